@@ -1,0 +1,274 @@
+//! What people are told: one alert, its severity, and three sentences.
+
+use crate::name::Name;
+use crate::render::escape;
+use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The kinds of alerts. Each has a row in the README that says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertKind {
+    /// The secondary shows access that the primary lacks, and it could not be
+    /// removed.
+    Widening,
+    /// The auditor refused a plan, or the brake held it.
+    Vetoed,
+    /// Our role lacks a right, or no longer sees everything.
+    Denied,
+    /// Still different after the allowed rounds.
+    Diverged,
+    /// It could not be observed.
+    Unreadable,
+    /// The resync mended what no event explained.
+    Drift,
+    /// S3 did not replicate an object.
+    ReplicationFailed,
+    /// S3 replicated an object late, or stopped tracking it.
+    ReplicationLate,
+    /// A Glue job or crawler failed.
+    JobFailed,
+    /// What is not replicated, by kind and count.
+    Unsupported,
+}
+
+/// How soon a person should look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// At once.
+    Page,
+    /// Within the day.
+    Warn,
+    /// Once a day, gathered.
+    Digest,
+}
+
+impl AlertKind {
+    /// Every kind.
+    pub const EVERY: [Self; 10] = [
+        Self::Widening,
+        Self::Vetoed,
+        Self::Denied,
+        Self::Diverged,
+        Self::Unreadable,
+        Self::Drift,
+        Self::ReplicationFailed,
+        Self::ReplicationLate,
+        Self::JobFailed,
+        Self::Unsupported,
+    ];
+
+    /// The kind as it stands in message attributes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Widening => "widening",
+            Self::Vetoed => "vetoed",
+            Self::Denied => "denied",
+            Self::Diverged => "diverged",
+            Self::Unreadable => "unreadable",
+            Self::Drift => "drift",
+            Self::ReplicationFailed => "replication-failed",
+            Self::ReplicationLate => "replication-late",
+            Self::JobFailed => "job-failed",
+            Self::Unsupported => "unsupported",
+        }
+    }
+
+    /// How soon a person should look.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Widening | Self::Vetoed | Self::Denied => Severity::Page,
+            Self::Diverged
+            | Self::Unreadable
+            | Self::Drift
+            | Self::ReplicationFailed
+            | Self::ReplicationLate
+            | Self::JobFailed => Severity::Warn,
+            Self::Unsupported => Severity::Digest,
+        }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Severity {
+    /// The severity as it stands in message attributes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Warn => "warn",
+            Self::Digest => "digest",
+        }
+    }
+}
+
+/// One message to the operations team.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// What kind.
+    pub kind: AlertKind,
+    /// The Region that it is about.
+    pub region: String,
+    /// The database that it is about, for filter policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Name>,
+    /// Whom it is about, short: a table, a bucket, the catalog.
+    pub subject: String,
+    /// What happened.
+    pub what: String,
+    /// What is true in the secondary now.
+    pub now: String,
+    /// What to do.
+    pub todo: String,
+    /// When it was found.
+    pub at: Timestamp,
+    /// How many things it speaks for.
+    pub count: usize,
+    /// Some of them by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
+}
+
+/// SNS takes subjects of fewer than 100 characters, in ASCII without line ends.
+const SUBJECT_CHARS: usize = 99;
+
+impl Alert {
+    /// The same for every repetition, so that repeats can be grouped.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let words = (self.kind, &self.region, &self.subject);
+        let digest = crate::catalog::digest(&words);
+        let short: String = digest.chars().take(16).collect();
+        format!("{}-{short}", self.kind)
+    }
+
+    /// A subject line fit for a phone.
+    #[must_use]
+    pub fn subject_line(&self) -> String {
+        let severity = self.kind.severity().as_str().to_uppercase();
+        let line = format!(
+            "[{severity}] Twinlake {}: {} ({})",
+            self.kind, self.subject, self.region
+        );
+        let plain = |c: char| {
+            if c.is_ascii() && !c.is_control() {
+                c
+            } else {
+                '?'
+            }
+        };
+        line.chars().map(plain).take(SUBJECT_CHARS).collect()
+    }
+
+    /// The three sentences as plain text, with nothing unescaped in it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "What happened: {}\nIn the secondary now: {}\nWhat to do: {}\n",
+            escape(&self.what),
+            escape(&self.now),
+            escape(&self.todo)
+        );
+        for sample in &self.samples {
+            text.push_str(&format!("  - {}\n", escape(sample)));
+        }
+        let anchor = self.kind;
+        text.push_str(&format!(
+            "\nFound at {}. Alert {}. See \"{anchor}\" in the README's table of alerts.\n",
+            self.at,
+            self.key()
+        ));
+        text
+    }
+
+    /// The whole alert for programs.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        if let Some(object) = json.as_object_mut() {
+            object.insert("key".to_owned(), self.key().into());
+            object.insert("severity".to_owned(), self.kind.severity().as_str().into());
+        }
+        json.to_string()
+    }
+
+    /// SNS message attributes for filter policies, all of type String.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = vec![
+            ("kind", self.kind.as_str().to_owned()),
+            ("severity", self.kind.severity().as_str().to_owned()),
+            ("region", self.region.clone()),
+        ];
+        if let Some(database) = &self.database {
+            attributes.push(("database", database.to_string()));
+        }
+        attributes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(subject: &str) -> Alert {
+        Alert {
+            kind: AlertKind::Denied,
+            region: "us-east-1".to_owned(),
+            database: Some(Name::new("sales").unwrap()),
+            subject: subject.to_owned(),
+            what: "GetTable was denied.\u{1b}[2J".to_owned(),
+            now: "The table is as it was.".to_owned(),
+            todo: "Give the role back its rights.".to_owned(),
+            at: Timestamp::from_secs(0),
+            count: 1,
+            samples: vec![],
+        }
+    }
+
+    #[test]
+    fn repeats_share_a_key_whenever_they_are_found() {
+        let mut later = alert("table sales.orders");
+        later.at = Timestamp::from_secs(99);
+        later.what = "Again.".to_owned();
+        assert_eq!(alert("table sales.orders").key(), later.key());
+        assert_ne!(
+            alert("table sales.orders").key(),
+            alert("table sales.x").key()
+        );
+    }
+
+    #[test]
+    fn a_subject_line_is_what_sns_takes() {
+        let line = alert(&format!("t\n\u{e9}{}", "x".repeat(200))).subject_line();
+        assert!(line.starts_with("[PAGE] Twinlake denied: t??x"), "{line}");
+        assert_eq!(line.len(), SUBJECT_CHARS);
+    }
+
+    #[test]
+    fn nothing_reaches_the_text_unescaped() {
+        assert!(!alert("x").text().contains('\u{1b}'));
+        assert!(alert("x").text().contains("\\u{1b}[2J"));
+    }
+
+    #[test]
+    fn the_severity_is_by_kind() {
+        let pages: Vec<AlertKind> = AlertKind::EVERY
+            .into_iter()
+            .filter(|kind| kind.severity() == Severity::Page)
+            .collect();
+        assert_eq!(
+            pages,
+            [AlertKind::Widening, AlertKind::Vetoed, AlertKind::Denied]
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! From the bytes of an event to where to look.
+//!
+//! An event is a hint: it may be late, doubled, out of order, cut or missing. So
+//! of all that it carries, only names are used, and of what it says, only this:
+//! which object changed, that a deletion was meant, and which grants a revoke
+//! named. Parsing is lenient (every field optional, keys compared without case,
+//! unknown types open), and what is missing widens the scope.
+
+mod cloudtrail;
+mod loose;
+mod native;
+mod operations;
+mod replication;
+
+pub use replication::{Notified, parse_replication};
+
+use crate::alert::Alert;
+use crate::scope::Scope;
+use crate::timestamp::Timestamp;
+use loose::Loose;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Whose events are listened to, and which are our own echo.
+#[derive(Clone, Debug, Default)]
+pub struct Listener {
+    /// The primary's Region.
+    pub region: String,
+    /// Its account.
+    pub account: String,
+    /// ARNs of our own roles: what they do is no news.
+    pub ours: BTreeSet<String>,
+    /// When the event is read, for alerts that carry no time of their own.
+    pub now: Timestamp,
+}
+
+/// What an event comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Look there.
+    Look(Scope),
+    /// Tell people; nothing to look at.
+    Tell(Vec<Alert>),
+    /// Nothing to do, for this reason.
+    Nothing(String),
+}
+
+/// Why an event cannot be understood. Reading it again cannot help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an event that Twinlake understands: {0}")]
+pub struct Refused(pub String);
+
+/// The largest event that is read: EventBridge and SQS deliver up to 1 MiB.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Reads one EventBridge event.
+///
+/// # Errors
+/// It is no JSON, or not of a kind that is understood; the text says which.
+pub fn parse(bytes: &[u8], listener: &Listener) -> Result<Heard, Refused> {
+    let json = read_json(bytes)?;
+    let event = Loose::new(&json);
+    let source = event.text("source").unwrap_or_default();
+    let detail_type = event.text("detail-type").unwrap_or_default();
+    let region = event.text("region").unwrap_or_default();
+    if source == "aws.events" && detail_type == "Scheduled Event" {
+        return Ok(Heard::Look(Scope::catalog()));
+    }
+    if region != listener.region {
+        return Ok(Heard::Nothing(format!(
+            "it is from {}, and the primary is {}",
+            shown(&region),
+            listener.region
+        )));
+    }
+    let account = event.text("account").unwrap_or_default();
+    if account != listener.account {
+        return Ok(Heard::Nothing(format!(
+            "it is from account {}, which is not the primary's",
+            shown(&account)
+        )));
+    }
+    match (source.as_str(), detail_type.as_str()) {
+        ("aws.glue", "Glue Data Catalog Database State Change") => native::database(event),
+        ("aws.glue", "Glue Data Catalog Table State Change") => native::table(event),
+        ("aws.glue", "Glue Job State Change" | "Glue Crawler State Change") => {
+            operations::parse(event, listener)
+        }
+        ("aws.glue" | "aws.lakeformation", "AWS API Call via CloudTrail") => {
+            cloudtrail::parse(event, listener)
+        }
+        _ => Err(Refused(format!(
+            "source {} with detail-type {}",
+            shown(&source),
+            shown(&detail_type)
+        ))),
+    }
+}
+
+fn read_json(bytes: &[u8]) -> Result<Value, Refused> {
+    if bytes.len() > MAX_BYTES {
+        return Err(Refused(format!(
+            "it has {} bytes, and no event has more than {MAX_BYTES}",
+            bytes.len()
+        )));
+    }
+    let json: Value =
+        serde_json::from_slice(bytes).map_err(|e| Refused(format!("it is no JSON: {e}")))?;
+    if json.is_object() {
+        Ok(json)
+    } else {
+        Err(Refused("it is JSON, but no object".to_owned()))
+    }
+}
+
+/// Untrusted text as it may stand in a message: escaped, short, in quotes.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(80).collect();
+    format!("\"{}\"", crate::render::escape(&short))
+}

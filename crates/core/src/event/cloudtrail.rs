@@ -1,0 +1,251 @@
+//! API calls that CloudTrail recorded.
+//!
+//! Request parameters may be omitted, cut, re-cased or hold keys that the API
+//! lacks. They only serve to find which object changed; where they do not,
+//! `resources[].ARN` does, and where that does not either, the scope is the whole
+//! database or the whole catalog.
+
+use super::loose::Loose;
+use super::{Heard, Listener, Refused, shown};
+use crate::grant::{self, Entry, EntryResource, Principal};
+use crate::name::{Name, TableId};
+use crate::scope::{
+    DATABASE_ITSELF, Facet, Look, Scope, Subject, WHOLE_DATABASE, WHOLE_TABLE, subject_of,
+};
+use std::collections::BTreeSet;
+
+pub(super) fn parse(event: Loose<'_>, listener: &Listener) -> Result<Heard, Refused> {
+    let record = event.get("detail");
+    let source = record.text("eventSource").unwrap_or_default();
+    let name = record.text("eventName").unwrap_or_default();
+    if let Some(nothing) = no_news(record, listener) {
+        return Ok(Heard::Nothing(nothing));
+    }
+    match source.as_str() {
+        "glue.amazonaws.com" => Ok(glue(record, &name)),
+        "lakeformation.amazonaws.com" => Ok(lake_formation(record, &name, listener)),
+        _ => Err(Refused(format!("CloudTrail source {}", shown(&source)))),
+    }
+}
+
+/// Why a record says nothing that needs a look, if so.
+fn no_news(record: Loose<'_>, listener: &Listener) -> Option<String> {
+    if let Some(code) = record.text("errorCode") {
+        return Some(format!("the call failed with {}", shown(&code)));
+    }
+    if record.text("readOnly").as_deref() == Some("true") {
+        return Some("the call only read".to_owned());
+    }
+    let issuer = record
+        .get("userIdentity")
+        .get("sessionContext")
+        .get("sessionIssuer")
+        .text("arn");
+    if issuer.is_some_and(|issuer| listener.ours.contains(&issuer)) {
+        return Some("it is our own call".to_owned());
+    }
+    let recipient = record.text("recipientAccountId");
+    recipient
+        .filter(|account| *account != listener.account)
+        .map(|account| format!("it is a copy for account {}", shown(&account)))
+}
+
+fn glue(record: Loose<'_>, name: &str) -> Heard {
+    let request = record.get("requestParameters");
+    let deletes = |kinds: &[&str]| kinds.contains(&name);
+    let database = match name {
+        "CreateDatabase" => request.get("databaseInput").name("name"),
+        "UpdateDatabase" | "DeleteDatabase" => request.name("name"),
+        _ => request.name("databaseName"),
+    };
+    let mut scope = Scope::default();
+    let Some(database) = database else {
+        return Heard::Look(from_arns(record, name));
+    };
+    match name {
+        "CreateDatabase" | "UpdateDatabase" => {
+            scope.look(Subject::Database(database), Look::at(&DATABASE_ITSELF));
+        }
+        "DeleteDatabase" => {
+            let look = Look {
+                deletion_named: true,
+                ..Look::at(&WHOLE_DATABASE)
+            };
+            scope.look(Subject::Database(database), look);
+        }
+        _ => {
+            let tables = glue_tables(request, name);
+            if tables.is_empty() {
+                return Heard::Look(from_arns(record, name));
+            }
+            let partitions = name.contains("Partition");
+            let facets: &[Facet] = if partitions {
+                &[Facet::Definition, Facet::Partitions]
+            } else {
+                &WHOLE_TABLE
+            };
+            let look = Look {
+                deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
+                partition_deletion_named: deletes(&["DeletePartition", "BatchDeletePartition"]),
+                ..Look::at(facets)
+            };
+            for table in tables {
+                let id = TableId::new(database.clone(), table);
+                scope.look(Subject::Table(id), look.clone());
+            }
+        }
+    }
+    Heard::Look(scope)
+}
+
+fn glue_tables(request: Loose<'_>, name: &str) -> Vec<Name> {
+    match name {
+        "BatchDeleteTable" => request.names("tablesToDelete"),
+        "CreateTable" | "UpdateTable" => {
+            let named = request.get("tableInput").name("name");
+            named.or_else(|| request.name("name")).into_iter().collect()
+        }
+        "DeleteTable" => request.name("name").into_iter().collect(),
+        _ => request.name("tableName").into_iter().collect(),
+    }
+}
+
+/// The scope that the ARNs of a record name; without any, the whole catalog.
+fn from_arns(record: Loose<'_>, name: &str) -> Scope {
+    let mut scope = Scope::default();
+    let arns = record.get("resources").items();
+    for arn in arns.filter_map(|resource| resource.text("ARN")) {
+        let Some((_, path)) = arn.split_once(":table/") else {
+            continue;
+        };
+        if let Some((database, table)) = path.split_once('/')
+            && let (Ok(database), Ok(table)) = (Name::new(database), Name::new(table))
+        {
+            let look = Look {
+                deletion_named: name == "DeleteTable",
+                partition_deletion_named: name.contains("DeletePartition"),
+                ..Look::at(&WHOLE_TABLE)
+            };
+            scope.look(Subject::Table(TableId::new(database, table)), look);
+        }
+    }
+    if !scope.is_empty() {
+        return scope;
+    }
+    let arns = record.get("resources").items();
+    for arn in arns.filter_map(|resource| resource.text("ARN")) {
+        if let Some((_, database)) = arn.split_once(":database/")
+            && let Ok(database) = Name::new(database)
+        {
+            let look = Look {
+                deletion_named: name == "DeleteDatabase",
+                ..Look::at(&WHOLE_DATABASE)
+            };
+            scope.look(Subject::Database(database), look);
+        }
+    }
+    if scope.is_empty() {
+        return Scope::catalog();
+    }
+    scope
+}
+
+fn lake_formation(record: Loose<'_>, name: &str, listener: &Listener) -> Heard {
+    let request = record.get("requestParameters");
+    let requests: Vec<Loose<'_>> = match name {
+        "GrantPermissions" | "RevokePermissions" => vec![request],
+        "BatchGrantPermissions" | "BatchRevokePermissions" => {
+            request.get("entries").items().collect()
+        }
+        "AddLFTagsToResource" | "RemoveLFTagsFromResource" => vec![request],
+        _ => {
+            return Heard::Nothing(format!("{} is not replicated by this version", shown(name)));
+        }
+    };
+    if request.get("omitted").exists() || requests.is_empty() {
+        return Heard::Look(Scope::catalog());
+    }
+    let revokes = name.ends_with("RevokePermissions");
+    let mut scope = Scope::default();
+    let mut beyond = 0usize;
+    for request in requests {
+        let Some(resource) = resource(request.get("resource")) else {
+            beyond += 1;
+            continue;
+        };
+        let entry = entry(request, resource);
+        if let Some(subject) = subject(&entry.resource) {
+            scope.look(subject, Look::at(&DATABASE_ITSELF));
+        }
+        if revokes {
+            // A revoke that took the grant option may have left the permission.
+            let (atoms, _) = grant::normalize(&[entry], &listener.account);
+            for (atom, option) in atoms {
+                scope.look(subject_of(&atom), Look::at(&DATABASE_ITSELF));
+                *scope.suspects.entry(atom).or_default() |= option;
+            }
+        }
+    }
+    if scope.is_empty() {
+        let what = shown(name);
+        return Heard::Nothing(format!(
+            "{what} names {beyond} resources of kinds that this version does not replicate"
+        ));
+    }
+    Heard::Look(scope)
+}
+
+fn entry(request: Loose<'_>, resource: EntryResource) -> Entry {
+    let words = |key: &str| -> BTreeSet<String> {
+        let items = request.get(key).items();
+        items.filter_map(Loose::as_text).collect()
+    };
+    let principal = request
+        .get("principal")
+        .text("dataLakePrincipalIdentifier")
+        .unwrap_or_default();
+    Entry {
+        principal: Principal(principal),
+        resource,
+        permissions: words("permissions"),
+        grantable: words("permissionsWithGrantOption"),
+        condition: request.get("condition").text("expression"),
+    }
+}
+
+fn resource(resource: Loose<'_>) -> Option<EntryResource> {
+    let table = resource.get("table");
+    let columns = resource.get("tableWithColumns");
+    if let Some(name) = resource.get("database").name("name") {
+        return Some(EntryResource::Database(name));
+    }
+    if let Some(database) = table.name("databaseName") {
+        return Some(match table.name("name") {
+            Some(name) => EntryResource::Table(TableId::new(database, name)),
+            None => EntryResource::TableWildcard(database),
+        });
+    }
+    if let (Some(database), Some(name)) = (columns.name("databaseName"), columns.name("name")) {
+        let id = TableId::new(database, name);
+        let names: BTreeSet<Name> = columns.names("columnNames").into_iter().collect();
+        if !names.is_empty() {
+            return Some(EntryResource::Columns(id, names));
+        }
+        let wildcard = columns.get("columnWildcard");
+        let excluded = wildcard.names("excludedColumnNames").into_iter().collect();
+        return Some(EntryResource::ColumnWildcard(id, excluded));
+    }
+    None
+}
+
+fn subject(resource: &EntryResource) -> Option<Subject> {
+    match resource {
+        EntryResource::Database(name) | EntryResource::TableWildcard(name) => {
+            Some(Subject::Database(name.clone()))
+        }
+        EntryResource::Table(id)
+        | EntryResource::Columns(id, _)
+        | EntryResource::ColumnWildcard(id, _) => Some(Subject::Table(id.clone())),
+        EntryResource::Other(_) => None,
+    }
+}

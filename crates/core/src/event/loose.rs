@@ -1,0 +1,64 @@
+//! Lenient access to JSON whose shape nobody promises.
+
+use crate::name::Name;
+use serde_json::Value;
+
+/// A JSON value that is asked for its parts, without regard to the case of keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loose<'a>(Option<&'a Value>);
+
+impl<'a> Loose<'a> {
+    pub(super) fn new(value: &'a Value) -> Self {
+        Self(Some(value))
+    }
+
+    /// The value under a key; of several that differ by case, the exact one.
+    pub(super) fn get(self, key: &str) -> Self {
+        let object = self.0.and_then(Value::as_object);
+        Self(object.and_then(|object| {
+            object.get(key).or_else(|| {
+                let mut pairs = object.iter();
+                pairs
+                    .find(|(name, _)| name.eq_ignore_ascii_case(key))
+                    .map(|(_, value)| value)
+            })
+        }))
+    }
+
+    pub(super) fn exists(self) -> bool {
+        self.0.is_some_and(|value| !value.is_null())
+    }
+
+    /// The elements of a list; of anything else none.
+    pub(super) fn items(self) -> impl Iterator<Item = Self> {
+        let list = self.0.and_then(Value::as_array);
+        list.into_iter().flatten().map(Self::new)
+    }
+
+    /// The text under a key. Numbers and truth values count as their text.
+    pub(super) fn text(self, key: &str) -> Option<String> {
+        self.get(key).as_text()
+    }
+
+    pub(super) fn as_text(self) -> Option<String> {
+        match self.0? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    /// The name under a key, if there is one that Glue could hold.
+    pub(super) fn name(self, key: &str) -> Option<Name> {
+        Name::new(&self.text(key)?).ok()
+    }
+
+    /// The names in the list under a key.
+    pub(super) fn names(self, key: &str) -> Vec<Name> {
+        self.get(key)
+            .items()
+            .filter_map(|item| Name::new(&item.as_text()?).ok())
+            .collect()
+    }
+}

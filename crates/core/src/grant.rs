@@ -1,0 +1,534 @@
+//! Lake Formation grants in one normal form: atoms.
+//!
+//! The service lists one grant in several shapes (LF-01, LF-02, LF-17) and gives
+//! it no identity (LF-09). So what is listed is taken apart into atoms (one
+//! principal, one resource, one permission, one condition), and only atoms are
+//! compared:
+//!
+//! | listed | atoms |
+//! |---|---|
+//! | SELECT on `TableWithColumns` + `ColumnWildcard` without exclusions | SELECT on the table |
+//! | the same with the table name `ALL_TABLES`, or `TableWildcard` | on all tables of the database |
+//! | a list of n column names | n atoms, one for each column |
+//! | `ColumnWildcard` with exclusions | one atom: all columns except that set |
+//! | an entry with n permissions | n atoms, each with its own grant option |
+
+use crate::name::{Name, TableId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The group that stands for "whatever IAM allows".
+pub const IAM_ALLOWED_PRINCIPALS: &str = "IAM_ALLOWED_PRINCIPALS";
+
+/// How Lake Formation names a table wildcard when it lists it (LF-02).
+pub const ALL_TABLES: &str = "ALL_TABLES";
+
+/// Who holds a grant, as Lake Formation spells it. IAM is global, so an IAM
+/// principal is the same in both Regions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Principal(pub String);
+
+impl Principal {
+    /// The group that stands for "whatever IAM allows".
+    #[must_use]
+    pub fn iam_allowed() -> Self {
+        Self(IAM_ALLOWED_PRINCIPALS.to_owned())
+    }
+
+    /// Whether grants of this principal are replicated: IAM users and roles of
+    /// the account, and `IAM_ALLOWED_PRINCIPALS`.
+    #[must_use]
+    pub fn is_replicated(&self, account: &str) -> bool {
+        if self.0 == IAM_ALLOWED_PRINCIPALS {
+            return true;
+        }
+        let mut parts = self.0.splitn(6, ':');
+        let arn = parts.next() == Some("arn");
+        let partition = parts.next().is_some_and(|p| p.starts_with("aws"));
+        let iam = parts.next() == Some("iam");
+        let regionless = parts.next() == Some("");
+        let own = parts.next() == Some(account);
+        let kind = parts
+            .next()
+            .is_some_and(|rest| rest.starts_with("user/") || rest.starts_with("role/"));
+        arn && partition && iam && regionless && own && kind
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The permissions on databases, tables and columns. Any other word is reported
+/// as unsupported and never guessed (LF-20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Permission {
+    /// `ALL`, shown as "Super". Compared literally: it stands beside the others
+    /// and does not expand into them.
+    All,
+    /// `ALTER`.
+    Alter,
+    /// `CREATE_TABLE`, on databases.
+    CreateTable,
+    /// `DELETE`.
+    Delete,
+    /// `DESCRIBE`.
+    Describe,
+    /// `DROP`.
+    Drop,
+    /// `INSERT`.
+    Insert,
+    /// `SELECT`.
+    Select,
+}
+
+impl Permission {
+    /// Every permission, in AWS's alphabetical order.
+    pub const EVERY: [Self; 8] = [
+        Self::All,
+        Self::Alter,
+        Self::CreateTable,
+        Self::Delete,
+        Self::Describe,
+        Self::Drop,
+        Self::Insert,
+        Self::Select,
+    ];
+
+    /// AWS's spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "ALL",
+            Self::Alter => "ALTER",
+            Self::CreateTable => "CREATE_TABLE",
+            Self::Delete => "DELETE",
+            Self::Describe => "DESCRIBE",
+            Self::Drop => "DROP",
+            Self::Insert => "INSERT",
+            Self::Select => "SELECT",
+        }
+    }
+
+    /// Reads AWS's spelling.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::EVERY.into_iter().find(|p| p.as_str() == text)
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a grant is on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// A database.
+    Database(Name),
+    /// Every table of a database, present and to come.
+    AllTables(Name),
+    /// A table with all its columns.
+    Table(TableId),
+    /// One column of a table.
+    Column(TableId, Name),
+    /// All columns of a table but these. Never empty: without exclusions it is
+    /// the table.
+    ColumnsExcept(TableId, BTreeSet<Name>),
+}
+
+impl Resource {
+    /// The database that the resource lies in.
+    #[must_use]
+    pub fn database(&self) -> &Name {
+        match self {
+            Self::Database(name) | Self::AllTables(name) => name,
+            Self::Table(id) | Self::Column(id, _) | Self::ColumnsExcept(id, _) => &id.database,
+        }
+    }
+
+    /// The table that the resource is or lies in.
+    #[must_use]
+    pub fn table(&self) -> Option<&TableId> {
+        match self {
+            Self::Database(_) | Self::AllTables(_) => None,
+            Self::Table(id) | Self::Column(id, _) | Self::ColumnsExcept(id, _) => Some(id),
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(name) => write!(f, "database {name}"),
+            Self::AllTables(name) => write!(f, "all tables of {name}"),
+            Self::Table(id) => write!(f, "table {id}"),
+            Self::Column(id, column) => write!(f, "column {column} of {id}"),
+            Self::ColumnsExcept(id, excluded) => {
+                let names: Vec<&str> = excluded.iter().map(Name::as_str).collect();
+                write!(f, "all columns but {} of {id}", names.join(", "))
+            }
+        }
+    }
+}
+
+/// One principal's one permission on one resource: the unit of comparison.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Atom {
+    /// Who.
+    pub principal: Principal,
+    /// On what.
+    pub resource: Resource,
+    /// What.
+    pub permission: Permission,
+    /// A Cedar condition; part of the identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+}
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} on {} to {}",
+            self.permission, self.resource, self.principal
+        )?;
+        match &self.condition {
+            Some(condition) => write!(f, " when {condition}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Atoms, each with whether its holder may grant it on.
+pub type Grants = BTreeMap<Atom, bool>;
+
+/// A resource in the shape that Lake Formation lists and takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryResource {
+    /// `Database`.
+    Database(Name),
+    /// `Table` with a name; the wildcard may come as the name `ALL_TABLES`.
+    Table(TableId),
+    /// `Table` with `TableWildcard`.
+    TableWildcard(Name),
+    /// `TableWithColumns` with `ColumnNames`.
+    Columns(TableId, BTreeSet<Name>),
+    /// `TableWithColumns` with `ColumnWildcard`, and what that excludes.
+    ColumnWildcard(TableId, BTreeSet<Name>),
+    /// Anything else, by its AWS name.
+    Other(String),
+}
+
+/// One `PrincipalResourcePermissions` as listed, or one batch entry to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Who.
+    pub principal: Principal,
+    /// On what.
+    pub resource: EntryResource,
+    /// What, as AWS spells it.
+    pub permissions: BTreeSet<String>,
+    /// Which of these may be granted on.
+    pub grantable: BTreeSet<String>,
+    /// A Cedar condition.
+    pub condition: Option<String>,
+}
+
+/// Takes listed entries apart into atoms; the second half counts what has no
+/// atom, by the name of what is not replicated.
+#[must_use]
+pub fn normalize(entries: &[Entry], account: &str) -> (Grants, BTreeMap<String, usize>) {
+    let mut grants = Grants::new();
+    let mut unsupported: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in entries {
+        if !entry.principal.is_replicated(account) {
+            *unsupported
+                .entry("grant to a principal that is no IAM user or role of the account".to_owned())
+                .or_default() += 1;
+            continue;
+        }
+        let resources = match resources(&entry.resource) {
+            Ok(resources) => resources,
+            Err(kind) => {
+                *unsupported.entry(format!("grant on {kind}")).or_default() += 1;
+                continue;
+            }
+        };
+        for word in entry.permissions.union(&entry.grantable) {
+            let Some(permission) = Permission::parse(word) else {
+                *unsupported.entry(format!("permission {word}")).or_default() += 1;
+                continue;
+            };
+            for resource in &resources {
+                let atom = Atom {
+                    principal: entry.principal.clone(),
+                    resource: resource.clone(),
+                    permission,
+                    condition: entry.condition.clone(),
+                };
+                let grantable = entry.grantable.contains(word);
+                *grants.entry(atom).or_default() |= grantable;
+            }
+        }
+    }
+    (grants, unsupported)
+}
+
+fn resources(listed: &EntryResource) -> Result<Vec<Resource>, String> {
+    let is_wildcard = |id: &TableId| id.table.as_str().eq_ignore_ascii_case(ALL_TABLES);
+    Ok(match listed {
+        EntryResource::Database(name) => vec![Resource::Database(name.clone())],
+        EntryResource::TableWildcard(database) => vec![Resource::AllTables(database.clone())],
+        EntryResource::Table(id) if is_wildcard(id) => {
+            vec![Resource::AllTables(id.database.clone())]
+        }
+        EntryResource::Table(id) => vec![Resource::Table(id.clone())],
+        EntryResource::ColumnWildcard(id, excluded) => match (is_wildcard(id), excluded.is_empty())
+        {
+            (true, true) => vec![Resource::AllTables(id.database.clone())],
+            (true, false) => return Err("some columns of all tables".to_owned()),
+            (false, true) => vec![Resource::Table(id.clone())],
+            (false, false) => vec![Resource::ColumnsExcept(id.clone(), excluded.clone())],
+        },
+        EntryResource::Columns(id, columns) => columns
+            .iter()
+            .map(|column| Resource::Column(id.clone(), column.clone()))
+            .collect(),
+        EntryResource::Other(kind) => return Err(kind.clone()),
+    })
+}
+
+/// Puts atoms together into the fewest entries that say the same, in a stable
+/// order: one for each principal, resource and condition.
+///
+/// Each entry comes with the atoms that it stands for, so that its outcome can
+/// be told of each of them.
+#[must_use]
+pub fn entries(atoms: &Grants) -> Vec<(Entry, Vec<Atom>)> {
+    type Whole<'a> = (&'a Principal, &'a Resource, Option<&'a str>);
+    type Part<'a> = (
+        &'a Principal,
+        &'a TableId,
+        Permission,
+        bool,
+        Option<&'a str>,
+    );
+    let mut plain: BTreeMap<Whole<'_>, Vec<(&Atom, bool)>> = BTreeMap::new();
+    // Columns of one table with one permission and one grant option go together.
+    let mut columns: BTreeMap<Part<'_>, Vec<&Atom>> = BTreeMap::new();
+    for (atom, grantable) in atoms {
+        let condition = atom.condition.as_deref();
+        match &atom.resource {
+            Resource::Column(id, _) => columns
+                .entry((&atom.principal, id, atom.permission, *grantable, condition))
+                .or_default()
+                .push(atom),
+            Resource::Database(_)
+            | Resource::AllTables(_)
+            | Resource::Table(_)
+            | Resource::ColumnsExcept(..) => plain
+                .entry((&atom.principal, &atom.resource, condition))
+                .or_default()
+                .push((atom, *grantable)),
+        }
+    }
+    let whole = plain
+        .into_iter()
+        .map(|((principal, resource, condition), atoms)| {
+            let words = |only: bool| {
+                let chosen = atoms.iter().filter(|(_, grantable)| *grantable || !only);
+                chosen
+                    .map(|(a, _)| a.permission.as_str().to_owned())
+                    .collect()
+            };
+            let entry = Entry {
+                principal: principal.clone(),
+                resource: entry_resource(resource),
+                permissions: words(false),
+                grantable: words(true),
+                condition: condition.map(str::to_owned),
+            };
+            (entry, atoms.into_iter().map(|(a, _)| a.clone()).collect())
+        });
+    let by_column = columns.into_iter().map(
+        |((principal, id, permission, grantable, condition), atoms)| {
+            let names = atoms.iter().filter_map(|a| match &a.resource {
+                Resource::Column(_, column) => Some(column.clone()),
+                Resource::Database(_)
+                | Resource::AllTables(_)
+                | Resource::Table(_)
+                | Resource::ColumnsExcept(..) => None,
+            });
+            let word = BTreeSet::from([permission.as_str().to_owned()]);
+            let entry = Entry {
+                principal: principal.clone(),
+                resource: EntryResource::Columns(id.clone(), names.collect()),
+                grantable: if grantable {
+                    word.clone()
+                } else {
+                    BTreeSet::new()
+                },
+                permissions: word,
+                condition: condition.map(str::to_owned),
+            };
+            (entry, atoms.into_iter().cloned().collect())
+        },
+    );
+    whole.chain(by_column).collect()
+}
+
+fn entry_resource(resource: &Resource) -> EntryResource {
+    match resource {
+        Resource::Database(name) => EntryResource::Database(name.clone()),
+        Resource::AllTables(name) => EntryResource::TableWildcard(name.clone()),
+        Resource::Table(id) => EntryResource::Table(id.clone()),
+        Resource::Column(id, column) => {
+            EntryResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
+        }
+        Resource::ColumnsExcept(id, excluded) => {
+            EntryResource::ColumnWildcard(id.clone(), excluded.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: &str = "111122223333";
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn orders() -> TableId {
+        TableId::new(name("sales"), name("orders"))
+    }
+
+    fn entry(resource: EntryResource, permissions: &[&str], grantable: &[&str]) -> Entry {
+        Entry {
+            principal: Principal(format!("arn:aws:iam::{ACCOUNT}:role/Analyst")),
+            resource,
+            permissions: permissions.iter().map(|&p| p.to_owned()).collect(),
+            grantable: grantable.iter().map(|&p| p.to_owned()).collect(),
+            condition: None,
+        }
+    }
+
+    #[test]
+    fn a_grant_that_is_listed_apart_is_one_set_of_atoms() {
+        let whole = [entry(
+            EntryResource::Table(orders()),
+            &["INSERT", "SELECT"],
+            &["SELECT"],
+        )];
+        let apart = [
+            entry(EntryResource::Table(orders()), &["INSERT"], &[]),
+            entry(
+                EntryResource::ColumnWildcard(orders(), BTreeSet::new()),
+                &["SELECT"],
+                &["SELECT"],
+            ),
+        ];
+        assert_eq!(normalize(&whole, ACCOUNT), normalize(&apart, ACCOUNT));
+    }
+
+    #[test]
+    fn all_tables_is_a_wildcard_in_each_of_its_spellings() {
+        let named = TableId::new(name("sales"), name("ALL_TABLES"));
+        let spellings = [
+            EntryResource::TableWildcard(name("sales")),
+            EntryResource::Table(named.clone()),
+            EntryResource::ColumnWildcard(named, BTreeSet::new()),
+        ];
+        for spelling in spellings {
+            let (grants, _) = normalize(&[entry(spelling, &["SELECT"], &[])], ACCOUNT);
+            let resource = &grants.keys().next().unwrap().resource;
+            assert_eq!(resource, &Resource::AllTables(name("sales")));
+        }
+    }
+
+    #[test]
+    fn excluding_nothing_differs_from_excluding_something() {
+        let some = EntryResource::ColumnWildcard(orders(), BTreeSet::from([name("ssn")]));
+        let none = EntryResource::ColumnWildcard(orders(), BTreeSet::new());
+        assert_ne!(
+            normalize(&[entry(some, &["SELECT"], &[])], ACCOUNT),
+            normalize(&[entry(none, &["SELECT"], &[])], ACCOUNT)
+        );
+    }
+
+    #[test]
+    fn what_has_no_atom_is_counted_by_name() {
+        let mut stranger = entry(EntryResource::Table(orders()), &["SELECT"], &[]);
+        stranger.principal = Principal("444455556666".to_owned());
+        let listed = [
+            stranger,
+            entry(
+                EntryResource::Other("LFTagPolicy".to_owned()),
+                &["ALL"],
+                &[],
+            ),
+            entry(EntryResource::Table(orders()), &["SUPER_USER"], &[]),
+        ];
+        let (grants, unsupported) = normalize(&listed, ACCOUNT);
+        assert!(grants.is_empty());
+        let kinds: Vec<&String> = unsupported.keys().collect();
+        assert_eq!(
+            kinds,
+            [
+                "grant on LFTagPolicy",
+                "grant to a principal that is no IAM user or role of the account",
+                "permission SUPER_USER"
+            ]
+        );
+    }
+
+    #[test]
+    fn only_iam_principals_of_the_account_are_replicated() {
+        let yes = [
+            IAM_ALLOWED_PRINCIPALS,
+            "arn:aws:iam::111122223333:role/team/Analyst",
+            "arn:aws-us-gov:iam::111122223333:user/ann",
+        ];
+        let no = [
+            "arn:aws:iam::444455556666:role/Analyst",
+            "arn:aws:iam::111122223333:saml-provider/P:user/N",
+            "arn:aws:quicksight:us-east-1:111122223333:user/default/N",
+            "111122223333:IAMPrincipals",
+            "111122223333",
+        ];
+        for text in yes {
+            assert!(Principal(text.to_owned()).is_replicated(ACCOUNT), "{text}");
+        }
+        for text in no {
+            assert!(!Principal(text.to_owned()).is_replicated(ACCOUNT), "{text}");
+        }
+    }
+
+    #[test]
+    fn atoms_go_together_into_entries_and_come_apart_equal() {
+        let columns = BTreeSet::from([name("a"), name("b")]);
+        let listed = [
+            entry(
+                EntryResource::Table(orders()),
+                &["INSERT", "SELECT"],
+                &["INSERT"],
+            ),
+            entry(EntryResource::Columns(orders(), columns), &["SELECT"], &[]),
+        ];
+        let (grants, _) = normalize(&listed, ACCOUNT);
+        let sent: Vec<Entry> = entries(&grants).into_iter().map(|(e, _)| e).collect();
+        assert_eq!(sent.len(), 2);
+        assert_eq!(normalize(&sent, ACCOUNT).0, grants);
+    }
+}

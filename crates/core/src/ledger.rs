@@ -1,0 +1,192 @@
+//! What Twinlake remembers: who is primary, what is paired, how each subject is.
+
+use crate::catalog::PrincipalPermissions;
+use crate::scope::Subject;
+use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The number that names the primary: even, the policy's first Region; odd, the
+/// second. It only grows.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// Whether the policy's first Region is the primary.
+    #[must_use]
+    pub fn first_is_primary(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+}
+
+/// What a Region is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Its catalog is the truth. Twinlake writes nothing there.
+    Primary,
+    /// It follows the primary.
+    Standby,
+    /// It returned with an older epoch: it changes nothing until a person
+    /// decides.
+    Fenced,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::Fenced => "fenced",
+        })
+    }
+}
+
+/// The role of a Region from the epochs that it can read.
+///
+/// `peer` is `None` while the other ledger is out of reach: then the own epoch
+/// decides, since a standby must go on while it cannot know better.
+#[must_use]
+pub fn role(is_first: bool, own: Epoch, peer: Option<Epoch>) -> Role {
+    if peer.is_some_and(|peer| peer > own) {
+        return Role::Fenced;
+    }
+    if own.first_is_primary() == is_first {
+        Role::Primary
+    } else {
+        Role::Standby
+    }
+}
+
+/// The counterpart of a primary object in the secondary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pairing {
+    /// When the primary object was made.
+    pub primary_created: Option<Timestamp>,
+    /// When the secondary object was made. If it reads otherwise one day,
+    /// somebody made it anew and it is no longer ours.
+    pub secondary_created: Option<Timestamp>,
+    /// Digest of what was last found or put in the secondary.
+    pub digest: String,
+}
+
+/// How a subject stands. `Current` is the only one that needs nobody's eyes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Equal to the primary when last looked at.
+    Current,
+    /// Known to differ, and being worked on.
+    Behind,
+    /// Kept back by the policy or the brake, until a person decides.
+    Held,
+    /// The entry is there and the files behind it are not yet.
+    DataPending,
+    /// It cannot be brought in step; the reason says why.
+    Blocked,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Current => "current",
+            Self::Behind => "behind",
+            Self::Held => "held",
+            Self::DataPending => "data-pending",
+            Self::Blocked => "blocked",
+        })
+    }
+}
+
+/// All that the ledger holds on one subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Whom the row is about.
+    pub subject: Subject,
+    /// Its counterpart. Without one nothing in the secondary is ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<Pairing>,
+    /// Digest of what we were about to create. Written before the call, so that
+    /// after a crash our own object is recognised even if the primary went on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intended: Option<String>,
+    /// How it stands.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, unless it is current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The primary's own default for new tables, at rest while the secondary's
+    /// is closed; restored at promotion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_default: Option<Vec<PrincipalPermissions>>,
+    /// How many partitions the secondary held when they were last counted.
+    #[serde(default)]
+    pub partitions: usize,
+}
+
+impl Row {
+    /// A row that pairs nothing yet.
+    #[must_use]
+    pub fn new(subject: Subject, state: State, since: Timestamp) -> Self {
+        Self {
+            subject,
+            pairing: None,
+            intended: None,
+            state,
+            since,
+            reason: None,
+            table_default: None,
+            partitions: 0,
+        }
+    }
+}
+
+/// Rows by subject.
+pub type Rows = BTreeMap<Subject, Row>;
+
+/// How many objects of each kind are paired, and how many were deleted lately:
+/// what the brake measures a plan against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Databases.
+    pub databases: usize,
+    /// Tables.
+    pub tables: usize,
+    /// Partitions.
+    pub partitions: usize,
+}
+
+/// One resync from start to end, over however many messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Names the run.
+    pub id: String,
+    /// When its first read began: if it completes, `verified_at`.
+    pub started: Timestamp,
+    /// Parts that have not ended yet, by name.
+    pub outstanding: BTreeSet<String>,
+    /// Set when a part could not be read; such a run verifies nothing.
+    #[serde(default)]
+    pub unread: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_names_the_primary_and_an_older_one_is_fenced() {
+        assert_eq!(role(true, Epoch(0), Some(Epoch(0))), Role::Primary);
+        assert_eq!(role(false, Epoch(0), Some(Epoch(0))), Role::Standby);
+        assert_eq!(role(true, Epoch(1), None), Role::Standby);
+        assert_eq!(role(false, Epoch(1), Some(Epoch(1))), Role::Primary);
+        assert_eq!(role(true, Epoch(0), Some(Epoch(1))), Role::Fenced);
+        assert_eq!(role(false, Epoch(1), Some(Epoch(0))), Role::Primary);
+    }
+}

@@ -1,0 +1,264 @@
+//! Decides the steps that make the secondary equal to the primary.
+//!
+//! One pure function of what was read. What cannot be decided becomes a
+//! [`Finding`], and the subject's [`Standing`] says how it is left.
+
+mod database;
+mod grants;
+mod table;
+
+use crate::catalog::PrincipalPermissions;
+use crate::grant::Principal;
+use crate::ledger::{Epoch, Pairing, Rows, State};
+use crate::policy::Policy;
+use crate::reading::Reading;
+use crate::scope::{Facet, Scope, Subject};
+use crate::step::Step;
+use crate::translate::Translator;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All that a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// What was looked at, and why.
+    pub scope: &'a Scope,
+    /// Which side is primary.
+    pub epoch: Epoch,
+    /// The policy.
+    pub policy: &'a Policy,
+    /// What the primary showed.
+    pub primary: &'a Reading,
+    /// What the secondary showed.
+    pub secondary: &'a Reading,
+    /// What the ledger holds on the subjects.
+    pub rows: &'a Rows,
+    /// Our own roles: creator of what we make, so their grants are not compared
+    /// (LF-06).
+    pub ours: &'a BTreeSet<Principal>,
+}
+
+/// What to change in the secondary, in order, and what else was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The epoch that the plan was made in.
+    pub epoch: Epoch,
+    /// The digest of the policy that it was made under.
+    pub policy_digest: String,
+    /// The changes, in the order in which they are made.
+    pub steps: Vec<Step>,
+    /// What a person should know.
+    pub findings: BTreeSet<Finding>,
+    /// How each subject stands before the steps.
+    #[serde(with = "crate::scope::pairs")]
+    pub standings: BTreeMap<Subject, Standing>,
+}
+
+impl Plan {
+    /// Whether there is nothing to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// Something that is not replicated as it is, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of finding.
+    pub kind: FindingKind,
+    /// Whom it is about.
+    pub subject: Subject,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// Our role lacks a right, or may no longer see everything.
+    Denied,
+    /// It could not be read.
+    Unreadable,
+    /// The secondary holds something else under the name.
+    Foreign,
+    /// Creating it would open it, since the secondary's defaults are open.
+    DefaultsOpen,
+    /// The policy holds it back.
+    Held,
+    /// This version does not replicate it.
+    Unsupported,
+    /// It is copied, with a reservation.
+    Note,
+}
+
+/// How a subject is left by a plan, once its steps are done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The state.
+    pub state: State,
+    /// Why, unless it is current.
+    pub reason: Option<String>,
+    /// The pairing, as far as this reading shows it.
+    pub pairing: Option<Pairing>,
+    /// The primary's default for new tables, of a database.
+    pub table_default: Option<Vec<PrincipalPermissions>>,
+    /// How many partitions the secondary showed, if they were read.
+    pub partitions: Option<usize>,
+    /// It is gone on both sides, so the ledger forgets it.
+    pub gone: bool,
+}
+
+impl Standing {
+    fn new(state: State, reason: Option<String>) -> Self {
+        Self {
+            state,
+            reason,
+            pairing: None,
+            table_default: None,
+            partitions: None,
+            gone: false,
+        }
+    }
+
+    fn gone() -> Self {
+        Self {
+            gone: true,
+            ..Self::new(State::Current, None)
+        }
+    }
+}
+
+/// Plans the difference between two readings.
+#[must_use]
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
+    let mut draft = Draft {
+        inputs: *inputs,
+        translator: Translator::new(inputs.policy, inputs.epoch),
+        steps: Vec::new(),
+        findings: BTreeSet::new(),
+        standings: BTreeMap::new(),
+    };
+    for (subject, look) in subjects(inputs) {
+        match &subject {
+            Subject::Catalog => {}
+            Subject::Database(name) => database::plan(&mut draft, name, &look),
+            Subject::Table(id) => table::plan(&mut draft, id, &look),
+        }
+    }
+    database::plan_deletions(&mut draft);
+    draft.note_unsupported();
+    draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
+    Plan {
+        epoch: inputs.epoch,
+        policy_digest: inputs.policy.digest().to_owned(),
+        steps: draft.steps,
+        findings: draft.findings,
+        standings: draft.standings,
+    }
+}
+
+/// The facets of a subject that the scope covers, parents before children.
+type Facets = BTreeSet<Facet>;
+
+/// The subjects of the scope with what lies in them, as far as it was read.
+fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
+    let mut found: BTreeMap<Subject, Facets> = BTreeMap::new();
+    let readings = [inputs.primary, inputs.secondary];
+    let mut whole: BTreeSet<&crate::Name> = BTreeSet::new();
+    for (subject, look) in &inputs.scope.looks {
+        match subject {
+            Subject::Catalog => {
+                whole.extend(readings.iter().flat_map(|r| r.databases.keys()));
+            }
+            Subject::Database(name) if look.facets.contains(&Facet::Contents) => {
+                whole.insert(name);
+            }
+            Subject::Database(_) | Subject::Table(_) => {
+                found
+                    .entry(subject.clone())
+                    .or_default()
+                    .extend(&look.facets);
+            }
+        }
+    }
+    for name in whole {
+        found
+            .entry(Subject::Database(name.clone()))
+            .or_default()
+            .extend(&crate::scope::WHOLE_DATABASE);
+        let tables = readings.iter().flat_map(|r| r.tables.keys());
+        for id in tables.filter(|id| id.database == *name) {
+            found
+                .entry(Subject::Table(id.clone()))
+                .or_default()
+                .extend(&crate::scope::WHOLE_TABLE);
+        }
+    }
+    found
+}
+
+struct Draft<'a> {
+    inputs: Inputs<'a>,
+    translator: Translator<'a>,
+    steps: Vec<Step>,
+    findings: BTreeSet<Finding>,
+    standings: BTreeMap<Subject, Standing>,
+}
+
+impl Draft<'_> {
+    fn find(&mut self, kind: FindingKind, subject: &Subject, detail: impl Into<String>) {
+        self.findings.insert(Finding {
+            kind,
+            subject: subject.clone(),
+            detail: detail.into(),
+        });
+    }
+
+    /// Leaves a subject in a state that needs eyes, with the finding that says why.
+    fn leave(&mut self, subject: &Subject, state: State, kind: FindingKind, reason: String) {
+        self.find(kind, subject, reason.clone());
+        let pairing = self
+            .inputs
+            .rows
+            .get(subject)
+            .and_then(|row| row.pairing.clone());
+        let standing = Standing {
+            pairing,
+            ..Standing::new(state, Some(reason))
+        };
+        self.standings.insert(subject.clone(), standing);
+    }
+
+    /// Leaves a subject that could not be read as it was, but for the reason.
+    fn leave_unread(&mut self, subject: &Subject, fault: &crate::Fault) {
+        let kind = match fault.kind {
+            crate::FaultKind::Denied => FindingKind::Denied,
+            crate::FaultKind::Absent
+            | crate::FaultKind::AlreadyDone
+            | crate::FaultKind::Busy
+            | crate::FaultKind::NotYet
+            | crate::FaultKind::Invalid
+            | crate::FaultKind::Unsupported
+            | crate::FaultKind::Unavailable => FindingKind::Unreadable,
+        };
+        self.leave(subject, State::Behind, kind, fault.to_string());
+    }
+
+    fn note_unsupported(&mut self) {
+        for (kind, count) in &self.inputs.primary.unsupported {
+            self.findings.insert(Finding {
+                kind: FindingKind::Unsupported,
+                subject: Subject::Catalog,
+                detail: format!("{count} x {kind}"),
+            });
+        }
+    }
+
+    fn is_settled(&self, subject: &Subject) -> bool {
+        self.standings
+            .get(subject)
+            .is_some_and(|standing| standing.state == State::Current && !standing.gone)
+    }
+}

@@ -1,0 +1,371 @@
+//! Tables and their partitions.
+
+use super::{Draft, Facets, FindingKind, Standing, database::leave_withheld, grants};
+use crate::catalog::{DRIFTING_PARAMETER, Partition, Seen, Table, differences, digest};
+use crate::ledger::{Pairing, Row, State};
+use crate::name::TableId;
+use crate::policy::Deletions;
+use crate::reading::{Observation, Partitions, Proof};
+use crate::scope::{Facet, Subject};
+use crate::step::Step;
+use crate::translate::{Desired, Withheld};
+use std::collections::BTreeSet;
+
+pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
+    let subject = Subject::Table(id.clone());
+    let inputs = draft.inputs;
+    let (Some(primary), Some(secondary)) = (
+        inputs.primary.tables.get(id),
+        inputs.secondary.tables.get(id),
+    ) else {
+        return;
+    };
+    if !inputs.policy.covers_table(id) {
+        return;
+    }
+    match (primary, secondary) {
+        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
+            draft.leave_unread(&subject, fault);
+        }
+        (Observation::Absent(_), Observation::Absent(_)) => {
+            draft.standings.insert(subject, Standing::gone());
+        }
+        (Observation::Absent(proof), Observation::Present(there)) => {
+            delete(draft, id, &subject, proof, there);
+        }
+        (Observation::Present(wanted), observed) => {
+            if let Some(reason) = parent_trouble(draft, id) {
+                draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+                return;
+            }
+            match draft.translator.table(&wanted.object) {
+                Ok(desired) => {
+                    settle(draft, id, facets, wanted, desired, observed.present());
+                }
+                Err(withheld) => withhold(draft, &subject, withheld, observed.present()),
+            }
+        }
+    }
+}
+
+/// Keeps a table back. What was copied of it earlier stays, and its grants go on
+/// being narrowed with the primary's.
+fn withhold(
+    draft: &mut Draft<'_>,
+    subject: &Subject,
+    withheld: Withheld,
+    observed: Option<&Seen<Table>>,
+) {
+    leave_withheld(draft, subject, withheld);
+    let row = draft.inputs.rows.get(subject);
+    if observed.is_some_and(|there| is_paired(row, there)) {
+        grants::plan_revokes_only(draft, subject);
+    }
+}
+
+/// Why nothing may be written into the table's database, if so.
+fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<String> {
+    let parent = Subject::Database(id.database.clone());
+    if let Some(standing) = draft.standings.get(&parent) {
+        return match (&standing.reason, standing.gone) {
+            (None, false) => None,
+            (reason, _) => Some(format!(
+                "its database is not replicated: {}",
+                reason.as_deref().unwrap_or("it is gone")
+            )),
+        };
+    }
+    let paired = draft
+        .inputs
+        .rows
+        .get(&parent)
+        .is_some_and(|row| row.pairing.is_some());
+    let link = draft
+        .inputs
+        .secondary
+        .databases
+        .get(&id.database)
+        .and_then(Observation::present)
+        .is_some_and(|seen| seen.object.target_database.is_some());
+    if link {
+        Some("its database is a resource link in the secondary".to_owned())
+    } else if !paired {
+        Some("its database is not paired with one in the secondary".to_owned())
+    } else {
+        None
+    }
+}
+
+fn settle(
+    draft: &mut Draft<'_>,
+    id: &TableId,
+    facets: &Facets,
+    wanted: &Seen<Table>,
+    desired: Desired<Table>,
+    observed: Option<&Seen<Table>>,
+) {
+    let subject = Subject::Table(id.clone());
+    let row = draft.inputs.rows.get(&subject);
+    for note in &desired.notes {
+        draft.find(FindingKind::Note, &subject, note.clone());
+    }
+    let mut standing = Standing::new(State::Current, None);
+    let mut change = None;
+    match observed {
+        None => {
+            change = Some(Step::CreateTable {
+                id: id.clone(),
+                table: desired.object,
+            });
+        }
+        Some(there) => {
+            if let Err(reason) = is_ours(row, there, &desired.object) {
+                draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+                return;
+            }
+            let now = comparable(&there.object);
+            standing.pairing = Some(Pairing {
+                primary_created: wanted.created,
+                secondary_created: there.created,
+                digest: digest(&now),
+            });
+            if now != desired.object {
+                change = Some(Step::UpdateTable {
+                    id: id.clone(),
+                    changes: differences(&now, &desired.object),
+                    table: desired.object,
+                    version: there.version.clone(),
+                });
+            }
+        }
+    }
+    draft.standings.insert(subject.clone(), standing);
+    let narrowed = match facets.contains(&Facet::Grants) {
+        true => grants::plan(draft, &subject),
+        false => true,
+    };
+    match change {
+        // Whoever holds a stale grant on the table would see the new columns too.
+        Some(step) if !narrowed && shows_more(&step, observed) => {
+            let reason = "it gets new columns once grants that the primary no longer shows \
+                          are proven to be gone there"
+                .to_owned();
+            draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
+        }
+        Some(step) => draft.steps.push(step),
+        None => {}
+    }
+    if facets.contains(&Facet::Partitions) && draft.is_settled(&subject) {
+        plan_partitions(draft, id, &subject);
+    }
+}
+
+fn shows_more(step: &Step, observed: Option<&Seen<Table>>) -> bool {
+    let Step::UpdateTable { table, .. } = step else {
+        return true;
+    };
+    let now: BTreeSet<&str> = observed
+        .iter()
+        .flat_map(|there| there.object.columns())
+        .map(|column| column.name.as_str())
+        .collect();
+    table.columns().any(|c| !now.contains(c.name.as_str()))
+}
+
+fn comparable(table: &Table) -> Table {
+    let mut table = table.clone();
+    table.parameters.remove(DRIFTING_PARAMETER);
+    table
+}
+
+fn comparable_partition(partition: &Partition) -> Partition {
+    let mut partition = partition.clone();
+    partition.parameters.remove(DRIFTING_PARAMETER);
+    partition
+}
+
+fn is_paired(row: Option<&Row>, there: &Seen<Table>) -> bool {
+    let paired = row
+        .and_then(|row| row.pairing.as_ref())
+        .is_some_and(|pairing| pairing.secondary_created == there.created);
+    paired && there.object.target_table.is_none()
+}
+
+fn is_ours(row: Option<&Row>, there: &Seen<Table>, desired: &Table) -> Result<(), String> {
+    if there.object.target_table.is_some() || there.object.name != desired.name {
+        return Err("the secondary has a resource link under this name".to_owned());
+    }
+    let now = comparable(&there.object);
+    let intended = row
+        .and_then(|row| row.intended.as_ref())
+        .is_some_and(|intended| *intended == digest(&now));
+    if is_paired(row, there) || intended || now == *desired {
+        return Ok(());
+    }
+    let fields: Vec<String> = differences(&now, desired)
+        .into_iter()
+        .map(|change| change.field)
+        .collect();
+    Err(format!(
+        "the secondary has another table under this name, which Twinlake did not make; \
+         it differs in {}",
+        fields.join(", ")
+    ))
+}
+
+fn delete(
+    draft: &mut Draft<'_>,
+    id: &TableId,
+    subject: &Subject,
+    proof: &Proof,
+    there: &Seen<Table>,
+) {
+    if !is_paired(draft.inputs.rows.get(subject), there) {
+        return;
+    }
+    if !proof.is_complete() {
+        let (kind, why) = if proof.administrator {
+            (
+                FindingKind::Unreadable,
+                "no event named the deletion, and nothing else was seen in its database",
+            )
+        } else {
+            (
+                FindingKind::Denied,
+                "our role is no longer a data lake administrator there",
+            )
+        };
+        let reason = format!("it seems gone from the primary, and that is not proven: {why}");
+        draft.leave(subject, State::Behind, kind, reason);
+    } else if draft.inputs.policy.deletions == Deletions::Retain {
+        let reason = "it is gone from the primary, and the policy retains it".to_owned();
+        draft.leave(subject, State::Held, FindingKind::Held, reason);
+    } else {
+        // Grants may outlive the table they are on (Q-16), and would open a
+        // table made anew under its name.
+        grants::revoke_all(draft, subject);
+        draft.steps.push(Step::DeleteTable { id: id.clone() });
+        draft
+            .standings
+            .insert(subject.clone(), Standing::new(State::Behind, None));
+    }
+}
+
+fn plan_partitions(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
+    let inputs = draft.inputs;
+    let none = Observation::Present(Partitions::new());
+    let Some(primary) = inputs.primary.partitions.get(id) else {
+        return;
+    };
+    // A table that is about to be made has none yet.
+    let secondary = inputs.secondary.partitions.get(id).unwrap_or(&none);
+    let (wanted, there) = match (primary, secondary) {
+        (Observation::Present(wanted), Observation::Present(there)) => (wanted, there),
+        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
+            let pairing = draft
+                .standings
+                .get(subject)
+                .and_then(|standing| standing.pairing.clone());
+            draft.leave_unread(subject, fault);
+            if let Some(standing) = draft.standings.get_mut(subject) {
+                standing.pairing = pairing;
+            }
+            return;
+        }
+        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
+    };
+    let mut held = Vec::new();
+    for (values, partition) in wanted {
+        match draft.translator.partition(partition) {
+            Ok(desired) => {
+                for note in &desired.notes {
+                    draft.find(FindingKind::Note, subject, note.clone());
+                }
+                let step = partition_step(id, desired.object, there.get(values));
+                draft.steps.extend(step);
+            }
+            Err(Withheld::Held(reason) | Withheld::Unsupported(reason)) => held.push(reason),
+        }
+    }
+    if let Some(standing) = draft.standings.get_mut(subject) {
+        standing.partitions = Some(there.len());
+        if let Some(first) = held.first() {
+            standing.state = State::Held;
+            let reason = format!("{} of its partitions are held back: {first}", held.len());
+            standing.reason = Some(reason.clone());
+            draft.find(FindingKind::Held, subject, reason);
+        }
+    }
+    plan_partition_deletions(draft, id, subject, wanted, there);
+}
+
+fn partition_step(id: &TableId, desired: Partition, there: Option<&Partition>) -> Option<Step> {
+    let id = id.clone();
+    match there.map(comparable_partition) {
+        None => Some(Step::CreatePartition {
+            id,
+            partition: desired,
+        }),
+        Some(now) if now == desired => None,
+        Some(now) => Some(Step::UpdatePartition {
+            id,
+            changes: differences(&now, &desired),
+            partition: desired,
+        }),
+    }
+}
+
+/// Partitions that the primary's complete listing lacks. An empty listing where
+/// there was a full one proves nothing, unless an event named a deletion.
+fn plan_partition_deletions(
+    draft: &mut Draft<'_>,
+    id: &TableId,
+    subject: &Subject,
+    wanted: &Partitions,
+    there: &Partitions,
+) {
+    let gone: Vec<&Vec<String>> = there.keys().filter(|v| !wanted.contains_key(*v)).collect();
+    if gone.is_empty() {
+        return;
+    }
+    let named = draft
+        .inputs
+        .scope
+        .looks
+        .get(subject)
+        .is_some_and(|look| look.partition_deletion_named);
+    if wanted.is_empty() && !named {
+        let reason = format!(
+            "the primary shows none of its {} partitions, and no event named their deletion",
+            gone.len()
+        );
+        unsettle(draft, subject, State::Behind, FindingKind::Denied, reason);
+    } else if draft.inputs.policy.deletions == Deletions::Retain {
+        let reason = format!(
+            "{} of its partitions are retained by the policy",
+            gone.len()
+        );
+        unsettle(draft, subject, State::Held, FindingKind::Held, reason);
+    } else {
+        for values in gone {
+            draft.steps.push(Step::DeletePartition {
+                id: id.clone(),
+                values: values.clone(),
+            });
+        }
+    }
+}
+
+fn unsettle(
+    draft: &mut Draft<'_>,
+    subject: &Subject,
+    state: State,
+    kind: FindingKind,
+    reason: String,
+) {
+    draft.find(kind, subject, reason.clone());
+    if let Some(standing) = draft.standings.get_mut(subject) {
+        standing.state = state;
+        standing.reason = Some(reason);
+    }
+}

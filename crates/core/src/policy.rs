@@ -1,0 +1,161 @@
+//! The policy: one TOML document that says what is replicated, where to, and
+//! what to do in the cases where a person has to choose.
+//!
+//! It is symmetric: it names a first and a second side, and which of them is
+//! primary is the epoch's business, so a switch needs no new policy.
+//!
+//! ```toml
+//! [first]
+//! region = "us-east-1"
+//! account = "111122223333"
+//!
+//! [second]
+//! region = "ap-south-1"
+//! account = "111122223333"
+//!
+//! [[location]]
+//! first = "s3://sales-us-east-1/"
+//! second = "s3://sales-ap-south-1/"
+//! ```
+
+mod pattern;
+mod source;
+
+pub use pattern::Patterns;
+pub use source::PolicyError;
+
+use crate::ledger::Epoch;
+use crate::location::LocationMap;
+use crate::name::{Name, TableId};
+use serde::{Deserialize, Serialize};
+
+/// One side of the pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// The AWS Region, as in `us-east-1`.
+    pub region: String,
+    /// The account that owns the catalog, twelve digits.
+    pub account: String,
+}
+
+/// What to do with an object whose location no pair holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unmapped {
+    /// Hold the object back and say so.
+    #[default]
+    Refuse,
+    /// Copy the entry with the location as it is: it then reads the primary's
+    /// bucket. A standing finding says so.
+    Keep,
+}
+
+/// What to do with Iceberg tables while their files cannot follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Iceberg {
+    /// Hold the table back and say so.
+    #[default]
+    Withhold,
+    /// Copy the catalog entry as it is, with a standing finding: its metadata
+    /// names the primary's files.
+    Pointer,
+}
+
+/// What to do when an object is gone from the primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deletions {
+    /// Delete it in the secondary too, once the absence is proven.
+    #[default]
+    Propagate,
+    /// Keep it, and say so.
+    Retain,
+}
+
+/// How many deletions pass without a person. A plan with more is vetoed whole.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Brake {
+    /// The share of all paired objects of a kind that one plan, or one hour, may
+    /// delete: 0 to 1.
+    pub share: f64,
+    /// So many always pass, however small the catalog.
+    pub minimum: usize,
+}
+
+/// A checked policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The side that is primary while the epoch is even.
+    pub first: Side,
+    /// The other side.
+    pub second: Side,
+    /// What is replicated.
+    pub patterns: Patterns,
+    /// Which places hold the same objects.
+    pub locations: LocationMap,
+    /// What to do with unmapped locations.
+    pub unmapped_location: Unmapped,
+    /// What to do with Iceberg tables.
+    pub iceberg: Iceberg,
+    /// What to do with deletions.
+    pub deletions: Deletions,
+    /// The brake on deletions.
+    pub brake: Brake,
+    digest: String,
+    text: String,
+}
+
+impl Policy {
+    /// Reads and checks a policy document.
+    ///
+    /// # Errors
+    /// What is wrong, with the line and the key.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        source::parse(text)
+    }
+
+    /// A fingerprint of what the policy says; comments and layout do not count.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The document as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The primary's side at an epoch.
+    #[must_use]
+    pub fn primary(&self, epoch: Epoch) -> &Side {
+        if epoch.first_is_primary() {
+            &self.first
+        } else {
+            &self.second
+        }
+    }
+
+    /// The secondary's side at an epoch.
+    #[must_use]
+    pub fn secondary(&self, epoch: Epoch) -> &Side {
+        if epoch.first_is_primary() {
+            &self.second
+        } else {
+            &self.first
+        }
+    }
+
+    /// Whether a database is replicated, or at least some tables of it.
+    #[must_use]
+    pub fn covers_database(&self, name: &Name) -> bool {
+        self.patterns.covers_database(name)
+    }
+
+    /// Whether a table is replicated.
+    #[must_use]
+    pub fn covers_table(&self, id: &TableId) -> bool {
+        self.patterns.covers_table(id)
+    }
+}

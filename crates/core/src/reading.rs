@@ -1,0 +1,138 @@
+//! What one round of reads told about one Region.
+
+use crate::catalog::{Database, Partition, Seen, Table};
+use crate::fault::Fault;
+use crate::grant::{Grants, Principal};
+use crate::name::{Name, TableId};
+use crate::scope::Subject;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was learnt of one thing.
+///
+/// A failed read is `Unknown`, so a denied or throttled read can never be
+/// mistaken for a deletion.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observation<T> {
+    /// It is there.
+    Present(T),
+    /// The service said that it is not there, with what else speaks for that.
+    Absent(Proof),
+    /// It could not be told.
+    Unknown(Fault),
+}
+
+impl<T> Observation<T> {
+    /// The thing, if it is there.
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(thing) => Some(thing),
+            Self::Absent(_) | Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// What speaks for an absence. AWS answers a lost right with the same
+/// "not found" as a missing object, so that answer alone proves nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The service said "not found" when asked by name.
+    pub not_found: bool,
+    /// The parent was listed completely and the name was not in it.
+    pub unlisted: bool,
+    /// Our role is still an administrator there.
+    pub administrator: bool,
+    /// Another object in that parent was seen, so the listing is not empty for
+    /// want of rights.
+    pub control_seen: bool,
+    /// An event named this very deletion.
+    pub deletion_named: bool,
+}
+
+impl Proof {
+    /// Whether the absence is proven: not found, unlisted, and proof in the same
+    /// round that everything is still seen.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.not_found
+            && self.unlisted
+            && self.administrator
+            && (self.control_seen || self.deletion_named)
+    }
+}
+
+/// The data lake settings that bear on what may be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Data lake administrators and read-only administrators.
+    pub administrators: BTreeSet<Principal>,
+    /// `CreateDatabaseDefaultPermissions` is not empty: a new database is born
+    /// open to `IAM_ALLOWED_PRINCIPALS`.
+    pub database_defaults_open: bool,
+}
+
+/// A table's partitions by their values.
+pub type Partitions = BTreeMap<Vec<String>, Partition>;
+
+/// Whose grants: those of a database with the ones on all its tables, or those
+/// of one table with its columns.
+pub type GrantsOf = Subject;
+
+/// One Region, as far as a scope asked for it.
+///
+/// What is not in a map was not asked for, which is not the same as absent.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Databases by name.
+    pub databases: BTreeMap<Name, Observation<Seen<Database>>>,
+    /// Tables.
+    pub tables: BTreeMap<TableId, Observation<Seen<Table>>>,
+    /// Partitions of tables that are there.
+    pub partitions: BTreeMap<TableId, Observation<Partitions>>,
+    /// Grants by the subject that they are on.
+    pub grants: BTreeMap<GrantsOf, Observation<Grants>>,
+    /// Databases whose tables were listed completely.
+    pub listed: BTreeSet<Name>,
+    /// Subjects whose grants come from a listing that held some grant, so an
+    /// empty answer is not the sign of a lost right.
+    pub grants_controlled: BTreeSet<GrantsOf>,
+    /// The settings, where they were asked for.
+    pub settings: Option<Observation<Settings>>,
+    /// Our role is an administrator by these settings.
+    pub administrator: bool,
+    /// What is there and is not replicated, by kind, counted.
+    pub unsupported: BTreeMap<String, usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_the_proof_is_needed() {
+        let whole = Proof {
+            not_found: true,
+            unlisted: true,
+            administrator: true,
+            control_seen: true,
+            deletion_named: false,
+        };
+        assert!(whole.is_complete());
+        let lacking: [fn(&mut Proof); 4] = [
+            |p| p.not_found = false,
+            |p| p.unlisted = false,
+            |p| p.administrator = false,
+            |p| p.control_seen = false,
+        ];
+        for lack in lacking {
+            let mut proof = whole.clone();
+            lack(&mut proof);
+            assert!(!proof.is_complete(), "{proof:?}");
+        }
+        let named = Proof {
+            control_seen: false,
+            deletion_named: true,
+            ..whole
+        };
+        assert!(named.is_complete());
+    }
+}

@@ -1,0 +1,258 @@
+//! Plans, findings and untrusted text, as people read them.
+
+use crate::catalog::Change;
+use crate::plan::Plan;
+use crate::step::{RevokeCause, Step};
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// Makes untrusted text safe for a terminal, a log or a message: control
+/// characters and those that change the direction of text become their escapes.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns_text = matches!(
+            c,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}'
+        );
+        if c.is_control() || turns_text || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// How many fields of an update, or partitions of a table, are shown one by one.
+const SHOWN: usize = 12;
+
+/// A plan as an operator approves it: the findings, the steps in order, a count.
+#[must_use]
+pub fn plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    for finding in &plan.findings {
+        let kind = serde_json::to_value(finding.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or_default().to_owned();
+        line(
+            &mut text,
+            "!",
+            &format!("{kind}: {}: {}", finding.subject, finding.detail),
+        );
+    }
+    let mut rest = plan.steps.as_slice();
+    while let Some((first, _)) = rest.split_first() {
+        let run = rest.iter().take_while(|step| is_alike(first, step)).count();
+        let (shown, later) = rest.split_at(run.max(1));
+        for step in shown.iter().take(SHOWN) {
+            render_step(&mut text, step);
+        }
+        if shown.len() > SHOWN {
+            let more = shown.len() - SHOWN;
+            line(
+                &mut text,
+                " ",
+                &format!("  ... and {more} more partitions of this table"),
+            );
+        }
+        rest = later;
+    }
+    let counts = count(&plan.steps);
+    let _ = if plan.steps.is_empty() {
+        writeln!(text, "Nothing to do.")
+    } else {
+        writeln!(
+            text,
+            "Plan: {} to create, {} to change, {} to delete, {} to grant, {} to revoke.",
+            counts.created, counts.changed, counts.deleted, counts.granted, counts.revoked
+        )
+    };
+    text
+}
+
+/// Partition steps of one kind on one table are told together.
+fn is_alike(a: &Step, b: &Step) -> bool {
+    let of_partition = matches!(
+        a,
+        Step::CreatePartition { .. } | Step::UpdatePartition { .. } | Step::DeletePartition { .. }
+    );
+    of_partition
+        && std::mem::discriminant(a) == std::mem::discriminant(b)
+        && a.subject() == b.subject()
+}
+
+/// One step in one line, without its details.
+#[must_use]
+pub fn step(step: &Step) -> String {
+    let text = match step {
+        Step::CreateDatabase { database } => format!("create database {}", database.name),
+        Step::UpdateDatabase {
+            database,
+            closes: true,
+            ..
+        } => format!(
+            "close database {} for new tables, and update it",
+            database.name
+        ),
+        Step::UpdateDatabase { database, .. } => format!("update database {}", database.name),
+        Step::CreateTable { id, .. } => format!("create table {id}"),
+        Step::UpdateTable { id, .. } => format!("update table {id}"),
+        Step::CreatePartition { id, partition } => {
+            format!("create partition {} of {id}", values(&partition.values))
+        }
+        Step::UpdatePartition { id, partition, .. } => {
+            format!("update partition {} of {id}", values(&partition.values))
+        }
+        Step::Grant { atom, grantable } => {
+            let option = if *grantable { " with grant option" } else { "" };
+            format!("grant {atom}{option}")
+        }
+        Step::Revoke { atom, cause } => {
+            let why = match cause {
+                RevokeCause::Extra => "the primary does not grant it",
+                RevokeCause::Suspect => "a revoke named it",
+                RevokeCause::Replace => "to be granted again",
+                RevokeCause::Deletion => "its object goes",
+            };
+            format!("revoke {atom} ({why})")
+        }
+        Step::DeletePartition { id, values: v } => {
+            format!("delete partition {} of {id}", values(v))
+        }
+        Step::DeleteTable { id } => format!("delete table {id}"),
+        Step::DeleteDatabase { name } => format!("delete database {name}"),
+    };
+    escape(&text)
+}
+
+fn values(values: &[String]) -> String {
+    serde_json::to_string(values).unwrap_or_default()
+}
+
+fn sign(step: &Step) -> &'static str {
+    match step {
+        Step::CreateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::Grant { .. } => "+",
+        Step::UpdateDatabase { .. } | Step::UpdateTable { .. } | Step::UpdatePartition { .. } => {
+            "~"
+        }
+        Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => "-",
+    }
+}
+
+fn changes(step: &Step) -> &[Change] {
+    match step {
+        Step::UpdateDatabase { changes, .. }
+        | Step::UpdateTable { changes, .. }
+        | Step::UpdatePartition { changes, .. } => changes,
+        Step::CreateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => &[],
+    }
+}
+
+fn render_step(text: &mut String, of: &Step) {
+    line(text, sign(of), &step(of));
+    let changes = changes(of);
+    for change in changes.iter().take(SHOWN) {
+        let now = value(change.now.as_ref());
+        let wanted = value(change.wanted.as_ref());
+        line(
+            text,
+            " ",
+            &format!("    {}: {now} -> {wanted}", change.field),
+        );
+    }
+    if changes.len() > SHOWN {
+        let more = changes.len() - SHOWN;
+        line(text, " ", &format!("    ... and {more} more fields"));
+    }
+}
+
+fn value(value: Option<&Value>) -> String {
+    match value {
+        None => "(none)".to_owned(),
+        Some(value) => {
+            let json = value.to_string();
+            match json.char_indices().nth(100) {
+                Some((at, _)) => format!("{}...", &json[..at]),
+                None => json,
+            }
+        }
+    }
+}
+
+fn line(text: &mut String, sign: &str, rest: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{sign} {}", escape(rest));
+}
+
+/// Steps by what they do, for the summary line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Databases, tables and partitions made.
+    pub created: usize,
+    /// Those changed.
+    pub changed: usize,
+    /// Those deleted.
+    pub deleted: usize,
+    /// Grants given.
+    pub granted: usize,
+    /// Grants taken away.
+    pub revoked: usize,
+}
+
+/// Counts steps by what they do.
+#[must_use]
+pub fn count(steps: &[Step]) -> Counts {
+    let mut counts = Counts::default();
+    for step in steps {
+        match step {
+            Step::CreateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::CreatePartition { .. } => {
+                counts.created += 1;
+            }
+            Step::UpdateDatabase { .. }
+            | Step::UpdateTable { .. }
+            | Step::UpdatePartition { .. } => counts.changed += 1,
+            Step::DeleteDatabase { .. }
+            | Step::DeleteTable { .. }
+            | Step::DeletePartition { .. } => counts.deleted += 1,
+            Step::Grant { .. } => counts.granted += 1,
+            Step::Revoke { .. } => counts.revoked += 1,
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_text_cannot_steer_a_terminal_or_turn_text_around() {
+        assert_eq!(
+            escape("a\u{1b}[31mb\n\u{202e}c"),
+            "a\\u{1b}[31mb\\u{a}\\u{202e}c"
+        );
+        assert_eq!(escape("Übung 数据"), "Übung 数据");
+    }
+
+    #[test]
+    fn long_values_are_cut_at_a_character() {
+        let long = Value::String("é".repeat(300));
+        assert!(value(Some(&long)).ends_with("..."));
+    }
+}

@@ -1,0 +1,260 @@
+//! Where to look: all that an event, a resync or a person can ask for.
+
+use crate::grant::Atom;
+use crate::name::{Name, TableId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// One object of the catalog together with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// The whole catalog: every database and what it holds.
+    Catalog,
+    /// A database.
+    Database(Name),
+    /// A table, its partitions and its grants.
+    Table(TableId),
+}
+
+impl Subject {
+    /// The database that the subject is or lies in.
+    #[must_use]
+    pub fn database(&self) -> Option<&Name> {
+        match self {
+            Self::Catalog => None,
+            Self::Database(name) => Some(name),
+            Self::Table(id) => Some(&id.database),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Catalog => f.write_str("catalog"),
+            Self::Database(name) => write!(f, "database {name}"),
+            Self::Table(id) => write!(f, "table {id}"),
+        }
+    }
+}
+
+/// A part of a subject that is read by a call of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Facet {
+    /// The object itself. Always read.
+    Definition,
+    /// A table's partitions.
+    Partitions,
+    /// The grants on the subject; on a database, those on all its tables too.
+    Grants,
+    /// Every table of a database, with all its facets.
+    Contents,
+}
+
+/// What to look at on one subject, and what the event said of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The facets to read.
+    pub facets: BTreeSet<Facet>,
+    /// An event named the deletion of the subject itself.
+    #[serde(default)]
+    pub deletion_named: bool,
+    /// An event named the deletion of some of its partitions.
+    #[serde(default)]
+    pub partition_deletion_named: bool,
+}
+
+impl Look {
+    /// A look at these facets, with nothing said about deletions.
+    #[must_use]
+    pub fn at(facets: &[Facet]) -> Self {
+        Self {
+            facets: facets.iter().copied().collect(),
+            ..Self::default()
+        }
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.facets.extend(&other.facets);
+        self.deletion_named |= other.deletion_named;
+        self.partition_deletion_named |= other.partition_deletion_named;
+    }
+}
+
+/// The subjects to look at and the grants that a revoke has just named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// What to look at.
+    #[serde(with = "pairs")]
+    pub looks: BTreeMap<Subject, Look>,
+    /// Grants that an event said were revoked, and whether their grant option
+    /// was named. They are revoked in the secondary whenever the primary lacks
+    /// them, whatever a listing of the secondary shows: that listing may be one
+    /// write old.
+    #[serde(with = "pairs", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub suspects: BTreeMap<Atom, bool>,
+}
+
+/// Every facet of a table.
+pub const WHOLE_TABLE: [Facet; 3] = [Facet::Definition, Facet::Partitions, Facet::Grants];
+/// A database itself, without its tables.
+pub const DATABASE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
+/// A database and every table in it.
+pub const WHOLE_DATABASE: [Facet; 3] = [Facet::Definition, Facet::Grants, Facet::Contents];
+
+impl Scope {
+    /// The whole catalog.
+    #[must_use]
+    pub fn catalog() -> Self {
+        let mut scope = Self::default();
+        scope.look(Subject::Catalog, Look::at(&WHOLE_DATABASE));
+        scope
+    }
+
+    /// A database with everything in it.
+    #[must_use]
+    pub fn database(name: Name) -> Self {
+        let mut scope = Self::default();
+        scope.look(Subject::Database(name), Look::at(&WHOLE_DATABASE));
+        scope
+    }
+
+    /// A table with everything that belongs to it.
+    #[must_use]
+    pub fn table(id: TableId) -> Self {
+        let mut scope = Self::default();
+        scope.look(Subject::Table(id), Look::at(&WHOLE_TABLE));
+        scope
+    }
+
+    /// Adds a look, merged with what is already looked at there.
+    pub fn look(&mut self, subject: Subject, look: Look) {
+        self.looks.entry(subject).or_default().absorb(&look);
+    }
+
+    /// Takes another scope in: the union of both.
+    pub fn absorb(&mut self, other: Self) {
+        for (subject, look) in other.looks {
+            self.look(subject, look);
+        }
+        for (atom, grant_option) in other.suspects {
+            *self.suspects.entry(atom).or_default() |= grant_option;
+        }
+    }
+
+    /// Takes the scope apart into one for each subject; a suspect goes with the
+    /// subject that it is on.
+    #[must_use]
+    pub fn split(self) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        for (subject, look) in self.looks {
+            let suspects = self
+                .suspects
+                .iter()
+                .filter(|(atom, _)| subject == subject_of(atom))
+                .map(|(atom, option)| (atom.clone(), *option))
+                .collect();
+            parts.push(Self {
+                looks: BTreeMap::from([(subject, look)]),
+                suspects,
+            });
+        }
+        parts
+    }
+
+    /// Whether there is nothing to look at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.looks.is_empty()
+    }
+}
+
+/// The subject that a grant belongs to.
+#[must_use]
+pub fn subject_of(atom: &Atom) -> Subject {
+    match atom.resource.table() {
+        Some(id) => Subject::Table(id.clone()),
+        None => Subject::Database(atom.resource.database().clone()),
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.looks.keys().take(4).map(Subject::to_string).collect();
+        f.write_str(&names.join(", "))?;
+        match self.looks.len().saturating_sub(4) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// Maps whose keys are no strings, in JSON: a list of pairs.
+pub mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    /// Writes the map as a list of pairs, in the order of its keys.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    /// Reads a list of pairs; of two with one key the later one counts.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::{Permission, Principal, Resource};
+
+    fn table(name: &str) -> TableId {
+        TableId::new(Name::new("sales").unwrap(), Name::new(name).unwrap())
+    }
+
+    #[test]
+    fn splitting_keeps_each_suspect_with_its_subject() {
+        let mut scope = Scope::table(table("orders"));
+        scope.absorb(Scope::table(table("items")));
+        let atom = Atom {
+            principal: Principal::iam_allowed(),
+            resource: Resource::Column(table("orders"), Name::new("ssn").unwrap()),
+            permission: Permission::Select,
+            condition: None,
+        };
+        scope.suspects.insert(atom, true);
+        let parts = scope.split();
+        assert_eq!(parts.len(), 2);
+        assert!(parts[0].suspects.is_empty(), "items has none");
+        assert_eq!(parts[1].suspects.len(), 1);
+    }
+
+    #[test]
+    fn a_scope_survives_the_queue() {
+        let mut scope = Scope::table(table("orders"));
+        scope.absorb(Scope::database(Name::new("sales").unwrap()));
+        let json = serde_json::to_string(&scope).unwrap();
+        assert_eq!(serde_json::from_str::<Scope>(&json).unwrap(), scope);
+    }
+}

@@ -1,0 +1,182 @@
+//! The steps of a plan: each is one change in the secondary.
+
+use crate::catalog::{Change, Database, Partition, Table};
+use crate::grant::Atom;
+use crate::name::{Name, TableId};
+use crate::scope::{Subject, subject_of};
+use serde::{Deserialize, Serialize};
+
+/// The order of a plan. What takes access away comes before whatever could meet
+/// it, and what gives access comes after what it is given on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Defaults for new objects are closed.
+    Defaults,
+    /// Grants are taken away.
+    Narrow,
+    /// Databases, tables and partitions are made and changed, parents first.
+    Objects,
+    /// Grants are given.
+    Grants,
+    /// Objects are deleted, children first.
+    Deletions,
+}
+
+/// Why a grant is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevokeCause {
+    /// The secondary shows it and the primary does not.
+    Extra,
+    /// An event named it, and the primary does not hold it.
+    Suspect,
+    /// It is given again later in the plan, in another form.
+    Replace,
+    /// The object that it is on is about to be deleted.
+    Deletion,
+}
+
+/// One change in the secondary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// `CreateDatabase`.
+    CreateDatabase {
+        /// The whole input.
+        database: Database,
+    },
+    /// `UpdateDatabase`; it replaces the whole input.
+    UpdateDatabase {
+        /// The whole input.
+        database: Database,
+        /// It closes the default for new tables, and so goes first.
+        closes: bool,
+        /// What differs, for a person to read.
+        changes: Vec<Change>,
+    },
+    /// `CreateTable`.
+    CreateTable {
+        /// Where.
+        id: TableId,
+        /// The whole input.
+        table: Table,
+    },
+    /// `UpdateTable`; it replaces the whole input.
+    UpdateTable {
+        /// Which.
+        id: TableId,
+        /// The whole input.
+        table: Table,
+        /// The version that was read, as an optimistic lock.
+        version: Option<String>,
+        /// What differs, for a person to read.
+        changes: Vec<Change>,
+    },
+    /// One entry of `BatchCreatePartition`.
+    CreatePartition {
+        /// The table.
+        id: TableId,
+        /// The whole input.
+        partition: Partition,
+    },
+    /// One entry of `BatchUpdatePartition`.
+    UpdatePartition {
+        /// The table.
+        id: TableId,
+        /// The whole input.
+        partition: Partition,
+        /// What differs, for a person to read.
+        changes: Vec<Change>,
+    },
+    /// One atom of `BatchGrantPermissions`.
+    Grant {
+        /// What is given.
+        atom: Atom,
+        /// With the grant option.
+        grantable: bool,
+    },
+    /// One atom of `BatchRevokePermissions`.
+    Revoke {
+        /// What is taken away, grant option included.
+        atom: Atom,
+        /// Why.
+        cause: RevokeCause,
+    },
+    /// One entry of `BatchDeletePartition`.
+    DeletePartition {
+        /// The table.
+        id: TableId,
+        /// Which partition.
+        values: Vec<String>,
+    },
+    /// `DeleteTable`.
+    DeleteTable {
+        /// Which.
+        id: TableId,
+    },
+    /// `DeleteDatabase`, of a database that is empty by then.
+    DeleteDatabase {
+        /// Which.
+        name: Name,
+    },
+}
+
+impl Step {
+    /// Where the step stands in a plan.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::UpdateDatabase { closes: true, .. } => Phase::Defaults,
+            Self::Revoke { .. } => Phase::Narrow,
+            Self::CreateDatabase { .. }
+            | Self::UpdateDatabase { closes: false, .. }
+            | Self::CreateTable { .. }
+            | Self::UpdateTable { .. }
+            | Self::CreatePartition { .. }
+            | Self::UpdatePartition { .. } => Phase::Objects,
+            Self::Grant { .. } => Phase::Grants,
+            Self::DeletePartition { .. }
+            | Self::DeleteTable { .. }
+            | Self::DeleteDatabase { .. } => Phase::Deletions,
+        }
+    }
+
+    /// The place within the phase: parents before children when making, children
+    /// before parents when deleting, and `IAM_ALLOWED_PRINCIPALS` after every
+    /// other grant: while it holds a table, a column grant there is stored as a
+    /// grant on every column (LF-14).
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            Self::CreateDatabase { .. }
+            | Self::UpdateDatabase { .. }
+            | Self::Revoke { .. }
+            | Self::DeletePartition { .. } => 0,
+            Self::CreateTable { .. } | Self::UpdateTable { .. } | Self::DeleteTable { .. } => 1,
+            Self::CreatePartition { .. }
+            | Self::UpdatePartition { .. }
+            | Self::DeleteDatabase { .. } => 2,
+            Self::Grant { atom, .. } => {
+                u8::from(atom.principal.0 == crate::grant::IAM_ALLOWED_PRINCIPALS)
+            }
+        }
+    }
+
+    /// The subject that the step changes.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::CreateDatabase { database } | Self::UpdateDatabase { database, .. } => {
+                Subject::Database(database.name.clone())
+            }
+            Self::DeleteDatabase { name } => Subject::Database(name.clone()),
+            Self::CreateTable { id, .. }
+            | Self::UpdateTable { id, .. }
+            | Self::CreatePartition { id, .. }
+            | Self::UpdatePartition { id, .. }
+            | Self::DeletePartition { id, .. }
+            | Self::DeleteTable { id } => Subject::Table(id.clone()),
+            Self::Grant { atom, .. } | Self::Revoke { atom, .. } => subject_of(atom),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Points in time, as data: the core never asks what time it is.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+///
+/// In JSON it is a number of seconds, as AWS's own JSON protocols write it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// A time from whole seconds.
+    #[must_use]
+    pub fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub fn secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This time moved by a number of seconds.
+    #[must_use]
+    pub fn plus_secs(self, secs: i64) -> Self {
+        Self(self.0.saturating_add(secs.saturating_mul(1000)))
+    }
+
+    /// Reads RFC 3339 text, as EventBridge and CloudTrail write it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000)
+            .ok()
+            .map(Self)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = OffsetDateTime::from_unix_timestamp(self.secs())
+            .ok()
+            .and_then(|time| time.format(&Rfc3339).ok());
+        match text {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{}s", self.secs()),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 % 1000 == 0 {
+            serializer.serialize_i64(self.0 / 1000)
+        } else {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "f64 holds milliseconds exactly for 285,000 years"
+            )]
+            serializer.serialize_f64(self.0 as f64 / 1000.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        #[expect(clippy::cast_possible_truncation, reason = "a cast of f64 saturates")]
+        Ok(Self((seconds * 1000.0).round() as i64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_aws_json_seconds() {
+        let time: Timestamp = serde_json::from_str("1763633730.5").unwrap();
+        assert_eq!(time, Timestamp(1_763_633_730_500));
+        assert_eq!(serde_json::to_string(&time).unwrap(), "1763633730.5");
+        let whole = Timestamp::from_secs(5);
+        assert_eq!(serde_json::to_string(&whole).unwrap(), "5");
+    }
+
+    #[test]
+    fn reads_and_writes_rfc_3339() {
+        let time = Timestamp::parse("2026-11-20T10:15:30Z").unwrap();
+        assert_eq!(time.to_string(), "2026-11-20T10:15:30Z");
+        assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+}

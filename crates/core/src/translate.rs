@@ -1,0 +1,309 @@
+//! From what the primary holds to what the secondary should hold.
+
+use crate::catalog::{DRIFTING_PARAMETER, Database, Partition, StorageDescriptor, Table};
+use crate::ledger::Epoch;
+use crate::location::Mapped;
+use crate::policy::{Iceberg, Policy, Unmapped};
+
+/// An object for the secondary, with what a person should know of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired<T> {
+    /// The object as the secondary should hold it.
+    pub object: T,
+    /// Standing findings: true as long as the policy stays as it is.
+    pub notes: Vec<String>,
+}
+
+/// Why an object gets no counterpart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// The policy holds it back, for this reason.
+    Held(String),
+    /// This version does not replicate such a thing; the kind, for counting.
+    Unsupported(String),
+}
+
+/// Translates between the two sides, in the direction that an epoch gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Translator<'a> {
+    policy: &'a Policy,
+    to_second: bool,
+}
+
+type Noted<'n> = &'n mut Vec<String>;
+
+/// Parameters of a table that hold a place in S3.
+pub(crate) const TABLE_PLACES: [&str; 3] = [
+    "metadata_location",
+    "previous_metadata_location",
+    "storage.location.template",
+];
+
+/// Parameters of a SerDe that hold a place in S3 (Spark, Delta).
+pub(crate) const SERDE_PLACES: [&str; 1] = ["path"];
+
+impl<'a> Translator<'a> {
+    /// A translator from the primary of this epoch to its secondary.
+    #[must_use]
+    pub fn new(policy: &'a Policy, epoch: Epoch) -> Self {
+        Self {
+            policy,
+            to_second: epoch.first_is_primary(),
+        }
+    }
+
+    /// A database for the secondary. Its default for new tables is closed there,
+    /// whatever the primary's is (LF-15); that one rests in the ledger.
+    ///
+    /// # Errors
+    /// Why the database is held back.
+    pub fn database(self, database: &Database) -> Result<Desired<Database>, Withheld> {
+        if database.target_database.is_some() {
+            return Err(Withheld::Unsupported(
+                "resource link to a database".to_owned(),
+            ));
+        }
+        refuse_extra("database", database.extra.keys())?;
+        let mut notes = Vec::new();
+        let mut object = database.clone();
+        object.create_table_default_permissions = Some(Vec::new());
+        object.parameters.remove(DRIFTING_PARAMETER);
+        if let Some(uri) = &mut object.location_uri {
+            self.place("LocationUri", uri, &mut notes)?;
+        }
+        Ok(Desired { object, notes })
+    }
+
+    /// A table for the secondary.
+    ///
+    /// # Errors
+    /// Why the table is held back.
+    pub fn table(self, table: &Table) -> Result<Desired<Table>, Withheld> {
+        if table.target_table.is_some() {
+            return Err(Withheld::Unsupported("resource link to a table".to_owned()));
+        }
+        refuse_extra("table", table.extra.keys())?;
+        let mut notes = Vec::new();
+        let mut object = table.clone();
+        object.parameters.remove(DRIFTING_PARAMETER);
+        if table.is_iceberg() {
+            return self.iceberg(object);
+        }
+        if let Some(descriptor) = &mut object.storage_descriptor {
+            self.descriptor(descriptor, &mut notes)?;
+        }
+        for key in TABLE_PLACES {
+            if let Some(value) = object.parameters.get_mut(key) {
+                self.place(key, value, &mut notes)?;
+            }
+        }
+        Ok(Desired { object, notes })
+    }
+
+    /// An Iceberg entry names a metadata file that names every other file by its
+    /// full path: mapping the entry alone would not make it read the secondary.
+    fn iceberg(self, object: Table) -> Result<Desired<Table>, Withheld> {
+        match self.policy.iceberg {
+            Iceberg::Withhold => Err(Withheld::Held(
+                "it is an Iceberg table, and its metadata files name the primary's bucket; \
+                 set `iceberg = \"pointer\"` to copy the catalog entry all the same"
+                    .to_owned(),
+            )),
+            Iceberg::Pointer => Ok(Desired {
+                object,
+                notes: vec![
+                    "Iceberg entry copied as it is: it reads the primary's bucket".to_owned(),
+                ],
+            }),
+        }
+    }
+
+    /// A partition of a table for the secondary.
+    ///
+    /// # Errors
+    /// Why the partition is held back.
+    pub fn partition(self, partition: &Partition) -> Result<Desired<Partition>, Withheld> {
+        refuse_extra("partition", partition.extra.keys())?;
+        let mut notes = Vec::new();
+        let mut object = partition.clone();
+        object.parameters.remove(DRIFTING_PARAMETER);
+        if let Some(descriptor) = &mut object.storage_descriptor {
+            self.descriptor(descriptor, &mut notes)?;
+        }
+        Ok(Desired { object, notes })
+    }
+
+    fn descriptor(self, sd: &mut StorageDescriptor, notes: Noted) -> Result<(), Withheld> {
+        refuse_extra("storage descriptor", sd.extra.keys())?;
+        if let Some(location) = &mut sd.location {
+            self.place("Location", location, notes)?;
+        }
+        for location in &mut sd.additional_locations {
+            self.place("AdditionalLocations", location, notes)?;
+        }
+        if let Some(serde) = &mut sd.serde_info {
+            for key in SERDE_PLACES {
+                match serde.parameters.get_mut(key) {
+                    // Other SerDes use the same key for what is no place.
+                    Some(value) if value.contains("://") => self.place(key, value, notes)?,
+                    Some(_) | None => {}
+                }
+            }
+        }
+        if let Some(skewed) = &mut sd.skewed_info {
+            for location in skewed.skewed_column_value_location_maps.values_mut() {
+                self.place("SkewedColumnValueLocationMaps", location, notes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps one place, in the spelling that it came in. Views have none, and
+    /// write that as an empty text.
+    fn place(self, field: &str, text: &mut String, notes: Noted) -> Result<(), Withheld> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let problem = match self.policy.locations.map(text, self.to_second) {
+            Ok(Mapped::To(there)) => {
+                *text = there;
+                return Ok(());
+            }
+            Ok(Mapped::Ambiguous(there)) => {
+                return Err(Withheld::Held(format!(
+                    "{field} {text} maps to {there}, which maps back to another place; \
+                     make the [[location]] pairs one-to-one there"
+                )));
+            }
+            Ok(Mapped::Unmapped) => format!("no [[location]] pair holds {field} {text}"),
+            Err(e) => format!("{field} {text} cannot be mapped: {e}"),
+        };
+        match self.policy.unmapped_location {
+            Unmapped::Refuse => Err(Withheld::Held(format!(
+                "{problem}; add a pair, or set `unmapped-location = \"keep\"`"
+            ))),
+            Unmapped::Keep => {
+                notes.push(format!("{problem}: kept, so it reads the primary's place"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn refuse_extra<'k>(
+    what: &str,
+    mut fields: impl Iterator<Item = &'k String>,
+) -> Result<(), Withheld> {
+    match fields.next() {
+        Some(field) => Err(Withheld::Unsupported(format!("{what} with {field}"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(extra: &str) -> Policy {
+        let text = format!(
+            "{extra}\n[first]\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
+             [second]\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
+             [[location]]\nfirst = \"s3://a\"\nsecond = \"s3://b/dr\"\n"
+        );
+        Policy::parse(&text).unwrap()
+    }
+
+    fn table(json: serde_json::Value) -> Table {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn every_place_of_a_table_is_mapped_and_nothing_else() {
+        let policy = policy("");
+        let before = table(serde_json::json!({
+            "Name": "t",
+            "Parameters": {"storage.location.template": "s3://a/t/${dt}", "comment": "s3://a/x",
+                           "transient_lastDdlTime": "1"},
+            "StorageDescriptor": {
+                "Location": "s3://a/t", "AdditionalLocations": ["s3://a/u"],
+                "SerdeInfo": {"Parameters": {"path": "s3://a/t", "paths": "s3://a"}},
+                "SkewedInfo": {"SkewedColumnValueLocationMaps": {"x": "s3://a/t/x"}}
+            }
+        }));
+        let after = Translator::new(&policy, Epoch(0)).table(&before).unwrap();
+        let expected = table(serde_json::json!({
+            "Name": "t",
+            "Parameters": {"storage.location.template": "s3://b/dr/t/${dt}", "comment": "s3://a/x"},
+            "StorageDescriptor": {
+                "Location": "s3://b/dr/t", "AdditionalLocations": ["s3://b/dr/u"],
+                "SerdeInfo": {"Parameters": {"path": "s3://b/dr/t", "paths": "s3://a"}},
+                "SkewedInfo": {"SkewedColumnValueLocationMaps": {"x": "s3://b/dr/t/x"}}
+            }
+        }));
+        assert_eq!(after.object, expected);
+        let back = Translator::new(&policy, Epoch(1)).table(&expected).unwrap();
+        let mut original = before;
+        original.parameters.remove(DRIFTING_PARAMETER);
+        assert_eq!(back.object, original, "an odd epoch maps the other way");
+    }
+
+    #[test]
+    fn an_unmapped_place_is_refused_or_kept_with_a_note() {
+        let stray = table(serde_json::json!({
+            "Name": "t", "StorageDescriptor": {"Location": "s3://elsewhere/t"}
+        }));
+        let refuse = policy("");
+        let held = Translator::new(&refuse, Epoch(0)).table(&stray);
+        assert!(matches!(held, Err(Withheld::Held(reason)) if reason.contains("elsewhere")));
+        let keep = policy("unmapped-location = \"keep\"");
+        let kept = Translator::new(&keep, Epoch(0)).table(&stray).unwrap();
+        assert_eq!((kept.object, kept.notes.len()), (stray, 1));
+    }
+
+    #[test]
+    fn links_and_unknown_fields_are_named() {
+        let policy = policy("");
+        let translator = Translator::new(&policy, Epoch(0));
+        let link = table(serde_json::json!({"Name": "t", "TargetTable": {"Name": "x"}}));
+        let view = table(serde_json::json!({"Name": "t", "ViewDefinition": {}}));
+        let unsupported = |kind: &str| Err(Withheld::Unsupported(kind.to_owned()));
+        assert_eq!(
+            translator.table(&link),
+            unsupported("resource link to a table")
+        );
+        assert_eq!(
+            translator.table(&view),
+            unsupported("table with ViewDefinition")
+        );
+    }
+
+    #[test]
+    fn a_database_is_closed_in_the_secondary() {
+        let policy = policy("");
+        let open: Database =
+            serde_json::from_value(serde_json::json!({"Name": "d", "LocationUri": "s3://a/d"}))
+                .unwrap();
+        let desired = Translator::new(&policy, Epoch(0)).database(&open).unwrap();
+        assert_eq!(
+            desired.object.create_table_default_permissions,
+            Some(vec![])
+        );
+        assert_eq!(desired.object.location_uri.as_deref(), Some("s3://b/dr/d"));
+    }
+
+    #[test]
+    fn iceberg_is_withheld_until_the_policy_says_pointer() {
+        let iceberg = table(serde_json::json!({
+            "Name": "t", "Parameters": {"table_type": "ICEBERG", "metadata_location": "s3://a/m"}
+        }));
+        let withhold = policy("");
+        assert!(
+            Translator::new(&withhold, Epoch(0))
+                .table(&iceberg)
+                .is_err()
+        );
+        let pointer = policy("iceberg = \"pointer\"");
+        let copied = Translator::new(&pointer, Epoch(0)).table(&iceberg).unwrap();
+        assert_eq!((copied.object, copied.notes.len()), (iceberg, 1));
+    }
+}
