@@ -194,6 +194,32 @@ pub struct Atom {
     pub condition: Option<String>,
 }
 
+impl Atom {
+    /// Which turn the grant has among others: columns first, then all that is whole
+    /// (beside which a column grant is refused, LF-16), and the group that stands
+    /// for IAM last (beside which a column grant covers every column, LF-14).
+    #[must_use]
+    pub fn turn(&self) -> u8 {
+        match (
+            self.principal.0 == IAM_ALLOWED_PRINCIPALS,
+            self.is_by_column(),
+        ) {
+            (true, _) => 2,
+            (false, false) => 1,
+            (false, true) => 0,
+        }
+    }
+
+    /// Whether it is on some columns of a table, not on all.
+    #[must_use]
+    pub fn is_by_column(&self) -> bool {
+        match self.resource {
+            Resource::Column(..) | Resource::ColumnsExcept(..) => true,
+            Resource::Database(_) | Resource::AllTables(_) | Resource::Table(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -139,6 +139,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         steps: Vec::new(),
         findings: BTreeSet::new(),
         standings: BTreeMap::new(),
+        wildcards: Vec::new(),
     };
     for (subject, look) in subjects(inputs) {
         match &subject {
@@ -148,6 +149,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         }
     }
     database::plan_deletions(&mut draft);
+    grants::plan_wildcards(&mut draft);
     draft.note_unsupported();
     draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
     Plan {
@@ -205,6 +207,8 @@ struct Draft<'a> {
     steps: Vec<Step>,
     findings: BTreeSet<Finding>,
     standings: BTreeMap<Subject, Standing>,
+    /// Missing grants on all tables of a database.
+    wildcards: Vec<(crate::Name, crate::Atom, bool)>,
 }
 
 impl Draft<'_> {
@@ -216,18 +220,19 @@ impl Draft<'_> {
         });
     }
 
+    /// A standing that keeps the pairing that the ledger holds.
+    fn keep(&self, subject: &Subject, state: State, reason: Option<String>) -> Standing {
+        let row = self.inputs.rows.get(subject);
+        Standing {
+            pairing: row.and_then(|row| row.pairing.clone()),
+            ..Standing::new(state, reason)
+        }
+    }
+
     /// Leaves a subject in a state that needs eyes, with the finding that says why.
     fn leave(&mut self, subject: &Subject, state: State, kind: FindingKind, reason: String) {
         self.find(kind, subject, reason.clone());
-        let pairing = self
-            .inputs
-            .rows
-            .get(subject)
-            .and_then(|row| row.pairing.clone());
-        let standing = Standing {
-            pairing,
-            ..Standing::new(state, Some(reason))
-        };
+        let standing = self.keep(subject, state, Some(reason));
         self.standings.insert(subject.clone(), standing);
     }
 

@@ -90,8 +90,8 @@ pub struct Reading {
     pub partitions: BTreeMap<TableId, Observation<Partitions>>,
     /// Grants by the subject that they are on.
     pub grants: BTreeMap<GrantsOf, Observation<Grants>>,
-    /// Databases whose tables were listed completely.
-    pub listed: BTreeSet<Name>,
+    /// The names of all tables of a database, where they were listed completely.
+    pub listed: BTreeMap<Name, BTreeSet<Name>>,
     /// Subjects whose grants come from a listing that held some grant, so an
     /// empty answer is not the sign of a lost right.
     pub grants_controlled: BTreeSet<GrantsOf>,

@@ -108,7 +108,7 @@ pub fn step(step: &Step) -> String {
             let option = if *grantable { " with grant option" } else { "" };
             format!("grant {atom}{option}")
         }
-        Step::Revoke { atom, cause } => {
+        Step::Revoke { atom, cause, .. } => {
             let why = match cause {
                 RevokeCause::Extra => "the primary does not grant it",
                 RevokeCause::Suspect => "a revoke named it",

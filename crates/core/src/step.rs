@@ -1,7 +1,7 @@
 //! The steps of a plan: each is one change in the secondary.
 
 use crate::catalog::{Change, Database, Partition, Table};
-use crate::grant::Atom;
+use crate::grant::{Atom, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::{Subject, subject_of};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub enum Phase {
     Grants,
     /// Objects are deleted, children first.
     Deletions,
+    /// Grants on all tables of a database are given, when no table is left there
+    /// that the primary lacks.
+    Wildcards,
 }
 
 /// Why a grant is taken away.
@@ -100,6 +103,8 @@ pub enum Step {
     Revoke {
         /// What is taken away, grant option included.
         atom: Atom,
+        /// Its holder may grant it on, so the grant option is named too.
+        grantable: bool,
         /// Why.
         cause: RevokeCause,
     },
@@ -135,7 +140,13 @@ impl Step {
             | Self::UpdateTable { .. }
             | Self::CreatePartition { .. }
             | Self::UpdatePartition { .. } => Phase::Objects,
-            Self::Grant { .. } => Phase::Grants,
+            Self::Grant { atom, .. } => match atom.resource {
+                Resource::AllTables(_) => Phase::Wildcards,
+                Resource::Database(_)
+                | Resource::Table(_)
+                | Resource::Column(..)
+                | Resource::ColumnsExcept(..) => Phase::Grants,
+            },
             Self::DeletePartition { .. }
             | Self::DeleteTable { .. }
             | Self::DeleteDatabase { .. } => Phase::Deletions,
@@ -143,9 +154,7 @@ impl Step {
     }
 
     /// The place within the phase: parents before children when making, children
-    /// before parents when deleting, and `IAM_ALLOWED_PRINCIPALS` after every
-    /// other grant: while it holds a table, a column grant there is stored as a
-    /// grant on every column (LF-14).
+    /// before parents when deleting, and grants in their turn.
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Self::CreateDatabase { .. }
@@ -156,9 +165,7 @@ impl Step {
             Self::CreatePartition { .. }
             | Self::UpdatePartition { .. }
             | Self::DeleteDatabase { .. } => 2,
-            Self::Grant { atom, .. } => {
-                u8::from(atom.principal.0 == crate::grant::IAM_ALLOWED_PRINCIPALS)
-            }
+            Self::Grant { atom, .. } => atom.turn(),
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Play<'a> {
     content: Content<'a>,
     /// Grants that the secondary holds at this point of the plan.
     held: BTreeMap<Atom, bool>,
+    /// Columns that tables of the secondary have at this point.
+    columns: BTreeMap<TableId, BTreeSet<String>>,
     /// Subjects made by an earlier step.
     made: BTreeSet<Subject>,
     /// Subjects deleted by an earlier step.
@@ -54,6 +56,12 @@ impl<'a> Play<'a> {
                 .flatten()
                 .map(|(atom, grantable)| (atom.clone(), *grantable))
                 .collect(),
+            columns: inputs
+                .secondary
+                .tables
+                .iter()
+                .filter_map(|(id, table)| Some((id.clone(), names(&seen(Some(table))?.object))))
+                .collect(),
             made: BTreeSet::new(),
             deleted: BTreeSet::new(),
         }
@@ -69,7 +77,7 @@ impl<'a> Play<'a> {
             Step::CreatePartition { id, partition }
             | Step::UpdatePartition { id, partition, .. } => self.write_partition(id, partition),
             Step::Grant { atom, grantable } => self.grant(atom, *grantable),
-            Step::Revoke { atom, cause } => self.revoke(atom, *cause),
+            Step::Revoke { atom, cause, .. } => self.revoke(atom, *cause),
             Step::DeletePartition { id, values } => self.delete_partition(id, values),
             Step::DeleteTable { id } => self.delete_table(id),
             Step::DeleteDatabase { name } => self.delete_database(name),
@@ -116,7 +124,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn update_table(&self, id: &TableId, table: &Table) -> Judged {
+    fn update_table(&mut self, id: &TableId, table: &Table) -> Judged {
         let subject = Subject::Table(id.clone());
         let primary = self.primary_table(id)?;
         self.check_name(&subject, &id.table, &table.name)?;
@@ -130,6 +138,7 @@ impl<'a> Play<'a> {
         if table.columns().any(|c| !shown.contains(c.name.as_str())) {
             self.no_extras(&subject)?;
         }
+        self.columns.insert(id.clone(), names(table));
         Ok(())
     }
 
@@ -159,6 +168,10 @@ impl<'a> Play<'a> {
         }
         self.must_be_ours(&subject)?;
         self.no_extras(&subject)?;
+        if let Resource::AllTables(database) = &atom.resource {
+            self.no_table_beyond(database)?;
+        }
+        self.no_column_beyond(&atom.resource)?;
         let by_column = matches!(
             atom.resource,
             Resource::Column(..) | Resource::ColumnsExcept(..)
@@ -168,7 +181,7 @@ impl<'a> Play<'a> {
                 && subject_of(held) == subject
                 && held.resource.table().is_some()
         });
-        if by_column && table_is_open {
+        if by_column && table_is_open && atom.principal.0 != IAM_ALLOWED_PRINCIPALS {
             let detail = format!(
                 "{atom}, given while IAM_ALLOWED_PRINCIPALS holds the table, covers every column"
             );
@@ -268,7 +281,7 @@ impl<'a> Play<'a> {
                 && seen(Some(table)).is_some()
                 && !self.deleted.contains(&Subject::Table(id.clone()))
         });
-        if left || !self.inputs.secondary.listed.contains(name) {
+        if left || !self.inputs.secondary.listed.contains_key(name) {
             return veto(Rule::NotOurs, format!("{subject} may still hold tables"));
         }
         Ok(())
@@ -324,6 +337,57 @@ impl<'a> Play<'a> {
                 format!("{subject} would grow while the secondary still holds {atom}"),
             ),
         }
+    }
+
+    /// The secondary holds no table of the database that the primary lacks: a grant
+    /// on all tables would open it.
+    fn no_table_beyond(&self, database: &Name) -> Judged {
+        let here = self.inputs.primary.listed.get(database);
+        let there = self.inputs.secondary.listed.get(database);
+        let made_here = self.made.contains(&Subject::Database(database.clone()));
+        let beyond = |name: &&Name| {
+            let id = TableId::new(database.clone(), (*name).clone());
+            !here.is_some_and(|here| here.contains(*name))
+                && !self.deleted.contains(&Subject::Table(id))
+        };
+        match there {
+            None if made_here => Ok(()),
+            None => veto(
+                Rule::Wider,
+                format!("the tables of {database} were not listed"),
+            ),
+            Some(there) => match there.iter().find(beyond) {
+                None => Ok(()),
+                Some(table) => {
+                    let detail = format!("a grant on all tables of {database} would open {table}");
+                    veto(Rule::Wider, detail)
+                }
+            },
+        }
+    }
+
+    /// No table that a grant covers has a column that the primary dropped: the grant
+    /// would open it.
+    fn no_column_beyond(&self, resource: &Resource) -> Judged {
+        let covered = |id: &TableId| match resource {
+            Resource::AllTables(database) => {
+                id.database == *database && !self.deleted.contains(&Subject::Table(id.clone()))
+            }
+            Resource::Table(table) | Resource::ColumnsExcept(table, _) => table == id,
+            Resource::Database(_) | Resource::Column(..) => false,
+        };
+        for (id, columns) in self.columns.iter().filter(|(id, _)| covered(id)) {
+            let here = self.inputs.primary.tables.get(id);
+            let Some(here) = seen(here).map(|here| names(&here.object)) else {
+                continue;
+            };
+            if let Some(column) = columns.difference(&here).next() {
+                let detail =
+                    format!("a grant on {resource} would open the column {column} of {id}");
+                return veto(Rule::Wider, detail);
+            }
+        }
+        Ok(())
     }
 
     fn primary_allows(&self, atom: &Atom, grantable: bool) -> bool {
@@ -432,6 +496,10 @@ impl<'a> Play<'a> {
         self.primary_table(id)
             .is_ok_and(|primary| self.content.check(&primary.object, &there).is_ok())
     }
+}
+
+fn names(table: &Table) -> BTreeSet<String> {
+    table.columns().map(|column| column.name.clone()).collect()
 }
 
 /// The digest of an intention is of the object without what drifts by itself.

@@ -208,7 +208,7 @@ pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
 
 fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
     let secondary = draft.inputs.secondary;
-    if !secondary.listed.contains(name) {
+    if !secondary.listed.contains_key(name) {
         let reason = "its tables in the secondary were not listed".to_owned();
         draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
         return;
@@ -229,7 +229,6 @@ fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
     draft
         .steps
         .push(Step::DeleteDatabase { name: name.clone() });
-    draft
-        .standings
-        .insert(subject.clone(), Standing::new(State::Behind, None));
+    let standing = draft.keep(subject, State::Behind, None);
+    draft.standings.insert(subject.clone(), standing);
 }

@@ -1,10 +1,10 @@
 //! Grants of one subject: what to take away, then what to give.
 
 use super::{Draft, FindingKind};
-use crate::grant::{Atom, Grants, Principal, Resource};
+use crate::grant::{Atom, Grants, Permission, Principal, Resource};
 use crate::ledger::State;
 use crate::reading::{Observation, Reading, Settings};
-use crate::scope::{Subject, subject_of};
+use crate::scope::{Facet, Subject, subject_of};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,21 +59,95 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
             .collect()
     };
     let (wanted, there) = (compared(wanted), compared(there));
+    let wanted = without_dangling(draft, subject, wanted, &there);
     let mut revokes = revokes(&wanted, &there, &suspects, &ignored);
     let narrowed = hold_unproven(draft, subject, &wanted, &suspects, &mut revokes);
     if gives && narrowed {
-        replace_iam_allowed(&wanted, &there, &mut revokes);
+        step_aside(&wanted, &there, &mut revokes);
     }
     if gives && narrowed {
         for (atom, grantable) in grants(&wanted, &there, &revokes) {
-            draft.steps.push(Step::Grant { atom, grantable });
+            if let Resource::AllTables(database) = &atom.resource {
+                draft.wildcards.push((database.clone(), atom, grantable));
+            } else {
+                draft.steps.push(Step::Grant { atom, grantable });
+            }
         }
     }
-    let revokes = revokes
-        .into_iter()
-        .map(|(atom, cause)| Step::Revoke { atom, cause });
+    let revokes = revokes.into_iter().map(|(atom, cause)| Step::Revoke {
+        grantable: there.get(&atom).or(suspects.get(&atom)) == Some(&true),
+        atom,
+        cause,
+    });
     draft.steps.extend(revokes);
     narrowed
+}
+
+/// Grants on all tables of a database, decided when every table of it has been:
+/// one that the primary lacks and that stays would be opened by them.
+pub(super) fn plan_wildcards(draft: &mut Draft<'_>) {
+    for (database, atom, grantable) in std::mem::take(&mut draft.wildcards) {
+        match table_beyond(draft, &database) {
+            None => draft.steps.push(Step::Grant { atom, grantable }),
+            Some(why) => {
+                let subject = Subject::Database(database);
+                let reason = format!("{atom} waits, since {why}");
+                // Where the tables are looked at too, the answer is final.
+                let look = draft.inputs.scope.looks.get(&subject);
+                let whole = draft.inputs.scope.looks.contains_key(&Subject::Catalog)
+                    || look.is_some_and(|look| look.facets.contains(&Facet::Contents));
+                let (state, kind) = match whole {
+                    true => (State::Blocked, FindingKind::Foreign),
+                    false => (State::Behind, FindingKind::Unreadable),
+                };
+                draft.leave(&subject, state, kind, reason);
+            }
+        }
+    }
+}
+
+fn table_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
+    let makes = |step: &Step| matches!(step, Step::CreateDatabase { database: made } if made.name == *database);
+    let inputs = draft.inputs;
+    let Some(there) = inputs.secondary.listed.get(database) else {
+        let made = draft.steps.iter().any(makes);
+        return (!made).then(|| "the secondary's tables were not listed".to_owned());
+    };
+    let here = inputs.primary.listed.get(database);
+    let is_deleted = |name: &crate::Name| {
+        let of = |id: &crate::TableId| id.database == *database && id.table == *name;
+        let goes = |step: &Step| matches!(step, Step::DeleteTable { id } if of(id));
+        draft.steps.iter().any(goes)
+    };
+    let mut beyond = there.iter();
+    let stays = beyond.find(|name| !here.is_some_and(|h| h.contains(*name)) && !is_deleted(name));
+    let stays = stays.map(|name| format!("the secondary holds {name}, which the primary lacks"));
+    stays.or_else(|| column_beyond(draft, database))
+}
+
+/// A column that a table of the secondary keeps after the primary dropped it.
+fn column_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
+    let inputs = draft.inputs;
+    let tables = inputs.secondary.tables.iter();
+    for (id, there) in tables.filter(|(id, _)| id.database == *database) {
+        let here = inputs.primary.tables.get(id).and_then(Observation::present);
+        let (Some(here), Some(there)) = (here, there.present()) else {
+            continue;
+        };
+        let known: BTreeSet<&str> = here.object.columns().map(|c| c.name.as_str()).collect();
+        let mut columns = there.object.columns().map(|c| c.name.as_str());
+        let updates =
+            |step: &Step| matches!(step, Step::UpdateTable { id: updated, .. } if updated == id);
+        if let Some(column) = columns.find(|column| !known.contains(column))
+            && !draft.steps.iter().any(updates)
+        {
+            let table = &id.table;
+            return Some(format!(
+                "{table} in the secondary keeps the column {column}, which the primary dropped"
+            ));
+        }
+    }
+    None
 }
 
 /// Takes away every grant on a subject that is about to be deleted.
@@ -82,11 +156,12 @@ pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) {
         return;
     };
     let ignored = ignored(draft).unwrap_or_default();
-    let atoms = there.present().into_iter().flat_map(Grants::keys);
+    let atoms = there.present().into_iter().flatten();
     let steps: Vec<Step> = atoms
-        .filter(|atom| !ignored.contains(&atom.principal))
-        .map(|atom| Step::Revoke {
+        .filter(|(atom, _)| !ignored.contains(&atom.principal))
+        .map(|(atom, grantable)| Step::Revoke {
             atom: atom.clone(),
+            grantable: *grantable,
             cause: RevokeCause::Deletion,
         })
         .collect();
@@ -187,23 +262,70 @@ fn hold_unproven(
     false
 }
 
-/// While `IAM_ALLOWED_PRINCIPALS` holds a table, a column grant there is stored as
-/// a grant on every column (LF-14): so it steps aside and is given again last.
-fn replace_iam_allowed(wanted: &Grants, there: &Grants, revokes: &mut BTreeMap<Atom, RevokeCause>) {
-    let is_column = |atom: &Atom| match atom.resource {
-        Resource::Column(..) | Resource::ColumnsExcept(..) => true,
-        Resource::Database(_) | Resource::AllTables(_) | Resource::Table(_) => false,
+/// A column that a grant names and the primary's table lacks. Such a grant gives
+/// nothing, and the service refuses to make it anew.
+fn missing_column(draft: &Draft<'_>, atom: &Atom) -> Option<crate::Name> {
+    let (id, named) = match &atom.resource {
+        Resource::Column(id, column) => (id, BTreeSet::from([column.clone()])),
+        Resource::ColumnsExcept(id, excluded) => (id, excluded.clone()),
+        Resource::Database(_) | Resource::AllTables(_) | Resource::Table(_) => return None,
     };
-    let gives_columns = grants(wanted, there, revokes).keys().any(is_column);
-    if !gives_columns {
-        return;
-    }
+    let table = draft.inputs.primary.tables.get(id)?.present()?;
+    let known: BTreeSet<String> = table
+        .object
+        .columns()
+        .map(|column| column.name.to_lowercase())
+        .collect();
+    named
+        .into_iter()
+        .find(|name| !known.contains(name.as_str()))
+}
+
+/// What stands in the way of a column grant steps aside, and is given again after
+/// it: `IAM_ALLOWED_PRINCIPALS` on the table, beside which a column grant is stored
+/// as one on every column (LF-14), and the principal's own SELECT on the whole
+/// table, beside which it is refused (LF-16).
+fn step_aside(wanted: &Grants, there: &Grants, revokes: &mut BTreeMap<Atom, RevokeCause>) {
     let group = Principal::iam_allowed();
+    let missing = grants(wanted, there, revokes);
+    let given: BTreeSet<&Principal> = missing
+        .keys()
+        .filter(|atom| atom.is_by_column() && atom.principal != group)
+        .map(|atom| &atom.principal)
+        .collect();
     for atom in there.keys() {
-        if atom.principal == group && !revokes.contains_key(atom) {
+        let whole = atom.permission == Permission::Select && !atom.is_by_column();
+        let in_the_way = match atom.principal == group {
+            true => !given.is_empty(),
+            false => whole && given.contains(&atom.principal),
+        };
+        if in_the_way && wanted.contains_key(atom) && !revokes.contains_key(atom) {
             revokes.insert(atom.clone(), RevokeCause::Replace);
         }
     }
+}
+
+/// Leaves out the grants that the service would refuse to make: on columns that the
+/// primary's table lacks. They give nothing there either.
+fn without_dangling(
+    draft: &mut Draft<'_>,
+    subject: &Subject,
+    mut wanted: Grants,
+    there: &Grants,
+) -> Grants {
+    let missing: Vec<Atom> = grants(&wanted, there, &BTreeMap::new())
+        .into_keys()
+        .collect();
+    for atom in missing {
+        if let Some(column) = missing_column(draft, &atom) {
+            let detail = format!("{atom} is not copied: its table has no column {column}");
+            draft.find(FindingKind::Held, subject, detail);
+            if !there.contains_key(&atom) {
+                wanted.remove(&atom);
+            }
+        }
+    }
+    wanted
 }
 
 fn grants(wanted: &Grants, there: &Grants, revokes: &BTreeMap<Atom, RevokeCause>) -> Grants {

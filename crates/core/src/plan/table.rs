@@ -245,9 +245,8 @@ fn delete(
         // table made anew under its name.
         grants::revoke_all(draft, subject);
         draft.steps.push(Step::DeleteTable { id: id.clone() });
-        draft
-            .standings
-            .insert(subject.clone(), Standing::new(State::Behind, None));
+        let standing = draft.keep(subject, State::Behind, None);
+        draft.standings.insert(subject.clone(), standing);
     }
 }
 

@@ -1,0 +1,400 @@
+//! Applies an approved plan, phase after phase, and tells the outcome of every
+//! step.
+//!
+//! A step whose subject could not be narrowed is skipped, and so is everything
+//! below a database or a table that could not be made: stopping there is safe,
+//! since every prefix of a plan is.
+
+use crate::ports::{
+    CREATE_BATCH, DELETE_BATCH, EntryResults, GRANT_BATCH, UPDATE_BATCH, WriteRegion,
+};
+use futures_util::{StreamExt as _, stream};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::grant::{Entry, Grants, entries};
+use twinlake_core::step::Phase;
+use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Partition, Step, Subject, TableId};
+
+/// What came of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// It is so now.
+    Applied,
+    /// Not done, since something that it rests on failed.
+    Skipped,
+    /// Not done, for this reason.
+    Failed(Fault),
+}
+
+/// What came of a plan: one outcome for each step, in the plan's order.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The outcomes.
+    pub outcomes: Vec<Option<Done>>,
+}
+
+struct Apply<'a, S> {
+    secondary: &'a S,
+    steps: &'a [Step],
+    outcomes: Vec<Option<Done>>,
+    failed: BTreeSet<Subject>,
+    parallel: usize,
+}
+
+/// Applies the steps. `parallel` is how many calls are under way at once; grants
+/// go one batch after the other, since two writers of one principal and resource
+/// clash (LF-12).
+pub async fn apply<S: WriteRegion>(
+    secondary: &S,
+    approved: &ApprovedPlan,
+    parallel: usize,
+) -> Applied {
+    let steps = approved.steps();
+    let mut apply = Apply {
+        secondary,
+        steps,
+        outcomes: vec![None; steps.len()],
+        failed: BTreeSet::new(),
+        parallel: parallel.max(1),
+    };
+    for phase in [
+        Phase::Defaults,
+        Phase::Narrow,
+        Phase::Objects,
+        Phase::Grants,
+        Phase::Deletions,
+        Phase::Wildcards,
+    ] {
+        let ids = |kind: fn(&Step) -> bool| -> Vec<usize> {
+            let all = steps.iter().enumerate();
+            all.filter(|(_, step)| step.phase() == phase && kind(step))
+                .map(|(at, _)| at)
+                .collect()
+        };
+        apply.objects(&ids(is_database)).await;
+        apply.permissions(&ids(is_revoke)).await;
+        apply.objects(&ids(is_table)).await;
+        apply.partitions(&ids(is_partition)).await;
+        // Never dependent entries in one batch: their order is not known.
+        apply.permissions(&ids(is_first_grant)).await;
+        apply.permissions(&ids(is_second_grant)).await;
+        apply.permissions(&ids(is_last_grant)).await;
+        apply.partitions(&ids(is_partition_deletion)).await;
+        apply.objects(&ids(is_table_deletion)).await;
+        apply.objects(&ids(is_database_deletion)).await;
+    }
+    Applied {
+        outcomes: apply.outcomes,
+    }
+}
+
+fn is_database(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CreateDatabase { .. } | Step::UpdateDatabase { .. }
+    )
+}
+
+fn is_table(step: &Step) -> bool {
+    matches!(step, Step::CreateTable { .. } | Step::UpdateTable { .. })
+}
+
+fn is_partition(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CreatePartition { .. } | Step::UpdatePartition { .. }
+    )
+}
+
+fn is_revoke(step: &Step) -> bool {
+    matches!(step, Step::Revoke { .. })
+}
+
+fn is_first_grant(step: &Step) -> bool {
+    matches!(step, Step::Grant { atom, .. } if atom.turn() == 0)
+}
+
+fn is_second_grant(step: &Step) -> bool {
+    matches!(step, Step::Grant { atom, .. } if atom.turn() == 1)
+}
+
+fn is_last_grant(step: &Step) -> bool {
+    matches!(step, Step::Grant { atom, .. } if atom.turn() > 1)
+}
+
+fn is_partition_deletion(step: &Step) -> bool {
+    matches!(step, Step::DeletePartition { .. })
+}
+
+fn is_table_deletion(step: &Step) -> bool {
+    matches!(step, Step::DeleteTable { .. })
+}
+
+fn is_database_deletion(step: &Step) -> bool {
+    matches!(step, Step::DeleteDatabase { .. })
+}
+
+/// Whether a failed call has the effect that a step was for.
+fn is_done_all_the_same(step: &Step, fault: &Fault) -> bool {
+    match step {
+        Step::Revoke { .. } => matches!(fault.kind, FaultKind::Absent | FaultKind::AlreadyDone),
+        Step::DeletePartition { .. } | Step::DeleteTable { .. } | Step::DeleteDatabase { .. } => {
+            fault.kind == FaultKind::Absent
+        }
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::UpdateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::Grant { .. } => false,
+    }
+}
+
+impl<S: WriteRegion> Apply<'_, S> {
+    fn settle(&mut self, at: usize, result: Result<(), Fault>) {
+        let Some(step) = self.steps.get(at) else {
+            return;
+        };
+        let done = match result {
+            Ok(()) => Done::Applied,
+            Err(fault) if is_done_all_the_same(step, &fault) => Done::Applied,
+            Err(fault) => {
+                self.failed.insert(step.subject());
+                Done::Failed(fault)
+            }
+        };
+        if let Some(outcome) = self.outcomes.get_mut(at) {
+            *outcome = Some(done);
+        }
+    }
+
+    /// Those of the steps that may go on; the others are marked as skipped.
+    fn runnable(&mut self, ids: &[usize]) -> Vec<usize> {
+        let mut runnable = Vec::new();
+        for &at in ids {
+            let Some(step) = self.steps.get(at) else {
+                continue;
+            };
+            let subject = step.subject();
+            let parent = subject.database().cloned().map(Subject::Database);
+            let blocked = self.failed.contains(&subject)
+                || parent.is_some_and(|parent| self.failed.contains(&parent));
+            if blocked && !is_revoke(step) {
+                if let Some(outcome) = self.outcomes.get_mut(at) {
+                    *outcome = Some(Done::Skipped);
+                }
+            } else {
+                runnable.push(at);
+            }
+        }
+        runnable
+    }
+
+    /// Steps that are one call each.
+    async fn objects(&mut self, ids: &[usize]) {
+        let ids = self.runnable(ids);
+        let (steps, secondary) = (self.steps, self.secondary);
+        let calls = ids.iter().map(|&at| async move {
+            let result = match steps.get(at) {
+                Some(step) => send(step, secondary).await,
+                None => Ok(()),
+            };
+            (at, result)
+        });
+        let results: Vec<(usize, Result<(), Fault>)> = stream::iter(calls)
+            .buffer_unordered(self.parallel)
+            .collect()
+            .await;
+        for (at, result) in results {
+            self.settle(at, result);
+        }
+    }
+
+    async fn partitions(&mut self, ids: &[usize]) {
+        let ids = self.runnable(ids);
+        let mut batches: Vec<Batch<'_>> = Vec::new();
+        let mut open: BTreeMap<(&TableId, BatchKind), usize> = BTreeMap::new();
+        for at in ids {
+            let Some((id, kind)) = self.steps.get(at).and_then(batch_of) else {
+                continue;
+            };
+            let slot = open.get(&(id, kind)).copied();
+            let has_room = |batch: &&mut Batch<'_>| batch.steps.len() < kind.limit();
+            match slot.and_then(|slot| batches.get_mut(slot)).filter(has_room) {
+                Some(batch) => batch.steps.push(at),
+                None => {
+                    open.insert((id, kind), batches.len());
+                    batches.push(Batch {
+                        id,
+                        kind,
+                        steps: vec![at],
+                    });
+                }
+            }
+        }
+        let (steps, secondary) = (self.steps, self.secondary);
+        let calls = batches.iter().map(|batch| async move {
+            let result = batch.send(steps, secondary).await;
+            (batch, result)
+        });
+        let results: Vec<(&Batch<'_>, Result<EntryResults, Fault>)> = stream::iter(calls)
+            .buffer_unordered(self.parallel)
+            .collect()
+            .await;
+        let settled: Vec<(usize, Result<(), Fault>)> = results
+            .into_iter()
+            .flat_map(|(batch, result)| spread(&batch.steps, result))
+            .collect();
+        for (at, result) in settled {
+            self.settle(at, result);
+        }
+    }
+
+    async fn permissions(&mut self, ids: &[usize]) {
+        let ids = self.runnable(ids);
+        let mut places: BTreeMap<Atom, usize> = BTreeMap::new();
+        let mut atoms = Grants::new();
+        let mut revokes = false;
+        for at in ids {
+            match self.steps.get(at) {
+                Some(Step::Grant { atom, grantable }) => {
+                    atoms.insert(atom.clone(), *grantable);
+                    places.insert(atom.clone(), at);
+                }
+                Some(Step::Revoke {
+                    atom, grantable, ..
+                }) => {
+                    atoms.insert(atom.clone(), *grantable);
+                    places.insert(atom.clone(), at);
+                    revokes = true;
+                }
+                Some(_) | None => {}
+            }
+        }
+        let grouped = entries(&atoms);
+        for batch in grouped.chunks(GRANT_BATCH) {
+            let sent: Vec<&Entry> = batch.iter().map(|(entry, _)| entry).collect();
+            let result = match revokes {
+                true => self.secondary.revoke(&sent).await,
+                false => self.secondary.grant(&sent).await,
+            };
+            let at: Vec<usize> = (0..batch.len()).collect();
+            for (at, result) in spread(&at, result) {
+                let stands_for = batch.get(at).map(|(_, atoms)| atoms);
+                for atom in stands_for.into_iter().flatten() {
+                    if let Some(&place) = places.get(atom) {
+                        self.settle(place, result.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn send<S: WriteRegion>(step: &Step, secondary: &S) -> Result<(), Fault> {
+    match step {
+        Step::CreateDatabase { database } => secondary.create_database(database).await,
+        Step::UpdateDatabase { database, .. } => secondary.update_database(database).await,
+        Step::DeleteDatabase { name } => secondary.delete_database(name).await,
+        Step::CreateTable { id, table } => secondary.create_table(&id.database, table).await,
+        Step::UpdateTable {
+            id, table, version, ..
+        } => {
+            let version = version.as_deref();
+            secondary.update_table(&id.database, table, version).await
+        }
+        Step::DeleteTable { id } => secondary.delete_table(id).await,
+        // Sent in batches.
+        Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::DeletePartition { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. } => Ok(()),
+    }
+}
+
+/// One outcome for each entry; where the call as a whole failed, that for all.
+fn spread(steps: &[usize], result: Result<EntryResults, Fault>) -> Vec<(usize, Result<(), Fault>)> {
+    match result {
+        Ok(results) => steps.iter().copied().zip(results).collect(),
+        Err(fault) => steps.iter().map(|&at| (at, Err(fault.clone()))).collect(),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum BatchKind {
+    Create,
+    Update,
+    Delete,
+}
+
+impl BatchKind {
+    fn limit(self) -> usize {
+        match self {
+            Self::Create => CREATE_BATCH,
+            Self::Update => UPDATE_BATCH,
+            Self::Delete => DELETE_BATCH,
+        }
+    }
+}
+
+fn batch_of(step: &Step) -> Option<(&TableId, BatchKind)> {
+    match step {
+        Step::CreatePartition { id, .. } => Some((id, BatchKind::Create)),
+        Step::UpdatePartition { id, .. } => Some((id, BatchKind::Update)),
+        Step::DeletePartition { id, .. } => Some((id, BatchKind::Delete)),
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::UpdateTable { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => None,
+    }
+}
+
+struct Batch<'a> {
+    id: &'a TableId,
+    kind: BatchKind,
+    steps: Vec<usize>,
+}
+
+impl Batch<'_> {
+    async fn send<S: WriteRegion>(
+        &self,
+        steps: &[Step],
+        secondary: &S,
+    ) -> Result<EntryResults, Fault> {
+        let mine = || self.steps.iter().filter_map(|&at| steps.get(at));
+        let partitions = || -> Vec<&Partition> {
+            mine()
+                .filter_map(|step| {
+                    if let Step::CreatePartition { partition, .. }
+                    | Step::UpdatePartition { partition, .. } = step
+                    {
+                        Some(partition)
+                    } else {
+                        None
+                    }
+                })
+                .collect()
+        };
+        match self.kind {
+            BatchKind::Create => secondary.create_partitions(self.id, &partitions()).await,
+            BatchKind::Update => secondary.update_partitions(self.id, &partitions()).await,
+            BatchKind::Delete => {
+                let values: Vec<&[String]> = mine()
+                    .filter_map(|step| {
+                        if let Step::DeletePartition { values, .. } = step {
+                            Some(values.as_slice())
+                        } else {
+                            None
+                        }
+                    })
+                    .collect();
+                secondary.delete_partitions(self.id, &values).await
+            }
+        }
+    }
+}

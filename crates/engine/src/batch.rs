@@ -1,0 +1,216 @@
+//! A batch of queue messages: parsed, merged to one look for each subject,
+//! reconciled, and what has to wait sent again.
+
+use crate::alerts;
+use crate::message::Message;
+use crate::observe::Prefetched;
+use crate::ports::{Alerts, Clock, Ledger, Outbox, ReadRegion, WriteRegion};
+use crate::reconcile::{Context, reconcile};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::event::{Heard, Listener, parse};
+use twinlake_core::{Alert, AlertKind, Fault, Scope, Timestamp};
+
+/// One message of a batch.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Names the message in the answer.
+    pub id: String,
+    /// Its body: an event, or a scope of our own.
+    pub body: Vec<u8>,
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Messages to deliver again: what crashed or could not be reached.
+    pub failed: BTreeSet<String>,
+    /// Reconciliations made.
+    pub reconciled: usize,
+    /// Steps applied.
+    pub applied: usize,
+    /// Scopes sent again, to wait.
+    pub waiting: usize,
+    /// Messages that asked for nothing, with the reason.
+    pub dropped: Vec<(String, String)>,
+}
+
+/// How long a scope is tried before it is left to the resync.
+const TRIES_SECS: i64 = 3600;
+
+/// A scope with the messages that asked for it and how often it was tried.
+#[derive(Debug, Default)]
+struct Job {
+    scope: Scope,
+    messages: BTreeSet<String>,
+    attempt: u32,
+    deadline: Timestamp,
+}
+
+/// Handles a batch: one reconciliation for each distinct subject.
+///
+/// `stop_at` is when to stop: what is left is sent again as it is.
+pub async fn run<P, S, L, C, O, A>(
+    context: &Context<'_, P, S, L, C>,
+    ports: (&O, &A),
+    listener: &Listener,
+    received: &[Received],
+    stop_at: Timestamp,
+) -> Answer
+where
+    P: ReadRegion,
+    S: WriteRegion,
+    L: Ledger,
+    C: Clock,
+    O: Outbox,
+    A: Alerts,
+{
+    let mut answer = Answer::default();
+    let (jobs, told) = sort(received, listener, context.clock.now(), &mut answer);
+    for (alert, message) in told {
+        let sent = alerts::publish(ports.1, context.ledger, &[alert], context.clock.now()).await;
+        if sent.is_err() {
+            answer.failed.insert(message);
+        }
+    }
+    for job in jobs {
+        let late = context.clock.now() >= stop_at;
+        let result = match late {
+            true => resend(ports.0, &job, &job.scope, &mut answer).await,
+            false => settle(context, ports, &job, &mut answer).await,
+        };
+        if result.is_err() {
+            answer.failed.extend(job.messages);
+        }
+    }
+    answer
+}
+
+/// Parses and merges: scopes that meet in a subject become one job.
+fn sort(
+    received: &[Received],
+    listener: &Listener,
+    now: Timestamp,
+    answer: &mut Answer,
+) -> (Vec<Job>, Vec<(Alert, String)>) {
+    let mut jobs: BTreeMap<twinlake_core::Subject, Job> = BTreeMap::new();
+    let mut told = Vec::new();
+    for message in received {
+        let (scope, attempt, deadline) = match Message::parse(&message.body) {
+            Some(ours) => (ours.scope, ours.attempt, ours.deadline),
+            None => match parse(&message.body, listener) {
+                Ok(Heard::Look(scope)) => (scope, 0, now.plus_secs(TRIES_SECS)),
+                Ok(Heard::Tell(alerts)) => {
+                    told.extend(alerts.into_iter().map(|alert| (alert, message.id.clone())));
+                    continue;
+                }
+                Ok(Heard::Nothing(reason)) => {
+                    answer.dropped.push((message.id.clone(), reason));
+                    continue;
+                }
+                Err(refused) => {
+                    // Redelivery cannot help, so people are told instead.
+                    told.push((of_refusal(&refused.0, listener, now), message.id.clone()));
+                    answer
+                        .dropped
+                        .push((message.id.clone(), refused.to_string()));
+                    continue;
+                }
+            },
+        };
+        for part in scope.split() {
+            let Some(subject) = part.looks.keys().next().cloned() else {
+                continue;
+            };
+            let job = jobs.entry(subject).or_default();
+            job.scope.absorb(part);
+            job.messages.insert(message.id.clone());
+            job.attempt = job.attempt.max(attempt);
+            job.deadline = job.deadline.max(deadline);
+        }
+    }
+    (jobs.into_values().collect(), told)
+}
+
+fn of_refusal(reason: &str, listener: &Listener, now: Timestamp) -> Alert {
+    Alert {
+        kind: AlertKind::Unreadable,
+        region: listener.region.clone(),
+        database: None,
+        subject: "an event".to_owned(),
+        what: format!("An event could not be understood: {reason}."),
+        now: "Whatever it told of is seen by the next resync at the latest.".to_owned(),
+        todo: "If it comes again, look at the rules of the buses for what they let through."
+            .to_owned(),
+        at: now,
+        count: 1,
+        samples: Vec::new(),
+    }
+}
+
+async fn settle<P, S, L, C, O, A>(
+    context: &Context<'_, P, S, L, C>,
+    (outbox, topic): (&O, &A),
+    job: &Job,
+    answer: &mut Answer,
+) -> Result<(), Fault>
+where
+    P: ReadRegion,
+    S: WriteRegion,
+    L: Ledger,
+    C: Clock,
+    O: Outbox,
+    A: Alerts,
+{
+    let outcome = reconcile(context, &job.scope, &Prefetched::default()).await?;
+    answer.reconciled += 1;
+    answer.applied += outcome.applied.len();
+    let now = context.clock.now();
+    let region = context.secondary.region();
+    let unread = outcome
+        .findings
+        .iter()
+        .any(|finding| finding.kind == twinlake_core::plan::FindingKind::Unreadable);
+    let waiting = outcome
+        .waiting
+        .clone()
+        .or_else(|| unread.then(|| (job.scope.clone(), "it could not be read".to_owned())));
+    let mut alerts = alerts::of_outcome(&outcome, region, now);
+    if let Some((scope, reason)) = waiting {
+        let expired = now >= job.deadline;
+        if expired {
+            alerts.push(alerts::of_giving_up(
+                &scope.to_string(),
+                &reason,
+                region,
+                now,
+            ));
+        } else {
+            // A passing trouble is nobody's business until it lasts.
+            alerts.retain(|alert| alert.kind != AlertKind::Unreadable);
+            resend(outbox, job, &scope, answer).await?;
+        }
+    }
+    alerts::publish(topic, context.ledger, &alerts, now).await?;
+    Ok(())
+}
+
+async fn resend<O: Outbox>(
+    outbox: &O,
+    job: &Job,
+    scope: &Scope,
+    answer: &mut Answer,
+) -> Result<(), Fault> {
+    let message = Message {
+        scope: scope.clone(),
+        attempt: job.attempt + 1,
+        deadline: job.deadline,
+        part: None,
+    };
+    let wait = Message {
+        attempt: job.attempt,
+        ..message.clone()
+    };
+    outbox.send(&message, wait.delay_secs()).await?;
+    answer.waiting += 1;
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! What the loop needs from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::Seen;
+use twinlake_core::grant::Entry;
+use twinlake_core::ledger::{Epoch, Rows, Run, Tally};
+use twinlake_core::reading::Settings;
+use twinlake_core::{
+    Alert, Database, Fault, Name, Partition, Row, Subject, Table, TableId, Timestamp,
+};
+
+/// Which grants a listing asks for. Columns come with their table (LF-03), and a
+/// listing never names a principal (LF-04).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantFilter {
+    /// Those on a database.
+    Database(Name),
+    /// Those on all tables of a database.
+    AllTables(Name),
+    /// Those on a table and its columns.
+    Table(TableId),
+}
+
+/// Reads one Region's catalog and permissions. Listings are complete: every page
+/// was read, or the call failed.
+pub trait ReadRegion {
+    /// The Region, as in `us-east-1`.
+    fn region(&self) -> &str;
+
+    /// `GetDatabase`.
+    ///
+    /// # Errors
+    /// `Absent` when the service does not know the name.
+    async fn database(&self, name: &Name) -> Result<Seen<Database>, Fault>;
+
+    /// `GetDatabases`, every page.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn databases(&self) -> Result<Vec<Seen<Database>>, Fault>;
+
+    /// `GetTable`.
+    ///
+    /// # Errors
+    /// `Absent` when the service does not know the name.
+    async fn table(&self, id: &TableId) -> Result<Seen<Table>, Fault>;
+
+    /// `GetTables`, every page.
+    ///
+    /// # Errors
+    /// Any page failed; `Absent` when the database is not known.
+    async fn tables(&self, database: &Name) -> Result<Vec<Seen<Table>>, Fault>;
+
+    /// `GetPartitions`, every page.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault>;
+
+    /// `ListPermissions` with a resource, every page.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault>;
+
+    /// `ListPermissions` without a filter, every page.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn all_grants(&self) -> Result<Vec<Entry>, Fault>;
+
+    /// `GetDataLakeSettings`.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn settings(&self) -> Result<Settings, Fault>;
+
+    /// Counts the kinds of objects that are not replicated. What cannot be
+    /// counted is left out.
+    async fn other_kinds(&self) -> BTreeMap<String, usize>;
+}
+
+/// What came of each entry of a batch call, in the order of the entries. A batch
+/// call that succeeds says nothing of its entries (LF-13).
+pub type EntryResults = Vec<Result<(), Fault>>;
+
+/// Writes one Region's catalog and permissions.
+pub trait WriteRegion: ReadRegion {
+    /// `CreateDatabase`.
+    ///
+    /// # Errors
+    /// `AlreadyDone` when the name is taken, by whatever.
+    async fn create_database(&self, database: &Database) -> Result<(), Fault>;
+
+    /// `UpdateDatabase`; replaces the whole input.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn update_database(&self, database: &Database) -> Result<(), Fault>;
+
+    /// `DeleteDatabase`.
+    ///
+    /// # Errors
+    /// `Absent` when it is gone already.
+    async fn delete_database(&self, name: &Name) -> Result<(), Fault>;
+
+    /// `CreateTable`.
+    ///
+    /// # Errors
+    /// `AlreadyDone` when the name is taken, by whatever.
+    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault>;
+
+    /// `UpdateTable` with `SkipArchive`; replaces the whole input.
+    ///
+    /// # Errors
+    /// `Busy` when the version is no longer the one that was read.
+    async fn update_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        version: Option<&str>,
+    ) -> Result<(), Fault>;
+
+    /// `DeleteTable`.
+    ///
+    /// # Errors
+    /// `Absent` when it is gone already.
+    async fn delete_table(&self, id: &TableId) -> Result<(), Fault>;
+
+    /// `BatchCreatePartition`, at most [`CREATE_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn create_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault>;
+
+    /// `BatchUpdatePartition`, at most [`UPDATE_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn update_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault>;
+
+    /// `BatchDeletePartition`, at most [`DELETE_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn delete_partitions(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<EntryResults, Fault>;
+
+    /// `BatchGrantPermissions`, at most [`GRANT_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault>;
+
+    /// `BatchRevokePermissions`, at most [`GRANT_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault>;
+}
+
+/// Entries of a `BatchCreatePartition` call (Glue's limit).
+pub const CREATE_BATCH: usize = 100;
+/// Entries of a `BatchUpdatePartition` call (Glue's limit).
+pub const UPDATE_BATCH: usize = 100;
+/// Entries of a `BatchDeletePartition` call (Glue's limit).
+pub const DELETE_BATCH: usize = 25;
+/// Entries of a `BatchGrantPermissions` or `BatchRevokePermissions` call (the
+/// limit stands in the API reference only).
+pub const GRANT_BATCH: usize = 20;
+
+/// What a Region's Twinlake remembers.
+pub trait Ledger {
+    /// The epoch that this ledger holds; a new ledger holds 0.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn epoch(&self) -> Result<Epoch, Fault>;
+
+    /// The policy document, if one was pushed.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn policy(&self) -> Result<Option<String>, Fault>;
+
+    /// Stores the policy document.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn put_policy(&self, text: &str) -> Result<(), Fault>;
+
+    /// The rows of these subjects; those without a row are left out.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<Rows, Fault>;
+
+    /// The rows of every database.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn database_rows(&self) -> Result<Rows, Fault>;
+
+    /// The rows of a database and of every table in it.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn rows_in(&self, database: &Name) -> Result<Rows, Fault>;
+
+    /// Stores rows, each replacing the one of its subject.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn put_rows(&self, rows: &[Row]) -> Result<(), Fault>;
+
+    /// Forgets subjects.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn forget(&self, subjects: &[Subject]) -> Result<(), Fault>;
+
+    /// How many objects are paired, as last counted.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn paired(&self) -> Result<Tally, Fault>;
+
+    /// Stores how many objects are paired.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn put_paired(&self, tally: &Tally) -> Result<(), Fault>;
+
+    /// How many deletions were made in the hour before a time.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn spent(&self, now: Timestamp) -> Result<Tally, Fault>;
+
+    /// Adds deletions to the budget, before they are made.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn spend(&self, now: Timestamp, tally: &Tally) -> Result<(), Fault>;
+
+    /// Opens a resync run with its first part outstanding.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn begin_run(&self, run: &Run) -> Result<(), Fault>;
+
+    /// Adds a part to a run, before the part that it was split from ends.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn add_part(&self, run: &str, part: &str) -> Result<(), Fault>;
+
+    /// Ends a part of a run, and answers the run as it stands then. Ending a part
+    /// twice is the same as once.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn end_part(&self, run: &str, part: &str, unread: bool) -> Result<Option<Run>, Fault>;
+
+    /// The start of the last complete resync.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn verified_at(&self) -> Result<Option<Timestamp>, Fault>;
+
+    /// Stores the start of a complete resync; an earlier one never replaces it.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn put_verified_at(&self, at: Timestamp) -> Result<(), Fault>;
+
+    /// Whether an alert of this key is due: not sent within the last
+    /// `quiet_secs`. If it is, it counts as sent from now on.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn alert_is_due(&self, key: &str, now: Timestamp, quiet_secs: i64)
+    -> Result<bool, Fault>;
+}
+
+/// Tells people.
+pub trait Alerts {
+    /// Publishes one alert.
+    ///
+    /// # Errors
+    /// It could not be published.
+    async fn publish(&self, alert: &Alert) -> Result<(), Fault>;
+}
+
+/// The queue that a function sends its own leftovers to.
+pub trait Outbox {
+    /// Sends a message, visible after a delay of at most 900 seconds.
+    ///
+    /// # Errors
+    /// It could not be sent.
+    async fn send(&self, message: &crate::Message, delay_secs: u16) -> Result<(), Fault>;
+}
+
+/// Tells the time.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}

@@ -1,0 +1,520 @@
+//! The Glue Data Catalog.
+
+use crate::api::{Caller, input, items, name, page, table_id, to_json};
+use crate::error::ApiError;
+use crate::quirk::Quirk;
+use crate::state::{StoredGrant, StoredResource, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use twinlake_core::catalog::Seen;
+use twinlake_core::{Database, Name, Partition, Table, TableId};
+
+type Answer = Result<Value, ApiError>;
+
+pub(crate) const DATABASE_PAGE: usize = 100;
+pub(crate) const TABLE_PAGE: usize = 100;
+pub(crate) const PARTITION_PAGE: usize = 1000;
+
+impl World {
+    /// Answers a Glue call; `None` if the name is none of Glue's.
+    pub(crate) fn glue(&mut self, c: Caller<'_>, call: &str, r: &Value) -> Option<Answer> {
+        Some(match call {
+            "CreateDatabase" => self.create_database(c, r),
+            "UpdateDatabase" => self.update_database(c, r),
+            "DeleteDatabase" => self.delete_database(c, r),
+            "GetDatabase" => name(r, "Name").and_then(|name| {
+                let seen = self.get_database(c, &name)?;
+                Ok(json!({"Database": self.database_json(&seen)}))
+            }),
+            "GetDatabases" => self.get_databases(c).map(|all| {
+                page(r, "DatabaseList", DATABASE_PAGE, &all, |seen| {
+                    self.database_json(seen)
+                })
+            }),
+            "CreateTable" => self.create_table(c, r),
+            "UpdateTable" => self.update_table(c, r),
+            "DeleteTable" => table_id(r, "Name").and_then(|id| self.delete_table(c, &id)),
+            "BatchDeleteTable" => self.batch_delete_table(c, r),
+            "GetTable" => table_id(r, "Name").and_then(|id| {
+                let seen = self.get_table(c, &id)?;
+                Ok(json!({"Table": self.table_json(&id.database, &seen)}))
+            }),
+            "GetTables" => name(r, "DatabaseName").and_then(|database| {
+                let all = self.get_tables(c, &database)?;
+                Ok(page(r, "TableList", TABLE_PAGE, &all, |seen| {
+                    self.table_json(&database, seen)
+                }))
+            }),
+            "GetPartitions" => table_id(r, "TableName").and_then(|id| {
+                let all = self.get_partitions(c, &id)?;
+                Ok(page(r, "Partitions", PARTITION_PAGE, &all, |p| {
+                    self.partition_json(&id, p)
+                }))
+            }),
+            "GetPartition" => self.get_partition(c, r),
+            "CreatePartition" => self.create_partition(c, r),
+            "BatchCreatePartition" => self.batch_create_partition(c, r),
+            "UpdatePartition" => self.update_partition(c, r),
+            "BatchUpdatePartition" => self.batch_update_partition(c, r),
+            "DeletePartition" => self.delete_partition(c, r),
+            "BatchDeletePartition" => self.batch_delete_partition(c, r),
+            "GetUserDefinedFunctions" => self.region(c.region).map(|region| {
+                let all: Vec<usize> = (0..region.functions).collect();
+                page(
+                    r,
+                    "UserDefinedFunctions",
+                    100,
+                    &all,
+                    |n| json!({"FunctionName": format!("f{n}")}),
+                )
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Where a name leads: the target of a database link, or the name itself. A
+    /// table call in a link's name works in the target's database.
+    fn resolve(&self, region: &str, database: &Name) -> (String, Name) {
+        let here = (region.to_owned(), database.clone());
+        let seen = self
+            .region(region)
+            .ok()
+            .and_then(|region| region.databases.get(database));
+        let Some(target) = seen.and_then(|seen| seen.object.target_database.as_ref()) else {
+            return here;
+        };
+        let name = target
+            .database_name
+            .as_deref()
+            .and_then(|n| Name::new(n).ok());
+        let region = target.region.clone().unwrap_or(here.0);
+        (region, name.unwrap_or(here.1))
+    }
+
+    fn create_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let mut database: Database = input(r, "DatabaseInput")?;
+        let now = self.tick();
+        let absent_is_open = self.has(Quirk::AbsentDefaultIsOpen);
+        let region = self.region_mut(c.region)?;
+        if region.databases.contains_key(&database.name) {
+            return Err(ApiError::already_exists("Database"));
+        }
+        if database.create_table_default_permissions.is_none() && absent_is_open {
+            database.create_table_default_permissions =
+                serde_json::from_value(region.table_defaults.clone()).ok();
+        }
+        let name = database.name.clone();
+        let defaults = region.database_defaults.clone();
+        let seen = Seen {
+            object: database,
+            created: Some(now),
+            version: None,
+        };
+        region.databases.insert(name.clone(), seen);
+        let resource = StoredResource::Database(name);
+        self.give_defaults(c.region, &resource, &defaults);
+        self.give_creator(c, resource);
+        Ok(json!({}))
+    }
+
+    fn update_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let name = name(r, "Name")?;
+        let database: Database = input(r, "DatabaseInput")?;
+        let (region, name) = self.resolve(c.region, &name);
+        self.tick();
+        let region = self.region_mut(&region)?;
+        let seen = region.databases.get_mut(&name);
+        let seen = seen.ok_or_else(ApiError::not_found)?;
+        seen.object = Database { name, ..database };
+        Ok(json!({}))
+    }
+
+    fn delete_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let name = name(r, "Name")?;
+        self.tick();
+        let region = self.region_mut(c.region)?;
+        let gone = region.databases.remove(&name);
+        let gone = gone.ok_or_else(ApiError::not_found)?;
+        // A link goes alone: what it points at stays.
+        if gone.object.target_database.is_none() {
+            region.tables.retain(|id, _| id.database != name);
+            region.partitions.retain(|id, _| id.database != name);
+        }
+        self.drop_grants(c.region, |resource| {
+            resource_database(resource) == Some(&name)
+        });
+        Ok(json!({}))
+    }
+
+    pub(crate) fn get_database(
+        &self,
+        c: Caller<'_>,
+        name: &Name,
+    ) -> Result<Seen<Database>, ApiError> {
+        if self.is_blind(c.region, c.principal) {
+            return Err(ApiError::not_found());
+        }
+        let seen = self.region(c.region)?.databases.get(name).cloned();
+        seen.ok_or_else(ApiError::not_found)
+    }
+
+    pub(crate) fn get_databases(&self, c: Caller<'_>) -> Result<Vec<Seen<Database>>, ApiError> {
+        if self.is_blind(c.region, c.principal) {
+            return Ok(Vec::new());
+        }
+        Ok(self.region(c.region)?.databases.values().cloned().collect())
+    }
+
+    fn create_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let asked = name(r, "DatabaseName")?;
+        let table: Table = input(r, "TableInput")?;
+        let (region_name, database) = self.resolve(c.region, &asked);
+        let now = self.tick();
+        let version = self.next_version();
+        let region = self.region_mut(&region_name)?;
+        let Some(parent) = region.databases.get(&database) else {
+            return Err(ApiError::not_found());
+        };
+        let defaults = to_json(&parent.object.create_table_default_permissions);
+        let id = TableId::new(database, table.name.clone());
+        if region.tables.contains_key(&id) {
+            return Err(ApiError::already_exists("Table"));
+        }
+        let seen = Seen {
+            object: table,
+            created: Some(now),
+            version: Some(version),
+        };
+        region.tables.insert(id.clone(), seen);
+        region.partitions.insert(id.clone(), BTreeMap::new());
+        self.give_defaults(&region_name, &StoredResource::Table(id.clone()), &defaults);
+        self.give_creator(c, StoredResource::Table(id));
+        Ok(json!({}))
+    }
+
+    fn update_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let asked = name(r, "DatabaseName")?;
+        let table: Table = input(r, "TableInput")?;
+        let lock = r.get("VersionId").and_then(Value::as_str);
+        let (region, id) =
+            self.resolve_table(c.region, &TableId::new(asked, table.name.clone()))?;
+        self.tick();
+        let version = self.next_version();
+        let seen = self.region_mut(&region)?.tables.get_mut(&id);
+        let seen = seen.ok_or_else(ApiError::not_found)?;
+        if lock.is_some_and(|lock| seen.version.as_deref() != Some(lock)) {
+            return Err(ApiError::concurrent(
+                "Update table failed due to concurrent modifications.",
+            ));
+        }
+        seen.object = Table {
+            name: id.table.clone(),
+            ..table
+        };
+        seen.version = Some(version);
+        Ok(json!({}))
+    }
+
+    /// Where an update of a table lands: links are followed, both kinds.
+    fn resolve_table(&self, region: &str, id: &TableId) -> Result<(String, TableId), ApiError> {
+        let (region, database) = self.resolve(region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        let seen = self.region(&region)?.tables.get(&id);
+        let Some(target) = seen.and_then(|seen| seen.object.target_table.as_ref()) else {
+            return Ok((region, id));
+        };
+        let part = |text: &Option<String>, own: &Name| {
+            let named = text.as_deref().and_then(|text| Name::new(text).ok());
+            named.unwrap_or_else(|| own.clone())
+        };
+        let database = part(&target.database_name, &id.database);
+        let table = part(&target.name, &id.table);
+        let region = target.region.clone().unwrap_or(region);
+        Ok((region, TableId::new(database, table)))
+    }
+
+    fn delete_table(&mut self, c: Caller<'_>, id: &TableId) -> Answer {
+        let (region_name, database) = self.resolve(c.region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        self.tick();
+        let lingers = self.has(Quirk::GrantsOutliveTables);
+        let region = self.region_mut(&region_name)?;
+        region.tables.remove(&id).ok_or_else(ApiError::not_found)?;
+        region.partitions.remove(&id);
+        if !lingers {
+            self.drop_grants(&region_name, |resource| {
+                resource_table(resource) == Some(&id)
+            });
+        }
+        Ok(json!({}))
+    }
+
+    fn batch_delete_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let database = name(r, "DatabaseName")?;
+        let mut errors = Vec::new();
+        for table in items(r, "TablesToDelete") {
+            let name = table.as_str().and_then(|text| Name::new(text).ok());
+            let gone = match name {
+                Some(name) => self.delete_table(c, &TableId::new(database.clone(), name)),
+                None => Err(ApiError::invalid("TablesToDelete")),
+            };
+            if let Err(error) = gone {
+                errors.push(json!({"TableName": table, "ErrorDetail": detail(&error)}));
+            }
+        }
+        Ok(json!({ "Errors": errors }))
+    }
+
+    pub(crate) fn get_table(&self, c: Caller<'_>, id: &TableId) -> Result<Seen<Table>, ApiError> {
+        if self.is_blind(c.region, c.principal) {
+            return Err(ApiError::not_found());
+        }
+        let (region, database) = self.resolve(c.region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        let seen = self.region(&region)?.tables.get(&id).cloned();
+        seen.ok_or_else(ApiError::not_found)
+    }
+
+    pub(crate) fn get_tables(
+        &self,
+        c: Caller<'_>,
+        database: &Name,
+    ) -> Result<Vec<Seen<Table>>, ApiError> {
+        self.get_database(c, database)?;
+        let (region, database) = self.resolve(c.region, database);
+        let tables = &self.region(&region)?.tables;
+        let mine = tables.iter().filter(|(id, _)| id.database == database);
+        Ok(mine.map(|(_, seen)| seen.clone()).collect())
+    }
+
+    pub(crate) fn get_partitions(
+        &self,
+        c: Caller<'_>,
+        id: &TableId,
+    ) -> Result<Vec<Partition>, ApiError> {
+        self.get_table(c, id)?;
+        let (region, database) = self.resolve(c.region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        let partitions = self.region(&region)?.partitions.get(&id);
+        Ok(partitions
+            .into_iter()
+            .flat_map(|all| all.values().cloned())
+            .collect())
+    }
+
+    fn get_partition(&self, c: Caller<'_>, r: &Value) -> Answer {
+        let id = table_id(r, "TableName")?;
+        let values: Vec<String> = input(r, "PartitionValues")?;
+        let all = self.get_partitions(c, &id)?;
+        let found = all.iter().find(|p| p.values == values);
+        let found = found.ok_or_else(ApiError::not_found)?;
+        Ok(json!({"Partition": self.partition_json(&id, found)}))
+    }
+
+    fn partitions_of(
+        &mut self,
+        c: Caller<'_>,
+        r: &Value,
+    ) -> Result<&mut BTreeMap<Vec<String>, Partition>, ApiError> {
+        let id = table_id(r, "TableName")?;
+        let (region, database) = self.resolve(c.region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        self.tick();
+        let found = self.region_mut(&region)?.partitions.get_mut(&id);
+        found.ok_or_else(ApiError::not_found)
+    }
+
+    fn create_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let partition: Partition = input(r, "PartitionInput")?;
+        let partitions = self.partitions_of(c, r)?;
+        if partitions.contains_key(&partition.values) {
+            return Err(ApiError::already_exists("Partition"));
+        }
+        partitions.insert(partition.values.clone(), partition);
+        Ok(json!({}))
+    }
+
+    fn batch_create_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        limit(r, "PartitionInputList", 100)?;
+        let inputs: Vec<Partition> = input(r, "PartitionInputList")?;
+        let partitions = self.partitions_of(c, r)?;
+        let mut errors = Vec::new();
+        for partition in inputs {
+            if partitions.contains_key(&partition.values) {
+                let error = ApiError::already_exists("Partition");
+                errors.push(
+                    json!({"PartitionValues": partition.values, "ErrorDetail": detail(&error)}),
+                );
+            } else {
+                partitions.insert(partition.values.clone(), partition);
+            }
+        }
+        Ok(json!({ "Errors": errors }))
+    }
+
+    fn update_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let values: Vec<String> = input(r, "PartitionValueList")?;
+        let partition: Partition = input(r, "PartitionInput")?;
+        let partitions = self.partitions_of(c, r)?;
+        partitions.remove(&values).ok_or_else(ApiError::not_found)?;
+        partitions.insert(partition.values.clone(), partition);
+        Ok(json!({}))
+    }
+
+    fn batch_update_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        limit(r, "Entries", 100)?;
+        let mut errors = Vec::new();
+        for entry in items(r, "Entries") {
+            let values: Vec<String> = input(entry, "PartitionValueList")?;
+            let partition: Partition = input(entry, "PartitionInput")?;
+            let partitions = self.partitions_of(c, r)?;
+            if partitions.remove(&values).is_some() {
+                partitions.insert(partition.values.clone(), partition);
+            } else {
+                let error = ApiError::not_found();
+                errors.push(json!({"PartitionValueList": values, "ErrorDetail": detail(&error)}));
+            }
+        }
+        Ok(json!({ "Errors": errors }))
+    }
+
+    fn delete_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let values: Vec<String> = input(r, "PartitionValues")?;
+        let gone = self.partitions_of(c, r)?.remove(&values);
+        gone.ok_or_else(ApiError::not_found)?;
+        Ok(json!({}))
+    }
+
+    fn batch_delete_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        limit(r, "PartitionsToDelete", 25)?;
+        let mut errors = Vec::new();
+        for entry in items(r, "PartitionsToDelete") {
+            let values: Vec<String> = input(entry, "Values")?;
+            if self.partitions_of(c, r)?.remove(&values).is_none() {
+                let error = ApiError::not_found();
+                errors.push(json!({"PartitionValues": values, "ErrorDetail": detail(&error)}));
+            }
+        }
+        Ok(json!({ "Errors": errors }))
+    }
+
+    fn database_json(&self, seen: &Seen<Database>) -> Value {
+        let mut json = to_json(&seen.object);
+        if let Some(object) = json.as_object_mut() {
+            object.insert("CreateTime".to_owned(), to_json(&seen.created));
+            object.insert("CatalogId".to_owned(), self.account.clone().into());
+        }
+        json
+    }
+
+    fn table_json(&self, database: &Name, seen: &Seen<Table>) -> Value {
+        let mut json = to_json(&seen.object);
+        if let Some(object) = json.as_object_mut() {
+            object.insert("DatabaseName".to_owned(), database.as_str().into());
+            object.insert("CreateTime".to_owned(), to_json(&seen.created));
+            object.insert("UpdateTime".to_owned(), to_json(&seen.created));
+            object.insert("VersionId".to_owned(), to_json(&seen.version));
+            object.insert("CatalogId".to_owned(), self.account.clone().into());
+            object.insert("IsRegisteredWithLakeFormation".to_owned(), false.into());
+        }
+        json
+    }
+
+    fn partition_json(&self, id: &TableId, partition: &Partition) -> Value {
+        let mut json = to_json(partition);
+        if let Some(object) = json.as_object_mut() {
+            object.insert("DatabaseName".to_owned(), id.database.as_str().into());
+            object.insert("TableName".to_owned(), id.table.as_str().into());
+            object.insert("CatalogId".to_owned(), self.account.clone().into());
+        }
+        json
+    }
+
+    /// What the defaults give on a new object.
+    fn give_defaults(&mut self, region: &str, resource: &StoredResource, defaults: &Value) {
+        for default in defaults.as_array().into_iter().flatten() {
+            let principal = default
+                .get("Principal")
+                .and_then(|p| p.get("DataLakePrincipalIdentifier"))
+                .and_then(Value::as_str);
+            let Some(principal) = principal else {
+                continue;
+            };
+            for permission in items(default, "Permissions")
+                .iter()
+                .filter_map(Value::as_str)
+            {
+                self.store_grant(region, principal, resource.clone(), permission, false);
+            }
+        }
+    }
+
+    fn give_creator(&mut self, c: Caller<'_>, resource: StoredResource) {
+        if self.has(Quirk::CreatorHoldsAll) {
+            self.store_grant(c.region, c.principal, resource, "ALL", true);
+        }
+    }
+
+    fn store_grant(
+        &mut self,
+        region: &str,
+        principal: &str,
+        resource: StoredResource,
+        permission: &str,
+        grantable: bool,
+    ) {
+        if let Ok(region) = self.region_mut(region) {
+            let key = StoredGrant {
+                principal: principal.to_owned(),
+                resource,
+                condition: None,
+            };
+            let held = region.grants.entry(key).or_default();
+            held.insert(permission.to_owned(), grantable);
+        }
+    }
+
+    fn drop_grants(&mut self, region: &str, goes: impl Fn(&StoredResource) -> bool) {
+        if let Ok(region) = self.region_mut(region) {
+            region.grants.retain(|grant, _| !goes(&grant.resource));
+        }
+    }
+}
+
+fn limit(request: &Value, key: &str, most: usize) -> Result<(), ApiError> {
+    let count = items(request, key).len();
+    if count <= most {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "{key} has {count} entries, and at most {most} are taken"
+    )))
+}
+
+fn detail(error: &ApiError) -> Value {
+    json!({"ErrorCode": error.code, "ErrorMessage": error.message})
+}
+
+pub(crate) fn resource_table(resource: &StoredResource) -> Option<&TableId> {
+    match resource {
+        StoredResource::Table(id)
+        | StoredResource::Column(id, _)
+        | StoredResource::Columns(id, _) => Some(id),
+        StoredResource::Database(_)
+        | StoredResource::AllTables(_)
+        | StoredResource::AllColumns(_)
+        | StoredResource::Other(_) => None,
+    }
+}
+
+fn resource_database(resource: &StoredResource) -> Option<&Name> {
+    match resource {
+        StoredResource::Database(name)
+        | StoredResource::AllTables(name)
+        | StoredResource::AllColumns(name) => Some(name),
+        StoredResource::Table(id)
+        | StoredResource::Column(id, _)
+        | StoredResource::Columns(id, _) => Some(&id.database),
+        StoredResource::Other(_) => None,
+    }
+}

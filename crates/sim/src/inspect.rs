@@ -1,0 +1,128 @@
+//! The raw state, for judges that must not trust what the product reads.
+
+use crate::state::{StoredGrant, StoredResource, World};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::Seen;
+use twinlake_core::{Database, Name, Partition, Table, TableId};
+
+/// What a stored grant is on, in plain words.
+#[derive(Clone, Debug)]
+pub struct Holding<'a>(&'a StoredResource);
+
+impl Holding<'_> {
+    /// The columns of a table that the grant covers; `None` if it is not on the
+    /// table at all. `id` is `database.table`.
+    #[must_use]
+    pub fn covers(&self, id: &str, columns: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+        let of = |other: &TableId| other.to_string() == id;
+        let within = |database: &Name| id.starts_with(&format!("{database}."));
+        match self.0 {
+            StoredResource::Table(other) if of(other) => Some(columns.clone()),
+            StoredResource::AllTables(database) | StoredResource::AllColumns(database)
+                if within(database) =>
+            {
+                Some(columns.clone())
+            }
+            StoredResource::Column(other, column) if of(other) => {
+                let only = BTreeSet::from([column.as_str().to_owned()]);
+                Some(only.intersection(columns).cloned().collect())
+            }
+            StoredResource::Columns(other, excluded) if of(other) => {
+                let is_open = |column: &&String| !excluded.iter().any(|e| e.as_str() == *column);
+                Some(columns.iter().filter(is_open).cloned().collect())
+            }
+            StoredResource::Table(_)
+            | StoredResource::AllTables(_)
+            | StoredResource::AllColumns(_)
+            | StoredResource::Column(..)
+            | StoredResource::Columns(..)
+            | StoredResource::Database(_)
+            | StoredResource::Other(_) => None,
+        }
+    }
+
+    /// Whether the grant names a column that its table lacks.
+    #[must_use]
+    pub fn dangles(&self, tables: &BTreeMap<String, BTreeSet<String>>) -> bool {
+        let has = |id: &TableId, column: &Name| {
+            let columns = tables.get(&id.to_string());
+            columns.is_some_and(|columns| columns.contains(column.as_str()))
+        };
+        match self.0 {
+            StoredResource::Column(id, column) => !has(id, column),
+            StoredResource::Columns(id, excluded) => excluded.iter().any(|c| !has(id, c)),
+            StoredResource::Table(_)
+            | StoredResource::AllTables(_)
+            | StoredResource::AllColumns(_)
+            | StoredResource::Database(_)
+            | StoredResource::Other(_) => false,
+        }
+    }
+
+    /// The database that the grant is on.
+    #[must_use]
+    pub fn database(&self) -> Option<&str> {
+        match self.0 {
+            StoredResource::Database(name) => Some(name.as_str()),
+            StoredResource::Table(_)
+            | StoredResource::AllTables(_)
+            | StoredResource::AllColumns(_)
+            | StoredResource::Column(..)
+            | StoredResource::Columns(..)
+            | StoredResource::Other(_) => None,
+        }
+    }
+}
+
+impl StoredGrant {
+    /// What the grant is on.
+    #[must_use]
+    pub fn describe(&self) -> Holding<'_> {
+        Holding(&self.resource)
+    }
+}
+
+impl World {
+    /// Every stored grant of a Region, with its permissions and grant options.
+    #[must_use]
+    pub fn raw_grants(&self, region: &str) -> Vec<(StoredGrant, BTreeMap<String, bool>)> {
+        let store = self.region(region).map(|region| region.grants.clone());
+        store.unwrap_or_default().into_iter().collect()
+    }
+
+    /// The columns of every table of a Region, partition keys included.
+    #[must_use]
+    pub fn table_columns(&self, region: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let tables = self.raw_tables(region).into_iter();
+        tables
+            .map(|(id, seen)| {
+                let columns = seen.object.columns().map(|c| c.name.to_lowercase());
+                (id.to_string(), columns.collect())
+            })
+            .collect()
+    }
+
+    /// Every database of a Region.
+    #[must_use]
+    pub fn raw_databases(&self, region: &str) -> BTreeMap<Name, Seen<Database>> {
+        let all = self.region(region).map(|region| region.databases.clone());
+        all.unwrap_or_default()
+    }
+
+    /// Every table of a Region.
+    #[must_use]
+    pub fn raw_tables(&self, region: &str) -> BTreeMap<TableId, Seen<Table>> {
+        let all = self.region(region).map(|region| region.tables.clone());
+        all.unwrap_or_default()
+    }
+
+    /// Every partition of a Region.
+    #[must_use]
+    pub fn raw_partitions(
+        &self,
+        region: &str,
+    ) -> BTreeMap<TableId, BTreeMap<Vec<String>, Partition>> {
+        let all = self.region(region).map(|region| region.partitions.clone());
+        all.unwrap_or_default()
+    }
+}

@@ -1,0 +1,489 @@
+//! Lake Formation.
+
+use crate::api::{Caller, input, items, page, text};
+use crate::error::ApiError;
+use crate::glue::resource_table;
+use crate::quirk::Quirk;
+use crate::state::{StoredGrant, StoredResource, World};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use twinlake_core::grant::{ALL_TABLES, Entry, EntryResource, IAM_ALLOWED_PRINCIPALS};
+use twinlake_core::{Name, TableId};
+
+type Answer = Result<Value, ApiError>;
+
+pub(crate) const PERMISSION_PAGE: usize = 1000;
+const BATCH: usize = 20;
+
+impl World {
+    /// Answers a Lake Formation call; `None` if the name is none of its.
+    pub(crate) fn lake(&mut self, c: Caller<'_>, call: &str, r: &Value) -> Option<Answer> {
+        Some(match call {
+            "GrantPermissions" => self.change(c, r, true),
+            "RevokePermissions" => self.change(c, r, false),
+            "BatchGrantPermissions" => self.batch(c, r, true),
+            "BatchRevokePermissions" => self.batch(c, r, false),
+            "ListPermissions" => self.list_permissions(c, r).map(|all| {
+                page(
+                    r,
+                    "PrincipalResourcePermissions",
+                    PERMISSION_PAGE,
+                    &all,
+                    entry_json,
+                )
+            }),
+            "GetDataLakeSettings" => self.get_settings(c),
+            "PutDataLakeSettings" => self.put_settings(c, r),
+            "CreateLFTag" => self.create_tag(c, r),
+            "ListLFTags" => self.region(c.region).map(|region| {
+                let all: Vec<(&String, &Vec<String>)> = region.tags.iter().collect();
+                page(
+                    r,
+                    "LFTags",
+                    1000,
+                    &all,
+                    |(key, values)| json!({"TagKey": key, "TagValues": values}),
+                )
+            }),
+            "ListResources" => Ok(json!({"ResourceInfoList": []})),
+            "ListLFTagExpressions" => Ok(json!({"LFTagExpressions": []})),
+            "ListLakeFormationOptIns" => Ok(json!({"LakeFormationOptInsInfoList": []})),
+            _ => return None,
+        })
+    }
+
+    fn batch(&mut self, c: Caller<'_>, r: &Value, grants: bool) -> Answer {
+        let entries = items(r, "Entries");
+        if entries.len() > BATCH {
+            return Err(ApiError::invalid(format!(
+                "a batch has at most {BATCH} entries"
+            )));
+        }
+        let mut failures = Vec::new();
+        for entry in entries {
+            if let Err(error) = self.change(c, entry, grants) {
+                let detail = json!({"ErrorCode": error.code, "ErrorMessage": error.message});
+                failures.push(json!({"RequestEntry": entry, "Error": detail}));
+            }
+        }
+        Ok(json!({ "Failures": failures }))
+    }
+
+    fn change(&mut self, c: Caller<'_>, r: &Value, grants: bool) -> Answer {
+        let principal = r.get("Principal").unwrap_or(&Value::Null);
+        let principal = text(principal, "DataLakePrincipalIdentifier")?.to_owned();
+        let resource = parse_resource(r.get("Resource").unwrap_or(&Value::Null))?;
+        let permissions: BTreeSet<String> = input(r, "Permissions")?;
+        let options = items(r, "PermissionsWithGrantOption").iter();
+        let options: BTreeSet<String> = options
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect();
+        let condition = r.get("Condition").and_then(|c| c.get("Expression"));
+        let entry = Entry {
+            principal: twinlake_core::Principal(principal),
+            resource,
+            permissions,
+            grantable: options,
+            condition: condition.and_then(Value::as_str).map(str::to_owned),
+        };
+        let changed = match grants {
+            true => self.grant_entry(c, &entry),
+            false => self.revoke_entry(c, &entry),
+        };
+        changed.map(|()| json!({}))
+    }
+
+    /// Stores a grant as Lake Formation would.
+    pub(crate) fn grant_entry(&mut self, c: Caller<'_>, entry: &Entry) -> Result<(), ApiError> {
+        self.must_exist(c, &entry.resource)?;
+        if !entry.grantable.is_subset(&entry.permissions) {
+            return Err(ApiError::invalid("Permissions modification is invalid."));
+        }
+        self.must_be_selectable(entry)?;
+        let resource = self.widened(c, entry)?;
+        self.refuse_beside_table(c, entry, &resource)?;
+        self.tick();
+        let region = self.region_mut(c.region)?;
+        region.grants_before = region.grants.clone();
+        for permission in &entry.permissions {
+            let grantable = entry.grantable.contains(permission);
+            for place in places(&resource, permission) {
+                let key = StoredGrant {
+                    principal: entry.principal.0.clone(),
+                    resource: place,
+                    condition: entry.condition.clone(),
+                };
+                let held = region.grants.entry(key).or_default();
+                let option = held.entry(permission.clone()).or_default();
+                *option |= grantable;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a grant away, with its grant option.
+    pub(crate) fn revoke_entry(&mut self, c: Caller<'_>, entry: &Entry) -> Result<(), ApiError> {
+        if let Err(error) = self.must_exist(c, &entry.resource) {
+            // What outlives its table can still be revoked.
+            if !self.has(Quirk::GrantsOutliveTables) {
+                return Err(error);
+            }
+        }
+        self.tick();
+        let region = self.region_mut(c.region)?;
+        let before = region.grants.clone();
+        let mut found = false;
+        for permission in &entry.permissions {
+            for place in places(&entry.resource, permission) {
+                let key = StoredGrant {
+                    principal: entry.principal.0.clone(),
+                    resource: place,
+                    condition: entry.condition.clone(),
+                };
+                if let Some(held) = region.grants.get_mut(&key) {
+                    found |= held.remove(permission).is_some();
+                    if held.is_empty() {
+                        region.grants.remove(&key);
+                    }
+                }
+            }
+        }
+        region.grants_before = before;
+        if found {
+            Ok(())
+        } else {
+            Err(ApiError::nothing_to_revoke())
+        }
+    }
+
+    fn must_exist(&self, c: Caller<'_>, resource: &EntryResource) -> Result<(), ApiError> {
+        let region = self.region(c.region)?;
+        let table = |id: &TableId| {
+            let wildcard = id.table.as_str().eq_ignore_ascii_case(ALL_TABLES);
+            if wildcard || !region.tables.contains_key(id) {
+                return Err(ApiError::not_found());
+            }
+            Ok(())
+        };
+        let columns = |id: &TableId, names: &BTreeSet<Name>| {
+            table(id)?;
+            let seen = region.tables.get(id);
+            let known: BTreeSet<String> = seen
+                .into_iter()
+                .flat_map(|seen| seen.object.columns().map(|c| c.name.to_lowercase()))
+                .collect();
+            match names.iter().all(|name| known.contains(name.as_str())) {
+                true => Ok(()),
+                false => Err(ApiError::no_such_column()),
+            }
+        };
+        match resource {
+            EntryResource::Database(name) | EntryResource::TableWildcard(name) => {
+                match region.databases.contains_key(name) {
+                    true => Ok(()),
+                    false => Err(ApiError::not_found()),
+                }
+            }
+            EntryResource::Table(id) => table(id),
+            EntryResource::Columns(id, names) | EntryResource::ColumnWildcard(id, names) => {
+                columns(id, names)
+            }
+            EntryResource::Other(_) => Ok(()),
+        }
+    }
+
+    fn must_be_selectable(&self, entry: &Entry) -> Result<(), ApiError> {
+        let by_column = matches!(
+            entry.resource,
+            EntryResource::Columns(..) | EntryResource::ColumnWildcard(..)
+        );
+        if by_column && entry.permissions.iter().any(|p| p != "SELECT") {
+            return Err(ApiError::invalid("Permissions modification is invalid."));
+        }
+        Ok(())
+    }
+
+    /// LF-14: beside `IAM_ALLOWED_PRINCIPALS` a column grant covers every column.
+    fn widened(&self, c: Caller<'_>, entry: &Entry) -> Result<EntryResource, ApiError> {
+        let id = match &entry.resource {
+            EntryResource::Columns(id, _) => id,
+            EntryResource::ColumnWildcard(id, excluded) if !excluded.is_empty() => id,
+            EntryResource::ColumnWildcard(..)
+            | EntryResource::Database(_)
+            | EntryResource::Table(_)
+            | EntryResource::TableWildcard(_)
+            | EntryResource::Other(_) => return Ok(entry.resource.clone()),
+        };
+        let grants = &self.region(c.region)?.grants;
+        let open = grants.keys().any(|grant| {
+            grant.principal == IAM_ALLOWED_PRINCIPALS && resource_table(&grant.resource) == Some(id)
+        });
+        let named = entry.principal.0 != IAM_ALLOWED_PRINCIPALS;
+        if open && named && self.has(Quirk::ColumnGrantWidens) {
+            return Ok(EntryResource::ColumnWildcard(id.clone(), BTreeSet::new()));
+        }
+        Ok(entry.resource.clone())
+    }
+
+    /// LF-16: no column grant beside SELECT on the whole table.
+    fn refuse_beside_table(
+        &self,
+        c: Caller<'_>,
+        entry: &Entry,
+        resource: &EntryResource,
+    ) -> Result<(), ApiError> {
+        let id = match resource {
+            EntryResource::Columns(id, _) => id,
+            EntryResource::ColumnWildcard(id, excluded) if !excluded.is_empty() => id,
+            EntryResource::ColumnWildcard(..)
+            | EntryResource::Database(_)
+            | EntryResource::Table(_)
+            | EntryResource::TableWildcard(_)
+            | EntryResource::Other(_) => return Ok(()),
+        };
+        let whole = StoredGrant {
+            principal: entry.principal.0.clone(),
+            resource: StoredResource::Columns(id.clone(), BTreeSet::new()),
+            condition: None,
+        };
+        let held = self.region(c.region)?.grants.contains_key(&whole);
+        if held && self.has(Quirk::ColumnBesideTableRefused) {
+            return Err(ApiError::invalid("Permissions modification is invalid."));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn list_permissions(
+        &self,
+        c: Caller<'_>,
+        r: &Value,
+    ) -> Result<Vec<Entry>, ApiError> {
+        let filter = match r.get("Resource") {
+            Some(resource) if !resource.is_null() => Some(parse_resource(resource)?),
+            Some(_) | None => None,
+        };
+        let principal = r
+            .get("Principal")
+            .and_then(|p| p.get("DataLakePrincipalIdentifier"))
+            .and_then(Value::as_str);
+        let mut all = self.permissions(c, filter.as_ref())?;
+        all.retain(|entry| principal.is_none_or(|p| entry.principal.0 == p));
+        Ok(all)
+    }
+
+    /// The listed grants on a resource, or all.
+    pub(crate) fn permissions(
+        &self,
+        c: Caller<'_>,
+        filter: Option<&EntryResource>,
+    ) -> Result<Vec<Entry>, ApiError> {
+        if self.is_blind(c.region, c.principal) {
+            return Ok(Vec::new());
+        }
+        let region = self.region(c.region)?;
+        let all = self.listed_grants(c.region);
+        let Some(filter) = filter else {
+            return Ok(all);
+        };
+        if let EntryResource::Database(name) | EntryResource::TableWildcard(name) = filter
+            && !region.databases.contains_key(name)
+        {
+            return Err(ApiError::not_found());
+        }
+        if let EntryResource::Table(id) = filter
+            && !region.tables.contains_key(id)
+            && !self.has(Quirk::GrantsOutliveTables)
+        {
+            return Err(ApiError::not_found());
+        }
+        Ok(all
+            .into_iter()
+            .filter(|entry| is_on(&entry.resource, filter))
+            .collect())
+    }
+
+    fn get_settings(&self, c: Caller<'_>) -> Answer {
+        let region = self.region(c.region)?;
+        let principals = |all: &[String]| -> Vec<Value> {
+            all.iter()
+                .map(|p| json!({"DataLakePrincipalIdentifier": p}))
+                .collect()
+        };
+        Ok(json!({"DataLakeSettings": {
+            "DataLakeAdmins": principals(&region.administrators),
+            "ReadOnlyAdmins": principals(&region.read_only_administrators),
+            "CreateDatabaseDefaultPermissions": region.database_defaults,
+            "CreateTableDefaultPermissions": region.table_defaults,
+            "Parameters": {"CROSS_ACCOUNT_VERSION": "4", "SET_CONTEXT": "TRUE"},
+        }}))
+    }
+
+    /// Replaces the whole document: what is left out is cleared.
+    fn put_settings(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let settings = r.get("DataLakeSettings").cloned().unwrap_or_default();
+        let principals = |key: &str| -> Vec<String> {
+            let all = items(&settings, key).iter();
+            all.filter_map(|p| p.get("DataLakePrincipalIdentifier"))
+                .filter_map(|p| p.as_str().map(str::to_owned))
+                .collect()
+        };
+        let list = |key: &str| settings.get(key).cloned().unwrap_or_else(|| json!([]));
+        let region = self.region_mut(c.region)?;
+        region.administrators = principals("DataLakeAdmins");
+        region.read_only_administrators = principals("ReadOnlyAdmins");
+        region.database_defaults = list("CreateDatabaseDefaultPermissions");
+        region.table_defaults = list("CreateTableDefaultPermissions");
+        Ok(json!({}))
+    }
+
+    fn create_tag(&mut self, c: Caller<'_>, r: &Value) -> Answer {
+        let key = text(r, "TagKey")?.to_lowercase();
+        let values: Vec<String> = input(r, "TagValues")?;
+        let region = self.region_mut(c.region)?;
+        if region.tags.contains_key(&key) {
+            return Err(ApiError::already_exists("Tag key"));
+        }
+        region.tags.insert(key, values);
+        Ok(json!({}))
+    }
+}
+
+/// Where one permission of a grant is kept: SELECT apart from the rest (LF-01).
+fn places(resource: &EntryResource, permission: &str) -> Vec<StoredResource> {
+    let select = permission == "SELECT";
+    let wildcard = |id: &TableId| id.table.as_str().eq_ignore_ascii_case(ALL_TABLES);
+    match resource {
+        EntryResource::Database(name) => vec![StoredResource::Database(name.clone())],
+        EntryResource::Table(id) if wildcard(id) => places(
+            &EntryResource::TableWildcard(id.database.clone()),
+            permission,
+        ),
+        EntryResource::Table(id) if select => {
+            vec![StoredResource::Columns(id.clone(), BTreeSet::new())]
+        }
+        EntryResource::Table(id) => vec![StoredResource::Table(id.clone())],
+        EntryResource::TableWildcard(name) if select => {
+            vec![StoredResource::AllColumns(name.clone())]
+        }
+        EntryResource::TableWildcard(name) => vec![StoredResource::AllTables(name.clone())],
+        EntryResource::Columns(id, names) => names
+            .iter()
+            .map(|name| StoredResource::Column(id.clone(), name.clone()))
+            .collect(),
+        EntryResource::ColumnWildcard(id, excluded) => {
+            vec![StoredResource::Columns(id.clone(), excluded.clone())]
+        }
+        EntryResource::Other(kind) => vec![StoredResource::Other(kind.clone())],
+    }
+}
+
+fn is_on(listed: &EntryResource, filter: &EntryResource) -> bool {
+    let on_wildcard = |database: &Name| match listed {
+        EntryResource::TableWildcard(name) => name == database,
+        EntryResource::Table(id) | EntryResource::ColumnWildcard(id, _) => {
+            id.database == *database && id.table.as_str().eq_ignore_ascii_case(ALL_TABLES)
+        }
+        EntryResource::Database(_) | EntryResource::Columns(..) | EntryResource::Other(_) => false,
+    };
+    match filter {
+        EntryResource::TableWildcard(database) => on_wildcard(database),
+        EntryResource::Table(id) => match listed {
+            EntryResource::Table(other)
+            | EntryResource::Columns(other, _)
+            | EntryResource::ColumnWildcard(other, _) => other == id,
+            EntryResource::Database(_)
+            | EntryResource::TableWildcard(_)
+            | EntryResource::Other(_) => false,
+        },
+        EntryResource::Database(_)
+        | EntryResource::Columns(..)
+        | EntryResource::ColumnWildcard(..)
+        | EntryResource::Other(_) => listed == filter,
+    }
+}
+
+/// Reads a `Resource` as it comes over the wire.
+pub(crate) fn parse_resource(json: &Value) -> Result<EntryResource, ApiError> {
+    let object = json.as_object().filter(|object| !object.is_empty());
+    let Some((kind, resource)) = object.and_then(|object| object.iter().next()) else {
+        let message = "Resource must have one of the have either the catalog, table or database \
+                       field populated.";
+        return Err(ApiError::invalid(message));
+    };
+    let name = |key: &str| crate::api::name(resource, key);
+    Ok(match kind.as_str() {
+        "Database" => EntryResource::Database(name("Name")?),
+        "Table" if resource.get("TableWildcard").is_some_and(|w| !w.is_null()) => {
+            EntryResource::TableWildcard(name("DatabaseName")?)
+        }
+        "Table" => EntryResource::Table(TableId::new(name("DatabaseName")?, name("Name")?)),
+        "TableWithColumns" => {
+            let id = TableId::new(name("DatabaseName")?, name("Name")?);
+            let names = |list: &[Value]| -> Result<BTreeSet<Name>, ApiError> {
+                let texts = list.iter().filter_map(Value::as_str);
+                texts
+                    .map(|text| Name::new(text).map_err(|e| ApiError::invalid(e.to_string())))
+                    .collect()
+            };
+            match resource.get("ColumnWildcard").filter(|w| !w.is_null()) {
+                Some(wildcard) => EntryResource::ColumnWildcard(
+                    id,
+                    names(items(wildcard, "ExcludedColumnNames"))?,
+                ),
+                None => EntryResource::Columns(id, names(items(resource, "ColumnNames"))?),
+            }
+        }
+        other => EntryResource::Other(other.to_owned()),
+    })
+}
+
+/// Writes a listed entry as it goes over the wire.
+pub(crate) fn entry_json(entry: &Entry) -> Value {
+    let names = |names: &BTreeSet<Name>| -> Vec<String> {
+        names.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    let id_json = |id: &TableId| {
+        let table = match id.table.as_str().eq_ignore_ascii_case(ALL_TABLES) {
+            true => ALL_TABLES,
+            false => id.table.as_str(),
+        };
+        json!({"DatabaseName": id.database.as_str(), "Name": table})
+    };
+    let with = |mut json: Value, key: &str, value: Value| {
+        if let Some(object) = json.as_object_mut() {
+            object.insert(key.to_owned(), value);
+        }
+        json
+    };
+    let resource = match &entry.resource {
+        EntryResource::Database(name) => json!({"Database": {"Name": name.as_str()}}),
+        EntryResource::Table(id) if id.table.as_str().eq_ignore_ascii_case(ALL_TABLES) => {
+            json!({"Table": with(id_json(id), "TableWildcard", json!({}))})
+        }
+        EntryResource::Table(id) => json!({"Table": id_json(id)}),
+        EntryResource::TableWildcard(name) => {
+            json!({"Table": {"DatabaseName": name.as_str(), "TableWildcard": {}}})
+        }
+        EntryResource::Columns(id, columns) => {
+            json!({"TableWithColumns": with(id_json(id), "ColumnNames", json!(names(columns)))})
+        }
+        EntryResource::ColumnWildcard(id, excluded) => {
+            let wildcard = match excluded.is_empty() {
+                true => json!({}),
+                false => json!({"ExcludedColumnNames": names(excluded)}),
+            };
+            json!({"TableWithColumns": with(id_json(id), "ColumnWildcard", wildcard)})
+        }
+        EntryResource::Other(kind) => json!({ kind: {} }),
+    };
+    let mut json = json!({
+        "Principal": {"DataLakePrincipalIdentifier": entry.principal.0},
+        "Resource": resource,
+        "Permissions": entry.permissions,
+        "PermissionsWithGrantOption": entry.grantable,
+    });
+    if let (Some(condition), Some(object)) = (&entry.condition, json.as_object_mut()) {
+        object.insert("Condition".to_owned(), json!({"Expression": condition}));
+    }
+    json
+}

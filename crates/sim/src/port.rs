@@ -1,0 +1,419 @@
+//! The simulator behind the engine's ports.
+
+use crate::api::Caller;
+use crate::error::ApiError;
+use crate::glue::{DATABASE_PAGE, PARTITION_PAGE, TABLE_PAGE};
+use crate::lake::{PERMISSION_PAGE, entry_json};
+use crate::state::World;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use twinlake_core::catalog::Seen;
+use twinlake_core::grant::{Entry, EntryResource};
+use twinlake_core::reading::Settings;
+use twinlake_core::{Database, Fault, Name, Partition, Principal, Table, TableId, Timestamp};
+use twinlake_engine::ports::{EntryResults, GrantFilter};
+use twinlake_engine::{Clock, ReadRegion, WriteRegion};
+
+/// A world that several callers share.
+#[derive(Clone, Debug)]
+pub struct Sim(Arc<Mutex<World>>);
+
+impl Sim {
+    /// Shares a world.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    /// The world, to look at and to change by hand.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A Region as a principal sees it.
+    #[must_use]
+    pub fn region(&self, region: &str, principal: &str) -> SimRegion {
+        SimRegion {
+            sim: self.clone(),
+            region: region.to_owned(),
+            principal: principal.to_owned(),
+        }
+    }
+}
+
+impl Clock for Sim {
+    fn now(&self) -> Timestamp {
+        self.world().now()
+    }
+}
+
+/// One Region, called as one principal.
+#[derive(Clone, Debug)]
+pub struct SimRegion {
+    sim: Sim,
+    region: String,
+    principal: String,
+}
+
+/// Runs a future to its end, or until its caller is killed.
+///
+/// The simulator's calls never wait, so a future that stays pending was killed.
+pub fn run_until_killed<T>(sim: &Sim, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return Some(value),
+            Poll::Pending if sim.world().is_killed() => return None,
+            // A future of many calls yields now and then to be fair.
+            Poll::Pending => {}
+        }
+    }
+}
+
+impl SimRegion {
+    /// Makes a call in this Region.
+    ///
+    /// # Errors
+    /// The service's answer, as a fault.
+    pub async fn call(&self, name: &str, request: &Value) -> Result<Value, Fault> {
+        self.at_call(name, |world| {
+            world.call(&self.region, &self.principal, name, request)
+        })
+        .await
+    }
+
+    async fn at_call<T>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut World) -> Result<T, ApiError>,
+    ) -> Result<T, Fault> {
+        let result = {
+            let mut world = self.sim.world();
+            let at = world.calls.len();
+            let kill = world.kill.filter(|kill| kill.at == at);
+            if kill.is_some_and(|kill| !kill.after_effect) {
+                world.killed = true;
+            }
+            if world.killed {
+                None
+            } else {
+                let result = act(&mut world);
+                world.killed = kill.is_some();
+                (!world.killed).then_some(result)
+            }
+        };
+        match result {
+            Some(result) => result.map_err(|error| error.fault(name, &self.region)),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A listing, at the price of its pages.
+    async fn pages<T>(
+        &self,
+        name: &str,
+        size: usize,
+        act: impl FnOnce(&World, Caller<'_>) -> Result<Vec<T>, ApiError>,
+    ) -> Result<Vec<T>, Fault> {
+        self.at_call(name, |world| {
+            let lost = world.strike(&self.region, name)?;
+            let caller = Caller {
+                region: &self.region,
+                principal: &self.principal,
+            };
+            let all = act(world, caller)?;
+            for _ in 1..all.len().div_ceil(size) {
+                world.strike(&self.region, name)?;
+            }
+            lost.map_or(Ok(all), Err)
+        })
+        .await
+    }
+
+    async fn one<T>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&World, Caller<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, Fault> {
+        self.at_call(name, |world| {
+            let lost = world.strike(&self.region, name)?;
+            let caller = Caller {
+                region: &self.region,
+                principal: &self.principal,
+            };
+            let seen = act(world, caller)?;
+            lost.map_or(Ok(seen), Err)
+        })
+        .await
+    }
+
+    async fn grants(&self, filter: Option<EntryResource>) -> Result<Vec<Entry>, Fault> {
+        self.pages("ListPermissions", PERMISSION_PAGE, |world, caller| {
+            world.permissions(caller, filter.as_ref())
+        })
+        .await
+    }
+
+    async fn write(&self, name: &str, request: Value) -> Result<(), Fault> {
+        self.call(name, &request).await.map(drop)
+    }
+
+    /// The outcome of each entry of a batch of partitions.
+    async fn partition_batch(
+        &self,
+        name: &str,
+        request: Value,
+        values: Vec<&[String]>,
+    ) -> Result<EntryResults, Fault> {
+        let answer = self.call(name, &request).await?;
+        let errors = answer.get("Errors").and_then(Value::as_array);
+        let errors: &[Value] = errors.map(Vec::as_slice).unwrap_or_default();
+        let of = |values: &[String]| {
+            let wanted = json!(values);
+            let failed = errors.iter().find(|error| {
+                let named = error.get("PartitionValues");
+                named.or_else(|| error.get("PartitionValueList")) == Some(&wanted)
+            });
+            match failed {
+                Some(error) => Err(self.entry_fault(name, error.get("ErrorDetail"))),
+                None => Ok(()),
+            }
+        };
+        Ok(values.into_iter().map(of).collect())
+    }
+
+    fn entry_fault(&self, call: &str, detail: Option<&Value>) -> Fault {
+        let text = |key: &str| {
+            let value = detail.and_then(|detail| detail.get(key));
+            value.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let (code, message) = (text("ErrorCode"), text("ErrorMessage"));
+        let known = [
+            ApiError::not_found(),
+            ApiError::already_exists(""),
+            ApiError::nothing_to_revoke(),
+            ApiError::no_such_column(),
+            ApiError::denied(""),
+            ApiError::concurrent(""),
+            ApiError::invalid(""),
+        ];
+        let exact = known
+            .iter()
+            .find(|k| k.code == code && k.message == message);
+        let like = exact.or_else(|| known.iter().rev().find(|k| k.code == code));
+        let kind = like.map_or(twinlake_core::FaultKind::Invalid, |known| known.kind);
+        ApiError::new(kind, &code, message).fault(call, &self.region)
+    }
+
+    async fn permission_batch(
+        &self,
+        name: &str,
+        entries: &[&Entry],
+    ) -> Result<EntryResults, Fault> {
+        let sent: Vec<Value> = entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| {
+                let mut json = entry_json(entry);
+                if let Some(object) = json.as_object_mut() {
+                    object.insert("Id".to_owned(), at.to_string().into());
+                }
+                json
+            })
+            .collect();
+        let answer = self.call(name, &json!({ "Entries": sent })).await?;
+        let failures = answer.get("Failures").and_then(Value::as_array);
+        let failures: &[Value] = failures.map(Vec::as_slice).unwrap_or_default();
+        let of = |at: usize| {
+            let id = Value::from(at.to_string());
+            let failed = failures
+                .iter()
+                .find(|failure| failure.get("RequestEntry").and_then(|e| e.get("Id")) == Some(&id));
+            match failed {
+                Some(failure) => Err(self.entry_fault(name, failure.get("Error"))),
+                None => Ok(()),
+            }
+        };
+        Ok((0..entries.len()).map(of).collect())
+    }
+}
+
+impl ReadRegion for SimRegion {
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    async fn database(&self, name: &Name) -> Result<Seen<Database>, Fault> {
+        self.one("GetDatabase", |world, caller| {
+            world.get_database(caller, name)
+        })
+        .await
+    }
+
+    async fn databases(&self) -> Result<Vec<Seen<Database>>, Fault> {
+        self.pages("GetDatabases", DATABASE_PAGE, World::get_databases)
+            .await
+    }
+
+    async fn table(&self, id: &TableId) -> Result<Seen<Table>, Fault> {
+        self.one("GetTable", |world, caller| world.get_table(caller, id))
+            .await
+    }
+
+    async fn tables(&self, database: &Name) -> Result<Vec<Seen<Table>>, Fault> {
+        self.pages("GetTables", TABLE_PAGE, |world, caller| {
+            world.get_tables(caller, database)
+        })
+        .await
+    }
+
+    async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault> {
+        self.pages("GetPartitions", PARTITION_PAGE, |world, caller| {
+            world.get_partitions(caller, id)
+        })
+        .await
+    }
+
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault> {
+        let resource = match filter {
+            GrantFilter::Database(name) => EntryResource::Database(name.clone()),
+            GrantFilter::AllTables(name) => EntryResource::TableWildcard(name.clone()),
+            GrantFilter::Table(id) => EntryResource::Table(id.clone()),
+        };
+        self.grants(Some(resource)).await
+    }
+
+    async fn all_grants(&self) -> Result<Vec<Entry>, Fault> {
+        self.grants(None).await
+    }
+
+    async fn settings(&self) -> Result<Settings, Fault> {
+        let answer = self.call("GetDataLakeSettings", &json!({})).await?;
+        let settings = answer.get("DataLakeSettings").cloned().unwrap_or_default();
+        let principals = ["DataLakeAdmins", "ReadOnlyAdmins"]
+            .iter()
+            .filter_map(|key| settings.get(key).and_then(Value::as_array))
+            .flatten()
+            .filter_map(|p| p.get("DataLakePrincipalIdentifier"))
+            .filter_map(|p| p.as_str().map(|text| Principal(text.to_owned())));
+        let defaults = settings.get("CreateDatabaseDefaultPermissions");
+        Ok(Settings {
+            administrators: principals.collect(),
+            database_defaults_open: defaults
+                .and_then(Value::as_array)
+                .is_some_and(|all| !all.is_empty()),
+        })
+    }
+
+    async fn other_kinds(&self) -> BTreeMap<String, usize> {
+        let world = self.sim.world();
+        let mut kinds = BTreeMap::new();
+        if let Ok(region) = world.region(&self.region) {
+            kinds.insert("user-defined function".to_owned(), region.functions);
+            kinds.insert("LF-Tag".to_owned(), region.tags.len());
+        }
+        kinds.retain(|_, count| *count > 0);
+        kinds
+    }
+}
+
+impl WriteRegion for SimRegion {
+    async fn create_database(&self, database: &Database) -> Result<(), Fault> {
+        self.write("CreateDatabase", json!({ "DatabaseInput": database }))
+            .await
+    }
+
+    async fn update_database(&self, database: &Database) -> Result<(), Fault> {
+        let request = json!({"Name": database.name.as_str(), "DatabaseInput": database});
+        self.write("UpdateDatabase", request).await
+    }
+
+    async fn delete_database(&self, name: &Name) -> Result<(), Fault> {
+        self.write("DeleteDatabase", json!({"Name": name.as_str()}))
+            .await
+    }
+
+    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault> {
+        let request = json!({"DatabaseName": database.as_str(), "TableInput": table});
+        self.write("CreateTable", request).await
+    }
+
+    async fn update_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        version: Option<&str>,
+    ) -> Result<(), Fault> {
+        let request = json!({
+            "DatabaseName": database.as_str(), "TableInput": table,
+            "SkipArchive": true, "VersionId": version,
+        });
+        self.write("UpdateTable", request).await
+    }
+
+    async fn delete_table(&self, id: &TableId) -> Result<(), Fault> {
+        let request = json!({"DatabaseName": id.database.as_str(), "Name": id.table.as_str()});
+        self.write("DeleteTable", request).await
+    }
+
+    async fn create_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault> {
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
+            "PartitionInputList": partitions,
+        });
+        let values = partitions.iter().map(|p| p.values.as_slice()).collect();
+        self.partition_batch("BatchCreatePartition", request, values)
+            .await
+    }
+
+    async fn update_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault> {
+        let entries: Vec<Value> = partitions
+            .iter()
+            .map(|p| json!({"PartitionValueList": p.values, "PartitionInput": p}))
+            .collect();
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
+            "Entries": entries,
+        });
+        let values = partitions.iter().map(|p| p.values.as_slice()).collect();
+        self.partition_batch("BatchUpdatePartition", request, values)
+            .await
+    }
+
+    async fn delete_partitions(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<EntryResults, Fault> {
+        let entries: Vec<Value> = values.iter().map(|v| json!({ "Values": v })).collect();
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
+            "PartitionsToDelete": entries,
+        });
+        self.partition_batch("BatchDeletePartition", request, values.to_vec())
+            .await
+    }
+
+    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+        self.permission_batch("BatchGrantPermissions", entries)
+            .await
+    }
+
+    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+        self.permission_batch("BatchRevokePermissions", entries)
+            .await
+    }
+}

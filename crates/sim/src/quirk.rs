@@ -1,0 +1,47 @@
+//! What the services do that one would not expect.
+
+/// A behaviour of Glue or Lake Formation that costs data or access when missed.
+/// Each can be switched off, so that a test can show what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quirk {
+    /// LF-01: SELECT on a table lists apart from the other permissions, on
+    /// `TableWithColumns` with a `ColumnWildcard` (terraform-provider-aws,
+    /// `filter.go`).
+    SelectListsApart,
+    /// LF-02: a table wildcard lists with the name `ALL_TABLES` (the same,
+    /// `consts.go`).
+    WildcardListsByName,
+    /// LF-06: whoever creates an object holds ALL with grant option on it, listed
+    /// like any grant (the same, `permissions.go`).
+    CreatorHoldsAll,
+    /// LF-14: while `IAM_ALLOWED_PRINCIPALS` holds a table, a column grant there is
+    /// stored as a grant on every column (Terraform's documentation).
+    ColumnGrantWidens,
+    /// LF-15: a database made without `CreateTableDefaultPermissions` opens every
+    /// later table (terraform-provider-aws #43226).
+    AbsentDefaultIsOpen,
+    /// LF-16: a column grant is refused beside SELECT on the whole table (a public
+    /// Java sync client).
+    ColumnBesideTableRefused,
+    /// a caller without rights is answered "not found", and sees empty lists
+    /// (`resource-links-glue-apis`; aws-glue-data-catalog-replication-utility #4).
+    LostRightsLookAbsent,
+    /// a listing of grants may be one write old.
+    ListsAreOneWriteOld,
+    /// grants outlive the table that they are on.
+    GrantsOutliveTables,
+}
+
+impl Quirk {
+    /// Those that are there unless switched off. The other two are variants: what
+    /// AWS does is not known, and both must be safe.
+    pub const USUAL: [Self; 7] = [
+        Self::SelectListsApart,
+        Self::WildcardListsByName,
+        Self::CreatorHoldsAll,
+        Self::ColumnGrantWidens,
+        Self::AbsentDefaultIsOpen,
+        Self::ColumnBesideTableRefused,
+        Self::LostRightsLookAbsent,
+    ];
+}

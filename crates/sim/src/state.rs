@@ -1,0 +1,345 @@
+//! What the two Regions hold.
+
+use crate::error::ApiError;
+use crate::events::Emitted;
+use crate::fault::{Kill, Trouble};
+use crate::quirk::Quirk;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use twinlake_core::catalog::Seen;
+use twinlake_core::grant::{Entry, EntryResource};
+use twinlake_core::{Database, Name, Partition, Principal, Table, TableId, Timestamp};
+
+/// One call that was made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// The Region that was called.
+    pub region: String,
+    /// The call, as AWS spells it.
+    pub name: String,
+}
+
+/// Who holds what on what: one entry of the permission store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoredGrant {
+    /// Who.
+    pub principal: String,
+    /// On what, in the shape that it lists in.
+    pub resource: StoredResource,
+    /// A Cedar condition.
+    pub condition: Option<String>,
+}
+
+/// A resource as the store keeps it. Columns are kept one by one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoredResource {
+    /// A database.
+    Database(Name),
+    /// A table, for everything but SELECT.
+    Table(TableId),
+    /// All tables of a database, for everything but SELECT.
+    AllTables(Name),
+    /// One column.
+    Column(TableId, Name),
+    /// All columns but these.
+    Columns(TableId, BTreeSet<Name>),
+    /// All columns of all tables of a database.
+    AllColumns(Name),
+    /// Something that is only kept and listed, by its AWS name.
+    Other(String),
+}
+
+pub(crate) type GrantStore = BTreeMap<StoredGrant, BTreeMap<String, bool>>;
+
+/// One Region.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Region {
+    pub databases: BTreeMap<Name, Seen<Database>>,
+    pub tables: BTreeMap<TableId, Seen<Table>>,
+    pub partitions: BTreeMap<TableId, BTreeMap<Vec<String>, Partition>>,
+    pub grants: GrantStore,
+    /// The store as it was before the last write.
+    pub grants_before: GrantStore,
+    pub administrators: Vec<String>,
+    pub read_only_administrators: Vec<String>,
+    pub database_defaults: Value,
+    pub table_defaults: Value,
+    pub functions: usize,
+    pub tags: BTreeMap<String, Vec<String>>,
+    /// Callers that lost every right here.
+    pub lost: BTreeSet<String>,
+}
+
+/// Both Regions, and all that is to go wrong in them.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) account: String,
+    pub(crate) regions: BTreeMap<String, Region>,
+    pub(crate) quirks: BTreeSet<Quirk>,
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) kill: Option<Kill>,
+    pub(crate) killed: bool,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) events: VecDeque<Emitted>,
+    ticks: i64,
+    start: Timestamp,
+    version: u64,
+}
+
+/// A Region's settings as a new account has them, open to IAM.
+fn open_defaults() -> Value {
+    serde_json::json!([{
+        "Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"},
+        "Permissions": ["ALL"]
+    }])
+}
+
+impl World {
+    /// Two Regions with nothing in them but their administrators, and with closed
+    /// defaults, as `twinlake` expects them of a standby.
+    #[must_use]
+    pub fn new(account: &str, regions: &[&str]) -> Self {
+        let region = Region {
+            database_defaults: serde_json::json!([]),
+            table_defaults: serde_json::json!([]),
+            ..Region::default()
+        };
+        Self {
+            account: account.to_owned(),
+            regions: regions
+                .iter()
+                .map(|name| ((*name).to_owned(), region.clone()))
+                .collect(),
+            quirks: Quirk::USUAL.into_iter().collect(),
+            troubles: Vec::new(),
+            kill: None,
+            killed: false,
+            calls: Vec::new(),
+            events: VecDeque::new(),
+            ticks: 0,
+            start: Timestamp::from_secs(1_790_000_000),
+            version: 0,
+        }
+    }
+
+    /// Makes a principal a data lake administrator.
+    pub fn add_administrator(&mut self, region: &str, principal: &str) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.administrators.push(principal.to_owned());
+        }
+    }
+
+    /// Opens a Region's defaults for new objects, as a new account has them.
+    pub fn open_defaults(&mut self, region: &str) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.database_defaults = open_defaults();
+            region.table_defaults = open_defaults();
+        }
+    }
+
+    /// Takes every right from a caller, in the way that looks like an empty catalog.
+    pub fn take_rights(&mut self, region: &str, principal: &str) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.lost.insert(principal.to_owned());
+            region.administrators.retain(|p| p != principal);
+            region.read_only_administrators.retain(|p| p != principal);
+        }
+    }
+
+    /// Switches a quirk on or off.
+    pub fn set_quirk(&mut self, quirk: Quirk, on: bool) {
+        if on {
+            self.quirks.insert(quirk);
+        } else {
+            self.quirks.remove(&quirk);
+        }
+    }
+
+    pub(crate) fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
+
+    /// Orders trouble.
+    pub fn order(&mut self, trouble: Trouble) {
+        self.troubles.push(trouble);
+    }
+
+    /// Calls off all trouble.
+    pub fn calm(&mut self) {
+        self.troubles.clear();
+        self.kill = None;
+        self.killed = false;
+    }
+
+    /// Kills the caller at a call, counted from now.
+    pub fn order_kill(&mut self, kill: Kill) {
+        let at = self.calls.len() + kill.at;
+        self.kill = Some(Kill { at, ..kill });
+        self.killed = false;
+    }
+
+    /// Whether the caller was killed.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.killed
+    }
+
+    /// The calls made since they were last taken.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// The events since they were last taken, in the order of the changes.
+    pub fn take_events(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.events).into()
+    }
+
+    /// The time: a counter that every write moves by a second.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.start.plus_secs(self.ticks)
+    }
+
+    /// Moves the time on.
+    pub fn pass_secs(&mut self, secs: i64) {
+        self.ticks += secs;
+    }
+
+    pub(crate) fn tick(&mut self) -> Timestamp {
+        self.ticks += 1;
+        self.now()
+    }
+
+    pub(crate) fn next_version(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    pub(crate) fn region(&self, name: &str) -> Result<&Region, ApiError> {
+        self.regions
+            .get(name)
+            .ok_or_else(|| ApiError::invalid(format!("no such Region: {name}")))
+    }
+
+    pub(crate) fn region_mut(&mut self, name: &str) -> Result<&mut Region, ApiError> {
+        self.regions
+            .get_mut(name)
+            .ok_or_else(|| ApiError::invalid(format!("no such Region: {name}")))
+    }
+
+    /// Notes a call and lets ordered trouble strike. `Ok(Some(error))` means that
+    /// the call has its effect and the answer is lost.
+    pub(crate) fn strike(
+        &mut self,
+        region: &str,
+        call: &str,
+    ) -> Result<Option<ApiError>, ApiError> {
+        self.calls.push(Call {
+            region: region.to_owned(),
+            name: call.to_owned(),
+        });
+        for trouble in &mut self.troubles {
+            if trouble.strikes(region, call) {
+                return match trouble.with_effect {
+                    true => Ok(Some(trouble.error.clone())),
+                    false => Err(trouble.error.clone()),
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a caller sees nothing here.
+    pub(crate) fn is_blind(&self, region: &str, caller: &str) -> bool {
+        self.has(Quirk::LostRightsLookAbsent)
+            && self
+                .regions
+                .get(region)
+                .is_some_and(|region| region.lost.contains(caller))
+    }
+
+    /// Every grant of a Region, in the shapes that the service lists.
+    #[must_use]
+    pub fn listed_grants(&self, region: &str) -> Vec<Entry> {
+        let Ok(stored) = self.region(region) else {
+            return Vec::new();
+        };
+        let store = match self.has(Quirk::ListsAreOneWriteOld) {
+            true => &stored.grants_before,
+            false => &stored.grants,
+        };
+        self.list(store)
+    }
+
+    fn list(&self, store: &GrantStore) -> Vec<Entry> {
+        let mut columns: BTreeMap<(String, TableId, bool, Option<String>), BTreeSet<Name>> =
+            BTreeMap::new();
+        let mut entries = Vec::new();
+        for (grant, permissions) in store {
+            if let StoredResource::Column(id, column) = &grant.resource {
+                for grantable in permissions.values() {
+                    let (principal, condition) = (grant.principal.clone(), grant.condition.clone());
+                    columns
+                        .entry((principal, id.clone(), *grantable, condition))
+                        .or_default()
+                        .insert(column.clone());
+                }
+                continue;
+            }
+            entries.push(Entry {
+                principal: Principal(grant.principal.clone()),
+                resource: self.listed_resource(&grant.resource),
+                permissions: permissions.keys().cloned().collect(),
+                grantable: permissions
+                    .iter()
+                    .filter(|(_, grantable)| **grantable)
+                    .map(|(permission, _)| permission.clone())
+                    .collect(),
+                condition: grant.condition.clone(),
+            });
+        }
+        for ((principal, id, grantable, condition), names) in columns {
+            let select = BTreeSet::from(["SELECT".to_owned()]);
+            entries.push(Entry {
+                principal: Principal(principal),
+                resource: EntryResource::Columns(id, names),
+                permissions: select.clone(),
+                grantable: if grantable { select } else { BTreeSet::new() },
+                condition,
+            });
+        }
+        entries
+    }
+
+    fn listed_resource(&self, resource: &StoredResource) -> EntryResource {
+        let all = |database: &Name| {
+            Name::new(twinlake_core::grant::ALL_TABLES)
+                .ok()
+                .map(|name| TableId::new(database.clone(), name))
+        };
+        let apart = self.has(Quirk::SelectListsApart);
+        let by_name = self.has(Quirk::WildcardListsByName);
+        match resource {
+            StoredResource::Database(name) => EntryResource::Database(name.clone()),
+            StoredResource::Table(id) => EntryResource::Table(id.clone()),
+            StoredResource::AllTables(database) => match all(database).filter(|_| by_name) {
+                Some(id) => EntryResource::Table(id),
+                None => EntryResource::TableWildcard(database.clone()),
+            },
+            StoredResource::Columns(id, excluded) if excluded.is_empty() && !apart => {
+                EntryResource::Table(id.clone())
+            }
+            StoredResource::Columns(id, excluded) => {
+                EntryResource::ColumnWildcard(id.clone(), excluded.clone())
+            }
+            StoredResource::AllColumns(database) => match all(database).filter(|_| apart) {
+                Some(id) => EntryResource::ColumnWildcard(id, BTreeSet::new()),
+                None => EntryResource::TableWildcard(database.clone()),
+            },
+            StoredResource::Column(id, column) => {
+                EntryResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
+            }
+            StoredResource::Other(kind) => EntryResource::Other(kind.clone()),
+        }
+    }
+}

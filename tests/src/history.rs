@@ -1,0 +1,293 @@
+//! Histories: what people do to a lake, in random order.
+
+use crate::lab::{Lab, PRIMARY};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// One thing that somebody does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Makes a database, with one table that is never dropped.
+    CreateDatabase(u8),
+    /// Drops a database with all that is in it.
+    DeleteDatabase(u8),
+    /// Changes a database's description.
+    DescribeDatabase(u8, u8),
+    /// Makes a table with some columns.
+    CreateTable(u8, u8, u8),
+    /// Gives a table other columns.
+    UpdateTable(u8, u8, u8),
+    /// Drops a table.
+    DeleteTable(u8, u8),
+    /// Adds a partition.
+    AddPartition(u8, u8, u8),
+    /// Changes a partition.
+    UpdatePartition(u8, u8, u8),
+    /// Drops a partition.
+    DropPartition(u8, u8, u8),
+    /// Grants.
+    Grant(Given),
+    /// Revokes.
+    Revoke(Given),
+}
+
+/// Somebody's permission on something.
+#[derive(Clone, Debug)]
+pub struct Given {
+    who: u8,
+    database: u8,
+    table: u8,
+    shape: u8,
+    columns: u8,
+    permission: u8,
+    option: bool,
+}
+
+/// Principals that are granted things.
+pub const GRANTEES: [&str; 3] = [
+    "arn:aws:iam::111122223333:role/Analyst",
+    "arn:aws:iam::111122223333:user/ann",
+    "IAM_ALLOWED_PRINCIPALS",
+];
+
+const COLUMNS: [&str; 4] = ["id", "amount", "ssn", "note"];
+const PERMISSIONS: [&str; 5] = ["SELECT", "DESCRIBE", "INSERT", "ALL", "ALTER"];
+
+fn database(n: u8) -> String {
+    format!("db{}", n % 2)
+}
+
+fn table(n: u8) -> String {
+    format!("t{}", n % 3)
+}
+
+/// The columns whose bits are set; never none.
+fn columns(bits: u8) -> Vec<&'static str> {
+    let chosen = COLUMNS.iter().enumerate();
+    let mut names: Vec<&str> = chosen
+        .filter(|(at, _)| bits & (1 << at) != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if names.is_empty() {
+        names.push("id");
+    }
+    names
+}
+
+/// Any given permission.
+pub fn given() -> impl Strategy<Value = Given> {
+    (
+        0..3u8,
+        0..2u8,
+        0..3u8,
+        0..6u8,
+        0..16u8,
+        0..5u8,
+        any::<bool>(),
+    )
+        .prop_map(
+            |(who, database, table, shape, columns, permission, option)| {
+                // The group that stands for IAM is only ever granted ALL, whole.
+                let group = who == 2;
+                Given {
+                    who,
+                    database,
+                    table,
+                    shape: if group { shape % 2 * 4 } else { shape },
+                    columns,
+                    permission: if group { 3 } else { permission },
+                    option: option && !group,
+                }
+            },
+        )
+}
+
+/// Any act; grants and revokes are the most frequent.
+pub fn act() -> impl Strategy<Value = Act> {
+    let (d, t, n) = (0..2u8, 0..3u8, 0..16u8);
+    prop_oneof![
+        2 => d.clone().prop_map(Act::CreateDatabase),
+        1 => d.clone().prop_map(Act::DeleteDatabase),
+        1 => (d.clone(), n.clone()).prop_map(|(d, n)| Act::DescribeDatabase(d, n)),
+        6 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::CreateTable(d, t, n)),
+        4 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::UpdateTable(d, t, n)),
+        2 => (d.clone(), t.clone()).prop_map(|(d, t)| Act::DeleteTable(d, t)),
+        3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::AddPartition(d, t, n)),
+        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::UpdatePartition(d, t, n)),
+        2 => (d, t, n).prop_map(|(d, t, n)| Act::DropPartition(d, t, n)),
+        12 => given().prop_map(Act::Grant),
+        8 => given().prop_map(Act::Revoke),
+    ]
+}
+
+/// Any history.
+pub fn acts(longest: usize) -> impl Strategy<Value = Vec<Act>> {
+    prop::collection::vec(act(), 1..longest)
+}
+
+/// A table as people make it.
+#[must_use]
+pub fn table_input(database: &str, name: &str, columns: &[&str]) -> Value {
+    let columns: Vec<Value> = columns
+        .iter()
+        .map(|column| json!({"Name": column, "Type": "string"}))
+        .collect();
+    json!({
+        "Name": name,
+        "TableType": "EXTERNAL_TABLE",
+        "PartitionKeys": [{"Name": "dt", "Type": "string"}],
+        "Parameters": {"classification": "parquet"},
+        "StorageDescriptor": {
+            "Columns": columns,
+            "Location": format!("s3://lake-us/{database}/{name}/"),
+            "SerdeInfo": {"SerializationLibrary": "parquet"},
+        }
+    })
+}
+
+fn partition_input(database: &str, table: &str, n: u8, version: u8) -> Value {
+    json!({
+        "Values": [format!("2026-11-{:02}", n % 4)],
+        "Parameters": {"version": version.to_string()},
+        "StorageDescriptor": {"Location": format!("s3://lake-us/{database}/{table}/dt={n}/")},
+    })
+}
+
+/// Does something in a Region, as a person. What cannot be done is not done.
+pub fn perform(lab: &Lab, region: &str, act: &Act) {
+    for (name, request) in calls(act) {
+        let _ = lab.call(region, name, &request);
+    }
+}
+
+/// Lives a history in the primary, upon a lake that is not empty: `base` with a
+/// table and a grant that nobody ever touches.
+pub fn settle(lab: &Lab, acts: &[Act]) {
+    let base = json!({"DatabaseInput": {"Name": "base", "CreateTableDefaultPermissions": []}});
+    let _ = lab.call(PRIMARY, "CreateDatabase", &base);
+    let keep = json!({"DatabaseName": "base", "TableInput": table_input("base", "keep", &["id"])});
+    let _ = lab.call(PRIMARY, "CreateTable", &keep);
+    let grant = json!({
+        "Principal": {"DataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/Keeper"},
+        "Resource": {"Table": {"DatabaseName": "base", "Name": "keep"}},
+        "Permissions": ["DESCRIBE"],
+    });
+    let _ = lab.call(PRIMARY, "GrantPermissions", &grant);
+    for database in 0..2 {
+        perform(lab, PRIMARY, &Act::CreateDatabase(database));
+        for table in 0..2 {
+            perform(lab, PRIMARY, &Act::CreateTable(database, table, 15));
+        }
+    }
+    for act in acts {
+        perform(lab, PRIMARY, act);
+    }
+}
+
+/// The calls that an act is made of.
+#[must_use]
+pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
+    let in_table = |d: u8, t: u8| json!({"DatabaseName": database(d), "TableName": table(t)});
+    let with = |mut json: Value, key: &str, value: Value| {
+        json[key] = value;
+        json
+    };
+    match act {
+        Act::CreateDatabase(d) => {
+            let name = database(*d);
+            let input = json!({"Name": name, "CreateTableDefaultPermissions": []});
+            let keep = table_input(&name, "keep", &["id"]);
+            vec![
+                ("CreateDatabase", json!({"DatabaseInput": input})),
+                (
+                    "CreateTable",
+                    json!({"DatabaseName": name, "TableInput": keep}),
+                ),
+            ]
+        }
+        Act::DeleteDatabase(d) => vec![("DeleteDatabase", json!({"Name": database(*d)}))],
+        Act::DescribeDatabase(d, n) => {
+            let name = database(*d);
+            let input = json!({
+                "Name": name, "Description": format!("take {n}"),
+                "CreateTableDefaultPermissions": [],
+            });
+            vec![(
+                "UpdateDatabase",
+                json!({"Name": name, "DatabaseInput": input}),
+            )]
+        }
+        Act::CreateTable(d, t, n) | Act::UpdateTable(d, t, n) => {
+            let call = match act {
+                Act::CreateTable(..) => "CreateTable",
+                _ => "UpdateTable",
+            };
+            let input = table_input(&database(*d), &table(*t), &columns(*n));
+            let request = json!({"DatabaseName": database(*d), "TableInput": input});
+            // Something that is never dropped stands beside every partition.
+            let keep = partition_input(&database(*d), &table(*t), 0, 0);
+            let keep = with(in_table(*d, *t), "PartitionInput", keep);
+            vec![(call, request), ("CreatePartition", keep)]
+        }
+        Act::DeleteTable(d, t) => {
+            vec![(
+                "DeleteTable",
+                json!({"DatabaseName": database(*d), "Name": table(*t)}),
+            )]
+        }
+        Act::AddPartition(d, t, n) => {
+            let input = partition_input(&database(*d), &table(*t), *n, *n);
+            let request = with(in_table(*d, *t), "PartitionInputList", json!([input]));
+            vec![("BatchCreatePartition", request)]
+        }
+        Act::UpdatePartition(d, t, n) => {
+            let input = partition_input(&database(*d), &table(*t), *n, n + 1);
+            let request = with(
+                in_table(*d, *t),
+                "PartitionValueList",
+                input["Values"].clone(),
+            );
+            vec![("UpdatePartition", with(request, "PartitionInput", input))]
+        }
+        Act::DropPartition(d, t, n) => {
+            let values = partition_input("", "", n % 3 + 1, 0)["Values"].clone();
+            let dropped = json!([{ "Values": values }]);
+            let request = with(in_table(*d, *t), "PartitionsToDelete", dropped);
+            vec![("BatchDeletePartition", request)]
+        }
+        Act::Grant(given) => vec![("GrantPermissions", given.request())],
+        Act::Revoke(given) => vec![("RevokePermissions", given.request())],
+    }
+}
+
+impl Given {
+    fn request(&self) -> Value {
+        let (database, table) = (database(self.database), table(self.table));
+        let columns = columns(self.columns);
+        let on_table = json!({"DatabaseName": database, "Name": table});
+        let with_columns = |key: &str, value: Value| {
+            let mut json = on_table.clone();
+            json[key] = value;
+            json!({ "TableWithColumns": json })
+        };
+        let resource = match self.shape {
+            0 => json!({"Database": {"Name": database}}),
+            1 => json!({"Table": {"DatabaseName": database, "TableWildcard": {}}}),
+            2 => with_columns("ColumnNames", json!(columns)),
+            3 => with_columns("ColumnWildcard", json!({"ExcludedColumnNames": columns})),
+            _ => json!({ "Table": on_table }),
+        };
+        let by_column = matches!(self.shape, 2 | 3);
+        let permission = match PERMISSIONS.get(usize::from(self.permission)) {
+            Some(permission) if !by_column => *permission,
+            Some(_) | None => "SELECT",
+        };
+        let options: &[&str] = if self.option { &[permission] } else { &[] };
+        json!({
+            "Principal": {"DataLakePrincipalIdentifier": GRANTEES[usize::from(self.who) % 3]},
+            "Resource": resource,
+            "Permissions": [permission],
+            "PermissionsWithGrantOption": options,
+        })
+    }
+}
