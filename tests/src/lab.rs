@@ -1,10 +1,9 @@
 //! Two Regions, one ledger, and Twinlake between them.
 
 use serde_json::Value;
-use std::collections::BTreeSet;
 use twinlake_core::event::Listener;
 use twinlake_core::ledger::Epoch;
-use twinlake_core::{Policy, Principal, Scope};
+use twinlake_core::{OwnRoles, Policy, Principal, Scope};
 use twinlake_engine::batch::{Answer, Received};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::Report;
@@ -55,7 +54,7 @@ pub struct Lab {
     primary: SimRegion,
     secondary: SimRegion,
     reader: Principal,
-    ours: BTreeSet<Principal>,
+    ours: OwnRoles,
     /// What was published.
     pub topic: Collected,
     /// What was sent to wait.
@@ -117,7 +116,7 @@ impl Lab {
             ledger: MemoryLedger::default(),
             policy,
             reader: Principal(ROLE.to_owned()),
-            ours: BTreeSet::from([Principal(ROLE.to_owned())]),
+            ours: OwnRoles::new([ROLE.to_owned()]),
             topic: Collected::default(),
             queue: Queue::default(),
         }
@@ -136,6 +135,7 @@ impl Lab {
             reader: &self.reader,
             ours: &self.ours,
             parallel: 4,
+            brake_released: false,
         }
     }
 
@@ -145,7 +145,7 @@ impl Lab {
         Listener {
             region: PRIMARY.to_owned(),
             account: ACCOUNT.to_owned(),
-            ours: BTreeSet::from([ROLE.to_owned()]),
+            ours: self.ours.clone(),
             now: self.sim.now(),
         }
     }

@@ -15,11 +15,11 @@ mod replication;
 pub use replication::{Notified, parse_replication};
 
 use crate::alert::Alert;
+use crate::grant::OwnRoles;
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
 use loose::Loose;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// Whose events are listened to, and which are our own echo.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,8 @@ pub struct Listener {
     pub region: String,
     /// Its account.
     pub account: String,
-    /// ARNs of our own roles: what they do is no news.
-    pub ours: BTreeSet<String>,
+    /// Our own roles: what they do is no news.
+    pub ours: OwnRoles,
     /// When the event is read, for alerts that carry no time of their own.
     pub now: Timestamp,
 }

@@ -63,6 +63,33 @@ impl fmt::Display for Principal {
     }
 }
 
+/// Twinlake's own roles, in both Regions.
+///
+/// What they do is no news, and the rights that they hold as creators of what they
+/// made are not compared (LF-06). A pattern that ends in `*` stands for every role
+/// below a path, so that a stack knows its peer's roles too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnRoles(Vec<String>);
+
+impl OwnRoles {
+    /// Roles by ARN or pattern.
+    #[must_use]
+    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
+        Self(patterns.into_iter().collect())
+    }
+
+    /// Whether an ARN is one of ours.
+    #[must_use]
+    pub fn contains(&self, arn: &str) -> bool {
+        self.0
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => !prefix.is_empty() && arn.starts_with(prefix),
+                None => arn == pattern,
+            })
+    }
+}
+
 /// The permissions on databases, tables and columns. Any other word is reported
 /// as unsupported and never guessed (LF-20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -539,6 +566,22 @@ mod tests {
         for text in no {
             assert!(!Principal(text.to_owned()).is_replicated(ACCOUNT), "{text}");
         }
+    }
+
+    #[test]
+    fn own_roles_are_known_by_arn_or_by_path() {
+        let ours = OwnRoles::new([
+            "arn:aws:iam::1:role/one".to_owned(),
+            "arn:aws:iam::1:role/twinlake/*".to_owned(),
+            "*".to_owned(),
+        ]);
+        assert!(ours.contains("arn:aws:iam::1:role/one"));
+        assert!(ours.contains("arn:aws:iam::1:role/twinlake/resync"));
+        assert!(!ours.contains("arn:aws:iam::1:role/one-more"));
+        assert!(
+            !ours.contains("arn:aws:iam::1:role/other"),
+            "a bare star is nobody"
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use alert::{Alert, AlertKind};
 pub use audit::{ApprovedPlan, Veto, audit};
 pub use catalog::{Column, Database, Partition, StorageDescriptor, Table};
 pub use fault::{Fault, FaultKind};
-pub use grant::{Atom, Grants, Permission, Principal, Resource};
+pub use grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
 pub use ledger::{Pairing, Row, State};
 pub use name::{Name, TableId};
 pub use plan::{Plan, plan};

@@ -8,7 +8,7 @@ mod grants;
 mod table;
 
 use crate::catalog::PrincipalPermissions;
-use crate::grant::Principal;
+use crate::grant::OwnRoles;
 use crate::ledger::{Epoch, Pairing, Rows, State};
 use crate::policy::Policy;
 use crate::reading::Reading;
@@ -35,7 +35,7 @@ pub struct Inputs<'a> {
     pub rows: &'a Rows,
     /// Our own roles: creator of what we make, so their grants are not compared
     /// (LF-06).
-    pub ours: &'a BTreeSet<Principal>,
+    pub ours: &'a OwnRoles,
 }
 
 /// What to change in the secondary, in order, and what else was found.
@@ -150,7 +150,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     database::plan_deletions(&mut draft);
     grants::plan_wildcards(&mut draft);
-    draft.note_unsupported();
     draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
     Plan {
         epoch: inputs.epoch,
@@ -249,16 +248,6 @@ impl Draft<'_> {
             | crate::FaultKind::Unavailable => FindingKind::Unreadable,
         };
         self.leave(subject, State::Behind, kind, fault.to_string());
-    }
-
-    fn note_unsupported(&mut self) {
-        for (kind, count) in &self.inputs.primary.unsupported {
-            self.findings.insert(Finding {
-                kind: FindingKind::Unsupported,
-                subject: Subject::Catalog,
-                detail: format!("{count} x {kind}"),
-            });
-        }
     }
 
     fn is_settled(&self, subject: &Subject) -> bool {

@@ -99,8 +99,6 @@ pub struct Reading {
     pub settings: Option<Observation<Settings>>,
     /// Our role is an administrator by these settings.
     pub administrator: bool,
-    /// What is there and is not replicated, by kind, counted.
-    pub unsupported: BTreeMap<String, usize>,
 }
 
 #[cfg(test)]

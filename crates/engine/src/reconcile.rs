@@ -9,8 +9,8 @@ use twinlake_core::ledger::{Epoch, Rows};
 use twinlake_core::plan::{Finding, FindingKind, Inputs, Standing};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
 use twinlake_core::{
-    ApprovedPlan, Fault, FaultKind, Plan, Policy, Principal, Row, Scope, State, Step, Subject,
-    Timestamp,
+    ApprovedPlan, Fault, FaultKind, OwnRoles, Plan, Policy, Principal, Row, Scope, State, Step,
+    Subject, Timestamp,
 };
 
 /// Everything that one reconciliation works with.
@@ -31,9 +31,11 @@ pub struct Context<'a, P, S, L, C> {
     /// Our role in the primary.
     pub reader: &'a Principal,
     /// All our roles.
-    pub ours: &'a BTreeSet<Principal>,
+    pub ours: &'a OwnRoles,
     /// Calls under way at once.
     pub parallel: usize,
+    /// A person has said that the deletions are meant, however many.
+    pub brake_released: bool,
 }
 
 /// How often the loop goes round before it leaves a difference to a later try.
@@ -311,6 +313,7 @@ where
         Ok(BrakeReading {
             paired: self.context.ledger.paired().await?,
             spent: self.context.ledger.spent(self.context.clock.now()).await?,
+            released: self.context.brake_released,
         })
     }
 

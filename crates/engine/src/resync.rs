@@ -71,7 +71,7 @@ where
         ..Report::default()
     };
     let prefetched = prefetch(context).await;
-    note_census(context, &scope, &mut report.outcome).await;
+    note_census(context, &scope, &prefetched, &mut report.outcome).await;
     let mut names = databases(context, &scope, &prefetched, &mut report.outcome).await?;
     progress.total(names.len());
     while let Some(name) = names.pop_first() {
@@ -127,12 +127,18 @@ async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
 async fn note_census<P: ReadRegion, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
+    prefetched: &Prefetched,
     outcome: &mut Outcome,
 ) {
     if !scope.looks.contains_key(&Subject::Catalog) {
         return;
     }
-    for (kind, count) in context.primary.other_kinds().await {
+    let mut counts = context.primary.other_kinds().await;
+    let grants = prefetched.grants.as_ref().map(|(primary, _)| primary);
+    if let Some(index) = grants.and_then(Observation::present) {
+        counts.extend(index.unsupported.clone());
+    }
+    for (kind, count) in counts {
         outcome.findings.insert(Finding {
             kind: FindingKind::Unsupported,
             subject: Subject::Catalog,
@@ -252,4 +258,64 @@ async fn close<P, S, L: Ledger, C: Clock>(
         report.verified_at = Some(run.started);
     }
     Ok(())
+}
+
+/// The whole catalog as one look for each database; any other scope as it is.
+///
+/// # Errors
+/// A listing of databases failed, or the ledger is out of reach.
+pub async fn expand<P, S, L, C>(
+    context: &Context<'_, P, S, L, C>,
+    scope: &Scope,
+) -> Result<Scope, Fault>
+where
+    P: ReadRegion,
+    S: ReadRegion,
+    L: Ledger,
+{
+    if !scope.looks.contains_key(&Subject::Catalog) {
+        return Ok(scope.clone());
+    }
+    let listed = Prefetched::databases(context.primary, context.secondary).await;
+    for side in [&listed.0, &listed.1] {
+        if let Observation::Unknown(fault) = side {
+            return Err(fault.clone());
+        }
+    }
+    let prefetched = Prefetched {
+        databases: Some(listed),
+        ..Prefetched::default()
+    };
+    let mut expanded = Scope::default();
+    let names = databases(context, scope, &prefetched, &mut Outcome::default()).await?;
+    for name in names {
+        expanded.absorb(Scope::database(name));
+    }
+    Ok(expanded)
+}
+
+/// Reads both Regions once, for a scope of any size, and plans; writes nothing.
+///
+/// # Errors
+/// A listing of databases failed, or the ledger is out of reach.
+pub async fn preview<P, S, L, C>(
+    context: &Context<'_, P, S, L, C>,
+    scope: &Scope,
+) -> Result<(twinlake_core::Plan, Result<(), Vec<twinlake_core::Veto>>), Fault>
+where
+    P: ReadRegion,
+    S: ReadRegion,
+    L: Ledger,
+    C: Clock,
+{
+    let expanded = expand(context, scope).await?;
+    let prefetched = match scope.looks.contains_key(&Subject::Catalog) {
+        true => prefetch(context).await,
+        false => Prefetched::default(),
+    };
+    let (mut plan, judged) = crate::reconcile::preview(context, &expanded, &prefetched).await?;
+    let mut outcome = Outcome::default();
+    note_census(context, scope, &prefetched, &mut outcome).await;
+    plan.findings.extend(outcome.findings);
+    Ok((plan, judged))
 }

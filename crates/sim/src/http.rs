@@ -1,1 +1,265 @@
-//! Serves a world over HTTP.
+//! The same world behind AWS's wire protocol.
+//!
+//! Glue speaks awsJson1.1 (`POST /`, `X-Amz-Target: AWSGlue.GetTable`), Lake
+//! Formation restJson1 (`POST /GrantPermissions`). The Region is the one that the
+//! caller signed for. Nothing is verified: whoever reaches the port is let in, so
+//! it listens on 127.0.0.1 only.
+//!
+//! Below `/_sandbox/` the world itself is steered:
+//!
+//! | path | body | does |
+//! |---|---|---|
+//! | `health` | | answers `ok` |
+//! | `sink` | `{"forward": false}` | loses the events from now on |
+//! | `refuse` | `{"region": "us-east-1", "on": true}` | closes every connection to a Region |
+//! | `take-rights` | `{"region": ..., "principal": ...}` | blinds a caller |
+//! | `calls` | | tells the calls since they were last asked for |
+
+mod sink;
+
+pub use sink::Sink;
+
+use crate::error::ApiError;
+use crate::port::Sim;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap, USER_AGENT};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
+
+/// The largest request that is read.
+const MAX_BODY: usize = 8 << 20;
+
+/// Who callers are taken for.
+#[derive(Clone, Debug)]
+pub struct Callers {
+    /// Twinlake, told by the app name in the user agent.
+    pub twinlake: String,
+    /// Everybody else.
+    pub person: String,
+}
+
+/// A world that is served over HTTP.
+#[derive(Clone, Debug)]
+pub struct Server {
+    sim: Sim,
+    callers: Callers,
+    sink: Option<Sink>,
+    refused: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// Why a request gets no answer.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("this Region refuses connections")]
+    Refused,
+    #[error("the request could not be read")]
+    Unread,
+    #[error(transparent)]
+    Http(#[from] hyper::http::Error),
+}
+
+type Reply = Response<Full<Bytes>>;
+
+impl Server {
+    /// A server for a world; the sink is told of every change.
+    #[must_use]
+    pub fn new(sim: Sim, callers: Callers, sink: Option<Sink>) -> Self {
+        Self {
+            sim,
+            callers,
+            sink,
+            refused: Arc::default(),
+        }
+    }
+
+    /// Listens on 127.0.0.1; a port of 0 takes a free one.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub async fn listen(port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve(self, listener: TcpListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
+            let server = self.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let server = server.clone();
+                    async move { server.answer(request).await }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
+                // A caller that hangs up in the middle is its own business.
+                let _ = connection.await;
+            });
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, MAX_BODY).collect().await;
+        let body = body.map_err(|_| Refusal::Unread)?.to_bytes();
+        let path = head.uri.path().trim_matches('/').to_owned();
+        if let Some(order) = path.strip_prefix("_sandbox/") {
+            return self.steer(order, &body);
+        }
+        let region = signed_region(&head.headers);
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.contains(&region) {
+            return Err(Refusal::Refused);
+        }
+        drop(refused);
+        let target = head.headers.get("x-amz-target");
+        let target = target.and_then(|target| target.to_str().ok());
+        let call = match target.and_then(|target| target.split_once('.')) {
+            Some((_, call)) => call.to_owned(),
+            None => path,
+        };
+        let json: Value = match body.is_empty() {
+            true => json!({}),
+            false => match serde_json::from_slice(&body) {
+                Ok(json) => json,
+                Err(e) => return error_reply(&ApiError::invalid(e.to_string())),
+            },
+        };
+        let caller = self.caller(&head.headers);
+        let answer = {
+            let mut world = self.sim.world();
+            let answer = world.call(&region, &caller, &call, &json);
+            if let Some(sink) = &self.sink {
+                sink.tell(world.take_events());
+            } else {
+                drop(world.take_events());
+            }
+            answer
+        };
+        match answer {
+            Ok(answer) => reply(StatusCode::OK, &answer),
+            Err(error) => error_reply(&error),
+        }
+    }
+
+    fn caller(&self, headers: &HeaderMap) -> String {
+        let agent = headers
+            .get(USER_AGENT)
+            .and_then(|agent| agent.to_str().ok());
+        let extra = headers
+            .get("x-amz-user-agent")
+            .and_then(|agent| agent.to_str().ok());
+        let is_ours = |agent: &str| agent.contains("app/twinlake");
+        if agent.is_some_and(is_ours) || extra.is_some_and(is_ours) {
+            self.callers.twinlake.clone()
+        } else {
+            self.callers.person.clone()
+        }
+    }
+
+    fn steer(&self, order: &str, body: &[u8]) -> Result<Reply, Refusal> {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
+        let flag = |key: &str| json.get(key).and_then(Value::as_bool).unwrap_or(true);
+        let done = json!({"done": true});
+        match order {
+            "health" => reply(StatusCode::OK, &json!("ok")),
+            "sink" => {
+                if let Some(sink) = &self.sink {
+                    sink.forward(flag("forward"));
+                }
+                reply(StatusCode::OK, &done)
+            }
+            "refuse" => {
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                match flag("on") {
+                    true => refused.insert(text("region").to_owned()),
+                    false => refused.remove(text("region")),
+                };
+                reply(StatusCode::OK, &done)
+            }
+            "take-rights" => {
+                let mut world = self.sim.world();
+                world.take_rights(text("region"), text("principal"));
+                reply(StatusCode::OK, &done)
+            }
+            "calls" => {
+                let calls = self.sim.world().take_calls();
+                let calls: Vec<Value> = calls
+                    .iter()
+                    .map(|call| json!({"region": call.region, "call": call.name}))
+                    .collect();
+                reply(StatusCode::OK, &json!(calls))
+            }
+            _ => reply(StatusCode::NOT_FOUND, &json!({"message": "no such order"})),
+        }
+    }
+}
+
+/// The Region of the credential scope: `Credential=KEY/DATE/REGION/SERVICE/...`.
+fn signed_region(headers: &HeaderMap) -> String {
+    let header = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let scope = header
+        .and_then(|header| header.split_once("Credential="))
+        .map(|(_, s)| s);
+    let region = scope.and_then(|scope| scope.split('/').nth(2));
+    region.unwrap_or("us-east-1").to_owned()
+}
+
+fn reply(status: StatusCode, json: &Value) -> Result<Reply, Refusal> {
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", "application/x-amz-json-1.1")
+        .body(Full::new(Bytes::from(json.to_string())))?;
+    Ok(response)
+}
+
+fn error_reply(error: &ApiError) -> Result<Reply, Refusal> {
+    let status = match error.kind {
+        twinlake_core::FaultKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
+        twinlake_core::FaultKind::Absent
+        | twinlake_core::FaultKind::AlreadyDone
+        | twinlake_core::FaultKind::Busy
+        | twinlake_core::FaultKind::NotYet
+        | twinlake_core::FaultKind::Denied
+        | twinlake_core::FaultKind::Invalid
+        | twinlake_core::FaultKind::Unsupported => StatusCode::BAD_REQUEST,
+    };
+    let body = json!({"__type": error.code, "Message": error.message, "message": error.message});
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amzn-errortype", &error.code)
+        .body(Full::new(Bytes::from(body.to_string())))?;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_is_the_one_that_was_signed_for() {
+        let mut headers = HeaderMap::new();
+        let signed = "AWS4-HMAC-SHA256 Credential=AKID/20261124/ap-south-1/glue/aws4_request, \
+                      SignedHeaders=host, Signature=0";
+        headers.insert(AUTHORIZATION, signed.parse().unwrap());
+        assert_eq!(signed_region(&headers), "ap-south-1");
+        headers.insert(AUTHORIZATION, "Credential=".parse().unwrap());
+        assert_eq!(signed_region(&headers), "us-east-1");
+    }
+}

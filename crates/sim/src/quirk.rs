@@ -26,15 +26,13 @@ pub enum Quirk {
     /// a caller without rights is answered "not found", and sees empty lists
     /// (`resource-links-glue-apis`; aws-glue-data-catalog-replication-utility #4).
     LostRightsLookAbsent,
-    /// a listing of grants may be one write old.
-    ListsAreOneWriteOld,
     /// grants outlive the table that they are on.
     GrantsOutliveTables,
 }
 
 impl Quirk {
-    /// Those that are there unless switched off. The other two are variants: what
-    /// AWS does is not known, and both must be safe.
+    /// Those that are there unless switched off. The other one is a variant: what AWS
+    /// does is not known, and both must be safe.
     pub const USUAL: [Self; 7] = [
         Self::SelectListsApart,
         Self::WildcardListsByName,

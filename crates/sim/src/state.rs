@@ -66,6 +66,8 @@ pub(crate) struct Region {
     pub table_defaults: Value,
     pub functions: usize,
     pub tags: BTreeMap<String, Vec<String>>,
+    /// Listings of grants are one write old.
+    pub lists_are_old: bool,
     /// Callers that lost every right here.
     pub lost: BTreeSet<String>,
 }
@@ -143,6 +145,13 @@ impl World {
             region.lost.insert(principal.to_owned());
             region.administrators.retain(|p| p != principal);
             region.read_only_administrators.retain(|p| p != principal);
+        }
+    }
+
+    /// Lets a Region's listings of grants be one write old, or not.
+    pub fn set_old_lists(&mut self, region: &str, on: bool) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.lists_are_old = on;
         }
     }
 
@@ -264,7 +273,7 @@ impl World {
         let Ok(stored) = self.region(region) else {
             return Vec::new();
         };
-        let store = match self.has(Quirk::ListsAreOneWriteOld) {
+        let store = match stored.lists_are_old {
             true => &stored.grants_before,
             false => &stored.grants,
         };

@@ -399,7 +399,7 @@ impl<'a> Play<'a> {
     fn is_ignored(&self, atom: &Atom) -> bool {
         let readings = [self.inputs.primary, self.inputs.secondary];
         let settings = readings.iter().filter_map(|r| seen(r.settings.as_ref()));
-        self.inputs.ours.contains(&atom.principal)
+        self.inputs.ours.contains(&atom.principal.0)
             || settings
                 .into_iter()
                 .any(|s| s.administrators.contains(&atom.principal))

@@ -1,7 +1,7 @@
 //! Grants of one subject: what to take away, then what to give.
 
 use super::{Draft, FindingKind};
-use crate::grant::{Atom, Grants, Permission, Principal, Resource};
+use crate::grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
 use crate::ledger::State;
 use crate::reading::{Observation, Reading, Settings};
 use crate::scope::{Facet, Subject, subject_of};
@@ -171,15 +171,31 @@ pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) {
 /// Principals whose grants are not compared: administrators of either Region,
 /// whose implicit rights look explicit, and our own roles (LF-06). `None` if the
 /// settings of a Region could not be read.
-fn ignored(draft: &Draft<'_>) -> Option<BTreeSet<Principal>> {
+fn ignored<'a>(draft: &Draft<'a>) -> Option<Ignored<'a>> {
     let settings = |reading: &Reading| -> Option<BTreeSet<Principal>> {
         let present = reading.settings.as_ref().and_then(Observation::present);
         present.map(|settings: &Settings| settings.administrators.clone())
     };
-    let mut ignored = settings(draft.inputs.primary)?;
-    ignored.extend(settings(draft.inputs.secondary)?);
-    ignored.extend(draft.inputs.ours.iter().cloned());
-    Some(ignored)
+    let mut administrators = settings(draft.inputs.primary)?;
+    administrators.extend(settings(draft.inputs.secondary)?);
+    Some(Ignored {
+        administrators,
+        ours: Some(draft.inputs.ours),
+    })
+}
+
+/// Principals whose grants are left alone.
+#[derive(Default)]
+struct Ignored<'a> {
+    administrators: BTreeSet<Principal>,
+    ours: Option<&'a OwnRoles>,
+}
+
+impl Ignored<'_> {
+    fn contains(&self, principal: &Principal) -> bool {
+        self.administrators.contains(principal)
+            || self.ours.is_some_and(|ours| ours.contains(&principal.0))
+    }
 }
 
 fn suspects(draft: &Draft<'_>, subject: &Subject) -> BTreeMap<Atom, bool> {
@@ -194,7 +210,7 @@ fn revokes(
     wanted: &Grants,
     there: &Grants,
     suspects: &BTreeMap<Atom, bool>,
-    ignored: &BTreeSet<Principal>,
+    ignored: &Ignored<'_>,
 ) -> BTreeMap<Atom, RevokeCause> {
     let mut revokes = BTreeMap::new();
     for (atom, grantable) in there {

@@ -1,0 +1,337 @@
+//! Between the SDK's Glue types and the core's, field by field.
+//!
+//! The SDK's types have no serde, so every field is written down; the field census
+//! in this file's tests fails when an SDK upgrade brings a new one.
+
+use aws_sdk_glue::error::BuildError;
+use aws_sdk_glue::types as glue;
+use aws_smithy_types::DateTime;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use twinlake_core::catalog::{
+    DataLakePrincipal, Extra, LinkTarget, Order, Parameters, PrincipalPermissions, Seen, SerDeInfo,
+    SkewedInfo,
+};
+use twinlake_core::name::NameError;
+use twinlake_core::{Column, Database, Name, Partition, StorageDescriptor, Table, Timestamp};
+
+fn time(time: Option<DateTime>) -> Option<Timestamp> {
+    time.and_then(|time| time.to_millis().ok()).map(Timestamp)
+}
+
+fn time_back(time: Option<Timestamp>) -> Option<DateTime> {
+    time.map(|time| DateTime::from_millis(time.0))
+}
+
+fn map<I: IntoIterator<Item = (String, String)>>(pairs: Option<I>) -> Parameters {
+    pairs.into_iter().flatten().collect()
+}
+
+fn map_back<M: FromIterator<(String, String)>>(pairs: &Parameters) -> Option<M> {
+    (!pairs.is_empty()).then(|| pairs.clone().into_iter().collect())
+}
+
+fn list_back<T: Clone>(items: &[T]) -> Option<Vec<T>> {
+    (!items.is_empty()).then(|| items.to_vec())
+}
+
+/// Notes that a field which is not replicated is set.
+fn note(extra: &mut Extra, field: &str, is_set: bool) {
+    if is_set {
+        extra.insert(field.to_owned(), Value::Bool(true));
+    }
+}
+
+/// A database as it was read.
+///
+/// # Errors
+/// Its name is none.
+pub fn database(from: glue::Database) -> Result<Seen<Database>, NameError> {
+    let mut extra = Extra::new();
+    note(
+        &mut extra,
+        "FederatedDatabase",
+        from.federated_database.is_some(),
+    );
+    let defaults = from.create_table_default_permissions;
+    let object = Database {
+        name: Name::new(&from.name)?,
+        description: from.description,
+        location_uri: from.location_uri,
+        parameters: map(from.parameters),
+        create_table_default_permissions: defaults
+            .map(|all| all.into_iter().map(principal_permissions).collect()),
+        target_database: from.target_database.map(|target| LinkTarget {
+            catalog_id: target.catalog_id,
+            database_name: target.database_name,
+            name: None,
+            region: target.region,
+        }),
+        extra,
+    };
+    Ok(Seen {
+        object,
+        created: time(from.create_time),
+        version: None,
+    })
+}
+
+fn principal_permissions(from: glue::PrincipalPermissions) -> PrincipalPermissions {
+    let permissions = from.permissions.unwrap_or_default();
+    PrincipalPermissions {
+        principal: from.principal.map(|principal| DataLakePrincipal {
+            data_lake_principal_identifier: principal.data_lake_principal_identifier,
+        }),
+        permissions: permissions
+            .into_iter()
+            .map(|permission| permission.as_str().to_owned())
+            .collect(),
+    }
+}
+
+/// A database as it is sent.
+///
+/// # Errors
+/// The SDK refuses to build it.
+pub fn database_input(from: &Database) -> Result<glue::DatabaseInput, BuildError> {
+    let defaults = from.create_table_default_permissions.as_ref();
+    glue::DatabaseInput::builder()
+        .name(from.name.as_str())
+        .set_description(from.description.clone())
+        .set_location_uri(from.location_uri.clone())
+        .set_parameters(map_back(&from.parameters))
+        .set_create_table_default_permissions(
+            defaults.map(|all| all.iter().map(principal_permissions_back).collect()),
+        )
+        .set_target_database(from.target_database.as_ref().map(|target| {
+            glue::DatabaseIdentifier::builder()
+                .set_catalog_id(target.catalog_id.clone())
+                .set_database_name(target.database_name.clone())
+                .set_region(target.region.clone())
+                .build()
+        }))
+        .build()
+}
+
+fn principal_permissions_back(from: &PrincipalPermissions) -> glue::PrincipalPermissions {
+    let principal = from.principal.as_ref().map(|principal| {
+        glue::DataLakePrincipal::builder()
+            .set_data_lake_principal_identifier(principal.data_lake_principal_identifier.clone())
+            .build()
+    });
+    let permissions = from.permissions.iter();
+    glue::PrincipalPermissions::builder()
+        .set_principal(principal)
+        .set_permissions(Some(
+            permissions
+                .map(|p| glue::Permission::from(p.as_str()))
+                .collect(),
+        ))
+        .build()
+}
+
+/// A table as it was read.
+///
+/// # Errors
+/// Its name is none.
+pub fn table(from: glue::Table) -> Result<Seen<Table>, NameError> {
+    let mut extra = Extra::new();
+    note(&mut extra, "FederatedTable", from.federated_table.is_some());
+    note(&mut extra, "ViewDefinition", from.view_definition.is_some());
+    let object = Table {
+        name: Name::new(&from.name)?,
+        description: from.description,
+        owner: from.owner,
+        last_access_time: time(from.last_access_time),
+        last_analyzed_time: time(from.last_analyzed_time),
+        retention: from.retention,
+        storage_descriptor: from.storage_descriptor.map(descriptor),
+        partition_keys: columns(from.partition_keys),
+        view_original_text: from.view_original_text,
+        view_expanded_text: from.view_expanded_text,
+        table_type: from.table_type,
+        parameters: map(from.parameters),
+        target_table: from.target_table.map(|target| LinkTarget {
+            catalog_id: target.catalog_id,
+            database_name: target.database_name,
+            name: target.name,
+            region: target.region,
+        }),
+        extra,
+    };
+    Ok(Seen {
+        object,
+        created: time(from.create_time),
+        version: from.version_id,
+    })
+}
+
+/// A table as it is sent: the whole input, since an update replaces it.
+///
+/// # Errors
+/// The SDK refuses to build it.
+pub fn table_input(from: &Table) -> Result<glue::TableInput, BuildError> {
+    let descriptor = from.storage_descriptor.as_ref().map(descriptor_back);
+    glue::TableInput::builder()
+        .name(from.name.as_str())
+        .set_description(from.description.clone())
+        .set_owner(from.owner.clone())
+        .set_last_access_time(time_back(from.last_access_time))
+        .set_last_analyzed_time(time_back(from.last_analyzed_time))
+        .retention(from.retention)
+        .set_storage_descriptor(descriptor.transpose()?)
+        // An empty list, never nothing (GL-02).
+        .set_partition_keys(Some(columns_back(&from.partition_keys)?))
+        .set_view_original_text(from.view_original_text.clone())
+        .set_view_expanded_text(from.view_expanded_text.clone())
+        .set_table_type(from.table_type.clone())
+        .set_parameters(map_back(&from.parameters))
+        .set_target_table(from.target_table.as_ref().map(|target| {
+            glue::TableIdentifier::builder()
+                .set_catalog_id(target.catalog_id.clone())
+                .set_database_name(target.database_name.clone())
+                .set_name(target.name.clone())
+                .set_region(target.region.clone())
+                .build()
+        }))
+        .build()
+}
+
+fn columns(from: Option<Vec<glue::Column>>) -> Vec<Column> {
+    let columns = from.unwrap_or_default().into_iter();
+    columns
+        .map(|column| Column {
+            name: column.name,
+            kind: column.r#type,
+            comment: column.comment,
+            parameters: map(column.parameters),
+        })
+        .collect()
+}
+
+fn columns_back(from: &[Column]) -> Result<Vec<glue::Column>, BuildError> {
+    from.iter()
+        .map(|column| {
+            glue::Column::builder()
+                .name(&column.name)
+                .set_type(column.kind.clone())
+                .set_comment(column.comment.clone())
+                .set_parameters(map_back(&column.parameters))
+                .build()
+        })
+        .collect()
+}
+
+fn descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
+    let mut extra = BTreeMap::new();
+    note(
+        &mut extra,
+        "SchemaReference",
+        from.schema_reference.is_some(),
+    );
+    let sort_columns = from.sort_columns.unwrap_or_default().into_iter();
+    StorageDescriptor {
+        columns: columns(from.columns),
+        location: from.location,
+        additional_locations: from.additional_locations.unwrap_or_default(),
+        input_format: from.input_format,
+        output_format: from.output_format,
+        compressed: from.compressed,
+        number_of_buckets: from.number_of_buckets,
+        serde_info: from.serde_info.map(|serde| SerDeInfo {
+            name: serde.name,
+            serialization_library: serde.serialization_library,
+            parameters: map(serde.parameters),
+        }),
+        bucket_columns: from.bucket_columns.unwrap_or_default(),
+        sort_columns: sort_columns
+            .map(|order| Order {
+                column: order.column,
+                sort_order: order.sort_order,
+            })
+            .collect(),
+        parameters: map(from.parameters),
+        skewed_info: from.skewed_info.map(|skewed| SkewedInfo {
+            skewed_column_names: skewed.skewed_column_names.unwrap_or_default(),
+            skewed_column_values: skewed.skewed_column_values.unwrap_or_default(),
+            skewed_column_value_location_maps: map(skewed.skewed_column_value_location_maps),
+        }),
+        stored_as_sub_directories: from.stored_as_sub_directories,
+        extra,
+    }
+}
+
+fn descriptor_back(from: &StorageDescriptor) -> Result<glue::StorageDescriptor, BuildError> {
+    let orders: Result<Vec<glue::Order>, BuildError> = from
+        .sort_columns
+        .iter()
+        .map(|order| {
+            glue::Order::builder()
+                .column(&order.column)
+                .sort_order(order.sort_order)
+                .build()
+        })
+        .collect();
+    let serde_info = from.serde_info.as_ref().map(|serde| {
+        glue::SerDeInfo::builder()
+            .set_name(serde.name.clone())
+            .set_serialization_library(serde.serialization_library.clone())
+            .set_parameters(map_back(&serde.parameters))
+            .build()
+    });
+    let skewed_info = from.skewed_info.as_ref().map(|skewed| {
+        glue::SkewedInfo::builder()
+            .set_skewed_column_names(list_back(&skewed.skewed_column_names))
+            .set_skewed_column_values(list_back(&skewed.skewed_column_values))
+            .set_skewed_column_value_location_maps(map_back(
+                &skewed.skewed_column_value_location_maps,
+            ))
+            .build()
+    });
+    Ok(glue::StorageDescriptor::builder()
+        .set_columns(Some(columns_back(&from.columns)?))
+        .set_location(from.location.clone())
+        .set_additional_locations(list_back(&from.additional_locations))
+        .set_input_format(from.input_format.clone())
+        .set_output_format(from.output_format.clone())
+        .compressed(from.compressed)
+        .number_of_buckets(from.number_of_buckets)
+        .set_serde_info(serde_info)
+        .set_bucket_columns(list_back(&from.bucket_columns))
+        .set_sort_columns(Some(orders?).filter(|orders| !orders.is_empty()))
+        .set_parameters(map_back(&from.parameters))
+        .set_skewed_info(skewed_info)
+        .stored_as_sub_directories(from.stored_as_sub_directories)
+        .build())
+}
+
+/// A partition as it was read.
+#[must_use]
+pub fn partition(from: glue::Partition) -> Partition {
+    Partition {
+        values: from.values.unwrap_or_default(),
+        last_access_time: time(from.last_access_time),
+        last_analyzed_time: time(from.last_analyzed_time),
+        storage_descriptor: from.storage_descriptor.map(descriptor),
+        parameters: map(from.parameters),
+        extra: Extra::new(),
+    }
+}
+
+/// A partition as it is sent.
+///
+/// # Errors
+/// The SDK refuses to build it.
+pub fn partition_input(from: &Partition) -> Result<glue::PartitionInput, BuildError> {
+    let descriptor = from.storage_descriptor.as_ref().map(descriptor_back);
+    Ok(glue::PartitionInput::builder()
+        .set_values(Some(from.values.clone()))
+        .set_last_access_time(time_back(from.last_access_time))
+        .set_last_analyzed_time(time_back(from.last_analyzed_time))
+        .set_storage_descriptor(descriptor.transpose()?)
+        .set_parameters(map_back(&from.parameters))
+        .build())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! SNS, SQS and the clock.
+
+use crate::fault;
+use twinlake_core::{Alert, Fault, Timestamp};
+use twinlake_engine::{Alerts, Clock, Message, Outbox};
+
+/// Publishes alerts to an SNS topic.
+#[derive(Clone, Debug)]
+pub struct SnsAlerts {
+    region: String,
+    topic: String,
+    client: aws_sdk_sns::Client,
+}
+
+impl SnsAlerts {
+    /// A topic by its ARN.
+    pub async fn connect(region: &str, topic: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            topic: topic.to_owned(),
+            client: aws_sdk_sns::Client::new(&crate::sdk_config(region).await),
+        }
+    }
+}
+
+impl Alerts for SnsAlerts {
+    /// Text for people, JSON for programs, attributes for filter policies.
+    async fn publish(&self, alert: &Alert) -> Result<(), Fault> {
+        const CALL: &str = "Publish";
+        let (text, json) = (alert.text(), alert.json());
+        let structured = serde_json::json!({
+            "default": json, "email": text, "sqs": json, "lambda": json, "https": json,
+        });
+        let mut call = self
+            .client
+            .publish()
+            .topic_arn(&self.topic)
+            .subject(alert.subject_line())
+            .message_structure("json")
+            .message(structured.to_string());
+        for (name, value) in alert.attributes() {
+            let attribute = aws_sdk_sns::types::MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build()
+                .map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+            call = call.message_attributes(name, attribute);
+        }
+        let answer = call.send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of(CALL, &self.region, &e))
+    }
+}
+
+/// Sends leftovers to an SQS queue.
+#[derive(Clone, Debug)]
+pub struct SqsOutbox {
+    region: String,
+    queue: String,
+    client: aws_sdk_sqs::Client,
+}
+
+impl SqsOutbox {
+    /// A queue by its URL.
+    pub async fn connect(region: &str, queue: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            queue: queue.to_owned(),
+            client: aws_sdk_sqs::Client::new(&crate::sdk_config(region).await),
+        }
+    }
+}
+
+impl Outbox for SqsOutbox {
+    async fn send(&self, message: &Message, delay_secs: u16) -> Result<(), Fault> {
+        let call = self
+            .client
+            .send_message()
+            .queue_url(&self.queue)
+            .message_body(message.body())
+            .delay_seconds(i32::from(delay_secs));
+        let answer = call.send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("SendMessage", &self.region, &e))
+    }
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the Clock port's one implementation over the machine's clock"
+    )]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let millis = since.map_or(0, |since| since.as_millis());
+        Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+}

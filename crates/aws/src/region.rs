@@ -1,0 +1,515 @@
+//! One Region's Glue and Lake Formation.
+
+use crate::{convert, fault, grants};
+use aws_sdk_lakeformation::types as lake;
+use std::collections::BTreeMap;
+use std::future::Future;
+use twinlake_core::catalog::Seen;
+use twinlake_core::grant::{Entry, EntryResource};
+use twinlake_core::name::NameError;
+use twinlake_core::reading::Settings;
+use twinlake_core::{Database, Fault, FaultKind, Name, Partition, Table, TableId};
+use twinlake_engine::ports::{EntryResults, GrantFilter};
+use twinlake_engine::{ReadRegion, WriteRegion};
+
+/// A Region of one account.
+#[derive(Clone, Debug)]
+pub struct AwsRegion {
+    region: String,
+    account: String,
+    glue: aws_sdk_glue::Client,
+    lake: aws_sdk_lakeformation::Client,
+}
+
+impl AwsRegion {
+    /// A Region, with the configuration that the SDK finds.
+    pub async fn connect(region: &str, account: &str) -> Self {
+        let config = crate::sdk_config(region).await;
+        Self {
+            region: region.to_owned(),
+            account: account.to_owned(),
+            glue: aws_sdk_glue::Client::new(&config),
+            lake: aws_sdk_lakeformation::Client::new(&config),
+        }
+    }
+
+    fn nameless(&self, call: &str) -> impl Fn(NameError) -> Fault {
+        let (call, region) = (call.to_owned(), self.region.clone());
+        move |error| Fault::new(FaultKind::Invalid, &call, &region, error.to_string())
+    }
+
+    async fn list_grants(&self, resource: Option<EntryResource>) -> Result<Vec<Entry>, Fault> {
+        const CALL: &str = "ListPermissions";
+        let resource = resource
+            .map(|resource| grants::resource(&resource))
+            .transpose();
+        let resource = resource.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let listed = pages(|token| async {
+            let page = self
+                .lake
+                .list_permissions()
+                .set_resource(resource.clone())
+                .max_results(1000)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|e| fault::of(CALL, &self.region, &e))?;
+            let listed = page.principal_resource_permissions.unwrap_or_default();
+            Ok((listed, page.next_token))
+        })
+        .await?;
+        let entries = listed.into_iter();
+        Ok(entries
+            .map(|one| grants::entry(one, &self.account))
+            .collect())
+    }
+
+    fn batch(
+        &self,
+        call: &str,
+        entries: &[&Entry],
+    ) -> Result<Vec<lake::BatchPermissionsRequestEntry>, Fault> {
+        let built = entries.iter().enumerate();
+        built
+            .map(|(at, entry)| grants::batch_entry(at, entry))
+            .collect::<Result<_, _>>()
+            .map_err(|e| fault::unbuildable(call, &self.region, &e))
+    }
+
+    /// One result for each entry; a failure names its entry by the id.
+    fn entry_results(
+        &self,
+        call: &str,
+        count: usize,
+        failures: Option<Vec<lake::BatchPermissionsFailureEntry>>,
+    ) -> EntryResults {
+        let mut results: EntryResults = vec![Ok(()); count];
+        for failure in failures.unwrap_or_default() {
+            let error = failure.error;
+            let (code, message) = match error {
+                Some(error) => (
+                    error.error_code.unwrap_or_default(),
+                    error.error_message.unwrap_or_default(),
+                ),
+                None => (String::new(), "a failure without a reason".to_owned()),
+            };
+            let found = Err(fault::of_code(call, &self.region, &code, &message));
+            let id = failure.request_entry.map(|entry| entry.id);
+            match id
+                .and_then(|id| id.parse().ok())
+                .and_then(|at: usize| results.get_mut(at))
+            {
+                Some(result) => *result = found,
+                // A failure of nobody knows whom is a failure of all.
+                None => results.fill(found),
+            }
+        }
+        results
+    }
+
+    /// One result for each partition; an error names its partition by the values.
+    fn partition_results(
+        &self,
+        call: &str,
+        sent: &[&[String]],
+        errors: Vec<(
+            Option<Vec<String>>,
+            Option<aws_sdk_glue::types::ErrorDetail>,
+        )>,
+    ) -> EntryResults {
+        let mut results: EntryResults = vec![Ok(()); sent.len()];
+        for (values, detail) in errors {
+            let (code, message) = match detail {
+                Some(detail) => (
+                    detail.error_code.unwrap_or_default(),
+                    detail.error_message.unwrap_or_default(),
+                ),
+                None => (String::new(), "an error without a reason".to_owned()),
+            };
+            let found = Err(fault::of_code(call, &self.region, &code, &message));
+            let values = values.unwrap_or_default();
+            match sent.iter().position(|one| *one == values.as_slice()) {
+                Some(at) => {
+                    if let Some(result) = results.get_mut(at) {
+                        *result = found;
+                    }
+                }
+                None => results.fill(found),
+            }
+        }
+        results
+    }
+
+    async fn count(&self, kind: &str) -> Option<usize> {
+        let counted: Result<Vec<()>, ()> = match kind {
+            "user-defined function" => {
+                pages(|token| async {
+                    let call = self.glue.get_user_defined_functions().pattern("*");
+                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    let listed = page.user_defined_functions.unwrap_or_default();
+                    Ok((vec![(); listed.len()], page.next_token))
+                })
+                .await
+            }
+            "LF-Tag" => {
+                pages(|token| async {
+                    let call = self.lake.list_lf_tags().max_results(1000);
+                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    Ok((
+                        vec![(); page.lf_tags.unwrap_or_default().len()],
+                        page.next_token,
+                    ))
+                })
+                .await
+            }
+            "LF-Tag expression" => {
+                pages(|token| async {
+                    let call = self.lake.list_lf_tag_expressions().max_results(1000);
+                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    let listed = page.lf_tag_expressions.unwrap_or_default();
+                    Ok((vec![(); listed.len()], page.next_token))
+                })
+                .await
+            }
+            "registered location" => {
+                pages(|token| async {
+                    let call = self.lake.list_resources().max_results(1000);
+                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    let listed = page.resource_info_list.unwrap_or_default();
+                    Ok((vec![(); listed.len()], page.next_token))
+                })
+                .await
+            }
+            _ => {
+                pages(|token| async {
+                    let call = self.lake.list_lake_formation_opt_ins().max_results(1000);
+                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    let listed = page.lake_formation_opt_ins_info_list.unwrap_or_default();
+                    Ok((vec![(); listed.len()], page.next_token))
+                })
+                .await
+            }
+        };
+        counted.ok().map(|all| all.len())
+    }
+}
+
+/// Reads every page of a listing, or fails.
+async fn pages<T, E, F>(mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<(Vec<T>, Option<String>), E>>,
+{
+    let mut all = Vec::new();
+    let mut token = None;
+    loop {
+        let (items, next) = page(token).await?;
+        all.extend(items);
+        match next.filter(|next| !next.is_empty()) {
+            Some(next) => token = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+impl ReadRegion for AwsRegion {
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    async fn database(&self, name: &Name) -> Result<Seen<Database>, Fault> {
+        const CALL: &str = "GetDatabase";
+        let call = self.glue.get_database().name(name.as_str()).send().await;
+        let answer = call.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        let found = answer.database.ok_or_else(|| absent(CALL, &self.region))?;
+        convert::database(found).map_err(self.nameless(CALL))
+    }
+
+    async fn databases(&self) -> Result<Vec<Seen<Database>>, Fault> {
+        const CALL: &str = "GetDatabases";
+        let listed = pages(|token| async {
+            let call = self
+                .glue
+                .get_databases()
+                .max_results(100)
+                .set_next_token(token);
+            let page = call
+                .send()
+                .await
+                .map_err(|e| fault::of(CALL, &self.region, &e))?;
+            Ok((page.database_list, page.next_token))
+        })
+        .await?;
+        let databases = listed.into_iter().map(convert::database);
+        databases
+            .collect::<Result<_, _>>()
+            .map_err(self.nameless(CALL))
+    }
+
+    async fn table(&self, id: &TableId) -> Result<Seen<Table>, Fault> {
+        const CALL: &str = "GetTable";
+        let call = self.glue.get_table().database_name(id.database.as_str());
+        let answer = call.name(id.table.as_str()).send().await;
+        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        let found = answer.table.ok_or_else(|| absent(CALL, &self.region))?;
+        convert::table(found).map_err(self.nameless(CALL))
+    }
+
+    async fn tables(&self, database: &Name) -> Result<Vec<Seen<Table>>, Fault> {
+        const CALL: &str = "GetTables";
+        let listed = pages(|token| async {
+            let call = self.glue.get_tables().database_name(database.as_str());
+            let call = call.max_results(100).set_next_token(token);
+            let page = call
+                .send()
+                .await
+                .map_err(|e| fault::of(CALL, &self.region, &e))?;
+            Ok((page.table_list.unwrap_or_default(), page.next_token))
+        })
+        .await?;
+        let tables = listed.into_iter().map(convert::table);
+        tables
+            .collect::<Result<_, _>>()
+            .map_err(self.nameless(CALL))
+    }
+
+    async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault> {
+        const CALL: &str = "GetPartitions";
+        let listed = pages(|token| async {
+            let call = self
+                .glue
+                .get_partitions()
+                .database_name(id.database.as_str());
+            let call = call.table_name(id.table.as_str()).max_results(1000);
+            let page = call.set_next_token(token).send().await;
+            let page = page.map_err(|e| fault::of(CALL, &self.region, &e))?;
+            Ok((page.partitions.unwrap_or_default(), page.next_token))
+        })
+        .await?;
+        Ok(listed.into_iter().map(convert::partition).collect())
+    }
+
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault> {
+        let resource = match filter {
+            GrantFilter::Database(name) => EntryResource::Database(name.clone()),
+            GrantFilter::AllTables(name) => EntryResource::TableWildcard(name.clone()),
+            GrantFilter::Table(id) => EntryResource::Table(id.clone()),
+        };
+        self.list_grants(Some(resource)).await
+    }
+
+    async fn all_grants(&self) -> Result<Vec<Entry>, Fault> {
+        self.list_grants(None).await
+    }
+
+    async fn settings(&self) -> Result<Settings, Fault> {
+        const CALL: &str = "GetDataLakeSettings";
+        let answer = self.lake.get_data_lake_settings().send().await;
+        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        Ok(grants::settings(answer.data_lake_settings))
+    }
+
+    async fn other_kinds(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for kind in [
+            "user-defined function",
+            "LF-Tag",
+            "LF-Tag expression",
+            "registered location",
+            "opt-in",
+        ] {
+            if let Some(count) = self.count(kind).await.filter(|count| *count > 0) {
+                counts.insert(kind.to_owned(), count);
+            }
+        }
+        counts
+    }
+}
+
+fn absent(call: &str, region: &str) -> Fault {
+    Fault::new(
+        FaultKind::Unavailable,
+        call,
+        region,
+        "an answer without the object",
+    )
+}
+
+impl WriteRegion for AwsRegion {
+    async fn create_database(&self, database: &Database) -> Result<(), Fault> {
+        const CALL: &str = "CreateDatabase";
+        let input = convert::database_input(database);
+        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let answer = self
+            .glue
+            .create_database()
+            .database_input(input)
+            .send()
+            .await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of(CALL, &self.region, &e))
+    }
+
+    async fn update_database(&self, database: &Database) -> Result<(), Fault> {
+        const CALL: &str = "UpdateDatabase";
+        let input = convert::database_input(database);
+        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let call = self.glue.update_database().name(database.name.as_str());
+        let answer = call.database_input(input).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of(CALL, &self.region, &e))
+    }
+
+    async fn delete_database(&self, name: &Name) -> Result<(), Fault> {
+        let answer = self.glue.delete_database().name(name.as_str()).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("DeleteDatabase", &self.region, &e))
+    }
+
+    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault> {
+        const CALL: &str = "CreateTable";
+        let input = convert::table_input(table);
+        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let call = self.glue.create_table().database_name(database.as_str());
+        let answer = call.table_input(input).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of(CALL, &self.region, &e))
+    }
+
+    async fn update_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        version: Option<&str>,
+    ) -> Result<(), Fault> {
+        const CALL: &str = "UpdateTable";
+        let input = convert::table_input(table);
+        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let call = self.glue.update_table().database_name(database.as_str());
+        let call = call
+            .table_input(input)
+            .set_version_id(version.map(str::to_owned));
+        // Every update would archive a version otherwise, until the quota is full.
+        let answer = call.skip_archive(true).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of(CALL, &self.region, &e))
+    }
+
+    async fn delete_table(&self, id: &TableId) -> Result<(), Fault> {
+        let call = self.glue.delete_table().database_name(id.database.as_str());
+        let answer = call.name(id.table.as_str()).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("DeleteTable", &self.region, &e))
+    }
+
+    async fn create_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault> {
+        const CALL: &str = "BatchCreatePartition";
+        let inputs = partitions.iter().map(|one| convert::partition_input(one));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>();
+        let inputs = inputs.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let call = self
+            .glue
+            .batch_create_partition()
+            .database_name(id.database.as_str());
+        let call = call.table_name(id.table.as_str());
+        let answer = call.set_partition_input_list(Some(inputs)).send().await;
+        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        let errors = answer.errors.unwrap_or_default().into_iter();
+        let errors = errors
+            .map(|e| (e.partition_values, e.error_detail))
+            .collect();
+        let sent: Vec<&[String]> = partitions.iter().map(|p| p.values.as_slice()).collect();
+        Ok(self.partition_results(CALL, &sent, errors))
+    }
+
+    async fn update_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault> {
+        const CALL: &str = "BatchUpdatePartition";
+        let entries = partitions.iter().map(|one| {
+            let input = convert::partition_input(one)?;
+            aws_sdk_glue::types::BatchUpdatePartitionRequestEntry::builder()
+                .set_partition_value_list(Some(one.values.clone()))
+                .partition_input(input)
+                .build()
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let call = self
+            .glue
+            .batch_update_partition()
+            .database_name(id.database.as_str());
+        let call = call.table_name(id.table.as_str());
+        let answer = call.set_entries(Some(entries)).send().await;
+        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        let errors = answer.errors.unwrap_or_default().into_iter();
+        let errors = errors
+            .map(|e| (e.partition_value_list, e.error_detail))
+            .collect();
+        let sent: Vec<&[String]> = partitions.iter().map(|p| p.values.as_slice()).collect();
+        Ok(self.partition_results(CALL, &sent, errors))
+    }
+
+    async fn delete_partitions(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<EntryResults, Fault> {
+        const CALL: &str = "BatchDeletePartition";
+        let lists = values.iter().map(|values| {
+            aws_sdk_glue::types::PartitionValueList::builder()
+                .set_values(Some(values.to_vec()))
+                .build()
+        });
+        let lists = lists.collect::<Result<Vec<_>, _>>();
+        let lists = lists.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let call = self
+            .glue
+            .batch_delete_partition()
+            .database_name(id.database.as_str());
+        let call = call.table_name(id.table.as_str());
+        let answer = call.set_partitions_to_delete(Some(lists)).send().await;
+        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        let errors = answer.errors.unwrap_or_default().into_iter();
+        let errors = errors
+            .map(|e| (e.partition_values, e.error_detail))
+            .collect();
+        Ok(self.partition_results(CALL, values, errors))
+    }
+
+    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+        const CALL: &str = "BatchGrantPermissions";
+        let batch = self.batch(CALL, entries)?;
+        let call = self.lake.batch_grant_permissions().set_entries(Some(batch));
+        let answer = call
+            .send()
+            .await
+            .map_err(|e| fault::of(CALL, &self.region, &e))?;
+        Ok(self.entry_results(CALL, entries.len(), answer.failures))
+    }
+
+    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+        const CALL: &str = "BatchRevokePermissions";
+        let batch = self.batch(CALL, entries)?;
+        let call = self
+            .lake
+            .batch_revoke_permissions()
+            .set_entries(Some(batch));
+        let answer = call
+            .send()
+            .await
+            .map_err(|e| fault::of(CALL, &self.region, &e))?;
+        Ok(self.entry_results(CALL, entries.len(), answer.failures))
+    }
+}

@@ -1,0 +1,195 @@
+//! The words of the command line.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Keeps an AWS lakehouse ready to run from a second Region.
+///
+/// The catalog (Glue) and its permissions (Lake Formation) are compared between two
+/// Regions, and the secondary is made equal to the primary. Start with `twinlake
+/// policy check`, then `twinlake plan`: neither needs anything deployed, and
+/// neither writes anything.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Common {
+    /// The policy file; without it the policy in the deployed ledger is used
+    #[arg(long, global = true, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Keep the ledger in a file, where nothing is deployed
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// The deployed ledger's table, of that name in both Regions
+    #[arg(
+        long,
+        global = true,
+        value_name = "TABLE",
+        default_value = "twinlake-ledger"
+    )]
+    pub ledger_table: String,
+    /// The Region to connect to for the deployed ledger, if no policy file names it
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The IAM principal that the commands run as; asked of STS if not given
+    #[arg(long, global = true, value_name = "ARN")]
+    pub role: Option<String>,
+    /// Roles of Twinlake, by ARN or ending in `*`; their grants are not compared
+    #[arg(long = "own-role", global = true, value_name = "ARN")]
+    pub own_roles: Vec<String>,
+    /// Calls under way at once
+    #[arg(long, global = true, value_name = "N", default_value_t = 4)]
+    pub parallel: usize,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what would be changed in the secondary, and why something would not be
+    ///
+    /// Exits with 2 when there is something to do. Writes nothing in AWS.
+    Plan(PlanArgs),
+    /// Show where the two Regions differ, field by field
+    ///
+    /// Exits with 2 when they differ. Writes nothing.
+    Diff(ScopeArgs),
+    /// Make the secondary equal to the primary: by a stored plan, or by a new one
+    ///
+    /// A stored plan is refused if either Region or the policy has moved since.
+    Apply(ApplyArgs),
+    /// Look at everything and mend what differs, as the schedule does
+    Resync(ResyncArgs),
+    /// Show how every replicated object stands, worst first
+    Status(StatusArgs),
+    /// Show what Twinlake makes of an event: where it would look, or why nowhere
+    Explain(ExplainArgs),
+    /// Check, push or question the policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Run a scenario in two simulated Regions and print what comes of it
+    Scenario {
+        /// The script
+        file: PathBuf,
+    },
+    /// Serve two simulated Regions of Glue and Lake Formation on 127.0.0.1
+    Sandbox(SandboxArgs),
+}
+
+/// Where to look.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ScopeArgs {
+    /// A database, or a table as DATABASE.TABLE; everything if not given
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plan`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct PlanArgs {
+    /// Where to look
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Store the plan for `twinlake apply`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `apply`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ApplyArgs {
+    /// A plan stored by `twinlake plan --out`
+    #[arg(long, value_name = "FILE", conflicts_with = "names")]
+    pub plan: Option<PathBuf>,
+    /// A database, or a table as DATABASE.TABLE; everything if not given
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// The deletions are meant, even if they are more than the brake lets pass
+    #[arg(long)]
+    pub release_brake: bool,
+}
+
+/// `resync`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ResyncArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `status`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show what is current, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `explain`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ExplainArgs {
+    /// The event, as EventBridge delivers it or as S3 notifies
+    #[arg(value_name = "EVENT.json")]
+    pub file: PathBuf,
+    /// Print the scope as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check a policy file; errors name the line and the key
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Store a policy file in the ledgers of both Regions
+    Push {
+        /// The file
+        file: PathBuf,
+    },
+    /// Say what the policy does with a database, a table or a location
+    Explain {
+        /// A database, DATABASE.TABLE, an s3:// URI or an S3 ARN
+        name: String,
+    },
+}
+
+/// `sandbox`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct SandboxArgs {
+    /// The port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 5312)]
+    pub port: u16,
+    /// The account
+    #[arg(long, default_value = "111122223333")]
+    pub account: String,
+    /// The Regions
+    #[arg(long = "with-region", value_name = "REGION",
+          default_values_t = ["us-east-1".to_owned(), "ap-south-1".to_owned()])]
+    pub regions: Vec<String>,
+    /// An EventBridge endpoint that is told of every change, as AWS would tell it
+    #[arg(long, value_name = "URL")]
+    pub events_to: Option<String>,
+    /// Whom Twinlake's own calls are taken for
+    #[arg(long, value_name = "ARN")]
+    pub twinlake_role: Option<String>,
+}

@@ -1,0 +1,16 @@
+//! The scheduled look at everything, and the parts of it that did not fit into one
+//! invocation.
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use twinlake_lambda::{Start, resync};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let start = Start::from_environment().await?;
+    let start = &start;
+    run(service_fn(move |event: LambdaEvent<Value>| {
+        resync(start, event)
+    }))
+    .await
+}

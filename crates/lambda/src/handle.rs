@@ -1,0 +1,215 @@
+//! One handler for each kind of message.
+
+use crate::start::Start;
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use lambda_runtime::{Error, LambdaEvent};
+use serde_json::Value;
+use tracing::{info, warn};
+use twinlake_core::event::{Notified, parse_replication};
+use twinlake_core::ledger::Role;
+use twinlake_core::{Alert, AlertKind, Timestamp, render};
+use twinlake_engine::batch::{self, Received};
+use twinlake_engine::message::{Message, Part};
+use twinlake_engine::resync::Report;
+use twinlake_engine::role::{Standing, Unready};
+use twinlake_engine::{Clock as _, alerts};
+
+/// What a handler answers: the messages that are to be delivered again.
+pub type Handled = Result<SqsBatchResponse, Error>;
+
+/// So long before its end a function stops taking up new work.
+const MARGIN_SECS: i64 = 10;
+
+fn received(event: SqsEvent) -> Vec<Received> {
+    let records = event.records.into_iter();
+    records
+        .map(|record| Received {
+            id: record.message_id.unwrap_or_default(),
+            body: record.body.unwrap_or_default().into_bytes(),
+        })
+        .collect()
+}
+
+fn answer(failed: impl IntoIterator<Item = String>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    for id in failed {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        response.batch_item_failures.push(failure);
+    }
+    response
+}
+
+fn stop_at(deadline_millis: u64) -> Timestamp {
+    let deadline = Timestamp(i64::try_from(deadline_millis).unwrap_or(i64::MAX));
+    deadline.plus_secs(-MARGIN_SECS)
+}
+
+/// Catalog and permission events, and scopes of our own.
+///
+/// # Errors
+/// The ledger is out of reach: the whole batch is delivered again.
+pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled {
+    let (event, invocation) = event.into_parts();
+    let received = received(event);
+    let standing = match may_apply(start).await? {
+        May::Apply(standing) => standing,
+        May::Drop => return Ok(answer([])),
+        May::Wait => return Ok(answer(received.into_iter().map(|message| message.id))),
+    };
+    let context = start.context(&standing.policy, standing.epoch);
+    let ports = (&start.outbox, &start.alerts);
+    let stop_at = stop_at(invocation.deadline);
+    let done = batch::run(&context, ports, &start.listener(), &received, stop_at).await;
+    for (message, reason) in &done.dropped {
+        info!(message, reason = render::escape(reason), "dropped");
+    }
+    info!(
+        messages = received.len(),
+        reconciled = done.reconciled,
+        applied = done.applied,
+        waiting = done.waiting,
+        failed = done.failed.len(),
+        "batch"
+    );
+    Ok(answer(done.failed))
+}
+
+/// S3 replication notifications.
+///
+/// # Errors
+/// None: a message that cannot be handled is answered as failed.
+pub async fn replication_notices(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled {
+    let mut failed = Vec::new();
+    let now = start.clock.now();
+    for message in received(event.payload) {
+        let told = match parse_replication(&message.body, now) {
+            Ok(Notified::Alerts(told)) => told,
+            Ok(Notified::Test) => Vec::new(),
+            Err(refused) => {
+                warn!(
+                    message = message.id,
+                    reason = render::escape(&refused.0),
+                    "refused"
+                );
+                continue;
+            }
+        };
+        info!(message = message.id, alerts = told.len(), "replication");
+        let sent = alerts::publish(&start.alerts, &start.ledger, &told, now).await;
+        if let Err(fault) = sent {
+            warn!(fault = render::escape(&fault.to_string()), "alert not sent");
+            failed.push(message.id);
+        }
+    }
+    Ok(answer(failed))
+}
+
+/// A resync: the whole of it when a schedule asks, a part of it from the queue.
+///
+/// # Errors
+/// The ledger or the queue is out of reach.
+pub async fn resync(start: &Start, event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let (event, invocation) = event.into_parts();
+    let stop_at = stop_at(invocation.deadline);
+    let standing = match may_apply(start).await? {
+        May::Apply(standing) => standing,
+        May::Drop => return Ok(Value::Null),
+        May::Wait => return Err("this Region may not apply; see the alert".into()),
+    };
+    if event.get("Records").is_none() {
+        run(start, &standing, None, stop_at).await?;
+        return Ok(Value::Null);
+    }
+    let batch: SqsEvent = serde_json::from_value(event)?;
+    let mut failed = Vec::new();
+    for message in received(batch) {
+        let Some(ours) = Message::parse(&message.body) else {
+            warn!(message = message.id, "not one of ours");
+            continue;
+        };
+        let part = ours.part.as_ref().map(|part| (part, &ours.scope));
+        if let Err(fault) = run(start, &standing, part, stop_at).await {
+            warn!(fault = render::escape(&fault.to_string()), "resync failed");
+            failed.push(message.id);
+        }
+    }
+    Ok(serde_json::to_value(answer(failed))?)
+}
+
+async fn run(
+    start: &Start,
+    standing: &Standing,
+    part: Option<(&Part, &twinlake_core::Scope)>,
+    stop_at: Timestamp,
+) -> Result<(), twinlake_core::Fault> {
+    let context = start.context(&standing.policy, standing.epoch);
+    let outbox = Some(&start.outbox);
+    let report =
+        twinlake_engine::resync::resync(&context, part, outbox, Some(stop_at), &()).await?;
+    let now = start.clock.now();
+    let region = &start.config.region;
+    let mut told = alerts::of_outcome(&report.outcome, region, now);
+    if !report.first {
+        told.extend(alerts::of_drift(&report.outcome.applied, region, now));
+    }
+    log(&report);
+    alerts::publish(&start.alerts, &start.ledger, &told, now).await?;
+    Ok(())
+}
+
+fn log(report: &Report) {
+    info!(
+        databases = report.databases,
+        applied = report.outcome.applied.len(),
+        findings = report.outcome.findings.len(),
+        vetoes = report.outcome.vetoes.len(),
+        failed = report.outcome.failed.len(),
+        handed_on = report.handed_on,
+        verified_at = report.verified_at.map(|at| at.to_string()),
+        "resync"
+    );
+}
+
+enum May {
+    /// This Region is the standby.
+    Apply(Box<Standing>),
+    /// It is not, so what it hears is not for it.
+    Drop,
+    /// It cannot know until a person helps; nothing may be lost meanwhile.
+    Wait,
+}
+
+async fn may_apply(start: &Start) -> Result<May, Error> {
+    match start.standing().await {
+        Ok(standing) if standing.role == Role::Standby => Ok(May::Apply(Box::new(standing))),
+        Ok(standing) => {
+            info!(role = standing.role.to_string(), "not the standby");
+            Ok(May::Drop)
+        }
+        Err(Unready::Ledger(fault)) => Err(fault.into()),
+        Err(unready) => {
+            let alert = of_unready(&unready, start);
+            let now = start.clock.now();
+            alerts::publish(&start.alerts, &start.ledger, &[alert], now).await?;
+            Ok(May::Wait)
+        }
+    }
+}
+
+fn of_unready(unready: &Unready, start: &Start) -> Alert {
+    Alert {
+        kind: AlertKind::Vetoed,
+        region: start.config.region.clone(),
+        database: None,
+        subject: "the policy".to_owned(),
+        what: format!("Nothing is applied: {unready}."),
+        now:
+            "The secondary is as it was; messages wait, and go to the dead-letter queue in the end."
+                .to_owned(),
+        todo: "Push one valid policy to both Regions with `twinlake policy push`.".to_owned(),
+        at: start.clock.now(),
+        count: 1,
+        samples: Vec::new(),
+    }
+}

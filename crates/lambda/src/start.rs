@@ -1,0 +1,86 @@
+//! One start-up for every function.
+
+use crate::config::Config;
+use twinlake_aws::{AwsRegion, DynamoLedger, SnsAlerts, SqsOutbox, SystemClock};
+use twinlake_core::event::Listener;
+use twinlake_core::ledger::Epoch;
+use twinlake_core::{OwnRoles, Policy, Principal};
+use twinlake_engine::role::{Standing, Unready, standing};
+use twinlake_engine::{Clock as _, Context};
+
+/// Everything that a function keeps between invocations.
+#[derive(Debug)]
+pub struct Start {
+    pub(crate) config: Config,
+    pub(crate) primary: AwsRegion,
+    pub(crate) secondary: AwsRegion,
+    pub(crate) ledger: DynamoLedger,
+    pub(crate) peer_ledger: DynamoLedger,
+    pub(crate) alerts: SnsAlerts,
+    pub(crate) outbox: SqsOutbox,
+    pub(crate) clock: SystemClock,
+    ours: OwnRoles,
+    reader: Principal,
+}
+
+impl Start {
+    /// Reads the environment, sets up logging and connects. Nothing is called yet.
+    ///
+    /// # Errors
+    /// The environment is incomplete.
+    pub async fn from_environment() -> Result<Self, lambda_runtime::Error> {
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .with_max_level(tracing::Level::INFO)
+            .init();
+        let config = Config::from_environment()?;
+        let (here, peer, account) = (&config.region, &config.peer_region, &config.account);
+        Ok(Self {
+            primary: AwsRegion::connect(peer, account).await,
+            secondary: AwsRegion::connect(here, account).await,
+            ledger: DynamoLedger::connect(here, &config.ledger).await,
+            peer_ledger: DynamoLedger::connect(peer, &config.peer_ledger).await,
+            alerts: SnsAlerts::connect(here, &config.topic).await,
+            outbox: SqsOutbox::connect(here, &config.queue).await,
+            clock: SystemClock,
+            ours: OwnRoles::new(config.own_roles.clone()),
+            reader: Principal(config.role.clone()),
+            config,
+        })
+    }
+
+    /// What this Region may do now.
+    pub(crate) async fn standing(&self) -> Result<Standing, Unready> {
+        standing(&self.config.region, &self.ledger, &self.peer_ledger).await
+    }
+
+    pub(crate) fn context<'a>(
+        &'a self,
+        policy: &'a Policy,
+        epoch: Epoch,
+    ) -> Context<'a, AwsRegion, AwsRegion, DynamoLedger, SystemClock> {
+        Context {
+            primary: &self.primary,
+            secondary: &self.secondary,
+            ledger: &self.ledger,
+            clock: &self.clock,
+            policy,
+            epoch,
+            reader: &self.reader,
+            ours: &self.ours,
+            parallel: self.config.parallel,
+            brake_released: false,
+        }
+    }
+
+    pub(crate) fn listener(&self) -> Listener {
+        Listener {
+            region: self.config.peer_region.clone(),
+            account: self.config.account.clone(),
+            ours: self.ours.clone(),
+            now: self.clock.now(),
+        }
+    }
+}
