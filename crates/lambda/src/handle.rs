@@ -62,7 +62,7 @@ pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Han
     let stop_at = stop_at(invocation.deadline);
     let done = batch::run(&context, ports, &start.listener(), &received, stop_at).await;
     for (message, reason) in &done.dropped {
-        info!(message, reason = render::escape(reason), "dropped");
+        info!(id = message, reason = render::escape(reason), "dropped");
     }
     info!(
         messages = received.len(),
@@ -88,14 +88,14 @@ pub async fn replication_notices(start: &Start, event: LambdaEvent<SqsEvent>) ->
             Ok(Notified::Test) => Vec::new(),
             Err(refused) => {
                 warn!(
-                    message = message.id,
+                    id = message.id,
                     reason = render::escape(&refused.0),
                     "refused"
                 );
                 continue;
             }
         };
-        info!(message = message.id, alerts = told.len(), "replication");
+        info!(id = message.id, alerts = told.len(), "replication");
         let sent = alerts::publish(&start.alerts, &start.ledger, &told, now).await;
         if let Err(fault) = sent {
             warn!(fault = render::escape(&fault.to_string()), "alert not sent");
@@ -125,7 +125,7 @@ pub async fn resync(start: &Start, event: LambdaEvent<Value>) -> Result<Value, E
     let mut failed = Vec::new();
     for message in received(batch) {
         let Some(ours) = Message::parse(&message.body) else {
-            warn!(message = message.id, "not one of ours");
+            warn!(id = message.id, "not one of ours");
             continue;
         };
         let part = ours.part.as_ref().map(|part| (part, &ours.scope));

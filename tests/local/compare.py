@@ -1,0 +1,174 @@
+"""Whether two Regions are identical: an independent judge.
+
+It reads raw JSON through boto3 and has a mapping of its own. It knows nothing of Twinlake's
+code, and counts whatever it does not know as a difference.
+
+    python compare.py --primary us-east-1 --secondary ap-south-1 \\
+        --location s3://lake-us-east-1=s3://lake-ap-south-1
+"""
+
+import argparse
+import json
+import sys
+
+import boto3
+
+# What a read adds and no input takes.
+READ_ONLY = {
+    "CatalogId", "CreateTime", "CreatedBy", "CreationTime", "DatabaseName",
+    "IsMaterializedView", "IsMultiDialectView", "IsRegisteredWithLakeFormation", "Status",
+    "TableName", "UpdateTime", "VersionId",
+}
+PLACES = {"Location", "LocationUri"}
+PLACE_LISTS = {"AdditionalLocations"}
+PLACE_MAPS = {"SkewedColumnValueLocationMaps"}
+PLACE_PARAMETERS = {"metadata_location", "previous_metadata_location",
+                    "storage.location.template"}
+
+
+def pages(call, key, **request):
+    while True:
+        answer = call(**request)
+        yield from answer.get(key, [])
+        if not answer.get("NextToken"):
+            return
+        request["NextToken"] = answer["NextToken"]
+
+
+def snapshot(glue, lake):
+    """Everything of one Region that is compared, as raw JSON."""
+    databases = {d["Name"]: d for d in pages(glue.get_databases, "DatabaseList")}
+    tables, partitions = {}, {}
+    for database in databases:
+        for table in pages(glue.get_tables, "TableList", DatabaseName=database):
+            name = f"{database}.{table['Name']}"
+            tables[name] = table
+            if table.get("PartitionKeys"):
+                listed = pages(glue.get_partitions, "Partitions",
+                               DatabaseName=database, TableName=table["Name"])
+                for partition in listed:
+                    partitions[f"{name} {json.dumps(partition['Values'])}"] = partition
+    settings = lake.get_data_lake_settings()["DataLakeSettings"]
+    admins = [p["DataLakePrincipalIdentifier"] for key in ("DataLakeAdmins", "ReadOnlyAdmins")
+              for p in settings.get(key, [])]
+    listed = list(pages(lake.list_permissions, "PrincipalResourcePermissions"))
+    return {"databases": databases, "tables": tables, "partitions": partitions,
+            "grants": listed, "admins": admins}
+
+
+def place(text, pairs):
+    for here, there in sorted(pairs, key=lambda pair: -len(pair[0])):
+        here, there = here.rstrip("/"), there.rstrip("/")
+        if text == here or text.startswith(here + "/"):
+            return there + text[len(here):]
+    return text
+
+
+def mapped(value, pairs, path=()):
+    """An object as it should stand on the other side."""
+    key = path[-1] if path else None
+    if isinstance(value, dict):
+        return {k: mapped(v, pairs, path + (k,)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [mapped(v, pairs, path) for v in value]
+    if not isinstance(value, str):
+        return value
+    parent = path[-2] if len(path) > 1 else None
+    in_table = path[:-1] == ("Parameters",) and key in PLACE_PARAMETERS
+    in_serde = path[-3:] == ("SerdeInfo", "Parameters", "path")
+    if key in PLACES | PLACE_LISTS or parent in PLACE_MAPS or in_table or in_serde:
+        return place(value, pairs)
+    return value
+
+
+def plain(value):
+    """Without what is empty: Glue does not tell absent and empty apart."""
+    if isinstance(value, dict):
+        cleaned = {k: plain(v) for k, v in value.items()}
+        return {k: v for k, v in cleaned.items() if v not in (None, "", [], {})}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return str(value) if hasattr(value, "isoformat") else value
+
+
+def comparable(kind, value):
+    value = {k: v for k, v in value.items() if k not in READ_ONLY}
+    if kind == "databases":
+        # The standby's stays closed, whatever the primary's is.
+        value.pop("CreateTableDefaultPermissions", None)
+    if isinstance(value.get("Parameters"), dict):
+        value["Parameters"] = {
+            k: v for k, v in value["Parameters"].items() if k != "transient_lastDdlTime"}
+    return plain(value)
+
+
+def atoms(listed, ignored):
+    """Grants as a set of single permissions, whatever shape the service listed them in."""
+    found = set()
+    for entry in listed:
+        who = entry["Principal"]["DataLakePrincipalIdentifier"]
+        if who in ignored or ":role/twinlake/" in who:
+            continue
+        condition = entry.get("Condition", {}).get("Expression", "")
+        for resource in resources(entry["Resource"]):
+            for permission in entry["Permissions"]:
+                option = permission in entry.get("PermissionsWithGrantOption", [])
+                found.add((who, resource, permission, option, condition))
+    return found
+
+
+def resources(resource):
+    (kind, value), = [(k, v) for k, v in resource.items() if v is not None]
+    if kind == "Database":
+        return [f"database {value['Name']}"]
+    everything = value.get("TableWildcard") is not None or value.get("Name") == "ALL_TABLES"
+    if kind == "Table":
+        return [f"table {value['DatabaseName']}.{'*' if everything else value['Name']}"]
+    if kind == "TableWithColumns":
+        table = f"table {value['DatabaseName']}.{'*' if everything else value['Name']}"
+        if value.get("ColumnWildcard") is None:
+            return [f"column {column} of {table}" for column in value["ColumnNames"]]
+        excluded = sorted(value["ColumnWildcard"].get("ExcludedColumnNames", []))
+        return [f"{table} but {','.join(excluded)}" if excluded else table]
+    return [json.dumps(resource, sort_keys=True)]
+
+
+def differences(primary, secondary, pairs):
+    """Every difference, as text."""
+    found = []
+    for kind in ("databases", "tables", "partitions"):
+        wanted = {n: comparable(kind, mapped(v, pairs)) for n, v in primary[kind].items()}
+        there = {n: comparable(kind, v) for n, v in secondary[kind].items()}
+        for name in sorted(wanted.keys() | there.keys()):
+            if wanted.get(name) != there.get(name):
+                found.append(f"{kind} {name}: {there.get(name)} instead of {wanted.get(name)}")
+    for database in secondary["databases"].values():
+        if database.get("CreateTableDefaultPermissions", []) != []:
+            found.append(f"databases {database['Name']}: open to new tables")
+    ignored = set(primary["admins"]) | set(secondary["admins"])
+    wanted, there = atoms(primary["grants"], ignored), atoms(secondary["grants"], ignored)
+    found += [f"missing grant {atom}" for atom in sorted(wanted - there)]
+    found += [f"extra grant {atom}" for atom in sorted(there - wanted)]
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--primary", required=True)
+    parser.add_argument("--secondary", required=True)
+    parser.add_argument("--location", action="append", default=[], metavar="HERE=THERE")
+    parser.add_argument("--endpoint")
+    options = parser.parse_args()
+    pairs = [tuple(pair.split("=", 1)) for pair in options.location]
+
+    def side(region):
+        return snapshot(*(boto3.client(s, region_name=region, endpoint_url=options.endpoint)
+                          for s in ("glue", "lakeformation")))
+
+    found = differences(side(options.primary), side(options.secondary), pairs)
+    print("\n".join(found) if found else "identical")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
