@@ -121,7 +121,11 @@ def resources(resource):
     (kind, value), = [(k, v) for k, v in resource.items() if v is not None]
     if kind == "Database":
         return [f"database {value['Name']}"]
-    everything = value.get("TableWildcard") is not None or value.get("Name") == "ALL_TABLES"
+    name = value.get("Name")
+    wild = value.get("TableWildcard") is not None
+    if wild and name not in (None, "ALL_TABLES"):
+        return [json.dumps(resource, sort_keys=True)]
+    everything = wild or name == "ALL_TABLES"
     if kind == "Table":
         return [f"table {value['DatabaseName']}.{'*' if everything else value['Name']}"]
     if kind == "TableWithColumns":

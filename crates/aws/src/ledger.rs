@@ -345,7 +345,13 @@ impl Ledger for DynamoLedger {
             .table_name(&self.table)
             .key("pk", text("spent"))
             .key("sk", text(&minute(now)))
-            .update_expression("ADD databases :d, tables :t, partitions :p SET expires = :e")
+            .update_expression("ADD #d :d, #t :t, #p :p SET #e = :e")
+            .set_expression_attribute_names(Some(names(&[
+                ("#d", "databases"),
+                ("#t", "tables"),
+                ("#p", "partitions"),
+                ("#e", "expires"),
+            ])))
             .expression_attribute_values(":d", number(tally.databases))
             .expression_attribute_values(":t", number(tally.tables))
             .expression_attribute_values(":p", number(tally.partitions))
@@ -371,15 +377,15 @@ impl Ledger for DynamoLedger {
     }
 
     async fn add_part(&self, run: &str, part: &str) -> Result<(), Fault> {
-        self.change_run(run, "ADD parts :part", part, None)
+        self.change_run(run, "ADD #p :part", part, None)
             .await
             .map(drop)
     }
 
     async fn end_part(&self, run: &str, part: &str, unread: bool) -> Result<Option<Run>, Fault> {
         let change = match unread {
-            true => "DELETE parts :part SET unread = :unread",
-            false => "DELETE parts :part",
+            true => "DELETE #p :part SET #u = :unread",
+            false => "DELETE #p :part",
         };
         let unread = unread.then_some(AttributeValue::Bool(true));
         let item = self.change_run(run, change, part, unread).await?;
@@ -418,7 +424,8 @@ impl Ledger for DynamoLedger {
             .item("sk", text(key))
             .item("sent", number(now.0))
             .item("expires", number(now.plus_secs(7 * DAY_SECS).secs()))
-            .condition_expression("attribute_not_exists(pk) OR sent <= :before")
+            .condition_expression("attribute_not_exists(pk) OR #s <= :before")
+            .expression_attribute_names("#s", "sent")
             .expression_attribute_values(":before", number(now.plus_secs(-quiet_secs).0));
         unless_condition(call.send(), &self.region).await
     }
@@ -441,10 +448,13 @@ impl DynamoLedger {
             .key("sk", text(run))
             .update_expression(change)
             .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#p", "parts")
             .expression_attribute_values(":part", AttributeValue::Ss(vec![part.to_owned()]))
             .return_values(ReturnValue::AllNew);
         if let Some(unread) = unread {
-            call = call.expression_attribute_values(":unread", unread);
+            call = call
+                .expression_attribute_names("#u", "unread")
+                .expression_attribute_values(":unread", unread);
         }
         match call
             .send()
@@ -473,6 +483,12 @@ where
         Err(fault) if fault::is_failed_condition(&fault) => Ok(false),
         Err(fault) => Err(fault),
     }
+}
+
+/// Names behind placeholders: many plain words are reserved in expressions.
+fn names<M: FromIterator<(String, String)>>(pairs: &[(&str, &str)]) -> M {
+    let owned = pairs.iter().map(|&(a, b)| (a.to_owned(), b.to_owned()));
+    owned.collect()
 }
 
 fn tally_of(item: &Item) -> Tally {

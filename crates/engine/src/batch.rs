@@ -6,9 +6,10 @@ use crate::message::Message;
 use crate::observe::Prefetched;
 use crate::ports::{Alerts, Clock, Ledger, Outbox, ReadRegion, WriteRegion};
 use crate::reconcile::{Context, reconcile};
+use crate::resync;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{Heard, Listener, parse};
-use twinlake_core::{Alert, AlertKind, Fault, Scope, Timestamp};
+use twinlake_core::{Alert, AlertKind, Fault, Scope, Subject, Timestamp};
 
 /// One message of a batch.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Answer {
     pub applied: usize,
     /// Scopes sent again, to wait.
     pub waiting: usize,
+    /// Why messages are to be delivered again.
+    pub faults: Vec<Fault>,
     /// Messages that asked for nothing, with the reason.
     pub dropped: Vec<(String, String)>,
 }
@@ -68,8 +71,9 @@ where
     let (jobs, told) = sort(received, listener, context.clock.now(), &mut answer);
     for (alert, message) in told {
         let sent = alerts::publish(ports.1, context.ledger, &[alert], context.clock.now()).await;
-        if sent.is_err() {
+        if let Err(fault) = sent {
             answer.failed.insert(message);
+            answer.faults.push(fault);
         }
     }
     for job in jobs {
@@ -78,8 +82,9 @@ where
             true => resend(ports.0, &job, &job.scope, &mut answer).await,
             false => settle(context, ports, &job, &mut answer).await,
         };
-        if result.is_err() {
+        if let Err(fault) = result {
             answer.failed.extend(job.messages);
+            answer.faults.push(fault);
         }
     }
     answer
@@ -92,7 +97,7 @@ fn sort(
     now: Timestamp,
     answer: &mut Answer,
 ) -> (Vec<Job>, Vec<(Alert, String)>) {
-    let mut jobs: BTreeMap<twinlake_core::Subject, Job> = BTreeMap::new();
+    let mut jobs: BTreeMap<Subject, Job> = BTreeMap::new();
     let mut told = Vec::new();
     for message in received {
         let (scope, attempt, deadline) = match Message::parse(&message.body) {
@@ -161,6 +166,9 @@ where
     O: Outbox,
     A: Alerts,
 {
+    if job.scope.looks.contains_key(&Subject::Catalog) {
+        return hand_out(context, outbox, job, answer).await;
+    }
     let outcome = reconcile(context, &job.scope, &Prefetched::default()).await?;
     answer.reconciled += 1;
     answer.applied += outcome.applied.len();
@@ -191,6 +199,35 @@ where
         }
     }
     alerts::publish(topic, context.ledger, &alerts, now).await?;
+    Ok(())
+}
+
+/// An event that names nothing is a look at everything: one message for each
+/// database, since a function of a minute cannot look at all of them.
+async fn hand_out<P, S, L, C, O>(
+    context: &Context<'_, P, S, L, C>,
+    outbox: &O,
+    job: &Job,
+    answer: &mut Answer,
+) -> Result<(), Fault>
+where
+    P: ReadRegion,
+    S: WriteRegion,
+    L: Ledger,
+    O: Outbox,
+{
+    let mut everything = resync::expand(context, &job.scope).await?;
+    everything.suspects.clone_from(&job.scope.suspects);
+    for scope in everything.split() {
+        let message = Message {
+            scope,
+            attempt: 0,
+            deadline: job.deadline,
+            part: None,
+        };
+        outbox.send(&message, 0).await?;
+        answer.waiting += 1;
+    }
     Ok(())
 }
 

@@ -64,6 +64,12 @@ pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Han
     for (message, reason) in &done.dropped {
         info!(id = message, reason = render::escape(reason), "dropped");
     }
+    for fault in &done.faults {
+        warn!(
+            fault = render::escape(&fault.to_string()),
+            "to be delivered again"
+        );
+    }
     info!(
         messages = received.len(),
         reconciled = done.reconciled,

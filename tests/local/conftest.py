@@ -1,0 +1,9 @@
+import pytest
+
+from stack import Local
+
+
+@pytest.fixture(scope="module")
+def local():
+    with Local() as running:
+        yield running

@@ -1,0 +1,232 @@
+//! What a function does with a batch of messages, and what a Region may do at all.
+
+use serde_json::json;
+use twinlake_core::ledger::{Epoch, Role};
+use twinlake_core::{AlertKind, FaultKind, Scope, Timestamp};
+use twinlake_engine::batch::{Received, run};
+use twinlake_engine::role::{Unready, standing};
+use twinlake_engine::{Clock as _, Ledger as _, MemoryLedger, Message};
+use twinlake_sim::{ApiError, Trouble, run_until_killed};
+use twinlake_tests::history::{Act, perform, settle};
+use twinlake_tests::lab::{Lab, PRIMARY, SECONDARY, policy};
+
+fn lab() -> Lab {
+    let lab = Lab::new(policy(""));
+    settle(&lab, &[]);
+    let _ = lab.resync();
+    let _ = lab.take_events();
+    let _ = lab.take_calls();
+    lab
+}
+
+fn update() -> Act {
+    Act::UpdateTable(0, 0, 3)
+}
+
+#[test]
+fn ten_messages_about_one_table_are_one_reconciliation() {
+    let lab = lab();
+    perform(&lab, PRIMARY, &update());
+    let bodies: Vec<Vec<u8>> = lab.take_events().into_iter().cycle().take(10).collect();
+    let answer = lab.deliver(&bodies).unwrap();
+    assert_eq!((answer.reconciled, answer.applied), (1, 1));
+    assert!(answer.failed.is_empty());
+}
+
+#[test]
+fn an_event_that_names_nothing_is_handed_out_by_database() {
+    let lab = lab();
+    let event = json!({
+        "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
+        "region": PRIMARY, "account": "111122223333",
+        "detail": {"eventSource": "lakeformation.amazonaws.com", "eventName": "RevokePermissions",
+                   "requestParameters": {"omitted": "true"}},
+    });
+    let answer = lab.deliver(&[event.to_string().into_bytes()]).unwrap();
+    let sent = lab.queue.take();
+    assert_eq!((answer.waiting, sent.len()), (3, 3), "base, db0, db1");
+    perform(&lab, PRIMARY, &update());
+    let bodies: Vec<Vec<u8>> = sent.iter().map(|m| m.body().into_bytes()).collect();
+    assert_eq!(lab.deliver(&bodies).unwrap().applied, 1);
+}
+
+#[test]
+fn what_time_does_not_allow_is_sent_again_and_acknowledged() {
+    let lab = lab();
+    perform(&lab, PRIMARY, &update());
+    let received: Vec<Received> = lab
+        .take_events()
+        .into_iter()
+        .enumerate()
+        .map(|(at, body)| Received {
+            id: at.to_string(),
+            body,
+        })
+        .collect();
+    let context = lab.context();
+    let ports = (&lab.queue, &lab.topic);
+    let listener = lab.listener();
+    let late = Timestamp::from_secs(0);
+    let running = run(&context, ports, &listener, &received, late);
+    let answer = run_until_killed(&lab.sim, running).unwrap();
+    assert_eq!((answer.reconciled, answer.waiting), (0, 1));
+    assert!(answer.failed.is_empty());
+    let [message] = lab.queue.take().try_into().unwrap();
+    assert_eq!(message.attempt, 1);
+    assert_eq!(
+        lab.deliver(&[message.body().into_bytes()]).unwrap().applied,
+        1
+    );
+}
+
+#[test]
+fn what_has_not_propagated_waits_and_is_given_up_in_the_end() {
+    let lab = lab();
+    let grant = json!({
+        "Principal": {"DataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/New"},
+        "Resource": {"Table": {"DatabaseName": "db0", "Name": "t0"}},
+        "Permissions": ["SELECT"],
+    });
+    lab.call(PRIMARY, "GrantPermissions", &grant).unwrap();
+    let trouble = Trouble {
+        times: usize::MAX,
+        ..Trouble::once(
+            SECONDARY,
+            "BatchGrantPermissions",
+            ApiError::new(
+                FaultKind::NotYet,
+                "InvalidInputException",
+                "Invalid principal",
+            ),
+        )
+    };
+    lab.sim.world().order(trouble);
+    let answer = lab.deliver(&lab.take_events()).unwrap();
+    assert_eq!(answer.waiting, 1);
+    assert!(
+        lab.topic.take().is_empty(),
+        "a passing trouble is nobody's business yet"
+    );
+    let [message] = lab.queue.take().try_into().unwrap();
+    assert_eq!(message.attempt, 1);
+    lab.sim.world().pass_secs(2 * 3600);
+    let answer = lab.deliver(&[message.body().into_bytes()]).unwrap();
+    assert_eq!(answer.waiting, 0);
+    let kinds: Vec<AlertKind> = lab.topic.take().iter().map(|alert| alert.kind).collect();
+    assert_eq!(kinds, [AlertKind::Diverged]);
+}
+
+#[test]
+fn a_throttled_read_waits_and_a_denied_one_pages() {
+    let lab = lab();
+    perform(&lab, PRIMARY, &update());
+    let bodies = lab.take_events();
+    let error = |kind, code| ApiError::new(kind, code, "as ordered");
+    let busy = error(FaultKind::Busy, "ThrottlingException");
+    lab.sim
+        .world()
+        .order(Trouble::once(PRIMARY, "GetTable", busy));
+    assert_eq!(lab.deliver(&bodies[..1]).unwrap().waiting, 1);
+    assert!(lab.topic.take().is_empty());
+    let denied = error(FaultKind::Denied, "AccessDeniedException");
+    lab.sim
+        .world()
+        .order(Trouble::once(PRIMARY, "GetTable", denied));
+    let _ = lab.deliver(&bodies[..1]).unwrap();
+    let kinds: Vec<AlertKind> = lab.topic.take().iter().map(|alert| alert.kind).collect();
+    assert_eq!(kinds, [AlertKind::Denied]);
+}
+
+#[test]
+fn an_alert_is_not_repeated_within_the_hour() {
+    let lab = lab();
+    let garbage = vec![b"{".to_vec()];
+    let _ = lab.deliver(&garbage);
+    let _ = lab.deliver(&garbage);
+    assert_eq!(lab.topic.take().len(), 1);
+    lab.sim.world().pass_secs(3601);
+    let _ = lab.deliver(&garbage);
+    assert_eq!(lab.topic.take().len(), 1);
+}
+
+#[test]
+fn one_bad_message_does_not_fail_its_neighbours() {
+    let lab = lab();
+    perform(&lab, PRIMARY, &update());
+    let mut bodies = lab.take_events();
+    bodies.insert(0, b"{".to_vec());
+    let answer = lab.deliver(&bodies).unwrap();
+    assert_eq!(
+        (answer.applied, answer.failed.len(), answer.dropped.len()),
+        (1, 0, 1)
+    );
+}
+
+fn ready<T>(lab: &Lab, future: impl Future<Output = T>) -> T {
+    run_until_killed(&lab.sim, future).unwrap()
+}
+
+#[test]
+fn the_role_is_read_from_both_ledgers() {
+    let lab = lab();
+    let (own, peer) = (MemoryLedger::default(), MemoryLedger::default());
+    let stands = || ready(&lab, standing(SECONDARY, &own, &peer));
+    assert!(matches!(stands(), Err(Unready::NoPolicy(_))));
+    ready(&lab, own.put_policy(lab.policy.text())).unwrap();
+    assert_eq!(stands().unwrap().role, Role::Standby);
+    ready(
+        &lab,
+        peer.put_policy(policy("deletions = \"retain\"").text()),
+    )
+    .unwrap();
+    assert!(matches!(stands(), Err(Unready::Mismatch(..))));
+    ready(&lab, peer.put_policy(lab.policy.text())).unwrap();
+    own.set_epoch(Epoch(1));
+    assert_eq!(stands().unwrap().role, Role::Primary);
+    own.set_epoch(Epoch(0));
+    peer.set_epoch(Epoch(1));
+    let fenced = stands().unwrap();
+    assert_eq!((fenced.role, fenced.epoch), (Role::Fenced, Epoch(1)));
+    let stranger = ready(&lab, standing("eu-west-1", &own, &peer));
+    assert!(matches!(stranger, Err(Unready::Stranger(..))));
+}
+
+#[test]
+fn a_resync_out_of_time_hands_the_rest_on_and_verifies_only_when_whole() {
+    let lab = Lab::new(policy(""));
+    settle(&lab, &[]);
+    let context = lab.context();
+    let now = lab.sim.now();
+    let resync = twinlake_engine::resync::resync(&context, None, Some(&lab.queue), Some(now), &());
+    let first = run_until_killed(&lab.sim, resync).unwrap().unwrap();
+    assert_eq!((first.databases, first.handed_on), (0, 3));
+    assert_eq!(first.verified_at, None);
+    let [message] = lab.queue.take().try_into().unwrap();
+    let Message { scope, part, .. } = &message;
+    let part = part.clone().unwrap();
+    let rest = twinlake_engine::resync::resync(
+        &context,
+        Some((&part, scope)),
+        Some(&lab.queue),
+        None,
+        &(),
+    );
+    let rest = run_until_killed(&lab.sim, rest).unwrap().unwrap();
+    assert_eq!(rest.databases, 3);
+    assert_eq!(
+        rest.verified_at,
+        Some(now),
+        "the start of the run, not of its last part"
+    );
+    // The same part again, as a queue may deliver it, verifies nothing more.
+    let nothing = Scope::default();
+    let again = twinlake_engine::resync::resync(
+        &context,
+        Some((&part, &nothing)),
+        Some(&lab.queue),
+        None,
+        &(),
+    );
+    let again = run_until_killed(&lab.sim, again).unwrap().unwrap();
+    assert_eq!(again.verified_at, None);
+}
