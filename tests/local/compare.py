@@ -102,10 +102,15 @@ def comparable(kind, value):
     return plain(value)
 
 
-def atoms(listed, ignored):
-    """Grants as a set of single permissions, whatever shape the service listed them in."""
+def atoms(side, ignored):
+    """Grants as a set of single permissions, whatever shape the service listed them in.
+
+    A grant may outlive the table that it was on; it gives nothing then, and is left out.
+    """
     found = set()
-    for entry in listed:
+    for entry in side["grants"]:
+        if dangles(entry["Resource"], side["tables"]):
+            continue
         who = entry["Principal"]["DataLakePrincipalIdentifier"]
         if who in ignored or ":role/twinlake/" in who:
             continue
@@ -115,6 +120,15 @@ def atoms(listed, ignored):
                 option = permission in entry.get("PermissionsWithGrantOption", [])
                 found.add((who, resource, permission, option, condition))
     return found
+
+
+def dangles(resource, tables):
+    for kind in ("Table", "TableWithColumns"):
+        value = resource.get(kind) or {}
+        name = value.get("Name")
+        if name and name != "ALL_TABLES":
+            return f"{value['DatabaseName']}.{name}" not in tables
+    return False
 
 
 def resources(resource):
@@ -150,7 +164,7 @@ def differences(primary, secondary, pairs):
         if database.get("CreateTableDefaultPermissions", []) != []:
             found.append(f"databases {database['Name']}: open to new tables")
     ignored = set(primary["admins"]) | set(secondary["admins"])
-    wanted, there = atoms(primary["grants"], ignored), atoms(secondary["grants"], ignored)
+    wanted, there = atoms(primary, ignored), atoms(secondary, ignored)
     found += [f"missing grant {atom}" for atom in sorted(wanted - there)]
     found += [f"extra grant {atom}" for atom in sorted(there - wanted)]
     return found

@@ -1,9 +1,12 @@
 //! Plays a plan through over what was read, one step after the other.
 
+mod access;
+mod ours;
+
 use super::content::Content;
 use super::{Rule, Veto};
 use crate::catalog::{self, Database, Seen, Table};
-use crate::grant::{Atom, Grants, IAM_ALLOWED_PRINCIPALS, Resource};
+use crate::grant::{Atom, IAM_ALLOWED_PRINCIPALS, Resource};
 use crate::name::{Name, TableId};
 use crate::plan::Inputs;
 use crate::reading::Observation;
@@ -12,29 +15,29 @@ use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) struct Play<'a> {
-    inputs: &'a Inputs<'a>,
-    steps: &'a [Step],
-    content: Content<'a>,
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) steps: &'a [Step],
+    pub(super) content: Content<'a>,
     /// Grants that the secondary holds at this point of the plan.
-    held: BTreeMap<Atom, bool>,
+    pub(super) held: BTreeMap<Atom, bool>,
     /// Columns that tables of the secondary have at this point.
-    columns: BTreeMap<TableId, BTreeSet<String>>,
+    pub(super) columns: BTreeMap<TableId, BTreeSet<String>>,
     /// Subjects made by an earlier step.
-    made: BTreeSet<Subject>,
+    pub(super) made: BTreeSet<Subject>,
     /// Subjects deleted by an earlier step.
-    deleted: BTreeSet<Subject>,
+    pub(super) deleted: BTreeSet<Subject>,
 }
 
-type Judged = Result<(), Veto>;
+pub(super) type Judged = Result<(), Veto>;
 
-fn veto(rule: Rule, detail: impl Into<String>) -> Judged {
+pub(super) fn veto(rule: Rule, detail: impl Into<String>) -> Judged {
     Err(Veto {
         rule,
         detail: detail.into(),
     })
 }
 
-fn seen<T>(observation: Option<&Observation<T>>) -> Option<&T> {
+pub(super) fn seen<T>(observation: Option<&Observation<T>>) -> Option<&T> {
     match observation {
         Some(Observation::Present(thing)) => Some(thing),
         Some(Observation::Absent(_) | Observation::Unknown(_)) | None => None,
@@ -287,14 +290,14 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn primary_database(&self, name: &Name) -> Result<&Seen<Database>, Veto> {
+    pub(super) fn primary_database(&self, name: &Name) -> Result<&Seen<Database>, Veto> {
         seen(self.inputs.primary.databases.get(name)).ok_or_else(|| Veto {
             rule: Rule::Altered,
             detail: format!("the primary shows no database {name}"),
         })
     }
 
-    fn primary_table(&self, id: &TableId) -> Result<&Seen<Table>, Veto> {
+    pub(super) fn primary_table(&self, id: &TableId) -> Result<&Seen<Table>, Veto> {
         seen(self.inputs.primary.tables.get(id)).ok_or_else(|| Veto {
             rule: Rule::Altered,
             detail: format!("the primary shows no table {id}"),
@@ -322,207 +325,8 @@ impl<'a> Play<'a> {
             detail: format!("{subject}: {why}"),
         })
     }
-
-    /// No grant on the subject is held that the primary, as read, does not give.
-    fn no_extras(&self, subject: &Subject) -> Judged {
-        let extra = self.held.iter().find(|(atom, grantable)| {
-            subject_of(atom) == *subject
-                && !self.is_ignored(atom)
-                && !self.primary_allows(atom, **grantable)
-        });
-        match extra {
-            None => Ok(()),
-            Some((atom, _)) => veto(
-                Rule::Wider,
-                format!("{subject} would grow while the secondary still holds {atom}"),
-            ),
-        }
-    }
-
-    /// The secondary holds no table of the database that the primary lacks: a grant
-    /// on all tables would open it.
-    fn no_table_beyond(&self, database: &Name) -> Judged {
-        let here = self.inputs.primary.listed.get(database);
-        let there = self.inputs.secondary.listed.get(database);
-        let made_here = self.made.contains(&Subject::Database(database.clone()));
-        let beyond = |name: &&Name| {
-            let id = TableId::new(database.clone(), (*name).clone());
-            !here.is_some_and(|here| here.contains(*name))
-                && !self.deleted.contains(&Subject::Table(id))
-        };
-        match there {
-            None if made_here => Ok(()),
-            None => veto(
-                Rule::Wider,
-                format!("the tables of {database} were not listed"),
-            ),
-            Some(there) => match there.iter().find(beyond) {
-                None => Ok(()),
-                Some(table) => {
-                    let detail = format!("a grant on all tables of {database} would open {table}");
-                    veto(Rule::Wider, detail)
-                }
-            },
-        }
-    }
-
-    /// No table that a grant covers has a column that the primary dropped: the grant
-    /// would open it.
-    fn no_column_beyond(&self, resource: &Resource) -> Judged {
-        let covered = |id: &TableId| match resource {
-            Resource::AllTables(database) => {
-                id.database == *database && !self.deleted.contains(&Subject::Table(id.clone()))
-            }
-            Resource::Table(table) | Resource::ColumnsExcept(table, _) => table == id,
-            Resource::Database(_) | Resource::Column(..) => false,
-        };
-        for (id, columns) in self.columns.iter().filter(|(id, _)| covered(id)) {
-            let here = self.inputs.primary.tables.get(id);
-            let Some(here) = seen(here).map(|here| names(&here.object)) else {
-                continue;
-            };
-            if let Some(column) = columns.difference(&here).next() {
-                let detail =
-                    format!("a grant on {resource} would open the column {column} of {id}");
-                return veto(Rule::Wider, detail);
-            }
-        }
-        Ok(())
-    }
-
-    fn primary_allows(&self, atom: &Atom, grantable: bool) -> bool {
-        let grants: Option<&Grants> = seen(self.inputs.primary.grants.get(&subject_of(atom)));
-        let may_grant = grants.and_then(|grants| grants.get(atom));
-        may_grant.is_some_and(|may_grant| *may_grant || !grantable)
-    }
-
-    fn is_ignored(&self, atom: &Atom) -> bool {
-        let readings = [self.inputs.primary, self.inputs.secondary];
-        let settings = readings.iter().filter_map(|r| seen(r.settings.as_ref()));
-        self.inputs.ours.contains(&atom.principal.0)
-            || settings
-                .into_iter()
-                .any(|s| s.administrators.contains(&atom.principal))
-    }
-
-    fn in_link(&self, name: &Name) -> bool {
-        seen(self.inputs.secondary.databases.get(name))
-            .is_some_and(|there| there.object.target_database.is_some())
-    }
-
-    fn is_paired(&self, subject: &Subject) -> bool {
-        let row = self.inputs.rows.get(subject);
-        let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
-            return false;
-        };
-        let created = match subject {
-            Subject::Catalog => return false,
-            Subject::Database(name) => {
-                seen(self.inputs.secondary.databases.get(name)).map(|there| there.created)
-            }
-            Subject::Table(id) => {
-                seen(self.inputs.secondary.tables.get(id)).map(|there| there.created)
-            }
-        };
-        created == Some(pairing.secondary_created)
-    }
-
-    /// Whether the subject in the secondary is the counterpart of the primary's:
-    /// made in this plan, paired, about to be paired, or equal to it.
-    fn must_be_ours(&self, subject: &Subject) -> Judged {
-        if self.made.contains(subject) {
-            return Ok(());
-        }
-        let intended = self
-            .inputs
-            .rows
-            .get(subject)
-            .and_then(|row| row.intended.as_deref());
-        let ours = match subject {
-            Subject::Catalog => false,
-            Subject::Database(name) if !self.inputs.secondary.databases.contains_key(name) => {
-                let row = self.inputs.rows.get(subject);
-                row.is_some_and(|row| row.pairing.is_some())
-            }
-            Subject::Database(name) => {
-                let there = seen(self.inputs.secondary.databases.get(name));
-                there.is_some_and(|there| {
-                    there.object.target_database.is_none()
-                        && (self.is_paired(subject)
-                            || is_intended(&there.object, intended)
-                            || self.equals_database(name, &there.object))
-                })
-            }
-            Subject::Table(id) => {
-                let there = seen(self.inputs.secondary.tables.get(id));
-                // A grant may linger on a table that is about to be made.
-                let unmade = there.is_none() && self.creates(id);
-                unmade
-                    || there.is_some_and(|there| {
-                        there.object.target_table.is_none()
-                            && !self.in_link(&id.database)
-                            && (self.is_paired(subject)
-                                || is_intended(&there.object, intended)
-                                || self.equals_table(id, &there.object))
-                    })
-            }
-        };
-        if ours {
-            return Ok(());
-        }
-        veto(
-            Rule::NotOurs,
-            format!("{subject} in the secondary is not ours"),
-        )
-    }
-
-    fn creates(&self, id: &TableId) -> bool {
-        let creates =
-            |step: &Step| matches!(step, Step::CreateTable { id: made, .. } if made == id);
-        self.steps.iter().any(creates)
-    }
-
-    fn equals_database(&self, name: &Name, there: &Database) -> bool {
-        let mut closed = there.clone();
-        closed.create_table_default_permissions = Some(Vec::new());
-        closed.parameters.remove("transient_lastDdlTime");
-        self.primary_database(name)
-            .is_ok_and(|primary| self.content.check(&primary.object, &closed).is_ok())
-    }
-
-    fn equals_table(&self, id: &TableId, there: &Table) -> bool {
-        let mut there = there.clone();
-        there.parameters.remove("transient_lastDdlTime");
-        self.primary_table(id)
-            .is_ok_and(|primary| self.content.check(&primary.object, &there).is_ok())
-    }
 }
 
-fn names(table: &Table) -> BTreeSet<String> {
+pub(super) fn names(table: &Table) -> BTreeSet<String> {
     table.columns().map(|column| column.name.clone()).collect()
-}
-
-/// The digest of an intention is of the object without what drifts by itself.
-fn is_intended(object: &impl Recognised, intended: Option<&str>) -> bool {
-    intended.is_some_and(|intended| object.settled_digest() == intended)
-}
-
-trait Recognised {
-    fn settled_digest(&self) -> String;
-}
-
-impl Recognised for Database {
-    fn settled_digest(&self) -> String {
-        let mut settled = self.clone();
-        settled.parameters.remove("transient_lastDdlTime");
-        catalog::digest(&settled)
-    }
-}
-
-impl Recognised for Table {
-    fn settled_digest(&self) -> String {
-        let mut settled = self.clone();
-        settled.parameters.remove("transient_lastDdlTime");
-        catalog::digest(&settled)
-    }
 }

@@ -1,0 +1,82 @@
+//! What a step would open.
+
+use super::{Judged, Play, names, seen, veto};
+use crate::audit::Rule;
+use crate::grant::{Atom, Grants, Resource};
+use crate::name::{Name, TableId};
+use crate::scope::{Subject, subject_of};
+
+impl<'a> Play<'a> {
+    /// No grant on the subject is held that the primary, as read, does not give.
+    pub(super) fn no_extras(&self, subject: &Subject) -> Judged {
+        let extra = self.held.iter().find(|(atom, grantable)| {
+            subject_of(atom) == *subject
+                && !self.is_ignored(atom)
+                && !self.primary_allows(atom, **grantable)
+        });
+        match extra {
+            None => Ok(()),
+            Some((atom, _)) => veto(
+                Rule::Wider,
+                format!("{subject} would grow while the secondary still holds {atom}"),
+            ),
+        }
+    }
+
+    /// The secondary holds no table of the database that the primary lacks: a grant
+    /// on all tables would open it.
+    pub(super) fn no_table_beyond(&self, database: &Name) -> Judged {
+        let here = self.inputs.primary.listed.get(database);
+        let there = self.inputs.secondary.listed.get(database);
+        let made_here = self.made.contains(&Subject::Database(database.clone()));
+        let beyond = |name: &&Name| {
+            let id = TableId::new(database.clone(), (*name).clone());
+            !here.is_some_and(|here| here.contains(*name))
+                && !self.deleted.contains(&Subject::Table(id))
+        };
+        match there {
+            None if made_here => Ok(()),
+            None => veto(
+                Rule::Wider,
+                format!("the tables of {database} were not listed"),
+            ),
+            Some(there) => match there.iter().find(beyond) {
+                None => Ok(()),
+                Some(table) => {
+                    let detail = format!("a grant on all tables of {database} would open {table}");
+                    veto(Rule::Wider, detail)
+                }
+            },
+        }
+    }
+
+    /// No table that a grant covers has a column that the primary dropped: the grant
+    /// would open it.
+    pub(super) fn no_column_beyond(&self, resource: &Resource) -> Judged {
+        let covered = |id: &TableId| match resource {
+            Resource::AllTables(database) => {
+                id.database == *database && !self.deleted.contains(&Subject::Table(id.clone()))
+            }
+            Resource::Table(table) | Resource::ColumnsExcept(table, _) => table == id,
+            Resource::Database(_) | Resource::Column(..) => false,
+        };
+        for (id, columns) in self.columns.iter().filter(|(id, _)| covered(id)) {
+            let here = self.inputs.primary.tables.get(id);
+            let Some(here) = seen(here).map(|here| names(&here.object)) else {
+                continue;
+            };
+            if let Some(column) = columns.difference(&here).next() {
+                let detail =
+                    format!("a grant on {resource} would open the column {column} of {id}");
+                return veto(Rule::Wider, detail);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn primary_allows(&self, atom: &Atom, grantable: bool) -> bool {
+        let grants: Option<&Grants> = seen(self.inputs.primary.grants.get(&subject_of(atom)));
+        let may_grant = grants.and_then(|grants| grants.get(atom));
+        may_grant.is_some_and(|may_grant| *may_grant || !grantable)
+    }
+}

@@ -1,0 +1,137 @@
+//! Whose things a step touches.
+
+use super::{Judged, Play, seen, veto};
+use crate::audit::Rule;
+use crate::catalog::{self, Database, Table};
+use crate::grant::Atom;
+use crate::name::{Name, TableId};
+use crate::scope::Subject;
+use crate::step::Step;
+
+impl<'a> Play<'a> {
+    pub(super) fn is_ignored(&self, atom: &Atom) -> bool {
+        let readings = [self.inputs.primary, self.inputs.secondary];
+        let settings = readings.iter().filter_map(|r| seen(r.settings.as_ref()));
+        self.inputs.ours.contains(&atom.principal.0)
+            || settings
+                .into_iter()
+                .any(|s| s.administrators.contains(&atom.principal))
+    }
+
+    pub(super) fn in_link(&self, name: &Name) -> bool {
+        seen(self.inputs.secondary.databases.get(name))
+            .is_some_and(|there| there.object.target_database.is_some())
+    }
+
+    pub(super) fn is_paired(&self, subject: &Subject) -> bool {
+        let row = self.inputs.rows.get(subject);
+        let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
+            return false;
+        };
+        let created = match subject {
+            Subject::Catalog => return false,
+            Subject::Database(name) => {
+                seen(self.inputs.secondary.databases.get(name)).map(|there| there.created)
+            }
+            Subject::Table(id) => {
+                seen(self.inputs.secondary.tables.get(id)).map(|there| there.created)
+            }
+        };
+        created == Some(pairing.secondary_created)
+    }
+
+    /// Whether the subject in the secondary is the counterpart of the primary's:
+    /// made in this plan, paired, about to be paired, or equal to it.
+    pub(super) fn must_be_ours(&self, subject: &Subject) -> Judged {
+        if self.made.contains(subject) {
+            return Ok(());
+        }
+        let intended = self
+            .inputs
+            .rows
+            .get(subject)
+            .and_then(|row| row.intended.as_deref());
+        let ours = match subject {
+            Subject::Catalog => false,
+            Subject::Database(name) if !self.inputs.secondary.databases.contains_key(name) => {
+                let row = self.inputs.rows.get(subject);
+                row.is_some_and(|row| row.pairing.is_some())
+            }
+            Subject::Database(name) => {
+                let there = seen(self.inputs.secondary.databases.get(name));
+                there.is_some_and(|there| {
+                    there.object.target_database.is_none()
+                        && (self.is_paired(subject)
+                            || is_intended(&there.object, intended)
+                            || self.equals_database(name, &there.object))
+                })
+            }
+            Subject::Table(id) => {
+                let there = seen(self.inputs.secondary.tables.get(id));
+                // A grant may linger on a table that is about to be made.
+                let unmade = there.is_none() && self.creates(id);
+                unmade
+                    || there.is_some_and(|there| {
+                        there.object.target_table.is_none()
+                            && !self.in_link(&id.database)
+                            && (self.is_paired(subject)
+                                || is_intended(&there.object, intended)
+                                || self.equals_table(id, &there.object))
+                    })
+            }
+        };
+        if ours {
+            return Ok(());
+        }
+        veto(
+            Rule::NotOurs,
+            format!("{subject} in the secondary is not ours"),
+        )
+    }
+
+    pub(super) fn creates(&self, id: &TableId) -> bool {
+        let creates =
+            |step: &Step| matches!(step, Step::CreateTable { id: made, .. } if made == id);
+        self.steps.iter().any(creates)
+    }
+
+    pub(super) fn equals_database(&self, name: &Name, there: &Database) -> bool {
+        let mut closed = there.clone();
+        closed.create_table_default_permissions = Some(Vec::new());
+        closed.parameters.remove("transient_lastDdlTime");
+        self.primary_database(name)
+            .is_ok_and(|primary| self.content.check(&primary.object, &closed).is_ok())
+    }
+
+    pub(super) fn equals_table(&self, id: &TableId, there: &Table) -> bool {
+        let mut there = there.clone();
+        there.parameters.remove("transient_lastDdlTime");
+        self.primary_table(id)
+            .is_ok_and(|primary| self.content.check(&primary.object, &there).is_ok())
+    }
+}
+
+/// The digest of an intention is of the object without what drifts by itself.
+fn is_intended(object: &impl Recognised, intended: Option<&str>) -> bool {
+    intended.is_some_and(|intended| object.settled_digest() == intended)
+}
+
+trait Recognised {
+    fn settled_digest(&self) -> String;
+}
+
+impl Recognised for Database {
+    fn settled_digest(&self) -> String {
+        let mut settled = self.clone();
+        settled.parameters.remove("transient_lastDdlTime");
+        catalog::digest(&settled)
+    }
+}
+
+impl Recognised for Table {
+    fn settled_digest(&self) -> String {
+        let mut settled = self.clone();
+        settled.parameters.remove("transient_lastDdlTime");
+        catalog::digest(&settled)
+    }
+}

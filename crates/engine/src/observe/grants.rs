@@ -1,0 +1,75 @@
+//! Grants on a subject.
+
+use super::{Observer, Readings, both};
+use crate::listing::GrantIndex;
+use crate::ports::{GrantFilter, ReadRegion};
+use twinlake_core::reading::Observation;
+use twinlake_core::{FaultKind, Grants, Subject};
+
+impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
+    pub(super) async fn grants(&self, subject: &Subject, readings: &mut Readings) {
+        if let Some((here, there)) = &self.prefetched.grants {
+            let sides = [
+                (here, &mut readings.primary),
+                (there, &mut readings.secondary),
+            ];
+            for (index, reading) in sides {
+                let grants = match index {
+                    Observation::Present(index) => {
+                        if index.any {
+                            reading.grants_controlled.insert(subject.clone());
+                        }
+                        Observation::Present(index.on(subject))
+                    }
+                    Observation::Absent(proof) => Observation::Absent(proof.clone()),
+                    Observation::Unknown(fault) => Observation::Unknown(fault.clone()),
+                };
+                reading.grants.insert(subject.clone(), grants);
+            }
+            return;
+        }
+        let (primary, secondary) = both(
+            self.list_grants(self.primary, subject),
+            self.list_grants(self.secondary, subject),
+        )
+        .await;
+        for ((grants, any), reading) in [
+            (primary, &mut readings.primary),
+            (secondary, &mut readings.secondary),
+        ] {
+            if any {
+                reading.grants_controlled.insert(subject.clone());
+            } else {
+                reading.grants_controlled.remove(subject);
+            }
+            reading.grants.insert(subject.clone(), grants);
+        }
+    }
+
+    /// The grants on a subject, and whether the listing held any entry at all.
+    pub(super) async fn list_grants<R: ReadRegion>(
+        &self,
+        region: &R,
+        subject: &Subject,
+    ) -> (Observation<Grants>, bool) {
+        let filters = match subject {
+            Subject::Catalog => Vec::new(),
+            Subject::Database(name) => vec![
+                GrantFilter::Database(name.clone()),
+                GrantFilter::AllTables(name.clone()),
+            ],
+            Subject::Table(id) => vec![GrantFilter::Table(id.clone())],
+        };
+        let mut entries = Vec::new();
+        for filter in filters {
+            match region.grants_on(&filter).await {
+                Ok(listed) => entries.extend(listed),
+                // Nothing can be granted on what is not there.
+                Err(fault) if fault.kind == FaultKind::Absent => {}
+                Err(fault) => return (Observation::Unknown(fault), false),
+            }
+        }
+        let index = GrantIndex::new(&entries, self.account);
+        (Observation::Present(index.on(subject)), index.any)
+    }
+}

@@ -1,0 +1,179 @@
+//! Tables and their partitions.
+
+use super::{Observer, Readings, both, gather, observe};
+use crate::ports::ReadRegion;
+use std::collections::BTreeMap;
+use twinlake_core::catalog::Seen;
+use twinlake_core::reading::{Observation, Partitions, Proof, Reading};
+use twinlake_core::scope::{Facet, Look};
+use twinlake_core::{Database, Fault, FaultKind, Name, Subject, Table, TableId};
+
+/// From so many tables of one database on, it is listed instead.
+const LIST_FROM: usize = 3;
+
+impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
+    pub(super) async fn tables(&self, looks: &[(&TableId, &Look)], readings: &mut Readings) {
+        let wants = |facet: Facet| {
+            looks
+                .iter()
+                .filter(move |(_, look)| look.facets.contains(&facet))
+                .map(|(id, _)| *id)
+        };
+        let wanted: Vec<&TableId> = wants(Facet::Definition).collect();
+        for (id, primary, secondary) in self.table_definitions(&wanted).await {
+            let primary_gone = matches!(primary, Observation::Absent(_));
+            let secondary_gone = matches!(secondary, Observation::Absent(_));
+            let proves = primary_gone && secondary.present().is_some();
+            readings.primary.tables.insert(id.clone(), primary);
+            readings.secondary.tables.insert(id.clone(), secondary);
+            // A name in a database that is a link would be written in its target.
+            let writes = primary_gone != secondary_gone;
+            if writes && !readings.secondary.databases.contains_key(&id.database) {
+                let database = observe(self.secondary.database(&id.database).await);
+                readings
+                    .secondary
+                    .databases
+                    .insert(id.database.clone(), database);
+            }
+            if proves {
+                self.list_tables(id, readings).await;
+            }
+        }
+        let partitioned: Vec<&TableId> = wants(Facet::Partitions).collect();
+        self.partitions(&partitioned, readings).await;
+        for id in wants(Facet::Grants) {
+            self.grants(&Subject::Table(id.clone()), readings).await;
+        }
+    }
+
+    /// Tables by name, or by listing where many of one database are asked for. What
+    /// a listing lacks is asked for by name: only that answer can be "not found".
+    pub(super) async fn table_definitions<'i>(
+        &self,
+        ids: &[&'i TableId],
+    ) -> Vec<(
+        &'i TableId,
+        Observation<Seen<Table>>,
+        Observation<Seen<Table>>,
+    )> {
+        let mut counts: BTreeMap<&Name, usize> = BTreeMap::new();
+        for id in ids {
+            *counts.entry(&id.database).or_default() += 1;
+        }
+        let many = counts.into_iter().filter(|(_, count)| *count >= LIST_FROM);
+        let calls = many.map(|(database, _)| async move {
+            let listed = both(
+                self.primary.tables(database),
+                self.secondary.tables(database),
+            );
+            (database, listed.await)
+        });
+        type Listed = BTreeMap<Name, Seen<Table>>;
+        let mut listed: BTreeMap<&Name, (Listed, Listed)> = BTreeMap::new();
+        for (database, (primary, secondary)) in gather(calls, self.parallel).await {
+            let by_name = |tables: Result<Vec<Seen<Table>>, Fault>| -> Listed {
+                let tables = tables.unwrap_or_default().into_iter();
+                tables.map(|t| (t.object.name.clone(), t)).collect()
+            };
+            listed.insert(database, (by_name(primary), by_name(secondary)));
+        }
+        let calls = ids.iter().map(|id| {
+            let known = listed.get(&id.database);
+            let here = known.and_then(|(here, _)| here.get(&id.table).cloned());
+            let there = known.and_then(|(_, there)| there.get(&id.table).cloned());
+            async move {
+                let primary = async {
+                    match here {
+                        Some(seen) => Ok(seen),
+                        None => self.primary.table(id).await,
+                    }
+                };
+                let secondary = async {
+                    match there {
+                        Some(seen) => Ok(seen),
+                        None => self.secondary.table(id).await,
+                    }
+                };
+                let (primary, secondary) = both(primary, secondary).await;
+                (*id, observe(primary), observe(secondary))
+            }
+        });
+        gather(calls, self.parallel).await
+    }
+
+    /// Looks for a table that the primary does not know in its database's complete
+    /// listing.
+    pub(super) async fn list_tables(&self, id: &TableId, readings: &mut Readings) {
+        let seen = match self.primary.tables(&id.database).await {
+            Ok(all) => Observation::Absent(Proof {
+                not_found: true,
+                unlisted: all.iter().all(|seen| seen.object.name != id.table),
+                control_seen: all.iter().any(|seen| seen.object.name != id.table),
+                ..Proof::default()
+            }),
+            // The database went with it.
+            Err(fault) if fault.kind == FaultKind::Absent => {
+                Observation::Absent(self.prove_database_gone(&id.database).await)
+            }
+            Err(fault) => Observation::Unknown(fault),
+        };
+        readings.primary.tables.insert(id.clone(), seen);
+    }
+
+    pub(super) async fn prove_database_gone(&self, name: &Name) -> Proof {
+        let listed = self.primary.databases().await;
+        let others = |all: &[Seen<Database>]| all.iter().any(|seen| seen.object.name != *name);
+        Proof {
+            not_found: true,
+            unlisted: listed
+                .as_ref()
+                .is_ok_and(|all| all.iter().all(|seen| seen.object.name != *name)),
+            control_seen: listed.as_ref().is_ok_and(|all| others(all)),
+            ..Proof::default()
+        }
+    }
+
+    /// Partitions of the tables that have partition keys; of the secondary only
+    /// where the table is there.
+    pub(super) async fn partitions(&self, ids: &[&TableId], readings: &mut Readings) {
+        let has_keys = |reading: &Reading, id: &TableId| {
+            let seen = reading.tables.get(id).and_then(Observation::present);
+            seen.is_some_and(|seen| {
+                !seen.object.partition_keys.is_empty() && seen.object.target_table.is_none()
+            })
+        };
+        let wanted: Vec<(&TableId, bool)> = ids
+            .iter()
+            .filter(|id| has_keys(&readings.primary, id))
+            .map(|id| (*id, has_keys(&readings.secondary, id)))
+            .collect();
+        let calls = wanted.into_iter().map(|(id, there)| async move {
+            let secondary = async {
+                match there {
+                    true => Some(self.secondary.partitions(id).await),
+                    false => None,
+                }
+            };
+            let (primary, secondary) = both(self.primary.partitions(id), secondary).await;
+            (id, primary, secondary)
+        });
+        for (id, primary, secondary) in gather(calls, self.parallel).await {
+            let keyed = |listed: Result<Vec<twinlake_core::Partition>, Fault>| {
+                observe(listed.map(|all| -> Partitions {
+                    all.into_iter().map(|p| (p.values.clone(), p)).collect()
+                }))
+            };
+            readings
+                .primary
+                .partitions
+                .insert(id.clone(), keyed(primary));
+            match secondary {
+                Some(listed) => readings
+                    .secondary
+                    .partitions
+                    .insert(id.clone(), keyed(listed)),
+                None => readings.secondary.partitions.remove(id),
+            };
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! One reconciliation under way.
+
+use super::{Context, Outcome, ROUNDS};
+use crate::apply::{Applied, Done};
+use crate::observe::{Observer, Prefetched, Readings};
+use crate::ports::{Clock, Ledger, ReadRegion};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::audit::{self, BrakeReading, Veto};
+use twinlake_core::ledger::Rows;
+use twinlake_core::plan::{Inputs, Standing};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
+use twinlake_core::{
+    ApprovedPlan, Fault, FaultKind, Plan, Row, Scope, State, Step, Subject, Timestamp,
+};
+
+/// From so many subjects on, their grants come from one unfiltered listing.
+const INDEX_FROM: usize = 4;
+
+pub(super) struct Work<'a, P, S, L, C> {
+    pub(super) context: &'a Context<'a, P, S, L, C>,
+    pub(super) scope: Scope,
+    /// What is read in the next round.
+    pub(super) looks: BTreeMap<Subject, Look>,
+    pub(super) readings: Readings,
+    pub(super) outcome: Outcome,
+    /// Grants whose revoke the service has confirmed in this run.
+    pub(super) revoked: BTreeSet<twinlake_core::Atom>,
+}
+
+impl<'a, P, S, L, C> Work<'a, P, S, L, C>
+where
+    P: ReadRegion,
+    S: ReadRegion,
+    L: Ledger,
+    C: Clock,
+{
+    /// Adds the database to the scope where it is not known to be paired: nothing
+    /// is written into a database that is not.
+    pub(super) async fn begin(
+        context: &'a Context<'a, P, S, L, C>,
+        scope: &Scope,
+    ) -> Result<Self, Fault> {
+        let mut scope = scope.clone();
+        let parents: BTreeSet<Subject> = scope
+            .looks
+            .keys()
+            .filter(|subject| matches!(subject, Subject::Table(_)))
+            .filter_map(|subject| subject.database().cloned().map(Subject::Database))
+            .collect();
+        let rows = context.ledger.rows(&parents).await?;
+        for parent in parents {
+            if rows.get(&parent).is_none_or(|row| row.pairing.is_none()) {
+                scope.look(parent, Look::at(&DATABASE_ITSELF));
+            }
+        }
+        let looks = scope.looks.clone();
+        Ok(Self {
+            context,
+            scope,
+            looks,
+            readings: Readings::default(),
+            outcome: Outcome::default(),
+            revoked: BTreeSet::new(),
+        })
+    }
+
+    pub(super) async fn rows(&self) -> Result<Rows, Fault> {
+        let mut subjects: BTreeSet<Subject> = BTreeSet::new();
+        let mut rows = Rows::new();
+        for (subject, look) in &self.scope.looks {
+            match subject {
+                Subject::Database(name) if look.facets.contains(&Facet::Contents) => {
+                    rows.extend(self.context.ledger.rows_in(name).await?);
+                }
+                Subject::Catalog | Subject::Database(_) | Subject::Table(_) => {
+                    subjects.insert(subject.clone());
+                    let parent = subject.database().cloned().map(Subject::Database);
+                    subjects.extend(parent);
+                }
+            }
+        }
+        subjects.retain(|subject| !rows.contains_key(subject));
+        rows.extend(self.context.ledger.rows(&subjects).await?);
+        Ok(rows)
+    }
+
+    pub(super) async fn observe(&mut self, prefetched: &Prefetched) -> Result<Rows, Fault> {
+        let rows = self.rows().await?;
+        let observer = Observer {
+            primary: self.context.primary,
+            secondary: self.context.secondary,
+            policy: self.context.policy,
+            account: &self.context.policy.secondary(self.context.epoch).account,
+            reader: self.context.reader,
+            rows: &rows,
+            parallel: self.context.parallel,
+            prefetched,
+        };
+        let asks_settings = !self.scope.suspects.is_empty();
+        observer
+            .read(&self.looks, asks_settings, &mut self.readings)
+            .await;
+        Ok(rows)
+    }
+
+    pub(super) fn inputs<'i>(&'i self, rows: &'i Rows) -> Inputs<'i> {
+        Inputs {
+            scope: &self.scope,
+            epoch: self.context.epoch,
+            policy: self.context.policy,
+            primary: &self.readings.primary,
+            secondary: &self.readings.secondary,
+            rows,
+            ours: self.context.ours,
+        }
+    }
+
+    /// The plan, without what has already failed for good in this run.
+    pub(super) fn plan(&self, rows: &Rows) -> Plan {
+        let mut plan = twinlake_core::plan(&self.inputs(rows));
+        let given_up: BTreeSet<Subject> = self
+            .outcome
+            .failed
+            .iter()
+            .map(|(step, _)| step.subject())
+            .collect();
+        plan.steps
+            .retain(|step| !given_up.contains(&step.subject()) && !self.is_settled(step));
+        plan
+    }
+
+    /// A revoke that the service has confirmed is not repeated because a listing
+    /// still shows the grant: lists show what is not there (LF-07).
+    pub(super) fn is_settled(&self, step: &Step) -> bool {
+        if let Step::Revoke { atom, .. } = step {
+            self.revoked.contains(atom)
+        } else {
+            false
+        }
+    }
+
+    pub(super) async fn brake(&self, plan: &Plan) -> Result<BrakeReading, Fault> {
+        if audit::deletions(&plan.steps) == twinlake_core::ledger::Tally::default() {
+            return Ok(BrakeReading::default());
+        }
+        Ok(BrakeReading {
+            paired: self.context.ledger.paired().await?,
+            spent: self.context.ledger.spent(self.context.clock.now()).await?,
+            released: self.context.brake_released,
+        })
+    }
+
+    /// Writes down what is about to be made and deleted, before it is: after a
+    /// crash our own objects are recognised, and the brake has counted.
+    pub(super) async fn intend(&self, rows: &Rows, approved: &ApprovedPlan) -> Result<(), Fault> {
+        let now = self.context.clock.now();
+        let mut intended = Vec::new();
+        for step in approved.steps() {
+            let digest = match step {
+                Step::CreateDatabase { database } => twinlake_core::catalog::digest(database),
+                Step::CreateTable { table, .. } => twinlake_core::catalog::digest(table),
+                Step::UpdateDatabase { .. }
+                | Step::UpdateTable { .. }
+                | Step::CreatePartition { .. }
+                | Step::UpdatePartition { .. }
+                | Step::Grant { .. }
+                | Step::Revoke { .. }
+                | Step::DeletePartition { .. }
+                | Step::DeleteTable { .. }
+                | Step::DeleteDatabase { .. } => continue,
+            };
+            let subject = step.subject();
+            let old = rows.get(&subject).cloned();
+            let row = old.unwrap_or_else(|| Row::new(subject, State::Behind, now));
+            intended.push(Row {
+                intended: Some(digest),
+                ..row
+            });
+        }
+        if !intended.is_empty() {
+            self.context.ledger.put_rows(&intended).await?;
+        }
+        let goes = audit::deletions(approved.steps());
+        if goes != twinlake_core::ledger::Tally::default() {
+            self.context.ledger.spend(now, &goes).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the outcomes in and decides what to read again. Answers whether
+    /// another round can help.
+    pub(super) fn absorb(&mut self, approved: &ApprovedPlan, applied: &Applied) -> bool {
+        let mut next: BTreeMap<Subject, Look> = BTreeMap::new();
+        let mut passing: Option<Fault> = None;
+        for (step, done) in approved.steps().iter().zip(&applied.outcomes) {
+            let subject = step.subject();
+            match done {
+                Some(Done::Applied) => {
+                    self.remember_grant(step);
+                    self.outcome.applied.push(step.clone());
+                }
+                Some(Done::Failed(fault)) if is_for_good(fault) => {
+                    self.outcome.failed.push((step.clone(), fault.clone()));
+                }
+                Some(Done::Failed(fault)) => passing = Some(fault.clone()),
+                Some(Done::Skipped) | None => {}
+            }
+            let look = next.entry(subject.clone()).or_default();
+            look.facets.extend(facets_after(step));
+            if let Some(asked) = self.scope.looks.get(&subject) {
+                look.deletion_named |= asked.deletion_named;
+                look.partition_deletion_named |= asked.partition_deletion_named;
+            }
+        }
+        self.looks = next;
+        let waits = passing.filter(|fault| {
+            matches!(fault.kind, FaultKind::NotYet | FaultKind::Unavailable)
+                || self.outcome.rounds >= ROUNDS
+        });
+        match waits {
+            Some(fault) => {
+                self.outcome.waiting = Some((self.scope.clone(), fault.to_string()));
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// What was granted here is a suspect from now on: should the primary lack it
+    /// in a later round, it is revoked whatever the secondary's listing shows,
+    /// since that listing may be one write old.
+    pub(super) fn remember_grant(&mut self, step: &Step) {
+        match step {
+            Step::Grant { atom, grantable } => {
+                self.scope.suspects.insert(atom.clone(), *grantable);
+                self.revoked.remove(atom);
+            }
+            Step::Revoke { atom, .. } => {
+                self.scope.suspects.remove(atom);
+                self.revoked.insert(atom.clone());
+            }
+            Step::CreateDatabase { .. }
+            | Step::UpdateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::DeleteDatabase { .. } => {}
+        }
+    }
+
+    /// Fresh listings for the next round, where they cost less than asking for each
+    /// subject.
+    pub(super) async fn relist(&self) -> Prefetched {
+        let asks = |facet: Facet| {
+            let looks = self.looks.values();
+            looks.filter(|look| look.facets.contains(&facet)).count()
+        };
+        let mut fresh = Prefetched::default();
+        if asks(Facet::Grants) >= INDEX_FROM {
+            let account = &self.context.policy.secondary(self.context.epoch).account;
+            let (primary, secondary) = (self.context.primary, self.context.secondary);
+            fresh.grants = Some(Prefetched::grants(primary, secondary, account).await);
+        }
+        fresh
+    }
+
+    /// Writes down how each subject is left.
+    pub(super) async fn finish(&mut self, rows: &Rows, plan: &Plan) -> Result<(), Fault> {
+        let now = self.context.clock.now();
+        let mut put = Vec::new();
+        let mut forget = Vec::new();
+        let reasons = self.reasons(plan);
+        for (subject, standing) in &plan.standings {
+            let old = rows.get(subject);
+            if standing.gone {
+                if old.is_some() {
+                    forget.push(subject.clone());
+                }
+                continue;
+            }
+            let (state, reason) = match reasons.get(subject) {
+                Some((state, reason)) => (*state, Some(reason.clone())),
+                None => (standing.state, standing.reason.clone()),
+            };
+            let row = row_of(subject, old, standing, (state, reason), now);
+            if Some(&row) != old {
+                put.push(row);
+            }
+        }
+        if !put.is_empty() {
+            self.context.ledger.put_rows(&put).await?;
+        }
+        if !forget.is_empty() {
+            self.context.ledger.forget(&forget).await?;
+        }
+        if self.outcome.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
+            let reason = format!("still different after {ROUNDS} rounds");
+            self.outcome.waiting = Some((self.scope.clone(), reason));
+        }
+        Ok(())
+    }
+
+    /// Subjects whose steps did not all come about, and why.
+    pub(super) fn reasons(&self, plan: &Plan) -> BTreeMap<Subject, (State, String)> {
+        let mut reasons = BTreeMap::new();
+        let vetoed = !self.outcome.vetoes.is_empty();
+        let braked = |veto: &Veto| veto.rule == audit::Rule::Brake;
+        let held = vetoed && self.outcome.vetoes.iter().all(braked);
+        let waiting = self.outcome.waiting.as_ref().map(|(_, reason)| reason);
+        if vetoed || waiting.is_some() {
+            let veto = self.outcome.vetoes.first().map(Veto::to_string);
+            let reason = veto.or(waiting.cloned()).unwrap_or_default();
+            let state = if held { State::Held } else { State::Behind };
+            for step in &plan.steps {
+                reasons.insert(step.subject(), (state, reason.clone()));
+            }
+        }
+        for (step, fault) in &self.outcome.failed {
+            reasons.insert(step.subject(), (State::Blocked, fault.to_string()));
+        }
+        reasons
+    }
+}
+
+fn row_of(
+    subject: &Subject,
+    old: Option<&Row>,
+    standing: &Standing,
+    (state, reason): (State, Option<String>),
+    now: Timestamp,
+) -> Row {
+    let unchanged = old.filter(|old| old.state == state);
+    let kept = old.and_then(|old| old.intended.clone());
+    Row {
+        subject: subject.clone(),
+        pairing: standing.pairing.clone(),
+        intended: kept.filter(|_| standing.pairing.is_none()),
+        state,
+        since: unchanged.map_or(now, |old| old.since),
+        reason,
+        table_default: standing
+            .table_default
+            .clone()
+            .or_else(|| old.and_then(|old| old.table_default.clone())),
+        partitions: standing
+            .partitions
+            .or_else(|| old.map(|old| old.partitions))
+            .unwrap_or_default(),
+    }
+}
+
+/// Whether no other round and no later try can make the same step succeed.
+fn is_for_good(fault: &Fault) -> bool {
+    match fault.kind {
+        FaultKind::Denied | FaultKind::Invalid | FaultKind::Unsupported => true,
+        FaultKind::Absent
+        | FaultKind::AlreadyDone
+        | FaultKind::Busy
+        | FaultKind::NotYet
+        | FaultKind::Unavailable => false,
+    }
+}
+
+/// What a step may have changed, and so has to be read again.
+fn facets_after(step: &Step) -> &'static [Facet] {
+    match step {
+        Step::CreateDatabase { .. } | Step::DeleteDatabase { .. } => &DATABASE_ITSELF,
+        Step::UpdateDatabase { .. } | Step::UpdateTable { .. } => &[Facet::Definition],
+        Step::CreateTable { .. } | Step::DeleteTable { .. } => &twinlake_core::scope::WHOLE_TABLE,
+        Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::DeletePartition { .. } => &[Facet::Partitions],
+        Step::Grant { .. } | Step::Revoke { .. } => &[Facet::Grants],
+    }
+}
