@@ -26,8 +26,8 @@ impl World {
         name: &str,
         request: &Value,
     ) -> Result<Value, ApiError> {
-        let lost = self.strike(region, name)?;
         let caller = Caller { region, principal };
+        let lost = self.strike(caller, name)?;
         let answer = match self.glue(caller, name, request) {
             Some(answer) => answer,
             None => match self.lake(caller, name, request) {

@@ -199,7 +199,7 @@ impl Server {
                 let calls = self.sim.world().take_calls();
                 let calls: Vec<Value> = calls
                     .iter()
-                    .map(|call| json!({"region": call.region, "call": call.name}))
+                    .map(|call| json!({"region": call.region, "call": call.name, "caller": call.principal}))
                     .collect();
                 reply(StatusCode::OK, &json!(calls))
             }

@@ -1,5 +1,7 @@
 //! The simulator behind the engine's ports.
 
+mod write;
+
 use crate::api::Caller;
 use crate::error::ApiError;
 use crate::glue::{DATABASE_PAGE, PARTITION_PAGE, TABLE_PAGE};
@@ -16,7 +18,7 @@ use twinlake_core::grant::{Entry, EntryResource};
 use twinlake_core::reading::Settings;
 use twinlake_core::{Database, Fault, Name, Partition, Principal, Table, TableId, Timestamp};
 use twinlake_engine::ports::{EntryResults, GrantFilter};
-use twinlake_engine::{Clock, ReadRegion, WriteRegion};
+use twinlake_engine::{Clock, ReadRegion};
 
 /// A world that several callers share.
 #[derive(Clone, Debug)]
@@ -121,14 +123,14 @@ impl SimRegion {
         act: impl FnOnce(&World, Caller<'_>) -> Result<Vec<T>, ApiError>,
     ) -> Result<Vec<T>, Fault> {
         self.at_call(name, |world| {
-            let lost = world.strike(&self.region, name)?;
             let caller = Caller {
                 region: &self.region,
                 principal: &self.principal,
             };
+            let lost = world.strike(caller, name)?;
             let all = act(world, caller)?;
             for _ in 1..all.len().div_ceil(size) {
-                world.strike(&self.region, name)?;
+                world.strike(caller, name)?;
             }
             lost.map_or(Ok(all), Err)
         })
@@ -141,11 +143,11 @@ impl SimRegion {
         act: impl FnOnce(&World, Caller<'_>) -> Result<T, ApiError>,
     ) -> Result<T, Fault> {
         self.at_call(name, |world| {
-            let lost = world.strike(&self.region, name)?;
             let caller = Caller {
                 region: &self.region,
                 principal: &self.principal,
             };
+            let lost = world.strike(caller, name)?;
             let seen = act(world, caller)?;
             lost.map_or(Ok(seen), Err)
         })
@@ -319,101 +321,5 @@ impl ReadRegion for SimRegion {
         }
         kinds.retain(|_, count| *count > 0);
         kinds
-    }
-}
-
-impl WriteRegion for SimRegion {
-    async fn create_database(&self, database: &Database) -> Result<(), Fault> {
-        self.write("CreateDatabase", json!({ "DatabaseInput": database }))
-            .await
-    }
-
-    async fn update_database(&self, database: &Database) -> Result<(), Fault> {
-        let request = json!({"Name": database.name.as_str(), "DatabaseInput": database});
-        self.write("UpdateDatabase", request).await
-    }
-
-    async fn delete_database(&self, name: &Name) -> Result<(), Fault> {
-        self.write("DeleteDatabase", json!({"Name": name.as_str()}))
-            .await
-    }
-
-    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault> {
-        let request = json!({"DatabaseName": database.as_str(), "TableInput": table});
-        self.write("CreateTable", request).await
-    }
-
-    async fn update_table(
-        &self,
-        database: &Name,
-        table: &Table,
-        version: Option<&str>,
-    ) -> Result<(), Fault> {
-        let request = json!({
-            "DatabaseName": database.as_str(), "TableInput": table,
-            "SkipArchive": true, "VersionId": version,
-        });
-        self.write("UpdateTable", request).await
-    }
-
-    async fn delete_table(&self, id: &TableId) -> Result<(), Fault> {
-        let request = json!({"DatabaseName": id.database.as_str(), "Name": id.table.as_str()});
-        self.write("DeleteTable", request).await
-    }
-
-    async fn create_partitions(
-        &self,
-        id: &TableId,
-        partitions: &[&Partition],
-    ) -> Result<EntryResults, Fault> {
-        let request = json!({
-            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
-            "PartitionInputList": partitions,
-        });
-        let values = partitions.iter().map(|p| p.values.as_slice()).collect();
-        self.partition_batch("BatchCreatePartition", request, values)
-            .await
-    }
-
-    async fn update_partitions(
-        &self,
-        id: &TableId,
-        partitions: &[&Partition],
-    ) -> Result<EntryResults, Fault> {
-        let entries: Vec<Value> = partitions
-            .iter()
-            .map(|p| json!({"PartitionValueList": p.values, "PartitionInput": p}))
-            .collect();
-        let request = json!({
-            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
-            "Entries": entries,
-        });
-        let values = partitions.iter().map(|p| p.values.as_slice()).collect();
-        self.partition_batch("BatchUpdatePartition", request, values)
-            .await
-    }
-
-    async fn delete_partitions(
-        &self,
-        id: &TableId,
-        values: &[&[String]],
-    ) -> Result<EntryResults, Fault> {
-        let entries: Vec<Value> = values.iter().map(|v| json!({ "Values": v })).collect();
-        let request = json!({
-            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
-            "PartitionsToDelete": entries,
-        });
-        self.partition_batch("BatchDeletePartition", request, values.to_vec())
-            .await
-    }
-
-    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
-        self.permission_batch("BatchGrantPermissions", entries)
-            .await
-    }
-
-    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
-        self.permission_batch("BatchRevokePermissions", entries)
-            .await
     }
 }

@@ -1,5 +1,6 @@
 //! What the two Regions hold.
 
+use crate::api::Caller;
 use crate::error::ApiError;
 use crate::events::Emitted;
 use crate::fault::{Kill, Trouble};
@@ -17,6 +18,8 @@ pub struct Call {
     pub region: String,
     /// The call, as AWS spells it.
     pub name: String,
+    /// Who called.
+    pub principal: String,
 }
 
 /// Who holds what on what: one entry of the permission store.
@@ -240,12 +243,14 @@ impl World {
     /// the call has its effect and the answer is lost.
     pub(crate) fn strike(
         &mut self,
-        region: &str,
+        caller: Caller<'_>,
         call: &str,
     ) -> Result<Option<ApiError>, ApiError> {
+        let region = caller.region;
         self.calls.push(Call {
             region: region.to_owned(),
             name: call.to_owned(),
+            principal: caller.principal.to_owned(),
         });
         for trouble in &mut self.troubles {
             if trouble.strikes(region, call) {

@@ -1,0 +1,104 @@
+//! The calls that write.
+
+use super::SimRegion;
+use serde_json::{Value, json};
+use twinlake_core::grant::Entry;
+use twinlake_core::{Database, Fault, Name, Partition, Table, TableId};
+use twinlake_engine::WriteRegion;
+use twinlake_engine::ports::EntryResults;
+
+impl WriteRegion for SimRegion {
+    async fn create_database(&self, database: &Database) -> Result<(), Fault> {
+        self.write("CreateDatabase", json!({ "DatabaseInput": database }))
+            .await
+    }
+
+    async fn update_database(&self, database: &Database) -> Result<(), Fault> {
+        let request = json!({"Name": database.name.as_str(), "DatabaseInput": database});
+        self.write("UpdateDatabase", request).await
+    }
+
+    async fn delete_database(&self, name: &Name) -> Result<(), Fault> {
+        self.write("DeleteDatabase", json!({"Name": name.as_str()}))
+            .await
+    }
+
+    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault> {
+        let request = json!({"DatabaseName": database.as_str(), "TableInput": table});
+        self.write("CreateTable", request).await
+    }
+
+    async fn update_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        version: Option<&str>,
+    ) -> Result<(), Fault> {
+        let request = json!({
+            "DatabaseName": database.as_str(), "TableInput": table,
+            "SkipArchive": true, "VersionId": version,
+        });
+        self.write("UpdateTable", request).await
+    }
+
+    async fn delete_table(&self, id: &TableId) -> Result<(), Fault> {
+        let request = json!({"DatabaseName": id.database.as_str(), "Name": id.table.as_str()});
+        self.write("DeleteTable", request).await
+    }
+
+    async fn create_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault> {
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
+            "PartitionInputList": partitions,
+        });
+        let values = partitions.iter().map(|p| p.values.as_slice()).collect();
+        self.partition_batch("BatchCreatePartition", request, values)
+            .await
+    }
+
+    async fn update_partitions(
+        &self,
+        id: &TableId,
+        partitions: &[&Partition],
+    ) -> Result<EntryResults, Fault> {
+        let entries: Vec<Value> = partitions
+            .iter()
+            .map(|p| json!({"PartitionValueList": p.values, "PartitionInput": p}))
+            .collect();
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
+            "Entries": entries,
+        });
+        let values = partitions.iter().map(|p| p.values.as_slice()).collect();
+        self.partition_batch("BatchUpdatePartition", request, values)
+            .await
+    }
+
+    async fn delete_partitions(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<EntryResults, Fault> {
+        let entries: Vec<Value> = values.iter().map(|v| json!({ "Values": v })).collect();
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "TableName": id.table.as_str(),
+            "PartitionsToDelete": entries,
+        });
+        self.partition_batch("BatchDeletePartition", request, values.to_vec())
+            .await
+    }
+
+    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+        self.permission_batch("BatchGrantPermissions", entries)
+            .await
+    }
+
+    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+        self.permission_batch("BatchRevokePermissions", entries)
+            .await
+    }
+}
