@@ -539,3 +539,47 @@ fn the_brake_holds_a_mass_deletion_and_people_are_told() {
     assert!(outcome.vetoes.is_empty());
     assert!(!lab.ledger.book().rows.contains_key(&Subject::Table(id)));
 }
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// What is taken apart, written down or mapped comes back as it was.
+    #[test]
+    fn round_trips(b in acts(20), p in acts(20), s in acts(20)) {
+        use twinlake_core::grant::{entries, normalize};
+        use twinlake_core::ledger::Epoch;
+        use twinlake_core::translate::Translator;
+        let lab = drifted(&b, &p, &s);
+        // A plan, in a file.
+        let (plan, _) = plan_of(&lab);
+        let json = serde_json::to_string(&plan).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<twinlake_core::Plan>(&json).unwrap(), &plan);
+        // Grants, as listed and as sent.
+        let listed = lab.sim.world().listed_grants(PRIMARY);
+        let (grants, _) = normalize(&listed, "111122223333");
+        let sent: Vec<_> = entries(&grants).into_iter().map(|(entry, _)| entry).collect();
+        prop_assert_eq!(normalize(&sent, "111122223333").0, grants);
+        let atoms: usize = entries(&normalize(&listed, "111122223333").0)
+            .iter()
+            .map(|(_, atoms)| atoms.len())
+            .sum();
+        prop_assert_eq!(atoms, normalize(&sent, "111122223333").0.len());
+        // Tables and partitions, there and back.
+        let there = Translator::new(&lab.policy, Epoch(0));
+        let back = Translator::new(&lab.policy, Epoch(1));
+        for seen in lab.sim.world().raw_tables(PRIMARY).into_values() {
+            let translated = there.table(&seen.object).unwrap().object;
+            prop_assert_eq!(back.table(&translated).unwrap().object, seen.object);
+        }
+        for all in lab.sim.world().raw_partitions(PRIMARY).into_values() {
+            for partition in all.into_values() {
+                let translated = there.partition(&partition).unwrap().object;
+                prop_assert_eq!(back.partition(&translated).unwrap().object, partition);
+            }
+        }
+        // The ledger, in a file.
+        let book = lab.ledger.book();
+        let json = serde_json::to_string(&book).unwrap();
+        prop_assert_eq!(serde_json::from_str::<twinlake_engine::memory::Book>(&json).unwrap(), book);
+    }
+}
