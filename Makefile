@@ -47,15 +47,22 @@ build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64)
 	$(VENV)/bin/cargo-lambda lambda build --release --locked --output-format zip \
 	    --package twinlake-lambda --$(if $(filter arm64,$(ARCH)),arm64,x86-64)
 
-deploy: ## Deploys both halves (PRIMARY=... SECONDARY=... ARCH=...), after `make build`
+deploy: $(VENV)/ready ## Deploys both halves (PRIMARY=... SECONDARY=... ARCH=...), after `make build`
 	@test -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \
 	    { echo "make deploy PRIMARY=us-east-1 SECONDARY=ap-south-1"; exit 1; }
-	$(VENV)/bin/sam deploy --stack-name twinlake --region $(PRIMARY) --resolve-s3 \
+	$(VENV)/bin/sam deploy --stack-name twinlake --region $(PRIMARY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
 	    --parameter-overrides PeerRegion=$(SECONDARY) Architecture=$(ARCH)
-	$(VENV)/bin/sam deploy --stack-name twinlake --region $(SECONDARY) --resolve-s3 \
+	$(VENV)/bin/sam deploy --stack-name twinlake --region $(SECONDARY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
 	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH)
+
+live: binaries $(VENV)/ready ## Reads two real Regions and judges them (POLICY=... PRIMARY=... SECONDARY=... LOCATIONS="HERE=THERE ..."); writes nothing
+	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \
+	    { echo 'make live POLICY=policy.toml PRIMARY=us-east-1 SECONDARY=ap-south-1 LOCATIONS="s3://a=s3://b"'; exit 1; }
+	target/debug/twinlake plan --policy $(POLICY) || test $$? -eq 2
+	$(PY) tests/local/compare.py --primary $(PRIMARY) --secondary $(SECONDARY) \
+	    $(foreach pair,$(LOCATIONS),--location $(pair))
 
 clean: ## Removes what was built and installed here
 	rm -rf target $(VENV)

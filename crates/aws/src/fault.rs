@@ -88,7 +88,7 @@ fn classify(call: &str, code: &str, message: &str) -> FaultKind {
         return FaultKind::Busy;
     }
     match code {
-        "EntityNotFoundException" => FaultKind::Absent,
+        "EntityNotFoundException" | "ResourceNotFoundException" => FaultKind::Absent,
         "AlreadyExistsException" => FaultKind::AlreadyDone,
         "ConcurrentModificationException"
         | "ConflictException"

@@ -3,7 +3,7 @@
 use aws_sdk_lakeformation::error::BuildError;
 use aws_sdk_lakeformation::types as lake;
 use std::collections::BTreeSet;
-use twinlake_core::grant::{Entry, EntryResource};
+use twinlake_core::grant::{Entry, EntryResource, ListedColumns, named};
 use twinlake_core::reading::Settings;
 use twinlake_core::{Name, Principal, TableId};
 
@@ -72,24 +72,20 @@ fn named_table(from: &lake::TableResource) -> Option<EntryResource> {
     if from.table_wildcard.is_some() {
         return Some(EntryResource::TableWildcard(database));
     }
-    let name = Name::new(from.name.as_deref()?).ok()?;
-    Some(EntryResource::Table(TableId::new(database, name)))
+    named(database, from.name.as_deref()?, None)
 }
 
 fn some_columns(from: lake::TableWithColumnsResource) -> Option<EntryResource> {
     let database = Name::new(&from.database_name).ok()?;
-    let id = TableId::new(database, Name::new(&from.name).ok()?);
     let names = |all: Option<Vec<String>>| -> Option<BTreeSet<Name>> {
         let all = all.unwrap_or_default();
         all.iter().map(|name| Name::new(name).ok()).collect()
     };
-    match from.column_wildcard {
-        Some(wildcard) => {
-            let excluded = names(wildcard.excluded_column_names)?;
-            Some(EntryResource::ColumnWildcard(id, excluded))
-        }
-        None => Some(EntryResource::Columns(id, names(from.column_names)?)),
-    }
+    let columns = match from.column_wildcard {
+        Some(wildcard) => ListedColumns::AllBut(names(wildcard.excluded_column_names)?),
+        None => ListedColumns::Some(names(from.column_names)?),
+    };
+    named(database, &from.name, Some(columns))
 }
 
 /// A resource as it is sent.

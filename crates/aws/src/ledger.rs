@@ -14,7 +14,7 @@
 mod table;
 
 use table::{
-    Item, key_of, minute, names, number, run_of, tally_of, text, textual, unless_condition,
+    Item, key_of, minute, names, number, numeric, run_of, tally_of, text, textual, unless_condition,
 };
 
 use crate::fault;
@@ -254,17 +254,16 @@ impl Ledger for DynamoLedger {
         now: Timestamp,
         quiet_secs: i64,
     ) -> Result<bool, Fault> {
-        let call = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .item("pk", text("alerts"))
-            .item("sk", text(key))
-            .item("sent", number(now.0))
-            .item("expires", number(now.plus_secs(7 * DAY_SECS).secs()))
-            .condition_expression("attribute_not_exists(pk) OR #s <= :before")
-            .expression_attribute_names("#s", "sent")
-            .expression_attribute_values(":before", number(now.plus_secs(-quiet_secs).0));
-        unless_condition(call.send(), &self.region).await
+        let item = self.get("alerts", key).await?;
+        let sent = item.and_then(|item| numeric(&item, "sent")).map(Timestamp);
+        Ok(sent.is_none_or(|sent| sent.plus_secs(quiet_secs) <= now))
+    }
+
+    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault> {
+        let fields = [
+            ("sent", number(now.0)),
+            ("expires", number(now.plus_secs(7 * DAY_SECS).secs())),
+        ];
+        self.put("alerts", key, &fields).await
     }
 }

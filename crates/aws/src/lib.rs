@@ -17,6 +17,8 @@ pub mod ledger;
 mod messages;
 mod region;
 
+use std::time::Duration;
+
 pub use ledger::DynamoLedger;
 pub use messages::{SnsAlerts, SqsOutbox, SystemClock};
 pub use region::AwsRegion;
@@ -30,9 +32,16 @@ pub const APP_NAME: &str = "twinlake";
 /// of a client and stalls them after one throttle.
 pub async fn sdk_config(region: &str) -> aws_config::SdkConfig {
     let retries = aws_config::retry::RetryConfig::standard().with_max_attempts(4);
+    // Without these a Region that accepts and does not answer hangs its caller.
+    let timeouts = aws_config::timeout::TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .operation_timeout(Duration::from_secs(30))
+        .build();
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .region(aws_config::Region::new(region.to_owned()))
-        .retry_config(retries);
+        .retry_config(retries)
+        .timeout_config(timeouts);
     match aws_config::AppName::new(APP_NAME) {
         Ok(name) => loader.app_name(name).load().await,
         Err(_) => loader.load().await,

@@ -18,6 +18,8 @@ use twinlake_engine::ports::GrantFilter;
 pub struct AwsRegion {
     region: String,
     account: String,
+    /// Roles that share what is created here.
+    writers: Vec<String>,
     glue: aws_sdk_glue::Client,
     lake: aws_sdk_lakeformation::Client,
 }
@@ -29,6 +31,7 @@ impl AwsRegion {
         Self {
             region: region.to_owned(),
             account: account.to_owned(),
+            writers: Vec::new(),
             glue: aws_sdk_glue::Client::new(&config),
             lake: aws_sdk_lakeformation::Client::new(&config),
         }
@@ -37,6 +40,13 @@ impl AwsRegion {
     fn nameless(&self, call: &str) -> impl Fn(NameError) -> Fault {
         let (call, region) = (call.to_owned(), self.region.clone());
         move |error| Fault::new(FaultKind::Invalid, &call, &region, error.to_string())
+    }
+
+    /// Lets other roles of ours change what this one creates: administrators may
+    /// grant, but not alter or drop what another role has made.
+    #[must_use]
+    pub fn shared_with(self, writers: Vec<String>) -> Self {
+        Self { writers, ..self }
     }
 
     async fn list_grants(&self, resource: Option<EntryResource>) -> Result<Vec<Entry>, Fault> {

@@ -83,15 +83,19 @@ impl Connection {
     ) -> Result<(Policy, Epoch, Store), CliError> {
         let region = &policy.secondary(Epoch(0)).region;
         let ledger = DynamoLedger::connect(region, &common.ledger_table).await;
-        match ledger.policy().await {
+        let why = match ledger.policy().await {
             Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
-                Self::deployed_in(common, region).await
+                return Self::deployed_in(common, region).await;
             }
-            Ok(_) | Err(_) => {
-                out::note("No deployed ledger with this policy: everything pairs by adoption.");
-                Ok((policy, Epoch(0), Store::None(MemoryLedger::default())))
-            }
-        }
+            Ok(Some(_)) => "the deployed ledger holds another policy".to_owned(),
+            Ok(None) => "no policy was pushed to the deployed ledger".to_owned(),
+            Err(fault) => format!("no deployed ledger can be read ({})", fault.code),
+        };
+        out::note(&format!(
+            "Reading without a ledger, since {}: everything pairs by adoption.",
+            twinlake_core::render::escape(&why)
+        ));
+        Ok((policy, Epoch(0), Store::None(MemoryLedger::default())))
     }
 
     async fn deployed(common: &Common) -> Result<(Policy, Epoch, Store), CliError> {

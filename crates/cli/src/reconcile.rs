@@ -14,6 +14,10 @@ use twinlake_core::{Name, Plan, Scope, render};
 use twinlake_engine::resync::Progress;
 use twinlake_engine::{Context, Ledger, Outcome, reconcile};
 
+const NO_LEDGER: &str = "nothing is written without a ledger that holds this policy; push it \
+                         with `twinlake policy push`, or keep a ledger in a file with \
+                         --ledger FILE";
+
 /// A plan in a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredPlan {
@@ -61,6 +65,9 @@ pub(crate) async fn apply(common: &Common, args: &ApplyArgs) -> Result<Left, Cli
         Some(stored) => stored.scope.clone(),
         None => scope(&args.names)?,
     };
+    if matches!(connection.store, Store::None(_)) {
+        return Err(CliError::Usage(NO_LEDGER.to_owned()));
+    }
     let (plan, vetoes) = preview(&connection, &scope).await?;
     if let Some(stored) = &stored {
         refuse_if_moved(&stored.plan, &plan)?;
@@ -78,12 +85,16 @@ pub(crate) async fn apply(common: &Common, args: &ApplyArgs) -> Result<Left, Cli
         let problem = "the plan was refused, and nothing of it was applied";
         return Err(CliError::Usage(problem.to_owned()));
     }
-    if !args.yes && !confirm()? {
-        return Ok(Left::Something);
+    if !args.yes {
+        if !confirm()? {
+            return Ok(Left::Something);
+        }
+        // What was confirmed is what is applied.
+        refuse_if_moved(&plan, &preview(&connection, &scope).await?.0)?;
     }
     let outcome = match &connection.store {
         Store::Deployed(ledger) => settle(&connection, ledger, &scope, args).await?,
-        Store::None(ledger) => settle(&connection, ledger, &scope, args).await?,
+        Store::None(_) => return Err(CliError::Usage(NO_LEDGER.to_owned())),
         Store::File(file, ledger) => {
             let outcome = settle(&connection, ledger, &scope, args).await;
             write_json(file, &ledger.book())?;
@@ -103,10 +114,7 @@ pub(crate) async fn resync(common: &Common, args: &ResyncArgs) -> Result<Left, C
             write_json(file, &ledger.book())?;
             report?
         }
-        Store::None(_) => {
-            let problem = "no ledger is deployed; keep one in a file with --ledger FILE";
-            return Err(CliError::Usage(problem.to_owned()));
-        }
+        Store::None(_) => return Err(CliError::Usage(NO_LEDGER.to_owned())),
     };
     let outcome = &report.outcome;
     if args.json {

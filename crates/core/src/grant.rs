@@ -15,7 +15,7 @@
 
 mod entry;
 
-pub use entry::{Entry, EntryResource, entries, normalize};
+pub use entry::{Entry, EntryResource, ListedColumns, entries, named, normalize};
 
 use crate::name::{Name, TableId};
 use serde::{Deserialize, Serialize};
@@ -311,18 +311,20 @@ mod tests {
     }
 
     #[test]
-    fn all_tables_is_a_wildcard_in_each_of_its_spellings() {
-        let named = TableId::new(name("sales"), name("ALL_TABLES"));
-        let spellings = [
-            EntryResource::TableWildcard(name("sales")),
-            EntryResource::Table(named.clone()),
-            EntryResource::ColumnWildcard(named, BTreeSet::new()),
-        ];
-        for spelling in spellings {
-            let (grants, _) = normalize(&[entry(spelling, &["SELECT"], &[])], ACCOUNT);
-            let resource = &grants.keys().next().unwrap().resource;
-            assert_eq!(resource, &Resource::AllTables(name("sales")));
-        }
+    fn all_tables_is_a_wildcard_and_a_table_of_that_name_is_a_table() {
+        let all = || Some(ListedColumns::AllBut(BTreeSet::new()));
+        let wildcard = Some(EntryResource::TableWildcard(name("sales")));
+        assert_eq!(named(name("sales"), "ALL_TABLES", None), wildcard);
+        assert_eq!(named(name("sales"), "ALL_TABLES", all()), wildcard);
+        let real = TableId::new(name("sales"), name("all_tables"));
+        assert_eq!(
+            named(name("sales"), "all_tables", None),
+            Some(EntryResource::Table(real.clone()))
+        );
+        assert_eq!(
+            named(name("sales"), "all_tables", all()),
+            Some(EntryResource::ColumnWildcard(real, BTreeSet::new()))
+        );
     }
 
     #[test]

@@ -219,6 +219,19 @@ impl Draft<'_> {
         });
     }
 
+    /// Gone on both sides. What is paired is forgotten only where the primary's
+    /// absence is as good as proven: a lost right looks like this on both sides.
+    fn forget(&self, subject: &Subject, proof: &crate::Proof) -> Standing {
+        let row = self.inputs.rows.get(subject);
+        let paired = row.is_some_and(|row| row.pairing.is_some());
+        let sees = proof.unlisted && (proof.control_seen || proof.deletion_named);
+        if paired && !(sees || proof.deletion_named) {
+            let reason = "neither Region shows it, and nothing else was seen beside it";
+            return self.keep(subject, State::Behind, Some(reason.to_owned()));
+        }
+        Standing::gone()
+    }
+
     /// A standing that keeps the pairing that the ledger holds.
     fn keep(&self, subject: &Subject, state: State, reason: Option<String>) -> Standing {
         let row = self.inputs.rows.get(subject);
@@ -231,7 +244,11 @@ impl Draft<'_> {
     /// Leaves a subject in a state that needs eyes, with the finding that says why.
     fn leave(&mut self, subject: &Subject, state: State, kind: FindingKind, reason: String) {
         self.find(kind, subject, reason.clone());
-        let standing = self.keep(subject, state, Some(reason));
+        let mut standing = self.keep(subject, state, Some(reason));
+        if let Some(known) = self.standings.get(subject) {
+            standing.pairing = known.pairing.clone().or(standing.pairing);
+            standing.table_default.clone_from(&known.table_default);
+        }
         self.standings.insert(subject.clone(), standing);
     }
 

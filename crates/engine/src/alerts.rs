@@ -22,8 +22,10 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
     let mut add = |kind: AlertKind, subject: String, detail: String| {
         groups.entry(kind).or_default().push((subject, detail));
     };
+    let vetoed = outcome.vetoed.as_ref();
+    let vetoed = vetoed.map_or_else(|| "a plan".to_owned(), ToString::to_string);
     for veto in &outcome.vetoes {
-        add(AlertKind::Vetoed, "a plan".to_owned(), veto.to_string());
+        add(AlertKind::Vetoed, vetoed.clone(), veto.to_string());
     }
     for (step, fault) in &outcome.failed {
         let kind = of_failure(step, fault);
@@ -42,11 +44,27 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
         .collect()
 }
 
-/// The alert for a scope that was given up: it is left to the next resync.
+/// The alerts for what is not tried again before the next resync: revokes that did
+/// not come about are a widening.
 #[must_use]
-pub fn of_giving_up(subject: &str, reason: &str, region: &str, now: Timestamp) -> Alert {
-    let told = [(subject.to_owned(), format!("{subject}: {reason}"))];
-    alert(AlertKind::Diverged, &told, region, now)
+pub fn of_giving_up(outcome: &Outcome, reason: &str, region: &str, now: Timestamp) -> Vec<Alert> {
+    let mut alerts = Vec::new();
+    let open: Vec<(String, String)> = outcome
+        .unrevoked
+        .iter()
+        .map(|(step, fault)| {
+            let detail = format!("{}: {fault}", render::step(step));
+            (step.subject().to_string(), detail)
+        })
+        .collect();
+    if !open.is_empty() {
+        alerts.push(alert(AlertKind::Widening, &open, region, now));
+    }
+    let scope = outcome.waiting.as_ref().map(|(scope, _)| scope.to_string());
+    let subject = scope.unwrap_or_else(|| "a scope".to_owned());
+    let told = [(subject.clone(), format!("{subject}: {reason}"))];
+    alerts.push(alert(AlertKind::Diverged, &told, region, now));
+    alerts
 }
 
 /// The alert for what a resync mended and no event had told of.
@@ -139,7 +157,7 @@ fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static s
         AlertKind::Vetoed => (
             "A plan was refused, and nothing of it was applied.".to_owned(),
             "The secondary is as it was before.",
-            "Read the reason below; if the deletions are meant, apply them with `twinlake apply`.",
+            "Read the reason below; deletions that are meant: `twinlake apply --release-brake`.",
         ),
         AlertKind::Denied => (
             format!("Twinlake's role lacks a right, or no longer sees everything ({count})."),
@@ -203,6 +221,8 @@ pub async fn publish<A: Alerts, L: Ledger>(
         let due = ledger.alert_is_due(&alert.key(), now, quiet).await;
         if due.unwrap_or(true) {
             topic.publish(alert).await?;
+            // Told twice is better than not at all, so this comes after.
+            let _ = ledger.alert_sent(&alert.key(), now).await;
             sent += 1;
         }
     }

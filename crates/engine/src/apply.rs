@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::grant::{Entry, Grants, entries};
 use twinlake_core::step::Phase;
-use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Partition, Step, Subject, TableId};
+use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Name, Partition, Step, Subject, TableId};
 
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,8 @@ struct Apply<'a, S> {
     steps: &'a [Step],
     outcomes: Vec<Option<Done>>,
     failed: BTreeSet<Subject>,
+    /// Databases in which a step that others rest on did not come about.
+    broken: BTreeSet<Name>,
     parallel: usize,
 }
 
@@ -54,6 +56,7 @@ pub async fn apply<S: WriteRegion>(
         steps,
         outcomes: vec![None; steps.len()],
         failed: BTreeSet::new(),
+        broken: BTreeSet::new(),
         parallel: parallel.max(1),
     };
     for phase in [
@@ -159,7 +162,11 @@ impl<S: WriteRegion> Apply<'_, S> {
             Ok(()) => Done::Applied,
             Err(fault) if is_done_all_the_same(step, &fault) => Done::Applied,
             Err(fault) => {
-                self.failed.insert(step.subject());
+                // Nothing rests on a grant; on everything else something may.
+                if !matches!(step, Step::Grant { .. }) {
+                    self.failed.insert(step.subject());
+                    self.broken.extend(step.subject().database().cloned());
+                }
                 Done::Failed(fault)
             }
         };
@@ -177,9 +184,19 @@ impl<S: WriteRegion> Apply<'_, S> {
             };
             let subject = step.subject();
             let parent = subject.database().cloned().map(Subject::Database);
+            // What is on all tables of a database, or ends it, rests on every step in it.
+            let rests_on_all = matches!(step, Step::DeleteDatabase { .. })
+                || step.phase() == Phase::Wildcards;
+            let is_broken = subject
+                .database()
+                .is_some_and(|database| self.broken.contains(database));
             let blocked = self.failed.contains(&subject)
-                || parent.is_some_and(|parent| self.failed.contains(&parent));
+                || parent.is_some_and(|parent| self.failed.contains(&parent))
+                || (rests_on_all && is_broken);
             if blocked && !is_revoke(step) {
+                if !matches!(step, Step::Grant { .. }) {
+                    self.broken.extend(subject.database().cloned());
+                }
                 if let Some(outcome) = self.outcomes.get_mut(at) {
                     *outcome = Some(Done::Skipped);
                 }

@@ -186,12 +186,7 @@ where
     if let Some((scope, reason)) = waiting {
         let expired = now >= job.deadline;
         if expired {
-            alerts.push(alerts::of_giving_up(
-                &scope.to_string(),
-                &reason,
-                region,
-                now,
-            ));
+            alerts.extend(alerts::of_giving_up(&outcome, &reason, region, now));
         } else {
             // A passing trouble is nobody's business until it lasts.
             alerts.retain(|alert| alert.kind != AlertKind::Unreadable);

@@ -191,12 +191,13 @@ impl Ledger for MemoryLedger {
         now: Timestamp,
         quiet_secs: i64,
     ) -> Result<bool, Fault> {
-        let mut book = self.open();
+        let book = self.open();
         let last = book.alerts.get(key);
-        let due = last.is_none_or(|last| last.plus_secs(quiet_secs) <= now);
-        if due {
-            book.alerts.insert(key.to_owned(), now);
-        }
-        Ok(due)
+        Ok(last.is_none_or(|last| last.plus_secs(quiet_secs) <= now))
+    }
+
+    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault> {
+        self.open().alerts.insert(key.to_owned(), now);
+        Ok(())
     }
 }

@@ -152,7 +152,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             })
             .collect();
         self.tables(&tables, readings).await;
-        if asks_settings || self.needs_settings(readings) {
+        let known = readings.primary.settings.is_some() && readings.secondary.settings.is_some();
+        let proves = proves_absence(readings);
+        let asks = asks_settings || self.needs_settings(readings);
+        if proves || (asks && !known) {
             self.settings(readings).await;
         }
         self.complete_proofs(looks, readings);
@@ -166,18 +169,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .grants
             .iter()
             .any(|(subject, grants)| readings.secondary.grants.get(subject) != Some(grants));
-        let gone = |absent: bool, there: bool| absent && there;
-        let table_gone = readings.primary.tables.iter().any(|(id, seen)| {
-            let there = readings.secondary.tables.get(id);
-            let there = there.and_then(Observation::present).is_some();
-            gone(matches!(seen, Observation::Absent(_)), there)
-        });
         let database = readings.primary.databases.iter().any(|(name, seen)| {
             let there = readings.secondary.databases.get(name);
             let there = there.and_then(Observation::present).is_some();
             seen.present().is_some() != there
         });
-        differs || table_gone || database
+        differs || database
     }
 
     async fn settings(&self, readings: &mut Readings) {
@@ -212,6 +209,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             }
         }
     }
+}
+
+/// Whether the secondary holds what the primary answers "not found" for: then our
+/// standing there has to be known as of this very round.
+fn proves_absence(readings: &Readings) -> bool {
+    let tables = readings.primary.tables.iter().any(|(id, seen)| {
+        let there = readings.secondary.tables.get(id);
+        matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
+    });
+    let databases = readings.primary.databases.iter().any(|(name, seen)| {
+        let there = readings.secondary.databases.get(name);
+        matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
+    });
+    tables || databases
 }
 
 /// Counts what the rows pair.

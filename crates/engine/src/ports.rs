@@ -285,13 +285,18 @@ pub trait Ledger {
     /// The ledger is out of reach.
     async fn put_verified_at(&self, at: Timestamp) -> Result<(), Fault>;
 
-    /// Whether an alert of this key is due: not sent within the last
-    /// `quiet_secs`. If it is, it counts as sent from now on.
+    /// Whether an alert of this key is due: not sent within the last `quiet_secs`.
     ///
     /// # Errors
     /// The ledger is out of reach.
     async fn alert_is_due(&self, key: &str, now: Timestamp, quiet_secs: i64)
     -> Result<bool, Fault>;
+
+    /// Notes that an alert was sent.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault>;
 }
 
 /// Tells people.

@@ -53,6 +53,11 @@ pub struct Outcome {
     pub vetoes: Vec<Veto>,
     /// Steps that failed for good, with the reason.
     pub failed: Vec<(Step, Fault)>,
+    /// Revokes that have not come about yet: while one is open, the secondary may
+    /// allow what the primary does not.
+    pub unrevoked: Vec<(Step, Fault)>,
+    /// The subject whose plan was refused.
+    pub vetoed: Option<Subject>,
     /// What still differs and may settle by itself: to be looked at again.
     pub waiting: Option<(Scope, String)>,
     /// The subjects that were looked at, and how they were left.
@@ -111,6 +116,9 @@ where
 {
     let mut work = Work::begin(context, scope).await?;
     let mut fresh = prefetched.clone();
+    if fresh.grants.is_none() && work.has_contents() {
+        fresh.grants = Some(work.list_all_grants().await);
+    }
     loop {
         work.outcome.rounds += 1;
         let rows = work.observe(&fresh).await?;
@@ -126,6 +134,7 @@ where
             Ok(approved) => approved,
             Err(vetoes) => {
                 work.outcome.vetoes = vetoes;
+                work.outcome.vetoed = plan.steps.first().map(Step::subject);
                 work.finish(&rows, &plan).await?;
                 return Ok(work.outcome);
             }

@@ -222,6 +222,8 @@ fn merge(all: &mut Outcome, one: Outcome) {
     all.findings.extend(one.findings);
     all.vetoes.extend(one.vetoes);
     all.failed.extend(one.failed);
+    all.unrevoked.extend(one.unrevoked);
+    all.vetoed = all.vetoed.take().or(one.vetoed);
     all.standings.extend(one.standings);
     if let Some((scope, reason)) = one.waiting {
         match &mut all.waiting {

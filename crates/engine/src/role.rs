@@ -54,8 +54,9 @@ pub async fn standing<L: Ledger>(region: &str, own: &L, peer: &L) -> Result<Stan
         let (first, second) = (policy.first.region.clone(), policy.second.region.clone());
         return Err(Unready::Stranger(first, second, region.to_owned()));
     }
-    let peer_epoch = peer.epoch().await.ok();
-    if let Ok(Some(theirs)) = peer.policy().await {
+    let (peer_epoch, theirs) = futures_util::future::join(peer.epoch(), peer.policy()).await;
+    let peer_epoch = peer_epoch.ok();
+    if let Ok(Some(theirs)) = theirs {
         let theirs = Policy::parse(&theirs)?;
         if theirs.digest() != policy.digest() {
             let short = |digest: &str| digest.chars().take(12).collect();

@@ -23,6 +23,9 @@ pub struct Config {
     pub role: String,
     /// `TWINLAKE_OWN_ROLES`: ARNs or patterns of all our roles, between commas.
     pub own_roles: Vec<String>,
+    /// `TWINLAKE_WRITERS`: ARNs of the roles that write this Region, between commas.
+    /// What one of them creates the others must be able to change.
+    pub writers: Vec<String>,
     /// `TWINLAKE_PARALLEL`: calls under way at once.
     pub parallel: usize,
 }
@@ -82,13 +85,15 @@ impl Config {
             topic: need("TWINLAKE_TOPIC")?,
             queue: need("TWINLAKE_QUEUE")?,
             role: need("TWINLAKE_ROLE")?,
-            own_roles: need("TWINLAKE_OWN_ROLES")?
-                .split(',')
-                .map(|role| role.trim().to_owned())
-                .collect(),
+            own_roles: list(&need("TWINLAKE_OWN_ROLES")?),
+            writers: list(&need("TWINLAKE_WRITERS")?),
             parallel,
         })
     }
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(|part| part.trim().to_owned()).collect()
 }
 
 #[cfg(test)]

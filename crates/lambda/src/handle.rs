@@ -156,6 +156,9 @@ async fn run(
     let now = start.clock.now();
     let region = &start.config.region;
     let mut told = alerts::of_outcome(&report.outcome, region, now);
+    if let Some((_, reason)) = &report.outcome.waiting {
+        told.extend(alerts::of_giving_up(&report.outcome, reason, region, now));
+    }
     if !report.first {
         told.extend(alerts::of_drift(&report.outcome.applied, region, now));
     }

@@ -39,7 +39,9 @@ impl Start {
         let (here, peer, account) = (&config.region, &config.peer_region, &config.account);
         Ok(Self {
             primary: AwsRegion::connect(peer, account).await,
-            secondary: AwsRegion::connect(here, account).await,
+            secondary: AwsRegion::connect(here, account)
+                .await
+                .shared_with(config.writers.clone()),
             ledger: DynamoLedger::connect(here, &config.ledger).await,
             peer_ledger: DynamoLedger::connect(peer, &config.peer_ledger).await,
             alerts: SnsAlerts::connect(here, &config.topic).await,

@@ -12,7 +12,7 @@ use crate::quirk::Quirk;
 use crate::state::{StoredGrant, StoredResource, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use twinlake_core::grant::{ALL_TABLES, Entry, EntryResource, IAM_ALLOWED_PRINCIPALS};
+use twinlake_core::grant::{Entry, EntryResource, IAM_ALLOWED_PRINCIPALS};
 use twinlake_core::{Name, TableId};
 
 type Answer = Result<Value, ApiError>;
@@ -34,7 +34,7 @@ impl World {
                     "PrincipalResourcePermissions",
                     PERMISSION_PAGE,
                     &all,
-                    entry_json,
+                    |entry| entry_json(entry, self.spelling()),
                 )
             }),
             "GetDataLakeSettings" => self.get_settings(c),
@@ -164,8 +164,7 @@ impl World {
     fn must_exist(&self, c: Caller<'_>, resource: &EntryResource) -> Result<(), ApiError> {
         let region = self.region(c.region)?;
         let table = |id: &TableId| {
-            let wildcard = id.table.as_str().eq_ignore_ascii_case(ALL_TABLES);
-            if wildcard || !region.tables.contains_key(id) {
+            if !region.tables.contains_key(id) {
                 return Err(ApiError::not_found());
             }
             Ok(())

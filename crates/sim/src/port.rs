@@ -6,7 +6,7 @@ use crate::api::Caller;
 use crate::error::ApiError;
 use crate::glue::{DATABASE_PAGE, PARTITION_PAGE, TABLE_PAGE};
 use crate::lake::{PERMISSION_PAGE, entry_json};
-use crate::state::World;
+use crate::state::{Spelling, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -221,7 +221,7 @@ impl SimRegion {
             .iter()
             .enumerate()
             .map(|(at, entry)| {
-                let mut json = entry_json(entry);
+                let mut json = entry_json(entry, Spelling::default());
                 if let Some(object) = json.as_object_mut() {
                     object.insert("Id".to_owned(), at.to_string().into());
                 }

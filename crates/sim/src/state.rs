@@ -52,6 +52,13 @@ pub enum StoredResource {
     Other(String),
 }
 
+/// How a wildcard is spelled in a listing (LF-01, LF-02).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spelling {
+    pub by_name: bool,
+    pub select_apart: bool,
+}
+
 pub(crate) type GrantStore = BTreeMap<StoredGrant, BTreeMap<String, bool>>;
 
 /// One Region.
@@ -164,6 +171,14 @@ impl World {
             self.quirks.insert(quirk);
         } else {
             self.quirks.remove(&quirk);
+        }
+    }
+
+    /// How wildcards go over the wire.
+    pub(crate) fn spelling(&self) -> Spelling {
+        Spelling {
+            by_name: self.has(Quirk::WildcardListsByName),
+            select_apart: self.has(Quirk::SelectListsApart),
         }
     }
 
@@ -326,30 +341,19 @@ impl World {
     }
 
     fn listed_resource(&self, resource: &StoredResource) -> EntryResource {
-        let all = |database: &Name| {
-            Name::new(twinlake_core::grant::ALL_TABLES)
-                .ok()
-                .map(|name| TableId::new(database.clone(), name))
-        };
         let apart = self.has(Quirk::SelectListsApart);
-        let by_name = self.has(Quirk::WildcardListsByName);
         match resource {
             StoredResource::Database(name) => EntryResource::Database(name.clone()),
             StoredResource::Table(id) => EntryResource::Table(id.clone()),
-            StoredResource::AllTables(database) => match all(database).filter(|_| by_name) {
-                Some(id) => EntryResource::Table(id),
-                None => EntryResource::TableWildcard(database.clone()),
-            },
+            StoredResource::AllTables(database) | StoredResource::AllColumns(database) => {
+                EntryResource::TableWildcard(database.clone())
+            }
             StoredResource::Columns(id, excluded) if excluded.is_empty() && !apart => {
                 EntryResource::Table(id.clone())
             }
             StoredResource::Columns(id, excluded) => {
                 EntryResource::ColumnWildcard(id.clone(), excluded.clone())
             }
-            StoredResource::AllColumns(database) => match all(database).filter(|_| apart) {
-                Some(id) => EntryResource::ColumnWildcard(id, BTreeSet::new()),
-                None => EntryResource::TableWildcard(database.clone()),
-            },
             StoredResource::Column(id, column) => {
                 EntryResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
             }

@@ -3,12 +3,39 @@
 use super::AwsRegion;
 use crate::{convert, fault, grants};
 use aws_sdk_lakeformation::types as lake;
-use twinlake_core::grant::Entry;
+use twinlake_core::grant::{Entry, EntryResource};
 use twinlake_core::{Database, Fault, Name, Partition, Table, TableId};
 use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::EntryResults;
 
 impl AwsRegion {
+    /// Gives the other writers ALL on a database and on every table in it.
+    async fn share(&self, database: &Name) -> Result<(), Fault> {
+        let resources = [
+            EntryResource::Database(database.clone()),
+            EntryResource::TableWildcard(database.clone()),
+        ];
+        let all = std::collections::BTreeSet::from(["ALL".to_owned()]);
+        let entries: Vec<Entry> = self
+            .writers
+            .iter()
+            .flat_map(|writer| {
+                resources.iter().map(|resource| Entry {
+                    principal: twinlake_core::Principal(writer.clone()),
+                    resource: resource.clone(),
+                    permissions: all.clone(),
+                    grantable: std::collections::BTreeSet::new(),
+                    condition: None,
+                })
+            })
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let sent: Vec<&Entry> = entries.iter().collect();
+        self.grant(&sent).await?.into_iter().collect()
+    }
+
     fn batch(
         &self,
         call: &str,
@@ -97,9 +124,8 @@ impl WriteRegion for AwsRegion {
             .database_input(input)
             .send()
             .await;
-        answer
-            .map(drop)
-            .map_err(|e| fault::of(CALL, &self.region, &e))
+        answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        self.share(&database.name).await
     }
 
     async fn update_database(&self, database: &Database) -> Result<(), Fault> {

@@ -7,7 +7,7 @@
 
 use super::loose::Loose;
 use super::{Heard, Listener, Refused, shown};
-use crate::grant::{self, Entry, EntryResource, Principal};
+use crate::grant::{self, Entry, EntryResource, ListedColumns, Principal};
 use crate::name::{Name, TableId};
 use crate::scope::{
     DATABASE_ITSELF, Facet, Look, Scope, Subject, WHOLE_DATABASE, WHOLE_TABLE, subject_of,
@@ -220,22 +220,19 @@ fn resource(resource: Loose<'_>) -> Option<EntryResource> {
         return Some(EntryResource::Database(name));
     }
     if let Some(database) = table.name("databaseName") {
-        return Some(match table.name("name") {
-            Some(name) => EntryResource::Table(TableId::new(database, name)),
-            None => EntryResource::TableWildcard(database),
-        });
+        return match table.text("name") {
+            Some(name) => grant::named(database, &name, None),
+            None => Some(EntryResource::TableWildcard(database)),
+        };
     }
-    if let (Some(database), Some(name)) = (columns.name("databaseName"), columns.name("name")) {
-        let id = TableId::new(database, name);
-        let names: BTreeSet<Name> = columns.names("columnNames").into_iter().collect();
-        if !names.is_empty() {
-            return Some(EntryResource::Columns(id, names));
-        }
-        let wildcard = columns.get("columnWildcard");
-        let excluded = wildcard.names("excludedColumnNames").into_iter().collect();
-        return Some(EntryResource::ColumnWildcard(id, excluded));
-    }
-    None
+    let database = columns.name("databaseName")?;
+    let names: BTreeSet<Name> = columns.names("columnNames").into_iter().collect();
+    let excluded = columns.get("columnWildcard").names("excludedColumnNames");
+    let listed = match names.is_empty() {
+        true => ListedColumns::AllBut(excluded.into_iter().collect()),
+        false => ListedColumns::Some(names),
+    };
+    grant::named(database, &columns.text("name")?, Some(listed))
 }
 
 fn subject(resource: &EntryResource) -> Option<Subject> {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum EntryResource {
     /// `Database`.
     Database(Name),
-    /// `Table` with a name; the wildcard may come as the name `ALL_TABLES`.
+    /// `Table` with a name.
     Table(TableId),
     /// `Table` with `TableWildcard`.
     TableWildcard(Name),
@@ -77,27 +77,57 @@ pub fn normalize(entries: &[Entry], account: &str) -> (Grants, BTreeMap<String, 
 }
 
 fn resources(listed: &EntryResource) -> Result<Vec<Resource>, String> {
-    let is_wildcard = |id: &TableId| id.table.as_str().eq_ignore_ascii_case(ALL_TABLES);
     Ok(match listed {
         EntryResource::Database(name) => vec![Resource::Database(name.clone())],
         EntryResource::TableWildcard(database) => vec![Resource::AllTables(database.clone())],
-        EntryResource::Table(id) if is_wildcard(id) => {
-            vec![Resource::AllTables(id.database.clone())]
-        }
         EntryResource::Table(id) => vec![Resource::Table(id.clone())],
-        EntryResource::ColumnWildcard(id, excluded) => match (is_wildcard(id), excluded.is_empty())
-        {
-            (true, true) => vec![Resource::AllTables(id.database.clone())],
-            (true, false) => return Err("some columns of all tables".to_owned()),
-            (false, true) => vec![Resource::Table(id.clone())],
-            (false, false) => vec![Resource::ColumnsExcept(id.clone(), excluded.clone())],
-        },
+        EntryResource::ColumnWildcard(id, excluded) if excluded.is_empty() => {
+            vec![Resource::Table(id.clone())]
+        }
+        EntryResource::ColumnWildcard(id, excluded) => {
+            vec![Resource::ColumnsExcept(id.clone(), excluded.clone())]
+        }
         EntryResource::Columns(id, columns) => columns
             .iter()
             .map(|column| Resource::Column(id.clone(), column.clone()))
             .collect(),
         EntryResource::Other(kind) => return Err(kind.clone()),
     })
+}
+
+/// What a table's name and its columns come to, before the name is lower-cased: the
+/// wildcard lists as a table that is called `ALL_TABLES`, in just this spelling
+/// (LF-02). A real table of that name lists in lower case.
+#[must_use]
+pub fn named(
+    database: Name,
+    raw_name: &str,
+    columns: Option<ListedColumns>,
+) -> Option<EntryResource> {
+    if raw_name == ALL_TABLES {
+        return Some(match columns {
+            None => EntryResource::TableWildcard(database),
+            Some(ListedColumns::AllBut(excluded)) if excluded.is_empty() => {
+                EntryResource::TableWildcard(database)
+            }
+            Some(_) => EntryResource::Other("some columns of all tables".to_owned()),
+        });
+    }
+    let id = TableId::new(database, Name::new(raw_name).ok()?);
+    Some(match columns {
+        None => EntryResource::Table(id),
+        Some(ListedColumns::Some(names)) => EntryResource::Columns(id, names),
+        Some(ListedColumns::AllBut(excluded)) => EntryResource::ColumnWildcard(id, excluded),
+    })
+}
+
+/// The columns of a `TableWithColumns`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedColumns {
+    /// `ColumnNames`.
+    Some(BTreeSet<Name>),
+    /// `ColumnWildcard`, with what it excludes.
+    AllBut(BTreeSet<Name>),
 }
 
 /// Puts atoms together into the fewest entries that say the same, in a stable

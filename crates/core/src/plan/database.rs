@@ -27,8 +27,9 @@ pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
         (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
             draft.leave_unread(&subject, fault);
         }
-        (Observation::Absent(_), Observation::Absent(_)) => {
-            draft.standings.insert(subject.clone(), Standing::gone());
+        (Observation::Absent(proof), Observation::Absent(_)) => {
+            let standing = draft.forget(&subject, proof);
+            draft.standings.insert(subject.clone(), standing);
         }
         // Decided when every table below it has been.
         (Observation::Absent(_), Observation::Present(_)) => {}
@@ -63,7 +64,7 @@ fn settle(
     for note in &desired.notes {
         draft.find(FindingKind::Note, subject, note.clone());
     }
-    let mut standing = Standing::new(State::Current, None);
+    let mut standing = draft.keep(subject, State::Current, None);
     standing
         .table_default
         .clone_from(&wanted.object.create_table_default_permissions);

@@ -27,8 +27,9 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
         (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
             draft.leave_unread(&subject, fault);
         }
-        (Observation::Absent(_), Observation::Absent(_)) => {
-            draft.standings.insert(subject, Standing::gone());
+        (Observation::Absent(proof), Observation::Absent(_)) => {
+            let standing = draft.forget(&subject, proof);
+            draft.standings.insert(subject, standing);
         }
         (Observation::Absent(proof), Observation::Present(there)) => {
             delete(draft, id, &subject, proof, there);
@@ -109,7 +110,7 @@ fn settle(
     for note in &desired.notes {
         draft.find(FindingKind::Note, &subject, note.clone());
     }
-    let mut standing = Standing::new(State::Current, None);
+    let mut standing = draft.keep(&subject, State::Current, None);
     let mut change = None;
     match observed {
         None => {
@@ -140,15 +141,16 @@ fn settle(
         }
     }
     draft.standings.insert(subject.clone(), standing);
-    let narrowed = match facets.contains(&Facet::Grants) {
-        true => grants::plan(draft, &subject),
-        false => true,
+    let read = draft.inputs.primary.grants.contains_key(&subject);
+    let narrowed = match (facets.contains(&Facet::Grants) || read, &change) {
+        (true, _) => grants::plan(draft, &subject),
+        (false, change) => change.as_ref().is_none_or(|step| !shows_more(step, observed)),
     };
     match change {
-        // Whoever holds a stale grant on the table would see the new columns too.
-        Some(step) if !narrowed && shows_more(&step, observed) => {
-            let reason = "it gets new columns once grants that the primary no longer shows \
-                          are proven to be gone there"
+        // Whoever holds a stale grant on the table would see what is new in it, too.
+        Some(_) if !narrowed => {
+            let reason = "it is changed once grants that the primary no longer shows are \
+                          proven to be gone there"
                 .to_owned();
             draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
         }

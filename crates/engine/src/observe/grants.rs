@@ -18,6 +18,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     Observation::Present(index) => {
                         if index.any {
                             reading.grants_controlled.insert(subject.clone());
+                        } else {
+                            reading.grants_controlled.remove(subject);
                         }
                         Observation::Present(index.on(subject))
                     }

@@ -2,7 +2,7 @@
 
 use super::{Observer, Readings, both, gather, observe};
 use crate::ports::ReadRegion;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Seen;
 use twinlake_core::reading::{Observation, Partitions, Proof, Reading};
 use twinlake_core::scope::{Facet, Look};
@@ -41,7 +41,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let partitioned: Vec<&TableId> = wants(Facet::Partitions).collect();
         self.partitions(&partitioned, readings).await;
-        for id in wants(Facet::Grants) {
+        let mut asked: BTreeSet<&TableId> = wants(Facet::Grants).collect();
+        // Nothing is made or shown anew before the grants on it are known.
+        asked.extend(wants(Facet::Definition).filter(|id| changes(id, readings)));
+        for id in asked {
             self.grants(&Subject::Table(id.clone()), readings).await;
         }
     }
@@ -176,4 +179,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             };
         }
     }
+}
+
+/// Whether a table is there on one side only, or has other columns on the other.
+fn changes(id: &TableId, readings: &Readings) -> bool {
+    let columns = |reading: &Reading| -> Option<BTreeSet<String>> {
+        let seen = reading.tables.get(id).and_then(Observation::present)?;
+        Some(seen.object.columns().map(|c| c.name.clone()).collect())
+    };
+    columns(&readings.primary) != columns(&readings.secondary)
 }

@@ -146,7 +146,7 @@ where
         Ok(BrakeReading {
             paired: self.context.ledger.paired().await?,
             spent: self.context.ledger.spent(self.context.clock.now()).await?,
-            released: self.context.brake_released,
+            released: self.context.brake_released && self.outcome.rounds <= 1,
         })
     }
 
@@ -196,13 +196,19 @@ where
             let subject = step.subject();
             match done {
                 Some(Done::Applied) => {
+                    self.outcome.unrevoked.retain(|(other, _)| other != step);
                     self.remember_grant(step);
                     self.outcome.applied.push(step.clone());
                 }
                 Some(Done::Failed(fault)) if is_for_good(fault) => {
                     self.outcome.failed.push((step.clone(), fault.clone()));
                 }
-                Some(Done::Failed(fault)) => passing = Some(fault.clone()),
+                Some(Done::Failed(fault)) => {
+                    if matches!(step, Step::Revoke { .. }) {
+                        self.outcome.unrevoked.push((step.clone(), fault.clone()));
+                    }
+                    passing = Some(fault.clone());
+                }
                 Some(Done::Skipped) | None => {}
             }
             let look = next.entry(subject.clone()).or_default();
@@ -251,6 +257,20 @@ where
         }
     }
 
+    /// Whether whole databases are looked at: then one listing of all grants is
+    /// cheaper than one for each table.
+    pub(super) fn has_contents(&self) -> bool {
+        let mut looks = self.looks.values();
+        looks.any(|look| look.facets.contains(&Facet::Contents))
+    }
+
+    pub(super) async fn list_all_grants(
+        &self,
+    ) -> crate::observe::Sides<crate::listing::GrantIndex> {
+        let account = &self.context.policy.secondary(self.context.epoch).account;
+        Prefetched::grants(self.context.primary, self.context.secondary, account).await
+    }
+
     /// Fresh listings for the next round, where they cost less than asking for each
     /// subject.
     pub(super) async fn relist(&self) -> Prefetched {
@@ -260,9 +280,7 @@ where
         };
         let mut fresh = Prefetched::default();
         if asks(Facet::Grants) >= INDEX_FROM {
-            let account = &self.context.policy.secondary(self.context.epoch).account;
-            let (primary, secondary) = (self.context.primary, self.context.secondary);
-            fresh.grants = Some(Prefetched::grants(primary, secondary, account).await);
+            fresh.grants = Some(self.list_all_grants().await);
         }
         fresh
     }

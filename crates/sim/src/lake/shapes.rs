@@ -2,7 +2,7 @@
 
 use crate::api::items;
 use crate::error::ApiError;
-use crate::state::StoredResource;
+use crate::state::{Spelling, StoredResource};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_core::grant::{ALL_TABLES, Entry, EntryResource};
@@ -11,13 +11,8 @@ use twinlake_core::{Name, TableId};
 /// Where one permission of a grant is kept: SELECT apart from the rest (LF-01).
 pub(crate) fn places(resource: &EntryResource, permission: &str) -> Vec<StoredResource> {
     let select = permission == "SELECT";
-    let wildcard = |id: &TableId| id.table.as_str().eq_ignore_ascii_case(ALL_TABLES);
     match resource {
         EntryResource::Database(name) => vec![StoredResource::Database(name.clone())],
-        EntryResource::Table(id) if wildcard(id) => places(
-            &EntryResource::TableWildcard(id.database.clone()),
-            permission,
-        ),
         EntryResource::Table(id) if select => {
             vec![StoredResource::Columns(id.clone(), BTreeSet::new())]
         }
@@ -38,15 +33,8 @@ pub(crate) fn places(resource: &EntryResource, permission: &str) -> Vec<StoredRe
 }
 
 pub(crate) fn is_on(listed: &EntryResource, filter: &EntryResource) -> bool {
-    let on_wildcard = |database: &Name| match listed {
-        EntryResource::TableWildcard(name) => name == database,
-        EntryResource::Table(id) | EntryResource::ColumnWildcard(id, _) => {
-            id.database == *database && id.table.as_str().eq_ignore_ascii_case(ALL_TABLES)
-        }
-        EntryResource::Database(_) | EntryResource::Columns(..) | EntryResource::Other(_) => false,
-    };
     match filter {
-        EntryResource::TableWildcard(database) => on_wildcard(database),
+        EntryResource::TableWildcard(_) => listed == filter,
         EntryResource::Table(id) => match listed {
             EntryResource::Table(other)
             | EntryResource::Columns(other, _)
@@ -76,6 +64,11 @@ pub(crate) fn parse_resource(json: &Value) -> Result<EntryResource, ApiError> {
         "Table" if resource.get("TableWildcard").is_some_and(|w| !w.is_null()) => {
             EntryResource::TableWildcard(name("DatabaseName")?)
         }
+        "Table" | "TableWithColumns"
+            if resource.get("Name").and_then(Value::as_str) == Some(ALL_TABLES) =>
+        {
+            EntryResource::TableWildcard(name("DatabaseName")?)
+        }
         "Table" => EntryResource::Table(TableId::new(name("DatabaseName")?, name("Name")?)),
         "TableWithColumns" => {
             let id = TableId::new(name("DatabaseName")?, name("Name")?);
@@ -98,17 +91,12 @@ pub(crate) fn parse_resource(json: &Value) -> Result<EntryResource, ApiError> {
 }
 
 /// Writes a listed entry as it goes over the wire.
-pub(crate) fn entry_json(entry: &Entry) -> Value {
+pub(crate) fn entry_json(entry: &Entry, spelling: Spelling) -> Value {
     let names = |names: &BTreeSet<Name>| -> Vec<String> {
         names.iter().map(|name| name.as_str().to_owned()).collect()
     };
-    let id_json = |id: &TableId| {
-        let table = match id.table.as_str().eq_ignore_ascii_case(ALL_TABLES) {
-            true => ALL_TABLES,
-            false => id.table.as_str(),
-        };
-        json!({"DatabaseName": id.database.as_str(), "Name": table})
-    };
+    let id_json =
+        |id: &TableId| json!({"DatabaseName": id.database.as_str(), "Name": id.table.as_str()});
     let with = |mut json: Value, key: &str, value: Value| {
         if let Some(object) = json.as_object_mut() {
             object.insert(key.to_owned(), value);
@@ -117,13 +105,8 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
     };
     let resource = match &entry.resource {
         EntryResource::Database(name) => json!({"Database": {"Name": name.as_str()}}),
-        EntryResource::Table(id) if id.table.as_str().eq_ignore_ascii_case(ALL_TABLES) => {
-            json!({"Table": with(id_json(id), "TableWildcard", json!({}))})
-        }
         EntryResource::Table(id) => json!({"Table": id_json(id)}),
-        EntryResource::TableWildcard(name) => {
-            json!({"Table": {"DatabaseName": name.as_str(), "TableWildcard": {}}})
-        }
+        EntryResource::TableWildcard(name) => wildcard_json(entry, name, spelling),
         EntryResource::Columns(id, columns) => {
             json!({"TableWithColumns": with(id_json(id), "ColumnNames", json!(names(columns)))})
         }
@@ -146,4 +129,22 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
         object.insert("Condition".to_owned(), json!({"Expression": condition}));
     }
     json
+}
+
+/// A wildcard, in the spelling that the service lists it in (LF-01, LF-02).
+fn wildcard_json(entry: &Entry, database: &Name, spelling: Spelling) -> Value {
+    let database = database.as_str();
+    let only_select = entry
+        .permissions
+        .iter()
+        .all(|permission| permission == "SELECT");
+    match (spelling.select_apart && only_select, spelling.by_name) {
+        (true, _) => json!({"TableWithColumns": {
+            "DatabaseName": database, "Name": ALL_TABLES, "ColumnWildcard": {},
+        }}),
+        (false, true) => json!({"Table": {
+            "DatabaseName": database, "Name": ALL_TABLES, "TableWildcard": {},
+        }}),
+        (false, false) => json!({"Table": {"DatabaseName": database, "TableWildcard": {}}}),
+    }
 }
