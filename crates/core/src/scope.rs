@@ -150,11 +150,20 @@ impl Scope {
     #[must_use]
     pub fn split(self) -> Vec<Self> {
         let mut parts: Vec<Self> = Vec::new();
+        let homes: Vec<Subject> = self.looks.keys().cloned().collect();
+        // Its own subject, else the database that it lies in, else everything.
+        let home = |atom: &Atom| {
+            let own = subject_of(atom);
+            let parent = Subject::Database(atom.resource.database().clone());
+            [own, parent, Subject::Catalog]
+                .into_iter()
+                .find(|home| homes.contains(home))
+        };
         for (subject, look) in self.looks {
             let suspects = self
                 .suspects
                 .iter()
-                .filter(|(atom, _)| subject == subject_of(atom))
+                .filter(|(atom, _)| home(atom).as_ref() == Some(&subject))
                 .map(|(atom, option)| (atom.clone(), *option))
                 .collect();
             parts.push(Self {

@@ -12,7 +12,9 @@ use futures_util::{StreamExt as _, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::grant::{Entry, Grants, entries};
 use twinlake_core::step::Phase;
-use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Name, Partition, Step, Subject, TableId};
+use twinlake_core::{
+    ApprovedPlan, Atom, Fault, FaultKind, Name, Partition, Step, Subject, TableId,
+};
 
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,8 +187,8 @@ impl<S: WriteRegion> Apply<'_, S> {
             let subject = step.subject();
             let parent = subject.database().cloned().map(Subject::Database);
             // What is on all tables of a database, or ends it, rests on every step in it.
-            let rests_on_all = matches!(step, Step::DeleteDatabase { .. })
-                || step.phase() == Phase::Wildcards;
+            let rests_on_all =
+                matches!(step, Step::DeleteDatabase { .. }) || step.phase() == Phase::Wildcards;
             let is_broken = subject
                 .database()
                 .is_some_and(|database| self.broken.contains(database));

@@ -52,7 +52,7 @@ impl Prefetched {
         account: &str,
     ) -> Sides<GrantIndex> {
         let index = |listed: Result<Vec<Entry>, Fault>| {
-            observe(listed.map(|entries| GrantIndex::new(&entries, account)))
+            known(listed.map(|entries| GrantIndex::new(&entries, account)))
         };
         let (here, there) = both(primary.all_grants(), secondary.all_grants()).await;
         (index(here), index(there))
@@ -112,6 +112,14 @@ fn observe<T>(result: Result<T, Fault>) -> Observation<T> {
             not_found: true,
             ..Proof::default()
         }),
+        Err(fault) => Observation::Unknown(fault),
+    }
+}
+
+/// What belongs to something that is there: "not found" tells nothing of it.
+fn known<T>(result: Result<T, Fault>) -> Observation<T> {
+    match result {
+        Ok(thing) => Observation::Present(thing),
         Err(fault) => Observation::Unknown(fault),
     }
 }

@@ -15,6 +15,14 @@ const PLACE_FIELDS: [&str; 4] = [
     "SkewedColumnValueLocationMaps",
 ];
 
+/// What is compared.
+#[derive(Clone, Copy)]
+struct Kind {
+    is_table: bool,
+    /// An Iceberg entry: its places are not mapped.
+    pointer: bool,
+}
+
 /// What may differ: the places, by the rules of the policy.
 pub(super) struct Content<'a> {
     pub(super) policy: &'a Policy,
@@ -32,13 +40,17 @@ impl Content<'_> {
         let sent = serde_json::to_value(sent).map_err(|e| e.to_string())?;
         let parameters = primary.get("Parameters");
         let says = |key: &str| parameters.and_then(|p| p.get(key)).and_then(Value::as_str);
-        let pointer = says("metadata_location").is_some()
-            || says("table_type").is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg"));
+        // Only tables are ever pointers; the others may name their parameters as they like.
+        let is_table = primary.get("PartitionKeys").is_some();
+        let pointer = is_table
+            && (says("metadata_location").is_some()
+                || says("table_type").is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg")));
         if pointer && self.policy.iceberg == Iceberg::Withhold {
             return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
         }
         let mut path = Vec::new();
-        self.walk(&mut path, Some(&primary), Some(&sent), pointer)
+        let kind = Kind { is_table, pointer };
+        self.walk(&mut path, Some(&primary), Some(&sent), kind)
     }
 
     fn walk<'v>(
@@ -46,13 +58,13 @@ impl Content<'_> {
         path: &mut Vec<&'v str>,
         primary: Option<&'v Value>,
         sent: Option<&'v Value>,
-        pointer: bool,
+        kind: Kind,
     ) -> Result<(), String> {
         let last = path.last().copied().unwrap_or_default();
         if last == "transient_lastDdlTime" && sent.is_none() {
             return Ok(());
         }
-        if last == "CreateTableDefaultPermissions" {
+        if path.len() == 1 && last == "CreateTableDefaultPermissions" {
             let closed = sent.and_then(Value::as_array).is_some_and(Vec::is_empty);
             return closed
                 .then_some(())
@@ -63,20 +75,23 @@ impl Content<'_> {
                 let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
                 for key in keys {
                     path.push(key);
-                    self.walk(path, a.get(key), b.get(key), pointer)?;
+                    self.walk(path, a.get(key), b.get(key), kind)?;
                     path.pop();
                 }
                 Ok(())
             }
             (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
                 for (a, b) in a.iter().zip(b) {
-                    self.walk(path, Some(a), Some(b), pointer)?;
+                    self.walk(path, Some(a), Some(b), kind)?;
                 }
                 Ok(())
             }
-            (Some(Value::String(a)), Some(Value::String(b))) if is_place(path, a) => self
-                .place(a, b, pointer)
-                .map_err(|why| format!("{}: {why}", path.join("."))),
+            (Some(Value::String(a)), Some(Value::String(b)))
+                if is_place(path, a, kind.is_table) =>
+            {
+                self.place(a, b, kind.pointer)
+                    .map_err(|why| format!("{}: {why}", path.join(".")))
+            }
             (a, b) if a == b => Ok(()),
             _ => Err(format!("{} differs from the primary", path.join("."))),
         }
@@ -134,7 +149,7 @@ fn bare(text: &str) -> Option<(&str, &str)> {
     Some(text.split_at(at + 3))
 }
 
-fn is_place(path: &[&str], value: &str) -> bool {
+fn is_place(path: &[&str], value: &str, is_table: bool) -> bool {
     let parent = path.len().checked_sub(2).and_then(|at| path.get(at));
     let last = path.last().copied().unwrap_or_default();
     let in_parameters = parent == Some(&"Parameters");
@@ -143,7 +158,7 @@ fn is_place(path: &[&str], value: &str) -> bool {
         return last == "path" && value.contains("://");
     }
     if in_parameters {
-        let at_top = path.len() == 2;
+        let at_top = path.len() == 2 && is_table;
         let names = [
             "metadata_location",
             "previous_metadata_location",

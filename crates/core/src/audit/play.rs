@@ -219,7 +219,12 @@ impl<'a> Play<'a> {
         let named = self.inputs.scope.suspects.contains_key(atom);
         let primary = seen(self.inputs.primary.grants.get(&subject));
         let justified = match cause {
-            RevokeCause::Replace => self.steps.iter().any(given_again),
+            // Or the grant option has to go, and the rest waits.
+            RevokeCause::Replace => {
+                let too_much = self.held.get(atom) == Some(&true)
+                    && primary.is_some_and(|g| g.get(atom) == Some(&false));
+                too_much || named || self.steps.iter().any(given_again)
+            }
             RevokeCause::Deletion => self.steps.iter().any(deleted),
             RevokeCause::Suspect => named && primary.is_some_and(|g| !g.contains_key(atom)),
             RevokeCause::Extra => {

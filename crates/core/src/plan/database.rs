@@ -1,6 +1,6 @@
 //! Databases.
 
-use super::{Draft, Facets, FindingKind, Standing, grants};
+use super::{Draft, Facets, FindingKind, grants};
 use crate::catalog::{Database, Seen, differences, digest};
 use crate::grant::{Atom, Permission, Principal, Resource};
 use crate::ledger::{Pairing, Row, State};
@@ -40,9 +40,25 @@ pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
             }
         }
     }
-    if facets.contains(&Facet::Grants) && draft.is_settled(&subject) {
-        grants::plan(draft, &subject);
+    if !facets.contains(&Facet::Grants) {
+        return;
     }
+    if draft.is_settled(&subject) {
+        grants::plan(draft, &subject);
+    } else if is_paired_now(draft, &subject, name) {
+        grants::plan_revokes_only(draft, &subject);
+    }
+}
+
+/// Whether the ledger pairs the database with the one that is there now.
+fn is_paired_now(draft: &Draft<'_>, subject: &Subject, name: &Name) -> bool {
+    let there = draft.inputs.secondary.databases.get(name);
+    let row = draft.inputs.rows.get(subject);
+    let pairing = row.and_then(|row| row.pairing.as_ref());
+    there.and_then(Observation::present).is_some_and(|there| {
+        there.object.target_database.is_none()
+            && pairing.is_some_and(|pairing| pairing.secondary_created == there.created)
+    })
 }
 
 pub(super) fn leave_withheld(draft: &mut Draft<'_>, subject: &Subject, withheld: Withheld) {
@@ -191,13 +207,8 @@ pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
             continue;
         }
         if !proof.is_complete() {
-            let kind = if proof.administrator {
-                FindingKind::Unreadable
-            } else {
-                FindingKind::Denied
-            };
             let reason = "it seems gone from the primary, and that is not proven".to_owned();
-            draft.leave(&subject, State::Behind, kind, reason);
+            draft.leave(&subject, State::Behind, FindingKind::Denied, reason);
         } else if inputs.policy.deletions == Deletions::Retain {
             let reason = "it is gone from the primary, and the policy retains it".to_owned();
             draft.leave(&subject, State::Held, FindingKind::Held, reason);
@@ -226,7 +237,9 @@ fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
         draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
         return;
     }
-    grants::revoke_all(draft, subject);
+    if !grants::revoke_all(draft, subject) {
+        return;
+    }
     draft
         .steps
         .push(Step::DeleteDatabase { name: name.clone() });

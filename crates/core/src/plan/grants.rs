@@ -75,7 +75,7 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
         }
     }
     let revokes = revokes.into_iter().map(|(atom, cause)| Step::Revoke {
-        grantable: there.get(&atom).or(suspects.get(&atom)) == Some(&true),
+        grantable: there.get(&atom) == Some(&true) || suspects.get(&atom) == Some(&true),
         atom,
         cause,
     });
@@ -150,12 +150,40 @@ fn column_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
     None
 }
 
-/// Takes away every grant on a subject that is about to be deleted.
-pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) {
-    let Some(there) = draft.inputs.secondary.grants.get(subject) else {
+/// Takes away what a revoke has named, where nothing else about the subject can be
+/// decided.
+pub(super) fn plan_suspects_only(draft: &mut Draft<'_>, subject: &Subject) {
+    let suspects = suspects(draft, subject);
+    let primary = draft.inputs.primary.grants.get(subject);
+    let Some(wanted) = primary.and_then(Observation::present) else {
         return;
     };
-    let ignored = ignored(draft).unwrap_or_default();
+    let Some(ignored) = ignored(draft) else {
+        return;
+    };
+    let steps: Vec<Step> = suspects
+        .iter()
+        .filter(|(atom, _)| !wanted.contains_key(atom) && !ignored.contains(&atom.principal))
+        .map(|(atom, grantable)| Step::Revoke {
+            atom: atom.clone(),
+            grantable: *grantable,
+            cause: RevokeCause::Suspect,
+        })
+        .collect();
+    draft.steps.extend(steps);
+}
+
+/// Takes away every grant on a subject that is about to be deleted. Answers whether
+/// that can be planned.
+pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) -> bool {
+    let Some(there) = draft.inputs.secondary.grants.get(subject) else {
+        return true;
+    };
+    let Some(ignored) = ignored(draft) else {
+        let reason = "the data lake settings could not be read, so it stays".to_owned();
+        draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
+        return false;
+    };
     let atoms = there.present().into_iter().flatten();
     let steps: Vec<Step> = atoms
         .filter(|(atom, _)| !ignored.contains(&atom.principal))
@@ -166,6 +194,7 @@ pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) {
         })
         .collect();
     draft.steps.extend(steps);
+    true
 }
 
 /// Principals whose grants are not compared: administrators of either Region,

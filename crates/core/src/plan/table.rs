@@ -1,6 +1,6 @@
 //! Tables and their partitions.
 
-use super::{Draft, Facets, FindingKind, Standing, database::leave_withheld, grants};
+use super::{Draft, Facets, FindingKind, database::leave_withheld, grants};
 use crate::catalog::{DRIFTING_PARAMETER, Partition, Seen, Table, differences, digest};
 use crate::ledger::{Pairing, Row, State};
 use crate::name::TableId;
@@ -35,8 +35,15 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
             delete(draft, id, &subject, proof, there);
         }
         (Observation::Present(wanted), observed) => {
-            if let Some(reason) = parent_trouble(draft, id) {
-                draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+            if let Some((state, kind, reason)) = parent_trouble(draft, id) {
+                draft.leave(&subject, state, kind, reason);
+                let row = draft.inputs.rows.get(&subject);
+                if observed
+                    .present()
+                    .is_some_and(|there| is_paired(row, there))
+                {
+                    grants::plan_revokes_only(draft, &subject);
+                }
                 return;
             }
             match draft.translator.table(&wanted.object) {
@@ -64,36 +71,40 @@ fn withhold(
     }
 }
 
-/// Why nothing may be written into the table's database, if so.
-fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<String> {
+/// Why nothing may be written into the table's database, if so, and how that leaves
+/// the table.
+fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<(State, FindingKind, String)> {
     let parent = Subject::Database(id.database.clone());
+    let foreign = |reason: String| Some((State::Blocked, FindingKind::Foreign, reason));
+    let unread = |reason: &str| {
+        let reason = reason.to_owned();
+        Some((State::Behind, FindingKind::Unreadable, reason))
+    };
     if let Some(standing) = draft.standings.get(&parent) {
         return match (&standing.reason, standing.gone) {
             (None, false) => None,
-            (reason, _) => Some(format!(
+            (reason, _) => foreign(format!(
                 "its database is not replicated: {}",
                 reason.as_deref().unwrap_or("it is gone")
             )),
         };
     }
-    let paired = draft
-        .inputs
-        .rows
-        .get(&parent)
-        .is_some_and(|row| row.pairing.is_some());
-    let link = draft
-        .inputs
-        .secondary
-        .databases
-        .get(&id.database)
-        .and_then(Observation::present)
-        .is_some_and(|seen| seen.object.target_database.is_some());
-    if link {
-        Some("its database is a resource link in the secondary".to_owned())
-    } else if !paired {
-        Some("its database is not paired with one in the secondary".to_owned())
-    } else {
-        None
+    let row = draft.inputs.rows.get(&parent);
+    let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
+        return foreign("its database is not paired with one in the secondary".to_owned());
+    };
+    match draft.inputs.secondary.databases.get(&id.database) {
+        // Not asked for: nothing is made or deleted in it by this plan.
+        None => None,
+        Some(Observation::Present(seen)) if seen.object.target_database.is_some() => {
+            foreign("its database is a resource link in the secondary".to_owned())
+        }
+        Some(Observation::Present(seen)) if seen.created != pairing.secondary_created => {
+            unread("its database was made anew in the secondary")
+        }
+        Some(Observation::Present(_)) => None,
+        Some(Observation::Absent(_)) => unread("its database is gone from the secondary"),
+        Some(Observation::Unknown(_)) => unread("its database in the secondary was not read"),
     }
 }
 
@@ -144,7 +155,9 @@ fn settle(
     let read = draft.inputs.primary.grants.contains_key(&subject);
     let narrowed = match (facets.contains(&Facet::Grants) || read, &change) {
         (true, _) => grants::plan(draft, &subject),
-        (false, change) => change.as_ref().is_none_or(|step| !shows_more(step, observed)),
+        (false, change) => change
+            .as_ref()
+            .is_none_or(|step| !shows_more(step, observed)),
     };
     match change {
         // Whoever holds a stale grant on the table would see what is new in it, too.
@@ -226,26 +239,24 @@ fn delete(
         return;
     }
     if !proof.is_complete() {
-        let (kind, why) = if proof.administrator {
-            (
-                FindingKind::Unreadable,
-                "no event named the deletion, and nothing else was seen in its database",
-            )
+        let why = if proof.administrator {
+            "no event named the deletion, and nothing else was seen in its database"
         } else {
-            (
-                FindingKind::Denied,
-                "our role is no longer a data lake administrator there",
-            )
+            "our role is no longer a data lake administrator there"
         };
         let reason = format!("it seems gone from the primary, and that is not proven: {why}");
-        draft.leave(subject, State::Behind, kind, reason);
+        draft.leave(subject, State::Behind, FindingKind::Denied, reason);
+        grants::plan_suspects_only(draft, subject);
     } else if draft.inputs.policy.deletions == Deletions::Retain {
         let reason = "it is gone from the primary, and the policy retains it".to_owned();
         draft.leave(subject, State::Held, FindingKind::Held, reason);
+        grants::plan_suspects_only(draft, subject);
     } else {
         // Grants may outlive the table they are on, and would open a
         // table made anew under its name.
-        grants::revoke_all(draft, subject);
+        if !grants::revoke_all(draft, subject) {
+            return;
+        }
         draft.steps.push(Step::DeleteTable { id: id.clone() });
         let standing = draft.keep(subject, State::Behind, None);
         draft.standings.insert(subject.clone(), standing);
@@ -297,7 +308,7 @@ fn plan_partitions(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
             draft.find(FindingKind::Held, subject, reason);
         }
     }
-    plan_partition_deletions(draft, id, subject, wanted, there);
+    plan_partition_deletions(draft, id, subject, (wanted, there));
 }
 
 fn partition_step(id: &TableId, desired: Partition, there: Option<&Partition>) -> Option<Step> {
@@ -322,8 +333,7 @@ fn plan_partition_deletions(
     draft: &mut Draft<'_>,
     id: &TableId,
     subject: &Subject,
-    wanted: &Partitions,
-    there: &Partitions,
+    (wanted, there): (&Partitions, &Partitions),
 ) {
     let gone: Vec<&Vec<String>> = there.keys().filter(|v| !wanted.contains_key(*v)).collect();
     if gone.is_empty() {
@@ -335,7 +345,7 @@ fn plan_partition_deletions(
         .looks
         .get(subject)
         .is_some_and(|look| look.partition_deletion_named);
-    if wanted.is_empty() && !named {
+    if wanted.is_empty() && !named && !is_remade(draft, id, subject) {
         let reason = format!(
             "the primary shows none of its {} partitions, and no event named their deletion",
             gone.len()
@@ -355,6 +365,20 @@ fn plan_partition_deletions(
             });
         }
     }
+}
+
+/// Whether the primary's table is another one than the one that was paired: then it
+/// does not have the partitions of that one.
+fn is_remade(draft: &Draft<'_>, id: &TableId, subject: &Subject) -> bool {
+    let row = draft.inputs.rows.get(subject);
+    let before = row
+        .and_then(|row| row.pairing.as_ref())
+        .and_then(|pairing| pairing.primary_created);
+    let now = draft.inputs.primary.tables.get(id);
+    let now = now
+        .and_then(Observation::present)
+        .and_then(|seen| seen.created);
+    before.is_some() && now.is_some() && before != now
 }
 
 fn unsettle(

@@ -1,6 +1,6 @@
 //! Tables and their partitions.
 
-use super::{Observer, Readings, both, gather, observe};
+use super::{Observer, Readings, both, gather, known, observe};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Seen;
@@ -162,7 +162,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         });
         for (id, primary, secondary) in gather(calls, self.parallel).await {
             let keyed = |listed: Result<Vec<twinlake_core::Partition>, Fault>| {
-                observe(listed.map(|all| -> Partitions {
+                known(listed.map(|all| -> Partitions {
                     all.into_iter().map(|p| (p.values.clone(), p)).collect()
                 }))
             };

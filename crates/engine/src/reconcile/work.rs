@@ -6,8 +6,9 @@ use crate::observe::{Observer, Prefetched, Readings};
 use crate::ports::{Clock, Ledger, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, BrakeReading, Veto};
-use twinlake_core::ledger::Rows;
+use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::plan::{Inputs, Standing};
+use twinlake_core::reading::Observation;
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
 use twinlake_core::{
     ApprovedPlan, Fault, FaultKind, Plan, Row, Scope, State, Step, Subject, Timestamp,
@@ -25,6 +26,8 @@ pub(super) struct Work<'a, P, S, L, C> {
     pub(super) outcome: Outcome,
     /// Grants whose revoke the service has confirmed in this run.
     pub(super) revoked: BTreeSet<twinlake_core::Atom>,
+    /// Deletions that this run has been charged for.
+    pub(super) charged: Tally,
 }
 
 impl<'a, P, S, L, C> Work<'a, P, S, L, C>
@@ -61,6 +64,7 @@ where
             readings: Readings::default(),
             outcome: Outcome::default(),
             revoked: BTreeSet::new(),
+            charged: Tally::default(),
         })
     }
 
@@ -100,6 +104,7 @@ where
         observer
             .read(&self.looks, asks_settings, &mut self.readings)
             .await;
+        self.forget_revoked();
         Ok(rows)
     }
 
@@ -124,35 +129,62 @@ where
             .iter()
             .map(|(step, _)| step.subject())
             .collect();
-        plan.steps
-            .retain(|step| !given_up.contains(&step.subject()) && !self.is_settled(step));
+        plan.steps.retain(|step| !Self::rests_on(&given_up, step));
         plan
     }
 
-    /// A revoke that the service has confirmed is not repeated because a listing
-    /// still shows the grant: lists show what is not there (LF-07).
-    pub(super) fn is_settled(&self, step: &Step) -> bool {
-        if let Step::Revoke { atom, .. } = step {
-            self.revoked.contains(atom)
-        } else {
-            false
+    /// A revoke that the service has confirmed counts, even if a listing still shows
+    /// the grant: lists show what is not there (LF-07).
+    fn forget_revoked(&mut self) {
+        for grants in self.readings.secondary.grants.values_mut() {
+            if let Observation::Present(grants) = grants {
+                grants.retain(|atom, _| !self.revoked.contains(atom));
+            }
         }
     }
 
+    /// Whether a step is left out, since something it rests on failed for good.
+    fn rests_on(given_up: &BTreeSet<Subject>, step: &Step) -> bool {
+        let subject = step.subject();
+        let parent = subject.database().cloned().map(Subject::Database);
+        let below = !matches!(step, Step::Revoke { .. })
+            && parent
+                .as_ref()
+                .is_some_and(|parent| given_up.contains(parent));
+        let whole = matches!(step, Step::DeleteDatabase { .. })
+            || step.phase() == twinlake_core::step::Phase::Wildcards;
+        let above = whole
+            && given_up
+                .iter()
+                .any(|other| other.database() == subject.database());
+        given_up.contains(&subject) || below || above
+    }
+
     pub(super) async fn brake(&self, plan: &Plan) -> Result<BrakeReading, Fault> {
-        if audit::deletions(&plan.steps) == twinlake_core::ledger::Tally::default() {
+        if audit::deletions(&plan.steps) == Tally::default() {
             return Ok(BrakeReading::default());
         }
+        // What this run was charged before is being tried again, not spent anew.
+        let spent = self.context.ledger.spent(self.context.clock.now()).await?;
+        let own = &self.charged;
         Ok(BrakeReading {
             paired: self.context.ledger.paired().await?,
-            spent: self.context.ledger.spent(self.context.clock.now()).await?,
+            spent: Tally {
+                databases: spent.databases.saturating_sub(own.databases),
+                tables: spent.tables.saturating_sub(own.tables),
+                partitions: spent.partitions.saturating_sub(own.partitions),
+            },
             released: self.context.brake_released && self.outcome.rounds <= 1,
         })
     }
 
     /// Writes down what is about to be made and deleted, before it is: after a
     /// crash our own objects are recognised, and the brake has counted.
-    pub(super) async fn intend(&self, rows: &Rows, approved: &ApprovedPlan) -> Result<(), Fault> {
+    pub(super) async fn intend(
+        &mut self,
+        rows: &Rows,
+        approved: &ApprovedPlan,
+    ) -> Result<(), Fault> {
         let now = self.context.clock.now();
         let mut intended = Vec::new();
         for step in approved.steps() {
@@ -181,8 +213,11 @@ where
             self.context.ledger.put_rows(&intended).await?;
         }
         let goes = audit::deletions(approved.steps());
-        if goes != twinlake_core::ledger::Tally::default() {
+        if goes != Tally::default() {
             self.context.ledger.spend(now, &goes).await?;
+            self.charged.databases += goes.databases;
+            self.charged.tables += goes.tables;
+            self.charged.partitions += goes.partitions;
         }
         Ok(())
     }
@@ -290,6 +325,10 @@ where
         let now = self.context.clock.now();
         let mut put = Vec::new();
         let mut forget = Vec::new();
+        if self.outcome.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
+            let reason = format!("still different after {ROUNDS} rounds");
+            self.outcome.waiting = Some((self.scope.clone(), reason));
+        }
         let reasons = self.reasons(plan);
         for (subject, standing) in &plan.standings {
             let old = rows.get(subject);
@@ -313,10 +352,6 @@ where
         }
         if !forget.is_empty() {
             self.context.ledger.forget(&forget).await?;
-        }
-        if self.outcome.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
-            let reason = format!("still different after {ROUNDS} rounds");
-            self.outcome.waiting = Some((self.scope.clone(), reason));
         }
         Ok(())
     }

@@ -59,12 +59,15 @@ impl<'a> Play<'a> {
             }
             Subject::Database(name) => {
                 let there = seen(self.inputs.secondary.databases.get(name));
-                there.is_some_and(|there| {
-                    there.object.target_database.is_none()
-                        && (self.is_paired(subject)
-                            || is_intended(&there.object, intended)
-                            || self.equals_database(name, &there.object))
-                })
+                // What a revoke names may linger where a database is about to be made.
+                let unmade = there.is_none() && self.creates_database(name);
+                unmade
+                    || there.is_some_and(|there| {
+                        there.object.target_database.is_none()
+                            && (self.is_paired(subject)
+                                || is_intended(&there.object, intended)
+                                || self.equals_database(name, &there.object))
+                    })
             }
             Subject::Table(id) => {
                 let there = seen(self.inputs.secondary.tables.get(id));
@@ -87,6 +90,11 @@ impl<'a> Play<'a> {
             Rule::NotOurs,
             format!("{subject} in the secondary is not ours"),
         )
+    }
+
+    fn creates_database(&self, name: &Name) -> bool {
+        let creates = |step: &Step| matches!(step, Step::CreateDatabase { database } if database.name == *name);
+        self.steps.iter().any(creates)
     }
 
     pub(super) fn creates(&self, id: &TableId) -> bool {
