@@ -90,6 +90,9 @@ pub struct Reading {
     pub partitions: BTreeMap<TableId, Observation<Partitions>>,
     /// Grants by the subject that they are on.
     pub grants: BTreeMap<GrantsOf, Observation<Grants>>,
+    /// Grants on all tables of a database, where a table in it is about to be made or
+    /// shown anew and the database's own grants were not asked for.
+    pub wildcards: BTreeMap<Name, Observation<Grants>>,
     /// The names of all tables of a database, where they were listed completely.
     pub listed: BTreeMap<Name, BTreeSet<Name>>,
     /// Subjects whose grants come from a listing that held some grant, so an

@@ -19,7 +19,9 @@ use twinlake_core::grant::Entry;
 use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::reading::{Observation, Proof, Reading, Settings};
 use twinlake_core::scope::Look;
-use twinlake_core::{Database, Fault, FaultKind, Name, Policy, Principal, Subject, TableId};
+use twinlake_core::{
+    Database, Fault, FaultKind, Grants, Name, OwnRoles, Policy, Principal, Subject, TableId,
+};
 
 /// The two readings that a plan is made from.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +99,8 @@ pub struct Observer<'a, P, S> {
     pub account: &'a str,
     /// Our role in the primary, to be found among its administrators.
     pub reader: &'a Principal,
+    /// All our roles.
+    pub ours: &'a OwnRoles,
     /// Rows of the subjects, to know what is paired.
     pub rows: &'a Rows,
     /// Calls under way at once.
@@ -182,7 +186,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let there = there.and_then(Observation::present).is_some();
             seen.present().is_some() != there
         });
-        differs || database
+        let wildcard = readings.secondary.wildcards.iter().any(|(name, there)| {
+            let here = readings.primary.wildcards.get(name);
+            here.and_then(Observation::present) != there.present() && !self.only_ours(there)
+        });
+        differs || database || wildcard
+    }
+
+    fn only_ours(&self, grants: &Observation<Grants>) -> bool {
+        let all = grants.present().into_iter().flat_map(Grants::keys);
+        all.into_iter()
+            .all(|atom| self.ours.contains(&atom.principal.0))
     }
 
     async fn settings(&self, readings: &mut Readings) {

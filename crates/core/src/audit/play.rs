@@ -123,6 +123,7 @@ impl<'a> Play<'a> {
         self.must_be_ours(&Subject::Database(id.database.clone()))?;
         self.no_extras(&subject)?;
         self.no_extras(&Subject::Database(id.database.clone()))?;
+        self.no_wildcard_beyond(&id.database)?;
         self.made.insert(subject);
         Ok(())
     }
@@ -140,6 +141,7 @@ impl<'a> Play<'a> {
             .collect();
         if table.columns().any(|c| !shown.contains(c.name.as_str())) {
             self.no_extras(&subject)?;
+            self.no_wildcard_beyond(&id.database)?;
         }
         self.columns.insert(id.clone(), names(table));
         Ok(())

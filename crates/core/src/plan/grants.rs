@@ -150,6 +150,29 @@ fn column_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
     None
 }
 
+/// A grant on all tables of the database that the secondary holds and the primary
+/// does not: it would open whatever is made or shown anew there. Where the
+/// database's own grants are read, this plan takes it away first.
+pub(super) fn wildcard_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
+    let inputs = draft.inputs;
+    let there = match inputs.secondary.wildcards.get(database)? {
+        Observation::Present(there) => there,
+        Observation::Absent(_) | Observation::Unknown(_) => {
+            return Some("the grants on all tables of its database were not read".to_owned());
+        }
+    };
+    let here = inputs.primary.wildcards.get(database);
+    let here = here.and_then(Observation::present);
+    let ignored = ignored(draft).unwrap_or(Ignored {
+        administrators: BTreeSet::new(),
+        ours: Some(inputs.ours),
+    });
+    let beyond = there.keys().find(|atom| {
+        !ignored.contains(&atom.principal) && !here.is_some_and(|here| here.contains_key(atom))
+    });
+    beyond.map(|atom| format!("it waits until {atom} is gone from the secondary"))
+}
+
 /// Takes away what a revoke has named, where nothing else about the subject can be
 /// decided.
 pub(super) fn plan_suspects_only(draft: &mut Draft<'_>, subject: &Subject) {

@@ -159,6 +159,11 @@ fn settle(
             .as_ref()
             .is_none_or(|step| !shows_more(step, observed)),
     };
+    let opened = change.as_ref().filter(|step| shows_more(step, observed));
+    if let Some(reason) = opened.and_then(|_| grants::wildcard_beyond(draft, &id.database)) {
+        draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
+        return;
+    }
     match change {
         // Whoever holds a stale grant on the table would see what is new in it, too.
         Some(_) if !narrowed => {

@@ -3,8 +3,9 @@
 use super::{Observer, Readings, both};
 use crate::listing::GrantIndex;
 use crate::ports::{GrantFilter, ReadRegion};
+use twinlake_core::grant::Entry;
 use twinlake_core::reading::Observation;
-use twinlake_core::{FaultKind, Grants, Subject};
+use twinlake_core::{Fault, FaultKind, Grants, Name, Subject};
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) async fn grants(&self, subject: &Subject, readings: &mut Readings) {
@@ -46,6 +47,34 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             }
             reading.grants.insert(subject.clone(), grants);
         }
+    }
+
+    /// Grants on all tables of a database; those of the primary only where the
+    /// secondary holds some.
+    pub(super) async fn wildcards(&self, database: &Name, readings: &mut Readings) {
+        let filter = GrantFilter::AllTables(database.clone());
+        let index = |listed: Result<Vec<Entry>, Fault>| match listed {
+            Ok(entries) => {
+                let index = GrantIndex::new(&entries, self.account);
+                Observation::Present(index.on(&Subject::Database(database.clone())))
+            }
+            Err(fault) if fault.kind == FaultKind::Absent => Observation::Present(Grants::new()),
+            Err(fault) => Observation::Unknown(fault),
+        };
+        let there = index(self.secondary.grants_on(&filter).await);
+        // Our own rights there are no news, and need no second listing.
+        let others = |grants: &Grants| {
+            grants
+                .keys()
+                .any(|atom| !self.ours.contains(&atom.principal.0))
+        };
+        let some = there.present().is_none_or(others);
+        let here = match some {
+            true => index(self.primary.grants_on(&filter).await),
+            false => Observation::Present(Grants::new()),
+        };
+        readings.primary.wildcards.insert(database.clone(), here);
+        readings.secondary.wildcards.insert(database.clone(), there);
     }
 
     /// The grants on a subject, and whether the listing held any entry at all.

@@ -47,6 +47,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for id in asked {
             self.grants(&Subject::Table(id.clone()), readings).await;
         }
+        let opened: BTreeSet<&Name> = wants(Facet::Definition)
+            .filter(|id| changes(id, readings))
+            .map(|id| &id.database)
+            .filter(|name| {
+                let own = Subject::Database((*name).clone());
+                !readings.secondary.grants.contains_key(&own)
+            })
+            .collect();
+        for database in opened {
+            self.wildcards(database, readings).await;
+        }
     }
 
     /// Tables by name, or by listing where many of one database are asked for. What

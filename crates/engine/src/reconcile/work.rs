@@ -96,6 +96,7 @@ where
             policy: self.context.policy,
             account: &self.context.policy.secondary(self.context.epoch).account,
             reader: self.context.reader,
+            ours: self.context.ours,
             rows: &rows,
             parallel: self.context.parallel,
             prefetched,

@@ -74,6 +74,25 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    /// No grant on all tables of a database that was read beside a table's own is
+    /// more than the primary gives.
+    pub(super) fn no_wildcard_beyond(&self, database: &Name) -> Judged {
+        let Some(there) = self.inputs.secondary.wildcards.get(database) else {
+            return Ok(());
+        };
+        let here = seen(self.inputs.primary.wildcards.get(database));
+        let Some(there) = seen(Some(there)) else {
+            let detail = format!("the grants on all tables of {database} were not read");
+            return veto(Rule::Wider, detail);
+        };
+        for atom in there.keys().filter(|atom| !self.is_ignored(atom)) {
+            if !here.is_some_and(|here| here.contains_key(atom)) {
+                return veto(Rule::Wider, format!("{atom} would open what is new there"));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn primary_allows(&self, atom: &Atom, grantable: bool) -> bool {
         let grants: Option<&Grants> = seen(self.inputs.primary.grants.get(&subject_of(atom)));
         let may_grant = grants.and_then(|grants| grants.get(atom));
