@@ -36,6 +36,8 @@ pub mod location;
 pub mod name;
 pub mod plan;
 pub mod policy;
+#[doc = include_str!("quirks.md")]
+pub mod quirks {}
 pub mod reading;
 pub mod render;
 pub mod scope;

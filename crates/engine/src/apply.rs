@@ -5,16 +5,15 @@
 //! below a database or a table that could not be made: stopping there is safe,
 //! since every prefix of a plan is.
 
-use crate::ports::{
-    CREATE_BATCH, DELETE_BATCH, EntryResults, GRANT_BATCH, UPDATE_BATCH, WriteRegion,
-};
+mod batch;
+
+use crate::ports::{EntryResults, GRANT_BATCH, WriteRegion};
+use batch::{Batch, BatchKind, batch_of};
 use futures_util::{StreamExt as _, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::grant::{Entry, Grants, entries};
 use twinlake_core::step::Phase;
-use twinlake_core::{
-    ApprovedPlan, Atom, Fault, FaultKind, Name, Partition, Step, Subject, TableId,
-};
+use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Name, Step, Subject, TableId};
 
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -337,83 +336,5 @@ fn spread(steps: &[usize], result: Result<EntryResults, Fault>) -> Vec<(usize, R
     match result {
         Ok(results) => steps.iter().copied().zip(results).collect(),
         Err(fault) => steps.iter().map(|&at| (at, Err(fault.clone()))).collect(),
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum BatchKind {
-    Create,
-    Update,
-    Delete,
-}
-
-impl BatchKind {
-    fn limit(self) -> usize {
-        match self {
-            Self::Create => CREATE_BATCH,
-            Self::Update => UPDATE_BATCH,
-            Self::Delete => DELETE_BATCH,
-        }
-    }
-}
-
-fn batch_of(step: &Step) -> Option<(&TableId, BatchKind)> {
-    match step {
-        Step::CreatePartition { id, .. } => Some((id, BatchKind::Create)),
-        Step::UpdatePartition { id, .. } => Some((id, BatchKind::Update)),
-        Step::DeletePartition { id, .. } => Some((id, BatchKind::Delete)),
-        Step::CreateDatabase { .. }
-        | Step::UpdateDatabase { .. }
-        | Step::CreateTable { .. }
-        | Step::UpdateTable { .. }
-        | Step::Grant { .. }
-        | Step::Revoke { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => None,
-    }
-}
-
-struct Batch<'a> {
-    id: &'a TableId,
-    kind: BatchKind,
-    steps: Vec<usize>,
-}
-
-impl Batch<'_> {
-    async fn send<S: WriteRegion>(
-        &self,
-        steps: &[Step],
-        secondary: &S,
-    ) -> Result<EntryResults, Fault> {
-        let mine = || self.steps.iter().filter_map(|&at| steps.get(at));
-        let partitions = || -> Vec<&Partition> {
-            mine()
-                .filter_map(|step| {
-                    if let Step::CreatePartition { partition, .. }
-                    | Step::UpdatePartition { partition, .. } = step
-                    {
-                        Some(partition)
-                    } else {
-                        None
-                    }
-                })
-                .collect()
-        };
-        match self.kind {
-            BatchKind::Create => secondary.create_partitions(self.id, &partitions()).await,
-            BatchKind::Update => secondary.update_partitions(self.id, &partitions()).await,
-            BatchKind::Delete => {
-                let values: Vec<&[String]> = mine()
-                    .filter_map(|step| {
-                        if let Step::DeletePartition { values, .. } = step {
-                            Some(values.as_slice())
-                        } else {
-                            None
-                        }
-                    })
-                    .collect();
-                secondary.delete_partitions(self.id, &values).await
-            }
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The loop itself.
 
+mod record;
 mod work;
 
 use crate::apply::apply;

@@ -5,14 +5,12 @@ use crate::apply::{Applied, Done};
 use crate::observe::{Observer, Prefetched, Readings};
 use crate::ports::{Clock, Ledger, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::{self, BrakeReading, Veto};
+use twinlake_core::audit::{self, BrakeReading};
 use twinlake_core::ledger::{Rows, Tally};
-use twinlake_core::plan::{Inputs, Standing};
+use twinlake_core::plan::Inputs;
 use twinlake_core::reading::Observation;
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
-use twinlake_core::{
-    ApprovedPlan, Fault, FaultKind, Plan, Row, Scope, State, Step, Subject, Timestamp,
-};
+use twinlake_core::{ApprovedPlan, Fault, FaultKind, Plan, Row, Scope, State, Step, Subject};
 
 /// From so many subjects on, their grants come from one unfiltered listing.
 const INDEX_FROM: usize = 4;
@@ -319,90 +317,6 @@ where
             fresh.grants = Some(self.list_all_grants().await);
         }
         fresh
-    }
-
-    /// Writes down how each subject is left.
-    pub(super) async fn finish(&mut self, rows: &Rows, plan: &Plan) -> Result<(), Fault> {
-        let now = self.context.clock.now();
-        let mut put = Vec::new();
-        let mut forget = Vec::new();
-        if self.outcome.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
-            let reason = format!("still different after {ROUNDS} rounds");
-            self.outcome.waiting = Some((self.scope.clone(), reason));
-        }
-        let reasons = self.reasons(plan);
-        for (subject, standing) in &plan.standings {
-            let old = rows.get(subject);
-            if standing.gone {
-                if old.is_some() {
-                    forget.push(subject.clone());
-                }
-                continue;
-            }
-            let (state, reason) = match reasons.get(subject) {
-                Some((state, reason)) => (*state, Some(reason.clone())),
-                None => (standing.state, standing.reason.clone()),
-            };
-            let row = row_of(subject, old, standing, (state, reason), now);
-            if Some(&row) != old {
-                put.push(row);
-            }
-        }
-        if !put.is_empty() {
-            self.context.ledger.put_rows(&put).await?;
-        }
-        if !forget.is_empty() {
-            self.context.ledger.forget(&forget).await?;
-        }
-        Ok(())
-    }
-
-    /// Subjects whose steps did not all come about, and why.
-    pub(super) fn reasons(&self, plan: &Plan) -> BTreeMap<Subject, (State, String)> {
-        let mut reasons = BTreeMap::new();
-        let vetoed = !self.outcome.vetoes.is_empty();
-        let braked = |veto: &Veto| veto.rule == audit::Rule::Brake;
-        let held = vetoed && self.outcome.vetoes.iter().all(braked);
-        let waiting = self.outcome.waiting.as_ref().map(|(_, reason)| reason);
-        if vetoed || waiting.is_some() {
-            let veto = self.outcome.vetoes.first().map(Veto::to_string);
-            let reason = veto.or(waiting.cloned()).unwrap_or_default();
-            let state = if held { State::Held } else { State::Behind };
-            for step in &plan.steps {
-                reasons.insert(step.subject(), (state, reason.clone()));
-            }
-        }
-        for (step, fault) in &self.outcome.failed {
-            reasons.insert(step.subject(), (State::Blocked, fault.to_string()));
-        }
-        reasons
-    }
-}
-
-fn row_of(
-    subject: &Subject,
-    old: Option<&Row>,
-    standing: &Standing,
-    (state, reason): (State, Option<String>),
-    now: Timestamp,
-) -> Row {
-    let unchanged = old.filter(|old| old.state == state);
-    let kept = old.and_then(|old| old.intended.clone());
-    Row {
-        subject: subject.clone(),
-        pairing: standing.pairing.clone(),
-        intended: kept.filter(|_| standing.pairing.is_none()),
-        state,
-        since: unchanged.map_or(now, |old| old.since),
-        reason,
-        table_default: standing
-            .table_default
-            .clone()
-            .or_else(|| old.and_then(|old| old.table_default.clone())),
-        partitions: standing
-            .partitions
-            .or_else(|| old.map(|old| old.partitions))
-            .unwrap_or_default(),
     }
 }
 
