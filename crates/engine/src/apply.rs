@@ -289,22 +289,38 @@ impl<S: WriteRegion> Apply<'_, S> {
                 Some(_) | None => {}
             }
         }
-        let grouped = entries(&atoms);
-        for batch in grouped.chunks(GRANT_BATCH) {
-            let sent: Vec<&Entry> = batch.iter().map(|(entry, _)| entry).collect();
-            let result = match revokes {
-                true => self.secondary.revoke(&sent).await,
-                false => self.secondary.grant(&sent).await,
-            };
-            let at: Vec<usize> = (0..batch.len()).collect();
-            for (at, result) in spread(&at, result) {
-                let stands_for = batch.get(at).map(|(_, atoms)| atoms);
-                for atom in stands_for.into_iter().flatten() {
-                    if let Some(&place) = places.get(atom) {
-                        self.settle(place, result.clone());
+        let mut grouped = entries(&atoms);
+        let mut again = Grants::new();
+        while !grouped.is_empty() {
+            for batch in grouped.chunks(GRANT_BATCH) {
+                let sent: Vec<&Entry> = batch.iter().map(|(entry, _)| entry).collect();
+                let result = match revokes {
+                    true => self.secondary.revoke(&sent).await,
+                    false => self.secondary.grant(&sent).await,
+                };
+                let at: Vec<usize> = (0..batch.len()).collect();
+                for (at, result) in spread(&at, result) {
+                    let stands_for = batch.get(at).map(|(_, atoms)| atoms.as_slice());
+                    let stands_for = stands_for.unwrap_or_default();
+                    if revokes && stands_for.len() > 1 && is_already_done(&result) {
+                        // One column that is gone answers for all: they are asked alone.
+                        again.extend(stands_for.iter().map(|atom| (atom.clone(), false)));
+                        continue;
+                    }
+                    for atom in stands_for {
+                        if let Some(&place) = places.get(atom) {
+                            self.settle(place, result.clone());
+                        }
                     }
                 }
             }
+            grouped = std::mem::take(&mut again)
+                .into_keys()
+                .flat_map(|atom| {
+                    let option = atoms.get(&atom).copied().unwrap_or_default();
+                    entries(&Grants::from([(atom, option)]))
+                })
+                .collect();
         }
     }
 }
@@ -329,6 +345,10 @@ async fn send<S: WriteRegion>(step: &Step, secondary: &S) -> Result<(), Fault> {
         | Step::Grant { .. }
         | Step::Revoke { .. } => Ok(()),
     }
+}
+
+fn is_already_done(result: &Result<(), Fault>) -> bool {
+    matches!(result, Err(fault) if fault.kind == FaultKind::AlreadyDone)
 }
 
 /// One outcome for each entry; where the call as a whole failed, that for all.

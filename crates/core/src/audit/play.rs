@@ -253,7 +253,7 @@ impl<'a> Play<'a> {
         };
         let look = self.inputs.scope.looks.get(&subject);
         let named = look.is_some_and(|look| look.partition_deletion_named);
-        if listed.contains_key(values) || (listed.is_empty() && !named) {
+        if listed.contains_key(values) || (listed.is_empty() && !named && !self.is_remade(id)) {
             return veto(Rule::Unproven, format!("deleting a partition of {subject}"));
         }
         Ok(())

@@ -45,7 +45,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
     }
     if draft.is_settled(&subject) {
         grants::plan(draft, &subject);
-    } else if is_paired_now(draft, &subject, name) {
+    } else if primary.present().is_some() && is_paired_now(draft, &subject, name) {
         grants::plan_revokes_only(draft, &subject);
     }
 }
@@ -209,9 +209,11 @@ pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
         if !proof.is_complete() {
             let reason = "it seems gone from the primary, and that is not proven".to_owned();
             draft.leave(&subject, State::Behind, FindingKind::Denied, reason);
+            grants::plan_suspects_only(draft, &subject);
         } else if inputs.policy.deletions == Deletions::Retain {
             let reason = "it is gone from the primary, and the policy retains it".to_owned();
             draft.leave(&subject, State::Held, FindingKind::Held, reason);
+            grants::plan_suspects_only(draft, &subject);
         } else {
             delete(draft, name, &subject);
         }

@@ -152,6 +152,15 @@ fn settle(
         }
     }
     draft.standings.insert(subject.clone(), standing);
+    let opened = change.as_ref().filter(|step| shows_more(step, observed));
+    if let Some(reason) = opened.and_then(|_| grants::wildcard_beyond(draft, &id.database)) {
+        draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
+        // What is not there yet is granted nothing, and what is there only loses.
+        if observed.is_some() {
+            grants::plan_revokes_only(draft, &subject);
+        }
+        return;
+    }
     let read = draft.inputs.primary.grants.contains_key(&subject);
     let narrowed = match (facets.contains(&Facet::Grants) || read, &change) {
         (true, _) => grants::plan(draft, &subject),
@@ -159,11 +168,6 @@ fn settle(
             .as_ref()
             .is_none_or(|step| !shows_more(step, observed)),
     };
-    let opened = change.as_ref().filter(|step| shows_more(step, observed));
-    if let Some(reason) = opened.and_then(|_| grants::wildcard_beyond(draft, &id.database)) {
-        draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
-        return;
-    }
     match change {
         // Whoever holds a stale grant on the table would see what is new in it, too.
         Some(_) if !narrowed => {

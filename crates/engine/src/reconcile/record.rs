@@ -38,7 +38,15 @@ where
                 Some((state, reason)) => (*state, Some(reason.clone())),
                 None => (standing.state, standing.reason.clone()),
             };
-            let row = row_of(subject, old, standing, (state, reason), now);
+            let mut row = row_of(subject, old, standing, (state, reason), now);
+            let known = old.and_then(|old| old.pairing.as_ref());
+            // A table that was made anew is told by this, until its partitions follow.
+            let pending = !self.outcome.vetoes.is_empty() || standing.partitions.is_none();
+            if let (Some(known), Some(pairing), true) = (known, &mut row.pairing, pending)
+                && known.secondary_created == pairing.secondary_created
+            {
+                pairing.primary_created = known.primary_created;
+            }
             if Some(&row) != old {
                 put.push(row);
             }

@@ -24,7 +24,7 @@ pub(super) struct Work<'a, P, S, L, C> {
     pub(super) outcome: Outcome,
     /// Grants whose revoke the service has confirmed in this run.
     pub(super) revoked: BTreeSet<twinlake_core::Atom>,
-    /// Deletions that this run has been charged for.
+    /// Deletions that this run was charged for and has not made yet.
     pub(super) charged: Tally,
 }
 
@@ -128,7 +128,23 @@ where
             .iter()
             .map(|(step, _)| step.subject())
             .collect();
-        plan.steps.retain(|step| !Self::rests_on(&given_up, step));
+        let mut left: BTreeSet<Subject> = BTreeSet::new();
+        plan.steps.retain(|step| {
+            let out = self.rests_on(&given_up, step);
+            if out {
+                left.insert(step.subject());
+            }
+            !out
+        });
+        // What is left out did not come about, and is not to be written down as if.
+        for subject in left {
+            if let Some(standing) = plan.standings.get_mut(&subject)
+                && standing.state == State::Current
+            {
+                standing.state = State::Behind;
+                standing.reason = Some("something that it rests on failed".to_owned());
+            }
+        }
         plan
     }
 
@@ -143,13 +159,16 @@ where
     }
 
     /// Whether a step is left out, since something it rests on failed for good.
-    fn rests_on(given_up: &BTreeSet<Subject>, step: &Step) -> bool {
+    fn rests_on(&self, given_up: &BTreeSet<Subject>, step: &Step) -> bool {
+        if let Step::Revoke { atom, .. } = step {
+            let same = |(failed, _): &(Step, Fault)| matches!(failed, Step::Revoke { atom: other, .. } if other == atom);
+            return self.outcome.failed.iter().any(same);
+        }
         let subject = step.subject();
         let parent = subject.database().cloned().map(Subject::Database);
-        let below = !matches!(step, Step::Revoke { .. })
-            && parent
-                .as_ref()
-                .is_some_and(|parent| given_up.contains(parent));
+        let below = parent
+            .as_ref()
+            .is_some_and(|parent| given_up.contains(parent));
         let whole = matches!(step, Step::DeleteDatabase { .. })
             || step.phase() == twinlake_core::step::Phase::Wildcards;
         let above = whole
@@ -168,11 +187,7 @@ where
         let own = &self.charged;
         Ok(BrakeReading {
             paired: self.context.ledger.paired().await?,
-            spent: Tally {
-                databases: spent.databases.saturating_sub(own.databases),
-                tables: spent.tables.saturating_sub(own.tables),
-                partitions: spent.partitions.saturating_sub(own.partitions),
-            },
+            spent: minus(&spent, own),
             released: self.context.brake_released && self.outcome.rounds <= 1,
         })
     }
@@ -213,10 +228,11 @@ where
         }
         let goes = audit::deletions(approved.steps());
         if goes != Tally::default() {
-            self.context.ledger.spend(now, &goes).await?;
-            self.charged.databases += goes.databases;
-            self.charged.tables += goes.tables;
-            self.charged.partitions += goes.partitions;
+            let anew = minus(&goes, &self.charged);
+            if anew != Tally::default() {
+                self.context.ledger.spend(now, &anew).await?;
+            }
+            self.charged = goes;
         }
         Ok(())
     }
@@ -232,12 +248,14 @@ where
                 Some(Done::Applied) => {
                     self.outcome.unrevoked.retain(|(other, _)| other != step);
                     self.remember_grant(step);
+                    self.settle_charge(step);
                     self.outcome.applied.push(step.clone());
                 }
                 Some(Done::Failed(fault)) if is_for_good(fault) => {
                     self.outcome.failed.push((step.clone(), fault.clone()));
                 }
                 Some(Done::Failed(fault)) => {
+                    self.outcome.unrevoked.retain(|(other, _)| other != step);
                     if matches!(step, Step::Revoke { .. }) {
                         self.outcome.unrevoked.push((step.clone(), fault.clone()));
                     }
@@ -251,6 +269,9 @@ where
                 look.deletion_named |= asked.deletion_named;
                 look.partition_deletion_named |= asked.partition_deletion_named;
             }
+            // Proven for the plan that did it, so the ledger may forget it.
+            look.deletion_named |= matches!(done, Some(Done::Applied))
+                && matches!(step, Step::DeleteTable { .. } | Step::DeleteDatabase { .. });
         }
         self.looks = next;
         let waits = passing.filter(|fault| {
@@ -264,6 +285,12 @@ where
             }
             None => true,
         }
+    }
+
+    /// A deletion that was made is no longer charged for another try.
+    fn settle_charge(&mut self, step: &Step) {
+        let made = audit::deletions(std::slice::from_ref(step));
+        self.charged = minus(&self.charged, &made);
     }
 
     /// What was granted here is a suspect from now on: should the primary lack it
@@ -342,5 +369,13 @@ fn facets_after(step: &Step) -> &'static [Facet] {
         | Step::UpdatePartition { .. }
         | Step::DeletePartition { .. } => &[Facet::Partitions],
         Step::Grant { .. } | Step::Revoke { .. } => &[Facet::Grants],
+    }
+}
+
+fn minus(a: &Tally, b: &Tally) -> Tally {
+    Tally {
+        databases: a.databases.saturating_sub(b.databases),
+        tables: a.tables.saturating_sub(b.tables),
+        partitions: a.partitions.saturating_sub(b.partitions),
     }
 }

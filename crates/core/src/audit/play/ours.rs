@@ -92,6 +92,16 @@ impl<'a> Play<'a> {
         )
     }
 
+    /// The primary's table is another one than the one that the ledger pairs.
+    pub(super) fn is_remade(&self, id: &TableId) -> bool {
+        let row = self.inputs.rows.get(&Subject::Table(id.clone()));
+        let paired = row
+            .and_then(|row| row.pairing.as_ref())
+            .and_then(|pairing| pairing.primary_created);
+        let now = seen(self.inputs.primary.tables.get(id)).and_then(|seen| seen.created);
+        matches!((paired, now), (Some(before), Some(now)) if before != now)
+    }
+
     fn creates_database(&self, name: &Name) -> bool {
         let creates = |step: &Step| matches!(step, Step::CreateDatabase { database } if database.name == *name);
         self.steps.iter().any(creates)
