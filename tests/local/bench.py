@@ -213,7 +213,7 @@ def bench_start():
             server.asked, server.done = threading.Event(), threading.Event()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             names = ["PEER_REGION", "ACCOUNT", "LEDGER", "PEER_LEDGER", "TOPIC", "QUEUE", "ROLE",
-                     "OWN_ROLES"]
+                     "OWN_ROLES", "WRITERS"]
             environment = {f"TWINLAKE_{name}": "x" for name in names}
             environment |= {
                 "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}",

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pathlib
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -133,7 +135,19 @@ class Local:
                 process.kill()
                 process.wait()
         self.processes = []
+        self._sweep()
         self.stack.close()
+
+    def _sweep(self):
+        """Ends functions that outlive their local AWS, and removes their code."""
+        code = self.code if hasattr(self, "code") else None
+        if code is None:
+            return
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry / "exe").startswith(f"{code}/"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+        shutil.rmtree(code, ignore_errors=True)
 
     # Processes
 
@@ -141,6 +155,8 @@ class Local:
         aws, sandbox = free_port(), free_port()
         self.aws = f"http://127.0.0.1:{aws}"
         self.sandbox = f"http://127.0.0.1:{sandbox}"
+        # Where the local AWS unpacks the functions.
+        self.code = pathlib.Path(tempfile.gettempdir()) / f"ministack-provided-code-{aws}"
         role = f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"
         self._run("sandbox", [
             str(TARGET / "twinlake"), "sandbox", "--port", str(sandbox),
