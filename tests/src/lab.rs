@@ -14,6 +14,8 @@ use twinlake_sim::{Sim, SimRegion, World, run_until_killed};
 pub const PRIMARY: &str = "us-east-1";
 /// The secondary.
 pub const SECONDARY: &str = "ap-south-1";
+/// A Region that is not Twinlake's business.
+pub const ELSEWHERE: &str = "eu-west-1";
 /// The account of both.
 pub const ACCOUNT: &str = "111122223333";
 /// Twinlake's role.
@@ -103,7 +105,7 @@ impl Lab {
     /// An empty laboratory under a policy.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        let mut world = World::new(ACCOUNT, &[PRIMARY, SECONDARY]);
+        let mut world = World::new(ACCOUNT, &[PRIMARY, SECONDARY, ELSEWHERE]);
         for region in [PRIMARY, SECONDARY] {
             world.add_administrator(region, ROLE);
             world.add_administrator(region, ADMIN);

@@ -3,6 +3,8 @@
 //! The SDK's types have no serde, so every field is written down; the field census
 //! in this file's tests fails when an SDK upgrade brings a new one.
 
+mod view;
+
 use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types as glue;
 use aws_smithy_types::DateTime;
@@ -137,7 +139,6 @@ fn principal_permissions_back(from: &PrincipalPermissions) -> glue::PrincipalPer
 pub fn table(from: glue::Table) -> Result<Seen<Table>, NameError> {
     let mut extra = Extra::new();
     note(&mut extra, "FederatedTable", from.federated_table.is_some());
-    note(&mut extra, "ViewDefinition", from.view_definition.is_some());
     let object = Table {
         name: Name::new(&from.name)?,
         description: from.description,
@@ -157,6 +158,7 @@ pub fn table(from: glue::Table) -> Result<Seen<Table>, NameError> {
             name: target.name,
             region: target.region,
         }),
+        view_definition: from.view_definition.map(view::definition),
         extra,
     };
     Ok(Seen {
@@ -194,6 +196,7 @@ pub fn table_input(from: &Table) -> Result<glue::TableInput, BuildError> {
                 .set_region(target.region.clone())
                 .build()
         }))
+        .set_view_definition(from.view_definition.as_ref().map(view::definition_back))
         .build()
 }
 

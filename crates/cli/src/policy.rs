@@ -71,9 +71,6 @@ fn explain_location(policy: &Policy, place: &str) -> String {
     let told = |to_second: bool, from: &str, to: &str| match policy.locations.map(place, to_second)
     {
         Ok(Mapped::To(there)) => Some(format!("{place} in {from} is {there} in {to}.")),
-        Ok(Mapped::Ambiguous(there)) => Some(format!(
-            "{place} in {from} would be {there} in {to}, which maps back to another place."
-        )),
         Ok(Mapped::Unmapped) | Err(_) => None,
     };
     let told: Vec<String> = [told(true, first, second), told(false, second, first)]

@@ -8,10 +8,17 @@
 //! [`Database::create_table_default_permissions`], where the difference opens or
 //! closes every future table (LF-15).
 
+mod differ;
+mod link;
+mod view;
+
+pub use differ::{Change, differences, digest};
+pub use link::Linkable;
+pub use view::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
+
 use crate::name::Name;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// String parameters, as Glue keeps them on most objects. Keys keep their case.
@@ -60,6 +67,22 @@ pub struct Database {
     /// Other input fields, not replicated.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl Database {
+    /// A database with a name and nothing else.
+    #[must_use]
+    pub fn named(name: Name) -> Self {
+        Self {
+            name,
+            description: None,
+            location_uri: None,
+            parameters: Parameters::new(),
+            create_table_default_permissions: None,
+            target_database: None,
+            extra: Extra::new(),
+        }
+    }
 }
 
 /// `PrincipalPermissions`: what new tables of a database are granted.
@@ -143,12 +166,37 @@ pub struct Table {
     /// `TargetTable`: present on a resource link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_table: Option<LinkTarget>,
+    /// `ViewDefinition`: present on a view of several dialects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view_definition: Option<ViewDefinition>,
     /// Other input fields, not replicated.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
 impl Table {
+    /// A table with a name and nothing else.
+    #[must_use]
+    pub fn named(name: Name) -> Self {
+        Self {
+            name,
+            description: None,
+            owner: None,
+            last_access_time: None,
+            last_analyzed_time: None,
+            retention: 0,
+            storage_descriptor: None,
+            partition_keys: Vec::new(),
+            view_original_text: None,
+            view_expanded_text: None,
+            table_type: None,
+            parameters: Parameters::new(),
+            target_table: None,
+            view_definition: None,
+            extra: Extra::new(),
+        }
+    }
+
     /// Whether the entry is a pointer to an Iceberg metadata file (GL-01).
     #[must_use]
     pub fn is_iceberg(&self) -> bool {
@@ -157,6 +205,15 @@ impl Table {
             .get("table_type")
             .is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg"));
         says_so || self.parameters.contains_key("metadata_location")
+    }
+
+    /// Whether a table format (Delta, Hudi) or Spark keeps its own parameters here.
+    #[must_use]
+    pub fn has_format(&self) -> bool {
+        let formats = ["delta", "hudi"];
+        let kind = self.parameters.get("table_type");
+        let known = |kind: &String| formats.iter().any(|f| kind.eq_ignore_ascii_case(f));
+        kind.is_some_and(known) || self.parameters.contains_key("spark.sql.sources.provider")
     }
 
     /// Every column, partition keys included.
@@ -299,79 +356,6 @@ pub struct Partition {
 /// difference, and is not copied.
 pub const DRIFTING_PARAMETER: &str = "transient_lastDdlTime";
 
-/// A fingerprint of an object: SHA-256 over its canonical JSON, in hex.
-///
-/// Equal objects have equal digests whatever order the service listed their
-/// parameters in.
-#[must_use]
-pub fn digest<T: Serialize>(object: &T) -> String {
-    // Maps are ordered and keys are strings, so writing them to memory cannot fail.
-    let json = serde_json::to_vec(object).unwrap_or_default();
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(&json) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
-}
-
-/// The names of the fields in which two objects of one kind differ, as dotted
-/// paths with both values; for a person to read.
-#[must_use]
-pub fn differences<T: Serialize>(now: &T, wanted: &T) -> Vec<Change> {
-    let now = serde_json::to_value(now).unwrap_or_default();
-    let wanted = serde_json::to_value(wanted).unwrap_or_default();
-    let mut changes = Vec::new();
-    compare("", &now, &wanted, &mut changes);
-    changes
-}
-
-/// One field that differs. `None` on a side means that it is not there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
-    /// The dotted path of the field.
-    pub field: String,
-    /// The secondary's value.
-    pub now: Option<serde_json::Value>,
-    /// The value that it gets.
-    pub wanted: Option<serde_json::Value>,
-}
-
-fn compare(
-    path: &str,
-    now: &serde_json::Value,
-    wanted: &serde_json::Value,
-    changes: &mut Vec<Change>,
-) {
-    use serde_json::Value;
-    if now == wanted {
-        return;
-    }
-    if let (Value::Object(left), Value::Object(right)) = (now, wanted) {
-        let keys: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-        for key in keys {
-            let field = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
-            };
-            match (left.get(key), right.get(key)) {
-                (Some(a), Some(b)) => compare(&field, a, b, changes),
-                (a, b) => changes.push(Change {
-                    field,
-                    now: a.cloned(),
-                    wanted: b.cloned(),
-                }),
-            }
-        }
-        return;
-    }
-    changes.push(Change {
-        field: path.to_owned(),
-        now: Some(now.clone()),
-        wanted: Some(wanted.clone()),
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,8 +379,8 @@ mod tests {
 
     #[test]
     fn fields_that_are_not_replicated_are_kept_to_be_reported() {
-        let view = table(serde_json::json!({"Name": "v", "ViewDefinition": {"IsProtected": true}}));
-        assert!(view.extra.contains_key("ViewDefinition"));
+        let read = table(serde_json::json!({"Name": "v", "FederatedTable": {"Identifier": "x"}}));
+        assert!(read.extra.contains_key("FederatedTable"));
     }
 
     #[test]

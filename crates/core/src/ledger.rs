@@ -72,6 +72,9 @@ pub struct Pairing {
     pub secondary_created: Option<Timestamp>,
     /// Digest of what was last found or put in the secondary.
     pub digest: String,
+    /// The counterpart is a resource link: nothing is ever written below it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub link: bool,
 }
 
 /// How a subject stands. `Current` is the only one that needs nobody's eyes.

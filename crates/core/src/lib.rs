@@ -26,6 +26,7 @@
 //! - Names are lower-cased in one place, [`Name`].
 
 pub mod alert;
+pub mod arn;
 pub mod audit;
 pub mod catalog;
 pub mod event;

@@ -62,10 +62,9 @@ impl Location {
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 
-    /// The place without its scheme and without a trailing slash: what two
-    /// spellings of one place have in common.
-    fn place(&self) -> (&str, &str) {
-        (&self.bucket, self.path.trim_end_matches('/'))
+    /// Whether one of two places lies in the other, or they are one.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.below(other).is_some() || other.below(self).is_some()
     }
 }
 
@@ -100,7 +99,7 @@ pub struct Pair {
     pub second: Location,
 }
 
-/// One-to-one pairs of places.
+/// Disjoint pairs of places, so that the map is one-to-one everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationMap {
     pairs: Vec<Pair>,
@@ -113,24 +112,23 @@ pub enum Mapped {
     To(String),
     /// No pair holds it.
     Unmapped,
-    /// It maps to a place that maps back to another one, so two places of one
-    /// Region would share it.
-    Ambiguous(String),
 }
 
 impl LocationMap {
-    /// A map of pairs, if it is one-to-one.
+    /// A map of pairs, if no place of a side lies in another one of that side.
+    ///
+    /// Nested places could meet on the other side: of `s3://a -> s3://x` and
+    /// `s3://a/b -> s3://y`, `s3://x/b` would lead back to no place of its own.
     ///
     /// # Errors
-    /// The index of the pair, of those that share a place, which came later.
-    pub fn new(pairs: Vec<Pair>) -> Result<Self, usize> {
+    /// The indices of the first two pairs that overlap, the later one first.
+    pub fn new(pairs: Vec<Pair>) -> Result<Self, (usize, usize)> {
         for (at, pair) in pairs.iter().enumerate() {
             let clashes = |earlier: &Pair| {
-                earlier.first.place() == pair.first.place()
-                    || earlier.second.place() == pair.second.place()
+                earlier.first.overlaps(&pair.first) || earlier.second.overlaps(&pair.second)
             };
-            if pairs.iter().take(at).any(clashes) {
-                return Err(at);
+            if let Some(earlier) = pairs.iter().take(at).position(clashes) {
+                return Err((at, earlier));
             }
         }
         Ok(Self { pairs })
@@ -142,30 +140,26 @@ impl LocationMap {
         &self.pairs
     }
 
-    /// The counterpart of a place, in the second Region if `to_second`. The
-    /// longest matching prefix decides; the spelling (scheme, slashes) is kept.
+    /// The counterpart of a place, in the second Region if `to_second`; the
+    /// spelling (scheme, slashes) is kept.
     ///
     /// # Errors
     /// The text names no place in S3.
     pub fn map(&self, text: &str, to_second: bool) -> Result<Mapped, LocationError> {
         let location = Location::parse(text)?;
-        let Some(there) = self.forward(&location, to_second) else {
-            return Ok(Mapped::Unmapped);
-        };
-        match self.forward(&there, !to_second) {
-            Some(back) if back.place() == location.place() => Ok(Mapped::To(there.to_string())),
-            Some(_) | None => Ok(Mapped::Ambiguous(there.to_string())),
-        }
+        Ok(match self.forward(&location, to_second) {
+            Some(there) => Mapped::To(there.to_string()),
+            None => Mapped::Unmapped,
+        })
     }
 
     fn forward(&self, location: &Location, to_second: bool) -> Option<Location> {
-        let sided = self.pairs.iter().map(|pair| match to_second {
+        let mut sided = self.pairs.iter().map(|pair| match to_second {
             true => (&pair.first, &pair.second),
             false => (&pair.second, &pair.first),
         });
-        let (rest, there) = sided
-            .filter_map(|(here, there)| location.below(here).map(|rest| (rest, there)))
-            .min_by_key(|(rest, _)| rest.len())?;
+        let (rest, there) =
+            sided.find_map(|(here, there)| location.below(here).map(|rest| (rest, there)))?;
         Some(Location {
             prefix: location.prefix.clone(),
             bucket: there.bucket.clone(),
@@ -178,7 +172,7 @@ impl LocationMap {
 mod tests {
     use super::*;
 
-    fn map(pairs: &[(&str, &str)]) -> Result<LocationMap, usize> {
+    fn map(pairs: &[(&str, &str)]) -> Result<LocationMap, (usize, usize)> {
         let pair = |&(first, second): &(&str, &str)| Pair {
             first: Location::parse(first).unwrap(),
             second: Location::parse(second).unwrap(),
@@ -191,18 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_decides_at_a_path_boundary() {
+    fn a_place_is_mapped_at_a_path_boundary() {
         let map = map(&[
-            ("s3://a", "s3://x"),
+            ("s3://a/sales2", "s3://x/sales2"),
             ("s3://a/sales/", "s3://y/eu"),
+            ("s3://b/", "s3://w"),
             ("s3://q/p", "s3://z"),
         ])
         .unwrap();
         assert_eq!(map.map("s3://a/sales/t/", true), to("s3://y/eu/t/"));
         assert_eq!(map.map("s3://a/sales", true), to("s3://y/eu"));
         assert_eq!(map.map("s3://a/sales2/t", true), to("s3://x/sales2/t"));
-        assert_eq!(map.map("s3a://a/t//u", true), to("s3a://x/t//u"));
-        assert_eq!(map.map("arn:aws:s3:::a/t", true), to("arn:aws:s3:::x/t"));
+        assert_eq!(map.map("s3://a/sales22", true), Ok(Mapped::Unmapped));
+        assert_eq!(map.map("s3a://b/t//u", true), to("s3a://w/t//u"));
+        assert_eq!(map.map("arn:aws:s3:::b/t", true), to("arn:aws:s3:::w/t"));
         assert_eq!(map.map("s3://q/p/r", true), to("s3://z/r"));
         assert_eq!(map.map("s3://z/r", false), to("s3://q/p/r"));
         assert_eq!(map.map("s3://other/t", true), Ok(Mapped::Unmapped));
@@ -219,18 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_not_one_to_one_is_refused() {
-        assert_eq!(
-            map(&[("s3://a", "s3://x"), ("arn:aws:s3:::a/", "s3://y")]),
-            Err(1)
-        );
-        assert_eq!(map(&[("s3://a", "s3://x"), ("s3://b", "s3://x/")]), Err(1));
-        // Nested prefixes are fine until two places meet in one.
-        let nested = map(&[("s3://a", "s3://x"), ("s3://b", "s3://x/b")]).unwrap();
-        assert_eq!(
-            nested.map("s3://a/b/c", true),
-            Ok(Mapped::Ambiguous("s3://x/b/c".to_owned()))
-        );
+    fn a_map_whose_places_overlap_is_refused() {
+        let overlapping: [[(&str, &str); 2]; 4] = [
+            [("s3://a", "s3://x"), ("arn:aws:s3:::a/", "s3://y")],
+            [("s3://a", "s3://x"), ("s3://b", "s3://x/")],
+            [("s3://a", "s3://x"), ("s3://a/b", "s3://y")],
+            [("s3://a", "s3://x/b/c"), ("s3://b", "s3://x/b")],
+        ];
+        for pairs in overlapping {
+            assert_eq!(map(&pairs), Err((1, 0)), "{pairs:?}");
+        }
+        assert!(map(&[("s3://a/b", "s3://x"), ("s3://a/bc", "s3://y")]).is_ok());
     }
 
     #[test]

@@ -5,9 +5,12 @@
 
 mod database;
 mod grants;
+mod link;
+mod partitions;
 mod table;
+mod wildcards;
 
-use crate::catalog::PrincipalPermissions;
+use crate::catalog::{Linkable, PrincipalPermissions, Seen, digest};
 use crate::grant::OwnRoles;
 use crate::ledger::{Epoch, Pairing, Rows, State};
 use crate::policy::Policy;
@@ -149,7 +152,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         }
     }
     database::plan_deletions(&mut draft);
-    grants::plan_wildcards(&mut draft);
+    wildcards::plan(&mut draft);
     draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
     Plan {
         epoch: inputs.epoch,
@@ -198,6 +201,16 @@ fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
         }
     }
     found
+}
+
+/// The pairing of two objects that are there now.
+fn pairing<T: Linkable + Serialize>(wanted: &Seen<T>, there: &Seen<T>, now: &T) -> Pairing {
+    Pairing {
+        primary_created: wanted.created,
+        secondary_created: there.created,
+        digest: digest(now),
+        link: there.is_link(),
+    }
 }
 
 struct Draft<'a> {

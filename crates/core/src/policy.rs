@@ -94,6 +94,8 @@ pub struct Policy {
     pub patterns: Patterns,
     /// Which places hold the same objects.
     pub locations: LocationMap,
+    /// Catalogs of others that resource links point at, first and second.
+    pub catalogs: Vec<(String, String)>,
     /// What to do with unmapped locations.
     pub unmapped_location: Unmapped,
     /// What to do with Iceberg tables.
@@ -145,6 +147,17 @@ impl Policy {
         } else {
             &self.first
         }
+    }
+
+    /// The counterpart of a catalog that resource links point at, if a pair names it.
+    #[must_use]
+    pub fn catalog(&self, id: &str, to_second: bool) -> Option<&str> {
+        let sided = self.catalogs.iter().map(|(first, second)| match to_second {
+            true => (first, second),
+            false => (second, first),
+        });
+        let mut sided = sided.filter(|(here, _)| *here == id);
+        sided.next().map(|(_, there)| there.as_str())
     }
 
     /// Whether a database is replicated, or at least some tables of it.

@@ -1,9 +1,14 @@
 //! From what the primary holds to what the secondary should hold.
 
-use crate::catalog::{DRIFTING_PARAMETER, Database, Partition, StorageDescriptor, Table};
+mod link;
+mod view;
+
+use crate::catalog::{
+    DRIFTING_PARAMETER, Database, Linkable as _, Partition, StorageDescriptor, Table,
+};
 use crate::ledger::Epoch;
 use crate::location::Mapped;
-use crate::policy::{Iceberg, Policy, Unmapped};
+use crate::policy::{Iceberg, Policy, Side, Unmapped};
 
 /// An object for the secondary, with what a person should know of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,12 @@ pub(crate) const TABLE_PLACES: [&str; 3] = [
     "storage.location.template",
 ];
 
+/// More of them, on tables of a table format (Delta, Hudi) or of Spark.
+pub(crate) const FORMAT_PLACES: [&str; 2] = ["location", "path"];
+
+/// The input format of a table whose files name other files.
+const SYMLINKS: &str = "org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat";
+
 /// Parameters of a SerDe that hold a place in S3 (Spark, Delta).
 pub(crate) const SERDE_PLACES: [&str; 1] = ["path"];
 
@@ -52,16 +63,27 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// The primary's side and the secondary's.
+    fn sides(self) -> (&'a Side, &'a Side) {
+        match self.to_second {
+            true => (&self.policy.first, &self.policy.second),
+            false => (&self.policy.second, &self.policy.first),
+        }
+    }
+
     /// A database for the secondary. Its default for new tables is closed there,
     /// whatever the primary's is (LF-15); that one rests in the ledger.
     ///
     /// # Errors
     /// Why the database is held back.
     pub fn database(self, database: &Database) -> Result<Desired<Database>, Withheld> {
-        if database.target_database.is_some() {
-            return Err(Withheld::Unsupported(
-                "resource link to a database".to_owned(),
-            ));
+        if let Some(target) = &database.target_database {
+            let object = Database {
+                target_database: Some(self.target(target)?),
+                ..database.clone().own()
+            };
+            let notes = Vec::new();
+            return Ok(Desired { object, notes });
         }
         refuse_extra("database", database.extra.keys())?;
         let mut notes = Vec::new();
@@ -79,8 +101,13 @@ impl<'a> Translator<'a> {
     /// # Errors
     /// Why the table is held back.
     pub fn table(self, table: &Table) -> Result<Desired<Table>, Withheld> {
-        if table.target_table.is_some() {
-            return Err(Withheld::Unsupported("resource link to a table".to_owned()));
+        if let Some(target) = &table.target_table {
+            let object = Table {
+                target_table: Some(self.target(target)?),
+                ..table.clone().own()
+            };
+            let notes = Vec::new();
+            return Ok(Desired { object, notes });
         }
         refuse_extra("table", table.extra.keys())?;
         let mut notes = Vec::new();
@@ -96,6 +123,24 @@ impl<'a> Translator<'a> {
             if let Some(value) = object.parameters.get_mut(key) {
                 self.place(key, value, &mut notes)?;
             }
+        }
+        if table.has_format() {
+            for key in FORMAT_PLACES {
+                match object.parameters.get_mut(key) {
+                    Some(value) if value.contains("://") => self.place(key, value, &mut notes)?,
+                    Some(_) | None => {}
+                }
+            }
+        }
+        if let Some(view) = &mut object.view_definition {
+            self.view(view);
+        }
+        let format = table.storage_descriptor.as_ref();
+        if format.is_some_and(|sd| sd.input_format.as_deref() == Some(SYMLINKS)) {
+            notes.push(
+                "its manifest files name the primary's objects: make them anew in the secondary"
+                    .to_owned(),
+            );
         }
         Ok(Desired { object, notes })
     }
@@ -168,12 +213,6 @@ impl<'a> Translator<'a> {
             Ok(Mapped::To(there)) => {
                 *text = there;
                 return Ok(());
-            }
-            Ok(Mapped::Ambiguous(there)) => {
-                return Err(Withheld::Held(format!(
-                    "{field} {text} maps to {there}, which maps back to another place; \
-                     make the [[location]] pairs one-to-one there"
-                )));
             }
             Ok(Mapped::Unmapped) => format!("no [[location]] pair holds {field} {text}"),
             Err(e) => format!("{field} {text} cannot be mapped: {e}"),
@@ -261,20 +300,86 @@ mod tests {
     }
 
     #[test]
-    fn links_and_unknown_fields_are_named() {
+    fn fields_that_are_not_replicated_are_named() {
         let policy = policy("");
         let translator = Translator::new(&policy, Epoch(0));
-        let link = table(serde_json::json!({"Name": "t", "TargetTable": {"Name": "x"}}));
-        let view = table(serde_json::json!({"Name": "t", "ViewDefinition": {}}));
+        let federated = table(serde_json::json!({"Name": "t", "FederatedTable": {}}));
         let unsupported = |kind: &str| Err(Withheld::Unsupported(kind.to_owned()));
         assert_eq!(
-            translator.table(&link),
-            unsupported("resource link to a table")
+            translator.table(&federated),
+            unsupported("table with FederatedTable")
         );
-        assert_eq!(
-            translator.table(&view),
-            unsupported("table with ViewDefinition")
-        );
+    }
+
+    #[test]
+    fn a_link_keeps_its_name_and_points_into_the_secondary() {
+        let policy = policy("[[catalog]]\nfirst = \"444455556666\"\nsecond = \"777788889999\"\n");
+        let translator = Translator::new(&policy, Epoch(0));
+        let link = |target: serde_json::Value| {
+            let read = table(serde_json::json!({
+                "Name": "t", "TargetTable": target, "Owner": "of the target",
+                "StorageDescriptor": {"Location": "s3://elsewhere/t"},
+            }));
+            translator.table(&read).map(|desired| desired.object)
+        };
+        let there = link(serde_json::json!({
+            "CatalogId": "444455556666", "DatabaseName": "d", "Name": "x", "Region": "us-east-1",
+        }));
+        let expected = table(serde_json::json!({"Name": "t", "TargetTable": {
+            "CatalogId": "777788889999", "DatabaseName": "d", "Name": "x", "Region": "ap-south-1",
+        }}));
+        assert_eq!(there, Ok(expected));
+        let elsewhere =
+            serde_json::json!({"DatabaseName": "d", "Name": "x", "Region": "eu-west-1"});
+        let kept = link(elsewhere).unwrap().target_table.unwrap();
+        assert_eq!(kept.region.as_deref(), Some("eu-west-1"));
+        let inward = serde_json::json!({"DatabaseName": "d", "Name": "x", "Region": "ap-south-1"});
+        assert!(matches!(link(inward), Err(Withheld::Held(_))));
+    }
+
+    #[test]
+    fn arns_in_a_view_move_and_what_a_person_wrote_stays() {
+        let policy = policy("");
+        let arn = |region: &str| format!("arn:aws:glue:{region}:111122223333:table/d/t");
+        let view = |region: &str| {
+            table(serde_json::json!({"Name": "v", "ViewDefinition": {
+                "Definer": "arn:aws:iam::111122223333:role/Definer",
+                "SubObjects": [arn(region)],
+                "Representations": [{
+                    "Dialect": "ATHENA", "ViewExpandedText": format!("select 1 from {}", arn(region)),
+                    "ViewOriginalText": "select 'arn:aws:glue:us-east-1:111122223333:table/d/t'",
+                    "ValidationConnection":
+                        format!("arn:aws:glue:{region}:111122223333:connection/c"),
+                }],
+            }}))
+        };
+        let there = Translator::new(&policy, Epoch(0)).table(&view("us-east-1"));
+        assert_eq!(there.unwrap().object, view("ap-south-1"));
+    }
+
+    #[test]
+    fn places_in_the_parameters_of_a_table_format_move() {
+        let policy = policy("");
+        let translator = Translator::new(&policy, Epoch(0));
+        let delta = |kind: &str, place: &str| {
+            table(serde_json::json!({"Name": "t", "Parameters": {kind: "delta", "path": place}}))
+        };
+        for kind in ["table_type", "spark.sql.sources.provider"] {
+            let there = translator.table(&delta(kind, "s3://a/t")).unwrap();
+            assert_eq!(there.object, delta(kind, "s3://b/dr/t"));
+        }
+        let plain = delta("comment", "s3://a/t");
+        assert_eq!(translator.table(&plain).unwrap().object, plain);
+    }
+
+    #[test]
+    fn symlinks_are_copied_with_a_note() {
+        let policy = policy("");
+        let symlinks = table(serde_json::json!({"Name": "t", "StorageDescriptor": {
+            "InputFormat": SYMLINKS, "Location": "s3://a/t/_symlink_format_manifest",
+        }}));
+        let there = Translator::new(&policy, Epoch(0)).table(&symlinks).unwrap();
+        assert_eq!(there.notes.len(), 1, "{:?}", there.notes);
     }
 
     #[test]

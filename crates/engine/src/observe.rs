@@ -14,7 +14,7 @@ use crate::ports::ReadRegion;
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::future::Future;
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::{Linkable, Seen};
 use twinlake_core::grant::Entry;
 use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::reading::{Observation, Proof, Reading, Settings};
@@ -68,7 +68,7 @@ impl Prefetched {
         let by_name = |listed: Result<Vec<Seen<Database>>, Fault>| {
             observe(listed.map(|all| {
                 all.into_iter()
-                    .map(|seen| (seen.object.name.clone(), seen))
+                    .map(|seen| (seen.object.name.clone(), seen.own()))
                     .collect()
             }))
         };
@@ -118,6 +118,11 @@ fn observe<T>(result: Result<T, Fault>) -> Observation<T> {
         }),
         Err(fault) => Observation::Unknown(fault),
     }
+}
+
+/// An object as itself: of a link, without what a read shows of its target.
+fn observe_own<T: Linkable>(result: Result<T, Fault>) -> Observation<T> {
+    observe(result.map(Linkable::own))
 }
 
 /// What belongs to something that is there: "not found" tells nothing of it.

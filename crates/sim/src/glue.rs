@@ -1,5 +1,6 @@
 //! The Glue Data Catalog.
 
+mod links;
 mod partitions;
 
 use crate::api::{Caller, input, items, name, page, table_id, to_json};
@@ -74,25 +75,6 @@ impl World {
         })
     }
 
-    /// Where a name leads: the target of a database link, or the name itself. A
-    /// table call in a link's name works in the target's database.
-    fn resolve(&self, region: &str, database: &Name) -> (String, Name) {
-        let here = (region.to_owned(), database.clone());
-        let seen = self
-            .region(region)
-            .ok()
-            .and_then(|region| region.databases.get(database));
-        let Some(target) = seen.and_then(|seen| seen.object.target_database.as_ref()) else {
-            return here;
-        };
-        let name = target
-            .database_name
-            .as_deref()
-            .and_then(|n| Name::new(n).ok());
-        let region = target.region.clone().unwrap_or(here.0);
-        (region, name.unwrap_or(here.1))
-    }
-
     fn create_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
         let mut database: Database = input(r, "DatabaseInput")?;
         let now = self.tick();
@@ -157,14 +139,15 @@ impl World {
             return Err(ApiError::not_found());
         }
         let seen = self.region(c.region)?.databases.get(name).cloned();
-        seen.ok_or_else(ApiError::not_found)
+        Ok(self.shown_database(c, seen.ok_or_else(ApiError::not_found)?))
     }
 
     pub(crate) fn get_databases(&self, c: Caller<'_>) -> Result<Vec<Seen<Database>>, ApiError> {
         if self.is_blind(c.region, c.principal) {
             return Ok(Vec::new());
         }
-        Ok(self.region(c.region)?.databases.values().cloned().collect())
+        let all = self.region(c.region)?.databases.values().cloned();
+        Ok(all.map(|seen| self.shown_database(c, seen)).collect())
     }
 
     fn create_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
@@ -217,24 +200,6 @@ impl World {
         Ok(json!({}))
     }
 
-    /// Where an update of a table lands: links are followed, both kinds.
-    fn resolve_table(&self, region: &str, id: &TableId) -> Result<(String, TableId), ApiError> {
-        let (region, database) = self.resolve(region, &id.database);
-        let id = TableId::new(database, id.table.clone());
-        let seen = self.region(&region)?.tables.get(&id);
-        let Some(target) = seen.and_then(|seen| seen.object.target_table.as_ref()) else {
-            return Ok((region, id));
-        };
-        let part = |text: &Option<String>, own: &Name| {
-            let named = text.as_deref().and_then(|text| Name::new(text).ok());
-            named.unwrap_or_else(|| own.clone())
-        };
-        let database = part(&target.database_name, &id.database);
-        let table = part(&target.name, &id.table);
-        let region = target.region.clone().unwrap_or(region);
-        Ok((region, TableId::new(database, table)))
-    }
-
     fn delete_table(&mut self, c: Caller<'_>, id: &TableId) -> Answer {
         let (region_name, database) = self.resolve(c.region, &id.database);
         let id = TableId::new(database, id.table.clone());
@@ -273,8 +238,9 @@ impl World {
         }
         let (region, database) = self.resolve(c.region, &id.database);
         let id = TableId::new(database, id.table.clone());
-        let seen = self.region(&region)?.tables.get(&id).cloned();
-        seen.ok_or_else(ApiError::not_found)
+        let seen = self.region(&region)?.tables.get(&id);
+        let seen = seen.ok_or_else(ApiError::not_found)?;
+        Ok(self.shown_table(&region, &id, seen))
     }
 
     pub(crate) fn get_tables(
@@ -286,7 +252,8 @@ impl World {
         let (region, database) = self.resolve(c.region, database);
         let tables = &self.region(&region)?.tables;
         let mine = tables.iter().filter(|(id, _)| id.database == database);
-        Ok(mine.map(|(_, seen)| seen.clone()).collect())
+        let shown = mine.map(|(id, seen)| self.shown_table(&region, id, seen));
+        Ok(shown.collect())
     }
 
     fn database_json(&self, seen: &Seen<Database>) -> Value {

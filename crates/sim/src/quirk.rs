@@ -23,6 +23,9 @@ pub enum Quirk {
     /// LF-16: a column grant is refused beside SELECT on the whole table (a public
     /// Java sync client).
     ColumnBesideTableRefused,
+    /// GL-12: a read of a resource link shows its target's fields, if the caller may
+    /// see the target (`resource-links-glue-apis`).
+    LinksShowTheirTarget,
     /// a caller without rights is answered "not found", and sees empty lists
     /// (`resource-links-glue-apis`; aws-glue-data-catalog-replication-utility #4).
     LostRightsLookAbsent,
@@ -33,13 +36,14 @@ pub enum Quirk {
 impl Quirk {
     /// Those that are there unless switched off. The other one is a variant: what AWS
     /// does is not known, and both must be safe.
-    pub const USUAL: [Self; 7] = [
+    pub const USUAL: [Self; 8] = [
         Self::SelectListsApart,
         Self::WildcardListsByName,
         Self::CreatorHoldsAll,
         Self::ColumnGrantWidens,
         Self::AbsentDefaultIsOpen,
         Self::ColumnBesideTableRefused,
+        Self::LinksShowTheirTarget,
         Self::LostRightsLookAbsent,
     ];
 }

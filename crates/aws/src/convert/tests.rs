@@ -219,16 +219,28 @@ fn an_empty_default_is_sent_as_an_empty_list_and_keys_too() {
 
 #[test]
 fn fields_that_are_not_replicated_are_noted() {
-    let read = glue::Table::builder()
-        .name("v")
-        .view_definition(glue::ViewDefinition::builder().build())
-        .build()
-        .unwrap();
-    assert!(
-        table(read)
-            .unwrap()
-            .object
-            .extra
-            .contains_key("ViewDefinition")
+    let federated = glue::FederatedTable::builder().build();
+    let read = glue::Table::builder().name("v").federated_table(federated);
+    let seen = table(read.build().unwrap()).unwrap();
+    assert_eq!(
+        seen.object.extra.keys().collect::<Vec<_>>(),
+        ["FederatedTable"]
     );
+    let federated = glue::FederatedDatabase::builder().build();
+    let read = glue::Database::builder()
+        .name("d")
+        .federated_database(federated);
+    let seen = database(read.build().unwrap()).unwrap();
+    assert_eq!(
+        seen.object.extra.keys().collect::<Vec<_>>(),
+        ["FederatedDatabase"]
+    );
+    let reference = glue::SchemaReference::builder().build();
+    let read = glue::StorageDescriptor::builder().schema_reference(reference);
+    let seen = descriptor(read.build());
+    assert_eq!(seen.extra.keys().collect::<Vec<_>>(), ["SchemaReference"]);
 }
+
+/// A property of each conversion: an object with any fields set comes back as it
+/// was sent.
+mod round_trips;

@@ -3,19 +3,25 @@
 use super::AwsRegion;
 use crate::{convert, fault, grants};
 use aws_sdk_lakeformation::types as lake;
+use twinlake_core::catalog::Linkable as _;
 use twinlake_core::grant::{Entry, EntryResource};
 use twinlake_core::{Database, Fault, Name, Partition, Table, TableId};
 use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::EntryResults;
 
 impl AwsRegion {
-    /// Gives the other writers ALL on a database and on every table in it.
-    async fn share(&self, database: &Name) -> Result<(), Fault> {
-        let resources = [
-            EntryResource::Database(database.clone()),
-            EntryResource::TableWildcard(database.clone()),
-        ];
-        let all = std::collections::BTreeSet::from(["ALL".to_owned()]);
+    /// Gives the other writers ALL on a database and on every table in it; on a
+    /// resource link, what can be granted there and is needed to delete it (LF-24).
+    async fn share(&self, database: &Database) -> Result<(), Fault> {
+        let itself = EntryResource::Database(database.name.clone());
+        let (resources, permission) = match database.is_link() {
+            true => (vec![itself], "DROP"),
+            false => {
+                let tables = EntryResource::TableWildcard(database.name.clone());
+                (vec![itself, tables], "ALL")
+            }
+        };
+        let all = std::collections::BTreeSet::from([permission.to_owned()]);
         let entries: Vec<Entry> = self
             .writers
             .iter()
@@ -136,7 +142,7 @@ impl WriteRegion for AwsRegion {
             .send()
             .await;
         answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        self.share(&database.name).await
+        self.share(database).await
     }
 
     async fn update_database(&self, database: &Database) -> Result<(), Fault> {
@@ -181,6 +187,13 @@ impl WriteRegion for AwsRegion {
         let call = call
             .table_input(input)
             .set_version_id(version.map(str::to_owned));
+        // A view's update says what it does to each dialect; that its tables look
+        // otherwise here is no reason to refuse it.
+        let of_view = table.view_definition.is_some();
+        let action = aws_sdk_glue::types::ViewUpdateAction::AddOrReplace;
+        let call = call
+            .set_view_update_action(of_view.then_some(action))
+            .set_force(of_view.then_some(true));
         // Every update would archive a version otherwise, until the quota is full.
         let answer = call.skip_archive(true).send().await;
         answer

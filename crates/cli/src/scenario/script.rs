@@ -35,6 +35,20 @@ pub(super) fn calls(words: &[&str], rest: &str) -> Result<Vec<(String, Value)>, 
             "CreateDatabase",
             json!({"DatabaseInput": {"Name": name, "CreateTableDefaultPermissions": []}}),
         ),
+        ["link", "database", name, target, region @ ..] => one(
+            "CreateDatabase",
+            json!({"DatabaseInput": {
+                "Name": name,
+                "TargetDatabase": {"DatabaseName": target, "Region": region.first()},
+            }}),
+        ),
+        ["link", "table", id, target, region @ ..] => {
+            let ((database, table), (far, name)) = (split(id)?, split(target)?);
+            let target = json!({"DatabaseName": far, "Name": name, "Region": region.first()});
+            let input = json!({"Name": table, "TargetTable": target});
+            let request = json!({"DatabaseName": database, "TableInput": input});
+            one("CreateTable", request)
+        }
         ["table", id, columns] => one("CreateTable", table(id, columns, "")?),
         ["table", id, columns, "by", keys] => one("CreateTable", table(id, columns, keys)?),
         ["columns", id, columns] => one("UpdateTable", table(id, columns, "")?),

@@ -19,6 +19,8 @@ const PLACE_FIELDS: [&str; 4] = [
 #[derive(Clone, Copy)]
 struct Kind {
     is_table: bool,
+    /// A table of a table format, or of Spark.
+    has_format: bool,
     /// An Iceberg entry: its places are not mapped.
     pointer: bool,
 }
@@ -38,6 +40,11 @@ impl Content<'_> {
     pub(super) fn check<T: Serialize>(&self, primary: &T, sent: &T) -> Result<(), String> {
         let primary = serde_json::to_value(primary).map_err(|e| e.to_string())?;
         let sent = serde_json::to_value(sent).map_err(|e| e.to_string())?;
+        for target in ["TargetDatabase", "TargetTable"] {
+            if primary.get(target).is_some() || sent.get(target).is_some() {
+                return self.link(&primary, &sent, target);
+            }
+        }
         let parameters = primary.get("Parameters");
         let says = |key: &str| parameters.and_then(|p| p.get(key)).and_then(Value::as_str);
         // Only tables are ever pointers; the others may name their parameters as they like.
@@ -49,7 +56,16 @@ impl Content<'_> {
             return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
         }
         let mut path = Vec::new();
-        let kind = Kind { is_table, pointer };
+        let has_format = is_table
+            && (says("spark.sql.sources.provider").is_some()
+                || says("table_type").is_some_and(|kind| {
+                    ["delta", "hudi"].contains(&kind.to_ascii_lowercase().as_str())
+                }));
+        let kind = Kind {
+            is_table,
+            has_format,
+            pointer,
+        };
         self.walk(&mut path, Some(&primary), Some(&sent), kind)
     }
 
@@ -86,11 +102,13 @@ impl Content<'_> {
                 }
                 Ok(())
             }
-            (Some(Value::String(a)), Some(Value::String(b)))
-                if is_place(path, a, kind.is_table) =>
-            {
-                self.place(a, b, kind.pointer)
-                    .map_err(|why| format!("{}: {why}", path.join(".")))
+            (Some(Value::String(a)), Some(Value::String(b))) if is_place(path, a, kind) => self
+                .place(a, b, kind.pointer)
+                .map_err(|why| format!("{}: {why}", path.join("."))),
+            (Some(Value::String(a)), Some(Value::String(b))) if names_objects(path) => {
+                let alike = self.names_alike(a, b);
+                let differs = || format!("{} differs from the primary", path.join("."));
+                alike.then_some(()).ok_or_else(differs)
             }
             (a, b) if a == b => Ok(()),
             _ => Err(format!("{} differs from the primary", path.join("."))),
@@ -115,6 +133,81 @@ impl Content<'_> {
 }
 
 impl Content<'_> {
+    /// A resource link is its name and where it points, and nothing else is sent.
+    fn link(&self, primary: &Value, sent: &Value, target: &str) -> Result<(), String> {
+        if primary.get("Name") != sent.get("Name") {
+            return Err("the link has another name".to_owned());
+        }
+        for (key, value) in sent.as_object().into_iter().flatten() {
+            let empty = match value {
+                Value::Array(items) => items.is_empty(),
+                Value::Number(number) => number.as_i64() == Some(0),
+                Value::Null => true,
+                Value::Object(_) | Value::String(_) | Value::Bool(_) => false,
+            };
+            if key != "Name" && key != target && !empty {
+                return Err(format!("{key} belongs to the target of the link"));
+            }
+        }
+        let (Some(here), Some(there)) = (primary.get(target), sent.get(target)) else {
+            return Err("one of both is no resource link".to_owned());
+        };
+        for part in ["CatalogId", "DatabaseName", "Name", "Region"] {
+            let text = |value: &Value| value.get(part).and_then(Value::as_str).map(str::to_owned);
+            if self.pointed(part, text(here).as_deref()) != text(there) {
+                return Err(format!("the link points at another {part}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a part of a link's target has to be in the secondary.
+    fn pointed(&self, part: &str, here: Option<&str>) -> Option<String> {
+        let (mut from, mut to) = (&self.policy.first, &self.policy.second);
+        if !self.to_second {
+            std::mem::swap(&mut from, &mut to);
+        }
+        let here = here?;
+        let there = match part {
+            "Region" if here == from.region => to.region.as_str(),
+            "CatalogId" if here == from.account => to.account.as_str(),
+            "CatalogId" => {
+                let pairs = self.policy.catalogs.iter();
+                let mut named = pairs.map(|(a, b)| if self.to_second { (a, b) } else { (b, a) });
+                named.find(|(a, _)| *a == here).map_or(here, |(_, b)| b)
+            }
+            _ => here,
+        };
+        Some(there.to_owned())
+    }
+
+    /// A text of a view: piece by piece between its ARNs, of which only the Region
+    /// and the account may differ, and then as the sides do.
+    fn names_alike(&self, primary: &str, sent: &str) -> bool {
+        let (mut from, mut to) = (&self.policy.first, &self.policy.second);
+        if !self.to_second {
+            std::mem::swap(&mut from, &mut to);
+        }
+        let (here, there) = (primary.split("arn:"), sent.split("arn:"));
+        if here.clone().count() != there.clone().count() {
+            return false;
+        }
+        here.zip(there).all(|(a, b)| {
+            let parts = |text: &str| text.splitn(5, ':').map(str::to_owned).collect::<Vec<_>>();
+            let (mut a, b) = (parts(a), parts(b));
+            if let [partition, service, region, account, _] = a.as_mut_slice()
+                && partition.starts_with("aws")
+                && service == "glue"
+                && *region == from.region
+                && *account == from.account
+            {
+                region.clone_from(&to.region);
+                account.clone_from(&to.account);
+            }
+            a == b
+        })
+    }
+
     /// Whether one pair, the longest that fits, turns the primary's place into the
     /// one that is sent, with the same rest behind it.
     fn is_counterpart(&self, primary: &str, sent: &str) -> bool {
@@ -149,7 +242,14 @@ fn bare(text: &str) -> Option<(&str, &str)> {
     Some(text.split_at(at + 3))
 }
 
-fn is_place(path: &[&str], value: &str, is_table: bool) -> bool {
+/// Fields of a view whose text names objects by their ARNs.
+fn names_objects(path: &[&str]) -> bool {
+    let names = ["SubObjects", "ViewExpandedText", "ValidationConnection"];
+    let last = path.last().copied().unwrap_or_default();
+    path.first() == Some(&"ViewDefinition") && names.contains(&last)
+}
+
+fn is_place(path: &[&str], value: &str, kind: Kind) -> bool {
     let parent = path.len().checked_sub(2).and_then(|at| path.get(at));
     let last = path.last().copied().unwrap_or_default();
     let in_parameters = parent == Some(&"Parameters");
@@ -158,7 +258,10 @@ fn is_place(path: &[&str], value: &str, is_table: bool) -> bool {
         return last == "path" && value.contains("://");
     }
     if in_parameters {
-        let at_top = path.len() == 2 && is_table;
+        let at_top = path.len() == 2 && kind.is_table;
+        if at_top && kind.has_format && ["location", "path"].contains(&last) {
+            return value.contains("://");
+        }
         let names = [
             "metadata_location",
             "previous_metadata_location",

@@ -171,7 +171,7 @@ impl<'a> Play<'a> {
         if !self.primary_allows(atom, grantable) {
             return veto(Rule::Wider, format!("the primary does not grant {atom}"));
         }
-        self.must_be_ours(&subject)?;
+        self.may_be_granted(&subject, atom)?;
         self.no_extras(&subject)?;
         if let Resource::AllTables(database) = &atom.resource {
             self.no_table_beyond(database)?;
@@ -204,7 +204,7 @@ impl<'a> Play<'a> {
                 format!("{atom}: this principal is left alone"),
             );
         }
-        self.must_be_ours(&subject)?;
+        self.may_be_granted(&subject, atom)?;
         let given_again = |step: &Step| matches!(step, Step::Grant { atom: a, .. } if a == atom);
         let deleted = |step: &Step| match step {
             Step::DeleteTable { .. } | Step::DeleteDatabase { .. } => step.subject() == subject,
@@ -262,8 +262,15 @@ impl<'a> Play<'a> {
     fn delete_table(&mut self, id: &TableId) -> Judged {
         let subject = Subject::Table(id.clone());
         let there = seen(self.inputs.secondary.tables.get(id));
-        let link = there.is_none_or(|there| there.object.target_table.is_some());
-        if link || self.in_link(&id.database) || !self.is_paired(&subject) {
+        if self.in_link(&id.database) {
+            return veto(Rule::NotOurs, format!("deleting {subject}"));
+        }
+        if there.is_some_and(|there| there.object.target_table.is_some()) {
+            self.delete_link(&subject)?;
+            self.deleted.insert(subject);
+            return Ok(());
+        }
+        if !self.is_paired(&subject) {
             return veto(Rule::NotOurs, format!("deleting {subject}"));
         }
         match self.inputs.primary.tables.get(id) {
@@ -277,7 +284,10 @@ impl<'a> Play<'a> {
 
     fn delete_database(&mut self, name: &Name) -> Judged {
         let subject = Subject::Database(name.clone());
-        if self.in_link(name) || !self.is_paired(&subject) {
+        if self.in_link(name) {
+            return self.delete_link(&subject);
+        }
+        if !self.is_paired(&subject) {
             return veto(Rule::NotOurs, format!("deleting {subject}"));
         }
         match self.inputs.primary.databases.get(name) {

@@ -1,9 +1,10 @@
 //! Databases.
 
-use super::{Draft, Facets, FindingKind, grants};
-use crate::catalog::{Database, Seen, differences, digest};
+use super::link::{self, Meeting};
+use super::{Draft, Facets, FindingKind, grants, pairing};
+use crate::catalog::{Database, Linkable as _, Seen, differences, digest};
 use crate::grant::{Atom, Permission, Principal, Resource};
-use crate::ledger::{Pairing, Row, State};
+use crate::ledger::{Row, State};
 use crate::name::Name;
 use crate::policy::Deletions;
 use crate::reading::Observation;
@@ -56,7 +57,7 @@ fn is_paired_now(draft: &Draft<'_>, subject: &Subject, name: &Name) -> bool {
     let row = draft.inputs.rows.get(subject);
     let pairing = row.and_then(|row| row.pairing.as_ref());
     there.and_then(Observation::present).is_some_and(|there| {
-        there.object.target_database.is_none()
+        !there.is_link()
             && pairing.is_some_and(|pairing| pairing.secondary_created == there.created)
     })
 }
@@ -93,17 +94,29 @@ fn settle(
             let database = desired.object;
             draft.steps.push(Step::CreateDatabase { database });
         }
+        Some(there) if there.is_link() || desired.object.is_link() => {
+            let row = draft.inputs.rows.get(subject);
+            match link::meet(row, &desired.object, there) {
+                Meeting::Same => {
+                    standing.pairing = Some(pairing(wanted, there, &there.object));
+                }
+                Meeting::Replace => {
+                    delete_link(draft, &desired.object.name, subject);
+                    return;
+                }
+                Meeting::Foreign(reason) => {
+                    draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
+                    return;
+                }
+            }
+        }
         Some(there) => {
             let now = comparable(&there.object);
             if let Err(reason) = is_ours(draft.inputs.rows.get(subject), there, &desired.object) {
                 draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
                 return;
             }
-            standing.pairing = Some(Pairing {
-                primary_created: wanted.created,
-                secondary_created: there.created,
-                digest: digest(&now),
-            });
+            standing.pairing = Some(pairing(wanted, there, &now));
             if now != desired.object {
                 draft.steps.push(Step::UpdateDatabase {
                     closes: now.create_table_default_permissions != Some(Vec::new()),
@@ -128,9 +141,6 @@ fn comparable(database: &Database) -> Database {
 /// equals what we would make; the default for new tables does not count, since
 /// it is closed on adoption.
 fn is_ours(row: Option<&Row>, there: &Seen<Database>, desired: &Database) -> Result<(), String> {
-    if there.object.target_database.is_some() || there.object.name != desired.name {
-        return Err("the secondary has a resource link under this name".to_owned());
-    }
     let mut now = comparable(&there.object);
     let paired = row
         .and_then(|row| row.pairing.as_ref())
@@ -201,9 +211,12 @@ pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
             continue;
         };
         let pairing = row.and_then(|row| row.pairing.as_ref());
-        if pairing.is_none_or(|pairing| pairing.secondary_created != there.created)
-            || there.object.target_database.is_some()
-        {
+        let made = pairing.is_some_and(|pairing| pairing.secondary_created == there.created);
+        let ours = match there.is_link() {
+            true => link::is_own(row, there),
+            false => made,
+        };
+        if !ours {
             continue;
         }
         if !proof.is_complete() {
@@ -214,10 +227,23 @@ pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
             let reason = "it is gone from the primary, and the policy retains it".to_owned();
             draft.leave(&subject, State::Held, FindingKind::Held, reason);
             grants::plan_suspects_only(draft, &subject);
+        } else if there.is_link() {
+            delete_link(draft, name, &subject);
         } else {
             delete(draft, name, &subject);
         }
     }
+}
+
+/// Deletes a link that we made; what it points at stays.
+fn delete_link(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
+    if !grants::revoke_all(draft, subject) {
+        return;
+    }
+    let name = name.clone();
+    draft.steps.push(Step::DeleteDatabase { name });
+    let standing = draft.keep(subject, State::Behind, None);
+    draft.standings.insert(subject.clone(), standing);
 }
 
 fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {

@@ -1,10 +1,10 @@
 //! Grants of one subject: what to take away, then what to give.
 
-use super::{Draft, FindingKind};
+use super::{Draft, FindingKind, link};
 use crate::grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
 use crate::ledger::State;
 use crate::reading::{Observation, Reading, Settings};
-use crate::scope::{Facet, Subject, subject_of};
+use crate::scope::{Subject, subject_of};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,10 +51,12 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
         draft.leave(subject, State::Behind, FindingKind::Denied, reason);
         return false;
     };
+    // Below a link stands what belongs to its target.
+    let is_link = link::is_subject(draft, subject);
     let compared = |grants: &Grants| -> Grants {
         let kept = grants
             .iter()
-            .filter(|(atom, _)| !ignored.contains(&atom.principal));
+            .filter(|(atom, _)| !ignored.contains(&atom.principal) && (!is_link || is_whole(atom)));
         kept.map(|(atom, grantable)| (atom.clone(), *grantable))
             .collect()
     };
@@ -83,94 +85,12 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
     narrowed
 }
 
-/// Grants on all tables of a database, decided when every table of it has been:
-/// one that the primary lacks and that stays would be opened by them.
-pub(super) fn plan_wildcards(draft: &mut Draft<'_>) {
-    for (database, atom, grantable) in std::mem::take(&mut draft.wildcards) {
-        match table_beyond(draft, &database) {
-            None => draft.steps.push(Step::Grant { atom, grantable }),
-            Some(why) => {
-                let subject = Subject::Database(database);
-                let reason = format!("{atom} waits, since {why}");
-                // Where the tables are looked at too, the answer is final.
-                let look = draft.inputs.scope.looks.get(&subject);
-                let whole = draft.inputs.scope.looks.contains_key(&Subject::Catalog)
-                    || look.is_some_and(|look| look.facets.contains(&Facet::Contents));
-                let (state, kind) = match whole {
-                    true => (State::Blocked, FindingKind::Foreign),
-                    false => (State::Behind, FindingKind::Unreadable),
-                };
-                draft.leave(&subject, state, kind, reason);
-            }
-        }
+/// A grant on the object itself and on nothing below it.
+fn is_whole(atom: &Atom) -> bool {
+    match atom.resource {
+        Resource::Database(_) | Resource::Table(_) => true,
+        Resource::AllTables(_) | Resource::Column(..) | Resource::ColumnsExcept(..) => false,
     }
-}
-
-fn table_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
-    let makes = |step: &Step| matches!(step, Step::CreateDatabase { database: made } if made.name == *database);
-    let inputs = draft.inputs;
-    let Some(there) = inputs.secondary.listed.get(database) else {
-        let made = draft.steps.iter().any(makes);
-        return (!made).then(|| "the secondary's tables were not listed".to_owned());
-    };
-    let here = inputs.primary.listed.get(database);
-    let is_deleted = |name: &crate::Name| {
-        let of = |id: &crate::TableId| id.database == *database && id.table == *name;
-        let goes = |step: &Step| matches!(step, Step::DeleteTable { id } if of(id));
-        draft.steps.iter().any(goes)
-    };
-    let mut beyond = there.iter();
-    let stays = beyond.find(|name| !here.is_some_and(|h| h.contains(*name)) && !is_deleted(name));
-    let stays = stays.map(|name| format!("the secondary holds {name}, which the primary lacks"));
-    stays.or_else(|| column_beyond(draft, database))
-}
-
-/// A column that a table of the secondary keeps after the primary dropped it.
-fn column_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
-    let inputs = draft.inputs;
-    let tables = inputs.secondary.tables.iter();
-    for (id, there) in tables.filter(|(id, _)| id.database == *database) {
-        let here = inputs.primary.tables.get(id).and_then(Observation::present);
-        let (Some(here), Some(there)) = (here, there.present()) else {
-            continue;
-        };
-        let known: BTreeSet<&str> = here.object.columns().map(|c| c.name.as_str()).collect();
-        let mut columns = there.object.columns().map(|c| c.name.as_str());
-        let updates =
-            |step: &Step| matches!(step, Step::UpdateTable { id: updated, .. } if updated == id);
-        if let Some(column) = columns.find(|column| !known.contains(column))
-            && !draft.steps.iter().any(updates)
-        {
-            let table = &id.table;
-            return Some(format!(
-                "{table} in the secondary keeps the column {column}, which the primary dropped"
-            ));
-        }
-    }
-    None
-}
-
-/// A grant on all tables of the database that the secondary holds and the primary
-/// does not: it would open whatever is made or shown anew there. Where the
-/// database's own grants are read, this plan takes it away first.
-pub(super) fn wildcard_beyond(draft: &Draft<'_>, database: &crate::Name) -> Option<String> {
-    let inputs = draft.inputs;
-    let there = match inputs.secondary.wildcards.get(database)? {
-        Observation::Present(there) => there,
-        Observation::Absent(_) | Observation::Unknown(_) => {
-            return Some("the grants on all tables of its database were not read".to_owned());
-        }
-    };
-    let here = inputs.primary.wildcards.get(database);
-    let here = here.and_then(Observation::present);
-    let ignored = ignored(draft).unwrap_or(Ignored {
-        administrators: BTreeSet::new(),
-        ours: Some(inputs.ours),
-    });
-    let beyond = there.keys().find(|atom| {
-        !ignored.contains(&atom.principal) && !here.is_some_and(|here| here.contains_key(atom))
-    });
-    beyond.map(|atom| format!("it waits until {atom} is gone from the secondary"))
 }
 
 /// Takes away what a revoke has named, where nothing else about the subject can be
@@ -223,7 +143,7 @@ pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) -> bool {
 /// Principals whose grants are not compared: administrators of either Region,
 /// whose implicit rights look explicit, and our own roles (LF-06). `None` if the
 /// settings of a Region could not be read.
-fn ignored<'a>(draft: &Draft<'a>) -> Option<Ignored<'a>> {
+pub(super) fn ignored<'a>(draft: &Draft<'a>) -> Option<Ignored<'a>> {
     let settings = |reading: &Reading| -> Option<BTreeSet<Principal>> {
         let present = reading.settings.as_ref().and_then(Observation::present);
         present.map(|settings: &Settings| settings.administrators.clone())
@@ -238,13 +158,23 @@ fn ignored<'a>(draft: &Draft<'a>) -> Option<Ignored<'a>> {
 
 /// Principals whose grants are left alone.
 #[derive(Default)]
-struct Ignored<'a> {
+pub(super) struct Ignored<'a> {
     administrators: BTreeSet<Principal>,
     ours: Option<&'a OwnRoles>,
 }
 
+impl<'a> Ignored<'a> {
+    /// Our own roles alone.
+    pub(super) fn ours(ours: &'a OwnRoles) -> Self {
+        Self {
+            administrators: BTreeSet::new(),
+            ours: Some(ours),
+        }
+    }
+}
+
 impl Ignored<'_> {
-    fn contains(&self, principal: &Principal) -> bool {
+    pub(super) fn contains(&self, principal: &Principal) -> bool {
         self.administrators.contains(principal)
             || self.ours.is_some_and(|ours| ours.contains(&principal.0))
     }
@@ -253,7 +183,9 @@ impl Ignored<'_> {
 fn suspects(draft: &Draft<'_>, subject: &Subject) -> BTreeMap<Atom, bool> {
     let all = draft.inputs.scope.suspects.iter();
     let account = &draft.inputs.policy.secondary(draft.inputs.epoch).account;
+    let is_link = link::is_subject(draft, subject);
     all.filter(|(atom, _)| subject_of(atom) == *subject && atom.principal.is_replicated(account))
+        .filter(|(atom, _)| !is_link || is_whole(atom))
         .map(|(atom, option)| (atom.clone(), *option))
         .collect()
 }

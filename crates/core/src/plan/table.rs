@@ -1,11 +1,15 @@
 //! Tables and their partitions.
 
-use super::{Draft, Facets, FindingKind, database::leave_withheld, grants};
-use crate::catalog::{DRIFTING_PARAMETER, Partition, Seen, Table, differences, digest};
+use super::link::{self, Meeting};
+use super::{
+    Draft, Facets, FindingKind, Inputs, database::leave_withheld, grants, pairing, partitions,
+    wildcards,
+};
+use crate::catalog::{DRIFTING_PARAMETER, Linkable as _, Seen, Table, differences, digest};
 use crate::ledger::{Pairing, Row, State};
 use crate::name::TableId;
 use crate::policy::Deletions;
-use crate::reading::{Observation, Partitions, Proof};
+use crate::reading::{Observation, Proof};
 use crate::scope::{Facet, Subject};
 use crate::step::Step;
 use crate::translate::{Desired, Withheld};
@@ -21,6 +25,16 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
         return;
     };
     if !inputs.policy.covers_table(id) {
+        return;
+    }
+    // What a link shows below it belongs to its target.
+    let sides = [inputs.primary, inputs.secondary];
+    if sides.iter().any(|r| link::leads_elsewhere(r, &id.database)) {
+        let missing = primary.present().is_some() && secondary_only(inputs, id);
+        if missing || inputs.rows.contains_key(&subject) {
+            let reason = "its database is a resource link".to_owned();
+            draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+        }
         return;
     }
     match (primary, secondary) {
@@ -54,6 +68,12 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
             }
         }
     }
+}
+
+/// Whether the table's database is a link in the secondary and none in the primary.
+fn secondary_only(inputs: Inputs<'_>, id: &TableId) -> bool {
+    link::leads_elsewhere(inputs.secondary, &id.database)
+        && !link::leads_elsewhere(inputs.primary, &id.database)
 }
 
 /// Keeps a table back. What was copied of it earlier stays, and its grants go on
@@ -96,9 +116,6 @@ fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<(State, FindingKind
     match draft.inputs.secondary.databases.get(&id.database) {
         // Not asked for: nothing is made or deleted in it by this plan.
         None => None,
-        Some(Observation::Present(seen)) if seen.object.target_database.is_some() => {
-            foreign("its database is a resource link in the secondary".to_owned())
-        }
         Some(Observation::Present(seen)) if seen.created != pairing.secondary_created => {
             unread("its database was made anew in the secondary")
         }
@@ -106,6 +123,64 @@ fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<(State, FindingKind
         Some(Observation::Absent(_)) => unread("its database is gone from the secondary"),
         Some(Observation::Unknown(_)) => unread("its database in the secondary was not read"),
     }
+}
+
+/// What is to be done with the table itself.
+enum Verdict {
+    /// It stays as it is.
+    Keep(Option<Pairing>),
+    /// It is made, or changed.
+    Write(Box<Step>, Option<Pairing>),
+    /// A link of ours goes, to make room for what is wanted.
+    Replace,
+    /// It is left alone.
+    Leave(State, FindingKind, String),
+}
+
+fn judge(
+    draft: &Draft<'_>,
+    id: &TableId,
+    wanted: &Seen<Table>,
+    desired: Table,
+    observed: Option<&Seen<Table>>,
+) -> Verdict {
+    let row = draft.inputs.rows.get(&Subject::Table(id.clone()));
+    let id = id.clone();
+    let Some(there) = observed else {
+        let table = desired;
+        return Verdict::Write(Box::new(Step::CreateTable { id, table }), None);
+    };
+    if there.is_link() || desired.is_link() {
+        return match link::meet(row, &desired, there) {
+            Meeting::Same => Verdict::Keep(Some(pairing(wanted, there, &there.object))),
+            Meeting::Replace => Verdict::Replace,
+            Meeting::Foreign(why) => Verdict::Leave(State::Blocked, FindingKind::Foreign, why),
+        };
+    }
+    if let Err(why) = is_ours(row, there, &desired) {
+        return Verdict::Leave(State::Blocked, FindingKind::Foreign, why);
+    }
+    let database = draft.inputs.secondary.databases.get(&id.database);
+    if !is_paired(row, there) && database.and_then(Observation::present).is_none() {
+        // Through a link the name would show another database's table.
+        let why = "its database in the secondary was not read".to_owned();
+        return Verdict::Leave(State::Behind, FindingKind::Unreadable, why);
+    }
+    if let Some(why) = dialect_beyond(&there.object, &desired) {
+        return Verdict::Leave(State::Blocked, FindingKind::Unsupported, why);
+    }
+    let now = comparable(&there.object);
+    let pairing = Some(pairing(wanted, there, &now));
+    if now == desired {
+        return Verdict::Keep(pairing);
+    }
+    let step = Step::UpdateTable {
+        id,
+        changes: differences(&now, &desired),
+        table: desired,
+        version: there.version.clone(),
+    };
+    Verdict::Write(Box::new(step), pairing)
 }
 
 fn settle(
@@ -117,43 +192,39 @@ fn settle(
     observed: Option<&Seen<Table>>,
 ) {
     let subject = Subject::Table(id.clone());
-    let row = draft.inputs.rows.get(&subject);
     for note in &desired.notes {
         draft.find(FindingKind::Note, &subject, note.clone());
     }
+    let (change, pairing) = match judge(draft, id, wanted, desired.object, observed) {
+        Verdict::Keep(pairing) => (None, pairing),
+        Verdict::Write(step, pairing) => (Some(*step), pairing),
+        Verdict::Replace => return delete_now(draft, id, &subject),
+        Verdict::Leave(state, kind, why) => return draft.leave(&subject, state, kind, why),
+    };
     let mut standing = draft.keep(&subject, State::Current, None);
-    let mut change = None;
-    match observed {
-        None => {
-            change = Some(Step::CreateTable {
-                id: id.clone(),
-                table: desired.object,
-            });
-        }
-        Some(there) => {
-            if let Err(reason) = is_ours(row, there, &desired.object) {
-                draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
-                return;
-            }
-            let now = comparable(&there.object);
-            standing.pairing = Some(Pairing {
-                primary_created: wanted.created,
-                secondary_created: there.created,
-                digest: digest(&now),
-            });
-            if now != desired.object {
-                change = Some(Step::UpdateTable {
-                    id: id.clone(),
-                    changes: differences(&now, &desired.object),
-                    table: desired.object,
-                    version: there.version.clone(),
-                });
-            }
-        }
-    }
+    standing.pairing = pairing.or(standing.pairing);
     draft.standings.insert(subject.clone(), standing);
-    let opened = change.as_ref().filter(|step| shows_more(step, observed));
-    if let Some(reason) = opened.and_then(|_| grants::wildcard_beyond(draft, &id.database)) {
+    write(draft, id, facets, change, observed);
+    if facets.contains(&Facet::Partitions) && draft.is_settled(&subject) {
+        partitions::plan(draft, id, &subject);
+    }
+}
+
+/// Plans the grants and, unless it would show something to whom it must not, the
+/// change of the table.
+fn write(
+    draft: &mut Draft<'_>,
+    id: &TableId,
+    facets: &Facets,
+    change: Option<Step>,
+    observed: Option<&Seen<Table>>,
+) {
+    let subject = Subject::Table(id.clone());
+    let opens = change
+        .as_ref()
+        .is_some_and(|step| shows_more(step, observed));
+    let beyond = opens.then(|| wildcards::beyond(draft, &id.database));
+    if let Some(reason) = beyond.flatten() {
         draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
         // What is not there yet is granted nothing, and what is there only loses.
         if observed.is_some() {
@@ -162,11 +233,9 @@ fn settle(
         return;
     }
     let read = draft.inputs.primary.grants.contains_key(&subject);
-    let narrowed = match (facets.contains(&Facet::Grants) || read, &change) {
-        (true, _) => grants::plan(draft, &subject),
-        (false, change) => change
-            .as_ref()
-            .is_none_or(|step| !shows_more(step, observed)),
+    let narrowed = match facets.contains(&Facet::Grants) || read {
+        true => grants::plan(draft, &subject),
+        false => !opens,
     };
     match change {
         // Whoever holds a stale grant on the table would see what is new in it, too.
@@ -178,9 +247,6 @@ fn settle(
         }
         Some(step) => draft.steps.push(step),
         None => {}
-    }
-    if facets.contains(&Facet::Partitions) && draft.is_settled(&subject) {
-        plan_partitions(draft, id, &subject);
     }
 }
 
@@ -202,23 +268,34 @@ fn comparable(table: &Table) -> Table {
     table
 }
 
-fn comparable_partition(partition: &Partition) -> Partition {
-    let mut partition = partition.clone();
-    partition.parameters.remove(DRIFTING_PARAMETER);
-    partition
-}
-
 fn is_paired(row: Option<&Row>, there: &Seen<Table>) -> bool {
     let paired = row
         .and_then(|row| row.pairing.as_ref())
         .is_some_and(|pairing| pairing.secondary_created == there.created);
-    paired && there.object.target_table.is_none()
+    match there.is_link() {
+        true => link::is_own(row, there),
+        false => paired,
+    }
+}
+
+/// A dialect of a view that the primary dropped: an update adds and replaces
+/// dialects, and takes none away.
+fn dialect_beyond(there: &Table, desired: &Table) -> Option<String> {
+    let dialects = |table: &Table| -> BTreeSet<String> {
+        let views = table.view_definition.iter();
+        let all = views.flat_map(|view| &view.representations);
+        all.filter_map(|r| r.dialect.clone()).collect()
+    };
+    let beyond = dialects(there)
+        .difference(&dialects(desired))
+        .next()
+        .cloned()?;
+    Some(format!(
+        "the primary's view dropped the dialect {beyond}; drop it in the secondary by hand"
+    ))
 }
 
 fn is_ours(row: Option<&Row>, there: &Seen<Table>, desired: &Table) -> Result<(), String> {
-    if there.object.target_table.is_some() || there.object.name != desired.name {
-        return Err("the secondary has a resource link under this name".to_owned());
-    }
     let now = comparable(&there.object);
     let intended = row
         .and_then(|row| row.intended.as_ref())
@@ -261,145 +338,17 @@ fn delete(
         draft.leave(subject, State::Held, FindingKind::Held, reason);
         grants::plan_suspects_only(draft, subject);
     } else {
-        // Grants may outlive the table they are on, and would open a
-        // table made anew under its name.
-        if !grants::revoke_all(draft, subject) {
-            return;
-        }
-        draft.steps.push(Step::DeleteTable { id: id.clone() });
-        let standing = draft.keep(subject, State::Behind, None);
-        draft.standings.insert(subject.clone(), standing);
+        delete_now(draft, id, subject);
     }
 }
 
-fn plan_partitions(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
-    let inputs = draft.inputs;
-    let none = Observation::Present(Partitions::new());
-    let Some(primary) = inputs.primary.partitions.get(id) else {
-        return;
-    };
-    // A table that is about to be made has none yet.
-    let secondary = inputs.secondary.partitions.get(id).unwrap_or(&none);
-    let (wanted, there) = match (primary, secondary) {
-        (Observation::Present(wanted), Observation::Present(there)) => (wanted, there),
-        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
-            let pairing = draft
-                .standings
-                .get(subject)
-                .and_then(|standing| standing.pairing.clone());
-            draft.leave_unread(subject, fault);
-            if let Some(standing) = draft.standings.get_mut(subject) {
-                standing.pairing = pairing;
-            }
-            return;
-        }
-        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
-    };
-    let mut held = Vec::new();
-    for (values, partition) in wanted {
-        match draft.translator.partition(partition) {
-            Ok(desired) => {
-                for note in &desired.notes {
-                    draft.find(FindingKind::Note, subject, note.clone());
-                }
-                let step = partition_step(id, desired.object, there.get(values));
-                draft.steps.extend(step);
-            }
-            Err(Withheld::Held(reason) | Withheld::Unsupported(reason)) => held.push(reason),
-        }
-    }
-    if let Some(standing) = draft.standings.get_mut(subject) {
-        standing.partitions = Some(there.len());
-        if let Some(first) = held.first() {
-            standing.state = State::Held;
-            let reason = format!("{} of its partitions are held back: {first}", held.len());
-            standing.reason = Some(reason.clone());
-            draft.find(FindingKind::Held, subject, reason);
-        }
-    }
-    plan_partition_deletions(draft, id, subject, (wanted, there));
-}
-
-fn partition_step(id: &TableId, desired: Partition, there: Option<&Partition>) -> Option<Step> {
-    let id = id.clone();
-    match there.map(comparable_partition) {
-        None => Some(Step::CreatePartition {
-            id,
-            partition: desired,
-        }),
-        Some(now) if now == desired => None,
-        Some(now) => Some(Step::UpdatePartition {
-            id,
-            changes: differences(&now, &desired),
-            partition: desired,
-        }),
-    }
-}
-
-/// Partitions that the primary's complete listing lacks. An empty listing where
-/// there was a full one proves nothing, unless an event named a deletion.
-fn plan_partition_deletions(
-    draft: &mut Draft<'_>,
-    id: &TableId,
-    subject: &Subject,
-    (wanted, there): (&Partitions, &Partitions),
-) {
-    let gone: Vec<&Vec<String>> = there.keys().filter(|v| !wanted.contains_key(*v)).collect();
-    if gone.is_empty() {
+fn delete_now(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
+    // Grants may outlive the table they are on, and would open a table made
+    // anew under its name.
+    if !grants::revoke_all(draft, subject) {
         return;
     }
-    let named = draft
-        .inputs
-        .scope
-        .looks
-        .get(subject)
-        .is_some_and(|look| look.partition_deletion_named);
-    if wanted.is_empty() && !named && !is_remade(draft, id, subject) {
-        let reason = format!(
-            "the primary shows none of its {} partitions, and no event named their deletion",
-            gone.len()
-        );
-        unsettle(draft, subject, State::Behind, FindingKind::Denied, reason);
-    } else if draft.inputs.policy.deletions == Deletions::Retain {
-        let reason = format!(
-            "{} of its partitions are retained by the policy",
-            gone.len()
-        );
-        unsettle(draft, subject, State::Held, FindingKind::Held, reason);
-    } else {
-        for values in gone {
-            draft.steps.push(Step::DeletePartition {
-                id: id.clone(),
-                values: values.clone(),
-            });
-        }
-    }
-}
-
-/// Whether the primary's table is another one than the one that was paired: then it
-/// does not have the partitions of that one.
-fn is_remade(draft: &Draft<'_>, id: &TableId, subject: &Subject) -> bool {
-    let row = draft.inputs.rows.get(subject);
-    let before = row
-        .and_then(|row| row.pairing.as_ref())
-        .and_then(|pairing| pairing.primary_created);
-    let now = draft.inputs.primary.tables.get(id);
-    let now = now
-        .and_then(Observation::present)
-        .and_then(|seen| seen.created);
-    before.is_some() && now.is_some() && before != now
-}
-
-fn unsettle(
-    draft: &mut Draft<'_>,
-    subject: &Subject,
-    state: State,
-    kind: FindingKind,
-    reason: String,
-) {
-    draft.find(kind, subject, reason.clone());
-    if let Some(standing) = draft.standings.get_mut(subject) {
-        standing.state = state;
-        standing.reason = Some(reason);
-    }
+    draft.steps.push(Step::DeleteTable { id: id.clone() });
+    let standing = draft.keep(subject, State::Behind, None);
+    draft.standings.insert(subject.clone(), standing);
 }

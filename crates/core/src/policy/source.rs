@@ -43,6 +43,8 @@ struct Document {
     #[serde(default)]
     location: Vec<RawPair>,
     #[serde(default)]
+    catalog: Vec<RawPair>,
+    #[serde(default)]
     unmapped_location: Unmapped,
     #[serde(default)]
     iceberg: Iceberg,
@@ -104,12 +106,14 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         source.patterns("exclude", &document.exclude)?,
     );
     let locations = source.locations(&document.location)?;
+    let catalogs = source.catalogs(&document.catalog)?;
     let brake = source.brake(&document.brake)?;
     let mut policy = Policy {
         first,
         second,
         patterns,
         locations,
+        catalogs,
         unmapped_location: document.unmapped_location,
         iceberg: document.iceberg,
         deletions: document.deletions,
@@ -130,6 +134,7 @@ fn digest(policy: &Policy) -> String {
             &policy.second,
             policy.patterns.texts(),
             pairs,
+            &policy.catalogs,
         ),
         (
             policy.unmapped_location,
@@ -192,12 +197,34 @@ impl Source<'_> {
                 second: place("second", &pair.second)?,
             });
         }
-        LocationMap::new(pairs).map_err(|at| {
-            let start = raw.get(at).map_or(0, |pair| pair.first.span().start);
-            let problem = "an earlier pair already names one of these places; \
-                           a place has one counterpart";
-            self.error(start, "location", problem)
+        LocationMap::new(pairs).map_err(|(at, earlier)| {
+            let start = |at: usize| raw.get(at).map_or(0, |pair| pair.first.span().start);
+            let problem = format!(
+                "one of these places lies in a place of the pair on line {}, or the other way \
+                 round; name places that do not overlap, so that each has one counterpart",
+                line_of(self.text, start(earlier))
+            );
+            self.error(start(at), "location", problem)
         })
+    }
+
+    /// Catalogs of others that resource links point at.
+    fn catalogs(&self, raw: &[RawPair]) -> Result<Vec<(String, String)>, PolicyError> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in raw {
+            let (first, second) = (pair.first.get_ref(), pair.second.get_ref());
+            let taken = |known: &(String, String)| known.0 == *first || known.1 == *second;
+            let problem = if first.is_empty() || second.is_empty() {
+                "a catalog is named by its id, which is an account unless it is nested"
+            } else if pairs.iter().any(taken) {
+                "an earlier pair already names one of these catalogs; each has one counterpart"
+            } else {
+                pairs.push((first.clone(), second.clone()));
+                continue;
+            };
+            return Err(self.error(pair.first.span().start, "catalog", problem));
+        }
+        Ok(pairs)
     }
 
     fn brake(&self, raw: &RawBrake) -> Result<Brake, PolicyError> {
@@ -306,6 +333,21 @@ account = "111122223333"
             let problem = problem(&text);
             assert!(problem.starts_with(start), "{problem}");
         }
+    }
+
+    #[test]
+    fn a_second_pair_for_a_catalog_is_refused() {
+        let pair = "[[catalog]]\nfirst = \"1\"\nsecond = \"2\"\n";
+        let other = "[[catalog]]\nfirst = \"3\"\nsecond = \"2\"\n";
+        let problem = problem(&format!("{BASE}{pair}{other}"));
+        assert!(
+            problem.starts_with("policy line 11, key `catalog`"),
+            "{problem}"
+        );
+        let policy = Policy::parse(&format!("{BASE}{pair}")).unwrap();
+        assert_eq!(policy.catalog("1", true), Some("2"));
+        assert_eq!(policy.catalog("2", false), Some("1"));
+        assert_eq!(policy.catalog("2", true), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Databases, and every table of one.
 
-use super::{Observer, Readings, both, gather, observe};
+use super::{Observer, Readings, both, gather, observe_own};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::{Linkable, Seen};
 use twinlake_core::reading::{Observation, Proof, Reading};
 use twinlake_core::scope::{Facet, Look};
 use twinlake_core::{
-    Atom, Database, Fault, FaultKind, Grants, Name, Resource, Subject, Table, TableId,
+    Atom, Database, Fault, FaultKind, Grants, Name, Pairing, Resource, Subject, Table, TableId,
 };
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
@@ -64,7 +64,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let Some((all_here, all_there)) = &self.prefetched.databases else {
             let (primary, secondary) =
                 both(self.primary.database(name), self.secondary.database(name)).await;
-            return (observe(primary), observe(secondary));
+            return (observe_own(primary), observe_own(secondary));
         };
         let listed = |all: &Observation<BTreeMap<Name, Seen<Database>>>| match all {
             Observation::Present(all) => match all.get(name) {
@@ -87,7 +87,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 Err(fault) if fault.kind == FaultKind::Absent => proof.not_found = true,
                 Err(fault) => primary = Observation::Unknown(fault),
                 // Made after the listing: the next round or run sees it whole.
-                Ok(seen) => primary = Observation::Present(seen),
+                Ok(seen) => primary = Observation::Present(seen.own()),
             }
         }
         (primary, secondary)
@@ -126,7 +126,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let is_link = |reading: &Reading| {
             let seen = reading.databases.get(database);
             let seen = seen.and_then(Observation::present);
-            seen.is_some_and(|seen| seen.object.target_database.is_some())
+            seen.is_some_and(Linkable::is_link)
         };
         let wants = |reading: &Reading| there(reading) && !is_link(reading);
         let (from, to) = (wants(&readings.primary), wants(&readings.secondary));
@@ -159,7 +159,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 Some(Ok(listed)) => {
                     let names = listed.iter().map(|seen| seen.object.name.clone());
                     reading.listed.insert(database.clone(), names.collect());
-                    for seen in listed {
+                    for seen in listed.into_iter().map(Seen::own) {
                         let id = TableId::new(database.clone(), seen.object.name.clone());
                         tables.insert(id, seen);
                     }
@@ -217,7 +217,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         for id in union {
             let seen = match (primary.remove(id), asked.remove(id), &parent) {
-                (Some(seen), _, _) | (None, Some(Ok(seen)), _) => Observation::Present(seen),
+                (Some(seen), _, _) | (None, Some(Ok(seen)), _) => Observation::Present(seen.own()),
                 (None, Some(Err(fault)), _) if fault.kind != FaultKind::Absent => {
                     Observation::Unknown(fault)
                 }
@@ -265,9 +265,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 
     pub(super) fn is_paired(&self, id: &TableId) -> bool {
-        self.rows
-            .get(&Subject::Table(id.clone()))
-            .is_some_and(|row| row.pairing.is_some())
+        self.pairing_of(id).is_some()
+    }
+
+    pub(super) fn pairing_of(&self, id: &TableId) -> Option<&Pairing> {
+        let row = self.rows.get(&Subject::Table(id.clone()));
+        row.and_then(|row| row.pairing.as_ref())
     }
 }
 

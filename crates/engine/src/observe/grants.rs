@@ -3,8 +3,9 @@
 use super::{Observer, Readings, both};
 use crate::listing::GrantIndex;
 use crate::ports::{GrantFilter, ReadRegion};
+use twinlake_core::catalog::Linkable as _;
 use twinlake_core::grant::Entry;
-use twinlake_core::reading::Observation;
+use twinlake_core::reading::{Observation, Reading};
 use twinlake_core::{Fault, FaultKind, Grants, Name, Subject};
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
@@ -31,9 +32,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             }
             return;
         }
+        let links = (
+            is_link(&readings.primary, subject),
+            is_link(&readings.secondary, subject),
+        );
         let (primary, secondary) = both(
-            self.list_grants(self.primary, subject),
-            self.list_grants(self.secondary, subject),
+            self.list_grants(self.primary, subject, links.0),
+            self.list_grants(self.secondary, subject, links.1),
         )
         .await;
         for ((grants, any), reading) in [
@@ -82,9 +87,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         &self,
         region: &R,
         subject: &Subject,
+        is_link: bool,
     ) -> (Observation<Grants>, bool) {
         let filters = match subject {
             Subject::Catalog => Vec::new(),
+            // What lies below a link cannot be asked for by its name (LF-24).
+            Subject::Database(name) if is_link => vec![GrantFilter::Database(name.clone())],
             Subject::Database(name) => vec![
                 GrantFilter::Database(name.clone()),
                 GrantFilter::AllTables(name.clone()),
@@ -102,5 +110,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let index = GrantIndex::new(&entries, self.account);
         (Observation::Present(index.on(subject)), index.any)
+    }
+}
+
+fn is_link(reading: &Reading, subject: &Subject) -> bool {
+    match subject {
+        Subject::Database(name) => {
+            let seen = reading.databases.get(name).and_then(Observation::present);
+            seen.is_some_and(|seen| seen.is_link())
+        }
+        Subject::Catalog | Subject::Table(_) => false,
     }
 }

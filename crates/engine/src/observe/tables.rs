@@ -1,6 +1,6 @@
 //! Tables and their partitions.
 
-use super::{Observer, Readings, both, gather, known, observe};
+use super::{Observer, Readings, both, gather, known, observe_own};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Seen;
@@ -27,9 +27,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             readings.primary.tables.insert(id.clone(), primary);
             readings.secondary.tables.insert(id.clone(), secondary);
             // A name in a database that is a link would be written in its target.
-            let writes = primary_gone != secondary_gone;
+            let known = self.pairing_of(id).is_some_and(|pairing| {
+                let there = readings
+                    .secondary
+                    .tables
+                    .get(id)
+                    .and_then(Observation::present);
+                !pairing.link && there.is_some_and(|t| t.created == pairing.secondary_created)
+            });
+            let writes = primary_gone != secondary_gone || !(known || primary_gone);
             if writes && !readings.secondary.databases.contains_key(&id.database) {
-                let database = observe(self.secondary.database(&id.database).await);
+                let database = observe_own(self.secondary.database(&id.database).await);
                 readings
                     .secondary
                     .databases
@@ -109,7 +117,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     }
                 };
                 let (primary, secondary) = both(primary, secondary).await;
-                (*id, observe(primary), observe(secondary))
+                (*id, observe_own(primary), observe_own(secondary))
             }
         });
         gather(calls, self.parallel).await

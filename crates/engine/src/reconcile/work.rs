@@ -50,7 +50,8 @@ where
             .collect();
         let rows = context.ledger.rows(&parents).await?;
         for parent in parents {
-            if rows.get(&parent).is_none_or(|row| row.pairing.is_none()) {
+            let pairing = rows.get(&parent).and_then(|row| row.pairing.as_ref());
+            if pairing.is_none_or(|pairing| pairing.link) {
                 scope.look(parent, Look::at(&DATABASE_ITSELF));
             }
         }

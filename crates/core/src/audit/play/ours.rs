@@ -3,8 +3,9 @@
 use super::{Judged, Play, seen, veto};
 use crate::audit::Rule;
 use crate::catalog::{self, Database, Table};
-use crate::grant::Atom;
+use crate::grant::{Atom, Resource};
 use crate::name::{Name, TableId};
+use crate::reading::Observation;
 use crate::scope::Subject;
 use crate::step::Step;
 
@@ -21,6 +22,88 @@ impl<'a> Play<'a> {
     pub(super) fn in_link(&self, name: &Name) -> bool {
         seen(self.inputs.secondary.databases.get(name))
             .is_some_and(|there| there.object.target_database.is_some())
+    }
+
+    /// Whether the secondary's object is a resource link.
+    pub(super) fn is_link(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Catalog => false,
+            Subject::Database(name) => self.in_link(name),
+            Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
+                .is_some_and(|there| there.object.target_table.is_some()),
+        }
+    }
+
+    /// A link goes only if it points where ours did, and the primary proves that it
+    /// has none, or shows something else.
+    pub(super) fn delete_link(&self, subject: &Subject) -> Judged {
+        let proven = match subject {
+            Subject::Catalog => false,
+            Subject::Database(name) => match self.inputs.primary.databases.get(name) {
+                Some(Observation::Absent(proof)) => proof.is_complete(),
+                Some(Observation::Present(_)) => !self.link_equals(subject),
+                Some(Observation::Unknown(_)) | None => false,
+            },
+            Subject::Table(id) => match self.inputs.primary.tables.get(id) {
+                Some(Observation::Absent(proof)) => proof.is_complete(),
+                Some(Observation::Present(_)) => !self.link_equals(subject),
+                Some(Observation::Unknown(_)) | None => false,
+            },
+        };
+        if self.link_is_paired(subject) && proven {
+            return Ok(());
+        }
+        veto(
+            Rule::NotOurs,
+            format!("deleting the resource link {subject}"),
+        )
+    }
+
+    fn link_is_paired(&self, subject: &Subject) -> bool {
+        let row = self.inputs.rows.get(subject);
+        let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
+            return false;
+        };
+        let now = match subject {
+            Subject::Catalog => None,
+            Subject::Database(name) => seen(self.inputs.secondary.databases.get(name))
+                .map(|there| catalog::digest(&there.object)),
+            Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
+                .map(|there| catalog::digest(&there.object)),
+        };
+        pairing.link && now.as_ref() == Some(&pairing.digest)
+    }
+
+    fn link_equals(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Catalog => false,
+            Subject::Database(name) => {
+                seen(self.inputs.secondary.databases.get(name)).is_some_and(|there| {
+                    let primary = self.primary_database(name);
+                    primary.is_ok_and(|p| self.content.check(&p.object, &there.object).is_ok())
+                })
+            }
+            Subject::Table(id) => seen(self.inputs.secondary.tables.get(id)).is_some_and(|there| {
+                let primary = self.primary_table(id);
+                primary.is_ok_and(|p| self.content.check(&p.object, &there.object).is_ok())
+            }),
+        }
+    }
+
+    /// Whether grants on the subject are ours to change. On a link only those on the
+    /// link itself are; below it stands what belongs to its target.
+    pub(super) fn may_be_granted(&self, subject: &Subject, atom: &Atom) -> Judged {
+        if !self.is_link(subject) {
+            return self.must_be_ours(subject);
+        }
+        let whole = match atom.resource {
+            Resource::Database(_) | Resource::Table(_) => true,
+            Resource::AllTables(_) | Resource::Column(..) | Resource::ColumnsExcept(..) => false,
+        };
+        if whole && (self.link_is_paired(subject) || self.link_equals(subject)) {
+            return Ok(());
+        }
+        veto(Rule::NotOurs, format!("{atom} is on a resource link"))
     }
 
     pub(super) fn is_paired(&self, subject: &Subject) -> bool {
@@ -55,7 +138,8 @@ impl<'a> Play<'a> {
             Subject::Catalog => false,
             Subject::Database(name) if !self.inputs.secondary.databases.contains_key(name) => {
                 let row = self.inputs.rows.get(subject);
-                row.is_some_and(|row| row.pairing.is_some())
+                let pairing = row.and_then(|row| row.pairing.as_ref());
+                pairing.is_some_and(|pairing| !pairing.link)
             }
             Subject::Database(name) => {
                 let there = seen(self.inputs.secondary.databases.get(name));

@@ -1,0 +1,91 @@
+//! Views of several dialects.
+
+use super::{list_back, map, map_back};
+use aws_sdk_glue::types as glue;
+use twinlake_core::catalog::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
+
+pub(super) fn definition(from: glue::ViewDefinition) -> ViewDefinition {
+    let representations = from.representations.unwrap_or_default().into_iter();
+    let statistics = from.sub_objects_statistics.unwrap_or_default().into_iter();
+    ViewDefinition {
+        is_protected: from.is_protected,
+        is_managed: from.is_managed,
+        definer: from.definer,
+        representations: representations.map(representation).collect(),
+        view_version_id: from.view_version_id,
+        view_version_token: from.view_version_token,
+        refresh_seconds: from.refresh_seconds,
+        last_refresh_type: from.last_refresh_type.map(|kind| kind.as_str().to_owned()),
+        sub_objects: from.sub_objects.unwrap_or_default(),
+        sub_object_version_ids: from.sub_object_version_ids.unwrap_or_default(),
+        sub_objects_statistics: statistics
+            .map(|one| SubObjectStatistics {
+                source_type: one.source_type.map(|kind| kind.as_str().to_owned()),
+                glue_version_id: one.glue_version_id,
+                partition_count: one.partition_count,
+                file_count: one.file_count,
+                total_file_bytes: one.total_file_bytes,
+            })
+            .collect(),
+        spark_pipeline_info: map(from.spark_pipeline_info),
+    }
+}
+
+fn representation(from: glue::ViewRepresentation) -> ViewRepresentation {
+    ViewRepresentation {
+        dialect: from.dialect.map(|dialect| dialect.as_str().to_owned()),
+        dialect_version: from.dialect_version,
+        view_original_text: from.view_original_text,
+        validation_connection: from.validation_connection,
+        view_expanded_text: from.view_expanded_text,
+    }
+}
+
+pub(super) fn definition_back(from: &ViewDefinition) -> glue::ViewDefinitionInput {
+    let representations: Vec<glue::ViewRepresentationInput> = from
+        .representations
+        .iter()
+        .map(representation_back)
+        .collect();
+    let statistics: Vec<glue::SubObjectStatistics> = from
+        .sub_objects_statistics
+        .iter()
+        .map(statistics_back)
+        .collect();
+    let last_refresh = from.last_refresh_type.as_deref();
+    glue::ViewDefinitionInput::builder()
+        .set_is_protected(from.is_protected)
+        .set_is_managed(from.is_managed)
+        .set_definer(from.definer.clone())
+        .set_representations(list_back(&representations))
+        .view_version_id(from.view_version_id)
+        .set_view_version_token(from.view_version_token.clone())
+        .set_refresh_seconds(from.refresh_seconds)
+        .set_last_refresh_type(last_refresh.map(glue::LastRefreshType::from))
+        .set_sub_objects(list_back(&from.sub_objects))
+        .set_sub_object_version_ids(list_back(&from.sub_object_version_ids))
+        .set_sub_objects_statistics(list_back(&statistics))
+        .set_spark_pipeline_info(map_back(&from.spark_pipeline_info))
+        .build()
+}
+
+fn representation_back(from: &ViewRepresentation) -> glue::ViewRepresentationInput {
+    glue::ViewRepresentationInput::builder()
+        .set_dialect(from.dialect.as_deref().map(glue::ViewDialect::from))
+        .set_dialect_version(from.dialect_version.clone())
+        .set_view_original_text(from.view_original_text.clone())
+        .set_validation_connection(from.validation_connection.clone())
+        .set_view_expanded_text(from.view_expanded_text.clone())
+        .build()
+}
+
+fn statistics_back(from: &SubObjectStatistics) -> glue::SubObjectStatistics {
+    let source = from.source_type.as_deref();
+    glue::SubObjectStatistics::builder()
+        .set_source_type(source.map(glue::SubObjectSourceType::from))
+        .set_glue_version_id(from.glue_version_id.clone())
+        .set_partition_count(from.partition_count)
+        .set_file_count(from.file_count)
+        .set_total_file_bytes(from.total_file_bytes)
+        .build()
+}

@@ -1,0 +1,77 @@
+//! Whether two objects are equal, and in what they differ.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A fingerprint of an object: SHA-256 over its canonical JSON, in hex.
+///
+/// Equal objects have equal digests whatever order the service listed their
+/// parameters in.
+#[must_use]
+pub fn digest<T: Serialize>(object: &T) -> String {
+    // Maps are ordered and keys are strings, so writing them to memory cannot fail.
+    let json = serde_json::to_vec(object).unwrap_or_default();
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(&json) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// The names of the fields in which two objects of one kind differ, as dotted
+/// paths with both values; for a person to read.
+#[must_use]
+pub fn differences<T: Serialize>(now: &T, wanted: &T) -> Vec<Change> {
+    let now = serde_json::to_value(now).unwrap_or_default();
+    let wanted = serde_json::to_value(wanted).unwrap_or_default();
+    let mut changes = Vec::new();
+    compare("", &now, &wanted, &mut changes);
+    changes
+}
+
+/// One field that differs. `None` on a side means that it is not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The dotted path of the field.
+    pub field: String,
+    /// The secondary's value.
+    pub now: Option<serde_json::Value>,
+    /// The value that it gets.
+    pub wanted: Option<serde_json::Value>,
+}
+
+fn compare(
+    path: &str,
+    now: &serde_json::Value,
+    wanted: &serde_json::Value,
+    changes: &mut Vec<Change>,
+) {
+    use serde_json::Value;
+    if now == wanted {
+        return;
+    }
+    if let (Value::Object(left), Value::Object(right)) = (now, wanted) {
+        let keys: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        for key in keys {
+            let field = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            match (left.get(key), right.get(key)) {
+                (Some(a), Some(b)) => compare(&field, a, b, changes),
+                (a, b) => changes.push(Change {
+                    field,
+                    now: a.cloned(),
+                    wanted: b.cloned(),
+                }),
+            }
+        }
+        return;
+    }
+    changes.push(Change {
+        field: path.to_owned(),
+        now: Some(now.clone()),
+        wanted: Some(wanted.clone()),
+    });
+}

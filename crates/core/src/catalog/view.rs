@@ -1,0 +1,89 @@
+//! Views that several engines read (`ViewDefinitionInput`).
+
+use super::Parameters;
+use serde::{Deserialize, Serialize};
+
+/// `ViewDefinitionInput`. What a read adds to a representation (`IsStale`) is not
+/// kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ViewDefinition {
+    /// `IsProtected`: engines may not push down what would leak rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_protected: Option<bool>,
+    /// `IsManaged`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_managed: Option<bool>,
+    /// `Definer`: the ARN of the role that the view reads as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definer: Option<String>,
+    /// `Representations`, one for each dialect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub representations: Vec<ViewRepresentation>,
+    /// `ViewVersionId`.
+    #[serde(default)]
+    pub view_version_id: i64,
+    /// `ViewVersionToken`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view_version_token: Option<String>,
+    /// `RefreshSeconds`, of a materialized view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_seconds: Option<i64>,
+    /// `LastRefreshType`, of a materialized view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_refresh_type: Option<String>,
+    /// `SubObjects`: ARNs of the tables that the view reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sub_objects: Vec<String>,
+    /// `SubObjectVersionIds`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sub_object_version_ids: Vec<i64>,
+    /// `SubObjectsStatistics`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sub_objects_statistics: Vec<SubObjectStatistics>,
+    /// `SparkPipelineInfo`.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub spark_pipeline_info: Parameters,
+}
+
+/// `ViewRepresentationInput`: the view in one engine's dialect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ViewRepresentation {
+    /// `Dialect`: ATHENA, REDSHIFT, SPARK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
+    /// `DialectVersion`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect_version: Option<String>,
+    /// `ViewOriginalText`: as a person wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view_original_text: Option<String>,
+    /// `ValidationConnection`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_connection: Option<String>,
+    /// `ViewExpandedText`: with every name spelled out, as ARNs too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view_expanded_text: Option<String>,
+}
+
+/// `SubObjectStatistics`: what a refresh of a materialized view saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SubObjectStatistics {
+    /// `SourceType`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<String>,
+    /// `GlueVersionId`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glue_version_id: Option<String>,
+    /// `PartitionCount`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_count: Option<i64>,
+    /// `FileCount`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_count: Option<i64>,
+    /// `TotalFileBytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_file_bytes: Option<i64>,
+}
