@@ -104,7 +104,8 @@ def called():
 PLATFORM = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
             "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 # What only a resync counts.
-CENSUS = {"glue:GetUserDefinedFunctions", "lakeformation:ListLFTags",
+CENSUS = {"glue:GetConnections", "glue:GetCatalogs", "glue:GetDataCatalogEncryptionSettings",
+          "glue:GetResourcePolicy", "glue:BatchGetTableOptimizer", "lakeformation:ListLFTags",
           "lakeformation:ListLFTagExpressions", "lakeformation:ListResources",
           "lakeformation:ListLakeFormationOptIns"}
 

@@ -25,6 +25,14 @@ pub enum Act {
     UpdatePartition(u8, u8, u8),
     /// Drops a partition.
     DropPartition(u8, u8, u8),
+    /// Makes a function, or changes it.
+    PutFunction(u8, u8, u8),
+    /// Drops a function.
+    DropFunction(u8, u8),
+    /// Puts a partition index, the statistics of a column, or a tag on a table.
+    PutPart(u8, u8, u8),
+    /// Takes one of those away.
+    DropPart(u8, u8, u8),
     /// Grants.
     Grant(Given),
     /// Revokes.
@@ -114,7 +122,11 @@ pub fn act() -> impl Strategy<Value = Act> {
         2 => (d.clone(), t.clone()).prop_map(|(d, t)| Act::DeleteTable(d, t)),
         3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::AddPartition(d, t, n)),
         2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::UpdatePartition(d, t, n)),
-        2 => (d, t, n).prop_map(|(d, t, n)| Act::DropPartition(d, t, n)),
+        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::DropPartition(d, t, n)),
+        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::PutFunction(d, t, n)),
+        1 => (d.clone(), t.clone()).prop_map(|(d, t)| Act::DropFunction(d, t)),
+        3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::PutPart(d, t, n)),
+        2 => (d, t, n).prop_map(|(d, t, n)| Act::DropPart(d, t, n)),
         12 => given().prop_map(Act::Grant),
         8 => given().prop_map(Act::Revoke),
     ]
@@ -255,9 +267,78 @@ pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
             let request = with(in_table(*d, *t), "PartitionsToDelete", dropped);
             vec![("BatchDeletePartition", request)]
         }
+        Act::PutFunction(d, f, n) => {
+            let name = format!("f{}", f % 3);
+            let input = json!({
+                "FunctionName": name, "ClassName": format!("org.example.F{n}"),
+                "ResourceUris": [{"ResourceType": "JAR", "Uri": "s3://lake-us/code/f.jar"}],
+            });
+            let request = json!({
+                "DatabaseName": database(*d), "FunctionName": name, "FunctionInput": input,
+            });
+            vec![
+                ("CreateUserDefinedFunction", request.clone()),
+                ("UpdateUserDefinedFunction", request),
+            ]
+        }
+        Act::DropFunction(d, f) => {
+            let name = format!("f{}", f % 3);
+            let request = json!({"DatabaseName": database(*d), "FunctionName": name});
+            vec![("DeleteUserDefinedFunction", request)]
+        }
+        Act::PutPart(d, t, n) => vec![part_call(*d, *t, *n, true)],
+        Act::DropPart(d, t, n) => vec![part_call(*d, *t, *n, false)],
         Act::Grant(given) => vec![("GrantPermissions", given.request())],
         Act::Revoke(given) => vec![("RevokePermissions", given.request())],
     }
+}
+
+/// A call that puts or drops a part of a table: which kind is in the lowest bits.
+fn part_call(d: u8, t: u8, n: u8, puts: bool) -> (&'static str, Value) {
+    let (database, table) = (database(d), table(t));
+    let column = COLUMNS[usize::from(n / 4) % 2];
+    let mut request = json!({"DatabaseName": database, "TableName": table});
+    let (call, key, value) = match (n % 3, puts) {
+        (0, true) => {
+            let index = json!({"IndexName": format!("i{}", n / 8), "Keys": ["dt"]});
+            ("CreatePartitionIndex", "PartitionIndex", index)
+        }
+        (0, false) => (
+            "DeletePartitionIndex",
+            "IndexName",
+            json!(format!("i{}", n / 8)),
+        ),
+        (1, true) => {
+            let data = json!({"Type": "LONG", "LongColumnStatisticsData": {
+                "MinimumValue": 1, "MaximumValue": n, "NumberOfNulls": 0,
+                "NumberOfDistinctValues": n,
+            }});
+            let one = json!({
+                "ColumnName": column, "ColumnType": "string", "AnalyzedTime": 1_790_000_000,
+                "StatisticsData": data,
+            });
+            (
+                "UpdateColumnStatisticsForTable",
+                "ColumnStatisticsList",
+                json!([one]),
+            )
+        }
+        (1, false) => (
+            "DeleteColumnStatisticsForTable",
+            "ColumnName",
+            json!(column),
+        ),
+        (_, puts) => {
+            let arn = format!("arn:aws:glue:us-east-1:111122223333:table/{database}/{table}");
+            request = json!({ "ResourceArn": arn });
+            match puts {
+                true => ("TagResource", "TagsToAdd", json!({"team": n.to_string()})),
+                false => ("UntagResource", "TagsToRemove", json!(["team"])),
+            }
+        }
+    };
+    request[key] = value;
+    (call, request)
 }
 
 impl Given {

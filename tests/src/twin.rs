@@ -66,6 +66,15 @@ fn flatten(world: &World, region: &str, maps: bool) -> BTreeMap<String, String> 
             put(format!("partition|{id}|{values:?}"), json);
         }
     }
+    for (id, seen) in world.raw_functions(region) {
+        let json = serde_json::to_value(&seen.object).expect("an object is JSON");
+        put(format!("function|{id}"), json);
+    }
+    for (key, part) in world.raw_parts(region) {
+        let id = key.split(' ').nth(1).unwrap_or_default().to_owned();
+        let json = serde_json::to_value(&part).expect("a part is JSON");
+        put(format!("part|{id}|{key}"), json);
+    }
     // A grant on a column that the primary's table lacks gives nothing.
     let columns = world.table_columns(PRIMARY);
     for (grant, permissions) in world.raw_grants(region) {

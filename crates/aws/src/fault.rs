@@ -90,6 +90,8 @@ fn classify(call: &str, code: &str, message: &str) -> FaultKind {
     match code {
         "EntityNotFoundException" | "ResourceNotFoundException" => FaultKind::Absent,
         "AlreadyExistsException" => FaultKind::AlreadyDone,
+        // An index on its way in or out takes its time (GL-06).
+        "ConflictException" if call.contains("PartitionIndex") => FaultKind::NotYet,
         "ConcurrentModificationException"
         | "ConflictException"
         | FAILED_CONDITION
@@ -143,6 +145,9 @@ fn invalid_input(message: &str) -> FaultKind {
     let says = |part: &str| message.contains(part);
     if says("non-existent column") {
         FaultKind::AlreadyDone
+    } else if says("Operation not supported") {
+        // What this kind of object does not have (GL-04).
+        FaultKind::Unsupported
     } else if says("Rate exceeded") {
         // IAM's throttling in disguise (LF-23).
         FaultKind::Busy
@@ -164,7 +169,19 @@ mod tests {
     const INPUT: &str = "InvalidInputException";
 
     /// Each row is an answer that was seen or is documented, with its class.
-    const ROWS: [(&str, &str, &str, FaultKind); 30] = [
+    const ROWS: [(&str, &str, &str, FaultKind); 32] = [
+        (
+            "DeletePartitionIndex",
+            "ConflictException",
+            "Index is not in a state to be deleted",
+            NotYet,
+        ),
+        (
+            "GetPartitionIndexes",
+            INPUT,
+            "Operation not supported on Multi Dialect Views",
+            Unsupported,
+        ),
         (
             "GetTable",
             "EntityNotFoundException",

@@ -1,17 +1,21 @@
 //! One Region's Glue and Lake Formation.
 
+mod parts;
+mod survey;
 mod write;
 
 use crate::{convert, fault, grants};
-use std::collections::BTreeMap;
 use std::future::Future;
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::{Seen, SeenPart};
 use twinlake_core::grant::{Entry, EntryResource};
 use twinlake_core::name::NameError;
 use twinlake_core::reading::Settings;
-use twinlake_core::{Database, Fault, FaultKind, Name, Partition, Table, TableId};
+use twinlake_core::{
+    Database, Facet, Fault, FaultKind, Function, FunctionId, Name, Partition, Subject, Table,
+    TableId,
+};
 use twinlake_engine::ReadRegion;
-use twinlake_engine::ports::GrantFilter;
+use twinlake_engine::ports::{GrantFilter, Survey};
 
 /// A Region of one account.
 #[derive(Clone, Debug)]
@@ -73,59 +77,6 @@ impl AwsRegion {
         Ok(entries
             .map(|one| grants::entry(one, &self.account))
             .collect())
-    }
-
-    async fn count(&self, kind: &str) -> Option<usize> {
-        let counted: Result<Vec<()>, ()> = match kind {
-            "user-defined function" => {
-                pages(|token| async {
-                    let call = self.glue.get_user_defined_functions().pattern("*");
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.user_defined_functions.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
-                })
-                .await
-            }
-            "LF-Tag" => {
-                pages(|token| async {
-                    let call = self.lake.list_lf_tags().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    Ok((
-                        vec![(); page.lf_tags.unwrap_or_default().len()],
-                        page.next_token,
-                    ))
-                })
-                .await
-            }
-            "LF-Tag expression" => {
-                pages(|token| async {
-                    let call = self.lake.list_lf_tag_expressions().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.lf_tag_expressions.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
-                })
-                .await
-            }
-            "registered location" => {
-                pages(|token| async {
-                    let call = self.lake.list_resources().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.resource_info_list.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
-                })
-                .await
-            }
-            _ => {
-                pages(|token| async {
-                    let call = self.lake.list_lake_formation_opt_ins().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.lake_formation_opt_ins_info_list.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
-                })
-                .await
-            }
-        };
-        counted.ok().map(|all| all.len())
     }
 }
 
@@ -223,6 +174,26 @@ impl ReadRegion for AwsRegion {
         Ok(listed.into_iter().map(convert::partition).collect())
     }
 
+    async fn functions(
+        &self,
+        database: Option<&Name>,
+    ) -> Result<Vec<(FunctionId, Seen<Function>)>, Fault> {
+        self.list_functions(database).await
+    }
+
+    async fn function(&self, id: &FunctionId) -> Result<Seen<Function>, Fault> {
+        self.one_function(id).await
+    }
+
+    async fn parts(
+        &self,
+        subject: &Subject,
+        facet: Facet,
+        columns: &[String],
+    ) -> Result<Vec<SeenPart>, Fault> {
+        self.list_parts(subject, facet, columns).await
+    }
+
     async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault> {
         let resource = match filter {
             GrantFilter::Database(name) => EntryResource::Database(name.clone()),
@@ -243,20 +214,12 @@ impl ReadRegion for AwsRegion {
         Ok(grants::settings(answer.data_lake_settings))
     }
 
-    async fn other_kinds(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for kind in [
-            "user-defined function",
-            "LF-Tag",
-            "LF-Tag expression",
-            "registered location",
-            "opt-in",
-        ] {
-            if let Some(count) = self.count(kind).await.filter(|count| *count > 0) {
-                counts.insert(kind.to_owned(), count);
-            }
-        }
-        counts
+    async fn survey(&self) -> Survey {
+        self.look_around().await
+    }
+
+    async fn optimizers(&self, tables: &[TableId]) -> Result<usize, Fault> {
+        self.count_optimizers(tables).await
     }
 }
 

@@ -137,6 +137,11 @@ pub fn deletions(steps: &[Step]) -> Tally {
             | Step::UpdateTable { .. }
             | Step::CreatePartition { .. }
             | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutPart { .. }
+            | Step::RemovePart { .. }
             | Step::Grant { .. }
             | Step::Revoke { .. } => {}
         }

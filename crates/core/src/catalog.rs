@@ -9,11 +9,19 @@
 //! closes every future table (LF-15).
 
 mod differ;
+mod function;
 mod link;
+mod part;
 mod view;
 
 pub use differ::{Change, differences, digest};
+pub use function::{Function, ResourceUri};
 pub use link::Linkable;
+pub use part::{
+    BinaryStatistics, BooleanStatistics, ColumnStatistics, DateStatistics, DecimalNumber,
+    DecimalStatistics, DoubleStatistics, LongStatistics, Part, PartKey, PartitionIndex, Progress,
+    SeenPart, StatisticsData, StringStatistics,
+};
 pub use view::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
 
 use crate::name::Name;
@@ -205,6 +213,14 @@ impl Table {
             .get("table_type")
             .is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg"));
         says_so || self.parameters.contains_key("metadata_location")
+    }
+
+    /// Whether it is a view of whatever kind, and so holds no data of its own.
+    #[must_use]
+    pub fn is_view(&self) -> bool {
+        let kind = self.table_type.as_deref();
+        self.view_definition.is_some()
+            || kind.is_some_and(|kind| kind.to_ascii_uppercase().ends_with("VIEW"))
     }
 
     /// Whether a table format (Delta, Hudi) or Spark keeps its own parameters here.

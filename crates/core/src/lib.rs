@@ -48,11 +48,11 @@ pub mod translate;
 
 pub use alert::{Alert, AlertKind};
 pub use audit::{ApprovedPlan, Veto, audit};
-pub use catalog::{Column, Database, Partition, StorageDescriptor, Table};
+pub use catalog::{Column, Database, Function, Partition, StorageDescriptor, Table};
 pub use fault::{Fault, FaultKind};
 pub use grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
 pub use ledger::{Pairing, Row, State};
-pub use name::{Name, TableId};
+pub use name::{FunctionId, Name, TableId};
 pub use plan::{Plan, plan};
 pub use policy::Policy;
 pub use reading::{Observation, Proof, Reading};

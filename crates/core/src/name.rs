@@ -102,6 +102,29 @@ impl fmt::Display for TableId {
     }
 }
 
+/// A user-defined function within its database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FunctionId {
+    /// The database that holds the function.
+    pub database: Name,
+    /// The function's own name.
+    pub function: Name,
+}
+
+impl FunctionId {
+    /// A function's identity from its two names.
+    #[must_use]
+    pub fn new(database: Name, function: Name) -> Self {
+        Self { database, function }
+    }
+}
+
+impl fmt::Display for FunctionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.function)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

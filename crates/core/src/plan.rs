@@ -4,8 +4,10 @@
 //! [`Finding`], and the subject's [`Standing`] says how it is left.
 
 mod database;
+mod function;
 mod grants;
 mod link;
+mod part;
 mod partitions;
 mod table;
 mod wildcards;
@@ -149,6 +151,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             Subject::Catalog => {}
             Subject::Database(name) => database::plan(&mut draft, name, &look),
             Subject::Table(id) => table::plan(&mut draft, id, &look),
+            Subject::Function(id) => function::plan(&mut draft, id),
         }
     }
     database::plan_deletions(&mut draft);
@@ -179,7 +182,7 @@ fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
             Subject::Database(name) if look.facets.contains(&Facet::Contents) => {
                 whole.insert(name);
             }
-            Subject::Database(_) | Subject::Table(_) => {
+            Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {
                 found
                     .entry(subject.clone())
                     .or_default()
@@ -193,6 +196,10 @@ fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
             .or_default()
             .extend(&crate::scope::WHOLE_DATABASE);
         let tables = readings.iter().flat_map(|r| r.tables.keys());
+        let functions = readings.iter().flat_map(|r| r.functions.keys());
+        for id in functions.filter(|id| id.database == *name) {
+            found.entry(Subject::Function(id.clone())).or_default();
+        }
         for id in tables.filter(|id| id.database == *name) {
             found
                 .entry(Subject::Table(id.clone()))

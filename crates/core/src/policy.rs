@@ -73,6 +73,28 @@ pub enum Deletions {
     Retain,
 }
 
+/// Which column statistics are copied. They are read table by table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statistics {
+    /// Those of tables.
+    #[default]
+    Tables,
+    /// None.
+    None,
+}
+
+/// Whether Glue's tags on databases and tables are copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tags {
+    /// They are left to whoever tags in each Region. IAM policies may rest on them.
+    #[default]
+    Leave,
+    /// They are copied.
+    Copy,
+}
+
 /// How many deletions pass without a person. A plan with more is vetoed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Brake {
@@ -100,6 +122,10 @@ pub struct Policy {
     pub unmapped_location: Unmapped,
     /// What to do with Iceberg tables.
     pub iceberg: Iceberg,
+    /// Which column statistics are copied.
+    pub statistics: Statistics,
+    /// Whether Glue's tags are copied.
+    pub tags: Tags,
     /// What to do with deletions.
     pub deletions: Deletions,
     /// The brake on deletions.

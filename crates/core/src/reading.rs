@@ -1,10 +1,10 @@
 //! What one round of reads told about one Region.
 
-use crate::catalog::{Database, Partition, Seen, Table};
+use crate::catalog::{Database, Function, Part, PartKey, Partition, Seen, SeenPart, Table};
 use crate::fault::Fault;
 use crate::grant::{Grants, Principal};
-use crate::name::{Name, TableId};
-use crate::scope::Subject;
+use crate::name::{FunctionId, Name, TableId};
+use crate::scope::{Facet, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was learnt of one thing.
@@ -73,6 +73,16 @@ pub struct Settings {
 /// A table's partitions by their values.
 pub type Partitions = BTreeMap<Vec<String>, Partition>;
 
+/// The parts of one owner, by their keys.
+pub type Parts = BTreeMap<PartKey, SeenPart>;
+
+/// Keys listed parts.
+#[must_use]
+pub fn by_key(parts: Vec<SeenPart>) -> Parts {
+    let keyed = parts.into_iter().map(|seen| (Part::key(&seen.part), seen));
+    keyed.collect()
+}
+
 /// Whose grants: those of a database with the ones on all its tables, or those
 /// of one table with its columns.
 pub type GrantsOf = Subject;
@@ -88,6 +98,10 @@ pub struct Reading {
     pub tables: BTreeMap<TableId, Observation<Seen<Table>>>,
     /// Partitions of tables that are there.
     pub partitions: BTreeMap<TableId, Observation<Partitions>>,
+    /// Functions.
+    pub functions: BTreeMap<FunctionId, Observation<Seen<Function>>>,
+    /// Parts of one kind, by their owner.
+    pub parts: BTreeMap<(Subject, Facet), Observation<Parts>>,
     /// Grants by the subject that they are on.
     pub grants: BTreeMap<GrantsOf, Observation<Grants>>,
     /// Grants on all tables of a database, where a table in it is about to be made or

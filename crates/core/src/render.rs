@@ -117,6 +117,11 @@ pub fn step(step: &Step) -> String {
             };
             format!("revoke {atom} ({why})")
         }
+        Step::CreateFunction { id, .. } => format!("create function {id}"),
+        Step::UpdateFunction { id, .. } => format!("update function {id}"),
+        Step::DeleteFunction { id } => format!("delete function {id}"),
+        Step::PutPart { subject, part } => format!("put {} of {subject}", part.key()),
+        Step::RemovePart { subject, key } => format!("remove {key} of {subject}"),
         Step::DeletePartition { id, values: v } => {
             format!("delete partition {} of {id}", values(v))
         }
@@ -135,11 +140,16 @@ fn sign(step: &Step) -> &'static str {
         Step::CreateDatabase { .. }
         | Step::CreateTable { .. }
         | Step::CreatePartition { .. }
+        | Step::CreateFunction { .. }
         | Step::Grant { .. } => "+",
-        Step::UpdateDatabase { .. } | Step::UpdateTable { .. } | Step::UpdatePartition { .. } => {
-            "~"
-        }
+        Step::UpdateDatabase { .. }
+        | Step::UpdateTable { .. }
+        | Step::UpdatePartition { .. }
+        | Step::UpdateFunction { .. }
+        | Step::PutPart { .. } => "~",
         Step::Revoke { .. }
+        | Step::RemovePart { .. }
+        | Step::DeleteFunction { .. }
         | Step::DeletePartition { .. }
         | Step::DeleteTable { .. }
         | Step::DeleteDatabase { .. } => "-",
@@ -150,10 +160,15 @@ fn changes(step: &Step) -> &[Change] {
     match step {
         Step::UpdateDatabase { changes, .. }
         | Step::UpdateTable { changes, .. }
-        | Step::UpdatePartition { changes, .. } => changes,
+        | Step::UpdatePartition { changes, .. }
+        | Step::UpdateFunction { changes, .. } => changes,
         Step::CreateDatabase { .. }
         | Step::CreateTable { .. }
         | Step::CreatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutPart { .. }
+        | Step::RemovePart { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. }
         | Step::DeletePartition { .. }
@@ -201,9 +216,9 @@ fn line(text: &mut String, sign: &str, rest: &str) {
 /// Steps by what they do, for the summary line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Databases, tables and partitions made.
+    /// Databases, tables, partitions and functions made.
     pub created: usize,
-    /// Those changed.
+    /// Those changed, in themselves or in a part.
     pub changed: usize,
     /// Those deleted.
     pub deleted: usize,
@@ -221,15 +236,20 @@ pub fn count(steps: &[Step]) -> Counts {
         match step {
             Step::CreateDatabase { .. }
             | Step::CreateTable { .. }
-            | Step::CreatePartition { .. } => {
+            | Step::CreatePartition { .. }
+            | Step::CreateFunction { .. } => {
                 counts.created += 1;
             }
             Step::UpdateDatabase { .. }
             | Step::UpdateTable { .. }
-            | Step::UpdatePartition { .. } => counts.changed += 1,
+            | Step::UpdatePartition { .. }
+            | Step::UpdateFunction { .. }
+            | Step::PutPart { .. }
+            | Step::RemovePart { .. } => counts.changed += 1,
             Step::DeleteDatabase { .. }
             | Step::DeleteTable { .. }
-            | Step::DeletePartition { .. } => counts.deleted += 1,
+            | Step::DeletePartition { .. }
+            | Step::DeleteFunction { .. } => counts.deleted += 1,
             Step::Grant { .. } => counts.granted += 1,
             Step::Revoke { .. } => counts.revoked += 1,
         }

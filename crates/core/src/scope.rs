@@ -1,7 +1,7 @@
 //! Where to look: all that an event, a resync or a person can ask for.
 
 use crate::grant::Atom;
-use crate::name::{Name, TableId};
+use crate::name::{FunctionId, Name, TableId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,6 +16,8 @@ pub enum Subject {
     Database(Name),
     /// A table, its partitions and its grants.
     Table(TableId),
+    /// A user-defined function.
+    Function(FunctionId),
 }
 
 impl Subject {
@@ -26,6 +28,7 @@ impl Subject {
             Self::Catalog => None,
             Self::Database(name) => Some(name),
             Self::Table(id) => Some(&id.database),
+            Self::Function(id) => Some(&id.database),
         }
     }
 }
@@ -36,6 +39,7 @@ impl fmt::Display for Subject {
             Self::Catalog => f.write_str("catalog"),
             Self::Database(name) => write!(f, "database {name}"),
             Self::Table(id) => write!(f, "table {id}"),
+            Self::Function(id) => write!(f, "function {id}"),
         }
     }
 }
@@ -50,8 +54,14 @@ pub enum Facet {
     Partitions,
     /// The grants on the subject; on a database, those on all its tables too.
     Grants,
-    /// Every table of a database, with all its facets.
+    /// Every table of a database, with all its facets, and every function.
     Contents,
+    /// A table's partition indexes.
+    Indexes,
+    /// The statistics of a table's columns.
+    Statistics,
+    /// Glue's tags on a database or a table.
+    Tags,
 }
 
 /// What to look at on one subject, and what the event said of it.
@@ -99,11 +109,25 @@ pub struct Scope {
 }
 
 /// Every facet of a table.
-pub const WHOLE_TABLE: [Facet; 3] = [Facet::Definition, Facet::Partitions, Facet::Grants];
+pub const WHOLE_TABLE: [Facet; 6] = [
+    Facet::Definition,
+    Facet::Partitions,
+    Facet::Grants,
+    Facet::Indexes,
+    Facet::Statistics,
+    Facet::Tags,
+];
+/// A table itself, without what it holds. All the rest is read too where it is new.
+pub const TABLE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
 /// A database itself, without its tables.
 pub const DATABASE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
 /// A database and every table in it.
-pub const WHOLE_DATABASE: [Facet; 3] = [Facet::Definition, Facet::Grants, Facet::Contents];
+pub const WHOLE_DATABASE: [Facet; 4] = [
+    Facet::Definition,
+    Facet::Grants,
+    Facet::Contents,
+    Facet::Tags,
+];
 
 impl Scope {
     /// The whole catalog.

@@ -1,8 +1,8 @@
 //! The steps of a plan: each is one change in the secondary.
 
-use crate::catalog::{Change, Database, Partition, Table};
+use crate::catalog::{Change, Database, Function, Part, PartKey, Partition, Table};
 use crate::grant::{Atom, Resource};
-use crate::name::{Name, TableId};
+use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{Subject, subject_of};
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,43 @@ pub enum Step {
         /// What differs, for a person to read.
         changes: Vec<Change>,
     },
+    /// `CreateUserDefinedFunction`.
+    CreateFunction {
+        /// Which.
+        id: FunctionId,
+        /// The whole input.
+        function: Function,
+    },
+    /// `UpdateUserDefinedFunction`; it replaces the whole input.
+    UpdateFunction {
+        /// Which.
+        id: FunctionId,
+        /// The whole input.
+        function: Function,
+        /// What differs, for a person to read.
+        changes: Vec<Change>,
+    },
+    /// `DeleteUserDefinedFunction`.
+    DeleteFunction {
+        /// Which.
+        id: FunctionId,
+    },
+    /// Makes or replaces a part: `CreatePartitionIndex`, one entry of
+    /// `UpdateColumnStatisticsForTable`, one tag of `TagResource`.
+    PutPart {
+        /// The owner.
+        subject: Subject,
+        /// The part.
+        part: Part,
+    },
+    /// Takes a part away: `DeletePartitionIndex`, `DeleteColumnStatisticsForTable`,
+    /// one key of `UntagResource`.
+    RemovePart {
+        /// The owner.
+        subject: Subject,
+        /// Which.
+        key: PartKey,
+    },
     /// One atom of `BatchGrantPermissions`.
     Grant {
         /// What is given.
@@ -139,7 +176,10 @@ impl Step {
             | Self::CreateTable { .. }
             | Self::UpdateTable { .. }
             | Self::CreatePartition { .. }
-            | Self::UpdatePartition { .. } => Phase::Objects,
+            | Self::UpdatePartition { .. }
+            | Self::CreateFunction { .. }
+            | Self::UpdateFunction { .. }
+            | Self::PutPart { .. } => Phase::Objects,
             Self::Grant { atom, .. } => match atom.resource {
                 Resource::AllTables(_) => Phase::Wildcards,
                 Resource::Database(_)
@@ -148,7 +188,9 @@ impl Step {
                 | Resource::ColumnsExcept(..) => Phase::Grants,
             },
             Self::DeletePartition { .. }
+            | Self::RemovePart { .. }
             | Self::DeleteTable { .. }
+            | Self::DeleteFunction { .. }
             | Self::DeleteDatabase { .. } => Phase::Deletions,
         }
     }
@@ -160,11 +202,16 @@ impl Step {
             Self::CreateDatabase { .. }
             | Self::UpdateDatabase { .. }
             | Self::Revoke { .. }
+            | Self::RemovePart { .. }
             | Self::DeletePartition { .. } => 0,
-            Self::CreateTable { .. } | Self::UpdateTable { .. } | Self::DeleteTable { .. } => 1,
-            Self::CreatePartition { .. }
-            | Self::UpdatePartition { .. }
-            | Self::DeleteDatabase { .. } => 2,
+            Self::CreateTable { .. }
+            | Self::UpdateTable { .. }
+            | Self::DeleteTable { .. }
+            | Self::CreateFunction { .. }
+            | Self::UpdateFunction { .. }
+            | Self::DeleteFunction { .. } => 1,
+            Self::PutPart { .. } | Self::DeleteDatabase { .. } => 2,
+            Self::CreatePartition { .. } | Self::UpdatePartition { .. } => 3,
             Self::Grant { atom, .. } => atom.turn(),
         }
     }
@@ -183,6 +230,10 @@ impl Step {
             | Self::UpdatePartition { id, .. }
             | Self::DeletePartition { id, .. }
             | Self::DeleteTable { id } => Subject::Table(id.clone()),
+            Self::CreateFunction { id, .. }
+            | Self::UpdateFunction { id, .. }
+            | Self::DeleteFunction { id } => Subject::Function(id.clone()),
+            Self::PutPart { subject, .. } | Self::RemovePart { subject, .. } => subject.clone(),
             Self::Grant { atom, .. } | Self::Revoke { atom, .. } => subject_of(atom),
         }
     }

@@ -4,10 +4,10 @@ mod link;
 mod view;
 
 use crate::catalog::{
-    DRIFTING_PARAMETER, Database, Linkable as _, Partition, StorageDescriptor, Table,
+    DRIFTING_PARAMETER, Database, Function, Linkable as _, Partition, StorageDescriptor, Table,
 };
 use crate::ledger::Epoch;
-use crate::location::Mapped;
+use crate::location::{Location, Mapped};
 use crate::policy::{Iceberg, Policy, Side, Unmapped};
 
 /// An object for the secondary, with what a person should know of it.
@@ -161,6 +161,28 @@ impl<'a> Translator<'a> {
                 ],
             }),
         }
+    }
+
+    /// A user-defined function for the secondary.
+    ///
+    /// # Errors
+    /// Why the function is held back.
+    pub fn function(self, function: &Function) -> Result<Desired<Function>, Withheld> {
+        let mut notes = Vec::new();
+        let mut object = function.clone();
+        for resource in &mut object.resource_uris {
+            // Code may come from other systems, too.
+            match &mut resource.uri {
+                Some(uri) if Location::parse(uri).is_ok() => {
+                    self.place("Uri", uri, &mut notes)?;
+                }
+                Some(_) | None => {}
+            }
+        }
+        if let Some(place) = &mut object.artifact_location {
+            self.place("ArtifactLocation", place, &mut notes)?;
+        }
+        Ok(Desired { object, notes })
     }
 
     /// A partition of a table for the secondary.

@@ -6,11 +6,13 @@
 //! since every prefix of a plan is.
 
 mod batch;
+mod parts;
 
 use crate::ports::{EntryResults, GRANT_BATCH, WriteRegion};
 use batch::{Batch, BatchKind, batch_of};
 use futures_util::{StreamExt as _, stream};
 use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::PartitionIndex;
 use twinlake_core::grant::{Entry, Grants, entries};
 use twinlake_core::step::Phase;
 use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Name, Step, Subject, TableId};
@@ -77,12 +79,15 @@ pub async fn apply<S: WriteRegion>(
         apply.objects(&ids(is_database)).await;
         apply.permissions(&ids(is_revoke)).await;
         apply.objects(&ids(is_table)).await;
+        apply.objects(&ids(is_function)).await;
+        apply.parts(&ids(is_part)).await;
         apply.partitions(&ids(is_partition)).await;
         // Never dependent entries in one batch: their order is not known.
         apply.permissions(&ids(is_first_grant)).await;
         apply.permissions(&ids(is_second_grant)).await;
         apply.permissions(&ids(is_last_grant)).await;
         apply.partitions(&ids(is_partition_deletion)).await;
+        apply.parts(&ids(is_part_removal)).await;
         apply.objects(&ids(is_table_deletion)).await;
         apply.objects(&ids(is_database_deletion)).await;
     }
@@ -129,8 +134,23 @@ fn is_partition_deletion(step: &Step) -> bool {
     matches!(step, Step::DeletePartition { .. })
 }
 
+fn is_function(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CreateFunction { .. } | Step::UpdateFunction { .. }
+    )
+}
+
+fn is_part(step: &Step) -> bool {
+    matches!(step, Step::PutPart { .. })
+}
+
+fn is_part_removal(step: &Step) -> bool {
+    matches!(step, Step::RemovePart { .. })
+}
+
 fn is_table_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeleteTable { .. })
+    matches!(step, Step::DeleteTable { .. } | Step::DeleteFunction { .. })
 }
 
 fn is_database_deletion(step: &Step) -> bool {
@@ -141,15 +161,20 @@ fn is_database_deletion(step: &Step) -> bool {
 fn is_done_all_the_same(step: &Step, fault: &Fault) -> bool {
     match step {
         Step::Revoke { .. } => matches!(fault.kind, FaultKind::Absent | FaultKind::AlreadyDone),
-        Step::DeletePartition { .. } | Step::DeleteTable { .. } | Step::DeleteDatabase { .. } => {
-            fault.kind == FaultKind::Absent
-        }
+        Step::DeletePartition { .. }
+        | Step::RemovePart { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteFunction { .. }
+        | Step::DeleteDatabase { .. } => fault.kind == FaultKind::Absent,
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
         | Step::CreateTable { .. }
         | Step::UpdateTable { .. }
         | Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::PutPart { .. }
         | Step::Grant { .. } => false,
     }
 }
@@ -163,8 +188,12 @@ impl<S: WriteRegion> Apply<'_, S> {
             Ok(()) => Done::Applied,
             Err(fault) if is_done_all_the_same(step, &fault) => Done::Applied,
             Err(fault) => {
-                // Nothing rests on a grant; on everything else something may.
-                if !matches!(step, Step::Grant { .. }) {
+                // Nothing rests on a grant or a part; on everything else something may.
+                let bears = !matches!(
+                    step,
+                    Step::Grant { .. } | Step::PutPart { .. } | Step::RemovePart { .. }
+                );
+                if bears {
                     self.failed.insert(step.subject());
                     self.broken.extend(step.subject().database().cloned());
                 }
@@ -212,18 +241,27 @@ impl<S: WriteRegion> Apply<'_, S> {
     async fn objects(&mut self, ids: &[usize]) {
         let ids = self.runnable(ids);
         let (steps, secondary) = (self.steps, self.secondary);
-        let calls = ids.iter().map(|&at| async move {
-            let result = match steps.get(at) {
-                Some(step) => send(step, secondary).await,
-                None => Ok(()),
-            };
-            (at, result)
+        let calls = ids.iter().map(|&at| {
+            let along = parts::made_along(steps, at);
+            async move {
+                let indexes: Vec<&PartitionIndex> = along.iter().map(|(_, index)| *index).collect();
+                let result = match steps.get(at) {
+                    Some(step) => send(step, &indexes, secondary).await,
+                    None => Ok(()),
+                };
+                (at, along, result)
+            }
         });
-        let results: Vec<(usize, Result<(), Fault>)> = stream::iter(calls)
+        let results: Vec<(usize, Vec<parts::Along<'_>>, Result<(), Fault>)> = stream::iter(calls)
             .buffer_unordered(self.parallel)
             .collect()
             .await;
-        for (at, result) in results {
+        for (at, along, result) in results {
+            if result.is_ok() {
+                for (with, _) in along {
+                    self.settle(with, Ok(()));
+                }
+            }
             self.settle(at, result);
         }
     }
@@ -325,12 +363,22 @@ impl<S: WriteRegion> Apply<'_, S> {
     }
 }
 
-async fn send<S: WriteRegion>(step: &Step, secondary: &S) -> Result<(), Fault> {
+async fn send<S: WriteRegion>(
+    step: &Step,
+    indexes: &[&PartitionIndex],
+    secondary: &S,
+) -> Result<(), Fault> {
     match step {
         Step::CreateDatabase { database } => secondary.create_database(database).await,
         Step::UpdateDatabase { database, .. } => secondary.update_database(database).await,
         Step::DeleteDatabase { name } => secondary.delete_database(name).await,
-        Step::CreateTable { id, table } => secondary.create_table(&id.database, table).await,
+        Step::CreateTable { id, table } => {
+            let made = secondary.create_table(&id.database, table, indexes);
+            made.await
+        }
+        Step::CreateFunction { id, function } => secondary.create_function(id, function).await,
+        Step::UpdateFunction { id, function, .. } => secondary.update_function(id, function).await,
+        Step::DeleteFunction { id } => secondary.delete_function(id).await,
         Step::UpdateTable {
             id, table, version, ..
         } => {
@@ -342,6 +390,8 @@ async fn send<S: WriteRegion>(step: &Step, secondary: &S) -> Result<(), Fault> {
         Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }
         | Step::DeletePartition { .. }
+        | Step::PutPart { .. }
+        | Step::RemovePart { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. } => Ok(()),
     }

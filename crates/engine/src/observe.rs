@@ -7,6 +7,7 @@
 
 mod databases;
 mod grants;
+mod parts;
 mod tables;
 
 use crate::listing::GrantIndex;
@@ -20,7 +21,8 @@ use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::reading::{Observation, Proof, Reading, Settings};
 use twinlake_core::scope::Look;
 use twinlake_core::{
-    Database, Fault, FaultKind, Grants, Name, OwnRoles, Policy, Principal, Subject, TableId,
+    Database, Facet, Fault, FaultKind, Function, FunctionId, Grants, Name, OwnRoles, Policy,
+    Principal, Subject, TableId,
 };
 
 /// The two readings that a plan is made from.
@@ -32,6 +34,9 @@ pub struct Readings {
     pub secondary: Reading,
 }
 
+/// The facets of a table that are parts.
+const PARTS: [Facet; 3] = [Facet::Indexes, Facet::Statistics, Facet::Tags];
+
 /// A listing of both sides: the primary's, then the secondary's.
 pub type Sides<T> = (Observation<T>, Observation<T>);
 
@@ -42,6 +47,8 @@ pub struct Prefetched {
     pub grants: Option<Sides<GrantIndex>>,
     /// Every database.
     pub databases: Option<Sides<BTreeMap<Name, Seen<Database>>>>,
+    /// Every function.
+    pub functions: Option<Sides<BTreeMap<FunctionId, Seen<Function>>>>,
     /// The data lake settings.
     pub settings: Option<Sides<Settings>>,
 }
@@ -58,6 +65,18 @@ impl Prefetched {
         };
         let (here, there) = both(primary.all_grants(), secondary.all_grants()).await;
         (index(here), index(there))
+    }
+
+    /// Lists every function of both sides.
+    pub async fn functions(
+        primary: &impl ReadRegion,
+        secondary: &impl ReadRegion,
+    ) -> Sides<BTreeMap<FunctionId, Seen<Function>>> {
+        let (here, there) = both(primary.functions(None), secondary.functions(None)).await;
+        let keyed = |listed: Result<Vec<(FunctionId, Seen<Function>)>, Fault>| {
+            known(listed.map(|all| all.into_iter().collect()))
+        };
+        (keyed(here), keyed(there))
     }
 
     /// Lists every database of both sides.
@@ -165,10 +184,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .iter()
             .filter_map(|(subject, look)| match subject {
                 Subject::Table(id) => Some((id, look)),
-                Subject::Catalog | Subject::Database(_) => None,
+                Subject::Catalog | Subject::Database(_) | Subject::Function(_) => None,
             })
             .collect();
         self.tables(&tables, readings).await;
+        for subject in looks.keys() {
+            if let Subject::Function(id) = subject {
+                self.function(id, readings).await;
+            }
+        }
         let known = readings.primary.settings.is_some() && readings.secondary.settings.is_some();
         let proves = proves_absence(readings);
         let asks = asks_settings || self.needs_settings(readings);
@@ -228,6 +252,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 proof.deletion_named |= named(&Subject::Database(name.clone()));
             }
         }
+        for (id, seen) in &mut readings.primary.functions {
+            if let Observation::Absent(proof) = seen {
+                proof.administrator = administrator;
+                proof.deletion_named |= named(&Subject::Function(id.clone()));
+                proof.deletion_named |= named(&Subject::Database(id.database.clone()));
+            }
+        }
         for (id, seen) in &mut readings.primary.tables {
             if let Observation::Absent(proof) = seen {
                 proof.administrator = administrator;
@@ -249,7 +280,11 @@ fn proves_absence(readings: &Readings) -> bool {
         let there = readings.secondary.databases.get(name);
         matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
     });
-    tables || databases
+    let functions = readings.primary.functions.iter().any(|(id, seen)| {
+        let there = readings.secondary.functions.get(id);
+        matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
+    });
+    tables || databases || functions
 }
 
 /// Counts what the rows pair.
@@ -258,7 +293,7 @@ pub fn tally(rows: &Rows) -> Tally {
     let mut tally = Tally::default();
     for row in rows.values().filter(|row| row.pairing.is_some()) {
         match row.subject {
-            Subject::Catalog => {}
+            Subject::Catalog | Subject::Function(_) => {}
             Subject::Database(_) => tally.databases += 1,
             Subject::Table(_) => {
                 tally.tables += 1;

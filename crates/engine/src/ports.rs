@@ -1,12 +1,13 @@
 //! What the loop needs from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::{Part, PartKey, PartitionIndex, Seen, SeenPart};
 use twinlake_core::grant::Entry;
 use twinlake_core::ledger::{Epoch, Rows, Run, Tally};
 use twinlake_core::reading::Settings;
 use twinlake_core::{
-    Alert, Database, Fault, Name, Partition, Row, Subject, Table, TableId, Timestamp,
+    Alert, Database, Facet, Fault, Function, FunctionId, Name, Partition, Row, Subject, Table,
+    TableId, Timestamp,
 };
 
 /// Which grants a listing asks for. Columns come with their table (LF-03), and a
@@ -19,6 +20,16 @@ pub enum GrantFilter {
     AllTables(Name),
     /// Those on a table and its columns.
     Table(TableId),
+}
+
+/// What a Region has beside the objects that are replicated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Kinds that are not replicated, counted.
+    pub kinds: BTreeMap<String, usize>,
+    /// Settings of the catalog as a whole, which are compared and not written: each
+    /// by its name, as text that is equal in both Regions if they agree.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Reads one Region's catalog and permissions. Listings are complete: every page
@@ -57,6 +68,33 @@ pub trait ReadRegion {
     /// Any page failed.
     async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault>;
 
+    /// `GetUserDefinedFunctions`, every page: of one database, or of all.
+    ///
+    /// # Errors
+    /// Any page failed; `Absent` when the database is not known.
+    async fn functions(
+        &self,
+        database: Option<&Name>,
+    ) -> Result<Vec<(FunctionId, Seen<Function>)>, Fault>;
+
+    /// `GetUserDefinedFunction`.
+    ///
+    /// # Errors
+    /// `Absent` when the service does not know the name.
+    async fn function(&self, id: &FunctionId) -> Result<Seen<Function>, Fault>;
+
+    /// The parts of one kind: `GetPartitionIndexes`, `GetColumnStatisticsForTable`
+    /// for these columns, or `GetTags`. Other facets have none.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn parts(
+        &self,
+        subject: &Subject,
+        facet: Facet,
+        columns: &[String],
+    ) -> Result<Vec<SeenPart>, Fault>;
+
     /// `ListPermissions` with a resource, every page.
     ///
     /// # Errors
@@ -75,9 +113,14 @@ pub trait ReadRegion {
     /// The call failed.
     async fn settings(&self) -> Result<Settings, Fault>;
 
-    /// Counts the kinds of objects that are not replicated. What cannot be
-    /// counted is left out.
-    async fn other_kinds(&self) -> BTreeMap<String, usize>;
+    /// What there is beside the catalog's objects. What cannot be told is left out.
+    async fn survey(&self) -> Survey;
+
+    /// How many optimizers these tables have (`BatchGetTableOptimizer`).
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn optimizers(&self, tables: &[TableId]) -> Result<usize, Fault>;
 }
 
 /// What came of each entry of a batch call, in the order of the entries. A batch
@@ -104,11 +147,16 @@ pub trait WriteRegion: ReadRegion {
     /// `Absent` when it is gone already.
     async fn delete_database(&self, name: &Name) -> Result<(), Fault>;
 
-    /// `CreateTable`.
+    /// `CreateTable`, with up to [`INDEXES_AT_CREATION`] partition indexes.
     ///
     /// # Errors
     /// `AlreadyDone` when the name is taken, by whatever.
-    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault>;
+    async fn create_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        indexes: &[&PartitionIndex],
+    ) -> Result<(), Fault>;
 
     /// `UpdateTable` with `SkipArchive`; replaces the whole input.
     ///
@@ -157,6 +205,40 @@ pub trait WriteRegion: ReadRegion {
         values: &[&[String]],
     ) -> Result<EntryResults, Fault>;
 
+    /// `CreateUserDefinedFunction`.
+    ///
+    /// # Errors
+    /// `AlreadyDone` when the name is taken, by whatever.
+    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault>;
+
+    /// `UpdateUserDefinedFunction`; replaces the whole input.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault>;
+
+    /// `DeleteUserDefinedFunction`.
+    ///
+    /// # Errors
+    /// `Absent` when it is gone already.
+    async fn delete_function(&self, id: &FunctionId) -> Result<(), Fault>;
+
+    /// Makes or replaces parts of one kind, at most [`STATISTICS_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn put_parts(&self, subject: &Subject, parts: &[&Part]) -> Result<EntryResults, Fault>;
+
+    /// Takes parts of one kind away.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn remove_parts(
+        &self,
+        subject: &Subject,
+        keys: &[&PartKey],
+    ) -> Result<EntryResults, Fault>;
+
     /// `BatchGrantPermissions`, at most [`GRANT_BATCH`] at a time.
     ///
     /// # Errors
@@ -176,6 +258,10 @@ pub const CREATE_BATCH: usize = 100;
 pub const UPDATE_BATCH: usize = 100;
 /// Entries of a `BatchDeletePartition` call (Glue's limit).
 pub const DELETE_BATCH: usize = 25;
+/// Entries of an `UpdateColumnStatisticsForTable` call (Glue's limit).
+pub const STATISTICS_BATCH: usize = 25;
+/// Partition indexes that a `CreateTable` takes (GL-06).
+pub const INDEXES_AT_CREATION: usize = 3;
 /// Entries of a `BatchGrantPermissions` or `BatchRevokePermissions` call (the
 /// limit stands in the API reference only).
 pub const GRANT_BATCH: usize = 20;

@@ -1,5 +1,6 @@
 //! The loop itself.
 
+mod after;
 mod record;
 mod work;
 
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, Veto};
 use twinlake_core::ledger::{Epoch, Rows};
 use twinlake_core::plan::{Finding, FindingKind, Standing};
-use twinlake_core::{Fault, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject};
+use twinlake_core::{Fault, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, TableId};
 use work::Work;
 
 /// Everything that one reconciliation works with.
@@ -61,6 +62,8 @@ pub struct Outcome {
     pub vetoed: Option<Subject>,
     /// What still differs and may settle by itself: to be looked at again.
     pub waiting: Option<(Scope, String)>,
+    /// Iceberg tables that the primary showed.
+    pub iceberg: Vec<TableId>,
     /// The subjects that were looked at, and how they were left.
     pub standings: BTreeMap<Subject, Standing>,
 }

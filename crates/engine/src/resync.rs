@@ -71,7 +71,7 @@ where
         ..Report::default()
     };
     let prefetched = prefetch(context).await;
-    note_census(context, &scope, &prefetched, &mut report.outcome).await;
+    note_survey(context, &scope, &prefetched, &mut report.outcome).await;
     let mut names = databases(context, &scope, &prefetched, &mut report.outcome).await?;
     progress.total(names.len());
     while let Some(name) = names.pop_first() {
@@ -89,6 +89,7 @@ where
         report.databases += 1;
         progress.database(&name);
     }
+    note_optimizers(context, &mut report.outcome).await;
     close(context, &part, &mut report).await?;
     Ok(report)
 }
@@ -119,12 +120,13 @@ async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
     Prefetched {
         databases: Some(Prefetched::databases(primary, secondary).await),
         grants: Some(Prefetched::grants(primary, secondary, account).await),
+        functions: Some(Prefetched::functions(primary, secondary).await),
         settings: Some(Prefetched::settings(primary, secondary).await),
     }
 }
 
-/// Counts what this version does not replicate, once a run.
-async fn note_census<P: ReadRegion, S, L, C>(
+/// Counts what is not replicated and compares what is not written, once a run.
+async fn note_survey<P: ReadRegion, S: ReadRegion, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
     prefetched: &Prefetched,
@@ -133,16 +135,61 @@ async fn note_census<P: ReadRegion, S, L, C>(
     if !scope.looks.contains_key(&Subject::Catalog) {
         return;
     }
-    let mut counts = context.primary.other_kinds().await;
+    let (primary, secondary) =
+        futures_util::future::join(context.primary.survey(), context.secondary.survey()).await;
+    let mut counts = primary.kinds;
     let grants = prefetched.grants.as_ref().map(|(primary, _)| primary);
     if let Some(index) = grants.and_then(Observation::present) {
         counts.extend(index.unsupported.clone());
     }
+    let mut find = |kind: FindingKind, detail: String| {
+        outcome.findings.insert(Finding {
+            kind,
+            subject: Subject::Catalog,
+            detail,
+        });
+    };
     for (kind, count) in counts {
+        find(FindingKind::Unsupported, format!("{count} x {kind}"));
+    }
+    let (from, to) = (
+        context.policy.primary(context.epoch),
+        context.policy.secondary(context.epoch),
+    );
+    for (name, here) in primary.settings {
+        let wanted = twinlake_core::arn::moved(&here, from, to);
+        match secondary.settings.get(&name) {
+            Some(there) if *there != wanted => {
+                let values = match here.len().max(there.len()) {
+                    0..=100 => format!(": {here} in the primary, {there} in the secondary"),
+                    _ => String::new(),
+                };
+                let detail = format!(
+                    "the {name} differs between the Regions, and is not replicated{values}"
+                );
+                find(FindingKind::Unsupported, detail);
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// Counts the optimizers of the Iceberg tables that were seen.
+async fn note_optimizers<P: ReadRegion, S, L, C>(
+    context: &Context<'_, P, S, L, C>,
+    outcome: &mut Outcome,
+) {
+    let tables = std::mem::take(&mut outcome.iceberg);
+    if tables.is_empty() {
+        return;
+    }
+    if let Ok(count) = context.primary.optimizers(&tables).await
+        && count > 0
+    {
         outcome.findings.insert(Finding {
             kind: FindingKind::Unsupported,
             subject: Subject::Catalog,
-            detail: format!("{count} x {kind}"),
+            detail: format!("{count} x table optimizer"),
         });
     }
 }
@@ -223,6 +270,7 @@ fn merge(all: &mut Outcome, one: Outcome) {
     all.vetoes.extend(one.vetoes);
     all.failed.extend(one.failed);
     all.unrevoked.extend(one.unrevoked);
+    all.iceberg.extend(one.iceberg);
     all.vetoed = all.vetoed.take().or(one.vetoed);
     all.standings.extend(one.standings);
     if let Some((scope, reason)) = one.waiting {
@@ -317,7 +365,7 @@ where
     };
     let (mut plan, judged) = crate::reconcile::preview(context, &expanded, &prefetched).await?;
     let mut outcome = Outcome::default();
-    note_census(context, scope, &prefetched, &mut outcome).await;
+    note_survey(context, scope, &prefetched, &mut outcome).await;
     plan.findings.extend(outcome.findings);
     Ok((plan, judged))
 }

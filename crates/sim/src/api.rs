@@ -55,11 +55,20 @@ pub(crate) fn name(request: &Value, key: &str) -> Result<Name, ApiError> {
     Name::new(text(request, key)?).map_err(|e| ApiError::invalid(format!("{key}: {e}")))
 }
 
+/// A name that the call can do without.
+pub(crate) fn optional_name(request: &Value, key: &str) -> Result<Option<Name>, ApiError> {
+    match request.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => name(request, key).map(Some),
+    }
+}
+
 pub(crate) fn table_id(request: &Value, key: &str) -> Result<TableId, ApiError> {
-    Ok(TableId::new(
-        name(request, "DatabaseName")?,
-        name(request, key)?,
-    ))
+    table_of(request, "DatabaseName", key)
+}
+
+pub(crate) fn table_of(request: &Value, database: &str, key: &str) -> Result<TableId, ApiError> {
+    Ok(TableId::new(name(request, database)?, name(request, key)?))
 }
 
 pub(crate) fn input<T: DeserializeOwned>(request: &Value, key: &str) -> Result<T, ApiError> {

@@ -50,6 +50,14 @@ impl ApiError {
         Self::new(FaultKind::Busy, code, message)
     }
 
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::NotYet, "ConflictException", message)
+    }
+
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::Unsupported, "InvalidInputException", message)
+    }
+
     /// Revoking what is not held (LF-10).
     pub(crate) fn nothing_to_revoke() -> Self {
         Self::new(

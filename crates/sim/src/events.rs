@@ -28,6 +28,19 @@ const GLUE: [&str; 12] = [
     "DeletePartition",
 ];
 
+/// Calls of Glue that only CloudTrail tells of.
+const GLUE_APART: [&str; 9] = [
+    "CreateUserDefinedFunction",
+    "UpdateUserDefinedFunction",
+    "DeleteUserDefinedFunction",
+    "CreatePartitionIndex",
+    "DeletePartitionIndex",
+    "UpdateColumnStatisticsForTable",
+    "DeleteColumnStatisticsForTable",
+    "TagResource",
+    "UntagResource",
+];
+
 const LAKE: [&str; 6] = [
     "GrantPermissions",
     "RevokePermissions",
@@ -40,11 +53,15 @@ const LAKE: [&str; 6] = [
 impl World {
     /// Tells of a call that succeeded, if it changed something.
     pub(crate) fn emit(&mut self, c: Caller<'_>, call: &str, request: &Value, answer: &Value) {
-        let glue = GLUE.contains(&call) || call == "BatchDeletePartition";
+        let apart = GLUE_APART.contains(&call);
+        let glue = apart || GLUE.contains(&call) || call == "BatchDeletePartition";
         if !glue && !LAKE.contains(&call) {
             return;
         }
-        if glue && let Some((detail_type, detail)) = native(call, request) {
+        if glue
+            && !apart
+            && let Some((detail_type, detail)) = native(call, request)
+        {
             let event = self.envelope(c, "aws.glue", detail_type, detail);
             self.push(c, event);
         }
@@ -174,7 +191,7 @@ fn lower_first(value: &Value) -> Value {
                 let first = chars.next().map(|c| c.to_ascii_lowercase());
                 let lowered: String = first.into_iter().chain(chars).collect();
                 let inner = match key.as_str() {
-                    "Parameters" => value.clone(),
+                    "Parameters" | "TagsToAdd" => value.clone(),
                     _ => lower_first(value),
                 };
                 (lowered, inner)

@@ -1,22 +1,29 @@
 //! The Glue Data Catalog.
 
+mod catalog;
+mod functions;
 mod links;
 mod partitions;
+mod parts;
 
-use crate::api::{Caller, input, items, name, page, table_id, to_json};
+pub(crate) use functions::function_id;
+pub(crate) use parts::StoredIndex;
+
+use crate::api::{Caller, input, items, name, optional_name, page, table_id, to_json};
 use crate::error::ApiError;
 use crate::quirk::Quirk;
 use crate::state::{StoredGrant, StoredResource, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use twinlake_core::catalog::Seen;
-use twinlake_core::{Database, Name, Table, TableId};
+use twinlake_core::{Database, Name, Subject, Table, TableId};
 
 type Answer = Result<Value, ApiError>;
 
 pub(crate) const DATABASE_PAGE: usize = 100;
 pub(crate) const TABLE_PAGE: usize = 100;
 pub(crate) const PARTITION_PAGE: usize = 1000;
+pub(crate) const FUNCTION_PAGE: usize = 100;
 
 impl World {
     /// Answers a Glue call; `None` if the name is none of Glue's.
@@ -61,17 +68,30 @@ impl World {
             "BatchUpdatePartition" => self.batch_update_partition(c, r),
             "DeletePartition" => self.delete_partition(c, r),
             "BatchDeletePartition" => self.batch_delete_partition(c, r),
-            "GetUserDefinedFunctions" => self.region(c.region).map(|region| {
-                let all: Vec<usize> = (0..region.functions).collect();
-                page(
-                    r,
-                    "UserDefinedFunctions",
-                    100,
-                    &all,
-                    |n| json!({"FunctionName": format!("f{n}")}),
-                )
+            "GetUserDefinedFunctions" => optional_name(r, "DatabaseName").and_then(|database| {
+                let all = self.get_functions(c, database.as_ref())?;
+                let key = "UserDefinedFunctions";
+                Ok(page(r, key, FUNCTION_PAGE, &all, |(id, seen)| {
+                    functions::function_json(id, seen)
+                }))
             }),
-            _ => return None,
+            "GetUserDefinedFunction" => function_id(r).and_then(|id| {
+                let seen = self.get_function(c, &id)?;
+                Ok(json!({"UserDefinedFunction": functions::function_json(&id, &seen)}))
+            }),
+            "CreateUserDefinedFunction" => self.write_function(c, r, true),
+            "UpdateUserDefinedFunction" => self.write_function(c, r, false),
+            "DeleteUserDefinedFunction" => {
+                function_id(r).and_then(|id| self.delete_function(c, &id))
+            }
+            "GetPartitionIndexes" => self.list_indexes(c, r),
+            "CreatePartitionIndex" => self.create_index(c, r),
+            "DeletePartitionIndex" => self.delete_index(c, r),
+            "GetColumnStatisticsForTable" => self.list_statistics(c, r),
+            "UpdateColumnStatisticsForTable" => self.update_statistics(c, r),
+            "DeleteColumnStatisticsForTable" => self.delete_statistics(c, r),
+            "GetTags" | "TagResource" | "UntagResource" => self.tags_call(c, call, r),
+            _ => return self.catalog_call(c, call, r),
         })
     }
 
@@ -123,6 +143,7 @@ impl World {
         if gone.object.target_database.is_none() {
             region.tables.retain(|id, _| id.database != name);
             region.partitions.retain(|id, _| id.database != name);
+            self.drop_parts(c.region, |subject| subject.database() == Some(&name));
         }
         self.drop_grants(c.region, |resource| {
             resource_database(resource) == Some(&name)
@@ -173,8 +194,8 @@ impl World {
         region.tables.insert(id.clone(), seen);
         region.partitions.insert(id.clone(), BTreeMap::new());
         self.give_defaults(&region_name, &StoredResource::Table(id.clone()), &defaults);
-        self.give_creator(c, StoredResource::Table(id));
-        Ok(json!({}))
+        self.give_creator(c, StoredResource::Table(id.clone()));
+        self.make_indexes(&id, &region_name, r)
     }
 
     fn update_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
@@ -197,6 +218,12 @@ impl World {
             ..table
         };
         seen.version = Some(version);
+        // Statistics go with their column.
+        let columns: Vec<String> = seen.object.columns().map(|c| c.name.clone()).collect();
+        let statistics = self.region_mut(&region)?.statistics.get_mut(&id);
+        if let Some(statistics) = statistics {
+            statistics.retain(|column, _| columns.contains(column));
+        }
         Ok(json!({}))
     }
 
@@ -208,6 +235,9 @@ impl World {
         let region = self.region_mut(&region_name)?;
         region.tables.remove(&id).ok_or_else(ApiError::not_found)?;
         region.partitions.remove(&id);
+        self.drop_parts(&region_name, |subject| {
+            *subject == Subject::Table(id.clone())
+        });
         if !lingers {
             self.drop_grants(&region_name, |resource| {
                 resource_table(resource) == Some(&id)

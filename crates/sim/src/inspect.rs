@@ -2,8 +2,8 @@
 
 use crate::state::{StoredGrant, StoredResource, World};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::Seen;
-use twinlake_core::{Database, Name, Partition, Table, TableId};
+use twinlake_core::catalog::{Part, Seen};
+use twinlake_core::{Database, Function, FunctionId, Name, Partition, Subject, Table, TableId};
 
 /// What a stored grant is on, in plain words.
 #[derive(Clone, Debug)]
@@ -114,6 +114,47 @@ impl World {
     pub fn raw_tables(&self, region: &str) -> BTreeMap<TableId, Seen<Table>> {
         let all = self.region(region).map(|region| region.tables.clone());
         all.unwrap_or_default()
+    }
+
+    /// Every function of a Region.
+    #[must_use]
+    pub fn raw_functions(&self, region: &str) -> BTreeMap<FunctionId, Seen<Function>> {
+        let all = self.region(region).map(|region| region.functions.clone());
+        all.unwrap_or_default()
+    }
+
+    /// Every partition index, column statistics and tag of a Region, each by what
+    /// tells it from all others.
+    #[must_use]
+    pub fn raw_parts(&self, region: &str) -> BTreeMap<String, Part> {
+        let Ok(region) = self.region(region) else {
+            return BTreeMap::new();
+        };
+        let mut all = BTreeMap::new();
+        let mut put = |owner: &Subject, part: Part| {
+            all.insert(format!("{owner} {}", part.key()), part);
+        };
+        for (id, indexes) in &region.indexes {
+            for stored in indexes.iter().filter(|stored| !stored.leaving) {
+                put(
+                    &Subject::Table(id.clone()),
+                    Part::Index(stored.index.clone()),
+                );
+            }
+        }
+        for (id, statistics) in &region.statistics {
+            for one in statistics.values() {
+                let part = Part::Statistics(Box::new(one.clone()));
+                put(&Subject::Table(id.clone()), part);
+            }
+        }
+        for (owner, tags) in &region.glue_tags {
+            for (key, value) in tags {
+                let (key, value) = (key.clone(), value.clone());
+                put(owner, Part::Tag { key, value });
+            }
+        }
+        all
     }
 
     /// Every partition of a Region.

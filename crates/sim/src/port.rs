@@ -1,23 +1,26 @@
 //! The simulator behind the engine's ports.
 
+mod parts;
 mod write;
 
 use crate::api::Caller;
 use crate::error::ApiError;
-use crate::glue::{DATABASE_PAGE, PARTITION_PAGE, TABLE_PAGE};
+use crate::glue::{DATABASE_PAGE, FUNCTION_PAGE, PARTITION_PAGE, TABLE_PAGE};
 use crate::lake::{PERMISSION_PAGE, entry_json};
 use crate::state::{Spelling, World};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::{Seen, SeenPart};
 use twinlake_core::grant::{Entry, EntryResource};
 use twinlake_core::reading::Settings;
-use twinlake_core::{Database, Fault, Name, Partition, Principal, Table, TableId, Timestamp};
-use twinlake_engine::ports::{EntryResults, GrantFilter};
+use twinlake_core::{
+    Database, Facet, Fault, Function, FunctionId, Name, Partition, Principal, Subject, Table,
+    TableId, Timestamp,
+};
+use twinlake_engine::ports::{EntryResults, GrantFilter, Survey};
 use twinlake_engine::{Clock, ReadRegion};
 
 /// A world that several callers share.
@@ -141,6 +144,15 @@ impl SimRegion {
         &self,
         name: &str,
         act: impl FnOnce(&World, Caller<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, Fault> {
+        self.one_mut(name, |world, caller| act(world, caller)).await
+    }
+
+    /// A read that moves the world on.
+    async fn one_mut<T>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut World, Caller<'_>) -> Result<T, ApiError>,
     ) -> Result<T, Fault> {
         self.at_call(name, |world| {
             let caller = Caller {
@@ -281,6 +293,32 @@ impl ReadRegion for SimRegion {
         .await
     }
 
+    async fn functions(
+        &self,
+        database: Option<&Name>,
+    ) -> Result<Vec<(FunctionId, Seen<Function>)>, Fault> {
+        self.pages("GetUserDefinedFunctions", FUNCTION_PAGE, |world, caller| {
+            world.get_functions(caller, database)
+        })
+        .await
+    }
+
+    async fn function(&self, id: &FunctionId) -> Result<Seen<Function>, Fault> {
+        self.one("GetUserDefinedFunction", |world, caller| {
+            world.get_function(caller, id)
+        })
+        .await
+    }
+
+    async fn parts(
+        &self,
+        subject: &Subject,
+        facet: Facet,
+        columns: &[String],
+    ) -> Result<Vec<SeenPart>, Fault> {
+        self.list_parts(subject, facet, columns).await
+    }
+
     async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault> {
         let resource = match filter {
             GrantFilter::Database(name) => EntryResource::Database(name.clone()),
@@ -312,14 +350,25 @@ impl ReadRegion for SimRegion {
         })
     }
 
-    async fn other_kinds(&self) -> BTreeMap<String, usize> {
+    async fn survey(&self) -> Survey {
         let world = self.sim.world();
-        let mut kinds = BTreeMap::new();
+        let mut survey = Survey::default();
         if let Ok(region) = world.region(&self.region) {
-            kinds.insert("user-defined function".to_owned(), region.functions);
-            kinds.insert("LF-Tag".to_owned(), region.tags.len());
+            survey.kinds.insert("LF-Tag".to_owned(), region.tags.len());
+            survey
+                .kinds
+                .insert("connection".to_owned(), region.connections.len());
+            survey.settings.clone_from(&region.catalog_settings);
         }
-        kinds.retain(|_, count| *count > 0);
-        kinds
+        survey.kinds.retain(|_, count| *count > 0);
+        survey
+    }
+
+    async fn optimizers(&self, tables: &[TableId]) -> Result<usize, Fault> {
+        self.one("BatchGetTableOptimizer", |world, caller| {
+            let with = &world.region(caller.region)?.optimizers;
+            Ok(tables.iter().filter(|id| with.contains(*id)).count())
+        })
+        .await
     }
 }

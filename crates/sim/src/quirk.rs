@@ -23,6 +23,9 @@ pub enum Quirk {
     /// LF-16: a column grant is refused beside SELECT on the whole table (a public
     /// Java sync client).
     ColumnBesideTableRefused,
+    /// GL-06: a partition index is not made, nor gone, at once
+    /// (terraform-provider-aws, `partition_index.go`).
+    IndexesTakeTheirTime,
     /// GL-12: a read of a resource link shows its target's fields, if the caller may
     /// see the target (`resource-links-glue-apis`).
     LinksShowTheirTarget,
@@ -36,13 +39,14 @@ pub enum Quirk {
 impl Quirk {
     /// Those that are there unless switched off. The other one is a variant: what AWS
     /// does is not known, and both must be safe.
-    pub const USUAL: [Self; 8] = [
+    pub const USUAL: [Self; 9] = [
         Self::SelectListsApart,
         Self::WildcardListsByName,
         Self::CreatorHoldsAll,
         Self::ColumnGrantWidens,
         Self::AbsentDefaultIsOpen,
         Self::ColumnBesideTableRefused,
+        Self::IndexesTakeTheirTime,
         Self::LinksShowTheirTarget,
         Self::LostRightsLookAbsent,
     ];

@@ -4,12 +4,15 @@ use crate::api::Caller;
 use crate::error::ApiError;
 use crate::events::Emitted;
 use crate::fault::{Kill, Trouble};
+use crate::glue::StoredIndex;
 use crate::quirk::Quirk;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::{ColumnStatistics, Function, Seen};
 use twinlake_core::grant::{Entry, EntryResource};
-use twinlake_core::{Database, Name, Partition, Principal, Table, TableId, Timestamp};
+use twinlake_core::{
+    Database, FunctionId, Name, Partition, Principal, Subject, Table, TableId, Timestamp,
+};
 
 /// One call that was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,13 +71,19 @@ pub(crate) struct Region {
     pub tables: BTreeMap<TableId, Seen<Table>>,
     pub partitions: BTreeMap<TableId, BTreeMap<Vec<String>, Partition>>,
     pub grants: GrantStore,
+    pub connections: BTreeSet<String>,
+    pub optimizers: BTreeSet<TableId>,
+    pub catalog_settings: BTreeMap<String, String>,
     /// The store as it was before the last write.
     pub grants_before: GrantStore,
     pub administrators: Vec<String>,
     pub read_only_administrators: Vec<String>,
     pub database_defaults: Value,
     pub table_defaults: Value,
-    pub functions: usize,
+    pub functions: BTreeMap<FunctionId, Seen<Function>>,
+    pub indexes: BTreeMap<TableId, Vec<StoredIndex>>,
+    pub statistics: BTreeMap<TableId, BTreeMap<String, ColumnStatistics>>,
+    pub glue_tags: BTreeMap<Subject, BTreeMap<String, String>>,
     pub tags: BTreeMap<String, Vec<String>>,
     /// Listings of grants are one write old.
     pub lists_are_old: bool,

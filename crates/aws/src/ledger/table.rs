@@ -24,6 +24,11 @@ pub(super) fn key_of(subject: &Subject) -> (String, String) {
     match subject {
         Subject::Catalog => ("meta".to_owned(), "catalog".to_owned()),
         Subject::Database(name) => ("databases".to_owned(), name.to_string()),
+        // Beside the tables, so that one query finds both; no name begins like this.
+        Subject::Function(id) => (
+            format!("tables#{}", id.database),
+            format!("\u{1}{}", id.function),
+        ),
         Subject::Table(id) => (format!("tables#{}", id.database), id.table.to_string()),
     }
 }

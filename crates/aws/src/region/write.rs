@@ -3,9 +3,11 @@
 use super::AwsRegion;
 use crate::{convert, fault, grants};
 use aws_sdk_lakeformation::types as lake;
-use twinlake_core::catalog::Linkable as _;
+use twinlake_core::catalog::{Linkable as _, Part, PartKey, PartitionIndex};
 use twinlake_core::grant::{Entry, EntryResource};
-use twinlake_core::{Database, Fault, Name, Partition, Table, TableId};
+use twinlake_core::{
+    Database, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+};
 use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::EntryResults;
 
@@ -163,11 +165,19 @@ impl WriteRegion for AwsRegion {
             .map_err(|e| fault::of("DeleteDatabase", &self.region, &e))
     }
 
-    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault> {
+    async fn create_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        indexes: &[&PartitionIndex],
+    ) -> Result<(), Fault> {
         const CALL: &str = "CreateTable";
         let input = convert::table_input(table);
         let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let indexes: Result<Vec<_>, _> = indexes.iter().map(|i| convert::index_back(i)).collect();
+        let indexes = indexes.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
         let call = self.glue.create_table().database_name(database.as_str());
+        let call = call.set_partition_indexes(Some(indexes).filter(|all| !all.is_empty()));
         let answer = call.table_input(input).send().await;
         answer
             .map(drop)
@@ -288,6 +298,48 @@ impl WriteRegion for AwsRegion {
             .map(|e| (e.partition_values, e.error_detail))
             .collect();
         Ok(self.partition_results(CALL, values, errors))
+    }
+
+    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault> {
+        let call = self.glue.create_user_defined_function();
+        let call = call.database_name(id.database.as_str());
+        let input = convert::function_input(function);
+        let answer = call.function_input(input).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("CreateUserDefinedFunction", &self.region, &e))
+    }
+
+    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault> {
+        let call = self.glue.update_user_defined_function();
+        let call = call.database_name(id.database.as_str());
+        let call = call.function_name(id.function.as_str());
+        let input = convert::function_input(function);
+        let answer = call.function_input(input).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("UpdateUserDefinedFunction", &self.region, &e))
+    }
+
+    async fn delete_function(&self, id: &FunctionId) -> Result<(), Fault> {
+        let call = self.glue.delete_user_defined_function();
+        let call = call.database_name(id.database.as_str());
+        let answer = call.function_name(id.function.as_str()).send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("DeleteUserDefinedFunction", &self.region, &e))
+    }
+
+    async fn put_parts(&self, subject: &Subject, parts: &[&Part]) -> Result<EntryResults, Fault> {
+        self.put_some(subject, parts).await
+    }
+
+    async fn remove_parts(
+        &self,
+        subject: &Subject,
+        keys: &[&PartKey],
+    ) -> Result<EntryResults, Fault> {
+        self.remove_some(subject, keys).await
     }
 
     async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {

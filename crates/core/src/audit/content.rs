@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Fields whose value is a place wherever they stand outside parameters.
-const PLACE_FIELDS: [&str; 4] = [
+const PLACE_FIELDS: [&str; 5] = [
+    "ArtifactLocation",
     "Location",
     "LocationUri",
     "AdditionalLocations",
@@ -268,6 +269,15 @@ fn is_place(path: &[&str], value: &str, kind: Kind) -> bool {
             "storage.location.template",
         ];
         return at_top && names.contains(&last);
+    }
+    // Code of a function may come from elsewhere, and is a place only in S3.
+    let scheme = value
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let in_s3 = scheme.is_some_and(|scheme| ["s3", "s3a", "s3n"].contains(&scheme.as_str()))
+        || value.contains(":s3:::");
+    if last == "Uri" && path.first() == Some(&"ResourceUris") {
+        return in_s3;
     }
     PLACE_FIELDS.contains(&last) || parent == Some(&"SkewedColumnValueLocationMaps")
 }

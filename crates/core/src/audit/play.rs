@@ -2,6 +2,7 @@
 
 mod access;
 mod ours;
+mod parts;
 
 use super::content::Content;
 use super::{Rule, Veto};
@@ -81,6 +82,12 @@ impl<'a> Play<'a> {
             | Step::UpdatePartition { id, partition, .. } => self.write_partition(id, partition),
             Step::Grant { atom, grantable } => self.grant(atom, *grantable),
             Step::Revoke { atom, cause, .. } => self.revoke(atom, *cause),
+            Step::CreateFunction { id, function } | Step::UpdateFunction { id, function, .. } => {
+                self.write_function(id, function)
+            }
+            Step::DeleteFunction { id } => self.delete_function(id),
+            Step::PutPart { subject, part } => self.put_part(subject, part),
+            Step::RemovePart { subject, key } => self.remove_part(subject, key),
             Step::DeletePartition { id, values } => self.delete_partition(id, values),
             Step::DeleteTable { id } => self.delete_table(id),
             Step::DeleteDatabase { name } => self.delete_database(name),
@@ -214,6 +221,11 @@ impl<'a> Play<'a> {
             | Step::UpdateTable { .. }
             | Step::CreatePartition { .. }
             | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutPart { .. }
+            | Step::RemovePart { .. }
             | Step::Grant { .. }
             | Step::Revoke { .. }
             | Step::DeletePartition { .. } => false,
@@ -301,8 +313,15 @@ impl<'a> Play<'a> {
                 && seen(Some(table)).is_some()
                 && !self.deleted.contains(&Subject::Table(id.clone()))
         });
+        let functions = &self.inputs.secondary.functions;
+        let left = left
+            || functions.iter().any(|(id, function)| {
+                id.database == *name
+                    && seen(Some(function)).is_some()
+                    && !self.deleted.contains(&Subject::Function(id.clone()))
+            });
         if left || !self.inputs.secondary.listed.contains_key(name) {
-            return veto(Rule::NotOurs, format!("{subject} may still hold tables"));
+            return veto(Rule::NotOurs, format!("{subject} may still hold something"));
         }
         Ok(())
     }

@@ -8,9 +8,10 @@
 use super::loose::Loose;
 use super::{Heard, Listener, Refused, shown};
 use crate::grant::{self, Entry, EntryResource, ListedColumns, Principal};
-use crate::name::{Name, TableId};
+use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{
-    DATABASE_ITSELF, Facet, Look, Scope, Subject, WHOLE_DATABASE, WHOLE_TABLE, subject_of,
+    DATABASE_ITSELF, Facet, Look, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
+    subject_of,
 };
 use std::collections::BTreeSet;
 
@@ -52,6 +53,9 @@ fn no_news(record: Loose<'_>, listener: &Listener) -> Option<String> {
 
 fn glue(record: Loose<'_>, name: &str) -> Heard {
     let request = record.get("requestParameters");
+    if let Some(heard) = apart(request, name) {
+        return heard;
+    }
     let deletes = |kinds: &[&str]| kinds.contains(&name);
     let database = match name {
         "CreateDatabase" => request.get("databaseInput").name("name"),
@@ -78,16 +82,10 @@ fn glue(record: Loose<'_>, name: &str) -> Heard {
             if tables.is_empty() {
                 return Heard::Look(from_arns(record, name));
             }
-            let partitions = name.contains("Partition");
-            let facets: &[Facet] = if partitions {
-                &[Facet::Definition, Facet::Partitions]
-            } else {
-                &WHOLE_TABLE
-            };
             let look = Look {
                 deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
-                partition_deletion_named: deletes(&["DeletePartition", "BatchDeletePartition"]),
-                ..Look::at(facets)
+                partition_deletion_named: deletes_partitions(name),
+                ..Look::at(table_facets(name))
             };
             for table in tables {
                 let id = TableId::new(database.clone(), table);
@@ -96,6 +94,68 @@ fn glue(record: Loose<'_>, name: &str) -> Heard {
         }
     }
     Heard::Look(scope)
+}
+
+/// Calls on what is neither a database nor a table.
+fn apart(request: Loose<'_>, name: &str) -> Option<Heard> {
+    let mut scope = Scope::default();
+    match name {
+        "CreateUserDefinedFunction" | "UpdateUserDefinedFunction" | "DeleteUserDefinedFunction" => {
+            let named = request.name("functionName");
+            let function = named.or_else(|| request.get("functionInput").name("functionName"));
+            let (Some(database), Some(function)) = (request.name("databaseName"), function) else {
+                return Some(Heard::Look(Scope::catalog()));
+            };
+            let look = Look {
+                deletion_named: name == "DeleteUserDefinedFunction",
+                ..Look::at(&[Facet::Definition])
+            };
+            scope.look(Subject::Function(FunctionId::new(database, function)), look);
+        }
+        "UpdateColumnStatisticsForPartition" | "DeleteColumnStatisticsForPartition" => {
+            return Some(Heard::Nothing(
+                "statistics of partitions are not replicated by this version".to_owned(),
+            ));
+        }
+        "TagResource" | "UntagResource" => {
+            let arn = request.text("resourceArn").unwrap_or_default();
+            let path = arn.splitn(6, ':').nth(5).unwrap_or_default();
+            let mut words = path.split('/').map(str::to_owned);
+            let kind = words.next().unwrap_or_default();
+            let names: Vec<Name> = words.filter_map(|word| Name::new(&word).ok()).collect();
+            let subject = match (kind.as_str(), names.as_slice()) {
+                ("database", [database]) => Subject::Database(database.clone()),
+                ("table", [database, table]) => {
+                    Subject::Table(TableId::new(database.clone(), table.clone()))
+                }
+                _ => {
+                    return Some(Heard::Nothing(
+                        "it tags no database and no table".to_owned(),
+                    ));
+                }
+            };
+            scope.look(subject, Look::at(&[Facet::Definition, Facet::Tags]));
+        }
+        _ => return None,
+    }
+    Some(Heard::Look(scope))
+}
+
+/// What a call on a table may have changed.
+fn table_facets(name: &str) -> &'static [Facet] {
+    match name {
+        "CreatePartitionIndex" | "DeletePartitionIndex" => &[Facet::Definition, Facet::Indexes],
+        "UpdateColumnStatisticsForTable" | "DeleteColumnStatisticsForTable" => {
+            &[Facet::Definition, Facet::Statistics]
+        }
+        "UpdateTable" => &TABLE_ITSELF,
+        _ if name.contains("Partition") => &[Facet::Definition, Facet::Partitions],
+        _ => &WHOLE_TABLE,
+    }
+}
+
+fn deletes_partitions(name: &str) -> bool {
+    matches!(name, "DeletePartition" | "BatchDeletePartition")
 }
 
 fn glue_tables(request: Loose<'_>, name: &str) -> Vec<Name> {
@@ -123,8 +183,8 @@ fn from_arns(record: Loose<'_>, name: &str) -> Scope {
         {
             let look = Look {
                 deletion_named: name == "DeleteTable",
-                partition_deletion_named: name.contains("DeletePartition"),
-                ..Look::at(&WHOLE_TABLE)
+                partition_deletion_named: deletes_partitions(name),
+                ..Look::at(table_facets(name))
             };
             scope.look(Subject::Table(TableId::new(database, table)), look);
         }

@@ -7,7 +7,9 @@
 use super::loose::Loose;
 use super::{Heard, Refused, shown};
 use crate::name::TableId;
-use crate::scope::{DATABASE_ITSELF, Facet, Look, Scope, Subject, WHOLE_DATABASE, WHOLE_TABLE};
+use crate::scope::{
+    DATABASE_ITSELF, Facet, Look, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
+};
 
 pub(super) fn database(event: Loose<'_>) -> Result<Heard, Refused> {
     let detail = event.get("detail");
@@ -61,6 +63,7 @@ pub(super) fn table(event: Loose<'_>) -> Result<Heard, Refused> {
             partition_deletion_named: true,
             ..Look::at(&[Facet::Definition, Facet::Partitions])
         },
+        "UpdateTable" => Look::at(&TABLE_ITSELF),
         _ => Look::at(&WHOLE_TABLE),
     };
     let mut scope = Scope::default();

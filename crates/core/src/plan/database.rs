@@ -1,7 +1,7 @@
 //! Databases.
 
 use super::link::{self, Meeting};
-use super::{Draft, Facets, FindingKind, grants, pairing};
+use super::{Draft, Facets, FindingKind, grants, pairing, part};
 use crate::catalog::{Database, Linkable as _, Seen, differences, digest};
 use crate::grant::{Atom, Permission, Principal, Resource};
 use crate::ledger::{Row, State};
@@ -40,6 +40,9 @@ pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
                 Err(withheld) => leave_withheld(draft, &subject, withheld),
             }
         }
+    }
+    if draft.is_settled(&subject) && !link::is_subject(draft, &subject) {
+        part::plan_all(draft, &subject);
     }
     if !facets.contains(&Facet::Grants) {
         return;
@@ -260,8 +263,14 @@ fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
     let mut tables = secondary.tables.iter();
     let stays = tables
         .find(|(id, seen)| id.database == *name && seen.present().is_some() && !is_deleted(id));
-    if let Some((id, _)) = stays {
-        let reason = format!("it is gone from the primary, and {} stays in it", id.table);
+    let function_stays = secondary.functions.iter().find(|(id, seen)| {
+        let goes = |step: &Step| matches!(step, Step::DeleteFunction { id: gone } if gone == *id);
+        id.database == *name && seen.present().is_some() && !draft.steps.iter().any(goes)
+    });
+    let stays = stays.map(|(id, _)| id.table.to_string());
+    let stays = stays.or(function_stays.map(|(id, _)| format!("function {}", id.function)));
+    if let Some(what) = stays {
+        let reason = format!("it is gone from the primary, and {what} stays in it");
         draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
         return;
     }

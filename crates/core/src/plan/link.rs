@@ -56,7 +56,7 @@ pub(super) fn leads_elsewhere(reading: &Reading, name: &Name) -> bool {
 pub(super) fn is_subject(draft: &Draft<'_>, subject: &Subject) -> bool {
     let sides = [draft.inputs.primary, draft.inputs.secondary];
     sides.iter().any(|reading| match subject {
-        Subject::Catalog => false,
+        Subject::Catalog | Subject::Function(_) => false,
         Subject::Database(name) => leads_elsewhere(reading, name),
         Subject::Table(id) => {
             let seen = reading.tables.get(id).and_then(Observation::present);

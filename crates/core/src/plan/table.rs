@@ -2,12 +2,12 @@
 
 use super::link::{self, Meeting};
 use super::{
-    Draft, Facets, FindingKind, Inputs, database::leave_withheld, grants, pairing, partitions,
-    wildcards,
+    Draft, Facets, FindingKind, Inputs, database::leave_withheld, grants, pairing, part,
+    partitions, wildcards,
 };
 use crate::catalog::{DRIFTING_PARAMETER, Linkable as _, Seen, Table, differences, digest};
 use crate::ledger::{Pairing, Row, State};
-use crate::name::TableId;
+use crate::name::{Name, TableId};
 use crate::policy::Deletions;
 use crate::reading::{Observation, Proof};
 use crate::scope::{Facet, Subject};
@@ -49,7 +49,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
             delete(draft, id, &subject, proof, there);
         }
         (Observation::Present(wanted), observed) => {
-            if let Some((state, kind, reason)) = parent_trouble(draft, id) {
+            if let Some((state, kind, reason)) = parent_trouble(draft, &id.database) {
                 draft.leave(&subject, state, kind, reason);
                 let row = draft.inputs.rows.get(&subject);
                 if observed
@@ -93,8 +93,11 @@ fn withhold(
 
 /// Why nothing may be written into the table's database, if so, and how that leaves
 /// the table.
-fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<(State, FindingKind, String)> {
-    let parent = Subject::Database(id.database.clone());
+pub(super) fn parent_trouble(
+    draft: &Draft<'_>,
+    database: &Name,
+) -> Option<(State, FindingKind, String)> {
+    let parent = Subject::Database(database.clone());
     let foreign = |reason: String| Some((State::Blocked, FindingKind::Foreign, reason));
     let unread = |reason: &str| {
         let reason = reason.to_owned();
@@ -113,7 +116,7 @@ fn parent_trouble(draft: &Draft<'_>, id: &TableId) -> Option<(State, FindingKind
     let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
         return foreign("its database is not paired with one in the secondary".to_owned());
     };
-    match draft.inputs.secondary.databases.get(&id.database) {
+    match draft.inputs.secondary.databases.get(database) {
         // Not asked for: nothing is made or deleted in it by this plan.
         None => None,
         Some(Observation::Present(seen)) if seen.created != pairing.secondary_created => {
@@ -205,8 +208,9 @@ fn settle(
     standing.pairing = pairing.or(standing.pairing);
     draft.standings.insert(subject.clone(), standing);
     write(draft, id, facets, change, observed);
-    if facets.contains(&Facet::Partitions) && draft.is_settled(&subject) {
+    if draft.is_settled(&subject) {
         partitions::plan(draft, id, &subject);
+        part::plan_all(draft, &subject);
     }
 }
 

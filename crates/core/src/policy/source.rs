@@ -1,7 +1,7 @@
 //! From TOML text to a checked policy, with errors that name line and key.
 
 use super::pattern::{Pattern, Patterns};
-use super::{Brake, Deletions, Iceberg, Policy, Side, Unmapped};
+use super::{Brake, Deletions, Iceberg, Policy, Side, Statistics, Tags, Unmapped};
 use crate::catalog;
 use crate::location::{Location, LocationMap, Pair};
 use serde::Deserialize;
@@ -48,6 +48,10 @@ struct Document {
     unmapped_location: Unmapped,
     #[serde(default)]
     iceberg: Iceberg,
+    #[serde(default)]
+    statistics: Statistics,
+    #[serde(default)]
+    tags: Tags,
     #[serde(default)]
     deletions: Deletions,
     #[serde(default)]
@@ -116,6 +120,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         catalogs,
         unmapped_location: document.unmapped_location,
         iceberg: document.iceberg,
+        statistics: document.statistics,
+        tags: document.tags,
         deletions: document.deletions,
         brake,
         digest: String::new(),
@@ -139,6 +145,8 @@ fn digest(policy: &Policy) -> String {
         (
             policy.unmapped_location,
             policy.iceberg,
+            policy.statistics,
+            policy.tags,
             policy.deletions,
             policy.brake,
         ),

@@ -29,6 +29,11 @@ pub(super) fn batch_of(step: &Step) -> Option<(&TableId, BatchKind)> {
         | Step::UpdateDatabase { .. }
         | Step::CreateTable { .. }
         | Step::UpdateTable { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutPart { .. }
+        | Step::RemovePart { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. }
         | Step::DeleteTable { .. }

@@ -1,6 +1,6 @@
 //! Databases, and every table of one.
 
-use super::{Observer, Readings, both, gather, observe_own};
+use super::{Observer, PARTS, Readings, both, gather, observe_own};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Linkable, Seen};
@@ -24,6 +24,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         if look.facets.contains(&Facet::Grants) {
             self.grants(&subject, readings).await;
+        }
+        if look.facets.contains(&Facet::Tags) {
+            self.parts(&[(subject.clone(), Facet::Tags)], readings)
+                .await;
         }
         let gone = matches!(
             readings.primary.databases.get(name),
@@ -181,12 +185,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         self.place_tables(database, &union, (primary, secondary), parent, readings)
             .await;
         self.contents_facets(&union, readings).await;
+        self.functions_in(database, readings).await;
     }
 
     pub(super) fn paired_in(&self, database: &Name) -> impl Iterator<Item = TableId> {
         let rows = self.rows.keys().filter_map(|subject| match subject {
             Subject::Table(id) if id.database == *database => Some(id.clone()),
-            Subject::Table(_) | Subject::Catalog | Subject::Database(_) => None,
+            Subject::Table(_) | Subject::Function(_) | Subject::Catalog | Subject::Database(_) => {
+                None
+            }
         });
         rows.collect::<Vec<_>>().into_iter()
     }
@@ -262,6 +269,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let subject = Subject::Table((*id).clone());
             self.grants(&subject, readings).await;
         }
+        let parts: Vec<(Subject, Facet)> = covered
+            .iter()
+            .flat_map(|id| PARTS.map(|facet| (Subject::Table((*id).clone()), facet)))
+            .collect();
+        self.parts(&parts, readings).await;
     }
 
     pub(super) fn is_paired(&self, id: &TableId) -> bool {

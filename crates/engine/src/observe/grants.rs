@@ -90,7 +90,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         is_link: bool,
     ) -> (Observation<Grants>, bool) {
         let filters = match subject {
-            Subject::Catalog => Vec::new(),
+            Subject::Catalog | Subject::Function(_) => Vec::new(),
             // What lies below a link cannot be asked for by its name (LF-24).
             Subject::Database(name) if is_link => vec![GrantFilter::Database(name.clone())],
             Subject::Database(name) => vec![
@@ -119,6 +119,6 @@ fn is_link(reading: &Reading, subject: &Subject) -> bool {
             let seen = reading.databases.get(name).and_then(Observation::present);
             seen.is_some_and(|seen| seen.is_link())
         }
-        Subject::Catalog | Subject::Table(_) => false,
+        Subject::Catalog | Subject::Table(_) | Subject::Function(_) => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Tables and their partitions.
 
-use super::{Observer, Readings, both, gather, known, observe_own};
+use super::{Observer, PARTS, Readings, both, gather, known, observe_own};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Seen;
@@ -47,8 +47,25 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 self.list_tables(id, readings).await;
             }
         }
-        let partitioned: Vec<&TableId> = wants(Facet::Partitions).collect();
+        // Of what is made anew everything is read, whatever was asked for.
+        let anew: BTreeSet<&TableId> = wanted
+            .iter()
+            .copied()
+            .filter(|id| self.is_new(id, readings))
+            .collect();
+        let partitioned: BTreeSet<&TableId> =
+            wants(Facet::Partitions).chain(anew.clone()).collect();
+        let partitioned: Vec<&TableId> = partitioned.into_iter().collect();
         self.partitions(&partitioned, readings).await;
+        let parts: BTreeSet<(&TableId, Facet)> = PARTS
+            .into_iter()
+            .flat_map(|facet| wants(facet).chain(anew.clone()).map(move |id| (id, facet)))
+            .collect();
+        let parts: Vec<(Subject, Facet)> = parts
+            .into_iter()
+            .map(|(id, facet)| (Subject::Table(id.clone()), facet))
+            .collect();
+        self.parts(&parts, readings).await;
         let mut asked: BTreeSet<&TableId> = wants(Facet::Grants).collect();
         // Nothing is made or shown anew before the grants on it are known.
         asked.extend(wants(Facet::Definition).filter(|id| changes(id, readings)));
@@ -66,6 +83,26 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for database in opened {
             self.wildcards(database, readings).await;
         }
+    }
+
+    /// Whether the primary's table has no counterpart yet, or is another one than the
+    /// one that was paired.
+    fn is_new(&self, id: &TableId, readings: &Readings) -> bool {
+        let here = readings
+            .primary
+            .tables
+            .get(id)
+            .and_then(Observation::present);
+        let there = readings
+            .secondary
+            .tables
+            .get(id)
+            .and_then(Observation::present);
+        let Some(here) = here else {
+            return false;
+        };
+        let pairing = self.pairing_of(id);
+        there.is_none() || pairing.is_some_and(|pairing| pairing.primary_created != here.created)
     }
 
     /// Tables by name, or by listing where many of one database are asked for. What

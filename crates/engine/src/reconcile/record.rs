@@ -19,6 +19,11 @@ where
     /// Writes down how each subject is left.
     pub(super) async fn finish(&mut self, rows: &Rows, plan: &Plan) -> Result<(), Fault> {
         let now = self.context.clock.now();
+        let tables = self.readings.primary.tables.iter();
+        self.outcome.iceberg = tables
+            .filter(|(_, seen)| seen.present().is_some_and(|seen| seen.object.is_iceberg()))
+            .map(|(id, _)| id.clone())
+            .collect();
         let mut put = Vec::new();
         let mut forget = Vec::new();
         if self.outcome.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {

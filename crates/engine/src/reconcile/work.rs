@@ -1,5 +1,6 @@
 //! One reconciliation under way.
 
+use super::after::{facets_after, is_for_good, part_of};
 use super::{Context, Outcome, ROUNDS};
 use crate::apply::{Applied, Done};
 use crate::observe::{Observer, Prefetched, Readings};
@@ -45,7 +46,7 @@ where
         let parents: BTreeSet<Subject> = scope
             .looks
             .keys()
-            .filter(|subject| matches!(subject, Subject::Table(_)))
+            .filter(|subject| matches!(subject, Subject::Table(_) | Subject::Function(_)))
             .filter_map(|subject| subject.database().cloned().map(Subject::Database))
             .collect();
         let rows = context.ledger.rows(&parents).await?;
@@ -75,7 +76,10 @@ where
                 Subject::Database(name) if look.facets.contains(&Facet::Contents) => {
                     rows.extend(self.context.ledger.rows_in(name).await?);
                 }
-                Subject::Catalog | Subject::Database(_) | Subject::Table(_) => {
+                Subject::Catalog
+                | Subject::Database(_)
+                | Subject::Table(_)
+                | Subject::Function(_) => {
                     subjects.insert(subject.clone());
                     let parent = subject.database().cloned().map(Subject::Database);
                     subjects.extend(parent);
@@ -127,6 +131,7 @@ where
             .outcome
             .failed
             .iter()
+            .filter(|(step, _)| part_of(step).is_none())
             .map(|(step, _)| step.subject())
             .collect();
         let mut left: BTreeSet<Subject> = BTreeSet::new();
@@ -164,6 +169,12 @@ where
         if let Step::Revoke { atom, .. } = step {
             let same = |(failed, _): &(Step, Fault)| matches!(failed, Step::Revoke { atom: other, .. } if other == atom);
             return self.outcome.failed.iter().any(same);
+        }
+        if let Some(part) = part_of(step) {
+            let mut failed = self.outcome.failed.iter();
+            if failed.any(|(other, _)| part_of(other).as_ref() == Some(&part)) {
+                return true;
+            }
         }
         let subject = step.subject();
         let parent = subject.database().cloned().map(Subject::Database);
@@ -206,10 +217,15 @@ where
             let digest = match step {
                 Step::CreateDatabase { database } => twinlake_core::catalog::digest(database),
                 Step::CreateTable { table, .. } => twinlake_core::catalog::digest(table),
+                Step::CreateFunction { function, .. } => twinlake_core::catalog::digest(function),
                 Step::UpdateDatabase { .. }
                 | Step::UpdateTable { .. }
                 | Step::CreatePartition { .. }
                 | Step::UpdatePartition { .. }
+                | Step::UpdateFunction { .. }
+                | Step::DeleteFunction { .. }
+                | Step::PutPart { .. }
+                | Step::RemovePart { .. }
                 | Step::Grant { .. }
                 | Step::Revoke { .. }
                 | Step::DeletePartition { .. }
@@ -272,7 +288,12 @@ where
             }
             // Proven for the plan that did it, so the ledger may forget it.
             look.deletion_named |= matches!(done, Some(Done::Applied))
-                && matches!(step, Step::DeleteTable { .. } | Step::DeleteDatabase { .. });
+                && matches!(
+                    step,
+                    Step::DeleteTable { .. }
+                        | Step::DeleteFunction { .. }
+                        | Step::DeleteDatabase { .. }
+                );
         }
         self.looks = next;
         let waits = passing.filter(|fault| {
@@ -313,6 +334,11 @@ where
             | Step::UpdateTable { .. }
             | Step::CreatePartition { .. }
             | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutPart { .. }
+            | Step::RemovePart { .. }
             | Step::DeletePartition { .. }
             | Step::DeleteTable { .. }
             | Step::DeleteDatabase { .. } => {}
@@ -345,31 +371,6 @@ where
             fresh.grants = Some(self.list_all_grants().await);
         }
         fresh
-    }
-}
-
-/// Whether no other round and no later try can make the same step succeed.
-fn is_for_good(fault: &Fault) -> bool {
-    match fault.kind {
-        FaultKind::Denied | FaultKind::Invalid | FaultKind::Unsupported => true,
-        FaultKind::Absent
-        | FaultKind::AlreadyDone
-        | FaultKind::Busy
-        | FaultKind::NotYet
-        | FaultKind::Unavailable => false,
-    }
-}
-
-/// What a step may have changed, and so has to be read again.
-fn facets_after(step: &Step) -> &'static [Facet] {
-    match step {
-        Step::CreateDatabase { .. } | Step::DeleteDatabase { .. } => &DATABASE_ITSELF,
-        Step::UpdateDatabase { .. } | Step::UpdateTable { .. } => &[Facet::Definition],
-        Step::CreateTable { .. } | Step::DeleteTable { .. } => &twinlake_core::scope::WHOLE_TABLE,
-        Step::CreatePartition { .. }
-        | Step::UpdatePartition { .. }
-        | Step::DeletePartition { .. } => &[Facet::Partitions],
-        Step::Grant { .. } | Step::Revoke { .. } => &[Facet::Grants],
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::SimRegion;
 use serde_json::{Value, json};
+use twinlake_core::catalog::{Part, PartKey, PartitionIndex};
 use twinlake_core::grant::Entry;
-use twinlake_core::{Database, Fault, Name, Partition, Table, TableId};
+use twinlake_core::{
+    Database, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+};
 use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::EntryResults;
 
@@ -23,8 +26,15 @@ impl WriteRegion for SimRegion {
             .await
     }
 
-    async fn create_table(&self, database: &Name, table: &Table) -> Result<(), Fault> {
-        let request = json!({"DatabaseName": database.as_str(), "TableInput": table});
+    async fn create_table(
+        &self,
+        database: &Name,
+        table: &Table,
+        indexes: &[&PartitionIndex],
+    ) -> Result<(), Fault> {
+        let request = json!({
+            "DatabaseName": database.as_str(), "TableInput": table, "PartitionIndexes": indexes,
+        });
         self.write("CreateTable", request).await
     }
 
@@ -90,6 +100,38 @@ impl WriteRegion for SimRegion {
         });
         self.partition_batch("BatchDeletePartition", request, values.to_vec())
             .await
+    }
+
+    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault> {
+        let request = json!({"DatabaseName": id.database.as_str(), "FunctionInput": function});
+        self.write("CreateUserDefinedFunction", request).await
+    }
+
+    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault> {
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "FunctionName": id.function.as_str(),
+            "FunctionInput": function,
+        });
+        self.write("UpdateUserDefinedFunction", request).await
+    }
+
+    async fn delete_function(&self, id: &FunctionId) -> Result<(), Fault> {
+        let request = json!({
+            "DatabaseName": id.database.as_str(), "FunctionName": id.function.as_str(),
+        });
+        self.write("DeleteUserDefinedFunction", request).await
+    }
+
+    async fn put_parts(&self, subject: &Subject, parts: &[&Part]) -> Result<EntryResults, Fault> {
+        self.put_some(subject, parts).await
+    }
+
+    async fn remove_parts(
+        &self,
+        subject: &Subject,
+        keys: &[&PartKey],
+    ) -> Result<EntryResults, Fault> {
+        self.remove_some(subject, keys).await
     }
 
     async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {

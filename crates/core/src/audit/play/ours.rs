@@ -27,7 +27,7 @@ impl<'a> Play<'a> {
     /// Whether the secondary's object is a resource link.
     pub(super) fn is_link(&self, subject: &Subject) -> bool {
         match subject {
-            Subject::Catalog => false,
+            Subject::Catalog | Subject::Function(_) => false,
             Subject::Database(name) => self.in_link(name),
             Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
                 .is_some_and(|there| there.object.target_table.is_some()),
@@ -38,7 +38,7 @@ impl<'a> Play<'a> {
     /// has none, or shows something else.
     pub(super) fn delete_link(&self, subject: &Subject) -> Judged {
         let proven = match subject {
-            Subject::Catalog => false,
+            Subject::Catalog | Subject::Function(_) => false,
             Subject::Database(name) => match self.inputs.primary.databases.get(name) {
                 Some(Observation::Absent(proof)) => proof.is_complete(),
                 Some(Observation::Present(_)) => !self.link_equals(subject),
@@ -65,7 +65,7 @@ impl<'a> Play<'a> {
             return false;
         };
         let now = match subject {
-            Subject::Catalog => None,
+            Subject::Catalog | Subject::Function(_) => None,
             Subject::Database(name) => seen(self.inputs.secondary.databases.get(name))
                 .map(|there| catalog::digest(&there.object)),
             Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
@@ -76,7 +76,7 @@ impl<'a> Play<'a> {
 
     fn link_equals(&self, subject: &Subject) -> bool {
         match subject {
-            Subject::Catalog => false,
+            Subject::Catalog | Subject::Function(_) => false,
             Subject::Database(name) => {
                 seen(self.inputs.secondary.databases.get(name)).is_some_and(|there| {
                     let primary = self.primary_database(name);
@@ -119,6 +119,9 @@ impl<'a> Play<'a> {
             Subject::Table(id) => {
                 seen(self.inputs.secondary.tables.get(id)).map(|there| there.created)
             }
+            Subject::Function(id) => {
+                seen(self.inputs.secondary.functions.get(id)).map(|there| there.created)
+            }
         };
         created == Some(pairing.secondary_created)
     }
@@ -135,7 +138,7 @@ impl<'a> Play<'a> {
             .get(subject)
             .and_then(|row| row.intended.as_deref());
         let ours = match subject {
-            Subject::Catalog => false,
+            Subject::Catalog | Subject::Function(_) => false,
             Subject::Database(name) if !self.inputs.secondary.databases.contains_key(name) => {
                 let row = self.inputs.rows.get(subject);
                 let pairing = row.and_then(|row| row.pairing.as_ref());

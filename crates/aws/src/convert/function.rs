@@ -1,0 +1,71 @@
+//! User-defined functions.
+
+use super::{list_back, time, time_back};
+use aws_sdk_glue::types as glue;
+use twinlake_core::catalog::{Function, ResourceUri, Seen};
+use twinlake_core::name::NameError;
+use twinlake_core::{FunctionId, Name};
+
+/// A function as it was read, with the database that it is in.
+///
+/// # Errors
+/// Its name, or its database's, is none.
+pub fn function(
+    from: glue::UserDefinedFunction,
+) -> Result<(FunctionId, Seen<Function>), NameError> {
+    let name = Name::new(&from.function_name.unwrap_or_default())?;
+    let database = Name::new(&from.database_name.unwrap_or_default())?;
+    let uris = from.resource_uris.unwrap_or_default().into_iter();
+    let object = Function {
+        name: name.clone(),
+        class_name: from.class_name,
+        owner_name: from.owner_name,
+        function_type: from.function_type.map(|kind| kind.as_str().to_owned()),
+        owner_type: from.owner_type.map(|kind| kind.as_str().to_owned()),
+        resource_uris: uris
+            .map(|uri| ResourceUri {
+                resource_type: uri.resource_type.map(|kind| kind.as_str().to_owned()),
+                uri: uri.uri,
+                last_modified: time(uri.last_modified),
+            })
+            .collect(),
+        artifact_location: from.artifact_location,
+        governance_mode: from.governance_mode.map(|mode| mode.as_str().to_owned()),
+    };
+    let seen = Seen {
+        object,
+        created: time(from.create_time),
+        version: None,
+    };
+    Ok((FunctionId::new(database, name), seen))
+}
+
+/// A function as it is sent.
+#[must_use]
+pub fn function_input(from: &Function) -> glue::UserDefinedFunctionInput {
+    let uris: Vec<glue::ResourceUri> = from
+        .resource_uris
+        .iter()
+        .map(|uri| {
+            let kind = uri.resource_type.as_deref().map(glue::ResourceType::from);
+            glue::ResourceUri::builder()
+                .set_resource_type(kind)
+                .set_uri(uri.uri.clone())
+                .set_last_modified(time_back(uri.last_modified))
+                .build()
+        })
+        .collect();
+    let kind = from.function_type.as_deref().map(glue::FunctionType::from);
+    let owner = from.owner_type.as_deref().map(glue::PrincipalType::from);
+    let mode = from.governance_mode.as_deref();
+    glue::UserDefinedFunctionInput::builder()
+        .function_name(from.name.as_str())
+        .set_class_name(from.class_name.clone())
+        .set_owner_name(from.owner_name.clone())
+        .set_function_type(kind)
+        .set_owner_type(owner)
+        .set_resource_uris(list_back(&uris))
+        .set_artifact_location(from.artifact_location.clone())
+        .set_governance_mode(mode.map(glue::GovernanceMode::from))
+        .build()
+}

@@ -1,0 +1,95 @@
+//! Parts of a database or a table: partition indexes, column statistics, tags.
+
+use super::{Draft, FindingKind};
+use crate::catalog::{Part, PartKey, Progress, SeenPart, digest};
+use crate::ledger::State;
+use crate::policy::Deletions;
+use crate::reading::{Observation, Parts};
+use crate::scope::{Facet, Subject};
+use crate::step::Step;
+
+/// The facets that are parts.
+pub(super) const FACETS: [Facet; 3] = [Facet::Indexes, Facet::Statistics, Facet::Tags];
+
+/// Plans the parts of a subject whose counterpart is ours.
+pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject, facet: Facet) {
+    let inputs = draft.inputs;
+    let at = (subject.clone(), facet);
+    let Some(primary) = inputs.primary.parts.get(&at) else {
+        return;
+    };
+    // What is about to be made has none yet.
+    let none = Observation::Present(Parts::new());
+    let secondary = inputs.secondary.parts.get(&at).unwrap_or(&none);
+    let (wanted, there) = match (primary, secondary) {
+        (Observation::Present(wanted), Observation::Present(there)) => (wanted, there),
+        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
+            let fault = fault.clone();
+            return draft.leave_unread(subject, &fault);
+        }
+        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
+    };
+    for (key, seen) in wanted.iter().filter(|(_, seen)| is_wanted(seen)) {
+        let step = put(subject, key, &seen.part, there.get(key));
+        draft.steps.extend(step);
+    }
+    let failed = there
+        .iter()
+        .filter(|(_, seen)| seen.progress == Progress::Failed);
+    for (key, _) in failed {
+        let detail = format!("the secondary could not make the {key}; delete it there");
+        draft.find(FindingKind::Note, subject, detail);
+    }
+    if inputs.policy.deletions == Deletions::Retain {
+        return;
+    }
+    let extra = there.iter().filter(|(key, seen)| {
+        seen.progress == Progress::There && !wanted.get(*key).is_some_and(is_wanted)
+    });
+    for (key, _) in extra {
+        draft.steps.push(Step::RemovePart {
+            subject: subject.clone(),
+            key: key.clone(),
+        });
+    }
+}
+
+fn is_wanted(seen: &SeenPart) -> bool {
+    seen.progress == Progress::There
+}
+
+fn put(subject: &Subject, key: &PartKey, part: &Part, there: Option<&SeenPart>) -> Option<Step> {
+    let put = Step::PutPart {
+        subject: subject.clone(),
+        part: part.clone(),
+    };
+    let Some(there) = there else {
+        return Some(put);
+    };
+    // By digest, since numbers that are none never equal themselves.
+    let same = digest(&there.part) == digest(part);
+    match (there.progress, part) {
+        (Progress::There, _) if same => None,
+        // Somebody has to look why.
+        (Progress::Failed, _) => None,
+        // It cannot be changed: it goes, and comes again in the next round.
+        (Progress::There, Part::Index(_)) => Some(Step::RemovePart {
+            subject: subject.clone(),
+            key: key.clone(),
+        }),
+        (Progress::There, Part::Statistics(_) | Part::Tag { .. }) | (Progress::Leaving, _) => {
+            Some(put)
+        }
+    }
+}
+
+/// Plans every part of a subject that was read, if the subject is settled.
+pub(super) fn plan_all(draft: &mut Draft<'_>, subject: &Subject) {
+    for facet in FACETS {
+        let standing = draft.standings.get(subject);
+        let held = standing.is_some_and(|s| matches!(s.state, State::Current | State::Held));
+        if held {
+            plan(draft, subject, facet);
+        }
+    }
+}

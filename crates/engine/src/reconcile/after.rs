@@ -1,0 +1,54 @@
+//! What a step leaves behind: what to read again, and what not to try again.
+
+use twinlake_core::catalog::PartKey;
+use twinlake_core::scope::{DATABASE_ITSELF, Facet};
+use twinlake_core::{Fault, FaultKind, Step, Subject};
+
+/// Whether no other round and no later try can make the same step succeed.
+pub(super) fn is_for_good(fault: &Fault) -> bool {
+    match fault.kind {
+        FaultKind::Denied | FaultKind::Invalid | FaultKind::Unsupported => true,
+        FaultKind::Absent
+        | FaultKind::AlreadyDone
+        | FaultKind::Busy
+        | FaultKind::NotYet
+        | FaultKind::Unavailable => false,
+    }
+}
+
+/// What a step may have changed, and so has to be read again.
+pub(super) fn facets_after(step: &Step) -> &'static [Facet] {
+    match step {
+        Step::CreateDatabase { .. } | Step::DeleteDatabase { .. } => &DATABASE_ITSELF,
+        Step::UpdateDatabase { .. } | Step::UpdateTable { .. } => &[Facet::Definition],
+        Step::CreateTable { .. } | Step::DeleteTable { .. } => &twinlake_core::scope::WHOLE_TABLE,
+        Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::DeletePartition { .. } => &[Facet::Partitions],
+        Step::CreateFunction { .. } | Step::UpdateFunction { .. } | Step::DeleteFunction { .. } => {
+            &[Facet::Definition]
+        }
+        Step::PutPart { part, .. } => facet_of(&part.key()),
+        Step::RemovePart { key, .. } => facet_of(key),
+        Step::Grant { .. } | Step::Revoke { .. } => &[Facet::Grants],
+    }
+}
+
+/// The part that a step puts or removes, if it does.
+pub(super) fn part_of(step: &Step) -> Option<(Subject, PartKey)> {
+    if let Step::PutPart { subject, part } = step {
+        return Some((subject.clone(), part.key()));
+    }
+    if let Step::RemovePart { subject, key } = step {
+        return Some((subject.clone(), key.clone()));
+    }
+    None
+}
+
+fn facet_of(key: &PartKey) -> &'static [Facet] {
+    match key {
+        PartKey::Index(_) => &[Facet::Indexes],
+        PartKey::Statistics(_) => &[Facet::Statistics],
+        PartKey::Tag(_) => &[Facet::Tags],
+    }
+}
