@@ -111,8 +111,12 @@ def test_the_brake_is_released_by_a_person(desk):
     assert "held" in desk.at_work("status", *ledger).stdout
     refused = desk.at_work("apply", "--yes", *ledger)
     assert refused.returncode == 1 and "nothing of it was applied" in refused.stderr
-    released = desk.at_work("apply", "--yes", "--release-brake", *ledger)
+    status = desk.at_work("status", *ledger).stdout
+    assert "The brake holds deletions of 1;" in status, status
+    released = desk.at_work("release", "--yes", *ledger)
     assert released.returncode == 0 and "1 deleted" in released.stdout
+    nothing = desk.at_work("release", "--yes", *ledger)
+    assert nothing.stdout == "The brake holds nothing.\n"
 
 
 def test_resync_wants_a_ledger_and_says_so(desk):

@@ -138,6 +138,7 @@ impl Lab {
             ours: &self.ours,
             parallel: 4,
             brake_released: false,
+            stop_at: None,
         }
     }
 
@@ -185,7 +186,7 @@ impl Lab {
     /// The ledger, which is in memory, was out of reach.
     pub fn resync(&self) -> Option<Report> {
         let context = self.context();
-        let whole = twinlake_engine::resync::resync(&context, None, None::<&Queue>, None, &());
+        let whole = twinlake_engine::resync::resync(&context, None, None::<&Queue>, &());
         let report = run_until_killed(&self.sim, whole)?;
         Some(report.expect("a ledger in memory is in reach"))
     }

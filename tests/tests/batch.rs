@@ -4,8 +4,10 @@ use serde_json::json;
 use twinlake_core::ledger::{Epoch, Role};
 use twinlake_core::{AlertKind, FaultKind, Scope, Timestamp};
 use twinlake_engine::batch::{Received, run};
+use twinlake_engine::message::Part;
+use twinlake_engine::resync::Report;
 use twinlake_engine::role::{Unready, standing};
-use twinlake_engine::{Clock as _, Ledger as _, MemoryLedger, Message};
+use twinlake_engine::{Clock as _, Ledger as _, MemoryLedger};
 use twinlake_sim::{ApiError, Trouble, run_until_killed};
 use twinlake_tests::history::{Act, perform, settle};
 use twinlake_tests::lab::{Lab, PRIMARY, SECONDARY, policy};
@@ -191,42 +193,42 @@ fn the_role_is_read_from_both_ledgers() {
     assert!(matches!(stranger, Err(Unready::Stranger(..))));
 }
 
+fn part_of(lab: &Lab, stop_at: Option<Timestamp>, part: Option<(&Part, &Scope)>) -> Report {
+    let mut context = lab.context();
+    context.stop_at = stop_at;
+    let run = twinlake_engine::resync::resync(&context, part, Some(&lab.queue), &());
+    run_until_killed(&lab.sim, run).unwrap().unwrap()
+}
+
 #[test]
-fn a_resync_out_of_time_hands_the_rest_on_and_verifies_only_when_whole() {
+fn a_resync_out_of_time_shares_the_rest_out_and_verifies_only_when_whole() {
     let lab = Lab::new(policy(""));
     settle(&lab, &[]);
-    let context = lab.context();
     let now = lab.sim.now();
-    let resync = twinlake_engine::resync::resync(&context, None, Some(&lab.queue), Some(now), &());
-    let first = run_until_killed(&lab.sim, resync).unwrap().unwrap();
+    let first = part_of(&lab, Some(now), None);
     assert_eq!((first.databases, first.handed_on), (0, 3));
     assert_eq!(first.verified_at, None);
-    let [message] = lab.queue.take().try_into().unwrap();
-    let Message { scope, part, .. } = &message;
-    let part = part.clone().unwrap();
-    let rest = twinlake_engine::resync::resync(
-        &context,
-        Some((&part, scope)),
-        Some(&lab.queue),
-        None,
-        &(),
-    );
-    let rest = run_until_killed(&lab.sim, rest).unwrap().unwrap();
-    assert_eq!(rest.databases, 3);
+    let messages = lab.queue.take();
     assert_eq!(
-        rest.verified_at,
-        Some(now),
-        "the start of the run, not of its last part"
+        messages.len(),
+        3,
+        "each can be worked on by another function"
     );
-    // The same part again, as a queue may deliver it, verifies nothing more.
-    let nothing = Scope::default();
-    let again = twinlake_engine::resync::resync(
-        &context,
-        Some((&part, &nothing)),
-        Some(&lab.queue),
-        None,
-        &(),
+    let (mut databases, mut verified) = (0, Vec::new());
+    for message in messages.iter().chain(messages.first()) {
+        let report = part_of(
+            &lab,
+            None,
+            Some((message.part.as_ref().unwrap(), &message.scope)),
+        );
+        databases += report.databases;
+        verified.extend(report.verified_at);
+    }
+    // One was delivered twice, and after the run was over.
+    assert_eq!(databases, 4);
+    assert_eq!(
+        verified,
+        [now],
+        "the start of the run, not of its last part, and once"
     );
-    let again = run_until_killed(&lab.sim, again).unwrap().unwrap();
-    assert_eq!(again.verified_at, None);
 }

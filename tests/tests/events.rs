@@ -30,7 +30,11 @@ fn outcome(bytes: &[u8]) -> String {
                     (false, true) => " (partition deletion named)",
                     (false, false) => "",
                 };
-                format!("{subject} {:?}{named}", look.facets)
+                let values = match look.values.is_empty() {
+                    true => String::new(),
+                    false => format!(" at {:?}", look.values),
+                };
+                format!("{subject} {:?}{values}{named}", look.facets)
             });
             let suspects = scope.suspects.keys().map(|atom| format!("suspect {atom}"));
             looks.chain(suspects).collect::<Vec<_>>().join("; ")

@@ -23,8 +23,8 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest,
 };
 use std::collections::BTreeSet;
-use twinlake_core::ledger::{Epoch, Rows, Run, Tally};
-use twinlake_core::{Fault, Name, Row, Subject, Timestamp};
+use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
+use twinlake_core::{Fault, Name, Row, Subject, TableId, Timestamp};
 use twinlake_engine::Ledger;
 
 /// A ledger in one Region.
@@ -246,6 +246,25 @@ impl Ledger for DynamoLedger {
             .expression_attribute_names("#v", "value")
             .expression_attribute_values(":at", number(at.0));
         unless_condition(call.send(), &self.region).await.map(drop)
+    }
+
+    async fn ask_sweep(&self, table: &TableId, now: Timestamp) -> Result<Sweeping, Fault> {
+        let (pk, sk) = (format!("sweeps#{}", table.database), table.table.as_str());
+        // Somebody else asked in the meantime: their answer is looked at, too.
+        for _ in 0..4 {
+            let item = self.get(&pk, sk).await?.unwrap_or_default();
+            let at = |name: &str| numeric(&item, name).map(Timestamp);
+            let known = Sweeps {
+                last: at("last"),
+                next: at("next"),
+            };
+            let (what, then) = known.ask(now);
+            if what == Sweeping::Covered || self.put_sweeps((&pk, sk), &known, &then).await? {
+                return Ok(what);
+            }
+        }
+        // One look too many harms nobody.
+        Ok(Sweeping::Now)
     }
 
     async fn alert_is_due(

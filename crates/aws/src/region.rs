@@ -1,5 +1,6 @@
 //! One Region's Glue and Lake Formation.
 
+mod partitions;
 mod parts;
 mod survey;
 mod write;
@@ -158,20 +159,21 @@ impl ReadRegion for AwsRegion {
             .map_err(self.nameless(CALL))
     }
 
-    async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault> {
-        const CALL: &str = "GetPartitions";
-        let listed = pages(|token| async {
-            let call = self
-                .glue
-                .get_partitions()
-                .database_name(id.database.as_str());
-            let call = call.table_name(id.table.as_str()).max_results(1000);
-            let page = call.set_next_token(token).send().await;
-            let page = page.map_err(|e| fault::of(CALL, &self.region, &e))?;
-            Ok((page.partitions.unwrap_or_default(), page.next_token))
-        })
-        .await?;
-        Ok(listed.into_iter().map(convert::partition).collect())
+    async fn partitions(
+        &self,
+        id: &TableId,
+        segment: Option<usize>,
+        token: Option<String>,
+    ) -> Result<(Vec<Partition>, Option<String>), Fault> {
+        self.partition_page(id, segment, token).await
+    }
+
+    async fn partitions_named(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<Vec<Partition>, Fault> {
+        self.partition_batch(id, values).await
     }
 
     async fn functions(

@@ -66,6 +66,10 @@ pub enum Command {
     ///
     /// A stored plan is refused if either Region or the policy has moved since.
     Apply(ApplyArgs),
+    /// Make deletions that the brake holds, once a person has said that they are meant
+    ///
+    /// Shows what would be deleted and asks. `twinlake status` lists what is held.
+    Release(ReleaseArgs),
     /// Look at everything and mend what differs, as the schedule does
     Resync(ResyncArgs),
     /// Show how every replicated object stands, worst first
@@ -121,6 +125,17 @@ pub struct ApplyArgs {
     /// The deletions are meant, even if they are more than the brake lets pass
     #[arg(long)]
     pub release_brake: bool,
+}
+
+/// `release`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ReleaseArgs {
+    /// A database, or a table as DATABASE.TABLE; all that the brake holds if not given
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `resync`.

@@ -143,6 +143,7 @@ impl Connection {
             ours: &self.ours,
             parallel: self.parallel,
             brake_released,
+            stop_at: None,
         }
     }
 }

@@ -64,6 +64,7 @@ pub async fn run(args: Args) -> ExitCode {
         Command::Plan(plan) => reconcile::plan(&args.common, &plan).await,
         Command::Diff(diff) => reconcile::diff(&args.common, &diff).await,
         Command::Apply(apply) => reconcile::apply(&args.common, &apply).await,
+        Command::Release(release) => reconcile::release(&args.common, &release).await,
         Command::Resync(resync) => reconcile::resync(&args.common, &resync).await,
         Command::Status(status) => status::status(&args.common, &status).await,
         Command::Explain(event) => explain::explain(&args.common, &event),

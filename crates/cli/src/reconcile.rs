@@ -1,6 +1,6 @@
 //! `plan`, `diff`, `apply` and `resync`.
 
-use crate::args::{ApplyArgs, Common, PlanArgs, ResyncArgs, ScopeArgs};
+use crate::args::{ApplyArgs, Common, PlanArgs, ReleaseArgs, ResyncArgs, ScopeArgs};
 use crate::connect::{Connection, Store, scope};
 use crate::store::{read_json, write_json};
 use crate::{CliError, Left, out};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use twinlake_aws::{AwsRegion, SqsOutbox, SystemClock};
 use twinlake_core::audit::Veto;
 use twinlake_core::plan::Finding;
-use twinlake_core::{Name, Plan, Scope, render};
+use twinlake_core::{Name, Plan, Scope, Subject, render};
 use twinlake_engine::resync::Progress;
 use twinlake_engine::{Context, Ledger, Outcome, reconcile};
 
@@ -105,6 +105,33 @@ pub(crate) async fn apply(common: &Common, args: &ApplyArgs) -> Result<Left, Cli
     Ok(left(outcome.is_settled()))
 }
 
+/// Applies what the brake holds, with the brake released for this once.
+pub(crate) async fn release(common: &Common, args: &ReleaseArgs) -> Result<Left, CliError> {
+    let mut names = args.names.clone();
+    if names.is_empty() {
+        let rows = crate::status::rows(&Connection::open(common).await?).await?;
+        let held = rows.values().filter(|row| row.is_braked());
+        names = held
+            .filter_map(|row| match &row.subject {
+                Subject::Database(name) => Some(name.to_string()),
+                Subject::Table(id) => Some(id.to_string()),
+                Subject::Catalog | Subject::Function(_) => None,
+            })
+            .collect();
+    }
+    if names.is_empty() {
+        out::print("The brake holds nothing.");
+        return Ok(Left::Nothing);
+    }
+    let apply_args = ApplyArgs {
+        plan: None,
+        names,
+        yes: args.yes,
+        release_brake: true,
+    };
+    apply(common, &apply_args).await
+}
+
 pub(crate) async fn resync(common: &Common, args: &ResyncArgs) -> Result<Left, CliError> {
     let connection = Connection::open(common).await?;
     let report = match &connection.store {
@@ -120,7 +147,7 @@ pub(crate) async fn resync(common: &Common, args: &ResyncArgs) -> Result<Left, C
     if args.json {
         out::print(&pretty(&serde_json::json!({
             "databases": report.databases,
-            "applied": outcome.applied.len(),
+            "applied": outcome.counts.total(),
             "findings": outcome.findings,
             "vetoes": outcome.vetoes,
             "failed": outcome.failed.iter().map(|(s, f)| (s, f)).collect::<Vec<_>>(),
@@ -193,8 +220,7 @@ async fn look_at_all<L: Ledger>(
     context: Context<'_, AwsRegion, AwsRegion, L, SystemClock>,
 ) -> Result<twinlake_engine::resync::Report, twinlake_core::Fault> {
     let bar = Bar::new();
-    let report =
-        twinlake_engine::resync::resync(&context, None, None::<&SqsOutbox>, None, &bar).await;
+    let report = twinlake_engine::resync::resync(&context, None, None::<&SqsOutbox>, &bar).await;
     bar.0.finish_and_clear();
     report
 }
@@ -247,7 +273,7 @@ fn print_outcome(outcome: &Outcome) {
     if let Some((_, reason)) = &outcome.waiting {
         out::print(&render::escape(&format!("LEFT for a later try: {reason}")));
     }
-    let counts = render::count(&outcome.applied);
+    let counts = outcome.counts;
     out::print(&format!(
         "Applied: {} created, {} changed, {} deleted, {} granted, {} revoked.",
         counts.created, counts.changed, counts.deleted, counts.granted, counts.revoked

@@ -10,15 +10,7 @@ use twinlake_engine::Ledger;
 
 pub(crate) async fn status(common: &Common, args: &StatusArgs) -> Result<Left, CliError> {
     let connection = Connection::open(common).await?;
-    let (rows, verified_at) = match &connection.store {
-        Store::Deployed(ledger) => read(ledger).await?,
-        Store::File(_, ledger) => read(ledger).await?,
-        Store::None(_) => {
-            let problem = "no ledger is deployed, so nothing is known; `twinlake plan` compares \
-                           the Regions without one";
-            return Err(CliError::Usage(problem.to_owned()));
-        }
-    };
+    let (rows, verified_at) = known(&connection).await?;
     let trouble = rows.values().any(|row| row.state != State::Current);
     if args.json {
         let rows: Vec<_> = rows.values().collect();
@@ -38,6 +30,23 @@ pub(crate) async fn status(common: &Common, args: &StatusArgs) -> Result<Left, C
         true => Left::Something,
         false => Left::Nothing,
     })
+}
+
+async fn known(connection: &Connection) -> Result<(Rows, Option<Timestamp>), CliError> {
+    match &connection.store {
+        Store::Deployed(ledger) => Ok(read(ledger).await?),
+        Store::File(_, ledger) => Ok(read(ledger).await?),
+        Store::None(_) => {
+            let problem = "no ledger is deployed, so nothing is known; `twinlake plan` compares \
+                           the Regions without one";
+            Err(CliError::Usage(problem.to_owned()))
+        }
+    }
+}
+
+/// How every subject stands.
+pub(crate) async fn rows(connection: &Connection) -> Result<Rows, CliError> {
+    Ok(known(connection).await?.0)
 }
 
 async fn read<L: Ledger>(ledger: &L) -> Result<(Rows, Option<Timestamp>), Fault> {
@@ -92,5 +101,11 @@ fn print_rows(rows: &Rows, all: bool) {
             row.since
         );
         out::print(render::escape(&line).trim_end());
+    }
+    let braked = rows.values().filter(|row| row.is_braked()).count();
+    if braked > 0 {
+        out::print(&format!(
+            "The brake holds deletions of {braked}; if they are meant, `twinlake release` makes them."
+        ));
     }
 }

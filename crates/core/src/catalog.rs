@@ -14,7 +14,7 @@ mod link;
 mod part;
 mod view;
 
-pub use differ::{Change, differences, digest};
+pub use differ::{Change, differences, digest, fingerprint};
 pub use function::{Function, ResourceUri};
 pub use link::Linkable;
 pub use part::{
@@ -366,6 +366,21 @@ pub struct Partition {
     /// Other input fields, not replicated.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl Partition {
+    /// A partition with its values and nothing else.
+    #[must_use]
+    pub fn named(values: Vec<String>) -> Self {
+        Self {
+            values,
+            last_access_time: None,
+            last_analyzed_time: None,
+            storage_descriptor: None,
+            parameters: Parameters::new(),
+            extra: Extra::new(),
+        }
+    }
 }
 
 /// The parameter that Hive rewrites at every statement; it never counts as a

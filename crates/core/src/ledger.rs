@@ -124,6 +124,9 @@ pub struct Row {
     /// Why, unless it is current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it is the brake that holds it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub braked: bool,
     /// The primary's own default for new tables, at rest while the secondary's
     /// is closed; restored at promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +137,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether the brake holds deletions of it, until a person releases them.
+    #[must_use]
+    pub fn is_braked(&self) -> bool {
+        self.braked && self.state == State::Held
+    }
+
     /// A row that pairs nothing yet.
     #[must_use]
     pub fn new(subject: Subject, state: State, since: Timestamp) -> Self {
@@ -144,6 +153,7 @@ impl Row {
             state,
             since,
             reason: None,
+            braked: false,
             table_default: None,
             partitions: 0,
         }
@@ -165,6 +175,54 @@ pub struct Tally {
     pub partitions: usize,
 }
 
+/// When all partitions of a table were last looked at because events asked for it,
+/// and when they will be next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweeps {
+    /// The last time.
+    pub last: Option<Timestamp>,
+    /// The next time, if it is set.
+    pub next: Option<Timestamp>,
+}
+
+/// What becomes of an event that asks for a look at all partitions of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweeping {
+    /// They are looked at now.
+    Now,
+    /// They are looked at then.
+    At(Timestamp),
+    /// They are looked at later anyway.
+    Covered,
+}
+
+/// How long after one look at all partitions of a table events may ask for another.
+pub const SWEEP_SECS: i64 = 300;
+
+impl Sweeps {
+    /// What becomes of one more event, and the times as they are then.
+    ///
+    /// A look that is set for later sees what changed before it, so it covers every
+    /// event until then.
+    #[must_use]
+    pub fn ask(self, now: Timestamp) -> (Sweeping, Self) {
+        let due = self.next.filter(|next| *next <= now);
+        let last = self.last.max(due);
+        let free = last.map(|last| last.plus_secs(SWEEP_SECS));
+        match (self.next.filter(|next| *next > now), free) {
+            (Some(_), _) => (Sweeping::Covered, self),
+            (None, Some(free)) if free > now => {
+                let next = Some(free);
+                (Sweeping::At(free), Self { last, next })
+            }
+            (None, _) => {
+                let last = Some(now);
+                (Sweeping::Now, Self { last, next: None })
+            }
+        }
+    }
+}
+
 /// One resync from start to end, over however many messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -182,6 +240,27 @@ pub struct Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_events_come_to_one_look_in_five_minutes_and_the_last_is_seen() {
+        let at = Timestamp::from_secs;
+        let mut sweeps = Sweeps::default();
+        let mut ask = |now| {
+            let (what, then) = sweeps.ask(at(now));
+            sweeps = then;
+            what
+        };
+        assert_eq!(ask(0), Sweeping::Now);
+        assert_eq!(ask(10), Sweeping::At(at(300)));
+        assert_eq!(ask(20), Sweeping::Covered);
+        assert_eq!(ask(299), Sweeping::Covered);
+        assert_eq!(
+            ask(300),
+            Sweeping::At(at(600)),
+            "it may have been read already"
+        );
+        assert_eq!(ask(1200), Sweeping::Now);
+    }
 
     #[test]
     fn the_epoch_names_the_primary_and_an_older_one_is_fenced() {

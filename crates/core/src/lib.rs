@@ -43,6 +43,7 @@ pub mod reading;
 pub mod render;
 pub mod scope;
 pub mod step;
+pub mod sweep;
 pub mod timestamp;
 pub mod translate;
 

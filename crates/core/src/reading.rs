@@ -70,8 +70,61 @@ pub struct Settings {
     pub database_defaults_open: bool,
 }
 
-/// A table's partitions by their values.
-pub type Partitions = BTreeMap<Vec<String>, Partition>;
+/// What a look at a table's partitions showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partitions {
+    /// Partitions by their values. After a look at all of them only those that may
+    /// differ between the sides: the others are equal.
+    pub shown: BTreeMap<Vec<String>, Partition>,
+    /// How far the look went.
+    pub extent: Extent,
+    /// How many were copied with a reservation, and the first one's.
+    pub noted: Option<(usize, String)>,
+}
+
+/// How far a look at a table's partitions went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of them: so many.
+    Whole {
+        /// How many there are.
+        total: usize,
+    },
+    /// Those that were asked for by these values.
+    Named(BTreeSet<Vec<String>>),
+}
+
+impl Partitions {
+    /// None at all, of a table that is not there yet.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            shown: BTreeMap::new(),
+            extent: Extent::Whole { total: 0 },
+            noted: None,
+        }
+    }
+
+    /// Those that answered to the values they were asked for by.
+    #[must_use]
+    pub fn named(asked: &BTreeSet<Vec<String>>, found: Vec<Partition>) -> Self {
+        let shown = found.into_iter().map(|p| (p.values.clone(), p));
+        Self {
+            shown: shown.collect(),
+            extent: Extent::Named(asked.clone()),
+            noted: None,
+        }
+    }
+
+    /// How many there are, if all were looked at.
+    #[must_use]
+    pub fn total(&self) -> Option<usize> {
+        match self.extent {
+            Extent::Whole { total } => Some(total),
+            Extent::Named(_) => None,
+        }
+    }
+}
 
 /// The parts of one owner, by their keys.
 pub type Parts = BTreeMap<PartKey, SeenPart>;

@@ -228,32 +228,52 @@ pub struct Counts {
     pub revoked: usize,
 }
 
-/// Counts steps by what they do.
-#[must_use]
-pub fn count(steps: &[Step]) -> Counts {
-    let mut counts = Counts::default();
-    for step in steps {
+impl Counts {
+    /// Counts one more step.
+    pub fn add(&mut self, step: &Step) {
         match step {
             Step::CreateDatabase { .. }
             | Step::CreateTable { .. }
             | Step::CreatePartition { .. }
             | Step::CreateFunction { .. } => {
-                counts.created += 1;
+                self.created += 1;
             }
             Step::UpdateDatabase { .. }
             | Step::UpdateTable { .. }
             | Step::UpdatePartition { .. }
             | Step::UpdateFunction { .. }
             | Step::PutPart { .. }
-            | Step::RemovePart { .. } => counts.changed += 1,
+            | Step::RemovePart { .. } => self.changed += 1,
             Step::DeleteDatabase { .. }
             | Step::DeleteTable { .. }
             | Step::DeletePartition { .. }
-            | Step::DeleteFunction { .. } => counts.deleted += 1,
-            Step::Grant { .. } => counts.granted += 1,
-            Step::Revoke { .. } => counts.revoked += 1,
+            | Step::DeleteFunction { .. } => self.deleted += 1,
+            Step::Grant { .. } => self.granted += 1,
+            Step::Revoke { .. } => self.revoked += 1,
         }
     }
+
+    /// How many steps there were.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.created + self.changed + self.deleted + self.granted + self.revoked
+    }
+
+    /// Counts those of another one, too.
+    pub fn absorb(&mut self, other: &Self) {
+        self.created += other.created;
+        self.changed += other.changed;
+        self.deleted += other.deleted;
+        self.granted += other.granted;
+        self.revoked += other.revoked;
+    }
+}
+
+/// Counts steps by what they do.
+#[must_use]
+pub fn count(steps: &[Step]) -> Counts {
+    let mut counts = Counts::default();
+    steps.iter().for_each(|step| counts.add(step));
     counts
 }
 

@@ -75,7 +75,14 @@ pub struct Look {
     /// An event named the deletion of some of its partitions.
     #[serde(default)]
     pub partition_deletion_named: bool,
+    /// Partitions that an event named by their values: where all of them are not
+    /// looked at anyway, these are asked for by name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub values: BTreeSet<Vec<String>>,
 }
+
+/// More partitions than this are looked for by a look at all of them.
+pub const MOST_VALUES: usize = 1000;
 
 impl Look {
     /// A look at these facets, with nothing said about deletions.
@@ -91,6 +98,28 @@ impl Look {
         self.facets.extend(&other.facets);
         self.deletion_named |= other.deletion_named;
         self.partition_deletion_named |= other.partition_deletion_named;
+        self.values.extend(other.values.iter().cloned());
+        if self.values.len() > MOST_VALUES {
+            self.values.clear();
+            self.facets.insert(Facet::Partitions);
+        }
+    }
+
+    /// A look at partitions that were named by their values, and at nothing else.
+    #[must_use]
+    pub fn at_values(values: BTreeSet<Vec<String>>) -> Self {
+        let mut look = Self::default();
+        look.absorb(&Self {
+            values,
+            ..Self::default()
+        });
+        look
+    }
+
+    /// Whether it asks for some partitions by name, and for nothing else.
+    #[must_use]
+    pub fn is_lean(&self) -> bool {
+        self.facets.is_empty() && !self.values.is_empty()
     }
 }
 

@@ -157,7 +157,7 @@ fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static s
         AlertKind::Vetoed => (
             "A plan was refused, and nothing of it was applied.".to_owned(),
             "The secondary is as it was before.",
-            "Read the reason below; deletions that are meant: `twinlake apply --release-brake`.",
+            "Read the reason below; deletions that are meant: `twinlake release`.",
         ),
         AlertKind::Denied => (
             format!("Twinlake's role lacks a right, or no longer sees everything ({count})."),

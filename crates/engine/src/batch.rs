@@ -9,7 +9,9 @@ use crate::reconcile::{Context, reconcile};
 use crate::resync;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{Heard, Listener, parse};
-use twinlake_core::{Alert, AlertKind, Fault, Scope, Subject, Timestamp};
+use twinlake_core::ledger::Sweeping;
+use twinlake_core::scope::Look;
+use twinlake_core::{Alert, AlertKind, Facet, Fault, Scope, Subject, Timestamp};
 
 /// One message of a batch.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ struct Job {
     messages: BTreeSet<String>,
     attempt: u32,
     deadline: Timestamp,
+    /// Events asked for it, and no message of our own.
+    is_event: bool,
 }
 
 /// Handles a batch: one reconciliation for each distinct subject.
@@ -100,7 +104,9 @@ fn sort(
     let mut jobs: BTreeMap<Subject, Job> = BTreeMap::new();
     let mut told = Vec::new();
     for message in received {
-        let (scope, attempt, deadline) = match Message::parse(&message.body) {
+        let ours = Message::parse(&message.body);
+        let is_event = ours.is_none();
+        let (scope, attempt, deadline) = match ours {
             Some(ours) => (ours.scope, ours.attempt, ours.deadline),
             None => match parse(&message.body, listener) {
                 Ok(Heard::Look(scope)) => (scope, 0, now.plus_secs(TRIES_SECS)),
@@ -126,7 +132,11 @@ fn sort(
             let Some(subject) = part.looks.keys().next().cloned() else {
                 continue;
             };
-            let job = jobs.entry(subject).or_default();
+            let job = jobs.entry(subject).or_insert_with(|| Job {
+                is_event: true,
+                ..Job::default()
+            });
+            job.is_event &= is_event;
             job.scope.absorb(part);
             job.messages.insert(message.id.clone());
             job.attempt = job.attempt.max(attempt);
@@ -169,9 +179,13 @@ where
     if job.scope.looks.contains_key(&Subject::Catalog) {
         return hand_out(context, outbox, job, answer).await;
     }
-    let outcome = reconcile(context, &job.scope, &Prefetched::default()).await?;
+    let scope = space_out(context, outbox, job, answer).await?;
+    if scope.is_empty() {
+        return Ok(());
+    }
+    let outcome = reconcile(context, &scope, &Prefetched::default()).await?;
     answer.reconciled += 1;
-    answer.applied += outcome.applied.len();
+    answer.applied += outcome.counts.total();
     let now = context.clock.now();
     let region = context.secondary.region();
     let unread = outcome
@@ -181,7 +195,7 @@ where
     let waiting = outcome
         .waiting
         .clone()
-        .or_else(|| unread.then(|| (job.scope.clone(), "it could not be read".to_owned())));
+        .or_else(|| unread.then(|| (scope.clone(), "it could not be read".to_owned())));
     let mut alerts = alerts::of_outcome(&outcome, region, now);
     if let Some((scope, reason)) = waiting {
         let expired = now >= job.deadline;
@@ -224,6 +238,66 @@ where
         answer.waiting += 1;
     }
     Ok(())
+}
+
+/// Leaves out the looks at all partitions of a table that are made later anyway, and
+/// sends those that have to wait: of many events on a large table, one look in five
+/// minutes sees what all of them changed.
+async fn space_out<P, S, L, C, O>(
+    context: &Context<'_, P, S, L, C>,
+    outbox: &O,
+    job: &Job,
+    answer: &mut Answer,
+) -> Result<Scope, Fault>
+where
+    L: Ledger,
+    C: Clock,
+    O: Outbox,
+{
+    let mut scope = job.scope.clone();
+    if !job.is_event {
+        return Ok(scope);
+    }
+    let now = context.clock.now();
+    let asked = BTreeSet::from([Facet::Definition, Facet::Partitions]);
+    for (subject, look) in &job.scope.looks {
+        let Subject::Table(id) = subject else {
+            continue;
+        };
+        if look.facets != asked {
+            continue;
+        }
+        let at = match context.ledger.ask_sweep(id, now).await? {
+            Sweeping::Now => continue,
+            Sweeping::At(at) => Some(at),
+            Sweeping::Covered => None,
+        };
+        if let Some(at) = at {
+            let mut later = Scope::default();
+            later.look(subject.clone(), look.clone());
+            let message = Message {
+                scope: later,
+                attempt: 0,
+                deadline: job.deadline.max(at.plus_secs(TRIES_SECS)),
+                part: None,
+            };
+            let wait = at.secs().saturating_sub(now.secs()).clamp(0, 900);
+            outbox
+                .send(&message, u16::try_from(wait).unwrap_or(900))
+                .await?;
+            answer.waiting += 1;
+        }
+        // What was named by its values is looked at now all the same.
+        scope.looks.remove(subject);
+        if !look.values.is_empty() {
+            let named = Look {
+                partition_deletion_named: look.partition_deletion_named,
+                ..Look::at_values(look.values.clone())
+            };
+            scope.look(subject.clone(), named);
+        }
+    }
+    Ok(scope)
 }
 
 async fn resend<O: Outbox>(

@@ -5,8 +5,8 @@ use crate::ports::Ledger;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
-use twinlake_core::ledger::{Epoch, Rows, Run, Tally};
-use twinlake_core::{Fault, Name, Row, Subject, Timestamp};
+use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
+use twinlake_core::{Fault, Name, Row, Subject, TableId, Timestamp};
 
 /// All that a ledger holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Book {
     /// The start of the last complete resync.
     #[serde(default)]
     pub verified_at: Option<Timestamp>,
+    /// When all partitions of a table are looked at, because of events.
+    #[serde(default, with = "twinlake_core::scope::pairs")]
+    pub sweeps: BTreeMap<TableId, Sweeps>,
     /// When each alert was last sent.
     #[serde(default)]
     pub alerts: BTreeMap<String, Timestamp>,
@@ -183,6 +186,14 @@ impl Ledger for MemoryLedger {
         let mut book = self.open();
         book.verified_at = book.verified_at.max(Some(at));
         Ok(())
+    }
+
+    async fn ask_sweep(&self, table: &TableId, now: Timestamp) -> Result<Sweeping, Fault> {
+        let mut book = self.open();
+        let sweeps = book.sweeps.entry(table.clone()).or_default();
+        let (what, then) = sweeps.ask(now);
+        *sweeps = then;
+        Ok(what)
     }
 
     async fn alert_is_due(

@@ -7,6 +7,7 @@
 
 mod databases;
 mod grants;
+mod partitions;
 mod parts;
 mod tables;
 
@@ -17,13 +18,16 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use twinlake_core::catalog::{Linkable, Seen};
 use twinlake_core::grant::Entry;
-use twinlake_core::ledger::{Rows, Tally};
+use twinlake_core::ledger::{Epoch, Rows, Tally};
 use twinlake_core::reading::{Observation, Proof, Reading, Settings};
 use twinlake_core::scope::Look;
+use twinlake_core::sweep::Values;
 use twinlake_core::{
     Database, Facet, Fault, FaultKind, Function, FunctionId, Grants, Name, OwnRoles, Policy,
     Principal, Subject, TableId,
 };
+
+pub use partitions::KEPT;
 
 /// The two readings that a plan is made from.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +36,8 @@ pub struct Readings {
     pub primary: Reading,
     /// Of the secondary.
     pub secondary: Reading,
+    /// Partitions that differ and were not kept whole: to be asked for by name.
+    pub later: BTreeMap<TableId, Vec<Values>>,
 }
 
 /// The facets of a table that are parts.
@@ -114,6 +120,8 @@ pub struct Observer<'a, P, S> {
     pub secondary: &'a S,
     /// The policy: what it leaves out is not read in depth.
     pub policy: &'a Policy,
+    /// Who is primary.
+    pub epoch: Epoch,
     /// The account whose principals are replicated.
     pub account: &'a str,
     /// Our role in the primary, to be found among its administrators.

@@ -1,13 +1,15 @@
 //! What the loop needs from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ledger;
+
+pub use ledger::{Alerts, Clock, Ledger, Outbox};
+
+use std::collections::BTreeMap;
 use twinlake_core::catalog::{Part, PartKey, PartitionIndex, Seen, SeenPart};
 use twinlake_core::grant::Entry;
-use twinlake_core::ledger::{Epoch, Rows, Run, Tally};
 use twinlake_core::reading::Settings;
 use twinlake_core::{
-    Alert, Database, Facet, Fault, Function, FunctionId, Name, Partition, Row, Subject, Table,
-    TableId, Timestamp,
+    Database, Facet, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 
 /// Which grants a listing asks for. Columns come with their table (LF-03), and a
@@ -62,11 +64,28 @@ pub trait ReadRegion {
     /// Any page failed; `Absent` when the database is not known.
     async fn tables(&self, database: &Name) -> Result<Vec<Seen<Table>>, Fault>;
 
-    /// `GetPartitions`, every page.
+    /// One page of `GetPartitions`: of all, or of one segment of [`SEGMENTS`]; with the
+    /// token of the next page.
     ///
     /// # Errors
-    /// Any page failed.
-    async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault>;
+    /// The call failed.
+    async fn partitions(
+        &self,
+        id: &TableId,
+        segment: Option<usize>,
+        token: Option<String>,
+    ) -> Result<(Vec<Partition>, Option<String>), Fault>;
+
+    /// `BatchGetPartition`, asked again for what it left unprocessed. What is not there
+    /// is not in the answer.
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn partitions_named(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<Vec<Partition>, Fault>;
 
     /// `GetUserDefinedFunctions`, every page: of one database, or of all.
     ///
@@ -252,6 +271,10 @@ pub trait WriteRegion: ReadRegion {
     async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault>;
 }
 
+/// Segments that a table's partitions are listed in, side by side (Glue's limit).
+pub const SEGMENTS: usize = 10;
+/// Entries of a `BatchGetPartition` call (Glue's limit).
+pub const GET_BATCH: usize = 1000;
 /// Entries of a `BatchCreatePartition` call (Glue's limit).
 pub const CREATE_BATCH: usize = 100;
 /// Entries of a `BatchUpdatePartition` call (Glue's limit).
@@ -265,146 +288,3 @@ pub const INDEXES_AT_CREATION: usize = 3;
 /// Entries of a `BatchGrantPermissions` or `BatchRevokePermissions` call (the
 /// limit stands in the API reference only).
 pub const GRANT_BATCH: usize = 20;
-
-/// What a Region's Twinlake remembers.
-pub trait Ledger {
-    /// The epoch that this ledger holds; a new ledger holds 0.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn epoch(&self) -> Result<Epoch, Fault>;
-
-    /// The policy document, if one was pushed.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn policy(&self) -> Result<Option<String>, Fault>;
-
-    /// Stores the policy document.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn put_policy(&self, text: &str) -> Result<(), Fault>;
-
-    /// The rows of these subjects; those without a row are left out.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<Rows, Fault>;
-
-    /// The rows of every database.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn database_rows(&self) -> Result<Rows, Fault>;
-
-    /// The rows of a database and of every table in it.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn rows_in(&self, database: &Name) -> Result<Rows, Fault>;
-
-    /// Stores rows, each replacing the one of its subject.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn put_rows(&self, rows: &[Row]) -> Result<(), Fault>;
-
-    /// Forgets subjects.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn forget(&self, subjects: &[Subject]) -> Result<(), Fault>;
-
-    /// How many objects are paired, as last counted.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn paired(&self) -> Result<Tally, Fault>;
-
-    /// Stores how many objects are paired.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn put_paired(&self, tally: &Tally) -> Result<(), Fault>;
-
-    /// How many deletions were made in the hour before a time.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn spent(&self, now: Timestamp) -> Result<Tally, Fault>;
-
-    /// Adds deletions to the budget, before they are made.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn spend(&self, now: Timestamp, tally: &Tally) -> Result<(), Fault>;
-
-    /// Opens a resync run with its first part outstanding.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn begin_run(&self, run: &Run) -> Result<(), Fault>;
-
-    /// Adds a part to a run, before the part that it was split from ends.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn add_part(&self, run: &str, part: &str) -> Result<(), Fault>;
-
-    /// Ends a part of a run, and answers the run as it stands then. Ending a part
-    /// twice is the same as once.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn end_part(&self, run: &str, part: &str, unread: bool) -> Result<Option<Run>, Fault>;
-
-    /// The start of the last complete resync.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn verified_at(&self) -> Result<Option<Timestamp>, Fault>;
-
-    /// Stores the start of a complete resync; an earlier one never replaces it.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), Fault>;
-
-    /// Whether an alert of this key is due: not sent within the last `quiet_secs`.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn alert_is_due(&self, key: &str, now: Timestamp, quiet_secs: i64)
-    -> Result<bool, Fault>;
-
-    /// Notes that an alert was sent.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault>;
-}
-
-/// Tells people.
-pub trait Alerts {
-    /// Publishes one alert.
-    ///
-    /// # Errors
-    /// It could not be published.
-    async fn publish(&self, alert: &Alert) -> Result<(), Fault>;
-}
-
-/// The queue that a function sends its own leftovers to.
-pub trait Outbox {
-    /// Sends a message, visible after a delay of at most 900 seconds.
-    ///
-    /// # Errors
-    /// It could not be sent.
-    async fn send(&self, message: &crate::Message, delay_secs: u16) -> Result<(), Fault>;
-}
-
-/// Tells the time.
-pub trait Clock {
-    /// Now.
-    fn now(&self) -> Timestamp;
-}

@@ -2,16 +2,21 @@
 
 mod after;
 mod record;
+mod share;
 mod work;
 
 use crate::apply::apply;
 use crate::observe::{Prefetched, Readings};
 use crate::ports::{Clock, Ledger, ReadRegion, WriteRegion};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, Veto};
 use twinlake_core::ledger::{Epoch, Rows};
 use twinlake_core::plan::{Finding, FindingKind, Standing};
-use twinlake_core::{Fault, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, TableId};
+use twinlake_core::render::Counts;
+use twinlake_core::{
+    Fault, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, TableId, Timestamp,
+};
 use work::Work;
 
 /// Everything that one reconciliation works with.
@@ -37,6 +42,8 @@ pub struct Context<'a, P, S, L, C> {
     pub parallel: usize,
     /// A person has said that the deletions are meant, however many.
     pub brake_released: bool,
+    /// When to leave what can be left to a later message.
+    pub stop_at: Option<Timestamp>,
 }
 
 /// How often the loop goes round before it leaves a difference to a later try.
@@ -47,8 +54,11 @@ pub const ROUNDS: u32 = 6;
 pub struct Outcome {
     /// How often both Regions were read.
     pub rounds: u32,
-    /// Every step that was applied, in order.
+    /// The steps that were applied, in order; of partitions only the first
+    /// [`NOTED`].
     pub applied: Vec<Step>,
+    /// All that were applied, counted.
+    pub counts: Counts,
     /// What a person should know, by the last plan.
     pub findings: BTreeSet<Finding>,
     /// Why a plan was refused; nothing of it was applied.
@@ -62,13 +72,27 @@ pub struct Outcome {
     pub vetoed: Option<Subject>,
     /// What still differs and may settle by itself: to be looked at again.
     pub waiting: Option<(Scope, String)>,
+    /// It waits because time ran out, and nothing is wrong.
+    pub out_of_time: bool,
     /// Iceberg tables that the primary showed.
     pub iceberg: Vec<TableId>,
     /// The subjects that were looked at, and how they were left.
     pub standings: BTreeMap<Subject, Standing>,
 }
 
+/// So many steps on partitions are remembered one by one.
+pub const NOTED: usize = 1000;
+
 impl Outcome {
+    /// Takes a step in that was applied.
+    pub fn note(&mut self, step: &Step) {
+        self.counts.add(step);
+        let of_partition = after::values_of(step).is_some();
+        if !of_partition || self.applied.len() < NOTED {
+            self.applied.push(step.clone());
+        }
+    }
+
     /// Whether a fresh plan was empty at the end.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -119,17 +143,22 @@ where
     C: Clock,
 {
     let mut work = Work::begin(context, scope).await?;
-    let mut fresh = prefetched.clone();
+    let mut fresh = Cow::Borrowed(prefetched);
     if fresh.grants.is_none() && work.has_contents() {
-        fresh.grants = Some(work.list_all_grants().await);
+        fresh.to_mut().grants = Some(work.list_all_grants().await);
     }
     loop {
         work.outcome.rounds += 1;
+        work.rounds += 1;
         let rows = work.observe(&fresh).await?;
         let plan = work.plan(&rows);
         work.outcome.findings.clone_from(&plan.findings);
         work.outcome.standings.clone_from(&plan.standings);
-        if plan.is_empty() || work.outcome.rounds > ROUNDS {
+        if plan.is_empty() && work.take_more(&plan) {
+            fresh = Cow::Owned(Prefetched::default());
+            continue;
+        }
+        if plan.is_empty() || work.rounds > ROUNDS {
             work.finish(&rows, &plan).await?;
             return Ok(work.outcome);
         }
@@ -149,7 +178,7 @@ where
             work.finish(&rows, &plan).await?;
             return Ok(work.outcome);
         }
-        fresh = work.relist().await;
+        fresh = Cow::Owned(work.relist().await);
     }
 }
 

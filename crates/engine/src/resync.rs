@@ -1,10 +1,13 @@
 //! The scheduled look at everything: what events missed, it mends.
 
+mod survey;
+
 use crate::message::{Message, Part};
 use crate::observe::{Prefetched, tally};
 use crate::ports::{Clock, Ledger, Outbox, ReadRegion, WriteRegion};
-use crate::reconcile::{Context, Outcome, reconcile};
+use crate::reconcile::{Context, NOTED, Outcome, reconcile};
 use std::collections::{BTreeMap, BTreeSet};
+use survey::{note_optimizers, note_survey};
 use twinlake_core::ledger::Run;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::reading::Observation;
@@ -23,7 +26,7 @@ pub struct Report {
     pub verified_at: Option<Timestamp>,
     /// This was the first complete look, so that nothing it did is drift.
     pub first: bool,
-    /// Databases handed on to a later message.
+    /// Databases and tables handed on to later messages.
     pub handed_on: usize,
 }
 
@@ -42,7 +45,7 @@ impl Progress for () {
 
 /// Looks at every database, or at those that a part of a run names.
 ///
-/// `stop_at` is when to hand the rest on: the remaining databases go to the queue
+/// When [`Context::stop_at`] comes, the rest is handed on: what remains goes to the queue
 /// as a part of the same run.
 ///
 /// # Errors
@@ -51,7 +54,6 @@ pub async fn resync<P, S, L, C, O>(
     context: &Context<'_, P, S, L, C>,
     part: Option<(&Part, &Scope)>,
     outbox: Option<&O>,
-    stop_at: Option<Timestamp>,
     progress: &impl Progress,
 ) -> Result<Report, Fault>
 where
@@ -74,18 +76,29 @@ where
     note_survey(context, &scope, &prefetched, &mut report.outcome).await;
     let mut names = databases(context, &scope, &prefetched, &mut report.outcome).await?;
     progress.total(names.len());
+    let hand = Hand {
+        context,
+        outbox,
+        part: &part,
+    };
+    let late = || {
+        context
+            .stop_at
+            .is_some_and(|stop_at| context.clock.now() >= stop_at)
+    };
+    let tables = tables_of(&scope);
+    if !tables.is_empty() {
+        let outcome = reconcile(context, &tables, &prefetched).await?;
+        hand.settle(outcome, &mut report).await?;
+    }
     while let Some(name) = names.pop_first() {
-        if let (Some(outbox), Some(stop_at)) = (outbox, stop_at)
-            && context.clock.now() >= stop_at
-        {
+        if outbox.is_some() && late() {
             names.insert(name);
-            report.handed_on = names.len();
-            hand_on(context, outbox, &part, names, report.databases).await?;
+            hand.share_out(names, &mut report).await?;
             break;
         }
-        let scope = Scope::database(name.clone());
-        let outcome = reconcile(context, &scope, &prefetched).await?;
-        merge(&mut report.outcome, outcome);
+        let outcome = reconcile(context, &Scope::database(name.clone()), &prefetched).await?;
+        hand.settle(outcome, &mut report).await?;
         report.databases += 1;
         progress.database(&name);
     }
@@ -125,75 +138,6 @@ async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
     }
 }
 
-/// Counts what is not replicated and compares what is not written, once a run.
-async fn note_survey<P: ReadRegion, S: ReadRegion, L, C>(
-    context: &Context<'_, P, S, L, C>,
-    scope: &Scope,
-    prefetched: &Prefetched,
-    outcome: &mut Outcome,
-) {
-    if !scope.looks.contains_key(&Subject::Catalog) {
-        return;
-    }
-    let (primary, secondary) =
-        futures_util::future::join(context.primary.survey(), context.secondary.survey()).await;
-    let mut counts = primary.kinds;
-    let grants = prefetched.grants.as_ref().map(|(primary, _)| primary);
-    if let Some(index) = grants.and_then(Observation::present) {
-        counts.extend(index.unsupported.clone());
-    }
-    let mut find = |kind: FindingKind, detail: String| {
-        outcome.findings.insert(Finding {
-            kind,
-            subject: Subject::Catalog,
-            detail,
-        });
-    };
-    for (kind, count) in counts {
-        find(FindingKind::Unsupported, format!("{count} x {kind}"));
-    }
-    let (from, to) = (
-        context.policy.primary(context.epoch),
-        context.policy.secondary(context.epoch),
-    );
-    for (name, here) in primary.settings {
-        let wanted = twinlake_core::arn::moved(&here, from, to);
-        match secondary.settings.get(&name) {
-            Some(there) if *there != wanted => {
-                let values = match here.len().max(there.len()) {
-                    0..=100 => format!(": {here} in the primary, {there} in the secondary"),
-                    _ => String::new(),
-                };
-                let detail = format!(
-                    "the {name} differs between the Regions, and is not replicated{values}"
-                );
-                find(FindingKind::Unsupported, detail);
-            }
-            Some(_) | None => {}
-        }
-    }
-}
-
-/// Counts the optimizers of the Iceberg tables that were seen.
-async fn note_optimizers<P: ReadRegion, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
-    outcome: &mut Outcome,
-) {
-    let tables = std::mem::take(&mut outcome.iceberg);
-    if tables.is_empty() {
-        return;
-    }
-    if let Ok(count) = context.primary.optimizers(&tables).await
-        && count > 0
-    {
-        outcome.findings.insert(Finding {
-            kind: FindingKind::Unsupported,
-            subject: Subject::Catalog,
-            detail: format!("{count} x table optimizer"),
-        });
-    }
-}
-
 /// The databases of the scope: of both Regions and of the ledger, so that one that
 /// is gone everywhere is forgotten too.
 async fn databases<P, S, L: Ledger, C>(
@@ -202,11 +146,11 @@ async fn databases<P, S, L: Ledger, C>(
     prefetched: &Prefetched,
     outcome: &mut Outcome,
 ) -> Result<BTreeSet<Name>, Fault> {
-    let mut names: BTreeSet<Name> = scope
-        .looks
-        .keys()
-        .filter_map(|subject| subject.database().cloned())
-        .collect();
+    let whole = |subject: &Subject| match subject {
+        Subject::Database(name) => Some(name.clone()),
+        Subject::Catalog | Subject::Table(_) | Subject::Function(_) => None,
+    };
+    let mut names: BTreeSet<Name> = scope.looks.keys().filter_map(whole).collect();
     if scope.looks.contains_key(&Subject::Catalog) {
         let sides = prefetched.databases.iter();
         for side in sides.flat_map(|(here, there)| [here, there]) {
@@ -238,34 +182,82 @@ fn unreadable(fault: &Fault) -> Finding {
     }
 }
 
-async fn hand_on<P, S, L: Ledger, C: Clock>(
-    context: &Context<'_, P, S, L, C>,
-    outbox: &impl Outbox,
-    part: &Part,
-    names: BTreeSet<Name>,
-    done: usize,
-) -> Result<(), Fault> {
-    let next = Part {
-        run: part.run.clone(),
-        name: format!("{}+{done}", part.name),
-    };
-    let mut scope = Scope::default();
-    for name in names {
-        scope.look(Subject::Database(name), Look::at(&WHOLE_DATABASE));
+/// The tables that a part of a run names by themselves.
+fn tables_of(scope: &Scope) -> Scope {
+    let mut tables = Scope::default();
+    for (subject, look) in &scope.looks {
+        if matches!(subject, Subject::Table(_)) {
+            tables.look(subject.clone(), look.clone());
+        }
     }
-    context.ledger.add_part(&next.run, &next.name).await?;
-    let message = Message {
-        scope,
-        attempt: 0,
-        deadline: context.clock.now().plus_secs(6 * 3600),
-        part: Some(next),
-    };
-    outbox.send(&message, 0).await
+    tables
+}
+
+/// What is left of a run when time runs out is shared out among so many messages.
+const SHARES: usize = 8;
+
+/// Hands on what a part of a run leaves to others.
+struct Hand<'a, P, S, L, C, O> {
+    context: &'a Context<'a, P, S, L, C>,
+    outbox: Option<&'a O>,
+    part: &'a Part,
+}
+
+impl<P, S, L: Ledger, C: Clock, O: Outbox> Hand<'_, P, S, L, C, O> {
+    /// Takes an outcome in. What waits in it, time having run out, becomes a part of
+    /// the run of its own.
+    async fn settle(&self, mut outcome: Outcome, report: &mut Report) -> Result<(), Fault> {
+        let unfinished = outcome.out_of_time && self.outbox.is_some();
+        if let (true, Some((scope, _))) = (unfinished, &outcome.waiting) {
+            self.on(scope.clone(), report).await?;
+            outcome.waiting = None;
+        }
+        merge(&mut report.outcome, outcome);
+        Ok(())
+    }
+
+    /// Shares databases out, so that what one function cannot do several do.
+    async fn share_out(&self, names: BTreeSet<Name>, report: &mut Report) -> Result<(), Fault> {
+        let mut shares: Vec<Scope> = vec![Scope::default(); SHARES.min(names.len())];
+        let count = shares.len().max(1);
+        for (at, name) in names.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(at % count) {
+                share.look(Subject::Database(name), Look::at(&WHOLE_DATABASE));
+            }
+        }
+        for share in shares {
+            self.on(share, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a scope as a part of the same run, which is not complete before it ends.
+    async fn on(&self, scope: Scope, report: &mut Report) -> Result<(), Fault> {
+        let Some(outbox) = self.outbox else {
+            return Ok(());
+        };
+        report.handed_on += scope.looks.len();
+        let next = Part {
+            run: self.part.run.clone(),
+            name: format!("{}+{}", self.part.name, report.handed_on),
+        };
+        let ledger = self.context.ledger;
+        ledger.add_part(&next.run, &next.name).await?;
+        let message = Message {
+            scope,
+            attempt: 0,
+            deadline: self.context.clock.now().plus_secs(6 * 3600),
+            part: Some(next),
+        };
+        outbox.send(&message, 0).await
+    }
 }
 
 fn merge(all: &mut Outcome, one: Outcome) {
     all.rounds = all.rounds.max(one.rounds);
-    all.applied.extend(one.applied);
+    all.counts.absorb(&one.counts);
+    let room = NOTED.saturating_sub(all.applied.len());
+    all.applied.extend(one.applied.into_iter().take(room));
     all.findings.extend(one.findings);
     all.vetoes.extend(one.vetoes);
     all.failed.extend(one.failed);

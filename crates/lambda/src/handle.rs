@@ -57,9 +57,9 @@ pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Han
         May::Drop => return Ok(answer([])),
         May::Wait => return Ok(answer(received.into_iter().map(|message| message.id))),
     };
-    let context = start.context(&standing.policy, standing.epoch);
-    let ports = (&start.outbox, &start.alerts);
     let stop_at = stop_at(invocation.deadline);
+    let context = start.context(&standing.policy, standing.epoch, stop_at);
+    let ports = (&start.outbox, &start.alerts);
     let done = batch::run(&context, ports, &start.listener(), &received, stop_at).await;
     for (message, reason) in &done.dropped {
         info!(id = message, reason = render::escape(reason), "dropped");
@@ -149,10 +149,9 @@ async fn run(
     part: Option<(&Part, &twinlake_core::Scope)>,
     stop_at: Timestamp,
 ) -> Result<(), twinlake_core::Fault> {
-    let context = start.context(&standing.policy, standing.epoch);
+    let context = start.context(&standing.policy, standing.epoch, stop_at);
     let outbox = Some(&start.outbox);
-    let report =
-        twinlake_engine::resync::resync(&context, part, outbox, Some(stop_at), &()).await?;
+    let report = twinlake_engine::resync::resync(&context, part, outbox, &()).await?;
     let now = start.clock.now();
     let region = &start.config.region;
     let mut told = alerts::of_outcome(&report.outcome, region, now);
@@ -170,7 +169,7 @@ async fn run(
 fn log(report: &Report) {
     info!(
         databases = report.databases,
-        applied = report.outcome.applied.len(),
+        applied = report.outcome.counts.total(),
         findings = report.outcome.findings.len(),
         vetoes = report.outcome.vetoes.len(),
         failed = report.outcome.failed.len(),

@@ -4,7 +4,7 @@ use crate::config::Config;
 use twinlake_aws::{AwsRegion, DynamoLedger, SnsAlerts, SqsOutbox, SystemClock};
 use twinlake_core::event::Listener;
 use twinlake_core::ledger::Epoch;
-use twinlake_core::{OwnRoles, Policy, Principal};
+use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::role::{Standing, Unready, standing};
 use twinlake_engine::{Clock as _, Context};
 
@@ -62,6 +62,7 @@ impl Start {
         &'a self,
         policy: &'a Policy,
         epoch: Epoch,
+        stop_at: Timestamp,
     ) -> Context<'a, AwsRegion, AwsRegion, DynamoLedger, SystemClock> {
         Context {
             primary: &self.primary,
@@ -74,6 +75,7 @@ impl Start {
             ours: &self.ours,
             parallel: self.config.parallel,
             brake_released: false,
+            stop_at: Some(stop_at),
         }
     }
 

@@ -55,12 +55,8 @@ impl World {
                     self.table_json(&database, seen)
                 }))
             }),
-            "GetPartitions" => table_id(r, "TableName").and_then(|id| {
-                let all = self.get_partitions(c, &id)?;
-                Ok(page(r, "Partitions", PARTITION_PAGE, &all, |p| {
-                    self.partition_json(&id, p)
-                }))
-            }),
+            "GetPartitions" => self.list_partitions(c, r),
+            "BatchGetPartition" => self.batch_get_partition(c, r),
             "GetPartition" => self.get_partition(c, r),
             "CreatePartition" => self.create_partition(c, r),
             "BatchCreatePartition" => self.batch_create_partition(c, r),

@@ -5,7 +5,7 @@ mod write;
 
 use crate::api::Caller;
 use crate::error::ApiError;
-use crate::glue::{DATABASE_PAGE, FUNCTION_PAGE, PARTITION_PAGE, TABLE_PAGE};
+use crate::glue::{DATABASE_PAGE, FUNCTION_PAGE, TABLE_PAGE};
 use crate::lake::{PERMISSION_PAGE, entry_json};
 use crate::state::{Spelling, World};
 use serde_json::{Value, json};
@@ -286,9 +286,25 @@ impl ReadRegion for SimRegion {
         .await
     }
 
-    async fn partitions(&self, id: &TableId) -> Result<Vec<Partition>, Fault> {
-        self.pages("GetPartitions", PARTITION_PAGE, |world, caller| {
-            world.get_partitions(caller, id)
+    async fn partitions(
+        &self,
+        id: &TableId,
+        segment: Option<usize>,
+        token: Option<String>,
+    ) -> Result<(Vec<Partition>, Option<String>), Fault> {
+        self.one("GetPartitions", |world, caller| {
+            world.partition_page(caller, id, segment, token.as_deref())
+        })
+        .await
+    }
+
+    async fn partitions_named(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<Vec<Partition>, Fault> {
+        self.one("BatchGetPartition", |world, caller| {
+            world.partitions_by_values(caller, id, values)
         })
         .await
     }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
 use std::collections::BTreeMap;
 use std::future::Future;
-use twinlake_core::ledger::{Rows, Run, Tally};
+use twinlake_core::ledger::{Rows, Run, Sweeps, Tally};
 use twinlake_core::{Fault, FaultKind, Row, Subject, Timestamp};
 const WRITE_BATCH: usize = 25;
 
@@ -147,6 +147,44 @@ impl DynamoLedger {
         }
         tokio::time::sleep(std::time::Duration::from_millis(25 << tries)).await;
         Ok(())
+    }
+
+    /// Stores when a table is looked at, unless somebody else has in the meantime.
+    pub(super) async fn put_sweeps(
+        &self,
+        (pk, sk): (&str, &str),
+        known: &Sweeps,
+        then: &Sweeps,
+    ) -> Result<bool, Fault> {
+        const DAY_SECS: i64 = 86_400;
+        let mut call = self.client.put_item().table_name(&self.table);
+        call = call.item("pk", text(pk)).item("sk", text(sk));
+        let latest = then.next.max(then.last).unwrap_or_default();
+        call = call.item("expires", number(latest.plus_secs(DAY_SECS).secs()));
+        for (name, at) in [("last", then.last), ("next", then.next)] {
+            if let Some(at) = at {
+                call = call.item(name, number(at.0));
+            }
+        }
+        let call = call
+            .expression_attribute_names("#l", "last")
+            .expression_attribute_names("#n", "next");
+        let call = match (known.last, known.next) {
+            (None, _) => call.condition_expression("attribute_not_exists(#l)"),
+            (Some(last), None) => call
+                .condition_expression("#l = :last AND attribute_not_exists(#n)")
+                .expression_attribute_values(":last", number(last.0)),
+            (Some(last), Some(next)) => call
+                .condition_expression("#l = :last AND #n = :next")
+                .expression_attribute_values(":last", number(last.0))
+                .expression_attribute_values(":next", number(next.0)),
+        };
+        let call = match known.last {
+            // A name that no condition uses is refused.
+            None => call.set_expression_attribute_names(Some(names(&[("#l", "last")]))),
+            Some(_) => call,
+        };
+        unless_condition(call.send(), &self.region).await
     }
 
     pub(super) fn unbuildable(&self, call: &str) -> impl Fn(BuildError) -> Fault {

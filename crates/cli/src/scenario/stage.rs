@@ -208,6 +208,7 @@ impl Stage {
             ours: &self.ours,
             parallel: 1,
             brake_released: false,
+            stop_at: None,
         };
         match act(&context) {
             Some(Ok(value)) => Ok(value),
@@ -237,7 +238,7 @@ impl Stage {
         let _ = self.sim.world().take_events();
         let report = self.with(|context| {
             let outbox = None::<&Tray>;
-            let whole = twinlake_engine::resync::resync(context, None, outbox, None, &());
+            let whole = twinlake_engine::resync::resync(context, None, outbox, &());
             run_until_killed(&self.sim, whole)
         })?;
         let now = self.sim.now();

@@ -10,7 +10,7 @@ use crate::catalog::{self, Database, Seen, Table};
 use crate::grant::{Atom, IAM_ALLOWED_PRINCIPALS, Resource};
 use crate::name::{Name, TableId};
 use crate::plan::Inputs;
-use crate::reading::Observation;
+use crate::reading::{Extent, Observation};
 use crate::scope::{Subject, subject_of};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,7 +158,7 @@ impl<'a> Play<'a> {
         let subject = Subject::Table(id.clone());
         self.must_be_ours(&subject)?;
         let listed = seen(self.inputs.primary.partitions.get(id));
-        match listed.and_then(|listed| listed.get(&partition.values)) {
+        match listed.and_then(|listed| listed.shown.get(&partition.values)) {
             Some(primary) => self.check_content(&subject, primary, partition),
             None => veto(
                 Rule::Altered,
@@ -265,7 +265,15 @@ impl<'a> Play<'a> {
         };
         let look = self.inputs.scope.looks.get(&subject);
         let named = look.is_some_and(|look| look.partition_deletion_named);
-        if listed.contains_key(values) || (listed.is_empty() && !named && !self.is_remade(id)) {
+        let there = seen(self.inputs.secondary.partitions.get(id));
+        // What is equal on both sides was not kept of a look at all of them.
+        let found = there.is_some_and(|there| there.shown.contains_key(values));
+        let proven = match &listed.extent {
+            Extent::Whole { total: 0 } => named || self.is_remade(id),
+            Extent::Whole { .. } => true,
+            Extent::Named(asked) => named && asked.contains(values),
+        };
+        if listed.shown.contains_key(values) || !found || !proven {
             return veto(Rule::Unproven, format!("deleting a partition of {subject}"));
         }
         Ok(())

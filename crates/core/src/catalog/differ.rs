@@ -18,6 +18,15 @@ pub fn digest<T: Serialize>(object: &T) -> String {
     text
 }
 
+/// A short fingerprint of an object: the first half of its digest.
+#[must_use]
+pub fn fingerprint<T: Serialize>(object: &T) -> u128 {
+    let json = serde_json::to_vec(object).unwrap_or_default();
+    let digest = Sha256::digest(&json);
+    let bytes = digest.iter().take(16);
+    bytes.fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+}
+
 /// The names of the fields in which two objects of one kind differ, as dotted
 /// paths with both values; for a person to read.
 #[must_use]

@@ -82,10 +82,14 @@ fn glue(record: Loose<'_>, name: &str) -> Heard {
             if tables.is_empty() {
                 return Heard::Look(from_arns(record, name));
             }
+            let look = match named_partitions(request, name) {
+                Some(values) => Look::at_values(values),
+                None => Look::at(table_facets(name)),
+            };
             let look = Look {
                 deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
                 partition_deletion_named: deletes_partitions(name),
-                ..Look::at(table_facets(name))
+                ..look
             };
             for table in tables {
                 let id = TableId::new(database.clone(), table);
@@ -152,6 +156,41 @@ fn table_facets(name: &str) -> &'static [Facet] {
         _ if name.contains("Partition") => &[Facet::Definition, Facet::Partitions],
         _ => &WHOLE_TABLE,
     }
+}
+
+/// The partitions that a call names by their values. `None` unless each entry names
+/// one: CloudTrail cuts large requests.
+fn named_partitions(request: Loose<'_>, name: &str) -> Option<BTreeSet<Vec<String>>> {
+    let values = |list: Loose<'_>| -> Option<Vec<String>> {
+        let values: Option<Vec<String>> = list.items().map(Loose::as_text).collect();
+        values.filter(|values| !values.is_empty())
+    };
+    let all = |lists: Vec<Loose<'_>>| -> Option<BTreeSet<Vec<String>>> {
+        let named: Option<BTreeSet<Vec<String>>> = lists.into_iter().map(values).collect();
+        named.filter(|named| !named.is_empty())
+    };
+    let entries = |key: &str, inner: &str| {
+        let entries = request.get(key).items();
+        entries.map(|entry| entry.get(inner)).collect::<Vec<_>>()
+    };
+    match name {
+        "CreatePartition" => all(vec![input(request)]),
+        "BatchCreatePartition" => all(entries("partitionInputList", "values")),
+        "UpdatePartition" => all(vec![request.get("partitionValueList"), input(request)]),
+        "BatchUpdatePartition" => {
+            let mut lists = entries("entries", "partitionValueList");
+            lists.extend(request.get("entries").items().map(input));
+            all(lists)
+        }
+        "DeletePartition" => all(vec![request.get("partitionValues")]),
+        "BatchDeletePartition" => all(entries("partitionsToDelete", "values")),
+        _ => None,
+    }
+}
+
+/// The values of the partition that is sent.
+fn input(holder: Loose<'_>) -> Loose<'_> {
+    holder.get("partitionInput").get("values")
 }
 
 fn deletes_partitions(name: &str) -> bool {

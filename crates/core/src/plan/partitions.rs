@@ -1,7 +1,7 @@
 //! Partitions of a table.
 
 use super::{Draft, FindingKind};
-use crate::catalog::{DRIFTING_PARAMETER, Partition, differences};
+use crate::catalog::{DRIFTING_PARAMETER, Linkable as _, Partition, differences};
 use crate::ledger::State;
 use crate::name::TableId;
 use crate::policy::Deletions;
@@ -12,7 +12,7 @@ use crate::translate::Withheld;
 
 pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
     let inputs = draft.inputs;
-    let none = Observation::Present(Partitions::new());
+    let none = Observation::Present(Partitions::none());
     let Some(primary) = inputs.primary.partitions.get(id) else {
         return;
     };
@@ -34,20 +34,30 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
         (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
     };
     let mut held = Vec::new();
-    for (values, partition) in wanted {
+    let mut noted = wanted.noted.clone();
+    for (values, partition) in &wanted.shown {
         match draft.translator.partition(partition) {
             Ok(desired) => {
-                for note in &desired.notes {
-                    draft.find(FindingKind::Note, subject, note.clone());
+                // A look at all of them has counted the notes of each already.
+                if let (Some(note), None) = (desired.notes.into_iter().next(), wanted.total()) {
+                    noted.get_or_insert((0, note)).0 += 1;
                 }
-                let step = partition_step(id, desired.object, there.get(values));
+                let step = partition_step(id, desired.object, there.shown.get(values));
                 draft.steps.extend(step);
             }
             Err(Withheld::Held(reason) | Withheld::Unsupported(reason)) => held.push(reason),
         }
     }
+    match noted {
+        Some((1, note)) => draft.find(FindingKind::Note, subject, note),
+        Some((count, note)) => {
+            let detail = format!("{count} of its partitions, the first one: {note}");
+            draft.find(FindingKind::Note, subject, detail);
+        }
+        None => {}
+    }
     if let Some(standing) = draft.standings.get_mut(subject) {
-        standing.partitions = Some(there.len());
+        standing.partitions = there.total();
         if let Some(first) = held.first() {
             standing.state = State::Held;
             let reason = format!("{} of its partitions are held back: {first}", held.len());
@@ -56,6 +66,33 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
         }
     }
     plan_partition_deletions(draft, id, subject, (wanted, there));
+}
+
+/// Plans partitions that an event named, of a table that is paired and settled by the
+/// ledger's word: the table itself was read in the secondary only.
+pub(super) fn plan_lean(draft: &mut Draft<'_>, id: &TableId) {
+    let inputs = draft.inputs;
+    let subject = Subject::Table(id.clone());
+    let there = inputs
+        .secondary
+        .tables
+        .get(id)
+        .and_then(Observation::present);
+    let (Some(row), Some(there)) = (inputs.rows.get(&subject), there) else {
+        return;
+    };
+    let paired = row.pairing.as_ref().is_some_and(|pairing| {
+        !pairing.link && !there.is_link() && pairing.secondary_created == there.created
+    });
+    if !paired || row.state != State::Current || !inputs.policy.covers_table(id) {
+        return;
+    }
+    if let Some((state, kind, reason)) = super::table::parent_trouble(draft, &id.database) {
+        return draft.leave(&subject, state, kind, reason);
+    }
+    let standing = draft.keep(&subject, State::Current, None);
+    draft.standings.insert(subject.clone(), standing);
+    plan(draft, id, &subject);
 }
 
 fn comparable_partition(partition: &Partition) -> Partition {
@@ -88,7 +125,8 @@ fn plan_partition_deletions(
     subject: &Subject,
     (wanted, there): (&Partitions, &Partitions),
 ) {
-    let gone: Vec<&Vec<String>> = there.keys().filter(|v| !wanted.contains_key(*v)).collect();
+    let shown = there.shown.keys();
+    let gone: Vec<&Vec<String>> = shown.filter(|v| !wanted.shown.contains_key(*v)).collect();
     if gone.is_empty() {
         return;
     }
@@ -98,7 +136,12 @@ fn plan_partition_deletions(
         .looks
         .get(subject)
         .is_some_and(|look| look.partition_deletion_named);
-    if wanted.is_empty() && !named && !is_remade(draft, id, subject) {
+    if wanted.total().is_none() && !named {
+        // Asked for by name, and nobody said that it was deleted: the next look at
+        // all of them tells.
+        return;
+    }
+    if wanted.total() == Some(0) && !named && !is_remade(draft, id, subject) {
         let reason = format!(
             "the primary shows none of its {} partitions, and no event named their deletion",
             gone.len()

@@ -1,18 +1,20 @@
 //! Tables and their partitions.
 
-use super::{Observer, PARTS, Readings, both, gather, known, observe_own};
+use super::{Observer, PARTS, Readings, both, gather, observe_own};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Seen;
-use twinlake_core::reading::{Observation, Partitions, Proof, Reading};
-use twinlake_core::scope::{Facet, Look};
-use twinlake_core::{Database, Fault, FaultKind, Name, Subject, Table, TableId};
+use twinlake_core::reading::{Observation, Proof, Reading};
+use twinlake_core::scope::{Facet, Look, TABLE_ITSELF, WHOLE_TABLE};
+use twinlake_core::{Database, Fault, FaultKind, Name, State, Subject, Table, TableId};
 
 /// From so many tables of one database on, it is listed instead.
 const LIST_FROM: usize = 3;
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) async fn tables(&self, looks: &[(&TableId, &Look)], readings: &mut Readings) {
+        let looks = self.upgraded(looks, readings).await;
+        let looks: Vec<(&TableId, &Look)> = looks.iter().map(|(id, look)| (*id, look)).collect();
         let wants = |facet: Facet| {
             looks
                 .iter()
@@ -20,33 +22,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 .map(|(id, _)| *id)
         };
         let wanted: Vec<&TableId> = wants(Facet::Definition).collect();
-        for (id, primary, secondary) in self.table_definitions(&wanted).await {
-            let primary_gone = matches!(primary, Observation::Absent(_));
-            let secondary_gone = matches!(secondary, Observation::Absent(_));
-            let proves = primary_gone && secondary.present().is_some();
-            readings.primary.tables.insert(id.clone(), primary);
-            readings.secondary.tables.insert(id.clone(), secondary);
-            // A name in a database that is a link would be written in its target.
-            let known = self.pairing_of(id).is_some_and(|pairing| {
-                let there = readings
-                    .secondary
-                    .tables
-                    .get(id)
-                    .and_then(Observation::present);
-                !pairing.link && there.is_some_and(|t| t.created == pairing.secondary_created)
-            });
-            let writes = primary_gone != secondary_gone || !(known || primary_gone);
-            if writes && !readings.secondary.databases.contains_key(&id.database) {
-                let database = observe_own(self.secondary.database(&id.database).await);
-                readings
-                    .secondary
-                    .databases
-                    .insert(id.database.clone(), database);
-            }
-            if proves {
-                self.list_tables(id, readings).await;
-            }
-        }
+        self.definitions_of(&wanted, readings).await;
         // Of what is made anew everything is read, whatever was asked for.
         let anew: BTreeSet<&TableId> = wanted
             .iter()
@@ -57,6 +33,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             wants(Facet::Partitions).chain(anew.clone()).collect();
         let partitioned: Vec<&TableId> = partitioned.into_iter().collect();
         self.partitions(&partitioned, readings).await;
+        for (id, look) in &looks {
+            if !look.values.is_empty() && !partitioned.contains(id) {
+                self.partitions_named(id, &look.values, readings).await;
+            }
+        }
         let parts: BTreeSet<(&TableId, Facet)> = PARTS
             .into_iter()
             .flat_map(|facet| wants(facet).chain(anew.clone()).map(move |id| (id, facet)))
@@ -83,6 +64,70 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for database in opened {
             self.wildcards(database, readings).await;
         }
+    }
+
+    /// The tables themselves, with the proof where one is gone from the primary.
+    async fn definitions_of(&self, wanted: &[&TableId], readings: &mut Readings) {
+        for (id, primary, secondary) in self.table_definitions(wanted).await {
+            let primary_gone = matches!(primary, Observation::Absent(_));
+            let secondary_gone = matches!(secondary, Observation::Absent(_));
+            let proves = primary_gone && secondary.present().is_some();
+            readings.primary.tables.insert(id.clone(), primary);
+            readings.secondary.tables.insert(id.clone(), secondary);
+            // A name in a database that is a link would be written in its target.
+            let known = self.pairing_of(id).is_some_and(|pairing| {
+                let there = readings
+                    .secondary
+                    .tables
+                    .get(id)
+                    .and_then(Observation::present);
+                !pairing.link && there.is_some_and(|t| t.created == pairing.secondary_created)
+            });
+            let writes = primary_gone != secondary_gone || !(known || primary_gone);
+            if writes && !readings.secondary.databases.contains_key(&id.database) {
+                let database = observe_own(self.secondary.database(&id.database).await);
+                readings
+                    .secondary
+                    .databases
+                    .insert(id.database.clone(), database);
+            }
+            if proves {
+                self.list_tables(id, readings).await;
+            }
+        }
+    }
+
+    /// A look at named partitions alone is enough where the ledger says that the table
+    /// is paired and equal, and the secondary still shows that very table. Otherwise
+    /// the table is looked at, too.
+    async fn upgraded<'i>(
+        &self,
+        looks: &[(&'i TableId, &Look)],
+        readings: &mut Readings,
+    ) -> Vec<(&'i TableId, Look)> {
+        let mut upgraded = Vec::new();
+        for (id, look) in looks {
+            let mut look = (*look).clone();
+            let known = readings.secondary.tables.contains_key(*id);
+            if look.is_lean() && !known {
+                let there = observe_own(self.secondary.table(id).await);
+                let row = self.rows.get(&Subject::Table((*id).clone()));
+                let current = row.is_some_and(|row| row.state == State::Current);
+                let same = self.pairing_of(id).is_some_and(|pairing| {
+                    let there = there.present();
+                    !pairing.link && there.is_some_and(|t| t.created == pairing.secondary_created)
+                });
+                if current && same {
+                    readings.secondary.tables.insert((*id).clone(), there);
+                } else if self.is_paired(id) {
+                    look.facets.extend(TABLE_ITSELF);
+                } else {
+                    look.facets.extend(WHOLE_TABLE);
+                }
+            }
+            upgraded.push((*id, look));
+        }
+        upgraded
     }
 
     /// Whether the primary's table has no counterpart yet, or is another one than the
@@ -189,50 +234,6 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 .is_ok_and(|all| all.iter().all(|seen| seen.object.name != *name)),
             control_seen: listed.as_ref().is_ok_and(|all| others(all)),
             ..Proof::default()
-        }
-    }
-
-    /// Partitions of the tables that have partition keys; of the secondary only
-    /// where the table is there.
-    pub(super) async fn partitions(&self, ids: &[&TableId], readings: &mut Readings) {
-        let has_keys = |reading: &Reading, id: &TableId| {
-            let seen = reading.tables.get(id).and_then(Observation::present);
-            seen.is_some_and(|seen| {
-                !seen.object.partition_keys.is_empty() && seen.object.target_table.is_none()
-            })
-        };
-        let wanted: Vec<(&TableId, bool)> = ids
-            .iter()
-            .filter(|id| has_keys(&readings.primary, id))
-            .map(|id| (*id, has_keys(&readings.secondary, id)))
-            .collect();
-        let calls = wanted.into_iter().map(|(id, there)| async move {
-            let secondary = async {
-                match there {
-                    true => Some(self.secondary.partitions(id).await),
-                    false => None,
-                }
-            };
-            let (primary, secondary) = both(self.primary.partitions(id), secondary).await;
-            (id, primary, secondary)
-        });
-        for (id, primary, secondary) in gather(calls, self.parallel).await {
-            let keyed = |listed: Result<Vec<twinlake_core::Partition>, Fault>| {
-                known(listed.map(|all| -> Partitions {
-                    all.into_iter().map(|p| (p.values.clone(), p)).collect()
-                }))
-            };
-            readings
-                .primary
-                .partitions
-                .insert(id.clone(), keyed(primary));
-            match secondary {
-                Some(listed) => readings
-                    .secondary
-                    .partitions
-                    .insert(id.clone(), keyed(listed)),
-                None => readings.secondary.partitions.remove(id),
-            };
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a step leaves behind: what to read again, and what not to try again.
 
 use twinlake_core::catalog::PartKey;
-use twinlake_core::scope::{DATABASE_ITSELF, Facet};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, TABLE_ITSELF};
 use twinlake_core::{Fault, FaultKind, Step, Subject};
 
 /// Whether no other round and no later try can make the same step succeed.
@@ -21,10 +21,10 @@ pub(super) fn facets_after(step: &Step) -> &'static [Facet] {
     match step {
         Step::CreateDatabase { .. } | Step::DeleteDatabase { .. } => &DATABASE_ITSELF,
         Step::UpdateDatabase { .. } | Step::UpdateTable { .. } => &[Facet::Definition],
-        Step::CreateTable { .. } | Step::DeleteTable { .. } => &twinlake_core::scope::WHOLE_TABLE,
+        Step::CreateTable { .. } | Step::DeleteTable { .. } => &TABLE_ITSELF,
         Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }
-        | Step::DeletePartition { .. } => &[Facet::Partitions],
+        | Step::DeletePartition { .. } => &[],
         Step::CreateFunction { .. } | Step::UpdateFunction { .. } | Step::DeleteFunction { .. } => {
             &[Facet::Definition]
         }
@@ -51,4 +51,16 @@ fn facet_of(key: &PartKey) -> &'static [Facet] {
         PartKey::Statistics(_) => &[Facet::Statistics],
         PartKey::Tag(_) => &[Facet::Tags],
     }
+}
+
+/// The partition that a step changed, by its values.
+pub(super) fn values_of(step: &Step) -> Option<&[String]> {
+    if let Step::CreatePartition { partition, .. } | Step::UpdatePartition { partition, .. } = step
+    {
+        return Some(&partition.values);
+    }
+    if let Step::DeletePartition { values, .. } = step {
+        return Some(values);
+    }
+    None
 }

@@ -26,10 +26,13 @@ where
             .collect();
         let mut put = Vec::new();
         let mut forget = Vec::new();
-        if self.outcome.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
+        if self.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
             let reason = format!("still different after {ROUNDS} rounds");
             self.outcome.waiting = Some((self.scope.clone(), reason));
         }
+        self.outcome
+            .findings
+            .extend(std::mem::take(&mut self.earlier));
         let reasons = self.reasons(plan);
         for (subject, standing) in &plan.standings {
             let old = rows.get(subject);
@@ -44,9 +47,15 @@ where
                 None => (standing.state, standing.reason.clone()),
             };
             let mut row = row_of(subject, old, standing, (state, reason), now);
+            row.braked = self.is_braked() && plan.steps.iter().any(|s| s.subject() == *subject);
             let known = old.and_then(|old| old.pairing.as_ref());
             // A table that was made anew is told by this, until its partitions follow.
-            let pending = !self.outcome.vetoes.is_empty() || standing.partitions.is_none();
+            let counted = match subject {
+                Subject::Table(id) => self.partitions.get(id).copied(),
+                Subject::Catalog | Subject::Database(_) | Subject::Function(_) => None,
+            };
+            row.partitions = counted.unwrap_or(row.partitions);
+            let pending = !self.outcome.vetoes.is_empty() || counted.is_none();
             if let (Some(known), Some(pairing), true) = (known, &mut row.pairing, pending)
                 && known.secondary_created == pairing.secondary_created
             {
@@ -65,12 +74,18 @@ where
         Ok(())
     }
 
+    /// Whether the brake refused the plan, and nothing else did.
+    fn is_braked(&self) -> bool {
+        let vetoes = &self.outcome.vetoes;
+        let braked = |veto: &Veto| veto.rule == audit::Rule::Brake;
+        !vetoes.is_empty() && vetoes.iter().all(braked)
+    }
+
     /// Subjects whose steps did not all come about, and why.
     pub(super) fn reasons(&self, plan: &Plan) -> BTreeMap<Subject, (State, String)> {
         let mut reasons = BTreeMap::new();
         let vetoed = !self.outcome.vetoes.is_empty();
-        let braked = |veto: &Veto| veto.rule == audit::Rule::Brake;
-        let held = vetoed && self.outcome.vetoes.iter().all(braked);
+        let held = self.is_braked();
         let waiting = self.outcome.waiting.as_ref().map(|(_, reason)| reason);
         if vetoed || waiting.is_some() {
             let veto = self.outcome.vetoes.first().map(Veto::to_string);
@@ -79,6 +94,10 @@ where
             for step in &plan.steps {
                 reasons.insert(step.subject(), (state, reason.clone()));
             }
+        }
+        if let (true, Some((scope, reason))) = (self.outcome.out_of_time, &self.outcome.waiting) {
+            let unfinished = scope.looks.keys().cloned();
+            reasons.extend(unfinished.map(|subject| (subject, (State::Behind, reason.clone()))));
         }
         for (step, fault) in &self.outcome.failed {
             reasons.insert(step.subject(), (State::Blocked, fault.to_string()));
@@ -103,13 +122,11 @@ fn row_of(
         state,
         since: unchanged.map_or(now, |old| old.since),
         reason,
+        braked: false,
         table_default: standing
             .table_default
             .clone()
             .or_else(|| old.and_then(|old| old.table_default.clone())),
-        partitions: standing
-            .partitions
-            .or_else(|| old.map(|old| old.partitions))
-            .unwrap_or_default(),
+        partitions: old.map_or(0, |old| old.partitions),
     }
 }

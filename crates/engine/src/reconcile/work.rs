@@ -1,17 +1,18 @@
 //! One reconciliation under way.
 
-use super::after::{facets_after, is_for_good, part_of};
+use super::after::{facets_after, is_for_good, part_of, values_of};
+use super::share::minus;
 use super::{Context, Outcome, ROUNDS};
 use crate::apply::{Applied, Done};
 use crate::observe::{Observer, Prefetched, Readings};
 use crate::ports::{Clock, Ledger, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::{self, BrakeReading};
+use twinlake_core::audit;
 use twinlake_core::ledger::{Rows, Tally};
-use twinlake_core::plan::Inputs;
-use twinlake_core::reading::Observation;
+use twinlake_core::plan::{Finding, Inputs};
+use twinlake_core::reading::{Observation, Partitions};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
-use twinlake_core::{ApprovedPlan, Fault, FaultKind, Plan, Row, Scope, State, Step, Subject};
+use twinlake_core::{ApprovedPlan, Fault, FaultKind, Plan, Scope, State, Step, Subject, TableId};
 
 /// From so many subjects on, their grants come from one unfiltered listing.
 const INDEX_FROM: usize = 4;
@@ -27,6 +28,12 @@ pub(super) struct Work<'a, P, S, L, C> {
     pub(super) revoked: BTreeSet<twinlake_core::Atom>,
     /// Deletions that this run was charged for and has not made yet.
     pub(super) charged: Tally,
+    /// How many partitions the secondary's tables hold, where all were looked at.
+    pub(super) partitions: BTreeMap<TableId, usize>,
+    /// Findings on partitions that are done with.
+    pub(super) earlier: BTreeSet<Finding>,
+    /// How often both sides were read for the present share of the work.
+    pub(super) rounds: u32,
 }
 
 impl<'a, P, S, L, C> Work<'a, P, S, L, C>
@@ -65,6 +72,9 @@ where
             outcome: Outcome::default(),
             revoked: BTreeSet::new(),
             charged: Tally::default(),
+            partitions: BTreeMap::new(),
+            earlier: BTreeSet::new(),
+            rounds: 0,
         })
     }
 
@@ -97,6 +107,7 @@ where
             primary: self.context.primary,
             secondary: self.context.secondary,
             policy: self.context.policy,
+            epoch: self.context.epoch,
             account: &self.context.policy.secondary(self.context.epoch).account,
             reader: self.context.reader,
             ours: self.context.ours,
@@ -109,6 +120,20 @@ where
             .read(&self.looks, asks_settings, &mut self.readings)
             .await;
         self.forget_revoked();
+        for (id, seen) in &self.readings.primary.partitions {
+            let there = self.readings.secondary.partitions.get(id);
+            let total = match (seen, there) {
+                // A table that is about to be made has none.
+                (Observation::Present(_), None) => Some(0),
+                (Observation::Present(_), Some(there)) => {
+                    there.present().and_then(Partitions::total)
+                }
+                (Observation::Absent(_) | Observation::Unknown(_), _) => None,
+            };
+            if let Some(total) = total {
+                self.partitions.entry(id.clone()).or_insert(total);
+            }
+        }
         Ok(rows)
     }
 
@@ -190,70 +215,6 @@ where
         given_up.contains(&subject) || below || above
     }
 
-    pub(super) async fn brake(&self, plan: &Plan) -> Result<BrakeReading, Fault> {
-        if audit::deletions(&plan.steps) == Tally::default() {
-            return Ok(BrakeReading::default());
-        }
-        // What this run was charged before is being tried again, not spent anew.
-        let spent = self.context.ledger.spent(self.context.clock.now()).await?;
-        let own = &self.charged;
-        Ok(BrakeReading {
-            paired: self.context.ledger.paired().await?,
-            spent: minus(&spent, own),
-            released: self.context.brake_released && self.outcome.rounds <= 1,
-        })
-    }
-
-    /// Writes down what is about to be made and deleted, before it is: after a
-    /// crash our own objects are recognised, and the brake has counted.
-    pub(super) async fn intend(
-        &mut self,
-        rows: &Rows,
-        approved: &ApprovedPlan,
-    ) -> Result<(), Fault> {
-        let now = self.context.clock.now();
-        let mut intended = Vec::new();
-        for step in approved.steps() {
-            let digest = match step {
-                Step::CreateDatabase { database } => twinlake_core::catalog::digest(database),
-                Step::CreateTable { table, .. } => twinlake_core::catalog::digest(table),
-                Step::CreateFunction { function, .. } => twinlake_core::catalog::digest(function),
-                Step::UpdateDatabase { .. }
-                | Step::UpdateTable { .. }
-                | Step::CreatePartition { .. }
-                | Step::UpdatePartition { .. }
-                | Step::UpdateFunction { .. }
-                | Step::DeleteFunction { .. }
-                | Step::PutPart { .. }
-                | Step::RemovePart { .. }
-                | Step::Grant { .. }
-                | Step::Revoke { .. }
-                | Step::DeletePartition { .. }
-                | Step::DeleteTable { .. }
-                | Step::DeleteDatabase { .. } => continue,
-            };
-            let subject = step.subject();
-            let old = rows.get(&subject).cloned();
-            let row = old.unwrap_or_else(|| Row::new(subject, State::Behind, now));
-            intended.push(Row {
-                intended: Some(digest),
-                ..row
-            });
-        }
-        if !intended.is_empty() {
-            self.context.ledger.put_rows(&intended).await?;
-        }
-        let goes = audit::deletions(approved.steps());
-        if goes != Tally::default() {
-            let anew = minus(&goes, &self.charged);
-            if anew != Tally::default() {
-                self.context.ledger.spend(now, &anew).await?;
-            }
-            self.charged = goes;
-        }
-        Ok(())
-    }
-
     /// Takes the outcomes in and decides what to read again. Answers whether
     /// another round can help.
     pub(super) fn absorb(&mut self, approved: &ApprovedPlan, applied: &Applied) -> bool {
@@ -266,7 +227,8 @@ where
                     self.outcome.unrevoked.retain(|(other, _)| other != step);
                     self.remember_grant(step);
                     self.settle_charge(step);
-                    self.outcome.applied.push(step.clone());
+                    self.count_partition(step);
+                    self.outcome.note(step);
                 }
                 Some(Done::Failed(fault)) if is_for_good(fault) => {
                     self.outcome.failed.push((step.clone(), fault.clone()));
@@ -282,6 +244,7 @@ where
             }
             let look = next.entry(subject.clone()).or_default();
             look.facets.extend(facets_after(step));
+            look.values.extend(values_of(step).map(<[String]>::to_vec));
             if let Some(asked) = self.scope.looks.get(&subject) {
                 look.deletion_named |= asked.deletion_named;
                 look.partition_deletion_named |= asked.partition_deletion_named;
@@ -298,7 +261,7 @@ where
         self.looks = next;
         let waits = passing.filter(|fault| {
             matches!(fault.kind, FaultKind::NotYet | FaultKind::Unavailable)
-                || self.outcome.rounds >= ROUNDS
+                || self.rounds >= ROUNDS
         });
         match waits {
             Some(fault) => {
@@ -306,6 +269,19 @@ where
                 false
             }
             None => true,
+        }
+    }
+
+    fn count_partition(&mut self, step: &Step) {
+        if let Step::CreatePartition { id, .. } = step
+            && let Some(count) = self.partitions.get_mut(id)
+        {
+            *count += 1;
+        }
+        if let Step::DeletePartition { id, .. } = step
+            && let Some(count) = self.partitions.get_mut(id)
+        {
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -371,13 +347,5 @@ where
             fresh.grants = Some(self.list_all_grants().await);
         }
         fresh
-    }
-}
-
-fn minus(a: &Tally, b: &Tally) -> Tally {
-    Tally {
-        databases: a.databases.saturating_sub(b.databases),
-        tables: a.tables.saturating_sub(b.tables),
-        partitions: a.partitions.saturating_sub(b.partitions),
     }
 }

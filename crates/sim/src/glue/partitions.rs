@@ -1,11 +1,12 @@
 //! Partitions, one by one and in batches.
 
-use super::{Answer, detail};
+use super::{Answer, PARTITION_PAGE, detail};
 use crate::api::{Caller, input, items, table_id, to_json};
 use crate::error::ApiError;
 use crate::state::World;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use twinlake_core::{Partition, TableId};
 
 impl World {
@@ -22,6 +23,81 @@ impl World {
             .into_iter()
             .flat_map(|all| all.values().cloned())
             .collect())
+    }
+
+    /// One page of a table's partitions, or of one of its ten segments. The token is
+    /// the values that the page before ended with.
+    pub(crate) fn partition_page(
+        &self,
+        c: Caller<'_>,
+        id: &TableId,
+        segment: Option<usize>,
+        token: Option<&str>,
+    ) -> Result<(Vec<Partition>, Option<String>), ApiError> {
+        self.get_table(c, id)?;
+        let (region, database) = self.resolve(c.region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        let Some(all) = self.region(&region)?.partitions.get(&id) else {
+            return Ok((Vec::new(), None));
+        };
+        let after: Option<Vec<String>> = token
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|_| ApiError::invalid("NextToken"))?;
+        let from = match after {
+            Some(values) => Bound::Excluded(values),
+            None => Bound::Unbounded,
+        };
+        let mine = |values: &[String]| segment.is_none_or(|n| segment_of(values) == n);
+        let rest = all.range((from, Bound::Unbounded));
+        let mut rest = rest.filter(|(values, _)| mine(values)).map(|(_, p)| p);
+        let page: Vec<Partition> = rest.by_ref().take(PARTITION_PAGE).cloned().collect();
+        let next = match rest.next() {
+            Some(_) => page.last().map(|last| to_json(&last.values).to_string()),
+            None => None,
+        };
+        Ok((page, next))
+    }
+
+    pub(super) fn list_partitions(&self, c: Caller<'_>, r: &Value) -> Answer {
+        let id = table_id(r, "TableName")?;
+        let segment = r.get("Segment").and_then(|s| s.get("SegmentNumber"));
+        let segment = segment.and_then(Value::as_u64);
+        let segment = segment.and_then(|n| usize::try_from(n).ok());
+        let token = r.get("NextToken").and_then(Value::as_str);
+        let (page, next) = self.partition_page(c, &id, segment, token)?;
+        let listed: Vec<Value> = page.iter().map(|p| self.partition_json(&id, p)).collect();
+        Ok(json!({ "Partitions": listed, "NextToken": next }))
+    }
+
+    pub(crate) fn partitions_by_values(
+        &self,
+        c: Caller<'_>,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<Vec<Partition>, ApiError> {
+        if values.len() > 1000 {
+            return Err(ApiError::invalid("at most 1000 partitions"));
+        }
+        self.get_table(c, id)?;
+        let (region, database) = self.resolve(c.region, &id.database);
+        let id = TableId::new(database, id.table.clone());
+        let all = self.region(&region)?.partitions.get(&id);
+        let found = values
+            .iter()
+            .filter_map(|values| all?.get(*values).cloned());
+        Ok(found.collect())
+    }
+
+    pub(super) fn batch_get_partition(&self, c: Caller<'_>, r: &Value) -> Answer {
+        let id = table_id(r, "TableName")?;
+        let keys = items(r, "PartitionsToGet").iter();
+        let values: Result<Vec<Vec<String>>, ApiError> = keys.map(|k| input(k, "Values")).collect();
+        let values = values?;
+        let values: Vec<&[String]> = values.iter().map(Vec::as_slice).collect();
+        let found = self.partitions_by_values(c, &id, &values)?;
+        let found: Vec<Value> = found.iter().map(|p| self.partition_json(&id, p)).collect();
+        Ok(json!({ "Partitions": found, "UnprocessedKeys": [] }))
     }
 
     pub(super) fn get_partition(&self, c: Caller<'_>, r: &Value) -> Answer {
@@ -139,4 +215,10 @@ fn limit(request: &Value, key: &str, most: usize) -> Result<(), ApiError> {
     Err(ApiError::invalid(format!(
         "{key} has {count} entries, and at most {most} are taken"
     )))
+}
+
+/// The segment of ten that a partition falls into.
+fn segment_of(values: &[String]) -> usize {
+    let bytes = values.iter().flat_map(|value| value.bytes());
+    bytes.map(usize::from).sum::<usize>() % 10
 }
