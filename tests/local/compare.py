@@ -19,11 +19,18 @@ READ_ONLY = {
     "IsMaterializedView", "IsMultiDialectView", "IsRegisteredWithLakeFormation", "Status",
     "TableName", "UpdateTime", "VersionId",
 }
-PLACES = {"Location", "LocationUri"}
+PLACES = {"ArtifactLocation", "Location", "LocationUri"}
 PLACE_LISTS = {"AdditionalLocations"}
 PLACE_MAPS = {"SkewedColumnValueLocationMaps"}
 PLACE_PARAMETERS = {"metadata_location", "previous_metadata_location",
                     "storage.location.template"}
+# Of a table of a table format, these parameters hold a place, too.
+FORMAT_PARAMETERS = {"location", "path"}
+FORMATS = {"delta", "hudi"}
+# Where ARNs of the catalog stand, in the midst of other text.
+ARN_TEXTS = {"SubObjects", "ValidationConnection", "ViewExpandedText"}
+# What has calls of its own.
+APART = ("functions", "indexes", "statistics", "tags")
 
 
 def pages(call, key, **request):
@@ -35,15 +42,24 @@ def pages(call, key, **request):
         request["NextToken"] = answer["NextToken"]
 
 
-def snapshot(glue, lake):
-    """Everything of one Region that is compared, as raw JSON."""
+def snapshot(glue, lake, apart=APART):
+    """Everything of one Region that is compared, as raw JSON. `apart` names the kinds that
+    have calls of their own and are asked for."""
     databases = {d["Name"]: d for d in pages(glue.get_databases, "DatabaseList")}
     tables, partitions = {}, {}
+    others = {kind: {} for kind in APART}
     for database in databases:
+        if databases[database].get("TargetDatabase"):
+            # Below a link stands what belongs to its target.
+            continue
+        read_functions(glue, database, others, apart)
+        read_tags(glue, f"database/{database}", others, apart)
         for table in pages(glue.get_tables, "TableList", DatabaseName=database):
             name = f"{database}.{table['Name']}"
             tables[name] = table
-            if table.get("PartitionKeys"):
+            if not table.get("TargetTable"):
+                read_parts(glue, database, table, others, apart)
+            if table.get("PartitionKeys") and not table.get("TargetTable"):
                 listed = pages(glue.get_partitions, "Partitions",
                                DatabaseName=database, TableName=table["Name"])
                 for partition in listed:
@@ -53,7 +69,37 @@ def snapshot(glue, lake):
               for p in settings.get(key, [])]
     listed = list(pages(lake.list_permissions, "PrincipalResourcePermissions"))
     return {"databases": databases, "tables": tables, "partitions": partitions,
-            "grants": listed, "admins": admins}
+            "grants": listed, "admins": admins, "region": glue.meta.region_name, **others}
+
+
+def read_functions(glue, database, others, apart):
+    if "functions" in apart:
+        listed = pages(glue.get_user_defined_functions, "UserDefinedFunctions",
+                       DatabaseName=database, Pattern="*")
+        for function in listed:
+            others["functions"][f"{database}.{function['FunctionName']}"] = function
+
+
+def read_tags(glue, path, others, apart):
+    if "tags" in apart:
+        arn = f"arn:aws:glue:{glue.meta.region_name}:111122223333:{path}"
+        for key, value in glue.get_tags(ResourceArn=arn).get("Tags", {}).items():
+            others["tags"][f"{path} {key}"] = {"value": value}
+
+
+def read_parts(glue, database, table, others, apart):
+    name, where = table["Name"], {"DatabaseName": database, "TableName": table["Name"]}
+    read_tags(glue, f"table/{database}/{name}", others, apart)
+    if "indexes" in apart and table.get("PartitionKeys"):
+        for index in pages(glue.get_partition_indexes, "PartitionIndexDescriptorList", **where):
+            if index["IndexStatus"] != "DELETING":
+                keys = [key["Name"] for key in index["Keys"]]
+                others["indexes"][f"{database}.{name} {index['IndexName']}"] = {"keys": keys}
+    columns = [c["Name"] for c in table.get("StorageDescriptor", {}).get("Columns", [])]
+    if "statistics" in apart and columns:
+        found = glue.get_column_statistics_for_table(**where, ColumnNames=columns[:100])
+        for one in found["ColumnStatisticsList"]:
+            others["statistics"][f"{database}.{name} {one['ColumnName']}"] = one
 
 
 def place(text, pairs):
@@ -64,25 +110,48 @@ def place(text, pairs):
     return text
 
 
-def mapped(value, pairs, path=()):
+def own(value):
+    """Of a resource link its name and where it points: all else is its target's."""
+    for target in ("TargetDatabase", "TargetTable"):
+        if value.get(target):
+            return {"Name": value["Name"], target: value[target]}
+    return value
+
+
+def mapped(value, pairs, regions, path=(), formatted=False):
     """An object as it should stand on the other side."""
     key = path[-1] if path else None
     if isinstance(value, dict):
-        return {k: mapped(v, pairs, path + (k,)) for k, v in value.items()}
+        if not path:
+            parameters = value.get("Parameters") or {}
+            formatted = (parameters.get("table_type", "").lower() in FORMATS
+                         or "spark.sql.sources.provider" in parameters)
+            if "metadata_location" in parameters:
+                # An Iceberg entry is copied as it is.
+                pairs = []
+        return {k: mapped(v, pairs, regions, path + (k,), formatted) for k, v in value.items()}
     if isinstance(value, list):
-        return [mapped(v, pairs, path) for v in value]
+        return [mapped(v, pairs, regions, path, formatted) for v in value]
     if not isinstance(value, str):
         return value
     parent = path[-2] if len(path) > 1 else None
     in_table = path[:-1] == ("Parameters",) and key in PLACE_PARAMETERS
     in_serde = path[-3:] == ("SerdeInfo", "Parameters", "path")
-    if key in PLACES | PLACE_LISTS or parent in PLACE_MAPS or in_table or in_serde:
+    in_format = formatted and path[:-1] == ("Parameters",) and key in FORMAT_PARAMETERS
+    in_code = path == ("ResourceUris", "Uri")
+    if (key in PLACES | PLACE_LISTS or parent in PLACE_MAPS or in_table or in_serde
+            or in_format or in_code):
         return place(value, pairs)
+    here, there = regions
+    if path[0] == "ViewDefinition" and key in ARN_TEXTS:
+        return value.replace(f":glue:{here}:", f":glue:{there}:")
+    if path[-2:] in (("TargetDatabase", "Region"), ("TargetTable", "Region")) and value == here:
+        return there
     return value
 
 
 def plain(value):
-    """Without what is empty: Glue does not tell absent and empty apart."""
+    """Without what is empty: Glue does not tell absent and empty apart, nor 0 and nothing."""
     if isinstance(value, dict):
         cleaned = {k: plain(v) for k, v in value.items()}
         return {k: v for k, v in cleaned.items() if v not in (None, "", [], {})}
@@ -92,7 +161,9 @@ def plain(value):
 
 
 def comparable(kind, value):
-    value = {k: v for k, v in value.items() if k not in READ_ONLY}
+    value = {k: v for k, v in own(value).items() if k not in READ_ONLY}
+    for representation in (value.get("ViewDefinition") or {}).get("Representations", []):
+        representation.pop("IsStale", None)
     if kind == "databases":
         # The standby's stays closed, whatever the primary's is.
         value.pop("CreateTableDefaultPermissions", None)
@@ -154,13 +225,17 @@ def resources(resource):
 def differences(primary, secondary, pairs):
     """Every difference, as text."""
     found = []
-    for kind in ("databases", "tables", "partitions"):
-        wanted = {n: comparable(kind, mapped(v, pairs)) for n, v in primary[kind].items()}
+    regions = primary["region"], secondary["region"]
+    for kind in ("databases", "tables", "partitions", *APART):
+        wanted = {n: comparable(kind, mapped(v, pairs, regions))
+                  for n, v in primary[kind].items()}
         there = {n: comparable(kind, v) for n, v in secondary[kind].items()}
         for name in sorted(wanted.keys() | there.keys()):
             if wanted.get(name) != there.get(name):
                 found.append(f"{kind} {name}: {there.get(name)} instead of {wanted.get(name)}")
     for database in secondary["databases"].values():
+        if database.get("TargetDatabase"):
+            continue
         if database.get("CreateTableDefaultPermissions", []) != []:
             found.append(f"databases {database['Name']}: open to new tables")
     ignored = set(primary["admins"]) | set(secondary["admins"])

@@ -93,7 +93,7 @@ def moto(tmp_path):
 
 
 def is_write(call):
-    return not call.startswith(("Get", "List"))
+    return not call.removeprefix("Batch").startswith(("Get", "List"))
 
 
 def fill(moto):
