@@ -259,7 +259,9 @@ impl Ledger for DynamoLedger {
                 next: at("next"),
             };
             let (what, then) = known.ask(now);
-            if what == Sweeping::Covered || self.put_sweeps((&pk, sk), &known, &then).await? {
+            if matches!(what, Sweeping::Covered(_))
+                || self.put_sweeps((&pk, sk), &known, &then).await?
+            {
                 return Ok(what);
             }
         }

@@ -86,6 +86,8 @@ pub struct BrakeReading {
     pub paired: Tally,
     /// How many were deleted in the last hour.
     pub spent: Tally,
+    /// How many more a later share of the same look is to delete.
+    pub to_follow: Tally,
     /// A person has said that the deletions are meant.
     pub released: bool,
 }
@@ -150,7 +152,8 @@ pub fn deletions(steps: &[Step]) -> Tally {
 }
 
 fn brake_vetoes(inputs: &Inputs<'_>, steps: &[Step], brake: &BrakeReading) -> Vec<Veto> {
-    let goes = deletions(steps);
+    let mut goes = deletions(steps);
+    goes.partitions += brake.to_follow.partitions;
     let rule = inputs.policy.brake;
     let kinds = [
         (

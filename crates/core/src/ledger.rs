@@ -192,8 +192,8 @@ pub enum Sweeping {
     Now,
     /// They are looked at then.
     At(Timestamp),
-    /// They are looked at later anyway.
-    Covered,
+    /// They are looked at then anyway.
+    Covered(Timestamp),
 }
 
 /// How long after one look at all partitions of a table events may ask for another.
@@ -210,7 +210,7 @@ impl Sweeps {
         let last = self.last.max(due);
         let free = last.map(|last| last.plus_secs(SWEEP_SECS));
         match (self.next.filter(|next| *next > now), free) {
-            (Some(_), _) => (Sweeping::Covered, self),
+            (Some(next), _) => (Sweeping::Covered(next), self),
             (None, Some(free)) if free > now => {
                 let next = Some(free);
                 (Sweeping::At(free), Self { last, next })
@@ -252,8 +252,8 @@ mod tests {
         };
         assert_eq!(ask(0), Sweeping::Now);
         assert_eq!(ask(10), Sweeping::At(at(300)));
-        assert_eq!(ask(20), Sweeping::Covered);
-        assert_eq!(ask(299), Sweeping::Covered);
+        assert_eq!(ask(20), Sweeping::Covered(at(300)));
+        assert_eq!(ask(299), Sweeping::Covered(at(300)));
         assert_eq!(
             ask(300),
             Sweeping::At(at(600)),

@@ -76,6 +76,9 @@ pub struct Partitions {
     /// Partitions by their values. After a look at all of them only those that may
     /// differ between the sides: the others are equal.
     pub shown: BTreeMap<Vec<String>, Partition>,
+    /// Of the secondary, after a look at all: those that the primary lacks. It was
+    /// asked for each of them by name, too.
+    pub extra: BTreeSet<Vec<String>>,
     /// How far the look went.
     pub extent: Extent,
     /// How many were copied with a reservation, and the first one's.
@@ -100,6 +103,7 @@ impl Partitions {
     pub fn none() -> Self {
         Self {
             shown: BTreeMap::new(),
+            extra: BTreeSet::new(),
             extent: Extent::Whole { total: 0 },
             noted: None,
         }
@@ -111,6 +115,7 @@ impl Partitions {
         let shown = found.into_iter().map(|p| (p.values.clone(), p));
         Self {
             shown: shown.collect(),
+            extra: BTreeSet::new(),
             extent: Extent::Named(asked.clone()),
             noted: None,
         }

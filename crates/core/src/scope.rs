@@ -75,6 +75,11 @@ pub struct Look {
     /// An event named the deletion of some of its partitions.
     #[serde(default)]
     pub partition_deletion_named: bool,
+    /// Partitions that go if the primary lacks them, whoever lists what: an event named
+    /// their deletion, or all of the primary's were listed without them, or this very
+    /// run made them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub deletable: BTreeSet<Vec<String>>,
     /// Partitions that an event named by their values: where all of them are not
     /// looked at anyway, these are asked for by name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -99,27 +104,29 @@ impl Look {
         self.deletion_named |= other.deletion_named;
         self.partition_deletion_named |= other.partition_deletion_named;
         self.values.extend(other.values.iter().cloned());
+        self.deletable.extend(other.deletable.iter().cloned());
         if self.values.len() > MOST_VALUES {
+            self.partition_deletion_named |= !self.deletable.is_empty();
             self.values.clear();
-            self.facets.insert(Facet::Partitions);
+            self.deletable.clear();
+            self.facets.extend([Facet::Definition, Facet::Partitions]);
         }
     }
 
-    /// A look at partitions that were named by their values, and at nothing else.
+    /// A look at a table and at partitions of it that were named by their values.
     #[must_use]
-    pub fn at_values(values: BTreeSet<Vec<String>>) -> Self {
-        let mut look = Self::default();
+    pub fn at_values(values: BTreeSet<Vec<String>>, deleted: bool) -> Self {
+        let deletable = match deleted {
+            true => values.clone(),
+            false => BTreeSet::new(),
+        };
+        let mut look = Self::at(&[Facet::Definition]);
         look.absorb(&Self {
             values,
+            deletable,
             ..Self::default()
         });
         look
-    }
-
-    /// Whether it asks for some partitions by name, and for nothing else.
-    #[must_use]
-    pub fn is_lean(&self) -> bool {
-        self.facets.is_empty() && !self.values.is_empty()
     }
 }
 
@@ -310,6 +317,21 @@ mod tests {
         assert_eq!(parts.len(), 2);
         assert!(parts[0].suspects.is_empty(), "items has none");
         assert_eq!(parts[1].suspects.len(), 1);
+    }
+
+    #[test]
+    fn too_many_values_become_a_look_at_all() {
+        let values = |numbers: std::ops::Range<usize>| -> BTreeSet<Vec<String>> {
+            numbers.map(|n| vec![n.to_string()]).collect()
+        };
+        let mut scope = Scope::default();
+        let subject = Subject::Table(table("orders"));
+        scope.look(subject.clone(), Look::at_values(values(0..600), false));
+        assert_eq!(scope.looks[&subject].facets, [Facet::Definition].into());
+        scope.look(subject.clone(), Look::at_values(values(600..1001), true));
+        let look = &scope.looks[&subject];
+        assert_eq!(look.facets, [Facet::Definition, Facet::Partitions].into());
+        assert!(look.values.is_empty() && look.partition_deletion_named);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Compares all partitions of a table on both sides, of however many, by digest.
 //!
-//! Of each partition of the primary only the values and sixteen bytes are kept; the
+//! Of each partition of the primary only the values and a fingerprint are kept; the
 //! secondary's are held against them one page at a time. Whole partitions stay for
 //! a bounded number of those that differ; the values of the others come out too, to
 //! be asked for by name.
@@ -8,7 +8,8 @@
 use crate::catalog::{DRIFTING_PARAMETER, Partition, fingerprint};
 use crate::reading::{Extent, Partitions};
 use crate::translate::Translator;
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The values of one partition, one for each partition key.
 pub type Values = Vec<String>;
@@ -18,19 +19,29 @@ pub type Values = Vec<String>;
 #[derive(Debug)]
 pub struct Sweep<'a> {
     translator: Translator<'a>,
-    /// How many partitions of a side are kept whole.
-    keep: usize,
-    /// What the secondary should hold and was not seen to; `None` where the policy
-    /// holds a partition back.
-    wanted: BTreeMap<Values, Option<u128>>,
+    /// How many more partitions may be kept whole, in this comparison and in those
+    /// beside it.
+    room: &'a Cell<usize>,
+    /// What the secondary should hold.
+    wanted: BTreeMap<Values, Wanted>,
     /// Partitions of the primary that may differ.
     here: BTreeMap<Values, Partition>,
-    /// Partitions of the secondary that differ, or that the primary lacks.
+    /// Partitions of the secondary that differ.
     there: BTreeMap<Values, Partition>,
+    /// Partitions of the secondary that the primary did not show.
+    extra: BTreeSet<Values>,
     /// Those that differ and were not kept.
     later: Vec<Values>,
     totals: (usize, usize),
     noted: Option<(usize, String)>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    /// `None` where the policy holds the partition back.
+    fingerprint: Option<u128>,
+    /// The secondary showed it: a listing may show a partition twice.
+    seen: bool,
 }
 
 /// What a comparison came to.
@@ -42,18 +53,21 @@ pub struct Swept {
     pub secondary: Partitions,
     /// Values of partitions that differ as well, and are still to be asked for.
     pub later: Vec<Values>,
+    /// Values of partitions that are still to be deleted as well.
+    pub gone_later: Vec<Values>,
 }
 
 impl<'a> Sweep<'a> {
-    /// A comparison that keeps at most so many partitions of a side whole.
+    /// A comparison that keeps partitions whole as long as there is room.
     #[must_use]
-    pub fn new(translator: Translator<'a>, keep: usize) -> Self {
+    pub fn new(translator: Translator<'a>, room: &'a Cell<usize>) -> Self {
         Self {
             translator,
-            keep,
+            room,
             wanted: BTreeMap::new(),
             here: BTreeMap::new(),
             there: BTreeMap::new(),
+            extra: BTreeSet::new(),
             later: Vec::new(),
             totals: (0, 0),
             noted: None,
@@ -63,7 +77,7 @@ impl<'a> Sweep<'a> {
     /// Takes a partition of the primary.
     pub fn primary(&mut self, partition: Partition) {
         self.totals.0 += 1;
-        let wanted = match self.translator.partition(&partition) {
+        let fingerprint = match self.translator.partition(&partition) {
             Ok(desired) => {
                 if let Some(note) = desired.notes.into_iter().next() {
                     self.noted.get_or_insert((0, note)).0 += 1;
@@ -72,9 +86,19 @@ impl<'a> Sweep<'a> {
             }
             Err(_) => None,
         };
+        let wanted = Wanted {
+            fingerprint,
+            seen: false,
+        };
         self.wanted.insert(partition.values.clone(), wanted);
-        if self.here.len() < self.keep {
-            self.here.insert(partition.values.clone(), partition);
+        let room = self.room.get();
+        if room > 0
+            && self
+                .here
+                .insert(partition.values.clone(), partition)
+                .is_none()
+        {
+            self.room.set(room - 1);
         }
     }
 
@@ -89,40 +113,72 @@ impl<'a> Sweep<'a> {
         self.totals.1 += 1;
         partition.parameters.remove(DRIFTING_PARAMETER);
         let values = partition.values.clone();
-        match self.wanted.remove(&values) {
+        let Some(wanted) = self.wanted.get_mut(&values) else {
             // All of a partition that has to go is its values.
-            None => {
-                self.there.insert(values.clone(), Partition::named(values));
-            }
-            Some(wanted) if wanted == Some(fingerprint(&partition)) => {
-                self.here.remove(&values);
-            }
-            Some(_) if self.here.contains_key(&values) => {
-                self.there.insert(values, partition);
-            }
-            Some(_) => self.later.push(values),
+            self.extra.insert(values);
+            return;
+        };
+        if std::mem::replace(&mut wanted.seen, true) {
+            return;
+        }
+        let equal = wanted.fingerprint == Some(fingerprint(&partition));
+        if equal {
+            self.forget(&values);
+        } else if self.here.contains_key(&values) {
+            self.there.insert(values, partition);
+        } else {
+            self.later.push(values);
         }
     }
 
-    /// What it came to.
+    fn forget(&mut self, values: &Values) {
+        if self.here.remove(values).is_some() {
+            self.room.set(self.room.get() + 1);
+        }
+    }
+
+    /// Partitions of the secondary that the primary did not show. They may have been
+    /// made in the meantime, so it has to be asked for them by name.
     #[must_use]
-    pub fn finish(mut self) -> Swept {
-        let missing = self.wanted.into_keys();
-        let beyond = missing.filter(|values| !self.here.contains_key(values));
-        self.later.extend(beyond);
+    pub fn extra(&self) -> Vec<&[String]> {
+        self.extra.iter().map(Vec::as_slice).collect()
+    }
+
+    /// Takes back what the primary holds all the same: it is asked for by name later.
+    pub fn found(&mut self, partitions: Vec<Partition>) {
+        for partition in partitions {
+            if self.extra.remove(&partition.values) {
+                self.totals.0 += 1;
+                self.later.push(partition.values);
+            }
+        }
+    }
+
+    /// What it came to. Of what the primary lacks only so much goes at once.
+    #[must_use]
+    pub fn finish(mut self, most: usize) -> Swept {
+        let missing = self.wanted.into_iter().filter(|(_, wanted)| !wanted.seen);
+        let beyond = missing.map(|(values, _)| values);
+        self.later
+            .extend(beyond.filter(|values| !self.here.contains_key(values)));
+        let mut extra: Vec<Values> = self.extra.into_iter().collect();
+        let gone_later = extra.split_off(most.min(extra.len()));
         let whole = |total: usize| Extent::Whole { total };
         Swept {
             primary: Partitions {
                 shown: self.here,
+                extra: BTreeSet::new(),
                 extent: whole(self.totals.0),
                 noted: self.noted,
             },
             secondary: Partitions {
                 shown: self.there,
+                extra: extra.into_iter().collect(),
                 extent: whole(self.totals.1),
                 noted: None,
             },
             later: self.later,
+            gone_later,
         }
     }
 }
@@ -159,7 +215,8 @@ mod tests {
         let policy = policy();
         let translator = Translator::new(&policy, Epoch(0));
         let there = |number, version| translator.partition(&partition(number, version)).unwrap();
-        let mut sweep = Sweep::new(translator, 4);
+        let room = Cell::new(4);
+        let mut sweep = Sweep::new(translator, &room);
         for number in 0..8 {
             sweep.primary(partition(number, 1));
         }
@@ -169,11 +226,17 @@ mod tests {
         for number in [2, 5] {
             sweep.secondary(there(number, 0).object);
         }
-        let swept = sweep.finish();
+        // Listed twice: neither missing nor too much.
+        sweep.secondary(there(4, 1).object);
+        sweep.secondary(there(5, 0).object);
+        assert_eq!(sweep.extra(), [["9".to_owned()]]);
+        let swept = sweep.finish(10);
         assert_eq!(values(&swept.primary.shown), ["2", "3"]);
-        assert_eq!(values(&swept.secondary.shown), ["2", "9"]);
+        assert_eq!(values(&swept.secondary.shown), ["2"]);
+        assert_eq!(swept.secondary.extra, [vec!["9".to_owned()]].into());
+        assert_eq!(room.get(), 2, "what is equal makes room");
         assert_eq!(swept.primary.extent, Extent::Whole { total: 8 });
-        assert_eq!(swept.secondary.extent, Extent::Whole { total: 6 });
+        assert_eq!(swept.secondary.extent, Extent::Whole { total: 8 });
         let later: Vec<&str> = swept.later.iter().map(|v| v[0].as_str()).collect();
         assert_eq!(later, ["5", "6", "7"]);
     }
@@ -186,10 +249,29 @@ mod tests {
         there
             .parameters
             .insert(DRIFTING_PARAMETER.to_owned(), "7".to_owned());
-        let mut sweep = Sweep::new(translator, 4);
+        let room = Cell::new(4);
+        let mut sweep = Sweep::new(translator, &room);
         sweep.primary(partition(1, 1));
         sweep.secondary(there);
-        let swept = sweep.finish();
+        let swept = sweep.finish(10);
         assert!(swept.primary.shown.is_empty() && swept.secondary.shown.is_empty());
+    }
+
+    #[test]
+    fn what_the_primary_got_in_the_meantime_is_not_deleted() {
+        let policy = policy();
+        let translator = Translator::new(&policy, Epoch(0));
+        let room = Cell::new(4);
+        let mut sweep = Sweep::new(translator, &room);
+        for number in 1..4 {
+            let there = translator.partition(&partition(number, 1)).unwrap();
+            sweep.secondary(there.object);
+        }
+        sweep.found(vec![partition(2, 1)]);
+        let swept = sweep.finish(1);
+        assert_eq!(swept.secondary.extra, [vec!["1".to_owned()]].into());
+        let later: Vec<&str> = swept.later.iter().map(|v| v[0].as_str()).collect();
+        assert_eq!(later, ["2"]);
+        assert_eq!(swept.gone_later, [["3"]], "the rest goes in another share");
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{Heard, Listener, parse};
 use twinlake_core::ledger::Sweeping;
 use twinlake_core::scope::Look;
-use twinlake_core::{Alert, AlertKind, Facet, Fault, Scope, Subject, Timestamp};
+use twinlake_core::{Alert, AlertKind, Facet, Fault, Row, Scope, State, Subject, Timestamp};
 
 /// One message of a batch.
 #[derive(Clone, Debug)]
@@ -267,10 +267,15 @@ where
         if look.facets != asked {
             continue;
         }
+        if is_left_to_resync(context, subject, now).await? {
+            leave_out(&mut scope, subject, look);
+            continue;
+        }
         let at = match context.ledger.ask_sweep(id, now).await? {
             Sweeping::Now => continue,
             Sweeping::At(at) => Some(at),
-            Sweeping::Covered => None,
+            // What an event says of a deletion must not be lost.
+            Sweeping::Covered(at) => look.partition_deletion_named.then_some(at),
         };
         if let Some(at) = at {
             let mut later = Scope::default();
@@ -287,17 +292,56 @@ where
                 .await?;
             answer.waiting += 1;
         }
-        // What was named by its values is looked at now all the same.
-        scope.looks.remove(subject);
-        if !look.values.is_empty() {
-            let named = Look {
-                partition_deletion_named: look.partition_deletion_named,
-                ..Look::at_values(look.values.clone())
-            };
-            scope.look(subject.clone(), named);
-        }
+        leave_out(&mut scope, subject, look);
     }
     Ok(scope)
+}
+
+/// Takes a look at all partitions out. What was named by its values is looked at all
+/// the same.
+fn leave_out(scope: &mut Scope, subject: &Subject, look: &Look) {
+    scope.looks.remove(subject);
+    if !look.values.is_empty() {
+        let named = Look {
+            deletable: look.deletable.clone(),
+            ..Look::at_values(look.values.clone(), false)
+        };
+        scope.look(subject.clone(), named);
+    }
+}
+
+/// More partitions than this are not listed because of an event: it takes longer than
+/// a function has that hears events.
+const MOST_LISTED: usize = 200_000;
+
+/// Whether a table is too large to be listed here; its row says so until the resync.
+async fn is_left_to_resync<P, S, L: Ledger, C>(
+    context: &Context<'_, P, S, L, C>,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<bool, Fault> {
+    let rows = context
+        .ledger
+        .rows(&BTreeSet::from([subject.clone()]))
+        .await?;
+    let Some(row) = rows.get(subject).filter(|row| row.partitions > MOST_LISTED) else {
+        return Ok(false);
+    };
+    if row.state == State::Current {
+        let reason = format!(
+            "an event changed partitions without naming them all; the next resync looks at \
+             its {}",
+            row.partitions
+        );
+        let behind = Row {
+            state: State::Behind,
+            since: now,
+            reason: Some(reason),
+            ..row.clone()
+        };
+        context.ledger.put_rows(&[behind]).await?;
+    }
+    Ok(true)
 }
 
 async fn resend<O: Outbox>(

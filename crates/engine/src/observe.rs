@@ -14,7 +14,8 @@ mod tables;
 use crate::listing::GrantIndex;
 use crate::ports::ReadRegion;
 use futures_util::{StreamExt as _, stream};
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use twinlake_core::catalog::{Linkable, Seen};
 use twinlake_core::grant::Entry;
@@ -23,8 +24,8 @@ use twinlake_core::reading::{Observation, Proof, Reading, Settings};
 use twinlake_core::scope::Look;
 use twinlake_core::sweep::Values;
 use twinlake_core::{
-    Database, Facet, Fault, FaultKind, Function, FunctionId, Grants, Name, OwnRoles, Policy,
-    Principal, Subject, TableId,
+    Database, Facet, Fault, FaultKind, Function, FunctionId, Grants, Name, OwnRoles, Partition,
+    Policy, Principal, Subject, TableId,
 };
 
 pub use partitions::KEPT;
@@ -37,8 +38,37 @@ pub struct Readings {
     /// Of the secondary.
     pub secondary: Reading,
     /// Partitions that differ and were not kept whole: to be asked for by name.
-    pub later: BTreeMap<TableId, Vec<Values>>,
+    pub later: BTreeMap<TableId, Later>,
+    /// Databases of the secondary that were asked for by name in this very round.
+    pub asked: BTreeSet<Name>,
 }
+
+/// Partitions of a table that are left for later, by their values.
+#[derive(Clone, Debug, Default)]
+pub struct Later {
+    /// Those that differ.
+    pub changed: Vec<Values>,
+    /// Those that the primary lacks.
+    pub gone: Vec<Values>,
+}
+
+impl Later {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.changed.len() + self.gone.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Partitions whose writing the secondary confirmed, as they were sent; `None` where it
+/// was a deletion.
+pub type Confirmed = BTreeMap<TableId, BTreeMap<Values, Option<Partition>>>;
 
 /// The facets of a table that are parts.
 const PARTS: [Facet; 3] = [Facet::Indexes, Facet::Statistics, Facet::Tags];
@@ -112,7 +142,6 @@ impl Prefetched {
 }
 
 /// One round's reads.
-#[derive(Debug)]
 pub struct Observer<'a, P, S> {
     /// The primary.
     pub primary: &'a P,
@@ -134,6 +163,12 @@ pub struct Observer<'a, P, S> {
     pub parallel: usize,
     /// Listings that were made for many subjects at once.
     pub prefetched: &'a Prefetched,
+    /// How many more partitions may be kept whole in this round.
+    pub room: Cell<usize>,
+    /// What the secondary has confirmed in the round before.
+    pub confirmed: &'a Confirmed,
+    /// Whether time has run out.
+    pub is_late: &'a dyn Fn() -> bool,
 }
 
 fn observe<T>(result: Result<T, Fault>) -> Observation<T> {

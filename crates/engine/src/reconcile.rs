@@ -153,6 +153,7 @@ where
         let rows = work.observe(&fresh).await?;
         let plan = work.plan(&rows);
         work.outcome.findings.clone_from(&plan.findings);
+        work.remember_trouble(&plan);
         work.outcome.standings.clone_from(&plan.standings);
         if plan.is_empty() && work.take_more(&plan) {
             fresh = Cow::Owned(Prefetched::default());
@@ -198,6 +199,8 @@ where
     C: Clock,
 {
     let mut work = Work::begin(context, scope).await?;
+    // A person is shown all of it.
+    work.keep = usize::MAX;
     let rows = work.observe(prefetched).await?;
     let plan = work.plan(&rows);
     let brake = work.brake(&plan).await?;

@@ -264,14 +264,17 @@ impl<'a> Play<'a> {
             );
         };
         let look = self.inputs.scope.looks.get(&subject);
-        let named = look.is_some_and(|look| look.partition_deletion_named);
+        let this_one = look.is_some_and(|look| look.deletable.contains(values));
+        let named = this_one || look.is_some_and(|look| look.partition_deletion_named);
         let there = seen(self.inputs.secondary.partitions.get(id));
+        let found = there
+            .is_some_and(|there| there.extra.contains(values) || there.shown.contains_key(values));
         // What is equal on both sides was not kept of a look at all of them.
-        let found = there.is_some_and(|there| there.shown.contains_key(values));
+        let extra = there.is_some_and(|there| there.extra.contains(values));
         let proven = match &listed.extent {
-            Extent::Whole { total: 0 } => named || self.is_remade(id),
-            Extent::Whole { .. } => true,
-            Extent::Named(asked) => named && asked.contains(values),
+            Extent::Whole { total: 0 } => extra && (named || self.is_remade(id)),
+            Extent::Whole { .. } => extra,
+            Extent::Named(asked) => this_one && asked.contains(values),
         };
         if listed.shown.contains_key(values) || !found || !proven {
             return veto(Rule::Unproven, format!("deleting a partition of {subject}"));

@@ -83,13 +83,12 @@ fn glue(record: Loose<'_>, name: &str) -> Heard {
                 return Heard::Look(from_arns(record, name));
             }
             let look = match named_partitions(request, name) {
-                Some(values) => Look::at_values(values),
-                None => Look::at(table_facets(name)),
-            };
-            let look = Look {
-                deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
-                partition_deletion_named: deletes_partitions(name),
-                ..look
+                Some(values) => Look::at_values(values, deletes_partitions(name)),
+                None => Look {
+                    deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
+                    partition_deletion_named: deletes_partitions(name),
+                    ..Look::at(table_facets(name))
+                },
             };
             for table in tables {
                 let id = TableId::new(database.clone(), table);

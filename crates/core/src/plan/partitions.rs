@@ -1,7 +1,7 @@
 //! Partitions of a table.
 
 use super::{Draft, FindingKind};
-use crate::catalog::{DRIFTING_PARAMETER, Linkable as _, Partition, differences};
+use crate::catalog::{DRIFTING_PARAMETER, Partition, differences};
 use crate::ledger::State;
 use crate::name::TableId;
 use crate::policy::Deletions;
@@ -9,6 +9,7 @@ use crate::reading::{Observation, Partitions};
 use crate::scope::Subject;
 use crate::step::Step;
 use crate::translate::Withheld;
+use std::collections::BTreeSet;
 
 pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
     let inputs = draft.inputs;
@@ -68,33 +69,6 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
     plan_partition_deletions(draft, id, subject, (wanted, there));
 }
 
-/// Plans partitions that an event named, of a table that is paired and settled by the
-/// ledger's word: the table itself was read in the secondary only.
-pub(super) fn plan_lean(draft: &mut Draft<'_>, id: &TableId) {
-    let inputs = draft.inputs;
-    let subject = Subject::Table(id.clone());
-    let there = inputs
-        .secondary
-        .tables
-        .get(id)
-        .and_then(Observation::present);
-    let (Some(row), Some(there)) = (inputs.rows.get(&subject), there) else {
-        return;
-    };
-    let paired = row.pairing.as_ref().is_some_and(|pairing| {
-        !pairing.link && !there.is_link() && pairing.secondary_created == there.created
-    });
-    if !paired || row.state != State::Current || !inputs.policy.covers_table(id) {
-        return;
-    }
-    if let Some((state, kind, reason)) = super::table::parent_trouble(draft, &id.database) {
-        return draft.leave(&subject, state, kind, reason);
-    }
-    let standing = draft.keep(&subject, State::Current, None);
-    draft.standings.insert(subject.clone(), standing);
-    plan(draft, id, &subject);
-}
-
 fn comparable_partition(partition: &Partition) -> Partition {
     let mut partition = partition.clone();
     partition.parameters.remove(DRIFTING_PARAMETER);
@@ -125,22 +99,19 @@ fn plan_partition_deletions(
     subject: &Subject,
     (wanted, there): (&Partitions, &Partitions),
 ) {
-    let shown = there.shown.keys();
-    let gone: Vec<&Vec<String>> = shown.filter(|v| !wanted.shown.contains_key(*v)).collect();
+    let look = draft.inputs.scope.looks.get(subject);
+    let may_go = |values: &Vec<String>| look.is_some_and(|look| look.deletable.contains(values));
+    // By name alone nothing is gone, unless something else says so.
+    let lacking = there
+        .shown
+        .keys()
+        .filter(|v| !wanted.shown.contains_key(*v) && may_go(v));
+    let gone: BTreeSet<&Vec<String>> = there.extra.iter().chain(lacking).collect();
     if gone.is_empty() {
         return;
     }
-    let named = draft
-        .inputs
-        .scope
-        .looks
-        .get(subject)
-        .is_some_and(|look| look.partition_deletion_named);
-    if wanted.total().is_none() && !named {
-        // Asked for by name, and nobody said that it was deleted: the next look at
-        // all of them tells.
-        return;
-    }
+    let named = look.is_some_and(|look| look.partition_deletion_named)
+        || gone.iter().all(|values| may_go(values));
     if wanted.total() == Some(0) && !named && !is_remade(draft, id, subject) {
         let reason = format!(
             "the primary shows none of its {} partitions, and no event named their deletion",

@@ -18,9 +18,6 @@ use std::collections::BTreeSet;
 pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
     let subject = Subject::Table(id.clone());
     let inputs = draft.inputs;
-    if !inputs.primary.tables.contains_key(id) {
-        return partitions::plan_lean(draft, id);
-    }
     let (Some(primary), Some(secondary)) = (
         inputs.primary.tables.get(id),
         inputs.secondary.tables.get(id),

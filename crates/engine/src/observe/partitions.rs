@@ -1,17 +1,17 @@
 //! Partitions of tables: all of them, or those that were named.
 
-use super::{Observer, Readings, both, gather, known};
+use super::{Later, Observer, Readings, both, gather, known};
 use crate::ports::{GET_BATCH, ReadRegion, SEGMENTS};
 use std::collections::BTreeSet;
 use twinlake_core::catalog::Linkable as _;
 use twinlake_core::reading::{Observation, Partitions, Reading};
 use twinlake_core::sweep::{Sweep, Swept, Values};
 use twinlake_core::translate::Translator;
-use twinlake_core::{Fault, Partition, Subject, TableId};
+use twinlake_core::{Fault, FaultKind, Partition, Subject, TableId};
 
-/// Partitions that differ are kept whole up to this many a table and side; the rest
-/// is asked for by name, as many at a time.
-pub const KEPT: usize = 10_000;
+/// Partitions that differ are kept whole up to this many in one round, of all tables
+/// together; the rest is asked for by name, as many at a time.
+pub const KEPT: usize = 20_000;
 
 /// From so many partitions on, they are listed in segments side by side.
 const LARGE: usize = 20_000;
@@ -35,8 +35,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             readings.later.remove(id);
             let (primary, secondary) = match swept {
                 Ok(swept) => {
-                    if !swept.later.is_empty() {
-                        readings.later.insert(id.clone(), swept.later);
+                    if !(swept.later.is_empty() && swept.gone_later.is_empty()) {
+                        let later = Later {
+                            changed: swept.later,
+                            gone: swept.gone_later,
+                        };
+                        readings.later.insert(id.clone(), later);
                     }
                     let (here, there) = (swept.primary, swept.secondary);
                     (Observation::Present(here), Observation::Present(there))
@@ -55,7 +59,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 
     async fn sweep(&self, id: &TableId, there: bool) -> Result<Swept, Fault> {
-        let begin = || Sweep::new(Translator::new(self.policy, self.epoch), KEPT);
+        let room = self.room.get();
+        let begin = || Sweep::new(Translator::new(self.policy, self.epoch), &self.room);
         let known = self.rows.get(&Subject::Table(id.clone()));
         let large = known.is_some_and(|row| row.partitions >= LARGE);
         // The first page of both sides at once: most tables have no second one.
@@ -71,6 +76,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let (whole, first) = both(primary, first).await;
         if !whole? {
             // More than was thought: again, side by side.
+            self.room.set(room);
             sweep = begin();
             let mut take = |page: Vec<Partition>| page.into_iter().for_each(|p| sweep.primary(p));
             self.in_segments(self.primary, id, &mut take).await?;
@@ -88,7 +94,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 Some(_) | None => self.in_segments(self.secondary, id, &mut take).await?,
             }
         }
-        Ok(sweep.finish())
+        // What was made in the primary since its pages were read is none too much.
+        let mut found = Vec::new();
+        for some in sweep.extra().chunks(GET_BATCH) {
+            found.extend(self.primary.partitions_named(id, some).await?);
+        }
+        sweep.found(found);
+        Ok(sweep.finish(KEPT))
     }
 
     /// Reads every partition of one side. Answers whether it did: a table that turns
@@ -122,6 +134,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             if pages >= most {
                 return Ok(false);
             }
+            self.in_time(region)?;
             let (page, next) = region.partitions(id, None, Some(next)).await?;
             take(page);
             token = next;
@@ -139,6 +152,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     ) -> Result<(), Fault> {
         let mut open: Vec<(usize, Option<String>)> = (0..SEGMENTS).map(|n| (n, None)).collect();
         while !open.is_empty() {
+            self.in_time(region)?;
             let calls = open.drain(..).map(|(segment, token)| async move {
                 let page = region.partitions(id, Some(segment), token).await;
                 (segment, page)
@@ -154,7 +168,18 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         Ok(())
     }
 
-    /// The partitions of a table that were named by their values, on both sides.
+    /// A listing that does not fit into the time that there is has failed.
+    fn in_time<R: ReadRegion>(&self, region: &R) -> Result<(), Fault> {
+        if !(self.is_late)() {
+            return Ok(());
+        }
+        let message = "time ran out before all of them were listed";
+        let kind = FaultKind::Unavailable;
+        Err(Fault::new(kind, "GetPartitions", region.region(), message))
+    }
+
+    /// The partitions of a table that were named by their values, on both sides. What
+    /// the secondary has just confirmed is not asked for again.
     pub(super) async fn partitions_named(
         &self,
         id: &TableId,
@@ -162,10 +187,16 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         readings: &mut Readings,
     ) {
         let there = has_keys(&readings.secondary, id);
+        let confirmed = self.confirmed.get(id);
+        let confirmed = confirmed.filter(|all| values.iter().all(|v| all.contains_key(v)));
         let secondary = async {
-            match there {
-                true => Some(self.named(self.secondary, id, values).await),
-                false => None,
+            match (confirmed, there) {
+                (Some(all), _) => {
+                    let those = values.iter().filter_map(|v| all.get(v)?.clone());
+                    Some(Ok(those.collect()))
+                }
+                (None, true) => Some(self.named(self.secondary, id, values).await),
+                (None, false) => None,
             }
         };
         let primary = self.named(self.primary, id, values);

@@ -5,16 +5,14 @@ use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Seen;
 use twinlake_core::reading::{Observation, Proof, Reading};
-use twinlake_core::scope::{Facet, Look, TABLE_ITSELF, WHOLE_TABLE};
-use twinlake_core::{Database, Fault, FaultKind, Name, State, Subject, Table, TableId};
+use twinlake_core::scope::{Facet, Look};
+use twinlake_core::{Database, Fault, FaultKind, Name, Subject, Table, TableId};
 
 /// From so many tables of one database on, it is listed instead.
 const LIST_FROM: usize = 3;
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) async fn tables(&self, looks: &[(&TableId, &Look)], readings: &mut Readings) {
-        let looks = self.upgraded(looks, readings).await;
-        let looks: Vec<(&TableId, &Look)> = looks.iter().map(|(id, look)| (*id, look)).collect();
         let wants = |facet: Facet| {
             looks
                 .iter()
@@ -33,7 +31,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             wants(Facet::Partitions).chain(anew.clone()).collect();
         let partitioned: Vec<&TableId> = partitioned.into_iter().collect();
         self.partitions(&partitioned, readings).await;
-        for (id, look) in &looks {
+        for (id, look) in looks {
             if !look.values.is_empty() && !partitioned.contains(id) {
                 self.partitions_named(id, &look.values, readings).await;
             }
@@ -86,6 +84,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let writes = primary_gone != secondary_gone || !(known || primary_gone);
             if writes && !readings.secondary.databases.contains_key(&id.database) {
                 let database = observe_own(self.secondary.database(&id.database).await);
+                readings.asked.insert(id.database.clone());
                 readings
                     .secondary
                     .databases
@@ -95,39 +94,6 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 self.list_tables(id, readings).await;
             }
         }
-    }
-
-    /// A look at named partitions alone is enough where the ledger says that the table
-    /// is paired and equal, and the secondary still shows that very table. Otherwise
-    /// the table is looked at, too.
-    async fn upgraded<'i>(
-        &self,
-        looks: &[(&'i TableId, &Look)],
-        readings: &mut Readings,
-    ) -> Vec<(&'i TableId, Look)> {
-        let mut upgraded = Vec::new();
-        for (id, look) in looks {
-            let mut look = (*look).clone();
-            let known = readings.secondary.tables.contains_key(*id);
-            if look.is_lean() && !known {
-                let there = observe_own(self.secondary.table(id).await);
-                let row = self.rows.get(&Subject::Table((*id).clone()));
-                let current = row.is_some_and(|row| row.state == State::Current);
-                let same = self.pairing_of(id).is_some_and(|pairing| {
-                    let there = there.present();
-                    !pairing.link && there.is_some_and(|t| t.created == pairing.secondary_created)
-                });
-                if current && same {
-                    readings.secondary.tables.insert((*id).clone(), there);
-                } else if self.is_paired(id) {
-                    look.facets.extend(TABLE_ITSELF);
-                } else {
-                    look.facets.extend(WHOLE_TABLE);
-                }
-            }
-            upgraded.push((*id, look));
-        }
-        upgraded
     }
 
     /// Whether the primary's table has no counterpart yet, or is another one than the

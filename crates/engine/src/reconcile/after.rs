@@ -2,7 +2,7 @@
 
 use twinlake_core::catalog::PartKey;
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, TABLE_ITSELF};
-use twinlake_core::{Fault, FaultKind, Step, Subject};
+use twinlake_core::{Fault, FaultKind, FunctionId, Step, Subject, TableId};
 
 /// Whether no other round and no later try can make the same step succeed.
 pub(super) fn is_for_good(fault: &Fault) -> bool {
@@ -34,13 +34,30 @@ pub(super) fn facets_after(step: &Step) -> &'static [Facet] {
     }
 }
 
-/// The part that a step puts or removes, if it does.
-pub(super) fn part_of(step: &Step) -> Option<(Subject, PartKey)> {
+/// What a step is about where nothing else rests on it: a part, a function, one
+/// partition. If it fails for good, only it is given up.
+#[derive(PartialEq)]
+pub(super) enum Alone<'a> {
+    Part(Subject, PartKey),
+    Function(&'a FunctionId),
+    Partition(&'a TableId, &'a [String]),
+}
+
+pub(super) fn alone(step: &Step) -> Option<Alone<'_>> {
     if let Step::PutPart { subject, part } = step {
-        return Some((subject.clone(), part.key()));
+        return Some(Alone::Part(subject.clone(), part.key()));
     }
     if let Step::RemovePart { subject, key } = step {
-        return Some((subject.clone(), key.clone()));
+        return Some(Alone::Part(subject.clone(), key.clone()));
+    }
+    if let Step::CreateFunction { id, .. } | Step::UpdateFunction { id, .. } = step {
+        return Some(Alone::Function(id));
+    }
+    if let Step::CreatePartition { id, .. }
+    | Step::UpdatePartition { id, .. }
+    | Step::DeletePartition { id, .. } = step
+    {
+        return values_of(step).map(|values| Alone::Partition(id, values));
     }
     None
 }

@@ -1,6 +1,7 @@
 //! Writes down how each subject is left.
 
 use super::ROUNDS;
+use super::share::to_follow;
 use super::work::Work;
 use crate::ports::{Clock, Ledger, ReadRegion};
 use std::collections::BTreeMap;
@@ -98,6 +99,17 @@ where
         if let (true, Some((scope, reason))) = (self.outcome.out_of_time, &self.outcome.waiting) {
             let unfinished = scope.looks.keys().cloned();
             reasons.extend(unfinished.map(|subject| (subject, (State::Behind, reason.clone()))));
+        }
+        for (id, later) in &self.readings.later {
+            reasons.insert(
+                Subject::Table(id.clone()),
+                (State::Behind, to_follow(later)),
+            );
+        }
+        for (subject, trouble) in &self.trouble {
+            reasons
+                .entry(subject.clone())
+                .or_insert_with(|| trouble.clone());
         }
         for (step, fault) in &self.outcome.failed {
             reasons.insert(step.subject(), (State::Blocked, fault.to_string()));

@@ -1,14 +1,16 @@
 //! What a run takes upon itself before it writes, and what it leaves for later.
 
 use super::work::Work;
-use crate::observe::KEPT;
+use crate::observe::Later;
 use crate::ports::{Clock, Ledger, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, BrakeReading};
 use twinlake_core::ledger::{Rows, Tally};
+use twinlake_core::plan::Finding;
+use twinlake_core::reading::{Observation, Partitions, Reading};
 use twinlake_core::scope::{Facet, Look};
 use twinlake_core::sweep::Values;
-use twinlake_core::{ApprovedPlan, Fault, Plan, Row, Scope, State, Step, Subject};
+use twinlake_core::{ApprovedPlan, Fault, Plan, Row, Scope, State, Step, Subject, TableId};
 
 impl<P, S, L, C> Work<'_, P, S, L, C>
 where
@@ -27,6 +29,10 @@ where
         Ok(BrakeReading {
             paired: self.context.ledger.paired().await?,
             spent: minus(&spent, own),
+            to_follow: Tally {
+                partitions: self.readings.later.values().map(|l| l.gone.len()).sum(),
+                ..Tally::default()
+            },
             released: self.context.brake_released && self.rounds <= 1,
         })
     }
@@ -39,7 +45,7 @@ where
         approved: &ApprovedPlan,
     ) -> Result<(), Fault> {
         let now = self.context.clock.now();
-        let mut intended = Vec::new();
+        let mut intended: Rows = Rows::new();
         for step in approved.steps() {
             let digest = match step {
                 Step::CreateDatabase { database } => twinlake_core::catalog::digest(database),
@@ -61,24 +67,39 @@ where
             };
             let subject = step.subject();
             let old = rows.get(&subject).cloned();
-            let row = old.unwrap_or_else(|| Row::new(subject, State::Behind, now));
-            intended.push(Row {
-                intended: Some(digest),
-                ..row
-            });
+            let row = old.unwrap_or_else(|| Row::new(subject.clone(), State::Behind, now));
+            let intended_digest = Some(digest);
+            intended.insert(
+                subject,
+                Row {
+                    intended: intended_digest,
+                    ..row
+                },
+            );
         }
         for (id, later) in &self.readings.later {
             let subject = Subject::Table(id.clone());
-            if let Some(row) = rows.get(&subject).filter(|row| row.pairing.is_some()) {
-                intended.push(Row {
+            let known = intended
+                .remove(&subject)
+                .or_else(|| rows.get(&subject).cloned());
+            if let Some(row) = known {
+                let behind = Row {
                     state: State::Behind,
-                    reason: Some(format!("{} of its partitions are to follow", later.len())),
-                    ..row.clone()
-                });
+                    reason: Some(to_follow(later)),
+                    ..row
+                };
+                intended.insert(subject, behind);
             }
         }
         if !intended.is_empty() {
-            self.context.ledger.put_rows(&intended).await?;
+            let rows: Vec<Row> = intended.into_values().collect();
+            self.context.ledger.put_rows(&rows).await?;
+        }
+        for step in approved.steps() {
+            // A later round reads by name, and what all listings lacked may go then, too.
+            if let Step::DeletePartition { id, values } = step {
+                self.may_delete(id, values);
+            }
         }
         let goes = audit::deletions(approved.steps());
         if goes != Tally::default() {
@@ -94,24 +115,28 @@ where
     /// Goes on to the next share of the partitions that differ and were not kept whole,
     /// if there are any and there is time.
     pub(super) fn take_more(&mut self, plan: &Plan) -> bool {
-        let now = self.context.clock.now();
-        let mut next: BTreeMap<Subject, Look> = BTreeMap::new();
-        let mut left = 0;
-        let late = self.context.stop_at.is_some_and(|stop_at| now >= stop_at);
-        for (id, later) in &mut self.readings.later {
-            left += later.len();
-            let share: BTreeSet<Values> = later.drain(later.len().saturating_sub(KEPT)..).collect();
-            let look = next.entry(Subject::Table(id.clone())).or_default();
-            look.values = share;
-        }
-        self.readings.later.retain(|_, later| !later.is_empty());
-        if next.is_empty() {
+        // What could not be read in this share would not be in the next one.
+        let unread = |partitions: &Observation<Partitions>| match partitions {
+            Observation::Unknown(_) => true,
+            Observation::Present(_) | Observation::Absent(_) => false,
+        };
+        let is_unread =
+            |reading: &Reading, id: &TableId| reading.partitions.get(id).is_some_and(unread);
+        let (primary, secondary) = (&self.readings.primary, &self.readings.secondary);
+        let open = |id: &&TableId| !is_unread(primary, id) && !is_unread(secondary, id);
+        let tables: Vec<TableId> = self.readings.later.keys().filter(open).cloned().collect();
+        if tables.is_empty() {
             return false;
         }
-        if late {
+        let now = self.context.clock.now();
+        let late = self.context.stop_at.is_some_and(|stop_at| now >= stop_at);
+        if late && (self.shares > 0 || self.outcome.rounds > 1) {
             let mut scope = Scope::default();
-            for subject in next.into_keys() {
-                scope.look(subject, Look::at(&[Facet::Definition, Facet::Partitions]));
+            let mut left = 0;
+            for id in tables {
+                left += self.readings.later.get(&id).map_or(0, Later::len);
+                let look = Look::at(&[Facet::Definition, Facet::Partitions]);
+                scope.look(Subject::Table(id), look);
             }
             let reason = format!("time ran out with {left} partitions to go");
             self.outcome.waiting = Some((scope, reason));
@@ -119,10 +144,65 @@ where
             return false;
         }
         self.earlier.extend(plan.findings.iter().cloned());
-        self.looks = next;
+        self.looks = self.next_share(&tables);
+        self.shares += 1;
         self.rounds = 0;
         true
     }
+
+    /// Remembers what a look at all partitions of a table found: a later round, which
+    /// looks at some by name, would not.
+    pub(super) fn remember_trouble(&mut self, plan: &Plan) {
+        for (subject, standing) in &plan.standings {
+            if standing.partitions.is_none() {
+                continue;
+            }
+            let reason = standing.reason.clone().unwrap_or_default();
+            match standing.state {
+                State::Current | State::DataPending => {
+                    self.trouble.remove(subject);
+                }
+                State::Held | State::Behind | State::Blocked => {
+                    self.trouble
+                        .insert(subject.clone(), (standing.state, reason));
+                    let about = |finding: &&Finding| finding.subject == *subject;
+                    self.earlier
+                        .extend(plan.findings.iter().filter(about).cloned());
+                }
+            }
+        }
+    }
+
+    fn next_share(&mut self, tables: &[TableId]) -> BTreeMap<Subject, Look> {
+        let mut next: BTreeMap<Subject, Look> = BTreeMap::new();
+        let mut room = self.keep;
+        for id in tables {
+            let Some(later) = self.readings.later.get_mut(id) else {
+                continue;
+            };
+            let mut take = |from: &mut Vec<Values>| {
+                let some = from.split_off(from.len() - room.min(from.len()));
+                room -= some.len();
+                some
+            };
+            let (changed, gone) = (take(&mut later.changed), take(&mut later.gone));
+            for values in &gone {
+                let look = self.scope.looks.entry(Subject::Table(id.clone()));
+                look.or_default().deletable.insert(values.clone());
+            }
+            let values: BTreeSet<Values> = changed.into_iter().chain(gone).collect();
+            if !values.is_empty() {
+                next.entry(Subject::Table(id.clone())).or_default().values = values;
+            }
+        }
+        self.readings.later.retain(|_, later| !later.is_empty());
+        next
+    }
+}
+
+/// Why a table is behind while partitions of it are left for later.
+pub(super) fn to_follow(later: &Later) -> String {
+    format!("{} of its partitions are to follow", later.len())
 }
 
 pub(super) fn minus(a: &Tally, b: &Tally) -> Tally {

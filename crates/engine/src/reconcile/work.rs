@@ -1,17 +1,18 @@
 //! One reconciliation under way.
 
-use super::after::{facets_after, is_for_good, part_of, values_of};
+use super::after::{alone, facets_after, is_for_good, values_of};
 use super::share::minus;
 use super::{Context, Outcome, ROUNDS};
 use crate::apply::{Applied, Done};
-use crate::observe::{Observer, Prefetched, Readings};
+use crate::observe::{Confirmed, KEPT, Observer, Prefetched, Readings};
 use crate::ports::{Clock, Ledger, ReadRegion};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit;
 use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::plan::{Finding, Inputs};
 use twinlake_core::reading::{Observation, Partitions};
-use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look, TABLE_ITSELF};
 use twinlake_core::{ApprovedPlan, Fault, FaultKind, Plan, Scope, State, Step, Subject, TableId};
 
 /// From so many subjects on, their grants come from one unfiltered listing.
@@ -34,6 +35,16 @@ pub(super) struct Work<'a, P, S, L, C> {
     pub(super) earlier: BTreeSet<Finding>,
     /// How often both sides were read for the present share of the work.
     pub(super) rounds: u32,
+    /// The shares of partitions that were taken up after the first one.
+    pub(super) shares: u32,
+    /// What was asked for, as it is sent again where something has to wait.
+    pub(super) asked: Scope,
+    /// What the secondary confirmed in the last round.
+    pub(super) confirmed: Confirmed,
+    /// What a look at all of a table's partitions found to be in the way.
+    pub(super) trouble: BTreeMap<Subject, (State, String)>,
+    /// How many partitions are kept whole in one round.
+    pub(super) keep: usize,
 }
 
 impl<'a, P, S, L, C> Work<'a, P, S, L, C>
@@ -56,7 +67,20 @@ where
             .filter(|subject| matches!(subject, Subject::Table(_) | Subject::Function(_)))
             .filter_map(|subject| subject.database().cloned().map(Subject::Database))
             .collect();
-        let rows = context.ledger.rows(&parents).await?;
+        let tables = scope.looks.keys();
+        let tables = tables.filter(|subject| matches!(subject, Subject::Table(_)));
+        let known: BTreeSet<Subject> = parents.iter().chain(tables).cloned().collect();
+        let rows = context.ledger.rows(&known).await?;
+        // Only a look at all of it takes back what such a look once found.
+        for (subject, look) in &mut scope.looks {
+            let row = rows.get(subject).filter(|row| row.pairing.is_some());
+            if let (Subject::Table(_), Some(row)) = (subject, row)
+                && row.state != State::Current
+            {
+                look.facets.extend(TABLE_ITSELF);
+                look.facets.insert(Facet::Partitions);
+            }
+        }
         for parent in parents {
             let pairing = rows.get(&parent).and_then(|row| row.pairing.as_ref());
             if pairing.is_none_or(|pairing| pairing.link) {
@@ -64,6 +88,7 @@ where
             }
         }
         let looks = scope.looks.clone();
+        let asked = scope.clone();
         Ok(Self {
             context,
             scope,
@@ -75,6 +100,11 @@ where
             partitions: BTreeMap::new(),
             earlier: BTreeSet::new(),
             rounds: 0,
+            shares: 0,
+            asked,
+            confirmed: Confirmed::new(),
+            trouble: BTreeMap::new(),
+            keep: KEPT,
         })
     }
 
@@ -103,7 +133,16 @@ where
 
     pub(super) async fn observe(&mut self, prefetched: &Prefetched) -> Result<Rows, Fault> {
         let rows = self.rows().await?;
+        let is_late = || {
+            let stop_at = self.context.stop_at;
+            stop_at.is_some_and(|stop_at| self.context.clock.now() >= stop_at)
+        };
+        let confirmed = std::mem::take(&mut self.confirmed);
+        self.readings.asked.clear();
         let observer = Observer {
+            room: Cell::new(self.keep),
+            confirmed: &confirmed,
+            is_late: &is_late,
             primary: self.context.primary,
             secondary: self.context.secondary,
             policy: self.context.policy,
@@ -156,7 +195,7 @@ where
             .outcome
             .failed
             .iter()
-            .filter(|(step, _)| part_of(step).is_none())
+            .filter(|(step, _)| alone(step).is_none())
             .map(|(step, _)| step.subject())
             .collect();
         let mut left: BTreeSet<Subject> = BTreeSet::new();
@@ -195,9 +234,9 @@ where
             let same = |(failed, _): &(Step, Fault)| matches!(failed, Step::Revoke { atom: other, .. } if other == atom);
             return self.outcome.failed.iter().any(same);
         }
-        if let Some(part) = part_of(step) {
+        if let Some(one) = alone(step) {
             let mut failed = self.outcome.failed.iter();
-            if failed.any(|(other, _)| part_of(other).as_ref() == Some(&part)) {
+            if failed.any(|(other, _)| alone(other).as_ref() == Some(&one)) {
                 return true;
             }
         }
@@ -228,6 +267,7 @@ where
                     self.remember_grant(step);
                     self.settle_charge(step);
                     self.count_partition(step);
+                    self.confirm(step);
                     self.outcome.note(step);
                 }
                 Some(Done::Failed(fault)) if is_for_good(fault) => {
@@ -258,6 +298,11 @@ where
                         | Step::DeleteDatabase { .. }
                 );
         }
+        for (subject, look) in &mut next {
+            if let Some(asked) = self.scope.looks.get(subject) {
+                look.deletable.clone_from(&asked.deletable);
+            }
+        }
         self.looks = next;
         let waits = passing.filter(|fault| {
             matches!(fault.kind, FaultKind::NotYet | FaultKind::Unavailable)
@@ -265,11 +310,38 @@ where
         });
         match waits {
             Some(fault) => {
-                self.outcome.waiting = Some((self.scope.clone(), fault.to_string()));
+                let mut rest = self.asked.clone();
+                rest.suspects.clone_from(&self.scope.suspects);
+                self.outcome.waiting = Some((rest, fault.to_string()));
                 false
             }
             None => true,
         }
+    }
+
+    /// What the secondary confirmed need not be read again there; should the primary
+    /// lack it by then, it was only just made here and goes.
+    fn confirm(&mut self, step: &Step) {
+        if let Step::CreatePartition { id, partition }
+        | Step::UpdatePartition { id, partition, .. } = step
+        {
+            let values = partition.values.clone();
+            if matches!(step, Step::CreatePartition { .. }) {
+                self.may_delete(id, &values);
+            }
+            let confirmed = self.confirmed.entry(id.clone()).or_default();
+            confirmed.insert(values, Some(partition.clone()));
+        }
+        if let Step::DeletePartition { id, values } = step {
+            let confirmed = self.confirmed.entry(id.clone()).or_default();
+            confirmed.insert(values.clone(), None);
+        }
+    }
+
+    /// Notes that a partition may be deleted whatever a later listing shows.
+    pub(super) fn may_delete(&mut self, id: &TableId, values: &[String]) {
+        let look = self.scope.looks.entry(Subject::Table(id.clone()));
+        look.or_default().deletable.insert(values.to_vec());
     }
 
     fn count_partition(&mut self, step: &Step) {
