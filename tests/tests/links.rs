@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
-use twinlake_sim::World;
+use twinlake_core::{Alert, AlertKind, Name, Scope};
+use twinlake_engine::observe::Prefetched;
+use twinlake_sim::{World, run_until_killed};
 use twinlake_tests::history::{Act, acts, perform, settle};
 use twinlake_tests::lab::{ELSEWHERE, Lab, PRIMARY, SECONDARY, policy};
 
@@ -66,6 +68,8 @@ fn state(world: &World, region: &str) -> Value {
         format!("{:?}", world.raw_tables(region)),
         format!("{:?}", world.raw_partitions(region)),
         format!("{:?}", world.raw_grants(region)),
+        format!("{:?}", world.raw_functions(region)),
+        format!("{:?}", world.raw_parts(region)),
     ])
 }
 
@@ -87,7 +91,8 @@ proptest! {
         then in prop::collection::vec((link(), any::<bool>()), 1..6),
         after in acts(8),
     ) {
-        let lab = Lab::new(policy("brake = { share = 1.0, minimum = 10000 }"));
+        let unbraked = "tags = \"copy\"\nbrake = { share = 1.0, minimum = 10000 }";
+        let lab = Lab::new(policy(unbraked));
         settle(&lab, &before);
         perform(&lab, ELSEWHERE, &Act::CreateDatabase(0));
         perform(&lab, ELSEWHERE, &Act::CreateTable(0, 0, 3));
@@ -106,9 +111,13 @@ proptest! {
             };
             let untouched = states();
             for event in events {
-                let _ = lab.deliver(&[event]);
+                let answer = lab.deliver(&[event]).unwrap();
+                prop_assert!(answer.failed.is_empty(), "{:?}", answer.faults);
                 prop_assert_eq!(&states(), &untouched);
             }
+            let vetoed = |alert: &Alert| alert.kind == AlertKind::Vetoed;
+            let told = lab.topic.take();
+            prop_assert!(!told.iter().any(vetoed), "{told:?}");
             let report = lab.resync().unwrap();
             prop_assert_eq!(&states(), &untouched);
             prop_assert!(report.outcome.vetoes.is_empty(), "{:?}", report.outcome.vetoes);
@@ -117,4 +126,62 @@ proptest! {
             prop_assert!(again.outcome.applied.is_empty(), "{:?}", again.outcome.applied);
         }
     }
+}
+
+/// A resync lists the databases once, at its start. What it writes minutes later is
+/// not written through what has become a link since.
+#[test]
+fn a_link_that_came_after_the_listing_is_seen() {
+    let lab = Lab::new(policy(""));
+    settle(&lab, &[]);
+    let _ = lab.resync();
+    perform(&lab, PRIMARY, &Act::CreateTable(0, 2, 15));
+    let staging =
+        json!({"DatabaseInput": {"Name": "staging", "CreateTableDefaultPermissions": []}});
+    lab.call(PRIMARY, "CreateDatabase", &staging).unwrap();
+    let context = lab.context();
+    let listed = Prefetched::databases(context.primary, context.secondary);
+    let prefetched = Prefetched {
+        databases: Some(run_until_killed(&lab.sim, listed).unwrap()),
+        ..Prefetched::default()
+    };
+    let gone = json!({"Name": "db0"});
+    lab.call(SECONDARY, "DeleteDatabase", &gone).unwrap();
+    let target = json!({"DatabaseName": "staging", "Region": PRIMARY});
+    let link = json!({"DatabaseInput": {"Name": "db0", "TargetDatabase": target}});
+    lab.call(SECONDARY, "CreateDatabase", &link).unwrap();
+    let untouched = state(&lab.sim.world(), PRIMARY);
+    let scope = Scope::database(Name::new("db0").unwrap());
+    let run = twinlake_engine::reconcile(&context, &scope, &prefetched);
+    let outcome = run_until_killed(&lab.sim, run).unwrap().unwrap();
+    assert!(outcome.applied.is_empty(), "{:?}", outcome.applied);
+    assert_eq!(state(&lab.sim.world(), PRIMARY), untouched);
+}
+
+/// Our own link makes room for what the primary has under the name now, with what is
+/// in it.
+#[test]
+fn a_link_becomes_a_database_again() {
+    let lab = Lab::new(policy(""));
+    settle(&lab, &[]);
+    let link = Link {
+        database: 2,
+        table: None,
+        target: 0,
+        region: None,
+        replaces: false,
+    };
+    make(&lab, PRIMARY, &link);
+    let _ = lab.resync();
+    let name = json!({"Name": "db2"});
+    lab.call(PRIMARY, "DeleteDatabase", &name).unwrap();
+    let plain = json!({"DatabaseInput": {"Name": "db2", "CreateTableDefaultPermissions": []}});
+    lab.call(PRIMARY, "CreateDatabase", &plain).unwrap();
+    let function = json!({"DatabaseName": "db2", "FunctionInput": {"FunctionName": "f"}});
+    lab.call(PRIMARY, "CreateUserDefinedFunction", &function)
+        .unwrap();
+    let report = lab.resync().unwrap();
+    assert!(report.outcome.is_settled(), "{:?}", report.outcome.vetoes);
+    let found = twinlake_tests::twin::differences(&lab.sim.world(), &[]);
+    assert!(found.is_empty(), "{found:?}");
 }

@@ -92,6 +92,9 @@ fn classify(call: &str, code: &str, message: &str) -> FaultKind {
         "AlreadyExistsException" => FaultKind::AlreadyDone,
         // An index on its way in or out takes its time (GL-06).
         "ConflictException" if call.contains("PartitionIndex") => FaultKind::NotYet,
+        "ResourceNumberLimitExceededException" if message.contains("simultaneously") => {
+            FaultKind::NotYet
+        }
         "ConcurrentModificationException"
         | "ConflictException"
         | FAILED_CONDITION
@@ -169,7 +172,19 @@ mod tests {
     const INPUT: &str = "InvalidInputException";
 
     /// Each row is an answer that was seen or is documented, with its class.
-    const ROWS: [(&str, &str, &str, FaultKind); 32] = [
+    const ROWS: [(&str, &str, &str, FaultKind); 34] = [
+        (
+            "CreatePartitionIndex",
+            "ResourceNumberLimitExceededException",
+            "Only 1 index can be created or deleted simultaneously per table.",
+            NotYet,
+        ),
+        (
+            "CreatePartitionIndex",
+            "ResourceNumberLimitExceededException",
+            "Partition index limit exceeded. Maximum: 3",
+            Invalid,
+        ),
         (
             "DeletePartitionIndex",
             "ConflictException",

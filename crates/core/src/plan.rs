@@ -210,6 +210,20 @@ fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
     found
 }
 
+/// The kind of finding that a failed read is.
+fn unreadable(fault: &crate::Fault) -> FindingKind {
+    match fault.kind {
+        crate::FaultKind::Denied => FindingKind::Denied,
+        crate::FaultKind::Absent
+        | crate::FaultKind::AlreadyDone
+        | crate::FaultKind::Busy
+        | crate::FaultKind::NotYet
+        | crate::FaultKind::Invalid
+        | crate::FaultKind::Unsupported
+        | crate::FaultKind::Unavailable => FindingKind::Unreadable,
+    }
+}
+
 /// The pairing of two objects that are there now.
 fn pairing<T: Linkable + Serialize>(wanted: &Seen<T>, there: &Seen<T>, now: &T) -> Pairing {
     Pairing {
@@ -274,16 +288,7 @@ impl Draft<'_> {
 
     /// Leaves a subject that could not be read as it was, but for the reason.
     fn leave_unread(&mut self, subject: &Subject, fault: &crate::Fault) {
-        let kind = match fault.kind {
-            crate::FaultKind::Denied => FindingKind::Denied,
-            crate::FaultKind::Absent
-            | crate::FaultKind::AlreadyDone
-            | crate::FaultKind::Busy
-            | crate::FaultKind::NotYet
-            | crate::FaultKind::Invalid
-            | crate::FaultKind::Unsupported
-            | crate::FaultKind::Unavailable => FindingKind::Unreadable,
-        };
+        let kind = unreadable(fault);
         self.leave(subject, State::Behind, kind, fault.to_string());
     }
 

@@ -158,6 +158,8 @@ pub struct Reading {
     pub partitions: BTreeMap<TableId, Observation<Partitions>>,
     /// Functions.
     pub functions: BTreeMap<FunctionId, Observation<Seen<Function>>>,
+    /// Databases whose functions were listed: completely, or in vain.
+    pub functions_listed: BTreeMap<Name, Result<(), Fault>>,
     /// Parts of one kind, by their owner.
     pub parts: BTreeMap<(Subject, Facet), Observation<Parts>>,
     /// Grants by the subject that they are on.

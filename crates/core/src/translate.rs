@@ -7,7 +7,7 @@ use crate::catalog::{
     DRIFTING_PARAMETER, Database, Function, Linkable as _, Partition, StorageDescriptor, Table,
 };
 use crate::ledger::Epoch;
-use crate::location::{Location, Mapped};
+use crate::location::{Location, LocationError, Mapped};
 use crate::policy::{Iceberg, Policy, Side, Unmapped};
 
 /// An object for the secondary, with what a person should know of it.
@@ -173,9 +173,7 @@ impl<'a> Translator<'a> {
         for resource in &mut object.resource_uris {
             // Code may come from other systems, too.
             match &mut resource.uri {
-                Some(uri) if Location::parse(uri).is_ok() => {
-                    self.place("Uri", uri, &mut notes)?;
-                }
+                Some(uri) if names_s3(uri) => self.place("Uri", uri, &mut notes)?,
                 Some(_) | None => {}
             }
         }
@@ -249,6 +247,12 @@ impl<'a> Translator<'a> {
             }
         }
     }
+}
+
+/// Whether a text means a place in S3, even if it is none.
+fn names_s3(text: &str) -> bool {
+    let looks = Location::parse(text) != Err(LocationError::NotS3);
+    looks || (text.starts_with("arn:") && text.contains(":s3:::"))
 }
 
 fn refuse_extra<'k>(

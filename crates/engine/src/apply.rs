@@ -6,11 +6,17 @@
 //! since every prefix of a plan is.
 
 mod batch;
+mod kinds;
 mod parts;
 
 use crate::ports::{EntryResults, GRANT_BATCH, WriteRegion};
 use batch::{Batch, BatchKind, batch_of};
 use futures_util::{StreamExt as _, stream};
+use kinds::{
+    bears, is_database, is_database_deletion, is_done_all_the_same, is_first_grant, is_function,
+    is_last_grant, is_part, is_part_removal, is_partition, is_partition_deletion, is_revoke,
+    is_second_grant, is_table, is_table_deletion,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::PartitionIndex;
 use twinlake_core::grant::{Entry, Grants, entries};
@@ -96,89 +102,6 @@ pub async fn apply<S: WriteRegion>(
     }
 }
 
-fn is_database(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::CreateDatabase { .. } | Step::UpdateDatabase { .. }
-    )
-}
-
-fn is_table(step: &Step) -> bool {
-    matches!(step, Step::CreateTable { .. } | Step::UpdateTable { .. })
-}
-
-fn is_partition(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::CreatePartition { .. } | Step::UpdatePartition { .. }
-    )
-}
-
-fn is_revoke(step: &Step) -> bool {
-    matches!(step, Step::Revoke { .. })
-}
-
-fn is_first_grant(step: &Step) -> bool {
-    matches!(step, Step::Grant { atom, .. } if atom.turn() == 0)
-}
-
-fn is_second_grant(step: &Step) -> bool {
-    matches!(step, Step::Grant { atom, .. } if atom.turn() == 1)
-}
-
-fn is_last_grant(step: &Step) -> bool {
-    matches!(step, Step::Grant { atom, .. } if atom.turn() > 1)
-}
-
-fn is_partition_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeletePartition { .. })
-}
-
-fn is_function(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::CreateFunction { .. } | Step::UpdateFunction { .. }
-    )
-}
-
-fn is_part(step: &Step) -> bool {
-    matches!(step, Step::PutPart { .. })
-}
-
-fn is_part_removal(step: &Step) -> bool {
-    matches!(step, Step::RemovePart { .. })
-}
-
-fn is_table_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeleteTable { .. } | Step::DeleteFunction { .. })
-}
-
-fn is_database_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeleteDatabase { .. })
-}
-
-/// Whether a failed call has the effect that a step was for.
-fn is_done_all_the_same(step: &Step, fault: &Fault) -> bool {
-    match step {
-        Step::Revoke { .. } => matches!(fault.kind, FaultKind::Absent | FaultKind::AlreadyDone),
-        Step::DeletePartition { .. }
-        | Step::RemovePart { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteFunction { .. }
-        | Step::DeleteDatabase { .. } => fault.kind == FaultKind::Absent,
-        Step::CreateDatabase { .. }
-        | Step::UpdateDatabase { .. }
-        | Step::CreateTable { .. }
-        | Step::UpdateTable { .. }
-        | Step::CreatePartition { .. }
-        | Step::UpdatePartition { .. }
-        | Step::CreateFunction { .. }
-        | Step::UpdateFunction { .. }
-        | Step::PutPart { .. }
-        | Step::Grant { .. } => false,
-    }
-}
-
 impl<S: WriteRegion> Apply<'_, S> {
     fn settle(&mut self, at: usize, result: Result<(), Fault>) {
         let Some(step) = self.steps.get(at) else {
@@ -188,12 +111,7 @@ impl<S: WriteRegion> Apply<'_, S> {
             Ok(()) => Done::Applied,
             Err(fault) if is_done_all_the_same(step, &fault) => Done::Applied,
             Err(fault) => {
-                // Nothing rests on a grant or a part; on everything else something may.
-                let bears = !matches!(
-                    step,
-                    Step::Grant { .. } | Step::PutPart { .. } | Step::RemovePart { .. }
-                );
-                if bears {
+                if bears(step) {
                     self.failed.insert(step.subject());
                     self.broken.extend(step.subject().database().cloned());
                 }

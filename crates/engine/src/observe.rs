@@ -183,7 +183,7 @@ fn observe<T>(result: Result<T, Fault>) -> Observation<T> {
 }
 
 /// An object as itself: of a link, without what a read shows of its target.
-fn observe_own<T: Linkable>(result: Result<T, Fault>) -> Observation<T> {
+pub(crate) fn observe_own<T: Linkable>(result: Result<T, Fault>) -> Observation<T> {
     observe(result.map(Linkable::own))
 }
 

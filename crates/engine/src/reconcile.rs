@@ -173,6 +173,10 @@ where
                 return Ok(work.outcome);
             }
         };
+        if work.has_moved(&approved).await {
+            fresh.to_mut().databases = None;
+            continue;
+        }
         work.intend(&rows, &approved).await?;
         let applied = apply(context.secondary, &approved, context.parallel).await;
         if !work.absorb(&approved, &applied) {

@@ -54,6 +54,22 @@ impl ApiError {
         Self::new(FaultKind::NotYet, "ConflictException", message)
     }
 
+    pub(crate) fn one_index_at_a_time() -> Self {
+        Self::new(
+            FaultKind::NotYet,
+            "ResourceNumberLimitExceededException",
+            "Only 1 index can be created or deleted simultaneously per table.",
+        )
+    }
+
+    pub(crate) fn too_many_indexes() -> Self {
+        Self::new(
+            FaultKind::Invalid,
+            "ResourceNumberLimitExceededException",
+            "Partition index limit exceeded. Maximum: 3",
+        )
+    }
+
     pub(crate) fn unsupported(message: impl Into<String>) -> Self {
         Self::new(FaultKind::Unsupported, "InvalidInputException", message)
     }

@@ -130,7 +130,14 @@ impl AwsRegion {
     async fn tags(&self, subject: &Subject) -> Result<Vec<SeenPart>, Fault> {
         let call = self.glue.get_tags().resource_arn(self.arn(subject));
         let answer = call.send().await;
-        let answer = answer.map_err(|e| fault::of("GetTags", &self.region, &e))?;
+        let answer = answer.map_err(|e| fault::of("GetTags", &self.region, &e));
+        let answer = match (answer, subject) {
+            // Where Glue has no tags for tables, it says so.
+            (Err(fault), Subject::Table(_)) if fault.kind == FaultKind::Invalid => {
+                return Ok(Vec::new());
+            }
+            (answer, _) => answer?,
+        };
         let tags = answer.tags.unwrap_or_default().into_iter();
         // Those that AWS sets cannot be set by others.
         let theirs = tags.filter(|(key, _)| !key.starts_with("aws:"));

@@ -275,7 +275,7 @@ fn is_place(path: &[&str], value: &str, kind: Kind) -> bool {
         .split_once("://")
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
     let in_s3 = scheme.is_some_and(|scheme| ["s3", "s3a", "s3n"].contains(&scheme.as_str()))
-        || value.contains(":s3:::");
+        || (value.starts_with("arn:") && value.contains(":s3:::"));
     if last == "Uri" && path.first() == Some(&"ResourceUris") {
         return in_s3;
     }

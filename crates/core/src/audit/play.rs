@@ -331,7 +331,9 @@ impl<'a> Play<'a> {
                     && seen(Some(function)).is_some()
                     && !self.deleted.contains(&Subject::Function(id.clone()))
             });
-        if left || !self.inputs.secondary.listed.contains_key(name) {
+        let functions = self.inputs.secondary.functions_listed.get(name);
+        let listed = self.inputs.secondary.listed.contains_key(name);
+        if left || !listed || !functions.is_some_and(Result::is_ok) {
             return veto(Rule::NotOurs, format!("{subject} may still hold something"));
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Databases.
 
 use super::link::{self, Meeting};
-use super::{Draft, Facets, FindingKind, grants, pairing, part};
+use super::{Draft, Facets, FindingKind, grants, pairing, part, unreadable};
 use crate::catalog::{Database, Linkable as _, Seen, differences, digest};
 use crate::grant::{Atom, Permission, Principal, Resource};
 use crate::ledger::{Row, State};
@@ -39,6 +39,12 @@ pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
                 Ok(desired) => settle(draft, &subject, wanted, desired, observed.present()),
                 Err(withheld) => leave_withheld(draft, &subject, withheld),
             }
+        }
+    }
+    for reading in [inputs.primary, inputs.secondary] {
+        if let Some(Err(fault)) = reading.functions_listed.get(name) {
+            let detail = format!("its functions could not be listed: {fault}");
+            draft.find(unreadable(fault), &subject, detail);
         }
     }
     if draft.is_settled(&subject) && !link::is_subject(draft, &subject) {
@@ -251,8 +257,9 @@ fn delete_link(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
 
 fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
     let secondary = draft.inputs.secondary;
-    if !secondary.listed.contains_key(name) {
-        let reason = "its tables in the secondary were not listed".to_owned();
+    let functions = secondary.functions_listed.get(name);
+    if !secondary.listed.contains_key(name) || !functions.is_some_and(Result::is_ok) {
+        let reason = "its content in the secondary was not listed".to_owned();
         draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
         return;
     }

@@ -1,6 +1,6 @@
 //! User-defined functions.
 
-use super::{Draft, FindingKind, database::leave_withheld};
+use super::{Draft, FindingKind, database::leave_withheld, link};
 use crate::catalog::{Function, Seen, differences, digest};
 use crate::ledger::{Pairing, Row, State};
 use crate::name::FunctionId;
@@ -19,6 +19,16 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &FunctionId) {
         return;
     };
     if !inputs.policy.covers_database(&id.database) {
+        return;
+    }
+    // What a link shows below it belongs to its target.
+    let sides = [inputs.primary, inputs.secondary];
+    if sides.iter().any(|r| link::leads_elsewhere(r, &id.database)) {
+        let here = link::leads_elsewhere(inputs.primary, &id.database);
+        if inputs.rows.contains_key(&subject) || (!here && primary.present().is_some()) {
+            let reason = "its database is a resource link".to_owned();
+            draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+        }
         return;
     }
     match (primary, secondary) {

@@ -52,15 +52,15 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
         return false;
     };
     // Below a link stands what belongs to its target.
-    let is_link = link::is_subject(draft, subject);
-    let compared = |grants: &Grants| -> Grants {
+    let compared = |grants: &Grants, is_link: bool| -> Grants {
         let kept = grants
             .iter()
             .filter(|(atom, _)| !ignored.contains(&atom.principal) && (!is_link || is_whole(atom)));
         kept.map(|(atom, grantable)| (atom.clone(), *grantable))
             .collect()
     };
-    let (wanted, there) = (compared(wanted), compared(there));
+    let wanted = compared(wanted, link::is_at(inputs.primary, subject));
+    let there = compared(there, link::is_at(inputs.secondary, subject));
     let wanted = without_dangling(draft, subject, wanted, &there);
     let mut revokes = revokes(&wanted, &there, &suspects, &ignored);
     let narrowed = hold_unproven(draft, subject, &wanted, &suspects, &mut revokes);
@@ -127,9 +127,10 @@ pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) -> bool {
         draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
         return false;
     };
+    let is_link = link::is_at(draft.inputs.secondary, subject);
     let atoms = there.present().into_iter().flatten();
     let steps: Vec<Step> = atoms
-        .filter(|(atom, _)| !ignored.contains(&atom.principal))
+        .filter(|(atom, _)| !ignored.contains(&atom.principal) && (!is_link || is_whole(atom)))
         .map(|(atom, grantable)| Step::Revoke {
             atom: atom.clone(),
             grantable: *grantable,
@@ -183,7 +184,7 @@ impl Ignored<'_> {
 fn suspects(draft: &Draft<'_>, subject: &Subject) -> BTreeMap<Atom, bool> {
     let all = draft.inputs.scope.suspects.iter();
     let account = &draft.inputs.policy.secondary(draft.inputs.epoch).account;
-    let is_link = link::is_subject(draft, subject);
+    let is_link = link::is_at(draft.inputs.secondary, subject);
     all.filter(|(atom, _)| subject_of(atom) == *subject && atom.principal.is_replicated(account))
         .filter(|(atom, _)| !is_link || is_whole(atom))
         .map(|(atom, option)| (atom.clone(), *option))

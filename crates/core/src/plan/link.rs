@@ -39,11 +39,16 @@ where
     }
 }
 
-/// Whether the secondary's is a link that we made: it points where ours did.
+/// Whether the secondary's is a link that we made, or were about to make: it points
+/// where ours did.
 pub(super) fn is_own<T: Linkable + Serialize>(row: Option<&Row>, there: &Seen<T>) -> bool {
+    if !there.is_link() {
+        return false;
+    }
+    let now = digest(&there.object);
     let pairing = row.and_then(|row| row.pairing.as_ref());
-    there.is_link()
-        && pairing.is_some_and(|pairing| pairing.link && pairing.digest == digest(&there.object))
+    let intended = row.and_then(|row| row.intended.as_ref());
+    pairing.is_some_and(|pairing| pairing.link && pairing.digest == now) || intended == Some(&now)
 }
 
 /// Whether a database was read as a link.
@@ -54,13 +59,17 @@ pub(super) fn leads_elsewhere(reading: &Reading, name: &Name) -> bool {
 
 /// Whether a subject was read as a link on either side.
 pub(super) fn is_subject(draft: &Draft<'_>, subject: &Subject) -> bool {
-    let sides = [draft.inputs.primary, draft.inputs.secondary];
-    sides.iter().any(|reading| match subject {
+    is_at(draft.inputs.primary, subject) || is_at(draft.inputs.secondary, subject)
+}
+
+/// Whether a subject was read as a link on one side.
+pub(super) fn is_at(reading: &Reading, subject: &Subject) -> bool {
+    match subject {
         Subject::Catalog | Subject::Function(_) => false,
         Subject::Database(name) => leads_elsewhere(reading, name),
         Subject::Table(id) => {
             let seen = reading.tables.get(id).and_then(Observation::present);
             seen.is_some_and(Linkable::is_link)
         }
-    })
+    }
 }

@@ -29,29 +29,61 @@ pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject, facet: Facet) {
         }
         (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
     };
+    let mut puts = Vec::new();
     for (key, seen) in wanted.iter().filter(|(_, seen)| is_wanted(seen)) {
-        let step = put(subject, key, &seen.part, there.get(key));
-        draft.steps.extend(step);
+        puts.extend(put(subject, key, &seen.part, there.get(key)));
+    }
+    let removes = removals(draft, subject, wanted, there);
+    match facet {
+        // One at a time, and what goes makes room first (GL-06).
+        Facet::Indexes => {
+            let (goes, comes): (Vec<Step>, Vec<Step>) = puts
+                .into_iter()
+                .partition(|s| matches!(s, Step::RemovePart { .. }));
+            let made = inputs.secondary.parts.contains_key(&at);
+            let mut steps = removes.into_iter().chain(goes).peekable();
+            match steps.peek() {
+                Some(_) => draft.steps.extend(steps.take(1)),
+                None => draft
+                    .steps
+                    .extend(comes.into_iter().take(if made { 1 } else { 3 })),
+            }
+        }
+        Facet::Definition
+        | Facet::Partitions
+        | Facet::Grants
+        | Facet::Contents
+        | Facet::Statistics
+        | Facet::Tags => draft.steps.extend(puts.into_iter().chain(removes)),
     }
     let failed = there
         .iter()
-        .filter(|(_, seen)| seen.progress == Progress::Failed);
-    for (key, _) in failed {
-        let detail = format!("the secondary could not make the {key}; delete it there");
-        draft.find(FindingKind::Note, subject, detail);
+        .find(|(_, seen)| seen.progress == Progress::Failed);
+    if let Some((key, _)) = failed {
+        let reason = format!("the secondary could not make the {key}; delete it there");
+        draft.leave(subject, State::Blocked, FindingKind::Held, reason);
     }
-    if inputs.policy.deletions == Deletions::Retain {
-        return;
-    }
+}
+
+/// Parts that the primary lacks.
+fn removals(draft: &mut Draft<'_>, subject: &Subject, wanted: &Parts, there: &Parts) -> Vec<Step> {
     let extra = there.iter().filter(|(key, seen)| {
-        seen.progress == Progress::There && !wanted.get(*key).is_some_and(is_wanted)
+        // One that the primary could not make may be there all the same.
+        let here = wanted.get(*key).map(|seen| seen.progress);
+        let gone = matches!(here, None | Some(Progress::Leaving));
+        seen.progress == Progress::There && gone
     });
-    for (key, _) in extra {
-        draft.steps.push(Step::RemovePart {
-            subject: subject.clone(),
-            key: key.clone(),
-        });
+    let extra: Vec<&PartKey> = extra.map(|(key, _)| key).collect();
+    if let (Some(first), Deletions::Retain) = (extra.first(), draft.inputs.policy.deletions) {
+        let reason = format!("the policy retains its {first}, which the primary lacks");
+        draft.leave(subject, State::Held, FindingKind::Held, reason);
+        return Vec::new();
     }
+    let remove = |key: &PartKey| Step::RemovePart {
+        subject: subject.clone(),
+        key: key.clone(),
+    };
+    extra.into_iter().map(remove).collect()
 }
 
 fn is_wanted(seen: &SeenPart) -> bool {

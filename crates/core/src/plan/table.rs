@@ -35,6 +35,14 @@ pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
             let reason = "its database is a resource link".to_owned();
             draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
         }
+        let row = inputs.rows.get(&subject);
+        let beyond = !link::leads_elsewhere(inputs.secondary, &id.database)
+            && secondary
+                .present()
+                .is_some_and(|there| is_paired(row, there));
+        if beyond {
+            grants::plan_revokes_only(draft, &subject);
+        }
         return;
     }
     match (primary, secondary) {
@@ -105,7 +113,8 @@ pub(super) fn parent_trouble(
     };
     if let Some(standing) = draft.standings.get(&parent) {
         return match (&standing.reason, standing.gone) {
-            (None, false) => None,
+            (None, false) if standing.state == State::Current => None,
+            (None, false) => unread("its database is about to be made anew"),
             (reason, _) => foreign(format!(
                 "its database is not replicated: {}",
                 reason.as_deref().unwrap_or("it is gone")
@@ -202,7 +211,14 @@ fn settle(
         Verdict::Keep(pairing) => (None, pairing),
         Verdict::Write(step, pairing) => (Some(*step), pairing),
         Verdict::Replace => return delete_now(draft, id, &subject),
-        Verdict::Leave(state, kind, why) => return draft.leave(&subject, state, kind, why),
+        Verdict::Leave(state, kind, why) => {
+            draft.leave(&subject, state, kind, why);
+            let row = draft.inputs.rows.get(&subject);
+            if observed.is_some_and(|there| is_paired(row, there)) {
+                grants::plan_revokes_only(draft, &subject);
+            }
+            return;
+        }
     };
     let mut standing = draft.keep(&subject, State::Current, None);
     standing.pairing = pairing.or(standing.pairing);

@@ -15,6 +15,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let subject = Subject::Database(name.clone());
         if look.facets.contains(&Facet::Definition) {
             let (primary, secondary) = self.definitions(name).await;
+            if self.prefetched.databases.is_none() {
+                readings.asked.insert(name.clone());
+            }
             let gone = matches!(primary, Observation::Absent(_)) && secondary.present().is_some();
             readings.primary.databases.insert(name.clone(), primary);
             readings.secondary.databases.insert(name.clone(), secondary);
@@ -25,7 +28,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         if look.facets.contains(&Facet::Grants) {
             self.grants(&subject, readings).await;
         }
-        if look.facets.contains(&Facet::Tags) {
+        let there = readings.secondary.databases.get(name);
+        let anew = !matches!(there, Some(Observation::Present(_)));
+        if look.facets.contains(&Facet::Tags) || anew {
             self.parts(&[(subject.clone(), Facet::Tags)], readings)
                 .await;
         }
@@ -83,9 +88,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Observation::Unknown(fault) => Observation::Unknown(fault.clone()),
         };
         let mut primary = listed(all_here);
-        let secondary = listed(all_there);
+        let mut secondary = listed(all_there);
+        // A listing may be older than what the ledger knows of.
+        let row = self.rows.get(&Subject::Database(name.clone()));
+        let paired = row.is_some_and(|row| row.pairing.is_some());
+        if paired && matches!(secondary, Observation::Absent(_)) {
+            secondary = observe_own(self.secondary.database(name).await);
+        }
         if let Observation::Absent(proof) = &mut primary
-            && secondary.present().is_some()
+            && (paired || secondary.present().is_some())
         {
             match self.primary.database(name).await {
                 Err(fault) if fault.kind == FaultKind::Absent => proof.not_found = true,

@@ -186,6 +186,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         values: &BTreeSet<Values>,
         readings: &mut Readings,
     ) {
+        // What a link shows below it belongs to its target.
+        if !has_keys(&readings.primary, id) {
+            return;
+        }
         let there = has_keys(&readings.secondary, id);
         let confirmed = self.confirmed.get(id);
         let confirmed = confirmed.filter(|all| values.iter().all(|v| all.contains_key(v)));

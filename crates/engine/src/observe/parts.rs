@@ -18,7 +18,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Every function of a database, on both sides, and those that are paired.
     pub(super) async fn functions_in(&self, database: &Name, readings: &mut Readings) {
         let (primary, secondary) = match &self.prefetched.functions {
-            Some((here, there)) => (within(here, database), within(there, database)),
+            Some((here, there)) => (
+                within(here, &readings.primary, database),
+                within(there, &readings.secondary, database),
+            ),
             None => {
                 both(
                     list(self.primary, &readings.primary, database),
@@ -27,6 +30,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 .await
             }
         };
+        note_listed(&mut readings.primary, database, &primary);
+        note_listed(&mut readings.secondary, database, &secondary);
         let sides = [&primary, &secondary];
         let mut union: BTreeSet<FunctionId> = BTreeSet::new();
         for listed in sides.iter().filter_map(|side| side.present()) {
@@ -40,12 +45,18 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }));
         for id in union {
             let mut here = one(&primary, &id);
-            let there = one(&secondary, &id);
+            let mut there = one(&secondary, &id);
+            // A listing may be older than what the ledger knows of.
+            let paired = self.rows.get(&Subject::Function(id.clone()));
+            let paired = paired.is_some_and(|row| row.pairing.is_some());
+            if paired && matches!(there, Observation::Absent(_)) {
+                there = observe(self.secondary.function(&id).await);
+            }
             let tables = readings.primary.listed.get(database);
             let control = tables.is_some_and(|tables| !tables.is_empty());
             if let Observation::Absent(proof) = &mut here {
                 proof.control_seen |= control;
-                if there.present().is_some() {
+                if paired || there.present().is_some() {
                     match self.primary.function(&id).await {
                         Err(fault) if fault.kind == FaultKind::Absent => proof.not_found = true,
                         Err(fault) => here = Observation::Unknown(fault),
@@ -82,6 +93,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 .secondary
                 .databases
                 .insert(id.database.clone(), seen);
+            readings.asked.insert(id.database.clone());
         }
         readings.primary.functions.insert(id.clone(), primary);
         readings.secondary.functions.insert(id.clone(), secondary);
@@ -181,7 +193,21 @@ async fn list<R: ReadRegion>(
     }
 }
 
-fn within(listed: &Observation<Listed>, database: &Name) -> Observation<Listed> {
+/// Writes down whether a database's functions are known. Of a database that is not
+/// there, or that is a link, there is nothing to know.
+fn note_listed(reading: &mut Reading, database: &Name, listed: &Observation<Listed>) {
+    let known = match listed {
+        Observation::Present(_) | Observation::Absent(_) => Ok(()),
+        Observation::Unknown(fault) => Err(fault.clone()),
+    };
+    reading.functions_listed.insert(database.clone(), known);
+}
+
+fn within(listed: &Observation<Listed>, reading: &Reading, database: &Name) -> Observation<Listed> {
+    // What holds for the database holds for all that was in it.
+    if let Some(Observation::Absent(proof)) = reading.databases.get(database) {
+        return Observation::Absent(proof.clone());
+    }
     match listed {
         Observation::Present(all) => {
             let mine = all.iter().filter(|(id, _)| id.database == *database);

@@ -1,16 +1,19 @@
 //! What a run takes upon itself before it writes, and what it leaves for later.
 
 use super::work::Work;
-use crate::observe::Later;
+use crate::observe::{Later, observe_own};
 use crate::ports::{Clock, Ledger, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, BrakeReading};
+use twinlake_core::catalog::{Linkable as _, Seen};
 use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::plan::Finding;
 use twinlake_core::reading::{Observation, Partitions, Reading};
 use twinlake_core::scope::{Facet, Look};
 use twinlake_core::sweep::Values;
-use twinlake_core::{ApprovedPlan, Fault, Plan, Row, Scope, State, Step, Subject, TableId};
+use twinlake_core::{
+    ApprovedPlan, Database, Fault, Name, Plan, Row, Scope, State, Step, Subject, TableId,
+};
 
 impl<P, S, L, C> Work<'_, P, S, L, C>
 where
@@ -148,6 +151,76 @@ where
         self.shares += 1;
         self.rounds = 0;
         true
+    }
+
+    /// Whether a database that is about to be written in is another one by now, or has
+    /// become a link: whatever were written in its name would be written in its target.
+    /// What was asked for by name in this very round is not asked for again.
+    pub(super) async fn has_moved(&mut self, approved: &ApprovedPlan) -> bool {
+        let mut made: BTreeSet<Name> = BTreeSet::new();
+        let mut written: BTreeSet<Name> = BTreeSet::new();
+        for step in approved.steps() {
+            if let Step::CreateDatabase { database } = step {
+                made.insert(database.name.clone());
+            }
+            let subject = step.subject();
+            // A table that is there was told by its creation time.
+            let anew = matches!(step, Step::CreateTable { .. } | Step::CreateFunction { .. });
+            if anew || matches!(subject, Subject::Database(_)) {
+                written.extend(subject.database().cloned());
+            }
+        }
+        let asked = &self.readings.asked;
+        written.retain(|name| !made.contains(name) && !asked.contains(name));
+        let mut moved = false;
+        for name in written {
+            let now = observe_own(self.context.secondary.database(&name).await);
+            let then = self.readings.secondary.databases.get(&name);
+            let identity = |seen: Option<&Seen<Database>>| seen.map(|s| (s.created, s.is_link()));
+            let then = identity(then.and_then(Observation::present));
+            moved |= then != identity(now.present());
+            self.readings.asked.insert(name.clone());
+            self.readings.secondary.databases.insert(name, now);
+        }
+        moved
+    }
+
+    /// What the secondary confirmed need not be read again there; should the primary
+    /// lack it by then, it was only just made here and goes.
+    pub(super) fn confirm(&mut self, step: &Step) {
+        if let Step::CreatePartition { id, partition }
+        | Step::UpdatePartition { id, partition, .. } = step
+        {
+            let values = partition.values.clone();
+            if matches!(step, Step::CreatePartition { .. }) {
+                self.may_delete(id, &values);
+            }
+            let confirmed = self.confirmed.entry(id.clone()).or_default();
+            confirmed.insert(values, Some(partition.clone()));
+        }
+        if let Step::DeletePartition { id, values } = step {
+            let confirmed = self.confirmed.entry(id.clone()).or_default();
+            confirmed.insert(values.clone(), None);
+        }
+    }
+
+    /// Notes that a partition may be deleted whatever a later listing shows.
+    pub(super) fn may_delete(&mut self, id: &TableId, values: &[String]) {
+        let look = self.scope.looks.entry(Subject::Table(id.clone()));
+        look.or_default().deletable.insert(values.to_vec());
+    }
+
+    pub(super) fn count_partition(&mut self, step: &Step) {
+        if let Step::CreatePartition { id, .. } = step
+            && let Some(count) = self.partitions.get_mut(id)
+        {
+            *count += 1;
+        }
+        if let Step::DeletePartition { id, .. } = step
+            && let Some(count) = self.partitions.get_mut(id)
+        {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Remembers what a look at all partitions of a table found: a later round, which

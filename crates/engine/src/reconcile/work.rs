@@ -319,44 +319,6 @@ where
         }
     }
 
-    /// What the secondary confirmed need not be read again there; should the primary
-    /// lack it by then, it was only just made here and goes.
-    fn confirm(&mut self, step: &Step) {
-        if let Step::CreatePartition { id, partition }
-        | Step::UpdatePartition { id, partition, .. } = step
-        {
-            let values = partition.values.clone();
-            if matches!(step, Step::CreatePartition { .. }) {
-                self.may_delete(id, &values);
-            }
-            let confirmed = self.confirmed.entry(id.clone()).or_default();
-            confirmed.insert(values, Some(partition.clone()));
-        }
-        if let Step::DeletePartition { id, values } = step {
-            let confirmed = self.confirmed.entry(id.clone()).or_default();
-            confirmed.insert(values.clone(), None);
-        }
-    }
-
-    /// Notes that a partition may be deleted whatever a later listing shows.
-    pub(super) fn may_delete(&mut self, id: &TableId, values: &[String]) {
-        let look = self.scope.looks.entry(Subject::Table(id.clone()));
-        look.or_default().deletable.insert(values.to_vec());
-    }
-
-    fn count_partition(&mut self, step: &Step) {
-        if let Step::CreatePartition { id, .. } = step
-            && let Some(count) = self.partitions.get_mut(id)
-        {
-            *count += 1;
-        }
-        if let Step::DeletePartition { id, .. } = step
-            && let Some(count) = self.partitions.get_mut(id)
-        {
-            *count = count.saturating_sub(1);
-        }
-    }
-
     /// A deletion that was made is no longer charged for another try.
     fn settle_charge(&mut self, step: &Step) {
         let made = audit::deletions(std::slice::from_ref(step));

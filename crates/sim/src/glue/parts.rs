@@ -93,11 +93,24 @@ impl World {
     }
 
     fn add_index(&mut self, region: &str, id: &TableId, index: PartitionIndex, busy: u8) -> Answer {
+        let one_by_one = self.has(Quirk::IndexesTakeTheirTime);
         let known = self
             .region_mut(region)?
             .indexes
             .entry(id.clone())
             .or_default();
+        if one_by_one && busy > 0 && known.iter().any(|other| other.busy > 0) {
+            return Err(ApiError::one_index_at_a_time());
+        }
+        if known.len() >= 3 {
+            return Err(ApiError::too_many_indexes());
+        }
+        if known
+            .iter()
+            .any(|k| !k.leaving && k.index.keys == index.keys)
+        {
+            return Err(ApiError::already_exists("Partition index"));
+        }
         let same = known
             .iter()
             .find(|k| k.index.index_name == index.index_name);

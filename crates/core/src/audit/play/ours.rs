@@ -60,8 +60,7 @@ impl<'a> Play<'a> {
     }
 
     fn link_is_paired(&self, subject: &Subject) -> bool {
-        let row = self.inputs.rows.get(subject);
-        let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
+        let Some(row) = self.inputs.rows.get(subject) else {
             return false;
         };
         let now = match subject {
@@ -71,7 +70,9 @@ impl<'a> Play<'a> {
             Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
                 .map(|there| catalog::digest(&there.object)),
         };
-        pairing.link && now.as_ref() == Some(&pairing.digest)
+        let known = row.pairing.as_ref().filter(|pairing| pairing.link);
+        let known = known.map(|pairing| &pairing.digest);
+        now.is_some() && (now.as_ref() == known || now == row.intended)
     }
 
     fn link_equals(&self, subject: &Subject) -> bool {

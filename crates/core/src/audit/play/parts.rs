@@ -81,7 +81,9 @@ impl Play<'_> {
         let kept = self
             .primary_part(subject, key)
             .is_some_and(|(here, progress)| {
-                progress == Progress::There && there.is_some_and(|there| there.part == *here)
+                let text = |part: &Part| serde_json::to_string(part).unwrap_or_default();
+                progress == Progress::There
+                    && there.is_some_and(|there| text(&there.part) == text(here))
             });
         match kept {
             true => veto(Rule::Unproven, format!("removing the {key} of {subject}")),
