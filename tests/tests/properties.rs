@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use twinlake_core::audit::{BrakeReading, Rule};
 use twinlake_core::{Scope, Step, Subject};
-use twinlake_sim::{ApiError, Kill, Quirk, Trouble};
+use twinlake_sim::{ApiError, Chaos, Kill, Quirk, Trouble};
 use twinlake_tests::access;
 use twinlake_tests::history::{Act, acts, perform, settle};
 use twinlake_tests::lab::{ADMIN, Lab, PRIMARY, ROLE, SECONDARY, policy};
@@ -160,6 +160,8 @@ proptest! {
         order in any::<u64>(),
         kill in 0..40usize,
         after_effect in any::<bool>(),
+        chaos in any::<u64>(),
+        percent in prop::sample::select(vec![0u64, 2, 2, 10]),
     ) {
         let lab = lab();
         settle(&lab, &before);
@@ -182,12 +184,17 @@ proptest! {
             }
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1) >> 1;
         }
+        lab.sim.world().order_chaos(Chaos::new(chaos, percent), ROLE);
         lab.sim.world().order_kill(Kill { at: kill, after_effect });
         for batch in shuffled.chunks(3) {
             if lab.deliver(batch).is_none() {
                 lab.sim.world().calm();
+                lab.sim.world().order_chaos(Chaos::new(!chaos, percent), ROLE);
                 lab.deliver(batch);
             }
+            // What has to wait comes again, in the same weather.
+            let later: Vec<Vec<u8>> = lab.queue.take().iter().map(|m| m.body().into_bytes()).collect();
+            let _ = lab.deliver(&later);
         }
         lab.sim.world().calm();
         let mut report = lab.resync().unwrap();

@@ -264,7 +264,6 @@ fn merge(all: &mut Outcome, one: Outcome) {
     all.unrevoked.extend(one.unrevoked);
     all.iceberg.extend(one.iceberg);
     all.vetoed = all.vetoed.take().or(one.vetoed);
-    all.standings.extend(one.standings);
     if let Some((scope, reason)) = one.waiting {
         match &mut all.waiting {
             Some((known, _)) => known.absorb(scope),

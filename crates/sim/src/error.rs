@@ -54,6 +54,15 @@ impl ApiError {
         Self::new(FaultKind::NotYet, "ConflictException", message)
     }
 
+    pub(crate) fn throttled() -> Self {
+        Self::new(FaultKind::Busy, "ThrottlingException", "Rate exceeded")
+    }
+
+    pub(crate) fn in_trouble() -> Self {
+        let code = "InternalServiceException";
+        Self::new(FaultKind::Unavailable, code, "An internal error occurred.")
+    }
+
     pub(crate) fn one_index_at_a_time() -> Self {
         Self::new(
             FaultKind::NotYet,

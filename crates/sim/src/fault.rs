@@ -48,6 +48,41 @@ impl Trouble {
     }
 }
 
+/// Calls that fail now and then, without a pattern: throttled, or in trouble before or
+/// after they had their effect.
+#[derive(Clone, Copy, Debug)]
+pub struct Chaos {
+    state: u64,
+    percent: u64,
+}
+
+impl Chaos {
+    /// So many of a hundred calls fail; the seed says which.
+    #[must_use]
+    pub fn new(seed: u64, percent: u64) -> Self {
+        Self {
+            // A generator of this kind never leaves zero.
+            state: seed | 1,
+            percent,
+        }
+    }
+
+    /// How the next call fails, if it does, and whether it has its effect all the same.
+    pub(crate) fn strikes(&mut self) -> Option<(ApiError, bool)> {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        if self.state % 100 >= self.percent {
+            return None;
+        }
+        Some(match self.state / 100 % 3 {
+            0 => (ApiError::throttled(), false),
+            1 => (ApiError::in_trouble(), false),
+            _ => (ApiError::in_trouble(), true),
+        })
+    }
+}
+
 /// The caller is killed at a call: it never sees an answer, nor does anything more.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {

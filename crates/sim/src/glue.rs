@@ -1,6 +1,7 @@
 //! The Glue Data Catalog.
 
 mod catalog;
+mod fill;
 mod functions;
 mod links;
 mod partitions;

@@ -12,6 +12,8 @@
 //! | `health` | | answers `ok` |
 //! | `sink` | `{"forward": false}` | loses the events from now on |
 //! | `refuse` | `{"region": "us-east-1", "on": true}` | closes every connection to a Region |
+//! | `throttle` | `{"per_second": 20}` | answers no more calls to a Region than that; 0 is any number |
+//! | `fill` | `{"region": ..., "database": ..., "tables": 10, "partitions": 5, "root": "s3://b"}` | makes many tables `t0`, `t1`, ... with many partitions each at once |
 //! | `take-rights` | `{"region": ..., "principal": ...}` | blinds a caller |
 //! | `calls` | | tells the calls since they were last asked for |
 
@@ -25,13 +27,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, USER_AGENT};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// The largest request that is read.
@@ -53,6 +57,30 @@ pub struct Server {
     callers: Callers,
     sink: Option<Sink>,
     refused: Arc<Mutex<BTreeSet<String>>>,
+    throttle: Arc<Mutex<Throttle>>,
+}
+
+/// How many calls each Region answers in a second.
+#[derive(Debug, Default)]
+struct Throttle {
+    per_second: u64,
+    /// When each Region's present second began, and its calls.
+    seconds: BTreeMap<String, (Option<Instant>, u64)>,
+}
+
+impl Throttle {
+    fn lets_through(&mut self, region: &str) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
+        let (began, calls) = self.seconds.entry(region.to_owned()).or_default();
+        if began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
+            *began = Some(Instant::now());
+            *calls = 0;
+        }
+        *calls += 1;
+        *calls <= self.per_second
+    }
 }
 
 /// Why a request gets no answer.
@@ -77,6 +105,7 @@ impl Server {
             callers,
             sink,
             refused: Arc::default(),
+            throttle: Arc::default(),
         }
     }
 
@@ -114,9 +143,20 @@ impl Server {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await;
         let body = body.map_err(|_| Refusal::Unread)?.to_bytes();
+        self.respond(&head, &body)
+    }
+
+    /// Answers a request whose body was read; `None` where the connection is closed.
+    #[must_use]
+    pub fn take(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        self.respond(&head, &body).ok()
+    }
+
+    fn respond(&self, head: &Parts, body: &Bytes) -> Result<Reply, Refusal> {
         let path = head.uri.path().trim_matches('/').to_owned();
         if let Some(order) = path.strip_prefix("_sandbox/") {
-            return self.steer(order, &body);
+            return self.steer(order, body);
         }
         let region = signed_region(&head.headers);
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,12 +172,18 @@ impl Server {
         };
         let json: Value = match body.is_empty() {
             true => json!({}),
-            false => match serde_json::from_slice(&body) {
+            false => match serde_json::from_slice(body) {
                 Ok(json) => json,
                 Err(e) => return error_reply(&ApiError::invalid(e.to_string())),
             },
         };
         let caller = self.caller(&head.headers);
+        let throttle = self.throttle.lock();
+        let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
+        if caller == self.callers.twinlake && !throttle.lets_through(&region) {
+            return error_reply(&ApiError::throttled());
+        }
+        drop(throttle);
         let answer = {
             let mut world = self.sim.world();
             let answer = world.call(&region, &caller, &call, &json);
@@ -188,6 +234,29 @@ impl Server {
                     true => refused.insert(text("region").to_owned()),
                     false => refused.remove(text("region")),
                 };
+                reply(StatusCode::OK, &done)
+            }
+            "fill" => {
+                let count = |key: &str| {
+                    let count = json.get(key).and_then(Value::as_u64).unwrap_or_default();
+                    usize::try_from(count).unwrap_or_default()
+                };
+                let (region, database, root) = (text("region"), text("database"), text("root"));
+                let mut world = self.sim.world();
+                match world.fill(
+                    region,
+                    database,
+                    root,
+                    (count("tables"), count("partitions")),
+                ) {
+                    Ok(()) => reply(StatusCode::OK, &done),
+                    Err(error) => error_reply(&error),
+                }
+            }
+            "throttle" => {
+                let per_second = json.get("per_second").and_then(Value::as_u64);
+                let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+                throttle.per_second = per_second.unwrap_or_default();
                 reply(StatusCode::OK, &done)
             }
             "take-rights" => {

@@ -28,7 +28,7 @@ mod state;
 
 pub use error::ApiError;
 pub use events::Emitted;
-pub use fault::{Kill, Trouble};
+pub use fault::{Chaos, Kill, Trouble};
 pub use inspect::Holding;
 pub use port::{Sim, SimRegion, run_until_killed};
 pub use quirk::Quirk;

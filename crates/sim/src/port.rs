@@ -20,7 +20,7 @@ use twinlake_core::{
     Database, Facet, Fault, Function, FunctionId, Name, Partition, Principal, Subject, Table,
     TableId, Timestamp,
 };
-use twinlake_engine::ports::{EntryResults, GrantFilter, Survey};
+use twinlake_engine::ports::{EntryResults, GrantFilter, SEGMENTS, Survey};
 use twinlake_engine::{Clock, ReadRegion};
 
 /// A world that several callers share.
@@ -293,7 +293,7 @@ impl ReadRegion for SimRegion {
         token: Option<String>,
     ) -> Result<(Vec<Partition>, Option<String>), Fault> {
         self.one("GetPartitions", |world, caller| {
-            world.partition_page(caller, id, segment, token.as_deref())
+            world.partition_page(caller, id, segment.map(|n| (n, SEGMENTS)), token.as_deref())
         })
         .await
     }

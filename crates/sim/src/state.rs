@@ -3,7 +3,7 @@
 use crate::api::Caller;
 use crate::error::ApiError;
 use crate::events::Emitted;
-use crate::fault::{Kill, Trouble};
+use crate::fault::{Chaos, Kill, Trouble};
 use crate::glue::StoredIndex;
 use crate::quirk::Quirk;
 use serde_json::Value;
@@ -98,6 +98,9 @@ pub struct World {
     pub(crate) regions: BTreeMap<String, Region>,
     pub(crate) quirks: BTreeSet<Quirk>,
     pub(crate) troubles: Vec<Trouble>,
+    pub(crate) chaos: Option<Chaos>,
+    /// Whose calls fail then.
+    pub(crate) chaotic_for: String,
     pub(crate) kill: Option<Kill>,
     pub(crate) killed: bool,
     pub(crate) calls: Vec<Call>,
@@ -133,6 +136,8 @@ impl World {
                 .collect(),
             quirks: Quirk::USUAL.into_iter().collect(),
             troubles: Vec::new(),
+            chaos: None,
+            chaotic_for: String::new(),
             kill: None,
             killed: false,
             calls: Vec::new(),
@@ -203,8 +208,15 @@ impl World {
     /// Calls off all trouble.
     pub fn calm(&mut self) {
         self.troubles.clear();
+        self.chaos = None;
         self.kill = None;
         self.killed = false;
+    }
+
+    /// Lets calls of Twinlake fail now and then.
+    pub fn order_chaos(&mut self, chaos: Chaos, principal: &str) {
+        self.chaos = Some(chaos);
+        self.chaotic_for = principal.to_owned();
     }
 
     /// Kills the caller at a call, counted from now.
@@ -276,6 +288,14 @@ impl World {
             name: call.to_owned(),
             principal: caller.principal.to_owned(),
         });
+        let chaos = self.chaos.as_mut();
+        let chaos = chaos.filter(|_| caller.principal == self.chaotic_for);
+        if let Some((error, with_effect)) = chaos.and_then(Chaos::strikes) {
+            return match with_effect {
+                true => Ok(Some(error)),
+                false => Err(error),
+            };
+        }
         for trouble in &mut self.troubles {
             if trouble.strikes(region, call) {
                 return match trouble.with_effect {

@@ -25,13 +25,13 @@ impl World {
             .collect())
     }
 
-    /// One page of a table's partitions, or of one of its ten segments. The token is
+    /// One page of a table's partitions, or of one of so many segments. The token is
     /// the values that the page before ended with.
     pub(crate) fn partition_page(
         &self,
         c: Caller<'_>,
         id: &TableId,
-        segment: Option<usize>,
+        segment: Option<(usize, usize)>,
         token: Option<&str>,
     ) -> Result<(Vec<Partition>, Option<String>), ApiError> {
         self.get_table(c, id)?;
@@ -48,7 +48,8 @@ impl World {
             Some(values) => Bound::Excluded(values),
             None => Bound::Unbounded,
         };
-        let mine = |values: &[String]| segment.is_none_or(|n| segment_of(values) == n);
+        let mine =
+            |values: &[String]| segment.is_none_or(|(n, of)| number_of(values) % of.max(1) == n);
         let rest = all.range((from, Bound::Unbounded));
         let mut rest = rest.filter(|(values, _)| mine(values)).map(|(_, p)| p);
         let page: Vec<Partition> = rest.by_ref().take(PARTITION_PAGE).cloned().collect();
@@ -61,9 +62,11 @@ impl World {
 
     pub(super) fn list_partitions(&self, c: Caller<'_>, r: &Value) -> Answer {
         let id = table_id(r, "TableName")?;
-        let segment = r.get("Segment").and_then(|s| s.get("SegmentNumber"));
-        let segment = segment.and_then(Value::as_u64);
-        let segment = segment.and_then(|n| usize::try_from(n).ok());
+        let number = |key: &str| {
+            let number = r.get("Segment").and_then(|s| s.get(key))?.as_u64()?;
+            usize::try_from(number).ok()
+        };
+        let segment = number("SegmentNumber").zip(number("TotalSegments"));
         let token = r.get("NextToken").and_then(Value::as_str);
         let (page, next) = self.partition_page(c, &id, segment, token)?;
         let listed: Vec<Value> = page.iter().map(|p| self.partition_json(&id, p)).collect();
@@ -217,8 +220,8 @@ fn limit(request: &Value, key: &str, most: usize) -> Result<(), ApiError> {
     )))
 }
 
-/// The segment of ten that a partition falls into.
-fn segment_of(values: &[String]) -> usize {
+/// A number that spreads partitions over segments.
+fn number_of(values: &[String]) -> usize {
     let bytes = values.iter().flat_map(|value| value.bytes());
-    bytes.map(usize::from).sum::<usize>() % 10
+    bytes.map(usize::from).sum()
 }
