@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-local check layers licences audit explore bench build deploy live clean
+.PHONY: help demo test test-rust test-local check layers licences audit explore fuzz mutants bench build deploy live clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,6 +7,12 @@ PY := $(VENV)/bin/python
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 ARCH ?= arm64
+LAMBDA_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
+FUZZ_SECONDS ?= 60
+# Coverage counters for libFuzzer, without a nightly compiler.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1
 export SAM_CLI_TELEMETRY := 0
 
 help: ## Lists what can be made
@@ -39,13 +45,35 @@ audit: $(DENY) ## Advisories, for those who can fetch their database
 explore: ## Properties over other random histories than the fixed ones
 	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties -- --nocapture
 
+fuzz: ## Feeds the parsers and the sandbox anything at all (FUZZ_SECONDS=60 each)
+	@for target in events policy face; do \
+	    mkdir -p target/fuzz/corpus/$$target && \
+	    RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --quiet --release --locked --target-dir target/fuzz \
+	        --target $$(rustc -vV | sed -n 's/^host: //p') \
+	        --manifest-path tests/fuzz/Cargo.toml --bin $$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	        target/fuzz/corpus/$$target events || exit 1; \
+	done
+
+mutants: ## Loses each mapped field of the converters; a test has to notice each
+	$(PYTHON) tests/mutants.py
+
 bench: $(VENV)/ready ## Calls against the API's floor, start-up, memory, zips
 	cargo build --workspace --release --locked
 	$(PY) tests/local/bench.py
 
-build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64)
+build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64), each under 6 MB
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(LAMBDA_TARGET)" || { \
+	    echo "The standard library for $(LAMBDA_TARGET) is not installed here: \`rustup target add"; \
+	    echo "$(LAMBDA_TARGET)\` brings it, where rustup can reach its server. Or build for the other"; \
+	    echo "kind of processor: \`make build ARCH=$(if $(filter arm64,$(ARCH)),x86_64,arm64)\` and deploy with the same ARCH."; \
+	    exit 1; }
 	$(VENV)/bin/cargo-lambda lambda build --release --locked --output-format zip \
 	    --package twinlake-lambda --$(if $(filter arm64,$(ARCH)),arm64,x86-64)
+	@for zip in target/lambda/*/bootstrap.zip; do \
+	    size=$$(wc -c < $$zip); echo "$$zip $$size bytes"; \
+	    test $$size -lt 6000000 || { echo "$$zip is over 6 MB"; exit 1; }; \
+	done
 
 deploy: $(VENV)/ready ## Deploys both halves (PRIMARY=... SECONDARY=... ARCH=...), after `make build`
 	@test -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \

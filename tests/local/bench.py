@@ -1,8 +1,8 @@
-"""What it costs: calls against the floor that the API allows, start-up, memory, zips.
+"""What it costs: calls against the floor that the API allows, memory, start-up, zips.
 
 Calls are exact. The floor is computed from the sizes of the lake and the page and batch limits
-of the API; a first sync has two: without, and with, the fresh look at what was written that
-ends the loop."""
+of the API; a first sync has two: without, and with, the look again at what was written that
+ends the loop. Walls are of one run here, with the round trips that stand beside them."""
 
 import http.server
 import io
@@ -20,14 +20,17 @@ from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, SECONDARY, ROOT, free_port,
 
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake"
-DATABASES, TABLES, PARTITIONS, GRANTS = 4, 25, 60, 2
+DATABASES, TABLES, PARTITIONS, GRANTS = 10, 100, 50, 2
+BIG = 10_000
+HERE, THERE = f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}"
 
 
 class Lake:
-    """The sandbox alone, filled, with the release binary of the command line."""
+    """The sandbox alone, with the release binary of the command line."""
 
-    def __init__(self, home):
+    def __init__(self, home, policy=POLICY, latency=0):
         self.home, self.port = home, free_port()
+        home.mkdir(exist_ok=True)
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [str(RELEASE / "twinlake"), "sandbox", "--port", str(self.port)],
@@ -36,52 +39,47 @@ class Lake:
         local.sandbox = local.aws = self.url
         self.local = local
         wait_for("the sandbox answers", lambda: local._answers(f"{self.url}/_sandbox/health"))
-        (home / "policy.toml").write_text(POLICY)
-        self.fill()
+        (home / "policy.toml").write_text(policy)
 
-    def fill(self):
-        glue, lake = (self.local.client(s, PRIMARY) for s in ("glue", "lakeformation"))
-        for d in range(DATABASES):
-            name = f"db{d}"
-            glue.create_database(
-                DatabaseInput={"Name": name, "CreateTableDefaultPermissions": []})
-            for t in range(TABLES):
-                place = f"s3://{BUCKETS[PRIMARY]}/{name}/t{t}/"
-                glue.create_table(DatabaseName=name, TableInput={
-                    "Name": f"t{t}", "PartitionKeys": [{"Name": "dt", "Type": "string"}],
-                    "StorageDescriptor": {"Columns": [{"Name": "id", "Type": "int"}],
-                                          "Location": place}})
-                glue.batch_create_partition(DatabaseName=name, TableName=f"t{t}",
-                                            PartitionInputList=[
-                    {"Values": [str(n)], "StorageDescriptor": {"Location": f"{place}{n}/"}}
-                    for n in range(PARTITIONS)])
-                for g in range(GRANTS):
-                    lake.grant_permissions(
-                        Principal={"DataLakePrincipalIdentifier":
-                                   f"arn:aws:iam::{ACCOUNT}:role/R{g}"},
-                        Resource={"Table": {"DatabaseName": name, "Name": f"t{t}"}},
-                        Permissions=["SELECT"])
+    def fill(self, region, database, tables, partitions):
+        self.local.steer("fill", region=region, database=database, tables=tables,
+                         partitions=partitions, root=HERE if region == PRIMARY else THERE)
 
-    def calls(self):
-        return [call["call"] for call in self.local.steer("calls")]
+    def grants(self):
+        lake = self.local.client("lakeformation", PRIMARY)
+        entries = [
+            {"Id": f"{d}-{t}-{g}",
+             "Principal": {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/R{g}"},
+             "Resource": {"Table": {"DatabaseName": f"db{d}", "Name": f"t{t}"}},
+             "Permissions": ["SELECT"]}
+            for d in range(DATABASES) for t in range(TABLES) for g in range(GRANTS)]
+        for at in range(0, len(entries), 20):
+            lake.batch_grant_permissions(Entries=entries[at:at + 20])
 
-    def twinlake(self, *words):
+    def twinlake(self, *words, parallel=4):
+        """The calls of a command, its wall in seconds and its peak memory in MB."""
         self.local.steer("calls")
         start = time.monotonic()
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(RELEASE / "twinlake"), *words, "--policy", "policy.toml", "--ledger",
-             "ledger.json", "--role", ROLE], cwd=self.home, capture_output=True, text=True,
+             "ledger.json", "--role", ROLE, "--parallel", str(parallel)], cwd=self.home,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
-        assert done.returncode != 1, done.stderr
-        return self.calls(), time.monotonic() - start
+        out, err = process.stdout.read(), process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        assert os.waitstatus_to_exitcode(status) != 1, out + err
+        wall = time.monotonic() - start
+        calls = [call["call"] for call in self.local.steer("calls")]
+        return calls, wall, usage.ru_maxrss / 1024
 
     def stop(self):
         self.process.terminate()
         self.process.wait()
 
 
-CENSUS = 5
+# Kinds that are counted, the encryption and the resource policy, on each side.
+SURVEY = 2 * 8
 
 
 def pages(items, size):
@@ -89,20 +87,29 @@ def pages(items, size):
 
 
 def floors():
-    tables = DATABASES * TABLES
-    listed = GRANTS * tables
-    # Creators' own rights are listed, too: the administrator's in the primary.
-    here = pages(listed + tables + DATABASES, 1000)
-    reads_here = (pages(DATABASES, 100) + DATABASES * pages(TABLES, 100)
-                  + tables * pages(PARTITIONS, 1000) + here + 1)
-    reads_there_empty = 1 + 1 + 1
-    writes = DATABASES + tables + tables * math.ceil(PARTITIONS / 100)
-    writes += math.ceil(listed / 20)
-    look_again = 2 * (DATABASES + DATABASES * pages(TABLES, 100)
-                      + tables * pages(PARTITIONS, 1000) + DATABASES * here)
-    first = reads_here + reads_there_empty + CENSUS + writes
-    unchanged = 2 * reads_here + CENSUS
-    return first, first + look_again, unchanged
+    tables = DATABASES * TABLES + 1
+    databases = DATABASES + 1
+    listed = GRANTS * DATABASES * TABLES
+    partition_pages = DATABASES * TABLES * pages(PARTITIONS, 1000) + pages(BIG, 1000)
+    table_pages = DATABASES * pages(TABLES, 100) + 1
+    grant_pages = pages(listed, 1000)
+    # Indexes and statistics are asked for table by table: there is no listing of them.
+    parts = 2 * tables
+    once = pages(databases, 100) + grant_pages + 1 + 1
+    reads = once + table_pages + partition_pages + parts
+    writes = databases + tables
+    writes += DATABASES * TABLES * math.ceil(PARTITIONS / 100) + math.ceil(BIG / 100)
+    # A batch of grants holds those of one database.
+    writes += DATABASES * math.ceil(GRANTS * TABLES / 20)
+    first = reads + once + SURVEY + writes
+    # What the primary holds of it by now, and what the secondary holds but for partitions,
+    # which it has confirmed one by one.
+    created = listed + tables + databases
+    again = 2 * table_pages + 2 * databases
+    again += DATABASES * TABLES + pages(BIG, 1000)
+    again += DATABASES * (grant_pages + pages(created, 1000))
+    unchanged = 2 * reads - grant_pages + pages(created, 1000) + SURVEY
+    return first, first + again, unchanged
 
 
 def row(name, calls, floor, note=""):
@@ -112,17 +119,55 @@ def row(name, calls, floor, note=""):
 def bench_calls(home):
     lake = Lake(home)
     try:
-        first, first_checked, unchanged = floors()
-        calls, wall = lake.twinlake("resync")
-        print(f"Resync of {DATABASES} databases x {TABLES} tables x {PARTITIONS} partitions, "
-              f"{DATABASES * TABLES * GRANTS} grants:")
-        row("first sync, bare floor", len(calls), first, f"{wall:.2f} s")
-        row("first sync, with the look again", len(calls), first_checked)
-        calls, wall = lake.twinlake("resync")
-        assert all(call.startswith(("Get", "List")) for call in calls)
-        row("unchanged", len(calls), unchanged, f"{wall:.2f} s, no writes")
+        for d in range(DATABASES):
+            lake.fill(PRIMARY, f"db{d}", TABLES, PARTITIONS)
+        lake.fill(PRIMARY, "big", 1, BIG)
+        lake.grants()
+        first, checked, unchanged = floors()
+        print(f"Resync of {DATABASES} databases x {TABLES} tables x {PARTITIONS} partitions, one "
+              f"table of {BIG} partitions, {DATABASES * TABLES * GRANTS} grants:")
+        calls, wall, memory = lake.twinlake("resync")
+        row("first sync, bare floor", len(calls), first, f"{wall:.1f} s, {memory:.0f} MB")
+        row("first sync, with the look again", len(calls), checked)
+        calls, wall, memory = lake.twinlake("resync")
+        assert all(c.removeprefix("Batch").startswith(("Get", "List")) for c in calls)
+        row("unchanged", len(calls), unchanged, f"{wall:.1f} s, {memory:.0f} MB, no writes")
+        for milliseconds in (10, 200):
+            lake.local.steer("latency", milliseconds=milliseconds)
+            for parallel in (4, 16):
+                _, wall, _ = lake.twinlake("resync", parallel=parallel)
+                print(f"  unchanged, round trips of {milliseconds:>3} ms, {parallel:>2} at once: "
+                      f"{wall:>6.1f} s")
     finally:
         lake.stop()
+
+
+def bench_memory(home):
+    print("Peak memory of an unchanged resync:")
+    lake = Lake(home / "partitions")
+    try:
+        lake.fill(PRIMARY, "big", 1, 1)
+        lake.twinlake("resync")
+        for region in (PRIMARY, SECONDARY):
+            lake.fill(region, "big", 1, 1_000_000)
+        for name in ("adopted", "unchanged"):
+            calls, wall, memory = lake.twinlake("resync")
+        print(f"  one table of 1,000,000 partitions: {memory:.0f} MB, {len(calls)} calls, "
+              f"{wall:.0f} s")
+    finally:
+        lake.stop()
+    for databases in (10, 100):
+        lake = Lake(home / f"tables{databases}", 'statistics = "none"\n' + POLICY)
+        try:
+            for d in range(databases):
+                for region in (PRIMARY, SECONDARY):
+                    lake.fill(region, f"db{d}", 1000, 0)
+            lake.twinlake("resync")
+            calls, wall, memory = lake.twinlake("resync")
+            print(f"  {databases * 1000:>7} tables in {databases} databases: {memory:.0f} MB, "
+                  f"{len(calls)} calls, {wall:.0f} s")
+        finally:
+            lake.stop()
 
 
 def bench_events():
@@ -174,9 +219,40 @@ def bench_events():
                                "permissions": ["SELECT"]}}})
             return lambda: who in str(lake2.list_permissions())
 
+        def large(partitions, region):
+            local.steer("fill", region=region, database="big", tables=1, partitions=partitions,
+                        root=HERE if region == PRIMARY else THERE)
+
+        large(1, PRIMARY)
+        local.replay(PRIMARY, {
+            "source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
+            "detail": {"databaseName": "big", "typeOfChange": "CreateTable",
+                       "changedTables": ["t0"]}})
+        wait_for("the large table is there", lambda: list_partitions(glue2, "big", "t0"))
+        wait_for("the queues are empty", local.is_quiet)
+        for region in (PRIMARY, SECONDARY):
+            large(1_000_000, region)
+
+        def change():
+            place = f"s3://{BUCKETS[PRIMARY]}/big/t0/elsewhere"
+            glue.update_partition(DatabaseName="big", TableName="t0",
+                                  PartitionValueList=["0000007"], PartitionInput={
+                                      "Values": ["0000007"],
+                                      "StorageDescriptor": {"Location": place}})
+            local.replay(PRIMARY, {
+                "source": "aws.glue", "detail-type": "AWS API Call via CloudTrail",
+                "detail": {"eventSource": "glue.amazonaws.com", "eventName": "UpdatePartition",
+                           "recipientAccountId": ACCOUNT, "requestParameters": {
+                               "databaseName": "big", "tableName": "t0",
+                               "partitionValueList": ["0000007"],
+                               "partitionInput": {"values": ["0000007"]}}}})
+            return lambda: "elsewhere" in str(glue2.get_partition(
+                DatabaseName="big", TableName="t0", PartitionValues=["0000007"]))
+
         print("One event, with everything that belongs to the table (bar: 12 calls):")
         for name, act in (("a column is added", update), ("a grant is given", grant),
-                          ("a partitioned table is created", create)):
+                          ("a partitioned table is created", create),
+                          ("one partition of a million changes", change)):
             local.steer("calls")
             wait_for(name, act())
             wait_for("the queues are empty", local.is_quiet)
@@ -185,9 +261,9 @@ def bench_events():
             print(f"  {name:<34} {len(calls):>6} calls")
 
 
-def list_partitions(glue):
+def list_partitions(glue, database="d", table="t"):
     try:
-        return glue.get_partitions(DatabaseName="d", TableName="t")["Partitions"]
+        return glue.get_partitions(DatabaseName=database, TableName=table)["Partitions"]
     except glue.exceptions.EntityNotFoundException:
         return []
 
@@ -242,7 +318,8 @@ def bench_start():
 
 def main():
     with tempfile.TemporaryDirectory() as home:
-        bench_calls(pathlib.Path(home))
+        bench_calls(pathlib.Path(home) / "calls")
+        bench_memory(pathlib.Path(home))
     stack.TARGET = RELEASE
     bench_events()
     bench_start()

@@ -214,7 +214,7 @@ class Local:
         request = urllib.request.Request(
             f"{self.sandbox}/_sandbox/{order}", data=json.dumps(body).encode(), method="POST",
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
     def twinlake(self, *words, check=True):

@@ -14,6 +14,7 @@
 //! | `refuse` | `{"region": "us-east-1", "on": true}` | closes every connection to a Region |
 //! | `throttle` | `{"per_second": 20}` | answers no more calls to a Region than that; 0 is any number |
 //! | `fill` | `{"region": ..., "database": ..., "tables": 10, "partitions": 5, "root": "s3://b"}` | makes many tables `t0`, `t1`, ... with many partitions each at once |
+//! | `latency` | `{"milliseconds": 10}` | lets every call of Twinlake take so long |
 //! | `take-rights` | `{"region": ..., "principal": ...}` | blinds a caller |
 //! | `calls` | | tells the calls since they were last asked for |
 
@@ -34,6 +35,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -58,6 +60,7 @@ pub struct Server {
     sink: Option<Sink>,
     refused: Arc<Mutex<BTreeSet<String>>>,
     throttle: Arc<Mutex<Throttle>>,
+    latency: Arc<AtomicU64>,
 }
 
 /// How many calls each Region answers in a second.
@@ -106,6 +109,7 @@ impl Server {
             sink,
             refused: Arc::default(),
             throttle: Arc::default(),
+            latency: Arc::default(),
         }
     }
 
@@ -143,6 +147,10 @@ impl Server {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await;
         let body = body.map_err(|_| Refusal::Unread)?.to_bytes();
+        let latency = self.latency.load(Ordering::Relaxed);
+        if latency > 0 && self.caller(&head.headers) == self.callers.twinlake {
+            tokio::time::sleep(Duration::from_millis(latency)).await;
+        }
         self.respond(&head, &body)
     }
 
@@ -252,6 +260,12 @@ impl Server {
                     Ok(()) => reply(StatusCode::OK, &done),
                     Err(error) => error_reply(&error),
                 }
+            }
+            "latency" => {
+                let milliseconds = json.get("milliseconds").and_then(Value::as_u64);
+                let milliseconds = milliseconds.unwrap_or_default();
+                self.latency.store(milliseconds, Ordering::Relaxed);
+                reply(StatusCode::OK, &done)
             }
             "throttle" => {
                 let per_second = json.get("per_second").and_then(Value::as_u64);

@@ -5,11 +5,11 @@ use crate::state::World;
 use serde_json::json;
 use std::collections::BTreeMap;
 use twinlake_core::catalog::Seen;
-use twinlake_core::{Database, Name, Partition, Table, TableId};
+use twinlake_core::{Database, Name, Partition, StorageDescriptor, Table, TableId};
 
 impl World {
-    /// Makes a database, if there is none, and in it tables of so many partitions; all of
-    /// their places lie under a root. Nothing is told of it.
+    /// Makes a database and in it tables, where there are none, and gives each so many
+    /// partitions; all of their places lie under a root. Nothing is told of it.
     pub(crate) fn fill(
         &mut self,
         region: &str,
@@ -44,11 +44,11 @@ impl World {
             let id = TableId::new(name.clone(), table.name.clone());
             let mut all = BTreeMap::new();
             for number in 0..partitions {
-                let input = json!({
-                    "Values": [format!("{number:07}")],
-                    "StorageDescriptor": {"Location": format!("{place}/{number}/")},
+                let mut partition = Partition::named(vec![format!("{number:07}")]);
+                partition.storage_descriptor = Some(StorageDescriptor {
+                    location: Some(format!("{place}/{number}/")),
+                    ..StorageDescriptor::default()
                 });
-                let partition: Partition = serde_json::from_value(input).map_err(bad)?;
                 all.insert(partition.values.clone(), partition);
             }
             let seen = Seen {
@@ -56,7 +56,7 @@ impl World {
                 created,
                 version: Some("1".to_owned()),
             };
-            region.tables.insert(id.clone(), seen);
+            region.tables.entry(id.clone()).or_insert(seen);
             region.partitions.insert(id, all);
         }
         Ok(())
