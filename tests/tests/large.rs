@@ -244,3 +244,41 @@ fn an_event_that_names_the_deletion_of_one_table_is_not_held() {
     assert!(lab.topic.take().is_empty());
     equal(&lab);
 }
+
+#[test]
+fn a_partition_that_is_refused_fails_alone() {
+    let count = KEPT + 300;
+    let lab = lab_with(count);
+    lab.sim.world().refuse_partition(SECONDARY, &["0000007"]);
+    let report = lab.resync().unwrap();
+    assert_eq!(
+        report.outcome.failed.len(),
+        1,
+        "{:?}",
+        report.outcome.failed
+    );
+    let made = lab.sim.world().raw_partitions(SECONDARY)[&id()].len();
+    assert_eq!(
+        made,
+        count - 1,
+        "its neighbours, and those that followed by name"
+    );
+    let row = &lab.ledger.book().rows[&Subject::Table(id())];
+    assert_eq!(row.state, twinlake_core::State::Blocked, "{row:?}");
+    let _ = calls(&lab);
+    let again = lab.resync().unwrap();
+    assert_eq!(again.outcome.failed.len(), 1);
+    assert!(again.outcome.applied.is_empty());
+}
+
+#[test]
+fn an_update_leaves_no_archived_version() {
+    let lab = lab_with(3);
+    lab.resync();
+    let input = json!({"DatabaseName": "big", "TableInput": table_input("big", "t", &["id", "x"])});
+    lab.call(PRIMARY, "UpdateTable", &input).unwrap();
+    assert_eq!(lab.resync().unwrap().outcome.counts.changed, 1);
+    let world = lab.sim.world();
+    let archived = [PRIMARY, SECONDARY].map(|region| world.archived_versions(region));
+    assert_eq!(archived, [1, 0]);
+}

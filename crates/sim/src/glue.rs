@@ -199,6 +199,7 @@ impl World {
         let asked = name(r, "DatabaseName")?;
         let table: Table = input(r, "TableInput")?;
         let lock = r.get("VersionId").and_then(Value::as_str);
+        let archives = r.get("SkipArchive").and_then(Value::as_bool) != Some(true);
         let (region, id) =
             self.resolve_table(c.region, &TableId::new(asked, table.name.clone()))?;
         self.tick();
@@ -215,6 +216,12 @@ impl World {
             ..table
         };
         seen.version = Some(version);
+        if archives {
+            let archived = &mut self.region_mut(&region)?.archived;
+            *archived.entry(id.clone()).or_default() += 1;
+        }
+        let seen = self.region(&region)?.tables.get(&id);
+        let seen = seen.ok_or_else(ApiError::not_found)?;
         // Statistics go with their column.
         let columns: Vec<String> = seen.object.columns().map(|c| c.name.clone()).collect();
         let statistics = self.region_mut(&region)?.statistics.get_mut(&id);

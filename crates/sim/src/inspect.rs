@@ -116,6 +116,13 @@ impl World {
         all.unwrap_or_default()
     }
 
+    /// How many versions of a Region's tables updates have archived.
+    #[must_use]
+    pub fn archived_versions(&self, region: &str) -> usize {
+        let region = self.region(region);
+        region.map_or(0, |region| region.archived.values().sum())
+    }
+
     /// Every function of a Region.
     #[must_use]
     pub fn raw_functions(&self, region: &str) -> BTreeMap<FunctionId, Seen<Function>> {

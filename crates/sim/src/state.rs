@@ -71,6 +71,10 @@ pub(crate) struct Region {
     pub tables: BTreeMap<TableId, Seen<Table>>,
     pub partitions: BTreeMap<TableId, BTreeMap<Vec<String>, Partition>>,
     pub grants: GrantStore,
+    /// Old versions of tables that updates have archived.
+    pub archived: BTreeMap<TableId, usize>,
+    /// Partitions that the service refuses to make.
+    pub refused_partitions: BTreeSet<Vec<String>>,
     pub connections: BTreeSet<String>,
     pub optimizers: BTreeSet<TableId>,
     pub catalog_settings: BTreeMap<String, String>,
@@ -211,6 +215,14 @@ impl World {
         self.chaos = None;
         self.kill = None;
         self.killed = false;
+    }
+
+    /// Lets a Region refuse to make a partition, whichever table it is of.
+    pub fn refuse_partition(&mut self, region: &str, values: &[&str]) {
+        if let Some(region) = self.regions.get_mut(region) {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            region.refused_partitions.insert(values);
+        }
     }
 
     /// Lets calls of Twinlake fail now and then.

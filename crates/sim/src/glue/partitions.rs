@@ -138,10 +138,16 @@ impl World {
     pub(super) fn batch_create_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
         limit(r, "PartitionInputList", 100)?;
         let inputs: Vec<Partition> = input(r, "PartitionInputList")?;
+        let refused = self.region(c.region)?.refused_partitions.clone();
         let partitions = self.partitions_of(c, r)?;
         let mut errors = Vec::new();
         for partition in inputs {
-            if partitions.contains_key(&partition.values) {
+            if refused.contains(&partition.values) {
+                let error = ApiError::invalid("this one is refused");
+                errors.push(
+                    json!({"PartitionValues": partition.values, "ErrorDetail": detail(&error)}),
+                );
+            } else if partitions.contains_key(&partition.values) {
                 let error = ApiError::already_exists("Partition");
                 errors.push(
                     json!({"PartitionValues": partition.values, "ErrorDetail": detail(&error)}),
