@@ -232,3 +232,30 @@ fn a_resync_out_of_time_shares_the_rest_out_and_verifies_only_when_whole() {
         "the start of the run, not of its last part, and once"
     );
 }
+
+#[test]
+fn a_database_of_very_many_tables_is_shared_out() {
+    let lab = Lab::new(policy("statistics = \"none\""));
+    settle(&lab, &[]);
+    let count = twinlake_engine::observe::TABLES_AT_ONCE + 100;
+    for number in 0..count {
+        let input = json!({"Name": format!("many{number}")});
+        let request = json!({"DatabaseName": "db0", "TableInput": input});
+        lab.call(PRIMARY, "CreateTable", &request).unwrap();
+    }
+    let now = lab.sim.now();
+    let never = Some(now.plus_secs(1_000_000));
+    let first = part_of(&lab, never, None);
+    assert_eq!((first.databases, first.verified_at), (3, None));
+    let messages = lab.queue.take();
+    assert!(messages.len() > 4, "{}", messages.len());
+    let mut verified = None;
+    for message in &messages {
+        assert!(message.body().len() < 256 * 1024);
+        let part = message.part.as_ref().unwrap();
+        verified = part_of(&lab, never, Some((part, &message.scope))).verified_at;
+    }
+    assert_eq!(verified, Some(now));
+    let there = lab.sim.world().raw_tables(SECONDARY).len();
+    assert_eq!(there, lab.sim.world().raw_tables(PRIMARY).len());
+}

@@ -282,3 +282,30 @@ fn an_update_leaves_no_archived_version() {
     let archived = [PRIMARY, SECONDARY].map(|region| world.archived_versions(region));
     assert_eq!(archived, [1, 0]);
 }
+
+#[test]
+fn an_empty_listing_proves_nothing_however_much_the_secondary_holds() {
+    let lab = Lab::new(policy("brake = { share = 1.0, minimum = 1000000 }"));
+    let input = json!({"DatabaseInput": {"Name": "big", "CreateTableDefaultPermissions": []}});
+    lab.call(PRIMARY, "CreateDatabase", &input).unwrap();
+    let input = json!({"DatabaseName": "big", "TableInput": table_input("big", "t", &["id"])});
+    lab.call(PRIMARY, "CreateTable", &input).unwrap();
+    lab.resync();
+    for some in (0..KEPT + 500).collect::<Vec<_>>().chunks(100) {
+        let inputs: Vec<Value> = some.iter().map(|&n| partition(n, 0)).collect();
+        let request = in_table("PartitionInputList", &json!(inputs));
+        lab.call(SECONDARY, "BatchCreatePartition", &request)
+            .unwrap();
+    }
+    let report = lab.resync().unwrap();
+    assert_eq!(report.outcome.counts.deleted, 0);
+    assert_eq!(
+        lab.sim.world().raw_partitions(SECONDARY)[&id()].len(),
+        KEPT + 500
+    );
+    // Once the primary shows one, the others are known to be too many.
+    add(&lab, 0..1);
+    let report = lab.resync().unwrap();
+    assert_eq!(report.outcome.counts.deleted, KEPT + 499);
+    equal(&lab);
+}

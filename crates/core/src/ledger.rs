@@ -1,7 +1,7 @@
 //! What Twinlake remembers: who is primary, what is paired, how each subject is.
 
 use crate::catalog::PrincipalPermissions;
-use crate::scope::Subject;
+use crate::scope::{Facet, Subject};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,6 +124,10 @@ pub struct Row {
     /// Why, unless it is current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was looked at when it was last found not to be current: only a look at as
+    /// much finds it current again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub by: BTreeSet<Facet>,
     /// Whether it is the brake that holds it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub braked: bool,
@@ -153,6 +157,7 @@ impl Row {
             state,
             since,
             reason: None,
+            by: BTreeSet::new(),
             braked: false,
             table_default: None,
             partitions: 0,

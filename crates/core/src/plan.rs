@@ -144,6 +144,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         steps: Vec::new(),
         findings: BTreeSet::new(),
         standings: BTreeMap::new(),
+        afterwards: BTreeMap::new(),
         wildcards: Vec::new(),
     };
     for (subject, look) in subjects(inputs) {
@@ -156,6 +157,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     database::plan_deletions(&mut draft);
     wildcards::plan(&mut draft);
+    for (subject, standing) in std::mem::take(&mut draft.afterwards) {
+        let settled = draft.is_settled(&subject);
+        if settled {
+            draft.standings.insert(subject, standing);
+        }
+    }
     draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
     Plan {
         epoch: inputs.epoch,
@@ -240,6 +247,8 @@ struct Draft<'a> {
     steps: Vec<Step>,
     findings: BTreeSet<Finding>,
     standings: BTreeMap<Subject, Standing>,
+    /// Standings that databases have for the sake of their parts alone.
+    afterwards: BTreeMap<Subject, Standing>,
     /// Missing grants on all tables of a database.
     wildcards: Vec<(crate::Name, crate::Atom, bool)>,
 }

@@ -133,7 +133,7 @@ impl<'a> Sweep<'a> {
 
     fn forget(&mut self, values: &Values) {
         if self.here.remove(values).is_some() {
-            self.room.set(self.room.get() + 1);
+            self.room.set(self.room.get().saturating_add(1));
         }
     }
 
@@ -157,29 +157,39 @@ impl<'a> Sweep<'a> {
     /// What it came to. Of what the primary lacks only so much goes at once.
     #[must_use]
     pub fn finish(mut self, most: usize) -> Swept {
-        let missing = self.wanted.into_iter().filter(|(_, wanted)| !wanted.seen);
+        let wanted = std::mem::take(&mut self.wanted).into_iter();
+        let missing = wanted.filter(|(_, wanted)| !wanted.seen);
         let beyond = missing.map(|(values, _)| values);
-        self.later
-            .extend(beyond.filter(|values| !self.here.contains_key(values)));
-        let mut extra: Vec<Values> = self.extra.into_iter().collect();
+        let here = std::mem::take(&mut self.here);
+        let mut later = std::mem::take(&mut self.later);
+        later.extend(beyond.filter(|values| !here.contains_key(values)));
+        let mut extra: Vec<Values> = std::mem::take(&mut self.extra).into_iter().collect();
         let gone_later = extra.split_off(most.min(extra.len()));
         let whole = |total: usize| Extent::Whole { total };
         Swept {
             primary: Partitions {
-                shown: self.here,
+                shown: here,
                 extra: BTreeSet::new(),
                 extent: whole(self.totals.0),
-                noted: self.noted,
+                noted: self.noted.take(),
             },
             secondary: Partitions {
-                shown: self.there,
+                shown: std::mem::take(&mut self.there),
                 extra: extra.into_iter().collect(),
                 extent: whole(self.totals.1),
                 noted: None,
             },
-            later: self.later,
+            later,
             gone_later,
         }
+    }
+}
+
+impl Drop for Sweep<'_> {
+    /// What is not finished gives its room back.
+    fn drop(&mut self) {
+        self.room
+            .set(self.room.get().saturating_add(self.here.len()));
     }
 }
 

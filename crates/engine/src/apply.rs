@@ -160,13 +160,23 @@ impl<S: WriteRegion> Apply<'_, S> {
         let ids = self.runnable(ids);
         let (steps, secondary) = (self.steps, self.secondary);
         let calls = ids.iter().map(|&at| {
-            let along = parts::made_along(steps, at);
+            let mut along = parts::made_along(steps, at);
             async move {
                 let indexes: Vec<&PartitionIndex> = along.iter().map(|(_, index)| *index).collect();
-                let result = match steps.get(at) {
+                let mut result = match steps.get(at) {
                     Some(step) => send(step, &indexes, secondary).await,
                     None => Ok(()),
                 };
+                let invalid = |fault: &Fault| fault.kind == FaultKind::Invalid;
+                if let (Some(step), true, false) = (
+                    steps.get(at),
+                    result.as_ref().is_err_and(invalid),
+                    along.is_empty(),
+                ) {
+                    // It may be an index that is refused: they follow by themselves.
+                    along.clear();
+                    result = send(step, &[], secondary).await;
+                }
                 (at, along, result)
             }
         });

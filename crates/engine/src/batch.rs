@@ -259,12 +259,13 @@ where
         return Ok(scope);
     }
     let now = context.clock.now();
-    let asked = BTreeSet::from([Facet::Definition, Facet::Partitions]);
     for (subject, look) in &job.scope.looks {
         let Subject::Table(id) = subject else {
             continue;
         };
-        if look.facets != asked {
+        // Of what is new or re-made everything is looked at, whoever asks.
+        let all = look.facets.contains(&Facet::Indexes);
+        if all || !look.facets.contains(&Facet::Partitions) {
             continue;
         }
         if is_left_to_resync(context, subject, now).await? {
@@ -287,9 +288,11 @@ where
                 part: None,
             };
             let wait = at.secs().saturating_sub(now.secs()).clamp(0, 900);
-            outbox
-                .send(&message, u16::try_from(wait).unwrap_or(900))
-                .await?;
+            let sent = outbox.send(&message, u16::try_from(wait).unwrap_or(900));
+            if sent.await.is_err() {
+                // Better now than never.
+                continue;
+            }
             answer.waiting += 1;
         }
         leave_out(&mut scope, subject, look);
@@ -297,16 +300,17 @@ where
     Ok(scope)
 }
 
-/// Takes a look at all partitions out. What was named by its values is looked at all
-/// the same.
+/// Takes a look at all partitions out of a scope; what else was asked for stays.
 fn leave_out(scope: &mut Scope, subject: &Subject, look: &Look) {
+    let mut rest = Look {
+        partition_deletion_named: false,
+        ..look.clone()
+    };
+    rest.facets.remove(&Facet::Partitions);
     scope.looks.remove(subject);
-    if !look.values.is_empty() {
-        let named = Look {
-            deletable: look.deletable.clone(),
-            ..Look::at_values(look.values.clone(), false)
-        };
-        scope.look(subject.clone(), named);
+    let is_more = rest.facets != BTreeSet::from([Facet::Definition]);
+    if is_more || !rest.values.is_empty() {
+        scope.look(subject.clone(), rest);
     }
 }
 
@@ -337,6 +341,7 @@ async fn is_left_to_resync<P, S, L: Ledger, C>(
             state: State::Behind,
             since: now,
             reason: Some(reason),
+            by: BTreeSet::from([Facet::Partitions]),
             ..row.clone()
         };
         context.ledger.put_rows(&[behind]).await?;

@@ -65,6 +65,13 @@ impl MemoryLedger {
         self.open().epoch = epoch;
     }
 
+    fn some(&self, wanted: impl Fn(&Subject) -> bool) -> Rows {
+        let book = self.open();
+        let rows = book.rows.iter().filter(|(subject, _)| wanted(subject));
+        rows.map(|(subject, row)| (subject.clone(), row.clone()))
+            .collect()
+    }
+
     fn open(&self) -> MutexGuard<'_, Book> {
         // A poisoned lock still holds a whole book: no call leaves one half written.
         self.0
@@ -97,15 +104,11 @@ impl Ledger for MemoryLedger {
     }
 
     async fn database_rows(&self) -> Result<Rows, Fault> {
-        let mut rows = self.open().rows.clone();
-        rows.retain(|subject, _| matches!(subject, Subject::Database(_)));
-        Ok(rows)
+        Ok(self.some(|subject| matches!(subject, Subject::Database(_))))
     }
 
     async fn rows_in(&self, database: &Name) -> Result<Rows, Fault> {
-        let mut rows = self.open().rows.clone();
-        rows.retain(|subject, _| subject.database() == Some(database));
-        Ok(rows)
+        Ok(self.some(|subject| subject.database() == Some(database)))
     }
 
     async fn put_rows(&self, rows: &[Row]) -> Result<(), Fault> {

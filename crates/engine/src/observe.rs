@@ -28,6 +28,7 @@ use twinlake_core::{
     Policy, Principal, Subject, TableId,
 };
 
+pub use databases::TABLES_AT_ONCE;
 pub use partitions::KEPT;
 
 /// The two readings that a plan is made from.
@@ -39,6 +40,10 @@ pub struct Readings {
     pub secondary: Reading,
     /// Partitions that differ and were not kept whole: to be asked for by name.
     pub later: BTreeMap<TableId, Later>,
+    /// Tables whose partitions were not listed since time ran out.
+    pub timed_out: BTreeSet<TableId>,
+    /// Tables of a database that has too many: not looked at yet.
+    pub too_many: BTreeSet<TableId>,
     /// Databases of the secondary that were asked for by name in this very round.
     pub asked: BTreeSet<Name>,
 }
@@ -85,6 +90,8 @@ pub struct Prefetched {
     pub databases: Option<Sides<BTreeMap<Name, Seen<Database>>>>,
     /// Every function.
     pub functions: Option<Sides<BTreeMap<FunctionId, Seen<Function>>>>,
+    /// Tables are asked for by name, however many: they are few of their database's.
+    pub tables_by_name: bool,
     /// The data lake settings.
     pub settings: Option<Sides<Settings>>,
 }
@@ -167,6 +174,8 @@ pub struct Observer<'a, P, S> {
     pub room: Cell<usize>,
     /// What the secondary has confirmed in the round before.
     pub confirmed: &'a Confirmed,
+    /// Whether the tables of a large database are left to be shared out.
+    pub shares: bool,
     /// Whether time has run out.
     pub is_late: &'a dyn Fn() -> bool,
 }

@@ -74,6 +74,8 @@ pub struct Outcome {
     pub waiting: Option<(Scope, String)>,
     /// It waits because time ran out, and nothing is wrong.
     pub out_of_time: bool,
+    /// Tables of a database that has too many: not looked at, to be shared out.
+    pub too_many: BTreeSet<TableId>,
     /// Iceberg tables that the primary showed.
     pub iceberg: Vec<TableId>,
     /// The subjects that were looked at, and how they were left.
@@ -154,6 +156,7 @@ where
         let plan = work.plan(&rows);
         work.outcome.findings.clone_from(&plan.findings);
         work.remember_trouble(&plan);
+        work.outcome.too_many.append(&mut work.readings.too_many);
         work.outcome.standings.clone_from(&plan.standings);
         if plan.is_empty() && work.take_more(&plan) {
             fresh = Cow::Owned(Prefetched::default());

@@ -12,7 +12,7 @@ use twinlake_core::ledger::Run;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::reading::Observation;
 use twinlake_core::scope::{Look, WHOLE_DATABASE};
-use twinlake_core::{Fault, Name, Scope, Subject, Timestamp};
+use twinlake_core::{Fault, Name, Scope, Subject, TableId, Timestamp};
 
 /// How a resync, or a part of one, ended.
 #[derive(Debug, Default)]
@@ -88,7 +88,11 @@ where
     };
     let tables = tables_of(&scope);
     if !tables.is_empty() {
-        let outcome = reconcile(context, &tables, &prefetched).await?;
+        let by_name = Prefetched {
+            tables_by_name: true,
+            ..prefetched.clone()
+        };
+        let outcome = reconcile(context, &tables, &by_name).await?;
         hand.settle(outcome, &mut report).await?;
     }
     while let Some(name) = names.pop_first() {
@@ -135,6 +139,7 @@ async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
         grants: Some(Prefetched::grants(primary, secondary, account).await),
         functions: Some(Prefetched::functions(primary, secondary).await),
         settings: Some(Prefetched::settings(primary, secondary).await),
+        tables_by_name: false,
     }
 }
 
@@ -196,6 +201,9 @@ fn tables_of(scope: &Scope) -> Scope {
 /// What is left of a run when time runs out is shared out among so many messages.
 const SHARES: usize = 8;
 
+/// Tables of a large database that one message asks for.
+const TABLES_A_PART: usize = 500;
+
 /// Hands on what a part of a run leaves to others.
 struct Hand<'a, P, S, L, C, O> {
     context: &'a Context<'a, P, S, L, C>,
@@ -211,6 +219,14 @@ impl<P, S, L: Ledger, C: Clock, O: Outbox> Hand<'_, P, S, L, C, O> {
         if let (true, Some((scope, _))) = (unfinished, &outcome.waiting) {
             self.on(scope.clone(), report).await?;
             outcome.waiting = None;
+        }
+        let too_many: Vec<TableId> = std::mem::take(&mut outcome.too_many).into_iter().collect();
+        for some in too_many.chunks(TABLES_A_PART) {
+            let mut scope = Scope::default();
+            for id in some {
+                scope.absorb(Scope::table(id.clone()));
+            }
+            self.on(scope, report).await?;
         }
         merge(&mut report.outcome, outcome);
         Ok(())
@@ -236,11 +252,17 @@ impl<P, S, L: Ledger, C: Clock, O: Outbox> Hand<'_, P, S, L, C, O> {
         let Some(outbox) = self.outbox else {
             return Ok(());
         };
-        report.handed_on += scope.looks.len();
+        // The same scope has the same name, however often it is handed on.
+        let digest = twinlake_core::catalog::digest(&scope);
         let next = Part {
             run: self.part.run.clone(),
-            name: format!("{}+{}", self.part.name, report.handed_on),
+            name: digest.get(..16).unwrap_or(&digest).to_owned(),
         };
+        if next.name == self.part.name {
+            // It had all the time that there is.
+            return Ok(());
+        }
+        report.handed_on += scope.looks.len();
         let ledger = self.context.ledger;
         ledger.add_part(&next.run, &next.name).await?;
         let message = Message {

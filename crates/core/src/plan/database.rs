@@ -48,7 +48,16 @@ pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
         }
     }
     if draft.is_settled(&subject) && !link::is_subject(draft, &subject) {
+        // What its parts come to is no reason to leave alone what is in it.
+        let own = draft.standings.get(&subject).cloned();
         part::plan_all(draft, &subject);
+        let with_parts = draft.standings.get(&subject).cloned();
+        if let (Some(own), Some(with_parts)) = (own, with_parts)
+            && own != with_parts
+        {
+            draft.standings.insert(subject.clone(), own);
+            draft.afterwards.insert(subject.clone(), with_parts);
+        }
     }
     if !facets.contains(&Facet::Grants) {
         return;

@@ -34,28 +34,13 @@ pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject, facet: Facet) {
         puts.extend(put(subject, key, &seen.part, there.get(key)));
     }
     let removes = removals(draft, subject, wanted, there);
-    match facet {
-        // One at a time, and what goes makes room first (GL-06).
-        Facet::Indexes => {
-            let (goes, comes): (Vec<Step>, Vec<Step>) = puts
-                .into_iter()
-                .partition(|s| matches!(s, Step::RemovePart { .. }));
-            let made = inputs.secondary.parts.contains_key(&at);
-            let mut steps = removes.into_iter().chain(goes).peekable();
-            match steps.peek() {
-                Some(_) => draft.steps.extend(steps.take(1)),
-                None => draft
-                    .steps
-                    .extend(comes.into_iter().take(if made { 1 } else { 3 })),
-            }
-        }
-        Facet::Definition
-        | Facet::Partitions
-        | Facet::Grants
-        | Facet::Contents
-        | Facet::Statistics
-        | Facet::Tags => draft.steps.extend(puts.into_iter().chain(removes)),
-    }
+    // What goes makes room first (GL-06).
+    let (goes, comes): (Vec<Step>, Vec<Step>) = puts
+        .into_iter()
+        .partition(|step| matches!(step, Step::RemovePart { .. }));
+    draft
+        .steps
+        .extend(removes.into_iter().chain(goes).chain(comes));
     let failed = there
         .iter()
         .find(|(_, seen)| seen.progress == Progress::Failed);

@@ -1,6 +1,5 @@
 //! Which steps go together, and what rests on them.
 
-use twinlake_core::catalog::PartKey;
 use twinlake_core::{Fault, FaultKind, Step};
 
 pub(super) fn is_database(step: &Step) -> bool {
@@ -64,13 +63,14 @@ pub(super) fn is_database_deletion(step: &Step) -> bool {
     matches!(step, Step::DeleteDatabase { .. })
 }
 
-/// Whether something rests on a step: on a tag, access may.
+/// Whether something rests on a step.
 pub(super) fn bears(step: &Step) -> bool {
-    let of_tag = |key: &PartKey| matches!(key, PartKey::Tag(_));
     match step {
-        Step::PutPart { part, .. } => of_tag(&part.key()),
-        Step::RemovePart { key, .. } => of_tag(key),
-        Step::Grant { .. } | Step::CreateFunction { .. } | Step::UpdateFunction { .. } => false,
+        Step::PutPart { .. }
+        | Step::RemovePart { .. }
+        | Step::Grant { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. } => false,
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
         | Step::CreateTable { .. }

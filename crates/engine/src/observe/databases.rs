@@ -10,6 +10,12 @@ use twinlake_core::{
     Atom, Database, Fault, FaultKind, Grants, Name, Pairing, Resource, Subject, Table, TableId,
 };
 
+/// A listing of tables; none where there is nothing to list.
+type Listed = Option<Result<Vec<Seen<Table>>, Fault>>;
+
+/// Tables of one database that a function looks at by itself.
+pub const TABLES_AT_ONCE: usize = 2000;
+
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) async fn database(&self, name: &Name, look: &Look, readings: &mut Readings) {
         let subject = Subject::Database(name.clone());
@@ -130,8 +136,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
     }
 
-    /// Every table of a database, on both sides.
-    pub(super) async fn contents(&self, database: &Name, readings: &mut Readings) {
+    /// The tables of a database on each side where it is there, and no link.
+    async fn list_sides(&self, database: &Name, readings: &Readings) -> (Listed, Listed) {
         let there = |reading: &Reading| {
             reading
                 .databases
@@ -145,7 +151,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         };
         let wants = |reading: &Reading| there(reading) && !is_link(reading);
         let (from, to) = (wants(&readings.primary), wants(&readings.secondary));
-        let (primary, secondary) = both(
+        both(
             async {
                 if from {
                     Some(self.primary.tables(database).await)
@@ -161,7 +167,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 }
             },
         )
-        .await;
+        .await
+    }
+
+    /// Every table of a database, on both sides.
+    pub(super) async fn contents(&self, database: &Name, readings: &mut Readings) {
+        let (primary, secondary) = self.list_sides(database, readings).await;
         let parent = readings.primary.databases.get(database).cloned();
         let mut union: BTreeSet<TableId> = BTreeSet::new();
         let mut sides: Vec<BTreeMap<TableId, Seen<Table>>> = Vec::new();
@@ -193,6 +204,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let secondary = sides.pop().unwrap_or_default();
         let primary = sides.pop().unwrap_or_default();
         union.extend(self.paired_in(database));
+        let here = matches!(parent, Some(Observation::Present(_)));
+        if self.shares && here && union.len() > TABLES_AT_ONCE {
+            // More than one function can look at: the caller shares them out.
+            readings.too_many.extend(union);
+            self.functions_in(database, readings).await;
+            return;
+        }
         self.place_tables(database, &union, (primary, secondary), parent, readings)
             .await;
         self.contents_facets(&union, readings).await;

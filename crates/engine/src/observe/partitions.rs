@@ -19,6 +19,8 @@ const LARGE: usize = 20_000;
 /// How many pages are read one after the other before that.
 const PAGES: usize = 20;
 
+const OUT_OF_TIME: &str = "time ran out before all of them were listed";
+
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// All partitions of the tables that have partition keys; of the secondary only
     /// where the table is there.
@@ -46,7 +48,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     (Observation::Present(here), Observation::Present(there))
                 }
                 Err(fault) => (
-                    Observation::Unknown(fault.clone()),
+                    {
+                        if fault.message == OUT_OF_TIME {
+                            readings.timed_out.insert(id.clone());
+                        }
+                        Observation::Unknown(fault.clone())
+                    },
                     Observation::Unknown(fault),
                 ),
             };
@@ -59,7 +66,6 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 
     async fn sweep(&self, id: &TableId, there: bool) -> Result<Swept, Fault> {
-        let room = self.room.get();
         let begin = || Sweep::new(Translator::new(self.policy, self.epoch), &self.room);
         let known = self.rows.get(&Subject::Table(id.clone()));
         let large = known.is_some_and(|row| row.partitions >= LARGE);
@@ -76,7 +82,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let (whole, first) = both(primary, first).await;
         if !whole? {
             // More than was thought: again, side by side.
-            self.room.set(room);
+            drop(sweep);
             sweep = begin();
             let mut take = |page: Vec<Partition>| page.into_iter().for_each(|p| sweep.primary(p));
             self.in_segments(self.primary, id, &mut take).await?;
@@ -95,10 +101,16 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             }
         }
         // What was made in the primary since its pages were read is none too much.
+        let extra = sweep.extra();
+        let calls = extra.chunks(GET_BATCH).map(|some| async move {
+            self.in_time(self.primary)?;
+            self.primary.partitions_named(id, some).await
+        });
         let mut found = Vec::new();
-        for some in sweep.extra().chunks(GET_BATCH) {
-            found.extend(self.primary.partitions_named(id, some).await?);
+        for some in gather(calls, self.parallel).await {
+            found.extend(some?);
         }
+        drop(extra);
         sweep.found(found);
         Ok(sweep.finish(KEPT))
     }
@@ -173,7 +185,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         if !(self.is_late)() {
             return Ok(());
         }
-        let message = "time ran out before all of them were listed";
+        let message = OUT_OF_TIME;
         let kind = FaultKind::Unavailable;
         Err(Fault::new(kind, "GetPartitions", region.region(), message))
     }

@@ -130,7 +130,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for id in ids {
             *counts.entry(&id.database).or_default() += 1;
         }
-        let many = counts.into_iter().filter(|(_, count)| *count >= LIST_FROM);
+        let by_name = self.prefetched.tables_by_name;
+        let counts = counts.into_iter();
+        let many = counts.filter(|(_, count)| *count >= LIST_FROM && !by_name);
         let calls = many.map(|(database, _)| async move {
             let listed = both(
                 self.primary.tables(database),

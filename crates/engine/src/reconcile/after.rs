@@ -81,3 +81,16 @@ pub(super) fn values_of(step: &Step) -> Option<&[String]> {
     }
     None
 }
+
+/// Whether a step makes a table.
+pub(super) fn is_creation(step: &Step) -> bool {
+    matches!(step, Step::CreateTable { .. })
+}
+
+/// Whether a step puts or removes a partition index.
+pub(super) fn is_index(step: &Step) -> bool {
+    match alone(step) {
+        Some(Alone::Part(_, PartKey::Index(_))) => true,
+        Some(Alone::Part(..) | Alone::Function(_) | Alone::Partition(..)) | None => false,
+    }
+}

@@ -1,14 +1,17 @@
 //! Writes down how each subject is left.
 
 use super::ROUNDS;
+use super::after::{facets_after, values_of};
 use super::share::to_follow;
 use super::work::Work;
 use crate::ports::{Clock, Ledger, ReadRegion};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, Veto};
 use twinlake_core::ledger::Rows;
 use twinlake_core::plan::Standing;
-use twinlake_core::{Fault, Plan, Row, State, Subject, Timestamp};
+use twinlake_core::reading::Observation;
+use twinlake_core::scope::{Facet, Look, WHOLE_DATABASE, WHOLE_TABLE};
+use twinlake_core::{Fault, Plan, Row, Scope, State, Subject, Timestamp};
 
 impl<'a, P, S, L, C> Work<'a, P, S, L, C>
 where
@@ -19,7 +22,6 @@ where
 {
     /// Writes down how each subject is left.
     pub(super) async fn finish(&mut self, rows: &Rows, plan: &Plan) -> Result<(), Fault> {
-        let now = self.context.clock.now();
         let tables = self.readings.primary.tables.iter();
         self.outcome.iceberg = tables
             .filter(|(_, seen)| seen.present().is_some_and(|seen| seen.object.is_iceberg()))
@@ -29,11 +31,12 @@ where
         let mut forget = Vec::new();
         if self.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
             let reason = format!("still different after {ROUNDS} rounds");
-            self.outcome.waiting = Some((self.scope.clone(), reason));
+            self.outcome.waiting = Some((self.asked.clone(), reason));
         }
         self.outcome
             .findings
             .extend(std::mem::take(&mut self.earlier));
+        self.wait_for_what_is_left();
         let reasons = self.reasons(plan);
         for (subject, standing) in &plan.standings {
             let old = rows.get(subject);
@@ -43,25 +46,7 @@ where
                 }
                 continue;
             }
-            let (state, reason) = match reasons.get(subject) {
-                Some((state, reason)) => (*state, Some(reason.clone())),
-                None => (standing.state, standing.reason.clone()),
-            };
-            let mut row = row_of(subject, old, standing, (state, reason), now);
-            row.braked = self.is_braked() && plan.steps.iter().any(|s| s.subject() == *subject);
-            let known = old.and_then(|old| old.pairing.as_ref());
-            // A table that was made anew is told by this, until its partitions follow.
-            let counted = match subject {
-                Subject::Table(id) => self.partitions.get(id).copied(),
-                Subject::Catalog | Subject::Database(_) | Subject::Function(_) => None,
-            };
-            row.partitions = counted.unwrap_or(row.partitions);
-            let pending = !self.outcome.vetoes.is_empty() || counted.is_none();
-            if let (Some(known), Some(pairing), true) = (known, &mut row.pairing, pending)
-                && known.secondary_created == pairing.secondary_created
-            {
-                pairing.primary_created = known.primary_created;
-            }
+            let row = self.row_after(subject, old, standing, reasons.get(subject), plan);
             if Some(&row) != old {
                 put.push(row);
             }
@@ -73,6 +58,138 @@ where
             self.context.ledger.forget(&forget).await?;
         }
         Ok(())
+    }
+
+    /// How a subject's row reads after the run.
+    fn row_after(
+        &self,
+        subject: &Subject,
+        old: Option<&Row>,
+        standing: &Standing,
+        reason: Option<&(State, String)>,
+        plan: &Plan,
+    ) -> Row {
+        let now = self.context.clock.now();
+        let (state, reason) = match reason {
+            Some((state, reason)) => (*state, Some(reason.clone())),
+            None => (standing.state, standing.reason.clone()),
+        };
+        let mut row = row_of(subject, old, standing, (state, reason), now);
+        row.braked = self.is_braked() && plan.steps.iter().any(|s| s.subject() == *subject);
+        let known = old.and_then(|old| old.pairing.as_ref());
+        // A table that was made anew is told by this, until its partitions follow.
+        let counted = match subject {
+            Subject::Table(id) => self.partitions.get(id).copied(),
+            Subject::Catalog | Subject::Database(_) | Subject::Function(_) => None,
+        };
+        row.partitions = counted.unwrap_or(row.partitions);
+        let pending = !self.outcome.vetoes.is_empty() || self.has_more(subject, counted);
+        if let (Some(known), Some(pairing), true) = (known, &mut row.pairing, pending)
+            && known.secondary_created == pairing.secondary_created
+        {
+            pairing.primary_created = known.primary_created;
+        }
+        self.keep_what_was_found(subject, old, &mut row);
+        row
+    }
+
+    /// What a wider look found to be wrong, only such a look takes back.
+    fn keep_what_was_found(&self, subject: &Subject, old: Option<&Row>, row: &mut Row) {
+        let covered = self.covered(subject);
+        match old.filter(|old| old.state != State::Current && !old.by.is_subset(&covered)) {
+            Some(old) if row.state == State::Current => {
+                row.state = old.state;
+                row.since = old.since;
+                row.reason.clone_from(&old.reason);
+                row.braked = old.braked;
+                row.by.clone_from(&old.by);
+            }
+            Some(_) | None if row.state == State::Current => row.by.clear(),
+            Some(_) | None => {
+                row.by = match self.is_unfinished(subject) {
+                    true => [Facet::Definition, Facet::Partitions].into(),
+                    false => covered,
+                };
+                let failed = self.outcome.failed.iter();
+                if failed
+                    .into_iter()
+                    .any(|(step, _)| step.subject() == *subject && values_of(step).is_some())
+                {
+                    row.by.insert(Facet::Partitions);
+                }
+            }
+        }
+    }
+
+    /// What has to wait without being in the way of the rest, and what time ran out for.
+    fn wait_for_what_is_left(&mut self) {
+        let mut scope = Scope::default();
+        let mut why = None;
+        for (step, fault) in &self.aside {
+            let mut look = Look::at(facets_after(step));
+            look.facets.insert(Facet::Definition);
+            look.values.extend(values_of(step).map(<[String]>::to_vec));
+            scope.look(step.subject(), look);
+            why = Some(fault.to_string());
+        }
+        for id in std::mem::take(&mut self.readings.timed_out) {
+            let subject = Subject::Table(id);
+            let asked = self.asked.looks.get(&subject);
+            let look = Look {
+                partition_deletion_named: asked.is_some_and(|look| look.partition_deletion_named),
+                ..Look::at(&[Facet::Definition, Facet::Partitions])
+            };
+            // It is handed on, so it is not what nobody could read.
+            self.outcome
+                .findings
+                .retain(|finding| finding.subject != subject);
+            self.outcome.out_of_time = true;
+            why = Some("time ran out before its partitions were listed".to_owned());
+            scope.look(subject, look);
+        }
+        let Some(why) = why else {
+            return;
+        };
+        match &mut self.outcome.waiting {
+            Some((known, _)) => known.absorb(scope),
+            none @ None => *none = Some((scope, why)),
+        }
+    }
+
+    /// The facets of a subject that were looked at. What was asked for by its values
+    /// alone is not all of the partitions.
+    fn covered(&self, subject: &Subject) -> BTreeSet<Facet> {
+        let all = WHOLE_TABLE.into_iter().chain(WHOLE_DATABASE);
+        let home = subject.database().cloned().map(Subject::Database);
+        let whole = |home: &Subject| {
+            let look = self.asked.looks.get(home);
+            look.is_some_and(|look| look.facets.contains(&Facet::Contents))
+        };
+        if self.asked.looks.contains_key(&Subject::Catalog) || home.is_some_and(|h| whole(&h)) {
+            return all.collect();
+        }
+        let look = self.asked.looks.get(subject);
+        look.map(|look| look.facets.clone()).unwrap_or_default()
+    }
+
+    /// Whether nothing but the rest of its partitions is in the way.
+    fn is_unfinished(&self, subject: &Subject) -> bool {
+        let waits = self.outcome.waiting.as_ref();
+        let out_of_time = self.outcome.out_of_time
+            && waits.is_some_and(|(scope, _)| scope.looks.contains_key(subject));
+        let later = self.readings.later.keys();
+        out_of_time || later.cloned().map(Subject::Table).any(|id| id == *subject)
+    }
+
+    /// Whether partitions of a table are still to be looked at.
+    fn has_more(&self, subject: &Subject, counted: Option<usize>) -> bool {
+        let Subject::Table(id) = subject else {
+            return counted.is_none();
+        };
+        let table = self.readings.primary.tables.get(id);
+        let table = table.and_then(Observation::present);
+        let keyed = table.is_some_and(|seen| !seen.object.partition_keys.is_empty());
+        self.readings.later.contains_key(id) || (keyed && counted.is_none())
     }
 
     /// Whether the brake refused the plan, and nothing else did.
@@ -111,6 +228,9 @@ where
                 .entry(subject.clone())
                 .or_insert_with(|| trouble.clone());
         }
+        for (step, fault) in &self.aside {
+            reasons.insert(step.subject(), (State::Behind, fault.to_string()));
+        }
         for (step, fault) in &self.outcome.failed {
             reasons.insert(step.subject(), (State::Blocked, fault.to_string()));
         }
@@ -135,6 +255,7 @@ fn row_of(
         since: unchanged.map_or(now, |old| old.since),
         reason,
         braked: false,
+        by: old.map(|old| old.by.clone()).unwrap_or_default(),
         table_default: standing
             .table_default
             .clone()

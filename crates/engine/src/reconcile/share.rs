@@ -102,6 +102,7 @@ where
             // A later round reads by name, and what all listings lacked may go then, too.
             if let Step::DeletePartition { id, values } = step {
                 self.may_delete(id, values);
+                self.deleting.insert(id.clone());
             }
         }
         let goes = audit::deletions(approved.steps());
@@ -138,8 +139,14 @@ where
             let mut left = 0;
             for id in tables {
                 left += self.readings.later.get(&id).map_or(0, Later::len);
-                let look = Look::at(&[Facet::Definition, Facet::Partitions]);
-                scope.look(Subject::Table(id), look);
+                let subject = Subject::Table(id);
+                let asked = self.asked.looks.get(&subject);
+                let look = Look {
+                    partition_deletion_named: asked
+                        .is_some_and(|look| look.partition_deletion_named),
+                    ..Look::at(&[Facet::Definition, Facet::Partitions])
+                };
+                scope.look(subject, look);
             }
             let reason = format!("time ran out with {left} partitions to go");
             self.outcome.waiting = Some((scope, reason));
@@ -247,6 +254,13 @@ where
     }
 
     fn next_share(&mut self, tables: &[TableId]) -> BTreeMap<Subject, Look> {
+        // Where the first share of what the primary lacks was not deleted, the others
+        // are not either.
+        for (id, later) in &mut self.readings.later {
+            if !self.deleting.contains(id) {
+                later.gone.clear();
+            }
+        }
         let mut next: BTreeMap<Subject, Look> = BTreeMap::new();
         let mut room = self.keep;
         for id in tables {

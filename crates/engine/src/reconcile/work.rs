@@ -1,6 +1,6 @@
 //! One reconciliation under way.
 
-use super::after::{alone, facets_after, is_for_good, values_of};
+use super::after::{alone, facets_after, is_creation, is_for_good, is_index, values_of};
 use super::share::minus;
 use super::{Context, Outcome, ROUNDS};
 use crate::apply::{Applied, Done};
@@ -12,7 +12,7 @@ use twinlake_core::audit;
 use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::plan::{Finding, Inputs};
 use twinlake_core::reading::{Observation, Partitions};
-use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look, TABLE_ITSELF};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
 use twinlake_core::{ApprovedPlan, Fault, FaultKind, Plan, Scope, State, Step, Subject, TableId};
 
 /// From so many subjects on, their grants come from one unfiltered listing.
@@ -43,6 +43,10 @@ pub(super) struct Work<'a, P, S, L, C> {
     pub(super) confirmed: Confirmed,
     /// What a look at all of a table's partitions found to be in the way.
     pub(super) trouble: BTreeMap<Subject, (State, String)>,
+    /// Tables of which partitions are deleted, since all of the primary's lack them.
+    pub(super) deleting: BTreeSet<TableId>,
+    /// Steps that concern only themselves and have to wait, while the rest goes on.
+    pub(super) aside: Vec<(Step, Fault)>,
     /// How many partitions are kept whole in one round.
     pub(super) keep: usize,
 }
@@ -67,20 +71,7 @@ where
             .filter(|subject| matches!(subject, Subject::Table(_) | Subject::Function(_)))
             .filter_map(|subject| subject.database().cloned().map(Subject::Database))
             .collect();
-        let tables = scope.looks.keys();
-        let tables = tables.filter(|subject| matches!(subject, Subject::Table(_)));
-        let known: BTreeSet<Subject> = parents.iter().chain(tables).cloned().collect();
-        let rows = context.ledger.rows(&known).await?;
-        // Only a look at all of it takes back what such a look once found.
-        for (subject, look) in &mut scope.looks {
-            let row = rows.get(subject).filter(|row| row.pairing.is_some());
-            if let (Subject::Table(_), Some(row)) = (subject, row)
-                && row.state != State::Current
-            {
-                look.facets.extend(TABLE_ITSELF);
-                look.facets.insert(Facet::Partitions);
-            }
-        }
+        let rows = context.ledger.rows(&parents).await?;
         for parent in parents {
             let pairing = rows.get(&parent).and_then(|row| row.pairing.as_ref());
             if pairing.is_none_or(|pairing| pairing.link) {
@@ -104,6 +95,8 @@ where
             asked,
             confirmed: Confirmed::new(),
             trouble: BTreeMap::new(),
+            deleting: BTreeSet::new(),
+            aside: Vec::new(),
             keep: KEPT,
         })
     }
@@ -143,6 +136,7 @@ where
             room: Cell::new(self.keep),
             confirmed: &confirmed,
             is_late: &is_late,
+            shares: self.context.stop_at.is_some() && self.outcome.rounds <= 1,
             primary: self.context.primary,
             secondary: self.context.secondary,
             policy: self.context.policy,
@@ -199,8 +193,21 @@ where
             .map(|(step, _)| step.subject())
             .collect();
         let mut left: BTreeSet<Subject> = BTreeSet::new();
+        let mut indexed: BTreeSet<Subject> = BTreeSet::new();
+        let made: BTreeSet<Subject> = plan
+            .steps
+            .iter()
+            .filter(|s| is_creation(s))
+            .map(Step::subject)
+            .collect();
         plan.steps.retain(|step| {
-            let out = self.rests_on(&given_up, step);
+            let late = self.is_aside(step);
+            let mut out = late || self.rests_on(&given_up, step);
+            // One index of a table at a time (GL-06), but for those that come with it.
+            if !out && is_index(step) && !made.contains(&step.subject()) {
+                out = !indexed.insert(step.subject());
+                return !out;
+            }
             if out {
                 left.insert(step.subject());
             }
@@ -226,6 +233,11 @@ where
                 grants.retain(|atom, _| !self.revoked.contains(atom));
             }
         }
+    }
+
+    fn is_aside(&self, step: &Step) -> bool {
+        let one = alone(step);
+        one.is_some() && self.aside.iter().any(|(other, _)| alone(other) == one)
     }
 
     /// Whether a step is left out, since something it rests on failed for good.
@@ -272,6 +284,11 @@ where
                 }
                 Some(Done::Failed(fault)) if is_for_good(fault) => {
                     self.outcome.failed.push((step.clone(), fault.clone()));
+                }
+                Some(Done::Failed(fault))
+                    if fault.kind == FaultKind::NotYet && alone(step).is_some() =>
+                {
+                    self.aside.push((step.clone(), fault.clone()));
                 }
                 Some(Done::Failed(fault)) => {
                     self.outcome.unrevoked.retain(|(other, _)| other != step);
