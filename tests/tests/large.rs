@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use twinlake_core::{Name, Subject, TableId, Timestamp};
+use twinlake_core::{Name, Row, State, Subject, TableId, Timestamp};
 use twinlake_engine::observe::KEPT;
 use twinlake_engine::ports::SEGMENTS;
 use twinlake_engine::resync::Report;
-use twinlake_engine::{Clock as _, Message};
+use twinlake_engine::{Clock as _, Ledger as _, Message};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::history::table_input;
 use twinlake_tests::lab::{Lab, PRIMARY, SECONDARY, policy};
@@ -224,7 +224,7 @@ fn single_deletions_add_up_to_the_budget_and_one_by_itself_passes() {
             .any(|alert| alert.kind == twinlake_core::AlertKind::Vetoed)
     );
     let held = &lab.ledger.book().rows[&Subject::Table(id())];
-    assert_eq!(held.state, twinlake_core::State::Held, "{held:?}");
+    assert_eq!(held.state, State::Held, "{held:?}");
     // An hour later the budget is free again, and a resync takes up what was held.
     lab.sim.world().pass_secs(3700);
     let report = lab.resync().unwrap();
@@ -264,7 +264,7 @@ fn a_partition_that_is_refused_fails_alone() {
         "its neighbours, and those that followed by name"
     );
     let row = &lab.ledger.book().rows[&Subject::Table(id())];
-    assert_eq!(row.state, twinlake_core::State::Blocked, "{row:?}");
+    assert_eq!(row.state, State::Blocked, "{row:?}");
     let _ = calls(&lab);
     let again = lab.resync().unwrap();
     assert_eq!(again.outcome.failed.len(), 1);
@@ -308,4 +308,40 @@ fn an_empty_listing_proves_nothing_however_much_the_secondary_holds() {
     let report = lab.resync().unwrap();
     assert_eq!(report.outcome.counts.deleted, KEPT + 499);
     equal(&lab);
+}
+
+#[test]
+fn a_very_large_table_is_left_to_the_resync_but_for_what_is_named() {
+    let lab = lab_with(20);
+    lab.resync();
+    let subject = Subject::Table(id());
+    let row = lab.ledger.book().rows[&subject].clone();
+    let large = Row {
+        partitions: 300_000,
+        ..row
+    };
+    run_until_killed(&lab.sim, lab.ledger.put_rows(&[large]))
+        .unwrap()
+        .unwrap();
+    add(&lab, 20..21);
+    let all = lab.take_events();
+    let is_recorded = |body: &&Vec<u8>| String::from_utf8_lossy(body).contains("via CloudTrail");
+    let (recorded, native): (Vec<_>, Vec<_>) = all.iter().partition(is_recorded);
+    let _ = calls(&lab);
+    lab.deliver(&native.into_iter().cloned().collect::<Vec<_>>())
+        .unwrap();
+    assert_eq!(calls(&lab).get("GetPartitions"), None);
+    let behind = lab.ledger.book().rows[&subject].clone();
+    assert_eq!(behind.state, State::Behind, "{behind:?}");
+    lab.deliver(&recorded.into_iter().cloned().collect::<Vec<_>>())
+        .unwrap();
+    assert_eq!(calls(&lab).get("GetPartitions"), None);
+    equal(&lab);
+    assert_eq!(
+        lab.ledger.book().rows[&subject].state,
+        State::Behind,
+        "until all are seen"
+    );
+    lab.resync();
+    assert_eq!(lab.ledger.book().rows[&subject].state, State::Current);
 }
