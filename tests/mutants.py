@@ -70,7 +70,7 @@ def switched(text, mutants, file):
         shift = sum(len(new) - len(old) for s, e, old, new in switched.done if start <= s < end)
         inner = text[start:end + shift]
         new = (f"if crate::convert::thrown({number}) {{ Default::default() }} "
-               f"else {{ {inner} }}")
+               f"else {{ {inner.rstrip().removesuffix(',')} }}")
         switched.done.append((start, end, inner, new))
         text = text[:start] + new + text[end + shift:]
     return text
