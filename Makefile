@@ -68,7 +68,7 @@ build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64), each und
 	    echo "$(LAMBDA_TARGET)\` brings it, where rustup can reach its server. Or build for the other"; \
 	    echo "kind of processor: \`make build ARCH=$(if $(filter arm64,$(ARCH)),x86_64,arm64)\` and deploy with the same ARCH."; \
 	    exit 1; }
-	$(VENV)/bin/cargo-lambda lambda build --release --locked --output-format zip \
+	PATH="$(abspath $(VENV))/bin:$$PATH" cargo-lambda lambda build --release --locked --output-format zip \
 	    --package twinlake-lambda --$(if $(filter arm64,$(ARCH)),arm64,x86-64)
 	@for zip in target/lambda/*/bootstrap.zip; do \
 	    size=$$(wc -c < $$zip); echo "$$zip $$size bytes"; \

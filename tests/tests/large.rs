@@ -345,3 +345,47 @@ fn a_very_large_table_is_left_to_the_resync_but_for_what_is_named() {
     lab.resync();
     assert_eq!(lab.ledger.book().rows[&subject].state, State::Current);
 }
+
+#[test]
+fn what_a_look_at_all_found_is_not_taken_back_by_an_event_about_another() {
+    let lab = lab_with(5);
+    let mut stray = partition(7, 0);
+    stray["StorageDescriptor"]["Location"] = json!("s3://elsewhere/7/");
+    let request = in_table("PartitionInputList", &json!([stray]));
+    lab.call(PRIMARY, "BatchCreatePartition", &request).unwrap();
+    lab.resync();
+    let _ = lab.take_events();
+    let state = || lab.ledger.book().rows[&Subject::Table(id())].state;
+    assert_eq!(state(), State::Held);
+    add(&lab, 8..9);
+    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied, 1);
+    let input = json!({"DatabaseName": "big", "TableInput": table_input("big", "t", &["id", "x"])});
+    lab.call(PRIMARY, "UpdateTable", &input).unwrap();
+    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied, 1);
+    assert_eq!(state(), State::Held, "by the stray one");
+    let gone = in_table("PartitionsToDelete", &json!([{"Values": stray["Values"]}]));
+    lab.call(PRIMARY, "BatchDeletePartition", &gone).unwrap();
+    lab.resync();
+    assert_eq!(state(), State::Current);
+    equal(&lab);
+}
+
+/// What an event found, the next event of its kind takes back.
+#[test]
+fn a_foreign_table_that_was_moved_away_is_current_with_the_next_event() {
+    let lab = lab_with(2);
+    let foreign = json!({"DatabaseInput": {"Name": "big", "CreateTableDefaultPermissions": []}});
+    lab.call(SECONDARY, "CreateDatabase", &foreign).unwrap();
+    let mine = json!({"DatabaseName": "big", "TableInput": {"Name": "t", "Description": "mine"}});
+    lab.call(SECONDARY, "CreateTable", &mine).unwrap();
+    lab.resync();
+    let state = || lab.ledger.book().rows[&Subject::Table(id())].state;
+    assert_eq!(state(), State::Blocked);
+    let gone = json!({"DatabaseName": "big", "Name": "t"});
+    lab.call(SECONDARY, "DeleteTable", &gone).unwrap();
+    let input = json!({"DatabaseName": "big", "TableInput": table_input("big", "t", &["id", "x"])});
+    lab.call(PRIMARY, "UpdateTable", &input).unwrap();
+    lab.deliver(&events(&lab, true)).unwrap();
+    assert_eq!(state(), State::Current);
+    equal(&lab);
+}

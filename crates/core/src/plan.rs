@@ -105,6 +105,8 @@ pub struct Standing {
     pub state: State,
     /// Why, unless it is current.
     pub reason: Option<String>,
+    /// What was looked at and is the reason; the object itself if it is nothing else.
+    pub by: Facet,
     /// The pairing, as far as this reading shows it.
     pub pairing: Option<Pairing>,
     /// The primary's default for new tables, of a database.
@@ -120,6 +122,7 @@ impl Standing {
         Self {
             state,
             reason,
+            by: Facet::Definition,
             pairing: None,
             table_default: None,
             partitions: None,
@@ -299,6 +302,15 @@ impl Draft<'_> {
     fn leave_unread(&mut self, subject: &Subject, fault: &crate::Fault) {
         let kind = unreadable(fault);
         self.leave(subject, State::Behind, kind, fault.to_string());
+    }
+
+    /// Notes which facet left a subject as it is, if it is not current.
+    fn blame(&mut self, subject: &Subject, facet: Facet) {
+        if let Some(standing) = self.standings.get_mut(subject)
+            && standing.state != State::Current
+        {
+            standing.by = facet;
+        }
     }
 
     fn is_settled(&self, subject: &Subject) -> bool {

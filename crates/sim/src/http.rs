@@ -334,6 +334,39 @@ fn error_reply(error: &ApiError) -> Result<Reply, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::World;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(5),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn whatever_is_sent_is_answered(
+            call in prop::sample::select(vec![
+                "CreateTable", "UpdateTable", "BatchCreatePartition", "GetPartitions",
+                "TagResource", "UpdateColumnStatisticsForTable", "GrantPermissions", "none",
+            ]),
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "\\{\"(DatabaseName|TableInput|Resource)\": [\\[\\]{}\"a-z0-9:,]{0,60}\\}"
+                    .prop_map(String::into_bytes),
+            ],
+        ) {
+            let world = World::new("111122223333", &["us-east-1"]);
+            let callers = Callers {
+                twinlake: "twinlake".to_owned(),
+                person: "person".to_owned(),
+            };
+            let server = Server::new(Sim::new(world), callers, None);
+            let request = Request::builder().uri("/").header("x-amz-target", format!("X.{call}"));
+            let answer = server.take(request.body(Bytes::from(body)).unwrap());
+            prop_assert!(answer.is_some_and(|answer| answer.status().as_u16() < 500));
+        }
+    }
 
     #[test]
     fn the_region_is_the_one_that_was_signed_for() {

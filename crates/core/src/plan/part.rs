@@ -106,7 +106,11 @@ pub(super) fn plan_all(draft: &mut Draft<'_>, subject: &Subject) {
         let standing = draft.standings.get(subject);
         let held = standing.is_some_and(|s| matches!(s.state, State::Current | State::Held));
         if held {
+            let before = standing.cloned();
             plan(draft, subject, facet);
+            if draft.standings.get(subject) != before.as_ref() {
+                draft.blame(subject, facet);
+            }
         }
     }
 }

@@ -224,8 +224,13 @@ fn settle(
     standing.pairing = pairing.or(standing.pairing);
     draft.standings.insert(subject.clone(), standing);
     write(draft, id, facets, change, observed);
+    draft.blame(&subject, Facet::Grants);
     if draft.is_settled(&subject) {
         partitions::plan(draft, id, &subject);
+        let read = draft.inputs.primary.partitions.get(id);
+        if read.and_then(Observation::present).is_some() {
+            draft.blame(&subject, Facet::Partitions);
+        }
         part::plan_all(draft, &subject);
     }
 }

@@ -66,11 +66,11 @@ where
         subject: &Subject,
         old: Option<&Row>,
         standing: &Standing,
-        reason: Option<&(State, String)>,
+        found: Option<&(State, String)>,
         plan: &Plan,
     ) -> Row {
         let now = self.context.clock.now();
-        let (state, reason) = match reason {
+        let (state, reason) = match found {
             Some((state, reason)) => (*state, Some(reason.clone())),
             None => (standing.state, standing.reason.clone()),
         };
@@ -89,14 +89,26 @@ where
         {
             pairing.primary_created = known.primary_created;
         }
-        self.keep_what_was_found(subject, old, &mut row);
+        let by = match found {
+            None => Some(standing.by),
+            Some(_) if self.trouble.contains_key(subject) => Some(Facet::Partitions),
+            Some(_) => None,
+        };
+        self.keep_what_was_found(subject, old, by, &mut row);
         row
     }
 
     /// What a wider look found to be wrong, only such a look takes back.
-    fn keep_what_was_found(&self, subject: &Subject, old: Option<&Row>, row: &mut Row) {
+    fn keep_what_was_found(
+        &self,
+        subject: &Subject,
+        old: Option<&Row>,
+        by: Option<Facet>,
+        row: &mut Row,
+    ) {
         let covered = self.covered(subject);
-        match old.filter(|old| old.state != State::Current && !old.by.is_subset(&covered)) {
+        let wider = old.filter(|old| old.state != State::Current && !old.by.is_subset(&covered));
+        match wider {
             Some(old) if row.state == State::Current => {
                 row.state = old.state;
                 row.since = old.since;
@@ -106,10 +118,12 @@ where
             }
             Some(_) | None if row.state == State::Current => row.by.clear(),
             Some(_) | None => {
-                row.by = match self.is_unfinished(subject) {
-                    true => [Facet::Definition, Facet::Partitions].into(),
-                    false => covered,
+                row.by = match (self.is_unfinished(subject), by) {
+                    (true, _) => [Facet::Definition, Facet::Partitions].into(),
+                    (false, Some(by)) => [Facet::Definition, by].into(),
+                    (false, None) => covered,
                 };
+                row.by.extend(wider.iter().flat_map(|old| &old.by));
                 let failed = self.outcome.failed.iter();
                 if failed
                     .into_iter()
