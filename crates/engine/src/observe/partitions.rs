@@ -47,15 +47,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     let (here, there) = (swept.primary, swept.secondary);
                     (Observation::Present(here), Observation::Present(there))
                 }
-                Err(fault) => (
-                    {
-                        if fault.message == OUT_OF_TIME {
-                            readings.timed_out.insert(id.clone());
-                        }
-                        Observation::Unknown(fault.clone())
-                    },
-                    Observation::Unknown(fault),
-                ),
+                Err(fault) => {
+                    if fault.message == OUT_OF_TIME {
+                        readings.timed_out.insert(id.clone());
+                    }
+                    let here = Observation::Unknown(fault.clone());
+                    (here, Observation::Unknown(fault))
+                }
             };
             readings.primary.partitions.insert(id.clone(), primary);
             match there {
