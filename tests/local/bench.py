@@ -33,7 +33,8 @@ class Lake:
         home.mkdir(exist_ok=True)
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [str(RELEASE / "twinlake"), "sandbox", "--port", str(self.port)],
+            [str(RELEASE / "twinlake"), "sandbox", "--port", str(self.port),
+             "--shown-to", ROLE],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         local = stack.Local()
         local.sandbox = local.aws = self.url

@@ -17,7 +17,7 @@ import boto3
 READ_ONLY = {
     "CatalogId", "CreateTime", "CreatedBy", "CreationTime", "DatabaseName",
     "IsMaterializedView", "IsMultiDialectView", "IsRegisteredWithLakeFormation", "Status",
-    "TableName", "UpdateTime", "VersionId",
+    "TableCatalogId", "TableName", "UpdateTime", "VersionId",
 }
 PLACES = {"ArtifactLocation", "Location", "LocationUri"}
 PLACE_LISTS = {"AdditionalLocations"}
@@ -31,6 +31,8 @@ FORMATS = {"delta", "hudi"}
 ARN_TEXTS = {"SubObjects", "ValidationConnection", "ViewExpandedText"}
 # What has calls of its own.
 APART = ("functions", "indexes", "statistics", "tags")
+# What Lake Formation keeps beside grants.
+LAKE = ("lf-tags", "assigned", "filters", "expressions", "opt-ins", "locations")
 
 
 def pages(call, key, **request):
@@ -42,23 +44,31 @@ def pages(call, key, **request):
         request["NextToken"] = answer["NextToken"]
 
 
-def snapshot(glue, lake, apart=APART):
-    """Everything of one Region that is compared, as raw JSON. `apart` names the kinds that
-    have calls of their own and are asked for."""
+def snapshot(glue, lake, apart=APART, kinds=()):
+    """Everything of one Region that is compared, as raw JSON. `apart` and `kinds` name the
+    kinds that have calls of their own and are asked for."""
     databases = {d["Name"]: d for d in pages(glue.get_databases, "DatabaseList")}
     tables, partitions = {}, {}
-    others = {kind: {} for kind in APART}
+    others = {kind: {} for kind in APART + LAKE}
+    read_lake(lake, others, kinds)
     for database in databases:
         if databases[database].get("TargetDatabase"):
             # Below a link stands what belongs to its target.
             continue
         read_functions(glue, database, others, apart)
+        read_assigned(lake, {"Database": {"Name": database}}, database, others, kinds)
         read_tags(glue, f"database/{database}", others, apart)
         for table in pages(glue.get_tables, "TableList", DatabaseName=database):
             name = f"{database}.{table['Name']}"
             tables[name] = table
             if not table.get("TargetTable"):
                 read_parts(glue, database, table, others, apart)
+                where = {"DatabaseName": database, "Name": table["Name"]}
+                read_assigned(lake, {"Table": where}, name, others, kinds)
+                if "filters" in kinds:
+                    for one in pages(lake.list_data_cells_filter, "DataCellsFilters",
+                                     Table=where):
+                        others["filters"][f"{name} {one['Name']}"] = one
             if table.get("PartitionKeys") and not table.get("TargetTable"):
                 listed = pages(glue.get_partitions, "Partitions",
                                DatabaseName=database, TableName=table["Name"])
@@ -70,6 +80,43 @@ def snapshot(glue, lake, apart=APART):
     listed = list(pages(lake.list_permissions, "PrincipalResourcePermissions"))
     return {"databases": databases, "tables": tables, "partitions": partitions,
             "grants": listed, "admins": admins, "region": glue.meta.region_name, **others}
+
+
+def read_lake(lake, others, kinds):
+    if "lf-tags" in kinds:
+        for one in pages(lake.list_lf_tags, "LFTags"):
+            values = {value: "there" for value in one["TagValues"]}
+            others["lf-tags"][one["TagKey"]] = values
+    if "expressions" in kinds:
+        for one in pages(lake.list_lf_tag_expressions, "LFTagExpressions"):
+            values = {tag["TagKey"]: sorted(tag["TagValues"]) for tag in one["Expression"]}
+            others["expressions"][one["Name"]] = {**one, "Expression": values}
+    if "opt-ins" in kinds:
+        for one in pages(lake.list_lake_formation_opt_ins, "LakeFormationOptInsInfoList"):
+            text = json.dumps([one["Principal"], one["Resource"]], sort_keys=True)
+            others["opt-ins"][text] = {
+                "Principal": one["Principal"], "Resource": one["Resource"],
+                "Condition": one.get("Condition")}
+    if "locations" in kinds:
+        for one in pages(lake.list_resources, "ResourceInfoList"):
+            others["locations"][one["ResourceArn"].rstrip("/")] = {
+                k: v for k, v in one.items() if k not in ("LastModified", "VerificationStatus")}
+
+
+def read_assigned(lake, resource, name, others, kinds):
+    if "assigned" not in kinds:
+        return
+    found = lake.get_resource_lf_tags(Resource=resource, ShowAssignedLFTags=True)
+    key = "LFTagOnDatabase" if "Database" in resource else "LFTagsOnTable"
+
+    def pairs(tags):
+        return {tag["TagKey"]: sorted(tag["TagValues"]) for tag in tags or []}
+    own = {"": pairs(found.get(key))}
+    for column in found.get("LFTagsOnColumns", []):
+        own[column["Name"]] = pairs(column["LFTags"])
+    own = {column: tags for column, tags in own.items() if tags}
+    if own:
+        others["assigned"][name] = own
 
 
 def read_functions(glue, database, others, apart):
@@ -110,6 +157,13 @@ def place(text, pairs):
     return text
 
 
+def arn(text, pairs):
+    """A place that is written as an ARN."""
+    head = "arn:aws:s3:::"
+    mapped = place("s3://" + text.removeprefix(head).rstrip("/"), pairs)
+    return head + mapped.removeprefix("s3://")
+
+
 def own(value):
     """Of a resource link its name and where it points: all else is its target's."""
     for target in ("TargetDatabase", "TargetTable"):
@@ -134,6 +188,8 @@ def mapped(value, pairs, regions, path=(), formatted=False):
         return [mapped(v, pairs, regions, path, formatted) for v in value]
     if not isinstance(value, str):
         return value
+    if key == "ResourceArn":
+        return arn(value, pairs)
     parent = path[-2] if len(path) > 1 else None
     in_table = path[:-1] == ("Parameters",) and key in PLACE_PARAMETERS
     in_serde = path[-3:] == ("SerdeInfo", "Parameters", "path")
@@ -219,15 +275,36 @@ def resources(resource):
             return [f"column {column} of {table}" for column in value["ColumnNames"]]
         excluded = sorted(value["ColumnWildcard"].get("ExcludedColumnNames", []))
         return [f"{table} but {','.join(excluded)}" if excluded else table]
-    return [json.dumps(resource, sort_keys=True)]
+    return governed(kind, value) or [json.dumps(resource, sort_keys=True)]
+
+
+def governed(kind, value):
+    """Resources that are no database and no table."""
+    if kind == "Catalog":
+        return ["catalog"]
+    if kind == "DataLocation":
+        return [f"location {value['ResourceArn'].rstrip('/')}"]
+    if kind == "DataCellsFilter":
+        return [f"filter {value['DatabaseName']}.{value['TableName']} {value['Name']}"]
+    if kind == "LFTag":
+        return [f"lf-tag {value['TagKey']}={v}" for v in value["TagValues"]]
+    if kind == "LFTagExpression":
+        return [f"expression {value['Name']}"]
+    if kind == "LFTagPolicy":
+        named = value.get("ExpressionName")
+        rule = named or sorted(
+            (tag["TagKey"], sorted(tag["TagValues"])) for tag in value["Expression"])
+        return [f"policy {value['ResourceType']} {rule}"]
+    return None
 
 
 def differences(primary, secondary, pairs):
     """Every difference, as text."""
     found = []
     regions = primary["region"], secondary["region"]
-    for kind in ("databases", "tables", "partitions", *APART):
-        wanted = {n: comparable(kind, mapped(v, pairs, regions))
+    for kind in ("databases", "tables", "partitions", *APART, *LAKE):
+        wanted = {arn(n, pairs) if kind == "locations" else n:
+                  comparable(kind, mapped(v, pairs, regions))
                   for n, v in primary[kind].items()}
         there = {n: comparable(kind, v) for n, v in secondary[kind].items()}
         for name in sorted(wanted.keys() | there.keys()):
@@ -239,7 +316,13 @@ def differences(primary, secondary, pairs):
         if database.get("CreateTableDefaultPermissions", []) != []:
             found.append(f"databases {database['Name']}: open to new tables")
     ignored = set(primary["admins"]) | set(secondary["admins"])
-    wanted, there = atoms(primary, ignored), atoms(secondary, ignored)
+    there = atoms(secondary, ignored)
+    moved = json.loads(json.dumps(primary["grants"], default=str))
+    for entry in moved:
+        location = entry["Resource"].get("DataLocation")
+        if location:
+            location["ResourceArn"] = arn(location["ResourceArn"], pairs)
+    wanted = atoms({**primary, "grants": moved}, ignored)
     found += [f"missing grant {atom}" for atom in sorted(wanted - there)]
     found += [f"extra grant {atom}" for atom in sorted(there - wanted)]
     return found

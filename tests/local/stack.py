@@ -29,6 +29,7 @@ FUNCTIONS = {
     "PermissionEvent": "permission-event",
     "ReplicationEvent": "replication-event",
     "Resync": "resync",
+    "Standing": "standing",
 }
 POLICY = f"""
 [first]

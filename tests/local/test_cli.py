@@ -15,10 +15,16 @@ class Desk:
     """A sandbox, and a folder with a policy in it."""
 
     def __init__(self, home):
+        self.start(home)
+        self.glue.create_database(
+            DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
+        self.create("orders")
+
+    def start(self, home):
         self.home, port = home, free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [str(TARGET / "twinlake"), "sandbox", "--port", str(port)],
+            [str(TARGET / "twinlake"), "sandbox", "--port", str(port), "--shown-to", ROLE],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.local = stack.Local()
         self.local.sandbox = self.local.aws = self.url
@@ -26,9 +32,6 @@ class Desk:
                  lambda: self.local._answers(f"{self.url}/_sandbox/health"))
         (home / "policy.toml").write_text(POLICY)
         self.glue = self.local.client("glue", PRIMARY)
-        self.glue.create_database(
-            DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
-        self.create("orders")
 
     def create(self, name):
         self.glue.create_table(DatabaseName="sales", TableInput={

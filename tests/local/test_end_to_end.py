@@ -40,7 +40,7 @@ def dead_letters(local):
     sqs = local.client("sqs", SECONDARY)
     urls = [u for u in sqs.list_queues(QueueNamePrefix="twinlake-").get("QueueUrls", [])
             if "DeadLetters" in u]
-    assert len(urls) == 5
+    assert len(urls) == 6
     return sum(int(sqs.get_queue_attributes(
         QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"],
     )["Attributes"]["ApproximateNumberOfMessages"]) for url in urls)

@@ -103,6 +103,10 @@ def test_what_moto_holds_is_identical_over_moto(tmp_path):
                 "DataLakeAdmins": [{"DataLakePrincipalIdentifier": ROLE}],
                 "CreateDatabaseDefaultPermissions": [], "CreateTableDefaultPermissions": []})
         mixed.fill(moto.client("glue", PRIMARY), apart)
+        for database in moto.client("glue", PRIMARY).get_databases()["DatabaseList"]:
+            moto.client("lakeformation", PRIMARY).grant_permissions(
+                Principal={"DataLakePrincipalIdentifier": ROLE}, Permissions=["SELECT", "DESCRIBE"],
+                Resource={"Table": {"DatabaseName": database["Name"], "TableWildcard": {}}})
         mixed.spoil(moto.client("glue", SECONDARY), functions=False)
         first = moto.recorded(moto.resync)
         assert any(map(is_write, first))

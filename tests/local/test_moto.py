@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 import compare
+import lake
 from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, SECONDARY, TARGET, free_port, wait_for
 
 PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}")]
@@ -22,10 +23,10 @@ class Moto:
         self.home = home
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        server = pathlib.Path(sys.executable).parent / "moto_server"
+        server = pathlib.Path(__file__).parent / "moto_lake.py"
         self.log = open(home / "moto.log", "wb")
         self.process = subprocess.Popen(
-            [str(server), "-H", "127.0.0.1", "-p", str(port)], stdout=self.log,
+            [sys.executable, str(server), str(port)], stdout=self.log,
             stderr=subprocess.STDOUT, cwd=home)
         wait_for("moto answers", self.answers)
         # It answers every question for statistics with an error.
@@ -95,11 +96,11 @@ def moto(tmp_path):
 
 
 def is_write(call):
-    return not call.removeprefix("Batch").startswith(("Get", "List"))
+    return not call.removeprefix("Batch").startswith(("Get", "List", "Describe", "Search"))
 
 
 def fill(moto):
-    glue, lake = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
+    glue, service = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
     for region in (PRIMARY, SECONDARY):
         moto.client("lakeformation", region).put_data_lake_settings(DataLakeSettings={
             "DataLakeAdmins": [{"DataLakePrincipalIdentifier": ROLE}],
@@ -121,14 +122,17 @@ def fill(moto):
                 PartitionInputList=[{"Values": [f"{n}"], "Parameters": {"n": str(n)},
                                      "StorageDescriptor": {"Location": f"{place}{n}/"}}
                                     for n in range(20)])
+        service.grant_permissions(
+            Principal={"DataLakePrincipalIdentifier": ROLE}, Permissions=["SELECT", "DESCRIBE"],
+            Resource={"Table": {"DatabaseName": database, "TableWildcard": {}}})
         who = {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/Analyst"}
-        lake.grant_permissions(Principal=who, Resource={"Database": {"Name": database}},
+        service.grant_permissions(Principal=who, Resource={"Database": {"Name": database}},
                                Permissions=["DESCRIBE", "CREATE_TABLE"])
         # Without grant options: moto's batch calls look for them under another key.
-        lake.grant_permissions(
+        service.grant_permissions(
             Principal=who, Resource={"Table": {"DatabaseName": database, "Name": "t0"}},
             Permissions=["SELECT", "INSERT"])
-        lake.grant_permissions(
+        service.grant_permissions(
             Principal=who, Permissions=["SELECT"], Resource={"TableWithColumns": {
                 "DatabaseName": database, "Name": "t1", "ColumnNames": ["id"]}})
 
@@ -146,7 +150,7 @@ def test_the_first_sync_is_identical_and_the_second_writes_nothing(moto):
 def test_drift_is_mended(moto):
     fill(moto)
     moto.resync()
-    glue, lake = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
+    glue, service = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
     glue.update_table(DatabaseName="db0", TableInput={
         "Name": "t0", "StorageDescriptor": {"Columns": [{"Name": "id", "Type": "int"},
                                                         {"Name": "new", "Type": "string"}],
@@ -156,8 +160,31 @@ def test_drift_is_mended(moto):
     glue.batch_delete_partition(DatabaseName="db2", TableName="t2",
                                 PartitionsToDelete=[{"Values": ["7"]}])
     who = {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/Analyst"}
-    lake.revoke_permissions(Principal=who, Permissions=["INSERT"], Resource={
+    service.revoke_permissions(Principal=who, Permissions=["INSERT"], Resource={
         "Table": {"DatabaseName": "db2", "Name": "t0"}})
     assert moto.differences()
     moto.resync()
     assert moto.differences() == []
+
+
+def test_the_permissions_that_moto_holds_are_identical_and_written_once(moto):
+    fill(moto)
+    service = moto.client("lakeformation", PRIMARY)
+    lake.catalog(moto.client("glue", PRIMARY))
+    lake.govern(service, moto=True)
+    for database in lake.DATABASES:
+        service.grant_permissions(
+            Principal=lake.who(ROLE), Permissions=["SELECT", "DESCRIBE"],
+            Resource={"Table": {"DatabaseName": database, "TableWildcard": {}}})
+    lake.give(service, lake.entries(moto=True))
+    kinds = ("lf-tags", "assigned", "locations")
+
+    def differences():
+        return compare.differences(*(
+            compare.snapshot(moto.client("glue", r), moto.client("lakeformation", r), (), kinds)
+            for r in (PRIMARY, SECONDARY)), PAIRS)
+    assert len(differences()) > 40
+    moto.resync()
+    assert differences() == []
+    again = moto.recorded(moto.resync)
+    assert [call for call in again if is_write(call)] == []

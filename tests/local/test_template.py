@@ -62,6 +62,10 @@ def test_forwarding_is_one_hop():
         if "EventBusName" in properties:
             assert properties["EventPattern"]["region"] == [{"Ref": "PeerRegion"}], name
             assert all("Queue" in target for target in targets), name
+        elif name == "StandingRule":
+            # It hears of databases that are made here, and nothing leaves by it.
+            assert properties["EventPattern"]["region"] == [{"Ref": "AWS::Region"}]
+            assert all("StandingQueue" in target for target in targets)
         else:
             assert all("event-bus" in target for target in targets), name
             assert all("DeadLetterConfig" in t and "RoleArn" in t for t in properties["Targets"])
@@ -103,28 +107,34 @@ def called():
 # What the platform does on a function's behalf.
 PLATFORM = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
             "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# What one function alone may do, with a role of its own.
+SETTINGS = {"lakeformation:PutDataLakeSettings"}
 # What only a resync counts.
 CENSUS = {"glue:GetConnections", "glue:GetCatalogs", "glue:GetDataCatalogEncryptionSettings",
-          "glue:GetResourcePolicy", "glue:BatchGetTableOptimizer", "lakeformation:ListLFTags",
-          "lakeformation:ListLFTagExpressions", "lakeformation:ListResources",
-          "lakeformation:ListLakeFormationOptIns"}
+          "glue:GetResourcePolicy", "glue:BatchGetTableOptimizer"}
 
 
 def test_every_call_is_allowed_and_none_besides():
     calls = called()
     assert len(calls) > 25, calls
-    assert allowed("Resync") == calls | PLATFORM
+    assert allowed("Resync") == (calls - SETTINGS) | PLATFORM
     for function in ("CatalogEvent", "PermissionEvent"):
-        assert allowed(function) == (calls - CENSUS) | PLATFORM
+        assert allowed(function) == (calls - CENSUS - SETTINGS) | PLATFORM
+    # Only this one writes the settings, and it revokes and changes nothing else.
+    assert allowed("Standing") == SETTINGS | PLATFORM | {
+        "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
+        "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
+        "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
+        "dynamodb:BatchWriteItem", "sqs:SendMessage"}
     # This one only publishes, and notes that it did.
     assert allowed("ReplicationEvent") == PLATFORM | {
         "sns:Publish", "dynamodb:GetItem", "dynamodb:PutItem"}
 
 
 def test_no_role_writes_the_peer_and_stars_are_fenced():
-    writes = re.compile(r":(Create|Update|Delete|Batch(Create|Update|Delete|Grant|Revoke|Write)|Put"
-                        r"|Send)")
-    for function in ("CatalogEvent", "PermissionEvent", "ReplicationEvent", "Resync"):
+    writes = re.compile(r":(Create|Update|Delete|Add|Remove|Register|Deregister|Put|Send"
+                        r"|Batch(Create|Update|Delete|Grant|Revoke|Write))")
+    for function in ("CatalogEvent", "PermissionEvent", "ReplicationEvent", "Resync", "Standing"):
         for statement, actions in statements(function):
             assert not any(action.endswith("*") for action in actions), function
             text = str(statement["Resource"])
@@ -165,3 +175,13 @@ def test_every_name_of_the_environment_is_set():
         if resource["Type"] == "AWS::Serverless::Function":
             own = set(resource["Properties"]["Environment"]["Variables"])
             assert needed <= own | shared, name
+
+
+def test_only_lake_formation_is_handed_the_roles_of_locations():
+    policy = RESOURCES["RegistrationPolicy"]["Properties"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        actions = statement["Action"]
+        fenced = str(statement.get("Condition", "")) + str(statement["Resource"])
+        assert "lakeformation.amazonaws.com" in fenced, actions
+        assert statement["Resource"] != "*" and "*" not in str(actions)
+    assert policy["Roles"] == [{"Ref": "PermissionEventRole"}, {"Ref": "ResyncRole"}]

@@ -1,6 +1,9 @@
 //! Histories: what people do to a lake, in random order.
 
-use crate::lab::{Lab, PRIMARY};
+mod lake;
+
+use crate::lab::{Lab, PRIMARY, SECONDARY};
+pub use lake::{LakeAct, LakeKind, lake_act};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -33,6 +36,8 @@ pub enum Act {
     PutPart(u8, u8, u8),
     /// Takes one of those away.
     DropPart(u8, u8, u8),
+    /// Does something to what Lake Formation keeps beside grants.
+    Lake(LakeAct),
     /// Grants.
     Grant(Given),
     /// Revokes.
@@ -61,6 +66,11 @@ pub const GRANTEES: [&str; 3] = [
 const COLUMNS: [&str; 4] = ["id", "amount", "ssn", "note"];
 const PERMISSIONS: [&str; 5] = ["SELECT", "DESCRIBE", "INSERT", "ALL", "ALTER"];
 
+/// The shapes of what is granted; those on tables are the most frequent.
+const SHAPES: [u8; 22] = [
+    0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 4,
+];
+
 fn database(n: u8) -> String {
     format!("db{}", n % 2)
 }
@@ -88,7 +98,7 @@ pub fn given() -> impl Strategy<Value = Given> {
         0..3u8,
         0..2u8,
         0..3u8,
-        0..6u8,
+        prop::sample::select(SHAPES.to_vec()),
         0..16u8,
         0..5u8,
         any::<bool>(),
@@ -127,6 +137,7 @@ pub fn act() -> impl Strategy<Value = Act> {
         1 => (d.clone(), t.clone()).prop_map(|(d, t)| Act::DropFunction(d, t)),
         3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::PutPart(d, t, n)),
         2 => (d, t, n).prop_map(|(d, t, n)| Act::DropPart(d, t, n)),
+        10 => lake_act().prop_map(Act::Lake),
         12 => given().prop_map(Act::Grant),
         8 => given().prop_map(Act::Revoke),
     ]
@@ -168,6 +179,11 @@ fn partition_input(database: &str, table: &str, n: u8, version: u8) -> Value {
 /// Does something in a Region, as a person. What cannot be done is not done.
 pub fn perform(lab: &Lab, region: &str, act: &Act) {
     for (name, request) in calls(act) {
+        let mut text = request.to_string();
+        if region == SECONDARY {
+            text = text.replace("arn:aws:s3:::lake-us/", "arn:aws:s3:::lake-in/replica/");
+        }
+        let request = serde_json::from_str(&text).expect("it was JSON");
         let _ = lab.call(region, name, &request);
     }
 }
@@ -185,6 +201,9 @@ pub fn settle(lab: &Lab, acts: &[Act]) {
         "Permissions": ["DESCRIBE"],
     });
     let _ = lab.call(PRIMARY, "GrantPermissions", &grant);
+    for (name, request) in lake::vocabulary() {
+        let _ = lab.call(PRIMARY, name, &request);
+    }
     for database in 0..2 {
         perform(lab, PRIMARY, &Act::CreateDatabase(database));
         for table in 0..2 {
@@ -288,6 +307,7 @@ pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
         }
         Act::PutPart(d, t, n) => vec![part_call(*d, *t, *n, true)],
         Act::DropPart(d, t, n) => vec![part_call(*d, *t, *n, false)],
+        Act::Lake(act) => act.calls(),
         Act::Grant(given) => vec![("GrantPermissions", given.request())],
         Act::Revoke(given) => vec![("RevokePermissions", given.request())],
     }
@@ -356,12 +376,38 @@ impl Given {
             1 => json!({"Table": {"DatabaseName": database, "TableWildcard": {}}}),
             2 => with_columns("ColumnNames", json!(columns)),
             3 => with_columns("ColumnWildcard", json!({"ExcludedColumnNames": columns})),
+            6 => json!({"DataCellsFilter": {
+                "DatabaseName": database, "TableName": table,
+                "Name": format!("f{}", self.columns % 2),
+            }}),
+            7 => json!({"LFTagPolicy": {
+                "ResourceType": "TABLE", "Expression": lake::expression(self.columns),
+            }}),
+            8 => json!({"LFTagPolicy": {
+                "ResourceType": "DATABASE", "Expression": lake::expression(self.columns),
+            }}),
+            9 => json!({"LFTagPolicy": {
+                "ResourceType": "TABLE", "Expression": [],
+                "ExpressionName": format!("e{}", self.columns % 2),
+            }}),
+            10 => json!({"LFTag": {
+                "TagKey": format!("k{}", self.columns % 2),
+                "TagValues": ["v0", format!("v{}", self.columns % 3)],
+            }}),
+            11 => json!({"Catalog": {}}),
+            12 => json!({"DataLocation": {
+                "ResourceArn": format!("arn:aws:s3:::lake-us/{database}/{table}"),
+            }}),
+            13 => json!({"LFTagExpression": {"Name": format!("e{}", self.columns % 2)}}),
             _ => json!({ "Table": on_table }),
         };
-        let by_column = matches!(self.shape, 2 | 3);
-        let permission = match PERMISSIONS.get(usize::from(self.permission)) {
-            Some(permission) if !by_column => *permission,
-            Some(_) | None => "SELECT",
+        let permission = match (self.shape, PERMISSIONS.get(usize::from(self.permission))) {
+            (2 | 3 | 6, _) | (_, None) => "SELECT",
+            (8, Some(_)) | (13, Some(_)) => "DESCRIBE",
+            (10, Some(_)) => ["ASSOCIATE", "DESCRIBE"][usize::from(self.permission) % 2],
+            (11, Some(_)) => ["CREATE_DATABASE", "CREATE_LF_TAG"][usize::from(self.permission) % 2],
+            (12, Some(_)) => "DATA_LOCATION_ACCESS",
+            (_, Some(permission)) => *permission,
         };
         let options: &[&str] = if self.option { &[permission] } else { &[] };
         json!({

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use twinlake_core::event::Listener;
+use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
 use twinlake_core::{OwnRoles, Policy, Principal, Scope};
 use twinlake_engine::batch::{Answer, Received};
@@ -110,6 +111,7 @@ impl Lab {
             world.add_administrator(region, ROLE);
             world.add_administrator(region, ADMIN);
         }
+        world.set_reader(PRIMARY, Some(ROLE));
         let sim = Sim::new(world);
         Self {
             primary: sim.region(PRIMARY, ROLE),
@@ -138,6 +140,7 @@ impl Lab {
             ours: &self.ours,
             parallel: 4,
             brake_released: false,
+            writes_settings: true,
             stop_at: None,
         }
     }
@@ -149,6 +152,7 @@ impl Lab {
             region: PRIMARY.to_owned(),
             account: ACCOUNT.to_owned(),
             ours: self.ours.clone(),
+            terms: Terms::of_primary(&self.policy, Epoch(0)),
             now: self.sim.now(),
         }
     }

@@ -3,7 +3,9 @@
 
 use crate::lab::{ADMIN, PRIMARY, ROLE, SECONDARY};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::Name;
+use twinlake_core::catalog::FilterColumns;
 use twinlake_sim::World;
 
 /// Every difference, as text; empty if the Regions are equal.
@@ -42,11 +44,13 @@ fn flatten(world: &World, region: &str, maps: bool) -> BTreeMap<String, String> 
     let mut all = BTreeMap::new();
     let mut put = |key: String, json: Value| {
         let text = json.to_string();
-        let mapped = match maps {
-            true => text.replace("\"s3://lake-us/", "\"s3://lake-in/replica/"),
+        let mapped = |text: String| match maps {
+            true => text
+                .replace("\"s3://lake-us/", "\"s3://lake-in/replica/")
+                .replace("arn:aws:s3:::lake-us/", "arn:aws:s3:::lake-in/replica/"),
             false => text,
         };
-        all.insert(key, mapped);
+        all.insert(mapped(key), mapped(text));
     };
     for (name, seen) in world.raw_databases(region) {
         let mut json = serde_json::to_value(&seen.object).expect("an object is JSON");
@@ -74,6 +78,26 @@ fn flatten(world: &World, region: &str, maps: bool) -> BTreeMap<String, String> 
         let id = key.split(' ').nth(1).unwrap_or_default().to_owned();
         let json = serde_json::to_value(&part).expect("a part is JSON");
         put(format!("part|{id}|{key}"), json);
+    }
+    // Nor does a filter that names such a column, and the service would not make it.
+    let columns = world.table_columns(PRIMARY);
+    let dangling = world
+        .raw_filters(PRIMARY)
+        .into_iter()
+        .filter(|((id, _), filter)| {
+            let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
+            let known = columns.get(id);
+            let has = |name: &Name| known.is_some_and(|known| known.contains(name.as_str()));
+            !names.iter().all(has)
+        });
+    let dangling: BTreeSet<String> = dangling
+        .map(|((id, name), _)| format!("filter|{id}|{name}"))
+        .collect();
+    for (key, json) in world.raw_lake(region) {
+        if dangling.contains(&key) {
+            continue;
+        }
+        put(format!("lake|{key}"), json);
     }
     // A grant on a column that the primary's table lacks gives nothing.
     let columns = world.table_columns(PRIMARY);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use twinlake_core::event::{Heard, Listener, Notified, parse, parse_replication};
+use twinlake_core::grant::Terms;
 use twinlake_core::{OwnRoles, Policy, Timestamp};
 
 /// A listener in the Region and account that the event is from.
@@ -16,6 +17,7 @@ fn listener(event: &Value) -> Listener {
         region: text("region"),
         account: text("account"),
         ours: OwnRoles::default(),
+        terms: Terms::default(),
         now: Timestamp::default(),
     }
 }

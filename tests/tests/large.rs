@@ -194,8 +194,10 @@ fn what_time_does_not_allow_is_a_part_of_the_run_of_its_own() {
         behind.reason.as_ref().is_some_and(|r| r.contains("500")),
         "{behind:?}"
     );
-    let [message] = lab.queue.take().try_into().unwrap();
-    let rest = resync_until(&lab, None, Some(&message));
+    let [of_table, of_lake] = lab.queue.take().try_into().unwrap();
+    let rest = resync_until(&lab, None, Some(&of_table));
+    assert_eq!(rest.verified_at, None, "the lake is not looked at yet");
+    let rest = resync_until(&lab, None, Some(&of_lake));
     assert_eq!(rest.verified_at, Some(now));
     equal(&lab);
     let current = &lab.ledger.book().rows[&Subject::Table(id())];

@@ -54,7 +54,8 @@ fn drifted(before: &[Act], primary: &[Act], secondary: &[Act]) -> Lab {
         if matches!(
             act,
             Act::Grant(_) | Act::Revoke(_) | Act::UpdatePartition(..)
-        ) {
+        ) || matches!(act, Act::Lake(act) if act.kind.is_on_objects())
+        {
             perform(&lab, SECONDARY, act);
         }
     }
@@ -70,6 +71,7 @@ fn plan_of(lab: &Lab) -> (twinlake_core::Plan, Result<(), Vec<twinlake_core::Vet
     for name in ["base", "db0", "db1"] {
         scope.absorb(Scope::database(twinlake_core::Name::new(name).unwrap()));
     }
+    scope.absorb(Scope::lake());
     let fresh = twinlake_engine::observe::Prefetched::default();
     let preview = twinlake_engine::reconcile::preview(&context, &scope, &fresh);
     twinlake_sim::run_until_killed(&lab.sim, preview)
@@ -113,7 +115,8 @@ fn make(lab: &Lab, step: &Step) {
                 there.update_function(id, function).await.is_ok()
             }
             Step::DeleteFunction { id } => there.delete_function(id).await.is_ok(),
-            Step::PutPart { subject, part } => there.put_parts(subject, &[part]).await.is_ok(),
+            Step::PutPart { subject, part, .. } => there.put_parts(subject, &[part]).await.is_ok(),
+            Step::PutSettings { .. } => true,
             Step::RemovePart { subject, key } => there.remove_parts(subject, &[key]).await.is_ok(),
             Step::Grant { atom, grantable } => there.grant(&[&one(atom, *grantable)]).await.is_ok(),
             Step::Revoke {
@@ -287,7 +290,8 @@ proptest! {
             let world = lab.sim.world();
             let tables: Vec<_> = world.raw_tables(SECONDARY).into_keys().collect();
             let partitions: Vec<_> = world.raw_partitions(SECONDARY).into_iter().collect();
-            (tables, partitions, world.raw_grants(SECONDARY))
+            let lake = world.raw_lake(SECONDARY);
+            (tables, partitions, world.raw_grants(SECONDARY), lake)
         };
         let whole = held(&lab);
         // The rights go in the middle of the run: the first calls still see all.
@@ -487,7 +491,7 @@ fn mutate(
             let Step::Grant { atom, .. } = &mut plan.steps[at(&grants)?] else {
                 return None;
             };
-            atom.resource = Resource::AllTables(atom.resource.database().clone());
+            atom.resource = Resource::AllTables(atom.resource.database()?.clone());
         }
     }
     Some(plan)
@@ -503,9 +507,10 @@ fn judge(
     for name in ["base", "db0", "db1"] {
         scope.absorb(Scope::database(twinlake_core::Name::new(name).unwrap()));
     }
+    scope.absorb(Scope::lake());
     let (rows, readings) = twinlake_sim::run_until_killed(
         &lab.sim,
-        twinlake_engine::reconcile::observe_once(&context, &scope),
+        twinlake_engine::reconcile::observe_once(&context, &scope, true),
     )
     .unwrap()
     .unwrap();
@@ -517,6 +522,7 @@ fn judge(
         secondary: &readings.secondary,
         rows: &rows,
         ours: context.ours,
+        reader: context.reader,
     };
     twinlake_core::audit(&inputs, plan, &BrakeReading::default())
 }
@@ -568,7 +574,7 @@ proptest! {
     /// What is taken apart, written down or mapped comes back as it was.
     #[test]
     fn round_trips(b in acts(20), p in acts(20), s in acts(20)) {
-        use twinlake_core::grant::{entries, normalize};
+        use twinlake_core::grant::{Terms, entries, normalize};
         use twinlake_core::ledger::Epoch;
         use twinlake_core::translate::Translator;
         let lab = drifted(&b, &p, &s);
@@ -578,14 +584,14 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<twinlake_core::Plan>(&json).unwrap(), &plan);
         // Grants, as listed and as sent.
         let listed = lab.sim.world().listed_grants(PRIMARY);
-        let (grants, _) = normalize(&listed, "111122223333");
+        let (grants, _) = normalize(&listed, &Terms::default());
         let sent: Vec<_> = entries(&grants).into_iter().map(|(entry, _)| entry).collect();
-        prop_assert_eq!(normalize(&sent, "111122223333").0, grants);
-        let atoms: usize = entries(&normalize(&listed, "111122223333").0)
+        prop_assert_eq!(normalize(&sent, &Terms::default()).0, grants);
+        let atoms: usize = entries(&normalize(&listed, &Terms::default()).0)
             .iter()
             .map(|(_, atoms)| atoms.len())
             .sum();
-        prop_assert_eq!(atoms, normalize(&sent, "111122223333").0.len());
+        prop_assert_eq!(atoms, normalize(&sent, &Terms::default()).0.len());
         // Tables and partitions, there and back.
         let there = Translator::new(&lab.policy, Epoch(0));
         let back = Translator::new(&lab.policy, Epoch(1));

@@ -3,8 +3,9 @@
 use aws_sdk_lakeformation::error::BuildError;
 use aws_sdk_lakeformation::types as lake;
 use std::collections::BTreeSet;
-use twinlake_core::grant::{Entry, EntryResource, ListedColumns, named};
-use twinlake_core::reading::Settings;
+use twinlake_core::grant::{
+    Entry, EntryResource, ListedColumns, TagExpression, TagRule, TagTarget, named,
+};
 use twinlake_core::{Name, Principal, TableId};
 
 /// A listed grant. What cannot be named is kept as a kind of its own, to be counted.
@@ -31,7 +32,9 @@ pub fn entry(from: lake::PrincipalResourcePermissions, account: &str) -> Entry {
     }
 }
 
-fn entry_resource(from: lake::Resource, account: &str) -> EntryResource {
+/// A listed resource; what cannot be named is kept as a kind of its own.
+#[must_use]
+pub fn entry_resource(from: lake::Resource, account: &str) -> EntryResource {
     let other = |kind: &str| EntryResource::Other(kind.to_owned());
     let foreign = |catalog: Option<&String>| catalog.is_some_and(|id| id != account);
     if let Some(database) = from.database {
@@ -55,16 +58,82 @@ fn entry_resource(from: lake::Resource, account: &str) -> EntryResource {
         }
         return some_columns(columns).unwrap_or_else(|| other("columns without a valid name"));
     }
-    let kinds = [
-        ("Catalog", from.catalog.is_some()),
-        ("DataLocation", from.data_location.is_some()),
-        ("DataCellsFilter", from.data_cells_filter.is_some()),
-        ("LFTag", from.lf_tag.is_some()),
-        ("LFTagPolicy", from.lf_tag_policy.is_some()),
-        ("LFTagExpression", from.lf_tag_expression.is_some()),
-    ];
-    let kind = kinds.into_iter().find(|(_, is_set)| *is_set);
-    other(kind.map_or("an unknown kind of resource", |(kind, _)| kind))
+    of_lake(from, account).unwrap_or_else(|| other("an unknown kind of resource"))
+}
+
+/// A resource that is no database and no table.
+fn of_lake(from: lake::Resource, account: &str) -> Option<EntryResource> {
+    let elsewhere = |catalog: Option<&String>, what: &str| {
+        let foreign = catalog.is_some_and(|id| id != account);
+        foreign.then(|| EntryResource::Other(format!("{what} of another catalog")))
+    };
+    if let Some(filter) = from.data_cells_filter {
+        let catalog = filter.table_catalog_id.as_ref();
+        let found = cells_filter(&filter);
+        return elsewhere(catalog, "a data cells filter").or(found);
+    }
+    if let Some(place) = from.data_location {
+        // Another account's catalog may hold the same place.
+        let catalog = place.catalog_id.as_ref();
+        let here = EntryResource::Location(place.resource_arn.clone());
+        return elsewhere(catalog, "a data location").or(Some(here));
+    }
+    if let Some(tag) = from.lf_tag {
+        let here = EntryResource::Tag(tag.tag_key.clone(), tag.tag_values.into_iter().collect());
+        return elsewhere(tag.catalog_id.as_ref(), "an LF-Tag").or(Some(here));
+    }
+    if let Some(policy) = from.lf_tag_policy {
+        let here = tag_policy(&policy);
+        return elsewhere(policy.catalog_id.as_ref(), "an LF-Tag policy").or(here);
+    }
+    if let Some(saved) = from.lf_tag_expression {
+        let here = EntryResource::Expression(saved.name);
+        return elsewhere(saved.catalog_id.as_ref(), "an LF-Tag expression").or(Some(here));
+    }
+    let catalog = from.catalog?;
+    elsewhere(catalog.id.as_ref(), "the catalog").or(Some(EntryResource::Catalog))
+}
+
+fn cells_filter(from: &lake::DataCellsFilterResource) -> Option<EntryResource> {
+    let database = Name::new(from.database_name.as_deref()?).ok()?;
+    let table = Name::new(from.table_name.as_deref()?).ok()?;
+    let id = TableId::new(database, table);
+    Some(EntryResource::Filter(id, from.name.clone()?))
+}
+
+fn tag_policy(from: &lake::LfTagPolicyResource) -> Option<EntryResource> {
+    let target = TagTarget::parse(from.resource_type.as_str())?;
+    let saved = from.expression_name.clone().filter(|name| !name.is_empty());
+    let rule = match saved {
+        Some(name) => TagRule::Saved(name),
+        None => TagRule::Inline(expression(&from.expression)),
+    };
+    Some(EntryResource::TagPolicy(target, rule))
+}
+
+/// An expression as it is listed.
+#[must_use]
+pub fn expression(from: &[lake::LfTag]) -> TagExpression {
+    let mut expression = TagExpression::new();
+    for tag in from {
+        let values = expression.entry(tag.tag_key.to_lowercase()).or_default();
+        values.extend(tag.tag_values.iter().map(|value| value.to_lowercase()));
+    }
+    expression
+}
+
+/// An expression as it is sent.
+///
+/// # Errors
+/// The SDK refuses to build it.
+pub fn expression_back(from: &TagExpression) -> Result<Vec<lake::LfTag>, BuildError> {
+    let tags = from.iter().map(|(key, values)| {
+        lake::LfTag::builder()
+            .tag_key(key)
+            .set_tag_values(Some(values.iter().cloned().collect()))
+            .build()
+    });
+    tags.collect()
 }
 
 fn named_table(from: &lake::TableResource) -> Option<EntryResource> {
@@ -92,7 +161,7 @@ fn some_columns(from: lake::TableWithColumnsResource) -> Option<EntryResource> {
 ///
 /// # Errors
 /// The SDK refuses to build it.
-pub fn resource(from: &EntryResource) -> Result<lake::Resource, BuildError> {
+pub fn resource(from: &EntryResource, account: &str) -> Result<lake::Resource, BuildError> {
     let builder = lake::Resource::builder();
     let table = |id: &TableId| {
         lake::TableResource::builder()
@@ -133,8 +202,65 @@ pub fn resource(from: &EntryResource) -> Result<lake::Resource, BuildError> {
             let all = columns(id).column_wildcard(wildcard);
             builder.table_with_columns(all.build()?).build()
         }
+        EntryResource::Filter(..)
+        | EntryResource::Catalog
+        | EntryResource::Location(_)
+        | EntryResource::Tag(..)
+        | EntryResource::TagPolicy(..)
+        | EntryResource::Expression(_)
+        | EntryResource::Other(_) => of_lake_back(from, account)?,
+    })
+}
+
+/// A resource that is no database and no table, as it is sent. A filter needs the
+/// catalog's id.
+fn of_lake_back(from: &EntryResource, account: &str) -> Result<lake::Resource, BuildError> {
+    let builder = lake::Resource::builder();
+    Ok(match from {
+        EntryResource::Filter(id, name) => {
+            let filter = lake::DataCellsFilterResource::builder()
+                .table_catalog_id(account)
+                .database_name(id.database.as_str())
+                .table_name(id.table.as_str())
+                .name(name);
+            builder.data_cells_filter(filter.build()).build()
+        }
+        EntryResource::Catalog => {
+            let catalog = lake::CatalogResource::builder().build();
+            builder.catalog(catalog).build()
+        }
+        EntryResource::Location(arn) => {
+            let place = lake::DataLocationResource::builder().resource_arn(arn);
+            builder.data_location(place.build()?).build()
+        }
+        EntryResource::Tag(key, values) => {
+            let tag = lake::LfTagKeyResource::builder()
+                .tag_key(key)
+                .set_tag_values(Some(values.iter().cloned().collect()));
+            builder.lf_tag(tag.build()?).build()
+        }
+        EntryResource::TagPolicy(target, rule) => {
+            let policy = lake::LfTagPolicyResource::builder()
+                .resource_type(lake::ResourceType::from(target.as_str()));
+            let policy = match rule {
+                TagRule::Saved(name) => policy.expression_name(name).set_expression(Some(vec![])),
+                TagRule::Inline(expression) => {
+                    policy.set_expression(Some(expression_back(expression)?))
+                }
+            };
+            builder.lf_tag_policy(policy.build()?).build()
+        }
+        EntryResource::Expression(name) => {
+            let saved = lake::LfTagExpressionResource::builder().name(name);
+            builder.lf_tag_expression(saved.build()?).build()
+        }
+        EntryResource::Database(_)
+        | EntryResource::Table(_)
+        | EntryResource::TableWildcard(_)
+        | EntryResource::Columns(..)
+        | EntryResource::ColumnWildcard(..)
         // Nothing of another kind is ever planned.
-        EntryResource::Other(_) => builder.build(),
+        | EntryResource::Other(_) => builder.build(),
     })
 }
 
@@ -145,6 +271,7 @@ pub fn resource(from: &EntryResource) -> Result<lake::Resource, BuildError> {
 pub fn batch_entry(
     at: usize,
     from: &Entry,
+    account: &str,
 ) -> Result<lake::BatchPermissionsRequestEntry, BuildError> {
     let words = |all: &BTreeSet<String>| -> Option<Vec<lake::Permission>> {
         let words = all.iter().map(|word| lake::Permission::from(word.as_str()));
@@ -160,30 +287,11 @@ pub fn batch_entry(
     lake::BatchPermissionsRequestEntry::builder()
         .id(at.to_string())
         .principal(principal)
-        .resource(resource(&from.resource)?)
+        .resource(resource(&from.resource, account)?)
         .set_permissions(words(&from.permissions))
         .set_permissions_with_grant_option(words(&from.grantable))
         .set_condition(condition)
         .build()
-}
-
-/// The settings, as far as they bear on what may be done.
-#[must_use]
-pub fn settings(from: Option<lake::DataLakeSettings>) -> Settings {
-    let Some(from) = from else {
-        return Settings::default();
-    };
-    let admins = from.data_lake_admins.unwrap_or_default().into_iter();
-    let readers = from.read_only_admins.unwrap_or_default().into_iter();
-    let defaults = from.create_database_default_permissions;
-    Settings {
-        administrators: admins
-            .chain(readers)
-            .filter_map(|principal| principal.data_lake_principal_identifier)
-            .map(Principal)
-            .collect(),
-        database_defaults_open: defaults.is_some_and(|all| !all.is_empty()),
-    }
 }
 
 #[cfg(test)]
@@ -202,6 +310,7 @@ mod tests {
 
     #[test]
     fn every_resource_round_trips() {
+        let tags = TagExpression::from([("a".to_owned(), ["x".to_owned(), "y".to_owned()].into())]);
         let all = [
             EntryResource::Database(Name::new("sales").unwrap()),
             EntryResource::Table(orders()),
@@ -209,9 +318,16 @@ mod tests {
             EntryResource::Columns(orders(), names(&["a", "b"])),
             EntryResource::ColumnWildcard(orders(), names(&["ssn"])),
             EntryResource::ColumnWildcard(orders(), names(&[])),
+            EntryResource::Filter(orders(), "Some Rows".to_owned()),
+            EntryResource::Catalog,
+            EntryResource::Location("arn:aws:s3:::b/p".to_owned()),
+            EntryResource::Tag("a".to_owned(), ["x".to_owned()].into()),
+            EntryResource::TagPolicy(TagTarget::Table, TagRule::Inline(tags.clone())),
+            EntryResource::TagPolicy(TagTarget::Database, TagRule::Saved("e".to_owned())),
+            EntryResource::Expression("e".to_owned()),
         ];
         for one in all {
-            let back = entry_resource(resource(&one).unwrap(), ACCOUNT);
+            let back = entry_resource(resource(&one, ACCOUNT).unwrap(), ACCOUNT);
             assert_eq!(back, one);
         }
     }
@@ -225,7 +341,7 @@ mod tests {
             grantable: ["SELECT".to_owned()].into(),
             condition: Some("context has x".to_owned()),
         };
-        let batch = batch_entry(3, &sent).unwrap();
+        let batch = batch_entry(3, &sent, ACCOUNT).unwrap();
         assert_eq!(batch.id, "3");
         let listed = lake::PrincipalResourcePermissions::builder()
             .set_principal(batch.principal)
@@ -239,24 +355,32 @@ mod tests {
 
     #[test]
     fn what_is_not_replicated_is_named() {
-        let location = lake::DataLocationResource::builder()
-            .resource_arn("arn:aws:s3:::b")
-            .build()
-            .unwrap();
-        let resource = lake::Resource::builder().data_location(location).build();
-        assert_eq!(
-            entry_resource(resource, ACCOUNT),
-            EntryResource::Other("DataLocation".to_owned())
-        );
+        let unknown = lake::Resource::builder().build();
         let shared = lake::DatabaseResource::builder()
             .catalog_id("444455556666")
             .name("sales")
             .build()
             .unwrap();
-        let resource = lake::Resource::builder().database(shared).build();
-        assert!(matches!(
-            entry_resource(resource, ACCOUNT),
-            EntryResource::Other(_)
-        ));
+        let elsewhere = lake::LfTagKeyResource::builder()
+            .catalog_id("444455556666")
+            .tag_key("a")
+            .tag_values("x")
+            .build()
+            .unwrap();
+        let all = [
+            (unknown, "an unknown kind of resource"),
+            (
+                lake::Resource::builder().database(shared).build(),
+                "a database of another catalog",
+            ),
+            (
+                lake::Resource::builder().lf_tag(elsewhere).build(),
+                "an LF-Tag of another catalog",
+            ),
+        ];
+        for (resource, kind) in all {
+            let other = EntryResource::Other(kind.to_owned());
+            assert_eq!(entry_resource(resource, ACCOUNT), other);
+        }
     }
 }

@@ -14,7 +14,8 @@
 mod table;
 
 use table::{
-    Item, key_of, minute, names, number, numeric, run_of, tally_of, text, textual, unless_condition,
+    Item, is_marks, is_of, key_of, keys_of, marked, minute, names, number, numeric, run_of,
+    tally_of, text, textual, unless_condition,
 };
 
 use crate::fault;
@@ -24,7 +25,7 @@ use aws_sdk_dynamodb::types::{
 };
 use std::collections::BTreeSet;
 use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
-use twinlake_core::{Fault, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::{Fault, Lake, Name, Row, Subject, TableId, Timestamp};
 use twinlake_engine::Ledger;
 
 /// A ledger in one Region.
@@ -73,8 +74,8 @@ impl Ledger for DynamoLedger {
         let mut items: Vec<Item> = Vec::new();
         let all: Vec<&Subject> = subjects.iter().collect();
         for batch in all.chunks(READ_BATCH) {
-            let keys = batch.iter().map(|subject| {
-                let (pk, sk) = key_of(subject);
+            let keys = batch.iter().flat_map(|subject| keys_of(subject));
+            let keys = keys.map(|(pk, sk)| {
                 [("pk".to_owned(), text(&pk)), ("sk".to_owned(), text(&sk))]
                     .into_iter()
                     .collect()
@@ -105,7 +106,26 @@ impl Ledger for DynamoLedger {
                 self.pause(tries, keys.is_empty()).await?;
             }
         }
-        self.by_subject(&items)
+        let (marks, items): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_marks);
+        let mut rows = self.by_subject(&items)?;
+        for item in &marks {
+            for (subject, row) in &mut rows {
+                if matches!(subject, Subject::Lake(lake) if is_of(item, *lake)) {
+                    row.owned = marked(item);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn mark(
+        &self,
+        lake: Lake,
+        add: &BTreeSet<String>,
+        drop: &BTreeSet<String>,
+    ) -> Result<(), Fault> {
+        self.change_marks(lake, "ADD #m :m", add).await?;
+        self.change_marks(lake, "DELETE #m :m", drop).await
     }
 
     async fn database_rows(&self) -> Result<Rows, Fault> {
@@ -124,7 +144,12 @@ impl Ledger for DynamoLedger {
         const CALL: &str = "BatchWriteItem";
         let requests = rows.iter().map(|row| {
             let (pk, sk) = key_of(&row.subject);
-            let body = serde_json::to_string(row).unwrap_or_default();
+            // Marks have an item of their own.
+            let row = Row {
+                owned: BTreeSet::new(),
+                ..row.clone()
+            };
+            let body = serde_json::to_string(&row).unwrap_or_default();
             let put = PutRequest::builder()
                 .item("pk", text(&pk))
                 .item("sk", text(&sk))

@@ -13,6 +13,7 @@
 pub mod convert;
 pub mod fault;
 pub mod grants;
+pub mod lake;
 pub mod ledger;
 mod messages;
 mod region;

@@ -1,22 +1,24 @@
 //! One Region's Glue and Lake Formation.
 
+mod lake;
 mod partitions;
 mod parts;
 mod survey;
 mod write;
 
 use crate::{convert, fault, grants};
+use aws_sdk_lakeformation::types::DataLakeResourceType;
 use std::future::Future;
-use twinlake_core::catalog::{Seen, SeenPart};
-use twinlake_core::grant::{Entry, EntryResource};
+use twinlake_core::catalog::{OptIn, Seen, SeenPart};
+use twinlake_core::grant::{Entry, EntryResource, TagExpression, TagTarget};
 use twinlake_core::name::NameError;
-use twinlake_core::reading::Settings;
+use twinlake_core::reading::{Settings, Tagged};
 use twinlake_core::{
     Database, Facet, Fault, FaultKind, Function, FunctionId, Name, Partition, Subject, Table,
     TableId,
 };
 use twinlake_engine::ReadRegion;
-use twinlake_engine::ports::{GrantFilter, Survey};
+use twinlake_engine::ports::{GrantFilter, GrantType, Survey};
 
 /// A Region of one account.
 #[derive(Clone, Debug)]
@@ -54,10 +56,18 @@ impl AwsRegion {
         Self { writers, ..self }
     }
 
-    async fn list_grants(&self, resource: Option<EntryResource>) -> Result<Vec<Entry>, Fault> {
+    async fn list_grants(
+        &self,
+        resource: Option<EntryResource>,
+        kind: Option<GrantType>,
+    ) -> Result<Vec<Entry>, Fault> {
         const CALL: &str = "ListPermissions";
+        // Those on data cells filters come with their table only if they are asked for.
+        let of_tables =
+            matches!(resource, Some(EntryResource::Table(_))) || kind == Some(GrantType::Table);
+        let kind = kind.map(|kind| DataLakeResourceType::from(kind.as_str()));
         let resource = resource
-            .map(|resource| grants::resource(&resource))
+            .map(|resource| grants::resource(&resource, &self.account))
             .transpose();
         let resource = resource.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
         let listed = pages(|token| async {
@@ -65,6 +75,8 @@ impl AwsRegion {
                 .lake
                 .list_permissions()
                 .set_resource(resource.clone())
+                .set_resource_type(kind.clone())
+                .set_include_related(of_tables.then(|| "TRUE".to_owned()))
                 .max_results(1000)
                 .set_next_token(token)
                 .send()
@@ -201,19 +213,30 @@ impl ReadRegion for AwsRegion {
             GrantFilter::Database(name) => EntryResource::Database(name.clone()),
             GrantFilter::AllTables(name) => EntryResource::TableWildcard(name.clone()),
             GrantFilter::Table(id) => EntryResource::Table(id.clone()),
+            GrantFilter::Type(kind) => return self.list_grants(None, Some(*kind)).await,
         };
-        self.list_grants(Some(resource)).await
+        self.list_grants(Some(resource), None).await
     }
 
     async fn all_grants(&self) -> Result<Vec<Entry>, Fault> {
-        self.list_grants(None).await
+        self.list_grants(None, None).await
     }
 
     async fn settings(&self) -> Result<Settings, Fault> {
-        const CALL: &str = "GetDataLakeSettings";
-        let answer = self.lake.get_data_lake_settings().send().await;
-        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        Ok(grants::settings(answer.data_lake_settings))
+        let whole = crate::lake::settings(self.lake_settings().await?);
+        Ok(Settings::of(whole))
+    }
+
+    async fn opt_ins(&self) -> Result<Vec<OptIn>, Fault> {
+        self.list_opt_ins().await
+    }
+
+    async fn search(
+        &self,
+        target: TagTarget,
+        expression: &TagExpression,
+    ) -> Result<Vec<Tagged>, Fault> {
+        self.search_tags(target, expression).await
     }
 
     async fn survey(&self) -> Survey {

@@ -74,6 +74,16 @@ pub enum Command {
     Resync(ResyncArgs),
     /// Show how every replicated object stands, worst first
     Status(StatusArgs),
+    /// Show what a principal may do in each Region, down to columns and rows, and by what
+    ///
+    /// Exits with 2 when the Regions differ. IAM policies are not read.
+    Access(AccessArgs),
+    /// Give Twinlake's roles what they need: administrators, and SELECT in the primary
+    ///
+    /// Runs with your own rights, which must include PutDataLakeSettings in both Regions.
+    /// Closes the standby's defaults for new objects. Removes nobody. What was done is
+    /// written into the record, from which --undo takes it back.
+    Bootstrap(BootstrapArgs),
     /// Show what Twinlake makes of an event: where it would look, or why nowhere
     Explain(ExplainArgs),
     /// Check, push or question the policy
@@ -157,6 +167,34 @@ pub struct StatusArgs {
     pub all: bool,
 }
 
+/// `access`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct AccessArgs {
+    /// Who: an ARN, an account, or IAM_ALLOWED_PRINCIPALS, as the primary knows it
+    #[arg(value_name = "PRINCIPAL")]
+    pub principal: String,
+    /// A database, or a table as DATABASE.TABLE
+    #[arg(value_name = "RESOURCE")]
+    pub resource: String,
+}
+
+/// `bootstrap`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct BootstrapArgs {
+    /// A role of Twinlake, from the output `Roles` of either stack; may be repeated
+    #[arg(long = "for", value_name = "ARN")]
+    pub roles: Vec<String>,
+    /// Show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take back what the record says was done
+    #[arg(long)]
+    pub undo: bool,
+    /// Where it is written down what was done
+    #[arg(long, value_name = "FILE", default_value = "twinlake-bootstrap.json")]
+    pub record: PathBuf,
+}
+
 /// `explain`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ExplainArgs {
@@ -207,4 +245,8 @@ pub struct SandboxArgs {
     /// Whom Twinlake's own calls are taken for
     #[arg(long, value_name = "ARN")]
     pub twinlake_role: Option<String>,
+    /// Who is granted SELECT on all tables of each database that is made in the first
+    /// Region, as the function of a deployed primary sees to
+    #[arg(long, value_name = "ARN")]
+    pub shown_to: Option<String>,
 }

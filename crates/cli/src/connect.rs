@@ -143,6 +143,7 @@ impl Connection {
             ours: &self.ours,
             parallel: self.parallel,
             brake_released,
+            writes_settings: true,
             stop_at: None,
         }
     }

@@ -6,6 +6,7 @@ use crate::{CliError, Left, out};
 use std::fmt::Write as _;
 use twinlake_aws::SystemClock;
 use twinlake_core::event::{Heard, Listener, Notified, parse, parse_replication};
+use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
 use twinlake_core::{Alert, OwnRoles, Scope, render};
 use twinlake_engine::Clock as _;
@@ -22,6 +23,7 @@ pub(crate) fn explain(common: &Common, args: &ExplainArgs) -> Result<Left, CliEr
                 region: primary.region.clone(),
                 account: primary.account.clone(),
                 ours: OwnRoles::new(common.own_roles.clone()),
+                terms: Terms::of_primary(&policy, Epoch(0)),
                 now,
             }
         }
@@ -54,6 +56,7 @@ fn sender(bytes: &[u8], common: &Common) -> Listener {
         region: text("region"),
         account: text("account"),
         ours: OwnRoles::new(common.own_roles.clone()),
+        terms: Terms::default(),
         now: SystemClock.now(),
     }
 }

@@ -10,7 +10,9 @@
 //! - Exit codes: 0 nothing to do or done, 2 something to do or left to do, 1 an
 //!   error.
 
+mod access;
 pub mod args;
+mod bootstrap;
 mod connect;
 mod explain;
 pub mod out;
@@ -67,6 +69,8 @@ pub async fn run(args: Args) -> ExitCode {
         Command::Release(release) => reconcile::release(&args.common, &release).await,
         Command::Resync(resync) => reconcile::resync(&args.common, &resync).await,
         Command::Status(status) => status::status(&args.common, &status).await,
+        Command::Access(asked) => access::access(&args.common, &asked).await,
+        Command::Bootstrap(bootstrap) => bootstrap::bootstrap(&args.common, &bootstrap).await,
         Command::Explain(event) => explain::explain(&args.common, &event),
         Command::Policy(command) => policy::policy(&args.common, command).await,
         Command::Scenario { file } => scenario::command(&file),

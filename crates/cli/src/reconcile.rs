@@ -115,7 +115,7 @@ pub(crate) async fn release(common: &Common, args: &ReleaseArgs) -> Result<Left,
             .filter_map(|row| match &row.subject {
                 Subject::Database(name) => Some(name.to_string()),
                 Subject::Table(id) => Some(id.to_string()),
-                Subject::Catalog | Subject::Function(_) => None,
+                Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => None,
             })
             .collect();
     }

@@ -21,6 +21,9 @@ pub(crate) async fn sandbox(args: &SandboxArgs) -> Result<Left, CliError> {
         world.add_administrator(region, &callers.twinlake);
         world.add_administrator(region, &callers.person);
     }
+    if let (Some(region), Some(shown_to)) = (regions.first(), &args.shown_to) {
+        world.set_reader(region, Some(shown_to));
+    }
     let (listener, address) = Server::listen(args.port)
         .await
         .map_err(|e| CliError::Usage(format!("port {} cannot be used: {e}", args.port)))?;

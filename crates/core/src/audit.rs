@@ -143,6 +143,7 @@ pub fn deletions(steps: &[Step]) -> Tally {
             | Step::UpdateFunction { .. }
             | Step::DeleteFunction { .. }
             | Step::PutPart { .. }
+            | Step::PutSettings { .. }
             | Step::RemovePart { .. }
             | Step::Grant { .. }
             | Step::Revoke { .. } => {}

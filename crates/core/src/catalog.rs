@@ -10,12 +10,16 @@
 
 mod differ;
 mod function;
+mod governed;
 mod link;
 mod part;
 mod view;
 
 pub use differ::{Change, differences, digest, fingerprint};
 pub use function::{Function, ResourceUri};
+pub use governed::{
+    CellsFilter, FilterColumns, LakeSettings, OptIn, Registration, SavedExpression,
+};
 pub use link::Linkable;
 pub use part::{
     BinaryStatistics, BooleanStatistics, ColumnStatistics, DateStatistics, DecimalNumber,

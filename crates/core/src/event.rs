@@ -7,6 +7,7 @@
 //! unknown types open), and what is missing widens the scope.
 
 mod cloudtrail;
+mod lake;
 mod loose;
 mod native;
 mod operations;
@@ -15,7 +16,7 @@ mod replication;
 pub use replication::{Notified, parse_replication};
 
 use crate::alert::Alert;
-use crate::grant::OwnRoles;
+use crate::grant::{OwnRoles, Terms};
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
 use loose::Loose;
@@ -30,6 +31,8 @@ pub struct Listener {
     pub account: String,
     /// Our own roles: what they do is no news.
     pub ours: OwnRoles,
+    /// How the principals and places that a revoke names are told in the secondary.
+    pub terms: Terms,
     /// When the event is read, for alerts that carry no time of their own.
     pub now: Timestamp,
 }

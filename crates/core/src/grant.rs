@@ -11,15 +11,24 @@
 //! | the same with the table name `ALL_TABLES`, or `TableWildcard` | on all tables of the database |
 //! | a list of n column names | n atoms, one for each column |
 //! | `ColumnWildcard` with exclusions | one atom: all columns except that set |
+//! | an LF-Tag with n values | n atoms, one for each value |
 //! | an entry with n permissions | n atoms, each with its own grant option |
+//! | a data location as `s3://b/p/` or `arn:aws:s3:::b/p` | `arn:aws:s3:::b/p` (LF-27) |
 
 mod entry;
+mod permission;
+mod principal;
+mod resource;
+mod terms;
 
 pub use entry::{Entry, EntryResource, ListedColumns, entries, named, normalize};
+pub use permission::Permission;
+pub use principal::{OwnRoles, Principal, PrincipalKind};
+pub use resource::{Resource, TagExpression, TagRule, TagTarget};
+pub use terms::Terms;
 
-use crate::name::{Name, TableId};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The group that stands for "whatever IAM allows".
@@ -27,189 +36,6 @@ pub const IAM_ALLOWED_PRINCIPALS: &str = "IAM_ALLOWED_PRINCIPALS";
 
 /// How Lake Formation names a table wildcard when it lists it (LF-02).
 pub const ALL_TABLES: &str = "ALL_TABLES";
-
-/// Who holds a grant, as Lake Formation spells it. IAM is global, so an IAM
-/// principal is the same in both Regions.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Principal(pub String);
-
-impl Principal {
-    /// The group that stands for "whatever IAM allows".
-    #[must_use]
-    pub fn iam_allowed() -> Self {
-        Self(IAM_ALLOWED_PRINCIPALS.to_owned())
-    }
-
-    /// Whether grants of this principal are replicated: IAM users and roles of
-    /// the account, and `IAM_ALLOWED_PRINCIPALS`.
-    #[must_use]
-    pub fn is_replicated(&self, account: &str) -> bool {
-        if self.0 == IAM_ALLOWED_PRINCIPALS {
-            return true;
-        }
-        let mut parts = self.0.splitn(6, ':');
-        let arn = parts.next() == Some("arn");
-        let partition = parts.next().is_some_and(|p| p.starts_with("aws"));
-        let iam = parts.next() == Some("iam");
-        let regionless = parts.next() == Some("");
-        let own = parts.next() == Some(account);
-        let kind = parts
-            .next()
-            .is_some_and(|rest| rest.starts_with("user/") || rest.starts_with("role/"));
-        arn && partition && iam && regionless && own && kind
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Twinlake's own roles, in both Regions.
-///
-/// What they do is no news, and the rights that they hold as creators of what they
-/// made are not compared (LF-06). A pattern that ends in `*` stands for every role
-/// below a path, so that a stack knows its peer's roles too.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnRoles(Vec<String>);
-
-impl OwnRoles {
-    /// Roles by ARN or pattern.
-    #[must_use]
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
-        Self(patterns.into_iter().collect())
-    }
-
-    /// Whether an ARN is one of ours.
-    #[must_use]
-    pub fn contains(&self, arn: &str) -> bool {
-        self.0
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => !prefix.is_empty() && arn.starts_with(prefix),
-                None => arn == pattern,
-            })
-    }
-}
-
-/// The permissions on databases, tables and columns. Any other word is reported
-/// as unsupported and never guessed (LF-20).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Permission {
-    /// `ALL`, shown as "Super". Compared literally: it stands beside the others
-    /// and does not expand into them (Q-26).
-    All,
-    /// `ALTER`.
-    Alter,
-    /// `CREATE_TABLE`, on databases.
-    CreateTable,
-    /// `DELETE`.
-    Delete,
-    /// `DESCRIBE`.
-    Describe,
-    /// `DROP`.
-    Drop,
-    /// `INSERT`.
-    Insert,
-    /// `SELECT`.
-    Select,
-}
-
-impl Permission {
-    /// Every permission, in AWS's alphabetical order.
-    pub const EVERY: [Self; 8] = [
-        Self::All,
-        Self::Alter,
-        Self::CreateTable,
-        Self::Delete,
-        Self::Describe,
-        Self::Drop,
-        Self::Insert,
-        Self::Select,
-    ];
-
-    /// AWS's spelling.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "ALL",
-            Self::Alter => "ALTER",
-            Self::CreateTable => "CREATE_TABLE",
-            Self::Delete => "DELETE",
-            Self::Describe => "DESCRIBE",
-            Self::Drop => "DROP",
-            Self::Insert => "INSERT",
-            Self::Select => "SELECT",
-        }
-    }
-
-    /// Reads AWS's spelling.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::EVERY.into_iter().find(|p| p.as_str() == text)
-    }
-}
-
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What a grant is on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Resource {
-    /// A database.
-    Database(Name),
-    /// Every table of a database, present and to come.
-    AllTables(Name),
-    /// A table with all its columns.
-    Table(TableId),
-    /// One column of a table.
-    Column(TableId, Name),
-    /// All columns of a table but these. Never empty: without exclusions it is
-    /// the table.
-    ColumnsExcept(TableId, BTreeSet<Name>),
-}
-
-impl Resource {
-    /// The database that the resource lies in.
-    #[must_use]
-    pub fn database(&self) -> &Name {
-        match self {
-            Self::Database(name) | Self::AllTables(name) => name,
-            Self::Table(id) | Self::Column(id, _) | Self::ColumnsExcept(id, _) => &id.database,
-        }
-    }
-
-    /// The table that the resource is or lies in.
-    #[must_use]
-    pub fn table(&self) -> Option<&TableId> {
-        match self {
-            Self::Database(_) | Self::AllTables(_) => None,
-            Self::Table(id) | Self::Column(id, _) | Self::ColumnsExcept(id, _) => Some(id),
-        }
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Database(name) => write!(f, "database {name}"),
-            Self::AllTables(name) => write!(f, "all tables of {name}"),
-            Self::Table(id) => write!(f, "table {id}"),
-            Self::Column(id, column) => write!(f, "column {column} of {id}"),
-            Self::ColumnsExcept(id, excluded) => {
-                let names: Vec<&str> = excluded.iter().map(Name::as_str).collect();
-                write!(f, "all columns but {} of {id}", names.join(", "))
-            }
-        }
-    }
-}
 
 /// One principal's one permission on one resource: the unit of comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -245,8 +71,15 @@ impl Atom {
     #[must_use]
     pub fn is_by_column(&self) -> bool {
         match self.resource {
-            Resource::Column(..) | Resource::ColumnsExcept(..) => true,
-            Resource::Database(_) | Resource::AllTables(_) | Resource::Table(_) => false,
+            Resource::Column(..) | Resource::ColumnsExcept(..) | Resource::Filter(..) => true,
+            Resource::Database(_)
+            | Resource::AllTables(_)
+            | Resource::Table(_)
+            | Resource::Catalog
+            | Resource::Location(_)
+            | Resource::Tag { .. }
+            | Resource::TagPolicy { .. }
+            | Resource::Expression(_) => false,
         }
     }
 }
@@ -271,6 +104,8 @@ pub type Grants = BTreeMap<Atom, bool>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::{Name, TableId};
+    use std::collections::BTreeSet;
 
     const ACCOUNT: &str = "111122223333";
 
@@ -307,7 +142,10 @@ mod tests {
                 &["SELECT"],
             ),
         ];
-        assert_eq!(normalize(&whole, ACCOUNT), normalize(&apart, ACCOUNT));
+        assert_eq!(
+            normalize(&whole, &Terms::default()),
+            normalize(&apart, &Terms::default())
+        );
     }
 
     #[test]
@@ -332,73 +170,128 @@ mod tests {
         let some = EntryResource::ColumnWildcard(orders(), BTreeSet::from([name("ssn")]));
         let none = EntryResource::ColumnWildcard(orders(), BTreeSet::new());
         assert_ne!(
-            normalize(&[entry(some, &["SELECT"], &[])], ACCOUNT),
-            normalize(&[entry(none, &["SELECT"], &[])], ACCOUNT)
+            normalize(&[entry(some, &["SELECT"], &[])], &Terms::default()),
+            normalize(&[entry(none, &["SELECT"], &[])], &Terms::default())
         );
     }
 
     #[test]
     fn what_has_no_atom_is_counted_by_name() {
-        let mut stranger = entry(EntryResource::Table(orders()), &["SELECT"], &[]);
-        stranger.principal = Principal("444455556666".to_owned());
+        let mut deleted = entry(EntryResource::Table(orders()), &["SELECT"], &[]);
+        deleted.principal = Principal("AROAEXAMPLEID".to_owned());
         let listed = [
-            stranger,
+            deleted,
+            entry(EntryResource::Other("RLSPolicy".to_owned()), &["ALL"], &[]),
+            entry(EntryResource::Table(orders()), &["SUPER_USER"], &[]),
             entry(
-                EntryResource::Other("LFTagPolicy".to_owned()),
-                &["ALL"],
+                EntryResource::Location("s3://elsewhere".to_owned()),
+                &["DATA_LOCATION_ACCESS"],
                 &[],
             ),
-            entry(EntryResource::Table(orders()), &["SUPER_USER"], &[]),
         ];
-        let (grants, unsupported) = normalize(&listed, ACCOUNT);
+        let (grants, unsupported) = normalize(&listed, &Terms::default());
         assert!(grants.is_empty());
         let kinds: Vec<&String> = unsupported.keys().collect();
         assert_eq!(
             kinds,
             [
-                "grant on LFTagPolicy",
-                "grant to a principal that is no IAM user or role of the account",
+                "grant on RLSPolicy",
+                "grant on a data location that no [[location]] pair holds",
+                "grant to a principal that was deleted or is of no known kind; revoke it",
                 "permission SUPER_USER"
             ]
         );
     }
 
     #[test]
-    fn only_iam_principals_of_the_account_are_replicated() {
-        let yes = [
-            IAM_ALLOWED_PRINCIPALS,
-            "arn:aws:iam::111122223333:role/team/Analyst",
-            "arn:aws-us-gov:iam::111122223333:user/ann",
+    fn every_kind_of_resource_comes_apart_and_together_again() {
+        let (policy, terms) = (policy(), Terms::default());
+        let values = |all: &[&str]| -> BTreeSet<String> {
+            all.iter().map(|&value| value.to_owned()).collect()
+        };
+        let rule = TagExpression::from([("team".to_owned(), values(&["a", "b"]))]);
+        let listed = [
+            entry(EntryResource::Catalog, &["CREATE_DATABASE"], &[]),
+            entry(
+                EntryResource::Filter(orders(), "Eu".to_owned()),
+                &["SELECT"],
+                &[],
+            ),
+            entry(
+                EntryResource::Tag("team".to_owned(), values(&["a", "b"])),
+                &["ASSOCIATE", "DESCRIBE"],
+                &["DESCRIBE"],
+            ),
+            entry(
+                EntryResource::TagPolicy(TagTarget::Table, TagRule::Inline(rule)),
+                &["SELECT"],
+                &["SELECT"],
+            ),
+            entry(
+                EntryResource::TagPolicy(TagTarget::Database, TagRule::Saved("e".to_owned())),
+                &["DESCRIBE"],
+                &[],
+            ),
+            entry(
+                EntryResource::Expression("e".to_owned()),
+                &["DESCRIBE"],
+                &[],
+            ),
         ];
-        let no = [
-            "arn:aws:iam::444455556666:role/Analyst",
-            "arn:aws:iam::111122223333:saml-provider/P:user/N",
-            "arn:aws:quicksight:us-east-1:111122223333:user/default/N",
-            "111122223333:IAMPrincipals",
-            "111122223333",
-        ];
-        for text in yes {
-            assert!(Principal(text.to_owned()).is_replicated(ACCOUNT), "{text}");
-        }
-        for text in no {
-            assert!(!Principal(text.to_owned()).is_replicated(ACCOUNT), "{text}");
-        }
+        let (grants, unsupported) = normalize(&listed, &terms);
+        assert!(unsupported.is_empty(), "{unsupported:?}");
+        assert_eq!(grants.len(), 9, "a value of a tag is an atom");
+        let sent: Vec<Entry> = entries(&grants).into_iter().map(|(e, _)| e).collect();
+        assert_eq!(sent.len(), 7, "values go together by permission and option");
+        assert_eq!(normalize(&sent, &terms).0, grants);
+        // Places are told in the secondary's terms, whatever their spelling.
+        let place = |text: &str| {
+            let resource = EntryResource::Location(text.to_owned());
+            [entry(resource, &["DATA_LOCATION_ACCESS"], &[])]
+        };
+        let (here, there) = (
+            Terms::of_primary(&policy, crate::ledger::Epoch(0)),
+            Terms::of_secondary(&policy, crate::ledger::Epoch(0)),
+        );
+        let told = normalize(&place("s3://a/t/"), &here).0;
+        assert_eq!(told, normalize(&place("arn:aws:s3:::b/dr/t"), &there).0);
+        assert!(
+            normalize(&place("s3://a/t"), &there).0.is_empty(),
+            "not ours there"
+        );
+    }
+
+    fn policy() -> crate::Policy {
+        let text = "ignore = [\"arn:aws:iam::111122223333:role/local/*\"]\n\
+             [first]\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
+             [second]\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
+             [[location]]\nfirst = \"s3://a\"\nsecond = \"s3://b/dr\"\n\
+             [[principal]]\nfirst = \"arn:aws:iam::111122223333:role/A\"\n\
+             second = \"arn:aws:iam::111122223333:role/B\"\n";
+        crate::Policy::parse(text).unwrap()
     }
 
     #[test]
-    fn own_roles_are_known_by_arn_or_by_path() {
-        let ours = OwnRoles::new([
-            "arn:aws:iam::1:role/one".to_owned(),
-            "arn:aws:iam::1:role/twinlake/*".to_owned(),
-            "*".to_owned(),
-        ]);
-        assert!(ours.contains("arn:aws:iam::1:role/one"));
-        assert!(ours.contains("arn:aws:iam::1:role/twinlake/resync"));
-        assert!(!ours.contains("arn:aws:iam::1:role/one-more"));
+    fn principals_are_mapped_ignored_or_told_to_clash() {
+        let of = |principal: &str| {
+            let mut one = entry(EntryResource::Table(orders()), &["SELECT"], &[]);
+            one.principal = Principal(format!("arn:aws:iam::{ACCOUNT}:role/{principal}"));
+            [one]
+        };
+        let (policy, epoch) = (policy(), crate::ledger::Epoch(0));
+        let here = Terms::of_primary(&policy, epoch);
+        let there = Terms::of_secondary(&policy, epoch);
+        let (told, _) = normalize(&of("A"), &here);
+        assert_eq!(told, normalize(&of("B"), &there).0);
+        let (none, clash) = normalize(&of("B"), &here);
         assert!(
-            !ours.contains("arn:aws:iam::1:role/other"),
-            "a bare star is nobody"
+            none.is_empty() && clash.len() == 1,
+            "A and B would be mixed"
         );
+        for terms in [&here, &there] {
+            let (none, counted) = normalize(&of("local/x"), terms);
+            assert!(none.is_empty() && counted.is_empty(), "left alone");
+        }
     }
 
     #[test]
@@ -412,9 +305,9 @@ mod tests {
             ),
             entry(EntryResource::Columns(orders(), columns), &["SELECT"], &[]),
         ];
-        let (grants, _) = normalize(&listed, ACCOUNT);
+        let (grants, _) = normalize(&listed, &Terms::default());
         let sent: Vec<Entry> = entries(&grants).into_iter().map(|(e, _)| e).collect();
         assert_eq!(sent.len(), 2);
-        assert_eq!(normalize(&sent, ACCOUNT).0, grants);
+        assert_eq!(normalize(&sent, &Terms::default()).0, grants);
     }
 }

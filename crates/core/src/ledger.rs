@@ -138,6 +138,10 @@ pub struct Row {
     /// How many partitions the secondary held when they were last counted.
     #[serde(default)]
     pub partitions: usize,
+    /// Marks of what is paired of a subject of the lake: LF-Tags, expressions,
+    /// registrations, administrators. Only those are ever taken away.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub owned: BTreeSet<String>,
 }
 
 impl Row {
@@ -161,6 +165,7 @@ impl Row {
             braked: false,
             table_default: None,
             partitions: 0,
+            owned: BTreeSet::new(),
         }
     }
 }

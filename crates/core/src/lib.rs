@@ -25,6 +25,7 @@
 //!   only [`audit`] can make an [`ApprovedPlan`].
 //! - Names are lower-cased in one place, [`Name`].
 
+pub mod access;
 pub mod alert;
 pub mod arn;
 pub mod audit;
@@ -57,6 +58,6 @@ pub use name::{FunctionId, Name, TableId};
 pub use plan::{Plan, plan};
 pub use policy::Policy;
 pub use reading::{Observation, Proof, Reading};
-pub use scope::{Facet, Scope, Subject};
+pub use scope::{Facet, Lake, Scope, Subject};
 pub use step::Step;
 pub use timestamp::Timestamp;

@@ -52,6 +52,17 @@ impl Location {
         &self.bucket
     }
 
+    /// The place as an ARN without a slash at its end: one text for every spelling.
+    #[must_use]
+    pub fn as_arn(&self) -> String {
+        let partition = match self.prefix.starts_with("arn:") {
+            true => self.prefix.as_str(),
+            false => "arn:aws:s3:::",
+        };
+        let path = self.path.trim_end_matches('/');
+        format!("{partition}{}{path}", self.bucket)
+    }
+
     /// What is left of `self` below `parent`, if it lies there: at a path
     /// boundary, so `s3://b/sales` does not hold `s3://b/sales2`.
     fn below<'a>(&'a self, parent: &Self) -> Option<&'a str> {

@@ -3,17 +3,21 @@
 //! One pure function of what was read. What cannot be decided becomes a
 //! [`Finding`], and the subject's [`Standing`] says how it is left.
 
+mod assigned;
 mod database;
 mod function;
 mod grants;
+mod lake;
 mod link;
 mod part;
 mod partitions;
+mod reader;
 mod table;
+mod tags;
 mod wildcards;
 
 use crate::catalog::{Linkable, PrincipalPermissions, Seen, digest};
-use crate::grant::OwnRoles;
+use crate::grant::{OwnRoles, Principal};
 use crate::ledger::{Epoch, Pairing, Rows, State};
 use crate::policy::Policy;
 use crate::reading::Reading;
@@ -41,6 +45,8 @@ pub struct Inputs<'a> {
     /// Our own roles: creator of what we make, so their grants are not compared
     /// (LF-06).
     pub ours: &'a OwnRoles,
+    /// Our role in the primary, whose SELECT decides what it is shown there.
+    pub reader: &'a Principal,
 }
 
 /// What to change in the secondary, in order, and what else was found.
@@ -57,6 +63,12 @@ pub struct Plan {
     /// How each subject stands before the steps.
     #[serde(with = "crate::scope::pairs")]
     pub standings: BTreeMap<Subject, Standing>,
+    /// Revokes that no event names and that wait for a reading of all grants.
+    #[serde(default)]
+    pub unproven: usize,
+    /// Subjects that rest on what is still under way elsewhere: to be looked at again.
+    #[serde(default)]
+    pub waits: BTreeSet<Subject>,
 }
 
 impl Plan {
@@ -113,6 +125,8 @@ pub struct Standing {
     pub table_default: Option<Vec<PrincipalPermissions>>,
     /// How many partitions the secondary showed, if they were read.
     pub partitions: Option<usize>,
+    /// What is paired of a subject of the lake, by its marks, if it was read.
+    pub owned: Option<BTreeSet<String>>,
     /// It is gone on both sides, so the ledger forgets it.
     pub gone: bool,
 }
@@ -126,6 +140,7 @@ impl Standing {
             pairing: None,
             table_default: None,
             partitions: None,
+            owned: None,
             gone: false,
         }
     }
@@ -149,10 +164,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         standings: BTreeMap::new(),
         afterwards: BTreeMap::new(),
         wildcards: Vec::new(),
+        unproven: 0,
+        waits: BTreeSet::new(),
     };
     for (subject, look) in subjects(inputs) {
         match &subject {
             Subject::Catalog => {}
+            Subject::Lake(lake) => lake::plan(&mut draft, *lake, &look),
             Subject::Database(name) => database::plan(&mut draft, name, &look),
             Subject::Table(id) => table::plan(&mut draft, id, &look),
             Subject::Function(id) => function::plan(&mut draft, id),
@@ -160,6 +178,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     database::plan_deletions(&mut draft);
     wildcards::plan(&mut draft);
+    assigned::plan(&mut draft);
     for (subject, standing) in std::mem::take(&mut draft.afterwards) {
         let settled = draft.is_settled(&subject);
         if settled {
@@ -173,6 +192,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         steps: draft.steps,
         findings: draft.findings,
         standings: draft.standings,
+        unproven: draft.unproven,
+        waits: draft.waits,
     }
 }
 
@@ -192,7 +213,7 @@ fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
             Subject::Database(name) if look.facets.contains(&Facet::Contents) => {
                 whole.insert(name);
             }
-            Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {
+            Subject::Lake(_) | Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {
                 found
                     .entry(subject.clone())
                     .or_default()
@@ -254,6 +275,10 @@ struct Draft<'a> {
     afterwards: BTreeMap<Subject, Standing>,
     /// Missing grants on all tables of a database.
     wildcards: Vec<(crate::Name, crate::Atom, bool)>,
+    /// Revokes that wait for a reading of all grants.
+    unproven: usize,
+    /// Subjects that may be settled by a later look.
+    waits: BTreeSet<Subject>,
 }
 
 impl Draft<'_> {

@@ -24,6 +24,7 @@ mod source;
 pub use pattern::Patterns;
 pub use source::PolicyError;
 
+use crate::grant::OwnRoles;
 use crate::ledger::Epoch;
 use crate::location::LocationMap;
 use crate::name::{Name, TableId};
@@ -95,6 +96,18 @@ pub enum Tags {
     Copy,
 }
 
+/// What to do where the data lake settings of both Regions differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Settings {
+    /// It is reported.
+    #[default]
+    Report,
+    /// Those of the secondary follow: administrators are added, and taken away again
+    /// if they came from the primary; defaults for new objects are only ever closed.
+    Merge,
+}
+
 /// How many deletions pass without a person. A plan with more is vetoed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Brake {
@@ -118,6 +131,13 @@ pub struct Policy {
     pub locations: LocationMap,
     /// Catalogs of others that resource links point at, first and second.
     pub catalogs: Vec<(String, String)>,
+    /// Principals that are another one in the other Region, first and second: of
+    /// grants, opt-ins, administrators, and roles of registered locations.
+    pub principals: Vec<(String, String)>,
+    /// Principals whose grants and opt-ins are left alone.
+    pub ignored: OwnRoles,
+    /// What to do with the data lake settings.
+    pub settings: Settings,
     /// What to do with unmapped locations.
     pub unmapped_location: Unmapped,
     /// What to do with Iceberg tables.

@@ -1,8 +1,10 @@
 //! What one round of reads told about one Region.
 
-use crate::catalog::{Database, Function, Part, PartKey, Partition, Seen, SeenPart, Table};
+use crate::catalog::{
+    Database, Function, LakeSettings, Part, PartKey, Partition, Seen, SeenPart, Table,
+};
 use crate::fault::Fault;
-use crate::grant::{Grants, Principal};
+use crate::grant::{Grants, Principal, TagExpression, TagRule, TagTarget};
 use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{Facet, Subject};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +70,54 @@ pub struct Settings {
     /// `CreateDatabaseDefaultPermissions` is not empty: a new database is born
     /// open to `IAM_ALLOWED_PRINCIPALS`.
     pub database_defaults_open: bool,
+    /// All of them.
+    pub whole: LakeSettings,
+}
+
+impl Settings {
+    /// From the whole document.
+    #[must_use]
+    pub fn of(whole: LakeSettings) -> Self {
+        Self {
+            administrators: whole.administrators(),
+            database_defaults_open: whole.database_defaults_open,
+            whole,
+        }
+    }
+}
+
+/// LF-Tags of one resource: a value for each key.
+pub type TagSet = BTreeMap<String, String>;
+
+/// What `SearchDatabasesByLFTags` or `SearchTablesByLFTags` found: a database, or a
+/// table with its columns, and the LF-Tags on each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tagged {
+    /// `Database` or `Table.DatabaseName`.
+    pub database: String,
+    /// `Table.Name`, of a table.
+    pub table: Option<String>,
+    /// `LFTagOnDatabase`.
+    pub on_database: TagSet,
+    /// `LFTagsOnTable`.
+    pub on_table: TagSet,
+    /// `LFTagsOnColumns`.
+    pub on_columns: BTreeMap<String, TagSet>,
+}
+
+/// A search: what kind of resources, by which tags.
+pub type TagSearch = (TagTarget, TagRule);
+
+/// Grants by LF-Tag policies, and the saved expressions that they name: what opens
+/// whatever is made or tagged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TagGrants {
+    /// The grants.
+    pub grants: Grants,
+    /// Saved expressions by name, as far as they were needed.
+    pub expressions: BTreeMap<String, TagExpression>,
+    /// They come from the reading of all grants, twice.
+    pub whole: bool,
 }
 
 /// What a look at a table's partitions showed.
@@ -169,7 +219,14 @@ pub struct Reading {
     pub wildcards: BTreeMap<Name, Observation<Grants>>,
     /// The names of all tables of a database, where they were listed completely.
     pub listed: BTreeMap<Name, BTreeSet<Name>>,
-    /// Subjects whose grants come from a listing that held some grant, so an
+    /// Grants by LF-Tag policies, where something is about to be made, shown or tagged
+    /// anew.
+    pub tag_grants: Option<Observation<TagGrants>>,
+    /// What LF-Tag policies that are about to be granted would open.
+    pub tagged: BTreeMap<TagSearch, Observation<Vec<Tagged>>>,
+    /// Subjects whose grants come from the reading of all grants, twice.
+    pub grants_whole: BTreeSet<GrantsOf>,
+    /// Subjects whose grants come from such a reading that held some grant, so an
     /// empty answer is not the sign of a lost right.
     pub grants_controlled: BTreeSet<GrantsOf>,
     /// The settings, where they were asked for.

@@ -1,6 +1,6 @@
 //! Plans, findings and untrusted text, as people read them.
 
-use crate::catalog::Change;
+use crate::catalog::{Change, Part};
 use crate::plan::Plan;
 use crate::step::{RevokeCause, Step};
 use serde_json::Value;
@@ -120,7 +120,18 @@ pub fn step(step: &Step) -> String {
         Step::CreateFunction { id, .. } => format!("create function {id}"),
         Step::UpdateFunction { id, .. } => format!("update function {id}"),
         Step::DeleteFunction { id } => format!("delete function {id}"),
-        Step::PutPart { subject, part } => format!("put {} of {subject}", part.key()),
+        Step::PutPart { subject, part, .. } => {
+            format!("put {}{} of {subject}", part.key(), assigned_value(part))
+        }
+        Step::PutSettings {
+            add,
+            add_readers,
+            drop,
+            ..
+        } => {
+            let (more, less) = (add.len() + add_readers.len(), drop.len());
+            format!("write the data lake settings, {more} more administrators and {less} fewer")
+        }
         Step::RemovePart { subject, key } => format!("remove {key} of {subject}"),
         Step::DeletePartition { id, values: v } => {
             format!("delete partition {} of {id}", values(v))
@@ -129,6 +140,14 @@ pub fn step(step: &Step) -> String {
         Step::DeleteDatabase { name } => format!("delete database {name}"),
     };
     escape(&text)
+}
+
+/// The value of an assigned LF-Tag: its key alone says too little.
+fn assigned_value(part: &Part) -> String {
+    if let Part::Assigned { value, .. } = part {
+        return format!("={value}");
+    }
+    String::new()
 }
 
 fn values(values: &[String]) -> String {
@@ -146,6 +165,7 @@ fn sign(step: &Step) -> &'static str {
         | Step::UpdateTable { .. }
         | Step::UpdatePartition { .. }
         | Step::UpdateFunction { .. }
+        | Step::PutSettings { .. }
         | Step::PutPart { .. } => "~",
         Step::Revoke { .. }
         | Step::RemovePart { .. }
@@ -168,6 +188,7 @@ fn changes(step: &Step) -> &[Change] {
         | Step::CreateFunction { .. }
         | Step::DeleteFunction { .. }
         | Step::PutPart { .. }
+        | Step::PutSettings { .. }
         | Step::RemovePart { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. }
@@ -243,6 +264,7 @@ impl Counts {
             | Step::UpdatePartition { .. }
             | Step::UpdateFunction { .. }
             | Step::PutPart { .. }
+            | Step::PutSettings { .. }
             | Step::RemovePart { .. } => self.changed += 1,
             Step::DeleteDatabase { .. }
             | Step::DeleteTable { .. }

@@ -1,6 +1,10 @@
 //! Where to look: all that an event, a resync or a person can ask for.
 
-use crate::grant::Atom;
+mod lake;
+
+pub use lake::Lake;
+
+use crate::grant::{Atom, EntryResource, Resource};
 use crate::name::{FunctionId, Name, TableId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +16,9 @@ use std::fmt;
 pub enum Subject {
     /// The whole catalog: every database and what it holds.
     Catalog,
+    /// What Lake Formation keeps for the catalog as a whole. Before the databases,
+    /// whose permissions rest on it.
+    Lake(Lake),
     /// A database.
     Database(Name),
     /// A table, its partitions and its grants.
@@ -25,7 +32,7 @@ impl Subject {
     #[must_use]
     pub fn database(&self) -> Option<&Name> {
         match self {
-            Self::Catalog => None,
+            Self::Catalog | Self::Lake(_) => None,
             Self::Database(name) => Some(name),
             Self::Table(id) => Some(&id.database),
             Self::Function(id) => Some(&id.database),
@@ -40,6 +47,7 @@ impl fmt::Display for Subject {
             Self::Database(name) => write!(f, "database {name}"),
             Self::Table(id) => write!(f, "table {id}"),
             Self::Function(id) => write!(f, "function {id}"),
+            Self::Lake(lake) => lake.fmt(f),
         }
     }
 }
@@ -62,6 +70,14 @@ pub enum Facet {
     Statistics,
     /// Glue's tags on a database or a table.
     Tags,
+    /// A table's data cells filters.
+    Filters,
+    /// The LF-Tags that are assigned to a database, or to a table and its columns.
+    Assigned,
+    /// Lake Formation opt-ins on the subject.
+    OptIns,
+    /// What a subject of the lake consists of: tags, expressions, registrations.
+    Items,
 }
 
 /// What to look at on one subject, and what the event said of it.
@@ -145,24 +161,29 @@ pub struct Scope {
 }
 
 /// Every facet of a table.
-pub const WHOLE_TABLE: [Facet; 6] = [
+pub const WHOLE_TABLE: [Facet; 9] = [
     Facet::Definition,
     Facet::Partitions,
     Facet::Grants,
     Facet::Indexes,
     Facet::Statistics,
     Facet::Tags,
+    Facet::Filters,
+    Facet::Assigned,
+    Facet::OptIns,
 ];
 /// A table itself, without what it holds. All the rest is read too where it is new.
 pub const TABLE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
 /// A database itself, without its tables.
 pub const DATABASE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
 /// A database and every table in it.
-pub const WHOLE_DATABASE: [Facet; 4] = [
+pub const WHOLE_DATABASE: [Facet; 6] = [
     Facet::Definition,
     Facet::Grants,
     Facet::Contents,
     Facet::Tags,
+    Facet::Assigned,
+    Facet::OptIns,
 ];
 
 impl Scope {
@@ -171,6 +192,32 @@ impl Scope {
     pub fn catalog() -> Self {
         let mut scope = Self::default();
         scope.look(Subject::Catalog, Look::at(&WHOLE_DATABASE));
+        scope
+    }
+
+    /// What Lake Formation keeps for the catalog as a whole.
+    #[must_use]
+    pub fn lake() -> Self {
+        let mut scope = Self::default();
+        for lake in Lake::EVERY {
+            scope.look(Subject::Lake(lake), Look::at(lake.facets()));
+        }
+        scope
+    }
+
+    /// LF-Tags, expressions, registrations and settings, to which this look only adds:
+    /// what goes, goes when the grants on it are looked at.
+    #[must_use]
+    pub fn lake_items() -> Self {
+        let mut scope = Self::default();
+        for lake in [
+            Lake::Tags,
+            Lake::Expressions,
+            Lake::Locations,
+            Lake::Settings,
+        ] {
+            scope.look(Subject::Lake(lake), Look::at(&[Facet::Items]));
+        }
         scope
     }
 
@@ -213,10 +260,10 @@ impl Scope {
         let homes: Vec<Subject> = self.looks.keys().cloned().collect();
         // Its own subject, else the database that it lies in, else everything.
         let home = |atom: &Atom| {
-            let own = subject_of(atom);
-            let parent = Subject::Database(atom.resource.database().clone());
-            [own, parent, Subject::Catalog]
+            let parent = atom.resource.database().cloned().map(Subject::Database);
+            [Some(subject_of(atom)), parent, Some(Subject::Catalog)]
                 .into_iter()
+                .flatten()
                 .find(|home| homes.contains(home))
         };
         for (subject, look) in self.looks {
@@ -244,10 +291,36 @@ impl Scope {
 /// The subject that a grant belongs to.
 #[must_use]
 pub fn subject_of(atom: &Atom) -> Subject {
-    match atom.resource.table() {
-        Some(id) => Subject::Table(id.clone()),
-        None => Subject::Database(atom.resource.database().clone()),
+    match &atom.resource {
+        Resource::Database(name) | Resource::AllTables(name) => Subject::Database(name.clone()),
+        Resource::Table(id)
+        | Resource::Column(id, _)
+        | Resource::ColumnsExcept(id, _)
+        | Resource::Filter(id, _) => Subject::Table(id.clone()),
+        Resource::Catalog | Resource::TagPolicy { .. } => Subject::Lake(Lake::Permissions),
+        Resource::Location(_) => Subject::Lake(Lake::Locations),
+        Resource::Tag { .. } => Subject::Lake(Lake::Tags),
+        Resource::Expression(_) => Subject::Lake(Lake::Expressions),
     }
+}
+
+/// The subject that a listed resource belongs to.
+#[must_use]
+pub fn home_of(resource: &EntryResource) -> Option<Subject> {
+    Some(match resource {
+        EntryResource::Database(name) | EntryResource::TableWildcard(name) => {
+            Subject::Database(name.clone())
+        }
+        EntryResource::Table(id)
+        | EntryResource::Columns(id, _)
+        | EntryResource::ColumnWildcard(id, _)
+        | EntryResource::Filter(id, _) => Subject::Table(id.clone()),
+        EntryResource::Catalog | EntryResource::TagPolicy(..) => Subject::Lake(Lake::Permissions),
+        EntryResource::Location(_) => Subject::Lake(Lake::Locations),
+        EntryResource::Tag(..) => Subject::Lake(Lake::Tags),
+        EntryResource::Expression(_) => Subject::Lake(Lake::Expressions),
+        EntryResource::Other(_) => return None,
+    })
 }
 
 impl fmt::Display for Scope {

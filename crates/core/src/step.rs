@@ -1,10 +1,11 @@
 //! The steps of a plan: each is one change in the secondary.
 
-use crate::catalog::{Change, Database, Function, Part, PartKey, Partition, Table};
-use crate::grant::{Atom, Resource};
+use crate::catalog::{Change, Database, Function, LakeSettings, Part, PartKey, Partition, Table};
+use crate::grant::{Atom, Principal, Resource};
 use crate::name::{FunctionId, Name, TableId};
-use crate::scope::{Subject, subject_of};
+use crate::scope::{Lake, Subject, subject_of};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The order of a plan. What takes access away comes before whatever could meet
 /// it, and what gives access comes after what it is given on.
@@ -15,14 +16,17 @@ pub enum Phase {
     Defaults,
     /// Grants are taken away.
     Narrow,
-    /// Databases, tables and partitions are made and changed, parents first.
+    /// Data cells filters are changed to what the primary's say.
+    Tighten,
+    /// Databases, tables and partitions are made and changed, parents first; then
+    /// filters, assigned LF-Tags, opt-ins.
     Objects,
     /// Grants are given.
     Grants,
     /// Objects are deleted, children first.
     Deletions,
-    /// Grants on all tables of a database are given, when no table is left there
-    /// that the primary lacks.
+    /// Grants on all tables of a database, and by LF-Tag policies, are given, when
+    /// nothing is left there that the primary lacks.
     Wildcards,
 }
 
@@ -113,15 +117,17 @@ pub enum Step {
         /// Which.
         id: FunctionId,
     },
-    /// Makes or replaces a part: `CreatePartitionIndex`, one entry of
-    /// `UpdateColumnStatisticsForTable`, one tag of `TagResource`.
+    /// Makes or replaces a part, as `CreatePartitionIndex`, one entry of
+    /// `UpdateColumnStatisticsForTable`, one tag of `AddLFTagsToResource`.
     PutPart {
         /// The owner.
         subject: Subject,
         /// The part.
         part: Part,
+        /// It replaces a data cells filter, and goes before anything is shown anew.
+        tightens: bool,
     },
-    /// Takes a part away: `DeletePartitionIndex`, `DeleteColumnStatisticsForTable`,
+    /// Takes a part away, as `DeletePartitionIndex`, `DeleteColumnStatisticsForTable`,
     /// one key of `UntagResource`.
     RemovePart {
         /// The owner.
@@ -157,6 +163,17 @@ pub enum Step {
         /// Which.
         id: TableId,
     },
+    /// `PutDataLakeSettings`, made from what is there when it is written.
+    PutSettings {
+        /// Who is added to the administrators, read-only ones apart.
+        add: BTreeSet<Principal>,
+        /// Who is added to the read-only administrators.
+        add_readers: BTreeSet<Principal>,
+        /// Administrators, of either kind, that the primary made no longer ones.
+        drop: BTreeSet<Principal>,
+        /// All but administrators and defaults.
+        rest: LakeSettings,
+    },
     /// `DeleteDatabase`, of a database that is empty by then.
     DeleteDatabase {
         /// Which.
@@ -178,14 +195,27 @@ impl Step {
             | Self::CreatePartition { .. }
             | Self::UpdatePartition { .. }
             | Self::CreateFunction { .. }
-            | Self::UpdateFunction { .. }
-            | Self::PutPart { .. } => Phase::Objects,
+            | Self::UpdateFunction { .. } => Phase::Objects,
+            Self::PutPart { tightens: true, .. } => Phase::Tighten,
+            Self::PutPart {
+                tightens: false, ..
+            }
+            | Self::RemovePart {
+                key: PartKey::Assigned { .. },
+                ..
+            } => Phase::Objects,
+            Self::PutSettings { .. } => Phase::Defaults,
             Self::Grant { atom, .. } => match atom.resource {
-                Resource::AllTables(_) => Phase::Wildcards,
+                Resource::AllTables(_) | Resource::TagPolicy { .. } => Phase::Wildcards,
                 Resource::Database(_)
                 | Resource::Table(_)
                 | Resource::Column(..)
-                | Resource::ColumnsExcept(..) => Phase::Grants,
+                | Resource::ColumnsExcept(..)
+                | Resource::Filter(..)
+                | Resource::Catalog
+                | Resource::Location(_)
+                | Resource::Tag { .. }
+                | Resource::Expression(_) => Phase::Grants,
             },
             Self::DeletePartition { .. }
             | Self::RemovePart { .. }
@@ -195,6 +225,13 @@ impl Step {
         }
     }
 
+    /// Where the step stands in a plan, to the last: steps of one place may be made in
+    /// any order, or side by side.
+    #[must_use]
+    pub fn place(&self) -> (Phase, u8) {
+        (self.phase(), self.rank())
+    }
+
     /// The place within the phase: parents before children when making, children
     /// before parents when deleting, and grants in their turn.
     pub(crate) fn rank(&self) -> u8 {
@@ -202,7 +239,7 @@ impl Step {
             Self::CreateDatabase { .. }
             | Self::UpdateDatabase { .. }
             | Self::Revoke { .. }
-            | Self::RemovePart { .. }
+            | Self::PutSettings { .. }
             | Self::DeletePartition { .. } => 0,
             Self::CreateTable { .. }
             | Self::UpdateTable { .. }
@@ -210,7 +247,9 @@ impl Step {
             | Self::CreateFunction { .. }
             | Self::UpdateFunction { .. }
             | Self::DeleteFunction { .. } => 1,
-            Self::PutPart { .. } | Self::DeleteDatabase { .. } => 2,
+            Self::DeleteDatabase { .. } => 2,
+            Self::PutPart { subject, part, .. } => put_rank(subject, &part.key()),
+            Self::RemovePart { subject, key } => removal_rank(subject, key),
             Self::CreatePartition { .. } | Self::UpdatePartition { .. } => 3,
             Self::Grant { atom, .. } => atom.turn(),
         }
@@ -234,7 +273,48 @@ impl Step {
             | Self::UpdateFunction { id, .. }
             | Self::DeleteFunction { id } => Subject::Function(id.clone()),
             Self::PutPart { subject, .. } | Self::RemovePart { subject, .. } => subject.clone(),
+            Self::PutSettings { .. } => Subject::Lake(Lake::Settings),
             Self::Grant { atom, .. } | Self::Revoke { atom, .. } => subject_of(atom),
         }
+    }
+}
+
+/// The place of a part that is made. LF-Tags come before the expressions that name
+/// them, filters after the columns that they name, and opt-ins last. Assigned LF-Tags
+/// are put from the inside out: what overrides stands before what it overrides changes.
+fn put_rank(subject: &Subject, key: &PartKey) -> u8 {
+    match key {
+        PartKey::TagValue { .. } | PartKey::Registration(_) => 0,
+        PartKey::Index(_) | PartKey::Statistics(_) | PartKey::Tag(_) | PartKey::Expression(_) => 2,
+        PartKey::Filter(_) => 4,
+        PartKey::Assigned {
+            column: Some(_), ..
+        } => 5,
+        PartKey::Assigned { column: None, .. } => match subject {
+            Subject::Table(_) => 6,
+            Subject::Catalog | Subject::Database(_) | Subject::Function(_) | Subject::Lake(_) => 8,
+        },
+        PartKey::OptIn(_) => 11,
+    }
+}
+
+/// The place of a part that goes. Assigned LF-Tags go from the outside in, and LF-Tags
+/// themselves when nothing names them any longer.
+fn removal_rank(subject: &Subject, key: &PartKey) -> u8 {
+    match key {
+        PartKey::Index(_)
+        | PartKey::Statistics(_)
+        | PartKey::Tag(_)
+        | PartKey::Filter(_)
+        | PartKey::OptIn(_) => 0,
+        PartKey::Assigned { column: None, .. } => match subject {
+            Subject::Table(_) => 9,
+            Subject::Catalog | Subject::Database(_) | Subject::Function(_) | Subject::Lake(_) => 7,
+        },
+        PartKey::Assigned {
+            column: Some(_), ..
+        } => 10,
+        PartKey::Expression(_) => 3,
+        PartKey::TagValue { .. } | PartKey::Registration(_) => 4,
     }
 }

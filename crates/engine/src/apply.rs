@@ -9,14 +9,10 @@ mod batch;
 mod kinds;
 mod parts;
 
-use crate::ports::{EntryResults, GRANT_BATCH, WriteRegion};
+use crate::ports::{DefaultsChange, EntryResults, GRANT_BATCH, SettingsChange, WriteRegion};
 use batch::{Batch, BatchKind, batch_of};
 use futures_util::{StreamExt as _, stream};
-use kinds::{
-    bears, is_database, is_database_deletion, is_done_all_the_same, is_first_grant, is_function,
-    is_last_grant, is_part, is_part_removal, is_partition, is_partition_deletion, is_revoke,
-    is_second_grant, is_table, is_table_deletion,
-};
+use kinds::{Kind, bears, is_by_tags, is_done_all_the_same, is_revoke, kind_of};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::PartitionIndex;
 use twinlake_core::grant::{Entry, Grants, entries};
@@ -48,6 +44,8 @@ struct Apply<'a, S> {
     failed: BTreeSet<Subject>,
     /// Databases in which a step that others rest on did not come about.
     broken: BTreeSet<Name>,
+    /// Every step so far came about: what is granted by LF-Tags rests on all of them.
+    is_whole: bool,
     parallel: usize,
 }
 
@@ -66,36 +64,28 @@ pub async fn apply<S: WriteRegion>(
         outcomes: vec![None; steps.len()],
         failed: BTreeSet::new(),
         broken: BTreeSet::new(),
+        is_whole: true,
         parallel: parallel.max(1),
     };
-    for phase in [
-        Phase::Defaults,
-        Phase::Narrow,
-        Phase::Objects,
-        Phase::Grants,
-        Phase::Deletions,
-        Phase::Wildcards,
-    ] {
-        let ids = |kind: fn(&Step) -> bool| -> Vec<usize> {
-            let all = steps.iter().enumerate();
-            all.filter(|(_, step)| step.phase() == phase && kind(step))
-                .map(|(at, _)| at)
+    // One place after the other. Never dependent entries in one batch: their order is
+    // not known.
+    let mut places: BTreeMap<(Phase, u8), Vec<usize>> = BTreeMap::new();
+    for (at, step) in steps.iter().enumerate() {
+        places.entry(step.place()).or_default().push(at);
+    }
+    for ((phase, _), ids) in places {
+        if phase == Phase::Wildcards {
+            apply.is_whole = apply.all_came_about();
+        }
+        let ids = |kind: Kind| -> Vec<usize> {
+            let all = ids.iter().copied();
+            all.filter(|at| steps.get(*at).is_some_and(|step| kind_of(step) == kind))
                 .collect()
         };
-        apply.objects(&ids(is_database)).await;
-        apply.permissions(&ids(is_revoke)).await;
-        apply.objects(&ids(is_table)).await;
-        apply.objects(&ids(is_function)).await;
-        apply.parts(&ids(is_part)).await;
-        apply.partitions(&ids(is_partition)).await;
-        // Never dependent entries in one batch: their order is not known.
-        apply.permissions(&ids(is_first_grant)).await;
-        apply.permissions(&ids(is_second_grant)).await;
-        apply.permissions(&ids(is_last_grant)).await;
-        apply.partitions(&ids(is_partition_deletion)).await;
-        apply.parts(&ids(is_part_removal)).await;
-        apply.objects(&ids(is_table_deletion)).await;
-        apply.objects(&ids(is_database_deletion)).await;
+        apply.objects(&ids(Kind::Object)).await;
+        apply.parts(&ids(Kind::Part)).await;
+        apply.partitions(&ids(Kind::Partition)).await;
+        apply.permissions(&ids(Kind::Permission)).await;
     }
     Applied {
         outcomes: apply.outcomes,
@@ -123,6 +113,11 @@ impl<S: WriteRegion> Apply<'_, S> {
         }
     }
 
+    fn all_came_about(&self) -> bool {
+        let outcomes = self.outcomes.iter().flatten();
+        outcomes.into_iter().all(|done| *done == Done::Applied)
+    }
+
     /// Those of the steps that may go on; the others are marked as skipped.
     fn runnable(&mut self, ids: &[usize]) -> Vec<usize> {
         let mut runnable = Vec::new();
@@ -140,7 +135,8 @@ impl<S: WriteRegion> Apply<'_, S> {
                 .is_some_and(|database| self.broken.contains(database));
             let blocked = self.failed.contains(&subject)
                 || parent.is_some_and(|parent| self.failed.contains(&parent))
-                || (rests_on_all && is_broken);
+                || (rests_on_all && is_broken)
+                || (is_by_tags(step) && !self.is_whole);
             if blocked && !is_revoke(step) {
                 if !matches!(step, Step::Grant { .. }) {
                     self.broken.extend(subject.database().cloned());
@@ -314,6 +310,21 @@ async fn send<S: WriteRegion>(
             secondary.update_table(&id.database, table, version).await
         }
         Step::DeleteTable { id } => secondary.delete_table(id).await,
+        Step::PutSettings {
+            add,
+            add_readers,
+            drop,
+            rest,
+        } => {
+            let change = SettingsChange {
+                add: add.clone(),
+                add_readers: add_readers.clone(),
+                drop: drop.clone(),
+                defaults: DefaultsChange::Close,
+                rest: Some(rest.clone()),
+            };
+            secondary.put_settings(&change).await
+        }
         // Sent in batches.
         Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }

@@ -29,6 +29,7 @@ pub mod ports;
 pub mod reconcile;
 pub mod resync;
 pub mod role;
+pub mod standing;
 
 pub use memory::MemoryLedger;
 pub use message::Message;

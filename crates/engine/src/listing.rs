@@ -1,25 +1,28 @@
 //! Listed grants, taken apart and sorted by the subject that they are on.
 
-use std::collections::BTreeMap;
-use twinlake_core::grant::{Entry, Grants, normalize};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::Atom;
+use twinlake_core::grant::{Entry, Grants, Terms, normalize};
 use twinlake_core::scope::{Subject, subject_of};
 
-/// Every grant of a Region, by subject: what one unfiltered listing told.
+/// Every grant of a Region, by subject: what all listings together told.
 #[derive(Clone, Debug, Default)]
 pub struct GrantIndex {
     /// Grants by subject.
     pub by_subject: BTreeMap<Subject, Grants>,
     /// What is not replicated, by kind, counted.
     pub unsupported: BTreeMap<String, usize>,
-    /// The listing held some entry, of whatever kind.
+    /// A listing held some entry, of whatever kind.
     pub any: bool,
+    /// Grants that only one of two readings showed.
+    pub disputed: BTreeSet<Atom>,
 }
 
 impl GrantIndex {
     /// Sorts listed entries.
     #[must_use]
-    pub fn new(entries: &[Entry], account: &str) -> Self {
-        let (grants, unsupported) = normalize(entries, account);
+    pub fn new(entries: &[Entry], terms: &Terms) -> Self {
+        let (grants, unsupported) = normalize(entries, terms);
         let mut by_subject: BTreeMap<Subject, Grants> = BTreeMap::new();
         for (atom, grantable) in grants {
             by_subject
@@ -31,7 +34,31 @@ impl GrantIndex {
             by_subject,
             unsupported,
             any: !entries.is_empty(),
+            disputed: BTreeSet::new(),
         }
+    }
+
+    /// Takes a second reading in. A grant is there if either showed it.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        let of = |index: &Self| -> BTreeSet<Atom> {
+            let all = index.by_subject.values();
+            all.flat_map(BTreeMap::keys).cloned().collect()
+        };
+        let (mine, theirs) = (of(&self), of(&other));
+        self.disputed = mine.symmetric_difference(&theirs).cloned().collect();
+        for (subject, grants) in other.by_subject {
+            let known = self.by_subject.entry(subject).or_default();
+            for (atom, grantable) in grants {
+                *known.entry(atom).or_default() |= grantable;
+            }
+        }
+        for (kind, count) in other.unsupported {
+            let known = self.unsupported.entry(kind).or_default();
+            *known = (*known).max(count);
+        }
+        self.any |= other.any;
+        self
     }
 
     /// The grants on a subject.

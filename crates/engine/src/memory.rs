@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
-use twinlake_core::{Fault, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::{Fault, Lake, Name, Row, State, Subject, TableId, Timestamp};
 
 /// All that a ledger holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -111,10 +111,31 @@ impl Ledger for MemoryLedger {
         Ok(self.some(|subject| subject.database() == Some(database)))
     }
 
+    async fn mark(
+        &self,
+        lake: Lake,
+        add: &BTreeSet<String>,
+        drop: &BTreeSet<String>,
+    ) -> Result<(), Fault> {
+        let subject = Subject::Lake(lake);
+        let mut book = self.open();
+        let row = book.rows.entry(subject.clone());
+        let row = row.or_insert_with(|| Row::new(subject, State::Current, Timestamp::default()));
+        row.owned.extend(add.iter().cloned());
+        row.owned.retain(|mark| !drop.contains(mark));
+        Ok(())
+    }
+
     async fn put_rows(&self, rows: &[Row]) -> Result<(), Fault> {
         let mut book = self.open();
         for row in rows {
-            book.rows.insert(row.subject.clone(), row.clone());
+            let known = book.rows.get(&row.subject);
+            let owned = known.map(|known| known.owned.clone()).unwrap_or_default();
+            let row = Row {
+                owned,
+                ..row.clone()
+            };
+            book.rows.insert(row.subject.clone(), row);
         }
         Ok(())
     }

@@ -5,31 +5,34 @@
 //! proof is gathered in the same round: the parent's complete listing, our
 //! standing as administrator, another object seen there.
 
+mod around;
 mod databases;
 mod grants;
+pub(crate) mod lake;
 mod partitions;
 mod parts;
+mod prefetch;
 mod tables;
 
-use crate::listing::GrantIndex;
 use crate::ports::ReadRegion;
 use futures_util::{StreamExt as _, stream};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use twinlake_core::catalog::{Linkable, Seen};
-use twinlake_core::grant::Entry;
+use twinlake_core::catalog::Linkable;
 use twinlake_core::ledger::{Epoch, Rows, Tally};
-use twinlake_core::reading::{Observation, Proof, Reading, Settings};
+use twinlake_core::reading::{Observation, Proof, Reading};
 use twinlake_core::scope::Look;
 use twinlake_core::sweep::Values;
 use twinlake_core::{
-    Database, Facet, Fault, FaultKind, Function, FunctionId, Grants, Name, OwnRoles, Partition,
-    Policy, Principal, Subject, TableId,
+    Facet, Fault, FaultKind, Grants, Lake, Name, OwnRoles, Partition, Policy, Principal, Subject,
+    TableId,
 };
 
 pub use databases::TABLES_AT_ONCE;
+pub use lake::{Items, OptIns};
 pub use partitions::KEPT;
+pub use prefetch::{BothTerms, Prefetched, terms};
 
 /// The two readings that a plan is made from.
 #[derive(Clone, Debug, Default)]
@@ -76,77 +79,16 @@ impl Later {
 pub type Confirmed = BTreeMap<TableId, BTreeMap<Values, Option<Partition>>>;
 
 /// The facets of a table that are parts.
-const PARTS: [Facet; 3] = [Facet::Indexes, Facet::Statistics, Facet::Tags];
+const PARTS: [Facet; 5] = [
+    Facet::Indexes,
+    Facet::Statistics,
+    Facet::Tags,
+    Facet::Filters,
+    Facet::Assigned,
+];
 
 /// A listing of both sides: the primary's, then the secondary's.
 pub type Sides<T> = (Observation<T>, Observation<T>);
-
-/// Listings that are made once for many subjects.
-#[derive(Clone, Debug, Default)]
-pub struct Prefetched {
-    /// Every grant.
-    pub grants: Option<Sides<GrantIndex>>,
-    /// Every database.
-    pub databases: Option<Sides<BTreeMap<Name, Seen<Database>>>>,
-    /// Every function.
-    pub functions: Option<Sides<BTreeMap<FunctionId, Seen<Function>>>>,
-    /// Tables are asked for by name, however many: they are few of their database's.
-    pub tables_by_name: bool,
-    /// The data lake settings.
-    pub settings: Option<Sides<Settings>>,
-}
-
-impl Prefetched {
-    /// Lists every grant of both sides.
-    pub async fn grants(
-        primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-        account: &str,
-    ) -> Sides<GrantIndex> {
-        let index = |listed: Result<Vec<Entry>, Fault>| {
-            known(listed.map(|entries| GrantIndex::new(&entries, account)))
-        };
-        let (here, there) = both(primary.all_grants(), secondary.all_grants()).await;
-        (index(here), index(there))
-    }
-
-    /// Lists every function of both sides.
-    pub async fn functions(
-        primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-    ) -> Sides<BTreeMap<FunctionId, Seen<Function>>> {
-        let (here, there) = both(primary.functions(None), secondary.functions(None)).await;
-        let keyed = |listed: Result<Vec<(FunctionId, Seen<Function>)>, Fault>| {
-            known(listed.map(|all| all.into_iter().collect()))
-        };
-        (keyed(here), keyed(there))
-    }
-
-    /// Lists every database of both sides.
-    pub async fn databases(
-        primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-    ) -> Sides<BTreeMap<Name, Seen<Database>>> {
-        let by_name = |listed: Result<Vec<Seen<Database>>, Fault>| {
-            observe(listed.map(|all| {
-                all.into_iter()
-                    .map(|seen| (seen.object.name.clone(), seen.own()))
-                    .collect()
-            }))
-        };
-        let (here, there) = both(primary.databases(), secondary.databases()).await;
-        (by_name(here), by_name(there))
-    }
-
-    /// Reads the settings of both sides.
-    pub async fn settings(
-        primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-    ) -> Sides<Settings> {
-        let (here, there) = both(primary.settings(), secondary.settings()).await;
-        (observe(here), observe(there))
-    }
-}
 
 /// One round's reads.
 pub struct Observer<'a, P, S> {
@@ -158,8 +100,8 @@ pub struct Observer<'a, P, S> {
     pub policy: &'a Policy,
     /// Who is primary.
     pub epoch: Epoch,
-    /// The account whose principals are replicated.
-    pub account: &'a str,
+    /// In whose terms permissions are told.
+    pub terms: &'a BothTerms,
     /// Our role in the primary, to be found among its administrators.
     pub reader: &'a Principal,
     /// All our roles.
@@ -228,6 +170,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         readings: &mut Readings,
     ) {
         for (subject, look) in looks {
+            if let Subject::Lake(lake) = subject {
+                self.lake(*lake, look, readings).await;
+            }
             if let Subject::Database(name) = subject {
                 self.database(name, look, readings).await;
             }
@@ -236,14 +181,21 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .iter()
             .filter_map(|(subject, look)| match subject {
                 Subject::Table(id) => Some((id, look)),
-                Subject::Catalog | Subject::Database(_) | Subject::Function(_) => None,
+                Subject::Catalog
+                | Subject::Lake(_)
+                | Subject::Database(_)
+                | Subject::Function(_) => None,
             })
             .collect();
         self.tables(&tables, readings).await;
+        self.around(looks, readings).await;
         for subject in looks.keys() {
             if let Subject::Function(id) = subject {
                 self.function(id, readings).await;
             }
+        }
+        if looks.contains_key(&Subject::Lake(Lake::Settings)) {
+            self.settings(readings).await;
         }
         let known = readings.primary.settings.is_some() && readings.secondary.settings.is_some();
         let proves = proves_absence(readings);
@@ -271,7 +223,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let here = readings.primary.wildcards.get(name);
             here.and_then(Observation::present) != there.present() && !self.only_ours(there)
         });
-        differs || database || wildcard
+        let tags = [&readings.primary, &readings.secondary].map(|reading| {
+            let tags = reading.tag_grants.as_ref().and_then(Observation::present);
+            tags.is_some_and(|tags| !tags.grants.is_empty())
+        });
+        differs || database || wildcard || tags.contains(&true) || around::lacks_parts(readings)
     }
 
     fn only_ours(&self, grants: &Observation<Grants>) -> bool {
@@ -345,7 +301,7 @@ pub fn tally(rows: &Rows) -> Tally {
     let mut tally = Tally::default();
     for row in rows.values().filter(|row| row.pairing.is_some()) {
         match row.subject {
-            Subject::Catalog | Subject::Function(_) => {}
+            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => {}
             Subject::Database(_) => tally.databases += 1,
             Subject::Table(_) => {
                 tally.tables += 1;

@@ -1,28 +1,18 @@
 //! What the loop needs from outside.
 
+mod lake;
 mod ledger;
 
+pub use lake::{DefaultsChange, GrantFilter, GrantType, SettingsChange};
 pub use ledger::{Alerts, Clock, Ledger, Outbox};
 
 use std::collections::BTreeMap;
-use twinlake_core::catalog::{Part, PartKey, PartitionIndex, Seen, SeenPart};
-use twinlake_core::grant::Entry;
-use twinlake_core::reading::Settings;
+use twinlake_core::catalog::{OptIn, Part, PartKey, PartitionIndex, Seen, SeenPart};
+use twinlake_core::grant::{Entry, TagExpression, TagTarget};
+use twinlake_core::reading::{Settings, Tagged};
 use twinlake_core::{
     Database, Facet, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
-
-/// Which grants a listing asks for. Columns come with their table (LF-03), and a
-/// listing never names a principal (LF-04).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GrantFilter {
-    /// Those on a database.
-    Database(Name),
-    /// Those on all tables of a database.
-    AllTables(Name),
-    /// Those on a table and its columns.
-    Table(TableId),
-}
 
 /// What a Region has beside the objects that are replicated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +93,9 @@ pub trait ReadRegion {
     async fn function(&self, id: &FunctionId) -> Result<Seen<Function>, Fault>;
 
     /// The parts of one kind: `GetPartitionIndexes`, `GetColumnStatisticsForTable`
-    /// for these columns, or `GetTags`. Other facets have none.
+    /// for these columns, `GetTags`, `ListDataCellsFilter`, `GetResourceLFTags` (assigned
+    /// ones only); of the lake, `ListLFTags`, `ListLFTagExpressions`, `ListResources`.
+    /// Other facets have none.
     ///
     /// # Errors
     /// Any page failed.
@@ -125,6 +117,22 @@ pub trait ReadRegion {
     /// # Errors
     /// Any page failed.
     async fn all_grants(&self) -> Result<Vec<Entry>, Fault>;
+
+    /// `ListLakeFormationOptIns`, every page; never with a principal (LF-04).
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn opt_ins(&self) -> Result<Vec<OptIn>, Fault>;
+
+    /// `SearchDatabasesByLFTags` or `SearchTablesByLFTags`, every page.
+    ///
+    /// # Errors
+    /// Any page failed.
+    async fn search(
+        &self,
+        target: TagTarget,
+        expression: &TagExpression,
+    ) -> Result<Vec<Tagged>, Fault>;
 
     /// `GetDataLakeSettings`.
     ///
@@ -258,6 +266,13 @@ pub trait WriteRegion: ReadRegion {
         keys: &[&PartKey],
     ) -> Result<EntryResults, Fault>;
 
+    /// `PutDataLakeSettings`: reads, changes, writes and reads back. There is no lock
+    ///
+    ///
+    /// # Errors
+    /// A call failed, or `Busy` where what is read back is not what was written.
+    async fn put_settings(&self, change: &SettingsChange) -> Result<(), Fault>;
+
     /// `BatchGrantPermissions`, at most [`GRANT_BATCH`] at a time.
     ///
     /// # Errors
@@ -283,6 +298,8 @@ pub const UPDATE_BATCH: usize = 100;
 pub const DELETE_BATCH: usize = 25;
 /// Entries of an `UpdateColumnStatisticsForTable` call (Glue's limit).
 pub const STATISTICS_BATCH: usize = 25;
+/// Values of an LF-Tag, or LF-Tags of a resource, in one call (LF-25).
+pub const TAG_BATCH: usize = 50;
 /// Partition indexes that a `CreateTable` takes (GL-06).
 pub const INDEXES_AT_CREATION: usize = 3;
 /// Entries of a `BatchGrantPermissions` or `BatchRevokePermissions` call (the

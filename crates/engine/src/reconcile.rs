@@ -2,6 +2,7 @@
 
 mod after;
 mod record;
+mod relist;
 mod share;
 mod work;
 
@@ -42,6 +43,8 @@ pub struct Context<'a, P, S, L, C> {
     pub parallel: usize,
     /// A person has said that the deletions are meant, however many.
     pub brake_released: bool,
+    /// Whether the data lake settings may be written: that takes a right of its own.
+    pub writes_settings: bool,
     /// When to leave what can be left to a later message.
     pub stop_at: Option<Timestamp>,
 }
@@ -149,11 +152,18 @@ where
     if fresh.grants.is_none() && work.has_contents() {
         fresh.to_mut().grants = Some(work.list_all_grants().await);
     }
+    let mut all_read = fresh.grants.is_some();
     loop {
         work.outcome.rounds += 1;
         work.rounds += 1;
         let rows = work.observe(&fresh).await?;
         let plan = work.plan(&rows);
+        if plan.unproven > 0 && !all_read {
+            all_read = true;
+            fresh.to_mut().grants = Some(work.list_all_grants().await);
+            work.look_at_all_grants();
+            continue;
+        }
         work.outcome.findings.clone_from(&plan.findings);
         work.remember_trouble(&plan);
         work.outcome.too_many.append(&mut work.readings.too_many);
@@ -187,6 +197,7 @@ where
             return Ok(work.outcome);
         }
         fresh = Cow::Owned(work.relist().await);
+        all_read = fresh.grants.is_some();
     }
 }
 
@@ -208,20 +219,33 @@ where
     let mut work = Work::begin(context, scope).await?;
     // A person is shown all of it.
     work.keep = usize::MAX;
-    let rows = work.observe(prefetched).await?;
-    let plan = work.plan(&rows);
+    let mut rows = work.observe(prefetched).await?;
+    let mut plan = work.plan(&rows);
+    if plan.unproven > 0 && prefetched.grants.is_none() {
+        let grants = Some(work.list_all_grants().await);
+        work.look_at_all_grants();
+        rows = work
+            .observe(&Prefetched {
+                grants,
+                ..prefetched.clone()
+            })
+            .await?;
+        plan = work.plan(&rows);
+    }
     let brake = work.brake(&plan).await?;
     let judged = audit::audit(&work.inputs(&rows), plan.clone(), &brake);
     Ok((plan, judged.map(drop)))
 }
 
-/// Reads both Regions once, as far as a scope asks, with the ledger's rows.
+/// Reads both Regions once, as far as a scope asks, with the ledger's rows; grants by
+/// the reading of all of them, or by resource.
 ///
 /// # Errors
 /// The ledger is out of reach.
 pub async fn observe_once<P, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
+    all_grants: bool,
 ) -> Result<(Rows, Readings), Fault>
 where
     P: ReadRegion,
@@ -230,6 +254,14 @@ where
     C: Clock,
 {
     let mut work = Work::begin(context, scope).await?;
-    let rows = work.observe(&Prefetched::default()).await?;
+    let grants = match all_grants {
+        true => Some(work.list_all_grants().await),
+        false => None,
+    };
+    let prefetched = Prefetched {
+        grants,
+        ..Prefetched::default()
+    };
+    let rows = work.observe(&prefetched).await?;
     Ok((rows, work.readings))
 }

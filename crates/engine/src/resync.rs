@@ -86,7 +86,18 @@ where
             .stop_at
             .is_some_and(|stop_at| context.clock.now() >= stop_at)
     };
-    let tables = tables_of(&scope);
+    let whole = scope.looks.contains_key(&Subject::Catalog);
+    if whole {
+        // What databases and tables name has to be there before them.
+        let outcome = reconcile(context, &Scope::lake_items(), &prefetched).await?;
+        hand.settle(outcome, &mut report).await?;
+    }
+    let lake = scope_of(&scope, |subject| matches!(subject, Subject::Lake(_)));
+    if !lake.is_empty() {
+        let outcome = reconcile(context, &lake, &prefetched).await?;
+        hand.settle(outcome, &mut report).await?;
+    }
+    let tables = scope_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
         let by_name = Prefetched {
             tables_by_name: true,
@@ -105,6 +116,17 @@ where
         hand.settle(outcome, &mut report).await?;
         report.databases += 1;
         progress.database(&name);
+    }
+    if whole && outbox.is_some() && late() {
+        hand.on(Scope::lake(), &mut report).await?;
+    } else if whole {
+        // Grants by LF-Tags come last: they open what was tagged on the way.
+        let fresh = match report.outcome.counts.total() {
+            0 => prefetched.clone(),
+            _ => Prefetched::default(),
+        };
+        let outcome = reconcile(context, &Scope::lake(), &fresh).await?;
+        hand.settle(outcome, &mut report).await?;
     }
     note_optimizers(context, &mut report.outcome).await;
     close(context, &part, &mut report).await?;
@@ -132,11 +154,13 @@ async fn open_run<P, S, L: Ledger, C: Clock>(
 async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
     context: &Context<'_, P, S, L, C>,
 ) -> Prefetched {
-    let account = &context.policy.secondary(context.epoch).account;
+    let terms = crate::observe::terms(context.policy, context.epoch);
     let (primary, secondary) = (context.primary, context.secondary);
     Prefetched {
         databases: Some(Prefetched::databases(primary, secondary).await),
-        grants: Some(Prefetched::grants(primary, secondary, account).await),
+        grants: Some(Prefetched::grants(primary, secondary, &terms).await),
+        lake: Some(Prefetched::lake(primary, secondary, &terms).await),
+        opt_ins: Some(Prefetched::opt_ins(primary, secondary, &terms).await),
         functions: Some(Prefetched::functions(primary, secondary).await),
         settings: Some(Prefetched::settings(primary, secondary).await),
         tables_by_name: false,
@@ -153,7 +177,7 @@ async fn databases<P, S, L: Ledger, C>(
 ) -> Result<BTreeSet<Name>, Fault> {
     let whole = |subject: &Subject| match subject {
         Subject::Database(name) => Some(name.clone()),
-        Subject::Catalog | Subject::Table(_) | Subject::Function(_) => None,
+        Subject::Catalog | Subject::Lake(_) | Subject::Table(_) | Subject::Function(_) => None,
     };
     let mut names: BTreeSet<Name> = scope.looks.keys().filter_map(whole).collect();
     if scope.looks.contains_key(&Subject::Catalog) {
@@ -187,15 +211,13 @@ fn unreadable(fault: &Fault) -> Finding {
     }
 }
 
-/// The tables that a part of a run names by themselves.
-fn tables_of(scope: &Scope) -> Scope {
-    let mut tables = Scope::default();
-    for (subject, look) in &scope.looks {
-        if matches!(subject, Subject::Table(_)) {
-            tables.look(subject.clone(), look.clone());
-        }
+/// What a scope names of one kind.
+fn scope_of(scope: &Scope, kind: fn(&Subject) -> bool) -> Scope {
+    let mut some = Scope::default();
+    for (subject, look) in scope.looks.iter().filter(|(subject, _)| kind(subject)) {
+        some.look(subject.clone(), look.clone());
     }
-    tables
+    some
 }
 
 /// What is left of a run when time runs out is shared out among so many messages.
@@ -262,7 +284,8 @@ impl<P, S, L: Ledger, C: Clock, O: Outbox> Hand<'_, P, S, L, C, O> {
             // It had all the time that there is.
             return Ok(());
         }
-        report.handed_on += scope.looks.len();
+        let of_catalog = |subject: &&Subject| !matches!(subject, Subject::Lake(_));
+        report.handed_on += scope.looks.keys().filter(of_catalog).count();
         let ledger = self.context.ledger;
         ledger.add_part(&next.run, &next.name).await?;
         let message = Message {
@@ -351,6 +374,7 @@ where
     };
     let mut expanded = Scope::default();
     let names = databases(context, scope, &prefetched, &mut Outcome::default()).await?;
+    expanded.absorb(Scope::lake());
     for name in names {
         expanded.absorb(Scope::database(name));
     }

@@ -4,15 +4,19 @@ use crate::start::Start;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use tracing::{info, warn};
-use twinlake_core::event::{Notified, parse_replication};
+use twinlake_core::event::{Heard, Listener, Notified, parse, parse_replication};
 use twinlake_core::ledger::Role;
-use twinlake_core::{Alert, AlertKind, Timestamp, render};
+use twinlake_core::plan::{Finding, FindingKind};
+use twinlake_core::scope::Look;
+use twinlake_core::{Alert, AlertKind, FaultKind, Lake, Name, Scope, Subject, Timestamp, render};
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::message::{Message, Part};
+use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::Report;
 use twinlake_engine::role::{Standing, Unready};
-use twinlake_engine::{Clock as _, alerts};
+use twinlake_engine::{Clock as _, Outcome, alerts};
 
 /// What a handler answers: the messages that are to be delivered again.
 pub type Handled = Result<SqsBatchResponse, Error>;
@@ -60,7 +64,8 @@ pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Han
     let stop_at = stop_at(invocation.deadline);
     let context = start.context(&standing.policy, standing.epoch, stop_at);
     let ports = (&start.outbox, &start.alerts);
-    let done = batch::run(&context, ports, &start.listener(), &received, stop_at).await;
+    let listener = start.listener(&standing.policy, standing.epoch);
+    let done = batch::run(&context, ports, &listener, &received, stop_at).await;
     for (message, reason) in &done.dropped {
         info!(id = message, reason = render::escape(reason), "dropped");
     }
@@ -177,6 +182,100 @@ fn log(report: &Report) {
         verified_at = report.verified_at.map(|at| at.to_string()),
         "resync"
     );
+}
+
+/// Our roles' standing in this Region: in the primary the reading roles are granted what
+/// lets them be shown every column, in the standby the settings follow the policy.
+///
+/// # Errors
+/// The ledger, the topic or Lake Formation is out of reach.
+pub async fn standing(start: &Start, event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let (event, invocation) = event.into_parts();
+    let stop_at = stop_at(invocation.deadline);
+    let ready = match start.standing().await {
+        Ok(ready) => ready,
+        // The other functions tell people of it.
+        Err(unready) => return Err(unready.to_string().into()),
+    };
+    match ready.role {
+        Role::Primary => show_all(start, &ready, &event).await?,
+        // Databases that are made in a standby are ours, and tell nothing.
+        Role::Standby if event.get("Records").is_some() => {}
+        Role::Standby => keep_settings(start, &ready, stop_at).await?,
+        Role::Fenced => info!("fenced, so nothing is changed"),
+    }
+    Ok(Value::Null)
+}
+
+async fn show_all(start: &Start, ready: &Standing, event: &Value) -> Result<(), Error> {
+    let listener = start.local_listener(&ready.policy, ready.epoch);
+    let named = databases_of(event, &listener);
+    let granted =
+        twinlake_engine::standing::grant_readers(&start.secondary, start.ours(), named.as_ref());
+    match granted.await {
+        Ok(granted) => {
+            info!(grants = granted.len(), "readers");
+            Ok(())
+        }
+        Err(fault) => {
+            let finding = Finding {
+                kind: match fault.kind {
+                    FaultKind::Denied => FindingKind::Denied,
+                    FaultKind::Absent
+                    | FaultKind::AlreadyDone
+                    | FaultKind::Busy
+                    | FaultKind::NotYet
+                    | FaultKind::Invalid
+                    | FaultKind::Unsupported
+                    | FaultKind::Unavailable => FindingKind::Unreadable,
+                },
+                subject: Subject::Catalog,
+                detail: format!("our roles could not be granted SELECT on all tables: {fault}"),
+            };
+            let outcome = Outcome {
+                findings: [finding].into(),
+                ..Outcome::default()
+            };
+            tell(start, &outcome).await?;
+            Err(fault.into())
+        }
+    }
+}
+
+/// The databases that the records of a batch name; none if it is no batch, or if one of
+/// them names none.
+fn databases_of(event: &Value, listener: &Listener) -> Option<BTreeSet<Name>> {
+    let batch: SqsEvent = serde_json::from_value(event.clone()).ok()?;
+    let mut names = BTreeSet::new();
+    for message in received(batch) {
+        let Ok(Heard::Look(scope)) = parse(&message.body, listener) else {
+            continue;
+        };
+        for subject in scope.looks.keys() {
+            names.insert(subject.database()?.clone());
+        }
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+async fn keep_settings(start: &Start, ready: &Standing, stop_at: Timestamp) -> Result<(), Error> {
+    let mut context = start.context(&ready.policy, ready.epoch, stop_at);
+    context.writes_settings = true;
+    let subject = Subject::Lake(Lake::Settings);
+    let mut scope = Scope::default();
+    scope.look(subject, Look::at(Lake::Settings.facets()));
+    let outcome = twinlake_engine::reconcile(&context, &scope, &Prefetched::default()).await?;
+    info!(applied = outcome.counts.total(), "settings");
+    tell(start, &outcome).await?;
+    Ok(())
+}
+
+async fn tell(start: &Start, outcome: &Outcome) -> Result<(), twinlake_core::Fault> {
+    let now = start.clock.now();
+    let told = alerts::of_outcome(outcome, &start.config.region, now);
+    alerts::publish(&start.alerts, &start.ledger, &told, now)
+        .await
+        .map(drop)
 }
 
 enum May {

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use twinlake_aws::{AwsRegion, DynamoLedger, SnsAlerts, SqsOutbox, SystemClock};
 use twinlake_core::event::Listener;
+use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::role::{Standing, Unready, standing};
@@ -75,15 +76,29 @@ impl Start {
             ours: &self.ours,
             parallel: self.config.parallel,
             brake_released: false,
+            writes_settings: false,
             stop_at: Some(stop_at),
         }
     }
 
-    pub(crate) fn listener(&self) -> Listener {
+    pub(crate) fn ours(&self) -> &OwnRoles {
+        &self.ours
+    }
+
+    /// Listens to this Region itself.
+    pub(crate) fn local_listener(&self, policy: &Policy, epoch: Epoch) -> Listener {
+        Listener {
+            region: self.config.region.clone(),
+            ..self.listener(policy, epoch)
+        }
+    }
+
+    pub(crate) fn listener(&self, policy: &Policy, epoch: Epoch) -> Listener {
         Listener {
             region: self.config.peer_region.clone(),
             account: self.config.account.clone(),
             ours: self.ours.clone(),
+            terms: Terms::of_primary(policy, epoch),
             now: self.clock.now(),
         }
     }

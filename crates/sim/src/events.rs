@@ -41,13 +41,27 @@ const GLUE_APART: [&str; 9] = [
     "UntagResource",
 ];
 
-const LAKE: [&str; 6] = [
+const LAKE: [&str; 20] = [
     "GrantPermissions",
     "RevokePermissions",
     "BatchGrantPermissions",
     "BatchRevokePermissions",
     "PutDataLakeSettings",
     "CreateLFTag",
+    "UpdateLFTag",
+    "DeleteLFTag",
+    "AddLFTagsToResource",
+    "RemoveLFTagsFromResource",
+    "CreateLFTagExpression",
+    "UpdateLFTagExpression",
+    "DeleteLFTagExpression",
+    "CreateDataCellsFilter",
+    "UpdateDataCellsFilter",
+    "DeleteDataCellsFilter",
+    "RegisterResource",
+    "DeregisterResource",
+    "CreateLakeFormationOptIn",
+    "DeleteLakeFormationOptIn",
 ];
 
 impl World {
@@ -55,7 +69,7 @@ impl World {
     pub(crate) fn emit(&mut self, c: Caller<'_>, call: &str, request: &Value, answer: &Value) {
         let apart = GLUE_APART.contains(&call);
         let glue = apart || GLUE.contains(&call) || call == "BatchDeletePartition";
-        if !glue && !LAKE.contains(&call) {
+        if !glue && !LAKE.contains(&call) && call != "UpdateResource" {
             return;
         }
         if glue

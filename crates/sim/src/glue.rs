@@ -12,6 +12,7 @@ pub(crate) use parts::StoredIndex;
 
 use crate::api::{Caller, input, items, name, optional_name, page, table_id, to_json};
 use crate::error::ApiError;
+use crate::lake::{resource_database, resource_table};
 use crate::quirk::Quirk;
 use crate::state::{StoredGrant, StoredResource, World};
 use serde_json::{Value, json};
@@ -112,6 +113,7 @@ impl World {
             version: None,
         };
         region.databases.insert(name.clone(), seen);
+        self.show_to_reader(c.region, &name);
         let resource = StoredResource::Database(name);
         self.give_defaults(c.region, &resource, &defaults);
         self.give_creator(c, resource);
@@ -331,6 +333,17 @@ impl World {
         }
     }
 
+    /// Grants a role what lets it be shown all of a database, where that was ordered.
+    fn show_to_reader(&mut self, region: &str, database: &Name) {
+        let reader = self.region(region).ok();
+        if let Some(reader) = reader.and_then(|region| region.reader.clone()) {
+            let all = StoredResource::AllTables(database.clone());
+            let columns = StoredResource::AllColumns(database.clone());
+            self.store_grant(region, &reader, all, "DESCRIBE", false);
+            self.store_grant(region, &reader, columns, "SELECT", false);
+        }
+    }
+
     fn give_creator(&mut self, c: Caller<'_>, resource: StoredResource) {
         if self.has(Quirk::CreatorHoldsAll) {
             self.store_grant(c.region, c.principal, resource, "ALL", true);
@@ -365,28 +378,4 @@ impl World {
 
 fn detail(error: &ApiError) -> Value {
     json!({"ErrorCode": error.code, "ErrorMessage": error.message})
-}
-
-pub(crate) fn resource_table(resource: &StoredResource) -> Option<&TableId> {
-    match resource {
-        StoredResource::Table(id)
-        | StoredResource::Column(id, _)
-        | StoredResource::Columns(id, _) => Some(id),
-        StoredResource::Database(_)
-        | StoredResource::AllTables(_)
-        | StoredResource::AllColumns(_)
-        | StoredResource::Other(_) => None,
-    }
-}
-
-fn resource_database(resource: &StoredResource) -> Option<&Name> {
-    match resource {
-        StoredResource::Database(name)
-        | StoredResource::AllTables(name)
-        | StoredResource::AllColumns(name) => Some(name),
-        StoredResource::Table(id)
-        | StoredResource::Column(id, _)
-        | StoredResource::Columns(id, _) => Some(&id.database),
-        StoredResource::Other(_) => None,
-    }
 }

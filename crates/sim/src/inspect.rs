@@ -1,8 +1,11 @@
 //! The raw state, for judges that must not trust what the product reads.
 
 use crate::state::{StoredGrant, StoredResource, World};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::{Part, Seen};
+use twinlake_core::catalog::{CellsFilter, OptIn, Part, Seen};
+use twinlake_core::grant::{TagExpression, TagRule, TagTarget};
+use twinlake_core::reading::TagSet;
 use twinlake_core::{Database, Function, FunctionId, Name, Partition, Subject, Table, TableId};
 
 /// What a stored grant is on, in plain words.
@@ -37,6 +40,12 @@ impl Holding<'_> {
             | StoredResource::Column(..)
             | StoredResource::Columns(..)
             | StoredResource::Database(_)
+            | StoredResource::Filter(..)
+            | StoredResource::Catalog
+            | StoredResource::Location(_)
+            | StoredResource::Tag(..)
+            | StoredResource::TagPolicy(..)
+            | StoredResource::Expression(_)
             | StoredResource::Other(_) => None,
         }
     }
@@ -55,7 +64,51 @@ impl Holding<'_> {
             | StoredResource::AllTables(_)
             | StoredResource::AllColumns(_)
             | StoredResource::Database(_)
+            | StoredResource::Filter(..)
+            | StoredResource::Catalog
+            | StoredResource::Location(_)
+            | StoredResource::Tag(..)
+            | StoredResource::TagPolicy(..)
+            | StoredResource::Expression(_)
             | StoredResource::Other(_) => false,
+        }
+    }
+
+    /// The data cells filter that the grant is through.
+    #[must_use]
+    pub fn filter(&self) -> Option<(&TableId, &str)> {
+        if let StoredResource::Filter(id, name) = self.0 {
+            return Some((id, name));
+        }
+        None
+    }
+
+    /// The LF-Tag policy that the grant is by.
+    #[must_use]
+    pub fn tag_policy(&self) -> Option<(TagTarget, &TagRule)> {
+        if let StoredResource::TagPolicy(target, rule) = self.0 {
+            return Some((*target, rule));
+        }
+        None
+    }
+
+    /// What the grant is on, if it is on something of the lake as a whole.
+    #[must_use]
+    pub fn lake(&self) -> Option<String> {
+        match self.0 {
+            StoredResource::Catalog => Some("catalog".to_owned()),
+            StoredResource::Location(place) => Some(format!("location {place}")),
+            StoredResource::Tag(key, value) => Some(format!("tag {key}={value}")),
+            StoredResource::Expression(name) => Some(format!("expression {name}")),
+            StoredResource::Database(_)
+            | StoredResource::Table(_)
+            | StoredResource::AllTables(_)
+            | StoredResource::Column(..)
+            | StoredResource::Columns(..)
+            | StoredResource::AllColumns(_)
+            | StoredResource::Filter(..)
+            | StoredResource::TagPolicy(..)
+            | StoredResource::Other(_) => None,
         }
     }
 
@@ -69,6 +122,12 @@ impl Holding<'_> {
             | StoredResource::AllColumns(_)
             | StoredResource::Column(..)
             | StoredResource::Columns(..)
+            | StoredResource::Filter(..)
+            | StoredResource::Catalog
+            | StoredResource::Location(_)
+            | StoredResource::Tag(..)
+            | StoredResource::TagPolicy(..)
+            | StoredResource::Expression(_)
             | StoredResource::Other(_) => None,
         }
     }
@@ -88,6 +147,83 @@ impl World {
     pub fn raw_grants(&self, region: &str) -> Vec<(StoredGrant, BTreeMap<String, bool>)> {
         let store = self.region(region).map(|region| region.grants.clone());
         store.unwrap_or_default().into_iter().collect()
+    }
+
+    /// Every LF-Tag, assignment, expression, filter, opt-in and registration of a Region,
+    /// each by what tells it from all others.
+    #[must_use]
+    pub fn raw_lake(&self, region: &str) -> BTreeMap<String, Value> {
+        let mut all = BTreeMap::new();
+        let Ok(region) = self.region(region) else {
+            return all;
+        };
+        for (key, values) in &region.tags {
+            for value in values {
+                all.insert(format!("tag|{key}={value}"), json!(true));
+            }
+        }
+        for (subject, assigned) in &region.assigned {
+            for ((column, key), value) in assigned {
+                let column = column.as_ref().map(Name::as_str).unwrap_or_default();
+                all.insert(format!("assigned|{subject}|{column}|{key}"), json!(value));
+            }
+        }
+        for (name, saved) in &region.expressions {
+            all.insert(format!("expression|{name}"), json!(saved));
+        }
+        for (id, filters) in &region.filters {
+            for (name, (filter, _)) in filters {
+                all.insert(format!("filter|{id}|{name}"), json!(filter));
+            }
+        }
+        for one in &region.opt_ins {
+            all.insert(
+                format!("opt-in|{:?}|{}", one.resource, one.principal),
+                json!(true),
+            );
+        }
+        for (arn, one) in &region.registrations {
+            all.insert(format!("registration|{arn}"), json!(one));
+        }
+        all
+    }
+
+    /// Every data cells filter of a Region, by table and name.
+    #[must_use]
+    pub fn raw_filters(&self, region: &str) -> BTreeMap<(String, String), CellsFilter> {
+        let filters = self.region(region).map(|region| region.filters.clone());
+        let tables = filters.unwrap_or_default().into_iter();
+        tables
+            .flat_map(|(id, all)| {
+                let all = all.into_iter();
+                all.map(move |(name, (filter, _))| ((id.to_string(), name), filter))
+            })
+            .collect()
+    }
+
+    /// Every opt-in of a Region.
+    #[must_use]
+    pub fn raw_opt_ins(&self, region: &str) -> BTreeSet<OptIn> {
+        let all = self.region(region).map(|region| region.opt_ins.clone());
+        all.unwrap_or_default()
+    }
+
+    /// A saved expression of a Region.
+    #[must_use]
+    pub fn raw_expression(&self, region: &str, name: &str) -> Option<TagExpression> {
+        let saved = self.region(region).ok()?.expressions.get(name)?;
+        Some(saved.expression.clone())
+    }
+
+    /// LF-Tags that are assigned to a subject, or to a column of it, and not inherited.
+    #[must_use]
+    pub fn raw_tags(&self, region: &str, subject: &Subject, column: Option<&str>) -> TagSet {
+        let assigned = self.region(region).ok();
+        let assigned = assigned.and_then(|region| region.assigned.get(subject));
+        let own = assigned.into_iter().flatten();
+        own.filter(|((of, _), _)| of.as_ref().map(Name::as_str) == column)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect()
     }
 
     /// The columns of every table of a Region, partition keys included.

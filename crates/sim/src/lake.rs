@@ -1,18 +1,22 @@
 //! Lake Formation.
 
+mod governed;
+mod places;
 mod shapes;
+mod tags;
 
-pub(crate) use shapes::entry_json;
+pub(crate) use places::linked_role;
+pub(crate) use shapes::is_of_type;
+pub(crate) use shapes::{entry_json, resource_database, resource_json, resource_table};
 use shapes::{is_on, parse_resource, places};
 
 use crate::api::{Caller, input, items, page, text};
 use crate::error::ApiError;
-use crate::glue::resource_table;
 use crate::quirk::Quirk;
 use crate::state::{StoredGrant, StoredResource, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use twinlake_core::grant::{Entry, EntryResource, IAM_ALLOWED_PRINCIPALS};
+use twinlake_core::grant::{Entry, EntryResource, IAM_ALLOWED_PRINCIPALS, TagRule};
 use twinlake_core::{Name, TableId};
 
 type Answer = Result<Value, ApiError>;
@@ -39,21 +43,7 @@ impl World {
             }),
             "GetDataLakeSettings" => self.get_settings(c),
             "PutDataLakeSettings" => self.put_settings(c, r),
-            "CreateLFTag" => self.create_tag(c, r),
-            "ListLFTags" => self.region(c.region).map(|region| {
-                let all: Vec<(&String, &Vec<String>)> = region.tags.iter().collect();
-                page(
-                    r,
-                    "LFTags",
-                    1000,
-                    &all,
-                    |(key, values)| json!({"TagKey": key, "TagValues": values}),
-                )
-            }),
-            "ListResources" => Ok(json!({"ResourceInfoList": []})),
-            "ListLFTagExpressions" => Ok(json!({"LFTagExpressions": []})),
-            "ListLakeFormationOptIns" => Ok(json!({"LakeFormationOptInsInfoList": []})),
-            _ => return None,
+            _ => return self.governed(c, call, r),
         })
     }
 
@@ -130,7 +120,8 @@ impl World {
     pub(crate) fn revoke_entry(&mut self, c: Caller<'_>, entry: &Entry) -> Result<(), ApiError> {
         if let Err(error) = self.must_exist(c, &entry.resource) {
             // What outlives its table can still be revoked.
-            if !self.has(Quirk::GrantsOutliveTables) {
+            let of_lake = entry.resource.database().is_none();
+            if !self.has(Quirk::GrantsOutliveTables) && !of_lake {
                 return Err(error);
             }
         }
@@ -161,7 +152,11 @@ impl World {
         }
     }
 
-    fn must_exist(&self, c: Caller<'_>, resource: &EntryResource) -> Result<(), ApiError> {
+    pub(super) fn must_exist(
+        &self,
+        c: Caller<'_>,
+        resource: &EntryResource,
+    ) -> Result<(), ApiError> {
         let region = self.region(c.region)?;
         let table = |id: &TableId| {
             if !region.tables.contains_key(id) {
@@ -192,7 +187,41 @@ impl World {
             EntryResource::Columns(id, names) | EntryResource::ColumnWildcard(id, names) => {
                 columns(id, names)
             }
-            EntryResource::Other(_) => Ok(()),
+            EntryResource::Filter(id, name) => {
+                table(id)?;
+                let filters = region.filters.get(id);
+                match filters.is_some_and(|filters| filters.contains_key(name)) {
+                    true => Ok(()),
+                    false => Err(ApiError::not_found()),
+                }
+            }
+            EntryResource::Tag(key, values) => {
+                let known = region.tags.get(key);
+                let holds = |value: &String| {
+                    value == "*" || known.is_some_and(|known| known.contains(value))
+                };
+                match known.is_some() && values.iter().all(holds) {
+                    true => Ok(()),
+                    false => Err(ApiError::not_found()),
+                }
+            }
+            EntryResource::TagPolicy(_, TagRule::Inline(expression)) => {
+                let known = expression.iter().all(|(key, values)| {
+                    let known = region.tags.get(key);
+                    known.is_some_and(|known| values.is_subset(known))
+                });
+                match known {
+                    true => Ok(()),
+                    false => Err(ApiError::not_found()),
+                }
+            }
+            EntryResource::TagPolicy(_, TagRule::Saved(name)) | EntryResource::Expression(name) => {
+                match region.expressions.contains_key(name) {
+                    true => Ok(()),
+                    false => Err(ApiError::not_found()),
+                }
+            }
+            EntryResource::Catalog | EntryResource::Location(_) | EntryResource::Other(_) => Ok(()),
         }
     }
 
@@ -216,6 +245,12 @@ impl World {
             | EntryResource::Database(_)
             | EntryResource::Table(_)
             | EntryResource::TableWildcard(_)
+            | EntryResource::Filter(..)
+            | EntryResource::Catalog
+            | EntryResource::Location(_)
+            | EntryResource::Tag(..)
+            | EntryResource::TagPolicy(..)
+            | EntryResource::Expression(_)
             | EntryResource::Other(_) => return Ok(entry.resource.clone()),
         };
         let grants = &self.region(c.region)?.grants;
@@ -243,6 +278,12 @@ impl World {
             | EntryResource::Database(_)
             | EntryResource::Table(_)
             | EntryResource::TableWildcard(_)
+            | EntryResource::Filter(..)
+            | EntryResource::Catalog
+            | EntryResource::Location(_)
+            | EntryResource::Tag(..)
+            | EntryResource::TagPolicy(..)
+            | EntryResource::Expression(_)
             | EntryResource::Other(_) => return Ok(()),
         };
         let whole = StoredGrant {
@@ -271,6 +312,9 @@ impl World {
             .and_then(|p| p.get("DataLakePrincipalIdentifier"))
             .and_then(Value::as_str);
         let mut all = self.permissions(c, filter.as_ref())?;
+        if let Some(kind) = r.get("ResourceType").and_then(Value::as_str) {
+            all.retain(|entry| is_of_type(&entry.resource, kind));
+        }
         all.retain(|entry| principal.is_none_or(|p| entry.principal.0 == p));
         Ok(all)
     }
@@ -313,13 +357,19 @@ impl World {
                 .map(|p| json!({"DataLakePrincipalIdentifier": p}))
                 .collect()
         };
-        Ok(json!({"DataLakeSettings": {
+        let mut settings = json!({
             "DataLakeAdmins": principals(&region.administrators),
             "ReadOnlyAdmins": principals(&region.read_only_administrators),
             "CreateDatabaseDefaultPermissions": region.database_defaults,
             "CreateTableDefaultPermissions": region.table_defaults,
             "Parameters": {"CROSS_ACCOUNT_VERSION": "4", "SET_CONTEXT": "TRUE"},
-        }}))
+        });
+        if let (Some(all), Some(more)) =
+            (settings.as_object_mut(), region.more_settings.as_object())
+        {
+            all.extend(more.clone());
+        }
+        Ok(json!({"DataLakeSettings": settings}))
     }
 
     /// Replaces the whole document: what is left out is cleared.
@@ -337,17 +387,19 @@ impl World {
         region.read_only_administrators = principals("ReadOnlyAdmins");
         region.database_defaults = list("CreateDatabaseDefaultPermissions");
         region.table_defaults = list("CreateTableDefaultPermissions");
-        Ok(json!({}))
-    }
-
-    fn create_tag(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let key = text(r, "TagKey")?.to_lowercase();
-        let values: Vec<String> = input(r, "TagValues")?;
-        let region = self.region_mut(c.region)?;
-        if region.tags.contains_key(&key) {
-            return Err(ApiError::already_exists("Tag key"));
+        let mut more = settings.clone();
+        if let Some(more) = more.as_object_mut() {
+            let apart = [
+                "DataLakeAdmins",
+                "ReadOnlyAdmins",
+                "CreateDatabaseDefaultPermissions",
+                "CreateTableDefaultPermissions",
+            ];
+            more.retain(|key, _| !apart.contains(&key.as_str()));
+            // What is left out is cleared.
+            more.entry("Parameters").or_insert_with(|| json!({}));
         }
-        region.tags.insert(key, values);
+        region.more_settings = more;
         Ok(json!({}))
     }
 }

@@ -1,26 +1,27 @@
 //! The simulator behind the engine's ports.
 
+mod lake;
 mod parts;
 mod write;
 
 use crate::api::Caller;
 use crate::error::ApiError;
 use crate::glue::{DATABASE_PAGE, FUNCTION_PAGE, TABLE_PAGE};
-use crate::lake::{PERMISSION_PAGE, entry_json};
+use crate::lake::{PERMISSION_PAGE, entry_json, is_of_type};
 use crate::state::{Spelling, World};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use twinlake_core::catalog::{Seen, SeenPart};
-use twinlake_core::grant::{Entry, EntryResource};
-use twinlake_core::reading::Settings;
+use twinlake_core::catalog::{OptIn, Seen, SeenPart};
+use twinlake_core::grant::{Entry, EntryResource, TagExpression, TagTarget};
+use twinlake_core::reading::{Settings, Tagged};
 use twinlake_core::{
-    Database, Facet, Fault, Function, FunctionId, Name, Partition, Principal, Subject, Table,
-    TableId, Timestamp,
+    Database, Facet, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+    Timestamp,
 };
-use twinlake_engine::ports::{EntryResults, GrantFilter, SEGMENTS, Survey};
+use twinlake_engine::ports::{EntryResults, GrantFilter, GrantType, SEGMENTS, Survey};
 use twinlake_engine::{Clock, ReadRegion};
 
 /// A world that several callers share.
@@ -169,6 +170,15 @@ impl SimRegion {
     async fn grants(&self, filter: Option<EntryResource>) -> Result<Vec<Entry>, Fault> {
         self.pages("ListPermissions", PERMISSION_PAGE, |world, caller| {
             world.permissions(caller, filter.as_ref())
+        })
+        .await
+    }
+
+    async fn grants_of_type(&self, kind: GrantType) -> Result<Vec<Entry>, Fault> {
+        self.pages("ListPermissions", PERMISSION_PAGE, |world, caller| {
+            let mut all = world.permissions(caller, None)?;
+            all.retain(|entry| is_of_type(&entry.resource, kind.as_str()));
+            Ok(all)
         })
         .await
     }
@@ -340,6 +350,7 @@ impl ReadRegion for SimRegion {
             GrantFilter::Database(name) => EntryResource::Database(name.clone()),
             GrantFilter::AllTables(name) => EntryResource::TableWildcard(name.clone()),
             GrantFilter::Table(id) => EntryResource::Table(id.clone()),
+            GrantFilter::Type(kind) => return self.grants_of_type(*kind).await,
         };
         self.grants(Some(resource)).await
     }
@@ -350,27 +361,32 @@ impl ReadRegion for SimRegion {
 
     async fn settings(&self) -> Result<Settings, Fault> {
         let answer = self.call("GetDataLakeSettings", &json!({})).await?;
-        let settings = answer.get("DataLakeSettings").cloned().unwrap_or_default();
-        let principals = ["DataLakeAdmins", "ReadOnlyAdmins"]
-            .iter()
-            .filter_map(|key| settings.get(key).and_then(Value::as_array))
-            .flatten()
-            .filter_map(|p| p.get("DataLakePrincipalIdentifier"))
-            .filter_map(|p| p.as_str().map(|text| Principal(text.to_owned())));
-        let defaults = settings.get("CreateDatabaseDefaultPermissions");
-        Ok(Settings {
-            administrators: principals.collect(),
-            database_defaults_open: defaults
-                .and_then(Value::as_array)
-                .is_some_and(|all| !all.is_empty()),
+        Ok(Settings::of(lake::settings(answer.get("DataLakeSettings"))))
+    }
+
+    async fn opt_ins(&self) -> Result<Vec<OptIn>, Fault> {
+        self.list_opt_ins().await
+    }
+
+    async fn search(
+        &self,
+        target: TagTarget,
+        expression: &TagExpression,
+    ) -> Result<Vec<Tagged>, Fault> {
+        let call = match target {
+            TagTarget::Database => "SearchDatabasesByLFTags",
+            TagTarget::Table => "SearchTablesByLFTags",
+        };
+        self.pages(call, 100, |world, caller| {
+            world.search_tags(caller, target, expression)
         })
+        .await
     }
 
     async fn survey(&self) -> Survey {
         let world = self.sim.world();
         let mut survey = Survey::default();
         if let Ok(region) = world.region(&self.region) {
-            survey.kinds.insert("LF-Tag".to_owned(), region.tags.len());
             survey
                 .kinds
                 .insert("connection".to_owned(), region.connections.len());

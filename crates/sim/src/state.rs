@@ -1,5 +1,7 @@
 //! What the two Regions hold.
 
+mod listing;
+
 use crate::api::Caller;
 use crate::error::ApiError;
 use crate::events::Emitted;
@@ -8,11 +10,11 @@ use crate::glue::StoredIndex;
 use crate::quirk::Quirk;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use twinlake_core::catalog::{ColumnStatistics, Function, Seen};
-use twinlake_core::grant::{Entry, EntryResource};
-use twinlake_core::{
-    Database, FunctionId, Name, Partition, Principal, Subject, Table, TableId, Timestamp,
+use twinlake_core::catalog::{
+    CellsFilter, ColumnStatistics, Function, OptIn, Registration, SavedExpression, Seen,
 };
+use twinlake_core::grant::{TagRule, TagTarget};
+use twinlake_core::{Database, FunctionId, Name, Partition, Subject, Table, TableId, Timestamp};
 
 /// One call that was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,9 +53,24 @@ pub enum StoredResource {
     Columns(TableId, BTreeSet<Name>),
     /// All columns of all tables of a database.
     AllColumns(Name),
+    /// A data cells filter.
+    Filter(TableId, String),
+    /// The catalog.
+    Catalog,
+    /// A data location, as it was named.
+    Location(String),
+    /// One value of an LF-Tag.
+    Tag(String, String),
+    /// An LF-Tag policy.
+    TagPolicy(TagTarget, TagRule),
+    /// A saved LF-Tag expression.
+    Expression(String),
     /// Something that is only kept and listed, by its AWS name.
     Other(String),
 }
+
+/// LF-Tags that are assigned to a resource: by column (none is itself) and key.
+pub(crate) type Assigned = BTreeMap<(Option<Name>, String), String>;
 
 /// How a wildcard is spelled in a listing (LF-01, LF-02).
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,7 +105,17 @@ pub(crate) struct Region {
     pub indexes: BTreeMap<TableId, Vec<StoredIndex>>,
     pub statistics: BTreeMap<TableId, BTreeMap<String, ColumnStatistics>>,
     pub glue_tags: BTreeMap<Subject, BTreeMap<String, String>>,
-    pub tags: BTreeMap<String, Vec<String>>,
+    pub tags: BTreeMap<String, BTreeSet<String>>,
+    pub assigned: BTreeMap<Subject, Assigned>,
+    pub expressions: BTreeMap<String, SavedExpression>,
+    pub filters: BTreeMap<TableId, BTreeMap<String, (CellsFilter, String)>>,
+    pub registrations: BTreeMap<String, Registration>,
+    pub opt_ins: BTreeSet<OptIn>,
+    /// The data lake settings beside administrators and defaults.
+    pub more_settings: Value,
+    /// Who is granted SELECT on all tables of each database that is made, as the
+    /// primary's own function does.
+    pub reader: Option<String>,
     /// Listings of grants are one write old.
     pub lists_are_old: bool,
     /// Callers that lost every right here.
@@ -156,6 +183,14 @@ impl World {
     pub fn add_administrator(&mut self, region: &str, principal: &str) {
         if let Some(region) = self.regions.get_mut(region) {
             region.administrators.push(principal.to_owned());
+        }
+    }
+
+    /// Lets a role be granted SELECT and DESCRIBE on all tables of every database that
+    /// is made from now on, as the function of the primary's stack does.
+    pub fn set_reader(&mut self, region: &str, principal: Option<&str>) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.reader = principal.map(str::to_owned);
         }
     }
 
@@ -326,79 +361,5 @@ impl World {
                 .regions
                 .get(region)
                 .is_some_and(|region| region.lost.contains(caller))
-    }
-
-    /// Every grant of a Region, in the shapes that the service lists.
-    #[must_use]
-    pub fn listed_grants(&self, region: &str) -> Vec<Entry> {
-        let Ok(stored) = self.region(region) else {
-            return Vec::new();
-        };
-        let store = match stored.lists_are_old {
-            true => &stored.grants_before,
-            false => &stored.grants,
-        };
-        self.list(store)
-    }
-
-    fn list(&self, store: &GrantStore) -> Vec<Entry> {
-        let mut columns: BTreeMap<(String, TableId, bool, Option<String>), BTreeSet<Name>> =
-            BTreeMap::new();
-        let mut entries = Vec::new();
-        for (grant, permissions) in store {
-            if let StoredResource::Column(id, column) = &grant.resource {
-                for grantable in permissions.values() {
-                    let (principal, condition) = (grant.principal.clone(), grant.condition.clone());
-                    columns
-                        .entry((principal, id.clone(), *grantable, condition))
-                        .or_default()
-                        .insert(column.clone());
-                }
-                continue;
-            }
-            entries.push(Entry {
-                principal: Principal(grant.principal.clone()),
-                resource: self.listed_resource(&grant.resource),
-                permissions: permissions.keys().cloned().collect(),
-                grantable: permissions
-                    .iter()
-                    .filter(|(_, grantable)| **grantable)
-                    .map(|(permission, _)| permission.clone())
-                    .collect(),
-                condition: grant.condition.clone(),
-            });
-        }
-        for ((principal, id, grantable, condition), names) in columns {
-            let select = BTreeSet::from(["SELECT".to_owned()]);
-            entries.push(Entry {
-                principal: Principal(principal),
-                resource: EntryResource::Columns(id, names),
-                permissions: select.clone(),
-                grantable: if grantable { select } else { BTreeSet::new() },
-                condition,
-            });
-        }
-        entries
-    }
-
-    fn listed_resource(&self, resource: &StoredResource) -> EntryResource {
-        let apart = self.has(Quirk::SelectListsApart);
-        match resource {
-            StoredResource::Database(name) => EntryResource::Database(name.clone()),
-            StoredResource::Table(id) => EntryResource::Table(id.clone()),
-            StoredResource::AllTables(database) | StoredResource::AllColumns(database) => {
-                EntryResource::TableWildcard(database.clone())
-            }
-            StoredResource::Columns(id, excluded) if excluded.is_empty() && !apart => {
-                EntryResource::Table(id.clone())
-            }
-            StoredResource::Columns(id, excluded) => {
-                EntryResource::ColumnWildcard(id.clone(), excluded.clone())
-            }
-            StoredResource::Column(id, column) => {
-                EntryResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
-            }
-            StoredResource::Other(kind) => EntryResource::Other(kind.clone()),
-        }
     }
 }

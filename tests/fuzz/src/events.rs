@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use twinlake_core::event::{Listener, parse, parse_replication};
+use twinlake_core::grant::Terms;
 use twinlake_core::{OwnRoles, Timestamp};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -10,6 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         region: "us-east-1".to_owned(),
         account: "111122223333".to_owned(),
         ours: OwnRoles::default(),
+        terms: Terms::default(),
         now: Timestamp::default(),
     };
     if let Err(refused) = parse(bytes, &listener) {

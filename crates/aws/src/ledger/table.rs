@@ -4,10 +4,10 @@ use super::DynamoLedger;
 use crate::fault;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use twinlake_core::ledger::{Rows, Run, Sweeps, Tally};
-use twinlake_core::{Fault, FaultKind, Row, Subject, Timestamp};
+use twinlake_core::{Fault, FaultKind, Lake, Row, Subject, Timestamp};
 const WRITE_BATCH: usize = 25;
 
 pub(super) type Item = BTreeMap<String, AttributeValue>;
@@ -23,6 +23,7 @@ pub(super) fn number(value: impl ToString) -> AttributeValue {
 pub(super) fn key_of(subject: &Subject) -> (String, String) {
     match subject {
         Subject::Catalog => ("meta".to_owned(), "catalog".to_owned()),
+        Subject::Lake(lake) => ("lake".to_owned(), lake.to_string()),
         Subject::Database(name) => ("databases".to_owned(), name.to_string()),
         // Beside the tables, so that one query finds both; no name begins like this.
         Subject::Function(id) => (
@@ -33,7 +34,56 @@ pub(super) fn key_of(subject: &Subject) -> (String, String) {
     }
 }
 
+/// Of a subject of the lake there is an item with its marks, too.
+pub(super) fn keys_of(subject: &Subject) -> Vec<(String, String)> {
+    let mut keys = vec![key_of(subject)];
+    if let Subject::Lake(lake) = subject {
+        keys.push((MARKS.to_owned(), lake.to_string()));
+    }
+    keys
+}
+
+const MARKS: &str = "marks";
+
+pub(super) fn is_marks(item: &Item) -> bool {
+    textual(item, "pk").is_some_and(|pk| pk == MARKS)
+}
+
+/// Whether the marks of an item are those of a subject of the lake.
+pub(super) fn is_of(item: &Item, lake: Lake) -> bool {
+    textual(item, "sk").is_some_and(|sk| sk == lake.to_string())
+}
+
+pub(super) fn marked(item: &Item) -> BTreeSet<String> {
+    let marks = item.get("marks").and_then(|value| value.as_ss().ok());
+    marks.into_iter().flatten().cloned().collect()
+}
+
 impl DynamoLedger {
+    /// Adds marks to the set, or takes them away, whatever else is in it.
+    pub(super) async fn change_marks(
+        &self,
+        lake: Lake,
+        change: &str,
+        marks: &BTreeSet<String>,
+    ) -> Result<(), Fault> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let marks = AttributeValue::Ss(marks.iter().cloned().collect());
+        let call = self.client.update_item().table_name(&self.table);
+        let call = call
+            .key("pk", text(MARKS))
+            .key("sk", text(&lake.to_string()))
+            .update_expression(change)
+            .expression_attribute_names("#m", "marks")
+            .expression_attribute_values(":m", marks);
+        let answer = call.send().await;
+        answer
+            .map(drop)
+            .map_err(|e| fault::of("UpdateItem", &self.region, &e))
+    }
+
     pub(super) fn broken(&self, what: &str) -> Fault {
         let message = format!("the ledger holds a {what} that cannot be read");
         Fault::new(FaultKind::Invalid, "ledger", &self.region, message)

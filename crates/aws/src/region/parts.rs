@@ -1,5 +1,6 @@
 //! Functions, and the parts of databases and tables.
 
+use super::lake::is_of_lake;
 use super::{AwsRegion, absent, pages};
 use crate::{convert, fault};
 use aws_sdk_glue::types as glue;
@@ -67,8 +68,17 @@ impl AwsRegion {
             (Subject::Table(id), Facet::Indexes) => self.indexes(id).await,
             (Subject::Table(id), Facet::Statistics) => self.statistics(id, columns).await,
             (Subject::Table(_) | Subject::Database(_), Facet::Tags) => self.tags(subject).await,
+            (Subject::Table(id), Facet::Filters) => self.filters(id).await,
+            (Subject::Table(_) | Subject::Database(_), Facet::Assigned) => {
+                self.assigned(subject).await
+            }
+            (Subject::Lake(lake), Facet::Items) => self.items(*lake).await,
             (
-                Subject::Catalog | Subject::Database(_) | Subject::Table(_) | Subject::Function(_),
+                Subject::Catalog
+                | Subject::Lake(_)
+                | Subject::Database(_)
+                | Subject::Table(_)
+                | Subject::Function(_),
                 _,
             ) => Ok(Vec::new()),
         }
@@ -157,7 +167,7 @@ impl AwsRegion {
             Some(_) | None => "aws",
         };
         let path = match subject {
-            Subject::Catalog => "catalog".to_owned(),
+            Subject::Catalog | Subject::Lake(_) => "catalog".to_owned(),
             Subject::Database(name) => format!("database/{name}"),
             Subject::Table(id) => format!("table/{}/{}", id.database, id.table),
             Subject::Function(id) => {
@@ -175,6 +185,9 @@ impl AwsRegion {
         subject: &Subject,
         parts: &[&Part],
     ) -> Result<EntryResults, Fault> {
+        if parts.iter().any(|part| is_of_lake(&part.key())) {
+            return self.put_of_lake(subject, parts).await;
+        }
         let mut indexes = Vec::new();
         let mut statistics = Vec::new();
         let mut tags = Vec::new();
@@ -185,6 +198,12 @@ impl AwsRegion {
                 Part::Tag { key, value } => {
                     tags.push((key.clone(), value.clone()));
                 }
+                Part::Filter(_)
+                | Part::Assigned { .. }
+                | Part::OptIn(_)
+                | Part::TagValue { .. }
+                | Part::Expression(_)
+                | Part::Registration(_) => {}
             }
         }
         if let Subject::Table(id) = subject {
@@ -256,6 +275,9 @@ impl AwsRegion {
         subject: &Subject,
         keys: &[&PartKey],
     ) -> Result<EntryResults, Fault> {
+        if keys.iter().any(|key| is_of_lake(key)) {
+            return self.remove_of_lake(subject, keys).await;
+        }
         let mut tags = Vec::new();
         let mut results = EntryResults::new();
         for key in keys {
@@ -268,8 +290,15 @@ impl AwsRegion {
                 }
                 (_, PartKey::Tag(key)) => tags.push(key.clone()),
                 (
-                    Subject::Catalog | Subject::Database(_) | Subject::Function(_),
-                    PartKey::Index(_) | PartKey::Statistics(_),
+                    _,
+                    PartKey::Index(_)
+                    | PartKey::Statistics(_)
+                    | PartKey::Filter(_)
+                    | PartKey::Assigned { .. }
+                    | PartKey::OptIn(_)
+                    | PartKey::TagValue { .. }
+                    | PartKey::Expression(_)
+                    | PartKey::Registration(_),
                 ) => results.push(Ok(())),
             }
         }

@@ -11,14 +11,7 @@ use twinlake_engine::ports::Survey;
 const TABLES: usize = 30;
 
 /// What is counted.
-const KINDS: [&str; 6] = [
-    "connection",
-    "nested or federated catalog",
-    "LF-Tag",
-    "LF-Tag expression",
-    "registered location",
-    "opt-in",
-];
+const KINDS: [&str; 2] = ["connection", "nested or federated catalog"];
 
 impl AwsRegion {
     pub(super) async fn look_around(&self) -> Survey {
@@ -95,35 +88,6 @@ impl AwsRegion {
 
     async fn count(&self, kind: &str) -> Option<usize> {
         let counted: Result<Vec<()>, ()> = match kind {
-            "LF-Tag" => {
-                pages(|token| async {
-                    let call = self.lake.list_lf_tags().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    Ok((
-                        vec![(); page.lf_tags.unwrap_or_default().len()],
-                        page.next_token,
-                    ))
-                })
-                .await
-            }
-            "LF-Tag expression" => {
-                pages(|token| async {
-                    let call = self.lake.list_lf_tag_expressions().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.lf_tag_expressions.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
-                })
-                .await
-            }
-            "registered location" => {
-                pages(|token| async {
-                    let call = self.lake.list_resources().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.resource_info_list.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
-                })
-                .await
-            }
             "connection" => {
                 pages(|token| async {
                     let call = self.glue.get_connections().hide_password(true);
@@ -134,20 +98,11 @@ impl AwsRegion {
                 })
                 .await
             }
-            "nested or federated catalog" => {
+            _ => {
                 pages(|token| async {
                     let call = self.glue.get_catalogs().recursive(true).max_results(1000);
                     let page = call.set_next_token(token).send().await.map_err(drop)?;
                     Ok((vec![(); page.catalog_list.len()], page.next_token))
-                })
-                .await
-            }
-            _ => {
-                pages(|token| async {
-                    let call = self.lake.list_lake_formation_opt_ins().max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
-                    let listed = page.lake_formation_opt_ins_info_list.unwrap_or_default();
-                    Ok((vec![(); listed.len()], page.next_token))
                 })
                 .await
             }

@@ -9,7 +9,7 @@ use twinlake_core::{
     Database, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 use twinlake_engine::WriteRegion;
-use twinlake_engine::ports::EntryResults;
+use twinlake_engine::ports::{EntryResults, SettingsChange};
 
 impl AwsRegion {
     /// Gives the other writers ALL on a database and on every table in it; on a
@@ -62,7 +62,7 @@ impl AwsRegion {
     ) -> Result<Vec<lake::BatchPermissionsRequestEntry>, Fault> {
         let built = entries.iter().enumerate();
         built
-            .map(|(at, entry)| grants::batch_entry(at, entry))
+            .map(|(at, entry)| grants::batch_entry(at, entry, &self.account))
             .collect::<Result<_, _>>()
             .map_err(|e| fault::unbuildable(call, &self.region, &e))
     }
@@ -340,6 +340,10 @@ impl WriteRegion for AwsRegion {
         keys: &[&PartKey],
     ) -> Result<EntryResults, Fault> {
         self.remove_some(subject, keys).await
+    }
+
+    async fn put_settings(&self, change: &SettingsChange) -> Result<(), Fault> {
+        self.change_settings(change).await
     }
 
     async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {

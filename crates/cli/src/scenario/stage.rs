@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use twinlake_core::event::Listener;
+use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
-use twinlake_core::{Alert, Fault, FaultKind, OwnRoles, Policy, Principal, Scope, render};
+use twinlake_core::{Alert, Fault, FaultKind, OwnRoles, Policy, Principal, Scope, Subject, render};
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::{Alerts, Clock as _, Context, MemoryLedger, Message, Outbox, Outcome};
 use twinlake_sim::{ApiError, Quirk, Sim, SimRegion, Trouble, World, run_until_killed};
@@ -71,6 +72,7 @@ impl Stage {
             world.add_administrator(region, ROLE);
             world.add_administrator(region, ADMIN);
         }
+        world.set_reader(PRIMARY, Some(ROLE));
         let sim = Sim::new(world);
         Self {
             primary: sim.region(PRIMARY, ROLE),
@@ -208,6 +210,7 @@ impl Stage {
             ours: &self.ours,
             parallel: 1,
             brake_released: false,
+            writes_settings: true,
             stop_at: None,
         };
         match act(&context) {
@@ -298,6 +301,7 @@ impl Stage {
                 region: PRIMARY.to_owned(),
                 account: ACCOUNT.to_owned(),
                 ours: self.ours.clone(),
+                terms: Terms::of_primary(&self.policy()?, Epoch(0)),
                 now: self.sim.now(),
             };
             let late = self.sim.now().plus_secs(1_000_000);
@@ -316,7 +320,12 @@ impl Stage {
 
     fn grants(&mut self, region: &str) -> Played {
         let entries = self.sim.world().listed_grants(region);
-        let (grants, unsupported) = twinlake_core::grant::normalize(&entries, ACCOUNT);
+        let policy = self.policy()?;
+        let terms = match region {
+            PRIMARY => Terms::of_primary(&policy, Epoch(0)),
+            _ => Terms::of_secondary(&policy, Epoch(0)),
+        };
+        let (grants, unsupported) = twinlake_core::grant::normalize(&entries, &terms);
         for (atom, grantable) in grants {
             if atom.principal.0 != ROLE && atom.principal.0 != ADMIN {
                 let option = if grantable { " with grant option" } else { "" };
@@ -351,6 +360,10 @@ impl Stage {
 
     fn print_ledger(&mut self) -> Played {
         for (subject, row) in self.ledger.book().rows {
+            // What is of the lake as a whole is told where it is not as it should be.
+            if matches!(subject, Subject::Lake(_)) && row.reason.is_none() {
+                continue;
+            }
             let paired = match row.pairing {
                 Some(_) => "paired",
                 None => "unpaired",

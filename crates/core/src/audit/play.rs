@@ -1,8 +1,11 @@
 //! Plays a plan through over what was read, one step after the other.
 
 mod access;
+mod lake;
 mod ours;
 mod parts;
+mod permissions;
+mod tags;
 
 use super::content::Content;
 use super::{Rule, Veto};
@@ -11,8 +14,8 @@ use crate::grant::{Atom, IAM_ALLOWED_PRINCIPALS, Resource};
 use crate::name::{Name, TableId};
 use crate::plan::Inputs;
 use crate::reading::{Extent, Observation};
-use crate::scope::{Subject, subject_of};
-use crate::step::{RevokeCause, Step};
+use crate::scope::Subject;
+use crate::step::Step;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) struct Play<'a> {
@@ -23,6 +26,14 @@ pub(super) struct Play<'a> {
     pub(super) held: BTreeMap<Atom, bool>,
     /// Columns that tables of the secondary have at this point.
     pub(super) columns: BTreeMap<TableId, BTreeSet<String>>,
+    /// LF-Tags that are assigned in the secondary at this point, where they were read.
+    pub(super) assigned: BTreeMap<Subject, tags::Assigned>,
+    /// Data cells filters of tables of the secondary at this point.
+    pub(super) filters: BTreeMap<TableId, BTreeMap<String, catalog::CellsFilter>>,
+    /// Opt-ins of the secondary at this point.
+    pub(super) opt_ins: BTreeSet<catalog::OptIn>,
+    /// Grants that an earlier step took away to be given again.
+    pub(super) aside: BTreeSet<Atom>,
     /// Subjects made by an earlier step.
     pub(super) made: BTreeSet<Subject>,
     /// Subjects deleted by an earlier step.
@@ -48,7 +59,15 @@ pub(super) fn seen<T>(observation: Option<&Observation<T>>) -> Option<&T> {
 impl<'a> Play<'a> {
     pub(super) fn new(inputs: &'a Inputs<'a>, steps: &'a [Step]) -> Self {
         let shown = inputs.secondary.grants.values();
-        let held = shown.filter_map(|grants| seen(Some(grants)));
+        let by_tags = seen(inputs.secondary.tag_grants.as_ref()).map(|tags| &tags.grants);
+        let held = by_tags
+            .into_iter()
+            .chain(shown.filter_map(|grants| seen(Some(grants))));
+        let parts = inputs.secondary.parts.iter();
+        let parts = parts.filter_map(|((owner, _), all)| Some((owner, seen(Some(all))?)));
+        let parts: Vec<(&Subject, &catalog::SeenPart)> = parts
+            .flat_map(|(owner, all)| all.values().map(move |one| (owner, one)))
+            .collect();
         Self {
             inputs,
             steps,
@@ -66,6 +85,10 @@ impl<'a> Play<'a> {
                 .iter()
                 .filter_map(|(id, table)| Some((id.clone(), names(&seen(Some(table))?.object))))
                 .collect(),
+            assigned: tags::assigned(inputs.secondary),
+            filters: lake::filters(&parts),
+            opt_ins: lake::opt_ins(&parts),
+            aside: BTreeSet::new(),
             made: BTreeSet::new(),
             deleted: BTreeSet::new(),
         }
@@ -86,7 +109,13 @@ impl<'a> Play<'a> {
                 self.write_function(id, function)
             }
             Step::DeleteFunction { id } => self.delete_function(id),
-            Step::PutPart { subject, part } => self.put_part(subject, part),
+            Step::PutPart { subject, part, .. } => self.put_part(subject, part),
+            Step::PutSettings {
+                add,
+                add_readers,
+                drop,
+                rest,
+            } => self.put_settings([add, add_readers], drop, rest),
             Step::RemovePart { subject, key } => self.remove_part(subject, key),
             Step::DeletePartition { id, values } => self.delete_partition(id, values),
             Step::DeleteTable { id } => self.delete_table(id),
@@ -131,8 +160,12 @@ impl<'a> Play<'a> {
         self.no_extras(&subject)?;
         self.no_extras(&Subject::Database(id.database.clone()))?;
         self.no_wildcard_beyond(&id.database)?;
-        self.made.insert(subject);
-        Ok(())
+        self.reader_sees(id)?;
+        self.made.insert(subject.clone());
+        self.nothing_opens(&subject, |play| {
+            play.assigned.insert(subject.clone(), tags::Assigned::new());
+            play.columns.insert(id.clone(), names(table));
+        })
     }
 
     fn update_table(&mut self, id: &TableId, table: &Table) -> Judged {
@@ -146,12 +179,20 @@ impl<'a> Play<'a> {
             .into_iter()
             .flat_map(|there| there.object.columns().map(|column| column.name.as_str()))
             .collect();
-        if table.columns().any(|c| !shown.contains(c.name.as_str())) {
-            self.no_extras(&subject)?;
-            self.no_wildcard_beyond(&id.database)?;
+        let wanted: BTreeSet<&str> = table.columns().map(|column| column.name.as_str()).collect();
+        if wanted != shown {
+            self.reader_sees(id)?;
         }
-        self.columns.insert(id.clone(), names(table));
-        Ok(())
+        if wanted.is_subset(&shown) {
+            self.columns.insert(id.clone(), names(table));
+            return Ok(());
+        }
+        self.no_extras(&subject)?;
+        self.no_wildcard_beyond(&id.database)?;
+        self.no_filter_beyond(id)?;
+        self.nothing_opens(&subject, |play| {
+            play.columns.insert(id.clone(), names(table));
+        })
     }
 
     fn write_partition(&self, id: &TableId, partition: &catalog::Partition) -> Judged {
@@ -165,93 +206,6 @@ impl<'a> Play<'a> {
                 format!("the primary has no such partition of {subject}"),
             ),
         }
-    }
-
-    fn grant(&mut self, atom: &Atom, grantable: bool) -> Judged {
-        let subject = subject_of(atom);
-        if self.is_ignored(atom) {
-            return veto(
-                Rule::NotOurs,
-                format!("{atom}: this principal is left alone"),
-            );
-        }
-        if !self.primary_allows(atom, grantable) {
-            return veto(Rule::Wider, format!("the primary does not grant {atom}"));
-        }
-        self.may_be_granted(&subject, atom)?;
-        self.no_extras(&subject)?;
-        if let Resource::AllTables(database) = &atom.resource {
-            self.no_table_beyond(database)?;
-        }
-        self.no_column_beyond(&atom.resource)?;
-        let by_column = matches!(
-            atom.resource,
-            Resource::Column(..) | Resource::ColumnsExcept(..)
-        );
-        let table_is_open = self.held.keys().any(|held| {
-            held.principal.0 == IAM_ALLOWED_PRINCIPALS
-                && subject_of(held) == subject
-                && held.resource.table().is_some()
-        });
-        if by_column && table_is_open && atom.principal.0 != IAM_ALLOWED_PRINCIPALS {
-            let detail = format!(
-                "{atom}, given while IAM_ALLOWED_PRINCIPALS holds the table, covers every column"
-            );
-            return veto(Rule::Wider, detail);
-        }
-        self.held.insert(atom.clone(), grantable);
-        Ok(())
-    }
-
-    fn revoke(&mut self, atom: &Atom, cause: RevokeCause) -> Judged {
-        let subject = subject_of(atom);
-        if self.is_ignored(atom) {
-            return veto(
-                Rule::NotOurs,
-                format!("{atom}: this principal is left alone"),
-            );
-        }
-        self.may_be_granted(&subject, atom)?;
-        let given_again = |step: &Step| matches!(step, Step::Grant { atom: a, .. } if a == atom);
-        let deleted = |step: &Step| match step {
-            Step::DeleteTable { .. } | Step::DeleteDatabase { .. } => step.subject() == subject,
-            Step::CreateDatabase { .. }
-            | Step::UpdateDatabase { .. }
-            | Step::CreateTable { .. }
-            | Step::UpdateTable { .. }
-            | Step::CreatePartition { .. }
-            | Step::UpdatePartition { .. }
-            | Step::CreateFunction { .. }
-            | Step::UpdateFunction { .. }
-            | Step::DeleteFunction { .. }
-            | Step::PutPart { .. }
-            | Step::RemovePart { .. }
-            | Step::Grant { .. }
-            | Step::Revoke { .. }
-            | Step::DeletePartition { .. } => false,
-        };
-        let named = self.inputs.scope.suspects.contains_key(atom);
-        let primary = seen(self.inputs.primary.grants.get(&subject));
-        let justified = match cause {
-            // Or the grant option has to go, and the rest waits.
-            RevokeCause::Replace => {
-                let too_much = self.held.get(atom) == Some(&true)
-                    && primary.is_some_and(|g| g.get(atom) == Some(&false));
-                too_much || named || self.steps.iter().any(given_again)
-            }
-            RevokeCause::Deletion => self.steps.iter().any(deleted),
-            RevokeCause::Suspect => named && primary.is_some_and(|g| !g.contains_key(atom)),
-            RevokeCause::Extra => {
-                let sees_all = self.inputs.primary.administrator
-                    && self.inputs.primary.grants_controlled.contains(&subject);
-                primary.is_some_and(|g| !g.contains_key(atom)) && (named || sees_all)
-            }
-        };
-        if !justified {
-            return veto(Rule::Unproven, format!("revoking {atom}"));
-        }
-        self.held.remove(atom);
-        Ok(())
     }
 
     fn delete_partition(&self, id: &TableId, values: &[String]) -> Judged {

@@ -1,8 +1,12 @@
-//! What belongs to a database or a table and has calls of its own: partition
-//! indexes, column statistics, Glue's tags.
+//! What belongs to a subject and has calls of its own: partition indexes, column
+//! statistics, Glue's tags, data cells filters, assigned LF-Tags, opt-ins; and, of the
+//! lake as a whole, LF-Tags, saved expressions and registered locations.
 //!
 //! A part has no identity beyond its key, and goes with its owner.
 
+use super::governed::{CellsFilter, OptIn, Registration, SavedExpression};
+use crate::name::Name;
+use crate::scope::Facet;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,6 +21,44 @@ pub enum PartKey {
     Statistics(String),
     /// A tag, by its key.
     Tag(String),
+    /// A data cells filter, by its name.
+    Filter(String),
+    /// An LF-Tag that is assigned to the owner itself, or to a column of it.
+    Assigned {
+        /// The column, unless it is the owner itself.
+        column: Option<Name>,
+        /// The key.
+        key: String,
+    },
+    /// An opt-in. All of it tells it from others.
+    OptIn(Box<OptIn>),
+    /// One value of an LF-Tag.
+    TagValue {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// A saved LF-Tag expression, by its name.
+    Expression(String),
+    /// A registered location, by its ARN.
+    Registration(String),
+}
+
+impl PartKey {
+    /// The facet that it is read with.
+    #[must_use]
+    pub fn facet(&self) -> Facet {
+        match self {
+            Self::Index(_) => Facet::Indexes,
+            Self::Statistics(_) => Facet::Statistics,
+            Self::Tag(_) => Facet::Tags,
+            Self::Filter(_) => Facet::Filters,
+            Self::Assigned { .. } => Facet::Assigned,
+            Self::OptIn(_) => Facet::OptIns,
+            Self::TagValue { .. } | Self::Expression(_) | Self::Registration(_) => Facet::Items,
+        }
+    }
 }
 
 impl fmt::Display for PartKey {
@@ -25,6 +67,16 @@ impl fmt::Display for PartKey {
             Self::Index(name) => write!(f, "partition index {name}"),
             Self::Statistics(column) => write!(f, "statistics of column {column}"),
             Self::Tag(key) => write!(f, "tag {key}"),
+            Self::Filter(name) => write!(f, "data cells filter {name}"),
+            Self::Assigned { column: None, key } => write!(f, "LF-Tag {key}"),
+            Self::Assigned {
+                column: Some(column),
+                key,
+            } => write!(f, "LF-Tag {key} of column {column}"),
+            Self::OptIn(opt_in) => write!(f, "opt-in of {}", opt_in.principal),
+            Self::TagValue { key, value } => write!(f, "LF-Tag {key}={value}"),
+            Self::Expression(name) => write!(f, "LF-Tag expression {name}"),
+            Self::Registration(arn) => write!(f, "registration of {arn}"),
         }
     }
 }
@@ -44,6 +96,31 @@ pub enum Part {
         /// The value.
         value: String,
     },
+    /// A data cells filter.
+    Filter(CellsFilter),
+    /// An LF-Tag that is assigned to the owner itself, or to a column of it; not one
+    /// that it inherits.
+    Assigned {
+        /// The column, unless it is the owner itself.
+        column: Option<Name>,
+        /// The key, in lower case.
+        key: String,
+        /// The value, in lower case. A resource has one for each key.
+        value: String,
+    },
+    /// An opt-in.
+    OptIn(Box<OptIn>),
+    /// One value of an LF-Tag. A tag without values is none.
+    TagValue {
+        /// The key, in lower case.
+        key: String,
+        /// The value, in lower case.
+        value: String,
+    },
+    /// A saved LF-Tag expression.
+    Expression(SavedExpression),
+    /// A registered location.
+    Registration(Registration),
 }
 
 impl Part {
@@ -54,6 +131,18 @@ impl Part {
             Self::Index(index) => PartKey::Index(index.index_name.clone()),
             Self::Statistics(statistics) => PartKey::Statistics(statistics.column_name.clone()),
             Self::Tag { key, .. } => PartKey::Tag(key.clone()),
+            Self::Filter(filter) => PartKey::Filter(filter.name.clone()),
+            Self::Assigned { column, key, .. } => PartKey::Assigned {
+                column: column.clone(),
+                key: key.clone(),
+            },
+            Self::OptIn(opt_in) => PartKey::OptIn(opt_in.clone()),
+            Self::TagValue { key, value } => PartKey::TagValue {
+                key: key.clone(),
+                value: value.clone(),
+            },
+            Self::Expression(saved) => PartKey::Expression(saved.name.clone()),
+            Self::Registration(place) => PartKey::Registration(place.arn.clone()),
         }
     }
 }

@@ -6,12 +6,10 @@
 //! database or the whole catalog.
 
 use super::loose::Loose;
-use super::{Heard, Listener, Refused, shown};
-use crate::grant::{self, Entry, EntryResource, ListedColumns, Principal};
+use super::{Heard, Listener, Refused, lake, shown};
 use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{
     DATABASE_ITSELF, Facet, Look, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
-    subject_of,
 };
 use std::collections::BTreeSet;
 
@@ -24,7 +22,7 @@ pub(super) fn parse(event: Loose<'_>, listener: &Listener) -> Result<Heard, Refu
     }
     match source.as_str() {
         "glue.amazonaws.com" => Ok(glue(record, &name)),
-        "lakeformation.amazonaws.com" => Ok(lake_formation(record, &name, listener)),
+        "lakeformation.amazonaws.com" => Ok(lake::parse(record, &name, listener)),
         _ => Err(Refused(format!("CloudTrail source {}", shown(&source)))),
     }
 }
@@ -246,101 +244,4 @@ fn from_arns(record: Loose<'_>, name: &str) -> Scope {
         return Scope::catalog();
     }
     scope
-}
-
-fn lake_formation(record: Loose<'_>, name: &str, listener: &Listener) -> Heard {
-    let request = record.get("requestParameters");
-    let requests: Vec<Loose<'_>> = match name {
-        "GrantPermissions" | "RevokePermissions" => vec![request],
-        "BatchGrantPermissions" | "BatchRevokePermissions" => {
-            request.get("entries").items().collect()
-        }
-        "AddLFTagsToResource" | "RemoveLFTagsFromResource" => vec![request],
-        _ => {
-            return Heard::Nothing(format!("{} is not replicated by this version", shown(name)));
-        }
-    };
-    if request.get("omitted").exists() || requests.is_empty() {
-        return Heard::Look(Scope::catalog());
-    }
-    let revokes = name.ends_with("RevokePermissions");
-    let mut scope = Scope::default();
-    let mut beyond = 0usize;
-    for request in requests {
-        let Some(resource) = resource(request.get("resource")) else {
-            beyond += 1;
-            continue;
-        };
-        let entry = entry(request, resource);
-        if let Some(subject) = subject(&entry.resource) {
-            scope.look(subject, Look::at(&DATABASE_ITSELF));
-        }
-        if revokes {
-            // A revoke that took the grant option may have left the permission.
-            let (atoms, _) = grant::normalize(&[entry], &listener.account);
-            for (atom, option) in atoms {
-                scope.look(subject_of(&atom), Look::at(&DATABASE_ITSELF));
-                *scope.suspects.entry(atom).or_default() |= option;
-            }
-        }
-    }
-    if scope.is_empty() {
-        let what = shown(name);
-        return Heard::Nothing(format!(
-            "{what} names {beyond} resources of kinds that this version does not replicate"
-        ));
-    }
-    Heard::Look(scope)
-}
-
-fn entry(request: Loose<'_>, resource: EntryResource) -> Entry {
-    let words = |key: &str| -> BTreeSet<String> {
-        let items = request.get(key).items();
-        items.filter_map(Loose::as_text).collect()
-    };
-    let principal = request
-        .get("principal")
-        .text("dataLakePrincipalIdentifier")
-        .unwrap_or_default();
-    Entry {
-        principal: Principal(principal),
-        resource,
-        permissions: words("permissions"),
-        grantable: words("permissionsWithGrantOption"),
-        condition: request.get("condition").text("expression"),
-    }
-}
-
-fn resource(resource: Loose<'_>) -> Option<EntryResource> {
-    let table = resource.get("table");
-    let columns = resource.get("tableWithColumns");
-    if let Some(name) = resource.get("database").name("name") {
-        return Some(EntryResource::Database(name));
-    }
-    if let Some(database) = table.name("databaseName") {
-        return match table.text("name") {
-            Some(name) => grant::named(database, &name, None),
-            None => Some(EntryResource::TableWildcard(database)),
-        };
-    }
-    let database = columns.name("databaseName")?;
-    let names: BTreeSet<Name> = columns.names("columnNames").into_iter().collect();
-    let excluded = columns.get("columnWildcard").names("excludedColumnNames");
-    let listed = match names.is_empty() {
-        true => ListedColumns::AllBut(excluded.into_iter().collect()),
-        false => ListedColumns::Some(names),
-    };
-    grant::named(database, &columns.text("name")?, Some(listed))
-}
-
-fn subject(resource: &EntryResource) -> Option<Subject> {
-    match resource {
-        EntryResource::Database(name) | EntryResource::TableWildcard(name) => {
-            Some(Subject::Database(name.clone()))
-        }
-        EntryResource::Table(id)
-        | EntryResource::Columns(id, _)
-        | EntryResource::ColumnWildcard(id, _) => Some(Subject::Table(id.clone())),
-        EntryResource::Other(_) => None,
-    }
 }

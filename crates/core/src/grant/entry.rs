@@ -1,11 +1,14 @@
 //! Grants in the shapes that Lake Formation lists and takes, to atoms and back.
 
-use super::{ALL_TABLES, Atom, Grants, Permission, Principal, Resource};
+use super::terms::{Terms, Told};
+use super::{ALL_TABLES, Atom, Grants, Permission, Principal, Resource, TagRule, TagTarget};
 use crate::name::{Name, TableId};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A resource in the shape that Lake Formation lists and takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EntryResource {
     /// `Database`.
     Database(Name),
@@ -17,12 +20,62 @@ pub enum EntryResource {
     Columns(TableId, BTreeSet<Name>),
     /// `TableWithColumns` with `ColumnWildcard`, and what that excludes.
     ColumnWildcard(TableId, BTreeSet<Name>),
+    /// `DataCellsFilter`.
+    Filter(TableId, String),
+    /// `Catalog`.
+    Catalog,
+    /// `DataLocation`, as a URI or an ARN.
+    Location(String),
+    /// `LFTag`, with the values that it lists.
+    Tag(String, BTreeSet<String>),
+    /// `LFTagPolicy`.
+    TagPolicy(TagTarget, TagRule),
+    /// `LFTagExpression`.
+    Expression(String),
     /// Anything else, by its AWS name.
     Other(String),
 }
 
+impl EntryResource {
+    /// The database that the resource is or lies in, if it does.
+    #[must_use]
+    pub fn database(&self) -> Option<&Name> {
+        match self {
+            Self::Database(name) | Self::TableWildcard(name) => Some(name),
+            Self::Catalog
+            | Self::Location(_)
+            | Self::Tag(..)
+            | Self::TagPolicy(..)
+            | Self::Expression(_)
+            | Self::Other(_) => None,
+            Self::Table(_) | Self::Columns(..) | Self::ColumnWildcard(..) | Self::Filter(..) => {
+                self.table().map(|id| &id.database)
+            }
+        }
+    }
+
+    /// The table that the resource is or lies in.
+    #[must_use]
+    pub fn table(&self) -> Option<&TableId> {
+        match self {
+            Self::Table(id)
+            | Self::Columns(id, _)
+            | Self::ColumnWildcard(id, _)
+            | Self::Filter(id, _) => Some(id),
+            Self::Database(_)
+            | Self::TableWildcard(_)
+            | Self::Catalog
+            | Self::Location(_)
+            | Self::Tag(..)
+            | Self::TagPolicy(..)
+            | Self::Expression(_)
+            | Self::Other(_) => None,
+        }
+    }
+}
+
 /// One `PrincipalResourcePermissions` as listed, or one batch entry to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     /// Who.
     pub principal: Principal,
@@ -39,17 +92,26 @@ pub struct Entry {
 /// Takes listed entries apart into atoms; the second half counts what has no
 /// atom, by the name of what is not replicated.
 #[must_use]
-pub fn normalize(entries: &[Entry], account: &str) -> (Grants, BTreeMap<String, usize>) {
+pub fn normalize(entries: &[Entry], terms: &Terms) -> (Grants, BTreeMap<String, usize>) {
     let mut grants = Grants::new();
     let mut unsupported: BTreeMap<String, usize> = BTreeMap::new();
     for entry in entries {
-        if !entry.principal.is_replicated(account) {
-            *unsupported
-                .entry("grant to a principal that is no IAM user or role of the account".to_owned())
-                .or_default() += 1;
-            continue;
-        }
-        let resources = match resources(&entry.resource) {
+        let principal = match terms.principal(&entry.principal) {
+            Told::As(principal) => principal,
+            Told::Ignored => continue,
+            Told::Taken => {
+                let kind = "grant to a principal that a [[principal]] pair makes out of another";
+                *unsupported.entry(kind.to_owned()).or_default() += 1;
+                continue;
+            }
+            Told::Unknown => {
+                let kind =
+                    "grant to a principal that was deleted or is of no known kind; revoke it";
+                *unsupported.entry(kind.to_owned()).or_default() += 1;
+                continue;
+            }
+        };
+        let resources = match resources(&entry.resource, terms) {
             Ok(resources) => resources,
             Err(kind) => {
                 *unsupported.entry(format!("grant on {kind}")).or_default() += 1;
@@ -63,7 +125,7 @@ pub fn normalize(entries: &[Entry], account: &str) -> (Grants, BTreeMap<String, 
             };
             for resource in &resources {
                 let atom = Atom {
-                    principal: entry.principal.clone(),
+                    principal: principal.clone(),
                     resource: resource.clone(),
                     permission,
                     condition: entry.condition.clone(),
@@ -76,7 +138,7 @@ pub fn normalize(entries: &[Entry], account: &str) -> (Grants, BTreeMap<String, 
     (grants, unsupported)
 }
 
-fn resources(listed: &EntryResource) -> Result<Vec<Resource>, String> {
+fn resources(listed: &EntryResource, terms: &Terms) -> Result<Vec<Resource>, String> {
     Ok(match listed {
         EntryResource::Database(name) => vec![Resource::Database(name.clone())],
         EntryResource::TableWildcard(database) => vec![Resource::AllTables(database.clone())],
@@ -91,8 +153,45 @@ fn resources(listed: &EntryResource) -> Result<Vec<Resource>, String> {
             .iter()
             .map(|column| Resource::Column(id.clone(), column.clone()))
             .collect(),
+        EntryResource::Filter(id, name) => vec![Resource::Filter(id.clone(), name.clone())],
+        EntryResource::Catalog => vec![Resource::Catalog],
+        EntryResource::Location(text) => match terms.location(text) {
+            Some(arn) => vec![Resource::Location(arn)],
+            None => return Err("a data location that no [[location]] pair holds".to_owned()),
+        },
+        EntryResource::Tag(key, values) => values
+            .iter()
+            .map(|value| Resource::Tag {
+                key: key.to_lowercase(),
+                value: value.to_lowercase(),
+            })
+            .collect(),
+        // Without tags it would be on everything.
+        EntryResource::TagPolicy(_, TagRule::Inline(rule)) if rule.is_empty() => {
+            return Err("an LF-Tag policy that names no tag".to_owned());
+        }
+        EntryResource::TagPolicy(target, rule) => vec![Resource::TagPolicy {
+            target: *target,
+            rule: lowered(rule),
+        }],
+        EntryResource::Expression(name) => vec![Resource::Expression(name.clone())],
         EntryResource::Other(kind) => return Err(kind.clone()),
     })
+}
+
+/// Keys and values of LF-Tags are stored in lower case.
+fn lowered(rule: &TagRule) -> TagRule {
+    match rule {
+        TagRule::Saved(name) => TagRule::Saved(name.clone()),
+        TagRule::Inline(expression) => {
+            let mut lower = super::TagExpression::new();
+            for (key, values) in expression {
+                let values = values.iter().map(|value| value.to_lowercase());
+                lower.entry(key.to_lowercase()).or_default().extend(values);
+            }
+            TagRule::Inline(lower)
+        }
+    }
 }
 
 /// What a table's name and its columns come to, before the name is lower-cased: the
@@ -130,6 +229,63 @@ pub enum ListedColumns {
     AllBut(BTreeSet<Name>),
 }
 
+/// What goes together into one entry: columns of a table, or values of an LF-Tag.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Several<'a> {
+    Columns(&'a TableId),
+    Values(&'a str),
+}
+
+/// What the atoms of one entry have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Common<'a> {
+    principal: &'a Principal,
+    of: Several<'a>,
+    permission: Permission,
+    grantable: bool,
+    condition: Option<&'a str>,
+}
+
+impl Common<'_> {
+    fn entry(&self, atoms: &[&Atom]) -> Entry {
+        let word = BTreeSet::from([self.permission.as_str().to_owned()]);
+        let resource = match self.of {
+            Several::Columns(id) => {
+                let columns = atoms.iter().filter_map(|atom| column_of(&atom.resource));
+                EntryResource::Columns(id.clone(), columns.cloned().collect())
+            }
+            Several::Values(key) => {
+                let values = atoms.iter().filter_map(|atom| value_of(&atom.resource));
+                EntryResource::Tag(key.to_owned(), values.map(str::to_owned).collect())
+            }
+        };
+        Entry {
+            principal: self.principal.clone(),
+            resource,
+            grantable: match self.grantable {
+                true => word.clone(),
+                false => BTreeSet::new(),
+            },
+            permissions: word,
+            condition: self.condition.map(str::to_owned),
+        }
+    }
+}
+
+fn column_of(resource: &Resource) -> Option<&Name> {
+    if let Resource::Column(_, column) = resource {
+        return Some(column);
+    }
+    None
+}
+
+fn value_of(resource: &Resource) -> Option<&str> {
+    if let Resource::Tag { value, .. } = resource {
+        return Some(value);
+    }
+    None
+}
+
 /// Puts atoms together into the fewest entries that say the same, in a stable
 /// order: one for each principal, resource and condition.
 ///
@@ -138,27 +294,35 @@ pub enum ListedColumns {
 #[must_use]
 pub fn entries(atoms: &Grants) -> Vec<(Entry, Vec<Atom>)> {
     type Whole<'a> = (&'a Principal, &'a Resource, Option<&'a str>);
-    type Part<'a> = (
-        &'a Principal,
-        &'a TableId,
-        Permission,
-        bool,
-        Option<&'a str>,
-    );
     let mut plain: BTreeMap<Whole<'_>, Vec<(&Atom, bool)>> = BTreeMap::new();
-    // Columns of one table with one permission and one grant option go together.
-    let mut columns: BTreeMap<Part<'_>, Vec<&Atom>> = BTreeMap::new();
+    let mut several: BTreeMap<Common<'_>, Vec<&Atom>> = BTreeMap::new();
     for (atom, grantable) in atoms {
         let condition = atom.condition.as_deref();
+        let together = |of| Common {
+            principal: &atom.principal,
+            of,
+            permission: atom.permission,
+            grantable: *grantable,
+            condition,
+        };
         match &atom.resource {
-            Resource::Column(id, _) => columns
-                .entry((&atom.principal, id, atom.permission, *grantable, condition))
+            Resource::Column(id, _) => several
+                .entry(together(Several::Columns(id)))
+                .or_default()
+                .push(atom),
+            Resource::Tag { key, .. } => several
+                .entry(together(Several::Values(key)))
                 .or_default()
                 .push(atom),
             Resource::Database(_)
             | Resource::AllTables(_)
             | Resource::Table(_)
-            | Resource::ColumnsExcept(..) => plain
+            | Resource::ColumnsExcept(..)
+            | Resource::Filter(..)
+            | Resource::Catalog
+            | Resource::Location(_)
+            | Resource::TagPolicy { .. }
+            | Resource::Expression(_) => plain
                 .entry((&atom.principal, &atom.resource, condition))
                 .or_default()
                 .push((atom, *grantable)),
@@ -182,31 +346,11 @@ pub fn entries(atoms: &Grants) -> Vec<(Entry, Vec<Atom>)> {
             };
             (entry, atoms.into_iter().map(|(a, _)| a.clone()).collect())
         });
-    let by_column = columns.into_iter().map(
-        |((principal, id, permission, grantable, condition), atoms)| {
-            let names = atoms.iter().filter_map(|a| match &a.resource {
-                Resource::Column(_, column) => Some(column.clone()),
-                Resource::Database(_)
-                | Resource::AllTables(_)
-                | Resource::Table(_)
-                | Resource::ColumnsExcept(..) => None,
-            });
-            let word = BTreeSet::from([permission.as_str().to_owned()]);
-            let entry = Entry {
-                principal: principal.clone(),
-                resource: EntryResource::Columns(id.clone(), names.collect()),
-                grantable: if grantable {
-                    word.clone()
-                } else {
-                    BTreeSet::new()
-                },
-                permissions: word,
-                condition: condition.map(str::to_owned),
-            };
-            (entry, atoms.into_iter().cloned().collect())
-        },
-    );
-    whole.chain(by_column).collect()
+    let several = several.into_iter().map(|(common, atoms)| {
+        let entry = common.entry(&atoms);
+        (entry, atoms.into_iter().cloned().collect())
+    });
+    whole.chain(several).collect()
 }
 
 fn entry_resource(resource: &Resource) -> EntryResource {
@@ -220,5 +364,13 @@ fn entry_resource(resource: &Resource) -> EntryResource {
         Resource::ColumnsExcept(id, excluded) => {
             EntryResource::ColumnWildcard(id.clone(), excluded.clone())
         }
+        Resource::Filter(id, name) => EntryResource::Filter(id.clone(), name.clone()),
+        Resource::Catalog => EntryResource::Catalog,
+        Resource::Location(arn) => EntryResource::Location(arn.clone()),
+        Resource::Tag { key, value } => {
+            EntryResource::Tag(key.clone(), BTreeSet::from([value.clone()]))
+        }
+        Resource::TagPolicy { target, rule } => EntryResource::TagPolicy(*target, rule.clone()),
+        Resource::Expression(name) => EntryResource::Expression(name.clone()),
     }
 }

@@ -1,6 +1,6 @@
 //! Grants of one subject: what to take away, then what to give.
 
-use super::{Draft, FindingKind, link};
+use super::{Draft, FindingKind, lake, link, part, tags};
 use crate::grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
 use crate::ledger::State;
 use crate::reading::{Observation, Reading, Settings};
@@ -53,9 +53,10 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
     };
     // Below a link stands what belongs to its target.
     let compared = |grants: &Grants, is_link: bool| -> Grants {
-        let kept = grants
-            .iter()
-            .filter(|(atom, _)| !ignored.contains(&atom.principal) && (!is_link || is_whole(atom)));
+        let kept = grants.iter().filter(|(atom, _)| {
+            let is_left = ignored.contains(&atom.principal) || (is_link && !is_whole(atom));
+            !is_left && lake::concerns(draft, &atom.resource)
+        });
         kept.map(|(atom, grantable)| (atom.clone(), *grantable))
             .collect()
     };
@@ -69,11 +70,7 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
     }
     if gives && narrowed {
         for (atom, grantable) in grants(&wanted, &there, &revokes) {
-            if let Resource::AllTables(database) = &atom.resource {
-                draft.wildcards.push((database.clone(), atom, grantable));
-            } else {
-                draft.steps.push(Step::Grant { atom, grantable });
-            }
+            give(draft, subject, atom, grantable);
         }
     }
     let revokes = revokes.into_iter().map(|(atom, cause)| Step::Revoke {
@@ -85,11 +82,45 @@ fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
     narrowed
 }
 
+/// Plans a grant. One that opens whatever comes is decided later, or only where it opens
+/// nothing beyond the primary.
+fn give(draft: &mut Draft<'_>, subject: &Subject, atom: Atom, grantable: bool) {
+    match &atom.resource {
+        Resource::AllTables(database) => {
+            draft.wildcards.push((database.clone(), atom, grantable));
+        }
+        Resource::TagPolicy { target, rule } => match tags::opens_beyond(draft, *target, rule) {
+            None => draft.steps.push(Step::Grant { atom, grantable }),
+            Some((state, kind, why)) => {
+                let reason = format!("{atom} waits, since {why}");
+                draft.leave(subject, state, kind, reason);
+            }
+        },
+        Resource::Database(_)
+        | Resource::Table(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::Filter(..)
+        | Resource::Catalog
+        | Resource::Location(_)
+        | Resource::Tag { .. }
+        | Resource::Expression(_) => draft.steps.push(Step::Grant { atom, grantable }),
+    }
+}
+
 /// A grant on the object itself and on nothing below it.
 fn is_whole(atom: &Atom) -> bool {
     match atom.resource {
         Resource::Database(_) | Resource::Table(_) => true,
-        Resource::AllTables(_) | Resource::Column(..) | Resource::ColumnsExcept(..) => false,
+        Resource::AllTables(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::Filter(..)
+        | Resource::Catalog
+        | Resource::Location(_)
+        | Resource::Tag { .. }
+        | Resource::TagPolicy { .. }
+        | Resource::Expression(_) => false,
     }
 }
 
@@ -183,10 +214,10 @@ impl Ignored<'_> {
 
 fn suspects(draft: &Draft<'_>, subject: &Subject) -> BTreeMap<Atom, bool> {
     let all = draft.inputs.scope.suspects.iter();
-    let account = &draft.inputs.policy.secondary(draft.inputs.epoch).account;
     let is_link = link::is_at(draft.inputs.secondary, subject);
-    all.filter(|(atom, _)| subject_of(atom) == *subject && atom.principal.is_replicated(account))
+    all.filter(|(atom, _)| subject_of(atom) == *subject)
         .filter(|(atom, _)| !is_link || is_whole(atom))
+        .filter(|(atom, _)| lake::concerns(draft, &atom.resource))
         .map(|(atom, option)| (atom.clone(), *option))
         .collect()
 }
@@ -237,7 +268,10 @@ fn hold_unproven(
     revokes: &mut BTreeMap<Atom, RevokeCause>,
 ) -> bool {
     let primary = draft.inputs.primary;
-    let controlled = primary.grants_controlled.contains(subject);
+    let whole = [primary, draft.inputs.secondary]
+        .iter()
+        .all(|reading| reading.grants_whole.contains(subject));
+    let controlled = whole && primary.grants_controlled.contains(subject);
     if primary.administrator && controlled {
         return true;
     }
@@ -246,6 +280,12 @@ fn hold_unproven(
     let dropped = before - revokes.len();
     if dropped == 0 {
         return true;
+    }
+    if !whole {
+        draft.unproven += dropped;
+        let reason = format!("{dropped} grants seem revoked, and not all grants were read");
+        draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
+        return false;
     }
     let (kind, why) = if primary.administrator {
         (
@@ -269,7 +309,15 @@ fn missing_column(draft: &Draft<'_>, atom: &Atom) -> Option<crate::Name> {
     let (id, named) = match &atom.resource {
         Resource::Column(id, column) => (id, BTreeSet::from([column.clone()])),
         Resource::ColumnsExcept(id, excluded) => (id, excluded.clone()),
-        Resource::Database(_) | Resource::AllTables(_) | Resource::Table(_) => return None,
+        Resource::Database(_)
+        | Resource::AllTables(_)
+        | Resource::Table(_)
+        | Resource::Filter(..)
+        | Resource::Catalog
+        | Resource::Location(_)
+        | Resource::Tag { .. }
+        | Resource::TagPolicy { .. }
+        | Resource::Expression(_) => return None,
     };
     let table = draft.inputs.primary.tables.get(id)?.present()?;
     let known: BTreeSet<String> = table
@@ -318,8 +366,12 @@ fn without_dangling(
         .into_keys()
         .collect();
     for atom in missing {
-        if let Some(column) = missing_column(draft, &atom) {
-            let detail = format!("{atom} is not copied: its table has no column {column}");
+        let missing = match missing_column(draft, &atom) {
+            Some(column) => Some(format!("its table has no column {column}")),
+            None => part::missing_filter(draft, &atom).or_else(|| lake::missing(draft, &atom)),
+        };
+        if let Some(why) = missing {
+            let detail = format!("{atom} is not copied: {why}; revoke it in the primary");
             draft.find(FindingKind::Held, subject, detail);
             if !there.contains_key(&atom) {
                 wanted.remove(&atom);

@@ -65,7 +65,7 @@ pub(super) fn is_subject(draft: &Draft<'_>, subject: &Subject) -> bool {
 /// Whether a subject was read as a link on one side.
 pub(super) fn is_at(reading: &Reading, subject: &Subject) -> bool {
     match subject {
-        Subject::Catalog | Subject::Function(_) => false,
+        Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => false,
         Subject::Database(name) => leads_elsewhere(reading, name),
         Subject::Table(id) => {
             let seen = reading.tables.get(id).and_then(Observation::present);

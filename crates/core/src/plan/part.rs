@@ -1,15 +1,28 @@
-//! Parts of a database or a table: partition indexes, column statistics, tags.
+//! Parts of a database or a table: partition indexes, column statistics, tags, data
+//! cells filters, assigned LF-Tags, opt-ins.
 
 use super::{Draft, FindingKind};
-use crate::catalog::{Part, PartKey, Progress, SeenPart, digest};
+use crate::catalog::{
+    CellsFilter, FilterColumns, Part, PartKey, Progress, Seen, SeenPart, Table, digest,
+};
+use crate::grant::{Atom, Resource};
 use crate::ledger::State;
+use crate::name::TableId;
 use crate::policy::Deletions;
 use crate::reading::{Observation, Parts};
 use crate::scope::{Facet, Subject};
-use crate::step::Step;
+use crate::step::{RevokeCause, Step};
+use std::collections::BTreeSet;
 
 /// The facets that are parts.
-pub(super) const FACETS: [Facet; 3] = [Facet::Indexes, Facet::Statistics, Facet::Tags];
+pub(super) const FACETS: [Facet; 6] = [
+    Facet::Indexes,
+    Facet::Statistics,
+    Facet::Tags,
+    Facet::Filters,
+    Facet::Assigned,
+    Facet::OptIns,
+];
 
 /// Plans the parts of a subject whose counterpart is ours.
 pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject, facet: Facet) {
@@ -31,9 +44,21 @@ pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject, facet: Facet) {
     };
     let mut puts = Vec::new();
     for (key, seen) in wanted.iter().filter(|(_, seen)| is_wanted(seen)) {
-        puts.extend(put(subject, key, &seen.part, there.get(key)));
+        let put = put(subject, key, &seen.part, there.get(key));
+        match put.is_some().then(|| dangles(draft, subject, &seen.part)) {
+            Some(Some(column)) => {
+                let detail = format!(
+                    "its {key} is not copied: the table has no column {column}; mend the filter \
+                     in the primary"
+                );
+                draft.find(FindingKind::Held, subject, detail);
+            }
+            Some(None) | None => puts.extend(put),
+        }
     }
-    let removes = removals(draft, subject, wanted, there);
+    let puts = puts.into_iter().map(|step| tighten(draft, there, step));
+    let puts: Vec<Step> = puts.collect();
+    let removes = removals(draft, subject, facet, wanted, there);
     // What goes makes room first (GL-06).
     let (goes, comes): (Vec<Step>, Vec<Step>) = puts
         .into_iter()
@@ -50,8 +75,137 @@ pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject, facet: Facet) {
     }
 }
 
+/// A column that a data cells filter names and the primary's table lacks: the service
+/// refuses to make such a filter.
+fn dangles(draft: &Draft<'_>, subject: &Subject, part: &Part) -> Option<crate::Name> {
+    let (Subject::Table(id), Part::Filter(filter)) = (subject, part) else {
+        return None;
+    };
+    let here = draft.inputs.primary.tables.get(id);
+    let here = names(here.and_then(Observation::present));
+    let mut named = named(filter).iter();
+    named.find(|name| !here.contains(name.as_str())).cloned()
+}
+
+fn named(filter: &CellsFilter) -> &BTreeSet<crate::Name> {
+    match &filter.columns {
+        FilterColumns::Only(names) | FilterColumns::AllBut(names) => names,
+    }
+}
+
+/// A data cells filter that is changed goes before anything is shown anew, if it can.
+/// If it names columns that are still to come, nobody holds it meanwhile.
+fn tighten(draft: &mut Draft<'_>, there: &Parts, step: Step) -> Step {
+    let Step::PutPart {
+        subject: Subject::Table(id),
+        part: Part::Filter(filter),
+        ..
+    } = &step
+    else {
+        return step;
+    };
+    if !there.contains_key(&PartKey::Filter(filter.name.clone())) {
+        return step;
+    }
+    let tightens = has_columns(draft, id, filter);
+    if !tightens {
+        step_aside(draft, id, &filter.name);
+    }
+    Step::PutPart {
+        subject: Subject::Table(id.clone()),
+        part: Part::Filter(filter.clone()),
+        tightens,
+    }
+}
+
+/// Whether the secondary's table has every column that a filter names.
+fn has_columns(draft: &Draft<'_>, id: &TableId, filter: &CellsFilter) -> bool {
+    let named = named(filter);
+    let table = draft.inputs.secondary.tables.get(id);
+    let table = table.and_then(Observation::present);
+    let known = names(table);
+    // What a column that is to go would show meanwhile.
+    let here = draft.inputs.primary.tables.get(id);
+    let here = names(here.and_then(Observation::present));
+    let shows = match &filter.columns {
+        FilterColumns::Only(_) => false,
+        FilterColumns::AllBut(_) => !known.is_subset(&here),
+    };
+    !shows && named.iter().all(|name| known.contains(name.as_str()))
+}
+
+fn names(table: Option<&Seen<Table>>) -> BTreeSet<String> {
+    let columns = table.into_iter().flat_map(|seen| seen.object.columns());
+    columns.map(|column| column.name.to_lowercase()).collect()
+}
+
+/// Takes a filter from all who hold it, to give it back when it is changed.
+fn step_aside(draft: &mut Draft<'_>, id: &TableId, name: &str) {
+    let resource = Resource::Filter(id.clone(), name.to_owned());
+    let subject = Subject::Table(id.clone());
+    let readings = [draft.inputs.primary, draft.inputs.secondary];
+    let [here, there] = readings.map(|reading| {
+        let grants = reading.grants.get(&subject);
+        grants.and_then(Observation::present)
+    });
+    let (Some(here), Some(there)) = (here, there) else {
+        return;
+    };
+    let ignored = super::grants::ignored(draft).unwrap_or_default();
+    let kept: Vec<(Atom, bool)> = there
+        .iter()
+        .filter(|(atom, _)| atom.resource == resource && !ignored.contains(&atom.principal))
+        .filter_map(|(atom, held)| Some((atom.clone(), *held && *here.get(atom)?)))
+        .collect();
+    for (atom, grantable) in kept {
+        let is_planned =
+            |step: &Step| matches!(step, Step::Revoke { atom: other, .. } if *other == atom);
+        if !draft.steps.iter().any(is_planned) {
+            draft.steps.push(Step::Revoke {
+                atom: atom.clone(),
+                grantable,
+                cause: RevokeCause::Replace,
+            });
+            draft.steps.push(Step::Grant { atom, grantable });
+        }
+    }
+}
+
+/// Why a grant on a data cells filter cannot be given, if the primary lacks the filter.
+pub(super) fn missing_filter(draft: &Draft<'_>, atom: &Atom) -> Option<String> {
+    let Resource::Filter(id, name) = &atom.resource else {
+        return None;
+    };
+    let at = (Subject::Table(id.clone()), Facet::Filters);
+    let filters = draft.inputs.primary.parts.get(&at)?.present()?;
+    let known = filters.contains_key(&PartKey::Filter(name.clone()));
+    (!known).then(|| format!("its table has no data cells filter {name}"))
+}
+
+/// Whether parts of a facet say who may do what, so that an absence of one is proven
+/// only while we see everything.
+fn is_permission(facet: Facet) -> bool {
+    match facet {
+        Facet::Filters | Facet::Assigned | Facet::OptIns => true,
+        Facet::Definition
+        | Facet::Partitions
+        | Facet::Grants
+        | Facet::Contents
+        | Facet::Indexes
+        | Facet::Statistics
+        | Facet::Tags
+        | Facet::Items => false,
+    }
+}
+
 /// Parts that the primary lacks.
-fn removals(draft: &mut Draft<'_>, subject: &Subject, wanted: &Parts, there: &Parts) -> Vec<Step> {
+fn removals(
+    draft: &mut Draft<'_>,
+    subject: &Subject,
+    facet: Facet,
+    wanted: &Parts,
+    there: &Parts,
+) -> Vec<Step> {
     let extra = there.iter().filter(|(key, seen)| {
         // One that the primary could not make may be there all the same.
         let here = wanted.get(*key).map(|seen| seen.progress);
@@ -59,7 +213,23 @@ fn removals(draft: &mut Draft<'_>, subject: &Subject, wanted: &Parts, there: &Pa
         seen.progress == Progress::There && gone
     });
     let extra: Vec<&PartKey> = extra.map(|(key, _)| key).collect();
-    if let (Some(first), Deletions::Retain) = (extra.first(), draft.inputs.policy.deletions) {
+    if let (Some(first), true, false) = (
+        extra.first(),
+        is_permission(facet),
+        draft.inputs.primary.administrator,
+    ) {
+        let reason = format!(
+            "its {first} seems gone, and that is not proven: our role is no longer a data lake \
+             administrator in the primary"
+        );
+        draft.leave(subject, State::Behind, FindingKind::Denied, reason);
+        return Vec::new();
+    }
+    if let (Some(first), Deletions::Retain, false) = (
+        extra.first(),
+        draft.inputs.policy.deletions,
+        is_permission(facet),
+    ) {
         let reason = format!("the policy retains its {first}, which the primary lacks");
         draft.leave(subject, State::Held, FindingKind::Held, reason);
         return Vec::new();
@@ -79,6 +249,7 @@ fn put(subject: &Subject, key: &PartKey, part: &Part, there: Option<&SeenPart>) 
     let put = Step::PutPart {
         subject: subject.clone(),
         part: part.clone(),
+        tightens: false,
     };
     let Some(there) = there else {
         return Some(put);
@@ -94,9 +265,18 @@ fn put(subject: &Subject, key: &PartKey, part: &Part, there: Option<&SeenPart>) 
             subject: subject.clone(),
             key: key.clone(),
         }),
-        (Progress::There, Part::Statistics(_) | Part::Tag { .. }) | (Progress::Leaving, _) => {
-            Some(put)
-        }
+        (
+            Progress::There,
+            Part::Statistics(_)
+            | Part::Tag { .. }
+            | Part::Filter(_)
+            | Part::Assigned { .. }
+            | Part::OptIn(_)
+            | Part::TagValue { .. }
+            | Part::Expression(_)
+            | Part::Registration(_),
+        )
+        | (Progress::Leaving, _) => Some(put),
     }
 }
 

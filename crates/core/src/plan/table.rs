@@ -3,7 +3,7 @@
 use super::link::{self, Meeting};
 use super::{
     Draft, Facets, FindingKind, Inputs, database::leave_withheld, grants, pairing, part,
-    partitions, wildcards,
+    partitions, reader, wildcards,
 };
 use crate::catalog::{DRIFTING_PARAMETER, Linkable as _, Seen, Table, differences, digest};
 use crate::ledger::{Pairing, Row, State};
@@ -123,7 +123,8 @@ pub(super) fn parent_trouble(
     }
     let row = draft.inputs.rows.get(&parent);
     let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
-        return foreign("its database is not paired with one in the secondary".to_owned());
+        // It would have been looked at, too, had it not been when the look began.
+        return unread("its database is only just being paired");
     };
     match draft.inputs.secondary.databases.get(database) {
         // Not asked for: nothing is made or deleted in it by this plan.
@@ -249,7 +250,17 @@ fn write(
         .as_ref()
         .is_some_and(|step| shows_more(step, observed));
     let beyond = opens.then(|| wildcards::beyond(draft, &id.database));
-    if let Some(reason) = beyond.flatten() {
+    let filtered = change
+        .as_ref()
+        .is_some_and(|step| shows_otherwise(step, observed) && !reader::sees(draft.inputs, id));
+    let reason = match filtered {
+        true => Some(reader::REASON.to_owned()),
+        false => beyond.flatten(),
+    };
+    if let Some(reason) = reason {
+        if filtered {
+            draft.waits.insert(subject.clone());
+        }
         draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
         // What is not there yet is granted nothing, and what is there only loses.
         if observed.is_some() {
@@ -279,12 +290,24 @@ fn shows_more(step: &Step, observed: Option<&Seen<Table>>) -> bool {
     let Step::UpdateTable { table, .. } = step else {
         return true;
     };
-    let now: BTreeSet<&str> = observed
-        .iter()
-        .flat_map(|there| there.object.columns())
-        .map(|column| column.name.as_str())
-        .collect();
+    let now = shown(observed);
     table.columns().any(|c| !now.contains(c.name.as_str()))
+}
+
+/// Whether the step changes which columns there are.
+fn shows_otherwise(step: &Step, observed: Option<&Seen<Table>>) -> bool {
+    let Step::UpdateTable { table, .. } = step else {
+        return true;
+    };
+    let wanted: BTreeSet<&str> = table.columns().map(|column| column.name.as_str()).collect();
+    wanted != shown(observed)
+}
+
+fn shown(observed: Option<&Seen<Table>>) -> BTreeSet<&str> {
+    let columns = observed
+        .into_iter()
+        .flat_map(|there| there.object.columns());
+    columns.map(|column| column.name.as_str()).collect()
 }
 
 fn comparable(table: &Table) -> Table {

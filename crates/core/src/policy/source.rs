@@ -1,8 +1,9 @@
 //! From TOML text to a checked policy, with errors that name line and key.
 
 use super::pattern::{Pattern, Patterns};
-use super::{Brake, Deletions, Iceberg, Policy, Side, Statistics, Tags, Unmapped};
+use super::{Brake, Deletions, Iceberg, Policy, Settings, Side, Statistics, Tags, Unmapped};
 use crate::catalog;
+use crate::grant::{OwnRoles, Principal};
 use crate::location::{Location, LocationMap, Pair};
 use serde::Deserialize;
 use std::fmt;
@@ -44,6 +45,12 @@ struct Document {
     location: Vec<RawPair>,
     #[serde(default)]
     catalog: Vec<RawPair>,
+    #[serde(default)]
+    principal: Vec<RawPair>,
+    #[serde(default)]
+    ignore: Vec<Spanned<String>>,
+    #[serde(default)]
+    settings: Settings,
     #[serde(default)]
     unmapped_location: Unmapped,
     #[serde(default)]
@@ -111,6 +118,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
     );
     let locations = source.locations(&document.location)?;
     let catalogs = source.catalogs(&document.catalog)?;
+    let principals = source.principals(&document.principal)?;
+    let ignored = source.ignored(&document.ignore)?;
     let brake = source.brake(&document.brake)?;
     let mut policy = Policy {
         first,
@@ -118,6 +127,9 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         patterns,
         locations,
         catalogs,
+        principals,
+        ignored,
+        settings: document.settings,
         unmapped_location: document.unmapped_location,
         iceberg: document.iceberg,
         statistics: document.statistics,
@@ -141,6 +153,9 @@ fn digest(policy: &Policy) -> String {
             policy.patterns.texts(),
             pairs,
             &policy.catalogs,
+            &policy.principals,
+            policy.ignored.patterns(),
+            policy.settings,
         ),
         (
             policy.unmapped_location,
@@ -233,6 +248,39 @@ impl Source<'_> {
             return Err(self.error(pair.first.span().start, "catalog", problem));
         }
         Ok(pairs)
+    }
+
+    /// Principals that are another one in the other Region.
+    fn principals(&self, raw: &[RawPair]) -> Result<Vec<(String, String)>, PolicyError> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in raw {
+            let (first, second) = (pair.first.get_ref(), pair.second.get_ref());
+            let taken = |known: &(String, String)| known.0 == *first || known.1 == *second;
+            let known = |text: &String| Principal(text.clone()).kind().is_some();
+            let problem = if !(known(first) && known(second)) {
+                "this is no principal of Lake Formation; write an IAM, SAML, QuickSight, Identity \
+                 Center or organisation ARN, an account, or IAM_ALLOWED_PRINCIPALS"
+            } else if pairs.iter().any(taken) {
+                "an earlier pair already names one of these principals; each has one counterpart"
+            } else {
+                pairs.push((first.clone(), second.clone()));
+                continue;
+            };
+            return Err(self.error(pair.first.span().start, "principal", problem));
+        }
+        Ok(pairs)
+    }
+
+    fn ignored(&self, raw: &[Spanned<String>]) -> Result<OwnRoles, PolicyError> {
+        for pattern in raw {
+            let text = pattern.get_ref();
+            let stars = text.matches('*').count();
+            if text.is_empty() || text == "*" || stars > 1 || (stars == 1 && !text.ends_with('*')) {
+                let problem = "name a principal, or the beginning of some with a star at the end";
+                return Err(self.error(pattern.span().start, "ignore", problem));
+            }
+        }
+        Ok(OwnRoles::new(raw.iter().map(|text| text.get_ref().clone())))
     }
 
     fn brake(&self, raw: &RawBrake) -> Result<Brake, PolicyError> {

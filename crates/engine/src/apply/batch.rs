@@ -33,6 +33,7 @@ pub(super) fn batch_of(step: &Step) -> Option<(&TableId, BatchKind)> {
         | Step::UpdateFunction { .. }
         | Step::DeleteFunction { .. }
         | Step::PutPart { .. }
+        | Step::PutSettings { .. }
         | Step::RemovePart { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. }

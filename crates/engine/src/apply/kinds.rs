@@ -1,72 +1,61 @@
 //! Which steps go together, and what rests on them.
 
-use twinlake_core::{Fault, FaultKind, Step};
+use twinlake_core::catalog::Part;
+use twinlake_core::{Fault, FaultKind, Resource, Step};
 
-pub(super) fn is_database(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::CreateDatabase { .. } | Step::UpdateDatabase { .. }
-    )
+/// How a step is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// By a call of its own.
+    Object,
+    /// With others of its owner and kind.
+    Part,
+    /// In batches, table by table.
+    Partition,
+    /// In batches, one after the other.
+    Permission,
 }
 
-pub(super) fn is_table(step: &Step) -> bool {
-    matches!(step, Step::CreateTable { .. } | Step::UpdateTable { .. })
-}
-
-pub(super) fn is_partition(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::CreatePartition { .. } | Step::UpdatePartition { .. }
-    )
+pub(super) fn kind_of(step: &Step) -> Kind {
+    match step {
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::UpdateTable { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutSettings { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => Kind::Object,
+        Step::PutPart { .. } | Step::RemovePart { .. } => Kind::Part,
+        Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::DeletePartition { .. } => Kind::Partition,
+        Step::Grant { .. } | Step::Revoke { .. } => Kind::Permission,
+    }
 }
 
 pub(super) fn is_revoke(step: &Step) -> bool {
     matches!(step, Step::Revoke { .. })
 }
 
-pub(super) fn is_first_grant(step: &Step) -> bool {
-    matches!(step, Step::Grant { atom, .. } if atom.turn() == 0)
-}
-
-pub(super) fn is_second_grant(step: &Step) -> bool {
-    matches!(step, Step::Grant { atom, .. } if atom.turn() == 1)
-}
-
-pub(super) fn is_last_grant(step: &Step) -> bool {
-    matches!(step, Step::Grant { atom, .. } if atom.turn() > 1)
-}
-
-pub(super) fn is_partition_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeletePartition { .. })
-}
-
-pub(super) fn is_function(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::CreateFunction { .. } | Step::UpdateFunction { .. }
-    )
-}
-
-pub(super) fn is_part(step: &Step) -> bool {
-    matches!(step, Step::PutPart { .. })
-}
-
-pub(super) fn is_part_removal(step: &Step) -> bool {
-    matches!(step, Step::RemovePart { .. })
-}
-
-pub(super) fn is_table_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeleteTable { .. } | Step::DeleteFunction { .. })
-}
-
-pub(super) fn is_database_deletion(step: &Step) -> bool {
-    matches!(step, Step::DeleteDatabase { .. })
+/// Whether a step gives what opens by LF-Tags.
+pub(super) fn is_by_tags(step: &Step) -> bool {
+    matches!(step, Step::Grant { atom, .. } if matches!(atom.resource, Resource::TagPolicy { .. }))
 }
 
 /// Whether something rests on a step.
 pub(super) fn bears(step: &Step) -> bool {
     match step {
+        // Who holds a filter would be granted it as it was before, and what IAM alone
+        // decides would be open to whom an opt-in keeps to his grants.
+        Step::PutPart {
+            part: Part::Filter(_) | Part::OptIn(_),
+            ..
+        } => true,
         Step::PutPart { .. }
+        | Step::PutSettings { .. }
         | Step::RemovePart { .. }
         | Step::Grant { .. }
         | Step::CreateFunction { .. }
@@ -103,6 +92,7 @@ pub(super) fn is_done_all_the_same(step: &Step, fault: &Fault) -> bool {
         | Step::CreateFunction { .. }
         | Step::UpdateFunction { .. }
         | Step::PutPart { .. }
+        | Step::PutSettings { .. }
         | Step::Grant { .. } => false,
     }
 }

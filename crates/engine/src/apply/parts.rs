@@ -1,7 +1,7 @@
 //! Parts go by their owner and kind.
 
 use super::{Apply, spread};
-use crate::ports::{EntryResults, INDEXES_AT_CREATION, STATISTICS_BATCH, WriteRegion};
+use crate::ports::{EntryResults, INDEXES_AT_CREATION, STATISTICS_BATCH, TAG_BATCH, WriteRegion};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
@@ -24,6 +24,7 @@ pub(super) fn made_along(steps: &[Step], at: usize) -> Vec<Along<'_>> {
         if let Step::PutPart {
             subject,
             part: Part::Index(index),
+            ..
         } = step
             && *subject == table
         {
@@ -42,7 +43,7 @@ impl<S: WriteRegion> Apply<'_, S> {
         let mut groups: BTreeMap<&Subject, Vec<Group>> = BTreeMap::new();
         for at in ids {
             let (subject, key) = match self.steps.get(at) {
-                Some(Step::PutPart { subject, part }) => (subject, part.key()),
+                Some(Step::PutPart { subject, part, .. }) => (subject, part.key()),
                 Some(Step::RemovePart { subject, key }) => (subject, key.clone()),
                 Some(_) | None => continue,
             };
@@ -50,7 +51,7 @@ impl<S: WriteRegion> Apply<'_, S> {
             let kind = discriminant(&key);
             match kinds
                 .iter_mut()
-                .find(|(known, all)| *known == kind && all.len() < STATISTICS_BATCH)
+                .find(|(known, all)| *known == kind && all.len() < limit(&key))
             {
                 Some((_, all)) => all.push(at),
                 None => kinds.push((kind, vec![at])),
@@ -75,6 +76,20 @@ impl<S: WriteRegion> Apply<'_, S> {
         for (at, result) in settled.collect::<Vec<_>>() {
             self.settle(at, result);
         }
+    }
+}
+
+/// How many parts of a kind go together.
+fn limit(key: &PartKey) -> usize {
+    match key {
+        PartKey::TagValue { .. } | PartKey::Assigned { .. } => TAG_BATCH,
+        PartKey::Index(_)
+        | PartKey::Statistics(_)
+        | PartKey::Tag(_)
+        | PartKey::Filter(_)
+        | PartKey::OptIn(_)
+        | PartKey::Expression(_)
+        | PartKey::Registration(_) => STATISTICS_BATCH,
     }
 }
 

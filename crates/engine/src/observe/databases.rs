@@ -40,13 +40,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             self.parts(&[(subject.clone(), Facet::Tags)], readings)
                 .await;
         }
+        if look.facets.contains(&Facet::Assigned) || anew {
+            self.parts(&[(subject.clone(), Facet::Assigned)], readings)
+                .await;
+        }
         let gone = matches!(
             readings.primary.databases.get(name),
             Some(Observation::Absent(_))
         );
         if look.facets.contains(&Facet::Contents) || gone {
             self.contents(name, readings).await;
-        } else if needs_tables(name, readings) {
+        } else if self.needs_tables(name, readings) {
             self.list_names(name, readings).await;
         }
     }
@@ -220,9 +224,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) fn paired_in(&self, database: &Name) -> impl Iterator<Item = TableId> {
         let rows = self.rows.keys().filter_map(|subject| match subject {
             Subject::Table(id) if id.database == *database => Some(id.clone()),
-            Subject::Table(_) | Subject::Function(_) | Subject::Catalog | Subject::Database(_) => {
-                None
-            }
+            Subject::Table(_)
+            | Subject::Function(_)
+            | Subject::Catalog
+            | Subject::Lake(_)
+            | Subject::Database(_) => None,
         });
         rows.collect::<Vec<_>>().into_iter()
     }
@@ -298,11 +304,42 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let subject = Subject::Table((*id).clone());
             self.grants(&subject, readings).await;
         }
+        let mut opted: Vec<Subject> = covered
+            .iter()
+            .map(|id| Subject::Table((*id).clone()))
+            .collect();
+        opted.extend(
+            covered
+                .first()
+                .map(|id| Subject::Database(id.database.clone())),
+        );
+        if !opted.is_empty() {
+            self.opt_ins(&opted, readings).await;
+        }
         let parts: Vec<(Subject, Facet)> = covered
             .iter()
             .flat_map(|id| PARTS.map(|facet| (Subject::Table((*id).clone()), facet)))
             .collect();
         self.parts(&parts, readings).await;
+    }
+
+    /// Whether a grant on all tables of a database may be missing.
+    fn needs_tables(&self, name: &Name, readings: &Readings) -> bool {
+        let subject = Subject::Database(name.clone());
+        let atoms = |reading: &Reading| -> Grants {
+            let grants = reading.grants.get(&subject).and_then(Observation::present);
+            let wildcard = |atom: &Atom| {
+                let of_others = !self.ours.contains(&atom.principal.0);
+                matches!(atom.resource, Resource::AllTables(_)) && of_others
+            };
+            let all = grants.into_iter().flatten();
+            all.filter(|(atom, _)| wildcard(atom))
+                .map(|(atom, grantable)| (atom.clone(), *grantable))
+                .collect()
+        };
+        let missing = atoms(&readings.primary) != atoms(&readings.secondary);
+        let there = readings.secondary.databases.get(name);
+        missing && there.is_none_or(|seen| seen.present().is_some())
     }
 
     pub(super) fn is_paired(&self, id: &TableId) -> bool {
@@ -313,19 +350,4 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let row = self.rows.get(&Subject::Table(id.clone()));
         row.and_then(|row| row.pairing.as_ref())
     }
-}
-
-fn needs_tables(name: &Name, readings: &Readings) -> bool {
-    let subject = Subject::Database(name.clone());
-    let atoms = |reading: &Reading| -> Grants {
-        let grants = reading.grants.get(&subject).and_then(Observation::present);
-        let wildcard = |atom: &Atom| matches!(atom.resource, Resource::AllTables(_));
-        let all = grants.into_iter().flatten();
-        all.filter(|(atom, _)| wildcard(atom))
-            .map(|(atom, grantable)| (atom.clone(), *grantable))
-            .collect()
-    };
-    let missing = atoms(&readings.primary) != atoms(&readings.secondary);
-    let there = readings.secondary.databases.get(name);
-    missing && there.is_none_or(|seen| seen.present().is_some())
 }

@@ -39,9 +39,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         union.extend(self.rows.keys().filter_map(|subject| match subject {
             Subject::Function(id) if id.database == *database => Some(id.clone()),
-            Subject::Function(_) | Subject::Table(_) | Subject::Database(_) | Subject::Catalog => {
-                None
-            }
+            Subject::Function(_)
+            | Subject::Table(_)
+            | Subject::Database(_)
+            | Subject::Lake(_)
+            | Subject::Catalog => None,
         }));
         for id in union {
             let mut here = one(&primary, &id);
@@ -143,7 +145,14 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Facet::Indexes => true,
             Facet::Statistics => self.policy.statistics == Statistics::Tables,
             Facet::Tags => self.policy.tags == Tags::Copy,
-            Facet::Definition | Facet::Partitions | Facet::Grants | Facet::Contents => false,
+            Facet::Filters => true,
+            Facet::Assigned => !self.is_tagless(),
+            Facet::Definition
+            | Facet::Partitions
+            | Facet::Grants
+            | Facet::Contents
+            | Facet::OptIns
+            | Facet::Items => false,
         }
     }
 }
@@ -151,10 +160,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 /// The columns to ask for, where a subject can have parts of this kind at all.
 fn columns(reading: &Reading, subject: &Subject, facet: Facet) -> Option<Vec<String>> {
     match subject {
-        Subject::Catalog | Subject::Function(_) => None,
+        Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => None,
         Subject::Database(name) => {
             let seen = reading.databases.get(name).and_then(Observation::present)?;
-            (facet == Facet::Tags && !seen.is_link()).then(Vec::new)
+            let has = matches!(facet, Facet::Tags | Facet::Assigned);
+            (has && !seen.is_link()).then(Vec::new)
         }
         Subject::Table(id) => {
             let seen = reading.tables.get(id).and_then(Observation::present)?;
@@ -169,8 +179,13 @@ fn columns(reading: &Reading, subject: &Subject, facet: Facet) -> Option<Vec<Str
                     let names: Vec<String> = stored.map(|column| column.name.clone()).collect();
                     (!names.is_empty() && !table.is_view()).then_some(names)
                 }
-                Facet::Indexes | Facet::Tags => Some(Vec::new()),
-                Facet::Definition | Facet::Partitions | Facet::Grants | Facet::Contents => None,
+                Facet::Indexes | Facet::Tags | Facet::Filters | Facet::Assigned => Some(Vec::new()),
+                Facet::Definition
+                | Facet::Partitions
+                | Facet::Grants
+                | Facet::Contents
+                | Facet::OptIns
+                | Facet::Items => None,
             }
         }
     }

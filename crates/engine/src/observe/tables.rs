@@ -206,8 +206,37 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 }
 
+/// The databases of tables that are about to be made, shown or tagged anew, and those
+/// whose own LF-Tags differ.
+pub(super) fn opened(readings: &Readings) -> BTreeSet<Subject> {
+    let here = |id: &TableId| {
+        let seen = readings.primary.tables.get(id);
+        seen.and_then(Observation::present).is_some()
+    };
+    let tables = readings.primary.tables.keys();
+    let changed = tables.filter(|id| here(id) && changes(id, readings));
+    let mut databases: BTreeSet<Subject> = changed
+        .map(|id| Subject::Database(id.database.clone()))
+        .collect();
+    for (at, assigned) in &readings.primary.parts {
+        let there = readings
+            .secondary
+            .parts
+            .get(at)
+            .and_then(Observation::present);
+        let differs = assigned.present().is_some_and(|assigned| match there {
+            Some(there) => assigned != there,
+            None => !assigned.is_empty(),
+        });
+        if at.1 == Facet::Assigned && differs {
+            databases.extend(at.0.database().cloned().map(Subject::Database));
+        }
+    }
+    databases
+}
+
 /// Whether a table is there on one side only, or has other columns on the other.
-fn changes(id: &TableId, readings: &Readings) -> bool {
+pub(super) fn changes(id: &TableId, readings: &Readings) -> bool {
     let columns = |reading: &Reading| -> Option<BTreeSet<String>> {
         let seen = reading.tables.get(id).and_then(Observation::present)?;
         Some(seen.object.columns().map(|c| c.name.clone()).collect())

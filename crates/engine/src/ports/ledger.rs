@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Tally};
-use twinlake_core::{Alert, Fault, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::{Alert, Fault, Lake, Name, Row, Subject, TableId, Timestamp};
 
 /// What a Region's Twinlake remembers.
 pub trait Ledger {
@@ -42,7 +42,20 @@ pub trait Ledger {
     /// The ledger is out of reach.
     async fn rows_in(&self, database: &Name) -> Result<Rows, Fault>;
 
-    /// Stores rows, each replacing the one of its subject.
+    /// Marks what is paired of a subject of the lake, and no longer is. Several handlers
+    /// may do so at once: what one of them adds, another one that knows nothing of it does
+    /// not take away.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn mark(
+        &self,
+        lake: Lake,
+        add: &BTreeSet<String>,
+        drop: &BTreeSet<String>,
+    ) -> Result<(), Fault>;
+
+    /// Stores rows, each replacing the one of its subject, but for its marks.
     ///
     /// # Errors
     /// The ledger is out of reach.

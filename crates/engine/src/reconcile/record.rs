@@ -36,7 +36,7 @@ where
         self.outcome
             .findings
             .extend(std::mem::take(&mut self.earlier));
-        self.wait_for_what_is_left();
+        self.wait_for_what_is_left(plan);
         let reasons = self.reasons(plan);
         for (subject, standing) in &plan.standings {
             let old = rows.get(subject);
@@ -46,6 +46,7 @@ where
                 }
                 continue;
             }
+            self.mark(subject, old, standing).await?;
             let row = self.row_after(subject, old, standing, reasons.get(subject), plan);
             if Some(&row) != old {
                 put.push(row);
@@ -58,6 +59,26 @@ where
             self.context.ledger.forget(&forget).await?;
         }
         Ok(())
+    }
+
+    /// Writes down what has come to be paired of a subject of the lake, and what no longer
+    /// is.
+    async fn mark(
+        &self,
+        subject: &Subject,
+        old: Option<&Row>,
+        standing: &Standing,
+    ) -> Result<(), Fault> {
+        let (Subject::Lake(lake), Some(owned)) = (subject, &standing.owned) else {
+            return Ok(());
+        };
+        let known = old.map(|old| old.owned.clone()).unwrap_or_default();
+        let add: BTreeSet<String> = owned.difference(&known).cloned().collect();
+        let drop: BTreeSet<String> = known.difference(owned).cloned().collect();
+        if add.is_empty() && drop.is_empty() {
+            return Ok(());
+        }
+        self.context.ledger.mark(*lake, &add, &drop).await
     }
 
     /// How a subject's row reads after the run.
@@ -80,7 +101,9 @@ where
         // A table that was made anew is told by this, until its partitions follow.
         let counted = match subject {
             Subject::Table(id) => self.partitions.get(id).copied(),
-            Subject::Catalog | Subject::Database(_) | Subject::Function(_) => None,
+            Subject::Catalog | Subject::Lake(_) | Subject::Database(_) | Subject::Function(_) => {
+                None
+            }
         };
         row.partitions = counted.unwrap_or(row.partitions);
         let pending = !self.outcome.vetoes.is_empty() || self.has_more(subject, counted);
@@ -136,7 +159,7 @@ where
     }
 
     /// What has to wait without being in the way of the rest, and what time ran out for.
-    fn wait_for_what_is_left(&mut self) {
+    fn wait_for_what_is_left(&mut self, plan: &Plan) {
         let mut scope = Scope::default();
         let mut why = None;
         for (step, fault) in &self.aside {
@@ -160,6 +183,15 @@ where
             self.outcome.out_of_time = true;
             why = Some("time ran out before its partitions were listed".to_owned());
             scope.look(subject, look);
+        }
+        for subject in &plan.waits {
+            let reason = plan.standings.get(subject).and_then(|s| s.reason.clone());
+            let asked = self.asked.looks.get(subject).cloned();
+            scope.look(
+                subject.clone(),
+                asked.unwrap_or_else(|| whole_look(subject)),
+            );
+            why = reason.or(why);
         }
         let Some(why) = why else {
             return;
@@ -252,6 +284,15 @@ where
     }
 }
 
+fn whole_look(subject: &Subject) -> Look {
+    match subject {
+        Subject::Table(_) => Look::at(&WHOLE_TABLE),
+        Subject::Database(_) => Look::at(&WHOLE_DATABASE),
+        Subject::Lake(lake) => Look::at(lake.facets()),
+        Subject::Catalog | Subject::Function(_) => Look::at(&[Facet::Definition]),
+    }
+}
+
 fn row_of(
     subject: &Subject,
     old: Option<&Row>,
@@ -275,5 +316,6 @@ fn row_of(
             .clone()
             .or_else(|| old.and_then(|old| old.table_default.clone())),
         partitions: old.map_or(0, |old| old.partitions),
+        owned: old.map(|old| old.owned.clone()).unwrap_or_default(),
     }
 }

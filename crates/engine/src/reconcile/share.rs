@@ -61,6 +61,7 @@ where
                 | Step::UpdateFunction { .. }
                 | Step::DeleteFunction { .. }
                 | Step::PutPart { .. }
+                | Step::PutSettings { .. }
                 | Step::RemovePart { .. }
                 | Step::Grant { .. }
                 | Step::Revoke { .. }

@@ -1,6 +1,6 @@
 //! One reconciliation under way.
 
-use super::after::{alone, facets_after, is_creation, is_for_good, is_index, values_of};
+use super::after::{alone, drop_idle, facets_after, is_creation, is_for_good, is_index, values_of};
 use super::share::minus;
 use super::{Context, Outcome, ROUNDS};
 use crate::apply::{Applied, Done};
@@ -13,10 +13,12 @@ use twinlake_core::ledger::{Rows, Tally};
 use twinlake_core::plan::{Finding, Inputs};
 use twinlake_core::reading::{Observation, Partitions};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
-use twinlake_core::{ApprovedPlan, Fault, FaultKind, Plan, Scope, State, Step, Subject, TableId};
+use twinlake_core::{
+    ApprovedPlan, Fault, FaultKind, Lake, Plan, Scope, State, Step, Subject, TableId,
+};
 
 /// From so many subjects on, their grants come from one unfiltered listing.
-const INDEX_FROM: usize = 4;
+pub(super) const INDEX_FROM: usize = 4;
 
 pub(super) struct Work<'a, P, S, L, C> {
     pub(super) context: &'a Context<'a, P, S, L, C>,
@@ -110,9 +112,14 @@ where
                     rows.extend(self.context.ledger.rows_in(name).await?);
                 }
                 Subject::Catalog
+                | Subject::Lake(_)
                 | Subject::Database(_)
                 | Subject::Table(_)
                 | Subject::Function(_) => {
+                    if matches!(subject, Subject::Lake(_)) {
+                        // What is paired of one bears on the grants of another.
+                        subjects.extend(Lake::EVERY.map(Subject::Lake));
+                    }
                     subjects.insert(subject.clone());
                     let parent = subject.database().cloned().map(Subject::Database);
                     subjects.extend(parent);
@@ -132,6 +139,11 @@ where
         };
         let confirmed = std::mem::take(&mut self.confirmed);
         self.readings.asked.clear();
+        let terms = crate::observe::terms(self.context.policy, self.context.epoch);
+        for reading in [&mut self.readings.primary, &mut self.readings.secondary] {
+            reading.tag_grants = None;
+            reading.tagged.clear();
+        }
         let observer = Observer {
             room: Cell::new(self.keep),
             confirmed: &confirmed,
@@ -141,7 +153,7 @@ where
             secondary: self.context.secondary,
             policy: self.context.policy,
             epoch: self.context.epoch,
-            account: &self.context.policy.secondary(self.context.epoch).account,
+            terms: &terms,
             reader: self.context.reader,
             ours: self.context.ours,
             rows: &rows,
@@ -179,6 +191,7 @@ where
             secondary: &self.readings.secondary,
             rows,
             ours: self.context.ours,
+            reader: self.context.reader,
         }
     }
 
@@ -200,6 +213,10 @@ where
             .filter(|s| is_creation(s))
             .map(Step::subject)
             .collect();
+        if !self.context.writes_settings {
+            plan.steps
+                .retain(|step| !matches!(step, Step::PutSettings { .. }));
+        }
         plan.steps.retain(|step| {
             let late = self.is_aside(step);
             let mut out = late || self.rests_on(&given_up, step);
@@ -213,6 +230,9 @@ where
             }
             !out
         });
+        if !left.is_empty() {
+            drop_idle(&mut plan.steps);
+        }
         // What is left out did not come about, and is not to be written down as if.
         for subject in left {
             if let Some(standing) = plan.standings.get_mut(&subject)
@@ -232,6 +252,9 @@ where
             if let Observation::Present(grants) = grants {
                 grants.retain(|atom, _| !self.revoked.contains(atom));
             }
+        }
+        if let Some(Observation::Present(tags)) = &mut self.readings.secondary.tag_grants {
+            tags.grants.retain(|atom, _| !self.revoked.contains(atom));
         }
     }
 
@@ -365,38 +388,11 @@ where
             | Step::UpdateFunction { .. }
             | Step::DeleteFunction { .. }
             | Step::PutPart { .. }
+            | Step::PutSettings { .. }
             | Step::RemovePart { .. }
             | Step::DeletePartition { .. }
             | Step::DeleteTable { .. }
             | Step::DeleteDatabase { .. } => {}
         }
-    }
-
-    /// Whether whole databases are looked at: then one listing of all grants is
-    /// cheaper than one for each table.
-    pub(super) fn has_contents(&self) -> bool {
-        let mut looks = self.looks.values();
-        looks.any(|look| look.facets.contains(&Facet::Contents))
-    }
-
-    pub(super) async fn list_all_grants(
-        &self,
-    ) -> crate::observe::Sides<crate::listing::GrantIndex> {
-        let account = &self.context.policy.secondary(self.context.epoch).account;
-        Prefetched::grants(self.context.primary, self.context.secondary, account).await
-    }
-
-    /// Fresh listings for the next round, where they cost less than asking for each
-    /// subject.
-    pub(super) async fn relist(&self) -> Prefetched {
-        let asks = |facet: Facet| {
-            let looks = self.looks.values();
-            looks.filter(|look| look.facets.contains(&facet)).count()
-        };
-        let mut fresh = Prefetched::default();
-        if asks(Facet::Grants) >= INDEX_FROM {
-            fresh.grants = Some(self.list_all_grants().await);
-        }
-        fresh
     }
 }

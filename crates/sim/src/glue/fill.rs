@@ -26,6 +26,7 @@ impl World {
             created,
             version: None,
         };
+        self.show_to_reader(region, &name);
         let region = self.region_mut(region)?;
         region.databases.entry(name.clone()).or_insert(seen);
         let keys = match partitions {

@@ -235,7 +235,7 @@ impl World {
         match &owner {
             Subject::Database(name) => drop(self.get_database(c, name)?),
             Subject::Table(id) => drop(self.get_table(c, id)?),
-            Subject::Catalog | Subject::Function(_) => {
+            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => {
                 return Err(ApiError::invalid("this resource has no tags"));
             }
         }
@@ -270,6 +270,14 @@ impl World {
                 .statistics
                 .retain(|id, _| !goes(&Subject::Table(id.clone())));
             region.glue_tags.retain(|owner, _| !goes(owner));
+            region.assigned.retain(|owner, _| !goes(owner));
+            region.opt_ins.retain(|one| {
+                let home = twinlake_core::scope::home_of(&one.resource);
+                !home.is_some_and(|home| goes(&home))
+            });
+            region
+                .filters
+                .retain(|id, _| !goes(&Subject::Table(id.clone())));
             region
                 .functions
                 .retain(|id, _| !goes(&Subject::Function(id.clone())));

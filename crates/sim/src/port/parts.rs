@@ -1,6 +1,6 @@
 //! Partition indexes, column statistics and tags.
 
-use super::SimRegion;
+use super::{SimRegion, lake};
 use serde_json::{Value, json};
 use twinlake_core::catalog::{Part, PartKey, Progress, SeenPart};
 use twinlake_core::{Facet, Fault, Subject, TableId};
@@ -55,6 +55,11 @@ impl SimRegion {
                 }
                 Ok(all)
             }
+            (Subject::Table(id), Facet::Filters) => self.list_filters(id).await,
+            (Subject::Database(_) | Subject::Table(_), Facet::Assigned) => {
+                self.list_assigned(subject).await
+            }
+            (Subject::Lake(lake), Facet::Items) => self.list_items(*lake).await,
             (_, Facet::Tags) => {
                 let request = json!({"ResourceArn": self.arn(subject)});
                 let answer = self.call("GetTags", &request).await?;
@@ -66,7 +71,11 @@ impl SimRegion {
                 Ok(tags.collect())
             }
             (
-                Subject::Catalog | Subject::Database(_) | Subject::Table(_) | Subject::Function(_),
+                Subject::Catalog
+                | Subject::Lake(_)
+                | Subject::Database(_)
+                | Subject::Table(_)
+                | Subject::Function(_),
                 _,
             ) => Ok(Vec::new()),
         }
@@ -74,7 +83,7 @@ impl SimRegion {
 
     fn arn(&self, subject: &Subject) -> String {
         let path = match subject {
-            Subject::Catalog => "catalog".to_owned(),
+            Subject::Catalog | Subject::Lake(_) => "catalog".to_owned(),
             Subject::Database(name) => format!("database/{name}"),
             Subject::Table(id) => format!("table/{}/{}", id.database, id.table),
             Subject::Function(id) => {
@@ -89,6 +98,9 @@ impl SimRegion {
         subject: &Subject,
         parts: &[&Part],
     ) -> Result<EntryResults, Fault> {
+        if parts.iter().any(|part| lake::is_of_lake(&part.key())) {
+            return self.put_of_lake(subject, parts).await;
+        }
         let mut results = EntryResults::new();
         let mut statistics = Vec::new();
         let mut tags = serde_json::Map::new();
@@ -98,7 +110,16 @@ impl SimRegion {
                     let request = with(of(id), "PartitionIndex", json!(index));
                     results.push(self.write("CreatePartitionIndex", request).await);
                 }
-                (_, Part::Index(_)) => {}
+                (
+                    _,
+                    Part::Index(_)
+                    | Part::Filter(_)
+                    | Part::Assigned { .. }
+                    | Part::OptIn(_)
+                    | Part::TagValue { .. }
+                    | Part::Expression(_)
+                    | Part::Registration(_),
+                ) => {}
                 (_, Part::Statistics(one)) => statistics.push(one),
                 (_, Part::Tag { key, value }) => {
                     tags.insert(key.clone(), value.clone().into());
@@ -138,6 +159,9 @@ impl SimRegion {
         subject: &Subject,
         keys: &[&PartKey],
     ) -> Result<EntryResults, Fault> {
+        if keys.iter().any(|key| lake::is_of_lake(key)) {
+            return self.remove_of_lake(subject, keys).await;
+        }
         let mut results = EntryResults::new();
         let mut tags = Vec::new();
         for key in keys {
@@ -151,7 +175,17 @@ impl SimRegion {
                     results.push(self.write("DeleteColumnStatisticsForTable", request).await);
                 }
                 (_, PartKey::Tag(key)) => tags.push(key),
-                (_, PartKey::Index(_) | PartKey::Statistics(_)) => results.push(Ok(())),
+                (
+                    _,
+                    PartKey::Index(_)
+                    | PartKey::Statistics(_)
+                    | PartKey::Filter(_)
+                    | PartKey::Assigned { .. }
+                    | PartKey::OptIn(_)
+                    | PartKey::TagValue { .. }
+                    | PartKey::Expression(_)
+                    | PartKey::Registration(_),
+                ) => results.push(Ok(())),
             }
         }
         if !tags.is_empty() {

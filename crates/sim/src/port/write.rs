@@ -8,7 +8,7 @@ use twinlake_core::{
     Database, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 use twinlake_engine::WriteRegion;
-use twinlake_engine::ports::EntryResults;
+use twinlake_engine::ports::{EntryResults, SettingsChange};
 
 impl WriteRegion for SimRegion {
     async fn create_database(&self, database: &Database) -> Result<(), Fault> {
@@ -132,6 +132,10 @@ impl WriteRegion for SimRegion {
         keys: &[&PartKey],
     ) -> Result<EntryResults, Fault> {
         self.remove_some(subject, keys).await
+    }
+
+    async fn put_settings(&self, change: &SettingsChange) -> Result<(), Fault> {
+        self.change_settings(change).await
     }
 
     async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {

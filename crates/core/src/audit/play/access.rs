@@ -2,9 +2,10 @@
 
 use super::{Judged, Play, names, seen, veto};
 use crate::audit::Rule;
-use crate::grant::{Atom, Grants, Resource};
+use crate::grant::{Atom, Grants, IAM_ALLOWED_PRINCIPALS, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::{Subject, subject_of};
+use std::collections::BTreeMap;
 
 impl<'a> Play<'a> {
     /// No grant on the subject is held that the primary, as read, does not give.
@@ -58,7 +59,14 @@ impl<'a> Play<'a> {
                 id.database == *database && !self.deleted.contains(&Subject::Table(id.clone()))
             }
             Resource::Table(table) | Resource::ColumnsExcept(table, _) => table == id,
-            Resource::Database(_) | Resource::Column(..) => false,
+            Resource::Filter(table, name) => table == id && self.is_open_ended(id, name),
+            Resource::Database(_)
+            | Resource::Column(..)
+            | Resource::Catalog
+            | Resource::Location(_)
+            | Resource::Tag { .. }
+            | Resource::TagPolicy { .. }
+            | Resource::Expression(_) => false,
         };
         for (id, columns) in self.columns.iter().filter(|(id, _)| covered(id)) {
             let here = self.inputs.primary.tables.get(id);
@@ -94,8 +102,57 @@ impl<'a> Play<'a> {
     }
 
     pub(super) fn primary_allows(&self, atom: &Atom, grantable: bool) -> bool {
-        let grants: Option<&Grants> = seen(self.inputs.primary.grants.get(&subject_of(atom)));
-        let may_grant = grants.and_then(|grants| grants.get(atom));
+        let may_grant = self
+            .primary_grants(atom)
+            .and_then(|grants| grants.get(atom));
         may_grant.is_some_and(|may_grant| *may_grant || !grantable)
+    }
+
+    /// The primary's grants on what a grant is on; those by LF-Tag policies may have
+    /// been read by themselves.
+    pub(super) fn primary_grants(&self, atom: &Atom) -> Option<&Grants> {
+        let on_subject = seen(self.inputs.primary.grants.get(&subject_of(atom)));
+        let by_tags = matches!(atom.resource, Resource::TagPolicy { .. })
+            .then(|| seen(self.inputs.primary.tag_grants.as_ref()))
+            .flatten();
+        on_subject.or_else(|| by_tags.map(|tags| &tags.grants))
+    }
+
+    /// Whether the absence of a grant in the primary comes from a reading of all.
+    pub(super) fn reads_all(&self, atom: &Atom, subject: &Subject) -> bool {
+        let by_tags = matches!(atom.resource, Resource::TagPolicy { .. })
+            && seen(self.inputs.primary.tag_grants.as_ref()).is_some_and(|tags| tags.whole);
+        self.inputs.primary.grants_controlled.contains(subject) || by_tags
+    }
+
+    /// What the primary shows of a table is all of it: our role there may select every
+    /// column, or nobody is kept from any.
+    pub(super) fn reader_sees(&self, id: &TableId) -> Judged {
+        let primary = self.inputs.primary;
+        let on_table = seen(primary.grants.get(&Subject::Table(id.clone())));
+        let on_database = seen(primary.grants.get(&Subject::Database(id.database.clone())));
+        let on_all = seen(primary.wildcards.get(&id.database));
+        let mut all = [on_table, on_database, on_all]
+            .into_iter()
+            .flatten()
+            .flat_map(BTreeMap::keys);
+        let whole = |resource: &Resource| {
+            *resource == Resource::Table(id.clone())
+                || *resource == Resource::AllTables(id.database.clone())
+        };
+        let proves = |atom: &Atom| {
+            let reader = atom.principal == *self.inputs.reader
+                && atom.permission == crate::Permission::Select;
+            let open = atom.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && atom.permission == crate::Permission::All;
+            whole(&atom.resource) && atom.condition.is_none() && (reader || open)
+        };
+        match all.any(proves) {
+            true => Ok(()),
+            false => veto(
+                Rule::Unproven,
+                format!("our role may not see every column of {id} in the primary"),
+            ),
+        }
     }
 }

@@ -27,7 +27,7 @@ impl<'a> Play<'a> {
     /// Whether the secondary's object is a resource link.
     pub(super) fn is_link(&self, subject: &Subject) -> bool {
         match subject {
-            Subject::Catalog | Subject::Function(_) => false,
+            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => false,
             Subject::Database(name) => self.in_link(name),
             Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
                 .is_some_and(|there| there.object.target_table.is_some()),
@@ -38,7 +38,7 @@ impl<'a> Play<'a> {
     /// has none, or shows something else.
     pub(super) fn delete_link(&self, subject: &Subject) -> Judged {
         let proven = match subject {
-            Subject::Catalog | Subject::Function(_) => false,
+            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => false,
             Subject::Database(name) => match self.inputs.primary.databases.get(name) {
                 Some(Observation::Absent(proof)) => proof.is_complete(),
                 Some(Observation::Present(_)) => !self.link_equals(subject),
@@ -64,7 +64,7 @@ impl<'a> Play<'a> {
             return false;
         };
         let now = match subject {
-            Subject::Catalog | Subject::Function(_) => None,
+            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => None,
             Subject::Database(name) => seen(self.inputs.secondary.databases.get(name))
                 .map(|there| catalog::digest(&there.object)),
             Subject::Table(id) => seen(self.inputs.secondary.tables.get(id))
@@ -77,7 +77,7 @@ impl<'a> Play<'a> {
 
     fn link_equals(&self, subject: &Subject) -> bool {
         match subject {
-            Subject::Catalog | Subject::Function(_) => false,
+            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => false,
             Subject::Database(name) => {
                 seen(self.inputs.secondary.databases.get(name)).is_some_and(|there| {
                     let primary = self.primary_database(name);
@@ -99,7 +99,15 @@ impl<'a> Play<'a> {
         }
         let whole = match atom.resource {
             Resource::Database(_) | Resource::Table(_) => true,
-            Resource::AllTables(_) | Resource::Column(..) | Resource::ColumnsExcept(..) => false,
+            Resource::AllTables(_)
+            | Resource::Column(..)
+            | Resource::ColumnsExcept(..)
+            | Resource::Filter(..)
+            | Resource::Catalog
+            | Resource::Location(_)
+            | Resource::Tag { .. }
+            | Resource::TagPolicy { .. }
+            | Resource::Expression(_) => false,
         };
         if whole && (self.link_is_paired(subject) || self.link_equals(subject)) {
             return Ok(());
@@ -113,7 +121,7 @@ impl<'a> Play<'a> {
             return false;
         };
         let created = match subject {
-            Subject::Catalog => return false,
+            Subject::Catalog | Subject::Lake(_) => return false,
             Subject::Database(name) => {
                 seen(self.inputs.secondary.databases.get(name)).map(|there| there.created)
             }
@@ -140,6 +148,8 @@ impl<'a> Play<'a> {
             .and_then(|row| row.intended.as_deref());
         let ours = match subject {
             Subject::Catalog | Subject::Function(_) => false,
+            // The policy pairs the two catalogs.
+            Subject::Lake(_) => true,
             Subject::Database(name) if !self.inputs.secondary.databases.contains_key(name) => {
                 let row = self.inputs.rows.get(subject);
                 let pairing = row.and_then(|row| row.pairing.as_ref());

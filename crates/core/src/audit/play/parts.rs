@@ -1,11 +1,11 @@
-//! Functions, and the parts of databases and tables.
+//! Functions, and the parts of databases, tables and the lake.
 
 use super::{Judged, Play, seen, veto};
 use crate::audit::Rule;
 use crate::catalog::{Function, Part, PartKey, Progress};
 use crate::name::FunctionId;
 use crate::reading::Observation;
-use crate::scope::{Facet, Subject};
+use crate::scope::Subject;
 
 impl Play<'_> {
     pub(super) fn write_function(&self, id: &FunctionId, function: &Function) -> Judged {
@@ -53,7 +53,7 @@ impl Play<'_> {
         }
     }
 
-    pub(super) fn put_part(&self, subject: &Subject, part: &Part) -> Judged {
+    pub(super) fn put_part(&mut self, subject: &Subject, part: &Part) -> Judged {
         self.must_be_ours(subject)?;
         let key = part.key();
         let wanted = self.primary_part(subject, &key);
@@ -62,18 +62,31 @@ impl Play<'_> {
             let text = |part: &Part| serde_json::to_string(part).unwrap_or_default();
             progress == Progress::There && text(here) == text(part)
         });
-        match same {
-            true => Ok(()),
-            false => veto(
-                Rule::Altered,
-                format!("the primary has no such {key} on {subject}"),
-            ),
+        if !same {
+            let detail = format!("the primary has no such {key} on {subject}");
+            return veto(Rule::Altered, detail);
+        }
+        match part {
+            Part::Index(_) | Part::Statistics(_) | Part::Tag { .. } => Ok(()),
+            Part::Filter(filter) => self.put_filter(subject, filter),
+            Part::Assigned { column, key, value } => {
+                self.assign(subject, column.as_ref(), key, Some(value))
+            }
+            Part::OptIn(opt_in) => {
+                self.opt_ins.insert((**opt_in).clone());
+                Ok(())
+            }
+            Part::TagValue { .. } | Part::Registration(_) => self.may_change_item(subject, &key),
+            Part::Expression(saved) => {
+                self.may_change_item(subject, &key)?;
+                self.put_expression(&saved.name)
+            }
         }
     }
 
-    pub(super) fn remove_part(&self, subject: &Subject, key: &PartKey) -> Judged {
+    pub(super) fn remove_part(&mut self, subject: &Subject, key: &PartKey) -> Judged {
         self.must_be_ours(subject)?;
-        let at = (subject.clone(), facet_of(key));
+        let at = (subject.clone(), key.facet());
         if seen(self.inputs.primary.parts.get(&at)).is_none() {
             return veto(Rule::Unproven, format!("removing the {key} of {subject}"));
         }
@@ -85,23 +98,26 @@ impl Play<'_> {
                 progress == Progress::There
                     && there.is_some_and(|there| text(&there.part) == text(here))
             });
-        match kept {
-            true => veto(Rule::Unproven, format!("removing the {key} of {subject}")),
-            false => Ok(()),
+        if kept {
+            return veto(Rule::Unproven, format!("removing the {key} of {subject}"));
+        }
+        let sees_all = self.inputs.primary.administrator;
+        match key {
+            PartKey::Index(_) | PartKey::Statistics(_) | PartKey::Tag(_) => Ok(()),
+            _ if !sees_all => veto(Rule::Unproven, format!("removing the {key} of {subject}")),
+            PartKey::Filter(_) => Ok(()),
+            PartKey::Assigned { column, key } => self.assign(subject, column.as_ref(), key, None),
+            // Whoever is not held to grants any longer is what IAM allows.
+            PartKey::OptIn(_) => self.no_extras(subject),
+            PartKey::TagValue { .. } | PartKey::Expression(_) | PartKey::Registration(_) => {
+                self.may_change_item(subject, key)
+            }
         }
     }
 
     fn primary_part(&self, subject: &Subject, key: &PartKey) -> Option<(&Part, Progress)> {
-        let at = (subject.clone(), facet_of(key));
+        let at = (subject.clone(), key.facet());
         let part = seen(self.inputs.primary.parts.get(&at))?.get(key)?;
         Some((&part.part, part.progress))
-    }
-}
-
-fn facet_of(key: &PartKey) -> Facet {
-    match key {
-        PartKey::Index(_) => Facet::Indexes,
-        PartKey::Statistics(_) => Facet::Statistics,
-        PartKey::Tag(_) => Facet::Tags,
     }
 }

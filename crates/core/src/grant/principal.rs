@@ -1,0 +1,189 @@
+//! Who holds a grant.
+
+use super::IAM_ALLOWED_PRINCIPALS;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who holds a grant, as Lake Formation spells it. IAM is global, so an IAM
+/// principal is the same in both Regions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Principal(pub String);
+
+/// The kinds of principals (LF-21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PrincipalKind {
+    /// An IAM user or role, of this account or another.
+    Iam,
+    /// A user or group of a SAML provider.
+    Saml,
+    /// A user or group of IAM Identity Center.
+    IdentityCenter,
+    /// A QuickSight user or group. Its Region is that of the identity, and stays.
+    QuickSight,
+    /// An account.
+    Account,
+    /// An organisation or an organisational unit.
+    Organisation,
+    /// `IAM_ALLOWED_PRINCIPALS`.
+    IamAllowed,
+    /// `<account>:IAMPrincipals`: every IAM principal of an account.
+    IamPrincipals,
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl Principal {
+    /// The group that stands for "whatever IAM allows".
+    #[must_use]
+    pub fn iam_allowed() -> Self {
+        Self(IAM_ALLOWED_PRINCIPALS.to_owned())
+    }
+
+    /// What kind of principal it is; none where the text is of no known form, as the
+    /// bare id that stands for a principal that was deleted.
+    #[must_use]
+    pub fn kind(&self) -> Option<PrincipalKind> {
+        if self.0 == IAM_ALLOWED_PRINCIPALS {
+            return Some(PrincipalKind::IamAllowed);
+        }
+        if is_account(&self.0) {
+            return Some(PrincipalKind::Account);
+        }
+        if let Some(account) = self.0.strip_suffix(":IAMPrincipals") {
+            return is_account(account).then_some(PrincipalKind::IamPrincipals);
+        }
+        let parts: Vec<&str> = self.0.splitn(6, ':').collect();
+        let ["arn", partition, service, region, account, rest] = parts.as_slice() else {
+            return None;
+        };
+        if !partition.starts_with("aws") {
+            return None;
+        }
+        let begins = |kinds: &[&str]| kinds.iter().any(|kind| rest.starts_with(kind));
+        match *service {
+            "iam" if region.is_empty() && is_account(account) => {
+                if begins(&["user/", "role/"]) {
+                    Some(PrincipalKind::Iam)
+                } else {
+                    let saml = begins(&["saml-provider/"])
+                        && (rest.contains(":user/") || rest.contains(":group/"));
+                    saml.then_some(PrincipalKind::Saml)
+                }
+            }
+            "identitystore" if begins(&["user/", "group/"]) => Some(PrincipalKind::IdentityCenter),
+            "quicksight" if begins(&["user/", "group/"]) => Some(PrincipalKind::QuickSight),
+            "organizations" if begins(&["organization/", "ou/"]) => {
+                Some(PrincipalKind::Organisation)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Twinlake's own roles, in both Regions.
+///
+/// What they do is no news, and the rights that they hold as creators of what they
+/// made are not compared (LF-06). A pattern that ends in `*` stands for every role
+/// below a path, so that a stack knows its peer's roles too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnRoles(Vec<String>);
+
+impl OwnRoles {
+    /// Roles by ARN or pattern.
+    #[must_use]
+    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
+        Self(patterns.into_iter().collect())
+    }
+
+    /// The patterns, as given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether an ARN is one of ours.
+    #[must_use]
+    pub fn contains(&self, arn: &str) -> bool {
+        self.0
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => !prefix.is_empty() && arn.starts_with(prefix),
+                None => arn == pattern,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_principal_is_known_and_nothing_else() {
+        use PrincipalKind::{
+            Account, Iam, IamAllowed, IamPrincipals, IdentityCenter, Organisation, QuickSight, Saml,
+        };
+        let known = [
+            (IAM_ALLOWED_PRINCIPALS, IamAllowed),
+            ("arn:aws:iam::111122223333:role/team/Analyst", Iam),
+            ("arn:aws-us-gov:iam::444455556666:user/ann", Iam),
+            ("arn:aws:iam::111122223333:saml-provider/P:user/N", Saml),
+            ("arn:aws:iam::111122223333:saml-provider/P:group/N", Saml),
+            (
+                "arn:aws:quicksight:us-east-1:111122223333:user/default/N",
+                QuickSight,
+            ),
+            ("arn:aws:identitystore:::group/0000-1", IdentityCenter),
+            ("111122223333:IAMPrincipals", IamPrincipals),
+            ("444455556666", Account),
+            (
+                "arn:aws:organizations::111122223333:organization/o-1",
+                Organisation,
+            ),
+            (
+                "arn:aws:organizations::111122223333:ou/o-1/ou-2",
+                Organisation,
+            ),
+        ];
+        for (text, kind) in known {
+            assert_eq!(Principal(text.to_owned()).kind(), Some(kind), "{text}");
+        }
+        let unknown = [
+            "",
+            "AROAEXAMPLEID",
+            "11112222333",
+            "x:IAMPrincipals",
+            "arn:aws:iam::111122223333:root",
+            "arn:aws:iam::111122223333:saml-provider/P",
+            "arn:aws:s3:::bucket",
+            "arn:aws:iam:us-east-1:111122223333:role/R",
+        ];
+        for text in unknown {
+            assert_eq!(Principal(text.to_owned()).kind(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn own_roles_are_known_by_arn_or_by_path() {
+        let ours = OwnRoles::new([
+            "arn:aws:iam::1:role/one".to_owned(),
+            "arn:aws:iam::1:role/twinlake/*".to_owned(),
+            "*".to_owned(),
+        ]);
+        assert!(ours.contains("arn:aws:iam::1:role/one"));
+        assert!(ours.contains("arn:aws:iam::1:role/twinlake/resync"));
+        assert!(!ours.contains("arn:aws:iam::1:role/one-more"));
+        assert!(
+            !ours.contains("arn:aws:iam::1:role/other"),
+            "a bare star is nobody"
+        );
+    }
+}
