@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-local check layers licences audit explore fuzz mutants bench build deploy live clean
+.PHONY: help demo test test-rust test-local check layers licences audit explore fuzz model mutants bench build deploy live clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,6 +54,9 @@ fuzz: ## Feeds the parsers and the sandbox anything at all (FUZZ_SECONDS=60 each
 	        -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 	        target/fuzz/corpus/$$target events || exit 1; \
 	done
+
+model: ## Checks every interleaving of handlers over one grant, with the real plan and audit
+	cargo run --quiet --release --locked --target-dir target/model --manifest-path tests/model/Cargo.toml
 
 mutants: ## Loses each mapped field of the converters; a test has to notice each
 	$(PYTHON) tests/mutants.py
