@@ -130,13 +130,25 @@ fn classify(call: &str, code: &str, message: &str) -> FaultKind {
     }
 }
 
-/// An opt-in that IAM has not propagated yet answers with a denial (LF-29).
+/// What is written before IAM has propagated is answered with a denial, too (LF-11,
+/// LF-29). A read that is answered so is denied: it may be for good.
 fn denied(call: &str, message: &str) -> FaultKind {
-    let opt_in = call.contains("OptIn");
-    if opt_in && message.contains("Insufficient Lake Formation permission(s) on Catalog") {
-        FaultKind::NotYet
-    } else {
-        FaultKind::Denied
+    const OPT_IN: &str = "Insufficient Lake Formation permission(s) on Catalog";
+    const WRITES: [&str; 6] = [
+        "GrantPermissions",
+        "RevokePermissions",
+        "BatchGrantPermissions",
+        "BatchRevokePermissions",
+        "AddLFTagsToResource",
+        "RemoveLFTagsFromResource",
+    ];
+    let passing = match call.contains("OptIn") {
+        true => message.contains(OPT_IN),
+        false => WRITES.contains(&call) && message.contains("not authorized to access requested"),
+    };
+    match passing {
+        true => FaultKind::NotYet,
+        false => FaultKind::Denied,
     }
 }
 
@@ -172,7 +184,19 @@ mod tests {
     const INPUT: &str = "InvalidInputException";
 
     /// Each row is an answer that was seen or is documented, with its class.
-    const ROWS: [(&str, &str, &str, FaultKind); 34] = [
+    const ROWS: [(&str, &str, &str, FaultKind); 36] = [
+        (
+            "BatchGrantPermissions",
+            "AccessDeniedException",
+            "Resource does not exist or requester is not authorized to access requested permissions.",
+            NotYet,
+        ),
+        (
+            "AddLFTagsToResource",
+            "AccessDeniedException",
+            "User is not authorized to access requested permissions",
+            NotYet,
+        ),
         (
             "CreatePartitionIndex",
             "ResourceNumberLimitExceededException",

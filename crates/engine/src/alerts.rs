@@ -44,11 +44,10 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
         .collect()
 }
 
-/// The alerts for what is not tried again before the next resync: revokes that did
-/// not come about are a widening.
+/// The alert for revokes that did not come about, while they are still tried: whoever
+/// holds them has more than in the primary.
 #[must_use]
-pub fn of_giving_up(outcome: &Outcome, reason: &str, region: &str, now: Timestamp) -> Vec<Alert> {
-    let mut alerts = Vec::new();
+pub fn of_unrevoked(outcome: &Outcome, region: &str, now: Timestamp) -> Option<Alert> {
     let open: Vec<(String, String)> = outcome
         .unrevoked
         .iter()
@@ -57,9 +56,13 @@ pub fn of_giving_up(outcome: &Outcome, reason: &str, region: &str, now: Timestam
             (step.subject().to_string(), detail)
         })
         .collect();
-    if !open.is_empty() {
-        alerts.push(alert(AlertKind::Widening, &open, region, now));
-    }
+    (!open.is_empty()).then(|| alert(AlertKind::Widening, &open, region, now))
+}
+
+/// The alerts for what is not tried again before the next resync.
+#[must_use]
+pub fn of_giving_up(outcome: &Outcome, reason: &str, region: &str, now: Timestamp) -> Vec<Alert> {
+    let mut alerts: Vec<Alert> = of_unrevoked(outcome, region, now).into_iter().collect();
     let scope = outcome.waiting.as_ref().map(|(scope, _)| scope.to_string());
     let subject = scope.unwrap_or_else(|| "a scope".to_owned());
     let told = [(subject.clone(), format!("{subject}: {reason}"))];

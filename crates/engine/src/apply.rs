@@ -8,16 +8,16 @@
 mod batch;
 mod kinds;
 mod parts;
+mod permissions;
 
-use crate::ports::{DefaultsChange, EntryResults, GRANT_BATCH, SettingsChange, WriteRegion};
+use crate::ports::{DefaultsChange, EntryResults, SettingsChange, WriteRegion};
 use batch::{Batch, BatchKind, batch_of};
 use futures_util::{StreamExt as _, stream};
 use kinds::{Kind, bears, is_by_tags, is_done_all_the_same, is_revoke, kind_of};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::PartitionIndex;
-use twinlake_core::grant::{Entry, Grants, entries};
 use twinlake_core::step::Phase;
-use twinlake_core::{ApprovedPlan, Atom, Fault, FaultKind, Name, Step, Subject, TableId};
+use twinlake_core::{ApprovedPlan, Fault, FaultKind, Name, Step, Subject, TableId};
 
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,62 +229,6 @@ impl<S: WriteRegion> Apply<'_, S> {
             self.settle(at, result);
         }
     }
-
-    async fn permissions(&mut self, ids: &[usize]) {
-        let ids = self.runnable(ids);
-        let mut places: BTreeMap<Atom, usize> = BTreeMap::new();
-        let mut atoms = Grants::new();
-        let mut revokes = false;
-        for at in ids {
-            match self.steps.get(at) {
-                Some(Step::Grant { atom, grantable }) => {
-                    atoms.insert(atom.clone(), *grantable);
-                    places.insert(atom.clone(), at);
-                }
-                Some(Step::Revoke {
-                    atom, grantable, ..
-                }) => {
-                    atoms.insert(atom.clone(), *grantable);
-                    places.insert(atom.clone(), at);
-                    revokes = true;
-                }
-                Some(_) | None => {}
-            }
-        }
-        let mut grouped = entries(&atoms);
-        let mut again = Grants::new();
-        while !grouped.is_empty() {
-            for batch in grouped.chunks(GRANT_BATCH) {
-                let sent: Vec<&Entry> = batch.iter().map(|(entry, _)| entry).collect();
-                let result = match revokes {
-                    true => self.secondary.revoke(&sent).await,
-                    false => self.secondary.grant(&sent).await,
-                };
-                let at: Vec<usize> = (0..batch.len()).collect();
-                for (at, result) in spread(&at, result) {
-                    let stands_for = batch.get(at).map(|(_, atoms)| atoms.as_slice());
-                    let stands_for = stands_for.unwrap_or_default();
-                    if revokes && stands_for.len() > 1 && is_already_done(&result) {
-                        // One column that is gone answers for all: they are asked alone.
-                        again.extend(stands_for.iter().map(|atom| (atom.clone(), false)));
-                        continue;
-                    }
-                    for atom in stands_for {
-                        if let Some(&place) = places.get(atom) {
-                            self.settle(place, result.clone());
-                        }
-                    }
-                }
-            }
-            grouped = std::mem::take(&mut again)
-                .into_keys()
-                .flat_map(|atom| {
-                    let option = atoms.get(&atom).copied().unwrap_or_default();
-                    entries(&Grants::from([(atom, option)]))
-                })
-                .collect();
-        }
-    }
 }
 
 async fn send<S: WriteRegion>(
@@ -334,10 +278,6 @@ async fn send<S: WriteRegion>(
         | Step::Grant { .. }
         | Step::Revoke { .. } => Ok(()),
     }
-}
-
-fn is_already_done(result: &Result<(), Fault>) -> bool {
-    matches!(result, Err(fault) if fault.kind == FaultKind::AlreadyDone)
 }
 
 /// One outcome for each entry; where the call as a whole failed, that for all.

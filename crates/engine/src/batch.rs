@@ -42,6 +42,10 @@ pub struct Answer {
 /// How long a scope is tried before it is left to the resync.
 const TRIES_SECS: i64 = 3600;
 
+/// How long a revoke may wait before people are told: IAM takes two minutes at most to
+/// propagate (LF-11).
+const PATIENCE_SECS: i64 = 300;
+
 /// A scope with the messages that asked for it and how often it was tried.
 #[derive(Debug, Default)]
 struct Job {
@@ -204,6 +208,9 @@ where
         } else {
             // A passing trouble is nobody's business until it lasts.
             alerts.retain(|alert| alert.kind != AlertKind::Unreadable);
+            if now >= job.deadline.plus_secs(PATIENCE_SECS - TRIES_SECS) {
+                alerts.extend(alerts::of_unrevoked(&outcome, region, now));
+            }
             resend(outbox, job, &scope, answer).await?;
         }
     }

@@ -1,5 +1,6 @@
 //! Lake Formation.
 
+mod batch;
 mod governed;
 mod places;
 mod shapes;
@@ -22,7 +23,6 @@ use twinlake_core::{Name, TableId};
 type Answer = Result<Value, ApiError>;
 
 pub(crate) const PERMISSION_PAGE: usize = 1000;
-const BATCH: usize = 20;
 
 impl World {
     /// Answers a Lake Formation call; `None` if the name is none of its.
@@ -45,23 +45,6 @@ impl World {
             "PutDataLakeSettings" => self.put_settings(c, r),
             _ => return self.governed(c, call, r),
         })
-    }
-
-    fn batch(&mut self, c: Caller<'_>, r: &Value, grants: bool) -> Answer {
-        let entries = items(r, "Entries");
-        if entries.len() > BATCH {
-            return Err(ApiError::invalid(format!(
-                "a batch has at most {BATCH} entries"
-            )));
-        }
-        let mut failures = Vec::new();
-        for entry in entries {
-            if let Err(error) = self.change(c, entry, grants) {
-                let detail = json!({"ErrorCode": error.code, "ErrorMessage": error.message});
-                failures.push(json!({"RequestEntry": entry, "Error": detail}));
-            }
-        }
-        Ok(json!({ "Failures": failures }))
     }
 
     fn change(&mut self, c: Caller<'_>, r: &Value, grants: bool) -> Answer {

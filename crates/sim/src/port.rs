@@ -230,7 +230,10 @@ impl SimRegion {
             .iter()
             .find(|k| k.code == code && k.message == message);
         let like = exact.or_else(|| known.iter().rev().find(|k| k.code == code));
-        let kind = like.map_or(twinlake_core::FaultKind::Invalid, |known| known.kind);
+        let ordered = self.sim.world().ordered_kind(&code, &message);
+        let kind = ordered
+            .or(like.map(|known| known.kind))
+            .unwrap_or(twinlake_core::FaultKind::Invalid);
         ApiError::new(kind, &code, message).fault(call, &self.region)
     }
 

@@ -14,7 +14,9 @@ use twinlake_core::catalog::{
     CellsFilter, ColumnStatistics, Function, OptIn, Registration, SavedExpression, Seen,
 };
 use twinlake_core::grant::{TagRule, TagTarget};
-use twinlake_core::{Database, FunctionId, Name, Partition, Subject, Table, TableId, Timestamp};
+use twinlake_core::{
+    Database, FaultKind, FunctionId, Name, Partition, Subject, Table, TableId, Timestamp,
+};
 
 /// One call that was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,6 +246,11 @@ impl World {
         self.troubles.push(trouble);
     }
 
+    /// Ends all trouble that was ordered.
+    pub fn end_trouble(&mut self) {
+        self.troubles.clear();
+    }
+
     /// Calls off all trouble.
     pub fn calm(&mut self) {
         self.troubles.clear();
@@ -343,15 +350,26 @@ impl World {
                 false => Err(error),
             };
         }
-        for trouble in &mut self.troubles {
-            if trouble.strikes(region, call) {
-                return match trouble.with_effect {
-                    true => Ok(Some(trouble.error.clone())),
-                    false => Err(trouble.error.clone()),
-                };
-            }
+        match self.trouble(region, call) {
+            Some((error, true)) => Ok(Some(error)),
+            Some((error, false)) => Err(error),
+            None => Ok(None),
         }
-        Ok(None)
+    }
+
+    /// How a call, or an entry of a batch under the name of the single call, fails by
+    /// order; and whether it has its effect all the same.
+    pub(crate) fn trouble(&mut self, region: &str, call: &str) -> Option<(ApiError, bool)> {
+        let mut troubles = self.troubles.iter_mut();
+        let strikes = troubles.find_map(|t| t.strikes(region, call).then_some(t))?;
+        Some((strikes.error.clone(), strikes.with_effect))
+    }
+
+    /// What an error means that was ordered, by its code and message.
+    pub(crate) fn ordered_kind(&self, code: &str, message: &str) -> Option<FaultKind> {
+        let mut errors = self.troubles.iter().map(|trouble| &trouble.error);
+        let ordered = errors.find(|e| e.code == code && e.message == message);
+        ordered.map(|error| error.kind)
     }
 
     /// Whether a caller sees nothing here.
