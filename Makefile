@@ -43,7 +43,7 @@ audit: $(DENY) ## Advisories, for those who can fetch their database
 	$(DENY) check advisories
 
 explore: ## Properties over other random histories than the fixed ones
-	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties -- --nocapture
+	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties --test widening -- --nocapture
 
 fuzz: ## Feeds the parsers and the sandbox anything at all (FUZZ_SECONDS=60 each)
 	@for target in events policy face; do \

@@ -143,6 +143,116 @@ pub fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// One of the acts that open or close something, all about two tables of one database, so
+/// that they meet.
+fn risky() -> impl Strategy<Value = Act> {
+    let given = (
+        prop::sample::select(vec![0u8, 0, 0, 0, 1, 2]),
+        mostly_one(),
+        prop::sample::select(vec![1u8, 2, 3, 3, 4, 4, 6, 6, 6, 7, 7, 7, 8, 9]),
+        // What names an LF-Tag that is assigned.
+        prop::sample::select(vec![2u8, 4, 8, 10]),
+        prop::sample::select(vec![0u8, 0, 0, 1, 3]),
+    )
+        .prop_map(|(who, table, shape, columns, permission)| Given {
+            who,
+            database: 0,
+            table,
+            shape: if who == 2 { shape % 2 * 4 } else { shape },
+            columns,
+            permission: if who == 2 { 3 } else { permission },
+            option: false,
+        })
+        .boxed();
+    let (t, n) = (mostly_one(), 0..16u8);
+    prop_oneof![
+        1 => (t.clone(), n.clone()).prop_map(|(t, n)| Act::CreateTable(0, t, n)),
+        3 => (t.clone(), n).prop_map(|(t, n)| Act::UpdateTable(0, t, n)),
+        1 => t.prop_map(|t| Act::DeleteTable(0, t)),
+        12 => lake::risky().prop_map(Act::Lake),
+        10 => given.clone().prop_map(Act::Grant),
+        6 => given.prop_map(Act::Revoke),
+    ]
+}
+
+/// One table much more often than the other.
+fn mostly_one() -> impl Strategy<Value = u8> + Clone {
+    prop::sample::select(vec![0u8, 0, 0, 0, 1])
+}
+
+/// A history in which much is opened and closed.
+pub fn risky_acts(longest: usize) -> impl Strategy<Value = Vec<Act>> {
+    prop::collection::vec(risky(), 1..longest)
+}
+
+/// What happened before both Regions were equal, and then in each of them.
+pub type Histories = (Vec<Act>, Vec<Act>, Vec<Act>);
+
+/// Histories in which something is opened and somebody is shut out at once: in another order
+/// of the same steps he sees it for a moment.
+pub fn crossings() -> impl Strategy<Value = Histories> {
+    let given = |who: u8, shape: u8, columns: u8| Given {
+        who,
+        database: 0,
+        table: 0,
+        shape,
+        columns,
+        permission: if who == 2 { 3 } else { 0 },
+        option: false,
+    };
+    let lake = |kind: LakeKind, n: u8| Act::Lake(LakeAct::on_first(kind, n));
+    let leaves = |given: Given, before: Vec<Act>, act: Act| {
+        let before = [before, vec![Act::Grant(given.clone())]].concat();
+        (before, vec![Act::Revoke(given), act])
+    };
+    // LF-Tags are k0=v1 and k0=v2, the filter is f0; see the numbers' meaning in `lake`.
+    let (tag_of_table, tag_of_column) = (18, 9);
+    let cases = vec![
+        leaves(given(0, 1, 0), Vec::new(), Act::CreateTable(0, 2, 15)),
+        leaves(
+            given(0, 7, 4),
+            vec![
+                lake(LakeKind::Assign, tag_of_table),
+                lake(LakeKind::Assign, tag_of_column),
+            ],
+            lake(LakeKind::Unassign, tag_of_column),
+        ),
+        leaves(
+            given(0, 7, 4),
+            Vec::new(),
+            lake(LakeKind::Assign, tag_of_table),
+        ),
+        (
+            vec![Act::Grant(given(0, 7, 2))],
+            vec![lake(LakeKind::Assign, tag_of_table)],
+        ),
+        leaves(
+            given(0, 6, 2),
+            vec![lake(LakeKind::PutFilter, 16)],
+            lake(LakeKind::PutFilter, 0),
+        ),
+        leaves(
+            given(2, 4, 0),
+            vec![lake(LakeKind::OptIn, 1)],
+            lake(LakeKind::OptOut, 1),
+        ),
+        leaves(given(0, 3, 12), Vec::new(), Act::Grant(given(0, 3, 14))),
+        leaves(
+            given(0, 1, 0),
+            vec![Act::UpdateTable(0, 0, 1)],
+            Act::UpdateTable(0, 0, 15),
+        ),
+        leaves(
+            given(0, 4, 0),
+            vec![Act::UpdateTable(0, 0, 1)],
+            Act::UpdateTable(0, 0, 15),
+        ),
+    ];
+    let chosen = prop::sample::select(cases);
+    (chosen, risky_acts(3), risky_acts(3))
+        .prop_map(|((before, crossing), noise, there)| (before, [crossing, noise].concat(), there))
+}
+
 /// Any history.
 pub fn acts(longest: usize) -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act(), 1..longest)

@@ -17,12 +17,12 @@ mod tags;
 mod wildcards;
 
 use crate::catalog::{Linkable, PrincipalPermissions, Seen, digest};
-use crate::grant::{OwnRoles, Principal};
+use crate::grant::{Atom, OwnRoles, Principal};
 use crate::ledger::{Epoch, Pairing, Rows, State};
 use crate::policy::Policy;
 use crate::reading::Reading;
 use crate::scope::{Facet, Scope, Subject};
-use crate::step::Step;
+use crate::step::{RevokeCause, Step};
 use crate::translate::Translator;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,6 +186,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         }
     }
     draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
+    once(&mut draft.steps);
     Plan {
         epoch: inputs.epoch,
         policy_digest: inputs.policy.digest().to_owned(),
@@ -195,6 +196,26 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         unproven: draft.unproven,
         waits: draft.waits,
     }
+}
+
+/// A grant that several things want gone is revoked once: for good, if one of them says so.
+fn once(steps: &mut Vec<Step>) {
+    let mut causes: BTreeMap<Atom, RevokeCause> = BTreeMap::new();
+    for step in steps.iter() {
+        if let Step::Revoke { atom, cause, .. } = step {
+            let known = causes.entry(atom.clone()).or_insert(*cause);
+            if *known == RevokeCause::Replace {
+                *known = *cause;
+            }
+        }
+    }
+    let mut met = BTreeSet::new();
+    steps.retain(|step| {
+        let Step::Revoke { atom, cause, .. } = step else {
+            return true;
+        };
+        causes.get(atom) == Some(cause) && met.insert(atom.clone())
+    });
 }
 
 /// The facets of a subject that the scope covers, parents before children.

@@ -89,6 +89,28 @@ pub fn lake_act() -> impl Strategy<Value = LakeAct> {
     (kind, 0..2u8, 0..3u8, 0..48u8).prop_map(|(kind, d, t, n)| LakeAct { kind, d, t, n })
 }
 
+/// One of those that open or close something, all about the same few objects and values.
+pub(super) fn risky() -> impl Strategy<Value = LakeAct> {
+    use LakeKind::{Assign, DropFilter, OptIn, OptOut, PutExpression, PutFilter, Unassign};
+    let about_tags = (
+        prop::sample::select(vec![
+            Assign,
+            Assign,
+            Assign,
+            Unassign,
+            Unassign,
+            PutExpression,
+        ]),
+        prop::sample::select((8..12u8).chain(16..20).collect::<Vec<u8>>()),
+    );
+    let others = vec![
+        PutFilter, PutFilter, PutFilter, DropFilter, OptIn, OptIn, OptOut,
+    ];
+    let others = (prop::sample::select(others), 0..48u8);
+    let chosen = prop_oneof![about_tags, others];
+    (chosen, super::mostly_one()).prop_map(|((kind, n), t)| LakeAct { kind, d: 0, t, n })
+}
+
 /// A tag and one of its values.
 fn tag(n: u8) -> (String, String) {
     (format!("k{}", n % 2), format!("v{}", n / 2 % 3))
@@ -118,6 +140,16 @@ pub(super) fn vocabulary() -> Vec<(&'static str, Value)> {
 }
 
 impl LakeAct {
+    /// Does it to the first table of the first database, or to a column of it.
+    pub(super) const fn on_first(kind: LakeKind, n: u8) -> Self {
+        Self {
+            kind,
+            d: 0,
+            t: 0,
+            n,
+        }
+    }
+
     fn resource(&self) -> Value {
         let (database, table) = (database(self.d), table(self.t));
         match self.n % 4 {

@@ -34,6 +34,10 @@ pub(super) struct Play<'a> {
     pub(super) opt_ins: BTreeSet<catalog::OptIn>,
     /// Grants that an earlier step took away to be given again.
     pub(super) aside: BTreeSet<Atom>,
+    /// LF-Tags that are assigned in the primary, where they were read.
+    pub(super) assigned_here: BTreeMap<Subject, tags::Assigned>,
+    /// Those of the secondary before the plan.
+    pub(super) assigned_before: BTreeMap<Subject, tags::Assigned>,
     /// Subjects made by an earlier step.
     pub(super) made: BTreeSet<Subject>,
     /// Subjects deleted by an earlier step.
@@ -86,6 +90,8 @@ impl<'a> Play<'a> {
                 .filter_map(|(id, table)| Some((id.clone(), names(&seen(Some(table))?.object))))
                 .collect(),
             assigned: tags::assigned(inputs.secondary),
+            assigned_here: tags::assigned(inputs.primary),
+            assigned_before: tags::assigned(inputs.secondary),
             filters: lake::filters(&parts),
             opt_ins: lake::opt_ins(&parts),
             aside: BTreeSet::new(),

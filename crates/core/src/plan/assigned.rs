@@ -8,15 +8,15 @@
 
 mod place;
 
-use super::tags::{grants_of, rule_of};
-use super::{Draft, FindingKind, grants, lake};
+use super::tags::{self, grants_of, rule_of, take_extra};
+use super::{Draft, FindingKind, grants};
 use crate::catalog::Table;
 use crate::grant::Atom;
 use crate::ledger::State;
 use crate::name::{Name, TableId};
-use crate::reading::{Observation, Reading};
+use crate::reading::Observation;
 use crate::scope::{Facet, Subject};
-use crate::step::{RevokeCause, Step};
+use crate::step::Step;
 use place::{Opens, Place};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,10 +65,8 @@ fn moves(step: &Step, inputs: &super::Inputs<'_>) -> bool {
         Step::PutPart { part, .. } => part.key().facet() == Facet::Assigned,
         Step::RemovePart { key, .. } => key.facet() == Facet::Assigned,
         Step::CreateTable { .. } => true,
-        Step::UpdateTable { id, table, .. } => {
-            let now = inputs.secondary.tables.get(id);
-            let now = columns(now.and_then(Observation::present).map(|seen| &seen.object));
-            !columns(Some(table)).is_subset(&now)
+        Step::UpdateTable { .. } => {
+            columns_by(step, inputs).is_some_and(|(now, then)| !then.is_subset(&now))
         }
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
@@ -86,6 +84,21 @@ fn moves(step: &Step, inputs: &super::Inputs<'_>) -> bool {
     }
 }
 
+/// Whether a step takes columns away, and so ends what a tag opened.
+fn drops_columns(step: &Step, inputs: &super::Inputs<'_>) -> bool {
+    columns_by(step, inputs).is_some_and(|(now, then)| !now.is_subset(&then))
+}
+
+/// A table's columns before and after a step that updates it.
+fn columns_by(step: &Step, inputs: &super::Inputs<'_>) -> Option<(BTreeSet<Name>, BTreeSet<Name>)> {
+    let Step::UpdateTable { id, table, .. } = step else {
+        return None;
+    };
+    let now = inputs.secondary.tables.get(id);
+    let now = now.and_then(Observation::present).map(|seen| &seen.object);
+    Some((columns(now), columns(Some(table))))
+}
+
 fn columns(table: Option<&Table>) -> BTreeSet<Name> {
     let all = table.into_iter().flat_map(Table::columns);
     all.filter_map(|column| Name::new(&column.name).ok())
@@ -95,11 +108,14 @@ fn columns(table: Option<&Table>) -> BTreeSet<Name> {
 /// Finds the grants that have to step aside; answers the first subject that has to be
 /// left as it is.
 fn settle(draft: &mut Draft<'_>) -> Option<Held> {
+    let inputs = &draft.inputs;
+    let first = draft.steps.iter().find(|step| moves(step, inputs))?;
+    let first = first.subject();
     let mut steps: BTreeMap<Subject, Vec<Step>> = BTreeMap::new();
-    for step in draft.steps.iter().filter(|step| moves(step, &draft.inputs)) {
+    let bear = |step: &&Step| moves(step, inputs) || drops_columns(step, inputs);
+    for step in draft.steps.iter().filter(bear) {
         steps.entry(step.subject()).or_default().push(step.clone());
     }
-    let first = steps.keys().next()?.clone();
     let reading = draft.inputs.secondary;
     let unread = |subject: &Subject, reason: &str| {
         let (subject, reason) = (subject.clone(), reason.to_owned());
@@ -155,34 +171,15 @@ fn step_aside(
         if !is_extra(draft, atom) {
             let here = grants_of(draft.inputs.primary).and_then(|all| all.get(atom));
             let grantable = *grantable && here.is_some_and(|may_grant| *may_grant);
-            lake::aside(draft, atom.clone(), grantable);
+            tags::aside(draft, atom.clone(), grantable);
             continue;
         }
-        let is_planned =
-            |step: &Step| matches!(step, Step::Revoke { atom: other, .. } if other == atom);
-        if draft.steps.iter().any(is_planned) {
-            continue;
+        if let Some(reason) = take_extra(draft, atom, *grantable) {
+            let subject = first.clone();
+            return Some(Held { subject, reason });
         }
-        if !is_whole(draft.inputs.primary) || !draft.inputs.primary.administrator {
-            draft.unproven += 1;
-            return Some(Held {
-                subject: first.clone(),
-                reason: format!("it waits until {atom} is gone from the secondary"),
-            });
-        }
-        draft.steps.push(Step::Revoke {
-            atom: atom.clone(),
-            grantable: *grantable,
-            cause: RevokeCause::Extra,
-        });
     }
     None
-}
-
-fn is_whole(reading: &Reading) -> bool {
-    let tags = reading.tag_grants.as_ref().and_then(Observation::present);
-    let lake = Subject::Lake(crate::scope::Lake::Permissions);
-    tags.is_some_and(|tags| tags.whole) || reading.grants_controlled.contains(&lake)
 }
 
 fn is_extra(draft: &Draft<'_>, atom: &Atom) -> bool {

@@ -12,7 +12,7 @@ use crate::ledger::State;
 use crate::policy::{Deletions, Settings as Drift};
 use crate::reading::{Observation, Parts, Reading};
 use crate::scope::{Facet, Lake, Subject};
-use crate::step::{RevokeCause, Step};
+use crate::step::Step;
 use std::collections::BTreeSet;
 
 /// How many marks one row keeps: more would not fit into an item of the ledger. What is
@@ -75,7 +75,7 @@ fn items(draft: &mut Draft<'_>, subject: &Subject) {
             owned.insert(mark(key));
         }
         if !same {
-            put(draft, subject, &wanted.part, !is_new(seen));
+            put(draft, subject, &wanted.part);
         }
     }
     owned.extend(removals(draft, subject, here, there, &known));
@@ -84,9 +84,13 @@ fn items(draft: &mut Draft<'_>, subject: &Subject) {
     }
 }
 
-fn put(draft: &mut Draft<'_>, subject: &Subject, part: &Part, replaces: bool) {
-    if let (Part::Expression(saved), true) = (part, replaces) {
-        tags::step_aside(draft, &|rule| *rule == TagRule::Saved(saved.name.clone()));
+fn put(draft: &mut Draft<'_>, subject: &Subject, part: &Part) {
+    if let Part::Expression(saved) = part {
+        let by_it = |rule: &TagRule| *rule == TagRule::Saved(saved.name.clone());
+        if let Some(reason) = tags::step_aside(draft, &by_it) {
+            draft.waits.insert(subject.clone());
+            return draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
+        }
     }
     draft.steps.push(Step::PutPart {
         subject: subject.clone(),
@@ -384,25 +388,4 @@ impl Merge {
         count(&there.admins, &self.add) > MOST_ADMINISTRATORS
             || count(&there.read_only_admins, &self.add_readers) > MOST_ADMINISTRATORS
     }
-}
-
-/// Takes grants by LF-Tag policies away that are given again later in the plan.
-pub(super) fn aside(draft: &mut Draft<'_>, atom: Atom, grantable: bool) {
-    let is_planned =
-        |step: &Step| matches!(step, Step::Revoke { atom: other, .. } if *other == atom);
-    if draft.steps.iter().any(is_planned) {
-        return;
-    }
-    let gives = |step: &Step| matches!(step, Step::Grant { atom: other, .. } if *other == atom);
-    if !draft.steps.iter().any(gives) {
-        draft.steps.push(Step::Grant {
-            atom: atom.clone(),
-            grantable,
-        });
-    }
-    draft.steps.push(Step::Revoke {
-        atom,
-        grantable,
-        cause: RevokeCause::Replace,
-    });
 }

@@ -1,13 +1,13 @@
 //! Grants by LF-Tag policies: they open whatever carries the tags.
 
-use super::{Draft, FindingKind, grants, lake};
+use super::{Draft, FindingKind, grants};
 use crate::catalog::{Part, PartKey, digest};
-use crate::grant::{Grants, TagExpression, TagRule, TagTarget};
+use crate::grant::{Atom, Grants, TagExpression, TagRule, TagTarget};
 use crate::ledger::State;
 use crate::reading::{Observation, Reading, TagSet, Tagged};
 use crate::scope::{Facet, Lake, Subject};
-use crate::step::Step;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::step::{RevokeCause, Step};
+use std::collections::BTreeSet;
 
 /// The grants by LF-Tag policies that a Region showed, if they were read.
 pub(super) fn grants_of(reading: &Reading) -> Option<&Grants> {
@@ -111,29 +111,87 @@ fn places(found: &[Tagged], expression: &TagExpression) -> BTreeSet<String> {
     places
 }
 
-/// Takes the grants whose rule is chosen from their holders, to give them back at the
-/// end of the plan.
-pub(super) fn step_aside(draft: &mut Draft<'_>, chosen: &dyn Fn(&TagRule) -> bool) {
+/// Takes the grants whose rule is chosen from their holders: those that the primary gives,
+/// to give them back at the end of the plan, and the others for good. Answers why what
+/// they rest on has to wait, if it has to.
+pub(super) fn step_aside(
+    draft: &mut Draft<'_>,
+    chosen: &dyn Fn(&TagRule) -> bool,
+) -> Option<String> {
     let [here, there] = [draft.inputs.primary, draft.inputs.secondary].map(grants_of);
     let (Some(here), Some(there)) = (here, there) else {
-        return;
+        return Some("the grants by LF-Tag policies were not read".to_owned());
     };
     let ignored = grants::ignored(draft).unwrap_or_default();
-    let kept: BTreeMap<crate::Atom, bool> = there
+    let held = there
         .iter()
         .filter(|(atom, _)| !ignored.contains(&atom.principal))
-        .filter(|(atom, _)| rule_of(atom).is_some_and(|(_, rule)| chosen(rule)))
-        .filter_map(|(atom, held)| Some((atom.clone(), *held && *here.get(atom)?)))
-        .collect();
-    for (atom, grantable) in kept {
-        lake::aside(draft, atom, grantable);
+        .filter(|(atom, _)| rule_of(atom).is_some_and(|(_, rule)| chosen(rule)));
+    for (atom, held) in held {
+        match here.get(atom) {
+            Some(may_grant) => aside(draft, atom.clone(), *held && *may_grant),
+            None => {
+                if let Some(why) = take_extra(draft, atom, *held) {
+                    return Some(why);
+                }
+            }
+        }
     }
+    None
+}
+
+/// Takes a grant away that the primary lacks; answers why that has to wait, if it is not
+/// proven.
+pub(super) fn take_extra(draft: &mut Draft<'_>, atom: &Atom, grantable: bool) -> Option<String> {
+    let is_planned =
+        |step: &Step| matches!(step, Step::Revoke { atom: other, .. } if other == atom);
+    if draft.steps.iter().any(is_planned) {
+        return None;
+    }
+    let primary = draft.inputs.primary;
+    if !is_whole(primary) || !primary.administrator {
+        draft.unproven += 1;
+        return Some(format!("it waits until {atom} is gone from the secondary"));
+    }
+    draft.steps.push(Step::Revoke {
+        atom: atom.clone(),
+        grantable,
+        cause: RevokeCause::Extra,
+    });
+    None
+}
+
+fn is_whole(reading: &Reading) -> bool {
+    let tags = reading.tag_grants.as_ref().and_then(Observation::present);
+    let lake = Subject::Lake(Lake::Permissions);
+    tags.is_some_and(|tags| tags.whole) || reading.grants_controlled.contains(&lake)
 }
 
 /// The LF-Tag policy that a grant is by, if it is.
-pub(super) fn rule_of(atom: &crate::Atom) -> Option<(TagTarget, &TagRule)> {
+pub(super) fn rule_of(atom: &Atom) -> Option<(TagTarget, &TagRule)> {
     if let crate::Resource::TagPolicy { target, rule } = &atom.resource {
         return Some((*target, rule));
     }
     None
+}
+
+/// Takes grants by LF-Tag policies away that are given again later in the plan.
+pub(super) fn aside(draft: &mut Draft<'_>, atom: Atom, grantable: bool) {
+    let is_planned =
+        |step: &Step| matches!(step, Step::Revoke { atom: other, .. } if *other == atom);
+    if draft.steps.iter().any(is_planned) {
+        return;
+    }
+    let gives = |step: &Step| matches!(step, Step::Grant { atom: other, .. } if *other == atom);
+    if !draft.steps.iter().any(gives) {
+        draft.steps.push(Step::Grant {
+            atom: atom.clone(),
+            grantable,
+        });
+    }
+    draft.steps.push(Step::Revoke {
+        atom,
+        grantable,
+        cause: RevokeCause::Replace,
+    });
 }

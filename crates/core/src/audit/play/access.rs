@@ -82,9 +82,17 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// No grant on all tables of a database that was read beside a table's own is
-    /// more than the primary gives.
+    /// No grant on all tables of a database is held that is more than the primary gives,
+    /// whether it was read with the database or beside a table's own.
     pub(super) fn no_wildcard_beyond(&self, database: &Name) -> Judged {
+        let is_on_all =
+            |atom: &Atom| matches!(&atom.resource, Resource::AllTables(of) if of == database);
+        let extra = self.held.iter().find(|(atom, grantable)| {
+            is_on_all(atom) && !self.is_ignored(atom) && !self.primary_allows(atom, **grantable)
+        });
+        if let Some((atom, _)) = extra {
+            return veto(Rule::Wider, format!("{atom} would open what is new there"));
+        }
         let Some(there) = self.inputs.secondary.wildcards.get(database) else {
             return Ok(());
         };

@@ -113,20 +113,59 @@ impl Around<'_> {
 impl Play<'_> {
     /// What LF-Tag policies open of a subject in the secondary at this point.
     fn open<'g>(&self, subject: &Subject, atoms: &[&'g Atom]) -> Open<'g> {
-        let home = subject.database().cloned().map(Subject::Database);
+        self.open_by(self.inputs.secondary, subject, atoms)
+    }
+
+    fn open_by<'g>(
+        &self,
+        expressions: &Reading,
+        subject: &Subject,
+        atoms: &[&'g Atom],
+    ) -> Open<'g> {
         let columns = match subject {
-            Subject::Table(id) => match self.columns.get(id) {
-                None => return Open::new(),
-                columns => columns,
-            },
+            Subject::Table(id) => self.columns.get(id),
             Subject::Catalog | Subject::Lake(_) | Subject::Database(_) | Subject::Function(_) => {
                 None
             }
         };
+        self.open_with(expressions, &self.assigned, columns, subject, atoms)
+    }
+
+    /// What they opened of it before the plan.
+    fn open_before<'g>(&self, subject: &Subject, atoms: &[&'g Atom]) -> Open<'g> {
+        let there = self.inputs.secondary;
+        let columns = match subject {
+            Subject::Table(id) => seen(there.tables.get(id)),
+            Subject::Catalog | Subject::Lake(_) | Subject::Database(_) | Subject::Function(_) => {
+                None
+            }
+        };
+        let columns = columns.map(|table| super::names(&table.object));
+        self.open_with(
+            there,
+            &self.assigned_before,
+            columns.as_ref(),
+            subject,
+            atoms,
+        )
+    }
+
+    fn open_with<'g>(
+        &self,
+        expressions: &Reading,
+        assigned: &BTreeMap<Subject, Assigned>,
+        columns: Option<&BTreeSet<String>>,
+        subject: &Subject,
+        atoms: &[&'g Atom],
+    ) -> Open<'g> {
+        if matches!(subject, Subject::Table(_)) && columns.is_none() {
+            return Open::new();
+        }
+        let home = subject.database().cloned().map(Subject::Database);
         let around = Around {
-            reading: self.inputs.secondary,
-            database: home.as_ref().and_then(|home| self.assigned.get(home)),
-            table: columns.and_then(|_| self.assigned.get(subject)),
+            reading: expressions,
+            database: home.as_ref().and_then(|home| assigned.get(home)),
+            table: columns.and_then(|_| assigned.get(subject)),
             columns,
         };
         around.open(subject, atoms)
@@ -134,7 +173,7 @@ impl Play<'_> {
 
     /// The same in the primary, as it was read.
     fn open_in_primary<'g>(&self, subject: &Subject, atoms: &[&'g Atom]) -> Open<'g> {
-        let all = assigned(self.inputs.primary);
+        let all = &self.assigned_here;
         let home = subject.database().cloned().map(Subject::Database);
         let database = home.as_ref().and_then(|home| all.get(home));
         let mut columns = None;
@@ -233,6 +272,7 @@ impl Play<'_> {
         let Resource::TagPolicy { target, rule } = &atom.resource else {
             return Ok(());
         };
+        self.no_columns_beyond(atom)?;
         if self.aside.contains(atom) {
             return Ok(());
         }
@@ -245,9 +285,7 @@ impl Play<'_> {
         };
         if let TagRule::Saved(name) = rule {
             let there = expression(self.inputs.secondary, rule);
-            let key = PartKey::Expression(name.clone());
-            let puts = |step: &crate::Step| matches!(step, crate::Step::PutPart { part, .. } if part.key() == key);
-            if there != Some(known) && !self.steps.iter().any(puts) {
+            if there != Some(known) && !self.puts_expression(name) {
                 let detail = format!("{atom}, and its expression is another one there");
                 return veto(Rule::Wider, detail);
             }
@@ -258,6 +296,48 @@ impl Play<'_> {
             None => Ok(()),
             Some(place) => veto(Rule::Wider, format!("{atom} would open {place}")),
         }
+    }
+}
+
+impl Play<'_> {
+    fn puts_expression(&self, name: &str) -> bool {
+        let key = PartKey::Expression(name.to_owned());
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step, crate::Step::PutPart { part, .. } if part.key() == key))
+    }
+
+    /// What a grant opens of the databases and tables that were read is open in the primary,
+    /// too, or was before the plan: a column that the primary dropped is not.
+    fn no_columns_beyond(&self, atom: &Atom) -> Judged {
+        let atoms = [atom];
+        // An expression that the plan puts is the primary's by now.
+        let mut by = self.inputs.secondary;
+        if let Resource::TagPolicy {
+            rule: TagRule::Saved(name),
+            ..
+        } = &atom.resource
+            && self.puts_expression(name)
+        {
+            by = self.inputs.primary;
+        }
+        for subject in self.assigned_here.keys() {
+            let now = self.open_by(by, subject, &atoms);
+            if now.is_empty() {
+                continue;
+            }
+            let allowed = self.open_in_primary(subject, &atoms);
+            let was = match self.aside.contains(atom) {
+                true => self.open_before(subject, &atoms),
+                false => Open::new(),
+            };
+            if let Some((_, what)) = now
+                .iter()
+                .find(|one| !allowed.contains(*one) && !was.contains(*one))
+            {
+                return veto(Rule::Wider, format!("{atom} would open {what}"));
+            }
+        }
+        Ok(())
     }
 }
 
