@@ -203,7 +203,7 @@ pub fn crossings() -> impl Strategy<Value = Histories> {
     let lake = |kind: LakeKind, n: u8| Act::Lake(LakeAct::on_first(kind, n));
     let leaves = |given: Given, before: Vec<Act>, act: Act| {
         let before = [before, vec![Act::Grant(given.clone())]].concat();
-        (before, vec![Act::Revoke(given), act])
+        (before, vec![Act::Revoke(given), act], Vec::new())
     };
     // LF-Tags are k0=v1 and k0=v2, the filter is f0; see the numbers' meaning in `lake`.
     let (tag_of_table, tag_of_column) = (18, 9);
@@ -225,6 +225,13 @@ pub fn crossings() -> impl Strategy<Value = Histories> {
         (
             vec![Act::Grant(given(0, 7, 2))],
             vec![lake(LakeKind::Assign, tag_of_table)],
+            Vec::new(),
+        ),
+        // The filter is wider in the secondary, and is granted.
+        (
+            vec![lake(LakeKind::PutFilter, 16)],
+            vec![Act::Grant(given(0, 6, 2))],
+            vec![lake(LakeKind::PutFilter, 0)],
         ),
         leaves(
             given(0, 6, 2),
@@ -249,8 +256,9 @@ pub fn crossings() -> impl Strategy<Value = Histories> {
         ),
     ];
     let chosen = prop::sample::select(cases);
-    (chosen, risky_acts(3), risky_acts(3))
-        .prop_map(|((before, crossing), noise, there)| (before, [crossing, noise].concat(), there))
+    (chosen, risky_acts(3), risky_acts(3)).prop_map(|((before, here, there), noise, more)| {
+        (before, [here, noise].concat(), [there, more].concat())
+    })
 }
 
 /// Any history.

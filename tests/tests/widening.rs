@@ -23,7 +23,7 @@ fn histories() -> impl Strategy<Value = Histories> {
     prop_oneof![
         1 => (acts(25), acts(25), acts(25)),
         2 => (risky_acts(30), risky_acts(20), risky_acts(20)),
-        2 => crossings(),
+        3 => crossings(),
     ]
 }
 

@@ -16,6 +16,8 @@
 //! | `REGION revoke PERMISSION on RESOURCE from NAME` | revokes |
 //! | `quirk NAME on\|off` | switches a quirk |
 //! | `old-lists REGION on\|off` | lets its listings of grants be one write old |
+//! | `reader REGION on\|off` | whether our role is granted what is made there |
+//! | `wait SECONDS` | lets time pass |
 //! | `open-defaults REGION`, `take-rights REGION` | spoils a Region |
 //! | `fail REGION CALL CODE [xN]` | the next N calls fail |
 //! | `plan [NAME]`, `resync`, `deliver [lost\|twice\|reversed]` | does it, and prints |

@@ -24,6 +24,8 @@ use twinlake_core::{ApprovedPlan, Fault, FaultKind, Name, Step, Subject, TableId
 pub enum Done {
     /// It is so now.
     Applied,
+    /// It was so before: nothing was left to revoke or to delete.
+    WasSo,
     /// Not done, since something that it rests on failed.
     Skipped,
     /// Not done, for this reason.
@@ -99,7 +101,7 @@ impl<S: WriteRegion> Apply<'_, S> {
         };
         let done = match result {
             Ok(()) => Done::Applied,
-            Err(fault) if is_done_all_the_same(step, &fault) => Done::Applied,
+            Err(fault) if is_done_all_the_same(step, &fault) => Done::WasSo,
             Err(fault) => {
                 if bears(step) {
                     self.failed.insert(step.subject());
@@ -115,7 +117,9 @@ impl<S: WriteRegion> Apply<'_, S> {
 
     fn all_came_about(&self) -> bool {
         let outcomes = self.outcomes.iter().flatten();
-        outcomes.into_iter().all(|done| *done == Done::Applied)
+        outcomes
+            .into_iter()
+            .all(|done| matches!(done, Done::Applied | Done::WasSo))
     }
 
     /// Those of the steps that may go on; the others are marked as skipped.

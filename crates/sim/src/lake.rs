@@ -2,6 +2,7 @@
 
 mod batch;
 mod governed;
+mod listed;
 mod places;
 mod shapes;
 mod tags;
@@ -9,7 +10,7 @@ mod tags;
 pub(crate) use places::linked_role;
 pub(crate) use shapes::is_of_type;
 pub(crate) use shapes::{entry_json, resource_database, resource_json, resource_table};
-use shapes::{is_on, parse_resource, places};
+use shapes::{parse_resource, places};
 
 use crate::api::{Caller, input, items, page, text};
 use crate::error::ApiError;
@@ -128,6 +129,11 @@ impl World {
             }
         }
         region.grants_before = before;
+        let is_ghost = entry.resource == EntryResource::Catalog
+            && entry.permissions.contains("CREATE_DATABASE");
+        if found && is_ghost && self.has(Quirk::RevokedStaysListed) {
+            self.region_mut(c.region)?.ghosts.push(entry.clone());
+        }
         if found {
             Ok(())
         } else {
@@ -173,7 +179,8 @@ impl World {
             EntryResource::Filter(id, name) => {
                 table(id)?;
                 let filters = region.filters.get(id);
-                match filters.is_some_and(|filters| filters.contains_key(name)) {
+                let made = filters.is_some_and(|filters| filters.contains_key(name));
+                match made && self.is_hatched(region, id, name) {
                     true => Ok(()),
                     false => Err(ApiError::not_found()),
                 }
@@ -279,58 +286,6 @@ impl World {
             return Err(ApiError::invalid("Permissions modification is invalid."));
         }
         Ok(())
-    }
-
-    pub(crate) fn list_permissions(
-        &self,
-        c: Caller<'_>,
-        r: &Value,
-    ) -> Result<Vec<Entry>, ApiError> {
-        let filter = match r.get("Resource") {
-            Some(resource) if !resource.is_null() => Some(parse_resource(resource)?),
-            Some(_) | None => None,
-        };
-        let principal = r
-            .get("Principal")
-            .and_then(|p| p.get("DataLakePrincipalIdentifier"))
-            .and_then(Value::as_str);
-        let mut all = self.permissions(c, filter.as_ref())?;
-        if let Some(kind) = r.get("ResourceType").and_then(Value::as_str) {
-            all.retain(|entry| is_of_type(&entry.resource, kind));
-        }
-        all.retain(|entry| principal.is_none_or(|p| entry.principal.0 == p));
-        Ok(all)
-    }
-
-    /// The listed grants on a resource, or all.
-    pub(crate) fn permissions(
-        &self,
-        c: Caller<'_>,
-        filter: Option<&EntryResource>,
-    ) -> Result<Vec<Entry>, ApiError> {
-        if self.is_blind(c.region, c.principal) {
-            return Ok(Vec::new());
-        }
-        let region = self.region(c.region)?;
-        let all = self.listed_grants(c.region);
-        let Some(filter) = filter else {
-            return Ok(all);
-        };
-        if let EntryResource::Database(name) | EntryResource::TableWildcard(name) = filter
-            && !region.databases.contains_key(name)
-        {
-            return Err(ApiError::not_found());
-        }
-        if let EntryResource::Table(id) = filter
-            && !region.tables.contains_key(id)
-            && !self.has(Quirk::GrantsOutliveTables)
-        {
-            return Err(ApiError::not_found());
-        }
-        Ok(all
-            .into_iter()
-            .filter(|entry| is_on(&entry.resource, filter))
-            .collect())
     }
 
     fn get_settings(&self, c: Caller<'_>) -> Answer {

@@ -1,5 +1,6 @@
 //! The simulator behind the engine's ports.
 
+mod grants;
 mod lake;
 mod parts;
 mod write;
@@ -7,7 +8,7 @@ mod write;
 use crate::api::Caller;
 use crate::error::ApiError;
 use crate::glue::{DATABASE_PAGE, FUNCTION_PAGE, TABLE_PAGE};
-use crate::lake::{PERMISSION_PAGE, entry_json, is_of_type};
+use crate::lake::entry_json;
 use crate::state::{Spelling, World};
 use serde_json::{Value, json};
 use std::future::Future;
@@ -21,7 +22,7 @@ use twinlake_core::{
     Database, Facet, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
     Timestamp,
 };
-use twinlake_engine::ports::{EntryResults, GrantFilter, GrantType, SEGMENTS, Survey};
+use twinlake_engine::ports::{EntryResults, GrantFilter, SEGMENTS, Survey};
 use twinlake_engine::{Clock, ReadRegion};
 
 /// A world that several callers share.
@@ -163,22 +164,6 @@ impl SimRegion {
             let lost = world.strike(caller, name)?;
             let seen = act(world, caller)?;
             lost.map_or(Ok(seen), Err)
-        })
-        .await
-    }
-
-    async fn grants(&self, filter: Option<EntryResource>) -> Result<Vec<Entry>, Fault> {
-        self.pages("ListPermissions", PERMISSION_PAGE, |world, caller| {
-            world.permissions(caller, filter.as_ref())
-        })
-        .await
-    }
-
-    async fn grants_of_type(&self, kind: GrantType) -> Result<Vec<Entry>, Fault> {
-        self.pages("ListPermissions", PERMISSION_PAGE, |world, caller| {
-            let mut all = world.permissions(caller, None)?;
-            all.retain(|entry| is_of_type(&entry.resource, kind.as_str()));
-            Ok(all)
         })
         .await
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use twinlake_core::catalog::{
     CellsFilter, ColumnStatistics, Function, OptIn, Registration, SavedExpression, Seen,
 };
-use twinlake_core::grant::{TagRule, TagTarget};
+use twinlake_core::grant::{Entry, TagRule, TagTarget};
 use twinlake_core::{
     Database, FaultKind, FunctionId, Name, Partition, Subject, Table, TableId, Timestamp,
 };
@@ -120,6 +120,10 @@ pub(crate) struct Region {
     pub reader: Option<String>,
     /// Listings of grants are one write old.
     pub lists_are_old: bool,
+    /// What is listed although it was revoked (LF-07).
+    pub ghosts: Vec<Entry>,
+    /// When each data cells filter was made.
+    pub filters_made: BTreeMap<(TableId, String), Timestamp>,
     /// Callers that lost every right here.
     pub lost: BTreeSet<String>,
 }

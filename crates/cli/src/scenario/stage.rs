@@ -111,6 +111,18 @@ impl Stage {
                 self.sim.world().set_old_lists(region, *switch == "on");
                 Ok(())
             }
+            ["reader", region, switch] => {
+                let reader = (*switch == "on").then_some(ROLE);
+                self.sim.world().set_reader(region, reader);
+                Ok(())
+            }
+            ["wait", secs] => {
+                let secs = secs
+                    .parse()
+                    .map_err(|_| "these are no seconds".to_owned())?;
+                self.sim.world().pass_secs(secs);
+                Ok(())
+            }
             ["open-defaults", region] => {
                 self.sim.world().open_defaults(region);
                 Ok(())
@@ -145,17 +157,7 @@ impl Stage {
     }
 
     fn quirk(&mut self, name: &str, on: bool) -> Played {
-        let quirk = match name {
-            "select-lists-apart" => Quirk::SelectListsApart,
-            "wildcard-lists-by-name" => Quirk::WildcardListsByName,
-            "creator-holds-all" => Quirk::CreatorHoldsAll,
-            "column-grant-widens" => Quirk::ColumnGrantWidens,
-            "absent-default-is-open" => Quirk::AbsentDefaultIsOpen,
-            "column-beside-table-refused" => Quirk::ColumnBesideTableRefused,
-            "lost-rights-look-absent" => Quirk::LostRightsLookAbsent,
-            "grants-outlive-tables" => Quirk::GrantsOutliveTables,
-            _ => return Err(format!("no such quirk: {name}")),
-        };
+        let quirk = Quirk::named(name).ok_or_else(|| format!("no such quirk: {name}"))?;
         self.sim.world().set_quirk(quirk, on);
         Ok(())
     }

@@ -171,15 +171,23 @@ fn step_aside(draft: &mut Draft<'_>, id: &TableId, name: &str) {
     }
 }
 
-/// Why a grant on a data cells filter cannot be given, if the primary lacks the filter.
+/// Why a grant on a data cells filter cannot be given: the primary lacks the filter, or it
+/// is not copied.
 pub(super) fn missing_filter(draft: &Draft<'_>, atom: &Atom) -> Option<String> {
     let Resource::Filter(id, name) = &atom.resource else {
         return None;
     };
     let at = (Subject::Table(id.clone()), Facet::Filters);
-    let filters = draft.inputs.primary.parts.get(&at)?.present()?;
-    let known = filters.contains_key(&PartKey::Filter(name.clone()));
-    (!known).then(|| format!("its table has no data cells filter {name}"))
+    let key = PartKey::Filter(name.clone());
+    let here = draft.inputs.primary.parts.get(&at)?.present()?;
+    let there = draft.inputs.secondary.parts.get(&at);
+    let there = there.and_then(Observation::present);
+    match here.get(&key) {
+        None => Some(format!("its table has no data cells filter {name}")),
+        Some(_) if there.is_some_and(|there| there.contains_key(&key)) => None,
+        Some(seen) => dangles(draft, &at.0, &seen.part)
+            .map(|column| format!("the filter names the column {column}, which is gone")),
+    }
 }
 
 /// Whether parts of a facet say who may do what, so that an absence of one is proven

@@ -297,13 +297,15 @@ where
         for (step, done) in approved.steps().iter().zip(&applied.outcomes) {
             let subject = step.subject();
             match done {
-                Some(Done::Applied) => {
+                Some(done @ (Done::Applied | Done::WasSo)) => {
                     self.outcome.unrevoked.retain(|(other, _)| other != step);
                     self.remember_grant(step);
                     self.settle_charge(step);
                     self.count_partition(step);
                     self.confirm(step);
-                    self.outcome.note(step);
+                    if *done == Done::Applied {
+                        self.outcome.note(step);
+                    }
                 }
                 Some(Done::Failed(fault)) if is_for_good(fault) => {
                     self.outcome.failed.push((step.clone(), fault.clone()));
@@ -330,7 +332,7 @@ where
                 look.partition_deletion_named |= asked.partition_deletion_named;
             }
             // Proven for the plan that did it, so the ledger may forget it.
-            look.deletion_named |= matches!(done, Some(Done::Applied))
+            look.deletion_named |= matches!(done, Some(Done::Applied | Done::WasSo))
                 && matches!(
                     step,
                     Step::DeleteTable { .. }

@@ -31,6 +31,27 @@ pub(super) async fn note_survey<P: ReadRegion, S: ReadRegion, L, C>(
             detail,
         });
     };
+    for (region, index) in [context.primary.region(), context.secondary.region()]
+        .into_iter()
+        .zip(
+            prefetched
+                .grants
+                .iter()
+                .flat_map(|(here, there)| [here, there]),
+        )
+    {
+        let Some(index) = index.present() else {
+            continue;
+        };
+        if let Some(one) = index.disputed.first() {
+            let count = index.disputed.len();
+            let detail = format!(
+                "{count} x grant that only one of two listings of {region} shows, as {one}; it \
+                 counts as granted"
+            );
+            find(FindingKind::Unsupported, detail);
+        }
+    }
     for (kind, count) in counts {
         find(FindingKind::Unsupported, format!("{count} x {kind}"));
     }

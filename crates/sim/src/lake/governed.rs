@@ -4,7 +4,8 @@ use super::Answer;
 use super::shapes::{parse_resource, resource_json};
 use crate::api::{Caller, items, page, table_of, text};
 use crate::error::ApiError;
-use crate::state::{StoredResource, World};
+use crate::quirk::Quirk;
+use crate::state::{Region, StoredResource, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_core::catalog::{CellsFilter, FilterColumns, OptIn};
@@ -57,6 +58,9 @@ fn filter_json(account: &str, id: &TableId, filter: &CellsFilter, version: &str)
     json
 }
 
+/// How long a filter that was made may not be there (LF-26).
+const HATCHING_SECS: i64 = 120;
+
 impl World {
     /// Answers the calls beside grants and settings; `None` if the name is none of them.
     pub(super) fn governed(&mut self, c: Caller<'_>, call: &str, r: &Value) -> Option<Answer> {
@@ -96,12 +100,22 @@ impl World {
         self.must_be_there(c, &Subject::Table(id.clone()))?;
         self.must_have_columns(c, &id, &filter)?;
         let version = self.next_version();
-        let all = self.region_mut(c.region)?.filters.entry(id).or_default();
+        let now = self.now();
+        let region = self.region_mut(c.region)?;
+        let all = region.filters.entry(id.clone()).or_default();
         if all.contains_key(&filter.name) {
             return Err(ApiError::already_exists("Data cells filter"));
         }
+        region.filters_made.insert((id, filter.name.clone()), now);
         all.insert(filter.name.clone(), (filter, version));
         Ok(json!({}))
+    }
+
+    /// Whether a filter that was made is there yet (LF-26).
+    pub(super) fn is_hatched(&self, region: &Region, id: &TableId, name: &str) -> bool {
+        let made = region.filters_made.get(&(id.clone(), name.to_owned()));
+        let ready = made.is_none_or(|made| made.plus_secs(HATCHING_SECS) <= self.now());
+        ready || !self.has(Quirk::FiltersTakeTheirTime)
     }
 
     /// Holds to the version that is named (LF-26).
@@ -163,7 +177,12 @@ impl World {
         let id = table_of(r, "DatabaseName", "TableName")?;
         let all = self.region(c.region)?.filters.get(&id);
         let one = all.and_then(|all| all.get(text(r, "Name").ok()?));
-        let (filter, version) = one.ok_or_else(ApiError::not_found)?;
+        let (filter, version) = one
+            .filter(|(filter, _)| {
+                self.region(c.region)
+                    .is_ok_and(|region| self.is_hatched(region, &id, &filter.name))
+            })
+            .ok_or_else(ApiError::not_found)?;
         Ok(json!({"DataCellsFilter": filter_json(&self.account, &id, filter, version)}))
     }
 
@@ -178,8 +197,11 @@ impl World {
             true => None,
             false => self.region(c.region)?.filters.get(&id),
         };
-        let all: Vec<&(CellsFilter, String)> =
-            all.into_iter().flat_map(|all| all.values()).collect();
+        let region = self.region(c.region)?;
+        let all = all.into_iter().flat_map(|all| all.values());
+        let all: Vec<&(CellsFilter, String)> = all
+            .filter(|(filter, _)| self.is_hatched(region, &id, &filter.name))
+            .collect();
         Ok(page(
             r,
             "DataCellsFilters",

@@ -17,7 +17,9 @@ impl World {
             true => &stored.grants_before,
             false => &stored.grants,
         };
-        self.list(store)
+        let mut all = self.list(store);
+        all.extend(stored.ghosts.iter().cloned());
+        all
     }
 
     fn list(&self, store: &GrantStore) -> Vec<Entry> {

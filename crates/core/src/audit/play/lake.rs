@@ -78,6 +78,26 @@ impl Play<'_> {
         Ok(())
     }
 
+    /// A data cells filter that is granted shows at this point what the primary's shows.
+    pub(super) fn no_filter_differs(&self, atom: &Atom) -> Judged {
+        let Resource::Filter(id, name) = &atom.resource else {
+            return Ok(());
+        };
+        let at = (Subject::Table(id.clone()), Facet::Filters);
+        if seen(self.inputs.secondary.parts.get(&at)).is_none() && !self.made.contains(&at.0) {
+            return veto(Rule::Wider, format!("the filters of {id} were not read"));
+        }
+        let there = self.filters.get(id).and_then(|all| all.get(name));
+        // The service refuses it where there is none.
+        match there.is_none() || there == self.primary_filter(id, name) {
+            true => Ok(()),
+            false => veto(
+                Rule::Wider,
+                format!("{atom}, and the filter is another one there"),
+            ),
+        }
+    }
+
     pub(super) fn put_filter(&mut self, subject: &Subject, filter: &CellsFilter) -> Judged {
         let Subject::Table(id) = subject else {
             return veto(Rule::Altered, format!("{subject} has no filters"));

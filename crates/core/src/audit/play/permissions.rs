@@ -25,6 +25,7 @@ impl Play<'_> {
         }
         self.no_column_beyond(&atom.resource)?;
         self.no_tags_beyond(atom)?;
+        self.no_filter_differs(atom)?;
         self.no_opt_in_missing(atom)?;
         let by_column = matches!(
             atom.resource,
