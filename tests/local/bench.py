@@ -25,6 +25,12 @@ BIG = 10_000
 HERE, THERE = f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}"
 
 
+def grant(database, table, role, permission="SELECT"):
+    return {"Principal": {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/R{role}"},
+            "Resource": {"Table": {"DatabaseName": f"db{database}", "Name": f"t{table}"}},
+            "Permissions": [permission]}
+
+
 class Lake:
     """The sandbox alone, with the release binary of the command line."""
 
@@ -46,14 +52,12 @@ class Lake:
         self.local.steer("fill", region=region, database=database, tables=tables,
                          partitions=partitions, root=HERE if region == PRIMARY else THERE)
 
-    def grants(self):
+    def grants(self, roles, tables=TABLES):
+        """SELECT on each table for so many roles."""
         lake = self.local.client("lakeformation", PRIMARY)
         entries = [
-            {"Id": f"{d}-{t}-{g}",
-             "Principal": {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/R{g}"},
-             "Resource": {"Table": {"DatabaseName": f"db{d}", "Name": f"t{t}"}},
-             "Permissions": ["SELECT"]}
-            for d in range(DATABASES) for t in range(TABLES) for g in range(GRANTS)]
+            {"Id": f"{d}-{t}-{g}", **grant(d, t, g)}
+            for d in range(DATABASES) for t in range(tables) for g in range(roles)]
         for at in range(0, len(entries), 20):
             lake.batch_grant_permissions(Entries=entries[at:at + 20])
 
@@ -79,12 +83,23 @@ class Lake:
         self.process.wait()
 
 
-# Kinds that are counted, the encryption and the resource policy, on each side.
-SURVEY = 2 * 8
+# On each side: what is only counted or compared (connections, catalogs, the encryption, the
+# resource policy), and what the catalog has once (functions, LF-Tags, saved expressions,
+# registrations, opt-ins, settings).
+SURVEY, OF_CATALOG = 4, 6
+# The types of resource of which the grants are listed beside those of all.
+TYPES = 9
 
 
 def pages(items, size):
     return max(1, math.ceil(items / size))
+
+
+def listing(grants, tables=0, databases=0):
+    """Both readings of all grants of a Region: those on tables, and those that our own role has
+    on what it made."""
+    own = tables + databases
+    return pages(grants + own, 1000) + pages(grants + tables, 1000) + TYPES - 1
 
 
 def floors():
@@ -93,23 +108,21 @@ def floors():
     listed = GRANTS * DATABASES * TABLES
     partition_pages = DATABASES * TABLES * pages(PARTITIONS, 1000) + pages(BIG, 1000)
     table_pages = DATABASES * pages(TABLES, 100) + 1
-    grant_pages = pages(listed, 1000)
-    # Indexes and statistics are asked for table by table: there is no listing of them.
-    parts = 2 * tables
-    once = pages(databases, 100) + grant_pages + 1 + 1
-    reads = once + table_pages + partition_pages + parts
+    here, there = listing(listed), listing(listed, tables, databases)
+    # Indexes, statistics and filters are asked for table by table: no listing has them all.
+    parts = 3 * tables
+    once = pages(databases, 100) + OF_CATALOG + SURVEY
+    contents = table_pages + partition_pages + parts
     writes = databases + tables
     writes += DATABASES * TABLES * math.ceil(PARTITIONS / 100) + math.ceil(BIG / 100)
     # A batch of grants holds those of one database.
     writes += DATABASES * math.ceil(GRANTS * TABLES / 20)
-    first = reads + once + SURVEY + writes
+    first = 2 * once + contents + here + listing(0) + writes
     # What the primary holds of it by now, and what the secondary holds but for partitions,
     # which it has confirmed one by one.
-    created = listed + tables + databases
-    again = 2 * table_pages + 2 * databases
+    again = 2 * table_pages + 2 * databases + here + there
     again += DATABASES * TABLES + pages(BIG, 1000)
-    again += DATABASES * (grant_pages + pages(created, 1000))
-    unchanged = 2 * reads - grant_pages + pages(created, 1000) + SURVEY
+    unchanged = 2 * (once + contents) + here + there
     return first, first + again, unchanged
 
 
@@ -123,7 +136,7 @@ def bench_calls(home):
         for d in range(DATABASES):
             lake.fill(PRIMARY, f"db{d}", TABLES, PARTITIONS)
         lake.fill(PRIMARY, "big", 1, BIG)
-        lake.grants()
+        lake.grants(GRANTS)
         first, checked, unchanged = floors()
         print(f"Resync of {DATABASES} databases x {TABLES} tables x {PARTITIONS} partitions, one "
               f"table of {BIG} partitions, {DATABASES * TABLES * GRANTS} grants:")
@@ -141,6 +154,45 @@ def bench_calls(home):
                       f"{wall:>6.1f} s")
     finally:
         lake.stop()
+
+
+def bench_grants(home):
+    print("Calls about grants alone, in a resync (bare floor: two readings of each Region, and the "
+          "writes; the other one: read again after them)")
+    policy = 'statistics = "none"\n' + POLICY
+    for tables, roles in ((10, 1), (TABLES, 1), (TABLES, 10), (TABLES, 100)):
+        count = roles * DATABASES * tables
+        print(f"  {count} grants on {DATABASES * tables} tables in {DATABASES} databases:")
+        lake = Lake(home / f"grants{count}", policy)
+        try:
+            for d in range(DATABASES):
+                lake.fill(PRIMARY, f"db{d}", tables, 0)
+            lake.grants(roles, tables)
+            client = lake.local.client("lakeformation", PRIMARY)
+            here = listing(count)
+            there = listing(count, DATABASES * tables, DATABASES)
+            batches = DATABASES * pages(tables * roles, 20)
+            steps = [
+                ("first", lambda: None, here + listing(0), batches, here + there),
+                ("unchanged", lambda: None, here + there, 0, 0),
+                # The table alone is read again, on both sides.
+                ("one changed", lambda: client.grant_permissions(**grant(3, 3, 0, "ALTER")),
+                 here + there, 1, 2),
+                # Until the service says that nothing is left of it.
+                ("one revoked", lambda: client.revoke_permissions(**grant(3, 3, 0)),
+                 here + there, 2, 2),
+            ]
+            for name, act, reads, writes, again in steps:
+                act()
+                calls, wall, memory = lake.twinlake("resync")
+                about = [c for c in calls if c == "ListPermissions" or c.endswith("Permissions")]
+                wrote = [c for c in about if c != "ListPermissions"]
+                row(name, len(about), reads + writes,
+                    f"x{len(about) / (reads + writes + again):.2f} of {reads + writes + again}, "
+                    f"{len(wrote)} of them write; {len(calls)} in all, {wall:.1f} s, "
+                    f"{memory:.0f} MB")
+        finally:
+            lake.stop()
 
 
 def bench_memory(home):
@@ -206,25 +258,40 @@ def bench_events():
             native("Database", "CreateTable", changedTables=["u"])
             return lambda: "'u'" in str(glue2.get_tables(DatabaseName="d"))
 
-        def grant():
-            lake.grant_permissions(
-                Principal={"DataLakePrincipalIdentifier": who}, Permissions=["SELECT"],
-                Resource={"Table": {"DatabaseName": "d", "Name": "t"}})
+        def recorded(name):
             local.replay(PRIMARY, {
                 "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
                 "detail": {"eventSource": "lakeformation.amazonaws.com",
-                           "eventName": "GrantPermissions", "recipientAccountId": ACCOUNT,
+                           "eventName": name, "recipientAccountId": ACCOUNT,
                            "requestParameters": {
                                "principal": {"dataLakePrincipalIdentifier": who},
                                "resource": {"table": {"databaseName": "d", "name": "t"}},
                                "permissions": ["SELECT"]}}})
+
+        select = {"Principal": {"DataLakePrincipalIdentifier": who}, "Permissions": ["SELECT"],
+                  "Resource": {"Table": {"DatabaseName": "d", "Name": "t"}}}
+
+        def give():
+            lake.grant_permissions(**select)
+            recorded("GrantPermissions")
             return lambda: who in str(lake2.list_permissions())
+
+        def take():
+            lake.revoke_permissions(**select)
+            recorded("RevokePermissions")
+            return lambda: who not in str(lake2.list_permissions())
 
         def large(partitions, region):
             local.steer("fill", region=region, database="big", tables=1, partitions=partitions,
                         root=HERE if region == PRIMARY else THERE)
 
         large(1, PRIMARY)
+        # The primary's own function lets ours see all of a new database.
+        local.replay(PRIMARY, {
+            "source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
+            "detail": {"databaseName": "big", "typeOfChange": "CreateDatabase"}})
+        wait_for("our role may see it", lambda: "'big'" in str(lake.list_permissions(
+            Resource={"Table": {"DatabaseName": "big", "TableWildcard": {}}})))
         local.replay(PRIMARY, {
             "source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
             "detail": {"databaseName": "big", "typeOfChange": "CreateTable",
@@ -251,8 +318,8 @@ def bench_events():
                 DatabaseName="big", TableName="t0", PartitionValues=["0000007"]))
 
         print("One event, with everything that belongs to the table (bar: 12 calls):")
-        for name, act in (("a column is added", update), ("a grant is given", grant),
-                          ("a partitioned table is created", create),
+        for name, act in (("a column is added", update), ("a grant is given", give),
+                          ("it is revoked", take), ("a partitioned table is created", create),
                           ("one partition of a million changes", change)):
             local.steer("calls")
             wait_for(name, act())
@@ -320,6 +387,7 @@ def bench_start():
 def main():
     with tempfile.TemporaryDirectory() as home:
         bench_calls(pathlib.Path(home) / "calls")
+        bench_grants(pathlib.Path(home))
         bench_memory(pathlib.Path(home))
     stack.TARGET = RELEASE
     bench_events()

@@ -5,6 +5,9 @@ use twinlake_core::Atom;
 use twinlake_core::grant::{Entry, Grants, Terms, normalize};
 use twinlake_core::scope::{Subject, subject_of};
 
+/// Entries that one page of `ListPermissions` holds at most.
+pub const PAGE: usize = 1000;
+
 /// Every grant of a Region, by subject: what all listings together told.
 #[derive(Clone, Debug, Default)]
 pub struct GrantIndex {
@@ -14,6 +17,8 @@ pub struct GrantIndex {
     pub unsupported: BTreeMap<String, usize>,
     /// A listing held some entry, of whatever kind.
     pub any: bool,
+    /// The calls that it took, by pages of [`PAGE`] entries; 0 for part of a listing.
+    pub calls: usize,
     /// Grants that only one of two readings showed.
     pub disputed: BTreeSet<Atom>,
 }
@@ -34,6 +39,7 @@ impl GrantIndex {
             by_subject,
             unsupported,
             any: !entries.is_empty(),
+            calls: 0,
             disputed: BTreeSet::new(),
         }
     }
@@ -41,12 +47,7 @@ impl GrantIndex {
     /// Takes a second reading in. A grant is there if either showed it.
     #[must_use]
     pub fn beside(mut self, other: Self) -> Self {
-        let of = |index: &Self| -> BTreeSet<Atom> {
-            let all = index.by_subject.values();
-            all.flat_map(BTreeMap::keys).cloned().collect()
-        };
-        let (mine, theirs) = (of(&self), of(&other));
-        self.disputed = mine.symmetric_difference(&theirs).cloned().collect();
+        self.disputed = self.lacking(&other).chain(other.lacking(&self)).collect();
         for (subject, grants) in other.by_subject {
             let known = self.by_subject.entry(subject).or_default();
             for (atom, grantable) in grants {
@@ -59,6 +60,15 @@ impl GrantIndex {
         }
         self.any |= other.any;
         self
+    }
+
+    /// What of this one another does not have.
+    fn lacking<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Atom> + 'a {
+        self.by_subject.iter().flat_map(|(subject, grants)| {
+            let known = other.by_subject.get(subject);
+            let has = move |atom: &Atom| known.is_some_and(|known| known.contains_key(atom));
+            grants.keys().filter(move |atom| !has(atom)).cloned()
+        })
     }
 
     /// The grants on a subject.

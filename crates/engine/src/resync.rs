@@ -121,11 +121,12 @@ where
         hand.on(Scope::lake(), &mut report).await?;
     } else if whole {
         // Grants by LF-Tags come last: they open what was tagged on the way.
+        let nothing = Prefetched::default();
         let fresh = match report.outcome.counts.total() {
-            0 => prefetched.clone(),
-            _ => Prefetched::default(),
+            0 => &prefetched,
+            _ => &nothing,
         };
-        let outcome = reconcile(context, &Scope::lake(), &fresh).await?;
+        let outcome = reconcile(context, &Scope::lake(), fresh).await?;
         hand.settle(outcome, &mut report).await?;
     }
     note_optimizers(context, &mut report.outcome).await;

@@ -83,7 +83,7 @@ impl World {
         self.refuse_beside_table(c, entry, &resource)?;
         self.tick();
         let region = self.region_mut(c.region)?;
-        region.grants_before = region.grants.clone();
+        let mut before = Vec::new();
         for permission in &entry.permissions {
             let grantable = entry.grantable.contains(permission);
             for place in places(&resource, permission) {
@@ -92,11 +92,13 @@ impl World {
                     resource: place,
                     condition: entry.condition.clone(),
                 };
+                before.push((key.clone(), region.grants.get(&key).cloned()));
                 let held = region.grants.entry(key).or_default();
                 let option = held.entry(permission.clone()).or_default();
                 *option |= grantable;
             }
         }
+        region.grants_before = before;
         Ok(())
     }
 
@@ -111,7 +113,7 @@ impl World {
         }
         self.tick();
         let region = self.region_mut(c.region)?;
-        let before = region.grants.clone();
+        let mut before = Vec::new();
         let mut found = false;
         for permission in &entry.permissions {
             for place in places(&entry.resource, permission) {
@@ -120,6 +122,7 @@ impl World {
                     resource: place,
                     condition: entry.condition.clone(),
                 };
+                before.push((key.clone(), region.grants.get(&key).cloned()));
                 if let Some(held) = region.grants.get_mut(&key) {
                     found |= held.remove(permission).is_some();
                     if held.is_empty() {

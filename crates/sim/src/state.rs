@@ -10,6 +10,7 @@ use crate::glue::StoredIndex;
 use crate::quirk::Quirk;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, OnceLock};
 use twinlake_core::catalog::{
     CellsFilter, ColumnStatistics, Function, OptIn, Registration, SavedExpression, Seen,
 };
@@ -97,8 +98,10 @@ pub(crate) struct Region {
     pub connections: BTreeSet<String>,
     pub optimizers: BTreeSet<TableId>,
     pub catalog_settings: BTreeMap<String, String>,
-    /// The store as it was before the last write.
-    pub grants_before: GrantStore,
+    /// What the last write found where it wrote.
+    pub grants_before: Vec<(StoredGrant, Option<BTreeMap<String, bool>>)>,
+    /// The grants as they are listed, until something of the Region changes.
+    pub listed: OnceLock<Arc<Vec<Entry>>>,
     pub administrators: Vec<String>,
     pub read_only_administrators: Vec<String>,
     pub database_defaults: Value,
@@ -187,7 +190,7 @@ impl World {
 
     /// Makes a principal a data lake administrator.
     pub fn add_administrator(&mut self, region: &str, principal: &str) {
-        if let Some(region) = self.regions.get_mut(region) {
+        if let Ok(region) = self.region_mut(region) {
             region.administrators.push(principal.to_owned());
         }
     }
@@ -195,14 +198,14 @@ impl World {
     /// Lets a role be granted SELECT and DESCRIBE on all tables of every database that
     /// is made from now on, as the function of the primary's stack does.
     pub fn set_reader(&mut self, region: &str, principal: Option<&str>) {
-        if let Some(region) = self.regions.get_mut(region) {
+        if let Ok(region) = self.region_mut(region) {
             region.reader = principal.map(str::to_owned);
         }
     }
 
     /// Opens a Region's defaults for new objects, as a new account has them.
     pub fn open_defaults(&mut self, region: &str) {
-        if let Some(region) = self.regions.get_mut(region) {
+        if let Ok(region) = self.region_mut(region) {
             region.database_defaults = open_defaults();
             region.table_defaults = open_defaults();
         }
@@ -210,7 +213,7 @@ impl World {
 
     /// Takes every right from a caller, in the way that looks like an empty catalog.
     pub fn take_rights(&mut self, region: &str, principal: &str) {
-        if let Some(region) = self.regions.get_mut(region) {
+        if let Ok(region) = self.region_mut(region) {
             region.lost.insert(principal.to_owned());
             region.administrators.retain(|p| p != principal);
             region.read_only_administrators.retain(|p| p != principal);
@@ -219,7 +222,7 @@ impl World {
 
     /// Lets a Region's listings of grants be one write old, or not.
     pub fn set_old_lists(&mut self, region: &str, on: bool) {
-        if let Some(region) = self.regions.get_mut(region) {
+        if let Ok(region) = self.region_mut(region) {
             region.lists_are_old = on;
         }
     }
@@ -230,6 +233,9 @@ impl World {
             self.quirks.insert(quirk);
         } else {
             self.quirks.remove(&quirk);
+        }
+        for region in self.regions.values_mut() {
+            region.listed.take();
         }
     }
 
@@ -265,7 +271,7 @@ impl World {
 
     /// Lets a Region refuse to make a partition, whichever table it is of.
     pub fn refuse_partition(&mut self, region: &str, values: &[&str]) {
-        if let Some(region) = self.regions.get_mut(region) {
+        if let Ok(region) = self.region_mut(region) {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             region.refused_partitions.insert(values);
         }
@@ -328,9 +334,10 @@ impl World {
     }
 
     pub(crate) fn region_mut(&mut self, name: &str) -> Result<&mut Region, ApiError> {
-        self.regions
-            .get_mut(name)
-            .ok_or_else(|| ApiError::invalid(format!("no such Region: {name}")))
+        let region = self.regions.get_mut(name);
+        let region = region.ok_or_else(|| ApiError::invalid(format!("no such Region: {name}")))?;
+        region.listed.take();
+        Ok(region)
     }
 
     /// Notes a call and lets ordered trouble strike. `Ok(Some(error))` means that

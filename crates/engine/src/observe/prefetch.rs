@@ -1,7 +1,7 @@
 //! Listings that are made once for many subjects.
 
 use super::{Items, OptIns, Sides, both, known, lake, observe};
-use crate::listing::GrantIndex;
+use crate::listing::{GrantIndex, PAGE};
 use crate::ports::{GrantFilter, GrantType, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Linkable, Seen};
@@ -44,19 +44,30 @@ pub fn terms(policy: &Policy, epoch: Epoch) -> BothTerms {
 /// Every grant of a Region by two readings: the listing without a filter, and one for
 /// each type of resource.
 async fn all_grants(region: &impl ReadRegion, terms: &Terms) -> Result<GrantIndex, Fault> {
-    let unfiltered = region.all_grants().await?;
+    let pages = |entries: &[Entry]| entries.len().div_ceil(PAGE).max(1);
+    let listed = region.all_grants().await?;
+    let mut calls = pages(&listed);
+    let unfiltered = GrantIndex::new(&listed, terms);
+    drop(listed);
     // Types overlap, and what is not replicated is counted.
     let mut typed: BTreeSet<Entry> = BTreeSet::new();
     for kind in GrantType::EVERY {
         match region.grants_on(&GrantFilter::Type(kind)).await {
-            Ok(listed) => typed.extend(listed),
+            Ok(listed) => {
+                calls += pages(&listed);
+                typed.extend(listed);
+            }
             // It does not know that type.
             Err(fault) if matches!(fault.kind, FaultKind::Invalid | FaultKind::Unsupported) => {}
             Err(fault) => return Err(fault),
         }
     }
     let typed: Vec<Entry> = typed.into_iter().collect();
-    Ok(GrantIndex::new(&unfiltered, terms).beside(GrantIndex::new(&typed, terms)))
+    let typed = GrantIndex::new(&typed, terms);
+    Ok(GrantIndex {
+        calls,
+        ..unfiltered.beside(typed)
+    })
 }
 
 impl Prefetched {

@@ -1,9 +1,10 @@
 //! Which listings are made for the next round.
 
-use super::work::{INDEX_FROM, Work};
+use super::work::Work;
 use crate::listing::GrantIndex;
 use crate::observe::{Prefetched, Sides};
 use crate::ports::{Clock, Ledger, ReadRegion};
+use twinlake_core::reading::Observation;
 use twinlake_core::scope::{Facet, Look};
 
 impl<P, S, L, C> Work<'_, P, S, L, C>
@@ -36,17 +37,24 @@ where
             .collect();
     }
 
-    /// Fresh listings for the next round, where they cost less than asking for each
-    /// subject.
+    /// A fresh listing for the next round, where it is known to cost less than asking for
+    /// each subject on both sides: listing all grants costs more the more there are, of
+    /// whichever database.
     pub(super) async fn relist(&self) -> Prefetched {
-        let asks = |facet: Facet| {
-            let looks = self.looks.values();
-            looks.filter(|look| look.facets.contains(&facet)).count()
-        };
+        let looks = self.looks.values();
+        let asks = looks.filter(|look| look.facets.contains(&Facet::Grants));
+        let one_by_one = 2 * asks.count();
         let mut fresh = Prefetched::default();
-        if asks(Facet::Grants) >= INDEX_FROM {
+        if self.listing.is_some_and(|calls| calls < one_by_one) {
             fresh.grants = Some(self.list_all_grants().await);
         }
         fresh
     }
+}
+
+/// What listing all grants of both sides took, if both were listed.
+pub(super) fn listing_calls(prefetched: &Prefetched) -> Option<usize> {
+    let (here, there) = prefetched.grants.as_ref()?;
+    let calls = |side: &Observation<GrantIndex>| side.present().map(|index| index.calls);
+    Some(calls(here)? + calls(there)?)
 }

@@ -1,6 +1,7 @@
 //! One reconciliation under way.
 
 use super::after::{alone, drop_idle, facets_after, is_creation, is_for_good, is_index, values_of};
+use super::relist::listing_calls;
 use super::share::minus;
 use super::{Context, Outcome, ROUNDS};
 use crate::apply::{Applied, Done};
@@ -16,9 +17,6 @@ use twinlake_core::scope::{DATABASE_ITSELF, Facet, Look};
 use twinlake_core::{
     ApprovedPlan, Fault, FaultKind, Lake, Plan, Scope, State, Step, Subject, TableId,
 };
-
-/// From so many subjects on, their grants come from one unfiltered listing.
-pub(super) const INDEX_FROM: usize = 4;
 
 pub(super) struct Work<'a, P, S, L, C> {
     pub(super) context: &'a Context<'a, P, S, L, C>,
@@ -51,6 +49,8 @@ pub(super) struct Work<'a, P, S, L, C> {
     pub(super) aside: Vec<(Step, Fault)>,
     /// How many partitions are kept whole in one round.
     pub(super) keep: usize,
+    /// Calls that the last listing of all grants took, on both sides.
+    pub(super) listing: Option<usize>,
 }
 
 impl<'a, P, S, L, C> Work<'a, P, S, L, C>
@@ -100,6 +100,7 @@ where
             deleting: BTreeSet::new(),
             aside: Vec::new(),
             keep: KEPT,
+            listing: None,
         })
     }
 
@@ -133,6 +134,7 @@ where
 
     pub(super) async fn observe(&mut self, prefetched: &Prefetched) -> Result<Rows, Fault> {
         let rows = self.rows().await?;
+        self.listing = listing_calls(prefetched).or(self.listing);
         let is_late = || {
             let stop_at = self.context.stop_at;
             stop_at.is_some_and(|stop_at| self.context.clock.now() >= stop_at)

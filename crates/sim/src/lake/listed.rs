@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::quirk::Quirk;
 use crate::state::World;
 use serde_json::Value;
+use std::sync::Arc;
 use twinlake_core::grant::{Entry, EntryResource};
 
 impl World {
@@ -13,7 +14,7 @@ impl World {
         &self,
         c: Caller<'_>,
         r: &Value,
-    ) -> Result<Vec<Entry>, ApiError> {
+    ) -> Result<Arc<Vec<Entry>>, ApiError> {
         let filter = match r.get("Resource") {
             Some(resource) if !resource.is_null() => Some(parse_resource(resource)?),
             Some(_) | None => None,
@@ -23,25 +24,29 @@ impl World {
             .and_then(|p| p.get("DataLakePrincipalIdentifier"))
             .and_then(Value::as_str);
         let kind = r.get("ResourceType").and_then(Value::as_str);
-        let mut all = match (&filter, kind) {
+        let all = match (&filter, kind) {
             (None, None) => self.unfiltered(c)?,
             (filter, _) => self.permissions(c, filter.as_ref())?,
         };
-        if let Some(kind) = kind {
-            all.retain(|entry| is_of_type(&entry.resource, kind));
+        if kind.is_none() && principal.is_none() {
+            return Ok(all);
         }
-        all.retain(|entry| principal.is_none_or(|p| entry.principal.0 == p));
-        Ok(all)
+        Ok(only(&all, |entry| {
+            kind.is_none_or(|kind| is_of_type(&entry.resource, kind))
+                && principal.is_none_or(|one| entry.principal.0 == one)
+        }))
     }
 
     /// The listed grants of all kinds, or of those that such a listing covers.
-    pub(crate) fn unfiltered(&self, c: Caller<'_>) -> Result<Vec<Entry>, ApiError> {
-        let mut all = self.permissions(c, None)?;
-        if self.has(Quirk::UnfilteredLeavesOut) {
-            let types = ["LF_TAG", "LF_TAG_POLICY"];
-            all.retain(|entry| !types.iter().any(|kind| is_of_type(&entry.resource, kind)));
+    pub(crate) fn unfiltered(&self, c: Caller<'_>) -> Result<Arc<Vec<Entry>>, ApiError> {
+        let all = self.permissions(c, None)?;
+        if !self.has(Quirk::UnfilteredLeavesOut) {
+            return Ok(all);
         }
-        Ok(all)
+        let types = ["LF_TAG", "LF_TAG_POLICY"];
+        Ok(only(&all, |entry| {
+            !types.iter().any(|kind| is_of_type(&entry.resource, kind))
+        }))
     }
 
     /// The listed grants on a resource, or all.
@@ -49,9 +54,9 @@ impl World {
         &self,
         c: Caller<'_>,
         filter: Option<&EntryResource>,
-    ) -> Result<Vec<Entry>, ApiError> {
+    ) -> Result<Arc<Vec<Entry>>, ApiError> {
         if self.is_blind(c.region, c.principal) {
-            return Ok(Vec::new());
+            return Ok(Arc::default());
         }
         let region = self.region(c.region)?;
         let all = self.listed_grants(c.region);
@@ -69,9 +74,10 @@ impl World {
         {
             return Err(ApiError::not_found());
         }
-        Ok(all
-            .into_iter()
-            .filter(|entry| is_on(&entry.resource, filter))
-            .collect())
+        Ok(only(&all, |entry| is_on(&entry.resource, filter)))
     }
+}
+
+fn only(all: &[Entry], stays: impl Fn(&Entry) -> bool) -> Arc<Vec<Entry>> {
+    Arc::new(all.iter().filter(|entry| stays(entry)).cloned().collect())
 }

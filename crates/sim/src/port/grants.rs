@@ -12,8 +12,8 @@ impl SimRegion {
             "ListPermissions",
             PERMISSION_PAGE,
             |world, caller| match filter.as_ref() {
-                None => world.unfiltered(caller),
-                filter => world.permissions(caller, filter),
+                None => world.unfiltered(caller).map(|all| all.to_vec()),
+                filter => world.permissions(caller, filter).map(|all| all.to_vec()),
             },
         )
         .await
@@ -21,9 +21,11 @@ impl SimRegion {
 
     pub(super) async fn grants_of_type(&self, kind: GrantType) -> Result<Vec<Entry>, Fault> {
         self.pages("ListPermissions", PERMISSION_PAGE, |world, caller| {
-            let mut all = world.permissions(caller, None)?;
-            all.retain(|entry| is_of_type(&entry.resource, kind.as_str()));
-            Ok(all)
+            let all = world.permissions(caller, None)?;
+            let of_kind = all
+                .iter()
+                .filter(|entry| is_of_type(&entry.resource, kind.as_str()));
+            Ok(of_kind.cloned().collect())
         })
         .await
     }

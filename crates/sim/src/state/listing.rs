@@ -1,25 +1,28 @@
 //! Grants in the shapes that the service lists.
 
-use super::{GrantStore, StoredResource, World};
+use super::{GrantStore, Region, StoredResource, World};
 use crate::quirk::Quirk;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use twinlake_core::grant::{Entry, EntryResource};
 use twinlake_core::{Name, Principal, TableId};
 
 impl World {
     /// Every grant of a Region, in the shapes that the service lists.
     #[must_use]
-    pub fn listed_grants(&self, region: &str) -> Vec<Entry> {
+    pub fn listed_grants(&self, region: &str) -> Arc<Vec<Entry>> {
         let Ok(stored) = self.region(region) else {
-            return Vec::new();
+            return Arc::default();
         };
-        let store = match stored.lists_are_old {
-            true => &stored.grants_before,
-            false => &stored.grants,
+        let list = || {
+            let mut all = match stored.lists_are_old {
+                true => self.list(&stored.grants_as_before()),
+                false => self.list(&stored.grants),
+            };
+            all.extend(stored.ghosts.iter().cloned());
+            Arc::new(all)
         };
-        let mut all = self.list(store);
-        all.extend(stored.ghosts.iter().cloned());
-        all
+        Arc::clone(stored.listed.get_or_init(list))
     }
 
     fn list(&self, store: &GrantStore) -> Vec<Entry> {
@@ -118,6 +121,19 @@ impl World {
             StoredResource::Expression(name) => EntryResource::Expression(name.clone()),
             StoredResource::Other(kind) => EntryResource::Other(kind.clone()),
         }
+    }
+}
+
+impl Region {
+    fn grants_as_before(&self) -> GrantStore {
+        let mut store = self.grants.clone();
+        for (grant, held) in self.grants_before.iter().rev() {
+            match held {
+                Some(held) => store.insert(grant.clone(), held.clone()),
+                None => store.remove(grant),
+            };
+        }
+        store
     }
 }
 
