@@ -210,7 +210,8 @@ def bench_memory(home):
     finally:
         lake.stop()
     for databases in (10, 100):
-        lake = Lake(home / f"tables{databases}", 'statistics = "none"\n' + POLICY)
+        policy = 'statistics = "none"\nfilters = "granted"\n' + POLICY
+        lake = Lake(home / f"tables{databases}", policy)
         try:
             for d in range(databases):
                 for region in (PRIMARY, SECONDARY):

@@ -260,6 +260,24 @@ def test_garbage_is_told_and_does_not_stop_anything(lake):
     assert dead_letters(lake) == 0
 
 
+def test_what_is_in_the_way_is_told_and_told_to_be_over(lake):
+    glue, there = lake.client("glue", PRIMARY), lake.client("glue", SECONDARY)
+    take = lake.subscribe(SECONDARY, {"kind": ["diverged"], "state": ["new"]})
+    over = lake.subscribe(SECONDARY, {"kind": ["diverged"], "state": ["resolved"]})
+    there.create_table(DatabaseName="hr", TableInput=table("theirs", "hr", Description="mine"))
+    glue.create_table(DatabaseName="hr", TableInput=table("theirs", "hr"))
+    (alert,) = wait_for("it is told", take)
+    told = json.loads(alert["Message"])
+    assert told["subject"] == "table hr.theirs"
+    wait_for("the queues are empty", lake.is_quiet)
+    there.delete_table(DatabaseName="hr", Name="theirs")
+    glue.update_table(DatabaseName="hr", TableInput=table("theirs", "hr", Description="ours"))
+    settle(lake)
+    (alert,) = wait_for("it is told to be over", over)
+    assert json.loads(alert["Message"])["key"] == told["key"]
+    assert take() == []
+
+
 def test_a_lost_right_deletes_nothing_and_pages(lake):
     take = lake.subscribe(SECONDARY, {"severity": ["page"]})
     before = lake.client("glue", SECONDARY).get_tables(DatabaseName="sales")["TableList"]

@@ -124,8 +124,8 @@ def test_every_call_is_allowed_and_none_besides():
     assert allowed("Standing") == SETTINGS | PLATFORM | {
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
         "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
-        "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
-        "dynamodb:BatchWriteItem", "sqs:SendMessage"}
+        "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
+        "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "sqs:SendMessage"}
     # This one only publishes, and notes that it did.
     assert allowed("ReplicationEvent") == PLATFORM | {
         "sns:Publish", "dynamodb:GetItem", "dynamodb:PutItem"}

@@ -7,12 +7,14 @@
 //! | `tables#DATABASE` | table | a row |
 //! | `runs` | run | a resync run with its outstanding parts |
 //! | `spent` | minute | deletions made in it |
-//! | `alerts` | key | when the alert was last sent |
+//! | `alerts` | key | a trouble that people were told of, until it is over |
 //!
 //! Items of the last three carry `expires` for the table's TTL.
 
+mod episodes;
 mod table;
 
+use episodes::episode_of;
 use table::{
     Item, is_marks, is_of, key_of, keys_of, marked, minute, names, number, numeric, run_of,
     tally_of, text, textual, unless_condition,
@@ -23,9 +25,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
-use twinlake_core::{Fault, Lake, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::{Episode, Fault, Lake, Name, Row, Subject, TableId, Timestamp};
 use twinlake_engine::Ledger;
 
 /// A ledger in one Region.
@@ -294,22 +296,29 @@ impl Ledger for DynamoLedger {
         Ok(Sweeping::Now)
     }
 
-    async fn alert_is_due(
-        &self,
-        key: &str,
-        now: Timestamp,
-        quiet_secs: i64,
-    ) -> Result<bool, Fault> {
+    async fn episode(&self, key: &str) -> Result<Option<(Episode, u64)>, Fault> {
         let item = self.get("alerts", key).await?;
-        let sent = item.and_then(|item| numeric(&item, "sent")).map(Timestamp);
-        Ok(sent.is_none_or(|sent| sent.plus_secs(quiet_secs) <= now))
+        Ok(item.as_ref().and_then(episode_of))
     }
 
-    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault> {
-        let fields = [
-            ("sent", number(now.0)),
-            ("expires", number(now.plus_secs(7 * DAY_SECS).secs())),
-        ];
-        self.put("alerts", key, &fields).await
+    async fn episodes(&self) -> Result<BTreeMap<String, (Episode, u64)>, Fault> {
+        let mut all = BTreeMap::new();
+        for item in self.query("alerts", None).await? {
+            let key = textual(&item, "sk").unwrap_or_default();
+            all.extend(episode_of(&item).map(|episode| (key.to_owned(), episode)));
+        }
+        Ok(all)
+    }
+
+    async fn put_episode(
+        &self,
+        key: &str,
+        episode: Option<&Episode>,
+        was: Option<u64>,
+    ) -> Result<bool, Fault> {
+        match episode {
+            Some(episode) => self.store_episode(key, episode, was).await,
+            None => self.drop_episode(key, was).await,
+        }
     }
 }

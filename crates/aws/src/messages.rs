@@ -38,9 +38,13 @@ impl Alerts for SnsAlerts {
             .subject(alert.subject_line())
             .message_structure("json")
             .message(structured.to_string());
-        for (name, value) in alert.attributes() {
+        let strings = alert.attributes().into_iter();
+        let strings = strings.map(|(name, value)| (name, "String", value));
+        let databases = alert.database_attribute().into_iter();
+        let databases = databases.map(|names| ("database", "String.Array", names));
+        for (name, kind, value) in strings.chain(databases) {
             let attribute = aws_sdk_sns::types::MessageAttributeValue::builder()
-                .data_type("String")
+                .data_type(kind)
                 .string_value(value)
                 .build()
                 .map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;

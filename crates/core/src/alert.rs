@@ -1,9 +1,14 @@
 //! What people are told: one alert, its severity, and three sentences.
 
+mod episode;
+
+pub use episode::{Episode, News};
+
 use crate::name::Name;
 use crate::render::escape;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The kinds of alerts. Each has a row in the README that says what to do.
@@ -111,18 +116,49 @@ impl Severity {
     }
 }
 
+/// Where in its trouble an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertState {
+    /// The first message.
+    New,
+    /// It lasts, or came again.
+    Again,
+    /// It is over.
+    Resolved,
+}
+
+impl AlertState {
+    /// The state as it stands in message attributes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Again => "again",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
 /// One message to the operations team.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// What kind.
     pub kind: AlertKind,
+    /// Where in its trouble it stands.
+    pub state: AlertState,
     /// The Region that it is about.
     pub region: String,
-    /// The database that it is about, for filter policies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub database: Option<Name>,
+    /// The databases that it is about, for filter policies.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub databases: BTreeSet<Name>,
     /// Whom it is about, short: a table, a bucket, the catalog.
     pub subject: String,
+    /// What its repeats are grouped by: mostly a database, or the subject itself.
+    pub group: String,
+    /// What has to be well again before it is over; no more than [`ABOUT`] of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub about: BTreeSet<String>,
     /// What happened.
     pub what: String,
     /// What is true in the secondary now.
@@ -133,19 +169,55 @@ pub struct Alert {
     pub at: Timestamp,
     /// How many things it speaks for.
     pub count: usize,
+    /// When the trouble was first found.
+    pub since: Timestamp,
+    /// How many things were found since then.
+    pub total: usize,
     /// Some of them by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<String>,
 }
 
+/// Of so many subjects an alert remembers that they are in trouble.
+pub const ABOUT: usize = 200;
+
 /// SNS takes subjects of fewer than 100 characters, in ASCII without line ends.
 const SUBJECT_CHARS: usize = 99;
 
 impl Alert {
+    /// A first message about one thing: what happened, what is true in the secondary now,
+    /// what to do.
+    #[must_use]
+    pub fn new(
+        kind: AlertKind,
+        region: &str,
+        subject: &str,
+        [what, now, todo]: [String; 3],
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            kind,
+            state: AlertState::New,
+            region: region.to_owned(),
+            databases: BTreeSet::new(),
+            subject: subject.to_owned(),
+            group: subject.to_owned(),
+            about: BTreeSet::from([subject.to_owned()]),
+            what,
+            now,
+            todo,
+            at,
+            count: 1,
+            since: at,
+            total: 1,
+            samples: Vec::new(),
+        }
+    }
+
     /// The same for every repetition, so that repeats can be grouped.
     #[must_use]
     pub fn key(&self) -> String {
-        let words = (self.kind, &self.region, &self.subject);
+        let words = (self.kind, &self.region, &self.group);
         let digest = crate::catalog::digest(&words);
         let short: String = digest.chars().take(16).collect();
         format!("{}-{short}", self.kind)
@@ -154,10 +226,16 @@ impl Alert {
     /// A subject line fit for a phone.
     #[must_use]
     pub fn subject_line(&self) -> String {
-        let severity = self.kind.severity().as_str().to_uppercase();
+        let severity = match self.state {
+            AlertState::New | AlertState::Again => self.kind.severity().as_str(),
+            AlertState::Resolved => self.state.as_str(),
+        };
         let line = format!(
-            "[{severity}] Twinlake {}: {} ({})",
-            self.kind, self.subject, self.region
+            "[{}] Twinlake {}: {} ({})",
+            severity.to_uppercase(),
+            self.kind,
+            self.subject,
+            self.region
         );
         let plain = |c: char| {
             if c.is_ascii() && !c.is_control() {
@@ -178,6 +256,9 @@ impl Alert {
             escape(&self.now),
             escape(&self.todo)
         );
+        if self.state == AlertState::Again {
+            text.push_str(&format!("\nSince {}, {} in all.\n", self.since, self.total));
+        }
         for sample in &self.samples {
             text.push_str(&format!("  - {}\n", escape(sample)));
         }
@@ -204,15 +285,25 @@ impl Alert {
     /// SNS message attributes for filter policies, all of type String.
     #[must_use]
     pub fn attributes(&self) -> Vec<(&'static str, String)> {
-        let mut attributes = vec![
+        vec![
             ("kind", self.kind.as_str().to_owned()),
             ("severity", self.kind.severity().as_str().to_owned()),
             ("region", self.region.clone()),
-        ];
-        if let Some(database) = &self.database {
-            attributes.push(("database", database.to_string()));
-        }
-        attributes
+            ("state", self.state.as_str().to_owned()),
+        ]
+    }
+
+    /// The attribute `database`, of type `String.Array`: a filter policy lets it pass if it
+    /// names one of them.
+    #[must_use]
+    pub fn database_attribute(&self) -> Option<String> {
+        let names: Vec<&str> = self
+            .databases
+            .iter()
+            .take(ABOUT)
+            .map(Name::as_str)
+            .collect();
+        (!names.is_empty()).then(|| serde_json::json!(names).to_string())
     }
 }
 
@@ -221,17 +312,16 @@ mod tests {
     use super::*;
 
     fn alert(subject: &str) -> Alert {
+        let sentences = [
+            "GetTable was denied.\u{1b}[2J",
+            "The table is as it was.",
+            "Give the role back its rights.",
+        ];
+        let sentences = sentences.map(str::to_owned);
+        let at = Timestamp::from_secs(0);
         Alert {
-            kind: AlertKind::Denied,
-            region: "us-east-1".to_owned(),
-            database: Some(Name::new("sales").unwrap()),
-            subject: subject.to_owned(),
-            what: "GetTable was denied.\u{1b}[2J".to_owned(),
-            now: "The table is as it was.".to_owned(),
-            todo: "Give the role back its rights.".to_owned(),
-            at: Timestamp::from_secs(0),
-            count: 1,
-            samples: vec![],
+            databases: [Name::new("sales").unwrap()].into(),
+            ..Alert::new(AlertKind::Denied, "us-east-1", subject, sentences, at)
         }
     }
 

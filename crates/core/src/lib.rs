@@ -48,7 +48,7 @@ pub mod sweep;
 pub mod timestamp;
 pub mod translate;
 
-pub use alert::{Alert, AlertKind};
+pub use alert::{Alert, AlertKind, AlertState, Episode};
 pub use audit::{ApprovedPlan, Veto, audit};
 pub use catalog::{Column, Database, Function, Partition, StorageDescriptor, Table};
 pub use fault::{Fault, FaultKind};

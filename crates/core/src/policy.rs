@@ -85,6 +85,19 @@ pub enum Statistics {
     None,
 }
 
+/// Of which tables a look at whole databases asks for data cells filters. They are read
+/// table by table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filters {
+    /// Of all.
+    #[default]
+    All,
+    /// Of those on which one is granted: a filter that is granted to nobody is seen by the
+    /// event that tells of it alone.
+    Granted,
+}
+
 /// Whether Glue's tags on databases and tables are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -144,6 +157,8 @@ pub struct Policy {
     pub iceberg: Iceberg,
     /// Which column statistics are copied.
     pub statistics: Statistics,
+    /// Of which tables data cells filters are looked for.
+    pub filters: Filters,
     /// Whether Glue's tags are copied.
     pub tags: Tags,
     /// What to do with deletions.

@@ -1,26 +1,34 @@
 //! From what a reconciliation came to, to what people are told.
 
-use crate::ports::{Alerts, Ledger};
+mod tell;
+
+pub use tell::{Looked, conclude, heal, publish};
+
 use crate::reconcile::Outcome;
-use std::collections::BTreeMap;
+use crate::resync::Report;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::alert::ABOUT;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::render;
 use twinlake_core::{Alert, AlertKind, Fault, FaultKind, Step, Timestamp};
 
+/// What an alert is about when nothing may be applied at all: well as soon as something
+/// may be.
+pub const READY: &str = "the policy";
+
 /// How many things an alert names.
 const SAMPLES: usize = 5;
 
-/// An alert is repeated after so long, at the earliest.
-const QUIET_SECS: i64 = 3600;
-/// A digest comes once a day.
-const DIGEST_SECS: i64 = 86_400;
-
-/// The alerts that an outcome calls for: at most one of each kind.
+/// The alerts that an outcome calls for: at most one of each kind for each database.
 #[must_use]
 pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert> {
-    let mut groups: BTreeMap<AlertKind, Vec<(String, String)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(AlertKind, String), Vec<(String, String)>> = BTreeMap::new();
     let mut add = |kind: AlertKind, subject: String, detail: String| {
-        groups.entry(kind).or_default().push((subject, detail));
+        let group = group_of(&subject).to_owned();
+        groups
+            .entry((kind, group))
+            .or_default()
+            .push((subject, detail));
     };
     let vetoed = outcome.vetoed.as_ref();
     let vetoed = vetoed.map_or_else(|| "a plan".to_owned(), ToString::to_string);
@@ -40,7 +48,7 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
     }
     groups
         .into_iter()
-        .map(|(kind, told)| alert(kind, &told, region, now))
+        .map(|((kind, _), told)| alert(kind, &told, region, now))
         .collect()
 }
 
@@ -80,6 +88,20 @@ pub fn of_drift(mended: &[Step], region: &str, now: Timestamp) -> Option<Alert> 
     (!told.is_empty()).then(|| alert(AlertKind::Drift, &told, region, now))
 }
 
+/// The alerts that a resync, or a part of one, calls for.
+#[must_use]
+pub fn of_report(report: &Report, region: &str, now: Timestamp) -> Vec<Alert> {
+    let outcome = &report.outcome;
+    let mut told = of_outcome(outcome, region, now);
+    if let Some((_, reason)) = &outcome.waiting {
+        told.extend(of_giving_up(outcome, reason, region, now));
+    }
+    if !report.first {
+        told.extend(of_drift(&outcome.applied, region, now));
+    }
+    told
+}
+
 fn of_failure(step: &Step, fault: &Fault) -> AlertKind {
     let narrows = matches!(step, Step::Revoke { .. });
     match fault.kind {
@@ -106,48 +128,54 @@ fn of_finding(finding: &Finding) -> Option<AlertKind> {
     }
 }
 
+/// What repeats are grouped by: the database, or what is in none.
+fn group_of(subject: &str) -> &str {
+    database_in(subject).unwrap_or(subject)
+}
+
 fn alert(kind: AlertKind, told: &[(String, String)], region: &str, now: Timestamp) -> Alert {
-    let subjects: std::collections::BTreeSet<&str> =
-        told.iter().map(|(subject, _)| subject.as_str()).collect();
+    let subjects: BTreeSet<&str> = told.iter().map(|(subject, _)| subject.as_str()).collect();
     let first = subjects.first().copied().unwrap_or("catalog");
     let subject = match subjects.len() {
         0 | 1 => first.to_owned(),
         count => format!("{first} and {} more", count - 1),
     };
     let (what, truth, todo) = sentences(kind, told.len());
+    let sentences = [what, truth.to_owned(), todo.to_owned()];
+    let about = subjects
+        .iter()
+        .take(ABOUT)
+        .map(|&subject| subject.to_owned());
     Alert {
-        kind,
-        region: region.to_owned(),
-        database: database_of(&subjects),
-        subject,
-        what,
-        now: truth.to_owned(),
-        todo: todo.to_owned(),
-        at: now,
+        databases: databases_of(&subjects),
+        group: group_of(first).to_owned(),
+        about: about.collect(),
         count: told.len(),
         samples: told
             .iter()
             .take(SAMPLES)
             .map(|(_, detail)| detail.clone())
             .collect(),
+        ..Alert::new(kind, region, &subject, sentences, now)
     }
 }
 
-/// The database, where all subjects lie in one.
-fn database_of(subjects: &std::collections::BTreeSet<&str>) -> Option<twinlake_core::Name> {
-    let databases: std::collections::BTreeSet<&str> = subjects
-        .iter()
-        .filter_map(|subject| {
-            let (kind, name) = subject.split_once(' ')?;
-            match kind {
-                "table" => name.split('.').next(),
-                "database" => Some(name),
-                _ => None,
-            }
-        })
-        .collect();
-    let only = (databases.len() == 1).then(|| databases.first().copied())?;
-    only.and_then(|name| twinlake_core::Name::new(name).ok())
+/// The database that a subject, told by name, is or lies in.
+fn database_in(subject: &str) -> Option<&str> {
+    let (kind, name) = subject.split_once(' ')?;
+    match kind {
+        "table" | "function" => name.split('.').next(),
+        "database" => Some(name),
+        _ => None,
+    }
+}
+
+/// The databases that subjects are or lie in.
+fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
+    let names = subjects.iter().filter_map(|subject| database_in(subject));
+    names
+        .filter_map(|name| twinlake_core::Name::new(name).ok())
+        .collect()
 }
 
 fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static str) {
@@ -194,40 +222,4 @@ fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static s
             "See below.",
         ),
     }
-}
-
-/// Publishes alerts that are due; one that was sent within the hour (a digest:
-/// within the day) is not repeated. With the ledger out of reach it is sent.
-///
-/// # Errors
-/// An alert could not be published.
-pub async fn publish<A: Alerts, L: Ledger>(
-    topic: &A,
-    ledger: &L,
-    alerts: &[Alert],
-    now: Timestamp,
-) -> Result<usize, Fault> {
-    let mut sent = 0;
-    for alert in alerts {
-        let quiet = match alert.kind {
-            AlertKind::Unsupported => DIGEST_SECS,
-            AlertKind::Widening
-            | AlertKind::Vetoed
-            | AlertKind::Denied
-            | AlertKind::Diverged
-            | AlertKind::Unreadable
-            | AlertKind::Drift
-            | AlertKind::ReplicationFailed
-            | AlertKind::ReplicationLate
-            | AlertKind::JobFailed => QUIET_SECS,
-        };
-        let due = ledger.alert_is_due(&alert.key(), now, quiet).await;
-        if due.unwrap_or(true) {
-            topic.publish(alert).await?;
-            // Told twice is better than not at all, so this comes after.
-            let _ = ledger.alert_sent(&alert.key(), now).await;
-            sent += 1;
-        }
-    }
-    Ok(sent)
 }

@@ -1,7 +1,7 @@
 //! A batch of queue messages: parsed, merged to one look for each subject,
 //! reconciled, and what has to wait sent again.
 
-use crate::alerts;
+use crate::alerts::{self, Looked};
 use crate::message::Message;
 use crate::observe::Prefetched;
 use crate::ports::{Alerts, Clock, Ledger, Outbox, ReadRegion, WriteRegion};
@@ -37,6 +37,8 @@ pub struct Answer {
     pub faults: Vec<Fault>,
     /// Messages that asked for nothing, with the reason.
     pub dropped: Vec<(String, String)>,
+    /// What was looked at, and what of it was left in trouble.
+    pub looked: Vec<Looked>,
 }
 
 /// How long a scope is tried before it is left to the resync.
@@ -95,6 +97,12 @@ where
             answer.faults.push(fault);
         }
     }
+    let looked: Looked = std::mem::take(&mut answer.looked).into_iter().collect();
+    let looked = looked.and(alerts::READY);
+    // What is over and could not be told is told by a later look.
+    if let Err(fault) = alerts::heal(ports.1, context.ledger, &looked, context.clock.now()).await {
+        answer.faults.push(fault);
+    }
     answer
 }
 
@@ -151,19 +159,13 @@ fn sort(
 }
 
 fn of_refusal(reason: &str, listener: &Listener, now: Timestamp) -> Alert {
-    Alert {
-        kind: AlertKind::Unreadable,
-        region: listener.region.clone(),
-        database: None,
-        subject: "an event".to_owned(),
-        what: format!("An event could not be understood: {reason}."),
-        now: "Whatever it told of is seen by the next resync at the latest.".to_owned(),
-        todo: "If it comes again, look at the rules of the buses for what they let through."
-            .to_owned(),
-        at: now,
-        count: 1,
-        samples: Vec::new(),
-    }
+    let sentences = [
+        format!("An event could not be understood: {reason}."),
+        "Whatever it told of is seen by the next resync at the latest.".to_owned(),
+        "If it comes again, look at the rules of the buses for what they let through.".to_owned(),
+    ];
+    let kind = AlertKind::Unreadable;
+    Alert::new(kind, &listener.region, "an event", sentences, now)
 }
 
 async fn settle<P, S, L, C, O, A>(
@@ -215,6 +217,7 @@ where
         }
     }
     alerts::publish(topic, context.ledger, &alerts, now).await?;
+    answer.looked.push(Looked::of(&outcome));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
-use twinlake_core::{Fault, Lake, Name, Row, State, Subject, TableId, Timestamp};
+use twinlake_core::{Episode, Fault, Lake, Name, Row, State, Subject, TableId, Timestamp};
 
 /// All that a ledger holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Book {
     pub sweeps: BTreeMap<TableId, Sweeps>,
     /// When each alert was last sent.
     #[serde(default)]
-    pub alerts: BTreeMap<String, Timestamp>,
+    pub alerts: BTreeMap<String, (Episode, u64)>,
 }
 
 /// A [`Book`] behind the ledger's port.
@@ -220,19 +220,34 @@ impl Ledger for MemoryLedger {
         Ok(what)
     }
 
-    async fn alert_is_due(
-        &self,
-        key: &str,
-        now: Timestamp,
-        quiet_secs: i64,
-    ) -> Result<bool, Fault> {
-        let book = self.open();
-        let last = book.alerts.get(key);
-        Ok(last.is_none_or(|last| last.plus_secs(quiet_secs) <= now))
+    async fn episode(&self, key: &str) -> Result<Option<(Episode, u64)>, Fault> {
+        Ok(self.open().alerts.get(key).cloned())
     }
 
-    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault> {
-        self.open().alerts.insert(key.to_owned(), now);
-        Ok(())
+    async fn episodes(&self) -> Result<BTreeMap<String, (Episode, u64)>, Fault> {
+        Ok(self.open().alerts.clone())
+    }
+
+    async fn put_episode(
+        &self,
+        key: &str,
+        episode: Option<&Episode>,
+        was: Option<u64>,
+    ) -> Result<bool, Fault> {
+        let mut book = self.open();
+        let version = book.alerts.get(key).map(|(_, version)| *version);
+        if version != was {
+            return Ok(false);
+        }
+        match episode {
+            Some(episode) => {
+                let kept = (episode.clone(), was.map_or(0, |was| was + 1));
+                book.alerts.insert(key.to_owned(), kept);
+            }
+            None => {
+                book.alerts.remove(key);
+            }
+        }
+        Ok(true)
     }
 }

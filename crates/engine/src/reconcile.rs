@@ -16,7 +16,7 @@ use twinlake_core::ledger::{Epoch, Rows};
 use twinlake_core::plan::{Finding, FindingKind, Standing};
 use twinlake_core::render::Counts;
 use twinlake_core::{
-    Fault, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, TableId, Timestamp,
+    Fault, Name, OwnRoles, Plan, Policy, Principal, Scope, State, Step, Subject, TableId, Timestamp,
 };
 use work::Work;
 
@@ -83,6 +83,12 @@ pub struct Outcome {
     pub iceberg: Vec<TableId>,
     /// The subjects that were looked at, and how they were left.
     pub standings: BTreeMap<Subject, Standing>,
+    /// The subjects that were asked for and looked at.
+    pub looked: BTreeSet<Subject>,
+    /// Of those the databases that were looked at with all that is in them.
+    pub whole: BTreeSet<Name>,
+    /// The subjects whose rows do not say that they are in step.
+    pub ill: BTreeMap<Subject, State>,
 }
 
 /// So many steps on partitions are remembered one by one.
@@ -158,7 +164,7 @@ where
         work.rounds += 1;
         let rows = work.observe(&fresh).await?;
         let plan = work.plan(&rows);
-        if plan.unproven > 0 && !all_read {
+        if (plan.unproven > 0 || work.doubts(&plan)) && !all_read {
             all_read = true;
             fresh.to_mut().grants = Some(work.list_all_grants().await);
             work.look_at_all_grants();

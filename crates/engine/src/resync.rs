@@ -308,6 +308,9 @@ fn merge(all: &mut Outcome, one: Outcome) {
     all.vetoes.extend(one.vetoes);
     all.failed.extend(one.failed);
     all.unrevoked.extend(one.unrevoked);
+    all.looked.extend(one.looked);
+    all.whole.extend(one.whole);
+    all.ill.extend(one.ill);
     all.iceberg.extend(one.iceberg);
     all.vetoed = all.vetoed.take().or(one.vetoed);
     if let Some((scope, reason)) = one.waiting {

@@ -11,12 +11,13 @@ use twinlake_core::ledger::Role;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::Look;
 use twinlake_core::{Alert, AlertKind, FaultKind, Lake, Name, Scope, Subject, Timestamp, render};
+use twinlake_engine::alerts::{self, Looked};
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::message::{Message, Part};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::Report;
 use twinlake_engine::role::{Standing, Unready};
-use twinlake_engine::{Clock as _, Outcome, alerts};
+use twinlake_engine::{Clock as _, Outcome};
 
 /// What a handler answers: the messages that are to be delivered again.
 pub type Handled = Result<SqsBatchResponse, Error>;
@@ -157,18 +158,11 @@ async fn run(
     let context = start.context(&standing.policy, standing.epoch, stop_at);
     let outbox = Some(&start.outbox);
     let report = twinlake_engine::resync::resync(&context, part, outbox, &()).await?;
-    let now = start.clock.now();
-    let region = &start.config.region;
-    let mut told = alerts::of_outcome(&report.outcome, region, now);
-    if let Some((_, reason)) = &report.outcome.waiting {
-        told.extend(alerts::of_giving_up(&report.outcome, reason, region, now));
-    }
-    if !report.first {
-        told.extend(alerts::of_drift(&report.outcome.applied, region, now));
-    }
     log(&report);
-    alerts::publish(&start.alerts, &start.ledger, &told, now).await?;
-    Ok(())
+    let now = start.clock.now();
+    let found = alerts::of_report(&report, &start.config.region, now);
+    let looked = Looked::of(&report.outcome).and(alerts::READY);
+    alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await
 }
 
 fn log(report: &Report) {
@@ -215,7 +209,8 @@ async fn show_all(start: &Start, ready: &Standing, event: &Value) -> Result<(), 
     match granted.await {
         Ok(granted) => {
             info!(grants = granted.len(), "readers");
-            Ok(())
+            let looked = Looked::default().and(&Subject::Catalog.to_string());
+            Ok(well(start, &looked).await?)
         }
         Err(fault) => {
             let finding = Finding {
@@ -273,7 +268,14 @@ async fn keep_settings(start: &Start, ready: &Standing, stop_at: Timestamp) -> R
 async fn tell(start: &Start, outcome: &Outcome) -> Result<(), twinlake_core::Fault> {
     let now = start.clock.now();
     let told = alerts::of_outcome(outcome, &start.config.region, now);
-    alerts::publish(&start.alerts, &start.ledger, &told, now)
+    let looked = Looked::of(outcome);
+    alerts::conclude(&start.alerts, &start.ledger, (&told, &looked), now).await
+}
+
+/// Tells what is over.
+async fn well(start: &Start, looked: &Looked) -> Result<(), twinlake_core::Fault> {
+    let now = start.clock.now();
+    alerts::heal(&start.alerts, &start.ledger, looked, now)
         .await
         .map(drop)
 }
@@ -305,18 +307,13 @@ async fn may_apply(start: &Start) -> Result<May, Error> {
 }
 
 fn of_unready(unready: &Unready, start: &Start) -> Alert {
-    Alert {
-        kind: AlertKind::Vetoed,
-        region: start.config.region.clone(),
-        database: None,
-        subject: "the policy".to_owned(),
-        what: format!("Nothing is applied: {unready}."),
-        now:
-            "The secondary is as it was; messages wait, and go to the dead-letter queue in the end."
-                .to_owned(),
-        todo: "Push one valid policy to both Regions with `twinlake policy push`.".to_owned(),
-        at: start.clock.now(),
-        count: 1,
-        samples: Vec::new(),
-    }
+    let sentences = [
+        format!("Nothing is applied: {unready}."),
+        "The secondary is as it was; messages wait, and go to the dead-letter queue in the end."
+            .to_owned(),
+        "Push one valid policy to both Regions with `twinlake policy push`.".to_owned(),
+    ];
+    let region = &start.config.region;
+    let now = start.clock.now();
+    Alert::new(AlertKind::Vetoed, region, alerts::READY, sentences, now)
 }

@@ -220,6 +220,14 @@ impl World {
         }
     }
 
+    /// Makes a caller that lost every right an administrator again.
+    pub fn give_rights_back(&mut self, region: &str, principal: &str) {
+        if let Ok(region) = self.region_mut(region) {
+            region.lost.remove(principal);
+            region.administrators.push(principal.to_owned());
+        }
+    }
+
     /// Lets a Region's listings of grants be one write old, or not.
     pub fn set_old_lists(&mut self, region: &str, on: bool) {
         if let Ok(region) = self.region_mut(region) {

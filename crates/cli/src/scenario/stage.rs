@@ -8,6 +8,7 @@ use twinlake_core::event::Listener;
 use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
 use twinlake_core::{Alert, Fault, FaultKind, OwnRoles, Policy, Principal, Scope, Subject, render};
+use twinlake_engine::alerts;
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::{Alerts, Clock as _, Context, MemoryLedger, Message, Outbox, Outcome};
 use twinlake_sim::{ApiError, Quirk, Sim, SimRegion, Trouble, World, run_until_killed};
@@ -247,12 +248,13 @@ impl Stage {
             run_until_killed(&self.sim, whole)
         })?;
         let now = self.sim.now();
-        let mut told = twinlake_engine::alerts::of_outcome(&report.outcome, SECONDARY, now);
-        if !report.first {
-            let drift = &report.outcome.applied;
-            told.extend(twinlake_engine::alerts::of_drift(drift, SECONDARY, now));
-        }
-        self.tray.alerts.borrow_mut().extend(told);
+        let found = alerts::of_report(&report, SECONDARY, now);
+        let looked = alerts::Looked::of(&report.outcome);
+        self.with(|context| {
+            let told = (&found[..], &looked);
+            let conclude = alerts::conclude(&self.tray, context.ledger, told, now);
+            run_until_killed(&self.sim, conclude)
+        })?;
         let verified = match report.verified_at {
             Some(_) => "verified",
             None => "not verified",

@@ -25,18 +25,17 @@ pub(super) fn parse(event: Loose<'_>, listener: &Listener) -> Result<Heard, Refu
         .or_else(|| detail.text("errorMessage"))
         .unwrap_or_else(|| "no message".to_owned());
     let at = event.text("time").and_then(|time| Timestamp::parse(&time));
-    Ok(Heard::Tell(vec![Alert {
-        kind: AlertKind::JobFailed,
-        region: listener.region.clone(),
-        database: None,
-        subject: format!("{kind} {name}"),
-        what: format!("The Glue {kind} {name} ended as {state}: {message}"),
-        now:
-            "The catalog stays in step; what the run should have written is missing on both sides."
-                .to_owned(),
-        todo: format!("Look at the run's log, and start the {kind} again in the primary."),
-        at: at.unwrap_or(listener.now),
-        count: 1,
-        samples: Vec::new(),
-    }]))
+    let sentences = [
+        format!("The Glue {kind} {name} ended as {state}: {message}"),
+        "The catalog stays in step; what the run should have written is missing on both sides."
+            .to_owned(),
+        format!("Look at the run's log, and start the {kind} again in the primary."),
+    ];
+    Ok(Heard::Tell(vec![Alert::new(
+        AlertKind::JobFailed,
+        &listener.region,
+        &format!("{kind} {name}"),
+        sentences,
+        at.unwrap_or(listener.now),
+    )]))
 }

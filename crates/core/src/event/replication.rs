@@ -124,19 +124,12 @@ fn from_record(record: Loose<'_>, now: Timestamp) -> Result<Alert, Refused> {
     let at = record
         .text("eventTime")
         .and_then(|time| Timestamp::parse(&time));
+    let region = record.text("awsRegion");
+    let region = region.as_deref().unwrap_or("unknown");
+    let sentences = [what, now_true, todo];
     Ok(Alert {
-        kind,
-        region: record
-            .text("awsRegion")
-            .unwrap_or_else(|| "unknown".to_owned()),
-        database: None,
-        subject,
-        what,
-        now: now_true,
-        todo,
-        at: at.unwrap_or(now),
-        count: 1,
         samples: vec![format!("s3://{bucket}/{}", decode(&key))],
+        ..Alert::new(kind, region, &subject, sentences, at.unwrap_or(now))
     })
 }
 

@@ -1,7 +1,9 @@
 //! From TOML text to a checked policy, with errors that name line and key.
 
 use super::pattern::{Pattern, Patterns};
-use super::{Brake, Deletions, Iceberg, Policy, Settings, Side, Statistics, Tags, Unmapped};
+use super::{
+    Brake, Deletions, Filters, Iceberg, Policy, Settings, Side, Statistics, Tags, Unmapped,
+};
 use crate::catalog;
 use crate::grant::{OwnRoles, Principal};
 use crate::location::{Location, LocationMap, Pair};
@@ -57,6 +59,8 @@ struct Document {
     iceberg: Iceberg,
     #[serde(default)]
     statistics: Statistics,
+    #[serde(default)]
+    filters: Filters,
     #[serde(default)]
     tags: Tags,
     #[serde(default)]
@@ -133,6 +137,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         unmapped_location: document.unmapped_location,
         iceberg: document.iceberg,
         statistics: document.statistics,
+        filters: document.filters,
         tags: document.tags,
         deletions: document.deletions,
         brake,
@@ -161,6 +166,7 @@ fn digest(policy: &Policy) -> String {
             policy.unmapped_location,
             policy.iceberg,
             policy.statistics,
+            policy.filters,
             policy.tags,
             policy.deletions,
             policy.brake,

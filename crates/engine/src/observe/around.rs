@@ -80,12 +80,23 @@ fn needs_filters(subject: &Subject, readings: &Readings) -> bool {
     let Subject::Table(id) = subject else {
         return false;
     };
-    let held = |reading: &Reading| -> BTreeSet<Atom> {
-        let grants = reading.grants.get(subject).and_then(Observation::present);
-        let atoms = grants.into_iter().flat_map(Grants::keys);
-        let through = |atom: &&Atom| matches!(atom.resource, Resource::Filter(..));
-        atoms.filter(through).cloned().collect()
-    };
-    let (here, there) = (held(&readings.primary), held(&readings.secondary));
+    let here = through_filters(subject, &readings.primary);
+    let there = through_filters(subject, &readings.secondary);
     here != there || (!there.is_empty() && tables::changes(id, readings))
+}
+
+/// Whether a data cells filter of a table is granted to somebody, on either side.
+pub(super) fn grants_filters(subject: &Subject, readings: &Readings) -> bool {
+    let sides = [&readings.primary, &readings.secondary];
+    let mut granted = sides
+        .map(|reading| through_filters(subject, reading))
+        .into_iter();
+    granted.any(|atoms| !atoms.is_empty())
+}
+
+fn through_filters(subject: &Subject, reading: &Reading) -> BTreeSet<Atom> {
+    let grants = reading.grants.get(subject).and_then(Observation::present);
+    let atoms = grants.into_iter().flat_map(Grants::keys);
+    let through = |atom: &&Atom| matches!(atom.resource, Resource::Filter(..));
+    atoms.filter(through).cloned().collect()
 }

@@ -1,9 +1,11 @@
 //! Databases, and every table of one.
 
+use super::around::grants_filters;
 use super::{Observer, PARTS, Readings, both, gather, observe_own};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Linkable, Seen};
+use twinlake_core::policy::Filters;
 use twinlake_core::reading::{Observation, Proof, Reading};
 use twinlake_core::scope::{Facet, Look};
 use twinlake_core::{
@@ -319,6 +321,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let parts: Vec<(Subject, Facet)> = covered
             .iter()
             .flat_map(|id| PARTS.map(|facet| (Subject::Table((*id).clone()), facet)))
+            .filter(|(subject, facet)| {
+                *facet != Facet::Filters
+                    || self.policy.filters == Filters::All
+                    || grants_filters(subject, readings)
+            })
             .collect();
         self.parts(&parts, readings).await;
     }

@@ -1,8 +1,8 @@
 //! What is remembered, who is told, and what time it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Tally};
-use twinlake_core::{Alert, Fault, Lake, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::{Alert, Episode, Fault, Lake, Name, Row, Subject, TableId, Timestamp};
 
 /// What a Region's Twinlake remembers.
 pub trait Ledger {
@@ -128,18 +128,29 @@ pub trait Ledger {
     /// The ledger is out of reach.
     async fn ask_sweep(&self, table: &TableId, now: Timestamp) -> Result<Sweeping, Fault>;
 
-    /// Whether an alert of this key is due: not sent within the last `quiet_secs`.
+    /// The open trouble of an alert's key, and its version.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn alert_is_due(&self, key: &str, now: Timestamp, quiet_secs: i64)
-    -> Result<bool, Fault>;
+    async fn episode(&self, key: &str) -> Result<Option<(Episode, u64)>, Fault>;
 
-    /// Notes that an alert was sent.
+    /// Every open trouble by its alert's key, and its version.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn alert_sent(&self, key: &str, now: Timestamp) -> Result<(), Fault>;
+    async fn episodes(&self) -> Result<BTreeMap<String, (Episode, u64)>, Fault>;
+
+    /// Stores a trouble, or forgets it, if it is of the version that was read, or if none
+    /// is there where none was. Answers whether it was.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn put_episode(
+        &self,
+        key: &str,
+        episode: Option<&Episode>,
+        was: Option<u64>,
+    ) -> Result<bool, Fault>;
 }
 
 /// Tells people.

@@ -27,6 +27,7 @@ where
             .filter(|(_, seen)| seen.present().is_some_and(|seen| seen.object.is_iceberg()))
             .map(|(id, _)| id.clone())
             .collect();
+        self.note_looked();
         let mut put = Vec::new();
         let mut forget = Vec::new();
         if self.rounds > ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
@@ -48,6 +49,9 @@ where
             }
             self.mark(subject, old, standing).await?;
             let row = self.row_after(subject, old, standing, reasons.get(subject), plan);
+            if row.state != State::Current {
+                self.outcome.ill.insert(subject.clone(), row.state);
+            }
             if Some(&row) != old {
                 put.push(row);
             }
@@ -59,6 +63,17 @@ where
             self.context.ledger.forget(&forget).await?;
         }
         Ok(())
+    }
+
+    fn note_looked(&mut self) {
+        for (subject, look) in &self.asked.looks {
+            self.outcome.looked.insert(subject.clone());
+            if let Subject::Database(name) = subject
+                && look.facets.contains(&Facet::Contents)
+            {
+                self.outcome.whole.insert(name.clone());
+            }
+        }
     }
 
     /// Writes down what has come to be paired of a subject of the lake, and what no longer

@@ -4,8 +4,13 @@ use super::work::Work;
 use crate::listing::GrantIndex;
 use crate::observe::{Prefetched, Sides};
 use crate::ports::{Clock, Ledger, ReadRegion};
-use twinlake_core::reading::Observation;
+use twinlake_core::reading::{Observation, Reading};
 use twinlake_core::scope::{Facet, Look};
+use twinlake_core::{Plan, Step};
+
+/// A listing of all grants that takes fewer calls than this is made for a few subjects.
+const SMALL: usize = 32;
+const FEW: usize = 4;
 
 impl<P, S, L, C> Work<'_, P, S, L, C>
 where
@@ -37,15 +42,55 @@ where
             .collect();
     }
 
+    /// Whether what was read by resource is to be doubted, where a reading of all grants
+    /// came about before: it failed, or lacks a grant that was made in this run.
+    pub(super) fn doubts(&self, plan: &Plan) -> bool {
+        let unread = |side: &Reading| {
+            let grants = side.grants.iter();
+            let mut asked = grants.filter(|(subject, _)| self.looks.contains_key(*subject));
+            asked.any(|(_, grants)| matches!(grants, Observation::Unknown(_)))
+        };
+        let sides = [&self.readings.primary, &self.readings.secondary];
+        self.listing.is_some() && (self.grants_again(plan) || sides.into_iter().any(unread))
+    }
+
+    fn grants_again(&self, plan: &Plan) -> bool {
+        let made = |step: &Step| match step {
+            Step::Grant { atom, .. } => self.scope.suspects.contains_key(atom),
+            Step::Revoke { .. }
+            | Step::CreateDatabase { .. }
+            | Step::UpdateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutPart { .. }
+            | Step::PutSettings { .. }
+            | Step::RemovePart { .. }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::DeleteDatabase { .. } => false,
+        };
+        plan.steps.iter().any(made)
+    }
+
     /// A fresh listing for the next round, where it is known to cost less than asking for
     /// each subject on both sides: listing all grants costs more the more there are, of
     /// whichever database.
     pub(super) async fn relist(&self) -> Prefetched {
         let looks = self.looks.values();
         let asks = looks.filter(|look| look.facets.contains(&Facet::Grants));
-        let one_by_one = 2 * asks.count();
+        let asks = asks.count();
+        // Where all are few, the reading that the run began with is the better one.
+        let bound = match asks {
+            FEW.. => SMALL.max(2 * asks),
+            _ => 2 * asks,
+        };
         let mut fresh = Prefetched::default();
-        if self.listing.is_some_and(|calls| calls < one_by_one) {
+        if self.listing.is_some_and(|calls| calls < bound) {
             fresh.grants = Some(self.list_all_grants().await);
         }
         fresh

@@ -17,6 +17,7 @@ pub(super) async fn note_survey<P: ReadRegion, S: ReadRegion, L, C>(
     if !scope.looks.contains_key(&Subject::Catalog) {
         return;
     }
+    outcome.looked.insert(Subject::Catalog);
     let (primary, secondary) =
         futures_util::future::join(context.primary.survey(), context.secondary.survey()).await;
     let mut counts = primary.kinds;

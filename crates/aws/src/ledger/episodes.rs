@@ -1,0 +1,62 @@
+//! The troubles that people are told of.
+
+use super::table::{Item, number, numeric, text, textual, unless_condition};
+use super::{DAY_SECS, DynamoLedger};
+use twinlake_core::{Episode, Fault};
+
+/// What nobody has found again for so long is forgotten.
+const KEPT_SECS: i64 = 14 * DAY_SECS;
+
+/// The trouble that an item holds. One that cannot be read is as good as none, and is
+/// replaced.
+pub(super) fn episode_of(item: &Item) -> Option<(Episode, u64)> {
+    let body = textual(item, "body").and_then(|body| serde_json::from_str(body).ok());
+    let version = numeric(item, "version").and_then(|version| u64::try_from(version).ok());
+    body.zip(version)
+}
+
+impl DynamoLedger {
+    pub(super) async fn store_episode(
+        &self,
+        key: &str,
+        episode: &Episode,
+        was: Option<u64>,
+    ) -> Result<bool, Fault> {
+        let body = serde_json::to_string(episode).unwrap_or_default();
+        let seen = episode.alert.at.max(episode.sent.unwrap_or_default());
+        let call = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", text("alerts"))
+            .item("sk", text(key))
+            .item("body", text(&body))
+            .item("version", number(was.map_or(0, |was| was + 1)))
+            .item("expires", number(seen.plus_secs(KEPT_SECS).secs()));
+        let call = call.expression_attribute_names("#v", "version");
+        let call = match was {
+            Some(was) => call
+                .condition_expression("#v = :was")
+                .expression_attribute_values(":was", number(was)),
+            None => call.condition_expression("attribute_not_exists(#v)"),
+        };
+        unless_condition(call.send(), &self.region).await
+    }
+
+    pub(super) async fn drop_episode(&self, key: &str, was: Option<u64>) -> Result<bool, Fault> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("pk", text("alerts"))
+            .key("sk", text(key));
+        let call = call.expression_attribute_names("#v", "version");
+        let call = match was {
+            Some(was) => call
+                .condition_expression("#v = :was")
+                .expression_attribute_values(":was", number(was)),
+            None => call.condition_expression("attribute_not_exists(#v)"),
+        };
+        unless_condition(call.send(), &self.region).await
+    }
+}

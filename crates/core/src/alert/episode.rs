@@ -1,0 +1,264 @@
+//! One trouble from its first message to its last: what is grouped, when it is told
+//! again, when it is over.
+//!
+//! The ledger keeps one episode for each [`Alert::key`]. Whoever finds the trouble notes
+//! it there; the one whose turn it is claims the message, sends it, and settles the claim.
+//! A claim that was not settled, since its function died, is free again after a minute, so
+//! that a message is sent at least once, under the same key.
+
+use super::{ABOUT, Alert, AlertState, Severity};
+use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What the ledger keeps of a trouble.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Episode {
+    /// The alert as it was last found.
+    pub alert: Alert,
+    /// How many messages were sent.
+    pub messages: u32,
+    /// When the last one was sent.
+    pub sent: Option<Timestamp>,
+    /// When somebody took it on to send one.
+    pub claimed: Option<Timestamp>,
+    /// What was found since the last message.
+    pub untold: usize,
+    /// More subjects were in trouble than are remembered.
+    pub overflowed: bool,
+}
+
+/// What is to be done about an episode that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is kept, and nobody is told.
+    Keep(Episode),
+    /// It is kept, and once it is, this is sent.
+    Send(Episode, Box<Alert>),
+    /// It is forgotten, and once it is, this is sent.
+    End(Box<Alert>),
+}
+
+/// A claim that was not settled is free again after so long.
+const CLAIM_SECS: i64 = 60;
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+/// How long after each message the next one may come; the last one for all that follow.
+const INTERVALS: [i64; 4] = [HOUR, 3 * HOUR, 8 * HOUR, DAY];
+
+impl Episode {
+    /// Takes an alert in that was found, with what was known of its trouble.
+    #[must_use]
+    pub fn note(known: Option<Self>, found: &Alert, now: Timestamp) -> News {
+        let mut episode = match known {
+            Some(known) => known.seen_again(found),
+            None => Self {
+                alert: Alert {
+                    total: found.count,
+                    since: found.at,
+                    ..found.clone()
+                },
+                messages: 0,
+                sent: None,
+                claimed: None,
+                untold: found.count,
+                overflowed: found.count > found.about.len(),
+            },
+        };
+        if !episode.is_due(now) {
+            return News::Keep(episode);
+        }
+        episode.claimed = Some(now);
+        let alert = Alert {
+            state: match episode.messages {
+                0 => AlertState::New,
+                _ => AlertState::Again,
+            },
+            count: episode.untold,
+            ..episode.alert.clone()
+        };
+        News::Send(episode, Box::new(alert))
+    }
+
+    /// Settles a claim: a message that spoke for so many was sent.
+    #[must_use]
+    pub fn told(mut self, count: usize, now: Timestamp) -> Self {
+        self.messages = self.messages.saturating_add(1);
+        self.sent = Some(now);
+        self.claimed = None;
+        self.untold = self.untold.saturating_sub(count);
+        self
+    }
+
+    /// Takes in that some subjects are well again. `all` says that whatever the trouble was
+    /// about was looked at.
+    #[must_use]
+    pub fn heal(mut self, well: &BTreeSet<String>, all: bool, now: Timestamp) -> News {
+        self.alert.about.retain(|subject| !well.contains(subject));
+        if !all && (self.overflowed || !self.alert.about.is_empty()) {
+            return News::Keep(self);
+        }
+        let mut alert = self.alert;
+        alert.what = format!("What was told of since {} is over.", alert.since);
+        "It was looked at again, and nothing of it is left.".clone_into(&mut alert.now);
+        "Nothing.".clone_into(&mut alert.todo);
+        alert.state = AlertState::Resolved;
+        alert.at = now;
+        alert.count = alert.total;
+        alert.samples.clear();
+        News::End(Box::new(alert))
+    }
+
+    fn seen_again(self, found: &Alert) -> Self {
+        let mut about = self.alert.about;
+        about.extend(found.about.iter().cloned());
+        let overflowed = self.overflowed || about.len() > ABOUT || found.count > found.about.len();
+        let about = about.into_iter().take(ABOUT).collect();
+        Self {
+            alert: Alert {
+                about,
+                since: self.alert.since,
+                total: self.alert.total.saturating_add(found.count),
+                ..found.clone()
+            },
+            untold: self.untold.saturating_add(found.count),
+            overflowed,
+            ..self
+        }
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        let claimed = self.claimed.map(|at| at.plus_secs(CLAIM_SECS));
+        if claimed.is_some_and(|free| now < free) {
+            return false;
+        }
+        let Some(sent) = self.sent else {
+            return true;
+        };
+        let wait = match self.alert.kind.severity() {
+            Severity::Digest => DAY,
+            Severity::Page | Severity::Warn => {
+                let nth = usize::try_from(self.messages).unwrap_or(usize::MAX);
+                let nth = INTERVALS.get(nth.saturating_sub(1));
+                nth.copied().unwrap_or(DAY)
+            }
+        };
+        now >= sent.plus_secs(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::AlertKind;
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn found(kind: AlertKind, subjects: &[&str], secs: i64) -> Alert {
+        let words = ["a", "b", "c"].map(str::to_owned);
+        Alert {
+            about: subjects.iter().map(|s| (*s).to_owned()).collect(),
+            count: subjects.len(),
+            ..Alert::new(kind, "r", "d", words, at(secs))
+        }
+    }
+
+    /// Notes an alert, and settles the message if there is one.
+    fn note(known: Option<Episode>, alert: &Alert, secs: i64) -> (Episode, Option<Alert>) {
+        match Episode::note(known, alert, at(secs)) {
+            News::Keep(episode) => (episode, None),
+            News::Send(episode, sent) => {
+                let episode = episode.told(sent.count, at(secs));
+                (episode, Some(*sent))
+            }
+            News::End(_) => panic!("noting ends nothing"),
+        }
+    }
+
+    #[test]
+    fn repeats_come_at_widening_intervals_and_no_count_is_lost() {
+        let mut known = None;
+        let mut sent = Vec::new();
+        for hour in 0..=72 {
+            let alert = found(AlertKind::Denied, &["x"], hour * HOUR);
+            let (episode, message) = note(known, &alert, hour * HOUR);
+            known = Some(episode);
+            sent.extend(message.map(|m| (hour, m.state, m.count)));
+        }
+        let (new, again) = (AlertState::New, AlertState::Again);
+        let expected = [
+            (0, new, 1),
+            (1, again, 1),
+            (4, again, 3),
+            (12, again, 8),
+            (36, again, 24),
+            (60, again, 24),
+        ];
+        assert_eq!(sent, expected);
+        let known = known.unwrap();
+        assert_eq!((known.untold, known.alert.total), (12, 73));
+        assert_eq!(known.alert.since, at(0));
+    }
+
+    #[test]
+    fn a_digest_comes_once_a_day() {
+        let mut known = None;
+        let mut sent = 0;
+        for hour in 0..=48 {
+            let alert = found(AlertKind::Unsupported, &["x"], hour * HOUR);
+            let (episode, message) = note(known, &alert, hour * HOUR);
+            known = Some(episode);
+            sent += usize::from(message.is_some());
+        }
+        assert_eq!(sent, 3);
+    }
+
+    #[test]
+    fn a_claim_keeps_others_from_sending_until_its_function_must_be_dead() {
+        let alert = found(AlertKind::Vetoed, &["x"], 0);
+        let News::Send(claimed, _) = Episode::note(None, &alert, at(0)) else {
+            panic!("the first one is sent");
+        };
+        let News::Keep(waiting) = Episode::note(Some(claimed), &alert, at(59)) else {
+            panic!("somebody else sends it");
+        };
+        let News::Send(_, message) = Episode::note(Some(waiting), &alert, at(60)) else {
+            panic!("the claim is free");
+        };
+        assert_eq!((message.state, message.count), (AlertState::New, 3));
+    }
+
+    fn well(subjects: &[&str]) -> BTreeSet<String> {
+        subjects.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn it_is_over_when_the_last_subject_is_well() {
+        let alert = found(AlertKind::Denied, &["x", "y"], 0);
+        let (episode, _) = note(None, &alert, 0);
+        let News::Keep(episode) = episode.heal(&well(&["x"]), false, at(1)) else {
+            panic!("y is not well");
+        };
+        let News::End(message) = episode.heal(&well(&["y"]), false, at(2)) else {
+            panic!("all are well");
+        };
+        assert_eq!((message.state, message.total), (AlertState::Resolved, 2));
+        assert_eq!(message.key(), alert.key());
+    }
+
+    #[test]
+    fn more_than_is_remembered_is_over_only_when_all_was_looked_at() {
+        let names: Vec<String> = (0..=ABOUT).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (first, _) = note(None, &found(AlertKind::Denied, &names[..1], 0), 0);
+        let (episode, _) = note(Some(first), &found(AlertKind::Denied, &names, 1), 1);
+        assert_eq!(episode.alert.about.len(), ABOUT);
+        let News::Keep(episode) = episode.heal(&well(&names), false, at(2)) else {
+            panic!("one may be left");
+        };
+        let end = episode.heal(&BTreeSet::new(), true, at(3));
+        assert!(matches!(end, News::End(_)));
+    }
+}

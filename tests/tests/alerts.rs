@@ -1,0 +1,163 @@
+//! What people are told: once, under one key however often it is found, and when it is
+//! over.
+
+use serde_json::json;
+use twinlake_core::{Alert, AlertKind, AlertState, Timestamp};
+use twinlake_engine::Clock as _;
+use twinlake_engine::alerts::{self, Looked, conclude};
+use twinlake_sim::run_until_killed;
+use twinlake_tests::history::table_input;
+use twinlake_tests::lab::{Lab, PRIMARY, ROLE, SECONDARY, policy};
+
+/// A laboratory with so many databases of one table each, in step.
+fn lab_with(databases: usize) -> Lab {
+    let lab = Lab::new(policy(""));
+    for number in 0..databases {
+        let name = format!("d{number}");
+        let input = json!({"DatabaseInput": {"Name": name, "CreateTableDefaultPermissions": []}});
+        lab.call(PRIMARY, "CreateDatabase", &input).unwrap();
+        let input = json!({"DatabaseName": name, "TableInput": table_input(&name, "t", &["id"])});
+        lab.call(PRIMARY, "CreateTable", &input).unwrap();
+    }
+    lab.resync();
+    let _ = (lab.take_events(), lab.topic.take());
+    lab
+}
+
+/// Somebody else's table in the secondary, in the way of one of the primary's.
+fn put_in_the_way(lab: &Lab, database: &str) {
+    let other =
+        json!({"DatabaseName": database, "TableInput": {"Name": "u", "Description": "mine"}});
+    lab.call(SECONDARY, "CreateTable", &other).unwrap();
+    let input = table_input(database, "u", &["id"]);
+    let input = json!({"DatabaseName": database, "TableInput": input});
+    lab.call(PRIMARY, "CreateTable", &input).unwrap();
+}
+
+fn take_away(lab: &Lab, database: &str) {
+    let gone = json!({"DatabaseName": database, "Name": "u"});
+    lab.call(SECONDARY, "DeleteTable", &gone).unwrap();
+}
+
+fn resync(lab: &Lab) {
+    let report = lab.resync().unwrap();
+    let now = lab.sim.now();
+    let found = alerts::of_report(&report, SECONDARY, now);
+    let looked = Looked::of(&report.outcome);
+    let told = conclude(&lab.topic, &lab.ledger, (&found, &looked), now);
+    run_until_killed(&lab.sim, told).unwrap().unwrap();
+}
+
+/// What was told of one kind, as state, subject and count.
+fn told(lab: &Lab, kind: AlertKind) -> Vec<(AlertState, String, usize)> {
+    let all = lab.topic.take().into_iter();
+    all.filter(|alert| alert.kind == kind)
+        .map(|alert| (alert.state, alert.subject, alert.count))
+        .collect()
+}
+
+fn said(state: AlertState, subject: &str, count: usize) -> (AlertState, String, usize) {
+    (state, subject.to_owned(), count)
+}
+
+#[test]
+fn a_trouble_is_told_once_however_often_it_is_delivered_and_when_it_is_over() {
+    let lab = lab_with(1);
+    put_in_the_way(&lab, "d0");
+    let events = lab.take_events();
+    for _ in 0..5 {
+        lab.deliver(&events).unwrap();
+    }
+    let first = said(AlertState::New, "table d0.u", 1);
+    assert_eq!(told(&lab, AlertKind::Diverged), [first]);
+    lab.sim.world().pass_secs(3601);
+    lab.deliver(&events).unwrap();
+    let again = said(AlertState::Again, "table d0.u", 5);
+    assert_eq!(told(&lab, AlertKind::Diverged), [again]);
+    take_away(&lab, "d0");
+    lab.deliver(&events).unwrap();
+    let over = said(AlertState::Resolved, "table d0.u", 6);
+    assert_eq!(told(&lab, AlertKind::Diverged), [over]);
+    lab.deliver(&events).unwrap();
+    assert_eq!(told(&lab, AlertKind::Diverged), []);
+}
+
+#[test]
+fn it_is_not_over_while_another_table_of_the_database_is_in_it() {
+    let lab = lab_with(1);
+    put_in_the_way(&lab, "d0");
+    let events = lab.take_events();
+    let other = json!({"DatabaseName": "d0", "TableInput": {"Name": "v", "Description": "mine"}});
+    lab.call(SECONDARY, "CreateTable", &other).unwrap();
+    let input = json!({"DatabaseName": "d0", "TableInput": table_input("d0", "v", &["id"])});
+    lab.call(PRIMARY, "CreateTable", &input).unwrap();
+    resync(&lab);
+    let first = said(AlertState::New, "table d0.u and 1 more", 2);
+    assert_eq!(told(&lab, AlertKind::Diverged), [first]);
+    take_away(&lab, "d0");
+    lab.deliver(&events).unwrap();
+    resync(&lab);
+    assert_eq!(told(&lab, AlertKind::Diverged), []);
+    let gone = json!({"DatabaseName": "d0", "Name": "v"});
+    lab.call(SECONDARY, "DeleteTable", &gone).unwrap();
+    resync(&lab);
+    let over = told(&lab, AlertKind::Diverged);
+    assert_eq!(over.len(), 1, "{over:?}");
+    assert_eq!(over[0].0, AlertState::Resolved);
+}
+
+#[test]
+fn one_cause_in_many_databases_is_one_message() {
+    let lab = lab_with(7);
+    for number in 0..7 {
+        put_in_the_way(&lab, &format!("d{number}"));
+    }
+    resync(&lab);
+    let first = said(AlertState::New, "table d0.u and 6 more", 7);
+    assert_eq!(told(&lab, AlertKind::Diverged), [first]);
+    for number in 0..7 {
+        take_away(&lab, &format!("d{number}"));
+    }
+    resync(&lab);
+    let over = said(AlertState::Resolved, "table d0.u and 6 more", 7);
+    assert_eq!(told(&lab, AlertKind::Diverged), [over]);
+}
+
+#[test]
+fn lost_rights_are_over_when_everything_is_seen_again() {
+    let lab = lab_with(2);
+    lab.sim.world().take_rights(PRIMARY, ROLE);
+    resync(&lab);
+    let lost = lab.topic.take();
+    let denied = lost.iter().filter(|alert| alert.kind == AlertKind::Denied);
+    assert!(denied.count() > 0, "{lost:?}");
+    let keys: Vec<String> = lost.iter().map(Alert::key).collect();
+    resync(&lab);
+    assert!(lab.topic.take().is_empty(), "it was told already");
+    lab.sim.world().give_rights_back(PRIMARY, ROLE);
+    resync(&lab);
+    let over = lab.topic.take();
+    let mut ended: Vec<String> = over.iter().map(Alert::key).collect();
+    assert!(over.iter().all(|alert| alert.state == AlertState::Resolved));
+    ended.retain(|key| keys.contains(key));
+    assert_eq!(ended.len(), keys.len(), "{over:?}");
+}
+
+/// The clock of the laboratory starts at a fixed time; a message says when it began.
+#[test]
+fn a_repeat_says_since_when_and_how_many() {
+    let lab = lab_with(1);
+    put_in_the_way(&lab, "d0");
+    let events = lab.take_events();
+    lab.deliver(&events).unwrap();
+    let since: Timestamp = lab.topic.take()[0].since;
+    lab.sim.world().pass_secs(3600);
+    lab.deliver(&events).unwrap();
+    let again = lab.topic.take().remove(0);
+    assert_eq!((again.since, again.total), (since, 2));
+    let text = again.text();
+    assert!(
+        text.contains(&format!("Since {since}, 2 in all.")),
+        "{text}"
+    );
+}
