@@ -76,3 +76,17 @@ def create_mapping_with_numbers(logical_id, properties, stack):
 
 
 mapping["create"] = create_mapping_with_numbers
+
+
+# A rule that hears of reading calls, too, is an enabled one.
+rule = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
+create_rule = rule["create"]
+
+
+def create_enabled_rule(logical_id, properties, stack):
+    if properties.get("State") == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS":
+        properties = {**properties, "State": "ENABLED"}
+    return create_rule(logical_id, properties, stack)
+
+
+rule["create"] = create_enabled_rule

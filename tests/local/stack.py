@@ -28,6 +28,7 @@ FUNCTIONS = {
     "CatalogEvent": "catalog-event",
     "PermissionEvent": "permission-event",
     "ReplicationEvent": "replication-event",
+    "OperationsEvent": "operations-event",
     "Resync": "resync",
     "Standing": "standing",
 }

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import compare
-from stack import ACCOUNT, BUCKETS, PRIMARY, SECONDARY, wait_for
+from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, SECONDARY, wait_for
 
 PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}")]
 ROLE = f"arn:aws:iam::{ACCOUNT}:role"
@@ -40,7 +40,7 @@ def dead_letters(local):
     sqs = local.client("sqs", SECONDARY)
     urls = [u for u in sqs.list_queues(QueueNamePrefix="twinlake-").get("QueueUrls", [])
             if "DeadLetters" in u]
-    assert len(urls) == 6
+    assert len(urls) == 7
     return sum(int(sqs.get_queue_attributes(
         QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"],
     )["Attributes"]["ApproximateNumberOfMessages"]) for url in urls)
@@ -276,6 +276,29 @@ def test_what_is_in_the_way_is_told_and_told_to_be_over(lake):
     (alert,) = wait_for("it is told to be over", over)
     assert json.loads(alert["Message"])["key"] == told["key"]
     assert take() == []
+
+
+def test_a_failed_job_and_a_refused_access_are_told_in_their_region(lake):
+    def event(name, **detail):
+        found = json.loads((ROOT / f"events/{name}.json").read_text())
+        return {**found, "detail": {**found["detail"], **detail}}
+
+    jobs = lake.subscribe(PRIMARY, {"kind": ["job-failed"]})
+    refused = lake.subscribe(PRIMARY, {"kind": ["unauthorized"], "database": ["sales"]})
+    for _ in range(3):
+        lake.replay(PRIMARY, event("glue-job-FAILED"))
+        lake.replay(PRIMARY, event("ct-lakeformation-GetDataAccess-denied"))
+    (job,) = wait_for("the job is told", jobs)
+    (access,) = wait_for("the refusal is told", refused)
+    wait_for("the queues are empty", lake.is_quiet)
+    assert job["MessageAttributes"]["state"]["Value"] == "new"
+    assert "role/DataLakeAdmin was refused GetDataAccess" in json.loads(access["Message"])["what"]
+    assert jobs() == refused() == [], "once, however often it is delivered"
+    lake.replay(PRIMARY, event("glue-job-FAILED", state="SUCCEEDED"))
+    (over,) = wait_for("the job is told to be over", jobs)
+    told = json.loads(over["Message"])
+    assert (told["state"], told["total"]) == ("resolved", 3)
+    assert told["key"] == json.loads(job["Message"])["key"]
 
 
 def test_a_lost_right_deletes_nothing_and_pages(lake):

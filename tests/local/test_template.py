@@ -62,10 +62,11 @@ def test_forwarding_is_one_hop():
         if "EventBusName" in properties:
             assert properties["EventPattern"]["region"] == [{"Ref": "PeerRegion"}], name
             assert all("Queue" in target for target in targets), name
-        elif name == "StandingRule":
-            # It hears of databases that are made here, and nothing leaves by it.
+        elif name in ("StandingRule", "RunsRule", "RefusalsRule", "DataAccessRule"):
+            # They hear of what happens here, and nothing leaves by them.
             assert properties["EventPattern"]["region"] == [{"Ref": "AWS::Region"}]
-            assert all("StandingQueue" in target for target in targets)
+            queue = "StandingQueue" if name == "StandingRule" else "OperationsQueue"
+            assert all(queue in target for target in targets)
         else:
             assert all("event-bus" in target for target in targets), name
             assert all("DeadLetterConfig" in t and "RoleArn" in t for t in properties["Targets"])
@@ -129,12 +130,17 @@ def test_every_call_is_allowed_and_none_besides():
     # This one only publishes, and notes that it did.
     assert allowed("ReplicationEvent") == PLATFORM | {
         "sns:Publish", "dynamodb:GetItem", "dynamodb:PutItem"}
+    # This one tells what is over, too.
+    assert allowed("OperationsEvent") == PLATFORM | {
+        "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
+        "dynamodb:DeleteItem"}
 
 
 def test_no_role_writes_the_peer_and_stars_are_fenced():
     writes = re.compile(r":(Create|Update|Delete|Add|Remove|Register|Deregister|Put|Send"
                         r"|Batch(Create|Update|Delete|Grant|Revoke|Write))")
-    for function in ("CatalogEvent", "PermissionEvent", "ReplicationEvent", "Resync", "Standing"):
+    for function in ("CatalogEvent", "PermissionEvent", "ReplicationEvent", "OperationsEvent",
+                     "Resync", "Standing"):
         for statement, actions in statements(function):
             assert not any(action.endswith("*") for action in actions), function
             text = str(statement["Resource"])

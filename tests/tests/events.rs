@@ -6,7 +6,9 @@ use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
-use twinlake_core::event::{Heard, Listener, Notified, parse, parse_replication};
+use twinlake_core::event::{
+    Heard, Listener, Notified, Operation, parse, parse_operation, parse_replication,
+};
 use twinlake_core::grant::Terms;
 use twinlake_core::{OwnRoles, Policy, Timestamp};
 
@@ -41,18 +43,28 @@ fn outcome(bytes: &[u8]) -> String {
             let suspects = scope.suspects.keys().map(|atom| format!("suspect {atom}"));
             looks.chain(suspects).collect::<Vec<_>>().join("; ")
         }
-        Ok(Heard::Tell(alerts)) => alerts
-            .iter()
-            .map(|alert| format!("alert {}: {}", alert.kind, alert.what))
-            .collect(),
-        Ok(Heard::Nothing(reason)) => format!("nothing: {reason}"),
-        Err(refused) => match parse_replication(bytes, Timestamp::default()) {
+        Ok(Heard::Nothing(reason)) => match parse_operation(bytes, &listener(&event)) {
+            Ok(Operation::Tell(alert)) => format!("alert {}: {}", alert.kind, alert.what),
+            Ok(Operation::Over(..) | Operation::Nothing(_)) | Err(_) => {
+                format!("nothing: {reason}")
+            }
+        },
+        Err(refused) => operation(bytes, &event, &refused.0),
+    }
+}
+
+fn operation(bytes: &[u8], event: &Value, refused: &str) -> String {
+    match parse_operation(bytes, &listener(event)) {
+        Ok(Operation::Tell(alert)) => format!("alert {}: {}", alert.kind, alert.what),
+        Ok(Operation::Over(kind, subject)) => format!("over: {kind} {subject}"),
+        Ok(Operation::Nothing(reason)) => format!("nothing: {reason}"),
+        Err(_) => match parse_replication(bytes, Timestamp::default()) {
             Ok(Notified::Alerts(alerts)) => alerts
                 .iter()
                 .map(|alert| format!("alert {}: {} {:?}", alert.kind, alert.what, alert.samples))
                 .collect(),
             Ok(Notified::Test) => "nothing: a test of the notification".to_owned(),
-            Err(other) => format!("refused: {} / {}", refused.0, other.0),
+            Err(other) => format!("refused: {refused} / {}", other.0),
         },
     }
 }

@@ -5,7 +5,9 @@ use crate::store::{read_bytes, read_policy};
 use crate::{CliError, Left, out};
 use std::fmt::Write as _;
 use twinlake_aws::SystemClock;
-use twinlake_core::event::{Heard, Listener, Notified, parse, parse_replication};
+use twinlake_core::event::{
+    Heard, Listener, Notified, Operation, parse, parse_operation, parse_replication,
+};
 use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
 use twinlake_core::{Alert, OwnRoles, Scope, render};
@@ -34,12 +36,19 @@ pub(crate) fn explain(common: &Common, args: &ExplainArgs) -> Result<Left, CliEr
             serde_json::to_string_pretty(&scope).unwrap_or_default()
         }
         Ok(Heard::Look(scope)) => looked(&scope),
-        Ok(Heard::Tell(alerts)) => told(&alerts),
-        Ok(Heard::Nothing(reason)) => format!("Nothing to do: {reason}."),
-        Err(refused) => match parse_replication(&bytes, now) {
-            Ok(Notified::Alerts(alerts)) => told(&alerts),
-            Ok(Notified::Test) => "Nothing to do: S3 tests the notification.".to_owned(),
-            Err(_) => return Err(CliError::Usage(refused.to_string())),
+        Ok(Heard::Nothing(reason)) => match parse_operation(&bytes, &listener) {
+            Ok(Operation::Tell(alert)) => told(&[*alert]),
+            Ok(Operation::Over(..) | Operation::Nothing(_)) | Err(_) => {
+                format!("Nothing to do: {reason}.")
+            }
+        },
+        Err(refused) => match parse_operation(&bytes, &listener) {
+            Ok(operation) => operated(operation),
+            Err(_) => match parse_replication(&bytes, now) {
+                Ok(Notified::Alerts(alerts)) => told(&alerts),
+                Ok(Notified::Test) => "Nothing to do: S3 tests the notification.".to_owned(),
+                Err(_) => return Err(CliError::Usage(refused.to_string())),
+            },
         },
     };
     out::print(&text);
@@ -86,6 +95,17 @@ fn looked(scope: &Scope) -> String {
         let _ = writeln!(text, "Revoke, unless the primary holds it: {suspect}");
     }
     text
+}
+
+fn operated(operation: Operation) -> String {
+    match operation {
+        Operation::Tell(alert) => told(&[*alert]),
+        Operation::Over(kind, subject) => {
+            let subject = render::escape(&subject);
+            format!("Tells that {subject} is over, if it was told as {kind}.")
+        }
+        Operation::Nothing(reason) => format!("Nothing to do: {reason}."),
+    }
 }
 
 fn told(alerts: &[Alert]) -> String {

@@ -34,6 +34,8 @@ pub enum AlertKind {
     ReplicationLate,
     /// A Glue job or crawler failed.
     JobFailed,
+    /// Somebody was refused access.
+    Unauthorized,
     /// What is not replicated, by kind and count.
     Unsupported,
 }
@@ -52,7 +54,7 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 10] = [
+    pub const EVERY: [Self; 11] = [
         Self::Widening,
         Self::Vetoed,
         Self::Denied,
@@ -62,6 +64,7 @@ impl AlertKind {
         Self::ReplicationFailed,
         Self::ReplicationLate,
         Self::JobFailed,
+        Self::Unauthorized,
         Self::Unsupported,
     ];
 
@@ -78,6 +81,7 @@ impl AlertKind {
             Self::ReplicationFailed => "replication-failed",
             Self::ReplicationLate => "replication-late",
             Self::JobFailed => "job-failed",
+            Self::Unauthorized => "unauthorized",
             Self::Unsupported => "unsupported",
         }
     }
@@ -92,7 +96,8 @@ impl AlertKind {
             | Self::Drift
             | Self::ReplicationFailed
             | Self::ReplicationLate
-            | Self::JobFailed => Severity::Warn,
+            | Self::JobFailed
+            | Self::Unauthorized => Severity::Warn,
             Self::Unsupported => Severity::Digest,
         }
     }

@@ -13,9 +13,9 @@ mod native;
 mod operations;
 mod replication;
 
+pub use operations::{Operation, parse_operation};
 pub use replication::{Notified, parse_replication};
 
-use crate::alert::Alert;
 use crate::grant::{OwnRoles, Terms};
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
@@ -42,8 +42,6 @@ pub struct Listener {
 pub enum Heard {
     /// Look there.
     Look(Scope),
-    /// Tell people; nothing to look at.
-    Tell(Vec<Alert>),
     /// Nothing to do, for this reason.
     Nothing(String),
 }
@@ -86,9 +84,6 @@ pub fn parse(bytes: &[u8], listener: &Listener) -> Result<Heard, Refused> {
     match (source.as_str(), detail_type.as_str()) {
         ("aws.glue", "Glue Data Catalog Database State Change") => native::database(event),
         ("aws.glue", "Glue Data Catalog Table State Change") => native::table(event),
-        ("aws.glue", "Glue Job State Change" | "Glue Crawler State Change") => {
-            operations::parse(event, listener)
-        }
         ("aws.glue" | "aws.lakeformation", "AWS API Call via CloudTrail") => {
             cloudtrail::parse(event, listener)
         }

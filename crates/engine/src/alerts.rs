@@ -216,7 +216,10 @@ fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static s
             "The secondary does not have them.",
             "Read the reasons below; each names the policy key, or that it is not supported.",
         ),
-        AlertKind::ReplicationFailed | AlertKind::ReplicationLate | AlertKind::JobFailed => (
+        AlertKind::ReplicationFailed
+        | AlertKind::ReplicationLate
+        | AlertKind::JobFailed
+        | AlertKind::Unauthorized => (
             format!("{count} failures were reported."),
             "See below.",
             "See below.",

@@ -122,10 +122,6 @@ fn sort(
             Some(ours) => (ours.scope, ours.attempt, ours.deadline),
             None => match parse(&message.body, listener) {
                 Ok(Heard::Look(scope)) => (scope, 0, now.plus_secs(TRIES_SECS)),
-                Ok(Heard::Tell(alerts)) => {
-                    told.extend(alerts.into_iter().map(|alert| (alert, message.id.clone())));
-                    continue;
-                }
                 Ok(Heard::Nothing(reason)) => {
                     answer.dropped.push((message.id.clone(), reason));
                     continue;

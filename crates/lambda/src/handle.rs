@@ -6,7 +6,9 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tracing::{info, warn};
-use twinlake_core::event::{Heard, Listener, Notified, parse, parse_replication};
+use twinlake_core::event::{
+    Heard, Listener, Notified, Operation, parse, parse_operation, parse_replication,
+};
 use twinlake_core::ledger::Role;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::Look;
@@ -115,6 +117,42 @@ pub async fn replication_notices(start: &Start, event: LambdaEvent<SqsEvent>) ->
         }
     }
     Ok(answer(failed))
+}
+
+/// What fails around the lake in this Region, and what no longer does.
+///
+/// # Errors
+/// None: a message that cannot be handled is answered as failed.
+pub async fn operations(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled {
+    let listener = start.own_listener();
+    let now = listener.now;
+    let mut told = Vec::new();
+    let mut looked = Looked::default();
+    let messages = received(event.payload);
+    for message in &messages {
+        match parse_operation(&message.body, &listener) {
+            Ok(Operation::Tell(alert)) => told.push(*alert),
+            Ok(Operation::Over(kind, subject)) => looked = looked.and_over(kind, &subject),
+            Ok(Operation::Nothing(reason)) => {
+                info!(id = message.id, reason = render::escape(&reason), "dropped");
+            }
+            Err(refused) => {
+                let reason = render::escape(&refused.0);
+                warn!(id = message.id, reason, "refused");
+            }
+        }
+    }
+    info!(messages = messages.len(), alerts = told.len(), "operations");
+    // A run that failed after one that succeeded is still a failure.
+    let healed = alerts::heal(&start.alerts, &start.ledger, &looked, now).await;
+    let sent = alerts::publish(&start.alerts, &start.ledger, &told, now).await;
+    match healed.and(sent) {
+        Ok(_) => Ok(answer([])),
+        Err(fault) => {
+            warn!(fault = render::escape(&fault.to_string()), "alert not sent");
+            Ok(answer(messages.into_iter().map(|message| message.id)))
+        }
+    }
 }
 
 /// A resync: the whole of it when a schedule asks, a part of it from the queue.

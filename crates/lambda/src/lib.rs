@@ -12,5 +12,5 @@ pub mod config;
 mod handle;
 mod start;
 
-pub use handle::{Handled, catalog_changes, replication_notices, resync, standing};
+pub use handle::{Handled, catalog_changes, operations, replication_notices, resync, standing};
 pub use start::Start;

@@ -85,6 +85,17 @@ impl Start {
         &self.ours
     }
 
+    /// Listens to what fails in this Region, whatever the policy says.
+    pub(crate) fn own_listener(&self) -> Listener {
+        Listener {
+            region: self.config.region.clone(),
+            account: self.config.account.clone(),
+            ours: self.ours.clone(),
+            terms: Terms::default(),
+            now: self.clock.now(),
+        }
+    }
+
     /// Listens to this Region itself.
     pub(crate) fn local_listener(&self, policy: &Policy, epoch: Epoch) -> Listener {
         Listener {

@@ -137,6 +137,8 @@ pub struct Looked {
     whole: BTreeSet<Name>,
     /// How subjects were left that are not in step.
     ill: BTreeMap<String, State>,
+    /// Troubles that an event says are over.
+    over: BTreeSet<(AlertKind, String)>,
 }
 
 /// The kinds that are over when what they are about is in step again.
@@ -178,6 +180,7 @@ impl Looked {
             subjects: outcome.looked.iter().map(ToString::to_string).collect(),
             whole,
             ill,
+            over: BTreeSet::new(),
         }
     }
 
@@ -187,10 +190,12 @@ impl Looked {
             subjects,
             whole,
             ill,
+            over,
         } = other;
         self.subjects.extend(subjects);
         self.whole.extend(whole);
         self.ill.extend(ill);
+        self.over.extend(over);
     }
 
     /// Adds something that was looked at and found well.
@@ -200,8 +205,18 @@ impl Looked {
         self
     }
 
+    /// Adds a trouble that an event says is over.
+    #[must_use]
+    pub fn and_over(mut self, kind: AlertKind, subject: &str) -> Self {
+        self.over.insert((kind, subject.to_owned()));
+        self
+    }
+
     /// Whether a subject was looked at and is not in a trouble of this kind.
     fn is_well(&self, kind: AlertKind, subject: &str) -> bool {
+        if !OF_STATE.contains(&kind) {
+            return self.over.contains(&(kind, subject.to_owned()));
+        }
         match self.ill.get(subject) {
             Some(State::Behind) => false,
             // Somebody else's object is in the way, which is told as diverged.
@@ -252,9 +267,6 @@ pub async fn heal<A: Alerts, L: Ledger>(
     let mut over = Vec::new();
     for (key, (episode, version)) in ledger.episodes().await? {
         let kind = episode.alert.kind;
-        if !OF_STATE.contains(&kind) {
-            continue;
-        }
         let about = episode.alert.about.iter();
         let well: BTreeSet<String> = about
             .filter(|subject| looked.is_well(kind, subject))
@@ -263,6 +275,9 @@ pub async fn heal<A: Alerts, L: Ledger>(
         // What is not remembered lies in the same database.
         let group = Name::new(&episode.alert.group);
         let all = group.is_ok_and(|name| {
+            if !OF_STATE.contains(&kind) {
+                return false;
+            }
             let ill = looked.ill.keys().any(|subject| {
                 super::database_in(subject) == Some(name.as_str()) && !looked.is_well(kind, subject)
             });
