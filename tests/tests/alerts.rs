@@ -2,9 +2,10 @@
 //! over.
 
 use serde_json::json;
+use twinlake_core::event::{Notified, parse_replication};
 use twinlake_core::{Alert, AlertKind, AlertState, Timestamp};
 use twinlake_engine::Clock as _;
-use twinlake_engine::alerts::{self, Looked, conclude};
+use twinlake_engine::alerts::{self, Looked, conclude, publish};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::history::table_input;
 use twinlake_tests::lab::{Lab, PRIMARY, ROLE, SECONDARY, policy};
@@ -159,5 +160,73 @@ fn a_repeat_says_since_when_and_how_many() {
     assert!(
         text.contains(&format!("Since {since}, 2 in all.")),
         "{text}"
+    );
+}
+
+#[test]
+fn every_kind_has_its_row_in_the_readme() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let rows: Vec<&str> = readme.lines().filter(|row| row.starts_with("| ")).collect();
+    for kind in AlertKind::EVERY {
+        let start = format!("| {kind} | {} | ", kind.severity().as_str());
+        let row = rows.iter().find(|row| row.starts_with(&start));
+        assert!(
+            row.is_some_and(|row| row.len() > start.len() + 20),
+            "{start}"
+        );
+    }
+    let severities = ["page", "warn", "digest"].map(|severity| format!(" | {severity} | "));
+    let of_alerts = rows.iter().filter(|row| {
+        let mut some = severities.iter();
+        some.any(|severity| row.contains(severity.as_str()))
+    });
+    assert_eq!(
+        of_alerts.count(),
+        AlertKind::EVERY.len(),
+        "a row without a kind"
+    );
+}
+
+/// A notification of objects that S3 gave up.
+fn given_up(from: usize, count: usize) -> Vec<u8> {
+    let records: Vec<_> = (from..from + count)
+        .map(|number| {
+            json!({"eventName": "Replication:OperationFailedReplication", "awsRegion": PRIMARY,
+                   "s3": {"bucket": {"name": "lake-us"}, "object": {"key": format!("t/{number}")}},
+                   "replicationEventData": {"replicationRuleId": "crr",
+                       "destinationBucket": "arn:aws:s3:::lake-ap",
+                       "failureReason": "DstKmsKeyInvalidState"}})
+        })
+        .collect();
+    json!({ "Records": records }).to_string().into_bytes()
+}
+
+#[test]
+fn a_storm_of_ten_thousand_objects_is_one_message_and_no_count_is_lost() {
+    let lab = Lab::new(policy(""));
+    let note = |body: &[u8]| {
+        let now = lab.sim.now();
+        let Ok(Notified::Alerts(found)) = parse_replication(body, now) else {
+            panic!("it is a notification");
+        };
+        let sent = publish(&lab.topic, &lab.ledger, &found, now);
+        run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    };
+    for storm in 0..100 {
+        note(&given_up(storm * 100, 100));
+    }
+    let first = lab.topic.take();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!((first[0].count, first[0].state), (100, AlertState::New));
+    lab.sim.world().pass_secs(3600);
+    note(&given_up(10_000, 1));
+    let again = lab.topic.take();
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!((again[0].count, again[0].total), (9_901, 10_001));
+    assert!(
+        again[0].todo.starts_with("Enable the KMS key"),
+        "{:?}",
+        again[0].todo
     );
 }
