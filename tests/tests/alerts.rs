@@ -3,9 +3,9 @@
 
 use serde_json::json;
 use twinlake_core::event::{Notified, parse_replication};
-use twinlake_core::{Alert, AlertKind, AlertState, Timestamp};
-use twinlake_engine::Clock as _;
+use twinlake_core::{Alert, AlertKind, AlertState, Fault, FaultKind, Timestamp};
 use twinlake_engine::alerts::{self, Looked, conclude, publish};
+use twinlake_engine::{Alerts, Clock as _};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::history::table_input;
 use twinlake_tests::lab::{Lab, PRIMARY, ROLE, SECONDARY, policy};
@@ -142,6 +142,37 @@ fn lost_rights_are_over_when_everything_is_seen_again() {
     assert!(over.iter().all(|alert| alert.state == AlertState::Resolved));
     ended.retain(|key| keys.contains(key));
     assert_eq!(ended.len(), keys.len(), "{over:?}");
+}
+
+/// A topic out of reach.
+struct Broken;
+
+impl Alerts for Broken {
+    async fn publish(&self, _: &Alert) -> Result<(), Fault> {
+        let message = "it is out of reach".to_owned();
+        Err(Fault::new(
+            FaultKind::Unavailable,
+            "Publish",
+            SECONDARY,
+            message,
+        ))
+    }
+}
+
+#[test]
+fn what_could_not_be_told_to_be_over_is_told_by_a_later_look() {
+    let lab = lab_with(1);
+    put_in_the_way(&lab, "d0");
+    resync(&lab);
+    take_away(&lab, "d0");
+    let _ = lab.topic.take();
+    let report = lab.resync().unwrap();
+    let looked = Looked::of(&report.outcome);
+    let lost = conclude(&Broken, &lab.ledger, (&[], &looked), lab.sim.now());
+    assert!(run_until_killed(&lab.sim, lost).unwrap().is_err());
+    resync(&lab);
+    let over = said(AlertState::Resolved, "table d0.u", 1);
+    assert_eq!(told(&lab, AlertKind::Diverged), [over]);
 }
 
 /// The clock of the laboratory starts at a fixed time; a message says when it began.

@@ -2,6 +2,8 @@
 
 use super::table::{Item, number, numeric, text, textual, unless_condition};
 use super::{DAY_SECS, DynamoLedger};
+use aws_sdk_dynamodb::types::AttributeValue;
+use std::collections::BTreeMap;
 use twinlake_core::{Episode, Fault};
 
 /// What nobody has found again for so long is forgotten.
@@ -13,6 +15,17 @@ pub(super) fn episode_of(item: &Item) -> Option<(Episode, u64)> {
     let body = textual(item, "body").and_then(|body| serde_json::from_str(body).ok());
     let version = numeric(item, "version").and_then(|version| u64::try_from(version).ok());
     body.zip(version)
+}
+
+/// The condition that an item is still of the version that was read.
+fn still(was: Option<u64>) -> (&'static str, Option<BTreeMap<String, AttributeValue>>) {
+    match was {
+        Some(was) => {
+            let values = BTreeMap::from([(":was".to_owned(), number(was))]);
+            ("#v = :was", Some(values))
+        }
+        None => ("attribute_not_exists(#v)", None),
+    }
 }
 
 impl DynamoLedger {
@@ -33,13 +46,11 @@ impl DynamoLedger {
             .item("body", text(&body))
             .item("version", number(was.map_or(0, |was| was + 1)))
             .item("expires", number(seen.plus_secs(KEPT_SECS).secs()));
-        let call = call.expression_attribute_names("#v", "version");
-        let call = match was {
-            Some(was) => call
-                .condition_expression("#v = :was")
-                .expression_attribute_values(":was", number(was)),
-            None => call.condition_expression("attribute_not_exists(#v)"),
-        };
+        let (condition, values) = still(was);
+        let call = call
+            .condition_expression(condition)
+            .expression_attribute_names("#v", "version")
+            .set_expression_attribute_values(values.map(|values| values.into_iter().collect()));
         unless_condition(call.send(), &self.region).await
     }
 
@@ -50,13 +61,11 @@ impl DynamoLedger {
             .table_name(&self.table)
             .key("pk", text("alerts"))
             .key("sk", text(key));
-        let call = call.expression_attribute_names("#v", "version");
-        let call = match was {
-            Some(was) => call
-                .condition_expression("#v = :was")
-                .expression_attribute_values(":was", number(was)),
-            None => call.condition_expression("attribute_not_exists(#v)"),
-        };
+        let (condition, values) = still(was);
+        let call = call
+            .condition_expression(condition)
+            .expression_attribute_names("#v", "version")
+            .set_expression_attribute_values(values.map(|values| values.into_iter().collect()));
         unless_condition(call.send(), &self.region).await
     }
 }

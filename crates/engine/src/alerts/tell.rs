@@ -265,6 +265,7 @@ pub async fn heal<A: Alerts, L: Ledger>(
     now: Timestamp,
 ) -> Result<usize, Fault> {
     let mut over = Vec::new();
+    let mut ended = Vec::new();
     for (key, (episode, version)) in ledger.episodes().await? {
         let kind = episode.alert.kind;
         let about = episode.alert.about.iter();
@@ -286,22 +287,25 @@ pub async fn heal<A: Alerts, L: Ledger>(
         if well.is_empty() && !all {
             continue;
         }
-        let (episode, message) = match episode.heal(&well, all, now) {
-            News::Keep(episode) => (Some(episode), None),
-            News::Send(episode, message) => (Some(episode), Some(*message)),
-            News::End(message) => (None, Some(*message)),
-        };
-        // Whoever changed it meanwhile has found it anew.
-        if ledger
-            .put_episode(&key, episode.as_ref(), Some(version))
-            .await?
-        {
-            over.extend(message);
+        match episode.heal(&well, all, now) {
+            News::Keep(episode) | News::Send(episode, _) => {
+                // Whoever changed it meanwhile has found it anew.
+                ledger
+                    .put_episode(&key, Some(&episode), Some(version))
+                    .await?;
+            }
+            News::End(message) => {
+                ended.push((key, version));
+                over.push(*message);
+            }
         }
     }
-    let count = over.len();
     for (message, _) in together(over) {
         topic.publish(&message).await?;
     }
-    Ok(count)
+    // Only what was told is forgotten: told twice is better than not at all.
+    for (key, version) in &ended {
+        ledger.put_episode(key, None, Some(*version)).await?;
+    }
+    Ok(ended.len())
 }

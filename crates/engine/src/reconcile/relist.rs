@@ -55,25 +55,9 @@ where
     }
 
     fn grants_again(&self, plan: &Plan) -> bool {
-        let made = |step: &Step| match step {
-            Step::Grant { atom, .. } => self.scope.suspects.contains_key(atom),
-            Step::Revoke { .. }
-            | Step::CreateDatabase { .. }
-            | Step::UpdateDatabase { .. }
-            | Step::CreateTable { .. }
-            | Step::UpdateTable { .. }
-            | Step::CreatePartition { .. }
-            | Step::UpdatePartition { .. }
-            | Step::CreateFunction { .. }
-            | Step::UpdateFunction { .. }
-            | Step::DeleteFunction { .. }
-            | Step::PutPart { .. }
-            | Step::PutSettings { .. }
-            | Step::RemovePart { .. }
-            | Step::DeletePartition { .. }
-            | Step::DeleteTable { .. }
-            | Step::DeleteDatabase { .. } => false,
-        };
+        let suspects = &self.scope.suspects;
+        let made =
+            |step: &Step| matches!(step, Step::Grant { atom, .. } if suspects.contains_key(atom));
         plan.steps.iter().any(made)
     }
 
