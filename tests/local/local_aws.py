@@ -4,6 +4,8 @@ Served by `hypercorn tests/local/local_aws.py:app`. Every patch is pinned to the
 that it was written against.
 """
 
+import contextvars
+import datetime
 import importlib.metadata
 
 from ministack.app import app  # noqa: F401  (what hypercorn serves)
@@ -15,8 +17,24 @@ PINNED = "1.5.33"
 assert importlib.metadata.version("ministack") == PINNED, f"the patches are for {PINNED}"
 
 # Only AWS itself may put events of aws.* sources. Here the sandbox speaks for AWS.
+# It says when an event happened, too, and the event keeps that time.
 put_events = eventbridge._put_events
-eventbridge._put_events = lambda data, **_: put_events(data, allow_aws_source=True)
+wall_clock = eventbridge._now_ts
+happened = contextvars.ContextVar("happened", default=None)
+eventbridge._now_ts = lambda: happened.get() or wall_clock()
+
+
+def put_timed_events(data, **_):
+    times = [entry.get("Time") for entry in data.get("Entries", [])]
+    if len(times) == 1 and isinstance(times[0], str):
+        happened.set(datetime.datetime.fromisoformat(times[0]).timestamp())
+    try:
+        return put_events(data, allow_aws_source=True)
+    finally:
+        happened.set(None)
+
+
+eventbridge._put_events = put_timed_events
 
 # A rule's target may be the bus of another Region; the event keeps its own Region.
 to_bus = eventbridge._dispatch_to_event_bus

@@ -31,6 +31,9 @@ FUNCTIONS = {
     "OperationsEvent": "operations-event",
     "Resync": "resync",
     "Standing": "standing",
+    "Heartbeat": "heartbeat",
+    "Lag": "lag",
+    "Digest": "digest",
 }
 POLICY = f"""
 [first]
@@ -110,6 +113,7 @@ class Local:
         self.processes = []
         self.stack = contextlib.ExitStack()
         self.outputs = {}
+        self.names = {}
 
     def __enter__(self):
         try:
@@ -248,16 +252,19 @@ class Local:
             # What `sam package` does.
             code = {"Bucket": bucket, "Key": key}
             template["Resources"][function]["Properties"]["CodeUri"] = code
+        # It is too large to be sent in the call.
+        s3.put_object(Bucket=bucket, Key="template.json", Body=json.dumps(template).encode())
         peer = SECONDARY if region == PRIMARY else PRIMARY
         values = {
             "PeerRegion": peer, "Architecture": "x86_64", "EventDelay": "0",
             # The schedule stays out of the way; the tests ask for a resync themselves.
-            "ResyncSchedule": "rate(1 day)",
+            "ResyncSchedule": "rate(1 day)", "HeartbeatSchedule": "rate(1 day)",
+            "HeartbeatSeconds": "2", "AlertQuiet": "1",
         }
         cloud = self.client("cloudformation", region)
         stack = f"twinlake-{region}"
         cloud.create_stack(
-            StackName=stack, TemplateBody=json.dumps(template),
+            StackName=stack, TemplateURL=f"{self.aws}/{bucket}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()],
         )
@@ -344,13 +351,31 @@ class Local:
 
         return take
 
-    def resync(self):
-        """Invokes the secondary's resync and waits for its end."""
-        answer = self.client("lambda", SECONDARY).invoke(
-            FunctionName=self.outputs[SECONDARY]["ResyncFunction"], Payload=b"{}")
+    def physical(self, region, logical):
+        """The name that a resource of the stack was given."""
+        if (region, logical) not in self.names:
+            found = self.client("cloudformation", region).describe_stack_resources(
+                StackName=f"twinlake-{region}")["StackResources"]
+            self.names |= {(region, r["LogicalResourceId"]): r["PhysicalResourceId"]
+                           for r in found}
+        return self.names[region, logical]
+
+    def queue(self, region, logical):
+        """The URL of a queue of the stack."""
+        name = self.physical(region, logical).rsplit("/", 1)[-1]
+        return self.client("sqs", region).get_queue_url(QueueName=name)["QueueUrl"]
+
+    def invoke(self, region, function):
+        """Runs a function as its schedule does, and waits for its end."""
+        answer = self.client("lambda", region).invoke(
+            FunctionName=self.physical(region, function), Payload=b"{}")
         body = answer["Payload"].read()
         if "FunctionError" in answer:
             raise AssertionError(body)
+
+    def resync(self):
+        """Invokes the secondary's resync and waits for its end."""
+        self.invoke(SECONDARY, "Resync")
 
     def replay(self, region, event):
         """Puts one event on a Region's default bus, as AWS would."""

@@ -1,13 +1,14 @@
 """The template agrees with the events, with the calls that the adapters make, and with the
 linters."""
 
+import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
 
-from stack import ROOT, load_template
+from stack import FUNCTIONS, ROOT, load_template
 
 BIN = pathlib.Path(sys.executable).parent
 TEMPLATE = load_template()
@@ -62,7 +63,7 @@ def test_forwarding_is_one_hop():
         if "EventBusName" in properties:
             assert properties["EventPattern"]["region"] == [{"Ref": "PeerRegion"}], name
             assert all("Queue" in target for target in targets), name
-        elif name in ("StandingRule", "RunsRule", "RefusalsRule", "DataAccessRule"):
+        elif not name.startswith("Forward"):
             # They hear of what happens here, and nothing leaves by them.
             assert properties["EventPattern"]["region"] == [{"Ref": "AWS::Region"}]
             queue = "StandingQueue" if name == "StandingRule" else "OperationsQueue"
@@ -99,10 +100,16 @@ def called():
             name = name.replace("Lf", "LF")
             service = {"glue": "glue", "lake": "lakeformation"}.get(client)
             if service is None:
-                service = "dynamodb" if "ledger" in str(path) else {
-                    "Publish": "sns", "SendMessage": "sqs"}[name]
+                service = "dynamodb" if "ledger" in str(path) else BESIDE[name]
             found.add(f"{service}:{name}")
     return found
+
+
+# Calls of the adapters beside the ledger's and the catalog's.
+BESIDE = {"Publish": "sns", "SendMessage": "sqs", "PutEvents": "events", "HeadObject": "s3",
+          "GetQueueAttributes": "sqs", "ReceiveMessage": "sqs", "DeleteMessage": "sqs"}
+# Those that only functions with a role of their own make.
+OPERATIONS = {"events:PutEvents", "s3:HeadObject"}
 
 
 # What the platform does on a function's behalf.
@@ -118,6 +125,8 @@ CENSUS = {"glue:GetConnections", "glue:GetCatalogs", "glue:GetDataCatalogEncrypt
 def test_every_call_is_allowed_and_none_besides():
     calls = called()
     assert len(calls) > 25, calls
+    assert BESIDE.keys() <= {call.split(":")[1] for call in calls}
+    calls -= OPERATIONS
     assert allowed("Resync") == (calls - SETTINGS) | PLATFORM
     for function in ("CatalogEvent", "PermissionEvent"):
         assert allowed(function) == (calls - CENSUS - SETTINGS) | PLATFORM
@@ -127,20 +136,45 @@ def test_every_call_is_allowed_and_none_besides():
         "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
         "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
         "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "sqs:SendMessage"}
-    # This one only publishes, and notes that it did.
-    assert allowed("ReplicationEvent") == PLATFORM | {
-        "sns:Publish", "dynamodb:GetItem", "dynamodb:PutItem"}
-    # This one tells what is over, too.
-    assert allowed("OperationsEvent") == PLATFORM | {
-        "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
+    # These touch no catalog: they tell people, and note that they did.
+    tells = PLATFORM | {
+        "sns:Publish", "sqs:SendMessage", "events:PutEvents", "dynamodb:GetItem",
+        "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
         "dynamodb:DeleteItem"}
+    assert allowed("OperationsEvent") == tells
+    # HeadObject is allowed by GetObject; of an object that is not there, ListBucket says so.
+    assert allowed("ReplicationEvent") == tells | {
+        "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"}
+    logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    assert allowed("Lag") == logs | {
+        "sns:Publish", "events:PutEvents", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+        "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
+        "dynamodb:DeleteItem"}
+    assert allowed("Digest") == logs | {
+        "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
+        "dynamodb:UpdateItem"}
+    # The only one that writes a primary's catalog, and there only its own table.
+    assert allowed("Heartbeat") == logs | {
+        "glue:CreateDatabase", "glue:CreateTable", "glue:UpdateTable", "dynamodb:GetItem",
+        "dynamodb:UpdateItem", "lakeformation:CreateDataCellsFilter",
+        "lakeformation:GetDataCellsFilter", "lakeformation:UpdateDataCellsFilter",
+        "lakeformation:BatchGrantPermissions"}
+    for statement, actions in statements("Heartbeat"):
+        if any(action.startswith("glue:") for action in actions):
+            ends = [arn["Fn::Sub"].split("}:")[-1] for arn in statement["Resource"]]
+            assert ends == ["catalog", "database/twinlake_heartbeat",
+                            "table/twinlake_heartbeat/beat"]
+    for function in FUNCTIONS:
+        for statement, actions in statements(function):
+            if "events:PutEvents" in actions:
+                assert statement["Condition"] == {
+                    "StringEquals": {"events:source": "twinlake"}}, function
 
 
 def test_no_role_writes_the_peer_and_stars_are_fenced():
     writes = re.compile(r":(Create|Update|Delete|Add|Remove|Register|Deregister|Put|Send"
                         r"|Batch(Create|Update|Delete|Grant|Revoke|Write))")
-    for function in ("CatalogEvent", "PermissionEvent", "ReplicationEvent", "OperationsEvent",
-                     "Resync", "Standing"):
+    for function in FUNCTIONS:
         for statement, actions in statements(function):
             assert not any(action.endswith("*") for action in actions), function
             text = str(statement["Resource"])
@@ -156,7 +190,12 @@ def test_functions_and_queues_fit_together():
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
-        source = resource["Properties"]["Events"]["Messages"]["Properties"]
+        events = resource["Properties"]["Events"]
+        if "Messages" not in events:
+            # Only the clock starts it.
+            assert name in ("Heartbeat", "Lag", "Digest")
+            continue
+        source = events["Messages"]["Properties"]
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
         queue = RESOURCES[source["Queue"]["Fn::GetAtt"][0]]["Properties"]
         assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5, name
@@ -191,3 +230,60 @@ def test_only_lake_formation_is_handed_the_roles_of_locations():
         assert "lakeformation.amazonaws.com" in fenced, actions
         assert statement["Resource"] != "*" and "*" not in str(actions)
     assert policy["Roles"] == [{"Ref": "PermissionEventRole"}, {"Ref": "ResyncRole"}]
+
+
+def metrics():
+    """The metrics of the code: name, and dimension if there is one."""
+    code = (ROOT / "crates/core/src/metric.rs").read_text()
+    names = re.findall(r'Self::(\w+) => "(\w+)",', code[code.index("fn as_str"):])
+    names = {name for variant, name in names if variant == name}
+    dimensions = dict(re.findall(r'Self::(\w+) => Some\("(\w+)"\)', code))
+    return {(name, dimensions.get(name)) for name in names}
+
+
+def shown():
+    """What the dashboard and the alarms name in our namespace."""
+    found = set()
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    for name in re.findall(r"\$\{([A-Za-z:]+)\}", body):
+        assert name.startswith("AWS::") or name in TEMPLATE["Parameters"], name
+    body = json.loads(re.sub(r"\$\{[A-Za-z:]+\}", "1", body))
+    for widget in body["widgets"]:
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], dict):
+                search = re.search(r"\{Twinlake,(\w+)\} MetricName=\"(\w+)\"",
+                                   metric[0]["expression"])
+                found.add((search.group(2), search.group(1)))
+            else:
+                assert metric[0] == "Twinlake"
+                found.add((metric[1], metric[2] if len(metric) > 2 else None))
+    for resource in RESOURCES.values():
+        properties = resource["Properties"]
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and properties["Namespace"] == "Twinlake":
+            found.add((properties["MetricName"], None))
+    return found
+
+
+def test_every_metric_is_shown_and_every_shown_one_is_emitted():
+    assert len(metrics()) == 13
+    assert metrics() == shown()
+
+
+def test_alarms_are_ours_by_name_and_told_once():
+    prefix = {"Fn::Sub": "${AWS::StackName}-"}
+    heard = RESOURCES["AlarmsRule"]["Properties"]["EventPattern"]["detail"]["alarmName"]
+    assert heard == [{"prefix": prefix}]
+    direct = set()
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            alarm = resource["Properties"]
+            assert alarm["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-"), name
+            if "AlarmActions" in alarm:
+                direct.add(name)
+    # Those that watch what would tell of the others.
+    assert direct == {"LagAlarm", "OperationsDeadLettersAlarm"}
+    assert RESOURCES["LagAlarm"]["Properties"]["TreatMissingData"] == "breaching"
+    queues = {name for name in RESOURCES if name.endswith("DeadLetters")}
+    assert {f"{queue}Alarm" for queue in queues} <= RESOURCES.keys()
+    watched = str(RESOURCES["Lag"]["Properties"]["Environment"])
+    assert all(f"${{{queue}}}" in watched for queue in queues)

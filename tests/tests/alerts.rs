@@ -2,7 +2,7 @@
 //! over.
 
 use serde_json::json;
-use twinlake_core::event::{Notified, parse_replication};
+use twinlake_core::event::{Notified, parse_replication, replication_alerts};
 use twinlake_core::{Alert, AlertKind, AlertState, Fault, FaultKind, Timestamp};
 use twinlake_engine::alerts::{self, Looked, conclude, publish};
 use twinlake_engine::{Alerts, Clock as _};
@@ -238,9 +238,11 @@ fn a_storm_of_ten_thousand_objects_is_one_message_and_no_count_is_lost() {
     let lab = Lab::new(policy(""));
     let note = |body: &[u8]| {
         let now = lab.sim.now();
-        let Ok(Notified::Alerts(found)) = parse_replication(body, now) else {
+        let Ok(Notified::Objects(notices)) = parse_replication(body, now) else {
             panic!("it is a notification");
         };
+        let unmapped: Vec<_> = notices.into_iter().map(|notice| (notice, None)).collect();
+        let found = replication_alerts(&unmapped);
         let sent = publish(&lab.topic, &lab.ledger, &found, now);
         run_until_killed(&lab.sim, sent).unwrap().unwrap();
     };

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use twinlake_core::event::{
     Heard, Listener, Notified, Operation, parse, parse_operation, parse_replication,
+    replication_alerts,
 };
 use twinlake_core::grant::Terms;
 use twinlake_core::{OwnRoles, Policy, Timestamp};
@@ -45,7 +46,13 @@ fn outcome(bytes: &[u8]) -> String {
         }
         Ok(Heard::Nothing(reason)) => match parse_operation(bytes, &listener(&event)) {
             Ok(Operation::Tell(alert)) => format!("alert {}: {}", alert.kind, alert.what),
-            Ok(Operation::Over(..) | Operation::Nothing(_)) | Err(_) => {
+            Ok(
+                Operation::Over(..)
+                | Operation::Nothing(_)
+                | Operation::Hand(_)
+                | Operation::Told(_),
+            )
+            | Err(_) => {
                 format!("nothing: {reason}")
             }
         },
@@ -57,12 +64,17 @@ fn operation(bytes: &[u8], event: &Value, refused: &str) -> String {
     match parse_operation(bytes, &listener(event)) {
         Ok(Operation::Tell(alert)) => format!("alert {}: {}", alert.kind, alert.what),
         Ok(Operation::Over(kind, subject)) => format!("over: {kind} {subject}"),
+        Ok(Operation::Told(alert)) => format!("told by the peer: {}", alert.key()),
+        Ok(Operation::Hand(hand)) => format!("hand: {} on {}", hand.action, hand.scope),
         Ok(Operation::Nothing(reason)) => format!("nothing: {reason}"),
         Err(_) => match parse_replication(bytes, Timestamp::default()) {
-            Ok(Notified::Alerts(alerts)) => alerts
-                .iter()
-                .map(|alert| format!("alert {}: {} {:?}", alert.kind, alert.what, alert.samples))
-                .collect(),
+            Ok(Notified::Objects(notices)) => {
+                let unmapped: Vec<_> = notices.into_iter().map(|notice| (notice, None)).collect();
+                replication_alerts(&unmapped)
+            }
+            .iter()
+            .map(|alert| format!("alert {}: {} {:?}", alert.kind, alert.what, alert.samples))
+            .collect(),
             Ok(Notified::Test) => "nothing: a test of the notification".to_owned(),
             Err(other) => format!("refused: {refused} / {}", other.0),
         },
@@ -247,10 +259,14 @@ proptest! {
     #[test]
     fn arbitrary_shapes_never_panic(
         detail in any_json(),
-        source in prop_oneof![Just("aws.glue"), Just("aws.lakeformation")],
+        source in prop_oneof![
+            Just("aws.glue"), Just("aws.lakeformation"), Just("aws.cloudwatch"), Just("twinlake"),
+        ],
         kind in prop_oneof![
             Just("AWS API Call via CloudTrail"), Just("Glue Data Catalog Table State Change"),
             Just("Glue Data Catalog Database State Change"), Just("Glue Job State Change"),
+            Just("Glue Statistics Task Failed"), Just("CloudWatch Alarm State Change"),
+            Just("Alert"), Just("S3 Replication"),
         ],
     ) {
         let event = json!({

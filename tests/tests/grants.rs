@@ -58,7 +58,7 @@ fn event_costs(lab: &Lab) -> Vec<(usize, usize)> {
         lab.call(PRIMARY, change, &grant(0, 7)).unwrap();
         let _ = calls(lab);
         let answer = lab.deliver(&lab.take_events()).unwrap();
-        assert_eq!((answer.applied, answer.failed.len()), (1, 0));
+        assert_eq!((answer.applied(), answer.failed.len()), (1, 0));
         costs.push(calls(lab));
         equal(lab);
     }

@@ -88,7 +88,7 @@ fn a_changed_partition_is_asked_for_by_its_values() {
     lab.call(PRIMARY, "UpdatePartition", &request).unwrap();
     let _ = calls(&lab);
     let answer = lab.deliver(&events(&lab, true)).unwrap();
-    assert_eq!((answer.applied, answer.failed.len()), (1, 0));
+    assert_eq!((answer.applied(), answer.failed.len()), (1, 0));
     let made = calls(&lab);
     assert_eq!(made.get("GetPartitions"), None, "{made:?}");
     assert!(made.values().sum::<usize>() <= 6, "{made:?}");
@@ -100,7 +100,7 @@ fn a_changed_partition_is_asked_for_by_its_values() {
     );
     lab.call(PRIMARY, "BatchDeletePartition", &dropped).unwrap();
     let _ = calls(&lab);
-    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied, 1);
+    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied(), 1);
     let made = calls(&lab);
     assert!(made.values().sum::<usize>() <= 6, "{made:?}");
     equal(&lab);
@@ -213,7 +213,7 @@ fn single_deletions_add_up_to_the_budget_and_one_by_itself_passes() {
         let values = json!([{"Values": partition(number, 0)["Values"]}]);
         let request = in_table("PartitionsToDelete", &values);
         lab.call(PRIMARY, "BatchDeletePartition", &request).unwrap();
-        applied += lab.deliver(&events(&lab, true)).unwrap().applied;
+        applied += lab.deliver(&events(&lab, true)).unwrap().applied();
         assert!(
             number > 0 || applied == 1,
             "a single one is no mass deletion"
@@ -242,7 +242,7 @@ fn an_event_that_names_the_deletion_of_one_table_is_not_held() {
     lab.resync();
     let gone = json!({"DatabaseName": "big", "Name": "t"});
     lab.call(PRIMARY, "DeleteTable", &gone).unwrap();
-    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied, 1);
+    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied(), 1);
     assert!(lab.topic.take().is_empty());
     equal(&lab);
 }
@@ -360,10 +360,10 @@ fn what_a_look_at_all_found_is_not_taken_back_by_an_event_about_another() {
     let state = || lab.ledger.book().rows[&Subject::Table(id())].state;
     assert_eq!(state(), State::Held);
     add(&lab, 8..9);
-    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied, 1);
+    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied(), 1);
     let input = json!({"DatabaseName": "big", "TableInput": table_input("big", "t", &["id", "x"])});
     lab.call(PRIMARY, "UpdateTable", &input).unwrap();
-    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied, 1);
+    assert_eq!(lab.deliver(&events(&lab, true)).unwrap().applied(), 1);
     assert_eq!(state(), State::Held, "by the stray one");
     let gone = in_table("PartitionsToDelete", &json!([{"Values": stray["Values"]}]));
     lab.call(PRIMARY, "BatchDeletePartition", &gone).unwrap();

@@ -8,18 +8,28 @@
 //! | `runs` | run | a resync run with its outstanding parts |
 //! | `spent` | minute | deletions made in it |
 //! | `alerts` | key | a trouble that people were told of, until it is over |
+//! | `beats` | channel | the newest heartbeat |
+//! | `lag` | minute | the lag of each channel then |
+//! | `hours` | hour | numbers of that hour |
+//! | `pending` | table | objects that S3 has not replicated |
+//! | `places#BUCKET` | prefix and table | where tables' files are in the primary |
 //!
-//! Items of the last three carry `expires` for the table's TTL.
+//! Items of `runs`, `spent`, `alerts`, `lag`, `hours` and `pending` carry `expires` for the
+//! table's TTL. Rows that are not current carry their state as `trouble`, the key of the
+//! index `troubles`.
 
 mod episodes;
+mod journal;
 mod table;
 
 use episodes::episode_of;
+use journal::{place_of, trouble_of};
 use table::{
     Item, is_marks, is_of, key_of, keys_of, marked, minute, names, number, numeric, run_of,
     tally_of, text, textual, unless_condition,
 };
 
+use crate::calls::{Counted, Service};
 use crate::fault;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -49,7 +59,11 @@ impl DynamoLedger {
         Self {
             region: region.to_owned(),
             table: table.to_owned(),
-            client: Client::new(&crate::sdk_config(region).await),
+            client: Client::from_conf(
+                aws_sdk_dynamodb::config::Builder::from(&crate::sdk_config(region).await)
+                    .interceptor(Counted(Service::DynamoDb))
+                    .build(),
+            ),
         }
     }
 }
@@ -152,14 +166,25 @@ impl Ledger for DynamoLedger {
                 ..row.clone()
             };
             let body = serde_json::to_string(&row).unwrap_or_default();
+            let mut put = PutRequest::builder()
+                .item("pk", text(&pk))
+                .item("sk", text(&sk))
+                .item("body", text(&body));
+            if let Some(trouble) = trouble_of(&row) {
+                put = put.item("trouble", text(&trouble));
+            }
+            let put = put.build().map_err(self.unbuildable(CALL))?;
+            Ok(WriteRequest::builder().put_request(put).build())
+        });
+        let places = rows.iter().filter_map(place_of).map(|(pk, sk)| {
             let put = PutRequest::builder()
                 .item("pk", text(&pk))
                 .item("sk", text(&sk))
-                .item("body", text(&body))
                 .build()
                 .map_err(self.unbuildable(CALL))?;
             Ok(WriteRequest::builder().put_request(put).build())
         });
+        let requests = requests.chain(places);
         self.write(requests.collect::<Result<_, Fault>>()?).await
     }
 
@@ -318,7 +343,7 @@ impl Ledger for DynamoLedger {
     ) -> Result<bool, Fault> {
         match episode {
             Some(episode) => self.store_episode(key, episode, was).await,
-            None => self.drop_episode(key, was).await,
+            None => self.drop_version("alerts", key, was).await,
         }
     }
 }

@@ -10,19 +10,25 @@
 //! - Every entry of a batch call has its own result (LF-13).
 //! - Nothing here reads the environment; the SDK's own configuration does.
 
+mod calls;
 pub mod convert;
 pub mod fault;
 pub mod grants;
 pub mod lake;
 pub mod ledger;
+mod letters;
 mod messages;
 mod region;
+mod replicas;
 
 use std::time::Duration;
 
+pub use calls::calls;
 pub use ledger::DynamoLedger;
-pub use messages::{SnsAlerts, SqsOutbox, SystemClock};
+pub use letters::{Letter, SqsLetters, queues_of};
+pub use messages::{BusPeer, SnsAlerts, SqsOutbox, SystemClock};
 pub use region::AwsRegion;
+pub use replicas::S3Replicas;
 
 /// The name that Twinlake's calls carry in their user agent.
 pub const APP_NAME: &str = "twinlake";

@@ -1,7 +1,9 @@
 //! SNS, SQS and the clock.
 
+use crate::calls::{Counted, Service};
 use crate::fault;
 use twinlake_core::{Alert, Fault, Timestamp};
+use twinlake_engine::ports::Peer;
 use twinlake_engine::{Alerts, Clock, Message, Outbox};
 
 /// Publishes alerts to an SNS topic.
@@ -18,7 +20,11 @@ impl SnsAlerts {
         Self {
             region: region.to_owned(),
             topic: topic.to_owned(),
-            client: aws_sdk_sns::Client::new(&crate::sdk_config(region).await),
+            client: aws_sdk_sns::Client::from_conf(
+                aws_sdk_sns::config::Builder::from(&crate::sdk_config(region).await)
+                    .interceptor(Counted(Service::Sns))
+                    .build(),
+            ),
         }
     }
 }
@@ -71,7 +77,7 @@ impl SqsOutbox {
         Self {
             region: region.to_owned(),
             queue: queue.to_owned(),
-            client: aws_sdk_sqs::Client::new(&crate::sdk_config(region).await),
+            client: crate::letters::client(region).await,
         }
     }
 }
@@ -88,6 +94,47 @@ impl Outbox for SqsOutbox {
         answer
             .map(drop)
             .map_err(|e| fault::of("SendMessage", &self.region, &e))
+    }
+}
+
+/// The default bus of a Region, a rule of which forwards our own events to the peer's bus.
+#[derive(Clone, Debug)]
+pub struct BusPeer {
+    region: String,
+    client: aws_sdk_eventbridge::Client,
+}
+
+impl BusPeer {
+    /// The default bus of a Region.
+    pub async fn connect(region: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            client: aws_sdk_eventbridge::Client::from_conf(
+                aws_sdk_eventbridge::config::Builder::from(&crate::sdk_config(region).await)
+                    .interceptor(Counted(Service::EventBridge))
+                    .build(),
+            ),
+        }
+    }
+}
+
+impl Peer for BusPeer {
+    async fn tell(&self, kind: &str, detail: &str) -> Result<(), Fault> {
+        const CALL: &str = "PutEvents";
+        let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
+            .source(twinlake_core::event::OWN_SOURCE)
+            .detail_type(kind)
+            .detail(detail)
+            .build();
+        let answer = self.client.put_events().entries(entry).send().await;
+        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
+        // An entry that was not taken is told in the answer alone.
+        let failed = answer.entries.unwrap_or_default().into_iter();
+        let mut failed = failed.filter_map(|entry| entry.error_code.zip(entry.error_message));
+        match failed.next() {
+            Some((code, message)) => Err(fault::of_code(CALL, &self.region, &code, &message)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod parts;
 mod survey;
 mod write;
 
+use crate::calls::{Counted, Service};
 use crate::{convert, fault, grants};
 use aws_sdk_lakeformation::types::DataLakeResourceType;
 use std::future::Future;
@@ -39,8 +40,16 @@ impl AwsRegion {
             region: region.to_owned(),
             account: account.to_owned(),
             writers: Vec::new(),
-            glue: aws_sdk_glue::Client::new(&config),
-            lake: aws_sdk_lakeformation::Client::new(&config),
+            glue: aws_sdk_glue::Client::from_conf(
+                aws_sdk_glue::config::Builder::from(&config)
+                    .interceptor(Counted(Service::Glue))
+                    .build(),
+            ),
+            lake: aws_sdk_lakeformation::Client::from_conf(
+                aws_sdk_lakeformation::config::Builder::from(&config)
+                    .interceptor(Counted(Service::LakeFormation))
+                    .build(),
+            ),
         }
     }
 
@@ -113,6 +122,10 @@ where
 impl ReadRegion for AwsRegion {
     fn region(&self) -> &str {
         &self.region
+    }
+
+    fn calls(&self) -> u64 {
+        Service::Glue.calls() + Service::LakeFormation.calls()
     }
 
     async fn database(&self, name: &Name) -> Result<Seen<Database>, Fault> {

@@ -73,7 +73,16 @@ pub enum Command {
     /// Look at everything and mend what differs, as the schedule does
     Resync(ResyncArgs),
     /// Show how every replicated object stands, worst first
+    ///
+    /// Exits with 2 when something needs eyes: an object that is not current, a lag beyond
+    /// its objective, an open alert, or no complete resync yet.
     Status(StatusArgs),
+    /// Write one HTML page on how it stands, for people who do not use this tool
+    Report(ReportArgs),
+    /// Send messages from dead-letter queues back to where they failed
+    ///
+    /// Shows what they are about and asks. Mend the cause first.
+    Redrive(RedriveArgs),
     /// Show what a principal may do in each Region, down to columns and rows, and by what
     ///
     /// Exits with 2 when the Regions differ. IAM policies are not read.
@@ -159,12 +168,46 @@ pub struct ResyncArgs {
 /// `status`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct StatusArgs {
+    /// A database, or a table as DATABASE.TABLE: how it stands, and how it came to
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Show it again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub watch: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Show what is current, too
     #[arg(long)]
     pub all: bool,
+}
+
+/// `report`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ReportArgs {
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "twinlake-report.html")]
+    pub out: PathBuf,
+    /// How many days of lag to draw, up to 7
+    #[arg(long, value_name = "DAYS", default_value_t = 1,
+          value_parser = clap::value_parser!(i64).range(1..=7))]
+    pub days: i64,
+}
+
+/// `redrive`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RedriveArgs {
+    /// The queues, as the alert names them (Catalog, Permission, Replication, Operations,
+    /// Standing, Resync, Forward); all if not given
+    #[arg(value_name = "QUEUE")]
+    pub queues: Vec<String>,
+    /// The stack's name, of both Regions or of either
+    #[arg(long, value_name = "NAME", default_value = "twinlake")]
+    pub stack: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `access`.

@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     pub store: Store,
     primary: AwsRegion,
     secondary: AwsRegion,
-    clock: SystemClock,
+    pub(crate) clock: SystemClock,
     reader: Principal,
     ours: OwnRoles,
     parallel: usize,

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use twinlake_aws::SystemClock;
 use twinlake_core::event::{
     Heard, Listener, Notified, Operation, parse, parse_operation, parse_replication,
+    replication_alerts,
 };
 use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
@@ -38,14 +39,23 @@ pub(crate) fn explain(common: &Common, args: &ExplainArgs) -> Result<Left, CliEr
         Ok(Heard::Look(scope)) => looked(&scope),
         Ok(Heard::Nothing(reason)) => match parse_operation(&bytes, &listener) {
             Ok(Operation::Tell(alert)) => told(&[*alert]),
-            Ok(Operation::Over(..) | Operation::Nothing(_)) | Err(_) => {
+            Ok(
+                Operation::Over(..)
+                | Operation::Nothing(_)
+                | Operation::Hand(_)
+                | Operation::Told(_),
+            )
+            | Err(_) => {
                 format!("Nothing to do: {reason}.")
             }
         },
         Err(refused) => match parse_operation(&bytes, &listener) {
             Ok(operation) => operated(operation),
             Err(_) => match parse_replication(&bytes, now) {
-                Ok(Notified::Alerts(alerts)) => told(&alerts),
+                Ok(Notified::Objects(notices)) => {
+                    let unmapped = notices.into_iter().map(|notice| (notice, None));
+                    told(&replication_alerts(&unmapped.collect::<Vec<_>>()))
+                }
                 Ok(Notified::Test) => "Nothing to do: S3 tests the notification.".to_owned(),
                 Err(_) => return Err(CliError::Usage(refused.to_string())),
             },
@@ -104,6 +114,8 @@ fn operated(operation: Operation) -> String {
             let subject = render::escape(&subject);
             format!("Tells that {subject} is over, if it was told as {kind}.")
         }
+        Operation::Hand(hand) => looked(&hand.scope),
+        Operation::Told(alert) => told(&[*alert]),
         Operation::Nothing(reason) => format!("Nothing to do: {reason}."),
     }
 }

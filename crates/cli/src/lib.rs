@@ -15,9 +15,12 @@ pub mod args;
 mod bootstrap;
 mod connect;
 mod explain;
+mod known;
 pub mod out;
 mod policy;
 mod reconcile;
+mod redrive;
+mod report;
 mod sandbox;
 pub mod scenario;
 mod status;
@@ -69,6 +72,8 @@ pub async fn run(args: Args) -> ExitCode {
         Command::Release(release) => reconcile::release(&args.common, &release).await,
         Command::Resync(resync) => reconcile::resync(&args.common, &resync).await,
         Command::Status(status) => status::status(&args.common, &status).await,
+        Command::Report(report) => report::report(&args.common, &report).await,
+        Command::Redrive(redrive) => redrive::redrive(&args.common, &redrive).await,
         Command::Access(asked) => access::access(&args.common, &asked).await,
         Command::Bootstrap(bootstrap) => bootstrap::bootstrap(&args.common, &bootstrap).await,
         Command::Explain(event) => explain::explain(&args.common, &event),

@@ -12,6 +12,13 @@ pub fn print(text: &str) {
     }
 }
 
+/// Clears the screen of a person who watches.
+pub fn clear() {
+    if std::io::stdout().is_terminal() {
+        print("\u{1b}[2J\u{1b}[H");
+    }
+}
+
 /// Says something beside the result, on standard error.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -86,7 +86,7 @@ pub(crate) async fn apply(common: &Common, args: &ApplyArgs) -> Result<Left, Cli
         return Err(CliError::Usage(problem.to_owned()));
     }
     if !args.yes {
-        if !confirm()? {
+        if !confirm("Apply this plan? Only `yes` is taken for an answer.")? {
             return Ok(Left::Something);
         }
         // What was confirmed is what is applied.
@@ -241,8 +241,8 @@ fn refuse_if_moved(stored: &Plan, fresh: &Plan) -> Result<(), CliError> {
     Ok(())
 }
 
-fn confirm() -> Result<bool, CliError> {
-    out::note("Apply this plan? Only `yes` is taken for an answer.");
+pub(crate) fn confirm(question: &str) -> Result<bool, CliError> {
+    out::note(question);
     let mut line = String::new();
     std::io::stdin()
         .read_line(&mut line)

@@ -23,6 +23,10 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CliError>
 
 pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| failed(path, e))?;
+    write_text(path, &text)
+}
+
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), CliError> {
     // A reader never sees half of it.
     let beside = path.with_extension("tmp");
     std::fs::write(&beside, text).map_err(|e| failed(&beside, e))?;

@@ -36,8 +36,18 @@ pub enum AlertKind {
     JobFailed,
     /// Somebody was refused access.
     Unauthorized,
-    /// What is not replicated, by kind and count.
+    /// Messages wait in a dead-letter queue.
+    DeadLetters,
+    /// A CloudWatch alarm of ours went off.
+    Alarm,
+    /// A channel is behind its objective.
+    Lagging,
+    /// Nothing comes over a channel.
+    Silent,
+    /// What is not replicated, by kind and count. It is gathered for the digest.
     Unsupported,
+    /// How the last day went.
+    Digest,
 }
 
 /// How soon a person should look.
@@ -54,7 +64,7 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 11] = [
+    pub const EVERY: [Self; 16] = [
         Self::Widening,
         Self::Vetoed,
         Self::Denied,
@@ -65,7 +75,12 @@ impl AlertKind {
         Self::ReplicationLate,
         Self::JobFailed,
         Self::Unauthorized,
+        Self::DeadLetters,
+        Self::Alarm,
+        Self::Lagging,
+        Self::Silent,
         Self::Unsupported,
+        Self::Digest,
     ];
 
     /// The kind as it stands in message attributes.
@@ -82,7 +97,12 @@ impl AlertKind {
             Self::ReplicationLate => "replication-late",
             Self::JobFailed => "job-failed",
             Self::Unauthorized => "unauthorized",
+            Self::DeadLetters => "dead-letters",
+            Self::Alarm => "alarm",
+            Self::Lagging => "lagging",
+            Self::Silent => "silent",
             Self::Unsupported => "unsupported",
+            Self::Digest => "digest",
         }
     }
 
@@ -90,15 +110,19 @@ impl AlertKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::Widening | Self::Vetoed | Self::Denied => Severity::Page,
+            Self::Widening | Self::Vetoed | Self::Denied | Self::Lagging | Self::Silent => {
+                Severity::Page
+            }
             Self::Diverged
             | Self::Unreadable
             | Self::Drift
             | Self::ReplicationFailed
             | Self::ReplicationLate
             | Self::JobFailed
-            | Self::Unauthorized => Severity::Warn,
-            Self::Unsupported => Severity::Digest,
+            | Self::Unauthorized
+            | Self::DeadLetters
+            | Self::Alarm => Severity::Warn,
+            Self::Unsupported | Self::Digest => Severity::Digest,
         }
     }
 }
@@ -363,7 +387,13 @@ mod tests {
             .collect();
         assert_eq!(
             pages,
-            [AlertKind::Widening, AlertKind::Vetoed, AlertKind::Denied]
+            [
+                AlertKind::Widening,
+                AlertKind::Vetoed,
+                AlertKind::Denied,
+                AlertKind::Lagging,
+                AlertKind::Silent,
+            ]
         );
     }
 }

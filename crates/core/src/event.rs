@@ -13,14 +13,24 @@ mod native;
 mod operations;
 mod replication;
 
-pub use operations::{Operation, parse_operation};
-pub use replication::{Notified, parse_replication};
+pub use operations::{Hand, Operation, parse_operation};
+pub use replication::{
+    Happened, Notice, Notified, alerts as replication_alerts, parse_replication,
+    subject as replication_subject, unwrapped,
+};
 
 use crate::grant::{OwnRoles, Terms};
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
 use loose::Loose;
 use serde_json::Value;
+
+/// The source of our own events.
+pub const OWN_SOURCE: &str = "twinlake";
+/// The detail-type of an S3 notification that is handed on to the other Region.
+pub const HANDED_ON: &str = "S3 Replication";
+/// The detail-type of an alert that was told in the primary, for the standby to know.
+pub const TOLD: &str = "Alert";
 
 /// Whose events are listened to, and which are our own echo.
 #[derive(Clone, Debug, Default)]

@@ -93,6 +93,11 @@ pub enum State {
     Blocked,
 }
 
+impl State {
+    /// Every state but [`State::Current`].
+    pub const TROUBLES: [Self; 4] = [Self::Behind, Self::Held, Self::DataPending, Self::Blocked];
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -104,6 +109,21 @@ impl fmt::Display for State {
         })
     }
 }
+
+/// One change of a subject's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When.
+    pub at: Timestamp,
+    /// What it became.
+    pub state: State,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// So many changes of its state a row remembers.
+pub const REMEMBERED: usize = 10;
 
 /// All that the ledger holds on one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +155,13 @@ pub struct Row {
     /// is closed; restored at promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_default: Option<Vec<PrincipalPermissions>>,
+    /// Where its files are in the primary, of a table: what S3 tells of objects is mapped by
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// How it came to stand so: the last changes of its state, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Transition>,
     /// How many partitions the secondary held when they were last counted.
     #[serde(default)]
     pub partitions: usize,
@@ -151,6 +178,22 @@ impl Row {
         self.braked && self.state == State::Held
     }
 
+    /// Writes a change of the state down.
+    #[must_use]
+    pub fn following(mut self, old: Option<&Self>) -> Self {
+        self.past = old.map(|old| old.past.clone()).unwrap_or_default();
+        if old.is_none_or(|old| old.state != self.state) {
+            let change = Transition {
+                at: self.since,
+                state: self.state,
+                reason: self.reason.clone(),
+            };
+            self.past.insert(0, change);
+            self.past.truncate(REMEMBERED);
+        }
+        self
+    }
+
     /// A row that pairs nothing yet.
     #[must_use]
     pub fn new(subject: Subject, state: State, since: Timestamp) -> Self {
@@ -164,6 +207,8 @@ impl Row {
             by: BTreeSet::new(),
             braked: false,
             table_default: None,
+            place: None,
+            past: Vec::new(),
             partitions: 0,
             owned: BTreeSet::new(),
         }
@@ -230,6 +275,52 @@ impl Sweeps {
                 (Sweeping::Now, Self { last, next: None })
             }
         }
+    }
+}
+
+/// Objects of a table that S3 has not brought to the secondary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Since when.
+    pub since: Timestamp,
+    /// How many S3 has told of.
+    pub count: usize,
+    /// Why, each reason once.
+    pub reasons: BTreeSet<String>,
+    /// Some of them: while one of these is missing, the table's data is pending.
+    pub samples: Vec<Replica>,
+}
+
+/// An object that ought to be in the secondary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Replica {
+    /// The secondary's bucket.
+    pub bucket: String,
+    /// The key, decoded.
+    pub key: String,
+    /// The version, which S3 replication keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// So many objects of a table are looked for.
+pub const LOOKED_FOR: usize = 20;
+
+impl Pending {
+    /// Takes in that more objects are missing.
+    #[must_use]
+    pub fn with(known: Option<Self>, more: Self) -> Self {
+        let Some(mut known) = known else {
+            return more;
+        };
+        known.count = known.count.saturating_add(more.count);
+        known.reasons.extend(more.reasons);
+        for replica in more.samples {
+            if known.samples.len() < LOOKED_FOR && !known.samples.contains(&replica) {
+                known.samples.push(replica);
+            }
+        }
+        known
     }
 }
 

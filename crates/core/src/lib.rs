@@ -32,12 +32,16 @@ pub mod audit;
 pub mod catalog;
 pub mod event;
 pub mod fault;
+pub mod floor;
 pub mod grant;
+pub mod heartbeat;
 pub mod ledger;
 pub mod location;
+pub mod metric;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod price;
 #[doc = include_str!("quirks.md")]
 pub mod quirks {}
 pub mod reading;
@@ -53,6 +57,7 @@ pub use audit::{ApprovedPlan, Veto, audit};
 pub use catalog::{Column, Database, Function, Partition, StorageDescriptor, Table};
 pub use fault::{Fault, FaultKind};
 pub use grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
+pub use heartbeat::Channel;
 pub use ledger::{Pairing, Row, State};
 pub use name::{FunctionId, Name, TableId};
 pub use plan::{Plan, plan};

@@ -52,6 +52,16 @@ impl Location {
         &self.bucket
     }
 
+    /// What the keys of the objects there begin with: nothing, or a path that ends in a
+    /// slash.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        match self.path.trim_matches('/') {
+            "" => String::new(),
+            path => format!("{path}/"),
+        }
+    }
+
     /// The place as an ARN without a slash at its end: one text for every spelling.
     #[must_use]
     pub fn as_arn(&self) -> String {

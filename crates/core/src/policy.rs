@@ -25,9 +25,11 @@ pub use pattern::Patterns;
 pub use source::PolicyError;
 
 use crate::grant::OwnRoles;
+use crate::heartbeat::Channel;
 use crate::ledger::Epoch;
 use crate::location::LocationMap;
 use crate::name::{Name, TableId};
+use crate::price::Prices;
 use serde::{Deserialize, Serialize};
 
 /// One side of the pair.
@@ -131,6 +133,26 @@ pub struct Brake {
     pub minimum: usize,
 }
 
+/// The lag from which on people are told, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Objectives {
+    /// Of changes of the catalog.
+    pub catalog: i64,
+    /// Of changes of permissions. CloudTrail takes minutes.
+    pub permissions: i64,
+}
+
+impl Objectives {
+    /// The objective of a channel.
+    #[must_use]
+    pub fn of(&self, channel: Channel) -> i64 {
+        match channel {
+            Channel::Catalog => self.catalog,
+            Channel::Permissions => self.permissions,
+        }
+    }
+}
+
 /// A checked policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -165,6 +187,10 @@ pub struct Policy {
     pub deletions: Deletions,
     /// The brake on deletions.
     pub brake: Brake,
+    /// From which lag on people are told.
+    pub lag: Objectives,
+    /// What AWS charges, for the digest.
+    pub prices: Prices,
     digest: String,
     text: String,
 }
@@ -224,12 +250,12 @@ impl Policy {
     /// Whether a database is replicated, or at least some tables of it.
     #[must_use]
     pub fn covers_database(&self, name: &Name) -> bool {
-        self.patterns.covers_database(name)
+        crate::heartbeat::is_database(name) || self.patterns.covers_database(name)
     }
 
     /// Whether a table is replicated.
     #[must_use]
     pub fn covers_table(&self, id: &TableId) -> bool {
-        self.patterns.covers_table(id)
+        crate::heartbeat::is_table(id) || self.patterns.covers_table(id)
     }
 }

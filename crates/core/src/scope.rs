@@ -5,7 +5,9 @@ mod lake;
 pub use lake::Lake;
 
 use crate::grant::{Atom, EntryResource, Resource};
+use crate::heartbeat::{self, Channel};
 use crate::name::{FunctionId, Name, TableId};
+use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -158,6 +160,10 @@ pub struct Scope {
     /// write old.
     #[serde(with = "pairs", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub suspects: BTreeMap<Atom, bool>,
+    /// Heartbeats that asked for the look at their table: when the newest one of each
+    /// channel was sent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beats: BTreeMap<Channel, Timestamp>,
 }
 
 /// Every facet of a table.
@@ -250,6 +256,10 @@ impl Scope {
         for (atom, grant_option) in other.suspects {
             *self.suspects.entry(atom).or_default() |= grant_option;
         }
+        for (channel, sent) in other.beats {
+            let known = self.beats.entry(channel).or_default();
+            *known = sent.max(*known);
+        }
     }
 
     /// Takes the scope apart into one for each subject; a suspect goes with the
@@ -273,9 +283,18 @@ impl Scope {
                 .filter(|(atom, _)| home(atom).as_ref() == Some(&subject))
                 .map(|(atom, option)| (atom.clone(), *option))
                 .collect();
+            let beats = match &subject {
+                Subject::Table(id) if heartbeat::is_table(id) => self.beats.clone(),
+                Subject::Catalog
+                | Subject::Lake(_)
+                | Subject::Database(_)
+                | Subject::Table(_)
+                | Subject::Function(_) => BTreeMap::new(),
+            };
             parts.push(Self {
                 looks: BTreeMap::from([(subject, look)]),
                 suspects,
+                beats,
             });
         }
         parts

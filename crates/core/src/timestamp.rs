@@ -30,6 +30,18 @@ impl Timestamp {
         Self(self.0.saturating_add(secs.saturating_mul(1000)))
     }
 
+    /// The day in UTC, as in `2026-11-20`.
+    #[must_use]
+    pub fn day(self) -> String {
+        self.to_string().chars().take(10).collect()
+    }
+
+    /// The hour in UTC, as in `2026-11-20T10`.
+    #[must_use]
+    pub fn hour(self) -> String {
+        self.to_string().chars().take(13).collect()
+    }
+
     /// Reads RFC 3339 text, as EventBridge and CloudTrail write it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

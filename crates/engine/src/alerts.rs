@@ -1,8 +1,10 @@
 //! From what a reconciliation came to, to what people are told.
 
+mod over;
 mod tell;
 
-pub use tell::{Looked, conclude, heal, publish};
+pub use over::{Looked, fade, heal, learn};
+pub use tell::{conclude, publish};
 
 use crate::reconcile::Outcome;
 use crate::resync::Report;
@@ -18,6 +20,8 @@ pub const READY: &str = "the policy";
 
 /// How many things an alert names.
 const SAMPLES: usize = 5;
+/// How many things are kept for the digest.
+const GATHERED: usize = 100;
 
 /// The alerts that an outcome calls for: at most one of each kind for each database.
 #[must_use]
@@ -153,10 +157,18 @@ fn alert(kind: AlertKind, told: &[(String, String)], region: &str, now: Timestam
         count: told.len(),
         samples: told
             .iter()
-            .take(SAMPLES)
+            .take(samples_of(kind))
             .map(|(_, detail)| detail.clone())
             .collect(),
         ..Alert::new(kind, region, &subject, sentences, now)
+    }
+}
+
+/// What is gathered for the digest is told by kind, so more of it is kept.
+fn samples_of(kind: AlertKind) -> usize {
+    match kind == AlertKind::Unsupported {
+        true => GATHERED,
+        false => SAMPLES,
     }
 }
 
@@ -219,7 +231,12 @@ fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static s
         AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
         | AlertKind::JobFailed
-        | AlertKind::Unauthorized => (
+        | AlertKind::Unauthorized
+        | AlertKind::DeadLetters
+        | AlertKind::Alarm
+        | AlertKind::Lagging
+        | AlertKind::Silent
+        | AlertKind::Digest => (
             format!("{count} failures were reported."),
             "See below.",
             "See below.",

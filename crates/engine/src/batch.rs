@@ -4,14 +4,18 @@
 use crate::alerts::{self, Looked};
 use crate::message::Message;
 use crate::observe::Prefetched;
-use crate::ports::{Alerts, Clock, Ledger, Outbox, ReadRegion, WriteRegion};
-use crate::reconcile::{Context, reconcile};
+use crate::ports::{Alerts, Clock, Journal, Ledger, Outbox, ReadRegion, WriteRegion};
+use crate::reconcile::{Context, Measure, Reconciled, reconcile};
 use crate::resync;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{Heard, Listener, parse};
+use twinlake_core::heartbeat::Beat;
 use twinlake_core::ledger::Sweeping;
 use twinlake_core::scope::Look;
 use twinlake_core::{Alert, AlertKind, Facet, Fault, Row, Scope, State, Subject, Timestamp};
+
+/// What an alert is about when an event made no sense.
+pub(crate) const AN_EVENT: &str = "an event";
 
 /// One message of a batch.
 #[derive(Clone, Debug)]
@@ -28,17 +32,25 @@ pub struct Answer {
     /// Messages to deliver again: what crashed or could not be reached.
     pub failed: BTreeSet<String>,
     /// Reconciliations made.
-    pub reconciled: usize,
-    /// Steps applied.
-    pub applied: usize,
+    pub reconciled: Vec<Reconciled>,
+    /// Plans that were refused.
+    pub vetoed: usize,
     /// Scopes sent again, to wait.
     pub waiting: usize,
-    /// Why messages are to be delivered again.
+    /// Why messages are to be delivered again, and why steps failed for good.
     pub faults: Vec<Fault>,
     /// Messages that asked for nothing, with the reason.
     pub dropped: Vec<(String, String)>,
     /// What was looked at, and what of it was left in trouble.
     pub looked: Vec<Looked>,
+}
+
+impl Answer {
+    /// Steps that were applied.
+    #[must_use]
+    pub fn applied(&self) -> usize {
+        self.reconciled.iter().map(|one| one.steps).sum()
+    }
 }
 
 /// How long a scope is tried before it is left to the resync.
@@ -72,7 +84,7 @@ pub async fn run<P, S, L, C, O, A>(
 where
     P: ReadRegion,
     S: WriteRegion,
-    L: Ledger,
+    L: Ledger + Journal,
     C: Clock,
     O: Outbox,
     A: Alerts,
@@ -161,7 +173,7 @@ fn of_refusal(reason: &str, listener: &Listener, now: Timestamp) -> Alert {
         "If it comes again, look at the rules of the buses for what they let through.".to_owned(),
     ];
     let kind = AlertKind::Unreadable;
-    Alert::new(kind, &listener.region, "an event", sentences, now)
+    Alert::new(kind, &listener.region, AN_EVENT, sentences, now)
 }
 
 async fn settle<P, S, L, C, O, A>(
@@ -173,7 +185,7 @@ async fn settle<P, S, L, C, O, A>(
 where
     P: ReadRegion,
     S: WriteRegion,
-    L: Ledger,
+    L: Ledger + Journal,
     C: Clock,
     O: Outbox,
     A: Alerts,
@@ -185,10 +197,24 @@ where
     if scope.is_empty() {
         return Ok(());
     }
+    let measure = Measure::begin(context);
     let outcome = reconcile(context, &scope, &Prefetched::default()).await?;
-    answer.reconciled += 1;
-    answer.applied += outcome.counts.total();
+    let cause = if job.is_event { "event" } else { "again" };
+    let done = measure.end(context, &scope, cause, &outcome);
+    answer.reconciled.push(done);
+    answer.vetoed += usize::from(!outcome.vetoes.is_empty());
+    let faults = outcome.failed.iter().map(|(_, fault)| fault.clone());
+    answer.faults.extend(faults);
     let now = context.clock.now();
+    if outcome.is_settled() && outcome.is_read() {
+        for (channel, sent) in &job.scope.beats {
+            let beat = Beat {
+                sent: *sent,
+                done: now,
+            };
+            context.ledger.hear(*channel, beat).await?;
+        }
+    }
     let region = context.secondary.region();
     let unread = outcome
         .findings

@@ -21,17 +21,23 @@
 pub mod alerts;
 pub mod apply;
 pub mod batch;
+pub mod digest;
+pub mod hands;
+pub mod heartbeat;
+pub mod letters;
 pub mod listing;
 pub mod memory;
 pub mod message;
 pub mod observe;
 pub mod ports;
 pub mod reconcile;
+pub mod replication;
 pub mod resync;
 pub mod role;
 pub mod standing;
+pub mod watch;
 
 pub use memory::MemoryLedger;
 pub use message::Message;
-pub use ports::{Alerts, Clock, Ledger, Outbox, ReadRegion, WriteRegion};
+pub use ports::{Alerts, Clock, Journal, Ledger, Outbox, ReadRegion, WriteRegion};
 pub use reconcile::{Context, Outcome, reconcile};

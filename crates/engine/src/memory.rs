@@ -1,11 +1,14 @@
 //! A ledger in memory: for tests, and for the command line, which keeps it in a
 //! file.
 
-use crate::ports::Ledger;
+mod journal;
+
+use crate::ports::{Counts, Ledger};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
-use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
+use twinlake_core::heartbeat::{Channel, Pulse, Sample};
+use twinlake_core::ledger::{Epoch, Pending, Rows, Run, Sweeping, Sweeps, Tally};
 use twinlake_core::{Episode, Fault, Lake, Name, Row, State, Subject, TableId, Timestamp};
 
 /// All that a ledger holds.
@@ -38,6 +41,18 @@ pub struct Book {
     /// When each alert was last sent.
     #[serde(default)]
     pub alerts: BTreeMap<String, (Episode, u64)>,
+    /// Heartbeats by channel.
+    #[serde(default)]
+    pub pulses: BTreeMap<Channel, Pulse>,
+    /// Lags, in order.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
+    /// Numbers by hour.
+    #[serde(default)]
+    pub hours: BTreeMap<String, Counts>,
+    /// Tables whose objects are missing.
+    #[serde(default, with = "twinlake_core::scope::pairs")]
+    pub pendings: BTreeMap<TableId, (Pending, u64)>,
 }
 
 /// A [`Book`] behind the ledger's port.

@@ -1,10 +1,14 @@
 //! What the loop needs from outside.
 
+mod journal;
 mod lake;
 mod ledger;
+mod watched;
 
+pub use journal::{Counts, Journal};
 pub use lake::{DefaultsChange, GrantFilter, GrantType, SettingsChange};
 pub use ledger::{Alerts, Clock, Ledger, Outbox};
+pub use watched::{Letters, Peer, Replicas};
 
 use std::collections::BTreeMap;
 use twinlake_core::catalog::{OptIn, Part, PartKey, PartitionIndex, Seen, SeenPart};
@@ -29,6 +33,11 @@ pub struct Survey {
 pub trait ReadRegion {
     /// The Region, as in `us-east-1`.
     fn region(&self) -> &str;
+
+    /// How many calls this process has made to Glue and Lake Formation, repeats counted.
+    fn calls(&self) -> u64 {
+        0
+    }
 
     /// `GetDatabase`.
     ///

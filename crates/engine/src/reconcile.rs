@@ -2,7 +2,7 @@
 
 mod after;
 mod record;
-mod relist;
+pub(crate) mod relist;
 mod share;
 mod work;
 
@@ -91,6 +91,61 @@ pub struct Outcome {
     pub ill: BTreeMap<Subject, State>,
 }
 
+/// One reconciliation, as it is logged: nothing of a grant but names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconciled {
+    /// Whom it was about.
+    pub subject: String,
+    /// What asked for it: `event`, `again` or `resync`.
+    pub cause: &'static str,
+    /// How often both Regions were read.
+    pub rounds: u32,
+    /// Steps that were applied.
+    pub steps: usize,
+    /// Calls to Glue and Lake Formation, repeats counted.
+    pub calls: u64,
+    /// How long it took.
+    pub milliseconds: i64,
+    /// How it ended: `settled`, `waiting`, `failed` or `vetoed`.
+    pub outcome: &'static str,
+}
+
+/// Measures one reconciliation from its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    calls: u64,
+    began: Timestamp,
+}
+
+impl Measure {
+    /// Begins to measure.
+    pub fn begin<P: ReadRegion, S, L, C: Clock>(context: &Context<'_, P, S, L, C>) -> Self {
+        Self {
+            calls: context.primary.calls(),
+            began: context.clock.now(),
+        }
+    }
+
+    /// What it came to.
+    pub fn end<P: ReadRegion, S, L, C: Clock>(
+        self,
+        context: &Context<'_, P, S, L, C>,
+        scope: &Scope,
+        cause: &'static str,
+        outcome: &Outcome,
+    ) -> Reconciled {
+        Reconciled {
+            subject: scope.to_string(),
+            cause,
+            rounds: outcome.rounds,
+            steps: outcome.counts.total(),
+            calls: context.primary.calls().saturating_sub(self.calls),
+            milliseconds: context.clock.now().0 - self.began.0,
+            outcome: outcome.ended(),
+        }
+    }
+}
+
 /// So many steps on partitions are remembered one by one.
 pub const NOTED: usize = 1000;
 
@@ -108,6 +163,20 @@ impl Outcome {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.waiting.is_none() && self.vetoes.is_empty() && self.failed.is_empty()
+    }
+
+    /// How it ended, in a word.
+    #[must_use]
+    pub fn ended(&self) -> &'static str {
+        if !self.vetoes.is_empty() {
+            "vetoed"
+        } else if !self.failed.is_empty() {
+            "failed"
+        } else if self.waiting.is_some() {
+            "waiting"
+        } else {
+            "settled"
+        }
     }
 
     /// Whether every subject could be read and decided.

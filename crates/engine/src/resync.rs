@@ -1,6 +1,7 @@
 //! The scheduled look at everything: what events missed, it mends.
 
 mod preview;
+mod size;
 mod survey;
 
 pub use preview::{expand, preview};
@@ -8,10 +9,13 @@ pub use preview::{expand, preview};
 use crate::message::{Message, Part};
 use crate::observe::{Prefetched, tally};
 use crate::ports::{Clock, Ledger, Outbox, ReadRegion, WriteRegion};
-use crate::reconcile::{Context, NOTED, Outcome, reconcile};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::reconcile::relist::listing_calls;
+use crate::reconcile::{Context, Measure, NOTED, Outcome, Reconciled, reconcile};
+use size::size_of;
+use std::collections::BTreeSet;
 use survey::{note_optimizers, note_survey};
-use twinlake_core::ledger::Run;
+use twinlake_core::floor;
+use twinlake_core::ledger::{Rows, Run};
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::reading::Observation;
 use twinlake_core::scope::{Look, WHOLE_DATABASE};
@@ -31,6 +35,10 @@ pub struct Report {
     pub first: bool,
     /// Databases and tables handed on to later messages.
     pub handed_on: usize,
+    /// Calls to Glue and Lake Formation that it took.
+    pub calls: u64,
+    /// The fewest calls that a whole resync can take, where this ended one.
+    pub floor: Option<usize>,
 }
 
 /// What a resync tells while it goes.
@@ -39,6 +47,8 @@ pub trait Progress {
     fn total(&self, databases: usize);
     /// One of them is done.
     fn database(&self, name: &Name);
+    /// A part of it was reconciled.
+    fn reconciled(&self, _: &Reconciled) {}
 }
 
 impl Progress for () {
@@ -67,6 +77,7 @@ where
     O: Outbox,
 {
     let first = context.ledger.verified_at().await?.is_none();
+    let calls = context.primary.calls();
     let (part, scope) = match part {
         Some((part, scope)) => (part.clone(), scope.clone()),
         None => (open_run(context).await?, Scope::catalog()),
@@ -83,6 +94,7 @@ where
         context,
         outbox,
         part: &part,
+        progress,
     };
     let late = || {
         context
@@ -92,13 +104,12 @@ where
     let whole = scope.looks.contains_key(&Subject::Catalog);
     if whole {
         // What databases and tables name has to be there before them.
-        let outcome = reconcile(context, &Scope::lake_items(), &prefetched).await?;
-        hand.settle(outcome, &mut report).await?;
+        hand.reconcile(&Scope::lake_items(), &prefetched, &mut report)
+            .await?;
     }
     let lake = scope_of(&scope, |subject| matches!(subject, Subject::Lake(_)));
     if !lake.is_empty() {
-        let outcome = reconcile(context, &lake, &prefetched).await?;
-        hand.settle(outcome, &mut report).await?;
+        hand.reconcile(&lake, &prefetched, &mut report).await?;
     }
     let tables = scope_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
@@ -106,8 +117,7 @@ where
             tables_by_name: true,
             ..prefetched.clone()
         };
-        let outcome = reconcile(context, &tables, &by_name).await?;
-        hand.settle(outcome, &mut report).await?;
+        hand.reconcile(&tables, &by_name, &mut report).await?;
     }
     while let Some(name) = names.pop_first() {
         if outbox.is_some() && late() {
@@ -115,8 +125,8 @@ where
             hand.share_out(names, &mut report).await?;
             break;
         }
-        let outcome = reconcile(context, &Scope::database(name.clone()), &prefetched).await?;
-        hand.settle(outcome, &mut report).await?;
+        let scope = Scope::database(name.clone());
+        hand.reconcile(&scope, &prefetched, &mut report).await?;
         report.databases += 1;
         progress.database(&name);
     }
@@ -129,11 +139,12 @@ where
             0 => &prefetched,
             _ => &nothing,
         };
-        let outcome = reconcile(context, &Scope::lake(), fresh).await?;
-        hand.settle(outcome, &mut report).await?;
+        hand.reconcile(&Scope::lake(), fresh, &mut report).await?;
     }
     note_optimizers(context, &mut report.outcome).await;
-    close(context, &part, &mut report).await?;
+    let listed = listing_calls(&prefetched).unwrap_or_default();
+    close(context, &part, listed, &mut report).await?;
+    report.calls = context.primary.calls().saturating_sub(calls);
     Ok(report)
 }
 
@@ -231,13 +242,36 @@ const SHARES: usize = 8;
 const TABLES_A_PART: usize = 500;
 
 /// Hands on what a part of a run leaves to others.
-struct Hand<'a, P, S, L, C, O> {
+struct Hand<'a, P, S, L, C, O, G> {
     context: &'a Context<'a, P, S, L, C>,
     outbox: Option<&'a O>,
     part: &'a Part,
+    progress: &'a G,
 }
 
-impl<P, S, L: Ledger, C: Clock, O: Outbox> Hand<'_, P, S, L, C, O> {
+impl<P, S, L, C, O, G> Hand<'_, P, S, L, C, O, G>
+where
+    P: ReadRegion,
+    S: WriteRegion,
+    L: Ledger,
+    C: Clock,
+    O: Outbox,
+    G: Progress,
+{
+    /// Reconciles a scope, and takes what came of it in.
+    async fn reconcile(
+        &self,
+        scope: &Scope,
+        prefetched: &Prefetched,
+        report: &mut Report,
+    ) -> Result<(), Fault> {
+        let measure = Measure::begin(self.context);
+        let outcome = reconcile(self.context, scope, prefetched).await?;
+        let done = measure.end(self.context, scope, "resync", &outcome);
+        self.progress.reconciled(&done);
+        self.settle(outcome, report).await
+    }
+
     /// Takes an outcome in. What waits in it, time having run out, becomes a part of
     /// the run of its own.
     async fn settle(&self, mut outcome: Outcome, report: &mut Report) -> Result<(), Fault> {
@@ -329,6 +363,7 @@ fn merge(all: &mut Outcome, one: Outcome) {
 async fn close<P, S, L: Ledger, C: Clock>(
     context: &Context<'_, P, S, L, C>,
     part: &Part,
+    listed: usize,
     report: &mut Report,
 ) -> Result<(), Fault> {
     let unread = !report.outcome.is_read();
@@ -339,13 +374,15 @@ async fn close<P, S, L: Ledger, C: Clock>(
     let Some(run) = run.filter(|run| run.outstanding.is_empty()) else {
         return Ok(());
     };
-    let mut rows = BTreeMap::new();
+    let mut rows = Rows::new();
     for subject in context.ledger.database_rows().await?.keys() {
         if let Subject::Database(name) = subject {
             rows.extend(context.ledger.rows_in(name).await?);
         }
     }
     context.ledger.put_paired(&tally(&rows)).await?;
+    let size = size_of(&rows, listed);
+    report.floor = Some(floor::of_resync(&size, context.policy));
     if !run.unread {
         context.ledger.put_verified_at(run.started).await?;
         report.verified_at = Some(run.started);

@@ -1,5 +1,6 @@
 //! The environment, read once at start-up. The template sets every name here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a function needs to know of where it runs.
@@ -17,7 +18,8 @@ pub struct Config {
     pub peer_ledger: String,
     /// `TWINLAKE_TOPIC`: the ARN of the topic for alerts.
     pub topic: String,
-    /// `TWINLAKE_QUEUE`: the URL of the function's own queue, for leftovers.
+    /// `TWINLAKE_QUEUE`: the URL of the queue for what has to be looked at later, of
+    /// functions that have one.
     pub queue: String,
     /// `TWINLAKE_ROLE`: the ARN of the function's role.
     pub role: String,
@@ -28,6 +30,16 @@ pub struct Config {
     pub writers: Vec<String>,
     /// `TWINLAKE_PARALLEL`: calls under way at once.
     pub parallel: usize,
+    /// `TWINLAKE_BEAT_SECS`: seconds between heartbeats.
+    pub beat_secs: i64,
+    /// `TWINLAKE_QUIET_SECS`: what no look can find to be over counts as over when it has
+    /// not come again for so long.
+    pub quiet_secs: i64,
+    /// `TWINLAKE_DEAD_LETTERS`: the dead-letter queues of this Region, as `NAME=URL` between
+    /// commas.
+    pub dead_letters: BTreeMap<String, String>,
+    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`: the function's memory in MB.
+    pub memory_mb: u64,
 }
 
 /// A name that is missing or unreadable.
@@ -50,6 +62,9 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 const DEFAULT_PARALLEL: usize = 4;
+const DEFAULT_BEAT_SECS: i64 = 60;
+const DEFAULT_QUIET_SECS: i64 = 86_400;
+const DEFAULT_MEMORY_MB: u64 = 512;
 
 impl Config {
     /// Reads the process's environment.
@@ -69,13 +84,14 @@ impl Config {
                 problem: "is not set",
             })
         };
-        let parallel = match get("TWINLAKE_PARALLEL") {
+        let number = |name: &'static str, default: i64| match get(name) {
             Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or(ConfigError {
-                name: "TWINLAKE_PARALLEL",
+                name,
                 problem: "is no number above 0",
-            })?,
-            None => DEFAULT_PARALLEL,
+            }),
+            None => Ok(default),
         };
+        let parallel = number("TWINLAKE_PARALLEL", 0)?;
         Ok(Self {
             region: need("AWS_REGION")?,
             peer_region: need("TWINLAKE_PEER_REGION")?,
@@ -83,17 +99,35 @@ impl Config {
             ledger: need("TWINLAKE_LEDGER")?,
             peer_ledger: need("TWINLAKE_PEER_LEDGER")?,
             topic: need("TWINLAKE_TOPIC")?,
-            queue: need("TWINLAKE_QUEUE")?,
+            queue: get("TWINLAKE_QUEUE").unwrap_or_default(),
             role: need("TWINLAKE_ROLE")?,
             own_roles: list(&need("TWINLAKE_OWN_ROLES")?),
             writers: list(&need("TWINLAKE_WRITERS")?),
-            parallel,
+            parallel: usize::try_from(parallel)
+                .ok()
+                .filter(|n| *n > 0)
+                .unwrap_or(DEFAULT_PARALLEL),
+            beat_secs: number("TWINLAKE_BEAT_SECS", DEFAULT_BEAT_SECS)?,
+            quiet_secs: number("TWINLAKE_QUIET_SECS", DEFAULT_QUIET_SECS)?,
+            dead_letters: pairs(&get("TWINLAKE_DEAD_LETTERS").unwrap_or_default()),
+            memory_mb: get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(DEFAULT_MEMORY_MB),
         })
     }
 }
 
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).collect()
+}
+
+fn pairs(text: &str) -> BTreeMap<String, String> {
+    let pairs = text
+        .split(',')
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -111,11 +145,14 @@ mod tests {
     fn all_names_set_is_a_config() {
         let config = Config::read(|name| match name {
             "TWINLAKE_PARALLEL" => Some("16".to_owned()),
+            "TWINLAKE_BEAT_SECS" | "TWINLAKE_QUIET_SECS" => None,
+            "TWINLAKE_DEAD_LETTERS" => Some("Catalog=http://x/1,Resync=http://x/2".to_owned()),
             "TWINLAKE_OWN_ROLES" => Some("a, b*".to_owned()),
             _ => Some("x".to_owned()),
         })
         .unwrap();
         assert_eq!((config.parallel, config.own_roles.len()), (16, 2));
+        assert_eq!((config.beat_secs, config.dead_letters.len()), (60, 2));
         assert!(
             Config::read(|_| Some("x".to_owned())).is_err(),
             "x is no number"

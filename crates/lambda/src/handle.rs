@@ -1,14 +1,13 @@
 //! One handler for each kind of message.
 
+use crate::account::Work;
 use crate::start::Start;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tracing::{info, warn};
-use twinlake_core::event::{
-    Heard, Listener, Notified, Operation, parse, parse_operation, parse_replication,
-};
+use twinlake_core::event::{Heard, Listener, parse};
 use twinlake_core::ledger::Role;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::Look;
@@ -17,7 +16,8 @@ use twinlake_engine::alerts::{self, Looked};
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::message::{Message, Part};
 use twinlake_engine::observe::Prefetched;
-use twinlake_engine::resync::Report;
+use twinlake_engine::reconcile::Reconciled;
+use twinlake_engine::resync::{Progress, Report};
 use twinlake_engine::role::{Standing, Unready};
 use twinlake_engine::{Clock as _, Outcome};
 
@@ -27,7 +27,7 @@ pub type Handled = Result<SqsBatchResponse, Error>;
 /// So long before its end a function stops taking up new work.
 const MARGIN_SECS: i64 = 10;
 
-fn received(event: SqsEvent) -> Vec<Received> {
+pub(crate) fn received(event: SqsEvent) -> Vec<Received> {
     let records = event.records.into_iter();
     records
         .map(|record| Received {
@@ -37,7 +37,7 @@ fn received(event: SqsEvent) -> Vec<Received> {
         .collect()
 }
 
-fn answer(failed: impl IntoIterator<Item = String>) -> SqsBatchResponse {
+pub(crate) fn answer(failed: impl IntoIterator<Item = String>) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for id in failed {
         let mut failure = BatchItemFailure::default();
@@ -58,6 +58,7 @@ fn stop_at(deadline_millis: u64) -> Timestamp {
 /// The ledger is out of reach: the whole batch is delivered again.
 pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled {
     let (event, invocation) = event.into_parts();
+    let account = start.begin();
     let received = received(event);
     let standing = match may_apply(start).await? {
         May::Apply(standing) => standing,
@@ -73,86 +74,28 @@ pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Han
         info!(id = message, reason = render::escape(reason), "dropped");
     }
     for fault in &done.faults {
-        warn!(
-            fault = render::escape(&fault.to_string()),
-            "to be delivered again"
-        );
+        warn!(fault = render::escape(&fault.to_string()), "a call failed");
+    }
+    let applied = done.applied();
+    for one in &done.reconciled {
+        log_one(one);
     }
     info!(
         messages = received.len(),
-        reconciled = done.reconciled,
-        applied = done.applied,
+        reconciled = done.reconciled.len(),
+        applied,
         waiting = done.waiting,
         failed = done.failed.len(),
         "batch"
     );
+    let work = Work {
+        reconciled: done.reconciled.len(),
+        applied,
+        vetoed: done.vetoed,
+        faults: done.faults.iter().map(|fault| fault.kind).collect(),
+    };
+    account.end(work.points(), work.counts()).await;
     Ok(answer(done.failed))
-}
-
-/// S3 replication notifications.
-///
-/// # Errors
-/// None: a message that cannot be handled is answered as failed.
-pub async fn replication_notices(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled {
-    let mut failed = Vec::new();
-    let now = start.clock.now();
-    for message in received(event.payload) {
-        let told = match parse_replication(&message.body, now) {
-            Ok(Notified::Alerts(told)) => told,
-            Ok(Notified::Test) => Vec::new(),
-            Err(refused) => {
-                warn!(
-                    id = message.id,
-                    reason = render::escape(&refused.0),
-                    "refused"
-                );
-                continue;
-            }
-        };
-        info!(id = message.id, alerts = told.len(), "replication");
-        let sent = alerts::publish(&start.alerts, &start.ledger, &told, now).await;
-        if let Err(fault) = sent {
-            warn!(fault = render::escape(&fault.to_string()), "alert not sent");
-            failed.push(message.id);
-        }
-    }
-    Ok(answer(failed))
-}
-
-/// What fails around the lake in this Region, and what no longer does.
-///
-/// # Errors
-/// None: a message that cannot be handled is answered as failed.
-pub async fn operations(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled {
-    let listener = start.own_listener();
-    let now = listener.now;
-    let mut told = Vec::new();
-    let mut looked = Looked::default();
-    let messages = received(event.payload);
-    for message in &messages {
-        match parse_operation(&message.body, &listener) {
-            Ok(Operation::Tell(alert)) => told.push(*alert),
-            Ok(Operation::Over(kind, subject)) => looked = looked.and_over(kind, &subject),
-            Ok(Operation::Nothing(reason)) => {
-                info!(id = message.id, reason = render::escape(&reason), "dropped");
-            }
-            Err(refused) => {
-                let reason = render::escape(&refused.0);
-                warn!(id = message.id, reason, "refused");
-            }
-        }
-    }
-    info!(messages = messages.len(), alerts = told.len(), "operations");
-    // A run that failed after one that succeeded is still a failure.
-    let healed = alerts::heal(&start.alerts, &start.ledger, &looked, now).await;
-    let sent = alerts::publish(&start.alerts, &start.ledger, &told, now).await;
-    match healed.and(sent) {
-        Ok(_) => Ok(answer([])),
-        Err(fault) => {
-            warn!(fault = render::escape(&fault.to_string()), "alert not sent");
-            Ok(answer(messages.into_iter().map(|message| message.id)))
-        }
-    }
 }
 
 /// A resync: the whole of it when a schedule asks, a part of it from the queue.
@@ -193,14 +136,62 @@ async fn run(
     part: Option<(&Part, &twinlake_core::Scope)>,
     stop_at: Timestamp,
 ) -> Result<(), twinlake_core::Fault> {
+    let account = start.begin();
     let context = start.context(&standing.policy, standing.epoch, stop_at);
     let outbox = Some(&start.outbox);
-    let report = twinlake_engine::resync::resync(&context, part, outbox, &()).await?;
+    let progress = Logged::default();
+    let report = twinlake_engine::resync::resync(&context, part, outbox, &progress).await?;
     log(&report);
     let now = start.clock.now();
     let found = alerts::of_report(&report, &start.config.region, now);
     let looked = Looked::of(&report.outcome).and(alerts::READY);
-    alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await
+    let told = alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await;
+    let outcome = &report.outcome;
+    let applied = outcome.counts.total();
+    let work = Work {
+        reconciled: progress.0.get(),
+        applied,
+        vetoed: usize::from(!outcome.vetoes.is_empty()),
+        faults: outcome.failed.iter().map(|(_, fault)| fault.kind).collect(),
+    };
+    let mut counts = work.counts();
+    let drift = if report.first { 0 } else { applied };
+    let floor = report.floor.map_or(0, |floor| floor as u64);
+    counts.extend([
+        ("drift".to_owned(), drift as u64),
+        ("resync.calls".to_owned(), report.calls),
+        ("resync.floor".to_owned(), floor),
+        ("resyncs".to_owned(), u64::from(report.floor.is_some())),
+    ]);
+    account.end(work.points(), counts).await;
+    told
+}
+
+/// Logs each reconciliation of a resync, and counts them.
+#[derive(Default)]
+struct Logged(std::cell::Cell<usize>);
+
+impl Progress for Logged {
+    fn total(&self, _: usize) {}
+    fn database(&self, _: &Name) {}
+    fn reconciled(&self, one: &Reconciled) {
+        self.0.set(self.0.get() + 1);
+        log_one(one);
+    }
+}
+
+/// One line for each reconciliation: names, and nothing else of a grant.
+fn log_one(one: &Reconciled) {
+    info!(
+        subject = render::escape(&one.subject),
+        cause = one.cause,
+        rounds = one.rounds,
+        steps = one.steps,
+        calls = one.calls,
+        milliseconds = one.milliseconds,
+        outcome = one.outcome,
+        "reconciled"
+    );
 }
 
 fn log(report: &Report) {

@@ -1,10 +1,14 @@
 //! One start-up for every function.
 
+use crate::account::Invocation;
 use crate::config::Config;
-use twinlake_aws::{AwsRegion, DynamoLedger, SnsAlerts, SqsOutbox, SystemClock};
+use crate::told::Told;
+use twinlake_aws::{
+    AwsRegion, BusPeer, DynamoLedger, SnsAlerts, SqsLetters, SqsOutbox, SystemClock,
+};
 use twinlake_core::event::Listener;
 use twinlake_core::grant::Terms;
-use twinlake_core::ledger::Epoch;
+use twinlake_core::ledger::{Epoch, Role};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::role::{Standing, Unready, standing};
 use twinlake_engine::{Clock as _, Context};
@@ -19,6 +23,8 @@ pub struct Start {
     pub(crate) peer_ledger: DynamoLedger,
     pub(crate) alerts: SnsAlerts,
     pub(crate) outbox: SqsOutbox,
+    pub(crate) peer: BusPeer,
+    pub(crate) letters: SqsLetters,
     pub(crate) clock: SystemClock,
     ours: OwnRoles,
     reader: Principal,
@@ -47,6 +53,8 @@ impl Start {
             peer_ledger: DynamoLedger::connect(peer, &config.peer_ledger).await,
             alerts: SnsAlerts::connect(here, &config.topic).await,
             outbox: SqsOutbox::connect(here, &config.queue).await,
+            peer: BusPeer::connect(here).await,
+            letters: SqsLetters::connect(here, config.dead_letters.clone()).await,
             clock: SystemClock,
             ours: OwnRoles::new(config.own_roles.clone()),
             reader: Principal(config.role.clone()),
@@ -78,6 +86,19 @@ impl Start {
             brake_released: false,
             writes_settings: false,
             stop_at: Some(stop_at),
+        }
+    }
+
+    /// Begins to account for an invocation.
+    pub(crate) fn begin(&self) -> Invocation<'_> {
+        Invocation::begin(self)
+    }
+
+    /// The topic, with the peer for whom what the primary tells is to be known.
+    pub(crate) fn topic(&self, role: Option<Role>) -> Told<'_> {
+        Told {
+            topic: &self.alerts,
+            peer: (role == Some(Role::Primary)).then_some(&self.peer),
         }
     }
 

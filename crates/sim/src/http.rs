@@ -10,7 +10,7 @@
 //! | path | body | does |
 //! |---|---|---|
 //! | `health` | | answers `ok` |
-//! | `sink` | `{"forward": false}` | loses the events from now on |
+//! | `sink` | `{"forward": false, "way": "trail", "late": 0}` | loses the events from now on, or tells them so many milliseconds late; of both ways (`native`, `trail`) if none is named |
 //! | `refuse` | `{"region": "us-east-1", "on": true}` | closes every connection to a Region |
 //! | `throttle` | `{"per_second": 20}` | answers no more calls to a Region than that; 0 is any number |
 //! | `fill` | `{"region": ..., "database": ..., "tables": 10, "partitions": 5, "root": "s3://b"}` | makes many tables `t0`, `t1`, ... with many partitions each at once |
@@ -232,7 +232,7 @@ impl Server {
             "health" => reply(StatusCode::OK, &json!("ok")),
             "sink" => {
                 if let Some(sink) = &self.sink {
-                    sink.forward(flag("forward"));
+                    sink.steer(&json);
                 }
                 reply(StatusCode::OK, &done)
             }

@@ -37,15 +37,29 @@ impl DynamoLedger {
     ) -> Result<bool, Fault> {
         let body = serde_json::to_string(episode).unwrap_or_default();
         let seen = episode.alert.at.max(episode.sent.unwrap_or_default());
-        let call = self
+        let expires = number(seen.plus_secs(KEPT_SECS).secs());
+        let fields = [("body", text(&body)), ("expires", expires)];
+        self.put_version("alerts", key, &fields, was).await
+    }
+
+    /// Puts an item that is still of the version that was read.
+    pub(super) async fn put_version(
+        &self,
+        pk: &str,
+        sk: &str,
+        fields: &[(&str, AttributeValue)],
+        was: Option<u64>,
+    ) -> Result<bool, Fault> {
+        let mut call = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("pk", text("alerts"))
-            .item("sk", text(key))
-            .item("body", text(&body))
-            .item("version", number(was.map_or(0, |was| was + 1)))
-            .item("expires", number(seen.plus_secs(KEPT_SECS).secs()));
+            .item("pk", text(pk))
+            .item("sk", text(sk))
+            .item("version", number(was.map_or(0, |was| was + 1)));
+        for (name, value) in fields {
+            call = call.item(*name, value.clone());
+        }
         let (condition, values) = still(was);
         let call = call
             .condition_expression(condition)
@@ -54,13 +68,19 @@ impl DynamoLedger {
         unless_condition(call.send(), &self.region).await
     }
 
-    pub(super) async fn drop_episode(&self, key: &str, was: Option<u64>) -> Result<bool, Fault> {
+    /// Deletes an item that is still of the version that was read.
+    pub(super) async fn drop_version(
+        &self,
+        pk: &str,
+        sk: &str,
+        was: Option<u64>,
+    ) -> Result<bool, Fault> {
         let call = self
             .client
             .delete_item()
             .table_name(&self.table)
-            .key("pk", text("alerts"))
-            .key("sk", text(key));
+            .key("pk", text(pk))
+            .key("sk", text(sk));
         let (condition, values) = still(was);
         let call = call
             .condition_expression(condition)

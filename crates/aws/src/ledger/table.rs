@@ -124,21 +124,36 @@ impl DynamoLedger {
     }
 
     pub(super) async fn query(&self, pk: &str, after: Option<&str>) -> Result<Vec<Item>, Fault> {
+        let condition = match after {
+            Some(_) => "pk = :pk AND sk > :key",
+            None => "pk = :pk",
+        };
+        self.query_by(condition, pk, after).await
+    }
+
+    /// The items whose sort key begins like this.
+    pub(super) async fn query_within(&self, pk: &str, start: &str) -> Result<Vec<Item>, Fault> {
+        let condition = "pk = :pk AND begins_with(sk, :key)";
+        self.query_by(condition, pk, Some(start)).await
+    }
+
+    async fn query_by(
+        &self,
+        condition: &str,
+        pk: &str,
+        key: Option<&str>,
+    ) -> Result<Vec<Item>, Fault> {
         let mut all = Vec::new();
         let mut start = None;
         loop {
-            let condition = match after {
-                Some(_) => "pk = :pk AND sk > :after",
-                None => "pk = :pk",
-            };
             let mut call = self.client.query().table_name(&self.table);
             call = call
                 .key_condition_expression(condition)
                 .expression_attribute_values(":pk", text(pk))
                 .set_exclusive_start_key(start)
                 .consistent_read(true);
-            if let Some(after) = after {
-                call = call.expression_attribute_values(":after", text(after));
+            if let Some(key) = key {
+                call = call.expression_attribute_values(":key", text(key));
             }
             let answer = call.send().await;
             let answer = answer.map_err(|e| fault::of("Query", &self.region, &e))?;

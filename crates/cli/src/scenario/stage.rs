@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use twinlake_core::event::Listener;
 use twinlake_core::grant::Terms;
 use twinlake_core::ledger::Epoch;
-use twinlake_core::{Alert, Fault, FaultKind, OwnRoles, Policy, Principal, Scope, Subject, render};
+use twinlake_core::{
+    Alert, AlertKind, Fault, FaultKind, OwnRoles, Policy, Principal, Scope, Subject, render,
+};
 use twinlake_engine::alerts;
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::{Alerts, Clock as _, Context, MemoryLedger, Message, Outbox, Outcome};
@@ -255,6 +257,10 @@ impl Stage {
             let conclude = alerts::conclude(&self.tray, context.ledger, told, now);
             run_until_killed(&self.sim, conclude)
         })?;
+        // What is kept for the digest is shown with the rest.
+        let gathered = |alert: &Alert| alert.kind == AlertKind::Unsupported;
+        let gathered = found.into_iter().filter(gathered);
+        self.tray.alerts.borrow_mut().extend(gathered);
         let verified = match report.verified_at {
             Some(_) => "verified",
             None => "not verified",
@@ -317,7 +323,7 @@ impl Stage {
             for (_, reason) in &answer.dropped {
                 self.say(&format!("dropped: {reason}"));
             }
-            self.say(&format!("event {at}: {} steps", answer.applied));
+            self.say(&format!("event {at}: {} steps", answer.applied()));
         }
         Ok(())
     }

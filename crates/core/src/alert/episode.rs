@@ -6,7 +6,7 @@
 //! A claim that was not settled, since its function died, is free again after a minute, so
 //! that a message is sent at least once, under the same key.
 
-use super::{ABOUT, Alert, AlertState, Severity};
+use super::{ABOUT, Alert, AlertKind, AlertState, Severity};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -26,6 +26,9 @@ pub struct Episode {
     pub untold: usize,
     /// More subjects were in trouble than are remembered.
     pub overflowed: bool,
+    /// The other Region's functions tell people of it, and say when it is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub theirs: bool,
 }
 
 /// What is to be done about an episode that has changed.
@@ -62,10 +65,11 @@ impl Episode {
                 sent: None,
                 claimed: None,
                 untold: found.count,
-                overflowed: found.count > found.about.len(),
+                overflowed: found.about.len() >= ABOUT,
+                theirs: false,
             },
         };
-        if !episode.is_due(now) {
+        if found.kind == AlertKind::Unsupported || !episode.is_due(now) {
             return News::Keep(episode);
         }
         episode.claimed = Some(now);
@@ -78,6 +82,20 @@ impl Episode {
             ..episode.alert.clone()
         };
         News::Send(episode, Box::new(alert))
+    }
+
+    /// What the other Region's functions have told of.
+    #[must_use]
+    pub fn theirs(alert: Alert) -> Self {
+        Self {
+            messages: 1,
+            sent: Some(alert.at),
+            claimed: None,
+            untold: 0,
+            overflowed: false,
+            theirs: true,
+            alert,
+        }
     }
 
     /// Settles a claim: a message that spoke for so many was sent.
@@ -112,7 +130,7 @@ impl Episode {
     fn seen_again(self, found: &Alert) -> Self {
         let mut about = self.alert.about;
         about.extend(found.about.iter().cloned());
-        let overflowed = self.overflowed || about.len() > ABOUT || found.count > found.about.len();
+        let overflowed = self.overflowed || about.len() >= ABOUT;
         let about = about.into_iter().take(ABOUT).collect();
         Self {
             alert: Alert {
@@ -149,7 +167,6 @@ impl Episode {
 
 #[cfg(test)]
 mod tests {
-    use super::super::AlertKind;
     use super::*;
 
     fn at(secs: i64) -> Timestamp {
@@ -203,16 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_comes_once_a_day() {
-        let mut known = None;
-        let mut sent = 0;
-        for hour in 0..=48 {
-            let alert = found(AlertKind::Unsupported, &["x"], hour * HOUR);
-            let (episode, message) = note(known, &alert, hour * HOUR);
-            known = Some(episode);
-            sent += usize::from(message.is_some());
-        }
-        assert_eq!(sent, 3);
+    fn what_is_for_the_digest_is_kept_and_not_sent() {
+        let alert = found(AlertKind::Unsupported, &["x"], 0);
+        let News::Keep(episode) = Episode::note(None, &alert, at(0)) else {
+            panic!("it waits for the digest");
+        };
+        assert_eq!(episode.alert.total, 1);
     }
 
     #[test]
@@ -246,6 +259,17 @@ mod tests {
         };
         assert_eq!((message.state, message.total), (AlertState::Resolved, 2));
         assert_eq!(message.key(), alert.key());
+    }
+
+    #[test]
+    fn many_things_of_one_subject_are_over_with_it() {
+        let alert = Alert {
+            count: 10_000,
+            ..found(AlertKind::ReplicationFailed, &["x"], 0)
+        };
+        let (episode, _) = note(None, &alert, 0);
+        let end = episode.heal(&well(&["x"]), false, at(1));
+        assert!(matches!(end, News::End(message) if message.total == 10_000));
     }
 
     #[test]

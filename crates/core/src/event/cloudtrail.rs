@@ -7,6 +7,7 @@
 
 use super::loose::Loose;
 use super::{Heard, Listener, Refused, lake, shown};
+use crate::heartbeat::{self, Channel};
 use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{
     DATABASE_ITSELF, Facet, Look, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
@@ -22,7 +23,15 @@ pub(super) fn parse(event: Loose<'_>, listener: &Listener) -> Result<Heard, Refu
     }
     match source.as_str() {
         "glue.amazonaws.com" => Ok(glue(record, &name)),
-        "lakeformation.amazonaws.com" => Ok(lake::parse(record, &name, listener)),
+        "lakeformation.amazonaws.com" => {
+            let mut heard = lake::parse(record, &name, listener);
+            if let (Heard::Look(scope), true) = (&mut heard, is_beat(record))
+                && let Some(sent) = record.time("eventTime")
+            {
+                scope.beats.insert(Channel::Permissions, sent);
+            }
+            Ok(heard)
+        }
         _ => Err(Refused(format!("CloudTrail source {}", shown(&source)))),
     }
 }
@@ -35,18 +44,27 @@ fn no_news(record: Loose<'_>, listener: &Listener) -> Option<String> {
     if record.text("readOnly").as_deref() == Some("true") {
         return Some("the call only read".to_owned());
     }
-    let issuer = record
-        .get("userIdentity")
-        .get("sessionContext")
-        .get("sessionIssuer")
-        .text("arn");
-    if issuer.is_some_and(|issuer| listener.ours.contains(&issuer)) {
+    if is_ours(record, listener) && !is_beat(record) {
         return Some("it is our own call".to_owned());
     }
     let recipient = record.text("recipientAccountId");
     recipient
         .filter(|account| *account != listener.account)
         .map(|account| format!("it is a copy for account {}", shown(&account)))
+}
+
+/// Whether one of our roles made the call.
+pub(super) fn is_ours(record: Loose<'_>, listener: &Listener) -> bool {
+    let session = record.get("userIdentity").get("sessionContext");
+    let issuer = session.get("sessionIssuer").text("arn");
+    issuer.is_some_and(|issuer| listener.ours.contains(&issuer))
+}
+
+/// Whether the call is the heartbeat's change of permissions.
+fn is_beat(record: Loose<'_>) -> bool {
+    let data = record.get("requestParameters").get("tableData");
+    let named = data.name("databaseName").zip(data.name("tableName"));
+    named.is_some_and(|(database, table)| heartbeat::is_table(&TableId::new(database, table)))
 }
 
 fn glue(record: Loose<'_>, name: &str) -> Heard {

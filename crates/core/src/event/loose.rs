@@ -1,6 +1,7 @@
 //! Lenient access to JSON whose shape nobody promises.
 
 use crate::name::Name;
+use crate::timestamp::Timestamp;
 use serde_json::Value;
 
 /// A JSON value that is asked for its parts, without regard to the case of keys.
@@ -47,6 +48,11 @@ impl<'a> Loose<'a> {
             Value::Bool(truth) => Some(truth.to_string()),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
+    }
+
+    /// The time under a key, in RFC 3339.
+    pub(super) fn time(self, key: &str) -> Option<Timestamp> {
+        Timestamp::parse(&self.text(key)?)
     }
 
     /// The name under a key, if there is one that Glue could hold.

@@ -6,6 +6,7 @@
 
 use super::loose::Loose;
 use super::{Heard, Refused, shown};
+use crate::heartbeat::{self, Channel};
 use crate::name::TableId;
 use crate::scope::{
     DATABASE_ITSELF, Facet, Look, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
@@ -66,8 +67,14 @@ pub(super) fn table(event: Loose<'_>) -> Result<Heard, Refused> {
         "UpdateTable" => Look::at(&TABLE_ITSELF),
         _ => Look::at(&WHOLE_TABLE),
     };
+    let id = TableId::new(database, table);
     let mut scope = Scope::default();
-    scope.look(Subject::Table(TableId::new(database, table)), look);
+    if heartbeat::is_table(&id)
+        && let Some(sent) = event.time("time")
+    {
+        scope.beats.insert(Channel::Catalog, sent);
+    }
+    scope.look(Subject::Table(id), look);
     Ok(Heard::Look(scope))
 }
 

@@ -1,10 +1,11 @@
-//! What fails around the lake: jobs, crawlers, refused access. Nothing to replicate, but
-//! people want to know, and to hear when it is over.
+//! What happens around the lake: jobs, crawlers and statistics that fail, refused access,
+//! alarms, other people's hands on this Region, and what the primary's functions told.
 
 use super::loose::Loose;
-use super::{Listener, Refused, read_json, shown};
+use super::{Heard, Listener, OWN_SOURCE, Refused, TOLD, cloudtrail, read_json, shown};
 use crate::alert::{Alert, AlertKind};
 use crate::name::Name;
+use crate::scope::Scope;
 use crate::timestamp::Timestamp;
 
 /// What an event of operations comes to.
@@ -14,8 +15,25 @@ pub enum Operation {
     Tell(Box<Alert>),
     /// A trouble of this kind and subject is over.
     Over(AlertKind, String),
+    /// Somebody else changed something in this Region.
+    Hand(Hand),
+    /// The other Region's functions have told people of this.
+    Told(Box<Alert>),
     /// Nothing to do, for this reason.
     Nothing(String),
+}
+
+/// Somebody else's change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hand {
+    /// Who.
+    pub who: String,
+    /// The API call.
+    pub action: String,
+    /// What it may have changed.
+    pub scope: Scope,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Reads one event of operations in the listener's Region.
@@ -29,8 +47,22 @@ pub fn parse_operation(bytes: &[u8], listener: &Listener) -> Result<Operation, R
     let detail_type = event.text("detail-type").unwrap_or_default();
     match (source.as_str(), detail_type.as_str()) {
         ("aws.glue", "Glue Job State Change" | "Glue Crawler State Change") => run(event, listener),
+        ("aws.glue", "Glue Scheduled Crawler Invocation Failure") => {
+            Ok(not_run(event, listener, "crawler"))
+        }
+        ("aws.glue", kind) if kind.contains("Statistics") => Ok(statistics(event, kind, listener)),
         ("aws.glue" | "aws.lakeformation", "AWS API Call via CloudTrail") => {
-            Ok(refusal(event, listener))
+            match event.get("detail").get("errorCode").exists() {
+                true => Ok(refusal(event, listener)),
+                false => hand(event, listener),
+            }
+        }
+        ("aws.cloudwatch", "CloudWatch Alarm State Change") => alarm(event, listener),
+        (OWN_SOURCE, TOLD) => {
+            let alert = json.get("detail").cloned().unwrap_or_default();
+            let alert = serde_json::from_value(alert);
+            let alert = alert.map_err(|e| Refused(format!("it holds no alert: {e}")))?;
+            Ok(Operation::Told(Box::new(alert)))
         }
         _ => Err(Refused(format!(
             "source {} with detail-type {}",
@@ -76,6 +108,111 @@ fn run(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
     Ok(tell(Alert::new(kind, region, &subject, sentences, at)))
 }
 
+/// A run that was not even started.
+fn not_run(event: Loose<'_>, listener: &Listener, kind: &str) -> Operation {
+    let detail = event.get("detail");
+    let named = ["crawlerName", "name"]
+        .iter()
+        .find_map(|key| detail.text(key));
+    let subject = format!("{kind} {}", named.unwrap_or_else(|| "unnamed".to_owned()));
+    failed_run(event, listener, &subject, "could not be started")
+}
+
+/// What becomes of a task that computes column statistics. How its events are shaped is not
+/// documented, only what they are called; so names are looked for where tasks have them.
+fn statistics(event: Loose<'_>, kind: &str, listener: &Listener) -> Operation {
+    let detail = event.get("detail");
+    let table = detail.name("tableName");
+    let named = detail.name("databaseName").zip(table);
+    let subject = match named {
+        Some((database, table)) => format!("statistics of {database}.{table}"),
+        None => "statistics".to_owned(),
+    };
+    if kind.ends_with("Succeeded") {
+        return Operation::Over(AlertKind::JobFailed, subject);
+    }
+    if !(kind.contains("Fail")) {
+        return Operation::Nothing(format!("it is {}", shown(kind)));
+    }
+    failed_run(event, listener, &subject, "failed")
+}
+
+fn failed_run(event: Loose<'_>, listener: &Listener, subject: &str, how: &str) -> Operation {
+    let detail = event.get("detail");
+    let words = ["message", "errorMessage", "reason"];
+    let message = words.iter().find_map(|key| detail.text(key));
+    let message = message.unwrap_or_else(|| "no message".to_owned());
+    let sentences = [
+        format!("The Glue {subject} {how}: {message}"),
+        "The catalog stays in step; what the run should have written is missing on both sides."
+            .to_owned(),
+        "Look at the run in Glue, mend what its message names, and start it again.".to_owned(),
+    ];
+    let (region, at) = (&listener.region, time(event, listener));
+    tell(Alert::new(
+        AlertKind::JobFailed,
+        region,
+        subject,
+        sentences,
+        at,
+    ))
+}
+
+/// A CloudWatch alarm that changed its state.
+fn alarm(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
+    let detail = event.get("detail");
+    let name = detail.text("alarmName");
+    let name = name.ok_or_else(|| Refused("it names no alarm".to_owned()))?;
+    let subject = format!("alarm {name}");
+    let state = detail.get("state");
+    match state.text("value").unwrap_or_default().as_str() {
+        "ALARM" => {}
+        "OK" => return Ok(Operation::Over(AlertKind::Alarm, subject)),
+        other => return Ok(Operation::Nothing(format!("its state is {}", shown(other)))),
+    }
+    let reason = state.text("reason");
+    let reason = reason.unwrap_or_else(|| "no reason".to_owned());
+    let about = detail.get("configuration").text("description");
+    let sentences = [
+        format!("The CloudWatch {subject} went off: {reason}"),
+        about.unwrap_or_else(|| "What it watches is over its limit.".to_owned()),
+        "Look at Twinlake's dashboard, and at `twinlake status` for what lags.".to_owned(),
+    ];
+    let (region, at) = (&listener.region, time(event, listener));
+    let kind = AlertKind::Alarm;
+    Ok(tell(Alert::new(kind, region, &subject, sentences, at)))
+}
+
+/// Somebody else's change in this Region.
+fn hand(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
+    let record = event.get("detail");
+    if cloudtrail::is_ours(record, listener) {
+        return Ok(Operation::Nothing("it is our own call".to_owned()));
+    }
+    match cloudtrail::parse(event, listener)? {
+        Heard::Nothing(reason) => Ok(Operation::Nothing(reason)),
+        Heard::Look(scope) => Ok(Operation::Hand(Hand {
+            who: caller(record),
+            action: record.text("eventName").unwrap_or_default(),
+            scope: Scope {
+                // What was taken away here may well be there in the primary.
+                suspects: std::collections::BTreeMap::new(),
+                beats: std::collections::BTreeMap::new(),
+                ..scope
+            },
+            at: time(event, listener),
+        })),
+    }
+}
+
+/// Who made a call: the role of a session, else the caller itself.
+fn caller(record: Loose<'_>) -> String {
+    let user = record.get("userIdentity");
+    let issuer = user.get("sessionContext").get("sessionIssuer").text("arn");
+    let who = issuer.or_else(|| user.text("arn"));
+    who.unwrap_or_else(|| "somebody unknown".to_owned())
+}
+
 /// A call that was refused. Of `GetDataAccess` no record of a refusal is public, so any
 /// error of it counts.
 fn refusal(event: Loose<'_>, listener: &Listener) -> Operation {
@@ -89,10 +226,7 @@ fn refusal(event: Loose<'_>, listener: &Listener) -> Operation {
     if !denied && action != "GetDataAccess" {
         return Operation::Nothing(format!("the call failed with {}", shown(&code)));
     }
-    let user = record.get("userIdentity");
-    let issuer = user.get("sessionContext").get("sessionIssuer").text("arn");
-    let who = issuer.or_else(|| user.text("arn"));
-    let who = who.unwrap_or_else(|| "somebody unknown".to_owned());
+    let who = caller(record);
     if listener.ours.contains(&who) {
         // Our own denials are told where they happen, with what they hold up.
         return Operation::Nothing("it is our own call".to_owned());
@@ -139,8 +273,7 @@ fn place(record: Loose<'_>) -> (String, Option<Name>) {
 }
 
 fn time(event: Loose<'_>, listener: &Listener) -> Timestamp {
-    let at = event.text("time").and_then(|time| Timestamp::parse(&time));
-    at.unwrap_or(listener.now)
+    event.time("time").unwrap_or(listener.now)
 }
 
 fn tell(alert: Alert) -> Operation {

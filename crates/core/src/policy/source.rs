@@ -2,12 +2,15 @@
 
 use super::pattern::{Pattern, Patterns};
 use super::{
-    Brake, Deletions, Filters, Iceberg, Policy, Settings, Side, Statistics, Tags, Unmapped,
+    Brake, Deletions, Filters, Iceberg, Objectives, Policy, Settings, Side, Statistics, Tags,
+    Unmapped,
 };
 use crate::catalog;
 use crate::grant::{OwnRoles, Principal};
 use crate::location::{Location, LocationMap, Pair};
+use crate::price::Prices;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use toml::Spanned;
 
@@ -67,6 +70,10 @@ struct Document {
     deletions: Deletions,
     #[serde(default)]
     brake: RawBrake,
+    #[serde(default)]
+    lag: RawLag,
+    #[serde(default)]
+    prices: BTreeMap<String, Spanned<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +97,18 @@ struct RawBrake {
     minimum: Option<usize>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawLag {
+    catalog: Option<Spanned<i64>>,
+    permissions: Option<Spanned<i64>>,
+}
+
+/// Two heartbeats are missing, and the third is not due.
+const DEFAULT_CATALOG_LAG: i64 = 90;
+/// CloudTrail delivers within minutes, without a bound.
+const DEFAULT_PERMISSIONS_LAG: i64 = 900;
+const LONGEST_LAG: i64 = 86_400;
 const DEFAULT_SHARE: f64 = 0.1;
 const DEFAULT_MINIMUM: usize = 10;
 
@@ -125,6 +144,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
     let principals = source.principals(&document.principal)?;
     let ignored = source.ignored(&document.ignore)?;
     let brake = source.brake(&document.brake)?;
+    let lag = source.lag(&document.lag)?;
+    let prices = source.prices(&document.prices)?;
     let mut policy = Policy {
         first,
         second,
@@ -141,6 +162,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         tags: document.tags,
         deletions: document.deletions,
         brake,
+        lag,
+        prices,
         digest: String::new(),
         text: text.to_owned(),
     };
@@ -170,6 +193,8 @@ fn digest(policy: &Policy) -> String {
             policy.tags,
             policy.deletions,
             policy.brake,
+            policy.lag,
+            &policy.prices,
         ),
     ))
 }
@@ -289,6 +314,34 @@ impl Source<'_> {
         Ok(OwnRoles::new(raw.iter().map(|text| text.get_ref().clone())))
     }
 
+    fn lag(&self, raw: &RawLag) -> Result<Objectives, PolicyError> {
+        let checked = |key: &str, value: &Option<Spanned<i64>>, default: i64| match value {
+            Some(secs) if !(1..=LONGEST_LAG).contains(secs.get_ref()) => {
+                let problem = format!("write seconds, from 1 to {LONGEST_LAG}");
+                Err(self.error(secs.span().start, &format!("lag.{key}"), problem))
+            }
+            Some(secs) => Ok(*secs.get_ref()),
+            None => Ok(default),
+        };
+        Ok(Objectives {
+            catalog: checked("catalog", &raw.catalog, DEFAULT_CATALOG_LAG)?,
+            permissions: checked("permissions", &raw.permissions, DEFAULT_PERMISSIONS_LAG)?,
+        })
+    }
+
+    fn prices(&self, raw: &BTreeMap<String, Spanned<f64>>) -> Result<Prices, PolicyError> {
+        let mut prices = Prices::default();
+        for (name, price) in raw {
+            let valid = price.get_ref().is_finite() && *price.get_ref() >= 0.0;
+            if !valid || !prices.set(name, *price.get_ref()) {
+                let known: Vec<&str> = prices.names().collect();
+                let problem = format!("write US dollars for one of {}", known.join(", "));
+                return Err(self.error(price.span().start, &format!("prices.{name}"), problem));
+            }
+        }
+        Ok(prices)
+    }
+
     fn brake(&self, raw: &RawBrake) -> Result<Brake, PolicyError> {
         let share = match &raw.share {
             Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
@@ -384,6 +437,14 @@ account = "111122223333"
             (
                 format!("{BASE}[brake]\nshare = 2.0\n"),
                 "policy line 8, key `brake.share`",
+            ),
+            (
+                format!("{BASE}[prices]\nglu = 1.0\n"),
+                "policy line 8, key `prices.glu`: write US dollars for one of ",
+            ),
+            (
+                format!("{BASE}[lag]\ncatalog = 0\n"),
+                "policy line 8, key `lag.catalog`",
             ),
             (
                 format!("{BASE}[[location]]\nfirst = \"hdfs://x\"\nsecond = \"s3://y\"\n"),

@@ -5,11 +5,11 @@
 //! - A message is sent at least once, under the same key however often.
 //! - With the ledger out of reach it is sent rather than lost.
 
+use super::over::{Looked, heal};
 use crate::ports::{Alerts, Ledger};
-use crate::reconcile::Outcome;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use twinlake_core::alert::News;
-use twinlake_core::{Alert, AlertKind, Episode, Fault, FaultKind, Name, State, Subject, Timestamp};
+use twinlake_core::{Alert, AlertKind, AlertState, Episode, Fault, FaultKind, Timestamp};
 
 /// Several functions may note the same trouble at once; so often one of them tries.
 const TRIES: usize = 12;
@@ -38,6 +38,7 @@ pub async fn publish<A: Alerts, L: Ledger>(
         topic.publish(&message).await?;
         sent += 1;
         for alert in spoken_for {
+            topic.spoke_for(&alert).await;
             // An unsettled claim is told once more, which harms less than an error here.
             let _ = settle(ledger, &alert, now).await;
         }
@@ -87,8 +88,8 @@ fn busy(key: &str) -> Fault {
 
 /// Messages, each with the alerts that it speaks for: what has one cause is mostly found
 /// in many places at once.
-fn together(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
-    let mut by_kind: BTreeMap<(AlertKind, twinlake_core::AlertState), Vec<Alert>> = BTreeMap::new();
+pub(super) fn together(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
+    let mut by_kind: BTreeMap<(AlertKind, AlertState), Vec<Alert>> = BTreeMap::new();
     for alert in due {
         by_kind
             .entry((alert.kind, alert.state))
@@ -128,117 +129,6 @@ fn merged(first: &Alert, more: &[Alert]) -> Alert {
     }
 }
 
-/// What was looked at, and what of it was left in trouble.
-#[derive(Clone, Debug, Default)]
-pub struct Looked {
-    /// Subjects that were looked at, by name.
-    subjects: BTreeSet<String>,
-    /// Databases that were looked at with all that is in them.
-    whole: BTreeSet<Name>,
-    /// How subjects were left that are not in step.
-    ill: BTreeMap<String, State>,
-    /// Troubles that an event says are over.
-    over: BTreeSet<(AlertKind, String)>,
-}
-
-/// The kinds that are over when what they are about is in step again.
-const OF_STATE: [AlertKind; 5] = [
-    AlertKind::Widening,
-    AlertKind::Vetoed,
-    AlertKind::Denied,
-    AlertKind::Diverged,
-    AlertKind::Unreadable,
-];
-
-impl Looked {
-    /// What a reconciliation, or a resync, looked at.
-    #[must_use]
-    pub fn of(outcome: &Outcome) -> Self {
-        let mut ill: BTreeMap<String, State> = outcome
-            .ill
-            .iter()
-            .map(|(subject, state)| (subject.to_string(), *state))
-            .collect();
-        let mut whole = outcome.whole.clone();
-        let waiting = outcome.waiting.iter();
-        let left = waiting.flat_map(|(scope, _)| scope.looks.keys().cloned());
-        let left = left.chain(outcome.too_many.iter().cloned().map(Subject::Table));
-        for subject in left {
-            if let Some(database) = subject.database() {
-                whole.remove(database);
-            }
-            ill.insert(subject.to_string(), State::Behind);
-        }
-        let findings = outcome.findings.iter().filter(|finding| {
-            super::of_finding(finding).is_some_and(|kind| OF_STATE.contains(&kind))
-        });
-        for finding in findings {
-            let subject = finding.subject.to_string();
-            ill.entry(subject).or_insert(State::Behind);
-        }
-        Self {
-            subjects: outcome.looked.iter().map(ToString::to_string).collect(),
-            whole,
-            ill,
-            over: BTreeSet::new(),
-        }
-    }
-
-    /// Adds what another look saw.
-    fn join(&mut self, other: Self) {
-        let Self {
-            subjects,
-            whole,
-            ill,
-            over,
-        } = other;
-        self.subjects.extend(subjects);
-        self.whole.extend(whole);
-        self.ill.extend(ill);
-        self.over.extend(over);
-    }
-
-    /// Adds something that was looked at and found well.
-    #[must_use]
-    pub fn and(mut self, subject: &str) -> Self {
-        self.subjects.insert(subject.to_owned());
-        self
-    }
-
-    /// Adds a trouble that an event says is over.
-    #[must_use]
-    pub fn and_over(mut self, kind: AlertKind, subject: &str) -> Self {
-        self.over.insert((kind, subject.to_owned()));
-        self
-    }
-
-    /// Whether a subject was looked at and is not in a trouble of this kind.
-    fn is_well(&self, kind: AlertKind, subject: &str) -> bool {
-        if !OF_STATE.contains(&kind) {
-            return self.over.contains(&(kind, subject.to_owned()));
-        }
-        match self.ill.get(subject) {
-            Some(State::Behind) => false,
-            // Somebody else's object is in the way, which is told as diverged.
-            Some(State::Blocked) => kind != AlertKind::Diverged,
-            Some(State::Current | State::Held | State::DataPending) => true,
-            None => {
-                let database = super::database_in(subject).and_then(|name| Name::new(name).ok());
-                self.subjects.contains(subject)
-                    || database.is_some_and(|database| self.whole.contains(&database))
-            }
-        }
-    }
-}
-
-impl FromIterator<Self> for Looked {
-    fn from_iter<I: IntoIterator<Item = Self>>(all: I) -> Self {
-        let mut joined = Self::default();
-        all.into_iter().for_each(|one| joined.join(one));
-        joined
-    }
-}
-
 /// Tells what was found by a look, and what was over by it.
 ///
 /// # Errors
@@ -251,61 +141,4 @@ pub async fn conclude<A: Alerts, L: Ledger>(
 ) -> Result<(), Fault> {
     publish(topic, ledger, found, now).await?;
     heal(topic, ledger, looked, now).await.map(drop)
-}
-
-/// Tells that troubles are over whose subjects were looked at and are well. Answers how
-/// many are.
-///
-/// # Errors
-/// The ledger or the topic is out of reach; what is over is told by a later look.
-pub async fn heal<A: Alerts, L: Ledger>(
-    topic: &A,
-    ledger: &L,
-    looked: &Looked,
-    now: Timestamp,
-) -> Result<usize, Fault> {
-    let mut over = Vec::new();
-    let mut ended = Vec::new();
-    for (key, (episode, version)) in ledger.episodes().await? {
-        let kind = episode.alert.kind;
-        let about = episode.alert.about.iter();
-        let well: BTreeSet<String> = about
-            .filter(|subject| looked.is_well(kind, subject))
-            .cloned()
-            .collect();
-        // What is not remembered lies in the same database.
-        let group = Name::new(&episode.alert.group);
-        let all = group.is_ok_and(|name| {
-            if !OF_STATE.contains(&kind) {
-                return false;
-            }
-            let ill = looked.ill.keys().any(|subject| {
-                super::database_in(subject) == Some(name.as_str()) && !looked.is_well(kind, subject)
-            });
-            looked.whole.contains(&name) && !ill
-        });
-        if well.is_empty() && !all {
-            continue;
-        }
-        match episode.heal(&well, all, now) {
-            News::Keep(episode) | News::Send(episode, _) => {
-                // Whoever changed it meanwhile has found it anew.
-                ledger
-                    .put_episode(&key, Some(&episode), Some(version))
-                    .await?;
-            }
-            News::End(message) => {
-                ended.push((key, version));
-                over.push(*message);
-            }
-        }
-    }
-    for (message, _) in together(over) {
-        topic.publish(&message).await?;
-    }
-    // Only what was told is forgotten: told twice is better than not at all.
-    for (key, version) in &ended {
-        ledger.put_episode(key, None, Some(*version)).await?;
-    }
-    Ok(ended.len())
 }

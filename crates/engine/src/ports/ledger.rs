@@ -160,6 +160,9 @@ pub trait Alerts {
     /// # Errors
     /// It could not be published.
     async fn publish(&self, alert: &Alert) -> Result<(), Fault>;
+
+    /// Hears of each alert that a published message spoke for, one by one.
+    async fn spoke_for(&self, _: &Alert) {}
 }
 
 /// The queue that a function sends its own leftovers to.

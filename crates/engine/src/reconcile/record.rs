@@ -121,6 +121,7 @@ where
             }
         };
         row.partitions = counted.unwrap_or(row.partitions);
+        row.place = self.place(subject).or(row.place);
         let pending = !self.outcome.vetoes.is_empty() || self.has_more(subject, counted);
         if let (Some(known), Some(pairing), true) = (known, &mut row.pairing, pending)
             && known.secondary_created == pairing.secondary_created
@@ -133,7 +134,17 @@ where
             Some(_) => None,
         };
         self.keep_what_was_found(subject, old, by, &mut row);
-        row
+        row.following(old)
+    }
+
+    /// Where a table's files are in the primary, if it was seen there.
+    fn place(&self, subject: &Subject) -> Option<String> {
+        let Subject::Table(id) = subject else {
+            return None;
+        };
+        let seen = self.readings.primary.tables.get(id)?.present()?;
+        let storage = seen.object.storage_descriptor.as_ref()?;
+        storage.location.clone().filter(|place| !place.is_empty())
     }
 
     /// What a wider look found to be wrong, only such a look takes back.
@@ -326,6 +337,8 @@ fn row_of(
         reason,
         braked: false,
         by: old.map(|old| old.by.clone()).unwrap_or_default(),
+        place: old.and_then(|old| old.place.clone()),
+        past: Vec::new(),
         table_default: standing
             .table_default
             .clone()

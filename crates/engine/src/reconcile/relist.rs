@@ -82,7 +82,7 @@ where
 }
 
 /// What listing all grants of both sides took, if both were listed.
-pub(super) fn listing_calls(prefetched: &Prefetched) -> Option<usize> {
+pub(crate) fn listing_calls(prefetched: &Prefetched) -> Option<usize> {
     let (here, there) = prefetched.grants.as_ref()?;
     let calls = |side: &Observation<GrantIndex>| side.present().map(|index| index.calls);
     Some(calls(here)? + calls(there)?)

@@ -1,0 +1,69 @@
+//! Objects in the secondary's buckets.
+
+use crate::calls::{Counted, Service};
+use crate::fault;
+use twinlake_core::ledger::Replica;
+use twinlake_core::{Fault, FaultKind, Timestamp};
+use twinlake_engine::ports::Replicas;
+
+/// `HeadObject` in a Region.
+#[derive(Clone, Debug)]
+pub struct S3Replicas {
+    region: String,
+    client: aws_sdk_s3::Client,
+}
+
+impl S3Replicas {
+    /// The buckets of a Region.
+    pub async fn connect(region: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            client: aws_sdk_s3::Client::from_conf(
+                aws_sdk_s3::config::Builder::from(&crate::sdk_config(region).await)
+                    .interceptor(Counted(Service::S3))
+                    .build(),
+            ),
+        }
+    }
+
+    /// When the object, or the version of it, was last changed, if it is there.
+    async fn changed(
+        &self,
+        replica: &Replica,
+        version: Option<&str>,
+    ) -> Result<Option<Timestamp>, Fault> {
+        let call = self
+            .client
+            .head_object()
+            .bucket(&replica.bucket)
+            .key(&replica.key)
+            .set_version_id(version.map(str::to_owned));
+        match call.send().await {
+            Ok(found) => {
+                let secs = found.last_modified.map(|at| at.secs()).unwrap_or_default();
+                Ok(Some(Timestamp::from_secs(secs)))
+            }
+            // An answer to HEAD has no body, so only the status says what is wrong.
+            Err(error) => {
+                let status = error.raw_response().map(|raw| raw.status().as_u16());
+                let found = fault::of("HeadObject", &self.region, &error);
+                match (status, found.kind) {
+                    (Some(400 | 404), _) | (_, FaultKind::Absent) => Ok(None),
+                    _ => Err(found),
+                }
+            }
+        }
+    }
+}
+
+impl Replicas for S3Replicas {
+    async fn has_arrived(&self, replica: &Replica, since: Timestamp) -> Result<bool, Fault> {
+        let version = replica.version.as_deref();
+        if version.is_some() && self.changed(replica, version).await?.is_some() {
+            return Ok(true);
+        }
+        let newest = self.changed(replica, None).await?;
+        // Times of S3 are of whole seconds.
+        Ok(newest.is_some_and(|at| at.secs() >= since.secs()))
+    }
+}

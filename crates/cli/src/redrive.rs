@@ -1,0 +1,172 @@
+//! `redrive`: dead letters back to where they failed.
+
+use crate::args::{Common, RedriveArgs};
+use crate::connect::Connection;
+use crate::{CliError, Left, out};
+use std::collections::BTreeMap;
+use twinlake_aws::{SqsLetters, queues_of};
+use twinlake_core::render;
+use twinlake_engine::letters;
+use twinlake_engine::ports::Letters as _;
+
+/// The queues that have dead letters.
+const QUEUES: [&str; 7] = [
+    "Forward",
+    "Catalog",
+    "Permission",
+    "Replication",
+    "Operations",
+    "Standing",
+    "Resync",
+];
+
+/// A Region's queues: those of dead letters by their names, and where they go back to.
+struct Region {
+    name: String,
+    dead: SqsLetters,
+    queues: BTreeMap<String, String>,
+}
+
+pub(crate) async fn redrive(common: &Common, args: &RedriveArgs) -> Result<Left, CliError> {
+    let connection = Connection::open(common).await?;
+    let named: Vec<&str> = match args.queues.as_slice() {
+        [] => QUEUES.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    if let Some(other) = named.iter().find(|name| !QUEUES.contains(name)) {
+        let known = QUEUES.join(", ");
+        let problem = format!("there is no queue {other:?}; name one of {known}");
+        return Err(CliError::Usage(problem));
+    }
+    let sides = [
+        connection.policy.primary(connection.epoch),
+        connection.policy.secondary(connection.epoch),
+    ];
+    let mut regions = Vec::new();
+    for side in sides {
+        regions.push(open(&side.region, &args.stack, &named).await?);
+    }
+    let mut found = 0;
+    for region in &regions {
+        for (queue, count) in region.dead.waiting().await? {
+            found += count;
+            for body in region.dead.peek(&queue).await? {
+                let name = letters::name(&body);
+                out::print(&format!("{} {queue}: {name}", region.name));
+            }
+        }
+    }
+    if found == 0 {
+        out::print("No dead letters wait.");
+        return Ok(Left::Nothing);
+    }
+    if !args.yes
+        && !crate::reconcile::confirm("Send them back? Only `yes` is taken for an answer.")?
+    {
+        return Ok(Left::Something);
+    }
+    let mut left = 0;
+    for (at, region) in regions.iter().enumerate() {
+        // What was to be forwarded goes to the other Region's own queue.
+        let other = regions.iter().enumerate().find(|(other, _)| *other != at);
+        left += send_back(region, other.map(|(_, other)| other)).await?;
+    }
+    Ok(if left == 0 {
+        Left::Nothing
+    } else {
+        Left::Something
+    })
+}
+
+async fn open(region: &str, stack: &str, named: &[&str]) -> Result<Region, CliError> {
+    let urls = queues_of(region, stack).await?;
+    let (mut dead, mut queues) = (BTreeMap::new(), BTreeMap::new());
+    for url in urls {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        for queue in QUEUES {
+            if named.contains(&queue) && name.contains(&format!("-{queue}DeadLetters-")) {
+                dead.insert(queue.to_owned(), url.clone());
+            } else if name.contains(&format!("-{queue}Queue-")) {
+                queues.insert(queue.to_owned(), url.clone());
+            }
+        }
+    }
+    Ok(Region {
+        name: region.to_owned(),
+        dead: SqsLetters::connect(region, dead).await,
+        queues,
+    })
+}
+
+/// Sends what waits back; a message is deleted only after it was taken. Answers how many
+/// could not be sent anywhere.
+async fn send_back(region: &Region, other: Option<&Region>) -> Result<usize, CliError> {
+    let mut left = 0;
+    for (queue, count) in region.dead.waiting().await? {
+        let mut sent = 0;
+        // No more than waited at the start: what fails again comes back here.
+        while sent < count {
+            let some = region.dead.take(&queue).await?;
+            if some.is_empty() {
+                break;
+            }
+            for letter in some {
+                let name = letters::name(letter.body.as_bytes());
+                if is_scheduled(&letter.body) {
+                    out::print(&format!(
+                        "{queue}: {name}: dropped, since the schedule repeats it."
+                    ));
+                    region.dead.drop(&queue, &letter).await?;
+                    sent += 1;
+                    continue;
+                }
+                let Some((holder, url)) = home(&queue, &letter.body, region, other) else {
+                    left += 1;
+                    sent += 1;
+                    out::note(&format!(
+                        "{queue}: {name}: it goes nowhere by itself; a resync sees what it told of"
+                    ));
+                    continue;
+                };
+                holder.dead.send(url, &letter.body).await?;
+                region.dead.drop(&queue, &letter).await?;
+                sent += 1;
+            }
+        }
+        if sent > 0 {
+            let line = format!("{} {queue}: {sent} messages were taken up.", region.name);
+            out::print(&render::escape(&line));
+        }
+    }
+    Ok(left)
+}
+
+/// Where a message goes: back to its queue, or, if it was not forwarded, to the other
+/// Region's queue for its source.
+fn home<'r>(
+    queue: &str,
+    body: &str,
+    region: &'r Region,
+    other: Option<&'r Region>,
+) -> Option<(&'r Region, &'r str)> {
+    if queue != "Forward" {
+        return region.queues.get(queue).map(|url| (region, url.as_str()));
+    }
+    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let text = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
+    let there = match (text("source")?, text("detail-type")?) {
+        ("aws.glue", _) => "Catalog",
+        ("aws.lakeformation", _) => "Permission",
+        ("twinlake", "S3 Replication") => "Replication",
+        ("twinlake", _) => "Operations",
+        _ => return None,
+    };
+    let other = other?;
+    other.queues.get(there).map(|url| (other, url.as_str()))
+}
+
+/// Whether it is the record of a scheduled run that failed, and no message of a queue.
+fn is_scheduled(body: &str) -> bool {
+    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    json.get("requestPayload").is_some()
+}

@@ -1,0 +1,386 @@
+//! The heartbeat over both channels, the lag that is told from it, other people's hands, and
+//! objects that S3 gave up: in the laboratory, by its clock.
+
+use serde_json::json;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use twinlake_core::event::{
+    Notified, Operation, parse_operation, parse_replication, replication_alerts,
+};
+use twinlake_core::heartbeat::{Channel, DATABASE};
+use twinlake_core::ledger::Replica;
+use twinlake_core::{Alert, AlertKind, AlertState, Fault, State, Subject, Timestamp};
+use twinlake_engine::alerts::{self, conclude};
+use twinlake_engine::ports::Replicas;
+use twinlake_engine::watch::{Watch, Watched, channels};
+use twinlake_engine::{Clock as _, Journal as _, hands, heartbeat, replication};
+use twinlake_sim::run_until_killed;
+use twinlake_tests::history::table_input;
+use twinlake_tests::lab::{Lab, PRIMARY, ROLE, SECONDARY, policy};
+
+const INTERVAL: i64 = 60;
+
+/// The primary's heartbeat, and the events of it.
+fn beat(lab: &Lab) -> Vec<Vec<u8>> {
+    let region = lab.sim.region(PRIMARY, ROLE);
+    let now = lab.sim.now();
+    run_until_killed(&lab.sim, heartbeat::beat(&region, now))
+        .unwrap()
+        .unwrap();
+    lab.take_events()
+}
+
+fn is_of(event: &[u8], channel: Channel) -> bool {
+    let trail = String::from_utf8_lossy(event).contains("AWS API Call via CloudTrail");
+    trail == (channel == Channel::Permissions)
+}
+
+fn look(lab: &Lab) -> Watched {
+    let watch = Watch {
+        region: SECONDARY,
+        interval: INTERVAL,
+        objectives: lab.policy.lag,
+    };
+    let now = lab.sim.now();
+    let watched = run_until_killed(&lab.sim, channels(&lab.ledger, &watch, now));
+    let watched = watched.unwrap().unwrap();
+    let told = conclude(
+        &lab.topic,
+        &lab.ledger,
+        (&watched.found, &watched.looked),
+        now,
+    );
+    run_until_killed(&lab.sim, told).unwrap().unwrap();
+    watched
+}
+
+fn told(lab: &Lab) -> Vec<(AlertKind, AlertState, String)> {
+    let all = lab.topic.take().into_iter();
+    all.map(|alert| (alert.kind, alert.state, alert.subject))
+        .collect()
+}
+
+/// One minute: a heartbeat, of which these channels tell so many seconds later, and a look.
+fn minute(lab: &Lab, open: &[Channel], late: i64) -> Watched {
+    let start = lab.sim.now();
+    let mut events = beat(lab);
+    events.retain(|event| open.iter().any(|channel| is_of(event, *channel)));
+    lab.sim.world().pass_secs(late);
+    let _ = lab.deliver(&events);
+    let rest = start.plus_secs(INTERVAL).secs() - lab.sim.now().secs();
+    // The look comes some time between two heartbeats.
+    lab.sim.world().pass_secs((rest / 2).max(0));
+    let watched = look(lab);
+    let rest = start.plus_secs(INTERVAL).secs() - lab.sim.now().secs();
+    lab.sim.world().pass_secs(rest.max(0));
+    watched
+}
+
+#[test]
+fn each_channel_is_credited_by_its_own_events_alone() {
+    let lab = Lab::new(policy(""));
+    let events = beat(&lab);
+    for event in events.iter().filter(|event| is_of(event, Channel::Catalog)) {
+        let _ = lab.deliver(std::slice::from_ref(event));
+    }
+    let pulses = |lab: &Lab| lab.ledger.book().pulses;
+    // The table was made just now: there is an update of it from the next beat on.
+    for event in beat(&lab)
+        .iter()
+        .filter(|event| is_of(event, Channel::Catalog))
+    {
+        let _ = lab.deliver(std::slice::from_ref(event));
+    }
+    assert_eq!(
+        pulses(&lab).keys().copied().collect::<Vec<_>>(),
+        [Channel::Catalog]
+    );
+    for event in beat(&lab).iter().filter(|e| is_of(e, Channel::Permissions)) {
+        let _ = lab.deliver(std::slice::from_ref(event));
+    }
+    assert!(pulses(&lab).contains_key(&Channel::Permissions));
+    // Nothing is told of a heartbeat that changed nothing else, and it is replicated.
+    let world = lab.sim.world();
+    let there = world.raw_databases(SECONDARY);
+    assert!(there.keys().any(|name| name.as_str() == DATABASE));
+}
+
+#[test]
+fn a_beat_counts_only_once_the_secondary_is_equal() {
+    let lab = Lab::new(policy(""));
+    for _ in 0..2 {
+        let _ = lab.deliver(&beat(&lab));
+    }
+    let before = lab.ledger.book().pulses[&Channel::Catalog];
+    lab.sim.world().take_rights(SECONDARY, ROLE);
+    let _ = lab.deliver(&beat(&lab));
+    assert_eq!(
+        lab.ledger.book().pulses[&Channel::Catalog].last,
+        before.last
+    );
+}
+
+#[test]
+fn a_closed_channel_lags_before_its_third_heartbeat_is_due_and_alone() {
+    let lab = Lab::new(policy(""));
+    for channel in Channel::EVERY {
+        for _ in 0..5 {
+            let watched = minute(&lab, &Channel::EVERY, 2);
+            assert!(watched.found.is_empty(), "{:?}", watched.found);
+        }
+        let _ = told(&lab);
+        let others: Vec<Channel> = Channel::EVERY
+            .into_iter()
+            .filter(|other| *other != channel)
+            .collect();
+        let objective = lab.policy.lag.of(channel);
+        let mut missed = 0;
+        let first = loop {
+            missed += 1;
+            minute(&lab, &others, 2);
+            if let Some(first) = lab.topic.take().into_iter().next() {
+                break first;
+            }
+            assert!(missed < 60, "{channel} is never told");
+        };
+        assert_eq!(first.kind, AlertKind::Lagging);
+        assert_eq!(first.subject, format!("channel {channel}"));
+        // Two of the catalog's; of the permissions' as many as the objective lets pass.
+        assert_eq!(missed, objective / INTERVAL + 1, "{channel}");
+        let well = minute(&lab, &Channel::EVERY, 2);
+        assert!(well.found.is_empty());
+        let over = (AlertKind::Lagging, AlertState::Resolved, first.subject);
+        assert_eq!(told(&lab), [over]);
+    }
+}
+
+#[test]
+fn the_lag_is_the_delay_that_was_put_in() {
+    let lab = Lab::new(policy(""));
+    for delay in [0, 7, 25, 50] {
+        let mut watched = Watched::default();
+        for _ in 0..3 {
+            watched = minute(&lab, &Channel::EVERY, delay);
+        }
+        for channel in Channel::EVERY {
+            let lag = watched.lags[&channel];
+            // The laboratory's clock moves a second with each write.
+            assert!(
+                (delay..delay + 10).contains(&lag),
+                "{channel}: {lag} of {delay}"
+            );
+        }
+    }
+}
+
+#[test]
+fn silence_is_told_beside_lag_and_both_are_over_with_a_beat() {
+    let lab = Lab::new(policy(""));
+    minute(&lab, &Channel::EVERY, 1);
+    minute(&lab, &Channel::EVERY, 1);
+    let _ = told(&lab);
+    lab.sim.world().pass_secs(4 * 900 + 120);
+    look(&lab);
+    let kinds: BTreeSet<AlertKind> = told(&lab).into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(kinds, [AlertKind::Lagging, AlertKind::Silent].into());
+    minute(&lab, &Channel::EVERY, 1);
+    minute(&lab, &Channel::EVERY, 1);
+    let over = told(&lab);
+    assert!(
+        over.iter()
+            .all(|(_, state, _)| *state == AlertState::Resolved)
+    );
+    assert_eq!(over.len(), 2, "{over:?}");
+}
+
+fn with_table(name: &str) -> Lab {
+    let lab = Lab::new(policy(""));
+    let input = json!({"DatabaseInput": {"Name": "sales", "CreateTableDefaultPermissions": []}});
+    lab.call(PRIMARY, "CreateDatabase", &input).unwrap();
+    for name in [name, "other"] {
+        let input =
+            json!({"DatabaseName": "sales", "TableInput": table_input("sales", name, &["id"])});
+        lab.call(PRIMARY, "CreateTable", &input).unwrap();
+    }
+    lab.resync();
+    let _ = (lab.sim.world().take_events(), lab.topic.take());
+    lab
+}
+
+#[test]
+fn a_hand_on_what_is_ours_is_told_and_on_anything_else_is_not() {
+    let lab = with_table("orders");
+    let mut listener = lab.listener();
+    listener.region = SECONDARY.to_owned();
+    let mine = json!({"DatabaseName": "sales", "TableInput": {"Name": "mine"}});
+    lab.call(SECONDARY, "CreateTable", &mine).unwrap();
+    let changed =
+        json!({"DatabaseName": "sales", "TableInput": {"Name": "orders", "Description": "x"}});
+    lab.call(SECONDARY, "UpdateTable", &changed).unwrap();
+    let events = lab.sim.world().take_events();
+    let mut found = Vec::new();
+    for emitted in events {
+        let body = emitted.event.to_string().into_bytes();
+        if let Ok(Operation::Hand(hand)) = parse_operation(&body, &listener) {
+            let told = hands::of_hand(&lab.ledger, &hand, SECONDARY, &lab.policy);
+            found.extend(run_until_killed(&lab.sim, told).unwrap().unwrap());
+        }
+    }
+    let subjects: Vec<&str> = found
+        .iter()
+        .map(|(alert, _)| alert.subject.as_str())
+        .collect();
+    assert_eq!(subjects, ["table sales.orders"]);
+    let outcome = lab.reconcile(&found[0].1).unwrap();
+    assert_eq!(outcome.counts.total(), 1, "it is put back");
+}
+
+#[test]
+fn our_own_changes_in_the_standby_are_nobodys_hand() {
+    let lab = with_table("orders");
+    let mut listener = lab.listener();
+    listener.region = SECONDARY.to_owned();
+    let _ = lab.deliver(&beat(&lab));
+    lab.resync();
+    for emitted in lab.sim.world().take_events() {
+        let body = emitted.event.to_string().into_bytes();
+        let heard = parse_operation(&body, &listener);
+        assert!(!matches!(heard, Ok(Operation::Hand(_))), "{heard:?}");
+    }
+}
+
+/// Buckets that hold what they are given.
+#[derive(Default)]
+struct Buckets(RefCell<BTreeSet<String>>);
+
+impl Replicas for Buckets {
+    async fn has_arrived(&self, replica: &Replica, _: Timestamp) -> Result<bool, Fault> {
+        Ok(self.0.borrow().contains(&replica.key))
+    }
+}
+
+fn notice(name: &str, key: &str) -> serde_json::Value {
+    json!({"eventName": format!("Replication:{name}"), "awsRegion": PRIMARY,
+           "s3": {"bucket": {"name": "lake-us"}, "object": {"key": key, "versionId": "v1"}},
+           "replicationEventData": {"replicationRuleId": "crr",
+               "destinationBucket": "arn:aws:s3:::lake-in", "failureReason": "DstBucketNotFound"}})
+}
+
+/// What S3 tells, mapped and noted as the standby's function does.
+fn hear(lab: &Lab, records: &[serde_json::Value]) -> Vec<Alert> {
+    let body = json!({ "Records": records }).to_string().into_bytes();
+    let Ok(Notified::Objects(notices)) = parse_replication(&body, lab.sim.now()) else {
+        panic!("it is a notification");
+    };
+    let done = async {
+        let mapped = replication::map_to_tables(&lab.ledger, notices).await?;
+        let looked = replication::note(&lab.ledger, &mapped).await?;
+        let found = replication_alerts(&mapped);
+        conclude(&lab.topic, &lab.ledger, (&found, &looked), lab.sim.now()).await?;
+        Ok::<_, Fault>(())
+    };
+    run_until_killed(&lab.sim, done).unwrap().unwrap();
+    lab.topic.take()
+}
+
+#[test]
+fn objects_belong_to_the_table_around_them_until_the_samples_are_there() {
+    let lab = with_table("orders");
+    let place = lab
+        .ledger
+        .book()
+        .rows
+        .into_iter()
+        .find_map(|(subject, row)| {
+            let id = matches!(&subject, Subject::Table(id) if id.table.as_str() == "orders");
+            id.then_some(row.place).flatten()
+        });
+    let place = place.unwrap();
+    let inside = place
+        .strip_prefix("s3://lake-us/")
+        .unwrap()
+        .trim_end_matches('/');
+    let first = hear(
+        &lab,
+        &[
+            notice("OperationFailedReplication", &format!("{inside}/dt%3D1/a")),
+            notice("OperationFailedReplication", &format!("{inside}/dt%3D1/b")),
+            notice("OperationFailedReplication", &format!("{inside}2/c")),
+        ],
+    );
+    // A name that only begins alike lies elsewhere.
+    assert_eq!(first.len(), 1, "one message of a kind: {first:?}");
+    assert_eq!(first[0].count, 3);
+    let pending = run_until_killed(&lab.sim, lab.ledger.pendings())
+        .unwrap()
+        .unwrap();
+    let (id, (pending, _)) = pending.into_iter().next().unwrap();
+    assert_eq!(
+        (id.to_string().as_str(), pending.count),
+        ("sales.orders", 2)
+    );
+
+    let buckets = Buckets::default();
+    let again = |buckets: &Buckets| {
+        let done = async {
+            let (left, looked, faults) = replication::look_again(&lab.ledger, buckets).await?;
+            assert!(faults.is_empty());
+            alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now()).await?;
+            Ok::<_, Fault>(left)
+        };
+        run_until_killed(&lab.sim, done).unwrap().unwrap()
+    };
+    assert_eq!(again(&buckets), 1);
+    buckets.0.borrow_mut().insert(format!("{inside}/dt=1/a"));
+    assert_eq!(again(&buckets), 1, "one is still missing");
+    assert!(lab.topic.take().is_empty());
+    buckets.0.borrow_mut().insert(format!("{inside}/dt=1/b"));
+    assert_eq!(again(&buckets), 0);
+    let over = lab.topic.take();
+    assert_eq!(over.len(), 1);
+    assert_eq!(
+        (over[0].state, over[0].subject.as_str()),
+        (
+            AlertState::Resolved,
+            "table sales.orders: DstBucketNotFound"
+        )
+    );
+}
+
+#[test]
+fn what_was_late_is_over_when_s3_says_that_it_came() {
+    let lab = with_table("orders");
+    let rows = lab.ledger.book().rows;
+    let place = rows.values().find_map(|row| row.place.clone()).unwrap();
+    let key = place.replace("s3://lake-us/", "") + "x";
+    let late = hear(&lab, &[notice("OperationMissedThreshold", &key)]);
+    assert_eq!(late[0].kind, AlertKind::ReplicationLate);
+    let came = hear(&lab, &[notice("OperationReplicatedAfterThreshold", &key)]);
+    let states: Vec<AlertState> = came.iter().map(|alert| alert.state).collect();
+    assert!(states.contains(&AlertState::Resolved), "{came:?}");
+    assert!(lab.ledger.book().pendings.is_empty());
+}
+
+#[test]
+fn a_row_remembers_how_it_came_to_stand() {
+    let lab = with_table("orders");
+    let gone = json!({"DatabaseName": "sales", "Name": "orders"});
+    lab.call(SECONDARY, "DeleteTable", &gone).unwrap();
+    let theirs =
+        json!({"DatabaseName": "sales", "TableInput": {"Name": "orders", "Description": "x"}});
+    lab.call(SECONDARY, "CreateTable", &theirs).unwrap();
+    lab.resync();
+    lab.call(SECONDARY, "DeleteTable", &gone).unwrap();
+    lab.resync();
+    let rows = lab.ledger.book().rows;
+    let row = rows
+        .values()
+        .find(|row| row.subject.to_string() == "table sales.orders");
+    let past: Vec<State> = row
+        .unwrap()
+        .past
+        .iter()
+        .map(|change| change.state)
+        .collect();
+    assert_eq!(past, [State::Current, State::Blocked, State::Current]);
+}
