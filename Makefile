@@ -83,10 +83,10 @@ deploy: $(VENV)/ready ## Deploys both halves (PRIMARY=... SECONDARY=... ARCH=...
 	    { echo "make deploy PRIMARY=us-east-1 SECONDARY=ap-south-1"; exit 1; }
 	$(VENV)/bin/sam deploy --stack-name twinlake --region $(PRIMARY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-	    --parameter-overrides PeerRegion=$(SECONDARY) Architecture=$(ARCH)
+	    --parameter-overrides PeerRegion=$(SECONDARY) Architecture=$(ARCH) $(PRIMARY_PARAMETERS)
 	$(VENV)/bin/sam deploy --stack-name twinlake --region $(SECONDARY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH)
+	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH) $(SECONDARY_PARAMETERS)
 
 live: binaries $(VENV)/ready ## Reads two real Regions and judges them (POLICY=... PRIMARY=... SECONDARY=... LOCATIONS="HERE=THERE ..."); writes nothing
 	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \

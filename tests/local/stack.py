@@ -223,17 +223,26 @@ class Local:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
-    def twinlake(self, *words, check=True):
-        """Runs the command line against the local AWS."""
-        environment = {
+    def environment(self):
+        return {
             "PATH": "/usr/bin:/bin", "HOME": str(self.home),
             "AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_ENDPOINT_URL": self.aws, "AWS_ENDPOINT_URL_GLUE": self.sandbox,
             "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox,
         }
+
+    def start(self, *words):
+        """Starts the command line and leaves it running."""
+        return subprocess.Popen(
+            [str(TARGET / "twinlake"), *words], env=self.environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.home,
+        )
+
+    def twinlake(self, *words, check=True):
+        """Runs the command line against the local AWS."""
         done = subprocess.run(
-            [str(TARGET / "twinlake"), *words], env=environment, capture_output=True, text=True,
-            cwd=self.home, timeout=120,
+            [str(TARGET / "twinlake"), *words], env=self.environment(), capture_output=True,
+            text=True, cwd=self.home, timeout=120,
         )
         if check and done.returncode == 1:
             raise AssertionError(f"twinlake {' '.join(words)}: {done.stderr}")

@@ -327,6 +327,45 @@ def test_the_digest_says_how_the_day_went(lake):
     assert take() == [], "once a day"
 
 
+HOSTILE = "<script>alert(1)</script>\u202e\u001b[2J"
+
+
+def test_nothing_that_an_event_says_reaches_people_unescaped(lake):
+    take = lake.subscribe(SECONDARY, {"kind": ["job-failed", "unauthorized"]})
+    lake.replay(SECONDARY, event("glue-job-FAILED", jobName=f"job {HOSTILE}", message=HOSTILE))
+    refused = event("ct-lakeformation-GetDataAccess-denied", errorMessage=HOSTILE)
+    refused["detail"]["userIdentity"] = {"arn": HOSTILE}
+    lake.replay(SECONDARY, refused)
+    got = []
+    wait_for("both are told", lambda: got.extend(take()) or len(got) == 2)
+    shown = [message["Message"] + message["Subject"] for message in got]
+    shown.append(lake.twinlake("status", "--region", SECONDARY, "--role", "arn:x").stdout)
+    shown.append(lake.twinlake("status", "--json", "--region", SECONDARY, "--role", "arn:x").stdout)
+    lake.twinlake("report", "--days", "2", "--region", SECONDARY, "--role", "arn:x")
+    page = (lake.home / "twinlake-report.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    # It needs nothing beside itself.
+    assert not any(word in page for word in ("http://", "https://", "src=", "href=", "@import"))
+    assert "<polyline" in page and "Lag over the last 2 days" in page
+    shown += [page, lake.logs()]
+    assert all("script" in text for text in shown[:4])
+    for text in shown:
+        assert "\u202e" not in text and "\u001b[2J" not in text
+
+
+def test_a_status_is_shown_again_and_again(lake):
+    process = lake.start("status", "--watch", "1", "--region", SECONDARY, "--role", "arn:x")
+    try:
+        shown = 0
+        while shown < 2:
+            line = process.stdout.readline()
+            assert line, "it ended"
+            shown += line.startswith(f"{PRIMARY} -> {SECONDARY}")
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def test_an_alert_is_sent_rather_than_lost_when_the_ledger_is_out_of_reach(lake):
     take = lake.subscribe(PRIMARY, {"kind": ["job-failed"]})
     dynamo = lake.client("dynamodb", PRIMARY)

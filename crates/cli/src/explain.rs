@@ -34,7 +34,7 @@ pub(crate) fn explain(common: &Common, args: &ExplainArgs) -> Result<Left, CliEr
     };
     let text = match parse(&bytes, &listener) {
         Ok(Heard::Look(scope)) if args.json => {
-            serde_json::to_string_pretty(&scope).unwrap_or_default()
+            render::escape_json(&serde_json::to_string_pretty(&scope).unwrap_or_default())
         }
         Ok(Heard::Look(scope)) => looked(&scope),
         Ok(Heard::Nothing(reason)) => match parse_operation(&bytes, &listener) {

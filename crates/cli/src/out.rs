@@ -1,7 +1,7 @@
 //! Where the words go.
 
 use std::io::{IsTerminal as _, Write as _};
-use twinlake_core::render::escape;
+use twinlake_core::render::{escape, escape_json};
 
 /// Prints lines to standard output. A reader that went away is no error.
 pub fn print(text: &str) {
@@ -10,6 +10,12 @@ pub fn print(text: &str) {
     if !text.ends_with('\n') {
         let _ = out.write_all(b"\n");
     }
+}
+
+/// Prints a value as JSON.
+pub fn json<T: serde::Serialize>(value: &T) {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    print(&escape_json(&text));
 }
 
 /// Clears the screen of a person who watches.

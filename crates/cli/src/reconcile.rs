@@ -178,7 +178,7 @@ fn left(nothing: bool) -> Left {
 }
 
 fn pretty<T: Serialize>(value: &T) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    render::escape_json(&serde_json::to_string_pretty(value).unwrap_or_default())
 }
 
 type Preview = (Plan, Vec<Veto>);

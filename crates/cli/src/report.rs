@@ -128,7 +128,7 @@ fn findings(known: &Known) -> String {
         let severity = alert.kind.severity().as_str();
         let _ = write!(
             html,
-            "<tr><td><span class=\"{severity}\">{}</span> ({})<br>{}</td><td>{}<br>{} in all</td>\
+            "<tr><td><span class=\"{severity}\">{}</span> ({})<br>{}</td><td class=\"time\">{}<br>{} in all</td>\
              <td>{}</td><td>{}</td></tr>",
             alert.kind,
             safe(&alert.region),
@@ -155,7 +155,7 @@ fn listed(known: &Known) -> String {
         let reason = row.reason.as_deref().unwrap_or_default();
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td class=\"time\">{}</td><td>{}</td></tr>",
             safe(&row.subject.to_string()),
             row.state,
             row.since,

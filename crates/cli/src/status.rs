@@ -78,7 +78,7 @@ fn print_json(connection: &Connection, known: &Known) {
         "not_replicated": known.unsupported,
         "rows": rows,
     });
-    out::print(&serde_json::to_string_pretty(&json).unwrap_or_default());
+    out::json(&json);
 }
 
 fn print_summary(connection: &Connection, known: &Known) {
@@ -171,7 +171,7 @@ fn one(known: &Known, name: &str, json: bool) -> Result<Left, CliError> {
         return Err(CliError::Usage(problem));
     }
     if json {
-        out::print(&serde_json::to_string_pretty(&rows).unwrap_or_default());
+        out::json(&rows);
     } else {
         for row in &rows {
             print_one(known, row);

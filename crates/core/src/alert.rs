@@ -5,7 +5,7 @@ mod episode;
 pub use episode::{Episode, News};
 
 use crate::name::Name;
-use crate::render::escape;
+use crate::render::{escape, escape_json};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -308,7 +308,7 @@ impl Alert {
             object.insert("key".to_owned(), self.key().into());
             object.insert("severity".to_owned(), self.kind.severity().as_str().into());
         }
-        json.to_string()
+        escape_json(&json.to_string())
     }
 
     /// SNS message attributes for filter policies, all of type String.
@@ -377,6 +377,16 @@ mod tests {
     fn nothing_reaches_the_text_unescaped() {
         assert!(!alert("x").text().contains('\u{1b}'));
         assert!(alert("x").text().contains("\\u{1b}[2J"));
+    }
+
+    #[test]
+    fn nothing_reaches_a_program_unescaped_and_it_reads_the_same() {
+        let mut hostile = alert("x");
+        hostile.what = "\u{202e}\u{1b}\u{85}".to_owned();
+        let json = hostile.json();
+        assert!(json.is_ascii(), "{json}");
+        let read: Alert = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, hostile);
     }
 
     #[test]

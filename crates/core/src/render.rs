@@ -12,12 +12,31 @@ use std::fmt::Write as _;
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns_text = matches!(
-            c,
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}'
-        );
-        if c.is_control() || turns_text || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') {
+        if c.is_control() || is_unseen(c) {
             safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Characters that are not seen, and change how others are.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}'
+            | '\u{2028}' | '\u{2029}' | '\u{feff}'
+    )
+}
+
+/// JSON that means the same and is safe to show: what JSON leaves unescaped is escaped, too.
+#[must_use]
+pub fn escape_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unseen(c) || ('\u{7f}'..='\u{9f}').contains(&c) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             safe.push(c);
         }
