@@ -129,6 +129,7 @@ def test_everything_arrives_and_a_resync_of_it_writes_nothing(lake):
     lake.resync()
     writes = [c for c in lake.calls() if not c["call"].startswith(("Get", "List"))]
     assert writes == []
+    lake.invoke(SECONDARY, "Lag")
     status = lake.twinlake("status", "--region", SECONDARY, "--role", f"{ROLE}/Admin")
     assert status.returncode == 0 and "verified as of" in status.stdout, status.stdout
 

@@ -296,6 +296,23 @@ def test_a_poison_message_is_told_and_dead_letters_are_redriven(lake):
         assert over["key"] == alert["key"]
 
 
+def test_what_never_left_the_primary_is_redriven_into_the_standby(lake):
+    lake.steer("sink", forward=False)
+    lake.client("glue", PRIMARY).update_table(
+        DatabaseName="sales", TableInput=table("orders", Description="not forwarded"))
+    lake.steer("sink")
+    lost = {**event("glue-native-table-UpdateTable", databaseName="sales", tableName="orders"),
+            "region": PRIMARY, "account": ACCOUNT}
+    lake.client("sqs", PRIMARY).send_message(
+        QueueUrl=lake.queue(PRIMARY, "ForwardDeadLetters"), MessageBody=json.dumps(lost))
+    words = ("redrive", "Forward", "--region", SECONDARY, "--role", "arn:x")
+    other = lake.twinlake(*words, "--yes", "--stack", "twin", check=False)
+    assert other.returncode == 1 and "no dead-letter queues" in other.stderr
+    done = lake.twinlake(*words, "--yes")
+    assert done.returncode == 0 and f"{PRIMARY} Forward: table sales.orders" in done.stdout
+    settle(lake)
+
+
 def test_an_alarm_of_ours_is_told_in_our_words(lake):
     take = lake.subscribe(SECONDARY, {"kind": ["alarm"]})
     name = lake.physical(SECONDARY, "VerifiedAgeAlarm")

@@ -63,7 +63,7 @@ fn outcome(bytes: &[u8]) -> String {
 fn operation(bytes: &[u8], event: &Value, refused: &str) -> String {
     match parse_operation(bytes, &listener(event)) {
         Ok(Operation::Tell(alert)) => format!("alert {}: {}", alert.kind, alert.what),
-        Ok(Operation::Over(kind, subject)) => format!("over: {kind} {subject}"),
+        Ok(Operation::Over(kind, subject, _)) => format!("over: {kind} {subject}"),
         Ok(Operation::Told(alert)) => format!("told by the peer: {}", alert.key()),
         Ok(Operation::Hand(hand)) => format!("hand: {} on {}", hand.action, hand.scope),
         Ok(Operation::Nothing(reason)) => format!("nothing: {reason}"),

@@ -9,10 +9,12 @@ use twinlake_core::event::{
 };
 use twinlake_core::heartbeat::{Channel, DATABASE};
 use twinlake_core::ledger::Replica;
-use twinlake_core::{Alert, AlertKind, AlertState, Fault, State, Subject, Timestamp};
+use twinlake_core::{
+    Alert, AlertKind, AlertState, Fault, FaultKind, Lake, State, Subject, Timestamp,
+};
 use twinlake_engine::alerts::{self, conclude};
 use twinlake_engine::ports::Replicas;
-use twinlake_engine::watch::{Watch, Watched, channels};
+use twinlake_engine::watch::{Watch, Watched, channels, of_no_standby};
 use twinlake_engine::{Clock as _, Journal as _, hands, heartbeat, replication};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::history::table_input;
@@ -249,21 +251,46 @@ fn our_own_changes_in_the_standby_are_nobodys_hand() {
     }
 }
 
-/// Buckets that hold what they are given.
+/// Buckets that hold what they are given; some cannot be asked.
 #[derive(Default)]
-struct Buckets(RefCell<BTreeSet<String>>);
+struct Buckets(RefCell<BTreeSet<String>>, bool);
 
 impl Replicas for Buckets {
     async fn has_arrived(&self, replica: &Replica, _: Timestamp) -> Result<bool, Fault> {
+        if self.1 {
+            let message = "you may not".to_owned();
+            return Err(Fault::new(
+                FaultKind::Denied,
+                "HeadObject",
+                SECONDARY,
+                message,
+            ));
+        }
         Ok(self.0.borrow().contains(&replica.key))
     }
 }
 
+/// The hourly look; answers what is still missing.
+fn look_again(lab: &Lab, buckets: &Buckets) -> BTreeSet<String> {
+    let done = async {
+        let late = lab.sim.now().plus_secs(60);
+        let done = replication::look_again(&lab.ledger, buckets, &lab.sim, late).await?;
+        assert_eq!(done.faults.is_empty(), !buckets.1);
+        alerts::heal(&lab.topic, &lab.ledger, &done.looked, lab.sim.now()).await?;
+        Ok::<_, Fault>(replication::reasons(&lab.ledger.pendings().await?))
+    };
+    run_until_killed(&lab.sim, done).unwrap().unwrap()
+}
+
 fn notice(name: &str, key: &str) -> serde_json::Value {
+    failed(name, key, "DstBucketNotFound")
+}
+
+fn failed(name: &str, key: &str, reason: &str) -> serde_json::Value {
     json!({"eventName": format!("Replication:{name}"), "awsRegion": PRIMARY,
            "s3": {"bucket": {"name": "lake-us"}, "object": {"key": key, "versionId": "v1"}},
            "replicationEventData": {"replicationRuleId": "crr",
-               "destinationBucket": "arn:aws:s3:::lake-in", "failureReason": "DstBucketNotFound"}})
+               "destinationBucket": "arn:aws:s3:::lake-in", "failureReason": reason}})
 }
 
 /// What S3 tells, mapped and noted as the standby's function does.
@@ -316,21 +343,15 @@ fn objects_belong_to_the_table_around_them_until_the_samples_are_there() {
         .unwrap();
     let (id, (pending, _)) = pending.into_iter().next().unwrap();
     assert_eq!(
-        (id.to_string().as_str(), pending.count),
+        (id.to_string().as_str(), pending.count()),
         ("sales.orders", 2)
     );
 
     let buckets = Buckets::default();
-    let again = |buckets: &Buckets| {
-        let done = async {
-            let (left, looked, faults) = replication::look_again(&lab.ledger, buckets).await?;
-            assert!(faults.is_empty());
-            alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now()).await?;
-            Ok::<_, Fault>(left)
-        };
-        run_until_killed(&lab.sim, done).unwrap().unwrap()
-    };
+    let again = |buckets: &Buckets| look_again(&lab, buckets).len();
     assert_eq!(again(&buckets), 1);
+    let shut = Buckets(RefCell::default(), true);
+    assert_eq!(again(&shut), 1, "what cannot be asked for is still missing");
     buckets.0.borrow_mut().insert(format!("{inside}/dt=1/a"));
     assert_eq!(again(&buckets), 1, "one is still missing");
     assert!(lab.topic.take().is_empty());
@@ -383,4 +404,205 @@ fn a_row_remembers_how_it_came_to_stand() {
         .map(|change| change.state)
         .collect();
     assert_eq!(past, [State::Current, State::Blocked, State::Current]);
+}
+
+const FAILED: &str = "OperationFailedReplication";
+
+/// The keys that lie in a table of the laboratory.
+fn inside(lab: &Lab) -> String {
+    let rows = lab.ledger.book().rows;
+    let place = rows.values().find_map(|row| row.place.clone()).unwrap();
+    place.replace("s3://lake-us/", "")
+}
+
+#[test]
+fn each_reason_is_over_by_its_own_objects_alone() {
+    let lab = with_table("orders");
+    let keys = inside(&lab);
+    let one = |n: usize| failed(FAILED, &format!("{keys}{n}"), "DstPutObjectNotPermitted");
+    let first: Vec<_> = (0..25).map(one).collect();
+    hear(&lab, &first);
+    hear(
+        &lab,
+        &[failed(
+            FAILED,
+            &format!("{keys}late"),
+            "DstKmsKeyInvalidState",
+        )],
+    );
+    let buckets = Buckets::default();
+    let arrived = (0..20).map(|n| format!("{keys}{n}"));
+    buckets.0.borrow_mut().extend(arrived);
+    let left = look_again(&lab, &buckets);
+    assert_eq!(left.len(), 1);
+    assert!(
+        left.iter()
+            .all(|reason| reason.ends_with("DstKmsKeyInvalidState")),
+        "{left:?}"
+    );
+    let over: Vec<String> = lab
+        .topic
+        .take()
+        .into_iter()
+        .map(|alert| alert.subject)
+        .collect();
+    assert_eq!(over.len(), 1);
+    assert!(over[0].ends_with("DstPutObjectNotPermitted"), "{over:?}");
+}
+
+#[test]
+fn what_can_never_arrive_is_told_and_not_waited_for() {
+    let lab = with_table("orders");
+    let keys = inside(&lab);
+    let mut deletion = failed(FAILED, &format!("{keys}b"), "DstDelObjNotPermitted");
+    deletion["replicationEventData"]["s3Operation"] = json!("OBJECT_DELETE_MARKER");
+    let told = hear(
+        &lab,
+        &[
+            failed(FAILED, &format!("{keys}a"), "SrcObjectNotFound"),
+            deletion,
+        ],
+    );
+    assert_eq!(told.iter().map(|alert| alert.count).sum::<usize>(), 2);
+    assert!(lab.ledger.book().pendings.is_empty());
+    // Nobody can find it to be over, so it is when it does not come again.
+    let fade = |lab: &Lab| {
+        let now = lab.sim.now();
+        let done = alerts::fade(&lab.topic, &lab.ledger, 3600, now);
+        run_until_killed(&lab.sim, done).unwrap().unwrap()
+    };
+    assert_eq!(fade(&lab), 0);
+    lab.sim.world().pass_secs(3601);
+    assert_eq!(fade(&lab), 2);
+    // What is missing does not fade.
+    hear(
+        &lab,
+        &[notice("OperationMissedThreshold", &format!("{keys}c"))],
+    );
+    lab.sim.world().pass_secs(3601);
+    assert_eq!(fade(&lab), 0);
+}
+
+/// What people do in the standby, as hands.
+fn hands_of(lab: &Lab) -> Vec<twinlake_core::event::Hand> {
+    let mut listener = lab.listener();
+    listener.region = SECONDARY.to_owned();
+    let events = lab.sim.world().take_events().into_iter();
+    let bodies = events.map(|emitted| emitted.event.to_string().into_bytes());
+    let heard = bodies.filter_map(|body| match parse_operation(&body, &listener) {
+        Ok(Operation::Hand(hand)) => Some(hand),
+        _ => None,
+    });
+    heard.collect()
+}
+
+#[test]
+fn what_somebody_deletes_in_the_standby_proves_nothing_of_the_primary() {
+    let lab = with_table("orders");
+    let gone = json!({"DatabaseName": "sales", "Name": "orders"});
+    lab.call(SECONDARY, "DeleteTable", &gone).unwrap();
+    let gone = json!({"DatabaseName": "sales", "TableName": "other", "PartitionsToDelete": []});
+    let _ = lab.call(SECONDARY, "BatchDeletePartition", &gone);
+    let revoke = json!({"Principal": {"DataLakePrincipalIdentifier": ROLE},
+        "Resource": {"Database": {"Name": "sales"}}, "Permissions": ["DESCRIBE"]});
+    let _ = lab.call(SECONDARY, "RevokePermissions", &revoke);
+    let hands = hands_of(&lab);
+    assert!(!hands.is_empty());
+    for hand in hands {
+        assert!(hand.scope.suspects.is_empty());
+        for look in hand.scope.looks.values() {
+            assert!(!look.deletion_named && !look.partition_deletion_named);
+            assert!(look.deletable.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_is_held_or_only_compared_is_no_hand_of_others() {
+    let lab = with_table("orders");
+    let changed =
+        json!({"DatabaseName": "sales", "TableInput": {"Name": "orders", "Description": "x"}});
+    lab.call(SECONDARY, "UpdateTable", &changed).unwrap();
+    let settings = json!({"DataLakeSettings": {"DataLakeAdmins": [
+        {"DataLakePrincipalIdentifier": ROLE}], "Parameters": {"x": "y"}}});
+    let _ = lab.call(SECONDARY, "PutDataLakeSettings", &settings);
+    let hands = hands_of(&lab);
+    let about_settings = |hand: &twinlake_core::event::Hand| {
+        hand.scope
+            .looks
+            .contains_key(&Subject::Lake(Lake::Settings))
+    };
+    assert_eq!(hands.iter().filter(|hand| about_settings(hand)).count(), 1);
+    let mut book = lab.ledger.book();
+    for row in book.rows.values_mut() {
+        row.state = State::Held;
+        row.owned.insert("mark".to_owned());
+    }
+    let held = twinlake_engine::MemoryLedger::new(book);
+    for hand in &hands {
+        let told = hands::of_hand(&held, hand, SECONDARY, &lab.policy);
+        assert_eq!(run_until_killed(&lab.sim, told).unwrap().unwrap(), None);
+    }
+}
+
+fn job(state: AlertState, at: Timestamp) -> Alert {
+    let words = ["a", "b", "c"].map(str::to_owned);
+    Alert {
+        state,
+        ..Alert::new(AlertKind::JobFailed, PRIMARY, "job nightly", words, at)
+    }
+}
+
+#[test]
+fn what_the_peer_told_is_shown_and_ends_by_the_peer_or_by_its_silence() {
+    let lab = Lab::new(policy(""));
+    let open = |lab: &Lab| lab.ledger.book().alerts.len();
+    let learn = |lab: &Lab, state| {
+        let alert = job(state, lab.sim.now());
+        let done = async { alerts::learn(&lab.ledger, &alert).await };
+        run_until_killed(&lab.sim, done).unwrap().unwrap();
+    };
+    let fade = |lab: &Lab| {
+        let done = alerts::fade(&lab.topic, &lab.ledger, 1, lab.sim.now());
+        run_until_killed(&lab.sim, done).unwrap().unwrap()
+    };
+    learn(&lab, AlertState::New);
+    assert_eq!(open(&lab), 1);
+    // Our own looks know nothing of it.
+    let looked = alerts::Looked::default().and_over(AlertKind::JobFailed, "job nightly");
+    let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
+    run_until_killed(&lab.sim, heal).unwrap().unwrap();
+    assert_eq!((fade(&lab), open(&lab)), (0, 1));
+    learn(&lab, AlertState::Resolved);
+    assert_eq!(open(&lab), 0);
+    learn(&lab, AlertState::New);
+    lab.sim.world().pass_secs(27 * 3600);
+    assert_eq!((fade(&lab), open(&lab)), (0, 0));
+    assert!(lab.topic.take().is_empty(), "nobody is told of it here");
+}
+
+#[test]
+fn of_a_batch_only_the_newest_of_each_subject_counts() {
+    let at = Timestamp::from_secs;
+    let over = |secs| vec![(AlertKind::JobFailed, "job nightly".to_owned(), at(secs))];
+    let mut told = vec![job(AlertState::New, at(10))];
+    let _ = alerts::newest(&mut told, over(20));
+    assert!(told.is_empty(), "it went well since");
+    let mut told = vec![job(AlertState::New, at(30))];
+    let _ = alerts::newest(&mut told, over(20));
+    assert_eq!(told.len(), 1, "it failed again since");
+}
+
+#[test]
+fn nobody_waits_for_changes_where_there_is_no_standby_and_age_counts_from_the_watch() {
+    let lab = Lab::new(policy(""));
+    look(&lab);
+    lab.sim.world().pass_secs(4000);
+    let watched = look(&lab);
+    assert_eq!(watched.verified_age, Some(4000), "it was never verified");
+    assert!(!lab.topic.take().is_empty());
+    let looked = of_no_standby();
+    let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
+    run_until_killed(&lab.sim, heal).unwrap().unwrap();
+    assert!(lab.ledger.book().alerts.is_empty());
 }

@@ -18,6 +18,8 @@ pub(crate) async fn client(region: &str) -> aws_sdk_sqs::Client {
 
 /// So many messages are read in one call (SQS's limit).
 const BATCH: i32 = 10;
+/// So long a queue is asked for what not all of its servers know of yet.
+const WAIT_SECS: i32 = 1;
 /// A message that is being redriven is nobody else's for so long.
 const HIDDEN_SECS: i32 = 60;
 
@@ -92,6 +94,7 @@ impl SqsLetters {
             .receive_message()
             .queue_url(self.url(queue).unwrap_or_default())
             .max_number_of_messages(BATCH)
+            .wait_time_seconds(if hidden > 0 { WAIT_SECS } else { 0 })
             .visibility_timeout(hidden);
         let answer = call.send().await;
         let answer = answer.map_err(|e| fault::of("ReceiveMessage", &self.region, &e))?;

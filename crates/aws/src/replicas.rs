@@ -47,8 +47,14 @@ impl S3Replicas {
             Err(error) => {
                 let status = error.raw_response().map(|raw| raw.status().as_u16());
                 let found = fault::of("HeadObject", &self.region, &error);
-                match (status, found.kind) {
-                    (Some(400 | 404), _) | (_, FaultKind::Absent) => Ok(None),
+                match status {
+                    Some(404) => Ok(None),
+                    // A version id that is none of this bucket's.
+                    Some(400) if version.is_some() => Ok(None),
+                    Some(403) => Err(Fault {
+                        kind: FaultKind::Denied,
+                        ..found
+                    }),
                     _ => Err(found),
                 }
             }

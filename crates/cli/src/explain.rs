@@ -110,7 +110,7 @@ fn looked(scope: &Scope) -> String {
 fn operated(operation: Operation) -> String {
     match operation {
         Operation::Tell(alert) => told(&[*alert]),
-        Operation::Over(kind, subject) => {
+        Operation::Over(kind, subject, _) => {
             let subject = render::escape(&subject);
             format!("Tells that {subject} is over, if it was told as {kind}.")
         }

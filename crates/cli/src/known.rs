@@ -14,6 +14,8 @@ use twinlake_engine::{Clock as _, Journal, Ledger, digest, replication};
 pub(crate) struct Known {
     /// When it was read.
     pub now: Timestamp,
+    /// A lag function is deployed beside it.
+    pub is_watched: bool,
     /// Rows; those of tables whose objects are missing are data-pending.
     pub rows: Rows,
     /// The start of the last complete resync.
@@ -36,7 +38,10 @@ impl Known {
     pub(crate) async fn read(connection: &Connection, lag_secs: i64) -> Result<Self, CliError> {
         let now = connection.clock.now();
         match &connection.store {
-            Store::Deployed(ledger) => Ok(read(ledger, now, lag_secs).await?),
+            Store::Deployed(ledger) => Ok(Self {
+                is_watched: true,
+                ..read(ledger, now, lag_secs).await?
+            }),
             Store::File(_, ledger) => Ok(read(ledger, now, lag_secs).await?),
             Store::None(_) => {
                 let problem = "no ledger is deployed, so nothing is known; `twinlake plan` \
@@ -63,7 +68,7 @@ impl Known {
         self.verified_at.is_some()
             && self.rows.values().all(current)
             && self.open.is_empty()
-            && self.samples.last().is_none_or(fresh)
+            && (!self.is_watched || self.lag().is_some_and(fresh))
     }
 
     /// How many subjects are in each state.
@@ -118,6 +123,7 @@ async fn read<L: Ledger + Journal>(
     open.sort_by_key(|alert| (alert.kind.severity(), alert.since));
     Ok(Known {
         now,
+        is_watched: false,
         rows,
         verified_at: ledger.verified_at().await?,
         samples: ledger.samples(now.plus_secs(-lag_secs)).await?,

@@ -20,6 +20,9 @@ const QUEUES: [&str; 7] = [
     "Resync",
 ];
 
+/// So often a queue may answer with nothing before what it holds is taken to be elsewhere.
+const TRIES: u32 = 3;
+
 /// A Region's queues: those of dead letters by their names, and where they go back to.
 struct Region {
     name: String,
@@ -84,12 +87,23 @@ async fn open(region: &str, stack: &str, named: &[&str]) -> Result<Region, CliEr
     for url in urls {
         let name = url.rsplit('/').next().unwrap_or_default();
         for queue in QUEUES {
-            if named.contains(&queue) && name.contains(&format!("-{queue}DeadLetters-")) {
+            let is = |kind: &str| {
+                let stacks = [stack.to_owned(), format!("{stack}-{region}")];
+                let mut starts = stacks.iter().map(|stack| format!("{stack}-{queue}{kind}-"));
+                starts.any(|start| name.starts_with(&start))
+            };
+            if named.contains(&queue) && is("DeadLetters") {
                 dead.insert(queue.to_owned(), url.clone());
-            } else if name.contains(&format!("-{queue}Queue-")) {
+            } else if is("Queue") {
                 queues.insert(queue.to_owned(), url.clone());
             }
         }
+    }
+    if dead.len() < named.len() {
+        let problem = format!(
+            "{region} has no dead-letter queues of a stack {stack:?}; name it with --stack"
+        );
+        return Err(CliError::Usage(problem));
     }
     Ok(Region {
         name: region.to_owned(),
@@ -103,13 +117,19 @@ async fn open(region: &str, stack: &str, named: &[&str]) -> Result<Region, CliEr
 async fn send_back(region: &Region, other: Option<&Region>) -> Result<usize, CliError> {
     let mut left = 0;
     for (queue, count) in region.dead.waiting().await? {
-        let mut sent = 0;
+        let (mut sent, mut empty) = (0, 0);
         // No more than waited at the start: what fails again comes back here.
         while sent < count {
             let some = region.dead.take(&queue).await?;
             if some.is_empty() {
+                empty += 1;
+                if empty < TRIES {
+                    continue;
+                }
+                left += count - sent;
                 break;
             }
+            empty = 0;
             for letter in some {
                 let name = letters::name(letter.body.as_bytes());
                 if is_scheduled(&letter.body) {

@@ -62,8 +62,8 @@ fn print_json(connection: &Connection, known: &Known) {
         serde_json::Map::from_iter(channels)
     });
     let pending = known.pendings.iter().map(|(id, pending)| {
-        serde_json::json!({"table": id.to_string(), "count": pending.count,
-                           "since": pending.since.to_string(), "reasons": pending.reasons})
+        serde_json::json!({"table": id.to_string(), "count": pending.count(),
+                           "since": pending.since.to_string(), "reasons": pending.reasons.keys().collect::<Vec<_>>()})
     });
     let json = serde_json::json!({
         "epoch": connection.epoch,

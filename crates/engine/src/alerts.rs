@@ -3,7 +3,7 @@
 mod over;
 mod tell;
 
-pub use over::{Looked, fade, heal, learn};
+pub use over::{Looked, fade, heal, learn, newest};
 pub use tell::{conclude, publish};
 
 use crate::reconcile::Outcome;

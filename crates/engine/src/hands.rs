@@ -23,7 +23,8 @@ pub async fn of_hand<L: Ledger>(
     for (subject, look) in &hand.scope.looks {
         let row = rows.get(subject);
         let ours = match subject {
-            Subject::Catalog => true,
+            // A record that names nothing is no reason to look at everything.
+            Subject::Catalog => false,
             // Settings that are only compared are everybody's own.
             Subject::Lake(Lake::Settings) if policy.settings == Settings::Report => false,
             Subject::Lake(_) => row.is_some_and(|row| !row.owned.is_empty()),

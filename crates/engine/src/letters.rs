@@ -62,7 +62,7 @@ fn of_event(body: &[u8]) -> Option<String> {
         Operation::Tell(alert) | Operation::Told(alert) => {
             Some(format!("{}: {kind}", alert.subject))
         }
-        Operation::Over(_, subject) => Some(format!("{subject}: {kind}")),
+        Operation::Over(_, subject, _) => Some(format!("{subject}: {kind}")),
         Operation::Hand(hand) => Some(format!("{}: {kind}", hand.scope)),
         Operation::Nothing(_) => Some(kind),
     }

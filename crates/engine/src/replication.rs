@@ -1,10 +1,10 @@
 //! Objects that S3 does not replicate: whose they are, and when they have arrived after all.
 
 use crate::alerts::Looked;
-use crate::ports::{Journal, Replicas};
+use crate::ports::{Clock, Journal, Replicas};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{Happened, Notice, replication_subject};
-use twinlake_core::ledger::{LOOKED_FOR, Pending};
+use twinlake_core::ledger::{Pending, Replica};
 use twinlake_core::{AlertKind, Fault, FaultKind, TableId, Timestamp};
 
 /// So often a change of what is pending is tried against others.
@@ -61,124 +61,139 @@ pub async fn note<L: Journal>(
         };
         if notice.happened == Happened::Late {
             arrived.entry(table).or_default().insert(&notice.key);
-            continue;
+        } else if let Some(replica) = notice.replica() {
+            let reason = replication_subject(notice, Some(table));
+            let pending = missing.entry(table).or_default();
+            pending.add(&reason, replica, notice.at);
         }
-        // What nobody can look for is told, and not waited for.
-        let Some(replica) = notice.replica() else {
-            continue;
-        };
-        let one = Pending {
-            since: notice.at,
-            count: 1,
-            reasons: BTreeSet::from([replication_subject(notice, Some(table))]),
-            samples: vec![replica],
-        };
-        let known = missing.remove(table);
-        missing.insert(table, Pending::with(known, one));
+        // What cannot be looked for is told, and not waited for.
     }
     for (table, more) in missing {
-        change(ledger, table, |known| {
-            Some(Pending::with(known, more.clone()))
-        })
-        .await?;
+        change(ledger, table, |known| known.absorb(&more)).await?;
     }
-    let mut looked = Looked::default();
+    let mut over = BTreeSet::new();
     for (table, keys) in arrived {
-        let was = change(ledger, table, |known| {
-            without(known, |sample| keys.contains(sample.key.as_str()))
-        });
-        looked = over(looked, was.await?);
+        let is_there = |replica: &Replica| keys.contains(replica.key.as_str());
+        change(ledger, table, |known| over.extend(known.take_out(is_there))).await?;
     }
-    Ok(looked)
+    Ok(looked_at(&over))
 }
 
-/// What is left of a pending once some objects are there; nothing if none is.
-fn without(
-    known: Option<Pending>,
-    is_there: impl Fn(&twinlake_core::ledger::Replica) -> bool,
-) -> Option<Pending> {
-    let mut left = known?;
-    let before = left.samples.len();
-    left.samples.retain(|sample| !is_there(sample));
-    left.count = left.count.saturating_sub(before - left.samples.len());
-    (!left.samples.is_empty()).then_some(left)
-}
-
-/// Changes what is pending of a table; answers what it was, if nothing is left of it.
+/// Changes what is pending of a table.
 async fn change<L: Journal>(
     ledger: &L,
     table: &TableId,
-    then: impl Fn(Option<Pending>) -> Option<Pending>,
-) -> Result<Option<Pending>, Fault> {
+    mut then: impl FnMut(&mut Pending),
+) -> Result<(), Fault> {
     for _ in 0..TRIES {
         let known = ledger.pendings().await?.remove(table);
         let (known, was) = known.unzip();
-        let next = then(known.clone());
-        if next.is_none() && known.is_none() {
-            return Ok(None);
+        let mut next = known.unwrap_or_default();
+        then(&mut next);
+        let left = (!next.reasons.is_empty()).then_some(&next);
+        if left.is_none() && was.is_none() {
+            return Ok(());
         }
-        if ledger.put_pending(table, next.as_ref(), was).await? {
-            return Ok(known.filter(|_| next.is_none()));
+        if ledger.put_pending(table, left, was).await? {
+            return Ok(());
         }
     }
     let message = format!("others keep changing what is pending of {table}");
     Err(Fault::new(FaultKind::Busy, "ledger", "here", message))
 }
 
-fn over(mut looked: Looked, ended: Option<Pending>) -> Looked {
-    for reason in ended.into_iter().flat_map(|ended| ended.reasons) {
+fn looked_at(over: &BTreeSet<String>) -> Looked {
+    let mut looked = Looked::default();
+    for reason in over {
         for kind in [AlertKind::ReplicationFailed, AlertKind::ReplicationLate] {
-            looked = looked.and_over(kind, &reason);
+            looked = looked.and_over(kind, reason);
         }
     }
     looked
 }
 
-/// Looks in the secondary's buckets for the objects that are missing. Answers how many
-/// tables still miss some, and the troubles that are over. A bucket that cannot be asked
-/// leaves its tables as they are.
+/// What a look for missing objects came to.
+#[derive(Debug, Default)]
+pub struct LookedAgain {
+    /// Tables that were looked at.
+    pub tables: usize,
+    /// What is over.
+    pub looked: Looked,
+    /// Buckets that answered.
+    pub answered: BTreeSet<String>,
+    /// Buckets that could not be asked.
+    pub faults: BTreeMap<String, Fault>,
+}
+
+/// Looks in the secondary's buckets for the objects that are missing, until time runs out; in
+/// each hour it begins with another table. A bucket that cannot be asked leaves its tables as
+/// they are.
 ///
 /// # Errors
 /// The ledger is out of reach.
 pub async fn look_again<L: Journal, R: Replicas>(
     ledger: &L,
     replicas: &R,
-) -> Result<(usize, Looked, Vec<Fault>), Fault> {
-    let mut looked = Looked::default();
-    let mut faults = Vec::new();
-    let mut left = 0;
-    for (table, (pending, _)) in ledger.pendings().await? {
+    clock: &impl Clock,
+    stop_at: Timestamp,
+) -> Result<LookedAgain, Fault> {
+    let mut came_to = LookedAgain::default();
+    let mut over = BTreeSet::new();
+    let mut pendings: Vec<_> = ledger.pendings().await?.into_iter().collect();
+    let hour = usize::try_from(clock.now().secs() / 3600).unwrap_or_default();
+    let turn = hour % pendings.len().max(1);
+    pendings.rotate_left(turn);
+    for (table, (pending, _)) in pendings {
+        if clock.now() >= stop_at {
+            break;
+        }
+        came_to.tables += 1;
         let mut there = BTreeSet::new();
-        for sample in pending.samples.iter().take(LOOKED_FOR) {
+        for sample in pending
+            .reasons
+            .values()
+            .flat_map(|missing| &missing.samples)
+        {
             match replicas.has_arrived(sample, pending.since).await {
-                Ok(true) => {
-                    there.insert(sample.clone());
+                Ok(has_arrived) => {
+                    came_to.answered.insert(sample.bucket.clone());
+                    if has_arrived {
+                        there.insert(sample.clone());
+                    }
                 }
-                Ok(false) => {}
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    came_to.faults.insert(sample.bucket.clone(), fault);
+                }
             }
         }
-        if there.is_empty() {
-            left += 1;
-            continue;
+        if !there.is_empty() {
+            let is_there = |sample: &Replica| there.contains(sample);
+            change(ledger, &table, |known| {
+                over.extend(known.take_out(is_there));
+            })
+            .await?;
         }
-        let was = change(ledger, &table, |known| {
-            without(known, |sample| there.contains(sample))
-        });
-        let ended = was.await?;
-        left += usize::from(ended.is_none());
-        looked = over(looked, ended);
     }
-    Ok((left, looked, faults))
+    came_to.looked = looked_at(&over);
+    Ok(came_to)
 }
 
-/// When a table's objects were first missed, for a person.
+/// What people were told of objects that are missing.
+#[must_use]
+pub fn reasons(pendings: &BTreeMap<TableId, (Pending, u64)>) -> BTreeSet<String> {
+    let pendings = pendings.values();
+    pendings
+        .flat_map(|(pending, _)| pending.reasons.keys().cloned())
+        .collect()
+}
+
+/// When a table's objects were first missed, and how many for what, for a person.
 #[must_use]
 pub fn told(pending: &Pending) -> (Timestamp, String) {
-    let reasons: Vec<&str> = pending.reasons.iter().map(String::as_str).collect();
+    let reasons: Vec<&str> = pending.reasons.keys().map(String::as_str).collect();
     let reason = format!(
         "{} objects have not arrived: {}",
-        pending.count,
+        pending.count(),
         reasons.join("; ")
     );
     (pending.since, reason)

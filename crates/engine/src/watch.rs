@@ -14,8 +14,8 @@ use twinlake_core::{Alert, AlertKind, Fault, State, Timestamp};
 pub struct Watched {
     /// Seconds that each channel is behind; in the standby only.
     pub lags: BTreeMap<Channel, i64>,
-    /// Seconds since the start of the last complete resync, if there was one; in the
-    /// standby only.
+    /// Seconds since the start of the last complete resync, or since the watch began if there
+    /// was none; in the standby only.
     pub verified_age: Option<i64>,
     /// How many subjects are in each state that needs eyes; in the standby only.
     pub states: BTreeMap<State, usize>,
@@ -48,8 +48,11 @@ pub async fn channels<L: Ledger + Journal>(
     now: Timestamp,
 ) -> Result<Watched, Fault> {
     let mut watched = Watched::default();
+    let mut watched_since = now;
     for channel in Channel::EVERY {
-        let lag = ledger.pulse(channel, now).await?.lag(watch.interval, now);
+        let pulse = ledger.pulse(channel, now).await?;
+        watched_since = watched_since.min(pulse.since);
+        let lag = pulse.lag(watch.interval, now);
         let verdict = judge(lag, watch.objectives.of(channel));
         watched.lags.insert(channel, lag);
         for (kind, from) in [
@@ -72,7 +75,9 @@ pub async fn channels<L: Ledger + Journal>(
     };
     ledger.put_sample(&sample).await?;
     let verified_at = ledger.verified_at().await?;
-    watched.verified_age = verified_at.map(|at| now.secs() - at.secs());
+    // One that was never verified is as old as the watch.
+    let verified_at = verified_at.unwrap_or(watched_since);
+    watched.verified_age = Some(now.secs() - verified_at.secs());
     watched.states = State::TROUBLES.map(|state| (state, 0)).into();
     for row in ledger.troubles().await?.values() {
         *watched.states.entry(row.state).or_default() += 1;
@@ -80,6 +85,22 @@ pub async fn channels<L: Ledger + Journal>(
     let pending = ledger.pendings().await?.len();
     *watched.states.entry(State::DataPending).or_default() += pending;
     Ok(watched)
+}
+
+/// What is over where this Region is not the standby: nobody waits for changes here.
+#[must_use]
+pub fn of_no_standby() -> Looked {
+    let mut looked = Looked::default();
+    for channel in Channel::EVERY {
+        for kind in [AlertKind::Lagging, AlertKind::Silent] {
+            looked = looked.and_over(kind, &subject(channel));
+        }
+    }
+    looked
+}
+
+fn subject(channel: Channel) -> String {
+    format!("channel {channel}")
 }
 
 fn behind(kind: AlertKind, channel: Channel, lag: i64, watch: &Watch<'_>, now: Timestamp) -> Alert {
@@ -112,8 +133,7 @@ fn behind(kind: AlertKind, channel: Channel, lag: i64, watch: &Watch<'_>, now: T
         truth.to_owned(),
         format!("{todo} A resync brings the secondary up to date meanwhile: `twinlake resync`."),
     ];
-    let subject = format!("channel {channel}");
-    Alert::new(kind, watch.region, &subject, sentences, now)
+    Alert::new(kind, watch.region, &subject(channel), sentences, now)
 }
 
 /// Looks at the dead-letter queues. What is in them is named.

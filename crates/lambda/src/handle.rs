@@ -47,7 +47,7 @@ pub(crate) fn answer(failed: impl IntoIterator<Item = String>) -> SqsBatchRespon
     response
 }
 
-fn stop_at(deadline_millis: u64) -> Timestamp {
+pub(crate) fn stop_at(deadline_millis: u64) -> Timestamp {
     let deadline = Timestamp(i64::try_from(deadline_millis).unwrap_or(i64::MAX));
     deadline.plus_secs(-MARGIN_SECS)
 }

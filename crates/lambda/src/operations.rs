@@ -7,8 +7,8 @@ use lambda_runtime::LambdaEvent;
 use tracing::{info, warn};
 use twinlake_core::event::{Hand, Operation, parse_operation};
 use twinlake_core::ledger::Role;
-use twinlake_core::{Alert, Fault, render};
-use twinlake_engine::alerts::{self, Looked};
+use twinlake_core::{Alert, AlertKind, Fault, Timestamp, render};
+use twinlake_engine::alerts;
 use twinlake_engine::message::Message;
 use twinlake_engine::ports::Counts;
 use twinlake_engine::{Outbox as _, hands};
@@ -29,9 +29,7 @@ pub async fn operations(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled 
     for message in &messages {
         match parse_operation(&message.body, &listener) {
             Ok(Operation::Tell(alert)) => heard.told.push(*alert),
-            Ok(Operation::Over(kind, subject)) => {
-                heard.looked = std::mem::take(&mut heard.looked).and_over(kind, &subject);
-            }
+            Ok(Operation::Over(kind, subject, at)) => heard.over.push((kind, subject, at)),
             Ok(Operation::Hand(hand)) => heard.hands.push(hand),
             Ok(Operation::Told(alert)) => heard.theirs.push(*alert),
             Ok(Operation::Nothing(reason)) => {
@@ -60,7 +58,7 @@ pub async fn operations(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled 
 #[derive(Default)]
 struct Heard {
     told: Vec<Alert>,
-    looked: Looked,
+    over: Vec<(AlertKind, String, Timestamp)>,
     hands: Vec<Hand>,
     theirs: Vec<Alert>,
 }
@@ -93,8 +91,8 @@ async fn conclude(
         }
     }
     let topic = start.topic(role);
-    // A run that failed after one that succeeded is still a failure.
-    alerts::heal(&topic, &start.ledger, &heard.looked, now).await?;
+    let looked = alerts::newest(&mut heard.told, heard.over);
+    alerts::heal(&topic, &start.ledger, &looked, now).await?;
     alerts::publish(&topic, &start.ledger, &heard.told, now).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What S3 tells of objects that it does not replicate.
 
-use crate::handle::{answer, received};
+use crate::handle::{answer, received, stop_at};
 use crate::start::Start;
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent};
@@ -12,7 +12,7 @@ use twinlake_core::event::{
 };
 use twinlake_core::ledger::Role;
 use twinlake_core::location::{Location, Mapped};
-use twinlake_core::{Fault, Policy, Timestamp, render};
+use twinlake_core::{Alert, AlertKind, Fault, FaultKind, Policy, Timestamp, render};
 use twinlake_engine::ports::{Counts, Peer as _};
 use twinlake_engine::role::Standing;
 use twinlake_engine::{Clock as _, alerts, replication};
@@ -27,20 +27,30 @@ use twinlake_engine::{Clock as _, alerts, replication};
 /// handled is answered as failed.
 pub async fn replication_notices(start: &Start, event: LambdaEvent<Value>) -> Result<Value, Error> {
     let account = start.begin();
-    let standing = start.standing().await.ok();
-    let answered = if event.payload.get("Records").is_some() {
-        let batch: SqsEvent = serde_json::from_value(event.payload)?;
+    let (event, invocation) = event.into_parts();
+    let stop_at = stop_at(invocation.deadline);
+    // Whose objects they are is known only by it, so messages wait for it.
+    let standing = start
+        .standing()
+        .await
+        .map_err(|unready| unready.fault(&start.config.region));
+    let answered = if event.get("Records").is_some() {
+        let batch: SqsEvent = serde_json::from_value(event)?;
         let mut failed = Vec::new();
         for message in received(batch) {
-            if let Err(fault) = one(start, standing.as_ref(), &message.body).await {
+            let done = match &standing {
+                Ok(standing) => one(start, standing, &message.body).await,
+                Err(fault) => Err(fault.clone()),
+            };
+            if let Err(fault) = done {
                 warn!(fault = render::escape(&fault.to_string()), "not handled");
                 failed.push(message.id);
             }
         }
         serde_json::to_value(answer(failed))?
     } else {
-        if standing.is_some_and(|standing| standing.role == Role::Standby) {
-            look_again(start).await?;
+        if standing?.role == Role::Standby {
+            look_again(start, stop_at).await?;
         }
         Value::Null
     };
@@ -48,7 +58,7 @@ pub async fn replication_notices(start: &Start, event: LambdaEvent<Value>) -> Re
     Ok(answered)
 }
 
-async fn one(start: &Start, standing: Option<&Standing>, body: &[u8]) -> Result<(), Fault> {
+async fn one(start: &Start, standing: &Standing, body: &[u8]) -> Result<(), Fault> {
     let now = start.clock.now();
     let notices = match parse_replication(body, now) {
         Ok(Notified::Objects(notices)) => notices,
@@ -59,11 +69,9 @@ async fn one(start: &Start, standing: Option<&Standing>, body: &[u8]) -> Result<
         }
     };
     info!(objects = notices.len(), "replication");
-    match (standing, unwrapped(body)) {
-        (Some(standing), Some(detail)) if standing.role == Role::Primary => {
-            start.peer.tell(HANDED_ON, &detail).await
-        }
-        (Some(standing), _) if standing.role == Role::Standby => {
+    match (standing.role, unwrapped(body)) {
+        (Role::Primary, Some(detail)) => start.peer.tell(HANDED_ON, &detail).await,
+        (Role::Standby, _) => {
             let notices = notices.into_iter();
             let notices = notices.map(|notice| placed(notice, &standing.policy, standing));
             let mapped = replication::map_to_tables(&start.ledger, notices.collect()).await?;
@@ -71,11 +79,12 @@ async fn one(start: &Start, standing: Option<&Standing>, body: &[u8]) -> Result<
             let found = replication_alerts(&mapped);
             alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await
         }
-        // Nobody knows whose they are, which is no reason to be silent.
-        _ => {
+        // Of a Region that is fenced nobody follows the tables.
+        (Role::Primary | Role::Fenced, _) => {
             let unmapped: Vec<_> = notices.into_iter().map(|notice| (notice, None)).collect();
             let found = replication_alerts(&unmapped);
-            alerts::publish(&start.alerts, &start.ledger, &found, now)
+            let topic = start.topic(Some(standing.role));
+            alerts::publish(&topic, &start.ledger, &found, now)
                 .await
                 .map(drop)
         }
@@ -95,18 +104,42 @@ fn placed(mut notice: Notice, policy: &Policy, standing: &Standing) -> Notice {
     notice
 }
 
-async fn look_again(start: &Start) -> Result<(), Fault> {
-    let now: Timestamp = start.clock.now();
-    let replicas = S3Replicas::connect(&start.config.region).await;
-    let (left, looked, faults) = replication::look_again(&start.ledger, &replicas).await?;
-    for fault in &faults {
+async fn look_again(start: &Start, stop_at: Timestamp) -> Result<(), Fault> {
+    let region = start.config.region.as_str();
+    let replicas = S3Replicas::connect(region).await;
+    let done = replication::look_again(&start.ledger, &replicas, &start.clock, stop_at).await?;
+    let now = start.clock.now();
+    let mut looked = done.looked;
+    for bucket in &done.answered {
+        looked = looked.and_over(AlertKind::Denied, &subject(bucket));
+    }
+    let mut found = Vec::new();
+    for (bucket, fault) in &done.faults {
         warn!(
             fault = render::escape(&fault.to_string()),
             "a replica could not be asked for"
         );
+        if fault.kind == FaultKind::Denied {
+            found.push(denied(bucket, fault, region, now));
+        }
     }
-    info!(tables = left, faults = faults.len(), "data-pending");
-    alerts::heal(&start.alerts, &start.ledger, &looked, now)
-        .await
-        .map(drop)
+    info!(
+        tables = done.tables,
+        faults = done.faults.len(),
+        "data-pending"
+    );
+    alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await
+}
+
+fn subject(bucket: &str) -> String {
+    format!("replica bucket {bucket}")
+}
+
+fn denied(bucket: &str, fault: &Fault, region: &str, now: Timestamp) -> Alert {
+    let sentences = [
+        format!("Missing objects cannot be looked for in {bucket}: {fault}."),
+        "Its tables stay data-pending, whether their objects have arrived or not.".to_owned(),
+        "Name the bucket in the stack's parameters ReplicaBuckets and ReplicaObjects.".to_owned(),
+    ];
+    Alert::new(AlertKind::Denied, region, &subject(bucket), sentences, now)
 }

@@ -16,6 +16,8 @@ const TROUBLES: &str = "troubles";
 /// Numbers of hours and what is pending are kept for so long.
 const KEPT_SECS: i64 = 90 * DAY_SECS;
 const LAGS_SECS: i64 = 7 * DAY_SECS;
+/// Bytes of a sort key (DynamoDB's limit).
+const LONGEST_KEY: usize = 1024;
 /// Between a place and the table there; no key holds it.
 const APART: char = '\u{1}';
 
@@ -31,7 +33,8 @@ pub(super) fn place_of(row: &Row) -> Option<(String, String)> {
     };
     let place = Location::parse(row.place.as_deref()?).ok()?;
     let key = format!("{}{APART}{id}", place.prefix());
-    Some((format!("places#{}", place.bucket()), key))
+    // Objects of a table whose place is too long for a key are told by their bucket.
+    (key.len() <= LONGEST_KEY).then(|| (format!("places#{}", place.bucket()), key))
 }
 
 fn table_of(text: &str) -> Option<TableId> {

@@ -5,7 +5,7 @@ use super::loose::Loose;
 use super::{Heard, Listener, OWN_SOURCE, Refused, TOLD, cloudtrail, read_json, shown};
 use crate::alert::{Alert, AlertKind};
 use crate::name::Name;
-use crate::scope::Scope;
+use crate::scope::{Look, Scope};
 use crate::timestamp::Timestamp;
 
 /// What an event of operations comes to.
@@ -13,8 +13,8 @@ use crate::timestamp::Timestamp;
 pub enum Operation {
     /// Tell people.
     Tell(Box<Alert>),
-    /// A trouble of this kind and subject is over.
-    Over(AlertKind, String),
+    /// A trouble of this kind and subject is over, since then.
+    Over(AlertKind, String, Timestamp),
     /// Somebody else changed something in this Region.
     Hand(Hand),
     /// The other Region's functions have told people of this.
@@ -83,7 +83,8 @@ fn run(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
     };
     let subject = format!("{kind} {name}");
     if state.eq_ignore_ascii_case("succeeded") {
-        return Ok(Operation::Over(AlertKind::JobFailed, subject));
+        let at = time(event, listener);
+        return Ok(Operation::Over(AlertKind::JobFailed, subject, at));
     }
     let failed = ["failed", "timeout", "stopped", "error"];
     if !failed.iter().any(|bad| state.eq_ignore_ascii_case(bad)) {
@@ -129,7 +130,7 @@ fn statistics(event: Loose<'_>, kind: &str, listener: &Listener) -> Operation {
         None => "statistics".to_owned(),
     };
     if kind.ends_with("Succeeded") {
-        return Operation::Over(AlertKind::JobFailed, subject);
+        return Operation::Over(AlertKind::JobFailed, subject, time(event, listener));
     }
     if !(kind.contains("Fail")) {
         return Operation::Nothing(format!("it is {}", shown(kind)));
@@ -167,7 +168,10 @@ fn alarm(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
     let state = detail.get("state");
     match state.text("value").unwrap_or_default().as_str() {
         "ALARM" => {}
-        "OK" => return Ok(Operation::Over(AlertKind::Alarm, subject)),
+        "OK" => {
+            let at = time(event, listener);
+            return Ok(Operation::Over(AlertKind::Alarm, subject, at));
+        }
         other => return Ok(Operation::Nothing(format!("its state is {}", shown(other)))),
     }
     let reason = state.text("reason");
@@ -186,7 +190,7 @@ fn alarm(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
 /// Somebody else's change in this Region.
 fn hand(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
     let record = event.get("detail");
-    if cloudtrail::is_ours(record, listener) {
+    if cloudtrail::is_ours(record, listener) || is_by_command(record) {
         return Ok(Operation::Nothing("it is our own call".to_owned()));
     }
     match cloudtrail::parse(event, listener)? {
@@ -194,15 +198,32 @@ fn hand(event: Loose<'_>, listener: &Listener) -> Result<Operation, Refused> {
         Heard::Look(scope) => Ok(Operation::Hand(Hand {
             who: caller(record),
             action: record.text("eventName").unwrap_or_default(),
-            scope: Scope {
-                // What was taken away here may well be there in the primary.
-                suspects: std::collections::BTreeMap::new(),
-                beats: std::collections::BTreeMap::new(),
-                ..scope
-            },
+            scope: only_where(&scope),
             at: time(event, listener),
         })),
     }
+}
+
+/// A scope without all that an event of the primary would say: what was taken away here may
+/// well be there in the primary, and is no proof of anything.
+fn only_where(scope: &Scope) -> Scope {
+    let mut bare = Scope::default();
+    for (subject, look) in &scope.looks {
+        let look = Look {
+            facets: look.facets.clone(),
+            values: look.values.clone(),
+            ..Look::default()
+        };
+        bare.look(subject.clone(), look);
+    }
+    bare
+}
+
+/// Whether a person made the call with the command line: its name stands in the user agent.
+/// Who only claims so is seen by the next resync.
+fn is_by_command(record: Loose<'_>) -> bool {
+    let agent = record.text("userAgent").unwrap_or_default();
+    agent.split_whitespace().any(|word| word == "app/twinlake")
 }
 
 /// Who made a call: the role of a session, else the caller itself.
@@ -278,4 +299,38 @@ fn time(event: Loose<'_>, listener: &Listener) -> Timestamp {
 
 fn tell(alert: Alert) -> Operation {
     Operation::Tell(Box::new(alert))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_call_by_our_command_line_is_nobodys_hand() {
+        let told = |agent: &str| {
+            let event = json!({
+                "source": "aws.glue", "detail-type": "AWS API Call via CloudTrail",
+                "region": "r", "account": "1", "detail": {
+                    "eventSource": "glue.amazonaws.com", "eventName": "DeleteTable",
+                    "userAgent": agent, "userIdentity": {"arn": "arn:aws:iam::1:user/ann"},
+                    "requestParameters": {"databaseName": "d", "name": "t"}},
+            });
+            let listener = Listener {
+                region: "r".to_owned(),
+                account: "1".to_owned(),
+                ..Listener::default()
+            };
+            parse_operation(event.to_string().as_bytes(), &listener).unwrap()
+        };
+        let ours = told("aws-sdk-rust/1.3 os/linux lang/rust/1.95 app/twinlake");
+        assert!(matches!(ours, Operation::Nothing(_)), "{ours:?}");
+        let Operation::Hand(hand) = told("aws-cli/2 app/twinlake-not") else {
+            panic!("somebody did it");
+        };
+        assert_eq!(
+            (hand.who.as_str(), hand.action.as_str()),
+            ("arn:aws:iam::1:user/ann", "DeleteTable")
+        );
+    }
 }

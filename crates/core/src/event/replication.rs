@@ -56,6 +56,8 @@ pub struct Notice {
     pub destination: Option<String>,
     /// Why, as S3 spells it; the list is open.
     pub reason: Option<String>,
+    /// It was a deletion that was to be replicated.
+    pub deletes: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -140,14 +142,19 @@ fn from_record(record: Loose<'_>, now: Timestamp) -> Result<Notice, Refused> {
             Happened::Failed => text("failureReason").or(Some("no reason given".to_owned())),
             Happened::Missed | Happened::Late | Happened::Untracked => None,
         },
+        deletes: text("s3Operation").is_some_and(|operation| operation.contains("DELETE")),
         at: record.time("eventTime").unwrap_or(now),
     })
 }
 
 impl Notice {
-    /// Where the object ought to be.
+    /// Where the object ought to be, if it is one that can be waited for.
     #[must_use]
     pub fn replica(&self) -> Option<Replica> {
+        let never = self.reason.as_deref().is_some_and(advice::is_final);
+        if self.deletes || never {
+            return None;
+        }
         Some(Replica {
             bucket: self.destination.clone()?,
             key: self.key.clone(),

@@ -2,7 +2,7 @@
 
 use super::tell::together;
 use crate::batch::AN_EVENT;
-use crate::ports::{Alerts, Ledger};
+use crate::ports::{Alerts, Journal, Ledger};
 use crate::reconcile::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::alert::News;
@@ -110,8 +110,11 @@ impl Looked {
 
     /// Whether a subject was looked at and is not in a trouble of this kind.
     fn is_well(&self, kind: AlertKind, subject: &str) -> bool {
+        if self.over.contains(&(kind, subject.to_owned())) {
+            return true;
+        }
         if !OF_STATE.contains(&kind) {
-            return self.over.contains(&(kind, subject.to_owned()));
+            return false;
         }
         // What was mended just now is what people were told of.
         if kind == AlertKind::Drift && self.mended.contains(subject) {
@@ -217,13 +220,30 @@ async fn end<A: Alerts, L: Ledger>(
     Ok(ended.len())
 }
 
+/// Of what failed and what went well in one batch, in whatever order it came, only the newest
+/// of each subject counts.
+#[must_use]
+pub fn newest(told: &mut Vec<Alert>, over: Vec<(AlertKind, String, Timestamp)>) -> Looked {
+    let mut looked = Looked::default();
+    for (kind, subject, at) in over {
+        let same = |alert: &Alert| alert.kind == kind && alert.subject == subject;
+        // Of one second it is not known which was first: told too often is better.
+        if !told.iter().any(|alert| same(alert) && alert.at >= at) {
+            told.retain(|alert| !same(alert));
+            looked = looked.and_over(kind, &subject);
+        }
+    }
+    looked
+}
+
 /// What no look can find to be over, such as a refusal: whether it counts as over when it has
-/// not come again for a while.
-fn fades(alert: &Alert) -> bool {
+/// not come again for a while. While objects are missing, that is looked at.
+fn fades(alert: &Alert, missing: &BTreeSet<String>) -> bool {
     match alert.kind {
-        AlertKind::Unauthorized | AlertKind::ReplicationLate => true,
-        // While objects of a table are missing, that is looked at.
-        AlertKind::ReplicationFailed => alert.databases.is_empty(),
+        AlertKind::Unauthorized => true,
+        AlertKind::ReplicationFailed | AlertKind::ReplicationLate => {
+            alert.about.is_disjoint(missing)
+        }
         AlertKind::Unreadable => alert.subject == AN_EVENT,
         AlertKind::Widening
         | AlertKind::Vetoed
@@ -240,21 +260,32 @@ fn fades(alert: &Alert) -> bool {
     }
 }
 
+/// What the other Region has not told of again for so long is over there.
+const THEIRS_SECS: i64 = 26 * 3600;
+
 /// Tells that troubles are over which have not come again for so many seconds, and which no
 /// look can find to be over. Answers how many are.
 ///
 /// # Errors
 /// The ledger or the topic is out of reach.
-pub async fn fade<A: Alerts, L: Ledger>(
+pub async fn fade<A: Alerts, L: Ledger + Journal>(
     topic: &A,
     ledger: &L,
     quiet_secs: i64,
     now: Timestamp,
 ) -> Result<usize, Fault> {
     let (mut over, mut ended) = (Vec::new(), Vec::new());
+    let missing = crate::replication::reasons(&ledger.pendings().await?);
     for (key, (episode, version)) in ledger.episodes().await? {
         let last = episode.alert.at.max(episode.sent.unwrap_or_default());
-        if episode.theirs || !fades(&episode.alert) || now < last.plus_secs(quiet_secs) {
+        if episode.theirs {
+            // While it lasts they tell of it at least daily; that it is over may be lost.
+            if now >= last.plus_secs(THEIRS_SECS) {
+                ledger.put_episode(&key, None, Some(version)).await?;
+            }
+            continue;
+        }
+        if !fades(&episode.alert, &missing) || now < last.plus_secs(quiet_secs) {
             continue;
         }
         if let News::End(mut message) = episode.heal(&BTreeSet::new(), true, now) {

@@ -6,6 +6,11 @@
 /// Afterwards, since S3 never tries again what has FAILED.
 const COPY: &str = "then copy what failed with S3 Batch Replication";
 
+/// Whether an object that failed for a reason is never copied by itself nor by a batch job.
+pub(super) fn is_final(reason: &str) -> bool {
+    known(reason).is_some_and(|todo| todo.ends_with('.'))
+}
+
 /// What to do about a reason.
 pub(super) fn on(reason: &str) -> String {
     let by_name = known(reason).map(str::to_owned);
