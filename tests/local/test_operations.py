@@ -182,6 +182,12 @@ def test_objects_that_s3_gives_up_are_told_by_table_until_they_are_there(lake):
     assert [(a["state"], a["key"]) for a in over] == [("resolved", first["key"])]
     (row,) = status(lake, "sales.orders")
     assert row["state"] == "current"
+    # The others never come: somebody says so.
+    done = lake.twinlake("dismiss", "sales.items", "sales.orders", "--region", SECONDARY,
+                         "--role", "arn:x")
+    assert "No longer waited for of sales.items: 10000 objects" in done.stdout, done.stdout
+    assert "Nothing is waited for of sales.orders" in done.stdout
+    assert status(lake)["data_pending"] == []
 
 
 def test_a_foreign_hand_in_the_standby_is_told_and_put_right(lake):

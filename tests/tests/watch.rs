@@ -606,3 +606,18 @@ fn nobody_waits_for_changes_where_there_is_no_standby_and_age_counts_from_the_wa
     run_until_killed(&lab.sim, heal).unwrap().unwrap();
     assert!(lab.ledger.book().alerts.is_empty());
 }
+
+#[test]
+fn what_s3_does_not_say_of_the_destination_the_policy_does() {
+    let lab = with_table("orders");
+    let mut record = notice("OperationNotTracked", &format!("{}x", inside(&lab)));
+    record["replicationEventData"] = json!({});
+    let body = json!({ "Records": [record] }).to_string().into_bytes();
+    let Ok(Notified::Objects(notices)) = parse_replication(&body, lab.sim.now()) else {
+        panic!("it is a notification");
+    };
+    assert_eq!(notices[0].replica(), None);
+    let first = twinlake_core::ledger::Epoch(0);
+    let placed = replication::placed(notices[0].clone(), &lab.policy, first);
+    assert_eq!(placed.replica().unwrap().bucket, "lake-in");
+}

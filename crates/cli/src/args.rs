@@ -79,6 +79,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Write one HTML page on how it stands, for people who do not use this tool
     Report(ReportArgs),
+    /// No longer wait for objects of a table that S3 did not replicate
+    ///
+    /// For those that were deleted in the primary since, and so never come.
+    Dismiss(DismissArgs),
     /// Send messages from dead-letter queues back to where they failed
     ///
     /// Shows what they are about and asks. Mend the cause first.
@@ -193,6 +197,14 @@ pub struct ReportArgs {
     #[arg(long, value_name = "DAYS", default_value_t = 1,
           value_parser = clap::value_parser!(i64).range(1..=7))]
     pub days: i64,
+}
+
+/// `dismiss`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DismissArgs {
+    /// Tables, as DATABASE.TABLE
+    #[arg(value_name = "TABLE", required = true)]
+    pub tables: Vec<String>,
 }
 
 /// `redrive`.

@@ -14,6 +14,7 @@ mod access;
 pub mod args;
 mod bootstrap;
 mod connect;
+mod dismiss;
 mod explain;
 mod known;
 pub mod out;
@@ -73,6 +74,7 @@ pub async fn run(args: Args) -> ExitCode {
         Command::Resync(resync) => reconcile::resync(&args.common, &resync).await,
         Command::Status(status) => status::status(&args.common, &status).await,
         Command::Report(report) => report::report(&args.common, &report).await,
+        Command::Dismiss(dismiss) => dismiss::dismiss(&args.common, &dismiss).await,
         Command::Redrive(redrive) => redrive::redrive(&args.common, &redrive).await,
         Command::Access(asked) => access::access(&args.common, &asked).await,
         Command::Bootstrap(bootstrap) => bootstrap::bootstrap(&args.common, &bootstrap).await,

@@ -4,8 +4,9 @@ use crate::alerts::Looked;
 use crate::ports::{Clock, Journal, Replicas};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{Happened, Notice, replication_subject};
-use twinlake_core::ledger::{Pending, Replica};
-use twinlake_core::{AlertKind, Fault, FaultKind, TableId, Timestamp};
+use twinlake_core::ledger::{Epoch, Pending, Replica};
+use twinlake_core::location::{Location, Mapped};
+use twinlake_core::{AlertKind, Fault, FaultKind, Policy, TableId, Timestamp};
 
 /// So often a change of what is pending is tried against others.
 const TRIES: usize = 8;
@@ -42,6 +43,20 @@ pub async fn map_to_tables<L: Journal>(
         mapped.push((notice, found));
     }
     Ok(mapped)
+}
+
+/// A notice with the bucket where its object ought to be: if S3 did not tell it, that of the
+/// policy's places.
+#[must_use]
+pub fn placed(mut notice: Notice, policy: &Policy, epoch: Epoch) -> Notice {
+    if notice.destination.is_none() {
+        let here = format!("s3://{}/{}", notice.bucket, notice.key);
+        if let Ok(Mapped::To(there)) = policy.locations.map(&here, epoch.first_is_primary()) {
+            let there = Location::parse(&there).ok();
+            notice.destination = there.map(|there| there.bucket().to_owned());
+        }
+    }
+    notice
 }
 
 /// Writes down what is missing of each table, and takes back what came late. Answers the

@@ -7,12 +7,9 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use tracing::{info, warn};
 use twinlake_aws::S3Replicas;
-use twinlake_core::event::{
-    HANDED_ON, Notice, Notified, parse_replication, replication_alerts, unwrapped,
-};
+use twinlake_core::event::{HANDED_ON, Notified, parse_replication, replication_alerts, unwrapped};
 use twinlake_core::ledger::Role;
-use twinlake_core::location::{Location, Mapped};
-use twinlake_core::{Alert, AlertKind, Fault, FaultKind, Policy, Timestamp, render};
+use twinlake_core::{Alert, AlertKind, Fault, FaultKind, Timestamp, render};
 use twinlake_engine::ports::{Counts, Peer as _};
 use twinlake_engine::role::Standing;
 use twinlake_engine::{Clock as _, alerts, replication};
@@ -73,7 +70,8 @@ async fn one(start: &Start, standing: &Standing, body: &[u8]) -> Result<(), Faul
         (Role::Primary, Some(detail)) => start.peer.tell(HANDED_ON, &detail).await,
         (Role::Standby, _) => {
             let notices = notices.into_iter();
-            let notices = notices.map(|notice| placed(notice, &standing.policy, standing));
+            let (policy, epoch) = (&standing.policy, standing.epoch);
+            let notices = notices.map(|notice| replication::placed(notice, policy, epoch));
             let mapped = replication::map_to_tables(&start.ledger, notices.collect()).await?;
             let looked = replication::note(&start.ledger, &mapped).await?;
             let found = replication_alerts(&mapped);
@@ -89,19 +87,6 @@ async fn one(start: &Start, standing: &Standing, body: &[u8]) -> Result<(), Faul
                 .map(drop)
         }
     }
-}
-
-/// A notice that does not tell where its object ought to be: by the policy's places.
-fn placed(mut notice: Notice, policy: &Policy, standing: &Standing) -> Notice {
-    if notice.destination.is_none() {
-        let here = format!("s3://{}/{}", notice.bucket, notice.key);
-        let to_second = standing.epoch.first_is_primary();
-        if let Ok(Mapped::To(there)) = policy.locations.map(&here, to_second) {
-            let there = Location::parse(&there).ok();
-            notice.destination = there.map(|there| there.bucket().to_owned());
-        }
-    }
-    notice
 }
 
 async fn look_again(start: &Start, stop_at: Timestamp) -> Result<(), Fault> {

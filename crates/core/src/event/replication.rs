@@ -286,6 +286,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_handed_on_is_the_notification_itself_and_only_once() {
+        let records = serde_json::json!({"Records": [{"eventName": "x"}]});
+        let raw = records.to_string();
+        let by_sns = serde_json::json!({"Type": "Notification", "Message": raw}).to_string();
+        let handed_on = serde_json::json!({
+            "source": OWN_SOURCE, "detail-type": HANDED_ON, "detail": records})
+        .to_string();
+        assert_eq!(unwrapped(raw.as_bytes()), Some(raw.clone()));
+        assert_eq!(unwrapped(by_sns.as_bytes()), Some(raw));
+        assert_eq!(unwrapped(handed_on.as_bytes()), None);
+        assert_eq!(unwrapped(b"{\"Event\": \"s3:TestEvent\"}"), None);
+    }
+
+    #[test]
     fn an_object_is_looked_for_from_its_own_folder_upwards() {
         let record = serde_json::json!({"Records": [{
             "eventName": "Replication:OperationNotTracked",
