@@ -167,6 +167,17 @@ fn the_lag_is_the_delay_that_was_put_in() {
         for channel in Channel::EVERY {
             let lag = watched.lags[&channel];
             // The laboratory's clock moves a second with each write.
+            let noted = lab
+                .ledger
+                .book()
+                .samples
+                .last()
+                .map(|last| last.of(channel));
+            assert_eq!(
+                noted,
+                Some(lag),
+                "it is noted for the status and the report"
+            );
             assert!(
                 (delay..delay + 10).contains(&lag),
                 "{channel}: {lag} of {delay}"
