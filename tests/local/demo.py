@@ -96,7 +96,7 @@ class Demo:
 
     def replication(self):
         step("3. S3 cannot replicate an object. The operations team's queue, after:")
-        take = self.local.subscribe(PRIMARY, {"kind": ["replication-failed"]})
+        take = self.local.subscribe(SECONDARY, {"kind": ["replication-failed"]})
         s3, there = self.local.client("s3", PRIMARY), self.local.client("s3", SECONDARY)
         there.put_bucket_versioning(
             Bucket=BUCKETS[SECONDARY], VersioningConfiguration={"Status": "Suspended"})
@@ -124,6 +124,13 @@ class Demo:
         columns = [c["Name"] for c in self.table()["StorageDescriptor"]["Columns"]]
         say(f"   {time.monotonic() - start:5.2f} s  now it has {', '.join(columns)}")
 
+    def heartbeat(self):
+        """What the schedules do each minute, so that there is a lag to be seen."""
+        for _ in range(2):
+            self.local.invoke(PRIMARY, "Heartbeat")
+            wait_for("the queues are empty", self.local.is_quiet)
+        self.local.invoke(SECONDARY, "Lag")
+
     def judge(self):
         step("5. An independent judge reads both Regions' raw JSON:")
         wait_for("the queues are empty", self.local.is_quiet)
@@ -147,6 +154,7 @@ def main():
         demo.replication()
         demo.resync()
         identical = demo.judge()
+        demo.heartbeat()
         step("6. What an operator sees:")
         status = local.twinlake("status", "--region", SECONDARY, "--role", ANALYST, "--all")
         for line in status.stdout.splitlines():

@@ -8,7 +8,7 @@
 //! # Invariants
 //!
 //! - The primary is only ever seen through [`ports::ReadRegion`], which has no
-//!   call that writes.
+//!   call that writes; but for its own [`heartbeat`], which is made in the primary.
 //! - Only an [`ApprovedPlan`](twinlake_core::ApprovedPlan) is applied.
 //! - No AWS crate, no clock and no environment: time comes from
 //!   [`ports::Clock`].
