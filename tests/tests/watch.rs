@@ -8,7 +8,7 @@ use twinlake_core::event::{
     Notified, Operation, parse_operation, parse_replication, replication_alerts,
 };
 use twinlake_core::heartbeat::{Channel, DATABASE};
-use twinlake_core::ledger::Replica;
+use twinlake_core::ledger::{Replica, Role};
 use twinlake_core::{
     Alert, AlertKind, AlertState, Fault, FaultKind, Lake, State, Subject, Timestamp,
 };
@@ -612,10 +612,15 @@ fn nobody_waits_for_changes_where_there_is_no_standby_and_age_counts_from_the_wa
     let watched = look(&lab);
     assert_eq!(watched.verified_age, Some(4000), "it was never verified");
     assert!(!lab.topic.take().is_empty());
-    let looked = of_no_standby();
-    let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
-    run_until_killed(&lab.sim, heal).unwrap().unwrap();
-    assert!(lab.ledger.book().alerts.is_empty());
+    let open_as = |role: Option<Role>| {
+        let looked = of_no_standby(role);
+        let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
+        run_until_killed(&lab.sim, heal).unwrap().unwrap();
+        lab.ledger.book().alerts.len()
+    };
+    assert_ne!(open_as(None), 0, "who it is is not known");
+    assert_ne!(open_as(Some(Role::Standby)), 0);
+    assert_eq!(open_as(Some(Role::Primary)), 0);
 }
 
 #[test]

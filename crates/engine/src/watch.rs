@@ -6,6 +6,7 @@ use crate::letters;
 use crate::ports::{Counts, Journal, Ledger, Letters};
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, Sample, Verdict, judge};
+use twinlake_core::ledger::Role;
 use twinlake_core::policy::Objectives;
 use twinlake_core::{Alert, AlertKind, Fault, State, Timestamp};
 
@@ -87,10 +88,14 @@ pub async fn channels<L: Ledger + Journal>(
     Ok(watched)
 }
 
-/// What is over where this Region is not the standby: nobody waits for changes here.
+/// What is over where this Region is known not to be the standby: nobody waits for changes
+/// here.
 #[must_use]
-pub fn of_no_standby() -> Looked {
+pub fn of_no_standby(role: Option<Role>) -> Looked {
     let mut looked = Looked::default();
+    if matches!(role, None | Some(Role::Standby)) {
+        return looked;
+    }
     for channel in Channel::EVERY {
         for kind in [AlertKind::Lagging, AlertKind::Silent] {
             looked = looked.and_over(kind, &subject(channel));

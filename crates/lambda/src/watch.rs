@@ -38,7 +38,10 @@ pub async fn lag(start: &Start, _: LambdaEvent<Value>) -> Result<Value, Error> {
     let standing = start.standing().await.ok();
     let role = standing.as_ref().map(|standing| standing.role);
     let region = start.config.region.as_str();
-    let mut watched = Watched::default();
+    let mut watched = Watched {
+        looked: watch::of_no_standby(role),
+        ..Watched::default()
+    };
     if let Some(standing) = standing.filter(|standing| standing.role == Role::Standby) {
         let watch = Watch {
             region,
@@ -46,9 +49,6 @@ pub async fn lag(start: &Start, _: LambdaEvent<Value>) -> Result<Value, Error> {
             objectives: standing.policy.lag,
         };
         watched = watch::channels(&start.ledger, &watch, now).await?;
-    }
-    if role != Some(Role::Standby) {
-        watched.looked = watch::of_no_standby();
     }
     // That a queue cannot be asked is no reason to keep the lag to ourselves.
     let letters = watch::dead_letters(&start.letters, region, now, &mut watched).await;

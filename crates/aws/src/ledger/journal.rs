@@ -3,6 +3,7 @@
 use super::table::{Item, minute, names, number, numeric, text, textual, unless_condition};
 use super::{DAY_SECS, DynamoLedger};
 use crate::fault;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Beat, Channel, Pulse, Sample};
 use twinlake_core::ledger::{Pending, Rows};
@@ -51,6 +52,13 @@ fn beat_of(item: &Item) -> Option<Beat> {
     Some(Beat { sent, done })
 }
 
+impl DynamoLedger {
+    fn update_of(&self, pk: &str, sk: &str) -> UpdateItemFluentBuilder {
+        let call = self.client.update_item().table_name(&self.table);
+        call.key("pk", text(pk)).key("sk", text(sk))
+    }
+}
+
 impl Journal for DynamoLedger {
     async fn pulse(&self, channel: Channel, now: Timestamp) -> Result<Pulse, Fault> {
         let item = self.get("beats", channel.as_str()).await?;
@@ -59,11 +67,7 @@ impl Journal for DynamoLedger {
         let last = beat_of(&item);
         if since.is_none() && last.is_none() {
             let call = self
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .key("pk", text("beats"))
-                .key("sk", text(channel.as_str()))
+                .update_of("beats", channel.as_str())
                 .update_expression("SET #s = if_not_exists(#s, :now)")
                 .expression_attribute_names("#s", "since")
                 .expression_attribute_values(":now", number(now.0));
@@ -76,11 +80,7 @@ impl Journal for DynamoLedger {
 
     async fn hear(&self, channel: Channel, beat: Beat) -> Result<(), Fault> {
         let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", text("beats"))
-            .key("sk", text(channel.as_str()))
+            .update_of("beats", channel.as_str())
             .update_expression("SET #s = :s, #d = :d")
             .condition_expression("attribute_not_exists(#s) OR #s < :s")
             .set_expression_attribute_names(Some(names(&[("#s", "sent"), ("#d", "done")])))
@@ -147,11 +147,7 @@ impl Journal for DynamoLedger {
             return Ok(());
         }
         let mut call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", text("hours"))
-            .key("sk", text(&at.hour()))
+            .update_of("hours", &at.hour())
             .expression_attribute_names("#e", "expires")
             .expression_attribute_values(":e", number(at.plus_secs(KEPT_SECS).secs()));
         let mut adds = Vec::new();
