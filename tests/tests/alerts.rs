@@ -175,6 +175,70 @@ fn what_could_not_be_told_to_be_over_is_told_by_a_later_look() {
     assert_eq!(told(&lab, AlertKind::Diverged), [over]);
 }
 
+/// A topic during whose first message another function acts.
+struct Amid<'a, F> {
+    lab: &'a Lab,
+    act: std::cell::Cell<Option<F>>,
+}
+
+impl<F: AsyncFnOnce()> Alerts for Amid<'_, F> {
+    async fn publish(&self, alert: &Alert) -> Result<(), Fault> {
+        if let Some(act) = self.act.take() {
+            act().await;
+        }
+        self.lab.topic.publish(alert).await
+    }
+}
+
+/// A trouble that is over, and the look that found so; while people are told of that, another
+/// function acts.
+fn over_while<F: AsyncFnOnce()>(lab: &Lab, act: impl FnOnce(Looked, Vec<Alert>) -> F) {
+    put_in_the_way(lab, "d0");
+    let report = lab.resync().unwrap();
+    let now = lab.sim.now();
+    let found = alerts::of_report(&report, SECONDARY, now);
+    let sent = publish(&lab.topic, &lab.ledger, &found, now);
+    run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    assert_eq!(told(lab, AlertKind::Diverged).len(), 1);
+    take_away(lab, "d0");
+    let looked = Looked::of(&lab.resync().unwrap().outcome);
+    let act = std::cell::Cell::new(Some(act(looked.clone(), found)));
+    let topic = Amid { lab, act };
+    let over = conclude(&topic, &lab.ledger, (&[], &looked), now);
+    run_until_killed(&lab.sim, over).unwrap().unwrap();
+}
+
+#[test]
+fn two_functions_that_find_it_over_say_so_once() {
+    let lab = lab_with(1);
+    over_while(&lab, |looked, _| {
+        let lab = &lab;
+        async move || {
+            let over = conclude(&lab.topic, &lab.ledger, (&[], &looked), lab.sim.now());
+            over.await.unwrap();
+            assert_eq!(lab.topic.take(), [], "the first one says it");
+        }
+    });
+    let over = said(AlertState::Resolved, "table d0.u", 1);
+    assert_eq!(told(&lab, AlertKind::Diverged), [over]);
+}
+
+#[test]
+fn what_comes_again_while_it_is_told_to_be_over_is_told_after_that() {
+    let lab = lab_with(1);
+    over_while(&lab, |_, found| {
+        let lab = &lab;
+        async move || {
+            let again = publish(&lab.topic, &lab.ledger, &found, lab.sim.now());
+            again.await.unwrap();
+            assert_eq!(lab.topic.take(), [], "it waits for the first one");
+        }
+    });
+    let over = said(AlertState::Resolved, "table d0.u", 1);
+    let anew = said(AlertState::New, "table d0.u", 1);
+    assert_eq!(told(&lab, AlertKind::Diverged), [over, anew]);
+}
+
 /// The clock of the laboratory starts at a fixed time; a message says when it began.
 #[test]
 fn a_repeat_says_since_when_and_how_many() {

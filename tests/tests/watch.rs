@@ -480,7 +480,9 @@ fn what_can_never_arrive_is_told_and_not_waited_for() {
     let fade = |lab: &Lab| {
         let now = lab.sim.now();
         let done = alerts::fade(&lab.topic, &lab.ledger, 3600, now);
-        run_until_killed(&lab.sim, done).unwrap().unwrap()
+        run_until_killed(&lab.sim, done).unwrap().unwrap();
+        let told = lab.topic.take().into_iter();
+        told.map(|alert| alert.count).sum::<usize>()
     };
     assert_eq!(fade(&lab), 0);
     lab.sim.world().pass_secs(3601);
@@ -575,7 +577,7 @@ fn what_the_peer_told_is_shown_and_ends_by_the_peer_or_by_its_silence() {
     };
     let fade = |lab: &Lab| {
         let done = alerts::fade(&lab.topic, &lab.ledger, 1, lab.sim.now());
-        run_until_killed(&lab.sim, done).unwrap().unwrap()
+        run_until_killed(&lab.sim, done).unwrap().unwrap();
     };
     learn(&lab, AlertState::New);
     assert_eq!(open(&lab), 1);
@@ -583,12 +585,14 @@ fn what_the_peer_told_is_shown_and_ends_by_the_peer_or_by_its_silence() {
     let looked = alerts::Looked::default().and_over(AlertKind::JobFailed, "job nightly");
     let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
     run_until_killed(&lab.sim, heal).unwrap().unwrap();
-    assert_eq!((fade(&lab), open(&lab)), (0, 1));
+    fade(&lab);
+    assert_eq!(open(&lab), 1);
     learn(&lab, AlertState::Resolved);
     assert_eq!(open(&lab), 0);
     learn(&lab, AlertState::New);
     lab.sim.world().pass_secs(27 * 3600);
-    assert_eq!((fade(&lab), open(&lab)), (0, 0));
+    fade(&lab);
+    assert_eq!(open(&lab), 0);
     assert!(lab.topic.take().is_empty(), "nobody is told of it here");
 }
 

@@ -304,9 +304,7 @@ async fn tell(start: &Start, outcome: &Outcome) -> Result<(), twinlake_core::Fau
 /// Tells what is over.
 async fn well(start: &Start, looked: &Looked) -> Result<(), twinlake_core::Fault> {
     let now = start.clock.now();
-    alerts::heal(&start.alerts, &start.ledger, looked, now)
-        .await
-        .map(drop)
+    alerts::heal(&start.alerts, &start.ledger, looked, now).await
 }
 
 enum May {

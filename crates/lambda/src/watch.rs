@@ -75,9 +75,7 @@ async fn conclude(start: &Start, role: Option<Role>, watched: &Watched) -> Resul
         now,
     )
     .await?;
-    alerts::fade(&topic, &start.ledger, start.config.quiet_secs, now)
-        .await
-        .map(drop)
+    alerts::fade(&topic, &start.ledger, start.config.quiet_secs, now).await
 }
 
 fn points(watched: &Watched) -> Vec<Point> {

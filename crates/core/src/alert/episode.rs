@@ -3,8 +3,9 @@
 //!
 //! The ledger keeps one episode for each [`Alert::key`]. Whoever finds the trouble notes
 //! it there; the one whose turn it is claims the message, sends it, and settles the claim.
-//! A claim that was not settled, since its function died, is free again after a minute, so
-//! that a message is sent at least once, under the same key.
+//! Whoever finds it over claims and settles that message in the same way. A claim that was
+//! not settled, since its function died, is free again after a minute, so that a message is
+//! sent at least once, under the same key.
 
 use super::{ABOUT, Alert, AlertKind, AlertState, Severity};
 use crate::timestamp::Timestamp;
@@ -22,6 +23,9 @@ pub struct Episode {
     pub sent: Option<Timestamp>,
     /// When somebody took it on to send one.
     pub claimed: Option<Timestamp>,
+    /// When somebody took it on to say that it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Timestamp>,
     /// What was found since the last message.
     pub untold: usize,
     /// More subjects were in trouble than are remembered.
@@ -36,10 +40,8 @@ pub struct Episode {
 pub enum News {
     /// It is kept, and nobody is told.
     Keep(Episode),
-    /// It is kept, and once it is, this is sent.
+    /// It is kept with its claim, and once it is, this is sent and the claim settled.
     Send(Episode, Box<Alert>),
-    /// It is forgotten, and once it is, this is sent.
-    End(Box<Alert>),
 }
 
 /// A claim that was not settled is free again after so long.
@@ -64,6 +66,7 @@ impl Episode {
                 messages: 0,
                 sent: None,
                 claimed: None,
+                ending: None,
                 untold: found.count,
                 overflowed: found.about.len() >= ABOUT,
                 theirs: false,
@@ -72,16 +75,23 @@ impl Episode {
         if found.kind == AlertKind::Unsupported || !episode.is_due(now) {
             return News::Keep(episode);
         }
-        episode.claimed = Some(now);
+        episode.ending = None;
+        let (episode, message) = episode.claim(now);
+        News::Send(episode, Box::new(message))
+    }
+
+    /// Takes on to tell what was not told yet.
+    fn claim(mut self, now: Timestamp) -> (Self, Alert) {
+        self.claimed = Some(now);
         let alert = Alert {
-            state: match episode.messages {
+            state: match self.messages {
                 0 => AlertState::New,
                 _ => AlertState::Again,
             },
-            count: episode.untold,
-            ..episode.alert.clone()
+            count: self.untold,
+            ..self.alert.clone()
         };
-        News::Send(episode, Box::new(alert))
+        (self, alert)
     }
 
     /// What the other Region's functions have told of.
@@ -91,6 +101,7 @@ impl Episode {
             messages: 1,
             sent: Some(alert.at),
             claimed: None,
+            ending: None,
             untold: 0,
             overflowed: false,
             theirs: true,
@@ -109,14 +120,16 @@ impl Episode {
     }
 
     /// Takes in that some subjects are well again. `all` says that whatever the trouble was
-    /// about was looked at.
+    /// about was looked at. What is over by it is claimed, unless somebody is about to say so.
     #[must_use]
     pub fn heal(mut self, well: &BTreeSet<String>, all: bool, now: Timestamp) -> News {
         self.alert.about.retain(|subject| !well.contains(subject));
-        if !all && (self.overflowed || !self.alert.about.is_empty()) {
+        let left = !all && (self.overflowed || !self.alert.about.is_empty());
+        if left || is_held(self.ending, now) {
             return News::Keep(self);
         }
-        let mut alert = self.alert;
+        self.ending = Some(now);
+        let mut alert = self.alert.clone();
         alert.what = format!("What was told of since {} is over.", alert.since);
         "It was looked at again, and nothing of it is left.".clone_into(&mut alert.now);
         "Nothing.".clone_into(&mut alert.todo);
@@ -124,7 +137,41 @@ impl Episode {
         alert.at = now;
         alert.count = alert.total;
         alert.samples.clear();
-        News::End(Box::new(alert))
+        News::Send(self, Box::new(alert))
+    }
+
+    /// Settles the claim of a message that said it is over, after so many had been found in
+    /// all. What was found meanwhile is a trouble of its own, claimed to be told; nothing is
+    /// left otherwise.
+    #[must_use]
+    pub fn ended(self, total: usize, now: Timestamp) -> Option<(Self, Alert)> {
+        let anew = self.alert.total.saturating_sub(total);
+        if anew == 0 {
+            return None;
+        }
+        let at = self.alert.at;
+        let begun = Self {
+            alert: Alert {
+                total: anew,
+                since: at,
+                ..self.alert
+            },
+            messages: 0,
+            sent: None,
+            claimed: None,
+            ending: None,
+            untold: anew,
+            ..self
+        };
+        Some(begun.claim(now))
+    }
+
+    /// Gives a claim back: its message could not be sent, and whoever comes next may.
+    #[must_use]
+    pub fn unclaimed(mut self) -> Self {
+        self.claimed = None;
+        self.ending = None;
+        self
     }
 
     fn seen_again(self, found: &Alert) -> Self {
@@ -146,8 +193,7 @@ impl Episode {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        let claimed = self.claimed.map(|at| at.plus_secs(CLAIM_SECS));
-        if claimed.is_some_and(|free| now < free) {
+        if is_held(self.claimed, now) || is_held(self.ending, now) {
             return false;
         }
         let Some(sent) = self.sent else {
@@ -163,6 +209,11 @@ impl Episode {
         };
         now >= sent.plus_secs(wait)
     }
+}
+
+/// Whether a claim is somebody's who may still be at work.
+fn is_held(claim: Option<Timestamp>, now: Timestamp) -> bool {
+    claim.is_some_and(|at| now < at.plus_secs(CLAIM_SECS))
 }
 
 #[cfg(test)]
@@ -190,7 +241,6 @@ mod tests {
                 let episode = episode.told(sent.count, at(secs));
                 (episode, Some(*sent))
             }
-            News::End(_) => panic!("noting ends nothing"),
         }
     }
 
@@ -254,7 +304,7 @@ mod tests {
         let News::Keep(episode) = episode.heal(&well(&["x"]), false, at(1)) else {
             panic!("y is not well");
         };
-        let News::End(message) = episode.heal(&well(&["y"]), false, at(2)) else {
+        let News::Send(_, message) = episode.heal(&well(&["y"]), false, at(2)) else {
             panic!("all are well");
         };
         assert_eq!((message.state, message.total), (AlertState::Resolved, 2));
@@ -269,7 +319,7 @@ mod tests {
         };
         let (episode, _) = note(None, &alert, 0);
         let end = episode.heal(&well(&["x"]), false, at(1));
-        assert!(matches!(end, News::End(message) if message.total == 10_000));
+        assert!(matches!(end, News::Send(_, message) if message.total == 10_000));
     }
 
     #[test]
@@ -283,6 +333,41 @@ mod tests {
             panic!("one may be left");
         };
         let end = episode.heal(&BTreeSet::new(), true, at(3));
-        assert!(matches!(end, News::End(_)));
+        assert!(matches!(end, News::Send(..)));
+    }
+
+    #[test]
+    fn only_one_says_that_it_is_over_until_its_function_must_be_dead() {
+        let alert = found(AlertKind::Denied, &["x"], 0);
+        let (episode, _) = note(None, &alert, 0);
+        let News::Send(ending, _) = episode.heal(&well(&["x"]), false, at(1)) else {
+            panic!("it is over");
+        };
+        let News::Keep(ending) = ending.heal(&well(&["x"]), false, at(60)) else {
+            panic!("somebody else says so");
+        };
+        let end = ending.clone().heal(&well(&["x"]), false, at(61));
+        assert!(matches!(end, News::Send(..)), "the claim is free");
+        assert_eq!(ending.ended(1, at(2)), None);
+    }
+
+    #[test]
+    fn what_is_found_while_people_are_told_that_it_is_over_is_told_anew() {
+        let alert = found(AlertKind::Denied, &["x"], 0);
+        let (episode, _) = note(None, &alert, 0);
+        let News::Send(ending, over) = episode.heal(&well(&["x"]), false, at(1)) else {
+            panic!("it is over");
+        };
+        let News::Keep(ending) =
+            Episode::note(Some(ending), &found(AlertKind::Denied, &["y"], 2), at(2))
+        else {
+            panic!("who says that it is over tells of it");
+        };
+        let Some((begun, message)) = ending.ended(over.total, at(3)) else {
+            panic!("it was found anew");
+        };
+        assert_eq!((message.state, message.count), (AlertState::New, 1));
+        assert_eq!((message.since, message.total), (at(2), 1));
+        assert_eq!(begun.alert.about, well(&["y"]));
     }
 }

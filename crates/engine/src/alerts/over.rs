@@ -1,11 +1,10 @@
 //! When a trouble is over: found well by a look, told by an event, or gone quiet.
 
-use super::tell::together;
+use super::tell::{claim, send};
 use crate::batch::AN_EVENT;
 use crate::ports::{Alerts, Journal, Ledger};
 use crate::reconcile::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::alert::News;
 use twinlake_core::{
     Alert, AlertKind, AlertState, Episode, Fault, Name, State, Subject, Timestamp,
 };
@@ -154,13 +153,13 @@ pub async fn heal<A: Alerts, L: Ledger>(
     ledger: &L,
     looked: &Looked,
     now: Timestamp,
-) -> Result<usize, Fault> {
+) -> Result<(), Fault> {
     if looked.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let mut over = Vec::new();
-    let mut ended = Vec::new();
-    for (key, (episode, version)) in ledger.episodes().await? {
+    for (key, known) in ledger.episodes().await? {
+        let episode = &known.0;
         if episode.theirs {
             continue;
         }
@@ -185,39 +184,10 @@ pub async fn heal<A: Alerts, L: Ledger>(
         if well.is_empty() && !all {
             continue;
         }
-        match episode.heal(&well, all, now) {
-            News::Keep(episode) | News::Send(episode, _) => {
-                // Whoever changed it meanwhile has found it anew.
-                ledger
-                    .put_episode(&key, Some(&episode), Some(version))
-                    .await?;
-            }
-            News::End(message) => {
-                ended.push((key, version));
-                over.push(*message);
-            }
-        }
+        let heal = |episode: Episode| episode.heal(&well, all, now);
+        over.extend(claim(ledger, &key, known, heal).await?);
     }
-    end(topic, ledger, over, &ended).await
-}
-
-/// Sends what is over, and forgets it then: told twice is better than not at all.
-async fn end<A: Alerts, L: Ledger>(
-    topic: &A,
-    ledger: &L,
-    over: Vec<Alert>,
-    ended: &[(String, u64)],
-) -> Result<usize, Fault> {
-    for (message, spoken_for) in together(over) {
-        topic.publish(&message).await?;
-        for alert in &spoken_for {
-            topic.spoke_for(alert).await;
-        }
-    }
-    for (key, version) in ended {
-        ledger.put_episode(key, None, Some(*version)).await?;
-    }
-    Ok(ended.len())
+    send(topic, ledger, over, now).await.map(drop)
 }
 
 /// Of what failed and what went well in one batch, in whatever order it came, only the newest
@@ -264,7 +234,7 @@ fn fades(alert: &Alert, missing: &BTreeSet<String>) -> bool {
 const THEIRS_SECS: i64 = 26 * 3600;
 
 /// Tells that troubles are over which have not come again for so many seconds, and which no
-/// look can find to be over. Answers how many are.
+/// look can find to be over.
 ///
 /// # Errors
 /// The ledger or the topic is out of reach.
@@ -273,8 +243,8 @@ pub async fn fade<A: Alerts, L: Ledger + Journal>(
     ledger: &L,
     quiet_secs: i64,
     now: Timestamp,
-) -> Result<usize, Fault> {
-    let (mut over, mut ended) = (Vec::new(), Vec::new());
+) -> Result<(), Fault> {
+    let mut over = Vec::new();
     let missing = crate::replication::reasons(&ledger.pendings().await?);
     for (key, (episode, version)) in ledger.episodes().await? {
         let last = episode.alert.at.max(episode.sent.unwrap_or_default());
@@ -288,13 +258,14 @@ pub async fn fade<A: Alerts, L: Ledger + Journal>(
         if !fades(&episode.alert, &missing) || now < last.plus_secs(quiet_secs) {
             continue;
         }
-        if let News::End(mut message) = episode.heal(&BTreeSet::new(), true, now) {
-            message.now = format!("It has not come again since {last}.");
-            over.push(*message);
-            ended.push((key, version));
-        }
+        let heal = |episode: Episode| episode.heal(&BTreeSet::new(), true, now);
+        let ended = claim(ledger, &key, (episode, version), heal).await?;
+        over.extend(ended.map(|message| Alert {
+            now: format!("It has not come again since {last}."),
+            ..message
+        }));
     }
-    end(topic, ledger, over, &ended).await
+    send(topic, ledger, over, now).await.map(drop)
 }
 
 /// Takes in what the other Region's functions have told people of: it is shown here, and

@@ -33,14 +33,38 @@ pub async fn publish<A: Alerts, L: Ledger>(
             Err(_) => due.push(alert.clone()),
         }
     }
+    send(topic, ledger, due, now).await
+}
+
+/// Sends messages that were claimed, and settles their claims. Answers how many were sent.
+///
+/// # Errors
+/// A message could not be sent; what was not sent may be claimed by whoever comes next.
+pub(super) async fn send<A: Alerts, L: Ledger>(
+    topic: &A,
+    ledger: &L,
+    mut due: Vec<Alert>,
+    now: Timestamp,
+) -> Result<usize, Fault> {
     let mut sent = 0;
-    for (message, spoken_for) in together(due) {
-        topic.publish(&message).await?;
-        sent += 1;
-        for alert in spoken_for {
-            topic.spoke_for(&alert).await;
-            // An unsettled claim is told once more, which harms less than an error here.
-            let _ = settle(ledger, &alert, now).await;
+    while !due.is_empty() {
+        let mut messages = together(std::mem::take(&mut due)).into_iter();
+        while let Some((message, spoken_for)) = messages.next() {
+            if let Err(fault) = topic.publish(&message).await {
+                for alert in messages.flat_map(|(_, more)| more).chain(spoken_for) {
+                    // A claim that is not given back is free a minute later.
+                    let given = |episode: Episode| Some((episode.unclaimed(), None));
+                    let _ = change(ledger, &alert, given).await;
+                }
+                return Err(fault);
+            }
+            sent += 1;
+            for alert in spoken_for {
+                topic.spoke_for(&alert).await;
+                // An unsettled claim is told once more, which harms less than an error here.
+                let anew = settle(ledger, &alert, now).await.unwrap_or_default();
+                due.extend(anew);
+            }
         }
     }
     Ok(sent)
@@ -58,7 +82,6 @@ async fn note<L: Ledger>(
         let (episode, message) = match Episode::note(known.map(|known| known.0), alert, now) {
             News::Keep(episode) => (episode, None),
             News::Send(episode, message) => (episode, Some(*message)),
-            News::End(message) => return Ok(Some(*message)),
         };
         if ledger.put_episode(&key, Some(&episode), was).await? {
             return Ok(message);
@@ -67,18 +90,72 @@ async fn note<L: Ledger>(
     Err(busy(&key))
 }
 
-async fn settle<L: Ledger>(ledger: &L, alert: &Alert, now: Timestamp) -> Result<(), Fault> {
+/// Settles the claim of a message that was sent. Answers what was found anew while people
+/// were told that it is over.
+async fn settle<L: Ledger>(
+    ledger: &L,
+    alert: &Alert,
+    now: Timestamp,
+) -> Result<Option<Alert>, Fault> {
+    change(ledger, alert, |episode| match alert.state {
+        AlertState::New | AlertState::Again => Some((episode.told(alert.count, now), None)),
+        AlertState::Resolved => {
+            let begun = episode.ended(alert.total, now);
+            begun.map(|(begun, message)| (begun, Some(message)))
+        }
+    })
+    .await
+}
+
+/// Changes the episode of an alert, or forgets it. Answers what is to be sent then.
+async fn change<L: Ledger>(
+    ledger: &L,
+    alert: &Alert,
+    next: impl Fn(Episode) -> Option<(Episode, Option<Alert>)>,
+) -> Result<Option<Alert>, Fault> {
     let key = alert.key();
     for _ in 0..TRIES {
         let Some((episode, version)) = ledger.episode(&key).await? else {
-            return Ok(());
+            return Ok(None);
         };
-        let told = episode.told(alert.count, now);
-        if ledger.put_episode(&key, Some(&told), Some(version)).await? {
-            return Ok(());
+        let (episode, message) = next(episode).unzip();
+        if ledger
+            .put_episode(&key, episode.as_ref(), Some(version))
+            .await?
+        {
+            return Ok(message.flatten());
         }
     }
     Err(busy(&key))
+}
+
+/// Takes in that a trouble that was read, or a part of it, is over. Answers what is to be
+/// sent, if nobody else is about to send it.
+///
+/// # Errors
+/// The ledger is out of reach, or others keep changing the episode.
+pub(super) async fn claim<L: Ledger>(
+    ledger: &L,
+    key: &str,
+    (mut episode, mut version): (Episode, u64),
+    heal: impl Fn(Episode) -> News,
+) -> Result<Option<Alert>, Fault> {
+    let total = episode.alert.total;
+    for _ in 0..TRIES {
+        let (kept, message) = match heal(episode.clone()) {
+            News::Keep(kept) => (kept, None),
+            News::Send(kept, message) => (kept, Some(*message)),
+        };
+        if kept == episode || ledger.put_episode(key, Some(&kept), Some(version)).await? {
+            return Ok(message);
+        }
+        match ledger.episode(key).await? {
+            Some(changed) if changed.0.alert.total == total => (episode, version) = changed,
+            // It was found anew meanwhile, or people were told that it is over.
+            Some(_) | None => return Ok(None),
+        }
+    }
+    Err(busy(key))
 }
 
 fn busy(key: &str) -> Fault {
@@ -88,7 +165,7 @@ fn busy(key: &str) -> Fault {
 
 /// Messages, each with the alerts that it speaks for: what has one cause is mostly found
 /// in many places at once.
-pub(super) fn together(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
+fn together(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
     let mut by_kind: BTreeMap<(AlertKind, AlertState), Vec<Alert>> = BTreeMap::new();
     for alert in due {
         by_kind
@@ -140,5 +217,5 @@ pub async fn conclude<A: Alerts, L: Ledger>(
     now: Timestamp,
 ) -> Result<(), Fault> {
     publish(topic, ledger, found, now).await?;
-    heal(topic, ledger, looked, now).await.map(drop)
+    heal(topic, ledger, looked, now).await
 }
