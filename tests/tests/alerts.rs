@@ -2,9 +2,12 @@
 //! over.
 
 use serde_json::json;
+use std::collections::BTreeSet;
 use twinlake_core::event::{Notified, parse_replication, replication_alerts};
+use twinlake_core::price::Prices;
 use twinlake_core::{Alert, AlertKind, AlertState, Fault, FaultKind, Timestamp};
 use twinlake_engine::alerts::{self, Looked, conclude, publish};
+use twinlake_engine::digest::digest;
 use twinlake_engine::{Alerts, Clock as _};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::history::table_input;
@@ -41,10 +44,11 @@ fn take_away(lab: &Lab, database: &str) {
 }
 
 fn resync(lab: &Lab) {
+    let began = lab.sim.now();
     let report = lab.resync().unwrap();
     let now = lab.sim.now();
     let found = alerts::of_report(&report, SECONDARY, now);
-    let looked = Looked::of(&report.outcome);
+    let looked = Looked::of(&report.outcome, began);
     let told = conclude(&lab.topic, &lab.ledger, (&found, &looked), now);
     run_until_killed(&lab.sim, told).unwrap().unwrap();
 }
@@ -114,8 +118,17 @@ fn one_cause_in_many_databases_is_one_message() {
         put_in_the_way(&lab, &format!("d{number}"));
     }
     resync(&lab);
-    let first = said(AlertState::New, "table d0.u and 6 more", 7);
-    assert_eq!(told(&lab, AlertKind::Diverged), [first]);
+    let diverged = |alert: &Alert| alert.kind == AlertKind::Diverged;
+    let sent: Vec<Alert> = lab.topic.take().into_iter().filter(diverged).collect();
+    let first = sent
+        .iter()
+        .map(|alert| (alert.state, alert.subject.clone(), alert.count));
+    let first: Vec<_> = first.collect();
+    assert_eq!(first, [said(AlertState::New, "table d0.u and 6 more", 7)]);
+    // It is found under the key of any of them, which is what the ledger has.
+    let known: BTreeSet<String> = lab.ledger.book().alerts.into_keys().collect();
+    assert_eq!(sent[0].keys.len(), 7);
+    assert!(sent[0].keys.is_subset(&known) && known.contains(&sent[0].key()));
     for number in 0..7 {
         take_away(&lab, &format!("d{number}"));
     }
@@ -166,8 +179,9 @@ fn what_could_not_be_told_to_be_over_is_told_by_a_later_look() {
     resync(&lab);
     take_away(&lab, "d0");
     let _ = lab.topic.take();
+    let began = lab.sim.now();
     let report = lab.resync().unwrap();
-    let looked = Looked::of(&report.outcome);
+    let looked = Looked::of(&report.outcome, began);
     let lost = conclude(&Broken, &lab.ledger, (&[], &looked), lab.sim.now());
     assert!(run_until_killed(&lab.sim, lost).unwrap().is_err());
     resync(&lab);
@@ -201,7 +215,7 @@ fn over_while<F: AsyncFnOnce()>(lab: &Lab, act: impl FnOnce(Looked, Vec<Alert>) 
     run_until_killed(&lab.sim, sent).unwrap().unwrap();
     assert_eq!(told(lab, AlertKind::Diverged).len(), 1);
     take_away(lab, "d0");
-    let looked = Looked::of(&lab.resync().unwrap().outcome);
+    let looked = Looked::of(&lab.resync().unwrap().outcome, now);
     let act = std::cell::Cell::new(Some(act(looked.clone(), found)));
     let topic = Amid { lab, act };
     let over = conclude(&topic, &lab.ledger, (&[], &looked), now);
@@ -297,12 +311,112 @@ fn given_up(from: usize, count: usize) -> Vec<u8> {
     json!({ "Records": records }).to_string().into_bytes()
 }
 
+/// What the lag function does each minute.
+fn remind(lab: &Lab) {
+    let now = lab.sim.now();
+    let told = alerts::remind(&lab.topic, &lab.ledger, now);
+    run_until_killed(&lab.sim, told).unwrap().unwrap();
+}
+
+#[test]
+fn what_lasts_is_told_again_though_nobody_finds_it_once_more() {
+    let lab = Lab::new(policy(""));
+    let words = ["a", "b", "c"].map(str::to_owned);
+    let now = lab.sim.now();
+    let found = |kind| Alert::new(kind, PRIMARY, "one", words.clone(), now);
+    let kinds = [
+        AlertKind::JobFailed,
+        AlertKind::Unauthorized,
+        AlertKind::Drift,
+    ];
+    let all = kinds.map(found);
+    let sent = publish(&lab.topic, &lab.ledger, &all, now);
+    run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    assert_eq!(lab.topic.take().len(), 3);
+    let mut told = Vec::new();
+    for hour in 1..=40 {
+        lab.sim.world().pass_secs(3600);
+        remind(&lab);
+        let again = lab.topic.take().into_iter();
+        told.extend(again.map(|alert| (hour, alert.kind, alert.state, alert.total)));
+    }
+    // What fades, and what was mended, is not repeated when it has not come again.
+    let again = |hour| (hour, AlertKind::JobFailed, AlertState::Again, 1);
+    assert_eq!(told, [1, 4, 12, 36].map(again));
+}
+
+#[test]
+fn a_look_that_began_earlier_does_not_end_what_was_found_since() {
+    let lab = lab_with(1);
+    let began = lab.sim.now();
+    let looked = Looked::of(&lab.resync().unwrap().outcome, began);
+    lab.sim.world().pass_secs(60);
+    put_in_the_way(&lab, "d0");
+    lab.deliver(&lab.take_events()).unwrap();
+    assert_eq!(told(&lab, AlertKind::Diverged).len(), 1);
+    let late = conclude(&lab.topic, &lab.ledger, (&[], &looked), lab.sim.now());
+    run_until_killed(&lab.sim, late).unwrap().unwrap();
+    assert_eq!(told(&lab, AlertKind::Diverged), []);
+    take_away(&lab, "d0");
+    lab.sim.world().pass_secs(60);
+    resync(&lab);
+    assert_eq!(told(&lab, AlertKind::Diverged).len(), 1);
+}
+
+#[test]
+fn two_jobs_are_two_messages_and_each_says_what_to_do() {
+    let lab = Lab::new(policy(""));
+    let words = ["a", "b", "c"].map(str::to_owned);
+    let now = lab.sim.now();
+    let jobs = ["job x", "job y"]
+        .map(|job| Alert::new(AlertKind::JobFailed, PRIMARY, job, words.clone(), now));
+    let sent = publish(&lab.topic, &lab.ledger, &jobs, now);
+    run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    let keys: Vec<String> = lab.topic.take().iter().map(Alert::key).collect();
+    assert_eq!(keys, jobs.map(|job| job.key()));
+}
+
+#[test]
+fn the_digest_counts_what_is_kept_back_whoever_looked_last() {
+    let lab = lab_with(1);
+    for name in ["x", "y", "z"] {
+        let mut input = table_input("d0", name, &["id"]);
+        input["Parameters"] =
+            json!({"table_type": "ICEBERG", "metadata_location": "s3://lake-us/m"});
+        let input = json!({"DatabaseName": "d0", "TableInput": input});
+        lab.call(PRIMARY, "CreateTable", &input).unwrap();
+    }
+    let events = lab.take_events();
+    resync(&lab);
+    // An event on one of them looks at that one alone.
+    lab.deliver(&events[..1]).unwrap();
+    let digest = async {
+        let prices = Prices::default();
+        digest(&lab.ledger, &prices, SECONDARY, lab.sim.now()).await
+    };
+    let digest = run_until_killed(&lab.sim, digest).unwrap().unwrap();
+    let of_iceberg = "not replicated, 3 x it is an Iceberg table";
+    let lines = digest.samples.iter();
+    assert_eq!(
+        lines.filter(|line| line.starts_with(of_iceberg)).count(),
+        1,
+        "{:?}",
+        digest.samples
+    );
+    assert_eq!(digest.count, 3);
+    assert!(
+        digest.samples.contains(&"3 held".to_owned()),
+        "{:?}",
+        digest.samples
+    );
+}
+
 #[test]
 fn a_storm_of_ten_thousand_objects_is_one_message_and_no_count_is_lost() {
     let lab = Lab::new(policy(""));
     let note = |body: &[u8]| {
         let now = lab.sim.now();
-        let Ok(Notified::Objects(notices)) = parse_replication(body, now) else {
+        let Ok(Notified::Objects(notices, _)) = parse_replication(body, now) else {
             panic!("it is a notification");
         };
         let unmapped: Vec<_> = notices.into_iter().map(|notice| (notice, None)).collect();
@@ -316,11 +430,17 @@ fn a_storm_of_ten_thousand_objects_is_one_message_and_no_count_is_lost() {
     let first = lab.topic.take();
     assert_eq!(first.len(), 1, "{first:?}");
     assert_eq!((first[0].count, first[0].state), (100, AlertState::New));
-    lab.sim.world().pass_secs(3600);
-    note(&given_up(10_000, 1));
-    let again = lab.topic.take();
+    // Nothing comes any more, and people learn of the rest all the same.
+    let again = |secs: i64| {
+        lab.sim.world().pass_secs(secs);
+        remind(&lab);
+        lab.topic.take()
+    };
+    assert_eq!(again(3598), []);
+    let again = again(2);
     assert_eq!(again.len(), 1, "{again:?}");
-    assert_eq!((again[0].count, again[0].total), (9_901, 10_001));
+    assert_eq!((again[0].count, again[0].total), (9_900, 10_000));
+    assert_eq!(again[0].key(), first[0].key());
     assert!(
         again[0].todo.starts_with("Enable the KMS key"),
         "{:?}",

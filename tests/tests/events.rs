@@ -68,7 +68,7 @@ fn operation(bytes: &[u8], event: &Value, refused: &str) -> String {
         Ok(Operation::Hand(hand)) => format!("hand: {} on {}", hand.action, hand.scope),
         Ok(Operation::Nothing(reason)) => format!("nothing: {reason}"),
         Err(_) => match parse_replication(bytes, Timestamp::default()) {
-            Ok(Notified::Objects(notices)) => {
+            Ok(Notified::Objects(notices, _)) => {
                 let unmapped: Vec<_> = notices.into_iter().map(|notice| (notice, None)).collect();
                 replication_alerts(&unmapped)
             }

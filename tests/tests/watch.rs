@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use twinlake_core::event::{
     Notified, Operation, parse_operation, parse_replication, replication_alerts,
 };
-use twinlake_core::heartbeat::{Channel, DATABASE};
+use twinlake_core::heartbeat::{Beat, Channel, DATABASE};
 use twinlake_core::ledger::{Replica, Role};
 use twinlake_core::{
     Alert, AlertKind, AlertState, Fault, FaultKind, Lake, State, Subject, Timestamp,
 };
 use twinlake_engine::alerts::{self, conclude};
 use twinlake_engine::ports::Replicas;
+use twinlake_engine::replication::Awaited;
 use twinlake_engine::watch::{Watch, Watched, channels, of_no_standby};
 use twinlake_engine::{Clock as _, Journal as _, hands, heartbeat, replication};
 use twinlake_sim::run_until_killed;
@@ -194,16 +195,86 @@ fn silence_is_told_beside_lag_and_both_are_over_with_a_beat() {
     let _ = told(&lab);
     lab.sim.world().pass_secs(4 * 900 + 120);
     look(&lab);
-    let kinds: BTreeSet<AlertKind> = told(&lab).into_iter().map(|(kind, ..)| kind).collect();
-    assert_eq!(kinds, [AlertKind::Lagging, AlertKind::Silent].into());
+    let keys = |lab: &Lab| {
+        let all = lab.topic.take().into_iter();
+        all.map(|alert| (alert.state, alert.key(), alert.subject))
+            .collect::<BTreeSet<_>>()
+    };
+    let first = keys(&lab);
+    assert_eq!(first.len(), 4, "each channel by its own key: {first:?}");
+    minute(&lab, &[Channel::Catalog], 1);
+    minute(&lab, &[Channel::Catalog], 1);
+    let of = |state: AlertState, channel: &str| {
+        let some = first
+            .iter()
+            .filter(|(_, _, subject)| subject.ends_with(channel));
+        some.map(|(_, key, subject)| (state, key.clone(), subject.clone()))
+            .collect::<BTreeSet<_>>()
+    };
+    let over = |lab: &Lab| {
+        let mut told = keys(lab);
+        told.retain(|(state, ..)| *state == AlertState::Resolved);
+        told
+    };
+    assert_eq!(over(&lab), of(AlertState::Resolved, "catalog"));
     minute(&lab, &Channel::EVERY, 1);
     minute(&lab, &Channel::EVERY, 1);
-    let over = told(&lab);
-    assert!(
-        over.iter()
-            .all(|(_, state, _)| *state == AlertState::Resolved)
-    );
-    assert_eq!(over.len(), 2, "{over:?}");
+    assert_eq!(over(&lab), of(AlertState::Resolved, "permissions"));
+}
+
+/// Hears beats that were sent so many seconds from now and came 5 s later, and looks each
+/// minute from a second of it on. Answers when people were first told, if they were.
+fn first_told(sent: &[i64], phase: i64) -> Option<i64> {
+    let lab = Lab::new(policy(""));
+    let start = lab.sim.now();
+    let mut beats = sent.iter().map(|secs| start.plus_secs(*secs)).peekable();
+    for second in 0..400 {
+        let now = start.plus_secs(second);
+        while let Some(sent) = beats.next_if(|sent| sent.plus_secs(5) <= now) {
+            for channel in Channel::EVERY {
+                let heard = lab.ledger.hear(channel, Beat { sent, done: now });
+                run_until_killed(&lab.sim, heard).unwrap().unwrap();
+            }
+        }
+        let elapsed = lab.sim.now().secs() - start.secs();
+        lab.sim.world().pass_secs((second - elapsed).max(0));
+        if second % INTERVAL == phase && !look(&lab).found.is_empty() {
+            return Some(second);
+        }
+    }
+    None
+}
+
+#[test]
+fn one_heartbeat_that_is_lost_is_not_told_and_two_are_in_time_whenever_one_looks() {
+    for phase in [0, 5, 14, 16, 30, 45, 59] {
+        assert_eq!(first_told(&[0, 60, 180, 240, 360], phase), None, "{phase}");
+        let told = first_told(&[0, 60], phase).expect("nothing came any more");
+        // The second one was due at 180.
+        assert!((180..=180 + 75).contains(&told), "{phase}: {told}");
+    }
+}
+
+#[test]
+fn a_lag_that_is_near_its_objective_is_not_told_to_be_over() {
+    let lab = Lab::new(policy("lag = { catalog = 100, permissions = 9000 }"));
+    let at = |lag: i64| {
+        let beat = Beat {
+            sent: lab.sim.now().plus_secs(-lag),
+            done: lab.sim.now(),
+        };
+        let heard = lab.ledger.hear(Channel::Catalog, beat);
+        run_until_killed(&lab.sim, heard).unwrap().unwrap();
+        look(&lab);
+        let states = told(&lab).into_iter().map(|(_, state, _)| state);
+        let states: Vec<AlertState> = states.collect();
+        lab.sim.world().pass_secs(60);
+        states
+    };
+    let over = [AlertState::Resolved];
+    assert_eq!(at(110), [AlertState::New]);
+    assert_eq!(at(80), [], "it may be over the objective again at once");
+    assert_eq!(at(75), over);
 }
 
 fn with_table(name: &str) -> Lab {
@@ -267,7 +338,7 @@ fn our_own_changes_in_the_standby_are_nobodys_hand() {
 struct Buckets(RefCell<BTreeSet<String>>, bool);
 
 impl Replicas for Buckets {
-    async fn has_arrived(&self, replica: &Replica, _: Timestamp) -> Result<bool, Fault> {
+    async fn has_arrived(&self, replica: &Replica) -> Result<bool, Fault> {
         if self.1 {
             let message = "you may not".to_owned();
             return Err(Fault::new(
@@ -288,7 +359,7 @@ fn look_again(lab: &Lab, buckets: &Buckets) -> BTreeSet<String> {
         let done = replication::look_again(&lab.ledger, buckets, &lab.sim, late).await?;
         assert_eq!(done.faults.is_empty(), !buckets.1);
         alerts::heal(&lab.topic, &lab.ledger, &done.looked, lab.sim.now()).await?;
-        Ok::<_, Fault>(replication::reasons(&lab.ledger.pendings().await?))
+        Ok::<_, Fault>(Awaited::of(&lab.ledger.pendings().await?).reasons)
     };
     run_until_killed(&lab.sim, done).unwrap().unwrap()
 }
@@ -307,7 +378,7 @@ fn failed(name: &str, key: &str, reason: &str) -> serde_json::Value {
 /// What S3 tells, mapped and noted as the standby's function does.
 fn hear(lab: &Lab, records: &[serde_json::Value]) -> Vec<Alert> {
     let body = json!({ "Records": records }).to_string().into_bytes();
-    let Ok(Notified::Objects(notices)) = parse_replication(&body, lab.sim.now()) else {
+    let Ok(Notified::Objects(notices, _)) = parse_replication(&body, lab.sim.now()) else {
         panic!("it is a notification");
     };
     let done = async {
@@ -347,8 +418,15 @@ fn objects_belong_to_the_table_around_them_until_the_samples_are_there() {
         ],
     );
     // A name that only begins alike lies elsewhere.
-    assert_eq!(first.len(), 1, "one message of a kind: {first:?}");
-    assert_eq!(first[0].count, 3);
+    let told: Vec<_> = first
+        .iter()
+        .map(|a| (a.subject.as_str(), a.count))
+        .collect();
+    let subjects = [
+        "bucket lake-us rule crr: DstBucketNotFound",
+        "table sales.orders: DstBucketNotFound",
+    ];
+    assert_eq!(told, [(subjects[0], 1), (subjects[1], 2)]);
     let pending = run_until_killed(&lab.sim, lab.ledger.pendings())
         .unwrap()
         .unwrap();
@@ -582,7 +660,8 @@ fn what_the_peer_told_is_shown_and_ends_by_the_peer_or_by_its_silence() {
     learn(&lab, AlertState::New);
     assert_eq!(open(&lab), 1);
     // Our own looks know nothing of it.
-    let looked = alerts::Looked::default().and_over(AlertKind::JobFailed, "job nightly");
+    let looked =
+        alerts::Looked::default().and_over(AlertKind::JobFailed, "job nightly", lab.sim.now());
     let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
     run_until_killed(&lab.sim, heal).unwrap().unwrap();
     fade(&lab);
@@ -609,6 +688,25 @@ fn of_a_batch_only_the_newest_of_each_subject_counts() {
 }
 
 #[test]
+fn an_older_success_does_not_end_a_newer_failure() {
+    let lab = Lab::new(policy(""));
+    let now = lab.sim.now();
+    let failed = [job(AlertState::New, now)];
+    let sent = alerts::publish(&lab.topic, &lab.ledger, &failed, now);
+    run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    let _ = lab.topic.take();
+    let succeeded = |at: Timestamp| {
+        let subject = "job nightly".to_owned();
+        let looked = alerts::newest(&mut Vec::new(), vec![(AlertKind::JobFailed, subject, at)]);
+        let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
+        run_until_killed(&lab.sim, heal).unwrap().unwrap();
+        lab.topic.take().len()
+    };
+    assert_eq!(succeeded(now.plus_secs(-60)), 0, "delivered late");
+    assert_eq!(succeeded(now.plus_secs(60)), 1);
+}
+
+#[test]
 fn nobody_waits_for_changes_where_there_is_no_standby_and_age_counts_from_the_watch() {
     let lab = Lab::new(policy(""));
     look(&lab);
@@ -617,7 +715,7 @@ fn nobody_waits_for_changes_where_there_is_no_standby_and_age_counts_from_the_wa
     assert_eq!(watched.verified_age, Some(4000), "it was never verified");
     assert!(!lab.topic.take().is_empty());
     let open_as = |role: Option<Role>| {
-        let looked = of_no_standby(role);
+        let looked = of_no_standby(role, lab.sim.now());
         let heal = alerts::heal(&lab.topic, &lab.ledger, &looked, lab.sim.now());
         run_until_killed(&lab.sim, heal).unwrap().unwrap();
         lab.ledger.book().alerts.len()
@@ -633,11 +731,56 @@ fn what_s3_does_not_say_of_the_destination_the_policy_does() {
     let mut record = notice("OperationNotTracked", &format!("{}x", inside(&lab)));
     record["replicationEventData"] = json!({});
     let body = json!({ "Records": [record] }).to_string().into_bytes();
-    let Ok(Notified::Objects(notices)) = parse_replication(&body, lab.sim.now()) else {
+    let Ok(Notified::Objects(notices, _)) = parse_replication(&body, lab.sim.now()) else {
         panic!("it is a notification");
     };
     assert_eq!(notices[0].replica(), None);
     let first = twinlake_core::ledger::Epoch(0);
     let placed = replication::placed(notices[0].clone(), &lab.policy, first);
     assert_eq!(placed.replica().unwrap().bucket, "lake-in");
+}
+
+/// A notice of one version of an object, made and told of at these seconds.
+fn of_version(name: &str, key: &str, version: &str, at: i64) -> serde_json::Value {
+    let mut record = notice(name, key);
+    record["s3"]["object"]["versionId"] = json!(version);
+    record["eventTime"] = json!(Timestamp::from_secs(at).to_string());
+    record
+}
+
+#[test]
+fn only_the_version_that_came_is_there() {
+    let lab = with_table("orders");
+    let key = inside(&lab) + "x";
+    let missed = |version, at| of_version("OperationMissedThreshold", &key, version, at);
+    let came = |version, at| of_version("OperationReplicatedAfterThreshold", &key, version, at);
+    hear(&lab, &[missed("v1", 100), missed("v2", 110)]);
+    let first = hear(&lab, &[came("v1", 200)]);
+    let is_over = |told: &[Alert]| told.iter().any(|alert| alert.state == AlertState::Resolved);
+    assert!(!is_over(&first), "the other version is missing: {first:?}");
+    let pendings = lab.ledger.book().pendings;
+    assert_eq!(pendings.values().map(|(p, _)| p.count()).sum::<usize>(), 1);
+    assert!(is_over(&hear(&lab, &[came("v2", 300)])));
+}
+
+#[test]
+fn a_storm_of_late_objects_is_over_when_as_many_came_as_were_missed() {
+    let lab = with_table("orders");
+    let keys = inside(&lab);
+    let all = |name: &str, from: usize, to: usize| -> Vec<_> {
+        let key = |n: usize| format!("{keys}{n}");
+        (from..to).map(|n| notice(name, &key(n))).collect()
+    };
+    hear(&lab, &all("OperationMissedThreshold", 0, 50));
+    // The first ones missed, which are the samples, mostly come first.
+    let came = hear(&lab, &all("OperationReplicatedAfterThreshold", 0, 49));
+    assert!(
+        came.iter().all(|alert| alert.state != AlertState::Resolved),
+        "{came:?}"
+    );
+    let came = hear(&lab, &all("OperationReplicatedAfterThreshold", 49, 50));
+    assert!(
+        came.iter().any(|alert| alert.state == AlertState::Resolved),
+        "{came:?}"
+    );
 }

@@ -111,13 +111,20 @@ impl Letters for SqsLetters {
     async fn waiting(&self) -> Result<BTreeMap<String, usize>, Fault> {
         let mut counts = BTreeMap::new();
         for (name, url) in &self.queues {
-            let count = QueueAttributeName::ApproximateNumberOfMessages;
+            // One in the hand of `redrive` still waits.
+            let kinds = [
+                QueueAttributeName::ApproximateNumberOfMessages,
+                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            ];
             let call = self.client.get_queue_attributes().queue_url(url);
-            let answer = call.attribute_names(count.clone()).send().await;
+            let call = call.set_attribute_names(Some(kinds.to_vec()));
+            let answer = call.send().await;
             let answer = answer.map_err(|e| fault::of("GetQueueAttributes", &self.region, &e))?;
             let held = answer.attributes.unwrap_or_default();
-            let held = held.get(&count).and_then(|text| text.parse().ok());
-            counts.insert(name.clone(), held.unwrap_or_default());
+            let counted = kinds
+                .iter()
+                .filter_map(|kind| held.get(kind)?.parse::<usize>().ok());
+            counts.insert(name.clone(), counted.sum());
         }
         Ok(counts)
     }

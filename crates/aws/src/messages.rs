@@ -33,17 +33,13 @@ impl Alerts for SnsAlerts {
     /// Text for people, JSON for programs, attributes for filter policies.
     async fn publish(&self, alert: &Alert) -> Result<(), Fault> {
         const CALL: &str = "Publish";
-        let (text, json) = (alert.text(), alert.json());
-        let structured = serde_json::json!({
-            "default": json, "email": text, "sqs": json, "lambda": json, "https": json,
-        });
         let mut call = self
             .client
             .publish()
             .topic_arn(&self.topic)
             .subject(alert.subject_line())
             .message_structure("json")
-            .message(structured.to_string());
+            .message(alert.message());
         let strings = alert.attributes().into_iter();
         let strings = strings.map(|(name, value)| (name, "String", value));
         let databases = alert.database_attribute().into_iter();

@@ -63,13 +63,13 @@ impl S3Replicas {
 }
 
 impl Replicas for S3Replicas {
-    async fn has_arrived(&self, replica: &Replica, since: Timestamp) -> Result<bool, Fault> {
+    async fn has_arrived(&self, replica: &Replica) -> Result<bool, Fault> {
         let version = replica.version.as_deref();
         if version.is_some() && self.changed(replica, version).await?.is_some() {
             return Ok(true);
         }
         let newest = self.changed(replica, None).await?;
         // Times of S3 are of whole seconds.
-        Ok(newest.is_some_and(|at| at.secs() >= since.secs()))
+        Ok(newest.is_some_and(|at| at.secs() >= replica.made.secs()))
     }
 }

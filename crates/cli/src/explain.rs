@@ -52,7 +52,7 @@ pub(crate) fn explain(common: &Common, args: &ExplainArgs) -> Result<Left, CliEr
         Err(refused) => match parse_operation(&bytes, &listener) {
             Ok(operation) => operated(operation),
             Err(_) => match parse_replication(&bytes, now) {
-                Ok(Notified::Objects(notices)) => {
+                Ok(Notified::Objects(notices, _)) => {
                     let unmapped = notices.into_iter().map(|notice| (notice, None));
                     told(&replication_alerts(&unmapped.collect::<Vec<_>>()))
                 }

@@ -102,6 +102,9 @@ async fn read<L: Ledger + Journal>(
             rows.extend(ledger.rows_in(name).await?);
         }
     }
+    // LF-Tags, registered locations and the like are in no database.
+    let lake = ledger.troubles().await?.into_iter();
+    rows.extend(lake.filter(|(subject, _)| subject.database().is_none()));
     let pendings = ledger.pendings().await?.into_iter();
     let pendings: BTreeMap<_, _> = pendings.map(|(id, (pending, _))| (id, pending)).collect();
     for (id, pending) in &pendings {

@@ -1,173 +1,16 @@
 //! What people are told: one alert, its severity, and three sentences.
 
 mod episode;
+mod kind;
+mod message;
 
 pub use episode::{Episode, News};
+pub use kind::{AlertKind, AlertState, Severity};
 
 use crate::name::Name;
-use crate::render::{escape, escape_json};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
-
-/// The kinds of alerts. Each has a row in the README that says what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AlertKind {
-    /// The secondary shows access that the primary lacks, and it could not be
-    /// removed.
-    Widening,
-    /// The auditor refused a plan, or the brake held it.
-    Vetoed,
-    /// Our role lacks a right, or no longer sees everything.
-    Denied,
-    /// Still different after the allowed rounds.
-    Diverged,
-    /// It could not be observed.
-    Unreadable,
-    /// The resync mended what no event explained.
-    Drift,
-    /// S3 did not replicate an object.
-    ReplicationFailed,
-    /// S3 replicated an object late, or stopped tracking it.
-    ReplicationLate,
-    /// A Glue job or crawler failed.
-    JobFailed,
-    /// Somebody was refused access.
-    Unauthorized,
-    /// Messages wait in a dead-letter queue.
-    DeadLetters,
-    /// A CloudWatch alarm of ours went off.
-    Alarm,
-    /// A channel is behind its objective.
-    Lagging,
-    /// Nothing comes over a channel.
-    Silent,
-    /// What is not replicated, by kind and count. It is gathered for the digest.
-    Unsupported,
-    /// How the last day went.
-    Digest,
-}
-
-/// How soon a person should look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// At once.
-    Page,
-    /// Within the day.
-    Warn,
-    /// Once a day, gathered.
-    Digest,
-}
-
-impl AlertKind {
-    /// Every kind.
-    pub const EVERY: [Self; 16] = [
-        Self::Widening,
-        Self::Vetoed,
-        Self::Denied,
-        Self::Diverged,
-        Self::Unreadable,
-        Self::Drift,
-        Self::ReplicationFailed,
-        Self::ReplicationLate,
-        Self::JobFailed,
-        Self::Unauthorized,
-        Self::DeadLetters,
-        Self::Alarm,
-        Self::Lagging,
-        Self::Silent,
-        Self::Unsupported,
-        Self::Digest,
-    ];
-
-    /// The kind as it stands in message attributes.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Widening => "widening",
-            Self::Vetoed => "vetoed",
-            Self::Denied => "denied",
-            Self::Diverged => "diverged",
-            Self::Unreadable => "unreadable",
-            Self::Drift => "drift",
-            Self::ReplicationFailed => "replication-failed",
-            Self::ReplicationLate => "replication-late",
-            Self::JobFailed => "job-failed",
-            Self::Unauthorized => "unauthorized",
-            Self::DeadLetters => "dead-letters",
-            Self::Alarm => "alarm",
-            Self::Lagging => "lagging",
-            Self::Silent => "silent",
-            Self::Unsupported => "unsupported",
-            Self::Digest => "digest",
-        }
-    }
-
-    /// How soon a person should look.
-    #[must_use]
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::Widening | Self::Vetoed | Self::Denied | Self::Lagging | Self::Silent => {
-                Severity::Page
-            }
-            Self::Diverged
-            | Self::Unreadable
-            | Self::Drift
-            | Self::ReplicationFailed
-            | Self::ReplicationLate
-            | Self::JobFailed
-            | Self::Unauthorized
-            | Self::DeadLetters
-            | Self::Alarm => Severity::Warn,
-            Self::Unsupported | Self::Digest => Severity::Digest,
-        }
-    }
-}
-
-impl fmt::Display for AlertKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Severity {
-    /// The severity as it stands in message attributes.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Page => "page",
-            Self::Warn => "warn",
-            Self::Digest => "digest",
-        }
-    }
-}
-
-/// Where in its trouble an alert stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AlertState {
-    /// The first message.
-    New,
-    /// It lasts, or came again.
-    Again,
-    /// It is over.
-    Resolved,
-}
-
-impl AlertState {
-    /// The state as it stands in message attributes.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Again => "again",
-            Self::Resolved => "resolved",
-        }
-    }
-}
 
 /// One message to the operations team.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,13 +48,16 @@ pub struct Alert {
     /// Some of them by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<String>,
+    /// The keys of all alerts that one message speaks for, if there are several.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub keys: BTreeSet<String>,
 }
 
 /// Of so many subjects an alert remembers that they are in trouble.
 pub const ABOUT: usize = 200;
 
-/// SNS takes subjects of fewer than 100 characters, in ASCII without line ends.
-const SUBJECT_CHARS: usize = 99;
+/// Of a sentence that quotes others so many characters are kept, and of a sample.
+const LONGEST: usize = 1000;
 
 impl Alert {
     /// A first message about one thing: what happened, what is true in the secondary now,
@@ -224,22 +70,24 @@ impl Alert {
         [what, now, todo]: [String; 3],
         at: Timestamp,
     ) -> Self {
+        let subject = clip(subject);
         Self {
             kind,
             state: AlertState::New,
             region: region.to_owned(),
             databases: BTreeSet::new(),
-            subject: subject.to_owned(),
-            group: subject.to_owned(),
-            about: BTreeSet::from([subject.to_owned()]),
-            what,
-            now,
-            todo,
+            group: subject.clone(),
+            about: BTreeSet::from([subject.clone()]),
+            subject,
+            what: clip(&what),
+            now: clip(&now),
+            todo: clip(&todo),
             at,
             count: 1,
             since: at,
             total: 1,
             samples: Vec::new(),
+            keys: BTreeSet::new(),
         }
     }
 
@@ -251,88 +99,13 @@ impl Alert {
         let short: String = digest.chars().take(16).collect();
         format!("{}-{short}", self.kind)
     }
+}
 
-    /// A subject line fit for a phone.
-    #[must_use]
-    pub fn subject_line(&self) -> String {
-        let severity = match self.state {
-            AlertState::New | AlertState::Again => self.kind.severity().as_str(),
-            AlertState::Resolved => self.state.as_str(),
-        };
-        let line = format!(
-            "[{}] Twinlake {}: {} ({})",
-            severity.to_uppercase(),
-            self.kind,
-            self.subject,
-            self.region
-        );
-        let plain = |c: char| {
-            if c.is_ascii() && !c.is_control() {
-                c
-            } else {
-                '?'
-            }
-        };
-        line.chars().map(plain).take(SUBJECT_CHARS).collect()
-    }
-
-    /// The three sentences as plain text, with nothing unescaped in it.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "What happened: {}\nIn the secondary now: {}\nWhat to do: {}\n",
-            escape(&self.what),
-            escape(&self.now),
-            escape(&self.todo)
-        );
-        if self.state == AlertState::Again {
-            text.push_str(&format!("\nSince {}, {} in all.\n", self.since, self.total));
-        }
-        for sample in &self.samples {
-            text.push_str(&format!("  - {}\n", escape(sample)));
-        }
-        let anchor = self.kind;
-        text.push_str(&format!(
-            "\nFound at {}. Alert {}. See \"{anchor}\" in the README's table of alerts.\n",
-            self.at,
-            self.key()
-        ));
-        text
-    }
-
-    /// The whole alert for programs.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let mut json = serde_json::to_value(self).unwrap_or_default();
-        if let Some(object) = json.as_object_mut() {
-            object.insert("key".to_owned(), self.key().into());
-            object.insert("severity".to_owned(), self.kind.severity().as_str().into());
-        }
-        escape_json(&json.to_string())
-    }
-
-    /// SNS message attributes for filter policies, all of type String.
-    #[must_use]
-    pub fn attributes(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("kind", self.kind.as_str().to_owned()),
-            ("severity", self.kind.severity().as_str().to_owned()),
-            ("region", self.region.clone()),
-            ("state", self.state.as_str().to_owned()),
-        ]
-    }
-
-    /// The attribute `database`, of type `String.Array`: a filter policy lets it pass if it
-    /// names one of them.
-    #[must_use]
-    pub fn database_attribute(&self) -> Option<String> {
-        let names: Vec<&str> = self
-            .databases
-            .iter()
-            .take(ABOUT)
-            .map(Name::as_str)
-            .collect();
-        (!names.is_empty()).then(|| serde_json::json!(names).to_string())
+/// A text that is not too long; what is cut off is told by three dots.
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -364,29 +137,6 @@ mod tests {
             alert("table sales.orders").key(),
             alert("table sales.x").key()
         );
-    }
-
-    #[test]
-    fn a_subject_line_is_what_sns_takes() {
-        let line = alert(&format!("t\n\u{e9}{}", "x".repeat(200))).subject_line();
-        assert!(line.starts_with("[PAGE] Twinlake denied: t??x"), "{line}");
-        assert_eq!(line.len(), SUBJECT_CHARS);
-    }
-
-    #[test]
-    fn nothing_reaches_the_text_unescaped() {
-        assert!(!alert("x").text().contains('\u{1b}'));
-        assert!(alert("x").text().contains("\\u{1b}[2J"));
-    }
-
-    #[test]
-    fn nothing_reaches_a_program_unescaped_and_it_reads_the_same() {
-        let mut hostile = alert("x");
-        hostile.what = "\u{202e}\u{1b}\u{85}".to_owned();
-        let json = hostile.json();
-        assert!(json.is_ascii(), "{json}");
-        let read: Alert = serde_json::from_str(&json).unwrap();
-        assert_eq!(read, hostile);
     }
 
     #[test]

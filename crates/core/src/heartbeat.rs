@@ -144,6 +144,13 @@ pub fn judge(lag: i64, objective: i64) -> Verdict {
     }
 }
 
+/// Whether a lag is so near to its limit that it may be over it again at once: then nobody is
+/// told that it is over.
+#[must_use]
+pub fn is_near(lag: i64, limit: i64) -> bool {
+    lag.saturating_mul(4) > limit.saturating_mul(3)
+}
+
 /// The lag of each channel at one time, as the ledger keeps it for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {

@@ -21,12 +21,18 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// Characters that are not seen, and change how others are.
+/// Characters that are not seen, or change how others are: Unicode's category Cf, line and
+/// paragraph separators, and fillers.
 fn is_unseen(c: char) -> bool {
     matches!(
         c,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}'
-            | '\u{2028}' | '\u{2029}' | '\u{feff}'
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -36,7 +42,10 @@ pub fn escape_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unseen(c) || ('\u{7f}'..='\u{9f}').contains(&c) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // JSON spells what is beyond 16 bits as a pair.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             safe.push(c);
         }
@@ -329,6 +338,24 @@ mod tests {
             "a\\u{1b}[31mb\\u{a}\\u{202e}c"
         );
         assert_eq!(escape("Übung 数据"), "Übung 数据");
+        // What is not seen makes two names look alike.
+        assert_eq!(
+            escape("or\u{ad}d\u{200b}ers\u{e0041}"),
+            "or\\u{ad}d\\u{200b}ers\\u{e0041}"
+        );
+    }
+
+    #[test]
+    fn json_that_is_shown_reads_the_same() {
+        let hostile = "\u{e0041}\u{202e}\u{7f}\u{ad}x";
+        let json = serde_json::json!({ "a": hostile }).to_string();
+        let shown = escape_json(&json);
+        assert!(
+            shown.is_ascii() && shown.contains("\\udb40\\udc41"),
+            "{shown}"
+        );
+        let read: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["a"], hostile);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod over;
 mod tell;
 
-pub use over::{Looked, fade, heal, learn, newest};
+pub use over::{Looked, REPLICAS, fade, heal, learn, newest, remind};
 pub use tell::{conclude, publish};
 
 use crate::reconcile::Outcome;
@@ -45,6 +45,11 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
         add(kind, step.subject().to_string(), detail);
     }
     for finding in &outcome.findings {
+        // What its row says is gathered from there.
+        let has_row = finding.kind == FindingKind::Held || finding.kind == FindingKind::Unsupported;
+        if has_row && outcome.ill.contains_key(&finding.subject) {
+            continue;
+        }
         if let Some(kind) = of_finding(finding) {
             let detail = format!("{}: {}", finding.subject, finding.detail);
             add(kind, finding.subject.to_string(), detail);

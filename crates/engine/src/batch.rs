@@ -89,8 +89,9 @@ where
     O: Outbox,
     A: Alerts,
 {
+    let began = context.clock.now();
     let mut answer = Answer::default();
-    let (jobs, told) = sort(received, listener, context.clock.now(), &mut answer);
+    let (jobs, told) = sort(received, listener, began, &mut answer);
     for (alert, message) in told {
         let sent = alerts::publish(ports.1, context.ledger, &[alert], context.clock.now()).await;
         if let Err(fault) = sent {
@@ -110,7 +111,7 @@ where
         }
     }
     let looked: Looked = std::mem::take(&mut answer.looked).into_iter().collect();
-    let looked = looked.and(alerts::READY);
+    let looked = looked.and(alerts::READY, began);
     // What is over and could not be told is told by a later look.
     if let Err(fault) = alerts::heal(ports.1, context.ledger, &looked, context.clock.now()).await {
         answer.faults.push(fault);
@@ -140,7 +141,8 @@ fn sort(
                 }
                 Err(refused) => {
                     // Redelivery cannot help, so people are told instead.
-                    told.push((of_refusal(&refused.0, listener, now), message.id.clone()));
+                    let alert = of_refusal(&refused.0, &listener.region, now);
+                    told.push((alert, message.id.clone()));
                     answer
                         .dropped
                         .push((message.id.clone(), refused.to_string()));
@@ -166,14 +168,18 @@ fn sort(
     (jobs.into_values().collect(), told)
 }
 
-fn of_refusal(reason: &str, listener: &Listener, now: Timestamp) -> Alert {
+/// The alert for a message that made no sense: redelivery cannot help it.
+#[must_use]
+pub fn of_refusal(reason: &str, region: &str, now: Timestamp) -> Alert {
     let sentences = [
         format!("An event could not be understood: {reason}."),
-        "Whatever it told of is seen by the next resync at the latest.".to_owned(),
-        "If it comes again, look at the rules of the buses for what they let through.".to_owned(),
+        "Whatever it told of is seen by the next resync at the latest, if it was about the \
+         catalog or its permissions."
+            .to_owned(),
+        "If it comes again, look at what the rules of the buses, and the queues, let through."
+            .to_owned(),
     ];
-    let kind = AlertKind::Unreadable;
-    Alert::new(kind, &listener.region, AN_EVENT, sentences, now)
+    Alert::new(AlertKind::Unreadable, region, AN_EVENT, sentences, now)
 }
 
 async fn settle<P, S, L, C, O, A>(
@@ -197,6 +203,7 @@ where
     if scope.is_empty() {
         return Ok(());
     }
+    let began = context.clock.now();
     let measure = Measure::begin(context);
     let outcome = reconcile(context, &scope, &Prefetched::default()).await?;
     let cause = if job.is_event { "event" } else { "again" };
@@ -239,7 +246,7 @@ where
         }
     }
     alerts::publish(topic, context.ledger, &alerts, now).await?;
-    answer.looked.push(Looked::of(&outcome));
+    answer.looked.push(Looked::of(&outcome, began));
     Ok(())
 }
 

@@ -121,20 +121,32 @@ fn calls(counts: &BTreeMap<String, u64>) -> String {
     format!("{lake} calls to Glue and Lake Formation: {against}")
 }
 
-/// What is not replicated, by kind and count, as the last looks found it.
+/// What is not replicated, by kind and count, as the last looks found it: subjects that are
+/// kept back or blocked, and what no row tells of.
 ///
 /// # Errors
 /// The ledger is out of reach.
-pub async fn unsupported<L: Ledger>(ledger: &L) -> Result<BTreeMap<String, usize>, Fault> {
+pub async fn unsupported<L: Ledger + Journal>(
+    ledger: &L,
+) -> Result<BTreeMap<String, usize>, Fault> {
     let verified_at = ledger.verified_at().await?;
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for row in ledger.troubles().await?.values() {
+        let lasts = matches!(row.state, State::Held | State::Blocked);
+        // What the brake holds is in the secondary.
+        if lasts && !row.is_braked() {
+            let reason = row.reason.as_deref().unwrap_or("no reason noted");
+            *kinds.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
     for (episode, _) in ledger.episodes().await?.into_values() {
-        let alert = episode.alert;
+        let alert = &episode.alert;
         // What the last complete resync did not find again is no more.
-        if alert.kind != AlertKind::Unsupported || verified_at.is_some_and(|at| alert.at < at) {
+        let is_past = |at: Timestamp| verified_at.is_some_and(|verified| at < verified);
+        if alert.kind != AlertKind::Unsupported || is_past(alert.at) {
             continue;
         }
-        for sample in &alert.samples {
+        for (sample, _) in episode.gathered.iter().filter(|(_, at)| !is_past(**at)) {
             let (_, detail) = sample.split_once(": ").unwrap_or(("", sample));
             let (many, kind) = match detail.split_once(" x ") {
                 Some((many, kind)) => (many.parse().unwrap_or(1), kind),

@@ -30,7 +30,7 @@ fn of_ours(body: &[u8]) -> Option<String> {
 }
 
 fn of_notification(body: &[u8]) -> Option<String> {
-    let Ok(Notified::Objects(notices)) = parse_replication(body, Timestamp::default()) else {
+    let Ok(Notified::Objects(notices, _)) = parse_replication(body, Timestamp::default()) else {
         return None;
     };
     let first = notices.first()?;

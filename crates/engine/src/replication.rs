@@ -69,29 +69,32 @@ pub async fn note<L: Journal>(
     mapped: &[(Notice, Option<TableId>)],
 ) -> Result<Looked, Fault> {
     let mut missing: BTreeMap<&TableId, Pending> = BTreeMap::new();
-    let mut arrived: BTreeMap<&TableId, BTreeSet<&str>> = BTreeMap::new();
+    let mut arrived: BTreeMap<(&TableId, String), BTreeSet<Replica>> = BTreeMap::new();
+    let mut last = Timestamp::default();
     for (notice, table) in mapped {
-        let Some(table) = table else {
+        // What cannot be looked for is told, and not waited for.
+        let Some((table, replica)) = table.as_ref().zip(notice.replica()) else {
             continue;
         };
+        let reason = replication_subject(notice, Some(table));
         if notice.happened == Happened::Late {
-            arrived.entry(table).or_default().insert(&notice.key);
-        } else if let Some(replica) = notice.replica() {
-            let reason = replication_subject(notice, Some(table));
+            last = last.max(notice.at);
+            arrived.entry((table, reason)).or_default().insert(replica);
+        } else {
             let pending = missing.entry(table).or_default();
             pending.add(&reason, replica, notice.at);
         }
-        // What cannot be looked for is told, and not waited for.
     }
     for (table, more) in missing {
         change(ledger, table, |known| known.absorb(&more)).await?;
     }
     let mut over = BTreeSet::new();
-    for (table, keys) in arrived {
-        let is_there = |replica: &Replica| keys.contains(replica.key.as_str());
-        change(ledger, table, |known| over.extend(known.take_out(is_there))).await?;
+    for ((table, reason), came) in arrived {
+        let mut is_over = false;
+        change(ledger, table, |known| is_over = known.came(&reason, &came)).await?;
+        over.extend(is_over.then_some(reason));
     }
-    Ok(looked_at(&over))
+    still_over(ledger, over, last).await
 }
 
 /// Changes what is pending of a table.
@@ -101,8 +104,7 @@ async fn change<L: Journal>(
     mut then: impl FnMut(&mut Pending),
 ) -> Result<(), Fault> {
     for _ in 0..TRIES {
-        let known = ledger.pendings().await?.remove(table);
-        let (known, was) = known.unzip();
+        let (known, was) = ledger.pending(table).await?.unzip();
         let mut next = known.unwrap_or_default();
         then(&mut next);
         let left = (!next.reasons.is_empty()).then_some(&next);
@@ -117,14 +119,23 @@ async fn change<L: Journal>(
     Err(Fault::new(FaultKind::Busy, "ledger", "here", message))
 }
 
-fn looked_at(over: &BTreeSet<String>) -> Looked {
+/// What is over and was not told of anew meanwhile.
+async fn still_over<L: Journal>(
+    ledger: &L,
+    over: BTreeSet<String>,
+    at: Timestamp,
+) -> Result<Looked, Fault> {
     let mut looked = Looked::default();
-    for reason in over {
+    if over.is_empty() {
+        return Ok(looked);
+    }
+    let missing = Awaited::of(&ledger.pendings().await?);
+    for reason in over.difference(&missing.reasons) {
         for kind in [AlertKind::ReplicationFailed, AlertKind::ReplicationLate] {
-            looked = looked.and_over(kind, reason);
+            looked = looked.and_over(kind, reason, at);
         }
     }
-    looked
+    Ok(looked)
 }
 
 /// What a look for missing objects came to.
@@ -154,8 +165,9 @@ pub async fn look_again<L: Journal, R: Replicas>(
 ) -> Result<LookedAgain, Fault> {
     let mut came_to = LookedAgain::default();
     let mut over = BTreeSet::new();
+    let began = clock.now();
     let mut pendings: Vec<_> = ledger.pendings().await?.into_iter().collect();
-    let hour = usize::try_from(clock.now().secs() / 3600).unwrap_or_default();
+    let hour = usize::try_from(began.secs() / 3600).unwrap_or_default();
     let turn = hour % pendings.len().max(1);
     pendings.rotate_left(turn);
     for (table, (pending, _)) in pendings {
@@ -169,7 +181,7 @@ pub async fn look_again<L: Journal, R: Replicas>(
             .values()
             .flat_map(|missing| &missing.samples)
         {
-            match replicas.has_arrived(sample, pending.since).await {
+            match replicas.has_arrived(sample).await {
                 Ok(has_arrived) => {
                     came_to.answered.insert(sample.bucket.clone());
                     if has_arrived {
@@ -189,17 +201,37 @@ pub async fn look_again<L: Journal, R: Replicas>(
             .await?;
         }
     }
-    came_to.looked = looked_at(&over);
+    for bucket in came_to.faults.keys() {
+        // One that answers only of what it lacks is shut, too.
+        came_to.answered.remove(bucket);
+    }
+    came_to.looked = still_over(ledger, over, began).await?;
     Ok(came_to)
 }
 
-/// What people were told of objects that are missing.
-#[must_use]
-pub fn reasons(pendings: &BTreeMap<TableId, (Pending, u64)>) -> BTreeSet<String> {
-    let pendings = pendings.values();
-    pendings
-        .flat_map(|(pending, _)| pending.reasons.keys().cloned())
-        .collect()
+/// What is waited for.
+#[derive(Debug, Default)]
+pub struct Awaited {
+    /// What people were told of it.
+    pub reasons: BTreeSet<String>,
+    /// Where it is looked for.
+    pub buckets: BTreeSet<String>,
+}
+
+impl Awaited {
+    /// What is pending of all tables.
+    #[must_use]
+    pub fn of(pendings: &BTreeMap<TableId, (Pending, u64)>) -> Self {
+        let mut awaited = Self::default();
+        for (pending, _) in pendings.values() {
+            for (reason, missing) in &pending.reasons {
+                awaited.reasons.insert(reason.clone());
+                let buckets = missing.samples.iter().map(|sample| sample.bucket.clone());
+                awaited.buckets.extend(buckets);
+            }
+        }
+        awaited
+    }
 }
 
 /// When a table's objects were first missed, and how many for what, for a person.

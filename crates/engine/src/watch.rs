@@ -5,7 +5,7 @@ use crate::alerts::Looked;
 use crate::letters;
 use crate::ports::{Counts, Journal, Ledger, Letters};
 use std::collections::BTreeMap;
-use twinlake_core::heartbeat::{Channel, Sample, Verdict, judge};
+use twinlake_core::heartbeat::{Channel, SILENT_AFTER, Sample, is_near};
 use twinlake_core::ledger::Role;
 use twinlake_core::policy::Objectives;
 use twinlake_core::{Alert, AlertKind, Fault, State, Timestamp};
@@ -54,17 +54,17 @@ pub async fn channels<L: Ledger + Journal>(
         let pulse = ledger.pulse(channel, now).await?;
         watched_since = watched_since.min(pulse.since);
         let lag = pulse.lag(watch.interval, now);
-        let verdict = judge(lag, watch.objectives.of(channel));
+        let objective = watch.objectives.of(channel);
         watched.lags.insert(channel, lag);
-        for (kind, from) in [
-            (AlertKind::Lagging, Verdict::Lagging),
-            (AlertKind::Silent, Verdict::Silent),
+        for (kind, limit) in [
+            (AlertKind::Lagging, objective),
+            (AlertKind::Silent, objective.saturating_mul(SILENT_AFTER)),
         ] {
             let alert = behind(kind, channel, lag, watch, now);
-            if verdict >= from {
+            if lag >= limit {
                 watched.found.push(alert);
-            } else {
-                watched.looked = watched.looked.and_over(kind, &alert.subject);
+            } else if !is_near(lag, limit) {
+                watched.looked = watched.looked.and_over(kind, &alert.subject, now);
             }
         }
     }
@@ -79,10 +79,7 @@ pub async fn channels<L: Ledger + Journal>(
     // One that was never verified is as old as the watch.
     let verified_at = verified_at.unwrap_or(watched_since);
     watched.verified_age = Some(now.secs() - verified_at.secs());
-    watched.states = State::TROUBLES.map(|state| (state, 0)).into();
-    for row in ledger.troubles().await?.values() {
-        *watched.states.entry(row.state).or_default() += 1;
-    }
+    watched.states = ledger.trouble_counts().await?;
     let pending = ledger.pendings().await?.len();
     *watched.states.entry(State::DataPending).or_default() += pending;
     Ok(watched)
@@ -91,14 +88,14 @@ pub async fn channels<L: Ledger + Journal>(
 /// What is over where this Region is known not to be the standby: nobody waits for changes
 /// here.
 #[must_use]
-pub fn of_no_standby(role: Option<Role>) -> Looked {
+pub fn of_no_standby(role: Option<Role>, now: Timestamp) -> Looked {
     let mut looked = Looked::default();
     if matches!(role, None | Some(Role::Standby)) {
         return looked;
     }
     for channel in Channel::EVERY {
         for kind in [AlertKind::Lagging, AlertKind::Silent] {
-            looked = looked.and_over(kind, &subject(channel));
+            looked = looked.and_over(kind, &subject(channel), now);
         }
     }
     looked
@@ -157,7 +154,7 @@ pub async fn dead_letters<Q: Letters>(
         let subject = format!("dead letters of {queue}");
         if count == 0 {
             let looked = std::mem::take(&mut watched.looked);
-            watched.looked = looked.and_over(AlertKind::DeadLetters, &subject);
+            watched.looked = looked.and_over(AlertKind::DeadLetters, &subject, now);
             continue;
         }
         let bodies = queues.peek(&queue).await?;

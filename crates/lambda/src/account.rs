@@ -96,3 +96,23 @@ impl Work {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_by_kind() {
+        let work = Work {
+            faults: vec![FaultKind::Denied, FaultKind::Busy, FaultKind::Denied],
+            ..Work::default()
+        };
+        let denied = Point::of(Metric::Faults, &FaultKind::Denied.to_string(), 2);
+        let busy = Point::of(Metric::Faults, &FaultKind::Busy.to_string(), 1);
+        let points = work.points();
+        assert!(
+            points.contains(&denied) && points.contains(&busy),
+            "{points:?}"
+        );
+    }
+}

@@ -11,7 +11,9 @@ use twinlake_core::event::{Heard, Listener, parse};
 use twinlake_core::ledger::Role;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::Look;
-use twinlake_core::{Alert, AlertKind, FaultKind, Lake, Name, Scope, Subject, Timestamp, render};
+use twinlake_core::{
+    Alert, AlertKind, Fault, FaultKind, Lake, Name, Scope, Subject, Timestamp, render,
+};
 use twinlake_engine::alerts::{self, Looked};
 use twinlake_engine::batch::{self, Received};
 use twinlake_engine::message::{Message, Part};
@@ -118,7 +120,11 @@ pub async fn resync(start: &Start, event: LambdaEvent<Value>) -> Result<Value, E
     let mut failed = Vec::new();
     for message in received(batch) {
         let Some(ours) = Message::parse(&message.body) else {
-            warn!(id = message.id, "not one of ours");
+            let refused = tell_refused(start, "a message of the resync's queue is not ours");
+            if let Err(fault) = refused.await {
+                warn!(fault = render::escape(&fault.to_string()), "not told");
+                failed.push(message.id);
+            }
             continue;
         };
         let part = ours.part.as_ref().map(|part| (part, &ours.scope));
@@ -135,8 +141,9 @@ async fn run(
     standing: &Standing,
     part: Option<(&Part, &twinlake_core::Scope)>,
     stop_at: Timestamp,
-) -> Result<(), twinlake_core::Fault> {
+) -> Result<(), Fault> {
     let account = start.begin();
+    let began = start.clock.now();
     let context = start.context(&standing.policy, standing.epoch, stop_at);
     let outbox = Some(&start.outbox);
     let progress = Logged::default();
@@ -144,7 +151,7 @@ async fn run(
     log(&report);
     let now = start.clock.now();
     let found = alerts::of_report(&report, &start.config.region, now);
-    let looked = Looked::of(&report.outcome).and(alerts::READY);
+    let looked = Looked::of(&report.outcome, began).and(alerts::READY, began);
     let told = alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await;
     let outcome = &report.outcome;
     let applied = outcome.counts.total();
@@ -231,6 +238,7 @@ pub async fn standing(start: &Start, event: LambdaEvent<Value>) -> Result<Value,
 }
 
 async fn show_all(start: &Start, ready: &Standing, event: &Value) -> Result<(), Error> {
+    let began = start.clock.now();
     let listener = start.local_listener(&ready.policy, ready.epoch);
     let named = databases_of(event, &listener);
     let granted =
@@ -238,8 +246,8 @@ async fn show_all(start: &Start, ready: &Standing, event: &Value) -> Result<(), 
     match granted.await {
         Ok(granted) => {
             info!(grants = granted.len(), "readers");
-            let looked = Looked::default().and(&Subject::Catalog.to_string());
-            Ok(well(start, &looked).await?)
+            let looked = Looked::default().and(&Subject::Catalog.to_string(), began);
+            Ok(tell(start, ready.role, (&[], &looked)).await?)
         }
         Err(fault) => {
             let finding = Finding {
@@ -260,7 +268,8 @@ async fn show_all(start: &Start, ready: &Standing, event: &Value) -> Result<(), 
                 findings: [finding].into(),
                 ..Outcome::default()
             };
-            tell(start, &outcome).await?;
+            let found = alerts::of_outcome(&outcome, &start.config.region, start.clock.now());
+            tell(start, ready.role, (&found, &Looked::default())).await?;
             Err(fault.into())
         }
     }
@@ -283,6 +292,7 @@ fn databases_of(event: &Value, listener: &Listener) -> Option<BTreeSet<Name>> {
 }
 
 async fn keep_settings(start: &Start, ready: &Standing, stop_at: Timestamp) -> Result<(), Error> {
+    let began = start.clock.now();
     let mut context = start.context(&ready.policy, ready.epoch, stop_at);
     context.writes_settings = true;
     let subject = Subject::Lake(Lake::Settings);
@@ -290,21 +300,25 @@ async fn keep_settings(start: &Start, ready: &Standing, stop_at: Timestamp) -> R
     scope.look(subject, Look::at(Lake::Settings.facets()));
     let outcome = twinlake_engine::reconcile(&context, &scope, &Prefetched::default()).await?;
     info!(applied = outcome.counts.total(), "settings");
-    tell(start, &outcome).await?;
+    let found = alerts::of_outcome(&outcome, &start.config.region, start.clock.now());
+    let looked = Looked::of(&outcome, began);
+    tell(start, ready.role, (&found, &looked)).await?;
     Ok(())
 }
 
-async fn tell(start: &Start, outcome: &Outcome) -> Result<(), twinlake_core::Fault> {
-    let now = start.clock.now();
-    let told = alerts::of_outcome(outcome, &start.config.region, now);
-    let looked = Looked::of(outcome);
-    alerts::conclude(&start.alerts, &start.ledger, (&told, &looked), now).await
+/// Tells what was found and what is over, the standby too.
+async fn tell(start: &Start, role: Role, told: (&[Alert], &Looked)) -> Result<(), Fault> {
+    let topic = start.topic(Some(role));
+    alerts::conclude(&topic, &start.ledger, told, start.clock.now()).await
 }
 
-/// Tells what is over.
-async fn well(start: &Start, looked: &Looked) -> Result<(), twinlake_core::Fault> {
+/// Tells that a message made no sense.
+pub(crate) async fn tell_refused(start: &Start, reason: &str) -> Result<(), Fault> {
     let now = start.clock.now();
-    alerts::heal(&start.alerts, &start.ledger, looked, now).await
+    let alert = batch::of_refusal(reason, &start.config.region, now);
+    alerts::publish(&start.alerts, &start.ledger, &[alert], now)
+        .await
+        .map(drop)
 }
 
 enum May {
@@ -333,7 +347,7 @@ async fn may_apply(start: &Start) -> Result<May, Error> {
     }
 }
 
-fn of_unready(unready: &Unready, start: &Start) -> Alert {
+pub(crate) fn of_unready(unready: &Unready, start: &Start) -> Alert {
     let sentences = [
         format!("Nothing is applied: {unready}."),
         "The secondary is as it was; messages wait, and go to the dead-letter queue in the end."

@@ -1,6 +1,6 @@
 //! What S3 tells of objects that it does not replicate.
 
-use crate::handle::{answer, received, stop_at};
+use crate::handle::{answer, received, stop_at, tell_refused};
 use crate::start::Start;
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent};
@@ -57,15 +57,20 @@ pub async fn replication_notices(start: &Start, event: LambdaEvent<Value>) -> Re
 
 async fn one(start: &Start, standing: &Standing, body: &[u8]) -> Result<(), Fault> {
     let now = start.clock.now();
-    let notices = match parse_replication(body, now) {
-        Ok(Notified::Objects(notices)) => notices,
+    let (notices, refused) = match parse_replication(body, now) {
+        Ok(Notified::Objects(notices, refused)) => (notices, refused),
         Ok(Notified::Test) => return Ok(()),
-        Err(refused) => {
-            warn!(reason = render::escape(&refused.0), "refused");
-            return Ok(());
-        }
+        Err(refused) => return tell_refused(start, &refused.0).await,
     };
-    info!(objects = notices.len(), "replication");
+    info!(
+        objects = notices.len(),
+        refused = refused.len(),
+        "replication"
+    );
+    // The other Region is handed all records, and says so, too.
+    if let (Some(first), true) = (refused.first(), standing.role != Role::Primary) {
+        tell_refused(start, &first.0).await?;
+    }
     match (standing.role, unwrapped(body)) {
         (Role::Primary, Some(detail)) => start.peer.tell(HANDED_ON, &detail).await,
         (Role::Standby, _) => {
@@ -96,7 +101,7 @@ async fn look_again(start: &Start, stop_at: Timestamp) -> Result<(), Fault> {
     let now = start.clock.now();
     let mut looked = done.looked;
     for bucket in &done.answered {
-        looked = looked.and_over(AlertKind::Denied, &subject(bucket));
+        looked = looked.and_over(AlertKind::Denied, &subject(bucket), now);
     }
     let mut found = Vec::new();
     for (bucket, fault) in &done.faults {
@@ -117,7 +122,7 @@ async fn look_again(start: &Start, stop_at: Timestamp) -> Result<(), Fault> {
 }
 
 fn subject(bucket: &str) -> String {
-    format!("replica bucket {bucket}")
+    format!("{}{bucket}", alerts::REPLICAS)
 }
 
 fn denied(bucket: &str, fault: &Fault, region: &str, now: Timestamp) -> Alert {

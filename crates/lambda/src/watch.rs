@@ -1,5 +1,6 @@
 //! What runs by the clock: the heartbeat, the look at it, the digest.
 
+use crate::handle::of_unready;
 use crate::start::Start;
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use twinlake_core::ledger::Role;
 use twinlake_core::metric::{Metric, Point};
 use twinlake_engine::Clock as _;
 use twinlake_engine::ports::Counts;
+use twinlake_engine::role::Unready;
 use twinlake_engine::watch::{self, Watch, Watched};
 use twinlake_engine::{alerts, digest as digests, heartbeat as beats};
 
@@ -35,13 +37,22 @@ pub async fn heartbeat(start: &Start, _: LambdaEvent<Value>) -> Result<Value, Er
 pub async fn lag(start: &Start, _: LambdaEvent<Value>) -> Result<Value, Error> {
     let account = start.begin();
     let now = start.clock.now();
-    let standing = start.standing().await.ok();
-    let role = standing.as_ref().map(|standing| standing.role);
     let region = start.config.region.as_str();
-    let mut watched = Watched {
-        looked: watch::of_no_standby(role),
-        ..Watched::default()
+    let mut watched = Watched::default();
+    let standing = match start.standing().await {
+        Ok(standing) => {
+            watched.looked = watch::of_no_standby(Some(standing.role), now);
+            Some(standing)
+        }
+        Err(Unready::Ledger(fault)) => return Err(fault.into()),
+        // Nothing is applied, no heart beats and no lag is measured.
+        Err(unready) => {
+            watched.found.push(of_unready(&unready, start));
+            None
+        }
     };
+    let role = standing.as_ref().map(|standing| standing.role);
+    let is_ready = standing.is_some();
     if let Some(standing) = standing.filter(|standing| standing.role == Role::Standby) {
         let watch = Watch {
             region,
@@ -49,6 +60,10 @@ pub async fn lag(start: &Start, _: LambdaEvent<Value>) -> Result<Value, Error> {
             objectives: standing.policy.lag,
         };
         watched = watch::channels(&start.ledger, &watch, now).await?;
+    }
+    if is_ready {
+        let looked = std::mem::take(&mut watched.looked);
+        watched.looked = looked.and(alerts::READY, now);
     }
     // That a queue cannot be asked is no reason to keep the lag to ourselves.
     let letters = watch::dead_letters(&start.letters, region, now, &mut watched).await;
@@ -75,7 +90,8 @@ async fn conclude(start: &Start, role: Option<Role>, watched: &Watched) -> Resul
         now,
     )
     .await?;
-    alerts::fade(&topic, &start.ledger, start.config.quiet_secs, now).await
+    alerts::fade(&topic, &start.ledger, start.config.quiet_secs, now).await?;
+    alerts::remind(&topic, &start.ledger, now).await
 }
 
 fn points(watched: &Watched) -> Vec<Point> {

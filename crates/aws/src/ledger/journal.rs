@@ -3,7 +3,9 @@
 use super::table::{Item, minute, names, number, numeric, text, textual, unless_condition};
 use super::{DAY_SECS, DynamoLedger};
 use crate::fault;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::Select;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Beat, Channel, Pulse, Sample};
 use twinlake_core::ledger::{Pending, Rows};
@@ -57,6 +59,22 @@ impl DynamoLedger {
         let call = self.client.update_item().table_name(&self.table);
         call.key("pk", text(pk)).key("sk", text(sk))
     }
+
+    /// Asks for the rows in a state that needs eyes.
+    fn in_state(&self, state: State) -> QueryFluentBuilder {
+        let call = self.client.query().table_name(&self.table);
+        call.index_name(TROUBLES)
+            .key_condition_expression("#t = :t")
+            .expression_attribute_names("#t", "trouble")
+            .expression_attribute_values(":t", text(&state.to_string()))
+    }
+}
+
+/// What is pending of a table, as an item has it.
+fn pending_of(item: &Item) -> Option<(Pending, u64)> {
+    let pending = serde_json::from_str(textual(item, "body")?).ok()?;
+    let version = u64::try_from(numeric(item, "version")?).ok()?;
+    Some((pending, version))
 }
 
 impl Journal for DynamoLedger {
@@ -115,18 +133,9 @@ impl Journal for DynamoLedger {
     async fn troubles(&self) -> Result<Rows, Fault> {
         let mut rows = Rows::new();
         for state in State::TROUBLES {
-            let state = state.to_string();
             let mut start = None;
             loop {
-                let call = self
-                    .client
-                    .query()
-                    .table_name(&self.table)
-                    .index_name(TROUBLES)
-                    .key_condition_expression("#t = :t")
-                    .expression_attribute_names("#t", "trouble")
-                    .expression_attribute_values(":t", text(&state))
-                    .set_exclusive_start_key(start);
+                let call = self.in_state(state).set_exclusive_start_key(start);
                 let answer = call.send().await;
                 let answer = answer.map_err(|e| fault::of("Query", &self.region, &e))?;
                 let items = answer.items.unwrap_or_default().into_iter();
@@ -139,6 +148,26 @@ impl Journal for DynamoLedger {
             }
         }
         Ok(rows)
+    }
+
+    async fn trouble_counts(&self) -> Result<BTreeMap<State, usize>, Fault> {
+        let mut counts = BTreeMap::new();
+        for state in State::TROUBLES {
+            let mut count = 0;
+            let mut start = None;
+            loop {
+                let call = self.in_state(state).set_exclusive_start_key(start);
+                let answer = call.select(Select::Count).send().await;
+                let answer = answer.map_err(|e| fault::of("Query", &self.region, &e))?;
+                count += usize::try_from(answer.count).unwrap_or_default();
+                start = answer.last_evaluated_key.filter(|key| !key.is_empty());
+                if start.is_none() {
+                    break;
+                }
+            }
+            counts.insert(state, count);
+        }
+        Ok(counts)
     }
 
     async fn count(&self, at: Timestamp, counts: &Counts) -> Result<(), Fault> {
@@ -181,11 +210,14 @@ impl Journal for DynamoLedger {
         let items = self.query("pending", None).await?;
         let pendings = items.iter().filter_map(|item| {
             let id = table_of(textual(item, "sk")?)?;
-            let pending = serde_json::from_str(textual(item, "body")?).ok()?;
-            let version = u64::try_from(numeric(item, "version")?).ok()?;
-            Some((id, (pending, version)))
+            Some((id, pending_of(item)?))
         });
         Ok(pendings.collect())
+    }
+
+    async fn pending(&self, table: &TableId) -> Result<Option<(Pending, u64)>, Fault> {
+        let item = self.get("pending", &table.to_string()).await?;
+        Ok(item.as_ref().and_then(pending_of))
     }
 
     async fn put_pending(

@@ -244,6 +244,7 @@ impl Stage {
 
     fn resync(&mut self) -> Played {
         let _ = self.sim.world().take_events();
+        let began = self.sim.now();
         let report = self.with(|context| {
             let outbox = None::<&Tray>;
             let whole = twinlake_engine::resync::resync(context, None, outbox, &());
@@ -251,7 +252,7 @@ impl Stage {
         })?;
         let now = self.sim.now();
         let found = alerts::of_report(&report, SECONDARY, now);
-        let looked = alerts::Looked::of(&report.outcome);
+        let looked = alerts::Looked::of(&report.outcome, began);
         self.with(|context| {
             let told = (&found[..], &looked);
             let conclude = alerts::conclude(&self.tray, context.ledger, told, now);

@@ -10,7 +10,7 @@
 use super::{ABOUT, Alert, AlertKind, AlertState, Severity};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the ledger keeps of a trouble.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Episode {
     pub untold: usize,
     /// More subjects were in trouble than are remembered.
     pub overflowed: bool,
+    /// What is not replicated, and when each was last found; for the digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gathered: BTreeMap<String, Timestamp>,
     /// The other Region's functions tell people of it, and say when it is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub theirs: bool,
@@ -46,6 +49,8 @@ pub enum News {
 
 /// A claim that was not settled is free again after so long.
 const CLAIM_SECS: i64 = 60;
+/// So many things that are not replicated are kept by name for each database.
+const GATHERED: usize = 200;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 /// How long after each message the next one may come; the last one for all that follow.
@@ -69,14 +74,29 @@ impl Episode {
                 ending: None,
                 untold: found.count,
                 overflowed: found.about.len() >= ABOUT,
+                gathered: BTreeMap::new(),
                 theirs: false,
             },
         };
+        if found.kind == AlertKind::Unsupported {
+            episode.gather(found);
+        }
         if found.kind == AlertKind::Unsupported || !episode.is_due(now) {
             return News::Keep(episode);
         }
         episode.ending = None;
         let (episode, message) = episode.claim(now);
+        News::Send(episode, Box::new(message))
+    }
+
+    /// Tells again of what lasts, or what was found since the last message, when that is due.
+    #[must_use]
+    pub fn remind(self, lasts: bool, now: Timestamp) -> News {
+        let gathers = matches!(self.alert.kind.severity(), Severity::Digest);
+        if gathers || (!lasts && self.untold == 0) || !self.is_due(now) {
+            return News::Keep(self);
+        }
+        let (episode, message) = self.claim(now);
         News::Send(episode, Box::new(message))
     }
 
@@ -104,6 +124,7 @@ impl Episode {
             ending: None,
             untold: 0,
             overflowed: false,
+            gathered: BTreeMap::new(),
             theirs: true,
             alert,
         }
@@ -145,11 +166,15 @@ impl Episode {
     /// left otherwise.
     #[must_use]
     pub fn ended(self, total: usize, now: Timestamp) -> Option<(Self, Alert)> {
-        let anew = self.alert.total.saturating_sub(total);
+        let at = self.alert.at;
+        let more = self.alert.total.saturating_sub(total);
+        let anew = match self.alert.kind.is_level() && self.ending.is_some_and(|end| at > end) {
+            true => self.alert.total,
+            false => more,
+        };
         if anew == 0 {
             return None;
         }
-        let at = self.alert.at;
         let begun = Self {
             alert: Alert {
                 total: anew,
@@ -179,16 +204,35 @@ impl Episode {
         about.extend(found.about.iter().cloned());
         let overflowed = self.overflowed || about.len() >= ABOUT;
         let about = about.into_iter().take(ABOUT).collect();
+        let sum = |known: usize| match found.kind.is_level() {
+            true => found.count,
+            false => known.saturating_add(found.count),
+        };
         Self {
+            untold: sum(self.untold),
             alert: Alert {
                 about,
                 since: self.alert.since,
-                total: self.alert.total.saturating_add(found.count),
+                total: sum(self.alert.total),
+                at: self.alert.at.max(found.at),
                 ..found.clone()
             },
-            untold: self.untold.saturating_add(found.count),
             overflowed,
             ..self
+        }
+    }
+
+    /// Keeps what is not replicated by name, since one look sees only some of it.
+    fn gather(&mut self, found: &Alert) {
+        // What an alert does not name is counted in it, and is not gathered.
+        let named = found.samples.iter().cloned();
+        self.gathered.extend(named.map(|name| (name, found.at)));
+        while self.gathered.len() > GATHERED {
+            let oldest = self.gathered.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else {
+                return;
+            };
+            self.gathered.remove(&oldest);
         }
     }
 

@@ -61,7 +61,12 @@ pub fn parse_operation(bytes: &[u8], listener: &Listener) -> Result<Operation, R
         (OWN_SOURCE, TOLD) => {
             let alert = json.get("detail").cloned().unwrap_or_default();
             let alert = serde_json::from_value(alert);
-            let alert = alert.map_err(|e| Refused(format!("it holds no alert: {e}")))?;
+            let alert: Alert = alert.map_err(|e| Refused(format!("it holds no alert: {e}")))?;
+            // The peer tells of its own Region alone, which EventBridge stamps on the event.
+            let is_its_own = event.text("region").as_deref() == Some(alert.region.as_str());
+            if !is_its_own {
+                return Err(Refused("it is an alert of another Region's".to_owned()));
+            }
             Ok(Operation::Told(Box::new(alert)))
         }
         _ => Err(Refused(format!(
@@ -332,5 +337,54 @@ mod tests {
             (hand.who.as_str(), hand.action.as_str()),
             ("arn:aws:iam::1:user/ann", "DeleteTable")
         );
+    }
+
+    #[test]
+    fn a_refusal_is_of_a_principal_and_an_action_wherever_it_was() {
+        let told = |table: &str, role: &str, code: &str, action: &str| {
+            let event = json!({
+                "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
+                "detail": {"eventSource": "lakeformation.amazonaws.com", "eventName": action,
+                    "errorCode": code, "errorMessage": "no",
+                    "userIdentity": {"arn": format!("arn:aws:sts::1:assumed-role/{role}/s"),
+                        "sessionContext": {"sessionIssuer": {"arn": format!("arn:aws:iam::1:role/{role}")}}},
+                    "requestParameters": {"tableArn": format!("arn:aws:glue:r:1:table/{table}")}},
+            });
+            let listener = Listener::default();
+            match parse_operation(event.to_string().as_bytes(), &listener) {
+                Ok(Operation::Tell(alert)) => Some(alert),
+                other => {
+                    assert!(matches!(other, Ok(Operation::Nothing(_))), "{other:?}");
+                    None
+                }
+            }
+        };
+        let key = |table, role, action| told(table, role, "AccessDenied", action).unwrap().key();
+        let first = key("d/t", "a", "GetDataAccess");
+        assert_eq!(first, key("d/u", "a", "GetDataAccess"));
+        assert_ne!(first, key("d/t", "b", "GetDataAccess"));
+        assert_ne!(first, key("d/t", "a", "GrantPermissions"));
+        // Any error of `GetDataAccess` counts; of other calls a denial alone.
+        assert!(told("d/t", "a", "EntityNotFoundException", "GetDataAccess").is_some());
+        assert!(told("d/t", "a", "EntityNotFoundException", "GrantPermissions").is_none());
+    }
+
+    #[test]
+    fn the_peer_tells_of_its_own_region_alone() {
+        let told = |region: &str| {
+            let words = ["a", "b", "c"].map(str::to_owned);
+            let alert = Alert::new(
+                AlertKind::JobFailed,
+                "us-east-1",
+                "job x",
+                words,
+                Timestamp(0),
+            );
+            let event = json!({"source": OWN_SOURCE, "detail-type": TOLD, "region": region,
+                               "detail": alert});
+            parse_operation(event.to_string().as_bytes(), &Listener::default())
+        };
+        assert!(matches!(told("us-east-1"), Ok(Operation::Told(_))));
+        assert!(told("eu-west-1").is_err());
     }
 }

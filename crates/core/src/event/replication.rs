@@ -18,8 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What one notification comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notified {
-    /// What happened to objects.
-    Objects(Vec<Notice>),
+    /// What happened to objects, and why other records of the notification were not
+    /// understood.
+    Objects(Vec<Notice>, Vec<Refused>),
     /// The message that S3 sends when the notification is set up.
     Test,
 }
@@ -58,6 +59,8 @@ pub struct Notice {
     pub reason: Option<String>,
     /// It was a deletion that was to be replicated.
     pub deletes: bool,
+    /// When the object was made.
+    pub made: Timestamp,
     /// When.
     pub at: Timestamp,
 }
@@ -103,12 +106,17 @@ fn from_records(json: &Value, now: Timestamp) -> Result<Notified, Refused> {
     if event.text("Event").as_deref() == Some("s3:TestEvent") {
         return Ok(Notified::Test);
     }
-    let records = event.get("Records").items();
-    let notices: Result<Vec<Notice>, Refused> =
-        records.map(|record| from_record(record, now)).collect();
-    match notices? {
-        none if none.is_empty() => Err(Refused("it has no S3 records".to_owned())),
-        notices => Ok(Notified::Objects(notices)),
+    let (mut notices, mut refused) = (Vec::new(), Vec::new());
+    for record in event.get("Records").items() {
+        match from_record(record, now) {
+            Ok(notice) => notices.push(notice),
+            Err(why) => refused.push(why),
+        }
+    }
+    match (notices.is_empty(), refused.first()) {
+        (false, _) => Ok(Notified::Objects(notices, refused)),
+        (true, Some(first)) => Err(first.clone()),
+        (true, None) => Err(Refused("it has no S3 records".to_owned())),
     }
 }
 
@@ -126,12 +134,14 @@ fn from_record(record: Loose<'_>, now: Timestamp) -> Result<Notice, Refused> {
     let object = record.get("s3").get("object");
     let data = record.get("replicationEventData");
     let text = |key: &str| data.text(key);
+    let at = record.time("eventTime").unwrap_or(now);
     let destination = text("destinationBucket");
     let destination = destination.map(|arn| arn.rsplit(':').next().unwrap_or(&arn).to_owned());
     Ok(Notice {
         happened,
         region: record
             .text("awsRegion")
+            .filter(|region| is_region(region))
             .unwrap_or_else(|| "unknown".to_owned()),
         bucket,
         key: decode(&object.text("key").unwrap_or_default()),
@@ -143,8 +153,15 @@ fn from_record(record: Loose<'_>, now: Timestamp) -> Result<Notice, Refused> {
             Happened::Missed | Happened::Late | Happened::Untracked => None,
         },
         deletes: text("s3Operation").is_some_and(|operation| operation.contains("DELETE")),
-        at: record.time("eventTime").unwrap_or(now),
+        made: data.time("requestTime").unwrap_or(at),
+        at,
     })
+}
+
+/// Whether a text is spelt like a Region: it becomes an attribute of a message.
+fn is_region(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.len() <= 32 && text.chars().all(plain)
 }
 
 impl Notice {
@@ -159,6 +176,7 @@ impl Notice {
             bucket: self.destination.clone()?,
             key: self.key.clone(),
             version: self.version.clone(),
+            made: self.made,
         })
     }
 
@@ -305,10 +323,47 @@ mod tests {
             "eventName": "Replication:OperationNotTracked",
             "s3": {"bucket": {"name": "b"}, "object": {"key": "a/b%2Fc/d"}}}]});
         let bytes = record.to_string().into_bytes();
-        let Ok(Notified::Objects(notices)) = parse_replication(&bytes, Timestamp(0)) else {
+        let Ok(Notified::Objects(notices, _)) = parse_replication(&bytes, Timestamp(0)) else {
             panic!("it is a notification");
         };
         let folders: Vec<&str> = notices[0].folders().collect();
         assert_eq!(folders, ["a/b/c/", "a/b/", "a/", ""]);
+    }
+
+    #[test]
+    fn one_record_that_is_not_understood_costs_no_other() {
+        let record = |name: &str| {
+            serde_json::json!({"eventName": name, "awsRegion": "US\nEAST",
+                "s3": {"bucket": {"name": "b"}, "object": {"key": "k"}}})
+        };
+        let known = record("Replication:OperationNotTracked");
+        let records = serde_json::json!({"Records": [record("ObjectCreated:Put"), known]});
+        let bytes = records.to_string().into_bytes();
+        let Ok(Notified::Objects(notices, refused)) = parse_replication(&bytes, Timestamp(0))
+        else {
+            panic!("one is known");
+        };
+        assert_eq!((notices.len(), refused.len()), (1, 1));
+        assert_eq!(
+            notices[0].region, "unknown",
+            "it is no attribute of a message"
+        );
+        let alone = serde_json::json!({"Records": [record("ObjectCreated:Put")]});
+        assert!(parse_replication(alone.to_string().as_bytes(), Timestamp(0)).is_err());
+    }
+
+    #[test]
+    fn what_sns_wraps_and_what_is_handed_on_reads_as_what_s3_sends() {
+        let records = serde_json::json!({"Records": [{
+            "eventName": "Replication:OperationNotTracked", "awsRegion": "us-east-1",
+            "s3": {"bucket": {"name": "b"}, "object": {"key": "k"}}}]});
+        let by_sns = serde_json::json!({"Type": "Notification", "Message": records.to_string()});
+        let handed_on = serde_json::json!({
+            "source": OWN_SOURCE, "detail-type": HANDED_ON, "detail": records});
+        let read = |json: &Value| parse_replication(json.to_string().as_bytes(), Timestamp(0));
+        let raw = read(&records).unwrap();
+        assert!(matches!(&raw, Notified::Objects(notices, _) if notices.len() == 1));
+        assert_eq!(read(&by_sns).unwrap(), raw);
+        assert_eq!(read(&handed_on).unwrap(), raw);
     }
 }

@@ -104,8 +104,9 @@ struct RawLag {
     permissions: Option<Spanned<i64>>,
 }
 
-/// Two heartbeats are missing, and the third is not due.
-const DEFAULT_CATALOG_LAG: i64 = 90;
+/// One heartbeat that is lost is nobody's business, so it is more than their interval by what
+/// the next one may take; two that are missing are told by the look after that.
+const DEFAULT_CATALOG_LAG: i64 = 75;
 /// CloudTrail delivers within minutes, without a bound.
 const DEFAULT_PERMISSIONS_LAG: i64 = 900;
 const LONGEST_LAG: i64 = 86_400;

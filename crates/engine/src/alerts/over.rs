@@ -4,24 +4,26 @@ use super::tell::{claim, send};
 use crate::batch::AN_EVENT;
 use crate::ports::{Alerts, Journal, Ledger};
 use crate::reconcile::Outcome;
+use crate::replication::Awaited;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::{
     Alert, AlertKind, AlertState, Episode, Fault, Name, State, Subject, Timestamp,
 };
 
-/// What was looked at, and what of it was left in trouble.
+/// What was looked at, and what of it was left in trouble. Each look has its beginning: a
+/// trouble that was found later is not over by it.
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     /// Subjects that were looked at, by name.
-    subjects: BTreeSet<String>,
+    subjects: BTreeMap<String, Timestamp>,
     /// Databases that were looked at with all that is in them.
-    whole: BTreeSet<Name>,
+    whole: BTreeMap<Name, Timestamp>,
     /// Subjects that were mended by the look.
     mended: BTreeSet<String>,
     /// How subjects were left that are not in step.
     ill: BTreeMap<String, State>,
-    /// Troubles that an event says are over.
-    over: BTreeSet<(AlertKind, String)>,
+    /// Troubles that are over since then.
+    over: BTreeMap<(AlertKind, String), Timestamp>,
 }
 
 /// The kinds that are over when what they are about is in step again.
@@ -35,15 +37,17 @@ const OF_STATE: [AlertKind; 6] = [
 ];
 
 impl Looked {
-    /// What a reconciliation, or a resync, looked at.
+    /// What a reconciliation, or a resync, looked at that began then.
     #[must_use]
-    pub fn of(outcome: &Outcome) -> Self {
+    pub fn of(outcome: &Outcome, began: Timestamp) -> Self {
         let mut ill: BTreeMap<String, State> = outcome
             .ill
             .iter()
             .map(|(subject, state)| (subject.to_string(), *state))
             .collect();
-        let mut whole = outcome.whole.clone();
+        let whole = outcome.whole.iter();
+        let mut whole: BTreeMap<Name, Timestamp> =
+            whole.map(|name| (name.clone(), began)).collect();
         let waiting = outcome.waiting.iter();
         let left = waiting.flat_map(|(scope, _)| scope.looks.keys().cloned());
         let left = left.chain(outcome.too_many.iter().cloned().map(Subject::Table));
@@ -61,7 +65,11 @@ impl Looked {
             ill.entry(subject).or_insert(State::Behind);
         }
         Self {
-            subjects: outcome.looked.iter().map(ToString::to_string).collect(),
+            subjects: outcome
+                .looked
+                .iter()
+                .map(|subject| (subject.to_string(), began))
+                .collect(),
             whole,
             ill,
             mended: outcome
@@ -69,7 +77,7 @@ impl Looked {
                 .iter()
                 .map(|step| step.subject().to_string())
                 .collect(),
-            over: BTreeSet::new(),
+            over: BTreeMap::new(),
         }
     }
 
@@ -82,24 +90,24 @@ impl Looked {
             mended,
             over,
         } = other;
-        self.subjects.extend(subjects);
-        self.whole.extend(whole);
+        later(&mut self.subjects, subjects);
+        later(&mut self.whole, whole);
+        later(&mut self.over, over);
         self.ill.extend(ill);
         self.mended.extend(mended);
-        self.over.extend(over);
     }
 
-    /// Adds something that was looked at and found well.
+    /// Adds something that was found well by a look that began then.
     #[must_use]
-    pub fn and(mut self, subject: &str) -> Self {
-        self.subjects.insert(subject.to_owned());
+    pub fn and(mut self, subject: &str, began: Timestamp) -> Self {
+        later(&mut self.subjects, [(subject.to_owned(), began)]);
         self
     }
 
-    /// Adds a trouble that an event says is over.
+    /// Adds a trouble that is over since then.
     #[must_use]
-    pub fn and_over(mut self, kind: AlertKind, subject: &str) -> Self {
-        self.over.insert((kind, subject.to_owned()));
+    pub fn and_over(mut self, kind: AlertKind, subject: &str, at: Timestamp) -> Self {
+        later(&mut self.over, [((kind, subject.to_owned()), at)]);
         self
     }
 
@@ -107,16 +115,22 @@ impl Looked {
         self.subjects.is_empty() && self.whole.is_empty() && self.over.is_empty()
     }
 
-    /// Whether a subject was looked at and is not in a trouble of this kind.
-    fn is_well(&self, kind: AlertKind, subject: &str) -> bool {
-        if self.over.contains(&(kind, subject.to_owned())) {
+    /// Whether a subject was looked at after a trouble of this kind was last found, and is
+    /// not in it.
+    fn is_well(&self, kind: AlertKind, subject: &str, found: Timestamp) -> bool {
+        let over = self.over.get(&(kind, subject.to_owned()));
+        if over.is_some_and(|at| *at >= found) {
             return true;
         }
-        if !OF_STATE.contains(&kind) {
+        // What was mended just now is what people were told of.
+        let just_told = kind == AlertKind::Drift && self.mended.contains(subject);
+        if !OF_STATE.contains(&kind) || just_told {
             return false;
         }
-        // What was mended just now is what people were told of.
-        if kind == AlertKind::Drift && self.mended.contains(subject) {
+        let database = super::database_in(subject).and_then(|name| Name::new(name).ok());
+        let whole = database.and_then(|database| self.whole.get(&database));
+        let looked = self.subjects.get(subject).max(whole);
+        if looked.is_none_or(|began| *began < found) {
             return false;
         }
         match self.ill.get(subject) {
@@ -125,13 +139,36 @@ impl Looked {
             Some(State::Blocked) => kind != AlertKind::Diverged,
             // What the brake holds was refused, and still is.
             Some(State::Held) => kind != AlertKind::Vetoed,
-            Some(State::Current | State::DataPending) => true,
-            None => {
-                let database = super::database_in(subject).and_then(|name| Name::new(name).ok());
-                self.subjects.contains(subject)
-                    || database.is_some_and(|database| self.whole.contains(&database))
-            }
+            Some(State::Current | State::DataPending) | None => true,
         }
+    }
+
+    /// Whether all of a group, which is a database, is well: what is not remembered of a
+    /// trouble lies in it.
+    fn is_all_well(&self, kind: AlertKind, group: &str, found: Timestamp) -> bool {
+        let Ok(name) = Name::new(group) else {
+            return false;
+        };
+        let whole = self.whole.get(&name);
+        if !OF_STATE.contains(&kind) || whole.is_none_or(|began| *began < found) {
+            return false;
+        }
+        let mut in_trouble = self.ill.keys().chain(&self.mended);
+        !in_trouble.any(|subject| {
+            super::database_in(subject) == Some(name.as_str())
+                && !self.is_well(kind, subject, found)
+        })
+    }
+}
+
+/// Takes times in; of one thing the later one counts.
+fn later<K: Ord>(
+    known: &mut BTreeMap<K, Timestamp>,
+    more: impl IntoIterator<Item = (K, Timestamp)>,
+) {
+    for (key, at) in more {
+        let known = known.entry(key).or_insert(at);
+        *known = at.max(*known);
     }
 }
 
@@ -163,24 +200,13 @@ pub async fn heal<A: Alerts, L: Ledger>(
         if episode.theirs {
             continue;
         }
-        let kind = episode.alert.kind;
+        let (kind, found) = (episode.alert.kind, episode.alert.at);
         let about = episode.alert.about.iter();
         let well: BTreeSet<String> = about
-            .filter(|subject| looked.is_well(kind, subject))
+            .filter(|subject| looked.is_well(kind, subject, found))
             .cloned()
             .collect();
-        // What is not remembered lies in the same database.
-        let group = Name::new(&episode.alert.group);
-        let all = group.is_ok_and(|name| {
-            if !OF_STATE.contains(&kind) {
-                return false;
-            }
-            let in_trouble = looked.ill.keys().chain(&looked.mended);
-            let ill = in_trouble.into_iter().any(|subject| {
-                super::database_in(subject) == Some(name.as_str()) && !looked.is_well(kind, subject)
-            });
-            looked.whole.contains(&name) && !ill
-        });
+        let all = looked.is_all_well(kind, &episode.alert.group, found);
         if well.is_empty() && !all {
             continue;
         }
@@ -200,24 +226,31 @@ pub fn newest(told: &mut Vec<Alert>, over: Vec<(AlertKind, String, Timestamp)>) 
         // Of one second it is not known which was first: told too often is better.
         if !told.iter().any(|alert| same(alert) && alert.at >= at) {
             told.retain(|alert| !same(alert));
-            looked = looked.and_over(kind, &subject);
+            looked = looked.and_over(kind, &subject, at);
         }
     }
     looked
 }
 
+/// How the subject of a bucket begins in which missing objects are looked for.
+pub const REPLICAS: &str = "replica bucket ";
+
 /// What no look can find to be over, such as a refusal: whether it counts as over when it has
-/// not come again for a while. While objects are missing, that is looked at.
-fn fades(alert: &Alert, missing: &BTreeSet<String>) -> bool {
+/// not come again for a while. While objects are missing, they are looked for.
+fn fades(alert: &Alert, missing: &Awaited) -> bool {
     match alert.kind {
         AlertKind::Unauthorized => true,
         AlertKind::ReplicationFailed | AlertKind::ReplicationLate => {
-            alert.about.is_disjoint(missing)
+            alert.about.is_disjoint(&missing.reasons)
         }
         AlertKind::Unreadable => alert.subject == AN_EVENT,
+        // A bucket where nothing is looked for any more.
+        AlertKind::Denied => {
+            let bucket = alert.subject.strip_prefix(REPLICAS);
+            bucket.is_some_and(|bucket| !missing.buckets.contains(bucket))
+        }
         AlertKind::Widening
         | AlertKind::Vetoed
-        | AlertKind::Denied
         | AlertKind::Diverged
         | AlertKind::Drift
         | AlertKind::JobFailed
@@ -245,7 +278,7 @@ pub async fn fade<A: Alerts, L: Ledger + Journal>(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let mut over = Vec::new();
-    let missing = crate::replication::reasons(&ledger.pendings().await?);
+    let missing = Awaited::of(&ledger.pendings().await?);
     for (key, (episode, version)) in ledger.episodes().await? {
         let last = episode.alert.at.max(episode.sent.unwrap_or_default());
         if episode.theirs {
@@ -266,6 +299,30 @@ pub async fn fade<A: Alerts, L: Ledger + Journal>(
         }));
     }
     send(topic, ledger, over, now).await.map(drop)
+}
+
+/// Tells again of what lasts, and of what was found since people were last told, when the
+/// interval is over: nobody else may find it once more.
+///
+/// # Errors
+/// The ledger or the topic is out of reach.
+pub async fn remind<A: Alerts, L: Ledger + Journal>(
+    topic: &A,
+    ledger: &L,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let mut due = Vec::new();
+    let missing = Awaited::of(&ledger.pendings().await?);
+    for (key, known) in ledger.episodes().await? {
+        let alert = &known.0.alert;
+        // What was mended is over, though no look has seen that yet.
+        let lasts = !fades(alert, &missing) && alert.kind != AlertKind::Drift;
+        if !known.0.theirs {
+            let remind = |episode: Episode| episode.remind(lasts, now);
+            due.extend(claim(ledger, &key, known, remind).await?);
+        }
+    }
+    send(topic, ledger, due, now).await.map(drop)
 }
 
 /// Takes in what the other Region's functions have told people of: it is shown here, and

@@ -25,15 +25,17 @@ pub async fn publish<A: Alerts, L: Ledger>(
     now: Timestamp,
 ) -> Result<usize, Fault> {
     let mut due = Vec::new();
+    let mut busy = None;
     for alert in alerts {
         match note(ledger, alert, now).await {
             Ok(found) => due.extend(found),
-            Err(fault) if fault.kind == FaultKind::Busy => return Err(fault),
+            Err(fault) if fault.kind == FaultKind::Busy => busy = Some(fault),
             // Told twice is better than not at all.
             Err(_) => due.push(alert.clone()),
         }
     }
-    send(topic, ledger, due, now).await
+    let sent = send(topic, ledger, due, now).await?;
+    busy.map_or(Ok(sent), Err)
 }
 
 /// Sends messages that were claimed, and settles their claims. Answers how many were sent.
@@ -129,8 +131,8 @@ async fn change<L: Ledger>(
     Err(busy(&key))
 }
 
-/// Takes in that a trouble that was read, or a part of it, is over. Answers what is to be
-/// sent, if nobody else is about to send it.
+/// Changes an episode that was read: it is over in part, or as a whole, or told of again.
+/// Answers what is to be sent, if nobody else is about to send it.
 ///
 /// # Errors
 /// The ledger is out of reach, or others keep changing the episode.
@@ -138,11 +140,12 @@ pub(super) async fn claim<L: Ledger>(
     ledger: &L,
     key: &str,
     (mut episode, mut version): (Episode, u64),
-    heal: impl Fn(Episode) -> News,
+    then: impl Fn(Episode) -> News,
 ) -> Result<Option<Alert>, Fault> {
-    let total = episode.alert.total;
+    let of = |episode: &Episode| (episode.alert.total, episode.alert.at);
+    let found = of(&episode);
     for _ in 0..TRIES {
-        let (kept, message) = match heal(episode.clone()) {
+        let (kept, message) = match then(episode.clone()) {
             News::Keep(kept) => (kept, None),
             News::Send(kept, message) => (kept, Some(*message)),
         };
@@ -150,7 +153,7 @@ pub(super) async fn claim<L: Ledger>(
             return Ok(message);
         }
         match ledger.episode(key).await? {
-            Some(changed) if changed.0.alert.total == total => (episode, version) = changed,
+            Some(changed) if of(&changed.0) == found => (episode, version) = changed,
             // It was found anew meanwhile, or people were told that it is over.
             Some(_) | None => return Ok(None),
         }
@@ -166,14 +169,16 @@ fn busy(key: &str) -> Fault {
 /// Messages, each with the alerts that it speaks for: what has one cause is mostly found
 /// in many places at once.
 fn together(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
+    let mut messages = Vec::new();
     let mut by_kind: BTreeMap<(AlertKind, AlertState), Vec<Alert>> = BTreeMap::new();
     for alert in due {
-        by_kind
-            .entry((alert.kind, alert.state))
-            .or_default()
-            .push(alert);
+        if alert.kind.is_told_together() {
+            let alike = by_kind.entry((alert.kind, alert.state)).or_default();
+            alike.push(alert);
+        } else {
+            messages.push((alert.clone(), vec![alert]));
+        }
     }
-    let mut messages = Vec::new();
     for mut alerts in by_kind.into_values() {
         alerts.sort_by(|one, other| one.subject.cmp(&other.subject));
         match alerts.split_first() {
@@ -187,21 +192,24 @@ fn together(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
     messages
 }
 
+/// One message under the first one's key, with the keys of all.
 fn merged(first: &Alert, more: &[Alert]) -> Alert {
     let all = || std::iter::once(first).chain(more);
     let count = all().map(|alert| alert.count).sum();
+    let samples = all().flat_map(|alert| match alert.samples.is_empty() {
+        true => vec![alert.what.clone()],
+        false => alert.samples.clone(),
+    });
     Alert {
         databases: all().flat_map(|alert| alert.databases.clone()).collect(),
         subject: format!("{} and {} more", first.subject, more.len()),
-        group: "many".to_owned(),
+        about: all().flat_map(|alert| alert.about.clone()).collect(),
         what: format!("{} In {} more places likewise.", first.what, more.len()),
         count,
         total: all().map(|alert| alert.total).sum(),
         since: all().map(|alert| alert.since).min().unwrap_or(first.since),
-        samples: all()
-            .flat_map(|alert| alert.samples.iter().cloned())
-            .take(2 * super::SAMPLES)
-            .collect(),
+        samples: samples.take(2 * super::SAMPLES).collect(),
+        keys: all().map(Alert::key).collect(),
         ..first.clone()
     }
 }

@@ -57,6 +57,18 @@ impl Journal for MemoryLedger {
             .collect())
     }
 
+    async fn trouble_counts(&self) -> Result<BTreeMap<State, usize>, Fault> {
+        let mut counts = State::TROUBLES.map(|state| (state, 0)).into();
+        let count = |counts: &mut BTreeMap<State, usize>, state: State| {
+            *counts.entry(state).or_default() += 1;
+        };
+        let troubles = self.troubles().await?;
+        troubles
+            .values()
+            .for_each(|row| count(&mut counts, row.state));
+        Ok(counts)
+    }
+
     async fn count(&self, at: Timestamp, counts: &Counts) -> Result<(), Fault> {
         let mut book = self.open();
         let hour = book.hours.entry(at.hour()).or_default();
@@ -77,6 +89,10 @@ impl Journal for MemoryLedger {
 
     async fn pendings(&self) -> Result<BTreeMap<TableId, (Pending, u64)>, Fault> {
         Ok(self.open().pendings.clone())
+    }
+
+    async fn pending(&self, table: &TableId) -> Result<Option<(Pending, u64)>, Fault> {
+        Ok(self.open().pendings.get(table).cloned())
     }
 
     async fn put_pending(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Beat, Channel, Pulse, Sample};
 use twinlake_core::ledger::{Pending, Rows};
-use twinlake_core::{Fault, TableId, Timestamp};
+use twinlake_core::{Fault, State, TableId, Timestamp};
 
 /// Numbers by their names.
 pub type Counts = BTreeMap<String, u64>;
@@ -43,6 +43,12 @@ pub trait Journal {
     /// The ledger is out of reach.
     async fn troubles(&self) -> Result<Rows, Fault>;
 
+    /// How many subjects are in each state that needs eyes. They may be some seconds old.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn trouble_counts(&self) -> Result<BTreeMap<State, usize>, Fault>;
+
     /// Adds to the numbers of the hour of a time.
     ///
     /// # Errors
@@ -60,6 +66,12 @@ pub trait Journal {
     /// # Errors
     /// The ledger is out of reach.
     async fn pendings(&self) -> Result<BTreeMap<TableId, (Pending, u64)>, Fault>;
+
+    /// What S3 has not replicated of a table, with the version of what is known.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn pending(&self, table: &TableId) -> Result<Option<(Pending, u64)>, Fault>;
 
     /// Stores what is pending of a table, or that nothing is, if it is of the version that
     /// was read, or if none is there where none was. Answers whether it was.

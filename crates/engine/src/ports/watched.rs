@@ -1,8 +1,8 @@
 //! What is looked at beside the catalog: dead letters, replicas, the peer.
 
 use std::collections::BTreeMap;
+use twinlake_core::Fault;
 use twinlake_core::ledger::Replica;
-use twinlake_core::{Fault, Timestamp};
 
 /// The dead-letter queues of a Region.
 pub trait Letters {
@@ -21,11 +21,11 @@ pub trait Letters {
 
 /// Objects in the secondary's buckets.
 pub trait Replicas {
-    /// Whether an object has arrived: its very version, or one that is newer than a time.
+    /// Whether an object has arrived: its very version, or one that was made no earlier.
     ///
     /// # Errors
     /// The bucket cannot be asked.
-    async fn has_arrived(&self, replica: &Replica, since: Timestamp) -> Result<bool, Fault>;
+    async fn has_arrived(&self, replica: &Replica) -> Result<bool, Fault>;
 }
 
 /// The other Region's bus.
