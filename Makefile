@@ -81,6 +81,7 @@ build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64), each und
 deploy: $(VENV)/ready ## Deploys both halves (PRIMARY=... SECONDARY=... ARCH=...), after `make build`
 	@test -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \
 	    { echo "make deploy PRIMARY=us-east-1 SECONDARY=ap-south-1"; exit 1; }
+	@test "$(PRIMARY)" != "$(SECONDARY)" || { echo "PRIMARY and SECONDARY are the same Region"; exit 1; }
 	$(VENV)/bin/sam deploy --stack-name twinlake --region $(PRIMARY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
 	    --parameter-overrides PeerRegion=$(SECONDARY) Architecture=$(ARCH) $(PRIMARY_PARAMETERS)

@@ -80,6 +80,7 @@ def statements(function):
         documents.append(RESOURCES[managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in documents:
         for statement in document["Statement"]:
+            statement = statement.get("Fn::If", [None, statement])[1]
             actions = statement["Action"]
             yield statement, [actions] if isinstance(actions, str) else actions
 
@@ -135,7 +136,7 @@ def test_every_call_is_allowed_and_none_besides():
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
         "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
         "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
-        "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "sqs:SendMessage"}
+        "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "sqs:SendMessage", "events:PutEvents"}
     # These touch no catalog: they tell people, and note that they did.
     tells = PLATFORM | {
         "sns:Publish", "sqs:SendMessage", "events:PutEvents", "dynamodb:GetItem",
@@ -151,7 +152,7 @@ def test_every_call_is_allowed_and_none_besides():
         "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
         "dynamodb:DeleteItem"}
     assert allowed("Digest") == logs | {
-        "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
+        "sqs:SendMessage", "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
         "dynamodb:UpdateItem"}
     # The only one that writes a primary's catalog, and there only its own table.
     assert allowed("Heartbeat") == logs | {
@@ -225,6 +226,7 @@ def test_every_name_of_the_environment_is_set():
 def test_only_lake_formation_is_handed_the_roles_of_locations():
     policy = RESOURCES["RegistrationPolicy"]["Properties"]
     for statement in policy["PolicyDocument"]["Statement"]:
+        statement = statement.get("Fn::If", [None, statement])[1]
         actions = statement["Action"]
         fenced = str(statement.get("Condition", "")) + str(statement["Resource"])
         assert "lakeformation.amazonaws.com" in fenced, actions
@@ -269,21 +271,96 @@ def test_every_metric_is_shown_and_every_shown_one_is_emitted():
     assert metrics() == shown()
 
 
-def test_alarms_are_ours_by_name_and_told_once():
-    prefix = {"Fn::Sub": "${AWS::StackName}-"}
+def alarms():
+    return {name: r["Properties"] for name, r in RESOURCES.items()
+            if r["Type"] == "AWS::CloudWatch::Alarm"}
+
+
+def test_each_alarm_is_told_once():
     heard = RESOURCES["AlarmsRule"]["Properties"]["EventPattern"]["detail"]["alarmName"]
-    assert heard == [{"prefix": prefix}]
-    direct = set()
-    for name, resource in RESOURCES.items():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            alarm = resource["Properties"]
-            assert alarm["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-"), name
-            if "AlarmActions" in alarm:
-                direct.add(name)
+    heard = [name["Fn::Sub"] for name in heard]
+    by_function, direct, by_lag = set(), set(), set()
+    watched = str(RESOURCES["Lag"]["Properties"]["Environment"])
+    for name, alarm in alarms().items():
+        assert alarm["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-"), name
+        if "AlarmActions" in alarm:
+            assert alarm["OKActions"] == alarm["AlarmActions"], name
+            direct.add(name)
+        elif alarm["AlarmName"]["Fn::Sub"] in heard:
+            by_function.add(name)
+        else:
+            assert f"${{{name.removesuffix('Alarm')}}}" in watched, name
+            by_lag.add(name)
     # Those that watch what would tell of the others.
     assert direct == {"LagAlarm", "OperationsDeadLettersAlarm"}
+    assert len(by_function) == len(heard) == 4 and len(by_lag) == 6
+    assert not any("lag-function" in name or "dead-letters" in name for name in heard)
     assert RESOURCES["LagAlarm"]["Properties"]["TreatMissingData"] == "breaching"
     queues = {name for name in RESOURCES if name.endswith("DeadLetters")}
     assert {f"{queue}Alarm" for queue in queues} <= RESOURCES.keys()
-    watched = str(RESOURCES["Lag"]["Properties"]["Environment"])
     assert all(f"${{{queue}}}" in watched for queue in queues)
+
+
+def test_s3_is_watched_by_its_own_figures():
+    """The names and dimensions are those of S3's user guide, `Amazon S3 CloudWatch metrics`."""
+    found = {alarm["MetricName"]: alarm for alarm in alarms().values()
+             if alarm["Namespace"] == "AWS/S3"}
+    assert found.keys() == {"ReplicationLatency", "OperationsPendingReplication",
+                            "OperationsFailedReplication"}
+    for alarm in found.values():
+        assert {d["Name"] for d in alarm["Dimensions"]} == {
+            "SourceBucket", "DestinationBucket", "RuleId"}
+        # No traffic is no trouble.
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    # Each of the stacks may watch them: of some there are no figures in one of the Regions.
+    assert found["ReplicationLatency"]["Threshold"] == {"Ref": "S3LatencyLimit"}
+    assert found["OperationsPendingReplication"]["Threshold"] == {"Ref": "S3PendingLimit"}
+    failed = found["OperationsFailedReplication"]
+    assert (failed["Statistic"], failed["Threshold"]) == ("Sum", 0)
+
+
+def test_only_our_rules_may_fill_a_queue_and_what_they_give_up_is_kept():
+    """A body in a queue is believed to be an event, or a scope of our own."""
+    may = {}
+    for resource in RESOURCES.values():
+        if resource["Type"] == "AWS::SQS::QueuePolicy":
+            (queue,) = resource["Properties"]["Queues"]
+            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+                condition = statement["Condition"]
+                if statement["Principal"]["Service"] == "events.amazonaws.com":
+                    arns = condition["ArnEquals"]["aws:SourceArn"]
+                    may[queue["Ref"]] = {arn["Fn::GetAtt"][0] for arn in arns}
+                else:
+                    assert queue["Ref"] == "ReplicationQueue" and "AccountId" in str(condition)
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::Events::Rule":
+            for target in resource["Properties"]["Targets"]:
+                dead = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
+                assert name in may.get(dead), name
+                if "event-bus" not in str(target["Arn"]):
+                    queue = target["Arn"]["Fn::GetAtt"][0]
+                    assert name in may[queue], name
+                    assert dead == queue.replace("Queue", "DeadLetters"), "it goes back there"
+    rules_of_ours = {n for n, r in RESOURCES.items() if r["Type"] == "AWS::Events::Rule"}
+    assert set().union(*may.values()) == rules_of_ours
+
+
+def test_what_the_clock_starts_is_not_lost_in_silence():
+    """A scheduled run that fails goes to dead letters, or an alarm watches that there are runs."""
+    for name, resource in RESOURCES.items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        properties = resource["Properties"]
+        events = properties["Events"].values()
+        if any(event["Type"] == "ScheduleV2" for event in events):
+            config = properties["EventInvokeConfig"]
+            if name in ("Heartbeat", "Lag"):
+                # The lag tells of the one, and an alarm of the other.
+                assert config["MaximumRetryAttempts"] == 0
+            else:
+                queue = config["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0]
+                assert queue.endswith("DeadLetters"), name
+                sends = [str(s["Resource"]) for s, actions in statements(name)
+                         if "sqs:SendMessage" in actions]
+                assert any(queue in resource for resource in sends), name

@@ -495,6 +495,27 @@ fn a_row_remembers_how_it_came_to_stand() {
     assert_eq!(past, [State::Current, State::Blocked, State::Current]);
 }
 
+#[test]
+fn what_was_in_the_way_in_the_lake_is_current_again_when_it_is_gone() {
+    let lab = Lab::new(policy(""));
+    for (region, value) in [(PRIMARY, "ours"), (SECONDARY, "theirs")] {
+        let tag = json!({"TagKey": "team", "TagValues": ["ours", "theirs"]});
+        lab.call(region, "CreateLFTag", &tag).unwrap();
+        let body = json!([{"TagKey": "team", "TagValues": [value]}]);
+        let expression = json!({"Name": "mine", "Expression": body});
+        lab.call(region, "CreateLFTagExpression", &expression)
+            .unwrap();
+    }
+    let state = || {
+        lab.resync();
+        lab.ledger.book().rows[&Subject::Lake(Lake::Expressions)].state
+    };
+    assert_eq!(state(), State::Blocked);
+    let gone = json!({"Name": "mine"});
+    lab.call(SECONDARY, "DeleteLFTagExpression", &gone).unwrap();
+    assert_eq!(state(), State::Current);
+}
+
 const FAILED: &str = "OperationFailedReplication";
 
 /// The keys that lie in a table of the laboratory.

@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use twinlake_core::FaultKind;
 
 /// The services that are called.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,34 @@ pub fn calls() -> BTreeMap<&'static str, u64> {
     counts.into()
 }
 
+/// The kinds of faults that are trouble, in the order of their counters. That something is
+/// absent, or done already, is an answer.
+const TROUBLE: [FaultKind; 6] = [
+    FaultKind::Busy,
+    FaultKind::NotYet,
+    FaultKind::Denied,
+    FaultKind::Invalid,
+    FaultKind::Unsupported,
+    FaultKind::Unavailable,
+];
+
+static FAULTS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+
+/// Counts what a call, or an entry of one, came to.
+pub(crate) fn came_to(kind: FaultKind) {
+    let counters = TROUBLE.iter().zip(&FAULTS);
+    for (_, counter) in counters.filter(|(counted, _)| **counted == kind) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The calls that failed in this process so far, by kind.
+#[must_use]
+pub fn faults() -> BTreeMap<FaultKind, u64> {
+    let counts = FAULTS.iter().map(|counter| counter.load(Ordering::Relaxed));
+    TROUBLE.into_iter().zip(counts).collect()
+}
+
 /// Counts every request that is sent to a service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted(pub(crate) Service);
@@ -84,5 +113,24 @@ impl Intercept for Counted {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_trouble_is_counted_and_what_is_an_answer_is_not() {
+        let before = faults();
+        let more = |kind: FaultKind| {
+            faults().get(&kind).copied().unwrap_or_default()
+                - before.get(&kind).copied().unwrap_or_default()
+        };
+        for code in ["AccessDenied", "EntityNotFound"] {
+            let _ = crate::fault::of_code("GetTable", "r", &format!("{code}Exception"), "no");
+        }
+        assert!(more(FaultKind::Denied) >= 1);
+        assert!(!faults().contains_key(&FaultKind::Absent));
     }
 }

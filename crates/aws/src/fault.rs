@@ -46,8 +46,13 @@ where
 /// Turns a code and a message, of a call or of one entry of a batch, into a fault.
 #[must_use]
 pub fn of_code(call: &str, region: &str, code: &str, message: &str) -> Fault {
+    let kind = classify(call, code, message);
+    // A condition that does not hold is an answer to a conditional write.
+    if code != FAILED_CONDITION {
+        crate::calls::came_to(kind);
+    }
     Fault {
-        kind: classify(call, code, message),
+        kind,
         call: call.to_owned(),
         region: region.to_owned(),
         code: code.to_owned(),

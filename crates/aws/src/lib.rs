@@ -23,7 +23,7 @@ mod replicas;
 
 use std::time::Duration;
 
-pub use calls::calls;
+pub use calls::{calls, faults};
 pub use ledger::DynamoLedger;
 pub use letters::{Letter, SqsLetters, queues_of};
 pub use messages::{BusPeer, SnsAlerts, SqsOutbox, SystemClock};

@@ -4,7 +4,6 @@ use crate::args::{AccessArgs, Common};
 use crate::connect::{Connection, Store};
 use crate::{CliError, Left, out};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use twinlake_core::access::{self, Access, May};
 use twinlake_core::grant::Terms;
 use twinlake_core::reading::Reading;
@@ -51,17 +50,17 @@ async fn shown(
             "secondary",
         ),
     ];
-    let mut text = format!("{principal} on {subject}\n");
+    let mut text = Lines(vec![render::escape(&format!("{principal} on {subject}"))]);
     let mut found = Vec::new();
     for (side, reading, role) in sides {
         let access = access::of(reading, &principal, &subject);
-        let _ = writeln!(text, "\n{} ({role})", side.region);
+        text.add("");
+        text.add(&format!("{} ({role})", side.region));
         tell(&mut text, &access, &unread(reading));
         found.push(access);
     }
     let differs = differences(&mut text, &found);
-    let escaped: Vec<String> = text.lines().map(render::escape).collect();
-    out::print(&escaped.join("\n"));
+    out::print(&text.0.join("\n"));
     Ok(match differs {
         true => Left::Something,
         false => Left::Nothing,
@@ -106,43 +105,80 @@ fn unread(reading: &Reading) -> Vec<String> {
     faults.into_iter().collect()
 }
 
-fn tell(text: &mut String, access: &Access, unread: &[String]) {
+/// Lines for a terminal. What grants and filters say cannot begin another one.
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn add(&mut self, line: &str) {
+        self.0.push(render::escape(line));
+    }
+}
+
+fn tell(text: &mut Lines, access: &Access, unread: &[String]) {
     if access.rights.is_empty() {
-        let _ = writeln!(text, "  nothing");
+        text.add("  nothing");
     }
     for (may, by) in &access.rights {
-        let by: Vec<&str> = by.iter().map(String::as_str).collect();
-        let _ = writeln!(text, "  {may}\n      by {}", by.join("\n      by "));
+        text.add(&format!("  {may}"));
+        for grant in by {
+            text.add(&format!("      by {grant}"));
+        }
     }
     for note in &access.notes {
-        let _ = writeln!(text, "  note: {note}");
+        text.add(&format!("  note: {note}"));
     }
     for fault in unread {
-        let _ = writeln!(text, "  NOT READ, so this may not be all: {fault}");
+        text.add(&format!("  NOT READ, so this may not be all: {fault}"));
     }
 }
 
 /// Says in what the two sides differ; answers whether they do.
-fn differences(text: &mut String, found: &[Access]) -> bool {
+fn differences(text: &mut Lines, found: &[Access]) -> bool {
     let [here, there] = found else {
         return false;
     };
     let rights = |access: &Access| -> BTreeSet<May> { access.rights.keys().cloned().collect() };
     let (here, there) = (rights(here), rights(there));
+    text.add("");
     if here == there {
-        let _ = writeln!(text, "\nBoth Regions allow the same.");
+        text.add("Both Regions allow the same.");
         return false;
     }
-    let _ = writeln!(text, "\nThe Regions differ:");
+    text.add("The Regions differ:");
     for may in here.difference(&there) {
-        let _ = writeln!(text, "  only in the primary: {may}");
+        text.add(&format!("  only in the primary: {may}"));
     }
     for may in there.difference(&here) {
-        let _ = writeln!(text, "  ONLY IN THE SECONDARY: {may}");
+        text.add(&format!("  ONLY IN THE SECONDARY: {may}"));
     }
-    let _ = writeln!(
-        text,
-        "`twinlake plan` shows what would be done about it, and why something would not be."
-    );
+    text.add("`twinlake plan` shows what would be done about it, and why something would not be.");
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_filter_cannot_write_a_line_of_its_own() {
+        let may = May {
+            permission: "SELECT".to_owned(),
+            column: None,
+            rows: Some("x\nBoth Regions allow the same.".to_owned()),
+            grantable: false,
+        };
+        let mut access = Access::default();
+        access
+            .rights
+            .insert(may, BTreeSet::from(["a\u{1b}[2J".to_owned()]));
+        let mut text = Lines(Vec::new());
+        tell(&mut text, &access, &["b\nc".to_owned()]);
+        differences(&mut text, &[access, Access::default()]);
+        let told = text.0.join("\n");
+        assert!(!told.lines().any(|line| line.starts_with("Both")), "{told}");
+        assert!(
+            !told.contains('\u{1b}') && told.contains("b\\u{a}c"),
+            "{told}"
+        );
+    }
 }

@@ -40,7 +40,8 @@ async fn forget<L: Journal>(ledger: &L, tables: &[TableId]) -> Result<(), Fault>
     let pendings = ledger.pendings().await?;
     for table in tables {
         let Some((pending, version)) = pendings.get(table) else {
-            out::print(&format!("Nothing is waited for of {table}."));
+            let line = format!("Nothing is waited for of {table}.");
+            out::print(&twinlake_core::render::escape(&line));
             continue;
         };
         let (_, what) = replication::told(pending);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, Sample, Verdict, judge};
 use twinlake_core::ledger::{Pending, Rows};
 use twinlake_core::policy::Objectives;
-use twinlake_core::{Alert, AlertKind, Fault, Row, State, Subject, TableId, Timestamp};
+use twinlake_core::{Alert, AlertKind, Fault, Lake, Row, State, Subject, TableId, Timestamp};
 use twinlake_engine::{Clock as _, Journal, Ledger, digest, replication};
 
 /// What is known.
@@ -103,8 +103,8 @@ async fn read<L: Ledger + Journal>(
         }
     }
     // LF-Tags, registered locations and the like are in no database.
-    let lake = ledger.troubles().await?.into_iter();
-    rows.extend(lake.filter(|(subject, _)| subject.database().is_none()));
+    let lake = Lake::EVERY.map(Subject::Lake);
+    rows.extend(ledger.rows(&lake.into()).await?);
     let pendings = ledger.pendings().await?.into_iter();
     let pendings: BTreeMap<_, _> = pendings.map(|(id, (pending, _))| (id, pending)).collect();
     for (id, pending) in &pendings {

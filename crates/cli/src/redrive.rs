@@ -5,6 +5,7 @@ use crate::connect::Connection;
 use crate::{CliError, Left, out};
 use std::collections::BTreeMap;
 use twinlake_aws::{SqsLetters, queues_of};
+use twinlake_core::event::{HANDED_ON, OWN_SOURCE, TOLD};
 use twinlake_core::render;
 use twinlake_engine::letters;
 use twinlake_engine::ports::Letters as _;
@@ -140,7 +141,11 @@ async fn send_back(region: &Region, other: Option<&Region>) -> Result<usize, Cli
                     sent += 1;
                     continue;
                 }
-                let Some((holder, url)) = home(&queue, &letter.body, region, other) else {
+                let home = home(&queue, &letter.body).and_then(|(is_here, name)| {
+                    let holder = if is_here { Some(region) } else { other }?;
+                    holder.queues.get(name).map(|url| (holder, url.as_str()))
+                });
+                let Some((holder, url)) = home else {
                     left += 1;
                     sent += 1;
                     out::note(&format!(
@@ -161,32 +166,58 @@ async fn send_back(region: &Region, other: Option<&Region>) -> Result<usize, Cli
     Ok(left)
 }
 
-/// Where a message goes: back to its queue, or, if it was not forwarded, to the other
-/// Region's queue for its source.
-fn home<'r>(
-    queue: &str,
-    body: &str,
-    region: &'r Region,
-    other: Option<&'r Region>,
-) -> Option<(&'r Region, &'r str)> {
+/// Where a message goes: back to its queue here, or, if it was not forwarded, to the other
+/// Region's queue for its source. Answers whether it is here, and the queue.
+fn home<'q>(queue: &'q str, body: &str) -> Option<(bool, &'q str)> {
     if queue != "Forward" {
-        return region.queues.get(queue).map(|url| (region, url.as_str()));
+        return Some((true, queue));
     }
     let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let text = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
     let there = match (text("source")?, text("detail-type")?) {
         ("aws.glue", _) => "Catalog",
         ("aws.lakeformation", _) => "Permission",
-        ("twinlake", "S3 Replication") => "Replication",
-        ("twinlake", _) => "Operations",
+        (OWN_SOURCE, HANDED_ON) => "Replication",
+        (OWN_SOURCE, TOLD) => "Operations",
         _ => return None,
     };
-    let other = other?;
-    other.queues.get(there).map(|url| (other, url.as_str()))
+    Some((false, there))
 }
 
 /// Whether it is the record of a scheduled run that failed, and no message of a queue.
 fn is_scheduled(body: &str) -> bool {
     let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     json.get("requestPayload").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_forwarded_goes_to_the_queue_that_its_rule_leads_to() {
+        let of = |source: &str, kind: &str| {
+            let body = serde_json::json!({"source": source, "detail-type": kind}).to_string();
+            home("Forward", &body)
+        };
+        let trail = "AWS API Call via CloudTrail";
+        assert_eq!(of("aws.glue", trail), Some((false, "Catalog")));
+        assert_eq!(of("aws.lakeformation", trail), Some((false, "Permission")));
+        assert_eq!(
+            of("twinlake", "S3 Replication"),
+            Some((false, "Replication"))
+        );
+        assert_eq!(of("twinlake", "Alert"), Some((false, "Operations")));
+        assert_eq!(of("aws.s3", trail), None);
+        assert_eq!(home("Forward", "poison"), None);
+        for queue in QUEUES.into_iter().filter(|queue| *queue != "Forward") {
+            assert_eq!(home(queue, "anything"), Some((true, queue)));
+        }
+    }
+
+    #[test]
+    fn the_record_of_a_scheduled_run_is_no_message() {
+        assert!(is_scheduled("{\"requestPayload\": {}}"));
+        assert!(!is_scheduled("{\"source\": \"aws.glue\"}") && !is_scheduled("poison"));
+    }
 }

@@ -9,7 +9,7 @@ use crate::{CliError, Left, out};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use twinlake_core::heartbeat::Channel;
-use twinlake_core::{State, Subject, Timestamp, render};
+use twinlake_core::{Lake, State, Subject, Timestamp, render};
 
 /// More rows than this are counted and not listed.
 const LISTED: usize = 500;
@@ -175,16 +175,20 @@ fn listed(known: &Known) -> String {
 
 /// What is replicated, and what is not, by kind.
 fn coverage(known: &Known) -> String {
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for (subject, row) in &known.rows {
-        let kind = match subject {
-            Subject::Database(_) => "databases",
-            Subject::Table(_) => "tables",
-            Subject::Function(_) => "functions",
-            Subject::Catalog | Subject::Lake(_) => continue,
+        let paired = usize::from(row.pairing.is_some());
+        let (kind, count) = match subject {
+            Subject::Database(_) => ("databases".to_owned(), paired),
+            Subject::Table(_) => ("tables".to_owned(), paired),
+            Subject::Function(_) => ("functions".to_owned(), paired),
+            Subject::Lake(lake @ (Lake::Tags | Lake::Expressions | Lake::Locations)) => {
+                (lake.to_string(), row.owned.len())
+            }
+            Subject::Catalog | Subject::Lake(Lake::Permissions | Lake::Settings) => continue,
         };
-        *kinds.entry(kind).or_default() += usize::from(row.pairing.is_some());
-        *kinds.entry("partitions").or_default() += row.partitions;
+        *kinds.entry(kind).or_default() += count;
+        *kinds.entry("partitions".to_owned()).or_default() += row.partitions;
     }
     let mut html = "<h2>Coverage by kind</h2><table><tr><th>kind</th>\
                     <th class=\"number\">in the secondary</th>\
@@ -204,8 +208,8 @@ fn coverage(known: &Known) -> String {
         );
     }
     html.push_str(
-        "</table><p class=\"faint\">Partitions as they were last counted. Grants, LF-Tags \
-                   and filters belong to their objects.</p>",
+        "</table><p class=\"faint\">Partitions as they were last counted. Grants and \
+                   filters belong to their objects.</p>",
     );
     html
 }

@@ -27,6 +27,7 @@
 
 mod script;
 mod stage;
+mod tray;
 
 use crate::{CliError, Left, out};
 use std::path::Path;

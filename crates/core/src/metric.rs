@@ -35,7 +35,7 @@ pub enum Metric {
     Applied,
     /// Plans that were refused.
     Vetoed,
-    /// Calls that failed for good or are to be repeated, by `Kind`.
+    /// Calls to AWS that failed, by `Kind`; that something is absent is no failure.
     Faults,
     /// Calls to AWS, by `Service`.
     Calls,

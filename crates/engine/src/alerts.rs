@@ -18,6 +18,9 @@ use twinlake_core::{Alert, AlertKind, Fault, FaultKind, Step, Timestamp};
 /// may be.
 pub const READY: &str = "the policy";
 
+/// What an alert is about when an event made no sense.
+pub(crate) const AN_EVENT: &str = "an event";
+
 /// How many things an alert names.
 const SAMPLES: usize = 5;
 /// How many things are kept for the digest.
@@ -74,6 +77,20 @@ pub fn of_unrevoked(outcome: &Outcome, region: &str, now: Timestamp) -> Option<A
         })
         .collect();
     (!open.is_empty()).then(|| alert(AlertKind::Widening, &open, region, now))
+}
+
+/// The alert for a message that made no sense: redelivery cannot help it.
+#[must_use]
+pub fn of_refusal(reason: &str, region: &str, now: Timestamp) -> Alert {
+    let sentences = [
+        format!("An event could not be understood: {reason}."),
+        "Whatever it told of is seen by the next resync at the latest, if it was about the \
+         catalog or its permissions."
+            .to_owned(),
+        "If it comes again, look at what the rules of the buses, and the queues, let through."
+            .to_owned(),
+    ];
+    Alert::new(AlertKind::Unreadable, region, AN_EVENT, sentences, now)
 }
 
 /// The alerts for what is not tried again before the next resync.

@@ -14,9 +14,6 @@ use twinlake_core::ledger::Sweeping;
 use twinlake_core::scope::Look;
 use twinlake_core::{Alert, AlertKind, Facet, Fault, Row, Scope, State, Subject, Timestamp};
 
-/// What an alert is about when an event made no sense.
-pub(crate) const AN_EVENT: &str = "an event";
-
 /// One message of a batch.
 #[derive(Clone, Debug)]
 pub struct Received {
@@ -91,7 +88,12 @@ where
 {
     let began = context.clock.now();
     let mut answer = Answer::default();
-    let (jobs, told) = sort(received, listener, began, &mut answer);
+    let (jobs, told) = sort(
+        received,
+        listener,
+        (context.secondary.region(), began),
+        &mut answer,
+    );
     for (alert, message) in told {
         let sent = alerts::publish(ports.1, context.ledger, &[alert], context.clock.now()).await;
         if let Err(fault) = sent {
@@ -123,7 +125,7 @@ where
 fn sort(
     received: &[Received],
     listener: &Listener,
-    now: Timestamp,
+    (region, now): (&str, Timestamp),
     answer: &mut Answer,
 ) -> (Vec<Job>, Vec<(Alert, String)>) {
     let mut jobs: BTreeMap<Subject, Job> = BTreeMap::new();
@@ -141,7 +143,7 @@ fn sort(
                 }
                 Err(refused) => {
                     // Redelivery cannot help, so people are told instead.
-                    let alert = of_refusal(&refused.0, &listener.region, now);
+                    let alert = alerts::of_refusal(&refused.0, region, now);
                     told.push((alert, message.id.clone()));
                     answer
                         .dropped
@@ -166,20 +168,6 @@ fn sort(
         }
     }
     (jobs.into_values().collect(), told)
-}
-
-/// The alert for a message that made no sense: redelivery cannot help it.
-#[must_use]
-pub fn of_refusal(reason: &str, region: &str, now: Timestamp) -> Alert {
-    let sentences = [
-        format!("An event could not be understood: {reason}."),
-        "Whatever it told of is seen by the next resync at the latest, if it was about the \
-         catalog or its permissions."
-            .to_owned(),
-        "If it comes again, look at what the rules of the buses, and the queues, let through."
-            .to_owned(),
-    ];
-    Alert::new(AlertKind::Unreadable, region, AN_EVENT, sentences, now)
 }
 
 async fn settle<P, S, L, C, O, A>(

@@ -174,6 +174,8 @@ impl Outcome {
             "failed"
         } else if self.waiting.is_some() {
             "waiting"
+        } else if !self.is_read() {
+            "unread"
         } else {
             "settled"
         }

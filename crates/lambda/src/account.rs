@@ -14,6 +14,7 @@ pub(crate) struct Invocation<'a> {
     start: &'a Start,
     began: Timestamp,
     calls: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<FaultKind, u64>,
 }
 
 impl<'a> Invocation<'a> {
@@ -22,6 +23,7 @@ impl<'a> Invocation<'a> {
             start,
             began: start.clock.now(),
             calls: twinlake_aws::calls(),
+            faults: twinlake_aws::faults(),
         }
     }
 
@@ -35,6 +37,13 @@ impl<'a> Invocation<'a> {
             if *count > 0 {
                 let count = i64::try_from(*count).unwrap_or(i64::MAX);
                 points.push(Point::of(Metric::Calls, service, count));
+            }
+        }
+        for (kind, count) in twinlake_aws::faults() {
+            let before = self.faults.get(&kind).copied().unwrap_or_default();
+            let count = i64::try_from(count.saturating_sub(before)).unwrap_or(i64::MAX);
+            if count > 0 {
+                points.push(Point::of(Metric::Faults, &kind.to_string(), count));
             }
         }
         emit(&points, now);
@@ -66,26 +75,16 @@ pub(crate) struct Work {
     pub reconciled: usize,
     pub applied: usize,
     pub vetoed: usize,
-    pub faults: Vec<FaultKind>,
 }
 
 impl Work {
     pub(crate) fn points(&self) -> Vec<Point> {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let mut points = vec![
+        vec![
             Point::new(Metric::Reconciled, number(self.reconciled)),
             Point::new(Metric::Applied, number(self.applied)),
             Point::new(Metric::Vetoed, number(self.vetoed)),
-        ];
-        let mut kinds: BTreeMap<FaultKind, usize> = BTreeMap::new();
-        for kind in &self.faults {
-            *kinds.entry(*kind).or_default() += 1;
-        }
-        let faults = kinds.into_iter();
-        points.extend(
-            faults.map(|(kind, count)| Point::of(Metric::Faults, &kind.to_string(), number(count))),
-        );
-        points
+        ]
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -94,25 +93,5 @@ impl Work {
             ("applied".to_owned(), self.applied as u64),
             ("vetoed".to_owned(), self.vetoed as u64),
         ])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_are_counted_by_kind() {
-        let work = Work {
-            faults: vec![FaultKind::Denied, FaultKind::Busy, FaultKind::Denied],
-            ..Work::default()
-        };
-        let denied = Point::of(Metric::Faults, &FaultKind::Denied.to_string(), 2);
-        let busy = Point::of(Metric::Faults, &FaultKind::Busy.to_string(), 1);
-        let points = work.points();
-        assert!(
-            points.contains(&denied) && points.contains(&busy),
-            "{points:?}"
-        );
     }
 }

@@ -94,7 +94,6 @@ pub async fn catalog_changes(start: &Start, event: LambdaEvent<SqsEvent>) -> Han
         reconciled: done.reconciled.len(),
         applied,
         vetoed: done.vetoed,
-        faults: done.faults.iter().map(|fault| fault.kind).collect(),
     };
     account.end(work.points(), work.counts()).await;
     Ok(answer(done.failed))
@@ -159,7 +158,6 @@ async fn run(
         reconciled: progress.0.get(),
         applied,
         vetoed: usize::from(!outcome.vetoes.is_empty()),
-        faults: outcome.failed.iter().map(|(_, fault)| fault.kind).collect(),
     };
     let mut counts = work.counts();
     let drift = if report.first { 0 } else { applied };
@@ -315,7 +313,7 @@ async fn tell(start: &Start, role: Role, told: (&[Alert], &Looked)) -> Result<()
 /// Tells that a message made no sense.
 pub(crate) async fn tell_refused(start: &Start, reason: &str) -> Result<(), Fault> {
     let now = start.clock.now();
-    let alert = batch::of_refusal(reason, &start.config.region, now);
+    let alert = alerts::of_refusal(reason, &start.config.region, now);
     alerts::publish(&start.alerts, &start.ledger, &[alert], now)
         .await
         .map(drop)

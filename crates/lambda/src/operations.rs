@@ -12,7 +12,7 @@ use twinlake_core::{Alert, AlertKind, Fault, Timestamp, render};
 use twinlake_engine::message::Message;
 use twinlake_engine::ports::Counts;
 use twinlake_engine::role::Standing;
-use twinlake_engine::{Outbox as _, alerts, batch, hands};
+use twinlake_engine::{Outbox as _, alerts, hands};
 
 /// How long a look that somebody's change asks for is tried.
 const TRIES_SECS: i64 = 3600;
@@ -38,7 +38,7 @@ pub async fn operations(start: &Start, event: LambdaEvent<SqsEvent>) -> Handled 
                 info!(id = message.id, reason = render::escape(&reason), "dropped");
             }
             Err(refused) => {
-                let alert = batch::of_refusal(&refused.0, &listener.region, listener.now);
+                let alert = alerts::of_refusal(&refused.0, &listener.region, listener.now);
                 heard.told.push((id(), alert));
             }
         }

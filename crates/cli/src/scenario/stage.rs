@@ -1,7 +1,7 @@
 //! Where a script is played: two Regions, a ledger, and a transcript.
 
 use super::script;
-use std::cell::RefCell;
+use super::tray::Tray;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use twinlake_core::event::Listener;
@@ -12,7 +12,7 @@ use twinlake_core::{
 };
 use twinlake_engine::alerts;
 use twinlake_engine::batch::{self, Received};
-use twinlake_engine::{Alerts, Clock as _, Context, MemoryLedger, Message, Outbox, Outcome};
+use twinlake_engine::{Clock as _, Context, MemoryLedger, Outcome};
 use twinlake_sim::{ApiError, Quirk, Sim, SimRegion, Trouble, World, run_until_killed};
 
 const ACCOUNT: &str = "111122223333";
@@ -43,27 +43,6 @@ pub(super) struct Stage {
     ours: OwnRoles,
     tray: Tray,
     transcript: String,
-}
-
-/// Alerts and leftovers of a script.
-#[derive(Default)]
-struct Tray {
-    alerts: RefCell<Vec<Alert>>,
-    waiting: RefCell<Vec<Message>>,
-}
-
-impl Alerts for Tray {
-    async fn publish(&self, alert: &Alert) -> Result<(), Fault> {
-        self.alerts.borrow_mut().push(alert.clone());
-        Ok(())
-    }
-}
-
-impl Outbox for Tray {
-    async fn send(&self, message: &Message, _: u16) -> Result<(), Fault> {
-        self.waiting.borrow_mut().push(message.clone());
-        Ok(())
-    }
 }
 
 type Played = Result<(), String>;

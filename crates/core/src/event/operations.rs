@@ -365,8 +365,8 @@ mod tests {
         assert_ne!(first, key("d/t", "b", "GetDataAccess"));
         assert_ne!(first, key("d/t", "a", "GrantPermissions"));
         // Any error of `GetDataAccess` counts; of other calls a denial alone.
-        assert!(told("d/t", "a", "EntityNotFoundException", "GetDataAccess").is_some());
-        assert!(told("d/t", "a", "EntityNotFoundException", "GrantPermissions").is_none());
+        assert!(told("d/t", "a", "EntityNotFound", "GetDataAccess").is_some());
+        assert!(told("d/t", "a", "EntityNotFound", "GrantPermissions").is_none());
     }
 
     #[test]

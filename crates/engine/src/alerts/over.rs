@@ -1,7 +1,7 @@
 //! When a trouble is over: found well by a look, told by an event, or gone quiet.
 
+use super::AN_EVENT;
 use super::tell::{claim, send};
-use crate::batch::AN_EVENT;
 use crate::ports::{Alerts, Journal, Ledger};
 use crate::reconcile::Outcome;
 use crate::replication::Awaited;

@@ -241,7 +241,12 @@ where
             return all.collect();
         }
         let look = self.asked.looks.get(subject);
-        look.map(|look| look.facets.clone()).unwrap_or_default()
+        let mut facets = look.map(|look| look.facets.clone()).unwrap_or_default();
+        if matches!(subject, Subject::Lake(_)) {
+            // What is no object has no definition to be looked at.
+            facets.insert(Facet::Definition);
+        }
+        facets
     }
 
     /// Whether nothing but the rest of its partitions is in the way.
