@@ -188,6 +188,12 @@ def test_the_readme_tells_what_it_costs(tmp_path):
     readme = (ROOT / "README.md").read_text()
     told = re.search(r"costs about \$(\d+) a month while nothing changes", readme)
     assert told and abs(int(told[1]) - total) <= 0.1 * total, parts
+    said = {"metrics, alarms, dashboards": "metrics", "resyncs": "four resyncs a day",
+            "heartbeats and the look at them": "heartbeats", "queues that Lambda polls": "the polling"}
+    for part, words in said.items():
+        told = re.search(rf"\$(\d+)\s+{words}", readme)
+        assert told and abs(int(told[1]) - parts[part]) <= 0.6, (part, parts)
+    assert parts["other schedules"] < 0.6, "it is not worth a word"
     told = re.search(r"a thousand changed tables about \$(\d+\.\d+)", readme)
     assert told and abs(float(told[1]) - 1000 * change) <= 0.35 * 1000 * change, change
     as_of = re.search(r'AS_OF: &str = "([\d-]+)"', (

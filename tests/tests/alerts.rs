@@ -278,7 +278,9 @@ fn every_kind_has_its_row_in_the_readme() {
     let readme = std::fs::read_to_string(readme).unwrap();
     let rows: Vec<&str> = readme.lines().filter(|row| row.starts_with("| ")).collect();
     for kind in AlertKind::EVERY {
-        let start = format!("| {kind} | {} | ", kind.severity().as_str());
+        // The anchor is what each message leads to.
+        let severity = kind.severity().as_str();
+        let start = format!("| <a id=\"{kind}\"></a>{kind} | {severity} | ");
         let row = rows.iter().find(|row| row.starts_with(&start));
         assert!(
             row.is_some_and(|row| row.len() > start.len() + 20),

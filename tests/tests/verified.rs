@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use twinlake_core::{FaultKind, FunctionId, Name, State, Subject, TableId};
+use twinlake_core::{FaultKind, Name, State, Subject};
 use twinlake_sim::{ApiError, Chaos, Kill, Trouble};
 use twinlake_tests::history::{Act, acts, perform, settle};
 use twinlake_tests::lab::{Lab, PRIMARY, ROLE, SECONDARY};
@@ -19,32 +19,23 @@ fn listed(lab: &Lab) -> BTreeSet<Subject> {
     ill.map(|row| row.subject.clone()).collect()
 }
 
-/// The subject that a difference is about, if it is of the catalog: told as `KIND|NAME...`
-/// after a word.
-fn subject(difference: &str) -> Option<Subject> {
-    let (_, key) = difference.split_once(' ')?;
-    let mut words = key.split(['|', ':']);
-    let kind = words.next()?;
-    let name = words.next()?.trim();
-    let split = || {
-        let (database, inner) = name.split_once('.')?;
-        Some((Name::new(database).ok()?, Name::new(inner).ok()?))
-    };
-    match kind {
-        "database" => Name::new(name).ok().map(Subject::Database),
-        "table" | "partition" => split().map(|(d, t)| Subject::Table(TableId::new(d, t))),
-        "function" => split().map(|(d, f)| Subject::Function(FunctionId::new(d, f))),
-        _ => None,
-    }
-}
-
-/// Whether the status says of a difference that it is, or may be, there.
+/// Whether the status says of a difference that it is, or may be, there: a subject is listed
+/// that the difference names, whether it is of an object, a grant on it, a filter, a tag or a
+/// part of it. A listed database speaks for what is in it.
 fn is_told(difference: &str, listed: &BTreeSet<Subject>) -> bool {
-    // What is not of the catalog has no row that it can be traced to here: it is told if
-    // anything is.
-    subject(difference).map_or(!listed.is_empty(), |subject| {
-        let database = subject.database().cloned().map(Subject::Database);
-        listed.contains(&subject) || database.is_some_and(|home| listed.contains(&home))
+    let words: BTreeSet<&str> = difference
+        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
+        .collect();
+    let named = |name: &Name| words.contains(name.as_str());
+    listed.iter().any(|subject| match subject {
+        Subject::Database(name) => named(name),
+        Subject::Table(id) => named(&id.database) && named(&id.table),
+        Subject::Function(id) => named(&id.database) && named(&id.function),
+        // What Lake Formation keeps beside the catalog: a kind of it is one subject.
+        Subject::Lake(_) => !["database|", "table|", "partition|", "function|", "part|"]
+            .iter()
+            .any(|kind| difference.contains(kind)),
+        Subject::Catalog => true,
     })
 }
 
@@ -71,10 +62,10 @@ type History = (
     Option<&'static str>,
 );
 
-/// Whether the last resync verified anything.
+/// Whether the last resync verified anything, and whether something was left that is listed.
 fn play(
     (before, lost, kill, then, chaos, percent, refused): History,
-) -> Result<bool, TestCaseError> {
+) -> Result<(bool, bool), TestCaseError> {
     let lab = unbraked();
     settle(&lab, &before);
     let _ = lab.resync();
@@ -109,21 +100,20 @@ fn play(
     let report = lab.resync();
     lab.sim.world().calm();
     let Some(at) = report.and_then(|report| report.verified_at) else {
-        return Ok(false);
+        return Ok((false, false));
     };
     prop_assert_eq!(lab.ledger.book().verified_at, Some(at));
     let listed = listed(&lab);
-    let untold: Vec<String> = twin::differences(&lab.sim.world(), &[])
+    let (told, untold): (Vec<String>, Vec<String>) = twin::differences(&lab.sim.world(), &[])
         .into_iter()
-        .filter(|difference| !is_told(difference, &listed))
-        .collect();
+        .partition(|difference| is_told(difference, &listed));
     prop_assert!(untold.is_empty(), "{untold:#?}\nlisted: {listed:?}");
-    Ok(true)
+    Ok((true, !told.is_empty()))
 }
 
 #[test]
 fn verified_at_is_true_of_every_subject_that_is_not_listed() {
-    let verified = Cell::new(0u32);
+    let (verified, left) = (Cell::new(0u32), Cell::new(0u32));
     let cases = config();
     let all = cases.cases;
     let history = (
@@ -136,13 +126,21 @@ fn verified_at_is_true_of_every_subject_that_is_not_listed() {
         prop::sample::select(REFUSED.to_vec()),
     );
     let done = TestRunner::new(cases).run(&history, |history| {
-        verified.set(verified.get() + u32::from(play(history)?));
+        let (is_verified, is_left) = play(history)?;
+        verified.set(verified.get() + u32::from(is_verified));
+        left.set(left.get() + u32::from(is_left));
         Ok(())
     });
     if let Err(failure) = done {
         panic!("{failure}");
     }
-    let verified = verified.get();
-    println!("{verified} of {all} resyncs verified something, the others could not read all");
-    assert!(verified > all / 8, "{verified} of {all}");
+    let (verified, left) = (verified.get(), left.get());
+    println!(
+        "{verified} of {all} resyncs verified something, the others could not read all; \
+         {left} of them left a difference, which was listed"
+    );
+    assert!(
+        verified > all / 5 && left > 5,
+        "{verified} and {left} of {all}"
+    );
 }
