@@ -202,7 +202,7 @@ def test_a_foreign_hand_in_the_standby_is_told_and_put_right(lake):
     there.update_table(DatabaseName="sales", TableInput=table("items", Description="again"))
     settle(lake)
     wait_for("both are counted", lambda: any(
-        a["key"] == alert["key"] and a["total"] == 2 for a in status(lake)["open"]))
+        a["key"] == alert["key"] and a["total"] >= 2 for a in status(lake)["open"]))
     assert take() == [], "one trouble is told once"
     found = there.get_table(DatabaseName="sales", Name="items")["Table"]
     assert found["StorageDescriptor"] == wanted and "Description" not in found
@@ -215,8 +215,11 @@ def test_a_foreign_hand_in_the_standby_is_told_and_put_right(lake):
 
     wait_for("it is over", ended)
     assert over[0]["key"] == alert["key"]
-    past = [change["state"] for change in status(lake, "sales.items")[0]["past"]]
-    assert past[-1] == "current"
+    (row,) = status(lake, "sales.items")
+    assert row["past"][-1]["state"] == "current"
+    text = lake.twinlake("status", "sales.items", "--region", SECONDARY, "--role", "arn:x").stdout
+    assert text.startswith("current      table sales.items since "), text
+    assert "its files are at s3://" in text and "Z current" in text, text
 
 
 def test_what_fails_in_the_primary_is_known_in_the_standby(lake):
@@ -320,14 +323,14 @@ def test_poison_is_told_by_every_function(lake):
     """Redelivery cannot help what makes no sense, so people are told and it is gone."""
     take = lake.subscribe(SECONDARY, {"kind": ["unreadable"]})
     sqs = lake.client("sqs", SECONDARY)
+
     def total():
         found = [a for a in status(lake)["open"] if a["subject"] == "an event"]
         return found[0]["total"] if found else 0
-    before = total()
-    queues = ["PermissionQueue", "OperationsQueue", "ReplicationQueue", "ResyncQueue"]
-    for count, queue in enumerate(queues, start=1):
+    for queue in ("PermissionQueue", "OperationsQueue", "ReplicationQueue", "ResyncQueue"):
+        before = total()
         sqs.send_message(QueueUrl=lake.queue(SECONDARY, queue), MessageBody="poison")
-        wait_for(f"that of {queue} is counted", lambda: total() == before + count)
+        wait_for(f"that of {queue} is counted", lambda: total() > before)
     # Of a notification with one record that is not understood the others count.
     known = json.loads((ROOT / "events/s3-Replication-OperationMissedThreshold.json").read_text())
     other = {**known["Records"][0], "eventName": "ObjectCreated:Put"}
@@ -335,11 +338,12 @@ def test_poison_is_told_by_every_function(lake):
     body = json.dumps({"Records": [other, *known["Records"]]})
     # As SNS delivers it to a queue.
     wrapped = json.dumps({"Type": "Notification", "Message": body})
+    before = total()
     sqs.send_message(QueueUrl=lake.queue(SECONDARY, "ReplicationQueue"), MessageBody=wrapped)
     wait_for("the record is told", late)
-    wait_for("the other one is counted", lambda: total() == before + len(queues) + 1)
-    assert len({a["key"] for a in told(take())}) <= 1
+    wait_for("the other one is counted", lambda: total() > before)
     wait_for("the queues are empty", lake.is_quiet)
+    assert len(told(take())) == 1, "one trouble is told once"
 
 
 def test_policies_that_differ_are_told_though_nothing_happens(lake):

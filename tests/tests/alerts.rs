@@ -348,6 +348,64 @@ fn what_lasts_is_told_again_though_nobody_finds_it_once_more() {
 }
 
 #[test]
+fn what_nobody_finds_again_for_two_weeks_is_given_up_and_said_to_be() {
+    let lab = Lab::new(policy(""));
+    let words = ["a", "b", "c"].map(str::to_owned);
+    let now = lab.sim.now();
+    let job = [Alert::new(
+        AlertKind::JobFailed,
+        PRIMARY,
+        "job gone",
+        words,
+        now,
+    )];
+    let sent = publish(&lab.topic, &lab.ledger, &job, now);
+    run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    let day = || {
+        lab.sim.world().pass_secs(86_400);
+        remind(&lab);
+        let now = lab.sim.now();
+        let fade = alerts::fade(&lab.topic, &lab.ledger, 3600, now);
+        run_until_killed(&lab.sim, fade).unwrap().unwrap();
+    };
+    (0..13).for_each(|_| day());
+    let told = lab.topic.take();
+    assert!(told.len() > 10, "it lasts: {}", told.len());
+    assert!(told.iter().all(|alert| alert.state != AlertState::Resolved));
+    day();
+    let last = lab.topic.take().pop().unwrap();
+    assert_eq!(last.state, AlertState::Resolved);
+    assert!(last.what.ends_with("is given up.") && last.now.contains("nor that it is over"));
+}
+
+#[test]
+fn what_is_well_ends_though_another_thing_of_the_same_trouble_is_found_again() {
+    let lab = lab_with(1);
+    put_in_the_way(&lab, "d0");
+    let other = json!({"DatabaseName": "d0", "TableInput": {"Name": "v", "Description": "mine"}});
+    lab.call(SECONDARY, "CreateTable", &other).unwrap();
+    let input = json!({"DatabaseName": "d0", "TableInput": table_input("d0", "v", &["id"])});
+    lab.call(PRIMARY, "CreateTable", &input).unwrap();
+    resync(&lab);
+    take_away(&lab, "d0");
+    let began = lab.sim.now();
+    let report = lab.resync().unwrap();
+    // What the look itself found is noted some time after it began.
+    lab.sim.world().pass_secs(60);
+    let now = lab.sim.now();
+    let found = alerts::of_report(&report, SECONDARY, now);
+    let looked = Looked::of(&report.outcome, began);
+    let told = conclude(&lab.topic, &lab.ledger, (&found, &looked), now);
+    run_until_killed(&lab.sim, told).unwrap().unwrap();
+    let left = lab.ledger.book().alerts;
+    let mut left = left
+        .values()
+        .filter(|(e, _)| e.alert.kind == AlertKind::Diverged);
+    let about = &left.next().unwrap().0.alert.about;
+    assert_eq!(about, &BTreeSet::from(["table d0.v".to_owned()]));
+}
+
+#[test]
 fn a_look_that_began_earlier_does_not_end_what_was_found_since() {
     let lab = lab_with(1);
     let began = lab.sim.now();

@@ -383,7 +383,7 @@ fn hear(lab: &Lab, records: &[serde_json::Value]) -> Vec<Alert> {
     };
     let done = async {
         let mapped = replication::map_to_tables(&lab.ledger, notices).await?;
-        let looked = replication::note(&lab.ledger, &mapped).await?;
+        let looked = replication::note(&lab.ledger, &mapped, lab.sim.now()).await?;
         let found = replication_alerts(&mapped);
         conclude(&lab.topic, &lab.ledger, (&found, &looked), lab.sim.now()).await?;
         Ok::<_, Fault>(())

@@ -3,7 +3,7 @@
 use crate::calls::{Counted, Service};
 use crate::fault;
 use twinlake_core::ledger::Replica;
-use twinlake_core::{Fault, FaultKind, Timestamp};
+use twinlake_core::{Fault, Timestamp};
 use twinlake_engine::ports::Replicas;
 
 /// `HeadObject` in a Region.
@@ -46,16 +46,17 @@ impl S3Replicas {
             // An answer to HEAD has no body, so only the status says what is wrong.
             Err(error) => {
                 let status = error.raw_response().map(|raw| raw.status().as_u16());
-                let found = fault::of("HeadObject", &self.region, &error);
                 match status {
                     Some(404) => Ok(None),
                     // A version id that is none of this bucket's.
                     Some(400) if version.is_some() => Ok(None),
-                    Some(403) => Err(Fault {
-                        kind: FaultKind::Denied,
-                        ..found
-                    }),
-                    _ => Err(found),
+                    Some(403) => Err(fault::of_code(
+                        "HeadObject",
+                        &self.region,
+                        "AccessDenied",
+                        "the answer is 403",
+                    )),
+                    _ => Err(fault::of("HeadObject", &self.region, &error)),
                 }
             }
         }
@@ -69,7 +70,29 @@ impl Replicas for S3Replicas {
             return Ok(true);
         }
         let newest = self.changed(replica, None).await?;
-        // Times of S3 are of whole seconds.
-        Ok(newest.is_some_and(|at| at.secs() >= replica.made.secs()))
+        Ok(newest.is_some_and(|at| is_as_new(at, replica)))
+    }
+}
+
+/// Whether what was last changed then is the object, or a newer one: a replica keeps the time
+/// of its source. Times of S3 are of whole seconds.
+fn is_as_new(changed: Timestamp, replica: &Replica) -> bool {
+    changed.secs() >= replica.made.secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_version_of_an_object_is_not_the_one_that_is_missing() {
+        let replica = Replica {
+            bucket: "b".to_owned(),
+            key: "k".to_owned(),
+            version: None,
+            made: Timestamp(10_500),
+        };
+        let is_there = |secs| is_as_new(Timestamp::from_secs(secs), &replica);
+        assert!(!is_there(9) && is_there(10) && is_there(11));
     }
 }

@@ -135,3 +135,57 @@ async fn read<L: Ledger + Journal>(
         unsupported: digest::unsupported(ledger).await?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::Name;
+
+    #[test]
+    fn the_worst_comes_first_and_of_those_alike_the_oldest() {
+        let row = |name: &str, state, since| {
+            let name = Name::new(name).unwrap();
+            let subject = Subject::Database(name);
+            (subject.clone(), Row::new(subject, state, Timestamp(since)))
+        };
+        let known = Known {
+            now: Timestamp(9),
+            is_watched: false,
+            rows: [
+                row("a", State::Current, 1),
+                row("b", State::Behind, 2),
+                row("c", State::Blocked, 4),
+                row("d", State::Blocked, 3),
+                row("e", State::Held, 5),
+            ]
+            .into(),
+            verified_at: Some(Timestamp(0)),
+            samples: Vec::new(),
+            pendings: BTreeMap::new(),
+            open: Vec::new(),
+            unsupported: BTreeMap::new(),
+        };
+        let shown = |all| -> Vec<String> {
+            let rows = known.worst_first(all).into_iter();
+            rows.map(|row| row.subject.to_string()).collect()
+        };
+        let listed = ["d", "c", "e", "b"].map(|name| format!("database {name}"));
+        assert_eq!(shown(false), listed);
+        assert_eq!(shown(true).last().unwrap(), "database a");
+        let objectives = Objectives {
+            catalog: 75,
+            permissions: 900,
+        };
+        assert!(!known.is_well(&objectives));
+        let well = Known {
+            rows: [row("a", State::Current, 1)].into(),
+            ..known
+        };
+        assert!(well.is_well(&objectives));
+        let never = Known {
+            verified_at: None,
+            ..well
+        };
+        assert!(!never.is_well(&objectives), "it was never verified");
+    }
+}

@@ -101,7 +101,11 @@ fn tiles(known: &Known) -> String {
     }
     let tiles: String = tiles
         .iter()
-        .map(|(name, value)| format!("<div class=\"tile\"><b>{value}</b>{name}</div>"))
+        .map(|(name, value)| {
+            let is_number = value.starts_with(|c: char| c.is_ascii_digit());
+            let class = if is_number { "tile" } else { "tile small" };
+            format!("<div class=\"{class}\"><b>{value}</b>{name}</div>")
+        })
         .collect();
     format!("<h2>How it stands</h2><div class=\"tiles\">{tiles}</div>")
 }
@@ -155,7 +159,7 @@ fn listed(known: &Known) -> String {
         let reason = row.reason.as_deref().unwrap_or_default();
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td class=\"time\">{}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td class=\"time\">{}</td><td class=\"time\">{}</td><td>{}</td></tr>",
             safe(&row.subject.to_string()),
             row.state,
             row.since,

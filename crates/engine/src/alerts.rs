@@ -49,8 +49,8 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
     }
     for finding in &outcome.findings {
         // What its row says is gathered from there.
-        let has_row = finding.kind == FindingKind::Held || finding.kind == FindingKind::Unsupported;
-        if has_row && outcome.ill.contains_key(&finding.subject) {
+        let gathered = of_finding(finding) == Some(AlertKind::Unsupported);
+        if gathered && outcome.reasons.get(&finding.subject) == Some(&finding.detail) {
             continue;
         }
         if let Some(kind) = of_finding(finding) {

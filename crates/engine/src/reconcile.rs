@@ -89,6 +89,8 @@ pub struct Outcome {
     pub whole: BTreeSet<Name>,
     /// The subjects whose rows do not say that they are in step.
     pub ill: BTreeMap<Subject, State>,
+    /// Why, as their rows say.
+    pub reasons: BTreeMap<Subject, String>,
 }
 
 /// One reconciliation, as it is logged: nothing of a grant but names.

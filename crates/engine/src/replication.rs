@@ -67,10 +67,10 @@ pub fn placed(mut notice: Notice, policy: &Policy, epoch: Epoch) -> Notice {
 pub async fn note<L: Journal>(
     ledger: &L,
     mapped: &[(Notice, Option<TableId>)],
+    now: Timestamp,
 ) -> Result<Looked, Fault> {
     let mut missing: BTreeMap<&TableId, Pending> = BTreeMap::new();
     let mut arrived: BTreeMap<(&TableId, String), BTreeSet<Replica>> = BTreeMap::new();
-    let mut last = Timestamp::default();
     for (notice, table) in mapped {
         // What cannot be looked for is told, and not waited for.
         let Some((table, replica)) = table.as_ref().zip(notice.replica()) else {
@@ -78,7 +78,6 @@ pub async fn note<L: Journal>(
         };
         let reason = replication_subject(notice, Some(table));
         if notice.happened == Happened::Late {
-            last = last.max(notice.at);
             arrived.entry((table, reason)).or_default().insert(replica);
         } else {
             let pending = missing.entry(table).or_default();
@@ -94,7 +93,7 @@ pub async fn note<L: Journal>(
         change(ledger, table, |known| is_over = known.came(&reason, &came)).await?;
         over.extend(is_over.then_some(reason));
     }
-    still_over(ledger, over, last).await
+    still_over(ledger, over, now).await
 }
 
 /// Changes what is pending of a table.
@@ -176,12 +175,20 @@ pub async fn look_again<L: Journal, R: Replicas>(
         }
         came_to.tables += 1;
         let mut there = BTreeSet::new();
+        let mut reasons = pending.reasons.values();
+        let is_unsampled = reasons.any(|missing| missing.samples.is_empty());
         for sample in pending
             .reasons
             .values()
             .flat_map(|missing| &missing.samples)
         {
-            match replicas.has_arrived(sample).await {
+            // Of one that was noted without its time, the time of the table's trouble counts.
+            let mut replica = sample.clone();
+            replica.made = match replica.made == Timestamp::default() {
+                true => pending.since,
+                false => replica.made,
+            };
+            match replicas.has_arrived(&replica).await {
                 Ok(has_arrived) => {
                     came_to.answered.insert(sample.bucket.clone());
                     if has_arrived {
@@ -193,7 +200,7 @@ pub async fn look_again<L: Journal, R: Replicas>(
                 }
             }
         }
-        if !there.is_empty() {
+        if is_unsampled || !there.is_empty() {
             let is_there = |sample: &Replica| there.contains(sample);
             change(ledger, &table, |known| {
                 over.extend(known.take_out(is_there));

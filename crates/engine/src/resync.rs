@@ -348,6 +348,7 @@ fn merge(all: &mut Outcome, one: Outcome) {
     all.looked.extend(one.looked);
     all.whole.extend(one.whole);
     all.ill.extend(one.ill);
+    all.reasons.extend(one.reasons);
     all.iceberg.extend(one.iceberg);
     all.vetoed = all.vetoed.take().or(one.vetoed);
     if let Some((scope, reason)) = one.waiting {

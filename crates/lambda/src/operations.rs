@@ -11,7 +11,7 @@ use twinlake_core::ledger::Role;
 use twinlake_core::{Alert, AlertKind, Fault, Timestamp, render};
 use twinlake_engine::message::Message;
 use twinlake_engine::ports::Counts;
-use twinlake_engine::role::Standing;
+use twinlake_engine::role::{Standing, Unready};
 use twinlake_engine::{Outbox as _, alerts, hands};
 
 /// How long a look that somebody's change asks for is tried.
@@ -75,7 +75,15 @@ impl Heard {
             let done = match &standing {
                 Ok(standing) => look_after(start, &hand, standing, listener).await,
                 // Whose hands count is known to the ledger alone.
-                Err(unready) => Err(unready.fault(&listener.region)),
+                Err(Unready::Ledger(fault)) => Err(fault.clone()),
+                // Nothing is applied meanwhile, which the lag function tells; the resync after
+                // it sees what was changed.
+                Err(
+                    Unready::NoPolicy(_)
+                    | Unready::Policy(_)
+                    | Unready::Mismatch(..)
+                    | Unready::Stranger(..),
+                ) => Ok(None),
             };
             match done {
                 Ok(alert) => self.told.extend(alert.map(|alert| (id, alert))),

@@ -78,7 +78,7 @@ async fn one(start: &Start, standing: &Standing, body: &[u8]) -> Result<(), Faul
             let (policy, epoch) = (&standing.policy, standing.epoch);
             let notices = notices.map(|notice| replication::placed(notice, policy, epoch));
             let mapped = replication::map_to_tables(&start.ledger, notices.collect()).await?;
-            let looked = replication::note(&start.ledger, &mapped).await?;
+            let looked = replication::note(&start.ledger, &mapped, now).await?;
             let found = replication_alerts(&mapped);
             alerts::conclude(&start.alerts, &start.ledger, (&found, &looked), now).await
         }

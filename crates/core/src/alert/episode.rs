@@ -30,6 +30,9 @@ pub struct Episode {
     pub untold: usize,
     /// More subjects were in trouble than are remembered.
     pub overflowed: bool,
+    /// When each of the subjects was last found in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<String, Timestamp>,
     /// What is not replicated, and when each was last found; for the digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gathered: BTreeMap<String, Timestamp>,
@@ -74,10 +77,15 @@ impl Episode {
                 ending: None,
                 untold: found.count,
                 overflowed: found.about.len() >= ABOUT,
+                found: BTreeMap::new(),
                 gathered: BTreeMap::new(),
                 theirs: false,
             },
         };
+        let about = episode.alert.about.intersection(&found.about).cloned();
+        episode
+            .found
+            .extend(about.map(|subject| (subject, found.at)));
         if found.kind == AlertKind::Unsupported {
             episode.gather(found);
         }
@@ -124,10 +132,18 @@ impl Episode {
             ending: None,
             untold: 0,
             overflowed: false,
+            found: BTreeMap::new(),
             gathered: BTreeMap::new(),
             theirs: true,
             alert,
         }
+    }
+
+    /// When a subject was last found in it.
+    #[must_use]
+    pub fn found(&self, subject: &str) -> Timestamp {
+        let found = self.found.get(subject).copied();
+        found.unwrap_or(self.alert.at)
     }
 
     /// Settles a claim: a message that spoke for so many was sent.
@@ -145,6 +161,7 @@ impl Episode {
     #[must_use]
     pub fn heal(mut self, well: &BTreeSet<String>, all: bool, now: Timestamp) -> News {
         self.alert.about.retain(|subject| !well.contains(subject));
+        self.found.retain(|subject, _| !well.contains(subject));
         let left = !all && (self.overflowed || !self.alert.about.is_empty());
         if left || is_held(self.ending, now) {
             return News::Keep(self);

@@ -6,6 +6,7 @@ use crate::ports::{Alerts, Journal, Ledger};
 use crate::reconcile::Outcome;
 use crate::replication::Awaited;
 use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::alert::Severity;
 use twinlake_core::{
     Alert, AlertKind, AlertState, Episode, Fault, Name, State, Subject, Timestamp,
 };
@@ -200,13 +201,13 @@ pub async fn heal<A: Alerts, L: Ledger>(
         if episode.theirs {
             continue;
         }
-        let (kind, found) = (episode.alert.kind, episode.alert.at);
+        let kind = episode.alert.kind;
         let about = episode.alert.about.iter();
         let well: BTreeSet<String> = about
-            .filter(|subject| looked.is_well(kind, subject, found))
+            .filter(|subject| looked.is_well(kind, subject, episode.found(subject)))
             .cloned()
             .collect();
-        let all = looked.is_all_well(kind, &episode.alert.group, found);
+        let all = looked.is_all_well(kind, &episode.alert.group, episode.alert.at);
         if well.is_empty() && !all {
             continue;
         }
@@ -266,8 +267,11 @@ fn fades(alert: &Alert, missing: &Awaited) -> bool {
 /// What the other Region has not told of again for so long is over there.
 const THEIRS_SECS: i64 = 26 * 3600;
 
+/// What nobody has found again for so long is given up: it may be of a job that is no more.
+const GIVEN_UP_SECS: i64 = 14 * 86_400;
+
 /// Tells that troubles are over which have not come again for so many seconds, and which no
-/// look can find to be over.
+/// look can find to be over; and gives up what nobody has found again for two weeks.
 ///
 /// # Errors
 /// The ledger or the topic is out of reach.
@@ -288,14 +292,33 @@ pub async fn fade<A: Alerts, L: Ledger + Journal>(
             }
             continue;
         }
-        if !fades(&episode.alert, &missing) || now < last.plus_secs(quiet_secs) {
+        let (kind, found) = (episode.alert.kind, episode.alert.at);
+        let fades = fades(&episode.alert, &missing);
+        let quiet_at = match fades {
+            true => last.plus_secs(quiet_secs),
+            false => found.plus_secs(GIVEN_UP_SECS),
+        };
+        // While objects are missing that is known without being told again.
+        let gathers = kind.severity() == Severity::Digest;
+        let waits = matches!(
+            kind,
+            AlertKind::ReplicationFailed | AlertKind::ReplicationLate
+        );
+        if now < quiet_at || gathers || (waits && !fades) {
             continue;
         }
         let heal = |episode: Episode| episode.heal(&BTreeSet::new(), true, now);
         let ended = claim(ledger, &key, (episode, version), heal).await?;
-        over.extend(ended.map(|message| Alert {
-            now: format!("It has not come again since {last}."),
-            ..message
+        over.extend(ended.map(|message| match fades {
+            true => Alert {
+                now: format!("It has not come again since {last}."),
+                ..message
+            },
+            false => Alert {
+                what: format!("What was told of since {} is given up.", message.since),
+                now: format!("Nobody has found it again since {found}, nor that it is over."),
+                ..message
+            },
         }));
     }
     send(topic, ledger, over, now).await.map(drop)

@@ -51,6 +51,9 @@ where
             let row = self.row_after(subject, old, standing, reasons.get(subject), plan);
             if row.state != State::Current {
                 self.outcome.ill.insert(subject.clone(), row.state);
+                let reason = row.reason.clone();
+                let reason = reason.map(|reason| (subject.clone(), reason));
+                self.outcome.reasons.extend(reason);
             }
             if Some(&row) != old {
                 put.push(row);
