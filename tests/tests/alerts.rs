@@ -189,6 +189,31 @@ fn what_could_not_be_told_to_be_over_is_told_by_a_later_look() {
     assert_eq!(told(&lab, AlertKind::Diverged), [over]);
 }
 
+#[test]
+fn a_success_that_could_not_be_told_is_told_by_the_next_one() {
+    let lab = Lab::new(policy(""));
+    let words = ["a", "b", "c"].map(str::to_owned);
+    let now = lab.sim.now();
+    let job = [Alert::new(
+        AlertKind::JobFailed,
+        PRIMARY,
+        "job x",
+        words,
+        now,
+    )];
+    let sent = publish(&lab.topic, &lab.ledger, &job, now);
+    run_until_killed(&lab.sim, sent).unwrap().unwrap();
+    let _ = lab.topic.take();
+    let over = Looked::default().and_over(AlertKind::JobFailed, "job x", now);
+    let lost = alerts::heal(&Broken, &lab.ledger, &over, now);
+    assert!(run_until_killed(&lab.sim, lost).unwrap().is_err());
+    let heal = alerts::heal(&lab.topic, &lab.ledger, &over, now);
+    run_until_killed(&lab.sim, heal).unwrap().unwrap();
+    let over = said(AlertState::Resolved, "job x", 1);
+    assert_eq!(told(&lab, AlertKind::JobFailed), [over]);
+    assert!(lab.ledger.book().alerts.is_empty());
+}
+
 /// A topic during whose first message another function acts.
 struct Amid<'a, F> {
     lab: &'a Lab,

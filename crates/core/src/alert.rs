@@ -113,7 +113,7 @@ fn clip(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn alert(subject: &str) -> Alert {
+    pub(super) fn alert(subject: &str) -> Alert {
         let sentences = [
             "GetTable was denied.\u{1b}[2J",
             "The table is as it was.",

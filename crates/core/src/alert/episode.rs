@@ -160,12 +160,16 @@ impl Episode {
     /// about was looked at. What is over by it is claimed, unless somebody is about to say so.
     #[must_use]
     pub fn heal(mut self, well: &BTreeSet<String>, all: bool, now: Timestamp) -> News {
-        self.alert.about.retain(|subject| !well.contains(subject));
-        self.found.retain(|subject, _| !well.contains(subject));
-        let left = !all && (self.overflowed || !self.alert.about.is_empty());
-        if left || is_held(self.ending, now) {
+        let mut ill = self.alert.about.difference(well);
+        if !all && (self.overflowed || ill.next().is_some()) {
+            self.alert.about.retain(|subject| !well.contains(subject));
+            self.found.retain(|subject, _| !well.contains(subject));
             return News::Keep(self);
         }
+        if is_held(self.ending, now) {
+            return News::Keep(self);
+        }
+        // What it was about stays until people have been told, so that a later look can end it.
         self.ending = Some(now);
         let mut alert = self.alert.clone();
         alert.what = format!("What was told of since {} is over.", alert.since);
@@ -192,8 +196,17 @@ impl Episode {
         if anew == 0 {
             return None;
         }
+        let since_then =
+            |subject: &String| self.ending.is_none_or(|end| self.found(subject) >= end);
+        let about = self
+            .alert
+            .about
+            .iter()
+            .filter(|subject| since_then(subject));
+        let about = about.cloned().collect();
         let begun = Self {
             alert: Alert {
+                about,
                 total: anew,
                 since: at,
                 ..self.alert
@@ -208,11 +221,13 @@ impl Episode {
         Some(begun.claim(now))
     }
 
-    /// Gives a claim back: its message could not be sent, and whoever comes next may.
+    /// Gives the claim of a message back: it could not be sent, and whoever comes next may.
     #[must_use]
-    pub fn unclaimed(mut self) -> Self {
-        self.claimed = None;
-        self.ending = None;
+    pub fn unclaimed(mut self, state: AlertState) -> Self {
+        match state {
+            AlertState::New | AlertState::Again => self.claimed = None,
+            AlertState::Resolved => self.ending = None,
+        }
         self
     }
 

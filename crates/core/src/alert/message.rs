@@ -158,21 +158,8 @@ impl Alert {
 mod tests {
     use super::*;
     use crate::alert::AlertKind;
+    use crate::alert::tests::alert;
     use crate::timestamp::Timestamp;
-
-    fn alert(subject: &str) -> Alert {
-        let sentences = [
-            "GetTable was denied.\u{1b}[2J",
-            "The table is as it was.",
-            "Give the role back its rights.",
-        ];
-        let sentences = sentences.map(str::to_owned);
-        let at = Timestamp::from_secs(0);
-        Alert {
-            databases: [Name::new("sales").unwrap()].into(),
-            ..Alert::new(AlertKind::Denied, "us-east-1", subject, sentences, at)
-        }
-    }
 
     #[test]
     fn a_subject_line_is_what_sns_takes() {

@@ -55,7 +55,7 @@ pub(super) async fn send<A: Alerts, L: Ledger>(
             if let Err(fault) = topic.publish(&message).await {
                 for alert in messages.flat_map(|(_, more)| more).chain(spoken_for) {
                     // A claim that is not given back is free a minute later.
-                    let given = |episode: Episode| Some((episode.unclaimed(), None));
+                    let given = |episode: Episode| Some((episode.unclaimed(alert.state), None));
                     let _ = change(ledger, &alert, given).await;
                 }
                 return Err(fault);

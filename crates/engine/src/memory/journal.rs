@@ -58,14 +58,10 @@ impl Journal for MemoryLedger {
     }
 
     async fn trouble_counts(&self) -> Result<BTreeMap<State, usize>, Fault> {
-        let mut counts = State::TROUBLES.map(|state| (state, 0)).into();
-        let count = |counts: &mut BTreeMap<State, usize>, state: State| {
-            *counts.entry(state).or_default() += 1;
-        };
-        let troubles = self.troubles().await?;
-        troubles
-            .values()
-            .for_each(|row| count(&mut counts, row.state));
+        let mut counts: BTreeMap<State, usize> = State::TROUBLES.map(|state| (state, 0)).into();
+        for row in self.troubles().await?.values() {
+            *counts.entry(row.state).or_default() += 1;
+        }
         Ok(counts)
     }
 
