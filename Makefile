@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-local check layers licences audit explore fuzz model mutants bench build deploy live clean
+.PHONY: help demo test test-fast test-local check layers licences audit explore fuzz model mutants bench build deploy live clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,44 +9,45 @@ DENY := $(TOOLS)/bin/cargo-deny
 ARCH ?= arm64
 LAMBDA_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
 FUZZ_SECONDS ?= 60
-# Coverage counters for libFuzzer, without a nightly compiler.
+# Coverage counters for libFuzzer that need no nightly compiler.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1
 export SAM_CLI_TELEMETRY := 0
 
-help: ## Lists what can be made
+help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: binaries $(VENV)/ready ## Shows what Twinlake does, in two Regions of a local AWS
+demo: binaries $(VENV)/ready ## Shows Twinlake at work in two Regions of a local AWS
 	@$(PY) tests/local/demo.py
 
-test: check test-rust test-local ## Everything that needs no AWS account
+test: check test-fast test-local ## Runs all checks and tests; needs no AWS account
 
-test-rust: ## Unit tests, properties, scenarios
+test-fast: ## Runs the tests that need no local AWS: unit tests, properties, scenarios
 	cargo test --workspace --locked
 
-test-local: binaries $(VENV)/ready ## End to end on a local AWS, over moto, and the template
+test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore tests/local
 
-check: layers licences ## Formatting, lints, layering, licences
+check: layers licences ## Checks formatting, lints, the source layout and licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-layers: ## The invariants of the layout
+layers: ## Checks the invariants of the source layout
 	@tests/layers.sh
+	@$(PYTHON) tests/layout.py
 
-licences: $(DENY) ## Licences and bans of what ships
+licences: $(DENY) ## Checks the licences and sources of the dependencies
 	$(DENY) --log-level error check licenses bans sources
 
-audit: $(DENY) ## Advisories, for those who can fetch their database
+audit: $(DENY) ## Checks the dependencies against the RustSec advisory database, which it downloads
 	$(DENY) check advisories
 
-explore: ## Properties over other random histories than the fixed ones
+explore: ## Runs the property tests with random seeds instead of the fixed ones
 	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties --test widening -- --nocapture
 
-fuzz: ## Feeds the parsers and the sandbox anything at all (FUZZ_SECONDS=60 each)
-	@for target in events policy face; do \
+fuzz: ## Fuzzes the parsers and the sandbox (FUZZ_SECONDS=60 for each)
+	@for target in events policy sandbox_http; do \
 	    mkdir -p target/fuzz/corpus/$$target && \
 	    RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --quiet --release --locked --target-dir target/fuzz \
 	        --target $$(rustc -vV | sed -n 's/^host: //p') \
@@ -55,21 +56,20 @@ fuzz: ## Feeds the parsers and the sandbox anything at all (FUZZ_SECONDS=60 each
 	        target/fuzz/corpus/$$target events || exit 1; \
 	done
 
-model: ## Checks every interleaving of handlers over one grant, with the real plan and audit
+model: ## Model-checks every interleaving of handlers over one grant, with the real plan and audit
 	cargo run --quiet --release --locked --target-dir target/model --manifest-path tests/model/Cargo.toml
 
-mutants: ## Loses each mapped field of the converters; a test has to notice each
+mutants: ## Disables each field mapping of the converters in turn; a test must fail for each
 	$(PYTHON) tests/mutants.py
 
-bench: $(VENV)/ready ## Calls against the API's floor, start-up, memory, zips
+bench: $(VENV)/ready ## Measures API calls against their lower bound, start-up times, memory and zip sizes
 	cargo build --workspace --release --locked
 	$(PY) tests/local/bench.py
 
-build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64), each under 6 MB
+build: $(VENV)/ready ## Builds the release zips for Lambda (ARCH=arm64 or x86_64), each under 6 MB
 	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(LAMBDA_TARGET)" || { \
-	    echo "The standard library for $(LAMBDA_TARGET) is not installed here: \`rustup target add"; \
-	    echo "$(LAMBDA_TARGET)\` brings it, where rustup can reach its server. Or build for the other"; \
-	    echo "kind of processor: \`make build ARCH=$(if $(filter arm64,$(ARCH)),x86_64,arm64)\` and deploy with the same ARCH."; \
+	    echo "The standard library for $(LAMBDA_TARGET) is not installed. Run \`rustup target add $(LAMBDA_TARGET)\`,"; \
+	    echo "or build for the other architecture: run \`make build ARCH=$(if $(filter arm64,$(ARCH)),x86_64,arm64)\`, and deploy with the same ARCH."; \
 	    exit 1; }
 	PATH="$(abspath $(VENV))/bin:$$PATH" cargo-lambda lambda build --release --locked --output-format zip \
 	    --package twinlake-lambda --$(if $(filter arm64,$(ARCH)),arm64,x86-64)
@@ -78,25 +78,25 @@ build: $(VENV)/ready ## Release zips for Lambda (ARCH=arm64 or x86_64), each und
 	    test $$size -lt 6000000 || { echo "$$zip is over 6 MB"; exit 1; }; \
 	done
 
-deploy: $(VENV)/ready ## Deploys both halves (PRIMARY=... SECONDARY=... ARCH=...), after `make build`
-	@test -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \
-	    { echo "make deploy PRIMARY=us-east-1 SECONDARY=ap-south-1"; exit 1; }
-	@test "$(PRIMARY)" != "$(SECONDARY)" || { echo "PRIMARY and SECONDARY are the same Region"; exit 1; }
+deploy: $(VENV)/ready ## Deploys the stack in both Regions (PRIMARY=... STANDBY=... ARCH=...), after `make build`
+	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
+	    { echo "Name both Regions: make deploy PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
+	@test "$(PRIMARY)" != "$(STANDBY)" || { echo "PRIMARY and STANDBY are the same Region; name two."; exit 1; }
 	$(VENV)/bin/sam deploy --stack-name twinlake --region $(PRIMARY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-	    --parameter-overrides PeerRegion=$(SECONDARY) Architecture=$(ARCH) $(PRIMARY_PARAMETERS)
-	$(VENV)/bin/sam deploy --stack-name twinlake --region $(SECONDARY) --resolve-s3 --no-fail-on-empty-changeset \
+	    --parameter-overrides PeerRegion=$(STANDBY) Architecture=$(ARCH) $(PRIMARY_PARAMETERS)
+	$(VENV)/bin/sam deploy --stack-name twinlake --region $(STANDBY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH) $(SECONDARY_PARAMETERS)
+	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH) $(STANDBY_PARAMETERS)
 
-live: binaries $(VENV)/ready ## Reads two real Regions and judges them (POLICY=... PRIMARY=... SECONDARY=... LOCATIONS="HERE=THERE ..."); writes nothing
-	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(SECONDARY)" || \
-	    { echo 'make live POLICY=policy.toml PRIMARY=us-east-1 SECONDARY=ap-south-1 LOCATIONS="s3://a=s3://b"'; exit 1; }
+live: binaries $(VENV)/ready ## Compares two real Regions (POLICY=... PRIMARY=... STANDBY=... LOCATIONS="PRIMARY_URI=STANDBY_URI ..."); writes nothing
+	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
+	    { echo 'Name the policy and both Regions: make live POLICY=policy.toml PRIMARY=us-east-1 STANDBY=ap-south-1 LOCATIONS="s3://a=s3://b"'; exit 1; }
 	target/debug/twinlake plan --policy $(POLICY) || test $$? -eq 2
-	$(PY) tests/local/compare.py --primary $(PRIMARY) --secondary $(SECONDARY) \
+	$(PY) tests/local/compare.py --primary $(PRIMARY) --standby $(STANDBY) \
 	    $(foreach pair,$(LOCATIONS),--location $(pair))
 
-clean: ## Removes what was built and installed here
+clean: ## Removes target and the Python environment
 	rm -rf target $(VENV)
 
 .PHONY: binaries
@@ -108,6 +108,6 @@ $(VENV)/ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-# Built once, without the advisories' network code being used.
+# `make licences` and `make audit` use it. Built once.
 $(DENY):
 	cargo install cargo-deny --version 0.20.2 --locked --root $(TOOLS)

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# The invariants of the layout, as far as a search can tell. Prints what breaks them.
+# Checks the invariants of the source layout that a search can find. Prints each violation; exits
+# with 1 if there is one. tests/layout.py checks those that need parsing.
 set -u
 cd "$(dirname "$0")/.."
-broken=0
+failed=0
 
 fail() {
     echo "layers: $1"
-    broken=1
+    failed=1
 }
 
-# Which of our crates a crate may use.
-uses() {
+# Fails if a crate depends on another crate of the workspace than the listed ones.
+allow_dependencies() {
     local crate=$1 allowed=$2 name
     for name in $(sed -n '/^\[dependencies\]/,/^\[/p' "crates/$crate/Cargo.toml" |
         grep -oE '^twinlake-[a-z]+' | sed 's/twinlake-//'); do
@@ -20,52 +21,49 @@ uses() {
         esac
     done
 }
-uses core ""
-uses engine "core"
-uses aws "core engine"
-uses sim "core engine"
-uses lambda "core engine aws"
-uses cli "core engine aws sim"
+allow_dependencies core ""
+allow_dependencies engine "core"
+allow_dependencies aws "core engine"
+allow_dependencies sim "core engine"
+allow_dependencies lambda "core engine aws"
+allow_dependencies cli "core engine aws sim"
 
-# The core is pure.
+# The core is pure: no I/O, no async code, no clock, no randomness, no AWS crate.
 grep -qE '^(aws|tokio|futures|hyper|rand)' crates/core/Cargo.toml &&
     fail "crates/core depends on I/O, async, AWS or randomness"
 grep -rnE '\basync\b|\.await|std::(fs|net|env|io|process)|SystemTime|Instant::' \
     crates/core/src --include='*.rs' | grep -vE ':[0-9]+:\s*//' &&
-    fail "crates/core does I/O, waits, or asks for the time"
+    fail "crates/core does I/O, has async code, or reads the clock"
 
-# The auditor is a second opinion, and the only one that approves.
-grep -rnE 'crate::plan::(plan|database|table|grants)\b|crate::translate|\bLocationMap\b' \
-    crates/core/src/audit.rs crates/core/src/audit | grep -vE ':[0-9]+:\s*//' && fail "audit shares code with plan"
+# The audit is independent of the plan: it shares only the types Inputs and Plan with it. Only the
+# audit makes an ApprovedPlan.
+grep -rnE 'crate::plan::|crate::desired|\bLocationMap\b' crates/core/src/audit.rs crates/core/src/audit |
+    grep -vE ':[0-9]+:\s*//|crate::plan::(\{Inputs, Plan\}|Inputs|Plan);' && fail "audit shares code with plan"
 grep -rnE 'ApprovedPlan \{' crates --include='*.rs' |
     grep -vE 'crates/core/src/audit.rs|impl ApprovedPlan|struct ApprovedPlan' &&
-    fail "only audit makes an ApprovedPlan"
+    fail "an ApprovedPlan is made outside the audit"
 
-# AWS's error codes are read in one file.
+# Only one file reads AWS's error codes. The scenario scripts name them, to inject errors.
 grep -rnE '"[A-Za-z]+(Exception|Fault)"' crates/aws/src crates/engine/src crates/lambda/src \
     crates/core/src crates/cli/src --include='*.rs' |
-    grep -vE 'crates/aws/src/fault.rs|crates/cli/src/scenario' &&
-    fail "an AWS error code outside crates/aws/src/fault.rs"
+    grep -vE 'crates/aws/src/call_error.rs|crates/cli/src/commands/scenario' &&
+    fail "an AWS error code outside crates/aws/src/call_error.rs"
 
-# The environment is read in one file.
+# Only one file reads the environment.
 grep -rnE 'env::vars?\(' crates --include='*.rs' | grep -v 'crates/lambda/src/config.rs' &&
     fail "the environment is read outside crates/lambda/src/config.rs"
 
-# Bins stay small and files readable.
+# The binaries of the functions stay small.
 for file in crates/lambda/src/bin/*.rs; do
     [ "$(wc -l <"$file")" -le 60 ] || fail "$file has more than 60 lines"
 done
-while read -r file; do
-    lines=$(awk '/#\[cfg\(test\)\]/ { exit } { n++ } END { print n }' "$file")
-    [ "$lines" -le 410 ] || fail "$file has $lines lines before its tests"
-done < <(git ls-files 'crates/*.rs')
 
-# Listeners are on 127.0.0.1.
+# Listeners bind to 127.0.0.1 only.
 grep -rnE '0\.0\.0\.0|UNSPECIFIED' crates tests --include='*.rs' --include='*.py' &&
-    fail "a listener that is not on 127.0.0.1"
+    fail "a listener is not on 127.0.0.1"
 
-# A lint is only excused with a reason.
+# A lint is suppressed only with a reason.
 grep -rnE '#!?\[(allow|expect)\(' crates --include='*.rs' -A4 | grep -E '\)\]' |
-    grep -vE 'reason' | grep -E '(allow|expect)\(clippy' && fail "a lint excused without a reason"
+    grep -vE 'reason' | grep -E '(allow|expect)\(clippy' && fail "a lint is suppressed without a reason"
 
-exit $broken
+exit $failed

@@ -1,9 +1,11 @@
-"""Loses each mapped field of the converters, one at a time, and demands that a test fails.
+"""Mutation test of the converters between the AWS SDK's types and the core's.
 
-A copy of the workspace is changed so that every mapping has a switch, and built once; then the
-tests of the converters run with one switch thrown after the other.
+Disables the mapping of one field at a time and requires that a unit test of the converters fails.
+A copy of the workspace gets a switch around each mapping and is built once; then the tests run
+once for each switch. Prints the mappings whose loss no test notices, and exits with 1 if there
+are any.
 
-    python tests/mutants.py        (make mutants)
+    python3 tests/mutants.py        (make mutants)
 """
 
 import os
@@ -15,63 +17,68 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "target/mutants/source"
-FILES = ["convert.rs", "convert/function.rs", "convert/part.rs", "convert/view.rs"]
-# What a builder cannot do without, or what is no field.
-NEEDED = {"name", "column", "column_name", "column_type", "index_name", "type", "r#type",
-          "function_name", "build", "builder", "object", "extra", "transpose", "collect",
-          "analyzed_time"}
-SWITCH = """
-/// Whether the switch of this number is thrown.
-pub(crate) fn thrown(number: u32) -> bool {
-    std::env::var("THROWN").is_ok_and(|thrown| thrown == number.to_string())
-}
+FILES = ["convert.rs", "convert/function.rs", "convert/attachment.rs", "convert/view.rs"]
+# Fields that a builder requires, and methods that are not fields.
+EXCLUDED = {"name", "column", "column_name", "column_type", "index_name", "type", "r#type",
+            "function_name", "build", "builder", "object", "unsupported_fields", "transpose",
+            "collect", "analyzed_time"}
+# Setters of fields that are not optional: their names have no `set_` prefix.
+PLAIN_SETTERS = {"retention", "compressed", "stored_as_sub_directories", "sort_order", "scale",
+                 "view_version_id", "minimum_value", "maximum_value", "maximum_length",
+                 "average_length"}
+DISABLED_VARIABLE = "DISABLED_MUTANT"
+SWITCH = f"""
+/// Whether the mapping of this number is disabled.
+pub(crate) fn is_disabled(number: u32) -> bool {{
+    std::env::var("{DISABLED_VARIABLE}").is_ok_and(|disabled| disabled == number.to_string())
+}}
 """
 
 
-def end_of(text, at):
-    """Where the bracket that opens at a place closes."""
+def closing_bracket(text, start):
+    """Returns the index of the bracket that closes the one at `start`."""
     depth = 0
-    for place in range(at, len(text)):
-        depth += {"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(text[place], 0)
+    for index in range(start, len(text)):
+        depth += {"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(text[index], 0)
         if depth == 0:
-            return place
-    raise ValueError("a bracket that never closes")
+            return index
+    raise ValueError("a bracket is not closed")
 
 
-def field_end(text, at):
-    """The comma that ends a field of a struct."""
-    while text[at] != ",":
-        at = end_of(text, at) + 1 if text[at] in "({[" else at + 1
-    return at
+def end_of_field(text, index):
+    """Returns the index of the comma that ends a field of a struct expression."""
+    while text[index] != ",":
+        index = closing_bracket(text, index) + 1 if text[index] in "({[" else index + 1
+    return index
 
 
-def switched(text, mutants, file):
-    """The code with a switch at every mapping."""
-    found = []
+def with_switches(text, mutants, file):
+    """Returns the code with a switch around each mapping; appends their names to `mutants`."""
+    mappings = []
     for match in re.finditer(r"\n +\.(set_)?((?:r#)?\w+)\(", text):
         name = match.group(2)
-        if name in NEEDED or (not match.group(1) and "number_of" not in name and name not in {
-                "retention", "compressed", "stored_as_sub_directories", "sort_order", "scale",
-                "view_version_id", "minimum_value", "maximum_value", "maximum_length",
-                "average_length"}):
+        is_setter = match.group(1) or "number_of" in name or name in PLAIN_SETTERS
+        if name in EXCLUDED or not is_setter:
             continue
         start = match.end()
-        found.append((start, end_of(text, start - 1), f"sends {name}"))
+        mappings.append((start, closing_bracket(text, start - 1), f"writes {name}"))
     for match in re.finditer(r"\n +(\w+): (?=(?:from|d|one|uri|skewed|serde|target|order|column"
                              r"|map\(|time\(|principal|columns\(|representations|statistics"
                              r"|sort_columns|uris|permissions|defaults))", text):
-        if match.group(1) not in NEEDED | {"from", "version"}:
+        if match.group(1) not in EXCLUDED | {"from", "version"}:
             start = match.end()
-            found.append((start, field_end(text, start), f"reads {match.group(1)}"))
-    # From the end on, so that places stay; an inner mapping before the one around it.
-    for start, end, what in sorted(found, reverse=True):
+            mappings.append((start, end_of_field(text, start), f"reads {match.group(1)}"))
+    # From the end of the file to its start, so that earlier indexes stay valid. A nested mapping
+    # comes before the one around it, whose end then shifts.
+    for start, end, description in sorted(mappings, reverse=True):
         number = len(mutants)
-        mutants.append(f"{file}: {what}")
-        shift = sum(len(new) - len(old) for s, e, old, new in switched.done if start <= s < end)
-        inner = text[start:end + shift]
-        new = (f"if crate::convert::thrown({number}) {{ Default::default() }} "
-               f"else {{ {inner.rstrip().removesuffix(',')} }}")
-        switched.done.append((start, end, inner, new))
+        mutants.append(f"{file}: {description}")
+        shift = sum(len(new) - len(old)
+                    for done_start, _, old, new in with_switches.done if start <= done_start < end)
+        old = text[start:end + shift]
+        new = (f"if crate::convert::is_disabled({number}) {{ Default::default() }} "
+               f"else {{ {old.rstrip().removesuffix(',')} }}")
+        with_switches.done.append((start, end, old, new))
         text = text[:start] + new + text[end + shift:]
     return text
 
@@ -86,8 +93,8 @@ def main():
     mutants = []
     for file in FILES:
         path = COPY / "crates/aws/src" / file
-        switched.done = []
-        code = switched(path.read_text(), mutants, file)
+        with_switches.done = []
+        code = with_switches(path.read_text(), mutants, file)
         if file == "convert.rs":
             code = code.replace("#[cfg(test)]\nmod tests;", SWITCH + "\n#[cfg(test)]\nmod tests;")
         path.write_text(code)
@@ -99,15 +106,15 @@ def main():
         sys.exit(built.stderr[-6000:])
     binary = COPY / re.search(r"\((.+)\)", built.stderr.strip().split("\n")[-1]).group(1)
 
-    def passes(thrown):
-        done = subprocess.run([str(binary), "convert::"], env={**environment, "THROWN": thrown},
-                              capture_output=True, text=True)
+    def tests_pass(disabled):
+        done = subprocess.run([str(binary), "convert::"], capture_output=True, text=True,
+                              env={**environment, DISABLED_VARIABLE: disabled})
         return done.returncode == 0
 
-    if not passes("none"):
-        sys.exit("the tests fail with no switch thrown")
-    survivors = [what for number, what in enumerate(mutants) if passes(str(number))]
-    print(f"{len(mutants)} mappings lost one at a time, {len(survivors)} unnoticed")
+    if not tests_pass("none"):
+        sys.exit("the tests fail although no mapping is disabled")
+    survivors = [name for number, name in enumerate(mutants) if tests_pass(str(number))]
+    print(f"{len(mutants)} mutants, {len(survivors)} survived")
     print("\n".join(survivors))
     sys.exit(1 if survivors else 0)
 

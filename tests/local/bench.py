@@ -1,8 +1,10 @@
-"""What it costs: calls against the floor that the API allows, memory, start-up, zips.
+"""Benchmark: API calls against their lower bound, wall times, memory, start-up times, zip sizes.
 
-Calls are exact. The floor is computed from the sizes of the lake and the page and batch limits
-of the API; a first sync has two: without, and with, the look again at what was written that
-ends the loop. Walls are of one run here, with the round trips that stand beside them."""
+The numbers of calls are exact. A lower bound is the smallest number of calls that the page sizes
+and batch sizes of the APIs allow for the objects. The first resync has two of them: without and
+with the verification reads, which follow the writes. Wall times and memory are of one run on this
+machine.
+"""
 
 import http.server
 import io
@@ -16,58 +18,69 @@ import time
 import zipfile
 
 import stack
-from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, SECONDARY, ROOT, free_port, wait_for
+from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, STANDBY, ROOT, free_port, wait_for
 
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake"
+# Tables are per database, partitions and grants per table.
 DATABASES, TABLES, PARTITIONS, GRANTS = 10, 100, 50, 2
-BIG = 10_000
-HERE, THERE = f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}"
+# Partitions of the one large table.
+LARGE_TABLE_PARTITIONS = 10_000
+# Partitions of the very large table.
+MILLION = 1_000_000
 
 
-def grant(database, table, role, permission="SELECT"):
+def bucket_uri(region):
+    return f"s3://{BUCKETS[region]}"
+
+
+def grant_request(database, table, role, permission="SELECT"):
+    """Returns a grant on a table. The database, the table and the role are numbers."""
     return {"Principal": {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/R{role}"},
             "Resource": {"Table": {"DatabaseName": f"db{database}", "Name": f"t{table}"}},
             "Permissions": [permission]}
 
 
-class Lake:
-    """The sandbox alone, with the release binary of the command line."""
+class BenchSandbox:
+    """A sandbox process, and the release build of the CLI with its policy and ledger in files."""
 
-    def __init__(self, home, policy=POLICY, latency=0):
-        self.home, self.port = home, free_port()
+    def __init__(self, home, policy=POLICY):
+        self.home = home
         home.mkdir(exist_ok=True)
-        self.url = f"http://127.0.0.1:{self.port}"
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [str(RELEASE / "twinlake"), "sandbox", "--port", str(self.port),
-             "--shown-to", ROLE],
+            [str(RELEASE / "twinlake"), "sandbox", "--port", str(port), "--reader-role", ROLE],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        local = stack.Local()
-        local.sandbox = local.aws = self.url
-        self.local = local
-        wait_for("the sandbox answers", lambda: local._answers(f"{self.url}/_sandbox/health"))
+        self.clients = stack.Deployment()
+        self.clients.sandbox_url = self.clients.aws_url = self.url
+        wait_for("the sandbox answers",
+                 lambda: self.clients.is_healthy(f"{self.url}/_sandbox/health"))
         (home / "policy.toml").write_text(policy)
 
-    def fill(self, region, database, tables, partitions):
-        self.local.steer("fill", region=region, database=database, tables=tables,
-                         partitions=partitions, root=HERE if region == PRIMARY else THERE)
+    def bulk_create(self, region, database, tables, partitions):
+        """Creates a database with tables; `partitions` is the number for each table."""
+        self.clients.control_sandbox(
+            "bulk-create", region=region, database=database, tables=tables,
+            partitions_per_table=partitions, location=bucket_uri(region))
 
-    def grants(self, roles, tables=TABLES):
-        """SELECT on each table for so many roles."""
-        lake = self.local.client("lakeformation", PRIMARY)
+    def grant_select(self, roles, tables=TABLES):
+        """Grants SELECT on every table to this number of roles."""
+        lf = self.clients.client("lakeformation", PRIMARY)
         entries = [
-            {"Id": f"{d}-{t}-{g}", **grant(d, t, g)}
-            for d in range(DATABASES) for t in range(tables) for g in range(roles)]
-        for at in range(0, len(entries), 20):
-            lake.batch_grant_permissions(Entries=entries[at:at + 20])
+            {"Id": f"{d}-{t}-{r}", **grant_request(d, t, r)}
+            for d in range(DATABASES) for t in range(tables) for r in range(roles)]
+        for start in range(0, len(entries), 20):
+            lf.batch_grant_permissions(Entries=entries[start:start + 20])
 
-    def twinlake(self, *words, parallel=4):
-        """The calls of a command, its wall in seconds and its peak memory in MB."""
-        self.local.steer("calls")
+    def twinlake(self, *args, parallel=4):
+        """Runs a command. Returns its API calls, its wall time in seconds and its peak memory in
+        MB."""
+        self.clients.drain_calls()
         start = time.monotonic()
         process = subprocess.Popen(
-            [str(RELEASE / "twinlake"), *words, "--policy", "policy.toml", "--ledger",
-             "ledger.json", "--role", ROLE, "--parallel", str(parallel)], cwd=self.home,
+            [str(RELEASE / "twinlake"), *args, "--policy", "policy.toml", "--ledger",
+             "ledger.json", "--caller-arn", ROLE, "--parallel", str(parallel)], cwd=self.home,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
@@ -75,7 +88,7 @@ class Lake:
         _, status, usage = os.wait4(process.pid, 0)
         assert os.waitstatus_to_exitcode(status) != 1, out + err
         wall = time.monotonic() - start
-        calls = [call["call"] for call in self.local.steer("calls")]
+        calls = [call["call"] for call in self.clients.drain_calls()]
         return calls, wall, usage.ru_maxrss / 1024
 
     def stop(self):
@@ -83,251 +96,274 @@ class Lake:
         self.process.wait()
 
 
-# On each side: what is only counted or compared (connections, catalogs, the encryption, the
-# resource policy), and what the catalog has once (functions, LF-Tags, saved expressions,
-# registrations, opt-ins, settings).
-SURVEY, OF_CATALOG = 4, 6
-# The types of resource of which the grants are listed beside those of all.
-TYPES = 9
+# Calls of each Region that are independent of its size: the inventory of what is not replicated
+# (connections, catalogs, encryption settings, resource policy), and the listings of the whole
+# catalog (functions, LF-Tags, named LF-Tag expressions, registrations, opt-ins, settings).
+INVENTORY_CALLS, CATALOG_LISTINGS = 4, 6
+# Resource types whose grants are listed separately, in addition to the listing of all grants.
+SEPARATE_GRANT_LISTINGS = 9
 
 
-def pages(items, size):
-    return max(1, math.ceil(items / size))
+def page_count(items, page_size):
+    """The number of calls for a listing or for batches; at least one."""
+    return max(1, math.ceil(items / page_size))
 
 
-def listing(grants, tables=0, databases=0):
-    """Both readings of all grants of a Region: those on tables, and those that our own role has
-    on what it made."""
-    own = tables + databases
-    return pages(grants + own, 1000) + pages(grants + tables, 1000) + TYPES - 1
+def grant_listing_bound(grants, tables=0, databases=0):
+    """The calls that read all grants of a Region twice: once all of them, once by resource type.
+
+    `grants` are grants on tables. `tables` and `databases` are the objects that Twinlake's role
+    created, on which it has implicit grants.
+    """
+    implicit = tables + databases
+    return (page_count(grants + implicit, 1000) + page_count(grants + tables, 1000)
+            + SEPARATE_GRANT_LISTINGS - 1)
 
 
-def floors():
+def resync_bounds():
+    """The lower bounds of a first resync without and with the verification reads, and of an
+    unchanged one."""
     tables = DATABASES * TABLES + 1
     databases = DATABASES + 1
-    listed = GRANTS * DATABASES * TABLES
-    partition_pages = DATABASES * TABLES * pages(PARTITIONS, 1000) + pages(BIG, 1000)
-    table_pages = DATABASES * pages(TABLES, 100) + 1
-    here, there = listing(listed), listing(listed, tables, databases)
-    # Indexes, statistics and filters are asked for table by table: no listing has them all.
-    parts = 3 * tables
-    once = pages(databases, 100) + OF_CATALOG + SURVEY
-    contents = table_pages + partition_pages + parts
+    grants = GRANTS * DATABASES * TABLES
+    partition_pages = (DATABASES * TABLES * page_count(PARTITIONS, 1000)
+                       + page_count(LARGE_TABLE_PARTITIONS, 1000))
+    table_pages = DATABASES * page_count(TABLES, 100) + 1
+    primary_grants = grant_listing_bound(grants)
+    standby_grants = grant_listing_bound(grants, tables, databases)
+    # Partition indexes, column statistics and filters have no listing across tables.
+    attachments = 3 * tables
+    region = page_count(databases, 100) + CATALOG_LISTINGS + INVENTORY_CALLS
+    contents = table_pages + partition_pages + attachments
     writes = databases + tables
-    writes += DATABASES * TABLES * math.ceil(PARTITIONS / 100) + math.ceil(BIG / 100)
-    # A batch of grants holds those of one database.
-    writes += DATABASES * math.ceil(GRANTS * TABLES / 20)
-    first = 2 * once + contents + here + listing(0) + writes
-    # What the primary holds of it by now, and what the secondary holds but for partitions,
-    # which it has confirmed one by one.
-    again = 2 * table_pages + 2 * databases + here + there
-    again += DATABASES * TABLES + pages(BIG, 1000)
-    unchanged = 2 * (once + contents) + here + there
-    return first, first + again, unchanged
+    writes += (DATABASES * TABLES * page_count(PARTITIONS, 100)
+               + page_count(LARGE_TABLE_PARTITIONS, 100))
+    # A batch of grants contains grants of one database only.
+    writes += DATABASES * page_count(GRANTS * TABLES, 20)
+    first = 2 * region + contents + primary_grants + grant_listing_bound(0) + writes
+    # Verification reads the primary again. In the standby it reads everything but the partitions,
+    # whose writes are confirmed one by one.
+    verification = 2 * table_pages + 2 * databases + primary_grants + standby_grants
+    verification += DATABASES * TABLES + page_count(LARGE_TABLE_PARTITIONS, 1000)
+    unchanged = 2 * (region + contents) + primary_grants + standby_grants
+    return first, first + verification, unchanged
 
 
-def row(name, calls, floor, note=""):
-    print(f"  {name:<34} {calls:>6} calls   floor {floor:>5}   x{calls / floor:.2f}   {note}")
+def print_row(name, calls, bound, note=""):
+    print(f"  {name:<40} {calls:>6} calls   lower bound {bound:>5}   x{calls / bound:.2f}   {note}")
 
 
 def bench_calls(home):
-    lake = Lake(home)
+    sandbox = BenchSandbox(home)
     try:
         for d in range(DATABASES):
-            lake.fill(PRIMARY, f"db{d}", TABLES, PARTITIONS)
-        lake.fill(PRIMARY, "big", 1, BIG)
-        lake.grants(GRANTS)
-        first, checked, unchanged = floors()
+            sandbox.bulk_create(PRIMARY, f"db{d}", TABLES, PARTITIONS)
+        sandbox.bulk_create(PRIMARY, "big", 1, LARGE_TABLE_PARTITIONS)
+        sandbox.grant_select(GRANTS)
+        first, first_verified, unchanged = resync_bounds()
+        grants = DATABASES * TABLES * GRANTS
         print(f"Resync of {DATABASES} databases x {TABLES} tables x {PARTITIONS} partitions, one "
-              f"table of {BIG} partitions, {DATABASES * TABLES * GRANTS} grants:")
-        calls, wall, memory = lake.twinlake("resync")
-        row("first sync, bare floor", len(calls), first, f"{wall:.1f} s, {memory:.0f} MB")
-        row("first sync, with the look again", len(calls), checked)
-        calls, wall, memory = lake.twinlake("resync")
+              f"table of {LARGE_TABLE_PARTITIONS} partitions, {grants} grants:")
+        calls, wall, memory = sandbox.twinlake("resync")
+        print_row("first, without verification reads", len(calls), first,
+                  f"{wall:.1f} s, {memory:.0f} MB")
+        print_row("first, with verification reads", len(calls), first_verified)
+        calls, wall, memory = sandbox.twinlake("resync")
         assert all(c.removeprefix("Batch").startswith(("Get", "List")) for c in calls)
-        row("unchanged", len(calls), unchanged, f"{wall:.1f} s, {memory:.0f} MB, no writes")
+        print_row("unchanged", len(calls), unchanged, f"{wall:.1f} s, {memory:.0f} MB, no writes")
         for milliseconds in (10, 200):
-            lake.local.steer("latency", milliseconds=milliseconds)
+            sandbox.clients.control_sandbox("latency", milliseconds=milliseconds)
             for parallel in (4, 16):
-                _, wall, _ = lake.twinlake("resync", parallel=parallel)
-                print(f"  unchanged, round trips of {milliseconds:>3} ms, {parallel:>2} at once: "
-                      f"{wall:>6.1f} s")
+                _, wall, _ = sandbox.twinlake("resync", parallel=parallel)
+                print(f"  unchanged, {milliseconds:>3} ms for each call, {parallel:>2} calls at "
+                      f"once: {wall:>6.1f} s")
     finally:
-        lake.stop()
+        sandbox.stop()
 
 
 def bench_grants(home):
-    print("Calls about grants alone, in a resync (bare floor: two readings of each Region, and the "
-          "writes; the other one: read again after them)")
-    policy = 'statistics = "none"\n' + POLICY
+    print("Grant calls of a resync. Each row has two lower bounds: two reads of all grants of each "
+          "Region and the writes; and the same with the verification reads.")
+    policy = 'column-statistics = "none"\n' + POLICY
     for tables, roles in ((10, 1), (TABLES, 1), (TABLES, 10), (TABLES, 100)):
         count = roles * DATABASES * tables
         print(f"  {count} grants on {DATABASES * tables} tables in {DATABASES} databases:")
-        lake = Lake(home / f"grants{count}", policy)
+        sandbox = BenchSandbox(home / f"grants{count}", policy)
         try:
             for d in range(DATABASES):
-                lake.fill(PRIMARY, f"db{d}", tables, 0)
-            lake.grants(roles, tables)
-            client = lake.local.client("lakeformation", PRIMARY)
-            here = listing(count)
-            there = listing(count, DATABASES * tables, DATABASES)
-            batches = DATABASES * pages(tables * roles, 20)
-            steps = [
-                ("first", lambda: None, here + listing(0), batches, here + there),
-                ("unchanged", lambda: None, here + there, 0, 0),
-                # The table alone is read again, on both sides.
-                ("one changed", lambda: client.grant_permissions(**grant(3, 3, 0, "ALTER")),
-                 here + there, 1, 2),
-                # Until the service says that nothing is left of it.
-                ("one revoked", lambda: client.revoke_permissions(**grant(3, 3, 0)),
-                 here + there, 2, 2),
+                sandbox.bulk_create(PRIMARY, f"db{d}", tables, 0)
+            sandbox.grant_select(roles, tables)
+            lf = sandbox.clients.client("lakeformation", PRIMARY)
+            primary = grant_listing_bound(count)
+            standby = grant_listing_bound(count, DATABASES * tables, DATABASES)
+            batches = DATABASES * page_count(tables * roles, 20)
+            cases = [
+                ("first", lambda: None, primary + grant_listing_bound(0), batches,
+                 primary + standby),
+                ("unchanged", lambda: None, primary + standby, 0, 0),
+                # Verification reads only the grants of the table, in both Regions.
+                ("one grant changed",
+                 lambda: lf.grant_permissions(**grant_request(3, 3, 0, "ALTER")),
+                 primary + standby, 1, 2),
+                # A revoke is repeated until the service reports that no grant is left.
+                ("one grant revoked", lambda: lf.revoke_permissions(**grant_request(3, 3, 0)),
+                 primary + standby, 2, 2),
             ]
-            for name, act, reads, writes, again in steps:
+            for name, act, reads, writes, verification in cases:
                 act()
-                calls, wall, memory = lake.twinlake("resync")
-                about = [c for c in calls if c == "ListPermissions" or c.endswith("Permissions")]
-                wrote = [c for c in about if c != "ListPermissions"]
-                row(name, len(about), reads + writes,
-                    f"x{len(about) / (reads + writes + again):.2f} of {reads + writes + again}, "
-                    f"{len(wrote)} of them write; {len(calls)} in all, {wall:.1f} s, "
-                    f"{memory:.0f} MB")
+                calls, wall, memory = sandbox.twinlake("resync")
+                grant_calls = [c for c in calls if c.endswith("Permissions")]
+                write_calls = [c for c in grant_calls if c != "ListPermissions"]
+                verified = reads + writes + verification
+                print_row(name, len(grant_calls), reads + writes,
+                          f"x{len(grant_calls) / verified:.2f} of {verified} with verification; "
+                          f"{len(write_calls)} writes; {len(calls)} calls in all, {wall:.1f} s, "
+                          f"{memory:.0f} MB")
         finally:
-            lake.stop()
+            sandbox.stop()
 
 
 def bench_memory(home):
     print("Peak memory of an unchanged resync:")
-    lake = Lake(home / "partitions")
+    sandbox = BenchSandbox(home / "partitions")
     try:
-        lake.fill(PRIMARY, "big", 1, 1)
-        lake.twinlake("resync")
-        for region in (PRIMARY, SECONDARY):
-            lake.fill(region, "big", 1, 1_000_000)
-        for name in ("adopted", "unchanged"):
-            calls, wall, memory = lake.twinlake("resync")
-        print(f"  one table of 1,000,000 partitions: {memory:.0f} MB, {len(calls)} calls, "
+        sandbox.bulk_create(PRIMARY, "big", 1, 1)
+        sandbox.twinlake("resync")
+        for region in (PRIMARY, STANDBY):
+            sandbox.bulk_create(region, "big", 1, MILLION)
+        # The first of these resyncs pairs the partitions.
+        for _ in range(2):
+            calls, wall, memory = sandbox.twinlake("resync")
+        print(f"  one table of {MILLION:,} partitions: {memory:.0f} MB, {len(calls)} calls, "
               f"{wall:.0f} s")
     finally:
-        lake.stop()
+        sandbox.stop()
     for databases in (10, 100):
-        policy = 'statistics = "none"\nfilters = "granted"\n' + POLICY
-        lake = Lake(home / f"tables{databases}", policy)
+        policy = 'column-statistics = "none"\ndata-cells-filter-scan = "granted"\n' + POLICY
+        sandbox = BenchSandbox(home / f"tables{databases}", policy)
         try:
             for d in range(databases):
-                for region in (PRIMARY, SECONDARY):
-                    lake.fill(region, f"db{d}", 1000, 0)
-            lake.twinlake("resync")
-            calls, wall, memory = lake.twinlake("resync")
+                for region in (PRIMARY, STANDBY):
+                    sandbox.bulk_create(region, f"db{d}", 1000, 0)
+            sandbox.twinlake("resync")
+            calls, wall, memory = sandbox.twinlake("resync")
             print(f"  {databases * 1000:>7} tables in {databases} databases: {memory:.0f} MB, "
                   f"{len(calls)} calls, {wall:.0f} s")
         finally:
-            lake.stop()
+            sandbox.stop()
+
+
+def database_event(database, change, **detail):
+    """Returns a native Glue event about a database."""
+    return {"source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
+            "detail": {"databaseName": database, "typeOfChange": change, **detail}}
 
 
 def bench_events():
-    """Calls that one event costs, on the deployed pair, one event at a time."""
-    with stack.Local() as local:
-        glue, lake = (local.client(s, PRIMARY) for s in ("glue", "lakeformation"))
-        glue2, lake2 = (local.client(s, SECONDARY) for s in ("glue", "lakeformation"))
-        who = f"arn:aws:iam::{ACCOUNT}:role/Analyst"
+    """Prints the calls that one event costs in a deployment, one event at a time."""
+    with stack.Deployment() as deployment:
+        glue, lf = (deployment.client(s, PRIMARY) for s in ("glue", "lakeformation"))
+        standby_glue = deployment.client("glue", STANDBY)
+        standby_lf = deployment.client("lakeformation", STANDBY)
+        principal = f"arn:aws:iam::{ACCOUNT}:role/Analyst"
         table = {"Name": "t", "PartitionKeys": [{"Name": "dt", "Type": "string"}],
-                 "StorageDescriptor": {"Location": f"s3://{BUCKETS[PRIMARY]}/d/t/",
+                 "StorageDescriptor": {"Location": f"{bucket_uri(PRIMARY)}/d/t/",
                                        "Columns": [{"Name": "id", "Type": "int"}]}}
-        place = f"s3://{BUCKETS[PRIMARY]}/d/t/1"
         glue.create_database(DatabaseInput={"Name": "d", "CreateTableDefaultPermissions": []})
         glue.create_table(DatabaseName="d", TableInput=table)
         glue.batch_create_partition(DatabaseName="d", TableName="t", PartitionInputList=[
-            {"Values": ["1"], "StorageDescriptor": {"Location": place}}])
-        wait_for("the table is there", lambda: "'1'" in str(list_partitions(glue2)))
-        wait_for("the queues are empty", local.is_quiet)
-        # From here on each change is told once, by one event.
-        local.steer("sink", forward=False)
+            {"Values": ["1"],
+             "StorageDescriptor": {"Location": f"{bucket_uri(PRIMARY)}/d/t/1"}}])
+        wait_for("the table is replicated", lambda: "'1'" in str(list_partitions(standby_glue)))
+        wait_for("the queues are empty", deployment.has_empty_queues)
+        # From here on, each change causes exactly one event, which the benchmark sends itself.
+        deployment.control_sandbox("event-delivery", enabled=False)
 
-        def native(kind, change, **detail):
-            local.replay(PRIMARY, {
-                "source": "aws.glue", "detail-type": f"Glue Data Catalog {kind} State Change",
-                "detail": {"databaseName": "d", "typeOfChange": change, **detail}})
-
-        def update():
-            table["StorageDescriptor"]["Columns"].append({"Name": "x", "Type": "int"})
-            glue.update_table(DatabaseName="d", TableInput=table)
-            native("Table", "UpdateTable", tableName="t")
-            return lambda: "'x'" in str(glue2.get_table(DatabaseName="d", Name="t"))
-
-        def create():
-            glue.create_table(DatabaseName="d", TableInput={**table, "Name": "u"})
-            native("Database", "CreateTable", changedTables=["u"])
-            return lambda: "'u'" in str(glue2.get_tables(DatabaseName="d"))
-
-        def recorded(name):
-            local.replay(PRIMARY, {
+        def put_lf_event(name):
+            deployment.put_event(PRIMARY, {
                 "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
                 "detail": {"eventSource": "lakeformation.amazonaws.com",
                            "eventName": name, "recipientAccountId": ACCOUNT,
                            "requestParameters": {
-                               "principal": {"dataLakePrincipalIdentifier": who},
+                               "principal": {"dataLakePrincipalIdentifier": principal},
                                "resource": {"table": {"databaseName": "d", "name": "t"}},
                                "permissions": ["SELECT"]}}})
 
-        select = {"Principal": {"DataLakePrincipalIdentifier": who}, "Permissions": ["SELECT"],
+        # Each of these functions makes one change and sends its event. The function that it returns
+        # checks whether the standby has the change.
+
+        def add_column():
+            table["StorageDescriptor"]["Columns"].append({"Name": "x", "Type": "int"})
+            glue.update_table(DatabaseName="d", TableInput=table)
+            deployment.put_event(PRIMARY, {
+                "source": "aws.glue", "detail-type": "Glue Data Catalog Table State Change",
+                "detail": {"databaseName": "d", "typeOfChange": "UpdateTable", "tableName": "t"}})
+            return lambda: "'x'" in str(standby_glue.get_table(DatabaseName="d", Name="t"))
+
+        def create_table():
+            glue.create_table(DatabaseName="d", TableInput={**table, "Name": "u"})
+            deployment.put_event(PRIMARY, database_event("d", "CreateTable", changedTables=["u"]))
+            return lambda: "'u'" in str(standby_glue.get_tables(DatabaseName="d"))
+
+        select = {"Principal": {"DataLakePrincipalIdentifier": principal},
+                  "Permissions": ["SELECT"],
                   "Resource": {"Table": {"DatabaseName": "d", "Name": "t"}}}
 
-        def give():
-            lake.grant_permissions(**select)
-            recorded("GrantPermissions")
-            return lambda: who in str(lake2.list_permissions())
+        def grant():
+            lf.grant_permissions(**select)
+            put_lf_event("GrantPermissions")
+            return lambda: principal in str(standby_lf.list_permissions())
 
-        def take():
-            lake.revoke_permissions(**select)
-            recorded("RevokePermissions")
-            return lambda: who not in str(lake2.list_permissions())
+        def revoke():
+            lf.revoke_permissions(**select)
+            put_lf_event("RevokePermissions")
+            return lambda: principal not in str(standby_lf.list_permissions())
 
-        def large(partitions, region):
-            local.steer("fill", region=region, database="big", tables=1, partitions=partitions,
-                        root=HERE if region == PRIMARY else THERE)
+        def create_large_table(region, partitions):
+            deployment.control_sandbox(
+                "bulk-create", region=region, database="big", tables=1,
+                partitions_per_table=partitions, location=bucket_uri(region))
 
-        large(1, PRIMARY)
-        # The primary's own function lets ours see all of a new database.
-        local.replay(PRIMARY, {
-            "source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
-            "detail": {"databaseName": "big", "typeOfChange": "CreateDatabase"}})
-        wait_for("our role may see it", lambda: "'big'" in str(lake.list_permissions(
+        create_large_table(PRIMARY, 1)
+        # The primary's lake-access function grants SELECT on a new database to Twinlake's roles.
+        deployment.put_event(PRIMARY, database_event("big", "CreateDatabase"))
+        wait_for("Twinlake's roles have SELECT", lambda: "'big'" in str(lf.list_permissions(
             Resource={"Table": {"DatabaseName": "big", "TableWildcard": {}}})))
-        local.replay(PRIMARY, {
-            "source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
-            "detail": {"databaseName": "big", "typeOfChange": "CreateTable",
-                       "changedTables": ["t0"]}})
-        wait_for("the large table is there", lambda: list_partitions(glue2, "big", "t0"))
-        wait_for("the queues are empty", local.is_quiet)
-        for region in (PRIMARY, SECONDARY):
-            large(1_000_000, region)
+        deployment.put_event(PRIMARY, database_event("big", "CreateTable", changedTables=["t0"]))
+        wait_for("the large table is replicated",
+                 lambda: list_partitions(standby_glue, "big", "t0"))
+        wait_for("the queues are empty", deployment.has_empty_queues)
+        for region in (PRIMARY, STANDBY):
+            create_large_table(region, MILLION)
 
-        def change():
-            place = f"s3://{BUCKETS[PRIMARY]}/big/t0/elsewhere"
+        def update_partition():
+            location = f"{bucket_uri(PRIMARY)}/big/t0/elsewhere"
             glue.update_partition(DatabaseName="big", TableName="t0",
                                   PartitionValueList=["0000007"], PartitionInput={
                                       "Values": ["0000007"],
-                                      "StorageDescriptor": {"Location": place}})
-            local.replay(PRIMARY, {
+                                      "StorageDescriptor": {"Location": location}})
+            deployment.put_event(PRIMARY, {
                 "source": "aws.glue", "detail-type": "AWS API Call via CloudTrail",
                 "detail": {"eventSource": "glue.amazonaws.com", "eventName": "UpdatePartition",
                            "recipientAccountId": ACCOUNT, "requestParameters": {
                                "databaseName": "big", "tableName": "t0",
                                "partitionValueList": ["0000007"],
                                "partitionInput": {"values": ["0000007"]}}}})
-            return lambda: "elsewhere" in str(glue2.get_partition(
+            return lambda: "elsewhere" in str(standby_glue.get_partition(
                 DatabaseName="big", TableName="t0", PartitionValues=["0000007"]))
 
-        print("One event, with everything that belongs to the table (bar: 12 calls):")
-        for name, act in (("a column is added", update), ("a grant is given", give),
-                          ("it is revoked", take), ("a partitioned table is created", create),
-                          ("one partition of a million changes", change)):
-            local.steer("calls")
+        print("Calls of one event, with everything that belongs to the table (target for a change "
+              "of a table: 12 calls):")
+        for name, act in (("a column is added", add_column), ("a grant is created", grant),
+                          ("the grant is revoked", revoke),
+                          ("a partitioned table is created", create_table),
+                          ("one of a million partitions is changed", update_partition)):
+            deployment.drain_calls()
             wait_for(name, act())
-            wait_for("the queues are empty", local.is_quiet)
-            calls = [c["call"] for c in local.steer("calls")
+            wait_for("the queues are empty", deployment.has_empty_queues)
+            calls = [c["call"] for c in deployment.drain_calls()
                      if ":role/twinlake/" in c["caller"]]
-            print(f"  {name:<34} {len(calls):>6} calls")
+            print(f"  {name:<40} {len(calls):>6} calls")
 
 
 def list_partitions(glue, database="d", table="t"):
@@ -337,28 +373,30 @@ def list_partitions(glue, database="d", table="t"):
         return []
 
 
-class Runtime(http.server.BaseHTTPRequestHandler):
-    """A Lambda runtime API that tells when a function first asks for work."""
+class LambdaRuntimeApi(http.server.BaseHTTPRequestHandler):
+    """A Lambda runtime API that records the first request of a function and never answers it."""
 
     def do_GET(self):
-        self.server.asked.set()
-        self.server.done.wait(10)
+        self.server.requested.set()
+        self.server.finished.wait(10)
 
     def log_message(self, *_):
         pass
 
 
 def bench_start():
-    print("Functions (release, x86_64): start to the first /next, resident memory, zip:")
+    print("Functions (release build, x86_64): time from start to the first request for an event, "
+          "resident memory, zip size:")
     for binary in stack.FUNCTIONS.values():
         path = RELEASE / binary
-        best, resident = None, None
+        fastest, resident = None, None
         for _ in range(5):
-            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
-            server.asked, server.done = threading.Event(), threading.Event()
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), LambdaRuntimeApi)
+            server.requested, server.finished = threading.Event(), threading.Event()
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            names = ["PEER_REGION", "ACCOUNT", "LEDGER", "PEER_LEDGER", "TOPIC", "QUEUE", "ROLE",
-                     "OWN_ROLES", "WRITERS"]
+            names = ["PEER_REGION", "ACCOUNT", "LEDGER_TABLE", "PEER_LEDGER_TABLE",
+                     "ALERT_TOPIC_ARN", "RETRY_QUEUE_URL", "FUNCTION_ROLE_ARN", "ROLE_ARNS",
+                     "WRITER_ROLE_ARNS"]
             environment = {f"TWINLAKE_{name}": "x" for name in names}
             environment |= {
                 "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}",
@@ -368,20 +406,20 @@ def bench_start():
                 "AWS_LAMBDA_LOG_GROUP_NAME": "g"}
             start = time.monotonic()
             process = subprocess.Popen([str(path)], env=environment, stdout=subprocess.DEVNULL)
-            assert server.asked.wait(10), f"{binary} never asked for work"
-            took = (time.monotonic() - start) * 1000
+            assert server.requested.wait(10), f"{binary} never requested an event"
+            elapsed = (time.monotonic() - start) * 1000
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             kib = int(next(line for line in status.splitlines() if "VmRSS" in line).split()[1])
             process.kill()
             process.wait()
-            server.done.set()
+            server.finished.set()
             server.shutdown()
-            best = min(best or took, took)
+            fastest = min(fastest or elapsed, elapsed)
             resident = max(resident or 0, kib / 1024)
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             archive.writestr("bootstrap", path.read_bytes())
-        print(f"  {binary:<20} {best:6.1f} ms   {resident:5.1f} MB   "
+        print(f"  {binary:<20} {fastest:6.1f} ms   {resident:5.1f} MB   "
               f"{len(zipped.getvalue()) / 1e6:4.1f} MB")
 
 

@@ -1,9 +1,9 @@
-"""Whether two Regions are identical: an independent judge.
+"""Compares the raw JSON of two Regions: an independent check that the standby equals the primary.
 
-It reads raw JSON through boto3 and has a mapping of its own. It knows nothing of Twinlake's
-code, and counts whatever it does not know as a difference.
+It reads through boto3, has its own mapping of locations, and shares no code with Twinlake. A field
+that it does not know counts as a difference if its values differ.
 
-    python compare.py --primary us-east-1 --secondary ap-south-1 \\
+    python3 compare.py --primary us-east-1 --standby ap-south-1 \\
         --location s3://lake-us-east-1=s3://lake-ap-south-1
 """
 
@@ -13,243 +13,268 @@ import sys
 
 import boto3
 
-# What a read adds and no input takes.
+# Fields that a response has and no input takes.
 READ_ONLY = {
     "CatalogId", "CreateTime", "CreatedBy", "CreationTime", "DatabaseName",
     "IsMaterializedView", "IsMultiDialectView", "IsRegisteredWithLakeFormation", "Status",
     "TableCatalogId", "TableName", "UpdateTime", "VersionId",
 }
-PLACES = {"ArtifactLocation", "Location", "LocationUri"}
-PLACE_LISTS = {"AdditionalLocations"}
-PLACE_MAPS = {"SkewedColumnValueLocationMaps"}
-PLACE_PARAMETERS = {"metadata_location", "previous_metadata_location",
-                    "storage.location.template"}
-# Of a table of a table format, these parameters hold a place, too.
-FORMAT_PARAMETERS = {"location", "path"}
+# Fields that hold a location, a list of locations, or a map whose values are locations.
+LOCATION_FIELDS = {"ArtifactLocation", "Location", "LocationUri"}
+LOCATION_LISTS = {"AdditionalLocations"}
+LOCATION_MAPS = {"SkewedColumnValueLocationMaps"}
+# Table parameters that hold a location.
+LOCATION_PARAMETERS = {"metadata_location", "previous_metadata_location",
+                       "storage.location.template"}
+# Table parameters that hold a location only in tables of these formats.
+FORMAT_LOCATION_PARAMETERS = {"location", "path"}
 FORMATS = {"delta", "hudi"}
-# Where ARNs of the catalog stand, in the midst of other text.
+# Fields of a view definition that contain catalog ARNs within other text.
 ARN_TEXTS = {"SubObjects", "ValidationConnection", "ViewExpandedText"}
-# What has calls of its own.
-APART = ("functions", "indexes", "statistics", "tags")
-# What Lake Formation keeps beside grants.
-LAKE = ("lf-tags", "assigned", "filters", "expressions", "opt-ins", "locations")
+# Kinds of Glue objects that have API calls of their own.
+GLUE_KINDS = ("functions", "partition-indexes", "column-statistics", "glue-tags")
+# Kinds of Lake Formation objects except grants.
+LAKEFORMATION_KINDS = ("lf-tags", "lf-tag-assignments", "data-cells-filters",
+                       "lf-tag-expressions", "opt-ins", "registrations")
 
 
-def pages(call, key, **request):
+def paginate(call, key, **request):
+    """Yields the items of all pages of a listing."""
     while True:
-        answer = call(**request)
-        yield from answer.get(key, [])
-        if not answer.get("NextToken"):
+        response = call(**request)
+        yield from response.get(key, [])
+        if not response.get("NextToken"):
             return
-        request["NextToken"] = answer["NextToken"]
+        request["NextToken"] = response["NextToken"]
 
 
-def snapshot(glue, lake, apart=APART, kinds=()):
-    """Everything of one Region that is compared, as raw JSON. `apart` and `kinds` name the
-    kinds that have calls of their own and are asked for."""
-    databases = {d["Name"]: d for d in pages(glue.get_databases, "DatabaseList")}
+def snapshot(glue, lf, glue_kinds=GLUE_KINDS, lf_kinds=()):
+    """Reads everything of one Region that is compared, as raw JSON.
+
+    `glue_kinds` and `lf_kinds` name those of GLUE_KINDS and LAKEFORMATION_KINDS to read.
+    """
+    databases = {d["Name"]: d for d in paginate(glue.get_databases, "DatabaseList")}
     tables, partitions = {}, {}
-    others = {kind: {} for kind in APART + LAKE}
-    read_lake(lake, others, kinds)
+    others = {kind: {} for kind in GLUE_KINDS + LAKEFORMATION_KINDS}
+    read_lakeformation(lf, others, lf_kinds)
     for database in databases:
         if databases[database].get("TargetDatabase"):
-            # Below a link stands what belongs to its target.
+            # A resource link lists the tables of its target.
             continue
-        read_functions(glue, database, others, apart)
-        read_assigned(lake, {"Database": {"Name": database}}, database, others, kinds)
-        read_tags(glue, f"database/{database}", others, apart)
-        for table in pages(glue.get_tables, "TableList", DatabaseName=database):
+        read_functions(glue, database, others, glue_kinds)
+        read_lf_tag_assignments(lf, {"Database": {"Name": database}}, database, others, lf_kinds)
+        read_glue_tags(glue, f"database/{database}", others, glue_kinds)
+        for table in paginate(glue.get_tables, "TableList", DatabaseName=database):
             name = f"{database}.{table['Name']}"
             tables[name] = table
             if not table.get("TargetTable"):
-                read_parts(glue, database, table, others, apart)
-                where = {"DatabaseName": database, "Name": table["Name"]}
-                read_assigned(lake, {"Table": where}, name, others, kinds)
-                if "filters" in kinds:
-                    for one in pages(lake.list_data_cells_filter, "DataCellsFilters",
-                                     Table=where):
-                        others["filters"][f"{name} {one['Name']}"] = one
+                read_table_objects(glue, database, table, others, glue_kinds)
+                resource = {"DatabaseName": database, "Name": table["Name"]}
+                read_lf_tag_assignments(lf, {"Table": resource}, name, others, lf_kinds)
+                if "data-cells-filters" in lf_kinds:
+                    for data_filter in paginate(lf.list_data_cells_filter, "DataCellsFilters",
+                                                Table=resource):
+                        key = f"{name} {data_filter['Name']}"
+                        others["data-cells-filters"][key] = data_filter
             if table.get("PartitionKeys") and not table.get("TargetTable"):
-                listed = pages(glue.get_partitions, "Partitions",
-                               DatabaseName=database, TableName=table["Name"])
+                listed = paginate(glue.get_partitions, "Partitions",
+                                  DatabaseName=database, TableName=table["Name"])
                 for partition in listed:
                     partitions[f"{name} {json.dumps(partition['Values'])}"] = partition
-    settings = lake.get_data_lake_settings()["DataLakeSettings"]
+    settings = lf.get_data_lake_settings()["DataLakeSettings"]
     admins = [p["DataLakePrincipalIdentifier"] for key in ("DataLakeAdmins", "ReadOnlyAdmins")
               for p in settings.get(key, [])]
-    listed = list(pages(lake.list_permissions, "PrincipalResourcePermissions"))
+    grants = list(paginate(lf.list_permissions, "PrincipalResourcePermissions"))
     return {"databases": databases, "tables": tables, "partitions": partitions,
-            "grants": listed, "admins": admins, "region": glue.meta.region_name, **others}
+            "grants": grants, "admins": admins, "region": glue.meta.region_name, **others}
 
 
-def read_lake(lake, others, kinds):
+def read_lakeformation(lf, others, kinds):
     if "lf-tags" in kinds:
-        for one in pages(lake.list_lf_tags, "LFTags"):
-            values = {value: "there" for value in one["TagValues"]}
-            others["lf-tags"][one["TagKey"]] = values
-    if "expressions" in kinds:
-        for one in pages(lake.list_lf_tag_expressions, "LFTagExpressions"):
-            values = {tag["TagKey"]: sorted(tag["TagValues"]) for tag in one["Expression"]}
-            others["expressions"][one["Name"]] = {**one, "Expression": values}
+        for lf_tag in paginate(lf.list_lf_tags, "LFTags"):
+            values = {value: "present" for value in lf_tag["TagValues"]}
+            others["lf-tags"][lf_tag["TagKey"]] = values
+    if "lf-tag-expressions" in kinds:
+        for expression in paginate(lf.list_lf_tag_expressions, "LFTagExpressions"):
+            values = {tag["TagKey"]: sorted(tag["TagValues"]) for tag in expression["Expression"]}
+            others["lf-tag-expressions"][expression["Name"]] = {**expression, "Expression": values}
     if "opt-ins" in kinds:
-        for one in pages(lake.list_lake_formation_opt_ins, "LakeFormationOptInsInfoList"):
-            text = json.dumps([one["Principal"], one["Resource"]], sort_keys=True)
-            others["opt-ins"][text] = {
-                "Principal": one["Principal"], "Resource": one["Resource"],
-                "Condition": one.get("Condition")}
-    if "locations" in kinds:
-        for one in pages(lake.list_resources, "ResourceInfoList"):
-            others["locations"][one["ResourceArn"].rstrip("/")] = {
-                k: v for k, v in one.items() if k not in ("LastModified", "VerificationStatus")}
+        for opt_in in paginate(lf.list_lake_formation_opt_ins, "LakeFormationOptInsInfoList"):
+            key = json.dumps([opt_in["Principal"], opt_in["Resource"]], sort_keys=True)
+            others["opt-ins"][key] = {
+                "Principal": opt_in["Principal"], "Resource": opt_in["Resource"],
+                "Condition": opt_in.get("Condition")}
+    if "registrations" in kinds:
+        for registration in paginate(lf.list_resources, "ResourceInfoList"):
+            others["registrations"][registration["ResourceArn"].rstrip("/")] = {
+                k: v for k, v in registration.items()
+                if k not in ("LastModified", "VerificationStatus")}
 
 
-def read_assigned(lake, resource, name, others, kinds):
-    if "assigned" not in kinds:
+def read_lf_tag_assignments(lf, resource, name, others, kinds):
+    """Reads the LF-Tags assigned to a database, or to a table and its columns."""
+    if "lf-tag-assignments" not in kinds:
         return
-    found = lake.get_resource_lf_tags(Resource=resource, ShowAssignedLFTags=True)
+    response = lf.get_resource_lf_tags(Resource=resource, ShowAssignedLFTags=True)
     key = "LFTagOnDatabase" if "Database" in resource else "LFTagsOnTable"
 
-    def pairs(tags):
+    def values_by_key(tags):
         return {tag["TagKey"]: sorted(tag["TagValues"]) for tag in tags or []}
-    own = {"": pairs(found.get(key))}
-    for column in found.get("LFTagsOnColumns", []):
-        own[column["Name"]] = pairs(column["LFTags"])
-    own = {column: tags for column, tags in own.items() if tags}
-    if own:
-        others["assigned"][name] = own
+    # By column; the empty name stands for the database or the table itself.
+    assigned = {"": values_by_key(response.get(key))}
+    for column in response.get("LFTagsOnColumns", []):
+        assigned[column["Name"]] = values_by_key(column["LFTags"])
+    assigned = {column: tags for column, tags in assigned.items() if tags}
+    if assigned:
+        others["lf-tag-assignments"][name] = assigned
 
 
-def read_functions(glue, database, others, apart):
-    if "functions" in apart:
-        listed = pages(glue.get_user_defined_functions, "UserDefinedFunctions",
-                       DatabaseName=database, Pattern="*")
+def read_functions(glue, database, others, kinds):
+    if "functions" in kinds:
+        listed = paginate(glue.get_user_defined_functions, "UserDefinedFunctions",
+                          DatabaseName=database, Pattern="*")
         for function in listed:
             others["functions"][f"{database}.{function['FunctionName']}"] = function
 
 
-def read_tags(glue, path, others, apart):
-    if "tags" in apart:
+def read_glue_tags(glue, path, others, kinds):
+    if "glue-tags" in kinds:
         arn = f"arn:aws:glue:{glue.meta.region_name}:111122223333:{path}"
         for key, value in glue.get_tags(ResourceArn=arn).get("Tags", {}).items():
-            others["tags"][f"{path} {key}"] = {"value": value}
+            others["glue-tags"][f"{path} {key}"] = {"value": value}
 
 
-def read_parts(glue, database, table, others, apart):
-    name, where = table["Name"], {"DatabaseName": database, "TableName": table["Name"]}
-    read_tags(glue, f"table/{database}/{name}", others, apart)
-    if "indexes" in apart and table.get("PartitionKeys"):
-        for index in pages(glue.get_partition_indexes, "PartitionIndexDescriptorList", **where):
+def read_table_objects(glue, database, table, others, kinds):
+    """Reads the Glue tags, the partition indexes and the column statistics of a table."""
+    name, request = table["Name"], {"DatabaseName": database, "TableName": table["Name"]}
+    read_glue_tags(glue, f"table/{database}/{name}", others, kinds)
+    if "partition-indexes" in kinds and table.get("PartitionKeys"):
+        listed = paginate(glue.get_partition_indexes, "PartitionIndexDescriptorList", **request)
+        for index in listed:
             if index["IndexStatus"] != "DELETING":
                 keys = [key["Name"] for key in index["Keys"]]
-                others["indexes"][f"{database}.{name} {index['IndexName']}"] = {"keys": keys}
+                key = f"{database}.{name} {index['IndexName']}"
+                others["partition-indexes"][key] = {"keys": keys}
     columns = [c["Name"] for c in table.get("StorageDescriptor", {}).get("Columns", [])]
-    if "statistics" in apart and columns:
-        found = glue.get_column_statistics_for_table(**where, ColumnNames=columns[:100])
-        for one in found["ColumnStatisticsList"]:
-            others["statistics"][f"{database}.{name} {one['ColumnName']}"] = one
+    if "column-statistics" in kinds and columns:
+        response = glue.get_column_statistics_for_table(**request, ColumnNames=columns[:100])
+        for statistics in response["ColumnStatisticsList"]:
+            key = f"{database}.{name} {statistics['ColumnName']}"
+            others["column-statistics"][key] = statistics
 
 
-def place(text, pairs):
-    for here, there in sorted(pairs, key=lambda pair: -len(pair[0])):
-        here, there = here.rstrip("/"), there.rstrip("/")
-        if text == here or text.startswith(here + "/"):
-            return there + text[len(here):]
+def map_location(text, pairs):
+    """Maps a location of the primary to the standby. `pairs` holds (primary, standby) roots."""
+    for primary, standby in sorted(pairs, key=lambda pair: -len(pair[0])):
+        primary, standby = primary.rstrip("/"), standby.rstrip("/")
+        if text == primary or text.startswith(primary + "/"):
+            return standby + text[len(primary):]
     return text
 
 
-def arn(text, pairs):
-    """A place that is written as an ARN."""
-    head = "arn:aws:s3:::"
-    mapped = place("s3://" + text.removeprefix(head).rstrip("/"), pairs)
-    return head + mapped.removeprefix("s3://")
+def map_location_arn(arn, pairs):
+    """Maps a location that is written as an S3 ARN."""
+    prefix = "arn:aws:s3:::"
+    mapped = map_location("s3://" + arn.removeprefix(prefix).rstrip("/"), pairs)
+    return prefix + mapped.removeprefix("s3://")
 
 
-def own(value):
-    """Of a resource link its name and where it points: all else is its target's."""
+def own_fields(value):
+    """Returns the fields of an object that are its own. A resource link owns only its name and its
+    target; Glue returns the target's fields with it."""
     for target in ("TargetDatabase", "TargetTable"):
         if value.get(target):
             return {"Name": value["Name"], target: value[target]}
     return value
 
 
-def mapped(value, pairs, regions, path=(), formatted=False):
-    """An object as it should stand on the other side."""
+def map_to_standby(value, pairs, regions, path=(), has_format=False):
+    """Returns an object of the primary as it is expected in the standby.
+
+    `path` is the path of `value` in the object. `has_format` says whether the object is a table of
+    one of FORMATS.
+    """
     key = path[-1] if path else None
     if isinstance(value, dict):
         if not path:
             parameters = value.get("Parameters") or {}
-            formatted = (parameters.get("table_type", "").lower() in FORMATS
-                         or "spark.sql.sources.provider" in parameters)
+            has_format = (parameters.get("table_type", "").lower() in FORMATS
+                          or "spark.sql.sources.provider" in parameters)
             if "metadata_location" in parameters:
-                # An Iceberg entry is copied as it is.
+                # The entry of an Iceberg table is copied unchanged.
                 pairs = []
-        return {k: mapped(v, pairs, regions, path + (k,), formatted) for k, v in value.items()}
+        return {k: map_to_standby(v, pairs, regions, path + (k,), has_format)
+                for k, v in value.items()}
     if isinstance(value, list):
-        return [mapped(v, pairs, regions, path, formatted) for v in value]
+        return [map_to_standby(v, pairs, regions, path, has_format) for v in value]
     if not isinstance(value, str):
         return value
     if key == "ResourceArn":
-        return arn(value, pairs)
+        return map_location_arn(value, pairs)
     parent = path[-2] if len(path) > 1 else None
-    in_table = path[:-1] == ("Parameters",) and key in PLACE_PARAMETERS
-    in_serde = path[-3:] == ("SerdeInfo", "Parameters", "path")
-    in_format = formatted and path[:-1] == ("Parameters",) and key in FORMAT_PARAMETERS
-    in_code = path == ("ResourceUris", "Uri")
-    if (key in PLACES | PLACE_LISTS or parent in PLACE_MAPS or in_table or in_serde
-            or in_format or in_code):
-        return place(value, pairs)
-    here, there = regions
+    is_in_parameters = path[:-1] == ("Parameters",) and key in LOCATION_PARAMETERS
+    is_in_serde = path[-3:] == ("SerdeInfo", "Parameters", "path")
+    is_in_format = (has_format and path[:-1] == ("Parameters",)
+                    and key in FORMAT_LOCATION_PARAMETERS)
+    is_code_location = path == ("ResourceUris", "Uri")
+    if (key in LOCATION_FIELDS | LOCATION_LISTS or parent in LOCATION_MAPS or is_in_parameters
+            or is_in_serde or is_in_format or is_code_location):
+        return map_location(value, pairs)
+    primary, standby = regions
     if path[0] == "ViewDefinition" and key in ARN_TEXTS:
-        return value.replace(f":glue:{here}:", f":glue:{there}:")
-    if path[-2:] in (("TargetDatabase", "Region"), ("TargetTable", "Region")) and value == here:
-        return there
-    return value
+        return value.replace(f":glue:{primary}:", f":glue:{standby}:")
+    is_link_region = path[-2:] in (("TargetDatabase", "Region"), ("TargetTable", "Region"))
+    return standby if is_link_region and value == primary else value
 
 
-def plain(value):
-    """Without what is empty: Glue does not tell absent and empty apart, nor 0 and nothing."""
+def without_empty(value):
+    """Removes empty fields: Glue does not distinguish an empty field from an absent one."""
     if isinstance(value, dict):
-        cleaned = {k: plain(v) for k, v in value.items()}
+        cleaned = {k: without_empty(v) for k, v in value.items()}
         return {k: v for k, v in cleaned.items() if v not in (None, "", [], {})}
     if isinstance(value, list):
-        return [plain(v) for v in value]
+        return [without_empty(v) for v in value]
     return str(value) if hasattr(value, "isoformat") else value
 
 
 def comparable(kind, value):
-    value = {k: v for k, v in own(value).items() if k not in READ_ONLY}
+    """Returns the fields of an object that are compared."""
+    value = {k: v for k, v in own_fields(value).items() if k not in READ_ONLY}
     for representation in (value.get("ViewDefinition") or {}).get("Representations", []):
         representation.pop("IsStale", None)
     if kind == "databases":
-        # The standby's stays closed, whatever the primary's is.
+        # The standby's default permissions stay empty, whatever the primary's are.
         value.pop("CreateTableDefaultPermissions", None)
     if isinstance(value.get("Parameters"), dict):
         value["Parameters"] = {
             k: v for k, v in value["Parameters"].items() if k != "transient_lastDdlTime"}
-    return plain(value)
+    return without_empty(value)
 
 
-def atoms(side, ignored):
-    """Grants as a set of single permissions, whatever shape the service listed them in.
+def single_permissions(snapshot, ignored):
+    """Returns the grants of a snapshot as a set of single permissions, independent of how the
+    service grouped them.
 
-    A grant may outlive the table that it was on; it gives nothing then, and is left out.
+    A grant that remains after its table was deleted gives no access and is left out, as are the
+    grants of the `ignored` principals and of Twinlake's roles.
     """
-    found = set()
-    for entry in side["grants"]:
-        if dangles(entry["Resource"], side["tables"]):
+    permissions = set()
+    for entry in snapshot["grants"]:
+        if is_dangling(entry["Resource"], snapshot["tables"]):
             continue
-        who = entry["Principal"]["DataLakePrincipalIdentifier"]
-        if who in ignored or ":role/twinlake/" in who:
+        principal = entry["Principal"]["DataLakePrincipalIdentifier"]
+        if principal in ignored or ":role/twinlake/" in principal:
             continue
         condition = entry.get("Condition", {}).get("Expression", "")
-        for resource in resources(entry["Resource"]):
+        for resource in resource_names(entry["Resource"]):
             for permission in entry["Permissions"]:
-                option = permission in entry.get("PermissionsWithGrantOption", [])
-                found.add((who, resource, permission, option, condition))
-    return found
+                is_grantable = permission in entry.get("PermissionsWithGrantOption", [])
+                permissions.add((principal, resource, permission, is_grantable, condition))
+    return permissions
 
 
-def dangles(resource, tables):
+def is_dangling(resource, tables):
+    """Whether a resource names a table that does not exist."""
     for kind in ("Table", "TableWithColumns"):
         value = resource.get(kind) or {}
         name = value.get("Name")
@@ -258,28 +283,29 @@ def dangles(resource, tables):
     return False
 
 
-def resources(resource):
+def resource_names(resource):
+    """Returns a name for each object that a grant's resource covers."""
     (kind, value), = [(k, v) for k, v in resource.items() if v is not None]
     if kind == "Database":
         return [f"database {value['Name']}"]
     name = value.get("Name")
-    wild = value.get("TableWildcard") is not None
-    if wild and name not in (None, "ALL_TABLES"):
+    has_wildcard = value.get("TableWildcard") is not None
+    if has_wildcard and name not in (None, "ALL_TABLES"):
         return [json.dumps(resource, sort_keys=True)]
-    everything = wild or name == "ALL_TABLES"
+    is_all_tables = has_wildcard or name == "ALL_TABLES"
     if kind == "Table":
-        return [f"table {value['DatabaseName']}.{'*' if everything else value['Name']}"]
+        return [f"table {value['DatabaseName']}.{'*' if is_all_tables else value['Name']}"]
     if kind == "TableWithColumns":
-        table = f"table {value['DatabaseName']}.{'*' if everything else value['Name']}"
+        table = f"table {value['DatabaseName']}.{'*' if is_all_tables else value['Name']}"
         if value.get("ColumnWildcard") is None:
             return [f"column {column} of {table}" for column in value["ColumnNames"]]
         excluded = sorted(value["ColumnWildcard"].get("ExcludedColumnNames", []))
-        return [f"{table} but {','.join(excluded)}" if excluded else table]
-    return governed(kind, value) or [json.dumps(resource, sort_keys=True)]
+        return [f"{table} except {','.join(excluded)}" if excluded else table]
+    return lakeformation_names(kind, value) or [json.dumps(resource, sort_keys=True)]
 
 
-def governed(kind, value):
-    """Resources that are no database and no table."""
+def lakeformation_names(kind, value):
+    """Returns the names for a resource that is neither a database nor a table, or None."""
     if kind == "Catalog":
         return ["catalog"]
     if kind == "DataLocation":
@@ -291,57 +317,57 @@ def governed(kind, value):
     if kind == "LFTagExpression":
         return [f"expression {value['Name']}"]
     if kind == "LFTagPolicy":
-        named = value.get("ExpressionName")
-        rule = named or sorted(
+        name = value.get("ExpressionName")
+        expression = name or sorted(
             (tag["TagKey"], sorted(tag["TagValues"])) for tag in value["Expression"])
-        return [f"policy {value['ResourceType']} {rule}"]
+        return [f"policy {value['ResourceType']} {expression}"]
     return None
 
 
-def differences(primary, secondary, pairs):
-    """Every difference, as text."""
+def differences(primary, standby, pairs):
+    """Returns every difference between two snapshots, as text. `pairs` maps locations."""
     found = []
-    regions = primary["region"], secondary["region"]
-    for kind in ("databases", "tables", "partitions", *APART, *LAKE):
-        wanted = {arn(n, pairs) if kind == "locations" else n:
-                  comparable(kind, mapped(v, pairs, regions))
-                  for n, v in primary[kind].items()}
-        there = {n: comparable(kind, v) for n, v in secondary[kind].items()}
-        for name in sorted(wanted.keys() | there.keys()):
-            if wanted.get(name) != there.get(name):
-                found.append(f"{kind} {name}: {there.get(name)} instead of {wanted.get(name)}")
-    for database in secondary["databases"].values():
+    regions = primary["region"], standby["region"]
+    for kind in ("databases", "tables", "partitions", *GLUE_KINDS, *LAKEFORMATION_KINDS):
+        expected = {map_location_arn(n, pairs) if kind == "registrations" else n:
+                    comparable(kind, map_to_standby(v, pairs, regions))
+                    for n, v in primary[kind].items()}
+        actual = {n: comparable(kind, v) for n, v in standby[kind].items()}
+        for name in sorted(expected.keys() | actual.keys()):
+            if expected.get(name) != actual.get(name):
+                found.append(f"{kind} {name}: {actual.get(name)} instead of {expected.get(name)}")
+    for database in standby["databases"].values():
         if database.get("TargetDatabase"):
             continue
         if database.get("CreateTableDefaultPermissions", []) != []:
-            found.append(f"databases {database['Name']}: open to new tables")
-    ignored = set(primary["admins"]) | set(secondary["admins"])
-    there = atoms(secondary, ignored)
-    moved = json.loads(json.dumps(primary["grants"], default=str))
-    for entry in moved:
+            found.append(f"databases {database['Name']}: has default permissions for new tables")
+    ignored = set(primary["admins"]) | set(standby["admins"])
+    actual = single_permissions(standby, ignored)
+    grants = json.loads(json.dumps(primary["grants"], default=str))
+    for entry in grants:
         location = entry["Resource"].get("DataLocation")
         if location:
-            location["ResourceArn"] = arn(location["ResourceArn"], pairs)
-    wanted = atoms({**primary, "grants": moved}, ignored)
-    found += [f"missing grant {atom}" for atom in sorted(wanted - there)]
-    found += [f"extra grant {atom}" for atom in sorted(there - wanted)]
+            location["ResourceArn"] = map_location_arn(location["ResourceArn"], pairs)
+    expected = single_permissions({**primary, "grants": grants}, ignored)
+    found += [f"missing grant {permission}" for permission in sorted(expected - actual)]
+    found += [f"extra grant {permission}" for permission in sorted(actual - expected)]
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--primary", required=True)
-    parser.add_argument("--secondary", required=True)
-    parser.add_argument("--location", action="append", default=[], metavar="HERE=THERE")
+    parser.add_argument("--standby", required=True)
+    parser.add_argument("--location", action="append", default=[], metavar="PRIMARY=STANDBY")
     parser.add_argument("--endpoint")
     options = parser.parse_args()
     pairs = [tuple(pair.split("=", 1)) for pair in options.location]
 
-    def side(region):
+    def read_region(region):
         return snapshot(*(boto3.client(s, region_name=region, endpoint_url=options.endpoint)
                           for s in ("glue", "lakeformation")))
 
-    found = differences(side(options.primary), side(options.secondary), pairs)
+    found = differences(read_region(options.primary), read_region(options.standby), pairs)
     print("\n".join(found) if found else "identical")
     sys.exit(1 if found else 0)
 

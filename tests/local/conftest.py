@@ -1,9 +1,12 @@
+"""Fixtures that several test modules share."""
+
 import pytest
 
-from stack import Local
+from stack import Deployment
 
 
 @pytest.fixture(scope="module")
-def local():
-    with Local() as running:
+def deployment():
+    """Twinlake deployed in two Regions of a local AWS, one deployment for each module."""
+    with Deployment() as running:
         yield running

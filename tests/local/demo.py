@@ -1,29 +1,33 @@
-"""What Twinlake does, in half a minute: the real template and the real binaries, deployed in
-two Regions of a local AWS, watched while somebody works in the first one."""
+"""A demonstration of about half a minute.
+
+Deploys the real template with the compiled functions in two Regions of a local AWS, changes the
+primary, and shows what happens in the standby. Exits with 1 if the Regions differ at the end.
+"""
 
 import json
 import sys
 import time
 
 import compare
-from stack import ACCOUNT, BUCKETS, PRIMARY, SECONDARY, Local, wait_for
+from stack import ACCOUNT, BUCKETS, PRIMARY, STANDBY, Deployment, wait_for
 
-PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}")]
+LOCATION_PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[STANDBY]}")]
 ANALYST = f"arn:aws:iam::{ACCOUNT}:role/Analyst"
 
 
-def say(text=""):
+def show(text=""):
     print(text, flush=True)
 
 
-def step(title):
-    say(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}")
+def show_title(title):
+    show(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}")
 
 
-def timed(what, check):
+def show_time_until(description, check):
+    """Waits until `check` is true, and prints how long it took."""
     start = time.monotonic()
-    wait_for(what, check)
-    say(f"   {time.monotonic() - start:5.2f} s  {what}")
+    wait_for(description, check)
+    show(f"   {time.monotonic() - start:5.2f} s  {description}")
 
 
 def orders_table():
@@ -44,31 +48,31 @@ def orders_table():
 
 
 class Demo:
-    def __init__(self, local):
-        self.local = local
-        self.glue = local.client("glue", PRIMARY)
-        self.lake = local.client("lakeformation", PRIMARY)
-        self.glue2 = local.client("glue", SECONDARY)
-        self.lake2 = local.client("lakeformation", SECONDARY)
+    def __init__(self, deployment):
+        self.deployment = deployment
+        self.glue = deployment.client("glue", PRIMARY)
+        self.lf = deployment.client("lakeformation", PRIMARY)
+        self.standby_glue = deployment.client("glue", STANDBY)
+        self.standby_lf = deployment.client("lakeformation", STANDBY)
 
-    def table(self):
+    def standby_table(self):
         try:
-            return self.glue2.get_table(DatabaseName="sales", Name="orders")["Table"]
-        except self.glue2.exceptions.EntityNotFoundException:
+            return self.standby_glue.get_table(DatabaseName="sales", Name="orders")["Table"]
+        except self.standby_glue.exceptions.EntityNotFoundException:
             return None
 
-    def grants(self):
-        listed = self.lake2.list_permissions()["PrincipalResourcePermissions"]
+    def standby_grants(self):
+        listed = self.standby_lf.list_permissions()["PrincipalResourcePermissions"]
         return [g for g in listed if g["Principal"]["DataLakePrincipalIdentifier"] == ANALYST]
 
-    def catalog(self):
-        step(f"1. Somebody creates a table in {PRIMARY}. In {SECONDARY}, after:")
+    def replicate_catalog(self):
+        show_title(f"1. A table is created in {PRIMARY}. Replicated to {STANDBY} after:")
         self.glue.create_database(
             DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
         self.glue.create_table(DatabaseName="sales", TableInput=orders_table())
-        timed("sales.orders is there", self.table)
-        place = self.table()["StorageDescriptor"]["Location"]
-        say(f"            at {place}, where S3 replicates its files to")
+        show_time_until("table sales.orders exists", self.standby_table)
+        location = self.standby_table()["StorageDescriptor"]["Location"]
+        show(f"            at {location}, to which S3 replicates its files")
         self.glue.batch_create_partition(
             DatabaseName="sales", TableName="orders",
             PartitionInputList=[{
@@ -76,11 +80,12 @@ class Demo:
                 "StorageDescriptor": {
                     "Location": f"s3://{BUCKETS[PRIMARY]}/sales/orders/dt={day}/"},
             } for day in ("2026-11-19", "2026-11-20")])
-        timed("its two partitions are there", lambda: len(self.glue2.get_partitions(
+        show_time_until("its two partitions exist", lambda: len(self.standby_glue.get_partitions(
             DatabaseName="sales", TableName="orders")["Partitions"]) == 2)
 
-    def permissions(self):
-        step(f"2. A grant is given in {PRIMARY}: every column but ssn. In {SECONDARY}, after:")
+    def replicate_permissions(self):
+        show_title(f"2. SELECT on every column but ssn is granted in {PRIMARY}. "
+                   f"In {STANDBY} after:")
         grant = {
             "Principal": {"DataLakePrincipalIdentifier": ANALYST},
             "Resource": {"TableWithColumns": {
@@ -88,84 +93,88 @@ class Demo:
                 "ColumnWildcard": {"ExcludedColumnNames": ["ssn"]}}},
             "Permissions": ["SELECT"],
         }
-        self.lake.grant_permissions(**grant)
-        timed("the analyst may read every column but ssn", self.grants)
-        self.lake.revoke_permissions(**grant)
-        say("   It is revoked again:")
-        timed("the analyst may read nothing", lambda: not self.grants())
+        self.lf.grant_permissions(**grant)
+        show_time_until("the analyst has SELECT on every column but ssn", self.standby_grants)
+        self.lf.revoke_permissions(**grant)
+        show("   The grant is revoked:")
+        show_time_until("the analyst has no grants", lambda: not self.standby_grants())
 
-    def replication(self):
-        step("3. S3 cannot replicate an object. The operations team's queue, after:")
-        take = self.local.subscribe(SECONDARY, {"kind": ["replication-failed"]})
-        s3, there = self.local.client("s3", PRIMARY), self.local.client("s3", SECONDARY)
-        there.put_bucket_versioning(
-            Bucket=BUCKETS[SECONDARY], VersioningConfiguration={"Status": "Suspended"})
+    def report_replication_failure(self):
+        show_title("3. S3 fails to replicate an object. In the operations team's queue after:")
+        receive = self.deployment.subscribe(STANDBY, {"kind": ["replication-failed"]})
+        s3, standby_s3 = (self.deployment.client("s3", region) for region in (PRIMARY, STANDBY))
+        standby_s3.put_bucket_versioning(
+            Bucket=BUCKETS[STANDBY], VersioningConfiguration={"Status": "Suspended"})
         s3.put_object(Bucket=BUCKETS[PRIMARY], Body=b"x",
                       Key="sales/orders/dt=2026-11-20/part-0.parquet")
-        got = []
-        timed("an alert that says what to do", lambda: got.extend(take()) or got)
-        there.put_bucket_versioning(
-            Bucket=BUCKETS[SECONDARY], VersioningConfiguration={"Status": "Enabled"})
-        alert = json.loads(got[0]["Message"])
-        for label, key in (("happened", "what"), ("now", "now"), ("to do", "todo")):
-            say(f"            {label:>8}: {alert[key]}")
+        received = []
+        show_time_until("an alert arrives", lambda: received.extend(receive()) or received)
+        standby_s3.put_bucket_versioning(
+            Bucket=BUCKETS[STANDBY], VersioningConfiguration={"Status": "Enabled"})
+        alert = json.loads(received[0]["Message"])
+        labels = {"summary": "what happened", "current_state": "current state",
+                  "action": "what to do"}
+        for key, label in labels.items():
+            show(f"            {label:>13}: {alert[key]}")
 
-    def resync(self):
-        step("4. An event is lost: a column is added, and nobody is told.")
-        self.local.steer("sink", forward=False)
+    def correct_drift(self):
+        show_title("4. A column is added while no events are delivered.")
+        self.deployment.control_sandbox("event-delivery", enabled=False)
         table = orders_table()
         table["StorageDescriptor"]["Columns"].append({"Name": "note", "Type": "string"})
         self.glue.update_table(DatabaseName="sales", TableInput=table)
-        self.local.steer("sink", forward=True)
-        columns = [c["Name"] for c in self.table()["StorageDescriptor"]["Columns"]]
-        say(f"   {SECONDARY} still has {', '.join(columns)}. The scheduled resync runs:")
+        self.deployment.control_sandbox("event-delivery", enabled=True)
+        columns = [c["Name"] for c in self.standby_table()["StorageDescriptor"]["Columns"]]
+        show(f"   {STANDBY} still has the columns {', '.join(columns)}. The resync runs:")
         start = time.monotonic()
-        self.local.resync()
-        columns = [c["Name"] for c in self.table()["StorageDescriptor"]["Columns"]]
-        say(f"   {time.monotonic() - start:5.2f} s  now it has {', '.join(columns)}")
+        self.deployment.resync()
+        columns = [c["Name"] for c in self.standby_table()["StorageDescriptor"]["Columns"]]
+        show(f"   {time.monotonic() - start:5.2f} s  the columns are {', '.join(columns)}")
 
-    def heartbeat(self):
-        """What the schedules do each minute, so that there is a lag to be seen."""
+    def measure_lag(self):
+        """Runs the functions that the schedules run each minute, so that a lag is measured."""
         for _ in range(2):
-            self.local.invoke(PRIMARY, "Heartbeat")
-            wait_for("the queues are empty", self.local.is_quiet)
-        self.local.invoke(SECONDARY, "Lag")
+            self.deployment.invoke(PRIMARY, "Heartbeat")
+            wait_for("the queues are empty", self.deployment.has_empty_queues)
+        self.deployment.invoke(STANDBY, "Monitor")
 
-    def judge(self):
-        step("5. An independent judge reads both Regions' raw JSON:")
-        wait_for("the queues are empty", self.local.is_quiet)
-        found = compare.differences(
-            compare.snapshot(self.glue, self.lake), compare.snapshot(self.glue2, self.lake2),
-            PAIRS)
-        for line in found:
-            say(f"   DIFFERENT {line}")
-        say(f"   {'different' if found else 'identical'}")
-        return not found
+    def compare_regions(self):
+        """Prints whether the Regions are identical, and returns it."""
+        show_title("5. An independent comparison of both Regions' raw JSON:")
+        wait_for("the queues are empty", self.deployment.has_empty_queues)
+        differences = compare.differences(
+            compare.snapshot(self.glue, self.lf),
+            compare.snapshot(self.standby_glue, self.standby_lf), LOCATION_PAIRS)
+        for line in differences:
+            show(f"   DIFFERENT {line}")
+        show(f"   {'different' if differences else 'identical'}")
+        return not differences
 
 
 def main():
-    say(f"Deploying template.yaml in {PRIMARY} and {SECONDARY} of a local AWS ...")
+    show(f"Deploying template.yaml in {PRIMARY} and {STANDBY} of a local AWS ...")
     start = time.monotonic()
-    with Local() as local:
-        say(f"   {time.monotonic() - start:5.2f} s  deployed, with the policy pushed to both")
-        demo = Demo(local)
-        demo.catalog()
-        demo.permissions()
-        demo.replication()
-        demo.resync()
-        identical = demo.judge()
-        demo.heartbeat()
-        step("6. What an operator sees:")
-        status = local.twinlake("status", "--region", SECONDARY, "--role", ANALYST, "--all")
+    with Deployment() as deployment:
+        show(f"   {time.monotonic() - start:5.2f} s  deployed, and the policy pushed to both")
+        demo = Demo(deployment)
+        demo.replicate_catalog()
+        demo.replicate_permissions()
+        demo.report_replication_failure()
+        demo.correct_drift()
+        is_identical = demo.compare_regions()
+        demo.measure_lag()
+        show_title("6. The output of `twinlake status --all`:")
+        status = deployment.twinlake(
+            "status", "--region", STANDBY, "--caller-arn", ANALYST, "--all")
         for line in status.stdout.splitlines():
-            say(f"   {line}")
-    say("\nEverything is stopped again, and nothing is left behind.")
-    return 0 if identical else 1
+            show(f"   {line}")
+    show("\nThe local AWS is stopped, and its files are removed.")
+    return 0 if is_identical else 1
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        say("\nInterrupted; everything is stopped.")
+        show("\nInterrupted. The local AWS is stopped, and its files are removed.")
         sys.exit(130)

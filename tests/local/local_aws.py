@@ -1,71 +1,71 @@
-"""The local AWS: ministack, with the few things that it lacks for Twinlake.
+"""The local AWS: ministack, with patches for behaviour that Twinlake needs and ministack lacks.
 
-Served by `hypercorn tests/local/local_aws.py:app`. Every patch is pinned to the version
-that it was written against.
+Served by `hypercorn tests/local/local_aws.py:app`. The patches are written for one version.
 """
 
 import contextvars
 import datetime
 import importlib.metadata
 
-from ministack.app import app  # noqa: F401  (what hypercorn serves)
+from ministack.app import app  # noqa: F401  (hypercorn serves it)
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, s3
 from ministack.services.cloudformation import provisioners
 
-PINNED = "1.5.33"
-assert importlib.metadata.version("ministack") == PINNED, f"the patches are for {PINNED}"
+PATCHED_VERSION = "1.5.33"
+assert importlib.metadata.version("ministack") == PATCHED_VERSION, (
+    f"the patches are for ministack {PATCHED_VERSION}")
 
-# Only AWS itself may put events of aws.* sources. Here the sandbox speaks for AWS.
-# It says when an event happened, too, and the event keeps that time.
-put_events = eventbridge._put_events
-wall_clock = eventbridge._now_ts
-happened = contextvars.ContextVar("happened", default=None)
-eventbridge._now_ts = lambda: happened.get() or wall_clock()
+# Only AWS services may put events with a source of `aws.`; here the sandbox acts as Glue and Lake
+# Formation. The events keep the time that the sandbox gives them.
+original_put_events = eventbridge._put_events
+original_now = eventbridge._now_ts
+event_time = contextvars.ContextVar("event_time", default=None)
+eventbridge._now_ts = lambda: event_time.get() or original_now()
 
 
-def put_timed_events(data, **_):
+def put_events_with_time(data, **_):
     times = [entry.get("Time") for entry in data.get("Entries", [])]
     if len(times) == 1 and isinstance(times[0], str):
-        happened.set(datetime.datetime.fromisoformat(times[0]).timestamp())
+        event_time.set(datetime.datetime.fromisoformat(times[0]).timestamp())
     try:
-        return put_events(data, allow_aws_source=True)
+        return original_put_events(data, allow_aws_source=True)
     finally:
-        happened.set(None)
+        event_time.set(None)
 
 
-eventbridge._put_events = put_timed_events
+eventbridge._put_events = put_events_with_time
 
-# A rule's target may be the bus of another Region; the event keeps its own Region.
-to_bus = eventbridge._dispatch_to_event_bus
+# The target of a rule may be an event bus in another Region. The event keeps its Region.
+original_dispatch_to_bus = eventbridge._dispatch_to_event_bus
 
 
-def to_bus_anywhere(target, event, rule, path, payload=None):
+def dispatch_to_any_region(target, event, rule, path, payload=None):
     if (target.account_id, target.region) == (get_account_id(), get_region()):
-        return to_bus(target, event, rule, path, payload)
-    # One hop, as AWS has it.
+        return original_dispatch_to_bus(target, event, rule, path, payload)
+    # AWS forwards an event to another Region only once.
     if event.get("_Forwarded"):
-        return eventbridge.logger.warning("third Region hop: %s", target)
+        return eventbridge.logger.warning("not forwarded to a third Region: %s", target)
     forwarded = dict(event, EventBusName=target.resource.split("/", 1)[1], _Forwarded=True)
     forwarded.pop("_DispatchPath", None)
     with request_scope(target.account_id, target.region):
         if forwarded["EventBusName"] not in eventbridge._event_buses:
-            return eventbridge.logger.warning("no such bus: %s", target)
+            return eventbridge.logger.warning("no such event bus: %s", target)
         return eventbridge._dispatch_event(forwarded)
 
 
-eventbridge._dispatch_to_event_bus = to_bus_anywhere
+eventbridge._dispatch_to_event_bus = dispatch_to_any_region
 
-# A replication that fails is told, as AWS tells it.
-replicate = s3._maybe_replicate
+# A failed S3 replication sends the event notification that AWS sends.
+original_replicate = s3._maybe_replicate
 
 
-def replicate_and_tell(bucket, key, obj, data, tags=None):
-    replicate(bucket, key, obj, data, tags)
+def replicate_with_notification(bucket, key, obj, data, tags=None):
+    original_replicate(bucket, key, obj, data, tags)
     if obj.get("replication_status") != "FAILED":
         return
     rule, _ = s3._replication_rule_for(bucket, key, tags)
-    told = {
+    event_data = {
         "replicationRuleId": rule.get("ID", ""),
         "destinationBucket": rule["Destination"]["Bucket"],
         "s3Operation": "OBJECT_PUT",
@@ -73,38 +73,37 @@ def replicate_and_tell(bucket, key, obj, data, tags=None):
     }
     s3._fire_s3_event_async(
         bucket, key, "s3:Replication:OperationFailedReplication",
-        obj.get("size", 0), obj.get("etag", ""), record_extra={"replicationEventData": told},
+        obj.get("size", 0), obj.get("etag", ""), record_extra={"replicationEventData": event_data},
     )
 
 
-s3._maybe_replicate = replicate_and_tell
+s3._maybe_replicate = replicate_with_notification
 
 
-# A number that comes through a parameter is text to CloudFormation, and a number again to
-# the service; here it stays text.
-mapping = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
-create_mapping = mapping["create"]
+# CloudFormation passes parameters as text. Services convert them to numbers; ministack does not.
+mapping_handler = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
+original_create_mapping = mapping_handler["create"]
 
 
 def create_mapping_with_numbers(logical_id, properties, stack):
     scaling = properties.get("ScalingConfig") or {}
     if "MaximumConcurrency" in scaling:
         scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
-    return create_mapping(logical_id, properties, stack)
+    return original_create_mapping(logical_id, properties, stack)
 
 
-mapping["create"] = create_mapping_with_numbers
+mapping_handler["create"] = create_mapping_with_numbers
 
 
-# A rule that hears of reading calls, too, is an enabled one.
-rule = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
-create_rule = rule["create"]
+# A rule that also matches read-only calls is an enabled rule; ministack does not know the state.
+rule_handler = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
+original_create_rule = rule_handler["create"]
 
 
 def create_enabled_rule(logical_id, properties, stack):
     if properties.get("State") == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS":
         properties = {**properties, "State": "ENABLED"}
-    return create_rule(logical_id, properties, stack)
+    return original_create_rule(logical_id, properties, stack)
 
 
-rule["create"] = create_enabled_rule
+rule_handler["create"] = create_enabled_rule

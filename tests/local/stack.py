@@ -1,5 +1,9 @@
-"""Starts the local AWS and the sandbox, deploys the real template with the real binaries
-in both Regions, and takes everything down again."""
+"""The test deployment: starts the local AWS and the sandbox, deploys template.yaml with the
+compiled functions in both Regions, and stops everything again.
+
+The local AWS (local_aws.py) serves every service but Glue and Lake Formation, which the sandbox
+serves.
+"""
 
 import contextlib
 import io
@@ -22,31 +26,33 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 ACCOUNT = "111122223333"
-PRIMARY, SECONDARY = "us-east-1", "ap-south-1"
-BUCKETS = {PRIMARY: "lake-us-east-1", SECONDARY: "lake-ap-south-1"}
+PRIMARY, STANDBY = "us-east-1", "ap-south-1"
+BUCKETS = {PRIMARY: "lake-us-east-1", STANDBY: "lake-ap-south-1"}
 FUNCTIONS = {
     "CatalogEvent": "catalog-event",
     "PermissionEvent": "permission-event",
     "ReplicationEvent": "replication-event",
     "OperationsEvent": "operations-event",
     "Resync": "resync",
-    "Standing": "standing",
+    "LakeAccess": "lake-access",
     "Heartbeat": "heartbeat",
-    "Lag": "lag",
+    "Monitor": "monitor",
     "Digest": "digest",
 }
 POLICY = f"""
-[first]
+[[region]]
+id = "a"
 region = "{PRIMARY}"
 account = "{ACCOUNT}"
 
-[second]
-region = "{SECONDARY}"
+[[region]]
+id = "b"
+region = "{STANDBY}"
 account = "{ACCOUNT}"
 
 [[location]]
-first = "s3://{BUCKETS[PRIMARY]}/"
-second = "s3://{BUCKETS[SECONDARY]}/"
+a = "s3://{BUCKETS[PRIMARY]}/"
+b = "s3://{BUCKETS[STANDBY]}/"
 """
 
 
@@ -56,20 +62,23 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(what, check, seconds=30.0, every=0.05):
-    """Awaits a condition; answers what the check answered, or fails with its name."""
+def wait_for(description, check, seconds=30.0, every=0.05):
+    """Calls `check` until its result is true, and returns the result.
+
+    Raises AssertionError with the description after `seconds`. `every` is the interval in seconds.
+    """
     end = time.monotonic() + seconds
     while True:
-        answer = check()
-        if answer:
-            return answer
+        result = check()
+        if result:
+            return result
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+            raise AssertionError(f"not within {seconds:.0f} s: {description}")
         time.sleep(every)
 
 
 def load_template():
-    """The template as plain data, its short intrinsics written out."""
+    """Returns the template as plain data, with intrinsic functions in their long form."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -90,39 +99,42 @@ def load_template():
 
 
 def bootstrap_zip(binary):
-    """A function's zip, kept beside the binary as long as that does not change."""
+    """Returns the zip of a function. It is cached beside the binary until that changes."""
     source = TARGET / binary
-    kept = TARGET / f"{binary}.zip"
-    if kept.exists() and kept.stat().st_mtime > source.stat().st_mtime:
-        return kept.read_bytes()
+    cached = TARGET / f"{binary}.zip"
+    if cached.exists() and cached.stat().st_mtime > source.stat().st_mtime:
+        return cached.read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         entry = zipfile.ZipInfo("bootstrap")
         entry.external_attr = 0o755 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, source.read_bytes(), compresslevel=1)
-    kept.write_bytes(buffer.getvalue())
+    cached.write_bytes(buffer.getvalue())
     return buffer.getvalue()
 
 
-class Local:
-    """Two Regions, deployed. Use as a context manager."""
+class Deployment:
+    """Twinlake deployed in two Regions. A context manager, which deploys and stops it.
 
-    def __init__(self, say=lambda text: None):
-        self.say = say
+    Without entering the context it is only a factory of boto3 clients for two URLs.
+    """
+
+    def __init__(self):
         self.processes = []
-        self.stack = contextlib.ExitStack()
+        self.exit_stack = contextlib.ExitStack()
+        # Stack outputs by Region, and physical resource names by Region and logical name.
         self.outputs = {}
-        self.names = {}
+        self.physical_names = {}
 
     def __enter__(self):
         try:
-            self.home = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+            self.home = pathlib.Path(self.exit_stack.enter_context(tempfile.TemporaryDirectory()))
             self._start()
-            for region in (PRIMARY, SECONDARY):
+            for region in (PRIMARY, STANDBY):
                 self._deploy(region)
-            self._administer()
-            self._make_buckets()
+            self._put_data_lake_settings()
+            self._create_buckets()
             self.policy_file = self.home / "policy.toml"
             self.policy_file.write_text(POLICY)
             self.twinlake("policy", "push", str(self.policy_file))
@@ -141,12 +153,12 @@ class Local:
                 process.kill()
                 process.wait()
         self.processes = []
-        self._sweep()
-        self.stack.close()
+        self._kill_functions()
+        self.exit_stack.close()
 
-    def _sweep(self):
+    def _kill_functions(self):
         """Ends functions that outlive their local AWS, and removes their code."""
-        code = self.code if hasattr(self, "code") else None
+        code = getattr(self, "code", None)
         if code is None:
             return
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
@@ -158,56 +170,61 @@ class Local:
     # Processes
 
     def _start(self):
-        aws, sandbox = free_port(), free_port()
-        self.aws = f"http://127.0.0.1:{aws}"
-        self.sandbox = f"http://127.0.0.1:{sandbox}"
-        # Where the local AWS unpacks the functions.
-        self.code = pathlib.Path(tempfile.gettempdir()) / f"ministack-provided-code-{aws}"
+        aws_port, sandbox_port = free_port(), free_port()
+        self.aws_url = f"http://127.0.0.1:{aws_port}"
+        self.sandbox_url = f"http://127.0.0.1:{sandbox_port}"
+        # The directory in which the local AWS unpacks the functions.
+        self.code = pathlib.Path(tempfile.gettempdir()) / f"ministack-provided-code-{aws_port}"
         role = f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"
         self._run("sandbox", [
-            str(TARGET / "twinlake"), "sandbox", "--port", str(sandbox),
-            "--account", ACCOUNT, "--events-to", self.aws, "--twinlake-role", role,
+            str(TARGET / "twinlake"), "sandbox", "--port", str(sandbox_port),
+            "--account", ACCOUNT, "--events-to", self.aws_url, "--twinlake-role", role,
         ], {})
-        # Functions inherit this environment whole, so there is nothing else in it.
+        # The functions inherit this environment, so it contains nothing else.
         self._run("aws", [
             str(pathlib.Path(sys.executable).parent / "hypercorn"),
-            str(ROOT / "tests/local/local_aws.py") + ":app", "--bind", f"127.0.0.1:{aws}",
+            str(ROOT / "tests/local/local_aws.py") + ":app", "--bind", f"127.0.0.1:{aws_port}",
         ], {
-            "GATEWAY_PORT": str(aws), "PERSIST_STATE": "0", "IOT_MTLS_ENABLED": "0",
+            "GATEWAY_PORT": str(aws_port), "PERSIST_STATE": "0", "IOT_MTLS_ENABLED": "0",
             "MINISTACK_ACCOUNT_ID": ACCOUNT, "MINISTACK_HOST": "127.0.0.1",
             "STATE_DIR": str(self.home / "state"),
-            "AWS_ENDPOINT_URL": self.aws,
-            "AWS_ENDPOINT_URL_GLUE": self.sandbox,
-            "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox,
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_ENDPOINT_URL_GLUE": self.sandbox_url,
+            "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox_url,
         })
-        wait_for("the sandbox answers", lambda: self._answers(f"{self.sandbox}/_sandbox/health"))
-        wait_for("the local AWS answers", lambda: self._answers(f"{self.aws}/_ministack/health"))
+        wait_for("the sandbox answers",
+                 lambda: self.is_healthy(f"{self.sandbox_url}/_sandbox/health"))
+        wait_for("the local AWS answers",
+                 lambda: self.is_healthy(f"{self.aws_url}/_ministack/health"))
 
     def _run(self, name, command, environment):
         log = open(self.home / f"{name}.log", "wb")
-        self.stack.callback(log.close)
+        self.exit_stack.callback(log.close)
         environment = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", **environment}
         self.processes.append(subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=self.home,
         ))
 
     @staticmethod
-    def _answers(url):
+    def is_healthy(url):
+        """Whether a URL answers with status 200."""
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return answer.status == 200
+            with urllib.request.urlopen(url, timeout=2) as response:
+                return response.status == 200
         except OSError:
             return False
 
-    def logs(self):
+    def log_text(self):
+        """Returns the log of the local AWS, which includes the output of the functions."""
         return (self.home / "aws.log").read_text(errors="replace")
 
     # Clients
 
     def client(self, service, region):
-        lake = service in ("glue", "lakeformation")
+        is_in_sandbox = service in ("glue", "lakeformation")
         return boto3.client(
-            service, region_name=region, endpoint_url=self.sandbox if lake else self.aws,
+            service, region_name=region,
+            endpoint_url=self.sandbox_url if is_in_sandbox else self.aws_url,
             aws_access_key_id=ACCOUNT, aws_secret_access_key="local",
         )
 
@@ -216,36 +233,37 @@ class Local:
             aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=region,
         )
 
-    def steer(self, order, **body):
+    def control_sandbox(self, command, **body):
+        """Calls a control path of the sandbox; crates/sim/src/http.rs lists them."""
         request = urllib.request.Request(
-            f"{self.sandbox}/_sandbox/{order}", data=json.dumps(body).encode(), method="POST",
+            f"{self.sandbox_url}/_sandbox/{command}", data=json.dumps(body).encode(), method="POST",
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.load(response)
 
-    def environment(self):
+    def cli_environment(self):
         return {
             "PATH": "/usr/bin:/bin", "HOME": str(self.home),
             "AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_ENDPOINT_URL": self.aws, "AWS_ENDPOINT_URL_GLUE": self.sandbox,
-            "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox,
+            "AWS_ENDPOINT_URL": self.aws_url, "AWS_ENDPOINT_URL_GLUE": self.sandbox_url,
+            "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox_url,
         }
 
-    def start(self, *words):
-        """Starts the command line and leaves it running."""
+    def start_twinlake(self, *args):
+        """Starts the CLI and returns its running process."""
         return subprocess.Popen(
-            [str(TARGET / "twinlake"), *words], env=self.environment(), text=True,
+            [str(TARGET / "twinlake"), *args], env=self.cli_environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.home,
         )
 
-    def twinlake(self, *words, check=True):
-        """Runs the command line against the local AWS."""
+    def twinlake(self, *args, check=True):
+        """Runs the CLI. With `check`, raises AssertionError if it exits with 1 (an error)."""
         done = subprocess.run(
-            [str(TARGET / "twinlake"), *words], env=self.environment(), capture_output=True,
+            [str(TARGET / "twinlake"), *args], env=self.cli_environment(), capture_output=True,
             text=True, cwd=self.home, timeout=120,
         )
         if check and done.returncode == 1:
-            raise AssertionError(f"twinlake {' '.join(words)}: {done.stderr}")
+            raise AssertionError(f"twinlake {' '.join(args)}: {done.stderr}")
         return done
 
     # Deployment
@@ -258,33 +276,33 @@ class Local:
         for function, binary in FUNCTIONS.items():
             key = f"{binary}.zip"
             s3.put_object(Bucket=bucket, Key=key, Body=bootstrap_zip(binary))
-            # What `sam package` does.
+            # As `sam package` does it.
             code = {"Bucket": bucket, "Key": key}
             template["Resources"][function]["Properties"]["CodeUri"] = code
-        # It is too large to be sent in the call.
+        # The template exceeds the size limit of TemplateBody, so it is sent by URL.
         s3.put_object(Bucket=bucket, Key="template.json", Body=json.dumps(template).encode())
-        peer = SECONDARY if region == PRIMARY else PRIMARY
+        peer = STANDBY if region == PRIMARY else PRIMARY
         values = {
-            "PeerRegion": peer, "Architecture": "x86_64", "EventDelay": "0",
-            # The schedule stays out of the way; the tests ask for a resync themselves.
+            "PeerRegion": peer, "Architecture": "x86_64", "QueueDelaySeconds": "0",
+            # No scheduled run happens during a test: the tests invoke the functions themselves.
             "ResyncSchedule": "rate(1 day)", "HeartbeatSchedule": "rate(1 day)",
-            "HeartbeatSeconds": "2", "AlertQuiet": "1",
+            "HeartbeatIntervalSeconds": "2", "AlertQuietSeconds": "1",
         }
-        cloud = self.client("cloudformation", region)
-        stack = f"twinlake-{region}"
-        cloud.create_stack(
-            StackName=stack, TemplateURL=f"{self.aws}/{bucket}/template.json",
+        cloudformation = self.client("cloudformation", region)
+        stack_name = f"twinlake-{region}"
+        cloudformation.create_stack(
+            StackName=stack_name, TemplateURL=f"{self.aws_url}/{bucket}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()],
         )
 
-        def ended():
-            status = cloud.describe_stacks(StackName=stack)["Stacks"][0]
+        def finished_status():
+            status = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
             return status if not status["StackStatus"].endswith("IN_PROGRESS") else None
 
-        status = wait_for(f"{stack} is deployed", ended)
+        status = wait_for(f"{stack_name} is deployed", finished_status)
         if status["StackStatus"] != "CREATE_COMPLETE":
-            events = cloud.describe_stack_events(StackName=stack)["StackEvents"]
+            events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
             raise AssertionError([
                 (e["LogicalResourceId"], e.get("ResourceStatusReason"))
                 for e in events if "FAILED" in e["ResourceStatus"]
@@ -293,13 +311,13 @@ class Local:
 
     @staticmethod
     def _create_bucket(s3, region, bucket):
-        where = {} if region == "us-east-1" else {
+        configuration = {} if region == "us-east-1" else {
             "CreateBucketConfiguration": {"LocationConstraint": region},
         }
-        s3.create_bucket(Bucket=bucket, **where)
+        s3.create_bucket(Bucket=bucket, **configuration)
 
-    def _administer(self):
-        """Makes the functions' roles data lake administrators, as an operator would."""
+    def _put_data_lake_settings(self):
+        """Makes the functions' roles data lake administrators, as an operator does."""
         roles = [r for out in self.outputs.values() for r in out["Roles"].split(",")]
         roles += [f"arn:aws:iam::{ACCOUNT}:role/Admin", f"arn:aws:iam::{ACCOUNT}:root"]
         roles += [f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"]
@@ -307,11 +325,11 @@ class Local:
             "DataLakeAdmins": [{"DataLakePrincipalIdentifier": role} for role in roles],
             "CreateDatabaseDefaultPermissions": [], "CreateTableDefaultPermissions": [],
         }
-        for region in (PRIMARY, SECONDARY):
+        for region in (PRIMARY, STANDBY):
             self.client("lakeformation", region).put_data_lake_settings(DataLakeSettings=settings)
 
-    def _make_buckets(self):
-        """The lake's buckets, replicating, with failures told to Twinlake's queue."""
+    def _create_buckets(self):
+        """Creates the data buckets, with S3 replication whose failures go to Twinlake's queue."""
         for region, bucket in BUCKETS.items():
             s3 = self.client("s3", region)
             self._create_bucket(s3, region, bucket)
@@ -325,7 +343,7 @@ class Local:
                 "Rules": [{
                     "ID": "lake", "Status": "Enabled", "Priority": 1, "Filter": {"Prefix": ""},
                     "DeleteMarkerReplication": {"Status": "Disabled"},
-                    "Destination": {"Bucket": f"arn:aws:s3:::{BUCKETS[SECONDARY]}"},
+                    "Destination": {"Bucket": f"arn:aws:s3:::{BUCKETS[STANDBY]}"},
                 }],
             },
         )
@@ -337,10 +355,13 @@ class Local:
             }]},
         )
 
-    # What people do
+    # Actions of operators and of AWS
 
     def subscribe(self, region, filter_policy=None):
-        """A queue subscribed to a Region's alerts; answers a function that takes messages."""
+        """Subscribes a new queue to a Region's alerts.
+
+        Returns a function that receives and deletes the next messages, at most ten.
+        """
         sqs, sns = self.client("sqs", region), self.client("sns", region)
         url = sqs.create_queue(QueueName=f"ops-{time.monotonic_ns()}")["QueueUrl"]
         arn = sqs.get_queue_attributes(
@@ -351,59 +372,61 @@ class Local:
             Attributes=attributes,
         )
 
-        def take():
-            got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
-            messages = got.get("Messages", [])
+        def receive():
+            response = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+            messages = response.get("Messages", [])
             for message in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             return [json.loads(message["Body"]) for message in messages]
 
-        return take
+        return receive
 
-    def physical(self, region, logical):
-        """The name that a resource of the stack was given."""
-        if (region, logical) not in self.names:
+    def physical_name(self, region, logical):
+        """Returns the physical name of a resource of the stack."""
+        if (region, logical) not in self.physical_names:
             found = self.client("cloudformation", region).describe_stack_resources(
                 StackName=f"twinlake-{region}")["StackResources"]
-            self.names |= {(region, r["LogicalResourceId"]): r["PhysicalResourceId"]
-                           for r in found}
-        return self.names[region, logical]
+            self.physical_names |= {
+                (region, r["LogicalResourceId"]): r["PhysicalResourceId"] for r in found}
+        return self.physical_names[region, logical]
 
-    def queue(self, region, logical):
-        """The URL of a queue of the stack."""
-        name = self.physical(region, logical).rsplit("/", 1)[-1]
+    def queue_url(self, region, logical):
+        """Returns the URL of a queue of the stack."""
+        name = self.physical_name(region, logical).rsplit("/", 1)[-1]
         return self.client("sqs", region).get_queue_url(QueueName=name)["QueueUrl"]
 
     def invoke(self, region, function):
-        """Runs a function as its schedule does, and waits for its end."""
-        answer = self.client("lambda", region).invoke(
-            FunctionName=self.physical(region, function), Payload=b"{}")
-        body = answer["Payload"].read()
-        if "FunctionError" in answer:
+        """Invokes a function as its schedule does, and waits until it returns."""
+        response = self.client("lambda", region).invoke(
+            FunctionName=self.physical_name(region, function), Payload=b"{}")
+        body = response["Payload"].read()
+        if "FunctionError" in response:
             raise AssertionError(body)
 
     def resync(self):
-        """Invokes the secondary's resync and waits for its end."""
-        self.invoke(SECONDARY, "Resync")
+        """Invokes the standby's resync function and waits until it returns."""
+        self.invoke(STANDBY, "Resync")
 
-    def replay(self, region, event):
-        """Puts one event on a Region's default bus, as AWS would."""
+    def put_event(self, region, event):
+        """Puts one event on a Region's default event bus, as AWS does."""
         self.client("events", region).put_events(Entries=[{
             "Source": event["source"], "DetailType": event["detail-type"],
             "Detail": json.dumps(event["detail"]),
         }])
 
-    def calls(self):
-        """Calls to Glue and Lake Formation since they were last asked for."""
-        return self.steer("calls")
+    def drain_calls(self):
+        """Returns the calls to Glue and Lake Formation since the last call of this method."""
+        return self.control_sandbox("calls")
 
-    def is_quiet(self):
-        """Whether no message waits or is being handled in the secondary's queues. One that is
-        delayed does not count: a second look at all partitions of a table is, for minutes."""
-        sqs = self.client("sqs", SECONDARY)
+    def has_empty_queues(self):
+        """Whether no message is waiting or being handled in the standby's queues.
+
+        Delayed messages do not count: a further partition scan of a table is delayed for minutes.
+        """
+        sqs = self.client("sqs", STANDBY)
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         for url in sqs.list_queues(QueueNamePrefix="twinlake-").get("QueueUrls", []):
-            if "DeadLetters" in url:
+            if "DeadLetterQueue" in url:
                 continue
             counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
             if any(int(counts[name]) for name in names):

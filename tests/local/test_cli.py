@@ -1,4 +1,4 @@
-"""The command line, as an operator uses it, against the sandbox alone."""
+"""The CLI against the sandbox alone: no deployment, the ledger in a file."""
 
 import json
 import subprocess
@@ -6,163 +6,173 @@ import subprocess
 import pytest
 
 import stack
-from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, ROOT, SECONDARY, TARGET, free_port, wait_for
+from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, ROOT, STANDBY, TARGET, free_port, wait_for
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake"
+LEDGER = ("--ledger", "ledger.json")
 
 
-class Desk:
-    """A sandbox, and a folder with a policy in it."""
+class CliSandbox:
+    """A sandbox process, and a directory with a policy in which the CLI runs."""
 
     def __init__(self, home):
-        self.start(home)
-        self.glue.create_database(
-            DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
-        self.create("orders")
-
-    def start(self, home):
-        self.home, port = home, free_port()
+        self.home = home
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [str(TARGET / "twinlake"), "sandbox", "--port", str(port), "--shown-to", ROLE],
+            [str(TARGET / "twinlake"), "sandbox", "--port", str(port), "--reader-role", ROLE],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.local = stack.Local()
-        self.local.sandbox = self.local.aws = self.url
+        self.clients = stack.Deployment()
+        self.clients.sandbox_url = self.clients.aws_url = self.url
         wait_for("the sandbox answers",
-                 lambda: self.local._answers(f"{self.url}/_sandbox/health"))
-        (home / "policy.toml").write_text(POLICY)
-        self.glue = self.local.client("glue", PRIMARY)
+                 lambda: self.clients.is_healthy(f"{self.url}/_sandbox/health"))
+        self.write_policy()
+        self.glue = self.clients.client("glue", PRIMARY)
 
-    def create(self, name):
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def write_policy(self, keys=""):
+        """Writes the policy, with additional keys before the tables."""
+        (self.home / "policy.toml").write_text(keys + POLICY)
+
+    def create_sales_orders(self):
+        """Creates the database `sales` with the table `orders`."""
+        self.glue.create_database(
+            DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
+        self.create_table("orders")
+
+    def create_table(self, name):
         self.glue.create_table(DatabaseName="sales", TableInput={
             "Name": name, "StorageDescriptor": {
                 "Columns": [{"Name": "id", "Type": "int"}],
                 "Location": f"s3://{BUCKETS[PRIMARY]}/sales/{name}/"}})
 
-    def run(self, *words, stdin=""):
+    def run(self, *args, stdin=""):
         return subprocess.run(
-            [str(TARGET / "twinlake"), *words], cwd=self.home, capture_output=True, text=True,
+            [str(TARGET / "twinlake"), *args], cwd=self.home, capture_output=True, text=True,
             input=stdin, timeout=60,
             env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT, "HOME": str(self.home),
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
 
-    def at_work(self, *words, **more):
-        return self.run(*words, "--policy", "policy.toml", "--role", ROLE, **more)
+    def run_with_policy(self, *args, **options):
+        return self.run(*args, "--policy", "policy.toml", "--caller-arn", ROLE, **options)
 
 
 @pytest.fixture
-def desk(tmp_path):
-    running = Desk(tmp_path)
+def cli(tmp_path):
+    running = CliSandbox(tmp_path)
+    running.create_sales_orders()
     yield running
-    running.process.terminate()
-    running.process.wait()
+    running.stop()
 
 
-def test_plan_needs_nothing_deployed_and_writes_nothing(desk):
-    desk.local.calls()
-    done = desk.at_work("plan")
+def test_plan_needs_no_deployment_and_writes_nothing(cli):
+    cli.clients.drain_calls()
+    done = cli.run_with_policy("plan")
     assert done.returncode == 2, done.stderr
     assert "+ create table sales.orders" in done.stdout
     assert "Plan: 2 to create" in done.stdout
-    assert all(c["call"].startswith(("Get", "List", "BatchGet")) for c in desk.local.calls())
-    as_json = json.loads(desk.at_work("plan", "--json").stdout)
-    assert [step["step"] for step in as_json["steps"]] == ["create-database", "create-table"]
+    calls = cli.clients.drain_calls()
+    assert all(c["call"].startswith(("Get", "List", "BatchGet")) for c in calls)
+    plan = json.loads(cli.run_with_policy("plan", "--json").stdout)
+    assert [step["step"] for step in plan["steps"]] == ["create-database", "create-table"]
 
 
-def test_a_stored_plan_is_applied_once_and_refused_when_something_moved(desk):
-    ledger = ("--ledger", "ledger.json")
-    assert desk.at_work("plan", "--out", "plan.json", *ledger).returncode == 2
-    desk.create("later")
-    moved = desk.at_work("apply", "--plan", "plan.json", "--yes", *ledger)
-    assert moved.returncode == 1 and "has moved since" in moved.stderr, moved
-    assert desk.at_work("plan", "--out", "plan.json", *ledger).returncode == 2
-    (desk.home / "policy.toml").write_text('deletions = "retain"\n' + POLICY)
-    changed = desk.at_work("apply", "--plan", "plan.json", "--yes", *ledger)
-    assert changed.returncode == 1 and "policy or the primary has changed" in changed.stderr
-    (desk.home / "policy.toml").write_text(POLICY)
-    unsure = desk.at_work("apply", "--plan", "plan.json", *ledger, stdin="no\n")
-    assert unsure.returncode == 2
-    done = desk.at_work("apply", "--plan", "plan.json", "--yes", *ledger)
+def test_a_stored_plan_is_applied_once_and_refused_after_a_change(cli):
+    assert cli.run_with_policy("plan", "--out", "plan.json", *LEDGER).returncode == 2
+    cli.create_table("later")
+    outdated = cli.run_with_policy("apply", "--plan", "plan.json", "--yes", *LEDGER)
+    assert outdated.returncode == 1 and "has changed since the plan" in outdated.stderr, outdated
+    assert cli.run_with_policy("plan", "--out", "plan.json", *LEDGER).returncode == 2
+    cli.write_policy('deletions = "retain"\n')
+    other_policy = cli.run_with_policy("apply", "--plan", "plan.json", "--yes", *LEDGER)
+    assert other_policy.returncode == 1
+    assert "policy or the primary has changed" in other_policy.stderr
+    cli.write_policy()
+    unconfirmed = cli.run_with_policy("apply", "--plan", "plan.json", *LEDGER, stdin="no\n")
+    assert unconfirmed.returncode == 2
+    done = cli.run_with_policy("apply", "--plan", "plan.json", "--yes", *LEDGER)
     assert done.returncode == 0 and "3 created" in done.stdout, done
-    assert desk.at_work("plan", *ledger).returncode == 0
-    assert desk.at_work("diff", *ledger).stdout == "The Regions do not differ.\n"
+    assert cli.run_with_policy("plan", *LEDGER).returncode == 0
+    assert cli.run_with_policy("diff", *LEDGER).stdout == "Nothing to do.\n"
 
 
-def test_diff_names_the_fields(desk):
-    ledger = ("--ledger", "ledger.json")
-    assert desk.at_work("resync", *ledger).returncode == 0
-    desk.glue.update_table(DatabaseName="sales", TableInput={
+def test_diff_names_the_changed_fields(cli):
+    assert cli.run_with_policy("resync", *LEDGER).returncode == 0
+    cli.glue.update_table(DatabaseName="sales", TableInput={
         "Name": "orders", "Description": "new", "StorageDescriptor": {
             "Columns": [{"Name": "id", "Type": "int"}],
             "Location": f"s3://{BUCKETS[PRIMARY]}/sales/orders/"}})
-    done = desk.at_work("diff", "sales.orders", *ledger)
+    done = cli.run_with_policy("diff", "sales.orders", *LEDGER)
     assert done.returncode == 2
     assert 'Description: (none) -> "new"' in done.stdout, done.stdout
-    status = desk.at_work("status", *ledger)
-    # A database, a table, and what Lake Formation keeps beside them.
-    assert status.returncode == 0 and "7 current" in status.stdout
+    status = cli.run_with_policy("status", *LEDGER)
+    # A database, a table, and five Lake Formation subjects.
+    assert status.returncode == 0 and "7 in-sync" in status.stdout
 
 
-def test_the_brake_is_released_by_a_person(desk):
-    (desk.home / "policy.toml").write_text(
-        "brake = { share = 0.0, minimum = 0 }\n" + POLICY)
-    ledger = ("--ledger", "ledger.json")
-    desk.create("keep")
-    assert desk.at_work("resync", *ledger).returncode == 0
-    desk.glue.delete_table(DatabaseName="sales", Name="orders")
-    held = desk.at_work("resync", *ledger)
-    assert held.returncode == 2 and "VETO it deletes more than the brake lets pass" in held.stdout
-    assert "held" in desk.at_work("status", *ledger).stdout
-    refused = desk.at_work("apply", "--yes", *ledger)
-    assert refused.returncode == 1 and "nothing of it was applied" in refused.stderr
-    status = desk.at_work("status", *ledger).stdout
-    assert "The brake holds deletions of 1;" in status, status
-    released = desk.at_work("release", "--yes", *ledger)
-    assert released.returncode == 0 and "1 deleted" in released.stdout
-    nothing = desk.at_work("release", "--yes", *ledger)
-    assert nothing.stdout == "The brake holds nothing.\n"
+def test_deletions_over_the_limit_need_approval(cli):
+    cli.write_policy("deletion-limit = { fraction = 0.0, minimum = 0 }\n")
+    cli.create_table("keep")
+    assert cli.run_with_policy("resync", *LEDGER).returncode == 0
+    cli.glue.delete_table(DatabaseName="sales", Name="orders")
+    held = cli.run_with_policy("resync", *LEDGER)
+    assert held.returncode == 2
+    assert "REJECTED it deletes more than the deletion limit allows" in held.stdout
+    assert "on-hold" in cli.run_with_policy("status", *LEDGER).stdout
+    refused = cli.run_with_policy("apply", "--yes", *LEDGER)
+    assert refused.returncode == 1 and "nothing was applied" in refused.stderr
+    status = cli.run_with_policy("status", *LEDGER).stdout
+    assert "Held deletions: 1." in status, status
+    approved = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)
+    assert approved.returncode == 0 and "1 deleted" in approved.stdout
+    nothing_held = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)
+    assert nothing_held.stdout == "No deletions are held.\n"
 
 
-def test_resync_wants_a_ledger_and_says_so(desk):
-    done = desk.at_work("resync")
+def test_resync_without_a_ledger_fails_and_names_the_option(cli):
+    done = cli.run_with_policy("resync")
     assert done.returncode == 1 and "--ledger FILE" in done.stderr
 
 
-def test_policy_errors_name_line_and_key(desk):
-    (desk.home / "bad.toml").write_text('iceberg = "copy"\n' + POLICY)
-    done = desk.run("policy", "check", "bad.toml")
+def test_policy_errors_name_the_line_and_the_key(cli):
+    (cli.home / "bad.toml").write_text('iceberg = "copy"\n' + POLICY)
+    done = cli.run("policy", "check", "bad.toml")
     assert done.returncode == 1
     assert "policy line 1, key `iceberg`" in done.stderr, done.stderr
-    assert desk.run("policy", "check", "policy.toml").returncode == 0
-    missing = desk.run("policy", "check", "nowhere.toml")
+    assert cli.run("policy", "check", "policy.toml").returncode == 0
+    missing = cli.run("policy", "check", "nowhere.toml")
     assert missing.returncode == 1 and "nowhere.toml" in missing.stderr
 
 
-def test_policy_explain_maps_places_both_ways(desk):
-    def ask(what):
-        return desk.run("policy", "explain", what, "--policy", "policy.toml").stdout
+def test_policy_explain_maps_locations_in_both_directions(cli):
+    def explain(name):
+        return cli.run("policy", "explain", name, "--policy", "policy.toml").stdout
 
-    here, there = f"s3://{BUCKETS[PRIMARY]}/x/", f"s3://{BUCKETS[SECONDARY]}/x/"
-    assert f"{here} in {PRIMARY} is {there} in {SECONDARY}." in ask(here)
-    assert f"{there} in {SECONDARY} is {here} in {PRIMARY}." in ask(there)
-    assert "is replicated" in ask("sales.orders")
-    assert "No [[location]] pair" in ask("s3://elsewhere/x")
+    primary, standby = f"s3://{BUCKETS[PRIMARY]}/x/", f"s3://{BUCKETS[STANDBY]}/x/"
+    assert f"{primary} in {PRIMARY} is {standby} in {STANDBY}." in explain(primary)
+    assert f"{standby} in {STANDBY} is {primary} in {PRIMARY}." in explain(standby)
+    assert "is replicated" in explain("sales.orders")
+    assert "No [[location]] pair" in explain("s3://elsewhere/x")
 
 
-def test_explain_says_where_an_event_leads(desk):
+def test_explain_shows_what_an_event_leads_to(cli):
     events = ROOT / "events"
-    done = desk.run("explain", str(events / "ct-lakeformation-RevokePermissions.json"))
-    assert "Look at table sales.orders" in done.stdout
-    assert "Revoke, unless the primary holds it: SELECT on table sales.orders" in done.stdout
-    done = desk.run("explain", str(events / "s3-Replication-OperationFailedReplication-kms.json"))
+    done = cli.run("explain", str(events / "ct-lakeformation-RevokePermissions.json"))
+    assert "Reads table sales.orders" in done.stdout
+    assert ("Revokes, unless the primary still grants it: SELECT on table sales.orders"
+            in done.stdout)
+    done = cli.run("explain", str(events / "s3-Replication-OperationFailedReplication-kms.json"))
     assert "Alert: [WARN] Twinlake replication-failed" in done.stdout
-    (desk.home / "junk.json").write_text('{"source": "\\u001b[2J"}')
-    junk = desk.run("explain", "junk.json")
-    assert junk.returncode == 1 and "\u001b" not in junk.stderr, junk
+    (cli.home / "unknown.json").write_text('{"source": "\\u001b[2J"}')
+    unknown = cli.run("explain", "unknown.json")
+    assert unknown.returncode == 1 and "\u001b" not in unknown.stderr, unknown
 
 
-def test_help_teaches(desk):
-    done = desk.run("--help")
+def test_help_lists_the_commands_and_says_which_write_nothing(cli):
+    done = cli.run("--help")
     assert done.returncode == 0 and "neither writes anything" in " ".join(done.stdout.split())
     for word in ("plan", "diff", "apply", "resync", "status", "explain", "policy", "scenario",
                  "sandbox"):

@@ -1,202 +1,220 @@
-"""What a deployment costs: from the template's schedules, from calls that are counted in a run,
-and from the price table of the code. What AWS does not tell is assumed below, by name; the
-README's figures are those that come out."""
+"""Computes the monthly cost of a deployment and compares it with the documentation.
+
+The cost follows from the schedules of the template, from calls that are counted in a run, and from
+the prices in crates/engine/src/cost.rs. The constants below name what AWS does not publish.
+"""
 
 import collections
 import json
 import re
 
+import bench
 import stack
-from stack import ACCOUNT, BUCKETS, FUNCTIONS, PRIMARY, ROOT, SECONDARY, wait_for
-from test_end_to_end import settle, table
+from stack import FUNCTIONS, PRIMARY, ROOT, STANDBY, wait_for
+from test_end_to_end import table_input, wait_until_identical
 from test_template import RESOURCES, TEMPLATE, metrics
 
-MONTH = 30 * 24 * 3600
-TABLES, DATABASES, PARTITIONS = 10_000, 10, 2
-# Lambda keeps so many long polls of 20 seconds open on a queue that is empty.
-POLLS = 5
-# How long a call to Glue or Lake Formation takes, and how long a function runs besides.
-CALL_SECONDS, RUN_SECONDS = 0.05, 0.2
-# How often a service's calls are counted by a metric of their own.
+MONTH_SECS = 30 * 24 * 3600
+TABLES, DATABASES, PARTITIONS_PER_TABLE = 10_000, 10, 2
+# Assumption: Lambda keeps this many long polls of 20 seconds open on an empty queue.
+POLLS_PER_QUEUE, POLL_SECS = 5, 20
+# Assumptions: the duration of a call to Glue or Lake Formation, and that of an invocation
+# without its calls.
+CALL_SECS, INVOCATION_SECS = 0.05, 0.2
+# The number of services whose calls have a metric series of their own.
 SERVICES = 7
-# Of so many changes the mean is taken: both events of one may meet in a batch, or not.
+# The cost of a change is the mean of this many: the two events of one change may or may not
+# arrive in one batch.
 CHANGES = 5
-HOURS = {"hour": 3600, "hours": 3600, "minute": 60, "minutes": 60, "day": 86400}
+UNIT_SECS = {"minute": 60, "minutes": 60, "hour": 3600, "hours": 3600, "day": 86400}
+COST_SOURCE = (ROOT / "crates/engine/src/cost.rs").read_text()
 
 
-def prices():
-    code = (ROOT / "crates/core/src/price.rs").read_text()
-    names = dict(re.findall(r'pub const (\w+): &str = "([a-z-]+)";', code))
-    return {names[name]: float(price) for name, price in re.findall(r"\((\w+), ([\d.]+)\),", code)
-            if name in names}
+def read_prices():
+    """Returns the prices of the code in US dollars, by name."""
+    names = dict(re.findall(r'pub const (\w+): &str = "([a-z0-9-]+)";', COST_SOURCE))
+    return {names[constant]: float(price)
+            for constant, price in re.findall(r"\((\w+), ([\d.]+)\),", COST_SOURCE)
+            if constant in names}
 
 
-PRICE = prices()
+PRICES = read_prices()
 
 
-def seconds(function):
-    """Between two runs of a function, by its schedule."""
+def schedule_secs(function):
+    """Returns the seconds between two scheduled runs of a function."""
     for event in RESOURCES[function]["Properties"]["Events"].values():
         if event["Type"] == "ScheduleV2":
             expression = event["Properties"]["ScheduleExpression"]
             if "Ref" in expression:
                 expression = TEMPLATE["Parameters"][expression["Ref"]]["Default"]
             rate = re.fullmatch(r"rate\((\d+) (\w+)\)", expression)
-            # The only cron is daily.
-            return int(rate[1]) * HOURS[rate[2]] if rate else 86400
+            # The only cron expression is a daily one.
+            return int(rate[1]) * UNIT_SECS[rate[2]] if rate else UNIT_SECS["day"]
 
 
-def memory(function):
+def memory_mb(function):
     default = TEMPLATE["Globals"]["Function"]["MemorySize"]
     return RESOURCES[function]["Properties"].get("MemorySize", default)
 
 
-def lambda_dollars(function, runs, calls):
-    """So many runs, and so many calls to Glue and Lake Formation in all of them."""
-    at_once = TEMPLATE["Parameters"]["ParallelCalls"]["Default"]
-    busy = runs * RUN_SECONDS + calls * CALL_SECONDS / at_once
-    return (runs * PRICE["lambda-million-invocations"]
-            + busy * memory(function) / 1024 * PRICE["lambda-million-gb-seconds"]) / 1e6
+def lambda_dollars(function, invocations, calls):
+    """Returns the Lambda cost of invocations that make this many calls to Glue and Lake Formation
+    in total."""
+    concurrency = TEMPLATE["Parameters"]["MaxConcurrentCalls"]["Default"]
+    seconds = invocations * INVOCATION_SECS + calls * CALL_SECS / concurrency
+    return (invocations * PRICES["lambda-million-invocations"]
+            + seconds * memory_mb(function) / 1024 * PRICES["lambda-million-gb-seconds"]) / 1e6
 
 
-def is_glue(call):
-    lake = ("Permission", "LF", "DataLake", "CellsFilter", "Resource", "LakeFormation")
-    return not any(word in call for word in lake) or call in ("GetResourcePolicy",)
+def is_glue_call(call):
+    """Whether a call is one to Glue. Calls to Lake Formation are free."""
+    lf_words = ("Permission", "LF", "DataLake", "CellsFilter", "Resource", "LakeFormation")
+    return not any(word in call for word in lf_words) or call == "GetResourcePolicy"
 
 
-def forwarded(calls):
-    """Events that cross Regions because of these calls."""
-    def names(rule):
+def forwarded_events(calls):
+    """Returns the number of events that cross Regions because of these calls."""
+    def event_names(rule):
         return RESOURCES[rule]["Properties"]["EventPattern"]["detail"]["eventName"]
-    glue, lake = names("ForwardCatalogCalls"), names("ForwardPermissionCalls")
+    glue = event_names("ForwardCatalogApiCallsRule")
+    lf = event_names("ForwardPermissionApiCallsRule")
     native = sum(call in glue and call not in ("UpdateDatabase", "TagResource") for call in calls)
-    return native + sum(call in glue or call in lake for call in calls)
+    return native + sum(call in glue or call in lf for call in calls)
 
 
-def ledger_counts(local):
-    """What the functions counted of themselves, in both Regions."""
+def ledger_counters(deployment):
+    """Returns the sum of the counters that the functions stored in the ledgers of both Regions."""
     total = collections.Counter()
-    for region in (PRIMARY, SECONDARY):
-        for item in local.client("dynamodb", region).scan(TableName="twinlake-ledger")["Items"]:
-            if item["pk"]["S"] == "hours":
+    for region in (PRIMARY, STANDBY):
+        dynamodb = deployment.client("dynamodb", region)
+        for item in dynamodb.scan(TableName="twinlake-ledger")["Items"]:
+            if item["pk"]["S"] == "hourly_counters":
                 total.update({name: int(value["N"]) for name, value in item.items()
-                              if "N" in value and name != "expires"})
+                              if "N" in value and name not in ("expires_at", "format")})
     return total
 
 
-class Measured:
-    """Calls between two moments."""
+class Measurement:
+    """The calls of a deployment between two points in time."""
 
-    def __init__(self, local):
-        self.local = local
-        local.calls()
-        self.before = ledger_counts(local)
+    def __init__(self, deployment):
+        self.deployment = deployment
+        deployment.drain_calls()
+        self.counters_before = ledger_counters(deployment)
 
     def end(self):
-        wait_for("the queues are empty", self.local.is_quiet)
-        self.lake = [call["call"] for call in self.local.calls() if "role/twinlake" in call["caller"]]
-        self.beside = ledger_counts(self.local) - self.before
+        wait_for("the queues are empty", self.deployment.has_empty_queues)
+        self.calls = [call["call"] for call in self.deployment.drain_calls()
+                      if "role/twinlake" in call["caller"]]
+        self.counters = ledger_counters(self.deployment) - self.counters_before
         return self
 
-    def dollars(self, function, runs=0):
-        """Of the calls and of one event function that handles what came."""
-        glue = sum(is_glue(call) for call in self.lake)
-        events = forwarded(self.lake)
+    def dollars(self, function):
+        """Returns the cost of the calls, if all invocations are of one function."""
+        glue_calls = sum(is_glue_call(call) for call in self.calls)
+        events = forwarded_events(self.calls)
         return (
-            glue * PRICE["glue-million-calls"]
-            + self.beside["calls.dynamodb"] * PRICE["dynamodb-million-writes"]
-            + (self.beside["calls.sqs"] + 3 * events) * PRICE["sqs-million-calls"]
-            + self.beside["calls.sns"] * PRICE["sns-million-messages"]
-            + (self.beside["calls.events"] + events) * PRICE["eventbridge-million-events"]
-        ) / 1e6 + lambda_dollars(function, runs or self.beside["lambda.invocations"],
-                                 len(self.lake))
+            glue_calls * PRICES["glue-million-calls"]
+            + self.counters["calls.dynamodb"] * PRICES["dynamodb-million-writes"]
+            + (self.counters["calls.sqs"] + 3 * events) * PRICES["sqs-million-calls"]
+            + self.counters["calls.sns"] * PRICES["sns-million-messages"]
+            + (self.counters["calls.events"] + events) * PRICES["eventbridge-million-events"]
+        ) / 1e6 + lambda_dollars(function, self.counters["lambda.invocations"], len(self.calls))
 
 
-def resync_of(tables, tmp_path):
-    """Calls of a resync that finds so many partitioned tables equal, and the size of the ledger."""
-    from bench import Lake as Sandbox
-    import bench
-    bench.RELEASE = stack.TARGET
-    lake = Sandbox(tmp_path / "lake")
+def measure_unchanged_resync(tmp_path, monkeypatch):
+    """Returns the calls of a resync that changes nothing, and the size of the ledger in bytes."""
+    monkeypatch.setattr(bench, "RELEASE", stack.TARGET)
+    sandbox = bench.BenchSandbox(tmp_path / "sandbox")
     try:
         for number in range(DATABASES):
-            for region in (PRIMARY, SECONDARY):
-                lake.fill(region, f"db{number}", tables // DATABASES, PARTITIONS)
-        lake.twinlake("resync", parallel=16)
-        calls, _, _ = lake.twinlake("resync", parallel=16)
+            for region in (PRIMARY, STANDBY):
+                sandbox.bulk_create(
+                    region, f"db{number}", TABLES // DATABASES, PARTITIONS_PER_TABLE)
+        sandbox.twinlake("resync", parallel=16)
+        calls, _, _ = sandbox.twinlake("resync", parallel=16)
         assert all(call.startswith(("Get", "List", "Search", "BatchGet")) for call in calls)
-        return calls, (lake.home / "ledger.json").stat().st_size
+        return calls, (sandbox.home / "ledger.json").stat().st_size
     finally:
-        lake.stop()
+        sandbox.stop()
 
 
-def idle(beat, calls, ledger_bytes):
-    """Dollars a month by what they are for, of both Regions."""
-    glue = sum(is_glue(call) for call in calls)
-    resyncs = MONTH / seconds("Resync")
+def idle_dollars(heartbeat, resync_calls, ledger_bytes):
+    """Returns the cost of a month without changes in both Regions, by purpose.
+
+    `heartbeat` is the cost of one run of the heartbeat and the monitor functions.
+    """
+    glue_calls = sum(is_glue_call(call) for call in resync_calls)
+    resyncs = MONTH_SECS / schedule_secs("Resync")
     alarms = [name for name, resource in RESOURCES.items()
               if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource]
     queues = [function for function in FUNCTIONS
               if "Messages" in RESOURCES[function]["Properties"]["Events"]]
-    series = len([name for name, of in metrics() if of is None]) + 2 + SERVICES
-    hourly = MONTH / seconds("ReplicationEvent")
+    # The lag has two channels.
+    series = len([name for name, dimension in metrics() if dimension is None]) + 2 + SERVICES
+    rechecks = MONTH_SECS / schedule_secs("ReplicationEvent")
+    digests = MONTH_SECS / schedule_secs("Digest")
     return {
         "resyncs": resyncs * (
-            glue * PRICE["glue-million-calls"] / 1e6
-            + ledger_bytes / 4096 * PRICE["dynamodb-million-reads"] / 1e6
-            + lambda_dollars("Resync", 1, len(calls))),
-        "heartbeats and the look at them": MONTH / seconds("Heartbeat") * beat,
-        "other schedules": 2 * (lambda_dollars("ReplicationEvent", hourly, 0)
-                                + lambda_dollars("Digest", MONTH / seconds("Digest"), 0)),
-        "queues that Lambda polls": 2 * len(queues) * POLLS * MONTH / 20
-        * PRICE["sqs-million-calls"] / 1e6,
-        "metrics, alarms, dashboards": 2 * (
-            series * PRICE["cloudwatch-metric-month"]
-            + len(alarms) * PRICE["cloudwatch-alarm-month"]
-            + PRICE["cloudwatch-dashboard-month"]),
+            glue_calls * PRICES["glue-million-calls"] / 1e6
+            + ledger_bytes / 4096 * PRICES["dynamodb-million-reads"] / 1e6
+            + lambda_dollars("Resync", 1, len(resync_calls))),
+        "heartbeats": MONTH_SECS / schedule_secs("Heartbeat") * heartbeat,
+        "other schedules": 2 * (lambda_dollars("ReplicationEvent", rechecks, 0)
+                                + lambda_dollars("Digest", digests, 0)),
+        "polling": 2 * len(queues) * POLLS_PER_QUEUE * MONTH_SECS / POLL_SECS
+        * PRICES["sqs-million-calls"] / 1e6,
+        "metrics": 2 * (
+            series * PRICES["cloudwatch-metric-month"]
+            + len(alarms) * PRICES["cloudwatch-alarm-month"]
+            + PRICES["cloudwatch-dashboard-month"]),
     }
 
 
-def test_the_readme_tells_what_it_costs(tmp_path):
-    with stack.Local() as local:
-        glue = local.client("glue", PRIMARY)
+def test_the_documented_cost_is_the_computed_one(tmp_path, monkeypatch):
+    with stack.Deployment() as deployment:
+        glue = deployment.client("glue", PRIMARY)
         glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
-        glue.create_table(DatabaseName="sales", TableInput=table("orders"))
-        settle(local)
+        glue.create_table(DatabaseName="sales", TableInput=table_input("orders"))
+        wait_until_identical(deployment)
 
-        def beats(times):
+        def run_heartbeats(times):
             for _ in range(times):
-                for region in (PRIMARY, SECONDARY):
-                    local.invoke(region, "Heartbeat")
-                    local.invoke(region, "Lag")
-                wait_for("the queues are empty", local.is_quiet)
-        beats(2)
-        measured = Measured(local)
-        beats(5)
-        beat = measured.end().dollars("CatalogEvent") / 5
-        measured = Measured(local)
+                for region in (PRIMARY, STANDBY):
+                    deployment.invoke(region, "Heartbeat")
+                    deployment.invoke(region, "Monitor")
+                wait_for("the queues are empty", deployment.has_empty_queues)
+        run_heartbeats(2)
+        measurement = Measurement(deployment)
+        run_heartbeats(5)
+        heartbeat = measurement.end().dollars("CatalogEvent") / 5
+        measurement = Measurement(deployment)
         for number in range(CHANGES):
-            changed = table("orders", Description=str(number))
+            changed = table_input("orders", Description=str(number))
             glue.update_table(DatabaseName="sales", TableInput=changed)
-            settle(local)
-        change = measured.end().dollars("CatalogEvent") / CHANGES
-    calls, ledger_bytes = resync_of(TABLES, tmp_path)
-    parts = idle(beat, calls, ledger_bytes)
-    total = sum(parts.values())
-    print(json.dumps({**{k: round(v, 2) for k, v in parts.items()}, "total": round(total, 2),
-                      "a thousand changes": round(1000 * change, 3), "resync": len(calls)}))
-    readme = (ROOT / "README.md").read_text()
-    told = re.search(r"costs about \$(\d+) a month while nothing changes", readme)
-    assert told and abs(int(told[1]) - total) <= 0.1 * total, parts
-    said = {"metrics, alarms, dashboards": "metrics", "resyncs": "four resyncs a day",
-            "heartbeats and the look at them": "heartbeats", "queues that Lambda polls": "the polling"}
-    for part, words in said.items():
-        told = re.search(rf"\$(\d+)\s+{words}", readme)
-        assert told and abs(int(told[1]) - parts[part]) <= 0.6, (part, parts)
-    assert parts["other schedules"] < 0.6, "it is not worth a word"
-    told = re.search(r"a thousand changed tables about \$(\d+\.\d+)", readme)
-    assert told and abs(float(told[1]) - 1000 * change) <= 0.35 * 1000 * change, change
-    as_of = re.search(r'AS_OF: &str = "([\d-]+)"', (
-        ROOT / "crates/core/src/price.rs").read_text())[1]
-    assert f"prices of {as_of}" in readme
-    assert BUCKETS and ACCOUNT
+            wait_until_identical(deployment)
+        change = measurement.end().dollars("CatalogEvent") / CHANGES
+    resync_calls, ledger_bytes = measure_unchanged_resync(tmp_path, monkeypatch)
+    purposes = idle_dollars(heartbeat, resync_calls, ledger_bytes)
+    total = sum(purposes.values())
+    print(json.dumps({**{purpose: round(dollars, 2) for purpose, dollars in purposes.items()},
+                      "total": round(total, 2), "a thousand changes": round(1000 * change, 3),
+                      "resync calls": len(resync_calls)}))
+    pages = {page: " ".join((ROOT / page).read_text().split())
+             for page in ("README.md", "docs/operations.md")}
+    as_of = re.search(r'AS_OF: &str = "([\d-]+)"', COST_SOURCE)[1]
+    for page, text in pages.items():
+        documented = re.search(r"about \$(\d+) a month while nothing changes", text, re.I)
+        assert documented and abs(int(documented[1]) - total) <= 0.1 * total, (page, purposes)
+        documented = re.search(r"a thousand changed tables (?:add )?about \$(\d+\.\d+)", text, re.I)
+        assert documented, page
+        assert abs(float(documented[1]) - 1000 * change) <= 0.35 * 1000 * change, (page, change)
+        assert f"prices of {as_of}" in text, page
+    words = {"metrics": "metrics", "resyncs": "four resyncs a day", "heartbeats": "heartbeats",
+             "polling": "the polling"}
+    for purpose, word in words.items():
+        documented = re.search(rf"\$(\d+) (?:for )?{word}", pages["docs/operations.md"])
+        assert documented, purpose
+        assert abs(int(documented[1]) - purposes[purpose]) <= 0.6, (purpose, purposes)
+    assert purposes["other schedules"] < 0.6, "too small to be documented"

@@ -1,5 +1,4 @@
-"""The real template, the real binaries, real queues: what people do in the primary, and what
-is true in the secondary then."""
+"""End-to-end tests: changes in the primary of a deployment, and what the standby has afterwards."""
 
 import json
 import random
@@ -9,44 +8,55 @@ import pandas as pd
 import pytest
 
 import compare
-from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, SECONDARY, wait_for
+from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, STANDBY, Deployment, wait_for
 
-PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}")]
+LOCATION_PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[STANDBY]}")]
 ROLE = f"arn:aws:iam::{ACCOUNT}:role"
 
 
-def differences(local):
-    sides = [compare.snapshot(local.client("glue", region), local.client("lakeformation", region))
-             for region in (PRIMARY, SECONDARY)]
-    return compare.differences(*sides, PAIRS)
+def snapshots(deployment):
+    """Returns the snapshots of the primary and of the standby."""
+    return [compare.snapshot(deployment.client("glue", region),
+                             deployment.client("lakeformation", region))
+            for region in (PRIMARY, STANDBY)]
 
 
-def settle(local):
-    """Awaits that nothing waits in any queue and the Regions are identical."""
-    wait_for("the queues are empty", local.is_quiet)
+def differences(deployment):
+    return compare.differences(*snapshots(deployment), LOCATION_PAIRS)
+
+
+def wait_until_identical(deployment):
+    """Waits until the queues are empty and the Regions are identical."""
+    wait_for("the queues are empty", deployment.has_empty_queues)
     found = []
 
-    def identical():
-        found[:] = differences(local)
+    def is_identical():
+        found[:] = differences(deployment)
         return not found
 
     try:
-        wait_for("identical", identical, seconds=20, every=0.3)
+        wait_for("the Regions are identical", is_identical, seconds=20, every=0.3)
     except AssertionError:
         raise AssertionError("\n".join(found)) from None
 
 
-def dead_letters(local):
-    sqs = local.client("sqs", SECONDARY)
+def dead_letter_count(deployment):
+    """Returns the number of messages in the standby's dead-letter queues."""
+    sqs = deployment.client("sqs", STANDBY)
     urls = [u for u in sqs.list_queues(QueueNamePrefix="twinlake-").get("QueueUrls", [])
-            if "DeadLetters" in u]
+            if "DeadLetterQueue" in u]
     assert len(urls) == 7
     return sum(int(sqs.get_queue_attributes(
         QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"],
     )["Attributes"]["ApproximateNumberOfMessages"]) for url in urls)
 
 
-def table(name, database="sales", **more):
+def write_calls(deployment):
+    """Returns the writes among the calls since the last call of `drain_calls`."""
+    return [c for c in deployment.drain_calls() if not c["call"].startswith(("Get", "List"))]
+
+
+def table_input(name, database="sales", **more):
     return {
         "Name": name, "TableType": "EXTERNAL_TABLE",
         "PartitionKeys": [{"Name": "dt", "Type": "string"}],
@@ -58,27 +68,27 @@ def table(name, database="sales", **more):
     }
 
 
-def on_table(name, database="sales"):
+def table_resource(name, database="sales"):
     return {"Table": {"DatabaseName": database, "Name": name}}
 
 
-def request(who, resource, *permissions, option=()):
-    return {"Principal": {"DataLakePrincipalIdentifier": f"{ROLE}/{who}"}, "Resource": resource,
+def grant_request(role, resource, *permissions, option=()):
+    return {"Principal": {"DataLakePrincipalIdentifier": f"{ROLE}/{role}"}, "Resource": resource,
             "Permissions": list(permissions), "PermissionsWithGrantOption": list(option)}
 
 
 @pytest.fixture(scope="module")
-def lake(local):
-    """A lake with something of every kind in it, followed to the secondary."""
-    glue, lf = local.client("glue", PRIMARY), local.client("lakeformation", PRIMARY)
+def seeded(deployment):
+    """A deployment with databases, tables, partitions and grants, replicated to the standby."""
+    glue, lf = deployment.client("glue", PRIMARY), deployment.client("lakeformation", PRIMARY)
     for database in ("sales", "hr"):
         glue.create_database(DatabaseInput={
-            "Name": database, "Description": "a lake's", "Parameters": {"owner": "data"},
+            "Name": database, "Description": "test data", "Parameters": {"owner": "data"},
             "LocationUri": f"s3://{BUCKETS[PRIMARY]}/{database}",
             "CreateTableDefaultPermissions": []})
     for name in ("orders", "items", "keep"):
-        glue.create_table(DatabaseName="sales", TableInput=table(name))
-    glue.create_table(DatabaseName="hr", TableInput=table("pay", "hr"))
+        glue.create_table(DatabaseName="sales", TableInput=table_input(name))
+    glue.create_table(DatabaseName="hr", TableInput=table_input("pay", "hr"))
     glue.create_table(DatabaseName="sales", TableInput={
         "Name": "full", "Description": "every field", "Owner": "hadoop", "Retention": 7,
         "TableType": "EXTERNAL_TABLE", "Parameters": {
@@ -107,68 +117,70 @@ def lake(local):
         {"Values": [day], "Parameters": {"rows": "3"}, "StorageDescriptor": {
             "Location": f"s3://{BUCKETS[PRIMARY]}/sales/orders/{n}/",
             "Columns": [{"Name": "id", "Type": "int"}]}} for n, day in enumerate(days)])
-    lf.grant_permissions(**request("Keeper", on_table("keep"), "DESCRIBE"))
-    lf.grant_permissions(**request("Steward", {"Database": {"Name": "sales"}}, "CREATE_TABLE",
+    lf.grant_permissions(**grant_request("Keeper", table_resource("keep"), "DESCRIBE"))
+    lf.grant_permissions(**grant_request("Steward", {"Database": {"Name": "sales"}}, "CREATE_TABLE",
                                    "DESCRIBE", option=["DESCRIBE"]))
-    lf.grant_permissions(**request("Loader", on_table("orders"), "SELECT", "INSERT", "DELETE"))
-    lf.grant_permissions(**request(
+    lf.grant_permissions(**grant_request(
+        "Loader", table_resource("orders"), "SELECT", "INSERT", "DELETE"))
+    lf.grant_permissions(**grant_request(
         "Wild", {"Table": {"DatabaseName": "sales", "TableWildcard": {}}}, "SELECT", "DESCRIBE"))
     columns = {"DatabaseName": "sales", "Name": "items"}
-    lf.grant_permissions(**request(
+    lf.grant_permissions(**grant_request(
         "Analyst", {"TableWithColumns": {**columns, "ColumnNames": ["id"]}}, "SELECT"))
-    lf.grant_permissions(**request(
+    lf.grant_permissions(**grant_request(
         "Auditor", {"TableWithColumns": {**columns, "ColumnWildcard": {
             "ExcludedColumnNames": ["ssn"]}}}, "SELECT"))
-    settle(local)
-    return local
+    wait_until_identical(deployment)
+    return deployment
 
 
-def test_everything_arrives_and_a_resync_of_it_writes_nothing(lake):
-    lake.resync()
-    lake.calls()
-    lake.resync()
-    writes = [c for c in lake.calls() if not c["call"].startswith(("Get", "List"))]
-    assert writes == []
-    lake.invoke(SECONDARY, "Lag")
-    status = lake.twinlake("status", "--region", SECONDARY, "--role", f"{ROLE}/Admin")
+def test_a_resync_after_all_events_writes_nothing(seeded):
+    seeded.resync()
+    seeded.drain_calls()
+    seeded.resync()
+    assert write_calls(seeded) == []
+    seeded.invoke(STANDBY, "Monitor")
+    status = seeded.twinlake("status", "--region", STANDBY, "--caller-arn", f"{ROLE}/Admin")
     assert status.returncode == 0 and "verified as of" in status.stdout, status.stdout
 
 
-def test_the_judge_sees_any_single_field_that_is_spoilt(lake):
-    sides = [compare.snapshot(lake.client("glue", r), lake.client("lakeformation", r))
-             for r in (PRIMARY, SECONDARY)]
-    assert compare.differences(*sides, PAIRS) == []
+def test_the_comparison_detects_a_change_of_any_single_field(seeded):
+    """Tests compare.py itself, with random fields."""
+    primary, standby = snapshots(seeded)
+    assert compare.differences(primary, standby, LOCATION_PAIRS) == []
     seed = random.randrange(1 << 32)
-    chance = random.Random(seed)
-    ignored = set(sides[0]["admins"]) | set(sides[1]["admins"])
-    leaves = [leaf for kind in ("databases", "tables", "partitions", "grants")
-              for leaf in comparable_leaves(sides[1][kind], (kind,), ignored)]
-    assert len(leaves) > 300
-    for path in chance.sample(leaves, 300):
-        spoilt = json.loads(json.dumps(sides[1], default=str))
-        spoil(spoilt, path)
-        primary = json.loads(json.dumps(sides[0], default=str))
-        assert compare.differences(primary, spoilt, PAIRS), f"seed {seed}: {path} went unseen"
+    rng = random.Random(seed)
+    ignored = set(primary["admins"]) | set(standby["admins"])
+    paths = [path for kind in ("databases", "tables", "partitions", "grants")
+             for path in compared_paths(standby[kind], (kind,), ignored)]
+    assert len(paths) > 300
+    for path in rng.sample(paths, 300):
+        corrupted = json.loads(json.dumps(standby, default=str))
+        corrupt(corrupted, path)
+        original = json.loads(json.dumps(primary, default=str))
+        found = compare.differences(original, corrupted, LOCATION_PAIRS)
+        assert found, f"seed {seed}: the change of {path} was not detected"
 
 
-def comparable_leaves(value, path, ignored):
-    """The paths of all values that a judge must look at."""
+def compared_paths(value, path, ignored):
+    """Yields the paths of all scalar values that the comparison must read."""
     if path[0] == "grants" and len(path) == 2:
-        who = value["Principal"]["DataLakePrincipalIdentifier"]
-        if who in ignored or ":role/twinlake/" in who:
+        principal = value["Principal"]["DataLakePrincipalIdentifier"]
+        if principal in ignored or ":role/twinlake/" in principal:
             return
     if isinstance(value, dict):
         for key, inner in value.items():
             if key not in compare.READ_ONLY | {"LastUpdated"}:
-                yield from comparable_leaves(inner, path + (key,), ignored)
+                yield from compared_paths(inner, path + (key,), ignored)
     elif isinstance(value, list) and value:
-        for at, inner in enumerate(value):
-            yield from comparable_leaves(inner, path + (at,), ignored)
+        for index, inner in enumerate(value):
+            yield from compared_paths(inner, path + (index,), ignored)
     elif isinstance(value, bool) or (value not in ([], {}, "", None)):
         yield path
 
 
-def spoil(root, path):
+def corrupt(root, path):
+    """Changes the scalar value at a path."""
     for key in path[:-1]:
         root = root[key]
     value = root[path[-1]]
@@ -180,153 +192,156 @@ def spoil(root, path):
         root[path[-1]] = f"{value}x"
 
 
-def test_a_grant_and_its_revoke_in_the_wrong_order_end_revoked(lake):
-    lf = lake.client("lakeformation", PRIMARY)
-    grant = request("Late", on_table("orders"), "SELECT")
-    lake.steer("sink", forward=False)
+def test_a_revoke_event_before_its_grant_event_leaves_no_grant(seeded):
+    lf = seeded.client("lakeformation", PRIMARY)
+    grant = grant_request("Late", table_resource("orders"), "SELECT")
+    seeded.control_sandbox("event-delivery", enabled=False)
     lf.grant_permissions(**grant)
     lf.revoke_permissions(**grant)
-    lake.steer("sink", forward=True)
+    seeded.control_sandbox("event-delivery", enabled=True)
     for name in ("RevokePermissions", "GrantPermissions"):
-        lake.replay(PRIMARY, cloudtrail(name, grant))
-    settle(lake)
+        seeded.put_event(PRIMARY, cloudtrail_event(name, grant))
+    wait_until_identical(seeded)
 
 
-def test_a_grant_event_for_what_the_primary_does_not_hold_grants_nothing(lake):
-    lake.replay(PRIMARY, cloudtrail("GrantPermissions", request("Nobody", on_table("orders"),
-                                                               "SELECT")))
-    # A second change, seen to arrive, shows that the first was handled.
-    lf = lake.client("lakeformation", PRIMARY)
-    lf.grant_permissions(**request("Second", on_table("orders"), "DESCRIBE"))
-    settle(lake)
-    listed = str(lake.client("lakeformation", SECONDARY).list_permissions())
+def test_an_event_of_a_grant_that_the_primary_does_not_have_grants_nothing(seeded):
+    seeded.put_event(PRIMARY, cloudtrail_event(
+        "GrantPermissions", grant_request("Nobody", table_resource("orders"), "SELECT")))
+    # When a second change is replicated, the first event was handled, too.
+    lf = seeded.client("lakeformation", PRIMARY)
+    lf.grant_permissions(**grant_request("Second", table_resource("orders"), "DESCRIBE"))
+    wait_until_identical(seeded)
+    listed = str(seeded.client("lakeformation", STANDBY).list_permissions())
     assert "Second" in listed and "Nobody" not in listed
 
 
-def cloudtrail(name, call):
-    def lower(value):
+def cloudtrail_event(name, call):
+    def lower_keys(value):
         if isinstance(value, dict):
-            return {k[0].lower() + k[1:]: lower(v) for k, v in value.items()}
-        return [lower(v) for v in value] if isinstance(value, list) else value
+            return {k[0].lower() + k[1:]: lower_keys(v) for k, v in value.items()}
+        return [lower_keys(v) for v in value] if isinstance(value, list) else value
 
     return {
         "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
         "detail": {"eventSource": "lakeformation.amazonaws.com", "eventName": name,
                    "awsRegion": PRIMARY, "recipientAccountId": ACCOUNT, "readOnly": False,
-                   "requestParameters": lower(call)},
+                   "requestParameters": lower_keys(call)},
     }
 
 
-def test_lost_events_are_found_by_one_resync(lake):
-    glue, lf = lake.client("glue", PRIMARY), lake.client("lakeformation", PRIMARY)
-    take = lake.subscribe(SECONDARY, {"kind": ["drift"]})
-    lake.resync()
-    lake.steer("sink", forward=False)
-    changed = table("orders")
+def test_one_resync_corrects_what_lost_events_left_behind(seeded):
+    glue, lf = seeded.client("glue", PRIMARY), seeded.client("lakeformation", PRIMARY)
+    receive = seeded.subscribe(STANDBY, {"kind": ["drift"]})
+    seeded.resync()
+    seeded.control_sandbox("event-delivery", enabled=False)
+    changed = table_input("orders")
     changed["StorageDescriptor"]["Columns"].append({"Name": "note", "Type": "string"})
     glue.update_table(DatabaseName="sales", TableInput=changed)
     glue.delete_table(DatabaseName="sales", Name="view")
     glue.batch_delete_partition(DatabaseName="sales", TableName="orders",
                                 PartitionsToDelete=[{"Values": ["2026-11-01"]}])
-    lf.revoke_permissions(**request("Loader", on_table("orders"), "DELETE"))
-    lf.grant_permissions(**request("Loader", on_table("items"), "INSERT"))
-    lake.steer("sink", forward=True)
-    assert len(differences(lake)) >= 5
-    lake.resync()
-    assert differences(lake) == []
-    (alert,) = wait_for("the drift is told", take)
+    lf.revoke_permissions(**grant_request("Loader", table_resource("orders"), "DELETE"))
+    lf.grant_permissions(**grant_request("Loader", table_resource("items"), "INSERT"))
+    seeded.control_sandbox("event-delivery", enabled=True)
+    assert len(differences(seeded)) >= 5
+    seeded.resync()
+    assert differences(seeded) == []
+    (alert,) = wait_for("the drift alert arrives", receive)
     assert alert["MessageAttributes"]["severity"]["Value"] == "warn"
-    lake.calls()
-    lake.resync()
-    assert [c for c in lake.calls() if not c["call"].startswith(("Get", "List"))] == []
+    seeded.drain_calls()
+    seeded.resync()
+    assert write_calls(seeded) == []
 
 
-def test_garbage_is_told_and_does_not_stop_anything(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["unreadable"]})
-    sqs = lake.client("sqs", SECONDARY)
+def test_messages_that_cannot_be_parsed_cause_an_alert_and_block_nothing(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["read-failed"]})
+    sqs = seeded.client("sqs", STANDBY)
     queues = sqs.list_queues(QueueNamePrefix="twinlake-")["QueueUrls"]
-    (catalog,) = [q for q in queues if "CatalogQueue" in q]
-    garbage = ["{", "[]", "null", "[" * 5000, '{"source": 7}', "x" * 200_000,
-               json.dumps({"source": "aws.glue", "detail": {"databaseName": "\u001b[2J"}})]
-    for body in garbage:
-        sqs.send_message(QueueUrl=catalog, MessageBody=body)
-    glue = lake.client("glue", PRIMARY)
-    glue.create_table(DatabaseName="hr", TableInput=table("after", "hr"))
-    settle(lake)
-    told = wait_for("the garbage is told", take)
-    for alert in told:
+    (catalog_queue,) = [q for q in queues if "CatalogQueue" in q]
+    bodies = ["{", "[]", "null", "[" * 5000, '{"source": 7}', "x" * 200_000,
+              json.dumps({"source": "aws.glue", "detail": {"databaseName": "\u001b[2J"}})]
+    for body in bodies:
+        sqs.send_message(QueueUrl=catalog_queue, MessageBody=body)
+    glue = seeded.client("glue", PRIMARY)
+    glue.create_table(DatabaseName="hr", TableInput=table_input("after", "hr"))
+    wait_until_identical(seeded)
+    alerts = wait_for("the alert arrives", receive)
+    for alert in alerts:
         assert "\u001b" not in alert["Message"] and "could not be understood" in alert["Message"]
-    # Functions that run side by side may tell twice, under one key.
-    assert len({json.loads(alert["Message"])["key"] for alert in told}) == 1
-    assert dead_letters(lake) == 0
+    # Concurrent functions may send the alert twice, under one key.
+    assert len({json.loads(alert["Message"])["key"] for alert in alerts}) == 1
+    assert dead_letter_count(seeded) == 0
 
 
-def test_what_is_in_the_way_is_told_and_told_to_be_over(lake):
-    glue, there = lake.client("glue", PRIMARY), lake.client("glue", SECONDARY)
-    take = lake.subscribe(SECONDARY, {"kind": ["diverged"], "state": ["new"]})
-    over = lake.subscribe(SECONDARY, {"kind": ["diverged"], "state": ["resolved"]})
-    there.create_table(DatabaseName="hr", TableInput=table("theirs", "hr", Description="mine"))
-    glue.create_table(DatabaseName="hr", TableInput=table("theirs", "hr"))
-    (alert,) = wait_for("it is told", take)
-    told = json.loads(alert["Message"])
-    assert told["subject"] == "table hr.theirs"
-    wait_for("the queues are empty", lake.is_quiet)
-    there.delete_table(DatabaseName="hr", Name="theirs")
-    glue.update_table(DatabaseName="hr", TableInput=table("theirs", "hr", Description="ours"))
-    settle(lake)
-    (alert,) = wait_for("it is told to be over", over)
-    assert json.loads(alert["Message"])["key"] == told["key"]
-    assert take() == []
+def test_a_conflict_causes_an_alert_and_is_resolved(seeded):
+    glue, standby_glue = seeded.client("glue", PRIMARY), seeded.client("glue", STANDBY)
+    receive_new = seeded.subscribe(STANDBY, {"kind": ["conflict"], "state": ["new"]})
+    receive_resolved = seeded.subscribe(STANDBY, {"kind": ["conflict"], "state": ["resolved"]})
+    standby_glue.create_table(
+        DatabaseName="hr", TableInput=table_input("foreign", "hr", Description="mine"))
+    glue.create_table(DatabaseName="hr", TableInput=table_input("foreign", "hr"))
+    (message,) = wait_for("the alert arrives", receive_new)
+    alert = json.loads(message["Message"])
+    assert alert["subject"] == "table hr.foreign"
+    wait_for("the queues are empty", seeded.has_empty_queues)
+    standby_glue.delete_table(DatabaseName="hr", Name="foreign")
+    glue.update_table(
+        DatabaseName="hr", TableInput=table_input("foreign", "hr", Description="ours"))
+    wait_until_identical(seeded)
+    (message,) = wait_for("the alert is resolved", receive_resolved)
+    assert json.loads(message["Message"])["key"] == alert["key"]
+    assert receive_new() == []
 
 
-def test_a_failed_job_and_a_refused_access_are_told_in_their_region(lake):
+def test_a_failed_job_and_a_denied_call_cause_alerts_in_their_region(seeded):
     def event(name, **detail):
         found = json.loads((ROOT / f"events/{name}.json").read_text())
         return {**found, "detail": {**found["detail"], **detail}}
 
-    jobs = lake.subscribe(PRIMARY, {"kind": ["job-failed"]})
-    refused = lake.subscribe(PRIMARY, {"kind": ["unauthorized"], "database": ["sales"]})
+    receive_jobs = seeded.subscribe(PRIMARY, {"kind": ["job-failed"]})
+    receive_denials = seeded.subscribe(
+        PRIMARY, {"kind": ["user-access-denied"], "database": ["sales"]})
     for _ in range(3):
-        lake.replay(PRIMARY, event("glue-job-FAILED"))
-        lake.replay(PRIMARY, event("ct-lakeformation-GetDataAccess-denied"))
-    (job,) = wait_for("the job is told", jobs)
-    (access,) = wait_for("the refusal is told", refused)
-    wait_for("the queues are empty", lake.is_quiet)
+        seeded.put_event(PRIMARY, event("glue-job-FAILED"))
+        seeded.put_event(PRIMARY, event("ct-lakeformation-GetDataAccess-denied"))
+    (job,) = wait_for("the alert about the job arrives", receive_jobs)
+    (denial,) = wait_for("the alert about the denied call arrives", receive_denials)
+    wait_for("the queues are empty", seeded.has_empty_queues)
     assert job["MessageAttributes"]["state"]["Value"] == "new"
-    assert "role/DataLakeAdmin was refused GetDataAccess" in json.loads(access["Message"])["what"]
-    assert jobs() == refused() == [], "once, however often it is delivered"
-    lake.replay(PRIMARY, event("glue-job-FAILED", state="SUCCEEDED"))
-    (over,) = wait_for("the job is told to be over", jobs)
-    told = json.loads(over["Message"])
-    assert (told["state"], told["total"]) == ("resolved", 3)
-    assert told["key"] == json.loads(job["Message"])["key"]
+    summary = json.loads(denial["Message"])["summary"]
+    assert "role/DataLakeAdmin was denied GetDataAccess" in summary
+    assert receive_jobs() == receive_denials() == [], "one message for repeated events"
+    seeded.put_event(PRIMARY, event("glue-job-FAILED", state="SUCCEEDED"))
+    (message,) = wait_for("the alert about the job is resolved", receive_jobs)
+    resolved = json.loads(message["Message"])
+    assert (resolved["state"], resolved["total"]) == ("resolved", 3)
+    assert resolved["key"] == json.loads(job["Message"])["key"]
 
 
-def test_a_lost_right_deletes_nothing_and_pages(lake):
-    take = lake.subscribe(SECONDARY, {"severity": ["page"]})
-    before = lake.client("glue", SECONDARY).get_tables(DatabaseName="sales")["TableList"]
+def test_a_lost_permission_of_twinlake_deletes_nothing_and_pages(seeded):
+    receive = seeded.subscribe(STANDBY, {"severity": ["page"]})
+    before = seeded.client("glue", STANDBY).get_tables(DatabaseName="sales")["TableList"]
     assert len(before) > 3
-    settings = lake.client("lakeformation", PRIMARY).get_data_lake_settings()
+    settings = seeded.client("lakeformation", PRIMARY).get_data_lake_settings()
     for admin in settings["DataLakeSettings"]["DataLakeAdmins"]:
         arn = admin["DataLakePrincipalIdentifier"]
         if ":role/twinlake/" in arn:
-            lake.steer("take-rights", region=PRIMARY, principal=arn)
-    lake.resync()
-    after = lake.client("glue", SECONDARY).get_tables(DatabaseName="sales")["TableList"]
+            seeded.control_sandbox("remove-access", region=PRIMARY, principal=arn)
+    seeded.resync()
+    after = seeded.client("glue", STANDBY).get_tables(DatabaseName="sales")["TableList"]
     assert [t["Name"] for t in after] == [t["Name"] for t in before]
-    (alert,) = wait_for("somebody is paged", take)
-    assert alert["MessageAttributes"]["kind"]["Value"] == "denied"
-    assert json.loads(alert["Message"])["todo"].startswith("Give the role its rights back")
+    (alert,) = wait_for("the alert arrives", receive)
+    assert alert["MessageAttributes"]["kind"]["Value"] == "twinlake-access-denied"
+    assert json.loads(alert["Message"])["action"].startswith("Restore the permissions of the role")
 
 
-def test_a_dataset_is_read_back_while_the_primary_is_gone():
-    """awswrangler writes and changes a dataset; then the primary's Glue refuses connections
-    and its bucket is no more."""
-    from stack import Local
-    with Local() as local:
-        session, there = local.session(PRIMARY), local.session(SECONDARY)
-        wr.config.s3_endpoint_url = local.aws
-        wr.config.glue_endpoint_url = local.sandbox
+def test_a_dataset_is_readable_in_the_standby_while_the_primary_is_down():
+    """awswrangler writes and changes a dataset. Then the primary's Glue refuses connections, and
+    its bucket is deleted."""
+    with Deployment() as deployment:
+        session, standby_session = deployment.session(PRIMARY), deployment.session(STANDBY)
+        wr.config.s3_endpoint_url = deployment.aws_url
+        wr.config.glue_endpoint_url = deployment.sandbox_url
         path = f"s3://{BUCKETS[PRIMARY]}/shop/orders/"
         wr.catalog.create_database("shop", boto3_session=session)
         frame = pd.DataFrame({"id": [1, 2, 3], "amount": [1.5, 2.5, 3.5],
@@ -335,15 +350,15 @@ def test_a_dataset_is_read_back_while_the_primary_is_gone():
                      boto3_session=session)
         wr.s3.to_parquet(frame, table="orders", **write)
         wr.s3.to_parquet(frame, table="dropped", **{**write, "path": path + "../dropped/"})
-        settle(local)
-        more = frame.assign(note=["a", "b", "c"], dt=["2026-11-21"] * 3)
-        wr.s3.to_parquet(more, table="orders", mode="append", **write)
+        wait_until_identical(deployment)
+        added = frame.assign(note=["a", "b", "c"], dt=["2026-11-21"] * 3)
+        wr.s3.to_parquet(added, table="orders", mode="append", **write)
         wr.catalog.delete_partitions("orders", "shop", [["2026-11-19"]], boto3_session=session)
         wr.catalog.delete_table_if_exists("shop", "dropped", boto3_session=session)
-        settle(local)
+        wait_until_identical(deployment)
 
-        local.steer("refuse", region=PRIMARY, on=True)
-        s3 = local.client("s3", PRIMARY)
+        deployment.control_sandbox("outage", region=PRIMARY, enabled=True)
+        s3 = deployment.client("s3", PRIMARY)
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKETS[PRIMARY]):
             for version in page.get("Versions", []) + page.get("DeleteMarkers", []):
                 s3.delete_object(Bucket=BUCKETS[PRIMARY], Key=version["Key"],
@@ -352,16 +367,18 @@ def test_a_dataset_is_read_back_while_the_primary_is_gone():
         with pytest.raises(Exception, match="onnection"):
             wr.catalog.table("shop", "orders", boto3_session=session)
 
-        assert not wr.catalog.does_table_exist("shop", "dropped", boto3_session=there)
-        parts = wr.catalog.get_parquet_partitions("shop", "orders", boto3_session=there)
-        assert sorted(v for values in parts.values() for v in values) == [
+        assert not wr.catalog.does_table_exist("shop", "dropped", boto3_session=standby_session)
+        partitions = wr.catalog.get_parquet_partitions(
+            "shop", "orders", boto3_session=standby_session)
+        assert sorted(v for values in partitions.values() for v in values) == [
             "2026-11-20", "2026-11-21"]
-        read = pd.concat([
-            wr.s3.read_parquet(place, boto3_session=there, dataset=False).assign(dt=values[0])
-            for place, values in parts.items()])
-        rows = sorted((r.id, r.amount, r.dt, r.note if isinstance(r.note, str) else None)
-                      for r in read.itertuples())
-        assert rows == sorted([
+        rows = pd.concat([
+            wr.s3.read_parquet(
+                location, boto3_session=standby_session, dataset=False).assign(dt=values[0])
+            for location, values in partitions.items()])
+        values = sorted((r.id, r.amount, r.dt, r.note if isinstance(r.note, str) else None)
+                        for r in rows.itertuples())
+        assert values == sorted([
             (2, 2.5, "2026-11-20", None), (3, 3.5, "2026-11-20", None),
             (1, 1.5, "2026-11-21", "a"), (2, 2.5, "2026-11-21", "b"),
             (3, 3.5, "2026-11-21", "c")])

@@ -1,38 +1,45 @@
-"""Over moto: somebody else's reading of Glue and Lake Formation, through the real adapters and
-the command line with its ledger in a file."""
+"""The CLI against moto, an emulator of Glue and Lake Formation by another project."""
 
 import json
+import pathlib
 import subprocess
 import sys
 import urllib.request
-import pathlib
 
 import boto3
 import pytest
 
 import compare
-import lake
-from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, SECONDARY, TARGET, free_port, wait_for
+import fixture_permissions as permissions
+from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, STANDBY, TARGET, free_port, wait_for
 
-PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[SECONDARY]}")]
+LOCATION_PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[STANDBY]}")]
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake"
+ANALYST = {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/Analyst"}
+# A policy key for moto, which answers every request for column statistics with an error.
+NO_STATISTICS = 'column-statistics = "none"\n'
 
 
 class Moto:
+    """A moto server, and a directory with a policy in which the CLI runs."""
+
     def __init__(self, home):
         self.home = home
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        server = pathlib.Path(__file__).parent / "moto_lake.py"
+        server = pathlib.Path(__file__).parent / "moto_with_stubs.py"
         self.log = open(home / "moto.log", "wb")
         self.process = subprocess.Popen(
             [sys.executable, str(server), str(port)], stdout=self.log,
             stderr=subprocess.STDOUT, cwd=home)
-        wait_for("moto answers", self.answers)
-        # It answers every question for statistics with an error.
-        (home / "policy.toml").write_text('statistics = "none"\n' + POLICY)
+        wait_for("moto answers", self.is_healthy)
+        self.write_policy(NO_STATISTICS)
 
-    def answers(self):
+    def write_policy(self, keys):
+        """Writes the policy, with additional keys before the tables."""
+        (self.home / "policy.toml").write_text(keys + POLICY)
+
+    def is_healthy(self):
         try:
             with urllib.request.urlopen(f"{self.url}/moto-api/data.json", timeout=2):
                 return True
@@ -48,21 +55,21 @@ class Moto:
         return boto3.client(service, region_name=region, endpoint_url=self.url,
                             aws_access_key_id=ACCOUNT, aws_secret_access_key="x")
 
-    def recorder(self, order):
-        request = urllib.request.Request(f"{self.url}/moto-api/recorder/{order}", method="POST")
-        if order == "download-recording":
+    def call_recorder(self, command):
+        request = urllib.request.Request(f"{self.url}/moto-api/recorder/{command}", method="POST")
+        if command == "download-recording":
             request.method = "GET"
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.read().decode()
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.read().decode()
 
-    def recorded(self, act):
-        """The calls that an act makes, by name, as moto's own recorder saw them."""
-        self.recorder("reset-recording")
-        self.recorder("start-recording")
+    def recorded_calls(self, act):
+        """Calls `act`, and returns the names of the API calls that moto recorded meanwhile."""
+        self.call_recorder("reset-recording")
+        self.call_recorder("start-recording")
         act()
-        self.recorder("stop-recording")
+        self.call_recorder("stop-recording")
         calls = []
-        for line in self.recorder("download-recording").splitlines():
+        for line in self.call_recorder("download-recording").splitlines():
             if line.strip():
                 record = json.loads(line)
                 headers = {k.lower(): v for k, v in dict(record["headers"]).items()}
@@ -74,7 +81,7 @@ class Moto:
     def resync(self):
         done = subprocess.run(
             [str(TARGET / "twinlake"), "resync", "--policy", "policy.toml", "--ledger",
-             "ledger.json", "--role", ROLE, "--json"],
+             "ledger.json", "--caller-arn", ROLE, "--json"],
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.home), "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url},
             cwd=self.home, capture_output=True, text=True, timeout=120)
@@ -82,10 +89,10 @@ class Moto:
         return json.loads(done.stdout)
 
     def differences(self):
-        # Moto knows no functions, no statistics, and of indexes none but an empty list.
-        sides = [compare.snapshot(self.client("glue", r), self.client("lakeformation", r), ())
-                 for r in (PRIMARY, SECONDARY)]
-        return compare.differences(*sides, PAIRS)
+        # Moto supports neither functions nor column statistics, and lists no partition indexes.
+        snapshots = [compare.snapshot(self.client("glue", r), self.client("lakeformation", r), ())
+                     for r in (PRIMARY, STANDBY)]
+        return compare.differences(*snapshots, LOCATION_PAIRS)
 
 
 @pytest.fixture
@@ -99,9 +106,10 @@ def is_write(call):
     return not call.removeprefix("Batch").startswith(("Get", "List", "Describe", "Search"))
 
 
-def fill(moto):
-    glue, service = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
-    for region in (PRIMARY, SECONDARY):
+def create_catalog(moto):
+    """Creates a catalog with grants in the primary."""
+    glue, lf = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
+    for region in (PRIMARY, STANDBY):
         moto.client("lakeformation", region).put_data_lake_settings(DataLakeSettings={
             "DataLakeAdmins": [{"DataLakePrincipalIdentifier": ROLE}],
             "CreateDatabaseDefaultPermissions": [], "CreateTableDefaultPermissions": []})
@@ -111,46 +119,46 @@ def fill(moto):
             "Name": database, "LocationUri": f"s3://{BUCKETS[PRIMARY]}/{database}",
             "CreateTableDefaultPermissions": []})
         for t in range(5):
-            place = f"s3://{BUCKETS[PRIMARY]}/{database}/t{t}/"
+            location = f"s3://{BUCKETS[PRIMARY]}/{database}/t{t}/"
             glue.create_table(DatabaseName=database, TableInput={
                 "Name": f"t{t}", "TableType": "EXTERNAL_TABLE", "Parameters": {"k": str(t)},
                 "PartitionKeys": [{"Name": "dt", "Type": "string"}],
                 "StorageDescriptor": {"Columns": [{"Name": "id", "Type": "int"}],
-                                      "Location": place, "SerdeInfo": {"Parameters": {"a": "b"}}}})
+                                      "Location": location,
+                                      "SerdeInfo": {"Parameters": {"a": "b"}}}})
             glue.batch_create_partition(
                 DatabaseName=database, TableName=f"t{t}",
                 PartitionInputList=[{"Values": [f"{n}"], "Parameters": {"n": str(n)},
-                                     "StorageDescriptor": {"Location": f"{place}{n}/"}}
+                                     "StorageDescriptor": {"Location": f"{location}{n}/"}}
                                     for n in range(20)])
-        service.grant_permissions(
+        lf.grant_permissions(
             Principal={"DataLakePrincipalIdentifier": ROLE}, Permissions=["SELECT", "DESCRIBE"],
             Resource={"Table": {"DatabaseName": database, "TableWildcard": {}}})
-        who = {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/Analyst"}
-        service.grant_permissions(Principal=who, Resource={"Database": {"Name": database}},
-                               Permissions=["DESCRIBE", "CREATE_TABLE"])
-        # Without grant options: moto's batch calls look for them under another key.
-        service.grant_permissions(
-            Principal=who, Resource={"Table": {"DatabaseName": database, "Name": "t0"}},
+        lf.grant_permissions(Principal=ANALYST, Resource={"Database": {"Name": database}},
+                             Permissions=["DESCRIBE", "CREATE_TABLE"])
+        # Without grant options: moto's batch calls read them from another key.
+        lf.grant_permissions(
+            Principal=ANALYST, Resource={"Table": {"DatabaseName": database, "Name": "t0"}},
             Permissions=["SELECT", "INSERT"])
-        service.grant_permissions(
-            Principal=who, Permissions=["SELECT"], Resource={"TableWithColumns": {
+        lf.grant_permissions(
+            Principal=ANALYST, Permissions=["SELECT"], Resource={"TableWithColumns": {
                 "DatabaseName": database, "Name": "t1", "ColumnNames": ["id"]}})
 
 
-def test_the_first_sync_is_identical_and_the_second_writes_nothing(moto):
-    fill(moto)
-    first = moto.recorded(moto.resync)
+def test_the_first_resync_makes_the_standby_identical_and_the_second_writes_nothing(moto):
+    create_catalog(moto)
+    first = moto.recorded_calls(moto.resync)
     assert moto.differences() == []
     assert sum(map(is_write, first)) > 30
-    second = moto.recorded(moto.resync)
+    second = moto.recorded_calls(moto.resync)
     assert [call for call in second if is_write(call)] == []
-    assert second, "the recorder saw the reads"
+    assert second, "the recorder did not see the reads"
 
 
-def test_drift_is_mended(moto):
-    fill(moto)
+def test_a_resync_corrects_drift(moto):
+    create_catalog(moto)
     moto.resync()
-    glue, service = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
+    glue, lf = moto.client("glue", PRIMARY), moto.client("lakeformation", PRIMARY)
     glue.update_table(DatabaseName="db0", TableInput={
         "Name": "t0", "StorageDescriptor": {"Columns": [{"Name": "id", "Type": "int"},
                                                         {"Name": "new", "Type": "string"}],
@@ -159,32 +167,31 @@ def test_drift_is_mended(moto):
     glue.delete_table(DatabaseName="db1", Name="t1")
     glue.batch_delete_partition(DatabaseName="db2", TableName="t2",
                                 PartitionsToDelete=[{"Values": ["7"]}])
-    who = {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/Analyst"}
-    service.revoke_permissions(Principal=who, Permissions=["INSERT"], Resource={
+    lf.revoke_permissions(Principal=ANALYST, Permissions=["INSERT"], Resource={
         "Table": {"DatabaseName": "db2", "Name": "t0"}})
     assert moto.differences()
     moto.resync()
     assert moto.differences() == []
 
 
-def test_the_permissions_that_moto_holds_are_identical_and_written_once(moto):
-    fill(moto)
-    service = moto.client("lakeformation", PRIMARY)
-    lake.catalog(moto.client("glue", PRIMARY))
-    lake.govern(service, moto=True)
-    for database in lake.DATABASES:
-        service.grant_permissions(
-            Principal=lake.who(ROLE), Permissions=["SELECT", "DESCRIBE"],
+def test_the_permissions_that_moto_supports_are_replicated_once(moto):
+    create_catalog(moto)
+    lf = moto.client("lakeformation", PRIMARY)
+    permissions.create_catalog(moto.client("glue", PRIMARY))
+    permissions.create_lakeformation_objects(lf, moto=True)
+    for database in permissions.DATABASES:
+        lf.grant_permissions(
+            Principal=permissions.principal_field(ROLE), Permissions=["SELECT", "DESCRIBE"],
             Resource={"Table": {"DatabaseName": database, "TableWildcard": {}}})
-    lake.give(service, lake.entries(moto=True))
-    kinds = ("lf-tags", "assigned", "locations")
+    permissions.grant_all(lf, permissions.grants(moto=True))
+    kinds = ("lf-tags", "lf-tag-assignments", "registrations")
 
     def differences():
         return compare.differences(*(
             compare.snapshot(moto.client("glue", r), moto.client("lakeformation", r), (), kinds)
-            for r in (PRIMARY, SECONDARY)), PAIRS)
+            for r in (PRIMARY, STANDBY)), LOCATION_PAIRS)
     assert len(differences()) > 40
     moto.resync()
     assert differences() == []
-    again = moto.recorded(moto.resync)
+    again = moto.recorded_calls(moto.resync)
     assert [call for call in again if is_write(call)] == []

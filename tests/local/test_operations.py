@@ -1,561 +1,593 @@
-"""What the on-call engineer is told: the real functions on the deployed pair, and a queue that
-is subscribed to the topic with a filter policy."""
+"""Alerts, metrics, logs, status and report of a deployment, as operators get them. Alerts are
+received from queues that are subscribed to the topic with a filter policy."""
 
 import json
 
 import pytest
 
-from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, ROOT, SECONDARY, wait_for
-from test_end_to_end import settle, table
+from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, STANDBY, wait_for
+from test_end_to_end import table_input, wait_until_identical
 
-BEAT = 2  # seconds between heartbeats, as the stack is deployed here
-OBJECTIVE = 6
+# Of the deployment in stack.py.
+HEARTBEAT_INTERVAL_SECS = 2
+LAG_THRESHOLD_SECS = 6
+OPERATION = f"""
+[lag-alert-seconds]
+catalog = {LAG_THRESHOLD_SECS}
+permissions = {LAG_THRESHOLD_SECS}
+"""
+# The options of a command that only reads the ledger.
+READ_STANDBY = ("--region", STANDBY, "--caller-arn", "arn:x")
 
 
 @pytest.fixture(scope="module")
-def lake(local):
-    local.policy_file.write_text(
-        f"lag = {{ catalog = {OBJECTIVE}, permissions = {OBJECTIVE} }}\n{POLICY}")
-    local.twinlake("policy", "push", str(local.policy_file))
-    glue = local.client("glue", PRIMARY)
+def seeded(deployment):
+    """A deployment with two replicated tables and low lag thresholds."""
+    operation_file = deployment.home / "operation.toml"
+    operation_file.write_text(OPERATION)
+    deployment.twinlake("policy", "push", str(deployment.policy_file),
+                        "--operation", str(operation_file))
+    glue = deployment.client("glue", PRIMARY)
     glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
     for name in ("orders", "items"):
-        glue.create_table(DatabaseName="sales", TableInput=table(name))
-    settle(local)
-    local.resync()
-    return local
+        glue.create_table(DatabaseName="sales", TableInput=table_input(name))
+    wait_until_identical(deployment)
+    deployment.resync()
+    return deployment
 
 
-def status(lake, *words):
-    done = lake.twinlake("status", "--json", *words, "--region", SECONDARY, "--role", "arn:x")
-    return json.loads(done.stdout)
+def status(seeded, *names):
+    """Returns the output of `twinlake status --json`: the status, or the rows of one name."""
+    return json.loads(seeded.twinlake("status", "--json", *names, *READ_STANDBY).stdout)
 
 
-def told(messages):
+def alerts_in(messages):
     return [json.loads(message["Message"]) for message in messages]
 
 
 def event(name, **detail):
+    """Returns an event of events/, with changes of its detail."""
     found = json.loads((ROOT / f"events/{name}.json").read_text())
     return {**found, "detail": {**found["detail"], **detail}}
 
 
-def beat(lake):
-    """What the schedules do each interval, in both Regions."""
-    for region in (PRIMARY, SECONDARY):
-        lake.invoke(region, "Heartbeat")
-        lake.invoke(region, "Lag")
-    return True
+def run_heartbeat_and_monitor(seeded):
+    """Invokes the functions that the schedules run in each interval, in both Regions."""
+    for region in (PRIMARY, STANDBY):
+        seeded.invoke(region, "Heartbeat")
+        seeded.invoke(region, "Monitor")
 
 
-def lag(lake):
-    channels = status(lake)["lag"]
+def lag(seeded):
+    """Returns the lag of each channel in seconds."""
+    channels = status(seeded)["lag"]
     return {name: channel["seconds"] for name, channel in channels.items()}
 
 
-def await_beating(lake, what, check, seconds=40):
-    return wait_for(what, lambda: beat(lake) and check(), seconds=seconds, every=0.5)
+def wait_with_heartbeats(seeded, description, check, seconds=40):
+    """Waits until `check` is true, and runs the heartbeat and the monitor before each check."""
+    def run_and_check():
+        run_heartbeat_and_monitor(seeded)
+        return check()
+    return wait_for(description, run_and_check, seconds=seconds, every=0.5)
 
 
-def both_fresh(lake):
-    return all(seconds < OBJECTIVE for seconds in lag(lake).values())
+def is_within_threshold(seeded):
+    return all(seconds < LAG_THRESHOLD_SECS for seconds in lag(seeded).values())
 
 
-def rule(lake, region, name, on):
-    physical = lake.physical(region, name)
-    events = lake.client("events", region)
-    (events.enable_rule if on else events.disable_rule)(Name=physical)
+def set_rule_enabled(seeded, region, logical_name, is_enabled):
+    name = seeded.physical_name(region, logical_name)
+    events = seeded.client("events", region)
+    (events.enable_rule if is_enabled else events.disable_rule)(Name=name)
 
 
-def test_the_lag_is_measured_and_told_by_channel(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["lagging", "silent"]})
-    await_beating(lake, "both channels beat", lambda: both_fresh(lake))
-    assert take() == []
+def test_lag_is_measured_and_alerts_are_sent_for_each_channel(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["lagging", "replication-stalled"]})
+    wait_with_heartbeats(seeded, "both channels deliver heartbeats",
+                         lambda: is_within_threshold(seeded))
+    assert receive() == []
 
-    # What a channel takes is what is shown, within one heartbeat.
-    for way, late, on_time in [("native", "catalog", "permissions"),
-                               ("trail", "permissions", "catalog")]:
-        lake.steer("sink", way=way, late=3000)
-        shown = await_beating(
-            lake, "the delay is shown", lambda: (now := lag(lake))[late] >= 3 and now)
-        assert shown[late] <= 3 + BEAT and shown[on_time] < 3, shown
-        lake.steer("sink")
-        await_beating(lake, "the delay is gone", lambda: lag(lake)[late] < 3)
-        assert take() == []
+    # The measured lag is the delay of the channel, plus at most one heartbeat interval.
+    for source, delayed, other in [("glue", "catalog", "permissions"),
+                                   ("cloudtrail", "permissions", "catalog")]:
+        seeded.control_sandbox("event-delivery", source=source, delay_milliseconds=3000)
+        measured = wait_with_heartbeats(
+            seeded, "the lag includes the delay",
+            lambda: (now := lag(seeded))[delayed] >= 3 and now)
+        assert measured[delayed] <= 3 + HEARTBEAT_INTERVAL_SECS and measured[other] < 3, measured
+        seeded.control_sandbox("event-delivery")
+        wait_with_heartbeats(seeded, "the lag is low again", lambda: lag(seeded)[delayed] < 3)
+        assert receive() == []
 
-    # A rule of the primary's bus is off.
-    rule(lake, PRIMARY, "ForwardNative", False)
-    (first,) = told(await_beating(lake, "lagging", take))
+    # A rule of the primary's default event bus is disabled.
+    set_rule_enabled(seeded, PRIMARY, "ForwardGlueEventsRule", False)
+    (first,) = alerts_in(wait_with_heartbeats(seeded, "the alert arrives", receive))
     assert (first["kind"], first["subject"]) == ("lagging", "channel catalog")
-    assert lag(lake)["permissions"] < OBJECTIVE
-    rule(lake, PRIMARY, "ForwardNative", True)
-    over = told(await_beating(lake, "it is over", take))
-    assert [(a["state"], a["subject"]) for a in over if a["kind"] == "lagging"] == [
+    assert lag(seeded)["permissions"] < LAG_THRESHOLD_SECS
+    set_rule_enabled(seeded, PRIMARY, "ForwardGlueEventsRule", True)
+    resolved = alerts_in(wait_with_heartbeats(seeded, "the alert is resolved", receive))
+    assert [(a["state"], a["subject"]) for a in resolved if a["kind"] == "lagging"] == [
         ("resolved", "channel catalog")]
-    assert {a["key"] for a in over if a["kind"] == "lagging"} == {first["key"]}
+    assert {a["key"] for a in resolved if a["kind"] == "lagging"} == {first["key"]}
 
-    # Only the trail has stopped.
-    lake.steer("sink", way="trail", forward=False)
-    (second,) = told(await_beating(lake, "lagging", take))
+    # CloudTrail delivers no events.
+    seeded.control_sandbox("event-delivery", source="cloudtrail", enabled=False)
+    (second,) = alerts_in(wait_with_heartbeats(seeded, "the alert arrives", receive))
     assert (second["kind"], second["subject"]) == ("lagging", "channel permissions")
-    assert lag(lake)["catalog"] < OBJECTIVE
-    lake.steer("sink")
-    await_beating(lake, "it is over", lambda: [
-        a for a in told(take()) if (a["state"], a["key"]) == ("resolved", second["key"])])
+    assert lag(seeded)["catalog"] < LAG_THRESHOLD_SECS
+    seeded.control_sandbox("event-delivery")
+    wait_with_heartbeats(seeded, "the alert is resolved", lambda: [
+        a for a in alerts_in(receive()) if (a["state"], a["key"]) == ("resolved", second["key"])])
 
 
-def test_a_heartbeat_that_stops_is_silence(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["silent"]})
-    await_beating(lake, "both channels beat", lambda: both_fresh(lake))
-    got = []
+def test_a_missing_heartbeat_causes_an_alert_for_each_channel(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["replication-stalled"]})
+    wait_with_heartbeats(seeded, "both channels deliver heartbeats",
+                         lambda: is_within_threshold(seeded))
+    received = []
 
-    def keys(state):
-        got.extend(told(take()))
-        return {a["key"]: a["subject"] for a in got if a["state"] == state}
+    def subjects_by_key(state):
+        received.extend(alerts_in(receive()))
+        return {a["key"]: a["subject"] for a in received if a["state"] == state}
 
-    def silent():
-        lake.invoke(SECONDARY, "Lag")
-        return len(keys("new")) == 2
+    def has_two_alerts():
+        seeded.invoke(STANDBY, "Monitor")
+        return len(subjects_by_key("new")) == 2
 
-    wait_for("silence is told of both", silent, seconds=60, every=0.5)
-    assert sorted(keys("new").values()) == ["channel catalog", "channel permissions"]
-    assert all("stand still" in a["what"] for a in got)
-    await_beating(lake, "it is over", lambda: keys("resolved") == keys("new"))
-    assert len(got) == 4, "once each, however often it is looked at"
+    wait_for("both alerts arrive", has_two_alerts, seconds=60, every=0.5)
+    assert sorted(subjects_by_key("new").values()) == ["channel catalog", "channel permissions"]
+    assert all("have stopped" in a["summary"] for a in received)
+    wait_with_heartbeats(seeded, "both alerts are resolved",
+                         lambda: subjects_by_key("resolved") == subjects_by_key("new"))
+    assert len(received) == 4, "one message for each alert and each resolution"
 
 
-def test_objects_that_s3_gives_up_are_told_by_table_until_they_are_there(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["replication-failed"], "database": ["sales"]})
-    s3, there = lake.client("s3", PRIMARY), lake.client("s3", SECONDARY)
+def test_objects_that_s3_failed_to_replicate_are_pending_until_they_arrive(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["replication-failed"], "database": ["sales"]})
+    s3, standby_s3 = seeded.client("s3", PRIMARY), seeded.client("s3", STANDBY)
 
-    def versioning(word):
-        there.put_bucket_versioning(
-            Bucket=BUCKETS[SECONDARY], VersioningConfiguration={"Status": word})
+    def set_standby_versioning(state):
+        standby_s3.put_bucket_versioning(
+            Bucket=BUCKETS[STANDBY], VersioningConfiguration={"Status": state})
 
     key = "sales/orders/dt=2026-11-20/part 0.parquet"
-    versioning("Suspended")
+    set_standby_versioning("Suspended")
     s3.put_object(Bucket=BUCKETS[PRIMARY], Key=key, Body=b"x")
-    (alert,) = wait_for("it is told", take)
-    versioning("Enabled")
-    first = json.loads(alert["Message"])
-    assert first["subject"] == "table sales.orders: DstBucketUnversioned"
-    assert first["todo"].startswith("Turn versioning on for the destination bucket")
-    assert first["samples"] == [f"s3://{BUCKETS[PRIMARY]}/{key}"]
-    (row,) = status(lake, "sales.orders")
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
+    set_standby_versioning("Enabled")
+    assert alert["subject"] == "table sales.orders: DstBucketUnversioned"
+    assert alert["action"].startswith("Enable versioning on the destination bucket")
+    assert alert["samples"] == [f"s3://{BUCKETS[PRIMARY]}/{key}"]
+    (row,) = status(seeded, "sales.orders")
     assert row["state"] == "data-pending" and "1 objects have not arrived" in row["reason"]
 
-    # A storm: not one message more within the hour, and no count is lost.
-    sqs = lake.client("sqs", PRIMARY)
-    queue = lake.queue(PRIMARY, "ReplicationQueue")
+    # Ten thousand notifications: at most three messages, and every object is counted.
+    sqs = seeded.client("sqs", PRIMARY)
+    queue_url = seeded.queue_url(PRIMARY, "ReplicationQueue")
     kms = ROOT / "events/s3-Replication-OperationFailedReplication-kms.json"
     record = json.loads(kms.read_text())["Records"][0]
     record["s3"]["bucket"]["name"] = BUCKETS[PRIMARY]
-    record["replicationEventData"]["destinationBucket"] = f"arn:aws:s3:::{BUCKETS[SECONDARY]}"
+    record["replicationEventData"]["destinationBucket"] = f"arn:aws:s3:::{BUCKETS[STANDBY]}"
 
-    def one(number):
+    def record_of(number):
         s3_part = {**record["s3"], "object": {**record["s3"]["object"],
                                               "key": f"sales/items/{number}"}}
         return {**record, "s3": s3_part}
-    for storm in range(100):
-        body = json.dumps({"Records": [one(storm * 100 + n) for n in range(100)]})
-        sqs.send_message(QueueUrl=queue, MessageBody=body)
+    for batch in range(100):
+        body = json.dumps({"Records": [record_of(batch * 100 + n) for n in range(100)]})
+        sqs.send_message(QueueUrl=queue_url, MessageBody=body)
 
-    def total():
-        opened = status(lake)["open"]
-        return sum(a["total"] for a in opened if a["subject"].startswith("table sales.items"))
+    def reported_objects():
+        return sum(a["total"] for a in status(seeded)["open"]
+                   if a["subject"].startswith("table sales.items"))
 
-    wait_for("all ten thousand are counted", lambda: total() == 10_000, seconds=120, every=1)
-    messages = told(take())
+    wait_for("all ten thousand are counted", lambda: reported_objects() == 10_000,
+             seconds=120, every=1)
+    messages = alerts_in(receive())
     assert 1 <= len(messages) <= 3 and len({a["key"] for a in messages}) == 1, messages
-    pending = {p["table"]: p["count"] for p in status(lake)["data_pending"]}
+    pending = {p["table"]: p["count"] for p in status(seeded)["data_pending"]}
     assert pending == {"sales.orders": 1, "sales.items": 10_000}
 
-    # S3 Batch Replication, as it were.
+    # The object is copied again, as S3 Batch Replication does it.
     s3.put_object(Bucket=BUCKETS[PRIMARY], Key=key, Body=b"x")
-    over = []
+    resolved = []
 
-    def arrived():
-        lake.invoke(SECONDARY, "ReplicationEvent")
-        over.extend(told(take()))
-        return over
+    def recheck_pending_objects():
+        seeded.invoke(STANDBY, "ReplicationEvent")
+        resolved.extend(alerts_in(receive()))
+        return resolved
 
-    wait_for("it is over", arrived)
-    assert [(a["state"], a["key"]) for a in over] == [("resolved", first["key"])]
-    (row,) = status(lake, "sales.orders")
-    assert row["state"] == "current"
-    # The others never come: somebody says so.
-    done = lake.twinlake("dismiss", "sales.items", "sales.orders", "--region", SECONDARY,
-                         "--role", "arn:x")
-    assert "No longer waited for of sales.items: 10000 objects" in done.stdout, done.stdout
-    assert "Nothing is waited for of sales.orders" in done.stdout
-    assert status(lake)["data_pending"] == []
-
-
-def test_a_foreign_hand_in_the_standby_is_told_and_put_right(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["drift"], "database": ["sales"]})
-    there = lake.client("glue", SECONDARY)
-    wanted = there.get_table(DatabaseName="sales", Name="items")["Table"]["StorageDescriptor"]
-    there.update_table(DatabaseName="sales", TableInput=table("items", Description="mine"))
-    (alert,) = told(wait_for("it is told", take))
-    assert "changed table sales.items in the standby by UpdateTable" in alert["what"]
-    settle(lake)
-    there.update_table(DatabaseName="sales", TableInput=table("items", Description="again"))
-    settle(lake)
-    wait_for("both are counted", lambda: any(
-        a["key"] == alert["key"] and a["total"] >= 2 for a in status(lake)["open"]))
-    assert take() == [], "one trouble is told once"
-    found = there.get_table(DatabaseName="sales", Name="items")["Table"]
-    assert found["StorageDescriptor"] == wanted and "Description" not in found
-    over = []
-
-    def ended():
-        lake.resync()
-        over.extend(a for a in told(take()) if a["state"] == "resolved")
-        return over
-
-    wait_for("it is over", ended)
-    assert over[0]["key"] == alert["key"]
-    (row,) = status(lake, "sales.items")
-    assert row["past"][-1]["state"] == "current"
-    text = lake.twinlake("status", "sales.items", "--region", SECONDARY, "--role", "arn:x").stdout
-    assert text.startswith("current      table sales.items since "), text
-    assert "its files are at s3://" in text and "Z current" in text, text
+    wait_for("the alert is resolved", recheck_pending_objects)
+    assert [(a["state"], a["key"]) for a in resolved] == [("resolved", alert["key"])]
+    (row,) = status(seeded, "sales.orders")
+    assert row["state"] == "in-sync"
+    # The other objects never arrive, so they are dismissed.
+    done = seeded.twinlake("pending", "dismiss", "sales.items", "sales.orders", *READ_STANDBY)
+    assert "Dismissed the pending objects of sales.items: 10000 objects" in done.stdout, done.stdout
+    assert "No objects of sales.orders are pending" in done.stdout
+    assert status(seeded)["data_pending"] == []
 
 
-def test_what_fails_in_the_primary_is_known_in_the_standby(lake):
-    take = lake.subscribe(PRIMARY, {"kind": ["job-failed"]})
-    lake.replay(PRIMARY, event("glue-job-FAILED"))
-    (alert,) = told(wait_for("the job is told", take))
-    opened = wait_for("the standby knows", lambda: [
-        a for a in status(lake)["open"] if a["key"] == alert["key"]])
-    assert opened[0]["region"] == PRIMARY
-    lake.replay(PRIMARY, event("glue-job-FAILED", state="SUCCEEDED"))
-    wait_for("it is over in both", lambda: alert["key"] not in {
-        a["key"] for a in status(lake)["open"]})
-    assert [a["state"] for a in told(take())] == ["resolved"]
+def test_an_out_of_band_change_in_the_standby_is_reported_and_reverted(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["drift"], "database": ["sales"]})
+    standby_glue = seeded.client("glue", STANDBY)
+
+    def standby_items():
+        return standby_glue.get_table(DatabaseName="sales", Name="items")["Table"]
+
+    expected = standby_items()["StorageDescriptor"]
+    standby_glue.update_table(
+        DatabaseName="sales", TableInput=table_input("items", Description="mine"))
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
+    assert "changed table sales.items in the standby by UpdateTable" in alert["summary"]
+    wait_until_identical(seeded)
+    standby_glue.update_table(
+        DatabaseName="sales", TableInput=table_input("items", Description="again"))
+    wait_until_identical(seeded)
+    wait_for("both changes are counted", lambda: any(
+        a["key"] == alert["key"] and a["total"] >= 2 for a in status(seeded)["open"]))
+    assert receive() == [], "one message for both changes"
+    items = standby_items()
+    assert items["StorageDescriptor"] == expected and "Description" not in items
+    resolved = []
+
+    def resync_resolves():
+        seeded.resync()
+        resolved.extend(a for a in alerts_in(receive()) if a["state"] == "resolved")
+        return resolved
+
+    wait_for("the alert is resolved", resync_resolves)
+    assert resolved[0]["key"] == alert["key"]
+    (row,) = status(seeded, "sales.items")
+    assert row["history"][-1]["state"] == "in-sync"
+    text = seeded.twinlake("status", "sales.items", *READ_STANDBY).stdout
+    assert text.startswith("in-sync      table sales.items since "), text
+    assert "its files are at s3://" in text and "Z in-sync" in text, text
 
 
-def test_a_refusal_is_over_when_it_does_not_come_again(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["unauthorized"]})
-    # Of GetDataAccess any error counts, of which no rule on denials hears.
+def test_an_alert_of_the_primary_is_listed_in_the_status_of_the_standby(seeded):
+    receive = seeded.subscribe(PRIMARY, {"kind": ["job-failed"]})
+    seeded.put_event(PRIMARY, event("glue-job-FAILED"))
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
+    listed = wait_for("the standby lists the alert", lambda: [
+        a for a in status(seeded)["open"] if a["key"] == alert["key"]])
+    assert listed[0]["region"] == PRIMARY
+    seeded.put_event(PRIMARY, event("glue-job-FAILED", state="SUCCEEDED"))
+    wait_for("the standby no longer lists it", lambda: alert["key"] not in {
+        a["key"] for a in status(seeded)["open"]})
+    assert [a["state"] for a in alerts_in(receive())] == ["resolved"]
+
+
+def test_an_alert_about_a_denied_call_is_resolved_when_it_does_not_occur_again(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["user-access-denied"]})
+    # Every error of GetDataAccess counts as a denial, not only those that AccessDeniedRule matches.
     for _ in range(2):
-        lake.replay(SECONDARY, event(
+        seeded.put_event(STANDBY, event(
             "ct-lakeformation-GetDataAccess-denied", errorCode="InvalidInputException"))
-    (alert,) = told(wait_for("the refusal is told", take))
-    over = []
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
+    resolved = []
 
-    def ended():
-        lake.invoke(SECONDARY, "Lag")
-        over.extend(told(take()))
-        return over
+    def monitor_resolves():
+        seeded.invoke(STANDBY, "Monitor")
+        resolved.extend(alerts_in(receive()))
+        return resolved
 
-    wait_for("it is over", ended)
-    assert [(a["state"], a["key"]) for a in over] == [("resolved", alert["key"])]
-    assert over[0]["now"].startswith("It has not come again since")
+    wait_for("the alert is resolved", monitor_resolves)
+    assert [(a["state"], a["key"]) for a in resolved] == [("resolved", alert["key"])]
+    assert resolved[0]["current_state"].startswith("It has not occurred again since")
 
 
-def test_a_held_plan_is_told_and_over_when_it_is_released(lake):
-    glue = lake.client("glue", PRIMARY)
-    take = lake.subscribe(SECONDARY, {"kind": ["vetoed"]})
+def test_held_deletions_cause_an_alert_until_they_are_approved(seeded):
+    glue = seeded.client("glue", PRIMARY)
+    receive = seeded.subscribe(STANDBY, {"kind": ["plan-rejected"]})
     glue.create_database(DatabaseInput={"Name": "gone", "CreateTableDefaultPermissions": []})
     for number in range(12):
-        glue.create_table(DatabaseName="gone", TableInput=table(f"t{number}", "gone"))
-    glue.create_table(DatabaseName="gone", TableInput=table("stays", "gone"))
-    settle(lake)
-    lake.resync()
-    lake.steer("sink", forward=False)
+        glue.create_table(DatabaseName="gone", TableInput=table_input(f"t{number}", "gone"))
+    glue.create_table(DatabaseName="gone", TableInput=table_input("stays", "gone"))
+    wait_until_identical(seeded)
+    seeded.resync()
+    seeded.control_sandbox("event-delivery", enabled=False)
     for number in range(12):
         glue.delete_table(DatabaseName="gone", Name=f"t{number}")
-    lake.steer("sink")
-    lake.resync()
-    (alert,) = told(wait_for("it is told", take))
-    assert alert["severity"] == "page" and "nothing of it was applied" in alert["what"]
-    lake.resync()
-    assert take() == [], "one trouble is told once"
-    done = lake.twinlake("status", "--region", SECONDARY, "--role", "arn:x")
-    assert done.returncode == 2 and "page   vetoed" in done.stdout, done.stdout
+    seeded.control_sandbox("event-delivery")
+    seeded.resync()
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
+    assert alert["severity"] == "page" and "no step of it was applied" in alert["summary"]
+    seeded.resync()
+    assert receive() == [], "one message for repeated resyncs"
+    done = seeded.twinlake("status", *READ_STANDBY)
+    assert done.returncode == 2 and "page   plan-rejected" in done.stdout, done.stdout
     states = [line.split()[0] for line in done.stdout.splitlines()]
-    assert "held" in states and "current" not in states, done.stdout
-    lake.twinlake("release", "--yes", "--region", SECONDARY, "--role",
-                  f"arn:aws:iam::{ACCOUNT}:role/twinlake/local")
-    lake.resync()
-    over = told(wait_for("it is over", take))
-    assert [(a["state"], a["key"]) for a in over] == [("resolved", alert["key"])]
-    settle(lake)
+    assert "on-hold" in states and "in-sync" not in states, done.stdout
+    seeded.twinlake("approve-deletions", "--yes", "--region", STANDBY, "--caller-arn",
+                    f"arn:aws:iam::{ACCOUNT}:role/twinlake/local")
+    seeded.resync()
+    resolved = alerts_in(wait_for("the alert is resolved", receive))
+    assert [(a["state"], a["key"]) for a in resolved] == [("resolved", alert["key"])]
+    wait_until_identical(seeded)
 
 
-def test_a_poison_message_is_told_and_dead_letters_are_redriven(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["dead-letters", "unreadable"]})
-    sqs = lake.client("sqs", SECONDARY)
-    sqs.send_message(QueueUrl=lake.queue(SECONDARY, "CatalogQueue"), MessageBody="poison \u202e")
-    (poison,) = told(wait_for("the poison is told", take))
-    assert poison["kind"] == "unreadable" and "could not be understood" in poison["what"]
-    # One that failed for good, as SQS would put it there; its table differs by now.
-    lake.steer("sink", forward=False)
-    lake.client("glue", PRIMARY).update_table(
-        DatabaseName="sales", TableInput=table("items", Description="changed"))
-    lake.steer("sink")
+def test_dead_letters_cause_an_alert_and_are_redriven(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["dead-letters", "read-failed"]})
+    sqs = seeded.client("sqs", STANDBY)
+    sqs.send_message(
+        QueueUrl=seeded.queue_url(STANDBY, "CatalogQueue"), MessageBody="poison \u202e")
+    (read_failed,) = alerts_in(wait_for("the alert about the message arrives", receive))
+    assert read_failed["kind"] == "read-failed"
+    assert "could not be understood" in read_failed["summary"]
+    # An event that was never handled, in the dead-letter queue; its table is out of sync.
+    seeded.control_sandbox("event-delivery", enabled=False)
+    seeded.client("glue", PRIMARY).update_table(
+        DatabaseName="sales", TableInput=table_input("items", Description="changed"))
+    seeded.control_sandbox("event-delivery")
     failed = {**event("glue-native-table-UpdateTable", databaseName="sales", tableName="items"),
               "region": PRIMARY, "account": ACCOUNT}
-    dead = lake.queue(SECONDARY, "CatalogDeadLetters")
-    sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(failed))
-    sqs.send_message(QueueUrl=dead, MessageBody="{\"requestPayload\": {}}")
-    got = []
+    dead_letter_url = seeded.queue_url(STANDBY, "CatalogDeadLetterQueue")
+    sqs.send_message(QueueUrl=dead_letter_url, MessageBody=json.dumps(failed))
+    # Lambda's record of a failed scheduled run.
+    sqs.send_message(QueueUrl=dead_letter_url, MessageBody="{\"requestPayload\": {}}")
+    received = []
 
-    def heard(kind, state):
-        lake.invoke(SECONDARY, "Lag")
-        got.extend(told(take()))
-        return [a for a in got if (a["kind"], a["state"]) == (kind, state)]
+    def received_alerts(kind, state):
+        seeded.invoke(STANDBY, "Monitor")
+        received.extend(alerts_in(receive()))
+        return [a for a in received if (a["kind"], a["state"]) == (kind, state)]
 
-    (found,) = wait_for("the dead letters are told", lambda: heard("dead-letters", "new"))
-    assert found["subject"] == "dead letters of Catalog"
-    assert any("table sales.items" in sample for sample in found["samples"]), found
-    done = lake.twinlake("redrive", "Catalog", "--yes", "--region", SECONDARY, "--role", "arn:x")
+    (dead_letters,) = wait_for(
+        "the alert about the dead letters arrives", lambda: received_alerts("dead-letters", "new"))
+    assert dead_letters["subject"] == "dead letters of Catalog"
+    assert any("table sales.items" in sample for sample in dead_letters["samples"]), dead_letters
+    done = seeded.twinlake("redrive", "Catalog", "--yes", *READ_STANDBY)
     assert done.returncode == 0 and "table sales.items" in done.stdout, done.stdout + done.stderr
-    assert "dropped, since the schedule repeats it" in done.stdout
-    settle(lake)
-    for alert in (found, poison):
-        (over,) = wait_for(f"{alert} is over: {got}", lambda: heard(alert["kind"], "resolved"))
-        assert over["key"] == alert["key"]
+    assert "deleted, because the schedule runs the function again" in done.stdout
+    wait_until_identical(seeded)
+    for alert in (dead_letters, read_failed):
+        (resolved,) = wait_for(f"the alert {alert['key']} is resolved",
+                               lambda: received_alerts(alert["kind"], "resolved"))
+        assert resolved["key"] == alert["key"]
 
 
-def test_poison_is_told_by_every_function(lake):
-    """Redelivery cannot help what makes no sense, so people are told and it is gone."""
-    take = lake.subscribe(SECONDARY, {"kind": ["unreadable"]})
-    sqs = lake.client("sqs", SECONDARY)
+def test_every_function_reports_messages_that_cannot_be_parsed(seeded):
+    """Delivering such a message again cannot help, so it is deleted and an alert is sent."""
+    receive = seeded.subscribe(STANDBY, {"kind": ["read-failed"]})
+    sqs = seeded.client("sqs", STANDBY)
 
-    def total():
-        found = [a for a in status(lake)["open"] if a["subject"] == "an event"]
+    def reported_messages():
+        found = [a for a in status(seeded)["open"] if a["subject"] == "an event"]
         return found[0]["total"] if found else 0
     for queue in ("PermissionQueue", "OperationsQueue", "ReplicationQueue", "ResyncQueue"):
-        before = total()
-        sqs.send_message(QueueUrl=lake.queue(SECONDARY, queue), MessageBody="poison")
-        wait_for(f"that of {queue} is counted", lambda: total() > before)
-    # Of a notification with one record that is not understood the others count.
+        before = reported_messages()
+        sqs.send_message(QueueUrl=seeded.queue_url(STANDBY, queue), MessageBody="poison")
+        wait_for(f"the message in {queue} is counted", lambda: reported_messages() > before)
+    # A notification with one known and one unknown record: the known one is handled.
     known = json.loads((ROOT / "events/s3-Replication-OperationMissedThreshold.json").read_text())
-    other = {**known["Records"][0], "eventName": "ObjectCreated:Put"}
-    late = lake.subscribe(SECONDARY, {"kind": ["replication-late"]})
-    body = json.dumps({"Records": [other, *known["Records"]]})
-    # As SNS delivers it to a queue.
+    unknown = {**known["Records"][0], "eventName": "ObjectCreated:Put"}
+    receive_late = seeded.subscribe(STANDBY, {"kind": ["replication-late"]})
+    body = json.dumps({"Records": [unknown, *known["Records"]]})
+    # In the envelope in which SNS sends it to a queue.
     wrapped = json.dumps({"Type": "Notification", "Message": body})
-    before = total()
-    sqs.send_message(QueueUrl=lake.queue(SECONDARY, "ReplicationQueue"), MessageBody=wrapped)
-    wait_for("the record is told", late)
-    wait_for("the other one is counted", lambda: total() > before)
-    wait_for("the queues are empty", lake.is_quiet)
-    assert len(told(take())) == 1, "one trouble is told once"
+    before = reported_messages()
+    sqs.send_message(QueueUrl=seeded.queue_url(STANDBY, "ReplicationQueue"), MessageBody=wrapped)
+    wait_for("the alert about the known record arrives", receive_late)
+    wait_for("the unknown record is counted", lambda: reported_messages() > before)
+    wait_for("the queues are empty", seeded.has_empty_queues)
+    assert len(alerts_in(receive())) == 1, "one message for all of them"
 
 
-def test_policies_that_differ_are_told_though_nothing_happens(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["vetoed"]})
-    dynamo = lake.client("dynamodb", PRIMARY)
-    (item,) = [i for i in dynamo.scan(TableName="twinlake-ledger")["Items"]
-               if i["sk"]["S"] == "policy"]
-    (name,) = [n for n, v in item.items() if "[[location]]" in v.get("S", "")]
-    other = {**item, name: {"S": "exclude = [\"other\"]\n" + item[name]["S"]}}
-    dynamo.put_item(TableName="twinlake-ledger", Item=other)
-    got = []
+def test_different_policies_cause_an_alert_without_any_event(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["plan-rejected"]})
+    dynamodb = seeded.client("dynamodb", PRIMARY)
+    (item,) = [i for i in dynamodb.scan(TableName="twinlake-ledger")["Items"]
+               if (i["pk"]["S"], i["sk"]["S"]) == ("meta", "policy")]
+    other = {**item, "value": {"S": "exclude = [\"other\"]\n" + item["value"]["S"]}}
+    dynamodb.put_item(TableName="twinlake-ledger", Item=other)
+    received = []
 
-    def heard(state):
-        lake.invoke(SECONDARY, "Lag")
-        got.extend(told(take()))
-        return [a for a in got if a["state"] == state]
+    def received_alerts(state):
+        seeded.invoke(STANDBY, "Monitor")
+        received.extend(alerts_in(receive()))
+        return [a for a in received if a["state"] == state]
 
-    (alert,) = wait_for("it is told", lambda: heard("new"))
-    assert "the two Regions hold different policies" in alert["what"]
-    dynamo.put_item(TableName="twinlake-ledger", Item=item)
-    (over,) = wait_for("it is over", lambda: heard("resolved"))
-    assert over["key"] == alert["key"]
+    (alert,) = wait_for("the alert arrives", lambda: received_alerts("new"))
+    assert "the two Regions hold different policies" in alert["summary"]
+    dynamodb.put_item(TableName="twinlake-ledger", Item=item)
+    (resolved,) = wait_for("the alert is resolved", lambda: received_alerts("resolved"))
+    assert resolved["key"] == alert["key"]
 
 
-def test_what_is_in_no_database_is_shown_too(lake):
-    here, there = (lake.client("lakeformation", r) for r in (PRIMARY, SECONDARY))
-    for region, value in ((there, "theirs"), (here, "ours")):
-        region.create_lf_tag(TagKey="team", TagValues=["theirs", "ours"])
-        region.create_lf_tag_expression(
+def test_status_lists_lakeformation_subjects_outside_databases(seeded):
+    primary_lf, standby_lf = (seeded.client("lakeformation", r) for r in (PRIMARY, STANDBY))
+    # Both Regions have a named expression of the same name and with different values.
+    for lf, value in ((standby_lf, "standby"), (primary_lf, "primary")):
+        lf.create_lf_tag(TagKey="team", TagValues=["standby", "primary"])
+        lf.create_lf_tag_expression(
             Name="mine", Expression=[{"TagKey": "team", "TagValues": [value]}])
-    wait_for("the queues are empty", lake.is_quiet)
+    wait_for("the queues are empty", seeded.has_empty_queues)
 
-    def rows():
-        return [r for r in status(lake)["rows"]
+    def blocked_rows():
+        return [r for r in status(seeded)["rows"]
                 if "LF-Tag" in str(r.get("reason")) or r["state"] == "blocked"]
 
-    (row,) = wait_for("it is listed", rows)
-    done = lake.twinlake("status", "--region", SECONDARY, "--role", "arn:x")
+    (row,) = wait_for("status lists the difference", blocked_rows)
+    done = seeded.twinlake("status", *READ_STANDBY)
     assert done.returncode == 2 and "LF-Tag expressions since" in done.stdout, (row, done.stdout)
-    there.delete_lf_tag_expression(Name="mine")
-    lake.resync()
-    settle(lake)
-    assert rows() == []
+    standby_lf.delete_lf_tag_expression(Name="mine")
+    seeded.resync()
+    wait_until_identical(seeded)
+    assert blocked_rows() == []
 
 
-def test_what_never_left_the_primary_is_redriven_into_the_standby(lake):
-    lake.steer("sink", forward=False)
-    lake.client("glue", PRIMARY).update_table(
-        DatabaseName="sales", TableInput=table("orders", Description="not forwarded"))
-    lake.steer("sink")
+def test_events_that_were_not_forwarded_are_redriven_to_the_standby(seeded):
+    seeded.control_sandbox("event-delivery", enabled=False)
+    seeded.client("glue", PRIMARY).update_table(
+        DatabaseName="sales", TableInput=table_input("orders", Description="not forwarded"))
+    seeded.control_sandbox("event-delivery")
     lost = {**event("glue-native-table-UpdateTable", databaseName="sales", tableName="orders"),
             "region": PRIMARY, "account": ACCOUNT}
-    lake.client("sqs", PRIMARY).send_message(
-        QueueUrl=lake.queue(PRIMARY, "ForwardDeadLetters"), MessageBody=json.dumps(lost))
-    words = ("redrive", "Forward", "--region", SECONDARY, "--role", "arn:x")
-    other = lake.twinlake(*words, "--yes", "--stack", "twin", check=False)
-    assert other.returncode == 1 and "no dead-letter queues" in other.stderr
-    done = lake.twinlake(*words, "--yes")
+    seeded.client("sqs", PRIMARY).send_message(
+        QueueUrl=seeded.queue_url(PRIMARY, "ForwardDeadLetterQueue"), MessageBody=json.dumps(lost))
+    args = ("redrive", "Forward", "--yes", *READ_STANDBY)
+    unknown_stack = seeded.twinlake(*args, "--stack", "other", check=False)
+    assert unknown_stack.returncode == 1 and "no dead-letter queues" in unknown_stack.stderr
+    done = seeded.twinlake(*args)
     assert done.returncode == 0 and f"{PRIMARY} Forward: table sales.orders" in done.stdout
-    settle(lake)
+    wait_until_identical(seeded)
 
 
-def test_an_alarm_of_ours_is_told_in_our_words(lake):
-    take = lake.subscribe(SECONDARY, {"kind": ["alarm"]})
-    name = lake.physical(SECONDARY, "VerifiedAgeAlarm")
-    lake.replay(SECONDARY, event("cloudwatch-alarm-ALARM", alarmName="somebody-elses"))
-    lake.replay(SECONDARY, event("cloudwatch-alarm-ALARM", alarmName=name))
-    (alert,) = told(wait_for("it is told", take))
+def test_an_alarm_of_the_stack_causes_an_alert(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["alarm"]})
+    name = seeded.physical_name(STANDBY, "VerifiedAgeAlarm")
+    seeded.put_event(STANDBY, event("cloudwatch-alarm-ALARM", alarmName="of-another-stack"))
+    seeded.put_event(STANDBY, event("cloudwatch-alarm-ALARM", alarmName=name))
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
     assert alert["subject"] == f"alarm {name}"
-    lake.replay(SECONDARY, event("cloudwatch-alarm-OK", alarmName=name))
-    (over,) = told(wait_for("it is over", take))
-    assert (over["state"], over["key"]) == ("resolved", alert["key"])
+    seeded.put_event(STANDBY, event("cloudwatch-alarm-OK", alarmName=name))
+    (resolved,) = alerts_in(wait_for("the alert is resolved", receive))
+    assert (resolved["state"], resolved["key"]) == ("resolved", alert["key"])
 
 
-def test_the_digest_says_how_the_day_went(lake):
-    glue = lake.client("glue", PRIMARY)
-    take = lake.subscribe(SECONDARY, {"severity": ["digest"]})
-    glue.create_table(DatabaseName="sales", TableInput=table(
+def test_the_digest_summarizes_the_day_and_is_sent_once(seeded):
+    glue = seeded.client("glue", PRIMARY)
+    receive = seeded.subscribe(STANDBY, {"severity": ["digest"]})
+    glue.create_table(DatabaseName="sales", TableInput=table_input(
         "ice", Parameters={"table_type": "ICEBERG", "metadata_location": "s3://x/m.json"}))
-    wait_for("the queues are empty", lake.is_quiet)
-    lake.resync()
-    assert take() == [], "what is not replicated waits for the digest"
-    lake.invoke(SECONDARY, "Digest")
-    (digest,) = told(wait_for("the digest is told", take))
+    wait_for("the queues are empty", seeded.has_empty_queues)
+    seeded.resync()
+    assert receive() == [], "what is not replicated is reported in the digest only"
+    seeded.invoke(STANDBY, "Digest")
+    (digest,) = alerts_in(wait_for("the digest arrives", receive))
     lines = "\n".join(digest["samples"])
-    assert digest["kind"] == "digest" and "worst lag: catalog" in lines, lines
-    assert "not replicated, 1 x" in lines and "resyncs against a floor of" in lines, lines
-    assert "drift that a resync mended" in lines and "about $" in lines, lines
+    assert digest["kind"] == "digest" and "maximum lag: catalog" in lines, lines
+    assert "not replicated, 1 x" in lines and "resyncs with a lower bound of" in lines, lines
+    assert "drift that a resync corrected" in lines and "estimated cost $" in lines, lines
     glue.delete_table(DatabaseName="sales", Name="ice")
-    lake.invoke(SECONDARY, "Digest")
-    assert take() == [], "once a day"
+    seeded.invoke(STANDBY, "Digest")
+    assert receive() == [], "one digest for each day"
 
 
 HOSTILE = "<script>alert(1)</script>\u202e\u001b[2J"
 
 
-def test_nothing_that_an_event_says_reaches_people_unescaped(lake):
-    take = lake.subscribe(SECONDARY, {"kind": [
-        "job-failed", "unauthorized", "alarm", "replication-failed", "drift"]})
-    lake.replay(SECONDARY, event("glue-job-FAILED", jobName=f"job {HOSTILE}", message=HOSTILE))
-    refused = event("ct-lakeformation-GetDataAccess-denied", errorMessage=HOSTILE)
-    refused["detail"]["userIdentity"] = {"arn": HOSTILE}
-    lake.replay(SECONDARY, refused)
-    name = lake.physical(SECONDARY, "VerifiedAgeAlarm")
+def test_text_from_events_is_escaped_everywhere(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": [
+        "job-failed", "user-access-denied", "alarm", "replication-failed", "drift"]})
+    seeded.put_event(STANDBY, event("glue-job-FAILED", jobName=f"job {HOSTILE}", message=HOSTILE))
+    denied = event("ct-lakeformation-GetDataAccess-denied", errorMessage=HOSTILE)
+    denied["detail"]["userIdentity"] = {"arn": HOSTILE}
+    seeded.put_event(STANDBY, denied)
+    name = seeded.physical_name(STANDBY, "VerifiedAgeAlarm")
     alarm = event("cloudwatch-alarm-ALARM", alarmName=name)
     alarm["detail"]["state"]["reason"] = HOSTILE
-    lake.replay(SECONDARY, alarm)
-    s3 = json.loads((ROOT / "events/s3-Replication-OperationFailedReplication-kms.json").read_text())
-    s3["Records"][0]["s3"]["object"]["key"] = HOSTILE
-    s3["Records"][0]["replicationEventData"]["failureReason"] = HOSTILE
-    lake.client("sqs", SECONDARY).send_message(
-        QueueUrl=lake.queue(SECONDARY, "ReplicationQueue"), MessageBody=json.dumps(s3))
-    hand = event("ct-glue-UpdateTable-iceberg-commit")
-    hand["detail"]["requestParameters"].update(databaseName="sales")
-    hand["detail"]["requestParameters"]["tableInput"].update(name="items")
-    hand["detail"]["userIdentity"] = {"arn": HOSTILE}
-    lake.replay(SECONDARY, hand)
-    got = []
+    seeded.put_event(STANDBY, alarm)
+    kms = ROOT / "events/s3-Replication-OperationFailedReplication-kms.json"
+    notification = json.loads(kms.read_text())
+    notification["Records"][0]["s3"]["object"]["key"] = HOSTILE
+    notification["Records"][0]["replicationEventData"]["failureReason"] = HOSTILE
+    seeded.client("sqs", STANDBY).send_message(
+        QueueUrl=seeded.queue_url(STANDBY, "ReplicationQueue"),
+        MessageBody=json.dumps(notification))
+    change = event("ct-glue-UpdateTable-iceberg-commit")
+    change["detail"]["requestParameters"].update(databaseName="sales")
+    change["detail"]["requestParameters"]["tableInput"].update(name="items")
+    change["detail"]["userIdentity"] = {"arn": HOSTILE}
+    seeded.put_event(STANDBY, change)
+    messages = []
 
-    def kinds():
-        got.extend(take())
-        return {json.loads(m["Message"])["kind"] for m in got if "script" in m["Message"]}
+    def received_kinds():
+        messages.extend(receive())
+        return {json.loads(m["Message"])["kind"] for m in messages if "script" in m["Message"]}
 
-    wait_for("all are told", lambda: len(kinds()) == 5)
-    shown = [message["Message"] + message["Subject"] for message in got]
-    shown.append(lake.twinlake("status", "--region", SECONDARY, "--role", "arn:x").stdout)
-    shown.append(lake.twinlake("status", "--json", "--region", SECONDARY, "--role", "arn:x").stdout)
-    assert all(text.count("script") >= 5 for text in shown[-2:])
-    lake.twinlake("report", "--days", "2", "--region", SECONDARY, "--role", "arn:x")
-    page = (lake.home / "twinlake-report.html").read_text()
+    wait_for("an alert of each kind arrives", lambda: len(received_kinds()) == 5)
+    texts = [message["Message"] + message["Subject"] for message in messages]
+    texts.append(seeded.twinlake("status", *READ_STANDBY).stdout)
+    texts.append(seeded.twinlake("status", "--json", *READ_STANDBY).stdout)
+    assert all(text.count("script") >= 5 for text in texts[-2:])
+    seeded.twinlake("report", "--days", "2", *READ_STANDBY)
+    page = (seeded.home / "twinlake-report.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
-    # It needs nothing beside itself.
+    # The page loads nothing.
     assert not any(word in page for word in ("http://", "https://", "src=", "href=", "@import"))
     assert "<polyline" in page and "Lag over the last 2 days" in page
-    for row in ("<td>databases</td><td class=\"number\">", "<td>tables</td><td class=\"number\">",
-                "<h2>Open findings</h2><table>", "</b>current</div>", "<td>LF-Tags</td>"):
-        assert row in page, row
-    shown += [page, lake.logs()]
-    for text in shown:
+    for part in ("<td>databases</td><td class=\"number\">", "<td>tables</td><td class=\"number\">",
+                 "<h2>Open alerts</h2><table>", "</b>in-sync</div>", "<td>LF-Tags</td>"):
+        assert part in page, part
+    texts += [page, seeded.log_text()]
+    for text in texts:
         assert "\u202e" not in text and "\u001b[2J" not in text
 
 
-def test_a_status_is_shown_again_and_again(lake):
-    process = lake.start("status", "--watch", "1", "--region", SECONDARY, "--role", "arn:x")
+def test_status_with_watch_repeats_its_output(seeded):
+    process = seeded.start_twinlake("status", "--watch", "1", *READ_STANDBY)
     try:
         shown = 0
         while shown < 2:
             line = process.stdout.readline()
-            assert line, "it ended"
-            shown += line.startswith(f"{PRIMARY} -> {SECONDARY}")
+            assert line, "the command has ended"
+            shown += line.startswith(f"{PRIMARY} -> {STANDBY}")
     finally:
         process.terminate()
         process.wait()
 
 
-def test_an_alert_is_sent_rather_than_lost_when_the_ledger_is_out_of_reach(lake):
-    take = lake.subscribe(PRIMARY, {"kind": ["job-failed"]})
-    dynamo = lake.client("dynamodb", PRIMARY)
-    table_of = dynamo.describe_table(TableName="twinlake-ledger")["Table"]
-    items = dynamo.scan(TableName="twinlake-ledger")["Items"]
-    dynamo.delete_table(TableName="twinlake-ledger")
-    lake.replay(PRIMARY, event("glue-job-FAILED", jobName="unremembered"))
-    (alert,) = told(wait_for("it is told all the same", take))
-    assert alert["subject"] == "job unremembered"
+def test_an_alert_is_sent_while_the_ledger_is_out_of_reach(seeded):
+    receive = seeded.subscribe(PRIMARY, {"kind": ["job-failed"]})
+    dynamodb = seeded.client("dynamodb", PRIMARY)
+    description = dynamodb.describe_table(TableName="twinlake-ledger")["Table"]
+    items = dynamodb.scan(TableName="twinlake-ledger")["Items"]
+    dynamodb.delete_table(TableName="twinlake-ledger")
+    seeded.put_event(PRIMARY, event("glue-job-FAILED", jobName="unrecorded"))
+    (alert,) = alerts_in(wait_for("the alert arrives", receive))
+    assert alert["subject"] == "job unrecorded"
     keys = ("TableName", "KeySchema", "AttributeDefinitions")
-    index = {key: table_of["GlobalSecondaryIndexes"][0][key]
+    index = {key: description["GlobalSecondaryIndexes"][0][key]
              for key in ("IndexName", "KeySchema", "Projection")}
-    dynamo.create_table(**{key: table_of[key] for key in keys}, BillingMode="PAY_PER_REQUEST",
-                        GlobalSecondaryIndexes=[index])
+    dynamodb.create_table(**{key: description[key] for key in keys}, BillingMode="PAY_PER_REQUEST",
+                          GlobalSecondaryIndexes=[index])
     for item in items:
-        dynamo.put_item(TableName="twinlake-ledger", Item=item)
+        dynamodb.put_item(TableName="twinlake-ledger", Item=item)
 
 
-def test_metrics_and_lines_of_the_log_are_whole(lake):
-    beat(lake)
-    role = f"arn:aws:iam::{ACCOUNT}:role"
-    lake.client("lakeformation", PRIMARY).grant_permissions(
-        Principal={"DataLakePrincipalIdentifier": f"{role}/Somebody"}, Permissions=["SELECT"],
+def test_metrics_and_log_lines_are_complete(seeded):
+    run_heartbeat_and_monitor(seeded)
+    seeded.client("lakeformation", PRIMARY).grant_permissions(
+        Principal={"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/Somebody"},
+        Permissions=["SELECT"],
         Resource={"Table": {"DatabaseName": "sales", "Name": "items"}})
-    settle(lake)
-    lake.resync()
-    lake.steer("refuse", region=PRIMARY, on=True)
-    lake.replay(PRIMARY, event("glue-native-table-UpdateTable", databaseName="sales",
-                               tableName="items"))
-    wait_for("it cannot be read", lambda: "\"outcome\":\"unread\"" in lake.logs(), seconds=60)
-    lake.steer("refuse", region=PRIMARY, on=False)
-    logs = lake.logs()
-    emitted, lines = set(), []
+    wait_until_identical(seeded)
+    seeded.resync()
+    seeded.control_sandbox("outage", region=PRIMARY, enabled=True)
+    seeded.put_event(PRIMARY, event("glue-native-table-UpdateTable", databaseName="sales",
+                                    tableName="items"))
+    wait_for("a read fails", lambda: "\"outcome\":\"unread\"" in seeded.log_text(), seconds=60)
+    seeded.control_sandbox("outage", region=PRIMARY, enabled=False)
+    emitted, reconciliations = set(), []
     decoder = json.JSONDecoder()
-    for line in logs.splitlines():
-        at = line.find("{\"")
-        if at < 0:
+    for line in seeded.log_text().splitlines():
+        start = line.find("{\"")
+        if start < 0:
             continue
         try:
-            found, _ = decoder.raw_decode(line[at:])
+            entry, _ = decoder.raw_decode(line[start:])
         except ValueError:
             continue
-        if "_aws" in found:
-            directive = found["_aws"]["CloudWatchMetrics"][0]
+        if "_aws" in entry:
+            directive = entry["_aws"]["CloudWatchMetrics"][0]
             emitted |= {metric["Name"] for metric in directive["Metrics"]}
-            assert all(name in found for name in sum(directive["Dimensions"], []))
-        elif found.get("message") == "reconciled":
-            lines.append(found)
-    assert emitted >= {"Lag", "VerifiedAge", "Behind", "Held", "DataPending", "Blocked",
-                       "DeadLetters", "Watched", "Reconciled", "Applied", "Vetoed", "Calls",
-                       "Faults"}
-    assert {line["cause"] for line in lines} >= {"event", "resync"}
-    assert {line["outcome"] for line in lines} >= {"settled", "unread"}
-    for line in lines:
-        assert {"subject", "rounds", "steps", "calls", "milliseconds", "outcome"} <= line.keys()
-    assert any(line["calls"] > 0 for line in lines)
-    # Nothing of a grant: neither who holds it nor what.
-    assert any(line["steps"] > 0 and line["subject"] == "table sales.items" for line in lines)
-    text = "".join(json.dumps(line) for line in lines)
+            assert all(name in entry for name in sum(directive["Dimensions"], []))
+        elif entry.get("message") == "reconciled":
+            reconciliations.append(entry)
+    assert emitted >= {"Lag", "SecondsSinceVerified", "OutOfSync", "OnHold", "DataPending",
+                       "Blocked", "DeadLetters", "MonitorRuns", "Reconciled", "Applied",
+                       "PlansRejected", "ApiCalls", "ApiErrors"}
+    assert {entry["cause"] for entry in reconciliations} >= {"event", "resync"}
+    assert {entry["outcome"] for entry in reconciliations} >= {"settled", "unread"}
+    keys = {"subject", "rounds", "steps", "calls", "milliseconds", "outcome"}
+    for entry in reconciliations:
+        assert keys <= entry.keys()
+    assert any(entry["calls"] > 0 for entry in reconciliations)
+    # A log line names the object of a grant, but neither its principal nor its permissions.
+    assert any(entry["steps"] > 0 and entry["subject"] == "table sales.items"
+               for entry in reconciliations)
+    text = "".join(json.dumps(entry) for entry in reconciliations)
     assert "Somebody" not in text and "SELECT" not in text and "arn:aws:iam" not in text

@@ -1,5 +1,5 @@
-"""The template agrees with the events, with the calls that the adapters make, and with the
-linters."""
+"""Checks template.yaml against the code (events, API calls, metrics, environment variables), and
+with the linters. Needs no deployment."""
 
 import json
 import os
@@ -14,6 +14,21 @@ BIN = pathlib.Path(sys.executable).parent
 TEMPLATE = load_template()
 RESOURCES = TEMPLATE["Resources"]
 
+# Calls of the adapters to other services than Glue, Lake Formation and DynamoDB.
+OTHER_SERVICES = {"Publish": "sns", "SendMessage": "sqs", "PutEvents": "events",
+                  "HeadObject": "s3", "GetQueueAttributes": "sqs", "ReceiveMessage": "sqs",
+                  "DeleteMessage": "sqs"}
+# Actions of the adapters that reconciliation does not use.
+OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject"}
+# Actions that Lambda performs with a function's role.
+PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
+                    "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# Actions that only the lake-access function may perform.
+SETTINGS_ACTIONS = {"lakeformation:PutDataLakeSettings"}
+# Actions with which a resync counts objects that are not replicated.
+INVENTORY_ACTIONS = {"glue:GetConnections", "glue:GetCatalogs",
+                     "glue:GetDataCatalogEncryptionSettings", "glue:GetResourcePolicy",
+                     "glue:BatchGetTableOptimizer"}
 
 
 def run(*command, **environment):
@@ -31,12 +46,12 @@ def test_sam_validate(tmp_path):
         SAM_CLI_TELEMETRY="0", HOME=str(tmp_path))
 
 
-def test_it_holds_no_yaml_aliases():
-    """CloudFormation refuses them, and no linter says so."""
+def test_the_template_has_no_yaml_aliases():
+    """CloudFormation rejects them, and no linter reports them."""
     assert not re.search(r"(^|\s)[&*][a-z]", (ROOT / "template.yaml").read_text())
 
 
-def test_every_event_name_has_a_file():
+def test_every_event_name_of_a_rule_has_an_example_file():
     names = {name for rule in rules() for name in rule.get("detail", {}).get("eventName", [])}
     assert len(names) > 10
     files = [path.name for path in (ROOT / "events").glob("ct-*.json")]
@@ -49,12 +64,13 @@ def test_every_event_name_has_a_file():
 
 
 def rules():
+    """Returns the event patterns of all rules."""
     return [r["Properties"]["EventPattern"] for r in RESOURCES.values()
             if r["Type"] == "AWS::Events::Rule"]
 
 
-def test_forwarding_is_one_hop():
-    """Rules of the own bus hear only the peer, and lead only to queues."""
+def test_events_are_forwarded_only_once():
+    """Rules of Twinlake's event bus match only the peer's events, and their targets are queues."""
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Events::Rule":
             continue
@@ -64,9 +80,9 @@ def test_forwarding_is_one_hop():
             assert properties["EventPattern"]["region"] == [{"Ref": "PeerRegion"}], name
             assert all("Queue" in target for target in targets), name
         elif not name.startswith("Forward"):
-            # They hear of what happens here, and nothing leaves by them.
+            # Rules for local events forward nothing.
             assert properties["EventPattern"]["region"] == [{"Ref": "AWS::Region"}]
-            queue = "StandingQueue" if name == "StandingRule" else "OperationsQueue"
+            queue = "LakeAccessQueue" if name == "DatabaseCreatedRule" else "OperationsQueue"
             assert all(queue in target for target in targets)
         else:
             assert all("event-bus" in target for target in targets), name
@@ -74,6 +90,7 @@ def test_forwarding_is_one_hop():
 
 
 def statements(function):
+    """Yields the policy statements of a function's role, each with its list of actions."""
     role = RESOURCES[f"{function}Role"]["Properties"]
     documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
     for managed in role.get("ManagedPolicyArns", []):
@@ -85,86 +102,70 @@ def statements(function):
             yield statement, [actions] if isinstance(actions, str) else actions
 
 
-def allowed(function):
+def allowed_actions(function):
     return {action for _, actions in statements(function) for action in actions}
 
 
-def called():
-    """Every call of the adapters, as the IAM action that it needs."""
-    found = set()
+def called_actions():
+    """Returns the IAM action of every call in the AWS adapters."""
+    actions = set()
     for path in (ROOT / "crates/aws/src").rglob("*.rs"):
         code = path.read_text().split("#[cfg(test)]")[0]
         for method in re.findall(
-                r"\.(glue|lake|client)\s*\.([a-z_]+)\(\)", code):
+                r"\.(glue|lakeformation|client)\s*\.([a-z_]+)\(\)", code):
             client, call = method
             name = "".join(word.capitalize() for word in call.split("_"))
             name = name.replace("Lf", "LF")
-            service = {"glue": "glue", "lake": "lakeformation"}.get(client)
+            service = {"glue": "glue", "lakeformation": "lakeformation"}.get(client)
             if service is None:
-                service = "dynamodb" if "ledger" in str(path) else BESIDE[name]
-            found.add(f"{service}:{name}")
-    return found
+                service = "dynamodb" if "ledger" in str(path) else OTHER_SERVICES[name]
+            actions.add(f"{service}:{name}")
+    return actions
 
 
-# Calls of the adapters beside the ledger's and the catalog's.
-BESIDE = {"Publish": "sns", "SendMessage": "sqs", "PutEvents": "events", "HeadObject": "s3",
-          "GetQueueAttributes": "sqs", "ReceiveMessage": "sqs", "DeleteMessage": "sqs"}
-# Those that only functions with a role of their own make.
-OPERATIONS = {"events:PutEvents", "s3:HeadObject"}
-
-
-# What the platform does on a function's behalf.
-PLATFORM = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
-            "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
-# What one function alone may do, with a role of its own.
-SETTINGS = {"lakeformation:PutDataLakeSettings"}
-# What only a resync counts.
-CENSUS = {"glue:GetConnections", "glue:GetCatalogs", "glue:GetDataCatalogEncryptionSettings",
-          "glue:GetResourcePolicy", "glue:BatchGetTableOptimizer"}
-
-
-def test_every_call_is_allowed_and_none_besides():
-    calls = called()
-    assert len(calls) > 25, calls
-    assert BESIDE.keys() <= {call.split(":")[1] for call in calls}
-    calls -= OPERATIONS
-    assert allowed("Resync") == (calls - SETTINGS) | PLATFORM
+def test_every_call_is_allowed_and_no_other():
+    called = called_actions()
+    assert len(called) > 25, called
+    assert OTHER_SERVICES.keys() <= {action.split(":")[1] for action in called}
+    called -= OPERATIONAL_ACTIONS
+    assert allowed_actions("Resync") == (called - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
     for function in ("CatalogEvent", "PermissionEvent"):
-        assert allowed(function) == (calls - CENSUS - SETTINGS) | PLATFORM
-    # Only this one writes the settings, and it revokes and changes nothing else.
-    assert allowed("Standing") == SETTINGS | PLATFORM | {
+        assert allowed_actions(function) == (
+            called - INVENTORY_ACTIONS - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
+    # The only function that writes the data lake settings. It revokes nothing.
+    assert allowed_actions("LakeAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | {
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
         "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
         "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
         "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "sqs:SendMessage", "events:PutEvents"}
-    # These touch no catalog: they tell people, and note that they did.
-    tells = PLATFORM | {
+    # These functions publish and record alerts; they have no access to a catalog.
+    alerting = PLATFORM_ACTIONS | {
         "sns:Publish", "sqs:SendMessage", "events:PutEvents", "dynamodb:GetItem",
         "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
         "dynamodb:DeleteItem"}
-    assert allowed("OperationsEvent") == tells
-    # HeadObject is allowed by GetObject; of an object that is not there, ListBucket says so.
-    assert allowed("ReplicationEvent") == tells | {
+    assert allowed_actions("OperationsEvent") == alerting
+    # GetObject allows HeadObject. With ListBucket, S3 answers 404 for a missing object.
+    assert allowed_actions("ReplicationEvent") == alerting | {
         "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"}
     logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
-    assert allowed("Lag") == logs | {
+    assert allowed_actions("Monitor") == logs | {
         "sns:Publish", "events:PutEvents", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
         "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
         "dynamodb:DeleteItem"}
-    assert allowed("Digest") == logs | {
+    assert allowed_actions("Digest") == logs | {
         "sqs:SendMessage", "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
         "dynamodb:UpdateItem"}
-    # The only one that writes a primary's catalog, and there only its own table.
-    assert allowed("Heartbeat") == logs | {
+    # The only function that writes the primary's catalog, and only to its own table.
+    assert allowed_actions("Heartbeat") == logs | {
         "glue:CreateDatabase", "glue:CreateTable", "glue:UpdateTable", "dynamodb:GetItem",
         "dynamodb:UpdateItem", "lakeformation:CreateDataCellsFilter",
         "lakeformation:GetDataCellsFilter", "lakeformation:UpdateDataCellsFilter",
         "lakeformation:BatchGrantPermissions"}
     for statement, actions in statements("Heartbeat"):
         if any(action.startswith("glue:") for action in actions):
-            ends = [arn["Fn::Sub"].split("}:")[-1] for arn in statement["Resource"]]
-            assert ends == ["catalog", "database/twinlake_heartbeat",
-                            "table/twinlake_heartbeat/beat"]
+            resources = [arn["Fn::Sub"].split("}:")[-1] for arn in statement["Resource"]]
+            assert resources == ["catalog", "database/twinlake_heartbeat",
+                                 "table/twinlake_heartbeat/beat"]
     for function in FUNCTIONS:
         for statement, actions in statements(function):
             if "events:PutEvents" in actions:
@@ -172,7 +173,7 @@ def test_every_call_is_allowed_and_none_besides():
                     "StringEquals": {"events:source": "twinlake"}}, function
 
 
-def test_no_role_writes_the_peer_and_stars_are_fenced():
+def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
     writes = re.compile(r":(Create|Update|Delete|Add|Remove|Register|Deregister|Put|Send"
                         r"|Batch(Create|Update|Delete|Grant|Revoke|Write))")
     for function in FUNCTIONS:
@@ -187,55 +188,56 @@ def test_no_role_writes_the_peer_and_stars_are_fenced():
                 assert all(action.startswith("lakeformation:") for action in actions)
 
 
-def test_functions_and_queues_fit_together():
+def test_queues_suit_the_functions_that_read_them():
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
         events = resource["Properties"]["Events"]
         if "Messages" not in events:
-            # Only the clock starts it.
-            assert name in ("Heartbeat", "Lag", "Digest")
+            # Started by a schedule only.
+            assert name in ("Heartbeat", "Monitor", "Digest")
             continue
         source = events["Messages"]["Properties"]
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
         queue = RESOURCES[source["Queue"]["Fn::GetAtt"][0]]["Properties"]
         assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5, name
     defaults = TEMPLATE["Parameters"]
-    assert defaults["EventVisibility"]["Default"] >= 6 * defaults["EventTimeout"]["Default"]
-    resync = RESOURCES["Resync"]["Properties"]["Timeout"]
-    assert RESOURCES["ResyncQueue"]["Properties"]["VisibilityTimeout"] >= 6 * resync
+    visibility_timeout = defaults["QueueVisibilityTimeoutSeconds"]["Default"]
+    assert visibility_timeout >= 6 * defaults["EventFunctionTimeoutSeconds"]["Default"]
+    resync_timeout = RESOURCES["Resync"]["Properties"]["Timeout"]
+    assert RESOURCES["ResyncQueue"]["Properties"]["VisibilityTimeout"] >= 6 * resync_timeout
 
 
-def test_every_binary_is_a_function_and_the_other_way_round():
+def test_binaries_and_functions_are_the_same():
     binaries = {path.stem for path in (ROOT / "crates/lambda/src/bin").glob("*.rs")}
     functions = {re.search(r"lambda/([a-z-]+)/", r["Properties"]["CodeUri"]).group(1)
                  for r in RESOURCES.values() if r["Type"] == "AWS::Serverless::Function"}
     assert binaries == functions
 
 
-def test_every_name_of_the_environment_is_set():
+def test_every_required_environment_variable_is_set():
     config = (ROOT / "crates/lambda/src/config.rs").read_text()
-    needed = set(re.findall(r'need\("(TWINLAKE_[A-Z_]+)"\)', config))
+    required = set(re.findall(r'require\("(TWINLAKE_[A-Z_]+)"\)', config))
     shared = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::Serverless::Function":
             own = set(resource["Properties"]["Environment"]["Variables"])
-            assert needed <= own | shared, name
+            assert required <= own | shared, name
 
 
-def test_only_lake_formation_is_handed_the_roles_of_locations():
-    policy = RESOURCES["RegistrationPolicy"]["Properties"]
+def test_registration_roles_are_passed_only_to_lakeformation():
+    policy = RESOURCES["LocationRegistrationPolicy"]["Properties"]
     for statement in policy["PolicyDocument"]["Statement"]:
         statement = statement.get("Fn::If", [None, statement])[1]
         actions = statement["Action"]
-        fenced = str(statement.get("Condition", "")) + str(statement["Resource"])
-        assert "lakeformation.amazonaws.com" in fenced, actions
+        restriction = str(statement.get("Condition", "")) + str(statement["Resource"])
+        assert "lakeformation.amazonaws.com" in restriction, actions
         assert statement["Resource"] != "*" and "*" not in str(actions)
     assert policy["Roles"] == [{"Ref": "PermissionEventRole"}, {"Ref": "ResyncRole"}]
 
 
 def metrics():
-    """The metrics of the code: name, and dimension if there is one."""
+    """Returns the metrics of the code: the name of each, and its dimension or None."""
     code = (ROOT / "crates/core/src/metric.rs").read_text()
     names = re.findall(r'Self::(\w+) => "(\w+)",', code[code.index("fn as_str"):])
     names = {name for variant, name in names if variant == name}
@@ -243,8 +245,8 @@ def metrics():
     return {(name, dimensions.get(name)) for name in names}
 
 
-def shown():
-    """What the dashboard and the alarms name in our namespace."""
+def metrics_in_template():
+    """Returns the metrics that the dashboard and the alarms name, as `metrics` does."""
     found = set()
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     for name in re.findall(r"\$\{([A-Za-z:]+)\}", body):
@@ -266,9 +268,9 @@ def shown():
     return found
 
 
-def test_every_metric_is_shown_and_every_shown_one_is_emitted():
+def test_the_template_names_exactly_the_metrics_of_the_code():
     assert len(metrics()) == 13
-    assert metrics() == shown()
+    assert metrics() == metrics_in_template()
 
 
 def alarms():
@@ -276,33 +278,34 @@ def alarms():
             if r["Type"] == "AWS::CloudWatch::Alarm"}
 
 
-def test_each_alarm_is_told_once():
-    heard = RESOURCES["AlarmsRule"]["Properties"]["EventPattern"]["detail"]["alarmName"]
-    heard = [name["Fn::Sub"] for name in heard]
-    by_function, direct, by_lag = set(), set(), set()
-    watched = str(RESOURCES["Lag"]["Properties"]["Environment"])
+def test_each_alarm_is_reported_in_exactly_one_way():
+    reported = RESOURCES["AlarmStateRule"]["Properties"]["EventPattern"]["detail"]["alarmName"]
+    reported = [name["Fn::Sub"] for name in reported]
+    by_operations_function, by_topic, by_monitor = set(), set(), set()
+    monitored = str(RESOURCES["Monitor"]["Properties"]["Environment"])
     for name, alarm in alarms().items():
         assert alarm["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-"), name
         if "AlarmActions" in alarm:
             assert alarm["OKActions"] == alarm["AlarmActions"], name
-            direct.add(name)
-        elif alarm["AlarmName"]["Fn::Sub"] in heard:
-            by_function.add(name)
+            by_topic.add(name)
+        elif alarm["AlarmName"]["Fn::Sub"] in reported:
+            by_operations_function.add(name)
         else:
-            assert f"${{{name.removesuffix('Alarm')}}}" in watched, name
-            by_lag.add(name)
-    # Those that watch what would tell of the others.
-    assert direct == {"LagAlarm", "OperationsDeadLettersAlarm"}
-    assert len(by_function) == len(heard) == 4 and len(by_lag) == 6
-    assert not any("lag-function" in name or "dead-letters" in name for name in heard)
-    assert RESOURCES["LagAlarm"]["Properties"]["TreatMissingData"] == "breaching"
-    queues = {name for name in RESOURCES if name.endswith("DeadLetters")}
+            # The monitor function publishes an alert about the dead-letter queue itself.
+            assert f"${{{name.removesuffix('Alarm')}}}" in monitored, name
+            by_monitor.add(name)
+    # Alarms about the functions that report the other alarms.
+    assert by_topic == {"MonitorAlarm", "OperationsDeadLetterQueueAlarm"}
+    assert len(by_operations_function) == len(reported) == 4 and len(by_monitor) == 6
+    assert not any("monitor-function" in name or "dead-letters" in name for name in reported)
+    assert RESOURCES["MonitorAlarm"]["Properties"]["TreatMissingData"] == "breaching"
+    queues = {name for name in RESOURCES if name.endswith("DeadLetterQueue")}
     assert {f"{queue}Alarm" for queue in queues} <= RESOURCES.keys()
-    assert all(f"${{{queue}}}" in watched for queue in queues)
+    assert all(f"${{{queue}}}" in monitored for queue in queues)
 
 
-def test_s3_is_watched_by_its_own_figures():
-    """The names and dimensions are those of S3's user guide, `Amazon S3 CloudWatch metrics`."""
+def test_alarms_on_s3_metrics_have_the_documented_names_and_dimensions():
+    """Source: the S3 user guide, "Amazon S3 CloudWatch metrics"."""
     found = {alarm["MetricName"]: alarm for alarm in alarms().values()
              if alarm["Namespace"] == "AWS/S3"}
     assert found.keys() == {"ReplicationLatency", "OperationsPendingReplication",
@@ -310,19 +313,19 @@ def test_s3_is_watched_by_its_own_figures():
     for alarm in found.values():
         assert {d["Name"] for d in alarm["Dimensions"]} == {
             "SourceBucket", "DestinationBucket", "RuleId"}
-        # No traffic is no trouble.
+        # Without traffic there are no data points.
         assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    # Each of the stacks may watch them: of some there are no figures in one of the Regions.
-    assert found["ReplicationLatency"]["Threshold"] == {"Ref": "S3LatencyLimit"}
-    assert found["OperationsPendingReplication"]["Threshold"] == {"Ref": "S3PendingLimit"}
+    # Both stacks may have these alarms: S3 publishes each metric in one of the Regions only.
+    assert found["ReplicationLatency"]["Threshold"] == {"Ref": "S3LatencyLimitSeconds"}
+    assert found["OperationsPendingReplication"]["Threshold"] == {"Ref": "S3PendingOperationsLimit"}
     failed = found["OperationsFailedReplication"]
     assert (failed["Statistic"], failed["Threshold"]) == ("Sum", 0)
 
 
-def test_only_our_rules_may_fill_a_queue_and_what_they_give_up_is_kept():
-    """A body in a queue is believed to be an event, or a scope of our own."""
-    may = {}
+def test_only_rules_of_the_stack_may_send_and_their_failures_go_to_dead_letters():
+    """The functions trust the messages of their queues."""
+    senders = {}
     for resource in RESOURCES.values():
         if resource["Type"] == "AWS::SQS::QueuePolicy":
             (queue,) = resource["Properties"]["Queues"]
@@ -330,24 +333,24 @@ def test_only_our_rules_may_fill_a_queue_and_what_they_give_up_is_kept():
                 condition = statement["Condition"]
                 if statement["Principal"]["Service"] == "events.amazonaws.com":
                     arns = condition["ArnEquals"]["aws:SourceArn"]
-                    may[queue["Ref"]] = {arn["Fn::GetAtt"][0] for arn in arns}
+                    senders[queue["Ref"]] = {arn["Fn::GetAtt"][0] for arn in arns}
                 else:
                     assert queue["Ref"] == "ReplicationQueue" and "AccountId" in str(condition)
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::Events::Rule":
             for target in resource["Properties"]["Targets"]:
-                dead = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
-                assert name in may.get(dead), name
+                dead_letters = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
+                assert name in senders.get(dead_letters), name
                 if "event-bus" not in str(target["Arn"]):
                     queue = target["Arn"]["Fn::GetAtt"][0]
-                    assert name in may[queue], name
-                    assert dead == queue.replace("Queue", "DeadLetters"), "it goes back there"
-    rules_of_ours = {n for n, r in RESOURCES.items() if r["Type"] == "AWS::Events::Rule"}
-    assert set().union(*may.values()) == rules_of_ours
+                    assert name in senders[queue], name
+                    assert dead_letters == queue.replace("Queue", "DeadLetterQueue"), name
+    rule_names = {n for n, r in RESOURCES.items() if r["Type"] == "AWS::Events::Rule"}
+    assert set().union(*senders.values()) == rule_names
 
 
-def test_what_the_clock_starts_is_not_lost_in_silence():
-    """A scheduled run that fails goes to dead letters, or an alarm watches that there are runs."""
+def test_failed_scheduled_runs_are_reported():
+    """The record of a failed run goes to a dead-letter queue, or missing runs cause an alert."""
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
@@ -355,12 +358,12 @@ def test_what_the_clock_starts_is_not_lost_in_silence():
         events = properties["Events"].values()
         if any(event["Type"] == "ScheduleV2" for event in events):
             config = properties["EventInvokeConfig"]
-            if name in ("Heartbeat", "Lag"):
-                # The lag tells of the one, and an alarm of the other.
+            if name in ("Heartbeat", "Monitor"):
+                # Missing heartbeats cause an alert about the lag; MonitorAlarm covers the monitor.
                 assert config["MaximumRetryAttempts"] == 0
             else:
                 queue = config["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0]
-                assert queue.endswith("DeadLetters"), name
-                sends = [str(s["Resource"]) for s, actions in statements(name)
+                assert queue.endswith("DeadLetterQueue"), name
+                send_resources = [str(s["Resource"]) for s, actions in statements(name)
                          if "sqs:SendMessage" in actions]
-                assert any(queue in resource for resource in sends), name
+                assert any(queue in resource for resource in send_resources), name

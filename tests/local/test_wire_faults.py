@@ -1,21 +1,21 @@
-"""Faults on the wire: a proxy that fails calls in the wire format of each service, and a
-service that throttles. Afterwards one resync is enough."""
+"""A proxy that fails calls in the wire format of each service, and a service that throttles: one
+resync afterwards makes the Regions identical."""
 
 import json
+import pathlib
 import subprocess
 import sys
-import pathlib
 import urllib.request
 
 import pytest
 
 import compare
-import mixed
-from stack import ACCOUNT, POLICY, PRIMARY, SECONDARY, TARGET, free_port, wait_for
-from test_cli import ROLE, Desk
-from test_mixed import EVERYTHING, PAIRS, sides
+import fixture_all_kinds as all_kinds
+from stack import ACCOUNT, PRIMARY, STANDBY, TARGET, free_port, wait_for
+from test_all_kinds import LOCATION_PAIRS, REPLICATE_ALL_KINDS, snapshots
+from test_cli import ROLE, CliSandbox
 
-# One call in fifty, of each kind of trouble.
+# Each rule fails one call in fifty.
 RULES = [
     {"service": service, "probability": 0.02, **fault}
     for service in ("glue", "lakeformation")
@@ -28,29 +28,31 @@ RULES = [
 ]
 
 
-class Proxy:
+class FaultProxy:
+    """The proxy microburst in front of a sandbox."""
+
     def __init__(self, home, upstream):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = pathlib.Path(sys.executable).parent / "microburst"
-        (home / "rules.json").write_text(json.dumps(RULES))
         self.log = open(home / "proxy.log", "wb")
         self.process = subprocess.Popen(
             [str(command), "--host", "127.0.0.1", "--port", str(port), "--upstream", upstream],
             stdout=self.log, stderr=subprocess.STDOUT, cwd=home)
-        wait_for("the proxy answers", self.answers)
+        wait_for("the proxy answers", self.is_healthy)
 
-    def ask(self, path, method="GET", body=None):
+    def control(self, path, method="GET", body=None):
+        """Calls a control path of the proxy."""
         request = urllib.request.Request(
             f"{self.url}/_microburst/{path}", method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read() or b"null")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read() or b"null")
 
-    def answers(self):
+    def is_healthy(self):
         try:
-            self.ask("rules")
+            self.control("rules")
             return True
         except OSError:
             return False
@@ -62,56 +64,53 @@ class Proxy:
 
 
 @pytest.fixture
-def desk(tmp_path):
-    running = Desk(tmp_path)
-    (tmp_path / "policy.toml").write_text(EVERYTHING + POLICY)
+def cli(tmp_path):
+    running = CliSandbox(tmp_path)
+    running.create_sales_orders()
+    running.write_policy(REPLICATE_ALL_KINDS)
+    all_kinds.create_primary_catalog(running.clients.client("glue", PRIMARY))
+    all_kinds.create_stale_standby(running.clients.client("glue", STANDBY))
     yield running
-    running.process.terminate()
-    running.process.wait()
+    running.stop()
 
 
-def resync(desk, url):
+def resync(cli, url):
     return subprocess.run(
         [str(TARGET / "twinlake"), "resync", "--ledger", "ledger.json", "--policy", "policy.toml",
-         "--role", ROLE, "--json"], cwd=desk.home, capture_output=True, text=True, timeout=300,
-        env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT, "HOME": str(desk.home),
+         "--caller-arn", ROLE, "--json"],
+        cwd=cli.home, capture_output=True, text=True, timeout=300,
+        env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT, "HOME": str(cli.home),
              "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": url})
 
 
-def is_identical_after_one_more(desk):
-    done = resync(desk, desk.url)
+def assert_one_resync_makes_identical(cli):
+    done = resync(cli, cli.url)
     assert done.returncode == 0, done.stdout + done.stderr
-    primary, secondary = sides(desk.local.client)
-    assert mixed.without_foreign(compare.differences(primary, secondary, PAIRS)) == []
-    assert mixed.untouched(desk.local.client("glue", SECONDARY))
-    again = json.loads(resync(desk, desk.url).stdout)
+    primary, standby = snapshots(cli.clients.client)
+    differences = compare.differences(primary, standby, LOCATION_PAIRS)
+    assert all_kinds.without_foreign(differences) == []
+    all_kinds.assert_foreign_unchanged(cli.clients.client("glue", STANDBY))
+    again = json.loads(resync(cli, cli.url).stdout)
     assert again["applied"] == 0, again
 
 
-def fill(desk):
-    mixed.fill(desk.local.client("glue", PRIMARY))
-    mixed.spoil(desk.local.client("glue", SECONDARY))
-
-
-def test_throttled_failing_and_broken_calls_leave_nothing_wrong(desk):
-    fill(desk)
-    proxy = Proxy(desk.home, desk.url)
+def test_one_resync_corrects_what_failed_calls_left_behind(cli):
+    proxy = FaultProxy(cli.home, cli.url)
     try:
-        proxy.ask("rules", "POST", RULES)
+        proxy.control("rules", "POST", RULES)
         for _ in range(3):
-            assert resync(desk, proxy.url).returncode in (0, 2)
-        fired = proxy.ask("fired?limit=1000")
+            assert resync(cli, proxy.url).returncode in (0, 2)
+        fired = proxy.control("fired?limit=1000")
         fired = fired if isinstance(fired, list) else fired["fired"]
         assert len(fired) > 10, fired
     finally:
         proxy.stop()
-    is_identical_after_one_more(desk)
+    assert_one_resync_makes_identical(cli)
 
 
-def test_twenty_calls_a_second_are_enough(desk):
-    fill(desk)
-    desk.local.steer("throttle", per_second=20)
-    done = resync(desk, desk.url)
+def test_a_resync_completes_with_twenty_calls_per_second(cli):
+    cli.clients.control_sandbox("throttle", calls_per_second=20)
+    done = resync(cli, cli.url)
     assert done.returncode in (0, 2), done.stderr
-    desk.local.steer("throttle", per_second=0)
-    is_identical_after_one_more(desk)
+    cli.clients.control_sandbox("throttle", calls_per_second=0)
+    assert_one_resync_makes_identical(cli)

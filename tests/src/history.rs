@@ -1,62 +1,64 @@
-//! Histories: what people do to a lake, in random order.
+//! Random histories: sequences of API calls that change catalogs and permissions.
 
-mod lake;
+mod lakeformation;
 
-use crate::lab::{Lab, PRIMARY, SECONDARY};
-pub use lake::{LakeAct, LakeKind, lake_act};
+use crate::harness::{PRIMARY, STANDBY, TestHarness};
+pub use lakeformation::{LakeFormationAction, LakeFormationActionKind, any_lakeformation_action};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// One thing that somebody does.
+/// One change, made by one or two API calls. The numbers select the database, then the table or
+/// function, then a variant of the change.
 #[derive(Clone, Debug)]
-pub enum Act {
-    /// Makes a database, with one table that is never dropped.
+pub enum HistoryAction {
+    /// Creates a database, with one table that no action deletes.
     CreateDatabase(u8),
-    /// Drops a database with all that is in it.
+    /// Deletes a database and its contents.
     DeleteDatabase(u8),
-    /// Changes a database's description.
-    DescribeDatabase(u8, u8),
-    /// Makes a table with some columns.
+    /// Changes the description of a database.
+    UpdateDatabase(u8, u8),
+    /// Creates a table. The variant selects its columns.
     CreateTable(u8, u8, u8),
-    /// Gives a table other columns.
+    /// Updates a table. The variant selects its columns.
     UpdateTable(u8, u8, u8),
-    /// Drops a table.
+    /// Deletes a table.
     DeleteTable(u8, u8),
-    /// Adds a partition.
-    AddPartition(u8, u8, u8),
-    /// Changes a partition.
+    /// Creates a partition.
+    CreatePartition(u8, u8, u8),
+    /// Updates a partition.
     UpdatePartition(u8, u8, u8),
-    /// Drops a partition.
-    DropPartition(u8, u8, u8),
-    /// Makes a function, or changes it.
+    /// Deletes a partition.
+    DeletePartition(u8, u8, u8),
+    /// Creates a function, or updates it.
     PutFunction(u8, u8, u8),
-    /// Drops a function.
-    DropFunction(u8, u8),
-    /// Puts a partition index, the statistics of a column, or a tag on a table.
-    PutPart(u8, u8, u8),
-    /// Takes one of those away.
-    DropPart(u8, u8, u8),
-    /// Does something to what Lake Formation keeps beside grants.
-    Lake(LakeAct),
-    /// Grants.
-    Grant(Given),
-    /// Revokes.
-    Revoke(Given),
+    /// Deletes a function.
+    DeleteFunction(u8, u8),
+    /// Creates a partition index, or sets column statistics or a Glue tag of a table.
+    PutAttachment(u8, u8, u8),
+    /// Removes a partition index, column statistics or a Glue tag of a table.
+    RemoveAttachment(u8, u8, u8),
+    /// Changes Lake Formation metadata other than grants.
+    LakeFormation(LakeFormationAction),
+    /// Grants a permission.
+    Grant(RandomGrant),
+    /// Revokes a permission.
+    Revoke(RandomGrant),
 }
 
-/// Somebody's permission on something.
+/// The arguments of a random grant or revoke.
 #[derive(Clone, Debug)]
-pub struct Given {
-    who: u8,
+pub struct RandomGrant {
+    grantee: u8,
     database: u8,
     table: u8,
+    /// The shape of the resource, one of [`RESOURCE_SHAPES`].
     shape: u8,
     columns: u8,
     permission: u8,
-    option: bool,
+    with_grant_option: bool,
 }
 
-/// Principals that are granted things.
+/// The principals that random grants name.
 pub const GRANTEES: [&str; 3] = [
     "arn:aws:iam::111122223333:role/Analyst",
     "arn:aws:iam::111122223333:user/ann",
@@ -66,8 +68,9 @@ pub const GRANTEES: [&str; 3] = [
 const COLUMNS: [&str; 4] = ["id", "amount", "ssn", "note"];
 const PERMISSIONS: [&str; 5] = ["SELECT", "DESCRIBE", "INSERT", "ALL", "ALTER"];
 
-/// The shapes of what is granted; those on tables are the most frequent.
-const SHAPES: [u8; 22] = [
+/// The shapes of granted resources, see [`RandomGrant::request`]; those on tables are the most
+/// frequent.
+const RESOURCE_SHAPES: [u8; 22] = [
     0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 4,
 ];
 
@@ -79,11 +82,11 @@ fn table(n: u8) -> String {
     format!("t{}", n % 3)
 }
 
-/// The columns whose bits are set; never none.
+/// Returns the columns whose bits are set, or `id` if none is.
 fn columns(bits: u8) -> Vec<&'static str> {
-    let chosen = COLUMNS.iter().enumerate();
-    let mut names: Vec<&str> = chosen
-        .filter(|(at, _)| bits & (1 << at) != 0)
+    let columns = COLUMNS.iter().enumerate();
+    let mut names: Vec<&str> = columns
+        .filter(|(index, _)| bits & (1 << index) != 0)
         .map(|(_, name)| *name)
         .collect();
     if names.is_empty() {
@@ -92,181 +95,214 @@ fn columns(bits: u8) -> Vec<&'static str> {
     names
 }
 
-/// Any given permission.
-pub fn given() -> impl Strategy<Value = Given> {
+/// Generates the arguments of a grant.
+pub fn any_grant() -> impl Strategy<Value = RandomGrant> {
     (
         0..3u8,
         0..2u8,
         0..3u8,
-        prop::sample::select(SHAPES.to_vec()),
+        prop::sample::select(RESOURCE_SHAPES.to_vec()),
         0..16u8,
         0..5u8,
         any::<bool>(),
     )
         .prop_map(
-            |(who, database, table, shape, columns, permission, option)| {
-                // The group that stands for IAM is only ever granted ALL, whole.
-                let group = who == 2;
-                Given {
-                    who,
+            |(grantee, database, table, shape, columns, permission, with_grant_option)| {
+                // IAM_ALLOWED_PRINCIPALS is only granted ALL, on a database or a table.
+                let is_iam_group = grantee == 2;
+                RandomGrant {
+                    grantee,
                     database,
                     table,
-                    shape: if group { shape % 2 * 4 } else { shape },
+                    shape: if is_iam_group { shape % 2 * 4 } else { shape },
                     columns,
-                    permission: if group { 3 } else { permission },
-                    option: option && !group,
+                    permission: if is_iam_group { 3 } else { permission },
+                    with_grant_option: with_grant_option && !is_iam_group,
                 }
             },
         )
 }
 
-/// Any act; grants and revokes are the most frequent.
-pub fn act() -> impl Strategy<Value = Act> {
+/// Generates any action; grants and revokes are the most frequent.
+pub fn any_action() -> impl Strategy<Value = HistoryAction> {
     let (d, t, n) = (0..2u8, 0..3u8, 0..16u8);
     prop_oneof![
-        2 => d.clone().prop_map(Act::CreateDatabase),
-        1 => d.clone().prop_map(Act::DeleteDatabase),
-        1 => (d.clone(), n.clone()).prop_map(|(d, n)| Act::DescribeDatabase(d, n)),
-        6 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::CreateTable(d, t, n)),
-        4 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::UpdateTable(d, t, n)),
-        2 => (d.clone(), t.clone()).prop_map(|(d, t)| Act::DeleteTable(d, t)),
-        3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::AddPartition(d, t, n)),
-        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::UpdatePartition(d, t, n)),
-        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::DropPartition(d, t, n)),
-        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::PutFunction(d, t, n)),
-        1 => (d.clone(), t.clone()).prop_map(|(d, t)| Act::DropFunction(d, t)),
-        3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| Act::PutPart(d, t, n)),
-        2 => (d, t, n).prop_map(|(d, t, n)| Act::DropPart(d, t, n)),
-        10 => lake_act().prop_map(Act::Lake),
-        12 => given().prop_map(Act::Grant),
-        8 => given().prop_map(Act::Revoke),
+        2 => d.clone().prop_map(HistoryAction::CreateDatabase),
+        1 => d.clone().prop_map(HistoryAction::DeleteDatabase),
+        1 => (d.clone(), n.clone()).prop_map(|(d, n)| HistoryAction::UpdateDatabase(d, n)),
+        6 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::CreateTable(d, t, n)),
+        4 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::UpdateTable(d, t, n)),
+        2 => (d.clone(), t.clone()).prop_map(|(d, t)| HistoryAction::DeleteTable(d, t)),
+        3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::CreatePartition(d, t, n)),
+        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::UpdatePartition(d, t, n)),
+        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::DeletePartition(d, t, n)),
+        2 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::PutFunction(d, t, n)),
+        1 => (d.clone(), t.clone()).prop_map(|(d, t)| HistoryAction::DeleteFunction(d, t)),
+        3 => (d.clone(), t.clone(), n.clone()).prop_map(|(d, t, n)| HistoryAction::PutAttachment(d, t, n)),
+        2 => (d, t, n).prop_map(|(d, t, n)| HistoryAction::RemoveAttachment(d, t, n)),
+        10 => any_lakeformation_action().prop_map(HistoryAction::LakeFormation),
+        12 => any_grant().prop_map(HistoryAction::Grant),
+        8 => any_grant().prop_map(HistoryAction::Revoke),
     ]
 }
 
-/// One of the acts that open or close something, all about two tables of one database, so
-/// that they meet.
-fn risky() -> impl Strategy<Value = Act> {
-    let given = (
+/// Generates an action that grants or withdraws access. The actions are on two tables of one
+/// database, so that they affect each other.
+fn any_access_change() -> impl Strategy<Value = HistoryAction> {
+    let grant = (
         prop::sample::select(vec![0u8, 0, 0, 0, 1, 2]),
-        mostly_one(),
+        mostly_first_table(),
         prop::sample::select(vec![1u8, 2, 3, 3, 4, 4, 6, 6, 6, 7, 7, 7, 8, 9]),
-        // What names an LF-Tag that is assigned.
+        // Expressions with an LF-Tag that is assigned.
         prop::sample::select(vec![2u8, 4, 8, 10]),
         prop::sample::select(vec![0u8, 0, 0, 1, 3]),
     )
-        .prop_map(|(who, table, shape, columns, permission)| Given {
-            who,
+        .prop_map(|(grantee, table, shape, columns, permission)| RandomGrant {
+            grantee,
             database: 0,
             table,
-            shape: if who == 2 { shape % 2 * 4 } else { shape },
+            shape: if grantee == 2 { shape % 2 * 4 } else { shape },
             columns,
-            permission: if who == 2 { 3 } else { permission },
-            option: false,
+            permission: if grantee == 2 { 3 } else { permission },
+            with_grant_option: false,
         })
         .boxed();
-    let (t, n) = (mostly_one(), 0..16u8);
+    let (t, n) = (mostly_first_table(), 0..16u8);
     prop_oneof![
-        1 => (t.clone(), n.clone()).prop_map(|(t, n)| Act::CreateTable(0, t, n)),
-        3 => (t.clone(), n).prop_map(|(t, n)| Act::UpdateTable(0, t, n)),
-        1 => t.prop_map(|t| Act::DeleteTable(0, t)),
-        12 => lake::risky().prop_map(Act::Lake),
-        10 => given.clone().prop_map(Act::Grant),
-        6 => given.prop_map(Act::Revoke),
+        1 => (t.clone(), n.clone()).prop_map(|(t, n)| HistoryAction::CreateTable(0, t, n)),
+        3 => (t.clone(), n).prop_map(|(t, n)| HistoryAction::UpdateTable(0, t, n)),
+        1 => t.prop_map(|t| HistoryAction::DeleteTable(0, t)),
+        12 => lakeformation::any_access_change().prop_map(HistoryAction::LakeFormation),
+        10 => grant.clone().prop_map(HistoryAction::Grant),
+        6 => grant.prop_map(HistoryAction::Revoke),
     ]
 }
 
-/// One table much more often than the other.
-fn mostly_one() -> impl Strategy<Value = u8> + Clone {
+/// Generates the number of the first table four times as often as that of the second.
+fn mostly_first_table() -> impl Strategy<Value = u8> + Clone {
     prop::sample::select(vec![0u8, 0, 0, 0, 1])
 }
 
-/// A history in which much is opened and closed.
-pub fn risky_acts(longest: usize) -> impl Strategy<Value = Vec<Act>> {
-    prop::collection::vec(risky(), 1..longest)
+/// Generates a history of fewer than `length_limit` actions that grant or withdraw access.
+pub fn access_changes(length_limit: usize) -> impl Strategy<Value = Vec<HistoryAction>> {
+    prop::collection::vec(any_access_change(), 1..length_limit)
 }
 
-/// What happened before both Regions were equal, and then in each of them.
-pub type Histories = (Vec<Act>, Vec<Act>, Vec<Act>);
+/// The actions before the Regions are in sync, then those in the primary, then those in the
+/// standby.
+pub type DivergingHistories = (Vec<HistoryAction>, Vec<HistoryAction>, Vec<HistoryAction>);
 
-/// Histories in which something is opened and somebody is shut out at once: in another order
-/// of the same steps he sees it for a moment.
-pub fn crossings() -> impl Strategy<Value = Histories> {
-    let given = |who: u8, shape: u8, columns: u8| Given {
-        who,
+/// Generates histories whose steps must be applied in one order: most of them widen what a grant
+/// allows and revoke the grant. In another order the principal has excess access for a moment.
+pub fn order_sensitive_histories() -> impl Strategy<Value = DivergingHistories> {
+    let grant = |grantee: u8, shape: u8, columns: u8| RandomGrant {
+        grantee,
         database: 0,
         table: 0,
         shape,
         columns,
-        permission: if who == 2 { 3 } else { 0 },
-        option: false,
+        permission: if grantee == 2 { 3 } else { 0 },
+        with_grant_option: false,
     };
-    let lake = |kind: LakeKind, n: u8| Act::Lake(LakeAct::on_first(kind, n));
-    let leaves = |given: Given, before: Vec<Act>, act: Act| {
-        let before = [before, vec![Act::Grant(given.clone())]].concat();
-        (before, vec![Act::Revoke(given), act], Vec::new())
+    let lakeformation_action = |kind: LakeFormationActionKind, n: u8| {
+        HistoryAction::LakeFormation(LakeFormationAction::on_first_table(kind, n))
     };
-    // LF-Tags are k0=v1 and k0=v2, the filter is f0; see the numbers' meaning in `lake`.
+    let revoke_and = |grant: RandomGrant, before: Vec<HistoryAction>, action: HistoryAction| {
+        let before = [before, vec![HistoryAction::Grant(grant.clone())]].concat();
+        (
+            before,
+            vec![HistoryAction::Revoke(grant), action],
+            Vec::new(),
+        )
+    };
+    // The LF-Tags are k0=v1 and k0=v2, the filter is f0: see `LakeFormationAction::calls`.
     let (tag_of_table, tag_of_column) = (18, 9);
     let cases = vec![
-        leaves(given(0, 1, 0), Vec::new(), Act::CreateTable(0, 2, 15)),
-        leaves(
-            given(0, 7, 4),
+        revoke_and(
+            grant(0, 1, 0),
+            Vec::new(),
+            HistoryAction::CreateTable(0, 2, 15),
+        ),
+        revoke_and(
+            grant(0, 7, 4),
             vec![
-                lake(LakeKind::Assign, tag_of_table),
-                lake(LakeKind::Assign, tag_of_column),
+                lakeformation_action(LakeFormationActionKind::AssignLfTag, tag_of_table),
+                lakeformation_action(LakeFormationActionKind::AssignLfTag, tag_of_column),
             ],
-            lake(LakeKind::Unassign, tag_of_column),
+            lakeformation_action(LakeFormationActionKind::UnassignLfTag, tag_of_column),
         ),
-        leaves(
-            given(0, 7, 4),
+        revoke_and(
+            grant(0, 7, 4),
             Vec::new(),
-            lake(LakeKind::Assign, tag_of_table),
+            lakeformation_action(LakeFormationActionKind::AssignLfTag, tag_of_table),
         ),
         (
-            vec![Act::Grant(given(0, 7, 2))],
-            vec![lake(LakeKind::Assign, tag_of_table)],
+            vec![HistoryAction::Grant(grant(0, 7, 2))],
+            vec![lakeformation_action(
+                LakeFormationActionKind::AssignLfTag,
+                tag_of_table,
+            )],
             Vec::new(),
         ),
-        // The filter is wider in the secondary, and is granted.
+        // The filter allows more rows in the standby, and is granted in the primary.
         (
-            vec![lake(LakeKind::PutFilter, 16)],
-            vec![Act::Grant(given(0, 6, 2))],
-            vec![lake(LakeKind::PutFilter, 0)],
+            vec![lakeformation_action(
+                LakeFormationActionKind::PutDataCellsFilter,
+                16,
+            )],
+            vec![HistoryAction::Grant(grant(0, 6, 2))],
+            vec![lakeformation_action(
+                LakeFormationActionKind::PutDataCellsFilter,
+                0,
+            )],
         ),
-        leaves(
-            given(0, 6, 2),
-            vec![lake(LakeKind::PutFilter, 16)],
-            lake(LakeKind::PutFilter, 0),
+        revoke_and(
+            grant(0, 6, 2),
+            vec![lakeformation_action(
+                LakeFormationActionKind::PutDataCellsFilter,
+                16,
+            )],
+            lakeformation_action(LakeFormationActionKind::PutDataCellsFilter, 0),
         ),
-        leaves(
-            given(2, 4, 0),
-            vec![lake(LakeKind::OptIn, 1)],
-            lake(LakeKind::OptOut, 1),
+        revoke_and(
+            grant(2, 4, 0),
+            vec![lakeformation_action(LakeFormationActionKind::OptIn, 1)],
+            lakeformation_action(LakeFormationActionKind::OptOut, 1),
         ),
-        leaves(given(0, 3, 12), Vec::new(), Act::Grant(given(0, 3, 14))),
-        leaves(
-            given(0, 1, 0),
-            vec![Act::UpdateTable(0, 0, 1)],
-            Act::UpdateTable(0, 0, 15),
+        revoke_and(
+            grant(0, 3, 12),
+            Vec::new(),
+            HistoryAction::Grant(grant(0, 3, 14)),
         ),
-        leaves(
-            given(0, 4, 0),
-            vec![Act::UpdateTable(0, 0, 1)],
-            Act::UpdateTable(0, 0, 15),
+        revoke_and(
+            grant(0, 1, 0),
+            vec![HistoryAction::UpdateTable(0, 0, 1)],
+            HistoryAction::UpdateTable(0, 0, 15),
+        ),
+        revoke_and(
+            grant(0, 4, 0),
+            vec![HistoryAction::UpdateTable(0, 0, 1)],
+            HistoryAction::UpdateTable(0, 0, 15),
         ),
     ];
-    let chosen = prop::sample::select(cases);
-    (chosen, risky_acts(3), risky_acts(3)).prop_map(|((before, here, there), noise, more)| {
-        (before, [here, noise].concat(), [there, more].concat())
-    })
+    let case = prop::sample::select(cases);
+    (case, access_changes(3), access_changes(3)).prop_map(
+        |((before, primary, standby), more_primary, more_standby)| {
+            (
+                before,
+                [primary, more_primary].concat(),
+                [standby, more_standby].concat(),
+            )
+        },
+    )
 }
 
-/// Any history.
-pub fn acts(longest: usize) -> impl Strategy<Value = Vec<Act>> {
-    prop::collection::vec(act(), 1..longest)
+/// Generates a history of fewer than `length_limit` actions.
+pub fn random_actions(length_limit: usize) -> impl Strategy<Value = Vec<HistoryAction>> {
+    prop::collection::vec(any_action(), 1..length_limit)
 }
 
-/// A table as people make it.
+/// Returns the `TableInput` of a table partitioned by `dt`.
 #[must_use]
 pub fn table_input(database: &str, name: &str, columns: &[&str]) -> Value {
     let columns: Vec<Value> = columns
@@ -294,55 +330,59 @@ fn partition_input(database: &str, table: &str, n: u8, version: u8) -> Value {
     })
 }
 
-/// Does something in a Region, as a person. What cannot be done is not done.
-pub fn perform(lab: &Lab, region: &str, act: &Act) {
-    for (name, request) in calls(act) {
+/// Makes the API calls of an action in a Region, as a data lake administrator. Errors are ignored.
+pub fn perform(harness: &TestHarness, region: &str, action: &HistoryAction) {
+    for (name, request) in calls(action) {
         let mut text = request.to_string();
-        if region == SECONDARY {
+        if region == STANDBY {
             text = text.replace("arn:aws:s3:::lake-us/", "arn:aws:s3:::lake-in/replica/");
         }
-        let request = serde_json::from_str(&text).expect("it was JSON");
-        let _ = lab.call(region, name, &request);
+        let request = serde_json::from_str(&text).expect("the request is JSON");
+        let _ = harness.call(region, name, &request);
     }
 }
 
-/// Lives a history in the primary, upon a lake that is not empty: `base` with a
-/// table and a grant that nobody ever touches.
-pub fn settle(lab: &Lab, acts: &[Act]) {
+/// Creates databases, tables, LF-Tags and a grant in the primary, then performs the actions there.
+/// The database `base` has a table and a grant that no action changes.
+pub fn set_up_primary(harness: &TestHarness, actions: &[HistoryAction]) {
     let base = json!({"DatabaseInput": {"Name": "base", "CreateTableDefaultPermissions": []}});
-    let _ = lab.call(PRIMARY, "CreateDatabase", &base);
+    let _ = harness.call(PRIMARY, "CreateDatabase", &base);
     let keep = json!({"DatabaseName": "base", "TableInput": table_input("base", "keep", &["id"])});
-    let _ = lab.call(PRIMARY, "CreateTable", &keep);
+    let _ = harness.call(PRIMARY, "CreateTable", &keep);
     let grant = json!({
         "Principal": {"DataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/Keeper"},
         "Resource": {"Table": {"DatabaseName": "base", "Name": "keep"}},
         "Permissions": ["DESCRIBE"],
     });
-    let _ = lab.call(PRIMARY, "GrantPermissions", &grant);
-    for (name, request) in lake::vocabulary() {
-        let _ = lab.call(PRIMARY, name, &request);
+    let _ = harness.call(PRIMARY, "GrantPermissions", &grant);
+    for (name, request) in lakeformation::initial_lf_tags() {
+        let _ = harness.call(PRIMARY, name, &request);
     }
     for database in 0..2 {
-        perform(lab, PRIMARY, &Act::CreateDatabase(database));
+        perform(harness, PRIMARY, &HistoryAction::CreateDatabase(database));
         for table in 0..2 {
-            perform(lab, PRIMARY, &Act::CreateTable(database, table, 15));
+            perform(
+                harness,
+                PRIMARY,
+                &HistoryAction::CreateTable(database, table, 15),
+            );
         }
     }
-    for act in acts {
-        perform(lab, PRIMARY, act);
+    for action in actions {
+        perform(harness, PRIMARY, action);
     }
 }
 
-/// The calls that an act is made of.
+/// Returns the API calls of an action.
 #[must_use]
-pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
+pub fn calls(action: &HistoryAction) -> Vec<(&'static str, Value)> {
     let in_table = |d: u8, t: u8| json!({"DatabaseName": database(d), "TableName": table(t)});
     let with = |mut json: Value, key: &str, value: Value| {
         json[key] = value;
         json
     };
-    match act {
-        Act::CreateDatabase(d) => {
+    match action {
+        HistoryAction::CreateDatabase(d) => {
             let name = database(*d);
             let input = json!({"Name": name, "CreateTableDefaultPermissions": []});
             let keep = table_input(&name, "keep", &["id"]);
@@ -354,8 +394,8 @@ pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
                 ),
             ]
         }
-        Act::DeleteDatabase(d) => vec![("DeleteDatabase", json!({"Name": database(*d)}))],
-        Act::DescribeDatabase(d, n) => {
+        HistoryAction::DeleteDatabase(d) => vec![("DeleteDatabase", json!({"Name": database(*d)}))],
+        HistoryAction::UpdateDatabase(d, n) => {
             let name = database(*d);
             let input = json!({
                 "Name": name, "Description": format!("take {n}"),
@@ -366,30 +406,30 @@ pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
                 json!({"Name": name, "DatabaseInput": input}),
             )]
         }
-        Act::CreateTable(d, t, n) | Act::UpdateTable(d, t, n) => {
-            let call = match act {
-                Act::CreateTable(..) => "CreateTable",
+        HistoryAction::CreateTable(d, t, n) | HistoryAction::UpdateTable(d, t, n) => {
+            let call = match action {
+                HistoryAction::CreateTable(..) => "CreateTable",
                 _ => "UpdateTable",
             };
             let input = table_input(&database(*d), &table(*t), &columns(*n));
             let request = json!({"DatabaseName": database(*d), "TableInput": input});
-            // Something that is never dropped stands beside every partition.
+            // Each table has a partition that no action deletes.
             let keep = partition_input(&database(*d), &table(*t), 0, 0);
             let keep = with(in_table(*d, *t), "PartitionInput", keep);
             vec![(call, request), ("CreatePartition", keep)]
         }
-        Act::DeleteTable(d, t) => {
+        HistoryAction::DeleteTable(d, t) => {
             vec![(
                 "DeleteTable",
                 json!({"DatabaseName": database(*d), "Name": table(*t)}),
             )]
         }
-        Act::AddPartition(d, t, n) => {
+        HistoryAction::CreatePartition(d, t, n) => {
             let input = partition_input(&database(*d), &table(*t), *n, *n);
             let request = with(in_table(*d, *t), "PartitionInputList", json!([input]));
             vec![("BatchCreatePartition", request)]
         }
-        Act::UpdatePartition(d, t, n) => {
+        HistoryAction::UpdatePartition(d, t, n) => {
             let input = partition_input(&database(*d), &table(*t), *n, n + 1);
             let request = with(
                 in_table(*d, *t),
@@ -398,13 +438,13 @@ pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
             );
             vec![("UpdatePartition", with(request, "PartitionInput", input))]
         }
-        Act::DropPartition(d, t, n) => {
+        HistoryAction::DeletePartition(d, t, n) => {
             let values = partition_input("", "", n % 3 + 1, 0)["Values"].clone();
-            let dropped = json!([{ "Values": values }]);
-            let request = with(in_table(*d, *t), "PartitionsToDelete", dropped);
+            let deleted = json!([{ "Values": values }]);
+            let request = with(in_table(*d, *t), "PartitionsToDelete", deleted);
             vec![("BatchDeletePartition", request)]
         }
-        Act::PutFunction(d, f, n) => {
+        HistoryAction::PutFunction(d, f, n) => {
             let name = format!("f{}", f % 3);
             let input = json!({
                 "FunctionName": name, "ClassName": format!("org.example.F{n}"),
@@ -418,25 +458,25 @@ pub fn calls(act: &Act) -> Vec<(&'static str, Value)> {
                 ("UpdateUserDefinedFunction", request),
             ]
         }
-        Act::DropFunction(d, f) => {
+        HistoryAction::DeleteFunction(d, f) => {
             let name = format!("f{}", f % 3);
             let request = json!({"DatabaseName": database(*d), "FunctionName": name});
             vec![("DeleteUserDefinedFunction", request)]
         }
-        Act::PutPart(d, t, n) => vec![part_call(*d, *t, *n, true)],
-        Act::DropPart(d, t, n) => vec![part_call(*d, *t, *n, false)],
-        Act::Lake(act) => act.calls(),
-        Act::Grant(given) => vec![("GrantPermissions", given.request())],
-        Act::Revoke(given) => vec![("RevokePermissions", given.request())],
+        HistoryAction::PutAttachment(d, t, n) => vec![attachment_call(*d, *t, *n, true)],
+        HistoryAction::RemoveAttachment(d, t, n) => vec![attachment_call(*d, *t, *n, false)],
+        HistoryAction::LakeFormation(action) => action.calls(),
+        HistoryAction::Grant(grant) => vec![("GrantPermissions", grant.request())],
+        HistoryAction::Revoke(grant) => vec![("RevokePermissions", grant.request())],
     }
 }
 
-/// A call that puts or drops a part of a table: which kind is in the lowest bits.
-fn part_call(d: u8, t: u8, n: u8, puts: bool) -> (&'static str, Value) {
+/// Returns the call that adds or removes an attachment of a table. `n % 3` selects its kind.
+fn attachment_call(d: u8, t: u8, n: u8, adds: bool) -> (&'static str, Value) {
     let (database, table) = (database(d), table(t));
     let column = COLUMNS[usize::from(n / 4) % 2];
     let mut request = json!({"DatabaseName": database, "TableName": table});
-    let (call, key, value) = match (n % 3, puts) {
+    let (call, key, value) = match (n % 3, adds) {
         (0, true) => {
             let index = json!({"IndexName": format!("i{}", n / 8), "Keys": ["dt"]});
             ("CreatePartitionIndex", "PartitionIndex", index)
@@ -451,14 +491,14 @@ fn part_call(d: u8, t: u8, n: u8, puts: bool) -> (&'static str, Value) {
                 "MinimumValue": 1, "MaximumValue": n, "NumberOfNulls": 0,
                 "NumberOfDistinctValues": n,
             }});
-            let one = json!({
+            let statistics = json!({
                 "ColumnName": column, "ColumnType": "string", "AnalyzedTime": 1_790_000_000,
                 "StatisticsData": data,
             });
             (
                 "UpdateColumnStatisticsForTable",
                 "ColumnStatisticsList",
-                json!([one]),
+                json!([statistics]),
             )
         }
         (1, false) => (
@@ -466,10 +506,10 @@ fn part_call(d: u8, t: u8, n: u8, puts: bool) -> (&'static str, Value) {
             "ColumnName",
             json!(column),
         ),
-        (_, puts) => {
+        (_, adds) => {
             let arn = format!("arn:aws:glue:us-east-1:111122223333:table/{database}/{table}");
             request = json!({ "ResourceArn": arn });
-            match puts {
+            match adds {
                 true => ("TagResource", "TagsToAdd", json!({"team": n.to_string()})),
                 false => ("UntagResource", "TagsToRemove", json!(["team"])),
             }
@@ -479,7 +519,7 @@ fn part_call(d: u8, t: u8, n: u8, puts: bool) -> (&'static str, Value) {
     (call, request)
 }
 
-impl Given {
+impl RandomGrant {
     fn request(&self) -> Value {
         let (database, table) = (database(self.database), table(self.table));
         let columns = columns(self.columns);
@@ -499,10 +539,10 @@ impl Given {
                 "Name": format!("f{}", self.columns % 2),
             }}),
             7 => json!({"LFTagPolicy": {
-                "ResourceType": "TABLE", "Expression": lake::expression(self.columns),
+                "ResourceType": "TABLE", "Expression": lakeformation::expression(self.columns),
             }}),
             8 => json!({"LFTagPolicy": {
-                "ResourceType": "DATABASE", "Expression": lake::expression(self.columns),
+                "ResourceType": "DATABASE", "Expression": lakeformation::expression(self.columns),
             }}),
             9 => json!({"LFTagPolicy": {
                 "ResourceType": "TABLE", "Expression": [],
@@ -527,9 +567,13 @@ impl Given {
             (12, Some(_)) => "DATA_LOCATION_ACCESS",
             (_, Some(permission)) => *permission,
         };
-        let options: &[&str] = if self.option { &[permission] } else { &[] };
+        let options: &[&str] = if self.with_grant_option {
+            &[permission]
+        } else {
+            &[]
+        };
         json!({
-            "Principal": {"DataLakePrincipalIdentifier": GRANTEES[usize::from(self.who) % 3]},
+            "Principal": {"DataLakePrincipalIdentifier": GRANTEES[usize::from(self.grantee) % 3]},
             "Resource": resource,
             "Permissions": [permission],
             "PermissionsWithGrantOption": options,

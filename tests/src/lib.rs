@@ -1,12 +1,16 @@
-//! What the tests share: a laboratory of two Regions, histories to live through
-//! in it, and two judges that know nothing of the product's own code:
+//! Shared test code: a harness of two simulated Regions, random histories of API calls, and two
+//! oracles that share no code with Twinlake:
 //!
-//! - [`access`] computes who may do what, from the simulator's raw store.
-//! - [`plans`] makes plans step by step and tells what each step opens.
-//! - [`twin`] compares the two Regions, with a mapping of its own.
+//! - [`harness`] runs Twinlake between two simulated Regions.
+//! - [`history`] generates random API calls on catalogs and permissions, and makes them.
+//! - [`plans`] previews, audits and applies plans one step at a time.
+//! - [`access_oracle`] computes the effective access of principals from the simulator's raw state.
+//! - [`equality_oracle`] compares the two Regions, with its own mapping of locations.
+//! - [`fixtures`] creates Regions with a fixed content, and the events of a heartbeat.
 
-pub mod access;
+pub mod access_oracle;
+pub mod equality_oracle;
+pub mod fixtures;
+pub mod harness;
 pub mod history;
-pub mod lab;
 pub mod plans;
-pub mod twin;

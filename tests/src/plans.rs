@@ -1,38 +1,40 @@
-//! Plans of a drifted pair of Regions, made step by step, and what each step opens.
+//! Plans for two Regions that differ: applies them one step at a time, and finds the excess access
+//! that each step causes.
 
-use crate::access;
-use crate::history::{Act, perform, settle};
-use crate::lab::{ADMIN, Lab, PRIMARY, ROLE, SECONDARY, policy};
+use crate::access_oracle;
+use crate::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
+use crate::history::{HistoryAction, perform, set_up_primary};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 use std::collections::BTreeSet;
-use twinlake_core::audit::BrakeReading;
-use twinlake_core::catalog::{Part, PartKey};
+use twinlake_core::audit::DeletionBudget;
+use twinlake_core::catalog::{Attachment, AttachmentKey};
 use twinlake_core::grant::IAM_ALLOWED_PRINCIPALS;
 use twinlake_core::{Resource, Scope, Step};
 
-/// A policy whose brake is out of the way.
-const UNBRAKED: &str = "tags = \"copy\"\nbrake = { share = 1.0, minimum = 10000 }";
+/// A policy under which the deletion limit holds back no plan.
+const POLICY_WITHOUT_DELETION_LIMIT: &str =
+    "glue-tags = \"copy\"\ndeletion-limit = { fraction = 1.0, minimum = 10000 }";
 
-/// A laboratory under such a policy.
+/// Returns a harness whose policy never holds deletions back.
 #[must_use]
-pub fn unbraked() -> Lab {
-    Lab::new(policy(UNBRAKED))
+pub fn harness_without_deletion_limit() -> TestHarness {
+    TestHarness::new(policy(POLICY_WITHOUT_DELETION_LIMIT))
 }
 
-const IGNORED: [&str; 2] = [ROLE, ADMIN];
+const IGNORED_PRINCIPALS: [&str; 2] = [TWINLAKE_ROLE, ADMIN_ROLE];
 
-/// Whether the cases are the same for everybody; `make explore` looks at others.
-pub const IS_FIXED: bool = option_env!("TWINLAKE_EXPLORE").is_none();
+/// Whether the cases are generated from a fixed seed. `make explore` uses random seeds.
+pub const USES_FIXED_SEED: bool = option_env!("TWINLAKE_EXPLORE").is_none();
 
-/// How many cases, and which.
+/// Returns the configuration of the properties: the number of cases and the seed.
 #[must_use]
-pub fn config() -> ProptestConfig {
+pub fn proptest_config() -> ProptestConfig {
     ProptestConfig {
         cases: 256,
         failure_persistence: None,
         max_shrink_iters: 2000,
-        rng_seed: match IS_FIXED {
+        rng_seed: match USES_FIXED_SEED {
             true => RngSeed::Fixed(20_261_124),
             false => RngSeed::Random,
         },
@@ -40,165 +42,190 @@ pub fn config() -> ProptestConfig {
     }
 }
 
-/// A synchronised pair of Regions that both went on since, each in its own way.
+/// Returns a harness whose Regions were in sync after `before`, and then changed by `primary` and
+/// `standby`.
 #[must_use]
-pub fn drifted(before: &[Act], primary: &[Act], secondary: &[Act]) -> Lab {
-    let lab = unbraked();
-    settle(&lab, before);
-    let _ = lab.resync();
-    for act in primary {
-        perform(&lab, PRIMARY, act);
+pub fn harness_with_drift(
+    before: &[HistoryAction],
+    primary: &[HistoryAction],
+    standby: &[HistoryAction],
+) -> TestHarness {
+    let harness = harness_without_deletion_limit();
+    set_up_primary(&harness, before);
+    let _ = harness.resync();
+    for action in primary {
+        perform(&harness, PRIMARY, action);
     }
-    for act in secondary {
-        // Databases and tables that somebody makes in the secondary are foreign.
+    for action in standby {
+        // Databases and tables created in the standby would not be managed by Twinlake.
         if matches!(
-            act,
-            Act::Grant(_) | Act::Revoke(_) | Act::UpdatePartition(..)
-        ) || matches!(act, Act::Lake(act) if act.kind.is_on_objects())
+            action,
+            HistoryAction::Grant(_) | HistoryAction::Revoke(_) | HistoryAction::UpdatePartition(..)
+        ) || matches!(action, HistoryAction::LakeFormation(action) if action.kind.is_on_objects())
         {
-            perform(&lab, SECONDARY, act);
+            perform(&harness, STANDBY, action);
         }
     }
-    let _ = lab.take_events();
-    let _ = lab.take_calls();
-    lab
+    let _ = harness.take_events();
+    let _ = harness.take_calls();
+    harness
 }
 
-/// The plan for everything, and how it was judged.
+/// Returns the plan for everything, and the result of its audit.
 ///
 /// # Panics
-/// The ledger, which is in memory, was out of reach.
-pub fn plan_of(lab: &Lab) -> (twinlake_core::Plan, Result<(), Vec<twinlake_core::Veto>>) {
-    let context = lab.context();
+/// The ledger, which is in memory, returns an error.
+pub fn preview_everything(
+    harness: &TestHarness,
+) -> (
+    twinlake_core::Plan,
+    Result<(), Vec<twinlake_core::Rejection>>,
+) {
+    let context = harness.context();
     let mut scope = Scope::default();
     for name in ["base", "db0", "db1"] {
-        scope.absorb(Scope::database(twinlake_core::Name::new(name).unwrap()));
+        scope.merge(Scope::database(twinlake_core::Name::new(name).unwrap()));
     }
-    scope.absorb(Scope::lake());
-    let fresh = twinlake_engine::observe::Prefetched::default();
-    let preview = twinlake_engine::reconcile::preview(&context, &scope, &fresh);
-    twinlake_sim::run_until_killed(&lab.sim, preview)
+    scope.merge(Scope::lake_formation());
+    let prefetched = twinlake_engine::observe::Prefetched::default();
+    let preview = twinlake_engine::reconcile::preview(&context, &scope, &prefetched);
+    twinlake_sim::run_until_killed(&harness.sim, preview)
         .unwrap()
         .unwrap()
 }
 
-/// Makes one step in the secondary, alone.
-fn make(lab: &Lab, step: &Step) {
-    use twinlake_core::grant::{Grants, entries};
+/// Applies one step in the standby, without the others of its plan. Errors are ignored.
+fn apply_step(harness: &TestHarness, step: &Step) {
+    use twinlake_core::grant::{Grants, to_batch_entries};
     use twinlake_engine::WriteRegion;
-    let there = lab.sim.region(SECONDARY, ROLE);
-    let there = &there;
-    let one = |atom: &twinlake_core::Atom, grantable: bool| {
-        let alone = Grants::from([(atom.clone(), grantable)]);
-        entries(&alone).remove(0).0
+    let standby = harness.sim.region(STANDBY, TWINLAKE_ROLE);
+    let standby = &standby;
+    let batch_entry = |grant: &twinlake_core::PermissionGrant, grantable: bool| {
+        let grants = Grants::from([(grant.clone(), grantable)]);
+        to_batch_entries(&grants).remove(0).0
     };
-    let made = async move {
+    let applied = async move {
         match step {
-            Step::CreateDatabase { database } => there.create_database(database).await.is_ok(),
-            Step::UpdateDatabase { database, .. } => there.update_database(database).await.is_ok(),
+            Step::CreateDatabase { database } => standby.create_database(database).await.is_ok(),
+            Step::UpdateDatabase { database, .. } => {
+                standby.update_database(database).await.is_ok()
+            }
             Step::CreateTable { id, table } => {
-                there.create_table(&id.database, table, &[]).await.is_ok()
+                standby.create_table(&id.database, table, &[]).await.is_ok()
             }
             Step::UpdateTable {
                 id, table, version, ..
-            } => there
+            } => standby
                 .update_table(&id.database, table, version.as_deref())
                 .await
                 .is_ok(),
             Step::CreatePartition { id, partition } => {
-                there.create_partitions(id, &[partition]).await.is_ok()
+                standby.create_partitions(id, &[partition]).await.is_ok()
             }
             Step::UpdatePartition { id, partition, .. } => {
-                there.update_partitions(id, &[partition]).await.is_ok()
+                standby.update_partitions(id, &[partition]).await.is_ok()
             }
             Step::CreateFunction { id, function } => {
-                there.create_function(id, function).await.is_ok()
+                standby.create_function(id, function).await.is_ok()
             }
             Step::UpdateFunction { id, function, .. } => {
-                there.update_function(id, function).await.is_ok()
+                standby.update_function(id, function).await.is_ok()
             }
-            Step::DeleteFunction { id } => there.delete_function(id).await.is_ok(),
-            Step::PutPart { subject, part, .. } => there.put_parts(subject, &[part]).await.is_ok(),
+            Step::DeleteFunction { id } => standby.delete_function(id).await.is_ok(),
+            Step::PutAttachment { subject, part, .. } => {
+                standby.put_attachments(subject, &[part]).await.is_ok()
+            }
             Step::PutSettings { .. } => true,
-            Step::RemovePart { subject, key } => there.remove_parts(subject, &[key]).await.is_ok(),
-            Step::Grant { atom, grantable } => there.grant(&[&one(atom, *grantable)]).await.is_ok(),
-            Step::Revoke {
-                atom, grantable, ..
-            } => there.revoke(&[&one(atom, *grantable)]).await.is_ok(),
-            Step::DeletePartition { id, values } => {
-                there.delete_partitions(id, &[values]).await.is_ok()
+            Step::RemoveAttachment { subject, key } => {
+                standby.remove_attachments(subject, &[key]).await.is_ok()
             }
-            Step::DeleteTable { id } => there.delete_table(id).await.is_ok(),
-            Step::DeleteDatabase { name } => there.delete_database(name).await.is_ok(),
+            Step::Grant { grant, grantable } => standby
+                .grant(&[&batch_entry(grant, *grantable)])
+                .await
+                .is_ok(),
+            Step::Revoke {
+                grant, grantable, ..
+            } => standby
+                .revoke(&[&batch_entry(grant, *grantable)])
+                .await
+                .is_ok(),
+            Step::DeletePartition { id, values } => {
+                standby.delete_partitions(id, &[values]).await.is_ok()
+            }
+            Step::DeleteTable { id } => standby.delete_table(id).await.is_ok(),
+            Step::DeleteDatabase { name } => standby.delete_database(name).await.is_ok(),
         }
     };
-    let _ = twinlake_sim::run_until_killed(&lab.sim, made);
+    let _ = twinlake_sim::run_until_killed(&harness.sim, applied);
 }
 
-/// What the secondary allows beyond the primary.
+/// Returns the access that the standby allows and the primary does not.
 #[must_use]
-pub fn wider(lab: &Lab) -> BTreeSet<access::Right> {
-    access::wider(&lab.sim.world(), PRIMARY, SECONDARY, &IGNORED)
+pub fn excess_access(harness: &TestHarness) -> BTreeSet<access_oracle::EffectiveRight> {
+    access_oracle::excess_access(&harness.sim.state(), PRIMARY, STANDBY, &IGNORED_PRINCIPALS)
 }
 
-/// Makes the steps one by one; answers each right that a step added beyond what the
-/// primary allows, with the number of the step.
+/// Applies the steps one at a time. Returns each access right that a step added and that the
+/// primary does not allow, with the index of the step.
 #[must_use]
-pub fn widenings(lab: &Lab, steps: &[Step]) -> Vec<(usize, access::Right)> {
-    let mut known = wider(lab);
+pub fn excess_access_by_step(
+    harness: &TestHarness,
+    steps: &[Step],
+) -> Vec<(usize, access_oracle::EffectiveRight)> {
+    let mut known = excess_access(harness);
     let mut found = Vec::new();
-    for (at, step) in steps.iter().enumerate() {
-        make(lab, step);
-        let now = wider(lab);
-        found.extend(now.difference(&known).map(|right| (at, right.clone())));
+    for (index, step) in steps.iter().enumerate() {
+        apply_step(harness, step);
+        let now = excess_access(harness);
+        found.extend(now.difference(&known).map(|right| (index, right.clone())));
         known = now;
     }
     found
 }
 
-/// By what a step opened something.
+/// Returns how a step can cause access, for the statistics of the properties.
 #[must_use]
-pub fn means(step: &Step) -> &'static str {
+pub fn access_cause(step: &Step) -> &'static str {
     match step {
-        Step::Grant { atom, .. } if atom.principal.0 == IAM_ALLOWED_PRINCIPALS => {
+        Step::Grant { grant, .. } if grant.principal.0 == IAM_ALLOWED_PRINCIPALS => {
             "IAM_ALLOWED_PRINCIPALS"
         }
-        Step::Grant { atom, .. } => match atom.resource {
+        Step::Grant { grant, .. } => match grant.resource {
             Resource::Database(_) => "a grant on a database",
             Resource::AllTables(_) => "a grant on all tables",
             Resource::Table(_) => "a grant on a table",
             Resource::Column(..) => "a grant on a column",
             Resource::ColumnsExcept(..) => "a grant with exclusions",
-            Resource::Filter(..) => "a grant on a filter",
-            Resource::TagPolicy { .. } => "a grant by LF-Tags",
+            Resource::DataCellsFilter(..) => "a grant on a filter",
+            Resource::LfTagPolicy { .. } => "a grant by LF-Tags",
             Resource::Catalog
-            | Resource::Location(_)
-            | Resource::Tag { .. }
-            | Resource::Expression(_) => "a grant on the lake",
+            | Resource::DataLocation(_)
+            | Resource::LfTag { .. }
+            | Resource::LfTagExpression(_) => "a grant of another kind",
         },
-        Step::CreateDatabase { .. } | Step::CreateTable { .. } => "something made",
+        Step::CreateDatabase { .. } | Step::CreateTable { .. } => "a created object",
         Step::UpdateDatabase { .. } | Step::UpdateTable { .. } => "a column",
-        Step::PutPart { part, .. } => match part {
-            Part::Filter(_) => "a filter",
-            Part::Assigned { .. } => "an LF-Tag assigned",
-            Part::Expression(_) => "an expression",
-            Part::Index(_)
-            | Part::Statistics(_)
-            | Part::Tag { .. }
-            | Part::OptIn(_)
-            | Part::TagValue { .. }
-            | Part::Registration(_) => "another part",
+        Step::PutAttachment { part, .. } => match part {
+            Attachment::DataCellsFilter(_) => "a filter",
+            Attachment::LfTagAssignment { .. } => "an LF-Tag assignment",
+            Attachment::NamedExpression(_) => "an expression",
+            Attachment::Index(_)
+            | Attachment::Statistics(_)
+            | Attachment::GlueTag { .. }
+            | Attachment::OptIn(_)
+            | Attachment::LfTagValue { .. }
+            | Attachment::Registration(_) => "another attachment",
         },
-        Step::RemovePart { key, .. } => match key {
-            PartKey::Assigned { .. } => "an LF-Tag taken away",
-            PartKey::OptIn(_) => "an opt-out",
-            PartKey::Index(_)
-            | PartKey::Statistics(_)
-            | PartKey::Tag(_)
-            | PartKey::Filter(_)
-            | PartKey::TagValue { .. }
-            | PartKey::Expression(_)
-            | PartKey::Registration(_) => "another part",
+        Step::RemoveAttachment { key, .. } => match key {
+            AttachmentKey::LfTagAssignment { .. } => "a removed LF-Tag assignment",
+            AttachmentKey::OptIn(_) => "an opt-out",
+            AttachmentKey::Index(_)
+            | AttachmentKey::Statistics(_)
+            | AttachmentKey::GlueTag(_)
+            | AttachmentKey::DataCellsFilter(_)
+            | AttachmentKey::LfTagValue { .. }
+            | AttachmentKey::NamedExpression(_)
+            | AttachmentKey::Registration(_) => "another attachment",
         },
         Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }
@@ -213,25 +240,25 @@ pub fn means(step: &Step) -> &'static str {
     }
 }
 
-/// Judges a plan against what both Regions show now.
+/// Audits a plan against new reads of both Regions.
 ///
 /// # Errors
-/// The auditor's vetoes.
+/// The rejections of the audit.
 ///
 /// # Panics
-/// The ledger, which is in memory, was out of reach.
-pub fn judge(
-    lab: &Lab,
+/// The ledger, which is in memory, returns an error.
+pub fn audit_plan(
+    harness: &TestHarness,
     plan: twinlake_core::Plan,
-) -> Result<twinlake_core::ApprovedPlan, Vec<twinlake_core::Veto>> {
-    let context = lab.context();
+) -> Result<twinlake_core::ApprovedPlan, Vec<twinlake_core::Rejection>> {
+    let context = harness.context();
     let mut scope = Scope::default();
     for name in ["base", "db0", "db1"] {
-        scope.absorb(Scope::database(twinlake_core::Name::new(name).unwrap()));
+        scope.merge(Scope::database(twinlake_core::Name::new(name).unwrap()));
     }
-    scope.absorb(Scope::lake());
-    let (rows, readings) = twinlake_sim::run_until_killed(
-        &lab.sim,
+    scope.merge(Scope::lake_formation());
+    let (rows, snapshots) = twinlake_sim::run_until_killed(
+        &harness.sim,
         twinlake_engine::reconcile::observe_once(&context, &scope, true),
     )
     .unwrap()
@@ -239,12 +266,12 @@ pub fn judge(
     let inputs = twinlake_core::plan::Inputs {
         scope: &scope,
         epoch: context.epoch,
-        policy: &lab.policy,
-        primary: &readings.primary,
-        secondary: &readings.secondary,
+        policy: &harness.policy,
+        primary: &snapshots.primary,
+        standby: &snapshots.standby,
         rows: &rows,
-        ours: context.ours,
-        reader: context.reader,
+        own_roles: context.own_roles,
+        reader_role: context.reader_role,
     };
-    twinlake_core::audit(&inputs, plan, &BrakeReading::default())
+    twinlake_core::audit(&inputs, plan, &DeletionBudget::default())
 }

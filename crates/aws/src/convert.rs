@@ -1,14 +1,14 @@
-//! Between the SDK's Glue types and the core's, field by field.
+//! Converts Glue objects between the SDK's types and the core's, field by field.
 //!
-//! The SDK's types have no serde, so every field is written down; the field census
-//! in this file's tests fails when an SDK upgrade brings a new one.
+//! The SDK's types do not implement serde, so each field is mapped explicitly. The test module
+//! `census` fails when an SDK upgrade adds a field.
 
+mod attachment;
 mod function;
-mod part;
 mod view;
 
+pub use attachment::{index, statistics, to_sdk_index, to_sdk_statistics};
 pub use function::{function, function_input};
-pub use part::{index, index_back, statistics, statistics_back};
 
 use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types as glue;
@@ -16,8 +16,8 @@ use aws_smithy_types::DateTime;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use twinlake_core::catalog::{
-    DataLakePrincipal, Extra, LinkTarget, Order, Parameters, PrincipalPermissions, Seen, SerDeInfo,
-    SkewedInfo,
+    DataLakePrincipal, LinkTarget, Observed, Order, Parameters, PrincipalPermissions, SerDeInfo,
+    SkewedInfo, UnsupportedFields,
 };
 use twinlake_core::name::NameError;
 use twinlake_core::{Column, Database, Name, Partition, StorageDescriptor, Table, Timestamp};
@@ -26,7 +26,7 @@ fn time(time: Option<DateTime>) -> Option<Timestamp> {
     time.and_then(|time| time.to_millis().ok()).map(Timestamp)
 }
 
-fn time_back(time: Option<Timestamp>) -> Option<DateTime> {
+fn to_sdk_time(time: Option<Timestamp>) -> Option<DateTime> {
     time.map(|time| DateTime::from_millis(time.0))
 }
 
@@ -34,29 +34,29 @@ fn map<I: IntoIterator<Item = (String, String)>>(pairs: Option<I>) -> Parameters
     pairs.into_iter().flatten().collect()
 }
 
-fn map_back<M: FromIterator<(String, String)>>(pairs: &Parameters) -> Option<M> {
+fn to_sdk_map<M: FromIterator<(String, String)>>(pairs: &Parameters) -> Option<M> {
     (!pairs.is_empty()).then(|| pairs.clone().into_iter().collect())
 }
 
-fn list_back<T: Clone>(items: &[T]) -> Option<Vec<T>> {
+fn to_sdk_list<T: Clone>(items: &[T]) -> Option<Vec<T>> {
     (!items.is_empty()).then(|| items.to_vec())
 }
 
-/// Notes that a field which is not replicated is set.
-fn note(extra: &mut Extra, field: &str, is_set: bool) {
+/// Records that a field which Twinlake does not replicate is set.
+fn mark_unsupported(unsupported_fields: &mut UnsupportedFields, field: &str, is_set: bool) {
     if is_set {
-        extra.insert(field.to_owned(), Value::Bool(true));
+        unsupported_fields.insert(field.to_owned(), Value::Bool(true));
     }
 }
 
-/// A database as it was read.
+/// Converts a database as it was read.
 ///
 /// # Errors
-/// Its name is none.
-pub fn database(from: glue::Database) -> Result<Seen<Database>, NameError> {
-    let mut extra = Extra::new();
-    note(
-        &mut extra,
+/// The name is not a valid [`Name`].
+pub fn database(from: glue::Database) -> Result<Observed<Database>, NameError> {
+    let mut unsupported_fields = UnsupportedFields::new();
+    mark_unsupported(
+        &mut unsupported_fields,
         "FederatedDatabase",
         from.federated_database.is_some(),
     );
@@ -74,9 +74,9 @@ pub fn database(from: glue::Database) -> Result<Seen<Database>, NameError> {
             name: None,
             region: target.region,
         }),
-        extra,
+        unsupported_fields,
     };
-    Ok(Seen {
+    Ok(Observed {
         object,
         created: time(from.create_time),
         version: None,
@@ -96,19 +96,19 @@ fn principal_permissions(from: glue::PrincipalPermissions) -> PrincipalPermissio
     }
 }
 
-/// A database as it is sent.
+/// Converts a database to the SDK's input type.
 ///
 /// # Errors
-/// The SDK refuses to build it.
+/// A required field is missing.
 pub fn database_input(from: &Database) -> Result<glue::DatabaseInput, BuildError> {
     let defaults = from.create_table_default_permissions.as_ref();
     glue::DatabaseInput::builder()
         .name(from.name.as_str())
         .set_description(from.description.clone())
         .set_location_uri(from.location_uri.clone())
-        .set_parameters(map_back(&from.parameters))
+        .set_parameters(to_sdk_map(&from.parameters))
         .set_create_table_default_permissions(
-            defaults.map(|all| all.iter().map(principal_permissions_back).collect()),
+            defaults.map(|all| all.iter().map(to_sdk_principal_permissions).collect()),
         )
         .set_target_database(from.target_database.as_ref().map(|target| {
             glue::DatabaseIdentifier::builder()
@@ -120,7 +120,7 @@ pub fn database_input(from: &Database) -> Result<glue::DatabaseInput, BuildError
         .build()
 }
 
-fn principal_permissions_back(from: &PrincipalPermissions) -> glue::PrincipalPermissions {
+fn to_sdk_principal_permissions(from: &PrincipalPermissions) -> glue::PrincipalPermissions {
     let principal = from.principal.as_ref().map(|principal| {
         glue::DataLakePrincipal::builder()
             .set_data_lake_principal_identifier(principal.data_lake_principal_identifier.clone())
@@ -137,13 +137,17 @@ fn principal_permissions_back(from: &PrincipalPermissions) -> glue::PrincipalPer
         .build()
 }
 
-/// A table as it was read.
+/// Converts a table as it was read.
 ///
 /// # Errors
-/// Its name is none.
-pub fn table(from: glue::Table) -> Result<Seen<Table>, NameError> {
-    let mut extra = Extra::new();
-    note(&mut extra, "FederatedTable", from.federated_table.is_some());
+/// The name is not a valid [`Name`].
+pub fn table(from: glue::Table) -> Result<Observed<Table>, NameError> {
+    let mut unsupported_fields = UnsupportedFields::new();
+    mark_unsupported(
+        &mut unsupported_fields,
+        "FederatedTable",
+        from.federated_table.is_some(),
+    );
     let object = Table {
         name: Name::new(&from.name)?,
         description: from.description,
@@ -151,7 +155,7 @@ pub fn table(from: glue::Table) -> Result<Seen<Table>, NameError> {
         last_access_time: time(from.last_access_time),
         last_analyzed_time: time(from.last_analyzed_time),
         retention: from.retention,
-        storage_descriptor: from.storage_descriptor.map(descriptor),
+        storage_descriptor: from.storage_descriptor.map(storage_descriptor),
         partition_keys: columns(from.partition_keys),
         view_original_text: from.view_original_text,
         view_expanded_text: from.view_expanded_text,
@@ -163,36 +167,39 @@ pub fn table(from: glue::Table) -> Result<Seen<Table>, NameError> {
             name: target.name,
             region: target.region,
         }),
-        view_definition: from.view_definition.map(view::definition),
-        extra,
+        view_definition: from.view_definition.map(view::view_definition),
+        unsupported_fields,
     };
-    Ok(Seen {
+    Ok(Observed {
         object,
         created: time(from.create_time),
         version: from.version_id,
     })
 }
 
-/// A table as it is sent: the whole input, since an update replaces it.
+/// Converts a table to the SDK's input type: the whole input, since an update replaces it.
 ///
 /// # Errors
-/// The SDK refuses to build it.
+/// A required field is missing.
 pub fn table_input(from: &Table) -> Result<glue::TableInput, BuildError> {
-    let descriptor = from.storage_descriptor.as_ref().map(descriptor_back);
+    let descriptor = from
+        .storage_descriptor
+        .as_ref()
+        .map(to_sdk_storage_descriptor);
     glue::TableInput::builder()
         .name(from.name.as_str())
         .set_description(from.description.clone())
         .set_owner(from.owner.clone())
-        .set_last_access_time(time_back(from.last_access_time))
-        .set_last_analyzed_time(time_back(from.last_analyzed_time))
+        .set_last_access_time(to_sdk_time(from.last_access_time))
+        .set_last_analyzed_time(to_sdk_time(from.last_analyzed_time))
         .retention(from.retention)
         .set_storage_descriptor(descriptor.transpose()?)
-        // An empty list, never nothing (GL-02).
-        .set_partition_keys(Some(columns_back(&from.partition_keys)?))
+        // Always sent, if need be as an empty list (GL-02).
+        .set_partition_keys(Some(to_sdk_columns(&from.partition_keys)?))
         .set_view_original_text(from.view_original_text.clone())
         .set_view_expanded_text(from.view_expanded_text.clone())
         .set_table_type(from.table_type.clone())
-        .set_parameters(map_back(&from.parameters))
+        .set_parameters(to_sdk_map(&from.parameters))
         .set_target_table(from.target_table.as_ref().map(|target| {
             glue::TableIdentifier::builder()
                 .set_catalog_id(target.catalog_id.clone())
@@ -201,7 +208,11 @@ pub fn table_input(from: &Table) -> Result<glue::TableInput, BuildError> {
                 .set_region(target.region.clone())
                 .build()
         }))
-        .set_view_definition(from.view_definition.as_ref().map(view::definition_back))
+        .set_view_definition(
+            from.view_definition
+                .as_ref()
+                .map(view::to_sdk_view_definition),
+        )
         .build()
 }
 
@@ -217,23 +228,23 @@ fn columns(from: Option<Vec<glue::Column>>) -> Vec<Column> {
         .collect()
 }
 
-fn columns_back(from: &[Column]) -> Result<Vec<glue::Column>, BuildError> {
+fn to_sdk_columns(from: &[Column]) -> Result<Vec<glue::Column>, BuildError> {
     from.iter()
         .map(|column| {
             glue::Column::builder()
                 .name(&column.name)
                 .set_type(column.kind.clone())
                 .set_comment(column.comment.clone())
-                .set_parameters(map_back(&column.parameters))
+                .set_parameters(to_sdk_map(&column.parameters))
                 .build()
         })
         .collect()
 }
 
-fn descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
-    let mut extra = BTreeMap::new();
-    note(
-        &mut extra,
+fn storage_descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
+    let mut unsupported_fields = BTreeMap::new();
+    mark_unsupported(
+        &mut unsupported_fields,
         "SchemaReference",
         from.schema_reference.is_some(),
     );
@@ -265,11 +276,13 @@ fn descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
             skewed_column_value_location_maps: map(skewed.skewed_column_value_location_maps),
         }),
         stored_as_sub_directories: from.stored_as_sub_directories,
-        extra,
+        unsupported_fields,
     }
 }
 
-fn descriptor_back(from: &StorageDescriptor) -> Result<glue::StorageDescriptor, BuildError> {
+fn to_sdk_storage_descriptor(
+    from: &StorageDescriptor,
+) -> Result<glue::StorageDescriptor, BuildError> {
     let orders: Result<Vec<glue::Order>, BuildError> = from
         .sort_columns
         .iter()
@@ -284,60 +297,63 @@ fn descriptor_back(from: &StorageDescriptor) -> Result<glue::StorageDescriptor, 
         glue::SerDeInfo::builder()
             .set_name(serde.name.clone())
             .set_serialization_library(serde.serialization_library.clone())
-            .set_parameters(map_back(&serde.parameters))
+            .set_parameters(to_sdk_map(&serde.parameters))
             .build()
     });
     let skewed_info = from.skewed_info.as_ref().map(|skewed| {
         glue::SkewedInfo::builder()
-            .set_skewed_column_names(list_back(&skewed.skewed_column_names))
-            .set_skewed_column_values(list_back(&skewed.skewed_column_values))
-            .set_skewed_column_value_location_maps(map_back(
+            .set_skewed_column_names(to_sdk_list(&skewed.skewed_column_names))
+            .set_skewed_column_values(to_sdk_list(&skewed.skewed_column_values))
+            .set_skewed_column_value_location_maps(to_sdk_map(
                 &skewed.skewed_column_value_location_maps,
             ))
             .build()
     });
     Ok(glue::StorageDescriptor::builder()
-        .set_columns(Some(columns_back(&from.columns)?))
+        .set_columns(Some(to_sdk_columns(&from.columns)?))
         .set_location(from.location.clone())
-        .set_additional_locations(list_back(&from.additional_locations))
+        .set_additional_locations(to_sdk_list(&from.additional_locations))
         .set_input_format(from.input_format.clone())
         .set_output_format(from.output_format.clone())
         .compressed(from.compressed)
         .number_of_buckets(from.number_of_buckets)
         .set_serde_info(serde_info)
-        .set_bucket_columns(list_back(&from.bucket_columns))
+        .set_bucket_columns(to_sdk_list(&from.bucket_columns))
         .set_sort_columns(Some(orders?).filter(|orders| !orders.is_empty()))
-        .set_parameters(map_back(&from.parameters))
+        .set_parameters(to_sdk_map(&from.parameters))
         .set_skewed_info(skewed_info)
         .stored_as_sub_directories(from.stored_as_sub_directories)
         .build())
 }
 
-/// A partition as it was read.
+/// Converts a partition as it was read.
 #[must_use]
 pub fn partition(from: glue::Partition) -> Partition {
     Partition {
         values: from.values.unwrap_or_default(),
         last_access_time: time(from.last_access_time),
         last_analyzed_time: time(from.last_analyzed_time),
-        storage_descriptor: from.storage_descriptor.map(descriptor),
+        storage_descriptor: from.storage_descriptor.map(storage_descriptor),
         parameters: map(from.parameters),
-        extra: Extra::new(),
+        unsupported_fields: UnsupportedFields::new(),
     }
 }
 
-/// A partition as it is sent.
+/// Converts a partition to the SDK's input type.
 ///
 /// # Errors
-/// The SDK refuses to build it.
+/// A required field is missing.
 pub fn partition_input(from: &Partition) -> Result<glue::PartitionInput, BuildError> {
-    let descriptor = from.storage_descriptor.as_ref().map(descriptor_back);
+    let descriptor = from
+        .storage_descriptor
+        .as_ref()
+        .map(to_sdk_storage_descriptor);
     Ok(glue::PartitionInput::builder()
         .set_values(Some(from.values.clone()))
-        .set_last_access_time(time_back(from.last_access_time))
-        .set_last_analyzed_time(time_back(from.last_analyzed_time))
+        .set_last_access_time(to_sdk_time(from.last_access_time))
+        .set_last_analyzed_time(to_sdk_time(from.last_analyzed_time))
         .set_storage_descriptor(descriptor.transpose()?)
-        .set_parameters(map_back(&from.parameters))
+        .set_parameters(to_sdk_map(&from.parameters))
         .build())
 }
 

@@ -1,46 +1,73 @@
-//! The ledger in a DynamoDB table.
+//! The ledger and the statistics in a DynamoDB table: the items that a Region's Twinlake stores.
 //!
-//! | `pk` | `sk` | holds |
+//! | `pk` | `sk` | holds: attributes beside the key |
 //! |---|---|---|
-//! | `meta` | `epoch`, `policy`, `paired`, `verified` | one value each |
-//! | `databases` | database | a row |
-//! | `tables#DATABASE` | table | a row |
-//! | `runs` | run | a resync run with its outstanding parts |
-//! | `spent` | minute | deletions made in it |
-//! | `alerts` | key | a trouble that people were told of, until it is over |
-//! | `beats` | channel | the newest heartbeat |
-//! | `lag` | minute | the lag of each channel then |
-//! | `hours` | hour | numbers of that hour |
-//! | `pending` | table | objects that S3 has not replicated |
-//! | `places#BUCKET` | prefix and table | where tables' files are in the primary |
+//! | `meta` | `epoch` | the epoch: `body` |
+//! | `meta` | `policy` | the policy document: `value` |
+//! | `meta` | `operation` | the operation document: `value` |
+//! | `meta` | `verified_at` | the start of the last complete resync: `value` |
+//! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions` |
+//! | `rows#catalog` | `catalog` | the row of the catalog: `body` |
+//! | `rows#lakeformation` | LF SUBJECT | its row, without managed keys: `body` |
+//! | `managed_keys` | LF SUBJECT | the managed keys of its row: `managed_keys` (string set) |
+//! | `rows#databases` | DATABASE | the row of a database: `body` |
+//! | `rows#tables#DATABASE` | TABLE | the row of a table: `body` |
+//! | `rows#tables#DATABASE` | U+0001 FUNCTION | the row of a user-defined function: `body` |
+//! | `source_locations#BUCKET` | PREFIX U+0001 TABLE ID | a table with files there: none |
+//! | `resync_runs` | RUN | a resync run: `started_at`, `outstanding_parts`, `has_unread_part` |
+//! | `partition_scans#DATABASE` | TABLE | partition scans: `last_scan_at`, `next_scan_at` |
+//! | `deletions` | MINUTE | deletions of the minute: `databases`, `tables`, `partitions` |
+//! | `incidents` | ALERT KEY | an open incident: `body`, `version` |
+//! | `pending_objects` | TABLE ID | objects that S3 has not replicated: `body`, `version` |
+//! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
+//! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs` |
+//! | `hourly_counters` | HOUR | the counters of the hour, each an attribute of its name |
 //!
-//! Items of `runs`, `spent`, `alerts`, `lag`, `hours` and `pending` carry `expires` for the
-//! table's TTL. Rows that are not current carry their state as `trouble`, the key of the
-//! index `troubles`.
+//! LF SUBJECT is `lf-tags`, `lf-tag-expressions`, `data-locations`, `permissions` or `settings`.
+//! TABLE ID is `DATABASE.TABLE`. MINUTE is minutes since the Unix epoch, HOUR the text of an hour;
+//! both sort by time. `body` is JSON. Source locations are those of the primary's tables. Partition
+//! scans are those that events requested. Managed keys have an item of their own, so that
+//! concurrent writers add and remove single keys.
+//!
+//! Every item has `format`, the version of its layout; an item of a higher one is refused.
+//!
+//! Times are milliseconds since the Unix epoch. `version` starts at 0 and grows by one with each
+//! write; a write is conditional on the version that was read.
+//!
+//! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 day for `deletions` and
+//! `partition_scans`, 7 days for `resync_runs` and `lag_samples`, 14 days without a new finding for
+//! `incidents`, 90 days for `hourly_counters` and `pending_objects`. Other items do not expire.
+//!
+//! A row that is not in sync also has `not_in_sync_state` (S): its state, and the partition key of
+//! the sparse index `not-in-sync`, which finds such rows without reading the others.
 
-mod episodes;
-mod journal;
+mod incidents;
+mod stats;
 mod table;
 
-use episodes::episode_of;
-use journal::{place_of, trouble_of};
+use incidents::parse_incident;
+use stats::{location_key, not_in_sync_state};
 use table::{
-    Item, is_marks, is_of, key_of, keys_of, marked, minute, names, number, numeric, run_of,
-    tally_of, text, textual, unless_condition,
+    FORMAT, Item, attribute_names, is_item_of, is_managed_keys_item, item_keys, minute_key,
+    number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run, row_key,
+    string_attribute, string_value, write_if_condition_holds,
 };
 
-use crate::calls::{Counted, Service};
-use crate::fault;
+use crate::call_error;
+use crate::clients::Clients;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Sweeps, Tally};
-use twinlake_core::{Episode, Fault, Lake, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::ledger::{
+    LedgerRows, ObjectCounts, PartitionScan, PartitionScanSchedule, ResyncRun, format,
+};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
 use twinlake_engine::Ledger;
 
-/// A ledger in one Region.
+/// The ledger table of one Region.
 #[derive(Clone, Debug)]
 pub struct DynamoLedger {
     region: String,
@@ -48,302 +75,364 @@ pub struct DynamoLedger {
     client: Client,
 }
 
-const READ_BATCH: usize = 100;
-/// The budget of deletions is counted over so long.
-const BUDGET_SECS: i64 = 3600;
+/// Subjects per `BatchGetItem` call: DynamoDB takes 100 keys, and a subject has up to two.
+const MAX_SUBJECTS_PER_READ: usize = 50;
+/// The deletion limit counts the deletions of this many seconds.
+const DELETION_LIMIT_WINDOW_SECS: i64 = 3600;
 const DAY_SECS: i64 = 86_400;
 
 impl DynamoLedger {
-    /// A ledger by its Region and table.
-    pub async fn connect(region: &str, table: &str) -> Self {
+    /// The ledger of a Region, by its table's name.
+    #[must_use]
+    pub fn new(clients: &Clients, table: &str) -> Self {
         Self {
-            region: region.to_owned(),
+            region: clients.region().to_owned(),
             table: table.to_owned(),
-            client: Client::from_conf(
-                aws_sdk_dynamodb::config::Builder::from(&crate::sdk_config(region).await)
-                    .interceptor(Counted(Service::DynamoDb))
-                    .build(),
-            ),
+            client: clients.dynamodb(),
         }
     }
 }
 
 impl Ledger for DynamoLedger {
-    async fn epoch(&self) -> Result<Epoch, Fault> {
-        let held = self.meta_number("epoch").await?.unwrap_or_default();
-        u64::try_from(held)
-            .map(Epoch)
-            .map_err(|_| self.broken("epoch"))
+    async fn epoch(&self) -> Result<Epoch, CallError> {
+        let Some(item) = self.get_item("meta", "epoch").await? else {
+            return Ok(Epoch::INITIAL);
+        };
+        let body = string_attribute(&item, "body");
+        body.and_then(|body| serde_json::from_str(body).ok())
+            .ok_or_else(|| self.unreadable_error("epoch"))
     }
 
-    async fn policy(&self) -> Result<Option<String>, Fault> {
-        let item = self.get("meta", "policy").await?;
-        Ok(item.and_then(|item| textual(&item, "value").map(str::to_owned)))
+    async fn policy(&self) -> Result<Option<String>, CallError> {
+        let item = self.get_item("meta", "policy").await?;
+        Ok(item.and_then(|item| string_attribute(&item, "value").map(str::to_owned)))
     }
 
-    async fn put_policy(&self, policy: &str) -> Result<(), Fault> {
-        self.put("meta", "policy", &[("value", text(policy))]).await
+    async fn put_policy(&self, policy: &str) -> Result<(), CallError> {
+        self.put_item("meta", "policy", &[("value", string_value(policy))])
+            .await
     }
 
-    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<Rows, Fault> {
+    async fn operation(&self) -> Result<Option<String>, CallError> {
+        let item = self.get_item("meta", "operation").await?;
+        Ok(item.and_then(|item| string_attribute(&item, "value").map(str::to_owned)))
+    }
+
+    async fn put_operation(&self, operation: &str) -> Result<(), CallError> {
+        let fields = [("value", string_value(operation))];
+        self.put_item("meta", "operation", &fields).await
+    }
+
+    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<LedgerRows, CallError> {
         const CALL: &str = "BatchGetItem";
         let mut items: Vec<Item> = Vec::new();
         let all: Vec<&Subject> = subjects.iter().collect();
-        for batch in all.chunks(READ_BATCH) {
-            let keys = batch.iter().flat_map(|subject| keys_of(subject));
+        for batch in all.chunks(MAX_SUBJECTS_PER_READ) {
+            let keys = batch.iter().flat_map(|subject| item_keys(subject));
             let keys = keys.map(|(pk, sk)| {
-                [("pk".to_owned(), text(&pk)), ("sk".to_owned(), text(&sk))]
-                    .into_iter()
-                    .collect()
+                [
+                    ("pk".to_owned(), string_value(&pk)),
+                    ("sk".to_owned(), string_value(&sk)),
+                ]
+                .into_iter()
+                .collect()
             });
             let mut keys: Vec<_> = keys.collect();
             let mut tries = 0;
             while !keys.is_empty() {
                 tries += 1;
-                let asked = KeysAndAttributes::builder()
+                let request = KeysAndAttributes::builder()
                     .set_keys(Some(keys))
                     .consistent_read(true)
                     .build()
-                    .map_err(self.unbuildable(CALL))?;
+                    .map_err(self.build_error(CALL))?;
                 let call = self
                     .client
                     .batch_get_item()
-                    .request_items(&self.table, asked);
-                let answer = call.send().await;
-                let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-                let mut found = answer.responses.unwrap_or_default();
+                    .request_items(&self.table, request);
+                let response = call.send().await;
+                let response =
+                    response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+                let mut found = response.responses.unwrap_or_default();
                 let found = found.remove(&self.table).unwrap_or_default();
-                items.extend(found.into_iter().map(|item| item.into_iter().collect()));
-                let mut left = answer.unprocessed_keys.unwrap_or_default();
-                keys = left
+                for item in found {
+                    items.push(self.checked(item.into_iter().collect())?);
+                }
+                let mut unprocessed = response.unprocessed_keys.unwrap_or_default();
+                keys = unprocessed
                     .remove(&self.table)
-                    .map(|left| left.keys)
+                    .map(|unprocessed| unprocessed.keys)
                     .unwrap_or_default();
-                self.pause(tries, keys.is_empty()).await?;
+                self.wait_before_retry(tries, keys.is_empty()).await?;
             }
         }
-        let (marks, items): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_marks);
-        let mut rows = self.by_subject(&items)?;
-        for item in &marks {
+        let (managed_keys, items): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(is_managed_keys_item);
+        let mut rows = self.parse_rows(&items)?;
+        for item in &managed_keys {
             for (subject, row) in &mut rows {
-                if matches!(subject, Subject::Lake(lake) if is_of(item, *lake)) {
-                    row.owned = marked(item);
+                if matches!(subject, Subject::LakeFormation(lf_subject) if is_item_of(item, *lf_subject))
+                {
+                    row.managed_keys = parse_managed_keys(item);
                 }
             }
         }
         Ok(rows)
     }
 
-    async fn mark(
+    async fn update_managed_keys(
         &self,
-        lake: Lake,
+        lf_subject: LfSubject,
         add: &BTreeSet<String>,
         drop: &BTreeSet<String>,
-    ) -> Result<(), Fault> {
-        self.change_marks(lake, "ADD #m :m", add).await?;
-        self.change_marks(lake, "DELETE #m :m", drop).await
+    ) -> Result<(), CallError> {
+        self.change_managed_keys(lf_subject, "ADD #m :m", add)
+            .await?;
+        self.change_managed_keys(lf_subject, "DELETE #m :m", drop)
+            .await
     }
 
-    async fn database_rows(&self) -> Result<Rows, Fault> {
-        self.by_subject(&self.query("databases", None).await?)
+    async fn database_rows(&self) -> Result<LedgerRows, CallError> {
+        self.parse_rows(&self.query("rows#databases", None).await?)
     }
 
-    async fn rows_in(&self, database: &Name) -> Result<Rows, Fault> {
+    async fn rows_in_database(&self, database: &Name) -> Result<LedgerRows, CallError> {
         let own = BTreeSet::from([Subject::Database(database.clone())]);
         let mut rows = self.rows(&own).await?;
-        let tables = self.query(&format!("tables#{database}"), None).await?;
-        rows.extend(self.by_subject(&tables)?);
+        let tables = self.query(&format!("rows#tables#{database}"), None).await?;
+        rows.extend(self.parse_rows(&tables)?);
         Ok(rows)
     }
 
-    async fn put_rows(&self, rows: &[Row]) -> Result<(), Fault> {
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError> {
         const CALL: &str = "BatchWriteItem";
         let requests = rows.iter().map(|row| {
-            let (pk, sk) = key_of(&row.subject);
-            // Marks have an item of their own.
-            let row = Row {
-                owned: BTreeSet::new(),
+            let (pk, sk) = row_key(&row.subject);
+            // Managed keys are stored in an item of their own.
+            let row = LedgerRow {
+                managed_keys: BTreeSet::new(),
                 ..row.clone()
             };
             let body = serde_json::to_string(&row).unwrap_or_default();
             let mut put = PutRequest::builder()
-                .item("pk", text(&pk))
-                .item("sk", text(&sk))
-                .item("body", text(&body));
-            if let Some(trouble) = trouble_of(&row) {
-                put = put.item("trouble", text(&trouble));
+                .item("pk", string_value(&pk))
+                .item("sk", string_value(&sk))
+                .item(FORMAT, number_value(format::LEDGER))
+                .item("body", string_value(&body));
+            if let Some(state) = not_in_sync_state(&row) {
+                put = put.item("not_in_sync_state", string_value(&state));
             }
-            let put = put.build().map_err(self.unbuildable(CALL))?;
+            let put = put.build().map_err(self.build_error(CALL))?;
             Ok(WriteRequest::builder().put_request(put).build())
         });
-        let places = rows.iter().filter_map(place_of).map(|(pk, sk)| {
+        let locations = rows.iter().filter_map(location_key).map(|(pk, sk)| {
             let put = PutRequest::builder()
-                .item("pk", text(&pk))
-                .item("sk", text(&sk))
+                .item("pk", string_value(&pk))
+                .item("sk", string_value(&sk))
+                .item(FORMAT, number_value(format::LEDGER))
                 .build()
-                .map_err(self.unbuildable(CALL))?;
+                .map_err(self.build_error(CALL))?;
             Ok(WriteRequest::builder().put_request(put).build())
         });
-        let requests = requests.chain(places);
-        self.write(requests.collect::<Result<_, Fault>>()?).await
+        let requests = requests.chain(locations);
+        self.batch_write(requests.collect::<Result<_, CallError>>()?)
+            .await
     }
 
-    async fn forget(&self, subjects: &[Subject]) -> Result<(), Fault> {
+    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError> {
         const CALL: &str = "BatchWriteItem";
         let requests = subjects.iter().map(|subject| {
-            let (pk, sk) = key_of(subject);
+            let (pk, sk) = row_key(subject);
             let delete = DeleteRequest::builder()
-                .key("pk", text(&pk))
-                .key("sk", text(&sk))
+                .key("pk", string_value(&pk))
+                .key("sk", string_value(&sk))
                 .build()
-                .map_err(self.unbuildable(CALL))?;
+                .map_err(self.build_error(CALL))?;
             Ok(WriteRequest::builder().delete_request(delete).build())
         });
-        self.write(requests.collect::<Result<_, Fault>>()?).await
+        self.batch_write(requests.collect::<Result<_, CallError>>()?)
+            .await
     }
 
-    async fn paired(&self) -> Result<Tally, Fault> {
-        let item = self.get("meta", "paired").await?.unwrap_or_default();
-        Ok(tally_of(&item))
+    async fn paired_counts(&self) -> Result<ObjectCounts, CallError> {
+        let item = self
+            .get_item("meta", "paired_counts")
+            .await?
+            .unwrap_or_default();
+        Ok(parse_object_counts(&item))
     }
 
-    async fn put_paired(&self, tally: &Tally) -> Result<(), Fault> {
+    async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError> {
         let fields = [
-            ("databases", number(tally.databases)),
-            ("tables", number(tally.tables)),
-            ("partitions", number(tally.partitions)),
+            ("databases", number_value(counts.databases)),
+            ("tables", number_value(counts.tables)),
+            ("partitions", number_value(counts.partitions)),
         ];
-        self.put("meta", "paired", &fields).await
+        self.put_item("meta", "paired_counts", &fields).await
     }
 
-    async fn spent(&self, now: Timestamp) -> Result<Tally, Fault> {
-        let since = minute(now.plus_secs(-BUDGET_SECS));
-        let mut sum = Tally::default();
-        for item in self.query("spent", Some(&since)).await? {
-            let spent = tally_of(&item);
-            sum.databases += spent.databases;
-            sum.tables += spent.tables;
-            sum.partitions += spent.partitions;
+    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
+        let since = minute_key(now.plus_secs(-DELETION_LIMIT_WINDOW_SECS));
+        let mut sum = ObjectCounts::default();
+        for item in self.query("deletions", Some(&since)).await? {
+            let deletions = parse_object_counts(&item);
+            sum.databases += deletions.databases;
+            sum.tables += deletions.tables;
+            sum.partitions += deletions.partitions;
         }
         Ok(sum)
     }
 
-    async fn spend(&self, now: Timestamp, tally: &Tally) -> Result<(), Fault> {
+    async fn record_deletions(
+        &self,
+        now: Timestamp,
+        counts: &ObjectCounts,
+    ) -> Result<(), CallError> {
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("pk", text("spent"))
-            .key("sk", text(&minute(now)))
-            .update_expression("ADD #d :d, #t :t, #p :p SET #e = :e")
-            .set_expression_attribute_names(Some(names(&[
+            .key("pk", string_value("deletions"))
+            .key("sk", string_value(&minute_key(now)))
+            .update_expression("ADD #d :d, #t :t, #p :p SET #e = :e, #f = :f")
+            .set_expression_attribute_names(Some(attribute_names(&[
                 ("#d", "databases"),
                 ("#t", "tables"),
                 ("#p", "partitions"),
-                ("#e", "expires"),
+                ("#e", "expires_at"),
+                ("#f", FORMAT),
             ])))
-            .expression_attribute_values(":d", number(tally.databases))
-            .expression_attribute_values(":t", number(tally.tables))
-            .expression_attribute_values(":p", number(tally.partitions))
-            .expression_attribute_values(":e", number(now.plus_secs(DAY_SECS).secs()));
-        let answer = call.send().await;
-        answer
+            .expression_attribute_values(":f", number_value(format::LEDGER))
+            .expression_attribute_values(":d", number_value(counts.databases))
+            .expression_attribute_values(":t", number_value(counts.tables))
+            .expression_attribute_values(":p", number_value(counts.partitions))
+            .expression_attribute_values(":e", number_value(now.plus_secs(DAY_SECS).secs()));
+        let response = call.send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("UpdateItem", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
     }
 
-    async fn begin_run(&self, run: &Run) -> Result<(), Fault> {
+    async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
         let parts: Vec<String> = run.outstanding.iter().cloned().collect();
         let fields = [
-            ("started", number(run.started.0)),
-            ("parts", AttributeValue::Ss(parts)),
-            ("unread", AttributeValue::Bool(run.unread)),
+            ("started_at", number_value(run.started.0)),
+            ("outstanding_parts", AttributeValue::Ss(parts)),
+            ("has_unread_part", AttributeValue::Bool(run.unread)),
             (
-                "expires",
-                number(run.started.plus_secs(7 * DAY_SECS).secs()),
+                "expires_at",
+                number_value(run.started.plus_secs(7 * DAY_SECS).secs()),
             ),
         ];
-        self.put("runs", &run.id, &fields).await
+        self.put_item("resync_runs", &run.id, &fields).await
     }
 
-    async fn add_part(&self, run: &str, part: &str) -> Result<(), Fault> {
-        self.change_run(run, "ADD #p :part", part, None)
+    async fn add_run_part(&self, run: &str, part: &str) -> Result<(), CallError> {
+        self.update_run(run, "ADD #p :part", part, None)
             .await
             .map(drop)
     }
 
-    async fn end_part(&self, run: &str, part: &str, unread: bool) -> Result<Option<Run>, Fault> {
+    async fn end_run_part(
+        &self,
+        run: &str,
+        part: &str,
+        unread: bool,
+    ) -> Result<Option<ResyncRun>, CallError> {
         let change = match unread {
             true => "DELETE #p :part SET #u = :unread",
             false => "DELETE #p :part",
         };
         let unread = unread.then_some(AttributeValue::Bool(true));
-        let item = self.change_run(run, change, part, unread).await?;
-        Ok(item.map(|item| run_of(run, &item)))
+        let item = self.update_run(run, change, part, unread).await?;
+        Ok(item.map(|item| parse_run(run, &item)))
     }
 
-    async fn verified_at(&self) -> Result<Option<Timestamp>, Fault> {
-        Ok(self.meta_number("verified").await?.map(Timestamp))
+    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
+        let Some(item) = self.get_item("meta", "verified_at").await? else {
+            return Ok(None);
+        };
+        let millis = number_attribute(&item, "value");
+        let millis = millis.ok_or_else(|| self.unreadable_error("verified_at"))?;
+        Ok(Some(Timestamp(millis)))
     }
 
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), Fault> {
+    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError> {
         let call = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("pk", text("meta"))
-            .item("sk", text("verified"))
-            .item("value", number(at.0))
+            .item("pk", string_value("meta"))
+            .item("sk", string_value("verified_at"))
+            .item(FORMAT, number_value(format::LEDGER))
+            .item("value", number_value(at.0))
             .condition_expression("attribute_not_exists(pk) OR #v < :at")
             .expression_attribute_names("#v", "value")
-            .expression_attribute_values(":at", number(at.0));
-        unless_condition(call.send(), &self.region).await.map(drop)
+            .expression_attribute_values(":at", number_value(at.0));
+        write_if_condition_holds(call.send(), &self.region)
+            .await
+            .map(drop)
     }
 
-    async fn ask_sweep(&self, table: &TableId, now: Timestamp) -> Result<Sweeping, Fault> {
-        let (pk, sk) = (format!("sweeps#{}", table.database), table.table.as_str());
-        // Somebody else asked in the meantime: their answer is looked at, too.
+    async fn request_partition_scan(
+        &self,
+        table: &TableId,
+        now: Timestamp,
+    ) -> Result<PartitionScan, CallError> {
+        let (pk, sk) = (
+            format!("partition_scans#{}", table.database),
+            table.table.as_str(),
+        );
+        // Each try reads the schedule again, because a concurrent request may have changed it.
         for _ in 0..4 {
-            let item = self.get(&pk, sk).await?.unwrap_or_default();
-            let at = |name: &str| numeric(&item, name).map(Timestamp);
-            let known = Sweeps {
-                last: at("last"),
-                next: at("next"),
+            let item = self.get_item(&pk, sk).await?.unwrap_or_default();
+            let at = |name: &str| number_attribute(&item, name).map(Timestamp);
+            let current = PartitionScanSchedule {
+                last: at("last_scan_at"),
+                next: at("next_scan_at"),
             };
-            let (what, then) = known.ask(now);
-            if matches!(what, Sweeping::Covered(_))
-                || self.put_sweeps((&pk, sk), &known, &then).await?
+            let (scan, updated) = current.request(now);
+            if matches!(scan, PartitionScan::Covered(_))
+                || self
+                    .put_scan_schedule((&pk, sk), &current, &updated)
+                    .await?
             {
-                return Ok(what);
+                return Ok(scan);
             }
         }
-        // One look too many harms nobody.
-        Ok(Sweeping::Now)
+        // After four conflicts: a scan too many is harmless.
+        Ok(PartitionScan::Now)
     }
 
-    async fn episode(&self, key: &str) -> Result<Option<(Episode, u64)>, Fault> {
-        let item = self.get("alerts", key).await?;
-        Ok(item.as_ref().and_then(episode_of))
+    async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError> {
+        let item = self.get_item("incidents", key).await?;
+        Ok(item.as_ref().and_then(parse_incident))
     }
 
-    async fn episodes(&self) -> Result<BTreeMap<String, (Episode, u64)>, Fault> {
+    async fn incidents(&self) -> Result<BTreeMap<String, (Incident, u64)>, CallError> {
         let mut all = BTreeMap::new();
-        for item in self.query("alerts", None).await? {
-            let key = textual(&item, "sk").unwrap_or_default();
-            all.extend(episode_of(&item).map(|episode| (key.to_owned(), episode)));
+        for item in self.query("incidents", None).await? {
+            let key = string_attribute(&item, "sk").unwrap_or_default();
+            all.extend(parse_incident(&item).map(|incident| (key.to_owned(), incident)));
         }
         Ok(all)
     }
 
-    async fn put_episode(
+    async fn put_incident(
         &self,
         key: &str,
-        episode: Option<&Episode>,
-        was: Option<u64>,
-    ) -> Result<bool, Fault> {
-        match episode {
-            Some(episode) => self.store_episode(key, episode, was).await,
-            None => self.drop_version("alerts", key, was).await,
+        incident: Option<&Incident>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match incident {
+            Some(incident) => {
+                self.put_incident_item(key, incident, expected_version)
+                    .await
+            }
+            None => {
+                self.delete_if_version("incidents", key, expected_version)
+                    .await
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
-//! SNS, SQS and the clock.
+//! The ports for SNS alerts, the SQS retry queue, the event bus and the system clock.
 
-use crate::calls::{Counted, Service};
-use crate::fault;
-use twinlake_core::{Alert, Fault, Timestamp};
-use twinlake_engine::ports::Peer;
-use twinlake_engine::{Alerts, Clock, Message, Outbox};
+use crate::call_error;
+use crate::clients::Clients;
+use twinlake_core::{Alert, CallError, Timestamp};
+use twinlake_engine::ports::PeerEventBus;
+use twinlake_engine::{Alerts, Clock, RetryMessage, RetryQueue};
 
 /// Publishes alerts to an SNS topic.
 #[derive(Clone, Debug)]
@@ -16,22 +16,19 @@ pub struct SnsAlerts {
 
 impl SnsAlerts {
     /// A topic by its ARN.
-    pub async fn connect(region: &str, topic: &str) -> Self {
+    #[must_use]
+    pub fn new(clients: &Clients, topic: &str) -> Self {
         Self {
-            region: region.to_owned(),
+            region: clients.region().to_owned(),
             topic: topic.to_owned(),
-            client: aws_sdk_sns::Client::from_conf(
-                aws_sdk_sns::config::Builder::from(&crate::sdk_config(region).await)
-                    .interceptor(Counted(Service::Sns))
-                    .build(),
-            ),
+            client: clients.sns(),
         }
     }
 }
 
 impl Alerts for SnsAlerts {
-    /// Text for people, JSON for programs, attributes for filter policies.
-    async fn publish(&self, alert: &Alert) -> Result<(), Fault> {
+    /// Publishes text for readers, JSON for programs and message attributes for filter policies.
+    async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
         const CALL: &str = "Publish";
         let mut call = self
             .client
@@ -49,99 +46,100 @@ impl Alerts for SnsAlerts {
                 .data_type(kind)
                 .string_value(value)
                 .build()
-                .map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+                .map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
             call = call.message_attributes(name, attribute);
         }
-        let answer = call.send().await;
-        answer
+        let response = call.send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of(CALL, &self.region, &e))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
 }
 
-/// Sends leftovers to an SQS queue.
+/// Sends retry messages (subjects that are left to reconcile) to an SQS queue.
 #[derive(Clone, Debug)]
-pub struct SqsOutbox {
+pub struct SqsRetryQueue {
     region: String,
     queue: String,
     client: aws_sdk_sqs::Client,
 }
 
-impl SqsOutbox {
+impl SqsRetryQueue {
     /// A queue by its URL.
-    pub async fn connect(region: &str, queue: &str) -> Self {
+    #[must_use]
+    pub fn new(clients: &Clients, queue: &str) -> Self {
         Self {
-            region: region.to_owned(),
+            region: clients.region().to_owned(),
             queue: queue.to_owned(),
-            client: crate::letters::client(region).await,
+            client: clients.sqs(),
         }
     }
 }
 
-impl Outbox for SqsOutbox {
-    async fn send(&self, message: &Message, delay_secs: u16) -> Result<(), Fault> {
+impl RetryQueue for SqsRetryQueue {
+    async fn send(&self, message: &RetryMessage, delay_secs: u16) -> Result<(), CallError> {
         let call = self
             .client
             .send_message()
             .queue_url(&self.queue)
             .message_body(message.body())
             .delay_seconds(i32::from(delay_secs));
-        let answer = call.send().await;
-        answer
+        let response = call.send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("SendMessage", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("SendMessage", &self.region, &e))
     }
 }
 
-/// The default bus of a Region, a rule of which forwards our own events to the peer's bus.
+/// The default event bus of a Region. A rule on it forwards Twinlake's own events to the peer
+/// Region's bus.
 #[derive(Clone, Debug)]
-pub struct BusPeer {
+pub struct EventBridgePeer {
     region: String,
     client: aws_sdk_eventbridge::Client,
 }
 
-impl BusPeer {
-    /// The default bus of a Region.
-    pub async fn connect(region: &str) -> Self {
+impl EventBridgePeer {
+    /// The default event bus of a Region.
+    #[must_use]
+    pub fn new(clients: &Clients) -> Self {
         Self {
-            region: region.to_owned(),
-            client: aws_sdk_eventbridge::Client::from_conf(
-                aws_sdk_eventbridge::config::Builder::from(&crate::sdk_config(region).await)
-                    .interceptor(Counted(Service::EventBridge))
-                    .build(),
-            ),
+            region: clients.region().to_owned(),
+            client: clients.eventbridge(),
         }
     }
 }
 
-impl Peer for BusPeer {
-    async fn tell(&self, kind: &str, detail: &str) -> Result<(), Fault> {
+impl PeerEventBus for EventBridgePeer {
+    async fn send(&self, kind: &str, detail: &str) -> Result<(), CallError> {
         const CALL: &str = "PutEvents";
         let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
-            .source(twinlake_core::event::OWN_SOURCE)
+            .source(twinlake_core::event::TWINLAKE_SOURCE)
             .detail_type(kind)
             .detail(detail)
             .build();
-        let answer = self.client.put_events().entries(entry).send().await;
-        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        // An entry that was not taken is told in the answer alone.
-        let failed = answer.entries.unwrap_or_default().into_iter();
+        let response = self.client.put_events().entries(entry).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        // PutEvents succeeds even if the entry was rejected; only the entry's error code tells.
+        let failed = response.entries.unwrap_or_default().into_iter();
         let mut failed = failed.filter_map(|entry| entry.error_code.zip(entry.error_message));
         match failed.next() {
-            Some((code, message)) => Err(fault::of_code(CALL, &self.region, &code, &message)),
+            Some((code, message)) => {
+                Err(call_error::from_code(CALL, &self.region, &code, &message))
+            }
             None => Ok(()),
         }
     }
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the Clock port's one implementation over the machine's clock"
+        reason = "the one implementation of the Clock port that reads the system clock"
     )]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -1,109 +1,107 @@
-//! One Region's Glue and Lake Formation.
+//! Implements `ReadRegion` and `WriteRegion` over the Glue and Lake Formation clients of a Region.
 
-mod lake;
+mod attachments;
+mod inventory;
+mod lakeformation;
 mod partitions;
-mod parts;
-mod survey;
 mod write;
 
-use crate::calls::{Counted, Service};
-use crate::{convert, fault, grants};
+use crate::call_counter::Service;
+use crate::clients::Clients;
+use crate::{call_error, convert, permission_convert};
 use aws_sdk_lakeformation::types::DataLakeResourceType;
 use std::future::Future;
-use twinlake_core::catalog::{OptIn, Seen, SeenPart};
-use twinlake_core::grant::{Entry, EntryResource, TagExpression, TagTarget};
+use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
+use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission, ListedResource};
 use twinlake_core::name::NameError;
-use twinlake_core::reading::{Settings, Tagged};
+use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
 use twinlake_core::{
-    Database, Facet, Fault, FaultKind, Function, FunctionId, Name, Partition, Subject, Table,
-    TableId,
+    CallError, CallErrorKind, Database, Facet, Function, FunctionId, Name, Partition, Subject,
+    Table, TableId,
 };
 use twinlake_engine::ReadRegion;
-use twinlake_engine::ports::{GrantFilter, GrantType, Survey};
+use twinlake_engine::ports::{GrantFilter, PermissionResourceType, UnreplicatedInventory};
 
-/// A Region of one account.
+/// Glue and Lake Formation in one Region of one account.
 #[derive(Clone, Debug)]
 pub struct AwsRegion {
     region: String,
     account: String,
-    /// Roles that share what is created here.
-    writers: Vec<String>,
+    /// ARNs of the roles that receive permissions on each database this one creates.
+    writer_roles: Vec<String>,
     glue: aws_sdk_glue::Client,
-    lake: aws_sdk_lakeformation::Client,
+    lakeformation: aws_sdk_lakeformation::Client,
 }
 
 impl AwsRegion {
-    /// A Region, with the configuration that the SDK finds.
-    pub async fn connect(region: &str, account: &str) -> Self {
-        let config = crate::sdk_config(region).await;
+    /// The Region of some clients, in an account.
+    #[must_use]
+    pub fn new(clients: &Clients, account: &str) -> Self {
         Self {
-            region: region.to_owned(),
+            region: clients.region().to_owned(),
             account: account.to_owned(),
-            writers: Vec::new(),
-            glue: aws_sdk_glue::Client::from_conf(
-                aws_sdk_glue::config::Builder::from(&config)
-                    .interceptor(Counted(Service::Glue))
-                    .build(),
-            ),
-            lake: aws_sdk_lakeformation::Client::from_conf(
-                aws_sdk_lakeformation::config::Builder::from(&config)
-                    .interceptor(Counted(Service::LakeFormation))
-                    .build(),
-            ),
+            writer_roles: Vec::new(),
+            glue: clients.glue(),
+            lakeformation: clients.lakeformation(),
         }
     }
 
-    fn nameless(&self, call: &str) -> impl Fn(NameError) -> Fault {
+    fn invalid_name_error(&self, call: &str) -> impl Fn(NameError) -> CallError {
         let (call, region) = (call.to_owned(), self.region.clone());
-        move |error| Fault::new(FaultKind::Invalid, &call, &region, error.to_string())
+        move |error| CallError::new(CallErrorKind::Invalid, &call, &region, error.to_string())
     }
 
-    /// Lets other roles of ours change what this one creates: administrators may
-    /// grant, but not alter or drop what another role has made.
+    /// Sets the roles that receive ALL on each database this role creates. Twinlake's functions
+    /// run as different roles, and a data lake administrator may grant, but not alter or drop, an
+    /// object that another role created.
     #[must_use]
-    pub fn shared_with(self, writers: Vec<String>) -> Self {
-        Self { writers, ..self }
+    pub fn with_writer_roles(self, writer_roles: Vec<String>) -> Self {
+        Self {
+            writer_roles,
+            ..self
+        }
     }
 
-    async fn list_grants(
+    async fn read_grants(
         &self,
-        resource: Option<EntryResource>,
-        kind: Option<GrantType>,
-    ) -> Result<Vec<Entry>, Fault> {
+        resource: Option<ListedResource>,
+        kind: Option<PermissionResourceType>,
+    ) -> Result<Vec<ListedPermission>, CallError> {
         const CALL: &str = "ListPermissions";
-        // Those on data cells filters come with their table only if they are asked for.
-        let of_tables =
-            matches!(resource, Some(EntryResource::Table(_))) || kind == Some(GrantType::Table);
+        // Grants on data cells filters are listed with their table only with IncludeRelated.
+        let include_related = matches!(resource, Some(ListedResource::Table(_)))
+            || kind == Some(PermissionResourceType::Table);
         let kind = kind.map(|kind| DataLakeResourceType::from(kind.as_str()));
         let resource = resource
-            .map(|resource| grants::resource(&resource, &self.account))
+            .map(|resource| permission_convert::to_sdk_resource(&resource, &self.account))
             .transpose();
-        let resource = resource.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
-        let listed = pages(|token| async {
+        let resource =
+            resource.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
+        let listed = all_pages(|token| async {
             let page = self
-                .lake
+                .lakeformation
                 .list_permissions()
                 .set_resource(resource.clone())
                 .set_resource_type(kind.clone())
-                .set_include_related(of_tables.then(|| "TRUE".to_owned()))
+                .set_include_related(include_related.then(|| "TRUE".to_owned()))
                 .max_results(1000)
                 .set_next_token(token)
                 .send()
                 .await
-                .map_err(|e| fault::of(CALL, &self.region, &e))?;
+                .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             let listed = page.principal_resource_permissions.unwrap_or_default();
             Ok((listed, page.next_token))
         })
         .await?;
         let entries = listed.into_iter();
         Ok(entries
-            .map(|one| grants::entry(one, &self.account))
+            .map(|entry| permission_convert::listed_permission(entry, &self.account))
             .collect())
     }
 }
 
-/// Reads every page of a listing, or fails.
-async fn pages<T, E, F>(mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>, E>
+/// Reads every page of a listing. Fails if any page fails.
+async fn all_pages<T, E, F>(mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>, E>
 where
     F: Future<Output = Result<(Vec<T>, Option<String>), E>>,
 {
@@ -124,21 +122,23 @@ impl ReadRegion for AwsRegion {
         &self.region
     }
 
-    fn calls(&self) -> u64 {
+    fn call_count(&self) -> u64 {
         Service::Glue.calls() + Service::LakeFormation.calls()
     }
 
-    async fn database(&self, name: &Name) -> Result<Seen<Database>, Fault> {
+    async fn database(&self, name: &Name) -> Result<Observed<Database>, CallError> {
         const CALL: &str = "GetDatabase";
         let call = self.glue.get_database().name(name.as_str()).send().await;
-        let answer = call.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        let found = answer.database.ok_or_else(|| absent(CALL, &self.region))?;
-        convert::database(found).map_err(self.nameless(CALL))
+        let response = call.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let found = response
+            .database
+            .ok_or_else(|| missing_object(CALL, &self.region))?;
+        convert::database(found).map_err(self.invalid_name_error(CALL))
     }
 
-    async fn databases(&self) -> Result<Vec<Seen<Database>>, Fault> {
+    async fn databases(&self) -> Result<Vec<Observed<Database>>, CallError> {
         const CALL: &str = "GetDatabases";
-        let listed = pages(|token| async {
+        let listed = all_pages(|token| async {
             let call = self
                 .glue
                 .get_databases()
@@ -147,125 +147,128 @@ impl ReadRegion for AwsRegion {
             let page = call
                 .send()
                 .await
-                .map_err(|e| fault::of(CALL, &self.region, &e))?;
+                .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             Ok((page.database_list, page.next_token))
         })
         .await?;
         let databases = listed.into_iter().map(convert::database);
         databases
             .collect::<Result<_, _>>()
-            .map_err(self.nameless(CALL))
+            .map_err(self.invalid_name_error(CALL))
     }
 
-    async fn table(&self, id: &TableId) -> Result<Seen<Table>, Fault> {
+    async fn table(&self, id: &TableId) -> Result<Observed<Table>, CallError> {
         const CALL: &str = "GetTable";
         let call = self.glue.get_table().database_name(id.database.as_str());
-        let answer = call.name(id.table.as_str()).send().await;
-        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        let found = answer.table.ok_or_else(|| absent(CALL, &self.region))?;
-        convert::table(found).map_err(self.nameless(CALL))
+        let response = call.name(id.table.as_str()).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let found = response
+            .table
+            .ok_or_else(|| missing_object(CALL, &self.region))?;
+        convert::table(found).map_err(self.invalid_name_error(CALL))
     }
 
-    async fn tables(&self, database: &Name) -> Result<Vec<Seen<Table>>, Fault> {
+    async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError> {
         const CALL: &str = "GetTables";
-        let listed = pages(|token| async {
+        let listed = all_pages(|token| async {
             let call = self.glue.get_tables().database_name(database.as_str());
             let call = call.max_results(100).set_next_token(token);
             let page = call
                 .send()
                 .await
-                .map_err(|e| fault::of(CALL, &self.region, &e))?;
+                .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             Ok((page.table_list.unwrap_or_default(), page.next_token))
         })
         .await?;
         let tables = listed.into_iter().map(convert::table);
         tables
             .collect::<Result<_, _>>()
-            .map_err(self.nameless(CALL))
+            .map_err(self.invalid_name_error(CALL))
     }
 
-    async fn partitions(
+    async fn partitions_page(
         &self,
         id: &TableId,
         segment: Option<usize>,
         token: Option<String>,
-    ) -> Result<(Vec<Partition>, Option<String>), Fault> {
-        self.partition_page(id, segment, token).await
+    ) -> Result<(Vec<Partition>, Option<String>), CallError> {
+        self.read_partition_page(id, segment, token).await
     }
 
     async fn partitions_named(
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, Fault> {
-        self.partition_batch(id, values).await
+    ) -> Result<Vec<Partition>, CallError> {
+        self.read_partition_batch(id, values).await
     }
 
     async fn functions(
         &self,
         database: Option<&Name>,
-    ) -> Result<Vec<(FunctionId, Seen<Function>)>, Fault> {
-        self.list_functions(database).await
+    ) -> Result<Vec<(FunctionId, Observed<Function>)>, CallError> {
+        self.read_functions(database).await
     }
 
-    async fn function(&self, id: &FunctionId) -> Result<Seen<Function>, Fault> {
-        self.one_function(id).await
+    async fn function(&self, id: &FunctionId) -> Result<Observed<Function>, CallError> {
+        self.read_function(id).await
     }
 
-    async fn parts(
+    async fn attachments(
         &self,
         subject: &Subject,
         facet: Facet,
         columns: &[String],
-    ) -> Result<Vec<SeenPart>, Fault> {
-        self.list_parts(subject, facet, columns).await
+    ) -> Result<Vec<ObservedAttachment>, CallError> {
+        self.read_attachments(subject, facet, columns).await
     }
 
-    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault> {
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError> {
         let resource = match filter {
-            GrantFilter::Database(name) => EntryResource::Database(name.clone()),
-            GrantFilter::AllTables(name) => EntryResource::TableWildcard(name.clone()),
-            GrantFilter::Table(id) => EntryResource::Table(id.clone()),
-            GrantFilter::Type(kind) => return self.list_grants(None, Some(*kind)).await,
+            GrantFilter::Database(name) => ListedResource::Database(name.clone()),
+            GrantFilter::AllTables(name) => ListedResource::TableWildcard(name.clone()),
+            GrantFilter::Table(id) => ListedResource::Table(id.clone()),
+            GrantFilter::Type(kind) => return self.read_grants(None, Some(*kind)).await,
         };
-        self.list_grants(Some(resource), None).await
+        self.read_grants(Some(resource), None).await
     }
 
-    async fn all_grants(&self) -> Result<Vec<Entry>, Fault> {
-        self.list_grants(None, None).await
+    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError> {
+        self.read_grants(None, None).await
     }
 
-    async fn settings(&self) -> Result<Settings, Fault> {
-        let whole = crate::lake::settings(self.lake_settings().await?);
-        Ok(Settings::of(whole))
+    async fn settings(&self) -> Result<ObservedSettings, CallError> {
+        let settings =
+            crate::lakeformation_convert::settings(self.read_data_lake_settings().await?);
+        Ok(ObservedSettings::new(settings))
     }
 
-    async fn opt_ins(&self) -> Result<Vec<OptIn>, Fault> {
-        self.list_opt_ins().await
+    async fn opt_ins(&self) -> Result<Vec<OptIn>, CallError> {
+        self.read_opt_ins().await
     }
 
-    async fn search(
+    async fn search_by_lf_tags(
         &self,
-        target: TagTarget,
-        expression: &TagExpression,
-    ) -> Result<Vec<Tagged>, Fault> {
-        self.search_tags(target, expression).await
+        target: LfTagPolicyTarget,
+        expression: &LfTagExpression,
+    ) -> Result<Vec<LfTaggedResource>, CallError> {
+        self.read_lf_tag_search(target, expression).await
     }
 
-    async fn survey(&self) -> Survey {
-        self.look_around().await
+    async fn unreplicated_inventory(&self) -> UnreplicatedInventory {
+        self.read_inventory().await
     }
 
-    async fn optimizers(&self, tables: &[TableId]) -> Result<usize, Fault> {
-        self.count_optimizers(tables).await
+    async fn optimizer_count(&self, tables: &[TableId]) -> Result<usize, CallError> {
+        self.read_optimizer_count(tables).await
     }
 }
 
-fn absent(call: &str, region: &str) -> Fault {
-    Fault::new(
-        FaultKind::Unavailable,
+fn missing_object(call: &str, region: &str) -> CallError {
+    CallError::new(
+        CallErrorKind::Unavailable,
         call,
         region,
-        "an answer without the object",
+        "the response does not contain the object",
     )
 }

@@ -1,307 +1,90 @@
-//! The words of the command line.
+//! The command line: the list of commands. The arguments of a command are in its module under
+//! `commands`.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
-use std::path::PathBuf;
+use crate::commands::access::AccessArgs;
+use crate::commands::apply::ApplyArgs;
+use crate::commands::approve_deletions::ApproveDeletionsArgs;
+use crate::commands::bootstrap::BootstrapArgs;
+use crate::commands::explain::ExplainArgs;
+use crate::commands::pending::PendingCommand;
+use crate::commands::plan::PlanArgs;
+use crate::commands::policy::PolicyCommand;
+use crate::commands::redrive::RedriveArgs;
+use crate::commands::report::ReportArgs;
+use crate::commands::resync::ResyncArgs;
+use crate::commands::sandbox::SandboxArgs;
+use crate::commands::scenario::ScenarioArgs;
+use crate::commands::status::StatusArgs;
+use crate::common_options::Common;
+use clap::{Parser, Subcommand};
 
-/// Keeps an AWS lakehouse ready to run from a second Region.
+/// Replicates Glue Data Catalog metadata and Lake Formation permissions to a standby Region.
 ///
-/// The catalog (Glue) and its permissions (Lake Formation) are compared between two
-/// Regions, and the secondary is made equal to the primary. Start with `twinlake
-/// policy check`, then `twinlake plan`: neither needs anything deployed, and
-/// neither writes anything.
+/// Twinlake compares the catalogs and the permissions of two Regions and makes the standby equal
+/// to the primary. Start with `twinlake policy check`, then `twinlake plan`: neither needs a
+/// deployment, and neither writes anything.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-pub struct Args {
-    /// What every command takes.
+#[command(name = "twinlake", version, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
     #[command(flatten)]
     pub common: Common,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// What every command takes.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct Common {
-    /// The policy file; without it the policy in the deployed ledger is used
-    #[arg(long, global = true, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Keep the ledger in a file, where nothing is deployed
-    #[arg(long, global = true, value_name = "FILE")]
-    pub ledger: Option<PathBuf>,
-    /// The deployed ledger's table, of that name in both Regions
-    #[arg(
-        long,
-        global = true,
-        value_name = "TABLE",
-        default_value = "twinlake-ledger"
-    )]
-    pub ledger_table: String,
-    /// The Region to connect to for the deployed ledger, if no policy file names it
-    #[arg(long, global = true, value_name = "REGION")]
-    pub region: Option<String>,
-    /// The IAM principal that the commands run as; asked of STS if not given
-    #[arg(long, global = true, value_name = "ARN")]
-    pub role: Option<String>,
-    /// Roles of Twinlake, by ARN or ending in `*`; their grants are not compared
-    #[arg(long = "own-role", global = true, value_name = "ARN")]
-    pub own_roles: Vec<String>,
-    /// Calls under way at once
-    #[arg(long, global = true, value_name = "N", default_value_t = 4)]
-    pub parallel: usize,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what would be changed in the secondary, and why something would not be
+    /// Show the changes that would make the standby equal to the primary, field by field
     ///
-    /// Exits with 2 when there is something to do. Writes nothing in AWS.
+    /// Also shows which changes are withheld, and why. Exits with 2 if there are changes. Writes
+    /// nothing in AWS.
+    #[command(visible_alias = "diff")]
     Plan(PlanArgs),
-    /// Show where the two Regions differ, field by field
+    /// Make the standby equal to the primary, with a stored plan or a new one
     ///
-    /// Exits with 2 when they differ. Writes nothing.
-    Diff(ScopeArgs),
-    /// Make the secondary equal to the primary: by a stored plan, or by a new one
-    ///
-    /// A stored plan is refused if either Region or the policy has moved since.
+    /// A stored plan is refused if the policy or either Region has changed since.
     Apply(ApplyArgs),
-    /// Make deletions that the brake holds, once a person has said that they are meant
+    /// Apply deletions that are held because they exceed the deletion limit
     ///
-    /// Shows what would be deleted and asks. `twinlake status` lists what is held.
-    Release(ReleaseArgs),
-    /// Look at everything and mend what differs, as the schedule does
+    /// Shows the deletions and asks for confirmation. `twinlake status` lists the held deletions.
+    ApproveDeletions(ApproveDeletionsArgs),
+    /// Reconcile the whole catalog now, as the scheduled resync does
     Resync(ResyncArgs),
-    /// Show how every replicated object stands, worst first
+    /// Show the replication state of every object, worst first
     ///
-    /// Exits with 2 when something needs eyes: an object that is not current, a lag beyond
-    /// its objective, an open alert, or no complete resync yet.
+    /// Exits with 2 if attention is needed: an object is not in sync, a lag exceeds its limit, an
+    /// alert is open, or no resync has completed yet.
     Status(StatusArgs),
-    /// Write one HTML page on how it stands, for people who do not use this tool
+    /// Write the status as a self-contained HTML page
     Report(ReportArgs),
-    /// No longer wait for objects of a table that S3 did not replicate
+    /// Manage S3 objects that a table waits for
+    #[command(subcommand)]
+    Pending(PendingCommand),
+    /// Send messages from dead-letter queues back to their source queues
     ///
-    /// For those that were deleted in the primary since, and so never come.
-    Dismiss(DismissArgs),
-    /// Send messages from dead-letter queues back to where they failed
-    ///
-    /// Shows what they are about and asks. Mend the cause first.
+    /// Shows the subjects of the messages and asks for confirmation. Fix the cause first.
     Redrive(RedriveArgs),
-    /// Show what a principal may do in each Region, down to columns and rows, and by what
+    /// Compare the permissions of a principal in both Regions, down to columns and rows
     ///
-    /// Exits with 2 when the Regions differ. IAM policies are not read.
+    /// Names the grants behind each permission. Exits with 2 if the Regions differ. IAM policies
+    /// are not evaluated.
     Access(AccessArgs),
-    /// Give Twinlake's roles what they need: administrators, and SELECT in the primary
+    /// Give Twinlake's roles their rights: data lake administrator, and SELECT in the primary
     ///
-    /// Runs with your own rights, which must include PutDataLakeSettings in both Regions.
-    /// Closes the standby's defaults for new objects. Removes nobody. What was done is
-    /// written into the record, from which --undo takes it back.
+    /// Runs with your own rights, which must include PutDataLakeSettings in both Regions. Clears
+    /// the default permissions for new databases and tables of the standby. Removes nobody. The
+    /// changes are recorded in a file, from which --undo reverts them.
     Bootstrap(BootstrapArgs),
-    /// Show what Twinlake makes of an event: where it would look, or why nowhere
+    /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),
-    /// Check, push or question the policy
+    /// Check, push or explain the policy
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Run a scenario in two simulated Regions and print what comes of it
-    Scenario {
-        /// The script
-        file: PathBuf,
-    },
+    /// Run a scenario script in two simulated Regions and print its transcript
+    Scenario(ScenarioArgs),
     /// Serve two simulated Regions of Glue and Lake Formation on 127.0.0.1
     Sandbox(SandboxArgs),
-}
-
-/// Where to look.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ScopeArgs {
-    /// A database, or a table as DATABASE.TABLE; everything if not given
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `plan`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct PlanArgs {
-    /// Where to look
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// Store the plan for `twinlake apply`
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-/// `apply`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ApplyArgs {
-    /// A plan stored by `twinlake plan --out`
-    #[arg(long, value_name = "FILE", conflicts_with = "names")]
-    pub plan: Option<PathBuf>,
-    /// A database, or a table as DATABASE.TABLE; everything if not given
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-    /// The deletions are meant, even if they are more than the brake lets pass
-    #[arg(long)]
-    pub release_brake: bool,
-}
-
-/// `release`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ReleaseArgs {
-    /// A database, or a table as DATABASE.TABLE; all that the brake holds if not given
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-}
-
-/// `resync`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ResyncArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `status`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct StatusArgs {
-    /// A database, or a table as DATABASE.TABLE: how it stands, and how it came to
-    #[arg(value_name = "NAME")]
-    pub name: Option<String>,
-    /// Show it again every so many seconds, until Ctrl-C
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
-          value_parser = clap::value_parser!(u64).range(1..))]
-    pub watch: Option<u64>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Show what is current, too
-    #[arg(long)]
-    pub all: bool,
-}
-
-/// `report`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ReportArgs {
-    /// The file to write
-    #[arg(long, value_name = "FILE", default_value = "twinlake-report.html")]
-    pub out: PathBuf,
-    /// How many days of lag to draw, up to 7
-    #[arg(long, value_name = "DAYS", default_value_t = 1,
-          value_parser = clap::value_parser!(i64).range(1..=7))]
-    pub days: i64,
-}
-
-/// `dismiss`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct DismissArgs {
-    /// Tables, as DATABASE.TABLE
-    #[arg(value_name = "TABLE", required = true)]
-    pub tables: Vec<String>,
-}
-
-/// `redrive`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct RedriveArgs {
-    /// The queues, as the alert names them (Catalog, Permission, Replication, Operations,
-    /// Standing, Resync, Forward); all if not given
-    #[arg(value_name = "QUEUE")]
-    pub queues: Vec<String>,
-    /// The stack's name, of both Regions or of either
-    #[arg(long, value_name = "NAME", default_value = "twinlake")]
-    pub stack: String,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-}
-
-/// `access`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct AccessArgs {
-    /// Who: an ARN, an account, or IAM_ALLOWED_PRINCIPALS, as the primary knows it
-    #[arg(value_name = "PRINCIPAL")]
-    pub principal: String,
-    /// A database, or a table as DATABASE.TABLE
-    #[arg(value_name = "RESOURCE")]
-    pub resource: String,
-}
-
-/// `bootstrap`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct BootstrapArgs {
-    /// A role of Twinlake, from the output `Roles` of either stack; may be repeated
-    #[arg(long = "for", value_name = "ARN")]
-    pub roles: Vec<String>,
-    /// Show what would be done
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Take back what the record says was done
-    #[arg(long)]
-    pub undo: bool,
-    /// Where it is written down what was done
-    #[arg(long, value_name = "FILE", default_value = "twinlake-bootstrap.json")]
-    pub record: PathBuf,
-}
-
-/// `explain`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ExplainArgs {
-    /// The event, as EventBridge delivers it or as S3 notifies
-    #[arg(value_name = "EVENT.json")]
-    pub file: PathBuf,
-    /// Print the scope as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `policy`.
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Check a policy file; errors name the line and the key
-    Check {
-        /// The file
-        file: PathBuf,
-    },
-    /// Store a policy file in the ledgers of both Regions
-    Push {
-        /// The file
-        file: PathBuf,
-    },
-    /// Say what the policy does with a database, a table or a location
-    Explain {
-        /// A database, DATABASE.TABLE, an s3:// URI or an S3 ARN
-        name: String,
-    },
-}
-
-/// `sandbox`.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct SandboxArgs {
-    /// The port on 127.0.0.1; 0 takes a free one
-    #[arg(long, default_value_t = 5312)]
-    pub port: u16,
-    /// The account
-    #[arg(long, default_value = "111122223333")]
-    pub account: String,
-    /// The Regions
-    #[arg(long = "with-region", value_name = "REGION",
-          default_values_t = ["us-east-1".to_owned(), "ap-south-1".to_owned()])]
-    pub regions: Vec<String>,
-    /// An EventBridge endpoint that is told of every change, as AWS would tell it
-    #[arg(long, value_name = "URL")]
-    pub events_to: Option<String>,
-    /// Whom Twinlake's own calls are taken for
-    #[arg(long, value_name = "ARN")]
-    pub twinlake_role: Option<String>,
-    /// Who is granted SELECT on all tables of each database that is made in the first
-    /// Region, as the function of a deployed primary sees to
-    #[arg(long, value_name = "ARN")]
-    pub shown_to: Option<String>,
 }

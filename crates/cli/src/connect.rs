@@ -1,37 +1,39 @@
 //! From the options to something that can be called.
 
-use crate::args::Common;
-use crate::store::{open_ledger, read_policy};
-use crate::{CliError, out};
+use crate::common_options::Common;
+use crate::files::{open_ledger, read_policy};
+use crate::{CliError, output};
 use std::path::PathBuf;
-use twinlake_aws::{AwsRegion, DynamoLedger, SystemClock};
-use twinlake_core::ledger::Epoch;
+use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_core::topology::Epoch;
 use twinlake_core::{Name, OwnRoles, Policy, Principal, Scope, TableId};
-use twinlake_engine::role::standing;
-use twinlake_engine::{Context, Ledger, MemoryLedger};
+use twinlake_engine::operation::OperationConfig;
+use twinlake_engine::region_authority::{NotReady, region_authority};
+use twinlake_engine::{Context, InMemoryLedger, Ledger};
 
 /// Where the ledger is.
 #[derive(Debug)]
 pub(crate) enum Store {
-    /// Deployed in the secondary.
+    /// Deployed in the standby.
     Deployed(DynamoLedger),
     /// In a file.
-    File(PathBuf, MemoryLedger),
+    File(PathBuf, InMemoryLedger),
     /// Nowhere: everything pairs by adoption, and nothing is remembered.
-    None(MemoryLedger),
+    None(InMemoryLedger),
 }
 
 /// Both Regions and what is known of them.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub policy: Policy,
+    pub operation: OperationConfig,
     pub epoch: Epoch,
     pub store: Store,
     primary: AwsRegion,
-    secondary: AwsRegion,
+    standby: AwsRegion,
     pub(crate) clock: SystemClock,
     reader: Principal,
-    ours: OwnRoles,
+    own_roles: OwnRoles,
     parallel: usize,
 }
 
@@ -55,47 +57,61 @@ impl Connection {
             }
             (None, None) => Self::deployed(common).await?,
         };
-        let (here, there) = (policy.primary(epoch), policy.secondary(epoch));
-        let reader = match &common.role {
-            Some(arn) => Principal(arn.clone()),
-            None => twinlake_aws::caller(&there.region).await?,
+        let operation = match &store {
+            Store::Deployed(ledger) => OperationConfig::load(ledger).await?,
+            Store::File(_, ledger) | Store::None(ledger) => OperationConfig::load(ledger).await?,
         };
-        let mut own_roles = common.own_roles.clone();
+        if let (_, Some(error)) = &operation {
+            output::note(&format!("The defaults hold, since the {error}"));
+        }
+        let (primary, standby) = (policy.primary(epoch), policy.standby(epoch));
+        let clients = Clients::connect(&standby.region).await;
+        let reader = match &common.caller_arn {
+            Some(arn) => Principal(arn.clone()),
+            None => clients.caller().await?,
+        };
+        let mut own_roles = common.ignored_roles.clone();
         own_roles.push(reader.0.clone());
         Ok(Self {
-            primary: AwsRegion::connect(&here.region, &here.account).await,
-            secondary: AwsRegion::connect(&there.region, &there.account).await,
+            primary: AwsRegion::new(&Clients::connect(&primary.region).await, &primary.account),
+            standby: AwsRegion::new(&clients, &standby.account),
             clock: SystemClock,
             reader,
-            ours: OwnRoles::new(own_roles),
+            own_roles: OwnRoles::new(own_roles),
             parallel: common.parallel,
             policy,
+            operation: operation.0,
             epoch,
             store,
         })
     }
 
-    /// A policy from a file: with the deployed ledger, if there is one that holds
+    /// A policy from a file: with the deployed ledger, if either Region has one that holds
     /// the same policy.
     async fn with_policy(
         common: &Common,
         policy: Policy,
     ) -> Result<(Policy, Epoch, Store), CliError> {
-        let region = &policy.secondary(Epoch(0)).region;
-        let ledger = DynamoLedger::connect(region, &common.ledger_table).await;
-        let why = match ledger.policy().await {
-            Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
-                return Self::deployed_in(common, region).await;
-            }
-            Ok(Some(_)) => "the deployed ledger holds another policy".to_owned(),
-            Ok(None) => "no policy was pushed to the deployed ledger".to_owned(),
-            Err(fault) => format!("no deployed ledger can be read ({})", fault.code),
-        };
-        out::note(&format!(
-            "Reading without a ledger, since {}: everything pairs by adoption.",
-            twinlake_core::render::escape(&why)
+        let mut reason = String::new();
+        for (_, site) in policy.sites.iter() {
+            let ledger = ledger_in(common, &site.region).await;
+            reason = match ledger.policy().await {
+                Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
+                    return Self::deployed_in(common, &site.region).await;
+                }
+                Ok(Some(_)) => "the deployed ledger holds another policy".to_owned(),
+                Ok(None) => "no policy was pushed to the deployed ledger".to_owned(),
+                Err(error) => format!("no deployed ledger can be read ({})", error.code),
+            };
+        }
+        let epoch = requested_epoch(common, &policy)?;
+        output::note(&format!(
+            "Twinlake works without a ledger, since {}: objects that are equal in both Regions \
+             count as paired. {} is taken as the primary; name another one with --primary.",
+            twinlake_core::render::escape(&reason),
+            policy.primary(epoch).region
         ));
-        Ok((policy, Epoch(0), Store::None(MemoryLedger::default())))
+        Ok((policy, epoch, Store::None(InMemoryLedger::default())))
     }
 
     async fn deployed(common: &Common) -> Result<(Policy, Epoch, Store), CliError> {
@@ -107,46 +123,86 @@ impl Connection {
         Self::deployed_in(common, region).await
     }
 
-    /// The deployed ledger of the secondary, found from that of either Region.
+    /// The deployed ledger of the standby, found from that of either Region.
     async fn deployed_in(
         common: &Common,
         region: &str,
     ) -> Result<(Policy, Epoch, Store), CliError> {
-        let own = DynamoLedger::connect(region, &common.ledger_table).await;
-        let text = own.policy().await?;
-        let unready = || twinlake_engine::role::Unready::NoPolicy(region.to_owned());
-        let policy = Policy::parse(&text.ok_or_else(unready)?)?;
-        let other = match policy.first.region == region {
-            true => &policy.second.region,
-            false => &policy.first.region,
-        };
-        let peer = DynamoLedger::connect(other, &common.ledger_table).await;
-        let standing = standing(region, &own, &peer).await?;
-        let secondary = &standing.policy.secondary(standing.epoch).region;
-        let ledger = if secondary == region { own } else { peer };
-        Ok((standing.policy, standing.epoch, Store::Deployed(ledger)))
+        let local = ledger_in(common, region).await;
+        let text = local.policy().await?;
+        let text = text.ok_or_else(|| NotReady::NoPolicy(region.to_owned()))?;
+        let policy = Policy::parse(&text)?;
+        let peer = policy.sites.find(region).map(|site| site.other());
+        let peer = peer.map_or(region, |site| policy.sites.get(site).region.as_str());
+        let peer = ledger_in(common, peer).await;
+        let authority = region_authority(region, &local, &peer).await?;
+        let is_standby = authority.local == authority.epoch.standby();
+        let ledger = if is_standby { local } else { peer };
+        Ok((authority.policy, authority.epoch, Store::Deployed(ledger)))
     }
 
     pub(crate) fn context<'a, L>(
         &'a self,
         ledger: &'a L,
-        brake_released: bool,
+        deletions_approved: bool,
     ) -> Context<'a, AwsRegion, AwsRegion, L, SystemClock> {
         Context {
             primary: &self.primary,
-            secondary: &self.secondary,
+            standby: &self.standby,
             ledger,
             clock: &self.clock,
             policy: &self.policy,
             epoch: self.epoch,
-            reader: &self.reader,
-            ours: &self.ours,
-            parallel: self.parallel,
-            brake_released,
-            writes_settings: true,
+            reader_role: &self.reader,
+            own_roles: &self.own_roles,
+            max_concurrent_calls: self.parallel,
+            deletions_approved,
+            may_write_settings: true,
             stop_at: None,
         }
     }
+}
+
+/// The epoch of a policy that no ledger accompanies: led by `--primary`, else by site `a`.
+///
+/// # Errors
+/// `--primary` names neither Region of the policy.
+pub(crate) fn requested_epoch(common: &Common, policy: &Policy) -> Result<Epoch, CliError> {
+    let Some(region) = &common.primary else {
+        return Ok(Epoch::INITIAL);
+    };
+    let site = policy.sites.find(region).ok_or_else(|| {
+        let (a, b) = (&policy.sites.a.region, &policy.sites.b.region);
+        CliError::Usage(format!(
+            "--primary {region}: the policy names {a} and {b}; name one of them"
+        ))
+    })?;
+    Ok(Epoch::led_by(site))
+}
+
+/// The epoch that the deployed ledgers hold, as far as one can be read; else the requested
+/// one.
+///
+/// # Errors
+/// `--primary` names neither Region of the policy.
+pub(crate) async fn known_epoch(common: &Common, policy: &Policy) -> Result<Epoch, CliError> {
+    if common.primary.is_some() {
+        return requested_epoch(common, policy);
+    }
+    let mut known = Epoch::INITIAL;
+    for (_, site) in policy.sites.iter() {
+        let ledger = ledger_in(common, &site.region).await;
+        known = ledger
+            .epoch()
+            .await
+            .map_or(known, |epoch| known.latest(epoch));
+    }
+    Ok(known)
+}
+
+/// The deployed ledger of a Region.
+pub(crate) async fn ledger_in(common: &Common, region: &str) -> DynamoLedger {
+    DynamoLedger::new(&Clients::connect(region).await, &common.ledger_table)
 }
 
 /// The scope that names stand for; the whole catalog if there are none.
@@ -159,7 +215,7 @@ pub(crate) fn scope(names: &[String]) -> Result<Scope, CliError> {
         let name = |part: &str| {
             Name::new(part).map_err(|e| CliError::Usage(format!("{text:?} is no name: {e}")))
         };
-        scope.absorb(match text.split_once('.') {
+        scope.merge(match text.split_once('.') {
             Some((database, table)) => Scope::table(TableId::new(name(database)?, name(table)?)),
             None => Scope::database(name(text)?),
         });

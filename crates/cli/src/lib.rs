@@ -1,93 +1,97 @@
-//! `twinlake`: the functions of the engine by hand.
+//! The `twinlake` command line: runs the functions of the engine for an operator.
 //!
-//! The commands share `plan`, `audit` and `reconcile` with the Lambda functions;
-//! what is here are words, files and progress bars.
+//! The commands share `plan`, `audit` and `reconcile` with the Lambda functions. This crate adds
+//! arguments, text output, files and progress bars.
 //!
 //! # Invariants
 //!
-//! - Everything that is printed goes through [`out`], and untrusted text through
+//! - All output goes through [`output`], and untrusted text through
 //!   [`twinlake_core::render::escape`].
-//! - Exit codes: 0 nothing to do or done, 2 something to do or left to do, 1 an
-//!   error.
+//! - Exit codes: 0 the command is done and nothing is left to do, 2 attention is needed (for
+//!   example, a plan has steps), 1 an error.
 
-mod access;
 pub mod args;
-mod bootstrap;
+mod commands;
+pub mod common_options;
 mod connect;
-mod dismiss;
-mod explain;
-mod known;
-pub mod out;
-mod policy;
-mod reconcile;
-mod redrive;
-mod report;
-mod sandbox;
-pub mod scenario;
-mod status;
-mod store;
+mod files;
+pub mod output;
+mod status_snapshot;
 
-use args::{Args, Command};
+pub use commands::scenario;
+
+use args::{Cli, Command};
 use std::process::ExitCode;
 
-/// Why a command failed, in words for the person who gave it.
+/// Why a command failed, as shown to the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// A file could not be read or written.
     #[error("{path}: {problem}")]
     File {
-        /// Which file.
+        /// The path of the file.
         path: String,
-        /// What is wrong.
+        /// The reason.
         problem: String,
     },
     /// A call to AWS failed.
     #[error("{0}")]
-    Fault(#[from] twinlake_core::Fault),
+    CallError(#[from] twinlake_core::CallError),
     /// The policy is not valid.
     #[error("{0}")]
-    Policy(#[from] twinlake_core::policy::PolicyError),
+    Policy(#[from] twinlake_core::document::DocumentError),
     /// The two Regions are not ready.
     #[error("{0}")]
-    Unready(#[from] twinlake_engine::role::Unready),
-    /// What was asked for cannot be done.
+    NotReady(#[from] twinlake_engine::region_authority::NotReady),
+    /// The arguments, or the state of the deployment, do not allow the command.
     #[error("{0}")]
     Usage(String),
 }
 
-/// Whether anything is left to do.
+/// How a command that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// Nothing.
-    Nothing,
-    /// Something.
-    Something,
+pub enum CommandOutcome {
+    /// Nothing is left to do (exit code 0).
+    Done,
+    /// Something is left to do, or to look at (exit code 2).
+    AttentionNeeded,
 }
 
-/// Runs one command.
-pub async fn run(args: Args) -> ExitCode {
-    let done = match args.command {
-        Command::Plan(plan) => reconcile::plan(&args.common, &plan).await,
-        Command::Diff(diff) => reconcile::diff(&args.common, &diff).await,
-        Command::Apply(apply) => reconcile::apply(&args.common, &apply).await,
-        Command::Release(release) => reconcile::release(&args.common, &release).await,
-        Command::Resync(resync) => reconcile::resync(&args.common, &resync).await,
-        Command::Status(status) => status::status(&args.common, &status).await,
-        Command::Report(report) => report::report(&args.common, &report).await,
-        Command::Dismiss(dismiss) => dismiss::dismiss(&args.common, &dismiss).await,
-        Command::Redrive(redrive) => redrive::redrive(&args.common, &redrive).await,
-        Command::Access(asked) => access::access(&args.common, &asked).await,
-        Command::Bootstrap(bootstrap) => bootstrap::bootstrap(&args.common, &bootstrap).await,
-        Command::Explain(event) => explain::explain(&args.common, &event),
-        Command::Policy(command) => policy::policy(&args.common, command).await,
-        Command::Scenario { file } => scenario::command(&file),
-        Command::Sandbox(sandbox) => sandbox::sandbox(&sandbox).await,
+impl CommandOutcome {
+    /// `Done` if `is_done` is true, else `AttentionNeeded`.
+    fn done_if(is_done: bool) -> Self {
+        if is_done {
+            Self::Done
+        } else {
+            Self::AttentionNeeded
+        }
+    }
+}
+
+/// Runs one command and prints its error, if any.
+pub async fn run(cli: Cli) -> ExitCode {
+    let common = &cli.common;
+    let result = match cli.command {
+        Command::Plan(args) => commands::plan::run(common, &args).await,
+        Command::Apply(args) => commands::apply::run(common, &args).await,
+        Command::ApproveDeletions(args) => commands::approve_deletions::run(common, &args).await,
+        Command::Resync(args) => commands::resync::run(common, &args).await,
+        Command::Status(args) => commands::status::run(common, &args).await,
+        Command::Report(args) => commands::report::run(common, &args).await,
+        Command::Pending(command) => commands::pending::run(common, command).await,
+        Command::Redrive(args) => commands::redrive::run(common, &args).await,
+        Command::Access(args) => commands::access::run(common, &args).await,
+        Command::Bootstrap(args) => commands::bootstrap::run(common, &args).await,
+        Command::Explain(args) => commands::explain::run(common, &args),
+        Command::Policy(command) => commands::policy::run(common, command).await,
+        Command::Scenario(args) => commands::scenario::run(&args),
+        Command::Sandbox(args) => commands::sandbox::run(&args).await,
     };
-    match done {
-        Ok(Left::Nothing) => ExitCode::SUCCESS,
-        Ok(Left::Something) => ExitCode::from(2),
+    match result {
+        Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::AttentionNeeded) => ExitCode::from(2),
         Err(error) => {
-            out::error(&error.to_string());
+            output::error(&error.to_string());
             ExitCode::FAILURE
         }
     }

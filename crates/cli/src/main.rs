@@ -1,10 +1,10 @@
-//! The command line.
+//! The `twinlake` binary.
 
 use clap::Parser as _;
 use std::process::ExitCode;
-use twinlake_cli::args::Args;
+use twinlake_cli::args::Cli;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    twinlake_cli::run(Args::parse()).await
+    twinlake_cli::run(Cli::parse()).await
 }

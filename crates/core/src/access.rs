@@ -1,40 +1,41 @@
-//! What one principal may do with one database or table, and by what: for a person who
-//! asks, from what was read of one Region.
+//! Computes the effective Lake Formation permissions of one principal on one database or table
+//! from a snapshot of one Region, each with the grants that give it.
 //!
-//! IAM's own policies are not read: where `IAM_ALLOWED_PRINCIPALS` holds an object and no
-//! opt-in keeps the principal to its grants, IAM decides, and that is what is said.
+//! IAM policies are not read. If `IAM_ALLOWED_PRINCIPALS` has a grant on the resource and the
+//! principal is not opted in to Lake Formation permissions, IAM policies decide, and the grant to
+//! `IAM_ALLOWED_PRINCIPALS` is reported as the source.
 
-use crate::catalog::{FilterColumns, Part};
+use crate::catalog::{Attachment, FilterColumns};
 use crate::grant::{
-    Atom, IAM_ALLOWED_PRINCIPALS, Principal, Resource, TagExpression, TagRule, TagTarget,
+    IAM_ALLOWED_PRINCIPALS, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant,
+    Principal, Resource,
 };
-use crate::reading::{Observation, Reading, TagSet};
-use crate::scope::{Facet, Lake, Subject};
+use crate::scope::{Facet, LfSubject, Subject};
+use crate::snapshot::{LfTags, Observation, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One thing that may be done: the permission, and a column of the table unless it is on
-/// the whole object, and which rows.
+/// One permission on the resource, or on one of its columns and some of its rows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct May {
-    /// `SELECT`, `DESCRIBE`, ...; `ALL` stands by itself, as AWS lists it.
+pub struct AccessRight {
+    /// `SELECT`, `DESCRIBE`, ...; `ALL` is not expanded, as AWS lists it.
     pub permission: String,
-    /// The column.
+    /// The column; `None` is the whole resource.
     pub column: Option<String>,
-    /// The row filter; none is every row.
-    pub rows: Option<String>,
-    /// It may be granted on.
+    /// The row filter; `None` is every row.
+    pub row_filter: Option<String>,
+    /// The principal has the grant option.
     pub grantable: bool,
 }
 
-impl fmt::Display for May {
+impl fmt::Display for AccessRight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.permission)?;
         if let Some(column) = &self.column {
             write!(f, " column {column}")?;
         }
-        if let Some(rows) = &self.rows {
-            write!(f, " where {rows}")?;
+        if let Some(row_filter) = &self.row_filter {
+            write!(f, " where {row_filter}")?;
         }
         match self.grantable {
             true => f.write_str(", with grant option"),
@@ -43,161 +44,183 @@ impl fmt::Display for May {
     }
 }
 
-/// What a principal may do, each with what it is by.
+/// The effective permissions of a principal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Rights, with the grants that give them.
-    pub rights: BTreeMap<May, BTreeSet<String>>,
-    /// What else bears on it, in words.
+pub struct EffectiveAccess {
+    /// The permissions, each with the grants that give it.
+    pub rights: BTreeMap<AccessRight, BTreeSet<String>>,
+    /// Other facts that affect the access, as text.
     pub notes: Vec<String>,
 }
 
-/// What a principal may do with a database or a table, by one Region's reading.
+/// Returns the effective permissions of a principal on a database or a table, by the snapshot of
+/// one Region.
 #[must_use]
-pub fn of(reading: &Reading, principal: &Principal, subject: &Subject) -> Access {
-    let mut asked = Asked {
-        reading,
+pub fn effective_access(
+    snapshot: &Snapshot,
+    principal: &Principal,
+    subject: &Subject,
+) -> EffectiveAccess {
+    let mut evaluation = Evaluation {
+        snapshot,
         subject,
-        columns: columns(reading, subject),
-        access: Access::default(),
+        columns: columns(snapshot, subject),
+        access: EffectiveAccess::default(),
     };
-    let opted = asked.note_standing(principal);
-    let whose = [principal.0.as_str(), IAM_ALLOWED_PRINCIPALS];
-    let everyone = principal.0.split(':').nth(4).unwrap_or_default();
-    let everyone = format!("{everyone}:IAMPrincipals");
-    for grants in reading.grants.values().filter_map(Observation::present) {
-        for (atom, grantable) in grants {
-            let holder = atom.principal.0.as_str();
-            let concerns = whose.contains(&holder) || holder == everyone;
-            if !concerns || (holder == IAM_ALLOWED_PRINCIPALS && opted) {
+    let is_opted_in = evaluation.add_notes(principal);
+    let direct_holders = [principal.0.as_str(), IAM_ALLOWED_PRINCIPALS];
+    let account_group = principal.0.split(':').nth(4).unwrap_or_default();
+    let account_group = format!("{account_group}:IAMPrincipals");
+    for grants in snapshot.grants.values().filter_map(Observation::present) {
+        for (grant, grantable) in grants {
+            let holder = grant.principal.0.as_str();
+            let applies = direct_holders.contains(&holder) || holder == account_group;
+            if !applies || (holder == IAM_ALLOWED_PRINCIPALS && is_opted_in) {
                 continue;
             }
-            asked.add(atom, *grantable);
+            evaluation.add_grant(grant, *grantable);
         }
     }
-    asked.access
+    evaluation.access
 }
 
-fn columns(reading: &Reading, subject: &Subject) -> BTreeSet<String> {
+fn columns(snapshot: &Snapshot, subject: &Subject) -> BTreeSet<String> {
     let Subject::Table(id) = subject else {
         return BTreeSet::new();
     };
-    let seen = reading.tables.get(id).and_then(Observation::present);
-    let columns = seen.into_iter().flat_map(|seen| seen.object.columns());
+    let observed = snapshot.tables.get(id).and_then(Observation::present);
+    let columns = observed
+        .into_iter()
+        .flat_map(|observed| observed.object.columns());
     columns.map(|column| column.name.to_lowercase()).collect()
 }
 
-struct Asked<'r> {
-    reading: &'r Reading,
+struct Evaluation<'r> {
+    snapshot: &'r Snapshot,
     subject: &'r Subject,
     columns: BTreeSet<String>,
-    access: Access,
+    access: EffectiveAccess,
 }
 
-impl Asked<'_> {
-    /// Notes what stands beside the grants; answers whether an opt-in keeps the principal
-    /// to them.
-    fn note_standing(&mut self, principal: &Principal) -> bool {
-        let settings = self.reading.settings.as_ref();
+impl Evaluation<'_> {
+    /// Adds notes on the facts beside grants. Returns whether the principal is opted in to Lake
+    /// Formation permissions.
+    fn add_notes(&mut self, principal: &Principal) -> bool {
+        let settings = self.snapshot.settings.as_ref();
         let settings = settings.and_then(Observation::present);
         if settings.is_some_and(|settings| settings.administrators.contains(principal)) {
-            let note = "it is a data lake administrator, who may grant itself anything";
+            let note =
+                "the principal is a data lake administrator, and can grant itself any permission";
             self.access.notes.push(note.to_owned());
         }
         let mut subjects = vec![self.subject.clone()];
         subjects.extend(self.subject.database().cloned().map(Subject::Database));
-        let opted = subjects.into_iter().any(|subject| {
-            let parts = self.reading.parts.get(&(subject, Facet::OptIns));
-            let parts = parts.and_then(Observation::present).into_iter().flatten();
-            parts.into_iter().any(
-                |(_, seen)| matches!(&seen.part, Part::OptIn(one) if one.principal == *principal),
+        let is_opted_in = subjects.into_iter().any(|subject| {
+            let attachments = self.snapshot.attachments.get(&(subject, Facet::OptIns));
+            let attachments = attachments.and_then(Observation::present).into_iter().flatten();
+            attachments.into_iter().any(
+                |(_, observed)| matches!(&observed.part, Attachment::OptIn(opt_in) if opt_in.principal == *principal),
             )
         });
-        if opted {
-            let note = "it is opted in: Lake Formation's grants decide, and not IAM alone";
+        if is_opted_in {
+            let note =
+                "the principal is opted in: Lake Formation grants decide, not IAM policies alone";
             self.access.notes.push(note.to_owned());
         }
-        opted
+        is_opted_in
     }
 
-    fn add(&mut self, atom: &Atom, grantable: bool) {
-        match &atom.resource {
+    fn add_grant(&mut self, grant: &PermissionGrant, grantable: bool) {
+        match &grant.resource {
             Resource::Database(name) => {
                 if *self.subject == Subject::Database(name.clone()) {
-                    self.put(atom, grantable, None, None);
+                    self.add_right(grant, grantable, None, None);
                 }
             }
             Resource::AllTables(database) => {
                 if matches!(self.subject, Subject::Table(id) if id.database == *database) {
-                    self.whole(atom, grantable);
+                    self.add_whole_resource(grant, grantable);
                 }
             }
             Resource::Table(id) => {
                 if *self.subject == Subject::Table(id.clone()) {
-                    self.whole(atom, grantable);
+                    self.add_whole_resource(grant, grantable);
                 }
             }
             Resource::Column(id, column) => {
                 if *self.subject == Subject::Table(id.clone()) {
-                    self.select(atom, grantable, None, &|one| one == column.as_str());
+                    self.add_columns(grant, grantable, None, &|name| name == column.as_str());
                 }
             }
             Resource::ColumnsExcept(id, excluded) => {
                 if *self.subject == Subject::Table(id.clone()) {
-                    let shown = |one: &str| !excluded.iter().any(|name| name.as_str() == one);
-                    self.select(atom, grantable, None, &shown);
+                    let is_included =
+                        |column: &str| !excluded.iter().any(|name| name.as_str() == column);
+                    self.add_columns(grant, grantable, None, &is_included);
                 }
             }
-            Resource::Filter(id, name) => {
+            Resource::DataCellsFilter(id, name) => {
                 if *self.subject == Subject::Table(id.clone()) {
-                    self.through_filter(atom, grantable, name);
+                    self.add_through_filter(grant, grantable, name);
                 }
             }
-            Resource::TagPolicy { target, rule } => self.by_tags(atom, grantable, *target, rule),
+            Resource::LfTagPolicy { target, policy } => {
+                self.add_by_lf_tags(grant, grantable, *target, policy);
+            }
             Resource::Catalog
-            | Resource::Location(_)
-            | Resource::Tag { .. }
-            | Resource::Expression(_) => {}
+            | Resource::DataLocation(_)
+            | Resource::LfTag { .. }
+            | Resource::LfTagExpression(_) => {}
         }
     }
 
-    fn put(&mut self, atom: &Atom, grantable: bool, column: Option<&str>, rows: Option<&str>) {
-        let may = May {
-            permission: atom.permission.to_string(),
+    fn add_right(
+        &mut self,
+        grant: &PermissionGrant,
+        grantable: bool,
+        column: Option<&str>,
+        row_filter: Option<&str>,
+    ) {
+        let right = AccessRight {
+            permission: grant.permission.to_string(),
             column: column.map(str::to_owned),
-            rows: rows.map(str::to_owned),
+            row_filter: row_filter.map(str::to_owned),
             grantable,
         };
-        let by = self.access.rights.entry(may).or_default();
-        by.insert(atom.to_string());
+        let grants = self.access.rights.entry(right).or_default();
+        grants.insert(grant.to_string());
     }
 
-    fn whole(&mut self, atom: &Atom, grantable: bool) {
-        match atom.permission == crate::Permission::Select {
-            true => self.select(atom, grantable, None, &|_| true),
-            false => self.put(atom, grantable, None, None),
+    fn add_whole_resource(&mut self, grant: &PermissionGrant, grantable: bool) {
+        match grant.permission == crate::Permission::Select {
+            true => self.add_columns(grant, grantable, None, &|_| true),
+            false => self.add_right(grant, grantable, None, None),
         }
     }
 
-    fn select(
+    fn add_columns(
         &mut self,
-        atom: &Atom,
+        grant: &PermissionGrant,
         grantable: bool,
-        rows: Option<&str>,
-        shown: &dyn Fn(&str) -> bool,
+        row_filter: Option<&str>,
+        is_included: &dyn Fn(&str) -> bool,
     ) {
         for column in self.columns.clone() {
-            if shown(&column) {
-                self.put(atom, grantable, Some(&column), rows);
+            if is_included(&column) {
+                self.add_right(grant, grantable, Some(&column), row_filter);
             }
         }
     }
 
-    fn through_filter(&mut self, atom: &Atom, grantable: bool, name: &str) {
-        let at = (self.subject.clone(), Facet::Filters);
-        let filters = self.reading.parts.get(&at).and_then(Observation::present);
-        let found = filters.into_iter().flatten().find_map(|(_, seen)| {
-            if let Part::Filter(filter) = &seen.part
+    fn add_through_filter(&mut self, grant: &PermissionGrant, grantable: bool, name: &str) {
+        let facet_key = (self.subject.clone(), Facet::DataCellsFilters);
+        let filters = self
+            .snapshot
+            .attachments
+            .get(&facet_key)
+            .and_then(Observation::present);
+        let found = filters.into_iter().flatten().find_map(|(_, observed)| {
+            if let Attachment::DataCellsFilter(filter) = &observed.part
                 && filter.name == name
             {
                 return Some(filter.clone());
@@ -205,87 +228,112 @@ impl Asked<'_> {
             None
         });
         let Some(filter) = found else {
-            let note = format!("{atom} gives nothing: there is no such filter");
+            let note = format!("{grant} has no effect: the data cells filter does not exist");
             self.access.notes.push(note);
             return;
         };
-        let named = |names: &BTreeSet<crate::Name>, one: &str| {
-            names.iter().any(|name| name.as_str() == one)
+        let contains = |names: &BTreeSet<crate::Name>, column: &str| {
+            names.iter().any(|name| name.as_str() == column)
         };
-        let shown = |one: &str| match &filter.columns {
-            FilterColumns::Only(names) => named(names, one),
-            FilterColumns::AllBut(names) => !named(names, one),
+        let is_included = |column: &str| match &filter.columns {
+            FilterColumns::Only(names) => contains(names, column),
+            FilterColumns::AllBut(names) => !contains(names, column),
         };
-        self.select(atom, grantable, filter.rows.as_deref(), &shown);
+        self.add_columns(grant, grantable, filter.rows.as_deref(), &is_included);
     }
 
-    fn by_tags(&mut self, atom: &Atom, grantable: bool, target: TagTarget, rule: &TagRule) {
-        let Some(expression) = self.expression(rule) else {
-            let note = format!("{atom} gives nothing: there is no such expression");
+    fn add_by_lf_tags(
+        &mut self,
+        grant: &PermissionGrant,
+        grantable: bool,
+        target: LfTagPolicyTarget,
+        policy: &LfTagPolicy,
+    ) {
+        let Some(expression) = self.expression(policy) else {
+            let note = format!("{grant} has no effect: the LF-Tag expression does not exist");
             self.access.notes.push(note);
             return;
         };
-        let home = self.subject.database().cloned().map(Subject::Database);
-        let mut around = home.map(|home| self.tags(&home, None)).unwrap_or_default();
+        let database = self.subject.database().cloned().map(Subject::Database);
+        let mut inherited_tags = database
+            .map(|database| self.tags(&database, None))
+            .unwrap_or_default();
         let is_table = matches!(self.subject, Subject::Table(_));
         match (target, is_table) {
-            (TagTarget::Database, false) if satisfies(&expression, &around) => {
-                self.put(atom, grantable, None, None);
+            (LfTagPolicyTarget::Database, false)
+                if matches_expression(&expression, &inherited_tags) =>
+            {
+                self.add_right(grant, grantable, None, None);
             }
-            (TagTarget::Table, true) => {
-                around.extend(self.tags(self.subject, None));
-                if atom.permission == crate::Permission::Select {
-                    let with_own: BTreeSet<String> = self
+            (LfTagPolicyTarget::Table, true) => {
+                inherited_tags.extend(self.tags(self.subject, None));
+                if grant.permission == crate::Permission::Select {
+                    let matching_columns: BTreeSet<String> = self
                         .columns
                         .iter()
                         .filter(|column| {
-                            let mut tags = around.clone();
+                            let mut tags = inherited_tags.clone();
                             tags.extend(self.tags(self.subject, Some(column)));
-                            satisfies(&expression, &tags)
+                            matches_expression(&expression, &tags)
                         })
                         .cloned()
                         .collect();
-                    self.select(atom, grantable, None, &|one| with_own.contains(one));
-                } else if satisfies(&expression, &around) {
-                    self.put(atom, grantable, None, None);
+                    self.add_columns(grant, grantable, None, &|column| {
+                        matching_columns.contains(column)
+                    });
+                } else if matches_expression(&expression, &inherited_tags) {
+                    self.add_right(grant, grantable, None, None);
                 }
             }
-            (TagTarget::Database | TagTarget::Table, _) => {}
+            (LfTagPolicyTarget::Database | LfTagPolicyTarget::Table, _) => {}
         }
     }
 
-    fn expression(&self, rule: &TagRule) -> Option<TagExpression> {
-        let name = match rule {
-            TagRule::Inline(expression) => return Some(expression.clone()),
-            TagRule::Saved(name) => name,
+    fn expression(&self, policy: &LfTagPolicy) -> Option<LfTagExpression> {
+        let name = match policy {
+            LfTagPolicy::Expression(expression) => return Some(expression.clone()),
+            LfTagPolicy::NamedExpression(name) => name,
         };
-        let at = (Subject::Lake(Lake::Expressions), Facet::Items);
-        let all = self.reading.parts.get(&at).and_then(Observation::present)?;
-        all.values().find_map(|seen| match &seen.part {
-            Part::Expression(saved) if saved.name == *name => Some(saved.expression.clone()),
-            Part::Expression(_)
-            | Part::Index(_)
-            | Part::Statistics(_)
-            | Part::Tag { .. }
-            | Part::Filter(_)
-            | Part::Assigned { .. }
-            | Part::OptIn(_)
-            | Part::TagValue { .. }
-            | Part::Registration(_) => None,
+        let facet_key = (
+            Subject::LakeFormation(LfSubject::LfTagExpressions),
+            Facet::Items,
+        );
+        let all = self
+            .snapshot
+            .attachments
+            .get(&facet_key)
+            .and_then(Observation::present)?;
+        all.values().find_map(|observed| match &observed.part {
+            Attachment::NamedExpression(named) if named.name == *name => {
+                Some(named.expression.clone())
+            }
+            Attachment::NamedExpression(_)
+            | Attachment::Index(_)
+            | Attachment::Statistics(_)
+            | Attachment::GlueTag { .. }
+            | Attachment::DataCellsFilter(_)
+            | Attachment::LfTagAssignment { .. }
+            | Attachment::OptIn(_)
+            | Attachment::LfTagValue { .. }
+            | Attachment::Registration(_) => None,
         })
     }
 
-    fn tags(&self, subject: &Subject, column: Option<&str>) -> TagSet {
-        let at = (subject.clone(), Facet::Assigned);
-        let parts = self.reading.parts.get(&at).and_then(Observation::present);
-        let mut tags = TagSet::new();
-        for seen in parts.into_iter().flat_map(BTreeMap::values) {
-            if let Part::Assigned {
-                column: of,
+    fn tags(&self, subject: &Subject, column: Option<&str>) -> LfTags {
+        let facet_key = (subject.clone(), Facet::LfTagAssignments);
+        let attachments = self
+            .snapshot
+            .attachments
+            .get(&facet_key)
+            .and_then(Observation::present);
+        let mut tags = LfTags::new();
+        for observed in attachments.into_iter().flat_map(BTreeMap::values) {
+            if let Attachment::LfTagAssignment {
+                column: assigned_column,
                 key,
                 value,
-            } = &seen.part
-                && of.as_ref().map(crate::Name::as_str) == column
+            } = &observed.part
+                && assigned_column.as_ref().map(crate::Name::as_str) == column
             {
                 tags.insert(key.clone(), value.clone());
             }
@@ -294,7 +342,7 @@ impl Asked<'_> {
     }
 }
 
-fn satisfies(expression: &TagExpression, tags: &TagSet) -> bool {
+fn matches_expression(expression: &LfTagExpression, tags: &LfTags) -> bool {
     expression.iter().all(|(key, values)| {
         let value = tags.get(key);
         value.is_some_and(|value| values.contains(value) || values.contains("*"))

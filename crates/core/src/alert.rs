@@ -1,10 +1,11 @@
-//! What people are told: one alert, its severity, and three sentences.
+//! Alerts: the messages to the operations team, their kinds and severities, and the incidents
+//! that group repeated alerts.
 
-mod episode;
+mod incident;
 mod kind;
 mod message;
 
-pub use episode::{Episode, News};
+pub use incident::{Incident, IncidentUpdate};
 pub use kind::{AlertKind, AlertState, Severity};
 
 use crate::name::Name;
@@ -12,63 +13,66 @@ use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// One message to the operations team.
+/// One message to the operations team: what happened, the state of the standby, and the action
+/// to take, with the data that programs filter on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// What kind.
+    /// The kind of problem, which determines the severity and the runbook entry.
     pub kind: AlertKind,
-    /// Where in its trouble it stands.
+    /// Whether the incident is new, repeated or resolved.
     pub state: AlertState,
-    /// The Region that it is about.
+    /// The affected Region.
     pub region: String,
-    /// The databases that it is about, for filter policies.
+    /// The affected databases, for SNS filter policies.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub databases: BTreeSet<Name>,
-    /// Whom it is about, short: a table, a bucket, the catalog.
+    /// A short name of the affected object: a table, a bucket, the catalog.
     pub subject: String,
-    /// What its repeats are grouped by: mostly a database, or the subject itself.
+    /// The object by which repeated alerts are grouped: usually a database, or the subject itself.
     pub group: String,
-    /// What has to be well again before it is over; no more than [`ABOUT`] of them.
+    /// The affected subjects, at most [`MAX_AFFECTED`]. The incident is resolved when all of them
+    /// are in order again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub about: BTreeSet<String>,
+    pub affected: BTreeSet<String>,
     /// What happened.
-    pub what: String,
-    /// What is true in the secondary now.
-    pub now: String,
+    pub summary: String,
+    /// The current state of the standby.
+    pub current_state: String,
     /// What to do.
-    pub todo: String,
-    /// When it was found.
-    pub at: Timestamp,
-    /// How many things it speaks for.
+    pub action: String,
+    /// When the problem was detected.
+    pub detected_at: Timestamp,
+    /// Number of occurrences that this message reports.
     pub count: usize,
-    /// When the trouble was first found.
+    /// When the incident was first detected.
     pub since: Timestamp,
-    /// How many things were found since then.
+    /// Number of occurrences since then.
     pub total: usize,
-    /// Some of them by name.
+    /// Some of the occurrences by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<String>,
-    /// The keys of all alerts that one message speaks for, if there are several.
+    /// The keys of all alerts that this message combines, if there are several.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub keys: BTreeSet<String>,
 }
 
-/// Of so many subjects an alert remembers that they are in trouble.
-pub const ABOUT: usize = 200;
+/// Maximum number of affected subjects that an alert lists.
+pub const MAX_AFFECTED: usize = 200;
 
-/// Of a sentence that quotes others so many characters are kept, and of a sample.
-const LONGEST: usize = 1000;
+/// Maximum length of a sentence, a subject or a sample, in characters. They may quote text of
+/// arbitrary length.
+const MAX_TEXT_CHARS: usize = 1000;
 
 impl Alert {
-    /// A first message about one thing: what happened, what is true in the secondary now,
-    /// what to do.
+    /// Creates the first alert about one subject. The three sentences are the summary, the current
+    /// state of the standby, and the action to take.
     #[must_use]
     pub fn new(
         kind: AlertKind,
         region: &str,
         subject: &str,
-        [what, now, todo]: [String; 3],
-        at: Timestamp,
+        [summary, current_state, action]: [String; 3],
+        detected_at: Timestamp,
     ) -> Self {
         let subject = clip(subject);
         Self {
@@ -77,34 +81,35 @@ impl Alert {
             region: region.to_owned(),
             databases: BTreeSet::new(),
             group: subject.clone(),
-            about: BTreeSet::from([subject.clone()]),
+            affected: BTreeSet::from([subject.clone()]),
             subject,
-            what: clip(&what),
-            now: clip(&now),
-            todo: clip(&todo),
-            at,
+            summary: clip(&summary),
+            current_state: clip(&current_state),
+            action: clip(&action),
+            detected_at,
             count: 1,
-            since: at,
+            since: detected_at,
             total: 1,
             samples: Vec::new(),
             keys: BTreeSet::new(),
         }
     }
 
-    /// The same for every repetition, so that repeats can be grouped.
+    /// Returns the key of the incident that the alert belongs to. It depends only on the kind, the
+    /// Region and the group, so every repetition has the same key.
     #[must_use]
     pub fn key(&self) -> String {
-        let words = (self.kind, &self.region, &self.group);
-        let digest = crate::catalog::digest(&words);
+        let identity = (self.kind, &self.region, &self.group);
+        let digest = crate::catalog::digest(&identity);
         let short: String = digest.chars().take(16).collect();
         format!("{}-{short}", self.kind)
     }
 }
 
-/// A text that is not too long; what is cut off is told by three dots.
+/// Truncates a text to [`MAX_TEXT_CHARS`] characters; three dots mark the truncation.
 fn clip(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
 }
@@ -116,22 +121,28 @@ mod tests {
     pub(super) fn alert(subject: &str) -> Alert {
         let sentences = [
             "GetTable was denied.\u{1b}[2J",
-            "The table is as it was.",
-            "Give the role back its rights.",
+            "The table is unchanged.",
+            "Grant the role its permissions again.",
         ];
         let sentences = sentences.map(str::to_owned);
         let at = Timestamp::from_secs(0);
         Alert {
             databases: [Name::new("sales").unwrap()].into(),
-            ..Alert::new(AlertKind::Denied, "us-east-1", subject, sentences, at)
+            ..Alert::new(
+                AlertKind::TwinlakeAccessDenied,
+                "us-east-1",
+                subject,
+                sentences,
+                at,
+            )
         }
     }
 
     #[test]
-    fn repeats_share_a_key_whenever_they_are_found() {
+    fn repeated_alerts_share_a_key_whenever_they_are_detected() {
         let mut later = alert("table sales.orders");
-        later.at = Timestamp::from_secs(99);
-        later.what = "Again.".to_owned();
+        later.detected_at = Timestamp::from_secs(99);
+        later.summary = "Again.".to_owned();
         assert_eq!(alert("table sales.orders").key(), later.key());
         assert_ne!(
             alert("table sales.orders").key(),
@@ -140,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_severity_is_by_kind() {
+    fn only_five_kinds_have_severity_page() {
         let pages: Vec<AlertKind> = AlertKind::EVERY
             .into_iter()
             .filter(|kind| kind.severity() == Severity::Page)
@@ -148,11 +159,11 @@ mod tests {
         assert_eq!(
             pages,
             [
-                AlertKind::Widening,
-                AlertKind::Vetoed,
-                AlertKind::Denied,
+                AlertKind::ExcessAccess,
+                AlertKind::PlanRejected,
+                AlertKind::TwinlakeAccessDenied,
                 AlertKind::Lagging,
-                AlertKind::Silent,
+                AlertKind::ReplicationStalled,
             ]
         );
     }

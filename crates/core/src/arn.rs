@@ -1,38 +1,108 @@
-//! ARNs that name an object of a Region's catalog.
+//! Amazon Resource Names.
 
-use crate::policy::Side;
+use crate::topology::{AwsPartition, Site};
+use std::fmt;
 
-/// The text with every ARN of a Glue object of one side turned into that of the
-/// other side. All else stays as it is, byte for byte.
+/// An ARN, taken apart: `arn:partition:service:region:account:resource`.
 ///
-/// The texts of views hold such ARNs in the midst of SQL.
+/// Region and account are empty where the service has none, as in
+/// `arn:aws:s3:::bucket/key`. The resource may hold colons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arn<'a> {
+    /// The partition.
+    pub partition: AwsPartition,
+    /// The service, as in `iam`.
+    pub service: &'a str,
+    /// The Region, or nothing.
+    pub region: &'a str,
+    /// The account, or nothing.
+    pub account: &'a str,
+    /// The rest.
+    pub resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// Parses a text that is an ARN of a known partition.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut fields = text.splitn(6, ':');
+        let mut next = || fields.next();
+        let (Some("arn"), Some(partition)) = (next(), next()) else {
+            return None;
+        };
+        Some(Self {
+            partition: AwsPartition::named(partition)?,
+            service: next()?,
+            region: next()?,
+            account: next()?,
+            resource: next()?,
+        })
+    }
+
+    /// The role of an assumed-role session, as IAM names it: without the session. The
+    /// path of the role is not part of a session's ARN and stays missing. Any other ARN
+    /// stays as it is.
+    #[must_use]
+    pub fn without_session(self) -> String {
+        let Some(session) = self.resource.strip_prefix("assumed-role/") else {
+            return self.to_string();
+        };
+        let role = session.split('/').next().unwrap_or(session);
+        let resource = format!("role/{role}");
+        let resource = resource.as_str();
+        let service = "iam";
+        Arn {
+            service,
+            resource,
+            ..self
+        }
+        .to_string()
+    }
+}
+
+impl fmt::Display for Arn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            partition,
+            service,
+            region,
+            account,
+            resource,
+        } = self;
+        write!(f, "arn:{partition}:{service}:{region}:{account}:{resource}")
+    }
+}
+
+/// Replaces the Region and account of every Glue ARN of one site by those of the other.
+/// All other text stays as it is, byte for byte.
+///
+/// The SQL text of a view may hold such ARNs.
 #[must_use]
-pub fn moved(text: &str, from: &Side, to: &Side) -> String {
-    let here = format!(":glue:{}:{}:", from.region, from.account);
-    let mut moved = String::with_capacity(text.len());
+pub fn rewrite_glue_arns(text: &str, from: &Site, to: &Site) -> String {
+    let source = format!(":glue:{}:{}:", from.region, from.account);
+    let mut rewritten = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(&here) {
+    while let Some(at) = rest.find(&source) {
         let (head, tail) = rest.split_at(at);
-        let tail = tail.get(here.len()..).unwrap_or_default();
-        moved.push_str(head);
+        let tail = tail.get(source.len()..).unwrap_or_default();
+        rewritten.push_str(head);
         match ends_with_partition(head) {
-            true => moved.push_str(&format!(":glue:{}:{}:", to.region, to.account)),
-            false => moved.push_str(&here),
+            true => rewritten.push_str(&format!(":glue:{}:{}:", to.region, to.account)),
+            false => rewritten.push_str(&source),
         }
         rest = tail;
     }
-    moved.push_str(rest);
-    moved
+    rewritten.push_str(rest);
+    rewritten
 }
 
-/// Whether a text ends as an ARN of AWS begins: `arn:aws`, `arn:aws-cn`.
+/// Whether a text ends as an ARN begins: `arn:aws`, `arn:aws-cn`.
 fn ends_with_partition(head: &str) -> bool {
-    let Some(at) = head.rfind("arn:aws") else {
+    let Some(at) = head.rfind("arn:") else {
         return false;
     };
-    let partition = head.get(at + "arn:aws".len()..).unwrap_or_default();
-    let valid = |c: char| c.is_ascii_lowercase() || c == '-';
-    partition.is_empty() || (partition.starts_with('-') && partition.chars().all(valid))
+    let partition = head.get(at + "arn:".len()..).unwrap_or_default();
+    AwsPartition::named(partition).is_some()
 }
 
 #[cfg(test)]
@@ -40,29 +110,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_arns_of_that_side_move() {
-        let side = |region: &str| Side {
+    fn an_arn_is_parsed_and_printed_unchanged() {
+        let texts = [
+            "arn:aws:iam::111122223333:role/team/Analyst",
+            "arn:aws-us-gov:iam::444455556666:user/ann",
+            "arn:aws-cn:s3:::bucket/a:b",
+            "arn:aws:glue:us-east-1:111122223333:table/a/b",
+        ];
+        for text in texts {
+            assert_eq!(Arn::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "arn", "arn:aws:iam", "arn:azure:iam::1:role/r", "x"] {
+            assert_eq!(Arn::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_becomes_its_role() {
+        let role = |text| Arn::parse(text).unwrap().without_session();
+        assert_eq!(
+            role("arn:aws-cn:sts::111122223333:assumed-role/Ops/ann"),
+            "arn:aws-cn:iam::111122223333:role/Ops"
+        );
+        let user = "arn:aws:iam::111122223333:user/ann";
+        assert_eq!(role(user), user);
+    }
+
+    #[test]
+    fn only_whole_glue_arns_of_the_source_site_are_rewritten() {
+        let site = |region: &str| Site {
             region: region.to_owned(),
             account: "111122223333".to_owned(),
+            role: None,
         };
-        let (from, to) = (side("us-east-1"), side("ap-south-1"));
-        let there = |text: &str| moved(text, &from, &to);
+        let (from, to) = (site("us-east-1"), site("ap-south-1"));
+        let rewritten = |text: &str| rewrite_glue_arns(text, &from, &to);
         assert_eq!(
-            there("select * from arn:aws:glue:us-east-1:111122223333:table/a/b, x"),
+            rewritten("select * from arn:aws:glue:us-east-1:111122223333:table/a/b, x"),
             "select * from arn:aws:glue:ap-south-1:111122223333:table/a/b, x"
         );
-        let left = [
+        let unchanged = [
             "arn:aws:glue:us-east-1:999999999999:table/a/b",
             "arn:aws:glue:eu-west-1:111122223333:table/a/b",
             "x:glue:us-east-1:111122223333:y",
             "us-east-1",
         ];
-        for text in left {
-            assert_eq!(there(text), text);
+        for text in unchanged {
+            assert_eq!(rewritten(text), text);
         }
         let two = "arn:aws-cn:glue:us-east-1:111122223333:table/a/b";
         assert_eq!(
-            there(&format!("{two},{two}")),
+            rewritten(&format!("{two},{two}")),
             format!("{0},{0}", two.replace("us-east-1", "ap-south-1"))
         );
     }

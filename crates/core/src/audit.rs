@@ -1,24 +1,24 @@
-//! Judges a plan before anything of it is applied. A second opinion: it shares no
-//! code with [`plan`](crate::plan), and knows nothing of why a step is there.
+//! Checks a plan before any of it is applied. The audit is independent: it shares no code with
+//! [`plan`](crate::plan), and does not use the reasons why a step was planned.
 //!
-//! It plays the steps through, one after the other, over what was read of the
-//! secondary, and asks of every prefix whether it is safe to stop there.
+//! It replays the steps one by one on the standby's snapshot, and checks that the standby is in a
+//! safe state after each of them, so that applying may stop anywhere.
 //!
 //! # Invariants
 //!
-//! - Only this module makes an [`ApprovedPlan`], and only that can be applied.
-//! - A veto is of the whole plan: nothing of it is applied.
+//! - Only this module creates an [`ApprovedPlan`], and only an approved plan can be applied.
+//! - A rejection concerns the whole plan: none of its steps is applied.
 
-mod content;
-mod play;
+mod content_check;
+mod plan_replay;
 
-use crate::ledger::Tally;
+use crate::ledger::ObjectCounts;
 use crate::plan::{Inputs, Plan};
 use crate::step::Step;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A plan that was judged safe. There is no other way to get one than [`audit`].
+/// A plan that passed the audit. Only [`audit`] creates one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApprovedPlan {
     plan: Plan,
@@ -38,101 +38,101 @@ impl ApprovedPlan {
     }
 }
 
-/// Which rule a plan breaks.
+/// The rule that a plan breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// Some prefix would let the secondary allow what the primary does not.
-    Wider,
-    /// A deletion or a revoke rests on an absence that is not proven.
+pub enum AuditRule {
+    /// After some step, the standby would allow access that the primary does not.
+    WiderAccess,
+    /// The plan deletes or revokes something whose absence from the primary is not proven.
     Unproven,
-    /// It changes what is not ours, or through a resource link.
-    NotOurs,
-    /// What it writes differs from the primary in more than the mapped places.
+    /// The plan changes something that Twinlake does not manage, or writes through a resource link.
+    NotManaged,
+    /// The written content differs from the primary's in more than the mapped locations.
     Altered,
-    /// It deletes more than the brake lets pass.
-    Brake,
-    /// It was made for another epoch or another policy.
+    /// The plan deletes more than the deletion limit allows.
+    DeletionLimit,
+    /// The plan was made for another epoch or another policy.
     Stale,
 }
 
-/// Why a plan is refused.
+/// Why a plan is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Veto {
+pub struct Rejection {
     /// The rule that it breaks.
-    pub rule: Rule,
-    /// Where and how, in words.
+    pub rule: AuditRule,
+    /// A description for the operator: what breaks the rule, and how.
     pub detail: String,
 }
 
-impl fmt::Display for Veto {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = match self.rule {
-            Rule::Wider => "it would widen access",
-            Rule::Unproven => "an absence is not proven",
-            Rule::NotOurs => "it changes what Twinlake did not make",
-            Rule::Altered => "it would write something else than the primary holds",
-            Rule::Brake => "it deletes more than the brake lets pass",
-            Rule::Stale => "it was made for another policy or epoch",
+            AuditRule::WiderAccess => "it would give access that the primary does not",
+            AuditRule::Unproven => "an absence from the primary is not proven",
+            AuditRule::NotManaged => "it changes what Twinlake does not manage",
+            AuditRule::Altered => "it would write content that differs from the primary's",
+            AuditRule::DeletionLimit => "it deletes more than the deletion limit allows",
+            AuditRule::Stale => "it was made for another policy or epoch",
         };
         write!(f, "{rule}: {}", self.detail)
     }
 }
 
-/// What the brake measures a plan against.
+/// The numbers that the deletion limit compares a plan with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BrakeReading {
-    /// How many objects of each kind are paired.
-    pub paired: Tally,
-    /// How many were deleted in the last hour.
-    pub spent: Tally,
-    /// How many more a later share of the same look is to delete.
-    pub to_follow: Tally,
-    /// A person has said that the deletions are meant.
-    pub released: bool,
+pub struct DeletionBudget {
+    /// The number of paired objects of each kind.
+    pub paired: ObjectCounts,
+    /// The number of objects of each kind that were deleted in the last hour.
+    pub deleted_last_hour: ObjectCounts,
+    /// The number of objects of each kind that later plans of the same run will delete.
+    pub upcoming: ObjectCounts,
+    /// Whether an operator has approved the deletions; then the limit does not apply.
+    pub approved: bool,
 }
 
-/// Approves a plan, or says every rule that it breaks.
+/// Approves a plan, or returns every rule that it breaks.
 ///
 /// # Errors
-/// The vetoes, at least one.
+/// The rejections, at least one.
 pub fn audit(
     inputs: &Inputs<'_>,
     plan: Plan,
-    brake: &BrakeReading,
-) -> Result<ApprovedPlan, Vec<Veto>> {
-    let mut vetoes = Vec::new();
+    budget: &DeletionBudget,
+) -> Result<ApprovedPlan, Vec<Rejection>> {
+    let mut rejections = Vec::new();
     if plan.epoch != inputs.epoch || plan.policy_digest != inputs.policy.digest() {
-        vetoes.push(Veto {
-            rule: Rule::Stale,
+        rejections.push(Rejection {
+            rule: AuditRule::Stale,
             detail: "read both Regions again and make a new plan".to_owned(),
         });
     }
-    let mut play = play::Play::new(inputs, &plan.steps);
+    let mut replay = plan_replay::PlanReplay::new(inputs, &plan.steps);
     for step in &plan.steps {
-        if let Err(veto) = play.take(step) {
-            vetoes.push(veto);
+        if let Err(rejection) = replay.apply_step(step) {
+            rejections.push(rejection);
         }
     }
-    if !brake.released {
-        vetoes.extend(brake_vetoes(inputs, &plan.steps, brake));
+    if !budget.approved {
+        rejections.extend(check_deletion_limit(inputs, &plan.steps, budget));
     }
-    if vetoes.is_empty() {
+    if rejections.is_empty() {
         Ok(ApprovedPlan { plan })
     } else {
-        Err(vetoes)
+        Err(rejections)
     }
 }
 
-/// How many objects of each kind a plan deletes.
+/// Returns the number of objects of each kind that the steps delete.
 #[must_use]
-pub fn deletions(steps: &[Step]) -> Tally {
-    let mut tally = Tally::default();
+pub fn deletions(steps: &[Step]) -> ObjectCounts {
+    let mut counts = ObjectCounts::default();
     for step in steps {
         match step {
-            Step::DeleteDatabase { .. } => tally.databases += 1,
-            Step::DeleteTable { .. } => tally.tables += 1,
-            Step::DeletePartition { .. } => tally.partitions += 1,
+            Step::DeleteDatabase { .. } => counts.databases += 1,
+            Step::DeleteTable { .. } => counts.tables += 1,
+            Step::DeletePartition { .. } => counts.partitions += 1,
             Step::CreateDatabase { .. }
             | Step::UpdateDatabase { .. }
             | Step::CreateTable { .. }
@@ -142,59 +142,65 @@ pub fn deletions(steps: &[Step]) -> Tally {
             | Step::CreateFunction { .. }
             | Step::UpdateFunction { .. }
             | Step::DeleteFunction { .. }
-            | Step::PutPart { .. }
+            | Step::PutAttachment { .. }
             | Step::PutSettings { .. }
-            | Step::RemovePart { .. }
+            | Step::RemoveAttachment { .. }
             | Step::Grant { .. }
             | Step::Revoke { .. } => {}
         }
     }
-    tally
+    counts
 }
 
-fn brake_vetoes(inputs: &Inputs<'_>, steps: &[Step], brake: &BrakeReading) -> Vec<Veto> {
-    let mut goes = deletions(steps);
-    goes.partitions += brake.to_follow.partitions;
-    let rule = inputs.policy.brake;
+/// Returns a rejection for each kind of object of which the plan deletes more than the limit
+/// allows.
+fn check_deletion_limit(
+    inputs: &Inputs<'_>,
+    steps: &[Step],
+    budget: &DeletionBudget,
+) -> Vec<Rejection> {
+    let mut planned_deletions = deletions(steps);
+    planned_deletions.partitions += budget.upcoming.partitions;
+    let rule = inputs.policy.deletion_limit;
     let kinds = [
         (
             "databases",
-            goes.databases,
-            brake.spent.databases,
-            brake.paired.databases,
+            planned_deletions.databases,
+            budget.deleted_last_hour.databases,
+            budget.paired.databases,
         ),
         (
             "tables",
-            goes.tables,
-            brake.spent.tables,
-            brake.paired.tables,
+            planned_deletions.tables,
+            budget.deleted_last_hour.tables,
+            budget.paired.tables,
         ),
         (
             "partitions",
-            goes.partitions,
-            brake.spent.partitions,
-            brake.paired.partitions,
+            planned_deletions.partitions,
+            budget.deleted_last_hour.partitions,
+            budget.paired.partitions,
         ),
     ];
-    let mut vetoes = Vec::new();
-    for (kind, planned, spent, paired) in kinds {
+    let mut rejections = Vec::new();
+    for (kind, planned, deleted_last_hour, paired) in kinds {
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a count of catalog objects, times a share between 0 and 1"
+            reason = "a count of catalog objects, times a fraction between 0 and 1"
         )]
-        let share = (paired as f64 * rule.share) as usize;
-        let budget = share.max(rule.minimum);
-        if planned > 0 && planned + spent > budget {
-            vetoes.push(Veto {
-                rule: Rule::Brake,
+        let limit_by_fraction = (paired as f64 * rule.fraction) as usize;
+        let limit = limit_by_fraction.max(rule.minimum);
+        if planned > 0 && planned + deleted_last_hour > limit {
+            rejections.push(Rejection {
+                rule: AuditRule::DeletionLimit,
                 detail: format!(
-                    "{planned} {kind} now and {spent} in the last hour, of {paired}; \
-                     {budget} may go without a person"
+                    "{planned} {kind} in this plan and {deleted_last_hour} in the last hour, of \
+                     {paired}; the limit without approval is {limit}"
                 ),
             });
         }
     }
-    vetoes
+    rejections
 }

@@ -1,31 +1,31 @@
-//! The Glue objects that are replicated: every field of their input shapes.
+//! The replicated Glue objects, with every field of their input shapes.
 //!
-//! The types are the input halves (`DatabaseInput`, `TableInput`,
-//! `PartitionInput`); what a read adds and an input does not take (creation
-//! time, version) stands in [`Seen`]. In JSON they read as AWS writes them.
+//! The types correspond to the API's input shapes (`DatabaseInput`, `TableInput`,
+//! `PartitionInput`) and serialize to JSON with AWS's field names. [`Observed`] adds what a read
+//! returns and an input does not accept: creation time and version.
 //!
 //! A list or map that is absent equals an empty one, except
-//! [`Database::create_table_default_permissions`], where the difference opens or
-//! closes every future table (LF-15).
+//! [`Database::create_table_default_permissions`], where the difference decides whether every
+//! future table is open to `IAM_ALLOWED_PRINCIPALS` (LF-15).
 
-mod differ;
+mod attachment;
+mod field_diff;
 mod function;
-mod governed;
+mod lakeformation;
 mod link;
-mod part;
 mod view;
 
-pub use differ::{Change, differences, digest, fingerprint};
+pub use attachment::{
+    Attachment, AttachmentKey, BinaryStatistics, BooleanStatistics, ColumnStatistics,
+    DateStatistics, DecimalNumber, DecimalStatistics, DoubleStatistics, IndexStatus,
+    LongStatistics, ObservedAttachment, PartitionIndex, StatisticsData, StringStatistics,
+};
+pub use field_diff::{Change, differences, digest, fingerprint};
 pub use function::{Function, ResourceUri};
-pub use governed::{
-    CellsFilter, FilterColumns, LakeSettings, OptIn, Registration, SavedExpression,
+pub use lakeformation::{
+    DataCellsFilter, DataLakeSettings, FilterColumns, NamedLfTagExpression, OptIn, Registration,
 };
-pub use link::Linkable;
-pub use part::{
-    BinaryStatistics, BooleanStatistics, ColumnStatistics, DateStatistics, DecimalNumber,
-    DecimalStatistics, DoubleStatistics, LongStatistics, Part, PartKey, PartitionIndex, Progress,
-    SeenPart, StatisticsData, StringStatistics,
-};
+pub use link::MaybeLink;
 pub use view::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
 
 use crate::name::Name;
@@ -33,24 +33,22 @@ use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// String parameters, as Glue keeps them on most objects. Keys keep their case.
+/// The string parameters of a Glue object. Keys are case-sensitive.
 pub type Parameters = BTreeMap<String, String>;
 
 /// Input fields that this version does not replicate, by their AWS names.
 ///
-/// They are kept so that an object that uses one is reported instead of being
-/// copied without it.
-pub type Extra = BTreeMap<String, serde_json::Value>;
+/// They are parsed so that an object that uses one is reported instead of being copied without it.
+pub type UnsupportedFields = BTreeMap<String, serde_json::Value>;
 
 /// An object as a read returned it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seen<T> {
-    /// The fields an input takes.
+pub struct Observed<T> {
+    /// The fields of the input shape.
     pub object: T,
-    /// When the service says that the object was made; tells a re-made object
-    /// from the one it replaced.
+    /// `CreateTime`. It distinguishes a recreated object from the one that it replaced.
     pub created: Option<Timestamp>,
-    /// The table version, which an update names as its optimistic lock.
+    /// `VersionId` of a table, which an update passes as its optimistic lock.
     pub version: Option<String>,
 }
 
@@ -78,11 +76,11 @@ pub struct Database {
     pub target_database: Option<LinkTarget>,
     /// Other input fields, not replicated.
     #[serde(flatten)]
-    pub extra: Extra,
+    pub unsupported_fields: UnsupportedFields,
 }
 
 impl Database {
-    /// A database with a name and nothing else.
+    /// Creates a database with a name and no other field.
     #[must_use]
     pub fn named(name: Name) -> Self {
         Self {
@@ -92,19 +90,19 @@ impl Database {
             parameters: Parameters::new(),
             create_table_default_permissions: None,
             target_database: None,
-            extra: Extra::new(),
+            unsupported_fields: UnsupportedFields::new(),
         }
     }
 }
 
-/// `PrincipalPermissions`: what new tables of a database are granted.
+/// `PrincipalPermissions`: a default permission on new tables of a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PrincipalPermissions {
-    /// Who is granted.
+    /// The grantee.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<DataLakePrincipal>,
-    /// What is granted, as AWS spells it.
+    /// The permissions, as AWS spells them.
     #[serde(default)]
     pub permissions: Vec<String>,
 }
@@ -118,7 +116,7 @@ pub struct DataLakePrincipal {
     pub data_lake_principal_identifier: Option<String>,
 }
 
-/// `DatabaseIdentifier` or `TableIdentifier`: where a resource link points.
+/// `DatabaseIdentifier` or `TableIdentifier`: the target of a resource link.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LinkTarget {
@@ -160,7 +158,7 @@ pub struct Table {
     /// `StorageDescriptor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_descriptor: Option<StorageDescriptor>,
-    /// `PartitionKeys`: always sent, if empty as an empty list (GL-02).
+    /// `PartitionKeys`: always sent, even if empty (GL-02).
     #[serde(default)]
     pub partition_keys: Vec<Column>,
     /// `ViewOriginalText`.
@@ -178,16 +176,16 @@ pub struct Table {
     /// `TargetTable`: present on a resource link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_table: Option<LinkTarget>,
-    /// `ViewDefinition`: present on a view of several dialects.
+    /// `ViewDefinition`: present on a multi-dialect view.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view_definition: Option<ViewDefinition>,
     /// Other input fields, not replicated.
     #[serde(flatten)]
-    pub extra: Extra,
+    pub unsupported_fields: UnsupportedFields,
 }
 
 impl Table {
-    /// A table with a name and nothing else.
+    /// Creates a table with a name and no other field.
     #[must_use]
     pub fn named(name: Name) -> Self {
         Self {
@@ -205,21 +203,21 @@ impl Table {
             parameters: Parameters::new(),
             target_table: None,
             view_definition: None,
-            extra: Extra::new(),
+            unsupported_fields: UnsupportedFields::new(),
         }
     }
 
-    /// Whether the entry is a pointer to an Iceberg metadata file (GL-01).
+    /// Whether the table is an Iceberg table, whose entry points to a metadata file (GL-01).
     #[must_use]
     pub fn is_iceberg(&self) -> bool {
-        let says_so = self
+        let has_table_type = self
             .parameters
             .get("table_type")
             .is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg"));
-        says_so || self.parameters.contains_key("metadata_location")
+        has_table_type || self.parameters.contains_key("metadata_location")
     }
 
-    /// Whether it is a view of whatever kind, and so holds no data of its own.
+    /// Whether the table is a view of any kind, which has no data of its own.
     #[must_use]
     pub fn is_view(&self) -> bool {
         let kind = self.table_type.as_deref();
@@ -227,29 +225,29 @@ impl Table {
             || kind.is_some_and(|kind| kind.to_ascii_uppercase().ends_with("VIEW"))
     }
 
-    /// Whether a table format (Delta, Hudi) or Spark keeps its own parameters here.
+    /// Whether a table format (Delta, Hudi) or Spark maintains its own parameters on the table.
     #[must_use]
-    pub fn has_format(&self) -> bool {
+    pub fn has_format_parameters(&self) -> bool {
         let formats = ["delta", "hudi"];
         let kind = self.parameters.get("table_type");
-        let known = |kind: &String| formats.iter().any(|f| kind.eq_ignore_ascii_case(f));
-        kind.is_some_and(known) || self.parameters.contains_key("spark.sql.sources.provider")
+        let is_format = |kind: &String| formats.iter().any(|f| kind.eq_ignore_ascii_case(f));
+        kind.is_some_and(is_format) || self.parameters.contains_key("spark.sql.sources.provider")
     }
 
-    /// Every column, partition keys included.
+    /// Returns all columns, including the partition keys.
     pub fn columns(&self) -> impl Iterator<Item = &Column> {
-        let stored = self.storage_descriptor.iter().flat_map(|sd| &sd.columns);
-        stored.chain(&self.partition_keys)
+        let data_columns = self.storage_descriptor.iter().flat_map(|sd| &sd.columns);
+        data_columns.chain(&self.partition_keys)
     }
 }
 
-/// `Column`. The name keeps its spelling: it is copied field for field.
+/// `Column`. The name keeps its case, because it is copied unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Column {
     /// `Name`.
     pub name: String,
-    /// `Type`, in Hive's words.
+    /// `Type`, a Hive type.
     #[serde(rename = "Type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// `Comment`.
@@ -305,7 +303,7 @@ pub struct StorageDescriptor {
     pub stored_as_sub_directories: bool,
     /// Other input fields, not replicated (`SchemaReference`).
     #[serde(flatten)]
-    pub extra: Extra,
+    pub unsupported_fields: UnsupportedFields,
 }
 
 /// `SerDeInfo`.
@@ -343,13 +341,13 @@ pub struct SkewedInfo {
     /// `SkewedColumnValues`.
     #[serde(default)]
     pub skewed_column_values: Vec<String>,
-    /// `SkewedColumnValueLocationMaps`: a skewed value to its location.
+    /// `SkewedColumnValueLocationMaps`: the location of each skewed value.
     #[serde(default)]
     pub skewed_column_value_location_maps: Parameters,
 }
 
-/// `PartitionInput`. Values may hold any character; they are the identity and
-/// are never joined into one string (GL-08).
+/// `PartitionInput`. The values identify the partition. They may contain any character, so they are
+/// never joined into one string (GL-08).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Partition {
@@ -369,11 +367,11 @@ pub struct Partition {
     pub parameters: Parameters,
     /// Other input fields, not replicated.
     #[serde(flatten)]
-    pub extra: Extra,
+    pub unsupported_fields: UnsupportedFields,
 }
 
 impl Partition {
-    /// A partition with its values and nothing else.
+    /// Creates a partition with its values and no other field.
     #[must_use]
     pub fn named(values: Vec<String>) -> Self {
         Self {
@@ -382,14 +380,13 @@ impl Partition {
             last_analyzed_time: None,
             storage_descriptor: None,
             parameters: Parameters::new(),
-            extra: Extra::new(),
+            unsupported_fields: UnsupportedFields::new(),
         }
     }
 }
 
-/// The parameter that Hive rewrites at every statement; it never counts as a
-/// difference, and is not copied.
-pub const DRIFTING_PARAMETER: &str = "transient_lastDdlTime";
+/// The parameter that Hive rewrites on every statement. It is not compared and not copied.
+pub const LAST_DDL_TIME_PARAMETER: &str = "transient_lastDdlTime";
 
 #[cfg(test)]
 mod tests {
@@ -400,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_and_empty_are_one_but_for_the_table_defaults() {
+    fn absent_equals_empty_except_for_the_table_defaults() {
         let bare = table(serde_json::json!({"Name": "t"}));
         let empty = table(serde_json::json!({"Name": "t", "Parameters": {}, "PartitionKeys": []}));
         assert_eq!(bare, empty);
@@ -413,9 +410,9 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_not_replicated_are_kept_to_be_reported() {
+    fn unsupported_fields_are_kept_to_be_reported() {
         let read = table(serde_json::json!({"Name": "v", "FederatedTable": {"Identifier": "x"}}));
-        assert!(read.extra.contains_key("FederatedTable"));
+        assert!(read.unsupported_fields.contains_key("FederatedTable"));
     }
 
     #[test]
@@ -429,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn iceberg_is_told_by_either_parameter() {
+    fn either_parameter_identifies_an_iceberg_table() {
         let by_type =
             table(serde_json::json!({"Name": "t", "Parameters": {"table_type": "ICEBERG"}}));
         let by_pointer = table(

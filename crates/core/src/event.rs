@@ -1,128 +1,130 @@
-//! From the bytes of an event to where to look.
+//! Parses an event into the scope to read.
 //!
-//! An event is a hint: it may be late, doubled, out of order, cut or missing. So
-//! of all that it carries, only names are used, and of what it says, only this:
-//! which object changed, that a deletion was meant, and which grants a revoke
-//! named. Parsing is lenient (every field optional, keys compared without case,
-//! unknown types open), and what is missing widens the scope.
+//! An event is a hint: it may be late, duplicated, out of order, truncated or missing. Only
+//! three facts of an event are used: which object changed, that the change was a deletion, and
+//! which grants a revoke named. Parsing is lenient (every field is optional, keys are compared
+//! without regard to case, enumerations are open), and a missing field widens the scope.
 
 mod cloudtrail;
-mod lake;
-mod loose;
-mod native;
-mod operations;
-mod replication;
+mod cloudtrail_lakeformation;
+mod glue_catalog;
+mod glue_operations;
+mod lenient_json;
+mod s3_replication;
 
-pub use operations::{Hand, Operation, parse_operation};
-pub use replication::{
-    Happened, Notice, Notified, alerts as replication_alerts, parse_replication,
-    subject as replication_subject, unwrapped,
+pub use glue_operations::{OperationalEvent, OutOfBandChange, parse_operational_event};
+pub use s3_replication::{
+    ParsedNotifications, ReplicationEventType, ReplicationNotice, alerts as replication_alerts,
+    parse_replication, subject as replication_subject, unwrap_notification,
 };
 
-use crate::grant::{OwnRoles, Terms};
+use crate::grant::{OwnRoles, PrincipalMapping};
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
-use loose::Loose;
+use lenient_json::LenientJson;
 use serde_json::Value;
 
-/// The source of our own events.
-pub const OWN_SOURCE: &str = "twinlake";
-/// The detail-type of an S3 notification that is handed on to the other Region.
-pub const HANDED_ON: &str = "S3 Replication";
-/// The detail-type of an alert that was told in the primary, for the standby to know.
-pub const TOLD: &str = "Alert";
+/// The `source` of the events that Twinlake sends.
+pub const TWINLAKE_SOURCE: &str = "twinlake";
+/// The `detail-type` of an S3 notification that is forwarded to the other Region.
+pub const S3_REPLICATION_DETAIL_TYPE: &str = "S3 Replication";
+/// The `detail-type` of an alert that is mirrored to the peer Region.
+pub const ALERT_DETAIL_TYPE: &str = "Alert";
 
-/// Whose events are listened to, and which are our own echo.
+/// What an event is checked against: the Region and account that it must come from, and the
+/// roles whose calls are ignored.
 #[derive(Clone, Debug, Default)]
-pub struct Listener {
-    /// The primary's Region.
+pub struct EventContext {
+    /// The Region that events must come from: the primary's, or the local Region for operational
+    /// events.
     pub region: String,
-    /// Its account.
+    /// The account that events must come from.
     pub account: String,
-    /// Our own roles: what they do is no news.
-    pub ours: OwnRoles,
-    /// How the principals and places that a revoke names are told in the secondary.
-    pub terms: Terms,
-    /// When the event is read, for alerts that carry no time of their own.
+    /// Twinlake's own roles. Their calls are ignored.
+    pub own_roles: OwnRoles,
+    /// Maps the principals and data locations that a revoke names to the standby's.
+    pub principal_mapping: PrincipalMapping,
+    /// When the event is parsed: the time of alerts for events without a time.
     pub now: Timestamp,
 }
 
-/// What an event comes to.
+/// The result of parsing an event.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
-    /// Look there.
-    Look(Scope),
-    /// Nothing to do, for this reason.
-    Nothing(String),
+pub enum Parsed {
+    /// The scope to read.
+    Scope(Scope),
+    /// The event needs no action, for this reason.
+    Ignored(String),
 }
 
-/// Why an event cannot be understood. Reading it again cannot help.
+/// Why an event is not recognized. The error is permanent: a retry gives the same result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an event that Twinlake understands: {0}")]
-pub struct Refused(pub String);
+#[error("unrecognized event: {0}")]
+pub struct UnrecognizedEvent(pub String);
 
-/// The largest event that is read: EventBridge and SQS deliver up to 1 MiB.
-const MAX_BYTES: usize = 1 << 20;
+/// The largest event that is parsed, in bytes. EventBridge and SQS deliver up to 1 MiB.
+const MAX_EVENT_BYTES: usize = 1 << 20;
 
-/// Reads one EventBridge event.
+/// Parses one EventBridge event.
 ///
 /// # Errors
-/// It is no JSON, or not of a kind that is understood; the text says which.
-pub fn parse(bytes: &[u8], listener: &Listener) -> Result<Heard, Refused> {
+/// The event is not JSON, or its source and detail-type are unknown; the text says which.
+pub fn parse(bytes: &[u8], event_context: &EventContext) -> Result<Parsed, UnrecognizedEvent> {
     let json = read_json(bytes)?;
-    let event = Loose::new(&json);
+    let event = LenientJson::new(&json);
     let source = event.text("source").unwrap_or_default();
     let detail_type = event.text("detail-type").unwrap_or_default();
     let region = event.text("region").unwrap_or_default();
     if source == "aws.events" && detail_type == "Scheduled Event" {
-        return Ok(Heard::Look(Scope::catalog()));
+        return Ok(Parsed::Scope(Scope::catalog()));
     }
-    if region != listener.region {
-        return Ok(Heard::Nothing(format!(
-            "it is from {}, and the primary is {}",
-            shown(&region),
-            listener.region
+    if region != event_context.region {
+        return Ok(Parsed::Ignored(format!(
+            "it is from Region {}, not from {}",
+            quoted(&region),
+            event_context.region
         )));
     }
     let account = event.text("account").unwrap_or_default();
-    if account != listener.account {
-        return Ok(Heard::Nothing(format!(
-            "it is from account {}, which is not the primary's",
-            shown(&account)
+    if account != event_context.account {
+        return Ok(Parsed::Ignored(format!(
+            "it is from account {}, not from {}",
+            quoted(&account),
+            event_context.account
         )));
     }
     match (source.as_str(), detail_type.as_str()) {
-        ("aws.glue", "Glue Data Catalog Database State Change") => native::database(event),
-        ("aws.glue", "Glue Data Catalog Table State Change") => native::table(event),
+        ("aws.glue", "Glue Data Catalog Database State Change") => glue_catalog::database(event),
+        ("aws.glue", "Glue Data Catalog Table State Change") => glue_catalog::table(event),
         ("aws.glue" | "aws.lakeformation", "AWS API Call via CloudTrail") => {
-            cloudtrail::parse(event, listener)
+            cloudtrail::parse(event, event_context)
         }
-        _ => Err(Refused(format!(
-            "source {} with detail-type {}",
-            shown(&source),
-            shown(&detail_type)
+        _ => Err(UnrecognizedEvent(format!(
+            "unknown source {} with detail-type {}",
+            quoted(&source),
+            quoted(&detail_type)
         ))),
     }
 }
 
-fn read_json(bytes: &[u8]) -> Result<Value, Refused> {
-    if bytes.len() > MAX_BYTES {
-        return Err(Refused(format!(
-            "it has {} bytes, and no event has more than {MAX_BYTES}",
+fn read_json(bytes: &[u8]) -> Result<Value, UnrecognizedEvent> {
+    if bytes.len() > MAX_EVENT_BYTES {
+        return Err(UnrecognizedEvent(format!(
+            "it has {} bytes, more than the limit of {MAX_EVENT_BYTES}",
             bytes.len()
         )));
     }
-    let json: Value =
-        serde_json::from_slice(bytes).map_err(|e| Refused(format!("it is no JSON: {e}")))?;
+    let json: Value = serde_json::from_slice(bytes)
+        .map_err(|e| UnrecognizedEvent(format!("it is not JSON: {e}")))?;
     if json.is_object() {
         Ok(json)
     } else {
-        Err(Refused("it is JSON, but no object".to_owned()))
+        Err(UnrecognizedEvent("it is not a JSON object".to_owned()))
     }
 }
 
-/// Untrusted text as it may stand in a message: escaped, short, in quotes.
-fn shown(text: &str) -> String {
+/// Returns untrusted text safe for a message: at most 80 characters, escaped, in quotes.
+fn quoted(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     format!("\"{}\"", crate::render::escape(&short))
 }

@@ -1,65 +1,67 @@
-//! Lake Formation grants in one normal form: atoms.
+//! Lake Formation grants in one normal form: [`PermissionGrant`].
 //!
-//! The service lists one grant in several shapes (LF-01, LF-02, LF-17) and gives
-//! it no identity (LF-09). So what is listed is taken apart into atoms (one
-//! principal, one resource, one permission, one condition), and only atoms are
-//! compared:
+//! Lake Formation lists one grant in several shapes (LF-01, LF-02, LF-17), and grants have no
+//! id (LF-09). So listed permissions are split into grants of one permission on one resource to
+//! one principal under one condition, and only these are compared:
 //!
-//! | listed | atoms |
+//! | listed permission | grants |
 //! |---|---|
 //! | SELECT on `TableWithColumns` + `ColumnWildcard` without exclusions | SELECT on the table |
 //! | the same with the table name `ALL_TABLES`, or `TableWildcard` | on all tables of the database |
-//! | a list of n column names | n atoms, one for each column |
-//! | `ColumnWildcard` with exclusions | one atom: all columns except that set |
-//! | an LF-Tag with n values | n atoms, one for each value |
-//! | an entry with n permissions | n atoms, each with its own grant option |
+//! | a list of n column names | n grants, one for each column |
+//! | `ColumnWildcard` with exclusions | one grant: all columns except that set |
+//! | an LF-Tag with n values | n grants, one for each value |
+//! | an entry with n permissions | n grants, each with its own grant option |
 //! | a data location as `s3://b/p/` or `arn:aws:s3:::b/p` | `arn:aws:s3:::b/p` (LF-27) |
 
 mod entry;
 mod permission;
 mod principal;
+mod principal_mapping;
 mod resource;
-mod terms;
 
-pub use entry::{Entry, EntryResource, ListedColumns, entries, named, normalize};
+pub use entry::{
+    ListedColumns, ListedPermission, ListedResource, listed_table_resource, normalize,
+    to_batch_entries,
+};
 pub use permission::Permission;
 pub use principal::{OwnRoles, Principal, PrincipalKind};
-pub use resource::{Resource, TagExpression, TagRule, TagTarget};
-pub use terms::Terms;
+pub use principal_mapping::PrincipalMapping;
+pub use resource::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, Resource};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The group that stands for "whatever IAM allows".
+/// The group of all principals that IAM policies allow access.
 pub const IAM_ALLOWED_PRINCIPALS: &str = "IAM_ALLOWED_PRINCIPALS";
 
-/// How Lake Formation names a table wildcard when it lists it (LF-02).
+/// The table name under which Lake Formation lists a table wildcard (LF-02).
 pub const ALL_TABLES: &str = "ALL_TABLES";
 
-/// One principal's one permission on one resource: the unit of comparison.
+/// One permission of one principal on one resource: the unit in which grants are compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Atom {
-    /// Who.
+pub struct PermissionGrant {
+    /// The principal that holds the permission.
     pub principal: Principal,
-    /// On what.
+    /// The resource that the permission is on.
     pub resource: Resource,
-    /// What.
+    /// The permission.
     pub permission: Permission,
-    /// A Cedar condition; part of the identity.
+    /// A Cedar condition. Grants that differ only in it are different grants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
 }
 
-impl Atom {
-    /// Which turn the grant has among others: columns first, then all that is whole
-    /// (beside which a column grant is refused, LF-16), and the group that stands
-    /// for IAM last (beside which a column grant covers every column, LF-14).
+impl PermissionGrant {
+    /// The order in which grants are created: first grants on columns, then grants on whole
+    /// resources (Lake Formation rejects a column grant beside a table grant, LF-16), and grants
+    /// to `IAM_ALLOWED_PRINCIPALS` last (beside them a column grant covers every column, LF-14).
     #[must_use]
-    pub fn turn(&self) -> u8 {
+    pub fn grant_order(&self) -> u8 {
         match (
             self.principal.0 == IAM_ALLOWED_PRINCIPALS,
-            self.is_by_column(),
+            self.is_column_level(),
         ) {
             (true, _) => 2,
             (false, false) => 1,
@@ -67,24 +69,26 @@ impl Atom {
         }
     }
 
-    /// Whether it is on some columns of a table, not on all.
+    /// Whether the grant is on some columns or rows of a table, not on the whole table.
     #[must_use]
-    pub fn is_by_column(&self) -> bool {
+    pub fn is_column_level(&self) -> bool {
         match self.resource {
-            Resource::Column(..) | Resource::ColumnsExcept(..) | Resource::Filter(..) => true,
+            Resource::Column(..) | Resource::ColumnsExcept(..) | Resource::DataCellsFilter(..) => {
+                true
+            }
             Resource::Database(_)
             | Resource::AllTables(_)
             | Resource::Table(_)
             | Resource::Catalog
-            | Resource::Location(_)
-            | Resource::Tag { .. }
-            | Resource::TagPolicy { .. }
-            | Resource::Expression(_) => false,
+            | Resource::DataLocation(_)
+            | Resource::LfTag { .. }
+            | Resource::LfTagPolicy { .. }
+            | Resource::LfTagExpression(_) => false,
         }
     }
 }
 
-impl fmt::Display for Atom {
+impl fmt::Display for PermissionGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -98,8 +102,8 @@ impl fmt::Display for Atom {
     }
 }
 
-/// Atoms, each with whether its holder may grant it on.
-pub type Grants = BTreeMap<Atom, bool>;
+/// Grants, each with whether it has the grant option.
+pub type Grants = BTreeMap<PermissionGrant, bool>;
 
 #[cfg(test)]
 mod tests {
@@ -117,8 +121,12 @@ mod tests {
         TableId::new(name("sales"), name("orders"))
     }
 
-    fn entry(resource: EntryResource, permissions: &[&str], grantable: &[&str]) -> Entry {
-        Entry {
+    fn entry(
+        resource: ListedResource,
+        permissions: &[&str],
+        grantable: &[&str],
+    ) -> ListedPermission {
+        ListedPermission {
             principal: Principal(format!("arn:aws:iam::{ACCOUNT}:role/Analyst")),
             resource,
             permissions: permissions.iter().map(|&p| p.to_owned()).collect(),
@@ -128,68 +136,81 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_is_listed_apart_is_one_set_of_atoms() {
+    fn the_listed_shape_of_a_grant_does_not_change_its_normal_form() {
         let whole = [entry(
-            EntryResource::Table(orders()),
+            ListedResource::Table(orders()),
             &["INSERT", "SELECT"],
             &["SELECT"],
         )];
-        let apart = [
-            entry(EntryResource::Table(orders()), &["INSERT"], &[]),
+        let split = [
+            entry(ListedResource::Table(orders()), &["INSERT"], &[]),
             entry(
-                EntryResource::ColumnWildcard(orders(), BTreeSet::new()),
+                ListedResource::ColumnWildcard(orders(), BTreeSet::new()),
                 &["SELECT"],
                 &["SELECT"],
             ),
         ];
         assert_eq!(
-            normalize(&whole, &Terms::default()),
-            normalize(&apart, &Terms::default())
+            normalize(&whole, &PrincipalMapping::default()),
+            normalize(&split, &PrincipalMapping::default())
         );
     }
 
     #[test]
-    fn all_tables_is_a_wildcard_and_a_table_of_that_name_is_a_table() {
+    fn all_tables_is_a_wildcard_and_a_table_of_that_name_in_lower_case_is_a_table() {
         let all = || Some(ListedColumns::AllBut(BTreeSet::new()));
-        let wildcard = Some(EntryResource::TableWildcard(name("sales")));
-        assert_eq!(named(name("sales"), "ALL_TABLES", None), wildcard);
-        assert_eq!(named(name("sales"), "ALL_TABLES", all()), wildcard);
-        let real = TableId::new(name("sales"), name("all_tables"));
+        let wildcard = Some(ListedResource::TableWildcard(name("sales")));
         assert_eq!(
-            named(name("sales"), "all_tables", None),
-            Some(EntryResource::Table(real.clone()))
+            listed_table_resource(name("sales"), "ALL_TABLES", None),
+            wildcard
         );
         assert_eq!(
-            named(name("sales"), "all_tables", all()),
-            Some(EntryResource::ColumnWildcard(real, BTreeSet::new()))
+            listed_table_resource(name("sales"), "ALL_TABLES", all()),
+            wildcard
+        );
+        let lower_case = TableId::new(name("sales"), name("all_tables"));
+        assert_eq!(
+            listed_table_resource(name("sales"), "all_tables", None),
+            Some(ListedResource::Table(lower_case.clone()))
+        );
+        assert_eq!(
+            listed_table_resource(name("sales"), "all_tables", all()),
+            Some(ListedResource::ColumnWildcard(lower_case, BTreeSet::new()))
         );
     }
 
     #[test]
-    fn excluding_nothing_differs_from_excluding_something() {
-        let some = EntryResource::ColumnWildcard(orders(), BTreeSet::from([name("ssn")]));
-        let none = EntryResource::ColumnWildcard(orders(), BTreeSet::new());
+    fn a_column_wildcard_with_exclusions_differs_from_one_without() {
+        let with_exclusion =
+            ListedResource::ColumnWildcard(orders(), BTreeSet::from([name("ssn")]));
+        let without_exclusion = ListedResource::ColumnWildcard(orders(), BTreeSet::new());
         assert_ne!(
-            normalize(&[entry(some, &["SELECT"], &[])], &Terms::default()),
-            normalize(&[entry(none, &["SELECT"], &[])], &Terms::default())
+            normalize(
+                &[entry(with_exclusion, &["SELECT"], &[])],
+                &PrincipalMapping::default()
+            ),
+            normalize(
+                &[entry(without_exclusion, &["SELECT"], &[])],
+                &PrincipalMapping::default()
+            )
         );
     }
 
     #[test]
-    fn what_has_no_atom_is_counted_by_name() {
-        let mut deleted = entry(EntryResource::Table(orders()), &["SELECT"], &[]);
+    fn unsupported_permissions_are_counted_by_kind() {
+        let mut deleted = entry(ListedResource::Table(orders()), &["SELECT"], &[]);
         deleted.principal = Principal("AROAEXAMPLEID".to_owned());
         let listed = [
             deleted,
-            entry(EntryResource::Other("RLSPolicy".to_owned()), &["ALL"], &[]),
-            entry(EntryResource::Table(orders()), &["SUPER_USER"], &[]),
+            entry(ListedResource::Other("RLSPolicy".to_owned()), &["ALL"], &[]),
+            entry(ListedResource::Table(orders()), &["SUPER_USER"], &[]),
             entry(
-                EntryResource::Location("s3://elsewhere".to_owned()),
+                ListedResource::DataLocation("s3://elsewhere".to_owned()),
                 &["DATA_LOCATION_ACCESS"],
                 &[],
             ),
         ];
-        let (grants, unsupported) = normalize(&listed, &Terms::default());
+        let (grants, unsupported) = normalize(&listed, &PrincipalMapping::default());
         assert!(grants.is_empty());
         let kinds: Vec<&String> = unsupported.keys().collect();
         assert_eq!(
@@ -197,117 +218,138 @@ mod tests {
             [
                 "grant on RLSPolicy",
                 "grant on a data location that no [[location]] pair holds",
-                "grant to a principal that was deleted or is of no known kind; revoke it",
+                "grant to a deleted principal, or to one of an unknown kind; revoke it",
                 "permission SUPER_USER"
             ]
         );
     }
 
     #[test]
-    fn every_kind_of_resource_comes_apart_and_together_again() {
-        let (policy, terms) = (policy(), Terms::default());
+    fn every_kind_of_resource_survives_a_round_trip_through_batch_entries() {
+        let (policy, mapping) = (policy(), PrincipalMapping::default());
         let values = |all: &[&str]| -> BTreeSet<String> {
             all.iter().map(|&value| value.to_owned()).collect()
         };
-        let rule = TagExpression::from([("team".to_owned(), values(&["a", "b"]))]);
+        let expression = LfTagExpression::from([("team".to_owned(), values(&["a", "b"]))]);
         let listed = [
-            entry(EntryResource::Catalog, &["CREATE_DATABASE"], &[]),
+            entry(ListedResource::Catalog, &["CREATE_DATABASE"], &[]),
             entry(
-                EntryResource::Filter(orders(), "Eu".to_owned()),
+                ListedResource::DataCellsFilter(orders(), "Eu".to_owned()),
                 &["SELECT"],
                 &[],
             ),
             entry(
-                EntryResource::Tag("team".to_owned(), values(&["a", "b"])),
+                ListedResource::LfTag("team".to_owned(), values(&["a", "b"])),
                 &["ASSOCIATE", "DESCRIBE"],
                 &["DESCRIBE"],
             ),
             entry(
-                EntryResource::TagPolicy(TagTarget::Table, TagRule::Inline(rule)),
+                ListedResource::LfTagPolicy(
+                    LfTagPolicyTarget::Table,
+                    LfTagPolicy::Expression(expression),
+                ),
                 &["SELECT"],
                 &["SELECT"],
             ),
             entry(
-                EntryResource::TagPolicy(TagTarget::Database, TagRule::Saved("e".to_owned())),
+                ListedResource::LfTagPolicy(
+                    LfTagPolicyTarget::Database,
+                    LfTagPolicy::NamedExpression("e".to_owned()),
+                ),
                 &["DESCRIBE"],
                 &[],
             ),
             entry(
-                EntryResource::Expression("e".to_owned()),
+                ListedResource::LfTagExpression("e".to_owned()),
                 &["DESCRIBE"],
                 &[],
             ),
         ];
-        let (grants, unsupported) = normalize(&listed, &terms);
+        let (grants, unsupported) = normalize(&listed, &mapping);
         assert!(unsupported.is_empty(), "{unsupported:?}");
-        assert_eq!(grants.len(), 9, "a value of a tag is an atom");
-        let sent: Vec<Entry> = entries(&grants).into_iter().map(|(e, _)| e).collect();
-        assert_eq!(sent.len(), 7, "values go together by permission and option");
-        assert_eq!(normalize(&sent, &terms).0, grants);
-        // Places are told in the secondary's terms, whatever their spelling.
-        let place = |text: &str| {
-            let resource = EntryResource::Location(text.to_owned());
+        assert_eq!(grants.len(), 9, "one grant for each value of a tag");
+        let batched: Vec<ListedPermission> = to_batch_entries(&grants)
+            .into_iter()
+            .map(|(e, _)| e)
+            .collect();
+        assert_eq!(
+            batched.len(),
+            7,
+            "values are grouped by permission and grant option"
+        );
+        assert_eq!(normalize(&batched, &mapping).0, grants);
+        // Data locations are mapped to the standby's, whatever their spelling.
+        let location = |text: &str| {
+            let resource = ListedResource::DataLocation(text.to_owned());
             [entry(resource, &["DATA_LOCATION_ACCESS"], &[])]
         };
-        let (here, there) = (
-            Terms::of_primary(&policy, crate::ledger::Epoch(0)),
-            Terms::of_secondary(&policy, crate::ledger::Epoch(0)),
+        let (primary_mapping, standby_mapping) = (
+            PrincipalMapping::of_primary(&policy, crate::topology::Epoch::INITIAL),
+            PrincipalMapping::of_standby(&policy, crate::topology::Epoch::INITIAL),
         );
-        let told = normalize(&place("s3://a/t/"), &here).0;
-        assert_eq!(told, normalize(&place("arn:aws:s3:::b/dr/t"), &there).0);
+        let mapped = normalize(&location("s3://a/t/"), &primary_mapping).0;
+        assert_eq!(
+            mapped,
+            normalize(&location("arn:aws:s3:::b/dr/t"), &standby_mapping).0
+        );
         assert!(
-            normalize(&place("s3://a/t"), &there).0.is_empty(),
-            "not ours there"
+            normalize(&location("s3://a/t"), &standby_mapping)
+                .0
+                .is_empty(),
+            "the standby has no pair for a location of the primary"
         );
     }
 
     fn policy() -> crate::Policy {
-        let text = "ignore = [\"arn:aws:iam::111122223333:role/local/*\"]\n\
-             [first]\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
-             [second]\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
-             [[location]]\nfirst = \"s3://a\"\nsecond = \"s3://b/dr\"\n\
-             [[principal]]\nfirst = \"arn:aws:iam::111122223333:role/A\"\n\
-             second = \"arn:aws:iam::111122223333:role/B\"\n";
+        let text = "ignored-principals = [\"arn:aws:iam::111122223333:role/local/*\"]\n\
+             [[region]]\nid = \"a\"\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
+             [[region]]\nid = \"b\"\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
+             [[location]]\na = \"s3://a\"\nb = \"s3://b/dr\"\n\
+             [[principal]]\na = \"arn:aws:iam::111122223333:role/A\"\n\
+             b = \"arn:aws:iam::111122223333:role/B\"\n";
         crate::Policy::parse(text).unwrap()
     }
 
     #[test]
-    fn principals_are_mapped_ignored_or_told_to_clash() {
-        let of = |principal: &str| {
-            let mut one = entry(EntryResource::Table(orders()), &["SELECT"], &[]);
-            one.principal = Principal(format!("arn:aws:iam::{ACCOUNT}:role/{principal}"));
-            [one]
+    fn principals_are_mapped_ignored_or_reported_as_ambiguous() {
+        let listed = |role: &str| {
+            let mut entry = entry(ListedResource::Table(orders()), &["SELECT"], &[]);
+            entry.principal = Principal(format!("arn:aws:iam::{ACCOUNT}:role/{role}"));
+            [entry]
         };
-        let (policy, epoch) = (policy(), crate::ledger::Epoch(0));
-        let here = Terms::of_primary(&policy, epoch);
-        let there = Terms::of_secondary(&policy, epoch);
-        let (told, _) = normalize(&of("A"), &here);
-        assert_eq!(told, normalize(&of("B"), &there).0);
-        let (none, clash) = normalize(&of("B"), &here);
+        let (policy, epoch) = (policy(), crate::topology::Epoch::INITIAL);
+        let primary_mapping = PrincipalMapping::of_primary(&policy, epoch);
+        let standby_mapping = PrincipalMapping::of_standby(&policy, epoch);
+        let (mapped, _) = normalize(&listed("A"), &primary_mapping);
+        assert_eq!(mapped, normalize(&listed("B"), &standby_mapping).0);
+        let (grants, unsupported) = normalize(&listed("B"), &primary_mapping);
         assert!(
-            none.is_empty() && clash.len() == 1,
-            "A and B would be mixed"
+            grants.is_empty() && unsupported.len() == 1,
+            "the grants of A and B would be mixed"
         );
-        for terms in [&here, &there] {
-            let (none, counted) = normalize(&of("local/x"), terms);
-            assert!(none.is_empty() && counted.is_empty(), "left alone");
+        for mapping in [&primary_mapping, &standby_mapping] {
+            let (grants, unsupported) = normalize(&listed("local/x"), mapping);
+            assert!(grants.is_empty() && unsupported.is_empty(), "ignored");
         }
     }
 
     #[test]
-    fn atoms_go_together_into_entries_and_come_apart_equal() {
+    fn grants_survive_a_round_trip_through_batch_entries() {
         let columns = BTreeSet::from([name("a"), name("b")]);
         let listed = [
             entry(
-                EntryResource::Table(orders()),
+                ListedResource::Table(orders()),
                 &["INSERT", "SELECT"],
                 &["INSERT"],
             ),
-            entry(EntryResource::Columns(orders(), columns), &["SELECT"], &[]),
+            entry(ListedResource::Columns(orders(), columns), &["SELECT"], &[]),
         ];
-        let (grants, _) = normalize(&listed, &Terms::default());
-        let sent: Vec<Entry> = entries(&grants).into_iter().map(|(e, _)| e).collect();
-        assert_eq!(sent.len(), 2);
-        assert_eq!(normalize(&sent, &Terms::default()).0, grants);
+        let (grants, _) = normalize(&listed, &PrincipalMapping::default());
+        let batched: Vec<ListedPermission> = to_batch_entries(&grants)
+            .into_iter()
+            .map(|(e, _)| e)
+            .collect();
+        assert_eq!(batched.len(), 2);
+        assert_eq!(normalize(&batched, &PrincipalMapping::default()).0, grants);
     }
 }

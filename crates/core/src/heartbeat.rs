@@ -1,46 +1,46 @@
-//! Heartbeats: small changes that the primary makes to objects of its own each minute, and
-//! that travel the same way as everybody's.
+//! Heartbeats: small changes that the primary makes to objects of its own every minute, and that
+//! are replicated in the same way as all other changes.
 //!
-//! One is a change to a Glue table, of which Glue's own event tells; the other one is a
-//! change to a data cells filter on it, of which only CloudTrail tells. When the handler of
-//! such an event has made the secondary equal, it notes when the change was made and when it
-//! was done. From the newest of them the lag of each channel is told.
+//! One is a change to a Glue table, which Glue's own event reports. The other one is a change to a
+//! data cells filter on that table, which only CloudTrail reports. When the handler of such an event
+//! has applied the change in the standby, it records when the change was made and when it was
+//! applied. The newest heartbeat of each channel determines the channel's lag.
 //!
-//! The time of a beat on the catalog's channel is the event's `time`, which AWS sets when it
-//! sends the event: what Glue takes before that is not in the figure. CloudTrail's
-//! `eventTime` is that of the call itself.
+//! The time of a heartbeat on the catalog channel is the event's `time`, which AWS sets when it
+//! sends the event, so the lag does not include Glue's own delay. CloudTrail's `eventTime` is the
+//! time of the API call itself.
 
 use crate::name::{Name, TableId};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The database of the heartbeat, in both Regions. Every policy covers it.
+/// The heartbeat database, in both Regions. Every policy covers it.
 pub const DATABASE: &str = "twinlake_heartbeat";
-/// Its table.
+/// The heartbeat table.
 pub const TABLE: &str = "beat";
-/// The data cells filter on the table, and the table's one column.
+/// The name of the data cells filter on the heartbeat table, and of the table's only column.
 pub const FILTER: &str = "beat";
 
-/// Whether a database is the heartbeat's.
+/// Whether a database is the heartbeat database.
 #[must_use]
 pub fn is_database(name: &Name) -> bool {
     name.as_str() == DATABASE
 }
 
-/// Whether a table is the heartbeat's.
+/// Whether a table is the heartbeat table.
 #[must_use]
 pub fn is_table(id: &TableId) -> bool {
     is_database(&id.database) && id.table.as_str() == TABLE
 }
 
-/// A way that changes come from the primary.
+/// A channel over which the primary's changes reach the standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Channel {
-    /// Glue's own events, over the queue of catalog changes.
+    /// Glue's own events, through the catalog event queue.
     Catalog,
-    /// CloudTrail's records, over the queue of permission changes.
+    /// CloudTrail records, through the permission event queue.
     Permissions,
 }
 
@@ -48,7 +48,7 @@ impl Channel {
     /// Every channel.
     pub const EVERY: [Self; 2] = [Self::Catalog, Self::Permissions];
 
-    /// The channel as it stands in metrics and in the ledger.
+    /// Returns the channel's name in metrics and in the ledger.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,12 +57,12 @@ impl Channel {
         }
     }
 
-    /// What the channel brings, for people.
+    /// Describes what the channel carries, for messages.
     #[must_use]
-    pub fn brings(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
-            Self::Catalog => "changes of the catalog (Glue's own events)",
-            Self::Permissions => "changes of permissions (CloudTrail)",
+            Self::Catalog => "catalog changes (Glue events)",
+            Self::Permissions => "permission changes (CloudTrail)",
         }
     }
 }
@@ -73,99 +73,99 @@ impl fmt::Display for Channel {
     }
 }
 
-/// A heartbeat that has arrived.
+/// A heartbeat that was replicated to the standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Beat {
-    /// When the primary was changed.
+pub struct Heartbeat {
+    /// When the change was made in the primary.
     pub sent: Timestamp,
-    /// When the secondary was found equal after it.
+    /// When the standby was verified to be in sync after the change.
     pub done: Timestamp,
 }
 
-/// What is known of a channel.
+/// The last heartbeat of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pulse {
-    /// Since when the channel is watched.
+pub struct ChannelHealth {
+    /// When the monitoring of the channel began.
     pub since: Timestamp,
-    /// The newest beat that has arrived.
+    /// The newest heartbeat that has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<Beat>,
+    pub last: Option<Heartbeat>,
 }
 
-/// How a channel stands.
+/// The lag of a channel compared with its alert threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Within its objective.
-    Fresh,
-    /// Behind its objective.
+pub enum LagStatus {
+    /// Below the threshold.
+    WithinThreshold,
+    /// At or above the threshold.
     Lagging,
-    /// Nothing has come for [`SILENT_AFTER`] objectives.
-    Silent,
+    /// At or above [`STALLED_LAG_FACTOR`] times the threshold.
+    Stalled,
 }
 
-/// So many times its objective a channel may lag before it counts as silent.
-pub const SILENT_AFTER: i64 = 4;
+/// The multiple of its alert threshold from which on a channel's lag counts as stalled.
+pub const STALLED_LAG_FACTOR: i64 = 4;
 
-impl Pulse {
-    /// Takes in a beat; the newest one counts.
+impl ChannelHealth {
+    /// Records a heartbeat, unless a newer one is recorded.
     #[must_use]
-    pub fn hear(self, beat: Beat) -> Self {
-        let newer = self.last.is_none_or(|last| last.sent < beat.sent);
+    pub fn record(self, heartbeat: Heartbeat) -> Self {
+        let newer = self.last.is_none_or(|last| last.sent < heartbeat.sent);
         Self {
-            last: if newer { Some(beat) } else { self.last },
+            last: if newer { Some(heartbeat) } else { self.last },
             ..self
         }
     }
 
-    /// How far the channel is behind, in seconds: what the newest beat took, or how long the
-    /// one after it is overdue, whichever is more. Beats are `interval` seconds apart.
+    /// Returns the channel's lag in seconds: the delay of the newest heartbeat, or the time by which
+    /// the next heartbeat is overdue, whichever is greater. Heartbeats are `interval` seconds apart.
     #[must_use]
     pub fn lag(&self, interval: i64, now: Timestamp) -> i64 {
         let overdue = |since: Timestamp| now.secs().saturating_sub(since.secs()) - interval;
         match self.last {
-            Some(beat) => {
-                let took = beat.done.secs().saturating_sub(beat.sent.secs());
-                took.max(overdue(beat.sent)).max(0)
+            Some(heartbeat) => {
+                let delay = heartbeat.done.secs().saturating_sub(heartbeat.sent.secs());
+                delay.max(overdue(heartbeat.sent)).max(0)
             }
             None => overdue(self.since).max(0),
         }
     }
 }
 
-/// How a lag stands against an objective, both in seconds.
+/// Compares a lag with an alert threshold, both in seconds.
 #[must_use]
-pub fn judge(lag: i64, objective: i64) -> Verdict {
-    if lag >= objective.saturating_mul(SILENT_AFTER) {
-        Verdict::Silent
-    } else if lag >= objective {
-        Verdict::Lagging
+pub fn lag_status(lag: i64, threshold: i64) -> LagStatus {
+    if lag >= threshold.saturating_mul(STALLED_LAG_FACTOR) {
+        LagStatus::Stalled
+    } else if lag >= threshold {
+        LagStatus::Lagging
     } else {
-        Verdict::Fresh
+        LagStatus::WithinThreshold
     }
 }
 
-/// Whether a lag is so near to its limit that it may be over it again at once: then nobody is
-/// told that it is over.
+/// Whether a lag is above three quarters of a limit. An open alert for that limit is not resolved
+/// then, because the lag may reach the limit again soon.
 #[must_use]
-pub fn is_near(lag: i64, limit: i64) -> bool {
+pub fn is_near_limit(lag: i64, limit: i64) -> bool {
     lag.saturating_mul(4) > limit.saturating_mul(3)
 }
 
-/// The lag of each channel at one time, as the ledger keeps it for a while.
+/// The lag of each channel at one time. The ledger keeps the samples of the last days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// When.
+pub struct LagSample {
+    /// When the lag was measured.
     pub at: Timestamp,
-    /// Seconds behind on the catalog's channel.
+    /// Lag of the catalog channel in seconds.
     pub catalog: i64,
-    /// Seconds behind on the permissions' channel.
+    /// Lag of the permission channel in seconds.
     pub permissions: i64,
 }
 
-impl Sample {
-    /// The lag of a channel.
+impl LagSample {
+    /// Returns the lag of a channel in seconds.
     #[must_use]
-    pub fn of(&self, channel: Channel) -> i64 {
+    pub fn lag(&self, channel: Channel) -> i64 {
         match channel {
             Channel::Catalog => self.catalog,
             Channel::Permissions => self.permissions,
@@ -181,48 +181,55 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn beat(sent: i64, done: i64) -> Beat {
-        Beat {
+    fn heartbeat(sent: i64, done: i64) -> Heartbeat {
+        Heartbeat {
             sent: at(sent),
             done: at(done),
         }
     }
 
     #[test]
-    fn the_lag_is_what_the_newest_beat_took_until_the_next_is_overdue() {
-        let pulse = Pulse {
+    fn the_lag_is_the_delay_of_the_newest_heartbeat_until_the_next_is_overdue() {
+        let health = ChannelHealth {
             since: at(0),
-            last: Some(beat(600, 607)),
+            last: Some(heartbeat(600, 607)),
         };
-        assert_eq!(pulse.lag(60, at(610)), 7);
-        assert_eq!(pulse.lag(60, at(667)), 7);
-        assert_eq!(pulse.lag(60, at(700)), 40, "the one of 660 has not come");
+        assert_eq!(health.lag(60, at(610)), 7);
+        assert_eq!(health.lag(60, at(667)), 7);
+        assert_eq!(
+            health.lag(60, at(700)),
+            40,
+            "the heartbeat of 660 is missing"
+        );
     }
 
     #[test]
-    fn a_channel_that_never_beat_lags_since_it_is_watched() {
-        let pulse = Pulse {
+    fn a_channel_without_heartbeats_lags_from_the_start_of_monitoring() {
+        let health = ChannelHealth {
             since: at(0),
             last: None,
         };
-        assert_eq!(pulse.lag(60, at(30)), 0);
-        assert_eq!(pulse.lag(60, at(400)), 340);
+        assert_eq!(health.lag(60, at(30)), 0);
+        assert_eq!(health.lag(60, at(400)), 340);
     }
 
     #[test]
-    fn an_older_beat_that_comes_late_changes_nothing() {
-        let pulse = Pulse {
+    fn an_older_heartbeat_that_arrives_late_changes_nothing() {
+        let health = ChannelHealth {
             since: at(0),
-            last: Some(beat(600, 607)),
+            last: Some(heartbeat(600, 607)),
         };
-        assert_eq!(pulse.hear(beat(540, 900)), pulse);
-        assert_eq!(pulse.hear(beat(660, 661)).last, Some(beat(660, 661)));
+        assert_eq!(health.record(heartbeat(540, 900)), health);
+        assert_eq!(
+            health.record(heartbeat(660, 661)).last,
+            Some(heartbeat(660, 661))
+        );
     }
 
     #[test]
-    fn the_verdict_is_by_objective() {
-        let verdicts = [89, 90, 359, 360].map(|lag| judge(lag, 90));
-        let (fresh, lagging) = (Verdict::Fresh, Verdict::Lagging);
-        assert_eq!(verdicts, [fresh, lagging, lagging, Verdict::Silent]);
+    fn the_lag_status_depends_on_the_threshold() {
+        let statuses = [89, 90, 359, 360].map(|lag| lag_status(lag, 90));
+        let (within, lagging) = (LagStatus::WithinThreshold, LagStatus::Lagging);
+        assert_eq!(statuses, [within, lagging, lagging, LagStatus::Stalled]);
     }
 }

@@ -1,113 +1,99 @@
-//! What Twinlake remembers: who is primary, what is paired, how each subject is.
+//! What the ledger stores: one row for each subject with its pairing and state, resync
+//! runs, and the deletion budget.
 
-mod pending;
+mod pending_objects;
 
-pub use pending::{LOOKED_FOR, Missing, Pending, Replica};
+pub use pending_objects::{
+    ExpectedReplica, MAX_SAMPLES_PER_REASON, MissingObjects, PendingObjects,
+};
 
 use crate::catalog::PrincipalPermissions;
 use crate::scope::{Facet, Subject};
 use crate::timestamp::Timestamp;
+use crate::topology::{BySite, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The number that names the primary: even, the policy's first Region; odd, the
-/// second. It only grows.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Epoch(pub u64);
+/// The formats of everything that is stored: one number for each kind. A reader that
+/// meets a higher one reports it and changes nothing.
+pub mod format {
+    /// Of a row, a resync run, an incident, and every other record of the ledger.
+    pub const LEDGER: u32 = 1;
 
-impl Epoch {
-    /// Whether the policy's first Region is the primary.
+    /// Why a stored record cannot be read, and what to do.
     #[must_use]
-    pub fn first_is_primary(self) -> bool {
-        self.0.is_multiple_of(2)
+    pub fn unknown(kind: &str, found: u32) -> String {
+        format!(
+            "{kind} is stored in format {found} and this Twinlake reads format {LEDGER}; deploy \
+             the newer version of Twinlake here too, or use its command"
+        )
     }
 }
 
-/// What a Region is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Its catalog is the truth. Twinlake writes nothing there.
-    Primary,
-    /// It follows the primary.
-    Standby,
-    /// It returned with an older epoch: it changes nothing until a person
-    /// decides.
-    Fenced,
+fn ledger_format() -> u32 {
+    format::LEDGER
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Primary => "primary",
-            Self::Standby => "standby",
-            Self::Fenced => "fenced",
-        })
-    }
-}
-
-/// The role of a Region from the epochs that it can read.
-///
-/// `peer` is `None` while the other ledger is out of reach: then the own epoch
-/// decides, since a standby must go on while it cannot know better.
-#[must_use]
-pub fn role(is_first: bool, own: Epoch, peer: Option<Epoch>) -> Role {
-    if peer.is_some_and(|peer| peer > own) {
-        return Role::Fenced;
-    }
-    if own.first_is_primary() == is_first {
-        Role::Primary
-    } else {
-        Role::Standby
-    }
-}
-
-/// The counterpart of a primary object in the secondary.
+/// Two objects, one in each site, of which the one in the standby belongs to Twinlake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pairing {
-    /// When the primary object was made.
-    pub primary_created: Option<Timestamp>,
-    /// When the secondary object was made. If it reads otherwise one day,
-    /// somebody made it anew and it is no longer ours.
-    pub secondary_created: Option<Timestamp>,
-    /// Digest of what was last found or put in the secondary.
-    pub digest: String,
-    /// The counterpart is a resource link: nothing is ever written below it.
+    /// When the object of each site was created. If the standby's reads otherwise one
+    /// day, somebody made it anew and it no longer belongs to Twinlake.
+    pub created: BySite<Option<Timestamp>>,
+    /// Digest of what was last found or written in each site, where that is known.
+    pub digest: BySite<Option<String>>,
+    /// The standby's object is a resource link: nothing is ever written below it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub link: bool,
 }
 
-/// How a subject stands. `Current` is the only one that needs nobody's eyes.
+impl Pairing {
+    /// Whether the object of a site has the digest that was last found or written there.
+    #[must_use]
+    pub fn has_digest(&self, site: SiteId, digest: &str) -> bool {
+        self.digest.get(site).as_deref() == Some(digest)
+    }
+
+    /// When the object of a site was created.
+    #[must_use]
+    pub fn created_in(&self, site: SiteId) -> Option<Timestamp> {
+        *self.created.get(site)
+    }
+}
+
+/// The state of a subject. Every state but `InSync` needs attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Equal to the primary when last looked at.
-    Current,
-    /// Known to differ, and being worked on.
-    Behind,
-    /// Kept back by the policy or the brake, until a person decides.
-    Held,
-    /// The entry is there and the files behind it are not yet.
+pub enum SubjectState {
+    /// Equal to the primary when it was last read.
+    InSync,
+    /// Known to differ; the next events or the next resync bring it in sync.
+    OutOfSync,
+    /// Held back by the policy or the deletion limit until a person decides.
+    OnHold,
+    /// The catalog entry is there and its objects have not arrived yet.
     DataPending,
-    /// It cannot be brought in step; the reason says why.
+    /// Twinlake cannot bring it in sync; the reason says why.
     Blocked,
 }
 
-impl State {
-    /// Every state but [`State::Current`].
-    pub const TROUBLES: [Self; 4] = [Self::Behind, Self::Held, Self::DataPending, Self::Blocked];
+impl SubjectState {
+    /// Every state but [`SubjectState::InSync`].
+    pub const NOT_IN_SYNC: [Self; 4] = [
+        Self::OutOfSync,
+        Self::OnHold,
+        Self::DataPending,
+        Self::Blocked,
+    ];
 }
 
-impl fmt::Display for State {
+impl fmt::Display for SubjectState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Current => "current",
-            Self::Behind => "behind",
-            Self::Held => "held",
+            Self::InSync => "in-sync",
+            Self::OutOfSync => "out-of-sync",
+            Self::OnHold => "on-hold",
             Self::DataPending => "data-pending",
             Self::Blocked => "blocked",
         })
@@ -116,116 +102,128 @@ impl fmt::Display for State {
 
 /// One change of a subject's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transition {
+pub struct StateTransition {
     /// When.
     pub at: Timestamp,
     /// What it became.
-    pub state: State,
+    pub state: SubjectState,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// So many changes of its state a row remembers.
-pub const REMEMBERED: usize = 10;
+/// The most state transitions that a row keeps.
+pub const MAX_HISTORY: usize = 10;
 
 /// All that the ledger holds on one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Whom the row is about.
+pub struct LedgerRow {
+    /// The format of the row.
+    #[serde(default = "ledger_format")]
+    pub format: u32,
+    /// The subject.
     pub subject: Subject,
-    /// Its counterpart. Without one nothing in the secondary is ours.
+    /// Its pairing. Without one nothing in the standby belongs to Twinlake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
-    /// Digest of what we were about to create. Written before the call, so that
-    /// after a crash our own object is recognised even if the primary went on.
+    /// Digest of the object that Twinlake was about to create. It is written before the
+    /// call, so that after a crash the object is recognised even if the primary went on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub intended: Option<String>,
-    /// How it stands.
-    pub state: State,
+    pub intent_digest: Option<String>,
+    /// Its state.
+    pub state: SubjectState,
     /// Since when.
     pub since: Timestamp,
-    /// Why, unless it is current.
+    /// Why, unless it is in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What was looked at when it was last found not to be current: only a look at as
-    /// much finds it current again.
+    /// When a listing last showed the subject while it was reconciled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_at: Option<Timestamp>,
+    /// When the subject was last read in full and found equal to the primary, as of the
+    /// last time that the row was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// The facets that were read when it was last found not to be in sync: only a read
+    /// of all of them finds it in sync again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub by: BTreeSet<Facet>,
-    /// Whether it is the brake that holds it.
+    pub detected_by: BTreeSet<Facet>,
+    /// Whether the deletion limit holds it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub braked: bool,
-    /// The primary's own default for new tables, at rest while the secondary's
-    /// is closed; restored at promotion.
+    pub over_deletion_limit: bool,
+    /// The primary's own default permissions for new tables, kept while the standby's are
+    /// closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_default: Option<Vec<PrincipalPermissions>>,
-    /// Where its files are in the primary, of a table: what S3 tells of objects is mapped by
-    /// it.
+    /// Where the files of a table are in the primary: S3 replication notices are mapped
+    /// to tables by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
-    /// How it came to stand so: the last changes of its state, the newest first.
+    pub source_location: Option<String>,
+    /// The last changes of its state, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub past: Vec<Transition>,
-    /// How many partitions the secondary held when they were last counted.
+    pub history: Vec<StateTransition>,
+    /// How many partitions the standby held when they were last counted.
     #[serde(default)]
     pub partitions: usize,
-    /// Marks of what is paired of a subject of the lake: LF-Tags, expressions,
-    /// registrations, administrators. Only those are ever taken away.
+    /// Keys of the paired items of a Lake Formation subject: LF-Tags, LF-Tag expressions,
+    /// registrations, administrators. Only those are ever removed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub owned: BTreeSet<String>,
+    pub managed_keys: BTreeSet<String>,
 }
 
-impl Row {
-    /// Whether the brake holds deletions of it, until a person releases them.
+impl LedgerRow {
+    /// Whether the deletion limit holds its deletion until a person approves it.
     #[must_use]
-    pub fn is_braked(&self) -> bool {
-        self.braked && self.state == State::Held
+    pub fn is_over_deletion_limit(&self) -> bool {
+        self.over_deletion_limit && self.state == SubjectState::OnHold
     }
 
-    /// Writes a change of the state down.
+    /// The row with the history of the row that it replaces, and its own change of state.
     #[must_use]
-    pub fn following(mut self, old: Option<&Self>) -> Self {
-        self.past = old.map(|old| old.past.clone()).unwrap_or_default();
+    pub fn with_history_of(mut self, old: Option<&Self>) -> Self {
+        self.history = old.map(|old| old.history.clone()).unwrap_or_default();
         if old.is_none_or(|old| old.state != self.state) {
-            let change = Transition {
+            let change = StateTransition {
                 at: self.since,
                 state: self.state,
                 reason: self.reason.clone(),
             };
-            self.past.insert(0, change);
-            self.past.truncate(REMEMBERED);
+            self.history.insert(0, change);
+            self.history.truncate(MAX_HISTORY);
         }
         self
     }
 
     /// A row that pairs nothing yet.
     #[must_use]
-    pub fn new(subject: Subject, state: State, since: Timestamp) -> Self {
+    pub fn new(subject: Subject, state: SubjectState, since: Timestamp) -> Self {
         Self {
+            format: format::LEDGER,
             subject,
             pairing: None,
-            intended: None,
+            intent_digest: None,
             state,
             since,
             reason: None,
-            by: BTreeSet::new(),
-            braked: false,
+            listed_at: None,
+            verified_at: None,
+            detected_by: BTreeSet::new(),
+            over_deletion_limit: false,
             table_default: None,
-            place: None,
-            past: Vec::new(),
+            source_location: None,
+            history: Vec::new(),
             partitions: 0,
-            owned: BTreeSet::new(),
+            managed_keys: BTreeSet::new(),
         }
     }
 }
 
 /// Rows by subject.
-pub type Rows = BTreeMap<Subject, Row>;
+pub type LedgerRows = BTreeMap<Subject, LedgerRow>;
 
-/// How many objects of each kind are paired, and how many were deleted lately:
-/// what the brake measures a plan against.
+/// Object counts by kind: of what is paired, or of what was deleted within an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct ObjectCounts {
     /// Databases.
     pub databases: usize,
     /// Tables.
@@ -234,49 +232,49 @@ pub struct Tally {
     pub partitions: usize,
 }
 
-/// When all partitions of a table were last looked at because events asked for it,
-/// and when they will be next.
+/// When all partitions of a table were last scanned because an event asked for it, and
+/// when the next scan is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sweeps {
-    /// The last time.
+pub struct PartitionScanSchedule {
+    /// The last scan.
     pub last: Option<Timestamp>,
-    /// The next time, if it is set.
+    /// The next scan, if one is scheduled.
     pub next: Option<Timestamp>,
 }
 
-/// What becomes of an event that asks for a look at all partitions of a table.
+/// What the schedule decides on an event that asks for a scan of a table's partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sweeping {
-    /// They are looked at now.
+pub enum PartitionScan {
+    /// Scan now.
     Now,
-    /// They are looked at then.
+    /// Scan at this time: another scan has just been made.
     At(Timestamp),
-    /// They are looked at then anyway.
+    /// A scan that is already scheduled for this time covers the event.
     Covered(Timestamp),
 }
 
-/// How long after one look at all partitions of a table events may ask for another.
-pub const SWEEP_SECS: i64 = 300;
+/// The shortest time between two partition scans of one table that events ask for.
+pub const PARTITION_SCAN_INTERVAL_SECS: i64 = 300;
 
-impl Sweeps {
-    /// What becomes of one more event, and the times as they are then.
+impl PartitionScanSchedule {
+    /// Decides on one more event, and returns the schedule that follows.
     ///
-    /// A look that is set for later sees what changed before it, so it covers every
-    /// event until then.
+    /// A scan that is scheduled for later reads what changed before it, so it covers
+    /// every event until then.
     #[must_use]
-    pub fn ask(self, now: Timestamp) -> (Sweeping, Self) {
+    pub fn request(self, now: Timestamp) -> (PartitionScan, Self) {
         let due = self.next.filter(|next| *next <= now);
         let last = self.last.max(due);
-        let free = last.map(|last| last.plus_secs(SWEEP_SECS));
+        let free = last.map(|last| last.plus_secs(PARTITION_SCAN_INTERVAL_SECS));
         match (self.next.filter(|next| *next > now), free) {
-            (Some(next), _) => (Sweeping::Covered(next), self),
+            (Some(next), _) => (PartitionScan::Covered(next), self),
             (None, Some(free)) if free > now => {
                 let next = Some(free);
-                (Sweeping::At(free), Self { last, next })
+                (PartitionScan::At(free), Self { last, next })
             }
             (None, _) => {
                 let last = Some(now);
-                (Sweeping::Now, Self { last, next: None })
+                (PartitionScan::Now, Self { last, next: None })
             }
         }
     }
@@ -284,16 +282,33 @@ impl Sweeps {
 
 /// One resync from start to end, over however many messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
-    /// Names the run.
+pub struct ResyncRun {
+    /// The format of the record.
+    #[serde(default = "ledger_format")]
+    pub format: u32,
+    /// Identifies the run.
     pub id: String,
-    /// When its first read began: if it completes, `verified_at`.
+    /// When its first read began: `verified_at`, if the run completes.
     pub started: Timestamp,
     /// Parts that have not ended yet, by name.
     pub outstanding: BTreeSet<String>,
-    /// Set when a part could not be read; such a run verifies nothing.
+    /// Whether a part could not be read; such a run verifies nothing.
     #[serde(default)]
     pub unread: bool,
+}
+
+impl ResyncRun {
+    /// A run that starts with one outstanding part.
+    #[must_use]
+    pub fn new(id: String, started: Timestamp, part: String) -> Self {
+        Self {
+            format: format::LEDGER,
+            id,
+            started,
+            outstanding: BTreeSet::from([part]),
+            unread: false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -301,33 +316,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_events_come_to_one_look_in_five_minutes_and_the_last_is_seen() {
+    fn many_events_cause_one_partition_scan_in_five_minutes_and_the_last_is_covered() {
         let at = Timestamp::from_secs;
-        let mut sweeps = Sweeps::default();
-        let mut ask = |now| {
-            let (what, then) = sweeps.ask(at(now));
-            sweeps = then;
-            what
+        let mut schedule = PartitionScanSchedule::default();
+        let mut request = |now| {
+            let (decision, next) = schedule.request(at(now));
+            schedule = next;
+            decision
         };
-        assert_eq!(ask(0), Sweeping::Now);
-        assert_eq!(ask(10), Sweeping::At(at(300)));
-        assert_eq!(ask(20), Sweeping::Covered(at(300)));
-        assert_eq!(ask(299), Sweeping::Covered(at(300)));
+        assert_eq!(request(0), PartitionScan::Now);
+        assert_eq!(request(10), PartitionScan::At(at(300)));
+        assert_eq!(request(20), PartitionScan::Covered(at(300)));
+        assert_eq!(request(299), PartitionScan::Covered(at(300)));
         assert_eq!(
-            ask(300),
-            Sweeping::At(at(600)),
-            "it may have been read already"
+            request(300),
+            PartitionScan::At(at(600)),
+            "the scan that was due at 300 may have read it already"
         );
-        assert_eq!(ask(1200), Sweeping::Now);
-    }
-
-    #[test]
-    fn the_epoch_names_the_primary_and_an_older_one_is_fenced() {
-        assert_eq!(role(true, Epoch(0), Some(Epoch(0))), Role::Primary);
-        assert_eq!(role(false, Epoch(0), Some(Epoch(0))), Role::Standby);
-        assert_eq!(role(true, Epoch(1), None), Role::Standby);
-        assert_eq!(role(false, Epoch(1), Some(Epoch(1))), Role::Primary);
-        assert_eq!(role(true, Epoch(0), Some(Epoch(1))), Role::Fenced);
-        assert_eq!(role(false, Epoch(1), Some(Epoch(0))), Role::Primary);
+        assert_eq!(request(1200), PartitionScan::Now);
     }
 }

@@ -1,38 +1,35 @@
-//! Decides what must change in the secondary Region, and does nothing else.
+//! The decisions of Twinlake: which changes to make in the standby Region.
 //!
-//! Everything here is a function of its arguments: no clock, no environment, no
-//! network, no randomness. The same inputs give the same plan, byte for byte,
-//! which is what lets a plan be stored, compared and replayed.
+//! Every function depends on its arguments only: no clock, no environment, no network, no
+//! randomness. The same inputs give the same plan, byte for byte, so a plan can be stored, compared
+//! and replayed.
 //!
-//! One event walks through the crate like this:
+//! The path of one event through the crate:
 //!
 //! ```text
-//! bytes --event::parse--> Scope --(engine observes)--> Reading x 2
-//!       --plan::plan--> Plan --audit::audit--> ApprovedPlan --(engine applies)-->
-//!       and again, until a fresh plan is empty
+//! bytes --event::parse--> Scope --(engine reads both Regions)--> Snapshot x 2
+//!       --plan::plan--> Plan --audit::audit--> ApprovedPlan --(engine applies it)-->
+//!       repeat until a new plan is empty
 //! ```
 //!
 //! # Invariants
 //!
 //! - No I/O, no async, no clock, no environment, no randomness, no AWS crate.
-//! - An event says where to look and never what to do: nothing of an event's
-//!   parameters reaches a step, apart from the grants that a revoke names, which
-//!   can only be taken away.
-//! - Every prefix of a plan is safe to stop after: no prefix widens access.
-//! - Absence needs proof. An [`Observation::Unknown`] never leads to a delete
-//!   or a revoke.
-//! - [`audit`] shares no code with [`plan`], so one bug cannot excuse itself, and
-//!   only [`audit`] can make an [`ApprovedPlan`].
-//! - Names are lower-cased in one place, [`Name`].
+//! - An event determines what to read, not what to write: no step contains an event's parameters,
+//!   except the grants named by a revoke event, which a step can only revoke.
+//! - A plan is safe to stop after any step: no prefix of it widens access.
+//! - Absence needs proof. An [`Observation::Unknown`] never leads to a delete or a revoke.
+//! - [`audit`] shares no code with [`plan`], so that one bug cannot affect both, and only [`audit`]
+//!   can create an [`ApprovedPlan`].
+//! - Names are converted to lower case in one place, [`Name`].
 
 pub mod access;
 pub mod alert;
 pub mod arn;
 pub mod audit;
+pub mod call_error;
 pub mod catalog;
 pub mod event;
-pub mod fault;
-pub mod floor;
 pub mod grant;
 pub mod heartbeat;
 pub mod ledger;
@@ -41,28 +38,29 @@ pub mod metric;
 pub mod name;
 pub mod plan;
 pub mod policy;
-pub mod price;
 #[doc = include_str!("quirks.md")]
 pub mod quirks {}
-pub mod reading;
+pub mod desired;
+pub mod document;
+pub mod partition_diff;
 pub mod render;
 pub mod scope;
+pub mod snapshot;
 pub mod step;
-pub mod sweep;
 pub mod timestamp;
-pub mod translate;
+pub mod topology;
 
-pub use alert::{Alert, AlertKind, AlertState, Episode};
-pub use audit::{ApprovedPlan, Veto, audit};
+pub use alert::{Alert, AlertKind, AlertState, Incident};
+pub use audit::{ApprovedPlan, Rejection, audit};
+pub use call_error::{CallError, CallErrorKind};
 pub use catalog::{Column, Database, Function, Partition, StorageDescriptor, Table};
-pub use fault::{Fault, FaultKind};
-pub use grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
+pub use grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
 pub use heartbeat::Channel;
-pub use ledger::{Pairing, Row, State};
+pub use ledger::{LedgerRow, Pairing, SubjectState};
 pub use name::{FunctionId, Name, TableId};
 pub use plan::{Plan, plan};
 pub use policy::Policy;
-pub use reading::{Observation, Proof, Reading};
-pub use scope::{Facet, Lake, Scope, Subject};
+pub use scope::{Facet, LfSubject, Scope, Subject};
+pub use snapshot::{AbsenceProof, Observation, Snapshot};
 pub use step::Step;
 pub use timestamp::Timestamp;

@@ -1,5 +1,7 @@
-//! Places in S3, and the map between those of the two Regions.
+//! Locations in S3, and the map between those of the two sites.
 
+use crate::topology::{AwsPartition, BySite, SiteId};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A bucket and a path in it. `s3://b/p`, `s3a://b/p`, `s3n://b/p` and
@@ -11,7 +13,7 @@ pub struct Location {
     path: String,
 }
 
-/// Why a text names no place in S3.
+/// Why a text names no location in S3.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// Neither an S3 URI nor an S3 ARN.
@@ -62,15 +64,23 @@ impl Location {
         }
     }
 
-    /// The place as an ARN without a slash at its end: one text for every spelling.
+    /// The location as an ARN without a slash at its end: one text for every spelling.
+    /// A URI gets the partition that is given; an ARN keeps its own.
     #[must_use]
-    pub fn as_arn(&self) -> String {
-        let partition = match self.prefix.starts_with("arn:") {
-            true => self.prefix.as_str(),
-            false => "arn:aws:s3:::",
+    pub fn as_arn(&self, partition: AwsPartition) -> String {
+        let prefix = match self.prefix.starts_with("arn:") {
+            true => self.prefix.clone(),
+            false => format!("arn:{partition}:s3:::"),
         };
         let path = self.path.trim_end_matches('/');
-        format!("{partition}{}{path}", self.bucket)
+        format!("{prefix}{}{path}", self.bucket)
+    }
+
+    /// The location in its own spelling, without a slash at its end.
+    #[must_use]
+    pub fn without_trailing_slash(&self) -> String {
+        let path = self.path.trim_end_matches('/');
+        format!("{}{}{path}", self.prefix, self.bucket)
     }
 
     /// What is left of `self` below `parent`, if it lies there: at a path
@@ -100,9 +110,7 @@ fn split_prefix(text: &str) -> Option<(&str, &str)> {
     }
     let at = text.find(":s3:::")?;
     let partition = text[..at].strip_prefix("arn:")?;
-    partition
-        .starts_with("aws")
-        .then(|| text.split_at(at + ":s3:::".len()))
+    AwsPartition::named(partition).map(|_| text.split_at(at + ":s3:::".len()))
 }
 
 impl fmt::Display for Location {
@@ -111,42 +119,55 @@ impl fmt::Display for Location {
     }
 }
 
-/// Two places that hold the same objects, one in each Region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// In the policy's first Region.
-    pub first: Location,
-    /// In the second.
-    pub second: Location,
+/// Who copies the objects of a pair of locations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopiedBy {
+    /// S3 replication: each object keeps its key, so both locations name one prefix.
+    #[default]
+    S3,
+    /// Something else: the prefixes may differ.
+    Other,
 }
 
-/// Disjoint pairs of places, so that the map is one-to-one everywhere.
+/// Two locations that hold the same objects, one in each site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocationPair {
+    /// The location of each site.
+    pub sites: BySite<Location>,
+    /// Who copies the objects.
+    pub copied_by: CopiedBy,
+}
+
+/// Disjoint pairs of locations, so that the map is one-to-one everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationMap {
-    pairs: Vec<Pair>,
+    pairs: Vec<LocationPair>,
 }
 
-/// What the map says of a place.
+/// What the map says of a location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mapped {
-    /// It has this counterpart.
+    /// Its counterpart in the other site.
     To(String),
     /// No pair holds it.
     Unmapped,
 }
 
 impl LocationMap {
-    /// A map of pairs, if no place of a side lies in another one of that side.
+    /// A map of pairs, if no location of a site lies in another one of that site.
     ///
-    /// Nested places could meet on the other side: of `s3://a -> s3://x` and
-    /// `s3://a/b -> s3://y`, `s3://x/b` would lead back to no place of its own.
+    /// Nested locations could meet in the other site: of `s3://a -> s3://x` and
+    /// `s3://a/b -> s3://y`, `s3://x/b` would lead back to no location of its own.
     ///
     /// # Errors
     /// The indices of the first two pairs that overlap, the later one first.
-    pub fn new(pairs: Vec<Pair>) -> Result<Self, (usize, usize)> {
+    pub fn new(pairs: Vec<LocationPair>) -> Result<Self, (usize, usize)> {
         for (at, pair) in pairs.iter().enumerate() {
-            let clashes = |earlier: &Pair| {
-                earlier.first.overlaps(&pair.first) || earlier.second.overlaps(&pair.second)
+            let clashes = |earlier: &LocationPair| {
+                SiteId::ALL
+                    .into_iter()
+                    .any(|site| earlier.sites.get(site).overlaps(pair.sites.get(site)))
             };
             if let Some(earlier) = pairs.iter().take(at).position(clashes) {
                 return Err((at, earlier));
@@ -157,34 +178,32 @@ impl LocationMap {
 
     /// The pairs, as given.
     #[must_use]
-    pub fn pairs(&self) -> &[Pair] {
+    pub fn pairs(&self) -> &[LocationPair] {
         &self.pairs
     }
 
-    /// The counterpart of a place, in the second Region if `to_second`; the
-    /// spelling (scheme, slashes) is kept.
+    /// The counterpart of a location of one site in the other site. The spelling
+    /// (scheme, slashes) is kept.
     ///
     /// # Errors
-    /// The text names no place in S3.
-    pub fn map(&self, text: &str, to_second: bool) -> Result<Mapped, LocationError> {
+    /// The text names no location in S3.
+    pub fn map(&self, text: &str, from: SiteId) -> Result<Mapped, LocationError> {
         let location = Location::parse(text)?;
-        Ok(match self.forward(&location, to_second) {
-            Some(there) => Mapped::To(there.to_string()),
+        Ok(match self.counterpart(&location, from) {
+            Some(mapped) => Mapped::To(mapped.to_string()),
             None => Mapped::Unmapped,
         })
     }
 
-    fn forward(&self, location: &Location, to_second: bool) -> Option<Location> {
-        let mut sided = self.pairs.iter().map(|pair| match to_second {
-            true => (&pair.first, &pair.second),
-            false => (&pair.second, &pair.first),
-        });
-        let (rest, there) =
-            sided.find_map(|(here, there)| location.below(here).map(|rest| (rest, there)))?;
+    fn counterpart(&self, location: &Location, from: SiteId) -> Option<Location> {
+        let (rest, target) = self.pairs.iter().find_map(|pair| {
+            let rest = location.below(pair.sites.get(from))?;
+            Some((rest, pair.sites.get(from.other())))
+        })?;
         Some(Location {
             prefix: location.prefix.clone(),
-            bucket: there.bucket.clone(),
-            path: format!("{}{rest}", there.path.trim_end_matches('/')),
+            bucket: target.bucket.clone(),
+            path: format!("{}{rest}", target.path.trim_end_matches('/')),
         })
     }
 }
@@ -194,9 +213,12 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> Result<LocationMap, (usize, usize)> {
-        let pair = |&(first, second): &(&str, &str)| Pair {
-            first: Location::parse(first).unwrap(),
-            second: Location::parse(second).unwrap(),
+        let pair = |&(a, b): &(&str, &str)| LocationPair {
+            sites: BySite {
+                a: Location::parse(a).unwrap(),
+                b: Location::parse(b).unwrap(),
+            },
+            copied_by: CopiedBy::Other,
         };
         LocationMap::new(pairs.iter().map(pair).collect())
     }
@@ -214,25 +236,28 @@ mod tests {
             ("s3://q/p", "s3://z"),
         ])
         .unwrap();
-        assert_eq!(map.map("s3://a/sales/t/", true), to("s3://y/eu/t/"));
-        assert_eq!(map.map("s3://a/sales", true), to("s3://y/eu"));
-        assert_eq!(map.map("s3://a/sales2/t", true), to("s3://x/sales2/t"));
-        assert_eq!(map.map("s3://a/sales22", true), Ok(Mapped::Unmapped));
-        assert_eq!(map.map("s3a://b/t//u", true), to("s3a://w/t//u"));
-        assert_eq!(map.map("arn:aws:s3:::b/t", true), to("arn:aws:s3:::w/t"));
-        assert_eq!(map.map("s3://q/p/r", true), to("s3://z/r"));
-        assert_eq!(map.map("s3://z/r", false), to("s3://q/p/r"));
-        assert_eq!(map.map("s3://other/t", true), Ok(Mapped::Unmapped));
+        assert_eq!(map.map("s3://a/sales/t/", SiteId::A), to("s3://y/eu/t/"));
+        assert_eq!(map.map("s3://a/sales", SiteId::A), to("s3://y/eu"));
+        assert_eq!(map.map("s3://a/sales2/t", SiteId::A), to("s3://x/sales2/t"));
+        assert_eq!(map.map("s3://a/sales22", SiteId::A), Ok(Mapped::Unmapped));
+        assert_eq!(map.map("s3a://b/t//u", SiteId::A), to("s3a://w/t//u"));
+        assert_eq!(
+            map.map("arn:aws:s3:::b/t", SiteId::A),
+            to("arn:aws:s3:::w/t")
+        );
+        assert_eq!(map.map("s3://q/p/r", SiteId::A), to("s3://z/r"));
+        assert_eq!(map.map("s3://z/r", SiteId::B), to("s3://q/p/r"));
+        assert_eq!(map.map("s3://other/t", SiteId::A), Ok(Mapped::Unmapped));
     }
 
     #[test]
     fn a_bucket_name_in_the_path_or_in_another_name_is_left_alone() {
         let map = map(&[("s3://sales", "s3://sales-dr")]).unwrap();
         assert_eq!(
-            map.map("s3://sales/sales/x", true),
+            map.map("s3://sales/sales/x", SiteId::A),
             to("s3://sales-dr/sales/x")
         );
-        assert_eq!(map.map("s3://sales2/x", true), Ok(Mapped::Unmapped));
+        assert_eq!(map.map("s3://sales2/x", SiteId::A), Ok(Mapped::Unmapped));
     }
 
     #[test]

@@ -1,187 +1,194 @@
-//! The metrics that the functions emit, as CloudWatch's embedded metric format has them.
+//! The metrics that the functions emit, in CloudWatch's embedded metric format.
 //!
-//! Source: the CloudWatch user guide, "Embedded metric format specification". A line is one
+//! Source: the CloudWatch user guide, "Embedded metric format specification". A log line is one
 //! JSON object that names its metrics under `_aws`.
 
-use crate::ledger::State;
+use crate::ledger::SubjectState;
 use crate::timestamp::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The namespace of all of them.
+/// The CloudWatch namespace of all metrics.
 pub const NAMESPACE: &str = "Twinlake";
 
-/// A metric. Each is on the dashboard or in an alarm of the template.
+/// A metric. The template shows each on the dashboard or monitors it with an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Seconds that a channel is behind, by `Channel`.
+    /// Replication lag in seconds, by `Channel`.
     Lag,
     /// Seconds since the start of the last complete resync.
-    VerifiedAge,
-    /// Subjects that differ and are worked on.
-    Behind,
-    /// Subjects that are kept back.
-    Held,
-    /// Tables whose files have not all arrived.
+    SecondsSinceVerified,
+    /// Number of subjects that differ from the primary and are being reconciled.
+    OutOfSync,
+    /// Number of subjects that the policy or the deletion limit holds back.
+    OnHold,
+    /// Number of tables with objects that S3 has not replicated yet.
     DataPending,
-    /// Subjects that cannot be brought in step.
+    /// Number of subjects that differ and that Twinlake cannot reconcile.
     Blocked,
-    /// Messages in the dead-letter queues of this Region.
+    /// Number of messages in the dead-letter queues of this Region.
     DeadLetters,
-    /// One for each look of the lag function: if it is missing, nobody watches.
-    Watched,
-    /// Reconciliations.
+    /// 1 for each run of the monitor function. If it is missing, nothing monitors the lag.
+    MonitorRuns,
+    /// Number of reconciliations.
     Reconciled,
-    /// Steps that were applied.
+    /// Number of steps applied.
     Applied,
-    /// Plans that were refused.
-    Vetoed,
-    /// Calls to AWS that failed, by `Kind`; that something is absent is no failure.
-    Faults,
-    /// Calls to AWS, by `Service`.
-    Calls,
+    /// Number of plans that the audit rejected.
+    PlansRejected,
+    /// Number of failed AWS calls, by `Kind`. "Not found" and "already in state" do not count as
+    /// failures.
+    ApiErrors,
+    /// Number of AWS calls, by `Service`.
+    ApiCalls,
 }
 
 impl Metric {
     /// Every metric.
     pub const EVERY: [Self; 13] = [
         Self::Lag,
-        Self::VerifiedAge,
-        Self::Behind,
-        Self::Held,
+        Self::SecondsSinceVerified,
+        Self::OutOfSync,
+        Self::OnHold,
         Self::DataPending,
         Self::Blocked,
         Self::DeadLetters,
-        Self::Watched,
+        Self::MonitorRuns,
         Self::Reconciled,
         Self::Applied,
-        Self::Vetoed,
-        Self::Faults,
-        Self::Calls,
+        Self::PlansRejected,
+        Self::ApiErrors,
+        Self::ApiCalls,
     ];
 
-    /// The metric's name.
+    /// Returns the metric's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lag => "Lag",
-            Self::VerifiedAge => "VerifiedAge",
-            Self::Behind => "Behind",
-            Self::Held => "Held",
+            Self::SecondsSinceVerified => "SecondsSinceVerified",
+            Self::OutOfSync => "OutOfSync",
+            Self::OnHold => "OnHold",
             Self::DataPending => "DataPending",
             Self::Blocked => "Blocked",
             Self::DeadLetters => "DeadLetters",
-            Self::Watched => "Watched",
+            Self::MonitorRuns => "MonitorRuns",
             Self::Reconciled => "Reconciled",
             Self::Applied => "Applied",
-            Self::Vetoed => "Vetoed",
-            Self::Faults => "Faults",
-            Self::Calls => "Calls",
+            Self::PlansRejected => "PlansRejected",
+            Self::ApiErrors => "ApiErrors",
+            Self::ApiCalls => "ApiCalls",
         }
     }
 
-    /// The one dimension that it has, if any.
+    /// Returns the name of the metric's dimension, if it has one.
     #[must_use]
     pub fn dimension(self) -> Option<&'static str> {
         match self {
             Self::Lag => Some("Channel"),
-            Self::Faults => Some("Kind"),
-            Self::Calls => Some("Service"),
-            Self::VerifiedAge
-            | Self::Behind
-            | Self::Held
+            Self::ApiErrors => Some("Kind"),
+            Self::ApiCalls => Some("Service"),
+            Self::SecondsSinceVerified
+            | Self::OutOfSync
+            | Self::OnHold
             | Self::DataPending
             | Self::Blocked
             | Self::DeadLetters
-            | Self::Watched
+            | Self::MonitorRuns
             | Self::Reconciled
             | Self::Applied
-            | Self::Vetoed => None,
+            | Self::PlansRejected => None,
         }
     }
 
-    /// The metric that counts subjects in a state.
+    /// Returns the metric that counts the subjects in a state.
     #[must_use]
-    pub fn of_state(state: State) -> Option<Self> {
+    pub fn of_state(state: SubjectState) -> Option<Self> {
         match state {
-            State::Current => None,
-            State::Behind => Some(Self::Behind),
-            State::Held => Some(Self::Held),
-            State::DataPending => Some(Self::DataPending),
-            State::Blocked => Some(Self::Blocked),
+            SubjectState::InSync => None,
+            SubjectState::OutOfSync => Some(Self::OutOfSync),
+            SubjectState::OnHold => Some(Self::OnHold),
+            SubjectState::DataPending => Some(Self::DataPending),
+            SubjectState::Blocked => Some(Self::Blocked),
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
-            Self::Lag | Self::VerifiedAge => "Seconds",
-            Self::Behind
-            | Self::Held
+            Self::Lag | Self::SecondsSinceVerified => "Seconds",
+            Self::OutOfSync
+            | Self::OnHold
             | Self::DataPending
             | Self::Blocked
             | Self::DeadLetters
-            | Self::Watched
+            | Self::MonitorRuns
             | Self::Reconciled
             | Self::Applied
-            | Self::Vetoed
-            | Self::Faults
-            | Self::Calls => "Count",
+            | Self::PlansRejected
+            | Self::ApiErrors
+            | Self::ApiCalls => "Count",
         }
     }
 }
 
 /// One value of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// Which.
+pub struct MetricPoint {
+    /// The metric.
     pub metric: Metric,
-    /// What its dimension is, if it has one.
-    pub of: Option<String>,
-    /// How much.
+    /// The value of the metric's dimension, if it has one.
+    pub dimension_value: Option<String>,
+    /// The value, in the metric's unit.
     pub value: i64,
 }
 
-impl Point {
-    /// A value of a metric without a dimension.
+impl MetricPoint {
+    /// Creates a value of a metric without a dimension.
     #[must_use]
     pub fn new(metric: Metric, value: i64) -> Self {
         Self {
             metric,
-            of: None,
+            dimension_value: None,
             value,
         }
     }
 
-    /// A value of a metric with a dimension.
+    /// Creates a value of a metric with a dimension.
     #[must_use]
-    pub fn of(metric: Metric, dimension: &str, value: i64) -> Self {
+    pub fn with_dimension(metric: Metric, dimension: &str, value: i64) -> Self {
         Self {
             metric,
-            of: Some(dimension.to_owned()),
+            dimension_value: Some(dimension.to_owned()),
             value,
         }
     }
 }
 
-/// The lines to log: one for all values without a dimension, and one for each other one.
+/// Returns the log lines: one for all values without a dimension, and one for each value with a
+/// dimension.
 #[must_use]
-pub fn lines(points: &[Point], now: Timestamp) -> Vec<String> {
-    let (plain, dimensioned): (Vec<&Point>, Vec<&Point>) =
-        points.iter().partition(|point| point.of.is_none());
+pub fn log_lines(points: &[MetricPoint], now: Timestamp) -> Vec<String> {
+    let (plain, with_dimension): (Vec<&MetricPoint>, Vec<&MetricPoint>) = points
+        .iter()
+        .partition(|point| point.dimension_value.is_none());
     let mut lines = Vec::new();
     if !plain.is_empty() {
-        lines.push(line(&plain, now));
+        lines.push(log_line(&plain, now));
     }
-    lines.extend(dimensioned.into_iter().map(|point| line(&[point], now)));
+    lines.extend(
+        with_dimension
+            .into_iter()
+            .map(|point| log_line(&[point], now)),
+    );
     lines
 }
 
-fn line(points: &[&Point], now: Timestamp) -> String {
+fn log_line(points: &[&MetricPoint], now: Timestamp) -> String {
     let mut root = Map::new();
     let mut dimensions: Vec<&str> = Vec::new();
     for point in points {
-        if let (Some(name), Some(of)) = (point.metric.dimension(), &point.of) {
+        if let (Some(name), Some(value)) = (point.metric.dimension(), &point.dimension_value) {
             dimensions.push(name);
-            root.insert(name.to_owned(), Value::from(of.as_str()));
+            root.insert(name.to_owned(), Value::from(value.as_str()));
         }
         root.insert(point.metric.as_str().to_owned(), point.value.into());
     }
@@ -205,13 +212,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_its_metrics_and_has_a_value_for_each() {
+    fn a_log_line_names_its_metrics_and_has_a_value_for_each() {
         let points = [
-            Point::new(Metric::Applied, 3),
-            Point::of(Metric::Lag, "catalog", 7),
-            Point::new(Metric::Vetoed, 0),
+            MetricPoint::new(Metric::Applied, 3),
+            MetricPoint::with_dimension(Metric::Lag, "catalog", 7),
+            MetricPoint::new(Metric::PlansRejected, 0),
         ];
-        let lines: Vec<Value> = lines(&points, Timestamp(1_763_633_730_500))
+        let lines: Vec<Value> = log_lines(&points, Timestamp(1_763_633_730_500))
             .iter()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
@@ -221,8 +228,8 @@ mod tests {
                 json!({"_aws": {"Timestamp": 1_763_633_730_500_i64, "CloudWatchMetrics": [{
                     "Namespace": "Twinlake", "Dimensions": [[]],
                     "Metrics": [{"Name": "Applied", "Unit": "Count"},
-                                {"Name": "Vetoed", "Unit": "Count"}]}]},
-                    "Applied": 3, "Vetoed": 0}),
+                                {"Name": "PlansRejected", "Unit": "Count"}]}]},
+                    "Applied": 3, "PlansRejected": 0}),
                 json!({"_aws": {"Timestamp": 1_763_633_730_500_i64, "CloudWatchMetrics": [{
                     "Namespace": "Twinlake", "Dimensions": [["Channel"]],
                     "Metrics": [{"Name": "Lag", "Unit": "Seconds"}]}]},

@@ -1,38 +1,38 @@
-//! Names of databases, tables and columns, lower-cased once.
+//! Names of databases, tables and columns, converted to lower case in one place.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The longest name that Glue accepts, in bytes.
+/// The maximum length of a name in Glue, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// A database, table or column name, as Glue keeps it: lower case (GL-05).
+/// A database, table or column name, in lower case as Glue stores it (GL-05).
 ///
-/// Two spellings that differ by case are one name. Constructing is the only
-/// place where the case is folded, so comparing names elsewhere is plain `==`.
+/// Spellings that differ only by case are the same name. The constructor converts to lower case, so
+/// all other code compares names with `==`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text was empty.
     #[error("a name is empty")]
     Empty,
-    /// Glue takes 255 bytes at most.
-    #[error("a name has {0} bytes, and Glue takes {MAX_NAME_BYTES} at most")]
+    /// The text has more than 255 bytes.
+    #[error("a name has {0} bytes; the maximum in Glue is {MAX_NAME_BYTES}")]
     TooLong(usize),
-    /// Glue's name pattern admits no control character.
-    #[error("a name holds the control character U+{0:04X}")]
+    /// The text has a control character, which Glue's name pattern does not allow.
+    #[error("a name contains the control character U+{0:04X}")]
     Control(u32),
 }
 
 impl Name {
-    /// Reads a name in any spelling.
+    /// Parses a name in upper, lower or mixed case.
     ///
     /// # Errors
-    /// The text is empty, longer than 255 bytes, or holds a control character.
+    /// The text is empty, longer than 255 bytes, or contains a control character.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -47,7 +47,7 @@ impl Name {
         }
     }
 
-    /// The name as it is sent to AWS.
+    /// Returns the name as sent to AWS.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,17 +79,17 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A table within its database.
+/// A table, identified by its database and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableId {
-    /// The database that holds the table.
+    /// The database that contains the table.
     pub database: Name,
-    /// The table's own name.
+    /// The table's name.
     pub table: Name,
 }
 
 impl TableId {
-    /// A table's identity from its two names.
+    /// Creates the identifier of a table.
     #[must_use]
     pub fn new(database: Name, table: Name) -> Self {
         Self { database, table }
@@ -102,17 +102,17 @@ impl fmt::Display for TableId {
     }
 }
 
-/// A user-defined function within its database.
+/// A user-defined function, identified by its database and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FunctionId {
-    /// The database that holds the function.
+    /// The database that contains the function.
     pub database: Name,
-    /// The function's own name.
+    /// The function's name.
     pub function: Name,
 }
 
 impl FunctionId {
-    /// A function's identity from its two names.
+    /// Creates the identifier of a function.
     #[must_use]
     pub fn new(database: Name, function: Name) -> Self {
         Self { database, function }
@@ -130,12 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_that_differ_by_case_are_one_name() {
+    fn spellings_that_differ_by_case_are_the_same_name() {
         assert_eq!(Name::new("Sales"), Name::new("sALES"));
     }
 
     #[test]
-    fn what_glue_refuses_is_refused_with_the_reason() {
+    fn a_name_that_glue_rejects_is_an_error_with_the_reason() {
         assert_eq!(Name::new(""), Err(NameError::Empty));
         assert_eq!(Name::new(&"x".repeat(256)), Err(NameError::TooLong(256)));
         assert!(Name::new(&"x".repeat(255)).is_ok());
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_from_json_is_lowered_and_checked_too() {
+    fn a_name_from_json_is_lower_cased_and_validated() {
         let name: Name = serde_json::from_str("\"Orders\"").unwrap();
         assert_eq!(name.as_str(), "orders");
         assert!(serde_json::from_str::<Name>("\"a\\u0000b\"").is_err());

@@ -1,92 +1,94 @@
-//! Decides the steps that make the secondary equal to the primary.
+//! Decides the steps that make the standby equal to the primary.
 //!
-//! One pure function of what was read. What cannot be decided becomes a
-//! [`Finding`], and the subject's [`Standing`] says how it is left.
+//! [`plan`] is a pure function of the two snapshots, the policy and the ledger. What it cannot
+//! decide becomes a [`Finding`]; a [`SubjectOutcome`] records the resulting state of each subject.
 
-mod assigned;
+mod all_tables_grants;
+mod attachment;
+mod column_visibility;
 mod database;
 mod function;
 mod grants;
-mod lake;
+mod lakeformation;
+mod lf_tag_assignment;
+mod lf_tag_policy_grants;
 mod link;
-mod part;
 mod partitions;
-mod reader;
 mod table;
-mod tags;
-mod wildcards;
 
-use crate::catalog::{Linkable, PrincipalPermissions, Seen, digest};
-use crate::grant::{Atom, OwnRoles, Principal};
-use crate::ledger::{Epoch, Pairing, Rows, State};
+use crate::catalog::{MaybeLink, Observed, PrincipalPermissions, digest};
+use crate::desired::Translator;
+use crate::grant::{OwnRoles, PermissionGrant, Principal};
+use crate::ledger::{LedgerRows, Pairing, SubjectState};
 use crate::policy::Policy;
-use crate::reading::Reading;
 use crate::scope::{Facet, Scope, Subject};
+use crate::snapshot::Snapshot;
 use crate::step::{RevokeCause, Step};
-use crate::translate::Translator;
+use crate::topology::{BySite, Epoch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All that a plan is made from.
+/// Everything that a plan is computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// What was looked at, and why.
+    /// The subjects that were read, and why.
     pub scope: &'a Scope,
-    /// Which side is primary.
+    /// The epoch, which says which site is primary.
     pub epoch: Epoch,
     /// The policy.
     pub policy: &'a Policy,
-    /// What the primary showed.
-    pub primary: &'a Reading,
-    /// What the secondary showed.
-    pub secondary: &'a Reading,
-    /// What the ledger holds on the subjects.
-    pub rows: &'a Rows,
-    /// Our own roles: creator of what we make, so their grants are not compared
-    /// (LF-06).
-    pub ours: &'a OwnRoles,
-    /// Our role in the primary, whose SELECT decides what it is shown there.
-    pub reader: &'a Principal,
+    /// What was read in the primary.
+    pub primary: &'a Snapshot,
+    /// What was read in the standby.
+    pub standby: &'a Snapshot,
+    /// The ledger rows of the subjects.
+    pub rows: &'a LedgerRows,
+    /// Twinlake's own roles. They hold implicit grants on everything that Twinlake creates, so
+    /// their grants are not compared (LF-06).
+    pub own_roles: &'a OwnRoles,
+    /// Twinlake's role in the primary. Its SELECT grants decide which columns it can see there.
+    pub reader_role: &'a Principal,
 }
 
-/// What to change in the secondary, in order, and what else was found.
+/// The ordered changes to make in the standby, and the findings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The epoch that the plan was made in.
+    /// The epoch that the plan was made for.
     pub epoch: Epoch,
     /// The digest of the policy that it was made under.
     pub policy_digest: String,
-    /// The changes, in the order in which they are made.
+    /// The changes, in the order in which they are applied.
     pub steps: Vec<Step>,
-    /// What a person should know.
+    /// What is not replicated, or only with a reservation.
     pub findings: BTreeSet<Finding>,
-    /// How each subject stands before the steps.
+    /// The outcome of each subject that was planned.
     #[serde(with = "crate::scope::pairs")]
-    pub standings: BTreeMap<Subject, Standing>,
-    /// Revokes that no event names and that wait for a reading of all grants.
+    pub subject_outcomes: BTreeMap<Subject, SubjectOutcome>,
+    /// The number of revokes that were left out because no event names them and not all grants
+    /// were read. If it is not 0, all grants have to be read.
     #[serde(default)]
-    pub unproven: usize,
-    /// Subjects that rest on what is still under way elsewhere: to be looked at again.
+    pub needs_full_grant_read: usize,
+    /// Subjects that wait for a change elsewhere to complete, and have to be read again.
     #[serde(default)]
     pub waits: BTreeSet<Subject>,
 }
 
 impl Plan {
-    /// Whether there is nothing to change.
+    /// Whether the plan changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 }
 
-/// Something that is not replicated as it is, or not at all.
+/// Something that is not replicated, or not unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
-    /// What kind of finding.
+    /// The kind of the finding.
     pub kind: FindingKind,
-    /// Whom it is about.
+    /// The subject concerned.
     pub subject: Subject,
-    /// What was found, in words.
+    /// A description for the operator.
     pub detail: String,
 }
 
@@ -94,53 +96,53 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// Our role lacks a right, or may no longer see everything.
+    /// Twinlake's role lacks a permission, or may no longer see everything.
     Denied,
-    /// It could not be read.
+    /// A read failed, or what the decision depends on was not read.
     Unreadable,
-    /// The secondary holds something else under the name.
-    Foreign,
-    /// Creating it would open it, since the secondary's defaults are open.
+    /// The standby has another object, which Twinlake does not manage, under the name.
+    Unmanaged,
+    /// The standby's default permissions would give access to the object on creation.
     DefaultsOpen,
-    /// The policy holds it back.
-    Held,
-    /// This version does not replicate it.
+    /// The policy, or an operator decision that is pending, holds the change back.
+    OnHold,
+    /// Twinlake does not replicate this kind of object or change.
     Unsupported,
-    /// It is copied, with a reservation.
+    /// The object is replicated, with a reservation.
     Note,
 }
 
-/// How a subject is left by a plan, once its steps are done.
+/// The state of a subject that results from a plan, once its steps are applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct SubjectOutcome {
     /// The state.
-    pub state: State,
-    /// Why, unless it is current.
+    pub state: SubjectState,
+    /// The reason, unless the subject is in sync.
     pub reason: Option<String>,
-    /// What was looked at and is the reason; the object itself if it is nothing else.
-    pub by: Facet,
-    /// The pairing, as far as this reading shows it.
+    /// The facet whose read led to the state; [`Facet::Definition`] if none did in particular.
+    pub detected_by: Facet,
+    /// The pairing, as far as the snapshots show it.
     pub pairing: Option<Pairing>,
-    /// The primary's default for new tables, of a database.
+    /// For a database: the primary's default permissions for new tables.
     pub table_default: Option<Vec<PrincipalPermissions>>,
-    /// How many partitions the secondary showed, if they were read.
+    /// The number of partitions in the standby, if all were read.
     pub partitions: Option<usize>,
-    /// What is paired of a subject of the lake, by its marks, if it was read.
-    pub owned: Option<BTreeSet<String>>,
-    /// It is gone on both sides, so the ledger forgets it.
+    /// For a Lake Formation subject that was read: short keys of the paired items.
+    pub managed_keys: Option<BTreeSet<String>>,
+    /// The subject exists in neither Region, so its ledger row is deleted.
     pub gone: bool,
 }
 
-impl Standing {
-    fn new(state: State, reason: Option<String>) -> Self {
+impl SubjectOutcome {
+    fn new(state: SubjectState, reason: Option<String>) -> Self {
         Self {
             state,
             reason,
-            by: Facet::Definition,
+            detected_by: Facet::Definition,
             pairing: None,
             table_default: None,
             partitions: None,
-            owned: None,
+            managed_keys: None,
             gone: false,
         }
     }
@@ -148,162 +150,180 @@ impl Standing {
     fn gone() -> Self {
         Self {
             gone: true,
-            ..Self::new(State::Current, None)
+            ..Self::new(SubjectState::InSync, None)
         }
     }
 }
 
-/// Plans the difference between two readings.
+/// Plans the changes that remove the differences between the two snapshots.
 #[must_use]
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
-    let mut draft = Draft {
+    let mut builder = PlanBuilder {
         inputs: *inputs,
         translator: Translator::new(inputs.policy, inputs.epoch),
         steps: Vec::new(),
         findings: BTreeSet::new(),
-        standings: BTreeMap::new(),
-        afterwards: BTreeMap::new(),
-        wildcards: Vec::new(),
-        unproven: 0,
+        subject_outcomes: BTreeMap::new(),
+        attachment_outcomes: BTreeMap::new(),
+        all_tables_grants: Vec::new(),
+        needs_full_grant_read: 0,
         waits: BTreeSet::new(),
     };
-    for (subject, look) in subjects(inputs) {
+    for (subject, facets) in facets_by_subject(inputs) {
         match &subject {
             Subject::Catalog => {}
-            Subject::Lake(lake) => lake::plan(&mut draft, *lake, &look),
-            Subject::Database(name) => database::plan(&mut draft, name, &look),
-            Subject::Table(id) => table::plan(&mut draft, id, &look),
-            Subject::Function(id) => function::plan(&mut draft, id),
+            Subject::LakeFormation(lake) => lakeformation::plan(&mut builder, *lake, &facets),
+            Subject::Database(name) => database::plan(&mut builder, name, &facets),
+            Subject::Table(id) => table::plan(&mut builder, id, &facets),
+            Subject::Function(id) => function::plan(&mut builder, id),
         }
     }
-    database::plan_deletions(&mut draft);
-    wildcards::plan(&mut draft);
-    assigned::plan(&mut draft);
-    for (subject, standing) in std::mem::take(&mut draft.afterwards) {
-        let settled = draft.is_settled(&subject);
-        if settled {
-            draft.standings.insert(subject, standing);
+    database::plan_deletions(&mut builder);
+    all_tables_grants::plan(&mut builder);
+    lf_tag_assignment::plan(&mut builder);
+    for (subject, outcome) in std::mem::take(&mut builder.attachment_outcomes) {
+        let is_otherwise_in_sync = builder.is_in_sync(&subject);
+        if is_otherwise_in_sync {
+            builder.subject_outcomes.insert(subject, outcome);
         }
     }
-    draft.steps.sort_by_key(|step| (step.phase(), step.rank()));
-    once(&mut draft.steps);
+    builder
+        .steps
+        .sort_by_key(|step| (step.phase(), step.rank()));
+    deduplicate_revokes(&mut builder.steps);
     Plan {
         epoch: inputs.epoch,
         policy_digest: inputs.policy.digest().to_owned(),
-        steps: draft.steps,
-        findings: draft.findings,
-        standings: draft.standings,
-        unproven: draft.unproven,
-        waits: draft.waits,
+        steps: builder.steps,
+        findings: builder.findings,
+        subject_outcomes: builder.subject_outcomes,
+        needs_full_grant_read: builder.needs_full_grant_read,
+        waits: builder.waits,
     }
 }
 
-/// A grant that several things want gone is revoked once: for good, if one of them says so.
-fn once(steps: &mut Vec<Step>) {
-    let mut causes: BTreeMap<Atom, RevokeCause> = BTreeMap::new();
+/// Keeps one revoke of each grant. If one of its revokes is permanent, that one is kept.
+fn deduplicate_revokes(steps: &mut Vec<Step>) {
+    let mut causes: BTreeMap<PermissionGrant, RevokeCause> = BTreeMap::new();
     for step in steps.iter() {
-        if let Step::Revoke { atom, cause, .. } = step {
-            let known = causes.entry(atom.clone()).or_insert(*cause);
-            if *known == RevokeCause::Replace {
-                *known = *cause;
+        if let Step::Revoke { grant, cause, .. } = step {
+            let cause_of_grant = causes.entry(grant.clone()).or_insert(*cause);
+            if *cause_of_grant == RevokeCause::Replace {
+                *cause_of_grant = *cause;
             }
         }
     }
-    let mut met = BTreeSet::new();
+    let mut kept = BTreeSet::new();
     steps.retain(|step| {
-        let Step::Revoke { atom, cause, .. } = step else {
+        let Step::Revoke { grant, cause, .. } = step else {
             return true;
         };
-        causes.get(atom) == Some(cause) && met.insert(atom.clone())
+        causes.get(grant) == Some(cause) && kept.insert(grant.clone())
     });
 }
 
-/// The facets of a subject that the scope covers, parents before children.
+/// The facets of a subject that the scope covers.
 type Facets = BTreeSet<Facet>;
 
-/// The subjects of the scope with what lies in them, as far as it was read.
-fn subjects(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
-    let mut found: BTreeMap<Subject, Facets> = BTreeMap::new();
-    let readings = [inputs.primary, inputs.secondary];
-    let mut whole: BTreeSet<&crate::Name> = BTreeSet::new();
-    for (subject, look) in &inputs.scope.looks {
+/// Returns the facets to plan by subject: the subjects of the scope and, where a whole database
+/// or the catalog is in scope, what was read below them. Parents sort before their children.
+fn facets_by_subject(inputs: &Inputs<'_>) -> BTreeMap<Subject, Facets> {
+    let mut facets_by_subject: BTreeMap<Subject, Facets> = BTreeMap::new();
+    let snapshots = [inputs.primary, inputs.standby];
+    let mut whole_databases: BTreeSet<&crate::Name> = BTreeSet::new();
+    for (subject, request) in &inputs.scope.read_requests {
         match subject {
             Subject::Catalog => {
-                whole.extend(readings.iter().flat_map(|r| r.databases.keys()));
+                whole_databases.extend(
+                    snapshots
+                        .iter()
+                        .flat_map(|snapshot| snapshot.databases.keys()),
+                );
             }
-            Subject::Database(name) if look.facets.contains(&Facet::Contents) => {
-                whole.insert(name);
+            Subject::Database(name) if request.facets.contains(&Facet::Contents) => {
+                whole_databases.insert(name);
             }
-            Subject::Lake(_) | Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {
-                found
+            Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Table(_)
+            | Subject::Function(_) => {
+                facets_by_subject
                     .entry(subject.clone())
                     .or_default()
-                    .extend(&look.facets);
+                    .extend(&request.facets);
             }
         }
     }
-    for name in whole {
-        found
+    for name in whole_databases {
+        facets_by_subject
             .entry(Subject::Database(name.clone()))
             .or_default()
             .extend(&crate::scope::WHOLE_DATABASE);
-        let tables = readings.iter().flat_map(|r| r.tables.keys());
-        let functions = readings.iter().flat_map(|r| r.functions.keys());
+        let tables = snapshots.iter().flat_map(|snapshot| snapshot.tables.keys());
+        let functions = snapshots
+            .iter()
+            .flat_map(|snapshot| snapshot.functions.keys());
         for id in functions.filter(|id| id.database == *name) {
-            found.entry(Subject::Function(id.clone())).or_default();
+            facets_by_subject
+                .entry(Subject::Function(id.clone()))
+                .or_default();
         }
         for id in tables.filter(|id| id.database == *name) {
-            found
+            facets_by_subject
                 .entry(Subject::Table(id.clone()))
                 .or_default()
                 .extend(&crate::scope::WHOLE_TABLE);
         }
     }
-    found
+    facets_by_subject
 }
 
-/// The kind of finding that a failed read is.
-fn unreadable(fault: &crate::Fault) -> FindingKind {
-    match fault.kind {
-        crate::FaultKind::Denied => FindingKind::Denied,
-        crate::FaultKind::Absent
-        | crate::FaultKind::AlreadyDone
-        | crate::FaultKind::Busy
-        | crate::FaultKind::NotYet
-        | crate::FaultKind::Invalid
-        | crate::FaultKind::Unsupported
-        | crate::FaultKind::Unavailable => FindingKind::Unreadable,
+/// Returns the kind of finding that a failed read becomes.
+fn finding_kind(error: &crate::CallError) -> FindingKind {
+    match error.kind {
+        crate::CallErrorKind::Denied => FindingKind::Denied,
+        crate::CallErrorKind::NotFound
+        | crate::CallErrorKind::AlreadyInState
+        | crate::CallErrorKind::Contended
+        | crate::CallErrorKind::NotPropagated
+        | crate::CallErrorKind::Invalid
+        | crate::CallErrorKind::Unsupported
+        | crate::CallErrorKind::Unavailable => FindingKind::Unreadable,
     }
 }
 
-/// The pairing of two objects that are there now.
-fn pairing<T: Linkable + Serialize>(wanted: &Seen<T>, there: &Seen<T>, now: &T) -> Pairing {
+/// Returns the pairing of two existing objects.
+fn pairing<T: MaybeLink + Serialize>(
+    epoch: Epoch,
+    wanted: &Observed<T>,
+    existing: &Observed<T>,
+    comparable: &T,
+) -> Pairing {
     Pairing {
-        primary_created: wanted.created,
-        secondary_created: there.created,
-        digest: digest(now),
-        link: there.is_link(),
+        created: BySite::from_roles(epoch, wanted.created, existing.created),
+        digest: BySite::from_roles(epoch, None, Some(digest(comparable))),
+        link: existing.is_link(),
     }
 }
 
-struct Draft<'a> {
+struct PlanBuilder<'a> {
     inputs: Inputs<'a>,
     translator: Translator<'a>,
     steps: Vec<Step>,
     findings: BTreeSet<Finding>,
-    standings: BTreeMap<Subject, Standing>,
-    /// Standings that databases have for the sake of their parts alone.
-    afterwards: BTreeMap<Subject, Standing>,
-    /// Missing grants on all tables of a database.
-    wildcards: Vec<(crate::Name, crate::Atom, bool)>,
-    /// Revokes that wait for a reading of all grants.
-    unproven: usize,
-    /// Subjects that may be settled by a later look.
+    subject_outcomes: BTreeMap<Subject, SubjectOutcome>,
+    /// Outcomes of databases that are not in sync only because of their attachments.
+    attachment_outcomes: BTreeMap<Subject, SubjectOutcome>,
+    /// Missing grants on all tables of a database: the database, the grant, its grant option.
+    all_tables_grants: Vec<(crate::Name, crate::PermissionGrant, bool)>,
+    /// See [`Plan::needs_full_grant_read`].
+    needs_full_grant_read: usize,
+    /// See [`Plan::waits`].
     waits: BTreeSet<Subject>,
 }
 
-impl Draft<'_> {
-    fn find(&mut self, kind: FindingKind, subject: &Subject, detail: impl Into<String>) {
+impl PlanBuilder<'_> {
+    fn add_finding(&mut self, kind: FindingKind, subject: &Subject, detail: impl Into<String>) {
         self.findings.insert(Finding {
             kind,
             subject: subject.clone(),
@@ -311,57 +331,74 @@ impl Draft<'_> {
         });
     }
 
-    /// Gone on both sides. What is paired is forgotten only where the primary's
-    /// absence is as good as proven: a lost right looks like this on both sides.
-    fn forget(&self, subject: &Subject, proof: &crate::Proof) -> Standing {
+    /// Returns the outcome of a subject that was found in neither Region. A paired subject is
+    /// forgotten only if its absence from the primary is corroborated: after a loss of
+    /// permissions the subject seems absent from both Regions.
+    fn absent_outcome(&self, subject: &Subject, proof: &crate::AbsenceProof) -> SubjectOutcome {
         let row = self.inputs.rows.get(subject);
-        let paired = row.is_some_and(|row| row.pairing.is_some());
-        let sees = proof.unlisted && (proof.control_seen || proof.deletion_named);
-        if paired && !(sees || proof.deletion_named) {
-            let reason = "neither Region shows it, and nothing else was seen beside it";
-            return self.keep(subject, State::Behind, Some(reason.to_owned()));
+        let is_paired = row.is_some_and(|row| row.pairing.is_some());
+        let is_listing_trusted = proof.unlisted && (proof.sibling_seen || proof.deletion_named);
+        if is_paired && !(is_listing_trusted || proof.deletion_named) {
+            let reason =
+                "it was found in neither Region, and no other object of its parent was seen";
+            return self.outcome_with_pairing(
+                subject,
+                SubjectState::OutOfSync,
+                Some(reason.to_owned()),
+            );
         }
-        Standing::gone()
+        SubjectOutcome::gone()
     }
 
-    /// A standing that keeps the pairing that the ledger holds.
-    fn keep(&self, subject: &Subject, state: State, reason: Option<String>) -> Standing {
+    /// Returns an outcome that keeps the pairing of the ledger row.
+    fn outcome_with_pairing(
+        &self,
+        subject: &Subject,
+        state: SubjectState,
+        reason: Option<String>,
+    ) -> SubjectOutcome {
         let row = self.inputs.rows.get(subject);
-        Standing {
+        SubjectOutcome {
             pairing: row.and_then(|row| row.pairing.clone()),
-            ..Standing::new(state, reason)
+            ..SubjectOutcome::new(state, reason)
         }
     }
 
-    /// Leaves a subject in a state that needs eyes, with the finding that says why.
-    fn leave(&mut self, subject: &Subject, state: State, kind: FindingKind, reason: String) {
-        self.find(kind, subject, reason.clone());
-        let mut standing = self.keep(subject, state, Some(reason));
-        if let Some(known) = self.standings.get(subject) {
-            standing.pairing = known.pairing.clone().or(standing.pairing);
-            standing.table_default.clone_from(&known.table_default);
+    /// Records that a subject is not in sync, with the finding that says why.
+    fn mark_not_in_sync(
+        &mut self,
+        subject: &Subject,
+        state: SubjectState,
+        kind: FindingKind,
+        reason: String,
+    ) {
+        self.add_finding(kind, subject, reason.clone());
+        let mut outcome = self.outcome_with_pairing(subject, state, Some(reason));
+        if let Some(previous) = self.subject_outcomes.get(subject) {
+            outcome.pairing = previous.pairing.clone().or(outcome.pairing);
+            outcome.table_default.clone_from(&previous.table_default);
         }
-        self.standings.insert(subject.clone(), standing);
+        self.subject_outcomes.insert(subject.clone(), outcome);
     }
 
-    /// Leaves a subject that could not be read as it was, but for the reason.
-    fn leave_unread(&mut self, subject: &Subject, fault: &crate::Fault) {
-        let kind = unreadable(fault);
-        self.leave(subject, State::Behind, kind, fault.to_string());
+    /// Records that a subject is out of sync because a read failed.
+    fn mark_unread(&mut self, subject: &Subject, error: &crate::CallError) {
+        let kind = finding_kind(error);
+        self.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, error.to_string());
     }
 
-    /// Notes which facet left a subject as it is, if it is not current.
-    fn blame(&mut self, subject: &Subject, facet: Facet) {
-        if let Some(standing) = self.standings.get_mut(subject)
-            && standing.state != State::Current
+    /// Records the facet that a subject was found not to be in sync by, if it is not in sync.
+    fn set_detected_by(&mut self, subject: &Subject, facet: Facet) {
+        if let Some(outcome) = self.subject_outcomes.get_mut(subject)
+            && outcome.state != SubjectState::InSync
         {
-            standing.by = facet;
+            outcome.detected_by = facet;
         }
     }
 
-    fn is_settled(&self, subject: &Subject) -> bool {
-        self.standings
+    fn is_in_sync(&self, subject: &Subject) -> bool {
+        self.subject_outcomes
             .get(subject)
-            .is_some_and(|standing| standing.state == State::Current && !standing.gone)
+            .is_some_and(|outcome| outcome.state == SubjectState::InSync && !outcome.gone)
     }
 }

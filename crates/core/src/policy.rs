@@ -1,50 +1,42 @@
-//! The policy: one TOML document that says what is replicated, where to, and
-//! what to do in the cases where a person has to choose.
+//! The policy: one TOML document that says what is replicated, between which sites, and
+//! what to do where a person has to choose.
 //!
-//! It is symmetric: it names a first and a second side, and which of them is
-//! primary is the epoch's business, so a switch needs no new policy.
+//! It is symmetric: it names two sites, `a` and `b`. Which of them is primary is a matter
+//! of the [epoch](crate::topology::Epoch), so a switch needs no new policy. Its digest must
+//! agree in both Regions. What may differ, and must never stop replication (alert
+//! thresholds, prices), is in the operation document of the engine.
 //!
 //! ```toml
-//! [first]
+//! [[region]]
+//! id = "a"
 //! region = "us-east-1"
 //! account = "111122223333"
-//!
-//! [second]
+//! [[region]]
+//! id = "b"
 //! region = "ap-south-1"
 //! account = "111122223333"
-//!
 //! [[location]]
-//! first = "s3://sales-us-east-1/"
-//! second = "s3://sales-ap-south-1/"
+//! a = "s3://sales-us-east-1/"
+//! b = "s3://sales-ap-south-1/"
+//! copied-by = "s3"
 //! ```
 
+mod parser;
 mod pattern;
-mod source;
 
+pub use parser::FORMAT;
 pub use pattern::Patterns;
-pub use source::PolicyError;
 
 use crate::grant::OwnRoles;
-use crate::heartbeat::Channel;
-use crate::ledger::Epoch;
 use crate::location::LocationMap;
 use crate::name::{Name, TableId};
-use crate::price::Prices;
+use crate::topology::{BySite, Epoch, Site, SiteId};
 use serde::{Deserialize, Serialize};
-
-/// One side of the pair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Side {
-    /// The AWS Region, as in `us-east-1`.
-    pub region: String,
-    /// The account that owns the catalog, twelve digits.
-    pub account: String,
-}
 
 /// What to do with an object whose location no pair holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Unmapped {
+pub enum UnmappedLocation {
     /// Hold the object back and say so.
     #[default]
     Refuse,
@@ -56,7 +48,7 @@ pub enum Unmapped {
 /// What to do with Iceberg tables while their files cannot follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Iceberg {
+pub enum IcebergPolicy {
     /// Hold the table back and say so.
     #[default]
     Withhold,
@@ -68,8 +60,8 @@ pub enum Iceberg {
 /// What to do when an object is gone from the primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Deletions {
-    /// Delete it in the secondary too, once the absence is proven.
+pub enum DeletionPolicy {
+    /// Delete it in the standby too, once the absence is proven.
     #[default]
     Propagate,
     /// Keep it, and say so.
@@ -79,7 +71,7 @@ pub enum Deletions {
 /// Which column statistics are copied. They are read table by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Statistics {
+pub enum ColumnStatisticsPolicy {
     /// Those of tables.
     #[default]
     Tables,
@@ -87,24 +79,24 @@ pub enum Statistics {
     None,
 }
 
-/// Of which tables a look at whole databases asks for data cells filters. They are read
+/// Which tables a scan of whole databases asks for data cells filters. They are read
 /// table by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Filters {
-    /// Of all.
+pub enum DataCellsFilterScan {
+    /// All.
     #[default]
     All,
-    /// Of those on which one is granted: a filter that is granted to nobody is seen by the
-    /// event that tells of it alone.
+    /// Those on which a filter is granted: a filter that is granted to nobody is then
+    /// found only by the event that names it.
     Granted,
 }
 
 /// Whether Glue's tags on databases and tables are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Tags {
-    /// They are left to whoever tags in each Region. IAM policies may rest on them.
+pub enum GlueTagsPolicy {
+    /// They are left to whoever tags in each Region: IAM policies may rest on them.
     #[default]
     Leave,
     /// They are copied.
@@ -114,94 +106,68 @@ pub enum Tags {
 /// What to do where the data lake settings of both Regions differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Settings {
-    /// It is reported.
+pub enum DataLakeSettingsPolicy {
+    /// The difference is reported.
     #[default]
     Report,
-    /// Those of the secondary follow: administrators are added, and taken away again
-    /// if they came from the primary; defaults for new objects are only ever closed.
+    /// The standby follows: administrators are added, and removed again if they came
+    /// from the primary; defaults for new objects are only ever closed.
     Merge,
 }
 
-/// How many deletions pass without a person. A plan with more is vetoed whole.
+/// How many deletions pass without a person's approval. What is beyond it is held.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Brake {
-    /// The share of all paired objects of a kind that one plan, or one hour, may
+pub struct DeletionLimit {
+    /// The fraction of all paired objects of a kind that one plan, or one hour, may
     /// delete: 0 to 1.
-    pub share: f64,
-    /// So many always pass, however small the catalog.
+    pub fraction: f64,
+    /// This number always passes, however small the catalog.
     pub minimum: usize,
-}
-
-/// The lag from which on people are told, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Objectives {
-    /// Of changes of the catalog.
-    pub catalog: i64,
-    /// Of changes of permissions. CloudTrail takes minutes.
-    pub permissions: i64,
-}
-
-impl Objectives {
-    /// The objective of a channel.
-    #[must_use]
-    pub fn of(&self, channel: Channel) -> i64 {
-        match channel {
-            Channel::Catalog => self.catalog,
-            Channel::Permissions => self.permissions,
-        }
-    }
 }
 
 /// A checked policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// The side that is primary while the epoch is even.
-    pub first: Side,
-    /// The other side.
-    pub second: Side,
+    /// The two sites.
+    pub sites: BySite<Site>,
     /// What is replicated.
     pub patterns: Patterns,
-    /// Which places hold the same objects.
+    /// Which locations hold the same objects.
     pub locations: LocationMap,
-    /// Catalogs of others that resource links point at, first and second.
-    pub catalogs: Vec<(String, String)>,
-    /// Principals that are another one in the other Region, first and second: of
-    /// grants, opt-ins, administrators, and roles of registered locations.
-    pub principals: Vec<(String, String)>,
+    /// Catalogs of other accounts that resource links point at, by their ids.
+    pub catalogs: Vec<BySite<String>>,
+    /// Principals that have another ARN in the other site: of grants, opt-ins,
+    /// administrators, and roles of registered locations.
+    pub principals: Vec<BySite<String>>,
     /// Principals whose grants and opt-ins are left alone.
-    pub ignored: OwnRoles,
+    pub ignored_principals: OwnRoles,
     /// What to do with the data lake settings.
-    pub settings: Settings,
+    pub data_lake_settings: DataLakeSettingsPolicy,
     /// What to do with unmapped locations.
-    pub unmapped_location: Unmapped,
+    pub unmapped_location: UnmappedLocation,
     /// What to do with Iceberg tables.
-    pub iceberg: Iceberg,
+    pub iceberg: IcebergPolicy,
     /// Which column statistics are copied.
-    pub statistics: Statistics,
-    /// Of which tables data cells filters are looked for.
-    pub filters: Filters,
+    pub column_statistics: ColumnStatisticsPolicy,
+    /// Which tables are searched for data cells filters.
+    pub data_cells_filter_scan: DataCellsFilterScan,
     /// Whether Glue's tags are copied.
-    pub tags: Tags,
+    pub glue_tags: GlueTagsPolicy,
     /// What to do with deletions.
-    pub deletions: Deletions,
-    /// The brake on deletions.
-    pub brake: Brake,
-    /// From which lag on people are told.
-    pub lag: Objectives,
-    /// What AWS charges, for the digest.
-    pub prices: Prices,
+    pub deletions: DeletionPolicy,
+    /// The limit on deletions.
+    pub deletion_limit: DeletionLimit,
     digest: String,
     text: String,
 }
 
 impl Policy {
-    /// Reads and checks a policy document.
+    /// Parses and checks a policy document.
     ///
     /// # Errors
     /// What is wrong, with the line and the key.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        source::parse(text)
+    pub fn parse(text: &str) -> Result<Self, crate::document::DocumentError> {
+        parser::parse(text)
     }
 
     /// A fingerprint of what the policy says; comments and layout do not count.
@@ -216,38 +182,28 @@ impl Policy {
         &self.text
     }
 
-    /// The primary's side at an epoch.
+    /// The primary's site at an epoch.
     #[must_use]
-    pub fn primary(&self, epoch: Epoch) -> &Side {
-        if epoch.first_is_primary() {
-            &self.first
-        } else {
-            &self.second
-        }
+    pub fn primary(&self, epoch: Epoch) -> &Site {
+        self.sites.get(epoch.primary())
     }
 
-    /// The secondary's side at an epoch.
+    /// The standby's site at an epoch.
     #[must_use]
-    pub fn secondary(&self, epoch: Epoch) -> &Side {
-        if epoch.first_is_primary() {
-            &self.second
-        } else {
-            &self.first
-        }
+    pub fn standby(&self, epoch: Epoch) -> &Site {
+        self.sites.get(epoch.standby())
     }
 
-    /// The counterpart of a catalog that resource links point at, if a pair names it.
+    /// The counterpart of a catalog that resource links of a site point at, if a pair
+    /// names it.
     #[must_use]
-    pub fn catalog(&self, id: &str, to_second: bool) -> Option<&str> {
-        let sided = self.catalogs.iter().map(|(first, second)| match to_second {
-            true => (first, second),
-            false => (second, first),
-        });
-        let mut sided = sided.filter(|(here, _)| *here == id);
-        sided.next().map(|(_, there)| there.as_str())
+    pub fn catalog(&self, id: &str, from: SiteId) -> Option<&str> {
+        let mut pairs = self.catalogs.iter();
+        let pair = pairs.find(|pair| pair.get(from) == id)?;
+        Some(pair.get(from.other()).as_str())
     }
 
-    /// Whether a database is replicated, or at least some tables of it.
+    /// Whether a database is replicated, or at least some of its tables.
     #[must_use]
     pub fn covers_database(&self, name: &Name) -> bool {
         crate::heartbeat::is_database(name) || self.patterns.covers_database(name)

@@ -1,18 +1,18 @@
-//! Plans, findings and untrusted text, as people read them.
+//! Renders plans, findings and untrusted text for display.
 
-use crate::catalog::{Change, Part};
+use crate::catalog::{Attachment, Change};
 use crate::plan::Plan;
 use crate::step::{RevokeCause, Step};
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Makes untrusted text safe for a terminal, a log or a message: control
-/// characters and those that change the direction of text become their escapes.
+/// Escapes untrusted text for a terminal, a log or a message: control characters, invisible
+/// characters, and those that change the direction of text.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_unseen(c) {
+        if c.is_control() || is_invisible(c) {
             safe.extend(c.escape_unicode());
         } else {
             safe.push(c);
@@ -21,9 +21,9 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// Characters that are not seen, or change how others are: Unicode's category Cf, line and
-/// paragraph separators, and fillers.
-fn is_unseen(c: char) -> bool {
+/// Whether a character is invisible, or changes how others are displayed: Unicode's category Cf,
+/// line and paragraph separators, and fillers.
+fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
@@ -36,13 +36,14 @@ fn is_unseen(c: char) -> bool {
     )
 }
 
-/// JSON that means the same and is safe to show: what JSON leaves unescaped is escaped, too.
+/// Escapes JSON text for display without changing its value: it also escapes the invisible
+/// characters that a JSON serializer leaves as they are.
 #[must_use]
 pub fn escape_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_unseen(c) || ('\u{7f}'..='\u{9f}').contains(&c) {
-            // JSON spells what is beyond 16 bits as a pair.
+        if is_invisible(c) || ('\u{7f}'..='\u{9f}').contains(&c) {
+            // JSON escapes a character above 16 bits as a surrogate pair.
             for unit in c.encode_utf16(&mut [0; 2]) {
                 safe.push_str(&format!("\\u{unit:04x}"));
             }
@@ -53,38 +54,40 @@ pub fn escape_json(json: &str) -> String {
     safe
 }
 
-/// How many fields of an update, or partitions of a table, are shown one by one.
-const SHOWN: usize = 12;
+/// The largest number of changed fields of an update, or of partitions of a table, that are shown.
+const MAX_SHOWN: usize = 12;
 
-/// A plan as an operator approves it: the findings, the steps in order, a count.
+/// Renders a plan for approval by an operator: the findings, the steps in order, and the counts.
 #[must_use]
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     for finding in &plan.findings {
         let kind = serde_json::to_value(finding.kind).unwrap_or_default();
         let kind = kind.as_str().unwrap_or_default().to_owned();
-        line(
+        push_line(
             &mut text,
             "!",
             &format!("{kind}: {}: {}", finding.subject, finding.detail),
         );
     }
-    let mut rest = plan.steps.as_slice();
-    while let Some((first, _)) = rest.split_first() {
-        let run = rest.iter().take_while(|step| is_alike(first, step)).count();
-        let (shown, later) = rest.split_at(run.max(1));
-        for step in shown.iter().take(SHOWN) {
-            render_step(&mut text, step);
+    let mut remaining = plan.steps.as_slice();
+    while let Some((first, _)) = remaining.split_first() {
+        let alike = remaining
+            .iter()
+            .take_while(|step| is_groupable(first, step));
+        let (group, later) = remaining.split_at(alike.count().max(1));
+        for step in group.iter().take(MAX_SHOWN) {
+            push_step(&mut text, step);
         }
-        if shown.len() > SHOWN {
-            let more = shown.len() - SHOWN;
-            line(
+        if group.len() > MAX_SHOWN {
+            let more = group.len() - MAX_SHOWN;
+            push_line(
                 &mut text,
                 " ",
                 &format!("  ... and {more} more partitions of this table"),
             );
         }
-        rest = later;
+        remaining = later;
     }
     let counts = count(&plan.steps);
     let _ = if plan.steps.is_empty() {
@@ -99,18 +102,18 @@ pub fn plan(plan: &Plan) -> String {
     text
 }
 
-/// Partition steps of one kind on one table are told together.
-fn is_alike(a: &Step, b: &Step) -> bool {
-    let of_partition = matches!(
+/// Whether two steps are shown as one group: partition steps of one kind on one table.
+fn is_groupable(a: &Step, b: &Step) -> bool {
+    let is_on_partition = matches!(
         a,
         Step::CreatePartition { .. } | Step::UpdatePartition { .. } | Step::DeletePartition { .. }
     );
-    of_partition
+    is_on_partition
         && std::mem::discriminant(a) == std::mem::discriminant(b)
         && a.subject() == b.subject()
 }
 
-/// One step in one line, without its details.
+/// Renders one step as one line, without its changed fields.
 #[must_use]
 pub fn step(step: &Step) -> String {
     let text = match step {
@@ -120,7 +123,7 @@ pub fn step(step: &Step) -> String {
             closes: true,
             ..
         } => format!(
-            "close database {} for new tables, and update it",
+            "update database {}, and clear its default permissions for new tables",
             database.name
         ),
         Step::UpdateDatabase { database, .. } => format!("update database {}", database.name),
@@ -132,24 +135,24 @@ pub fn step(step: &Step) -> String {
         Step::UpdatePartition { id, partition, .. } => {
             format!("update partition {} of {id}", values(&partition.values))
         }
-        Step::Grant { atom, grantable } => {
+        Step::Grant { grant, grantable } => {
             let option = if *grantable { " with grant option" } else { "" };
-            format!("grant {atom}{option}")
+            format!("grant {grant}{option}")
         }
-        Step::Revoke { atom, cause, .. } => {
-            let why = match cause {
-                RevokeCause::Extra => "the primary does not grant it",
-                RevokeCause::Suspect => "a revoke named it",
-                RevokeCause::Replace => "to be granted again",
-                RevokeCause::Deletion => "its object goes",
+        Step::Revoke { grant, cause, .. } => {
+            let reason = match cause {
+                RevokeCause::NotInPrimary => "the primary does not grant it",
+                RevokeCause::NamedByEvent => "a revoke event named it",
+                RevokeCause::Replace => "it is granted again later",
+                RevokeCause::Deletion => "its object is deleted",
             };
-            format!("revoke {atom} ({why})")
+            format!("revoke {grant} ({reason})")
         }
         Step::CreateFunction { id, .. } => format!("create function {id}"),
         Step::UpdateFunction { id, .. } => format!("update function {id}"),
         Step::DeleteFunction { id } => format!("delete function {id}"),
-        Step::PutPart { subject, part, .. } => {
-            format!("put {}{} of {subject}", part.key(), assigned_value(part))
+        Step::PutAttachment { subject, part, .. } => {
+            format!("put {}{} of {subject}", part.key(), lf_tag_value(part))
         }
         Step::PutSettings {
             add,
@@ -157,10 +160,10 @@ pub fn step(step: &Step) -> String {
             drop,
             ..
         } => {
-            let (more, less) = (add.len() + add_readers.len(), drop.len());
-            format!("write the data lake settings, {more} more administrators and {less} fewer")
+            let (added, removed) = (add.len() + add_readers.len(), drop.len());
+            format!("update the data lake settings: add {added} administrators, remove {removed}")
         }
-        Step::RemovePart { subject, key } => format!("remove {key} of {subject}"),
+        Step::RemoveAttachment { subject, key } => format!("remove {key} of {subject}"),
         Step::DeletePartition { id, values: v } => {
             format!("delete partition {} of {id}", values(v))
         }
@@ -170,9 +173,9 @@ pub fn step(step: &Step) -> String {
     escape(&text)
 }
 
-/// The value of an assigned LF-Tag: its key alone says too little.
-fn assigned_value(part: &Part) -> String {
-    if let Part::Assigned { value, .. } = part {
+/// The value of an LF-Tag assignment, to be shown after its key.
+fn lf_tag_value(part: &Attachment) -> String {
+    if let Attachment::LfTagAssignment { value, .. } = part {
         return format!("={value}");
     }
     String::new()
@@ -182,7 +185,7 @@ fn values(values: &[String]) -> String {
     serde_json::to_string(values).unwrap_or_default()
 }
 
-fn sign(step: &Step) -> &'static str {
+fn marker(step: &Step) -> &'static str {
     match step {
         Step::CreateDatabase { .. }
         | Step::CreateTable { .. }
@@ -194,9 +197,9 @@ fn sign(step: &Step) -> &'static str {
         | Step::UpdatePartition { .. }
         | Step::UpdateFunction { .. }
         | Step::PutSettings { .. }
-        | Step::PutPart { .. } => "~",
+        | Step::PutAttachment { .. } => "~",
         Step::Revoke { .. }
-        | Step::RemovePart { .. }
+        | Step::RemoveAttachment { .. }
         | Step::DeleteFunction { .. }
         | Step::DeletePartition { .. }
         | Step::DeleteTable { .. }
@@ -215,9 +218,9 @@ fn changes(step: &Step) -> &[Change] {
         | Step::CreatePartition { .. }
         | Step::CreateFunction { .. }
         | Step::DeleteFunction { .. }
-        | Step::PutPart { .. }
+        | Step::PutAttachment { .. }
         | Step::PutSettings { .. }
-        | Step::RemovePart { .. }
+        | Step::RemoveAttachment { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. }
         | Step::DeletePartition { .. }
@@ -226,21 +229,21 @@ fn changes(step: &Step) -> &[Change] {
     }
 }
 
-fn render_step(text: &mut String, of: &Step) {
-    line(text, sign(of), &step(of));
-    let changes = changes(of);
-    for change in changes.iter().take(SHOWN) {
+fn push_step(text: &mut String, planned: &Step) {
+    push_line(text, marker(planned), &step(planned));
+    let changes = changes(planned);
+    for change in changes.iter().take(MAX_SHOWN) {
         let now = value(change.now.as_ref());
         let wanted = value(change.wanted.as_ref());
-        line(
+        push_line(
             text,
             " ",
             &format!("    {}: {now} -> {wanted}", change.field),
         );
     }
-    if changes.len() > SHOWN {
-        let more = changes.len() - SHOWN;
-        line(text, " ", &format!("    ... and {more} more fields"));
+    if changes.len() > MAX_SHOWN {
+        let more = changes.len() - MAX_SHOWN;
+        push_line(text, " ", &format!("    ... and {more} more fields"));
     }
 }
 
@@ -250,35 +253,35 @@ fn value(value: Option<&Value>) -> String {
         Some(value) => {
             let json = value.to_string();
             match json.char_indices().nth(100) {
-                Some((at, _)) => format!("{}...", &json[..at]),
+                Some((end, _)) => format!("{}...", &json[..end]),
                 None => json,
             }
         }
     }
 }
 
-fn line(text: &mut String, sign: &str, rest: &str) {
+fn push_line(text: &mut String, marker: &str, content: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{sign} {}", escape(rest));
+    let _ = writeln!(text, "{marker} {}", escape(content));
 }
 
-/// Steps by what they do, for the summary line.
+/// The number of steps by kind, for the summary line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Databases, tables, partitions and functions made.
+pub struct StepCounts {
+    /// Created databases, tables, partitions and functions.
     pub created: usize,
-    /// Those changed, in themselves or in a part.
+    /// Updated objects, and attachments put or removed.
     pub changed: usize,
-    /// Those deleted.
+    /// Deleted databases, tables, partitions and functions.
     pub deleted: usize,
-    /// Grants given.
+    /// Created grants.
     pub granted: usize,
-    /// Grants taken away.
+    /// Revoked grants.
     pub revoked: usize,
 }
 
-impl Counts {
-    /// Counts one more step.
+impl StepCounts {
+    /// Counts a step.
     pub fn add(&mut self, step: &Step) {
         match step {
             Step::CreateDatabase { .. }
@@ -291,9 +294,9 @@ impl Counts {
             | Step::UpdateTable { .. }
             | Step::UpdatePartition { .. }
             | Step::UpdateFunction { .. }
-            | Step::PutPart { .. }
+            | Step::PutAttachment { .. }
             | Step::PutSettings { .. }
-            | Step::RemovePart { .. } => self.changed += 1,
+            | Step::RemoveAttachment { .. } => self.changed += 1,
             Step::DeleteDatabase { .. }
             | Step::DeleteTable { .. }
             | Step::DeletePartition { .. }
@@ -303,14 +306,14 @@ impl Counts {
         }
     }
 
-    /// How many steps there were.
+    /// The number of all steps.
     #[must_use]
     pub fn total(&self) -> usize {
         self.created + self.changed + self.deleted + self.granted + self.revoked
     }
 
-    /// Counts those of another one, too.
-    pub fn absorb(&mut self, other: &Self) {
+    /// Adds the counts of another one.
+    pub fn merge(&mut self, other: &Self) {
         self.created += other.created;
         self.changed += other.changed;
         self.deleted += other.deleted;
@@ -319,10 +322,10 @@ impl Counts {
     }
 }
 
-/// Counts steps by what they do.
+/// Counts steps by kind.
 #[must_use]
-pub fn count(steps: &[Step]) -> Counts {
-    let mut counts = Counts::default();
+pub fn count(steps: &[Step]) -> StepCounts {
+    let mut counts = StepCounts::default();
     steps.iter().for_each(|step| counts.add(step));
     counts
 }
@@ -332,13 +335,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn untrusted_text_cannot_steer_a_terminal_or_turn_text_around() {
+    fn escaped_text_cannot_control_a_terminal_or_change_the_text_direction() {
         assert_eq!(
             escape("a\u{1b}[31mb\n\u{202e}c"),
             "a\\u{1b}[31mb\\u{a}\\u{202e}c"
         );
         assert_eq!(escape("Übung 数据"), "Übung 数据");
-        // What is not seen makes two names look alike.
+        // Invisible characters would make different names look the same.
         assert_eq!(
             escape("or\u{ad}d\u{200b}ers\u{e0041}"),
             "or\\u{ad}d\\u{200b}ers\\u{e0041}"
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_shown_reads_the_same() {
+    fn escaped_json_parses_to_the_same_value() {
         let hostile = "\u{e0041}\u{202e}\u{7f}\u{ad}x";
         let json = serde_json::json!({ "a": hostile }).to_string();
         let shown = escape_json(&json);
@@ -359,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut_at_a_character() {
+    fn long_values_are_truncated_at_a_character_boundary() {
         let long = Value::String("é".repeat(300));
         assert!(value(Some(&long)).ends_with("..."));
     }

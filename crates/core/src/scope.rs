@@ -1,10 +1,10 @@
-//! Where to look: all that an event, a resync or a person can ask for.
+//! Scopes: the subjects and facets to read, as an event, a resync or an operator requests them.
 
-mod lake;
+mod lf_subject;
 
-pub use lake::Lake;
+pub use lf_subject::LfSubject;
 
-use crate::grant::{Atom, EntryResource, Resource};
+use crate::grant::{ListedResource, PermissionGrant, Resource};
 use crate::heartbeat::{self, Channel};
 use crate::name::{FunctionId, Name, TableId};
 use crate::timestamp::Timestamp;
@@ -12,29 +12,29 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One object of the catalog together with all that belongs to it.
+/// The unit of reading and reconciliation: one object of the catalog with all that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
-    /// The whole catalog: every database and what it holds.
+    /// The whole catalog: every database with its contents.
     Catalog,
-    /// What Lake Formation keeps for the catalog as a whole. Before the databases,
-    /// whose permissions rest on it.
-    Lake(Lake),
+    /// Objects that Lake Formation stores for the catalog as a whole. They are ordered before the
+    /// databases, whose permissions depend on them.
+    LakeFormation(LfSubject),
     /// A database.
     Database(Name),
-    /// A table, its partitions and its grants.
+    /// A table with its partitions and its grants.
     Table(TableId),
     /// A user-defined function.
     Function(FunctionId),
 }
 
 impl Subject {
-    /// The database that the subject is or lies in.
+    /// The database that the subject is or belongs to, if any.
     #[must_use]
     pub fn database(&self) -> Option<&Name> {
         match self {
-            Self::Catalog | Self::Lake(_) => None,
+            Self::Catalog | Self::LakeFormation(_) => None,
             Self::Database(name) => Some(name),
             Self::Table(id) => Some(&id.database),
             Self::Function(id) => Some(&id.database),
@@ -49,12 +49,12 @@ impl fmt::Display for Subject {
             Self::Database(name) => write!(f, "database {name}"),
             Self::Table(id) => write!(f, "table {id}"),
             Self::Function(id) => write!(f, "function {id}"),
-            Self::Lake(lake) => lake.fmt(f),
+            Self::LakeFormation(lf_subject) => lf_subject.fmt(f),
         }
     }
 }
 
-/// A part of a subject that is read by a call of its own.
+/// A part of a subject that is read by a separate API call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Facet {
@@ -62,29 +62,30 @@ pub enum Facet {
     Definition,
     /// A table's partitions.
     Partitions,
-    /// The grants on the subject; on a database, those on all its tables too.
+    /// The grants on the subject. Those of a database include the grants on all its tables.
     Grants,
-    /// Every table of a database, with all its facets, and every function.
+    /// Every table of a database with all its facets, and every function.
     Contents,
     /// A table's partition indexes.
     Indexes,
-    /// The statistics of a table's columns.
+    /// The column statistics of a table.
     Statistics,
-    /// Glue's tags on a database or a table.
-    Tags,
-    /// A table's data cells filters.
-    Filters,
+    /// The Glue tags of a database or a table.
+    GlueTags,
+    /// The data cells filters of a table.
+    DataCellsFilters,
     /// The LF-Tags that are assigned to a database, or to a table and its columns.
-    Assigned,
-    /// Lake Formation opt-ins on the subject.
+    LfTagAssignments,
+    /// The Lake Formation opt-ins on the subject.
     OptIns,
-    /// What a subject of the lake consists of: tags, expressions, registrations.
+    /// The items of a Lake Formation subject: LF-Tags, named expressions, registered locations or
+    /// settings.
     Items,
 }
 
-/// What to look at on one subject, and what the event said of it.
+/// The facets to read of one subject, and the deletions that an event named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
+pub struct ReadRequest {
     /// The facets to read.
     pub facets: BTreeSet<Facet>,
     /// An event named the deletion of the subject itself.
@@ -93,77 +94,80 @@ pub struct Look {
     /// An event named the deletion of some of its partitions.
     #[serde(default)]
     pub partition_deletion_named: bool,
-    /// Partitions that go if the primary lacks them, whoever lists what: an event named
-    /// their deletion, or all of the primary's were listed without them, or this very
-    /// run made them.
+    /// The values of partitions that may be deleted if the primary lacks them, without further
+    /// proof: an event named their deletion, or a full listing of the primary does not contain
+    /// them, or the current run created them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub deletable: BTreeSet<Vec<String>>,
-    /// Partitions that an event named by their values: where all of them are not
-    /// looked at anyway, these are asked for by name.
+    pub deletable_partitions: BTreeSet<Vec<String>>,
+    /// The values of partitions that an event named. They are read by name, unless all partitions
+    /// are read anyway.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub values: BTreeSet<Vec<String>>,
+    pub partition_values: BTreeSet<Vec<String>>,
 }
 
-/// More partitions than this are looked for by a look at all of them.
-pub const MOST_VALUES: usize = 1000;
+/// The largest number of partitions that are read by name. If more are named, all partitions of
+/// the table are read.
+pub const MAX_NAMED_PARTITIONS: usize = 1000;
 
-impl Look {
-    /// A look at these facets, with nothing said about deletions.
+impl ReadRequest {
+    /// Requests these facets, without named deletions.
     #[must_use]
-    pub fn at(facets: &[Facet]) -> Self {
+    pub fn for_facets(facets: &[Facet]) -> Self {
         Self {
             facets: facets.iter().copied().collect(),
             ..Self::default()
         }
     }
 
-    fn absorb(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self) {
         self.facets.extend(&other.facets);
         self.deletion_named |= other.deletion_named;
         self.partition_deletion_named |= other.partition_deletion_named;
-        self.values.extend(other.values.iter().cloned());
-        self.deletable.extend(other.deletable.iter().cloned());
-        if self.values.len() > MOST_VALUES {
-            self.partition_deletion_named |= !self.deletable.is_empty();
-            self.values.clear();
-            self.deletable.clear();
+        self.partition_values
+            .extend(other.partition_values.iter().cloned());
+        self.deletable_partitions
+            .extend(other.deletable_partitions.iter().cloned());
+        if self.partition_values.len() > MAX_NAMED_PARTITIONS {
+            self.partition_deletion_named |= !self.deletable_partitions.is_empty();
+            self.partition_values.clear();
+            self.deletable_partitions.clear();
             self.facets.extend([Facet::Definition, Facet::Partitions]);
         }
     }
 
-    /// A look at a table and at partitions of it that were named by their values.
+    /// Requests a table and some of its partitions, by their values. `deleted` says that an event
+    /// named their deletion.
     #[must_use]
-    pub fn at_values(values: BTreeSet<Vec<String>>, deleted: bool) -> Self {
-        let deletable = match deleted {
+    pub fn for_partitions(values: BTreeSet<Vec<String>>, deleted: bool) -> Self {
+        let deletable_partitions = match deleted {
             true => values.clone(),
             false => BTreeSet::new(),
         };
-        let mut look = Self::at(&[Facet::Definition]);
-        look.absorb(&Self {
-            values,
-            deletable,
+        let mut read_request = Self::for_facets(&[Facet::Definition]);
+        read_request.merge(&Self {
+            partition_values: values,
+            deletable_partitions,
             ..Self::default()
         });
-        look
+        read_request
     }
 }
 
-/// The subjects to look at and the grants that a revoke has just named.
+/// The subjects to read, and the grants that a revoke has just named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// What to look at.
+    /// What to read, by subject.
     #[serde(with = "pairs")]
-    pub looks: BTreeMap<Subject, Look>,
-    /// Grants that an event said were revoked, and whether their grant option
-    /// was named. They are revoked in the secondary whenever the primary lacks
-    /// them, whatever a listing of the secondary shows: that listing may be one
-    /// write old.
+    pub read_requests: BTreeMap<Subject, ReadRequest>,
+    /// Grants that a revoke event named, each with whether the event named the grant option. They
+    /// are revoked in the standby if the primary lacks them, even if a listing of the standby does
+    /// not contain them: that listing may be stale by one write.
     #[serde(with = "pairs", default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub suspects: BTreeMap<Atom, bool>,
-    /// Heartbeats that asked for the look at their table: when the newest one of each
+    pub named_revokes: BTreeMap<PermissionGrant, bool>,
+    /// The heartbeats that requested to read the heartbeat table: when the newest one of each
     /// channel was sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub beats: BTreeMap<Channel, Timestamp>,
+    pub heartbeats: BTreeMap<Channel, Timestamp>,
 }
 
 /// Every facet of a table.
@@ -173,22 +177,22 @@ pub const WHOLE_TABLE: [Facet; 9] = [
     Facet::Grants,
     Facet::Indexes,
     Facet::Statistics,
-    Facet::Tags,
-    Facet::Filters,
-    Facet::Assigned,
+    Facet::GlueTags,
+    Facet::DataCellsFilters,
+    Facet::LfTagAssignments,
     Facet::OptIns,
 ];
-/// A table itself, without what it holds. All the rest is read too where it is new.
+/// A table without its contents. If the table is new, its other facets are read, too.
 pub const TABLE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
-/// A database itself, without its tables.
+/// A database without its contents.
 pub const DATABASE_ITSELF: [Facet; 2] = [Facet::Definition, Facet::Grants];
-/// A database and every table in it.
+/// A database with its contents.
 pub const WHOLE_DATABASE: [Facet; 6] = [
     Facet::Definition,
     Facet::Grants,
     Facet::Contents,
-    Facet::Tags,
-    Facet::Assigned,
+    Facet::GlueTags,
+    Facet::LfTagAssignments,
     Facet::OptIns,
 ];
 
@@ -197,41 +201,51 @@ impl Scope {
     #[must_use]
     pub fn catalog() -> Self {
         let mut scope = Self::default();
-        scope.look(Subject::Catalog, Look::at(&WHOLE_DATABASE));
+        scope.add(Subject::Catalog, ReadRequest::for_facets(&WHOLE_DATABASE));
         scope
     }
 
-    /// What Lake Formation keeps for the catalog as a whole.
+    /// Everything that Lake Formation stores for the catalog as a whole.
     #[must_use]
-    pub fn lake() -> Self {
+    pub fn lake_formation() -> Self {
         let mut scope = Self::default();
-        for lake in Lake::EVERY {
-            scope.look(Subject::Lake(lake), Look::at(lake.facets()));
+        for lf_subject in LfSubject::EVERY {
+            scope.add(
+                Subject::LakeFormation(lf_subject),
+                ReadRequest::for_facets(lf_subject.facets()),
+            );
         }
         scope
     }
 
-    /// LF-Tags, expressions, registrations and settings, to which this look only adds:
-    /// what goes, goes when the grants on it are looked at.
+    /// LF-Tags, named expressions, registered locations and settings, without the grants on them.
+    /// Reconciling this scope only creates and updates: an item is deleted only if the grants on
+    /// it are read, too.
     #[must_use]
-    pub fn lake_items() -> Self {
+    pub fn lake_formation_items() -> Self {
         let mut scope = Self::default();
-        for lake in [
-            Lake::Tags,
-            Lake::Expressions,
-            Lake::Locations,
-            Lake::Settings,
+        for lf_subject in [
+            LfSubject::LfTags,
+            LfSubject::LfTagExpressions,
+            LfSubject::DataLocations,
+            LfSubject::Settings,
         ] {
-            scope.look(Subject::Lake(lake), Look::at(&[Facet::Items]));
+            scope.add(
+                Subject::LakeFormation(lf_subject),
+                ReadRequest::for_facets(&[Facet::Items]),
+            );
         }
         scope
     }
 
-    /// A database with everything in it.
+    /// A database with its contents.
     #[must_use]
     pub fn database(name: Name) -> Self {
         let mut scope = Self::default();
-        scope.look(Subject::Database(name), Look::at(&WHOLE_DATABASE));
+        scope.add(
+            Subject::Database(name),
+            ReadRequest::for_facets(&WHOLE_DATABASE),
+        );
         scope
     }
 
@@ -239,126 +253,142 @@ impl Scope {
     #[must_use]
     pub fn table(id: TableId) -> Self {
         let mut scope = Self::default();
-        scope.look(Subject::Table(id), Look::at(&WHOLE_TABLE));
+        scope.add(Subject::Table(id), ReadRequest::for_facets(&WHOLE_TABLE));
         scope
     }
 
-    /// Adds a look, merged with what is already looked at there.
-    pub fn look(&mut self, subject: Subject, look: Look) {
-        self.looks.entry(subject).or_default().absorb(&look);
+    /// Adds a read request, merged with the one that the subject already has.
+    pub fn add(&mut self, subject: Subject, read_request: ReadRequest) {
+        self.read_requests
+            .entry(subject)
+            .or_default()
+            .merge(&read_request);
     }
 
-    /// Takes another scope in: the union of both.
-    pub fn absorb(&mut self, other: Self) {
-        for (subject, look) in other.looks {
-            self.look(subject, look);
+    /// Merges another scope into this one.
+    pub fn merge(&mut self, other: Self) {
+        for (subject, read_request) in other.read_requests {
+            self.add(subject, read_request);
         }
-        for (atom, grant_option) in other.suspects {
-            *self.suspects.entry(atom).or_default() |= grant_option;
+        for (grant, grant_option) in other.named_revokes {
+            *self.named_revokes.entry(grant).or_default() |= grant_option;
         }
-        for (channel, sent) in other.beats {
-            let known = self.beats.entry(channel).or_default();
-            *known = sent.max(*known);
+        for (channel, sent) in other.heartbeats {
+            let newest = self.heartbeats.entry(channel).or_default();
+            *newest = sent.max(*newest);
         }
     }
 
-    /// Takes the scope apart into one for each subject; a suspect goes with the
-    /// subject that it is on.
+    /// Splits the scope into one for each subject. A named revoke goes to the scope of the subject
+    /// that it is on.
     #[must_use]
     pub fn split(self) -> Vec<Self> {
         let mut parts: Vec<Self> = Vec::new();
-        let homes: Vec<Subject> = self.looks.keys().cloned().collect();
-        // Its own subject, else the database that it lies in, else everything.
-        let home = |atom: &Atom| {
-            let parent = atom.resource.database().cloned().map(Subject::Database);
-            [Some(subject_of(atom)), parent, Some(Subject::Catalog)]
-                .into_iter()
-                .flatten()
-                .find(|home| homes.contains(home))
+        let subjects: Vec<Subject> = self.read_requests.keys().cloned().collect();
+        // The subject that the grant is on, else its database, else the catalog.
+        let owning_subject = |grant: &PermissionGrant| {
+            let parent = grant.resource.database().cloned().map(Subject::Database);
+            [
+                Some(subject_of_grant(grant)),
+                parent,
+                Some(Subject::Catalog),
+            ]
+            .into_iter()
+            .flatten()
+            .find(|subject| subjects.contains(subject))
         };
-        for (subject, look) in self.looks {
-            let suspects = self
-                .suspects
+        for (subject, read_request) in self.read_requests {
+            let named_revokes = self
+                .named_revokes
                 .iter()
-                .filter(|(atom, _)| home(atom).as_ref() == Some(&subject))
-                .map(|(atom, option)| (atom.clone(), *option))
+                .filter(|(grant, _)| owning_subject(grant).as_ref() == Some(&subject))
+                .map(|(grant, grant_option)| (grant.clone(), *grant_option))
                 .collect();
-            let beats = match &subject {
-                Subject::Table(id) if heartbeat::is_table(id) => self.beats.clone(),
+            let heartbeats = match &subject {
+                Subject::Table(id) if heartbeat::is_table(id) => self.heartbeats.clone(),
                 Subject::Catalog
-                | Subject::Lake(_)
+                | Subject::LakeFormation(_)
                 | Subject::Database(_)
                 | Subject::Table(_)
                 | Subject::Function(_) => BTreeMap::new(),
             };
             parts.push(Self {
-                looks: BTreeMap::from([(subject, look)]),
-                suspects,
-                beats,
+                read_requests: BTreeMap::from([(subject, read_request)]),
+                named_revokes,
+                heartbeats,
             });
         }
         parts
     }
 
-    /// Whether there is nothing to look at.
+    /// Whether there is nothing to read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.looks.is_empty()
+        self.read_requests.is_empty()
     }
 }
 
-/// The subject that a grant belongs to.
+/// Returns the subject that a grant belongs to.
 #[must_use]
-pub fn subject_of(atom: &Atom) -> Subject {
-    match &atom.resource {
+pub fn subject_of_grant(grant: &PermissionGrant) -> Subject {
+    match &grant.resource {
         Resource::Database(name) | Resource::AllTables(name) => Subject::Database(name.clone()),
         Resource::Table(id)
         | Resource::Column(id, _)
         | Resource::ColumnsExcept(id, _)
-        | Resource::Filter(id, _) => Subject::Table(id.clone()),
-        Resource::Catalog | Resource::TagPolicy { .. } => Subject::Lake(Lake::Permissions),
-        Resource::Location(_) => Subject::Lake(Lake::Locations),
-        Resource::Tag { .. } => Subject::Lake(Lake::Tags),
-        Resource::Expression(_) => Subject::Lake(Lake::Expressions),
+        | Resource::DataCellsFilter(id, _) => Subject::Table(id.clone()),
+        Resource::Catalog | Resource::LfTagPolicy { .. } => {
+            Subject::LakeFormation(LfSubject::Permissions)
+        }
+        Resource::DataLocation(_) => Subject::LakeFormation(LfSubject::DataLocations),
+        Resource::LfTag { .. } => Subject::LakeFormation(LfSubject::LfTags),
+        Resource::LfTagExpression(_) => Subject::LakeFormation(LfSubject::LfTagExpressions),
     }
 }
 
-/// The subject that a listed resource belongs to.
+/// Returns the subject that a listed resource belongs to, if its kind is replicated.
 #[must_use]
-pub fn home_of(resource: &EntryResource) -> Option<Subject> {
+pub fn subject_of_resource(resource: &ListedResource) -> Option<Subject> {
     Some(match resource {
-        EntryResource::Database(name) | EntryResource::TableWildcard(name) => {
+        ListedResource::Database(name) | ListedResource::TableWildcard(name) => {
             Subject::Database(name.clone())
         }
-        EntryResource::Table(id)
-        | EntryResource::Columns(id, _)
-        | EntryResource::ColumnWildcard(id, _)
-        | EntryResource::Filter(id, _) => Subject::Table(id.clone()),
-        EntryResource::Catalog | EntryResource::TagPolicy(..) => Subject::Lake(Lake::Permissions),
-        EntryResource::Location(_) => Subject::Lake(Lake::Locations),
-        EntryResource::Tag(..) => Subject::Lake(Lake::Tags),
-        EntryResource::Expression(_) => Subject::Lake(Lake::Expressions),
-        EntryResource::Other(_) => return None,
+        ListedResource::Table(id)
+        | ListedResource::Columns(id, _)
+        | ListedResource::ColumnWildcard(id, _)
+        | ListedResource::DataCellsFilter(id, _) => Subject::Table(id.clone()),
+        ListedResource::Catalog | ListedResource::LfTagPolicy(..) => {
+            Subject::LakeFormation(LfSubject::Permissions)
+        }
+        ListedResource::DataLocation(_) => Subject::LakeFormation(LfSubject::DataLocations),
+        ListedResource::LfTag(..) => Subject::LakeFormation(LfSubject::LfTags),
+        ListedResource::LfTagExpression(_) => Subject::LakeFormation(LfSubject::LfTagExpressions),
+        ListedResource::Other(_) => return None,
     })
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.looks.keys().take(4).map(Subject::to_string).collect();
+        let names: Vec<String> = self
+            .read_requests
+            .keys()
+            .take(4)
+            .map(Subject::to_string)
+            .collect();
         f.write_str(&names.join(", "))?;
-        match self.looks.len().saturating_sub(4) {
+        match self.read_requests.len().saturating_sub(4) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
     }
 }
 
-/// Maps whose keys are no strings, in JSON: a list of pairs.
+/// Serializes maps whose keys are not strings as lists of pairs, for JSON.
 pub mod pairs {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::collections::BTreeMap;
 
-    /// Writes the map as a list of pairs, in the order of its keys.
+    /// Serializes the map as a list of pairs, in the order of its keys.
     ///
     /// # Errors
     /// Those of the serializer.
@@ -369,7 +399,7 @@ pub mod pairs {
         serializer.collect_seq(map)
     }
 
-    /// Reads a list of pairs; of two with one key the later one counts.
+    /// Deserializes a list of pairs. Of several with the same key, the last one counts.
     ///
     /// # Errors
     /// Those of the deserializer.
@@ -395,41 +425,56 @@ mod tests {
     }
 
     #[test]
-    fn splitting_keeps_each_suspect_with_its_subject() {
+    fn split_keeps_each_named_revoke_with_its_subject() {
         let mut scope = Scope::table(table("orders"));
-        scope.absorb(Scope::table(table("items")));
-        let atom = Atom {
+        scope.merge(Scope::table(table("items")));
+        let grant = PermissionGrant {
             principal: Principal::iam_allowed(),
             resource: Resource::Column(table("orders"), Name::new("ssn").unwrap()),
             permission: Permission::Select,
             condition: None,
         };
-        scope.suspects.insert(atom, true);
+        scope.named_revokes.insert(grant, true);
         let parts = scope.split();
         assert_eq!(parts.len(), 2);
-        assert!(parts[0].suspects.is_empty(), "items has none");
-        assert_eq!(parts[1].suspects.len(), 1);
+        assert!(
+            parts[0].named_revokes.is_empty(),
+            "table items has no named revoke"
+        );
+        assert_eq!(parts[1].named_revokes.len(), 1);
     }
 
     #[test]
-    fn too_many_values_become_a_look_at_all() {
+    fn too_many_named_partitions_become_a_request_for_all() {
         let values = |numbers: std::ops::Range<usize>| -> BTreeSet<Vec<String>> {
             numbers.map(|n| vec![n.to_string()]).collect()
         };
         let mut scope = Scope::default();
         let subject = Subject::Table(table("orders"));
-        scope.look(subject.clone(), Look::at_values(values(0..600), false));
-        assert_eq!(scope.looks[&subject].facets, [Facet::Definition].into());
-        scope.look(subject.clone(), Look::at_values(values(600..1001), true));
-        let look = &scope.looks[&subject];
-        assert_eq!(look.facets, [Facet::Definition, Facet::Partitions].into());
-        assert!(look.values.is_empty() && look.partition_deletion_named);
+        scope.add(
+            subject.clone(),
+            ReadRequest::for_partitions(values(0..600), false),
+        );
+        assert_eq!(
+            scope.read_requests[&subject].facets,
+            [Facet::Definition].into()
+        );
+        scope.add(
+            subject.clone(),
+            ReadRequest::for_partitions(values(600..1001), true),
+        );
+        let read_request = &scope.read_requests[&subject];
+        assert_eq!(
+            read_request.facets,
+            [Facet::Definition, Facet::Partitions].into()
+        );
+        assert!(read_request.partition_values.is_empty() && read_request.partition_deletion_named);
     }
 
     #[test]
-    fn a_scope_survives_the_queue() {
+    fn a_scope_survives_a_round_trip_through_json() {
         let mut scope = Scope::table(table("orders"));
-        scope.absorb(Scope::database(Name::new("sales").unwrap()));
+        scope.merge(Scope::database(Name::new("sales").unwrap()));
         let json = serde_json::to_string(&scope).unwrap();
         assert_eq!(serde_json::from_str::<Scope>(&json).unwrap(), scope);
     }

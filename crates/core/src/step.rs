@@ -1,50 +1,52 @@
-//! The steps of a plan: each is one change in the secondary.
+//! The steps of a plan: each is one change in the standby.
 
-use crate::catalog::{Change, Database, Function, LakeSettings, Part, PartKey, Partition, Table};
-use crate::grant::{Atom, Principal, Resource};
+use crate::catalog::{
+    Attachment, AttachmentKey, Change, DataLakeSettings, Database, Function, Partition, Table,
+};
+use crate::grant::{PermissionGrant, Principal, Resource};
 use crate::name::{FunctionId, Name, TableId};
-use crate::scope::{Lake, Subject, subject_of};
+use crate::scope::{LfSubject, Subject, subject_of_grant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The order of a plan. What takes access away comes before whatever could meet
-/// it, and what gives access comes after what it is given on.
+/// The phases of a plan, in order. Steps that take access away come before the changes that extra
+/// access could apply to; steps that give access come after the changes of their objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Defaults for new objects are closed.
+    /// Clears the default permissions for new objects, and writes the data lake settings.
     Defaults,
-    /// Grants are taken away.
-    Narrow,
-    /// Data cells filters are changed to what the primary's say.
-    Tighten,
-    /// Databases, tables and partitions are made and changed, parents first; then
-    /// filters, assigned LF-Tags, opt-ins.
+    /// Revokes grants.
+    Revokes,
+    /// Updates existing data cells filters to the primary's.
+    FilterUpdates,
+    /// Creates and updates databases, tables, functions and partitions, parents first; then
+    /// filters, LF-Tag assignments, opt-ins.
     Objects,
-    /// Grants are given.
+    /// Creates grants.
     Grants,
-    /// Objects are deleted, children first.
+    /// Deletes objects, children first.
     Deletions,
-    /// Grants on all tables of a database, and by LF-Tag policies, are given, when
-    /// nothing is left there that the primary lacks.
-    Wildcards,
+    /// Creates grants on all tables of a database and grants by LF-Tag policies, once the objects
+    /// that the primary lacks are deleted.
+    BroadGrants,
 }
 
-/// Why a grant is taken away.
+/// Why a grant is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RevokeCause {
-    /// The secondary shows it and the primary does not.
-    Extra,
-    /// An event named it, and the primary does not hold it.
-    Suspect,
-    /// It is given again later in the plan, in another form.
+    /// The standby has it and the primary does not.
+    NotInPrimary,
+    /// An event named the revoke, and the primary does not have the grant.
+    NamedByEvent,
+    /// It is granted again later in the plan, or only loses its grant option.
     Replace,
-    /// The object that it is on is about to be deleted.
+    /// The plan deletes the object that it is on.
     Deletion,
 }
 
-/// One change in the secondary.
+/// One change in the standby.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
@@ -57,27 +59,27 @@ pub enum Step {
     UpdateDatabase {
         /// The whole input.
         database: Database,
-        /// It closes the default for new tables, and so goes first.
+        /// The update clears the default permissions for new tables, so it comes first.
         closes: bool,
-        /// What differs, for a person to read.
+        /// The differing fields, for the operator.
         changes: Vec<Change>,
     },
     /// `CreateTable`.
     CreateTable {
-        /// Where.
+        /// The table.
         id: TableId,
         /// The whole input.
         table: Table,
     },
     /// `UpdateTable`; it replaces the whole input.
     UpdateTable {
-        /// Which.
+        /// The table.
         id: TableId,
         /// The whole input.
         table: Table,
         /// The version that was read, as an optimistic lock.
         version: Option<String>,
-        /// What differs, for a person to read.
+        /// The differing fields, for the operator.
         changes: Vec<Change>,
     },
     /// One entry of `BatchCreatePartition`.
@@ -93,101 +95,102 @@ pub enum Step {
         id: TableId,
         /// The whole input.
         partition: Partition,
-        /// What differs, for a person to read.
+        /// The differing fields, for the operator.
         changes: Vec<Change>,
     },
     /// `CreateUserDefinedFunction`.
     CreateFunction {
-        /// Which.
+        /// The function.
         id: FunctionId,
         /// The whole input.
         function: Function,
     },
     /// `UpdateUserDefinedFunction`; it replaces the whole input.
     UpdateFunction {
-        /// Which.
+        /// The function.
         id: FunctionId,
         /// The whole input.
         function: Function,
-        /// What differs, for a person to read.
+        /// The differing fields, for the operator.
         changes: Vec<Change>,
     },
     /// `DeleteUserDefinedFunction`.
     DeleteFunction {
-        /// Which.
+        /// The function.
         id: FunctionId,
     },
-    /// Makes or replaces a part, as `CreatePartitionIndex`, one entry of
-    /// `UpdateColumnStatisticsForTable`, one tag of `AddLFTagsToResource`.
-    PutPart {
+    /// Creates or replaces an attachment, for example by `CreatePartitionIndex`, as one entry of
+    /// `UpdateColumnStatisticsForTable`, or as one LF-Tag of `AddLFTagsToResource`.
+    PutAttachment {
         /// The owner.
         subject: Subject,
-        /// The part.
-        part: Part,
-        /// It replaces a data cells filter, and goes before anything is shown anew.
+        /// The attachment.
+        part: Attachment,
+        /// The step updates an existing data cells filter before the objects change (phase
+        /// [`Phase::FilterUpdates`]).
         tightens: bool,
     },
-    /// Takes a part away, as `DeletePartitionIndex`, `DeleteColumnStatisticsForTable`,
-    /// one key of `UntagResource`.
-    RemovePart {
+    /// Removes an attachment, for example by `DeletePartitionIndex` or
+    /// `DeleteColumnStatisticsForTable`, or as one key of `UntagResource`.
+    RemoveAttachment {
         /// The owner.
         subject: Subject,
-        /// Which.
-        key: PartKey,
+        /// The key of the attachment.
+        key: AttachmentKey,
     },
-    /// One atom of `BatchGrantPermissions`.
+    /// One grant of `BatchGrantPermissions`.
     Grant {
-        /// What is given.
-        atom: Atom,
-        /// With the grant option.
+        /// The grant to create.
+        grant: PermissionGrant,
+        /// Whether it has the grant option.
         grantable: bool,
     },
-    /// One atom of `BatchRevokePermissions`.
+    /// One grant of `BatchRevokePermissions`.
     Revoke {
-        /// What is taken away, grant option included.
-        atom: Atom,
-        /// Its holder may grant it on, so the grant option is named too.
+        /// The grant to revoke, grant option included.
+        grant: PermissionGrant,
+        /// The grant has the grant option, so the call names the grant option too.
         grantable: bool,
-        /// Why.
+        /// The reason for the revoke.
         cause: RevokeCause,
     },
     /// One entry of `BatchDeletePartition`.
     DeletePartition {
         /// The table.
         id: TableId,
-        /// Which partition.
+        /// The values of the partition.
         values: Vec<String>,
     },
     /// `DeleteTable`.
     DeleteTable {
-        /// Which.
+        /// The table.
         id: TableId,
     },
-    /// `PutDataLakeSettings`, made from what is there when it is written.
+    /// `PutDataLakeSettings`, merged with the standby's settings at the time of the write.
     PutSettings {
-        /// Who is added to the administrators, read-only ones apart.
+        /// Principals to add to the administrators that are not read-only.
         add: BTreeSet<Principal>,
-        /// Who is added to the read-only administrators.
+        /// Principals to add to the read-only administrators.
         add_readers: BTreeSet<Principal>,
-        /// Administrators, of either kind, that the primary made no longer ones.
+        /// Administrators to remove, of either kind: the primary no longer has them.
         drop: BTreeSet<Principal>,
-        /// All but administrators and defaults.
-        rest: LakeSettings,
+        /// All other settings, without the default permissions.
+        rest: DataLakeSettings,
     },
-    /// `DeleteDatabase`, of a database that is empty by then.
+    /// `DeleteDatabase`. The database is empty at that point of the plan.
     DeleteDatabase {
-        /// Which.
+        /// The database.
         name: Name,
     },
 }
 
 impl Step {
-    /// Where the step stands in a plan.
+    /// Returns the phase of the plan that the step belongs to.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {
             Self::UpdateDatabase { closes: true, .. } => Phase::Defaults,
-            Self::Revoke { .. } => Phase::Narrow,
+            Self::Revoke { .. } => Phase::Revokes,
             Self::CreateDatabase { .. }
             | Self::UpdateDatabase { closes: false, .. }
             | Self::CreateTable { .. }
@@ -196,44 +199,44 @@ impl Step {
             | Self::UpdatePartition { .. }
             | Self::CreateFunction { .. }
             | Self::UpdateFunction { .. } => Phase::Objects,
-            Self::PutPart { tightens: true, .. } => Phase::Tighten,
-            Self::PutPart {
+            Self::PutAttachment { tightens: true, .. } => Phase::FilterUpdates,
+            Self::PutAttachment {
                 tightens: false, ..
             }
-            | Self::RemovePart {
-                key: PartKey::Assigned { .. },
+            | Self::RemoveAttachment {
+                key: AttachmentKey::LfTagAssignment { .. },
                 ..
             } => Phase::Objects,
             Self::PutSettings { .. } => Phase::Defaults,
-            Self::Grant { atom, .. } => match atom.resource {
-                Resource::AllTables(_) | Resource::TagPolicy { .. } => Phase::Wildcards,
+            Self::Grant { grant, .. } => match grant.resource {
+                Resource::AllTables(_) | Resource::LfTagPolicy { .. } => Phase::BroadGrants,
                 Resource::Database(_)
                 | Resource::Table(_)
                 | Resource::Column(..)
                 | Resource::ColumnsExcept(..)
-                | Resource::Filter(..)
+                | Resource::DataCellsFilter(..)
                 | Resource::Catalog
-                | Resource::Location(_)
-                | Resource::Tag { .. }
-                | Resource::Expression(_) => Phase::Grants,
+                | Resource::DataLocation(_)
+                | Resource::LfTag { .. }
+                | Resource::LfTagExpression(_) => Phase::Grants,
             },
             Self::DeletePartition { .. }
-            | Self::RemovePart { .. }
+            | Self::RemoveAttachment { .. }
             | Self::DeleteTable { .. }
             | Self::DeleteFunction { .. }
             | Self::DeleteDatabase { .. } => Phase::Deletions,
         }
     }
 
-    /// Where the step stands in a plan, to the last: steps of one place may be made in
-    /// any order, or side by side.
+    /// Returns the sort key of the step in a plan. Steps with equal keys may be applied in any
+    /// order, or concurrently.
     #[must_use]
-    pub fn place(&self) -> (Phase, u8) {
+    pub fn order(&self) -> (Phase, u8) {
         (self.phase(), self.rank())
     }
 
-    /// The place within the phase: parents before children when making, children
-    /// before parents when deleting, and grants in their turn.
+    /// Returns the rank of the step within its phase: parents before children when creating,
+    /// children before parents when deleting, and grants by [`PermissionGrant::grant_order`].
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Self::CreateDatabase { .. }
@@ -248,14 +251,14 @@ impl Step {
             | Self::UpdateFunction { .. }
             | Self::DeleteFunction { .. } => 1,
             Self::DeleteDatabase { .. } => 2,
-            Self::PutPart { subject, part, .. } => put_rank(subject, &part.key()),
-            Self::RemovePart { subject, key } => removal_rank(subject, key),
+            Self::PutAttachment { subject, part, .. } => put_rank(subject, &part.key()),
+            Self::RemoveAttachment { subject, key } => removal_rank(subject, key),
             Self::CreatePartition { .. } | Self::UpdatePartition { .. } => 3,
-            Self::Grant { atom, .. } => atom.turn(),
+            Self::Grant { grant, .. } => grant.grant_order(),
         }
     }
 
-    /// The subject that the step changes.
+    /// Returns the subject that the step changes.
     #[must_use]
     pub fn subject(&self) -> Subject {
         match self {
@@ -272,49 +275,61 @@ impl Step {
             Self::CreateFunction { id, .. }
             | Self::UpdateFunction { id, .. }
             | Self::DeleteFunction { id } => Subject::Function(id.clone()),
-            Self::PutPart { subject, .. } | Self::RemovePart { subject, .. } => subject.clone(),
-            Self::PutSettings { .. } => Subject::Lake(Lake::Settings),
-            Self::Grant { atom, .. } | Self::Revoke { atom, .. } => subject_of(atom),
+            Self::PutAttachment { subject, .. } | Self::RemoveAttachment { subject, .. } => {
+                subject.clone()
+            }
+            Self::PutSettings { .. } => Subject::LakeFormation(LfSubject::Settings),
+            Self::Grant { grant, .. } | Self::Revoke { grant, .. } => subject_of_grant(grant),
         }
     }
 }
 
-/// The place of a part that is made. LF-Tags come before the expressions that name
-/// them, filters after the columns that they name, and opt-ins last. Assigned LF-Tags
-/// are put from the inside out: what overrides stands before what it overrides changes.
-fn put_rank(subject: &Subject, key: &PartKey) -> u8 {
+/// Returns the rank of an attachment that is created or replaced. LF-Tags come before the
+/// expressions that name them, filters after the columns that they name, and opt-ins last. LF-Tags
+/// are assigned to columns first, then to tables, then to databases: an LF-Tag that overrides an
+/// inherited one is assigned before the inherited one changes.
+fn put_rank(subject: &Subject, key: &AttachmentKey) -> u8 {
     match key {
-        PartKey::TagValue { .. } | PartKey::Registration(_) => 0,
-        PartKey::Index(_) | PartKey::Statistics(_) | PartKey::Tag(_) | PartKey::Expression(_) => 2,
-        PartKey::Filter(_) => 4,
-        PartKey::Assigned {
+        AttachmentKey::LfTagValue { .. } | AttachmentKey::Registration(_) => 0,
+        AttachmentKey::Index(_)
+        | AttachmentKey::Statistics(_)
+        | AttachmentKey::GlueTag(_)
+        | AttachmentKey::NamedExpression(_) => 2,
+        AttachmentKey::DataCellsFilter(_) => 4,
+        AttachmentKey::LfTagAssignment {
             column: Some(_), ..
         } => 5,
-        PartKey::Assigned { column: None, .. } => match subject {
+        AttachmentKey::LfTagAssignment { column: None, .. } => match subject {
             Subject::Table(_) => 6,
-            Subject::Catalog | Subject::Database(_) | Subject::Function(_) | Subject::Lake(_) => 8,
+            Subject::Catalog
+            | Subject::Database(_)
+            | Subject::Function(_)
+            | Subject::LakeFormation(_) => 8,
         },
-        PartKey::OptIn(_) => 11,
+        AttachmentKey::OptIn(_) => 11,
     }
 }
 
-/// The place of a part that goes. Assigned LF-Tags go from the outside in, and LF-Tags
-/// themselves when nothing names them any longer.
-fn removal_rank(subject: &Subject, key: &PartKey) -> u8 {
+/// Returns the rank of an attachment that is removed. LF-Tags are removed from databases first,
+/// then from tables, then from columns. An LF-Tag value itself is deleted once nothing names it.
+fn removal_rank(subject: &Subject, key: &AttachmentKey) -> u8 {
     match key {
-        PartKey::Index(_)
-        | PartKey::Statistics(_)
-        | PartKey::Tag(_)
-        | PartKey::Filter(_)
-        | PartKey::OptIn(_) => 0,
-        PartKey::Assigned { column: None, .. } => match subject {
+        AttachmentKey::Index(_)
+        | AttachmentKey::Statistics(_)
+        | AttachmentKey::GlueTag(_)
+        | AttachmentKey::DataCellsFilter(_)
+        | AttachmentKey::OptIn(_) => 0,
+        AttachmentKey::LfTagAssignment { column: None, .. } => match subject {
             Subject::Table(_) => 9,
-            Subject::Catalog | Subject::Database(_) | Subject::Function(_) | Subject::Lake(_) => 7,
+            Subject::Catalog
+            | Subject::Database(_)
+            | Subject::Function(_)
+            | Subject::LakeFormation(_) => 7,
         },
-        PartKey::Assigned {
+        AttachmentKey::LfTagAssignment {
             column: Some(_), ..
         } => 10,
-        PartKey::Expression(_) => 3,
-        PartKey::TagValue { .. } | PartKey::Registration(_) => 4,
+        AttachmentKey::NamedExpression(_) => 3,
+        AttachmentKey::LfTagValue { .. } | AttachmentKey::Registration(_) => 4,
     }
 }

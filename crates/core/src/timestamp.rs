@@ -1,4 +1,4 @@
-//! Points in time, as data: the core never asks what time it is.
+//! Points in time. The core receives the current time as an argument and reads no clock.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -7,42 +7,42 @@ use time::format_description::well_known::Rfc3339;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// In JSON it is a number of seconds, as AWS's own JSON protocols write it.
+/// In JSON it is a number of seconds, as in AWS's JSON protocols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// A time from whole seconds.
+    /// Creates a time from whole seconds.
     #[must_use]
     pub fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns whole seconds since 1970, rounded down.
     #[must_use]
     pub fn secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// This time moved by a number of seconds.
+    /// Returns the time moved by a number of seconds.
     #[must_use]
     pub fn plus_secs(self, secs: i64) -> Self {
         Self(self.0.saturating_add(secs.saturating_mul(1000)))
     }
 
-    /// The day in UTC, as in `2026-11-20`.
+    /// Returns the day in UTC, as in `2026-11-20`.
     #[must_use]
     pub fn day(self) -> String {
         self.to_string().chars().take(10).collect()
     }
 
-    /// The hour in UTC, as in `2026-11-20T10`.
+    /// Returns the hour in UTC, as in `2026-11-20T10`.
     #[must_use]
     pub fn hour(self) -> String {
         self.to_string().chars().take(13).collect()
     }
 
-    /// Reads RFC 3339 text, as EventBridge and CloudTrail write it.
+    /// Parses an RFC 3339 text, as written by EventBridge and CloudTrail.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;

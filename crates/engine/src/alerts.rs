@@ -1,34 +1,61 @@
-//! From what a reconciliation came to, to what people are told.
+//! Alerts: derives them from the outcomes of reconciliations and resyncs, publishes them, and
+//! resolves their incidents.
 
-mod over;
-mod tell;
+mod delivery;
+mod resolution;
+mod scan_result;
 
-pub use over::{Looked, REPLICAS, fade, heal, learn, newest, remind};
-pub use tell::{conclude, publish};
+pub use delivery::publish;
+pub use resolution::{
+    REPLICA_BUCKET_PREFIX, expire_incidents, keep_newest, mirror_peer_alert, publish_and_resolve,
+    renotify_open_incidents, resolve_incidents,
+};
+pub use scan_result::ScanResult;
 
-use crate::reconcile::Outcome;
-use crate::resync::Report;
+use crate::reconcile::ReconcileOutcome;
+use crate::resync::ResyncReport;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::alert::ABOUT;
+use twinlake_core::alert::MAX_AFFECTED;
+use twinlake_core::document::DocumentError;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::render;
-use twinlake_core::{Alert, AlertKind, Fault, FaultKind, Step, Timestamp};
+use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Step, Timestamp};
 
-/// What an alert is about when nothing may be applied at all: well as soon as something
-/// may be.
-pub const READY: &str = "the policy";
+/// The subject of an alert that nothing can be applied. It is resolved as soon as changes can be
+/// applied again.
+pub const POLICY_SUBJECT: &str = "the policy";
 
-/// What an alert is about when an event made no sense.
-pub(crate) const AN_EVENT: &str = "an event";
+/// The subject of an alert about an operation document that cannot be parsed.
+pub const OPERATION_SUBJECT: &str = "the operation document";
 
-/// How many things an alert names.
-const SAMPLES: usize = 5;
-/// How many things are kept for the digest.
-const GATHERED: usize = 100;
-
-/// The alerts that an outcome calls for: at most one of each kind for each database.
+/// The alert for an operation document that cannot be parsed.
 #[must_use]
-pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert> {
+pub fn invalid_operation(error: &DocumentError, region: &str, now: Timestamp) -> Alert {
+    let sentences = [
+        format!("The operation document in the ledger of {region} is not valid: {error}."),
+        "The default alert thresholds and prices hold; replication is not affected.".to_owned(),
+        "Correct the document and run `twinlake policy push --operation FILE`.".to_owned(),
+    ];
+    Alert::new(
+        AlertKind::ReadFailed,
+        region,
+        OPERATION_SUBJECT,
+        sentences,
+        now,
+    )
+}
+
+/// The subject of an alert about an event that cannot be parsed.
+pub(crate) const EVENT_SUBJECT: &str = "an event";
+
+/// The maximum number of samples in an alert.
+const MAX_SAMPLES: usize = 5;
+/// The maximum number of samples in an alert that is collected for the daily digest.
+const MAX_DIGEST_SAMPLES: usize = 100;
+
+/// Returns the alerts for an outcome: at most one of each kind for each database.
+#[must_use]
+pub fn from_outcome(outcome: &ReconcileOutcome, region: &str, now: Timestamp) -> Vec<Alert> {
     let mut groups: BTreeMap<(AlertKind, String), Vec<(String, String)>> = BTreeMap::new();
     let mut add = |kind: AlertKind, subject: String, detail: String| {
         let group = group_of(&subject).to_owned();
@@ -37,164 +64,184 @@ pub fn of_outcome(outcome: &Outcome, region: &str, now: Timestamp) -> Vec<Alert>
             .or_default()
             .push((subject, detail));
     };
-    let vetoed = outcome.vetoed.as_ref();
-    let vetoed = vetoed.map_or_else(|| "a plan".to_owned(), ToString::to_string);
-    for veto in &outcome.vetoes {
-        add(AlertKind::Vetoed, vetoed.clone(), veto.to_string());
+    let rejected_subject = outcome.rejected_subject.as_ref();
+    let rejected_subject =
+        rejected_subject.map_or_else(|| "a plan".to_owned(), ToString::to_string);
+    for rejection in &outcome.rejections {
+        add(
+            AlertKind::PlanRejected,
+            rejected_subject.clone(),
+            rejection.to_string(),
+        );
     }
-    for (step, fault) in &outcome.failed {
-        let kind = of_failure(step, fault);
-        let detail = format!("{}: {fault}", render::step(step));
+    for (step, error) in &outcome.failed {
+        let kind = kind_of_failure(step, error);
+        let detail = format!("{}: {error}", render::step(step));
         add(kind, step.subject().to_string(), detail);
     }
     for finding in &outcome.findings {
-        // What its row says is gathered from there.
-        let gathered = of_finding(finding) == Some(AlertKind::Unsupported);
-        if gathered && outcome.reasons.get(&finding.subject) == Some(&finding.detail) {
+        // The digest reads this reason from the ledger row of the subject.
+        let is_in_digest = kind_of_finding(finding) == Some(AlertKind::NotReplicated);
+        if is_in_digest && outcome.reasons.get(&finding.subject) == Some(&finding.detail) {
             continue;
         }
-        if let Some(kind) = of_finding(finding) {
+        if let Some(kind) = kind_of_finding(finding) {
             let detail = format!("{}: {}", finding.subject, finding.detail);
             add(kind, finding.subject.to_string(), detail);
         }
     }
     groups
         .into_iter()
-        .map(|((kind, _), told)| alert(kind, &told, region, now))
+        .map(|((kind, _), entries)| build_alert(kind, &entries, region, now))
         .collect()
 }
 
-/// The alert for revokes that did not come about, while they are still tried: whoever
-/// holds them has more than in the primary.
+/// Returns the alert for revokes that have not succeeded and are still retried: their principals
+/// have more access than in the primary.
 #[must_use]
-pub fn of_unrevoked(outcome: &Outcome, region: &str, now: Timestamp) -> Option<Alert> {
-    let open: Vec<(String, String)> = outcome
+pub fn from_unrevoked(outcome: &ReconcileOutcome, region: &str, now: Timestamp) -> Option<Alert> {
+    let unrevoked: Vec<(String, String)> = outcome
         .unrevoked
         .iter()
-        .map(|(step, fault)| {
-            let detail = format!("{}: {fault}", render::step(step));
+        .map(|(step, error)| {
+            let detail = format!("{}: {error}", render::step(step));
             (step.subject().to_string(), detail)
         })
         .collect();
-    (!open.is_empty()).then(|| alert(AlertKind::Widening, &open, region, now))
+    (!unrevoked.is_empty()).then(|| build_alert(AlertKind::ExcessAccess, &unrevoked, region, now))
 }
 
-/// The alert for a message that made no sense: redelivery cannot help it.
+/// Returns the alert for a message that cannot be parsed. Delivering it again cannot help.
 #[must_use]
-pub fn of_refusal(reason: &str, region: &str, now: Timestamp) -> Alert {
+pub fn from_unrecognized_event(reason: &str, region: &str, now: Timestamp) -> Alert {
     let sentences = [
         format!("An event could not be understood: {reason}."),
-        "Whatever it told of is seen by the next resync at the latest, if it was about the \
-         catalog or its permissions."
+        "If it was about the catalog or its permissions, the next resync finds the change."
             .to_owned(),
-        "If it comes again, look at what the rules of the buses, and the queues, let through."
+        "If this happens again, check which events the rules of the event buses and the queue \
+         policies let through."
             .to_owned(),
     ];
-    Alert::new(AlertKind::Unreadable, region, AN_EVENT, sentences, now)
+    Alert::new(AlertKind::ReadFailed, region, EVENT_SUBJECT, sentences, now)
 }
 
-/// The alerts for what is not tried again before the next resync.
+/// Returns the alerts for a scope that is not retried before the next resync.
 #[must_use]
-pub fn of_giving_up(outcome: &Outcome, reason: &str, region: &str, now: Timestamp) -> Vec<Alert> {
-    let mut alerts: Vec<Alert> = of_unrevoked(outcome, region, now).into_iter().collect();
+pub fn from_abandoned_scope(
+    outcome: &ReconcileOutcome,
+    reason: &str,
+    region: &str,
+    now: Timestamp,
+) -> Vec<Alert> {
+    let mut alerts: Vec<Alert> = from_unrevoked(outcome, region, now).into_iter().collect();
     let scope = outcome.waiting.as_ref().map(|(scope, _)| scope.to_string());
     let subject = scope.unwrap_or_else(|| "a scope".to_owned());
-    let told = [(subject.clone(), format!("{subject}: {reason}"))];
-    alerts.push(alert(AlertKind::Diverged, &told, region, now));
+    let entries = [(subject.clone(), format!("{subject}: {reason}"))];
+    alerts.push(build_alert(AlertKind::Conflict, &entries, region, now));
     alerts
 }
 
-/// The alert for what a resync mended and no event had told of.
+/// Returns the alert for differences that a resync corrected and that no event had reported.
 #[must_use]
-pub fn of_drift(mended: &[Step], region: &str, now: Timestamp) -> Option<Alert> {
-    let told: Vec<(String, String)> = mended
+pub fn from_drift(applied: &[Step], region: &str, now: Timestamp) -> Option<Alert> {
+    let entries: Vec<(String, String)> = applied
         .iter()
         .map(|step| (step.subject().to_string(), render::step(step)))
         .collect();
-    (!told.is_empty()).then(|| alert(AlertKind::Drift, &told, region, now))
+    (!entries.is_empty()).then(|| build_alert(AlertKind::Drift, &entries, region, now))
 }
 
-/// The alerts that a resync, or a part of one, calls for.
+/// Returns the alerts for a resync, or for a part of one.
 #[must_use]
-pub fn of_report(report: &Report, region: &str, now: Timestamp) -> Vec<Alert> {
+pub fn from_resync_report(report: &ResyncReport, region: &str, now: Timestamp) -> Vec<Alert> {
     let outcome = &report.outcome;
-    let mut told = of_outcome(outcome, region, now);
+    let mut alerts = from_outcome(outcome, region, now);
     if let Some((_, reason)) = &outcome.waiting {
-        told.extend(of_giving_up(outcome, reason, region, now));
+        alerts.extend(from_abandoned_scope(outcome, reason, region, now));
     }
-    if !report.first {
-        told.extend(of_drift(&outcome.applied, region, now));
+    if !report.is_first {
+        alerts.extend(from_drift(&outcome.applied, region, now));
     }
-    told
+    alerts
 }
 
-fn of_failure(step: &Step, fault: &Fault) -> AlertKind {
-    let narrows = matches!(step, Step::Revoke { .. });
-    match fault.kind {
-        _ if narrows => AlertKind::Widening,
-        FaultKind::Denied => AlertKind::Denied,
-        FaultKind::Absent
-        | FaultKind::AlreadyDone
-        | FaultKind::Busy
-        | FaultKind::NotYet
-        | FaultKind::Invalid
-        | FaultKind::Unsupported
-        | FaultKind::Unavailable => AlertKind::Diverged,
+fn kind_of_failure(step: &Step, error: &CallError) -> AlertKind {
+    let is_revoke = matches!(step, Step::Revoke { .. });
+    match error.kind {
+        _ if is_revoke => AlertKind::ExcessAccess,
+        CallErrorKind::Denied => AlertKind::TwinlakeAccessDenied,
+        CallErrorKind::NotFound
+        | CallErrorKind::AlreadyInState
+        | CallErrorKind::Contended
+        | CallErrorKind::NotPropagated
+        | CallErrorKind::Invalid
+        | CallErrorKind::Unsupported
+        | CallErrorKind::Unavailable => AlertKind::Conflict,
     }
 }
 
-fn of_finding(finding: &Finding) -> Option<AlertKind> {
+fn kind_of_finding(finding: &Finding) -> Option<AlertKind> {
     match finding.kind {
-        FindingKind::Denied => Some(AlertKind::Denied),
-        FindingKind::Unreadable => Some(AlertKind::Unreadable),
-        FindingKind::Foreign | FindingKind::DefaultsOpen => Some(AlertKind::Diverged),
-        FindingKind::Held | FindingKind::Unsupported => Some(AlertKind::Unsupported),
-        // True as long as the policy stays as it is; it stands in the plan.
+        FindingKind::Denied => Some(AlertKind::TwinlakeAccessDenied),
+        FindingKind::Unreadable => Some(AlertKind::ReadFailed),
+        FindingKind::Unmanaged | FindingKind::DefaultsOpen => Some(AlertKind::Conflict),
+        FindingKind::OnHold | FindingKind::Unsupported => Some(AlertKind::NotReplicated),
+        // A consequence of the policy. It is shown in the plan and needs no alert.
         FindingKind::Note => None,
     }
 }
 
-/// What repeats are grouped by: the database, or what is in none.
+/// Returns the group of a subject: its database, or the subject itself if it is in none. Repeated
+/// alerts are grouped by it.
 fn group_of(subject: &str) -> &str {
     database_in(subject).unwrap_or(subject)
 }
 
-fn alert(kind: AlertKind, told: &[(String, String)], region: &str, now: Timestamp) -> Alert {
-    let subjects: BTreeSet<&str> = told.iter().map(|(subject, _)| subject.as_str()).collect();
+fn build_alert(
+    kind: AlertKind,
+    entries: &[(String, String)],
+    region: &str,
+    now: Timestamp,
+) -> Alert {
+    let subjects: BTreeSet<&str> = entries
+        .iter()
+        .map(|(subject, _)| subject.as_str())
+        .collect();
     let first = subjects.first().copied().unwrap_or("catalog");
     let subject = match subjects.len() {
         0 | 1 => first.to_owned(),
         count => format!("{first} and {} more", count - 1),
     };
-    let (what, truth, todo) = sentences(kind, told.len());
-    let sentences = [what, truth.to_owned(), todo.to_owned()];
-    let about = subjects
+    let (summary, current_state, action) = alert_text(kind, entries.len());
+    let sentences = [summary, current_state.to_owned(), action.to_owned()];
+    let affected = subjects
         .iter()
-        .take(ABOUT)
+        .take(MAX_AFFECTED)
         .map(|&subject| subject.to_owned());
     Alert {
         databases: databases_of(&subjects),
         group: group_of(first).to_owned(),
-        about: about.collect(),
-        count: told.len(),
-        samples: told
+        affected: affected.collect(),
+        count: entries.len(),
+        samples: entries
             .iter()
-            .take(samples_of(kind))
+            .take(max_samples(kind))
             .map(|(_, detail)| detail.clone())
             .collect(),
         ..Alert::new(kind, region, &subject, sentences, now)
     }
 }
 
-/// What is gathered for the digest is told by kind, so more of it is kept.
-fn samples_of(kind: AlertKind) -> usize {
-    match kind == AlertKind::Unsupported {
-        true => GATHERED,
-        false => SAMPLES,
+/// Returns the maximum number of samples of an alert. The digest lists samples by kind, so alerts
+/// that it collects keep more of them.
+fn max_samples(kind: AlertKind) -> usize {
+    match kind == AlertKind::NotReplicated {
+        true => MAX_DIGEST_SAMPLES,
+        false => MAX_SAMPLES,
     }
 }
 
-/// The database that a subject, told by name, is or lies in.
+/// Returns the database that a subject, given by its name, is or belongs to.
 fn database_in(subject: &str) -> Option<&str> {
     let (kind, name) = subject.split_once(' ')?;
     match kind {
@@ -204,7 +251,7 @@ fn database_in(subject: &str) -> Option<&str> {
     }
 }
 
-/// The databases that subjects are or lie in.
+/// Returns the databases that subjects are or belong to.
 fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
     let names = subjects.iter().filter_map(|subject| database_in(subject));
     names
@@ -212,52 +259,59 @@ fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
         .collect()
 }
 
-fn sentences(kind: AlertKind, count: usize) -> (String, &'static str, &'static str) {
+fn alert_text(kind: AlertKind, count: usize) -> (String, &'static str, &'static str) {
     match kind {
-        AlertKind::Widening => (
-            format!("{count} grants that the primary lacks could not be revoked."),
-            "The secondary allows more than the primary does.",
-            "Revoke what is named below by hand in the secondary, then run `twinlake resync`.",
+        AlertKind::ExcessAccess => (
+            format!("{count} grants that the primary does not have could not be revoked."),
+            "The standby allows more access than the primary.",
+            "Revoke the grants listed below in the standby yourself, then run `twinlake resync`.",
         ),
-        AlertKind::Vetoed => (
-            "A plan was refused, and nothing of it was applied.".to_owned(),
-            "The secondary is as it was before.",
-            "Read the reason below; deletions that are meant: `twinlake release`.",
+        AlertKind::PlanRejected => (
+            "A plan was rejected, and no step of it was applied.".to_owned(),
+            "The standby is unchanged.",
+            "Read the reason below. If it names deletions that are intended, run `twinlake \
+             approve-deletions`.",
         ),
-        AlertKind::Denied => (
-            format!("Twinlake's role lacks a right, or no longer sees everything ({count})."),
-            "What is named below is as it was; nothing was deleted or revoked because of it.",
-            "Give the role its rights back (it must be a data lake administrator in both \
+        AlertKind::TwinlakeAccessDenied => (
+            format!(
+                "Twinlake's role lacks a permission, or cannot read everything any more ({count} \
+                 cases)."
+            ),
+            "The subjects listed below are unchanged. Nothing was deleted or revoked because of \
+             this.",
+            "Restore the permissions of the role (it must be a data lake administrator in both \
              Regions), then run `twinlake resync`.",
         ),
-        AlertKind::Diverged => (
-            format!("{count} differences could not be mended."),
-            "What is named below differs from the primary.",
-            "Mend what the reason names; `twinlake plan` shows what would be done.",
+        AlertKind::Conflict => (
+            format!("{count} differences could not be corrected."),
+            "The subjects listed below differ from the primary.",
+            "Correct what the reasons below name. `twinlake plan` shows the remaining steps.",
         ),
-        AlertKind::Unreadable => (
+        AlertKind::ReadFailed => (
             format!("{count} subjects could not be read."),
-            "What is named below is as it was when it was last read.",
-            "If it lasts, look at the function's log for the call that fails.",
+            "The subjects listed below stay as they were when they were last read.",
+            "If this continues, check the function's log for the failing call.",
         ),
         AlertKind::Drift => (
-            format!("A resync made {count} changes that no event had told of."),
-            "The secondary equals the primary again.",
-            "If it happens often, check that the trail is logging and that the rules forward.",
+            format!("A resync made {count} changes that no event had reported."),
+            "The standby equals the primary again.",
+            "If this happens often, check that the trail is logging and that the EventBridge rules \
+             forward events.",
         ),
-        AlertKind::Unsupported => (
-            format!("{count} things are not replicated."),
-            "The secondary does not have them.",
-            "Read the reasons below; each names the policy key, or that it is not supported.",
+        AlertKind::NotReplicated => (
+            format!("{count} objects or settings are not replicated."),
+            "The standby does not have them.",
+            "Read the reasons below: each names the policy key to change, or says that replication \
+             is not supported.",
         ),
         AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
         | AlertKind::JobFailed
-        | AlertKind::Unauthorized
+        | AlertKind::UserAccessDenied
         | AlertKind::DeadLetters
         | AlertKind::Alarm
         | AlertKind::Lagging
-        | AlertKind::Silent
+        | AlertKind::ReplicationStalled
         | AlertKind::Digest => (
             format!("{count} failures were reported."),
             "See below.",

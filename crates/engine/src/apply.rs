@@ -1,236 +1,255 @@
-//! Applies an approved plan, phase after phase, and tells the outcome of every
-//! step.
+//! Applies an approved plan, phase after phase, and returns the result of every step.
 //!
-//! A step whose subject could not be narrowed is skipped, and so is everything
-//! below a database or a table that could not be made: stopping there is safe,
-//! since every prefix of a plan is.
+//! A step is skipped if a step that it depends on failed: an earlier step on its subject or its
+//! database; for the deletion of a database and for broad grants, any step in the database; for
+//! grants through LF-Tags, any step at all. Stopping early is safe, since every prefix of a plan
+//! is safe.
 
-mod batch;
-mod kinds;
-mod parts;
+mod attachments;
+mod partition_batches;
 mod permissions;
+mod step_rules;
 
 use crate::ports::{DefaultsChange, EntryResults, SettingsChange, WriteRegion};
-use batch::{Batch, BatchKind, batch_of};
 use futures_util::{StreamExt as _, stream};
-use kinds::{Kind, bears, is_by_tags, is_done_all_the_same, is_revoke, kind_of};
+use partition_batches::{BatchKind, PartitionBatch, partition_batch_key};
 use std::collections::{BTreeMap, BTreeSet};
+use step_rules::{
+    StepKind, blocks_dependents, grants_through_lf_tags, has_intended_effect, is_revoke, kind_of,
+};
 use twinlake_core::catalog::PartitionIndex;
 use twinlake_core::step::Phase;
-use twinlake_core::{ApprovedPlan, Fault, FaultKind, Name, Step, Subject, TableId};
+use twinlake_core::{ApprovedPlan, CallError, CallErrorKind, Name, Step, Subject, TableId};
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Done {
-    /// It is so now.
+pub enum StepResult {
+    /// The step took effect.
     Applied,
-    /// It was so before: nothing was left to revoke or to delete.
-    WasSo,
-    /// Not done, since something that it rests on failed.
+    /// There was nothing left to revoke or delete.
+    AlreadyDone,
+    /// Not attempted, since a step that it depends on failed.
     Skipped,
-    /// Not done, for this reason.
-    Failed(Fault),
+    /// Failed with this error.
+    Failed(CallError),
 }
 
-/// What came of a plan: one outcome for each step, in the plan's order.
+/// The results of a plan: one for each step, in the plan's order.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// The outcomes.
-    pub outcomes: Vec<Option<Done>>,
+    /// The results; `None` for steps that were not reached.
+    pub results: Vec<Option<StepResult>>,
 }
 
 struct Apply<'a, S> {
-    secondary: &'a S,
+    standby: &'a S,
     steps: &'a [Step],
-    outcomes: Vec<Option<Done>>,
+    results: Vec<Option<StepResult>>,
+    /// Subjects with a failed step on which others depend.
     failed: BTreeSet<Subject>,
-    /// Databases in which a step that others rest on did not come about.
-    broken: BTreeSet<Name>,
-    /// Every step so far came about: what is granted by LF-Tags rests on all of them.
-    is_whole: bool,
-    parallel: usize,
+    /// Databases in which a step on which others depend did not succeed.
+    incomplete_databases: BTreeSet<Name>,
+    /// Whether every step so far succeeded: grants by LF-Tags depend on all of them.
+    all_succeeded_so_far: bool,
+    max_concurrent_calls: usize,
 }
 
-/// Applies the steps. `parallel` is how many calls are under way at once; grants
-/// go one batch after the other, since two writers of one principal and resource
-/// clash (LF-12).
+/// Applies the steps with at most `max_concurrent_calls` calls at a time. Grants and revokes are
+/// sent one batch after the other, since concurrent writes for one principal and resource
+/// conflict (LF-12).
 pub async fn apply<S: WriteRegion>(
-    secondary: &S,
+    standby: &S,
     approved: &ApprovedPlan,
-    parallel: usize,
+    max_concurrent_calls: usize,
 ) -> Applied {
     let steps = approved.steps();
     let mut apply = Apply {
-        secondary,
+        standby,
         steps,
-        outcomes: vec![None; steps.len()],
+        results: vec![None; steps.len()],
         failed: BTreeSet::new(),
-        broken: BTreeSet::new(),
-        is_whole: true,
-        parallel: parallel.max(1),
+        incomplete_databases: BTreeSet::new(),
+        all_succeeded_so_far: true,
+        max_concurrent_calls: max_concurrent_calls.max(1),
     };
-    // One place after the other. Never dependent entries in one batch: their order is
-    // not known.
-    let mut places: BTreeMap<(Phase, u8), Vec<usize>> = BTreeMap::new();
-    for (at, step) in steps.iter().enumerate() {
-        places.entry(step.place()).or_default().push(at);
+    // One position after the other: the order of entries within a batch is not defined, so
+    // dependent entries are never in one batch.
+    let mut positions: BTreeMap<(Phase, u8), Vec<usize>> = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        positions.entry(step.order()).or_default().push(index);
     }
-    for ((phase, _), ids) in places {
-        if phase == Phase::Wildcards {
-            apply.is_whole = apply.all_came_about();
+    for ((phase, _), indices) in positions {
+        if phase == Phase::BroadGrants {
+            apply.all_succeeded_so_far = apply.all_succeeded();
         }
-        let ids = |kind: Kind| -> Vec<usize> {
-            let all = ids.iter().copied();
-            all.filter(|at| steps.get(*at).is_some_and(|step| kind_of(step) == kind))
+        let indices = |kind: StepKind| -> Vec<usize> {
+            let all = indices.iter().copied();
+            all.filter(|index| steps.get(*index).is_some_and(|step| kind_of(step) == kind))
                 .collect()
         };
-        apply.objects(&ids(Kind::Object)).await;
-        apply.parts(&ids(Kind::Part)).await;
-        apply.partitions(&ids(Kind::Partition)).await;
-        apply.permissions(&ids(Kind::Permission)).await;
+        apply.apply_objects(&indices(StepKind::Object)).await;
+        apply
+            .apply_attachments(&indices(StepKind::Attachment))
+            .await;
+        apply.apply_partitions(&indices(StepKind::Partition)).await;
+        apply
+            .apply_permissions(&indices(StepKind::Permission))
+            .await;
     }
     Applied {
-        outcomes: apply.outcomes,
+        results: apply.results,
     }
 }
 
 impl<S: WriteRegion> Apply<'_, S> {
-    fn settle(&mut self, at: usize, result: Result<(), Fault>) {
-        let Some(step) = self.steps.get(at) else {
+    fn record_result(&mut self, index: usize, result: Result<(), CallError>) {
+        let Some(step) = self.steps.get(index) else {
             return;
         };
-        let done = match result {
-            Ok(()) => Done::Applied,
-            Err(fault) if is_done_all_the_same(step, &fault) => Done::WasSo,
-            Err(fault) => {
-                if bears(step) {
+        let result = match result {
+            Ok(()) => StepResult::Applied,
+            Err(error) if has_intended_effect(step, &error) => StepResult::AlreadyDone,
+            Err(error) => {
+                if blocks_dependents(step) {
                     self.failed.insert(step.subject());
-                    self.broken.extend(step.subject().database().cloned());
+                    self.incomplete_databases
+                        .extend(step.subject().database().cloned());
                 }
-                Done::Failed(fault)
+                StepResult::Failed(error)
             }
         };
-        if let Some(outcome) = self.outcomes.get_mut(at) {
-            *outcome = Some(done);
+        if let Some(slot) = self.results.get_mut(index) {
+            *slot = Some(result);
         }
     }
 
-    fn all_came_about(&self) -> bool {
-        let outcomes = self.outcomes.iter().flatten();
-        outcomes
+    fn all_succeeded(&self) -> bool {
+        let results = self.results.iter().flatten();
+        results
             .into_iter()
-            .all(|done| matches!(done, Done::Applied | Done::WasSo))
+            .all(|result| matches!(result, StepResult::Applied | StepResult::AlreadyDone))
     }
 
-    /// Those of the steps that may go on; the others are marked as skipped.
-    fn runnable(&mut self, ids: &[usize]) -> Vec<usize> {
+    /// Returns the steps that do not depend on a failed step, and marks the others as skipped.
+    fn runnable(&mut self, indices: &[usize]) -> Vec<usize> {
         let mut runnable = Vec::new();
-        for &at in ids {
-            let Some(step) = self.steps.get(at) else {
+        for &index in indices {
+            let Some(step) = self.steps.get(index) else {
                 continue;
             };
             let subject = step.subject();
             let parent = subject.database().cloned().map(Subject::Database);
-            // What is on all tables of a database, or ends it, rests on every step in it.
-            let rests_on_all =
-                matches!(step, Step::DeleteDatabase { .. }) || step.phase() == Phase::Wildcards;
-            let is_broken = subject
+            // The deletion of a database and broad grants depend on every step in the database.
+            let depends_on_database =
+                matches!(step, Step::DeleteDatabase { .. }) || step.phase() == Phase::BroadGrants;
+            let is_incomplete = subject
                 .database()
-                .is_some_and(|database| self.broken.contains(database));
-            let blocked = self.failed.contains(&subject)
+                .is_some_and(|database| self.incomplete_databases.contains(database));
+            let is_blocked = self.failed.contains(&subject)
                 || parent.is_some_and(|parent| self.failed.contains(&parent))
-                || (rests_on_all && is_broken)
-                || (is_by_tags(step) && !self.is_whole);
-            if blocked && !is_revoke(step) {
+                || (depends_on_database && is_incomplete)
+                || (grants_through_lf_tags(step) && !self.all_succeeded_so_far);
+            if is_blocked && !is_revoke(step) {
                 if !matches!(step, Step::Grant { .. }) {
-                    self.broken.extend(subject.database().cloned());
+                    self.incomplete_databases
+                        .extend(subject.database().cloned());
                 }
-                if let Some(outcome) = self.outcomes.get_mut(at) {
-                    *outcome = Some(Done::Skipped);
+                if let Some(result) = self.results.get_mut(index) {
+                    *result = Some(StepResult::Skipped);
                 }
             } else {
-                runnable.push(at);
+                runnable.push(index);
             }
         }
         runnable
     }
 
-    /// Steps that are one call each.
-    async fn objects(&mut self, ids: &[usize]) {
-        let ids = self.runnable(ids);
-        let (steps, secondary) = (self.steps, self.secondary);
-        let calls = ids.iter().map(|&at| {
-            let mut along = parts::made_along(steps, at);
+    /// Applies steps that take one call each.
+    async fn apply_objects(&mut self, indices: &[usize]) {
+        let indices = self.runnable(indices);
+        let (steps, standby) = (self.steps, self.standby);
+        let calls = indices.iter().map(|&index| {
+            let mut with_table = attachments::indexes_created_with_table(steps, index);
             async move {
-                let indexes: Vec<&PartitionIndex> = along.iter().map(|(_, index)| *index).collect();
-                let mut result = match steps.get(at) {
-                    Some(step) => send(step, &indexes, secondary).await,
+                let indexes: Vec<&PartitionIndex> = with_table
+                    .iter()
+                    .map(|(_, partition_index)| *partition_index)
+                    .collect();
+                let mut result = match steps.get(index) {
+                    Some(step) => send(step, &indexes, standby).await,
                     None => Ok(()),
                 };
-                let invalid = |fault: &Fault| fault.kind == FaultKind::Invalid;
+                let is_invalid = |error: &CallError| error.kind == CallErrorKind::Invalid;
                 if let (Some(step), true, false) = (
-                    steps.get(at),
-                    result.as_ref().is_err_and(invalid),
-                    along.is_empty(),
+                    steps.get(index),
+                    result.as_ref().is_err_and(is_invalid),
+                    with_table.is_empty(),
                 ) {
-                    // It may be an index that is refused: they follow by themselves.
-                    along.clear();
-                    result = send(step, &[], secondary).await;
+                    // Glue may have rejected an index: create the table without indexes; they
+                    // follow as separate steps.
+                    with_table.clear();
+                    result = send(step, &[], standby).await;
                 }
-                (at, along, result)
+                (index, with_table, result)
             }
         });
-        let results: Vec<(usize, Vec<parts::Along<'_>>, Result<(), Fault>)> = stream::iter(calls)
-            .buffer_unordered(self.parallel)
+        let results: Vec<(
+            usize,
+            Vec<attachments::IndexWithTable<'_>>,
+            Result<(), CallError>,
+        )> = stream::iter(calls)
+            .buffer_unordered(self.max_concurrent_calls)
             .collect()
             .await;
-        for (at, along, result) in results {
+        for (index, with_table, result) in results {
             if result.is_ok() {
-                for (with, _) in along {
-                    self.settle(with, Ok(()));
+                for (index, _) in with_table {
+                    self.record_result(index, Ok(()));
                 }
             }
-            self.settle(at, result);
+            self.record_result(index, result);
         }
     }
 
-    async fn partitions(&mut self, ids: &[usize]) {
-        let ids = self.runnable(ids);
-        let mut batches: Vec<Batch<'_>> = Vec::new();
-        let mut open: BTreeMap<(&TableId, BatchKind), usize> = BTreeMap::new();
-        for at in ids {
-            let Some((id, kind)) = self.steps.get(at).and_then(batch_of) else {
+    /// Applies steps on partitions, in batches of one kind and one table.
+    async fn apply_partitions(&mut self, indices: &[usize]) {
+        let indices = self.runnable(indices);
+        let mut batches: Vec<PartitionBatch<'_>> = Vec::new();
+        let mut open_batches: BTreeMap<(&TableId, BatchKind), usize> = BTreeMap::new();
+        for index in indices {
+            let Some((id, kind)) = self.steps.get(index).and_then(partition_batch_key) else {
                 continue;
             };
-            let slot = open.get(&(id, kind)).copied();
-            let has_room = |batch: &&mut Batch<'_>| batch.steps.len() < kind.limit();
+            let slot = open_batches.get(&(id, kind)).copied();
+            let has_room = |batch: &&mut PartitionBatch<'_>| batch.steps.len() < kind.limit();
             match slot.and_then(|slot| batches.get_mut(slot)).filter(has_room) {
-                Some(batch) => batch.steps.push(at),
+                Some(batch) => batch.steps.push(index),
                 None => {
-                    open.insert((id, kind), batches.len());
-                    batches.push(Batch {
+                    open_batches.insert((id, kind), batches.len());
+                    batches.push(PartitionBatch {
                         id,
                         kind,
-                        steps: vec![at],
+                        steps: vec![index],
                     });
                 }
             }
         }
-        let (steps, secondary) = (self.steps, self.secondary);
+        let (steps, standby) = (self.steps, self.standby);
         let calls = batches.iter().map(|batch| async move {
-            let result = batch.send(steps, secondary).await;
+            let result = batch.send(steps, standby).await;
             (batch, result)
         });
-        let results: Vec<(&Batch<'_>, Result<EntryResults, Fault>)> = stream::iter(calls)
-            .buffer_unordered(self.parallel)
-            .collect()
-            .await;
-        let settled: Vec<(usize, Result<(), Fault>)> = results
+        let results: Vec<(&PartitionBatch<'_>, Result<EntryResults, CallError>)> =
+            stream::iter(calls)
+                .buffer_unordered(self.max_concurrent_calls)
+                .collect()
+                .await;
+        let results: Vec<(usize, Result<(), CallError>)> = results
             .into_iter()
-            .flat_map(|(batch, result)| spread(&batch.steps, result))
+            .flat_map(|(batch, result)| per_entry(&batch.steps, result))
             .collect();
-        for (at, result) in settled {
-            self.settle(at, result);
+        for (index, result) in results {
+            self.record_result(index, result);
         }
     }
 }
@@ -238,26 +257,26 @@ impl<S: WriteRegion> Apply<'_, S> {
 async fn send<S: WriteRegion>(
     step: &Step,
     indexes: &[&PartitionIndex],
-    secondary: &S,
-) -> Result<(), Fault> {
+    standby: &S,
+) -> Result<(), CallError> {
     match step {
-        Step::CreateDatabase { database } => secondary.create_database(database).await,
-        Step::UpdateDatabase { database, .. } => secondary.update_database(database).await,
-        Step::DeleteDatabase { name } => secondary.delete_database(name).await,
+        Step::CreateDatabase { database } => standby.create_database(database).await,
+        Step::UpdateDatabase { database, .. } => standby.update_database(database).await,
+        Step::DeleteDatabase { name } => standby.delete_database(name).await,
         Step::CreateTable { id, table } => {
-            let made = secondary.create_table(&id.database, table, indexes);
-            made.await
+            let call = standby.create_table(&id.database, table, indexes);
+            call.await
         }
-        Step::CreateFunction { id, function } => secondary.create_function(id, function).await,
-        Step::UpdateFunction { id, function, .. } => secondary.update_function(id, function).await,
-        Step::DeleteFunction { id } => secondary.delete_function(id).await,
+        Step::CreateFunction { id, function } => standby.create_function(id, function).await,
+        Step::UpdateFunction { id, function, .. } => standby.update_function(id, function).await,
+        Step::DeleteFunction { id } => standby.delete_function(id).await,
         Step::UpdateTable {
             id, table, version, ..
         } => {
             let version = version.as_deref();
-            secondary.update_table(&id.database, table, version).await
+            standby.update_table(&id.database, table, version).await
         }
-        Step::DeleteTable { id } => secondary.delete_table(id).await,
+        Step::DeleteTable { id } => standby.delete_table(id).await,
         Step::PutSettings {
             add,
             add_readers,
@@ -271,23 +290,29 @@ async fn send<S: WriteRegion>(
                 defaults: DefaultsChange::Close,
                 rest: Some(rest.clone()),
             };
-            secondary.put_settings(&change).await
+            standby.put_settings(&change).await
         }
         // Sent in batches.
         Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }
         | Step::DeletePartition { .. }
-        | Step::PutPart { .. }
-        | Step::RemovePart { .. }
+        | Step::PutAttachment { .. }
+        | Step::RemoveAttachment { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. } => Ok(()),
     }
 }
 
-/// One outcome for each entry; where the call as a whole failed, that for all.
-fn spread(steps: &[usize], result: Result<EntryResults, Fault>) -> Vec<(usize, Result<(), Fault>)> {
+/// Returns one result per entry. If the whole call failed, every entry gets its error.
+fn per_entry(
+    steps: &[usize],
+    result: Result<EntryResults, CallError>,
+) -> Vec<(usize, Result<(), CallError>)> {
     match result {
         Ok(results) => steps.iter().copied().zip(results).collect(),
-        Err(fault) => steps.iter().map(|&at| (at, Err(fault.clone()))).collect(),
+        Err(error) => steps
+            .iter()
+            .map(|&index| (index, Err(error.clone())))
+            .collect(),
     }
 }

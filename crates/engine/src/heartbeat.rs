@@ -1,24 +1,25 @@
-//! The heartbeat: what the primary changes each minute, so that the lag of its changes can
-//! be told in the standby.
+//! The heartbeat: a change that the primary makes each minute, from which the standby measures the
+//! lag of each channel.
 
 use crate::ports::WriteRegion;
 use std::collections::BTreeSet;
-use twinlake_core::catalog::{CellsFilter, FilterColumns, Part};
+use twinlake_core::catalog::{Attachment, DataCellsFilter, FilterColumns};
 use twinlake_core::heartbeat::{DATABASE, FILTER, TABLE};
 use twinlake_core::name::NameError;
 use twinlake_core::{
-    Column, Database, Fault, FaultKind, Name, StorageDescriptor, Subject, Table, TableId, Timestamp,
+    CallError, CallErrorKind, Column, Database, Name, StorageDescriptor, Subject, Table, TableId,
+    Timestamp,
 };
 
-/// Changes the heartbeat's table, and the data cells filter on it. Makes both where they are
-/// not there yet.
+/// Updates the heartbeat table and the data cells filter on it. Creates them if they do not exist.
 ///
 /// # Errors
-/// A call failed. What the first one told of is a heartbeat all the same.
-pub async fn beat<R: WriteRegion>(region: &R, now: Timestamp) -> Result<(), Fault> {
+/// A call failed. If the first call succeeded, its event is still a heartbeat of the catalog
+/// channel.
+pub async fn write_heartbeat<R: WriteRegion>(region: &R, now: Timestamp) -> Result<(), CallError> {
     let id = id().map_err(|e| {
-        Fault::new(
-            FaultKind::Invalid,
+        CallError::new(
+            CallErrorKind::Invalid,
             "heartbeat",
             region.region(),
             e.to_string(),
@@ -26,15 +27,19 @@ pub async fn beat<R: WriteRegion>(region: &R, now: Timestamp) -> Result<(), Faul
     })?;
     let table = table(&id, now);
     match region.update_table(&id.database, &table, None).await {
-        Err(fault) if fault.kind == FaultKind::Absent => make(region, &id, &table).await?,
+        Err(error) if error.kind == CallErrorKind::NotFound => {
+            create_heartbeat_table(region, &id, &table).await?;
+        }
         result => result?,
     }
-    let filter = Part::Filter(CellsFilter {
+    let filter = Attachment::DataCellsFilter(DataCellsFilter {
         name: FILTER.to_owned(),
         rows: Some(format!("{FILTER} = '{}'", now.0)),
         columns: FilterColumns::Only(BTreeSet::from([id.table.clone()])),
     });
-    let results = region.put_parts(&Subject::Table(id), &[&filter]).await?;
+    let results = region
+        .put_attachments(&Subject::Table(id), &[&filter])
+        .await?;
     results.into_iter().collect()
 }
 
@@ -42,19 +47,25 @@ fn id() -> Result<TableId, NameError> {
     Ok(TableId::new(Name::new(DATABASE)?, Name::new(TABLE)?))
 }
 
-async fn make<R: WriteRegion>(region: &R, id: &TableId, table: &Table) -> Result<(), Fault> {
+async fn create_heartbeat_table<R: WriteRegion>(
+    region: &R,
+    id: &TableId,
+    table: &Table,
+) -> Result<(), CallError> {
     let database = Database {
-        description: Some("Twinlake's heartbeat: the lag of changes is told by it.".to_owned()),
-        // Closed: nobody is granted anything on it.
+        description: Some(
+            "Twinlake's heartbeat, from which replication lag is measured.".to_owned(),
+        ),
+        // No principal is granted permissions on new tables by default.
         create_table_default_permissions: Some(Vec::new()),
         ..Database::named(id.database.clone())
     };
-    for made in [
+    for result in [
         region.create_database(&database).await,
         region.create_table(&id.database, table, &[]).await,
     ] {
-        match made {
-            Err(fault) if fault.kind == FaultKind::AlreadyDone => {}
+        match result {
+            Err(error) if error.kind == CallErrorKind::AlreadyInState => {}
             result => result?,
         }
     }
@@ -69,7 +80,7 @@ fn table(id: &TableId, now: Timestamp) -> Table {
         parameters: [].into(),
     };
     Table {
-        description: Some("It is changed each minute, and holds nothing.".to_owned()),
+        description: Some("Updated each minute by Twinlake. Contains no data.".to_owned()),
         parameters: [("twinlake.beat".to_owned(), now.to_string())].into(),
         storage_descriptor: Some(StorageDescriptor {
             columns: vec![column],

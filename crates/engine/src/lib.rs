@@ -1,16 +1,16 @@
-//! The loop: observe both Regions, plan, audit, apply, and again until a fresh
-//! plan is empty. It stands once, in [`reconcile`], and everything (an event, a
-//! resync, a command) is a scope given to it.
+//! The reconcile loop: read both Regions, plan, audit, apply, and repeat until a plan from fresh
+//! reads is empty. It exists once, in [`reconcile`]; events, resyncs and commands call it with a
+//! scope.
 //!
-//! What the loop needs from outside are the [`ports`]: narrow traits that the AWS
-//! adapters and the simulator both implement.
+//! The [`ports`] are the narrow traits for everything outside. The AWS adapters and the simulator
+//! implement them.
 //!
 //! # Invariants
 //!
-//! - The primary is only ever seen through [`ports::ReadRegion`], which has no
-//!   call that writes; but for its own [`heartbeat`], which is made in the primary.
+//! - The primary is accessed through [`ports::ReadRegion`], which has no call that writes. The
+//!   only exception is the [`heartbeat`], which Twinlake writes in the primary.
 //! - Only an [`ApprovedPlan`](twinlake_core::ApprovedPlan) is applied.
-//! - No AWS crate, no clock and no environment: time comes from
+//! - The engine uses no AWS crate, no system clock and no environment: time comes from
 //!   [`ports::Clock`].
 
 #![allow(
@@ -19,25 +19,28 @@
 )]
 
 pub mod alerts;
+pub mod api_call_lower_bound;
 pub mod apply;
-pub mod batch;
-pub mod digest;
-pub mod hands;
+pub mod cost;
+pub mod daily_digest;
+pub mod dead_letter_summary;
+pub mod event_batch;
+pub mod grant_index;
 pub mod heartbeat;
-pub mod letters;
-pub mod listing;
-pub mod memory;
-pub mod message;
+pub mod in_memory_ledger;
+pub mod lake_access;
+pub mod monitor;
 pub mod observe;
+pub mod operation;
+pub mod out_of_band_changes;
 pub mod ports;
 pub mod reconcile;
-pub mod replication;
+pub mod region_authority;
 pub mod resync;
-pub mod role;
-pub mod standing;
-pub mod watch;
+pub mod retry_message;
+pub mod s3_replication;
 
-pub use memory::MemoryLedger;
-pub use message::Message;
-pub use ports::{Alerts, Clock, Journal, Ledger, Outbox, ReadRegion, WriteRegion};
-pub use reconcile::{Context, Outcome, reconcile};
+pub use in_memory_ledger::InMemoryLedger;
+pub use ports::{Alerts, Clock, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion};
+pub use reconcile::{Context, ReconcileOutcome, reconcile};
+pub use retry_message::RetryMessage;

@@ -1,16 +1,15 @@
-//! Reads both Regions, as far as a scope asks.
+//! Reads both Regions, as far as the scope requests.
 //!
-//! A name that the service does not know is not taken for a deletion. Where the
-//! primary answers "not found" for what the secondary holds, the rest of the
-//! proof is gathered in the same round: the parent's complete listing, our
-//! standing as administrator, another object seen there.
+//! "Not found" alone does not prove a deletion. If the primary answers it for an object that the
+//! standby has, the same round gathers the rest of the proof: the parent's complete listing, that
+//! Twinlake's role is an administrator, and another object that is visible there.
 
-mod around;
+mod attachments;
 mod databases;
+mod dependencies;
 mod grants;
-pub(crate) mod lake;
+pub(crate) mod lakeformation;
 mod partitions;
-mod parts;
 mod prefetch;
 mod tables;
 
@@ -19,295 +18,322 @@ use futures_util::{StreamExt as _, stream};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use twinlake_core::catalog::Linkable;
-use twinlake_core::ledger::{Epoch, Rows, Tally};
-use twinlake_core::reading::{Observation, Proof, Reading};
-use twinlake_core::scope::Look;
-use twinlake_core::sweep::Values;
+use twinlake_core::catalog::MaybeLink;
+use twinlake_core::ledger::{LedgerRows, ObjectCounts};
+use twinlake_core::partition_diff::PartitionValues;
+use twinlake_core::scope::ReadRequest;
+use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
+use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    Facet, Fault, FaultKind, Grants, Lake, Name, OwnRoles, Partition, Policy, Principal, Subject,
-    TableId,
+    CallError, CallErrorKind, Facet, Grants, LfSubject, Name, OwnRoles, Partition, Policy,
+    Principal, Subject, TableId,
 };
 
-pub use databases::TABLES_AT_ONCE;
-pub use lake::{Items, OptIns};
-pub use partitions::KEPT;
-pub use prefetch::{BothTerms, Prefetched, terms};
+pub use databases::MAX_TABLES_PER_INVOCATION;
+pub use lakeformation::{Items, OptIns};
+pub use partitions::MAX_PARTITIONS_PER_ROUND;
+pub use prefetch::{Prefetched, PrincipalMappings, principal_mappings};
 
-/// The two readings that a plan is made from.
+/// The snapshots of both Regions that a plan is made from.
 #[derive(Clone, Debug, Default)]
-pub struct Readings {
-    /// Of the primary.
-    pub primary: Reading,
-    /// Of the secondary.
-    pub secondary: Reading,
-    /// Partitions that differ and were not kept whole: to be asked for by name.
-    pub later: BTreeMap<TableId, Later>,
-    /// Tables whose partitions were not listed since time ran out.
+pub struct Snapshots {
+    /// The primary's snapshot.
+    pub primary: Snapshot,
+    /// The standby's snapshot.
+    pub standby: Snapshot,
+    /// Partitions that differ and have to be read by value in later rounds.
+    pub deferred: BTreeMap<TableId, DeferredRead>,
+    /// Tables whose partitions were not listed because time ran out.
     pub timed_out: BTreeSet<TableId>,
-    /// Tables of a database that has too many: not looked at yet.
-    pub too_many: BTreeSet<TableId>,
-    /// Databases of the secondary that were asked for by name in this very round.
-    pub asked: BTreeSet<Name>,
+    /// Tables of databases with too many tables for one invocation. They were not read.
+    pub oversized: BTreeSet<TableId>,
+    /// Databases of the standby that were read by name in this round.
+    pub checked_databases: BTreeSet<Name>,
 }
 
-/// Partitions of a table that are left for later, by their values.
+/// Partitions of a table that later rounds read, by their values.
 #[derive(Clone, Debug, Default)]
-pub struct Later {
-    /// Those that differ.
-    pub changed: Vec<Values>,
-    /// Those that the primary lacks.
-    pub gone: Vec<Values>,
+pub struct DeferredRead {
+    /// Partitions that differ.
+    pub changed: Vec<PartitionValues>,
+    /// Partitions that the primary lacks.
+    pub missing_in_primary: Vec<PartitionValues>,
 }
 
-impl Later {
-    /// How many there are.
+impl DeferredRead {
+    /// Number of partitions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.changed.len() + self.gone.len()
+        self.changed.len() + self.missing_in_primary.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no partitions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Partitions whose writing the secondary confirmed, as they were sent; `None` where it
-/// was a deletion.
-pub type Confirmed = BTreeMap<TableId, BTreeMap<Values, Option<Partition>>>;
+/// Partitions whose write the standby confirmed, as they were written; `None` for deletions.
+pub type ConfirmedWrites = BTreeMap<TableId, BTreeMap<PartitionValues, Option<Partition>>>;
 
-/// The facets of a table that are parts.
-const PARTS: [Facet; 5] = [
+/// The facets of a table that are attachments.
+const TABLE_ATTACHMENT_FACETS: [Facet; 5] = [
     Facet::Indexes,
     Facet::Statistics,
-    Facet::Tags,
-    Facet::Filters,
-    Facet::Assigned,
+    Facet::GlueTags,
+    Facet::DataCellsFilters,
+    Facet::LfTagAssignments,
 ];
 
-/// A listing of both sides: the primary's, then the secondary's.
-pub type Sides<T> = (Observation<T>, Observation<T>);
+/// An observation in each Region: the primary's, then the standby's.
+pub type ObservationPair<T> = (Observation<T>, Observation<T>);
 
-/// One round's reads.
+/// Makes the reads of one round.
 pub struct Observer<'a, P, S> {
-    /// The primary.
+    /// The primary Region.
     pub primary: &'a P,
-    /// The secondary.
-    pub secondary: &'a S,
-    /// The policy: what it leaves out is not read in depth.
+    /// The standby Region.
+    pub standby: &'a S,
+    /// The policy. Of objects that it excludes, only the definition is read.
     pub policy: &'a Policy,
-    /// Who is primary.
+    /// The epoch, which says which Region is primary.
     pub epoch: Epoch,
-    /// In whose terms permissions are told.
-    pub terms: &'a BothTerms,
-    /// Our role in the primary, to be found among its administrators.
-    pub reader: &'a Principal,
-    /// All our roles.
-    pub ours: &'a OwnRoles,
-    /// Rows of the subjects, to know what is paired.
-    pub rows: &'a Rows,
-    /// Calls under way at once.
-    pub parallel: usize,
-    /// Listings that were made for many subjects at once.
+    /// How principals and locations of each Region are translated.
+    pub mappings: &'a PrincipalMappings,
+    /// Twinlake's role in the primary, which has to be an administrator there.
+    pub reader_role: &'a Principal,
+    /// All roles of Twinlake in both Regions.
+    pub own_roles: &'a OwnRoles,
+    /// The ledger rows of the subjects, which say what is paired.
+    pub rows: &'a LedgerRows,
+    /// Most AWS calls that run at the same time.
+    pub max_concurrent_calls: usize,
+    /// Listings that cover many subjects.
     pub prefetched: &'a Prefetched,
-    /// How many more partitions may be kept whole in this round.
-    pub room: Cell<usize>,
-    /// What the secondary has confirmed in the round before.
-    pub confirmed: &'a Confirmed,
-    /// Whether the tables of a large database are left to be shared out.
-    pub shares: bool,
-    /// Whether time has run out.
-    pub is_late: &'a dyn Fn() -> bool,
+    /// How many more partitions this round may keep with their whole definition.
+    pub remaining_partitions: Cell<usize>,
+    /// Partition writes that the standby confirmed in the previous round.
+    pub confirmed_writes: &'a ConfirmedWrites,
+    /// Whether databases with more than [`MAX_TABLES_PER_INVOCATION`] tables are left to the caller,
+    /// which splits them into several messages.
+    pub defers_oversized_databases: bool,
+    /// Whether time ran out.
+    pub is_out_of_time: &'a dyn Fn() -> bool,
 }
 
-fn observe<T>(result: Result<T, Fault>) -> Observation<T> {
+/// The observation of an object that was read by name.
+fn observation<T>(result: Result<T, CallError>) -> Observation<T> {
     match result {
-        Ok(thing) => Observation::Present(thing),
-        Err(fault) if fault.kind == FaultKind::Absent => Observation::Absent(Proof {
+        Ok(value) => Observation::Present(value),
+        Err(error) if error.kind == CallErrorKind::NotFound => Observation::Absent(AbsenceProof {
             not_found: true,
-            ..Proof::default()
+            ..AbsenceProof::default()
         }),
-        Err(fault) => Observation::Unknown(fault),
+        Err(error) => Observation::Unknown(error),
     }
 }
 
-/// An object as itself: of a link, without what a read shows of its target.
-pub(crate) fn observe_own<T: Linkable>(result: Result<T, Fault>) -> Observation<T> {
-    observe(result.map(Linkable::own))
+/// The observation of an object itself: of a resource link without the properties that a read
+/// shows of its target.
+pub(crate) fn observation_of_own<T: MaybeLink>(result: Result<T, CallError>) -> Observation<T> {
+    observation(result.map(MaybeLink::without_target_fields))
 }
 
-/// What belongs to something that is there: "not found" tells nothing of it.
-fn known<T>(result: Result<T, Fault>) -> Observation<T> {
+/// The observation of something that belongs to an existing object: "not found" counts as a
+/// failed read.
+fn present_or_unknown<T>(result: Result<T, CallError>) -> Observation<T> {
     match result {
-        Ok(thing) => Observation::Present(thing),
-        Err(fault) => Observation::Unknown(fault),
+        Ok(value) => Observation::Present(value),
+        Err(error) => Observation::Unknown(error),
     }
 }
 
-async fn gather<T, F: Future<Output = T>>(
+/// Runs calls, at most `max_concurrent_calls` at a time. The results are in no particular order.
+async fn run_concurrently<T, F: Future<Output = T>>(
     calls: impl Iterator<Item = F>,
-    parallel: usize,
+    max_concurrent_calls: usize,
 ) -> Vec<T> {
     stream::iter(calls)
-        .buffer_unordered(parallel.max(1))
+        .buffer_unordered(max_concurrent_calls.max(1))
         .collect()
         .await
 }
 
-async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     futures_util::future::join(a, b).await
 }
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// Reads what the looks ask for into the readings, replacing what they held
-    /// of it from an earlier round.
+    /// Reads what the requests ask for into the snapshots and replaces what earlier rounds read of
+    /// it.
     pub async fn read(
         &self,
-        looks: &BTreeMap<Subject, Look>,
-        asks_settings: bool,
-        readings: &mut Readings,
+        read_requests: &BTreeMap<Subject, ReadRequest>,
+        always_needs_settings: bool,
+        snapshots: &mut Snapshots,
     ) {
-        for (subject, look) in looks {
-            if let Subject::Lake(lake) = subject {
-                self.lake(*lake, look, readings).await;
+        for (subject, request) in read_requests {
+            if let Subject::LakeFormation(lf_subject) = subject {
+                self.read_lf_subject(*lf_subject, request, snapshots).await;
             }
             if let Subject::Database(name) = subject {
-                self.database(name, look, readings).await;
+                self.read_database(name, request, snapshots).await;
             }
         }
-        let tables: Vec<(&TableId, &Look)> = looks
+        let tables: Vec<(&TableId, &ReadRequest)> = read_requests
             .iter()
-            .filter_map(|(subject, look)| match subject {
-                Subject::Table(id) => Some((id, look)),
+            .filter_map(|(subject, request)| match subject {
+                Subject::Table(id) => Some((id, request)),
                 Subject::Catalog
-                | Subject::Lake(_)
+                | Subject::LakeFormation(_)
                 | Subject::Database(_)
                 | Subject::Function(_) => None,
             })
             .collect();
-        self.tables(&tables, readings).await;
-        self.around(looks, readings).await;
-        for subject in looks.keys() {
+        self.read_tables(&tables, snapshots).await;
+        self.read_dependencies(read_requests, snapshots).await;
+        for subject in read_requests.keys() {
             if let Subject::Function(id) = subject {
-                self.function(id, readings).await;
+                self.read_function(id, snapshots).await;
             }
         }
-        if looks.contains_key(&Subject::Lake(Lake::Settings)) {
-            self.settings(readings).await;
+        if read_requests.contains_key(&Subject::LakeFormation(LfSubject::Settings)) {
+            self.read_settings(snapshots).await;
         }
-        let known = readings.primary.settings.is_some() && readings.secondary.settings.is_some();
-        let proves = proves_absence(readings);
-        let asks = asks_settings || self.needs_settings(readings);
-        if proves || (asks && !known) {
-            self.settings(readings).await;
+        let is_known = snapshots.primary.settings.is_some() && snapshots.standby.settings.is_some();
+        let needs_settings = always_needs_settings || self.needs_settings(snapshots);
+        if needs_absence_proof(snapshots) || (needs_settings && !is_known) {
+            self.read_settings(snapshots).await;
         }
-        self.complete_proofs(looks, readings);
+        self.complete_proofs(read_requests, snapshots);
     }
 
-    /// Settings decide whose grants are compared, whether an absence counts, and
-    /// whether a new database would be born open: asked for only then.
-    fn needs_settings(&self, readings: &Readings) -> bool {
-        let differs = readings
+    /// Whether the data lake settings matter: they decide whose grants are compared, whether an
+    /// absence is proven, and whether a new database would be open to everyone. They are read only
+    /// if one of these matters.
+    fn needs_settings(&self, snapshots: &Snapshots) -> bool {
+        let grants_differ = snapshots
             .primary
             .grants
             .iter()
-            .any(|(subject, grants)| readings.secondary.grants.get(subject) != Some(grants));
-        let database = readings.primary.databases.iter().any(|(name, seen)| {
-            let there = readings.secondary.databases.get(name);
-            let there = there.and_then(Observation::present).is_some();
-            seen.present().is_some() != there
+            .any(|(subject, grants)| snapshots.standby.grants.get(subject) != Some(grants));
+        let databases_differ = snapshots.primary.databases.iter().any(|(name, observed)| {
+            let standby = snapshots.standby.databases.get(name);
+            let in_standby = standby.and_then(Observation::present).is_some();
+            observed.present().is_some() != in_standby
         });
-        let wildcard = readings.secondary.wildcards.iter().any(|(name, there)| {
-            let here = readings.primary.wildcards.get(name);
-            here.and_then(Observation::present) != there.present() && !self.only_ours(there)
+        let all_tables_grants_differ =
+            snapshots
+                .standby
+                .all_tables_grants
+                .iter()
+                .any(|(name, standby)| {
+                    let primary = snapshots.primary.all_tables_grants.get(name);
+                    primary.and_then(Observation::present) != standby.present()
+                        && !self.has_only_own_grants(standby)
+                });
+        let lf_tag_policy_grants = [&snapshots.primary, &snapshots.standby].map(|snapshot| {
+            let observed = snapshot.lf_tag_policy_grants.as_ref();
+            let observed = observed.and_then(Observation::present);
+            observed.is_some_and(|observed| !observed.grants.is_empty())
         });
-        let tags = [&readings.primary, &readings.secondary].map(|reading| {
-            let tags = reading.tag_grants.as_ref().and_then(Observation::present);
-            tags.is_some_and(|tags| !tags.grants.is_empty())
-        });
-        differs || database || wildcard || tags.contains(&true) || around::lacks_parts(readings)
+        grants_differ
+            || databases_differ
+            || all_tables_grants_differ
+            || lf_tag_policy_grants.contains(&true)
+            || dependencies::has_extra_permission_attachments(snapshots)
     }
 
-    fn only_ours(&self, grants: &Observation<Grants>) -> bool {
+    fn has_only_own_grants(&self, grants: &Observation<Grants>) -> bool {
         let all = grants.present().into_iter().flat_map(Grants::keys);
         all.into_iter()
-            .all(|atom| self.ours.contains(&atom.principal.0))
+            .all(|grant| self.own_roles.contains(&grant.principal.0))
     }
 
-    async fn settings(&self, readings: &mut Readings) {
-        let (here, there) = match &self.prefetched.settings {
+    async fn read_settings(&self, snapshots: &mut Snapshots) {
+        let (primary, standby) = match &self.prefetched.settings {
             Some(settings) => settings.clone(),
-            None => Prefetched::settings(self.primary, self.secondary).await,
+            None => Prefetched::settings(self.primary, self.standby).await,
         };
-        readings.primary.settings = Some(here);
-        readings.secondary.settings = Some(there);
-        let settings = readings.primary.settings.as_ref();
-        readings.primary.administrator = settings
+        snapshots.primary.settings = Some(primary);
+        snapshots.standby.settings = Some(standby);
+        let settings = snapshots.primary.settings.as_ref();
+        snapshots.primary.is_administrator = settings
             .and_then(Observation::present)
-            .is_some_and(|settings| settings.administrators.contains(self.reader));
+            .is_some_and(|settings| settings.administrators.contains(self.reader_role));
     }
 
-    /// Adds to each absence what was learnt beside it: our standing, and whether an
+    /// Adds to the proof of each absence whether Twinlake's role is an administrator and whether an
     /// event named the deletion.
-    fn complete_proofs(&self, looks: &BTreeMap<Subject, Look>, readings: &mut Readings) {
-        let administrator = readings.primary.administrator;
-        let named = |subject: &Subject| looks.get(subject).is_some_and(|look| look.deletion_named);
-        for (name, seen) in &mut readings.primary.databases {
-            if let Observation::Absent(proof) = seen {
-                proof.administrator = administrator;
-                proof.deletion_named |= named(&Subject::Database(name.clone()));
+    fn complete_proofs(
+        &self,
+        read_requests: &BTreeMap<Subject, ReadRequest>,
+        snapshots: &mut Snapshots,
+    ) {
+        let administrator = snapshots.primary.is_administrator;
+        let is_deletion_named = |subject: &Subject| {
+            read_requests
+                .get(subject)
+                .is_some_and(|request| request.deletion_named)
+        };
+        for (name, observed) in &mut snapshots.primary.databases {
+            if let Observation::Absent(proof) = observed {
+                proof.is_administrator = administrator;
+                proof.deletion_named |= is_deletion_named(&Subject::Database(name.clone()));
             }
         }
-        for (id, seen) in &mut readings.primary.functions {
-            if let Observation::Absent(proof) = seen {
-                proof.administrator = administrator;
-                proof.deletion_named |= named(&Subject::Function(id.clone()));
-                proof.deletion_named |= named(&Subject::Database(id.database.clone()));
+        for (id, observed) in &mut snapshots.primary.functions {
+            if let Observation::Absent(proof) = observed {
+                proof.is_administrator = administrator;
+                proof.deletion_named |= is_deletion_named(&Subject::Function(id.clone()));
+                proof.deletion_named |= is_deletion_named(&Subject::Database(id.database.clone()));
             }
         }
-        for (id, seen) in &mut readings.primary.tables {
-            if let Observation::Absent(proof) = seen {
-                proof.administrator = administrator;
-                proof.deletion_named |= named(&Subject::Table(id.clone()));
-                proof.deletion_named |= named(&Subject::Database(id.database.clone()));
+        for (id, observed) in &mut snapshots.primary.tables {
+            if let Observation::Absent(proof) = observed {
+                proof.is_administrator = administrator;
+                proof.deletion_named |= is_deletion_named(&Subject::Table(id.clone()));
+                proof.deletion_named |= is_deletion_named(&Subject::Database(id.database.clone()));
             }
         }
     }
 }
 
-/// Whether the secondary holds what the primary answers "not found" for: then our
-/// standing there has to be known as of this very round.
-fn proves_absence(readings: &Readings) -> bool {
-    let tables = readings.primary.tables.iter().any(|(id, seen)| {
-        let there = readings.secondary.tables.get(id);
-        matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
+/// Whether the standby has an object for which the primary answers "not found": then this round has
+/// to read whether Twinlake's role is an administrator there.
+fn needs_absence_proof(snapshots: &Snapshots) -> bool {
+    let tables = snapshots.primary.tables.iter().any(|(id, observed)| {
+        let standby = snapshots.standby.tables.get(id);
+        matches!(observed, Observation::Absent(_))
+            && standby.and_then(Observation::present).is_some()
     });
-    let databases = readings.primary.databases.iter().any(|(name, seen)| {
-        let there = readings.secondary.databases.get(name);
-        matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
+    let databases = snapshots.primary.databases.iter().any(|(name, observed)| {
+        let standby = snapshots.standby.databases.get(name);
+        matches!(observed, Observation::Absent(_))
+            && standby.and_then(Observation::present).is_some()
     });
-    let functions = readings.primary.functions.iter().any(|(id, seen)| {
-        let there = readings.secondary.functions.get(id);
-        matches!(seen, Observation::Absent(_)) && there.and_then(Observation::present).is_some()
+    let functions = snapshots.primary.functions.iter().any(|(id, observed)| {
+        let standby = snapshots.standby.functions.get(id);
+        matches!(observed, Observation::Absent(_))
+            && standby.and_then(Observation::present).is_some()
     });
     tables || databases || functions
 }
 
-/// Counts what the rows pair.
+/// Counts the paired objects of ledger rows by kind.
 #[must_use]
-pub fn tally(rows: &Rows) -> Tally {
-    let mut tally = Tally::default();
+pub fn count_paired(rows: &LedgerRows) -> ObjectCounts {
+    let mut counts = ObjectCounts::default();
     for row in rows.values().filter(|row| row.pairing.is_some()) {
         match row.subject {
-            Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => {}
-            Subject::Database(_) => tally.databases += 1,
+            Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => {}
+            Subject::Database(_) => counts.databases += 1,
             Subject::Table(_) => {
-                tally.tables += 1;
-                tally.partitions += row.partitions;
+                counts.tables += 1;
+                counts.partitions += row.partitions;
             }
         }
     }
-    tally
+    counts
 }

@@ -1,82 +1,85 @@
-//! What the loop needs from outside.
+//! Traits for everything outside the engine: Regions, ledger, queues, alerts, clock. The AWS
+//! adapters and the simulator implement them.
 
-mod journal;
-mod lake;
+mod lakeformation;
 mod ledger;
-mod watched;
+mod monitoring;
+mod stats;
 
-pub use journal::{Counts, Journal};
-pub use lake::{DefaultsChange, GrantFilter, GrantType, SettingsChange};
-pub use ledger::{Alerts, Clock, Ledger, Outbox};
-pub use watched::{Letters, Peer, Replicas};
+pub use lakeformation::{DefaultsChange, GrantFilter, PermissionResourceType, SettingsChange};
+pub use ledger::{Alerts, Clock, Ledger, RetryQueue};
+pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
+pub use stats::{StatCounters, StatsStore};
 
 use std::collections::BTreeMap;
-use twinlake_core::catalog::{OptIn, Part, PartKey, PartitionIndex, Seen, SeenPart};
-use twinlake_core::grant::{Entry, TagExpression, TagTarget};
-use twinlake_core::reading::{Settings, Tagged};
+use twinlake_core::catalog::{
+    Attachment, AttachmentKey, Observed, ObservedAttachment, OptIn, PartitionIndex,
+};
+use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission};
+use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
 use twinlake_core::{
-    Database, Facet, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+    CallError, Database, Facet, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 
-/// What a Region has beside the objects that are replicated.
+/// What a Region holds that Twinlake does not replicate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Kinds that are not replicated, counted.
+pub struct UnreplicatedInventory {
+    /// Number of objects of each kind that is not replicated.
     pub kinds: BTreeMap<String, usize>,
-    /// Settings of the catalog as a whole, which are compared and not written: each
-    /// by its name, as text that is equal in both Regions if they agree.
+    /// Catalog-wide settings that are compared but never written, by name. The text is equal
+    /// in both Regions if the settings agree.
     pub settings: BTreeMap<String, String>,
 }
 
-/// Reads one Region's catalog and permissions. Listings are complete: every page
-/// was read, or the call failed.
+/// Reads one Region's catalog and permissions. Listings are complete: either every page was
+/// read, or the call fails.
 pub trait ReadRegion {
     /// The Region, as in `us-east-1`.
     fn region(&self) -> &str;
 
-    /// How many calls this process has made to Glue and Lake Formation, repeats counted.
-    fn calls(&self) -> u64 {
+    /// Number of calls that this process has made to Glue and Lake Formation, retries included.
+    fn call_count(&self) -> u64 {
         0
     }
 
     /// `GetDatabase`.
     ///
     /// # Errors
-    /// `Absent` when the service does not know the name.
-    async fn database(&self, name: &Name) -> Result<Seen<Database>, Fault>;
+    /// `NotFound` if the service does not know the name.
+    async fn database(&self, name: &Name) -> Result<Observed<Database>, CallError>;
 
     /// `GetDatabases`, every page.
     ///
     /// # Errors
     /// Any page failed.
-    async fn databases(&self) -> Result<Vec<Seen<Database>>, Fault>;
+    async fn databases(&self) -> Result<Vec<Observed<Database>>, CallError>;
 
     /// `GetTable`.
     ///
     /// # Errors
-    /// `Absent` when the service does not know the name.
-    async fn table(&self, id: &TableId) -> Result<Seen<Table>, Fault>;
+    /// `NotFound` if the service does not know the name.
+    async fn table(&self, id: &TableId) -> Result<Observed<Table>, CallError>;
 
     /// `GetTables`, every page.
     ///
     /// # Errors
-    /// Any page failed; `Absent` when the database is not known.
-    async fn tables(&self, database: &Name) -> Result<Vec<Seen<Table>>, Fault>;
+    /// Any page failed; `NotFound` if the service does not know the database.
+    async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError>;
 
-    /// One page of `GetPartitions`: of all, or of one segment of [`SEGMENTS`]; with the
-    /// token of the next page.
+    /// One page of `GetPartitions` with the token of the next page: of all partitions, or of
+    /// one of [`PARTITION_SEGMENTS`] segments.
     ///
     /// # Errors
     /// The call failed.
-    async fn partitions(
+    async fn partitions_page(
         &self,
         id: &TableId,
         segment: Option<usize>,
         token: Option<String>,
-    ) -> Result<(Vec<Partition>, Option<String>), Fault>;
+    ) -> Result<(Vec<Partition>, Option<String>), CallError>;
 
-    /// `BatchGetPartition`, asked again for what it left unprocessed. What is not there
-    /// is not in the answer.
+    /// `BatchGetPartition`, repeated for unprocessed keys. Partitions that do not exist are
+    /// missing from the result.
     ///
     /// # Errors
     /// A call failed.
@@ -84,134 +87,134 @@ pub trait ReadRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, Fault>;
+    ) -> Result<Vec<Partition>, CallError>;
 
-    /// `GetUserDefinedFunctions`, every page: of one database, or of all.
+    /// `GetUserDefinedFunctions`, every page: of one database, or of all databases.
     ///
     /// # Errors
-    /// Any page failed; `Absent` when the database is not known.
+    /// Any page failed; `NotFound` if the service does not know the database.
     async fn functions(
         &self,
         database: Option<&Name>,
-    ) -> Result<Vec<(FunctionId, Seen<Function>)>, Fault>;
+    ) -> Result<Vec<(FunctionId, Observed<Function>)>, CallError>;
 
     /// `GetUserDefinedFunction`.
     ///
     /// # Errors
-    /// `Absent` when the service does not know the name.
-    async fn function(&self, id: &FunctionId) -> Result<Seen<Function>, Fault>;
+    /// `NotFound` if the service does not know the name.
+    async fn function(&self, id: &FunctionId) -> Result<Observed<Function>, CallError>;
 
-    /// The parts of one kind: `GetPartitionIndexes`, `GetColumnStatisticsForTable`
-    /// for these columns, `GetTags`, `ListDataCellsFilter`, `GetResourceLFTags` (assigned
-    /// ones only); of the lake, `ListLFTags`, `ListLFTagExpressions`, `ListResources`.
-    /// Other facets have none.
+    /// The attachments of one kind, by facet: `GetPartitionIndexes`,
+    /// `GetColumnStatisticsForTable` for these columns, `GetTags`, `ListDataCellsFilter`,
+    /// `GetResourceLFTags` (assigned LF-Tags only); for a Lake Formation subject `ListLFTags`,
+    /// `ListLFTagExpressions`, `ListResources`. Other facets have no attachments.
     ///
     /// # Errors
     /// Any page failed.
-    async fn parts(
+    async fn attachments(
         &self,
         subject: &Subject,
         facet: Facet,
         columns: &[String],
-    ) -> Result<Vec<SeenPart>, Fault>;
+    ) -> Result<Vec<ObservedAttachment>, CallError>;
 
     /// `ListPermissions` with a resource, every page.
     ///
     /// # Errors
     /// Any page failed.
-    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<Entry>, Fault>;
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError>;
 
     /// `ListPermissions` without a filter, every page.
     ///
     /// # Errors
     /// Any page failed.
-    async fn all_grants(&self) -> Result<Vec<Entry>, Fault>;
+    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError>;
 
-    /// `ListLakeFormationOptIns`, every page; never with a principal (LF-04).
+    /// `ListLakeFormationOptIns`, every page; never filtered by principal (LF-04).
     ///
     /// # Errors
     /// Any page failed.
-    async fn opt_ins(&self) -> Result<Vec<OptIn>, Fault>;
+    async fn opt_ins(&self) -> Result<Vec<OptIn>, CallError>;
 
     /// `SearchDatabasesByLFTags` or `SearchTablesByLFTags`, every page.
     ///
     /// # Errors
     /// Any page failed.
-    async fn search(
+    async fn search_by_lf_tags(
         &self,
-        target: TagTarget,
-        expression: &TagExpression,
-    ) -> Result<Vec<Tagged>, Fault>;
+        target: LfTagPolicyTarget,
+        expression: &LfTagExpression,
+    ) -> Result<Vec<LfTaggedResource>, CallError>;
 
     /// `GetDataLakeSettings`.
     ///
     /// # Errors
     /// The call failed.
-    async fn settings(&self) -> Result<Settings, Fault>;
+    async fn settings(&self) -> Result<ObservedSettings, CallError>;
 
-    /// What there is beside the catalog's objects. What cannot be told is left out.
-    async fn survey(&self) -> Survey;
+    /// Counts what Twinlake does not replicate. Kinds that cannot be read are left out.
+    async fn unreplicated_inventory(&self) -> UnreplicatedInventory;
 
-    /// How many optimizers these tables have (`BatchGetTableOptimizer`).
+    /// Number of table optimizers of these tables (`BatchGetTableOptimizer`).
     ///
     /// # Errors
     /// A call failed.
-    async fn optimizers(&self, tables: &[TableId]) -> Result<usize, Fault>;
+    async fn optimizer_count(&self, tables: &[TableId]) -> Result<usize, CallError>;
 }
 
-/// What came of each entry of a batch call, in the order of the entries. A batch
-/// call that succeeds says nothing of its entries (LF-13).
-pub type EntryResults = Vec<Result<(), Fault>>;
+/// The result of each entry of a batch call, in the order of the entries. Single entries can
+/// fail although the batch call succeeds (LF-13).
+pub type EntryResults = Vec<Result<(), CallError>>;
 
 /// Writes one Region's catalog and permissions.
 pub trait WriteRegion: ReadRegion {
     /// `CreateDatabase`.
     ///
     /// # Errors
-    /// `AlreadyDone` when the name is taken, by whatever.
-    async fn create_database(&self, database: &Database) -> Result<(), Fault>;
+    /// `AlreadyInState` if an object with this name exists, whether equal or not.
+    async fn create_database(&self, database: &Database) -> Result<(), CallError>;
 
     /// `UpdateDatabase`; replaces the whole input.
     ///
     /// # Errors
     /// The call failed.
-    async fn update_database(&self, database: &Database) -> Result<(), Fault>;
+    async fn update_database(&self, database: &Database) -> Result<(), CallError>;
 
     /// `DeleteDatabase`.
     ///
     /// # Errors
-    /// `Absent` when it is gone already.
-    async fn delete_database(&self, name: &Name) -> Result<(), Fault>;
+    /// `NotFound` if it does not exist.
+    async fn delete_database(&self, name: &Name) -> Result<(), CallError>;
 
-    /// `CreateTable`, with up to [`INDEXES_AT_CREATION`] partition indexes.
+    /// `CreateTable`, with up to [`MAX_INDEXES_PER_CREATE_TABLE`] partition indexes.
     ///
     /// # Errors
-    /// `AlreadyDone` when the name is taken, by whatever.
+    /// `AlreadyInState` if an object with this name exists, whether equal or not.
     async fn create_table(
         &self,
         database: &Name,
         table: &Table,
         indexes: &[&PartitionIndex],
-    ) -> Result<(), Fault>;
+    ) -> Result<(), CallError>;
 
     /// `UpdateTable` with `SkipArchive`; replaces the whole input.
     ///
     /// # Errors
-    /// `Busy` when the version is no longer the one that was read.
+    /// `Contended` if the table's version is no longer `version`.
     async fn update_table(
         &self,
         database: &Name,
         table: &Table,
         version: Option<&str>,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), CallError>;
 
     /// `DeleteTable`.
     ///
     /// # Errors
-    /// `Absent` when it is gone already.
-    async fn delete_table(&self, id: &TableId) -> Result<(), Fault>;
+    /// `NotFound` if it does not exist.
+    async fn delete_table(&self, id: &TableId) -> Result<(), CallError>;
 
-    /// `BatchCreatePartition`, at most [`CREATE_BATCH`] at a time.
+    /// `BatchCreatePartition`, at most [`MAX_PARTITIONS_PER_CREATE`] at a time.
     ///
     /// # Errors
     /// The call as a whole failed.
@@ -219,9 +222,9 @@ pub trait WriteRegion: ReadRegion {
         &self,
         id: &TableId,
         partitions: &[&Partition],
-    ) -> Result<EntryResults, Fault>;
+    ) -> Result<EntryResults, CallError>;
 
-    /// `BatchUpdatePartition`, at most [`UPDATE_BATCH`] at a time.
+    /// `BatchUpdatePartition`, at most [`MAX_PARTITIONS_PER_UPDATE`] at a time.
     ///
     /// # Errors
     /// The call as a whole failed.
@@ -229,9 +232,9 @@ pub trait WriteRegion: ReadRegion {
         &self,
         id: &TableId,
         partitions: &[&Partition],
-    ) -> Result<EntryResults, Fault>;
+    ) -> Result<EntryResults, CallError>;
 
-    /// `BatchDeletePartition`, at most [`DELETE_BATCH`] at a time.
+    /// `BatchDeletePartition`, at most [`MAX_PARTITIONS_PER_DELETE`] at a time.
     ///
     /// # Errors
     /// The call as a whole failed.
@@ -239,78 +242,83 @@ pub trait WriteRegion: ReadRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<EntryResults, Fault>;
+    ) -> Result<EntryResults, CallError>;
 
     /// `CreateUserDefinedFunction`.
     ///
     /// # Errors
-    /// `AlreadyDone` when the name is taken, by whatever.
-    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault>;
+    /// `AlreadyInState` if an object with this name exists, whether equal or not.
+    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError>;
 
     /// `UpdateUserDefinedFunction`; replaces the whole input.
     ///
     /// # Errors
     /// The call failed.
-    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault>;
+    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError>;
 
     /// `DeleteUserDefinedFunction`.
     ///
     /// # Errors
-    /// `Absent` when it is gone already.
-    async fn delete_function(&self, id: &FunctionId) -> Result<(), Fault>;
+    /// `NotFound` if it does not exist.
+    async fn delete_function(&self, id: &FunctionId) -> Result<(), CallError>;
 
-    /// Makes or replaces parts of one kind, at most [`STATISTICS_BATCH`] at a time.
+    /// Creates or replaces attachments of one kind, at most [`MAX_STATISTICS_PER_UPDATE`] at a
+    /// time.
     ///
     /// # Errors
     /// The call as a whole failed.
-    async fn put_parts(&self, subject: &Subject, parts: &[&Part]) -> Result<EntryResults, Fault>;
-
-    /// Takes parts of one kind away.
-    ///
-    /// # Errors
-    /// The call as a whole failed.
-    async fn remove_parts(
+    async fn put_attachments(
         &self,
         subject: &Subject,
-        keys: &[&PartKey],
-    ) -> Result<EntryResults, Fault>;
+        attachments: &[&Attachment],
+    ) -> Result<EntryResults, CallError>;
 
-    /// `PutDataLakeSettings`: reads, changes, writes and reads back. There is no lock
-    ///
-    ///
-    /// # Errors
-    /// A call failed, or `Busy` where what is read back is not what was written.
-    async fn put_settings(&self, change: &SettingsChange) -> Result<(), Fault>;
-
-    /// `BatchGrantPermissions`, at most [`GRANT_BATCH`] at a time.
+    /// Removes attachments of one kind.
     ///
     /// # Errors
     /// The call as a whole failed.
-    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault>;
+    async fn remove_attachments(
+        &self,
+        subject: &Subject,
+        keys: &[&AttachmentKey],
+    ) -> Result<EntryResults, CallError>;
 
-    /// `BatchRevokePermissions`, at most [`GRANT_BATCH`] at a time.
+    /// `PutDataLakeSettings`: reads the settings, applies the change, writes them and reads
+    /// them back. AWS offers no conditional write.
+    ///
+    /// # Errors
+    /// A call failed; `Contended` if the settings read back differ from those written.
+    async fn put_settings(&self, change: &SettingsChange) -> Result<(), CallError>;
+
+    /// `BatchGrantPermissions`, at most [`MAX_PERMISSIONS_PER_BATCH`] at a time.
     ///
     /// # Errors
     /// The call as a whole failed.
-    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault>;
+    async fn grant(&self, entries: &[&ListedPermission]) -> Result<EntryResults, CallError>;
+
+    /// `BatchRevokePermissions`, at most [`MAX_PERMISSIONS_PER_BATCH`] at a time.
+    ///
+    /// # Errors
+    /// The call as a whole failed.
+    async fn revoke(&self, entries: &[&ListedPermission]) -> Result<EntryResults, CallError>;
 }
 
-/// Segments that a table's partitions are listed in, side by side (Glue's limit).
-pub const SEGMENTS: usize = 10;
+/// Segments that `GetPartitions` can read in parallel (Glue's limit).
+pub const PARTITION_SEGMENTS: usize = 10;
 /// Entries of a `BatchGetPartition` call (Glue's limit).
-pub const GET_BATCH: usize = 1000;
+pub const MAX_PARTITIONS_PER_GET: usize = 1000;
 /// Entries of a `BatchCreatePartition` call (Glue's limit).
-pub const CREATE_BATCH: usize = 100;
+pub const MAX_PARTITIONS_PER_CREATE: usize = 100;
 /// Entries of a `BatchUpdatePartition` call (Glue's limit).
-pub const UPDATE_BATCH: usize = 100;
+pub const MAX_PARTITIONS_PER_UPDATE: usize = 100;
 /// Entries of a `BatchDeletePartition` call (Glue's limit).
-pub const DELETE_BATCH: usize = 25;
+pub const MAX_PARTITIONS_PER_DELETE: usize = 25;
 /// Entries of an `UpdateColumnStatisticsForTable` call (Glue's limit).
-pub const STATISTICS_BATCH: usize = 25;
+pub const MAX_STATISTICS_PER_UPDATE: usize = 25;
 /// Values of an LF-Tag, or LF-Tags of a resource, in one call (LF-25).
-pub const TAG_BATCH: usize = 50;
-/// Partition indexes that a `CreateTable` takes (GL-06).
-pub const INDEXES_AT_CREATION: usize = 3;
-/// Entries of a `BatchGrantPermissions` or `BatchRevokePermissions` call (the
-/// limit stands in the API reference only).
-pub const GRANT_BATCH: usize = 20;
+pub const MAX_LF_TAGS_PER_CALL: usize = 50;
+/// Partition indexes in one `CreateTable` call (GL-06).
+pub const MAX_INDEXES_PER_CREATE_TABLE: usize = 3;
+/// Entries of a `BatchGrantPermissions` or `BatchRevokePermissions` call (documented in the
+/// API reference only).
+pub const MAX_PERMISSIONS_PER_BATCH: usize = 20;

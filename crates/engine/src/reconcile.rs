@@ -1,346 +1,359 @@
-//! The loop itself.
+//! The reconcile loop.
 
-mod after;
-mod record;
-pub(crate) mod relist;
-mod share;
-mod work;
+mod bookkeeping;
+pub(crate) mod grant_listing;
+mod paging;
+mod safeguards;
+mod session;
+mod step_effects;
 
 use crate::apply::apply;
-use crate::observe::{Prefetched, Readings};
+use crate::observe::{Prefetched, Snapshots};
 use crate::ports::{Clock, Ledger, ReadRegion, WriteRegion};
+use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::{self, Veto};
-use twinlake_core::ledger::{Epoch, Rows};
-use twinlake_core::plan::{Finding, FindingKind, Standing};
-use twinlake_core::render::Counts;
+use twinlake_core::audit::{self, Rejection};
+use twinlake_core::ledger::LedgerRows;
+use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
+use twinlake_core::render::StepCounts;
+use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    Fault, Name, OwnRoles, Plan, Policy, Principal, Scope, State, Step, Subject, TableId, Timestamp,
+    CallError, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, SubjectState,
+    TableId, Timestamp,
 };
-use work::Work;
 
-/// Everything that one reconciliation works with.
+/// The Regions, ledger, policy and limits of one reconciliation.
 #[derive(Debug)]
 pub struct Context<'a, P, S, L, C> {
-    /// The primary, which is only read.
+    /// The primary Region. It is only read.
     pub primary: &'a P,
-    /// The secondary.
-    pub secondary: &'a S,
-    /// The secondary's ledger.
+    /// The standby Region.
+    pub standby: &'a S,
+    /// The standby's ledger.
     pub ledger: &'a L,
-    /// Tells the time.
+    /// The clock.
     pub clock: &'a C,
     /// The policy.
     pub policy: &'a Policy,
-    /// Who is primary.
+    /// The epoch, which says which Region is primary.
     pub epoch: Epoch,
-    /// Our role in the primary.
-    pub reader: &'a Principal,
-    /// All our roles.
-    pub ours: &'a OwnRoles,
-    /// Calls under way at once.
-    pub parallel: usize,
-    /// A person has said that the deletions are meant, however many.
-    pub brake_released: bool,
-    /// Whether the data lake settings may be written: that takes a right of its own.
-    pub writes_settings: bool,
-    /// When to leave what can be left to a later message.
+    /// Twinlake's role in the primary.
+    pub reader_role: &'a Principal,
+    /// All roles of Twinlake in both Regions.
+    pub own_roles: &'a OwnRoles,
+    /// Most AWS calls that run at the same time.
+    pub max_concurrent_calls: usize,
+    /// A person has approved the deletions, however many.
+    pub deletions_approved: bool,
+    /// Whether Twinlake's role here may write the data lake settings (a separate permission).
+    pub may_write_settings: bool,
+    /// When to defer to a later message what can be deferred.
     pub stop_at: Option<Timestamp>,
 }
 
-/// How often the loop goes round before it leaves a difference to a later try.
-pub const ROUNDS: u32 = 6;
+/// Most rounds of the loop before a remaining difference waits for a later message.
+pub const MAX_ROUNDS: u32 = 6;
 
-/// How a reconciliation ended.
+/// The result of a reconciliation.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// How often both Regions were read.
+pub struct ReconcileOutcome {
+    /// Number of rounds: how often both Regions were read.
     pub rounds: u32,
-    /// The steps that were applied, in order; of partitions only the first
-    /// [`NOTED`].
+    /// The applied steps, in order. Steps on partitions are recorded up to
+    /// [`MAX_RECORDED_PARTITION_STEPS`].
     pub applied: Vec<Step>,
-    /// All that were applied, counted.
-    pub counts: Counts,
-    /// What a person should know, by the last plan.
+    /// Counts of all applied steps.
+    pub counts: StepCounts,
+    /// The findings of the last plan and of earlier pages.
     pub findings: BTreeSet<Finding>,
-    /// Why a plan was refused; nothing of it was applied.
-    pub vetoes: Vec<Veto>,
-    /// Steps that failed for good, with the reason.
-    pub failed: Vec<(Step, Fault)>,
-    /// Revokes that have not come about yet: while one is open, the secondary may
-    /// allow what the primary does not.
-    pub unrevoked: Vec<(Step, Fault)>,
-    /// The subject whose plan was refused.
-    pub vetoed: Option<Subject>,
-    /// What still differs and may settle by itself: to be looked at again.
+    /// Why the audit rejected a plan. Nothing of that plan was applied.
+    pub rejections: Vec<Rejection>,
+    /// Steps that failed permanently, with the error.
+    pub failed: Vec<(Step, CallError)>,
+    /// Revokes that have not succeeded yet. Until they do, the standby may allow what the primary
+    /// does not.
+    pub unrevoked: Vec<(Step, CallError)>,
+    /// The subject of the first step of the rejected plan.
+    pub rejected_subject: Option<Subject>,
+    /// What still differs and may resolve itself: the scope to reconcile again, and the reason.
     pub waiting: Option<(Scope, String)>,
-    /// It waits because time ran out, and nothing is wrong.
+    /// Whether it waits only because time ran out.
     pub out_of_time: bool,
-    /// Tables of a database that has too many: not looked at, to be shared out.
-    pub too_many: BTreeSet<TableId>,
-    /// Iceberg tables that the primary showed.
+    /// Tables of databases with too many tables for one invocation. They were not read; the
+    /// caller splits them into several messages.
+    pub oversized: BTreeSet<TableId>,
+    /// Iceberg tables in the primary.
     pub iceberg: Vec<TableId>,
-    /// The subjects that were looked at, and how they were left.
-    pub standings: BTreeMap<Subject, Standing>,
-    /// The subjects that were asked for and looked at.
-    pub looked: BTreeSet<Subject>,
-    /// Of those the databases that were looked at with all that is in them.
-    pub whole: BTreeSet<Name>,
-    /// The subjects whose rows do not say that they are in step.
-    pub ill: BTreeMap<Subject, State>,
-    /// Why, as their rows say.
+    /// The outcome of each subject that was read, by the last plan.
+    pub subject_outcomes: BTreeMap<Subject, SubjectOutcome>,
+    /// The requested subjects that were read.
+    pub scanned: BTreeSet<Subject>,
+    /// The requested databases that were read with their whole contents.
+    pub fully_scanned: BTreeSet<Name>,
+    /// The subjects whose ledger rows are not in sync, with their state.
+    pub not_in_sync: BTreeMap<Subject, SubjectState>,
+    /// The reasons of those rows.
     pub reasons: BTreeMap<Subject, String>,
 }
 
-/// One reconciliation, as it is logged: nothing of a grant but names.
+/// The log entry of one reconciliation. It contains names only, no grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reconciled {
-    /// Whom it was about.
+pub struct ReconcileLogEntry {
+    /// The scope.
     pub subject: String,
-    /// What asked for it: `event`, `again` or `resync`.
+    /// The trigger: `event`, `again` (a retry message) or `resync`.
     pub cause: &'static str,
-    /// How often both Regions were read.
+    /// Number of rounds.
     pub rounds: u32,
-    /// Steps that were applied.
+    /// Number of applied steps.
     pub steps: usize,
-    /// Calls to Glue and Lake Formation, repeats counted.
+    /// Calls to Glue and Lake Formation, retries included.
     pub calls: u64,
-    /// How long it took.
+    /// Duration.
     pub milliseconds: i64,
-    /// How it ended: `settled`, `waiting`, `failed` or `vetoed`.
+    /// The result, as [`ReconcileOutcome::status`] names it.
     pub outcome: &'static str,
 }
 
-/// Measures one reconciliation from its start.
+/// Measures the duration and the calls of one reconciliation.
 #[derive(Clone, Copy, Debug)]
-pub struct Measure {
+pub struct ReconcileTimer {
     calls: u64,
-    began: Timestamp,
+    started: Timestamp,
 }
 
-impl Measure {
-    /// Begins to measure.
+impl ReconcileTimer {
+    /// Starts the timer.
     pub fn begin<P: ReadRegion, S, L, C: Clock>(context: &Context<'_, P, S, L, C>) -> Self {
         Self {
-            calls: context.primary.calls(),
-            began: context.clock.now(),
+            calls: context.primary.call_count(),
+            started: context.clock.now(),
         }
     }
 
-    /// What it came to.
+    /// Returns the log entry of the reconciliation.
     pub fn end<P: ReadRegion, S, L, C: Clock>(
         self,
         context: &Context<'_, P, S, L, C>,
         scope: &Scope,
         cause: &'static str,
-        outcome: &Outcome,
-    ) -> Reconciled {
-        Reconciled {
+        outcome: &ReconcileOutcome,
+    ) -> ReconcileLogEntry {
+        ReconcileLogEntry {
             subject: scope.to_string(),
             cause,
             rounds: outcome.rounds,
             steps: outcome.counts.total(),
-            calls: context.primary.calls().saturating_sub(self.calls),
-            milliseconds: context.clock.now().0 - self.began.0,
-            outcome: outcome.ended(),
+            calls: context.primary.call_count().saturating_sub(self.calls),
+            milliseconds: context.clock.now().0 - self.started.0,
+            outcome: outcome.status(),
         }
     }
 }
 
-/// So many steps on partitions are remembered one by one.
-pub const NOTED: usize = 1000;
+/// Most steps on partitions that [`ReconcileOutcome::applied`] records.
+pub const MAX_RECORDED_PARTITION_STEPS: usize = 1000;
 
-impl Outcome {
-    /// Takes a step in that was applied.
-    pub fn note(&mut self, step: &Step) {
+impl ReconcileOutcome {
+    /// Records an applied step.
+    pub fn record_applied(&mut self, step: &Step) {
         self.counts.add(step);
-        let of_partition = after::values_of(step).is_some();
-        if !of_partition || self.applied.len() < NOTED {
+        let is_partition_step = step_effects::partition_values_of(step).is_some();
+        if !is_partition_step || self.applied.len() < MAX_RECORDED_PARTITION_STEPS {
             self.applied.push(step.clone());
         }
     }
 
-    /// Whether a fresh plan was empty at the end.
+    /// Whether the last plan was empty: nothing waits, was rejected or failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.waiting.is_none() && self.vetoes.is_empty() && self.failed.is_empty()
+        self.waiting.is_none() && self.rejections.is_empty() && self.failed.is_empty()
     }
 
-    /// How it ended, in a word.
+    /// The result in one word: `rejected` (a plan was rejected), `failed`, `waiting`, `unread` (a
+    /// read failed) or `settled`.
     #[must_use]
-    pub fn ended(&self) -> &'static str {
-        if !self.vetoes.is_empty() {
-            "vetoed"
+    pub fn status(&self) -> &'static str {
+        if !self.rejections.is_empty() {
+            "rejected"
         } else if !self.failed.is_empty() {
             "failed"
         } else if self.waiting.is_some() {
             "waiting"
-        } else if !self.is_read() {
+        } else if !self.is_fully_read() {
             "unread"
         } else {
             "settled"
         }
     }
 
-    /// Whether every subject could be read and decided.
+    /// Whether every subject could be read.
     #[must_use]
-    pub fn is_read(&self) -> bool {
-        let unread = |finding: &Finding| match finding.kind {
+    pub fn is_fully_read(&self) -> bool {
+        let is_read_failure = |finding: &Finding| match finding.kind {
             FindingKind::Denied | FindingKind::Unreadable => true,
-            FindingKind::Foreign
+            FindingKind::Unmanaged
             | FindingKind::DefaultsOpen
-            | FindingKind::Held
+            | FindingKind::OnHold
             | FindingKind::Unsupported
             | FindingKind::Note => false,
         };
-        !self.findings.iter().any(unread)
+        !self.findings.iter().any(is_read_failure)
     }
 }
 
-/// Makes the secondary equal to the primary in a scope.
+/// Makes the standby equal to the primary within a scope.
 ///
 /// # Guarantees
-/// - Ends only when a plan from fresh reads of what changed is empty, or says what
-///   still differs and why.
-/// - May be run by several callers at once, be killed between any two calls, and
-///   be run again: the secondary is never left wider than the primary was last
-///   read.
+/// - Returns only when a plan from fresh reads of what changed is empty, or reports what still
+///   differs and why.
+/// - Several callers may run it at once, it may be killed between any two calls, and it may be
+///   repeated: the standby never allows more than the primary did when it was last read.
 ///
 /// # Assumptions
-/// - This Region is the standby; the caller checked it just before.
+/// - The local Region is the standby. The caller has just checked it.
 ///
 /// # Caveats
-/// - Reads of the primary may be old; only a later event or resync cures that.
+/// - Reads of the primary may be stale. Only a later event or resync corrects the result.
 ///
 /// # Errors
-/// The ledger is out of reach. Everything else is told in the outcome.
+/// The ledger cannot be reached. The outcome reports all other errors.
 pub async fn reconcile<P, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
     prefetched: &Prefetched,
-) -> Result<Outcome, Fault>
+) -> Result<ReconcileOutcome, CallError>
 where
     P: ReadRegion,
     S: WriteRegion,
     L: Ledger,
     C: Clock,
 {
-    let mut work = Work::begin(context, scope).await?;
-    let mut fresh = Cow::Borrowed(prefetched);
-    if fresh.grants.is_none() && work.has_contents() {
-        fresh.to_mut().grants = Some(work.list_all_grants().await);
+    let mut session = Session::begin(context, scope).await?;
+    let mut prefetched = Cow::Borrowed(prefetched);
+    if prefetched.grants.is_none() && session.has_database_scan() {
+        prefetched.to_mut().grants = Some(session.list_all_grants().await);
     }
-    let mut all_read = fresh.grants.is_some();
+    let mut all_grants_listed = prefetched.grants.is_some();
     loop {
-        work.outcome.rounds += 1;
-        work.rounds += 1;
-        let rows = work.observe(&fresh).await?;
-        let plan = work.plan(&rows);
-        if (plan.unproven > 0 || work.doubts(&plan)) && !all_read {
-            all_read = true;
-            fresh.to_mut().grants = Some(work.list_all_grants().await);
-            work.look_at_all_grants();
+        session.outcome.rounds += 1;
+        session.page_rounds += 1;
+        let rows = session.observe(&prefetched).await?;
+        let plan = session.plan(&rows);
+        if (plan.needs_full_grant_read > 0 || session.needs_grant_recheck(&plan))
+            && !all_grants_listed
+        {
+            all_grants_listed = true;
+            prefetched.to_mut().grants = Some(session.list_all_grants().await);
+            session.reread_grants();
             continue;
         }
-        work.outcome.findings.clone_from(&plan.findings);
-        work.remember_trouble(&plan);
-        work.outcome.too_many.append(&mut work.readings.too_many);
-        work.outcome.standings.clone_from(&plan.standings);
-        if plan.is_empty() && work.take_more(&plan) {
-            fresh = Cow::Owned(Prefetched::default());
+        session.outcome.findings.clone_from(&plan.findings);
+        session.record_partition_problems(&plan);
+        session
+            .outcome
+            .oversized
+            .append(&mut session.snapshots.oversized);
+        session
+            .outcome
+            .subject_outcomes
+            .clone_from(&plan.subject_outcomes);
+        if plan.is_empty() && session.next_page(&plan) {
+            prefetched = Cow::Owned(Prefetched::default());
             continue;
         }
-        if plan.is_empty() || work.rounds > ROUNDS {
-            work.finish(&rows, &plan).await?;
-            return Ok(work.outcome);
+        if plan.is_empty() || session.page_rounds > MAX_ROUNDS {
+            session.finish(&rows, &plan).await?;
+            return Ok(session.outcome);
         }
-        let brake = work.brake(&plan).await?;
-        let approved = match audit::audit(&work.inputs(&rows), plan.clone(), &brake) {
+        let deletion_budget = session.deletion_budget(&plan).await?;
+        let approved = match audit::audit(&session.inputs(&rows), plan.clone(), &deletion_budget) {
             Ok(approved) => approved,
-            Err(vetoes) => {
-                work.outcome.vetoes = vetoes;
-                work.outcome.vetoed = plan.steps.first().map(Step::subject);
-                work.finish(&rows, &plan).await?;
-                return Ok(work.outcome);
+            Err(rejections) => {
+                session.outcome.rejections = rejections;
+                session.outcome.rejected_subject = plan.steps.first().map(Step::subject);
+                session.finish(&rows, &plan).await?;
+                return Ok(session.outcome);
             }
         };
-        if work.has_moved(&approved).await {
-            fresh.to_mut().databases = None;
+        if session.databases_changed(&approved).await {
+            prefetched.to_mut().databases = None;
             continue;
         }
-        work.intend(&rows, &approved).await?;
-        let applied = apply(context.secondary, &approved, context.parallel).await;
-        if !work.absorb(&approved, &applied) {
-            work.finish(&rows, &plan).await?;
-            return Ok(work.outcome);
+        session.record_intents(&rows, &approved).await?;
+        let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
+        if !session.record_results(&approved, &applied) {
+            session.finish(&rows, &plan).await?;
+            return Ok(session.outcome);
         }
-        fresh = Cow::Owned(work.relist().await);
-        all_read = fresh.grants.is_some();
+        prefetched = Cow::Owned(session.prefetch_next_round().await);
+        all_grants_listed = prefetched.grants.is_some();
     }
 }
 
-/// Reads both Regions once and plans; nothing is written anywhere.
+/// Reads both Regions once and plans without writing anything. Returns the plan and the
+/// rejections of its audit.
 ///
 /// # Errors
-/// The ledger is out of reach.
+/// The ledger cannot be reached.
 pub async fn preview<P, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
     prefetched: &Prefetched,
-) -> Result<(Plan, Result<(), Vec<Veto>>), Fault>
+) -> Result<(Plan, Result<(), Vec<Rejection>>), CallError>
 where
     P: ReadRegion,
     S: ReadRegion,
     L: Ledger,
     C: Clock,
 {
-    let mut work = Work::begin(context, scope).await?;
-    // A person is shown all of it.
-    work.keep = usize::MAX;
-    let mut rows = work.observe(prefetched).await?;
-    let mut plan = work.plan(&rows);
-    if plan.unproven > 0 && prefetched.grants.is_none() {
-        let grants = Some(work.list_all_grants().await);
-        work.look_at_all_grants();
-        rows = work
+    let mut session = Session::begin(context, scope).await?;
+    // The preview shows every partition, not one page.
+    session.max_partitions = usize::MAX;
+    let mut rows = session.observe(prefetched).await?;
+    let mut plan = session.plan(&rows);
+    if plan.needs_full_grant_read > 0 && prefetched.grants.is_none() {
+        let grants = Some(session.list_all_grants().await);
+        session.reread_grants();
+        rows = session
             .observe(&Prefetched {
                 grants,
                 ..prefetched.clone()
             })
             .await?;
-        plan = work.plan(&rows);
+        plan = session.plan(&rows);
     }
-    let brake = work.brake(&plan).await?;
-    let judged = audit::audit(&work.inputs(&rows), plan.clone(), &brake);
-    Ok((plan, judged.map(drop)))
+    let deletion_budget = session.deletion_budget(&plan).await?;
+    let audited = audit::audit(&session.inputs(&rows), plan.clone(), &deletion_budget);
+    Ok((plan, audited.map(drop)))
 }
 
-/// Reads both Regions once, as far as a scope asks, with the ledger's rows; grants by
-/// the reading of all of them, or by resource.
+/// Reads the ledger rows and both Regions once, as far as the scope requests. Grants are read by
+/// a listing of all grants if `all_grants`, else by resource.
 ///
 /// # Errors
-/// The ledger is out of reach.
+/// The ledger cannot be reached.
 pub async fn observe_once<P, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
     all_grants: bool,
-) -> Result<(Rows, Readings), Fault>
+) -> Result<(LedgerRows, Snapshots), CallError>
 where
     P: ReadRegion,
     S: ReadRegion,
     L: Ledger,
     C: Clock,
 {
-    let mut work = Work::begin(context, scope).await?;
+    let mut session = Session::begin(context, scope).await?;
     let grants = match all_grants {
-        true => Some(work.list_all_grants().await),
+        true => Some(session.list_all_grants().await),
         false => None,
     };
     let prefetched = Prefetched {
         grants,
         ..Prefetched::default()
     };
-    let rows = work.observe(&prefetched).await?;
-    Ok((rows, work.readings))
+    let rows = session.observe(&prefetched).await?;
+    Ok((rows, session.snapshots))
 }

@@ -1,207 +1,221 @@
-//! The scheduled look at everything: what events missed, it mends.
+//! The resync: compares all databases of both Regions and corrects differences that events missed.
 
+mod lake_size;
 mod preview;
-mod size;
-mod survey;
+mod unreplicated_inventory;
 
 pub use preview::{expand, preview};
 
-use crate::message::{Message, Part};
-use crate::observe::{Prefetched, tally};
-use crate::ports::{Clock, Ledger, Outbox, ReadRegion, WriteRegion};
-use crate::reconcile::relist::listing_calls;
-use crate::reconcile::{Context, Measure, NOTED, Outcome, Reconciled, reconcile};
-use size::size_of;
+use crate::api_call_lower_bound;
+use crate::observe::{Prefetched, count_paired};
+use crate::ports::{Clock, Ledger, ReadRegion, RetryQueue, WriteRegion};
+use crate::reconcile::grant_listing::listing_calls;
+use crate::reconcile::{
+    Context, MAX_RECORDED_PARTITION_STEPS, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer,
+    reconcile,
+};
+use crate::retry_message::{ResyncPart, RetryMessage};
+use lake_size::lake_size_of;
 use std::collections::BTreeSet;
-use survey::{note_optimizers, note_survey};
-use twinlake_core::floor;
-use twinlake_core::ledger::{Rows, Run};
+use twinlake_core::ledger::{LedgerRows, ResyncRun};
 use twinlake_core::plan::{Finding, FindingKind};
-use twinlake_core::reading::Observation;
-use twinlake_core::scope::{Look, WHOLE_DATABASE};
-use twinlake_core::{Fault, Name, Scope, Subject, TableId, Timestamp};
+use twinlake_core::scope::{ReadRequest, WHOLE_DATABASE};
+use twinlake_core::snapshot::Observation;
+use twinlake_core::{CallError, Name, Scope, Subject, TableId, Timestamp};
+use unreplicated_inventory::{report_table_optimizers, report_unreplicated};
 
-/// How a resync, or a part of one, ended.
+/// The result of a resync, or of a part of one.
 #[derive(Debug, Default)]
-pub struct Report {
-    /// What came of all its databases together.
-    pub outcome: Outcome,
-    /// Databases looked at.
+pub struct ResyncReport {
+    /// The merged outcomes of all reconciliations.
+    pub outcome: ReconcileOutcome,
+    /// The number of databases reconciled.
     pub databases: usize,
-    /// Set when the run is complete: everything not listed as behind, held or
-    /// blocked equalled the primary as of then.
+    /// Set when the run is complete: every subject that the ledger does not list as out of sync, on
+    /// hold or blocked equaled the primary at this time.
     pub verified_at: Option<Timestamp>,
-    /// This was the first complete look, so that nothing it did is drift.
-    pub first: bool,
-    /// Databases and tables handed on to later messages.
-    pub handed_on: usize,
-    /// Calls to Glue and Lake Formation that it took.
-    pub calls: u64,
-    /// The fewest calls that a whole resync can take, where this ended one.
-    pub floor: Option<usize>,
+    /// No resync has been complete before, so the changes of this one are not drift.
+    pub is_first: bool,
+    /// The number of databases and tables that were left to later messages.
+    pub deferred: usize,
+    /// The number of calls to Glue and Lake Formation.
+    pub api_calls: u64,
+    /// The lower bound of the API calls of a whole resync. Set when this part completed the run.
+    pub api_call_lower_bound: Option<usize>,
 }
 
-/// What a resync tells while it goes.
-pub trait Progress {
-    /// How many databases there are.
-    fn total(&self, databases: usize);
-    /// One of them is done.
-    fn database(&self, name: &Name);
-    /// A part of it was reconciled.
-    fn reconciled(&self, _: &Reconciled) {}
+/// Receives the progress of a resync.
+pub trait ResyncProgress {
+    /// The resync starts with this number of databases.
+    fn started(&self, databases: usize);
+    /// One database is reconciled.
+    fn database_finished(&self, name: &Name);
+    /// One scope is reconciled.
+    fn reconciled(&self, _: &ReconcileLogEntry) {}
 }
 
-impl Progress for () {
-    fn total(&self, _: usize) {}
-    fn database(&self, _: &Name) {}
+impl ResyncProgress for () {
+    fn started(&self, _: usize) {}
+    fn database_finished(&self, _: &Name) {}
 }
 
-/// Looks at every database, or at those that a part of a run names.
+/// Reconciles all databases, or the scope of one part of a resync run.
 ///
-/// When [`Context::stop_at`] comes, the rest is handed on: what remains goes to the queue
-/// as a part of the same run.
+/// At [`Context::stop_at`], the remaining databases are sent to the retry queue as parts of the
+/// same run.
 ///
 /// # Errors
 /// The ledger or the queue is out of reach.
 pub async fn resync<P, S, L, C, O>(
     context: &Context<'_, P, S, L, C>,
-    part: Option<(&Part, &Scope)>,
-    outbox: Option<&O>,
-    progress: &impl Progress,
-) -> Result<Report, Fault>
+    part: Option<(&ResyncPart, &Scope)>,
+    retry_queue: Option<&O>,
+    progress: &impl ResyncProgress,
+) -> Result<ResyncReport, CallError>
 where
     P: ReadRegion,
     S: WriteRegion,
     L: Ledger,
     C: Clock,
-    O: Outbox,
+    O: RetryQueue,
 {
-    let first = context.ledger.verified_at().await?.is_none();
-    let calls = context.primary.calls();
+    let is_first = context.ledger.verified_at().await?.is_none();
+    let calls_before = context.primary.call_count();
     let (part, scope) = match part {
         Some((part, scope)) => (part.clone(), scope.clone()),
-        None => (open_run(context).await?, Scope::catalog()),
+        None => (start_run(context).await?, Scope::catalog()),
     };
-    let mut report = Report {
-        first,
-        ..Report::default()
+    let mut report = ResyncReport {
+        is_first,
+        ..ResyncReport::default()
     };
     let prefetched = prefetch(context).await;
-    note_survey(context, &scope, &prefetched, &mut report.outcome).await;
-    let mut names = databases(context, &scope, &prefetched, &mut report.outcome).await?;
-    progress.total(names.len());
-    let hand = Hand {
+    report_unreplicated(context, &scope, &prefetched, &mut report.outcome).await;
+    let mut names = databases_in_scope(context, &scope, &prefetched, &mut report.outcome).await?;
+    progress.started(names.len());
+    let worker = ResyncWorker {
         context,
-        outbox,
+        retry_queue,
         part: &part,
         progress,
     };
-    let late = || {
+    let is_out_of_time = || {
         context
             .stop_at
             .is_some_and(|stop_at| context.clock.now() >= stop_at)
     };
-    let whole = scope.looks.contains_key(&Subject::Catalog);
-    if whole {
-        // What databases and tables name has to be there before them.
-        hand.reconcile(&Scope::lake_items(), &prefetched, &mut report)
+    let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);
+    if is_whole_catalog {
+        // Databases and tables refer to these items, so the items are created first.
+        worker
+            .reconcile(&Scope::lake_formation_items(), &prefetched, &mut report)
             .await?;
     }
-    let lake = scope_of(&scope, |subject| matches!(subject, Subject::Lake(_)));
-    if !lake.is_empty() {
-        hand.reconcile(&lake, &prefetched, &mut report).await?;
+    let lake_formation = subset_of(&scope, |subject| {
+        matches!(subject, Subject::LakeFormation(_))
+    });
+    if !lake_formation.is_empty() {
+        worker
+            .reconcile(&lake_formation, &prefetched, &mut report)
+            .await?;
     }
-    let tables = scope_of(&scope, |subject| matches!(subject, Subject::Table(_)));
+    let tables = subset_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
         let by_name = Prefetched {
             tables_by_name: true,
             ..prefetched.clone()
         };
-        hand.reconcile(&tables, &by_name, &mut report).await?;
+        worker.reconcile(&tables, &by_name, &mut report).await?;
     }
     while let Some(name) = names.pop_first() {
-        if outbox.is_some() && late() {
+        if retry_queue.is_some() && is_out_of_time() {
             names.insert(name);
-            hand.share_out(names, &mut report).await?;
+            worker.fan_out(names, &mut report).await?;
             break;
         }
         let scope = Scope::database(name.clone());
-        hand.reconcile(&scope, &prefetched, &mut report).await?;
+        worker.reconcile(&scope, &prefetched, &mut report).await?;
         report.databases += 1;
-        progress.database(&name);
+        progress.database_finished(&name);
     }
-    if whole && outbox.is_some() && late() {
-        hand.on(Scope::lake(), &mut report).await?;
-    } else if whole {
-        // Grants by LF-Tags come last: they open what was tagged on the way.
-        let nothing = Prefetched::default();
-        let fresh = match report.outcome.counts.total() {
+    if is_whole_catalog && retry_queue.is_some() && is_out_of_time() {
+        worker
+            .enqueue_part(Scope::lake_formation(), &mut report)
+            .await?;
+    } else if is_whole_catalog {
+        // LF-Tag policy grants come last: they give access to the resources that this run has
+        // tagged.
+        let not_prefetched = Prefetched::default();
+        let final_prefetched = match report.outcome.counts.total() {
             0 => &prefetched,
-            _ => &nothing,
+            _ => &not_prefetched,
         };
-        hand.reconcile(&Scope::lake(), fresh, &mut report).await?;
+        worker
+            .reconcile(&Scope::lake_formation(), final_prefetched, &mut report)
+            .await?;
     }
-    note_optimizers(context, &mut report.outcome).await;
-    let listed = listing_calls(&prefetched).unwrap_or_default();
-    close(context, &part, listed, &mut report).await?;
-    report.calls = context.primary.calls().saturating_sub(calls);
+    report_table_optimizers(context, &mut report.outcome).await;
+    let grant_calls = listing_calls(&prefetched).unwrap_or_default();
+    finish_part(context, &part, grant_calls, &mut report).await?;
+    report.api_calls = context.primary.call_count().saturating_sub(calls_before);
     Ok(report)
 }
 
-async fn open_run<P, S, L: Ledger, C: Clock>(
+async fn start_run<P, S, L: Ledger, C: Clock>(
     context: &Context<'_, P, S, L, C>,
-) -> Result<Part, Fault> {
+) -> Result<ResyncPart, CallError> {
     let started = context.clock.now();
-    let part = Part {
+    let part = ResyncPart {
         run: format!("run-{}", started.0),
         name: "start".to_owned(),
     };
-    let run = Run {
-        id: part.run.clone(),
-        started,
-        outstanding: BTreeSet::from([part.name.clone()]),
-        unread: false,
-    };
-    context.ledger.begin_run(&run).await?;
+    let run = ResyncRun::new(part.run.clone(), started, part.name.clone());
+    context.ledger.begin_resync_run(&run).await?;
     Ok(part)
 }
 
 async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
     context: &Context<'_, P, S, L, C>,
 ) -> Prefetched {
-    let terms = crate::observe::terms(context.policy, context.epoch);
-    let (primary, secondary) = (context.primary, context.secondary);
+    let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+    let (primary, standby) = (context.primary, context.standby);
     Prefetched {
-        databases: Some(Prefetched::databases(primary, secondary).await),
-        grants: Some(Prefetched::grants(primary, secondary, &terms).await),
-        lake: Some(Prefetched::lake(primary, secondary, &terms).await),
-        opt_ins: Some(Prefetched::opt_ins(primary, secondary, &terms).await),
-        functions: Some(Prefetched::functions(primary, secondary).await),
-        settings: Some(Prefetched::settings(primary, secondary).await),
+        databases: Some(Prefetched::databases(primary, standby).await),
+        grants: Some(Prefetched::grants(primary, standby, &mappings).await),
+        lake_formation: Some(Prefetched::lake_formation(primary, standby, &mappings).await),
+        opt_ins: Some(Prefetched::opt_ins(primary, standby, &mappings).await),
+        functions: Some(Prefetched::functions(primary, standby).await),
+        settings: Some(Prefetched::settings(primary, standby).await),
         tables_by_name: false,
     }
 }
 
-/// The databases of the scope: of both Regions and of the ledger, so that one that
-/// is gone everywhere is forgotten too.
-async fn databases<P, S, L: Ledger, C>(
+/// Returns the databases in a scope: those of both Regions and of the ledger, so that the ledger
+/// rows of a database that was deleted in both Regions are removed too.
+async fn databases_in_scope<P, S, L: Ledger, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
     prefetched: &Prefetched,
-    outcome: &mut Outcome,
-) -> Result<BTreeSet<Name>, Fault> {
-    let whole = |subject: &Subject| match subject {
+    outcome: &mut ReconcileOutcome,
+) -> Result<BTreeSet<Name>, CallError> {
+    let database_name = |subject: &Subject| match subject {
         Subject::Database(name) => Some(name.clone()),
-        Subject::Catalog | Subject::Lake(_) | Subject::Table(_) | Subject::Function(_) => None,
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Table(_) | Subject::Function(_) => {
+            None
+        }
     };
-    let mut names: BTreeSet<Name> = scope.looks.keys().filter_map(whole).collect();
-    if scope.looks.contains_key(&Subject::Catalog) {
-        let sides = prefetched.databases.iter();
-        for side in sides.flat_map(|(here, there)| [here, there]) {
-            match side {
-                Observation::Present(all) => names.extend(all.keys().cloned()),
-                Observation::Unknown(fault) => {
-                    outcome.findings.insert(unreadable(fault));
+    let mut names: BTreeSet<Name> = scope
+        .read_requests
+        .keys()
+        .filter_map(database_name)
+        .collect();
+    if scope.read_requests.contains_key(&Subject::Catalog) {
+        let observations = prefetched.databases.iter();
+        for observation in observations.flat_map(|(primary, standby)| [primary, standby]) {
+            match observation {
+                Observation::Present(databases) => names.extend(databases.keys().cloned()),
+                Observation::Unknown(error) => {
+                    outcome.findings.insert(read_failure(error));
                 }
                 Observation::Absent(_) => {}
             }
@@ -213,8 +227,8 @@ async fn databases<P, S, L: Ledger, C>(
     Ok(names)
 }
 
-fn unreadable(fault: &Fault) -> Finding {
-    let denied = fault.kind == twinlake_core::FaultKind::Denied;
+fn read_failure(error: &CallError) -> Finding {
+    let denied = error.kind == twinlake_core::CallErrorKind::Denied;
     Finding {
         kind: if denied {
             FindingKind::Denied
@@ -222,168 +236,195 @@ fn unreadable(fault: &Fault) -> Finding {
             FindingKind::Unreadable
         },
         subject: Subject::Catalog,
-        detail: fault.to_string(),
+        detail: error.to_string(),
     }
 }
 
-/// What a scope names of one kind.
-fn scope_of(scope: &Scope, kind: fn(&Subject) -> bool) -> Scope {
-    let mut some = Scope::default();
-    for (subject, look) in scope.looks.iter().filter(|(subject, _)| kind(subject)) {
-        some.look(subject.clone(), look.clone());
+/// Returns the read requests of a scope whose subject matches a predicate.
+fn subset_of(scope: &Scope, is_selected: fn(&Subject) -> bool) -> Scope {
+    let mut selected = Scope::default();
+    for (subject, request) in scope
+        .read_requests
+        .iter()
+        .filter(|(subject, _)| is_selected(subject))
+    {
+        selected.add(subject.clone(), request.clone());
     }
-    some
+    selected
 }
 
-/// What is left of a run when time runs out is shared out among so many messages.
-const SHARES: usize = 8;
+/// The maximum number of messages among which the remaining databases of a run are distributed.
+const MAX_FAN_OUT_PARTS: usize = 8;
 
-/// Tables of a large database that one message asks for.
-const TABLES_A_PART: usize = 500;
+/// The number of tables of a large database in one message.
+const TABLES_PER_PART: usize = 500;
 
-/// Hands on what a part of a run leaves to others.
-struct Hand<'a, P, S, L, C, O, G> {
+/// Reconciles the scopes of one part of a run, and queues further parts for what is left.
+struct ResyncWorker<'a, P, S, L, C, O, G> {
     context: &'a Context<'a, P, S, L, C>,
-    outbox: Option<&'a O>,
-    part: &'a Part,
+    retry_queue: Option<&'a O>,
+    part: &'a ResyncPart,
     progress: &'a G,
 }
 
-impl<P, S, L, C, O, G> Hand<'_, P, S, L, C, O, G>
+impl<P, S, L, C, O, G> ResyncWorker<'_, P, S, L, C, O, G>
 where
     P: ReadRegion,
     S: WriteRegion,
     L: Ledger,
     C: Clock,
-    O: Outbox,
-    G: Progress,
+    O: RetryQueue,
+    G: ResyncProgress,
 {
-    /// Reconciles a scope, and takes what came of it in.
+    /// Reconciles a scope and merges its outcome into the report.
     async fn reconcile(
         &self,
         scope: &Scope,
         prefetched: &Prefetched,
-        report: &mut Report,
-    ) -> Result<(), Fault> {
-        let measure = Measure::begin(self.context);
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
+        let timer = ReconcileTimer::begin(self.context);
         let outcome = reconcile(self.context, scope, prefetched).await?;
-        let done = measure.end(self.context, scope, "resync", &outcome);
-        self.progress.reconciled(&done);
-        self.settle(outcome, report).await
+        let entry = timer.end(self.context, scope, "resync", &outcome);
+        self.progress.reconciled(&entry);
+        self.record_outcome(outcome, report).await
     }
 
-    /// Takes an outcome in. What waits in it, time having run out, becomes a part of
-    /// the run of its own.
-    async fn settle(&self, mut outcome: Outcome, report: &mut Report) -> Result<(), Fault> {
-        let unfinished = outcome.out_of_time && self.outbox.is_some();
-        if let (true, Some((scope, _))) = (unfinished, &outcome.waiting) {
-            self.on(scope.clone(), report).await?;
+    /// Merges an outcome into the report. If the reconciliation ran out of time, its remaining
+    /// scope becomes a part of its own.
+    async fn record_outcome(
+        &self,
+        mut outcome: ReconcileOutcome,
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
+        let is_unfinished = outcome.out_of_time && self.retry_queue.is_some();
+        if let (true, Some((scope, _))) = (is_unfinished, &outcome.waiting) {
+            self.enqueue_part(scope.clone(), report).await?;
             outcome.waiting = None;
         }
-        let too_many: Vec<TableId> = std::mem::take(&mut outcome.too_many).into_iter().collect();
-        for some in too_many.chunks(TABLES_A_PART) {
+        let oversized: Vec<TableId> = std::mem::take(&mut outcome.oversized).into_iter().collect();
+        for selected in oversized.chunks(TABLES_PER_PART) {
             let mut scope = Scope::default();
-            for id in some {
-                scope.absorb(Scope::table(id.clone()));
+            for id in selected {
+                scope.merge(Scope::table(id.clone()));
             }
-            self.on(scope, report).await?;
+            self.enqueue_part(scope, report).await?;
         }
         merge(&mut report.outcome, outcome);
         Ok(())
     }
 
-    /// Shares databases out, so that what one function cannot do several do.
-    async fn share_out(&self, names: BTreeSet<Name>, report: &mut Report) -> Result<(), Fault> {
-        let mut shares: Vec<Scope> = vec![Scope::default(); SHARES.min(names.len())];
-        let count = shares.len().max(1);
-        for (at, name) in names.into_iter().enumerate() {
-            if let Some(share) = shares.get_mut(at % count) {
-                share.look(Subject::Database(name), Look::at(&WHOLE_DATABASE));
+    /// Distributes databases among several parts, so that several invocations process them.
+    async fn fan_out(
+        &self,
+        names: BTreeSet<Name>,
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
+        let mut parts: Vec<Scope> = vec![Scope::default(); MAX_FAN_OUT_PARTS.min(names.len())];
+        let count = parts.len().max(1);
+        for (index, name) in names.into_iter().enumerate() {
+            if let Some(part) = parts.get_mut(index % count) {
+                part.add(
+                    Subject::Database(name),
+                    ReadRequest::for_facets(&WHOLE_DATABASE),
+                );
             }
         }
-        for share in shares {
-            self.on(share, report).await?;
+        for part in parts {
+            self.enqueue_part(part, report).await?;
         }
         Ok(())
     }
 
-    /// Sends a scope as a part of the same run, which is not complete before it ends.
-    async fn on(&self, scope: Scope, report: &mut Report) -> Result<(), Fault> {
-        let Some(outbox) = self.outbox else {
+    /// Sends a scope as a part of the same run. The run is complete only when all its parts are.
+    async fn enqueue_part(&self, scope: Scope, report: &mut ResyncReport) -> Result<(), CallError> {
+        let Some(retry_queue) = self.retry_queue else {
             return Ok(());
         };
-        // The same scope has the same name, however often it is handed on.
+        // The name is derived from the scope, so the same scope always has the same name.
         let digest = twinlake_core::catalog::digest(&scope);
-        let next = Part {
+        let next = ResyncPart {
             run: self.part.run.clone(),
             name: digest.get(..16).unwrap_or(&digest).to_owned(),
         };
         if next.name == self.part.name {
-            // It had all the time that there is.
+            // This part already had a whole invocation for itself: another one would not help.
             return Ok(());
         }
-        let of_catalog = |subject: &&Subject| !matches!(subject, Subject::Lake(_));
-        report.handed_on += scope.looks.keys().filter(of_catalog).count();
+        let is_catalog_subject = |subject: &&Subject| !matches!(subject, Subject::LakeFormation(_));
+        report.deferred += scope
+            .read_requests
+            .keys()
+            .filter(is_catalog_subject)
+            .count();
         let ledger = self.context.ledger;
-        ledger.add_part(&next.run, &next.name).await?;
-        let message = Message {
+        ledger.add_run_part(&next.run, &next.name).await?;
+        let message = RetryMessage {
             scope,
             attempt: 0,
             deadline: self.context.clock.now().plus_secs(6 * 3600),
             part: Some(next),
         };
-        outbox.send(&message, 0).await
+        retry_queue.send(&message, 0).await
     }
 }
 
-fn merge(all: &mut Outcome, one: Outcome) {
-    all.rounds = all.rounds.max(one.rounds);
-    all.counts.absorb(&one.counts);
-    let room = NOTED.saturating_sub(all.applied.len());
-    all.applied.extend(one.applied.into_iter().take(room));
-    all.findings.extend(one.findings);
-    all.vetoes.extend(one.vetoes);
-    all.failed.extend(one.failed);
-    all.unrevoked.extend(one.unrevoked);
-    all.looked.extend(one.looked);
-    all.whole.extend(one.whole);
-    all.ill.extend(one.ill);
-    all.reasons.extend(one.reasons);
-    all.iceberg.extend(one.iceberg);
-    all.vetoed = all.vetoed.take().or(one.vetoed);
-    if let Some((scope, reason)) = one.waiting {
-        match &mut all.waiting {
-            Some((known, _)) => known.absorb(scope),
+fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
+    total.rounds = total.rounds.max(part.rounds);
+    total.counts.merge(&part.counts);
+    let remaining = MAX_RECORDED_PARTITION_STEPS.saturating_sub(total.applied.len());
+    total
+        .applied
+        .extend(part.applied.into_iter().take(remaining));
+    total.findings.extend(part.findings);
+    total.rejections.extend(part.rejections);
+    total.failed.extend(part.failed);
+    total.unrevoked.extend(part.unrevoked);
+    total.scanned.extend(part.scanned);
+    total.fully_scanned.extend(part.fully_scanned);
+    total.not_in_sync.extend(part.not_in_sync);
+    total.reasons.extend(part.reasons);
+    total.iceberg.extend(part.iceberg);
+    total.rejected_subject = total.rejected_subject.take().or(part.rejected_subject);
+    if let Some((scope, reason)) = part.waiting {
+        match &mut total.waiting {
+            Some((merged_scope, _)) => merged_scope.merge(scope),
             none @ None => *none = Some((scope, reason)),
         }
     }
 }
 
-/// Ends the part; if it was the last, and nothing stayed unread, the run's start is
-/// what the secondary is verified as of.
-async fn close<P, S, L: Ledger, C: Clock>(
+/// Ends the part. If it was the last one of the run, and everything could be read, the standby is
+/// verified as of the start of the run.
+async fn finish_part<P, S, L: Ledger, C: Clock>(
     context: &Context<'_, P, S, L, C>,
-    part: &Part,
-    listed: usize,
-    report: &mut Report,
-) -> Result<(), Fault> {
-    let unread = !report.outcome.is_read();
+    part: &ResyncPart,
+    grant_calls: usize,
+    report: &mut ResyncReport,
+) -> Result<(), CallError> {
+    let is_unread = !report.outcome.is_fully_read();
     let run = context
         .ledger
-        .end_part(&part.run, &part.name, unread)
+        .end_run_part(&part.run, &part.name, is_unread)
         .await?;
     let Some(run) = run.filter(|run| run.outstanding.is_empty()) else {
         return Ok(());
     };
-    let mut rows = Rows::new();
+    let mut rows = LedgerRows::new();
     for subject in context.ledger.database_rows().await?.keys() {
         if let Subject::Database(name) = subject {
-            rows.extend(context.ledger.rows_in(name).await?);
+            rows.extend(context.ledger.rows_in_database(name).await?);
         }
     }
-    context.ledger.put_paired(&tally(&rows)).await?;
-    let size = size_of(&rows, listed);
-    report.floor = Some(floor::of_resync(&size, context.policy));
+    context
+        .ledger
+        .put_paired_counts(&count_paired(&rows))
+        .await?;
+    let size = lake_size_of(&rows, grant_calls);
+    report.api_call_lower_bound = Some(api_call_lower_bound::resync_lower_bound(
+        &size,
+        context.policy,
+    ));
     if !run.unread {
         context.ledger.put_verified_at(run.started).await?;
         report.verified_at = Some(run.started);

@@ -1,24 +1,21 @@
-//! What the functions share: one start-up, and one handler for each kind of
-//! message. The functions themselves are the small binaries beside this file.
+//! The code that the Lambda functions share: the start-up, and one handler for each kind of
+//! message. Each function is a small binary in `src/bin`.
 //!
 //! # Invariants
 //!
-//! - The binaries hold no branch on an event's content.
+//! - The binaries do not branch on the content of an event.
 //! - Only [`config`] reads the environment.
-//! - The role is read before every application: a Region that is not the standby
-//!   drops what it hears.
+//! - The role of the Region is read before changes are applied: a Region that is not the standby
+//!   discards catalog and permission events.
 
-mod account;
 pub mod config;
-mod handle;
-mod operations;
-mod replication;
-mod start;
-mod told;
-mod watch;
+mod handlers;
+mod mirrored_alerts;
+mod runtime;
+mod telemetry;
 
-pub use handle::{Handled, catalog_changes, resync, standing};
-pub use operations::operations;
-pub use replication::replication_notices;
-pub use start::Start;
-pub use watch::{digest, heartbeat, lag};
+pub use handlers::operations::operations;
+pub use handlers::replication::replication_notices;
+pub use handlers::scheduled::{digest, heartbeat, monitor};
+pub use handlers::{BatchResponse, catalog_changes, lake_access, resync};
+pub use runtime::Runtime;

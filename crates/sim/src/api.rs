@@ -1,24 +1,19 @@
-//! One door for every caller: a call by name, with its request as AWS's JSON.
+//! Entry point for every API call: an operation name and a request in AWS's JSON.
 
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::state::World;
+use crate::state::SimState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use twinlake_core::{Name, TableId};
 
-/// Who calls what, where.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller<'a> {
-    pub region: &'a str,
-    pub principal: &'a str,
-}
-
-impl World {
-    /// Makes a call as a principal in a Region; `name` is the call as AWS spells it.
+impl SimState {
+    /// Runs an API call as a principal in a Region. `name` is the AWS operation name, for example
+    /// `GetTable`.
     ///
     /// # Errors
-    /// The service's error answer.
+    /// The service's error response.
     pub fn call(
         &mut self,
         region: &str,
@@ -27,70 +22,77 @@ impl World {
         request: &Value,
     ) -> Result<Value, ApiError> {
         let caller = Caller { region, principal };
-        let lost = self.strike(caller, name)?;
-        let answer = match self.glue(caller, name, request) {
+        let lost_response_error = self.begin_call(caller, name)?;
+        let answer = match self.glue_call(caller, name, request) {
             Some(answer) => answer,
-            None => match self.lake(caller, name, request) {
+            None => match self.lakeformation_call(caller, name, request) {
                 Some(answer) => answer,
-                None => Err(ApiError::invalid(format!("unknown call {name}"))),
+                None => Err(ApiError::invalid(format!("unknown operation {name}"))),
             },
         }?;
         self.emit(caller, name, request, &answer);
-        match lost {
+        match lost_response_error {
             Some(error) => Err(error),
             None => Ok(answer),
         }
     }
 }
 
-/// The text under a key, which the call needs.
-pub(crate) fn text<'v>(request: &'v Value, key: &str) -> Result<&'v str, ApiError> {
+/// Returns a required string member of a request.
+pub(crate) fn required_text<'v>(request: &'v Value, key: &str) -> Result<&'v str, ApiError> {
     request
         .get(key)
         .and_then(Value::as_str)
         .ok_or_else(|| ApiError::invalid(format!("{key} is missing")))
 }
 
-pub(crate) fn name(request: &Value, key: &str) -> Result<Name, ApiError> {
-    Name::new(text(request, key)?).map_err(|e| ApiError::invalid(format!("{key}: {e}")))
+pub(crate) fn required_name(request: &Value, key: &str) -> Result<Name, ApiError> {
+    Name::new(required_text(request, key)?).map_err(|e| ApiError::invalid(format!("{key}: {e}")))
 }
 
-/// A name that the call can do without.
+/// Returns an optional name member of a request.
 pub(crate) fn optional_name(request: &Value, key: &str) -> Result<Option<Name>, ApiError> {
     match request.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(_) => name(request, key).map(Some),
+        Some(_) => required_name(request, key).map(Some),
     }
 }
 
 pub(crate) fn table_id(request: &Value, key: &str) -> Result<TableId, ApiError> {
-    table_of(request, "DatabaseName", key)
+    table_id_from(request, "DatabaseName", key)
 }
 
-pub(crate) fn table_of(request: &Value, database: &str, key: &str) -> Result<TableId, ApiError> {
-    Ok(TableId::new(name(request, database)?, name(request, key)?))
+pub(crate) fn table_id_from(
+    request: &Value,
+    database: &str,
+    key: &str,
+) -> Result<TableId, ApiError> {
+    Ok(TableId::new(
+        required_name(request, database)?,
+        required_name(request, key)?,
+    ))
 }
 
-pub(crate) fn input<T: DeserializeOwned>(request: &Value, key: &str) -> Result<T, ApiError> {
+pub(crate) fn parse_field<T: DeserializeOwned>(request: &Value, key: &str) -> Result<T, ApiError> {
     let value = request.get(key).cloned().unwrap_or_default();
     serde_json::from_value(value).map_err(|e| ApiError::invalid(format!("{key}: {e}")))
 }
 
-pub(crate) fn items<'v>(request: &'v Value, key: &str) -> &'v [Value] {
+pub(crate) fn array_field<'v>(request: &'v Value, key: &str) -> &'v [Value] {
     let list = request.get(key).and_then(Value::as_array);
     list.map(Vec::as_slice).unwrap_or_default()
 }
 
-pub(crate) fn to_json<T: Serialize>(thing: &T) -> Value {
-    serde_json::to_value(thing).unwrap_or_default()
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
 }
 
-/// One page of a listing. The token is the position of the next item.
+/// Renders one page of a listing. `NextToken` is the index of the next item.
 pub(crate) fn page<T>(
     request: &Value,
     key: &str,
-    largest: usize,
-    all: &[T],
+    max_size: usize,
+    all_items: &[T],
     render: impl Fn(&T) -> Value,
 ) -> Value {
     let token = request.get("NextToken").and_then(Value::as_str);
@@ -98,11 +100,11 @@ pub(crate) fn page<T>(
     let asked = request.get("MaxResults").and_then(Value::as_u64);
     let size = asked
         .and_then(|n| usize::try_from(n).ok())
-        .map_or(largest, |n| n.clamp(1, largest));
-    let rendered: Vec<Value> = all.iter().skip(from).take(size).map(render).collect();
+        .map_or(max_size, |n| n.clamp(1, max_size));
+    let rendered: Vec<Value> = all_items.iter().skip(from).take(size).map(render).collect();
     let next = from + rendered.len();
     let mut answer = json!({ key: rendered });
-    if next < all.len()
+    if next < all_items.len()
         && let Some(object) = answer.as_object_mut()
     {
         object.insert("NextToken".to_owned(), next.to_string().into());

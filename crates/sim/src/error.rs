@@ -1,22 +1,22 @@
-//! Errors as the services answer them.
+//! Error responses of the services.
 
-use twinlake_core::{Fault, FaultKind};
+use twinlake_core::{CallError, CallErrorKind};
 
-/// An error answer: AWS's code and message, with the class that it means here.
+/// An error response: AWS's code and message, with the class that Twinlake assigns to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// The error code, as in `EntityNotFoundException`.
     pub code: String,
     /// The message.
     pub message: String,
-    /// What it means.
-    pub kind: FaultKind,
+    /// The class of the error.
+    pub kind: CallErrorKind,
 }
 
 impl ApiError {
-    /// An error answer.
+    /// Creates an error response.
     #[must_use]
-    pub fn new(kind: FaultKind, code: &str, message: impl Into<String>) -> Self {
+    pub fn new(kind: CallErrorKind, code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
             message: message.into(),
@@ -26,7 +26,7 @@ impl ApiError {
 
     pub(crate) fn not_found() -> Self {
         Self::new(
-            FaultKind::Absent,
+            CallErrorKind::NotFound,
             "EntityNotFoundException",
             "Entity Not Found",
         )
@@ -34,38 +34,50 @@ impl ApiError {
 
     pub(crate) fn already_exists(what: &str) -> Self {
         let message = format!("{what} already exists.");
-        Self::new(FaultKind::AlreadyDone, "AlreadyExistsException", message)
+        Self::new(
+            CallErrorKind::AlreadyInState,
+            "AlreadyExistsException",
+            message,
+        )
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(FaultKind::Invalid, "InvalidInputException", message)
+        Self::new(CallErrorKind::Invalid, "InvalidInputException", message)
     }
 
     pub(crate) fn denied(message: impl Into<String>) -> Self {
-        Self::new(FaultKind::Denied, "AccessDeniedException", message)
+        Self::new(CallErrorKind::Denied, "AccessDeniedException", message)
     }
 
     pub(crate) fn concurrent(message: impl Into<String>) -> Self {
         let code = "ConcurrentModificationException";
-        Self::new(FaultKind::Busy, code, message)
+        Self::new(CallErrorKind::Contended, code, message)
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
-        Self::new(FaultKind::NotYet, "ConflictException", message)
+        Self::new(CallErrorKind::NotPropagated, "ConflictException", message)
     }
 
     pub(crate) fn throttled() -> Self {
-        Self::new(FaultKind::Busy, "ThrottlingException", "Rate exceeded")
-    }
-
-    pub(crate) fn in_trouble() -> Self {
-        let code = "InternalServiceException";
-        Self::new(FaultKind::Unavailable, code, "An internal error occurred.")
-    }
-
-    pub(crate) fn one_index_at_a_time() -> Self {
         Self::new(
-            FaultKind::NotYet,
+            CallErrorKind::Contended,
+            "ThrottlingException",
+            "Rate exceeded",
+        )
+    }
+
+    pub(crate) fn internal_error() -> Self {
+        let code = "InternalServiceException";
+        Self::new(
+            CallErrorKind::Unavailable,
+            code,
+            "An internal error occurred.",
+        )
+    }
+
+    pub(crate) fn concurrent_index_change() -> Self {
+        Self::new(
+            CallErrorKind::NotPropagated,
             "ResourceNumberLimitExceededException",
             "Only 1 index can be created or deleted simultaneously per table.",
         )
@@ -73,36 +85,36 @@ impl ApiError {
 
     pub(crate) fn too_many_indexes() -> Self {
         Self::new(
-            FaultKind::Invalid,
+            CallErrorKind::Invalid,
             "ResourceNumberLimitExceededException",
             "Partition index limit exceeded. Maximum: 3",
         )
     }
 
     pub(crate) fn unsupported(message: impl Into<String>) -> Self {
-        Self::new(FaultKind::Unsupported, "InvalidInputException", message)
+        Self::new(CallErrorKind::Unsupported, "InvalidInputException", message)
     }
 
-    /// Revoking what is not held (LF-10).
+    /// The response to a revoke of a permission that the principal does not hold (LF-10).
     pub(crate) fn nothing_to_revoke() -> Self {
         Self::new(
-            FaultKind::AlreadyDone,
+            CallErrorKind::AlreadyInState,
             "InvalidInputException",
             "No permissions revoked. Grantee has no permissions to revoke on this resource.",
         )
     }
 
-    /// Naming a column that the table lacks.
+    /// The response to a grant or revoke that names a column the table does not have.
     pub(crate) fn no_such_column() -> Self {
         Self::new(
-            FaultKind::AlreadyDone,
+            CallErrorKind::AlreadyInState,
             "InvalidInputException",
             "cannot grant/revoke permission on non-existent column.",
         )
     }
 
-    pub(crate) fn fault(self, call: &str, region: &str) -> Fault {
-        Fault {
+    pub(crate) fn into_call_error(self, call: &str, region: &str) -> CallError {
+        CallError {
             kind: self.kind,
             call: call.to_owned(),
             region: region.to_owned(),

@@ -1,19 +1,12 @@
-//! The events that AWS would send of a change: Glue's own, and CloudTrail's.
+//! The events that AWS sends for a change: Glue Data Catalog events and CloudTrail records.
 
-use crate::api::{Caller, items};
-use crate::state::World;
+use crate::api::array_field;
+use crate::caller::Caller;
+use crate::state::{EmittedEvent, SimState};
 use serde_json::{Map, Value, json};
 
-/// An event on the default bus of a Region.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Emitted {
-    /// The Region whose bus it is on.
-    pub region: String,
-    /// The event.
-    pub event: Value,
-}
-
-const GLUE: [&str; 12] = [
+/// Glue operations that produce a Glue Data Catalog event and a CloudTrail record.
+const GLUE_OPERATIONS: [&str; 12] = [
     "CreateDatabase",
     "UpdateDatabase",
     "DeleteDatabase",
@@ -28,8 +21,8 @@ const GLUE: [&str; 12] = [
     "DeletePartition",
 ];
 
-/// Calls of Glue that only CloudTrail tells of.
-const GLUE_APART: [&str; 9] = [
+/// Glue operations that produce only a CloudTrail record.
+const CLOUDTRAIL_ONLY_GLUE_OPERATIONS: [&str; 9] = [
     "CreateUserDefinedFunction",
     "UpdateUserDefinedFunction",
     "DeleteUserDefinedFunction",
@@ -41,7 +34,8 @@ const GLUE_APART: [&str; 9] = [
     "UntagResource",
 ];
 
-const LAKE: [&str; 20] = [
+/// Lake Formation operations that produce a CloudTrail record.
+const LAKE_FORMATION_OPERATIONS: [&str; 20] = [
     "GrantPermissions",
     "RevokePermissions",
     "BatchGrantPermissions",
@@ -64,35 +58,36 @@ const LAKE: [&str; 20] = [
     "DeleteLakeFormationOptIn",
 ];
 
-impl World {
-    /// Tells of a call that succeeded, if it changed something.
-    pub(crate) fn emit(&mut self, c: Caller<'_>, call: &str, request: &Value, answer: &Value) {
-        let apart = GLUE_APART.contains(&call);
-        let glue = apart || GLUE.contains(&call) || call == "BatchDeletePartition";
-        if !glue && !LAKE.contains(&call) && call != "UpdateResource" {
+impl SimState {
+    /// Emits the events of a successful call, if the operation is a write.
+    pub(crate) fn emit(&mut self, caller: Caller<'_>, call: &str, request: &Value, answer: &Value) {
+        let is_cloudtrail_only = CLOUDTRAIL_ONLY_GLUE_OPERATIONS.contains(&call);
+        let is_glue =
+            is_cloudtrail_only || GLUE_OPERATIONS.contains(&call) || call == "BatchDeletePartition";
+        if !is_glue && !LAKE_FORMATION_OPERATIONS.contains(&call) && call != "UpdateResource" {
             return;
         }
-        if glue
-            && !apart
-            && let Some((detail_type, detail)) = native(call, request)
+        if is_glue
+            && !is_cloudtrail_only
+            && let Some((detail_type, detail)) = catalog_event(call, request)
         {
-            let event = self.envelope(c, "aws.glue", detail_type, detail);
-            self.push(c, event);
+            let event = self.envelope(caller, "aws.glue", detail_type, detail);
+            self.push_event(caller, event);
         }
-        let (source, host) = match glue {
+        let (source, host) = match is_glue {
             true => ("aws.glue", "glue.amazonaws.com"),
             false => ("aws.lakeformation", "lakeformation.amazonaws.com"),
         };
-        let response = lower_first(answer);
+        let response = to_cloudtrail_keys(answer);
         let empty = response.as_object().is_some_and(Map::is_empty);
         let detail = json!({
             "eventVersion": "1.11",
-            "userIdentity": identity(c.principal, &self.account),
+            "userIdentity": user_identity(caller.principal, &self.account),
             "eventTime": self.now().to_string(),
             "eventSource": host,
             "eventName": call,
-            "awsRegion": c.region,
-            "requestParameters": lower_first(request),
+            "awsRegion": caller.region,
+            "requestParameters": to_cloudtrail_keys(request),
             "responseElements": if empty { Value::Null } else { response },
             "readOnly": false,
             "managementEvent": true,
@@ -100,18 +95,24 @@ impl World {
             "eventType": "AwsApiCall",
             "recipientAccountId": self.account,
         });
-        let event = self.envelope(c, source, "AWS API Call via CloudTrail", detail);
-        self.push(c, event);
+        let event = self.envelope(caller, source, "AWS API Call via CloudTrail", detail);
+        self.push_event(caller, event);
     }
 
-    fn push(&mut self, c: Caller<'_>, event: Value) {
-        self.events.push_back(Emitted {
-            region: c.region.to_owned(),
+    fn push_event(&mut self, caller: Caller<'_>, event: Value) {
+        self.events.push_back(EmittedEvent {
+            region: caller.region.to_owned(),
             event,
         });
     }
 
-    fn envelope(&mut self, c: Caller<'_>, source: &str, detail_type: &str, detail: Value) -> Value {
+    fn envelope(
+        &mut self,
+        caller: Caller<'_>,
+        source: &str,
+        detail_type: &str,
+        detail: Value,
+    ) -> Value {
         let number = self.next_version();
         json!({
             "version": "0",
@@ -120,14 +121,14 @@ impl World {
             "source": source,
             "account": self.account,
             "time": self.now().to_string(),
-            "region": c.region,
+            "region": caller.region,
             "resources": [],
             "detail": detail,
         })
     }
 }
 
-fn identity(principal: &str, account: &str) -> Value {
+fn user_identity(principal: &str, account: &str) -> Value {
     let session = principal
         .replacen(":iam:", ":sts:", 1)
         .replacen(":role/", ":assumed-role/", 1);
@@ -139,29 +140,36 @@ fn identity(principal: &str, account: &str) -> Value {
     })
 }
 
-/// Glue's own event of a call; `UpdateDatabase` has none.
-fn native(call: &str, request: &Value) -> Option<(&'static str, Value)> {
+/// Returns detail type and detail of the Glue Data Catalog event of a call. `UpdateDatabase` has
+/// none.
+fn catalog_event(call: &str, request: &Value) -> Option<(&'static str, Value)> {
     const DATABASE: &str = "Glue Data Catalog Database State Change";
     const TABLE: &str = "Glue Data Catalog Table State Change";
     let text = |value: &Value, key: &str| value.get(key).cloned().unwrap_or_default();
     let input = |key: &str| request.get(key).cloned().unwrap_or_default();
-    let of_database = |name: Value, tables: Value| json!({"databaseName": name, "typeOfChange": call, "changedTables": tables});
+    let database_event_detail = |name: Value, tables: Value| json!({"databaseName": name, "typeOfChange": call, "changedTables": tables});
     let database = text(request, "DatabaseName");
     Some(match call {
         "CreateDatabase" => {
             let name = text(&input("DatabaseInput"), "Name");
-            (DATABASE, of_database(name, json!([])))
+            (DATABASE, database_event_detail(name, json!([])))
         }
-        "DeleteDatabase" => (DATABASE, of_database(text(request, "Name"), json!([]))),
+        "DeleteDatabase" => (
+            DATABASE,
+            database_event_detail(text(request, "Name"), json!([])),
+        ),
         "CreateTable" => {
             let tables = json!([text(&input("TableInput"), "Name")]);
-            (DATABASE, of_database(database, tables))
+            (DATABASE, database_event_detail(database, tables))
         }
         "DeleteTable" => (
             DATABASE,
-            of_database(database, json!([text(request, "Name")])),
+            database_event_detail(database, json!([text(request, "Name")])),
         ),
-        "BatchDeleteTable" => (DATABASE, of_database(database, input("TablesToDelete"))),
+        "BatchDeleteTable" => (
+            DATABASE,
+            database_event_detail(database, input("TablesToDelete")),
+        ),
         "UpdateDatabase" => return None,
         _ => {
             let table = match call {
@@ -170,22 +178,22 @@ fn native(call: &str, request: &Value) -> Option<(&'static str, Value)> {
             };
             let detail = json!({
                 "databaseName": database, "tableName": table, "typeOfChange": call,
-                "changedPartitions": changed(request),
+                "changedPartitions": changed_partitions(request),
             });
             (TABLE, detail)
         }
     })
 }
 
-/// Partition values as display text, in the form that real events have.
-fn changed(request: &Value) -> Vec<String> {
+/// Returns partition values as display text, in the format of real events.
+fn changed_partitions(request: &Value) -> Vec<String> {
     let shown = |values: &Value| {
         let texts = values.as_array().into_iter().flatten();
         let texts: Vec<&str> = texts.filter_map(Value::as_str).collect();
         format!("[{}]", texts.join(", "))
     };
     let listed = ["PartitionInputList", "PartitionsToDelete", "Entries"];
-    let entries = listed.iter().flat_map(|key| items(request, key));
+    let entries = listed.iter().flat_map(|key| array_field(request, key));
     entries
         .filter_map(|entry| {
             entry
@@ -196,8 +204,9 @@ fn changed(request: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Keys as CloudTrail writes them. Keys of user maps are left as they are.
-fn lower_first(value: &Value) -> Value {
+/// Converts the keys to CloudTrail's format: the first letter in lower case. Keys of user-defined
+/// maps stay unchanged.
+fn to_cloudtrail_keys(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
             let pairs = object.iter().map(|(key, value)| {
@@ -206,13 +215,13 @@ fn lower_first(value: &Value) -> Value {
                 let lowered: String = first.into_iter().chain(chars).collect();
                 let inner = match key.as_str() {
                     "Parameters" | "TagsToAdd" => value.clone(),
-                    _ => lower_first(value),
+                    _ => to_cloudtrail_keys(value),
                 };
                 (lowered, inner)
             });
             Value::Object(pairs.collect())
         }
-        Value::Array(items) => Value::Array(items.iter().map(lower_first).collect()),
+        Value::Array(items) => Value::Array(items.iter().map(to_cloudtrail_keys).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }

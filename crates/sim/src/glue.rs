@@ -1,150 +1,174 @@
-//! The Glue Data Catalog.
+//! Operations of the Glue Data Catalog.
 
+mod attachments;
+mod bulk_fixture;
 mod catalog;
-mod fill;
 mod functions;
 mod links;
 mod partitions;
-mod parts;
 
 pub(crate) use functions::function_id;
-pub(crate) use parts::StoredIndex;
 
-use crate::api::{Caller, input, items, name, optional_name, page, table_id, to_json};
+use crate::api::{array_field, optional_name, page, parse_field, required_name, table_id, to_json};
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::lake::{resource_database, resource_table};
+use crate::lakeformation::{resource_database, resource_table};
 use crate::quirk::Quirk;
-use crate::state::{StoredGrant, StoredResource, World};
+use crate::state::{SimState, StoredGrant, StoredResource};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use twinlake_core::catalog::Seen;
+use twinlake_core::catalog::Observed;
 use twinlake_core::{Database, Name, Subject, Table, TableId};
 
-type Answer = Result<Value, ApiError>;
+type ApiResult = Result<Value, ApiError>;
 
-pub(crate) const DATABASE_PAGE: usize = 100;
-pub(crate) const TABLE_PAGE: usize = 100;
-pub(crate) const PARTITION_PAGE: usize = 1000;
-pub(crate) const FUNCTION_PAGE: usize = 100;
+pub(crate) const MAX_DATABASES_PER_PAGE: usize = 100;
+pub(crate) const MAX_TABLES_PER_PAGE: usize = 100;
+pub(crate) const MAX_PARTITIONS_PER_PAGE: usize = 1000;
+pub(crate) const MAX_FUNCTIONS_PER_PAGE: usize = 100;
 
-impl World {
-    /// Answers a Glue call; `None` if the name is none of Glue's.
-    pub(crate) fn glue(&mut self, c: Caller<'_>, call: &str, r: &Value) -> Option<Answer> {
+impl SimState {
+    /// Runs a Glue operation. Returns `None` if Glue has no operation of this name.
+    pub(crate) fn glue_call(
+        &mut self,
+        caller: Caller<'_>,
+        call: &str,
+        request: &Value,
+    ) -> Option<ApiResult> {
         Some(match call {
-            "CreateDatabase" => self.create_database(c, r),
-            "UpdateDatabase" => self.update_database(c, r),
-            "DeleteDatabase" => self.delete_database(c, r),
-            "GetDatabase" => name(r, "Name").and_then(|name| {
-                let seen = self.get_database(c, &name)?;
-                Ok(json!({"Database": self.database_json(&seen)}))
+            "CreateDatabase" => self.create_database(caller, request),
+            "UpdateDatabase" => self.update_database(caller, request),
+            "DeleteDatabase" => self.delete_database(caller, request),
+            "GetDatabase" => required_name(request, "Name").and_then(|name| {
+                let observed = self.get_database(caller, &name)?;
+                Ok(json!({"Database": self.database_json(&observed)}))
             }),
-            "GetDatabases" => self.get_databases(c).map(|all| {
-                page(r, "DatabaseList", DATABASE_PAGE, &all, |seen| {
-                    self.database_json(seen)
-                })
+            "GetDatabases" => self.get_databases(caller).map(|all| {
+                page(
+                    request,
+                    "DatabaseList",
+                    MAX_DATABASES_PER_PAGE,
+                    &all,
+                    |observed| self.database_json(observed),
+                )
             }),
-            "CreateTable" => self.create_table(c, r),
-            "UpdateTable" => self.update_table(c, r),
-            "DeleteTable" => table_id(r, "Name").and_then(|id| self.delete_table(c, &id)),
-            "BatchDeleteTable" => self.batch_delete_table(c, r),
-            "GetTable" => table_id(r, "Name").and_then(|id| {
-                let seen = self.get_table(c, &id)?;
-                Ok(json!({"Table": self.table_json(&id.database, &seen)}))
-            }),
-            "GetTables" => name(r, "DatabaseName").and_then(|database| {
-                let all = self.get_tables(c, &database)?;
-                Ok(page(r, "TableList", TABLE_PAGE, &all, |seen| {
-                    self.table_json(&database, seen)
-                }))
-            }),
-            "GetPartitions" => self.list_partitions(c, r),
-            "BatchGetPartition" => self.batch_get_partition(c, r),
-            "GetPartition" => self.get_partition(c, r),
-            "CreatePartition" => self.create_partition(c, r),
-            "BatchCreatePartition" => self.batch_create_partition(c, r),
-            "UpdatePartition" => self.update_partition(c, r),
-            "BatchUpdatePartition" => self.batch_update_partition(c, r),
-            "DeletePartition" => self.delete_partition(c, r),
-            "BatchDeletePartition" => self.batch_delete_partition(c, r),
-            "GetUserDefinedFunctions" => optional_name(r, "DatabaseName").and_then(|database| {
-                let all = self.get_functions(c, database.as_ref())?;
-                let key = "UserDefinedFunctions";
-                Ok(page(r, key, FUNCTION_PAGE, &all, |(id, seen)| {
-                    functions::function_json(id, seen)
-                }))
-            }),
-            "GetUserDefinedFunction" => function_id(r).and_then(|id| {
-                let seen = self.get_function(c, &id)?;
-                Ok(json!({"UserDefinedFunction": functions::function_json(&id, &seen)}))
-            }),
-            "CreateUserDefinedFunction" => self.write_function(c, r, true),
-            "UpdateUserDefinedFunction" => self.write_function(c, r, false),
-            "DeleteUserDefinedFunction" => {
-                function_id(r).and_then(|id| self.delete_function(c, &id))
+            "CreateTable" => self.create_table(caller, request),
+            "UpdateTable" => self.update_table(caller, request),
+            "DeleteTable" => {
+                table_id(request, "Name").and_then(|id| self.delete_table(caller, &id))
             }
-            "GetPartitionIndexes" => self.list_indexes(c, r),
-            "CreatePartitionIndex" => self.create_index(c, r),
-            "DeletePartitionIndex" => self.delete_index(c, r),
-            "GetColumnStatisticsForTable" => self.list_statistics(c, r),
-            "UpdateColumnStatisticsForTable" => self.update_statistics(c, r),
-            "DeleteColumnStatisticsForTable" => self.delete_statistics(c, r),
-            "GetTags" | "TagResource" | "UntagResource" => self.tags_call(c, call, r),
-            _ => return self.catalog_call(c, call, r),
+            "BatchDeleteTable" => self.batch_delete_table(caller, request),
+            "GetTable" => table_id(request, "Name").and_then(|id| {
+                let observed = self.get_table(caller, &id)?;
+                Ok(json!({"Table": self.table_json(&id.database, &observed)}))
+            }),
+            "GetTables" => required_name(request, "DatabaseName").and_then(|database| {
+                let all = self.get_tables(caller, &database)?;
+                Ok(page(
+                    request,
+                    "TableList",
+                    MAX_TABLES_PER_PAGE,
+                    &all,
+                    |observed| self.table_json(&database, observed),
+                ))
+            }),
+            "GetPartitions" => self.list_partitions(caller, request),
+            "BatchGetPartition" => self.batch_get_partition(caller, request),
+            "GetPartition" => self.get_partition(caller, request),
+            "CreatePartition" => self.create_partition(caller, request),
+            "BatchCreatePartition" => self.batch_create_partition(caller, request),
+            "UpdatePartition" => self.update_partition(caller, request),
+            "BatchUpdatePartition" => self.batch_update_partition(caller, request),
+            "DeletePartition" => self.delete_partition(caller, request),
+            "BatchDeletePartition" => self.batch_delete_partition(caller, request),
+            "GetUserDefinedFunctions" => {
+                optional_name(request, "DatabaseName").and_then(|database| {
+                    let all = self.get_functions(caller, database.as_ref())?;
+                    let key = "UserDefinedFunctions";
+                    Ok(page(
+                        request,
+                        key,
+                        MAX_FUNCTIONS_PER_PAGE,
+                        &all,
+                        |(id, observed)| functions::function_json(id, observed),
+                    ))
+                })
+            }
+            "GetUserDefinedFunction" => function_id(request).and_then(|id| {
+                let observed = self.get_function(caller, &id)?;
+                Ok(json!({"UserDefinedFunction": functions::function_json(&id, &observed)}))
+            }),
+            "CreateUserDefinedFunction" => self.write_function(caller, request, true),
+            "UpdateUserDefinedFunction" => self.write_function(caller, request, false),
+            "DeleteUserDefinedFunction" => {
+                function_id(request).and_then(|id| self.delete_function(caller, &id))
+            }
+            "GetPartitionIndexes" => self.list_indexes(caller, request),
+            "CreatePartitionIndex" => self.create_index(caller, request),
+            "DeletePartitionIndex" => self.delete_index(caller, request),
+            "GetColumnStatisticsForTable" => self.list_statistics(caller, request),
+            "UpdateColumnStatisticsForTable" => self.update_statistics(caller, request),
+            "DeleteColumnStatisticsForTable" => self.delete_statistics(caller, request),
+            "GetTags" | "TagResource" | "UntagResource" => {
+                self.glue_tags_call(caller, call, request)
+            }
+            _ => return self.catalog_call(caller, call, request),
         })
     }
 
-    fn create_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let mut database: Database = input(r, "DatabaseInput")?;
+    fn create_database(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let mut database: Database = parse_field(request, "DatabaseInput")?;
         let now = self.tick();
-        let absent_is_open = self.has(Quirk::AbsentDefaultIsOpen);
-        let region = self.region_mut(c.region)?;
+        let applies_region_defaults =
+            self.has(Quirk::MissingTableDefaultsGrantIamAllowedPrincipals);
+        let region = self.region_mut(caller.region)?;
         if region.databases.contains_key(&database.name) {
             return Err(ApiError::already_exists("Database"));
         }
-        if database.create_table_default_permissions.is_none() && absent_is_open {
+        if database.create_table_default_permissions.is_none() && applies_region_defaults {
             database.create_table_default_permissions =
                 serde_json::from_value(region.table_defaults.clone()).ok();
         }
         let name = database.name.clone();
         let defaults = region.database_defaults.clone();
-        let seen = Seen {
+        let observed = Observed {
             object: database,
             created: Some(now),
             version: None,
         };
-        region.databases.insert(name.clone(), seen);
-        self.show_to_reader(c.region, &name);
+        region.databases.insert(name.clone(), observed);
+        self.grant_to_lake_access_role(caller.region, &name);
         let resource = StoredResource::Database(name);
-        self.give_defaults(c.region, &resource, &defaults);
-        self.give_creator(c, resource);
+        self.grant_defaults(caller.region, &resource, &defaults);
+        self.grant_to_creator(caller, resource);
         Ok(json!({}))
     }
 
-    fn update_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let name = name(r, "Name")?;
-        let database: Database = input(r, "DatabaseInput")?;
-        let (region, name) = self.resolve(c.region, &name);
+    fn update_database(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_name(request, "Name")?;
+        let database: Database = parse_field(request, "DatabaseInput")?;
+        let (region, name) = self.resolve_database(caller.region, &name);
         self.tick();
         let region = self.region_mut(&region)?;
-        let seen = region.databases.get_mut(&name);
-        let seen = seen.ok_or_else(ApiError::not_found)?;
-        seen.object = Database { name, ..database };
+        let observed = region.databases.get_mut(&name);
+        let observed = observed.ok_or_else(ApiError::not_found)?;
+        observed.object = Database { name, ..database };
         Ok(json!({}))
     }
 
-    fn delete_database(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let name = name(r, "Name")?;
+    fn delete_database(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_name(request, "Name")?;
         self.tick();
-        let region = self.region_mut(c.region)?;
-        let gone = region.databases.remove(&name);
-        let gone = gone.ok_or_else(ApiError::not_found)?;
-        // A link goes alone: what it points at stays.
-        if gone.object.target_database.is_none() {
+        let region = self.region_mut(caller.region)?;
+        let removed = region.databases.remove(&name);
+        let removed = removed.ok_or_else(ApiError::not_found)?;
+        // Deleting a resource link does not affect its target.
+        if removed.object.target_database.is_none() {
             region.tables.retain(|id, _| id.database != name);
             region.partitions.retain(|id, _| id.database != name);
-            self.drop_parts(c.region, |subject| subject.database() == Some(&name));
+            self.remove_attachments(caller.region, |subject| subject.database() == Some(&name));
         }
-        self.drop_grants(c.region, |resource| {
+        self.remove_grants(caller.region, |resource| {
             resource_database(resource) == Some(&name)
         });
         Ok(json!({}))
@@ -152,28 +176,33 @@ impl World {
 
     pub(crate) fn get_database(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         name: &Name,
-    ) -> Result<Seen<Database>, ApiError> {
-        if self.is_blind(c.region, c.principal) {
+    ) -> Result<Observed<Database>, ApiError> {
+        if self.has_no_access(caller.region, caller.principal) {
             return Err(ApiError::not_found());
         }
-        let seen = self.region(c.region)?.databases.get(name).cloned();
-        Ok(self.shown_database(c, seen.ok_or_else(ApiError::not_found)?))
+        let observed = self.region(caller.region)?.databases.get(name).cloned();
+        Ok(self.database_as_read(caller, observed.ok_or_else(ApiError::not_found)?))
     }
 
-    pub(crate) fn get_databases(&self, c: Caller<'_>) -> Result<Vec<Seen<Database>>, ApiError> {
-        if self.is_blind(c.region, c.principal) {
+    pub(crate) fn get_databases(
+        &self,
+        caller: Caller<'_>,
+    ) -> Result<Vec<Observed<Database>>, ApiError> {
+        if self.has_no_access(caller.region, caller.principal) {
             return Ok(Vec::new());
         }
-        let all = self.region(c.region)?.databases.values().cloned();
-        Ok(all.map(|seen| self.shown_database(c, seen)).collect())
+        let all = self.region(caller.region)?.databases.values().cloned();
+        Ok(all
+            .map(|observed| self.database_as_read(caller, observed))
+            .collect())
     }
 
-    fn create_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let asked = name(r, "DatabaseName")?;
-        let table: Table = input(r, "TableInput")?;
-        let (region_name, database) = self.resolve(c.region, &asked);
+    fn create_table(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let database_name = required_name(request, "DatabaseName")?;
+        let table: Table = parse_field(request, "TableInput")?;
+        let (region_name, database) = self.resolve_database(caller.region, &database_name);
         let now = self.tick();
         let version = self.next_version();
         let region = self.region_mut(&region_name)?;
@@ -185,47 +214,51 @@ impl World {
         if region.tables.contains_key(&id) {
             return Err(ApiError::already_exists("Table"));
         }
-        let seen = Seen {
+        let observed = Observed {
             object: table,
             created: Some(now),
             version: Some(version),
         };
-        region.tables.insert(id.clone(), seen);
+        region.tables.insert(id.clone(), observed);
         region.partitions.insert(id.clone(), BTreeMap::new());
-        self.give_defaults(&region_name, &StoredResource::Table(id.clone()), &defaults);
-        self.give_creator(c, StoredResource::Table(id.clone()));
-        self.make_indexes(&id, &region_name, r)
+        self.grant_defaults(&region_name, &StoredResource::Table(id.clone()), &defaults);
+        self.grant_to_creator(caller, StoredResource::Table(id.clone()));
+        self.create_table_indexes(&id, &region_name, request)
     }
 
-    fn update_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let asked = name(r, "DatabaseName")?;
-        let table: Table = input(r, "TableInput")?;
-        let lock = r.get("VersionId").and_then(Value::as_str);
-        let archives = r.get("SkipArchive").and_then(Value::as_bool) != Some(true);
-        let (region, id) =
-            self.resolve_table(c.region, &TableId::new(asked, table.name.clone()))?;
+    fn update_table(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let database_name = required_name(request, "DatabaseName")?;
+        let table: Table = parse_field(request, "TableInput")?;
+        let expected_version = request.get("VersionId").and_then(Value::as_str);
+        let archives = request.get("SkipArchive").and_then(Value::as_bool) != Some(true);
+        let (region, id) = self.resolve_table(
+            caller.region,
+            &TableId::new(database_name, table.name.clone()),
+        )?;
         self.tick();
         let version = self.next_version();
-        let seen = self.region_mut(&region)?.tables.get_mut(&id);
-        let seen = seen.ok_or_else(ApiError::not_found)?;
-        if lock.is_some_and(|lock| seen.version.as_deref() != Some(lock)) {
+        let observed = self.region_mut(&region)?.tables.get_mut(&id);
+        let observed = observed.ok_or_else(ApiError::not_found)?;
+        if expected_version
+            .is_some_and(|expected_version| observed.version.as_deref() != Some(expected_version))
+        {
             return Err(ApiError::concurrent(
                 "Update table failed due to concurrent modifications.",
             ));
         }
-        seen.object = Table {
+        observed.object = Table {
             name: id.table.clone(),
             ..table
         };
-        seen.version = Some(version);
+        observed.version = Some(version);
         if archives {
-            let archived = &mut self.region_mut(&region)?.archived;
+            let archived = &mut self.region_mut(&region)?.archived_versions;
             *archived.entry(id.clone()).or_default() += 1;
         }
-        let seen = self.region(&region)?.tables.get(&id);
-        let seen = seen.ok_or_else(ApiError::not_found)?;
-        // Statistics go with their column.
-        let columns: Vec<String> = seen.object.columns().map(|c| c.name.clone()).collect();
+        let observed = self.region(&region)?.tables.get(&id);
+        let observed = observed.ok_or_else(ApiError::not_found)?;
+        // Glue deletes the statistics of a dropped column.
+        let columns: Vec<String> = observed.object.columns().map(|c| c.name.clone()).collect();
         let statistics = self.region_mut(&region)?.statistics.get_mut(&id);
         if let Some(statistics) = statistics {
             statistics.retain(|column, _| columns.contains(column));
@@ -233,89 +266,93 @@ impl World {
         Ok(json!({}))
     }
 
-    fn delete_table(&mut self, c: Caller<'_>, id: &TableId) -> Answer {
-        let (region_name, database) = self.resolve(c.region, &id.database);
+    fn delete_table(&mut self, caller: Caller<'_>, id: &TableId) -> ApiResult {
+        let (region_name, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         self.tick();
-        let lingers = self.has(Quirk::GrantsOutliveTables);
+        let keeps_grants = self.has(Quirk::GrantsRemainAfterTableDeletion);
         let region = self.region_mut(&region_name)?;
         region.tables.remove(&id).ok_or_else(ApiError::not_found)?;
         region.partitions.remove(&id);
-        self.drop_parts(&region_name, |subject| {
+        self.remove_attachments(&region_name, |subject| {
             *subject == Subject::Table(id.clone())
         });
-        if !lingers {
-            self.drop_grants(&region_name, |resource| {
+        if !keeps_grants {
+            self.remove_grants(&region_name, |resource| {
                 resource_table(resource) == Some(&id)
             });
         }
         Ok(json!({}))
     }
 
-    fn batch_delete_table(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let database = name(r, "DatabaseName")?;
+    fn batch_delete_table(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let database = required_name(request, "DatabaseName")?;
         let mut errors = Vec::new();
-        for table in items(r, "TablesToDelete") {
+        for table in array_field(request, "TablesToDelete") {
             let name = table.as_str().and_then(|text| Name::new(text).ok());
-            let gone = match name {
-                Some(name) => self.delete_table(c, &TableId::new(database.clone(), name)),
-                None => Err(ApiError::invalid("TablesToDelete")),
+            let result = match name {
+                Some(name) => self.delete_table(caller, &TableId::new(database.clone(), name)),
+                None => Err(ApiError::invalid("TablesToDelete: invalid table name")),
             };
-            if let Err(error) = gone {
-                errors.push(json!({"TableName": table, "ErrorDetail": detail(&error)}));
+            if let Err(error) = result {
+                errors.push(json!({"TableName": table, "ErrorDetail": error_detail(&error)}));
             }
         }
         Ok(json!({ "Errors": errors }))
     }
 
-    pub(crate) fn get_table(&self, c: Caller<'_>, id: &TableId) -> Result<Seen<Table>, ApiError> {
-        if self.is_blind(c.region, c.principal) {
+    pub(crate) fn get_table(
+        &self,
+        caller: Caller<'_>,
+        id: &TableId,
+    ) -> Result<Observed<Table>, ApiError> {
+        if self.has_no_access(caller.region, caller.principal) {
             return Err(ApiError::not_found());
         }
-        let (region, database) = self.resolve(c.region, &id.database);
+        let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
-        let seen = self.region(&region)?.tables.get(&id);
-        let seen = seen.ok_or_else(ApiError::not_found)?;
-        Ok(self.shown_table(&region, &id, seen))
+        let observed = self.region(&region)?.tables.get(&id);
+        let observed = observed.ok_or_else(ApiError::not_found)?;
+        Ok(self.table_as_read(&region, &id, observed))
     }
 
     pub(crate) fn get_tables(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         database: &Name,
-    ) -> Result<Vec<Seen<Table>>, ApiError> {
-        self.get_database(c, database)?;
-        let (region, database) = self.resolve(c.region, database);
+    ) -> Result<Vec<Observed<Table>>, ApiError> {
+        self.get_database(caller, database)?;
+        let (region, database) = self.resolve_database(caller.region, database);
         let tables = &self.region(&region)?.tables;
         let mine = tables.iter().filter(|(id, _)| id.database == database);
-        let shown = mine.map(|(id, seen)| self.shown_table(&region, id, seen));
+        let shown = mine.map(|(id, observed)| self.table_as_read(&region, id, observed));
         Ok(shown.collect())
     }
 
-    fn database_json(&self, seen: &Seen<Database>) -> Value {
-        let mut json = to_json(&seen.object);
+    fn database_json(&self, observed: &Observed<Database>) -> Value {
+        let mut json = to_json(&observed.object);
         if let Some(object) = json.as_object_mut() {
-            object.insert("CreateTime".to_owned(), to_json(&seen.created));
+            object.insert("CreateTime".to_owned(), to_json(&observed.created));
             object.insert("CatalogId".to_owned(), self.account.clone().into());
         }
         json
     }
 
-    fn table_json(&self, database: &Name, seen: &Seen<Table>) -> Value {
-        let mut json = to_json(&seen.object);
+    fn table_json(&self, database: &Name, observed: &Observed<Table>) -> Value {
+        let mut json = to_json(&observed.object);
         if let Some(object) = json.as_object_mut() {
             object.insert("DatabaseName".to_owned(), database.as_str().into());
-            object.insert("CreateTime".to_owned(), to_json(&seen.created));
-            object.insert("UpdateTime".to_owned(), to_json(&seen.created));
-            object.insert("VersionId".to_owned(), to_json(&seen.version));
+            object.insert("CreateTime".to_owned(), to_json(&observed.created));
+            object.insert("UpdateTime".to_owned(), to_json(&observed.created));
+            object.insert("VersionId".to_owned(), to_json(&observed.version));
             object.insert("CatalogId".to_owned(), self.account.clone().into());
             object.insert("IsRegisteredWithLakeFormation".to_owned(), false.into());
         }
         json
     }
 
-    /// What the defaults give on a new object.
-    fn give_defaults(&mut self, region: &str, resource: &StoredResource, defaults: &Value) {
+    /// Grants the default permissions on a new object.
+    fn grant_defaults(&mut self, region: &str, resource: &StoredResource, defaults: &Value) {
         for default in defaults.as_array().into_iter().flatten() {
             let principal = default
                 .get("Principal")
@@ -324,7 +361,7 @@ impl World {
             let Some(principal) = principal else {
                 continue;
             };
-            for permission in items(default, "Permissions")
+            for permission in array_field(default, "Permissions")
                 .iter()
                 .filter_map(Value::as_str)
             {
@@ -333,20 +370,21 @@ impl World {
         }
     }
 
-    /// Grants a role what lets it be shown all of a database, where that was ordered.
-    fn show_to_reader(&mut self, region: &str, database: &Name) {
-        let reader = self.region(region).ok();
-        if let Some(reader) = reader.and_then(|region| region.reader.clone()) {
+    /// Grants the Region's lake-access role, if set, DESCRIBE and SELECT on all tables of a
+    /// database.
+    fn grant_to_lake_access_role(&mut self, region: &str, database: &Name) {
+        let region_store = self.region(region).ok();
+        if let Some(role) = region_store.and_then(|region| region.lake_access_role.clone()) {
             let all = StoredResource::AllTables(database.clone());
-            let columns = StoredResource::AllColumns(database.clone());
-            self.store_grant(region, &reader, all, "DESCRIBE", false);
-            self.store_grant(region, &reader, columns, "SELECT", false);
+            let columns = StoredResource::AllTablesAllColumns(database.clone());
+            self.store_grant(region, &role, all, "DESCRIBE", false);
+            self.store_grant(region, &role, columns, "SELECT", false);
         }
     }
 
-    fn give_creator(&mut self, c: Caller<'_>, resource: StoredResource) {
-        if self.has(Quirk::CreatorHoldsAll) {
-            self.store_grant(c.region, c.principal, resource, "ALL", true);
+    fn grant_to_creator(&mut self, caller: Caller<'_>, resource: StoredResource) {
+        if self.has(Quirk::CreatorGetsAllWithGrantOption) {
+            self.store_grant(caller.region, caller.principal, resource, "ALL", true);
         }
     }
 
@@ -369,13 +407,13 @@ impl World {
         }
     }
 
-    fn drop_grants(&mut self, region: &str, goes: impl Fn(&StoredResource) -> bool) {
+    fn remove_grants(&mut self, region: &str, matches: impl Fn(&StoredResource) -> bool) {
         if let Ok(region) = self.region_mut(region) {
-            region.grants.retain(|grant, _| !goes(&grant.resource));
+            region.grants.retain(|grant, _| !matches(&grant.resource));
         }
     }
 }
 
-fn detail(error: &ApiError) -> Value {
+fn error_detail(error: &ApiError) -> Value {
     json!({"ErrorCode": error.code, "ErrorMessage": error.message})
 }

@@ -1,29 +1,31 @@
-//! The same world behind AWS's wire protocol.
+//! The simulator behind AWS's wire protocol.
 //!
-//! Glue speaks awsJson1.1 (`POST /`, `X-Amz-Target: AWSGlue.GetTable`), Lake
-//! Formation restJson1 (`POST /GrantPermissions`). The Region is the one that the
-//! caller signed for. Nothing is verified: whoever reaches the port is let in, so
-//! it listens on 127.0.0.1 only.
+//! Glue uses awsJson1.1 (`POST /`, `X-Amz-Target: AWSGlue.GetTable`), Lake Formation restJson1
+//! (`POST /GrantPermissions`). The Region is taken from the credential scope of the signature.
+//! Signatures are not verified: every request is accepted, so the server listens on 127.0.0.1 only.
 //!
-//! Below `/_sandbox/` the world itself is steered:
+//! The paths below `/_sandbox/` control the simulator. Each takes a JSON object:
 //!
-//! | path | body | does |
-//! |---|---|---|
-//! | `health` | | answers `ok` |
-//! | `sink` | `{"forward": false, "way": "trail", "late": 0}` | loses the events from now on, or tells them so many milliseconds late; of both ways (`native`, `trail`) if none is named |
-//! | `refuse` | `{"region": "us-east-1", "on": true}` | closes every connection to a Region |
-//! | `throttle` | `{"per_second": 20}` | answers no more calls to a Region than that; 0 is any number |
-//! | `fill` | `{"region": ..., "database": ..., "tables": 10, "partitions": 5, "root": "s3://b"}` | makes many tables `t0`, `t1`, ... with many partitions each at once |
-//! | `latency` | `{"milliseconds": 10}` | lets every call of Twinlake take so long |
-//! | `take-rights` | `{"region": ..., "principal": ...}` | blinds a caller |
-//! | `calls` | | tells the calls since they were last asked for |
+//! - `health`: returns `ok`.
+//! - `event-delivery` with `{"enabled": false, "source": "cloudtrail", "delay_milliseconds": 0}`:
+//!   drops later events, or delays them. Without `source` (`glue` or `cloudtrail`) it applies to
+//!   both.
+//! - `outage` with `{"region": "us-east-1", "enabled": true}`: closes every connection to a Region.
+//! - `throttle` with `{"calls_per_second": 20}`: throttles Twinlake's calls to each Region above
+//!   this rate; 0 removes the limit.
+//! - `bulk-create` with `{"region": ..., "database": ..., "tables": 10, "partitions_per_table": 5,
+//!   "location": "s3://b"}`: creates the tables `t0`, `t1`, ... with partitions. Emits no events.
+//! - `latency` with `{"milliseconds": 10}`: delays every call of Twinlake.
+//! - `remove-access` with `{"region": ..., "principal": ...}`: removes all permissions of a
+//!   principal. The catalog then looks empty to it.
+//! - `calls`: returns the calls since the last request to this path.
 
-mod sink;
+mod event_sink;
 
-pub use sink::Sink;
+pub use event_sink::EventSink;
 
 use crate::error::ApiError;
-use crate::port::Sim;
+use crate::ports::Sim;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -40,59 +42,60 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// The largest request that is read.
-const MAX_BODY: usize = 8 << 20;
+/// The maximum size of a request body, in bytes.
+const MAX_BODY_BYTES: usize = 8 << 20;
 
-/// Who callers are taken for.
+/// The principals that callers are mapped to.
 #[derive(Clone, Debug)]
-pub struct Callers {
-    /// Twinlake, told by the app name in the user agent.
+pub struct CallerPrincipals {
+    /// The principal of Twinlake, recognized by the app name in the user agent.
     pub twinlake: String,
-    /// Everybody else.
-    pub person: String,
+    /// The principal of every other caller.
+    pub other: String,
 }
 
-/// A world that is served over HTTP.
+/// Serves a simulator over HTTP.
 #[derive(Clone, Debug)]
 pub struct Server {
     sim: Sim,
-    callers: Callers,
-    sink: Option<Sink>,
-    refused: Arc<Mutex<BTreeSet<String>>>,
+    callers: CallerPrincipals,
+    sink: Option<EventSink>,
+    regions_in_outage: Arc<Mutex<BTreeSet<String>>>,
     throttle: Arc<Mutex<Throttle>>,
     latency: Arc<AtomicU64>,
 }
 
-/// How many calls each Region answers in a second.
+/// Limits the calls per second to each Region. A limit of 0 is no limit.
 #[derive(Debug, Default)]
 struct Throttle {
-    per_second: u64,
-    /// When each Region's present second began, and its calls.
-    seconds: BTreeMap<String, (Option<Instant>, u64)>,
+    calls_per_second: u64,
+    /// Start of the current one-second window of each Region, and its calls so far.
+    windows: BTreeMap<String, (Option<Instant>, u64)>,
 }
 
 impl Throttle {
-    fn lets_through(&mut self, region: &str) -> bool {
-        if self.per_second == 0 {
+    fn is_allowed(&mut self, region: &str) -> bool {
+        if self.calls_per_second == 0 {
             return true;
         }
-        let (began, calls) = self.seconds.entry(region.to_owned()).or_default();
-        if began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
-            *began = Some(Instant::now());
+        let (window_start, calls) = self.windows.entry(region.to_owned()).or_default();
+        if window_start.is_none_or(|window_start| window_start.elapsed() >= Duration::from_secs(1))
+        {
+            *window_start = Some(Instant::now());
             *calls = 0;
         }
         *calls += 1;
-        *calls <= self.per_second
+        *calls <= self.calls_per_second
     }
 }
 
-/// Why a request gets no answer.
+/// Why a request gets no response.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("this Region refuses connections")]
-    Refused,
-    #[error("the request could not be read")]
-    Unread,
+enum NoResponse {
+    #[error("the Region is set to refuse connections")]
+    RegionOutage,
+    #[error("the request body cannot be read")]
+    UnreadableBody,
     #[error(transparent)]
     Http(#[from] hyper::http::Error),
 }
@@ -100,30 +103,30 @@ enum Refusal {
 type Reply = Response<Full<Bytes>>;
 
 impl Server {
-    /// A server for a world; the sink is told of every change.
+    /// Creates a server for a simulator. The sink receives the events of every change.
     #[must_use]
-    pub fn new(sim: Sim, callers: Callers, sink: Option<Sink>) -> Self {
+    pub fn new(sim: Sim, callers: CallerPrincipals, sink: Option<EventSink>) -> Self {
         Self {
             sim,
             callers,
             sink,
-            refused: Arc::default(),
+            regions_in_outage: Arc::default(),
             throttle: Arc::default(),
             latency: Arc::default(),
         }
     }
 
-    /// Listens on 127.0.0.1; a port of 0 takes a free one.
+    /// Listens on 127.0.0.1. Port 0 selects a free port.
     ///
     /// # Errors
-    /// The port is taken.
+    /// The port cannot be bound.
     pub async fn listen(port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     }
 
-    /// Serves until the future is dropped.
+    /// Serves requests until the future is dropped.
     pub async fn serve(self, listener: TcpListener) {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -133,20 +136,20 @@ impl Server {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let server = server.clone();
-                    async move { server.answer(request).await }
+                    async move { server.read_and_respond(request).await }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service);
-                // A caller that hangs up in the middle is its own business.
+                // An error here means that the client closed the connection; it needs no handling.
                 let _ = connection.await;
             });
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+    async fn read_and_respond(&self, request: Request<Incoming>) -> Result<Reply, NoResponse> {
         let (head, body) = request.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map_err(|_| Refusal::Unread)?.to_bytes();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+        let body = body.map_err(|_| NoResponse::UnreadableBody)?.to_bytes();
         let latency = self.latency.load(Ordering::Relaxed);
         if latency > 0 && self.caller(&head.headers) == self.callers.twinlake {
             tokio::time::sleep(Duration::from_millis(latency)).await;
@@ -154,24 +157,28 @@ impl Server {
         self.respond(&head, &body)
     }
 
-    /// Answers a request whose body was read; `None` where the connection is closed.
+    /// Handles a request whose body is already read. Returns `None` if the connection is to be
+    /// closed without a response.
     #[must_use]
-    pub fn take(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
+    pub fn handle(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         self.respond(&head, &body).ok()
     }
 
-    fn respond(&self, head: &Parts, body: &Bytes) -> Result<Reply, Refusal> {
+    fn respond(&self, head: &Parts, body: &Bytes) -> Result<Reply, NoResponse> {
         let path = head.uri.path().trim_matches('/').to_owned();
-        if let Some(order) = path.strip_prefix("_sandbox/") {
-            return self.steer(order, body);
+        if let Some(command) = path.strip_prefix("_sandbox/") {
+            return self.control(command, body);
         }
         let region = signed_region(&head.headers);
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.contains(&region) {
-            return Err(Refusal::Refused);
+        let regions_in_outage = self
+            .regions_in_outage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if regions_in_outage.contains(&region) {
+            return Err(NoResponse::RegionOutage);
         }
-        drop(refused);
+        drop(regions_in_outage);
         let target = head.headers.get("x-amz-target");
         let target = target.and_then(|target| target.to_str().ok());
         let call = match target.and_then(|target| target.split_once('.')) {
@@ -188,17 +195,17 @@ impl Server {
         let caller = self.caller(&head.headers);
         let throttle = self.throttle.lock();
         let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
-        if caller == self.callers.twinlake && !throttle.lets_through(&region) {
+        if caller == self.callers.twinlake && !throttle.is_allowed(&region) {
             return error_reply(&ApiError::throttled());
         }
         drop(throttle);
         let answer = {
-            let mut world = self.sim.world();
-            let answer = world.call(&region, &caller, &call, &json);
+            let mut state = self.sim.state();
+            let answer = state.call(&region, &caller, &call, &json);
             if let Some(sink) = &self.sink {
-                sink.tell(world.take_events());
+                sink.send(state.take_events());
             } else {
-                drop(world.take_events());
+                drop(state.take_events());
             }
             answer
         };
@@ -215,47 +222,51 @@ impl Server {
         let extra = headers
             .get("x-amz-user-agent")
             .and_then(|agent| agent.to_str().ok());
-        let is_ours = |agent: &str| agent.contains("app/twinlake");
-        if agent.is_some_and(is_ours) || extra.is_some_and(is_ours) {
+        let is_twinlake = |agent: &str| agent.contains("app/twinlake");
+        if agent.is_some_and(is_twinlake) || extra.is_some_and(is_twinlake) {
             self.callers.twinlake.clone()
         } else {
-            self.callers.person.clone()
+            self.callers.other.clone()
         }
     }
 
-    fn steer(&self, order: &str, body: &[u8]) -> Result<Reply, Refusal> {
+    fn control(&self, command: &str, body: &[u8]) -> Result<Reply, NoResponse> {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
         let flag = |key: &str| json.get(key).and_then(Value::as_bool).unwrap_or(true);
         let done = json!({"done": true});
-        match order {
+        match command {
             "health" => reply(StatusCode::OK, &json!("ok")),
-            "sink" => {
+            "event-delivery" => {
                 if let Some(sink) = &self.sink {
-                    sink.steer(&json);
+                    sink.configure(&json);
                 }
                 reply(StatusCode::OK, &done)
             }
-            "refuse" => {
-                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-                match flag("on") {
-                    true => refused.insert(text("region").to_owned()),
-                    false => refused.remove(text("region")),
+            "outage" => {
+                let mut regions_in_outage = self
+                    .regions_in_outage
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                match flag("enabled") {
+                    true => regions_in_outage.insert(text("region").to_owned()),
+                    false => regions_in_outage.remove(text("region")),
                 };
                 reply(StatusCode::OK, &done)
             }
-            "fill" => {
+            "bulk-create" => {
                 let count = |key: &str| {
                     let count = json.get(key).and_then(Value::as_u64).unwrap_or_default();
                     usize::try_from(count).unwrap_or_default()
                 };
-                let (region, database, root) = (text("region"), text("database"), text("root"));
-                let mut world = self.sim.world();
-                match world.fill(
+                let (region, database, location) =
+                    (text("region"), text("database"), text("location"));
+                let mut state = self.sim.state();
+                match state.bulk_create(
                     region,
                     database,
-                    root,
-                    (count("tables"), count("partitions")),
+                    location,
+                    (count("tables"), count("partitions_per_table")),
                 ) {
                     Ok(()) => reply(StatusCode::OK, &done),
                     Err(error) => error_reply(&error),
@@ -268,30 +279,33 @@ impl Server {
                 reply(StatusCode::OK, &done)
             }
             "throttle" => {
-                let per_second = json.get("per_second").and_then(Value::as_u64);
+                let calls_per_second = json.get("calls_per_second").and_then(Value::as_u64);
                 let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-                throttle.per_second = per_second.unwrap_or_default();
+                throttle.calls_per_second = calls_per_second.unwrap_or_default();
                 reply(StatusCode::OK, &done)
             }
-            "take-rights" => {
-                let mut world = self.sim.world();
-                world.take_rights(text("region"), text("principal"));
+            "remove-access" => {
+                let mut state = self.sim.state();
+                state.remove_access(text("region"), text("principal"));
                 reply(StatusCode::OK, &done)
             }
             "calls" => {
-                let calls = self.sim.world().take_calls();
+                let calls = self.sim.state().take_calls();
                 let calls: Vec<Value> = calls
                     .iter()
                     .map(|call| json!({"region": call.region, "call": call.name, "caller": call.principal}))
                     .collect();
                 reply(StatusCode::OK, &json!(calls))
             }
-            _ => reply(StatusCode::NOT_FOUND, &json!({"message": "no such order"})),
+            _ => reply(
+                StatusCode::NOT_FOUND,
+                &json!({"message": "unknown control path"}),
+            ),
         }
     }
 }
 
-/// The Region of the credential scope: `Credential=KEY/DATE/REGION/SERVICE/...`.
+/// Returns the Region of the credential scope: `Credential=KEY/DATE/REGION/SERVICE/...`.
 fn signed_region(headers: &HeaderMap) -> String {
     let header = headers
         .get(AUTHORIZATION)
@@ -303,7 +317,7 @@ fn signed_region(headers: &HeaderMap) -> String {
     region.unwrap_or("us-east-1").to_owned()
 }
 
-fn reply(status: StatusCode, json: &Value) -> Result<Reply, Refusal> {
+fn reply(status: StatusCode, json: &Value) -> Result<Reply, NoResponse> {
     let response = Response::builder()
         .status(status)
         .header("content-type", "application/x-amz-json-1.1")
@@ -311,16 +325,16 @@ fn reply(status: StatusCode, json: &Value) -> Result<Reply, Refusal> {
     Ok(response)
 }
 
-fn error_reply(error: &ApiError) -> Result<Reply, Refusal> {
+fn error_reply(error: &ApiError) -> Result<Reply, NoResponse> {
     let status = match error.kind {
-        twinlake_core::FaultKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
-        twinlake_core::FaultKind::Absent
-        | twinlake_core::FaultKind::AlreadyDone
-        | twinlake_core::FaultKind::Busy
-        | twinlake_core::FaultKind::NotYet
-        | twinlake_core::FaultKind::Denied
-        | twinlake_core::FaultKind::Invalid
-        | twinlake_core::FaultKind::Unsupported => StatusCode::BAD_REQUEST,
+        twinlake_core::CallErrorKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
+        twinlake_core::CallErrorKind::NotFound
+        | twinlake_core::CallErrorKind::AlreadyInState
+        | twinlake_core::CallErrorKind::Contended
+        | twinlake_core::CallErrorKind::NotPropagated
+        | twinlake_core::CallErrorKind::Denied
+        | twinlake_core::CallErrorKind::Invalid
+        | twinlake_core::CallErrorKind::Unsupported => StatusCode::BAD_REQUEST,
     };
     let body = json!({"__type": error.code, "Message": error.message, "message": error.message});
     let response = Response::builder()
@@ -334,7 +348,7 @@ fn error_reply(error: &ApiError) -> Result<Reply, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::World;
+    use crate::SimState;
     use proptest::prelude::*;
 
     proptest! {
@@ -345,7 +359,7 @@ mod tests {
         })]
 
         #[test]
-        fn whatever_is_sent_is_answered(
+        fn arbitrary_requests_never_cause_a_server_error(
             call in prop::sample::select(vec![
                 "CreateTable", "UpdateTable", "BatchCreatePartition", "GetPartitions",
                 "TagResource", "UpdateColumnStatisticsForTable", "GrantPermissions", "none",
@@ -356,20 +370,20 @@ mod tests {
                     .prop_map(String::into_bytes),
             ],
         ) {
-            let world = World::new("111122223333", &["us-east-1"]);
-            let callers = Callers {
+            let state = SimState::new("111122223333", &["us-east-1"]);
+            let callers = CallerPrincipals {
                 twinlake: "twinlake".to_owned(),
-                person: "person".to_owned(),
+                other: "other".to_owned(),
             };
-            let server = Server::new(Sim::new(world), callers, None);
+            let server = Server::new(Sim::new(state), callers, None);
             let request = Request::builder().uri("/").header("x-amz-target", format!("X.{call}"));
-            let answer = server.take(request.body(Bytes::from(body)).unwrap());
+            let answer = server.handle(request.body(Bytes::from(body)).unwrap());
             prop_assert!(answer.is_some_and(|answer| answer.status().as_u16() < 500));
         }
     }
 
     #[test]
-    fn the_region_is_the_one_that_was_signed_for() {
+    fn region_comes_from_the_credential_scope() {
         let mut headers = HeaderMap::new();
         let signed = "AWS4-HMAC-SHA256 Credential=AKID/20261124/ap-south-1/glue/aws4_request, \
                       SignedHeaders=host, Signature=0";

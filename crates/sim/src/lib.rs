@@ -1,35 +1,35 @@
-//! Two Regions of Glue and Lake Formation in memory, with the quirks of the real
-//! ones and with faults to order.
+//! In-memory simulator of Glue and Lake Formation in several Regions, with the documented quirks
+//! of the real services and with fault injection.
 //!
-//! One state serves three users: the ports of the engine (tests, in
-//! milliseconds), AWS's own wire protocol over HTTP (the real SDK, the real
-//! binaries, boto3), and a sink that is told of every change as the event that
-//! AWS would send.
+//! One [`SimState`] has three interfaces: the engine's ports (tests that run in milliseconds),
+//! AWS's wire protocol over HTTP (for the real SDK, the real binaries and boto3), and an event
+//! sink that receives, for every change, the events that AWS would send.
 //!
-//! It is no copy of AWS: it holds what Twinlake meets, as far as documentation
-//! and public code tell. Every [`Quirk`] names its source.
+//! The simulator is not a complete copy of AWS. It implements the behaviour that Twinlake depends
+//! on, as far as documentation and public code describe it. Every [`Quirk`] names its source.
 //!
 //! # Invariants
 //!
 //! - Deterministic: the only clock is a counter.
-//! - Knows nothing of the AWS adapters, as they know nothing of it.
+//! - Independent of the AWS adapters: neither crate depends on the other.
 
 mod api;
+mod caller;
 mod error;
 mod events;
-mod fault;
+mod fault_injection;
 mod glue;
 pub mod http;
-mod inspect;
-mod lake;
-mod port;
+mod lakeformation;
+mod ports;
 mod quirk;
+mod raw_state;
 mod state;
 
 pub use error::ApiError;
-pub use events::Emitted;
-pub use fault::{Chaos, Kill, Trouble};
-pub use inspect::Holding;
-pub use port::{Sim, SimRegion, run_until_killed};
+
+pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
+pub use ports::{Sim, SimRegion, run_until_killed};
 pub use quirk::Quirk;
-pub use state::{Call, StoredGrant, World};
+pub use raw_state::GrantedResource;
+pub use state::{EmittedEvent, RecordedCall, SimState, StoredGrant};

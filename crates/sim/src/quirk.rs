@@ -1,80 +1,82 @@
-//! What the services do that one would not expect.
+//! Unexpected behaviours of Glue and Lake Formation.
 
-/// A behaviour of Glue or Lake Formation that costs data or access when missed.
-/// Each can be switched off, so that a test can show what it is about.
+/// A behaviour of Glue or Lake Formation that causes wrong data or wrong access when it is not
+/// handled. Each can be switched off, so that a test can show its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quirk {
-    /// LF-01: SELECT on a table lists apart from the other permissions, on
-    /// `TableWithColumns` with a `ColumnWildcard` (terraform-provider-aws,
-    /// `filter.go`).
-    SelectListsApart,
-    /// LF-02: a table wildcard lists with the name `ALL_TABLES` (the same,
-    /// `consts.go`).
-    WildcardListsByName,
-    /// LF-06: whoever creates an object holds ALL with grant option on it, listed
-    /// like any grant (the same, `permissions.go`).
-    CreatorHoldsAll,
-    /// LF-14: while `IAM_ALLOWED_PRINCIPALS` holds a table, a column grant there is
-    /// stored as a grant on every column (Terraform's documentation).
-    ColumnGrantWidens,
-    /// LF-15: a database made without `CreateTableDefaultPermissions` opens every
-    /// later table (terraform-provider-aws #43226).
-    AbsentDefaultIsOpen,
-    /// LF-16: a column grant is refused beside SELECT on the whole table (a public
-    /// Java sync client).
-    ColumnBesideTableRefused,
-    /// GL-06: a partition index is not made, nor gone, at once
-    /// (terraform-provider-aws, `partition_index.go`).
-    IndexesTakeTheirTime,
-    /// GL-12: a read of a resource link shows its target's fields, if the caller may
-    /// see the target (`resource-links-glue-apis`).
-    LinksShowTheirTarget,
-    /// a caller without rights is answered "not found", and sees empty lists
-    /// (`resource-links-glue-apis`; aws-glue-data-catalog-replication-utility #4).
-    LostRightsLookAbsent,
-    /// grants outlive the table that they are on.
-    GrantsOutliveTables,
-    /// LF-07: CREATE_DATABASE on the catalog is still listed after its revoke
+    /// LF-01: `ListPermissions` lists SELECT on a table separately from the other permissions, on
+    /// `TableWithColumns` with a `ColumnWildcard` (terraform-provider-aws, `filter.go`).
+    SelectListedAsColumnWildcard,
+    /// LF-02: `ListPermissions` lists a table wildcard with the table name `ALL_TABLES`
+    /// (terraform-provider-aws, `consts.go`).
+    TableWildcardListedAsAllTables,
+    /// LF-06: the creator of an object holds ALL with grant option on it, listed like any grant
     /// (terraform-provider-aws, `permissions.go`).
-    RevokedStaysListed,
-    /// LF-26: a data cells filter is not there for two minutes after it was made (the
-    /// same, `data_cells_filter.go`).
-    FiltersTakeTheirTime,
-    /// a listing of grants without a filter leaves those on LF-Tags out.
-    UnfilteredLeavesOut,
+    CreatorGetsAllWithGrantOption,
+    /// LF-14: while `IAM_ALLOWED_PRINCIPALS` has a grant on a table, a column grant on that table
+    /// is stored as a grant on every column (Terraform's documentation).
+    ColumnGrantWidensBesideIamAllowedPrincipals,
+    /// LF-15: in a database created without `CreateTableDefaultPermissions`, every later table is
+    /// granted to `IAM_ALLOWED_PRINCIPALS` if the Region's defaults say so
+    /// (terraform-provider-aws #43226).
+    MissingTableDefaultsGrantIamAllowedPrincipals,
+    /// LF-16: a column grant is rejected while the principal holds SELECT on the whole table (a
+    /// public Java sync client).
+    ColumnGrantRejectedBesideTableSelect,
+    /// GL-06: creating and deleting a partition index is asynchronous (terraform-provider-aws,
+    /// `partition_index.go`).
+    PartitionIndexesAreAsynchronous,
+    /// GL-12: a read of a resource link returns the fields of its target, if the caller has access
+    /// to the target (`resource-links-glue-apis`).
+    ResourceLinksReturnTargetFields,
+    /// a caller without permissions receives "not found" from reads of one object and empty
+    /// lists from listings (`resource-links-glue-apis`;
+    /// aws-glue-data-catalog-replication-utility #4).
+    UnauthorizedReadsReturnNotFound,
+    /// grants on a deleted resource remain listed and can still be revoked.
+    GrantsRemainAfterTableDeletion,
+    /// LF-07: CREATE_DATABASE on the catalog remains listed after it is revoked
+    /// (terraform-provider-aws, `permissions.go`).
+    RevokedCreateDatabaseStaysListed,
+    /// LF-26: a data cells filter is not visible for two minutes after its creation
+    /// (terraform-provider-aws, `data_cells_filter.go`).
+    DataCellsFilterVisibleAfterDelay,
+    /// `ListPermissions` without a filter omits the grants on LF-Tags and LF-Tag policies.
+    UnfilteredListOmitsLfTagGrants,
 }
 
 impl Quirk {
-    /// Those that are there unless switched off. The others are variants: what AWS does is
-    /// not known, or not always so, and both must be safe.
-    pub const USUAL: [Self; 9] = [
-        Self::SelectListsApart,
-        Self::WildcardListsByName,
-        Self::CreatorHoldsAll,
-        Self::ColumnGrantWidens,
-        Self::AbsentDefaultIsOpen,
-        Self::ColumnBesideTableRefused,
-        Self::IndexesTakeTheirTime,
-        Self::LinksShowTheirTarget,
-        Self::LostRightsLookAbsent,
+    /// The quirks that are on by default. For the others it is not known whether AWS behaves this
+    /// way, or AWS does so only sometimes; Twinlake must be safe with them on and off.
+    pub const DEFAULT: [Self; 9] = [
+        Self::SelectListedAsColumnWildcard,
+        Self::TableWildcardListedAsAllTables,
+        Self::CreatorGetsAllWithGrantOption,
+        Self::ColumnGrantWidensBesideIamAllowedPrincipals,
+        Self::MissingTableDefaultsGrantIamAllowedPrincipals,
+        Self::ColumnGrantRejectedBesideTableSelect,
+        Self::PartitionIndexesAreAsynchronous,
+        Self::ResourceLinksReturnTargetFields,
+        Self::UnauthorizedReadsReturnNotFound,
     ];
-    /// The quirk that a script calls so.
+
+    /// Returns the quirk of a name in a scenario file.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_scenario_name(name: &str) -> Option<Self> {
         Some(match name {
-            "select-lists-apart" => Self::SelectListsApart,
-            "wildcard-lists-by-name" => Self::WildcardListsByName,
-            "creator-holds-all" => Self::CreatorHoldsAll,
-            "column-grant-widens" => Self::ColumnGrantWidens,
-            "absent-default-is-open" => Self::AbsentDefaultIsOpen,
-            "column-beside-table-refused" => Self::ColumnBesideTableRefused,
-            "indexes-take-their-time" => Self::IndexesTakeTheirTime,
-            "links-show-their-target" => Self::LinksShowTheirTarget,
-            "lost-rights-look-absent" => Self::LostRightsLookAbsent,
-            "grants-outlive-tables" => Self::GrantsOutliveTables,
-            "revoked-stays-listed" => Self::RevokedStaysListed,
-            "filters-take-their-time" => Self::FiltersTakeTheirTime,
-            "unfiltered-leaves-out" => Self::UnfilteredLeavesOut,
+            "select-lists-apart" => Self::SelectListedAsColumnWildcard,
+            "wildcard-lists-by-name" => Self::TableWildcardListedAsAllTables,
+            "creator-holds-all" => Self::CreatorGetsAllWithGrantOption,
+            "column-grant-widens" => Self::ColumnGrantWidensBesideIamAllowedPrincipals,
+            "absent-default-is-open" => Self::MissingTableDefaultsGrantIamAllowedPrincipals,
+            "column-beside-table-refused" => Self::ColumnGrantRejectedBesideTableSelect,
+            "indexes-take-their-time" => Self::PartitionIndexesAreAsynchronous,
+            "links-show-their-target" => Self::ResourceLinksReturnTargetFields,
+            "lost-rights-look-absent" => Self::UnauthorizedReadsReturnNotFound,
+            "grants-outlive-tables" => Self::GrantsRemainAfterTableDeletion,
+            "revoked-stays-listed" => Self::RevokedCreateDatabaseStaysListed,
+            "filters-take-their-time" => Self::DataCellsFilterVisibleAfterDelay,
+            "unfiltered-leaves-out" => Self::UnfilteredListOmitsLfTagGrants,
             _ => return None,
         })
     }

@@ -1,172 +1,194 @@
-//! What the two Regions hold.
+//! The state of the simulated Regions and of the injected faults.
 
 mod listing;
 
-use crate::api::Caller;
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::events::Emitted;
-use crate::fault::{Chaos, Kill, Trouble};
-use crate::glue::StoredIndex;
+use crate::fault_injection::{InjectedFault, KillSwitch, RandomFaults};
 use crate::quirk::Quirk;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use twinlake_core::catalog::{
-    CellsFilter, ColumnStatistics, Function, OptIn, Registration, SavedExpression, Seen,
+    ColumnStatistics, DataCellsFilter, Function, NamedLfTagExpression, Observed, OptIn,
+    PartitionIndex, Registration,
 };
-use twinlake_core::grant::{Entry, TagRule, TagTarget};
+use twinlake_core::grant::{LfTagPolicy, LfTagPolicyTarget, ListedPermission};
 use twinlake_core::{
-    Database, FaultKind, FunctionId, Name, Partition, Subject, Table, TableId, Timestamp,
+    CallErrorKind, Database, FunctionId, Name, Partition, Subject, Table, TableId, Timestamp,
 };
 
-/// One call that was made.
+/// An event on the default event bus of a Region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmittedEvent {
+    /// The Region of the event bus.
+    pub region: String,
+    /// The event.
+    pub event: Value,
+}
+
+/// A partition index with its creation or deletion in progress.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredIndex {
+    pub(crate) index: PartitionIndex,
+    /// The number of reads until the creation or deletion completes.
+    pub(crate) reads_left: u8,
+    pub(crate) is_deleting: bool,
+}
+
+/// One API call that was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Call {
+pub struct RecordedCall {
     /// The Region that was called.
     pub region: String,
-    /// The call, as AWS spells it.
+    /// The AWS operation name.
     pub name: String,
-    /// Who called.
+    /// The calling principal.
     pub principal: String,
 }
 
-/// Who holds what on what: one entry of the permission store.
+/// The key of a grant in the permission store: a principal, a resource and a condition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredGrant {
-    /// Who.
+    /// The principal that holds the grant.
     pub principal: String,
-    /// On what, in the shape that it lists in.
+    /// The resource of the grant.
     pub resource: StoredResource,
-    /// A Cedar condition.
+    /// The Cedar condition of the grant.
     pub condition: Option<String>,
 }
 
-/// A resource as the store keeps it. Columns are kept one by one.
+/// A resource in the permission store. SELECT is stored by column (LF-01).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StoredResource {
     /// A database.
     Database(Name),
-    /// A table, for everything but SELECT.
+    /// A table, for every permission except SELECT.
     Table(TableId),
-    /// All tables of a database, for everything but SELECT.
+    /// All tables of a database, for every permission except SELECT.
     AllTables(Name),
     /// One column.
     Column(TableId, Name),
-    /// All columns but these.
-    Columns(TableId, BTreeSet<Name>),
+    /// All columns of a table except the listed ones.
+    ColumnWildcard(TableId, BTreeSet<Name>),
     /// All columns of all tables of a database.
-    AllColumns(Name),
+    AllTablesAllColumns(Name),
     /// A data cells filter.
-    Filter(TableId, String),
+    DataCellsFilter(TableId, String),
     /// The catalog.
     Catalog,
-    /// A data location, as it was named.
-    Location(String),
+    /// A data location, by the ARN of the request.
+    DataLocation(String),
     /// One value of an LF-Tag.
-    Tag(String, String),
+    LfTag(String, String),
     /// An LF-Tag policy.
-    TagPolicy(TagTarget, TagRule),
-    /// A saved LF-Tag expression.
-    Expression(String),
-    /// Something that is only kept and listed, by its AWS name.
+    LfTagPolicy(LfTagPolicyTarget, LfTagPolicy),
+    /// A named LF-Tag expression.
+    LfTagExpression(String),
+    /// A resource of another type, which is only stored and listed, by its AWS type name.
     Other(String),
 }
 
-/// LF-Tags that are assigned to a resource: by column (none is itself) and key.
-pub(crate) type Assigned = BTreeMap<(Option<Name>, String), String>;
+/// Values of the LF-Tags assigned to a resource, by column (`None` is the resource itself) and tag
+/// key.
+pub(crate) type LfTagAssignments = BTreeMap<(Option<Name>, String), String>;
 
-/// How a wildcard is spelled in a listing (LF-01, LF-02).
+/// The JSON form of a table wildcard in a listing (LF-01, LF-02).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Spelling {
-    pub by_name: bool,
-    pub select_apart: bool,
+pub(crate) struct WildcardFormat {
+    /// With the table name `ALL_TABLES`.
+    pub as_all_tables: bool,
+    /// SELECT as `TableWithColumns` with a `ColumnWildcard`.
+    pub select_as_column_wildcard: bool,
 }
 
+/// Stored grants with their permissions; the flag is the grant option.
 pub(crate) type GrantStore = BTreeMap<StoredGrant, BTreeMap<String, bool>>;
 
-/// One Region.
+/// The state of one Region.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Region {
-    pub databases: BTreeMap<Name, Seen<Database>>,
-    pub tables: BTreeMap<TableId, Seen<Table>>,
+pub(crate) struct RegionStore {
+    pub databases: BTreeMap<Name, Observed<Database>>,
+    pub tables: BTreeMap<TableId, Observed<Table>>,
     pub partitions: BTreeMap<TableId, BTreeMap<Vec<String>, Partition>>,
     pub grants: GrantStore,
-    /// Old versions of tables that updates have archived.
-    pub archived: BTreeMap<TableId, usize>,
-    /// Partitions that the service refuses to make.
-    pub refused_partitions: BTreeSet<Vec<String>>,
+    /// The number of archived versions of each table.
+    pub archived_versions: BTreeMap<TableId, usize>,
+    /// Values of partitions that `BatchCreatePartition` rejects.
+    pub rejected_partitions: BTreeSet<Vec<String>>,
     pub connections: BTreeSet<String>,
+    /// Tables that have a table optimizer.
     pub optimizers: BTreeSet<TableId>,
     pub catalog_settings: BTreeMap<String, String>,
-    /// What the last write found where it wrote.
-    pub grants_before: Vec<(StoredGrant, Option<BTreeMap<String, bool>>)>,
-    /// The grants as they are listed, until something of the Region changes.
-    pub listed: OnceLock<Arc<Vec<Entry>>>,
-    pub administrators: Vec<String>,
-    pub read_only_administrators: Vec<String>,
+    /// The previous state of the grants that the last write changed.
+    pub grants_before_last_write: Vec<(StoredGrant, Option<BTreeMap<String, bool>>)>,
+    /// Cached result of `listed_grants`, cleared by every change in the Region.
+    pub listed_grants_cache: OnceLock<Arc<Vec<ListedPermission>>>,
+    pub data_lake_admins: Vec<String>,
+    pub read_only_admins: Vec<String>,
     pub database_defaults: Value,
     pub table_defaults: Value,
-    pub functions: BTreeMap<FunctionId, Seen<Function>>,
+    pub functions: BTreeMap<FunctionId, Observed<Function>>,
     pub indexes: BTreeMap<TableId, Vec<StoredIndex>>,
     pub statistics: BTreeMap<TableId, BTreeMap<String, ColumnStatistics>>,
     pub glue_tags: BTreeMap<Subject, BTreeMap<String, String>>,
-    pub tags: BTreeMap<String, BTreeSet<String>>,
-    pub assigned: BTreeMap<Subject, Assigned>,
-    pub expressions: BTreeMap<String, SavedExpression>,
-    pub filters: BTreeMap<TableId, BTreeMap<String, (CellsFilter, String)>>,
+    pub lf_tags: BTreeMap<String, BTreeSet<String>>,
+    pub lf_tag_assignments: BTreeMap<Subject, LfTagAssignments>,
+    pub lf_tag_expressions: BTreeMap<String, NamedLfTagExpression>,
+    pub data_cells_filters: BTreeMap<TableId, BTreeMap<String, (DataCellsFilter, String)>>,
     pub registrations: BTreeMap<String, Registration>,
     pub opt_ins: BTreeSet<OptIn>,
-    /// The data lake settings beside administrators and defaults.
-    pub more_settings: Value,
-    /// Who is granted SELECT on all tables of each database that is made, as the
-    /// primary's own function does.
-    pub reader: Option<String>,
-    /// Listings of grants are one write old.
-    pub lists_are_old: bool,
-    /// What is listed although it was revoked (LF-07).
-    pub ghosts: Vec<Entry>,
-    /// When each data cells filter was made.
-    pub filters_made: BTreeMap<(TableId, String), Timestamp>,
-    /// Callers that lost every right here.
-    pub lost: BTreeSet<String>,
+    /// The data lake settings other than administrators and default permissions.
+    pub other_settings: Value,
+    /// A role that is granted DESCRIBE and SELECT on all tables of each new database, as the
+    /// lake-access function of the primary's stack does.
+    pub lake_access_role: Option<String>,
+    /// Whether listings of grants omit the last write.
+    pub stale_grant_listings: bool,
+    /// Revoked grants that remain listed (LF-07).
+    pub revoked_but_listed: Vec<ListedPermission>,
+    /// Creation time of each data cells filter.
+    pub filters_created_at: BTreeMap<(TableId, String), Timestamp>,
+    /// Principals whose permissions were all removed in this Region.
+    pub principals_without_access: BTreeSet<String>,
 }
 
-/// Both Regions, and all that is to go wrong in them.
+/// All simulated Regions of one account, with the faults to inject.
 #[derive(Debug)]
-pub struct World {
+pub struct SimState {
     pub(crate) account: String,
-    pub(crate) regions: BTreeMap<String, Region>,
+    pub(crate) regions: BTreeMap<String, RegionStore>,
     pub(crate) quirks: BTreeSet<Quirk>,
-    pub(crate) troubles: Vec<Trouble>,
-    pub(crate) chaos: Option<Chaos>,
-    /// Whose calls fail then.
-    pub(crate) chaotic_for: String,
-    pub(crate) kill: Option<Kill>,
+    pub(crate) injected_faults: Vec<InjectedFault>,
+    pub(crate) random_faults: Option<RandomFaults>,
+    /// The principal whose calls `random_faults` applies to.
+    pub(crate) random_faults_principal: String,
+    pub(crate) kill_switch: Option<KillSwitch>,
     pub(crate) killed: bool,
-    pub(crate) calls: Vec<Call>,
-    pub(crate) events: VecDeque<Emitted>,
-    ticks: i64,
+    pub(crate) calls: Vec<RecordedCall>,
+    pub(crate) events: VecDeque<EmittedEvent>,
+    elapsed_secs: i64,
     start: Timestamp,
-    version: u64,
+    last_version: u64,
 }
 
-/// A Region's settings as a new account has them, open to IAM.
-fn open_defaults() -> Value {
+/// Default permissions of a new account: ALL to `IAM_ALLOWED_PRINCIPALS`.
+fn iam_allowed_principals_defaults() -> Value {
     serde_json::json!([{
         "Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"},
         "Permissions": ["ALL"]
     }])
 }
 
-impl World {
-    /// Two Regions with nothing in them but their administrators, and with closed
-    /// defaults, as `twinlake` expects them of a standby.
+impl SimState {
+    /// Creates empty Regions, without administrators and without default permissions for
+    /// `IAM_ALLOWED_PRINCIPALS`, as Twinlake requires of a standby.
     #[must_use]
     pub fn new(account: &str, regions: &[&str]) -> Self {
-        let region = Region {
+        let region = RegionStore {
             database_defaults: serde_json::json!([]),
             table_defaults: serde_json::json!([]),
-            ..Region::default()
+            ..RegionStore::default()
         };
         Self {
             account: account.to_owned(),
@@ -174,64 +196,66 @@ impl World {
                 .iter()
                 .map(|name| ((*name).to_owned(), region.clone()))
                 .collect(),
-            quirks: Quirk::USUAL.into_iter().collect(),
-            troubles: Vec::new(),
-            chaos: None,
-            chaotic_for: String::new(),
-            kill: None,
+            quirks: Quirk::DEFAULT.into_iter().collect(),
+            injected_faults: Vec::new(),
+            random_faults: None,
+            random_faults_principal: String::new(),
+            kill_switch: None,
             killed: false,
             calls: Vec::new(),
             events: VecDeque::new(),
-            ticks: 0,
+            elapsed_secs: 0,
             start: Timestamp::from_secs(1_790_000_000),
-            version: 0,
+            last_version: 0,
         }
     }
 
     /// Makes a principal a data lake administrator.
-    pub fn add_administrator(&mut self, region: &str, principal: &str) {
+    pub fn add_data_lake_admin(&mut self, region: &str, principal: &str) {
         if let Ok(region) = self.region_mut(region) {
-            region.administrators.push(principal.to_owned());
+            region.data_lake_admins.push(principal.to_owned());
         }
     }
 
-    /// Lets a role be granted SELECT and DESCRIBE on all tables of every database that
-    /// is made from now on, as the function of the primary's stack does.
-    pub fn set_reader(&mut self, region: &str, principal: Option<&str>) {
+    /// Sets a role that is granted SELECT and DESCRIBE on all tables of every database created
+    /// from now on, as the lake-access function of the primary's stack does. `None` stops this.
+    pub fn set_lake_access_role(&mut self, region: &str, principal: Option<&str>) {
         if let Ok(region) = self.region_mut(region) {
-            region.reader = principal.map(str::to_owned);
+            region.lake_access_role = principal.map(str::to_owned);
         }
     }
 
-    /// Opens a Region's defaults for new objects, as a new account has them.
-    pub fn open_defaults(&mut self, region: &str) {
+    /// Makes a Region grant new objects to `IAM_ALLOWED_PRINCIPALS`, as a new account does.
+    pub fn set_iam_allowed_principals_defaults(&mut self, region: &str) {
         if let Ok(region) = self.region_mut(region) {
-            region.database_defaults = open_defaults();
-            region.table_defaults = open_defaults();
+            region.database_defaults = iam_allowed_principals_defaults();
+            region.table_defaults = iam_allowed_principals_defaults();
         }
     }
 
-    /// Takes every right from a caller, in the way that looks like an empty catalog.
-    pub fn take_rights(&mut self, region: &str, principal: &str) {
+    /// Removes all permissions of a principal. The catalog then looks empty to it.
+    pub fn remove_access(&mut self, region: &str, principal: &str) {
         if let Ok(region) = self.region_mut(region) {
-            region.lost.insert(principal.to_owned());
-            region.administrators.retain(|p| p != principal);
-            region.read_only_administrators.retain(|p| p != principal);
+            region
+                .principals_without_access
+                .insert(principal.to_owned());
+            region.data_lake_admins.retain(|p| p != principal);
+            region.read_only_admins.retain(|p| p != principal);
         }
     }
 
-    /// Makes a caller that lost every right an administrator again.
-    pub fn give_rights_back(&mut self, region: &str, principal: &str) {
+    /// Reverses `remove_access` and makes the principal a data lake administrator.
+    pub fn restore_access(&mut self, region: &str, principal: &str) {
         if let Ok(region) = self.region_mut(region) {
-            region.lost.remove(principal);
-            region.administrators.push(principal.to_owned());
+            region.principals_without_access.remove(principal);
+            region.data_lake_admins.push(principal.to_owned());
         }
     }
 
-    /// Lets a Region's listings of grants be one write old, or not.
-    pub fn set_old_lists(&mut self, region: &str, on: bool) {
+    /// Sets whether a Region's listings of grants omit the last write.
+    pub fn set_stale_grant_listings(&mut self, region: &str, on: bool) {
         if let Ok(region) = self.region_mut(region) {
-            region.lists_are_old = on;
+            region.stale_grant_listings = on;
         }
     }
 
@@ -243,15 +267,15 @@ impl World {
             self.quirks.remove(&quirk);
         }
         for region in self.regions.values_mut() {
-            region.listed.take();
+            region.listed_grants_cache.take();
         }
     }
 
-    /// How wildcards go over the wire.
-    pub(crate) fn spelling(&self) -> Spelling {
-        Spelling {
-            by_name: self.has(Quirk::WildcardListsByName),
-            select_apart: self.has(Quirk::SelectListsApart),
+    /// Returns the JSON form of table wildcards in listings.
+    pub(crate) fn wildcard_format(&self) -> WildcardFormat {
+        WildcardFormat {
+            as_all_tables: self.has(Quirk::TableWildcardListedAsAllTables),
+            select_as_column_wildcard: self.has(Quirk::SelectListedAsColumnWildcard),
         }
     }
 
@@ -259,42 +283,45 @@ impl World {
         self.quirks.contains(&quirk)
     }
 
-    /// Orders trouble.
-    pub fn order(&mut self, trouble: Trouble) {
-        self.troubles.push(trouble);
+    /// Adds a rule that makes matching calls fail.
+    pub fn inject_fault(&mut self, fault: InjectedFault) {
+        self.injected_faults.push(fault);
     }
 
-    /// Ends all trouble that was ordered.
-    pub fn end_trouble(&mut self) {
-        self.troubles.clear();
+    /// Removes all rules of `inject_fault`.
+    pub fn clear_injected_faults(&mut self) {
+        self.injected_faults.clear();
     }
 
-    /// Calls off all trouble.
-    pub fn calm(&mut self) {
-        self.troubles.clear();
-        self.chaos = None;
-        self.kill = None;
+    /// Removes all injected faults, random faults and the kill switch.
+    pub fn clear_all_faults(&mut self) {
+        self.injected_faults.clear();
+        self.random_faults = None;
+        self.kill_switch = None;
         self.killed = false;
     }
 
-    /// Lets a Region refuse to make a partition, whichever table it is of.
-    pub fn refuse_partition(&mut self, region: &str, values: &[&str]) {
+    /// Makes a Region reject the creation of partitions with these values, in every table.
+    pub fn reject_partition(&mut self, region: &str, values: &[&str]) {
         if let Ok(region) = self.region_mut(region) {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
-            region.refused_partitions.insert(values);
+            region.rejected_partitions.insert(values);
         }
     }
 
-    /// Lets calls of Twinlake fail now and then.
-    pub fn order_chaos(&mut self, chaos: Chaos, principal: &str) {
-        self.chaos = Some(chaos);
-        self.chaotic_for = principal.to_owned();
+    /// Makes calls of a principal fail at random.
+    pub fn set_random_faults(&mut self, faults: RandomFaults, principal: &str) {
+        self.random_faults = Some(faults);
+        self.random_faults_principal = principal.to_owned();
     }
 
-    /// Kills the caller at a call, counted from now.
-    pub fn order_kill(&mut self, kill: Kill) {
-        let at = self.calls.len() + kill.at;
-        self.kill = Some(Kill { at, ..kill });
+    /// Kills the caller at a call. The index counts from the next call.
+    pub fn set_kill_switch(&mut self, kill_switch: KillSwitch) {
+        let call_index = self.calls.len() + kill_switch.call_index;
+        self.kill_switch = Some(KillSwitch {
+            call_index,
+            ..kill_switch
+        });
         self.killed = false;
     }
 
@@ -304,99 +331,104 @@ impl World {
         self.killed
     }
 
-    /// The calls made since they were last taken.
-    pub fn take_calls(&mut self) -> Vec<Call> {
+    /// Removes and returns the recorded calls.
+    pub fn take_calls(&mut self) -> Vec<RecordedCall> {
         std::mem::take(&mut self.calls)
     }
 
-    /// The events since they were last taken, in the order of the changes.
-    pub fn take_events(&mut self) -> Vec<Emitted> {
+    /// Removes and returns the emitted events, in the order of the changes.
+    pub fn take_events(&mut self) -> Vec<EmittedEvent> {
         std::mem::take(&mut self.events).into()
     }
 
-    /// The time: a counter that every write moves by a second.
+    /// The simulated time: a counter that most writes advance by one second.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.start.plus_secs(self.ticks)
+        self.start.plus_secs(self.elapsed_secs)
     }
 
-    /// Moves the time on.
-    pub fn pass_secs(&mut self, secs: i64) {
-        self.ticks += secs;
+    /// Advances the simulated time.
+    pub fn advance_secs(&mut self, secs: i64) {
+        self.elapsed_secs += secs;
     }
 
+    /// Advances the simulated time by one second and returns it.
     pub(crate) fn tick(&mut self) -> Timestamp {
-        self.ticks += 1;
+        self.elapsed_secs += 1;
         self.now()
     }
 
     pub(crate) fn next_version(&mut self) -> String {
-        self.version += 1;
-        self.version.to_string()
+        self.last_version += 1;
+        self.last_version.to_string()
     }
 
-    pub(crate) fn region(&self, name: &str) -> Result<&Region, ApiError> {
+    pub(crate) fn region(&self, name: &str) -> Result<&RegionStore, ApiError> {
         self.regions
             .get(name)
-            .ok_or_else(|| ApiError::invalid(format!("no such Region: {name}")))
+            .ok_or_else(|| ApiError::invalid(format!("unknown Region {name}")))
     }
 
-    pub(crate) fn region_mut(&mut self, name: &str) -> Result<&mut Region, ApiError> {
+    pub(crate) fn region_mut(&mut self, name: &str) -> Result<&mut RegionStore, ApiError> {
         let region = self.regions.get_mut(name);
-        let region = region.ok_or_else(|| ApiError::invalid(format!("no such Region: {name}")))?;
-        region.listed.take();
+        let region = region.ok_or_else(|| ApiError::invalid(format!("unknown Region {name}")))?;
+        region.listed_grants_cache.take();
         Ok(region)
     }
 
-    /// Notes a call and lets ordered trouble strike. `Ok(Some(error))` means that
-    /// the call has its effect and the answer is lost.
-    pub(crate) fn strike(
+    /// Records a call and applies the injected faults. `Ok(Some(error))` means that the call takes
+    /// effect and only its response is lost.
+    pub(crate) fn begin_call(
         &mut self,
         caller: Caller<'_>,
         call: &str,
     ) -> Result<Option<ApiError>, ApiError> {
         let region = caller.region;
-        self.calls.push(Call {
+        self.calls.push(RecordedCall {
             region: region.to_owned(),
             name: call.to_owned(),
             principal: caller.principal.to_owned(),
         });
-        let chaos = self.chaos.as_mut();
-        let chaos = chaos.filter(|_| caller.principal == self.chaotic_for);
-        if let Some((error, with_effect)) = chaos.and_then(Chaos::strikes) {
-            return match with_effect {
+        let faults = self.random_faults.as_mut();
+        let faults = faults.filter(|_| caller.principal == self.random_faults_principal);
+        if let Some((error, takes_effect)) = faults.and_then(RandomFaults::next_fault) {
+            return match takes_effect {
                 true => Ok(Some(error)),
                 false => Err(error),
             };
         }
-        match self.trouble(region, call) {
+        match self.next_injected_fault(region, call) {
             Some((error, true)) => Ok(Some(error)),
             Some((error, false)) => Err(error),
             None => Ok(None),
         }
     }
 
-    /// How a call, or an entry of a batch under the name of the single call, fails by
-    /// order; and whether it has its effect all the same.
-    pub(crate) fn trouble(&mut self, region: &str, call: &str) -> Option<(ApiError, bool)> {
-        let mut troubles = self.troubles.iter_mut();
-        let strikes = troubles.find_map(|t| t.strikes(region, call).then_some(t))?;
-        Some((strikes.error.clone(), strikes.with_effect))
+    /// Returns the injected error of a call, if any, and whether the call still takes effect.
+    /// Entries of a batch are matched under the name of the single operation.
+    pub(crate) fn next_injected_fault(
+        &mut self,
+        region: &str,
+        call: &str,
+    ) -> Option<(ApiError, bool)> {
+        let mut faults = self.injected_faults.iter_mut();
+        let fault = faults.find_map(|f| f.matches_and_counts(region, call).then_some(f))?;
+        Some((fault.error.clone(), fault.takes_effect))
     }
 
-    /// What an error means that was ordered, by its code and message.
-    pub(crate) fn ordered_kind(&self, code: &str, message: &str) -> Option<FaultKind> {
-        let mut errors = self.troubles.iter().map(|trouble| &trouble.error);
-        let ordered = errors.find(|e| e.code == code && e.message == message);
-        ordered.map(|error| error.kind)
+    /// Returns the class of an injected error, found by its code and message.
+    pub(crate) fn injected_error_kind(&self, code: &str, message: &str) -> Option<CallErrorKind> {
+        let mut errors = self.injected_faults.iter().map(|fault| &fault.error);
+        let injected = errors.find(|e| e.code == code && e.message == message);
+        injected.map(|error| error.kind)
     }
 
-    /// Whether a caller sees nothing here.
-    pub(crate) fn is_blind(&self, region: &str, caller: &str) -> bool {
-        self.has(Quirk::LostRightsLookAbsent)
+    /// Whether the catalog looks empty to a caller.
+    pub(crate) fn has_no_access(&self, region: &str, caller: &str) -> bool {
+        self.has(Quirk::UnauthorizedReadsReturnNotFound)
             && self
                 .regions
                 .get(region)
-                .is_some_and(|region| region.lost.contains(caller))
+                .is_some_and(|region| region.principals_without_access.contains(caller))
     }
 }

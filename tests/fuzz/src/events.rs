@@ -1,21 +1,21 @@
-//! Whatever bytes an event has: it is understood, or refused with a reason.
+//! Fuzzes the event parsers: any bytes are parsed, or rejected with a reason.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use twinlake_core::event::{Listener, parse, parse_replication};
-use twinlake_core::grant::Terms;
+use twinlake_core::event::{EventContext, parse, parse_replication};
+use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::{OwnRoles, Timestamp};
 
 fuzz_target!(|bytes: &[u8]| {
-    let listener = Listener {
+    let event_context = EventContext {
         region: "us-east-1".to_owned(),
         account: "111122223333".to_owned(),
-        ours: OwnRoles::default(),
-        terms: Terms::default(),
+        own_roles: OwnRoles::default(),
+        principal_mapping: PrincipalMapping::default(),
         now: Timestamp::default(),
     };
-    if let Err(refused) = parse(bytes, &listener) {
-        assert!(!refused.0.is_empty());
+    if let Err(error) = parse(bytes, &event_context) {
+        assert!(!error.0.is_empty());
     }
     let _ = parse_replication(bytes, Timestamp::default());
 });

@@ -1,84 +1,94 @@
-//! Every interleaving of two or three handlers over one grant, with the real `plan` and
-//! `audit`: reads of either side may be one write old, handlers crash and their messages
-//! come again, and any number of them work at once.
+//! Checks every interleaving of two or three handlers over one grant, with the real `plan` and
+//! `audit`, once with each site as primary. Reads of either Region may be one write old, handlers
+//! crash, messages are delivered twice, and any number of handlers work at the same time.
 //!
-//! Checked in every state: no step of ours allows more than its handler last read of the
-//! primary, or than was allowed before it. Checked where all is quiet: one resync with
-//! fresh reads makes both sides equal.
+//! Checked in every state: no step allows more than its handler last read in the primary, or than
+//! was allowed before. Checked when no event is left: one resync without stale reads makes both
+//! Regions equal.
 //!
-//! What stale reads can leave before that resync is printed, with the number of states:
-//! fresh reads leave nothing; stale reads of the secondary leave something wider only where
-//! a handler crashed between a grant and its second look (the message that comes again no
-//! longer knows what was granted); stale reads of the primary can leave anything, since a
-//! handler then sees the state before its own event.
+//! For each configuration the number of states is printed, and the grant levels of the two Regions
+//! that differ before the resync. Without stale reads there are none. Stale reads of the standby
+//! leave a higher level in the standby only where a handler crashed between a grant and its next
+//! read: the message that is delivered again does not know what was granted. Stale reads of the
+//! primary can leave any difference, since a handler then reads the state before its own event.
 //!
-//! What the model leaves out: calls are atomic, there is one grant on one table, and a
-//! message that the queue holds back comes later than any read stays stale.
+//! Assumptions: calls are atomic, there is one grant on one table, and a message that returns to
+//! the queue is delivered later than any read stays stale.
 
 mod world;
 
 use stateright::{Checker, Model, Property};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use world::{Act, Level, Sides, State, World};
+use twinlake_core::topology::{Epoch, SiteId};
+use world::{GrantLevel, ModelAction, ModelState, PlanningContext, StaleReads};
 
-/// How much may happen at once, and go wrong.
+/// The limits of one configuration of the model.
 #[derive(Clone, Copy)]
 struct Bounds {
     handlers: usize,
     changes: usize,
-    /// Crashes, and messages that come twice.
-    mishaps: u8,
-    may_be_stale: Sides,
+    /// The maximum number of crashes and of messages that are delivered twice.
+    failures: u8,
+    may_be_stale: StaleReads,
 }
 
-/// One script of changes in the primary.
-struct Lake {
-    world: World,
-    script: Vec<Level>,
+/// The model of one script of changes in the primary.
+struct GrantModel {
+    context: PlanningContext,
+    script: Vec<GrantLevel>,
     bounds: Bounds,
 }
 
-impl Model for Lake {
-    type State = State;
-    type Action = Act;
+impl Model for GrantModel {
+    type State = ModelState;
+    type Action = ModelAction;
 
-    fn init_states(&self) -> Vec<State> {
-        vec![State::new(self.bounds.handlers, self.bounds.mishaps)]
+    fn init_states(&self) -> Vec<ModelState> {
+        vec![ModelState::new(self.bounds.handlers, self.bounds.failures)]
     }
 
-    fn actions(&self, state: &State, actions: &mut Vec<Act>) {
+    fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         state.actions(&self.script, self.bounds.may_be_stale, actions);
     }
 
-    fn next_state(&self, state: &State, act: Act) -> Option<State> {
-        state.after(&self.world, &self.script, act)
+    fn next_state(&self, state: &ModelState, action: ModelAction) -> Option<ModelState> {
+        state.next(&self.context, &self.script, action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(
-                "no step widens beyond what it last read",
-                |_, state: &State| !state.widened,
+                "no step widens access beyond what its handler last read",
+                |_, state: &ModelState| !state.has_widened,
             ),
-            Property::always("no plan is refused", |_, state: &State| !state.refused),
-            Property::always("one quiet resync makes both equal", |_, state: &State| {
-                !state.resynced || state.primary.now == state.secondary.now
+            Property::always("no plan is rejected", |_, state: &ModelState| {
+                !state.has_rejection
             }),
+            Property::always(
+                "one resync makes both Regions equal",
+                |_, state: &ModelState| {
+                    !state.is_resynced || state.primary.current == state.standby.current
+                },
+            ),
         ]
     }
 }
 
-/// Every script of so many changes from nothing: each a grant, or a grant with the option,
-/// or a revoke.
-fn scripts(longest: usize) -> Vec<Vec<Level>> {
-    let mut all: Vec<Vec<Level>> = vec![Vec::new()];
-    let mut found = Vec::new();
-    for _ in 0..longest {
+/// Returns every script of 1 to `max_changes` changes that starts with nothing granted. Each change
+/// sets another level.
+fn scripts(max_changes: usize) -> Vec<Vec<GrantLevel>> {
+    let mut previous: Vec<Vec<GrantLevel>> = vec![Vec::new()];
+    let mut all = Vec::new();
+    for _ in 0..max_changes {
         let mut next = Vec::new();
-        for script in &all {
-            let last = script.last().copied().unwrap_or(Level::None);
-            for level in [Level::None, Level::Plain, Level::Option] {
+        for script in &previous {
+            let last = script.last().copied().unwrap_or(GrantLevel::None);
+            for level in [
+                GrantLevel::None,
+                GrantLevel::Permission,
+                GrantLevel::GrantOption,
+            ] {
                 if level != last {
                     let mut longer = script.clone();
                     longer.push(level);
@@ -86,34 +96,36 @@ fn scripts(longest: usize) -> Vec<Vec<Level>> {
                 }
             }
         }
-        found.extend(next.iter().cloned());
-        all = next;
+        all.extend(next.iter().cloned());
+        previous = next;
     }
-    found
+    all
 }
 
-/// The two sides where all is quiet, before any resync.
-type Ends = BTreeSet<(Level, Level)>;
+/// The grant levels in the primary and in the standby when no event is left, before any resync.
+type FinalLevels = BTreeSet<(GrantLevel, GrantLevel)>;
 
-fn check(bounds: Bounds) -> (usize, bool, Ends) {
+/// Checks all scripts in an epoch. Returns the number of states, whether every property holds, and
+/// the final levels.
+fn check(epoch: Epoch, bounds: Bounds) -> (usize, bool, FinalLevels) {
     let (mut states, mut holds) = (0, true);
-    let ends: Arc<Mutex<Ends>> = Arc::default();
+    let final_levels: Arc<Mutex<FinalLevels>> = Arc::default();
     for script in scripts(bounds.changes) {
-        let seen = Arc::clone(&ends);
+        let collected = Arc::clone(&final_levels);
         let length = script.len();
-        let lake = Lake {
-            world: World::new(),
+        let model = GrantModel {
+            context: PlanningContext::new(epoch),
             script: script.clone(),
             bounds,
         };
-        let checker = lake
+        let checker = model
             .checker()
             .threads(2)
-            .visitor(move |path: stateright::Path<State, Act>| {
+            .visitor(move |path: stateright::Path<ModelState, ModelAction>| {
                 let last = path.last_state();
-                if last.is_quiet(length) && !last.resynced {
-                    let ends = (last.primary.now, last.secondary.now);
-                    seen.lock().expect("no thread failed").insert(ends);
+                if last.is_quiet(length) && !last.is_resynced {
+                    let levels = (last.primary.current, last.standby.current);
+                    collected.lock().expect("no thread failed").insert(levels);
                 }
             })
             .spawn_bfs()
@@ -122,51 +134,75 @@ fn check(bounds: Bounds) -> (usize, bool, Ends) {
         for (name, path) in checker.discoveries() {
             holds = false;
             println!("VIOLATED: {name}, by the script {script:?}:");
-            for (state, act) in path.into_vec() {
-                println!("  {act:?}: {:?}, {:?}", state.primary, state.secondary);
+            for (state, action) in path.into_vec() {
+                println!("  {action:?}: {:?}, {:?}", state.primary, state.standby);
             }
         }
     }
-    let ends = ends.lock().expect("no thread failed").clone();
-    (states, holds, ends)
+    let final_levels = final_levels.lock().expect("no thread failed").clone();
+    (states, holds, final_levels)
 }
 
-fn main() -> std::process::ExitCode {
-    let mut holds = true;
+/// Checks every configuration in an epoch and prints the results. Returns whether all of them are
+/// as expected.
+fn check_epoch(epoch: Epoch) -> bool {
+    let region = PlanningContext::new(epoch).primary().region.clone();
+    println!("epoch {epoch}, in {region}:");
+    let mut is_ok = true;
+    let mut total = 0;
     let may_be_stale = [(false, false), (false, true), (true, false), (true, true)];
-    for (handlers, changes, mishaps) in [(2, 2, 1), (2, 3, 0), (3, 2, 1)] {
+    for (handlers, changes, failures) in [(2, 2, 1), (2, 3, 0), (3, 2, 1)] {
         for may_be_stale in may_be_stale {
             let bounds = Bounds {
                 handlers,
                 changes,
-                mishaps,
+                failures,
                 may_be_stale,
             };
-            let (states, held, ends) = check(bounds);
-            let apart: Vec<_> = ends.iter().filter(|(here, there)| here != there).collect();
-            // Fresh reads must leave nothing to the resync, and reads of the secondary
-            // alone, without mishaps, nothing that is wider.
-            let wider = apart.iter().any(|(here, there)| there > here);
-            holds &= held
+            let (states, holds, final_levels) = check(epoch, bounds);
+            total += states;
+            let different: Vec<_> = final_levels
+                .iter()
+                .filter(|(primary, standby)| primary != standby)
+                .collect();
+            // Without stale reads the Regions are equal before the resync. With stale reads of the
+            // standby alone, and without failures, the standby allows nothing more.
+            let is_wider = different.iter().any(|(primary, standby)| standby > primary);
+            is_ok &= holds
                 && match may_be_stale {
-                    (false, false) => apart.is_empty(),
-                    (false, true) => mishaps > 0 || !wider,
+                    (false, false) => different.is_empty(),
+                    (false, true) => failures > 0 || !is_wider,
                     (true, _) => true,
                 };
-            let stale = match may_be_stale {
-                (false, false) => "fresh reads",
-                (false, true) => "stale reads of the secondary",
+            let reads = match may_be_stale {
+                (false, false) => "no stale reads",
+                (false, true) => "stale reads of the standby",
                 (true, false) => "stale reads of the primary",
-                (true, true) => "stale reads of both sides",
+                (true, true) => "stale reads of both Regions",
             };
             println!(
-                "{handlers} handlers, up to {changes} changes, {mishaps} mishaps, {stale}: \
-                 {states} states, {}; ends before the resync (primary, secondary): {apart:?}",
-                if held { "all holds" } else { "VIOLATED" }
+                "  {handlers} handlers, up to {changes} changes, {failures} failures, {reads}: \
+                 {states} states, {}; differences before the resync (primary, standby): \
+                 {different:?}",
+                if holds {
+                    "all properties hold"
+                } else {
+                    "VIOLATED"
+                }
             );
         }
     }
-    match holds {
+    println!("  {total} states in all");
+    is_ok
+}
+
+fn main() -> std::process::ExitCode {
+    let epochs = [Epoch::INITIAL, Epoch::new(1, SiteId::B)];
+    let mut is_ok = true;
+    for epoch in epochs {
+        is_ok &= check_epoch(epoch);
+    }
+    match is_ok {
         true => std::process::ExitCode::SUCCESS,
         false => std::process::ExitCode::FAILURE,
     }

@@ -1,458 +1,543 @@
-//! The state of the model, and what may happen in it.
+//! The states of the model, the actions between them, and the inputs of the real plan and audit.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use twinlake_core::audit::{BrakeReading, audit};
-use twinlake_core::catalog::{Seen, digest};
-use twinlake_core::grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
-use twinlake_core::ledger::{Epoch, Pairing, Rows};
+use twinlake_core::audit::{DeletionBudget, audit};
+use twinlake_core::catalog::{Observed, digest};
+use twinlake_core::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
+use twinlake_core::ledger::{LedgerRows, Pairing};
 use twinlake_core::plan::{Inputs, plan};
-use twinlake_core::reading::{Observation, Reading, Settings};
-use twinlake_core::scope::{Facet, Look};
+use twinlake_core::scope::{Facet, ReadRequest};
+use twinlake_core::snapshot::{Observation, ObservedSettings, Snapshot};
+use twinlake_core::topology::{BySite, Epoch, Site};
 use twinlake_core::{
-    Name, Policy, Row, Scope, State as Standing, Step, Subject, Table, TableId, Timestamp,
+    LedgerRow, Name, Policy, Scope, Step, Subject, SubjectState, Table, TableId, Timestamp,
 };
 
 /// What is granted: nothing, the permission, or the permission with the grant option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
+pub enum GrantLevel {
     None,
-    Plain,
-    Option,
+    Permission,
+    GrantOption,
 }
 
-impl Level {
-    fn grants(self, atom: &Atom) -> Grants {
+impl GrantLevel {
+    fn grants(self, grant: &PermissionGrant) -> Grants {
         match self {
             Self::None => Grants::new(),
-            Self::Plain => Grants::from([(atom.clone(), false)]),
-            Self::Option => Grants::from([(atom.clone(), true)]),
+            Self::Permission => Grants::from([(grant.clone(), false)]),
+            Self::GrantOption => Grants::from([(grant.clone(), true)]),
         }
     }
 }
 
-/// Of the primary, and of the secondary.
-pub type Sides = (bool, bool);
+/// Whether a read of the primary, and one of the standby, is stale.
+pub type StaleReads = (bool, bool);
 
-/// One side: as it is, and as a stale read shows it.
+/// The grant in one Region: the current level, and the level that a stale read returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Side {
-    pub now: Level,
-    pub before: Level,
+pub struct RegionState {
+    pub current: GrantLevel,
+    pub previous: GrantLevel,
 }
 
-impl Side {
-    fn set(&mut self, level: Level) {
+impl RegionState {
+    fn set(&mut self, level: GrantLevel) {
         *self = Self {
-            now: level,
-            before: self.now,
+            current: level,
+            previous: self.current,
         };
     }
 
-    fn read(self, stale: bool) -> Level {
-        if stale { self.before } else { self.now }
+    fn read(self, is_stale: bool) -> GrantLevel {
+        if is_stale {
+            self.previous
+        } else {
+            self.current
+        }
     }
 }
 
-/// An event: whether it named a revoke, and of the grant option alone.
+/// A queued event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Event {
-    revoked: Option<bool>,
+pub struct QueuedEvent {
+    /// `Some` if the event names a revoke, with whether it names the grant option.
+    named_revoke: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Handler {
     Idle,
     Working {
-        event: Event,
-        suspect: Option<bool>,
-        whole: bool,
-        /// The steps that are left of the plan; none before a read.
-        todo: Option<Vec<Move>>,
-        read: Level,
+        event: QueuedEvent,
+        named_revoke: Option<bool>,
+        /// The next read lists all grants.
+        reads_all_grants: bool,
+        /// The remaining steps of the plan; `None` if the next action is a read.
+        remaining_steps: Option<Vec<GrantStep>>,
+        /// What the handler last read in the primary.
+        primary_read: GrantLevel,
         rounds: u8,
-        /// It has confirmed a revoke, and believes no listing that shows it (LF-07).
-        revoked: bool,
+        /// A revoke was confirmed, so a listing that still shows the grant is ignored (LF-07).
+        has_revoked: bool,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Move {
+enum GrantStep {
+    /// A grant, with or without the grant option.
     Grant(bool),
     Revoke,
 }
 
-/// What may happen.
+/// An action of the model. The numbers are indexes of handlers and of queued events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    Change,
-    Take(usize, usize),
-    Read(usize, Sides),
-    Apply(usize),
-    Crash(usize),
-    Double(usize),
+pub enum ModelAction {
+    /// The grant changes in the primary, which queues an event.
+    ChangePrimary,
+    /// A handler takes an event.
+    TakeEvent(usize, usize),
+    /// A handler reads both Regions and makes a plan.
+    ReadRegions(usize, StaleReads),
+    /// A handler applies the next step of its plan.
+    ApplyStep(usize),
+    /// A handler crashes, and its event is delivered again.
+    CrashHandler(usize),
+    /// An event is delivered twice.
+    DuplicateEvent(usize),
+    /// A resync reads both Regions without stale reads and applies its plan.
     Resync,
 }
 
-/// So many rounds a handler goes before the queue takes over.
-const ROUNDS: u8 = 6;
+/// The maximum number of rounds of a handler, after which the event returns to the queue.
+const MAX_ROUNDS: u8 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    pub primary: Side,
-    pub secondary: Side,
-    changed: usize,
-    queue: Vec<Event>,
+pub struct ModelState {
+    pub primary: RegionState,
+    pub standby: RegionState,
+    /// The number of changes made in the primary.
+    changes: usize,
+    queue: Vec<QueuedEvent>,
     handlers: Vec<Handler>,
-    mishaps: u8,
-    pub resynced: bool,
-    pub widened: bool,
-    pub refused: bool,
+    /// The number of crashes and duplicates that may still happen.
+    failures_left: u8,
+    pub is_resynced: bool,
+    /// A step allowed more than its handler last read in the primary and than was allowed before.
+    pub has_widened: bool,
+    /// The audit rejected a plan.
+    pub has_rejection: bool,
 }
 
-impl State {
-    pub fn new(handlers: usize, mishaps: u8) -> Self {
-        let none = Side {
-            now: Level::None,
-            before: Level::None,
+impl ModelState {
+    pub fn new(handlers: usize, failures: u8) -> Self {
+        let none = RegionState {
+            current: GrantLevel::None,
+            previous: GrantLevel::None,
         };
         Self {
             primary: none,
-            secondary: none,
-            changed: 0,
+            standby: none,
+            changes: 0,
             queue: Vec::new(),
             handlers: vec![Handler::Idle; handlers],
-            mishaps,
-            resynced: false,
-            widened: false,
-            refused: false,
+            failures_left: failures,
+            is_resynced: false,
+            has_widened: false,
+            has_rejection: false,
         }
     }
 
-    /// Nothing is under way, and nothing is to come.
+    /// Whether all changes were made and no event is queued or handled.
     pub fn is_quiet(&self, changes: usize) -> bool {
-        let idle = self
+        let is_idle = self
             .handlers
             .iter()
             .all(|handler| *handler == Handler::Idle);
-        idle && self.queue.is_empty() && self.changed == changes
+        is_idle && self.queue.is_empty() && self.changes == changes
     }
 
-    /// What may happen next, where reads of the two sides may be one write old or not.
-    pub fn actions(&self, script: &[Level], may_be_stale: Sides, actions: &mut Vec<Act>) {
-        if self.resynced {
+    /// Adds the possible actions. Reads of a Region are stale only if `may_be_stale` allows it.
+    pub fn actions(
+        &self,
+        script: &[GrantLevel],
+        may_be_stale: StaleReads,
+        actions: &mut Vec<ModelAction>,
+    ) {
+        if self.is_resynced {
             return;
         }
-        if self.changed < script.len() {
-            actions.push(Act::Change);
+        if self.changes < script.len() {
+            actions.push(ModelAction::ChangePrimary);
         }
         if self.is_quiet(script.len()) {
-            actions.push(Act::Resync);
+            actions.push(ModelAction::Resync);
         }
-        // Idle handlers are alike: the first one takes.
+        // Idle handlers are interchangeable: the first one takes the event.
         let idle = self
             .handlers
             .iter()
             .position(|handler| *handler == Handler::Idle);
-        if let Some(at) = idle {
-            actions.extend((0..self.queue.len()).map(|event| Act::Take(at, event)));
+        if let Some(index) = idle {
+            let events = 0..self.queue.len();
+            actions.extend(events.map(|event| ModelAction::TakeEvent(index, event)));
         }
-        if self.mishaps > 0 {
-            actions.extend((0..self.queue.len()).map(Act::Double));
+        if self.failures_left > 0 {
+            actions.extend((0..self.queue.len()).map(ModelAction::DuplicateEvent));
         }
-        for (at, handler) in self.handlers.iter().enumerate() {
-            let Handler::Working { todo, .. } = handler else {
+        for (index, handler) in self.handlers.iter().enumerate() {
+            let Handler::Working {
+                remaining_steps, ..
+            } = handler
+            else {
                 continue;
             };
-            match todo {
-                None => actions.extend(self.reads(may_be_stale).map(|old| Act::Read(at, old))),
-                Some(_) => actions.push(Act::Apply(at)),
+            match remaining_steps {
+                None => actions.extend(
+                    self.reads(may_be_stale)
+                        .map(|stale| ModelAction::ReadRegions(index, stale)),
+                ),
+                Some(_) => actions.push(ModelAction::ApplyStep(index)),
             }
-            if self.mishaps > 0 {
-                actions.push(Act::Crash(at));
+            if self.failures_left > 0 {
+                actions.push(ModelAction::CrashHandler(index));
             }
         }
     }
 
-    fn reads(&self, may_be_stale: Sides) -> impl Iterator<Item = Sides> {
-        let here = may_be_stale.0 && self.primary.now != self.primary.before;
-        let there = may_be_stale.1 && self.secondary.now != self.secondary.before;
+    fn reads(&self, may_be_stale: StaleReads) -> impl Iterator<Item = StaleReads> {
+        let primary = may_be_stale.0 && self.primary.current != self.primary.previous;
+        let standby = may_be_stale.1 && self.standby.current != self.standby.previous;
         [(false, false), (true, false), (false, true), (true, true)]
             .into_iter()
-            .filter(move |old| (here || !old.0) && (there || !old.1))
+            .filter(move |stale| (primary || !stale.0) && (standby || !stale.1))
     }
 
-    pub fn after(&self, world: &World, script: &[Level], act: Act) -> Option<Self> {
+    /// Returns the state after an action.
+    pub fn next(
+        &self,
+        context: &PlanningContext,
+        script: &[GrantLevel],
+        action: ModelAction,
+    ) -> Option<Self> {
         let mut next = self.clone();
-        match act {
-            Act::Change => next.change(*script.get(self.changed)?),
-            Act::Take(at, event) => {
+        match action {
+            ModelAction::ChangePrimary => next.change_primary(*script.get(self.changes)?),
+            ModelAction::TakeEvent(index, event) => {
                 let event = next.queue.remove(event);
-                *next.handlers.get_mut(at)? = Handler::Working {
+                *next.handlers.get_mut(index)? = Handler::Working {
                     event,
-                    suspect: event.revoked,
-                    whole: false,
-                    todo: None,
-                    read: Level::None,
+                    named_revoke: event.named_revoke,
+                    reads_all_grants: false,
+                    remaining_steps: None,
+                    primary_read: GrantLevel::None,
                     rounds: 0,
-                    revoked: false,
+                    has_revoked: false,
                 };
             }
-            Act::Read(at, old) => next.read(world, at, old)?,
-            Act::Apply(at) => next.apply(at)?,
-            Act::Crash(at) => {
-                if let Handler::Working { event, .. } = next.handlers.get(at)? {
+            ModelAction::ReadRegions(index, stale) => next.read_regions(context, index, stale)?,
+            ModelAction::ApplyStep(index) => next.apply_step(index)?,
+            ModelAction::CrashHandler(index) => {
+                if let Handler::Working { event, .. } = next.handlers.get(index)? {
                     next.queue.push(*event);
                     next.queue.sort();
                 }
-                *next.handlers.get_mut(at)? = Handler::Idle;
-                next.mishaps -= 1;
+                *next.handlers.get_mut(index)? = Handler::Idle;
+                next.failures_left -= 1;
             }
-            Act::Double(event) => {
+            ModelAction::DuplicateEvent(event) => {
                 next.queue.push(*next.queue.get(event)?);
                 next.queue.sort();
-                next.mishaps -= 1;
+                next.failures_left -= 1;
             }
-            Act::Resync => {
-                let (moves, _) = world.decide(next.primary.now, next.secondary.now, None, true)?;
-                for one in moves {
-                    next.make(one);
+            ModelAction::Resync => {
+                let (steps, _) =
+                    context.decide(next.primary.current, next.standby.current, None, true)?;
+                for step in steps {
+                    next.apply_in_standby(step);
                 }
-                next.resynced = true;
+                next.is_resynced = true;
             }
         }
         Some(next)
     }
 
-    fn change(&mut self, level: Level) {
-        let revoked = match (self.primary.now, level) {
-            (Level::None, _) | (Level::Plain, Level::Option) => None,
-            (_, Level::None) => Some(self.primary.now == Level::Option),
+    fn change_primary(&mut self, level: GrantLevel) {
+        let named_revoke = match (self.primary.current, level) {
+            (GrantLevel::None, _) | (GrantLevel::Permission, GrantLevel::GrantOption) => None,
+            (_, GrantLevel::None) => Some(self.primary.current == GrantLevel::GrantOption),
             (_, _) => Some(true),
         };
         self.primary.set(level);
-        self.changed += 1;
-        self.queue.push(Event { revoked });
+        self.changes += 1;
+        self.queue.push(QueuedEvent { named_revoke });
         self.queue.sort();
     }
 
-    fn read(&mut self, world: &World, at: usize, stale: Sides) -> Option<()> {
-        let here = self.primary.read(stale.0);
-        let seen = self.secondary.read(stale.1);
+    fn read_regions(
+        &mut self,
+        context: &PlanningContext,
+        index: usize,
+        stale: StaleReads,
+    ) -> Option<()> {
+        let primary = self.primary.read(stale.0);
+        let listed_in_standby = self.standby.read(stale.1);
         let Handler::Working {
-            suspect,
-            whole,
-            todo,
-            read,
+            named_revoke,
+            reads_all_grants,
+            remaining_steps,
+            primary_read,
             rounds,
-            revoked,
+            has_revoked,
             ..
-        } = self.handlers.get_mut(at)?
+        } = self.handlers.get_mut(index)?
         else {
             return None;
         };
-        let there = if *revoked { Level::None } else { seen };
-        *read = here;
-        match world.decide(here, there, *suspect, *whole) {
-            None => self.refused = true,
-            // What no event named needs the reading of all grants.
-            Some((_, unproven)) if unproven && !*whole => *whole = true,
-            Some((moves, _)) if moves.is_empty() => *self.handlers.get_mut(at)? = Handler::Idle,
-            Some((moves, _)) => {
+        let standby = if *has_revoked {
+            GrantLevel::None
+        } else {
+            listed_in_standby
+        };
+        *primary_read = primary;
+        match context.decide(primary, standby, *named_revoke, *reads_all_grants) {
+            None => self.has_rejection = true,
+            // A revoke that no event named needs a read of all grants.
+            Some((_, needs_full_grant_read)) if needs_full_grant_read && !*reads_all_grants => {
+                *reads_all_grants = true;
+            }
+            Some((steps, _)) if steps.is_empty() => {
+                *self.handlers.get_mut(index)? = Handler::Idle;
+            }
+            Some((steps, _)) => {
                 *rounds += 1;
-                if *rounds > ROUNDS {
-                    return self.later(at);
+                if *rounds > MAX_ROUNDS {
+                    return self.return_to_queue(index);
                 }
-                *todo = Some(moves);
+                *remaining_steps = Some(steps);
             }
         }
         Some(())
     }
 
-    /// Leaves the rest to the queue, which waits for longer than a read stays stale.
-    fn later(&mut self, at: usize) -> Option<()> {
-        let handler = self.handlers.get_mut(at)?;
+    /// Returns the event of a handler to the queue. The retry delay is longer than a read stays
+    /// stale.
+    fn return_to_queue(&mut self, index: usize) -> Option<()> {
+        let handler = self.handlers.get_mut(index)?;
         if let Handler::Working { event, .. } = std::mem::replace(handler, Handler::Idle) {
             self.queue.push(event);
             self.queue.sort();
         }
-        for side in [&mut self.primary, &mut self.secondary] {
-            side.before = side.now;
+        for region in [&mut self.primary, &mut self.standby] {
+            region.previous = region.current;
         }
         Some(())
     }
 
-    fn apply(&mut self, at: usize) -> Option<()> {
-        let before = self.secondary.now;
+    fn apply_step(&mut self, index: usize) -> Option<()> {
+        let before = self.standby.current;
         let Handler::Working {
-            todo,
-            read,
-            suspect,
-            whole,
-            revoked,
+            remaining_steps,
+            primary_read,
+            named_revoke,
+            reads_all_grants,
+            has_revoked,
             ..
-        } = self.handlers.get_mut(at)?
+        } = self.handlers.get_mut(index)?
         else {
             return None;
         };
-        let left = todo.as_mut()?;
-        let one = left.remove(0);
-        if left.is_empty() {
-            *todo = None;
-            *whole = false;
+        let steps = remaining_steps.as_mut()?;
+        let step = steps.remove(0);
+        if steps.is_empty() {
+            *remaining_steps = None;
+            *reads_all_grants = false;
         }
-        let allowed = before.max(*read);
-        match one {
-            // What was granted here is a suspect from now on.
-            Move::Grant(option) => {
-                *suspect = Some(option);
-                *revoked = false;
+        let allowed = before.max(*primary_read);
+        match step {
+            // From now on, a revoke of this grant counts as named.
+            GrantStep::Grant(with_grant_option) => {
+                *named_revoke = Some(with_grant_option);
+                *has_revoked = false;
             }
-            Move::Revoke => {
-                *suspect = None;
-                *revoked = true;
+            GrantStep::Revoke => {
+                *named_revoke = None;
+                *has_revoked = true;
             }
         }
-        self.make(one);
-        self.widened |= self.secondary.now > allowed;
+        self.apply_in_standby(step);
+        self.has_widened |= self.standby.current > allowed;
         Some(())
     }
 
-    /// Makes a step in the secondary, as Lake Formation would.
-    fn make(&mut self, one: Move) {
-        let now = self.secondary.now;
-        let level = match one {
-            Move::Revoke => Level::None,
-            Move::Grant(true) => Level::Option,
-            Move::Grant(false) => now.max(Level::Plain),
+    /// Applies a step in the standby, as Lake Formation would.
+    fn apply_in_standby(&mut self, step: GrantStep) {
+        let current = self.standby.current;
+        let level = match step {
+            GrantStep::Revoke => GrantLevel::None,
+            GrantStep::Grant(true) => GrantLevel::GrantOption,
+            GrantStep::Grant(false) => current.max(GrantLevel::Permission),
         };
-        if level != now {
-            self.secondary.set(level);
+        if level != current {
+            self.standby.set(level);
         }
     }
 }
 
-/// What is read of both sides, what is suspected, and whether all grants were read.
-type Asked = (Level, Level, Option<bool>, bool);
-/// The steps, and whether some wait for a reading of all grants; none if refused.
-type Decided = Option<(Vec<Move>, bool)>;
+/// The grant level read in the primary and in the standby, the revoke that an event named, and
+/// whether all grants were read.
+type Question = (GrantLevel, GrantLevel, Option<bool>, bool);
+/// The steps, and whether a revoke needs a read of all grants; `None` if the audit rejected the
+/// plan.
+type Decision = Option<(Vec<GrantStep>, bool)>;
 
-/// What the real plan is made from, but for the grants.
-pub struct World {
+/// The inputs of the real plan and audit that do not change: everything but the grants.
+pub struct PlanningContext {
+    epoch: Epoch,
     policy: Policy,
     table: Table,
-    rows: Rows,
-    atom: Atom,
-    reader: Principal,
-    ours: OwnRoles,
-    decided: Mutex<BTreeMap<Asked, Decided>>,
+    rows: LedgerRows,
+    grant: PermissionGrant,
+    reader_role: Principal,
+    own_roles: OwnRoles,
+    decisions: Mutex<BTreeMap<Question, Decision>>,
 }
 
-impl World {
-    pub fn new() -> Self {
-        let text = "[first]\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
-                    [second]\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n";
+impl PlanningContext {
+    /// Creates the inputs for the primary of an epoch. The policy is the same for each.
+    pub fn new(epoch: Epoch) -> Self {
+        let text = "[[region]]\nid = \"a\"\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
+                    [[region]]\nid = \"b\"\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n";
         let policy = Policy::parse(text).expect("the policy is valid");
         let name = |text: &str| Name::new(text).expect("the name is valid");
         let id = TableId::new(name("d"), name("t"));
         let table = table();
+        let created = Some(Timestamp(1));
+        let table_digest = Some(digest(&table));
         let pairing = Pairing {
-            primary_created: Some(Timestamp(1)),
-            secondary_created: Some(Timestamp(1)),
-            digest: digest(&table),
+            created: BySite {
+                a: created,
+                b: created,
+            },
+            digest: BySite {
+                a: table_digest.clone(),
+                b: table_digest,
+            },
             link: false,
         };
-        let mut rows = Rows::new();
+        let mut rows = LedgerRows::new();
         for subject in [Subject::Database(name("d")), Subject::Table(id.clone())] {
-            let row = Row {
+            let row = LedgerRow {
                 pairing: Some(pairing.clone()),
-                ..Row::new(subject.clone(), Standing::Current, Timestamp(1))
+                ..LedgerRow::new(subject.clone(), SubjectState::InSync, Timestamp(1))
             };
             rows.insert(subject, row);
         }
+        let role = |name: &str| {
+            let primary = policy.sites.get(epoch.primary());
+            let (partition, account) = (primary.partition(), &primary.account);
+            Principal(format!("arn:{partition}:iam::{account}:role/{name}"))
+        };
         Self {
-            policy,
+            epoch,
             table,
             rows,
-            atom: Atom {
-                principal: Principal("arn:aws:iam::111122223333:role/Analyst".to_owned()),
+            grant: PermissionGrant {
+                principal: role("Analyst"),
                 resource: Resource::Table(id),
                 permission: Permission::Select,
                 condition: None,
             },
-            reader: Principal("arn:aws:iam::111122223333:role/twinlake".to_owned()),
-            ours: OwnRoles::default(),
-            decided: Mutex::default(),
+            reader_role: role("twinlake"),
+            own_roles: OwnRoles::default(),
+            decisions: Mutex::default(),
+            policy,
         }
     }
 
-    fn reading(&self, level: Level, whole: bool) -> Reading {
-        let Resource::Table(id) = &self.atom.resource else {
-            return Reading::default();
+    /// The site that is primary in the epoch, as the policy defines it.
+    pub fn primary(&self) -> &Site {
+        self.policy.sites.get(self.epoch.primary())
+    }
+
+    fn snapshot(&self, level: GrantLevel, has_all_grants: bool) -> Snapshot {
+        let Resource::Table(id) = &self.grant.resource else {
+            return Snapshot::default();
         };
         let subject = Subject::Table(id.clone());
-        let seen = Seen {
+        let observed = Observed {
             object: self.table.clone(),
             created: Some(Timestamp(1)),
             version: None,
         };
-        let mut reading = Reading {
-            administrator: true,
-            settings: Some(Observation::Present(Settings::default())),
-            ..Reading::default()
+        let mut snapshot = Snapshot {
+            is_administrator: true,
+            settings: Some(Observation::Present(ObservedSettings::default())),
+            ..Snapshot::default()
         };
-        reading
+        snapshot
             .tables
-            .insert(id.clone(), Observation::Present(seen));
-        let grants = Observation::Present(level.grants(&self.atom));
-        reading.grants.insert(subject.clone(), grants);
-        if whole {
-            reading.grants_whole.insert(subject.clone());
-            reading.grants_controlled.insert(subject);
+            .insert(id.clone(), Observation::Present(observed));
+        let grants = Observation::Present(level.grants(&self.grant));
+        snapshot.grants.insert(subject.clone(), grants);
+        if has_all_grants {
+            snapshot.full_grant_reads.insert(subject.clone());
+            snapshot.nonempty_full_grant_reads.insert(subject);
         }
-        reading
+        snapshot
     }
 
-    /// What the real plan and the real auditor say, asked once for each reading.
-    fn decide(&self, here: Level, there: Level, suspect: Option<bool>, whole: bool) -> Decided {
-        let asked = (here, there, suspect, whole);
-        let mut decided = self.decided.lock().expect("no thread failed");
-        decided
-            .entry(asked)
-            .or_insert_with(|| self.ask(asked))
+    /// Returns the result of the real plan and audit, which run once for each set of reads.
+    fn decide(
+        &self,
+        primary: GrantLevel,
+        standby: GrantLevel,
+        named_revoke: Option<bool>,
+        reads_all_grants: bool,
+    ) -> Decision {
+        let question = (primary, standby, named_revoke, reads_all_grants);
+        let mut decisions = self.decisions.lock().expect("no thread failed");
+        decisions
+            .entry(question)
+            .or_insert_with(|| self.plan_and_audit(question))
             .clone()
     }
 
-    fn ask(&self, (here, there, suspect, whole): Asked) -> Decided {
-        let Resource::Table(id) = &self.atom.resource else {
+    fn plan_and_audit(
+        &self,
+        (primary, standby, named_revoke, reads_all_grants): Question,
+    ) -> Decision {
+        let Resource::Table(id) = &self.grant.resource else {
             return None;
         };
         let mut scope = Scope::default();
-        let look = Look::at(&[Facet::Definition, Facet::Grants]);
-        scope.look(Subject::Table(id.clone()), look);
-        scope.suspects = suspect
-            .map(|option| BTreeMap::from([(self.atom.clone(), option)]))
+        let read_request = ReadRequest::for_facets(&[Facet::Definition, Facet::Grants]);
+        scope.add(Subject::Table(id.clone()), read_request);
+        scope.named_revokes = named_revoke
+            .map(|with_grant_option| BTreeMap::from([(self.grant.clone(), with_grant_option)]))
             .unwrap_or_default();
-        let (primary, secondary) = (self.reading(here, whole), self.reading(there, whole));
+        let primary = self.snapshot(primary, reads_all_grants);
+        let standby = self.snapshot(standby, reads_all_grants);
         let inputs = Inputs {
             scope: &scope,
-            epoch: Epoch(0),
+            epoch: self.epoch,
             policy: &self.policy,
             primary: &primary,
-            secondary: &secondary,
+            standby: &standby,
             rows: &self.rows,
-            ours: &self.ours,
-            reader: &self.reader,
+            own_roles: &self.own_roles,
+            reader_role: &self.reader_role,
         };
         let plan = plan(&inputs);
-        let unproven = plan.unproven > 0;
-        let approved = audit(&inputs, plan, &BrakeReading::default()).ok()?;
-        let moves = approved.steps().iter().filter_map(|step| match step {
-            Step::Grant { grantable, .. } => Some(Move::Grant(*grantable)),
-            Step::Revoke { .. } => Some(Move::Revoke),
+        let needs_full_grant_read = plan.needs_full_grant_read > 0;
+        let approved = audit(&inputs, plan, &DeletionBudget::default()).ok()?;
+        let steps = approved.steps().iter().filter_map(|step| match step {
+            Step::Grant { grantable, .. } => Some(GrantStep::Grant(*grantable)),
+            Step::Revoke { .. } => Some(GrantStep::Revoke),
             _ => None,
         });
-        Some((moves.collect(), unproven))
+        Some((steps.collect(), needs_full_grant_read))
     }
 }
 

@@ -1,18 +1,18 @@
-//! User-defined functions.
+//! Converts user-defined functions.
 
-use super::{list_back, time, time_back};
+use super::{time, to_sdk_list, to_sdk_time};
 use aws_sdk_glue::types as glue;
-use twinlake_core::catalog::{Function, ResourceUri, Seen};
+use twinlake_core::catalog::{Function, Observed, ResourceUri};
 use twinlake_core::name::NameError;
 use twinlake_core::{FunctionId, Name};
 
-/// A function as it was read, with the database that it is in.
+/// Converts a function as it was read; the id contains its database.
 ///
 /// # Errors
-/// Its name, or its database's, is none.
+/// The name of the function or of its database is not a valid [`Name`].
 pub fn function(
     from: glue::UserDefinedFunction,
-) -> Result<(FunctionId, Seen<Function>), NameError> {
+) -> Result<(FunctionId, Observed<Function>), NameError> {
     let name = Name::new(&from.function_name.unwrap_or_default())?;
     let database = Name::new(&from.database_name.unwrap_or_default())?;
     let uris = from.resource_uris.unwrap_or_default().into_iter();
@@ -32,15 +32,15 @@ pub fn function(
         artifact_location: from.artifact_location,
         governance_mode: from.governance_mode.map(|mode| mode.as_str().to_owned()),
     };
-    let seen = Seen {
+    let observed = Observed {
         object,
         created: time(from.create_time),
         version: None,
     };
-    Ok((FunctionId::new(database, name), seen))
+    Ok((FunctionId::new(database, name), observed))
 }
 
-/// A function as it is sent.
+/// Converts a function to the SDK's input type.
 #[must_use]
 pub fn function_input(from: &Function) -> glue::UserDefinedFunctionInput {
     let uris: Vec<glue::ResourceUri> = from
@@ -51,7 +51,7 @@ pub fn function_input(from: &Function) -> glue::UserDefinedFunctionInput {
             glue::ResourceUri::builder()
                 .set_resource_type(kind)
                 .set_uri(uri.uri.clone())
-                .set_last_modified(time_back(uri.last_modified))
+                .set_last_modified(to_sdk_time(uri.last_modified))
                 .build()
         })
         .collect();
@@ -64,7 +64,7 @@ pub fn function_input(from: &Function) -> glue::UserDefinedFunctionInput {
         .set_owner_name(from.owner_name.clone())
         .set_function_type(kind)
         .set_owner_type(owner)
-        .set_resource_uris(list_back(&uris))
+        .set_resource_uris(to_sdk_list(&uris))
         .set_artifact_location(from.artifact_location.clone())
         .set_governance_mode(mode.map(glue::GovernanceMode::from))
         .build()

@@ -1,9 +1,9 @@
 use super::*;
 
-/// No field of an SDK type is unknown here.
+/// Every field of the SDK types is known to the converters.
 mod census;
 
-/// An object with every field set to something that no default has.
+/// A table with every field set to a value other than its default.
 fn full_table() -> Table {
     serde_json::from_value(serde_json::json!({
         "Name": "orders", "Description": "d", "Owner": "o", "LastAccessTime": 1.5,
@@ -25,7 +25,7 @@ fn full_table() -> Table {
     .unwrap()
 }
 
-/// What a read would return of an input.
+/// The table that a read returns after this input was written.
 fn as_read(input: glue::TableInput) -> glue::Table {
     glue::Table::builder()
         .name(input.name)
@@ -49,7 +49,7 @@ fn as_read(input: glue::TableInput) -> glue::Table {
 }
 
 #[test]
-fn an_empty_default_is_sent_as_an_empty_list_and_keys_too() {
+fn an_empty_default_and_empty_partition_keys_are_sent_as_empty_lists() {
     let mut closed: Database = serde_json::from_value(serde_json::json!({"Name": "d"})).unwrap();
     assert_eq!(
         database_input(&closed)
@@ -65,29 +65,39 @@ fn an_empty_default_is_sent_as_an_empty_list_and_keys_too() {
 }
 
 #[test]
-fn fields_that_are_not_replicated_are_noted() {
+fn unsupported_fields_are_recorded() {
     let federated = glue::FederatedTable::builder().build();
     let read = glue::Table::builder().name("v").federated_table(federated);
-    let seen = table(read.build().unwrap()).unwrap();
+    let observed = table(read.build().unwrap()).unwrap();
     assert_eq!(
-        seen.object.extra.keys().collect::<Vec<_>>(),
+        observed
+            .object
+            .unsupported_fields
+            .keys()
+            .collect::<Vec<_>>(),
         ["FederatedTable"]
     );
     let federated = glue::FederatedDatabase::builder().build();
     let read = glue::Database::builder()
         .name("d")
         .federated_database(federated);
-    let seen = database(read.build().unwrap()).unwrap();
+    let observed = database(read.build().unwrap()).unwrap();
     assert_eq!(
-        seen.object.extra.keys().collect::<Vec<_>>(),
+        observed
+            .object
+            .unsupported_fields
+            .keys()
+            .collect::<Vec<_>>(),
         ["FederatedDatabase"]
     );
     let reference = glue::SchemaReference::builder().build();
     let read = glue::StorageDescriptor::builder().schema_reference(reference);
-    let seen = descriptor(read.build());
-    assert_eq!(seen.extra.keys().collect::<Vec<_>>(), ["SchemaReference"]);
+    let observed = storage_descriptor(read.build());
+    assert_eq!(
+        observed.unsupported_fields.keys().collect::<Vec<_>>(),
+        ["SchemaReference"]
+    );
 }
 
-/// A property of each conversion: an object with any fields set comes back as it
-/// was sent.
+/// Property test of each conversion: an object with any fields set is read back as it was sent.
 mod round_trips;

@@ -1,10 +1,10 @@
-//! Views of several dialects.
+//! Converts multi-dialect views.
 
-use super::{list_back, map, map_back};
+use super::{map, to_sdk_list, to_sdk_map};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
 
-pub(super) fn definition(from: glue::ViewDefinition) -> ViewDefinition {
+pub(super) fn view_definition(from: glue::ViewDefinition) -> ViewDefinition {
     let representations = from.representations.unwrap_or_default().into_iter();
     let statistics = from.sub_objects_statistics.unwrap_or_default().into_iter();
     ViewDefinition {
@@ -41,35 +41,35 @@ fn representation(from: glue::ViewRepresentation) -> ViewRepresentation {
     }
 }
 
-pub(super) fn definition_back(from: &ViewDefinition) -> glue::ViewDefinitionInput {
+pub(super) fn to_sdk_view_definition(from: &ViewDefinition) -> glue::ViewDefinitionInput {
     let representations: Vec<glue::ViewRepresentationInput> = from
         .representations
         .iter()
-        .map(representation_back)
+        .map(to_sdk_representation)
         .collect();
     let statistics: Vec<glue::SubObjectStatistics> = from
         .sub_objects_statistics
         .iter()
-        .map(statistics_back)
+        .map(to_sdk_statistics)
         .collect();
     let last_refresh = from.last_refresh_type.as_deref();
     glue::ViewDefinitionInput::builder()
         .set_is_protected(from.is_protected)
         .set_is_managed(from.is_managed)
         .set_definer(from.definer.clone())
-        .set_representations(list_back(&representations))
+        .set_representations(to_sdk_list(&representations))
         .view_version_id(from.view_version_id)
         .set_view_version_token(from.view_version_token.clone())
         .set_refresh_seconds(from.refresh_seconds)
         .set_last_refresh_type(last_refresh.map(glue::LastRefreshType::from))
-        .set_sub_objects(list_back(&from.sub_objects))
-        .set_sub_object_version_ids(list_back(&from.sub_object_version_ids))
-        .set_sub_objects_statistics(list_back(&statistics))
-        .set_spark_pipeline_info(map_back(&from.spark_pipeline_info))
+        .set_sub_objects(to_sdk_list(&from.sub_objects))
+        .set_sub_object_version_ids(to_sdk_list(&from.sub_object_version_ids))
+        .set_sub_objects_statistics(to_sdk_list(&statistics))
+        .set_spark_pipeline_info(to_sdk_map(&from.spark_pipeline_info))
         .build()
 }
 
-fn representation_back(from: &ViewRepresentation) -> glue::ViewRepresentationInput {
+fn to_sdk_representation(from: &ViewRepresentation) -> glue::ViewRepresentationInput {
     glue::ViewRepresentationInput::builder()
         .set_dialect(from.dialect.as_deref().map(glue::ViewDialect::from))
         .set_dialect_version(from.dialect_version.clone())
@@ -79,7 +79,7 @@ fn representation_back(from: &ViewRepresentation) -> glue::ViewRepresentationInp
         .build()
 }
 
-fn statistics_back(from: &SubObjectStatistics) -> glue::SubObjectStatistics {
+fn to_sdk_statistics(from: &SubObjectStatistics) -> glue::SubObjectStatistics {
     let source = from.source_type.as_deref();
     glue::SubObjectStatistics::builder()
         .set_source_type(source.map(glue::SubObjectSourceType::from))

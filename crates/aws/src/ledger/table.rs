@@ -1,210 +1,271 @@
-//! The table behind the ledger: items, batches, conditions.
+//! Access to the DynamoDB table: keys, items, batches and conditional writes.
 
 use super::DynamoLedger;
-use crate::fault;
+use crate::call_error;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use twinlake_core::ledger::{Rows, Run, Sweeps, Tally};
-use twinlake_core::{Fault, FaultKind, Lake, Row, Subject, Timestamp};
-const WRITE_BATCH: usize = 25;
+use twinlake_core::ledger::{LedgerRows, ObjectCounts, PartitionScanSchedule, ResyncRun, format};
+use twinlake_core::{CallError, CallErrorKind, LedgerRow, LfSubject, Subject, Timestamp};
+
+/// Items per `BatchWriteItem` call (DynamoDB's limit).
+const MAX_ITEMS_PER_WRITE: usize = 25;
+
+/// The attribute that holds the format of an item.
+pub(super) const FORMAT: &str = "format";
 
 pub(super) type Item = BTreeMap<String, AttributeValue>;
 
-pub(super) fn text(value: &str) -> AttributeValue {
+pub(super) fn string_value(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-pub(super) fn number(value: impl ToString) -> AttributeValue {
+pub(super) fn number_value(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-pub(super) fn key_of(subject: &Subject) -> (String, String) {
+/// The partition and sort key of the row of a subject.
+pub(super) fn row_key(subject: &Subject) -> (String, String) {
     match subject {
-        Subject::Catalog => ("meta".to_owned(), "catalog".to_owned()),
-        Subject::Lake(lake) => ("lake".to_owned(), lake.to_string()),
-        Subject::Database(name) => ("databases".to_owned(), name.to_string()),
-        // Beside the tables, so that one query finds both; no name begins like this.
+        Subject::Catalog => ("rows#catalog".to_owned(), "catalog".to_owned()),
+        Subject::LakeFormation(lf_subject) => (
+            "rows#lakeformation".to_owned(),
+            lf_subject_key(*lf_subject).to_owned(),
+        ),
+        Subject::Database(name) => ("rows#databases".to_owned(), name.to_string()),
+        // In the partition of the tables, so that one query reads both. No name of a table starts
+        // with U+0001.
         Subject::Function(id) => (
-            format!("tables#{}", id.database),
+            format!("rows#tables#{}", id.database),
             format!("\u{1}{}", id.function),
         ),
-        Subject::Table(id) => (format!("tables#{}", id.database), id.table.to_string()),
+        Subject::Table(id) => (format!("rows#tables#{}", id.database), id.table.to_string()),
     }
 }
 
-/// Of a subject of the lake there is an item with its marks, too.
-pub(super) fn keys_of(subject: &Subject) -> Vec<(String, String)> {
-    let mut keys = vec![key_of(subject)];
-    if let Subject::Lake(lake) = subject {
-        keys.push((MARKS.to_owned(), lake.to_string()));
+/// The keys of the items of a subject: its row and, of a Lake Formation subject, its managed keys.
+pub(super) fn item_keys(subject: &Subject) -> Vec<(String, String)> {
+    let mut keys = vec![row_key(subject)];
+    if let Subject::LakeFormation(lf_subject) = subject {
+        keys.push((
+            MANAGED_KEYS.to_owned(),
+            lf_subject_key(*lf_subject).to_owned(),
+        ));
     }
     keys
 }
 
-const MARKS: &str = "marks";
-
-pub(super) fn is_marks(item: &Item) -> bool {
-    textual(item, "pk").is_some_and(|pk| pk == MARKS)
+/// The sort key of the items of a Lake Formation subject.
+fn lf_subject_key(lf_subject: LfSubject) -> &'static str {
+    match lf_subject {
+        LfSubject::LfTags => "lf-tags",
+        LfSubject::LfTagExpressions => "lf-tag-expressions",
+        LfSubject::DataLocations => "data-locations",
+        LfSubject::Permissions => "permissions",
+        LfSubject::Settings => "settings",
+    }
 }
 
-/// Whether the marks of an item are those of a subject of the lake.
-pub(super) fn is_of(item: &Item, lake: Lake) -> bool {
-    textual(item, "sk").is_some_and(|sk| sk == lake.to_string())
+/// The partition key of the managed keys, and the name of their attribute.
+const MANAGED_KEYS: &str = "managed_keys";
+
+pub(super) fn is_managed_keys_item(item: &Item) -> bool {
+    string_attribute(item, "pk").is_some_and(|pk| pk == MANAGED_KEYS)
 }
 
-pub(super) fn marked(item: &Item) -> BTreeSet<String> {
-    let marks = item.get("marks").and_then(|value| value.as_ss().ok());
-    marks.into_iter().flatten().cloned().collect()
+/// Whether an item holds the managed keys of this Lake Formation subject.
+pub(super) fn is_item_of(item: &Item, lf_subject: LfSubject) -> bool {
+    string_attribute(item, "sk").is_some_and(|sk| sk == lf_subject_key(lf_subject))
+}
+
+pub(super) fn parse_managed_keys(item: &Item) -> BTreeSet<String> {
+    let keys = item.get(MANAGED_KEYS).and_then(|value| value.as_ss().ok());
+    keys.into_iter().flatten().cloned().collect()
 }
 
 impl DynamoLedger {
-    /// Adds marks to the set, or takes them away, whatever else is in it.
-    pub(super) async fn change_marks(
+    /// Adds keys to the set of managed keys, or removes them, without affecting the others.
+    pub(super) async fn change_managed_keys(
         &self,
-        lake: Lake,
+        lf_subject: LfSubject,
         change: &str,
-        marks: &BTreeSet<String>,
-    ) -> Result<(), Fault> {
-        if marks.is_empty() {
+        keys: &BTreeSet<String>,
+    ) -> Result<(), CallError> {
+        if keys.is_empty() {
             return Ok(());
         }
-        let marks = AttributeValue::Ss(marks.iter().cloned().collect());
+        let keys = AttributeValue::Ss(keys.iter().cloned().collect());
         let call = self.client.update_item().table_name(&self.table);
         let call = call
-            .key("pk", text(MARKS))
-            .key("sk", text(&lake.to_string()))
-            .update_expression(change)
-            .expression_attribute_names("#m", "marks")
-            .expression_attribute_values(":m", marks);
-        let answer = call.send().await;
-        answer
+            .key("pk", string_value(MANAGED_KEYS))
+            .key("sk", string_value(lf_subject_key(lf_subject)))
+            .update_expression(format!("{change} SET #f = :f"))
+            .expression_attribute_names("#m", MANAGED_KEYS)
+            .expression_attribute_names("#f", FORMAT)
+            .expression_attribute_values(":m", keys)
+            .expression_attribute_values(":f", number_value(format::LEDGER));
+        let response = call.send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("UpdateItem", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
     }
 
-    pub(super) fn broken(&self, what: &str) -> Fault {
-        let message = format!("the ledger holds a {what} that cannot be read");
-        Fault::new(FaultKind::Invalid, "ledger", &self.region, message)
+    pub(super) fn unreadable_error(&self, what: &str) -> CallError {
+        let message = format!("the ledger contains a {what} that cannot be parsed");
+        CallError::new(CallErrorKind::Invalid, "ledger", &self.region, message)
     }
 
-    pub(super) async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, Fault> {
+    pub(super) async fn get_item(&self, pk: &str, sk: &str) -> Result<Option<Item>, CallError> {
         let call = self.client.get_item().table_name(&self.table);
         let call = call
-            .key("pk", text(pk))
-            .key("sk", text(sk))
+            .key("pk", string_value(pk))
+            .key("sk", string_value(sk))
             .consistent_read(true);
-        let answer = call.send().await;
-        let answer = answer.map_err(|e| fault::of("GetItem", &self.region, &e))?;
-        Ok(answer.item.map(|item| item.into_iter().collect()))
+        let response = call.send().await;
+        let response = response.map_err(|e| call_error::from_sdk("GetItem", &self.region, &e))?;
+        let item = response.item.map(|item| item.into_iter().collect());
+        item.map(|item| self.checked(item)).transpose()
     }
 
-    pub(super) async fn put(
+    /// Refuses an item that a newer Twinlake wrote in another format.
+    pub(super) fn checked(&self, item: Item) -> Result<Item, CallError> {
+        let found = number_attribute(&item, FORMAT).and_then(|found| u32::try_from(found).ok());
+        match found.filter(|found| *found > format::LEDGER) {
+            None => Ok(item),
+            Some(found) => {
+                let kind = string_attribute(&item, "pk").unwrap_or_default();
+                let message = format::unknown(&format!("an item of `{kind}`"), found);
+                let kind = CallErrorKind::Invalid;
+                Err(CallError::new(kind, "ledger", &self.region, message))
+            }
+        }
+    }
+
+    pub(super) async fn put_item(
         &self,
         pk: &str,
         sk: &str,
         fields: &[(&str, AttributeValue)],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CallError> {
         let mut call = self.client.put_item().table_name(&self.table);
-        call = call.item("pk", text(pk)).item("sk", text(sk));
+        call = call
+            .item("pk", string_value(pk))
+            .item("sk", string_value(sk))
+            .item(FORMAT, number_value(format::LEDGER));
         for (name, value) in fields {
             call = call.item(*name, value.clone());
         }
-        let answer = call.send().await;
-        answer
+        let response = call.send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("PutItem", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("PutItem", &self.region, &e))
     }
 
-    pub(super) async fn meta_number(&self, sk: &str) -> Result<Option<i64>, Fault> {
-        let item = self.get("meta", sk).await?;
-        item.map(|item| numeric(&item, "value").ok_or_else(|| self.broken(sk)))
-            .transpose()
-    }
-
-    pub(super) async fn query(&self, pk: &str, after: Option<&str>) -> Result<Vec<Item>, Fault> {
+    /// The items of a partition, or those whose sort key is greater than `after`.
+    pub(super) async fn query(
+        &self,
+        pk: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<Item>, CallError> {
         let condition = match after {
             Some(_) => "pk = :pk AND sk > :key",
             None => "pk = :pk",
         };
-        self.query_by(condition, pk, after).await
+        self.query_condition(condition, pk, after).await
     }
 
-    /// The items whose sort key begins like this.
-    pub(super) async fn query_within(&self, pk: &str, start: &str) -> Result<Vec<Item>, Fault> {
+    /// The items of a partition whose sort key starts with a prefix.
+    pub(super) async fn query_prefix(
+        &self,
+        pk: &str,
+        prefix: &str,
+    ) -> Result<Vec<Item>, CallError> {
         let condition = "pk = :pk AND begins_with(sk, :key)";
-        self.query_by(condition, pk, Some(start)).await
+        self.query_condition(condition, pk, Some(prefix)).await
     }
 
-    async fn query_by(
+    async fn query_condition(
         &self,
         condition: &str,
         pk: &str,
         key: Option<&str>,
-    ) -> Result<Vec<Item>, Fault> {
-        let mut all = Vec::new();
+    ) -> Result<Vec<Item>, CallError> {
+        let mut items = Vec::new();
         let mut start = None;
         loop {
             let mut call = self.client.query().table_name(&self.table);
             call = call
                 .key_condition_expression(condition)
-                .expression_attribute_values(":pk", text(pk))
+                .expression_attribute_values(":pk", string_value(pk))
                 .set_exclusive_start_key(start)
                 .consistent_read(true);
             if let Some(key) = key {
-                call = call.expression_attribute_values(":key", text(key));
+                call = call.expression_attribute_values(":key", string_value(key));
             }
-            let answer = call.send().await;
-            let answer = answer.map_err(|e| fault::of("Query", &self.region, &e))?;
-            let items = answer.items.unwrap_or_default();
-            all.extend(items.into_iter().map(|item| item.into_iter().collect()));
-            start = answer.last_evaluated_key.filter(|key| !key.is_empty());
+            let response = call.send().await;
+            let response = response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
+            for item in response.items.unwrap_or_default() {
+                items.push(self.checked(item.into_iter().collect())?);
+            }
+            start = response.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
-                return Ok(all);
+                return Ok(items);
             }
         }
     }
 
-    pub(super) fn row(&self, item: &Item) -> Result<Row, Fault> {
-        let body = textual(item, "body").ok_or_else(|| self.broken("row"))?;
-        serde_json::from_str(body).map_err(|_| self.broken("row"))
+    pub(super) fn parse_row(&self, item: &Item) -> Result<LedgerRow, CallError> {
+        let body = string_attribute(item, "body").ok_or_else(|| self.unreadable_error("row"))?;
+        serde_json::from_str(body).map_err(|_| self.unreadable_error("row"))
     }
 
-    pub(super) fn by_subject(&self, items: &[Item]) -> Result<Rows, Fault> {
-        let rows = items.iter().map(|item| self.row(item));
+    pub(super) fn parse_rows(&self, items: &[Item]) -> Result<LedgerRows, CallError> {
+        let rows = items.iter().map(|item| self.parse_row(item));
         rows.map(|row| row.map(|row| (row.subject.clone(), row)))
             .collect()
     }
 
-    /// Writes in batches, until nothing is left unprocessed.
-    pub(super) async fn write(&self, requests: Vec<WriteRequest>) -> Result<(), Fault> {
-        for batch in requests.chunks(WRITE_BATCH) {
-            let mut left = batch.to_vec();
+    /// Writes in batches, and repeats what DynamoDB left unprocessed.
+    pub(super) async fn batch_write(&self, requests: Vec<WriteRequest>) -> Result<(), CallError> {
+        for batch in requests.chunks(MAX_ITEMS_PER_WRITE) {
+            let mut unprocessed_requests = batch.to_vec();
             let mut tries = 0;
-            while !left.is_empty() {
+            while !unprocessed_requests.is_empty() {
                 tries += 1;
                 let call = self.client.batch_write_item();
-                let answer = call.request_items(&self.table, left).send().await;
-                let answer = answer.map_err(|e| fault::of("BatchWriteItem", &self.region, &e))?;
-                let mut unprocessed = answer.unprocessed_items.unwrap_or_default();
-                left = unprocessed.remove(&self.table).unwrap_or_default();
-                self.pause(tries, left.is_empty()).await?;
+                let response = call
+                    .request_items(&self.table, unprocessed_requests)
+                    .send()
+                    .await;
+                let response = response
+                    .map_err(|e| call_error::from_sdk("BatchWriteItem", &self.region, &e))?;
+                let mut unprocessed = response.unprocessed_items.unwrap_or_default();
+                unprocessed_requests = unprocessed.remove(&self.table).unwrap_or_default();
+                self.wait_before_retry(tries, unprocessed_requests.is_empty())
+                    .await?;
             }
         }
         Ok(())
     }
 
-    /// Waits a little before what DynamoDB left unprocessed is tried again.
-    pub(super) async fn pause(&self, tries: u32, is_done: bool) -> Result<(), Fault> {
-        const MOST: u32 = 8;
+    /// Waits before unprocessed items are sent again. The pause doubles with each try.
+    ///
+    /// # Errors
+    /// Items are still unprocessed after the last try.
+    pub(super) async fn wait_before_retry(
+        &self,
+        tries: u32,
+        is_done: bool,
+    ) -> Result<(), CallError> {
+        const MAX_TRIES: u32 = 8;
         if is_done {
             return Ok(());
         }
-        if tries >= MOST {
-            let message = "it leaves items unprocessed";
-            return Err(Fault::new(
-                FaultKind::Busy,
+        if tries >= MAX_TRIES {
+            let message = format!("DynamoDB left items unprocessed after {MAX_TRIES} tries");
+            return Err(CallError::new(
+                CallErrorKind::Contended,
                 "BatchWriteItem",
                 &self.region,
                 message,
@@ -214,143 +275,163 @@ impl DynamoLedger {
         Ok(())
     }
 
-    /// Stores when a table is looked at, unless somebody else has in the meantime.
-    pub(super) async fn put_sweeps(
+    /// Stores a schedule of partition scans if the stored one is still `current`. Returns whether
+    /// it was stored.
+    pub(super) async fn put_scan_schedule(
         &self,
         (pk, sk): (&str, &str),
-        known: &Sweeps,
-        then: &Sweeps,
-    ) -> Result<bool, Fault> {
+        current: &PartitionScanSchedule,
+        updated: &PartitionScanSchedule,
+    ) -> Result<bool, CallError> {
         const DAY_SECS: i64 = 86_400;
         let mut call = self.client.put_item().table_name(&self.table);
-        call = call.item("pk", text(pk)).item("sk", text(sk));
-        let latest = then.next.max(then.last).unwrap_or_default();
-        call = call.item("expires", number(latest.plus_secs(DAY_SECS).secs()));
-        for (name, at) in [("last", then.last), ("next", then.next)] {
-            if let Some(at) = at {
-                call = call.item(name, number(at.0));
+        call = call
+            .item("pk", string_value(pk))
+            .item("sk", string_value(sk))
+            .item(FORMAT, number_value(format::LEDGER));
+        let latest = updated.next.max(updated.last).unwrap_or_default();
+        call = call.item(
+            "expires_at",
+            number_value(latest.plus_secs(DAY_SECS).secs()),
+        );
+        for (name, time) in [
+            ("last_scan_at", updated.last),
+            ("next_scan_at", updated.next),
+        ] {
+            if let Some(time) = time {
+                call = call.item(name, number_value(time.0));
             }
         }
         let call = call
-            .expression_attribute_names("#l", "last")
-            .expression_attribute_names("#n", "next");
-        let call = match (known.last, known.next) {
+            .expression_attribute_names("#l", "last_scan_at")
+            .expression_attribute_names("#n", "next_scan_at");
+        let call = match (current.last, current.next) {
             (None, _) => call.condition_expression("attribute_not_exists(#l)"),
             (Some(last), None) => call
                 .condition_expression("#l = :last AND attribute_not_exists(#n)")
-                .expression_attribute_values(":last", number(last.0)),
+                .expression_attribute_values(":last", number_value(last.0)),
             (Some(last), Some(next)) => call
                 .condition_expression("#l = :last AND #n = :next")
-                .expression_attribute_values(":last", number(last.0))
-                .expression_attribute_values(":next", number(next.0)),
+                .expression_attribute_values(":last", number_value(last.0))
+                .expression_attribute_values(":next", number_value(next.0)),
         };
-        let call = match known.last {
-            // A name that no condition uses is refused.
-            None => call.set_expression_attribute_names(Some(names(&[("#l", "last")]))),
+        let call = match current.last {
+            // DynamoDB rejects an attribute name that the condition does not use.
+            None => call
+                .set_expression_attribute_names(Some(attribute_names(&[("#l", "last_scan_at")]))),
             Some(_) => call,
         };
-        unless_condition(call.send(), &self.region).await
+        write_if_condition_holds(call.send(), &self.region).await
     }
 
-    pub(super) fn unbuildable(&self, call: &str) -> impl Fn(BuildError) -> Fault {
+    /// Converts a build error of the SDK into the error of a call.
+    pub(super) fn build_error(&self, call: &str) -> impl Fn(BuildError) -> CallError {
         let (call, region) = (call.to_owned(), self.region.clone());
-        move |error| fault::unbuildable(&call, &region, &error)
+        move |error| call_error::from_build_error(&call, &region, &error)
     }
-    pub(super) async fn change_run(
+
+    /// Updates a resync run and returns its item after that; `None` if there is no such run.
+    pub(super) async fn update_run(
         &self,
         run: &str,
         change: &str,
         part: &str,
         unread: Option<AttributeValue>,
-    ) -> Result<Option<Item>, Fault> {
+    ) -> Result<Option<Item>, CallError> {
         const CALL: &str = "UpdateItem";
         let mut call = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("pk", text("runs"))
-            .key("sk", text(run))
+            .key("pk", string_value("resync_runs"))
+            .key("sk", string_value(run))
             .update_expression(change)
             .condition_expression("attribute_exists(pk)")
-            .expression_attribute_names("#p", "parts")
+            .expression_attribute_names("#p", "outstanding_parts")
             .expression_attribute_values(":part", AttributeValue::Ss(vec![part.to_owned()]))
             .return_values(ReturnValue::AllNew);
         if let Some(unread) = unread {
             call = call
-                .expression_attribute_names("#u", "unread")
+                .expression_attribute_names("#u", "has_unread_part")
                 .expression_attribute_values(":unread", unread);
         }
         match call
             .send()
             .await
-            .map_err(|e| fault::of(CALL, &self.region, &e))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
         {
-            Ok(answer) => Ok(answer.attributes.map(|item| item.into_iter().collect())),
-            // The run is over, or was never begun.
-            Err(fault) if fault::is_failed_condition(&fault) => Ok(None),
-            Err(fault) => Err(fault),
+            Ok(response) => Ok(response.attributes.map(|item| item.into_iter().collect())),
+            // There is no such run: it has expired, or it was never begun.
+            Err(error) if call_error::is_condition_failure(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
 
-pub(super) fn textual<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
+pub(super) fn string_attribute<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-pub(super) fn numeric(item: &Item, name: &str) -> Option<i64> {
+pub(super) fn number_attribute(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
-pub(super) fn counted(item: &Item, name: &str) -> usize {
-    let count = numeric(item, name).unwrap_or_default();
+pub(super) fn count_attribute(item: &Item, name: &str) -> usize {
+    let count = number_attribute(item, name).unwrap_or_default();
     usize::try_from(count).unwrap_or_default()
 }
 
-pub(super) fn run_of(id: &str, item: &Item) -> Run {
-    let parts = item.get("parts").and_then(|parts| parts.as_ss().ok());
-    Run {
+pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
+    let parts = item
+        .get("outstanding_parts")
+        .and_then(|parts| parts.as_ss().ok());
+    ResyncRun {
+        format: format::LEDGER,
         id: id.to_owned(),
-        started: Timestamp(numeric(item, "started").unwrap_or_default()),
+        started: Timestamp(number_attribute(item, "started_at").unwrap_or_default()),
         outstanding: parts.into_iter().flatten().cloned().collect(),
         unread: item
-            .get("unread")
+            .get("has_unread_part")
             .and_then(|unread| unread.as_bool().ok())
             .copied()
             .unwrap_or(false),
     }
 }
 
-/// Whether a conditional write was made; that its condition failed is an answer.
-pub(super) async fn unless_condition<T, E, R>(
+/// Awaits a conditional write. Returns whether its condition held and the write was made.
+pub(super) async fn write_if_condition_holds<T, E, R>(
     sent: impl Future<Output = Result<T, aws_smithy_runtime_api::client::result::SdkError<E, R>>>,
     region: &str,
-) -> Result<bool, Fault>
+) -> Result<bool, CallError>
 where
     E: std::error::Error + aws_smithy_types::error::metadata::ProvideErrorMetadata + 'static,
     R: std::fmt::Debug,
 {
-    match sent.await.map_err(|e| fault::of("PutItem", region, &e)) {
+    match sent
+        .await
+        .map_err(|e| call_error::from_sdk("PutItem", region, &e))
+    {
         Ok(_) => Ok(true),
-        Err(fault) if fault::is_failed_condition(&fault) => Ok(false),
-        Err(fault) => Err(fault),
+        Err(error) if call_error::is_condition_failure(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-/// Names behind placeholders: many plain words are reserved in expressions.
-pub(super) fn names<M: FromIterator<(String, String)>>(pairs: &[(&str, &str)]) -> M {
+/// Attribute names by placeholder: DynamoDB reserves many common words in expressions.
+pub(super) fn attribute_names<M: FromIterator<(String, String)>>(pairs: &[(&str, &str)]) -> M {
     let owned = pairs.iter().map(|&(a, b)| (a.to_owned(), b.to_owned()));
     owned.collect()
 }
 
-pub(super) fn tally_of(item: &Item) -> Tally {
-    Tally {
-        databases: counted(item, "databases"),
-        tables: counted(item, "tables"),
-        partitions: counted(item, "partitions"),
+pub(super) fn parse_object_counts(item: &Item) -> ObjectCounts {
+    ObjectCounts {
+        databases: count_attribute(item, "databases"),
+        tables: count_attribute(item, "tables"),
+        partitions: count_attribute(item, "partitions"),
     }
 }
 
-/// The minute of a time, as a key that sorts by time.
-pub(super) fn minute(at: Timestamp) -> String {
+/// A sort key of the minute of a time; it sorts by time.
+pub(super) fn minute_key(at: Timestamp) -> String {
     format!("{:012}", at.secs().div_euclid(60))
 }

@@ -1,37 +1,37 @@
-//! The calls that write.
+//! Implements `WriteRegion`.
 
 use super::AwsRegion;
-use crate::{convert, fault, grants};
-use aws_sdk_lakeformation::types as lake;
-use twinlake_core::catalog::{Linkable as _, Part, PartKey, PartitionIndex};
-use twinlake_core::grant::{Entry, EntryResource};
+use crate::{call_error, convert, permission_convert};
+use aws_sdk_lakeformation::types as lakeformation;
+use twinlake_core::catalog::{Attachment, AttachmentKey, MaybeLink as _, PartitionIndex};
+use twinlake_core::grant::{ListedPermission, ListedResource};
 use twinlake_core::{
-    Database, Fault, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+    CallError, Database, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::{EntryResults, SettingsChange};
 
 impl AwsRegion {
-    /// Gives the other writers ALL on a database and on every table in it; on a
-    /// resource link, what can be granted there and is needed to delete it (LF-24).
-    async fn share(&self, database: &Database) -> Result<(), Fault> {
-        let itself = EntryResource::Database(database.name.clone());
+    /// Grants the other writer roles ALL on a database and on all of its tables; on a resource link
+    /// DROP, which can be granted there and is needed to delete it (LF-24).
+    async fn grant_to_writer_roles(&self, database: &Database) -> Result<(), CallError> {
+        let own_resource = ListedResource::Database(database.name.clone());
         let (resources, permission) = match database.is_link() {
-            true => (vec![itself], "DROP"),
+            true => (vec![own_resource], "DROP"),
             false => {
-                let tables = EntryResource::TableWildcard(database.name.clone());
-                (vec![itself, tables], "ALL")
+                let tables = ListedResource::TableWildcard(database.name.clone());
+                (vec![own_resource, tables], "ALL")
             }
         };
-        let all = std::collections::BTreeSet::from([permission.to_owned()]);
-        let entries: Vec<Entry> = self
-            .writers
+        let permissions = std::collections::BTreeSet::from([permission.to_owned()]);
+        let entries: Vec<ListedPermission> = self
+            .writer_roles
             .iter()
             .flat_map(|writer| {
-                resources.iter().map(|resource| Entry {
+                resources.iter().map(|resource| ListedPermission {
                     principal: twinlake_core::Principal(writer.clone()),
                     resource: resource.clone(),
-                    permissions: all.clone(),
+                    permissions: permissions.clone(),
                     grantable: std::collections::BTreeSet::new(),
                     condition: None,
                 })
@@ -40,39 +40,42 @@ impl AwsRegion {
         if entries.is_empty() {
             return Ok(());
         }
-        let sent: Vec<&Entry> = entries.iter().collect();
-        // Nobody comes back for this later, so what passes is waited out here.
-        for pause in [200, 1000, 3000] {
-            let shared = self.grant(&sent).await;
-            let shared = shared.and_then(|all| all.into_iter().collect::<Result<(), Fault>>());
-            match shared {
-                Err(fault) if fault.kind.is_passing() => {
-                    tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        let sent: Vec<&ListedPermission> = entries.iter().collect();
+        // Nothing retries this grant later, so transient errors are retried here.
+        for pause_millis in [200, 1000, 3000] {
+            let granted = self.grant(&sent).await;
+            let granted =
+                granted.and_then(|all| all.into_iter().collect::<Result<(), CallError>>());
+            match granted {
+                Err(error) if error.kind.is_transient() => {
+                    tokio::time::sleep(std::time::Duration::from_millis(pause_millis)).await;
                 }
-                shared => return shared,
+                granted => return granted,
             }
         }
         self.grant(&sent).await?.into_iter().collect()
     }
 
-    fn batch(
+    fn to_sdk_batch(
         &self,
         call: &str,
-        entries: &[&Entry],
-    ) -> Result<Vec<lake::BatchPermissionsRequestEntry>, Fault> {
+        entries: &[&ListedPermission],
+    ) -> Result<Vec<lakeformation::BatchPermissionsRequestEntry>, CallError> {
         let built = entries.iter().enumerate();
         built
-            .map(|(at, entry)| grants::batch_entry(at, entry, &self.account))
+            .map(|(index, entry)| {
+                permission_convert::to_sdk_batch_entry(index, entry, &self.account)
+            })
             .collect::<Result<_, _>>()
-            .map_err(|e| fault::unbuildable(call, &self.region, &e))
+            .map_err(|e| call_error::from_build_error(call, &self.region, &e))
     }
 
-    /// One result for each entry; a failure names its entry by the id.
+    /// Returns one result for each entry; the entry id of a failure is its index in the batch.
     fn entry_results(
         &self,
         call: &str,
         count: usize,
-        failures: Option<Vec<lake::BatchPermissionsFailureEntry>>,
+        failures: Option<Vec<lakeformation::BatchPermissionsFailureEntry>>,
     ) -> EntryResults {
         let mut results: EntryResults = vec![Ok(()); count];
         for failure in failures.unwrap_or_default() {
@@ -82,23 +85,26 @@ impl AwsRegion {
                     error.error_code.unwrap_or_default(),
                     error.error_message.unwrap_or_default(),
                 ),
-                None => (String::new(), "a failure without a reason".to_owned()),
+                None => (
+                    String::new(),
+                    "the response contains a failure without a reason".to_owned(),
+                ),
             };
-            let found = Err(fault::of_code(call, &self.region, &code, &message));
+            let found = Err(call_error::from_code(call, &self.region, &code, &message));
             let id = failure.request_entry.map(|entry| entry.id);
             match id
                 .and_then(|id| id.parse().ok())
-                .and_then(|at: usize| results.get_mut(at))
+                .and_then(|index: usize| results.get_mut(index))
             {
                 Some(result) => *result = found,
-                // A failure of nobody knows whom is a failure of all.
+                // A failure that names no entry may belong to any of them.
                 None => results.fill(found),
             }
         }
         results
     }
 
-    /// One result for each partition; an error names its partition by the values.
+    /// Returns one result for each partition; an error names its partition by the values.
     fn partition_results(
         &self,
         call: &str,
@@ -115,13 +121,16 @@ impl AwsRegion {
                     detail.error_code.unwrap_or_default(),
                     detail.error_message.unwrap_or_default(),
                 ),
-                None => (String::new(), "an error without a reason".to_owned()),
+                None => (
+                    String::new(),
+                    "the response contains an error without a reason".to_owned(),
+                ),
             };
-            let found = Err(fault::of_code(call, &self.region, &code, &message));
+            let found = Err(call_error::from_code(call, &self.region, &code, &message));
             let values = values.unwrap_or_default();
-            match sent.iter().position(|one| *one == values.as_slice()) {
-                Some(at) => {
-                    if let Some(result) = results.get_mut(at) {
+            match sent.iter().position(|sent| *sent == values.as_slice()) {
+                Some(index) => {
+                    if let Some(result) = results.get_mut(index) {
                         *result = found;
                     }
                 }
@@ -133,36 +142,36 @@ impl AwsRegion {
 }
 
 impl WriteRegion for AwsRegion {
-    async fn create_database(&self, database: &Database) -> Result<(), Fault> {
+    async fn create_database(&self, database: &Database) -> Result<(), CallError> {
         const CALL: &str = "CreateDatabase";
         let input = convert::database_input(database);
-        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
-        let answer = self
+        let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
+        let response = self
             .glue
             .create_database()
             .database_input(input)
             .send()
             .await;
-        answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        self.share(database).await
+        response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        self.grant_to_writer_roles(database).await
     }
 
-    async fn update_database(&self, database: &Database) -> Result<(), Fault> {
+    async fn update_database(&self, database: &Database) -> Result<(), CallError> {
         const CALL: &str = "UpdateDatabase";
         let input = convert::database_input(database);
-        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_database().name(database.name.as_str());
-        let answer = call.database_input(input).send().await;
-        answer
+        let response = call.database_input(input).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of(CALL, &self.region, &e))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
 
-    async fn delete_database(&self, name: &Name) -> Result<(), Fault> {
-        let answer = self.glue.delete_database().name(name.as_str()).send().await;
-        answer
+    async fn delete_database(&self, name: &Name) -> Result<(), CallError> {
+        let response = self.glue.delete_database().name(name.as_str()).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("DeleteDatabase", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("DeleteDatabase", &self.region, &e))
     }
 
     async fn create_table(
@@ -170,18 +179,18 @@ impl WriteRegion for AwsRegion {
         database: &Name,
         table: &Table,
         indexes: &[&PartitionIndex],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CallError> {
         const CALL: &str = "CreateTable";
         let input = convert::table_input(table);
-        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
-        let indexes: Result<Vec<_>, _> = indexes.iter().map(|i| convert::index_back(i)).collect();
-        let indexes = indexes.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
+        let indexes: Result<Vec<_>, _> = indexes.iter().map(|i| convert::to_sdk_index(i)).collect();
+        let indexes = indexes.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.create_table().database_name(database.as_str());
         let call = call.set_partition_indexes(Some(indexes).filter(|all| !all.is_empty()));
-        let answer = call.table_input(input).send().await;
-        answer
+        let response = call.table_input(input).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of(CALL, &self.region, &e))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
 
     async fn update_table(
@@ -189,53 +198,55 @@ impl WriteRegion for AwsRegion {
         database: &Name,
         table: &Table,
         version: Option<&str>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CallError> {
         const CALL: &str = "UpdateTable";
         let input = convert::table_input(table);
-        let input = input.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_table().database_name(database.as_str());
         let call = call
             .table_input(input)
             .set_version_id(version.map(str::to_owned));
-        // A view's update says what it does to each dialect; that its tables look
-        // otherwise here is no reason to refuse it.
-        let of_view = table.view_definition.is_some();
+        // An update of a multi-dialect view names its action on the dialects. Force: the update is
+        // not rejected because the view's tables differ in this Region.
+        let is_view = table.view_definition.is_some();
         let action = aws_sdk_glue::types::ViewUpdateAction::AddOrReplace;
         let call = call
-            .set_view_update_action(of_view.then_some(action))
-            .set_force(of_view.then_some(true));
-        // Every update would archive a version otherwise, until the quota is full.
-        let answer = call.skip_archive(true).send().await;
-        answer
+            .set_view_update_action(is_view.then_some(action))
+            .set_force(is_view.then_some(true));
+        // Otherwise every update archives a version, until the quota of versions is exhausted.
+        let response = call.skip_archive(true).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of(CALL, &self.region, &e))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
 
-    async fn delete_table(&self, id: &TableId) -> Result<(), Fault> {
+    async fn delete_table(&self, id: &TableId) -> Result<(), CallError> {
         let call = self.glue.delete_table().database_name(id.database.as_str());
-        let answer = call.name(id.table.as_str()).send().await;
-        answer
+        let response = call.name(id.table.as_str()).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("DeleteTable", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("DeleteTable", &self.region, &e))
     }
 
     async fn create_partitions(
         &self,
         id: &TableId,
         partitions: &[&Partition],
-    ) -> Result<EntryResults, Fault> {
+    ) -> Result<EntryResults, CallError> {
         const CALL: &str = "BatchCreatePartition";
-        let inputs = partitions.iter().map(|one| convert::partition_input(one));
+        let inputs = partitions
+            .iter()
+            .map(|partition| convert::partition_input(partition));
         let inputs = inputs.collect::<Result<Vec<_>, _>>();
-        let inputs = inputs.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let inputs = inputs.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self
             .glue
             .batch_create_partition()
             .database_name(id.database.as_str());
         let call = call.table_name(id.table.as_str());
-        let answer = call.set_partition_input_list(Some(inputs)).send().await;
-        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        let errors = answer.errors.unwrap_or_default().into_iter();
+        let response = call.set_partition_input_list(Some(inputs)).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let errors = response.errors.unwrap_or_default().into_iter();
         let errors = errors
             .map(|e| (e.partition_values, e.error_detail))
             .collect();
@@ -247,25 +258,25 @@ impl WriteRegion for AwsRegion {
         &self,
         id: &TableId,
         partitions: &[&Partition],
-    ) -> Result<EntryResults, Fault> {
+    ) -> Result<EntryResults, CallError> {
         const CALL: &str = "BatchUpdatePartition";
-        let entries = partitions.iter().map(|one| {
-            let input = convert::partition_input(one)?;
+        let entries = partitions.iter().map(|partition| {
+            let input = convert::partition_input(partition)?;
             aws_sdk_glue::types::BatchUpdatePartitionRequestEntry::builder()
-                .set_partition_value_list(Some(one.values.clone()))
+                .set_partition_value_list(Some(partition.values.clone()))
                 .partition_input(input)
                 .build()
         });
         let entries = entries.collect::<Result<Vec<_>, _>>();
-        let entries = entries.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let entries = entries.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self
             .glue
             .batch_update_partition()
             .database_name(id.database.as_str());
         let call = call.table_name(id.table.as_str());
-        let answer = call.set_entries(Some(entries)).send().await;
-        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        let errors = answer.errors.unwrap_or_default().into_iter();
+        let response = call.set_entries(Some(entries)).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let errors = response.errors.unwrap_or_default().into_iter();
         let errors = errors
             .map(|e| (e.partition_value_list, e.error_detail))
             .collect();
@@ -277,7 +288,7 @@ impl WriteRegion for AwsRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<EntryResults, Fault> {
+    ) -> Result<EntryResults, CallError> {
         const CALL: &str = "BatchDeletePartition";
         let lists = values.iter().map(|values| {
             aws_sdk_glue::types::PartitionValueList::builder()
@@ -285,89 +296,96 @@ impl WriteRegion for AwsRegion {
                 .build()
         });
         let lists = lists.collect::<Result<Vec<_>, _>>();
-        let lists = lists.map_err(|e| fault::unbuildable(CALL, &self.region, &e))?;
+        let lists = lists.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self
             .glue
             .batch_delete_partition()
             .database_name(id.database.as_str());
         let call = call.table_name(id.table.as_str());
-        let answer = call.set_partitions_to_delete(Some(lists)).send().await;
-        let answer = answer.map_err(|e| fault::of(CALL, &self.region, &e))?;
-        let errors = answer.errors.unwrap_or_default().into_iter();
+        let response = call.set_partitions_to_delete(Some(lists)).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let errors = response.errors.unwrap_or_default().into_iter();
         let errors = errors
             .map(|e| (e.partition_values, e.error_detail))
             .collect();
         Ok(self.partition_results(CALL, values, errors))
     }
 
-    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault> {
+    async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError> {
         let call = self.glue.create_user_defined_function();
         let call = call.database_name(id.database.as_str());
         let input = convert::function_input(function);
-        let answer = call.function_input(input).send().await;
-        answer
+        let response = call.function_input(input).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("CreateUserDefinedFunction", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("CreateUserDefinedFunction", &self.region, &e))
     }
 
-    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), Fault> {
+    async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError> {
         let call = self.glue.update_user_defined_function();
         let call = call.database_name(id.database.as_str());
         let call = call.function_name(id.function.as_str());
         let input = convert::function_input(function);
-        let answer = call.function_input(input).send().await;
-        answer
+        let response = call.function_input(input).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("UpdateUserDefinedFunction", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("UpdateUserDefinedFunction", &self.region, &e))
     }
 
-    async fn delete_function(&self, id: &FunctionId) -> Result<(), Fault> {
+    async fn delete_function(&self, id: &FunctionId) -> Result<(), CallError> {
         let call = self.glue.delete_user_defined_function();
         let call = call.database_name(id.database.as_str());
-        let answer = call.function_name(id.function.as_str()).send().await;
-        answer
+        let response = call.function_name(id.function.as_str()).send().await;
+        response
             .map(drop)
-            .map_err(|e| fault::of("DeleteUserDefinedFunction", &self.region, &e))
+            .map_err(|e| call_error::from_sdk("DeleteUserDefinedFunction", &self.region, &e))
     }
 
-    async fn put_parts(&self, subject: &Subject, parts: &[&Part]) -> Result<EntryResults, Fault> {
-        self.put_some(subject, parts).await
-    }
-
-    async fn remove_parts(
+    async fn put_attachments(
         &self,
         subject: &Subject,
-        keys: &[&PartKey],
-    ) -> Result<EntryResults, Fault> {
-        self.remove_some(subject, keys).await
+        parts: &[&Attachment],
+    ) -> Result<EntryResults, CallError> {
+        self.write_attachments(subject, parts).await
     }
 
-    async fn put_settings(&self, change: &SettingsChange) -> Result<(), Fault> {
-        self.change_settings(change).await
+    async fn remove_attachments(
+        &self,
+        subject: &Subject,
+        keys: &[&AttachmentKey],
+    ) -> Result<EntryResults, CallError> {
+        self.delete_attachments(subject, keys).await
     }
 
-    async fn grant(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+    async fn put_settings(&self, change: &SettingsChange) -> Result<(), CallError> {
+        self.write_data_lake_settings(change).await
+    }
+
+    async fn grant(&self, entries: &[&ListedPermission]) -> Result<EntryResults, CallError> {
         const CALL: &str = "BatchGrantPermissions";
-        let batch = self.batch(CALL, entries)?;
-        let call = self.lake.batch_grant_permissions().set_entries(Some(batch));
-        let answer = call
+        let batch = self.to_sdk_batch(CALL, entries)?;
+        let call = self
+            .lakeformation
+            .batch_grant_permissions()
+            .set_entries(Some(batch));
+        let response = call
             .send()
             .await
-            .map_err(|e| fault::of(CALL, &self.region, &e))?;
-        Ok(self.entry_results(CALL, entries.len(), answer.failures))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        Ok(self.entry_results(CALL, entries.len(), response.failures))
     }
 
-    async fn revoke(&self, entries: &[&Entry]) -> Result<EntryResults, Fault> {
+    async fn revoke(&self, entries: &[&ListedPermission]) -> Result<EntryResults, CallError> {
         const CALL: &str = "BatchRevokePermissions";
-        let batch = self.batch(CALL, entries)?;
+        let batch = self.to_sdk_batch(CALL, entries)?;
         let call = self
-            .lake
+            .lakeformation
             .batch_revoke_permissions()
             .set_entries(Some(batch));
-        let answer = call
+        let response = call
             .send()
             .await
-            .map_err(|e| fault::of(CALL, &self.region, &e))?;
-        Ok(self.entry_results(CALL, entries.len(), answer.failures))
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        Ok(self.entry_results(CALL, entries.len(), response.failures))
     }
 }

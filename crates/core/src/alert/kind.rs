@@ -1,24 +1,26 @@
-//! The kinds of alerts, and how soon a person should look.
+//! The kinds of alerts, and the severity of each.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The kinds of alerts. Each has a row in the README that says what to do.
+/// The kinds of alerts. Each has an entry in the runbook, `docs/operations.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlertKind {
-    /// The secondary shows access that the primary lacks, and it could not be
-    /// removed.
-    Widening,
-    /// The auditor refused a plan, or the brake held it.
-    Vetoed,
-    /// Our role lacks a right, or no longer sees everything.
-    Denied,
-    /// Still different after the allowed rounds.
-    Diverged,
-    /// It could not be observed.
-    Unreadable,
-    /// The resync mended what no event explained.
+    /// The standby grants access that the primary does not, and Twinlake could not revoke it.
+    ExcessAccess,
+    /// The audit rejected a plan, the deletion limit held its deletions, or the policies of the two
+    /// Regions are missing, invalid or different.
+    PlanRejected,
+    /// Twinlake's role lacks a permission, or no longer sees every object.
+    TwinlakeAccessDenied,
+    /// The standby still differs, and repeating the reconcile does not help: an object of another
+    /// owner, open default permissions, a failed call, or the maximum number of rounds was used up.
+    Conflict,
+    /// An object could not be read, or an event could not be parsed.
+    ReadFailed,
+    /// A resync corrected a difference that no event explains, or somebody else changed the
+    /// standby.
     Drift,
     /// S3 did not replicate an object.
     ReplicationFailed,
@@ -26,142 +28,144 @@ pub enum AlertKind {
     ReplicationLate,
     /// A Glue job or crawler failed.
     JobFailed,
-    /// Somebody was refused access.
-    Unauthorized,
-    /// Messages wait in a dead-letter queue.
+    /// A user's Glue or Lake Formation call was denied.
+    UserAccessDenied,
+    /// A dead-letter queue holds messages.
     DeadLetters,
-    /// A CloudWatch alarm of ours went off.
+    /// A CloudWatch alarm of Twinlake's stack is in state ALARM.
     Alarm,
-    /// A channel is behind its objective.
+    /// The lag of a channel exceeds its threshold.
     Lagging,
-    /// Nothing comes over a channel.
-    Silent,
-    /// What is not replicated, by kind and count. It is gathered for the digest.
-    Unsupported,
-    /// How the last day went.
+    /// Nothing has arrived over a channel for several times its lag threshold.
+    ReplicationStalled,
+    /// Objects that are not replicated. Reported once a day in the digest, as counts by kind.
+    NotReplicated,
+    /// The daily summary.
     Digest,
 }
 
-/// How soon a person should look.
+/// How soon somebody should respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// At once.
+    /// Immediately.
     Page,
-    /// Within the day.
+    /// Within a day.
     Warn,
-    /// Once a day, gathered.
+    /// No response needed; reported in the daily digest.
     Digest,
 }
 
 impl AlertKind {
     /// Every kind.
     pub const EVERY: [Self; 16] = [
-        Self::Widening,
-        Self::Vetoed,
-        Self::Denied,
-        Self::Diverged,
-        Self::Unreadable,
+        Self::ExcessAccess,
+        Self::PlanRejected,
+        Self::TwinlakeAccessDenied,
+        Self::Conflict,
+        Self::ReadFailed,
         Self::Drift,
         Self::ReplicationFailed,
         Self::ReplicationLate,
         Self::JobFailed,
-        Self::Unauthorized,
+        Self::UserAccessDenied,
         Self::DeadLetters,
         Self::Alarm,
         Self::Lagging,
-        Self::Silent,
-        Self::Unsupported,
+        Self::ReplicationStalled,
+        Self::NotReplicated,
         Self::Digest,
     ];
 
-    /// The kind as it stands in message attributes.
+    /// Returns the kind as written in message attributes.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Widening => "widening",
-            Self::Vetoed => "vetoed",
-            Self::Denied => "denied",
-            Self::Diverged => "diverged",
-            Self::Unreadable => "unreadable",
+            Self::ExcessAccess => "excess-access",
+            Self::PlanRejected => "plan-rejected",
+            Self::TwinlakeAccessDenied => "twinlake-access-denied",
+            Self::Conflict => "conflict",
+            Self::ReadFailed => "read-failed",
             Self::Drift => "drift",
             Self::ReplicationFailed => "replication-failed",
             Self::ReplicationLate => "replication-late",
             Self::JobFailed => "job-failed",
-            Self::Unauthorized => "unauthorized",
+            Self::UserAccessDenied => "user-access-denied",
             Self::DeadLetters => "dead-letters",
             Self::Alarm => "alarm",
             Self::Lagging => "lagging",
-            Self::Silent => "silent",
-            Self::Unsupported => "unsupported",
+            Self::ReplicationStalled => "replication-stalled",
+            Self::NotReplicated => "not-replicated",
             Self::Digest => "digest",
         }
     }
 
-    /// How soon a person should look.
+    /// Returns how soon somebody should respond.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::Widening | Self::Vetoed | Self::Denied | Self::Lagging | Self::Silent => {
-                Severity::Page
-            }
-            Self::Diverged
-            | Self::Unreadable
+            Self::ExcessAccess
+            | Self::PlanRejected
+            | Self::TwinlakeAccessDenied
+            | Self::Lagging
+            | Self::ReplicationStalled => Severity::Page,
+            Self::Conflict
+            | Self::ReadFailed
             | Self::Drift
             | Self::ReplicationFailed
             | Self::ReplicationLate
             | Self::JobFailed
-            | Self::Unauthorized
+            | Self::UserAccessDenied
             | Self::DeadLetters
             | Self::Alarm => Severity::Warn,
-            Self::Unsupported | Self::Digest => Severity::Digest,
+            Self::NotReplicated | Self::Digest => Severity::Digest,
         }
     }
 }
 
 impl AlertKind {
-    /// Whether what is found of it is how it stands, such as a lag, so that finding it again
-    /// is no more of it.
+    /// Whether the alert reports a level, such as a lag or a queue length. A repetition then
+    /// replaces the count of the earlier alert instead of adding to it.
     #[must_use]
     pub fn is_level(self) -> bool {
         match self {
-            Self::Lagging | Self::Silent | Self::DeadLetters => true,
-            Self::Widening
-            | Self::Vetoed
-            | Self::Denied
-            | Self::Diverged
-            | Self::Unreadable
+            Self::Lagging | Self::ReplicationStalled | Self::DeadLetters => true,
+            Self::ExcessAccess
+            | Self::PlanRejected
+            | Self::TwinlakeAccessDenied
+            | Self::Conflict
+            | Self::ReadFailed
             | Self::Drift
             | Self::ReplicationFailed
             | Self::ReplicationLate
             | Self::JobFailed
-            | Self::Unauthorized
+            | Self::UserAccessDenied
             | Self::Alarm
-            | Self::Unsupported
+            | Self::NotReplicated
             | Self::Digest => false,
         }
     }
 
-    /// Whether several of its alerts at once are one message: what has one cause is mostly
-    /// found in many places. Of the others each says something else, and what to do.
+    /// Whether simultaneous alerts of this kind are combined into one message, because one cause
+    /// usually affects many objects. The other kinds need an action of their own for each alert.
     #[must_use]
-    pub fn is_told_together(self) -> bool {
+    pub fn is_combined(self) -> bool {
         match self {
-            Self::Widening
-            | Self::Vetoed
-            | Self::Denied
-            | Self::Diverged
-            | Self::Unreadable
+            Self::ExcessAccess
+            | Self::PlanRejected
+            | Self::TwinlakeAccessDenied
+            | Self::Conflict
+            | Self::ReadFailed
             | Self::Drift
-            | Self::Unauthorized => true,
+            | Self::UserAccessDenied => true,
             Self::ReplicationFailed
             | Self::ReplicationLate
             | Self::JobFailed
             | Self::DeadLetters
             | Self::Alarm
             | Self::Lagging
-            | Self::Silent
-            | Self::Unsupported
+            | Self::ReplicationStalled
+            | Self::NotReplicated
             | Self::Digest => false,
         }
     }
@@ -174,7 +178,7 @@ impl fmt::Display for AlertKind {
 }
 
 impl Severity {
-    /// The severity as it stands in message attributes.
+    /// Returns the severity as written in message attributes.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -185,20 +189,20 @@ impl Severity {
     }
 }
 
-/// Where in its trouble an alert stands.
+/// The position of an alert in its incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlertState {
-    /// The first message.
+    /// The first message of the incident.
     New,
-    /// It lasts, or came again.
+    /// The problem persists, or occurred again.
     Again,
-    /// It is over.
+    /// The incident is resolved.
     Resolved,
 }
 
 impl AlertState {
-    /// The state as it stands in message attributes.
+    /// Returns the state as written in message attributes.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ pub struct Function {
     /// `FunctionName`.
     #[serde(rename = "FunctionName")]
     pub name: Name,
-    /// `ClassName`: the Java class that holds the code.
+    /// `ClassName`: the Java class that implements the function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_name: Option<String>,
     /// `OwnerName`.
@@ -23,7 +23,7 @@ pub struct Function {
     /// `OwnerType`: USER, ROLE or GROUP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_type: Option<String>,
-    /// `ResourceUris`: where the code lies.
+    /// `ResourceUris`: the locations of the code.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resource_uris: Vec<ResourceUri>,
     /// `ArtifactLocation`.

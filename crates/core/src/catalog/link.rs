@@ -1,27 +1,26 @@
-//! Resource links: names that stand for an object elsewhere.
+//! Resource links: catalog entries that refer to a database or table in another catalog or Region.
 //!
-//! A read of a link shows its target's fields, and an update of it writes the
-//! target (GL-12), so a link is only its name and where it points: it is created
-//! and deleted, never updated.
+//! A read of a link returns its target's fields, and an update of it writes the target (GL-12). So a
+//! link consists of its name and target only; it is created and deleted, never updated.
 
-use super::{Database, Seen, Table};
+use super::{Database, Observed, Table};
 
 /// An object that may be a resource link.
-pub trait Linkable {
-    /// Whether it is one.
+pub trait MaybeLink {
+    /// Whether the object is a resource link.
     fn is_link(&self) -> bool;
 
-    /// The object without what belongs to the target, if it is a link.
+    /// Returns a link without its target's fields, and any other object unchanged.
     #[must_use]
-    fn own(self) -> Self;
+    fn without_target_fields(self) -> Self;
 }
 
-impl Linkable for Database {
+impl MaybeLink for Database {
     fn is_link(&self) -> bool {
         self.target_database.is_some()
     }
 
-    fn own(self) -> Self {
+    fn without_target_fields(self) -> Self {
         if !self.is_link() {
             return self;
         }
@@ -32,12 +31,12 @@ impl Linkable for Database {
     }
 }
 
-impl Linkable for Table {
+impl MaybeLink for Table {
     fn is_link(&self) -> bool {
         self.target_table.is_some()
     }
 
-    fn own(self) -> Self {
+    fn without_target_fields(self) -> Self {
         if !self.is_link() {
             return self;
         }
@@ -48,14 +47,14 @@ impl Linkable for Table {
     }
 }
 
-impl<T: Linkable> Linkable for Seen<T> {
+impl<T: MaybeLink> MaybeLink for Observed<T> {
     fn is_link(&self) -> bool {
         self.object.is_link()
     }
 
-    fn own(self) -> Self {
+    fn without_target_fields(self) -> Self {
         Self {
-            object: self.object.own(),
+            object: self.object.without_target_fields(),
             ..self
         }
     }

@@ -1,23 +1,22 @@
-//! Views that several engines read (`ViewDefinitionInput`).
+//! Multi-dialect views (`ViewDefinitionInput`).
 
 use super::Parameters;
 use serde::{Deserialize, Serialize};
 
-/// `ViewDefinitionInput`. What a read adds to a representation (`IsStale`) is not
-/// kept.
+/// `ViewDefinitionInput`. `IsStale`, which a read adds to a representation, is omitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ViewDefinition {
-    /// `IsProtected`: engines may not push down what would leak rows.
+    /// `IsProtected`: engines must not push down operations that could reveal rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_protected: Option<bool>,
     /// `IsManaged`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_managed: Option<bool>,
-    /// `Definer`: the ARN of the role that the view reads as.
+    /// `Definer`: the ARN of the role with whose permissions the view reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definer: Option<String>,
-    /// `Representations`, one for each dialect.
+    /// `Representations`: one for each dialect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub representations: Vec<ViewRepresentation>,
     /// `ViewVersionId`.
@@ -56,18 +55,18 @@ pub struct ViewRepresentation {
     /// `DialectVersion`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect_version: Option<String>,
-    /// `ViewOriginalText`: as a person wrote it.
+    /// `ViewOriginalText`: the SQL text as entered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view_original_text: Option<String>,
     /// `ValidationConnection`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_connection: Option<String>,
-    /// `ViewExpandedText`: with every name spelled out, as ARNs too.
+    /// `ViewExpandedText`: the SQL text with fully qualified names, which may be ARNs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view_expanded_text: Option<String>,
 }
 
-/// `SubObjectStatistics`: what a refresh of a materialized view saw.
+/// `SubObjectStatistics`: a source table of a materialized view at its last refresh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SubObjectStatistics {

@@ -1,76 +1,82 @@
-//! API calls that CloudTrail recorded.
+//! Parses API calls that CloudTrail recorded.
 //!
-//! Request parameters may be omitted, cut, re-cased or hold keys that the API
-//! lacks. They only serve to find which object changed; where they do not,
-//! `resources[].ARN` does, and where that does not either, the scope is the whole
-//! database or the whole catalog.
+//! Request parameters may be omitted, truncated, spelled with other case, or hold keys that the
+//! API does not have. They only serve to find which object changed. If they do not name it,
+//! `resources[].ARN` is used; if that names nothing either, the scope is the whole database or
+//! the whole catalog.
 
-use super::loose::Loose;
-use super::{Heard, Listener, Refused, lake, shown};
+use super::lenient_json::LenientJson;
+use super::{EventContext, Parsed, UnrecognizedEvent, cloudtrail_lakeformation, quoted};
 use crate::heartbeat::{self, Channel};
 use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{
-    DATABASE_ITSELF, Facet, Look, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
+    DATABASE_ITSELF, Facet, ReadRequest, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
 };
 use std::collections::BTreeSet;
 
-pub(super) fn parse(event: Loose<'_>, listener: &Listener) -> Result<Heard, Refused> {
+pub(super) fn parse(
+    event: LenientJson<'_>,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
     let record = event.get("detail");
     let source = record.text("eventSource").unwrap_or_default();
     let name = record.text("eventName").unwrap_or_default();
-    if let Some(nothing) = no_news(record, listener) {
-        return Ok(Heard::Nothing(nothing));
+    if let Some(reason) = ignore_reason(record, event_context) {
+        return Ok(Parsed::Ignored(reason));
     }
     match source.as_str() {
-        "glue.amazonaws.com" => Ok(glue(record, &name)),
+        "glue.amazonaws.com" => Ok(parse_glue_call(record, &name)),
         "lakeformation.amazonaws.com" => {
-            let mut heard = lake::parse(record, &name, listener);
-            if let (Heard::Look(scope), true) = (&mut heard, is_beat(record))
+            let mut parsed = cloudtrail_lakeformation::parse(record, &name, event_context);
+            if let (Parsed::Scope(scope), true) = (&mut parsed, is_heartbeat(record))
                 && let Some(sent) = record.time("eventTime")
             {
-                scope.beats.insert(Channel::Permissions, sent);
+                scope.heartbeats.insert(Channel::Permissions, sent);
             }
-            Ok(heard)
+            Ok(parsed)
         }
-        _ => Err(Refused(format!("CloudTrail source {}", shown(&source)))),
+        _ => Err(UnrecognizedEvent(format!(
+            "unknown CloudTrail source {}",
+            quoted(&source)
+        ))),
     }
 }
 
-/// Why a record says nothing that needs a look, if so.
-fn no_news(record: Loose<'_>, listener: &Listener) -> Option<String> {
+/// Returns why a record needs no action, or `None` if it needs one.
+fn ignore_reason(record: LenientJson<'_>, event_context: &EventContext) -> Option<String> {
     if let Some(code) = record.text("errorCode") {
-        return Some(format!("the call failed with {}", shown(&code)));
+        return Some(format!("the call failed with {}", quoted(&code)));
     }
     if record.text("readOnly").as_deref() == Some("true") {
-        return Some("the call only read".to_owned());
+        return Some("the call is read-only".to_owned());
     }
-    if is_ours(record, listener) && !is_beat(record) {
-        return Some("it is our own call".to_owned());
+    if is_own_call(record, event_context) && !is_heartbeat(record) {
+        return Some("it is a call of Twinlake".to_owned());
     }
     let recipient = record.text("recipientAccountId");
     recipient
-        .filter(|account| *account != listener.account)
-        .map(|account| format!("it is a copy for account {}", shown(&account)))
+        .filter(|account| *account != event_context.account)
+        .map(|account| format!("it is the copy of account {}", quoted(&account)))
 }
 
-/// Whether one of our roles made the call.
-pub(super) fn is_ours(record: Loose<'_>, listener: &Listener) -> bool {
+/// Whether one of Twinlake's own roles made the call.
+pub(super) fn is_own_call(record: LenientJson<'_>, event_context: &EventContext) -> bool {
     let session = record.get("userIdentity").get("sessionContext");
     let issuer = session.get("sessionIssuer").text("arn");
-    issuer.is_some_and(|issuer| listener.ours.contains(&issuer))
+    issuer.is_some_and(|issuer| event_context.own_roles.contains(&issuer))
 }
 
-/// Whether the call is the heartbeat's change of permissions.
-fn is_beat(record: Loose<'_>) -> bool {
+/// Whether the call is the heartbeat's update of its data cells filter.
+fn is_heartbeat(record: LenientJson<'_>) -> bool {
     let data = record.get("requestParameters").get("tableData");
     let named = data.name("databaseName").zip(data.name("tableName"));
     named.is_some_and(|(database, table)| heartbeat::is_table(&TableId::new(database, table)))
 }
 
-fn glue(record: Loose<'_>, name: &str) -> Heard {
+fn parse_glue_call(record: LenientJson<'_>, name: &str) -> Parsed {
     let request = record.get("requestParameters");
-    if let Some(heard) = apart(request, name) {
-        return heard;
+    if let Some(parsed) = parse_other_calls(request, name) {
+        return parsed;
     }
     let deletes = |kinds: &[&str]| kinds.contains(&name);
     let database = match name {
@@ -80,60 +86,67 @@ fn glue(record: Loose<'_>, name: &str) -> Heard {
     };
     let mut scope = Scope::default();
     let Some(database) = database else {
-        return Heard::Look(from_arns(record, name));
+        return Parsed::Scope(scope_of_arns(record, name));
     };
     match name {
         "CreateDatabase" | "UpdateDatabase" => {
-            scope.look(Subject::Database(database), Look::at(&DATABASE_ITSELF));
+            scope.add(
+                Subject::Database(database),
+                ReadRequest::for_facets(&DATABASE_ITSELF),
+            );
         }
         "DeleteDatabase" => {
-            let look = Look {
+            let read_request = ReadRequest {
                 deletion_named: true,
-                ..Look::at(&WHOLE_DATABASE)
+                ..ReadRequest::for_facets(&WHOLE_DATABASE)
             };
-            scope.look(Subject::Database(database), look);
+            scope.add(Subject::Database(database), read_request);
         }
         _ => {
-            let tables = glue_tables(request, name);
+            let tables = table_names(request, name);
             if tables.is_empty() {
-                return Heard::Look(from_arns(record, name));
+                return Parsed::Scope(scope_of_arns(record, name));
             }
-            let look = match named_partitions(request, name) {
-                Some(values) => Look::at_values(values, deletes_partitions(name)),
-                None => Look {
+            let read_request = match partition_values(request, name) {
+                Some(values) => ReadRequest::for_partitions(values, deletes_partitions(name)),
+                None => ReadRequest {
                     deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
                     partition_deletion_named: deletes_partitions(name),
-                    ..Look::at(table_facets(name))
+                    ..ReadRequest::for_facets(facets_of_table_call(name))
                 },
             };
             for table in tables {
                 let id = TableId::new(database.clone(), table);
-                scope.look(Subject::Table(id), look.clone());
+                scope.add(Subject::Table(id), read_request.clone());
             }
         }
     }
-    Heard::Look(scope)
+    Parsed::Scope(scope)
 }
 
-/// Calls on what is neither a database nor a table.
-fn apart(request: Loose<'_>, name: &str) -> Option<Heard> {
+/// Parses calls on functions, column statistics of partitions, and Glue tags. Returns `None` for
+/// all other calls.
+fn parse_other_calls(request: LenientJson<'_>, name: &str) -> Option<Parsed> {
     let mut scope = Scope::default();
     match name {
         "CreateUserDefinedFunction" | "UpdateUserDefinedFunction" | "DeleteUserDefinedFunction" => {
             let named = request.name("functionName");
             let function = named.or_else(|| request.get("functionInput").name("functionName"));
             let (Some(database), Some(function)) = (request.name("databaseName"), function) else {
-                return Some(Heard::Look(Scope::catalog()));
+                return Some(Parsed::Scope(Scope::catalog()));
             };
-            let look = Look {
+            let read_request = ReadRequest {
                 deletion_named: name == "DeleteUserDefinedFunction",
-                ..Look::at(&[Facet::Definition])
+                ..ReadRequest::for_facets(&[Facet::Definition])
             };
-            scope.look(Subject::Function(FunctionId::new(database, function)), look);
+            scope.add(
+                Subject::Function(FunctionId::new(database, function)),
+                read_request,
+            );
         }
         "UpdateColumnStatisticsForPartition" | "DeleteColumnStatisticsForPartition" => {
-            return Some(Heard::Nothing(
-                "statistics of partitions are not replicated by this version".to_owned(),
+            return Some(Parsed::Ignored(
+                "column statistics of partitions are not replicated".to_owned(),
             ));
         }
         "TagResource" | "UntagResource" => {
@@ -148,20 +161,23 @@ fn apart(request: Loose<'_>, name: &str) -> Option<Heard> {
                     Subject::Table(TableId::new(database.clone(), table.clone()))
                 }
                 _ => {
-                    return Some(Heard::Nothing(
-                        "it tags no database and no table".to_owned(),
+                    return Some(Parsed::Ignored(
+                        "the tagged resource is neither a database nor a table".to_owned(),
                     ));
                 }
             };
-            scope.look(subject, Look::at(&[Facet::Definition, Facet::Tags]));
+            scope.add(
+                subject,
+                ReadRequest::for_facets(&[Facet::Definition, Facet::GlueTags]),
+            );
         }
         _ => return None,
     }
-    Some(Heard::Look(scope))
+    Some(Parsed::Scope(scope))
 }
 
-/// What a call on a table may have changed.
-fn table_facets(name: &str) -> &'static [Facet] {
+/// The facets that a call on a table may have changed.
+fn facets_of_table_call(name: &str) -> &'static [Facet] {
     match name {
         "CreatePartitionIndex" | "DeletePartitionIndex" => &[Facet::Definition, Facet::Indexes],
         "UpdateColumnStatisticsForTable" | "DeleteColumnStatisticsForTable" => {
@@ -173,14 +189,14 @@ fn table_facets(name: &str) -> &'static [Facet] {
     }
 }
 
-/// The partitions that a call names by their values. `None` unless each entry names
-/// one: CloudTrail cuts large requests.
-fn named_partitions(request: Loose<'_>, name: &str) -> Option<BTreeSet<Vec<String>>> {
-    let values = |list: Loose<'_>| -> Option<Vec<String>> {
-        let values: Option<Vec<String>> = list.items().map(Loose::as_text).collect();
+/// Returns the values of the partitions that a call names, or `None` unless every entry names
+/// its partition: CloudTrail truncates large requests.
+fn partition_values(request: LenientJson<'_>, name: &str) -> Option<BTreeSet<Vec<String>>> {
+    let values = |list: LenientJson<'_>| -> Option<Vec<String>> {
+        let values: Option<Vec<String>> = list.items().map(LenientJson::as_text).collect();
         values.filter(|values| !values.is_empty())
     };
-    let all = |lists: Vec<Loose<'_>>| -> Option<BTreeSet<Vec<String>>> {
+    let all = |lists: Vec<LenientJson<'_>>| -> Option<BTreeSet<Vec<String>>> {
         let named: Option<BTreeSet<Vec<String>>> = lists.into_iter().map(values).collect();
         named.filter(|named| !named.is_empty())
     };
@@ -189,12 +205,15 @@ fn named_partitions(request: Loose<'_>, name: &str) -> Option<BTreeSet<Vec<Strin
         entries.map(|entry| entry.get(inner)).collect::<Vec<_>>()
     };
     match name {
-        "CreatePartition" => all(vec![input(request)]),
+        "CreatePartition" => all(vec![partition_input_values(request)]),
         "BatchCreatePartition" => all(entries("partitionInputList", "values")),
-        "UpdatePartition" => all(vec![request.get("partitionValueList"), input(request)]),
+        "UpdatePartition" => all(vec![
+            request.get("partitionValueList"),
+            partition_input_values(request),
+        ]),
         "BatchUpdatePartition" => {
             let mut lists = entries("entries", "partitionValueList");
-            lists.extend(request.get("entries").items().map(input));
+            lists.extend(request.get("entries").items().map(partition_input_values));
             all(lists)
         }
         "DeletePartition" => all(vec![request.get("partitionValues")]),
@@ -203,16 +222,16 @@ fn named_partitions(request: Loose<'_>, name: &str) -> Option<BTreeSet<Vec<Strin
     }
 }
 
-/// The values of the partition that is sent.
-fn input(holder: Loose<'_>) -> Loose<'_> {
-    holder.get("partitionInput").get("values")
+/// The values in the `partitionInput` of a request.
+fn partition_input_values(parent: LenientJson<'_>) -> LenientJson<'_> {
+    parent.get("partitionInput").get("values")
 }
 
 fn deletes_partitions(name: &str) -> bool {
     matches!(name, "DeletePartition" | "BatchDeletePartition")
 }
 
-fn glue_tables(request: Loose<'_>, name: &str) -> Vec<Name> {
+fn table_names(request: LenientJson<'_>, name: &str) -> Vec<Name> {
     match name {
         "BatchDeleteTable" => request.names("tablesToDelete"),
         "CreateTable" | "UpdateTable" => {
@@ -224,8 +243,8 @@ fn glue_tables(request: Loose<'_>, name: &str) -> Vec<Name> {
     }
 }
 
-/// The scope that the ARNs of a record name; without any, the whole catalog.
-fn from_arns(record: Loose<'_>, name: &str) -> Scope {
+/// The scope that the ARNs of a record name, or the whole catalog if they name nothing.
+fn scope_of_arns(record: LenientJson<'_>, name: &str) -> Scope {
     let mut scope = Scope::default();
     let arns = record.get("resources").items();
     for arn in arns.filter_map(|resource| resource.text("ARN")) {
@@ -235,12 +254,12 @@ fn from_arns(record: Loose<'_>, name: &str) -> Scope {
         if let Some((database, table)) = path.split_once('/')
             && let (Ok(database), Ok(table)) = (Name::new(database), Name::new(table))
         {
-            let look = Look {
+            let read_request = ReadRequest {
                 deletion_named: name == "DeleteTable",
                 partition_deletion_named: deletes_partitions(name),
-                ..Look::at(table_facets(name))
+                ..ReadRequest::for_facets(facets_of_table_call(name))
             };
-            scope.look(Subject::Table(TableId::new(database, table)), look);
+            scope.add(Subject::Table(TableId::new(database, table)), read_request);
         }
     }
     if !scope.is_empty() {
@@ -251,11 +270,11 @@ fn from_arns(record: Loose<'_>, name: &str) -> Scope {
         if let Some((_, database)) = arn.split_once(":database/")
             && let Ok(database) = Name::new(database)
         {
-            let look = Look {
+            let read_request = ReadRequest {
                 deletion_named: name == "DeleteDatabase",
-                ..Look::at(&WHOLE_DATABASE)
+                ..ReadRequest::for_facets(&WHOLE_DATABASE)
             };
-            scope.look(Subject::Database(database), look);
+            scope.add(Subject::Database(database), read_request);
         }
     }
     if scope.is_empty() {

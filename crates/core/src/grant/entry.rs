@@ -1,15 +1,18 @@
-//! Grants in the shapes that Lake Formation lists and takes, to atoms and back.
+//! Converts permissions in the shapes that Lake Formation lists and accepts to grants, and back.
 
-use super::terms::{Terms, Told};
-use super::{ALL_TABLES, Atom, Grants, Permission, Principal, Resource, TagRule, TagTarget};
+use super::principal_mapping::{MappedPrincipal, PrincipalMapping};
+use super::{
+    ALL_TABLES, Grants, LfTagPolicy, LfTagPolicyTarget, Permission, PermissionGrant, Principal,
+    Resource,
+};
 use crate::name::{Name, TableId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A resource in the shape that Lake Formation lists and takes.
+/// A resource in the shape that Lake Formation lists and accepts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum EntryResource {
+pub enum ListedResource {
     /// `Database`.
     Database(Name),
     /// `Table` with a name.
@@ -18,57 +21,58 @@ pub enum EntryResource {
     TableWildcard(Name),
     /// `TableWithColumns` with `ColumnNames`.
     Columns(TableId, BTreeSet<Name>),
-    /// `TableWithColumns` with `ColumnWildcard`, and what that excludes.
+    /// `TableWithColumns` with `ColumnWildcard`, and the excluded columns.
     ColumnWildcard(TableId, BTreeSet<Name>),
     /// `DataCellsFilter`.
-    Filter(TableId, String),
+    DataCellsFilter(TableId, String),
     /// `Catalog`.
     Catalog,
     /// `DataLocation`, as a URI or an ARN.
-    Location(String),
-    /// `LFTag`, with the values that it lists.
-    Tag(String, BTreeSet<String>),
+    DataLocation(String),
+    /// `LFTag`, with its key and values.
+    LfTag(String, BTreeSet<String>),
     /// `LFTagPolicy`.
-    TagPolicy(TagTarget, TagRule),
+    LfTagPolicy(LfTagPolicyTarget, LfTagPolicy),
     /// `LFTagExpression`.
-    Expression(String),
-    /// Anything else, by its AWS name.
+    LfTagExpression(String),
+    /// Any other resource, by its AWS name.
     Other(String),
 }
 
-impl EntryResource {
-    /// The database that the resource is or lies in, if it does.
+impl ListedResource {
+    /// The database that the resource is or belongs to, if any.
     #[must_use]
     pub fn database(&self) -> Option<&Name> {
         match self {
             Self::Database(name) | Self::TableWildcard(name) => Some(name),
             Self::Catalog
-            | Self::Location(_)
-            | Self::Tag(..)
-            | Self::TagPolicy(..)
-            | Self::Expression(_)
+            | Self::DataLocation(_)
+            | Self::LfTag(..)
+            | Self::LfTagPolicy(..)
+            | Self::LfTagExpression(_)
             | Self::Other(_) => None,
-            Self::Table(_) | Self::Columns(..) | Self::ColumnWildcard(..) | Self::Filter(..) => {
-                self.table().map(|id| &id.database)
-            }
+            Self::Table(_)
+            | Self::Columns(..)
+            | Self::ColumnWildcard(..)
+            | Self::DataCellsFilter(..) => self.table().map(|id| &id.database),
         }
     }
 
-    /// The table that the resource is or lies in.
+    /// The table that the resource is or belongs to, if any.
     #[must_use]
     pub fn table(&self) -> Option<&TableId> {
         match self {
             Self::Table(id)
             | Self::Columns(id, _)
             | Self::ColumnWildcard(id, _)
-            | Self::Filter(id, _) => Some(id),
+            | Self::DataCellsFilter(id, _) => Some(id),
             Self::Database(_)
             | Self::TableWildcard(_)
             | Self::Catalog
-            | Self::Location(_)
-            | Self::Tag(..)
-            | Self::TagPolicy(..)
-            | Self::Expression(_)
+            | Self::DataLocation(_)
+            | Self::LfTag(..)
+            | Self::LfTagPolicy(..)
+            | Self::LfTagExpression(_)
             | Self::Other(_) => None,
         }
     }
@@ -76,147 +80,159 @@ impl EntryResource {
 
 /// One `PrincipalResourcePermissions` as listed, or one batch entry to send.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
-    /// Who.
+pub struct ListedPermission {
+    /// The principal.
     pub principal: Principal,
-    /// On what.
-    pub resource: EntryResource,
-    /// What, as AWS spells it.
+    /// The resource.
+    pub resource: ListedResource,
+    /// The permissions, as AWS spells them.
     pub permissions: BTreeSet<String>,
-    /// Which of these may be granted on.
+    /// The permissions that the principal holds with the grant option.
     pub grantable: BTreeSet<String>,
     /// A Cedar condition.
     pub condition: Option<String>,
 }
 
-/// Takes listed entries apart into atoms; the second half counts what has no
-/// atom, by the name of what is not replicated.
+/// Converts listed permissions to grants. The second map counts the ones that are not
+/// replicated, by kind.
 #[must_use]
-pub fn normalize(entries: &[Entry], terms: &Terms) -> (Grants, BTreeMap<String, usize>) {
+pub fn normalize(
+    entries: &[ListedPermission],
+    mapping: &PrincipalMapping,
+) -> (Grants, BTreeMap<String, usize>) {
     let mut grants = Grants::new();
     let mut unsupported: BTreeMap<String, usize> = BTreeMap::new();
     for entry in entries {
-        let principal = match terms.principal(&entry.principal) {
-            Told::As(principal) => principal,
-            Told::Ignored => continue,
-            Told::Taken => {
-                let kind = "grant to a principal that a [[principal]] pair makes out of another";
+        let principal = match mapping.principal(&entry.principal) {
+            MappedPrincipal::To(principal) => principal,
+            MappedPrincipal::Ignored => continue,
+            MappedPrincipal::Taken => {
+                let kind =
+                    "grant to a principal that a [[principal]] pair maps another principal to";
                 *unsupported.entry(kind.to_owned()).or_default() += 1;
                 continue;
             }
-            Told::Unknown => {
-                let kind =
-                    "grant to a principal that was deleted or is of no known kind; revoke it";
+            MappedPrincipal::Unknown => {
+                let kind = "grant to a deleted principal, or to one of an unknown kind; revoke it";
                 *unsupported.entry(kind.to_owned()).or_default() += 1;
                 continue;
             }
         };
-        let resources = match resources(&entry.resource, terms) {
+        let resources = match to_resources(&entry.resource, mapping) {
             Ok(resources) => resources,
             Err(kind) => {
                 *unsupported.entry(format!("grant on {kind}")).or_default() += 1;
                 continue;
             }
         };
-        for word in entry.permissions.union(&entry.grantable) {
-            let Some(permission) = Permission::parse(word) else {
-                *unsupported.entry(format!("permission {word}")).or_default() += 1;
+        for permission_name in entry.permissions.union(&entry.grantable) {
+            let Some(permission) = Permission::parse(permission_name) else {
+                *unsupported
+                    .entry(format!("permission {permission_name}"))
+                    .or_default() += 1;
                 continue;
             };
             for resource in &resources {
-                let atom = Atom {
+                let grant = PermissionGrant {
                     principal: principal.clone(),
                     resource: resource.clone(),
                     permission,
                     condition: entry.condition.clone(),
                 };
-                let grantable = entry.grantable.contains(word);
-                *grants.entry(atom).or_default() |= grantable;
+                let grantable = entry.grantable.contains(permission_name);
+                *grants.entry(grant).or_default() |= grantable;
             }
         }
     }
     (grants, unsupported)
 }
 
-fn resources(listed: &EntryResource, terms: &Terms) -> Result<Vec<Resource>, String> {
+fn to_resources(
+    listed: &ListedResource,
+    mapping: &PrincipalMapping,
+) -> Result<Vec<Resource>, String> {
     Ok(match listed {
-        EntryResource::Database(name) => vec![Resource::Database(name.clone())],
-        EntryResource::TableWildcard(database) => vec![Resource::AllTables(database.clone())],
-        EntryResource::Table(id) => vec![Resource::Table(id.clone())],
-        EntryResource::ColumnWildcard(id, excluded) if excluded.is_empty() => {
+        ListedResource::Database(name) => vec![Resource::Database(name.clone())],
+        ListedResource::TableWildcard(database) => vec![Resource::AllTables(database.clone())],
+        ListedResource::Table(id) => vec![Resource::Table(id.clone())],
+        ListedResource::ColumnWildcard(id, excluded) if excluded.is_empty() => {
             vec![Resource::Table(id.clone())]
         }
-        EntryResource::ColumnWildcard(id, excluded) => {
+        ListedResource::ColumnWildcard(id, excluded) => {
             vec![Resource::ColumnsExcept(id.clone(), excluded.clone())]
         }
-        EntryResource::Columns(id, columns) => columns
+        ListedResource::Columns(id, columns) => columns
             .iter()
             .map(|column| Resource::Column(id.clone(), column.clone()))
             .collect(),
-        EntryResource::Filter(id, name) => vec![Resource::Filter(id.clone(), name.clone())],
-        EntryResource::Catalog => vec![Resource::Catalog],
-        EntryResource::Location(text) => match terms.location(text) {
-            Some(arn) => vec![Resource::Location(arn)],
+        ListedResource::DataCellsFilter(id, name) => {
+            vec![Resource::DataCellsFilter(id.clone(), name.clone())]
+        }
+        ListedResource::Catalog => vec![Resource::Catalog],
+        ListedResource::DataLocation(text) => match mapping.location(text) {
+            Some(arn) => vec![Resource::DataLocation(arn)],
             None => return Err("a data location that no [[location]] pair holds".to_owned()),
         },
-        EntryResource::Tag(key, values) => values
+        ListedResource::LfTag(key, values) => values
             .iter()
-            .map(|value| Resource::Tag {
+            .map(|value| Resource::LfTag {
                 key: key.to_lowercase(),
                 value: value.to_lowercase(),
             })
             .collect(),
-        // Without tags it would be on everything.
-        EntryResource::TagPolicy(_, TagRule::Inline(rule)) if rule.is_empty() => {
-            return Err("an LF-Tag policy that names no tag".to_owned());
+        // An expression without tags would match every resource.
+        ListedResource::LfTagPolicy(_, LfTagPolicy::Expression(expression))
+            if expression.is_empty() =>
+        {
+            return Err("an LF-Tag policy without tags".to_owned());
         }
-        EntryResource::TagPolicy(target, rule) => vec![Resource::TagPolicy {
+        ListedResource::LfTagPolicy(target, policy) => vec![Resource::LfTagPolicy {
             target: *target,
-            rule: lowered(rule),
+            policy: to_lower_case(policy),
         }],
-        EntryResource::Expression(name) => vec![Resource::Expression(name.clone())],
-        EntryResource::Other(kind) => return Err(kind.clone()),
+        ListedResource::LfTagExpression(name) => vec![Resource::LfTagExpression(name.clone())],
+        ListedResource::Other(kind) => return Err(kind.clone()),
     })
 }
 
-/// Keys and values of LF-Tags are stored in lower case.
-fn lowered(rule: &TagRule) -> TagRule {
-    match rule {
-        TagRule::Saved(name) => TagRule::Saved(name.clone()),
-        TagRule::Inline(expression) => {
-            let mut lower = super::TagExpression::new();
+/// Returns the policy in lower case, as Lake Formation stores LF-Tag keys and values.
+fn to_lower_case(policy: &LfTagPolicy) -> LfTagPolicy {
+    match policy {
+        LfTagPolicy::NamedExpression(name) => LfTagPolicy::NamedExpression(name.clone()),
+        LfTagPolicy::Expression(expression) => {
+            let mut lower = super::LfTagExpression::new();
             for (key, values) in expression {
                 let values = values.iter().map(|value| value.to_lowercase());
                 lower.entry(key.to_lowercase()).or_default().extend(values);
             }
-            TagRule::Inline(lower)
+            LfTagPolicy::Expression(lower)
         }
     }
 }
 
-/// What a table's name and its columns come to, before the name is lower-cased: the
-/// wildcard lists as a table that is called `ALL_TABLES`, in just this spelling
-/// (LF-02). A real table of that name lists in lower case.
+/// Returns the resource for a listed table name and its columns. The name must be as listed, not
+/// in lower case: the wildcard is listed as a table called `ALL_TABLES` (LF-02), while a table of
+/// that name is listed in lower case. `None` if the name is not a valid Glue name.
 #[must_use]
-pub fn named(
+pub fn listed_table_resource(
     database: Name,
     raw_name: &str,
     columns: Option<ListedColumns>,
-) -> Option<EntryResource> {
+) -> Option<ListedResource> {
     if raw_name == ALL_TABLES {
         return Some(match columns {
-            None => EntryResource::TableWildcard(database),
+            None => ListedResource::TableWildcard(database),
             Some(ListedColumns::AllBut(excluded)) if excluded.is_empty() => {
-                EntryResource::TableWildcard(database)
+                ListedResource::TableWildcard(database)
             }
-            Some(_) => EntryResource::Other("some columns of all tables".to_owned()),
+            Some(_) => ListedResource::Other("some columns of all tables".to_owned()),
         });
     }
     let id = TableId::new(database, Name::new(raw_name).ok()?);
     Some(match columns {
-        None => EntryResource::Table(id),
-        Some(ListedColumns::Some(names)) => EntryResource::Columns(id, names),
-        Some(ListedColumns::AllBut(excluded)) => EntryResource::ColumnWildcard(id, excluded),
+        None => ListedResource::Table(id),
+        Some(ListedColumns::Only(names)) => ListedResource::Columns(id, names),
+        Some(ListedColumns::AllBut(excluded)) => ListedResource::ColumnWildcard(id, excluded),
     })
 }
 
@@ -224,153 +240,165 @@ pub fn named(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListedColumns {
     /// `ColumnNames`.
-    Some(BTreeSet<Name>),
-    /// `ColumnWildcard`, with what it excludes.
+    Only(BTreeSet<Name>),
+    /// `ColumnWildcard`, with the excluded columns.
     AllBut(BTreeSet<Name>),
 }
 
-/// What goes together into one entry: columns of a table, or values of an LF-Tag.
+/// Whose resources are grouped into one entry: columns of a table, or values of an LF-Tag.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Several<'a> {
+enum Grouped<'a> {
     Columns(&'a TableId),
     Values(&'a str),
 }
 
-/// What the atoms of one entry have in common.
+/// What the grants of one entry have in common.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Common<'a> {
+struct EntryKey<'a> {
     principal: &'a Principal,
-    of: Several<'a>,
+    grouped: Grouped<'a>,
     permission: Permission,
     grantable: bool,
     condition: Option<&'a str>,
 }
 
-impl Common<'_> {
-    fn entry(&self, atoms: &[&Atom]) -> Entry {
-        let word = BTreeSet::from([self.permission.as_str().to_owned()]);
-        let resource = match self.of {
-            Several::Columns(id) => {
-                let columns = atoms.iter().filter_map(|atom| column_of(&atom.resource));
-                EntryResource::Columns(id.clone(), columns.cloned().collect())
+impl EntryKey<'_> {
+    fn entry(&self, grants: &[&PermissionGrant]) -> ListedPermission {
+        let permissions = BTreeSet::from([self.permission.as_str().to_owned()]);
+        let resource = match self.grouped {
+            Grouped::Columns(id) => {
+                let columns = grants
+                    .iter()
+                    .filter_map(|grant| column_name(&grant.resource));
+                ListedResource::Columns(id.clone(), columns.cloned().collect())
             }
-            Several::Values(key) => {
-                let values = atoms.iter().filter_map(|atom| value_of(&atom.resource));
-                EntryResource::Tag(key.to_owned(), values.map(str::to_owned).collect())
+            Grouped::Values(key) => {
+                let values = grants.iter().filter_map(|grant| tag_value(&grant.resource));
+                ListedResource::LfTag(key.to_owned(), values.map(str::to_owned).collect())
             }
         };
-        Entry {
+        ListedPermission {
             principal: self.principal.clone(),
             resource,
             grantable: match self.grantable {
-                true => word.clone(),
+                true => permissions.clone(),
                 false => BTreeSet::new(),
             },
-            permissions: word,
+            permissions,
             condition: self.condition.map(str::to_owned),
         }
     }
 }
 
-fn column_of(resource: &Resource) -> Option<&Name> {
+fn column_name(resource: &Resource) -> Option<&Name> {
     if let Resource::Column(_, column) = resource {
         return Some(column);
     }
     None
 }
 
-fn value_of(resource: &Resource) -> Option<&str> {
-    if let Resource::Tag { value, .. } = resource {
+fn tag_value(resource: &Resource) -> Option<&str> {
+    if let Resource::LfTag { value, .. } = resource {
         return Some(value);
     }
     None
 }
 
-/// Puts atoms together into the fewest entries that say the same, in a stable
-/// order: one for each principal, resource and condition.
+/// Groups grants into the fewest entries of a batch call, in a stable order: one for each
+/// principal, resource and condition.
 ///
-/// Each entry comes with the atoms that it stands for, so that its outcome can
-/// be told of each of them.
+/// Each entry is returned with its grants, so that the result of the entry can be reported for
+/// each of them.
 #[must_use]
-pub fn entries(atoms: &Grants) -> Vec<(Entry, Vec<Atom>)> {
-    type Whole<'a> = (&'a Principal, &'a Resource, Option<&'a str>);
-    let mut plain: BTreeMap<Whole<'_>, Vec<(&Atom, bool)>> = BTreeMap::new();
-    let mut several: BTreeMap<Common<'_>, Vec<&Atom>> = BTreeMap::new();
-    for (atom, grantable) in atoms {
-        let condition = atom.condition.as_deref();
-        let together = |of| Common {
-            principal: &atom.principal,
-            of,
-            permission: atom.permission,
+pub fn to_batch_entries(grants: &Grants) -> Vec<(ListedPermission, Vec<PermissionGrant>)> {
+    type WholeKey<'a> = (&'a Principal, &'a Resource, Option<&'a str>);
+    let mut whole_grants: BTreeMap<WholeKey<'_>, Vec<(&PermissionGrant, bool)>> = BTreeMap::new();
+    let mut grouped_grants: BTreeMap<EntryKey<'_>, Vec<&PermissionGrant>> = BTreeMap::new();
+    for (grant, grantable) in grants {
+        let condition = grant.condition.as_deref();
+        let entry_key = |grouped| EntryKey {
+            principal: &grant.principal,
+            grouped,
+            permission: grant.permission,
             grantable: *grantable,
             condition,
         };
-        match &atom.resource {
-            Resource::Column(id, _) => several
-                .entry(together(Several::Columns(id)))
+        match &grant.resource {
+            Resource::Column(id, _) => grouped_grants
+                .entry(entry_key(Grouped::Columns(id)))
                 .or_default()
-                .push(atom),
-            Resource::Tag { key, .. } => several
-                .entry(together(Several::Values(key)))
+                .push(grant),
+            Resource::LfTag { key, .. } => grouped_grants
+                .entry(entry_key(Grouped::Values(key)))
                 .or_default()
-                .push(atom),
+                .push(grant),
             Resource::Database(_)
             | Resource::AllTables(_)
             | Resource::Table(_)
             | Resource::ColumnsExcept(..)
-            | Resource::Filter(..)
+            | Resource::DataCellsFilter(..)
             | Resource::Catalog
-            | Resource::Location(_)
-            | Resource::TagPolicy { .. }
-            | Resource::Expression(_) => plain
-                .entry((&atom.principal, &atom.resource, condition))
+            | Resource::DataLocation(_)
+            | Resource::LfTagPolicy { .. }
+            | Resource::LfTagExpression(_) => whole_grants
+                .entry((&grant.principal, &grant.resource, condition))
                 .or_default()
-                .push((atom, *grantable)),
+                .push((grant, *grantable)),
         }
     }
-    let whole = plain
-        .into_iter()
-        .map(|((principal, resource, condition), atoms)| {
-            let words = |only: bool| {
-                let chosen = atoms.iter().filter(|(_, grantable)| *grantable || !only);
-                chosen
-                    .map(|(a, _)| a.permission.as_str().to_owned())
-                    .collect()
-            };
-            let entry = Entry {
-                principal: principal.clone(),
-                resource: entry_resource(resource),
-                permissions: words(false),
-                grantable: words(true),
-                condition: condition.map(str::to_owned),
-            };
-            (entry, atoms.into_iter().map(|(a, _)| a.clone()).collect())
-        });
-    let several = several.into_iter().map(|(common, atoms)| {
-        let entry = common.entry(&atoms);
-        (entry, atoms.into_iter().cloned().collect())
+    let whole_entries =
+        whole_grants
+            .into_iter()
+            .map(|((principal, resource, condition), grants)| {
+                let permission_names = |with_option_only: bool| {
+                    let chosen = grants
+                        .iter()
+                        .filter(|(_, grantable)| *grantable || !with_option_only);
+                    chosen
+                        .map(|(grant, _)| grant.permission.as_str().to_owned())
+                        .collect()
+                };
+                let entry = ListedPermission {
+                    principal: principal.clone(),
+                    resource: to_listed_resource(resource),
+                    permissions: permission_names(false),
+                    grantable: permission_names(true),
+                    condition: condition.map(str::to_owned),
+                };
+                (
+                    entry,
+                    grants.into_iter().map(|(grant, _)| grant.clone()).collect(),
+                )
+            });
+    let grouped_entries = grouped_grants.into_iter().map(|(entry_key, grants)| {
+        let entry = entry_key.entry(&grants);
+        (entry, grants.into_iter().cloned().collect())
     });
-    whole.chain(several).collect()
+    whole_entries.chain(grouped_entries).collect()
 }
 
-fn entry_resource(resource: &Resource) -> EntryResource {
+fn to_listed_resource(resource: &Resource) -> ListedResource {
     match resource {
-        Resource::Database(name) => EntryResource::Database(name.clone()),
-        Resource::AllTables(name) => EntryResource::TableWildcard(name.clone()),
-        Resource::Table(id) => EntryResource::Table(id.clone()),
+        Resource::Database(name) => ListedResource::Database(name.clone()),
+        Resource::AllTables(name) => ListedResource::TableWildcard(name.clone()),
+        Resource::Table(id) => ListedResource::Table(id.clone()),
         Resource::Column(id, column) => {
-            EntryResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
+            ListedResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
         }
         Resource::ColumnsExcept(id, excluded) => {
-            EntryResource::ColumnWildcard(id.clone(), excluded.clone())
+            ListedResource::ColumnWildcard(id.clone(), excluded.clone())
         }
-        Resource::Filter(id, name) => EntryResource::Filter(id.clone(), name.clone()),
-        Resource::Catalog => EntryResource::Catalog,
-        Resource::Location(arn) => EntryResource::Location(arn.clone()),
-        Resource::Tag { key, value } => {
-            EntryResource::Tag(key.clone(), BTreeSet::from([value.clone()]))
+        Resource::DataCellsFilter(id, name) => {
+            ListedResource::DataCellsFilter(id.clone(), name.clone())
         }
-        Resource::TagPolicy { target, rule } => EntryResource::TagPolicy(*target, rule.clone()),
-        Resource::Expression(name) => EntryResource::Expression(name.clone()),
+        Resource::Catalog => ListedResource::Catalog,
+        Resource::DataLocation(arn) => ListedResource::DataLocation(arn.clone()),
+        Resource::LfTag { key, value } => {
+            ListedResource::LfTag(key.clone(), BTreeSet::from([value.clone()]))
+        }
+        Resource::LfTagPolicy { target, policy } => {
+            ListedResource::LfTagPolicy(*target, policy.clone())
+        }
+        Resource::LfTagExpression(name) => ListedResource::LfTagExpression(name.clone()),
     }
 }

@@ -1,19 +1,19 @@
-//! What a grant allows.
+//! Permissions of grants.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The permissions that are replicated. Any other word is reported as unsupported and
-/// never guessed (LF-20).
+/// The permissions that are replicated. Any other permission is reported as unsupported
+/// (LF-20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Permission {
-    /// `ALL`, shown as "Super". Compared literally: it stands beside the others
-    /// and does not expand into them.
+    /// `ALL`, "Super" in the console. Compared literally: it is one more permission beside the
+    /// others, and does not imply them.
     All,
     /// `ALTER`.
     Alter,
-    /// `ASSOCIATE`, on LF-Tags: they may be assigned.
+    /// `ASSOCIATE`, on LF-Tags: to assign them.
     Associate,
     /// `CREATE_CATALOG`, on the catalog.
     CreateCatalog,
@@ -35,7 +35,7 @@ pub enum Permission {
     Drop,
     /// `EXECUTE`.
     Execute,
-    /// `GRANT_WITH_LF_TAG_EXPRESSION`, on LF-Tags and saved expressions.
+    /// `GRANT_WITH_LF_TAG_EXPRESSION`, on LF-Tags and named expressions.
     GrantWithLfTagExpression,
     /// `INSERT`.
     Insert,
@@ -87,7 +87,7 @@ impl Permission {
         }
     }
 
-    /// Reads AWS's spelling.
+    /// Parses AWS's spelling.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::EVERY.into_iter().find(|p| p.as_str() == text)

@@ -1,11 +1,11 @@
-//! Who holds a grant.
+//! Principals of grants.
 
 use super::IAM_ALLOWED_PRINCIPALS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Who holds a grant, as Lake Formation spells it. IAM is global, so an IAM
-/// principal is the same in both Regions.
+/// The principal of a grant, as Lake Formation spells it. IAM is global, so an IAM principal is
+/// the same in both Regions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Principal(pub String);
@@ -19,12 +19,13 @@ pub enum PrincipalKind {
     Saml,
     /// A user or group of IAM Identity Center.
     IdentityCenter,
-    /// A QuickSight user or group. Its Region is that of the identity, and stays.
+    /// A QuickSight user or group. The Region in its ARN is that of the identity, so it does not
+    /// change between Regions.
     QuickSight,
     /// An account.
     Account,
-    /// An organisation or an organisational unit.
-    Organisation,
+    /// An organization or an organizational unit.
+    Organization,
     /// `IAM_ALLOWED_PRINCIPALS`.
     IamAllowed,
     /// `<account>:IAMPrincipals`: every IAM principal of an account.
@@ -36,14 +37,14 @@ fn is_account(text: &str) -> bool {
 }
 
 impl Principal {
-    /// The group that stands for "whatever IAM allows".
+    /// The group `IAM_ALLOWED_PRINCIPALS`.
     #[must_use]
     pub fn iam_allowed() -> Self {
         Self(IAM_ALLOWED_PRINCIPALS.to_owned())
     }
 
-    /// What kind of principal it is; none where the text is of no known form, as the
-    /// bare id that stands for a principal that was deleted.
+    /// The kind of the principal. `None` if the text has no known form, such as the unique id that
+    /// replaces the ARN of a deleted principal.
     #[must_use]
     pub fn kind(&self) -> Option<PrincipalKind> {
         if self.0 == IAM_ALLOWED_PRINCIPALS {
@@ -62,21 +63,24 @@ impl Principal {
         if !partition.starts_with("aws") {
             return None;
         }
-        let begins = |kinds: &[&str]| kinds.iter().any(|kind| rest.starts_with(kind));
+        let starts_with =
+            |prefixes: &[&str]| prefixes.iter().any(|prefix| rest.starts_with(prefix));
         match *service {
             "iam" if region.is_empty() && is_account(account) => {
-                if begins(&["user/", "role/"]) {
+                if starts_with(&["user/", "role/"]) {
                     Some(PrincipalKind::Iam)
                 } else {
-                    let saml = begins(&["saml-provider/"])
+                    let saml = starts_with(&["saml-provider/"])
                         && (rest.contains(":user/") || rest.contains(":group/"));
                     saml.then_some(PrincipalKind::Saml)
                 }
             }
-            "identitystore" if begins(&["user/", "group/"]) => Some(PrincipalKind::IdentityCenter),
-            "quicksight" if begins(&["user/", "group/"]) => Some(PrincipalKind::QuickSight),
-            "organizations" if begins(&["organization/", "ou/"]) => {
-                Some(PrincipalKind::Organisation)
+            "identitystore" if starts_with(&["user/", "group/"]) => {
+                Some(PrincipalKind::IdentityCenter)
+            }
+            "quicksight" if starts_with(&["user/", "group/"]) => Some(PrincipalKind::QuickSight),
+            "organizations" if starts_with(&["organization/", "ou/"]) => {
+                Some(PrincipalKind::Organization)
             }
             _ => None,
         }
@@ -91,14 +95,14 @@ impl fmt::Display for Principal {
 
 /// Twinlake's own roles, in both Regions.
 ///
-/// What they do is no news, and the rights that they hold as creators of what they
-/// made are not compared (LF-06). A pattern that ends in `*` stands for every role
-/// below a path, so that a stack knows its peer's roles too.
+/// Their calls are ignored, and the permissions that they hold as the creators of objects are
+/// not compared (LF-06). A pattern that ends in `*` matches every role below a path, so that a
+/// stack also recognizes the roles of the peer's stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnRoles(Vec<String>);
 
 impl OwnRoles {
-    /// Roles by ARN or pattern.
+    /// Creates the list from ARNs and patterns.
     #[must_use]
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
         Self(patterns.into_iter().collect())
@@ -110,7 +114,7 @@ impl OwnRoles {
         &self.0
     }
 
-    /// Whether an ARN is one of ours.
+    /// Whether an ARN is one of these roles.
     #[must_use]
     pub fn contains(&self, arn: &str) -> bool {
         self.0
@@ -127,9 +131,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_principal_is_known_and_nothing_else() {
+    fn every_kind_of_principal_is_recognized_and_nothing_else() {
         use PrincipalKind::{
-            Account, Iam, IamAllowed, IamPrincipals, IdentityCenter, Organisation, QuickSight, Saml,
+            Account, Iam, IamAllowed, IamPrincipals, IdentityCenter, Organization, QuickSight, Saml,
         };
         let known = [
             (IAM_ALLOWED_PRINCIPALS, IamAllowed),
@@ -146,11 +150,11 @@ mod tests {
             ("444455556666", Account),
             (
                 "arn:aws:organizations::111122223333:organization/o-1",
-                Organisation,
+                Organization,
             ),
             (
                 "arn:aws:organizations::111122223333:ou/o-1/ou-2",
-                Organisation,
+                Organization,
             ),
         ];
         for (text, kind) in known {
@@ -172,18 +176,18 @@ mod tests {
     }
 
     #[test]
-    fn own_roles_are_known_by_arn_or_by_path() {
-        let ours = OwnRoles::new([
+    fn own_roles_match_by_arn_or_by_path() {
+        let own_roles = OwnRoles::new([
             "arn:aws:iam::1:role/one".to_owned(),
             "arn:aws:iam::1:role/twinlake/*".to_owned(),
             "*".to_owned(),
         ]);
-        assert!(ours.contains("arn:aws:iam::1:role/one"));
-        assert!(ours.contains("arn:aws:iam::1:role/twinlake/resync"));
-        assert!(!ours.contains("arn:aws:iam::1:role/one-more"));
+        assert!(own_roles.contains("arn:aws:iam::1:role/one"));
+        assert!(own_roles.contains("arn:aws:iam::1:role/twinlake/resync"));
+        assert!(!own_roles.contains("arn:aws:iam::1:role/one-more"));
         assert!(
-            !ours.contains("arn:aws:iam::1:role/other"),
-            "a bare star is nobody"
+            !own_roles.contains("arn:aws:iam::1:role/other"),
+            "a bare star matches no role"
         );
     }
 }

@@ -1,25 +1,25 @@
-//! What a grant is on.
+//! Resources of grants.
 
 use crate::name::{Name, TableId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// LF-Tag keys, each with the values of which any will do: a resource matches if it
-/// carries one of them for every key.
-pub type TagExpression = BTreeMap<String, BTreeSet<String>>;
+/// LF-Tag keys, each with its values. A resource matches if, for every key, it has one of the
+/// values.
+pub type LfTagExpression = BTreeMap<String, BTreeSet<String>>;
 
-/// Which resources an LF-Tag policy is about.
+/// The resource type of an LF-Tag policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum TagTarget {
+pub enum LfTagPolicyTarget {
     /// `DATABASE`.
     Database,
     /// `TABLE`: tables and their columns.
     Table,
 }
 
-impl TagTarget {
+impl LfTagPolicyTarget {
     /// AWS's spelling.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -29,7 +29,7 @@ impl TagTarget {
         }
     }
 
-    /// Reads AWS's spelling.
+    /// Parses AWS's spelling.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Database, Self::Table]
@@ -38,27 +38,27 @@ impl TagTarget {
     }
 }
 
-/// How an LF-Tag policy says which tags it means.
+/// The LF-Tag expression of an LF-Tag policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TagRule {
-    /// By its own expression.
-    Inline(TagExpression),
-    /// By a saved expression, by its name.
-    Saved(String),
+pub enum LfTagPolicy {
+    /// `Expression`: the policy's own expression.
+    Expression(LfTagExpression),
+    /// `ExpressionName`: a named expression.
+    NamedExpression(String),
 }
 
-impl fmt::Display for TagRule {
+impl fmt::Display for LfTagPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Inline(expression) => f.write_str(&spelled(expression)),
-            Self::Saved(name) => write!(f, "expression {name}"),
+            Self::Expression(expression) => f.write_str(&to_text(expression)),
+            Self::NamedExpression(name) => write!(f, "expression {name}"),
         }
     }
 }
 
-/// An expression as a person reads it: `a=x|y and b=z`.
-fn spelled(expression: &TagExpression) -> String {
+/// Formats an expression for display: `a=x|y and b=z`.
+fn to_text(expression: &LfTagExpression) -> String {
     let parts = expression.iter().map(|(key, values)| {
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         format!("{key}={}", values.join("|"))
@@ -66,47 +66,47 @@ fn spelled(expression: &TagExpression) -> String {
     parts.collect::<Vec<_>>().join(" and ")
 }
 
-/// What a grant is on.
+/// The resource of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resource {
     /// A database.
     Database(Name),
-    /// Every table of a database, present and to come.
+    /// All tables of a database, including future ones.
     AllTables(Name),
     /// A table with all its columns.
     Table(TableId),
     /// One column of a table.
     Column(TableId, Name),
-    /// All columns of a table but these. Never empty: without exclusions it is
-    /// the table.
+    /// All columns of a table except these. The set is never empty: without exclusions, the
+    /// resource is the table.
     ColumnsExcept(TableId, BTreeSet<Name>),
-    /// A data cells filter of a table, by its name.
-    Filter(TableId, String),
+    /// A data cells filter of a table, by name.
+    DataCellsFilter(TableId, String),
     /// The catalog.
     Catalog,
-    /// A place in S3, by its ARN without a slash at the end.
-    Location(String),
+    /// A data location in S3, by its ARN without a trailing slash.
+    DataLocation(String),
     /// One value of an LF-Tag.
-    Tag {
+    LfTag {
         /// The key, in lower case.
         key: String,
-        /// The value, in lower case; `*` for every value.
+        /// The value, in lower case; `*` is every value.
         value: String,
     },
-    /// Whatever carries certain LF-Tags.
-    TagPolicy {
-        /// Databases, or tables.
-        target: TagTarget,
-        /// Which tags.
-        rule: TagRule,
+    /// All resources of one type with certain LF-Tags.
+    LfTagPolicy {
+        /// The resource type.
+        target: LfTagPolicyTarget,
+        /// The expression that the resources' tags must match.
+        policy: LfTagPolicy,
     },
-    /// A saved LF-Tag expression itself, by its name.
-    Expression(String),
+    /// A named LF-Tag expression itself, by name.
+    LfTagExpression(String),
 }
 
 impl Resource {
-    /// The database that the resource is or lies in, if it does.
+    /// The database that the resource is or belongs to, if any.
     #[must_use]
     pub fn database(&self) -> Option<&Name> {
         match self {
@@ -114,30 +114,30 @@ impl Resource {
             Self::Table(id)
             | Self::Column(id, _)
             | Self::ColumnsExcept(id, _)
-            | Self::Filter(id, _) => Some(&id.database),
+            | Self::DataCellsFilter(id, _) => Some(&id.database),
             Self::Catalog
-            | Self::Location(_)
-            | Self::Tag { .. }
-            | Self::TagPolicy { .. }
-            | Self::Expression(_) => None,
+            | Self::DataLocation(_)
+            | Self::LfTag { .. }
+            | Self::LfTagPolicy { .. }
+            | Self::LfTagExpression(_) => None,
         }
     }
 
-    /// The table that the resource is or lies in.
+    /// The table that the resource is or belongs to, if any.
     #[must_use]
     pub fn table(&self) -> Option<&TableId> {
         match self {
             Self::Table(id)
             | Self::Column(id, _)
             | Self::ColumnsExcept(id, _)
-            | Self::Filter(id, _) => Some(id),
+            | Self::DataCellsFilter(id, _) => Some(id),
             Self::Database(_)
             | Self::AllTables(_)
             | Self::Catalog
-            | Self::Location(_)
-            | Self::Tag { .. }
-            | Self::TagPolicy { .. }
-            | Self::Expression(_) => None,
+            | Self::DataLocation(_)
+            | Self::LfTag { .. }
+            | Self::LfTagPolicy { .. }
+            | Self::LfTagExpression(_) => None,
         }
     }
 }
@@ -151,20 +151,20 @@ impl fmt::Display for Resource {
             Self::Column(id, column) => write!(f, "column {column} of {id}"),
             Self::ColumnsExcept(id, excluded) => {
                 let names: Vec<&str> = excluded.iter().map(Name::as_str).collect();
-                write!(f, "all columns but {} of {id}", names.join(", "))
+                write!(f, "all columns except {} of {id}", names.join(", "))
             }
-            Self::Filter(id, name) => write!(f, "data cells filter {name} of {id}"),
+            Self::DataCellsFilter(id, name) => write!(f, "data cells filter {name} of {id}"),
             Self::Catalog => f.write_str("the catalog"),
-            Self::Location(place) => write!(f, "data location {place}"),
-            Self::Tag { key, value } => write!(f, "LF-Tag {key}={value}"),
-            Self::TagPolicy { target, rule } => {
-                let what = match target {
-                    TagTarget::Database => "databases",
-                    TagTarget::Table => "tables",
+            Self::DataLocation(arn) => write!(f, "data location {arn}"),
+            Self::LfTag { key, value } => write!(f, "LF-Tag {key}={value}"),
+            Self::LfTagPolicy { target, policy } => {
+                let resources = match target {
+                    LfTagPolicyTarget::Database => "databases",
+                    LfTagPolicyTarget::Table => "tables",
                 };
-                write!(f, "{what} with {rule}")
+                write!(f, "{resources} with {policy}")
             }
-            Self::Expression(name) => write!(f, "LF-Tag expression {name}"),
+            Self::LfTagExpression(name) => write!(f, "LF-Tag expression {name}"),
         }
     }
 }

@@ -1,227 +1,278 @@
-//! Databases.
+//! Plans databases.
 
-use super::link::{self, Meeting};
-use super::{Draft, Facets, FindingKind, grants, pairing, part, unreadable};
-use crate::catalog::{Database, Linkable as _, Seen, differences, digest};
-use crate::grant::{Atom, Permission, Principal, Resource};
-use crate::ledger::{Row, State};
+use super::link::{self, LinkConflict};
+use super::{Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, pairing};
+use crate::catalog::{Database, MaybeLink as _, Observed, differences, digest};
+use crate::desired::{Desired, Withheld};
+use crate::grant::{Permission, PermissionGrant, Principal, Resource};
+use crate::ledger::{LedgerRow, SubjectState};
 use crate::name::Name;
-use crate::policy::Deletions;
-use crate::reading::Observation;
+use crate::policy::DeletionPolicy;
 use crate::scope::{Facet, Subject};
+use crate::snapshot::Observation;
 use crate::step::Step;
-use crate::translate::{Desired, Withheld};
+use crate::topology::Epoch;
 
-pub(super) fn plan(draft: &mut Draft<'_>, name: &Name, facets: &Facets) {
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, name: &Name, facets: &Facets) {
     let subject = Subject::Database(name.clone());
-    let inputs = draft.inputs;
-    let (Some(primary), Some(secondary)) = (
+    let inputs = builder.inputs;
+    let (Some(primary), Some(standby)) = (
         inputs.primary.databases.get(name),
-        inputs.secondary.databases.get(name),
+        inputs.standby.databases.get(name),
     ) else {
         return;
     };
     if !inputs.policy.covers_database(name) {
         return;
     }
-    match (primary, secondary) {
-        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
-            draft.leave_unread(&subject, fault);
+    match (primary, standby) {
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            builder.mark_unread(&subject, error);
         }
         (Observation::Absent(proof), Observation::Absent(_)) => {
-            let standing = draft.forget(&subject, proof);
-            draft.standings.insert(subject.clone(), standing);
+            let outcome = builder.absent_outcome(&subject, proof);
+            builder.subject_outcomes.insert(subject.clone(), outcome);
         }
-        // Decided when every table below it has been.
+        // `plan_deletions` decides, once every table of the database has been planned.
         (Observation::Absent(_), Observation::Present(_)) => {}
-        (Observation::Present(wanted), observed) => {
-            match draft.translator.database(&wanted.object) {
-                Ok(desired) => settle(draft, &subject, wanted, desired, observed.present()),
-                Err(withheld) => leave_withheld(draft, &subject, withheld),
+        (Observation::Present(wanted), existing) => {
+            match builder.translator.database(&wanted.object) {
+                Ok(desired) => reconcile(builder, &subject, wanted, desired, existing.present()),
+                Err(withheld) => mark_withheld(builder, &subject, withheld),
             }
         }
     }
-    for reading in [inputs.primary, inputs.secondary] {
-        if let Some(Err(fault)) = reading.functions_listed.get(name) {
-            let detail = format!("its functions could not be listed: {fault}");
-            draft.find(unreadable(fault), &subject, detail);
+    for snapshot in [inputs.primary, inputs.standby] {
+        if let Some(Err(error)) = snapshot.function_listings.get(name) {
+            let detail = format!("its functions could not be listed: {error}");
+            builder.add_finding(finding_kind(error), &subject, detail);
         }
     }
-    if draft.is_settled(&subject) && !link::is_subject(draft, &subject) {
-        // What its parts come to is no reason to leave alone what is in it.
-        let own = draft.standings.get(&subject).cloned();
-        part::plan_all(draft, &subject);
-        let with_parts = draft.standings.get(&subject).cloned();
-        if let (Some(own), Some(with_parts)) = (own, with_parts)
-            && own != with_parts
+    if builder.is_in_sync(&subject) && !link::is_link_on_either_side(builder, &subject) {
+        // The tables of the database are planned even if its attachments are not in sync.
+        let own_outcome = builder.subject_outcomes.get(&subject).cloned();
+        attachment::plan_all(builder, &subject);
+        let with_attachments = builder.subject_outcomes.get(&subject).cloned();
+        if let (Some(own_outcome), Some(with_attachments)) = (own_outcome, with_attachments)
+            && own_outcome != with_attachments
         {
-            draft.standings.insert(subject.clone(), own);
-            draft.afterwards.insert(subject.clone(), with_parts);
+            builder
+                .subject_outcomes
+                .insert(subject.clone(), own_outcome);
+            builder
+                .attachment_outcomes
+                .insert(subject.clone(), with_attachments);
         }
     }
     if !facets.contains(&Facet::Grants) {
         return;
     }
-    if draft.is_settled(&subject) {
-        grants::plan(draft, &subject);
-    } else if primary.present().is_some() && is_paired_now(draft, &subject, name) {
-        grants::plan_revokes_only(draft, &subject);
+    if builder.is_in_sync(&subject) {
+        grants::plan(builder, &subject);
+    } else if primary.present().is_some() && is_paired(builder, &subject, name) {
+        grants::plan_revokes_only(builder, &subject);
     }
 }
 
-/// Whether the ledger pairs the database with the one that is there now.
-fn is_paired_now(draft: &Draft<'_>, subject: &Subject, name: &Name) -> bool {
-    let there = draft.inputs.secondary.databases.get(name);
-    let row = draft.inputs.rows.get(subject);
+/// Whether the ledger pairs the database with the one that exists in the standby.
+fn is_paired(builder: &PlanBuilder<'_>, subject: &Subject, name: &Name) -> bool {
+    let existing = builder.inputs.standby.databases.get(name);
+    let row = builder.inputs.rows.get(subject);
     let pairing = row.and_then(|row| row.pairing.as_ref());
-    there.and_then(Observation::present).is_some_and(|there| {
-        !there.is_link()
-            && pairing.is_some_and(|pairing| pairing.secondary_created == there.created)
-    })
+    existing
+        .and_then(Observation::present)
+        .is_some_and(|existing| {
+            !existing.is_link()
+                && pairing.is_some_and(|pairing| {
+                    pairing.created_in(builder.inputs.epoch.standby()) == existing.created
+                })
+        })
 }
 
-pub(super) fn leave_withheld(draft: &mut Draft<'_>, subject: &Subject, withheld: Withheld) {
+pub(super) fn mark_withheld(builder: &mut PlanBuilder<'_>, subject: &Subject, withheld: Withheld) {
     match withheld {
-        Withheld::Held(reason) => draft.leave(subject, State::Held, FindingKind::Held, reason),
+        Withheld::Held(reason) => {
+            builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
+        }
         Withheld::Unsupported(kind) => {
-            draft.leave(subject, State::Blocked, FindingKind::Unsupported, kind);
+            builder.mark_not_in_sync(
+                subject,
+                SubjectState::Blocked,
+                FindingKind::Unsupported,
+                kind,
+            );
         }
     }
 }
 
-fn settle(
-    draft: &mut Draft<'_>,
+fn reconcile(
+    builder: &mut PlanBuilder<'_>,
     subject: &Subject,
-    wanted: &Seen<Database>,
+    wanted: &Observed<Database>,
     desired: Desired<Database>,
-    observed: Option<&Seen<Database>>,
+    existing: Option<&Observed<Database>>,
 ) {
     for note in &desired.notes {
-        draft.find(FindingKind::Note, subject, note.clone());
+        builder.add_finding(FindingKind::Note, subject, note.clone());
     }
-    let mut standing = draft.keep(subject, State::Current, None);
-    standing
+    let mut outcome = builder.outcome_with_pairing(subject, SubjectState::InSync, None);
+    outcome
         .table_default
         .clone_from(&wanted.object.create_table_default_permissions);
-    match observed {
+    match existing {
         None => {
-            if let Some(reason) = opens_at_birth(draft, &desired.object.name) {
-                draft.leave(subject, State::Blocked, FindingKind::DefaultsOpen, reason);
+            if let Some(reason) = opens_on_creation(builder, &desired.object.name) {
+                builder.mark_not_in_sync(
+                    subject,
+                    SubjectState::Blocked,
+                    FindingKind::DefaultsOpen,
+                    reason,
+                );
                 return;
             }
             let database = desired.object;
-            draft.steps.push(Step::CreateDatabase { database });
+            builder.steps.push(Step::CreateDatabase { database });
         }
-        Some(there) if there.is_link() || desired.object.is_link() => {
-            let row = draft.inputs.rows.get(subject);
-            match link::meet(row, &desired.object, there) {
-                Meeting::Same => {
-                    standing.pairing = Some(pairing(wanted, there, &there.object));
+        Some(existing) if existing.is_link() || desired.object.is_link() => {
+            let row = builder.inputs.rows.get(subject);
+            match link::check_link_conflict(builder.inputs.epoch, row, &desired.object, existing) {
+                LinkConflict::Same => {
+                    outcome.pairing = Some(pairing(
+                        builder.inputs.epoch,
+                        wanted,
+                        existing,
+                        &existing.object,
+                    ));
                 }
-                Meeting::Replace => {
-                    delete_link(draft, &desired.object.name, subject);
+                LinkConflict::Replace => {
+                    delete_link(builder, &desired.object.name, subject);
                     return;
                 }
-                Meeting::Foreign(reason) => {
-                    draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
+                LinkConflict::Foreign(reason) => {
+                    builder.mark_not_in_sync(
+                        subject,
+                        SubjectState::Blocked,
+                        FindingKind::Unmanaged,
+                        reason,
+                    );
                     return;
                 }
             }
         }
-        Some(there) => {
-            let now = comparable(&there.object);
-            if let Err(reason) = is_ours(draft.inputs.rows.get(subject), there, &desired.object) {
-                draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
+        Some(existing) => {
+            let current = comparable(&existing.object);
+            if let Err(reason) = check_managed(
+                builder.inputs.epoch,
+                builder.inputs.rows.get(subject),
+                existing,
+                &desired.object,
+            ) {
+                builder.mark_not_in_sync(
+                    subject,
+                    SubjectState::Blocked,
+                    FindingKind::Unmanaged,
+                    reason,
+                );
                 return;
             }
-            standing.pairing = Some(pairing(wanted, there, &now));
-            if now != desired.object {
-                draft.steps.push(Step::UpdateDatabase {
-                    closes: now.create_table_default_permissions != Some(Vec::new()),
-                    changes: differences(&now, &desired.object),
+            outcome.pairing = Some(pairing(builder.inputs.epoch, wanted, existing, &current));
+            if current != desired.object {
+                builder.steps.push(Step::UpdateDatabase {
+                    closes: current.create_table_default_permissions != Some(Vec::new()),
+                    changes: differences(&current, &desired.object),
                     database: desired.object,
                 });
             }
         }
     }
-    draft.standings.insert(subject.clone(), standing);
+    builder.subject_outcomes.insert(subject.clone(), outcome);
 }
 
 fn comparable(database: &Database) -> Database {
     let mut database = database.clone();
     database
         .parameters
-        .remove(crate::catalog::DRIFTING_PARAMETER);
+        .remove(crate::catalog::LAST_DDL_TIME_PARAMETER);
     database
 }
 
-/// Whether the database in the secondary is the counterpart of the primary's, or
-/// equals what we would make; the default for new tables does not count, since
-/// it is closed on adoption.
-fn is_ours(row: Option<&Row>, there: &Seen<Database>, desired: &Database) -> Result<(), String> {
-    let mut now = comparable(&there.object);
+/// Checks that the database in the standby is paired, was about to be created by Twinlake, or
+/// equals the desired one. The default permissions for new tables are not compared, since they
+/// are cleared on adoption.
+///
+/// # Errors
+/// The reason why Twinlake does not manage it.
+fn check_managed(
+    epoch: Epoch,
+    row: Option<&LedgerRow>,
+    existing: &Observed<Database>,
+    desired: &Database,
+) -> Result<(), String> {
+    let mut current = comparable(&existing.object);
     let paired = row
         .and_then(|row| row.pairing.as_ref())
-        .is_some_and(|pairing| pairing.secondary_created == there.created);
+        .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created);
     let intended = row
-        .and_then(|row| row.intended.as_ref())
-        .is_some_and(|intended| *intended == digest(&now));
-    now.create_table_default_permissions = Some(Vec::new());
-    if paired || intended || now == *desired {
+        .and_then(|row| row.intent_digest.as_ref())
+        .is_some_and(|intended| *intended == digest(&current));
+    current.create_table_default_permissions = Some(Vec::new());
+    if paired || intended || current == *desired {
         return Ok(());
     }
-    let fields: Vec<String> = differences(&now, desired)
+    let fields: Vec<String> = differences(&current, desired)
         .into_iter()
         .map(|change| change.field)
         .collect();
     Err(format!(
-        "the secondary has another object under this name, which Twinlake did not make; \
+        "the standby has another object under this name, which Twinlake did not make; \
          it differs in {}",
         fields.join(", ")
     ))
 }
 
-/// Why creating the database would open it, if it would: the secondary's settings
-/// grant every new database to `IAM_ALLOWED_PRINCIPALS`, and the primary does not.
-fn opens_at_birth(draft: &Draft<'_>, name: &Name) -> Option<String> {
-    let settings = match &draft.inputs.secondary.settings {
+/// Returns the reason why creating the database could give access that the primary does not: the
+/// standby's settings grant every new database to `IAM_ALLOWED_PRINCIPALS`.
+fn opens_on_creation(builder: &PlanBuilder<'_>, name: &Name) -> Option<String> {
+    let settings = match &builder.inputs.standby.settings {
         Some(Observation::Present(settings)) => settings,
         Some(Observation::Absent(_) | Observation::Unknown(_)) | None => {
-            return Some("the secondary's data lake settings could not be read".to_owned());
+            return Some("the standby's data lake settings could not be read".to_owned());
         }
     };
     if !settings.database_defaults_open {
         return None;
     }
-    let open = Atom {
+    let open_grant = PermissionGrant {
         principal: Principal::iam_allowed(),
         resource: Resource::Database(name.clone()),
         permission: Permission::All,
         condition: None,
     };
     let subject = Subject::Database(name.clone());
-    let grants = draft.inputs.primary.grants.get(&subject);
-    let primary_open = grants
+    let grants = builder.inputs.primary.grants.get(&subject);
+    let is_open_in_primary = grants
         .and_then(Observation::present)
-        .is_some_and(|grants| grants.contains_key(&open));
-    (!primary_open).then(|| {
-        "the secondary's data lake settings open every new database to IAM_ALLOWED_PRINCIPALS, \
-         and the primary's is closed; clear CreateDatabaseDefaultPermissions there"
+        .is_some_and(|grants| grants.contains_key(&open_grant));
+    (!is_open_in_primary).then(|| {
+        "the standby's data lake settings grant every new database to IAM_ALLOWED_PRINCIPALS, \
+         and the primary's database has no such grant; clear CreateDatabaseDefaultPermissions \
+         in the standby"
             .to_owned()
     })
 }
 
-/// Databases that are gone from the primary: deleted once every table in them is.
-pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
-    let inputs = draft.inputs;
+/// Plans the databases that no longer exist in the primary: they are deleted if every table and
+/// function in them is.
+pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
+    let inputs = builder.inputs;
     for (name, primary) in &inputs.primary.databases {
         let Observation::Absent(proof) = primary else {
             continue;
         };
         let subject = Subject::Database(name.clone());
         let row = inputs.rows.get(&subject);
-        let Some(there) = inputs
-            .secondary
+        let Some(existing) = inputs
+            .standby
             .databases
             .get(name)
             .and_then(Observation::present)
@@ -229,73 +280,95 @@ pub(super) fn plan_deletions(draft: &mut Draft<'_>) {
             continue;
         };
         let pairing = row.and_then(|row| row.pairing.as_ref());
-        let made = pairing.is_some_and(|pairing| pairing.secondary_created == there.created);
-        let ours = match there.is_link() {
-            true => link::is_own(row, there),
-            false => made,
+        let is_paired = pairing
+            .is_some_and(|pairing| pairing.created_in(inputs.epoch.standby()) == existing.created);
+        let is_managed = match existing.is_link() {
+            true => link::is_managed_link(inputs.epoch, row, existing),
+            false => is_paired,
         };
-        if !ours {
+        if !is_managed {
             continue;
         }
         if !proof.is_complete() {
-            let reason = "it seems gone from the primary, and that is not proven".to_owned();
-            draft.leave(&subject, State::Behind, FindingKind::Denied, reason);
-            grants::plan_suspects_only(draft, &subject);
-        } else if inputs.policy.deletions == Deletions::Retain {
-            let reason = "it is gone from the primary, and the policy retains it".to_owned();
-            draft.leave(&subject, State::Held, FindingKind::Held, reason);
-            grants::plan_suspects_only(draft, &subject);
-        } else if there.is_link() {
-            delete_link(draft, name, &subject);
+            let reason =
+                "it was not found in the primary, and its deletion is not proven".to_owned();
+            builder.mark_not_in_sync(
+                &subject,
+                SubjectState::OutOfSync,
+                FindingKind::Denied,
+                reason,
+            );
+            grants::plan_named_revokes_only(builder, &subject);
+        } else if inputs.policy.deletions == DeletionPolicy::Retain {
+            let reason = "it was deleted in the primary, and the policy retains it".to_owned();
+            builder.mark_not_in_sync(&subject, SubjectState::OnHold, FindingKind::OnHold, reason);
+            grants::plan_named_revokes_only(builder, &subject);
+        } else if existing.is_link() {
+            delete_link(builder, name, &subject);
         } else {
-            delete(draft, name, &subject);
+            delete(builder, name, &subject);
         }
     }
 }
 
-/// Deletes a link that we made; what it points at stays.
-fn delete_link(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
-    if !grants::revoke_all(draft, subject) {
+/// Plans the deletion of a resource link that Twinlake made; its target stays.
+fn delete_link(builder: &mut PlanBuilder<'_>, name: &Name, subject: &Subject) {
+    if !grants::revoke_all(builder, subject) {
         return;
     }
     let name = name.clone();
-    draft.steps.push(Step::DeleteDatabase { name });
-    let standing = draft.keep(subject, State::Behind, None);
-    draft.standings.insert(subject.clone(), standing);
+    builder.steps.push(Step::DeleteDatabase { name });
+    let outcome = builder.outcome_with_pairing(subject, SubjectState::OutOfSync, None);
+    builder.subject_outcomes.insert(subject.clone(), outcome);
 }
 
-fn delete(draft: &mut Draft<'_>, name: &Name, subject: &Subject) {
-    let secondary = draft.inputs.secondary;
-    let functions = secondary.functions_listed.get(name);
-    if !secondary.listed.contains_key(name) || !functions.is_some_and(Result::is_ok) {
-        let reason = "its content in the secondary was not listed".to_owned();
-        draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
+fn delete(builder: &mut PlanBuilder<'_>, name: &Name, subject: &Subject) {
+    let standby = builder.inputs.standby;
+    let functions = standby.function_listings.get(name);
+    if !standby.table_names.contains_key(name) || !functions.is_some_and(Result::is_ok) {
+        let reason = "its tables or functions in the standby were not listed".to_owned();
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Unreadable,
+            reason,
+        );
         return;
     }
     let is_deleted = |id: &crate::TableId| {
-        let goes = |step: &Step| matches!(step, Step::DeleteTable { id: gone } if gone == id);
-        draft.steps.iter().any(goes)
+        let deletes =
+            |step: &Step| matches!(step, Step::DeleteTable { id: deleted } if deleted == id);
+        builder.steps.iter().any(deletes)
     };
-    let mut tables = secondary.tables.iter();
-    let stays = tables
-        .find(|(id, seen)| id.database == *name && seen.present().is_some() && !is_deleted(id));
-    let function_stays = secondary.functions.iter().find(|(id, seen)| {
-        let goes = |step: &Step| matches!(step, Step::DeleteFunction { id: gone } if gone == *id);
-        id.database == *name && seen.present().is_some() && !draft.steps.iter().any(goes)
+    let mut tables = standby.tables.iter();
+    let remaining = tables.find(|(id, observed)| {
+        id.database == *name && observed.present().is_some() && !is_deleted(id)
     });
-    let stays = stays.map(|(id, _)| id.table.to_string());
-    let stays = stays.or(function_stays.map(|(id, _)| format!("function {}", id.function)));
-    if let Some(what) = stays {
-        let reason = format!("it is gone from the primary, and {what} stays in it");
-        draft.leave(subject, State::Blocked, FindingKind::Foreign, reason);
+    let remaining_function = standby.functions.iter().find(|(id, observed)| {
+        let deletes =
+            |step: &Step| matches!(step, Step::DeleteFunction { id: deleted } if deleted == *id);
+        id.database == *name && observed.present().is_some() && !builder.steps.iter().any(deletes)
+    });
+    let remaining = remaining.map(|(id, _)| id.table.to_string());
+    let remaining =
+        remaining.or(remaining_function.map(|(id, _)| format!("function {}", id.function)));
+    if let Some(remaining) = remaining {
+        let reason =
+            format!("it was deleted in the primary, and {remaining} remains in it in the standby");
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::Blocked,
+            FindingKind::Unmanaged,
+            reason,
+        );
         return;
     }
-    if !grants::revoke_all(draft, subject) {
+    if !grants::revoke_all(builder, subject) {
         return;
     }
-    draft
+    builder
         .steps
         .push(Step::DeleteDatabase { name: name.clone() });
-    let standing = draft.keep(subject, State::Behind, None);
-    draft.standings.insert(subject.clone(), standing);
+    let outcome = builder.outcome_with_pairing(subject, SubjectState::OutOfSync, None);
+    builder.subject_outcomes.insert(subject.clone(), outcome);
 }

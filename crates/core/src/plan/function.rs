@@ -1,119 +1,149 @@
-//! User-defined functions.
+//! Plans user-defined functions.
 
-use super::{Draft, FindingKind, database::leave_withheld, link};
-use crate::catalog::{Function, Seen, differences, digest};
-use crate::ledger::{Pairing, Row, State};
+use super::{FindingKind, PlanBuilder, database::mark_withheld, link};
+use crate::catalog::{Function, Observed, differences, digest};
+use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::FunctionId;
-use crate::policy::Deletions;
-use crate::reading::Observation;
+use crate::policy::DeletionPolicy;
 use crate::scope::Subject;
+use crate::snapshot::Observation;
 use crate::step::Step;
+use crate::topology::{BySite, Epoch};
 
-pub(super) fn plan(draft: &mut Draft<'_>, id: &FunctionId) {
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &FunctionId) {
     let subject = Subject::Function(id.clone());
-    let inputs = draft.inputs;
-    let (Some(primary), Some(secondary)) = (
+    let inputs = builder.inputs;
+    let (Some(primary), Some(standby)) = (
         inputs.primary.functions.get(id),
-        inputs.secondary.functions.get(id),
+        inputs.standby.functions.get(id),
     ) else {
         return;
     };
     if !inputs.policy.covers_database(&id.database) {
         return;
     }
-    // What a link shows below it belongs to its target.
-    let sides = [inputs.primary, inputs.secondary];
-    if sides.iter().any(|r| link::leads_elsewhere(r, &id.database)) {
-        let here = link::leads_elsewhere(inputs.primary, &id.database);
-        if inputs.rows.contains_key(&subject) || (!here && primary.present().is_some()) {
+    // The functions that a resource link shows belong to its target.
+    let snapshots = [inputs.primary, inputs.standby];
+    if snapshots
+        .iter()
+        .any(|snapshot| link::is_database_link(snapshot, &id.database))
+    {
+        let is_link_in_primary = link::is_database_link(inputs.primary, &id.database);
+        if inputs.rows.contains_key(&subject)
+            || (!is_link_in_primary && primary.present().is_some())
+        {
             let reason = "its database is a resource link".to_owned();
-            draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+            builder.mark_not_in_sync(
+                &subject,
+                SubjectState::Blocked,
+                FindingKind::Unmanaged,
+                reason,
+            );
         }
         return;
     }
-    match (primary, secondary) {
-        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
-            draft.leave_unread(&subject, fault);
+    match (primary, standby) {
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            builder.mark_unread(&subject, error);
         }
         (Observation::Absent(proof), Observation::Absent(_)) => {
-            let standing = draft.forget(&subject, proof);
-            draft.standings.insert(subject, standing);
+            let outcome = builder.absent_outcome(&subject, proof);
+            builder.subject_outcomes.insert(subject, outcome);
         }
-        (Observation::Absent(proof), Observation::Present(there)) => {
-            if !is_paired(inputs.rows.get(&subject), there) {
+        (Observation::Absent(proof), Observation::Present(existing)) => {
+            if !is_paired(inputs.epoch, inputs.rows.get(&subject), existing) {
                 return;
             }
             if !proof.is_complete() {
-                let reason = "it seems gone from the primary, and that is not proven".to_owned();
-                draft.leave(&subject, State::Behind, FindingKind::Denied, reason);
-            } else if inputs.policy.deletions == Deletions::Retain {
-                let reason = "it is gone from the primary, and the policy retains it".to_owned();
-                draft.leave(&subject, State::Held, FindingKind::Held, reason);
+                let reason =
+                    "it was not found in the primary, and its deletion is not proven".to_owned();
+                builder.mark_not_in_sync(
+                    &subject,
+                    SubjectState::OutOfSync,
+                    FindingKind::Denied,
+                    reason,
+                );
+            } else if inputs.policy.deletions == DeletionPolicy::Retain {
+                let reason = "it was deleted in the primary, and the policy retains it".to_owned();
+                builder.mark_not_in_sync(
+                    &subject,
+                    SubjectState::OnHold,
+                    FindingKind::OnHold,
+                    reason,
+                );
             } else {
-                draft.steps.push(Step::DeleteFunction { id: id.clone() });
-                let standing = draft.keep(&subject, State::Behind, None);
-                draft.standings.insert(subject, standing);
+                builder.steps.push(Step::DeleteFunction { id: id.clone() });
+                let outcome = builder.outcome_with_pairing(&subject, SubjectState::OutOfSync, None);
+                builder.subject_outcomes.insert(subject, outcome);
             }
         }
-        (Observation::Present(wanted), observed) => {
-            settle(draft, id, wanted, observed.present());
+        (Observation::Present(wanted), existing) => {
+            reconcile(builder, id, wanted, existing.present());
         }
     }
 }
 
-fn settle(
-    draft: &mut Draft<'_>,
+fn reconcile(
+    builder: &mut PlanBuilder<'_>,
     id: &FunctionId,
-    wanted: &Seen<Function>,
-    observed: Option<&Seen<Function>>,
+    wanted: &Observed<Function>,
+    existing: Option<&Observed<Function>>,
 ) {
     let subject = Subject::Function(id.clone());
-    if let Some((state, kind, reason)) = super::table::parent_trouble(draft, &id.database) {
-        return draft.leave(&subject, state, kind, reason);
+    if let Some((state, kind, reason)) = super::table::database_obstacle(builder, &id.database) {
+        return builder.mark_not_in_sync(&subject, state, kind, reason);
     }
-    let desired = match draft.translator.function(&wanted.object) {
+    let desired = match builder.translator.function(&wanted.object) {
         Ok(desired) => desired,
-        Err(withheld) => return leave_withheld(draft, &subject, withheld),
+        Err(withheld) => return mark_withheld(builder, &subject, withheld),
     };
     for note in &desired.notes {
-        draft.find(FindingKind::Note, &subject, note.clone());
+        builder.add_finding(FindingKind::Note, &subject, note.clone());
     }
     let function = desired.object;
-    let mut standing = draft.keep(&subject, State::Current, None);
+    let mut outcome = builder.outcome_with_pairing(&subject, SubjectState::InSync, None);
     let id = id.clone();
-    match observed {
-        None => draft.steps.push(Step::CreateFunction { id, function }),
-        Some(there) => {
-            let row = draft.inputs.rows.get(&subject);
-            let intended = row.and_then(|row| row.intended.as_deref());
-            let ours = is_paired(row, there)
-                || there.object == function
-                || intended == Some(digest(&there.object).as_str());
-            if !ours {
-                let reason = "the secondary has another function under this name, which Twinlake \
+    match existing {
+        None => builder.steps.push(Step::CreateFunction { id, function }),
+        Some(existing) => {
+            let row = builder.inputs.rows.get(&subject);
+            let intended = row.and_then(|row| row.intent_digest.as_deref());
+            let is_managed = is_paired(builder.inputs.epoch, row, existing)
+                || existing.object == function
+                || intended == Some(digest(&existing.object).as_str());
+            if !is_managed {
+                let reason = "the standby has another function under this name, which Twinlake \
                               did not make"
                     .to_owned();
-                return draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+                return builder.mark_not_in_sync(
+                    &subject,
+                    SubjectState::Blocked,
+                    FindingKind::Unmanaged,
+                    reason,
+                );
             }
-            standing.pairing = Some(Pairing {
-                primary_created: wanted.created,
-                secondary_created: there.created,
-                digest: digest(&there.object),
+            outcome.pairing = Some(Pairing {
+                created: BySite::from_roles(builder.inputs.epoch, wanted.created, existing.created),
+                digest: BySite::from_roles(
+                    builder.inputs.epoch,
+                    None,
+                    Some(digest(&existing.object)),
+                ),
                 link: false,
             });
-            if there.object != function {
-                draft.steps.push(Step::UpdateFunction {
+            if existing.object != function {
+                builder.steps.push(Step::UpdateFunction {
                     id,
-                    changes: differences(&there.object, &function),
+                    changes: differences(&existing.object, &function),
                     function,
                 });
             }
         }
     }
-    draft.standings.insert(subject, standing);
+    builder.subject_outcomes.insert(subject, outcome);
 }
 
-fn is_paired(row: Option<&Row>, there: &Seen<Function>) -> bool {
+fn is_paired(epoch: Epoch, row: Option<&LedgerRow>, existing: &Observed<Function>) -> bool {
     let pairing = row.and_then(|row| row.pairing.as_ref());
-    pairing.is_some_and(|pairing| pairing.secondary_created == there.created)
+    pairing.is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created)
 }

@@ -1,206 +1,229 @@
-//! Grants of one subject: what to take away, then what to give.
+//! Plans the grants of one subject: revokes first, then grants.
 
-use super::{Draft, FindingKind, lake, link, part, tags};
-use crate::grant::{Atom, Grants, OwnRoles, Permission, Principal, Resource};
-use crate::ledger::State;
-use crate::reading::{Observation, Reading, Settings};
-use crate::scope::{Subject, subject_of};
+use super::{FindingKind, PlanBuilder, attachment, lakeformation, lf_tag_policy_grants, link};
+use crate::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
+use crate::ledger::SubjectState;
+use crate::scope::{Subject, subject_of_grant};
+use crate::snapshot::{Observation, ObservedSettings, Snapshot};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Plans the grants of a subject whose counterpart is ours. Answers whether every
-/// grant that the secondary has too much is taken away by the plan.
-pub(super) fn plan(draft: &mut Draft<'_>, subject: &Subject) -> bool {
-    reconcile(draft, subject, true)
+/// Plans the grants of a subject that Twinlake manages in the standby. Returns whether the plan
+/// revokes every grant that the primary lacks.
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bool {
+    reconcile(builder, subject, true)
 }
 
-/// Takes away what the primary no longer grants, and gives nothing.
-pub(super) fn plan_revokes_only(draft: &mut Draft<'_>, subject: &Subject) {
-    reconcile(draft, subject, false);
+/// Plans the revokes of grants that the primary lacks, and no grants.
+pub(super) fn plan_revokes_only(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    reconcile(builder, subject, false);
 }
 
-fn reconcile(draft: &mut Draft<'_>, subject: &Subject, gives: bool) -> bool {
-    let inputs = draft.inputs;
-    let (Some(primary), Some(secondary)) = (
+fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool) -> bool {
+    let inputs = builder.inputs;
+    let (Some(primary), Some(standby)) = (
         inputs.primary.grants.get(subject),
-        inputs.secondary.grants.get(subject),
+        inputs.standby.grants.get(subject),
     ) else {
         return true;
     };
-    let (wanted, there) = match (primary, secondary) {
-        (Observation::Present(wanted), Observation::Present(there)) => (wanted, there),
-        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
-            let pairing = draft
-                .standings
+    let (wanted, existing) = match (primary, standby) {
+        (Observation::Present(wanted), Observation::Present(existing)) => (wanted, existing),
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            let pairing = builder
+                .subject_outcomes
                 .get(subject)
-                .and_then(|standing| standing.pairing.clone());
-            draft.leave_unread(subject, fault);
-            if let Some(standing) = draft.standings.get_mut(subject) {
-                standing.pairing = pairing;
+                .and_then(|outcome| outcome.pairing.clone());
+            builder.mark_unread(subject, error);
+            if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+                outcome.pairing = pairing;
             }
             return false;
         }
         (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return true,
     };
-    let suspects = suspects(draft, subject);
-    if wanted == there && suspects.is_empty() {
+    let named_revokes = named_revokes_on(builder, subject);
+    if wanted == existing && named_revokes.is_empty() {
         return true;
     }
-    let Some(ignored) = ignored(draft) else {
-        let reason = "the data lake settings could not be read, so its grants wait".to_owned();
-        draft.leave(subject, State::Behind, FindingKind::Denied, reason);
+    let Some(ignored) = ignored(builder) else {
+        let reason =
+            "the data lake settings could not be read, so its grants are not changed".to_owned();
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Denied,
+            reason,
+        );
         return false;
     };
-    // Below a link stands what belongs to its target.
-    let compared = |grants: &Grants, is_link: bool| -> Grants {
-        let kept = grants.iter().filter(|(atom, _)| {
-            let is_left = ignored.contains(&atom.principal) || (is_link && !is_whole(atom));
-            !is_left && lake::concerns(draft, &atom.resource)
+    // Grants on what is below a resource link belong to the link's target.
+    let comparable = |grants: &Grants, is_link: bool| -> Grants {
+        let kept = grants.iter().filter(|(grant, _)| {
+            let is_ignored =
+                ignored.contains(&grant.principal) || (is_link && !is_on_whole_object(grant));
+            !is_ignored && lakeformation::is_managed_resource(builder, &grant.resource)
         });
-        kept.map(|(atom, grantable)| (atom.clone(), *grantable))
+        kept.map(|(grant, grantable)| (grant.clone(), *grantable))
             .collect()
     };
-    let wanted = compared(wanted, link::is_at(inputs.primary, subject));
-    let there = compared(there, link::is_at(inputs.secondary, subject));
-    let wanted = without_dangling(draft, subject, wanted, &there);
-    let mut revokes = revokes(&wanted, &there, &suspects, &ignored);
-    let narrowed = hold_unproven(draft, subject, &wanted, &suspects, &mut revokes);
-    if gives && narrowed {
-        step_aside(&wanted, &there, &mut revokes);
+    let wanted = comparable(wanted, link::is_link(inputs.primary, subject));
+    let existing = comparable(existing, link::is_link(inputs.standby, subject));
+    let wanted = without_missing_targets(builder, subject, wanted, &existing);
+    let mut revokes = find_revokes(&wanted, &existing, &named_revokes, &ignored);
+    let are_revokes_complete =
+        hold_unproven_revokes(builder, subject, &wanted, &named_revokes, &mut revokes);
+    if plan_grants && are_revokes_complete {
+        suspend_blocking_grants(&wanted, &existing, &mut revokes);
     }
-    if gives && narrowed {
-        for (atom, grantable) in grants(&wanted, &there, &revokes) {
-            give(draft, subject, atom, grantable);
+    if plan_grants && are_revokes_complete {
+        for (grant, grantable) in missing_grants(&wanted, &existing, &revokes) {
+            plan_grant(builder, subject, grant, grantable);
         }
     }
-    let revokes = revokes.into_iter().map(|(atom, cause)| Step::Revoke {
-        grantable: there.get(&atom) == Some(&true) || suspects.get(&atom) == Some(&true),
-        atom,
+    let revokes = revokes.into_iter().map(|(grant, cause)| Step::Revoke {
+        grantable: existing.get(&grant) == Some(&true) || named_revokes.get(&grant) == Some(&true),
+        grant,
         cause,
     });
-    draft.steps.extend(revokes);
-    narrowed
+    builder.steps.extend(revokes);
+    are_revokes_complete
 }
 
-/// Plans a grant. One that opens whatever comes is decided later, or only where it opens
-/// nothing beyond the primary.
-fn give(draft: &mut Draft<'_>, subject: &Subject, atom: Atom, grantable: bool) {
-    match &atom.resource {
+/// Plans a grant. A grant on all tables of a database is decided later. A grant by an LF-Tag policy
+/// is planned only if it gives no access that it does not give in the primary.
+fn plan_grant(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    grant: PermissionGrant,
+    grantable: bool,
+) {
+    match &grant.resource {
         Resource::AllTables(database) => {
-            draft.wildcards.push((database.clone(), atom, grantable));
+            builder
+                .all_tables_grants
+                .push((database.clone(), grant, grantable));
         }
-        Resource::TagPolicy { target, rule } => match tags::opens_beyond(draft, *target, rule) {
-            None => draft.steps.push(Step::Grant { atom, grantable }),
-            Some((state, kind, why)) => {
-                let reason = format!("{atom} waits, since {why}");
-                draft.leave(subject, state, kind, reason);
+        Resource::LfTagPolicy { target, policy } => {
+            match lf_tag_policy_grants::opens_more_than_primary(builder, *target, policy) {
+                None => builder.steps.push(Step::Grant { grant, grantable }),
+                Some((state, kind, reason)) => {
+                    let reason = format!("{grant} waits: {reason}");
+                    builder.mark_not_in_sync(subject, state, kind, reason);
+                }
             }
-        },
+        }
         Resource::Database(_)
         | Resource::Table(_)
         | Resource::Column(..)
         | Resource::ColumnsExcept(..)
-        | Resource::Filter(..)
+        | Resource::DataCellsFilter(..)
         | Resource::Catalog
-        | Resource::Location(_)
-        | Resource::Tag { .. }
-        | Resource::Expression(_) => draft.steps.push(Step::Grant { atom, grantable }),
+        | Resource::DataLocation(_)
+        | Resource::LfTag { .. }
+        | Resource::LfTagExpression(_) => builder.steps.push(Step::Grant { grant, grantable }),
     }
 }
 
-/// A grant on the object itself and on nothing below it.
-fn is_whole(atom: &Atom) -> bool {
-    match atom.resource {
+/// Whether the grant is on a database or table itself, and not on what is below it.
+fn is_on_whole_object(grant: &PermissionGrant) -> bool {
+    match grant.resource {
         Resource::Database(_) | Resource::Table(_) => true,
         Resource::AllTables(_)
         | Resource::Column(..)
         | Resource::ColumnsExcept(..)
-        | Resource::Filter(..)
+        | Resource::DataCellsFilter(..)
         | Resource::Catalog
-        | Resource::Location(_)
-        | Resource::Tag { .. }
-        | Resource::TagPolicy { .. }
-        | Resource::Expression(_) => false,
+        | Resource::DataLocation(_)
+        | Resource::LfTag { .. }
+        | Resource::LfTagPolicy { .. }
+        | Resource::LfTagExpression(_) => false,
     }
 }
 
-/// Takes away what a revoke has named, where nothing else about the subject can be
-/// decided.
-pub(super) fn plan_suspects_only(draft: &mut Draft<'_>, subject: &Subject) {
-    let suspects = suspects(draft, subject);
-    let primary = draft.inputs.primary.grants.get(subject);
+/// Plans only the revokes that an event named, for a subject of which nothing else can be decided.
+pub(super) fn plan_named_revokes_only(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    let named_revokes = named_revokes_on(builder, subject);
+    let primary = builder.inputs.primary.grants.get(subject);
     let Some(wanted) = primary.and_then(Observation::present) else {
         return;
     };
-    let Some(ignored) = ignored(draft) else {
+    let Some(ignored) = ignored(builder) else {
         return;
     };
-    let steps: Vec<Step> = suspects
+    let steps: Vec<Step> = named_revokes
         .iter()
-        .filter(|(atom, _)| !wanted.contains_key(atom) && !ignored.contains(&atom.principal))
-        .map(|(atom, grantable)| Step::Revoke {
-            atom: atom.clone(),
+        .filter(|(grant, _)| !wanted.contains_key(grant) && !ignored.contains(&grant.principal))
+        .map(|(grant, grantable)| Step::Revoke {
+            grant: grant.clone(),
             grantable: *grantable,
-            cause: RevokeCause::Suspect,
+            cause: RevokeCause::NamedByEvent,
         })
         .collect();
-    draft.steps.extend(steps);
+    builder.steps.extend(steps);
 }
 
-/// Takes away every grant on a subject that is about to be deleted. Answers whether
-/// that can be planned.
-pub(super) fn revoke_all(draft: &mut Draft<'_>, subject: &Subject) -> bool {
-    let Some(there) = draft.inputs.secondary.grants.get(subject) else {
+/// Plans the revoke of every grant on a subject that is about to be deleted. Returns whether that
+/// was possible.
+pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bool {
+    let Some(existing) = builder.inputs.standby.grants.get(subject) else {
         return true;
     };
-    let Some(ignored) = ignored(draft) else {
-        let reason = "the data lake settings could not be read, so it stays".to_owned();
-        draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
+    let Some(ignored) = ignored(builder) else {
+        let reason = "the data lake settings could not be read, so it is not deleted".to_owned();
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Unreadable,
+            reason,
+        );
         return false;
     };
-    let is_link = link::is_at(draft.inputs.secondary, subject);
-    let atoms = there.present().into_iter().flatten();
-    let steps: Vec<Step> = atoms
-        .filter(|(atom, _)| !ignored.contains(&atom.principal) && (!is_link || is_whole(atom)))
-        .map(|(atom, grantable)| Step::Revoke {
-            atom: atom.clone(),
+    let is_link = link::is_link(builder.inputs.standby, subject);
+    let grants = existing.present().into_iter().flatten();
+    let steps: Vec<Step> = grants
+        .filter(|(grant, _)| {
+            !ignored.contains(&grant.principal) && (!is_link || is_on_whole_object(grant))
+        })
+        .map(|(grant, grantable)| Step::Revoke {
+            grant: grant.clone(),
             grantable: *grantable,
             cause: RevokeCause::Deletion,
         })
         .collect();
-    draft.steps.extend(steps);
+    builder.steps.extend(steps);
     true
 }
 
-/// Principals whose grants are not compared: administrators of either Region,
-/// whose implicit rights look explicit, and our own roles (LF-06). `None` if the
-/// settings of a Region could not be read.
-pub(super) fn ignored<'a>(draft: &Draft<'a>) -> Option<Ignored<'a>> {
-    let settings = |reading: &Reading| -> Option<BTreeSet<Principal>> {
-        let present = reading.settings.as_ref().and_then(Observation::present);
-        present.map(|settings: &Settings| settings.administrators.clone())
+/// Returns the principals whose grants are not compared: the administrators of either Region,
+/// whose implicit permissions are listed like explicit ones, and Twinlake's own roles (LF-06).
+/// `None` if the settings of a Region were not read.
+pub(super) fn ignored<'a>(builder: &PlanBuilder<'a>) -> Option<Ignored<'a>> {
+    let settings = |snapshot: &Snapshot| -> Option<BTreeSet<Principal>> {
+        let present = snapshot.settings.as_ref().and_then(Observation::present);
+        present.map(|settings: &ObservedSettings| settings.administrators.clone())
     };
-    let mut administrators = settings(draft.inputs.primary)?;
-    administrators.extend(settings(draft.inputs.secondary)?);
+    let mut administrators = settings(builder.inputs.primary)?;
+    administrators.extend(settings(builder.inputs.standby)?);
     Some(Ignored {
         administrators,
-        ours: Some(draft.inputs.ours),
+        own_roles: Some(builder.inputs.own_roles),
     })
 }
 
-/// Principals whose grants are left alone.
+/// Principals whose grants are neither compared nor changed.
 #[derive(Default)]
 pub(super) struct Ignored<'a> {
     administrators: BTreeSet<Principal>,
-    ours: Option<&'a OwnRoles>,
+    own_roles: Option<&'a OwnRoles>,
 }
 
 impl<'a> Ignored<'a> {
-    /// Our own roles alone.
-    pub(super) fn ours(ours: &'a OwnRoles) -> Self {
+    /// Ignores only Twinlake's own roles.
+    pub(super) fn own_roles_only(own_roles: &'a OwnRoles) -> Self {
         Self {
             administrators: BTreeSet::new(),
-            ours: Some(ours),
+            own_roles: Some(own_roles),
         }
     }
 }
@@ -208,48 +231,53 @@ impl<'a> Ignored<'a> {
 impl Ignored<'_> {
     pub(super) fn contains(&self, principal: &Principal) -> bool {
         self.administrators.contains(principal)
-            || self.ours.is_some_and(|ours| ours.contains(&principal.0))
+            || self
+                .own_roles
+                .is_some_and(|roles| roles.contains(&principal.0))
     }
 }
 
-fn suspects(draft: &Draft<'_>, subject: &Subject) -> BTreeMap<Atom, bool> {
-    let all = draft.inputs.scope.suspects.iter();
-    let is_link = link::is_at(draft.inputs.secondary, subject);
-    all.filter(|(atom, _)| subject_of(atom) == *subject)
-        .filter(|(atom, _)| !is_link || is_whole(atom))
-        .filter(|(atom, _)| lake::concerns(draft, &atom.resource))
-        .map(|(atom, option)| (atom.clone(), *option))
+fn named_revokes_on(
+    builder: &PlanBuilder<'_>,
+    subject: &Subject,
+) -> BTreeMap<PermissionGrant, bool> {
+    let all = builder.inputs.scope.named_revokes.iter();
+    let is_link = link::is_link(builder.inputs.standby, subject);
+    all.filter(|(grant, _)| subject_of_grant(grant) == *subject)
+        .filter(|(grant, _)| !is_link || is_on_whole_object(grant))
+        .filter(|(grant, _)| lakeformation::is_managed_resource(builder, &grant.resource))
+        .map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect()
 }
 
-fn revokes(
+fn find_revokes(
     wanted: &Grants,
-    there: &Grants,
-    suspects: &BTreeMap<Atom, bool>,
+    existing: &Grants,
+    named_revokes: &BTreeMap<PermissionGrant, bool>,
     ignored: &Ignored<'_>,
-) -> BTreeMap<Atom, RevokeCause> {
+) -> BTreeMap<PermissionGrant, RevokeCause> {
     let mut revokes = BTreeMap::new();
-    for (atom, grantable) in there {
-        match wanted.get(atom) {
+    for (grant, grantable) in existing {
+        match wanted.get(grant) {
             None => {
-                revokes.insert(atom.clone(), RevokeCause::Extra);
+                revokes.insert(grant.clone(), RevokeCause::NotInPrimary);
             }
-            Some(may_grant) if *grantable && !may_grant => {
-                revokes.insert(atom.clone(), RevokeCause::Replace);
+            Some(primary_grantable) if *grantable && !primary_grantable => {
+                revokes.insert(grant.clone(), RevokeCause::Replace);
             }
             Some(_) => {}
         }
     }
-    for (atom, option) in suspects {
-        if ignored.contains(&atom.principal) {
+    for (grant, grantable) in named_revokes {
+        if ignored.contains(&grant.principal) {
             continue;
         }
-        match wanted.get(atom) {
+        match wanted.get(grant) {
             None => {
-                revokes.insert(atom.clone(), RevokeCause::Suspect);
+                revokes.insert(grant.clone(), RevokeCause::NamedByEvent);
             }
-            Some(may_grant) if *option && !may_grant => {
-                revokes.insert(atom.clone(), RevokeCause::Replace);
+            Some(primary_grantable) if *grantable && !primary_grantable => {
+                revokes.insert(grant.clone(), RevokeCause::Replace);
             }
             Some(_) => {}
         }
@@ -257,69 +285,77 @@ fn revokes(
     revokes
 }
 
-/// Drops the revokes that rest on an absence nobody proved: not named by an
-/// event, and read without the standing that shows everything. Answers whether
-/// all of them stay.
-fn hold_unproven(
-    draft: &mut Draft<'_>,
+/// Drops the revokes whose absence from the primary is not proven: no event named them, and not
+/// all grants were read as administrator. Returns whether none was dropped.
+fn hold_unproven_revokes(
+    builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     wanted: &Grants,
-    suspects: &BTreeMap<Atom, bool>,
-    revokes: &mut BTreeMap<Atom, RevokeCause>,
+    named_revokes: &BTreeMap<PermissionGrant, bool>,
+    revokes: &mut BTreeMap<PermissionGrant, RevokeCause>,
 ) -> bool {
-    let primary = draft.inputs.primary;
-    let whole = [primary, draft.inputs.secondary]
+    let primary = builder.inputs.primary;
+    let is_whole_listing_read = [primary, builder.inputs.standby]
         .iter()
-        .all(|reading| reading.grants_whole.contains(subject));
-    let controlled = whole && primary.grants_controlled.contains(subject);
-    if primary.administrator && controlled {
+        .all(|snapshot| snapshot.full_grant_reads.contains(subject));
+    let is_listing_trusted =
+        is_whole_listing_read && primary.nonempty_full_grant_reads.contains(subject);
+    if primary.is_administrator && is_listing_trusted {
         return true;
     }
     let before = revokes.len();
-    revokes.retain(|atom, _| wanted.contains_key(atom) || suspects.contains_key(atom));
+    revokes.retain(|grant, _| wanted.contains_key(grant) || named_revokes.contains_key(grant));
     let dropped = before - revokes.len();
     if dropped == 0 {
         return true;
     }
-    if !whole {
-        draft.unproven += dropped;
-        let reason = format!("{dropped} grants seem revoked, and not all grants were read");
-        draft.leave(subject, State::Behind, FindingKind::Unreadable, reason);
+    if !is_whole_listing_read {
+        builder.needs_full_grant_read += dropped;
+        let reason = format!(
+            "the primary seems to lack {dropped} grants, and not all of its grants were read"
+        );
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Unreadable,
+            reason,
+        );
         return false;
     }
-    let (kind, why) = if primary.administrator {
+    let (kind, reason) = if primary.is_administrator {
         (
             FindingKind::Unreadable,
-            "the primary shows no grant at all there",
+            "the primary lists no grant at all on it",
         )
     } else {
         (
             FindingKind::Denied,
-            "our role is no longer a data lake administrator there",
+            "Twinlake's role is no longer a data lake administrator there",
         )
     };
-    let reason = format!("{dropped} grants seem revoked, and that is not proven: {why}");
-    draft.leave(subject, State::Behind, kind, reason);
+    let reason =
+        format!("the primary seems to lack {dropped} grants, and that is not proven: {reason}");
+    builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
     false
 }
 
-/// A column that a grant names and the primary's table lacks. Such a grant gives
-/// nothing, and the service refuses to make it anew.
-fn missing_column(draft: &Draft<'_>, atom: &Atom) -> Option<crate::Name> {
-    let (id, named) = match &atom.resource {
+/// Returns a column that a grant names and the primary's table lacks. Such a grant gives no
+/// access, and Lake Formation refuses to create it again.
+fn missing_column(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> Option<crate::Name> {
+    let (id, named) = match &grant.resource {
         Resource::Column(id, column) => (id, BTreeSet::from([column.clone()])),
         Resource::ColumnsExcept(id, excluded) => (id, excluded.clone()),
         Resource::Database(_)
         | Resource::AllTables(_)
         | Resource::Table(_)
-        | Resource::Filter(..)
+        | Resource::DataCellsFilter(..)
         | Resource::Catalog
-        | Resource::Location(_)
-        | Resource::Tag { .. }
-        | Resource::TagPolicy { .. }
-        | Resource::Expression(_) => return None,
+        | Resource::DataLocation(_)
+        | Resource::LfTag { .. }
+        | Resource::LfTagPolicy { .. }
+        | Resource::LfTagExpression(_) => return None,
     };
-    let table = draft.inputs.primary.tables.get(id)?.present()?;
+    let table = builder.inputs.primary.tables.get(id)?.present()?;
     let known: BTreeSet<String> = table
         .object
         .columns()
@@ -330,65 +366,74 @@ fn missing_column(draft: &Draft<'_>, atom: &Atom) -> Option<crate::Name> {
         .find(|name| !known.contains(name.as_str()))
 }
 
-/// What stands in the way of a column grant steps aside, and is given again after
-/// it: `IAM_ALLOWED_PRINCIPALS` on the table, beside which a column grant is stored
-/// as one on every column (LF-14), and the principal's own SELECT on the whole
-/// table, beside which it is refused (LF-16).
-fn step_aside(wanted: &Grants, there: &Grants, revokes: &mut BTreeMap<Atom, RevokeCause>) {
-    let group = Principal::iam_allowed();
-    let missing = grants(wanted, there, revokes);
-    let given: BTreeSet<&Principal> = missing
+/// Revokes the grants that get in the way of a missing column grant; they are granted again after
+/// it. These are the grants to `IAM_ALLOWED_PRINCIPALS` on the table, which make Lake Formation
+/// store a column grant as one on every column (LF-14), and the principal's own SELECT on the
+/// whole table, which makes it refuse the column grant (LF-16).
+fn suspend_blocking_grants(
+    wanted: &Grants,
+    existing: &Grants,
+    revokes: &mut BTreeMap<PermissionGrant, RevokeCause>,
+) {
+    let iam_allowed = Principal::iam_allowed();
+    let missing = missing_grants(wanted, existing, revokes);
+    let principals: BTreeSet<&Principal> = missing
         .keys()
-        .filter(|atom| atom.is_by_column() && atom.principal != group)
-        .map(|atom| &atom.principal)
+        .filter(|grant| grant.is_column_level() && grant.principal != iam_allowed)
+        .map(|grant| &grant.principal)
         .collect();
-    for atom in there.keys() {
-        let whole = atom.permission == Permission::Select && !atom.is_by_column();
-        let in_the_way = match atom.principal == group {
-            true => !given.is_empty(),
-            false => whole && given.contains(&atom.principal),
+    for grant in existing.keys() {
+        let is_select_on_table = grant.permission == Permission::Select && !grant.is_column_level();
+        let is_blocking = match grant.principal == iam_allowed {
+            true => !principals.is_empty(),
+            false => is_select_on_table && principals.contains(&grant.principal),
         };
-        if in_the_way && wanted.contains_key(atom) && !revokes.contains_key(atom) {
-            revokes.insert(atom.clone(), RevokeCause::Replace);
+        if is_blocking && wanted.contains_key(grant) && !revokes.contains_key(grant) {
+            revokes.insert(grant.clone(), RevokeCause::Replace);
         }
     }
 }
 
-/// Leaves out the grants that the service would refuse to make: on columns that the
-/// primary's table lacks. They give nothing there either.
-fn without_dangling(
-    draft: &mut Draft<'_>,
+/// Leaves out the grants that Lake Formation would refuse to create, because they name a column, a
+/// filter, an LF-Tag or an expression that the primary lacks. They give no access there either.
+fn without_missing_targets(
+    builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     mut wanted: Grants,
-    there: &Grants,
+    existing: &Grants,
 ) -> Grants {
-    let missing: Vec<Atom> = grants(&wanted, there, &BTreeMap::new())
+    let missing: Vec<PermissionGrant> = missing_grants(&wanted, existing, &BTreeMap::new())
         .into_keys()
         .collect();
-    for atom in missing {
-        let missing = match missing_column(draft, &atom) {
+    for grant in missing {
+        let missing_target = match missing_column(builder, &grant) {
             Some(column) => Some(format!("its table has no column {column}")),
-            None => part::missing_filter(draft, &atom).or_else(|| lake::missing(draft, &atom)),
+            None => attachment::missing_filter(builder, &grant)
+                .or_else(|| lakeformation::missing_target(builder, &grant)),
         };
-        if let Some(why) = missing {
-            let detail = format!("{atom} is not copied: {why}; revoke it in the primary");
-            draft.find(FindingKind::Held, subject, detail);
-            if !there.contains_key(&atom) {
-                wanted.remove(&atom);
+        if let Some(reason) = missing_target {
+            let detail = format!("{grant} is not replicated: {reason}; revoke it in the primary");
+            builder.add_finding(FindingKind::OnHold, subject, detail);
+            if !existing.contains_key(&grant) {
+                wanted.remove(&grant);
             }
         }
     }
     wanted
 }
 
-fn grants(wanted: &Grants, there: &Grants, revokes: &BTreeMap<Atom, RevokeCause>) -> Grants {
-    let is_missing = |atom: &Atom, grantable: bool| {
-        let held = there.get(atom).filter(|_| !revokes.contains_key(atom));
-        held.is_none_or(|held| grantable && !held)
+fn missing_grants(
+    wanted: &Grants,
+    existing: &Grants,
+    revokes: &BTreeMap<PermissionGrant, RevokeCause>,
+) -> Grants {
+    let is_missing = |grant: &PermissionGrant, grantable: bool| {
+        let existing = existing.get(grant).filter(|_| !revokes.contains_key(grant));
+        existing.is_none_or(|existing_grantable| grantable && !existing_grantable)
     };
     wanted
         .iter()
-        .filter(|(atom, grantable)| is_missing(atom, **grantable))
-        .map(|(atom, grantable)| (atom.clone(), *grantable))
+        .filter(|(grant, grantable)| is_missing(grant, **grantable))
+        .map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect()
 }

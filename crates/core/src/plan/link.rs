@@ -1,75 +1,86 @@
-//! Resource links: made and deleted, never updated, never written through.
+//! Resource links. They are created and deleted, never updated; nothing is written through them.
 
-use super::Draft;
-use crate::catalog::{Linkable, Seen, digest};
-use crate::ledger::Row;
+use super::PlanBuilder;
+use crate::catalog::{MaybeLink, Observed, digest};
+use crate::ledger::LedgerRow;
 use crate::name::Name;
-use crate::reading::{Observation, Reading};
 use crate::scope::Subject;
+use crate::snapshot::{Observation, Snapshot};
+use crate::topology::Epoch;
 use serde::Serialize;
 
-/// What to do where one side, or both, hold a resource link.
-pub(super) enum Meeting {
-    /// Both are the same link.
+/// The action where one Region, or both, have a resource link under a name.
+pub(super) enum LinkConflict {
+    /// Both have the same link.
     Same,
-    /// The secondary's is a link that we made, and another one, or an object, is
-    /// wanted: it goes, and the next round makes what is wanted.
+    /// The standby has a link that Twinlake made, and another link or an object is wanted. The
+    /// link is deleted, and the next round creates the wanted object.
     Replace,
-    /// Not ours, for this reason.
+    /// Twinlake does not manage the standby's object; with the reason.
     Foreign(String),
 }
 
-/// Judges a name under which one side or both hold a link.
-pub(super) fn meet<T>(row: Option<&Row>, desired: &T, there: &Seen<T>) -> Meeting
+/// Returns the action for a name under which one Region, or both, have a link.
+pub(super) fn check_link_conflict<T>(
+    epoch: Epoch,
+    row: Option<&LedgerRow>,
+    desired: &T,
+    existing: &Observed<T>,
+) -> LinkConflict
 where
-    T: Linkable + PartialEq + Serialize,
+    T: MaybeLink + PartialEq + Serialize,
 {
-    if there.object == *desired {
-        Meeting::Same
-    } else if is_own(row, there) {
-        Meeting::Replace
-    } else if there.is_link() {
-        let reason = "the secondary has a resource link under this name, which Twinlake did not \
+    if existing.object == *desired {
+        LinkConflict::Same
+    } else if is_managed_link(epoch, row, existing) {
+        LinkConflict::Replace
+    } else if existing.is_link() {
+        let reason = "the standby has a resource link under this name, which Twinlake did not \
                       make; delete it there, or exclude the name";
-        Meeting::Foreign(reason.to_owned())
+        LinkConflict::Foreign(reason.to_owned())
     } else {
-        let reason = "the primary has a resource link under this name, and the secondary an \
+        let reason = "the primary has a resource link under this name, and the standby an \
                       object; delete it there, or exclude the name";
-        Meeting::Foreign(reason.to_owned())
+        LinkConflict::Foreign(reason.to_owned())
     }
 }
 
-/// Whether the secondary's is a link that we made, or were about to make: it points
-/// where ours did.
-pub(super) fn is_own<T: Linkable + Serialize>(row: Option<&Row>, there: &Seen<T>) -> bool {
-    if !there.is_link() {
+/// Whether the standby's object is a link that Twinlake made or was about to make: it has the
+/// target that the ledger records.
+pub(super) fn is_managed_link<T: MaybeLink + Serialize>(
+    epoch: Epoch,
+    row: Option<&LedgerRow>,
+    existing: &Observed<T>,
+) -> bool {
+    if !existing.is_link() {
         return false;
     }
-    let now = digest(&there.object);
+    let digest_now = digest(&existing.object);
     let pairing = row.and_then(|row| row.pairing.as_ref());
-    let intended = row.and_then(|row| row.intended.as_ref());
-    pairing.is_some_and(|pairing| pairing.link && pairing.digest == now) || intended == Some(&now)
+    let intended = row.and_then(|row| row.intent_digest.as_ref());
+    pairing.is_some_and(|pairing| pairing.link && pairing.has_digest(epoch.standby(), &digest_now))
+        || intended == Some(&digest_now)
 }
 
-/// Whether a database was read as a link.
-pub(super) fn leads_elsewhere(reading: &Reading, name: &Name) -> bool {
-    let seen = reading.databases.get(name).and_then(Observation::present);
-    seen.is_some_and(Linkable::is_link)
+/// Whether a database is a resource link in a snapshot.
+pub(super) fn is_database_link(snapshot: &Snapshot, name: &Name) -> bool {
+    let observed = snapshot.databases.get(name).and_then(Observation::present);
+    observed.is_some_and(MaybeLink::is_link)
 }
 
-/// Whether a subject was read as a link on either side.
-pub(super) fn is_subject(draft: &Draft<'_>, subject: &Subject) -> bool {
-    is_at(draft.inputs.primary, subject) || is_at(draft.inputs.secondary, subject)
+/// Whether a subject is a resource link in either Region.
+pub(super) fn is_link_on_either_side(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    is_link(builder.inputs.primary, subject) || is_link(builder.inputs.standby, subject)
 }
 
-/// Whether a subject was read as a link on one side.
-pub(super) fn is_at(reading: &Reading, subject: &Subject) -> bool {
+/// Whether a subject is a resource link in a snapshot.
+pub(super) fn is_link(snapshot: &Snapshot, subject: &Subject) -> bool {
     match subject {
-        Subject::Catalog | Subject::Lake(_) | Subject::Function(_) => false,
-        Subject::Database(name) => leads_elsewhere(reading, name),
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
+        Subject::Database(name) => is_database_link(snapshot, name),
         Subject::Table(id) => {
-            let seen = reading.tables.get(id).and_then(Observation::present);
-            seen.is_some_and(Linkable::is_link)
+            let observed = snapshot.tables.get(id).and_then(Observation::present);
+            observed.is_some_and(MaybeLink::is_link)
         }
     }
 }

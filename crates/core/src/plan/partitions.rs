@@ -1,132 +1,151 @@
-//! Partitions of a table.
+//! Plans the partitions of a table.
 
-use super::{Draft, FindingKind};
-use crate::catalog::{DRIFTING_PARAMETER, Partition, differences};
-use crate::ledger::State;
+use super::{FindingKind, PlanBuilder};
+use crate::catalog::{LAST_DDL_TIME_PARAMETER, Partition, differences};
+use crate::desired::Withheld;
+use crate::ledger::SubjectState;
 use crate::name::TableId;
-use crate::policy::Deletions;
-use crate::reading::{Observation, Partitions};
+use crate::policy::DeletionPolicy;
 use crate::scope::Subject;
+use crate::snapshot::{Observation, Partitions};
 use crate::step::Step;
-use crate::translate::Withheld;
 use std::collections::BTreeSet;
 
-pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
-    let inputs = draft.inputs;
-    let none = Observation::Present(Partitions::none());
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subject) {
+    let inputs = builder.inputs;
+    let no_partitions = Observation::Present(Partitions::empty());
     let Some(primary) = inputs.primary.partitions.get(id) else {
         return;
     };
-    // A table that is about to be made has none yet.
-    let secondary = inputs.secondary.partitions.get(id).unwrap_or(&none);
-    let (wanted, there) = match (primary, secondary) {
-        (Observation::Present(wanted), Observation::Present(there)) => (wanted, there),
-        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
-            let pairing = draft
-                .standings
+    // A table that is about to be created has no partitions yet.
+    let standby = inputs.standby.partitions.get(id).unwrap_or(&no_partitions);
+    let (wanted, existing) = match (primary, standby) {
+        (Observation::Present(wanted), Observation::Present(existing)) => (wanted, existing),
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            let pairing = builder
+                .subject_outcomes
                 .get(subject)
-                .and_then(|standing| standing.pairing.clone());
-            draft.leave_unread(subject, fault);
-            if let Some(standing) = draft.standings.get_mut(subject) {
-                standing.pairing = pairing;
+                .and_then(|outcome| outcome.pairing.clone());
+            builder.mark_unread(subject, error);
+            if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+                outcome.pairing = pairing;
             }
             return;
         }
         (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
     };
-    let mut held = Vec::new();
-    let mut noted = wanted.noted.clone();
-    for (values, partition) in &wanted.shown {
-        match draft.translator.partition(partition) {
+    let mut held_reasons = Vec::new();
+    let mut notes = wanted.notes.clone();
+    for (values, partition) in &wanted.partitions {
+        match builder.translator.partition(partition) {
             Ok(desired) => {
-                // A look at all of them has counted the notes of each already.
+                // If all partitions were read, their notes have already been counted.
                 if let (Some(note), None) = (desired.notes.into_iter().next(), wanted.total()) {
-                    noted.get_or_insert((0, note)).0 += 1;
+                    notes.get_or_insert((0, note)).0 += 1;
                 }
-                let step = partition_step(id, desired.object, there.shown.get(values));
-                draft.steps.extend(step);
+                let step = partition_step(id, desired.object, existing.partitions.get(values));
+                builder.steps.extend(step);
             }
-            Err(Withheld::Held(reason) | Withheld::Unsupported(reason)) => held.push(reason),
+            Err(Withheld::Held(reason) | Withheld::Unsupported(reason)) => {
+                held_reasons.push(reason);
+            }
         }
     }
-    match noted {
-        Some((1, note)) => draft.find(FindingKind::Note, subject, note),
+    match notes {
+        Some((1, note)) => builder.add_finding(FindingKind::Note, subject, note),
         Some((count, note)) => {
-            let detail = format!("{count} of its partitions, the first one: {note}");
-            draft.find(FindingKind::Note, subject, detail);
+            let detail = format!("{count} of its partitions; for the first one: {note}");
+            builder.add_finding(FindingKind::Note, subject, detail);
         }
         None => {}
     }
-    if let Some(standing) = draft.standings.get_mut(subject) {
-        standing.partitions = there.total();
-        if let Some(first) = held.first() {
-            standing.state = State::Held;
-            let reason = format!("{} of its partitions are held back: {first}", held.len());
-            standing.reason = Some(reason.clone());
-            draft.find(FindingKind::Held, subject, reason);
+    if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+        outcome.partitions = existing.total();
+        if let Some(first) = held_reasons.first() {
+            outcome.state = SubjectState::OnHold;
+            let reason = format!(
+                "{} of its partitions are not replicated: {first}",
+                held_reasons.len()
+            );
+            outcome.reason = Some(reason.clone());
+            builder.add_finding(FindingKind::OnHold, subject, reason);
         }
     }
-    plan_partition_deletions(draft, id, subject, (wanted, there));
+    plan_partition_deletions(builder, id, subject, (wanted, existing));
 }
 
-fn comparable_partition(partition: &Partition) -> Partition {
+fn comparable(partition: &Partition) -> Partition {
     let mut partition = partition.clone();
-    partition.parameters.remove(DRIFTING_PARAMETER);
+    partition.parameters.remove(LAST_DDL_TIME_PARAMETER);
     partition
 }
 
-fn partition_step(id: &TableId, desired: Partition, there: Option<&Partition>) -> Option<Step> {
+fn partition_step(id: &TableId, desired: Partition, existing: Option<&Partition>) -> Option<Step> {
     let id = id.clone();
-    match there.map(comparable_partition) {
+    match existing.map(comparable) {
         None => Some(Step::CreatePartition {
             id,
             partition: desired,
         }),
-        Some(now) if now == desired => None,
-        Some(now) => Some(Step::UpdatePartition {
+        Some(current) if current == desired => None,
+        Some(current) => Some(Step::UpdatePartition {
             id,
-            changes: differences(&now, &desired),
+            changes: differences(&current, &desired),
             partition: desired,
         }),
     }
 }
 
-/// Partitions that the primary's complete listing lacks. An empty listing where
-/// there was a full one proves nothing, unless an event named a deletion.
+/// Plans the deletion of partitions that the primary lacks. If the primary lists no partition at
+/// all, that proves nothing, unless an event named a deletion or the table was recreated.
 fn plan_partition_deletions(
-    draft: &mut Draft<'_>,
+    builder: &mut PlanBuilder<'_>,
     id: &TableId,
     subject: &Subject,
-    (wanted, there): (&Partitions, &Partitions),
+    (wanted, existing): (&Partitions, &Partitions),
 ) {
-    let look = draft.inputs.scope.looks.get(subject);
-    let may_go = |values: &Vec<String>| look.is_some_and(|look| look.deletable.contains(values));
-    // By name alone nothing is gone, unless something else says so.
-    let lacking = there
-        .shown
+    let request = builder.inputs.scope.read_requests.get(subject);
+    let may_delete = |values: &Vec<String>| {
+        request.is_some_and(|request| request.deletable_partitions.contains(values))
+    };
+    // A partition that was only looked up by its values is deleted only if the scope allows it.
+    let missing = existing
+        .partitions
         .keys()
-        .filter(|v| !wanted.shown.contains_key(*v) && may_go(v));
-    let gone: BTreeSet<&Vec<String>> = there.extra.iter().chain(lacking).collect();
-    if gone.is_empty() {
+        .filter(|values| !wanted.partitions.contains_key(*values) && may_delete(values));
+    let deleted: BTreeSet<&Vec<String>> = existing.extra.iter().chain(missing).collect();
+    if deleted.is_empty() {
         return;
     }
-    let named = look.is_some_and(|look| look.partition_deletion_named)
-        || gone.iter().all(|values| may_go(values));
-    if wanted.total() == Some(0) && !named && !is_remade(draft, id, subject) {
+    let is_deletion_named = request.is_some_and(|request| request.partition_deletion_named)
+        || deleted.iter().all(|values| may_delete(values));
+    if wanted.total() == Some(0) && !is_deletion_named && !is_recreated(builder, id, subject) {
         let reason = format!(
-            "the primary shows none of its {} partitions, and no event named their deletion",
-            gone.len()
+            "the primary lists none of its {} partitions, and no event named their deletion",
+            deleted.len()
         );
-        unsettle(draft, subject, State::Behind, FindingKind::Denied, reason);
-    } else if draft.inputs.policy.deletions == Deletions::Retain {
+        set_not_in_sync(
+            builder,
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Denied,
+            reason,
+        );
+    } else if builder.inputs.policy.deletions == DeletionPolicy::Retain {
         let reason = format!(
-            "{} of its partitions are retained by the policy",
-            gone.len()
+            "the policy retains {} of its partitions, which the primary lacks",
+            deleted.len()
         );
-        unsettle(draft, subject, State::Held, FindingKind::Held, reason);
+        set_not_in_sync(
+            builder,
+            subject,
+            SubjectState::OnHold,
+            FindingKind::OnHold,
+            reason,
+        );
     } else {
-        for values in gone {
-            draft.steps.push(Step::DeletePartition {
+        for values in deleted {
+            builder.steps.push(Step::DeletePartition {
                 id: id.clone(),
                 values: values.clone(),
             });
@@ -134,30 +153,30 @@ fn plan_partition_deletions(
     }
 }
 
-/// Whether the primary's table is another one than the one that was paired: then it
-/// does not have the partitions of that one.
-fn is_remade(draft: &Draft<'_>, id: &TableId, subject: &Subject) -> bool {
-    let row = draft.inputs.rows.get(subject);
-    let before = row
+/// Whether the primary's table was recreated since it was paired. A recreated table does not have
+/// the partitions of the old one.
+fn is_recreated(builder: &PlanBuilder<'_>, id: &TableId, subject: &Subject) -> bool {
+    let row = builder.inputs.rows.get(subject);
+    let paired_created = row
         .and_then(|row| row.pairing.as_ref())
-        .and_then(|pairing| pairing.primary_created);
-    let now = draft.inputs.primary.tables.get(id);
-    let now = now
+        .and_then(|pairing| pairing.created_in(builder.inputs.epoch.primary()));
+    let table = builder.inputs.primary.tables.get(id);
+    let current_created = table
         .and_then(Observation::present)
-        .and_then(|seen| seen.created);
-    before.is_some() && now.is_some() && before != now
+        .and_then(|table| table.created);
+    paired_created.is_some() && current_created.is_some() && paired_created != current_created
 }
 
-fn unsettle(
-    draft: &mut Draft<'_>,
+fn set_not_in_sync(
+    builder: &mut PlanBuilder<'_>,
     subject: &Subject,
-    state: State,
+    state: SubjectState,
     kind: FindingKind,
     reason: String,
 ) {
-    draft.find(kind, subject, reason.clone());
-    if let Some(standing) = draft.standings.get_mut(subject) {
-        standing.state = state;
-        standing.reason = Some(reason);
+    builder.add_finding(kind, subject, reason.clone());
+    if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+        outcome.state = state;
+        outcome.reason = Some(reason);
     }
 }

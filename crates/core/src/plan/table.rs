@@ -1,402 +1,454 @@
-//! Tables and their partitions.
+//! Plans tables.
 
-use super::link::{self, Meeting};
+use super::link::{self, LinkConflict};
 use super::{
-    Draft, Facets, FindingKind, Inputs, database::leave_withheld, grants, pairing, part,
-    partitions, reader, wildcards,
+    Facets, FindingKind, Inputs, PlanBuilder, all_tables_grants, attachment, column_visibility,
+    database::mark_withheld, grants, pairing, partitions,
 };
-use crate::catalog::{DRIFTING_PARAMETER, Linkable as _, Seen, Table, differences, digest};
-use crate::ledger::{Pairing, Row, State};
+use crate::catalog::{
+    LAST_DDL_TIME_PARAMETER, MaybeLink as _, Observed, Table, differences, digest,
+};
+use crate::desired::{Desired, Withheld};
+use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::{Name, TableId};
-use crate::policy::Deletions;
-use crate::reading::{Observation, Proof};
+use crate::policy::DeletionPolicy;
 use crate::scope::{Facet, Subject};
+use crate::snapshot::{AbsenceProof, Observation};
 use crate::step::Step;
-use crate::translate::{Desired, Withheld};
+use crate::topology::Epoch;
 use std::collections::BTreeSet;
 
-pub(super) fn plan(draft: &mut Draft<'_>, id: &TableId, facets: &Facets) {
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, facets: &Facets) {
     let subject = Subject::Table(id.clone());
-    let inputs = draft.inputs;
-    let (Some(primary), Some(secondary)) = (
-        inputs.primary.tables.get(id),
-        inputs.secondary.tables.get(id),
-    ) else {
+    let inputs = builder.inputs;
+    let (Some(primary), Some(standby)) =
+        (inputs.primary.tables.get(id), inputs.standby.tables.get(id))
+    else {
         return;
     };
     if !inputs.policy.covers_table(id) {
         return;
     }
-    // What a link shows below it belongs to its target.
-    let sides = [inputs.primary, inputs.secondary];
-    if sides.iter().any(|r| link::leads_elsewhere(r, &id.database)) {
-        let missing = primary.present().is_some() && secondary_only(inputs, id);
+    // The tables that a resource link shows belong to its target.
+    let snapshots = [inputs.primary, inputs.standby];
+    if snapshots
+        .iter()
+        .any(|snapshot| link::is_database_link(snapshot, &id.database))
+    {
+        let missing = primary.present().is_some() && is_link_in_standby_only(inputs, id);
         if missing || inputs.rows.contains_key(&subject) {
             let reason = "its database is a resource link".to_owned();
-            draft.leave(&subject, State::Blocked, FindingKind::Foreign, reason);
+            builder.mark_not_in_sync(
+                &subject,
+                SubjectState::Blocked,
+                FindingKind::Unmanaged,
+                reason,
+            );
         }
         let row = inputs.rows.get(&subject);
-        let beyond = !link::leads_elsewhere(inputs.secondary, &id.database)
-            && secondary
+        let is_managed_in_standby = !link::is_database_link(inputs.standby, &id.database)
+            && standby
                 .present()
-                .is_some_and(|there| is_paired(row, there));
-        if beyond {
-            grants::plan_revokes_only(draft, &subject);
+                .is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing));
+        if is_managed_in_standby {
+            grants::plan_revokes_only(builder, &subject);
         }
         return;
     }
-    match (primary, secondary) {
-        (Observation::Unknown(fault), _) | (_, Observation::Unknown(fault)) => {
-            draft.leave_unread(&subject, fault);
+    match (primary, standby) {
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            builder.mark_unread(&subject, error);
         }
         (Observation::Absent(proof), Observation::Absent(_)) => {
-            let standing = draft.forget(&subject, proof);
-            draft.standings.insert(subject, standing);
+            let outcome = builder.absent_outcome(&subject, proof);
+            builder.subject_outcomes.insert(subject, outcome);
         }
-        (Observation::Absent(proof), Observation::Present(there)) => {
-            delete(draft, id, &subject, proof, there);
+        (Observation::Absent(proof), Observation::Present(existing)) => {
+            plan_absent_in_primary(builder, id, &subject, proof, existing);
         }
-        (Observation::Present(wanted), observed) => {
-            if let Some((state, kind, reason)) = parent_trouble(draft, &id.database) {
-                draft.leave(&subject, state, kind, reason);
-                let row = draft.inputs.rows.get(&subject);
-                if observed
+        (Observation::Present(wanted), existing) => {
+            if let Some((state, kind, reason)) = database_obstacle(builder, &id.database) {
+                builder.mark_not_in_sync(&subject, state, kind, reason);
+                let row = builder.inputs.rows.get(&subject);
+                if existing
                     .present()
-                    .is_some_and(|there| is_paired(row, there))
+                    .is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing))
                 {
-                    grants::plan_revokes_only(draft, &subject);
+                    grants::plan_revokes_only(builder, &subject);
                 }
                 return;
             }
-            match draft.translator.table(&wanted.object) {
+            match builder.translator.table(&wanted.object) {
                 Ok(desired) => {
-                    settle(draft, id, facets, wanted, desired, observed.present());
+                    reconcile(builder, id, facets, wanted, desired, existing.present());
                 }
-                Err(withheld) => withhold(draft, &subject, withheld, observed.present()),
+                Err(withheld) => plan_withheld(builder, &subject, withheld, existing.present()),
             }
         }
     }
 }
 
-/// Whether the table's database is a link in the secondary and none in the primary.
-fn secondary_only(inputs: Inputs<'_>, id: &TableId) -> bool {
-    link::leads_elsewhere(inputs.secondary, &id.database)
-        && !link::leads_elsewhere(inputs.primary, &id.database)
+/// Whether the table's database is a resource link in the standby only.
+fn is_link_in_standby_only(inputs: Inputs<'_>, id: &TableId) -> bool {
+    link::is_database_link(inputs.standby, &id.database)
+        && !link::is_database_link(inputs.primary, &id.database)
 }
 
-/// Keeps a table back. What was copied of it earlier stays, and its grants go on
-/// being narrowed with the primary's.
-fn withhold(
-    draft: &mut Draft<'_>,
+/// Records that a table is not replicated. What was replicated of it earlier stays, and grants
+/// that the primary no longer has are still revoked.
+fn plan_withheld(
+    builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     withheld: Withheld,
-    observed: Option<&Seen<Table>>,
+    existing: Option<&Observed<Table>>,
 ) {
-    leave_withheld(draft, subject, withheld);
-    let row = draft.inputs.rows.get(subject);
-    if observed.is_some_and(|there| is_paired(row, there)) {
-        grants::plan_revokes_only(draft, subject);
+    mark_withheld(builder, subject, withheld);
+    let row = builder.inputs.rows.get(subject);
+    if existing.is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing)) {
+        grants::plan_revokes_only(builder, subject);
     }
 }
 
-/// Why nothing may be written into the table's database, if so, and how that leaves
-/// the table.
-pub(super) fn parent_trouble(
-    draft: &Draft<'_>,
+/// Returns the outcome of a table or function if nothing may be written into its database, and
+/// `None` if the database is in sync.
+pub(super) fn database_obstacle(
+    builder: &PlanBuilder<'_>,
     database: &Name,
-) -> Option<(State, FindingKind, String)> {
+) -> Option<(SubjectState, FindingKind, String)> {
     let parent = Subject::Database(database.clone());
-    let foreign = |reason: String| Some((State::Blocked, FindingKind::Foreign, reason));
+    let foreign = |reason: String| Some((SubjectState::Blocked, FindingKind::Unmanaged, reason));
     let unread = |reason: &str| {
         let reason = reason.to_owned();
-        Some((State::Behind, FindingKind::Unreadable, reason))
+        Some((SubjectState::OutOfSync, FindingKind::Unreadable, reason))
     };
-    if let Some(standing) = draft.standings.get(&parent) {
-        return match (&standing.reason, standing.gone) {
-            (None, false) if standing.state == State::Current => None,
-            (None, false) => unread("its database is about to be made anew"),
+    if let Some(outcome) = builder.subject_outcomes.get(&parent) {
+        return match (&outcome.reason, outcome.gone) {
+            (None, false) if outcome.state == SubjectState::InSync => None,
+            (None, false) => unread("its database is about to be recreated"),
             (reason, _) => foreign(format!(
                 "its database is not replicated: {}",
-                reason.as_deref().unwrap_or("it is gone")
+                reason.as_deref().unwrap_or("it does not exist")
             )),
         };
     }
-    let row = draft.inputs.rows.get(&parent);
+    let row = builder.inputs.rows.get(&parent);
     let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
-        // It would have been looked at, too, had it not been when the look began.
-        return unread("its database is only just being paired");
+        // An unpaired database that existed when the read began would have been read too.
+        return unread("its database is not paired yet");
     };
-    match draft.inputs.secondary.databases.get(database) {
-        // Not asked for: nothing is made or deleted in it by this plan.
+    match builder.inputs.standby.databases.get(database) {
+        // The database was not read, so this plan neither creates nor deletes it.
         None => None,
-        Some(Observation::Present(seen)) if seen.created != pairing.secondary_created => {
-            unread("its database was made anew in the secondary")
+        Some(Observation::Present(observed))
+            if observed.created != pairing.created_in(builder.inputs.epoch.standby()) =>
+        {
+            unread("its database was recreated in the standby")
         }
         Some(Observation::Present(_)) => None,
-        Some(Observation::Absent(_)) => unread("its database is gone from the secondary"),
-        Some(Observation::Unknown(_)) => unread("its database in the secondary was not read"),
+        Some(Observation::Absent(_)) => unread("its database does not exist in the standby"),
+        Some(Observation::Unknown(_)) => unread("its database in the standby was not read"),
     }
 }
 
-/// What is to be done with the table itself.
-enum Verdict {
-    /// It stays as it is.
+/// The action on the table itself.
+enum TableAction {
+    /// No change.
     Keep(Option<Pairing>),
-    /// It is made, or changed.
+    /// Create or update the table.
     Write(Box<Step>, Option<Pairing>),
-    /// A link of ours goes, to make room for what is wanted.
+    /// Delete a resource link that Twinlake made; the next round creates the wanted object.
     Replace,
-    /// It is left alone.
-    Leave(State, FindingKind, String),
+    /// No change, and the table is not in sync.
+    Leave(SubjectState, FindingKind, String),
 }
 
-fn judge(
-    draft: &Draft<'_>,
+fn decide(
+    builder: &PlanBuilder<'_>,
     id: &TableId,
-    wanted: &Seen<Table>,
+    wanted: &Observed<Table>,
     desired: Table,
-    observed: Option<&Seen<Table>>,
-) -> Verdict {
-    let row = draft.inputs.rows.get(&Subject::Table(id.clone()));
+    existing: Option<&Observed<Table>>,
+) -> TableAction {
+    let row = builder.inputs.rows.get(&Subject::Table(id.clone()));
     let id = id.clone();
-    let Some(there) = observed else {
+    let Some(existing) = existing else {
         let table = desired;
-        return Verdict::Write(Box::new(Step::CreateTable { id, table }), None);
+        return TableAction::Write(Box::new(Step::CreateTable { id, table }), None);
     };
-    if there.is_link() || desired.is_link() {
-        return match link::meet(row, &desired, there) {
-            Meeting::Same => Verdict::Keep(Some(pairing(wanted, there, &there.object))),
-            Meeting::Replace => Verdict::Replace,
-            Meeting::Foreign(why) => Verdict::Leave(State::Blocked, FindingKind::Foreign, why),
+    if existing.is_link() || desired.is_link() {
+        return match link::check_link_conflict(builder.inputs.epoch, row, &desired, existing) {
+            LinkConflict::Same => TableAction::Keep(Some(pairing(
+                builder.inputs.epoch,
+                wanted,
+                existing,
+                &existing.object,
+            ))),
+            LinkConflict::Replace => TableAction::Replace,
+            LinkConflict::Foreign(reason) => {
+                TableAction::Leave(SubjectState::Blocked, FindingKind::Unmanaged, reason)
+            }
         };
     }
-    if let Err(why) = is_ours(row, there, &desired) {
-        return Verdict::Leave(State::Blocked, FindingKind::Foreign, why);
+    if let Err(reason) = check_managed(builder.inputs.epoch, row, existing, &desired) {
+        return TableAction::Leave(SubjectState::Blocked, FindingKind::Unmanaged, reason);
     }
-    let database = draft.inputs.secondary.databases.get(&id.database);
-    if !is_paired(row, there) && database.and_then(Observation::present).is_none() {
-        // Through a link the name would show another database's table.
-        let why = "its database in the secondary was not read".to_owned();
-        return Verdict::Leave(State::Behind, FindingKind::Unreadable, why);
+    let database = builder.inputs.standby.databases.get(&id.database);
+    if !is_paired(builder.inputs.epoch, row, existing)
+        && database.and_then(Observation::present).is_none()
+    {
+        // If the database is a resource link, the table belongs to the link's target.
+        let reason = "its database in the standby was not read".to_owned();
+        return TableAction::Leave(SubjectState::OutOfSync, FindingKind::Unreadable, reason);
     }
-    if let Some(why) = dialect_beyond(&there.object, &desired) {
-        return Verdict::Leave(State::Blocked, FindingKind::Unsupported, why);
+    if let Some(reason) = extra_view_dialect(&existing.object, &desired) {
+        return TableAction::Leave(SubjectState::Blocked, FindingKind::Unsupported, reason);
     }
-    let now = comparable(&there.object);
-    let pairing = Some(pairing(wanted, there, &now));
-    if now == desired {
-        return Verdict::Keep(pairing);
+    let current = comparable(&existing.object);
+    let pairing = Some(pairing(builder.inputs.epoch, wanted, existing, &current));
+    if current == desired {
+        return TableAction::Keep(pairing);
     }
     let step = Step::UpdateTable {
         id,
-        changes: differences(&now, &desired),
+        changes: differences(&current, &desired),
         table: desired,
-        version: there.version.clone(),
+        version: existing.version.clone(),
     };
-    Verdict::Write(Box::new(step), pairing)
+    TableAction::Write(Box::new(step), pairing)
 }
 
-fn settle(
-    draft: &mut Draft<'_>,
+fn reconcile(
+    builder: &mut PlanBuilder<'_>,
     id: &TableId,
     facets: &Facets,
-    wanted: &Seen<Table>,
+    wanted: &Observed<Table>,
     desired: Desired<Table>,
-    observed: Option<&Seen<Table>>,
+    existing: Option<&Observed<Table>>,
 ) {
     let subject = Subject::Table(id.clone());
     for note in &desired.notes {
-        draft.find(FindingKind::Note, &subject, note.clone());
+        builder.add_finding(FindingKind::Note, &subject, note.clone());
     }
-    let (change, pairing) = match judge(draft, id, wanted, desired.object, observed) {
-        Verdict::Keep(pairing) => (None, pairing),
-        Verdict::Write(step, pairing) => (Some(*step), pairing),
-        Verdict::Replace => return delete_now(draft, id, &subject),
-        Verdict::Leave(state, kind, why) => {
-            draft.leave(&subject, state, kind, why);
-            let row = draft.inputs.rows.get(&subject);
-            if observed.is_some_and(|there| is_paired(row, there)) {
-                grants::plan_revokes_only(draft, &subject);
+    let (change, pairing) = match decide(builder, id, wanted, desired.object, existing) {
+        TableAction::Keep(pairing) => (None, pairing),
+        TableAction::Write(step, pairing) => (Some(*step), pairing),
+        TableAction::Replace => return plan_deletion(builder, id, &subject),
+        TableAction::Leave(state, kind, reason) => {
+            builder.mark_not_in_sync(&subject, state, kind, reason);
+            let row = builder.inputs.rows.get(&subject);
+            if existing.is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing)) {
+                grants::plan_revokes_only(builder, &subject);
             }
             return;
         }
     };
-    let mut standing = draft.keep(&subject, State::Current, None);
-    standing.pairing = pairing.or(standing.pairing);
-    draft.standings.insert(subject.clone(), standing);
-    write(draft, id, facets, change, observed);
-    draft.blame(&subject, Facet::Grants);
-    if draft.is_settled(&subject) {
-        partitions::plan(draft, id, &subject);
-        let read = draft.inputs.primary.partitions.get(id);
+    let mut outcome = builder.outcome_with_pairing(&subject, SubjectState::InSync, None);
+    outcome.pairing = pairing.or(outcome.pairing);
+    builder.subject_outcomes.insert(subject.clone(), outcome);
+    write(builder, id, facets, change, existing);
+    builder.set_detected_by(&subject, Facet::Grants);
+    if builder.is_in_sync(&subject) {
+        partitions::plan(builder, id, &subject);
+        let read = builder.inputs.primary.partitions.get(id);
         if read.and_then(Observation::present).is_some() {
-            draft.blame(&subject, Facet::Partitions);
+            builder.set_detected_by(&subject, Facet::Partitions);
         }
-        part::plan_all(draft, &subject);
+        attachment::plan_all(builder, &subject);
     }
 }
 
-/// Plans the grants and, unless it would show something to whom it must not, the
-/// change of the table.
+/// Plans the grants and the change of the table. The change is left out if it could give access
+/// to somebody who does not have it in the primary.
 fn write(
-    draft: &mut Draft<'_>,
+    builder: &mut PlanBuilder<'_>,
     id: &TableId,
     facets: &Facets,
     change: Option<Step>,
-    observed: Option<&Seen<Table>>,
+    existing: Option<&Observed<Table>>,
 ) {
     let subject = Subject::Table(id.clone());
-    let opens = change
+    let reveals_columns = change
         .as_ref()
-        .is_some_and(|step| shows_more(step, observed));
-    let beyond = opens.then(|| wildcards::beyond(draft, &id.database));
-    let filtered = change
-        .as_ref()
-        .is_some_and(|step| shows_otherwise(step, observed) && !reader::sees(draft.inputs, id));
-    let reason = match filtered {
-        true => Some(reader::REASON.to_owned()),
-        false => beyond.flatten(),
+        .is_some_and(|step| adds_columns(step, existing));
+    let extra_grant =
+        reveals_columns.then(|| all_tables_grants::extra_grant(builder, &id.database));
+    let may_miss_columns = change.as_ref().is_some_and(|step| {
+        changes_columns(step, existing)
+            && !column_visibility::are_all_columns_visible(builder.inputs, id)
+    });
+    let reason = match may_miss_columns {
+        true => Some(column_visibility::REASON.to_owned()),
+        false => extra_grant.flatten(),
     };
     if let Some(reason) = reason {
-        if filtered {
-            draft.waits.insert(subject.clone());
+        if may_miss_columns {
+            builder.waits.insert(subject.clone());
         }
-        draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
-        // What is not there yet is granted nothing, and what is there only loses.
-        if observed.is_some() {
-            grants::plan_revokes_only(draft, &subject);
+        builder.mark_not_in_sync(
+            &subject,
+            SubjectState::OutOfSync,
+            FindingKind::Unreadable,
+            reason,
+        );
+        // A table that does not exist yet has no grants; on an existing one, revokes are safe.
+        if existing.is_some() {
+            grants::plan_revokes_only(builder, &subject);
         }
         return;
     }
-    let read = draft.inputs.primary.grants.contains_key(&subject);
-    let narrowed = match facets.contains(&Facet::Grants) || read {
-        true => grants::plan(draft, &subject),
-        false => !opens,
+    let read = builder.inputs.primary.grants.contains_key(&subject);
+    let are_revokes_complete = match facets.contains(&Facet::Grants) || read {
+        true => grants::plan(builder, &subject),
+        false => !reveals_columns,
     };
     match change {
-        // Whoever holds a stale grant on the table would see what is new in it, too.
-        Some(_) if !narrowed => {
-            let reason = "it is changed once grants that the primary no longer shows are \
-                          proven to be gone there"
-                .to_owned();
-            draft.leave(&subject, State::Behind, FindingKind::Unreadable, reason);
+        // A holder of a grant that is still to be revoked would also see the new columns.
+        Some(_) if !are_revokes_complete => {
+            let reason =
+                "its change waits until it is proven that the grants missing in the primary were \
+                          revoked there"
+                    .to_owned();
+            builder.mark_not_in_sync(
+                &subject,
+                SubjectState::OutOfSync,
+                FindingKind::Unreadable,
+                reason,
+            );
         }
-        Some(step) => draft.steps.push(step),
+        Some(step) => builder.steps.push(step),
         None => {}
     }
 }
 
-fn shows_more(step: &Step, observed: Option<&Seen<Table>>) -> bool {
+/// Whether the step creates the table or adds columns to it.
+fn adds_columns(step: &Step, existing: Option<&Observed<Table>>) -> bool {
     let Step::UpdateTable { table, .. } = step else {
         return true;
     };
-    let now = shown(observed);
-    table.columns().any(|c| !now.contains(c.name.as_str()))
+    let current = column_names(existing);
+    table
+        .columns()
+        .any(|column| !current.contains(column.name.as_str()))
 }
 
-/// Whether the step changes which columns there are.
-fn shows_otherwise(step: &Step, observed: Option<&Seen<Table>>) -> bool {
+/// Whether the step creates the table or changes its set of columns.
+fn changes_columns(step: &Step, existing: Option<&Observed<Table>>) -> bool {
     let Step::UpdateTable { table, .. } = step else {
         return true;
     };
     let wanted: BTreeSet<&str> = table.columns().map(|column| column.name.as_str()).collect();
-    wanted != shown(observed)
+    wanted != column_names(existing)
 }
 
-fn shown(observed: Option<&Seen<Table>>) -> BTreeSet<&str> {
-    let columns = observed
+fn column_names(existing: Option<&Observed<Table>>) -> BTreeSet<&str> {
+    let columns = existing
         .into_iter()
-        .flat_map(|there| there.object.columns());
+        .flat_map(|existing| existing.object.columns());
     columns.map(|column| column.name.as_str()).collect()
 }
 
 fn comparable(table: &Table) -> Table {
     let mut table = table.clone();
-    table.parameters.remove(DRIFTING_PARAMETER);
+    table.parameters.remove(LAST_DDL_TIME_PARAMETER);
     table
 }
 
-fn is_paired(row: Option<&Row>, there: &Seen<Table>) -> bool {
+fn is_paired(epoch: Epoch, row: Option<&LedgerRow>, existing: &Observed<Table>) -> bool {
     let paired = row
         .and_then(|row| row.pairing.as_ref())
-        .is_some_and(|pairing| pairing.secondary_created == there.created);
-    match there.is_link() {
-        true => link::is_own(row, there),
+        .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created);
+    match existing.is_link() {
+        true => link::is_managed_link(epoch, row, existing),
         false => paired,
     }
 }
 
-/// A dialect of a view that the primary dropped: an update adds and replaces
-/// dialects, and takes none away.
-fn dialect_beyond(there: &Table, desired: &Table) -> Option<String> {
+/// Returns the reason why a view cannot be updated if the primary dropped one of its dialects:
+/// `UpdateTable` adds and replaces dialects, and removes none.
+fn extra_view_dialect(existing: &Table, desired: &Table) -> Option<String> {
     let dialects = |table: &Table| -> BTreeSet<String> {
         let views = table.view_definition.iter();
         let all = views.flat_map(|view| &view.representations);
-        all.filter_map(|r| r.dialect.clone()).collect()
+        all.filter_map(|representation| representation.dialect.clone())
+            .collect()
     };
-    let beyond = dialects(there)
+    let dropped = dialects(existing)
         .difference(&dialects(desired))
         .next()
         .cloned()?;
     Some(format!(
-        "the primary's view dropped the dialect {beyond}; drop it in the secondary by hand"
+        "the primary's view dropped the dialect {dropped}; drop it in the standby manually"
     ))
 }
 
-fn is_ours(row: Option<&Row>, there: &Seen<Table>, desired: &Table) -> Result<(), String> {
-    let now = comparable(&there.object);
+fn check_managed(
+    epoch: Epoch,
+    row: Option<&LedgerRow>,
+    existing: &Observed<Table>,
+    desired: &Table,
+) -> Result<(), String> {
+    let current = comparable(&existing.object);
     let intended = row
-        .and_then(|row| row.intended.as_ref())
-        .is_some_and(|intended| *intended == digest(&now));
-    if is_paired(row, there) || intended || now == *desired {
+        .and_then(|row| row.intent_digest.as_ref())
+        .is_some_and(|intended| *intended == digest(&current));
+    if is_paired(epoch, row, existing) || intended || current == *desired {
         return Ok(());
     }
-    let fields: Vec<String> = differences(&now, desired)
+    let fields: Vec<String> = differences(&current, desired)
         .into_iter()
         .map(|change| change.field)
         .collect();
     Err(format!(
-        "the secondary has another table under this name, which Twinlake did not make; \
+        "the standby has another table under this name, which Twinlake did not make; \
          it differs in {}",
         fields.join(", ")
     ))
 }
 
-fn delete(
-    draft: &mut Draft<'_>,
+fn plan_absent_in_primary(
+    builder: &mut PlanBuilder<'_>,
     id: &TableId,
     subject: &Subject,
-    proof: &Proof,
-    there: &Seen<Table>,
+    proof: &AbsenceProof,
+    existing: &Observed<Table>,
 ) {
-    if !is_paired(draft.inputs.rows.get(subject), there) {
+    if !is_paired(
+        builder.inputs.epoch,
+        builder.inputs.rows.get(subject),
+        existing,
+    ) {
         return;
     }
     if !proof.is_complete() {
-        let why = if proof.administrator {
-            "no event named the deletion, and nothing else was seen in its database"
+        let reason = if proof.is_administrator {
+            "no event named the deletion, and no other object of its database was seen"
         } else {
-            "our role is no longer a data lake administrator there"
+            "Twinlake's role is no longer a data lake administrator there"
         };
-        let reason = format!("it seems gone from the primary, and that is not proven: {why}");
-        draft.leave(subject, State::Behind, FindingKind::Denied, reason);
-        grants::plan_suspects_only(draft, subject);
-    } else if draft.inputs.policy.deletions == Deletions::Retain {
-        let reason = "it is gone from the primary, and the policy retains it".to_owned();
-        draft.leave(subject, State::Held, FindingKind::Held, reason);
-        grants::plan_suspects_only(draft, subject);
+        let reason =
+            format!("it was not found in the primary, and its deletion is not proven: {reason}");
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Denied,
+            reason,
+        );
+        grants::plan_named_revokes_only(builder, subject);
+    } else if builder.inputs.policy.deletions == DeletionPolicy::Retain {
+        let reason = "it was deleted in the primary, and the policy retains it".to_owned();
+        builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
+        grants::plan_named_revokes_only(builder, subject);
     } else {
-        delete_now(draft, id, subject);
+        plan_deletion(builder, id, subject);
     }
 }
 
-fn delete_now(draft: &mut Draft<'_>, id: &TableId, subject: &Subject) {
-    // Grants may outlive the table they are on (Q-16), and would open a table made
-    // anew under its name.
-    if !grants::revoke_all(draft, subject) {
+fn plan_deletion(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subject) {
+    // Grants may outlive their table (Q-16), and would apply to a new table of the same name.
+    if !grants::revoke_all(builder, subject) {
         return;
     }
-    draft.steps.push(Step::DeleteTable { id: id.clone() });
-    let standing = draft.keep(subject, State::Behind, None);
-    draft.standings.insert(subject.clone(), standing);
+    builder.steps.push(Step::DeleteTable { id: id.clone() });
+    let outcome = builder.outcome_with_pairing(subject, SubjectState::OutOfSync, None);
+    builder.subject_outcomes.insert(subject.clone(), outcome);
 }

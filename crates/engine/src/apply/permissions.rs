@@ -1,85 +1,89 @@
-//! Grants and revokes, in batches.
+//! Grants and revokes permissions in batches.
 
-use super::{Apply, spread};
-use crate::ports::{EntryResults, GRANT_BATCH, WriteRegion};
+use super::{Apply, per_entry};
+use crate::ports::{EntryResults, MAX_PERMISSIONS_PER_BATCH, WriteRegion};
 use std::collections::BTreeMap;
-use twinlake_core::grant::{Entry, Grants, entries};
-use twinlake_core::{Atom, Fault, FaultKind, Step};
+use twinlake_core::grant::{Grants, ListedPermission, to_batch_entries};
+use twinlake_core::{CallError, CallErrorKind, PermissionGrant, Step};
 
-/// One entry of a batch with the atoms that it stands for.
-type Sent = (Entry, Vec<Atom>);
+/// One entry of a batch with the grants that it combines.
+type BatchEntry = (ListedPermission, Vec<PermissionGrant>);
 
-/// What is still to be sent.
+/// Entries that are still to be sent.
 #[derive(Default)]
-struct Left {
-    /// To be sent together, so many at once.
-    together: Vec<Sent>,
-    /// Entries of a call that failed as a whole: each is asked alone, so that one that
-    /// the service will not have is not in the way of the others.
-    alone: Vec<Sent>,
+struct PendingEntries {
+    /// Entries to send in batches of [`MAX_PERMISSIONS_PER_BATCH`].
+    batched: Vec<BatchEntry>,
+    /// Entries of a call that failed as a whole. Each is sent alone, so that an entry that the
+    /// service rejects does not block the others.
+    single: Vec<BatchEntry>,
 }
 
-impl Left {
-    fn next(&mut self) -> Option<Vec<Sent>> {
-        if !self.together.is_empty() {
-            let many = self.together.len().min(GRANT_BATCH);
-            return Some(self.together.drain(..many).collect());
+impl PendingEntries {
+    fn next_batch(&mut self) -> Option<Vec<BatchEntry>> {
+        if !self.batched.is_empty() {
+            let count = self.batched.len().min(MAX_PERMISSIONS_PER_BATCH);
+            return Some(self.batched.drain(..count).collect());
         }
-        self.alone.pop().map(|one| vec![one])
+        self.single.pop().map(|entry| vec![entry])
     }
 }
 
 impl<S: WriteRegion> Apply<'_, S> {
-    /// One batch after the other: two writers of one principal and resource clash (LF-12).
-    pub(super) async fn permissions(&mut self, ids: &[usize]) {
-        let ids = self.runnable(ids);
-        let mut places: BTreeMap<Atom, usize> = BTreeMap::new();
-        let mut atoms = Grants::new();
+    /// Applies grants or revokes, one batch after the other: concurrent writes for one principal
+    /// and resource conflict (LF-12).
+    pub(super) async fn apply_permissions(&mut self, indices: &[usize]) {
+        let indices = self.runnable(indices);
+        let mut indices_by_grant: BTreeMap<PermissionGrant, usize> = BTreeMap::new();
+        let mut grants = Grants::new();
         let mut revokes = false;
-        for at in ids {
-            match self.steps.get(at) {
-                Some(Step::Grant { atom, grantable }) => {
-                    atoms.insert(atom.clone(), *grantable);
-                    places.insert(atom.clone(), at);
+        for index in indices {
+            match self.steps.get(index) {
+                Some(Step::Grant { grant, grantable }) => {
+                    grants.insert(grant.clone(), *grantable);
+                    indices_by_grant.insert(grant.clone(), index);
                 }
                 Some(Step::Revoke {
-                    atom, grantable, ..
+                    grant, grantable, ..
                 }) => {
-                    atoms.insert(atom.clone(), *grantable);
-                    places.insert(atom.clone(), at);
+                    grants.insert(grant.clone(), *grantable);
+                    indices_by_grant.insert(grant.clone(), index);
                     revokes = true;
                 }
                 Some(_) | None => {}
             }
         }
-        let mut left = Left {
-            together: entries(&atoms),
-            alone: Vec::new(),
+        let mut pending = PendingEntries {
+            batched: to_batch_entries(&grants),
+            single: Vec::new(),
         };
-        while let Some(batch) = left.next() {
-            let sent: Vec<&Entry> = batch.iter().map(|(entry, _)| entry).collect();
+        while let Some(batch) = pending.next_batch() {
+            let entries_of_batch: Vec<&ListedPermission> =
+                batch.iter().map(|(entry, _)| entry).collect();
             let result = match revokes {
-                true => self.secondary.revoke(&sent).await,
-                false => self.secondary.grant(&sent).await,
+                true => self.standby.revoke(&entries_of_batch).await,
+                false => self.standby.grant(&entries_of_batch).await,
             };
-            if batch.len() > 1 && is_about_one(&result) {
-                left.alone.extend(batch);
+            if batch.len() > 1 && may_concern_one_entry(&result) {
+                pending.single.extend(batch);
                 continue;
             }
             let all: Vec<usize> = (0..batch.len()).collect();
-            for (at, result) in spread(&all, result) {
-                let stands_for = batch.get(at).map(|(_, atoms)| atoms.as_slice());
-                let stands_for = stands_for.unwrap_or_default();
-                if stands_for.len() > 1 && is_about_part(revokes, &result) {
-                    left.together.extend(stands_for.iter().flat_map(|atom| {
-                        let option = atoms.get(atom).copied().unwrap_or_default();
-                        entries(&Grants::from([(atom.clone(), option)]))
-                    }));
+            for (index, result) in per_entry(&all, result) {
+                let grants_of_entry = batch.get(index).map(|(_, of_entry)| of_entry.as_slice());
+                let grants_of_entry = grants_of_entry.unwrap_or_default();
+                if grants_of_entry.len() > 1 && may_concern_one_grant(revokes, &result) {
+                    pending
+                        .batched
+                        .extend(grants_of_entry.iter().flat_map(|grant| {
+                            let grantable = grants.get(grant).copied().unwrap_or_default();
+                            to_batch_entries(&Grants::from([(grant.clone(), grantable)]))
+                        }));
                     continue;
                 }
-                for atom in stands_for {
-                    if let Some(&place) = places.get(atom) {
-                        self.settle(place, result.clone());
+                for grant in grants_of_entry {
+                    if let Some(&index) = indices_by_grant.get(grant) {
+                        self.record_result(index, result.clone());
                     }
                 }
             }
@@ -87,29 +91,29 @@ impl<S: WriteRegion> Apply<'_, S> {
     }
 }
 
-/// Whether a call failed as a whole for what may be the matter with one of its entries. By
-/// itself that says nothing of any of them.
-fn is_about_one(result: &Result<EntryResults, Fault>) -> bool {
-    result.as_ref().is_err_and(|fault| match fault.kind {
-        FaultKind::Absent
-        | FaultKind::AlreadyDone
-        | FaultKind::NotYet
-        | FaultKind::Invalid
-        | FaultKind::Unsupported => true,
-        FaultKind::Busy | FaultKind::Denied | FaultKind::Unavailable => false,
+/// Whether a call failed as a whole with an error that one of its entries may have caused. Such an
+/// error does not say which entries are affected.
+fn may_concern_one_entry(result: &Result<EntryResults, CallError>) -> bool {
+    result.as_ref().is_err_and(|error| match error.kind {
+        CallErrorKind::NotFound
+        | CallErrorKind::AlreadyInState
+        | CallErrorKind::NotPropagated
+        | CallErrorKind::Invalid
+        | CallErrorKind::Unsupported => true,
+        CallErrorKind::Contended | CallErrorKind::Denied | CallErrorKind::Unavailable => false,
     })
 }
 
-/// Whether an entry's answer may be about one of several permissions or columns: one
-/// column that is gone answers for all.
-fn is_about_part(revokes: bool, result: &Result<(), Fault>) -> bool {
-    result.as_ref().is_err_and(|fault| match fault.kind {
-        FaultKind::AlreadyDone => revokes,
-        FaultKind::Invalid | FaultKind::Unsupported => true,
-        FaultKind::Absent
-        | FaultKind::Busy
-        | FaultKind::NotYet
-        | FaultKind::Denied
-        | FaultKind::Unavailable => false,
+/// Whether the error of an entry may concern only one of its permissions or columns: one missing
+/// column fails the whole entry.
+fn may_concern_one_grant(revokes: bool, result: &Result<(), CallError>) -> bool {
+    result.as_ref().is_err_and(|error| match error.kind {
+        CallErrorKind::AlreadyInState => revokes,
+        CallErrorKind::Invalid | CallErrorKind::Unsupported => true,
+        CallErrorKind::NotFound
+        | CallErrorKind::Contended
+        | CallErrorKind::NotPropagated
+        | CallErrorKind::Denied
+        | CallErrorKind::Unavailable => false,
     })
 }

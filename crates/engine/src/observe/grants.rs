@@ -1,95 +1,108 @@
-//! Grants on a subject.
+//! Reads grants on a subject.
 
-use super::{Observer, Readings, both};
-use crate::listing::GrantIndex;
-use crate::ports::{GrantFilter, GrantType, ReadRegion};
-use twinlake_core::catalog::Linkable as _;
-use twinlake_core::grant::{Entry, Terms};
-use twinlake_core::reading::{Observation, Reading};
-use twinlake_core::{Fault, FaultKind, Grants, Name, Subject};
+use super::{Observer, Snapshots, join};
+use crate::grant_index::GrantIndex;
+use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
+use twinlake_core::catalog::MaybeLink as _;
+use twinlake_core::grant::{ListedPermission, PrincipalMapping};
+use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::{CallError, CallErrorKind, Grants, Name, Subject};
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    pub(super) async fn grants(&self, subject: &Subject, readings: &mut Readings) {
-        if let Some((here, there)) = &self.prefetched.grants {
-            let sides = [
-                (here, &mut readings.primary),
-                (there, &mut readings.secondary),
+    /// Reads the grants on a subject: from the listing of all grants, or by resource.
+    pub(super) async fn read_grants(&self, subject: &Subject, snapshots: &mut Snapshots) {
+        if let Some((primary, standby)) = &self.prefetched.grants {
+            let listings = [
+                (primary, &mut snapshots.primary),
+                (standby, &mut snapshots.standby),
             ];
-            for (index, reading) in sides {
+            for (index, snapshot) in listings {
                 let grants = match index {
                     Observation::Present(index) => {
-                        reading.grants_whole.insert(subject.clone());
-                        if index.any {
-                            reading.grants_controlled.insert(subject.clone());
+                        snapshot.full_grant_reads.insert(subject.clone());
+                        if index.has_entries {
+                            snapshot.nonempty_full_grant_reads.insert(subject.clone());
                         } else {
-                            reading.grants_controlled.remove(subject);
+                            snapshot.nonempty_full_grant_reads.remove(subject);
                         }
                         Observation::Present(index.on(subject))
                     }
                     Observation::Absent(proof) => Observation::Absent(proof.clone()),
-                    Observation::Unknown(fault) => Observation::Unknown(fault.clone()),
+                    Observation::Unknown(error) => Observation::Unknown(error.clone()),
                 };
-                reading.grants.insert(subject.clone(), grants);
+                snapshot.grants.insert(subject.clone(), grants);
             }
             return;
         }
-        let links = (
-            is_link(&readings.primary, subject),
-            is_link(&readings.secondary, subject),
-        );
-        let (primary, secondary) = both(
-            self.list_grants(self.primary, subject, links.0, &self.terms.0),
-            self.list_grants(self.secondary, subject, links.1, &self.terms.1),
+        let primary_is_link = is_link(&snapshots.primary, subject);
+        let standby_is_link = is_link(&snapshots.standby, subject);
+        let (primary, standby) = join(
+            self.list_grants(self.primary, subject, primary_is_link, &self.mappings.0),
+            self.list_grants(self.standby, subject, standby_is_link, &self.mappings.1),
         )
         .await;
-        for (grants, reading) in [
-            (primary, &mut readings.primary),
-            (secondary, &mut readings.secondary),
+        for (grants, snapshot) in [
+            (primary, &mut snapshots.primary),
+            (standby, &mut snapshots.standby),
         ] {
-            // By resource nothing is shown to be gone.
-            reading.grants_whole.remove(subject);
-            reading.grants_controlled.remove(subject);
-            reading.grants.insert(subject.clone(), grants);
+            // A listing by resource does not prove an absence.
+            snapshot.full_grant_reads.remove(subject);
+            snapshot.nonempty_full_grant_reads.remove(subject);
+            snapshot.grants.insert(subject.clone(), grants);
         }
     }
 
-    /// Grants on all tables of a database: the secondary's would open what is new, and
-    /// the primary's say whether we are shown all of it.
-    pub(super) async fn wildcards(&self, database: &Name, readings: &mut Readings) {
+    /// Reads the grants on all tables of a database. Those of the standby would give access to a new
+    /// table; those of the primary show whether Twinlake's role sees all tables.
+    pub(super) async fn read_all_tables_grants(&self, database: &Name, snapshots: &mut Snapshots) {
         let filter = GrantFilter::AllTables(database.clone());
-        let index = |listed: Result<Vec<Entry>, Fault>, terms: &Terms| match listed {
-            Ok(entries) => {
-                let index = GrantIndex::new(&entries, terms);
-                Observation::Present(index.on(&Subject::Database(database.clone())))
+        let index = |listed: Result<Vec<ListedPermission>, CallError>,
+                     mapping: &PrincipalMapping| {
+            match listed {
+                Ok(entries) => {
+                    let index = GrantIndex::new(&entries, mapping);
+                    Observation::Present(index.on(&Subject::Database(database.clone())))
+                }
+                Err(error) if error.kind == CallErrorKind::NotFound => {
+                    Observation::Present(Grants::new())
+                }
+                Err(error) => Observation::Unknown(error),
             }
-            Err(fault) if fault.kind == FaultKind::Absent => Observation::Present(Grants::new()),
-            Err(fault) => Observation::Unknown(fault),
         };
-        let (here, there) = both(
+        let (primary, standby) = join(
             self.primary.grants_on(&filter),
-            self.secondary.grants_on(&filter),
+            self.standby.grants_on(&filter),
         )
         .await;
-        let (here, there) = (index(here, &self.terms.0), index(there, &self.terms.1));
-        readings.primary.wildcards.insert(database.clone(), here);
-        readings.secondary.wildcards.insert(database.clone(), there);
+        let (primary, standby) = (
+            index(primary, &self.mappings.0),
+            index(standby, &self.mappings.1),
+        );
+        snapshots
+            .primary
+            .all_tables_grants
+            .insert(database.clone(), primary);
+        snapshots
+            .standby
+            .all_tables_grants
+            .insert(database.clone(), standby);
     }
 
-    /// The grants on a subject, as listed by resource.
+    /// Lists the grants on a subject by resource.
     pub(super) async fn list_grants<R: ReadRegion>(
         &self,
         region: &R,
         subject: &Subject,
         is_link: bool,
-        terms: &Terms,
+        mapping: &PrincipalMapping,
     ) -> Observation<Grants> {
         let filters = match subject {
             Subject::Catalog | Subject::Function(_) => Vec::new(),
-            Subject::Lake(lake) => {
-                let types = GrantType::of(*lake).iter();
+            Subject::LakeFormation(lf_subject) => {
+                let types = PermissionResourceType::for_subject(*lf_subject).iter();
                 types.map(|kind| GrantFilter::Type(*kind)).collect()
             }
-            // What lies below a link cannot be asked for by its name (LF-24).
+            // Grants on the tables below a resource link cannot be listed by the link's name (LF-24).
             Subject::Database(name) if is_link => vec![GrantFilter::Database(name.clone())],
             Subject::Database(name) => vec![
                 GrantFilter::Database(name.clone()),
@@ -101,22 +114,24 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for filter in filters {
             match region.grants_on(&filter).await {
                 Ok(listed) => entries.extend(listed),
-                // Nothing can be granted on what is not there.
-                Err(fault) if fault.kind == FaultKind::Absent => {}
-                Err(fault) => return Observation::Unknown(fault),
+                // A resource that does not exist has no grants.
+                Err(error) if error.kind == CallErrorKind::NotFound => {}
+                Err(error) => return Observation::Unknown(error),
             }
         }
-        let index = GrantIndex::new(&entries, terms);
+        let index = GrantIndex::new(&entries, mapping);
         Observation::Present(index.on(subject))
     }
 }
 
-fn is_link(reading: &Reading, subject: &Subject) -> bool {
+fn is_link(snapshot: &Snapshot, subject: &Subject) -> bool {
     match subject {
         Subject::Database(name) => {
-            let seen = reading.databases.get(name).and_then(Observation::present);
-            seen.is_some_and(|seen| seen.is_link())
+            let observed = snapshot.databases.get(name).and_then(Observation::present);
+            observed.is_some_and(|observed| observed.is_link())
         }
-        Subject::Catalog | Subject::Lake(_) | Subject::Table(_) | Subject::Function(_) => false,
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Table(_) | Subject::Function(_) => {
+            false
+        }
     }
 }

@@ -1,151 +1,169 @@
-//! Partitions of tables: all of them, or those that were named.
+//! Reads partitions of tables: all of them, or some by their values.
 
-use super::{Later, Observer, Readings, both, gather, known};
-use crate::ports::{GET_BATCH, ReadRegion, SEGMENTS};
+use super::{DeferredRead, Observer, Snapshots, join, present_or_unknown, run_concurrently};
+use crate::ports::{MAX_PARTITIONS_PER_GET, PARTITION_SEGMENTS, ReadRegion};
 use std::collections::BTreeSet;
-use twinlake_core::catalog::Linkable as _;
-use twinlake_core::reading::{Observation, Partitions, Reading};
-use twinlake_core::sweep::{Sweep, Swept, Values};
-use twinlake_core::translate::Translator;
-use twinlake_core::{Fault, FaultKind, Partition, Subject, TableId};
+use twinlake_core::catalog::MaybeLink as _;
+use twinlake_core::desired::Translator;
+use twinlake_core::partition_diff::{PartitionDiff, PartitionDiffResult, PartitionValues};
+use twinlake_core::snapshot::{Observation, Partitions, Snapshot};
+use twinlake_core::{CallError, CallErrorKind, Partition, Subject, TableId};
 
-/// Partitions that differ are kept whole up to this many in one round, of all tables
-/// together; the rest is asked for by name, as many at a time.
-pub const KEPT: usize = 20_000;
+/// Most differing partitions, of all tables together, of which one round keeps the whole
+/// definition. The others are read by value in later rounds, in pages of this size.
+pub const MAX_PARTITIONS_PER_ROUND: usize = 20_000;
 
-/// From so many partitions on, they are listed in segments side by side.
-const LARGE: usize = 20_000;
+/// Tables with at least this many partitions are listed in parallel segments.
+const SEGMENTED_SCAN_MIN_PARTITIONS: usize = 20_000;
 
-/// How many pages are read one after the other before that.
-const PAGES: usize = 20;
+/// Most pages that are read one after the other before the listing restarts in segments.
+const MAX_SEQUENTIAL_PAGES: usize = 20;
 
-const OUT_OF_TIME: &str = "time ran out before all of them were listed";
+const OUT_OF_TIME: &str = "time ran out before all partitions were listed";
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// All partitions of the tables that have partition keys; of the secondary only
-    /// where the table is there.
-    pub(super) async fn partitions(&self, ids: &[&TableId], readings: &mut Readings) {
-        let wanted: Vec<(&TableId, bool)> = ids
+    /// Reads all partitions of the tables that have partition keys; in the standby only if the
+    /// table exists there.
+    pub(super) async fn scan_partitions(&self, ids: &[&TableId], snapshots: &mut Snapshots) {
+        let tables: Vec<(&TableId, bool)> = ids
             .iter()
-            .filter(|id| has_keys(&readings.primary, id))
-            .map(|id| (*id, has_keys(&readings.secondary, id)))
+            .filter(|id| has_keys(&snapshots.primary, id))
+            .map(|id| (*id, has_keys(&snapshots.standby, id)))
             .collect();
-        let calls = wanted
-            .into_iter()
-            .map(|(id, there)| async move { (id, there, self.sweep(id, there).await) });
-        for (id, there, swept) in gather(calls, self.parallel).await {
-            readings.later.remove(id);
-            let (primary, secondary) = match swept {
-                Ok(swept) => {
-                    if !(swept.later.is_empty() && swept.gone_later.is_empty()) {
-                        let later = Later {
-                            changed: swept.later,
-                            gone: swept.gone_later,
+        let calls = tables.into_iter().map(|(id, in_standby)| async move {
+            (id, in_standby, self.diff_partitions(id, in_standby).await)
+        });
+        for (id, in_standby, result) in run_concurrently(calls, self.max_concurrent_calls).await {
+            snapshots.deferred.remove(id);
+            let (primary, standby) = match result {
+                Ok(diff) => {
+                    if !(diff.deferred_changes.is_empty() && diff.deferred_deletions.is_empty()) {
+                        let deferred = DeferredRead {
+                            changed: diff.deferred_changes,
+                            missing_in_primary: diff.deferred_deletions,
                         };
-                        readings.later.insert(id.clone(), later);
+                        snapshots.deferred.insert(id.clone(), deferred);
                     }
-                    let (here, there) = (swept.primary, swept.secondary);
-                    (Observation::Present(here), Observation::Present(there))
+                    (
+                        Observation::Present(diff.primary),
+                        Observation::Present(diff.standby),
+                    )
                 }
-                Err(fault) => {
-                    if fault.message == OUT_OF_TIME {
-                        readings.timed_out.insert(id.clone());
+                Err(error) => {
+                    if error.message == OUT_OF_TIME {
+                        snapshots.timed_out.insert(id.clone());
                     }
-                    let here = Observation::Unknown(fault.clone());
-                    (here, Observation::Unknown(fault))
+                    (
+                        Observation::Unknown(error.clone()),
+                        Observation::Unknown(error),
+                    )
                 }
             };
-            readings.primary.partitions.insert(id.clone(), primary);
-            match there {
-                true => readings.secondary.partitions.insert(id.clone(), secondary),
-                false => readings.secondary.partitions.remove(id),
+            snapshots.primary.partitions.insert(id.clone(), primary);
+            match in_standby {
+                true => snapshots.standby.partitions.insert(id.clone(), standby),
+                false => snapshots.standby.partitions.remove(id),
             };
         }
     }
 
-    async fn sweep(&self, id: &TableId, there: bool) -> Result<Swept, Fault> {
-        let begin = || Sweep::new(Translator::new(self.policy, self.epoch), &self.room);
-        let known = self.rows.get(&Subject::Table(id.clone()));
-        let large = known.is_some_and(|row| row.partitions >= LARGE);
-        // The first page of both sides at once: most tables have no second one.
-        let first = async {
-            match there && !large {
-                true => Some(self.secondary.partitions(id, None, None).await),
+    /// Lists all partitions of a table in both Regions and compares them.
+    async fn diff_partitions(
+        &self,
+        id: &TableId,
+        in_standby: bool,
+    ) -> Result<PartitionDiffResult, CallError> {
+        let new_diff = || {
+            let translator = Translator::new(self.policy, self.epoch);
+            PartitionDiff::new(translator, &self.remaining_partitions)
+        };
+        let row = self.rows.get(&Subject::Table(id.clone()));
+        let is_large = row.is_some_and(|row| row.partitions >= SEGMENTED_SCAN_MIN_PARTITIONS);
+        // The first pages of both Regions are read concurrently: most tables have no second page.
+        let first_page = async {
+            match in_standby && !is_large {
+                true => Some(self.standby.partitions_page(id, None, None).await),
                 false => None,
             }
         };
-        let mut sweep = begin();
-        let mut take = |page: Vec<Partition>| page.into_iter().for_each(|p| sweep.primary(p));
-        let primary = self.read_all(self.primary, id, large, &mut take);
-        let (whole, first) = both(primary, first).await;
-        if !whole? {
-            // More than was thought: again, side by side.
-            drop(sweep);
-            sweep = begin();
-            let mut take = |page: Vec<Partition>| page.into_iter().for_each(|p| sweep.primary(p));
-            self.in_segments(self.primary, id, &mut take).await?;
+        let mut diff = new_diff();
+        let mut take = |page: Vec<Partition>| page.into_iter().for_each(|p| diff.add_primary(p));
+        let primary = self.read_all(self.primary, id, is_large, &mut take);
+        let (is_complete, first_page) = join(primary, first_page).await;
+        if !is_complete? {
+            // More partitions than the ledger says: read again, in segments.
+            drop(diff);
+            diff = new_diff();
+            let mut take =
+                |page: Vec<Partition>| page.into_iter().for_each(|p| diff.add_primary(p));
+            self.read_segments(self.primary, id, &mut take).await?;
         }
-        if there {
-            let large = large || sweep.seen() >= LARGE;
-            let mut take = |page: Vec<Partition>| page.into_iter().for_each(|p| sweep.secondary(p));
-            match first {
-                Some(first) if !large => {
-                    let (page, token) = first?;
+        if in_standby {
+            let is_large = is_large || diff.primary_count() >= SEGMENTED_SCAN_MIN_PARTITIONS;
+            let mut take =
+                |page: Vec<Partition>| page.into_iter().for_each(|p| diff.add_standby(p));
+            match first_page {
+                Some(first_page) if !is_large => {
+                    let (page, token) = first_page?;
                     take(page);
-                    let rest = self.pages_from(self.secondary, id, token, usize::MAX, &mut take);
+                    let rest = self.read_pages(self.standby, id, token, usize::MAX, &mut take);
                     rest.await?;
                 }
-                Some(_) | None => self.in_segments(self.secondary, id, &mut take).await?,
+                Some(_) | None => self.read_segments(self.standby, id, &mut take).await?,
             }
         }
-        // What was made in the primary since its pages were read is none too much.
-        let extra = sweep.extra();
-        let calls = extra.chunks(GET_BATCH).map(|some| async move {
-            self.in_time(self.primary)?;
-            self.primary.partitions_named(id, some).await
-        });
+        // Partitions created in the primary after its pages were read are not extra.
+        let extra = diff.extra();
+        let calls = extra
+            .chunks(MAX_PARTITIONS_PER_GET)
+            .map(|chunk| async move {
+                self.check_time(self.primary)?;
+                self.primary.partitions_named(id, chunk).await
+            });
         let mut found = Vec::new();
-        for some in gather(calls, self.parallel).await {
-            found.extend(some?);
+        for chunk in run_concurrently(calls, self.max_concurrent_calls).await {
+            found.extend(chunk?);
         }
         drop(extra);
-        sweep.found(found);
-        Ok(sweep.finish(KEPT))
+        diff.add_found(found);
+        Ok(diff.finish(MAX_PARTITIONS_PER_ROUND))
     }
 
-    /// Reads every partition of one side. Answers whether it did: a table that turns
-    /// out to be large is left to be read in segments.
+    /// Reads every partition of one Region. Returns false if the table turns out to be large; the
+    /// caller then reads it in segments.
     async fn read_all<R: ReadRegion>(
         &self,
         region: &R,
         id: &TableId,
-        large: bool,
+        is_large: bool,
         take: &mut impl FnMut(Vec<Partition>),
-    ) -> Result<bool, Fault> {
-        if large {
-            self.in_segments(region, id, take).await?;
+    ) -> Result<bool, CallError> {
+        if is_large {
+            self.read_segments(region, id, take).await?;
             return Ok(true);
         }
-        let (page, token) = region.partitions(id, None, None).await?;
+        let (page, token) = region.partitions_page(id, None, None).await?;
         take(page);
-        self.pages_from(region, id, token, PAGES, take).await
+        self.read_pages(region, id, token, MAX_SEQUENTIAL_PAGES, take)
+            .await
     }
 
-    async fn pages_from<R: ReadRegion>(
+    /// Reads pages from a token on. Returns false if more pages than `max_pages` are left.
+    async fn read_pages<R: ReadRegion>(
         &self,
         region: &R,
         id: &TableId,
         mut token: Option<String>,
-        most: usize,
+        max_pages: usize,
         take: &mut impl FnMut(Vec<Partition>),
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, CallError> {
         let mut pages = 1;
         while let Some(next) = token {
-            if pages >= most {
+            if pages >= max_pages {
                 return Ok(false);
             }
-            self.in_time(region)?;
-            let (page, next) = region.partitions(id, None, Some(next)).await?;
+            self.check_time(region)?;
+            let (page, next) = region.partitions_page(id, None, Some(next)).await?;
             take(page);
             token = next;
             pages += 1;
@@ -153,101 +171,115 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         Ok(true)
     }
 
-    /// Reads the segments of one side, a page of each at a time.
-    async fn in_segments<R: ReadRegion>(
+    /// Reads all segments of one Region in parallel, one page of each at a time.
+    async fn read_segments<R: ReadRegion>(
         &self,
         region: &R,
         id: &TableId,
         take: &mut impl FnMut(Vec<Partition>),
-    ) -> Result<(), Fault> {
-        let mut open: Vec<(usize, Option<String>)> = (0..SEGMENTS).map(|n| (n, None)).collect();
+    ) -> Result<(), CallError> {
+        let mut open: Vec<(usize, Option<String>)> = (0..PARTITION_SEGMENTS)
+            .map(|segment| (segment, None))
+            .collect();
         while !open.is_empty() {
-            self.in_time(region)?;
+            self.check_time(region)?;
             let calls = open.drain(..).map(|(segment, token)| async move {
-                let page = region.partitions(id, Some(segment), token).await;
+                let page = region.partitions_page(id, Some(segment), token).await;
                 (segment, page)
             });
-            let mut left = Vec::new();
-            for (segment, page) in gather(calls, SEGMENTS).await {
+            let mut unfinished = Vec::new();
+            for (segment, page) in run_concurrently(calls, PARTITION_SEGMENTS).await {
                 let (page, token) = page?;
                 take(page);
-                left.extend(token.map(|token| (segment, Some(token))));
+                unfinished.extend(token.map(|token| (segment, Some(token))));
             }
-            open = left;
+            open = unfinished;
         }
         Ok(())
     }
 
-    /// A listing that does not fit into the time that there is has failed.
-    fn in_time<R: ReadRegion>(&self, region: &R) -> Result<(), Fault> {
-        if !(self.is_late)() {
+    /// Fails a listing if time ran out.
+    fn check_time<R: ReadRegion>(&self, region: &R) -> Result<(), CallError> {
+        if !(self.is_out_of_time)() {
             return Ok(());
         }
         let message = OUT_OF_TIME;
-        let kind = FaultKind::Unavailable;
-        Err(Fault::new(kind, "GetPartitions", region.region(), message))
+        let kind = CallErrorKind::Unavailable;
+        Err(CallError::new(
+            kind,
+            "GetPartitions",
+            region.region(),
+            message,
+        ))
     }
 
-    /// The partitions of a table that were named by their values, on both sides. What
-    /// the secondary has just confirmed is not asked for again.
-    pub(super) async fn partitions_named(
+    /// Reads partitions of a table by their values in both Regions. Partitions whose write the
+    /// standby has just confirmed are not read there again.
+    pub(super) async fn read_partitions_by_values(
         &self,
         id: &TableId,
-        values: &BTreeSet<Values>,
-        readings: &mut Readings,
+        values: &BTreeSet<PartitionValues>,
+        snapshots: &mut Snapshots,
     ) {
-        // What a link shows below it belongs to its target.
-        if !has_keys(&readings.primary, id) {
+        // Partitions below a resource link belong to its target.
+        if !has_keys(&snapshots.primary, id) {
             return;
         }
-        let there = has_keys(&readings.secondary, id);
-        let confirmed = self.confirmed.get(id);
-        let confirmed = confirmed.filter(|all| values.iter().all(|v| all.contains_key(v)));
-        let secondary = async {
-            match (confirmed, there) {
-                (Some(all), _) => {
-                    let those = values.iter().filter_map(|v| all.get(v)?.clone());
-                    Some(Ok(those.collect()))
+        let in_standby = has_keys(&snapshots.standby, id);
+        let confirmed = self.confirmed_writes.get(id);
+        let confirmed = confirmed.filter(|writes| {
+            let mut values = values.iter();
+            values.all(|values| writes.contains_key(values))
+        });
+        let standby = async {
+            match (confirmed, in_standby) {
+                (Some(writes), _) => {
+                    let written = values
+                        .iter()
+                        .filter_map(|values| writes.get(values)?.clone());
+                    Some(Ok(written.collect()))
                 }
-                (None, true) => Some(self.named(self.secondary, id, values).await),
+                (None, true) => Some(self.get_by_values(self.standby, id, values).await),
                 (None, false) => None,
             }
         };
-        let primary = self.named(self.primary, id, values);
-        let (primary, secondary) = both(primary, secondary).await;
-        let partitions = |found: Result<Vec<Partition>, Fault>| {
-            known(found.map(|found| Partitions::named(values, found)))
+        let primary = self.get_by_values(self.primary, id, values);
+        let (primary, standby) = join(primary, standby).await;
+        let partitions = |found: Result<Vec<Partition>, CallError>| {
+            present_or_unknown(found.map(|found| Partitions::named(values, found)))
         };
         let primary = partitions(primary);
-        readings.primary.partitions.insert(id.clone(), primary);
-        match secondary {
+        snapshots.primary.partitions.insert(id.clone(), primary);
+        match standby {
             Some(found) => {
                 let found = partitions(found);
-                readings.secondary.partitions.insert(id.clone(), found)
+                snapshots.standby.partitions.insert(id.clone(), found)
             }
-            None => readings.secondary.partitions.remove(id),
+            None => snapshots.standby.partitions.remove(id),
         };
     }
 
-    async fn named<R: ReadRegion>(
+    async fn get_by_values<R: ReadRegion>(
         &self,
         region: &R,
         id: &TableId,
-        values: &BTreeSet<Values>,
-    ) -> Result<Vec<Partition>, Fault> {
+        values: &BTreeSet<PartitionValues>,
+    ) -> Result<Vec<Partition>, CallError> {
         let values: Vec<&[String]> = values.iter().map(Vec::as_slice).collect();
         let calls = values
-            .chunks(GET_BATCH)
-            .map(|some| region.partitions_named(id, some));
+            .chunks(MAX_PARTITIONS_PER_GET)
+            .map(|chunk| region.partitions_named(id, chunk));
         let mut all = Vec::new();
-        for found in gather(calls, self.parallel).await {
+        for found in run_concurrently(calls, self.max_concurrent_calls).await {
             all.extend(found?);
         }
         Ok(all)
     }
 }
 
-fn has_keys(reading: &Reading, id: &TableId) -> bool {
-    let seen = reading.tables.get(id).and_then(Observation::present);
-    seen.is_some_and(|seen| !seen.object.partition_keys.is_empty() && !seen.is_link())
+/// Whether a table exists, has partition keys and is no resource link.
+fn has_keys(snapshot: &Snapshot, id: &TableId) -> bool {
+    let observed = snapshot.tables.get(id).and_then(Observation::present);
+    observed
+        .is_some_and(|observed| !observed.object.partition_keys.is_empty() && !observed.is_link())
 }

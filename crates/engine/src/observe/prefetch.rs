@@ -1,150 +1,162 @@
-//! Listings that are made once for many subjects.
+//! Listings that cover many subjects.
 
-use super::{Items, OptIns, Sides, both, known, lake, observe};
-use crate::listing::{GrantIndex, PAGE};
-use crate::ports::{GrantFilter, GrantType, ReadRegion};
+use super::{Items, ObservationPair, OptIns, join, lakeformation, observation, present_or_unknown};
+use crate::grant_index::{GrantIndex, LIST_PERMISSIONS_PAGE_SIZE};
+use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::{Linkable, Seen};
-use twinlake_core::grant::{Entry, Terms};
-use twinlake_core::ledger::Epoch;
-use twinlake_core::reading::Settings;
-use twinlake_core::{Database, Fault, FaultKind, Function, FunctionId, Name, Policy};
+use twinlake_core::catalog::{MaybeLink, Observed};
+use twinlake_core::grant::{ListedPermission, PrincipalMapping};
+use twinlake_core::snapshot::ObservedSettings;
+use twinlake_core::topology::Epoch;
+use twinlake_core::{CallError, CallErrorKind, Database, Function, FunctionId, Name, Policy};
 
-/// Listings that are made once for many subjects.
+/// Listings that cover many subjects. `None` means that subjects are read one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Prefetched {
-    /// Every grant.
-    pub grants: Option<Sides<GrantIndex>>,
-    /// Every database.
-    pub databases: Option<Sides<BTreeMap<Name, Seen<Database>>>>,
-    /// Every function.
-    pub functions: Option<Sides<BTreeMap<FunctionId, Seen<Function>>>>,
-    /// Tables are asked for by name, however many: they are few of their database's.
+    /// All grants.
+    pub grants: Option<ObservationPair<GrantIndex>>,
+    /// All databases.
+    pub databases: Option<ObservationPair<BTreeMap<Name, Observed<Database>>>>,
+    /// All functions.
+    pub functions: Option<ObservationPair<BTreeMap<FunctionId, Observed<Function>>>>,
+    /// Whether tables are read by name, however many: few tables of each database are requested.
     pub tables_by_name: bool,
     /// The data lake settings.
-    pub settings: Option<Sides<Settings>>,
-    /// LF-Tags, expressions, registrations.
-    pub lake: Option<(Items, Items)>,
-    /// Every opt-in.
-    pub opt_ins: Option<Sides<OptIns>>,
+    pub settings: Option<ObservationPair<ObservedSettings>>,
+    /// LF-Tags, named LF-Tag expressions and location registrations.
+    pub lake_formation: Option<(Items, Items)>,
+    /// All opt-ins.
+    pub opt_ins: Option<ObservationPair<OptIns>>,
 }
 
-/// In whose terms the primary's and the secondary's permissions are told.
-pub type BothTerms = (Terms, Terms);
+/// How principals and locations of the primary and of the standby are translated.
+pub type PrincipalMappings = (PrincipalMapping, PrincipalMapping);
 
-/// The terms of both sides.
+/// The mappings of both Regions.
 #[must_use]
-pub fn terms(policy: &Policy, epoch: Epoch) -> BothTerms {
+pub fn principal_mappings(policy: &Policy, epoch: Epoch) -> PrincipalMappings {
     (
-        Terms::of_primary(policy, epoch),
-        Terms::of_secondary(policy, epoch),
+        PrincipalMapping::of_primary(policy, epoch),
+        PrincipalMapping::of_standby(policy, epoch),
     )
 }
 
-/// Every grant of a Region by two readings: the listing without a filter, and one for
-/// each type of resource.
-async fn all_grants(region: &impl ReadRegion, terms: &Terms) -> Result<GrantIndex, Fault> {
-    let pages = |entries: &[Entry]| entries.len().div_ceil(PAGE).max(1);
+/// Lists all grants of a Region in two ways: without a filter, and by resource type.
+async fn all_grants(
+    region: &impl ReadRegion,
+    mapping: &PrincipalMapping,
+) -> Result<GrantIndex, CallError> {
+    let pages =
+        |entries: &[ListedPermission]| entries.len().div_ceil(LIST_PERMISSIONS_PAGE_SIZE).max(1);
     let listed = region.all_grants().await?;
     let mut calls = pages(&listed);
-    let unfiltered = GrantIndex::new(&listed, terms);
+    let unfiltered = GrantIndex::new(&listed, mapping);
     drop(listed);
-    // Types overlap, and what is not replicated is counted.
-    let mut typed: BTreeSet<Entry> = BTreeSet::new();
-    for kind in GrantType::EVERY {
+    // Listings by type overlap. The set avoids counting unsupported permissions twice.
+    let mut typed: BTreeSet<ListedPermission> = BTreeSet::new();
+    for kind in PermissionResourceType::ALL {
         match region.grants_on(&GrantFilter::Type(kind)).await {
             Ok(listed) => {
                 calls += pages(&listed);
                 typed.extend(listed);
             }
-            // It does not know that type.
-            Err(fault) if matches!(fault.kind, FaultKind::Invalid | FaultKind::Unsupported) => {}
-            Err(fault) => return Err(fault),
+            // The Region does not know this type.
+            Err(error)
+                if matches!(
+                    error.kind,
+                    CallErrorKind::Invalid | CallErrorKind::Unsupported
+                ) => {}
+            Err(error) => return Err(error),
         }
     }
-    let typed: Vec<Entry> = typed.into_iter().collect();
-    let typed = GrantIndex::new(&typed, terms);
+    let typed: Vec<ListedPermission> = typed.into_iter().collect();
+    let typed = GrantIndex::new(&typed, mapping);
     Ok(GrantIndex {
         calls,
-        ..unfiltered.beside(typed)
+        ..unfiltered.merge(typed)
     })
 }
 
 impl Prefetched {
-    /// Lists every grant of both sides.
+    /// Lists all grants of both Regions.
     pub async fn grants(
         primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-        terms: &BothTerms,
-    ) -> Sides<GrantIndex> {
-        let (here, there) = both(
-            all_grants(primary, &terms.0),
-            all_grants(secondary, &terms.1),
+        standby: &impl ReadRegion,
+        mappings: &PrincipalMappings,
+    ) -> ObservationPair<GrantIndex> {
+        let (primary, standby) = join(
+            all_grants(primary, &mappings.0),
+            all_grants(standby, &mappings.1),
         )
         .await;
-        (known(here), known(there))
+        (present_or_unknown(primary), present_or_unknown(standby))
     }
 
-    /// Lists what both sides keep for the catalog as a whole.
-    pub async fn lake(
+    /// Lists LF-Tags, named LF-Tag expressions and location registrations of both Regions.
+    pub async fn lake_formation(
         primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-        terms: &BothTerms,
+        standby: &impl ReadRegion,
+        mappings: &PrincipalMappings,
     ) -> (Items, Items) {
-        both(
-            lake::items(primary, &terms.0),
-            lake::items(secondary, &terms.1),
+        join(
+            lakeformation::list_all_items(primary, &mappings.0),
+            lakeformation::list_all_items(standby, &mappings.1),
         )
         .await
     }
 
-    /// Lists every opt-in of both sides.
+    /// Lists all opt-ins of both Regions.
     pub async fn opt_ins(
         primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-        terms: &BothTerms,
-    ) -> Sides<OptIns> {
-        both(
-            lake::opt_ins(primary, &terms.0),
-            lake::opt_ins(secondary, &terms.1),
+        standby: &impl ReadRegion,
+        mappings: &PrincipalMappings,
+    ) -> ObservationPair<OptIns> {
+        join(
+            lakeformation::list_opt_ins(primary, &mappings.0),
+            lakeformation::list_opt_ins(standby, &mappings.1),
         )
         .await
     }
 
-    /// Lists every function of both sides.
+    /// Lists all functions of both Regions.
     pub async fn functions(
         primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-    ) -> Sides<BTreeMap<FunctionId, Seen<Function>>> {
-        let (here, there) = both(primary.functions(None), secondary.functions(None)).await;
-        let keyed = |listed: Result<Vec<(FunctionId, Seen<Function>)>, Fault>| {
-            known(listed.map(|all| all.into_iter().collect()))
+        standby: &impl ReadRegion,
+    ) -> ObservationPair<BTreeMap<FunctionId, Observed<Function>>> {
+        let (primary, standby) = join(primary.functions(None), standby.functions(None)).await;
+        let by_id = |listed: Result<Vec<(FunctionId, Observed<Function>)>, CallError>| {
+            present_or_unknown(listed.map(|all| all.into_iter().collect()))
         };
-        (keyed(here), keyed(there))
+        (by_id(primary), by_id(standby))
     }
 
-    /// Lists every database of both sides.
+    /// Lists all databases of both Regions.
     pub async fn databases(
         primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-    ) -> Sides<BTreeMap<Name, Seen<Database>>> {
-        let by_name = |listed: Result<Vec<Seen<Database>>, Fault>| {
-            observe(listed.map(|all| {
+        standby: &impl ReadRegion,
+    ) -> ObservationPair<BTreeMap<Name, Observed<Database>>> {
+        let by_name = |listed: Result<Vec<Observed<Database>>, CallError>| {
+            observation(listed.map(|all| {
                 all.into_iter()
-                    .map(|seen| (seen.object.name.clone(), seen.own()))
+                    .map(|observed| {
+                        (
+                            observed.object.name.clone(),
+                            observed.without_target_fields(),
+                        )
+                    })
                     .collect()
             }))
         };
-        let (here, there) = both(primary.databases(), secondary.databases()).await;
-        (by_name(here), by_name(there))
+        let (primary, standby) = join(primary.databases(), standby.databases()).await;
+        (by_name(primary), by_name(standby))
     }
 
-    /// Reads the settings of both sides.
+    /// Reads the data lake settings of both Regions.
     pub async fn settings(
         primary: &impl ReadRegion,
-        secondary: &impl ReadRegion,
-    ) -> Sides<Settings> {
-        let (here, there) = both(primary.settings(), secondary.settings()).await;
-        (observe(here), observe(there))
+        standby: &impl ReadRegion,
+    ) -> ObservationPair<ObservedSettings> {
+        let (primary, standby) = join(primary.settings(), standby.settings()).await;
+        (observation(primary), observation(standby))
     }
 }

@@ -1,130 +1,151 @@
-//! Tables and their partitions.
+//! Reads tables by name.
 
-use super::{Observer, PARTS, Readings, both, gather, observe_own};
+use super::{
+    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, join, observation_of_own, run_concurrently,
+};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::Seen;
-use twinlake_core::reading::{Observation, Proof, Reading};
-use twinlake_core::scope::{Facet, Look};
-use twinlake_core::{Database, Fault, FaultKind, Name, Subject, Table, TableId};
+use twinlake_core::catalog::Observed;
+use twinlake_core::scope::{Facet, ReadRequest};
+use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
+use twinlake_core::{CallError, CallErrorKind, Database, Name, Subject, Table, TableId};
 
-/// From so many tables of one database on, it is listed instead.
-const LIST_FROM: usize = 3;
+/// If at least this many tables of one database are requested, the database is listed instead.
+const LISTING_MIN_TABLES: usize = 3;
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    pub(super) async fn tables(&self, looks: &[(&TableId, &Look)], readings: &mut Readings) {
-        let wants = |facet: Facet| {
-            looks
+    /// Reads tables as requested. Of new tables it reads every facet.
+    pub(super) async fn read_tables(
+        &self,
+        read_requests: &[(&TableId, &ReadRequest)],
+        snapshots: &mut Snapshots,
+    ) {
+        let requesting = |facet: Facet| {
+            read_requests
                 .iter()
-                .filter(move |(_, look)| look.facets.contains(&facet))
+                .filter(move |(_, request)| request.facets.contains(&facet))
                 .map(|(id, _)| *id)
         };
-        let wanted: Vec<&TableId> = wants(Facet::Definition).collect();
-        self.definitions_of(&wanted, readings).await;
-        // Of what is made anew everything is read, whatever was asked for.
-        let anew: BTreeSet<&TableId> = wanted
+        let wanted: Vec<&TableId> = requesting(Facet::Definition).collect();
+        self.read_table_definitions(&wanted, snapshots).await;
+        // Of tables that are about to be created, everything is read, whatever was requested.
+        let new_tables: BTreeSet<&TableId> = wanted
             .iter()
             .copied()
-            .filter(|id| self.is_new(id, readings))
+            .filter(|id| self.is_new(id, snapshots))
             .collect();
-        let partitioned: BTreeSet<&TableId> =
-            wants(Facet::Partitions).chain(anew.clone()).collect();
+        let partitioned: BTreeSet<&TableId> = requesting(Facet::Partitions)
+            .chain(new_tables.clone())
+            .collect();
         let partitioned: Vec<&TableId> = partitioned.into_iter().collect();
-        self.partitions(&partitioned, readings).await;
-        for (id, look) in looks {
-            if !look.values.is_empty() && !partitioned.contains(id) {
-                self.partitions_named(id, &look.values, readings).await;
+        self.scan_partitions(&partitioned, snapshots).await;
+        for (id, request) in read_requests {
+            if !request.partition_values.is_empty() && !partitioned.contains(id) {
+                self.read_partitions_by_values(id, &request.partition_values, snapshots)
+                    .await;
             }
         }
-        let parts: BTreeSet<(&TableId, Facet)> = PARTS
+        let attachments: BTreeSet<(&TableId, Facet)> = TABLE_ATTACHMENT_FACETS
             .into_iter()
-            .flat_map(|facet| wants(facet).chain(anew.clone()).map(move |id| (id, facet)))
+            .flat_map(|facet| {
+                requesting(facet)
+                    .chain(new_tables.clone())
+                    .map(move |id| (id, facet))
+            })
             .collect();
-        let parts: Vec<(Subject, Facet)> = parts
+        let attachments: Vec<(Subject, Facet)> = attachments
             .into_iter()
             .map(|(id, facet)| (Subject::Table(id.clone()), facet))
             .collect();
-        self.parts(&parts, readings).await;
-        let mut asked: BTreeSet<&TableId> = wants(Facet::Grants).collect();
-        // Nothing is made or shown anew before the grants on it are known.
-        asked.extend(wants(Facet::Definition).filter(|id| changes(id, readings)));
-        for id in asked {
-            self.grants(&Subject::Table(id.clone()), readings).await;
+        self.read_attachments(&attachments, snapshots).await;
+        let mut with_grants: BTreeSet<&TableId> = requesting(Facet::Grants).collect();
+        // No table is created and no column is added before the grants on it are known.
+        with_grants.extend(
+            requesting(Facet::Definition).filter(|id| has_different_columns(id, snapshots)),
+        );
+        for id in with_grants {
+            self.read_grants(&Subject::Table(id.clone()), snapshots)
+                .await;
         }
-        let opened: BTreeSet<&Name> = wants(Facet::Definition)
-            .filter(|id| changes(id, readings))
+        let databases: BTreeSet<&Name> = requesting(Facet::Definition)
+            .filter(|id| has_different_columns(id, snapshots))
             .map(|id| &id.database)
             .filter(|name| {
                 let own = Subject::Database((*name).clone());
-                !readings.secondary.grants.contains_key(&own)
+                !snapshots.standby.grants.contains_key(&own)
             })
             .collect();
-        for database in opened {
-            self.wildcards(database, readings).await;
+        for database in databases {
+            self.read_all_tables_grants(database, snapshots).await;
         }
     }
 
-    /// The tables themselves, with the proof where one is gone from the primary.
-    async fn definitions_of(&self, wanted: &[&TableId], readings: &mut Readings) {
-        for (id, primary, secondary) in self.table_definitions(wanted).await {
-            let primary_gone = matches!(primary, Observation::Absent(_));
-            let secondary_gone = matches!(secondary, Observation::Absent(_));
-            let proves = primary_gone && secondary.present().is_some();
-            readings.primary.tables.insert(id.clone(), primary);
-            readings.secondary.tables.insert(id.clone(), secondary);
-            // A name in a database that is a link would be written in its target.
-            let known = self.pairing_of(id).is_some_and(|pairing| {
-                let there = readings
-                    .secondary
+    /// Reads the definitions of tables. If the primary lacks one, adds the proof of its absence.
+    async fn read_table_definitions(&self, wanted: &[&TableId], snapshots: &mut Snapshots) {
+        for (id, primary, standby) in self.get_tables(wanted).await {
+            let primary_is_absent = matches!(primary, Observation::Absent(_));
+            let standby_is_absent = matches!(standby, Observation::Absent(_));
+            let needs_proof = primary_is_absent && standby.present().is_some();
+            snapshots.primary.tables.insert(id.clone(), primary);
+            snapshots.standby.tables.insert(id.clone(), standby);
+            // A write into a database that is a resource link goes to the link's target.
+            let is_same_as_paired = self.pairing_of(id).is_some_and(|pairing| {
+                let standby_table = snapshots
+                    .standby
                     .tables
                     .get(id)
                     .and_then(Observation::present);
-                !pairing.link && there.is_some_and(|t| t.created == pairing.secondary_created)
+                !pairing.link
+                    && standby_table.is_some_and(|table| {
+                        table.created == pairing.created_in(self.epoch.standby())
+                    })
             });
-            let writes = primary_gone != secondary_gone || !(known || primary_gone);
-            if writes && !readings.secondary.databases.contains_key(&id.database) {
-                let database = observe_own(self.secondary.database(&id.database).await);
-                readings.asked.insert(id.database.clone());
-                readings
-                    .secondary
+            let may_write =
+                primary_is_absent != standby_is_absent || !(is_same_as_paired || primary_is_absent);
+            if may_write && !snapshots.standby.databases.contains_key(&id.database) {
+                let database = observation_of_own(self.standby.database(&id.database).await);
+                snapshots.checked_databases.insert(id.database.clone());
+                snapshots
+                    .standby
                     .databases
                     .insert(id.database.clone(), database);
             }
-            if proves {
-                self.list_tables(id, readings).await;
+            if needs_proof {
+                self.check_table_listing(id, snapshots).await;
             }
         }
     }
 
-    /// Whether the primary's table has no counterpart yet, or is another one than the
-    /// one that was paired.
-    fn is_new(&self, id: &TableId, readings: &Readings) -> bool {
-        let here = readings
+    /// Whether the primary's table has no counterpart yet, or was recreated since it was paired.
+    fn is_new(&self, id: &TableId, snapshots: &Snapshots) -> bool {
+        let primary = snapshots
             .primary
             .tables
             .get(id)
             .and_then(Observation::present);
-        let there = readings
-            .secondary
+        let standby = snapshots
+            .standby
             .tables
             .get(id)
             .and_then(Observation::present);
-        let Some(here) = here else {
+        let Some(primary) = primary else {
             return false;
         };
         let pairing = self.pairing_of(id);
-        there.is_none() || pairing.is_some_and(|pairing| pairing.primary_created != here.created)
+        standby.is_none()
+            || pairing
+                .is_some_and(|pairing| pairing.created_in(self.epoch.primary()) != primary.created)
     }
 
-    /// Tables by name, or by listing where many of one database are asked for. What
-    /// a listing lacks is asked for by name: only that answer can be "not found".
-    pub(super) async fn table_definitions<'i>(
+    /// Reads tables by name, or by listing if many tables of one database are requested. Tables that a
+    /// listing lacks are read by name: only that answer can be "not found".
+    pub(super) async fn get_tables<'i>(
         &self,
         ids: &[&'i TableId],
     ) -> Vec<(
         &'i TableId,
-        Observation<Seen<Table>>,
-        Observation<Seen<Table>>,
+        Observation<Observed<Table>>,
+        Observation<Observed<Table>>,
     )> {
         let mut counts: BTreeMap<&Name, usize> = BTreeMap::new();
         for id in ids {
@@ -132,114 +153,127 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let by_name = self.prefetched.tables_by_name;
         let counts = counts.into_iter();
-        let many = counts.filter(|(_, count)| *count >= LIST_FROM && !by_name);
-        let calls = many.map(|(database, _)| async move {
-            let listed = both(
-                self.primary.tables(database),
-                self.secondary.tables(database),
-            );
+        let databases = counts.filter(|(_, count)| *count >= LISTING_MIN_TABLES && !by_name);
+        let calls = databases.map(|(database, _)| async move {
+            let listed = join(self.primary.tables(database), self.standby.tables(database));
             (database, listed.await)
         });
-        type Listed = BTreeMap<Name, Seen<Table>>;
-        let mut listed: BTreeMap<&Name, (Listed, Listed)> = BTreeMap::new();
-        for (database, (primary, secondary)) in gather(calls, self.parallel).await {
-            let by_name = |tables: Result<Vec<Seen<Table>>, Fault>| -> Listed {
+        type TablesByName = BTreeMap<Name, Observed<Table>>;
+        let mut listed: BTreeMap<&Name, (TablesByName, TablesByName)> = BTreeMap::new();
+        for (database, (primary, standby)) in
+            run_concurrently(calls, self.max_concurrent_calls).await
+        {
+            let by_name = |tables: Result<Vec<Observed<Table>>, CallError>| -> TablesByName {
                 let tables = tables.unwrap_or_default().into_iter();
-                tables.map(|t| (t.object.name.clone(), t)).collect()
+                tables
+                    .map(|table| (table.object.name.clone(), table))
+                    .collect()
             };
-            listed.insert(database, (by_name(primary), by_name(secondary)));
+            listed.insert(database, (by_name(primary), by_name(standby)));
         }
         let calls = ids.iter().map(|id| {
-            let known = listed.get(&id.database);
-            let here = known.and_then(|(here, _)| here.get(&id.table).cloned());
-            let there = known.and_then(|(_, there)| there.get(&id.table).cloned());
+            let listing = listed.get(&id.database);
+            let listed_primary = listing.and_then(|(primary, _)| primary.get(&id.table).cloned());
+            let listed_standby = listing.and_then(|(_, standby)| standby.get(&id.table).cloned());
             async move {
                 let primary = async {
-                    match here {
-                        Some(seen) => Ok(seen),
+                    match listed_primary {
+                        Some(observed) => Ok(observed),
                         None => self.primary.table(id).await,
                     }
                 };
-                let secondary = async {
-                    match there {
-                        Some(seen) => Ok(seen),
-                        None => self.secondary.table(id).await,
+                let standby = async {
+                    match listed_standby {
+                        Some(observed) => Ok(observed),
+                        None => self.standby.table(id).await,
                     }
                 };
-                let (primary, secondary) = both(primary, secondary).await;
-                (*id, observe_own(primary), observe_own(secondary))
+                let (primary, standby) = join(primary, standby).await;
+                (
+                    *id,
+                    observation_of_own(primary),
+                    observation_of_own(standby),
+                )
             }
         });
-        gather(calls, self.parallel).await
+        run_concurrently(calls, self.max_concurrent_calls).await
     }
 
-    /// Looks for a table that the primary does not know in its database's complete
-    /// listing.
-    pub(super) async fn list_tables(&self, id: &TableId, readings: &mut Readings) {
-        let seen = match self.primary.tables(&id.database).await {
-            Ok(all) => Observation::Absent(Proof {
+    /// Checks that the complete listing of its database also lacks a table that the primary does not
+    /// know by name.
+    pub(super) async fn check_table_listing(&self, id: &TableId, snapshots: &mut Snapshots) {
+        let observed = match self.primary.tables(&id.database).await {
+            Ok(all) => Observation::Absent(AbsenceProof {
                 not_found: true,
-                unlisted: all.iter().all(|seen| seen.object.name != id.table),
-                control_seen: all.iter().any(|seen| seen.object.name != id.table),
-                ..Proof::default()
+                unlisted: all.iter().all(|observed| observed.object.name != id.table),
+                sibling_seen: all.iter().any(|observed| observed.object.name != id.table),
+                ..AbsenceProof::default()
             }),
-            // The database went with it.
-            Err(fault) if fault.kind == FaultKind::Absent => {
-                Observation::Absent(self.prove_database_gone(&id.database).await)
+            // The database does not exist either.
+            Err(error) if error.kind == CallErrorKind::NotFound => {
+                Observation::Absent(self.prove_database_absence(&id.database).await)
             }
-            Err(fault) => Observation::Unknown(fault),
+            Err(error) => Observation::Unknown(error),
         };
-        readings.primary.tables.insert(id.clone(), seen);
+        snapshots.primary.tables.insert(id.clone(), observed);
     }
 
-    pub(super) async fn prove_database_gone(&self, name: &Name) -> Proof {
+    /// The proof that a whole database is absent.
+    pub(super) async fn prove_database_absence(&self, name: &Name) -> AbsenceProof {
         let listed = self.primary.databases().await;
-        let others = |all: &[Seen<Database>]| all.iter().any(|seen| seen.object.name != *name);
-        Proof {
+        let has_others =
+            |all: &[Observed<Database>]| all.iter().any(|observed| observed.object.name != *name);
+        AbsenceProof {
             not_found: true,
             unlisted: listed
                 .as_ref()
-                .is_ok_and(|all| all.iter().all(|seen| seen.object.name != *name)),
-            control_seen: listed.as_ref().is_ok_and(|all| others(all)),
-            ..Proof::default()
+                .is_ok_and(|all| all.iter().all(|observed| observed.object.name != *name)),
+            sibling_seen: listed.as_ref().is_ok_and(|all| has_others(all)),
+            ..AbsenceProof::default()
         }
     }
 }
 
-/// The databases of tables that are about to be made, shown or tagged anew, and those
-/// whose own LF-Tags differ.
-pub(super) fn opened(readings: &Readings) -> BTreeSet<Subject> {
-    let here = |id: &TableId| {
-        let seen = readings.primary.tables.get(id);
-        seen.and_then(Observation::present).is_some()
+/// The databases in which a grant by LF-Tags may give new access: those of tables that are about to
+/// be created or changed in columns or LF-Tags, and those whose own LF-Tags differ.
+pub(super) fn databases_with_new_access(snapshots: &Snapshots) -> BTreeSet<Subject> {
+    let is_in_primary = |id: &TableId| {
+        let observed = snapshots.primary.tables.get(id);
+        observed.and_then(Observation::present).is_some()
     };
-    let tables = readings.primary.tables.keys();
-    let changed = tables.filter(|id| here(id) && changes(id, readings));
+    let tables = snapshots.primary.tables.keys();
+    let changed = tables.filter(|id| is_in_primary(id) && has_different_columns(id, snapshots));
     let mut databases: BTreeSet<Subject> = changed
         .map(|id| Subject::Database(id.database.clone()))
         .collect();
-    for (at, assigned) in &readings.primary.parts {
-        let there = readings
-            .secondary
-            .parts
-            .get(at)
+    for (owner, assigned) in &snapshots.primary.attachments {
+        let standby = snapshots
+            .standby
+            .attachments
+            .get(owner)
             .and_then(Observation::present);
-        let differs = assigned.present().is_some_and(|assigned| match there {
-            Some(there) => assigned != there,
+        let differs = assigned.present().is_some_and(|assigned| match standby {
+            Some(standby) => assigned != standby,
             None => !assigned.is_empty(),
         });
-        if at.1 == Facet::Assigned && differs {
-            databases.extend(at.0.database().cloned().map(Subject::Database));
+        if owner.1 == Facet::LfTagAssignments && differs {
+            databases.extend(owner.0.database().cloned().map(Subject::Database));
         }
     }
     databases
 }
 
-/// Whether a table is there on one side only, or has other columns on the other.
-pub(super) fn changes(id: &TableId, readings: &Readings) -> bool {
-    let columns = |reading: &Reading| -> Option<BTreeSet<String>> {
-        let seen = reading.tables.get(id).and_then(Observation::present)?;
-        Some(seen.object.columns().map(|c| c.name.clone()).collect())
+/// Whether a table exists in one Region only, or has different columns.
+pub(super) fn has_different_columns(id: &TableId, snapshots: &Snapshots) -> bool {
+    let columns = |snapshot: &Snapshot| -> Option<BTreeSet<String>> {
+        let observed = snapshot.tables.get(id).and_then(Observation::present)?;
+        Some(
+            observed
+                .object
+                .columns()
+                .map(|column| column.name.clone())
+                .collect(),
+        )
     };
-    columns(&readings.primary) != columns(&readings.secondary)
+    columns(&snapshots.primary) != columns(&snapshots.standby)
 }

@@ -1,181 +1,210 @@
-//! What is remembered, who is told, and what time it is.
+//! The ledger, the alert topic, the retry queue and the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::ledger::{Epoch, Rows, Run, Sweeping, Tally};
-use twinlake_core::{Alert, Episode, Fault, Lake, Name, Row, Subject, TableId, Timestamp};
+use twinlake_core::ledger::{LedgerRows, ObjectCounts, PartitionScan, ResyncRun};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{
+    Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp,
+};
 
-/// What a Region's Twinlake remembers.
+/// The persistent state of one Region's Twinlake.
 pub trait Ledger {
     /// The epoch that this ledger holds; a new ledger holds 0.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn epoch(&self) -> Result<Epoch, Fault>;
+    /// The ledger cannot be reached.
+    async fn epoch(&self) -> Result<Epoch, CallError>;
 
     /// The policy document, if one was pushed.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn policy(&self) -> Result<Option<String>, Fault>;
+    /// The ledger cannot be reached.
+    async fn policy(&self) -> Result<Option<String>, CallError>;
 
     /// Stores the policy document.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn put_policy(&self, text: &str) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn put_policy(&self, text: &str) -> Result<(), CallError>;
 
-    /// The rows of these subjects; those without a row are left out.
+    /// Returns the operation document, if one was pushed.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<Rows, Fault>;
+    async fn operation(&self) -> Result<Option<String>, CallError>;
+
+    /// Stores the operation document.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn put_operation(&self, text: &str) -> Result<(), CallError>;
+
+    /// The rows of these subjects; subjects without a row are missing from the result.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<LedgerRows, CallError>;
 
     /// The rows of every database.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn database_rows(&self) -> Result<Rows, Fault>;
+    /// The ledger cannot be reached.
+    async fn database_rows(&self) -> Result<LedgerRows, CallError>;
 
     /// The rows of a database and of every table in it.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn rows_in(&self, database: &Name) -> Result<Rows, Fault>;
+    /// The ledger cannot be reached.
+    async fn rows_in_database(&self, database: &Name) -> Result<LedgerRows, CallError>;
 
-    /// Marks what is paired of a subject of the lake, and no longer is. Several handlers
-    /// may do so at once: what one of them adds, another one that knows nothing of it does
-    /// not take away.
+    /// Adds and removes keys of paired items in the row of a Lake Formation subject. Several
+    /// handlers may do so at once: a handler removes only the keys in `drop`, so it never
+    /// removes a key that another handler has just added.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn mark(
+    /// The ledger cannot be reached.
+    async fn update_managed_keys(
         &self,
-        lake: Lake,
+        subject: LfSubject,
         add: &BTreeSet<String>,
         drop: &BTreeSet<String>,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), CallError>;
 
-    /// Stores rows, each replacing the one of its subject, but for its marks.
+    /// Stores rows. Each replaces the row of its subject except `managed_keys`.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn put_rows(&self, rows: &[Row]) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError>;
 
-    /// Forgets subjects.
+    /// Deletes the rows of these subjects.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn forget(&self, subjects: &[Subject]) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError>;
 
-    /// How many objects are paired, as last counted.
+    /// Number of paired objects by kind, as of the last count.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn paired(&self) -> Result<Tally, Fault>;
+    /// The ledger cannot be reached.
+    async fn paired_counts(&self) -> Result<ObjectCounts, CallError>;
 
-    /// Stores how many objects are paired.
+    /// Stores the number of paired objects by kind.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn put_paired(&self, tally: &Tally) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError>;
 
-    /// How many deletions were made in the hour before a time.
+    /// Number of deletions by kind that were recorded in the hour before `now`.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn spent(&self, now: Timestamp) -> Result<Tally, Fault>;
+    /// The ledger cannot be reached.
+    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError>;
 
-    /// Adds deletions to the budget, before they are made.
+    /// Counts deletions against the deletion limit, before they are made.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn spend(&self, now: Timestamp, tally: &Tally) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn record_deletions(
+        &self,
+        now: Timestamp,
+        counts: &ObjectCounts,
+    ) -> Result<(), CallError>;
 
     /// Opens a resync run with its first part outstanding.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn begin_run(&self, run: &Run) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError>;
 
     /// Adds a part to a run, before the part that it was split from ends.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn add_part(&self, run: &str, part: &str) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn add_run_part(&self, run: &str, part: &str) -> Result<(), CallError>;
 
-    /// Ends a part of a run, and answers the run as it stands then. Ending a part
-    /// twice is the same as once.
+    /// Ends a part of a run and returns the run after that. Idempotent.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn end_part(&self, run: &str, part: &str, unread: bool) -> Result<Option<Run>, Fault>;
+    /// The ledger cannot be reached.
+    async fn end_run_part(
+        &self,
+        run: &str,
+        part: &str,
+        unread: bool,
+    ) -> Result<Option<ResyncRun>, CallError>;
 
     /// The start of the last complete resync.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn verified_at(&self) -> Result<Option<Timestamp>, Fault>;
+    /// The ledger cannot be reached.
+    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError>;
 
     /// Stores the start of a complete resync; an earlier one never replaces it.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), Fault>;
+    /// The ledger cannot be reached.
+    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError>;
 
-    /// Asks for a look at all partitions of a table, because of an event.
+    /// Requests a scan of all partitions of a table because of an event. The answer says
+    /// whether to scan now, to scan later, or that a scheduled scan covers the event.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn ask_sweep(&self, table: &TableId, now: Timestamp) -> Result<Sweeping, Fault>;
+    /// The ledger cannot be reached.
+    async fn request_partition_scan(
+        &self,
+        table: &TableId,
+        now: Timestamp,
+    ) -> Result<PartitionScan, CallError>;
 
-    /// The open trouble of an alert's key, and its version.
+    /// The open incident with an alert's key, and its version.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn episode(&self, key: &str) -> Result<Option<(Episode, u64)>, Fault>;
+    /// The ledger cannot be reached.
+    async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError>;
 
-    /// Every open trouble by its alert's key, and its version.
+    /// Every open incident by its alert's key, each with its version.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn episodes(&self) -> Result<BTreeMap<String, (Episode, u64)>, Fault>;
+    /// The ledger cannot be reached.
+    async fn incidents(&self) -> Result<BTreeMap<String, (Incident, u64)>, CallError>;
 
-    /// Stores a trouble, or forgets it, if it is of the version that was read, or if none
-    /// is there where none was. Answers whether it was.
+    /// Stores an incident, or deletes it if `None`. A conditional write: it happens only if
+    /// the stored version is `expected_version`, where `None` expects no stored incident.
+    /// Returns whether it happened.
     ///
     /// # Errors
-    /// The ledger is out of reach.
-    async fn put_episode(
+    /// The ledger cannot be reached.
+    async fn put_incident(
         &self,
         key: &str,
-        episode: Option<&Episode>,
-        was: Option<u64>,
-    ) -> Result<bool, Fault>;
+        incident: Option<&Incident>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
 }
 
-/// Tells people.
+/// Publishes alerts to people.
 pub trait Alerts {
     /// Publishes one alert.
     ///
     /// # Errors
     /// It could not be published.
-    async fn publish(&self, alert: &Alert) -> Result<(), Fault>;
+    async fn publish(&self, alert: &Alert) -> Result<(), CallError>;
 
-    /// Hears of each alert that a published message spoke for, one by one.
-    async fn spoke_for(&self, _: &Alert) {}
+    /// Called once for each alert that is part of a published message. Does nothing by default.
+    async fn record_delivered(&self, _: &Alert) {}
 }
 
-/// The queue that a function sends its own leftovers to.
-pub trait Outbox {
-    /// Sends a message, visible after a delay of at most 900 seconds.
+/// The queue to which a function sends work that it could not finish.
+pub trait RetryQueue {
+    /// Sends a message that becomes visible after `delay_secs`, at most 900 seconds.
     ///
     /// # Errors
     /// It could not be sent.
-    async fn send(&self, message: &crate::Message, delay_secs: u16) -> Result<(), Fault>;
+    async fn send(&self, message: &crate::RetryMessage, delay_secs: u16) -> Result<(), CallError>;
 }
 
-/// Tells the time.
+/// Tells the current time.
 pub trait Clock {
-    /// Now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }

@@ -1,56 +1,70 @@
-//! A look at any scope that writes nothing.
+//! A read-only plan for any scope.
 
-use super::survey::note_survey;
-use super::{databases, prefetch};
+use super::unreplicated_inventory::report_unreplicated;
+use super::{databases_in_scope, prefetch};
 use crate::observe::Prefetched;
 use crate::ports::{Clock, Ledger, ReadRegion};
-use crate::reconcile::{Context, Outcome};
-use twinlake_core::reading::Observation;
-use twinlake_core::{Fault, Scope, Subject};
+use crate::reconcile::{Context, ReconcileOutcome};
+use twinlake_core::snapshot::Observation;
+use twinlake_core::{CallError, Scope, Subject};
 
-/// The whole catalog as one look for each database; any other scope as it is.
+/// Expands the whole-catalog scope to one read request for each database. Returns any other scope
+/// unchanged.
 ///
 /// # Errors
 /// A listing of databases failed, or the ledger is out of reach.
 pub async fn expand<P, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
-) -> Result<Scope, Fault>
+) -> Result<Scope, CallError>
 where
     P: ReadRegion,
     S: ReadRegion,
     L: Ledger,
 {
-    if !scope.looks.contains_key(&Subject::Catalog) {
+    if !scope.read_requests.contains_key(&Subject::Catalog) {
         return Ok(scope.clone());
     }
-    let listed = Prefetched::databases(context.primary, context.secondary).await;
-    for side in [&listed.0, &listed.1] {
-        if let Observation::Unknown(fault) = side {
-            return Err(fault.clone());
+    let databases = Prefetched::databases(context.primary, context.standby).await;
+    for observation in [&databases.0, &databases.1] {
+        if let Observation::Unknown(error) = observation {
+            return Err(error.clone());
         }
     }
     let prefetched = Prefetched {
-        databases: Some(listed),
+        databases: Some(databases),
         ..Prefetched::default()
     };
     let mut expanded = Scope::default();
-    let names = databases(context, scope, &prefetched, &mut Outcome::default()).await?;
-    expanded.absorb(Scope::lake());
+    let names = databases_in_scope(
+        context,
+        scope,
+        &prefetched,
+        &mut ReconcileOutcome::default(),
+    )
+    .await?;
+    expanded.merge(Scope::lake_formation());
     for name in names {
-        expanded.absorb(Scope::database(name));
+        expanded.merge(Scope::database(name));
     }
     Ok(expanded)
 }
 
-/// Reads both Regions once, for a scope of any size, and plans; writes nothing.
+/// Reads both Regions once, for a scope of any size, and returns the plan and its audit result.
+/// Writes nothing.
 ///
 /// # Errors
 /// A listing of databases failed, or the ledger is out of reach.
 pub async fn preview<P, S, L, C>(
     context: &Context<'_, P, S, L, C>,
     scope: &Scope,
-) -> Result<(twinlake_core::Plan, Result<(), Vec<twinlake_core::Veto>>), Fault>
+) -> Result<
+    (
+        twinlake_core::Plan,
+        Result<(), Vec<twinlake_core::Rejection>>,
+    ),
+    CallError,
+>
 where
     P: ReadRegion,
     S: ReadRegion,
@@ -58,13 +72,14 @@ where
     C: Clock,
 {
     let expanded = expand(context, scope).await?;
-    let prefetched = match scope.looks.contains_key(&Subject::Catalog) {
+    let prefetched = match scope.read_requests.contains_key(&Subject::Catalog) {
         true => prefetch(context).await,
         false => Prefetched::default(),
     };
-    let (mut plan, judged) = crate::reconcile::preview(context, &expanded, &prefetched).await?;
-    let mut outcome = Outcome::default();
-    note_survey(context, scope, &prefetched, &mut outcome).await;
+    let (mut plan, audit_result) =
+        crate::reconcile::preview(context, &expanded, &prefetched).await?;
+    let mut outcome = ReconcileOutcome::default();
+    report_unreplicated(context, scope, &prefetched, &mut outcome).await;
     plan.findings.extend(outcome.findings);
-    Ok((plan, judged))
+    Ok((plan, audit_result))
 }

@@ -1,16 +1,16 @@
-//! Glue's catalog events, as the rules of the custom bus let them through, and what this function
-//! sent itself to look at again.
+//! Handles Glue catalog events that the rules of the custom event bus forward, and scopes that this
+//! function queued for a retry.
 
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use twinlake_lambda::{Start, catalog_changes};
+use twinlake_lambda::{Runtime, catalog_changes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let start = Start::from_environment().await?;
-    let start = &start;
+    let runtime = Runtime::from_environment().await?;
+    let runtime = &runtime;
     run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        catalog_changes(start, event)
+        catalog_changes(runtime, event)
     }))
     .await
 }

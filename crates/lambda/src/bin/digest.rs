@@ -1,15 +1,15 @@
-//! The daily digest.
+//! Publishes the daily digest.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use twinlake_lambda::{Start, digest};
+use twinlake_lambda::{Runtime, digest};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let start = Start::from_environment().await?;
-    let start = &start;
+    let runtime = Runtime::from_environment().await?;
+    let runtime = &runtime;
     run(service_fn(move |event: LambdaEvent<Value>| {
-        digest(start, event)
+        digest(runtime, event)
     }))
     .await
 }

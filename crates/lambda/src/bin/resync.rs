@@ -1,16 +1,16 @@
-//! The scheduled look at everything, and the parts of it that did not fit into one
+//! Runs the scheduled resync of everything, and the parts of it that did not fit into one
 //! invocation.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use twinlake_lambda::{Start, resync};
+use twinlake_lambda::{Runtime, resync};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let start = Start::from_environment().await?;
-    let start = &start;
+    let runtime = Runtime::from_environment().await?;
+    let runtime = &runtime;
     run(service_fn(move |event: LambdaEvent<Value>| {
-        resync(start, event)
+        resync(runtime, event)
     }))
     .await
 }

@@ -1,17 +1,26 @@
-//! What the catalog has beside databases and tables.
+//! Operations on connections, table optimizers, catalog encryption and the resource policy.
 
-use super::Answer;
-use crate::api::{Caller, items, table_id, text};
-use crate::state::World;
+use super::ApiResult;
+use crate::api::{array_field, required_text, table_id};
+use crate::caller::Caller;
+use crate::state::SimState;
 use serde_json::{Value, json};
 
-impl World {
-    /// Calls on the catalog as a whole, and on what is only counted.
-    pub(super) fn catalog_call(&mut self, c: Caller<'_>, call: &str, r: &Value) -> Option<Answer> {
+impl SimState {
+    /// Runs an operation on objects that Twinlake counts or reports but does not replicate. Returns
+    /// `None` if there is no operation of this name.
+    pub(super) fn catalog_call(
+        &mut self,
+        caller: Caller<'_>,
+        call: &str,
+        request: &Value,
+    ) -> Option<ApiResult> {
         let empty = || Ok(json!({}));
         Some(match call {
-            "CreateConnection" => self.note(c, r.get("ConnectionInput").unwrap_or(r)),
-            "GetConnections" => self.region(c.region).map(|region| {
+            "CreateConnection" => {
+                self.create_connection(caller, request.get("ConnectionInput").unwrap_or(request))
+            }
+            "GetConnections" => self.region(caller.region).map(|region| {
                 let all: Vec<Value> = region
                     .connections
                     .iter()
@@ -20,33 +29,38 @@ impl World {
                 json!({ "ConnectionList": all })
             }),
             "GetCatalogs" => Ok(json!({ "CatalogList": [] })),
-            "CreateTableOptimizer" => table_id(r, "TableName").and_then(|id| {
-                self.region_mut(c.region)?.optimizers.insert(id);
+            "CreateTableOptimizer" => table_id(request, "TableName").and_then(|id| {
+                self.region_mut(caller.region)?.optimizers.insert(id);
                 empty()
             }),
-            "BatchGetTableOptimizer" => self.region(c.region).map(|region| {
-                let entries = items(r, "Entries").iter();
+            "BatchGetTableOptimizer" => self.region(caller.region).map(|region| {
+                let entries = array_field(request, "Entries").iter();
                 let found = entries.filter(|entry| {
-                    let id = crate::api::table_of(entry, "databaseName", "tableName");
-                    let first = entry.get("type").and_then(Value::as_str) == Some("compaction");
-                    first && id.is_ok_and(|id| region.optimizers.contains(&id))
+                    let id = crate::api::table_id_from(entry, "databaseName", "tableName");
+                    let is_compaction =
+                        entry.get("type").and_then(Value::as_str) == Some("compaction");
+                    is_compaction && id.is_ok_and(|id| region.optimizers.contains(&id))
                 });
                 let found: Vec<&Value> = found.collect();
                 json!({ "TableOptimizers": found })
             }),
             "PutDataCatalogEncryptionSettings" => {
-                let settings = r.get("DataCatalogEncryptionSettings").cloned();
-                self.set(c, "encryption of the catalog", settings.unwrap_or_default())
+                let settings = request.get("DataCatalogEncryptionSettings").cloned();
+                self.put_setting(
+                    caller,
+                    "encryption of the catalog",
+                    settings.unwrap_or_default(),
+                )
             }
             "GetDataCatalogEncryptionSettings" => {
-                let set = self.setting(c, "encryption of the catalog");
+                let set = self.get_setting(caller, "encryption of the catalog");
                 Ok(json!({ "DataCatalogEncryptionSettings": set.unwrap_or(json!({})) }))
             }
             "PutResourcePolicy" => {
-                let policy = r.get("PolicyInJson").cloned().unwrap_or_default();
-                self.set(c, "resource policy", policy)
+                let policy = request.get("PolicyInJson").cloned().unwrap_or_default();
+                self.put_setting(caller, "resource policy", policy)
             }
-            "GetResourcePolicy" => match self.setting(c, "resource policy") {
+            "GetResourcePolicy" => match self.get_setting(caller, "resource policy") {
                 Some(policy) => Ok(json!({ "PolicyInJson": policy })),
                 None => Err(crate::error::ApiError::not_found()),
             },
@@ -54,21 +68,21 @@ impl World {
         })
     }
 
-    fn note(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let name = text(r, "Name")?.to_owned();
-        self.region_mut(c.region)?.connections.insert(name);
+    fn create_connection(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        self.region_mut(caller.region)?.connections.insert(name);
         Ok(json!({}))
     }
 
-    fn set(&mut self, c: Caller<'_>, name: &str, value: Value) -> Answer {
+    fn put_setting(&mut self, caller: Caller<'_>, name: &str, value: Value) -> ApiResult {
         let text = value.to_string();
-        let settings = &mut self.region_mut(c.region)?.catalog_settings;
+        let settings = &mut self.region_mut(caller.region)?.catalog_settings;
         settings.insert(name.to_owned(), text);
         Ok(json!({}))
     }
 
-    fn setting(&self, c: Caller<'_>, name: &str) -> Option<Value> {
-        let settings = &self.region(c.region).ok()?.catalog_settings;
+    fn get_setting(&self, caller: Caller<'_>, name: &str) -> Option<Value> {
+        let settings = &self.region(caller.region).ok()?.catalog_settings;
         serde_json::from_str(settings.get(name)?).ok()
     }
 }

@@ -1,94 +1,104 @@
-//! User-defined functions.
+//! Operations on user-defined functions.
 
-use super::Answer;
-use crate::api::{Caller, input, name, to_json};
+use super::ApiResult;
+use crate::api::{parse_field, required_name, to_json};
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::state::World;
+use crate::state::SimState;
 use serde_json::{Value, json};
-use twinlake_core::catalog::{Function, Seen};
+use twinlake_core::catalog::{Function, Observed};
 use twinlake_core::{FunctionId, Name};
 
-pub(crate) fn function_id(r: &Value) -> Result<FunctionId, ApiError> {
+pub(crate) fn function_id(request: &Value) -> Result<FunctionId, ApiError> {
     Ok(FunctionId::new(
-        name(r, "DatabaseName")?,
-        name(r, "FunctionName")?,
+        required_name(request, "DatabaseName")?,
+        required_name(request, "FunctionName")?,
     ))
 }
 
-impl World {
-    /// The functions of a database, or of all, as a caller sees them.
+impl SimState {
+    /// Returns the functions of a database, or of all databases, that a caller has access to.
     pub(crate) fn get_functions(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         database: Option<&Name>,
-    ) -> Result<Vec<(FunctionId, Seen<Function>)>, ApiError> {
+    ) -> Result<Vec<(FunctionId, Observed<Function>)>, ApiError> {
         if let Some(database) = database {
-            self.get_database(c, database)?;
+            self.get_database(caller, database)?;
         }
-        if self.is_blind(c.region, c.principal) {
+        if self.has_no_access(caller.region, caller.principal) {
             return Ok(Vec::new());
         }
         let (region, database) = match database {
             Some(database) => {
-                let (region, database) = self.resolve(c.region, database);
+                let (region, database) = self.resolve_database(caller.region, database);
                 (region, Some(database))
             }
-            None => (c.region.to_owned(), None),
+            None => (caller.region.to_owned(), None),
         };
         let all = self.region(&region)?.functions.iter();
         let mine = all.filter(|(id, _)| database.as_ref().is_none_or(|d| id.database == *d));
-        Ok(mine.map(|(id, seen)| (id.clone(), seen.clone())).collect())
+        Ok(mine
+            .map(|(id, observed)| (id.clone(), observed.clone()))
+            .collect())
     }
 
     pub(crate) fn get_function(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         id: &FunctionId,
-    ) -> Result<Seen<Function>, ApiError> {
-        let all = self.get_functions(c, Some(&id.database))?;
+    ) -> Result<Observed<Function>, ApiError> {
+        let all = self.get_functions(caller, Some(&id.database))?;
         let found = all
             .into_iter()
             .find(|(other, _)| other.function == id.function);
-        found.map(|(_, seen)| seen).ok_or_else(ApiError::not_found)
+        found
+            .map(|(_, observed)| observed)
+            .ok_or_else(ApiError::not_found)
     }
 
-    pub(super) fn write_function(&mut self, c: Caller<'_>, r: &Value, anew: bool) -> Answer {
-        let function: Function = input(r, "FunctionInput")?;
-        let asked = name(r, "DatabaseName")?;
-        self.get_database(c, &asked)?;
-        let (region, database) = self.resolve(c.region, &asked);
+    pub(super) fn write_function(
+        &mut self,
+        caller: Caller<'_>,
+        request: &Value,
+        is_create: bool,
+    ) -> ApiResult {
+        let function: Function = parse_field(request, "FunctionInput")?;
+        let database_name = required_name(request, "DatabaseName")?;
+        self.get_database(caller, &database_name)?;
+        let (region, database) = self.resolve_database(caller.region, &database_name);
         let now = self.tick();
         let functions = &mut self.region_mut(&region)?.functions;
         let id = FunctionId::new(database, function.name.clone());
         let created = match functions.get(&id) {
-            Some(_) if anew => return Err(ApiError::already_exists("Function")),
-            None if !anew => return Err(ApiError::not_found()),
-            Some(seen) => seen.created,
+            Some(_) if is_create => return Err(ApiError::already_exists("Function")),
+            None if !is_create => return Err(ApiError::not_found()),
+            Some(observed) => observed.created,
             None => Some(now),
         };
-        let seen = Seen {
+        let observed = Observed {
             object: function,
             created,
             version: None,
         };
-        functions.insert(id, seen);
+        functions.insert(id, observed);
         Ok(json!({}))
     }
 
-    pub(super) fn delete_function(&mut self, c: Caller<'_>, id: &FunctionId) -> Answer {
-        let (region, database) = self.resolve(c.region, &id.database);
+    pub(super) fn delete_function(&mut self, caller: Caller<'_>, id: &FunctionId) -> ApiResult {
+        let (region, database) = self.resolve_database(caller.region, &id.database);
         self.tick();
         let id = FunctionId::new(database, id.function.clone());
-        let gone = self.region_mut(&region)?.functions.remove(&id);
-        gone.map(|_| json!({})).ok_or_else(ApiError::not_found)
+        let removed = self.region_mut(&region)?.functions.remove(&id);
+        removed.map(|_| json!({})).ok_or_else(ApiError::not_found)
     }
 }
 
-pub(super) fn function_json(id: &FunctionId, seen: &Seen<Function>) -> Value {
-    let mut json = to_json(&seen.object);
+pub(super) fn function_json(id: &FunctionId, observed: &Observed<Function>) -> Value {
+    let mut json = to_json(&observed.object);
     if let Some(object) = json.as_object_mut() {
         object.insert("DatabaseName".to_owned(), id.database.as_str().into());
-        object.insert("CreateTime".to_owned(), to_json(&seen.created));
+        object.insert("CreateTime".to_owned(), to_json(&observed.created));
     }
     json
 }

@@ -1,22 +1,23 @@
-//! Partitions, one by one and in batches.
+//! Operations on single partitions and batches of partitions.
 
-use super::{Answer, PARTITION_PAGE, detail};
-use crate::api::{Caller, input, items, table_id, to_json};
+use super::{ApiResult, MAX_PARTITIONS_PER_PAGE, error_detail};
+use crate::api::{array_field, parse_field, table_id, to_json};
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::state::World;
+use crate::state::SimState;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use twinlake_core::{Partition, TableId};
 
-impl World {
+impl SimState {
     pub(crate) fn get_partitions(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         id: &TableId,
     ) -> Result<Vec<Partition>, ApiError> {
-        self.get_table(c, id)?;
-        let (region, database) = self.resolve(c.region, &id.database);
+        self.get_table(caller, id)?;
+        let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         let partitions = self.region(&region)?.partitions.get(&id);
         Ok(partitions
@@ -25,17 +26,18 @@ impl World {
             .collect())
     }
 
-    /// One page of a table's partitions, or of one of so many segments. The token is
-    /// the values that the page before ended with.
+    /// Returns one page of a table's partitions and the next token. `segment` is a segment number
+    /// and the number of segments. The token holds the values of the last partition of the previous
+    /// page.
     pub(crate) fn partition_page(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         id: &TableId,
         segment: Option<(usize, usize)>,
         token: Option<&str>,
     ) -> Result<(Vec<Partition>, Option<String>), ApiError> {
-        self.get_table(c, id)?;
-        let (region, database) = self.resolve(c.region, &id.database);
+        self.get_table(caller, id)?;
+        let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         let Some(all) = self.region(&region)?.partitions.get(&id) else {
             return Ok((Vec::new(), None));
@@ -43,16 +45,23 @@ impl World {
         let after: Option<Vec<String>> = token
             .map(serde_json::from_str)
             .transpose()
-            .map_err(|_| ApiError::invalid("NextToken"))?;
+            .map_err(|_| ApiError::invalid("NextToken is invalid"))?;
         let from = match after {
             Some(values) => Bound::Excluded(values),
             None => Bound::Unbounded,
         };
-        let mine =
-            |values: &[String]| segment.is_none_or(|(n, of)| number_of(values) % of.max(1) == n);
+        let is_in_segment = |values: &[String]| {
+            segment.is_none_or(|(number, total)| segment_hash(values) % total.max(1) == number)
+        };
         let rest = all.range((from, Bound::Unbounded));
-        let mut rest = rest.filter(|(values, _)| mine(values)).map(|(_, p)| p);
-        let page: Vec<Partition> = rest.by_ref().take(PARTITION_PAGE).cloned().collect();
+        let mut rest = rest
+            .filter(|(values, _)| is_in_segment(values))
+            .map(|(_, p)| p);
+        let page: Vec<Partition> = rest
+            .by_ref()
+            .take(MAX_PARTITIONS_PER_PAGE)
+            .cloned()
+            .collect();
         let next = match rest.next() {
             Some(_) => page.last().map(|last| to_json(&last.values).to_string()),
             None => None,
@@ -60,30 +69,30 @@ impl World {
         Ok((page, next))
     }
 
-    pub(super) fn list_partitions(&self, c: Caller<'_>, r: &Value) -> Answer {
-        let id = table_id(r, "TableName")?;
+    pub(super) fn list_partitions(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let id = table_id(request, "TableName")?;
         let number = |key: &str| {
-            let number = r.get("Segment").and_then(|s| s.get(key))?.as_u64()?;
+            let number = request.get("Segment").and_then(|s| s.get(key))?.as_u64()?;
             usize::try_from(number).ok()
         };
         let segment = number("SegmentNumber").zip(number("TotalSegments"));
-        let token = r.get("NextToken").and_then(Value::as_str);
-        let (page, next) = self.partition_page(c, &id, segment, token)?;
+        let token = request.get("NextToken").and_then(Value::as_str);
+        let (page, next) = self.partition_page(caller, &id, segment, token)?;
         let listed: Vec<Value> = page.iter().map(|p| self.partition_json(&id, p)).collect();
         Ok(json!({ "Partitions": listed, "NextToken": next }))
     }
 
     pub(crate) fn partitions_by_values(
         &self,
-        c: Caller<'_>,
+        caller: Caller<'_>,
         id: &TableId,
         values: &[&[String]],
     ) -> Result<Vec<Partition>, ApiError> {
         if values.len() > 1000 {
             return Err(ApiError::invalid("at most 1000 partitions"));
         }
-        self.get_table(c, id)?;
-        let (region, database) = self.resolve(c.region, &id.database);
+        self.get_table(caller, id)?;
+        let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         let all = self.region(&region)?.partitions.get(&id);
         let found = values
@@ -92,42 +101,43 @@ impl World {
         Ok(found.collect())
     }
 
-    pub(super) fn batch_get_partition(&self, c: Caller<'_>, r: &Value) -> Answer {
-        let id = table_id(r, "TableName")?;
-        let keys = items(r, "PartitionsToGet").iter();
-        let values: Result<Vec<Vec<String>>, ApiError> = keys.map(|k| input(k, "Values")).collect();
+    pub(super) fn batch_get_partition(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let id = table_id(request, "TableName")?;
+        let keys = array_field(request, "PartitionsToGet").iter();
+        let values: Result<Vec<Vec<String>>, ApiError> =
+            keys.map(|k| parse_field(k, "Values")).collect();
         let values = values?;
         let values: Vec<&[String]> = values.iter().map(Vec::as_slice).collect();
-        let found = self.partitions_by_values(c, &id, &values)?;
+        let found = self.partitions_by_values(caller, &id, &values)?;
         let found: Vec<Value> = found.iter().map(|p| self.partition_json(&id, p)).collect();
         Ok(json!({ "Partitions": found, "UnprocessedKeys": [] }))
     }
 
-    pub(super) fn get_partition(&self, c: Caller<'_>, r: &Value) -> Answer {
-        let id = table_id(r, "TableName")?;
-        let values: Vec<String> = input(r, "PartitionValues")?;
-        let all = self.get_partitions(c, &id)?;
+    pub(super) fn get_partition(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let id = table_id(request, "TableName")?;
+        let values: Vec<String> = parse_field(request, "PartitionValues")?;
+        let all = self.get_partitions(caller, &id)?;
         let found = all.iter().find(|p| p.values == values);
         let found = found.ok_or_else(ApiError::not_found)?;
         Ok(json!({"Partition": self.partition_json(&id, found)}))
     }
 
-    pub(super) fn partitions_of(
+    pub(super) fn partitions_mut(
         &mut self,
-        c: Caller<'_>,
-        r: &Value,
+        caller: Caller<'_>,
+        request: &Value,
     ) -> Result<&mut BTreeMap<Vec<String>, Partition>, ApiError> {
-        let id = table_id(r, "TableName")?;
-        let (region, database) = self.resolve(c.region, &id.database);
+        let id = table_id(request, "TableName")?;
+        let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         self.tick();
         let found = self.region_mut(&region)?.partitions.get_mut(&id);
         found.ok_or_else(ApiError::not_found)
     }
 
-    pub(super) fn create_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let partition: Partition = input(r, "PartitionInput")?;
-        let partitions = self.partitions_of(c, r)?;
+    pub(super) fn create_partition(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let partition: Partition = parse_field(request, "PartitionInput")?;
+        let partitions = self.partitions_mut(caller, request)?;
         if partitions.contains_key(&partition.values) {
             return Err(ApiError::already_exists("Partition"));
         }
@@ -135,22 +145,26 @@ impl World {
         Ok(json!({}))
     }
 
-    pub(super) fn batch_create_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        limit(r, "PartitionInputList", 100)?;
-        let inputs: Vec<Partition> = input(r, "PartitionInputList")?;
-        let refused = self.region(c.region)?.refused_partitions.clone();
-        let partitions = self.partitions_of(c, r)?;
+    pub(super) fn batch_create_partition(
+        &mut self,
+        caller: Caller<'_>,
+        request: &Value,
+    ) -> ApiResult {
+        check_max_entries(request, "PartitionInputList", 100)?;
+        let inputs: Vec<Partition> = parse_field(request, "PartitionInputList")?;
+        let rejected = self.region(caller.region)?.rejected_partitions.clone();
+        let partitions = self.partitions_mut(caller, request)?;
         let mut errors = Vec::new();
         for partition in inputs {
-            if refused.contains(&partition.values) {
-                let error = ApiError::invalid("this one is refused");
+            if rejected.contains(&partition.values) {
+                let error = ApiError::invalid("the partition is set to be rejected");
                 errors.push(
-                    json!({"PartitionValues": partition.values, "ErrorDetail": detail(&error)}),
+                    json!({"PartitionValues": partition.values, "ErrorDetail": error_detail(&error)}),
                 );
             } else if partitions.contains_key(&partition.values) {
                 let error = ApiError::already_exists("Partition");
                 errors.push(
-                    json!({"PartitionValues": partition.values, "ErrorDetail": detail(&error)}),
+                    json!({"PartitionValues": partition.values, "ErrorDetail": error_detail(&error)}),
                 );
             } else {
                 partitions.insert(partition.values.clone(), partition);
@@ -159,47 +173,62 @@ impl World {
         Ok(json!({ "Errors": errors }))
     }
 
-    pub(super) fn update_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let values: Vec<String> = input(r, "PartitionValueList")?;
-        let partition: Partition = input(r, "PartitionInput")?;
-        let partitions = self.partitions_of(c, r)?;
+    pub(super) fn update_partition(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let values: Vec<String> = parse_field(request, "PartitionValueList")?;
+        let partition: Partition = parse_field(request, "PartitionInput")?;
+        let partitions = self.partitions_mut(caller, request)?;
         partitions.remove(&values).ok_or_else(ApiError::not_found)?;
         partitions.insert(partition.values.clone(), partition);
         Ok(json!({}))
     }
 
-    pub(super) fn batch_update_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        limit(r, "Entries", 100)?;
+    pub(super) fn batch_update_partition(
+        &mut self,
+        caller: Caller<'_>,
+        request: &Value,
+    ) -> ApiResult {
+        check_max_entries(request, "Entries", 100)?;
         let mut errors = Vec::new();
-        for entry in items(r, "Entries") {
-            let values: Vec<String> = input(entry, "PartitionValueList")?;
-            let partition: Partition = input(entry, "PartitionInput")?;
-            let partitions = self.partitions_of(c, r)?;
+        for entry in array_field(request, "Entries") {
+            let values: Vec<String> = parse_field(entry, "PartitionValueList")?;
+            let partition: Partition = parse_field(entry, "PartitionInput")?;
+            let partitions = self.partitions_mut(caller, request)?;
             if partitions.remove(&values).is_some() {
                 partitions.insert(partition.values.clone(), partition);
             } else {
                 let error = ApiError::not_found();
-                errors.push(json!({"PartitionValueList": values, "ErrorDetail": detail(&error)}));
+                errors.push(
+                    json!({"PartitionValueList": values, "ErrorDetail": error_detail(&error)}),
+                );
             }
         }
         Ok(json!({ "Errors": errors }))
     }
 
-    pub(super) fn delete_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        let values: Vec<String> = input(r, "PartitionValues")?;
-        let gone = self.partitions_of(c, r)?.remove(&values);
-        gone.ok_or_else(ApiError::not_found)?;
+    pub(super) fn delete_partition(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let values: Vec<String> = parse_field(request, "PartitionValues")?;
+        let removed = self.partitions_mut(caller, request)?.remove(&values);
+        removed.ok_or_else(ApiError::not_found)?;
         Ok(json!({}))
     }
 
-    pub(super) fn batch_delete_partition(&mut self, c: Caller<'_>, r: &Value) -> Answer {
-        limit(r, "PartitionsToDelete", 25)?;
+    pub(super) fn batch_delete_partition(
+        &mut self,
+        caller: Caller<'_>,
+        request: &Value,
+    ) -> ApiResult {
+        check_max_entries(request, "PartitionsToDelete", 25)?;
         let mut errors = Vec::new();
-        for entry in items(r, "PartitionsToDelete") {
-            let values: Vec<String> = input(entry, "Values")?;
-            if self.partitions_of(c, r)?.remove(&values).is_none() {
+        for entry in array_field(request, "PartitionsToDelete") {
+            let values: Vec<String> = parse_field(entry, "Values")?;
+            if self
+                .partitions_mut(caller, request)?
+                .remove(&values)
+                .is_none()
+            {
                 let error = ApiError::not_found();
-                errors.push(json!({"PartitionValues": values, "ErrorDetail": detail(&error)}));
+                errors
+                    .push(json!({"PartitionValues": values, "ErrorDetail": error_detail(&error)}));
             }
         }
         Ok(json!({ "Errors": errors }))
@@ -216,18 +245,18 @@ impl World {
     }
 }
 
-fn limit(request: &Value, key: &str, most: usize) -> Result<(), ApiError> {
-    let count = items(request, key).len();
-    if count <= most {
+fn check_max_entries(request: &Value, key: &str, max_entries: usize) -> Result<(), ApiError> {
+    let count = array_field(request, key).len();
+    if count <= max_entries {
         return Ok(());
     }
     Err(ApiError::invalid(format!(
-        "{key} has {count} entries, and at most {most} are taken"
+        "{key} has {count} entries; the maximum is {max_entries}"
     )))
 }
 
-/// A number that spreads partitions over segments.
-fn number_of(values: &[String]) -> usize {
+/// Assigns partitions to segments: the segment is this value modulo the number of segments.
+fn segment_hash(values: &[String]) -> usize {
     let bytes = values.iter().flat_map(|value| value.bytes());
     bytes.map(usize::from).sum()
 }

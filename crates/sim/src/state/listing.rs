@@ -1,37 +1,37 @@
-//! Grants in the shapes that the service lists.
+//! Stored grants in the form that `ListPermissions` returns.
 
-use super::{GrantStore, Region, StoredResource, World};
+use super::{GrantStore, RegionStore, SimState, StoredResource};
 use crate::quirk::Quirk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use twinlake_core::grant::{Entry, EntryResource};
+use twinlake_core::grant::{ListedPermission, ListedResource};
 use twinlake_core::{Name, Principal, TableId};
 
-impl World {
-    /// Every grant of a Region, in the shapes that the service lists.
+impl SimState {
+    /// Returns every grant of a Region in the form that `ListPermissions` returns.
     #[must_use]
-    pub fn listed_grants(&self, region: &str) -> Arc<Vec<Entry>> {
-        let Ok(stored) = self.region(region) else {
+    pub fn listed_grants(&self, region: &str) -> Arc<Vec<ListedPermission>> {
+        let Ok(region_store) = self.region(region) else {
             return Arc::default();
         };
         let list = || {
-            let mut all = match stored.lists_are_old {
-                true => self.list(&stored.grants_as_before()),
-                false => self.list(&stored.grants),
+            let mut all = match region_store.stale_grant_listings {
+                true => self.to_listed(&region_store.grants_before_write()),
+                false => self.to_listed(&region_store.grants),
             };
-            all.extend(stored.ghosts.iter().cloned());
+            all.extend(region_store.revoked_but_listed.iter().cloned());
             Arc::new(all)
         };
-        Arc::clone(stored.listed.get_or_init(list))
+        Arc::clone(region_store.listed_grants_cache.get_or_init(list))
     }
 
-    fn list(&self, store: &GrantStore) -> Vec<Entry> {
+    fn to_listed(&self, store: &GrantStore) -> Vec<ListedPermission> {
         let mut columns: BTreeMap<(String, TableId, bool, Option<String>), BTreeSet<Name>> =
             BTreeMap::new();
-        let mut tags: BTreeMap<TagKey, BTreeSet<String>> = BTreeMap::new();
+        let mut tags: BTreeMap<LfTagGrantKey, BTreeSet<String>> = BTreeMap::new();
         let mut entries = Vec::new();
         for (grant, permissions) in store {
-            if let StoredResource::Tag(key, value) = &grant.resource {
+            if let StoredResource::LfTag(key, value) = &grant.resource {
                 for (permission, grantable) in permissions {
                     let key = (
                         grant.principal.clone(),
@@ -53,7 +53,7 @@ impl World {
                 }
                 continue;
             }
-            entries.push(Entry {
+            entries.push(ListedPermission {
                 principal: Principal(grant.principal.clone()),
                 resource: self.listed_resource(&grant.resource),
                 permissions: permissions.keys().cloned().collect(),
@@ -67,9 +67,9 @@ impl World {
         }
         for ((principal, key, permission, grantable), values) in tags {
             let permissions = BTreeSet::from([permission]);
-            entries.push(Entry {
+            entries.push(ListedPermission {
                 principal: Principal(principal),
-                resource: EntryResource::Tag(key, values),
+                resource: ListedResource::LfTag(key, values),
                 grantable: if grantable {
                     permissions.clone()
                 } else {
@@ -81,9 +81,9 @@ impl World {
         }
         for ((principal, id, grantable, condition), names) in columns {
             let select = BTreeSet::from(["SELECT".to_owned()]);
-            entries.push(Entry {
+            entries.push(ListedPermission {
                 principal: Principal(principal),
-                resource: EntryResource::Columns(id, names),
+                resource: ListedResource::Columns(id, names),
                 permissions: select.clone(),
                 grantable: if grantable { select } else { BTreeSet::new() },
                 condition,
@@ -92,42 +92,46 @@ impl World {
         entries
     }
 
-    fn listed_resource(&self, resource: &StoredResource) -> EntryResource {
-        let apart = self.has(Quirk::SelectListsApart);
+    fn listed_resource(&self, resource: &StoredResource) -> ListedResource {
+        let as_column_wildcard = self.has(Quirk::SelectListedAsColumnWildcard);
         match resource {
-            StoredResource::Database(name) => EntryResource::Database(name.clone()),
-            StoredResource::Table(id) => EntryResource::Table(id.clone()),
-            StoredResource::AllTables(database) | StoredResource::AllColumns(database) => {
-                EntryResource::TableWildcard(database.clone())
+            StoredResource::Database(name) => ListedResource::Database(name.clone()),
+            StoredResource::Table(id) => ListedResource::Table(id.clone()),
+            StoredResource::AllTables(database) | StoredResource::AllTablesAllColumns(database) => {
+                ListedResource::TableWildcard(database.clone())
             }
-            StoredResource::Columns(id, excluded) if excluded.is_empty() && !apart => {
-                EntryResource::Table(id.clone())
+            StoredResource::ColumnWildcard(id, excluded)
+                if excluded.is_empty() && !as_column_wildcard =>
+            {
+                ListedResource::Table(id.clone())
             }
-            StoredResource::Columns(id, excluded) => {
-                EntryResource::ColumnWildcard(id.clone(), excluded.clone())
+            StoredResource::ColumnWildcard(id, excluded) => {
+                ListedResource::ColumnWildcard(id.clone(), excluded.clone())
             }
             StoredResource::Column(id, column) => {
-                EntryResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
+                ListedResource::Columns(id.clone(), BTreeSet::from([column.clone()]))
             }
-            StoredResource::Filter(id, name) => EntryResource::Filter(id.clone(), name.clone()),
-            StoredResource::Catalog => EntryResource::Catalog,
-            StoredResource::Location(place) => EntryResource::Location(place.clone()),
-            StoredResource::Tag(key, value) => {
-                EntryResource::Tag(key.clone(), BTreeSet::from([value.clone()]))
+            StoredResource::DataCellsFilter(id, name) => {
+                ListedResource::DataCellsFilter(id.clone(), name.clone())
             }
-            StoredResource::TagPolicy(target, rule) => {
-                EntryResource::TagPolicy(*target, rule.clone())
+            StoredResource::Catalog => ListedResource::Catalog,
+            StoredResource::DataLocation(arn) => ListedResource::DataLocation(arn.clone()),
+            StoredResource::LfTag(key, value) => {
+                ListedResource::LfTag(key.clone(), BTreeSet::from([value.clone()]))
             }
-            StoredResource::Expression(name) => EntryResource::Expression(name.clone()),
-            StoredResource::Other(kind) => EntryResource::Other(kind.clone()),
+            StoredResource::LfTagPolicy(target, policy) => {
+                ListedResource::LfTagPolicy(*target, policy.clone())
+            }
+            StoredResource::LfTagExpression(name) => ListedResource::LfTagExpression(name.clone()),
+            StoredResource::Other(kind) => ListedResource::Other(kind.clone()),
         }
     }
 }
 
-impl Region {
-    fn grants_as_before(&self) -> GrantStore {
+impl RegionStore {
+    fn grants_before_write(&self) -> GrantStore {
         let mut store = self.grants.clone();
-        for (grant, held) in self.grants_before.iter().rev() {
+        for (grant, held) in self.grants_before_last_write.iter().rev() {
             match held {
                 Some(held) => store.insert(grant.clone(), held.clone()),
                 None => store.remove(grant),
@@ -137,5 +141,6 @@ impl Region {
     }
 }
 
-/// Grants on values of one LF-Tag that list together.
-type TagKey = (String, String, String, bool);
+/// Grants on values of one LF-Tag that are listed as one entry: principal, tag key, permission,
+/// grant option.
+type LfTagGrantKey = (String, String, String, bool);

@@ -4,10 +4,10 @@ use proptest::test_runner::RngSeed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use twinlake_core::catalog::{ColumnStatistics, Function, PartitionIndex, Progress};
+use twinlake_core::catalog::{ColumnStatistics, Function, IndexStatus, PartitionIndex};
 
-/// What an input cannot be without.
-const NEEDED: [&str; 13] = [
+/// Fields that an input requires.
+const REQUIRED_FIELDS: [&str; 13] = [
     "Name",
     "Column",
     "SortOrder",
@@ -22,8 +22,8 @@ const NEEDED: [&str; 13] = [
     "UnscaledValue",
     "Scale",
 ];
-/// Counts in statistics, which the service always tells.
-const COUNTS: [&str; 12] = [
+/// Fields that the service always returns: counts in statistics, plain numbers and flags.
+const ALWAYS_RETURNED_FIELDS: [&str; 12] = [
     "NumberOfTrues",
     "NumberOfFalses",
     "NumberOfNulls",
@@ -38,24 +38,25 @@ const COUNTS: [&str; 12] = [
     "StoredAsSubDirectories",
 ];
 
-/// Walks through an object, and at each place asks the next number what to do there:
-/// leave it, take it away, or write something else of its kind.
-fn shake(value: &mut Value, key: &str, numbers: &mut impl Iterator<Item = u32>) {
+/// Walks through an object. At each value the next number decides whether the value stays, is
+/// removed or is replaced by another value of its type.
+fn mutate(value: &mut Value, key: &str, numbers: &mut impl Iterator<Item = u32>) {
     let number = numbers.next().unwrap_or_default();
     match value {
         Value::Object(fields) => {
-            let gone: Vec<String> = fields
+            let removed: Vec<String> = fields
                 .keys()
                 .filter(|key| {
                     let number = numbers.next().unwrap_or_default();
-                    let kept = NEEDED.contains(&key.as_str()) || COUNTS.contains(&key.as_str());
-                    number.is_multiple_of(5) && !kept
+                    let is_required = REQUIRED_FIELDS.contains(&key.as_str())
+                        || ALWAYS_RETURNED_FIELDS.contains(&key.as_str());
+                    number.is_multiple_of(5) && !is_required
                 })
                 .cloned()
                 .collect();
-            fields.retain(|key, _| !gone.contains(key));
+            fields.retain(|key, _| !removed.contains(key));
             for (key, field) in fields {
-                shake(field, key, numbers);
+                mutate(field, key, numbers);
             }
         }
         Value::Array(items) => {
@@ -63,15 +64,15 @@ fn shake(value: &mut Value, key: &str, numbers: &mut impl Iterator<Item = u32>) 
                 items.extend(items.first().cloned());
             }
             for item in items {
-                shake(item, key, numbers);
+                mutate(item, key, numbers);
             }
         }
         Value::String(text) if number.is_multiple_of(2) && key != "UnscaledValue" => {
-            let ends = match key {
+            let suffixes = match key {
                 "Name" | "FunctionName" => ["", "é", "_2", " x", "/"],
                 _ => ["", "é", "/=,#", "\"\n", " "],
             };
-            text.push_str(ends[number as usize / 2 % 5]);
+            text.push_str(suffixes[number as usize / 2 % 5]);
         }
         Value::Number(_) if number.is_multiple_of(2) => *value = json!(number % 100_000),
         Value::Bool(flag) if number.is_multiple_of(2) => *flag = !*flag,
@@ -79,17 +80,17 @@ fn shake(value: &mut Value, key: &str, numbers: &mut impl Iterator<Item = u32>) 
     }
 }
 
-/// Objects of a kind with any of their fields set, to anything.
-fn any_of<T: DeserializeOwned + std::fmt::Debug>(full: Value) -> impl Strategy<Value = T> {
+/// Variants of `full`: objects with any subset of its fields, set to any values.
+fn any_variant_of<T: DeserializeOwned + std::fmt::Debug>(full: Value) -> impl Strategy<Value = T> {
     prop::collection::vec(any::<u32>(), 200).prop_map(move |numbers| {
-        let mut shaken = full.clone();
-        shake(&mut shaken, "", &mut numbers.into_iter());
-        serde_json::from_value(shaken).unwrap()
+        let mut mutated = full.clone();
+        mutate(&mut mutated, "", &mut numbers.into_iter());
+        serde_json::from_value(mutated).unwrap()
     })
 }
 
-/// As text: numbers that are none, and zeros of either sign, count as themselves.
-fn same<T: Serialize>(sent: &T, read: &T) -> Result<(), TestCaseError> {
+/// Compares the JSON texts, because NaN is not equal to itself and 0.0 equals -0.0.
+fn assert_same_json<T: Serialize>(sent: &T, read: &T) -> Result<(), TestCaseError> {
     let text = |object: &T| serde_json::to_string(object).unwrap();
     prop_assert_eq!(text(sent), text(read));
     Ok(())
@@ -140,17 +141,17 @@ fn function() -> Value {
     })
 }
 
-fn some_statistics() -> Value {
+fn statistics_json() -> Value {
     let number = |text: &str| json!({"UnscaledValue": text, "Scale": 2});
-    let spread = json!({
+    let min_max = json!({
         "MinimumValue": 1, "MaximumValue": 9, "NumberOfNulls": 2, "NumberOfDistinctValues": 3,
     });
     let text = json!({
         "MaximumLength": 4, "AverageLength": 1.5, "NumberOfNulls": 2, "NumberOfDistinctValues": 3,
     });
-    let mut double = spread.clone();
+    let mut double = min_max.clone();
     double["MinimumValue"] = json!(-0.25);
-    let mut decimal = spread.clone();
+    let mut decimal = min_max.clone();
     decimal["MinimumValue"] = number("AQ==");
     decimal["MaximumValue"] = number("f/8=");
     json!({
@@ -159,10 +160,10 @@ fn some_statistics() -> Value {
             "Type": "LONG",
             "BooleanColumnStatisticsData":
                 {"NumberOfTrues": 1, "NumberOfFalses": 2, "NumberOfNulls": 3},
-            "DateColumnStatisticsData": spread,
+            "DateColumnStatisticsData": min_max,
             "DecimalColumnStatisticsData": decimal,
             "DoubleColumnStatisticsData": double,
-            "LongColumnStatisticsData": spread,
+            "LongColumnStatisticsData": min_max,
             "StringColumnStatisticsData": text,
             "BinaryColumnStatisticsData":
                 {"MaximumLength": 4, "AverageLength": 1.5, "NumberOfNulls": 2},
@@ -208,19 +209,19 @@ proptest! {
     })]
 
     #[test]
-    fn a_table_round_trips(sent in any_of::<Table>(table())) {
+    fn a_table_round_trips(sent in any_variant_of::<Table>(table())) {
         let mut input = table_input(&sent).unwrap();
         let view = input.view_definition.take().map(read_view);
         let mut read = super::as_read(input);
         read.view_definition = view;
-        let seen = super::super::table(read).unwrap();
-        same(&sent, &seen.object)?;
-        prop_assert_eq!(seen.version.as_deref(), Some("7"));
-        prop_assert_eq!(seen.created, Some(Timestamp::from_secs(9)));
+        let observed = super::super::table(read).unwrap();
+        assert_same_json(&sent, &observed.object)?;
+        prop_assert_eq!(observed.version.as_deref(), Some("7"));
+        prop_assert_eq!(observed.created, Some(Timestamp::from_secs(9)));
     }
 
     #[test]
-    fn a_database_round_trips(sent in any_of::<Database>(database())) {
+    fn a_database_round_trips(sent in any_variant_of::<Database>(database())) {
         let input = database_input(&sent).unwrap();
         let read = glue::Database::builder()
             .name(input.name)
@@ -232,13 +233,13 @@ proptest! {
             .create_time(DateTime::from_secs(9))
             .build()
             .unwrap();
-        let seen = super::super::database(read).unwrap();
-        same(&sent, &seen.object)?;
-        prop_assert_eq!(seen.created, Some(Timestamp::from_secs(9)));
+        let observed = super::super::database(read).unwrap();
+        assert_same_json(&sent, &observed.object)?;
+        prop_assert_eq!(observed.created, Some(Timestamp::from_secs(9)));
     }
 
     #[test]
-    fn a_partition_round_trips(sent in any_of::<Partition>(partition())) {
+    fn a_partition_round_trips(sent in any_variant_of::<Partition>(partition())) {
         let input = partition_input(&sent).unwrap();
         let read = glue::Partition::builder()
             .set_values(input.values)
@@ -247,11 +248,11 @@ proptest! {
             .set_storage_descriptor(input.storage_descriptor)
             .set_parameters(input.parameters)
             .build();
-        same(&sent, &super::super::partition(read))?;
+        assert_same_json(&sent, &super::super::partition(read))?;
     }
 
     #[test]
-    fn a_function_round_trips(sent in any_of::<Function>(function())) {
+    fn a_function_round_trips(sent in any_variant_of::<Function>(function())) {
         let input = function_input(&sent);
         let read = glue::UserDefinedFunction::builder()
             .set_function_name(input.function_name)
@@ -265,24 +266,24 @@ proptest! {
             .database_name("Sales")
             .create_time(DateTime::from_secs(9))
             .build();
-        let (id, seen) = super::super::function(read).unwrap();
-        same(&sent, &seen.object)?;
+        let (id, observed) = super::super::function(read).unwrap();
+        assert_same_json(&sent, &observed.object)?;
         prop_assert_eq!(id.database.as_str(), "sales");
         prop_assert_eq!(id.function, sent.name);
-        prop_assert_eq!(seen.created, Some(Timestamp::from_secs(9)));
+        prop_assert_eq!(observed.created, Some(Timestamp::from_secs(9)));
     }
 
     #[test]
-    fn statistics_round_trip(sent in any_of::<ColumnStatistics>(some_statistics())) {
-        same(&sent, &statistics(statistics_back(&sent).unwrap()))?;
+    fn statistics_round_trip(sent in any_variant_of::<ColumnStatistics>(statistics_json())) {
+        assert_same_json(&sent, &statistics(to_sdk_statistics(&sent).unwrap()))?;
     }
 
     #[test]
     fn an_index_round_trips(
-        sent in any_of::<PartitionIndex>(json!({"IndexName": "i", "Keys": ["dt", "hour"]})),
+        sent in any_variant_of::<PartitionIndex>(json!({"IndexName": "i", "Keys": ["dt", "hour"]})),
         status in prop::sample::select(vec!["CREATING", "ACTIVE", "DELETING", "FAILED"]),
     ) {
-        let input = index_back(&sent).unwrap();
+        let input = to_sdk_index(&sent).unwrap();
         let keys = input.keys.into_iter().map(|name| {
             glue::KeySchemaElement::builder().name(name).r#type("date").build().unwrap()
         });
@@ -292,13 +293,13 @@ proptest! {
             .index_status(status.into())
             .build()
             .unwrap();
-        let (index, progress) = index(read);
+        let (index, index_status) = index(read);
         prop_assert_eq!(index, sent);
         let expected = match status {
-            "DELETING" => Progress::Leaving,
-            "FAILED" => Progress::Failed,
-            _ => Progress::There,
+            "DELETING" => IndexStatus::Deleting,
+            "FAILED" => IndexStatus::Failed,
+            _ => IndexStatus::Active,
         };
-        prop_assert_eq!(progress, expected);
+        prop_assert_eq!(index_status, expected);
     }
 }

@@ -1,0 +1,393 @@
+//! Classifies AWS errors by code and message. No other module reads AWS's error codes.
+//!
+//! The SDK does not model most errors of the Glue and Lake Formation calls, so a Rust client
+//! receives them as "unhandled": only the code string distinguishes them. Where Lake Formation
+//! uses one code for several causes, the message decides.
+
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use twinlake_core::{CallError, CallErrorKind};
+
+/// Converts an SDK error of a call into a [`CallError`].
+#[must_use]
+pub fn from_sdk<E, R>(call: &str, region: &str, error: &SdkError<E, R>) -> CallError
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+    R: std::fmt::Debug,
+{
+    let (code, message) = match error {
+        SdkError::ServiceError(context) => {
+            let metadata = context.err().meta();
+            (
+                metadata.code().unwrap_or("Unknown").to_owned(),
+                metadata.message().unwrap_or_default().to_owned(),
+            )
+        }
+        SdkError::ConstructionFailure(_) => ("ConstructionFailure".to_owned(), error_text(error)),
+        SdkError::TimeoutError(_) => ("TimeoutError".to_owned(), error_text(error)),
+        SdkError::DispatchFailure(_) => ("DispatchFailure".to_owned(), error_text(error)),
+        SdkError::ResponseError(_) => ("ResponseError".to_owned(), error_text(error)),
+        // Variants that a later SDK version adds are failures without a service response.
+        _ => ("Unknown".to_owned(), error_text(error)),
+    };
+    from_code(call, region, &code, &message)
+}
+
+fn error_text<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    DisplayErrorContext(error).to_string()
+}
+
+/// Converts an error code and message, of a call or of one entry of a batch call, into a
+/// [`CallError`], and counts it.
+#[must_use]
+pub fn from_code(call: &str, region: &str, code: &str, message: &str) -> CallError {
+    let kind = classify(call, code, message);
+    // A failed condition is an expected answer to a conditional write, not an API error.
+    if code != CONDITION_FAILED {
+        crate::call_counter::count_error(kind);
+    }
+    CallError {
+        kind,
+        call: call.to_owned(),
+        region: region.to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+/// The error for a request whose SDK types cannot be built from its input.
+#[must_use]
+pub fn from_build_error(call: &str, region: &str, error: &dyn std::error::Error) -> CallError {
+    CallError::new(CallErrorKind::Invalid, call, region, error.to_string())
+}
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+
+/// Whether a conditional write was rejected because its condition did not hold. This is an
+/// expected answer, not a failure.
+#[must_use]
+pub fn is_condition_failure(error: &CallError) -> bool {
+    error.code == CONDITION_FAILED
+}
+
+const THROTTLING_CODES: [&str; 7] = [
+    "ThrottlingException",
+    "ThrottledException",
+    "Throttling",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "ProvisionedThroughputExceededException",
+    "RequestThrottled",
+];
+
+fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
+    // Some services send "com.amazon...#Code" or "Code:http://...".
+    let code = code.rsplit('#').next().unwrap_or(code);
+    let code = code.split(':').next().unwrap_or(code);
+    if THROTTLING_CODES.contains(&code) {
+        return CallErrorKind::Contended;
+    }
+    match code {
+        "EntityNotFoundException" | "ResourceNotFoundException" => CallErrorKind::NotFound,
+        "AlreadyExistsException" => CallErrorKind::AlreadyInState,
+        // A partition index stays in the states of creation and deletion for a while (GL-06).
+        "ConflictException" if call.contains("PartitionIndex") => CallErrorKind::NotPropagated,
+        "ResourceNumberLimitExceededException" if message.contains("simultaneously") => {
+            CallErrorKind::NotPropagated
+        }
+        "ConcurrentModificationException"
+        | "ConflictException"
+        | CONDITION_FAILED
+        | "TransactionConflictException"
+        | "ResourceNotReadyException"
+        | "VersionMismatchException" => CallErrorKind::Contended,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "AuthorizationError"
+        | "AuthorizationErrorException"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "ExpiredTokenException"
+        | "ExpiredToken" => classify_denial(call, message),
+        // Missing permissions on the KMS key of an encrypted catalog.
+        "GlueEncryptionException" | "KMSAccessDeniedException" => CallErrorKind::Denied,
+        "InvalidInputException" => classify_invalid_input(message),
+        "FederationSourceException" | "UnsupportedOperationException" => CallErrorKind::Unsupported,
+        "OperationTimeoutException"
+        | "InternalServiceException"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "FederationSourceRetryableException"
+        | "InvalidStateException"
+        | "TimeoutError"
+        | "DispatchFailure"
+        | "ResponseError"
+        | "Unknown" => CallErrorKind::Unavailable,
+        _ => CallErrorKind::Invalid,
+    }
+}
+
+/// Lake Formation also denies a write that is sent before an IAM change has propagated (LF-11,
+/// LF-29), so such a denial is `NotPropagated`. A denied read is `Denied`: the denial may be
+/// permanent.
+fn classify_denial(call: &str, message: &str) -> CallErrorKind {
+    const NO_CATALOG_PERMISSION: &str = "Insufficient Lake Formation permission(s) on Catalog";
+    const PERMISSION_WRITES: [&str; 6] = [
+        "GrantPermissions",
+        "RevokePermissions",
+        "BatchGrantPermissions",
+        "BatchRevokePermissions",
+        "AddLFTagsToResource",
+        "RemoveLFTagsFromResource",
+    ];
+    let is_propagating = match call.contains("OptIn") {
+        true => message.contains(NO_CATALOG_PERMISSION),
+        false => {
+            PERMISSION_WRITES.contains(&call)
+                && message.contains("not authorized to access requested")
+        }
+    };
+    match is_propagating {
+        true => CallErrorKind::NotPropagated,
+        false => CallErrorKind::Denied,
+    }
+}
+
+fn classify_invalid_input(message: &str) -> CallErrorKind {
+    // Tested first: this message also contains "Grantee has no permissions" (LF-10).
+    if message.starts_with("No permissions revoked") {
+        return CallErrorKind::AlreadyInState;
+    }
+    let contains = |text: &str| message.contains(text);
+    if contains("non-existent column") {
+        CallErrorKind::AlreadyInState
+    } else if contains("Operation not supported") {
+        // This kind of object does not have what was requested (GL-04).
+        CallErrorKind::Unsupported
+    } else if contains("Rate exceeded") {
+        // IAM throttling, reported as invalid input (LF-23).
+        CallErrorKind::Contended
+    } else if contains("Invalid principal")
+        || contains("Grantee has no permissions")
+        || contains("register the S3 path")
+    {
+        CallErrorKind::NotPropagated
+    } else {
+        CallErrorKind::Invalid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CallErrorKind::{
+        AlreadyInState, Contended, Denied, Invalid, NotFound, NotPropagated, Unavailable,
+        Unsupported,
+    };
+
+    const INVALID_INPUT: &str = "InvalidInputException";
+
+    /// Observed or documented errors (call, code, message) and their kind.
+    const CASES: [(&str, &str, &str, CallErrorKind); 36] = [
+        (
+            "BatchGrantPermissions",
+            "AccessDeniedException",
+            "Resource does not exist or requester is not authorized to access requested permissions.",
+            NotPropagated,
+        ),
+        (
+            "AddLFTagsToResource",
+            "AccessDeniedException",
+            "User is not authorized to access requested permissions",
+            NotPropagated,
+        ),
+        (
+            "CreatePartitionIndex",
+            "ResourceNumberLimitExceededException",
+            "Only 1 index can be created or deleted simultaneously per table.",
+            NotPropagated,
+        ),
+        (
+            "CreatePartitionIndex",
+            "ResourceNumberLimitExceededException",
+            "Partition index limit exceeded. Maximum: 3",
+            Invalid,
+        ),
+        (
+            "DeletePartitionIndex",
+            "ConflictException",
+            "Index is not in a state to be deleted",
+            NotPropagated,
+        ),
+        (
+            "GetPartitionIndexes",
+            INVALID_INPUT,
+            "Operation not supported on Multi Dialect Views",
+            Unsupported,
+        ),
+        (
+            "GetTable",
+            "EntityNotFoundException",
+            "Entity Not Found",
+            NotFound,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "No permissions revoked. Grantee has no permissions to revoke.",
+            AlreadyInState,
+        ),
+        (
+            "RevokePermissions",
+            INVALID_INPUT,
+            "No permissions revoked. Revoking Tag permissions on Tags that grantee does not have permissions on.",
+            AlreadyInState,
+        ),
+        (
+            "RevokePermissions",
+            INVALID_INPUT,
+            "cannot grant/revoke permission on non-existent column.",
+            AlreadyInState,
+        ),
+        (
+            "CreateTable",
+            "AlreadyExistsException",
+            "Table already exists.",
+            AlreadyInState,
+        ),
+        (
+            "GrantPermissions",
+            "ConcurrentModificationException",
+            "Permission update/Delete failed for Resource",
+            Contended,
+        ),
+        (
+            "GetTable",
+            "ThrottlingException",
+            "Rate exceeded",
+            Contended,
+        ),
+        ("GetTable", "ThrottledException", "Rate exceeded", Contended),
+        ("GetTable", "Throttling", "Rate exceeded", Contended),
+        ("GetTable", "RequestLimitExceeded", "", Contended),
+        ("GetTable", "TooManyRequestsException", "", Contended),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "Rate exceeded (Service: AmazonIdentityManagement; Status Code: 400)",
+            Contended,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "Invalid principal, arn:aws:iam::1:role/x",
+            NotPropagated,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "Grantee has no permissions",
+            NotPropagated,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "You must register the S3 path",
+            NotPropagated,
+        ),
+        (
+            "CreateLakeFormationOptIn",
+            "AccessDeniedException",
+            "Insufficient Lake Formation permission(s) on Catalog",
+            NotPropagated,
+        ),
+        (
+            "GetTable",
+            "AccessDeniedException",
+            "Resource does not exist or requester is not authorized to access requested permissions.",
+            Denied,
+        ),
+        ("GetTable", "AccessDenied", "", Denied),
+        (
+            "CreateDatabase",
+            "AccessDeniedException",
+            "Insufficient Lake Formation permission(s): Required Create Database on Catalog",
+            Denied,
+        ),
+        (
+            "GetTable",
+            "GlueEncryptionException",
+            "Insufficient encryption key permissions for Glue API",
+            Denied,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "Permissions modification is invalid.",
+            Invalid,
+        ),
+        (
+            "ListPermissions",
+            INVALID_INPUT,
+            "Database cannot be a link for this operation when called on a table",
+            Invalid,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "Illegal combination",
+            Invalid,
+        ),
+        (
+            "GrantPermissions",
+            INVALID_INPUT,
+            "Resource must have one of the have either the catalog, table or database field populated.",
+            Invalid,
+        ),
+        (
+            "CreateTable",
+            "ResourceNumberLimitExceededException",
+            "",
+            Invalid,
+        ),
+        ("GetTable", "FederationSourceException", "", Unsupported),
+        ("GetTable", "OperationTimeoutException", "", Unavailable),
+        ("GetTable", "InternalServiceException", "", Unavailable),
+        (
+            "GetTable",
+            "com.amazonaws.glue#InternalFailure",
+            "",
+            Unavailable,
+        ),
+        (
+            "GetTable",
+            "DispatchFailure",
+            "connection refused",
+            Unavailable,
+        ),
+    ];
+
+    #[test]
+    fn every_known_error_has_its_kind() {
+        for (call, code, message, kind) in CASES {
+            assert_eq!(classify(call, code, message), kind, "{code}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_error_text_contains_code_and_message_of_the_service() {
+        let error = from_code("GetTable", "us-east-1", "AccessDeniedException", "not you");
+        assert_eq!(
+            error.to_string(),
+            "GetTable in us-east-1: denied (AccessDeniedException: not you)"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! The SDK's clients of one Region, over one configuration that the process loads once.
+
+use crate::call_counter::{CountCalls, Service};
+use crate::call_error;
+use aws_config::SdkConfig;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use twinlake_core::arn::Arn;
+use twinlake_core::{CallError, Principal};
+
+/// The name that Twinlake's calls carry in their user agent.
+pub const APP_NAME: &str = "twinlake";
+
+/// Credentials, HTTP client, retries and time-outs, shared by the clients of all Regions.
+static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+
+/// Makes the clients of one Region. Each counts its calls.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    region: String,
+    config: SdkConfig,
+}
+
+macro_rules! client {
+    ($name:ident, $sdk:ident, $service:ident) => {
+        pub(crate) fn $name(&self) -> $sdk::Client {
+            let config = $sdk::config::Builder::from(&self.config);
+            let counter = CountCalls(Service::$service);
+            $sdk::Client::from_conf(config.interceptor(counter).build())
+        }
+    };
+}
+
+impl Clients {
+    /// Loads the configuration, if no Region has yet, and sets the Region. Makes no call.
+    pub async fn connect(region: &str) -> Self {
+        let config = CONFIG.get_or_init(load).await;
+        let region_name = aws_config::Region::new(region.to_owned());
+        Self {
+            region: region.to_owned(),
+            config: config.to_builder().region(region_name).build(),
+        }
+    }
+
+    /// The Region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    client!(glue, aws_sdk_glue, Glue);
+    client!(lakeformation, aws_sdk_lakeformation, LakeFormation);
+    client!(dynamodb, aws_sdk_dynamodb, DynamoDb);
+    client!(sns, aws_sdk_sns, Sns);
+    client!(sqs, aws_sdk_sqs, Sqs);
+    client!(eventbridge, aws_sdk_eventbridge, EventBridge);
+    client!(s3, aws_sdk_s3, S3);
+
+    /// Returns the IAM principal that the process calls as: the ARN of a user, or the role of an
+    /// assumed role (without its path, which STS does not report).
+    ///
+    /// # Errors
+    /// There are no credentials, or they are not valid.
+    pub async fn caller(&self) -> Result<Principal, CallError> {
+        let client = aws_sdk_sts::Client::new(&self.config);
+        let response = client.get_caller_identity().send().await;
+        let response =
+            response.map_err(|e| call_error::from_sdk("GetCallerIdentity", &self.region, &e))?;
+        let arn = response.arn.unwrap_or_default();
+        let role = Arn::parse(&arn).map(Arn::without_session);
+        Ok(Principal(role.unwrap_or(arn)))
+    }
+}
+
+/// Standard and not adaptive retries: the adaptive limiter is shared by all calls of a client
+/// and stalls them after one throttle. Without the time-outs a Region that accepts a connection
+/// and does not answer blocks its caller.
+async fn load() -> SdkConfig {
+    let retries = aws_config::retry::RetryConfig::standard().with_max_attempts(4);
+    let timeouts = aws_config::timeout::TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .operation_timeout(Duration::from_secs(30))
+        .build();
+    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .retry_config(retries)
+        .timeout_config(timeouts);
+    match aws_config::AppName::new(APP_NAME) {
+        Ok(name) => loader.app_name(name).load().await,
+        Err(_) => loader.load().await,
+    }
+}

@@ -1,0 +1,166 @@
+//! Dead-letter queues in SQS.
+
+use crate::call_error;
+use crate::clients::Clients;
+use aws_sdk_sqs::types::QueueAttributeName;
+use std::collections::BTreeMap;
+use twinlake_core::CallError;
+use twinlake_engine::ports::DeadLetterQueues;
+
+/// Messages per `ReceiveMessage` call (SQS's limit).
+const MAX_MESSAGES_PER_RECEIVE: i32 = 10;
+/// `WaitTimeSeconds` of a read for redrive: long polling asks all of SQS's servers, so that a
+/// message which only some of them hold is found.
+const LONG_POLL_SECS: i32 = 1;
+/// How long a message that is being redriven is invisible to other readers.
+const REDRIVE_VISIBILITY_TIMEOUT_SECS: i32 = 60;
+
+/// The dead-letter queues of a Region, by name.
+#[derive(Clone, Debug)]
+pub struct SqsDeadLetterQueues {
+    region: String,
+    /// The URL of each queue, by its name.
+    queues: BTreeMap<String, String>,
+    client: aws_sdk_sqs::Client,
+}
+
+/// One message that was received and not yet deleted.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The message body.
+    pub body: String,
+    receipt_handle: String,
+}
+
+impl SqsDeadLetterQueues {
+    /// The queues of a Region, given as name and URL.
+    #[must_use]
+    pub fn new(clients: &Clients, queues: BTreeMap<String, String>) -> Self {
+        Self {
+            region: clients.region().to_owned(),
+            queues,
+            client: clients.sqs(),
+        }
+    }
+
+    /// The URL of a queue.
+    #[must_use]
+    pub fn queue_url(&self, queue: &str) -> Option<&str> {
+        self.queues.get(queue).map(String::as_str)
+    }
+
+    /// Receives up to 10 messages of a queue and hides them from other readers for a minute.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn receive(&self, queue: &str) -> Result<Vec<DeadLetter>, CallError> {
+        self.receive_messages(queue, REDRIVE_VISIBILITY_TIMEOUT_SECS)
+            .await
+    }
+
+    /// Sends a message body to a queue.
+    ///
+    /// # Errors
+    /// The message was not sent.
+    pub async fn send(&self, url: &str, body: &str) -> Result<(), CallError> {
+        let call = self.client.send_message().queue_url(url);
+        let response = call.message_body(body).send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("SendMessage", &self.region, &e))
+    }
+
+    /// Deletes a received message from its queue.
+    ///
+    /// # Errors
+    /// The message was not deleted.
+    pub async fn delete(&self, queue: &str, dead_letter: &DeadLetter) -> Result<(), CallError> {
+        let url = self.queue_url(queue).unwrap_or_default();
+        let call = self.client.delete_message().queue_url(url);
+        let response = call
+            .receipt_handle(&dead_letter.receipt_handle)
+            .send()
+            .await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("DeleteMessage", &self.region, &e))
+    }
+
+    async fn receive_messages(
+        &self,
+        queue: &str,
+        visibility_timeout_secs: i32,
+    ) -> Result<Vec<DeadLetter>, CallError> {
+        let call = self
+            .client
+            .receive_message()
+            .queue_url(self.queue_url(queue).unwrap_or_default())
+            .max_number_of_messages(MAX_MESSAGES_PER_RECEIVE)
+            .wait_time_seconds(if visibility_timeout_secs > 0 {
+                LONG_POLL_SECS
+            } else {
+                0
+            })
+            .visibility_timeout(visibility_timeout_secs);
+        let response = call.send().await;
+        let response =
+            response.map_err(|e| call_error::from_sdk("ReceiveMessage", &self.region, &e))?;
+        let dead_letters = response.messages.unwrap_or_default().into_iter();
+        let dead_letters = dead_letters.map(|message| DeadLetter {
+            body: message.body.unwrap_or_default(),
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+        });
+        Ok(dead_letters.collect())
+    }
+}
+
+impl DeadLetterQueues for SqsDeadLetterQueues {
+    async fn waiting(&self) -> Result<BTreeMap<String, usize>, CallError> {
+        let mut counts = BTreeMap::new();
+        for (name, url) in &self.queues {
+            // A message that `redrive` has received and not yet deleted still counts as waiting.
+            let kinds = [
+                QueueAttributeName::ApproximateNumberOfMessages,
+                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            ];
+            let call = self.client.get_queue_attributes().queue_url(url);
+            let call = call.set_attribute_names(Some(kinds.to_vec()));
+            let response = call.send().await;
+            let response = response
+                .map_err(|e| call_error::from_sdk("GetQueueAttributes", &self.region, &e))?;
+            let attributes = response.attributes.unwrap_or_default();
+            let counted = kinds
+                .iter()
+                .filter_map(|kind| attributes.get(kind)?.parse::<usize>().ok());
+            counts.insert(name.clone(), counted.sum());
+        }
+        Ok(counts)
+    }
+
+    async fn peek(&self, queue: &str) -> Result<Vec<Vec<u8>>, CallError> {
+        let dead_letters = self.receive_messages(queue, 0).await?.into_iter();
+        Ok(dead_letters
+            .map(|dead_letter| dead_letter.body.into_bytes())
+            .collect())
+    }
+}
+
+/// Lists the URLs of the queues of a Region whose names start with a prefix (`ListQueues`).
+///
+/// # Errors
+/// The call failed.
+pub async fn list_queue_urls(region: &str, name_prefix: &str) -> Result<Vec<String>, CallError> {
+    let client = Clients::connect(region).await.sqs();
+    let mut urls = Vec::new();
+    let mut token = None;
+    loop {
+        let call = client.list_queues().queue_name_prefix(name_prefix);
+        let response = call.max_results(1000).set_next_token(token).send().await;
+        let response = response.map_err(|e| call_error::from_sdk("ListQueues", region, &e))?;
+        urls.extend(response.queue_urls.unwrap_or_default());
+        token = response.next_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            return Ok(urls);
+        }
+    }
+}

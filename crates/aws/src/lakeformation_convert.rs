@@ -1,0 +1,351 @@
+//! Converts Lake Formation's objects other than grants between the SDK's types and the core's: data
+//! cells filters, LF-Tags, named expressions, registered locations, opt-ins and data lake settings.
+
+use crate::permission_convert::{lf_tag_expression, listed_resource};
+use aws_sdk_lakeformation::error::BuildError;
+use aws_sdk_lakeformation::types as lakeformation;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::{
+    Attachment, DataCellsFilter, DataLakeSettings, FilterColumns, NamedLfTagExpression, OptIn,
+    Registration,
+};
+use twinlake_core::grant::IAM_ALLOWED_PRINCIPALS;
+use twinlake_core::location::Location;
+use twinlake_core::snapshot::{LfTaggedResource, LfTags};
+use twinlake_core::{Name, Principal, TableId};
+use twinlake_engine::ports::DefaultsChange;
+
+/// How the ARN of Lake Formation's service-linked role ends (Q-30).
+const SERVICE_LINKED_ROLE_SUFFIX: &str = ":role/aws-service-role/lakeformation.amazonaws.com/\
+                           AWSServiceRoleForLakeFormationDataAccess";
+
+fn names(from: Option<Vec<String>>) -> BTreeSet<Name> {
+    let all = from.unwrap_or_default();
+    all.iter().filter_map(|text| Name::new(text).ok()).collect()
+}
+
+/// Converts a data cells filter, without version and catalog id, which differ by Region.
+#[must_use]
+pub fn data_cells_filter(from: lakeformation::DataCellsFilter) -> DataCellsFilter {
+    DataCellsFilter {
+        name: from.name,
+        rows: from.row_filter.and_then(|rows| rows.filter_expression),
+        columns: match from.column_wildcard {
+            Some(wildcard) => FilterColumns::AllBut(names(wildcard.excluded_column_names)),
+            None => FilterColumns::Only(names(from.column_names)),
+        },
+    }
+}
+
+/// Converts a data cells filter to the SDK's type. `version` is the version that an update
+/// replaces; `None` for a new filter.
+///
+/// # Errors
+/// A required field is missing.
+pub fn to_sdk_data_cells_filter(
+    from: &DataCellsFilter,
+    id: &TableId,
+    account: &str,
+    version: Option<String>,
+) -> Result<lakeformation::DataCellsFilter, BuildError> {
+    let rows = lakeformation::RowFilter::builder();
+    let rows = match &from.rows {
+        Some(expression) => rows.filter_expression(expression),
+        None => rows.all_rows_wildcard(lakeformation::AllRowsWildcard::builder().build()),
+    };
+    let strings = |names: &BTreeSet<Name>| -> Vec<String> {
+        names.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    let filter = lakeformation::DataCellsFilter::builder()
+        .table_catalog_id(account)
+        .database_name(id.database.as_str())
+        .table_name(id.table.as_str())
+        .name(&from.name)
+        .row_filter(rows.build())
+        .set_version_id(version);
+    let filter = match &from.columns {
+        FilterColumns::Only(names) => filter.set_column_names(Some(strings(names))),
+        FilterColumns::AllBut(names) => {
+            let excluded = Some(strings(names)).filter(|names| !names.is_empty());
+            let wildcard =
+                lakeformation::ColumnWildcard::builder().set_excluded_column_names(excluded);
+            filter.column_wildcard(wildcard.build())
+        }
+    };
+    filter.build()
+}
+
+/// Converts the LF-Tags of one resource, which has one value for each key, to lower case.
+#[must_use]
+pub fn lf_tags(from: Option<Vec<lakeformation::LfTagPair>>) -> LfTags {
+    let pairs = from.unwrap_or_default().into_iter();
+    pairs
+        .filter_map(|pair| {
+            let value = pair.tag_values.into_iter().next()?;
+            Some((pair.tag_key.to_lowercase(), value.to_lowercase()))
+        })
+        .collect()
+}
+
+/// Converts LF-Tag assignments of a database or table, or of one column of a table.
+#[must_use]
+pub fn lf_tag_assignments(column: Option<&Name>, tags: LfTags) -> Vec<Attachment> {
+    let assignment = |(key, value)| Attachment::LfTagAssignment {
+        column: column.cloned(),
+        key,
+        value,
+    };
+    tags.into_iter().map(assignment).collect()
+}
+
+/// Converts a listed LF-Tag to one attachment for each of its values, in lower case.
+#[must_use]
+pub fn lf_tag_values(from: lakeformation::LfTagPair) -> Vec<Attachment> {
+    let key = from.tag_key.to_lowercase();
+    let attachment = |value: String| Attachment::LfTagValue {
+        key: key.clone(),
+        value: value.to_lowercase(),
+    };
+    from.tag_values.into_iter().map(attachment).collect()
+}
+
+/// Converts a named LF-Tag expression.
+#[must_use]
+pub fn named_lf_tag_expression(from: lakeformation::LfTagExpression) -> NamedLfTagExpression {
+    NamedLfTagExpression {
+        name: from.name.unwrap_or_default(),
+        description: from.description.filter(|text| !text.is_empty()),
+        expression: lf_tag_expression(&from.expression.unwrap_or_default()),
+    }
+}
+
+/// Converts a registered location. The role is `None` for the service-linked role.
+#[must_use]
+pub fn registration(from: lakeformation::ResourceInfo) -> Registration {
+    let arn = from.resource_arn.unwrap_or_default();
+    let arn = Location::parse(&arn).map_or(arn, |location| location.without_trailing_slash());
+    let role = from
+        .role_arn
+        .filter(|role| !role.ends_with(SERVICE_LINKED_ROLE_SUFFIX));
+    Registration {
+        arn,
+        role,
+        with_federation: from.with_federation.unwrap_or_default(),
+        hybrid_access: from.hybrid_access_enabled.unwrap_or_default(),
+        privileged_access: from.with_privileged_access.unwrap_or_default(),
+        owner: from.expected_resource_owner_account,
+    }
+}
+
+/// Converts an opt-in; `None` if it has no principal or no resource.
+#[must_use]
+pub fn opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> Option<OptIn> {
+    let principal = from.principal?.data_lake_principal_identifier?;
+    Some(OptIn {
+        principal: Principal(principal),
+        resource: listed_resource(from.resource?, account),
+        condition: from.condition.and_then(|condition| condition.expression),
+    })
+}
+
+/// Converts a database found by `SearchDatabasesByLFTags`.
+#[must_use]
+pub fn tagged_database(from: lakeformation::TaggedDatabase) -> Option<LfTaggedResource> {
+    Some(LfTaggedResource {
+        database: from.database?.name.to_lowercase(),
+        on_database: lf_tags(from.lf_tags),
+        ..LfTaggedResource::default()
+    })
+}
+
+/// Converts a table found by `SearchTablesByLFTags`.
+#[must_use]
+pub fn tagged_table(from: lakeformation::TaggedTable) -> Option<LfTaggedResource> {
+    let table = from.table?;
+    let columns = from.lf_tags_on_columns.unwrap_or_default().into_iter();
+    let on_columns: BTreeMap<String, LfTags> = columns
+        .filter_map(|column| Some((column.name?.to_lowercase(), lf_tags(column.lf_tags))))
+        .collect();
+    Some(LfTaggedResource {
+        database: table.database_name.to_lowercase(),
+        table: Some(table.name?.to_lowercase()),
+        on_database: lf_tags(from.lf_tag_on_database),
+        on_table: lf_tags(from.lf_tags_on_table),
+        on_columns,
+    })
+}
+
+fn principals(from: Option<Vec<lakeformation::DataLakePrincipal>>) -> BTreeSet<Principal> {
+    let all = from.unwrap_or_default().into_iter();
+    all.filter_map(|principal| principal.data_lake_principal_identifier)
+        .map(Principal)
+        .collect()
+}
+
+/// Converts the data lake settings.
+#[must_use]
+pub fn settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettings {
+    let Some(from) = from else {
+        return DataLakeSettings::default();
+    };
+    let is_open = |all: Option<Vec<lakeformation::PrincipalPermissions>>| {
+        all.is_some_and(|permissions| !permissions.is_empty())
+    };
+    DataLakeSettings {
+        admins: principals(from.data_lake_admins),
+        read_only_admins: principals(from.read_only_admins),
+        database_defaults_open: is_open(from.create_database_default_permissions),
+        table_defaults_open: is_open(from.create_table_default_permissions),
+        parameters: from.parameters.unwrap_or_default().into_iter().collect(),
+        trusted_resource_owners: from
+            .trusted_resource_owners
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+        external_data_filtering: from.allow_external_data_filtering.unwrap_or_default(),
+        full_table_external_access: from
+            .allow_full_table_external_data_access
+            .unwrap_or_default(),
+        external_allow_list: principals(from.external_data_filtering_allow_list),
+        session_tag_values: from
+            .authorized_session_tag_value_list
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// Converts the data lake settings to the SDK's type. The defaults for new databases and tables
+/// are those of `current`, closed or reopened as `defaults` says.
+#[must_use]
+pub fn to_sdk_settings(
+    desired: &DataLakeSettings,
+    current: Option<lakeformation::DataLakeSettings>,
+    defaults: DefaultsChange,
+) -> lakeformation::DataLakeSettings {
+    let to_sdk = |all: &BTreeSet<Principal>| -> Option<Vec<lakeformation::DataLakePrincipal>> {
+        let built = all.iter().map(|principal| {
+            lakeformation::DataLakePrincipal::builder()
+                .data_lake_principal_identifier(&principal.0)
+                .build()
+        });
+        Some(built.collect())
+    };
+    let (databases, tables) = current.map_or_else(Default::default, |current| {
+        (
+            current
+                .create_database_default_permissions
+                .unwrap_or_default(),
+            current.create_table_default_permissions.unwrap_or_default(),
+        )
+    });
+    let open = defaults.applied_to((!databases.is_empty(), !tables.is_empty()));
+    let changed = |current: Vec<lakeformation::PrincipalPermissions>, open: bool| match (
+        open,
+        current.is_empty(),
+    ) {
+        (false, _) => Vec::new(),
+        (true, false) => current,
+        (true, true) => vec![iam_allowed_principals_all()],
+    };
+    let (databases, tables) = (changed(databases, open.0), changed(tables, open.1));
+    lakeformation::DataLakeSettings::builder()
+        .set_data_lake_admins(to_sdk(&desired.admins))
+        .set_read_only_admins(to_sdk(&desired.read_only_admins))
+        .set_create_database_default_permissions(Some(databases))
+        .set_create_table_default_permissions(Some(tables))
+        .set_parameters(Some(desired.parameters.clone().into_iter().collect()))
+        .set_trusted_resource_owners(Some(
+            desired.trusted_resource_owners.iter().cloned().collect(),
+        ))
+        .allow_external_data_filtering(desired.external_data_filtering)
+        .allow_full_table_external_data_access(desired.full_table_external_access)
+        .set_external_data_filtering_allow_list(to_sdk(&desired.external_allow_list))
+        .set_authorized_session_tag_value_list(Some(
+            desired.session_tag_values.iter().cloned().collect(),
+        ))
+        .build()
+}
+
+/// ALL for `IAM_ALLOWED_PRINCIPALS`: the only value that an open default can have.
+fn iam_allowed_principals_all() -> lakeformation::PrincipalPermissions {
+    let group = lakeformation::DataLakePrincipal::builder()
+        .data_lake_principal_identifier(IAM_ALLOWED_PRINCIPALS)
+        .build();
+    lakeformation::PrincipalPermissions::builder()
+        .principal(group)
+        .permissions(lakeformation::Permission::All)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orders() -> TableId {
+        TableId::new(Name::new("sales").unwrap(), Name::new("orders").unwrap())
+    }
+
+    #[test]
+    fn filters_round_trip() {
+        let column = |name: &str| BTreeSet::from([Name::new(name).unwrap()]);
+        let all = [
+            (Some("region = 'eu'"), FilterColumns::Only(column("id"))),
+            (None, FilterColumns::AllBut(column("ssn"))),
+            (None, FilterColumns::AllBut(BTreeSet::new())),
+        ];
+        for (rows, columns) in all {
+            let one = DataCellsFilter {
+                name: "f".to_owned(),
+                rows: rows.map(str::to_owned),
+                columns,
+            };
+            let sent =
+                to_sdk_data_cells_filter(&one, &orders(), "1", Some("v".to_owned())).unwrap();
+            assert_eq!(sent.version_id.as_deref(), Some("v"));
+            assert!(sent.row_filter.is_some());
+            assert_eq!(data_cells_filter(sent), one);
+        }
+    }
+
+    #[test]
+    fn settings_round_trip_and_defaults_are_kept_closed_or_reopened() {
+        let open = lakeformation::PrincipalPermissions::builder().build();
+        let current = lakeformation::DataLakeSettings::builder()
+            .create_database_default_permissions(open)
+            .parameters("SET_CONTEXT", "TRUE")
+            .trusted_resource_owners("1")
+            .allow_external_data_filtering(true)
+            .authorized_session_tag_value_list("x")
+            .build();
+        let mut desired = settings(Some(current.clone()));
+        desired.admins.insert(Principal("a".to_owned()));
+        let kept = to_sdk_settings(&desired, Some(current.clone()), DefaultsChange::Keep);
+        assert_eq!(settings(Some(kept)), desired);
+        desired.database_defaults_open = false;
+        let closed = to_sdk_settings(&desired, Some(current), DefaultsChange::Close);
+        assert_eq!(settings(Some(closed.clone())), desired);
+        let reopen = DefaultsChange::Reopen {
+            databases: true,
+            tables: false,
+        };
+        desired.database_defaults_open = true;
+        let open = to_sdk_settings(&desired, Some(closed), reopen);
+        assert_eq!(settings(Some(open)), desired);
+    }
+
+    #[test]
+    fn the_service_linked_role_is_distinguished_from_a_custom_role_of_its_name() {
+        let with = |role: String| {
+            let info = lakeformation::ResourceInfo::builder().resource_arn("arn:aws:s3:::b/p/");
+            registration(info.role_arn(role).build())
+        };
+        let linked = with(format!("arn:aws:iam::1{SERVICE_LINKED_ROLE_SUFFIX}"));
+        assert_eq!(
+            (linked.role, linked.arn.as_str()),
+            (None, "arn:aws:s3:::b/p")
+        );
+        let own = "arn:aws:iam::1:role/AWSServiceRoleForLakeFormationDataAccess";
+        assert_eq!(with(own.to_owned()).role.as_deref(), Some(own));
+    }
+}

@@ -1,0 +1,321 @@
+//! Statistics in the ledger's table: heartbeats, lag samples, counters, pending objects and states.
+
+use super::table::{
+    FORMAT, Item, attribute_names, minute_key, number_attribute, number_value, string_attribute,
+    string_value, write_if_condition_holds,
+};
+use super::{DAY_SECS, DynamoLedger};
+use crate::call_error;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::Select;
+use std::collections::BTreeMap;
+use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
+use twinlake_core::ledger::format;
+use twinlake_core::ledger::{LedgerRows, PendingObjects};
+use twinlake_core::location::Location;
+use twinlake_core::{CallError, LedgerRow, Name, SubjectState, TableId, Timestamp};
+use twinlake_engine::StatsStore;
+use twinlake_engine::ports::StatCounters;
+
+/// The index of the rows that are not in sync.
+const NOT_IN_SYNC_INDEX: &str = "not-in-sync";
+/// Retention of hourly counters and pending objects.
+const RETENTION_SECS: i64 = 90 * DAY_SECS;
+const LAG_SAMPLE_RETENTION_SECS: i64 = 7 * DAY_SECS;
+/// Length of a sort key (DynamoDB's limit).
+const MAX_SORT_KEY_BYTES: usize = 1024;
+/// Separates a location from its table in a sort key; S3 keys do not contain it.
+const SEPARATOR: char = '\u{1}';
+
+/// The index key of a row; `None` if it is in sync.
+pub(super) fn not_in_sync_state(row: &LedgerRow) -> Option<String> {
+    (row.state != SubjectState::InSync).then(|| row.state.to_string())
+}
+
+/// The key of the item that maps the location of a table's files to the table.
+pub(super) fn location_key(row: &LedgerRow) -> Option<(String, String)> {
+    let twinlake_core::Subject::Table(id) = &row.subject else {
+        return None;
+    };
+    let location = Location::parse(row.source_location.as_deref()?).ok()?;
+    let key = format!("{}{SEPARATOR}{id}", location.prefix());
+    // A location that is too long for a key has no item: its objects are reported by bucket.
+    (key.len() <= MAX_SORT_KEY_BYTES)
+        .then(|| (format!("source_locations#{}", location.bucket()), key))
+}
+
+fn parse_table_id(text: &str) -> Option<TableId> {
+    let (database, table) = text.split_once('.')?;
+    Some(TableId::new(
+        Name::new(database).ok()?,
+        Name::new(table).ok()?,
+    ))
+}
+
+fn parse_heartbeat(item: &Item) -> Option<Heartbeat> {
+    let at = |name: &str| number_attribute(item, name).map(Timestamp);
+    let (sent, done) = at("sent_at").zip(at("done_at"))?;
+    Some(Heartbeat { sent, done })
+}
+
+impl DynamoLedger {
+    fn update_item(&self, pk: &str, sk: &str) -> UpdateItemFluentBuilder {
+        let call = self.client.update_item().table_name(&self.table);
+        call.key("pk", string_value(pk)).key("sk", string_value(sk))
+    }
+
+    /// A query for the rows in one of the states other than in sync.
+    fn query_by_state(&self, state: SubjectState) -> QueryFluentBuilder {
+        let call = self.client.query().table_name(&self.table);
+        call.index_name(NOT_IN_SYNC_INDEX)
+            .key_condition_expression("#s = :s")
+            .expression_attribute_names("#s", "not_in_sync_state")
+            .expression_attribute_values(":s", string_value(&state.to_string()))
+    }
+}
+
+/// The pending objects of a table and their version.
+fn parse_pending_objects(item: &Item) -> Option<(PendingObjects, u64)> {
+    let pending = serde_json::from_str(string_attribute(item, "body")?).ok()?;
+    let version = u64::try_from(number_attribute(item, "version")?).ok()?;
+    Some((pending, version))
+}
+
+impl StatsStore for DynamoLedger {
+    async fn channel_health(
+        &self,
+        channel: Channel,
+        now: Timestamp,
+    ) -> Result<ChannelHealth, CallError> {
+        let item = self.get_item("heartbeats", channel.as_str()).await?;
+        let item = item.unwrap_or_default();
+        let since = number_attribute(&item, "monitored_since").map(Timestamp);
+        let last = parse_heartbeat(&item);
+        if since.is_none() && last.is_none() {
+            let call = self
+                .update_item("heartbeats", channel.as_str())
+                .update_expression("SET #s = if_not_exists(#s, :now), #f = :f")
+                .expression_attribute_names("#s", "monitored_since")
+                .expression_attribute_names("#f", FORMAT)
+                .expression_attribute_values(":f", number_value(format::LEDGER))
+                .expression_attribute_values(":now", number_value(now.0));
+            let response = call.send().await;
+            response.map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))?;
+        }
+        let since = since
+            .or(last.map(|heartbeat| heartbeat.done))
+            .unwrap_or(now);
+        Ok(ChannelHealth { since, last })
+    }
+
+    async fn record_heartbeat(
+        &self,
+        channel: Channel,
+        heartbeat: Heartbeat,
+    ) -> Result<(), CallError> {
+        let call = self
+            .update_item("heartbeats", channel.as_str())
+            .update_expression("SET #s = :s, #d = :d, #f = :f")
+            .condition_expression("attribute_not_exists(#s) OR #s < :s")
+            .set_expression_attribute_names(Some(attribute_names(&[
+                ("#s", "sent_at"),
+                ("#d", "done_at"),
+                ("#f", FORMAT),
+            ])))
+            .expression_attribute_values(":s", number_value(heartbeat.sent.0))
+            .expression_attribute_values(":d", number_value(heartbeat.done.0))
+            .expression_attribute_values(":f", number_value(format::LEDGER));
+        write_if_condition_holds(call.send(), &self.region)
+            .await
+            .map(drop)
+    }
+
+    async fn put_lag_sample(&self, sample: &LagSample) -> Result<(), CallError> {
+        let fields = [
+            ("sampled_at", number_value(sample.at.0)),
+            ("catalog_lag_secs", number_value(sample.catalog)),
+            ("permissions_lag_secs", number_value(sample.permissions)),
+            (
+                "expires_at",
+                number_value(sample.at.plus_secs(LAG_SAMPLE_RETENTION_SECS).secs()),
+            ),
+        ];
+        self.put_item("lag_samples", &minute_key(sample.at), &fields)
+            .await
+    }
+
+    async fn lag_samples(&self, since: Timestamp) -> Result<Vec<LagSample>, CallError> {
+        let after = minute_key(since.plus_secs(-60));
+        let items = self.query("lag_samples", Some(&after)).await?;
+        let samples = items.iter().filter_map(|item| {
+            Some(LagSample {
+                at: Timestamp(number_attribute(item, "sampled_at")?),
+                catalog: number_attribute(item, "catalog_lag_secs")?,
+                permissions: number_attribute(item, "permissions_lag_secs")?,
+            })
+        });
+        Ok(samples.filter(|sample| sample.at >= since).collect())
+    }
+
+    async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError> {
+        let mut rows = LedgerRows::new();
+        for state in SubjectState::NOT_IN_SYNC {
+            let mut start = None;
+            loop {
+                let call = self.query_by_state(state).set_exclusive_start_key(start);
+                let response = call.send().await;
+                let response =
+                    response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
+                let items = response.items.unwrap_or_default().into_iter();
+                let items = items.map(|item| self.checked(item.into_iter().collect()));
+                let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+                rows.extend(self.parse_rows(&items)?);
+                start = response.last_evaluated_key.filter(|key| !key.is_empty());
+                if start.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn state_counts(&self) -> Result<BTreeMap<SubjectState, usize>, CallError> {
+        let mut counts = BTreeMap::new();
+        for state in SubjectState::NOT_IN_SYNC {
+            let mut count = 0;
+            let mut start = None;
+            loop {
+                let call = self.query_by_state(state).set_exclusive_start_key(start);
+                let response = call.select(Select::Count).send().await;
+                let response =
+                    response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
+                count += usize::try_from(response.count).unwrap_or_default();
+                start = response.last_evaluated_key.filter(|key| !key.is_empty());
+                if start.is_none() {
+                    break;
+                }
+            }
+            counts.insert(state, count);
+        }
+        Ok(counts)
+    }
+
+    async fn add_counters(&self, at: Timestamp, counts: &StatCounters) -> Result<(), CallError> {
+        let counts: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).collect();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let mut call = self
+            .update_item("hourly_counters", &at.hour())
+            .expression_attribute_names("#e", "expires_at")
+            .expression_attribute_values(":e", number_value(at.plus_secs(RETENTION_SECS).secs()))
+            .expression_attribute_names("#f", FORMAT)
+            .expression_attribute_values(":f", number_value(format::LEDGER));
+        let mut adds = Vec::new();
+        for (index, (name, count)) in counts.iter().enumerate() {
+            adds.push(format!("#n{index} :n{index}"));
+            call = call
+                .expression_attribute_names(format!("#n{index}"), *name)
+                .expression_attribute_values(format!(":n{index}"), number_value(count));
+        }
+        let change = format!("ADD {} SET #e = :e, #f = :f", adds.join(", "));
+        let response = call.update_expression(change).send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
+    }
+
+    async fn counters_since(&self, since: Timestamp) -> Result<StatCounters, CallError> {
+        let previous_hour = since.plus_secs(-3600).hour();
+        let mut sum = StatCounters::new();
+        for item in self.query("hourly_counters", Some(&previous_hour)).await? {
+            for name in item
+                .keys()
+                .filter(|name| !["expires_at", "pk", "sk", FORMAT].contains(&name.as_str()))
+            {
+                let number = number_attribute(&item, name).and_then(|n| u64::try_from(n).ok());
+                *sum.entry(name.clone()).or_default() += number.unwrap_or_default();
+            }
+        }
+        sum.retain(|name, _| name != "pk" && name != "sk");
+        Ok(sum)
+    }
+
+    async fn all_pending_objects(
+        &self,
+    ) -> Result<BTreeMap<TableId, (PendingObjects, u64)>, CallError> {
+        let items = self.query("pending_objects", None).await?;
+        let pending_by_table = items.iter().filter_map(|item| {
+            let id = parse_table_id(string_attribute(item, "sk")?)?;
+            Some((id, parse_pending_objects(item)?))
+        });
+        Ok(pending_by_table.collect())
+    }
+
+    async fn pending_objects(
+        &self,
+        table: &TableId,
+    ) -> Result<Option<(PendingObjects, u64)>, CallError> {
+        let item = self.get_item("pending_objects", &table.to_string()).await?;
+        Ok(item.as_ref().and_then(parse_pending_objects))
+    }
+
+    async fn put_pending_objects(
+        &self,
+        table: &TableId,
+        pending: Option<&PendingObjects>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let key = table.to_string();
+        match pending {
+            Some(pending) => {
+                let body = serde_json::to_string(pending).unwrap_or_default();
+                let expires = pending.since.plus_secs(RETENTION_SECS);
+                let fields = [
+                    ("body", string_value(&body)),
+                    ("expires_at", number_value(expires.secs())),
+                ];
+                self.put_if_version("pending_objects", &key, &fields, expected_version)
+                    .await
+            }
+            None => {
+                self.delete_if_version("pending_objects", &key, expected_version)
+                    .await
+            }
+        }
+    }
+
+    async fn tables_at_location(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Vec<TableId>, CallError> {
+        let (pk, start) = (
+            format!("source_locations#{bucket}"),
+            format!("{prefix}{SEPARATOR}"),
+        );
+        let items = self.query_prefix(&pk, &start).await?;
+        let tables = items.iter().filter_map(|item| {
+            let (_, table) = string_attribute(item, "sk")?.rsplit_once(SEPARATOR)?;
+            parse_table_id(table)
+        });
+        let tables: Vec<TableId> = tables.collect();
+        // Items of former locations remain when a table moves; its row has the current one.
+        let subjects = tables.iter().cloned().map(twinlake_core::Subject::Table);
+        let rows = twinlake_engine::Ledger::rows(self, &subjects.collect()).await?;
+        let is_at_location = |row: &LedgerRow| {
+            let location = row
+                .source_location
+                .as_deref()
+                .and_then(|location| Location::parse(location).ok());
+            location
+                .is_some_and(|location| location.bucket() == bucket && location.prefix() == prefix)
+        };
+        let is_current = |id: &TableId| {
+            let row = rows.get(&twinlake_core::Subject::Table(id.clone()));
+            row.is_some_and(is_at_location)
+        };
+        Ok(tables.into_iter().filter(is_current).collect())
+    }
+}

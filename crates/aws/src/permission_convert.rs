@@ -1,0 +1,412 @@
+//! Converts grants and their resources between the Lake Formation SDK's types and the core's.
+
+use aws_sdk_lakeformation::error::BuildError;
+use aws_sdk_lakeformation::types as lakeformation;
+use std::collections::BTreeSet;
+use twinlake_core::grant::{
+    LfTagExpression, LfTagPolicy, LfTagPolicyTarget, ListedColumns, ListedPermission,
+    ListedResource, listed_table_resource,
+};
+use twinlake_core::{Name, Principal, TableId};
+
+/// Converts an entry of `ListPermissions`. A resource that Twinlake does not support becomes
+/// `ListedResource::Other`, so that it is counted.
+#[must_use]
+pub fn listed_permission(
+    from: lakeformation::PrincipalResourcePermissions,
+    account: &str,
+) -> ListedPermission {
+    let permissions_of = |all: Option<Vec<lakeformation::Permission>>| -> BTreeSet<String> {
+        let all = all.unwrap_or_default().into_iter();
+        all.map(|permission| permission.as_str().to_owned())
+            .collect()
+    };
+    ListedPermission {
+        principal: Principal(
+            from.principal
+                .and_then(|p| p.data_lake_principal_identifier)
+                .unwrap_or_default(),
+        ),
+        resource: match from.resource {
+            Some(resource) => listed_resource(resource, account),
+            None => ListedResource::Other("no resource".to_owned()),
+        },
+        permissions: permissions_of(from.permissions),
+        grantable: permissions_of(from.permissions_with_grant_option),
+        condition: from.condition.and_then(|condition| condition.expression),
+    }
+}
+
+/// Converts a resource of a grant or an opt-in. A resource that Twinlake does not support becomes
+/// `ListedResource::Other`.
+#[must_use]
+pub fn listed_resource(from: lakeformation::Resource, account: &str) -> ListedResource {
+    let other = |kind: &str| ListedResource::Other(kind.to_owned());
+    let is_foreign = |catalog: Option<&String>| catalog.is_some_and(|id| id != account);
+    if let Some(database) = from.database {
+        if is_foreign(database.catalog_id.as_ref()) {
+            return other("a database of another catalog");
+        }
+        return match Name::new(&database.name) {
+            Ok(name) => ListedResource::Database(name),
+            Err(_) => other("a database without a valid name"),
+        };
+    }
+    if let Some(table) = from.table {
+        if is_foreign(table.catalog_id.as_ref()) {
+            return other("a table of another catalog");
+        }
+        return table_resource(&table).unwrap_or_else(|| other("a table without a valid name"));
+    }
+    if let Some(columns) = from.table_with_columns {
+        if is_foreign(columns.catalog_id.as_ref()) {
+            return other("a table of another catalog");
+        }
+        return columns_resource(columns).unwrap_or_else(|| other("columns without a valid name"));
+    }
+    other_resource(from, account).unwrap_or_else(|| other("an unknown kind of resource"))
+}
+
+/// Converts a resource that is neither a database nor a table nor columns.
+fn other_resource(from: lakeformation::Resource, account: &str) -> Option<ListedResource> {
+    let if_foreign = |catalog: Option<&String>, what: &str| {
+        let is_foreign = catalog.is_some_and(|id| id != account);
+        is_foreign.then(|| ListedResource::Other(format!("{what} of another catalog")))
+    };
+    if let Some(filter) = from.data_cells_filter {
+        let catalog = filter.table_catalog_id.as_ref();
+        let found = data_cells_filter(&filter);
+        return if_foreign(catalog, "a data cells filter").or(found);
+    }
+    if let Some(location) = from.data_location {
+        // Another account's catalog may register the same S3 location.
+        let catalog = location.catalog_id.as_ref();
+        let listed = ListedResource::DataLocation(location.resource_arn.clone());
+        return if_foreign(catalog, "a data location").or(Some(listed));
+    }
+    if let Some(tag) = from.lf_tag {
+        let listed =
+            ListedResource::LfTag(tag.tag_key.clone(), tag.tag_values.into_iter().collect());
+        return if_foreign(tag.catalog_id.as_ref(), "an LF-Tag").or(Some(listed));
+    }
+    if let Some(policy) = from.lf_tag_policy {
+        let listed = lf_tag_policy(&policy);
+        return if_foreign(policy.catalog_id.as_ref(), "an LF-Tag policy").or(listed);
+    }
+    if let Some(named_expression) = from.lf_tag_expression {
+        let listed = ListedResource::LfTagExpression(named_expression.name);
+        return if_foreign(named_expression.catalog_id.as_ref(), "an LF-Tag expression")
+            .or(Some(listed));
+    }
+    let catalog = from.catalog?;
+    if_foreign(catalog.id.as_ref(), "the catalog").or(Some(ListedResource::Catalog))
+}
+
+fn data_cells_filter(from: &lakeformation::DataCellsFilterResource) -> Option<ListedResource> {
+    let database = Name::new(from.database_name.as_deref()?).ok()?;
+    let table = Name::new(from.table_name.as_deref()?).ok()?;
+    let id = TableId::new(database, table);
+    Some(ListedResource::DataCellsFilter(id, from.name.clone()?))
+}
+
+fn lf_tag_policy(from: &lakeformation::LfTagPolicyResource) -> Option<ListedResource> {
+    let target = LfTagPolicyTarget::parse(from.resource_type.as_str())?;
+    let named_expression = from.expression_name.clone().filter(|name| !name.is_empty());
+    let policy_expression = match named_expression {
+        Some(name) => LfTagPolicy::NamedExpression(name),
+        None => LfTagPolicy::Expression(lf_tag_expression(&from.expression)),
+    };
+    Some(ListedResource::LfTagPolicy(target, policy_expression))
+}
+
+/// Converts an LF-Tag expression; keys and values become lower case.
+#[must_use]
+pub fn lf_tag_expression(from: &[lakeformation::LfTag]) -> LfTagExpression {
+    let mut expression = LfTagExpression::new();
+    for tag in from {
+        let values = expression.entry(tag.tag_key.to_lowercase()).or_default();
+        values.extend(tag.tag_values.iter().map(|value| value.to_lowercase()));
+    }
+    expression
+}
+
+/// Converts an LF-Tag expression to the SDK's type.
+///
+/// # Errors
+/// A required field is missing.
+pub fn to_sdk_expression(from: &LfTagExpression) -> Result<Vec<lakeformation::LfTag>, BuildError> {
+    let tags = from.iter().map(|(key, values)| {
+        lakeformation::LfTag::builder()
+            .tag_key(key)
+            .set_tag_values(Some(values.iter().cloned().collect()))
+            .build()
+    });
+    tags.collect()
+}
+
+fn table_resource(from: &lakeformation::TableResource) -> Option<ListedResource> {
+    let database = Name::new(&from.database_name).ok()?;
+    if from.table_wildcard.is_some() {
+        return Some(ListedResource::TableWildcard(database));
+    }
+    listed_table_resource(database, from.name.as_deref()?, None)
+}
+
+fn columns_resource(from: lakeformation::TableWithColumnsResource) -> Option<ListedResource> {
+    let database = Name::new(&from.database_name).ok()?;
+    let names = |all: Option<Vec<String>>| -> Option<BTreeSet<Name>> {
+        let all = all.unwrap_or_default();
+        all.iter().map(|name| Name::new(name).ok()).collect()
+    };
+    let columns = match from.column_wildcard {
+        Some(wildcard) => ListedColumns::AllBut(names(wildcard.excluded_column_names)?),
+        None => ListedColumns::Only(names(from.column_names)?),
+    };
+    listed_table_resource(database, &from.name, Some(columns))
+}
+
+/// Converts a resource to the SDK's type.
+///
+/// # Errors
+/// A required field is missing.
+pub fn to_sdk_resource(
+    from: &ListedResource,
+    account: &str,
+) -> Result<lakeformation::Resource, BuildError> {
+    let builder = lakeformation::Resource::builder();
+    let table = |id: &TableId| {
+        lakeformation::TableResource::builder()
+            .database_name(id.database.as_str())
+            .name(id.table.as_str())
+            .build()
+    };
+    let columns = |id: &TableId| {
+        lakeformation::TableWithColumnsResource::builder()
+            .database_name(id.database.as_str())
+            .name(id.table.as_str())
+    };
+    let strings = |names: &BTreeSet<Name>| -> Vec<String> {
+        names.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    Ok(match from {
+        ListedResource::Database(name) => {
+            let database = lakeformation::DatabaseResource::builder().name(name.as_str());
+            builder.database(database.build()?).build()
+        }
+        ListedResource::Table(id) => builder.table(table(id)?).build(),
+        ListedResource::TableWildcard(name) => {
+            let wildcard = lakeformation::TableWildcard::builder().build();
+            let table = lakeformation::TableResource::builder()
+                .database_name(name.as_str())
+                .table_wildcard(wildcard);
+            builder.table(table.build()?).build()
+        }
+        ListedResource::Columns(id, names) => {
+            let included = columns(id).set_column_names(Some(strings(names)));
+            builder.table_with_columns(included.build()?).build()
+        }
+        ListedResource::ColumnWildcard(id, excluded) => {
+            let excluded = Some(strings(excluded)).filter(|names| !names.is_empty());
+            let wildcard = lakeformation::ColumnWildcard::builder()
+                .set_excluded_column_names(excluded)
+                .build();
+            let all = columns(id).column_wildcard(wildcard);
+            builder.table_with_columns(all.build()?).build()
+        }
+        ListedResource::DataCellsFilter(..)
+        | ListedResource::Catalog
+        | ListedResource::DataLocation(_)
+        | ListedResource::LfTag(..)
+        | ListedResource::LfTagPolicy(..)
+        | ListedResource::LfTagExpression(_)
+        | ListedResource::Other(_) => to_sdk_other_resource(from, account)?,
+    })
+}
+
+/// Converts a resource that is neither a database nor a table nor columns to the SDK's type. A
+/// data cells filter needs the catalog id.
+fn to_sdk_other_resource(
+    from: &ListedResource,
+    account: &str,
+) -> Result<lakeformation::Resource, BuildError> {
+    let builder = lakeformation::Resource::builder();
+    Ok(match from {
+        ListedResource::DataCellsFilter(id, name) => {
+            let filter = lakeformation::DataCellsFilterResource::builder()
+                .table_catalog_id(account)
+                .database_name(id.database.as_str())
+                .table_name(id.table.as_str())
+                .name(name);
+            builder.data_cells_filter(filter.build()).build()
+        }
+        ListedResource::Catalog => {
+            let catalog = lakeformation::CatalogResource::builder().build();
+            builder.catalog(catalog).build()
+        }
+        ListedResource::DataLocation(arn) => {
+            let location = lakeformation::DataLocationResource::builder().resource_arn(arn);
+            builder.data_location(location.build()?).build()
+        }
+        ListedResource::LfTag(key, values) => {
+            let tag = lakeformation::LfTagKeyResource::builder()
+                .tag_key(key)
+                .set_tag_values(Some(values.iter().cloned().collect()));
+            builder.lf_tag(tag.build()?).build()
+        }
+        ListedResource::LfTagPolicy(target, policy_expression) => {
+            let policy = lakeformation::LfTagPolicyResource::builder()
+                .resource_type(lakeformation::ResourceType::from(target.as_str()));
+            let policy = match policy_expression {
+                LfTagPolicy::NamedExpression(name) => policy.expression_name(name).set_expression(Some(vec![])),
+                LfTagPolicy::Expression(expression) => {
+                    policy.set_expression(Some(to_sdk_expression(expression)?))
+                }
+            };
+            builder.lf_tag_policy(policy.build()?).build()
+        }
+        ListedResource::LfTagExpression(name) => {
+            let named_expression = lakeformation::LfTagExpressionResource::builder().name(name);
+            builder.lf_tag_expression(named_expression.build()?).build()
+        }
+        ListedResource::Database(_)
+        | ListedResource::Table(_)
+        | ListedResource::TableWildcard(_)
+        | ListedResource::Columns(..)
+        | ListedResource::ColumnWildcard(..)
+        // Plans contain no grants on other kinds of resources.
+        | ListedResource::Other(_) => builder.build(),
+    })
+}
+
+/// Converts a grant to an entry of a batch call; the entry id is its index in the batch.
+///
+/// # Errors
+/// A required field is missing.
+pub fn to_sdk_batch_entry(
+    index: usize,
+    from: &ListedPermission,
+    account: &str,
+) -> Result<lakeformation::BatchPermissionsRequestEntry, BuildError> {
+    let permissions_of = |all: &BTreeSet<String>| -> Option<Vec<lakeformation::Permission>> {
+        let permissions = all
+            .iter()
+            .map(|permission| lakeformation::Permission::from(permission.as_str()));
+        Some(permissions.collect::<Vec<_>>()).filter(|all| !all.is_empty())
+    };
+    let principal = lakeformation::DataLakePrincipal::builder()
+        .data_lake_principal_identifier(&from.principal.0)
+        .build();
+    let condition = from.condition.as_ref().map(|expression| {
+        lakeformation::Condition::builder()
+            .expression(expression)
+            .build()
+    });
+    lakeformation::BatchPermissionsRequestEntry::builder()
+        .id(index.to_string())
+        .principal(principal)
+        .resource(to_sdk_resource(&from.resource, account)?)
+        .set_permissions(permissions_of(&from.permissions))
+        .set_permissions_with_grant_option(permissions_of(&from.grantable))
+        .set_condition(condition)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: &str = "111122223333";
+
+    fn names(names: &[&str]) -> BTreeSet<Name> {
+        names.iter().map(|name| Name::new(name).unwrap()).collect()
+    }
+
+    fn orders() -> TableId {
+        TableId::new(Name::new("sales").unwrap(), Name::new("orders").unwrap())
+    }
+
+    #[test]
+    fn every_resource_round_trips() {
+        let tags =
+            LfTagExpression::from([("a".to_owned(), ["x".to_owned(), "y".to_owned()].into())]);
+        let all = [
+            ListedResource::Database(Name::new("sales").unwrap()),
+            ListedResource::Table(orders()),
+            ListedResource::TableWildcard(Name::new("sales").unwrap()),
+            ListedResource::Columns(orders(), names(&["a", "b"])),
+            ListedResource::ColumnWildcard(orders(), names(&["ssn"])),
+            ListedResource::ColumnWildcard(orders(), names(&[])),
+            ListedResource::DataCellsFilter(orders(), "Some Rows".to_owned()),
+            ListedResource::Catalog,
+            ListedResource::DataLocation("arn:aws:s3:::b/p".to_owned()),
+            ListedResource::LfTag("a".to_owned(), ["x".to_owned()].into()),
+            ListedResource::LfTagPolicy(
+                LfTagPolicyTarget::Table,
+                LfTagPolicy::Expression(tags.clone()),
+            ),
+            ListedResource::LfTagPolicy(
+                LfTagPolicyTarget::Database,
+                LfTagPolicy::NamedExpression("e".to_owned()),
+            ),
+            ListedResource::LfTagExpression("e".to_owned()),
+        ];
+        for one in all {
+            let back = listed_resource(to_sdk_resource(&one, ACCOUNT).unwrap(), ACCOUNT);
+            assert_eq!(back, one);
+        }
+    }
+
+    #[test]
+    fn a_batch_entry_contains_permissions_grant_option_and_condition() {
+        let sent = ListedPermission {
+            principal: Principal("arn:aws:iam::111122223333:role/A".to_owned()),
+            resource: ListedResource::Table(orders()),
+            permissions: ["SELECT".to_owned(), "INSERT".to_owned()].into(),
+            grantable: ["SELECT".to_owned()].into(),
+            condition: Some("context has x".to_owned()),
+        };
+        let batch = to_sdk_batch_entry(3, &sent, ACCOUNT).unwrap();
+        assert_eq!(batch.id, "3");
+        let listed = lakeformation::PrincipalResourcePermissions::builder()
+            .set_principal(batch.principal)
+            .set_resource(batch.resource)
+            .set_permissions(batch.permissions)
+            .set_permissions_with_grant_option(batch.permissions_with_grant_option)
+            .set_condition(batch.condition)
+            .build();
+        assert_eq!(listed_permission(listed, ACCOUNT), sent);
+    }
+
+    #[test]
+    fn unsupported_resources_are_named() {
+        let unknown = lakeformation::Resource::builder().build();
+        let shared = lakeformation::DatabaseResource::builder()
+            .catalog_id("444455556666")
+            .name("sales")
+            .build()
+            .unwrap();
+        let foreign_tag = lakeformation::LfTagKeyResource::builder()
+            .catalog_id("444455556666")
+            .tag_key("a")
+            .tag_values("x")
+            .build()
+            .unwrap();
+        let all = [
+            (unknown, "an unknown kind of resource"),
+            (
+                lakeformation::Resource::builder().database(shared).build(),
+                "a database of another catalog",
+            ),
+            (
+                lakeformation::Resource::builder()
+                    .lf_tag(foreign_tag)
+                    .build(),
+                "an LF-Tag of another catalog",
+            ),
+        ];
+        for (resource, kind) in all {
+            let other = ListedResource::Other(kind.to_owned());
+            assert_eq!(listed_resource(resource, ACCOUNT), other);
+        }
+    }
+}

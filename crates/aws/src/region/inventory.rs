@@ -1,0 +1,118 @@
+//! Reads what Twinlake does not replicate: objects that it counts and settings that it compares.
+
+use super::{AwsRegion, all_pages};
+use crate::call_error;
+use aws_sdk_glue::types::{BatchGetTableOptimizerEntry, TableOptimizerType};
+use twinlake_core::{CallError, CallErrorKind, TableId};
+use twinlake_engine::ports::UnreplicatedInventory;
+
+/// Tables per `BatchGetTableOptimizer` call. Each table has three entries, one for each type of
+/// optimizer: a number of entries that is safe to send.
+const TABLES_PER_CALL: usize = 30;
+
+/// The kinds of objects that are counted.
+const COUNTED_KINDS: [&str; 2] = ["connection", "nested or federated catalog"];
+
+impl AwsRegion {
+    pub(super) async fn read_inventory(&self) -> UnreplicatedInventory {
+        let mut inventory = UnreplicatedInventory::default();
+        for kind in COUNTED_KINDS {
+            if let Some(count) = self.count_kind(kind).await.filter(|count| *count > 0) {
+                inventory.kinds.insert(kind.to_owned(), count);
+            }
+        }
+        if let Some(encryption) = self.read_encryption_settings().await {
+            let name = "encryption of the catalog".to_owned();
+            inventory.settings.insert(name, encryption);
+        }
+        if let Some(policy) = self.read_resource_policy().await {
+            inventory
+                .settings
+                .insert("resource policy".to_owned(), policy);
+        }
+        inventory
+    }
+
+    /// Describes whether the catalog and the passwords of connections are encrypted; `None` if the
+    /// call fails. KMS keys differ by Region and are left out.
+    async fn read_encryption_settings(&self) -> Option<String> {
+        let call = self.glue.get_data_catalog_encryption_settings();
+        let response = call.send().await.ok()?;
+        let settings = response.data_catalog_encryption_settings?;
+        let at_rest = settings.encryption_at_rest;
+        let mode = at_rest.map_or_else(
+            || "DISABLED".to_owned(),
+            |rest| rest.catalog_encryption_mode.as_str().to_owned(),
+        );
+        let passwords = settings.connection_password_encryption;
+        let passwords =
+            passwords.is_some_and(|setting| setting.return_connection_password_encrypted);
+        let passwords = if passwords { "encrypted" } else { "plain" };
+        Some(format!("{mode}, passwords of connections {passwords}"))
+    }
+
+    async fn read_resource_policy(&self) -> Option<String> {
+        let response = self.glue.get_resource_policy().send().await;
+        match response {
+            Ok(response) => Some(response.policy_in_json.unwrap_or_default()),
+            Err(error) => {
+                let found = call_error::from_sdk("GetResourcePolicy", &self.region, &error);
+                (found.kind == CallErrorKind::NotFound).then(|| "none".to_owned())
+            }
+        }
+    }
+
+    pub(super) async fn read_optimizer_count(
+        &self,
+        tables: &[TableId],
+    ) -> Result<usize, CallError> {
+        const CALL: &str = "BatchGetTableOptimizer";
+        let kinds = [
+            TableOptimizerType::Compaction,
+            TableOptimizerType::Retention,
+            TableOptimizerType::OrphanFileDeletion,
+        ];
+        let mut count = 0;
+        for batch in tables.chunks(TABLES_PER_CALL) {
+            let entries = batch.iter().flat_map(|id| {
+                kinds.iter().map(|kind| {
+                    BatchGetTableOptimizerEntry::builder()
+                        .catalog_id(&self.account)
+                        .database_name(id.database.as_str())
+                        .table_name(id.table.as_str())
+                        .r#type(kind.clone())
+                        .build()
+                })
+            });
+            let call = self.glue.batch_get_table_optimizer();
+            let response = call.set_entries(Some(entries.collect())).send().await;
+            let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+            count += response.table_optimizers.unwrap_or_default().len();
+        }
+        Ok(count)
+    }
+
+    async fn count_kind(&self, kind: &str) -> Option<usize> {
+        let counted: Result<Vec<()>, ()> = match kind {
+            "connection" => {
+                all_pages(|token| async {
+                    let call = self.glue.get_connections().hide_password(true);
+                    let call = call.max_results(1000).set_next_token(token);
+                    let page = call.send().await.map_err(drop)?;
+                    let listed = page.connection_list.unwrap_or_default();
+                    Ok((vec![(); listed.len()], page.next_token))
+                })
+                .await
+            }
+            _ => {
+                all_pages(|token| async {
+                    let call = self.glue.get_catalogs().recursive(true).max_results(1000);
+                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    Ok((vec![(); page.catalog_list.len()], page.next_token))
+                })
+                .await
+            }
+        };
+        counted.ok().map(|all| all.len())
+    }
+}

@@ -1,0 +1,178 @@
+//! Reads and writes the attachments that belong to Lake Formation: dispatches each kind to its
+//! module.
+
+mod data_cells_filters;
+mod lf_tag_assignments;
+mod lf_tags;
+mod opt_ins;
+mod registrations;
+mod settings;
+
+use super::AwsRegion;
+use crate::call_error;
+use lf_tag_assignments::Assignment;
+use std::collections::BTreeMap;
+use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
+use twinlake_core::{CallError, LfSubject, Name, Subject};
+use twinlake_engine::ports::EntryResults;
+
+/// An attachment that exists. Only partition indexes have another status.
+fn present(part: Attachment) -> ObservedAttachment {
+    ObservedAttachment {
+        part,
+        index_status: IndexStatus::Active,
+    }
+}
+
+/// Whether attachments of this kind belong to Lake Formation.
+pub(super) fn is_lakeformation(key: &AttachmentKey) -> bool {
+    match key {
+        AttachmentKey::Index(_) | AttachmentKey::Statistics(_) | AttachmentKey::GlueTag(_) => false,
+        AttachmentKey::DataCellsFilter(_)
+        | AttachmentKey::LfTagAssignment { .. }
+        | AttachmentKey::OptIn(_)
+        | AttachmentKey::LfTagValue { .. }
+        | AttachmentKey::NamedExpression(_)
+        | AttachmentKey::Registration(_) => true,
+    }
+}
+
+impl AwsRegion {
+    /// Turns a build error of the SDK into the error of a call.
+    pub(super) fn build_result<T, E: std::error::Error>(
+        &self,
+        call: &str,
+        built: Result<T, E>,
+    ) -> Result<T, CallError> {
+        built.map_err(|e| call_error::from_build_error(call, &self.region, &e))
+    }
+
+    /// Reads the LF-Tags, named expressions or registered locations of a Lake Formation subject.
+    pub(super) async fn read_lf_subject_items(
+        &self,
+        lf_subject: LfSubject,
+    ) -> Result<Vec<ObservedAttachment>, CallError> {
+        let parts = match lf_subject {
+            LfSubject::LfTags => self.read_lf_tag_values().await?,
+            LfSubject::LfTagExpressions => self.read_named_expressions().await?,
+            LfSubject::DataLocations => self.read_registrations().await?,
+            LfSubject::Permissions | LfSubject::Settings => Vec::new(),
+        };
+        Ok(parts.into_iter().map(present).collect())
+    }
+
+    /// Creates or updates attachments. Assignments on one resource and values of one LF-Tag share a
+    /// call; the other kinds take one call each.
+    pub(super) async fn write_lf_attachments(
+        &self,
+        subject: &Subject,
+        parts: &[&Attachment],
+    ) -> Result<EntryResults, CallError> {
+        let mut results: EntryResults = vec![Ok(()); parts.len()];
+        let mut assignments_by_column: BTreeMap<Option<&Name>, Vec<Assignment<'_>>> =
+            BTreeMap::new();
+        let mut values: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
+        for (index, part) in parts.iter().enumerate() {
+            let result = match (subject, part) {
+                (_, Attachment::LfTagAssignment { column, key, value }) => {
+                    let assignments = assignments_by_column.entry(column.as_ref()).or_default();
+                    assignments.push((index, (key, Some(value))));
+                    continue;
+                }
+                (Subject::Table(id), Attachment::DataCellsFilter(filter)) => {
+                    self.put_data_cells_filter(id, filter).await
+                }
+                (_, Attachment::OptIn(opt_in)) => self.change_opt_in(opt_in, true).await,
+                (_, Attachment::LfTagValue { key, value }) => {
+                    values.entry(key).or_default().push((index, value));
+                    continue;
+                }
+                (_, Attachment::NamedExpression(named_expression)) => {
+                    self.put_named_expression(named_expression).await
+                }
+                (_, Attachment::Registration(registration)) => {
+                    self.put_registration(registration).await
+                }
+                (
+                    _,
+                    Attachment::DataCellsFilter(_)
+                    | Attachment::Index(_)
+                    | Attachment::Statistics(_)
+                    | Attachment::GlueTag { .. },
+                ) => Ok(()),
+            };
+            if let Some(slot) = results.get_mut(index) {
+                *slot = result;
+            }
+        }
+        for (column, assignments) in assignments_by_column {
+            self.change_lf_tag_assignments(subject, column, &assignments, &mut results)
+                .await;
+        }
+        for (key, values) in values {
+            let texts: Vec<&str> = values.iter().map(|(_, value)| *value).collect();
+            let result = self.add_lf_tag_values(key, &texts).await;
+            for (index, _) in values {
+                if let Some(slot) = results.get_mut(index) {
+                    slot.clone_from(&result);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// Deletes attachments. Assignments on one resource share a call; the other kinds take one call
+    /// each.
+    pub(super) async fn delete_lf_attachments(
+        &self,
+        subject: &Subject,
+        keys: &[&AttachmentKey],
+    ) -> Result<EntryResults, CallError> {
+        let mut results: EntryResults = vec![Ok(()); keys.len()];
+        let mut assignments_by_column: BTreeMap<Option<&Name>, Vec<Assignment<'_>>> =
+            BTreeMap::new();
+        for (index, key) in keys.iter().enumerate() {
+            let result = match (subject, key) {
+                (_, AttachmentKey::LfTagAssignment { column, key }) => {
+                    let assignments = assignments_by_column.entry(column.as_ref()).or_default();
+                    assignments.push((index, (key, None)));
+                    continue;
+                }
+                (Subject::Table(id), AttachmentKey::DataCellsFilter(name)) => {
+                    self.delete_data_cells_filter(id, name).await
+                }
+                (_, AttachmentKey::OptIn(opt_in)) => self.change_opt_in(opt_in, false).await,
+                (_, AttachmentKey::LfTagValue { key, value }) => {
+                    self.delete_lf_tag_value(key, value).await
+                }
+                (_, AttachmentKey::NamedExpression(name)) => {
+                    let response = self
+                        .lakeformation
+                        .delete_lf_tag_expression()
+                        .name(name)
+                        .send()
+                        .await;
+                    response.map(drop).map_err(|e| {
+                        call_error::from_sdk("DeleteLFTagExpression", &self.region, &e)
+                    })
+                }
+                (_, AttachmentKey::Registration(arn)) => self.deregister_resource(arn).await,
+                (
+                    _,
+                    AttachmentKey::DataCellsFilter(_)
+                    | AttachmentKey::Index(_)
+                    | AttachmentKey::Statistics(_)
+                    | AttachmentKey::GlueTag(_),
+                ) => Ok(()),
+            };
+            if let Some(slot) = results.get_mut(index) {
+                *slot = result;
+            }
+        }
+        for (column, assignments) in assignments_by_column {
+            self.change_lf_tag_assignments(subject, column, &assignments, &mut results)
+                .await;
+        }
+        Ok(results)
+    }
+}

@@ -1,0 +1,178 @@
+//! Reads and writes the LF-Tags that are assigned to databases, tables and columns.
+
+use super::present;
+use crate::region::AwsRegion;
+use crate::{call_error, lakeformation_convert as convert, permission_convert};
+use aws_sdk_lakeformation::types as lakeformation;
+use std::collections::BTreeMap;
+use twinlake_core::catalog::{Attachment, ObservedAttachment};
+use twinlake_core::grant::ListedResource;
+use twinlake_core::{CallError, Name, Subject};
+use twinlake_engine::ports::EntryResults;
+
+/// The index in the batch, the key of the LF-Tag and its value; without a value the assignment is
+/// removed.
+pub(super) type Assignment<'a> = (usize, (&'a str, Option<&'a str>));
+
+/// The resource of an assignment; `None` if LF-Tags cannot be assigned to the subject.
+fn tagged_resource(subject: &Subject, column: Option<&Name>) -> Option<ListedResource> {
+    match (subject, column) {
+        (Subject::Database(name), _) => Some(ListedResource::Database(name.clone())),
+        (Subject::Table(id), None) => Some(ListedResource::Table(id.clone())),
+        (Subject::Table(id), Some(column)) => {
+            Some(ListedResource::Columns(id.clone(), [column.clone()].into()))
+        }
+        (Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_), _) => None,
+    }
+}
+
+impl AwsRegion {
+    /// Reads the LF-Tags assigned to a database or to a table and its columns, without inherited
+    /// ones (LF-25).
+    pub(in crate::region) async fn read_lf_tag_assignments(
+        &self,
+        subject: &Subject,
+    ) -> Result<Vec<ObservedAttachment>, CallError> {
+        const CALL: &str = "GetResourceLFTags";
+        let Some(resource) = tagged_resource(subject, None) else {
+            return Ok(Vec::new());
+        };
+        let resource = self.build_result(
+            CALL,
+            permission_convert::to_sdk_resource(&resource, &self.account),
+        )?;
+        let call = self.lakeformation.get_resource_lf_tags().resource(resource);
+        let response = call.show_assigned_lf_tags(true).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let tags_on_subject = match subject {
+            Subject::Database(_) => response.lf_tag_on_database,
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Table(_)
+            | Subject::Function(_) => response.lf_tags_on_table,
+        };
+        let mut parts = convert::lf_tag_assignments(None, convert::lf_tags(tags_on_subject));
+        for column in response.lf_tags_on_columns.unwrap_or_default() {
+            let name = column.name.and_then(|text| Name::new(&text).ok());
+            let tags = convert::lf_tags(column.lf_tags);
+            parts.extend(
+                name.into_iter()
+                    .flat_map(|name| convert::lf_tag_assignments(Some(&name), tags.clone())),
+            );
+        }
+        Ok(parts.into_iter().map(present).collect())
+    }
+
+    /// Adds LF-Tags to one resource, or removes them if the assignments have no value, and stores
+    /// the result of each assignment.
+    pub(super) async fn change_lf_tag_assignments(
+        &self,
+        subject: &Subject,
+        column: Option<&Name>,
+        assignments: &[Assignment<'_>],
+        results: &mut EntryResults,
+    ) {
+        let response = self
+            .send_lf_tag_assignments(subject, column, assignments)
+            .await;
+        for (index, (key, _)) in assignments {
+            let result = match &response {
+                Err(error) => Err(error.clone()),
+                Ok(failures) => match failures.get(*key) {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(()),
+                },
+            };
+            if let Some(slot) = results.get_mut(*index) {
+                *slot = result;
+            }
+        }
+    }
+
+    /// Sends one call and returns its failures by the key of the LF-Tag (LF-13).
+    async fn send_lf_tag_assignments(
+        &self,
+        subject: &Subject,
+        column: Option<&Name>,
+        assignments: &[Assignment<'_>],
+    ) -> Result<BTreeMap<String, CallError>, CallError> {
+        let is_add = assignments.iter().all(|(_, (_, value))| value.is_some());
+        let call = match is_add {
+            true => "AddLFTagsToResource",
+            false => "RemoveLFTagsFromResource",
+        };
+        let Some(resource) = tagged_resource(subject, column) else {
+            return Ok(BTreeMap::new());
+        };
+        let resource = self.build_result(
+            call,
+            permission_convert::to_sdk_resource(&resource, &self.account),
+        )?;
+        // A removal must name the assigned value.
+        let assigned = match is_add {
+            true => Vec::new(),
+            false => self.read_lf_tag_assignments(subject).await?,
+        };
+        let value_of = |key: &str| {
+            assigned.iter().find_map(|observed| {
+                let Attachment::LfTagAssignment {
+                    column: assigned_column,
+                    key: assigned_key,
+                    value,
+                } = &observed.part
+                else {
+                    return None;
+                };
+                (assigned_column.as_ref() == column && assigned_key == key).then(|| value.clone())
+            })
+        };
+        let pairs = assignments.iter().filter_map(|(_, (key, value))| {
+            let value = value.map(str::to_owned).or_else(|| value_of(key))?;
+            Some(
+                lakeformation::LfTagPair::builder()
+                    .tag_key(*key)
+                    .tag_values(value)
+                    .build(),
+            )
+        });
+        let pairs = self.build_result(call, pairs.collect::<Result<Vec<_>, _>>())?;
+        if pairs.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let failures = match is_add {
+            true => {
+                let add = self
+                    .lakeformation
+                    .add_lf_tags_to_resource()
+                    .resource(resource);
+                let response = add.set_lf_tags(Some(pairs)).send().await;
+                response
+                    .map_err(|e| call_error::from_sdk(call, &self.region, &e))?
+                    .failures
+            }
+            false => {
+                let remove = self
+                    .lakeformation
+                    .remove_lf_tags_from_resource()
+                    .resource(resource);
+                let response = remove.set_lf_tags(Some(pairs)).send().await;
+                response
+                    .map_err(|e| call_error::from_sdk(call, &self.region, &e))?
+                    .failures
+            }
+        };
+        let failures = failures.unwrap_or_default().into_iter();
+        Ok(failures
+            .filter_map(|failure| {
+                let key = failure.lf_tag?.tag_key.to_lowercase();
+                let detail = failure.error?;
+                let code = detail.error_code.unwrap_or_default();
+                let message = detail.error_message.unwrap_or_default();
+                Some((
+                    key,
+                    call_error::from_code(call, &self.region, &code, &message),
+                ))
+            })
+            .collect())
+    }
+}

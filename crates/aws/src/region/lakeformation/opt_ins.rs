@@ -1,0 +1,71 @@
+//! Reads and writes Lake Formation opt-ins.
+
+use crate::region::{AwsRegion, all_pages};
+use crate::{call_error, lakeformation_convert as convert, permission_convert};
+use aws_sdk_lakeformation::types as lakeformation;
+use twinlake_core::catalog::OptIn;
+use twinlake_core::{CallError, CallErrorKind};
+
+impl AwsRegion {
+    pub(in crate::region) async fn read_opt_ins(&self) -> Result<Vec<OptIn>, CallError> {
+        const CALL: &str = "ListLakeFormationOptIns";
+        let listed = all_pages(|token| async {
+            let call = self
+                .lakeformation
+                .list_lake_formation_opt_ins()
+                .max_results(1000);
+            let page = call.set_next_token(token).send().await;
+            let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+            let listed = page.lake_formation_opt_ins_info_list.unwrap_or_default();
+            Ok::<_, CallError>((listed, page.next_token))
+        })
+        .await?;
+        let opt_ins = listed.into_iter();
+        Ok(opt_ins
+            .filter_map(|opt_in| convert::opt_in(opt_in, &self.account))
+            .collect())
+    }
+
+    /// Creates or deletes an opt-in.
+    pub(super) async fn change_opt_in(
+        &self,
+        opt_in: &OptIn,
+        is_create: bool,
+    ) -> Result<(), CallError> {
+        let call = match is_create {
+            true => "CreateLakeFormationOptIn",
+            false => "DeleteLakeFormationOptIn",
+        };
+        let resource = self.build_result(
+            call,
+            permission_convert::to_sdk_resource(&opt_in.resource, &self.account),
+        )?;
+        let principal = lakeformation::DataLakePrincipal::builder()
+            .data_lake_principal_identifier(&opt_in.principal.0)
+            .build();
+        let condition = opt_in.condition.as_ref();
+        let condition =
+            condition.map(|text| lakeformation::Condition::builder().expression(text).build());
+        match is_create {
+            true => {
+                let create = self.lakeformation.create_lake_formation_opt_in();
+                let create = create.principal(principal).resource(resource);
+                let response = create.set_condition(condition).send().await;
+                let response = response.map_err(|e| call_error::from_sdk(call, &self.region, &e));
+                match response {
+                    // An existing opt-in is identical: all of its fields identify it.
+                    Err(error) if error.kind == CallErrorKind::AlreadyInState => Ok(()),
+                    response => response.map(drop),
+                }
+            }
+            false => {
+                let delete = self.lakeformation.delete_lake_formation_opt_in();
+                let delete = delete.principal(principal).resource(resource);
+                let response = delete.set_condition(condition).send().await;
+                response
+                    .map(drop)
+                    .map_err(|e| call_error::from_sdk(call, &self.region, &e))
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Reads and writes the data lake settings.
+
+use crate::region::AwsRegion;
+use crate::{call_error, lakeformation_convert as convert};
+use aws_sdk_lakeformation::types as lakeformation;
+use twinlake_core::{CallError, CallErrorKind};
+use twinlake_engine::ports::SettingsChange;
+
+impl AwsRegion {
+    pub(in crate::region) async fn read_data_lake_settings(
+        &self,
+    ) -> Result<Option<lakeformation::DataLakeSettings>, CallError> {
+        const CALL: &str = "GetDataLakeSettings";
+        let response = self.lakeformation.get_data_lake_settings().send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        Ok(response.data_lake_settings)
+    }
+
+    /// Reads, changes, writes and reads back the settings. Only the last read shows whether another
+    /// writer changed them in between.
+    pub(in crate::region) async fn write_data_lake_settings(
+        &self,
+        change: &SettingsChange,
+    ) -> Result<(), CallError> {
+        const CALL: &str = "PutDataLakeSettings";
+        let current = self.read_data_lake_settings().await?;
+        let desired = change.applied_to(&convert::settings(current.clone()));
+        let settings = convert::to_sdk_settings(&desired, current, change.defaults);
+        let put = self
+            .lakeformation
+            .put_data_lake_settings()
+            .data_lake_settings(settings);
+        put.send()
+            .await
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let read_back = convert::settings(self.read_data_lake_settings().await?);
+        match read_back == desired {
+            true => Ok(()),
+            false => {
+                let message = "the settings read back differ from the settings written";
+                Err(CallError::new(
+                    CallErrorKind::Contended,
+                    CALL,
+                    &self.region,
+                    message,
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The commands, one module each: its arguments and its `run` function.
+
+pub(crate) mod access;
+pub(crate) mod apply;
+pub(crate) mod approve_deletions;
+pub(crate) mod bootstrap;
+pub(crate) mod explain;
+pub(crate) mod pending;
+pub(crate) mod plan;
+pub(crate) mod policy;
+mod reconciliation;
+pub(crate) mod redrive;
+pub(crate) mod report;
+pub(crate) mod resync;
+pub(crate) mod sandbox;
+pub mod scenario;
+pub(crate) mod status;

@@ -1,0 +1,112 @@
+//! `twinlake apply`: makes the standby equal to the primary.
+
+use crate::commands::reconciliation::{
+    NO_LEDGER, StoredPlan, preview, print_outcome, print_rejections,
+};
+use crate::common_options::Common;
+use crate::connect::{Connection, Store, scope};
+use crate::files::{read_json, write_json};
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::path::PathBuf;
+use twinlake_core::audit::AuditRule;
+use twinlake_core::{CallError, Plan, Scope, render};
+use twinlake_engine::observe::Prefetched;
+use twinlake_engine::{Ledger, ReconcileOutcome, reconcile};
+
+/// Arguments of `twinlake apply`.
+#[derive(Debug, Clone, Args)]
+pub struct ApplyArgs {
+    /// A plan stored by `twinlake plan --out`
+    #[arg(long, value_name = "FILE", conflicts_with = "names")]
+    pub plan: Option<PathBuf>,
+    /// A database, or a table as DATABASE.TABLE [default: the whole catalog]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Apply without asking for confirmation
+    #[arg(long)]
+    pub yes: bool,
+    /// Apply the deletions even if they exceed the deletion limit
+    #[arg(long)]
+    pub approve_deletions: bool,
+}
+
+pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common).await?;
+    let stored: Option<StoredPlan> = args.plan.as_deref().map(read_json).transpose()?;
+    let scope = match &stored {
+        Some(stored) => stored.scope.clone(),
+        None => scope(&args.names)?,
+    };
+    if matches!(connection.store, Store::None(_)) {
+        return Err(CliError::Usage(NO_LEDGER.to_owned()));
+    }
+    let (plan, rejections) = preview(&connection, &scope).await?;
+    if let Some(stored) = &stored {
+        check_unchanged(&stored.plan, &plan)?;
+    }
+    output::print(&render::plan(&plan));
+    if plan.is_empty() {
+        return Ok(CommandOutcome::Done);
+    }
+    let only_deletion_limit = rejections
+        .iter()
+        .all(|rejection| rejection.rule == AuditRule::DeletionLimit);
+    let is_approved = only_deletion_limit && args.approve_deletions;
+    if !rejections.is_empty() && !is_approved {
+        print_rejections(&rejections);
+        let problem = match only_deletion_limit {
+            true => {
+                "the audit rejected the plan, and nothing was applied; if the deletions are \
+                 intended, run `twinlake approve-deletions`"
+            }
+            false => "the audit rejected the plan, and nothing was applied",
+        };
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    if !args.yes {
+        if !output::confirm("Apply this plan?")? {
+            return Ok(CommandOutcome::AttentionNeeded);
+        }
+        // Only the confirmed plan may be applied.
+        check_unchanged(&plan, &preview(&connection, &scope).await?.0)?;
+    }
+    let outcome = match &connection.store {
+        Store::Deployed(ledger) => reconcile_scope(&connection, ledger, &scope, args).await?,
+        Store::None(_) => return Err(CliError::Usage(NO_LEDGER.to_owned())),
+        Store::File(file, ledger) => {
+            let outcome = reconcile_scope(&connection, ledger, &scope, args).await;
+            write_json(file, &ledger.contents())?;
+            outcome?
+        }
+    };
+    print_outcome(&outcome);
+    Ok(CommandOutcome::done_if(outcome.is_settled()))
+}
+
+async fn reconcile_scope<L: Ledger>(
+    connection: &Connection,
+    ledger: &L,
+    scope: &Scope,
+    args: &ApplyArgs,
+) -> Result<ReconcileOutcome, CallError> {
+    let context = connection.context(ledger, args.approve_deletions);
+    let scope = twinlake_engine::resync::expand(&context, scope).await?;
+    reconcile(&context, &scope, &Prefetched::default()).await
+}
+
+/// Fails if the policy or one of the Regions has changed since the first plan was made. The steps
+/// of a plan depend only on the two Regions and the policy, so different steps mean a change.
+fn check_unchanged(stored: &Plan, fresh: &Plan) -> Result<(), CliError> {
+    if stored.policy_digest != fresh.policy_digest || stored.epoch != fresh.epoch {
+        let problem = "the policy or the primary has changed since the plan was made; \
+                       make a new plan with `twinlake plan --out FILE`";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    if stored.steps != fresh.steps {
+        let problem = "one of the Regions has changed since the plan was made; \
+                       make a new plan with `twinlake plan --out FILE`";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! `twinlake approve-deletions`: applies deletions that exceed the deletion limit.
+
+use crate::commands::apply::{self, ApplyArgs};
+use crate::common_options::Common;
+use crate::connect::Connection;
+use crate::status_snapshot::StatusSnapshot;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use twinlake_core::Subject;
+
+/// Arguments of `twinlake approve-deletions`.
+#[derive(Debug, Clone, Args)]
+pub struct ApproveDeletionsArgs {
+    /// A database, or a table as DATABASE.TABLE [default: all held deletions]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Apply without asking for confirmation
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Runs `apply` for the databases and tables with held deletions, without the deletion limit.
+pub(crate) async fn run(
+    common: &Common,
+    args: &ApproveDeletionsArgs,
+) -> Result<CommandOutcome, CliError> {
+    let mut names = args.names.clone();
+    if names.is_empty() {
+        let connection = Connection::open(common).await?;
+        let rows = StatusSnapshot::read(&connection, 0).await?.rows;
+        names = rows
+            .values()
+            .filter(|row| row.is_over_deletion_limit())
+            .filter_map(|row| match &row.subject {
+                Subject::Database(name) => Some(name.to_string()),
+                Subject::Table(id) => Some(id.to_string()),
+                Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => None,
+            })
+            .collect();
+    }
+    if names.is_empty() {
+        output::print("No deletions are held.");
+        return Ok(CommandOutcome::Done);
+    }
+    let apply_args = ApplyArgs {
+        plan: None,
+        names,
+        yes: args.yes,
+        approve_deletions: true,
+    };
+    apply::run(common, &apply_args).await
+}

@@ -1,0 +1,89 @@
+//! `twinlake pending`: manages S3 objects that a table waits for.
+
+use crate::common_options::Common;
+use crate::connect::{Connection, Store, scope};
+use crate::files::write_json;
+use crate::{CliError, CommandOutcome, output};
+use clap::{Args, Subcommand};
+use twinlake_core::{CallError, Subject, TableId, render};
+use twinlake_engine::{StatsStore, s3_replication};
+
+/// The commands of `twinlake pending`.
+#[derive(Debug, Subcommand)]
+pub enum PendingCommand {
+    /// Stop waiting for S3 objects of tables that S3 did not replicate
+    ///
+    /// Use it for objects that were deleted in the primary since, and so never arrive.
+    Dismiss(DismissArgs),
+}
+
+/// Arguments of `twinlake pending dismiss`.
+#[derive(Debug, Clone, Args)]
+pub struct DismissArgs {
+    /// Tables, as DATABASE.TABLE
+    #[arg(value_name = "TABLE", required = true)]
+    pub tables: Vec<String>,
+}
+
+pub(crate) async fn run(
+    common: &Common,
+    command: PendingCommand,
+) -> Result<CommandOutcome, CliError> {
+    match command {
+        PendingCommand::Dismiss(args) => dismiss(common, &args).await,
+    }
+}
+
+async fn dismiss(common: &Common, args: &DismissArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common).await?;
+    let mut tables = Vec::new();
+    for subject in scope(&args.tables)?.read_requests.into_keys() {
+        match subject {
+            Subject::Table(id) => tables.push(id),
+            other @ (Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_)) => {
+                let problem = format!("{other} is not a table; name a table as DATABASE.TABLE");
+                return Err(CliError::Usage(problem));
+            }
+        }
+    }
+    match &connection.store {
+        Store::Deployed(ledger) => dismiss_pending(ledger, &tables).await?,
+        Store::File(file, ledger) => {
+            dismiss_pending(ledger, &tables).await?;
+            write_json(file, &ledger.contents())?;
+        }
+        Store::None(_) => {
+            let problem = "there is no ledger, so no objects are pending; name the deployed \
+                           ledger with --region REGION";
+            return Err(CliError::Usage(problem.to_owned()));
+        }
+    }
+    Ok(CommandOutcome::Done)
+}
+
+async fn dismiss_pending<L: StatsStore>(ledger: &L, tables: &[TableId]) -> Result<(), CallError> {
+    let all_pending = ledger.all_pending_objects().await?;
+    for table in tables {
+        let Some((pending, version)) = all_pending.get(table) else {
+            let line = format!("No objects of {table} are pending.");
+            output::print(&render::escape(&line));
+            continue;
+        };
+        let (_, description) = s3_replication::describe_pending(pending);
+        let dismissed = ledger
+            .put_pending_objects(table, None, Some(*version))
+            .await?;
+        let line = match dismissed {
+            true => format!("Dismissed the pending objects of {table}: {description}."),
+            false => format!(
+                "Not dismissed: more objects of {table} are missing since the command began. \
+                 Run `twinlake status {table}`."
+            ),
+        };
+        output::print(&render::escape(&line));
+    }
+    Ok(())
+}

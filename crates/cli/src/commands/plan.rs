@@ -1,0 +1,44 @@
+//! `twinlake plan`: shows the changes that would make the standby equal to the primary.
+
+use crate::commands::reconciliation::{StoredPlan, preview, print_rejections};
+use crate::common_options::Common;
+use crate::connect::{Connection, scope};
+use crate::files::write_json;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::path::PathBuf;
+use twinlake_core::render;
+
+/// Arguments of `twinlake plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// A database, or a table as DATABASE.TABLE [default: the whole catalog]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Store the plan in this file, for `twinlake apply --plan`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common).await?;
+    let scope = scope(&args.names)?;
+    let (plan, rejections) = preview(&connection, &scope).await?;
+    if let Some(file) = &args.out {
+        let stored = StoredPlan {
+            scope,
+            plan: plan.clone(),
+        };
+        write_json(file, &stored)?;
+    }
+    if args.json {
+        output::json(&plan);
+    } else {
+        output::print(&render::plan(&plan));
+        print_rejections(&rejections);
+    }
+    Ok(CommandOutcome::done_if(plan.is_empty()))
+}

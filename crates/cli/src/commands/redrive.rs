@@ -1,0 +1,252 @@
+//! `twinlake redrive`: sends messages from dead-letter queues back to their source queues.
+
+use crate::common_options::Common;
+use crate::connect::Connection;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::collections::BTreeMap;
+use twinlake_aws::{Clients, SqsDeadLetterQueues, list_queue_urls};
+use twinlake_core::event::{ALERT_DETAIL_TYPE, S3_REPLICATION_DETAIL_TYPE, TWINLAKE_SOURCE};
+use twinlake_core::render;
+use twinlake_engine::dead_letter_summary;
+use twinlake_engine::ports::DeadLetterQueues as _;
+
+/// Arguments of `twinlake redrive`.
+#[derive(Debug, Clone, Args)]
+pub struct RedriveArgs {
+    /// Queues, as the alert names them: Catalog, Permission, Replication, Operations, LakeAccess,
+    /// Resync, Forward [default: all]
+    #[arg(value_name = "QUEUE")]
+    pub queues: Vec<String>,
+    /// The name of the stack, without a suffix for the Region
+    #[arg(long, value_name = "NAME", default_value = "twinlake")]
+    pub stack: String,
+    /// Send without asking for confirmation
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// The names of the queues that have a dead-letter queue. `Forward` has no queue of its own: its
+/// dead-letter queue takes events that EventBridge could not forward to the peer.
+const QUEUES: [&str; 7] = [
+    "Forward",
+    "Catalog",
+    "Permission",
+    "Replication",
+    "Operations",
+    "LakeAccess",
+    "Resync",
+];
+
+/// After this many empty receives in a row, the messages that are left count as out of reach.
+const MAX_EMPTY_RECEIVES: u32 = 3;
+
+/// The queues of the stack in one Region.
+struct RegionQueues {
+    region: String,
+    dead_letter_queues: SqsDeadLetterQueues,
+    /// URLs of the source queues by queue name.
+    source_urls: BTreeMap<String, String>,
+}
+
+pub(crate) async fn run(common: &Common, args: &RedriveArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common).await?;
+    let requested: Vec<&str> = match args.queues.as_slice() {
+        [] => QUEUES.to_vec(),
+        names => names.iter().map(String::as_str).collect(),
+    };
+    if let Some(other) = requested.iter().find(|name| !QUEUES.contains(name)) {
+        let known = QUEUES.join(", ");
+        let problem = format!("there is no queue {other:?}; name one of {known}");
+        return Err(CliError::Usage(problem));
+    }
+    let sites = [
+        connection.policy.primary(connection.epoch),
+        connection.policy.standby(connection.epoch),
+    ];
+    let mut regions = Vec::new();
+    for site in sites {
+        regions.push(find_queues(&site.region, &args.stack, &requested).await?);
+    }
+    let mut total = 0;
+    for queues in &regions {
+        for (queue, count) in queues.dead_letter_queues.waiting().await? {
+            total += count;
+            for body in queues.dead_letter_queues.peek(&queue).await? {
+                let summary = dead_letter_summary::summarize(&body);
+                output::print(&format!("{} {queue}: {summary}", queues.region));
+            }
+        }
+    }
+    if total == 0 {
+        output::print("The dead-letter queues are empty.");
+        return Ok(CommandOutcome::Done);
+    }
+    if !args.yes && !output::confirm("Send these messages back?")? {
+        return Ok(CommandOutcome::AttentionNeeded);
+    }
+    let mut not_sent = 0;
+    for (index, queues) in regions.iter().enumerate() {
+        // Events that were not forwarded go to the queues of the other Region.
+        let other = regions
+            .iter()
+            .enumerate()
+            .find(|(other, _)| *other != index);
+        not_sent += redrive_region(queues, other.map(|(_, other)| other)).await?;
+    }
+    Ok(CommandOutcome::done_if(not_sent == 0))
+}
+
+async fn find_queues(
+    region: &str,
+    stack: &str,
+    requested: &[&str],
+) -> Result<RegionQueues, CliError> {
+    let (mut dead_letter_urls, mut source_urls) = (BTreeMap::new(), BTreeMap::new());
+    for url in list_queue_urls(region, stack).await? {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        for queue in QUEUES {
+            // CloudFormation names a queue STACK-LOGICALID-SUFFIX.
+            let is_kind = |kind: &str| {
+                let stacks = [stack.to_owned(), format!("{stack}-{region}")];
+                let mut prefixes = stacks.iter().map(|stack| format!("{stack}-{queue}{kind}-"));
+                prefixes.any(|prefix| name.starts_with(&prefix))
+            };
+            if requested.contains(&queue) && is_kind("DeadLetterQueue") {
+                dead_letter_urls.insert(queue.to_owned(), url.clone());
+            } else if is_kind("Queue") {
+                source_urls.insert(queue.to_owned(), url.clone());
+            }
+        }
+    }
+    if dead_letter_urls.len() < requested.len() {
+        let problem = format!(
+            "{region} has no dead-letter queues of a stack {stack:?}; name the stack with --stack"
+        );
+        return Err(CliError::Usage(problem));
+    }
+    Ok(RegionQueues {
+        region: region.to_owned(),
+        dead_letter_queues: SqsDeadLetterQueues::new(
+            &Clients::connect(region).await,
+            dead_letter_urls,
+        ),
+        source_urls,
+    })
+}
+
+/// Sends the messages of a Region's dead-letter queues back, and deletes each after it was sent.
+/// Returns the number of messages that could not be sent.
+async fn redrive_region(
+    queues: &RegionQueues,
+    other: Option<&RegionQueues>,
+) -> Result<usize, CliError> {
+    let mut not_sent = 0;
+    for (queue, count) in queues.dead_letter_queues.waiting().await? {
+        let (mut handled, mut empty_receives) = (0, 0);
+        // At most as many as waited at the start: a message that fails again comes back here.
+        while handled < count {
+            let messages = queues.dead_letter_queues.receive(&queue).await?;
+            if messages.is_empty() {
+                empty_receives += 1;
+                if empty_receives < MAX_EMPTY_RECEIVES {
+                    continue;
+                }
+                not_sent += count - handled;
+                break;
+            }
+            empty_receives = 0;
+            for message in messages {
+                handled += 1;
+                let summary = dead_letter_summary::summarize(message.body.as_bytes());
+                if is_scheduled_run(&message.body) {
+                    output::print(&format!(
+                        "{queue}: {summary}: deleted, because the schedule runs the function again."
+                    ));
+                    queues.dead_letter_queues.delete(&queue, &message).await?;
+                    continue;
+                }
+                let target = target_queue(&queue, &message.body).and_then(|(is_local, name)| {
+                    let target = if is_local { Some(queues) } else { other }?;
+                    let url = target.source_urls.get(name)?;
+                    Some((target, url.as_str()))
+                });
+                let Some((target, url)) = target else {
+                    not_sent += 1;
+                    output::note(&format!(
+                        "{queue}: {summary}: not sent, because no queue takes it; run `twinlake \
+                         resync` to reconcile its subject."
+                    ));
+                    continue;
+                };
+                target.dead_letter_queues.send(url, &message.body).await?;
+                queues.dead_letter_queues.delete(&queue, &message).await?;
+            }
+        }
+        if handled > 0 {
+            let line = format!("{} {queue}: handled {handled} messages.", queues.region);
+            output::print(&render::escape(&line));
+        }
+    }
+    Ok(not_sent)
+}
+
+/// The queue that a message goes to: its source queue in the same Region (true) or, for an event
+/// that was not forwarded, the queue for its event source in the other Region (false).
+fn target_queue<'q>(queue: &'q str, body: &str) -> Option<(bool, &'q str)> {
+    if queue != "Forward" {
+        return Some((true, queue));
+    }
+    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let text = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
+    let peer_queue = match (text("source")?, text("detail-type")?) {
+        ("aws.glue", _) => "Catalog",
+        ("aws.lakeformation", _) => "Permission",
+        (TWINLAKE_SOURCE, S3_REPLICATION_DETAIL_TYPE) => "Replication",
+        (TWINLAKE_SOURCE, ALERT_DETAIL_TYPE) => "Operations",
+        _ => return None,
+    };
+    Some((false, peer_queue))
+}
+
+/// Whether the body is Lambda's record of a scheduled run that failed, not a message of a queue.
+fn is_scheduled_run(body: &str) -> bool {
+    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    json.get("requestPayload").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_was_not_forwarded_goes_to_the_queue_of_its_source() {
+        let target = |source: &str, detail_type: &str| {
+            let body =
+                serde_json::json!({"source": source, "detail-type": detail_type}).to_string();
+            target_queue("Forward", &body)
+        };
+        let api_call = "AWS API Call via CloudTrail";
+        assert_eq!(target("aws.glue", api_call), Some((false, "Catalog")));
+        assert_eq!(
+            target("aws.lakeformation", api_call),
+            Some((false, "Permission"))
+        );
+        assert_eq!(
+            target("twinlake", "S3 Replication"),
+            Some((false, "Replication"))
+        );
+        assert_eq!(target("twinlake", "Alert"), Some((false, "Operations")));
+        assert_eq!(target("aws.s3", api_call), None);
+        assert_eq!(target_queue("Forward", "poison"), None);
+        for queue in QUEUES.into_iter().filter(|queue| *queue != "Forward") {
+            assert_eq!(target_queue(queue, "anything"), Some((true, queue)));
+        }
+    }
+
+    #[test]
+    fn the_record_of_a_failed_scheduled_run_is_recognized() {
+        assert!(is_scheduled_run("{\"requestPayload\": {}}"));
+        assert!(!is_scheduled_run("{\"source\": \"aws.glue\"}") && !is_scheduled_run("poison"));
+    }
+}

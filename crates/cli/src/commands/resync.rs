@@ -1,0 +1,96 @@
+//! `twinlake resync`: reconciles the whole catalog.
+
+use crate::commands::reconciliation::{NO_LEDGER, print_outcome};
+use crate::common_options::Common;
+use crate::connect::{Connection, Store};
+use crate::files::write_json;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use twinlake_aws::{AwsRegion, SqsRetryQueue, SystemClock};
+use twinlake_core::{CallError, Name, render};
+use twinlake_engine::resync::{ResyncProgress, ResyncReport};
+use twinlake_engine::{Context, Ledger};
+
+/// Arguments of `twinlake resync`.
+#[derive(Debug, Clone, Args)]
+pub struct ResyncArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common).await?;
+    let report = match &connection.store {
+        Store::Deployed(ledger) => resync_all(connection.context(ledger, false)).await?,
+        Store::File(file, ledger) => {
+            let report = resync_all(connection.context(ledger, false)).await;
+            write_json(file, &ledger.contents())?;
+            report?
+        }
+        Store::None(_) => return Err(CliError::Usage(NO_LEDGER.to_owned())),
+    };
+    let outcome = &report.outcome;
+    if args.json {
+        output::json(&serde_json::json!({
+            "databases": report.databases,
+            "applied": outcome.counts.total(),
+            "findings": outcome.findings,
+            "rejections": outcome.rejections,
+            "failed": outcome.failed.iter().map(|(s, f)| (s, f)).collect::<Vec<_>>(),
+            "verified_at": report.verified_at.map(|at| at.to_string()),
+        }));
+    } else {
+        print_outcome(outcome);
+        let databases = report.databases;
+        output::print(&match report.verified_at {
+            Some(at) => {
+                format!("Checked {databases} databases. The standby is verified as of {at}.")
+            }
+            None => format!(
+                "Checked {databases} databases. The standby is not verified: some reads failed."
+            ),
+        });
+    }
+    let is_done = outcome.is_settled() && report.verified_at.is_some();
+    Ok(CommandOutcome::done_if(is_done))
+}
+
+async fn resync_all<L: Ledger>(
+    context: Context<'_, AwsRegion, AwsRegion, L, SystemClock>,
+) -> Result<ResyncReport, CallError> {
+    let bar = DatabaseProgress::new();
+    let report =
+        twinlake_engine::resync::resync(&context, None, None::<&SqsRetryQueue>, &bar).await;
+    bar.0.finish_and_clear();
+    report
+}
+
+/// A progress bar over the databases, hidden if standard error is not a terminal.
+struct DatabaseProgress(ProgressBar);
+
+impl DatabaseProgress {
+    fn new() -> Self {
+        let target = match output::is_interactive() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} databases {msg}") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+}
+
+impl ResyncProgress for DatabaseProgress {
+    fn started(&self, databases: usize) {
+        self.0.set_length(databases as u64);
+    }
+
+    fn database_finished(&self, name: &Name) {
+        self.0.set_message(render::escape(name.as_str()));
+        self.0.inc(1);
+    }
+}

@@ -1,0 +1,247 @@
+//! `twinlake status`: shows the replication state of every object.
+
+use crate::common_options::Common;
+use crate::connect::{Connection, scope};
+use crate::status_snapshot::StatusSnapshot;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::time::Duration;
+use twinlake_core::heartbeat::Channel;
+use twinlake_core::topology::SiteId;
+use twinlake_core::{LedgerRow, Subject, SubjectState, render};
+
+/// Arguments of `twinlake status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// A database, or a table as DATABASE.TABLE: shows its state and the history of its states
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub watch: Option<u64>,
+    /// Print the status as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show objects that are in sync, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The lag samples of the last hour are read.
+const LAG_WINDOW_SECS: i64 = 3600;
+
+pub(crate) async fn run(common: &Common, args: &StatusArgs) -> Result<CommandOutcome, CliError> {
+    let Some(seconds) = args.watch else {
+        return show(common, args).await;
+    };
+    loop {
+        output::clear();
+        let outcome = show(common, args).await?;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(outcome),
+        }
+    }
+}
+
+async fn show(common: &Common, args: &StatusArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common).await?;
+    let status = StatusSnapshot::read(&connection, LAG_WINDOW_SECS).await?;
+    if let Some(name) = &args.name {
+        return show_subject(&status, connection.epoch.standby(), name, args.json);
+    }
+    if args.json {
+        print_json(&connection, &status);
+    } else {
+        print_summary(&connection, &status);
+        print_open_alerts(&status);
+        print_rows(&status, args.all);
+    }
+    let is_ready = status.is_ready(&connection.operation.lag_alert);
+    Ok(CommandOutcome::done_if(is_ready))
+}
+
+fn print_json(connection: &Connection, status: &StatusSnapshot) {
+    let rows: Vec<_> = status.rows.values().collect();
+    let lag = status.current_lag().map(|sample| {
+        let channels = Channel::EVERY.map(|channel| {
+            let value = serde_json::json!({
+                "seconds": sample.lag(channel), "objective": connection.operation.lag_alert.of(channel),
+            });
+            (channel.as_str().to_owned(), value)
+        });
+        serde_json::Map::from_iter(channels)
+    });
+    let pending = status.pending_objects.iter().map(|(id, pending)| {
+        serde_json::json!({"table": id.to_string(), "count": pending.count(),
+                           "since": pending.since.to_string(), "reasons": pending.reasons.keys().collect::<Vec<_>>()})
+    });
+    let json = serde_json::json!({
+        "epoch": connection.epoch,
+        "primary": connection.policy.primary(connection.epoch),
+        "standby": connection.policy.standby(connection.epoch),
+        "verified_at": status.verified_at.map(|at| at.to_string()),
+        "lag": lag,
+        "open": status.open_alerts.iter().map(|alert| {
+            serde_json::from_str(&alert.json()).unwrap_or_default()
+        }).collect::<Vec<serde_json::Value>>(),
+        "data_pending": pending.collect::<Vec<_>>(),
+        "not_replicated": status.not_replicated,
+        "rows": rows,
+    });
+    output::json(&json);
+}
+
+fn print_summary(connection: &Connection, status: &StatusSnapshot) {
+    let primary = connection.policy.primary(connection.epoch);
+    let standby = connection.policy.standby(connection.epoch);
+    let verified = match status.verified_at {
+        Some(at) => format!("verified as of {at}"),
+        None => "not verified: no resync has completed yet".to_owned(),
+    };
+    let counts = status.counts();
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(state, n)| format!("{n} {state}"))
+        .collect();
+    output::print(&format!(
+        "{} -> {}, {verified}; {}",
+        primary.region,
+        standby.region,
+        if counts.is_empty() {
+            "no objects are replicated yet".to_owned()
+        } else {
+            counts.join(", ")
+        }
+    ));
+    let lag = match (status.current_lag(), status.lag_samples.last()) {
+        (Some(lag), _) => format!(
+            "Lag: catalog {} s, permissions {} s.",
+            lag.catalog, lag.permissions
+        ),
+        (None, Some(last)) => format!("Lag: last measured at {}.", last.at),
+        (None, None) => "Lag: not measured.".to_owned(),
+    };
+    output::print(&lag);
+}
+
+fn print_open_alerts(status: &StatusSnapshot) {
+    for alert in &status.open_alerts {
+        let line = format!(
+            "{:<6} {} {} since {}, {} occurrences: {}",
+            alert.kind.severity().as_str(),
+            alert.kind,
+            alert.subject,
+            alert.since,
+            alert.total,
+            alert.summary
+        );
+        output::print(&render::escape(&line));
+    }
+}
+
+fn print_rows(status: &StatusSnapshot, all: bool) {
+    for row in status.worst_first(all) {
+        output::print(&row_line(row));
+    }
+    let held = status
+        .rows
+        .values()
+        .filter(|row| row.is_over_deletion_limit())
+        .count();
+    if held > 0 {
+        output::print(&format!(
+            "Held deletions: {held}. They exceed the deletion limit; if they are intended, run \
+             `twinlake approve-deletions`."
+        ));
+    }
+}
+
+fn row_line(row: &LedgerRow) -> String {
+    let reason = row.reason.as_deref().unwrap_or_default();
+    let line = format!(
+        "{:<12} {} since {} {reason}",
+        row.state.to_string(),
+        row.subject,
+        row.since
+    );
+    render::escape(&line).trim_end().to_owned()
+}
+
+/// Prints one subject with its last state changes; for a database, also those of its tables.
+fn show_subject(
+    status: &StatusSnapshot,
+    standby: SiteId,
+    name: &str,
+    json: bool,
+) -> Result<CommandOutcome, CliError> {
+    let requested = scope(&[name.to_owned()])?.read_requests;
+    let is_requested = |subject: &Subject| {
+        let database = subject.database().cloned().map(Subject::Database);
+        requested.contains_key(subject)
+            || database.is_some_and(|database| requested.contains_key(&database))
+    };
+    let rows: Vec<&LedgerRow> = status
+        .rows
+        .values()
+        .filter(|row| is_requested(&row.subject))
+        .collect();
+    if rows.is_empty() {
+        let problem = format!(
+            "the ledger has no entry for {name}; run `twinlake policy explain {name}` to see whether \
+             the policy includes it"
+        );
+        return Err(CliError::Usage(problem));
+    }
+    if json {
+        output::json(&rows);
+    } else {
+        for row in &rows {
+            print_subject(status, standby, row);
+        }
+    }
+    let in_sync = rows.iter().all(|row| row.state == SubjectState::InSync);
+    Ok(CommandOutcome::done_if(in_sync))
+}
+
+fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {
+    output::print(&row_line(row));
+    let mut facts = Vec::new();
+    if let Some(pairing) = &row.pairing {
+        let created = pairing.created_in(standby).map(|at| at.to_string());
+        let created = created.unwrap_or_else(|| "an unknown time".to_owned());
+        facts.push(format!(
+            "its counterpart in the standby was created at {created}"
+        ));
+    } else {
+        facts.push("it has no counterpart in the standby".to_owned());
+    }
+    facts.extend(
+        row.source_location
+            .iter()
+            .map(|location| format!("its files are at {location}")),
+    );
+    if let Some(at) = row.verified_at {
+        facts.push(format!("it was equal to the primary as of {at}, or later"));
+    }
+    if let Some(at) = row.listed_at {
+        facts.push(format!("its database was listed at {at}, or later"));
+    }
+    if row.partitions > 0 {
+        facts.push(format!("{} partitions at the last count", row.partitions));
+    }
+    let subject = row.subject.to_string();
+    let alerts = status
+        .open_alerts
+        .iter()
+        .filter(|alert| alert.affected.contains(&subject));
+    facts.extend(alerts.map(|alert| format!("open alert {}: {}", alert.kind, alert.summary)));
+    facts.extend(row.history.iter().map(|change| {
+        let reason = change.reason.as_deref().unwrap_or_default();
+        format!("{} {} {reason}", change.at, change.state)
+    }));
+    for fact in facts {
+        output::print(render::escape(&format!("    {fact}")).trim_end());
+    }
+}

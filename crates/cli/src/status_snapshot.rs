@@ -1,0 +1,206 @@
+//! The replication status from the ledger, read once for `status` and `report`.
+
+use crate::CliError;
+use crate::connect::{Connection, Store};
+use std::collections::BTreeMap;
+use twinlake_core::heartbeat::{Channel, LagSample, LagStatus, lag_status};
+use twinlake_core::ledger::{LedgerRows, PendingObjects};
+use twinlake_core::{
+    Alert, AlertKind, CallError, LedgerRow, LfSubject, Subject, SubjectState, TableId, Timestamp,
+};
+use twinlake_engine::operation::LagAlertThresholds;
+use twinlake_engine::{Clock as _, Ledger, StatsStore, daily_digest, s3_replication};
+
+/// The replication status at one time.
+#[derive(Debug)]
+pub(crate) struct StatusSnapshot {
+    /// When it was read.
+    pub now: Timestamp,
+    /// Whether a monitor function is deployed: it measures the lag each minute.
+    pub is_monitored: bool,
+    /// The ledger rows; a row in sync whose table has missing objects is data-pending here.
+    pub rows: LedgerRows,
+    /// The start of the last complete resync.
+    pub verified_at: Option<Timestamp>,
+    /// The lag samples of the requested window, oldest first.
+    pub lag_samples: Vec<LagSample>,
+    /// The missing S3 objects of each table that waits for some.
+    pub pending_objects: BTreeMap<TableId, PendingObjects>,
+    /// Open alerts, the most severe first. Alerts that only the digest reports are left out.
+    pub open_alerts: Vec<Alert>,
+    /// The number of objects that are not replicated, by kind.
+    pub not_replicated: BTreeMap<String, usize>,
+}
+
+/// A lag sample older than this does not count as the current lag.
+const MAX_CURRENT_LAG_AGE_SECS: i64 = 300;
+
+impl StatusSnapshot {
+    /// Reads the status, with the lag samples of the last `lag_window_secs`.
+    pub(crate) async fn read(
+        connection: &Connection,
+        lag_window_secs: i64,
+    ) -> Result<Self, CliError> {
+        let now = connection.clock.now();
+        match &connection.store {
+            Store::Deployed(ledger) => Ok(Self {
+                is_monitored: true,
+                ..read(ledger, now, lag_window_secs).await?
+            }),
+            Store::File(_, ledger) => Ok(read(ledger, now, lag_window_secs).await?),
+            Store::None(_) => {
+                let problem = "there is no ledger, so the status is unknown; run `twinlake plan` \
+                               to compare the Regions without a ledger";
+                Err(CliError::Usage(problem.to_owned()))
+            }
+        }
+    }
+
+    /// The current lag, if the monitor function has measured it lately.
+    pub(crate) fn current_lag(&self) -> Option<&LagSample> {
+        let last = self.lag_samples.last()?;
+        (last.at.plus_secs(MAX_CURRENT_LAG_AGE_SECS) >= self.now).then_some(last)
+    }
+
+    /// Whether the standby is ready: verified, every object in sync, no alert open, and the lag
+    /// below its thresholds.
+    pub(crate) fn is_ready(&self, thresholds: &LagAlertThresholds) -> bool {
+        let in_sync = |row: &LedgerRow| row.state == SubjectState::InSync;
+        let fresh = |sample: &LagSample| {
+            let mut channels = Channel::EVERY.into_iter();
+            channels.all(|channel| {
+                lag_status(sample.lag(channel), thresholds.of(channel))
+                    == LagStatus::WithinThreshold
+            })
+        };
+        self.verified_at.is_some()
+            && self.rows.values().all(in_sync)
+            && self.open_alerts.is_empty()
+            && (!self.is_monitored || self.current_lag().is_some_and(fresh))
+    }
+
+    /// The number of subjects in each state.
+    pub(crate) fn counts(&self) -> BTreeMap<SubjectState, usize> {
+        let mut counts = BTreeMap::new();
+        for row in self.rows.values() {
+            *counts.entry(row.state).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The rows that are not in sync, or all rows: worst state first, then oldest.
+    pub(crate) fn worst_first(&self, all: bool) -> Vec<&LedgerRow> {
+        let rows = self.rows.values();
+        let mut shown: Vec<&LedgerRow> = rows
+            .filter(|row| all || row.state != SubjectState::InSync)
+            .collect();
+        shown.sort_by_key(|row| (std::cmp::Reverse(row.state), row.since));
+        shown
+    }
+}
+
+async fn read<L: Ledger + StatsStore>(
+    ledger: &L,
+    now: Timestamp,
+    lag_window_secs: i64,
+) -> Result<StatusSnapshot, CallError> {
+    let mut rows = LedgerRows::new();
+    for subject in ledger.database_rows().await?.keys() {
+        if let Subject::Database(name) = subject {
+            rows.extend(ledger.rows_in_database(name).await?);
+        }
+    }
+    // LF-Tags, registered locations and the like belong to no database.
+    let lf_subjects = LfSubject::EVERY.map(Subject::LakeFormation);
+    rows.extend(ledger.rows(&lf_subjects.into()).await?);
+    let pending_objects: BTreeMap<_, _> = ledger
+        .all_pending_objects()
+        .await?
+        .into_iter()
+        .map(|(id, (pending, _))| (id, pending))
+        .collect();
+    for (id, pending) in &pending_objects {
+        // Any other state is worse than missing objects, so it stays.
+        let row = rows.get_mut(&Subject::Table(id.clone()));
+        if let Some(row) = row.filter(|row| row.state == SubjectState::InSync) {
+            let (since, reason) = s3_replication::describe_pending(pending);
+            row.state = SubjectState::DataPending;
+            row.since = since;
+            row.reason = Some(reason);
+        }
+    }
+    let incidents = ledger.incidents().await?.into_values();
+    let digest_only = [AlertKind::NotReplicated, AlertKind::Digest];
+    let mut open_alerts: Vec<Alert> = incidents
+        .map(|(incident, _)| incident.alert)
+        .filter(|alert| !digest_only.contains(&alert.kind))
+        .collect();
+    open_alerts.sort_by_key(|alert| (alert.kind.severity(), alert.since));
+    Ok(StatusSnapshot {
+        now,
+        is_monitored: false,
+        rows,
+        verified_at: ledger.verified_at().await?,
+        lag_samples: ledger.lag_samples(now.plus_secs(-lag_window_secs)).await?,
+        pending_objects,
+        open_alerts,
+        not_replicated: daily_digest::unreplicated_counts(ledger).await?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::Name;
+
+    #[test]
+    fn rows_are_ordered_by_worst_state_and_then_by_age() {
+        let row = |name: &str, state, since| {
+            let name = Name::new(name).unwrap();
+            let subject = Subject::Database(name);
+            (
+                subject.clone(),
+                LedgerRow::new(subject, state, Timestamp(since)),
+            )
+        };
+        let snapshot = StatusSnapshot {
+            now: Timestamp(9),
+            is_monitored: false,
+            rows: [
+                row("a", SubjectState::InSync, 1),
+                row("b", SubjectState::OutOfSync, 2),
+                row("c", SubjectState::Blocked, 4),
+                row("d", SubjectState::Blocked, 3),
+                row("e", SubjectState::OnHold, 5),
+            ]
+            .into(),
+            verified_at: Some(Timestamp(0)),
+            lag_samples: Vec::new(),
+            pending_objects: BTreeMap::new(),
+            open_alerts: Vec::new(),
+            not_replicated: BTreeMap::new(),
+        };
+        let shown = |all| -> Vec<String> {
+            let rows = snapshot.worst_first(all).into_iter();
+            rows.map(|row| row.subject.to_string()).collect()
+        };
+        let listed = ["d", "c", "e", "b"].map(|name| format!("database {name}"));
+        assert_eq!(shown(false), listed);
+        assert_eq!(shown(true).last().unwrap(), "database a");
+        let thresholds = LagAlertThresholds {
+            catalog: 75,
+            permissions: 900,
+        };
+        assert!(!snapshot.is_ready(&thresholds));
+        let ready = StatusSnapshot {
+            rows: [row("a", SubjectState::InSync, 1)].into(),
+            ..snapshot
+        };
+        assert!(ready.is_ready(&thresholds));
+        let unverified = StatusSnapshot {
+            verified_at: None,
+            ..ready
+        };
+        assert!(!unverified.is_ready(&thresholds), "no resync has completed");
+    }
+}

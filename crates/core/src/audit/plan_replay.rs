@@ -1,0 +1,366 @@
+//! Replays a plan step by step on the snapshots, and checks each step.
+
+mod attachments;
+mod lakeformation;
+mod lf_tags;
+mod opened_access;
+mod ownership;
+mod permissions;
+
+use super::content_check::Content;
+use super::{AuditRule, Rejection};
+use crate::catalog::{self, Database, Observed, Table};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::name::{Name, TableId};
+use crate::plan::Inputs;
+use crate::scope::Subject;
+use crate::snapshot::{Observation, PartitionExtent};
+use crate::step::Step;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The state of the standby after the steps that were replayed so far.
+pub(super) struct PlanReplay<'a> {
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) steps: &'a [Step],
+    pub(super) content: Content<'a>,
+    /// Grants of the standby at this point of the plan, and whether they have the grant option.
+    pub(super) held_grants: BTreeMap<PermissionGrant, bool>,
+    /// Columns of the standby's tables at this point.
+    pub(super) columns: BTreeMap<TableId, BTreeSet<String>>,
+    /// LF-Tags that are assigned in the standby at this point, for subjects where they were read.
+    pub(super) current_lf_tags: BTreeMap<Subject, lf_tags::AssignedLfTags>,
+    /// Data cells filters of the standby's tables at this point.
+    pub(super) filters: BTreeMap<TableId, BTreeMap<String, catalog::DataCellsFilter>>,
+    /// Opt-ins of the standby at this point.
+    pub(super) opt_ins: BTreeSet<catalog::OptIn>,
+    /// Grants that an earlier step revoked and a later step grants again.
+    pub(super) to_regrant: BTreeSet<PermissionGrant>,
+    /// LF-Tags that are assigned in the primary, for subjects where they were read.
+    pub(super) primary_lf_tags: BTreeMap<Subject, lf_tags::AssignedLfTags>,
+    /// LF-Tags that were assigned in the standby before the plan.
+    pub(super) initial_lf_tags: BTreeMap<Subject, lf_tags::AssignedLfTags>,
+    /// Subjects that an earlier step created.
+    pub(super) created: BTreeSet<Subject>,
+    /// Subjects that an earlier step deleted.
+    pub(super) deleted: BTreeSet<Subject>,
+}
+
+pub(super) type Check = Result<(), Rejection>;
+
+pub(super) fn reject(rule: AuditRule, detail: impl Into<String>) -> Check {
+    Err(Rejection {
+        rule,
+        detail: detail.into(),
+    })
+}
+
+/// Returns the observed object, if it was read and exists.
+pub(super) fn present<T>(observation: Option<&Observation<T>>) -> Option<&T> {
+    match observation {
+        Some(Observation::Present(thing)) => Some(thing),
+        Some(Observation::Absent(_) | Observation::Unknown(_)) | None => None,
+    }
+}
+
+impl<'a> PlanReplay<'a> {
+    pub(super) fn new(inputs: &'a Inputs<'a>, steps: &'a [Step]) -> Self {
+        let by_subject = inputs.standby.grants.values();
+        let by_policies =
+            present(inputs.standby.lf_tag_policy_grants.as_ref()).map(|tags| &tags.grants);
+        let held = by_policies
+            .into_iter()
+            .chain(by_subject.filter_map(|grants| present(Some(grants))));
+        let parts = inputs.standby.attachments.iter();
+        let parts = parts.filter_map(|((owner, _), all)| Some((owner, present(Some(all))?)));
+        let parts: Vec<(&Subject, &catalog::ObservedAttachment)> = parts
+            .flat_map(|(owner, all)| all.values().map(move |one| (owner, one)))
+            .collect();
+        Self {
+            inputs,
+            steps,
+            content: Content {
+                policy: inputs.policy,
+                epoch: inputs.epoch,
+            },
+            held_grants: held
+                .flatten()
+                .map(|(grant, grantable)| (grant.clone(), *grantable))
+                .collect(),
+            columns: inputs
+                .standby
+                .tables
+                .iter()
+                .filter_map(|(id, table)| Some((id.clone(), names(&present(Some(table))?.object))))
+                .collect(),
+            current_lf_tags: lf_tags::assigned_lf_tags(inputs.standby),
+            primary_lf_tags: lf_tags::assigned_lf_tags(inputs.primary),
+            initial_lf_tags: lf_tags::assigned_lf_tags(inputs.standby),
+            filters: lakeformation::filters(&parts),
+            opt_ins: lakeformation::opt_ins(&parts),
+            to_regrant: BTreeSet::new(),
+            created: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+        }
+    }
+
+    /// Checks a step at its place in the plan, then applies it to the replayed state.
+    pub(super) fn apply_step(&mut self, step: &Step) -> Check {
+        match step {
+            Step::CreateDatabase { database } => self.create_database(database),
+            Step::UpdateDatabase { database, .. } => self.update_database(database),
+            Step::CreateTable { id, table } => self.create_table(id, table),
+            Step::UpdateTable { id, table, .. } => self.update_table(id, table),
+            Step::CreatePartition { id, partition }
+            | Step::UpdatePartition { id, partition, .. } => self.write_partition(id, partition),
+            Step::Grant { grant, grantable } => self.grant(grant, *grantable),
+            Step::Revoke { grant, cause, .. } => self.revoke(grant, *cause),
+            Step::CreateFunction { id, function } | Step::UpdateFunction { id, function, .. } => {
+                self.write_function(id, function)
+            }
+            Step::DeleteFunction { id } => self.delete_function(id),
+            Step::PutAttachment { subject, part, .. } => self.put_attachment(subject, part),
+            Step::PutSettings {
+                add,
+                add_readers,
+                drop,
+                rest,
+            } => self.put_settings([add, add_readers], drop, rest),
+            Step::RemoveAttachment { subject, key } => self.remove_attachment(subject, key),
+            Step::DeletePartition { id, values } => self.delete_partition(id, values),
+            Step::DeleteTable { id } => self.delete_table(id),
+            Step::DeleteDatabase { name } => self.delete_database(name),
+        }
+    }
+
+    fn create_database(&mut self, database: &Database) -> Check {
+        let subject = Subject::Database(database.name.clone());
+        let primary = self.primary_database(&database.name)?;
+        self.check_content(&subject, &primary.object, database)?;
+        self.require_no_extra_grant(&subject)?;
+        let settings = present(self.inputs.standby.settings.as_ref());
+        if settings.is_none_or(|settings| settings.database_defaults_open) {
+            let default_grant = PermissionGrant {
+                principal: crate::Principal(IAM_ALLOWED_PRINCIPALS.to_owned()),
+                resource: Resource::Database(database.name.clone()),
+                permission: crate::Permission::All,
+                condition: None,
+            };
+            if !self.primary_allows(&default_grant, false) {
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!(
+                        "{subject} would be created with a default grant to {IAM_ALLOWED_PRINCIPALS}"
+                    ),
+                );
+            }
+        }
+        self.created.insert(subject);
+        Ok(())
+    }
+
+    fn update_database(&self, database: &Database) -> Check {
+        let subject = Subject::Database(database.name.clone());
+        let primary = self.primary_database(&database.name)?;
+        self.check_content(&subject, &primary.object, database)?;
+        self.require_managed(&subject)
+    }
+
+    fn create_table(&mut self, id: &TableId, table: &Table) -> Check {
+        let subject = Subject::Table(id.clone());
+        let primary = self.primary_table(id)?;
+        self.check_name(&subject, &id.table, &table.name)?;
+        self.check_content(&subject, &primary.object, table)?;
+        self.require_managed(&Subject::Database(id.database.clone()))?;
+        self.require_no_extra_grant(&subject)?;
+        self.require_no_extra_grant(&Subject::Database(id.database.clone()))?;
+        self.require_no_extra_all_tables_grant(&id.database)?;
+        self.require_all_columns_visible(id)?;
+        self.created.insert(subject.clone());
+        self.require_no_extra_access(&subject, |replay| {
+            replay
+                .current_lf_tags
+                .insert(subject.clone(), lf_tags::AssignedLfTags::new());
+            replay.columns.insert(id.clone(), names(table));
+        })
+    }
+
+    fn update_table(&mut self, id: &TableId, table: &Table) -> Check {
+        let subject = Subject::Table(id.clone());
+        let primary = self.primary_table(id)?;
+        self.check_name(&subject, &id.table, &table.name)?;
+        self.check_content(&subject, &primary.object, table)?;
+        self.require_managed(&subject)?;
+        let current = present(self.inputs.standby.tables.get(id));
+        let current_columns: BTreeSet<&str> = current
+            .into_iter()
+            .flat_map(|in_standby| {
+                in_standby
+                    .object
+                    .columns()
+                    .map(|column| column.name.as_str())
+            })
+            .collect();
+        let wanted: BTreeSet<&str> = table.columns().map(|column| column.name.as_str()).collect();
+        if wanted != current_columns {
+            self.require_all_columns_visible(id)?;
+        }
+        if wanted.is_subset(&current_columns) {
+            self.columns.insert(id.clone(), names(table));
+            return Ok(());
+        }
+        self.require_no_extra_grant(&subject)?;
+        self.require_no_extra_all_tables_grant(&id.database)?;
+        self.require_filters_equal_primary(id)?;
+        self.require_no_extra_access(&subject, |replay| {
+            replay.columns.insert(id.clone(), names(table));
+        })
+    }
+
+    fn write_partition(&self, id: &TableId, partition: &catalog::Partition) -> Check {
+        let subject = Subject::Table(id.clone());
+        self.require_managed(&subject)?;
+        let listed = present(self.inputs.primary.partitions.get(id));
+        match listed.and_then(|listed| listed.partitions.get(&partition.values)) {
+            Some(primary) => self.check_content(&subject, primary, partition),
+            None => reject(
+                AuditRule::Altered,
+                format!("the primary has no such partition of {subject}"),
+            ),
+        }
+    }
+
+    fn delete_partition(&self, id: &TableId, values: &[String]) -> Check {
+        let subject = Subject::Table(id.clone());
+        self.require_managed(&subject)?;
+        let Some(listed) = present(self.inputs.primary.partitions.get(id)) else {
+            return reject(
+                AuditRule::Unproven,
+                format!("the partitions of {subject} were not read"),
+            );
+        };
+        let request = self.inputs.scope.read_requests.get(&subject);
+        let is_deletion_allowed =
+            request.is_some_and(|request| request.deletable_partitions.contains(values));
+        let is_deletion_named =
+            is_deletion_allowed || request.is_some_and(|request| request.partition_deletion_named);
+        let in_standby = present(self.inputs.standby.partitions.get(id));
+        let found = in_standby.is_some_and(|in_standby| {
+            in_standby.extra.contains(values) || in_standby.partitions.contains_key(values)
+        });
+        // After a read of all partitions, the snapshots do not contain those that are equal.
+        let extra = in_standby.is_some_and(|in_standby| in_standby.extra.contains(values));
+        let proven = match &listed.extent {
+            PartitionExtent::Complete { total: 0 } => {
+                extra && (is_deletion_named || self.is_recreated(id))
+            }
+            PartitionExtent::Complete { .. } => extra,
+            PartitionExtent::Named(asked) => is_deletion_allowed && asked.contains(values),
+        };
+        if listed.partitions.contains_key(values) || !found || !proven {
+            return reject(
+                AuditRule::Unproven,
+                format!("deleting a partition of {subject}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn delete_table(&mut self, id: &TableId) -> Check {
+        let subject = Subject::Table(id.clone());
+        let in_standby = present(self.inputs.standby.tables.get(id));
+        if self.is_database_link(&id.database) {
+            return reject(AuditRule::NotManaged, format!("deleting {subject}"));
+        }
+        if in_standby.is_some_and(|in_standby| in_standby.object.target_table.is_some()) {
+            self.check_link_deletion(&subject)?;
+            self.deleted.insert(subject);
+            return Ok(());
+        }
+        if !self.is_paired(&subject) {
+            return reject(AuditRule::NotManaged, format!("deleting {subject}"));
+        }
+        match self.inputs.primary.tables.get(id) {
+            Some(Observation::Absent(proof)) if proof.is_complete() => {}
+            Some(Observation::Present(_) | Observation::Absent(_) | Observation::Unknown(_))
+            | None => return reject(AuditRule::Unproven, format!("deleting {subject}")),
+        }
+        self.deleted.insert(subject);
+        Ok(())
+    }
+
+    fn delete_database(&mut self, name: &Name) -> Check {
+        let subject = Subject::Database(name.clone());
+        if self.is_database_link(name) {
+            return self.check_link_deletion(&subject);
+        }
+        if !self.is_paired(&subject) {
+            return reject(AuditRule::NotManaged, format!("deleting {subject}"));
+        }
+        match self.inputs.primary.databases.get(name) {
+            Some(Observation::Absent(proof)) if proof.is_complete() => {}
+            Some(Observation::Present(_) | Observation::Absent(_) | Observation::Unknown(_))
+            | None => return reject(AuditRule::Unproven, format!("deleting {subject}")),
+        }
+        let tables = &self.inputs.standby.tables;
+        let is_not_empty = tables.iter().any(|(id, table)| {
+            id.database == *name
+                && present(Some(table)).is_some()
+                && !self.deleted.contains(&Subject::Table(id.clone()))
+        });
+        let functions = &self.inputs.standby.functions;
+        let is_not_empty = is_not_empty
+            || functions.iter().any(|(id, function)| {
+                id.database == *name
+                    && present(Some(function)).is_some()
+                    && !self.deleted.contains(&Subject::Function(id.clone()))
+            });
+        let functions = self.inputs.standby.function_listings.get(name);
+        let listed = self.inputs.standby.table_names.contains_key(name);
+        if is_not_empty || !listed || !functions.is_some_and(Result::is_ok) {
+            return reject(AuditRule::NotManaged, format!("{subject} may not be empty"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn primary_database(&self, name: &Name) -> Result<&Observed<Database>, Rejection> {
+        present(self.inputs.primary.databases.get(name)).ok_or_else(|| Rejection {
+            rule: AuditRule::Altered,
+            detail: format!("the primary has no database {name}"),
+        })
+    }
+
+    pub(super) fn primary_table(&self, id: &TableId) -> Result<&Observed<Table>, Rejection> {
+        present(self.inputs.primary.tables.get(id)).ok_or_else(|| Rejection {
+            rule: AuditRule::Altered,
+            detail: format!("the primary has no table {id}"),
+        })
+    }
+
+    fn check_name(&self, subject: &Subject, named: &Name, sent: &Name) -> Check {
+        if named == sent {
+            return Ok(());
+        }
+        reject(
+            AuditRule::Altered,
+            format!("{subject} would be written as {sent}"),
+        )
+    }
+
+    fn check_content<T: serde::Serialize>(
+        &self,
+        subject: &Subject,
+        primary: &T,
+        sent: &T,
+    ) -> Check {
+        self.content
+            .check(primary, sent)
+            .map_err(|reason| Rejection {
+                rule: AuditRule::Altered,
+                detail: format!("{subject}: {reason}"),
+            })
+    }
+}
+
+pub(super) fn names(table: &Table) -> BTreeSet<String> {
+    table.columns().map(|column| column.name.clone()).collect()
+}

@@ -1,0 +1,278 @@
+//! Checks data cells filters, opt-ins, and the items and settings of Lake Formation.
+
+use super::{Check, PlanReplay, present, reject};
+use crate::audit::AuditRule;
+use crate::catalog::{
+    self, Attachment, AttachmentKey, DataCellsFilter, DataLakeSettings, FilterColumns,
+    ObservedAttachment, OptIn,
+};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Principal, Resource};
+use crate::name::TableId;
+use crate::policy;
+use crate::scope::{Facet, LfSubject, Subject, subject_of_grant};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Returns the data cells filters by table and name.
+pub(super) fn filters(
+    parts: &[(&Subject, &ObservedAttachment)],
+) -> BTreeMap<TableId, BTreeMap<String, DataCellsFilter>> {
+    let mut all: BTreeMap<TableId, BTreeMap<String, DataCellsFilter>> = BTreeMap::new();
+    for (owner, observed) in parts {
+        if let (Subject::Table(id), Attachment::DataCellsFilter(filter)) = (owner, &observed.part) {
+            let of_table = all.entry(id.clone()).or_default();
+            of_table.insert(filter.name.clone(), filter.clone());
+        }
+    }
+    all
+}
+
+pub(super) fn opt_ins(parts: &[(&Subject, &ObservedAttachment)]) -> BTreeSet<OptIn> {
+    let mut all = BTreeSet::new();
+    for (_, observed) in parts {
+        if let Attachment::OptIn(opt_in) = &observed.part {
+            all.insert((**opt_in).clone());
+        }
+    }
+    all
+}
+
+impl PlanReplay<'_> {
+    fn is_filter_granted(&self, id: &TableId, name: &str) -> bool {
+        let resource = Resource::DataCellsFilter(id.clone(), name.to_owned());
+        let mut held_grants = self.held_grants.keys();
+        held_grants.any(|grant| grant.resource == resource && !self.is_ignored(grant))
+    }
+
+    /// Whether a filter shows all columns of its table, except those that it excludes.
+    pub(super) fn is_open_ended(&self, id: &TableId, name: &str) -> bool {
+        let filter = self.filters.get(id).and_then(|all| all.get(name));
+        filter.is_none_or(|filter| matches!(filter.columns, FilterColumns::AllBut(_)))
+    }
+
+    fn primary_filter(&self, id: &TableId, name: &str) -> Option<&DataCellsFilter> {
+        let facet_key = (Subject::Table(id.clone()), Facet::DataCellsFilters);
+        let all = present(self.inputs.primary.attachments.get(&facet_key))?;
+        let observed = all.get(&AttachmentKey::DataCellsFilter(name.to_owned()))?;
+        if let Attachment::DataCellsFilter(filter) = &observed.part {
+            return Some(filter);
+        }
+        None
+    }
+
+    /// Requires that every filter on which there is a grant equals the primary's: new columns of
+    /// the table are visible through a filter that only excludes columns.
+    pub(super) fn require_filters_equal_primary(&self, id: &TableId) -> Check {
+        for grant in self
+            .held_grants
+            .keys()
+            .filter(|grant| !self.is_ignored(grant))
+        {
+            let Resource::DataCellsFilter(of, name) = &grant.resource else {
+                continue;
+            };
+            if of != id {
+                continue;
+            }
+            let current = self.filters.get(id).and_then(|all| all.get(name));
+            if current.is_none() || current != self.primary_filter(id, name) {
+                let detail =
+                    format!("new columns of {id} would be visible through its filter {name}");
+                return reject(AuditRule::WiderAccess, detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Requires that the data cells filter of a grant equals the primary's at this point.
+    pub(super) fn require_granted_filter_equal(&self, grant: &PermissionGrant) -> Check {
+        let Resource::DataCellsFilter(id, name) = &grant.resource else {
+            return Ok(());
+        };
+        let facet_key = (Subject::Table(id.clone()), Facet::DataCellsFilters);
+        if present(self.inputs.standby.attachments.get(&facet_key)).is_none()
+            && !self.created.contains(&facet_key.0)
+        {
+            return reject(
+                AuditRule::WiderAccess,
+                format!("the filters of {id} were not read"),
+            );
+        }
+        let in_standby = self.filters.get(id).and_then(|all| all.get(name));
+        // If the standby has no such filter, Lake Formation refuses the grant.
+        match in_standby.is_none() || in_standby == self.primary_filter(id, name) {
+            true => Ok(()),
+            false => reject(
+                AuditRule::WiderAccess,
+                format!("{grant}: the standby's filter differs from the primary's"),
+            ),
+        }
+    }
+
+    pub(super) fn put_filter(&mut self, subject: &Subject, filter: &DataCellsFilter) -> Check {
+        let Subject::Table(id) = subject else {
+            return reject(AuditRule::Altered, format!("{subject} has no filters"));
+        };
+        if self.is_filter_granted(id, &filter.name) {
+            self.require_no_extra_grant(subject)?;
+            let in_primary = present(self.inputs.primary.tables.get(id))
+                .map(|table| super::names(&table.object));
+            let lacks = |column: &&String| {
+                let hidden = match &filter.columns {
+                    FilterColumns::AllBut(hidden) => hidden,
+                    FilterColumns::Only(_) => return false,
+                };
+                let known = in_primary
+                    .as_ref()
+                    .is_some_and(|in_primary| in_primary.contains(*column));
+                !known
+                    && !hidden
+                        .iter()
+                        .any(|name| name.as_str() == column.to_lowercase())
+            };
+            let shown = self.columns.get(id).into_iter().flatten();
+            if let Some(column) = shown.into_iter().find(lacks) {
+                let detail = format!(
+                    "filter {} of {id} would give access to the column {column}",
+                    filter.name
+                );
+                return reject(AuditRule::WiderAccess, detail);
+            }
+        }
+        let all = self.filters.entry(id.clone()).or_default();
+        all.insert(filter.name.clone(), filter.clone());
+        Ok(())
+    }
+
+    /// Requires that a grant to `IAM_ALLOWED_PRINCIPALS` comes after the opt-ins of the primary:
+    /// while it is there, only an opt-in limits a principal to its own grants on the object.
+    pub(super) fn require_opt_ins(&self, grant: &PermissionGrant) -> Check {
+        if grant.principal.0 != IAM_ALLOWED_PRINCIPALS {
+            return Ok(());
+        }
+        let subject = subject_of_grant(grant);
+        let facet_key = (subject.clone(), Facet::OptIns);
+        let Some(wanted) = present(self.inputs.primary.attachments.get(&facet_key)) else {
+            return reject(
+                AuditRule::WiderAccess,
+                format!("the opt-ins on {subject} were not read"),
+            );
+        };
+        for key in wanted.keys() {
+            if let AttachmentKey::OptIn(opt_in) = key
+                && !self.opt_ins.contains(&**opt_in)
+            {
+                let principal = &opt_in.principal;
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!("{grant} would come before the opt-in of {principal}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Requires of a Lake Formation item that it is paired, or does not exist in the standby.
+    pub(super) fn require_managed_item(&self, subject: &Subject, key: &AttachmentKey) -> Check {
+        let facet_key = (subject.clone(), Facet::Items);
+        let Some(in_standby) = present(self.inputs.standby.attachments.get(&facet_key)) else {
+            return reject(
+                AuditRule::NotManaged,
+                format!("the items of {subject} in the standby were not read"),
+            );
+        };
+        let digest = catalog::digest(key);
+        let row = self.inputs.rows.get(subject);
+        let paired = row.is_some_and(|row| {
+            row.managed_keys
+                .iter()
+                .any(|short_key| digest.starts_with(short_key))
+        });
+        match paired || !in_standby.contains_key(key) {
+            true => Ok(()),
+            false => reject(
+                AuditRule::NotManaged,
+                format!("Twinlake does not manage the {key} in the standby"),
+            ),
+        }
+    }
+
+    /// Requires that the standby has no grant that names an LF-Tag expression that changes.
+    pub(super) fn put_expression(&self, name: &str) -> Check {
+        let names_expression = |grant: &&PermissionGrant| {
+            matches!(&grant.resource, Resource::LfTagPolicy { policy: LfTagPolicy::NamedExpression(named), .. } if named == name)
+                && !self.is_ignored(grant)
+        };
+        match self.held_grants.keys().find(names_expression) {
+            None => Ok(()),
+            Some(grant) => reject(
+                AuditRule::WiderAccess,
+                format!("{grant} would apply to other resources"),
+            ),
+        }
+    }
+
+    pub(super) fn put_settings(
+        &self,
+        added: [&BTreeSet<Principal>; 2],
+        drop: &BTreeSet<Principal>,
+        rest: &DataLakeSettings,
+    ) -> Check {
+        let subject = Subject::LakeFormation(LfSubject::Settings);
+        if self.inputs.policy.data_lake_settings != policy::DataLakeSettingsPolicy::Merge {
+            return reject(
+                AuditRule::NotManaged,
+                "the policy does not allow changes of the data lake settings",
+            );
+        }
+        let Some(in_primary) = present(self.inputs.primary.settings.as_ref()) else {
+            return reject(AuditRule::Altered, "the primary's settings were not read");
+        };
+        let epoch = self.inputs.epoch;
+        let mapped = |principal: &Principal| -> String {
+            let mut pairs = self.inputs.policy.principals.iter();
+            let pair = pairs.find(|pair| *pair.get(epoch.primary()) == principal.0);
+            pair.map_or_else(
+                || principal.0.clone(),
+                |pair| pair.get(epoch.standby()).clone(),
+            )
+        };
+        for (added, allowed) in added.into_iter().zip([
+            &in_primary.data_lake_settings.admins,
+            &in_primary.data_lake_settings.read_only_admins,
+        ]) {
+            let allowed: BTreeSet<String> = allowed.iter().map(mapped).collect();
+            if let Some(principal) = added
+                .iter()
+                .find(|principal| !allowed.contains(&principal.0))
+            {
+                let detail = format!("{principal} is no administrator in the primary");
+                return reject(AuditRule::WiderAccess, detail);
+            }
+        }
+        let row = self.inputs.rows.get(&subject);
+        let all: BTreeSet<String> = in_primary.administrators.iter().map(mapped).collect();
+        for principal in drop {
+            let paired = row.is_some_and(|row| row.managed_keys.contains(&principal.0));
+            if self.inputs.own_roles.contains(&principal.0) || all.contains(&principal.0) || !paired
+            {
+                return reject(
+                    AuditRule::NotManaged,
+                    format!("administrator {principal} would be removed"),
+                );
+            }
+            if !self.inputs.primary.is_administrator {
+                return reject(
+                    AuditRule::Unproven,
+                    format!("removing administrator {principal}"),
+                );
+            }
+        }
+        if rest.database_defaults_open || rest.table_defaults_open {
+            return reject(
+                AuditRule::WiderAccess,
+                "new objects would get default permissions",
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,430 @@
+//! Checks the access that grants by LF-Tag policies give. Compares the resources that they cover
+//! before and after a step, whatever the kind of the step.
+
+use super::{Check, PlanReplay, present, reject};
+use crate::audit::AuditRule;
+use crate::catalog::{Attachment, AttachmentKey};
+use crate::grant::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant, Resource};
+use crate::name::{Name, TableId};
+use crate::scope::{Facet, LfSubject, Subject};
+use crate::snapshot::{LfTaggedResource, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The values of the LF-Tags of a subject, by column (`None` is the subject itself) and key.
+pub(super) type AssignedLfTags = BTreeMap<(Option<String>, String), String>;
+
+/// Pairs of a grant and a database, table or column that it gives access to.
+type OpenedResources<'a> = BTreeSet<(&'a PermissionGrant, String)>;
+
+/// Returns the LF-Tag assignments of a Region, for the subjects where they were read.
+pub(super) fn assigned_lf_tags(snapshot: &Snapshot) -> BTreeMap<Subject, AssignedLfTags> {
+    let mut all: BTreeMap<Subject, AssignedLfTags> = BTreeMap::new();
+    for ((subject, facet), parts) in &snapshot.attachments {
+        let (Facet::LfTagAssignments, Some(parts)) = (facet, present(Some(parts))) else {
+            continue;
+        };
+        let own_tags = all.entry(subject.clone()).or_default();
+        for part in parts.values() {
+            if let Attachment::LfTagAssignment { column, key, value } = &part.part {
+                let column = column.as_ref().map(|column| column.as_str().to_owned());
+                own_tags.insert((column, key.clone()), value.clone());
+            }
+        }
+    }
+    all
+}
+
+fn lf_tags_of(all: Option<&AssignedLfTags>, column: Option<&str>) -> BTreeMap<String, String> {
+    let all = all.into_iter().flatten();
+    all.filter(|((of, _), _)| of.as_deref() == column)
+        .map(|((_, key), value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn is_satisfied(expression: &LfTagExpression, tags: &BTreeMap<String, String>) -> bool {
+    for (key, values) in expression {
+        let Some(value) = tags.get(key) else {
+            return false;
+        };
+        if !values.contains(value) && !values.contains("*") {
+            return false;
+        }
+    }
+    true
+}
+
+fn expression<'e>(snapshot: &'e Snapshot, policy: &'e LfTagPolicy) -> Option<&'e LfTagExpression> {
+    let name = match policy {
+        LfTagPolicy::Expression(expression) => return Some(expression),
+        LfTagPolicy::NamedExpression(name) => name,
+    };
+    let facet_key = (
+        Subject::LakeFormation(LfSubject::LfTagExpressions),
+        Facet::Items,
+    );
+    let listed = present(snapshot.attachments.get(&facet_key));
+    let listed = listed.and_then(|all| all.get(&AttachmentKey::NamedExpression(name.clone())));
+    if let Some(Attachment::NamedExpression(saved)) = listed.map(|one| &one.part) {
+        return Some(&saved.expression);
+    }
+    present(snapshot.lf_tag_policy_grants.as_ref())?
+        .expressions
+        .get(name)
+}
+
+/// A table or a database with the LF-Tags that it inherits and has.
+struct LfTagContext<'a> {
+    snapshot: &'a Snapshot,
+    database: Option<&'a AssignedLfTags>,
+    table: Option<&'a AssignedLfTags>,
+    columns: Option<&'a BTreeSet<String>>,
+}
+
+impl LfTagContext<'_> {
+    /// Returns the resources of the subject that the grants give access to.
+    fn opened_resources<'g>(
+        &self,
+        subject: &Subject,
+        grants: &[&'g PermissionGrant],
+    ) -> OpenedResources<'g> {
+        let mut opened = OpenedResources::new();
+        let of_database = lf_tags_of(self.database, None);
+        let mut resources = Vec::new();
+        let (name, target) = match subject {
+            Subject::Table(id) => (id.to_string(), LfTagPolicyTarget::Table),
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => (subject.to_string(), LfTagPolicyTarget::Database),
+        };
+        let mut of_table = of_database;
+        of_table.extend(lf_tags_of(self.table, None));
+        for column in self.columns.into_iter().flatten() {
+            let column = column.to_lowercase();
+            let mut tags = of_table.clone();
+            tags.extend(lf_tags_of(self.table, Some(&column)));
+            resources.push((format!("{name}.{column}"), tags));
+        }
+        resources.push((name, of_table));
+        for grant in grants {
+            let Resource::LfTagPolicy { target: of, policy } = &grant.resource else {
+                continue;
+            };
+            let policy = expression(self.snapshot, policy);
+            let is_satisfied_by = |tags: &BTreeMap<String, String>| {
+                policy.is_none_or(|policy| is_satisfied(policy, tags)) && *of == target
+            };
+            let matching = resources.iter().filter(|(_, tags)| is_satisfied_by(tags));
+            opened.extend(matching.map(|(resource, _)| (*grant, resource.clone())));
+        }
+        opened
+    }
+}
+
+impl PlanReplay<'_> {
+    /// Returns the resources of a subject in the standby that grants give access to at this point.
+    fn open_now<'g>(
+        &self,
+        subject: &Subject,
+        grants: &[&'g PermissionGrant],
+    ) -> OpenedResources<'g> {
+        self.open_now_by(self.inputs.standby, subject, grants)
+    }
+
+    fn open_now_by<'g>(
+        &self,
+        expressions: &Snapshot,
+        subject: &Subject,
+        grants: &[&'g PermissionGrant],
+    ) -> OpenedResources<'g> {
+        let columns = match subject {
+            Subject::Table(id) => self.columns.get(id),
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => None,
+        };
+        self.open_with(expressions, &self.current_lf_tags, columns, subject, grants)
+    }
+
+    /// Returns the same for the standby before the plan.
+    fn open_before<'g>(
+        &self,
+        subject: &Subject,
+        grants: &[&'g PermissionGrant],
+    ) -> OpenedResources<'g> {
+        let in_standby = self.inputs.standby;
+        let columns = match subject {
+            Subject::Table(id) => present(in_standby.tables.get(id)),
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => None,
+        };
+        let columns = columns.map(|table| super::names(&table.object));
+        self.open_with(
+            in_standby,
+            &self.initial_lf_tags,
+            columns.as_ref(),
+            subject,
+            grants,
+        )
+    }
+
+    fn open_with<'g>(
+        &self,
+        expressions: &Snapshot,
+        assigned_lf_tags: &BTreeMap<Subject, AssignedLfTags>,
+        columns: Option<&BTreeSet<String>>,
+        subject: &Subject,
+        grants: &[&'g PermissionGrant],
+    ) -> OpenedResources<'g> {
+        if matches!(subject, Subject::Table(_)) && columns.is_none() {
+            return OpenedResources::new();
+        }
+        let database_subject = subject.database().cloned().map(Subject::Database);
+        let context = LfTagContext {
+            snapshot: expressions,
+            database: database_subject
+                .as_ref()
+                .and_then(|database_subject| assigned_lf_tags.get(database_subject)),
+            table: columns.and_then(|_| assigned_lf_tags.get(subject)),
+            columns,
+        };
+        context.opened_resources(subject, grants)
+    }
+
+    /// Returns the same for the primary.
+    fn open_in_primary<'g>(
+        &self,
+        subject: &Subject,
+        grants: &[&'g PermissionGrant],
+    ) -> OpenedResources<'g> {
+        let all = &self.primary_lf_tags;
+        let database_subject = subject.database().cloned().map(Subject::Database);
+        let database = database_subject
+            .as_ref()
+            .and_then(|database_subject| all.get(database_subject));
+        let mut columns = None;
+        if let Subject::Table(id) = subject {
+            let table = present(self.inputs.primary.tables.get(id));
+            let (Some(table), true) = (table, all.contains_key(subject)) else {
+                return OpenedResources::new();
+            };
+            columns = Some(super::names(&table.object));
+        }
+        if database.is_none() {
+            return OpenedResources::new();
+        }
+        let context = LfTagContext {
+            snapshot: self.inputs.primary,
+            database,
+            table: columns.as_ref().and_then(|_| all.get(subject)),
+            columns: columns.as_ref(),
+        };
+        let granted: Vec<&PermissionGrant> = grants
+            .iter()
+            .copied()
+            .filter(|grant| self.primary_allows(grant, false))
+            .collect();
+        context.opened_resources(subject, &granted)
+    }
+
+    /// Applies a step to the replayed state. Requires that grants by LF-Tag policies then give no
+    /// access that they gave neither before the step nor in the primary.
+    pub(super) fn require_no_extra_access(
+        &mut self,
+        subject: &Subject,
+        apply_change: impl FnOnce(&mut Self),
+    ) -> Check {
+        let grants: Vec<PermissionGrant> = self.held_grants.keys().cloned().collect();
+        let is_by_policy = |grant: &&PermissionGrant| {
+            matches!(grant.resource, Resource::LfTagPolicy { .. }) && !self.is_ignored(grant)
+        };
+        let grants: Vec<&PermissionGrant> = grants.iter().filter(is_by_policy).collect();
+        let known = present(self.inputs.standby.lf_tag_policy_grants.as_ref()).is_some()
+            || present(
+                self.inputs
+                    .standby
+                    .grants
+                    .get(&Subject::LakeFormation(LfSubject::Permissions)),
+            )
+            .is_some();
+        if !known {
+            apply_change(self);
+            let detail =
+                format!("the grants by LF-Tag policies were not read, and {subject} changes");
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        let mut resources = vec![subject.clone()];
+        if let Subject::Database(name) = subject {
+            let listed = self.inputs.standby.table_names.get(name);
+            let tables = listed.into_iter().flatten();
+            resources.extend(tables.map(|t| Subject::Table(TableId::new(name.clone(), t.clone()))));
+        }
+        let before: Vec<OpenedResources<'_>> = resources
+            .iter()
+            .map(|one| self.open_now(one, &grants))
+            .collect();
+        apply_change(self);
+        for (resource, before) in resources.iter().zip(before) {
+            let after = self.open_now(resource, &grants);
+            let mut opened = after.difference(&before).peekable();
+            if opened.peek().is_none() {
+                continue;
+            }
+            let allowed = self.open_in_primary(resource, &grants);
+            if let Some((grant, what)) = opened.find(|one| !allowed.contains(*one)) {
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!("{grant} would give access to {what}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Assigns (`Some`) or removes (`None`) an LF-Tag.
+    pub(super) fn change_lf_tag(
+        &mut self,
+        subject: &Subject,
+        column: Option<&Name>,
+        key: &str,
+        value: Option<&str>,
+    ) -> Check {
+        let column_and_key = (column.map(|name| name.as_str().to_owned()), key.to_owned());
+        self.require_no_extra_access(subject, |replay| {
+            let own_tags = replay.current_lf_tags.entry(subject.clone()).or_default();
+            match value {
+                Some(value) => own_tags.insert(column_and_key, value.to_owned()),
+                None => own_tags.remove(&column_and_key),
+            };
+        })
+    }
+
+    /// Requires that a grant by an LF-Tag policy gives no access that it does not give in the
+    /// primary, or that this plan only suspended it.
+    pub(super) fn require_policy_grant_allowed(&self, grant: &PermissionGrant) -> Check {
+        let Resource::LfTagPolicy { target, policy } = &grant.resource else {
+            return Ok(());
+        };
+        self.require_policy_resources_allowed(grant)?;
+        if self.to_regrant.contains(grant) {
+            return Ok(());
+        }
+        let search = (*target, policy.clone());
+        let in_primary = present(self.inputs.primary.lf_tagged_resources.get(&search));
+        let in_standby = present(self.inputs.standby.lf_tagged_resources.get(&search));
+        let known = expression(self.inputs.primary, policy);
+        let (Some(in_primary), Some(in_standby), Some(known)) = (in_primary, in_standby, known)
+        else {
+            return reject(
+                AuditRule::WiderAccess,
+                format!("the resources that {grant} applies to were not read"),
+            );
+        };
+        if let LfTagPolicy::NamedExpression(name) = policy {
+            let in_standby = expression(self.inputs.standby, policy);
+            if in_standby != Some(known) && !self.puts_expression(name) {
+                let detail =
+                    format!("{grant}: the standby's LF-Tag expression differs from the primary's");
+                return reject(AuditRule::WiderAccess, detail);
+            }
+        }
+        let in_primary: BTreeSet<String> = in_primary
+            .iter()
+            .flat_map(|one| matching_resources(one, known))
+            .collect();
+        let extra = in_standby
+            .iter()
+            .flat_map(|one| matching_resources(one, known));
+        match extra
+            .into_iter()
+            .find(|resource| !in_primary.contains(resource))
+        {
+            None => Ok(()),
+            Some(resource) => reject(
+                AuditRule::WiderAccess,
+                format!("{grant} would give access to {resource}"),
+            ),
+        }
+    }
+}
+
+impl PlanReplay<'_> {
+    fn puts_expression(&self, name: &str) -> bool {
+        let key = AttachmentKey::NamedExpression(name.to_owned());
+        let mut steps = self.steps.iter();
+        steps.any(
+            |step| matches!(step, crate::Step::PutAttachment { part, .. } if part.key() == key),
+        )
+    }
+
+    /// Requires that the resources, of those that were read, that a grant gives access to are
+    /// accessible by it in the primary too, or were before the plan. A column that the primary
+    /// dropped is not.
+    fn require_policy_resources_allowed(&self, grant: &PermissionGrant) -> Check {
+        let grants = [grant];
+        // At this point, an expression that the plan puts equals the primary's.
+        let mut expressions = self.inputs.standby;
+        if let Resource::LfTagPolicy {
+            policy: LfTagPolicy::NamedExpression(name),
+            ..
+        } = &grant.resource
+            && self.puts_expression(name)
+        {
+            expressions = self.inputs.primary;
+        }
+        for subject in self.primary_lf_tags.keys() {
+            let open_now = self.open_now_by(expressions, subject, &grants);
+            if open_now.is_empty() {
+                continue;
+            }
+            let allowed = self.open_in_primary(subject, &grants);
+            let open_before = match self.to_regrant.contains(grant) {
+                true => self.open_before(subject, &grants),
+                false => OpenedResources::new(),
+            };
+            if let Some((_, what)) = open_now
+                .iter()
+                .find(|one| !allowed.contains(*one) && !open_before.contains(*one))
+            {
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!("{grant} would give access to {what}"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the resources of a search result whose LF-Tags satisfy an expression.
+fn matching_resources(tagged: &LfTaggedResource, expression: &LfTagExpression) -> Vec<String> {
+    let Some(table) = &tagged.table else {
+        let matches = is_satisfied(expression, &tagged.on_database);
+        return matches
+            .then(|| tagged.database.clone())
+            .into_iter()
+            .collect();
+    };
+    let name = format!("{}.{table}", tagged.database);
+    let table_tags: BTreeMap<String, String> = tagged
+        .on_database
+        .iter()
+        .chain(&tagged.on_table)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let mut resources = Vec::new();
+    for (column, own_tags) in &tagged.on_columns {
+        let mut tags = table_tags.clone();
+        tags.extend(own_tags.clone());
+        if is_satisfied(expression, &tags) {
+            resources.push(format!("{name}.{column}"));
+        }
+    }
+    if is_satisfied(expression, &table_tags) {
+        resources.push(name);
+    }
+    resources
+}

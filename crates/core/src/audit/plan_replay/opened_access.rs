@@ -1,0 +1,182 @@
+//! Checks that a step gives no access that the primary does not.
+
+use super::{Check, PlanReplay, names, present, reject};
+use crate::audit::AuditRule;
+use crate::grant::{Grants, IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::name::{Name, TableId};
+use crate::scope::{Subject, subject_of_grant};
+use std::collections::BTreeMap;
+
+impl<'a> PlanReplay<'a> {
+    /// Requires that the standby has no grant on the subject that the primary lacks.
+    pub(super) fn require_no_extra_grant(&self, subject: &Subject) -> Check {
+        let extra = self.held_grants.iter().find(|(grant, grantable)| {
+            subject_of_grant(grant) == *subject
+                && !self.is_ignored(grant)
+                && !self.primary_allows(grant, **grantable)
+        });
+        match extra {
+            None => Ok(()),
+            Some((grant, _)) => reject(
+                AuditRule::WiderAccess,
+                format!("{subject} would change while the standby still has {grant}"),
+            ),
+        }
+    }
+
+    /// Requires that the standby has no table in the database that the primary lacks: a grant on
+    /// all tables would apply to it.
+    pub(super) fn require_no_extra_table(&self, database: &Name) -> Check {
+        let in_primary = self.inputs.primary.table_names.get(database);
+        let in_standby = self.inputs.standby.table_names.get(database);
+        let is_created_by_plan = self.created.contains(&Subject::Database(database.clone()));
+        let is_extra = |name: &&Name| {
+            let id = TableId::new(database.clone(), (*name).clone());
+            !in_primary.is_some_and(|in_primary| in_primary.contains(*name))
+                && !self.deleted.contains(&Subject::Table(id))
+        };
+        match in_standby {
+            None if is_created_by_plan => Ok(()),
+            None => reject(
+                AuditRule::WiderAccess,
+                format!("the tables of {database} were not listed"),
+            ),
+            Some(in_standby) => match in_standby.iter().find(is_extra) {
+                None => Ok(()),
+                Some(table) => {
+                    let detail =
+                        format!("a grant on all tables of {database} would give access to {table}");
+                    reject(AuditRule::WiderAccess, detail)
+                }
+            },
+        }
+    }
+
+    /// Requires that no table that a grant covers has a column that the primary dropped: the grant
+    /// would apply to it.
+    pub(super) fn require_no_dropped_column(&self, resource: &Resource) -> Check {
+        let covered = |id: &TableId| match resource {
+            Resource::AllTables(database) => {
+                id.database == *database && !self.deleted.contains(&Subject::Table(id.clone()))
+            }
+            Resource::Table(table) | Resource::ColumnsExcept(table, _) => table == id,
+            Resource::DataCellsFilter(table, name) => table == id && self.is_open_ended(id, name),
+            Resource::Database(_)
+            | Resource::Column(..)
+            | Resource::Catalog
+            | Resource::DataLocation(_)
+            | Resource::LfTag { .. }
+            | Resource::LfTagPolicy { .. }
+            | Resource::LfTagExpression(_) => false,
+        };
+        for (id, columns) in self.columns.iter().filter(|(id, _)| covered(id)) {
+            let in_primary = self.inputs.primary.tables.get(id);
+            let Some(in_primary) = present(in_primary).map(|in_primary| names(&in_primary.object))
+            else {
+                continue;
+            };
+            if let Some(column) = columns.difference(&in_primary).next() {
+                let detail = format!(
+                    "a grant on {resource} would give access to the column {column} of {id}"
+                );
+                return reject(AuditRule::WiderAccess, detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Requires that the standby has no grant on all tables of the database that the primary lacks,
+    /// whether it was read with the database or with a table.
+    pub(super) fn require_no_extra_all_tables_grant(&self, database: &Name) -> Check {
+        let is_on_all = |grant: &PermissionGrant| matches!(&grant.resource, Resource::AllTables(name) if name == database);
+        let extra = self.held_grants.iter().find(|(grant, grantable)| {
+            is_on_all(grant) && !self.is_ignored(grant) && !self.primary_allows(grant, **grantable)
+        });
+        if let Some((grant, _)) = extra {
+            return reject(
+                AuditRule::WiderAccess,
+                format!("{grant} would apply to the new table or columns"),
+            );
+        }
+        let Some(in_standby) = self.inputs.standby.all_tables_grants.get(database) else {
+            return Ok(());
+        };
+        let in_primary = present(self.inputs.primary.all_tables_grants.get(database));
+        let Some(in_standby) = present(Some(in_standby)) else {
+            let detail = format!("the grants on all tables of {database} were not read");
+            return reject(AuditRule::WiderAccess, detail);
+        };
+        for grant in in_standby.keys().filter(|grant| !self.is_ignored(grant)) {
+            if !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant)) {
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!("{grant} would apply to the new table or columns"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the primary has a grant, with the grant option if that is asked for.
+    pub(super) fn primary_allows(&self, grant: &PermissionGrant, grantable: bool) -> bool {
+        let primary_grantable = self
+            .primary_grants(grant)
+            .and_then(|grants| grants.get(grant));
+        primary_grantable.is_some_and(|primary_grantable| *primary_grantable || !grantable)
+    }
+
+    /// Returns the primary's grants on the subject of a grant. Grants by LF-Tag policies may have
+    /// been read separately.
+    pub(super) fn primary_grants(&self, grant: &PermissionGrant) -> Option<&Grants> {
+        let on_subject = present(self.inputs.primary.grants.get(&subject_of_grant(grant)));
+        let by_policies = matches!(grant.resource, Resource::LfTagPolicy { .. })
+            .then(|| present(self.inputs.primary.lf_tag_policy_grants.as_ref()))
+            .flatten();
+        on_subject.or_else(|| by_policies.map(|tags| &tags.grants))
+    }
+
+    /// Whether all grants of the primary were read, so that the absence of one is meaningful.
+    pub(super) fn has_full_grant_read(&self, grant: &PermissionGrant, subject: &Subject) -> bool {
+        let by_policies = matches!(grant.resource, Resource::LfTagPolicy { .. })
+            && present(self.inputs.primary.lf_tag_policy_grants.as_ref())
+                .is_some_and(|tags| tags.from_full_read);
+        self.inputs
+            .primary
+            .nonempty_full_grant_reads
+            .contains(subject)
+            || by_policies
+    }
+
+    /// Requires that Twinlake's role could see every column of the primary's table: the role, or
+    /// `IAM_ALLOWED_PRINCIPALS`, has a grant on the whole table.
+    pub(super) fn require_all_columns_visible(&self, id: &TableId) -> Check {
+        let primary = self.inputs.primary;
+        let on_table = present(primary.grants.get(&Subject::Table(id.clone())));
+        let on_database = present(primary.grants.get(&Subject::Database(id.database.clone())));
+        let on_all = present(primary.all_tables_grants.get(&id.database));
+        let mut all = [on_table, on_database, on_all]
+            .into_iter()
+            .flatten()
+            .flat_map(BTreeMap::keys);
+        let covers_table = |resource: &Resource| {
+            *resource == Resource::Table(id.clone())
+                || *resource == Resource::AllTables(id.database.clone())
+        };
+        let proves_visibility = |grant: &PermissionGrant| {
+            let is_reader = grant.principal == *self.inputs.reader_role
+                && grant.permission == crate::Permission::Select;
+            let is_iam_allowed = grant.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && grant.permission == crate::Permission::All;
+            covers_table(&grant.resource)
+                && grant.condition.is_none()
+                && (is_reader || is_iam_allowed)
+        };
+        match all.any(proves_visibility) {
+            true => Ok(()),
+            false => reject(
+                AuditRule::Unproven,
+                format!("Twinlake's role may not see every column of {id} in the primary"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Checks grants and revokes.
+
+use super::{Check, PlanReplay, reject};
+use crate::audit::AuditRule;
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::scope::subject_of_grant;
+use crate::step::{RevokeCause, Step};
+
+impl PlanReplay<'_> {
+    pub(super) fn grant(&mut self, grant: &PermissionGrant, grantable: bool) -> Check {
+        let subject = subject_of_grant(grant);
+        if self.is_ignored(grant) {
+            return reject(
+                AuditRule::NotManaged,
+                format!("{grant}: grants to this principal are not replicated"),
+            );
+        }
+        if !self.primary_allows(grant, grantable) {
+            return reject(
+                AuditRule::WiderAccess,
+                format!("the primary has no grant of {grant}"),
+            );
+        }
+        self.require_grantable(&subject, grant)?;
+        self.require_no_extra_grant(&subject)?;
+        if let Resource::AllTables(database) = &grant.resource {
+            self.require_no_extra_table(database)?;
+        }
+        self.require_no_dropped_column(&grant.resource)?;
+        self.require_policy_grant_allowed(grant)?;
+        self.require_granted_filter_equal(grant)?;
+        self.require_opt_ins(grant)?;
+        let is_by_column = matches!(
+            grant.resource,
+            Resource::Column(..) | Resource::ColumnsExcept(..)
+        );
+        let is_iam_allowed_on_table = self.held_grants.keys().any(|held| {
+            held.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && subject_of_grant(held) == subject
+                && held.resource.table().is_some()
+        });
+        if is_by_column && is_iam_allowed_on_table && grant.principal.0 != IAM_ALLOWED_PRINCIPALS {
+            let detail = format!(
+                "{grant} would cover every column while IAM_ALLOWED_PRINCIPALS has a grant on the table"
+            );
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        self.held_grants.insert(grant.clone(), grantable);
+        Ok(())
+    }
+
+    pub(super) fn revoke(&mut self, grant: &PermissionGrant, cause: RevokeCause) -> Check {
+        let subject = subject_of_grant(grant);
+        if self.is_ignored(grant) {
+            return reject(
+                AuditRule::NotManaged,
+                format!("{grant}: grants to this principal are not replicated"),
+            );
+        }
+        self.require_grantable(&subject, grant)?;
+        let is_granted_again =
+            |step: &Step| matches!(step, Step::Grant { grant: other, .. } if other == grant);
+        let deletes_subject = |step: &Step| match step {
+            Step::DeleteTable { .. } | Step::DeleteDatabase { .. } => step.subject() == subject,
+            Step::CreateDatabase { .. }
+            | Step::UpdateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutAttachment { .. }
+            | Step::PutSettings { .. }
+            | Step::RemoveAttachment { .. }
+            | Step::Grant { .. }
+            | Step::Revoke { .. }
+            | Step::DeletePartition { .. } => false,
+        };
+        let is_named = self.inputs.scope.named_revokes.contains_key(grant);
+        let primary = self.primary_grants(grant);
+        let is_justified = match cause {
+            // Without a later grant, the revoke only removes the grant option.
+            RevokeCause::Replace => {
+                let loses_grant_option = self.held_grants.get(grant) == Some(&true)
+                    && primary.is_some_and(|grants| grants.get(grant) == Some(&false));
+                loses_grant_option || is_named || self.steps.iter().any(is_granted_again)
+            }
+            RevokeCause::Deletion => self.steps.iter().any(deletes_subject),
+            RevokeCause::NamedByEvent => {
+                is_named && primary.is_some_and(|grants| !grants.contains_key(grant))
+            }
+            RevokeCause::NotInPrimary => {
+                let is_absence_proven = self.inputs.primary.is_administrator
+                    && self.has_full_grant_read(grant, &subject);
+                primary.is_some_and(|grants| !grants.contains_key(grant))
+                    && (is_named || is_absence_proven)
+            }
+        };
+        if !is_justified {
+            return reject(AuditRule::Unproven, format!("revoking {grant}"));
+        }
+        if cause == RevokeCause::Replace {
+            self.to_regrant.insert(grant.clone());
+        }
+        self.held_grants.remove(grant);
+        Ok(())
+    }
+}

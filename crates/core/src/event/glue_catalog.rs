@@ -1,0 +1,83 @@
+//! Parses the Glue Data Catalog events that Glue itself sends.
+//!
+//! Names are taken from `detail`; the ARN in `resources` is not always that of the object. The
+//! text in `changedPartitions` has two formats and cannot be parsed back into partition values,
+//! so all partitions of the table are listed.
+
+use super::lenient_json::LenientJson;
+use super::{Parsed, UnrecognizedEvent, quoted};
+use crate::heartbeat::{self, Channel};
+use crate::name::TableId;
+use crate::scope::{
+    DATABASE_ITSELF, Facet, ReadRequest, Scope, Subject, TABLE_ITSELF, WHOLE_DATABASE, WHOLE_TABLE,
+};
+
+pub(super) fn database(event: LenientJson<'_>) -> Result<Parsed, UnrecognizedEvent> {
+    let detail = event.get("detail");
+    // AWS once documented UpdateTable under this detail-type, with the table in `tableName`.
+    if detail.get("tableName").exists() {
+        return table(event);
+    }
+    let database = detail.name("databaseName").ok_or_else(|| {
+        UnrecognizedEvent(format!("no valid database name in {}", change_type(detail)))
+    })?;
+    let tables = detail.names("changedTables");
+    let kind = detail.text("typeOfChange").unwrap_or_default();
+    let deletes_tables = matches!(kind.as_str(), "DeleteTable" | "BatchDeleteTable");
+    let mut scope = Scope::default();
+    for table in tables {
+        let read_request = ReadRequest {
+            deletion_named: deletes_tables,
+            ..ReadRequest::for_facets(&WHOLE_TABLE)
+        };
+        let id = TableId::new(database.clone(), table);
+        scope.add(Subject::Table(id), read_request);
+    }
+    if scope.is_empty() {
+        let read_request = match kind.as_str() {
+            "CreateDatabase" | "UpdateDatabase" => ReadRequest::for_facets(&DATABASE_ITSELF),
+            "DeleteDatabase" => ReadRequest {
+                deletion_named: true,
+                ..ReadRequest::for_facets(&WHOLE_DATABASE)
+            },
+            _ => ReadRequest::for_facets(&WHOLE_DATABASE),
+        };
+        scope.add(Subject::Database(database), read_request);
+    }
+    Ok(Parsed::Scope(scope))
+}
+
+pub(super) fn table(event: LenientJson<'_>) -> Result<Parsed, UnrecognizedEvent> {
+    let detail = event.get("detail");
+    let (Some(database), Some(table)) = (detail.name("databaseName"), detail.name("tableName"))
+    else {
+        return Err(UnrecognizedEvent(format!(
+            "no valid table name in {}",
+            change_type(detail)
+        )));
+    };
+    let read_request = match detail.text("typeOfChange").unwrap_or_default().as_str() {
+        "CreatePartition" | "BatchCreatePartition" | "UpdatePartition" | "BatchUpdatePartition" => {
+            ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
+        }
+        "DeletePartition" | "BatchDeletePartition" => ReadRequest {
+            partition_deletion_named: true,
+            ..ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
+        },
+        "UpdateTable" => ReadRequest::for_facets(&TABLE_ITSELF),
+        _ => ReadRequest::for_facets(&WHOLE_TABLE),
+    };
+    let id = TableId::new(database, table);
+    let mut scope = Scope::default();
+    if heartbeat::is_table(&id)
+        && let Some(sent) = event.time("time")
+    {
+        scope.heartbeats.insert(Channel::Catalog, sent);
+    }
+    scope.add(Subject::Table(id), read_request);
+    Ok(Parsed::Scope(scope))
+}
+
+fn change_type(detail: LenientJson<'_>) -> String {
+    quoted(&detail.text("typeOfChange").unwrap_or_default())
+}

@@ -1,0 +1,119 @@
+//! Maps principals and data locations of listed grants to those of the standby.
+
+use super::{OwnRoles, Principal};
+use crate::location::{Location, LocationMap, Mapped};
+use crate::policy::Policy;
+use crate::topology::{AwsPartition, Epoch, SiteId};
+use std::collections::BTreeMap;
+
+/// How the principals and locations of one site read in the standby, and whose grants are
+/// left alone.
+///
+/// The grants of both sites are mapped to the standby's principals and locations, so that
+/// they can be compared grant by grant.
+#[derive(Clone, Debug)]
+pub struct PrincipalMapping {
+    /// Principals that have another ARN in the standby.
+    principals: BTreeMap<String, String>,
+    locations: LocationMap,
+    /// The site whose grants are mapped.
+    site: SiteId,
+    standby: SiteId,
+    partition: AwsPartition,
+    ignored: OwnRoles,
+}
+
+/// What a principal maps to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum MappedPrincipal {
+    /// This one in the standby.
+    To(Principal),
+    /// The policy leaves its grants alone.
+    Ignored,
+    /// It is of no known kind.
+    Unknown,
+    /// Another principal maps to it, so that the grants of both would mix.
+    Taken,
+}
+
+impl Default for PrincipalMapping {
+    /// Maps every principal to itself, and no location.
+    fn default() -> Self {
+        Self {
+            principals: BTreeMap::new(),
+            locations: LocationMap::default(),
+            site: Epoch::INITIAL.primary(),
+            standby: Epoch::INITIAL.standby(),
+            partition: AwsPartition::Aws,
+            ignored: OwnRoles::default(),
+        }
+    }
+}
+
+impl PrincipalMapping {
+    /// For grants of the primary.
+    #[must_use]
+    pub fn of_primary(policy: &Policy, epoch: Epoch) -> Self {
+        let pairs = policy.principals.iter();
+        let principals = pairs.map(|pair| {
+            let mapped = pair.get(epoch.standby());
+            (pair.get(epoch.primary()).clone(), mapped.clone())
+        });
+        Self {
+            principals: principals.collect(),
+            site: epoch.primary(),
+            ..Self::of_standby(policy, epoch)
+        }
+    }
+
+    /// For grants of the standby.
+    #[must_use]
+    pub fn of_standby(policy: &Policy, epoch: Epoch) -> Self {
+        Self {
+            principals: BTreeMap::new(),
+            locations: policy.locations.clone(),
+            site: epoch.standby(),
+            standby: epoch.standby(),
+            partition: policy.standby(epoch).partition(),
+            ignored: policy.ignored_principals.clone(),
+        }
+    }
+
+    pub(super) fn principal(&self, principal: &Principal) -> MappedPrincipal {
+        if self.ignored.contains(&principal.0) {
+            return MappedPrincipal::Ignored;
+        }
+        let mapped = match self.principals.get(&principal.0) {
+            Some(mapped) => Principal(mapped.clone()),
+            None if self.principals.values().any(|taken| *taken == principal.0) => {
+                return MappedPrincipal::Taken;
+            }
+            None => principal.clone(),
+        };
+        match mapped.kind() {
+            Some(_) => MappedPrincipal::To(mapped),
+            None => MappedPrincipal::Unknown,
+        }
+    }
+
+    /// The ARN of a principal in the standby.
+    #[must_use]
+    pub fn counterpart(&self, principal: &str) -> String {
+        let mapped = self.principals.get(principal);
+        mapped.cloned().unwrap_or_else(|| principal.to_owned())
+    }
+
+    /// The ARN of a data location in the standby, if a pair of the policy holds it. A
+    /// location of the primary maps to its counterpart.
+    #[must_use]
+    pub fn location(&self, text: &str) -> Option<String> {
+        let arn = Location::parse(text).ok()?.as_arn(self.partition);
+        match self.locations.map(&arn, self.site) {
+            Ok(Mapped::To(_)) if self.site == self.standby => Some(arn),
+            Ok(Mapped::To(mapped)) => Location::parse(&mapped)
+                .ok()
+                .map(|location| location.as_arn(self.partition)),
+            Ok(Mapped::Unmapped) | Err(_) => None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Plans grants on all tables of a database. They apply to every existing and future table.
+
+use super::grants::{Ignored, ignored};
+use super::{FindingKind, PlanBuilder};
+use crate::ledger::SubjectState;
+use crate::scope::{Facet, Subject};
+use crate::snapshot::Observation;
+use crate::step::Step;
+use std::collections::BTreeSet;
+
+/// Plans the missing grants on all tables of a database, once its tables have been planned. A grant
+/// waits while the standby has a table or column that the primary lacks, since it would give
+/// access to it.
+pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+    for (database, grant, grantable) in std::mem::take(&mut builder.all_tables_grants) {
+        match extra_table(builder, &database) {
+            None => builder.steps.push(Step::Grant { grant, grantable }),
+            Some(reason) => {
+                let subject = Subject::Database(database);
+                let reason = format!("{grant} waits: {reason}");
+                // If all tables are in scope, later reads will not change the result.
+                let request = builder.inputs.scope.read_requests.get(&subject);
+                let is_whole_database_read = builder
+                    .inputs
+                    .scope
+                    .read_requests
+                    .contains_key(&Subject::Catalog)
+                    || request.is_some_and(|request| request.facets.contains(&Facet::Contents));
+                let (state, kind) = match is_whole_database_read {
+                    true => (SubjectState::Blocked, FindingKind::Unmanaged),
+                    false => (SubjectState::OutOfSync, FindingKind::Unreadable),
+                };
+                builder.mark_not_in_sync(&subject, state, kind, reason);
+            }
+        }
+    }
+}
+
+/// Returns the reason why a grant on all tables of the database waits, if it has to.
+fn extra_table(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+    let creates = |step: &Step| matches!(step, Step::CreateDatabase { database: created } if created.name == *database);
+    let inputs = builder.inputs;
+    let Some(in_standby) = inputs.standby.table_names.get(database) else {
+        let created = builder.steps.iter().any(creates);
+        return (!created).then(|| "the standby's tables were not listed".to_owned());
+    };
+    let in_primary = inputs.primary.table_names.get(database);
+    let is_deleted = |name: &crate::Name| {
+        let of = |id: &crate::TableId| id.database == *database && id.table == *name;
+        let deletes = |step: &Step| matches!(step, Step::DeleteTable { id } if of(id));
+        builder.steps.iter().any(deletes)
+    };
+    let mut names = in_standby.iter();
+    let extra = names
+        .find(|name| !in_primary.is_some_and(|names| names.contains(*name)) && !is_deleted(name));
+    let extra =
+        extra.map(|name| format!("the standby has the table {name}, which the primary lacks"));
+    extra.or_else(|| extra_column(builder, database))
+}
+
+/// Returns the reason if a table of the standby keeps a column that the primary dropped.
+fn extra_column(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+    let inputs = builder.inputs;
+    let tables = inputs.standby.tables.iter();
+    for (id, in_standby) in tables.filter(|(id, _)| id.database == *database) {
+        let in_primary = inputs.primary.tables.get(id).and_then(Observation::present);
+        let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby.present()) else {
+            continue;
+        };
+        let known: BTreeSet<&str> = in_primary
+            .object
+            .columns()
+            .map(|column| column.name.as_str())
+            .collect();
+        let mut columns = in_standby
+            .object
+            .columns()
+            .map(|column| column.name.as_str());
+        let updates =
+            |step: &Step| matches!(step, Step::UpdateTable { id: updated, .. } if updated == id);
+        if let Some(column) = columns.find(|column| !known.contains(column))
+            && !builder.steps.iter().any(updates)
+        {
+            let table = &id.table;
+            return Some(format!(
+                "{table} in the standby keeps the column {column}, which the primary dropped"
+            ));
+        }
+    }
+    None
+}
+
+/// Returns the reason why no table may be created or get columns in the database, if the standby
+/// has a grant on all of its tables that the primary lacks: the grant would apply to them. If the
+/// grants of the database itself are in scope, this plan revokes the grant first.
+pub(super) fn extra_grant(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+    let inputs = builder.inputs;
+    let in_standby = match inputs.standby.all_tables_grants.get(database)? {
+        Observation::Present(in_standby) => in_standby,
+        Observation::Absent(_) | Observation::Unknown(_) => {
+            return Some("the grants on all tables of its database were not read".to_owned());
+        }
+    };
+    let in_primary = inputs.primary.all_tables_grants.get(database);
+    let in_primary = in_primary.and_then(Observation::present);
+    let ignored = ignored(builder).unwrap_or(Ignored::own_roles_only(inputs.own_roles));
+    let extra_grant = in_standby.keys().find(|grant| {
+        !ignored.contains(&grant.principal)
+            && !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
+    });
+    extra_grant.map(|grant| format!("it waits until {grant} is revoked in the standby"))
+}

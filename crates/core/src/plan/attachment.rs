@@ -1,0 +1,345 @@
+//! Plans the attachments of a database or a table: partition indexes, column statistics, Glue
+//! tags, data cells filters, LF-Tag assignments, opt-ins.
+
+use super::{FindingKind, PlanBuilder};
+use crate::catalog::{
+    Attachment, AttachmentKey, DataCellsFilter, FilterColumns, IndexStatus, Observed,
+    ObservedAttachment, Table, digest,
+};
+use crate::grant::{PermissionGrant, Resource};
+use crate::ledger::SubjectState;
+use crate::name::TableId;
+use crate::policy::DeletionPolicy;
+use crate::scope::{Facet, Subject};
+use crate::snapshot::{Attachments, Observation};
+use crate::step::{RevokeCause, Step};
+use std::collections::BTreeSet;
+
+/// The facets that consist of attachments.
+pub(super) const FACETS: [Facet; 6] = [
+    Facet::Indexes,
+    Facet::Statistics,
+    Facet::GlueTags,
+    Facet::DataCellsFilters,
+    Facet::LfTagAssignments,
+    Facet::OptIns,
+];
+
+/// Plans the attachments of one facet of a subject that Twinlake manages in the standby.
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Facet) {
+    let inputs = builder.inputs;
+    let facet_key = (subject.clone(), facet);
+    let Some(primary) = inputs.primary.attachments.get(&facet_key) else {
+        return;
+    };
+    // A subject that is about to be created has no attachments yet.
+    let no_attachments = Observation::Present(Attachments::new());
+    let standby = inputs
+        .standby
+        .attachments
+        .get(&facet_key)
+        .unwrap_or(&no_attachments);
+    let (wanted, existing) = match (primary, standby) {
+        (Observation::Present(wanted), Observation::Present(existing)) => (wanted, existing),
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            let error = error.clone();
+            return builder.mark_unread(subject, &error);
+        }
+        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
+    };
+    let mut puts = Vec::new();
+    for (key, observed) in wanted.iter().filter(|(_, observed)| is_ready(observed)) {
+        let put = put(subject, key, &observed.part, existing.get(key));
+        match put
+            .is_some()
+            .then(|| missing_filter_column(builder, subject, &observed.part))
+        {
+            Some(Some(column)) => {
+                let detail = format!(
+                    "its {key} is not replicated: the table has no column {column}; correct the \
+                     filter in the primary"
+                );
+                builder.add_finding(FindingKind::OnHold, subject, detail);
+            }
+            Some(None) | None => puts.extend(put),
+        }
+    }
+    let puts = puts
+        .into_iter()
+        .map(|step| order_filter_update(builder, existing, step));
+    let puts: Vec<Step> = puts.collect();
+    let removals = removals(builder, subject, facet, wanted, existing);
+    // Removals come first: two partition indexes of a table never have the same keys (GL-06).
+    let (removes, creates): (Vec<Step>, Vec<Step>) = puts
+        .into_iter()
+        .partition(|step| matches!(step, Step::RemoveAttachment { .. }));
+    builder
+        .steps
+        .extend(removals.into_iter().chain(removes).chain(creates));
+    let failed = existing
+        .iter()
+        .find(|(_, observed)| observed.index_status == IndexStatus::Failed);
+    if let Some((key, _)) = failed {
+        let reason = format!("the creation of the {key} failed in the standby; delete it there");
+        builder.mark_not_in_sync(subject, SubjectState::Blocked, FindingKind::OnHold, reason);
+    }
+}
+
+/// Returns a column that a data cells filter names and the primary's table lacks. Lake Formation
+/// refuses to create such a filter.
+fn missing_filter_column(
+    builder: &PlanBuilder<'_>,
+    subject: &Subject,
+    part: &Attachment,
+) -> Option<crate::Name> {
+    let (Subject::Table(id), Attachment::DataCellsFilter(filter)) = (subject, part) else {
+        return None;
+    };
+    let in_primary = builder.inputs.primary.tables.get(id);
+    let in_primary = column_names(in_primary.and_then(Observation::present));
+    let mut named = named_columns(filter).iter();
+    named
+        .find(|name| !in_primary.contains(name.as_str()))
+        .cloned()
+}
+
+fn named_columns(filter: &DataCellsFilter) -> &BTreeSet<crate::Name> {
+    match &filter.columns {
+        FilterColumns::Only(names) | FilterColumns::AllBut(names) => names,
+    }
+}
+
+/// Moves the update of an existing data cells filter before the changes of objects, if the
+/// standby's table already fits it. If not, the grants on the filter are suspended until it is
+/// updated.
+fn order_filter_update(builder: &mut PlanBuilder<'_>, existing: &Attachments, step: Step) -> Step {
+    let Step::PutAttachment {
+        subject: Subject::Table(id),
+        part: Attachment::DataCellsFilter(filter),
+        ..
+    } = &step
+    else {
+        return step;
+    };
+    if !existing.contains_key(&AttachmentKey::DataCellsFilter(filter.name.clone())) {
+        return step;
+    }
+    let tightens = has_columns(builder, id, filter);
+    if !tightens {
+        suspend_filter_grants(builder, id, &filter.name);
+    }
+    Step::PutAttachment {
+        subject: Subject::Table(id.clone()),
+        part: Attachment::DataCellsFilter(filter.clone()),
+        tightens,
+    }
+}
+
+/// Whether the standby's table has every column that a filter names, and the filter would not show
+/// a column that the primary dropped.
+fn has_columns(builder: &PlanBuilder<'_>, id: &TableId, filter: &DataCellsFilter) -> bool {
+    let named = named_columns(filter);
+    let table = builder.inputs.standby.tables.get(id);
+    let table = table.and_then(Observation::present);
+    let standby_columns = column_names(table);
+    let in_primary = builder.inputs.primary.tables.get(id);
+    let in_primary = column_names(in_primary.and_then(Observation::present));
+    let shows_dropped_columns = match &filter.columns {
+        FilterColumns::Only(_) => false,
+        FilterColumns::AllBut(_) => !standby_columns.is_subset(&in_primary),
+    };
+    !shows_dropped_columns
+        && named
+            .iter()
+            .all(|name| standby_columns.contains(name.as_str()))
+}
+
+fn column_names(table: Option<&Observed<Table>>) -> BTreeSet<String> {
+    let columns = table
+        .into_iter()
+        .flat_map(|observed| observed.object.columns());
+    columns.map(|column| column.name.to_lowercase()).collect()
+}
+
+/// Revokes all grants on a filter, and grants them again once the filter is updated.
+fn suspend_filter_grants(builder: &mut PlanBuilder<'_>, id: &TableId, name: &str) {
+    let resource = Resource::DataCellsFilter(id.clone(), name.to_owned());
+    let subject = Subject::Table(id.clone());
+    let snapshots = [builder.inputs.primary, builder.inputs.standby];
+    let [in_primary, existing] = snapshots.map(|snapshot| {
+        let grants = snapshot.grants.get(&subject);
+        grants.and_then(Observation::present)
+    });
+    let (Some(in_primary), Some(existing)) = (in_primary, existing) else {
+        return;
+    };
+    let ignored = super::grants::ignored(builder).unwrap_or_default();
+    let suspended: Vec<(PermissionGrant, bool)> = existing
+        .iter()
+        .filter(|(grant, _)| grant.resource == resource && !ignored.contains(&grant.principal))
+        .filter_map(|(grant, grantable)| {
+            Some((grant.clone(), *grantable && *in_primary.get(grant)?))
+        })
+        .collect();
+    for (grant, grantable) in suspended {
+        let is_planned =
+            |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if *other == grant);
+        if !builder.steps.iter().any(is_planned) {
+            builder.steps.push(Step::Revoke {
+                grant: grant.clone(),
+                grantable,
+                cause: RevokeCause::Replace,
+            });
+            builder.steps.push(Step::Grant { grant, grantable });
+        }
+    }
+}
+
+/// Returns the reason why a grant on a data cells filter cannot be created: the primary lacks the
+/// filter, or the filter is not replicated.
+pub(super) fn missing_filter(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> Option<String> {
+    let Resource::DataCellsFilter(id, name) = &grant.resource else {
+        return None;
+    };
+    let facet_key = (Subject::Table(id.clone()), Facet::DataCellsFilters);
+    let key = AttachmentKey::DataCellsFilter(name.clone());
+    let in_primary = builder
+        .inputs
+        .primary
+        .attachments
+        .get(&facet_key)?
+        .present()?;
+    let existing = builder.inputs.standby.attachments.get(&facet_key);
+    let existing = existing.and_then(Observation::present);
+    match in_primary.get(&key) {
+        None => Some(format!("its table has no data cells filter {name}")),
+        Some(_) if existing.is_some_and(|existing| existing.contains_key(&key)) => None,
+        Some(observed) => missing_filter_column(builder, &facet_key.0, &observed.part)
+            .map(|column| format!("the filter names the column {column}, which was dropped")),
+    }
+}
+
+/// Whether the attachments of a facet affect permissions. The absence of such an attachment is
+/// proven only while Twinlake's role is an administrator, who sees everything.
+fn is_permission(facet: Facet) -> bool {
+    match facet {
+        Facet::DataCellsFilters | Facet::LfTagAssignments | Facet::OptIns => true,
+        Facet::Definition
+        | Facet::Partitions
+        | Facet::Grants
+        | Facet::Contents
+        | Facet::Indexes
+        | Facet::Statistics
+        | Facet::GlueTags
+        | Facet::Items => false,
+    }
+}
+
+/// Returns the steps that remove the attachments that the primary lacks.
+fn removals(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    facet: Facet,
+    wanted: &Attachments,
+    existing: &Attachments,
+) -> Vec<Step> {
+    let extra = existing.iter().filter(|(key, observed)| {
+        // The standby may have an attachment whose creation failed in the primary.
+        let in_primary = wanted.get(*key).map(|observed| observed.index_status);
+        let is_missing = matches!(in_primary, None | Some(IndexStatus::Deleting));
+        observed.index_status == IndexStatus::Active && is_missing
+    });
+    let extra: Vec<&AttachmentKey> = extra.map(|(key, _)| key).collect();
+    if let (Some(first), true, false) = (
+        extra.first(),
+        is_permission(facet),
+        builder.inputs.primary.is_administrator,
+    ) {
+        let reason = format!(
+            "its {first} was not found in the primary, and its deletion is not proven: Twinlake's \
+             role is no longer a data lake administrator there"
+        );
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Denied,
+            reason,
+        );
+        return Vec::new();
+    }
+    if let (Some(first), DeletionPolicy::Retain, false) = (
+        extra.first(),
+        builder.inputs.policy.deletions,
+        is_permission(facet),
+    ) {
+        let reason = format!("the policy retains its {first}, which the primary lacks");
+        builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
+        return Vec::new();
+    }
+    let remove = |key: &AttachmentKey| Step::RemoveAttachment {
+        subject: subject.clone(),
+        key: key.clone(),
+    };
+    extra.into_iter().map(remove).collect()
+}
+
+fn is_ready(observed: &ObservedAttachment) -> bool {
+    observed.index_status == IndexStatus::Active
+}
+
+fn put(
+    subject: &Subject,
+    key: &AttachmentKey,
+    part: &Attachment,
+    existing: Option<&ObservedAttachment>,
+) -> Option<Step> {
+    let put = Step::PutAttachment {
+        subject: subject.clone(),
+        part: part.clone(),
+        tightens: false,
+    };
+    let Some(existing) = existing else {
+        return Some(put);
+    };
+    // Compares digests because NaN != NaN.
+    let same = digest(&existing.part) == digest(part);
+    match (existing.index_status, part) {
+        (IndexStatus::Active, _) if same => None,
+        // A failed attachment is reported and not tried again.
+        (IndexStatus::Failed, _) => None,
+        // An index cannot be updated: it is removed, and created in the next round.
+        (IndexStatus::Active, Attachment::Index(_)) => Some(Step::RemoveAttachment {
+            subject: subject.clone(),
+            key: key.clone(),
+        }),
+        (
+            IndexStatus::Active,
+            Attachment::Statistics(_)
+            | Attachment::GlueTag { .. }
+            | Attachment::DataCellsFilter(_)
+            | Attachment::LfTagAssignment { .. }
+            | Attachment::OptIn(_)
+            | Attachment::LfTagValue { .. }
+            | Attachment::NamedExpression(_)
+            | Attachment::Registration(_),
+        )
+        | (IndexStatus::Deleting, _) => Some(put),
+    }
+}
+
+/// Plans all attachments of a subject that were read, while the subject is in sync or on hold.
+pub(super) fn plan_all(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    for facet in FACETS {
+        let outcome = builder.subject_outcomes.get(subject);
+        let can_continue = outcome.is_some_and(|outcome| {
+            matches!(outcome.state, SubjectState::InSync | SubjectState::OnHold)
+        });
+        if can_continue {
+            let before = outcome.cloned();
+            plan(builder, subject, facet);
+            if builder.subject_outcomes.get(subject) != before.as_ref() {
+                builder.set_detected_by(subject, facet);
+            }
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Plans what Lake Formation keeps for the catalog as a whole: LF-Tags, named LF-Tag expressions,
+//! registered locations, settings, and the grants that are on no database.
+//!
+//! The policy pairs the two catalogs. Twinlake manages an item of the standby if it was paired
+//! before (the ledger row has its short key) or equals the primary's. Other items, and the grants
+//! on them, are not changed.
+
+use super::{
+    Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, lf_tag_policy_grants,
+};
+use crate::catalog::{Attachment, AttachmentKey, DataLakeSettings, digest};
+use crate::grant::{LfTagPolicy, PermissionGrant, Principal, PrincipalMapping, Resource};
+use crate::ledger::SubjectState;
+use crate::policy::{DataLakeSettingsPolicy, DeletionPolicy};
+use crate::scope::{Facet, LfSubject, Subject};
+use crate::snapshot::{Attachments, Observation, Snapshot};
+use crate::step::Step;
+use std::collections::BTreeSet;
+
+/// The maximum number of short keys that one ledger row keeps: more would not fit into an item of
+/// the ledger. Items beyond it are never removed.
+const MAX_MANAGED_KEYS: usize = 20_000;
+
+pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject_kind: LfSubject, facets: &Facets) {
+    let subject = Subject::LakeFormation(subject_kind);
+    let outcome = builder.outcome_with_pairing(&subject, SubjectState::InSync, None);
+    builder.subject_outcomes.insert(subject.clone(), outcome);
+    if subject_kind == LfSubject::Settings {
+        return settings(builder, &subject);
+    }
+    if facets.contains(&Facet::Grants) {
+        grants::plan(builder, &subject);
+        builder.set_detected_by(&subject, Facet::Grants);
+    }
+    if facets.contains(&Facet::Items) {
+        items(builder, &subject);
+        builder.set_detected_by(&subject, Facet::Items);
+    }
+    if facets.contains(&Facet::OptIns) {
+        attachment::plan_all(builder, &subject);
+    }
+}
+
+/// Returns a key that identifies an item within its subject: the first 12 characters of a digest.
+fn short_key(key: &AttachmentKey) -> String {
+    let whole = digest(key);
+    whole.get(..12).unwrap_or(&whole).to_owned()
+}
+
+/// Plans the items of one Lake Formation subject.
+fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    let facet_key = (subject.clone(), Facet::Items);
+    let (primary, standby) = (builder.inputs.primary, builder.inputs.standby);
+    let (Some(in_primary), Some(in_standby)) = (
+        primary.attachments.get(&facet_key),
+        standby.attachments.get(&facet_key),
+    ) else {
+        return;
+    };
+    let (in_primary, in_standby) = match (in_primary, in_standby) {
+        (Observation::Present(in_primary), Observation::Present(in_standby)) => {
+            (in_primary, in_standby)
+        }
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            return builder.mark_unread(subject, error);
+        }
+        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
+    };
+    let row = builder.inputs.rows.get(subject);
+    let managed = row.map(|row| row.managed_keys.clone()).unwrap_or_default();
+    let mut managed_keys = BTreeSet::new();
+    for (key, wanted) in in_primary {
+        let is_new = |existing: Option<&crate::catalog::ObservedAttachment>| existing.is_none();
+        let existing = in_standby.get(key);
+        let same = existing.is_some_and(|existing| digest(&existing.part) == digest(&wanted.part));
+        if !is_new(existing) && !same && !managed.contains(&short_key(key)) {
+            let reason = format!("the standby has another {key}, which Twinlake did not make");
+            builder.mark_not_in_sync(
+                subject,
+                SubjectState::Blocked,
+                FindingKind::Unmanaged,
+                reason,
+            );
+            continue;
+        }
+        if managed_keys.len() < MAX_MANAGED_KEYS {
+            managed_keys.insert(short_key(key));
+        }
+        if !same {
+            put(builder, subject, &wanted.part);
+        }
+    }
+    managed_keys.extend(removals(builder, subject, in_primary, in_standby, &managed));
+    if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+        outcome.managed_keys = Some(managed_keys);
+    }
+}
+
+fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, part: &Attachment) {
+    if let Attachment::NamedExpression(saved) = part {
+        let names_expression =
+            |rule: &LfTagPolicy| *rule == LfTagPolicy::NamedExpression(saved.name.clone());
+        if let Some(reason) = lf_tag_policy_grants::suspend_grants(builder, &names_expression) {
+            builder.waits.insert(subject.clone());
+            return builder.mark_not_in_sync(
+                subject,
+                SubjectState::OutOfSync,
+                FindingKind::Unreadable,
+                reason,
+            );
+        }
+    }
+    builder.steps.push(Step::PutAttachment {
+        subject: subject.clone(),
+        part: part.clone(),
+        tightens: false,
+    });
+}
+
+/// Plans the removal of paired items that the primary lacks. Returns the short keys of all of
+/// them.
+fn removals(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    in_primary: &Attachments,
+    in_standby: &Attachments,
+    managed: &BTreeSet<String>,
+) -> Vec<String> {
+    let is_extra =
+        |key: &&AttachmentKey| !in_primary.contains_key(*key) && managed.contains(&short_key(key));
+    let extra: Vec<&AttachmentKey> = in_standby.keys().filter(is_extra).collect();
+    let Some(first) = extra.first() else {
+        return Vec::new();
+    };
+    let request = builder.inputs.scope.read_requests.get(subject);
+    if !request.is_some_and(|request| request.facets.contains(&Facet::Grants)) {
+        return extra.into_iter().map(short_key).collect();
+    }
+    let named = request.is_some_and(|request| request.deletion_named);
+    let proven = builder.inputs.primary.is_administrator && (named || !in_primary.is_empty());
+    if !proven {
+        let reason =
+            format!("its {first} was not found in the primary, and its deletion is not proven");
+        builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Denied,
+            reason,
+        );
+    } else if builder.inputs.policy.deletions == DeletionPolicy::Retain {
+        let reason = format!("the policy retains its {first}, which the primary lacks");
+        builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
+    } else {
+        for key in &extra {
+            builder.steps.push(Step::RemoveAttachment {
+                subject: subject.clone(),
+                key: (*key).clone(),
+            });
+        }
+    }
+    // An item that is not removed in this round stays managed in the next one.
+    extra.into_iter().map(short_key).collect()
+}
+
+/// Whether Twinlake manages grants on a resource. Grants on LF-Tags and LF-Tag expressions are
+/// managed if the primary has the item that they name, or had it when it was paired. For
+/// databases and tables, this function returns true and their pairing decides.
+pub(super) fn is_managed_resource(builder: &PlanBuilder<'_>, resource: &Resource) -> bool {
+    let inputs = builder.inputs;
+    let is_known =
+        |subject_kind: LfSubject, fits: &dyn Fn(&AttachmentKey) -> bool, key: &AttachmentKey| {
+            let subject = Subject::LakeFormation(subject_kind);
+            let facet_key = (subject.clone(), Facet::Items);
+            let in_primary = inputs
+                .primary
+                .attachments
+                .get(&facet_key)
+                .and_then(Observation::present);
+            let row = inputs.rows.get(&subject);
+            in_primary.is_some_and(|in_primary| in_primary.keys().any(fits))
+                || row.is_some_and(|row| row.managed_keys.contains(&short_key(key)))
+        };
+    let tag = |key: &str, value: &str| {
+        let fits = |part: &AttachmentKey| matches!(part, AttachmentKey::LfTagValue { key: other, .. } if other == key);
+        let (key, value) = (key.to_owned(), value.to_owned());
+        is_known(
+            LfSubject::LfTags,
+            &fits,
+            &AttachmentKey::LfTagValue { key, value },
+        )
+    };
+    let expression = |name: &String| {
+        let key = AttachmentKey::NamedExpression(name.clone());
+        is_known(LfSubject::LfTagExpressions, &|part| *part == key, &key)
+    };
+    match resource {
+        Resource::Database(_)
+        | Resource::AllTables(_)
+        | Resource::Table(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::DataCellsFilter(..)
+        | Resource::Catalog
+        | Resource::DataLocation(_) => true,
+        Resource::LfTag { key, value } => tag(key, value),
+        Resource::LfTagPolicy {
+            policy: LfTagPolicy::Expression(rule),
+            ..
+        } => rule
+            .iter()
+            .all(|(key, values)| values.iter().any(|value| tag(key, value))),
+        Resource::LfTagPolicy {
+            policy: LfTagPolicy::NamedExpression(name),
+            ..
+        }
+        | Resource::LfTagExpression(name) => expression(name),
+    }
+}
+
+/// Returns the reason why a grant cannot be created, if the primary lacks the LF-Tag or the
+/// expression that it names.
+pub(super) fn missing_target(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> Option<String> {
+    let items = |subject_kind: LfSubject| {
+        let facet_key = (Subject::LakeFormation(subject_kind), Facet::Items);
+        let all = builder.inputs.primary.attachments.get(&facet_key);
+        all.and_then(Observation::present)
+    };
+    let lacks = |subject_kind: LfSubject, key: &AttachmentKey| {
+        let is_present = items(subject_kind).is_none_or(|all| all.contains_key(key));
+        (!is_present).then(|| format!("the primary has no {key}"))
+    };
+    let tag = |key: &str, value: &str| {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        lacks(LfSubject::LfTags, &AttachmentKey::LfTagValue { key, value })
+    };
+    match &grant.resource {
+        Resource::Database(_)
+        | Resource::AllTables(_)
+        | Resource::Table(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::DataCellsFilter(..)
+        | Resource::Catalog
+        | Resource::DataLocation(_) => None,
+        Resource::LfTag { value, .. } if value == "*" => None,
+        Resource::LfTag { key, value } => tag(key, value),
+        Resource::LfTagPolicy {
+            policy: LfTagPolicy::Expression(rule),
+            ..
+        } => rule.iter().find_map(|(key, values)| {
+            let named = values.iter().filter(|value| *value != "*");
+            named.into_iter().find_map(|value| tag(key, value))
+        }),
+        Resource::LfTagPolicy {
+            policy: LfTagPolicy::NamedExpression(name),
+            ..
+        }
+        | Resource::LfTagExpression(name) => lacks(
+            LfSubject::LfTagExpressions,
+            &AttachmentKey::NamedExpression(name.clone()),
+        ),
+    }
+}
+
+/// Plans the data lake settings: reports differences, and writes them if the policy says so.
+fn settings(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    let read = |snapshot: &Snapshot| snapshot.settings.clone();
+    let (Some(in_primary), Some(in_standby)) =
+        (read(builder.inputs.primary), read(builder.inputs.standby))
+    else {
+        return;
+    };
+    let (in_primary, in_standby) = match (in_primary, in_standby) {
+        (Observation::Present(in_primary), Observation::Present(in_standby)) => {
+            (in_primary.data_lake_settings, in_standby.data_lake_settings)
+        }
+        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
+            let kind = finding_kind(&error);
+            return builder.mark_not_in_sync(
+                subject,
+                SubjectState::OutOfSync,
+                kind,
+                error.to_string(),
+            );
+        }
+        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
+    };
+    let merge = SettingsMerge::new(builder, subject, &in_primary, &in_standby);
+    if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+        outcome.managed_keys = Some(merge.managed_keys.clone());
+    }
+    let differs = merge.differences(&in_standby);
+    if differs.is_empty() {
+        return;
+    }
+    match builder.inputs.policy.data_lake_settings {
+        DataLakeSettingsPolicy::Report => {
+            let detail = format!(
+                "the data lake settings differ in {}; they are not written \
+                 (`data-lake-settings = \"merge\"` would)",
+                differs.join(", ")
+            );
+            builder.add_finding(FindingKind::Note, subject, detail);
+        }
+        DataLakeSettingsPolicy::Merge if merge.exceeds_administrator_limit(&in_standby) => {
+            let reason = "with the primary's administrators, the standby would have more than 30";
+            builder.mark_not_in_sync(
+                subject,
+                SubjectState::Blocked,
+                FindingKind::OnHold,
+                reason.to_owned(),
+            );
+        }
+        DataLakeSettingsPolicy::Merge => builder.steps.push(Step::PutSettings {
+            add: merge.add,
+            add_readers: merge.add_readers,
+            drop: merge.drop,
+            rest: merge.rest,
+        }),
+    }
+}
+
+/// The maximum number of administrators, and of read-only administrators, of a Region.
+const MAX_ADMINISTRATORS: usize = 30;
+
+/// The changes of the standby's data lake settings.
+struct SettingsMerge {
+    add: BTreeSet<Principal>,
+    add_readers: BTreeSet<Principal>,
+    drop: BTreeSet<Principal>,
+    rest: DataLakeSettings,
+    managed_keys: BTreeSet<String>,
+}
+
+impl SettingsMerge {
+    fn new(
+        builder: &PlanBuilder<'_>,
+        subject: &Subject,
+        in_primary: &DataLakeSettings,
+        in_standby: &DataLakeSettings,
+    ) -> Self {
+        let inputs = builder.inputs;
+        let mapping = PrincipalMapping::of_primary(inputs.policy, inputs.epoch);
+        let mapped = |all: &BTreeSet<Principal>| -> BTreeSet<Principal> {
+            all.iter()
+                .filter(|principal| {
+                    !inputs.own_roles.contains(&principal.0)
+                        && !inputs.policy.ignored_principals.contains(&principal.0)
+                })
+                .map(|principal| Principal(mapping.counterpart(&principal.0)))
+                .collect()
+        };
+        let (admins, readers) = (
+            mapped(&in_primary.admins),
+            mapped(&in_primary.read_only_admins),
+        );
+        let row = inputs.rows.get(subject);
+        let managed = row.map(|row| row.managed_keys.clone()).unwrap_or_default();
+        let is_wanted = |principal: &Principal| {
+            admins.contains(principal)
+                || readers.contains(principal)
+                || inputs.own_roles.contains(&principal.0)
+        };
+        let all = in_standby.administrators();
+        let extra = all
+            .iter()
+            .filter(|principal| !is_wanted(principal) && managed.contains(&principal.0));
+        let proven = inputs.primary.is_administrator;
+        let drop: BTreeSet<Principal> = extra.filter(|_| proven).cloned().collect();
+        let rest = DataLakeSettings {
+            admins: BTreeSet::new(),
+            read_only_admins: BTreeSet::new(),
+            database_defaults_open: false,
+            table_defaults_open: false,
+            external_allow_list: mapped(&in_primary.external_allow_list),
+            ..in_primary.clone()
+        };
+        Self {
+            managed_keys: admins
+                .union(&readers)
+                .map(|principal| principal.0.clone())
+                .collect(),
+            add: admins.difference(&in_standby.admins).cloned().collect(),
+            add_readers: readers
+                .difference(&in_standby.read_only_admins)
+                .cloned()
+                .collect(),
+            drop,
+            rest,
+        }
+    }
+
+    /// Returns the names of the fields of `DataLakeSettings` that differ.
+    fn differences(&self, in_standby: &DataLakeSettings) -> Vec<&'static str> {
+        let rest = &self.rest;
+        let all = [
+            (
+                "DataLakeAdmins",
+                !(self.add.is_empty() && self.drop.is_empty()),
+            ),
+            ("ReadOnlyAdmins", !self.add_readers.is_empty()),
+            (
+                "CreateDatabaseDefaultPermissions",
+                in_standby.database_defaults_open,
+            ),
+            (
+                "CreateTableDefaultPermissions",
+                in_standby.table_defaults_open,
+            ),
+            ("Parameters", rest.parameters != in_standby.parameters),
+            (
+                "TrustedResourceOwners",
+                rest.trusted_resource_owners != in_standby.trusted_resource_owners,
+            ),
+            (
+                "AllowExternalDataFiltering",
+                rest.external_data_filtering != in_standby.external_data_filtering,
+            ),
+            (
+                "AllowFullTableExternalDataAccess",
+                rest.full_table_external_access != in_standby.full_table_external_access,
+            ),
+            (
+                "ExternalDataFilteringAllowList",
+                rest.external_allow_list != in_standby.external_allow_list,
+            ),
+            (
+                "AuthorizedSessionTagValueList",
+                rest.session_tag_values != in_standby.session_tag_values,
+            ),
+        ];
+        let differing = all.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(name, _)| name).collect()
+    }
+
+    fn exceeds_administrator_limit(&self, in_standby: &DataLakeSettings) -> bool {
+        let count = |current: &BTreeSet<Principal>, add: &BTreeSet<Principal>| {
+            current
+                .union(add)
+                .filter(|principal| !self.drop.contains(*principal))
+                .count()
+        };
+        count(&in_standby.admins, &self.add) > MAX_ADMINISTRATORS
+            || count(&in_standby.read_only_admins, &self.add_readers) > MAX_ADMINISTRATORS
+    }
+}

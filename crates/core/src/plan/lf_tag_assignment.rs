@@ -1,0 +1,219 @@
+//! Keeps LF-Tag assignments from giving access in the middle of a plan.
+//!
+//! A table inherits the LF-Tags of its database, and a column those of its table, unless it has
+//! its own. A new table, a new column or a changed LF-Tag may therefore match a grant between two
+//! steps that it matches neither before nor after the plan. Such a grant is suspended: revoked at
+//! the start of the plan and granted again at its end. Steps that would give extra access after
+//! the plan are left out.
+
+mod tag_timeline;
+
+use super::lf_tag_policy_grants::{self, policy_grants, policy_of, revoke_extra};
+use super::{FindingKind, PlanBuilder, grants};
+use crate::catalog::Table;
+use crate::grant::PermissionGrant;
+use crate::ledger::SubjectState;
+use crate::name::{Name, TableId};
+use crate::scope::{Facet, Subject};
+use crate::snapshot::Observation;
+use crate::step::Step;
+use std::collections::{BTreeMap, BTreeSet};
+use tag_timeline::{OpenedAccess, TagTimeline};
+
+pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+    loop {
+        builder
+            .steps
+            .sort_by_key(|step| (step.phase(), step.rank()));
+        let Some(deferred) = suspend_or_defer(builder) else {
+            return;
+        };
+        defer(builder, deferred);
+    }
+}
+
+/// A subject whose steps are left out, and the reason.
+struct DeferredSubject {
+    subject: Subject,
+    reason: String,
+}
+
+fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
+    let is_database = matches!(deferred.subject, Subject::Database(_));
+    builder.steps.retain(|step| {
+        let is_dropped = match is_database {
+            true => changes_lf_tags(step),
+            false => !matches!(step, Step::Revoke { .. }),
+        };
+        !(is_dropped && step.subject() == deferred.subject)
+    });
+    builder.waits.insert(deferred.subject.clone());
+    let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+    builder.mark_not_in_sync(&deferred.subject, state, kind, deferred.reason);
+    builder.set_detected_by(&deferred.subject, Facet::LfTagAssignments);
+}
+
+/// Whether a step assigns or removes an LF-Tag.
+fn changes_lf_tags(step: &Step) -> bool {
+    if let Step::PutAttachment { part, .. } = step {
+        return part.key().facet() == Facet::LfTagAssignments;
+    }
+    matches!(step, Step::RemoveAttachment { key, .. } if key.facet() == Facet::LfTagAssignments)
+}
+
+/// Whether a step may give access through LF-Tags.
+fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
+    match step {
+        Step::PutAttachment { part, .. } => part.key().facet() == Facet::LfTagAssignments,
+        Step::RemoveAttachment { key, .. } => key.facet() == Facet::LfTagAssignments,
+        Step::CreateTable { .. } => true,
+        Step::UpdateTable { .. } => {
+            column_change(step, inputs).is_some_and(|(before, after)| !after.is_subset(&before))
+        }
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutSettings { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => false,
+    }
+}
+
+/// Whether a step drops columns, and so ends access that an LF-Tag gave.
+fn drops_columns(step: &Step, inputs: &super::Inputs<'_>) -> bool {
+    column_change(step, inputs).is_some_and(|(before, after)| !before.is_subset(&after))
+}
+
+/// Returns the columns of a table before and after a step that updates it.
+fn column_change(
+    step: &Step,
+    inputs: &super::Inputs<'_>,
+) -> Option<(BTreeSet<Name>, BTreeSet<Name>)> {
+    let Step::UpdateTable { id, table, .. } = step else {
+        return None;
+    };
+    let before = inputs.standby.tables.get(id);
+    let before = before
+        .and_then(Observation::present)
+        .map(|observed| &observed.object);
+    Some((columns(before), columns(Some(table))))
+}
+
+fn columns(table: Option<&Table>) -> BTreeSet<Name> {
+    let all = table.into_iter().flat_map(Table::columns);
+    all.filter_map(|column| Name::new(&column.name).ok())
+        .collect()
+}
+
+/// Suspends the grants that would give extra access during the plan. Returns the first subject
+/// whose steps have to be left out.
+fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
+    let inputs = &builder.inputs;
+    let first = builder
+        .steps
+        .iter()
+        .find(|step| may_open_access(step, inputs))?;
+    let first = first.subject();
+    let mut steps: BTreeMap<Subject, Vec<Step>> = BTreeMap::new();
+    let is_relevant = |step: &&Step| may_open_access(step, inputs) || drops_columns(step, inputs);
+    for step in builder.steps.iter().filter(is_relevant) {
+        steps.entry(step.subject()).or_default().push(step.clone());
+    }
+    let standby = builder.inputs.standby;
+    let unread = |subject: &Subject, reason: &str| {
+        let (subject, reason) = (subject.clone(), reason.to_owned());
+        Some(DeferredSubject { subject, reason })
+    };
+    let Some(in_standby) = policy_grants(standby) else {
+        return unread(&first, "the grants by LF-Tag policies were not read");
+    };
+    let ignored = grants::ignored(builder).unwrap_or_default();
+    let held: Vec<(PermissionGrant, bool)> = in_standby
+        .iter()
+        .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(&grant.principal))
+        .map(|(grant, grantable)| (grant.clone(), *grantable))
+        .collect();
+    if held.is_empty() {
+        return None;
+    }
+    let mut suspended: BTreeSet<PermissionGrant> = BTreeSet::new();
+    for subject in affected_subjects(builder, &steps) {
+        let timeline = match TagTimeline::of(builder, &subject, &steps) {
+            Ok(timeline) => timeline,
+            Err(deferred) => return Some(deferred),
+        };
+        for (grant, _) in &held {
+            match timeline.opened_access(builder, grant) {
+                OpenedAccess::Nothing => {}
+                OpenedAccess::Temporarily => {
+                    suspended.insert(grant.clone());
+                }
+                OpenedAccess::Permanently if is_extra(builder, grant) => {
+                    suspended.insert(grant.clone());
+                }
+                OpenedAccess::Permanently => {
+                    let subject = timeline.deferred_subject;
+                    let reason =
+                        format!("{grant} would give more access to it than in the primary");
+                    return Some(DeferredSubject { subject, reason });
+                }
+            }
+        }
+    }
+    suspend_grants(builder, &first, &held, &suspended)
+}
+
+/// Revokes the grants that would give extra access during the plan. Those that the primary lacks
+/// are revoked permanently, if their absence is proven.
+fn suspend_grants(
+    builder: &mut PlanBuilder<'_>,
+    first: &Subject,
+    held: &[(PermissionGrant, bool)],
+    suspended: &BTreeSet<PermissionGrant>,
+) -> Option<DeferredSubject> {
+    for (grant, grantable) in held.iter().filter(|(grant, _)| suspended.contains(grant)) {
+        if !is_extra(builder, grant) {
+            let in_primary = policy_grants(builder.inputs.primary).and_then(|all| all.get(grant));
+            let grantable =
+                *grantable && in_primary.is_some_and(|primary_grantable| *primary_grantable);
+            lf_tag_policy_grants::suspend(builder, grant.clone(), grantable);
+            continue;
+        }
+        if let Some(reason) = revoke_extra(builder, grant, *grantable) {
+            let subject = first.clone();
+            return Some(DeferredSubject { subject, reason });
+        }
+    }
+    None
+}
+
+fn is_extra(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
+    let in_primary = policy_grants(builder.inputs.primary);
+    !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
+}
+
+/// Returns the databases and tables whose LF-Tags or columns change, and the tables that inherit
+/// from such a database.
+fn affected_subjects(
+    builder: &PlanBuilder<'_>,
+    steps: &BTreeMap<Subject, Vec<Step>>,
+) -> BTreeSet<Subject> {
+    let mut all: BTreeSet<Subject> = steps.keys().cloned().collect();
+    for subject in steps.keys() {
+        if let Subject::Database(name) = subject {
+            let listed = builder.inputs.standby.table_names.get(name);
+            let tables = listed.into_iter().flatten();
+            all.extend(
+                tables.map(|table| Subject::Table(TableId::new(name.clone(), table.clone()))),
+            );
+        }
+    }
+    all
+}

@@ -1,0 +1,246 @@
+//! The effective LF-Tags of one database or table after each step of a plan.
+
+use super::super::PlanBuilder;
+use super::super::lf_tag_policy_grants::{named_expression, policy_of, satisfies};
+use super::{DeferredSubject, columns, is_extra};
+use crate::catalog::{Attachment, AttachmentKey};
+use crate::grant::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
+use crate::name::Name;
+use crate::scope::{Facet, Subject};
+use crate::snapshot::{Attachments, LfTags, Observation, Snapshot};
+use crate::step::Step;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The LF-Tags that are assigned to a subject and its columns: values by column (`None` is the
+/// subject itself) and key.
+type AssignedTags = BTreeMap<(Option<Name>, String), String>;
+
+fn assigned_tags(snapshot: &Snapshot, subject: &Subject) -> Option<AssignedTags> {
+    let facet_key = (subject.clone(), Facet::LfTagAssignments);
+    let parts: &Attachments = snapshot.attachments.get(&facet_key)?.present()?;
+    let all = parts
+        .values()
+        .filter_map(|observed| assignment_of(&observed.part));
+    Some(all.collect())
+}
+
+fn assignment_of(part: &Attachment) -> Option<((Option<Name>, String), String)> {
+    if let Attachment::LfTagAssignment { column, key, value } = part {
+        return Some(((column.clone(), key.clone()), value.clone()));
+    }
+    None
+}
+
+/// The extra access that a grant gives to one database or table.
+pub(super) enum OpenedAccess {
+    /// None.
+    Nothing,
+    /// Access between two steps of the plan.
+    Temporarily,
+    /// Access after the plan.
+    Permanently,
+}
+
+/// The LF-Tags of a subject (`None`) and of its columns, inherited ones included.
+type EffectiveTags = BTreeMap<Option<Name>, LfTags>;
+
+/// The effective LF-Tags of one database or table over a plan.
+pub(super) struct TagTimeline {
+    target: LfTagPolicyTarget,
+    /// Before the plan, and after each of its steps.
+    tags_after_steps: Vec<EffectiveTags>,
+    /// In the primary; empty if it does not exist there or was not read.
+    primary: EffectiveTags,
+    /// The subject whose steps are left out if they would give extra access.
+    pub(super) deferred_subject: Subject,
+}
+
+impl TagTimeline {
+    pub(super) fn of(
+        builder: &PlanBuilder<'_>,
+        subject: &Subject,
+        steps: &BTreeMap<Subject, Vec<Step>>,
+    ) -> Result<Self, DeferredSubject> {
+        let inputs = builder.inputs;
+        let database = subject.database().cloned().map(Subject::Database);
+        let database = database.unwrap_or_else(|| subject.clone());
+        let is_table = *subject != database;
+        let of = |subject: &Subject| steps.get(subject).into_iter().flatten();
+        let mut all: Vec<&Step> = of(&database).collect();
+        if is_table {
+            all.extend(of(subject));
+        }
+        all.sort_by_key(|step| (step.phase(), step.rank()));
+        let creates = |step: &&Step| matches!(step, Step::CreateTable { .. });
+        let is_created = all.iter().any(creates);
+        let deferred_subject = match steps.contains_key(subject) {
+            true => subject.clone(),
+            false => database.clone(),
+        };
+        let unread = |of: &Subject| DeferredSubject {
+            subject: deferred_subject.clone(),
+            reason: format!("the LF-Tags of {of} were not read"),
+        };
+        let mut state = TagState {
+            on_database: assigned_tags(inputs.standby, &database)
+                .ok_or_else(|| unread(&database))?,
+            own: AssignedTags::new(),
+            columns: BTreeSet::new(),
+            exists: !is_created,
+            is_table,
+        };
+        if let (Subject::Table(id), false) = (subject, is_created) {
+            // A table whose LF-Tags were not read is not managed by Twinlake. It is treated as if
+            // it had no LF-Tags of its own and inherited all.
+            state.own = assigned_tags(inputs.standby, subject).unwrap_or_default();
+            let observed = inputs.standby.tables.get(id).and_then(Observation::present);
+            state.columns = columns(observed.map(|observed| &observed.object));
+        }
+        let mut tags_after_steps = vec![state.effective_tags()];
+        for step in all {
+            state.apply(step, &database);
+            tags_after_steps.push(state.effective_tags());
+        }
+        Ok(Self {
+            target: match is_table {
+                true => LfTagPolicyTarget::Table,
+                false => LfTagPolicyTarget::Database,
+            },
+            tags_after_steps,
+            primary: primary_tags(builder, subject, &database).unwrap_or_default(),
+            deferred_subject,
+        })
+    }
+
+    pub(super) fn opened_access(
+        &self,
+        builder: &PlanBuilder<'_>,
+        grant: &PermissionGrant,
+    ) -> OpenedAccess {
+        let Some((target, policy)) = policy_of(grant) else {
+            return OpenedAccess::Nothing;
+        };
+        if target != self.target {
+            return OpenedAccess::Nothing;
+        }
+        let in_standby = expression(builder.inputs.standby, policy);
+        let in_primary = expression(builder.inputs.primary, policy);
+        // An expression that was not read counts as satisfied by everything.
+        let opened = |effective_tags: &EffectiveTags| -> BTreeSet<Option<Name>> {
+            let is_satisfied =
+                |tags: &LfTags| in_standby.is_none_or(|in_standby| satisfies(in_standby, tags));
+            let open = effective_tags.iter().filter(|(_, tags)| is_satisfied(tags));
+            open.map(|(column, _)| column.clone()).collect()
+        };
+        let allowed = |column: &Option<Name>| {
+            let tags = self.primary.get(column);
+            let is_satisfied = tags.is_some_and(|tags| {
+                in_primary.is_some_and(|in_primary| satisfies(in_primary, tags))
+            });
+            is_satisfied && !is_extra(builder, grant)
+        };
+        let Some(before) = self.tags_after_steps.first().map(opened) else {
+            return OpenedAccess::Nothing;
+        };
+        let opens_extra = |effective_tags: &EffectiveTags| {
+            let now_open = opened(effective_tags);
+            now_open
+                .iter()
+                .any(|column| !before.contains(column) && !allowed(column))
+        };
+        if self.tags_after_steps.last().is_some_and(opens_extra) {
+            return OpenedAccess::Permanently;
+        }
+        match self.tags_after_steps.iter().any(opens_extra) {
+            true => OpenedAccess::Temporarily,
+            false => OpenedAccess::Nothing,
+        }
+    }
+}
+
+fn expression<'e>(snapshot: &'e Snapshot, policy: &'e LfTagPolicy) -> Option<&'e LfTagExpression> {
+    match policy {
+        LfTagPolicy::Expression(expression) => Some(expression),
+        LfTagPolicy::NamedExpression(name) => named_expression(snapshot, name),
+    }
+}
+
+fn primary_tags(
+    builder: &PlanBuilder<'_>,
+    subject: &Subject,
+    database: &Subject,
+) -> Option<EffectiveTags> {
+    let snapshot = builder.inputs.primary;
+    let mut state = TagState {
+        on_database: assigned_tags(snapshot, database)?,
+        own: AssignedTags::new(),
+        columns: BTreeSet::new(),
+        exists: true,
+        is_table: subject != database,
+    };
+    if let Subject::Table(id) = subject {
+        let observed = snapshot.tables.get(id).and_then(Observation::present)?;
+        state.own = assigned_tags(snapshot, subject)?;
+        state.columns = columns(Some(&observed.object));
+    }
+    Some(state.effective_tags())
+}
+
+/// The assigned LF-Tags and columns of a database or table between two steps.
+struct TagState {
+    on_database: AssignedTags,
+    own: AssignedTags,
+    columns: BTreeSet<Name>,
+    exists: bool,
+    is_table: bool,
+}
+
+impl TagState {
+    fn apply(&mut self, step: &Step, database: &Subject) {
+        if let Step::CreateTable { table, .. } | Step::UpdateTable { table, .. } = step {
+            self.columns = columns(Some(table));
+            self.exists = true;
+        }
+        let is_database_step = step.subject() == *database;
+        let all = match is_database_step {
+            true => &mut self.on_database,
+            false => &mut self.own,
+        };
+        if let Step::PutAttachment { part, .. } = step
+            && let Some((column_and_key, value)) = assignment_of(part)
+        {
+            all.insert(column_and_key, value);
+        }
+        if let Step::RemoveAttachment {
+            key: AttachmentKey::LfTagAssignment { column, key },
+            ..
+        } = step
+        {
+            all.remove(&(column.clone(), key.clone()));
+        }
+    }
+
+    fn effective_tags(&self) -> EffectiveTags {
+        let mut effective_tags = EffectiveTags::new();
+        if !self.exists {
+            return effective_tags;
+        }
+        let of = |all: &AssignedTags, wanted: &Option<Name>| -> LfTags {
+            let selected = all.iter().filter(|((column, _), _)| column == wanted);
+            selected
+                .map(|((_, key), value)| (key.clone(), value.clone()))
+                .collect()
+        };
+        let mut tags = of(&self.on_database, &None);
+        if self.is_table {
+            tags.extend(of(&self.own, &None));
+        }
+        for column in &self.columns {
+            let mut own = tags.clone();
+            own.extend(of(&self.own, &Some(column.clone())));
+            effective_tags.insert(Some(column.clone()), own);
+        }
+        effective_tags.insert(None, tags);
+        effective_tags
+    }
+}

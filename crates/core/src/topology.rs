@@ -1,0 +1,376 @@
+//! Regions, sites, AWS partitions, the epoch, and who leads.
+//!
+//! The policy names two sites, `a` and `b`. The epoch names the site that is primary;
+//! the other one is the standby. Everything else asks this module which is which:
+//! nothing outside it computes with epochs or assumes that site `a` leads.
+//!
+//! - [`Site`]: one Region of one account.
+//! - [`BySite`]: a value for each site, whoever leads.
+//! - [`Epoch`]: which site is primary, and since which switch.
+//! - [`RegionRole`]: what the Region that runs the code may do.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One of the two sites of a policy.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum SiteId {
+    /// The site that the policy calls `a`.
+    #[default]
+    A,
+    /// The site that the policy calls `b`.
+    B,
+}
+
+impl SiteId {
+    /// Both sites.
+    pub const ALL: [Self; 2] = [Self::A, Self::B];
+
+    /// The other site.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// The id as policies and ledgers spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
+impl fmt::Display for SiteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One Region of one account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The AWS Region, as in `us-east-1`.
+    pub region: String,
+    /// The account that owns the catalog, twelve digits.
+    pub account: String,
+    /// The IAM role that calls to this site assume, where the account is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+impl Site {
+    /// The AWS partition that the Region belongs to.
+    #[must_use]
+    pub fn partition(&self) -> AwsPartition {
+        AwsPartition::of_region(&self.region)
+    }
+}
+
+/// A value for each site, whoever leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BySite<T> {
+    /// The value of site `a`.
+    pub a: T,
+    /// The value of site `b`.
+    pub b: T,
+}
+
+impl<T> BySite<T> {
+    /// The value of a site.
+    pub fn get(&self, site: SiteId) -> &T {
+        match site {
+            SiteId::A => &self.a,
+            SiteId::B => &self.b,
+        }
+    }
+
+    /// The value of a site, to be changed.
+    pub fn get_mut(&mut self, site: SiteId) -> &mut T {
+        match site {
+            SiteId::A => &mut self.a,
+            SiteId::B => &mut self.b,
+        }
+    }
+
+    /// Both values, from the values of the primary and of the standby.
+    pub fn from_roles(epoch: Epoch, primary: T, standby: T) -> Self {
+        match epoch.primary() {
+            SiteId::A => Self {
+                a: primary,
+                b: standby,
+            },
+            SiteId::B => Self {
+                a: standby,
+                b: primary,
+            },
+        }
+    }
+
+    /// Both sites with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (SiteId, &T)> {
+        [(SiteId::A, &self.a), (SiteId::B, &self.b)].into_iter()
+    }
+}
+
+impl BySite<Site> {
+    /// The site of a Region.
+    #[must_use]
+    pub fn find(&self, region: &str) -> Option<SiteId> {
+        SiteId::ALL
+            .into_iter()
+            .find(|site| self.get(*site).region == region)
+    }
+}
+
+/// A set of Regions with accounts, ARNs and domain names of their own.
+///
+/// The Regions are assigned by the prefixes of the SDK's own partition data
+/// (`regionRegex`); a Region that matches none belongs to `aws`, as it does there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AwsPartition {
+    /// The commercial Regions.
+    Aws,
+    /// China.
+    AwsCn,
+    /// GovCloud (US).
+    AwsUsGov,
+    /// The European Sovereign Cloud.
+    AwsEusc,
+    /// Isolated Regions of the US.
+    AwsIso,
+    /// Further isolated Regions of the US.
+    AwsIsoB,
+    /// Isolated Regions of Europe.
+    AwsIsoE,
+    /// Further isolated Regions of the US.
+    AwsIsoF,
+}
+
+impl AwsPartition {
+    /// Every partition.
+    pub const ALL: [Self; 8] = [
+        Self::Aws,
+        Self::AwsCn,
+        Self::AwsUsGov,
+        Self::AwsEusc,
+        Self::AwsIso,
+        Self::AwsIsoB,
+        Self::AwsIsoE,
+        Self::AwsIsoF,
+    ];
+
+    /// The partition of a Region.
+    #[must_use]
+    pub fn of_region(region: &str) -> Self {
+        let prefixes = [
+            ("cn-", Self::AwsCn),
+            ("us-gov-", Self::AwsUsGov),
+            ("eusc-", Self::AwsEusc),
+            ("us-iso-", Self::AwsIso),
+            ("us-isob-", Self::AwsIsoB),
+            ("eu-isoe-", Self::AwsIsoE),
+            ("us-isof-", Self::AwsIsoF),
+        ];
+        prefixes
+            .into_iter()
+            .find(|(prefix, _)| region.starts_with(prefix))
+            .map_or(Self::Aws, |(_, partition)| partition)
+    }
+
+    /// The partition as ARNs spell it, as in `arn:aws-cn:`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::AwsCn => "aws-cn",
+            Self::AwsUsGov => "aws-us-gov",
+            Self::AwsEusc => "aws-eusc",
+            Self::AwsIso => "aws-iso",
+            Self::AwsIsoB => "aws-iso-b",
+            Self::AwsIsoE => "aws-iso-e",
+            Self::AwsIsoF => "aws-iso-f",
+        }
+    }
+
+    /// The partition that an ARN names.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
+}
+
+impl fmt::Display for AwsPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which site is primary, and since which switch. Stored as `{"epoch": 1, "primary": "b"}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Epoch {
+    #[serde(rename = "epoch")]
+    number: u64,
+    primary: SiteId,
+}
+
+impl Epoch {
+    /// The epoch before any switch: site `a` is primary.
+    pub const INITIAL: Self = Self {
+        number: 0,
+        primary: SiteId::A,
+    };
+
+    /// An epoch as a ledger holds it.
+    #[must_use]
+    pub const fn new(number: u64, primary: SiteId) -> Self {
+        Self { number, primary }
+    }
+
+    /// The number of switches before it. It only grows.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
+    /// The site that is primary.
+    #[must_use]
+    pub fn primary(self) -> SiteId {
+        self.primary
+    }
+
+    /// The site that follows it.
+    #[must_use]
+    pub fn standby(self) -> SiteId {
+        self.primary.other()
+    }
+
+    /// The same epoch number with the other site as primary. For a command that is
+    /// told which Region leads because no ledger says it.
+    #[must_use]
+    pub fn led_by(primary: SiteId) -> Self {
+        Self {
+            primary,
+            ..Self::INITIAL
+        }
+    }
+
+    /// The later of two epochs.
+    #[must_use]
+    pub fn latest(self, other: Self) -> Self {
+        match other.number > self.number {
+            true => other,
+            false => self,
+        }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (primary: site {})", self.number, self.primary)
+    }
+}
+
+/// What a Region may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionRole {
+    /// Its catalog is the truth. Twinlake writes nothing there but its heartbeat.
+    Primary,
+    /// It follows the primary: Twinlake writes there.
+    Standby,
+    /// It knows of an epoch that contradicts its own: it changes nothing until a
+    /// person decides.
+    Fenced,
+}
+
+impl fmt::Display for RegionRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::Fenced => "fenced",
+        })
+    }
+}
+
+/// The role of the site that runs the code, from the epochs that it can read.
+///
+/// `peer` is `None` while the peer's ledger is out of reach: then the local epoch
+/// decides, since a standby must go on while it cannot know better. Two epochs of one
+/// number that name different primaries fence both Regions.
+#[must_use]
+pub fn region_role(site: SiteId, local: Epoch, peer: Option<Epoch>) -> RegionRole {
+    let contradicts = |peer: Epoch| {
+        let disputed = peer.number == local.number && peer.primary != local.primary;
+        peer.number > local.number || disputed
+    };
+    if peer.is_some_and(contradicts) {
+        RegionRole::Fenced
+    } else if local.primary == site {
+        RegionRole::Primary
+    } else {
+        RegionRole::Standby
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_names_the_primary_and_an_older_one_is_fenced() {
+        let (first, second) = (Epoch::INITIAL, Epoch::new(1, SiteId::B));
+        let role = |site, local, peer| region_role(site, local, Some(peer));
+        assert_eq!(role(SiteId::A, first, first), RegionRole::Primary);
+        assert_eq!(role(SiteId::B, first, first), RegionRole::Standby);
+        assert_eq!(role(SiteId::B, second, second), RegionRole::Primary);
+        assert_eq!(role(SiteId::A, second, second), RegionRole::Standby);
+        assert_eq!(role(SiteId::A, first, second), RegionRole::Fenced);
+        assert_eq!(role(SiteId::B, second, first), RegionRole::Primary);
+        assert_eq!(region_role(SiteId::A, second, None), RegionRole::Standby);
+    }
+
+    #[test]
+    fn one_number_with_two_primaries_fences_both_regions() {
+        let (one, other) = (Epoch::new(3, SiteId::A), Epoch::new(3, SiteId::B));
+        assert_eq!(region_role(SiteId::A, one, Some(other)), RegionRole::Fenced);
+        assert_eq!(region_role(SiteId::B, other, Some(one)), RegionRole::Fenced);
+    }
+
+    #[test]
+    fn an_epoch_is_stored_with_its_primary_by_name() {
+        let json = serde_json::to_value(Epoch::new(1, SiteId::B)).unwrap();
+        assert_eq!(json, serde_json::json!({"epoch": 1, "primary": "b"}));
+    }
+
+    #[test]
+    fn a_region_belongs_to_the_partition_of_its_prefix() {
+        let cases = [
+            ("us-east-1", "aws"),
+            ("mx-central-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("eusc-de-east-1", "aws-eusc"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eu-isoe-west-1", "aws-iso-e"),
+            ("us-isof-south-1", "aws-iso-f"),
+        ];
+        for (region, partition) in cases {
+            assert_eq!(AwsPartition::of_region(region).as_str(), partition);
+            assert_eq!(
+                AwsPartition::named(partition),
+                Some(AwsPartition::of_region(region))
+            );
+        }
+    }
+}

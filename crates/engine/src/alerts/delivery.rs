@@ -1,0 +1,227 @@
+//! Publishes alerts through the incidents of the ledger: once, again at growing intervals, and when
+//! the incident is resolved.
+//!
+//! # Guarantees
+//! - An alert is recorded in the ledger before the queue message that caused it is acknowledged.
+//! - An alert message is sent at least once. Repeated messages have the same key.
+//! - If the ledger is out of reach, the message is sent rather than lost.
+
+use crate::ports::{Alerts, Ledger};
+use std::collections::BTreeMap;
+use twinlake_core::alert::IncidentUpdate;
+use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, Incident, Timestamp};
+
+/// The maximum number of attempts at a conditional write of an incident: several functions may
+/// change the same incident at the same time.
+const MAX_ATTEMPTS: usize = 12;
+
+/// Records alerts in the ledger and sends the messages that are due. Returns the number of messages
+/// sent.
+///
+/// # Errors
+/// A message could not be sent, or an alert could not be recorded because of contention.
+pub async fn publish<A: Alerts, L: Ledger>(
+    topic: &A,
+    ledger: &L,
+    alerts: &[Alert],
+    now: Timestamp,
+) -> Result<usize, CallError> {
+    let mut due = Vec::new();
+    let mut contended = None;
+    for alert in alerts {
+        match record_alert(ledger, alert, now).await {
+            Ok(message) => due.extend(message),
+            Err(error) if error.kind == CallErrorKind::Contended => contended = Some(error),
+            // A duplicate message is better than none.
+            Err(_) => due.push(alert.clone()),
+        }
+    }
+    let sent = send(topic, ledger, due, now).await?;
+    contended.map_or(Ok(sent), Err)
+}
+
+/// Sends claimed messages and settles their claims. Returns the number of messages sent.
+///
+/// # Errors
+/// A message could not be sent. The claims of all unsent messages are released, so that another
+/// invocation can send them.
+pub(super) async fn send<A: Alerts, L: Ledger>(
+    topic: &A,
+    ledger: &L,
+    mut due: Vec<Alert>,
+    now: Timestamp,
+) -> Result<usize, CallError> {
+    let mut sent = 0;
+    while !due.is_empty() {
+        let mut messages = group_by_kind(std::mem::take(&mut due)).into_iter();
+        while let Some((message, included)) = messages.next() {
+            if let Err(error) = topic.publish(&message).await {
+                for alert in messages.flat_map(|(_, more)| more).chain(included) {
+                    // If this fails, the claim expires a minute later.
+                    let release =
+                        |incident: Incident| Some((incident.release_claim(alert.state), None));
+                    let _ = update_incident(ledger, &alert, release).await;
+                }
+                return Err(error);
+            }
+            sent += 1;
+            for alert in included {
+                topic.record_delivered(&alert).await;
+                // An unsettled claim leads to one duplicate message, which is less harmful than
+                // an error at this point.
+                let reopened = settle_claim(ledger, &alert, now).await.unwrap_or_default();
+                due.extend(reopened);
+            }
+        }
+    }
+    Ok(sent)
+}
+
+/// Records an alert in its incident. Returns the message, if one is due.
+async fn record_alert<L: Ledger>(
+    ledger: &L,
+    alert: &Alert,
+    now: Timestamp,
+) -> Result<Option<Alert>, CallError> {
+    let key = alert.key();
+    for _ in 0..MAX_ATTEMPTS {
+        let stored = ledger.incident(&key).await?;
+        let version = stored.as_ref().map(|(_, version)| *version);
+        let (incident, message) = match Incident::record(stored.map(|stored| stored.0), alert, now)
+        {
+            IncidentUpdate::Keep(incident) => (incident, None),
+            IncidentUpdate::Send(incident, message) => (incident, Some(*message)),
+        };
+        if ledger.put_incident(&key, Some(&incident), version).await? {
+            return Ok(message);
+        }
+    }
+    Err(contended_error(&key))
+}
+
+/// Settles the claim of a sent message. Returns the message of an incident that was detected again
+/// while its `resolved` message was being sent.
+async fn settle_claim<L: Ledger>(
+    ledger: &L,
+    alert: &Alert,
+    now: Timestamp,
+) -> Result<Option<Alert>, CallError> {
+    update_incident(ledger, alert, |incident| match alert.state {
+        AlertState::New | AlertState::Again => Some((incident.mark_sent(alert.count, now), None)),
+        AlertState::Resolved => {
+            let reopened = incident.mark_resolved(alert.total, now);
+            reopened.map(|(reopened, message)| (reopened, Some(message)))
+        }
+    })
+    .await
+}
+
+/// Updates the incident of an alert, or removes it if `next` returns `None`. Returns the message
+/// that `next` returned.
+async fn update_incident<L: Ledger>(
+    ledger: &L,
+    alert: &Alert,
+    next: impl Fn(Incident) -> Option<(Incident, Option<Alert>)>,
+) -> Result<Option<Alert>, CallError> {
+    let key = alert.key();
+    for _ in 0..MAX_ATTEMPTS {
+        let Some((incident, version)) = ledger.incident(&key).await? else {
+            return Ok(None);
+        };
+        let (incident, message) = next(incident).unzip();
+        if ledger
+            .put_incident(&key, incident.as_ref(), Some(version))
+            .await?
+        {
+            return Ok(message.flatten());
+        }
+    }
+    Err(contended_error(&key))
+}
+
+/// Applies a transition to an incident that was read before: resolves it in part or as a whole, or
+/// repeats its alert. Returns the message to send, unless another invocation has claimed it.
+///
+/// # Errors
+/// The ledger is out of reach, or other invocations keep changing the incident.
+pub(super) async fn claim_notification<L: Ledger>(
+    ledger: &L,
+    key: &str,
+    (mut incident, mut version): (Incident, u64),
+    transition: impl Fn(Incident) -> IncidentUpdate,
+) -> Result<Option<Alert>, CallError> {
+    let detection = |incident: &Incident| (incident.alert.total, incident.alert.detected_at);
+    let initial = detection(&incident);
+    for _ in 0..MAX_ATTEMPTS {
+        let (updated, message) = match transition(incident.clone()) {
+            IncidentUpdate::Keep(updated) => (updated, None),
+            IncidentUpdate::Send(updated, message) => (updated, Some(*message)),
+        };
+        if updated == incident
+            || ledger
+                .put_incident(key, Some(&updated), Some(version))
+                .await?
+        {
+            return Ok(message);
+        }
+        match ledger.incident(key).await? {
+            Some(changed) if detection(&changed.0) == initial => (incident, version) = changed,
+            // It was detected again meanwhile, or its `resolved` message was sent.
+            Some(_) | None => return Ok(None),
+        }
+    }
+    Err(contended_error(key))
+}
+
+fn contended_error(key: &str) -> CallError {
+    let message = format!("concurrent writers keep changing the incident {key}");
+    CallError::new(CallErrorKind::Contended, "ledger", "this Region", message)
+}
+
+/// Combines alerts of one kind and state into one message each, because one cause is often
+/// detected in many places at once. Returns each message with the alerts that it includes.
+fn group_by_kind(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
+    let mut messages = Vec::new();
+    let mut by_kind: BTreeMap<(AlertKind, AlertState), Vec<Alert>> = BTreeMap::new();
+    for alert in due {
+        if alert.kind.is_combined() {
+            let same_kind = by_kind.entry((alert.kind, alert.state)).or_default();
+            same_kind.push(alert);
+        } else {
+            messages.push((alert.clone(), vec![alert]));
+        }
+    }
+    for mut alerts in by_kind.into_values() {
+        alerts.sort_by(|one, other| one.subject.cmp(&other.subject));
+        match alerts.split_first() {
+            Some((first, more)) if !more.is_empty() => {
+                messages.push((merge_alerts(first, more), alerts.clone()));
+            }
+            Some((only, _)) => messages.push((only.clone(), alerts.clone())),
+            None => {}
+        }
+    }
+    messages
+}
+
+/// Returns one message with the key of the first alert, which lists the keys of all.
+fn merge_alerts(first: &Alert, more: &[Alert]) -> Alert {
+    let all = || std::iter::once(first).chain(more);
+    let count = all().map(|alert| alert.count).sum();
+    let samples = all().flat_map(|alert| match alert.samples.is_empty() {
+        true => vec![alert.summary.clone()],
+        false => alert.samples.clone(),
+    });
+    Alert {
+        databases: all().flat_map(|alert| alert.databases.clone()).collect(),
+        subject: format!("{} and {} more", first.subject, more.len()),
+        affected: all().flat_map(|alert| alert.affected.clone()).collect(),
+        summary: format!("{} The same in {} more places.", first.summary, more.len()),
+        count,
+        total: all().map(|alert| alert.total).sum(),
+        since: all().map(|alert| alert.since).min().unwrap_or(first.since),
+        samples: samples.take(2 * super::MAX_SAMPLES).collect(),
+        keys: all().map(Alert::key).collect(),
+        ..first.clone()
+    }
+}

@@ -1,0 +1,229 @@
+//! The resolution of incidents: by a scan that finds the subject in sync, by an event, or because
+//! the failure has not occurred again for a while.
+
+use super::EVENT_SUBJECT;
+use super::delivery::{claim_notification, publish, send};
+use super::scan_result::ScanResult;
+use crate::ports::{Alerts, Ledger, StatsStore};
+use crate::s3_replication::AwaitedObjects;
+use std::collections::BTreeSet;
+use twinlake_core::alert::Severity;
+use twinlake_core::{Alert, AlertKind, AlertState, CallError, Incident, Timestamp};
+
+/// Resolves the incidents whose subjects the scan found resolved, and publishes a `resolved`
+/// message for each incident that has no open subject left.
+///
+/// # Errors
+/// The ledger or the topic is out of reach. A later scan resolves the incidents.
+pub async fn resolve_incidents<A: Alerts, L: Ledger>(
+    topic: &A,
+    ledger: &L,
+    scan: &ScanResult,
+    now: Timestamp,
+) -> Result<(), CallError> {
+    if scan.is_empty() {
+        return Ok(());
+    }
+    let mut messages = Vec::new();
+    for (key, stored) in ledger.incidents().await? {
+        let incident = &stored.0;
+        if incident.from_peer {
+            continue;
+        }
+        let kind = incident.alert.kind;
+        let affected = incident.alert.affected.iter();
+        let resolved: BTreeSet<String> = affected
+            .filter(|subject| scan.is_resolved(kind, subject, incident.last_found(subject)))
+            .cloned()
+            .collect();
+        let all = scan.is_group_resolved(kind, &incident.alert.group, incident.alert.detected_at);
+        if resolved.is_empty() && !all {
+            continue;
+        }
+        let resolve = |incident: Incident| incident.resolve(&resolved, all, now);
+        messages.extend(claim_notification(ledger, &key, stored, resolve).await?);
+    }
+    send(topic, ledger, messages, now).await.map(drop)
+}
+
+/// Keeps only the newest event of each subject of a batch, whatever the order of delivery: a
+/// failure stays in `alerts`, a success removes it and is returned in the scan.
+#[must_use]
+pub fn keep_newest(
+    alerts: &mut Vec<Alert>,
+    resolved: Vec<(AlertKind, String, Timestamp)>,
+) -> ScanResult {
+    let mut scan = ScanResult::default();
+    for (kind, subject, at) in resolved {
+        let same = |alert: &Alert| alert.kind == kind && alert.subject == subject;
+        // The order of events within one second is unknown. A superfluous alert is better than a
+        // missing one.
+        if !alerts
+            .iter()
+            .any(|alert| same(alert) && alert.detected_at >= at)
+        {
+            alerts.retain(|alert| !same(alert));
+            scan = scan.with_resolved(kind, &subject, at);
+        }
+    }
+    scan
+}
+
+/// The prefix of the subject of an alert about a bucket that is checked for missing objects.
+pub const REPLICA_BUCKET_PREFIX: &str = "replica bucket ";
+
+/// Whether an alert counts as resolved when it has not occurred again for a while, because no scan
+/// can verify it as resolved (such as refused access). Alerts for missing objects cannot expire
+/// while Twinlake checks for the objects.
+fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
+    match alert.kind {
+        AlertKind::UserAccessDenied => true,
+        AlertKind::ReplicationFailed | AlertKind::ReplicationLate => {
+            alert.affected.is_disjoint(&missing.reasons)
+        }
+        AlertKind::ReadFailed => alert.subject == EVENT_SUBJECT,
+        // A bucket that is no longer checked for missing objects.
+        AlertKind::TwinlakeAccessDenied => {
+            let bucket = alert.subject.strip_prefix(REPLICA_BUCKET_PREFIX);
+            bucket.is_some_and(|bucket| !missing.buckets.contains(bucket))
+        }
+        AlertKind::ExcessAccess
+        | AlertKind::PlanRejected
+        | AlertKind::Conflict
+        | AlertKind::Drift
+        | AlertKind::JobFailed
+        | AlertKind::DeadLetters
+        | AlertKind::Alarm
+        | AlertKind::Lagging
+        | AlertKind::ReplicationStalled
+        | AlertKind::NotReplicated
+        | AlertKind::Digest => false,
+    }
+}
+
+/// A mirrored alert counts as resolved in the peer Region when it was not mirrored again for this
+/// long.
+const PEER_ALERT_TTL_SECS: i64 = 26 * 3600;
+
+/// An incident that was not detected again for this long is abandoned: it may be about a job that
+/// no longer exists.
+const ABANDON_SECS: i64 = 14 * 86_400;
+
+/// Resolves incidents that no scan can verify as resolved and that have not occurred again for
+/// `quiet_secs` seconds. Abandons incidents that were not detected again for two weeks.
+///
+/// # Errors
+/// The ledger or the topic is out of reach.
+pub async fn expire_incidents<A: Alerts, L: Ledger + StatsStore>(
+    topic: &A,
+    ledger: &L,
+    quiet_secs: i64,
+    now: Timestamp,
+) -> Result<(), CallError> {
+    let mut messages = Vec::new();
+    let missing = AwaitedObjects::of(&ledger.all_pending_objects().await?);
+    for (key, (incident, version)) in ledger.incidents().await? {
+        let last = incident
+            .alert
+            .detected_at
+            .max(incident.last_sent.unwrap_or_default());
+        if incident.from_peer {
+            // The peer repeats an open alert at least daily, but its `resolved` message may be
+            // lost.
+            if now >= last.plus_secs(PEER_ALERT_TTL_SECS) {
+                ledger.put_incident(&key, None, Some(version)).await?;
+            }
+            continue;
+        }
+        let (kind, detected_at) = (incident.alert.kind, incident.alert.detected_at);
+        let can_expire = can_expire(&incident.alert, &missing);
+        let quiet_at = match can_expire {
+            true => last.plus_secs(quiet_secs),
+            false => detected_at.plus_secs(ABANDON_SECS),
+        };
+        // Missing objects stay an open incident without being detected again.
+        let is_digest_only = kind.severity() == Severity::Digest;
+        let awaits_objects = matches!(
+            kind,
+            AlertKind::ReplicationFailed | AlertKind::ReplicationLate
+        );
+        if now < quiet_at || is_digest_only || (awaits_objects && !can_expire) {
+            continue;
+        }
+        let resolve = |incident: Incident| incident.resolve(&BTreeSet::new(), true, now);
+        let message = claim_notification(ledger, &key, (incident, version), resolve).await?;
+        messages.extend(message.map(|message| match can_expire {
+            true => Alert {
+                current_state: format!("It has not occurred again since {last}."),
+                ..message
+            },
+            false => Alert {
+                summary: format!("The incident open since {} is abandoned.", message.since),
+                current_state: format!(
+                    "It was not detected again since {detected_at}, and not verified as resolved."
+                ),
+                ..message
+            },
+        }));
+    }
+    send(topic, ledger, messages, now).await.map(drop)
+}
+
+/// Repeats the alerts of open incidents when their interval has passed, and sends those that were
+/// detected since the last message: they may not be detected again.
+///
+/// # Errors
+/// The ledger or the topic is out of reach.
+pub async fn renotify_open_incidents<A: Alerts, L: Ledger + StatsStore>(
+    topic: &A,
+    ledger: &L,
+    now: Timestamp,
+) -> Result<(), CallError> {
+    let mut due = Vec::new();
+    let missing = AwaitedObjects::of(&ledger.all_pending_objects().await?);
+    for (key, stored) in ledger.incidents().await? {
+        let alert = &stored.0.alert;
+        // Drift is corrected when it is detected, though no scan has verified that yet.
+        let is_persistent = !can_expire(alert, &missing) && alert.kind != AlertKind::Drift;
+        if !stored.0.from_peer {
+            let renotify = |incident: Incident| incident.renotify(is_persistent, now);
+            due.extend(claim_notification(ledger, &key, stored, renotify).await?);
+        }
+    }
+    send(topic, ledger, due, now).await.map(drop)
+}
+
+/// Records an alert that the peer Region has published. It is listed in this Region's status and
+/// not published again.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn mirror_peer_alert<L: Ledger>(ledger: &L, alert: &Alert) -> Result<(), CallError> {
+    let key = alert.key();
+    let stored = ledger.incident(&key).await?;
+    let version = stored.as_ref().map(|(_, version)| *version);
+    if stored.is_some_and(|(incident, _)| !incident.from_peer) {
+        return Ok(());
+    }
+    let incident = Incident::mirror_peer(alert.clone());
+    let open = (alert.state != AlertState::Resolved).then_some(&incident);
+    if open.is_some() || version.is_some() {
+        // A concurrent invocation that wrote first has recorded the same alert.
+        ledger.put_incident(&key, open, version).await?;
+    }
+    Ok(())
+}
+
+/// Publishes the alerts of a scan, and resolves the incidents that the scan found resolved.
+///
+/// # Errors
+/// The same as [`publish`] and [`resolve_incidents`].
+pub async fn publish_and_resolve<A: Alerts, L: Ledger>(
+    topic: &A,
+    ledger: &L,
+    (alerts, scan): (&[Alert], &ScanResult),
+    now: Timestamp,
+) -> Result<(), CallError> {
+    publish(topic, ledger, alerts, now).await?;
+    resolve_incidents(topic, ledger, scan, now).await
+}

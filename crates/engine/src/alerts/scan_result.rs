@@ -1,0 +1,189 @@
+//! What a scan covered, and what it found in sync or not.
+
+use crate::reconcile::ReconcileOutcome;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::{AlertKind, Name, Subject, SubjectState, Timestamp};
+
+/// The subjects that a scan covered, and those that it left not in sync. Each entry has the start
+/// time of its scan: a scan does not resolve an incident that was detected after it started.
+#[derive(Clone, Debug, Default)]
+pub struct ScanResult {
+    /// Subjects that were scanned, by name.
+    scanned: BTreeMap<String, Timestamp>,
+    /// Databases that were scanned with all their objects.
+    fully_scanned: BTreeMap<Name, Timestamp>,
+    /// Subjects that the scan's reconciliation changed.
+    repaired: BTreeSet<String>,
+    /// The states of the subjects that are not in sync.
+    not_in_sync: BTreeMap<String, SubjectState>,
+    /// Incidents that were resolved, with the time of the resolution.
+    resolved: BTreeMap<(AlertKind, String), Timestamp>,
+}
+
+/// The kinds of alerts that are resolved when their subjects are in sync again.
+const STATE_KINDS: [AlertKind; 6] = [
+    AlertKind::ExcessAccess,
+    AlertKind::PlanRejected,
+    AlertKind::TwinlakeAccessDenied,
+    AlertKind::Conflict,
+    AlertKind::ReadFailed,
+    AlertKind::Drift,
+];
+
+impl ScanResult {
+    /// Returns the scan of a reconciliation or a resync that started at `started`.
+    #[must_use]
+    pub fn from_outcome(outcome: &ReconcileOutcome, started: Timestamp) -> Self {
+        let mut not_in_sync: BTreeMap<String, SubjectState> = outcome
+            .not_in_sync
+            .iter()
+            .map(|(subject, state)| (subject.to_string(), *state))
+            .collect();
+        let fully_scanned = outcome.fully_scanned.iter();
+        let mut fully_scanned: BTreeMap<Name, Timestamp> =
+            fully_scanned.map(|name| (name.clone(), started)).collect();
+        let waiting = outcome.waiting.iter();
+        let left = waiting.flat_map(|(scope, _)| scope.read_requests.keys().cloned());
+        let left = left.chain(outcome.oversized.iter().cloned().map(Subject::Table));
+        for subject in left {
+            if let Some(database) = subject.database() {
+                fully_scanned.remove(database);
+            }
+            not_in_sync.insert(subject.to_string(), SubjectState::OutOfSync);
+        }
+        let findings = outcome.findings.iter().filter(|finding| {
+            super::kind_of_finding(finding).is_some_and(|kind| STATE_KINDS.contains(&kind))
+        });
+        for finding in findings {
+            let subject = finding.subject.to_string();
+            not_in_sync
+                .entry(subject)
+                .or_insert(SubjectState::OutOfSync);
+        }
+        Self {
+            scanned: outcome
+                .scanned
+                .iter()
+                .map(|subject| (subject.to_string(), started))
+                .collect(),
+            fully_scanned,
+            not_in_sync,
+            repaired: outcome
+                .applied
+                .iter()
+                .map(|step| step.subject().to_string())
+                .collect(),
+            resolved: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the entries of another scan.
+    pub(super) fn join(&mut self, other: Self) {
+        let Self {
+            scanned,
+            fully_scanned,
+            not_in_sync,
+            repaired,
+            resolved,
+        } = other;
+        merge_latest(&mut self.scanned, scanned);
+        merge_latest(&mut self.fully_scanned, fully_scanned);
+        merge_latest(&mut self.resolved, resolved);
+        self.not_in_sync.extend(not_in_sync);
+        self.repaired.extend(repaired);
+    }
+
+    /// Adds a subject that a scan found in sync.
+    #[must_use]
+    pub fn with_healthy(mut self, subject: &str, started: Timestamp) -> Self {
+        merge_latest(&mut self.scanned, [(subject.to_owned(), started)]);
+        self
+    }
+
+    /// Adds an incident that was resolved at `at`.
+    #[must_use]
+    pub fn with_resolved(mut self, kind: AlertKind, subject: &str, at: Timestamp) -> Self {
+        merge_latest(&mut self.resolved, [((kind, subject.to_owned()), at)]);
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.scanned.is_empty() && self.fully_scanned.is_empty() && self.resolved.is_empty()
+    }
+
+    /// Whether an incident of this kind is resolved for a subject: the subject was scanned after
+    /// `detected_at` and does not have the problem.
+    pub(super) fn is_resolved(
+        &self,
+        kind: AlertKind,
+        subject: &str,
+        detected_at: Timestamp,
+    ) -> bool {
+        let resolved = self.resolved.get(&(kind, subject.to_owned()));
+        if resolved.is_some_and(|at| *at >= detected_at) {
+            return true;
+        }
+        // The change that this scan made is the one that the alert is about.
+        let just_reported = kind == AlertKind::Drift && self.repaired.contains(subject);
+        if !STATE_KINDS.contains(&kind) || just_reported {
+            return false;
+        }
+        let database = super::database_in(subject).and_then(|name| Name::new(name).ok());
+        let fully_scanned = database.and_then(|database| self.fully_scanned.get(&database));
+        let scan = self.scanned.get(subject).max(fully_scanned);
+        if scan.is_none_or(|started| *started < detected_at) {
+            return false;
+        }
+        match self.not_in_sync.get(subject) {
+            Some(SubjectState::OutOfSync) => false,
+            // An object that Twinlake does not manage is in the way: a conflict.
+            Some(SubjectState::Blocked) => kind != AlertKind::Conflict,
+            // The deletion limit rejected the plan, and still does.
+            Some(SubjectState::OnHold) => kind != AlertKind::PlanRejected,
+            Some(SubjectState::InSync | SubjectState::DataPending) | None => true,
+        }
+    }
+
+    /// Whether an incident is resolved for its whole group, which is a database. An incident does
+    /// not list all its subjects, but all of them are in the group.
+    pub(super) fn is_group_resolved(
+        &self,
+        kind: AlertKind,
+        group: &str,
+        detected_at: Timestamp,
+    ) -> bool {
+        let Ok(name) = Name::new(group) else {
+            return false;
+        };
+        let fully_scanned = self.fully_scanned.get(&name);
+        if !STATE_KINDS.contains(&kind)
+            || fully_scanned.is_none_or(|started| *started < detected_at)
+        {
+            return false;
+        }
+        let mut candidates = self.not_in_sync.keys().chain(&self.repaired);
+        !candidates.any(|subject| {
+            super::database_in(subject) == Some(name.as_str())
+                && !self.is_resolved(kind, subject, detected_at)
+        })
+    }
+}
+
+/// Merges times into a map. Of two times for one key, the later one is kept.
+fn merge_latest<K: Ord>(
+    known: &mut BTreeMap<K, Timestamp>,
+    more: impl IntoIterator<Item = (K, Timestamp)>,
+) {
+    for (key, at) in more {
+        let known = known.entry(key).or_insert(at);
+        *known = at.max(*known);
+    }
+}
+
+impl FromIterator<Self> for ScanResult {
+    fn from_iter<I: IntoIterator<Item = Self>>(all: I) -> Self {
+        let mut joined = Self::default();
+        all.into_iter().for_each(|one| joined.join(one));
+        joined
+    }
+}

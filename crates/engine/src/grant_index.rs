@@ -1,0 +1,84 @@
+//! Listed permissions, split into single grants and indexed by subject.
+
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::PermissionGrant;
+use twinlake_core::grant::{Grants, ListedPermission, PrincipalMapping, normalize};
+use twinlake_core::scope::{Subject, subject_of_grant};
+
+/// Most entries in one page of `ListPermissions`.
+pub const LIST_PERMISSIONS_PAGE_SIZE: usize = 1000;
+
+/// The grants of one or several `ListPermissions` listings, by subject.
+#[derive(Clone, Debug, Default)]
+pub struct GrantIndex {
+    /// Grants by subject.
+    pub by_subject: BTreeMap<Subject, Grants>,
+    /// Number of permissions that are not replicated, by kind.
+    pub unsupported: BTreeMap<String, usize>,
+    /// Whether a listing contained any entry, of whatever kind.
+    pub has_entries: bool,
+    /// Number of calls, estimated by pages of [`LIST_PERMISSIONS_PAGE_SIZE`] entries; 0 for a part
+    /// of a listing.
+    pub calls: usize,
+    /// Grants that only one of two listings contained.
+    pub inconsistent: BTreeSet<PermissionGrant>,
+}
+
+impl GrantIndex {
+    /// Splits and indexes listed entries. The mapping translates principals and locations to those
+    /// of the standby.
+    #[must_use]
+    pub fn new(entries: &[ListedPermission], mapping: &PrincipalMapping) -> Self {
+        let (grants, unsupported) = normalize(entries, mapping);
+        let mut by_subject: BTreeMap<Subject, Grants> = BTreeMap::new();
+        for (grant, grantable) in grants {
+            by_subject
+                .entry(subject_of_grant(&grant))
+                .or_default()
+                .insert(grant, grantable);
+        }
+        Self {
+            by_subject,
+            unsupported,
+            has_entries: !entries.is_empty(),
+            calls: 0,
+            inconsistent: BTreeSet::new(),
+        }
+    }
+
+    /// Merges a second listing. A grant is kept if either listing contains it.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        let missing_in_other = self.missing_in(&other);
+        let inconsistent = missing_in_other.chain(other.missing_in(&self)).collect();
+        self.inconsistent = inconsistent;
+        for (subject, grants) in other.by_subject {
+            let known = self.by_subject.entry(subject).or_default();
+            for (grant, grantable) in grants {
+                *known.entry(grant).or_default() |= grantable;
+            }
+        }
+        for (kind, count) in other.unsupported {
+            let known = self.unsupported.entry(kind).or_default();
+            *known = (*known).max(count);
+        }
+        self.has_entries |= other.has_entries;
+        self
+    }
+
+    /// The grants of this index that another index lacks.
+    fn missing_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = PermissionGrant> + 'a {
+        self.by_subject.iter().flat_map(|(subject, grants)| {
+            let known = other.by_subject.get(subject);
+            let has =
+                move |grant: &PermissionGrant| known.is_some_and(|known| known.contains_key(grant));
+            grants.keys().filter(move |grant| !has(grant)).cloned()
+        })
+    }
+
+    /// The grants on a subject.
+    #[must_use]
+    pub fn on(&self, subject: &Subject) -> Grants {
+        self.by_subject.get(subject).cloned().unwrap_or_default()
+    }
+}

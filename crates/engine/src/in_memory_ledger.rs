@@ -1,0 +1,336 @@
+//! The in-memory ledger: for tests, and for the command line, which stores it in a file.
+
+mod stats;
+
+use crate::ports::{Ledger, StatCounters};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
+use twinlake_core::ledger::{
+    LedgerRows, ObjectCounts, PartitionScan, PartitionScanSchedule, PendingObjects, ResyncRun,
+    format,
+};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{
+    CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
+};
+
+/// The contents of a ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerFile {
+    /// The format of the file.
+    #[serde(default = "ledger_format")]
+    pub format: u32,
+    /// The epoch.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// The policy document.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// The operation document.
+    #[serde(default)]
+    pub operation: Option<String>,
+    /// The rows, by subject.
+    #[serde(default, with = "twinlake_core::scope::pairs")]
+    pub rows: LedgerRows,
+    /// The number of paired objects, as last counted.
+    #[serde(default)]
+    pub paired: ObjectCounts,
+    /// The deletions of the last hour, with their times.
+    #[serde(default)]
+    pub spent: Vec<(Timestamp, ObjectCounts)>,
+    /// The resync runs that are not complete, by ID.
+    #[serde(default)]
+    pub runs: BTreeMap<String, ResyncRun>,
+    /// The start of the last complete resync.
+    #[serde(default)]
+    pub verified_at: Option<Timestamp>,
+    /// The schedules of scans of all partitions that events requested, by table.
+    #[serde(default, with = "twinlake_core::scope::pairs")]
+    pub sweeps: BTreeMap<TableId, PartitionScanSchedule>,
+    /// The incidents with their versions, by alert key.
+    #[serde(default)]
+    pub alerts: BTreeMap<String, (Incident, u64)>,
+    /// The heartbeats that were received, by channel.
+    #[serde(default)]
+    pub pulses: BTreeMap<Channel, ChannelHealth>,
+    /// The lag samples, in order of time.
+    #[serde(default)]
+    pub samples: Vec<LagSample>,
+    /// The counters of the daily statistics, by hour.
+    #[serde(default)]
+    pub hours: BTreeMap<String, StatCounters>,
+    /// The missing objects with their versions, by table.
+    #[serde(default, with = "twinlake_core::scope::pairs")]
+    pub pendings: BTreeMap<TableId, (PendingObjects, u64)>,
+}
+
+fn ledger_format() -> u32 {
+    format::LEDGER
+}
+
+impl Default for LedgerFile {
+    fn default() -> Self {
+        Self {
+            format: format::LEDGER,
+            epoch: Epoch::INITIAL,
+            policy: None,
+            operation: None,
+            rows: LedgerRows::new(),
+            paired: ObjectCounts::default(),
+            spent: Vec::new(),
+            runs: BTreeMap::new(),
+            verified_at: None,
+            sweeps: BTreeMap::new(),
+            alerts: BTreeMap::new(),
+            pulses: BTreeMap::new(),
+            samples: Vec::new(),
+            hours: BTreeMap::new(),
+            pendings: BTreeMap::new(),
+        }
+    }
+}
+
+/// A [`Ledger`] that keeps its contents in a [`LedgerFile`] in memory.
+#[derive(Debug, Default)]
+pub struct InMemoryLedger(Mutex<LedgerFile>);
+
+/// The deletion limit counts the deletions of this period.
+const DELETION_WINDOW_SECS: i64 = 3600;
+
+impl InMemoryLedger {
+    /// Creates a ledger with the given contents.
+    #[must_use]
+    pub fn new(contents: LedgerFile) -> Self {
+        Self(Mutex::new(contents))
+    }
+
+    /// Returns a copy of the current contents.
+    #[must_use]
+    pub fn contents(&self) -> LedgerFile {
+        self.lock().clone()
+    }
+
+    /// Sets the epoch.
+    pub fn set_epoch(&self, epoch: Epoch) {
+        self.lock().epoch = epoch;
+    }
+
+    fn rows_where(&self, is_selected: impl Fn(&Subject) -> bool) -> LedgerRows {
+        let contents = self.lock();
+        let rows = contents
+            .rows
+            .iter()
+            .filter(|(subject, _)| is_selected(subject));
+        rows.map(|(subject, row)| (subject.clone(), row.clone()))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LedgerFile> {
+        // The contents behind a poisoned lock are consistent: no call leaves them half written.
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Ledger for InMemoryLedger {
+    async fn epoch(&self) -> Result<Epoch, CallError> {
+        Ok(self.lock().epoch)
+    }
+
+    async fn policy(&self) -> Result<Option<String>, CallError> {
+        Ok(self.lock().policy.clone())
+    }
+
+    async fn put_policy(&self, text: &str) -> Result<(), CallError> {
+        self.lock().policy = Some(text.to_owned());
+        Ok(())
+    }
+
+    async fn operation(&self) -> Result<Option<String>, CallError> {
+        Ok(self.lock().operation.clone())
+    }
+
+    async fn put_operation(&self, text: &str) -> Result<(), CallError> {
+        self.lock().operation = Some(text.to_owned());
+        Ok(())
+    }
+
+    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<LedgerRows, CallError> {
+        let contents = self.lock();
+        let rows = subjects.iter().filter_map(|subject| {
+            let row = contents.rows.get(subject)?;
+            Some((subject.clone(), row.clone()))
+        });
+        Ok(rows.collect())
+    }
+
+    async fn database_rows(&self) -> Result<LedgerRows, CallError> {
+        Ok(self.rows_where(|subject| matches!(subject, Subject::Database(_))))
+    }
+
+    async fn rows_in_database(&self, database: &Name) -> Result<LedgerRows, CallError> {
+        Ok(self.rows_where(|subject| subject.database() == Some(database)))
+    }
+
+    async fn update_managed_keys(
+        &self,
+        lf_subject: LfSubject,
+        add: &BTreeSet<String>,
+        drop: &BTreeSet<String>,
+    ) -> Result<(), CallError> {
+        let subject = Subject::LakeFormation(lf_subject);
+        let mut contents = self.lock();
+        let row = contents.rows.entry(subject.clone());
+        let row = row
+            .or_insert_with(|| LedgerRow::new(subject, SubjectState::InSync, Timestamp::default()));
+        row.managed_keys.extend(add.iter().cloned());
+        row.managed_keys.retain(|key| !drop.contains(key));
+        Ok(())
+    }
+
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError> {
+        let mut contents = self.lock();
+        for row in rows {
+            let stored = contents.rows.get(&row.subject);
+            let managed_keys = stored
+                .map(|stored| stored.managed_keys.clone())
+                .unwrap_or_default();
+            let row = LedgerRow {
+                managed_keys,
+                ..row.clone()
+            };
+            contents.rows.insert(row.subject.clone(), row);
+        }
+        Ok(())
+    }
+
+    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError> {
+        let mut contents = self.lock();
+        for subject in subjects {
+            contents.rows.remove(subject);
+        }
+        Ok(())
+    }
+
+    async fn paired_counts(&self) -> Result<ObjectCounts, CallError> {
+        Ok(self.lock().paired)
+    }
+
+    async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError> {
+        self.lock().paired = *counts;
+        Ok(())
+    }
+
+    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
+        let mut sum = ObjectCounts::default();
+        let since = now.plus_secs(-DELETION_WINDOW_SECS);
+        for (_, counts) in self.lock().spent.iter().filter(|(at, _)| *at > since) {
+            sum.databases += counts.databases;
+            sum.tables += counts.tables;
+            sum.partitions += counts.partitions;
+        }
+        Ok(sum)
+    }
+
+    async fn record_deletions(
+        &self,
+        now: Timestamp,
+        counts: &ObjectCounts,
+    ) -> Result<(), CallError> {
+        let mut contents = self.lock();
+        let since = now.plus_secs(-DELETION_WINDOW_SECS);
+        contents.spent.retain(|(at, _)| *at > since);
+        contents.spent.push((now, *counts));
+        Ok(())
+    }
+
+    async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
+        self.lock().runs.insert(run.id.clone(), run.clone());
+        Ok(())
+    }
+
+    async fn add_run_part(&self, run: &str, part: &str) -> Result<(), CallError> {
+        if let Some(run) = self.lock().runs.get_mut(run) {
+            run.outstanding.insert(part.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn end_run_part(
+        &self,
+        run: &str,
+        part: &str,
+        is_unread: bool,
+    ) -> Result<Option<ResyncRun>, CallError> {
+        let mut contents = self.lock();
+        let Some(stored) = contents.runs.get_mut(run) else {
+            return Ok(None);
+        };
+        stored.outstanding.remove(part);
+        stored.unread |= is_unread;
+        let updated = stored.clone();
+        if updated.outstanding.is_empty() {
+            contents.runs.remove(run);
+        }
+        Ok(Some(updated))
+    }
+
+    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
+        Ok(self.lock().verified_at)
+    }
+
+    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError> {
+        let mut contents = self.lock();
+        contents.verified_at = contents.verified_at.max(Some(at));
+        Ok(())
+    }
+
+    async fn request_partition_scan(
+        &self,
+        table: &TableId,
+        now: Timestamp,
+    ) -> Result<PartitionScan, CallError> {
+        let mut contents = self.lock();
+        let schedule = contents.sweeps.entry(table.clone()).or_default();
+        let (scan, updated) = schedule.request(now);
+        *schedule = updated;
+        Ok(scan)
+    }
+
+    async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError> {
+        Ok(self.lock().alerts.get(key).cloned())
+    }
+
+    async fn incidents(&self) -> Result<BTreeMap<String, (Incident, u64)>, CallError> {
+        Ok(self.lock().alerts.clone())
+    }
+
+    async fn put_incident(
+        &self,
+        key: &str,
+        incident: Option<&Incident>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let mut contents = self.lock();
+        let version = contents.alerts.get(key).map(|(_, version)| *version);
+        if version != expected_version {
+            return Ok(false);
+        }
+        match incident {
+            Some(incident) => {
+                let stored = (
+                    incident.clone(),
+                    expected_version.map_or(0, |version| version + 1),
+                );
+                contents.alerts.insert(key.to_owned(), stored);
+            }
+            None => {
+                contents.alerts.remove(key);
+            }
+        }
+        Ok(true)
+    }
+}

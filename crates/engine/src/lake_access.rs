@@ -1,0 +1,273 @@
+//! The Lake Formation access of Twinlake's roles: they are data lake administrators, the reader
+//! roles are shown every column, and the default permissions of a standby are closed.
+//!
+//! # Invariants
+//!
+//! - No other principal loses access: administrators are only added, and only those that were added
+//!   here are removed again.
+//! - The settings are read just before they are written, and read back.
+
+use crate::ports::{
+    DefaultsChange, GrantFilter, MAX_PERMISSIONS_PER_BATCH, PermissionResourceType, ReadRegion,
+    SettingsChange, WriteRegion,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::MaybeLink as _;
+use twinlake_core::grant::{ListedPermission, ListedResource};
+use twinlake_core::{CallError, CallErrorKind, Name, OwnRoles, Principal};
+
+/// The permissions that a reader role needs on all tables of a database.
+const READER_PERMISSIONS: [&str; 2] = ["DESCRIBE", "SELECT"];
+
+/// Grants Twinlake's reader roles SELECT and DESCRIBE on all current and future tables of the given
+/// databases, or of all databases. The reader roles are those administrators that are Twinlake
+/// roles. Returns the new grants.
+///
+/// # Errors
+/// A listing or a grant failed.
+pub async fn grant_readers<R: WriteRegion>(
+    region: &R,
+    own_roles: &OwnRoles,
+    databases: Option<&BTreeSet<Name>>,
+) -> Result<Vec<ReaderGrant>, CallError> {
+    let settings = region.settings().await?;
+    let readers = settings.administrators.into_iter();
+    let readers: BTreeSet<Principal> = readers.filter(|role| own_roles.contains(&role.0)).collect();
+    let missing = missing_grants(region, &readers, databases).await?;
+    grant_all(region, &missing).await?;
+    Ok(missing)
+}
+
+/// A grant to a reader role on all tables of a database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReaderGrant {
+    /// The reader role.
+    pub principal: Principal,
+    /// The database.
+    pub database: Name,
+    /// The permissions on all tables of the database.
+    pub permissions: BTreeSet<String>,
+}
+
+impl ReaderGrant {
+    fn to_permission(&self) -> ListedPermission {
+        ListedPermission {
+            principal: self.principal.clone(),
+            resource: ListedResource::TableWildcard(self.database.clone()),
+            permissions: self.permissions.clone(),
+            grantable: BTreeSet::new(),
+            condition: None,
+        }
+    }
+}
+
+/// Returns the grants that the reader roles lack on databases.
+async fn missing_grants<R: ReadRegion>(
+    region: &R,
+    readers: &BTreeSet<Principal>,
+    databases: Option<&BTreeSet<Name>>,
+) -> Result<Vec<ReaderGrant>, CallError> {
+    if readers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut listed: Vec<ListedPermission> = Vec::new();
+    let databases: BTreeSet<Name> = match databases {
+        Some(names) => {
+            for name in names {
+                match region
+                    .grants_on(&GrantFilter::AllTables(name.clone()))
+                    .await
+                {
+                    Ok(entries) => listed.extend(entries),
+                    // The database has been deleted meanwhile.
+                    Err(error) if error.kind == CallErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            names.clone()
+        }
+        None => {
+            listed = region
+                .grants_on(&GrantFilter::Type(PermissionResourceType::Table))
+                .await?;
+            let databases = region.databases().await?.into_iter();
+            databases
+                .filter(|observed| !observed.is_link())
+                .map(|observed| observed.object.name)
+                .collect()
+        }
+    };
+    let mut held: BTreeMap<(&Principal, &Name), BTreeSet<&str>> = BTreeMap::new();
+    for entry in &listed {
+        if let ListedResource::TableWildcard(database) = &entry.resource {
+            let held_permissions = held.entry((&entry.principal, database)).or_default();
+            held_permissions.extend(entry.permissions.iter().map(String::as_str));
+        }
+    }
+    let mut missing = Vec::new();
+    for database in &databases {
+        for principal in readers {
+            let held_permissions = held.get(&(principal, database));
+            let is_missing = |permission: &&str| {
+                !held_permissions.is_some_and(|permissions| permissions.contains(permission))
+            };
+            let permissions = READER_PERMISSIONS
+                .iter()
+                .copied()
+                .filter(is_missing)
+                .map(str::to_owned);
+            let permissions: BTreeSet<String> = permissions.collect();
+            if !permissions.is_empty() {
+                missing.push(ReaderGrant {
+                    principal: principal.clone(),
+                    database: database.clone(),
+                    permissions,
+                });
+            }
+        }
+    }
+    Ok(missing)
+}
+
+async fn grant_all<R: WriteRegion>(region: &R, grants: &[ReaderGrant]) -> Result<(), CallError> {
+    for batch in grants.chunks(MAX_PERMISSIONS_PER_BATCH) {
+        let entries: Vec<ListedPermission> = batch.iter().map(ReaderGrant::to_permission).collect();
+        let permissions: Vec<&ListedPermission> = entries.iter().collect();
+        for result in region.grant(&permissions).await? {
+            match result {
+                // The database has been deleted meanwhile.
+                Err(error) if error.kind == CallErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The access that Twinlake's roles require in a Region.
+#[derive(Clone, Debug, Default)]
+pub struct AccessRequirements {
+    /// The roles that must be data lake administrators.
+    pub roles: BTreeSet<Principal>,
+    /// Whether the default permissions for new databases and tables must be closed, as in the
+    /// standby.
+    pub closes_defaults: bool,
+    /// The roles that must be shown every column, as in the primary.
+    pub readers: BTreeSet<Principal>,
+}
+
+/// The changes made in a Region, from which they can be reverted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessChanges {
+    /// Roles that became administrators.
+    pub administrators: BTreeSet<Principal>,
+    /// `CreateDatabaseDefaultPermissions` was open and is closed.
+    pub closed_databases: bool,
+    /// `CreateTableDefaultPermissions` was open and is closed.
+    pub closed_tables: bool,
+    /// The grants to reader roles.
+    pub grants: Vec<ReaderGrant>,
+}
+
+impl AccessChanges {
+    /// Whether there are no changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds the changes of another run.
+    pub fn merge(&mut self, other: Self) {
+        self.administrators.extend(other.administrators);
+        self.closed_databases |= other.closed_databases;
+        self.closed_tables |= other.closed_tables;
+        self.grants.extend(other.grants);
+        self.grants.sort();
+        self.grants.dedup();
+    }
+}
+
+/// Returns the changes that a Region still needs. Writes nothing.
+///
+/// # Errors
+/// A listing failed.
+pub async fn required_changes<R: ReadRegion>(
+    region: &R,
+    requirements: &AccessRequirements,
+) -> Result<AccessChanges, CallError> {
+    let current = region.settings().await?.data_lake_settings;
+    Ok(AccessChanges {
+        administrators: requirements
+            .roles
+            .difference(&current.admins)
+            .cloned()
+            .collect(),
+        closed_databases: requirements.closes_defaults && current.database_defaults_open,
+        closed_tables: requirements.closes_defaults && current.table_defaults_open,
+        grants: missing_grants(region, &requirements.readers, None).await?,
+    })
+}
+
+/// Applies changes to a Region.
+///
+/// # Errors
+/// A call failed. The changes made before it stay, and the next run makes the rest.
+pub async fn apply_changes<R: WriteRegion>(
+    region: &R,
+    changes: &AccessChanges,
+) -> Result<(), CallError> {
+    let closes_defaults = changes.closed_databases || changes.closed_tables;
+    if closes_defaults || !changes.administrators.is_empty() {
+        let change = SettingsChange {
+            add: changes.administrators.clone(),
+            defaults: match closes_defaults {
+                true => DefaultsChange::Close,
+                false => DefaultsChange::Keep,
+            },
+            ..SettingsChange::default()
+        };
+        region.put_settings(&change).await?;
+    }
+    grant_all(region, &changes.grants).await
+}
+
+/// Reverts changes in a Region: removes only administrators and grants that were added.
+///
+/// # Errors
+/// A call failed. The function can be called again.
+pub async fn revert_changes<R: WriteRegion>(
+    region: &R,
+    changes: &AccessChanges,
+) -> Result<(), CallError> {
+    for batch in changes.grants.chunks(MAX_PERMISSIONS_PER_BATCH) {
+        let entries: Vec<ListedPermission> = batch.iter().map(ReaderGrant::to_permission).collect();
+        let permissions: Vec<&ListedPermission> = entries.iter().collect();
+        for result in region.revoke(&permissions).await? {
+            match result {
+                Err(error)
+                    if matches!(
+                        error.kind,
+                        CallErrorKind::NotFound | CallErrorKind::AlreadyInState
+                    ) => {}
+                result => result?,
+            }
+        }
+    }
+    let reopens_defaults = changes.closed_databases || changes.closed_tables;
+    if !reopens_defaults && changes.administrators.is_empty() {
+        return Ok(());
+    }
+    let change = SettingsChange {
+        drop: changes.administrators.clone(),
+        defaults: match reopens_defaults {
+            true => DefaultsChange::Reopen {
+                databases: changes.closed_databases,
+                tables: changes.closed_tables,
+            },
+            false => DefaultsChange::Keep,
+        },
+        ..SettingsChange::default()
+    };
+    region.put_settings(&change).await
+}

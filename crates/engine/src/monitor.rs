@@ -1,0 +1,226 @@
+//! The monitor, which runs each minute: measures the lag of the primary's changes, the time since
+//! the last complete resync, and the number of messages in the dead-letter queues.
+
+use crate::alerts::ScanResult;
+use crate::dead_letter_summary;
+use crate::operation::LagAlertThresholds;
+use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
+use std::collections::BTreeMap;
+use twinlake_core::heartbeat::{Channel, LagSample, STALLED_LAG_FACTOR, is_near_limit};
+use twinlake_core::topology::RegionRole;
+use twinlake_core::{Alert, AlertKind, CallError, SubjectState, Timestamp};
+
+/// The result of one monitor run.
+#[derive(Clone, Debug, Default)]
+pub struct MonitorReport {
+    /// The lag of each channel in seconds. Only in the standby.
+    pub lags: BTreeMap<Channel, i64>,
+    /// Seconds since the start of the last complete resync, or since monitoring began if there was
+    /// none. Only in the standby.
+    pub seconds_since_verified: Option<i64>,
+    /// The number of subjects in each state other than in sync. Only in the standby.
+    pub state_counts: BTreeMap<SubjectState, usize>,
+    /// The number of messages in each dead-letter queue.
+    pub dead_letters: BTreeMap<String, usize>,
+    /// The alerts to publish.
+    pub alerts: Vec<Alert>,
+    /// The incidents that this run found resolved.
+    pub scan: ScanResult,
+}
+
+/// The configuration of the monitor.
+#[derive(Clone, Copy, Debug)]
+pub struct Monitor<'a> {
+    /// The Region that the monitor runs in.
+    pub region: &'a str,
+    /// Seconds between heartbeats.
+    pub heartbeat_interval_secs: i64,
+    /// The lag from which on alerts are published, by channel.
+    pub lag_thresholds: LagAlertThresholds,
+}
+
+/// Measures the lag of the channels from the primary, and stores a sample of it.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn check_channels<L: Ledger + StatsStore>(
+    ledger: &L,
+    monitor: &Monitor<'_>,
+    now: Timestamp,
+) -> Result<MonitorReport, CallError> {
+    let mut report = MonitorReport::default();
+    let mut monitored_since = now;
+    for channel in Channel::EVERY {
+        let health = ledger.channel_health(channel, now).await?;
+        monitored_since = monitored_since.min(health.since);
+        let lag = health.lag(monitor.heartbeat_interval_secs, now);
+        let threshold = monitor.lag_thresholds.of(channel);
+        report.lags.insert(channel, lag);
+        for (kind, limit) in [
+            (AlertKind::Lagging, threshold),
+            (
+                AlertKind::ReplicationStalled,
+                threshold.saturating_mul(STALLED_LAG_FACTOR),
+            ),
+        ] {
+            let alert = lag_alert(kind, channel, lag, monitor, now);
+            if lag >= limit {
+                report.alerts.push(alert);
+            } else if !is_near_limit(lag, limit) {
+                report.scan = report.scan.with_resolved(kind, &alert.subject, now);
+            }
+        }
+    }
+    let lag_of = |channel: Channel| report.lags.get(&channel).copied().unwrap_or_default();
+    let sample = LagSample {
+        at: now,
+        catalog: lag_of(Channel::Catalog),
+        permissions: lag_of(Channel::Permissions),
+    };
+    ledger.put_lag_sample(&sample).await?;
+    let verified_at = ledger.verified_at().await?;
+    // Without a complete resync, the time counts from the start of monitoring.
+    let verified_at = verified_at.unwrap_or(monitored_since);
+    report.seconds_since_verified = Some(now.secs() - verified_at.secs());
+    report.state_counts = ledger.state_counts().await?;
+    let pending = ledger.all_pending_objects().await?.len();
+    *report
+        .state_counts
+        .entry(SubjectState::DataPending)
+        .or_default() += pending;
+    Ok(report)
+}
+
+/// Returns the channel incidents as resolved if this Region is known not to be the standby: only a
+/// standby receives changes.
+#[must_use]
+pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> ScanResult {
+    let mut scan = ScanResult::default();
+    if matches!(role, None | Some(RegionRole::Standby)) {
+        return scan;
+    }
+    for channel in Channel::EVERY {
+        for kind in [AlertKind::Lagging, AlertKind::ReplicationStalled] {
+            scan = scan.with_resolved(kind, &channel_subject(channel), now);
+        }
+    }
+    scan
+}
+
+fn channel_subject(channel: Channel) -> String {
+    format!("channel {channel}")
+}
+
+fn lag_alert(
+    kind: AlertKind,
+    channel: Channel,
+    lag: i64,
+    monitor: &Monitor<'_>,
+    now: Timestamp,
+) -> Alert {
+    let threshold = monitor.lag_thresholds.of(channel);
+    let description = channel.description();
+    let summary = match kind == AlertKind::ReplicationStalled {
+        true => format!(
+            "The channel that carries {description} has delivered nothing for {lag} s: the primary, the \
+             channel or Twinlake's functions have stopped."
+        ),
+        false => format!(
+            "The lag of the channel that carries {description} is {lag} s; the alert threshold is \
+             {threshold} s."
+        ),
+    };
+    let current_state = "Changes made in the primary since then may be missing in the standby. \
+                         Access that was revoked in the primary may still be granted in the standby.";
+    let action = match channel {
+        Channel::Catalog => {
+            "In the primary, check that the heartbeat function runs, and check the rule \
+             ForwardGlueEventsRule. In the standby, check the dead-letter queues and the log of \
+             the catalog-event function."
+        }
+        Channel::Permissions => {
+            "In the primary, check that the trail logs management events, and check the rule \
+             ForwardPermissionApiCallsRule. In the standby, check the dead-letter queues and the \
+             log of the permission-event function."
+        }
+    };
+    let sentences = [
+        summary,
+        current_state.to_owned(),
+        format!("{action} To update the standby meanwhile, run `twinlake resync`."),
+    ];
+    Alert::new(
+        kind,
+        monitor.region,
+        &channel_subject(channel),
+        sentences,
+        now,
+    )
+}
+
+/// Counts the messages in the dead-letter queues. Adds an alert, with a summary of the messages, for
+/// each queue that is not empty.
+///
+/// # Errors
+/// A queue cannot be read.
+pub async fn check_dead_letters<Q: DeadLetterQueues>(
+    queues: &Q,
+    region: &str,
+    now: Timestamp,
+    report: &mut MonitorReport,
+) -> Result<(), CallError> {
+    report.dead_letters = queues.waiting().await?;
+    let counts: Vec<(String, usize)> = report.dead_letters.clone().into_iter().collect();
+    for (queue, count) in counts {
+        let subject = format!("dead letters of {queue}");
+        if count == 0 {
+            let scan = std::mem::take(&mut report.scan);
+            report.scan = scan.with_resolved(AlertKind::DeadLetters, &subject, now);
+            continue;
+        }
+        let bodies = queues.peek(&queue).await?;
+        let sentences = [
+            format!(
+                "{count} messages could not be handled and are in the dead-letter queue of {queue}."
+            ),
+            "The next resync applies the changes that they report, except for messages listed \
+             below as not recognized."
+                .to_owned(),
+            format!("Correct the cause, then run `twinlake redrive {queue}`."),
+        ];
+        report.alerts.push(Alert {
+            count,
+            samples: bodies
+                .iter()
+                .map(|body| dead_letter_summary::summarize(body))
+                .collect(),
+            ..Alert::new(AlertKind::DeadLetters, region, &subject, sentences, now)
+        });
+    }
+    Ok(())
+}
+
+/// Returns the maximum lag of each channel since a time, in seconds.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn max_lags<L: StatsStore>(
+    ledger: &L,
+    since: Timestamp,
+) -> Result<BTreeMap<Channel, i64>, CallError> {
+    let samples = ledger.lag_samples(since).await?;
+    let max_lags = Channel::EVERY.iter().filter_map(|channel| {
+        let lags = samples.iter().map(|sample| sample.lag(*channel));
+        lags.max().map(|lag| (*channel, lag))
+    });
+    Ok(max_lags.collect())
+}
+
+/// Returns counters for the daily statistics, named `{prefix}.{name}`.
+#[must_use]
+pub fn prefixed(prefix: &str, counts: &BTreeMap<&'static str, u64>) -> StatCounters {
+    counts
+        .iter()
+        .map(|(name, count)| (format!("{prefix}.{name}"), *count))
+        .collect()
+}

@@ -1,0 +1,463 @@
+//! Reads Lake Formation's catalog-wide objects, opt-ins, and what LF-Tags give access to.
+
+use super::{Observer, Snapshots, join, present_or_unknown, run_concurrently};
+use crate::grant_index::GrantIndex;
+use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
+use twinlake_core::grant::{LfTagPolicy, ListedResource, PrincipalMapping};
+use twinlake_core::scope::{ReadRequest, subject_of_resource};
+use twinlake_core::snapshot::{
+    Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, by_key,
+};
+use twinlake_core::{
+    CallError, CallErrorKind, Facet, Grants, LfSubject, PermissionGrant, Principal, Resource,
+    Subject,
+};
+
+/// The items of a Region by Lake Formation subject.
+pub type Items = BTreeMap<LfSubject, Observation<Attachments>>;
+
+/// The Lake Formation subjects that consist of items.
+pub(crate) const SUBJECTS_WITH_ITEMS: [LfSubject; 3] = [
+    LfSubject::LfTags,
+    LfSubject::LfTagExpressions,
+    LfSubject::DataLocations,
+];
+
+/// Translates the principals and locations of a listed attachment. Returns `None` if Twinlake does
+/// not manage the attachment.
+fn translate(attachment: Attachment, mapping: &PrincipalMapping) -> Option<Attachment> {
+    match attachment {
+        Attachment::Registration(mut registration) => {
+            registration.arn = mapping.location(&registration.arn)?;
+            registration.role = registration.role.map(|role| mapping.counterpart(&role));
+            Some(Attachment::Registration(registration))
+        }
+        Attachment::OptIn(opt_in) => {
+            let principal = Principal(mapping.counterpart(&opt_in.principal.0));
+            principal.kind()?;
+            let mut resource = opt_in.resource;
+            if let ListedResource::DataLocation(location) = &mut resource {
+                *location = mapping.location(location)?;
+            }
+            Some(Attachment::OptIn(Box::new(OptIn {
+                principal,
+                resource,
+                condition: opt_in.condition,
+            })))
+        }
+        Attachment::Index(_)
+        | Attachment::Statistics(_)
+        | Attachment::GlueTag { .. }
+        | Attachment::DataCellsFilter(_)
+        | Attachment::LfTagAssignment { .. }
+        | Attachment::LfTagValue { .. }
+        | Attachment::NamedExpression(_) => Some(attachment),
+    }
+}
+
+/// An empty listing if the Region does not support the call: then it has nothing of this kind.
+fn empty_if_unsupported<T: Default>(listed: Result<T, CallError>) -> Result<T, CallError> {
+    match listed {
+        Err(error) if error.kind == CallErrorKind::Unsupported => Ok(T::default()),
+        listed => listed,
+    }
+}
+
+async fn list_items(
+    region: &impl ReadRegion,
+    lf_subject: LfSubject,
+    mapping: &PrincipalMapping,
+) -> Observation<Attachments> {
+    let listed = region
+        .attachments(&Subject::LakeFormation(lf_subject), Facet::Items, &[])
+        .await;
+    present_or_unknown(empty_if_unsupported(listed).map(|all| {
+        let translated = all.into_iter().filter_map(|observed| {
+            let index_status = observed.index_status;
+            translate(observed.part, mapping).map(|part| ObservedAttachment { part, index_status })
+        });
+        by_key(translated.collect())
+    }))
+}
+
+/// Lists the items of every Lake Formation subject of a Region.
+pub(super) async fn list_all_items(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Items {
+    let mut all = Items::new();
+    for lf_subject in SUBJECTS_WITH_ITEMS {
+        all.insert(lf_subject, list_items(region, lf_subject, mapping).await);
+    }
+    all
+}
+
+/// The opt-ins of a Region, by subject.
+pub type OptIns = BTreeMap<Subject, Attachments>;
+
+/// Lists all opt-ins of a Region.
+pub(super) async fn list_opt_ins(
+    region: &impl ReadRegion,
+    mapping: &PrincipalMapping,
+) -> Observation<OptIns> {
+    let listed = empty_if_unsupported(region.opt_ins().await);
+    present_or_unknown(listed.map(|all| {
+        let mut by_subject = OptIns::new();
+        for opt_in in all {
+            let Some(subject) = subject_of_resource(&opt_in.resource) else {
+                continue;
+            };
+            // All opt-ins that are on neither a database nor a table belong to one subject.
+            let subject = match matches!(subject, Subject::LakeFormation(_)) {
+                true => Subject::LakeFormation(LfSubject::Permissions),
+                false => subject,
+            };
+            if let Some(part) = translate(Attachment::OptIn(Box::new(opt_in)), mapping) {
+                let index_status = IndexStatus::Active;
+                let opt_ins = by_subject.entry(subject).or_default();
+                opt_ins.insert(part.key(), ObservedAttachment { part, index_status });
+            }
+        }
+        by_subject
+    }))
+}
+
+impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
+    /// Reads a Lake Formation subject, with the LF-Tags and expressions that its grants refer to.
+    pub(super) async fn read_lf_subject(
+        &self,
+        lf_subject: LfSubject,
+        request: &ReadRequest,
+        snapshots: &mut Snapshots,
+    ) {
+        let subject = Subject::LakeFormation(lf_subject);
+        let referenced = match lf_subject {
+            LfSubject::LfTags | LfSubject::LfTagExpressions | LfSubject::Permissions => {
+                vec![LfSubject::LfTags, LfSubject::LfTagExpressions]
+            }
+            LfSubject::DataLocations | LfSubject::Settings => Vec::new(),
+        };
+        let reads_items =
+            SUBJECTS_WITH_ITEMS.contains(&lf_subject) && request.facets.contains(&Facet::Items);
+        for needed in referenced
+            .into_iter()
+            .chain(reads_items.then_some(lf_subject))
+        {
+            let items = (Subject::LakeFormation(needed), Facet::Items);
+            let is_read = snapshots.primary.attachments.contains_key(&items)
+                && snapshots.standby.attachments.contains_key(&items);
+            if !is_read || needed == lf_subject {
+                self.read_items(needed, snapshots).await;
+            }
+        }
+        if request.facets.contains(&Facet::Grants) {
+            self.read_grants(&subject, snapshots).await;
+        }
+        if lf_subject == LfSubject::LfTagExpressions {
+            self.read_lf_tag_policy_grants(snapshots).await;
+        }
+        if request.facets.contains(&Facet::OptIns) {
+            self.read_opt_ins(&[subject], snapshots).await;
+        }
+        if lf_subject == LfSubject::Permissions {
+            self.search_by_lf_tags(snapshots).await;
+        }
+    }
+
+    async fn read_items(&self, lf_subject: LfSubject, snapshots: &mut Snapshots) {
+        let (primary, standby) = match &self.prefetched.lake_formation {
+            Some((primary, standby)) => {
+                let of = |all: &Items| all.get(&lf_subject).cloned();
+                let none = || Observation::Present(Attachments::new());
+                (
+                    of(primary).unwrap_or_else(none),
+                    of(standby).unwrap_or_else(none),
+                )
+            }
+            None => {
+                join(
+                    list_items(self.primary, lf_subject, &self.mappings.0),
+                    list_items(self.standby, lf_subject, &self.mappings.1),
+                )
+                .await
+            }
+        };
+        let items = (Subject::LakeFormation(lf_subject), Facet::Items);
+        snapshots.primary.attachments.insert(items.clone(), primary);
+        snapshots.standby.attachments.insert(items, standby);
+    }
+
+    /// Reads the opt-ins on subjects. They are few, so all opt-ins are listed at once.
+    pub(super) async fn read_opt_ins(&self, subjects: &[Subject], snapshots: &mut Snapshots) {
+        let fetched;
+        let (primary, standby) = match &self.prefetched.opt_ins {
+            Some(opt_ins) => (&opt_ins.0, &opt_ins.1),
+            None => {
+                fetched = join(
+                    list_opt_ins(self.primary, &self.mappings.0),
+                    list_opt_ins(self.standby, &self.mappings.1),
+                )
+                .await;
+                (&fetched.0, &fetched.1)
+            }
+        };
+        let of = |all: &Observation<OptIns>, subject: &Subject| match all {
+            Observation::Present(all) => {
+                Observation::Present(all.get(subject).cloned().unwrap_or_default())
+            }
+            Observation::Absent(proof) => Observation::Absent(proof.clone()),
+            Observation::Unknown(error) => Observation::Unknown(error.clone()),
+        };
+        for subject in subjects {
+            let opt_ins = (subject.clone(), Facet::OptIns);
+            let (primary, standby) = (of(primary, subject), of(standby, subject));
+            snapshots
+                .primary
+                .attachments
+                .insert(opt_ins.clone(), primary);
+            snapshots.standby.attachments.insert(opt_ins, standby);
+        }
+    }
+
+    /// Whether the prefetched listings say that neither Region has an LF-Tag.
+    pub(super) fn has_no_lf_tags(&self) -> bool {
+        let is_empty = |items: &Items| {
+            let tags = items.get(&LfSubject::LfTags).and_then(Observation::present);
+            tags.is_some_and(Attachments::is_empty)
+        };
+        let items = self.prefetched.lake_formation.as_ref();
+        items.is_some_and(|(primary, standby)| is_empty(primary) && is_empty(standby))
+    }
+
+    /// Reads the grants on LF-Tag policies: they give access to new tables and columns and to newly
+    /// tagged resources. They give no access if the standby has no LF-Tag or no such grant.
+    pub(super) async fn read_lf_tag_policy_grants(&self, snapshots: &mut Snapshots) {
+        if snapshots.standby.lf_tag_policy_grants.is_some()
+            && snapshots.primary.lf_tag_policy_grants.is_some()
+        {
+            return;
+        }
+        let subject = Subject::LakeFormation(LfSubject::Permissions);
+        if let Some((primary, standby)) = &self.prefetched.grants {
+            for (index, snapshot) in [
+                (primary, &mut snapshots.primary),
+                (standby, &mut snapshots.standby),
+            ] {
+                snapshot.lf_tag_policy_grants = Some(match index {
+                    Observation::Present(index) => Observation::Present(LfTagPolicyGrants {
+                        grants: lf_tag_policy_grants(index.on(&subject)),
+                        from_full_read: index.has_entries,
+                        ..LfTagPolicyGrants::default()
+                    }),
+                    Observation::Absent(proof) => Observation::Absent(proof.clone()),
+                    Observation::Unknown(error) => Observation::Unknown(error.clone()),
+                });
+            }
+        } else {
+            self.list_lf_tag_policy_grants(snapshots).await;
+        }
+        self.read_named_expressions(snapshots).await;
+    }
+
+    async fn list_lf_tag_policy_grants(&self, snapshots: &mut Snapshots) {
+        let none = || Some(Observation::Present(LfTagPolicyGrants::default()));
+        let tags = list_items(self.standby, LfSubject::LfTags, &self.mappings.1).await;
+        if tags.present().is_some_and(Attachments::is_empty) {
+            snapshots.primary.lf_tag_policy_grants = none();
+            snapshots.standby.lf_tag_policy_grants = none();
+            return;
+        }
+        let standby = list_lf_tag_policy_grants_of(self.standby, &self.mappings.1).await;
+        let has_other_principals = |observed: &LfTagPolicyGrants| {
+            let mut grants = observed.grants.keys();
+            grants.any(|grant| !self.own_roles.contains(&grant.principal.0))
+        };
+        let may_give_access = standby.present().is_none_or(has_other_principals);
+        snapshots.standby.lf_tag_policy_grants = Some(standby);
+        snapshots.primary.lf_tag_policy_grants = match may_give_access {
+            true => Some(list_lf_tag_policy_grants_of(self.primary, &self.mappings.0).await),
+            false => none(),
+        };
+    }
+
+    /// Reads the named expressions, if grants on LF-Tag policies refer to one.
+    async fn read_named_expressions(&self, snapshots: &mut Snapshots) {
+        let refers_to_expression = |snapshot: &Snapshot| {
+            let observed = snapshot.lf_tag_policy_grants.as_ref();
+            let observed = observed.and_then(Observation::present).into_iter();
+            let mut grants = observed.flat_map(|observed| observed.grants.keys());
+            grants.any(|grant| expression_name(grant).is_some())
+        };
+        if !(refers_to_expression(&snapshots.primary) || refers_to_expression(&snapshots.standby)) {
+            return;
+        }
+        let items = (
+            Subject::LakeFormation(LfSubject::LfTagExpressions),
+            Facet::Items,
+        );
+        if !snapshots.primary.attachments.contains_key(&items) {
+            self.read_items(LfSubject::LfTagExpressions, snapshots)
+                .await;
+        }
+    }
+
+    /// Reads the LF-Tags of databases, if a grant by LF-Tags may give access to something in them.
+    pub(super) async fn read_database_lf_tags(
+        &self,
+        databases: &BTreeSet<Subject>,
+        snapshots: &mut Snapshots,
+    ) {
+        if databases.is_empty() {
+            return;
+        }
+        self.read_lf_tag_policy_grants(snapshots).await;
+        let standby = snapshots.standby.lf_tag_policy_grants.as_ref();
+        let may_give_access = standby
+            .and_then(Observation::present)
+            .is_none_or(|observed| !observed.grants.is_empty());
+        if !may_give_access {
+            return;
+        }
+        let wanted: Vec<(Subject, Facet)> = databases
+            .iter()
+            .map(|subject| (subject.clone(), Facet::LfTagAssignments))
+            .filter(|tags| !snapshots.standby.attachments.contains_key(tags))
+            .collect();
+        // Of databases that were not requested, only the LF-Tags are read.
+        let calls = wanted.into_iter().map(|(database, facet)| async move {
+            let primary = self.primary.attachments(&database, facet, &[]);
+            let standby = self.standby.attachments(&database, facet, &[]);
+            let (primary, standby) = join(primary, standby).await;
+            ((database, facet), primary, standby)
+        });
+        for (tags, primary, standby) in run_concurrently(calls, self.max_concurrent_calls).await {
+            let empty_if_absent = |listed: Result<Vec<ObservedAttachment>, CallError>| match listed
+            {
+                Err(error) if error.kind == CallErrorKind::NotFound => {
+                    Observation::Present(Attachments::new())
+                }
+                listed => present_or_unknown(listed.map(by_key)),
+            };
+            snapshots
+                .primary
+                .attachments
+                .insert(tags.clone(), empty_if_absent(primary));
+            snapshots
+                .standby
+                .attachments
+                .insert(tags, empty_if_absent(standby));
+        }
+    }
+
+    /// Searches both Regions for the resources to which each missing grant by LF-Tags would give
+    /// access.
+    async fn search_by_lf_tags(&self, snapshots: &mut Snapshots) {
+        let subject = Subject::LakeFormation(LfSubject::Permissions);
+        let [primary, standby] = [&snapshots.primary, &snapshots.standby].map(|snapshot| {
+            let grants = snapshot.grants.get(&subject);
+            grants.and_then(Observation::present)
+        });
+        let (Some(primary), Some(standby)) = (primary, standby) else {
+            return;
+        };
+        let missing = primary.iter().filter(|(grant, grantable)| {
+            let in_standby = standby.get(grant);
+            in_standby.is_none_or(|in_standby| **grantable && !in_standby)
+        });
+        let searches: BTreeSet<LfTagSearch> = missing
+            .filter_map(|(grant, _)| search_of_grant(grant))
+            .collect();
+        let calls = searches.into_iter().filter_map(|search| {
+            let expression = match &search.1 {
+                LfTagPolicy::Expression(expression) => expression.clone(),
+                LfTagPolicy::NamedExpression(name) => {
+                    let items = (
+                        Subject::LakeFormation(LfSubject::LfTagExpressions),
+                        Facet::Items,
+                    );
+                    let items = snapshots.primary.attachments.get(&items)?.present()?;
+                    let observed = items.get(&AttachmentKey::NamedExpression(name.clone()))?;
+                    let Attachment::NamedExpression(saved) = &observed.part else {
+                        return None;
+                    };
+                    saved.expression.clone()
+                }
+            };
+            Some(async move {
+                let found = join(
+                    self.primary.search_by_lf_tags(search.0, &expression),
+                    self.standby.search_by_lf_tags(search.0, &expression),
+                );
+                let (primary, standby) = found.await;
+                (search, primary, standby)
+            })
+        });
+        let found = run_concurrently(
+            calls.collect::<Vec<_>>().into_iter(),
+            self.max_concurrent_calls,
+        )
+        .await;
+        for (search, primary, standby) in found {
+            // No resource has an LF-Tag that does not exist yet.
+            let empty_if_absent = |found: Result<Vec<_>, CallError>| match found {
+                Err(error) if error.kind == CallErrorKind::NotFound => {
+                    Observation::Present(Vec::new())
+                }
+                found => present_or_unknown(found),
+            };
+            snapshots
+                .primary
+                .lf_tagged_resources
+                .insert(search.clone(), empty_if_absent(primary));
+            snapshots
+                .standby
+                .lf_tagged_resources
+                .insert(search, empty_if_absent(standby));
+        }
+    }
+}
+
+/// The search for the resources that a grant on an LF-Tag policy gives access to.
+fn search_of_grant(grant: &PermissionGrant) -> Option<LfTagSearch> {
+    if let Resource::LfTagPolicy { target, policy } = &grant.resource {
+        return Some((*target, policy.clone()));
+    }
+    None
+}
+
+/// The named expression that a grant on an LF-Tag policy refers to.
+fn expression_name(grant: &PermissionGrant) -> Option<&String> {
+    if let Resource::LfTagPolicy {
+        policy: LfTagPolicy::NamedExpression(name),
+        ..
+    } = &grant.resource
+    {
+        return Some(name);
+    }
+    None
+}
+
+/// The grants on LF-Tag policies among others.
+fn lf_tag_policy_grants(grants: Grants) -> Grants {
+    grants
+        .into_iter()
+        .filter(|(grant, _)| search_of_grant(grant).is_some())
+        .collect()
+}
+
+async fn list_lf_tag_policy_grants_of(
+    region: &impl ReadRegion,
+    mapping: &PrincipalMapping,
+) -> Observation<LfTagPolicyGrants> {
+    let mut entries = Vec::new();
+    for kind in PermissionResourceType::LF_TAG_POLICY_TYPES {
+        match region.grants_on(&GrantFilter::Type(kind)).await {
+            Ok(listed) => entries.extend(listed),
+            Err(error) => return Observation::Unknown(error),
+        }
+    }
+    let index = GrantIndex::new(&entries, mapping);
+    Observation::Present(LfTagPolicyGrants {
+        grants: lf_tag_policy_grants(index.on(&Subject::LakeFormation(LfSubject::Permissions))),
+        ..LfTagPolicyGrants::default()
+    })
+}

@@ -1,0 +1,199 @@
+//! The operation document: alert thresholds and prices.
+//!
+//! Unlike the policy it may differ between the two Regions, and an error in it never stops
+//! replication: the defaults hold until it is mended.
+//!
+//! ```toml
+//! version = 1
+//! [lag-alert-seconds]
+//! catalog = 75
+//! permissions = 900
+//! [prices]
+//! glue-million-calls = 1.0
+//! ```
+
+use crate::cost::Prices;
+use crate::ports::Ledger;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+use twinlake_core::CallError;
+use twinlake_core::document::{DocumentError, DocumentSource};
+use twinlake_core::heartbeat::Channel;
+
+/// The format of operation documents that this Twinlake reads.
+pub const FORMAT: u32 = 1;
+
+/// The lag, in seconds, from which on an alert is raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LagAlertThresholds {
+    /// Of catalog changes.
+    pub catalog: i64,
+    /// Of permission changes. CloudTrail takes minutes.
+    pub permissions: i64,
+}
+
+/// One lost heartbeat raises no alert, so the threshold is their interval and what the next
+/// one may take; two lost heartbeats raise one.
+const DEFAULT_CATALOG_LAG_SECS: i64 = 75;
+/// CloudTrail delivers within minutes, without a bound.
+const DEFAULT_PERMISSIONS_LAG_SECS: i64 = 900;
+const MAX_LAG_SECS: i64 = 86_400;
+
+impl Default for LagAlertThresholds {
+    fn default() -> Self {
+        Self {
+            catalog: DEFAULT_CATALOG_LAG_SECS,
+            permissions: DEFAULT_PERMISSIONS_LAG_SECS,
+        }
+    }
+}
+
+impl LagAlertThresholds {
+    /// The threshold of a channel, in seconds.
+    #[must_use]
+    pub fn of(&self, channel: Channel) -> i64 {
+        match channel {
+            Channel::Catalog => self.catalog,
+            Channel::Permissions => self.permissions,
+        }
+    }
+}
+
+/// A checked operation document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OperationConfig {
+    /// From which lag on an alert is raised.
+    pub lag_alert: LagAlertThresholds,
+    /// What AWS charges, for the daily digest.
+    pub prices: Prices,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Document {
+    version: Option<Spanned<u32>>,
+    #[serde(default)]
+    lag_alert_seconds: BTreeMap<String, Spanned<i64>>,
+    #[serde(default)]
+    prices: BTreeMap<String, Spanned<f64>>,
+}
+
+impl OperationConfig {
+    /// Reads the document of a ledger. Where none was pushed the defaults hold; where it
+    /// cannot be parsed they hold too, and the error is returned beside them.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    pub async fn load<L: Ledger>(ledger: &L) -> Result<(Self, Option<DocumentError>), CallError> {
+        let text = ledger.operation().await?.unwrap_or_default();
+        Ok(match Self::parse(&text) {
+            Ok(operation) => (operation, None),
+            Err(error) => (Self::default(), Some(error)),
+        })
+    }
+
+    /// Parses and checks an operation document.
+    ///
+    /// # Errors
+    /// What is wrong, with the line and the key.
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        let document = "operation";
+        let source = DocumentSource { document, text };
+        let document: Document = source.parse()?;
+        source.check_version(document.version.as_ref(), FORMAT)?;
+        Ok(Self {
+            lag_alert: lag_alert(source, &document.lag_alert_seconds)?,
+            prices: prices(source, &document.prices)?,
+        })
+    }
+}
+
+fn lag_alert(
+    source: DocumentSource<'_>,
+    raw: &BTreeMap<String, Spanned<i64>>,
+) -> Result<LagAlertThresholds, DocumentError> {
+    let mut thresholds = LagAlertThresholds::default();
+    for (channel, secs) in raw {
+        let key = format!("lag-alert-seconds.{channel}");
+        let start = secs.span().start;
+        if !(1..=MAX_LAG_SECS).contains(secs.get_ref()) {
+            let problem = format!("write seconds, from 1 to {MAX_LAG_SECS}");
+            return Err(source.error(start, &key, problem));
+        }
+        match channel.as_str() {
+            "catalog" => thresholds.catalog = *secs.get_ref(),
+            "permissions" => thresholds.permissions = *secs.get_ref(),
+            _ => {
+                let problem = "the channels are `catalog` and `permissions`";
+                return Err(source.error(start, &key, problem));
+            }
+        }
+    }
+    Ok(thresholds)
+}
+
+fn prices(
+    source: DocumentSource<'_>,
+    raw: &BTreeMap<String, Spanned<f64>>,
+) -> Result<Prices, DocumentError> {
+    let mut prices = Prices::default();
+    for (name, price) in raw {
+        let valid = price.get_ref().is_finite() && *price.get_ref() >= 0.0;
+        if !valid || !prices.set(name, *price.get_ref()) {
+            let known: Vec<&str> = prices.names().collect();
+            let problem = format!("write US dollars for one of {}", known.join(", "));
+            return Err(source.error(price.span().start, &format!("prices.{name}"), problem));
+        }
+    }
+    Ok(prices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_document_has_the_defaults() {
+        assert_eq!(
+            OperationConfig::parse("").unwrap(),
+            OperationConfig::default()
+        );
+    }
+
+    #[test]
+    fn what_is_named_replaces_the_default() {
+        let text = "[lag-alert-seconds]\ncatalog = 30\n[prices]\nglue-million-calls = 2.0\n";
+        let operation = OperationConfig::parse(text).unwrap();
+        assert_eq!(operation.lag_alert.of(Channel::Catalog), 30);
+        assert_eq!(operation.lag_alert.of(Channel::Permissions), 900);
+        assert_ne!(operation.prices, Prices::default());
+    }
+
+    #[test]
+    fn errors_name_the_line_and_the_key() {
+        let cases = [
+            (
+                "version = 7\n",
+                "operation line 1, key `version`: this Twinlake reads version 1",
+            ),
+            (
+                "[prices]\nglu = 1.0\n",
+                "operation line 2, key `prices.glu`: write US dollars for one of ",
+            ),
+            (
+                "[lag-alert-seconds]\ncatalog = 0\n",
+                "operation line 2, key `lag-alert-seconds.catalog`: write seconds",
+            ),
+            (
+                "[lag-alert-seconds]\ncatalogue = 9\n",
+                "operation line 2, key `lag-alert-seconds.catalogue`: the channels are",
+            ),
+            ("retries = 3\n", "operation line 1, key `retries`"),
+        ];
+        for (text, start) in cases {
+            let problem = OperationConfig::parse(text).unwrap_err().to_string();
+            assert!(problem.starts_with(start), "{problem}");
+        }
+    }
+}

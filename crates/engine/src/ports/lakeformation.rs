@@ -1,0 +1,168 @@
+//! Filters of `ListPermissions` and changes of the data lake settings.
+
+use std::collections::BTreeSet;
+use twinlake_core::catalog::DataLakeSettings;
+use twinlake_core::{LfSubject, Name, Principal, TableId};
+
+/// Which grants `ListPermissions` returns. Grants on columns come with their table (LF-03); a
+/// listing never filters by principal (LF-04).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantFilter {
+    /// Grants on a database.
+    Database(Name),
+    /// Grants on all tables of a database.
+    AllTables(Name),
+    /// Grants on a table, its columns and its data cells filters (`IncludeRelated`).
+    Table(TableId),
+    /// Grants on every resource of one type.
+    Type(PermissionResourceType),
+}
+
+/// The `DataLakeResourceType` of a listing by type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PermissionResourceType {
+    /// `CATALOG`.
+    Catalog,
+    /// `DATABASE`.
+    Database,
+    /// `TABLE`, with columns and data cells filters.
+    Table,
+    /// `DATA_LOCATION`.
+    DataLocation,
+    /// `LF_TAG`.
+    LfTag,
+    /// `LF_TAG_POLICY`.
+    LfTagPolicy,
+    /// `LF_TAG_POLICY_DATABASE`.
+    LfTagPolicyDatabase,
+    /// `LF_TAG_POLICY_TABLE`.
+    LfTagPolicyTable,
+    /// `LF_NAMED_TAG_EXPRESSION`.
+    LfNamedTagExpression,
+}
+
+impl PermissionResourceType {
+    /// Every type. Which types a listing without a filter covers is not documented.
+    pub const ALL: [Self; 9] = [
+        Self::Catalog,
+        Self::Database,
+        Self::Table,
+        Self::DataLocation,
+        Self::LfTag,
+        Self::LfTagPolicy,
+        Self::LfTagPolicyDatabase,
+        Self::LfTagPolicyTable,
+        Self::LfNamedTagExpression,
+    ];
+
+    /// The types that list grants by LF-Tag policies.
+    pub const LF_TAG_POLICY_TYPES: [Self; 3] = [
+        Self::LfTagPolicy,
+        Self::LfTagPolicyDatabase,
+        Self::LfTagPolicyTable,
+    ];
+
+    /// The types that list the grants of a Lake Formation subject.
+    #[must_use]
+    pub fn for_subject(subject: LfSubject) -> &'static [Self] {
+        match subject {
+            LfSubject::LfTags => &[Self::LfTag],
+            LfSubject::LfTagExpressions => &[Self::LfNamedTagExpression],
+            LfSubject::DataLocations => &[Self::DataLocation],
+            LfSubject::Permissions => &[
+                Self::Catalog,
+                Self::LfTagPolicy,
+                Self::LfTagPolicyDatabase,
+                Self::LfTagPolicyTable,
+            ],
+            LfSubject::Settings => &[],
+        }
+    }
+
+    /// The type as AWS spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Catalog => "CATALOG",
+            Self::Database => "DATABASE",
+            Self::Table => "TABLE",
+            Self::DataLocation => "DATA_LOCATION",
+            Self::LfTag => "LF_TAG",
+            Self::LfTagPolicy => "LF_TAG_POLICY",
+            Self::LfTagPolicyDatabase => "LF_TAG_POLICY_DATABASE",
+            Self::LfTagPolicyTable => "LF_TAG_POLICY_TABLE",
+            Self::LfNamedTagExpression => "LF_NAMED_TAG_EXPRESSION",
+        }
+    }
+}
+
+/// How to change the default permissions for new databases and tables. A default is either
+/// empty (closed) or `ALL` for `IAM_ALLOWED_PRINCIPALS` (open); AWS allows no other value
+/// (`change-settings`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultsChange {
+    /// Leaves both defaults as they are.
+    #[default]
+    Keep,
+    /// Closes both defaults.
+    Close,
+    /// Opens the selected defaults.
+    Reopen {
+        /// The default for new databases.
+        databases: bool,
+        /// The default for new tables.
+        tables: bool,
+    },
+}
+
+impl DefaultsChange {
+    /// Whether the defaults for new databases and for new tables are open after the change;
+    /// `open` is their state before it.
+    #[must_use]
+    pub fn applied_to(self, open: (bool, bool)) -> (bool, bool) {
+        match self {
+            Self::Keep => open,
+            Self::Close => (false, false),
+            Self::Reopen { databases, tables } => (open.0 || databases, open.1 || tables),
+        }
+    }
+}
+
+/// A change of the data lake settings, applied to the settings read just before the write.
+#[derive(Clone, Debug, Default)]
+pub struct SettingsChange {
+    /// Principals to add as administrators.
+    pub add: BTreeSet<Principal>,
+    /// Principals to add as read-only administrators.
+    pub add_readers: BTreeSet<Principal>,
+    /// Principals to remove from administrators of both kinds.
+    pub drop: BTreeSet<Principal>,
+    /// How to change the defaults for new databases and tables.
+    pub defaults: DefaultsChange,
+    /// The settings other than administrators and defaults, if they are to change.
+    pub rest: Option<DataLakeSettings>,
+}
+
+impl SettingsChange {
+    /// Returns the settings after this change. Administrators stay unless they are in `drop`; a
+    /// list that also adds a principal keeps it.
+    #[must_use]
+    pub fn applied_to(&self, current: &DataLakeSettings) -> DataLakeSettings {
+        let updated =
+            |current: &BTreeSet<Principal>, add: &BTreeSet<Principal>| -> BTreeSet<Principal> {
+                let all = current.union(add);
+                all.filter(|admin| !self.drop.contains(*admin) || add.contains(*admin))
+                    .cloned()
+                    .collect()
+            };
+        let open = (current.database_defaults_open, current.table_defaults_open);
+        let (databases, tables) = self.defaults.applied_to(open);
+        DataLakeSettings {
+            admins: updated(&current.admins, &self.add),
+            read_only_admins: updated(&current.read_only_admins, &self.add_readers),
+            database_defaults_open: databases,
+            table_defaults_open: tables,
+            ..self.rest.clone().unwrap_or_else(|| current.clone())
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Statistics for status, reports and monitoring.
+
+use std::collections::BTreeMap;
+use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
+use twinlake_core::ledger::{LedgerRows, PendingObjects};
+use twinlake_core::{CallError, SubjectState, TableId, Timestamp};
+
+/// Counters by name.
+pub type StatCounters = BTreeMap<String, u64>;
+
+/// Statistics of one Region's Twinlake: heartbeats, lag, counters, pending objects. Kept in the
+/// same store as the [`Ledger`](super::Ledger).
+pub trait StatsStore {
+    /// The health of an event channel. The first request for a channel starts its monitoring
+    /// at `now`.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn channel_health(
+        &self,
+        channel: Channel,
+        now: Timestamp,
+    ) -> Result<ChannelHealth, CallError>;
+
+    /// Records a heartbeat. The newest one counts, in whatever order they arrive.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn record_heartbeat(
+        &self,
+        channel: Channel,
+        heartbeat: Heartbeat,
+    ) -> Result<(), CallError>;
+
+    /// Stores the lag of one minute.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_lag_sample(&self, sample: &LagSample) -> Result<(), CallError>;
+
+    /// The lag samples since a time, in order. They are kept for a week.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn lag_samples(&self, since: Timestamp) -> Result<Vec<LagSample>, CallError>;
+
+    /// The rows of all subjects that are not in sync, without reading the others. The result
+    /// may be some seconds old.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError>;
+
+    /// How many subjects are in each state that needs eyes. They may be some seconds old.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn state_counts(&self) -> Result<BTreeMap<SubjectState, usize>, CallError>;
+
+    /// Adds to the counters of the hour that contains `at`.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn add_counters(&self, at: Timestamp, counters: &StatCounters) -> Result<(), CallError>;
+
+    /// The sums of the counters from the hour that contains `since` to now.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn counters_since(&self, since: Timestamp) -> Result<StatCounters, CallError>;
+
+    /// The tables with objects that S3 has not replicated, each with its stored version.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn all_pending_objects(
+        &self,
+    ) -> Result<BTreeMap<TableId, (PendingObjects, u64)>, CallError>;
+
+    /// The objects of a table that S3 has not replicated, with the stored version.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn pending_objects(
+        &self,
+        table: &TableId,
+    ) -> Result<Option<(PendingObjects, u64)>, CallError>;
+
+    /// Stores the pending objects of a table, or deletes them if `None`. A conditional write:
+    /// it happens only if the stored version is `expected_version`, where `None` expects no
+    /// stored entry. Returns whether it happened.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_pending_objects(
+        &self,
+        table: &TableId,
+        pending: Option<&PendingObjects>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
+
+    /// The tables whose files are in the primary at exactly this location: a bucket and a prefix
+    /// that is empty or ends in a slash.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn tables_at_location(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Vec<TableId>, CallError>;
+}

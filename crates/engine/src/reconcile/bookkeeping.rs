@@ -1,0 +1,420 @@
+//! Writes the ledger rows at the end of a session, and says what has to wait.
+
+use super::MAX_ROUNDS;
+use super::paging::deferred_reason;
+use super::session::Session;
+use super::step_effects::{facets_after, partition_values_of};
+use crate::ports::{Clock, Ledger, ReadRegion};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::audit::{self, Rejection};
+use twinlake_core::ledger::LedgerRows;
+use twinlake_core::plan::SubjectOutcome;
+use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
+use twinlake_core::snapshot::Observation;
+use twinlake_core::{CallError, LedgerRow, Plan, Scope, Subject, SubjectState, Timestamp};
+
+impl<'a, P, S, L, C> Session<'a, P, S, L, C>
+where
+    P: ReadRegion,
+    S: ReadRegion,
+    L: Ledger,
+    C: Clock,
+{
+    /// Writes the ledger row of each subject and completes the outcome.
+    pub(super) async fn finish(&mut self, rows: &LedgerRows, plan: &Plan) -> Result<(), CallError> {
+        let tables = self.snapshots.primary.tables.iter();
+        self.outcome.iceberg = tables
+            .filter(|(_, table)| {
+                table
+                    .present()
+                    .is_some_and(|observed| observed.object.is_iceberg())
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.record_scanned();
+        let mut changed_rows = Vec::new();
+        let mut obsolete = Vec::new();
+        if self.page_rounds > MAX_ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
+            let reason = format!("the Regions still differ after {MAX_ROUNDS} rounds");
+            self.outcome.waiting = Some((self.requested_scope.clone(), reason));
+        }
+        self.outcome
+            .findings
+            .extend(std::mem::take(&mut self.earlier_findings));
+        self.add_waiting_subjects(plan);
+        let reasons = self.reasons(plan);
+        for (subject, subject_outcome) in &plan.subject_outcomes {
+            let old = rows.get(subject);
+            if subject_outcome.gone {
+                if old.is_some() {
+                    obsolete.push(subject.clone());
+                }
+                continue;
+            }
+            self.update_managed_keys(subject, old, subject_outcome)
+                .await?;
+            let mut row = self.new_row(subject, old, subject_outcome, reasons.get(subject), plan);
+            if row.state != SubjectState::InSync {
+                self.outcome.not_in_sync.insert(subject.clone(), row.state);
+                let reason = row.reason.clone();
+                let reason = reason.map(|reason| (subject.clone(), reason));
+                self.outcome.reasons.extend(reason);
+            }
+            if Some(&row) != old {
+                self.set_read_times(&mut row);
+                changed_rows.push(row);
+            }
+        }
+        if !changed_rows.is_empty() {
+            self.context.ledger.put_rows(&changed_rows).await?;
+        }
+        if !obsolete.is_empty() {
+            self.context.ledger.delete_rows(&obsolete).await?;
+        }
+        Ok(())
+    }
+
+    fn record_scanned(&mut self) {
+        for (subject, request) in &self.requested_scope.read_requests {
+            self.outcome.scanned.insert(subject.clone());
+            if let Subject::Database(name) = subject
+                && request.facets.contains(&Facet::Contents)
+            {
+                self.outcome.fully_scanned.insert(name.clone());
+            }
+        }
+    }
+
+    /// Sets the times of a row that is written anyway: a time alone is no reason to write one.
+    fn set_read_times(&self, row: &mut LedgerRow) {
+        let database = row.subject.database();
+        let is_listed = database.is_some_and(|name| self.outcome.fully_scanned.contains(name));
+        let requested = self.scope.read_requests.get(&row.subject);
+        let full = full_request(&row.subject);
+        let is_fully_read =
+            is_listed || requested.is_some_and(|request| request.facets.is_superset(&full.facets));
+        if is_listed {
+            row.listed_at = Some(self.started);
+        }
+        if is_fully_read && row.state == SubjectState::InSync {
+            row.verified_at = Some(self.started);
+        }
+    }
+
+    /// Adds and removes keys of paired items in the row of a Lake Formation subject.
+    async fn update_managed_keys(
+        &self,
+        subject: &Subject,
+        old: Option<&LedgerRow>,
+        subject_outcome: &SubjectOutcome,
+    ) -> Result<(), CallError> {
+        let (Subject::LakeFormation(lf_subject), Some(managed)) =
+            (subject, &subject_outcome.managed_keys)
+        else {
+            return Ok(());
+        };
+        let known = old.map(|old| old.managed_keys.clone()).unwrap_or_default();
+        let add: BTreeSet<String> = managed.difference(&known).cloned().collect();
+        let drop: BTreeSet<String> = known.difference(managed).cloned().collect();
+        if add.is_empty() && drop.is_empty() {
+            return Ok(());
+        }
+        self.context
+            .ledger
+            .update_managed_keys(*lf_subject, &add, &drop)
+            .await
+    }
+
+    /// Returns the row of a subject after the session.
+    fn new_row(
+        &self,
+        subject: &Subject,
+        old: Option<&LedgerRow>,
+        subject_outcome: &SubjectOutcome,
+        problem: Option<&(SubjectState, String)>,
+        plan: &Plan,
+    ) -> LedgerRow {
+        let now = self.context.clock.now();
+        let (state, reason) = match problem {
+            Some((state, reason)) => (*state, Some(reason.clone())),
+            None => (subject_outcome.state, subject_outcome.reason.clone()),
+        };
+        let mut row = row_of(subject, old, subject_outcome, (state, reason), now);
+        row.over_deletion_limit = self.is_over_deletion_limit()
+            && plan.steps.iter().any(|step| step.subject() == *subject);
+        let known = old.and_then(|old| old.pairing.as_ref());
+        let partition_count = match subject {
+            Subject::Table(id) => self.partition_counts.get(id).copied(),
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => None,
+        };
+        row.partitions = partition_count.unwrap_or(row.partitions);
+        row.source_location = self.source_location(subject).or(row.source_location);
+        let epoch = self.context.epoch;
+        let is_incomplete = !self.outcome.rejections.is_empty()
+            || self.has_unread_partitions(subject, partition_count);
+        // While partitions of a recreated table are missing, the old creation time in the row
+        // says that the table was recreated.
+        if let (Some(known), Some(pairing), true) = (known, &mut row.pairing, is_incomplete)
+            && known.created_in(epoch.standby()) == pairing.created_in(epoch.standby())
+        {
+            let primary = epoch.primary();
+            *pairing.created.get_mut(primary) = known.created_in(primary);
+        }
+        let detected_by = match problem {
+            None => Some(subject_outcome.detected_by),
+            Some(_) if self.partition_problems.contains_key(subject) => Some(Facet::Partitions),
+            Some(_) => None,
+        };
+        self.keep_earlier_problems(subject, old, detected_by, &mut row);
+        row.with_history_of(old)
+    }
+
+    /// The location of a table's files in the primary, if the table was read there.
+    fn source_location(&self, subject: &Subject) -> Option<String> {
+        let Subject::Table(id) = subject else {
+            return None;
+        };
+        let table = self.snapshots.primary.tables.get(id)?.present()?;
+        let storage = table.object.storage_descriptor.as_ref()?;
+        let location = storage.location.clone();
+        location.filter(|location| !location.is_empty())
+    }
+
+    /// Keeps the state that a read of more facets found: only a read of all those facets finds
+    /// the subject in sync again.
+    fn keep_earlier_problems(
+        &self,
+        subject: &Subject,
+        old: Option<&LedgerRow>,
+        detected_by: Option<Facet>,
+        row: &mut LedgerRow,
+    ) {
+        let read_facets = self.read_facets(subject);
+        let earlier = old.filter(|old| {
+            old.state != SubjectState::InSync && !old.detected_by.is_subset(&read_facets)
+        });
+        match earlier {
+            Some(old) if row.state == SubjectState::InSync => {
+                row.state = old.state;
+                row.since = old.since;
+                row.reason.clone_from(&old.reason);
+                row.over_deletion_limit = old.over_deletion_limit;
+                row.detected_by.clone_from(&old.detected_by);
+            }
+            Some(_) | None if row.state == SubjectState::InSync => row.detected_by.clear(),
+            Some(_) | None => {
+                row.detected_by = match (self.awaits_partitions(subject), detected_by) {
+                    (true, _) => [Facet::Definition, Facet::Partitions].into(),
+                    (false, Some(facet)) => [Facet::Definition, facet].into(),
+                    (false, None) => read_facets,
+                };
+                row.detected_by
+                    .extend(earlier.iter().flat_map(|old| &old.detected_by));
+                let failed = self.outcome.failed.iter();
+                if failed.into_iter().any(|(step, _)| {
+                    step.subject() == *subject && partition_values_of(step).is_some()
+                }) {
+                    row.detected_by.insert(Facet::Partitions);
+                }
+            }
+        }
+    }
+
+    /// Adds to the waiting scope: postponed steps, tables for which time ran out, and subjects
+    /// that depend on work under way elsewhere.
+    fn add_waiting_subjects(&mut self, plan: &Plan) {
+        let mut scope = Scope::default();
+        let mut last_reason = None;
+        for (step, error) in &self.postponed {
+            let mut request = ReadRequest::for_facets(facets_after(step));
+            request.facets.insert(Facet::Definition);
+            request
+                .partition_values
+                .extend(partition_values_of(step).map(<[String]>::to_vec));
+            scope.add(step.subject(), request);
+            last_reason = Some(error.to_string());
+        }
+        for id in std::mem::take(&mut self.snapshots.timed_out) {
+            let subject = Subject::Table(id);
+            let requested = self.requested_scope.read_requests.get(&subject);
+            let request = ReadRequest {
+                partition_deletion_named: requested
+                    .is_some_and(|request| request.partition_deletion_named),
+                ..ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
+            };
+            // The read continues in a later message, so it did not fail.
+            self.outcome
+                .findings
+                .retain(|finding| finding.subject != subject);
+            self.outcome.out_of_time = true;
+            last_reason = Some("time ran out before its partitions were listed".to_owned());
+            scope.add(subject, request);
+        }
+        for subject in &plan.waits {
+            let reason = plan
+                .subject_outcomes
+                .get(subject)
+                .and_then(|outcome| outcome.reason.clone());
+            let requested = self.requested_scope.read_requests.get(subject).cloned();
+            scope.add(
+                subject.clone(),
+                requested.unwrap_or_else(|| full_request(subject)),
+            );
+            last_reason = reason.or(last_reason);
+        }
+        let Some(reason) = last_reason else {
+            return;
+        };
+        match &mut self.outcome.waiting {
+            Some((waiting, _)) => waiting.merge(scope),
+            none @ None => *none = Some((scope, reason)),
+        }
+    }
+
+    /// The facets of a subject that were read completely. A read of single partitions by value is
+    /// not a read of `Facet::Partitions`.
+    fn read_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
+        let all = WHOLE_TABLE.into_iter().chain(WHOLE_DATABASE);
+        let database = subject.database().cloned().map(Subject::Database);
+        let is_fully_read = |database: &Subject| {
+            let request = self.requested_scope.read_requests.get(database);
+            request.is_some_and(|request| request.facets.contains(&Facet::Contents))
+        };
+        if self
+            .requested_scope
+            .read_requests
+            .contains_key(&Subject::Catalog)
+            || database.is_some_and(|database| is_fully_read(&database))
+        {
+            return all.collect();
+        }
+        let request = self.requested_scope.read_requests.get(subject);
+        let mut facets = request
+            .map(|request| request.facets.clone())
+            .unwrap_or_default();
+        if matches!(subject, Subject::LakeFormation(_)) {
+            // A Lake Formation subject has no definition to read.
+            facets.insert(Facet::Definition);
+        }
+        facets
+    }
+
+    /// Whether a subject is out of sync only because some partitions are still to be replicated.
+    fn awaits_partitions(&self, subject: &Subject) -> bool {
+        let waiting = self.outcome.waiting.as_ref();
+        let is_out_of_time = self.outcome.out_of_time
+            && waiting.is_some_and(|(scope, _)| scope.read_requests.contains_key(subject));
+        let deferred = self.snapshots.deferred.keys().cloned();
+        let mut deferred = deferred.map(Subject::Table);
+        is_out_of_time || deferred.any(|table| table == *subject)
+    }
+
+    /// Whether partitions of a table are still to be read.
+    fn has_unread_partitions(&self, subject: &Subject, partition_count: Option<usize>) -> bool {
+        let Subject::Table(id) = subject else {
+            return partition_count.is_none();
+        };
+        let table = self.snapshots.primary.tables.get(id);
+        let table = table.and_then(Observation::present);
+        let is_partitioned =
+            table.is_some_and(|observed| !observed.object.partition_keys.is_empty());
+        self.snapshots.deferred.contains_key(id) || (is_partitioned && partition_count.is_none())
+    }
+
+    /// Whether the audit rejected the plan only because of the deletion limit.
+    fn is_over_deletion_limit(&self) -> bool {
+        let rejections = &self.outcome.rejections;
+        let is_deletion_limit =
+            |rejection: &Rejection| rejection.rule == audit::AuditRule::DeletionLimit;
+        !rejections.is_empty() && rejections.iter().all(is_deletion_limit)
+    }
+
+    /// The subjects that are not in sync because of this session's steps or reads, with the state
+    /// and the reason.
+    pub(super) fn reasons(&self, plan: &Plan) -> BTreeMap<Subject, (SubjectState, String)> {
+        let mut reasons = BTreeMap::new();
+        let is_rejected = !self.outcome.rejections.is_empty();
+        let waiting = self.outcome.waiting.as_ref().map(|(_, reason)| reason);
+        if is_rejected || waiting.is_some() {
+            let rejection = self.outcome.rejections.first().map(Rejection::to_string);
+            let reason = rejection.or(waiting.cloned()).unwrap_or_default();
+            let state = if self.is_over_deletion_limit() {
+                SubjectState::OnHold
+            } else {
+                SubjectState::OutOfSync
+            };
+            for step in &plan.steps {
+                reasons.insert(step.subject(), (state, reason.clone()));
+            }
+        }
+        if let (true, Some((scope, reason))) = (self.outcome.out_of_time, &self.outcome.waiting) {
+            let unfinished = scope.read_requests.keys().cloned();
+            reasons.extend(
+                unfinished.map(|subject| (subject, (SubjectState::OutOfSync, reason.clone()))),
+            );
+        }
+        for (id, deferred) in &self.snapshots.deferred {
+            reasons.insert(
+                Subject::Table(id.clone()),
+                (SubjectState::OutOfSync, deferred_reason(deferred)),
+            );
+        }
+        for (subject, problem) in &self.partition_problems {
+            reasons
+                .entry(subject.clone())
+                .or_insert_with(|| problem.clone());
+        }
+        for (step, error) in &self.postponed {
+            reasons.insert(step.subject(), (SubjectState::OutOfSync, error.to_string()));
+        }
+        for (step, error) in &self.outcome.failed {
+            reasons.insert(step.subject(), (SubjectState::Blocked, error.to_string()));
+        }
+        reasons
+    }
+}
+
+/// A read request for everything that a subject has.
+fn full_request(subject: &Subject) -> ReadRequest {
+    match subject {
+        Subject::Table(_) => ReadRequest::for_facets(&WHOLE_TABLE),
+        Subject::Database(_) => ReadRequest::for_facets(&WHOLE_DATABASE),
+        Subject::LakeFormation(lf_subject) => ReadRequest::for_facets(lf_subject.facets()),
+        Subject::Catalog | Subject::Function(_) => ReadRequest::for_facets(&[Facet::Definition]),
+    }
+}
+
+fn row_of(
+    subject: &Subject,
+    old: Option<&LedgerRow>,
+    subject_outcome: &SubjectOutcome,
+    (state, reason): (SubjectState, Option<String>),
+    now: Timestamp,
+) -> LedgerRow {
+    let same_state = old.filter(|old| old.state == state);
+    let intent = old.and_then(|old| old.intent_digest.clone());
+    LedgerRow {
+        subject: subject.clone(),
+        pairing: subject_outcome.pairing.clone(),
+        intent_digest: intent.filter(|_| subject_outcome.pairing.is_none()),
+        state,
+        since: same_state.map_or(now, |old| old.since),
+        reason,
+        over_deletion_limit: false,
+        detected_by: old.map(|old| old.detected_by.clone()).unwrap_or_default(),
+        source_location: old.and_then(|old| old.source_location.clone()),
+        listed_at: old.and_then(|old| old.listed_at),
+        verified_at: old.and_then(|old| old.verified_at),
+        history: Vec::new(),
+        table_default: subject_outcome
+            .table_default
+            .clone()
+            .or_else(|| old.and_then(|old| old.table_default.clone())),
+        partitions: old.map_or(0, |old| old.partitions),
+        managed_keys: old.map(|old| old.managed_keys.clone()).unwrap_or_default(),
+        ..LedgerRow::new(subject.clone(), state, now)
+    }
+}

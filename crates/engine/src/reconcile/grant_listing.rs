@@ -1,0 +1,95 @@
+//! When to list all grants instead of the grants of each subject.
+
+use super::session::Session;
+use crate::grant_index::GrantIndex;
+use crate::observe::{ObservationPair, Prefetched};
+use crate::ports::{Clock, Ledger, ReadRegion};
+use twinlake_core::scope::{Facet, ReadRequest};
+use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::{Plan, Step};
+
+/// A listing of all grants with fewer calls than this is always made for at least
+/// [`CHEAP_LISTING_MIN_SUBJECTS`] subjects.
+const CHEAP_LISTING_MAX_CALLS: usize = 32;
+const CHEAP_LISTING_MIN_SUBJECTS: usize = 4;
+
+impl<P, S, L, C> Session<'_, P, S, L, C>
+where
+    P: ReadRegion,
+    S: ReadRegion,
+    L: Ledger,
+    C: Clock,
+{
+    /// Whether whole databases are read: then one listing of all grants is cheaper than one
+    /// listing per table.
+    pub(super) fn has_database_scan(&self) -> bool {
+        let mut requests = self.read_requests.values();
+        requests.any(|request| request.facets.contains(&Facet::Contents))
+    }
+
+    /// Lists all grants of both Regions.
+    pub(super) async fn list_all_grants(&self) -> ObservationPair<GrantIndex> {
+        let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
+        Prefetched::grants(self.context.primary, self.context.standby, &mappings).await
+    }
+
+    /// Requests again the grants that were read by resource: only a listing of all grants proves
+    /// the absence that a revoke needs.
+    pub(super) fn reread_grants(&mut self) {
+        let fully_listed = &self.snapshots.primary.full_grant_reads;
+        let subjects = self.snapshots.primary.grants.keys();
+        let read_by_resource = subjects.filter(|subject| !fully_listed.contains(*subject));
+        self.read_requests = read_by_resource
+            .map(|subject| (subject.clone(), ReadRequest::for_facets(&[Facet::Grants])))
+            .collect();
+    }
+
+    /// Whether grants that were read by resource need a listing of all grants, in a session that
+    /// made one before: a read by resource failed, or lacks a grant that this session made.
+    pub(super) fn needs_grant_recheck(&self, plan: &Plan) -> bool {
+        let has_failed_read = |snapshot: &Snapshot| {
+            let grants = snapshot.grants.iter();
+            let mut requested =
+                grants.filter(|(subject, _)| self.read_requests.contains_key(*subject));
+            requested.any(|(_, grants)| matches!(grants, Observation::Unknown(_)))
+        };
+        let snapshots = [&self.snapshots.primary, &self.snapshots.standby];
+        self.grant_listing_calls.is_some()
+            && (self.repeats_own_grant(plan) || snapshots.into_iter().any(has_failed_read))
+    }
+
+    /// Whether the plan makes a grant again that this session made before.
+    fn repeats_own_grant(&self, plan: &Plan) -> bool {
+        let named_revokes = &self.scope.named_revokes;
+        let is_own = |step: &Step| matches!(step, Step::Grant { grant, .. } if named_revokes.contains_key(grant));
+        plan.steps.iter().any(is_own)
+    }
+
+    /// Lists all grants for the next round if that takes fewer calls than one listing per subject
+    /// and Region. The cost of listing all grants grows with the number of grants in the Region,
+    /// whatever the scope.
+    pub(super) async fn prefetch_next_round(&self) -> Prefetched {
+        let requests = self.read_requests.values();
+        let subjects = requests.filter(|request| request.facets.contains(&Facet::Grants));
+        let subjects = subjects.count();
+        // If there are few grants in all, a listing of all of them like the session's first one is
+        // the better read.
+        let max_calls = match subjects {
+            CHEAP_LISTING_MIN_SUBJECTS.. => CHEAP_LISTING_MAX_CALLS.max(2 * subjects),
+            _ => 2 * subjects,
+        };
+        let mut prefetched = Prefetched::default();
+        let last_calls = self.grant_listing_calls;
+        if last_calls.is_some_and(|calls| calls < max_calls) {
+            prefetched.grants = Some(self.list_all_grants().await);
+        }
+        prefetched
+    }
+}
+
+/// Number of calls that the listing of all grants of both Regions took, if both succeeded.
+pub(crate) fn listing_calls(prefetched: &Prefetched) -> Option<usize> {
+    let (primary, standby) = prefetched.grants.as_ref()?;
+    let calls = |grants: &Observation<GrantIndex>| grants.present().map(|index| index.calls);
+    Some(calls(primary)? + calls(standby)?)
+}

@@ -1,0 +1,427 @@
+//! The state of one reconciliation: what to read next, what was read, what is left to do.
+
+use super::grant_listing::listing_calls;
+use super::safeguards::subtract;
+use super::step_effects::{
+    drop_noop_regrants, facets_after, is_index, is_permanent, is_table_creation, isolated_step,
+    partition_values_of,
+};
+use super::{Context, MAX_ROUNDS, ReconcileOutcome};
+use crate::apply::{Applied, StepResult};
+use crate::observe::{ConfirmedWrites, MAX_PARTITIONS_PER_ROUND, Observer, Prefetched, Snapshots};
+use crate::ports::{Clock, Ledger, ReadRegion};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::audit;
+use twinlake_core::ledger::{LedgerRows, ObjectCounts};
+use twinlake_core::plan::{Finding, Inputs};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest};
+use twinlake_core::snapshot::{Observation, Partitions};
+use twinlake_core::{
+    ApprovedPlan, CallError, CallErrorKind, LfSubject, PermissionGrant, Plan, Scope, Step, Subject,
+    SubjectState, TableId, Timestamp,
+};
+
+pub(super) struct Session<'a, P, S, L, C> {
+    pub(super) context: &'a Context<'a, P, S, L, C>,
+    /// When the session began: everything that it read is at least as new.
+    pub(super) started: Timestamp,
+    /// The scope of the plan: the requested scope and what this session added to it.
+    pub(super) scope: Scope,
+    /// What the next round reads.
+    pub(super) read_requests: BTreeMap<Subject, ReadRequest>,
+    pub(super) snapshots: Snapshots,
+    pub(super) outcome: ReconcileOutcome,
+    /// Grants whose revoke Lake Formation has confirmed in this session.
+    pub(super) confirmed_revokes: BTreeSet<PermissionGrant>,
+    /// Deletions that are counted against the deletion limit and not made yet.
+    pub(super) charged_deletions: ObjectCounts,
+    /// Number of partitions of the standby's tables, where all partitions were read.
+    pub(super) partition_counts: BTreeMap<TableId, usize>,
+    /// Findings of earlier pages and of full partition scans.
+    pub(super) earlier_findings: BTreeSet<Finding>,
+    /// Rounds of the current page.
+    pub(super) page_rounds: u32,
+    /// Pages of partitions after the first one.
+    pub(super) pages: u32,
+    /// The requested scope, as it is sent again if something has to wait.
+    pub(super) requested_scope: Scope,
+    /// Partition writes that the standby confirmed in the last round.
+    pub(super) confirmed_writes: ConfirmedWrites,
+    /// Problems that a scan of all partitions of a table found.
+    pub(super) partition_problems: BTreeMap<Subject, (SubjectState, String)>,
+    /// Tables with partition deletions, proven by a listing of all partitions of the primary.
+    pub(super) tables_with_deletions: BTreeSet<TableId>,
+    /// Isolated steps that have to wait while the rest goes on.
+    pub(super) postponed: Vec<(Step, CallError)>,
+    /// Most partitions of which one round keeps the whole definition.
+    pub(super) max_partitions: usize,
+    /// Calls that the last listing of all grants of both Regions took.
+    pub(super) grant_listing_calls: Option<usize>,
+}
+
+impl<'a, P, S, L, C> Session<'a, P, S, L, C>
+where
+    P: ReadRegion,
+    S: ReadRegion,
+    L: Ledger,
+    C: Clock,
+{
+    /// Starts a session. Adds the database of a table or function to the scope unless the ledger
+    /// pairs it: Twinlake writes only into paired databases.
+    pub(super) async fn begin(
+        context: &'a Context<'a, P, S, L, C>,
+        scope: &Scope,
+    ) -> Result<Self, CallError> {
+        let mut scope = scope.clone();
+        let parents: BTreeSet<Subject> = scope
+            .read_requests
+            .keys()
+            .filter(|subject| matches!(subject, Subject::Table(_) | Subject::Function(_)))
+            .filter_map(|subject| subject.database().cloned().map(Subject::Database))
+            .collect();
+        let rows = context.ledger.rows(&parents).await?;
+        for parent in parents {
+            let pairing = rows.get(&parent).and_then(|row| row.pairing.as_ref());
+            if pairing.is_none_or(|pairing| pairing.link) {
+                scope.add(parent, ReadRequest::for_facets(&DATABASE_ITSELF));
+            }
+        }
+        let read_requests = scope.read_requests.clone();
+        let requested_scope = scope.clone();
+        Ok(Self {
+            context,
+            started: context.clock.now(),
+            scope,
+            read_requests,
+            snapshots: Snapshots::default(),
+            outcome: ReconcileOutcome::default(),
+            confirmed_revokes: BTreeSet::new(),
+            charged_deletions: ObjectCounts::default(),
+            partition_counts: BTreeMap::new(),
+            earlier_findings: BTreeSet::new(),
+            page_rounds: 0,
+            pages: 0,
+            requested_scope,
+            confirmed_writes: ConfirmedWrites::new(),
+            partition_problems: BTreeMap::new(),
+            tables_with_deletions: BTreeSet::new(),
+            postponed: Vec::new(),
+            max_partitions: MAX_PARTITIONS_PER_ROUND,
+            grant_listing_calls: None,
+        })
+    }
+
+    /// Reads the ledger rows of the scope's subjects and of their databases.
+    pub(super) async fn rows(&self) -> Result<LedgerRows, CallError> {
+        let mut subjects: BTreeSet<Subject> = BTreeSet::new();
+        let mut rows = LedgerRows::new();
+        for (subject, request) in &self.scope.read_requests {
+            match subject {
+                Subject::Database(name) if request.facets.contains(&Facet::Contents) => {
+                    rows.extend(self.context.ledger.rows_in_database(name).await?);
+                }
+                Subject::Catalog
+                | Subject::LakeFormation(_)
+                | Subject::Database(_)
+                | Subject::Table(_)
+                | Subject::Function(_) => {
+                    if matches!(subject, Subject::LakeFormation(_)) {
+                        // Grants of one Lake Formation subject depend on what is paired of another.
+                        subjects.extend(LfSubject::EVERY.map(Subject::LakeFormation));
+                    }
+                    subjects.insert(subject.clone());
+                    let parent = subject.database().cloned().map(Subject::Database);
+                    subjects.extend(parent);
+                }
+            }
+        }
+        subjects.retain(|subject| !rows.contains_key(subject));
+        rows.extend(self.context.ledger.rows(&subjects).await?);
+        Ok(rows)
+    }
+
+    /// Reads both Regions as the current read requests say, and returns the ledger rows.
+    pub(super) async fn observe(
+        &mut self,
+        prefetched: &Prefetched,
+    ) -> Result<LedgerRows, CallError> {
+        let rows = self.rows().await?;
+        self.grant_listing_calls = listing_calls(prefetched).or(self.grant_listing_calls);
+        let is_out_of_time = || {
+            let stop_at = self.context.stop_at;
+            stop_at.is_some_and(|stop_at| self.context.clock.now() >= stop_at)
+        };
+        let confirmed_writes = std::mem::take(&mut self.confirmed_writes);
+        self.snapshots.checked_databases.clear();
+        let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
+        for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
+            snapshot.lf_tag_policy_grants = None;
+            snapshot.lf_tagged_resources.clear();
+        }
+        let observer = Observer {
+            remaining_partitions: Cell::new(self.max_partitions),
+            confirmed_writes: &confirmed_writes,
+            is_out_of_time: &is_out_of_time,
+            defers_oversized_databases: self.context.stop_at.is_some() && self.outcome.rounds <= 1,
+            primary: self.context.primary,
+            standby: self.context.standby,
+            policy: self.context.policy,
+            epoch: self.context.epoch,
+            mappings: &mappings,
+            reader_role: self.context.reader_role,
+            own_roles: self.context.own_roles,
+            rows: &rows,
+            max_concurrent_calls: self.context.max_concurrent_calls,
+            prefetched,
+        };
+        let needs_settings = !self.scope.named_revokes.is_empty();
+        observer
+            .read(&self.read_requests, needs_settings, &mut self.snapshots)
+            .await;
+        self.drop_confirmed_revokes();
+        for (id, primary) in &self.snapshots.primary.partitions {
+            let standby = self.snapshots.standby.partitions.get(id);
+            let total = match (primary, standby) {
+                // The standby lacks the table, so it has no partitions.
+                (Observation::Present(_), None) => Some(0),
+                (Observation::Present(_), Some(standby)) => {
+                    standby.present().and_then(Partitions::total)
+                }
+                (Observation::Absent(_) | Observation::Unknown(_), _) => None,
+            };
+            if let Some(total) = total {
+                self.partition_counts.entry(id.clone()).or_insert(total);
+            }
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn inputs<'i>(&'i self, rows: &'i LedgerRows) -> Inputs<'i> {
+        Inputs {
+            scope: &self.scope,
+            epoch: self.context.epoch,
+            policy: self.context.policy,
+            primary: &self.snapshots.primary,
+            standby: &self.snapshots.standby,
+            rows,
+            own_roles: self.context.own_roles,
+            reader_role: self.context.reader_role,
+        }
+    }
+
+    /// Plans the difference, without steps that already failed permanently or are postponed.
+    pub(super) fn plan(&self, rows: &LedgerRows) -> Plan {
+        let mut plan = twinlake_core::plan(&self.inputs(rows));
+        let failed_subjects: BTreeSet<Subject> = self
+            .outcome
+            .failed
+            .iter()
+            .filter(|(step, _)| isolated_step(step).is_none())
+            .map(|(step, _)| step.subject())
+            .collect();
+        let mut omitted: BTreeSet<Subject> = BTreeSet::new();
+        let mut indexed: BTreeSet<Subject> = BTreeSet::new();
+        let created: BTreeSet<Subject> = plan
+            .steps
+            .iter()
+            .filter(|step| is_table_creation(step))
+            .map(Step::subject)
+            .collect();
+        if !self.context.may_write_settings {
+            plan.steps
+                .retain(|step| !matches!(step, Step::PutSettings { .. }));
+        }
+        plan.steps.retain(|step| {
+            let is_omitted =
+                self.is_postponed(step) || self.depends_on_failure(&failed_subjects, step);
+            // One index of a table at a time (GL-06), except those that CreateTable creates.
+            if !is_omitted && is_index(step) && !created.contains(&step.subject()) {
+                return indexed.insert(step.subject());
+            }
+            if is_omitted {
+                omitted.insert(step.subject());
+            }
+            !is_omitted
+        });
+        if !omitted.is_empty() {
+            drop_noop_regrants(&mut plan.steps);
+        }
+        // The ledger must not record omitted steps as done.
+        for subject in omitted {
+            if let Some(outcome) = plan.subject_outcomes.get_mut(&subject)
+                && outcome.state == SubjectState::InSync
+            {
+                outcome.state = SubjectState::OutOfSync;
+                outcome.reason = Some("a step that it depends on failed".to_owned());
+            }
+        }
+        plan
+    }
+
+    /// Removes grants with a confirmed revoke from the standby's snapshot: listings can still
+    /// show them for a while (LF-07).
+    fn drop_confirmed_revokes(&mut self) {
+        for grants in self.snapshots.standby.grants.values_mut() {
+            if let Observation::Present(grants) = grants {
+                grants.retain(|grant, _| !self.confirmed_revokes.contains(grant));
+            }
+        }
+        if let Some(Observation::Present(tags)) = &mut self.snapshots.standby.lf_tag_policy_grants {
+            tags.grants
+                .retain(|grant, _| !self.confirmed_revokes.contains(grant));
+        }
+    }
+
+    fn is_postponed(&self, step: &Step) -> bool {
+        let isolated = isolated_step(step);
+        isolated.is_some()
+            && self
+                .postponed
+                .iter()
+                .any(|(other, _)| isolated_step(other) == isolated)
+    }
+
+    /// Whether a step has failed permanently before, or depends on a step that has.
+    fn depends_on_failure(&self, failed_subjects: &BTreeSet<Subject>, step: &Step) -> bool {
+        if let Step::Revoke { grant, .. } = step {
+            let same = |(failed, _): &(Step, CallError)| matches!(failed, Step::Revoke { grant: other, .. } if other == grant);
+            return self.outcome.failed.iter().any(same);
+        }
+        if let Some(isolated) = isolated_step(step) {
+            let mut failed = self.outcome.failed.iter();
+            if failed.any(|(other, _)| isolated_step(other).as_ref() == Some(&isolated)) {
+                return true;
+            }
+        }
+        let subject = step.subject();
+        let parent = subject.database().cloned().map(Subject::Database);
+        let has_failed_database = parent
+            .as_ref()
+            .is_some_and(|parent| failed_subjects.contains(parent));
+        let affects_database = matches!(step, Step::DeleteDatabase { .. })
+            || step.phase() == twinlake_core::step::Phase::BroadGrants;
+        let has_failed_sibling = affects_database
+            && failed_subjects
+                .iter()
+                .any(|other| other.database() == subject.database());
+        failed_subjects.contains(&subject) || has_failed_database || has_failed_sibling
+    }
+
+    /// Records the results of the steps and decides what to read again. Returns whether another
+    /// round can make progress.
+    pub(super) fn record_results(&mut self, approved: &ApprovedPlan, applied: &Applied) -> bool {
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        let mut transient: Option<CallError> = None;
+        for (step, result) in approved.steps().iter().zip(&applied.results) {
+            let subject = step.subject();
+            match result {
+                Some(result @ (StepResult::Applied | StepResult::AlreadyDone)) => {
+                    self.outcome.unrevoked.retain(|(other, _)| other != step);
+                    self.record_grant(step);
+                    self.discharge_deletions(step);
+                    self.count_partition(step);
+                    self.record_confirmed_write(step);
+                    if *result == StepResult::Applied {
+                        self.outcome.record_applied(step);
+                    }
+                }
+                Some(StepResult::Failed(error)) if is_permanent(error) => {
+                    self.outcome.failed.push((step.clone(), error.clone()));
+                }
+                Some(StepResult::Failed(error))
+                    if error.kind == CallErrorKind::NotPropagated
+                        && isolated_step(step).is_some() =>
+                {
+                    self.postponed.push((step.clone(), error.clone()));
+                }
+                Some(StepResult::Failed(error)) => {
+                    self.outcome.unrevoked.retain(|(other, _)| other != step);
+                    if matches!(step, Step::Revoke { .. }) {
+                        self.outcome.unrevoked.push((step.clone(), error.clone()));
+                    }
+                    transient = Some(error.clone());
+                }
+                Some(StepResult::Skipped) | None => {}
+            }
+            let request = next.entry(subject.clone()).or_default();
+            request.facets.extend(facets_after(step));
+            request
+                .partition_values
+                .extend(partition_values_of(step).map(<[String]>::to_vec));
+            if let Some(scope) = self.scope.read_requests.get(&subject) {
+                request.deletion_named |= scope.deletion_named;
+                request.partition_deletion_named |= scope.partition_deletion_named;
+            }
+            // The plan with this deletion proved the absence, so the ledger row may go.
+            request.deletion_named |=
+                matches!(result, Some(StepResult::Applied | StepResult::AlreadyDone))
+                    && matches!(
+                        step,
+                        Step::DeleteTable { .. }
+                            | Step::DeleteFunction { .. }
+                            | Step::DeleteDatabase { .. }
+                    );
+        }
+        for (subject, request) in &mut next {
+            if let Some(scope) = self.scope.read_requests.get(subject) {
+                request
+                    .deletable_partitions
+                    .clone_from(&scope.deletable_partitions);
+            }
+        }
+        self.read_requests = next;
+        let waiting_for = transient.filter(|error| {
+            matches!(
+                error.kind,
+                CallErrorKind::NotPropagated | CallErrorKind::Unavailable
+            ) || self.page_rounds >= MAX_ROUNDS
+        });
+        match waiting_for {
+            Some(error) => {
+                let mut scope = self.requested_scope.clone();
+                scope.named_revokes.clone_from(&self.scope.named_revokes);
+                self.outcome.waiting = Some((scope, error.to_string()));
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Removes a deletion that was made from the deletions that are still charged.
+    fn discharge_deletions(&mut self, step: &Step) {
+        let deleted = audit::deletions(std::slice::from_ref(step));
+        self.charged_deletions = subtract(&self.charged_deletions, &deleted);
+    }
+
+    /// Treats a grant that this session made as a named revoke from now on: if the primary lacks
+    /// it in a later round, it is revoked whatever the standby's listing shows, since that
+    /// listing may be one write old.
+    pub(super) fn record_grant(&mut self, step: &Step) {
+        match step {
+            Step::Grant { grant, grantable } => {
+                self.scope.named_revokes.insert(grant.clone(), *grantable);
+                self.confirmed_revokes.remove(grant);
+            }
+            Step::Revoke { grant, .. } => {
+                self.scope.named_revokes.remove(grant);
+                self.confirmed_revokes.insert(grant.clone());
+            }
+            Step::CreateDatabase { .. }
+            | Step::UpdateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutAttachment { .. }
+            | Step::PutSettings { .. }
+            | Step::RemoveAttachment { .. }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::DeleteDatabase { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Decides whether this Region may write: read before every application.
+
+use crate::ports::Ledger;
+use twinlake_core::document::DocumentError;
+use twinlake_core::topology::{Epoch, RegionRole, SiteId, region_role};
+use twinlake_core::{CallError, CallErrorKind, Policy};
+
+/// What the two ledgers say together.
+#[derive(Clone, Debug)]
+pub struct RegionAuthority {
+    /// The policy, equal in both ledgers.
+    pub policy: Policy,
+    /// The latest epoch that could be read.
+    pub epoch: Epoch,
+    /// The site that runs the code.
+    pub local: SiteId,
+    /// What this Region may do.
+    pub role: RegionRole,
+}
+
+/// Why nothing may be done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// No policy was pushed.
+    #[error("the ledger of {0} holds no policy; run `twinlake policy push`")]
+    NoPolicy(String),
+    /// The policy in the ledger is not valid.
+    #[error("the policy in the ledger is not valid: {0}")]
+    Policy(#[from] DocumentError),
+    /// The two ledgers hold different policies.
+    #[error(
+        "the two Regions hold different policies ({0} and {1}); run `twinlake policy push` to \
+         write one to both"
+    )]
+    PoliciesDiffer(String, String),
+    /// This Region is not in the policy.
+    #[error("the policy names {0} and {1}, and this Region is {2}")]
+    UnknownRegion(String, String, String),
+    /// The local ledger is out of reach.
+    #[error("the local ledger cannot be read")]
+    Ledger(#[source] CallError),
+}
+
+/// Reads policy and epoch from the local ledger and, where it is in reach, from the peer's.
+///
+/// While the peer's ledger is out of reach the local one decides: a standby goes on while
+/// it cannot know better.
+///
+/// # Errors
+/// Why nothing may be done.
+pub async fn region_authority<L: Ledger>(
+    region: &str,
+    local: &L,
+    peer: &L,
+) -> Result<RegionAuthority, NotReady> {
+    let text = local.policy().await.map_err(NotReady::Ledger)?;
+    let text = text.ok_or_else(|| NotReady::NoPolicy(region.to_owned()))?;
+    let policy = Policy::parse(&text)?;
+    let epoch = local.epoch().await.map_err(NotReady::Ledger)?;
+    let Some(site) = policy.sites.find(region) else {
+        let (a, b) = (&policy.sites.a.region, &policy.sites.b.region);
+        let names = (a.clone(), b.clone(), region.to_owned());
+        return Err(NotReady::UnknownRegion(names.0, names.1, names.2));
+    };
+    let (peer_epoch, peer_policy) = futures_util::future::join(peer.epoch(), peer.policy()).await;
+    let peer_epoch = peer_epoch.ok();
+    if let Ok(Some(peer_policy)) = peer_policy {
+        let peer_policy = Policy::parse(&peer_policy)?;
+        if peer_policy.digest() != policy.digest() {
+            let short = |digest: &str| digest.chars().take(12).collect();
+            return Err(NotReady::PoliciesDiffer(
+                short(policy.digest()),
+                short(peer_policy.digest()),
+            ));
+        }
+    }
+    Ok(RegionAuthority {
+        role: region_role(site, epoch, peer_epoch),
+        epoch: peer_epoch.map_or(epoch, |peer| epoch.latest(peer)),
+        local: site,
+        policy,
+    })
+}
+
+impl NotReady {
+    /// The same as a call error, for callers that only pass it on.
+    #[must_use]
+    pub fn call_error(&self, region: &str) -> CallError {
+        match self {
+            Self::Ledger(error) => error.clone(),
+            Self::NoPolicy(_)
+            | Self::Policy(_)
+            | Self::PoliciesDiffer(..)
+            | Self::UnknownRegion(..) => {
+                CallError::new(CallErrorKind::Invalid, "policy", region, self.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The inventory of objects and settings that Twinlake only counts or compares.
+
+use crate::observe::Prefetched;
+use crate::ports::ReadRegion;
+use crate::reconcile::{Context, ReconcileOutcome};
+use twinlake_core::plan::{Finding, FindingKind};
+use twinlake_core::snapshot::Observation;
+use twinlake_core::{Scope, Subject};
+
+/// Adds findings for objects that are not replicated, and for settings that are only compared. Runs
+/// once per resync run.
+pub(super) async fn report_unreplicated<P: ReadRegion, S: ReadRegion, L, C>(
+    context: &Context<'_, P, S, L, C>,
+    scope: &Scope,
+    prefetched: &Prefetched,
+    outcome: &mut ReconcileOutcome,
+) {
+    if !scope.read_requests.contains_key(&Subject::Catalog) {
+        return;
+    }
+    outcome.scanned.insert(Subject::Catalog);
+    let (primary, standby) = futures_util::future::join(
+        context.primary.unreplicated_inventory(),
+        context.standby.unreplicated_inventory(),
+    )
+    .await;
+    let mut counts = primary.kinds;
+    let grants = prefetched.grants.as_ref().map(|(primary, _)| primary);
+    if let Some(index) = grants.and_then(Observation::present) {
+        counts.extend(index.unsupported.clone());
+    }
+    let mut add_finding = |kind: FindingKind, detail: String| {
+        outcome.findings.insert(Finding {
+            kind,
+            subject: Subject::Catalog,
+            detail,
+        });
+    };
+    for (region, index) in [context.primary.region(), context.standby.region()]
+        .into_iter()
+        .zip(
+            prefetched
+                .grants
+                .iter()
+                .flat_map(|(primary, standby)| [primary, standby]),
+        )
+    {
+        let Some(index) = index.present() else {
+            continue;
+        };
+        if let Some(example) = index.inconsistent.first() {
+            let count = index.inconsistent.len();
+            let detail = format!(
+                "{count} x grant that only one of two listings of {region} shows, such as {example}; it \
+                 counts as granted"
+            );
+            add_finding(FindingKind::Unsupported, detail);
+        }
+    }
+    for (kind, count) in counts {
+        add_finding(FindingKind::Unsupported, format!("{count} x {kind}"));
+    }
+    let (from, to) = (
+        context.policy.primary(context.epoch),
+        context.policy.standby(context.epoch),
+    );
+    for (name, primary_value) in primary.settings {
+        let expected = twinlake_core::arn::rewrite_glue_arns(&primary_value, from, to);
+        match standby.settings.get(&name) {
+            Some(standby_value) if *standby_value != expected => {
+                let values = match primary_value.len().max(standby_value.len()) {
+                    0..=100 => {
+                        format!(": {primary_value} in the primary, {standby_value} in the standby")
+                    }
+                    _ => String::new(),
+                };
+                let detail = format!(
+                    "the {name} differs between the Regions, and is not replicated{values}"
+                );
+                add_finding(FindingKind::Unsupported, detail);
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// Adds a finding with the number of table optimizers of the Iceberg tables that were read.
+pub(super) async fn report_table_optimizers<P: ReadRegion, S, L, C>(
+    context: &Context<'_, P, S, L, C>,
+    outcome: &mut ReconcileOutcome,
+) {
+    let tables = std::mem::take(&mut outcome.iceberg);
+    if tables.is_empty() {
+        return;
+    }
+    if let Ok(count) = context.primary.optimizer_count(&tables).await
+        && count > 0
+    {
+        outcome.findings.insert(Finding {
+            kind: FindingKind::Unsupported,
+            subject: Subject::Catalog,
+            detail: format!("{count} x table optimizer"),
+        });
+    }
+}

@@ -1,0 +1,98 @@
+//! The message that Twinlake sends to its own queues: a scope to reconcile later.
+
+use serde::{Deserialize, Serialize};
+use twinlake_core::{Scope, Timestamp};
+
+/// A scope to reconcile, with the number of earlier attempts and the deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryMessage {
+    /// The scope to reconcile.
+    pub scope: Scope,
+    /// The number of earlier attempts.
+    pub attempt: u32,
+    /// After this time the scope is not retried, but left to the resync.
+    pub deadline: Timestamp,
+    /// The part of a resync run that the message is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<ResyncPart>,
+}
+
+/// A part of a resync run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResyncPart {
+    /// The ID of the run.
+    pub run: String,
+    /// The name of the part within the run.
+    pub name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    twinlake: RetryMessage,
+}
+
+impl RetryMessage {
+    /// Parses a message body. Returns `None` if it is not a retry message.
+    #[must_use]
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Envelope>(body)
+            .ok()
+            .map(|envelope| envelope.twinlake)
+    }
+
+    /// Returns the message body as JSON.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let envelope = Envelope {
+            twinlake: self.clone(),
+        };
+        serde_json::to_string(&envelope).unwrap_or_default()
+    }
+
+    /// Returns the delay before the next attempt in seconds: exponential backoff up to the maximum
+    /// delay of SQS.
+    #[must_use]
+    pub fn delay_secs(&self) -> u16 {
+        const INITIAL_SECS: u16 = 5;
+        const MAX_SECS: u16 = 900;
+        let doublings = self.attempt.min(10);
+        INITIAL_SECS
+            .saturating_mul(1u16.checked_shl(doublings).unwrap_or(u16::MAX))
+            .min(MAX_SECS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_round_trips_and_an_event_is_not_parsed_as_one() {
+        let message = RetryMessage {
+            scope: Scope::catalog(),
+            attempt: 3,
+            deadline: Timestamp::from_secs(10),
+            part: None,
+        };
+        assert_eq!(
+            RetryMessage::parse(message.body().as_bytes()),
+            Some(message)
+        );
+        assert_eq!(RetryMessage::parse(b"{\"source\":\"aws.glue\"}"), None);
+    }
+
+    #[test]
+    fn the_delay_doubles_up_to_the_sqs_maximum() {
+        let delay = |attempt| {
+            let message = RetryMessage {
+                scope: Scope::default(),
+                attempt,
+                deadline: Timestamp(0),
+                part: None,
+            };
+            message.delay_secs()
+        };
+        assert_eq!((delay(0), delay(1), delay(4), delay(40)), (5, 10, 80, 900));
+    }
+}

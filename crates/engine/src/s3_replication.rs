@@ -1,0 +1,276 @@
+//! Objects that S3 has not replicated: maps them to tables, and checks whether they have arrived in
+//! the standby's buckets.
+
+use crate::alerts::ScanResult;
+use crate::ports::{Clock, StandbyObjects, StatsStore};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::event::{ReplicationEventType, ReplicationNotice, replication_subject};
+use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
+use twinlake_core::location::{Location, Mapped};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{AlertKind, CallError, CallErrorKind, Policy, TableId, Timestamp};
+
+/// The maximum number of attempts at a conditional write of a table's pending objects.
+const MAX_ATTEMPTS: usize = 8;
+
+/// Maps each object to its table: the one whose location is the longest key prefix of the object.
+/// Objects outside the location of every table have none.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn map_to_tables<L: StatsStore>(
+    ledger: &L,
+    notices: Vec<ReplicationNotice>,
+) -> Result<Vec<(ReplicationNotice, Option<TableId>)>, CallError> {
+    let mut cache: BTreeMap<(String, String), Option<TableId>> = BTreeMap::new();
+    let mut mapped = Vec::new();
+    for notice in notices {
+        let mut owner = None;
+        let mut visited = Vec::new();
+        for prefix in notice.key_prefixes() {
+            let location = (notice.bucket.clone(), prefix.to_owned());
+            if let Some(table) = cache.get(&location) {
+                owner.clone_from(table);
+                break;
+            }
+            // Of several tables with the same location, the first represents all.
+            let tables = ledger.tables_at_location(&notice.bucket, prefix).await?;
+            visited.push(location);
+            if let Some(table) = tables.into_iter().next() {
+                owner = Some(table);
+                break;
+            }
+        }
+        cache.extend(
+            visited
+                .into_iter()
+                .map(|location| (location, owner.clone())),
+        );
+        mapped.push((notice, owner));
+    }
+    Ok(mapped)
+}
+
+/// Returns a notice with the bucket in which the replica is expected. If S3 did not send it, it is
+/// derived from the locations in the policy.
+#[must_use]
+pub fn with_destination(
+    mut notice: ReplicationNotice,
+    policy: &Policy,
+    epoch: Epoch,
+) -> ReplicationNotice {
+    if notice.destination.is_none() {
+        let source = format!("s3://{}/{}", notice.bucket, notice.key);
+        if let Ok(Mapped::To(replica)) = policy.locations.map(&source, epoch.primary()) {
+            let replica = Location::parse(&replica).ok();
+            notice.destination = replica.map(|replica| replica.bucket().to_owned());
+        }
+    }
+    notice
+}
+
+/// Records the missing objects of each table in the ledger, and removes those that have arrived
+/// late. Returns the incidents that are resolved by that.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn record_failures<L: StatsStore>(
+    ledger: &L,
+    mapped: &[(ReplicationNotice, Option<TableId>)],
+    now: Timestamp,
+) -> Result<ScanResult, CallError> {
+    let mut missing: BTreeMap<&TableId, PendingObjects> = BTreeMap::new();
+    let mut arrived: BTreeMap<(&TableId, String), BTreeSet<ExpectedReplica>> = BTreeMap::new();
+    for (notice, table) in mapped {
+        // An object that cannot be checked for causes an alert, but is not recorded as pending.
+        let Some((table, replica)) = table.as_ref().zip(notice.replica()) else {
+            continue;
+        };
+        let reason = replication_subject(notice, Some(table));
+        if notice.event_type == ReplicationEventType::ReplicatedAfterThreshold {
+            arrived.entry((table, reason)).or_default().insert(replica);
+        } else {
+            let pending = missing.entry(table).or_default();
+            pending.add(&reason, replica, notice.event_time);
+        }
+    }
+    for (table, added) in missing {
+        update_pending(ledger, table, |known| known.merge(&added)).await?;
+    }
+    let mut resolved = BTreeSet::new();
+    for ((table, reason), arrived_replicas) in arrived {
+        let mut is_resolved = false;
+        update_pending(ledger, table, |known| {
+            is_resolved = known.record_arrivals(&reason, &arrived_replicas);
+        })
+        .await?;
+        resolved.extend(is_resolved.then_some(reason));
+    }
+    confirm_resolved(ledger, resolved, now).await
+}
+
+/// Updates the pending objects of a table.
+async fn update_pending<L: StatsStore>(
+    ledger: &L,
+    table: &TableId,
+    mut update: impl FnMut(&mut PendingObjects),
+) -> Result<(), CallError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let (known, version) = ledger.pending_objects(table).await?.unzip();
+        let mut updated = known.unwrap_or_default();
+        update(&mut updated);
+        let remaining = (!updated.reasons.is_empty()).then_some(&updated);
+        if remaining.is_none() && version.is_none() {
+            return Ok(());
+        }
+        if ledger
+            .put_pending_objects(table, remaining, version)
+            .await?
+        {
+            return Ok(());
+        }
+    }
+    let message = format!("concurrent writers keep changing the pending objects of {table}");
+    Err(CallError::new(
+        CallErrorKind::Contended,
+        "ledger",
+        "this Region",
+        message,
+    ))
+}
+
+/// Returns those incidents as resolved that did not occur again meanwhile.
+async fn confirm_resolved<L: StatsStore>(
+    ledger: &L,
+    resolved: BTreeSet<String>,
+    at: Timestamp,
+) -> Result<ScanResult, CallError> {
+    let mut scan = ScanResult::default();
+    if resolved.is_empty() {
+        return Ok(scan);
+    }
+    let missing = AwaitedObjects::of(&ledger.all_pending_objects().await?);
+    for reason in resolved.difference(&missing.reasons) {
+        for kind in [AlertKind::ReplicationFailed, AlertKind::ReplicationLate] {
+            scan = scan.with_resolved(kind, reason, at);
+        }
+    }
+    Ok(scan)
+}
+
+/// The result of a check for missing objects.
+#[derive(Debug, Default)]
+pub struct PendingRecheck {
+    /// The number of tables checked.
+    pub tables: usize,
+    /// The incidents that this check resolved.
+    pub scan: ScanResult,
+    /// Buckets in which every check succeeded.
+    pub reachable_buckets: BTreeSet<String>,
+    /// Buckets in which a check failed, with the last error.
+    pub bucket_errors: BTreeMap<String, CallError>,
+}
+
+/// Checks whether missing objects have arrived in the standby's buckets, until `stop_at`. Each hour
+/// it starts with another table. The tables of a bucket that cannot be checked stay unchanged.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn recheck_pending<L: StatsStore, R: StandbyObjects>(
+    ledger: &L,
+    replicas: &R,
+    clock: &impl Clock,
+    stop_at: Timestamp,
+) -> Result<PendingRecheck, CallError> {
+    let mut recheck = PendingRecheck::default();
+    let mut resolved = BTreeSet::new();
+    let started = clock.now();
+    let mut tables: Vec<_> = ledger.all_pending_objects().await?.into_iter().collect();
+    let hour = usize::try_from(started.secs() / 3600).unwrap_or_default();
+    let rotation = hour % tables.len().max(1);
+    tables.rotate_left(rotation);
+    for (table, (pending, _)) in tables {
+        if clock.now() >= stop_at {
+            break;
+        }
+        recheck.tables += 1;
+        let mut arrived = BTreeSet::new();
+        let mut reasons = pending.reasons.values();
+        let is_unsampled = reasons.any(|missing| missing.samples.is_empty());
+        for sample in pending
+            .reasons
+            .values()
+            .flat_map(|missing| &missing.samples)
+        {
+            // If the time of the object is unknown, the time of the table's first missing object is
+            // used.
+            let mut replica = sample.clone();
+            replica.created_at = match replica.created_at == Timestamp::default() {
+                true => pending.since,
+                false => replica.created_at,
+            };
+            match replicas.has_arrived(&replica).await {
+                Ok(has_arrived) => {
+                    recheck.reachable_buckets.insert(sample.bucket.clone());
+                    if has_arrived {
+                        arrived.insert(sample.clone());
+                    }
+                }
+                Err(error) => {
+                    recheck.bucket_errors.insert(sample.bucket.clone(), error);
+                }
+            }
+        }
+        if is_unsampled || !arrived.is_empty() {
+            let has_arrived = |sample: &ExpectedReplica| arrived.contains(sample);
+            update_pending(ledger, &table, |known| {
+                resolved.extend(known.remove_arrived(has_arrived));
+            })
+            .await?;
+        }
+    }
+    for bucket in recheck.bucket_errors.keys() {
+        // S3 can deny access to one object and answer for another in the same bucket. A bucket with
+        // any error counts as unreachable.
+        recheck.reachable_buckets.remove(bucket);
+    }
+    recheck.scan = confirm_resolved(ledger, resolved, started).await?;
+    Ok(recheck)
+}
+
+/// The missing objects of all tables.
+#[derive(Debug, Default)]
+pub struct AwaitedObjects {
+    /// The subjects of the alerts about them.
+    pub reasons: BTreeSet<String>,
+    /// The buckets that are checked for them.
+    pub buckets: BTreeSet<String>,
+}
+
+impl AwaitedObjects {
+    /// Collects the pending objects of all tables.
+    #[must_use]
+    pub fn of(pending_by_table: &BTreeMap<TableId, (PendingObjects, u64)>) -> Self {
+        let mut awaited = Self::default();
+        for (pending, _) in pending_by_table.values() {
+            for (reason, missing) in &pending.reasons {
+                awaited.reasons.insert(reason.clone());
+                let buckets = missing.samples.iter().map(|sample| sample.bucket.clone());
+                awaited.buckets.extend(buckets);
+            }
+        }
+        awaited
+    }
+}
+
+/// Returns the time of a table's first missing object, and a description of what is missing.
+#[must_use]
+pub fn describe_pending(pending: &PendingObjects) -> (Timestamp, String) {
+    let reasons: Vec<&str> = pending.reasons.keys().map(String::as_str).collect();
+    let reason = format!(
+        "{} objects have not arrived: {}",
+        pending.count(),
+        reasons.join("; ")
+    );
+    (pending.since, reason)
+}

@@ -1,0 +1,15 @@
+//! Checks lag, the time since the last complete resync, and the dead-letter queues each minute.
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use twinlake_lambda::{Runtime, monitor};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let runtime = Runtime::from_environment().await?;
+    let runtime = &runtime;
+    run(service_fn(move |event: LambdaEvent<Value>| {
+        monitor(runtime, event)
+    }))
+    .await
+}

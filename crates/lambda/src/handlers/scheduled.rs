@@ -1,0 +1,159 @@
+//! The handlers that run on a schedule: heartbeat, monitor and daily digest.
+
+use crate::handlers::not_ready_alert;
+use crate::runtime::Runtime;
+use lambda_runtime::{Error, LambdaEvent};
+use serde_json::Value;
+use tracing::info;
+use twinlake_core::CallError;
+use twinlake_core::metric::{Metric, MetricPoint};
+use twinlake_core::topology::RegionRole;
+use twinlake_engine::Clock as _;
+use twinlake_engine::monitor::{self, Monitor, MonitorReport};
+use twinlake_engine::operation::OperationConfig;
+use twinlake_engine::ports::StatCounters;
+use twinlake_engine::region_authority::NotReady;
+use twinlake_engine::{alerts, daily_digest, heartbeat};
+
+/// Writes the heartbeat in the primary. Does nothing in the standby.
+///
+/// # Errors
+/// A call failed. The missing heartbeat shows as lag in the standby.
+pub async fn heartbeat(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, Error> {
+    let telemetry = runtime.start_telemetry();
+    let role = runtime
+        .authority()
+        .await
+        .ok()
+        .map(|authority| authority.role);
+    if role == Some(RegionRole::Primary) {
+        // The primary is the Region that this function runs in.
+        heartbeat::write_heartbeat(&runtime.local, runtime.clock.now()).await?;
+    }
+    info!(written = role == Some(RegionRole::Primary), "heartbeat");
+    telemetry.finish(Vec::new(), StatCounters::new()).await;
+    Ok(Value::Null)
+}
+
+/// Checks the lag of each channel, the time since the last complete resync, and the dead-letter
+/// queues. Runs each minute.
+///
+/// # Errors
+/// The ledger, a queue or the topic is out of reach. A CloudWatch alarm fires if this function
+/// stops running.
+pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, Error> {
+    let telemetry = runtime.start_telemetry();
+    let now = runtime.clock.now();
+    let region = runtime.config.region.as_str();
+    let mut report = MonitorReport::default();
+    let authority = match runtime.authority().await {
+        Ok(authority) => {
+            report.scan = monitor::resolve_outside_standby(Some(authority.role), now);
+            Some(authority)
+        }
+        Err(NotReady::Ledger(error)) => return Err(error.into()),
+        // Nothing is applied, no heartbeat is written and no lag is measured.
+        Err(not_ready) => {
+            report.alerts.push(not_ready_alert(&not_ready, runtime));
+            None
+        }
+    };
+    let role = authority.as_ref().map(|authority| authority.role);
+    let is_ready = authority.is_some();
+    if authority.is_some_and(|authority| authority.role == RegionRole::Standby) {
+        let (operation, invalid) = OperationConfig::load(&runtime.ledger).await?;
+        let monitor_config = Monitor {
+            region,
+            heartbeat_interval_secs: runtime.config.heartbeat_interval_secs,
+            lag_thresholds: operation.lag_alert,
+        };
+        report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
+        match invalid {
+            Some(error) => report
+                .alerts
+                .push(alerts::invalid_operation(&error, region, now)),
+            None => {
+                let scan = std::mem::take(&mut report.scan);
+                report.scan = scan.with_healthy(alerts::OPERATION_SUBJECT, now);
+            }
+        }
+    }
+    if is_ready {
+        let scan = std::mem::take(&mut report.scan);
+        report.scan = scan.with_healthy(alerts::POLICY_SUBJECT, now);
+    }
+    // An unreachable queue must not prevent the lag metrics and alerts, so its error is returned
+    // last.
+    let dead_letters =
+        monitor::check_dead_letters(&runtime.dead_letter_queues, region, now, &mut report).await;
+    let points = points(&report);
+    info!(
+        lag_seconds = ?report.lags,
+        seconds_since_verified = report.seconds_since_verified,
+        dead_letters = report.dead_letters.values().sum::<usize>(),
+        "monitor run completed"
+    );
+    update_incidents(runtime, role, &report).await?;
+    telemetry.finish(points, StatCounters::new()).await;
+    dead_letters?;
+    Ok(Value::Null)
+}
+
+async fn update_incidents(
+    runtime: &Runtime,
+    role: Option<RegionRole>,
+    report: &MonitorReport,
+) -> Result<(), CallError> {
+    let now = runtime.clock.now();
+    let topic = runtime.topic(role);
+    alerts::publish_and_resolve(&topic, &runtime.ledger, (&report.alerts, &report.scan), now)
+        .await?;
+    alerts::expire_incidents(
+        &topic,
+        &runtime.ledger,
+        runtime.config.alert_quiet_secs,
+        now,
+    )
+    .await?;
+    alerts::renotify_open_incidents(&topic, &runtime.ledger, now).await
+}
+
+fn points(report: &MonitorReport) -> Vec<MetricPoint> {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let dead_letters: usize = report.dead_letters.values().sum();
+    let mut points = vec![
+        MetricPoint::new(Metric::MonitorRuns, 1),
+        MetricPoint::new(Metric::DeadLetters, number(dead_letters)),
+    ];
+    let lags = report.lags.iter();
+    points.extend(
+        lags.map(|(channel, lag)| MetricPoint::with_dimension(Metric::Lag, channel.as_str(), *lag)),
+    );
+    let age = report.seconds_since_verified;
+    points.extend(age.map(|age| MetricPoint::new(Metric::SecondsSinceVerified, age)));
+    let states = report.state_counts.iter().filter_map(|(state, count)| {
+        Metric::of_state(*state).map(|metric| MetricPoint::new(metric, number(*count)))
+    });
+    points.extend(states);
+    points
+}
+
+/// Publishes the daily digest from the standby.
+///
+/// # Errors
+/// The ledger or the topic is out of reach.
+pub async fn digest(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, Error> {
+    let telemetry = runtime.start_telemetry();
+    let authority = runtime.authority().await.ok();
+    if authority.is_some_and(|authority| authority.role == RegionRole::Standby) {
+        let now = runtime.clock.now();
+        let (operation, _) = OperationConfig::load(&runtime.ledger).await?;
+        let prices = &operation.prices;
+        let alert =
+            daily_digest::build_digest(&runtime.ledger, prices, &runtime.config.region, now)
+                .await?;
+        alerts::publish(&runtime.alert_topic, &runtime.ledger, &[alert], now).await?;
+    }
+    telemetry.finish(Vec::new(), StatCounters::new()).await;
+    Ok(Value::Null)
+}

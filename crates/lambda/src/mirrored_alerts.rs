@@ -1,0 +1,35 @@
+//! Alerts that are published in this Region and mirrored to the peer Region.
+
+use tracing::warn;
+use twinlake_aws::{EventBridgePeer, SnsAlerts};
+use twinlake_core::event::ALERT_DETAIL_TYPE;
+use twinlake_core::{Alert, CallError, render};
+use twinlake_engine::Alerts;
+use twinlake_engine::ports::PeerEventBus as _;
+
+/// Publishes alerts to the topic of this Region and sends a copy of each to the peer's event bus,
+/// if one is set, so that `twinlake status` in the standby lists them too.
+#[derive(Debug)]
+pub(crate) struct MirroredAlerts<'a> {
+    pub topic: &'a SnsAlerts,
+    pub peer_bus: Option<&'a EventBridgePeer>,
+}
+
+impl Alerts for MirroredAlerts<'_> {
+    async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
+        self.topic.publish(alert).await
+    }
+
+    async fn record_delivered(&self, alert: &Alert) {
+        let Some(peer_bus) = self.peer_bus else {
+            return;
+        };
+        // The alert is already published. Without the copy, only the standby's status lacks it.
+        if let Err(error) = peer_bus.send(ALERT_DETAIL_TYPE, &alert.json()).await {
+            warn!(
+                error = render::escape(&error.to_string()),
+                "the alert was not mirrored to the peer Region"
+            );
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The start-up that all functions share: configuration, logging and AWS clients.
+
+use crate::config::Config;
+use crate::mirrored_alerts::MirroredAlerts;
+use crate::telemetry::InvocationTelemetry;
+use twinlake_aws::{
+    AwsRegion, Clients, DynamoLedger, EventBridgePeer, SnsAlerts, SqsDeadLetterQueues,
+    SqsRetryQueue, SystemClock,
+};
+use twinlake_core::event::EventContext;
+use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::topology::{Epoch, RegionRole};
+use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
+use twinlake_engine::region_authority::{NotReady, RegionAuthority, region_authority};
+use twinlake_engine::{Clock as _, Context};
+
+/// The state that a function keeps between invocations.
+#[derive(Debug)]
+pub struct Runtime {
+    pub(crate) config: Config,
+    /// The Region that the function runs in.
+    pub(crate) local: AwsRegion,
+    /// The other Region.
+    pub(crate) peer: AwsRegion,
+    /// The ledger of the local Region.
+    pub(crate) ledger: DynamoLedger,
+    pub(crate) peer_ledger: DynamoLedger,
+    pub(crate) alert_topic: SnsAlerts,
+    pub(crate) retry_queue: SqsRetryQueue,
+    /// The event bus of the peer Region.
+    pub(crate) peer_bus: EventBridgePeer,
+    pub(crate) dead_letter_queues: SqsDeadLetterQueues,
+    pub(crate) clock: SystemClock,
+    own_roles: OwnRoles,
+    function_role: Principal,
+}
+
+impl Runtime {
+    /// Reads the environment, sets up logging and creates the AWS clients. Makes no AWS call.
+    ///
+    /// # Errors
+    /// An environment variable is missing or invalid.
+    pub async fn from_environment() -> Result<Self, lambda_runtime::Error> {
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .with_max_level(tracing::Level::INFO)
+            .init();
+        let config = Config::from_environment()?;
+        let local = Clients::connect(&config.region).await;
+        let peer = Clients::connect(&config.peer_region).await;
+        let account = &config.account;
+        let dead_letter_queues = config.dead_letter_queues.clone();
+        Ok(Self {
+            local: AwsRegion::new(&local, account)
+                .with_writer_roles(config.writer_role_arns.clone()),
+            peer: AwsRegion::new(&peer, account),
+            ledger: DynamoLedger::new(&local, &config.ledger_table),
+            peer_ledger: DynamoLedger::new(&peer, &config.peer_ledger_table),
+            alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),
+            retry_queue: SqsRetryQueue::new(&local, &config.retry_queue_url),
+            peer_bus: EventBridgePeer::new(&local),
+            dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
+            clock: SystemClock,
+            own_roles: OwnRoles::new(config.role_arns.clone()),
+            function_role: Principal(config.function_role_arn.clone()),
+            config,
+        })
+    }
+
+    /// Returns the policy, the epoch and the role of this Region, read now from both ledgers.
+    pub(crate) async fn authority(&self) -> Result<RegionAuthority, NotReady> {
+        region_authority(&self.config.region, &self.ledger, &self.peer_ledger).await
+    }
+
+    /// Returns the context for reconciliations in the standby: the peer is the primary, the local
+    /// Region the standby.
+    pub(crate) fn context<'a>(
+        &'a self,
+        policy: &'a Policy,
+        epoch: Epoch,
+        stop_at: Timestamp,
+    ) -> Context<'a, AwsRegion, AwsRegion, DynamoLedger, SystemClock> {
+        Context {
+            primary: &self.peer,
+            standby: &self.local,
+            ledger: &self.ledger,
+            clock: &self.clock,
+            policy,
+            epoch,
+            reader_role: &self.function_role,
+            own_roles: &self.own_roles,
+            max_concurrent_calls: self.config.max_concurrent_calls,
+            deletions_approved: false,
+            may_write_settings: false,
+            stop_at: Some(stop_at),
+        }
+    }
+
+    /// Starts the telemetry of one invocation.
+    pub(crate) fn start_telemetry(&self) -> InvocationTelemetry<'_> {
+        InvocationTelemetry::start(&self.ledger, self.config.memory_mb)
+    }
+
+    /// Returns the alert topic of this Region. Where this Region is the primary, published alerts
+    /// are also mirrored to the standby.
+    pub(crate) fn topic(&self, role: Option<RegionRole>) -> MirroredAlerts<'_> {
+        MirroredAlerts {
+            topic: &self.alert_topic,
+            peer_bus: (role == Some(RegionRole::Primary)).then_some(&self.peer_bus),
+        }
+    }
+
+    pub(crate) fn own_roles(&self) -> &OwnRoles {
+        &self.own_roles
+    }
+
+    /// Returns the context for operations events (job failures, refused access) of this Region,
+    /// which do not depend on the policy.
+    pub(crate) fn operations_event_context(&self) -> EventContext {
+        EventContext {
+            region: self.config.region.clone(),
+            account: self.config.account.clone(),
+            own_roles: self.own_roles.clone(),
+            principal_mapping: PrincipalMapping::default(),
+            now: self.clock.now(),
+        }
+    }
+
+    /// Returns the context for catalog events of this Region.
+    pub(crate) fn local_event_context(&self, policy: &Policy, epoch: Epoch) -> EventContext {
+        EventContext {
+            region: self.config.region.clone(),
+            ..self.peer_event_context(policy, epoch)
+        }
+    }
+
+    /// Returns the context for catalog and permission events of the peer Region.
+    pub(crate) fn peer_event_context(&self, policy: &Policy, epoch: Epoch) -> EventContext {
+        EventContext {
+            region: self.config.peer_region.clone(),
+            account: self.config.account.clone(),
+            own_roles: self.own_roles.clone(),
+            principal_mapping: PrincipalMapping::of_primary(policy, epoch),
+            now: self.clock.now(),
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The engine's ports, implemented by the simulator.
+
+mod attachments;
+mod grants;
+mod lakeformation;
+mod write;
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::glue::{MAX_DATABASES_PER_PAGE, MAX_FUNCTIONS_PER_PAGE, MAX_TABLES_PER_PAGE};
+use crate::lakeformation::entry_json;
+use crate::state::{SimState, WildcardFormat};
+use serde_json::{Value, json};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
+use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission, ListedResource};
+use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
+use twinlake_core::{
+    CallError, Database, Facet, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+    Timestamp,
+};
+use twinlake_engine::ports::{
+    EntryResults, GrantFilter, PARTITION_SEGMENTS, UnreplicatedInventory,
+};
+use twinlake_engine::{Clock, ReadRegion};
+
+/// A handle to a simulator state that several callers share.
+#[derive(Clone, Debug)]
+pub struct Sim(Arc<Mutex<SimState>>);
+
+impl Sim {
+    /// Creates a shared handle.
+    #[must_use]
+    pub fn new(state: SimState) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Locks the state, for direct inspection and changes.
+    pub fn state(&self) -> MutexGuard<'_, SimState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a client of a Region that calls as a principal.
+    #[must_use]
+    pub fn region(&self, region: &str, principal: &str) -> SimRegion {
+        SimRegion {
+            sim: self.clone(),
+            region: region.to_owned(),
+            principal: principal.to_owned(),
+        }
+    }
+}
+
+impl Clock for Sim {
+    fn now(&self) -> Timestamp {
+        self.state().now()
+    }
+}
+
+/// A client of one Region that calls as one principal.
+#[derive(Clone, Debug)]
+pub struct SimRegion {
+    sim: Sim,
+    region: String,
+    principal: String,
+}
+
+/// Runs a future to its end and returns its value, or `None` if the kill switch stopped the caller.
+///
+/// Calls of the simulator never wait, so a future that stays pending was stopped.
+pub fn run_until_killed<T>(sim: &Sim, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return Some(value),
+            Poll::Pending if sim.state().is_killed() => return None,
+            // A future with many calls yields occasionally.
+            Poll::Pending => {}
+        }
+    }
+}
+
+impl SimRegion {
+    /// Makes an API call in this Region. `name` is the AWS operation name.
+    ///
+    /// # Errors
+    /// The service's error response.
+    pub async fn call(&self, name: &str, request: &Value) -> Result<Value, CallError> {
+        self.run_call(name, |state| {
+            state.call(&self.region, &self.principal, name, request)
+        })
+        .await
+    }
+
+    /// Runs a call, or never returns if the kill switch stops the caller at this call.
+    async fn run_call<T>(
+        &self,
+        name: &str,
+        operation: impl FnOnce(&mut SimState) -> Result<T, ApiError>,
+    ) -> Result<T, CallError> {
+        let result = {
+            let mut state = self.sim.state();
+            let call_index = state.calls.len();
+            let kill = state
+                .kill_switch
+                .filter(|kill| kill.call_index == call_index);
+            if kill.is_some_and(|kill| !kill.after_effect) {
+                state.killed = true;
+            }
+            if state.killed {
+                None
+            } else {
+                let result = operation(&mut state);
+                state.killed = kill.is_some();
+                (!state.killed).then_some(result)
+            }
+        };
+        match result {
+            Some(result) => result.map_err(|error| error.into_call_error(name, &self.region)),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns all items of a listing, and records one call for each page of `page_size` items.
+    async fn read_pages<T>(
+        &self,
+        name: &str,
+        page_size: usize,
+        operation: impl FnOnce(&SimState, Caller<'_>) -> Result<Vec<T>, ApiError>,
+    ) -> Result<Vec<T>, CallError> {
+        self.run_call(name, |state| {
+            let caller = Caller {
+                region: &self.region,
+                principal: &self.principal,
+            };
+            let lost_response_error = state.begin_call(caller, name)?;
+            let all = operation(state, caller)?;
+            for _ in 1..all.len().div_ceil(page_size) {
+                state.begin_call(caller, name)?;
+            }
+            lost_response_error.map_or(Ok(all), Err)
+        })
+        .await
+    }
+
+    async fn read_one<T>(
+        &self,
+        name: &str,
+        operation: impl FnOnce(&SimState, Caller<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, CallError> {
+        self.read_one_mut(name, |state, caller| operation(state, caller))
+            .await
+    }
+
+    /// Makes a read that changes the state, for example the progress of an index creation.
+    async fn read_one_mut<T>(
+        &self,
+        name: &str,
+        operation: impl FnOnce(&mut SimState, Caller<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, CallError> {
+        self.run_call(name, |state| {
+            let caller = Caller {
+                region: &self.region,
+                principal: &self.principal,
+            };
+            let lost_response_error = state.begin_call(caller, name)?;
+            let observed = operation(state, caller)?;
+            lost_response_error.map_or(Ok(observed), Err)
+        })
+        .await
+    }
+
+    async fn write(&self, name: &str, request: Value) -> Result<(), CallError> {
+        self.call(name, &request).await.map(drop)
+    }
+
+    /// Makes a batch call on partitions and returns the result of each entry, in the order of
+    /// `values`.
+    async fn partition_batch(
+        &self,
+        name: &str,
+        request: Value,
+        values: Vec<&[String]>,
+    ) -> Result<EntryResults, CallError> {
+        let answer = self.call(name, &request).await?;
+        let errors = answer.get("Errors").and_then(Value::as_array);
+        let errors: &[Value] = errors.map(Vec::as_slice).unwrap_or_default();
+        let result_of = |values: &[String]| {
+            let wanted = json!(values);
+            let failed = errors.iter().find(|error| {
+                let named = error.get("PartitionValues");
+                named.or_else(|| error.get("PartitionValueList")) == Some(&wanted)
+            });
+            match failed {
+                Some(error) => Err(self.entry_error(name, error.get("ErrorDetail"))),
+                None => Ok(()),
+            }
+        };
+        Ok(values.into_iter().map(result_of).collect())
+    }
+
+    /// Converts the error of a batch entry. Its class comes from the injected error or the known
+    /// error with this code and message, else from a known error with this code.
+    fn entry_error(&self, call: &str, detail: Option<&Value>) -> CallError {
+        let text = |key: &str| {
+            let value = detail.and_then(|detail| detail.get(key));
+            value.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let (code, message) = (text("ErrorCode"), text("ErrorMessage"));
+        let known = [
+            ApiError::not_found(),
+            ApiError::already_exists(""),
+            ApiError::nothing_to_revoke(),
+            ApiError::no_such_column(),
+            ApiError::denied(""),
+            ApiError::concurrent(""),
+            ApiError::invalid(""),
+        ];
+        let exact = known
+            .iter()
+            .find(|k| k.code == code && k.message == message);
+        let by_code = exact.or_else(|| known.iter().rev().find(|k| k.code == code));
+        let injected = self.sim.state().injected_error_kind(&code, &message);
+        let kind = injected
+            .or(by_code.map(|known| known.kind))
+            .unwrap_or(twinlake_core::CallErrorKind::Invalid);
+        ApiError::new(kind, &code, message).into_call_error(call, &self.region)
+    }
+
+    /// Makes a batch call on permissions and returns the result of each entry.
+    async fn permission_batch(
+        &self,
+        name: &str,
+        entries: &[&ListedPermission],
+    ) -> Result<EntryResults, CallError> {
+        let sent: Vec<Value> = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| {
+                let mut json = entry_json(entry, WildcardFormat::default());
+                if let Some(object) = json.as_object_mut() {
+                    object.insert("Id".to_owned(), index.to_string().into());
+                }
+                json
+            })
+            .collect();
+        let answer = self.call(name, &json!({ "Entries": sent })).await?;
+        let failures = answer.get("Failures").and_then(Value::as_array);
+        let failures: &[Value] = failures.map(Vec::as_slice).unwrap_or_default();
+        let result_of = |index: usize| {
+            let id = Value::from(index.to_string());
+            let failed = failures
+                .iter()
+                .find(|failure| failure.get("RequestEntry").and_then(|e| e.get("Id")) == Some(&id));
+            match failed {
+                Some(failure) => Err(self.entry_error(name, failure.get("Error"))),
+                None => Ok(()),
+            }
+        };
+        Ok((0..entries.len()).map(result_of).collect())
+    }
+}
+
+impl ReadRegion for SimRegion {
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    async fn database(&self, name: &Name) -> Result<Observed<Database>, CallError> {
+        self.read_one("GetDatabase", |state, caller| {
+            state.get_database(caller, name)
+        })
+        .await
+    }
+
+    async fn databases(&self) -> Result<Vec<Observed<Database>>, CallError> {
+        self.read_pages(
+            "GetDatabases",
+            MAX_DATABASES_PER_PAGE,
+            SimState::get_databases,
+        )
+        .await
+    }
+
+    async fn table(&self, id: &TableId) -> Result<Observed<Table>, CallError> {
+        self.read_one("GetTable", |state, caller| state.get_table(caller, id))
+            .await
+    }
+
+    async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError> {
+        self.read_pages("GetTables", MAX_TABLES_PER_PAGE, |state, caller| {
+            state.get_tables(caller, database)
+        })
+        .await
+    }
+
+    async fn partitions_page(
+        &self,
+        id: &TableId,
+        segment: Option<usize>,
+        token: Option<String>,
+    ) -> Result<(Vec<Partition>, Option<String>), CallError> {
+        self.read_one("GetPartitions", |state, caller| {
+            state.partition_page(
+                caller,
+                id,
+                segment.map(|n| (n, PARTITION_SEGMENTS)),
+                token.as_deref(),
+            )
+        })
+        .await
+    }
+
+    async fn partitions_named(
+        &self,
+        id: &TableId,
+        values: &[&[String]],
+    ) -> Result<Vec<Partition>, CallError> {
+        self.read_one("BatchGetPartition", |state, caller| {
+            state.partitions_by_values(caller, id, values)
+        })
+        .await
+    }
+
+    async fn functions(
+        &self,
+        database: Option<&Name>,
+    ) -> Result<Vec<(FunctionId, Observed<Function>)>, CallError> {
+        self.read_pages(
+            "GetUserDefinedFunctions",
+            MAX_FUNCTIONS_PER_PAGE,
+            |state, caller| state.get_functions(caller, database),
+        )
+        .await
+    }
+
+    async fn function(&self, id: &FunctionId) -> Result<Observed<Function>, CallError> {
+        self.read_one("GetUserDefinedFunction", |state, caller| {
+            state.get_function(caller, id)
+        })
+        .await
+    }
+
+    async fn attachments(
+        &self,
+        subject: &Subject,
+        facet: Facet,
+        columns: &[String],
+    ) -> Result<Vec<ObservedAttachment>, CallError> {
+        self.list_attachments(subject, facet, columns).await
+    }
+
+    async fn grants_on(&self, filter: &GrantFilter) -> Result<Vec<ListedPermission>, CallError> {
+        let resource = match filter {
+            GrantFilter::Database(name) => ListedResource::Database(name.clone()),
+            GrantFilter::AllTables(name) => ListedResource::TableWildcard(name.clone()),
+            GrantFilter::Table(id) => ListedResource::Table(id.clone()),
+            GrantFilter::Type(kind) => return self.grants_of_type(*kind).await,
+        };
+        self.grants(Some(resource)).await
+    }
+
+    async fn all_grants(&self) -> Result<Vec<ListedPermission>, CallError> {
+        self.grants(None).await
+    }
+
+    async fn settings(&self) -> Result<ObservedSettings, CallError> {
+        let answer = self.call("GetDataLakeSettings", &json!({})).await?;
+        Ok(ObservedSettings::new(lakeformation::parse_settings(
+            answer.get("DataLakeSettings"),
+        )))
+    }
+
+    async fn opt_ins(&self) -> Result<Vec<OptIn>, CallError> {
+        self.list_opt_ins().await
+    }
+
+    async fn search_by_lf_tags(
+        &self,
+        target: LfTagPolicyTarget,
+        expression: &LfTagExpression,
+    ) -> Result<Vec<LfTaggedResource>, CallError> {
+        let call = match target {
+            LfTagPolicyTarget::Database => "SearchDatabasesByLFTags",
+            LfTagPolicyTarget::Table => "SearchTablesByLFTags",
+        };
+        self.read_pages(call, 100, |state, caller| {
+            state.search_tags(caller, target, expression)
+        })
+        .await
+    }
+
+    async fn unreplicated_inventory(&self) -> UnreplicatedInventory {
+        let state = self.sim.state();
+        let mut inventory = UnreplicatedInventory::default();
+        if let Ok(region) = state.region(&self.region) {
+            inventory
+                .kinds
+                .insert("connection".to_owned(), region.connections.len());
+            inventory.settings.clone_from(&region.catalog_settings);
+        }
+        inventory.kinds.retain(|_, count| *count > 0);
+        inventory
+    }
+
+    async fn optimizer_count(&self, tables: &[TableId]) -> Result<usize, CallError> {
+        self.read_one("BatchGetTableOptimizer", |state, caller| {
+            let with_optimizer = &state.region(caller.region)?.optimizers;
+            Ok(tables
+                .iter()
+                .filter(|id| with_optimizer.contains(*id))
+                .count())
+        })
+        .await
+    }
+}

@@ -1,0 +1,286 @@
+//! The processing of message batches, the parts of a resync, and the role of a Region.
+
+use serde_json::json;
+use twinlake_core::topology::{Epoch, RegionRole};
+use twinlake_core::{AlertKind, CallErrorKind, Scope, Timestamp};
+use twinlake_engine::event_batch::{QueueMessage, run};
+use twinlake_engine::region_authority::{NotReady, region_authority};
+use twinlake_engine::resync::ResyncReport;
+use twinlake_engine::retry_message::ResyncPart;
+use twinlake_engine::{Clock as _, InMemoryLedger, Ledger as _};
+use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
+use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
+use twinlake_tests::history::{HistoryAction, perform, set_up_primary};
+
+fn harness_in_sync() -> TestHarness {
+    let harness = TestHarness::new(policy(""));
+    set_up_primary(&harness, &[]);
+    let _ = harness.resync();
+    let _ = harness.take_events();
+    let _ = harness.take_calls();
+    harness
+}
+
+fn update_action() -> HistoryAction {
+    HistoryAction::UpdateTable(0, 0, 3)
+}
+
+#[test]
+fn ten_messages_about_one_table_are_one_reconciliation() {
+    let harness = harness_in_sync();
+    perform(&harness, PRIMARY, &update_action());
+    let bodies: Vec<Vec<u8>> = harness.take_events().into_iter().cycle().take(10).collect();
+    let result = harness.deliver(&bodies).unwrap();
+    assert_eq!((result.reconciled.len(), result.applied()), (1, 1));
+    assert!(result.failed.is_empty());
+}
+
+#[test]
+fn an_event_that_names_no_object_is_split_by_database() {
+    let harness = harness_in_sync();
+    let event = json!({
+        "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
+        "region": PRIMARY, "account": "111122223333",
+        "detail": {"eventSource": "lakeformation.amazonaws.com", "eventName": "RevokePermissions",
+                   "requestParameters": {"omitted": "true"}},
+    });
+    let result = harness.deliver(&[event.to_string().into_bytes()]).unwrap();
+    let sent = harness.queue.take();
+    assert_eq!(
+        (result.resent, sent.len()),
+        (8, 8),
+        "Lake Formation; base, db0, db1"
+    );
+    perform(&harness, PRIMARY, &update_action());
+    let bodies: Vec<Vec<u8>> = sent.iter().map(|m| m.body().into_bytes()).collect();
+    assert_eq!(harness.deliver(&bodies).unwrap().applied(), 1);
+}
+
+#[test]
+fn scopes_beyond_the_time_limit_are_queued_again_and_acknowledged() {
+    let harness = harness_in_sync();
+    perform(&harness, PRIMARY, &update_action());
+    let messages: Vec<QueueMessage> = harness
+        .take_events()
+        .into_iter()
+        .enumerate()
+        .map(|(index, body)| QueueMessage {
+            id: index.to_string(),
+            body,
+        })
+        .collect();
+    let context = harness.context();
+    let ports = (&harness.queue, &harness.topic);
+    let event_context = harness.event_context();
+    let stop_at = Timestamp::from_secs(0);
+    let running = run(&context, ports, &event_context, &messages, stop_at);
+    let result = run_until_killed(&harness.sim, running).unwrap();
+    assert_eq!((result.reconciled.len(), result.resent), (0, 1));
+    assert!(result.failed.is_empty());
+    let [message] = harness.queue.take().try_into().unwrap();
+    assert_eq!(message.attempt, 1);
+    assert_eq!(
+        harness
+            .deliver(&[message.body().into_bytes()])
+            .unwrap()
+            .applied(),
+        1
+    );
+}
+
+#[test]
+fn a_change_that_does_not_propagate_is_retried_and_abandoned_after_an_hour() {
+    let harness = harness_in_sync();
+    let grant = json!({
+        "Principal": {"DataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/New"},
+        "Resource": {"Table": {"DatabaseName": "db0", "Name": "t0"}},
+        "Permissions": ["SELECT"],
+    });
+    harness.call(PRIMARY, "GrantPermissions", &grant).unwrap();
+    let fault = InjectedFault {
+        times: usize::MAX,
+        ..InjectedFault::once(
+            STANDBY,
+            "BatchGrantPermissions",
+            ApiError::new(
+                CallErrorKind::NotPropagated,
+                "InvalidInputException",
+                "Invalid principal",
+            ),
+        )
+    };
+    harness.sim.state().inject_fault(fault);
+    let result = harness.deliver(&harness.take_events()).unwrap();
+    assert_eq!(result.resent, 1);
+    assert!(
+        harness.topic.take().is_empty(),
+        "no alert is published while the call is retried"
+    );
+    let [message] = harness.queue.take().try_into().unwrap();
+    assert_eq!(message.attempt, 1);
+    harness.sim.state().advance_secs(2 * 3600);
+    let result = harness.deliver(&[message.body().into_bytes()]).unwrap();
+    assert_eq!(result.resent, 0);
+    let kinds: Vec<AlertKind> = harness
+        .topic
+        .take()
+        .iter()
+        .map(|alert| alert.kind)
+        .collect();
+    assert_eq!(kinds, [AlertKind::Conflict]);
+}
+
+#[test]
+fn a_throttled_read_is_retried_and_a_denied_one_raises_an_alert() {
+    let harness = harness_in_sync();
+    perform(&harness, PRIMARY, &update_action());
+    let bodies = harness.take_events();
+    let error = |kind, code| ApiError::new(kind, code, "injected");
+    let contended = error(CallErrorKind::Contended, "ThrottlingException");
+    harness
+        .sim
+        .state()
+        .inject_fault(InjectedFault::once(PRIMARY, "GetTable", contended));
+    assert_eq!(harness.deliver(&bodies[..1]).unwrap().resent, 1);
+    assert!(harness.topic.take().is_empty());
+    let denied = error(CallErrorKind::Denied, "AccessDeniedException");
+    harness
+        .sim
+        .state()
+        .inject_fault(InjectedFault::once(PRIMARY, "GetTable", denied));
+    let _ = harness.deliver(&bodies[..1]).unwrap();
+    let kinds: Vec<AlertKind> = harness
+        .topic
+        .take()
+        .iter()
+        .map(|alert| alert.kind)
+        .collect();
+    assert_eq!(kinds, [AlertKind::TwinlakeAccessDenied]);
+}
+
+#[test]
+fn an_alert_is_not_repeated_within_the_hour() {
+    let harness = harness_in_sync();
+    let malformed = vec![b"{".to_vec()];
+    let _ = harness.deliver(&malformed);
+    let _ = harness.deliver(&malformed);
+    assert_eq!(harness.topic.take().len(), 1);
+    harness.sim.state().advance_secs(3601);
+    let _ = harness.deliver(&malformed);
+    assert_eq!(harness.topic.take().len(), 1);
+}
+
+#[test]
+fn a_malformed_message_does_not_fail_the_others_of_its_batch() {
+    let harness = harness_in_sync();
+    perform(&harness, PRIMARY, &update_action());
+    let mut bodies = harness.take_events();
+    bodies.insert(0, b"{".to_vec());
+    let result = harness.deliver(&bodies).unwrap();
+    assert_eq!(
+        (result.applied(), result.failed.len(), result.ignored.len()),
+        (1, 0, 1)
+    );
+}
+
+fn block_on<T>(harness: &TestHarness, future: impl Future<Output = T>) -> T {
+    run_until_killed(&harness.sim, future).unwrap()
+}
+
+#[test]
+fn the_role_of_a_region_is_read_from_both_ledgers() {
+    let harness = harness_in_sync();
+    let (local, peer) = (InMemoryLedger::default(), InMemoryLedger::default());
+    let switched = Epoch::new(2, harness.epoch().standby());
+    local.set_epoch(harness.epoch());
+    let authority = || block_on(&harness, region_authority(STANDBY, &local, &peer));
+    assert!(matches!(authority(), Err(NotReady::NoPolicy(_))));
+    block_on(&harness, local.put_policy(harness.policy.text())).unwrap();
+    assert_eq!(authority().unwrap().role, RegionRole::Standby);
+    block_on(
+        &harness,
+        peer.put_policy(policy("deletions = \"retain\"").text()),
+    )
+    .unwrap();
+    assert!(matches!(authority(), Err(NotReady::PoliciesDiffer(..))));
+    block_on(&harness, peer.put_policy(harness.policy.text())).unwrap();
+    local.set_epoch(switched);
+    assert_eq!(authority().unwrap().role, RegionRole::Primary);
+    local.set_epoch(harness.epoch());
+    peer.set_epoch(switched);
+    let fenced = authority().unwrap();
+    assert_eq!((fenced.role, fenced.epoch), (RegionRole::Fenced, switched));
+    let unknown = block_on(&harness, region_authority("eu-west-1", &local, &peer));
+    assert!(matches!(unknown, Err(NotReady::UnknownRegion(..))));
+}
+
+fn run_resync_part(
+    harness: &TestHarness,
+    stop_at: Option<Timestamp>,
+    part: Option<(&ResyncPart, &Scope)>,
+) -> ResyncReport {
+    let mut context = harness.context();
+    context.stop_at = stop_at;
+    let run = twinlake_engine::resync::resync(&context, part, Some(&harness.queue), &());
+    run_until_killed(&harness.sim, run).unwrap().unwrap()
+}
+
+#[test]
+fn a_resync_out_of_time_queues_the_rest_and_verifies_after_the_last_part() {
+    let harness = TestHarness::new(policy(""));
+    set_up_primary(&harness, &[]);
+    let now = harness.sim.now();
+    let first = run_resync_part(&harness, Some(now), None);
+    assert_eq!((first.databases, first.deferred), (0, 3));
+    assert_eq!(first.verified_at, None);
+    let messages = harness.queue.take();
+    assert_eq!(
+        messages.len(),
+        4,
+        "Lake Formation and three databases, each in a message of its own"
+    );
+    let (mut databases, mut verified) = (0, Vec::new());
+    for message in messages.iter().chain(messages.first()) {
+        let report = run_resync_part(
+            &harness,
+            None,
+            Some((message.part.as_ref().unwrap(), &message.scope)),
+        );
+        databases += report.databases;
+        verified.extend(report.verified_at);
+    }
+    // The first message was delivered again, after the run was complete.
+    assert_eq!(databases, 4);
+    assert_eq!(
+        verified,
+        [now],
+        "the start of the run, not of its last part, and only once"
+    );
+}
+
+#[test]
+fn a_database_with_many_tables_is_split_into_parts() {
+    let harness = TestHarness::new(policy("column-statistics = \"none\""));
+    set_up_primary(&harness, &[]);
+    let count = twinlake_engine::observe::MAX_TABLES_PER_INVOCATION + 100;
+    for number in 0..count {
+        let input = json!({"Name": format!("many{number}")});
+        let request = json!({"DatabaseName": "db0", "TableInput": input});
+        harness.call(PRIMARY, "CreateTable", &request).unwrap();
+    }
+    let now = harness.sim.now();
+    let far_future = Some(now.plus_secs(1_000_000));
+    let first = run_resync_part(&harness, far_future, None);
+    assert_eq!((first.databases, first.verified_at), (3, None));
+    let messages = harness.queue.take();
+    assert!(messages.len() > 4, "{}", messages.len());
+    let mut verified = None;
+    for message in &messages {
+        assert!(message.body().len() < 256 * 1024);
+        let part = message.part.as_ref().unwrap();
+        verified = run_resync_part(&harness, far_future, Some((part, &message.scope))).verified_at;
+    }
+    assert_eq!(verified, Some(now));
+    let table_count = harness.sim.state().raw_tables(STANDBY).len();
+    assert_eq!(table_count, harness.sim.state().raw_tables(PRIMARY).len());
+}

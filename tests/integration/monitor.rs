@@ -1,0 +1,324 @@
+//! Heartbeats over both channels, the lag measured from them, and the alerts of the monitor. All
+//! times are those of the simulator's clock.
+
+use std::collections::BTreeSet;
+use twinlake_core::heartbeat::{Channel, DATABASE, Heartbeat};
+use twinlake_core::topology::RegionRole;
+use twinlake_core::{AlertKind, AlertState};
+use twinlake_engine::alerts::{self, publish_and_resolve};
+use twinlake_engine::monitor::{Monitor, MonitorReport, check_channels, resolve_outside_standby};
+use twinlake_engine::operation::{LagAlertThresholds, OperationConfig};
+use twinlake_engine::{Clock as _, StatsStore as _};
+use twinlake_sim::run_until_killed;
+use twinlake_tests::fixtures::heartbeat_events;
+use twinlake_tests::harness::{STANDBY, TWINLAKE_ROLE, TestHarness, policy};
+
+/// Seconds between two heartbeats.
+const HEARTBEAT_INTERVAL_SECS: i64 = 60;
+
+fn is_from_channel(event: &[u8], channel: Channel) -> bool {
+    let is_cloudtrail = String::from_utf8_lossy(event).contains("AWS API Call via CloudTrail");
+    is_cloudtrail == (channel == Channel::Permissions)
+}
+
+/// Runs the monitor with the default thresholds, and publishes its alerts.
+fn run_monitor(harness: &TestHarness) -> MonitorReport {
+    run_monitor_with(harness, LagAlertThresholds::default())
+}
+
+fn run_monitor_with(harness: &TestHarness, lag_thresholds: LagAlertThresholds) -> MonitorReport {
+    let monitor = Monitor {
+        region: STANDBY,
+        heartbeat_interval_secs: HEARTBEAT_INTERVAL_SECS,
+        lag_thresholds,
+    };
+    let now = harness.sim.now();
+    let report = run_until_killed(&harness.sim, check_channels(&harness.ledger, &monitor, now));
+    let report = report.unwrap().unwrap();
+    let published = publish_and_resolve(
+        &harness.topic,
+        &harness.ledger,
+        (&report.alerts, &report.scan),
+        now,
+    );
+    run_until_killed(&harness.sim, published).unwrap().unwrap();
+    report
+}
+
+fn take_alerts(harness: &TestHarness) -> Vec<(AlertKind, AlertState, String)> {
+    let alerts = harness.topic.take().into_iter();
+    alerts
+        .map(|alert| (alert.kind, alert.state, alert.subject))
+        .collect()
+}
+
+/// Runs one minute: writes a heartbeat, delivers its events on the open channels after a delay in
+/// seconds, and runs the monitor.
+fn run_one_minute(harness: &TestHarness, open_channels: &[Channel], delay: i64) -> MonitorReport {
+    let start = harness.sim.now();
+    let mut events = heartbeat_events(harness);
+    events.retain(|event| {
+        open_channels
+            .iter()
+            .any(|channel| is_from_channel(event, *channel))
+    });
+    harness.sim.state().advance_secs(delay);
+    let _ = harness.deliver(&events);
+    let rest = start.plus_secs(HEARTBEAT_INTERVAL_SECS).secs() - harness.sim.now().secs();
+    // The monitor runs between two heartbeats.
+    harness.sim.state().advance_secs((rest / 2).max(0));
+    let report = run_monitor(harness);
+    let rest = start.plus_secs(HEARTBEAT_INTERVAL_SECS).secs() - harness.sim.now().secs();
+    harness.sim.state().advance_secs(rest.max(0));
+    report
+}
+
+#[test]
+fn a_channel_is_measured_only_by_its_own_events() {
+    let harness = TestHarness::new(policy(""));
+    let events = heartbeat_events(&harness);
+    for event in events
+        .iter()
+        .filter(|event| is_from_channel(event, Channel::Catalog))
+    {
+        let _ = harness.deliver(std::slice::from_ref(event));
+    }
+    let channel_health = |harness: &TestHarness| harness.ledger.contents().pulses;
+    // The first heartbeat creates the table, and the next ones update it.
+    for event in heartbeat_events(&harness)
+        .iter()
+        .filter(|event| is_from_channel(event, Channel::Catalog))
+    {
+        let _ = harness.deliver(std::slice::from_ref(event));
+    }
+    assert_eq!(
+        channel_health(&harness).keys().copied().collect::<Vec<_>>(),
+        [Channel::Catalog]
+    );
+    for event in heartbeat_events(&harness)
+        .iter()
+        .filter(|event| is_from_channel(event, Channel::Permissions))
+    {
+        let _ = harness.deliver(std::slice::from_ref(event));
+    }
+    assert!(channel_health(&harness).contains_key(&Channel::Permissions));
+    // The heartbeat objects are replicated.
+    let state = harness.sim.state();
+    let databases = state.raw_databases(STANDBY);
+    assert!(databases.keys().any(|name| name.as_str() == DATABASE));
+}
+
+#[test]
+fn a_heartbeat_counts_only_when_the_standby_is_in_sync() {
+    let harness = TestHarness::new(policy(""));
+    for _ in 0..2 {
+        let _ = harness.deliver(&heartbeat_events(&harness));
+    }
+    let before = harness.ledger.contents().pulses[&Channel::Catalog];
+    harness.sim.state().remove_access(STANDBY, TWINLAKE_ROLE);
+    let _ = harness.deliver(&heartbeat_events(&harness));
+    assert_eq!(
+        harness.ledger.contents().pulses[&Channel::Catalog].last,
+        before.last
+    );
+}
+
+#[test]
+fn a_closed_channel_raises_an_alert_for_itself_before_its_third_heartbeat_is_due() {
+    let harness = TestHarness::new(policy(""));
+    for channel in Channel::EVERY {
+        for _ in 0..5 {
+            let report = run_one_minute(&harness, &Channel::EVERY, 2);
+            assert!(report.alerts.is_empty(), "{:?}", report.alerts);
+        }
+        let _ = take_alerts(&harness);
+        let others: Vec<Channel> = Channel::EVERY
+            .into_iter()
+            .filter(|other| *other != channel)
+            .collect();
+        let threshold = LagAlertThresholds::default().of(channel);
+        let mut missed_heartbeats = 0;
+        let first = loop {
+            missed_heartbeats += 1;
+            run_one_minute(&harness, &others, 2);
+            if let Some(first) = harness.topic.take().into_iter().next() {
+                break first;
+            }
+            assert!(missed_heartbeats < 60, "no alert for {channel}");
+        };
+        assert_eq!(first.kind, AlertKind::Lagging);
+        assert_eq!(first.subject, format!("channel {channel}"));
+        // Two heartbeats of the catalog channel; of the permissions channel as many as the
+        // threshold allows.
+        assert_eq!(
+            missed_heartbeats,
+            threshold / HEARTBEAT_INTERVAL_SECS + 1,
+            "{channel}"
+        );
+        let recovered = run_one_minute(&harness, &Channel::EVERY, 2);
+        assert!(recovered.alerts.is_empty());
+        let resolved = (AlertKind::Lagging, AlertState::Resolved, first.subject);
+        assert_eq!(take_alerts(&harness), [resolved]);
+    }
+}
+
+#[test]
+fn the_measured_lag_equals_the_delay_of_the_events() {
+    let harness = TestHarness::new(policy(""));
+    for delay in [0, 7, 25, 50] {
+        let mut report = MonitorReport::default();
+        for _ in 0..3 {
+            report = run_one_minute(&harness, &Channel::EVERY, delay);
+        }
+        for channel in Channel::EVERY {
+            let lag = report.lags[&channel];
+            // The clock of the simulator advances by a second with each write.
+            let stored = harness
+                .ledger
+                .contents()
+                .samples
+                .last()
+                .map(|last| last.lag(channel));
+            assert_eq!(
+                stored,
+                Some(lag),
+                "it is stored for the status and the report"
+            );
+            assert!(
+                (delay..delay + 10).contains(&lag),
+                "{channel}: {lag} of {delay}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stalled_channel_raises_two_alerts_that_a_heartbeat_resolves() {
+    let harness = TestHarness::new(policy(""));
+    run_one_minute(&harness, &Channel::EVERY, 1);
+    run_one_minute(&harness, &Channel::EVERY, 1);
+    let _ = take_alerts(&harness);
+    harness.sim.state().advance_secs(4 * 900 + 120);
+    run_monitor(&harness);
+    let keys = |harness: &TestHarness| {
+        let all = harness.topic.take().into_iter();
+        all.map(|alert| (alert.state, alert.key(), alert.subject))
+            .collect::<BTreeSet<_>>()
+    };
+    let first = keys(&harness);
+    assert_eq!(first.len(), 4, "each channel has its own keys: {first:?}");
+    run_one_minute(&harness, &[Channel::Catalog], 1);
+    run_one_minute(&harness, &[Channel::Catalog], 1);
+    let of_channel = |state: AlertState, channel: &str| {
+        let alerts = first
+            .iter()
+            .filter(|(_, _, subject)| subject.ends_with(channel));
+        alerts
+            .map(|(_, key, subject)| (state, key.clone(), subject.clone()))
+            .collect::<BTreeSet<_>>()
+    };
+    let resolved = |harness: &TestHarness| {
+        let mut alerts = keys(harness);
+        alerts.retain(|(state, ..)| *state == AlertState::Resolved);
+        alerts
+    };
+    assert_eq!(
+        resolved(&harness),
+        of_channel(AlertState::Resolved, "catalog")
+    );
+    run_one_minute(&harness, &Channel::EVERY, 1);
+    run_one_minute(&harness, &Channel::EVERY, 1);
+    assert_eq!(
+        resolved(&harness),
+        of_channel(AlertState::Resolved, "permissions")
+    );
+}
+
+/// Records heartbeats that were sent after the given seconds and arrived 5 s later, and runs the
+/// monitor at the second `phase` of each minute. Returns the second of the first alert.
+fn first_alert_at(sent: &[i64], phase: i64) -> Option<i64> {
+    let harness = TestHarness::new(policy(""));
+    let start = harness.sim.now();
+    let mut heartbeats = sent.iter().map(|secs| start.plus_secs(*secs)).peekable();
+    for second in 0..400 {
+        let now = start.plus_secs(second);
+        while let Some(sent) = heartbeats.next_if(|sent| sent.plus_secs(5) <= now) {
+            for channel in Channel::EVERY {
+                let recorded = harness
+                    .ledger
+                    .record_heartbeat(channel, Heartbeat { sent, done: now });
+                run_until_killed(&harness.sim, recorded).unwrap().unwrap();
+            }
+        }
+        let elapsed = harness.sim.now().secs() - start.secs();
+        harness.sim.state().advance_secs((second - elapsed).max(0));
+        if second % HEARTBEAT_INTERVAL_SECS == phase && !run_monitor(&harness).alerts.is_empty() {
+            return Some(second);
+        }
+    }
+    None
+}
+
+#[test]
+fn one_lost_heartbeat_raises_no_alert_and_two_raise_one_in_time() {
+    for phase in [0, 5, 14, 16, 30, 45, 59] {
+        assert_eq!(
+            first_alert_at(&[0, 60, 180, 240, 360], phase),
+            None,
+            "{phase}"
+        );
+        let first_alert = first_alert_at(&[0, 60], phase).expect("no heartbeat arrives any more");
+        // The second missing heartbeat was due at 180.
+        assert!(
+            (180..=180 + 75).contains(&first_alert),
+            "{phase}: {first_alert}"
+        );
+    }
+}
+
+#[test]
+fn a_lag_near_its_threshold_is_not_resolved() {
+    let harness = TestHarness::new(policy(""));
+    let operation = "[lag-alert-seconds]\ncatalog = 100\npermissions = 9000\n";
+    let thresholds = OperationConfig::parse(operation).unwrap().lag_alert;
+    let states_at = |lag: i64| {
+        let heartbeat = Heartbeat {
+            sent: harness.sim.now().plus_secs(-lag),
+            done: harness.sim.now(),
+        };
+        let recorded = harness.ledger.record_heartbeat(Channel::Catalog, heartbeat);
+        run_until_killed(&harness.sim, recorded).unwrap().unwrap();
+        run_monitor_with(&harness, thresholds);
+        let states = take_alerts(&harness).into_iter().map(|(_, state, _)| state);
+        let states: Vec<AlertState> = states.collect();
+        harness.sim.state().advance_secs(60);
+        states
+    };
+    assert_eq!(states_at(110), [AlertState::New]);
+    assert_eq!(states_at(80), [], "it may soon exceed the threshold again");
+    assert_eq!(states_at(75), [AlertState::Resolved]);
+}
+
+#[test]
+fn channel_alerts_are_resolved_outside_the_standby_and_age_counts_from_the_first_run() {
+    let harness = TestHarness::new(policy(""));
+    run_monitor(&harness);
+    harness.sim.state().advance_secs(4000);
+    let report = run_monitor(&harness);
+    assert_eq!(
+        report.seconds_since_verified,
+        Some(4000),
+        "no resync was complete"
+    );
+    assert!(!harness.topic.take().is_empty());
+    let open_incidents_as = |role: Option<RegionRole>| {
+        let scan = resolve_outside_standby(role, harness.sim.now());
+        let resolved =
+            alerts::resolve_incidents(&harness.topic, &harness.ledger, &scan, harness.sim.now());
+        run_until_killed(&harness.sim, resolved).unwrap().unwrap();
+        harness.ledger.contents().alerts.len()
+    };
+    assert_ne!(open_incidents_as(None), 0, "the role is not known");
+    assert_ne!(open_incidents_as(Some(RegionRole::Standby)), 0);
+    assert_eq!(open_incidents_as(Some(RegionRole::Primary)), 0);
+}
