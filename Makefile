@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-local check layers licences audit explore fuzz model mutants bench build deploy live clean
+.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench build deploy live clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,10 +21,14 @@ help: ## Lists the targets
 demo: binaries $(VENV)/ready ## Shows Twinlake at work in two Regions of a local AWS
 	@$(PY) tests/local/demo.py
 
-test: check test-fast test-local ## Runs all checks and tests; needs no AWS account
+test: check test-fast test-other-leader test-local ## Runs all checks and tests; needs no AWS account
 
 test-fast: ## Runs the tests that need no local AWS: unit tests, properties, scenarios
 	cargo test --workspace --locked
+
+test-other-leader: ## Runs the tests over both Regions again, with the policy's site b as primary
+	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch --test grants \
+	    --test links --test monitor --test properties --test s3_replication --test verified --test widening
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore tests/local
