@@ -136,7 +136,7 @@ fn one_cause_in_many_databases_is_one_message() {
         [expected(AlertState::New, "table d0.u and 6 more", 7)]
     );
     // The ledger has the incident of each table; the message has the keys of all.
-    let known: BTreeSet<String> = harness.ledger.contents().alerts.into_keys().collect();
+    let known: BTreeSet<String> = harness.ledger.contents().incidents.into_keys().collect();
     assert_eq!(published[0].keys.len(), 7);
     assert!(published[0].keys.is_subset(&known) && known.contains(&published[0].key()));
     for number in 0..7 {
@@ -232,7 +232,7 @@ fn a_success_that_could_not_be_published_is_published_by_the_next_one() {
     run_until_killed(&harness.sim, resolving).unwrap().unwrap();
     let resolved = expected(AlertState::Resolved, "job x", 1);
     assert_eq!(take_alerts(&harness, AlertKind::JobFailed), [resolved]);
-    assert!(harness.ledger.contents().alerts.is_empty());
+    assert!(harness.ledger.contents().incidents.is_empty());
 }
 
 /// A topic that runs an action of another function while its first message is published.
@@ -468,7 +468,7 @@ fn an_affected_object_is_resolved_although_another_one_of_the_incident_is_not() 
     let scan = ScanResult::from_outcome(&report.outcome, started);
     let published = publish_and_resolve(&harness.topic, &harness.ledger, (&alerts, &scan), now);
     run_until_killed(&harness.sim, published).unwrap().unwrap();
-    let incidents = harness.ledger.contents().alerts;
+    let incidents = harness.ledger.contents().incidents;
     let mut conflicts = incidents
         .values()
         .filter(|(incident, _)| incident.alert.kind == AlertKind::Conflict);

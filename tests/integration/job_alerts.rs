@@ -16,7 +16,7 @@ fn job_alert(state: AlertState, at: Timestamp) -> Alert {
 #[test]
 fn a_mirrored_alert_is_resolved_by_the_peer_or_expires() {
     let harness = TestHarness::new(policy(""));
-    let open_incidents = |harness: &TestHarness| harness.ledger.contents().alerts.len();
+    let open_incidents = |harness: &TestHarness| harness.ledger.contents().incidents.len();
     let mirror = |harness: &TestHarness, state| {
         let alert = job_alert(state, harness.sim.now());
         let mirrored = async { alerts::mirror_peer_alert(&harness.ledger, &alert).await };

@@ -83,7 +83,7 @@ fn a_channel_is_measured_only_by_its_own_events() {
     {
         let _ = harness.deliver(std::slice::from_ref(event));
     }
-    let channel_health = |harness: &TestHarness| harness.ledger.contents().pulses;
+    let channel_health = |harness: &TestHarness| harness.ledger.contents().heartbeats;
     // The first heartbeat creates the table, and the next ones update it.
     for event in heartbeat_events(&harness)
         .iter()
@@ -114,11 +114,11 @@ fn a_heartbeat_counts_only_when_the_standby_is_in_sync() {
     for _ in 0..2 {
         let _ = harness.deliver(&heartbeat_events(&harness));
     }
-    let before = harness.ledger.contents().pulses[&Channel::Catalog];
+    let before = harness.ledger.contents().heartbeats[&Channel::Catalog];
     harness.sim.state().remove_access(STANDBY, TWINLAKE_ROLE);
     let _ = harness.deliver(&heartbeat_events(&harness));
     assert_eq!(
-        harness.ledger.contents().pulses[&Channel::Catalog].last,
+        harness.ledger.contents().heartbeats[&Channel::Catalog].last,
         before.last
     );
 }
@@ -176,7 +176,7 @@ fn the_measured_lag_equals_the_delay_of_the_events() {
             let stored = harness
                 .ledger
                 .contents()
-                .samples
+                .lag_samples
                 .last()
                 .map(|last| last.lag(channel));
             assert_eq!(
@@ -316,7 +316,7 @@ fn channel_alerts_are_resolved_outside_the_standby_and_age_counts_from_the_first
         let resolved =
             alerts::resolve_incidents(&harness.topic, &harness.ledger, &scan, harness.sim.now());
         run_until_killed(&harness.sim, resolved).unwrap().unwrap();
-        harness.ledger.contents().alerts.len()
+        harness.ledger.contents().incidents.len()
     };
     assert_ne!(open_incidents_as(None), 0, "the role is not known");
     assert_ne!(open_incidents_as(Some(RegionRole::Standby)), 0);

@@ -214,7 +214,7 @@ fn a_late_object_is_resolved_when_s3_reports_that_it_was_replicated() {
     );
     let states: Vec<AlertState> = arrived.iter().map(|alert| alert.state).collect();
     assert!(states.contains(&AlertState::Resolved), "{arrived:?}");
-    assert!(harness.ledger.contents().pendings.is_empty());
+    assert!(harness.ledger.contents().pending_objects.is_empty());
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn objects_that_cannot_arrive_raise_an_alert_and_are_not_awaited() {
         ],
     );
     assert_eq!(alerts.iter().map(|alert| alert.count).sum::<usize>(), 2);
-    assert!(harness.ledger.contents().pendings.is_empty());
+    assert!(harness.ledger.contents().pending_objects.is_empty());
     // No check can resolve these alerts, so they expire if the failure does not recur.
     let expired_count = |harness: &TestHarness| {
         let now = harness.sim.now();
@@ -345,7 +345,7 @@ fn only_the_replicated_version_is_resolved() {
         !is_resolved(&first),
         "the other version is missing: {first:?}"
     );
-    let pendings = harness.ledger.contents().pendings;
+    let pendings = harness.ledger.contents().pending_objects;
     assert_eq!(pendings.values().map(|(p, _)| p.count()).sum::<usize>(), 1);
     assert!(is_resolved(&process_notification(
         &harness,

@@ -62,7 +62,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(description, check, seconds=30.0, every=0.05):
+def wait_for(description, check, seconds=90.0, every=0.05):
     """Calls `check` until its result is true, and returns the result.
 
     Raises AssertionError with the description after `seconds`. `every` is the interval in seconds.

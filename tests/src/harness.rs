@@ -11,7 +11,7 @@ use twinlake_engine::resync::ResyncReport;
 use twinlake_engine::{
     Alerts, Clock, Context, InMemoryLedger, ReconcileOutcome, RetryMessage, RetryQueue, event_batch,
 };
-use twinlake_sim::{Sim, SimRegion, SimState, run_until_killed};
+use twinlake_sim::{Sim, SimEnvironment, SimRegion, SimState, run_until_killed};
 
 /// The Region of the primary.
 pub const PRIMARY: &str = "us-east-1";
@@ -184,7 +184,7 @@ impl TestHarness {
 
     /// Returns the context of a reconciliation.
     #[must_use]
-    pub fn context(&self) -> Context<'_, SimRegion, SimRegion, InMemoryLedger, Sim> {
+    pub fn context(&self) -> Context<'_, SimEnvironment> {
         Context {
             primary: &self.primary,
             standby: &self.standby,

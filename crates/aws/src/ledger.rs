@@ -48,9 +48,9 @@ mod table;
 use incidents::parse_incident;
 use stats::{location_key, not_in_sync_state};
 use table::{
-    FORMAT, Item, attribute_names, is_item_of, is_managed_keys_item, item_keys, minute_key,
-    number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run, row_key,
-    string_attribute, string_value, write_if_condition_holds,
+    EXPIRES_AT, FORMAT, Item, attribute_names, is_item_of, is_managed_keys_item, item_keys,
+    minute_key, number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run,
+    row_key, string_attribute, string_value, write_if_condition_holds,
 };
 
 use crate::call_error;
@@ -66,6 +66,7 @@ use twinlake_core::ledger::{
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
 use twinlake_engine::Ledger;
+use twinlake_engine::ports::ConditionalWrites;
 
 /// The ledger table of one Region.
 #[derive(Clone, Debug)]
@@ -80,6 +81,10 @@ const MAX_SUBJECTS_PER_READ: usize = 50;
 /// The deletion limit counts the deletions of this many seconds.
 const DELETION_LIMIT_WINDOW_SECS: i64 = 3600;
 const DAY_SECS: i64 = 86_400;
+/// The longest pause after the first conflict of a conditional write; it doubles with each further
+/// one up to the maximum.
+const FIRST_PAUSE_MILLIS: u64 = 20;
+const MAX_PAUSE_MILLIS: u64 = 1000;
 
 impl DynamoLedger {
     /// The ledger of a Region, by its table's name.
@@ -90,6 +95,14 @@ impl DynamoLedger {
             table: table.to_owned(),
             client: clients.dynamodb(),
         }
+    }
+}
+
+impl ConditionalWrites for DynamoLedger {
+    async fn wait_after_conflict(&self, attempt: u32) {
+        let longest = (FIRST_PAUSE_MILLIS << attempt.min(16)).min(MAX_PAUSE_MILLIS);
+        let pause = fastrand::u64(0..=longest);
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
     }
 }
 
@@ -299,7 +312,7 @@ impl Ledger for DynamoLedger {
                 ("#d", "databases"),
                 ("#t", "tables"),
                 ("#p", "partitions"),
-                ("#e", "expires_at"),
+                ("#e", EXPIRES_AT),
                 ("#f", FORMAT),
             ])))
             .expression_attribute_values(":f", number_value(format::LEDGER))
@@ -320,7 +333,7 @@ impl Ledger for DynamoLedger {
             ("outstanding_parts", AttributeValue::Ss(parts)),
             ("has_unread_part", AttributeValue::Bool(run.unread)),
             (
-                "expires_at",
+                EXPIRES_AT,
                 number_value(run.started.plus_secs(7 * DAY_SECS).secs()),
             ),
         ];

@@ -1,25 +1,24 @@
 //! From the options to something that can be called.
 
+use crate::command_ledger::CommandLedger;
 use crate::common_options::Common;
 use crate::files::{open_ledger, read_policy};
 use crate::{CliError, output};
-use std::path::PathBuf;
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{Name, OwnRoles, Policy, Principal, Scope, TableId};
 use twinlake_engine::operation::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, region_authority};
-use twinlake_engine::{Context, InMemoryLedger, Ledger};
+use twinlake_engine::{Context, Environment, Ledger};
 
-/// Where the ledger is.
-#[derive(Debug)]
-pub(crate) enum Store {
-    /// Deployed in the standby.
-    Deployed(DynamoLedger),
-    /// In a file.
-    File(PathBuf, InMemoryLedger),
-    /// Nowhere: everything pairs by adoption, and nothing is remembered.
-    None(InMemoryLedger),
+/// The environment of a command.
+pub(crate) struct CommandEnvironment;
+
+impl Environment for CommandEnvironment {
+    type Primary = AwsRegion;
+    type Standby = AwsRegion;
+    type Ledger = CommandLedger;
+    type Clock = SystemClock;
 }
 
 /// Both Regions and what is known of them.
@@ -28,7 +27,7 @@ pub(crate) struct Connection {
     pub policy: Policy,
     pub operation: OperationConfig,
     pub epoch: Epoch,
-    pub store: Store,
+    pub ledger: CommandLedger,
     primary: AwsRegion,
     standby: AwsRegion,
     pub(crate) clock: SystemClock,
@@ -40,14 +39,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects for reading: without a ledger too.
     pub(crate) async fn open(common: &Common) -> Result<Self, CliError> {
-        let (policy, epoch, store) = match (&common.policy, &common.ledger) {
+        let (policy, epoch, ledger) = match (&common.policy, &common.ledger) {
             (Some(policy), Some(file)) => {
                 let ledger = open_ledger(file)?;
                 let epoch = ledger.epoch().await?;
                 (
                     read_policy(policy)?,
                     epoch,
-                    Store::File(file.clone(), ledger),
+                    CommandLedger::in_file(file.clone(), ledger),
                 )
             }
             (Some(policy), None) => Self::with_policy(common, read_policy(policy)?).await?,
@@ -57,10 +56,7 @@ impl Connection {
             }
             (None, None) => Self::deployed(common).await?,
         };
-        let operation = match &store {
-            Store::Deployed(ledger) => OperationConfig::load(ledger).await?,
-            Store::File(_, ledger) | Store::None(ledger) => OperationConfig::load(ledger).await?,
-        };
+        let operation = OperationConfig::load(&ledger).await?;
         if let (_, Some(error)) = &operation {
             output::note(&format!("The defaults hold, since the {error}"));
         }
@@ -82,7 +78,7 @@ impl Connection {
             policy,
             operation: operation.0,
             epoch,
-            store,
+            ledger,
         })
     }
 
@@ -91,7 +87,7 @@ impl Connection {
     async fn with_policy(
         common: &Common,
         policy: Policy,
-    ) -> Result<(Policy, Epoch, Store), CliError> {
+    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let mut reason = String::new();
         for (_, site) in policy.sites.iter() {
             let ledger = ledger_in(common, &site.region).await;
@@ -111,10 +107,10 @@ impl Connection {
             twinlake_core::render::escape(&reason),
             policy.primary(epoch).region
         ));
-        Ok((policy, epoch, Store::None(InMemoryLedger::default())))
+        Ok((policy, epoch, CommandLedger::none()))
     }
 
-    async fn deployed(common: &Common) -> Result<(Policy, Epoch, Store), CliError> {
+    async fn deployed(common: &Common) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let Some(region) = &common.region else {
             let problem = "name the policy with --policy FILE, or the Region of a deployed \
                            ledger with --region REGION";
@@ -127,7 +123,7 @@ impl Connection {
     async fn deployed_in(
         common: &Common,
         region: &str,
-    ) -> Result<(Policy, Epoch, Store), CliError> {
+    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let local = ledger_in(common, region).await;
         let text = local.policy().await?;
         let text = text.ok_or_else(|| NotReady::NoPolicy(region.to_owned()))?;
@@ -138,18 +134,18 @@ impl Connection {
         let authority = region_authority(region, &local, &peer).await?;
         let is_standby = authority.local == authority.epoch.standby();
         let ledger = if is_standby { local } else { peer };
-        Ok((authority.policy, authority.epoch, Store::Deployed(ledger)))
+        Ok((
+            authority.policy,
+            authority.epoch,
+            CommandLedger::deployed(ledger),
+        ))
     }
 
-    pub(crate) fn context<'a, L>(
-        &'a self,
-        ledger: &'a L,
-        deletions_approved: bool,
-    ) -> Context<'a, AwsRegion, AwsRegion, L, SystemClock> {
+    pub(crate) fn context(&self, deletions_approved: bool) -> Context<'_, CommandEnvironment> {
         Context {
             primary: &self.primary,
             standby: &self.standby,
-            ledger,
+            ledger: &self.ledger,
             clock: &self.clock,
             policy: &self.policy,
             epoch: self.epoch,

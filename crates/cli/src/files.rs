@@ -57,3 +57,21 @@ pub(crate) fn open_ledger(path: &Path) -> Result<InMemoryLedger, CliError> {
     let file = serde_json::from_value(json).map_err(|e| file_error(path, e))?;
     Ok(InMemoryLedger::new(file))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_file_of_a_newer_format_is_refused_with_what_to_do() {
+        let path = std::env::temp_dir().join(format!("twinlake-format-{}", std::process::id()));
+        std::fs::write(&path, r#"{"format": 99, "rows": []}"#).unwrap();
+        let refused = open_ledger(&path).unwrap_err().to_string();
+        std::fs::write(&path, r#"{"format": 1, "rows": []}"#).unwrap();
+        let opened = open_ledger(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert!(refused.contains("format 99"), "{refused}");
+        assert!(refused.contains("deploy the newer version"), "{refused}");
+        assert!(opened.is_ok());
+    }
+}

@@ -11,6 +11,7 @@
 //!   example, a plan has steps), 1 an error.
 
 pub mod args;
+mod command_ledger;
 mod commands;
 pub mod common_options;
 mod connect;

@@ -1,7 +1,8 @@
 //! The replication status from the ledger, read once for `status` and `report`.
 
 use crate::CliError;
-use crate::connect::{Connection, Store};
+use crate::command_ledger::CommandLedger;
+use crate::connect::Connection;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, LagSample, LagStatus, lag_status};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
@@ -42,18 +43,12 @@ impl StatusSnapshot {
         lag_window_secs: i64,
     ) -> Result<Self, CliError> {
         let now = connection.clock.now();
-        match &connection.store {
-            Store::Deployed(ledger) => Ok(Self {
-                is_monitored: true,
-                ..read(ledger, now, lag_window_secs).await?
-            }),
-            Store::File(_, ledger) => Ok(read(ledger, now, lag_window_secs).await?),
-            Store::None(_) => {
-                let problem = "there is no ledger, so the status is unknown; run `twinlake plan` \
-                               to compare the Regions without a ledger";
-                Err(CliError::Usage(problem.to_owned()))
-            }
+        if !connection.ledger.is_kept() {
+            let problem = "there is no ledger, so the status is unknown; run `twinlake plan` \
+                           to compare the Regions without a ledger";
+            return Err(CliError::Usage(problem.to_owned()));
         }
+        Ok(read(&connection.ledger, now, lag_window_secs).await?)
     }
 
     /// The current lag, if the monitor function has measured it lately.
@@ -99,8 +94,8 @@ impl StatusSnapshot {
     }
 }
 
-async fn read<L: Ledger + StatsStore>(
-    ledger: &L,
+async fn read(
+    ledger: &CommandLedger,
     now: Timestamp,
     lag_window_secs: i64,
 ) -> Result<StatusSnapshot, CallError> {
@@ -138,7 +133,7 @@ async fn read<L: Ledger + StatsStore>(
     open_alerts.sort_by_key(|alert| (alert.kind.severity(), alert.since));
     Ok(StatusSnapshot {
         now,
-        is_monitored: false,
+        is_monitored: ledger.is_deployed(),
         rows,
         verified_at: ledger.verified_at().await?,
         lag_samples: ledger.lag_samples(now.plus_secs(-lag_window_secs)).await?,

@@ -3,7 +3,9 @@
 
 use crate::alerts::{self, ScanResult};
 use crate::observe::Prefetched;
-use crate::ports::{Alerts, Clock, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion};
+use crate::ports::{
+    Alerts, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
+};
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileTimer, reconcile};
 use crate::resync;
 use crate::retry_message::RetryMessage;
@@ -74,18 +76,14 @@ struct Job {
 /// Processes a batch: one reconciliation for each distinct subject.
 ///
 /// After `stop_at`, the remaining jobs are queued unchanged.
-pub async fn run<P, S, L, C, O, A>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn run<E: Environment<Standby: WriteRegion>, O, A>(
+    context: &Context<'_, E>,
     ports: (&O, &A),
     event_context: &EventContext,
     messages: &[QueueMessage],
     stop_at: Timestamp,
 ) -> BatchResult
 where
-    P: ReadRegion,
-    S: WriteRegion,
-    L: Ledger + StatsStore,
-    C: Clock,
     O: RetryQueue,
     A: Alerts,
 {
@@ -183,17 +181,13 @@ fn merge_into_jobs(
 }
 
 /// Reconciles one job. Publishes its alerts, and queues what has to be retried.
-async fn process_job<P, S, L, C, O, A>(
-    context: &Context<'_, P, S, L, C>,
+async fn process_job<E: Environment<Standby: WriteRegion>, O, A>(
+    context: &Context<'_, E>,
     (retry_queue, topic): (&O, &A),
     job: &Job,
     batch_result: &mut BatchResult,
 ) -> Result<(), CallError>
 where
-    P: ReadRegion,
-    S: WriteRegion,
-    L: Ledger + StatsStore,
-    C: Clock,
     O: RetryQueue,
     A: Alerts,
 {
@@ -259,16 +253,13 @@ where
 
 /// Expands an event that names no object to the whole catalog, with one message for each database:
 /// a function with a timeout of one minute cannot read all of them.
-async fn fan_out<P, S, L, C, O>(
-    context: &Context<'_, P, S, L, C>,
+async fn fan_out<E: Environment, O>(
+    context: &Context<'_, E>,
     retry_queue: &O,
     job: &Job,
     batch_result: &mut BatchResult,
 ) -> Result<(), CallError>
 where
-    P: ReadRegion,
-    S: WriteRegion,
-    L: Ledger,
     O: RetryQueue,
 {
     let mut expanded = resync::expand(context, &job.scope).await?;
@@ -288,15 +279,13 @@ where
 
 /// Removes those scans of all partitions of a table that another scan will cover, and queues those
 /// that have to wait. One scan in five minutes is enough for any number of events on a table.
-async fn throttle_partition_scans<P, S, L, C, O>(
-    context: &Context<'_, P, S, L, C>,
+async fn throttle_partition_scans<E: Environment, O>(
+    context: &Context<'_, E>,
     retry_queue: &O,
     job: &Job,
     batch_result: &mut BatchResult,
 ) -> Result<Scope, CallError>
 where
-    L: Ledger,
-    C: Clock,
     O: RetryQueue,
 {
     let mut scope = job.scope.clone();
@@ -365,8 +354,8 @@ const MAX_PARTITIONS_LISTED: usize = 200_000;
 
 /// Whether a table has too many partitions to list them because of an event. If so, marks its row
 /// as out of sync until the resync.
-async fn is_left_to_resync<P, S, L: Ledger, C>(
-    context: &Context<'_, P, S, L, C>,
+async fn is_left_to_resync<E: Environment>(
+    context: &Context<'_, E>,
     subject: &Subject,
     now: Timestamp,
 ) -> Result<bool, CallError> {

@@ -2,7 +2,7 @@
 
 mod stats;
 
-use crate::ports::{Ledger, StatCounters};
+use crate::ports::{ConditionalWrites, Ledger, StatCounters};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -36,34 +36,34 @@ pub struct LedgerFile {
     pub rows: LedgerRows,
     /// The number of paired objects, as last counted.
     #[serde(default)]
-    pub paired: ObjectCounts,
+    pub paired_counts: ObjectCounts,
     /// The deletions of the last hour, with their times.
     #[serde(default)]
-    pub spent: Vec<(Timestamp, ObjectCounts)>,
+    pub deletions: Vec<(Timestamp, ObjectCounts)>,
     /// The resync runs that are not complete, by ID.
     #[serde(default)]
-    pub runs: BTreeMap<String, ResyncRun>,
+    pub resync_runs: BTreeMap<String, ResyncRun>,
     /// The start of the last complete resync.
     #[serde(default)]
     pub verified_at: Option<Timestamp>,
     /// The schedules of scans of all partitions that events requested, by table.
     #[serde(default, with = "twinlake_core::scope::pairs")]
-    pub sweeps: BTreeMap<TableId, PartitionScanSchedule>,
+    pub partition_scans: BTreeMap<TableId, PartitionScanSchedule>,
     /// The incidents with their versions, by alert key.
     #[serde(default)]
-    pub alerts: BTreeMap<String, (Incident, u64)>,
+    pub incidents: BTreeMap<String, (Incident, u64)>,
     /// The heartbeats that were received, by channel.
     #[serde(default)]
-    pub pulses: BTreeMap<Channel, ChannelHealth>,
+    pub heartbeats: BTreeMap<Channel, ChannelHealth>,
     /// The lag samples, in order of time.
     #[serde(default)]
-    pub samples: Vec<LagSample>,
+    pub lag_samples: Vec<LagSample>,
     /// The counters of the daily statistics, by hour.
     #[serde(default)]
-    pub hours: BTreeMap<String, StatCounters>,
+    pub hourly_counters: BTreeMap<String, StatCounters>,
     /// The missing objects with their versions, by table.
     #[serde(default, with = "twinlake_core::scope::pairs")]
-    pub pendings: BTreeMap<TableId, (PendingObjects, u64)>,
+    pub pending_objects: BTreeMap<TableId, (PendingObjects, u64)>,
 }
 
 fn ledger_format() -> u32 {
@@ -78,16 +78,16 @@ impl Default for LedgerFile {
             policy: None,
             operation: None,
             rows: LedgerRows::new(),
-            paired: ObjectCounts::default(),
-            spent: Vec::new(),
-            runs: BTreeMap::new(),
+            paired_counts: ObjectCounts::default(),
+            deletions: Vec::new(),
+            resync_runs: BTreeMap::new(),
             verified_at: None,
-            sweeps: BTreeMap::new(),
-            alerts: BTreeMap::new(),
-            pulses: BTreeMap::new(),
-            samples: Vec::new(),
-            hours: BTreeMap::new(),
-            pendings: BTreeMap::new(),
+            partition_scans: BTreeMap::new(),
+            incidents: BTreeMap::new(),
+            heartbeats: BTreeMap::new(),
+            lag_samples: Vec::new(),
+            hourly_counters: BTreeMap::new(),
+            pending_objects: BTreeMap::new(),
         }
     }
 }
@@ -134,6 +134,8 @@ impl InMemoryLedger {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+impl ConditionalWrites for InMemoryLedger {}
 
 impl Ledger for InMemoryLedger {
     async fn epoch(&self) -> Result<Epoch, CallError> {
@@ -216,18 +218,18 @@ impl Ledger for InMemoryLedger {
     }
 
     async fn paired_counts(&self) -> Result<ObjectCounts, CallError> {
-        Ok(self.lock().paired)
+        Ok(self.lock().paired_counts)
     }
 
     async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError> {
-        self.lock().paired = *counts;
+        self.lock().paired_counts = *counts;
         Ok(())
     }
 
     async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
         let mut sum = ObjectCounts::default();
         let since = now.plus_secs(-DELETION_WINDOW_SECS);
-        for (_, counts) in self.lock().spent.iter().filter(|(at, _)| *at > since) {
+        for (_, counts) in self.lock().deletions.iter().filter(|(at, _)| *at > since) {
             sum.databases += counts.databases;
             sum.tables += counts.tables;
             sum.partitions += counts.partitions;
@@ -242,18 +244,18 @@ impl Ledger for InMemoryLedger {
     ) -> Result<(), CallError> {
         let mut contents = self.lock();
         let since = now.plus_secs(-DELETION_WINDOW_SECS);
-        contents.spent.retain(|(at, _)| *at > since);
-        contents.spent.push((now, *counts));
+        contents.deletions.retain(|(at, _)| *at > since);
+        contents.deletions.push((now, *counts));
         Ok(())
     }
 
     async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
-        self.lock().runs.insert(run.id.clone(), run.clone());
+        self.lock().resync_runs.insert(run.id.clone(), run.clone());
         Ok(())
     }
 
     async fn add_run_part(&self, run: &str, part: &str) -> Result<(), CallError> {
-        if let Some(run) = self.lock().runs.get_mut(run) {
+        if let Some(run) = self.lock().resync_runs.get_mut(run) {
             run.outstanding.insert(part.to_owned());
         }
         Ok(())
@@ -266,14 +268,14 @@ impl Ledger for InMemoryLedger {
         is_unread: bool,
     ) -> Result<Option<ResyncRun>, CallError> {
         let mut contents = self.lock();
-        let Some(stored) = contents.runs.get_mut(run) else {
+        let Some(stored) = contents.resync_runs.get_mut(run) else {
             return Ok(None);
         };
         stored.outstanding.remove(part);
         stored.unread |= is_unread;
         let updated = stored.clone();
         if updated.outstanding.is_empty() {
-            contents.runs.remove(run);
+            contents.resync_runs.remove(run);
         }
         Ok(Some(updated))
     }
@@ -294,18 +296,18 @@ impl Ledger for InMemoryLedger {
         now: Timestamp,
     ) -> Result<PartitionScan, CallError> {
         let mut contents = self.lock();
-        let schedule = contents.sweeps.entry(table.clone()).or_default();
+        let schedule = contents.partition_scans.entry(table.clone()).or_default();
         let (scan, updated) = schedule.request(now);
         *schedule = updated;
         Ok(scan)
     }
 
     async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError> {
-        Ok(self.lock().alerts.get(key).cloned())
+        Ok(self.lock().incidents.get(key).cloned())
     }
 
     async fn incidents(&self) -> Result<BTreeMap<String, (Incident, u64)>, CallError> {
-        Ok(self.lock().alerts.clone())
+        Ok(self.lock().incidents.clone())
     }
 
     async fn put_incident(
@@ -315,7 +317,7 @@ impl Ledger for InMemoryLedger {
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
         let mut contents = self.lock();
-        let version = contents.alerts.get(key).map(|(_, version)| *version);
+        let version = contents.incidents.get(key).map(|(_, version)| *version);
         if version != expected_version {
             return Ok(false);
         }
@@ -325,10 +327,10 @@ impl Ledger for InMemoryLedger {
                     incident.clone(),
                     expected_version.map_or(0, |version| version + 1),
                 );
-                contents.alerts.insert(key.to_owned(), stored);
+                contents.incidents.insert(key.to_owned(), stored);
             }
             None => {
-                contents.alerts.remove(key);
+                contents.incidents.remove(key);
             }
         }
         Ok(true)

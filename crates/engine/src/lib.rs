@@ -39,8 +39,11 @@ pub mod region_authority;
 pub mod resync;
 pub mod retry_message;
 pub mod s3_replication;
+mod versioned_item;
 
 pub use in_memory_ledger::InMemoryLedger;
-pub use ports::{Alerts, Clock, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion};
+pub use ports::{
+    Alerts, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
+};
 pub use reconcile::{Context, ReconcileOutcome, reconcile};
 pub use retry_message::RetryMessage;

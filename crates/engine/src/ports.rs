@@ -7,7 +7,7 @@ mod monitoring;
 mod stats;
 
 pub use lakeformation::{DefaultsChange, GrantFilter, PermissionResourceType, SettingsChange};
-pub use ledger::{Alerts, Clock, Ledger, RetryQueue};
+pub use ledger::{Alerts, Clock, ConditionalWrites, Ledger, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use stats::{StatCounters, StatsStore};
 
@@ -20,6 +20,18 @@ use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
 use twinlake_core::{
     CallError, Database, Facet, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
+
+/// Everything outside the engine that a reconciliation uses: AWS, or the simulator.
+pub trait Environment {
+    /// The primary Region.
+    type Primary: ReadRegion;
+    /// The standby Region. Functions that write ask for [`WriteRegion`] as well.
+    type Standby: ReadRegion;
+    /// The standby's ledger.
+    type Ledger: Ledger + StatsStore;
+    /// The clock.
+    type Clock: Clock;
+}
 
 /// What a Region holds that Twinlake does not replicate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

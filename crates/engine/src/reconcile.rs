@@ -9,7 +9,7 @@ mod step_effects;
 
 use crate::apply::apply;
 use crate::observe::{Prefetched, Snapshots};
-use crate::ports::{Clock, Ledger, ReadRegion, WriteRegion};
+use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
 use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,16 +24,15 @@ use twinlake_core::{
 };
 
 /// The Regions, ledger, policy and limits of one reconciliation.
-#[derive(Debug)]
-pub struct Context<'a, P, S, L, C> {
+pub struct Context<'a, E: Environment> {
     /// The primary Region. It is only read.
-    pub primary: &'a P,
+    pub primary: &'a E::Primary,
     /// The standby Region.
-    pub standby: &'a S,
+    pub standby: &'a E::Standby,
     /// The standby's ledger.
-    pub ledger: &'a L,
+    pub ledger: &'a E::Ledger,
     /// The clock.
-    pub clock: &'a C,
+    pub clock: &'a E::Clock,
     /// The policy.
     pub policy: &'a Policy,
     /// The epoch, which says which Region is primary.
@@ -125,7 +124,7 @@ pub struct ReconcileTimer {
 
 impl ReconcileTimer {
     /// Starts the timer.
-    pub fn begin<P: ReadRegion, S, L, C: Clock>(context: &Context<'_, P, S, L, C>) -> Self {
+    pub fn begin<E: Environment>(context: &Context<'_, E>) -> Self {
         Self {
             calls: context.primary.call_count(),
             started: context.clock.now(),
@@ -133,9 +132,9 @@ impl ReconcileTimer {
     }
 
     /// Returns the log entry of the reconciliation.
-    pub fn end<P: ReadRegion, S, L, C: Clock>(
+    pub fn end<E: Environment>(
         self,
-        context: &Context<'_, P, S, L, C>,
+        context: &Context<'_, E>,
         scope: &Scope,
         cause: &'static str,
         outcome: &ReconcileOutcome,
@@ -219,17 +218,11 @@ impl ReconcileOutcome {
 ///
 /// # Errors
 /// The ledger cannot be reached. The outcome reports all other errors.
-pub async fn reconcile<P, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
+    context: &Context<'_, E>,
     scope: &Scope,
     prefetched: &Prefetched,
-) -> Result<ReconcileOutcome, CallError>
-where
-    P: ReadRegion,
-    S: WriteRegion,
-    L: Ledger,
-    C: Clock,
-{
+) -> Result<ReconcileOutcome, CallError> {
     let mut session = Session::begin(context, scope).await?;
     let mut prefetched = Cow::Borrowed(prefetched);
     if prefetched.grants.is_none() && session.has_database_scan() {
@@ -297,17 +290,11 @@ where
 ///
 /// # Errors
 /// The ledger cannot be reached.
-pub async fn preview<P, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn preview<E: Environment>(
+    context: &Context<'_, E>,
     scope: &Scope,
     prefetched: &Prefetched,
-) -> Result<(Plan, Result<(), Vec<Rejection>>), CallError>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+) -> Result<(Plan, Result<(), Vec<Rejection>>), CallError> {
     let mut session = Session::begin(context, scope).await?;
     // The preview shows every partition, not one page.
     session.max_partitions = usize::MAX;
@@ -334,17 +321,11 @@ where
 ///
 /// # Errors
 /// The ledger cannot be reached.
-pub async fn observe_once<P, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn observe_once<E: Environment>(
+    context: &Context<'_, E>,
     scope: &Scope,
     all_grants: bool,
-) -> Result<(LedgerRows, Snapshots), CallError>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+) -> Result<(LedgerRows, Snapshots), CallError> {
     let mut session = Session::begin(context, scope).await?;
     let grants = match all_grants {
         true => Some(session.list_all_grants().await),

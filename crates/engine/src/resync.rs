@@ -8,7 +8,7 @@ pub use preview::{expand, preview};
 
 use crate::api_call_lower_bound;
 use crate::observe::{Prefetched, count_paired};
-use crate::ports::{Clock, Ledger, ReadRegion, RetryQueue, WriteRegion};
+use crate::ports::{Clock, Environment, Ledger, ReadRegion, RetryQueue, WriteRegion};
 use crate::reconcile::grant_listing::listing_calls;
 use crate::reconcile::{
     Context, MAX_RECORDED_PARTITION_STEPS, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer,
@@ -66,17 +66,13 @@ impl ResyncProgress for () {
 ///
 /// # Errors
 /// The ledger or the queue is out of reach.
-pub async fn resync<P, S, L, C, O>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn resync<E: Environment<Standby: WriteRegion>, O>(
+    context: &Context<'_, E>,
     part: Option<(&ResyncPart, &Scope)>,
     retry_queue: Option<&O>,
     progress: &impl ResyncProgress,
 ) -> Result<ResyncReport, CallError>
 where
-    P: ReadRegion,
-    S: WriteRegion,
-    L: Ledger,
-    C: Clock,
     O: RetryQueue,
 {
     let is_first = context.ledger.verified_at().await?.is_none();
@@ -161,9 +157,7 @@ where
     Ok(report)
 }
 
-async fn start_run<P, S, L: Ledger, C: Clock>(
-    context: &Context<'_, P, S, L, C>,
-) -> Result<ResyncPart, CallError> {
+async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPart, CallError> {
     let started = context.clock.now();
     let part = ResyncPart {
         run: format!("run-{}", started.0),
@@ -174,9 +168,7 @@ async fn start_run<P, S, L: Ledger, C: Clock>(
     Ok(part)
 }
 
-async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
-    context: &Context<'_, P, S, L, C>,
-) -> Prefetched {
+async fn prefetch<E: Environment>(context: &Context<'_, E>) -> Prefetched {
     let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
     let (primary, standby) = (context.primary, context.standby);
     Prefetched {
@@ -192,8 +184,8 @@ async fn prefetch<P: ReadRegion, S: ReadRegion, L, C>(
 
 /// Returns the databases in a scope: those of both Regions and of the ledger, so that the ledger
 /// rows of a database that was deleted in both Regions are removed too.
-async fn databases_in_scope<P, S, L: Ledger, C>(
-    context: &Context<'_, P, S, L, C>,
+async fn databases_in_scope<E: Environment>(
+    context: &Context<'_, E>,
     scope: &Scope,
     prefetched: &Prefetched,
     outcome: &mut ReconcileOutcome,
@@ -260,21 +252,15 @@ const MAX_FAN_OUT_PARTS: usize = 8;
 const TABLES_PER_PART: usize = 500;
 
 /// Reconciles the scopes of one part of a run, and queues further parts for what is left.
-struct ResyncWorker<'a, P, S, L, C, O, G> {
-    context: &'a Context<'a, P, S, L, C>,
+struct ResyncWorker<'a, E: Environment, O, G> {
+    context: &'a Context<'a, E>,
     retry_queue: Option<&'a O>,
     part: &'a ResyncPart,
     progress: &'a G,
 }
 
-impl<P, S, L, C, O, G> ResyncWorker<'_, P, S, L, C, O, G>
-where
-    P: ReadRegion,
-    S: WriteRegion,
-    L: Ledger,
-    C: Clock,
-    O: RetryQueue,
-    G: ResyncProgress,
+impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
+    ResyncWorker<'_, E, O, G>
 {
     /// Reconciles a scope and merges its outcome into the report.
     async fn reconcile(
@@ -396,8 +382,8 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
 
 /// Ends the part. If it was the last one of the run, and everything could be read, the standby is
 /// verified as of the start of the run.
-async fn finish_part<P, S, L: Ledger, C: Clock>(
-    context: &Context<'_, P, S, L, C>,
+async fn finish_part<E: Environment>(
+    context: &Context<'_, E>,
     part: &ResyncPart,
     grant_calls: usize,
     report: &mut ResyncReport,

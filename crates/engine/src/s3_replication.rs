@@ -3,15 +3,13 @@
 
 use crate::alerts::ScanResult;
 use crate::ports::{Clock, StandbyObjects, StatsStore};
+use crate::versioned_item::{self, ItemUpdate, PendingObjectsItem};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{ReplicationEventType, ReplicationNotice, replication_subject};
 use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
 use twinlake_core::location::{Location, Mapped};
 use twinlake_core::topology::Epoch;
-use twinlake_core::{AlertKind, CallError, CallErrorKind, Policy, TableId, Timestamp};
-
-/// The maximum number of attempts at a conditional write of a table's pending objects.
-const MAX_ATTEMPTS: usize = 8;
+use twinlake_core::{AlertKind, CallError, Policy, TableId, Timestamp};
 
 /// Maps each object to its table: the one whose location is the longest key prefix of the object.
 /// Objects outside the location of every table have none.
@@ -113,30 +111,20 @@ pub async fn record_failures<L: StatsStore>(
 async fn update_pending<L: StatsStore>(
     ledger: &L,
     table: &TableId,
-    mut update: impl FnMut(&mut PendingObjects),
+    mut change: impl FnMut(&mut PendingObjects),
 ) -> Result<(), CallError> {
-    for _ in 0..MAX_ATTEMPTS {
-        let (known, version) = ledger.pending_objects(table).await?.unzip();
+    let item = PendingObjectsItem { ledger, table };
+    versioned_item::update(&item, None, |known| {
+        let is_stored = known.is_some();
         let mut updated = known.unwrap_or_default();
-        update(&mut updated);
-        let remaining = (!updated.reasons.is_empty()).then_some(&updated);
-        if remaining.is_none() && version.is_none() {
-            return Ok(());
+        change(&mut updated);
+        match updated.reasons.is_empty() {
+            false => ItemUpdate::Put(updated, ()),
+            true if is_stored => ItemUpdate::Delete(()),
+            true => ItemUpdate::Keep(()),
         }
-        if ledger
-            .put_pending_objects(table, remaining, version)
-            .await?
-        {
-            return Ok(());
-        }
-    }
-    let message = format!("concurrent writers keep changing the pending objects of {table}");
-    Err(CallError::new(
-        CallErrorKind::Contended,
-        "ledger",
-        "this Region",
-        message,
-    ))
+    })
+    .await
 }
 
 /// Returns those incidents as resolved that did not occur again meanwhile.

@@ -12,7 +12,17 @@ use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, region_authority};
-use twinlake_engine::{Clock as _, Context};
+use twinlake_engine::{Clock as _, Context, Environment};
+
+/// The environment of a function that reconciles.
+pub(crate) struct FunctionEnvironment;
+
+impl Environment for FunctionEnvironment {
+    type Primary = AwsRegion;
+    type Standby = AwsRegion;
+    type Ledger = DynamoLedger;
+    type Clock = SystemClock;
+}
 
 /// The state that a function keeps between invocations.
 #[derive(Debug)]
@@ -81,7 +91,7 @@ impl Runtime {
         policy: &'a Policy,
         epoch: Epoch,
         stop_at: Timestamp,
-    ) -> Context<'a, AwsRegion, AwsRegion, DynamoLedger, SystemClock> {
+    ) -> Context<'a, FunctionEnvironment> {
         Context {
             primary: &self.peer,
             standby: &self.local,

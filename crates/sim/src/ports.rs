@@ -25,7 +25,7 @@ use twinlake_core::{
 use twinlake_engine::ports::{
     EntryResults, GrantFilter, PARTITION_SEGMENTS, UnreplicatedInventory,
 };
-use twinlake_engine::{Clock, ReadRegion};
+use twinlake_engine::{Clock, Environment, InMemoryLedger, ReadRegion};
 
 /// A handle to a simulator state that several callers share.
 #[derive(Clone, Debug)]
@@ -66,6 +66,17 @@ pub struct SimRegion {
     sim: Sim,
     region: String,
     principal: String,
+}
+
+/// The simulator as the environment of a reconciliation, with a ledger in memory.
+#[derive(Debug)]
+pub struct SimEnvironment;
+
+impl Environment for SimEnvironment {
+    type Primary = SimRegion;
+    type Standby = SimRegion;
+    type Ledger = InMemoryLedger;
+    type Clock = Sim;
 }
 
 /// Runs a future to its end and returns its value, or `None` if the kill switch stopped the caller.

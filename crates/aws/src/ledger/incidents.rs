@@ -1,7 +1,7 @@
 //! Incidents in the ledger's table, and writes on the condition of an item's version.
 
 use super::table::{
-    FORMAT, Item, number_attribute, number_value, string_attribute, string_value,
+    EXPIRES_AT, FORMAT, Item, number_attribute, number_value, string_attribute, string_value,
     write_if_condition_holds,
 };
 use super::{DAY_SECS, DynamoLedger};
@@ -47,7 +47,7 @@ impl DynamoLedger {
             .detected_at
             .max(incident.last_sent.unwrap_or_default());
         let expires = number_value(last_found.plus_secs(RETENTION_SECS).secs());
-        let fields = [("body", string_value(&body)), ("expires", expires)];
+        let fields = [("body", string_value(&body)), (EXPIRES_AT, expires)];
         self.put_if_version("incidents", key, &fields, expected_version)
             .await
     }

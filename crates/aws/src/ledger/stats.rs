@@ -1,8 +1,8 @@
 //! Statistics in the ledger's table: heartbeats, lag samples, counters, pending objects and states.
 
 use super::table::{
-    FORMAT, Item, attribute_names, minute_key, number_attribute, number_value, string_attribute,
-    string_value, write_if_condition_holds,
+    EXPIRES_AT, FORMAT, Item, attribute_names, minute_key, number_attribute, number_value,
+    string_attribute, string_value, write_if_condition_holds,
 };
 use super::{DAY_SECS, DynamoLedger};
 use crate::call_error;
@@ -137,7 +137,7 @@ impl StatsStore for DynamoLedger {
             ("catalog_lag_secs", number_value(sample.catalog)),
             ("permissions_lag_secs", number_value(sample.permissions)),
             (
-                "expires_at",
+                EXPIRES_AT,
                 number_value(sample.at.plus_secs(LAG_SAMPLE_RETENTION_SECS).secs()),
             ),
         ];
@@ -208,7 +208,7 @@ impl StatsStore for DynamoLedger {
         }
         let mut call = self
             .update_item("hourly_counters", &at.hour())
-            .expression_attribute_names("#e", "expires_at")
+            .expression_attribute_names("#e", EXPIRES_AT)
             .expression_attribute_values(":e", number_value(at.plus_secs(RETENTION_SECS).secs()))
             .expression_attribute_names("#f", FORMAT)
             .expression_attribute_values(":f", number_value(format::LEDGER));
@@ -232,13 +232,12 @@ impl StatsStore for DynamoLedger {
         for item in self.query("hourly_counters", Some(&previous_hour)).await? {
             for name in item
                 .keys()
-                .filter(|name| !["expires_at", "pk", "sk", FORMAT].contains(&name.as_str()))
+                .filter(|name| ![EXPIRES_AT, "pk", "sk", FORMAT].contains(&name.as_str()))
             {
                 let number = number_attribute(&item, name).and_then(|n| u64::try_from(n).ok());
                 *sum.entry(name.clone()).or_default() += number.unwrap_or_default();
             }
         }
-        sum.retain(|name, _| name != "pk" && name != "sk");
         Ok(sum)
     }
 
@@ -274,7 +273,7 @@ impl StatsStore for DynamoLedger {
                 let expires = pending.since.plus_secs(RETENTION_SECS);
                 let fields = [
                     ("body", string_value(&body)),
-                    ("expires_at", number_value(expires.secs())),
+                    (EXPIRES_AT, number_value(expires.secs())),
                 ];
                 self.put_if_version("pending_objects", &key, &fields, expected_version)
                     .await

@@ -14,6 +14,8 @@ const MAX_ITEMS_PER_WRITE: usize = 25;
 
 /// The attribute that holds the format of an item.
 pub(super) const FORMAT: &str = "format";
+/// The table's TTL attribute: when DynamoDB deletes the item, in seconds since the Unix epoch.
+pub(super) const EXPIRES_AT: &str = "expires_at";
 
 pub(super) type Item = BTreeMap<String, AttributeValue>;
 
@@ -290,10 +292,7 @@ impl DynamoLedger {
             .item("sk", string_value(sk))
             .item(FORMAT, number_value(format::LEDGER));
         let latest = updated.next.max(updated.last).unwrap_or_default();
-        call = call.item(
-            "expires_at",
-            number_value(latest.plus_secs(DAY_SECS).secs()),
-        );
+        call = call.item(EXPIRES_AT, number_value(latest.plus_secs(DAY_SECS).secs()));
         for (name, time) in [
             ("last_scan_at", updated.last),
             ("next_scan_at", updated.next),

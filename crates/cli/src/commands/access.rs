@@ -1,7 +1,7 @@
 //! `twinlake access`: compares the permissions of a principal in both Regions.
 
 use crate::common_options::Common;
-use crate::connect::{Connection, Store};
+use crate::connect::Connection;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::scope::{ReadRequest, WHOLE_TABLE};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::{Facet, LfSubject, Principal, Scope, Subject, render};
-use twinlake_engine::{Ledger, reconcile};
+use twinlake_engine::reconcile;
 
 /// Arguments of `twinlake access`.
 #[derive(Debug, Clone, Args)]
@@ -29,23 +29,11 @@ pub struct AccessArgs {
 /// The resource name is not valid, or a Region cannot be read.
 pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open(common).await?;
-    match &connection.store {
-        Store::None(ledger) => compare(&connection, ledger, args).await,
-        Store::File(_, ledger) => compare(&connection, ledger, args).await,
-        Store::Deployed(ledger) => compare(&connection, ledger, args).await,
-    }
-}
-
-async fn compare(
-    connection: &Connection,
-    ledger: &impl Ledger,
-    args: &AccessArgs,
-) -> Result<CommandOutcome, CliError> {
     let requested = crate::connect::scope(std::slice::from_ref(&args.resource))?;
     let Some(subject) = requested.read_requests.keys().next().cloned() else {
         return Err(CliError::Usage("name a database or a table".to_owned()));
     };
-    let context = connection.context(ledger, false);
+    let context = connection.context(false);
     let scope = permission_scope(&subject);
     let (_, snapshots) = reconcile::observe_once(&context, &scope, true).await?;
     let terms = PrincipalMapping::of_primary(&connection.policy, connection.epoch);

@@ -4,15 +4,15 @@ use crate::commands::reconciliation::{
     NO_LEDGER, StoredPlan, preview, print_outcome, print_rejections,
 };
 use crate::common_options::Common;
-use crate::connect::{Connection, Store, scope};
-use crate::files::{read_json, write_json};
+use crate::connect::{Connection, scope};
+use crate::files::read_json;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::path::PathBuf;
 use twinlake_core::audit::AuditRule;
 use twinlake_core::{CallError, Plan, Scope, render};
 use twinlake_engine::observe::Prefetched;
-use twinlake_engine::{Ledger, ReconcileOutcome, reconcile};
+use twinlake_engine::{ReconcileOutcome, reconcile};
 
 /// Arguments of `twinlake apply`.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +38,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
         Some(stored) => stored.scope.clone(),
         None => scope(&args.names)?,
     };
-    if matches!(connection.store, Store::None(_)) {
+    if !connection.ledger.is_kept() {
         return Err(CliError::Usage(NO_LEDGER.to_owned()));
     }
     let (plan, rejections) = preview(&connection, &scope).await?;
@@ -71,26 +71,19 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
         // Only the confirmed plan may be applied.
         check_unchanged(&plan, &preview(&connection, &scope).await?.0)?;
     }
-    let outcome = match &connection.store {
-        Store::Deployed(ledger) => reconcile_scope(&connection, ledger, &scope, args).await?,
-        Store::None(_) => return Err(CliError::Usage(NO_LEDGER.to_owned())),
-        Store::File(file, ledger) => {
-            let outcome = reconcile_scope(&connection, ledger, &scope, args).await;
-            write_json(file, &ledger.contents())?;
-            outcome?
-        }
-    };
+    let outcome = reconcile_scope(&connection, &scope, args).await;
+    connection.ledger.save()?;
+    let outcome = outcome?;
     print_outcome(&outcome);
     Ok(CommandOutcome::done_if(outcome.is_settled()))
 }
 
-async fn reconcile_scope<L: Ledger>(
+async fn reconcile_scope(
     connection: &Connection,
-    ledger: &L,
     scope: &Scope,
     args: &ApplyArgs,
 ) -> Result<ReconcileOutcome, CallError> {
-    let context = connection.context(ledger, args.approve_deletions);
+    let context = connection.context(args.approve_deletions);
     let scope = twinlake_engine::resync::expand(&context, scope).await?;
     reconcile(&context, &scope, &Prefetched::default()).await
 }

@@ -1,8 +1,7 @@
 //! `twinlake pending`: manages S3 objects that a table waits for.
 
 use crate::common_options::Common;
-use crate::connect::{Connection, Store, scope};
-use crate::files::write_json;
+use crate::connect::{Connection, scope};
 use crate::{CliError, CommandOutcome, output};
 use clap::{Args, Subcommand};
 use twinlake_core::{CallError, Subject, TableId, render};
@@ -49,18 +48,13 @@ async fn dismiss(common: &Common, args: &DismissArgs) -> Result<CommandOutcome, 
             }
         }
     }
-    match &connection.store {
-        Store::Deployed(ledger) => dismiss_pending(ledger, &tables).await?,
-        Store::File(file, ledger) => {
-            dismiss_pending(ledger, &tables).await?;
-            write_json(file, &ledger.contents())?;
-        }
-        Store::None(_) => {
-            let problem = "there is no ledger, so no objects are pending; name the deployed \
-                           ledger with --region REGION";
-            return Err(CliError::Usage(problem.to_owned()));
-        }
+    if !connection.ledger.is_kept() {
+        let problem = "there is no ledger, so no objects are pending; name the deployed ledger \
+                       with --region REGION";
+        return Err(CliError::Usage(problem.to_owned()));
     }
+    dismiss_pending(&connection.ledger, &tables).await?;
+    connection.ledger.save()?;
     Ok(CommandOutcome::Done)
 }
 

@@ -1,14 +1,13 @@
 //! Plan preview and result output, shared by `plan`, `apply` and `resync`.
 
-use crate::connect::{Connection, Store};
+use crate::connect::Connection;
 use crate::{CliError, output};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use twinlake_aws::{AwsRegion, SystemClock};
 use twinlake_core::audit::Rejection;
 use twinlake_core::plan::Finding;
-use twinlake_core::{CallError, Plan, Scope, render};
-use twinlake_engine::{Context, Ledger, ReconcileOutcome};
+use twinlake_core::{Plan, Scope, render};
+use twinlake_engine::ReconcileOutcome;
 
 /// The error of a command that writes, where there is no ledger.
 pub(super) const NO_LEDGER: &str = "this command writes only with a ledger that holds this \
@@ -27,18 +26,7 @@ type Preview = (Plan, Vec<Rejection>);
 
 /// Makes a plan for a scope and audits it. Writes nothing.
 pub(super) async fn preview(connection: &Connection, scope: &Scope) -> Result<Preview, CliError> {
-    Ok(match &connection.store {
-        Store::Deployed(ledger) => preview_with(connection.context(ledger, false), scope).await?,
-        Store::File(_, ledger) | Store::None(ledger) => {
-            preview_with(connection.context(ledger, false), scope).await?
-        }
-    })
-}
-
-async fn preview_with<L: Ledger>(
-    context: Context<'_, AwsRegion, AwsRegion, L, SystemClock>,
-    scope: &Scope,
-) -> Result<Preview, CallError> {
+    let context = connection.context(false);
     let (plan, audited) = twinlake_engine::resync::preview(&context, scope).await?;
     Ok((plan, audited.err().unwrap_or_default()))
 }

@@ -2,15 +2,14 @@
 
 use crate::commands::reconciliation::{NO_LEDGER, print_outcome};
 use crate::common_options::Common;
-use crate::connect::{Connection, Store};
-use crate::files::write_json;
+use crate::connect::{CommandEnvironment, Connection};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use twinlake_aws::{AwsRegion, SqsRetryQueue, SystemClock};
+use twinlake_aws::SqsRetryQueue;
 use twinlake_core::{CallError, Name, render};
+use twinlake_engine::Context;
 use twinlake_engine::resync::{ResyncProgress, ResyncReport};
-use twinlake_engine::{Context, Ledger};
 
 /// Arguments of `twinlake resync`.
 #[derive(Debug, Clone, Args)]
@@ -22,15 +21,12 @@ pub struct ResyncArgs {
 
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open(common).await?;
-    let report = match &connection.store {
-        Store::Deployed(ledger) => resync_all(connection.context(ledger, false)).await?,
-        Store::File(file, ledger) => {
-            let report = resync_all(connection.context(ledger, false)).await;
-            write_json(file, &ledger.contents())?;
-            report?
-        }
-        Store::None(_) => return Err(CliError::Usage(NO_LEDGER.to_owned())),
-    };
+    if !connection.ledger.is_kept() {
+        return Err(CliError::Usage(NO_LEDGER.to_owned()));
+    }
+    let report = resync_all(&connection.context(false)).await;
+    connection.ledger.save()?;
+    let report = report?;
     let outcome = &report.outcome;
     if args.json {
         output::json(&serde_json::json!({
@@ -57,12 +53,9 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
     Ok(CommandOutcome::done_if(is_done))
 }
 
-async fn resync_all<L: Ledger>(
-    context: Context<'_, AwsRegion, AwsRegion, L, SystemClock>,
-) -> Result<ResyncReport, CallError> {
+async fn resync_all(context: &Context<'_, CommandEnvironment>) -> Result<ResyncReport, CallError> {
     let bar = DatabaseProgress::new();
-    let report =
-        twinlake_engine::resync::resync(&context, None, None::<&SqsRetryQueue>, &bar).await;
+    let report = twinlake_engine::resync::resync(context, None, None::<&SqsRetryQueue>, &bar).await;
     bar.0.finish_and_clear();
     report
 }

@@ -7,13 +7,10 @@
 //! - If the ledger is out of reach, the message is sent rather than lost.
 
 use crate::ports::{Alerts, Ledger};
+use crate::versioned_item::{self, IncidentItem, ItemUpdate};
 use std::collections::BTreeMap;
 use twinlake_core::alert::IncidentUpdate;
 use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, Incident, Timestamp};
-
-/// The maximum number of attempts at a conditional write of an incident: several functions may
-/// change the same incident at the same time.
-const MAX_ATTEMPTS: usize = 12;
 
 /// Records alerts in the ledger and sends the messages that are due. Returns the number of messages
 /// sent.
@@ -83,20 +80,19 @@ async fn record_alert<L: Ledger>(
     alert: &Alert,
     now: Timestamp,
 ) -> Result<Option<Alert>, CallError> {
-    let key = alert.key();
-    for _ in 0..MAX_ATTEMPTS {
-        let stored = ledger.incident(&key).await?;
-        let version = stored.as_ref().map(|(_, version)| *version);
-        let (incident, message) = match Incident::record(stored.map(|stored| stored.0), alert, now)
-        {
-            IncidentUpdate::Keep(incident) => (incident, None),
-            IncidentUpdate::Send(incident, message) => (incident, Some(*message)),
-        };
-        if ledger.put_incident(&key, Some(&incident), version).await? {
-            return Ok(message);
-        }
+    let key = &alert.key();
+    versioned_item::update(&IncidentItem { ledger, key }, None, |stored| {
+        put(Incident::record(stored, alert, now))
+    })
+    .await
+}
+
+/// Stores an incident. Its result is the message, if one is due.
+fn put(update: IncidentUpdate) -> ItemUpdate<Incident, Option<Alert>> {
+    match update {
+        IncidentUpdate::Keep(incident) => ItemUpdate::Put(incident, None),
+        IncidentUpdate::Send(incident, message) => ItemUpdate::Put(incident, Some(*message)),
     }
-    Err(contended_error(&key))
 }
 
 /// Settles the claim of a sent message. Returns the message of an incident that was detected again
@@ -123,20 +119,17 @@ async fn update_incident<L: Ledger>(
     alert: &Alert,
     next: impl Fn(Incident) -> Option<(Incident, Option<Alert>)>,
 ) -> Result<Option<Alert>, CallError> {
-    let key = alert.key();
-    for _ in 0..MAX_ATTEMPTS {
-        let Some((incident, version)) = ledger.incident(&key).await? else {
-            return Ok(None);
+    let key = &alert.key();
+    versioned_item::update(&IncidentItem { ledger, key }, None, |stored| {
+        let Some(incident) = stored else {
+            return ItemUpdate::Keep(None);
         };
-        let (incident, message) = next(incident).unzip();
-        if ledger
-            .put_incident(&key, incident.as_ref(), Some(version))
-            .await?
-        {
-            return Ok(message.flatten());
+        match next(incident) {
+            Some((incident, message)) => ItemUpdate::Put(incident, message),
+            None => ItemUpdate::Delete(None),
         }
-    }
-    Err(contended_error(&key))
+    })
+    .await
 }
 
 /// Applies a transition to an incident that was read before: resolves it in part or as a whole, or
@@ -147,35 +140,22 @@ async fn update_incident<L: Ledger>(
 pub(super) async fn claim_notification<L: Ledger>(
     ledger: &L,
     key: &str,
-    (mut incident, mut version): (Incident, u64),
+    known: (Incident, u64),
     transition: impl Fn(Incident) -> IncidentUpdate,
 ) -> Result<Option<Alert>, CallError> {
     let detection = |incident: &Incident| (incident.alert.total, incident.alert.detected_at);
-    let initial = detection(&incident);
-    for _ in 0..MAX_ATTEMPTS {
-        let (updated, message) = match transition(incident.clone()) {
-            IncidentUpdate::Keep(updated) => (updated, None),
-            IncidentUpdate::Send(updated, message) => (updated, Some(*message)),
+    let initial = detection(&known.0);
+    versioned_item::update(&IncidentItem { ledger, key }, Some(known), |stored| {
+        // It may have been detected again meanwhile, or its `resolved` message sent.
+        let Some(incident) = stored.filter(|stored| detection(stored) == initial) else {
+            return ItemUpdate::Keep(None);
         };
-        if updated == incident
-            || ledger
-                .put_incident(key, Some(&updated), Some(version))
-                .await?
-        {
-            return Ok(message);
+        match transition(incident.clone()) {
+            IncidentUpdate::Keep(updated) if updated == incident => ItemUpdate::Keep(None),
+            update @ (IncidentUpdate::Keep(_) | IncidentUpdate::Send(..)) => put(update),
         }
-        match ledger.incident(key).await? {
-            Some(changed) if detection(&changed.0) == initial => (incident, version) = changed,
-            // It was detected again meanwhile, or its `resolved` message was sent.
-            Some(_) | None => return Ok(None),
-        }
-    }
-    Err(contended_error(key))
-}
-
-fn contended_error(key: &str) -> CallError {
-    let message = format!("concurrent writers keep changing the incident {key}");
-    CallError::new(CallErrorKind::Contended, "ledger", "this Region", message)
+    })
+    .await
 }
 
 /// Combines alerts of one kind and state into one message each, because one cause is often

@@ -6,6 +6,7 @@ use super::delivery::{claim_notification, publish, send};
 use super::scan_result::ScanResult;
 use crate::ports::{Alerts, Ledger, StatsStore};
 use crate::s3_replication::AwaitedObjects;
+use crate::versioned_item::{self, IncidentItem, ItemUpdate};
 use std::collections::BTreeSet;
 use twinlake_core::alert::Severity;
 use twinlake_core::{Alert, AlertKind, AlertState, CallError, Incident, Timestamp};
@@ -131,6 +132,7 @@ pub async fn expire_incidents<A: Alerts, L: Ledger + StatsStore>(
             // The peer repeats an open alert at least daily, but its `resolved` message may be
             // lost.
             if now >= last.plus_secs(PEER_ALERT_TTL_SECS) {
+                // A newer alert of the peer, which changes the version, stays.
                 ledger.put_incident(&key, None, Some(version)).await?;
             }
             continue;
@@ -199,19 +201,16 @@ pub async fn renotify_open_incidents<A: Alerts, L: Ledger + StatsStore>(
 /// # Errors
 /// The ledger is out of reach.
 pub async fn mirror_peer_alert<L: Ledger>(ledger: &L, alert: &Alert) -> Result<(), CallError> {
-    let key = alert.key();
-    let stored = ledger.incident(&key).await?;
-    let version = stored.as_ref().map(|(_, version)| *version);
-    if stored.is_some_and(|(incident, _)| !incident.from_peer) {
-        return Ok(());
-    }
-    let incident = Incident::mirror_peer(alert.clone());
-    let open = (alert.state != AlertState::Resolved).then_some(&incident);
-    if open.is_some() || version.is_some() {
-        // A concurrent invocation that wrote first has recorded the same alert.
-        ledger.put_incident(&key, open, version).await?;
-    }
-    Ok(())
+    let key = &alert.key();
+    versioned_item::update(&IncidentItem { ledger, key }, None, |stored| match stored {
+        Some(incident) if !incident.from_peer => ItemUpdate::Keep(()),
+        stored if alert.state == AlertState::Resolved => match stored {
+            Some(_) => ItemUpdate::Delete(()),
+            None => ItemUpdate::Keep(()),
+        },
+        Some(_) | None => ItemUpdate::Put(Incident::mirror_peer(alert.clone()), ()),
+    })
+    .await
 }
 
 /// Publishes the alerts of a scan, and resolves the incidents that the scan found resolved.

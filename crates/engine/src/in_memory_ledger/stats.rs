@@ -22,7 +22,7 @@ impl StatsStore for InMemoryLedger {
             since: now,
             last: None,
         };
-        Ok(*contents.pulses.entry(channel).or_insert(initial))
+        Ok(*contents.heartbeats.entry(channel).or_insert(initial))
     }
 
     async fn record_heartbeat(
@@ -35,7 +35,7 @@ impl StatsStore for InMemoryLedger {
             since: heartbeat.done,
             last: None,
         };
-        let health = contents.pulses.entry(channel).or_insert(initial);
+        let health = contents.heartbeats.entry(channel).or_insert(initial);
         *health = health.record(heartbeat);
         Ok(())
     }
@@ -43,14 +43,17 @@ impl StatsStore for InMemoryLedger {
     async fn put_lag_sample(&self, sample: &LagSample) -> Result<(), CallError> {
         let mut contents = self.lock();
         let oldest = sample.at.plus_secs(-SAMPLE_RETENTION_SECS);
-        contents.samples.retain(|stored| stored.at > oldest);
-        contents.samples.push(*sample);
+        contents.lag_samples.retain(|stored| stored.at > oldest);
+        contents.lag_samples.push(*sample);
         Ok(())
     }
 
     async fn lag_samples(&self, since: Timestamp) -> Result<Vec<LagSample>, CallError> {
         let contents = self.lock();
-        let later = contents.samples.iter().filter(|sample| sample.at >= since);
+        let later = contents
+            .lag_samples
+            .iter()
+            .filter(|sample| sample.at >= since);
         Ok(later.copied().collect())
     }
 
@@ -76,7 +79,7 @@ impl StatsStore for InMemoryLedger {
 
     async fn add_counters(&self, at: Timestamp, counts: &StatCounters) -> Result<(), CallError> {
         let mut contents = self.lock();
-        let hour = contents.hours.entry(at.hour()).or_default();
+        let hour = contents.hourly_counters.entry(at.hour()).or_default();
         for (name, count) in counts {
             *hour.entry(name.clone()).or_default() += count;
         }
@@ -87,7 +90,7 @@ impl StatsStore for InMemoryLedger {
         let contents = self.lock();
         let mut sum = StatCounters::new();
         for (name, count) in contents
-            .hours
+            .hourly_counters
             .range(since.hour()..)
             .flat_map(|(_, hour)| hour)
         {
@@ -99,14 +102,14 @@ impl StatsStore for InMemoryLedger {
     async fn all_pending_objects(
         &self,
     ) -> Result<BTreeMap<TableId, (PendingObjects, u64)>, CallError> {
-        Ok(self.lock().pendings.clone())
+        Ok(self.lock().pending_objects.clone())
     }
 
     async fn pending_objects(
         &self,
         table: &TableId,
     ) -> Result<Option<(PendingObjects, u64)>, CallError> {
-        Ok(self.lock().pendings.get(table).cloned())
+        Ok(self.lock().pending_objects.get(table).cloned())
     }
 
     async fn put_pending_objects(
@@ -116,7 +119,10 @@ impl StatsStore for InMemoryLedger {
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
         let mut contents = self.lock();
-        let version = contents.pendings.get(table).map(|(_, version)| *version);
+        let version = contents
+            .pending_objects
+            .get(table)
+            .map(|(_, version)| *version);
         if version != expected_version {
             return Ok(false);
         }
@@ -126,10 +132,10 @@ impl StatsStore for InMemoryLedger {
                     pending.clone(),
                     expected_version.map_or(0, |version| version + 1),
                 );
-                contents.pendings.insert(table.clone(), stored);
+                contents.pending_objects.insert(table.clone(), stored);
             }
             None => {
-                contents.pendings.remove(table);
+                contents.pending_objects.remove(table);
             }
         }
         Ok(true)

@@ -7,8 +7,15 @@ use twinlake_core::{
     Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp,
 };
 
+/// A store with conditional writes, which fail if another function wrote first.
+pub trait ConditionalWrites {
+    /// Waits before a conditional write is tried again, longer and for a random time with each
+    /// `attempt` from 0 on, so that competing functions separate. Does nothing by default.
+    async fn wait_after_conflict(&self, _attempt: u32) {}
+}
+
 /// The persistent state of one Region's Twinlake.
-pub trait Ledger {
+pub trait Ledger: ConditionalWrites {
     /// The epoch that this ledger holds; a new ledger holds 0.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Statistics for status, reports and monitoring.
 
+use super::ConditionalWrites;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
@@ -10,7 +11,7 @@ pub type StatCounters = BTreeMap<String, u64>;
 
 /// Statistics of one Region's Twinlake: heartbeats, lag, counters, pending objects. Kept in the
 /// same store as the [`Ledger`](super::Ledger).
-pub trait StatsStore {
+pub trait StatsStore: ConditionalWrites {
     /// The health of an event channel. The first request for a channel starts its monitoring
     /// at `now`.
     ///

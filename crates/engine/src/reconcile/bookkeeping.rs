@@ -4,7 +4,7 @@ use super::MAX_ROUNDS;
 use super::paging::deferred_reason;
 use super::session::Session;
 use super::step_effects::{facets_after, partition_values_of};
-use crate::ports::{Clock, Ledger, ReadRegion};
+use crate::ports::{Clock, Environment, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, Rejection};
 use twinlake_core::ledger::LedgerRows;
@@ -13,13 +13,7 @@ use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, LedgerRow, Plan, Scope, Subject, SubjectState, Timestamp};
 
-impl<'a, P, S, L, C> Session<'a, P, S, L, C>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+impl<'a, E: Environment> Session<'a, E> {
     /// Writes the ledger row of each subject and completes the outcome.
     pub(super) async fn finish(&mut self, rows: &LedgerRows, plan: &Plan) -> Result<(), CallError> {
         let tables = self.snapshots.primary.tables.iter();

@@ -3,7 +3,7 @@
 use super::session::Session;
 use crate::grant_index::GrantIndex;
 use crate::observe::{ObservationPair, Prefetched};
-use crate::ports::{Clock, Ledger, ReadRegion};
+use crate::ports::Environment;
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::{Plan, Step};
@@ -13,13 +13,7 @@ use twinlake_core::{Plan, Step};
 const CHEAP_LISTING_MAX_CALLS: usize = 32;
 const CHEAP_LISTING_MIN_SUBJECTS: usize = 4;
 
-impl<P, S, L, C> Session<'_, P, S, L, C>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+impl<E: Environment> Session<'_, E> {
     /// Whether whole databases are read: then one listing of all grants is cheaper than one
     /// listing per table.
     pub(super) fn has_database_scan(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use super::session::Session;
 use crate::observe::DeferredRead;
-use crate::ports::{Clock, Ledger, ReadRegion};
+use crate::ports::{Clock, Environment};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::partition_diff::PartitionValues;
 use twinlake_core::plan::Finding;
@@ -11,13 +11,7 @@ use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Partitions, Snapshot};
 use twinlake_core::{Plan, Scope, Step, Subject, SubjectState, TableId};
 
-impl<P, S, L, C> Session<'_, P, S, L, C>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+impl<E: Environment> Session<'_, E> {
     /// Requests the next page of deferred partitions. Returns false if there is none, or if time
     /// ran out; then the outcome says what has to wait.
     pub(super) fn next_page(&mut self, plan: &Plan) -> bool {

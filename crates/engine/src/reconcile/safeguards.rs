@@ -3,7 +3,7 @@
 use super::paging::deferred_reason;
 use super::session::Session;
 use crate::observe::observation_of_own;
-use crate::ports::{Clock, Ledger, ReadRegion};
+use crate::ports::{Clock, Environment, Ledger, ReadRegion};
 use std::collections::BTreeSet;
 use twinlake_core::audit::{self, DeletionBudget};
 use twinlake_core::catalog::{MaybeLink as _, Observed};
@@ -13,13 +13,7 @@ use twinlake_core::{
     ApprovedPlan, CallError, Database, LedgerRow, Name, Plan, Step, Subject, SubjectState, TableId,
 };
 
-impl<P, S, L, C> Session<'_, P, S, L, C>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+impl<E: Environment> Session<'_, E> {
     /// The deletions that the deletion limit compares a plan with.
     pub(super) async fn deletion_budget(&self, plan: &Plan) -> Result<DeletionBudget, CallError> {
         if audit::deletions(&plan.steps) == ObjectCounts::default() {

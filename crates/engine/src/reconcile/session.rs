@@ -9,7 +9,7 @@ use super::step_effects::{
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
 use crate::apply::{Applied, StepResult};
 use crate::observe::{ConfirmedWrites, MAX_PARTITIONS_PER_ROUND, Observer, Prefetched, Snapshots};
-use crate::ports::{Clock, Ledger, ReadRegion};
+use crate::ports::{Clock, Environment, Ledger};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit;
@@ -22,8 +22,8 @@ use twinlake_core::{
     SubjectState, TableId, Timestamp,
 };
 
-pub(super) struct Session<'a, P, S, L, C> {
-    pub(super) context: &'a Context<'a, P, S, L, C>,
+pub(super) struct Session<'a, E: Environment> {
+    pub(super) context: &'a Context<'a, E>,
     /// When the session began: everything that it read is at least as new.
     pub(super) started: Timestamp,
     /// The scope of the plan: the requested scope and what this session added to it.
@@ -60,17 +60,11 @@ pub(super) struct Session<'a, P, S, L, C> {
     pub(super) grant_listing_calls: Option<usize>,
 }
 
-impl<'a, P, S, L, C> Session<'a, P, S, L, C>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+impl<'a, E: Environment> Session<'a, E> {
     /// Starts a session. Adds the database of a table or function to the scope unless the ledger
     /// pairs it: Twinlake writes only into paired databases.
     pub(super) async fn begin(
-        context: &'a Context<'a, P, S, L, C>,
+        context: &'a Context<'a, E>,
         scope: &Scope,
     ) -> Result<Self, CallError> {
         let mut scope = scope.clone();

@@ -3,7 +3,7 @@
 use super::unreplicated_inventory::report_unreplicated;
 use super::{databases_in_scope, prefetch};
 use crate::observe::Prefetched;
-use crate::ports::{Clock, Ledger, ReadRegion};
+use crate::ports::Environment;
 use crate::reconcile::{Context, ReconcileOutcome};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, Scope, Subject};
@@ -13,15 +13,10 @@ use twinlake_core::{CallError, Scope, Subject};
 ///
 /// # Errors
 /// A listing of databases failed, or the ledger is out of reach.
-pub async fn expand<P, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn expand<E: Environment>(
+    context: &Context<'_, E>,
     scope: &Scope,
-) -> Result<Scope, CallError>
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-{
+) -> Result<Scope, CallError> {
     if !scope.read_requests.contains_key(&Subject::Catalog) {
         return Ok(scope.clone());
     }
@@ -55,8 +50,8 @@ where
 ///
 /// # Errors
 /// A listing of databases failed, or the ledger is out of reach.
-pub async fn preview<P, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub async fn preview<E: Environment>(
+    context: &Context<'_, E>,
     scope: &Scope,
 ) -> Result<
     (
@@ -64,13 +59,7 @@ pub async fn preview<P, S, L, C>(
         Result<(), Vec<twinlake_core::Rejection>>,
     ),
     CallError,
->
-where
-    P: ReadRegion,
-    S: ReadRegion,
-    L: Ledger,
-    C: Clock,
-{
+> {
     let expanded = expand(context, scope).await?;
     let prefetched = match scope.read_requests.contains_key(&Subject::Catalog) {
         true => prefetch(context).await,

@@ -1,7 +1,7 @@
 //! The inventory of objects and settings that Twinlake only counts or compares.
 
 use crate::observe::Prefetched;
-use crate::ports::ReadRegion;
+use crate::ports::{Environment, ReadRegion};
 use crate::reconcile::{Context, ReconcileOutcome};
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::snapshot::Observation;
@@ -9,8 +9,8 @@ use twinlake_core::{Scope, Subject};
 
 /// Adds findings for objects that are not replicated, and for settings that are only compared. Runs
 /// once per resync run.
-pub(super) async fn report_unreplicated<P: ReadRegion, S: ReadRegion, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub(super) async fn report_unreplicated<E: Environment>(
+    context: &Context<'_, E>,
     scope: &Scope,
     prefetched: &Prefetched,
     outcome: &mut ReconcileOutcome,
@@ -85,8 +85,8 @@ pub(super) async fn report_unreplicated<P: ReadRegion, S: ReadRegion, L, C>(
 }
 
 /// Adds a finding with the number of table optimizers of the Iceberg tables that were read.
-pub(super) async fn report_table_optimizers<P: ReadRegion, S, L, C>(
-    context: &Context<'_, P, S, L, C>,
+pub(super) async fn report_table_optimizers<E: Environment>(
+    context: &Context<'_, E>,
     outcome: &mut ReconcileOutcome,
 ) {
     let tables = std::mem::take(&mut outcome.iceberg);

@@ -9,11 +9,12 @@ use serde_json::Value;
 use tracing::{info, warn};
 use twinlake_aws::{Clients, S3Replicas};
 use twinlake_core::event::{
-    ParsedNotifications, S3_REPLICATION_DETAIL_TYPE, parse_replication, replication_alerts,
-    unwrap_notification,
+    ParsedNotifications, ReplicationNotice, S3_REPLICATION_DETAIL_TYPE, parse_replication,
+    replication_alerts, unwrap_notification,
 };
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Timestamp, render};
+use twinlake_engine::event_batch::QueueMessage;
 use twinlake_engine::ports::{PeerEventBus as _, StatCounters};
 use twinlake_engine::region_authority::RegionAuthority;
 use twinlake_engine::{Clock as _, alerts, s3_replication};
@@ -40,22 +41,10 @@ pub async fn replication_notices(
         .await
         .map_err(|not_ready| not_ready.call_error(&runtime.config.region));
     let response = if event.get("Records").is_some() {
-        let batch: SqsEvent = serde_json::from_value(event)?;
-        let mut failed = Vec::new();
-        for message in queue_messages(batch) {
-            let result = match &authority {
-                Ok(authority) => process_notification(runtime, authority, &message.body).await,
-                Err(error) => Err(error.clone()),
-            };
-            if let Err(error) = result {
-                warn!(
-                    error = render::escape(&error.to_string()),
-                    "message failed; SQS delivers it again"
-                );
-                failed.push(message.id);
-            }
-        }
-        serde_json::to_value(batch_response(failed))?
+        let messages = queue_messages(serde_json::from_value::<SqsEvent>(event)?);
+        serde_json::to_value(batch_response(
+            process_messages(runtime, &authority, messages).await,
+        ))?
     } else {
         if authority?.role == RegionRole::Standby {
             recheck_pending(runtime, stop_at).await?;
@@ -66,19 +55,67 @@ pub async fn replication_notices(
     Ok(response)
 }
 
-async fn process_notification(
+/// Processes the messages of a batch. Returns the IDs of those that failed.
+async fn process_messages(
+    runtime: &Runtime,
+    authority: &Result<RegionAuthority, CallError>,
+    messages: Vec<QueueMessage>,
+) -> Vec<String> {
+    let authority = match authority {
+        Ok(authority) => authority,
+        Err(error) => {
+            log_failure(error);
+            return messages.into_iter().map(|message| message.id).collect();
+        }
+    };
+    let mut failed = Vec::new();
+    let mut accepted = Vec::new();
+    let mut notices = Vec::new();
+    for message in messages {
+        match receive(runtime, authority, &message.body).await {
+            Ok(received) => {
+                accepted.push(message.id);
+                notices.extend(received);
+            }
+            Err(error) => {
+                log_failure(&error);
+                failed.push(message.id);
+            }
+        }
+    }
+    // The ledger's items and the alerts are written once for the whole batch.
+    if let Err(error) = record(runtime, authority, notices).await {
+        log_failure(&error);
+        failed.extend(accepted);
+    }
+    failed
+}
+
+fn log_failure(error: &CallError) {
+    warn!(
+        error = render::escape(&error.to_string()),
+        "messages failed; SQS delivers them again"
+    );
+}
+
+/// Parses a message, and forwards it if this Region is the primary. Returns the notices that this
+/// Region must record.
+async fn receive(
     runtime: &Runtime,
     authority: &RegionAuthority,
     body: &[u8],
-) -> Result<(), CallError> {
+) -> Result<Vec<ReplicationNotice>, CallError> {
     let now = runtime.clock.now();
-    let (notifications, rejected) = match parse_replication(body, now) {
-        Ok(ParsedNotifications::Notices(notifications, rejected)) => (notifications, rejected),
-        Ok(ParsedNotifications::TestEvent) => return Ok(()),
-        Err(rejected) => return publish_unrecognized_event(runtime, &rejected.0).await,
+    let (notices, rejected) = match parse_replication(body, now) {
+        Ok(ParsedNotifications::Notices(notices, rejected)) => (notices, rejected),
+        Ok(ParsedNotifications::TestEvent) => return Ok(Vec::new()),
+        Err(rejected) => {
+            publish_unrecognized_event(runtime, &rejected.0).await?;
+            return Ok(Vec::new());
+        }
     };
     info!(
-        objects = notifications.len(),
+        objects = notices.len(),
         rejected = rejected.len(),
         "replication notifications"
     );
@@ -86,31 +123,40 @@ async fn process_notification(
     if let (Some(first), true) = (rejected.first(), authority.role != RegionRole::Primary) {
         publish_unrecognized_event(runtime, &first.0).await?;
     }
-    match (authority.role, unwrap_notification(body)) {
-        (RegionRole::Primary, Some(detail)) => {
-            runtime
-                .peer_bus
-                .send(S3_REPLICATION_DETAIL_TYPE, &detail)
-                .await
-        }
-        (RegionRole::Standby, _) => {
-            let notifications = notifications.into_iter();
+    if let (RegionRole::Primary, Some(detail)) = (authority.role, unwrap_notification(body)) {
+        let bus = &runtime.peer_bus;
+        bus.send(S3_REPLICATION_DETAIL_TYPE, &detail).await?;
+        return Ok(Vec::new());
+    }
+    Ok(notices)
+}
+
+/// Records missing objects and publishes the alerts about them.
+async fn record(
+    runtime: &Runtime,
+    authority: &RegionAuthority,
+    notices: Vec<ReplicationNotice>,
+) -> Result<(), CallError> {
+    if notices.is_empty() {
+        return Ok(());
+    }
+    let now = runtime.clock.now();
+    match authority.role {
+        RegionRole::Standby => {
             let (policy, epoch) = (&authority.policy, authority.epoch);
-            let notifications = notifications
-                .map(|notification| s3_replication::with_destination(notification, policy, epoch));
-            let mapped =
-                s3_replication::map_to_tables(&runtime.ledger, notifications.collect()).await?;
+            let notices = notices.into_iter();
+            let notices = notices
+                .map(|notice| s3_replication::with_destination(notice, policy, epoch))
+                .collect();
+            let mapped = s3_replication::map_to_tables(&runtime.ledger, notices).await?;
             let scan = s3_replication::record_failures(&runtime.ledger, &mapped, now).await?;
             let found = replication_alerts(&mapped);
             alerts::publish_and_resolve(&runtime.alert_topic, &runtime.ledger, (&found, &scan), now)
                 .await
         }
         // A fenced Region does not map objects to tables, because its ledger is not up to date.
-        (RegionRole::Primary | RegionRole::Fenced, _) => {
-            let unmapped: Vec<_> = notifications
-                .into_iter()
-                .map(|notification| (notification, None))
-                .collect();
+        RegionRole::Primary | RegionRole::Fenced => {
+            let unmapped: Vec<_> = notices.into_iter().map(|notice| (notice, None)).collect();
             let found = replication_alerts(&unmapped);
             let topic = runtime.topic(Some(authority.role));
             alerts::publish(&topic, &runtime.ledger, &found, now)

@@ -1,6 +1,5 @@
-//! The lag chart as SVG.
+//! The lag chart.
 
-use std::fmt::Write as _;
 use twinlake_core::Timestamp;
 use twinlake_core::heartbeat::{Channel, LagSample};
 
@@ -14,57 +13,93 @@ const MAX_POINTS: usize = 400;
 /// Samples further apart than this are not connected by a line.
 const MAX_CONNECTED_SECS: i64 = 300;
 
-/// Draws the lag of each channel between two times, as SVG.
-pub(super) fn lag(samples: &[LagSample], from: Timestamp, to: Timestamp) -> String {
-    let worst = |sample: &LagSample| sample.catalog.max(sample.permissions);
-    let axis_end = axis_end(samples.iter().map(worst).max().unwrap_or_default());
-    let span = to.secs().saturating_sub(from.secs()).max(1);
-    let x = |at: Timestamp| {
-        LEFT + (WIDTH - LEFT) * at.secs().saturating_sub(from.secs()).clamp(0, span) / span
-    };
-    let y =
-        |secs: i64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * secs.clamp(0, axis_end) / axis_end;
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Lag by channel, in \
-         seconds\">"
-    );
-    for quarter in 0..=4 {
-        let secs = axis_end * quarter / 4;
-        let (line_y, text_y) = (y(secs), y(secs) + 4);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{line_y}\" x2=\"{WIDTH}\" y2=\"{line_y}\"/>\
-             <text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8,
-            duration(secs)
-        );
-    }
-    let below = HEIGHT - 8;
-    let _ = write!(
-        svg,
-        "<text x=\"{LEFT}\" y=\"{below}\">{from}</text>\
-         <text x=\"{WIDTH}\" y=\"{below}\" text-anchor=\"end\">{to}</text>"
-    );
-    for (index, channel) in Channel::EVERY.into_iter().enumerate() {
-        let start = LEFT + 150 * i64::try_from(index).unwrap_or_default();
-        let _ = write!(
-            svg,
-            "<line class=\"key {channel}\" x1=\"{start}\" y1=\"10\" x2=\"{}\" y2=\"10\"/>\
-             <text x=\"{}\" y=\"14\">{channel}</text>",
-            start + 28,
-            start + 34
-        );
-        for run in connected_runs(samples) {
+/// The lag of each channel between two times: positions and texts, from which the template draws
+/// an SVG image.
+pub(super) struct LagChart {
+    pub width: i64,
+    pub height: i64,
+    /// The left end of the plot.
+    pub left: i64,
+    pub grid: Vec<GridLine>,
+    /// The start of the horizontal axis.
+    pub from: Timestamp,
+    /// The end of the horizontal axis.
+    pub to: Timestamp,
+    /// The baseline of the texts below the horizontal axis.
+    pub time_y: i64,
+    pub series: Vec<ChannelSeries>,
+}
+
+/// A horizontal line of the grid, with the lag that it stands for.
+pub(super) struct GridLine {
+    pub y: i64,
+    pub label_x: i64,
+    pub label_y: i64,
+    pub label: String,
+}
+
+/// The lines of one channel, and the position of its key above the plot.
+pub(super) struct ChannelSeries {
+    pub channel: Channel,
+    pub key_start: i64,
+    pub key_end: i64,
+    pub key_label_x: i64,
+    /// The points of each line, as SVG writes them.
+    pub lines: Vec<String>,
+}
+
+impl LagChart {
+    /// Computes the chart of samples between two times.
+    pub(super) fn new(samples: &[LagSample], from: Timestamp, to: Timestamp) -> Self {
+        let worst = |sample: &LagSample| sample.catalog.max(sample.permissions);
+        let axis_end = axis_end(samples.iter().map(worst).max().unwrap_or_default());
+        let span = to.secs().saturating_sub(from.secs()).max(1);
+        let x = |at: Timestamp| {
+            LEFT + (WIDTH - LEFT) * at.secs().saturating_sub(from.secs()).clamp(0, span) / span
+        };
+        let y = |secs: i64| {
+            HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * secs.clamp(0, axis_end) / axis_end
+        };
+        let grid_line = |quarter: i64| {
+            let secs = axis_end * quarter / 4;
+            GridLine {
+                y: y(secs),
+                label_x: LEFT - 8,
+                label_y: y(secs) + 4,
+                label: duration(secs),
+            }
+        };
+        let line = |run: &[LagSample], channel: Channel| {
             let points: Vec<String> = thin_out(run, channel)
                 .iter()
                 .map(|(at, secs)| format!("{},{}", x(*at), y(*secs)))
                 .collect();
-            let points = points.join(" ");
-            let _ = write!(svg, "<polyline class=\"{channel}\" points=\"{points}\"/>");
+            points.join(" ")
+        };
+        let series = |(index, channel): (usize, Channel)| {
+            let key_start = LEFT + 150 * i64::try_from(index).unwrap_or_default();
+            ChannelSeries {
+                channel,
+                key_start,
+                key_end: key_start + 28,
+                key_label_x: key_start + 34,
+                lines: connected_runs(samples)
+                    .into_iter()
+                    .map(|run| line(run, channel))
+                    .collect(),
+            }
+        };
+        Self {
+            width: WIDTH,
+            height: HEIGHT,
+            left: LEFT,
+            grid: (0..=4).map(grid_line).collect(),
+            from,
+            to,
+            time_y: HEIGHT - 8,
+            series: Channel::EVERY.into_iter().enumerate().map(series).collect(),
         }
     }
-    svg.push_str("</svg>");
-    svg
 }
 
 /// The end of the vertical axis in seconds: a round number that is at least the maximum.
@@ -117,11 +152,15 @@ mod tests {
         let mut samples: Vec<LagSample> = (0..5000).map(|minute| sample(minute, 1)).collect();
         samples[2500].catalog = 90;
         samples.drain(1000..1100);
-        let svg = lag(&samples, Timestamp(0), Timestamp::from_secs(60 * 5000));
-        assert_eq!(svg.matches("polyline class=\"catalog\"").count(), 2);
+        let chart = LagChart::new(&samples, Timestamp(0), Timestamp::from_secs(60 * 5000));
+        let [catalog, _] = chart.series.as_slice() else {
+            panic!("each channel has a series");
+        };
+        assert_eq!(catalog.channel, Channel::Catalog);
+        assert_eq!(catalog.lines.len(), 2);
         let highest = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * 90 / 120;
         assert!(
-            svg.contains(&format!(",{highest}")),
+            catalog.lines[1].contains(&format!(",{highest}")),
             "the peak of 90 of 120 s"
         );
     }

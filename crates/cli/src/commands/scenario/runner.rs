@@ -13,7 +13,9 @@ use twinlake_core::{
 use twinlake_engine::alerts;
 use twinlake_engine::event_batch::{self, QueueMessage};
 use twinlake_engine::{Clock as _, Context, InMemoryLedger, ReconcileOutcome};
-use twinlake_sim::{ApiError, InjectedFault, Quirk, Sim, SimRegion, SimState, run_until_killed};
+use twinlake_sim::{
+    ApiError, InjectedFault, Quirk, Sim, SimEnvironment, SimRegion, SimState, run_until_killed,
+};
 
 const ACCOUNT: &str = "111122223333";
 const REGION_A: &str = "us-east-1";
@@ -220,9 +222,7 @@ impl ScenarioRunner {
 
     fn with_context<T>(
         &self,
-        run: impl FnOnce(
-            &Context<'_, SimRegion, SimRegion, InMemoryLedger, Sim>,
-        ) -> Option<Result<T, CallError>>,
+        run: impl FnOnce(&Context<'_, SimEnvironment>) -> Option<Result<T, CallError>>,
     ) -> Result<T, String> {
         let policy = self.policy()?;
         let context = Context {

@@ -1,0 +1,389 @@
+//! The ledger of a command: the deployed one, one in a file, or none.
+
+use crate::CliError;
+use crate::files::write_json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use twinlake_aws::DynamoLedger;
+use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
+use twinlake_core::ledger::{LedgerRows, ObjectCounts, PartitionScan, PendingObjects, ResyncRun};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{
+    CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
+};
+use twinlake_engine::ports::{ConditionalWrites, StatCounters};
+use twinlake_engine::{InMemoryLedger, Ledger, StatsStore};
+
+/// The ledger of a command.
+#[derive(Debug)]
+pub(crate) struct CommandLedger {
+    store: Store,
+    /// The file of an in-memory ledger.
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Store {
+    Deployed(DynamoLedger),
+    InMemory(Box<InMemoryLedger>),
+}
+
+impl CommandLedger {
+    /// The ledger that is deployed in the standby.
+    pub(crate) fn deployed(ledger: DynamoLedger) -> Self {
+        let store = Store::Deployed(ledger);
+        Self { store, file: None }
+    }
+
+    /// A ledger in a file.
+    pub(crate) fn in_file(file: PathBuf, ledger: InMemoryLedger) -> Self {
+        let store = Store::InMemory(Box::new(ledger));
+        let file = Some(file);
+        Self { store, file }
+    }
+
+    /// No ledger: objects that are equal in both Regions count as paired, and nothing is kept.
+    pub(crate) fn none() -> Self {
+        let store = Store::InMemory(Box::default());
+        Self { store, file: None }
+    }
+
+    /// Whether it is deployed. Then the monitor function measures the lag.
+    pub(crate) fn is_deployed(&self) -> bool {
+        matches!(self.store, Store::Deployed(_))
+    }
+
+    /// Whether changes are kept after the command.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_deployed() || self.file.is_some()
+    }
+
+    /// Writes the file of a ledger in a file, after its last change.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn save(&self) -> Result<(), CliError> {
+        match (&self.store, &self.file) {
+            (Store::InMemory(ledger), Some(file)) => write_json(file, &ledger.contents()),
+            (Store::InMemory(_), None) | (Store::Deployed(_), _) => Ok(()),
+        }
+    }
+}
+
+impl ConditionalWrites for CommandLedger {
+    async fn wait_after_conflict(&self, attempt: u32) {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.wait_after_conflict(attempt).await,
+            Store::InMemory(ledger) => ledger.wait_after_conflict(attempt).await,
+        }
+    }
+}
+
+impl Ledger for CommandLedger {
+    async fn epoch(&self) -> Result<Epoch, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.epoch().await,
+            Store::InMemory(ledger) => ledger.epoch().await,
+        }
+    }
+
+    async fn policy(&self) -> Result<Option<String>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.policy().await,
+            Store::InMemory(ledger) => ledger.policy().await,
+        }
+    }
+
+    async fn put_policy(&self, text: &str) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_policy(text).await,
+            Store::InMemory(ledger) => ledger.put_policy(text).await,
+        }
+    }
+
+    async fn operation(&self) -> Result<Option<String>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.operation().await,
+            Store::InMemory(ledger) => ledger.operation().await,
+        }
+    }
+
+    async fn put_operation(&self, text: &str) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_operation(text).await,
+            Store::InMemory(ledger) => ledger.put_operation(text).await,
+        }
+    }
+
+    async fn rows(&self, subjects: &BTreeSet<Subject>) -> Result<LedgerRows, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.rows(subjects).await,
+            Store::InMemory(ledger) => ledger.rows(subjects).await,
+        }
+    }
+
+    async fn database_rows(&self) -> Result<LedgerRows, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.database_rows().await,
+            Store::InMemory(ledger) => ledger.database_rows().await,
+        }
+    }
+
+    async fn rows_in_database(&self, database: &Name) -> Result<LedgerRows, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.rows_in_database(database).await,
+            Store::InMemory(ledger) => ledger.rows_in_database(database).await,
+        }
+    }
+
+    async fn update_managed_keys(
+        &self,
+        subject: LfSubject,
+        add: &BTreeSet<String>,
+        drop: &BTreeSet<String>,
+    ) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.update_managed_keys(subject, add, drop).await,
+            Store::InMemory(ledger) => ledger.update_managed_keys(subject, add, drop).await,
+        }
+    }
+
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_rows(rows).await,
+            Store::InMemory(ledger) => ledger.put_rows(rows).await,
+        }
+    }
+
+    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.delete_rows(subjects).await,
+            Store::InMemory(ledger) => ledger.delete_rows(subjects).await,
+        }
+    }
+
+    async fn paired_counts(&self) -> Result<ObjectCounts, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.paired_counts().await,
+            Store::InMemory(ledger) => ledger.paired_counts().await,
+        }
+    }
+
+    async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_paired_counts(counts).await,
+            Store::InMemory(ledger) => ledger.put_paired_counts(counts).await,
+        }
+    }
+
+    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.deletions_in_last_hour(now).await,
+            Store::InMemory(ledger) => ledger.deletions_in_last_hour(now).await,
+        }
+    }
+
+    async fn record_deletions(
+        &self,
+        now: Timestamp,
+        counts: &ObjectCounts,
+    ) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.record_deletions(now, counts).await,
+            Store::InMemory(ledger) => ledger.record_deletions(now, counts).await,
+        }
+    }
+
+    async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.begin_resync_run(run).await,
+            Store::InMemory(ledger) => ledger.begin_resync_run(run).await,
+        }
+    }
+
+    async fn add_run_part(&self, run: &str, part: &str) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.add_run_part(run, part).await,
+            Store::InMemory(ledger) => ledger.add_run_part(run, part).await,
+        }
+    }
+
+    async fn end_run_part(
+        &self,
+        run: &str,
+        part: &str,
+        unread: bool,
+    ) -> Result<Option<ResyncRun>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.end_run_part(run, part, unread).await,
+            Store::InMemory(ledger) => ledger.end_run_part(run, part, unread).await,
+        }
+    }
+
+    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.verified_at().await,
+            Store::InMemory(ledger) => ledger.verified_at().await,
+        }
+    }
+
+    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_verified_at(at).await,
+            Store::InMemory(ledger) => ledger.put_verified_at(at).await,
+        }
+    }
+
+    async fn request_partition_scan(
+        &self,
+        table: &TableId,
+        now: Timestamp,
+    ) -> Result<PartitionScan, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.request_partition_scan(table, now).await,
+            Store::InMemory(ledger) => ledger.request_partition_scan(table, now).await,
+        }
+    }
+
+    async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.incident(key).await,
+            Store::InMemory(ledger) => ledger.incident(key).await,
+        }
+    }
+
+    async fn incidents(&self) -> Result<BTreeMap<String, (Incident, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.incidents().await,
+            Store::InMemory(ledger) => ledger.incidents().await,
+        }
+    }
+
+    async fn put_incident(
+        &self,
+        key: &str,
+        incident: Option<&Incident>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_incident(key, incident, expected_version).await,
+            Store::InMemory(ledger) => ledger.put_incident(key, incident, expected_version).await,
+        }
+    }
+}
+
+impl StatsStore for CommandLedger {
+    async fn channel_health(
+        &self,
+        channel: Channel,
+        now: Timestamp,
+    ) -> Result<ChannelHealth, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.channel_health(channel, now).await,
+            Store::InMemory(ledger) => ledger.channel_health(channel, now).await,
+        }
+    }
+
+    async fn record_heartbeat(
+        &self,
+        channel: Channel,
+        heartbeat: Heartbeat,
+    ) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.record_heartbeat(channel, heartbeat).await,
+            Store::InMemory(ledger) => ledger.record_heartbeat(channel, heartbeat).await,
+        }
+    }
+
+    async fn put_lag_sample(&self, sample: &LagSample) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_lag_sample(sample).await,
+            Store::InMemory(ledger) => ledger.put_lag_sample(sample).await,
+        }
+    }
+
+    async fn lag_samples(&self, since: Timestamp) -> Result<Vec<LagSample>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.lag_samples(since).await,
+            Store::InMemory(ledger) => ledger.lag_samples(since).await,
+        }
+    }
+
+    async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.rows_not_in_sync().await,
+            Store::InMemory(ledger) => ledger.rows_not_in_sync().await,
+        }
+    }
+
+    async fn state_counts(&self) -> Result<BTreeMap<SubjectState, usize>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.state_counts().await,
+            Store::InMemory(ledger) => ledger.state_counts().await,
+        }
+    }
+
+    async fn add_counters(&self, at: Timestamp, counters: &StatCounters) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.add_counters(at, counters).await,
+            Store::InMemory(ledger) => ledger.add_counters(at, counters).await,
+        }
+    }
+
+    async fn counters_since(&self, since: Timestamp) -> Result<StatCounters, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.counters_since(since).await,
+            Store::InMemory(ledger) => ledger.counters_since(since).await,
+        }
+    }
+
+    async fn all_pending_objects(
+        &self,
+    ) -> Result<BTreeMap<TableId, (PendingObjects, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.all_pending_objects().await,
+            Store::InMemory(ledger) => ledger.all_pending_objects().await,
+        }
+    }
+
+    async fn pending_objects(
+        &self,
+        table: &TableId,
+    ) -> Result<Option<(PendingObjects, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.pending_objects(table).await,
+            Store::InMemory(ledger) => ledger.pending_objects(table).await,
+        }
+    }
+
+    async fn put_pending_objects(
+        &self,
+        table: &TableId,
+        pending: Option<&PendingObjects>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => {
+                ledger
+                    .put_pending_objects(table, pending, expected_version)
+                    .await
+            }
+            Store::InMemory(ledger) => {
+                ledger
+                    .put_pending_objects(table, pending, expected_version)
+                    .await
+            }
+        }
+    }
+
+    async fn tables_at_location(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Vec<TableId>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.tables_at_location(bucket, prefix).await,
+            Store::InMemory(ledger) => ledger.tables_at_location(bucket, prefix).await,
+        }
+    }
+}
