@@ -27,8 +27,8 @@ test-fast: ## Runs the tests that need no local AWS: unit tests, properties, sce
 	cargo test --workspace --locked
 
 test-other-leader: ## Runs the tests over both Regions again, with the policy's site b as primary
-	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch --test grants \
-	    --test links --test monitor --test properties --test s3_replication --test verified --test widening
+	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch \
+	    --test excess_access --test grants --test links --test monitor --test properties --test s3_replication --test verified_at
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore tests/local
@@ -48,7 +48,7 @@ audit: $(DENY) ## Checks the dependencies against the RustSec advisory database,
 	$(DENY) check advisories
 
 explore: ## Runs the property tests with random seeds instead of the fixed ones
-	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties --test widening -- --nocapture
+	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties --test excess_access -- --nocapture
 
 fuzz: ## Fuzzes the parsers and the sandbox (FUZZ_SECONDS=60 for each)
 	@for target in events policy sandbox_http; do \

@@ -21,7 +21,7 @@ SHARED_NAMES = {
     "Args": "clap's convention for the arguments of one command",
     "Error": "the error type of a module, named with its module",
 }
-# Rooms whose structure is redesigned as a whole; their circles are not new.
+# Modules that are being redesigned as a whole; their circles are not new.
 CIRCLES_LEFT = ("crates/core/src/plan/", "crates/core/src/audit/", "crates/core/src/step",
                 "crates/engine/src/observe/", "crates/engine/src/apply/", "crates/engine/src/reconcile/")
 TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|b?r(?P<h>\#*)".*?"(?P=h)|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^\\'])'""", re.S)

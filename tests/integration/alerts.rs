@@ -79,7 +79,7 @@ fn an_incident_is_published_once_repeated_and_resolved() {
     assert_eq!(take_alerts(&harness, AlertKind::Conflict), [first]);
     harness.sim.state().advance_secs(3601);
     harness.deliver(&events).unwrap();
-    let again = expected(AlertState::Again, "table d0.u", 5);
+    let again = expected(AlertState::Repeated, "table d0.u", 5);
     assert_eq!(take_alerts(&harness, AlertKind::Conflict), [again]);
     remove_conflict(&harness, "d0");
     harness.deliver(&events).unwrap();
@@ -407,7 +407,7 @@ fn an_open_incident_is_repeated_without_new_occurrences() {
         repeated.extend(alerts.map(|alert| (hour, alert.kind, alert.state, alert.total)));
     }
     // Incidents that expire, and corrected drift, are repeated only if they recur.
-    let expected = |hour| (hour, AlertKind::JobFailed, AlertState::Again, 1);
+    let expected = |hour| (hour, AlertKind::JobFailed, AlertState::Repeated, 1);
     assert_eq!(repeated, [1, 4, 12, 36].map(expected));
 }
 

@@ -207,6 +207,214 @@ fn omitted_parameters_widen_the_scope() {
 }
 
 #[test]
+fn a_call_on_another_catalog_is_refused_with_a_reason() {
+    let orders = json!({"databaseName": "sales", "name": "orders"});
+    let filter = json!({"databaseName": "sales", "tableName": "orders", "name": "f"});
+    let with = |object: &Value, key: &str, id: &str| {
+        let mut object = object.clone();
+        object[key] = json!(id);
+        object
+    };
+    let who = json!({"dataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/Analyst"});
+    for id in [
+        "111122223333:s3tablescatalog/analytics-bucket",
+        "111122223333:federated",
+        "444455556666",
+        "s3tablescatalog",
+    ] {
+        let table = json!({"table": with(&orders, "catalogId", id)});
+        let entry = |resource: &Value| json!({"principal": who, "resource": resource, "permissions": ["SELECT"]});
+        let lake_formation = [
+            ("RevokePermissions", entry(&table)),
+            (
+                "RevokePermissions",
+                with(&entry(&json!({"table": orders})), "catalogId", id),
+            ),
+            ("GrantPermissions", entry(&json!({"catalog": {"id": id}}))),
+            (
+                "RevokePermissions",
+                entry(&json!({"dataCellsFilter": with(&filter, "tableCatalogId", id)})),
+            ),
+            (
+                "RevokePermissions",
+                entry(&json!({"lfTag": {"catalogId": id, "tagKey": "a", "tagValues": ["b"]}})),
+            ),
+            (
+                "BatchRevokePermissions",
+                json!({"entries": [entry(&table)]}),
+            ),
+            ("AddLFTagsToResource", json!({"resource": table})),
+            (
+                "DeleteLakeFormationOptIn",
+                json!({"principal": who, "resource": table}),
+            ),
+            ("DeleteDataCellsFilter", with(&filter, "tableCatalogId", id)),
+            (
+                "UpdateDataCellsFilter",
+                json!({"tableData": with(&filter, "tableCatalogId", id)}),
+            ),
+            ("DeleteLFTag", json!({"catalogId": id, "tagKey": "a"})),
+            ("PutDataLakeSettings", json!({"catalogId": id})),
+        ];
+        let glue = [
+            ("DeleteTable", with(&orders, "catalogId", id)),
+            ("DeleteDatabase", json!({"name": "sales", "catalogId": id})),
+            (
+                "BatchDeletePartition",
+                json!({"databaseName": "sales", "tableName": "orders", "catalogId": id}),
+            ),
+            (
+                "DeleteUserDefinedFunction",
+                json!({"databaseName": "sales", "functionName": "f", "catalogId": id}),
+            ),
+        ];
+        let lake_formation = lake_formation
+            .map(|(name, request)| (name, cloudtrail(name, "aws.lakeformation", &request)));
+        let glue = glue.map(|(name, request)| (name, cloudtrail(name, "aws.glue", &request)));
+        for (name, event) in lake_formation.into_iter().chain(glue) {
+            let text = describe_event(&event);
+            let reason = format!("ignored: it is about \"{id}\", which is not the default catalog");
+            assert!(text.starts_with(&reason), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_arn_of_another_catalog_is_refused_with_a_reason() {
+    let nested = "111122223333:table/s3tablescatalog/analytics-bucket/sales/orders";
+    let omitted = json!({"omitted": "true"});
+    let orders = json!({"databaseName": "sales", "name": "orders"});
+    for (path, request) in [
+        (nested, &omitted),
+        ("444455556666:table/sales/orders", &omitted),
+        ("111122223333:table/federated/sales/orders", &orders),
+        (nested, &orders),
+    ] {
+        let mut event: Value =
+            serde_json::from_slice(&cloudtrail("DeleteTable", "aws.glue", request)).unwrap();
+        let arn = format!("arn:aws:glue:us-east-1:{path}");
+        event["detail"]["resources"] = json!([{"ARN": arn}]);
+        let text = describe_event(event.to_string().as_bytes());
+        assert!(text.starts_with("ignored: it is about"), "{path}: {text}");
+        let native = json!({
+            "source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
+            "region": "us-east-1", "account": "111122223333", "resources": [arn],
+            "detail": {"typeOfChange": "DeleteTable", "databaseName": "sales",
+                       "changedTables": ["orders"]},
+        });
+        let text = describe_event(native.to_string().as_bytes());
+        assert!(text.starts_with("ignored: it is about"), "{path}: {text}");
+    }
+    let tagged = json!({"resourceArn": format!("arn:aws:glue:us-east-1:{nested}")});
+    let text = describe_event(&cloudtrail("TagResource", "aws.glue", &tagged));
+    assert!(text.starts_with("ignored: it is about"), "{text}");
+}
+
+#[test]
+fn a_name_that_cannot_be_read_does_not_widen_the_scope() {
+    let bad = ["", "a\u{1b}[2J", &"x".repeat(5000)];
+    for bad in bad {
+        let table = json!({"databaseName": "sales", "name": bad});
+        let calls = [
+            ("DeleteTable", "aws.glue", table.clone()),
+            (
+                "CreateTable",
+                "aws.glue",
+                json!({"databaseName": "sales", "tableInput": {"name": bad}}),
+            ),
+            ("UpdateDatabase", "aws.glue", json!({"name": bad})),
+            (
+                "BatchDeleteTable",
+                "aws.glue",
+                json!({"databaseName": "sales", "tablesToDelete": [bad]}),
+            ),
+            (
+                "DeleteUserDefinedFunction",
+                "aws.glue",
+                json!({"databaseName": "sales", "functionName": bad}),
+            ),
+            (
+                "SomethingNew",
+                "aws.glue",
+                json!({"databaseName": bad, "tableName": "t"}),
+            ),
+            (
+                "GrantPermissions",
+                "aws.lakeformation",
+                json!({"resource": {"table": table}}),
+            ),
+            (
+                "BatchRevokePermissions",
+                "aws.lakeformation",
+                json!({"entries": [{"resource": {"database": {"name": bad}}}]}),
+            ),
+            (
+                "AddLFTagsToResource",
+                "aws.lakeformation",
+                json!({"resource": {"table": table}}),
+            ),
+            (
+                "CreateDataCellsFilter",
+                "aws.lakeformation",
+                json!({"tableData": {"databaseName": "sales", "tableName": bad}}),
+            ),
+            (
+                "CreateLakeFormationOptIn",
+                "aws.lakeformation",
+                json!({"resource": {"database": {"name": bad}}}),
+            ),
+        ];
+        for (name, source, request) in calls {
+            let text = describe_event(&cloudtrail(name, source, &request));
+            let reason = format!("not recognized: no valid name in \"{name}\"");
+            assert!(text.starts_with(&reason), "{name} {bad:?}: {text}");
+        }
+    }
+    let nothing_revoked = json!({"entries": []});
+    let text = describe_event(&cloudtrail(
+        "BatchRevokePermissions",
+        "aws.lakeformation",
+        &nothing_revoked,
+    ));
+    assert!(text.starts_with("ignored"), "{text}");
+    let only_database = json!({"databaseName": "sales"});
+    let text = describe_event(&cloudtrail("UpdateTable", "aws.glue", &only_database));
+    assert!(text.starts_with("database sales"), "{text}");
+    assert!(!text.contains("deletion named"), "{text}");
+}
+
+#[test]
+fn a_revoke_whose_columns_cannot_be_read_names_no_other_columns() {
+    let revoke = |columns: &Value| {
+        let mut table = json!({"databaseName": "sales", "name": "orders"});
+        for (key, value) in columns.as_object().unwrap() {
+            table[key] = value.clone();
+        }
+        let request = json!({
+            "principal": {"dataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/Analyst"},
+            "resource": {"tableWithColumns": table}, "permissions": ["SELECT"],
+        });
+        describe_event(&cloudtrail(
+            "RevokePermissions",
+            "aws.lakeformation",
+            &request,
+        ))
+    };
+    for columns in [
+        json!({"columnNames": [""]}),
+        json!({"columnNames": ["id", {}]}),
+        json!({"columnNames": []}),
+        json!({}),
+        json!({"columnWildcard": {"excludedColumnNames": [null]}}),
+    ] {
+        let text = revoke(&columns);
+        assert!(text.starts_with("not recognized"), "{columns}: {text}");
+    }
+    let text = revoke(&json!({"columnNames": ["id"]}));
+    assert!(text.contains("revoke of SELECT on column id"), "{text}");
+}
+
+#[test]
 fn own_calls_and_events_of_other_regions_are_ignored() {
     let mut event: Value = serde_json::from_slice(&cloudtrail(
         "UpdateDatabase",

@@ -8,7 +8,9 @@ that it does not know counts as a difference if its values differ.
 """
 
 import argparse
+import base64
 import json
+import re
 import sys
 
 import boto3
@@ -23,9 +25,12 @@ READ_ONLY = {
 LOCATION_FIELDS = {"ArtifactLocation", "Location", "LocationUri"}
 LOCATION_LISTS = {"AdditionalLocations"}
 LOCATION_MAPS = {"SkewedColumnValueLocationMaps"}
-# Table parameters that hold a location.
-LOCATION_PARAMETERS = {"metadata_location", "previous_metadata_location",
-                       "storage.location.template"}
+# Parameters of tables and partitions that hold a location.
+LOCATION_PARAMETERS = {"avro.schema.url", "flink.path", "storage.location.template"}
+# Parameters of a SerDe that hold a location.
+SERDE_LOCATION_PARAMETERS = {"avro.schema.url", "path"}
+# Parameters that hold a JSON list of patterns, each for a location.
+PATTERN_PARAMETERS = {"exclusions"}
 # Table parameters that hold a location only in tables of these formats.
 FORMAT_LOCATION_PARAMETERS = {"location", "path"}
 FORMATS = {"delta", "hudi"}
@@ -66,7 +71,7 @@ def snapshot(glue, lf, glue_kinds=GLUE_KINDS, lf_kinds=()):
         read_glue_tags(glue, f"database/{database}", others, glue_kinds)
         for table in paginate(glue.get_tables, "TableList", DatabaseName=database):
             name = f"{database}.{table['Name']}"
-            tables[name] = table
+            tables[name] = without_derived(table)
             if not table.get("TargetTable"):
                 read_table_objects(glue, database, table, others, glue_kinds)
                 resource = {"DatabaseName": database, "Name": table["Name"]}
@@ -87,6 +92,24 @@ def snapshot(glue, lf, glue_kinds=GLUE_KINDS, lf_kinds=()):
     grants = list(paginate(lf.list_permissions, "PrincipalResourcePermissions"))
     return {"databases": databases, "tables": tables, "partitions": partitions,
             "grants": grants, "admins": admins, "region": glue.meta.region_name, **others}
+
+
+def without_derived(table):
+    """Removes what Glue derives from the SQL of an ATHENA view: no input takes it."""
+    representations = table.get("ViewDefinition", {}).get("Representations", [])
+    if not any(one.get("Dialect") == "ATHENA" for one in representations):
+        return table
+    derived = {"StorageDescriptor", "ViewOriginalText", "ViewExpandedText"}
+    table = {key: value for key, value in table.items() if key not in derived}
+    shown = []
+    for one in representations:
+        if one.get("Dialect") == "ATHENA":
+            one = {key: value for key, value in one.items() if key != "ViewExpandedText"}
+            encoded = re.match(r"/\* Presto View: (\S+) \*/", one.get("ViewOriginalText") or "")
+            if encoded:
+                one["ViewOriginalText"] = json.loads(base64.b64decode(encoded[1]))["originalSql"]
+        shown.append(one)
+    return {**table, "ViewDefinition": {**table["ViewDefinition"], "Representations": shown}}
 
 
 def read_lakeformation(lf, others, kinds):
@@ -131,10 +154,16 @@ def read_lf_tag_assignments(lf, resource, name, others, kinds):
 
 def read_functions(glue, database, others, kinds):
     if "functions" in kinds:
-        listed = paginate(glue.get_user_defined_functions, "UserDefinedFunctions",
-                          DatabaseName=database, Pattern="*")
-        for function in listed:
-            others["functions"][f"{database}.{function['FunctionName']}"] = function
+        # The pattern is a regular expression or a wildcard pattern.
+        for pattern in (".*", "*"):
+            listed = paginate(glue.get_user_defined_functions, "UserDefinedFunctions",
+                              DatabaseName=database, Pattern=pattern)
+            try:
+                for function in listed:
+                    others["functions"][f"{database}.{function['FunctionName']}"] = function
+            except glue.exceptions.InvalidInputException:
+                if pattern == ".*":
+                    raise
 
 
 def read_glue_tags(glue, path, others, kinds):
@@ -213,12 +242,19 @@ def map_to_standby(value, pairs, regions, path=(), has_format=False):
         return map_location_arn(value, pairs)
     parent = path[-2] if len(path) > 1 else None
     is_in_parameters = path[:-1] == ("Parameters",) and key in LOCATION_PARAMETERS
-    is_in_serde = path[-3:] == ("SerdeInfo", "Parameters", "path")
+    is_in_serde = (path[-3:-1] == ("SerdeInfo", "Parameters")
+                   and key in SERDE_LOCATION_PARAMETERS)
+    is_in_descriptor = path == ("StorageDescriptor", "Parameters", "avro.schema.url")
+    has_patterns = (path[:-1] in (("Parameters",), ("StorageDescriptor", "Parameters"))
+                    and key in PATTERN_PARAMETERS)
+    if has_patterns and value.startswith("["):
+        return json.dumps([map_location(pattern, pairs) for pattern in json.loads(value)],
+                          separators=(",", ":"))
     is_in_format = (has_format and path[:-1] == ("Parameters",)
                     and key in FORMAT_LOCATION_PARAMETERS)
     is_code_location = path == ("ResourceUris", "Uri")
     if (key in LOCATION_FIELDS | LOCATION_LISTS or parent in LOCATION_MAPS or is_in_parameters
-            or is_in_serde or is_in_format or is_code_location):
+            or is_in_serde or is_in_descriptor or is_in_format or is_code_location):
         return map_location(value, pairs)
     primary, standby = regions
     if path[0] == "ViewDefinition" and key in ARN_TEXTS:
@@ -248,6 +284,10 @@ def comparable(kind, value):
     if isinstance(value.get("Parameters"), dict):
         value["Parameters"] = {
             k: v for k, v in value["Parameters"].items() if k != "transient_lastDdlTime"}
+    if isinstance(value.get("StorageDescriptor"), dict):
+        # The columns of a schema in the registry are compared instead of the reference to it.
+        value["StorageDescriptor"] = {
+            k: v for k, v in value["StorageDescriptor"].items() if k != "SchemaReference"}
     return without_empty(value)
 
 

@@ -24,7 +24,10 @@ def arn(region, path):
 def hive_table(database, name, root=PRIMARY_ROOT):
     return {
         "Name": name, "TableType": "EXTERNAL_TABLE", "Retention": 3, "Owner": "hadoop",
-        "Parameters": {"classification": "parquet", "note": f"see {PRIMARY_ROOT}/x"},
+        "Parameters": {
+            "classification": "parquet", "note": f"see {PRIMARY_ROOT}/x",
+            "avro.schema.url": f"{root}/schemas/{name}.avsc",
+            "exclusions": f'["{root}/{database}/{name}/_tmp/**","**.crc"]'},
         "PartitionKeys": [{"Name": "dt", "Type": "string"}],
         "StorageDescriptor": {
             "Columns": [{"Name": "id", "Type": "bigint", "Comment": "key"},
@@ -32,6 +35,7 @@ def hive_table(database, name, root=PRIMARY_ROOT):
             "Location": f"{root}/{database}/{name}/", "Compressed": True,
             "AdditionalLocations": [f"{root}/{database}/more/"], "NumberOfBuckets": 2,
             "SerdeInfo": {"SerializationLibrary": "l", "Parameters": {
+                "avro.schema.url": f"{root}/schemas/{name}.avsc",
                 "path": f"{root}/{database}/{name}"}}}}
 
 
@@ -48,7 +52,7 @@ def special_tables(database):
         "Representations": [
             {"Dialect": dialect, "DialectVersion": "3", "ViewOriginalText": "select id from t0",
              "ViewExpandedText": f"select id from {arn(PRIMARY, f'table/{database}/t0')}"}
-            for dialect in ("ATHENA", "SPARK")]}
+            for dialect in ("REDSHIFT", "SPARK")]}
     symlinks = plain("symlinks")
     symlinks["StorageDescriptor"]["InputFormat"] = (
         "org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat")

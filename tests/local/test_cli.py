@@ -123,7 +123,7 @@ def test_deletions_over_the_limit_need_approval(cli):
     assert "REJECTED it deletes more than the deletion limit allows" in held.stdout
     assert "on-hold" in cli.run_with_policy("status", *LEDGER).stdout
     refused = cli.run_with_policy("apply", "--yes", *LEDGER)
-    assert refused.returncode == 1 and "nothing was applied" in refused.stderr
+    assert refused.returncode == 2 and "run `twinlake approve-deletions`" in refused.stdout
     status = cli.run_with_policy("status", *LEDGER).stdout
     assert "Held deletions: 1." in status, status
     approved = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)

@@ -1,6 +1,7 @@
 """The CLI against moto, an emulator of Glue and Lake Formation by another project."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -31,7 +32,7 @@ class Moto:
         self.log = open(home / "moto.log", "wb")
         self.process = subprocess.Popen(
             [sys.executable, str(server), str(port)], stdout=self.log,
-            stderr=subprocess.STDOUT, cwd=home)
+            stderr=subprocess.STDOUT, cwd=home, env={**os.environ, "MOTO_ACCOUNT_ID": ACCOUNT})
         wait_for("moto answers", self.is_healthy)
         self.write_policy(NO_STATISTICS)
 

@@ -241,8 +241,8 @@ def test_an_out_of_band_change_in_the_standby_is_reported_and_reverted(seeded):
 
     wait_for("the alert is resolved", resync_resolves)
     assert resolved[0]["key"] == alert["key"]
-    (row,) = status(seeded, "sales.items")
-    assert row["history"][-1]["state"] == "in-sync"
+    wait_for("the table is in sync", lambda: (
+        status(seeded, "sales.items")[0]["history"][-1]["state"] == "in-sync"))
     text = seeded.twinlake("status", "sales.items", *READ_STANDBY).stdout
     assert text.startswith("in-sync      table sales.items since "), text
     assert "its files are at s3://" in text and "Z in-sync" in text, text
@@ -282,7 +282,7 @@ def test_an_alert_about_a_denied_call_is_resolved_when_it_does_not_occur_again(s
 
 def test_held_deletions_cause_an_alert_until_they_are_approved(seeded):
     glue = seeded.client("glue", PRIMARY)
-    receive = seeded.subscribe(STANDBY, {"kind": ["plan-rejected"]})
+    receive = seeded.subscribe(STANDBY, {"kind": ["deletions-held"]})
     glue.create_database(DatabaseInput={"Name": "gone", "CreateTableDefaultPermissions": []})
     for number in range(12):
         glue.create_table(DatabaseName="gone", TableInput=table_input(f"t{number}", "gone"))
@@ -295,11 +295,11 @@ def test_held_deletions_cause_an_alert_until_they_are_approved(seeded):
     seeded.control_sandbox("event-delivery")
     seeded.resync()
     (alert,) = alerts_in(wait_for("the alert arrives", receive))
-    assert alert["severity"] == "page" and "no step of it was applied" in alert["summary"]
+    assert alert["severity"] == "page" and "Deletions exceed the deletion limit" in alert["summary"]
     seeded.resync()
     assert receive() == [], "one message for repeated resyncs"
     done = seeded.twinlake("status", *READ_STANDBY)
-    assert done.returncode == 2 and "page   plan-rejected" in done.stdout, done.stdout
+    assert done.returncode == 2 and "page   deletions-held" in done.stdout, done.stdout
     states = [line.split()[0] for line in done.stdout.splitlines()]
     assert "on-hold" in states and "in-sync" not in states, done.stdout
     seeded.twinlake("approve-deletions", "--yes", "--region", STANDBY, "--caller-arn",
@@ -560,12 +560,12 @@ ITEM_ATTRIBUTES = {
     "meta/paired_counts": {"databases", "tables", "partitions"},
     "rows": {"body", "not_in_sync_state"},
     "managed_keys": {"managed_keys"},
-    "source_locations": set(),
+    "source_locations": {"database", "table"},
     "resync_runs": {"started_at", "outstanding_parts", "has_unread_part", "expires_at"},
     "partition_scans": {"last_scan_at", "next_scan_at", "expires_at"},
     "deletions": {"databases", "tables", "partitions", "expires_at"},
     "incidents": {"body", "version", "expires_at"},
-    "pending_objects": {"body", "version", "expires_at"},
+    "pending_objects": {"database", "table", "body", "version", "expires_at"},
     "heartbeats": {"monitored_since", "sent_at", "done_at"},
     "lag_samples": {"sampled_at", "catalog_lag_secs", "permissions_lag_secs", "expires_at"},
 }

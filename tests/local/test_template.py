@@ -165,7 +165,7 @@ def test_every_call_is_allowed_and_no_other():
         if any(action.startswith("glue:") for action in actions):
             resources = [arn["Fn::Sub"].split("}:")[-1] for arn in statement["Resource"]]
             assert resources == ["catalog", "database/twinlake_heartbeat",
-                                 "table/twinlake_heartbeat/beat"]
+                                 "table/twinlake_heartbeat/heartbeat"]
     for function in FUNCTIONS:
         for statement, actions in statements(function):
             if "events:PutEvents" in actions:

@@ -71,16 +71,13 @@ pub fn harness_with_drift(
     harness
 }
 
-/// Returns the plan for everything, and the result of its audit.
+/// Returns the plan for everything, and the rejections of its audit.
 ///
 /// # Panics
 /// The ledger, which is in memory, returns an error.
 pub fn preview_everything(
     harness: &TestHarness,
-) -> (
-    twinlake_core::Plan,
-    Result<(), Vec<twinlake_core::Rejection>>,
-) {
+) -> (twinlake_core::Plan, Vec<twinlake_core::Rejection>) {
     let context = harness.context();
     let mut scope = Scope::default();
     for name in ["base", "db0", "db1"] {
@@ -132,9 +129,14 @@ fn apply_step(harness: &TestHarness, step: &Step) {
                 standby.update_function(id, function).await.is_ok()
             }
             Step::DeleteFunction { id } => standby.delete_function(id).await.is_ok(),
-            Step::PutAttachment { subject, part, .. } => {
-                standby.put_attachments(subject, &[part]).await.is_ok()
-            }
+            Step::PutAttachment {
+                subject,
+                attachment,
+                ..
+            } => standby
+                .put_attachments(subject, &[attachment])
+                .await
+                .is_ok(),
             Step::PutSettings { .. } => true,
             Step::RemoveAttachment { subject, key } => {
                 standby.remove_attachments(subject, &[key]).await.is_ok()
@@ -183,6 +185,38 @@ pub fn excess_access_by_step(
     found
 }
 
+/// Applies the steps one at a time where those in `failing` fail, and `may_run` says whether a step is
+/// attempted, from the steps that succeeded. Returns what [`excess_access_by_step`] returns.
+#[must_use]
+pub fn excess_access_with_failures(
+    harness: &TestHarness,
+    steps: &[Step],
+    failing: &BTreeSet<usize>,
+    may_run: &dyn Fn(usize, &BTreeSet<usize>) -> bool,
+) -> Vec<(usize, access_oracle::EffectiveRight)> {
+    let mut known = excess_access(harness);
+    let mut succeeded = BTreeSet::new();
+    let mut found = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        if failing.contains(&index) || !may_run(index, &succeeded) {
+            continue;
+        }
+        apply_step(harness, step);
+        succeeded.insert(index);
+        let now = excess_access(harness);
+        found.extend(now.difference(&known).map(|right| (index, right.clone())));
+        known = now;
+    }
+    found
+}
+
+/// Makes each step of a plan require all steps before it.
+pub fn require_all_before(plan: &mut twinlake_core::Plan) {
+    plan.requires = (0..plan.steps.len())
+        .map(|index| (0..index).collect())
+        .collect();
+}
+
 /// Returns how a step can cause access, for the statistics of the properties.
 #[must_use]
 pub fn access_cause(step: &Step) -> &'static str {
@@ -205,7 +239,7 @@ pub fn access_cause(step: &Step) -> &'static str {
         },
         Step::CreateDatabase { .. } | Step::CreateTable { .. } => "a created object",
         Step::UpdateDatabase { .. } | Step::UpdateTable { .. } => "a column",
-        Step::PutAttachment { part, .. } => match part {
+        Step::PutAttachment { attachment, .. } => match attachment {
             Attachment::DataCellsFilter(_) => "a filter",
             Attachment::LfTagAssignment { .. } => "an LF-Tag assignment",
             Attachment::NamedExpression(_) => "an expression",
@@ -272,6 +306,7 @@ pub fn audit_plan(
         rows: &rows,
         own_roles: context.own_roles,
         reader_role: context.reader_role,
+        held_steps: &twinlake_core::plan::HeldSteps::default(),
     };
     twinlake_core::audit(&inputs, plan, &DeletionBudget::default())
 }

@@ -2,7 +2,8 @@
 //!
 //! The SDK does not model most errors of the Glue and Lake Formation calls, so a Rust client
 //! receives them as "unhandled": only the code string distinguishes them. Where Lake Formation
-//! uses one code for several causes, the message decides.
+//! uses one code for several causes, the message decides between "try again" and "report". What to
+//! write is never decided by it: that follows from what was read.
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::display::DisplayErrorContext;

@@ -19,7 +19,6 @@ use twinlake_core::catalog::{
     DataLakePrincipal, LinkTarget, Observed, Order, Parameters, PrincipalPermissions, SerDeInfo,
     SkewedInfo, UnsupportedFields,
 };
-use twinlake_core::name::NameError;
 use twinlake_core::{Column, Database, Name, Partition, StorageDescriptor, Table, Timestamp};
 
 fn time(time: Option<DateTime>) -> Option<Timestamp> {
@@ -50,10 +49,8 @@ fn mark_unsupported(unsupported_fields: &mut UnsupportedFields, field: &str, is_
 }
 
 /// Converts a database as it was read.
-///
-/// # Errors
-/// The name is not a valid [`Name`].
-pub fn database(from: glue::Database) -> Result<Observed<Database>, NameError> {
+#[must_use]
+pub fn database(from: glue::Database) -> Observed<Database> {
     let mut unsupported_fields = UnsupportedFields::new();
     mark_unsupported(
         &mut unsupported_fields,
@@ -62,7 +59,7 @@ pub fn database(from: glue::Database) -> Result<Observed<Database>, NameError> {
     );
     let defaults = from.create_table_default_permissions;
     let object = Database {
-        name: Name::new(&from.name)?,
+        name: Name::from_service(&from.name),
         description: from.description,
         location_uri: from.location_uri,
         parameters: map(from.parameters),
@@ -76,11 +73,11 @@ pub fn database(from: glue::Database) -> Result<Observed<Database>, NameError> {
         }),
         unsupported_fields,
     };
-    Ok(Observed {
+    Observed {
         object,
         created: time(from.create_time),
         version: None,
-    })
+    }
 }
 
 fn principal_permissions(from: glue::PrincipalPermissions) -> PrincipalPermissions {
@@ -138,18 +135,20 @@ fn to_sdk_principal_permissions(from: &PrincipalPermissions) -> glue::PrincipalP
 }
 
 /// Converts a table as it was read.
-///
-/// # Errors
-/// The name is not a valid [`Name`].
-pub fn table(from: glue::Table) -> Result<Observed<Table>, NameError> {
+#[must_use]
+pub fn table(from: glue::Table) -> Observed<Table> {
     let mut unsupported_fields = UnsupportedFields::new();
     mark_unsupported(
         &mut unsupported_fields,
         "FederatedTable",
         from.federated_table.is_some(),
     );
+    let mut view_definition = from.view_definition.map(view::view_definition);
+    if let Some(view) = &mut view_definition {
+        view::add_validated_sql(view, from.status);
+    }
     let object = Table {
-        name: Name::new(&from.name)?,
+        name: Name::from_service(&from.name),
         description: from.description,
         owner: from.owner,
         last_access_time: time(from.last_access_time),
@@ -167,14 +166,14 @@ pub fn table(from: glue::Table) -> Result<Observed<Table>, NameError> {
             name: target.name,
             region: target.region,
         }),
-        view_definition: from.view_definition.map(view::view_definition),
+        view_definition,
         unsupported_fields,
     };
-    Ok(Observed {
+    Observed {
         object,
         created: time(from.create_time),
         version: from.version_id,
-    })
+    }
 }
 
 /// Converts a table to the SDK's input type: the whole input, since an update replaces it.

@@ -115,7 +115,7 @@ impl SqsDeadLetterQueues {
 }
 
 impl DeadLetterQueues for SqsDeadLetterQueues {
-    async fn waiting(&self) -> Result<BTreeMap<String, usize>, CallError> {
+    async fn message_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
         let mut counts = BTreeMap::new();
         for (name, url) in &self.queues {
             // A message that `redrive` has received and not yet deleted still counts as waiting.

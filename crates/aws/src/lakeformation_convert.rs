@@ -1,7 +1,9 @@
 //! Converts Lake Formation's objects other than grants between the SDK's types and the core's: data
 //! cells filters, LF-Tags, named expressions, registered locations, opt-ins and data lake settings.
 
-use crate::permission_convert::{lf_tag_expression, listed_resource};
+use crate::permission_convert::{
+    column_names, lf_tag_expression, listed_resource, to_sdk_column_names,
+};
 use aws_sdk_lakeformation::error::BuildError;
 use aws_sdk_lakeformation::types as lakeformation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +11,7 @@ use twinlake_core::catalog::{
     Attachment, DataCellsFilter, DataLakeSettings, FilterColumns, NamedLfTagExpression, OptIn,
     Registration,
 };
-use twinlake_core::grant::IAM_ALLOWED_PRINCIPALS;
+use twinlake_core::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource};
 use twinlake_core::location::Location;
 use twinlake_core::snapshot::{LfTaggedResource, LfTags};
 use twinlake_core::{Name, Principal, TableId};
@@ -19,11 +21,6 @@ use twinlake_engine::ports::DefaultsChange;
 const SERVICE_LINKED_ROLE_SUFFIX: &str = ":role/aws-service-role/lakeformation.amazonaws.com/\
                            AWSServiceRoleForLakeFormationDataAccess";
 
-fn names(from: Option<Vec<String>>) -> BTreeSet<Name> {
-    let all = from.unwrap_or_default();
-    all.iter().filter_map(|text| Name::new(text).ok()).collect()
-}
-
 /// Converts a data cells filter, without version and catalog id, which differ by Region.
 #[must_use]
 pub fn data_cells_filter(from: lakeformation::DataCellsFilter) -> DataCellsFilter {
@@ -31,8 +28,8 @@ pub fn data_cells_filter(from: lakeformation::DataCellsFilter) -> DataCellsFilte
         name: from.name,
         rows: from.row_filter.and_then(|rows| rows.filter_expression),
         columns: match from.column_wildcard {
-            Some(wildcard) => FilterColumns::AllBut(names(wildcard.excluded_column_names)),
-            None => FilterColumns::Only(names(from.column_names)),
+            Some(wildcard) => FilterColumns::AllBut(column_names(wildcard.excluded_column_names)),
+            None => FilterColumns::Only(column_names(from.column_names)),
         },
     }
 }
@@ -53,9 +50,6 @@ pub fn to_sdk_data_cells_filter(
         Some(expression) => rows.filter_expression(expression),
         None => rows.all_rows_wildcard(lakeformation::AllRowsWildcard::builder().build()),
     };
-    let strings = |names: &BTreeSet<Name>| -> Vec<String> {
-        names.iter().map(|name| name.as_str().to_owned()).collect()
-    };
     let filter = lakeformation::DataCellsFilter::builder()
         .table_catalog_id(account)
         .database_name(id.database.as_str())
@@ -64,9 +58,9 @@ pub fn to_sdk_data_cells_filter(
         .row_filter(rows.build())
         .set_version_id(version);
     let filter = match &from.columns {
-        FilterColumns::Only(names) => filter.set_column_names(Some(strings(names))),
+        FilterColumns::Only(names) => filter.set_column_names(Some(to_sdk_column_names(names))),
         FilterColumns::AllBut(names) => {
-            let excluded = Some(strings(names)).filter(|names| !names.is_empty());
+            let excluded = Some(to_sdk_column_names(names)).filter(|names| !names.is_empty());
             let wildcard =
                 lakeformation::ColumnWildcard::builder().set_excluded_column_names(excluded);
             filter.column_wildcard(wildcard.build())
@@ -75,16 +69,38 @@ pub fn to_sdk_data_cells_filter(
     filter.build()
 }
 
-/// Converts the LF-Tags of one resource, which has one value for each key, to lower case.
-#[must_use]
-pub fn lf_tags(from: Option<Vec<lakeformation::LfTagPair>>) -> LfTags {
-    let pairs = from.unwrap_or_default().into_iter();
-    pairs
-        .filter_map(|pair| {
-            let value = pair.tag_values.into_iter().next()?;
-            Some((pair.tag_key.to_lowercase(), value.to_lowercase()))
-        })
-        .collect()
+/// Whether a catalog id is not that of the account's default catalog. A missing id means that one.
+fn is_foreign(catalog: Option<&str>, account: &str) -> bool {
+    catalog.is_some_and(|id| id != account)
+}
+
+/// Converts the LF-Tags of one resource, which has one value for each key (LF-25), to lower case.
+/// LF-Tags of other catalogs are left out: one of the same key in the default catalog is another
+/// LF-Tag, with other grants.
+///
+/// # Errors
+/// An LF-Tag does not have exactly one value. The message names it.
+pub fn lf_tags(
+    from: Option<Vec<lakeformation::LfTagPair>>,
+    account: &str,
+) -> Result<LfTags, String> {
+    let mut tags = LfTags::new();
+    let listed = from.unwrap_or_default().into_iter();
+    for pair in listed.filter(|pair| !is_foreign(pair.catalog_id.as_deref(), account)) {
+        let [value] = pair.tag_values.as_slice() else {
+            let (key, count) = (pair.tag_key, pair.tag_values.len());
+            return Err(format!("the LF-Tag {key} of a resource has {count} values"));
+        };
+        let value = value.to_lowercase();
+        let other = tags.insert(pair.tag_key.to_lowercase(), value.clone());
+        if other.is_some_and(|other| other != value) {
+            return Err(format!(
+                "the LF-Tag {} of a resource has several values",
+                pair.tag_key
+            ));
+        }
+    }
+    Ok(tags)
 }
 
 /// Converts LF-Tag assignments of a database or table, or of one column of a table.
@@ -98,9 +114,13 @@ pub fn lf_tag_assignments(column: Option<&Name>, tags: LfTags) -> Vec<Attachment
     tags.into_iter().map(assignment).collect()
 }
 
-/// Converts a listed LF-Tag to one attachment for each of its values, in lower case.
+/// Converts a listed LF-Tag to one attachment for each of its values, in lower case. An LF-Tag of
+/// another catalog, which is shared with the account, has none.
 #[must_use]
-pub fn lf_tag_values(from: lakeformation::LfTagPair) -> Vec<Attachment> {
+pub fn lf_tag_values(from: lakeformation::LfTagPair, account: &str) -> Vec<Attachment> {
+    if is_foreign(from.catalog_id.as_deref(), account) {
+        return Vec::new();
+    }
     let key = from.tag_key.to_lowercase();
     let attachment = |value: String| Attachment::LfTagValue {
         key: key.clone(),
@@ -109,14 +129,17 @@ pub fn lf_tag_values(from: lakeformation::LfTagPair) -> Vec<Attachment> {
     from.tag_values.into_iter().map(attachment).collect()
 }
 
-/// Converts a named LF-Tag expression.
+/// Converts a named LF-Tag expression; `None` for one of another catalog.
 #[must_use]
-pub fn named_lf_tag_expression(from: lakeformation::LfTagExpression) -> NamedLfTagExpression {
-    NamedLfTagExpression {
+pub fn named_lf_tag_expression(
+    from: lakeformation::LfTagExpression,
+    account: &str,
+) -> Option<NamedLfTagExpression> {
+    (!is_foreign(from.catalog_id.as_deref(), account)).then(|| NamedLfTagExpression {
         name: from.name.unwrap_or_default(),
         description: from.description.filter(|text| !text.is_empty()),
         expression: lf_tag_expression(&from.expression.unwrap_or_default()),
-    }
+    })
 }
 
 /// Converts a registered location. The role is `None` for the service-linked role.
@@ -137,48 +160,70 @@ pub fn registration(from: lakeformation::ResourceInfo) -> Registration {
     }
 }
 
-/// Converts an opt-in; `None` if it has no principal or no resource.
+/// Converts an opt-in. One without a resource becomes one on `ListedResource::Other`.
 #[must_use]
-pub fn opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> Option<OptIn> {
-    let principal = from.principal?.data_lake_principal_identifier?;
-    Some(OptIn {
-        principal: Principal(principal),
-        resource: listed_resource(from.resource?, account),
+pub fn opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> OptIn {
+    let principal = from.principal;
+    let principal = principal.and_then(|principal| principal.data_lake_principal_identifier);
+    OptIn {
+        principal: Principal(principal.unwrap_or_default()),
+        resource: match from.resource {
+            Some(resource) => listed_resource(resource, account),
+            None => ListedResource::Other("no resource".to_owned()),
+        },
         condition: from.condition.and_then(|condition| condition.expression),
-    })
+    }
 }
 
-/// Converts a database found by `SearchDatabasesByLFTags`.
-#[must_use]
-pub fn tagged_database(from: lakeformation::TaggedDatabase) -> Option<LfTaggedResource> {
-    Some(LfTaggedResource {
-        database: from.database?.name.to_lowercase(),
-        on_database: lf_tags(from.lf_tags),
+/// Converts a database found by `SearchDatabasesByLFTags`; `None` for one of another catalog.
+///
+/// # Errors
+/// The result has no database, or an LF-Tag without exactly one value.
+pub fn tagged_database(
+    from: lakeformation::TaggedDatabase,
+    account: &str,
+) -> Result<Option<LfTaggedResource>, String> {
+    let database = from.database.ok_or("a result has no database")?;
+    if is_foreign(database.catalog_id.as_deref(), account) {
+        return Ok(None);
+    }
+    Ok(Some(LfTaggedResource {
+        database: database.name.to_lowercase(),
+        on_database: lf_tags(from.lf_tags, account)?,
         ..LfTaggedResource::default()
-    })
+    }))
 }
 
-/// Converts a table found by `SearchTablesByLFTags`.
-#[must_use]
-pub fn tagged_table(from: lakeformation::TaggedTable) -> Option<LfTaggedResource> {
-    let table = from.table?;
-    let columns = from.lf_tags_on_columns.unwrap_or_default().into_iter();
-    let on_columns: BTreeMap<String, LfTags> = columns
-        .filter_map(|column| Some((column.name?.to_lowercase(), lf_tags(column.lf_tags))))
-        .collect();
-    Some(LfTaggedResource {
+/// Converts a table found by `SearchTablesByLFTags`; `None` for one of another catalog.
+///
+/// # Errors
+/// The result has no table or a column without a name, or an LF-Tag without exactly one value.
+pub fn tagged_table(
+    from: lakeformation::TaggedTable,
+    account: &str,
+) -> Result<Option<LfTaggedResource>, String> {
+    let table = from.table.ok_or("a result has no table")?;
+    if is_foreign(table.catalog_id.as_deref(), account) {
+        return Ok(None);
+    }
+    let name = table.name.ok_or("a table has no name")?;
+    let mut on_columns: BTreeMap<String, LfTags> = BTreeMap::new();
+    for column in from.lf_tags_on_columns.unwrap_or_default() {
+        let name = column.name.ok_or("a column has no name")?;
+        on_columns.insert(name.to_lowercase(), lf_tags(column.lf_tags, account)?);
+    }
+    Ok(Some(LfTaggedResource {
         database: table.database_name.to_lowercase(),
-        table: Some(table.name?.to_lowercase()),
-        on_database: lf_tags(from.lf_tag_on_database),
-        on_table: lf_tags(from.lf_tags_on_table),
+        table: Some(name.to_lowercase()),
+        on_database: lf_tags(from.lf_tag_on_database, account)?,
+        on_table: lf_tags(from.lf_tags_on_table, account)?,
         on_columns,
-    })
+    }))
 }
 
 fn principals(from: Option<Vec<lakeformation::DataLakePrincipal>>) -> BTreeSet<Principal> {
     let all = from.unwrap_or_default().into_iter();
-    all.filter_map(|principal| principal.data_lake_principal_identifier)
-        .map(Principal)
+    all.map(|principal| Principal(principal.data_lake_principal_identifier.unwrap_or_default()))
         .collect()
 }
 
@@ -282,17 +327,24 @@ fn iam_allowed_principals_all() -> lakeformation::PrincipalPermissions {
 mod tests {
     use super::*;
 
+    const ACCOUNT: &str = "111122223333";
+
     fn orders() -> TableId {
         TableId::new(Name::new("sales").unwrap(), Name::new("orders").unwrap())
     }
 
     #[test]
     fn filters_round_trip() {
-        let column = |name: &str| BTreeSet::from([Name::new(name).unwrap()]);
+        let column = |name: &str| BTreeSet::from([Name::from_service(name)]);
         let all = [
             (Some("region = 'eu'"), FilterColumns::Only(column("id"))),
             (None, FilterColumns::AllBut(column("ssn"))),
             (None, FilterColumns::AllBut(BTreeSet::new())),
+            (None, FilterColumns::AllBut(column("userId"))),
+            (None, FilterColumns::AllBut(column("pay \u{80}\u{93}"))),
+            (None, FilterColumns::AllBut(column(&"\u{e9}".repeat(255)))),
+            (None, FilterColumns::AllBut(column("a\u{0}b"))),
+            (None, FilterColumns::Only(column("\"address\".\"Zip\""))),
         ];
         for (rows, columns) in all {
             let one = DataCellsFilter {
@@ -304,8 +356,78 @@ mod tests {
                 to_sdk_data_cells_filter(&one, &orders(), "1", Some("v".to_owned())).unwrap();
             assert_eq!(sent.version_id.as_deref(), Some("v"));
             assert!(sent.row_filter.is_some());
-            assert_eq!(data_cells_filter(sent), one);
+            let read = data_cells_filter(sent);
+            assert_eq!(read, one);
+            let listed = |filter: &DataCellsFilter| -> Vec<String> {
+                let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
+                to_sdk_column_names(names)
+            };
+            assert_eq!(listed(&read), listed(&one));
         }
+    }
+
+    #[test]
+    fn an_lf_tag_without_exactly_one_value_is_an_error_and_not_left_out() {
+        let pair = |values: &[&str]| {
+            let values = values.iter().map(|&value| value.to_owned()).collect();
+            let pair = lakeformation::LfTagPair::builder().tag_key("Team");
+            pair.set_tag_values(Some(values)).build().unwrap()
+        };
+        let one = LfTags::from([("team".to_owned(), "a".to_owned())]);
+        assert_eq!(lf_tags(Some(vec![pair(&["A"])]), ACCOUNT), Ok(one));
+        for listed in [
+            vec![pair(&[])],
+            vec![pair(&["a", "b"])],
+            vec![pair(&["a"]), pair(&["b"])],
+        ] {
+            assert!(lf_tags(Some(listed), ACCOUNT).is_err());
+        }
+        let tagged = lakeformation::TaggedTable::builder().build();
+        assert!(tagged_table(tagged, ACCOUNT).is_err());
+    }
+
+    #[test]
+    fn an_opt_in_without_a_principal_or_resource_is_not_left_out() {
+        let bare = lakeformation::LakeFormationOptInsInfo::builder().build();
+        let read = opt_in(bare, "1");
+        assert_eq!(read.principal, Principal(String::new()));
+        assert!(matches!(read.resource, ListedResource::Other(_)));
+    }
+
+    #[test]
+    fn lf_tags_and_resources_of_other_catalogs_are_left_out() {
+        let pair = |catalog: Option<&str>, key: &str| {
+            lakeformation::LfTagPair::builder()
+                .set_catalog_id(catalog.map(str::to_owned))
+                .tag_key(key)
+                .tag_values("x")
+                .build()
+                .unwrap()
+        };
+        let nested = format!("{ACCOUNT}:s3tablescatalog/analytics-bucket");
+        let listed = vec![
+            pair(None, "a"),
+            pair(Some(ACCOUNT), "b"),
+            pair(Some("444455556666"), "c"),
+            pair(Some(&nested), "b"),
+        ];
+        let own = [("a", "x"), ("b", "x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(lf_tags(Some(listed), ACCOUNT), Ok(LfTags::from(own)));
+        assert!(lf_tag_values(pair(Some(&nested), "b"), ACCOUNT).is_empty());
+        assert_eq!(lf_tag_values(pair(Some(ACCOUNT), "b"), ACCOUNT).len(), 1);
+        let expression = lakeformation::LfTagExpression::builder().name("e");
+        let expression = expression.catalog_id("444455556666").build();
+        assert_eq!(named_lf_tag_expression(expression, ACCOUNT), None);
+        let database = lakeformation::DatabaseResource::builder().name("sales");
+        let database = database.catalog_id(&nested).build().unwrap();
+        let tagged = lakeformation::TaggedDatabase::builder()
+            .database(database)
+            .build();
+        assert_eq!(tagged_database(tagged, ACCOUNT), Ok(None));
+        let table = lakeformation::TableResource::builder().database_name("sales");
+        let table = table.name("orders").catalog_id(nested).build().unwrap();
+        let tagged = lakeformation::TaggedTable::builder().table(table).build();
+        assert_eq!(tagged_table(tagged, ACCOUNT), Ok(None));
     }
 
     #[test]

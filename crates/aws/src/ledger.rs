@@ -13,21 +13,26 @@
 //! | `rows#databases` | DATABASE | the row of a database: `body` |
 //! | `rows#tables#DATABASE` | TABLE | the row of a table: `body` |
 //! | `rows#tables#DATABASE` | U+0001 FUNCTION | the row of a user-defined function: `body` |
-//! | `source_locations#BUCKET` | PREFIX U+0001 TABLE ID | a table with files there: none |
+//! | `source_locations#BUCKET` | PREFIX U+0001 TABLE ID | a table with files there: `database`, `table` |
 //! | `resync_runs` | RUN | a resync run: `started_at`, `outstanding_parts`, `has_unread_part` |
 //! | `partition_scans#DATABASE` | TABLE | partition scans: `last_scan_at`, `next_scan_at` |
 //! | `deletions` | MINUTE | deletions of the minute: `databases`, `tables`, `partitions` |
 //! | `incidents` | ALERT KEY | an open incident: `body`, `version` |
-//! | `pending_objects` | TABLE ID | objects that S3 has not replicated: `body`, `version` |
+//! | `pending_objects` | TABLE ID | objects to replicate: `database`, `table`, `body`, `version` |
 //! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
 //! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs` |
 //! | `hourly_counters` | HOUR | the counters of the hour, each an attribute of its name |
 //!
 //! LF SUBJECT is `lf-tags`, `lf-tag-expressions`, `data-locations`, `permissions` or `settings`.
-//! TABLE ID is `DATABASE.TABLE`. MINUTE is minutes since the Unix epoch, HOUR the text of an hour;
-//! both sort by time. `body` is JSON. Source locations are those of the primary's tables. Partition
-//! scans are those that events requested. Managed keys have an item of their own, so that
-//! concurrent writers add and remove single keys.
+//! TABLE ID is DATABASE U+0001 TABLE, or U+0001 and a digest of both if that is longer than a sort
+//! key may be. No name in Glue contains U+0001 (F-8), while it may contain dots and `#`; where a
+//! partition key ends in a name, nothing follows it. So different objects have different keys. A
+//! key is not parsed: the attributes `database` and `table` name the table.
+//!
+//! MINUTE is minutes since the Unix epoch, HOUR the text of an hour; both sort by time. `body` is
+//! JSON. Source locations are those of the primary's tables. Partition scans are those that events
+//! requested. Managed keys have an item of their own, so that concurrent writers add and remove
+//! single keys.
 //!
 //! Every item has `format`, the version of its layout; an item of a higher one is refused.
 //!
@@ -46,7 +51,7 @@ mod stats;
 mod table;
 
 use incidents::parse_incident;
-use stats::{location_key, not_in_sync_state};
+use stats::{DATABASE, TABLE, location_key, not_in_sync_state};
 use table::{
     EXPIRES_AT, FORMAT, Item, attribute_names, is_item_of, is_managed_keys_item, item_keys,
     minute_key, number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run,
@@ -196,12 +201,12 @@ impl Ledger for DynamoLedger {
     async fn update_managed_keys(
         &self,
         lf_subject: LfSubject,
-        add: &BTreeSet<String>,
-        drop: &BTreeSet<String>,
+        added: &BTreeSet<String>,
+        removed: &BTreeSet<String>,
     ) -> Result<(), CallError> {
-        self.change_managed_keys(lf_subject, "ADD #m :m", add)
+        self.change_managed_keys(lf_subject, "ADD #m :m", added)
             .await?;
-        self.change_managed_keys(lf_subject, "DELETE #m :m", drop)
+        self.change_managed_keys(lf_subject, "DELETE #m :m", removed)
             .await
     }
 
@@ -238,10 +243,12 @@ impl Ledger for DynamoLedger {
             let put = put.build().map_err(self.build_error(CALL))?;
             Ok(WriteRequest::builder().put_request(put).build())
         });
-        let locations = rows.iter().filter_map(location_key).map(|(pk, sk)| {
+        let locations = rows.iter().filter_map(location_key).map(|(pk, sk, table)| {
             let put = PutRequest::builder()
                 .item("pk", string_value(&pk))
                 .item("sk", string_value(&sk))
+                .item(DATABASE, string_value(table.database.as_str()))
+                .item(TABLE, string_value(table.table.as_str()))
                 .item(FORMAT, number_value(format::LEDGER))
                 .build()
                 .map_err(self.build_error(CALL))?;
@@ -327,14 +334,14 @@ impl Ledger for DynamoLedger {
     }
 
     async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
-        let parts: Vec<String> = run.outstanding.iter().cloned().collect();
+        let parts: Vec<String> = run.outstanding_parts.iter().cloned().collect();
         let fields = [
-            ("started_at", number_value(run.started.0)),
+            ("started_at", number_value(run.started_at.0)),
             ("outstanding_parts", AttributeValue::Ss(parts)),
-            ("has_unread_part", AttributeValue::Bool(run.unread)),
+            ("has_unread_part", AttributeValue::Bool(run.has_unread_part)),
             (
                 EXPIRES_AT,
-                number_value(run.started.plus_secs(7 * DAY_SECS).secs()),
+                number_value(run.started_at.plus_secs(7 * DAY_SECS).secs()),
             ),
         ];
         self.put_item("resync_runs", &run.id, &fields).await
@@ -401,8 +408,8 @@ impl Ledger for DynamoLedger {
             let item = self.get_item(&pk, sk).await?.unwrap_or_default();
             let at = |name: &str| number_attribute(&item, name).map(Timestamp);
             let current = PartitionScanSchedule {
-                last: at("last_scan_at"),
-                next: at("next_scan_at"),
+                last_scan_at: at("last_scan_at"),
+                next_scan_at: at("next_scan_at"),
             };
             let (scan, updated) = current.request(now);
             if matches!(scan, PartitionScan::Covered(_))

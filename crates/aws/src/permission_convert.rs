@@ -47,22 +47,19 @@ pub fn listed_resource(from: lakeformation::Resource, account: &str) -> ListedRe
         if is_foreign(database.catalog_id.as_ref()) {
             return other("a database of another catalog");
         }
-        return match Name::new(&database.name) {
-            Ok(name) => ListedResource::Database(name),
-            Err(_) => other("a database without a valid name"),
-        };
+        return ListedResource::Database(Name::from_service(&database.name));
     }
     if let Some(table) = from.table {
         if is_foreign(table.catalog_id.as_ref()) {
             return other("a table of another catalog");
         }
-        return table_resource(&table).unwrap_or_else(|| other("a table without a valid name"));
+        return table_resource(&table).unwrap_or_else(|| other("a table without a name"));
     }
     if let Some(columns) = from.table_with_columns {
         if is_foreign(columns.catalog_id.as_ref()) {
             return other("a table of another catalog");
         }
-        return columns_resource(columns).unwrap_or_else(|| other("columns without a valid name"));
+        return columns_resource(columns);
     }
     other_resource(from, account).unwrap_or_else(|| other("an unknown kind of resource"))
 }
@@ -103,8 +100,8 @@ fn other_resource(from: lakeformation::Resource, account: &str) -> Option<Listed
 }
 
 fn data_cells_filter(from: &lakeformation::DataCellsFilterResource) -> Option<ListedResource> {
-    let database = Name::new(from.database_name.as_deref()?).ok()?;
-    let table = Name::new(from.table_name.as_deref()?).ok()?;
+    let database = Name::from_service(from.database_name.as_deref()?);
+    let table = Name::from_service(from.table_name.as_deref()?);
     let id = TableId::new(database, table);
     Some(ListedResource::DataCellsFilter(id, from.name.clone()?))
 }
@@ -145,24 +142,33 @@ pub fn to_sdk_expression(from: &LfTagExpression) -> Result<Vec<lakeformation::Lf
 }
 
 fn table_resource(from: &lakeformation::TableResource) -> Option<ListedResource> {
-    let database = Name::new(&from.database_name).ok()?;
+    let database = Name::from_service(&from.database_name);
     if from.table_wildcard.is_some() {
         return Some(ListedResource::TableWildcard(database));
     }
-    listed_table_resource(database, from.name.as_deref()?, None)
+    let name = from.name.as_deref()?;
+    Some(listed_table_resource(database, name, None))
 }
 
-fn columns_resource(from: lakeformation::TableWithColumnsResource) -> Option<ListedResource> {
-    let database = Name::new(&from.database_name).ok()?;
-    let names = |all: Option<Vec<String>>| -> Option<BTreeSet<Name>> {
-        let all = all.unwrap_or_default();
-        all.iter().map(|name| Name::new(name).ok()).collect()
-    };
+fn columns_resource(from: lakeformation::TableWithColumnsResource) -> ListedResource {
+    let database = Name::from_service(&from.database_name);
     let columns = match from.column_wildcard {
-        Some(wildcard) => ListedColumns::AllBut(names(wildcard.excluded_column_names)?),
-        None => ListedColumns::Only(names(from.column_names)?),
+        Some(wildcard) => ListedColumns::AllBut(column_names(wildcard.excluded_column_names)),
+        None => ListedColumns::Only(column_names(from.column_names)),
     };
     listed_table_resource(database, &from.name, Some(columns))
+}
+
+/// Converts a list of column names, with their spelling.
+pub(crate) fn column_names(from: Option<Vec<String>>) -> BTreeSet<Name> {
+    let all = from.unwrap_or_default();
+    all.iter().map(|text| Name::from_service(text)).collect()
+}
+
+/// Converts column names to text, as the service lists them.
+pub(crate) fn to_sdk_column_names(names: &BTreeSet<Name>) -> Vec<String> {
+    let listed = names.iter().map(Name::as_listed);
+    listed.map(str::to_owned).collect()
 }
 
 /// Converts a resource to the SDK's type.
@@ -185,9 +191,6 @@ pub fn to_sdk_resource(
             .database_name(id.database.as_str())
             .name(id.table.as_str())
     };
-    let strings = |names: &BTreeSet<Name>| -> Vec<String> {
-        names.iter().map(|name| name.as_str().to_owned()).collect()
-    };
     Ok(match from {
         ListedResource::Database(name) => {
             let database = lakeformation::DatabaseResource::builder().name(name.as_str());
@@ -202,11 +205,11 @@ pub fn to_sdk_resource(
             builder.table(table.build()?).build()
         }
         ListedResource::Columns(id, names) => {
-            let included = columns(id).set_column_names(Some(strings(names)));
+            let included = columns(id).set_column_names(Some(to_sdk_column_names(names)));
             builder.table_with_columns(included.build()?).build()
         }
         ListedResource::ColumnWildcard(id, excluded) => {
-            let excluded = Some(strings(excluded)).filter(|names| !names.is_empty());
+            let excluded = Some(to_sdk_column_names(excluded)).filter(|names| !names.is_empty());
             let wildcard = lakeformation::ColumnWildcard::builder()
                 .set_excluded_column_names(excluded)
                 .build();
@@ -353,6 +356,27 @@ mod tests {
         for one in all {
             let back = listed_resource(to_sdk_resource(&one, ACCOUNT).unwrap(), ACCOUNT);
             assert_eq!(back, one);
+        }
+    }
+
+    #[test]
+    fn names_of_any_spelling_are_sent_as_they_are_listed() {
+        let spellings = [
+            "userId",
+            "salary \u{e2}\u{80}\u{93} gross",
+            "a.b/c",
+            "a\u{0}b",
+            "\"address\".\"Zip\"",
+            &"\u{e9}".repeat(255),
+        ];
+        for text in spellings {
+            let builder = lakeformation::TableWithColumnsResource::builder();
+            let columns = builder.database_name("sales").name("orders");
+            let columns = columns.column_names(text).build().unwrap();
+            let resource = lakeformation::Resource::builder();
+            let resource = resource.table_with_columns(columns).build();
+            let listed = listed_resource(resource.clone(), ACCOUNT);
+            assert_eq!(to_sdk_resource(&listed, ACCOUNT).unwrap(), resource);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Implements `ReadRegion` and `WriteRegion` over the Glue and Lake Formation clients of a Region.
 
 mod attachments;
+mod function_pattern;
 mod inventory;
 mod lakeformation;
 mod partitions;
@@ -10,17 +11,20 @@ use crate::call_counter::Service;
 use crate::clients::Clients;
 use crate::{call_error, convert, permission_convert};
 use aws_sdk_lakeformation::types::DataLakeResourceType;
+use function_pattern::FunctionPattern;
 use std::future::Future;
+use std::sync::Arc;
 use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission, ListedResource};
-use twinlake_core::name::NameError;
 use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
 use twinlake_core::{
     CallError, CallErrorKind, Database, Facet, Function, FunctionId, Name, Partition, Subject,
     Table, TableId,
 };
 use twinlake_engine::ReadRegion;
-use twinlake_engine::ports::{GrantFilter, PermissionResourceType, UnreplicatedInventory};
+use twinlake_engine::ports::{
+    GrantFilter, NamedPartitions, PermissionResourceType, UnreplicatedInventory,
+};
 
 /// Glue and Lake Formation in one Region of one account.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct AwsRegion {
     writer_roles: Vec<String>,
     glue: aws_sdk_glue::Client,
     lakeformation: aws_sdk_lakeformation::Client,
+    /// How the service reads the pattern of function names.
+    function_pattern: Arc<FunctionPattern>,
 }
 
 impl AwsRegion {
@@ -43,12 +49,13 @@ impl AwsRegion {
             writer_roles: Vec::new(),
             glue: clients.glue(),
             lakeformation: clients.lakeformation(),
+            function_pattern: Arc::default(),
         }
     }
 
-    fn invalid_name_error(&self, call: &str) -> impl Fn(NameError) -> CallError {
-        let (call, region) = (call.to_owned(), self.region.clone());
-        move |error| CallError::new(CallErrorKind::Invalid, &call, &region, error.to_string())
+    /// The error of a response with an entry that cannot be represented.
+    fn unreadable_entry_error(&self, call: &str, reason: String) -> CallError {
+        CallError::new(CallErrorKind::Invalid, call, &self.region, reason)
     }
 
     /// Sets the roles that receive ALL on each database this role creates. Twinlake's functions
@@ -67,10 +74,28 @@ impl AwsRegion {
         resource: Option<ListedResource>,
         kind: Option<PermissionResourceType>,
     ) -> Result<Vec<ListedPermission>, CallError> {
-        const CALL: &str = "ListPermissions";
         // Grants on data cells filters are listed with their table only with IncludeRelated.
-        let include_related = matches!(resource, Some(ListedResource::Table(_)))
-            || kind == Some(PermissionResourceType::Table);
+        let with_related = matches!(resource, Some(ListedResource::Table(_)));
+        let by_type_table = kind == Some(PermissionResourceType::Table);
+        let mut listed = self.list_grants(resource, kind, with_related).await?;
+        if by_type_table {
+            // IncludeRelated is documented for a table only: with a type, the service may ignore it,
+            // refuse it or list nothing (D-5).
+            match self.list_grants(None, kind, true).await {
+                Err(error) if error.kind == CallErrorKind::Invalid => {}
+                related => listed.extend(related?),
+            }
+        }
+        Ok(listed)
+    }
+
+    async fn list_grants(
+        &self,
+        resource: Option<ListedResource>,
+        kind: Option<PermissionResourceType>,
+        include_related: bool,
+    ) -> Result<Vec<ListedPermission>, CallError> {
+        const CALL: &str = "ListPermissions";
         let kind = kind.map(|kind| DataLakeResourceType::from(kind.as_str()));
         let resource = resource
             .map(|resource| permission_convert::to_sdk_resource(&resource, &self.account))
@@ -133,7 +158,7 @@ impl ReadRegion for AwsRegion {
         let found = response
             .database
             .ok_or_else(|| missing_object(CALL, &self.region))?;
-        convert::database(found).map_err(self.invalid_name_error(CALL))
+        Ok(convert::database(found))
     }
 
     async fn databases(&self) -> Result<Vec<Observed<Database>>, CallError> {
@@ -151,27 +176,27 @@ impl ReadRegion for AwsRegion {
             Ok((page.database_list, page.next_token))
         })
         .await?;
-        let databases = listed.into_iter().map(convert::database);
-        databases
-            .collect::<Result<_, _>>()
-            .map_err(self.invalid_name_error(CALL))
+        Ok(listed.into_iter().map(convert::database).collect())
     }
 
     async fn table(&self, id: &TableId) -> Result<Observed<Table>, CallError> {
         const CALL: &str = "GetTable";
-        let call = self.glue.get_table().database_name(id.database.as_str());
+        // The status holds the SQL of a view that Glue does not show otherwise (F-4).
+        let call = self.glue.get_table().include_status_details(true);
+        let call = call.database_name(id.database.as_str());
         let response = call.name(id.table.as_str()).send().await;
         let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
         let found = response
             .table
             .ok_or_else(|| missing_object(CALL, &self.region))?;
-        convert::table(found).map_err(self.invalid_name_error(CALL))
+        Ok(convert::table(found))
     }
 
     async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError> {
         const CALL: &str = "GetTables";
         let listed = all_pages(|token| async {
-            let call = self.glue.get_tables().database_name(database.as_str());
+            let call = self.glue.get_tables().include_status_details(true);
+            let call = call.database_name(database.as_str());
             let call = call.max_results(100).set_next_token(token);
             let page = call
                 .send()
@@ -180,10 +205,7 @@ impl ReadRegion for AwsRegion {
             Ok((page.table_list.unwrap_or_default(), page.next_token))
         })
         .await?;
-        let tables = listed.into_iter().map(convert::table);
-        tables
-            .collect::<Result<_, _>>()
-            .map_err(self.invalid_name_error(CALL))
+        Ok(listed.into_iter().map(convert::table).collect())
     }
 
     async fn partitions_page(
@@ -199,7 +221,7 @@ impl ReadRegion for AwsRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, CallError> {
+    ) -> Result<NamedPartitions, CallError> {
         self.read_partition_batch(id, values).await
     }
 

@@ -139,12 +139,12 @@ impl Ledger for CommandLedger {
     async fn update_managed_keys(
         &self,
         subject: LfSubject,
-        add: &BTreeSet<String>,
-        drop: &BTreeSet<String>,
+        added: &BTreeSet<String>,
+        removed: &BTreeSet<String>,
     ) -> Result<(), CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.update_managed_keys(subject, add, drop).await,
-            Store::InMemory(ledger) => ledger.update_managed_keys(subject, add, drop).await,
+            Store::Deployed(ledger) => ledger.update_managed_keys(subject, added, removed).await,
+            Store::InMemory(ledger) => ledger.update_managed_keys(subject, added, removed).await,
         }
     }
 

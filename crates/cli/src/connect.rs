@@ -5,8 +5,9 @@ use crate::common_options::Common;
 use crate::files::{open_ledger, read_policy};
 use crate::{CliError, output};
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_core::name::ObjectName;
 use twinlake_core::topology::Epoch;
-use twinlake_core::{Name, OwnRoles, Policy, Principal, Scope, TableId};
+use twinlake_core::{OwnRoles, Policy, Principal, Scope};
 use twinlake_engine::operation::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{Context, Environment, Ledger};
@@ -208,13 +209,38 @@ pub(crate) fn scope(names: &[String]) -> Result<Scope, CliError> {
     }
     let mut scope = Scope::default();
     for text in names {
-        let name = |part: &str| {
-            Name::new(part).map_err(|e| CliError::Usage(format!("{text:?} is no name: {e}")))
-        };
-        scope.merge(match text.split_once('.') {
-            Some((database, table)) => Scope::table(TableId::new(name(database)?, name(table)?)),
-            None => Scope::database(name(text)?),
+        scope.merge(match object_name(text)? {
+            ObjectName::Database(name) => Scope::database(name),
+            ObjectName::Table(id) => Scope::table(id),
         });
     }
     Ok(scope)
+}
+
+/// The database or the table that an argument names.
+pub(crate) fn object_name(text: &str) -> Result<ObjectName, CliError> {
+    ObjectName::parse(text)
+        .map_err(|e| CliError::Usage(format!("{text} names no database or table: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::{Name, Subject, TableId};
+
+    #[test]
+    fn a_name_with_dots_is_put_in_quotation_marks() {
+        let name = |text| Name::new(text).unwrap();
+        let subjects = |text: &str| -> Vec<Subject> {
+            let scope = scope(&[text.to_owned()]).unwrap();
+            scope.read_requests.into_keys().collect()
+        };
+        let pay = Subject::Table(TableId::new(name("fin.hr"), name("pay")));
+        assert_eq!(subjects("\"fin.hr\".pay"), [pay]);
+        assert_eq!(subjects("\"fin.hr\""), [Subject::Database(name("fin.hr"))]);
+        let hr = Subject::Table(TableId::new(name("fin"), name("hr")));
+        assert_eq!(subjects("fin.hr"), [hr]);
+        let error = scope(&["fin.hr.pay".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("\"fin.hr\".pay"), "{error}");
+    }
 }

@@ -119,7 +119,7 @@ impl Evaluation<'_> {
             let attachments = self.snapshot.attachments.get(&(subject, Facet::OptIns));
             let attachments = attachments.and_then(Observation::present).into_iter().flatten();
             attachments.into_iter().any(
-                |(_, observed)| matches!(&observed.part, Attachment::OptIn(opt_in) if opt_in.principal == *principal),
+                |(_, observed)| matches!(&observed.attachment, Attachment::OptIn(opt_in) if opt_in.principal == *principal),
             )
         });
         if is_opted_in {
@@ -149,14 +149,14 @@ impl Evaluation<'_> {
             }
             Resource::Column(id, column) => {
                 if *self.subject == Subject::Table(id.clone()) {
-                    self.add_columns(grant, grantable, None, &|name| name == column.as_str());
+                    let columns = FilterColumns::Only(BTreeSet::from([column.clone()]));
+                    self.add_columns(grant, grantable, None, &|name| shown_parts(&columns, name));
                 }
             }
             Resource::ColumnsExcept(id, excluded) => {
                 if *self.subject == Subject::Table(id.clone()) {
-                    let is_included =
-                        |column: &str| !excluded.iter().any(|name| name.as_str() == column);
-                    self.add_columns(grant, grantable, None, &is_included);
+                    let columns = FilterColumns::AllBut(excluded.clone());
+                    self.add_columns(grant, grantable, None, &|name| shown_parts(&columns, name));
                 }
             }
             Resource::DataCellsFilter(id, name) => {
@@ -193,21 +193,22 @@ impl Evaluation<'_> {
 
     fn add_whole_resource(&mut self, grant: &PermissionGrant, grantable: bool) {
         match grant.permission == crate::Permission::Select {
-            true => self.add_columns(grant, grantable, None, &|_| true),
+            true => self.add_columns(grant, grantable, None, &|name| vec![name.to_owned()]),
             false => self.add_right(grant, grantable, None, None),
         }
     }
 
+    /// Adds a right to each part of each column that `shown_parts` returns.
     fn add_columns(
         &mut self,
         grant: &PermissionGrant,
         grantable: bool,
         row_filter: Option<&str>,
-        is_included: &dyn Fn(&str) -> bool,
+        shown_parts: &dyn Fn(&str) -> Vec<String>,
     ) {
         for column in self.columns.clone() {
-            if is_included(&column) {
-                self.add_right(grant, grantable, Some(&column), row_filter);
+            for part in shown_parts(&column) {
+                self.add_right(grant, grantable, Some(&part), row_filter);
             }
         }
     }
@@ -220,7 +221,7 @@ impl Evaluation<'_> {
             .get(&facet_key)
             .and_then(Observation::present);
         let found = filters.into_iter().flatten().find_map(|(_, observed)| {
-            if let Attachment::DataCellsFilter(filter) = &observed.part
+            if let Attachment::DataCellsFilter(filter) = &observed.attachment
                 && filter.name == name
             {
                 return Some(filter.clone());
@@ -232,14 +233,10 @@ impl Evaluation<'_> {
             self.access.notes.push(note);
             return;
         };
-        let contains = |names: &BTreeSet<crate::Name>, column: &str| {
-            names.iter().any(|name| name.as_str() == column)
-        };
-        let is_included = |column: &str| match &filter.columns {
-            FilterColumns::Only(names) => contains(names, column),
-            FilterColumns::AllBut(names) => !contains(names, column),
-        };
-        self.add_columns(grant, grantable, filter.rows.as_deref(), &is_included);
+        let rows = filter.rows.as_deref();
+        self.add_columns(grant, grantable, rows, &|name| {
+            shown_parts(&filter.columns, name)
+        });
     }
 
     fn add_by_lf_tags(
@@ -279,7 +276,8 @@ impl Evaluation<'_> {
                         .cloned()
                         .collect();
                     self.add_columns(grant, grantable, None, &|column| {
-                        matching_columns.contains(column)
+                        let matching = matching_columns.get(column);
+                        matching.into_iter().cloned().collect()
                     });
                 } else if matches_expression(&expression, &inherited_tags) {
                     self.add_right(grant, grantable, None, None);
@@ -303,20 +301,21 @@ impl Evaluation<'_> {
             .attachments
             .get(&facet_key)
             .and_then(Observation::present)?;
-        all.values().find_map(|observed| match &observed.part {
-            Attachment::NamedExpression(named) if named.name == *name => {
-                Some(named.expression.clone())
-            }
-            Attachment::NamedExpression(_)
-            | Attachment::Index(_)
-            | Attachment::Statistics(_)
-            | Attachment::GlueTag { .. }
-            | Attachment::DataCellsFilter(_)
-            | Attachment::LfTagAssignment { .. }
-            | Attachment::OptIn(_)
-            | Attachment::LfTagValue { .. }
-            | Attachment::Registration(_) => None,
-        })
+        all.values()
+            .find_map(|observed| match &observed.attachment {
+                Attachment::NamedExpression(named) if named.name == *name => {
+                    Some(named.expression.clone())
+                }
+                Attachment::NamedExpression(_)
+                | Attachment::Index(_)
+                | Attachment::Statistics(_)
+                | Attachment::GlueTag { .. }
+                | Attachment::DataCellsFilter(_)
+                | Attachment::LfTagAssignment { .. }
+                | Attachment::OptIn(_)
+                | Attachment::LfTagValue { .. }
+                | Attachment::Registration(_) => None,
+            })
     }
 
     fn tags(&self, subject: &Subject, column: Option<&str>) -> LfTags {
@@ -332,7 +331,7 @@ impl Evaluation<'_> {
                 column: assigned_column,
                 key,
                 value,
-            } = &observed.part
+            } = &observed.attachment
                 && assigned_column.as_ref().map(crate::Name::as_str) == column
             {
                 tags.insert(key.clone(), value.clone());
@@ -342,9 +341,50 @@ impl Evaluation<'_> {
     }
 }
 
+/// Returns the parts of a column, which is in lower case, that a set of columns shows: the column,
+/// the fields of it that are named, or the column without the fields that are excluded. Equal
+/// parts have equal texts in both Regions.
+fn shown_parts(columns: &FilterColumns, column: &str) -> Vec<String> {
+    let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = columns;
+    let is_named = names.iter().any(|name| name.as_str() == column);
+    let nested = names.iter().filter(|name| name.is_nested_in(column));
+    let nested: Vec<&str> = nested.map(crate::Name::as_str).collect();
+    match (columns, is_named) {
+        (FilterColumns::Only(_), true) => vec![column.to_owned()],
+        (FilterColumns::Only(_), false) => nested.into_iter().map(str::to_owned).collect(),
+        (FilterColumns::AllBut(_), true) => Vec::new(),
+        (FilterColumns::AllBut(_), false) if nested.is_empty() => vec![column.to_owned()],
+        (FilterColumns::AllBut(_), false) => {
+            vec![format!("{column} without {}", nested.join(", "))]
+        }
+    }
+}
+
 fn matches_expression(expression: &LfTagExpression, tags: &LfTags) -> bool {
     expression.iter().all(|(key, values)| {
         let value = tags.get(key);
         value.is_some_and(|value| values.contains(value) || values.contains("*"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Name;
+
+    #[test]
+    fn parts_of_a_column_are_named_without_case() {
+        let names = |texts: &[&str]| -> BTreeSet<Name> {
+            texts.iter().map(|text| Name::from_service(text)).collect()
+        };
+        let only = FilterColumns::Only(names(&["userId", "\"Address\".\"zip\""]));
+        assert_eq!(shown_parts(&only, "userid"), ["userid"]);
+        assert_eq!(shown_parts(&only, "address"), ["\"address\".\"zip\""]);
+        assert!(shown_parts(&only, "note").is_empty());
+        let all_but = FilterColumns::AllBut(names(&["userId", "\"Address\".\"zip\""]));
+        assert!(shown_parts(&all_but, "userid").is_empty());
+        let without = ["address without \"address\".\"zip\""];
+        assert_eq!(shown_parts(&all_but, "address"), without);
+        assert_eq!(shown_parts(&all_but, "note"), ["note"]);
+    }
 }

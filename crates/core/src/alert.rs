@@ -161,6 +161,7 @@ mod tests {
             [
                 AlertKind::ExcessAccess,
                 AlertKind::PlanRejected,
+                AlertKind::DeletionsHeld,
                 AlertKind::TwinlakeAccessDenied,
                 AlertKind::Lagging,
                 AlertKind::ReplicationStalled,

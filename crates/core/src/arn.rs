@@ -3,10 +3,10 @@
 use crate::topology::{AwsPartition, Site};
 use std::fmt;
 
-/// An ARN, taken apart: `arn:partition:service:region:account:resource`.
+/// The parts of an ARN: `arn:partition:service:region:account:resource`.
 ///
 /// Region and account are empty where the service has none, as in
-/// `arn:aws:s3:::bucket/key`. The resource may hold colons.
+/// `arn:aws:s3:::bucket/key`. The resource may contain colons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arn<'a> {
     /// The partition.
@@ -17,7 +17,7 @@ pub struct Arn<'a> {
     pub region: &'a str,
     /// The account, or nothing.
     pub account: &'a str,
-    /// The rest.
+    /// The resource.
     pub resource: &'a str,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for Arn<'_> {
 /// Replaces the Region and account of every Glue ARN of one site by those of the other.
 /// All other text stays as it is, byte for byte.
 ///
-/// The SQL text of a view may hold such ARNs.
+/// The SQL text of a view may contain such ARNs.
 #[must_use]
 pub fn rewrite_glue_arns(text: &str, from: &Site, to: &Site) -> String {
     let source = format!(":glue:{}:{}:", from.region, from.account);

@@ -1,21 +1,25 @@
 //! Checks a plan before any of it is applied. The audit is independent: it shares no code with
 //! [`plan`](crate::plan), and does not use the reasons why a step was planned.
 //!
-//! It replays the steps one by one on the standby's snapshot, and checks that the standby is in a
-//! safe state after each of them, so that applying may stop anywhere.
+//! Steps can fail. It checks each step in the states that failures of other steps can leave: after
+//! the steps that it requires alone, and together with steps that may open access to the same
+//! resource and that are not ordered with it.
 //!
 //! # Invariants
 //!
 //! - Only this module creates an [`ApprovedPlan`], and only an approved plan can be applied.
-//! - A rejection concerns the whole plan: none of its steps is applied.
+//! - A rejection names the steps that break a rule. The plan is made again without them.
 
 mod content_check;
+mod failure_sets;
 mod plan_replay;
 
 use crate::ledger::ObjectCounts;
 use crate::plan::{Inputs, Plan};
-use crate::step::Step;
+use crate::step::{Step, StepTarget};
+use failure_sets::FailureSets;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A plan that passed the audit. Only [`audit`] creates one.
@@ -63,6 +67,19 @@ pub struct Rejection {
     pub rule: AuditRule,
     /// A description for the operator: what breaks the rule, and how.
     pub detail: String,
+    /// What the steps that break the rule write. Empty if the whole plan breaks it.
+    #[serde(skip)]
+    pub targets: BTreeSet<StepTarget>,
+}
+
+impl Rejection {
+    fn new(rule: AuditRule, detail: impl Into<String>) -> Self {
+        Self {
+            rule,
+            detail: detail.into(),
+            targets: BTreeSet::new(),
+        }
+    }
 }
 
 impl fmt::Display for Rejection {
@@ -103,17 +120,10 @@ pub fn audit(
 ) -> Result<ApprovedPlan, Vec<Rejection>> {
     let mut rejections = Vec::new();
     if plan.epoch != inputs.epoch || plan.policy_digest != inputs.policy.digest() {
-        rejections.push(Rejection {
-            rule: AuditRule::Stale,
-            detail: "read both Regions again and make a new plan".to_owned(),
-        });
+        let detail = "read both Regions again and make a new plan";
+        rejections.push(Rejection::new(AuditRule::Stale, detail));
     }
-    let mut replay = plan_replay::PlanReplay::new(inputs, &plan.steps);
-    for step in &plan.steps {
-        if let Err(rejection) = replay.apply_step(step) {
-            rejections.push(rejection);
-        }
-    }
+    rejections.extend(check_steps(inputs, &plan));
     if !budget.approved {
         rejections.extend(check_deletion_limit(inputs, &plan.steps, budget));
     }
@@ -122,6 +132,37 @@ pub fn audit(
     } else {
         Err(rejections)
     }
+}
+
+/// Checks each step in every state that failures of other steps can leave.
+fn check_steps(inputs: &Inputs<'_>, plan: &Plan) -> Vec<Rejection> {
+    let Some(sets) = FailureSets::new(&plan.steps, &plan.requires) else {
+        let detail = "a step requires a later one";
+        return vec![Rejection::new(AuditRule::Stale, detail)];
+    };
+    let mut rejections = Vec::new();
+    let mut replay = plan_replay::PlanReplay::new(inputs, &plan.steps);
+    for (position, step) in plan.steps.iter().enumerate() {
+        let states: BTreeSet<_> = sets.before(position).into_iter().collect();
+        let broken = states.iter().find_map(|before| {
+            let mut saved = Vec::new();
+            for earlier in before.iter().filter_map(|earlier| plan.steps.get(*earlier)) {
+                saved.push(replay.save(earlier));
+                replay.apply_effect(earlier);
+            }
+            saved.push(replay.save(step));
+            let checked = replay.apply_step(step);
+            for saved in saved.into_iter().rev() {
+                replay.restore(saved);
+            }
+            checked.err()
+        });
+        rejections.extend(broken.map(|rejection| Rejection {
+            targets: [step.target()].into(),
+            ..rejection
+        }));
+    }
+    rejections
 }
 
 /// Returns the number of objects of each kind that the steps delete.
@@ -150,6 +191,15 @@ pub fn deletions(steps: &[Step]) -> ObjectCounts {
         }
     }
     counts
+}
+
+fn is_deletion_of(kind: &str, step: &Step) -> bool {
+    let deleted = deletions(std::slice::from_ref(step));
+    match kind {
+        "databases" => deleted.databases > 0,
+        "tables" => deleted.tables > 0,
+        _ => deleted.partitions > 0,
+    }
 }
 
 /// Returns a rejection for each kind of object of which the plan deletes more than the limit
@@ -193,12 +243,14 @@ fn check_deletion_limit(
         let limit_by_fraction = (paired as f64 * rule.fraction) as usize;
         let limit = limit_by_fraction.max(rule.minimum);
         if planned > 0 && planned + deleted_last_hour > limit {
+            let detail = format!(
+                "{planned} {kind} in this plan and {deleted_last_hour} in the last hour, of \
+                 {paired}; the limit without approval is {limit}"
+            );
+            let deleted = steps.iter().filter(|step| is_deletion_of(kind, step));
             rejections.push(Rejection {
-                rule: AuditRule::DeletionLimit,
-                detail: format!(
-                    "{planned} {kind} in this plan and {deleted_last_hour} in the last hour, of \
-                     {paired}; the limit without approval is {limit}"
-                ),
+                targets: deleted.map(Step::target).collect(),
+                ..Rejection::new(AuditRule::DeletionLimit, detail)
             });
         }
     }

@@ -9,6 +9,7 @@
 //! future table is open to `IAM_ALLOWED_PRINCIPALS` (LF-15).
 
 mod attachment;
+mod comparison;
 mod field_diff;
 mod function;
 mod lakeformation;
@@ -20,13 +21,14 @@ pub use attachment::{
     DateStatistics, DecimalNumber, DecimalStatistics, DoubleStatistics, IndexStatus,
     LongStatistics, ObservedAttachment, PartitionIndex, StatisticsData, StringStatistics,
 };
+pub use comparison::Comparable;
 pub use field_diff::{Change, differences, digest, fingerprint};
 pub use function::{Function, ResourceUri};
 pub use lakeformation::{
     DataCellsFilter, DataLakeSettings, FilterColumns, NamedLfTagExpression, OptIn, Registration,
 };
 pub use link::MaybeLink;
-pub use view::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
+pub use view::{SubObjectStatistics, ViewDefinition, ViewRepresentation, athena_view_sql};
 
 use crate::name::Name;
 use crate::timestamp::Timestamp;
@@ -385,8 +387,13 @@ impl Partition {
     }
 }
 
-/// The parameter that Hive rewrites on every statement. It is not compared and not copied.
+/// The parameter that Hive rewrites on every statement. It is sent with each write, and its value is
+/// never the reason for one.
 pub const LAST_DDL_TIME_PARAMETER: &str = "transient_lastDdlTime";
+
+/// The field of a storage descriptor that names a schema in the Glue Schema Registry. A read returns
+/// the columns of that schema, and the standby gets those columns instead of the reference (GL-03).
+pub const SCHEMA_REFERENCE_FIELD: &str = "SchemaReference";
 
 #[cfg(test)]
 mod tests {
@@ -417,12 +424,12 @@ mod tests {
 
     #[test]
     fn differences_name_the_field_and_both_values() {
-        let now = table(serde_json::json!({"Name": "t", "Parameters": {"a": "1", "b": "2"}}));
-        let wanted = table(serde_json::json!({"Name": "t", "Parameters": {"a": "9"}}));
-        let changes = differences(&now, &wanted);
+        let current = table(serde_json::json!({"Name": "t", "Parameters": {"a": "1", "b": "2"}}));
+        let desired = table(serde_json::json!({"Name": "t", "Parameters": {"a": "9"}}));
+        let changes = differences(&current, &desired);
         let fields: Vec<&str> = changes.iter().map(|c| c.field.as_str()).collect();
         assert_eq!(fields, ["Parameters.a", "Parameters.b"]);
-        assert_eq!(changes[1].wanted, None);
+        assert_eq!(changes[1].desired, None);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use toml::Spanned;
 
-/// What is wrong with a document, and where.
+/// An error in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentError {
     /// Which document: `policy` or `operation`.
     pub document: &'static str,
     /// The line, counted from 1.
     pub line: usize,
-    /// The key, as a dotted path; empty where the text is no TOML at all.
+    /// The key, as a dotted path; empty if the text is not valid TOML.
     pub key: String,
     /// What is wrong and what to write instead.
     pub problem: String,
@@ -39,10 +39,10 @@ pub struct DocumentSource<'a> {
 }
 
 impl DocumentSource<'_> {
-    /// Parses the text as TOML of a given shape.
+    /// Parses the text as TOML of a given type.
     ///
     /// # Errors
-    /// What TOML or the shape refuses, with the key of the line that it points at.
+    /// The text is not valid TOML, or not of that type; the error names the line and its key.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, DocumentError> {
         toml::from_str(self.text).map_err(|error| self.toml_error(&error))
     }
@@ -58,10 +58,10 @@ impl DocumentSource<'_> {
         }
     }
 
-    /// Refuses a `version` that this Twinlake does not read.
+    /// Checks that this Twinlake reads the `version` of the document.
     ///
     /// # Errors
-    /// The version is another one; the error says what to do.
+    /// It reads another version; the error says what to do.
     pub fn check_version(
         self,
         version: Option<&Spanned<u32>>,

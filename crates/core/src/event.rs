@@ -3,13 +3,17 @@
 //! An event is a hint: it may be late, duplicated, out of order, truncated or missing. Only
 //! three facts of an event are used: which object changed, that the change was a deletion, and
 //! which grants a revoke named. Parsing is lenient (every field is optional, keys are compared
-//! without regard to case, enumerations are open), and a missing field widens the scope.
+//! without regard to case, enumerations are open), and a missing field widens the scope. An event
+//! of another catalog than the default one is ignored, and a name that cannot be read makes an
+//! event unrecognized instead of widening its scope.
 
 mod cloudtrail;
 mod cloudtrail_lakeformation;
+mod cloudtrail_record;
 mod glue_catalog;
 mod glue_operations;
 mod lenient_json;
+mod own_catalog;
 mod s3_replication;
 
 pub use glue_operations::{OperationalEvent, OutOfBandChange, parse_operational_event};
@@ -94,8 +98,12 @@ pub fn parse(bytes: &[u8], event_context: &EventContext) -> Result<Parsed, Unrec
         )));
     }
     match (source.as_str(), detail_type.as_str()) {
-        ("aws.glue", "Glue Data Catalog Database State Change") => glue_catalog::database(event),
-        ("aws.glue", "Glue Data Catalog Table State Change") => glue_catalog::table(event),
+        ("aws.glue", "Glue Data Catalog Database State Change") => {
+            glue_catalog::database(event, event_context)
+        }
+        ("aws.glue", "Glue Data Catalog Table State Change") => {
+            glue_catalog::table(event, event_context)
+        }
         ("aws.glue" | "aws.lakeformation", "AWS API Call via CloudTrail") => {
             cloudtrail::parse(event, event_context)
         }

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn all_tables_is_a_wildcard_and_a_table_of_that_name_in_lower_case_is_a_table() {
         let all = || Some(ListedColumns::AllBut(BTreeSet::new()));
-        let wildcard = Some(ListedResource::TableWildcard(name("sales")));
+        let wildcard = ListedResource::TableWildcard(name("sales"));
         assert_eq!(
             listed_table_resource(name("sales"), "ALL_TABLES", None),
             wildcard
@@ -171,11 +171,11 @@ mod tests {
         let lower_case = TableId::new(name("sales"), name("all_tables"));
         assert_eq!(
             listed_table_resource(name("sales"), "all_tables", None),
-            Some(ListedResource::Table(lower_case.clone()))
+            ListedResource::Table(lower_case.clone())
         );
         assert_eq!(
             listed_table_resource(name("sales"), "all_tables", all()),
-            Some(ListedResource::ColumnWildcard(lower_case, BTreeSet::new()))
+            ListedResource::ColumnWildcard(lower_case, BTreeSet::new())
         );
     }
 

@@ -18,9 +18,9 @@ use std::fmt;
 /// The heartbeat database, in both Regions. Every policy covers it.
 pub const DATABASE: &str = "twinlake_heartbeat";
 /// The heartbeat table.
-pub const TABLE: &str = "beat";
+pub const TABLE: &str = "heartbeat";
 /// The name of the data cells filter on the heartbeat table, and of the table's only column.
-pub const FILTER: &str = "beat";
+pub const FILTER: &str = "heartbeat";
 
 /// Whether a database is the heartbeat database.
 #[must_use]

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The formats of everything that is stored: one number for each kind. A reader that
-/// meets a higher one reports it and changes nothing.
+/// Format numbers of stored records. A reader that finds a higher number than it knows reports
+/// it and changes nothing.
 pub mod format {
-    /// Of a row, a resync run, an incident, and every other record of the ledger.
+    /// The format of every record of the ledger.
     pub const LEDGER: u32 = 1;
 
     /// Why a stored record cannot be read, and what to do.
@@ -26,7 +26,7 @@ pub mod format {
     pub fn unknown(kind: &str, found: u32) -> String {
         format!(
             "{kind} is stored in format {found} and this Twinlake reads format {LEDGER}; deploy \
-             the newer version of Twinlake here too, or use its command"
+             the newer version of Twinlake in this Region too, or use its command"
         )
     }
 }
@@ -35,13 +35,13 @@ fn ledger_format() -> u32 {
     format::LEDGER
 }
 
-/// Two objects, one in each site, of which the one in the standby belongs to Twinlake.
+/// Two objects, one in each site. Twinlake manages the one in the standby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pairing {
-    /// When the object of each site was created. If the standby's reads otherwise one
-    /// day, somebody made it anew and it no longer belongs to Twinlake.
+    /// When the object of each site was created. If the creation time in the standby differs later,
+    /// somebody else recreated the object, and Twinlake does not manage it.
     pub created: BySite<Option<Timestamp>>,
-    /// Digest of what was last found or written in each site, where that is known.
+    /// Digest of the object that was last read or written in each site, if it is known.
     pub digest: BySite<Option<String>>,
     /// The standby's object is a resource link: nothing is ever written below it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -49,7 +49,7 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// Whether the object of a site has the digest that was last found or written there.
+    /// Whether this is the digest of the object that was last read or written in the site.
     #[must_use]
     pub fn has_digest(&self, site: SiteId, digest: &str) -> bool {
         self.digest.get(site).as_deref() == Some(digest)
@@ -103,11 +103,11 @@ impl fmt::Display for SubjectState {
 /// One change of a subject's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateTransition {
-    /// When.
+    /// When the state changed.
     pub at: Timestamp,
-    /// What it became.
+    /// The new state.
     pub state: SubjectState,
-    /// Why.
+    /// The reason, unless the subject is in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -115,7 +115,7 @@ pub struct StateTransition {
 /// The most state transitions that a row keeps.
 pub const MAX_HISTORY: usize = 10;
 
-/// All that the ledger holds on one subject.
+/// The row of one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// The format of the row.
@@ -123,18 +123,18 @@ pub struct LedgerRow {
     pub format: u32,
     /// The subject.
     pub subject: Subject,
-    /// Its pairing. Without one nothing in the standby belongs to Twinlake.
+    /// The pairing. Without one, Twinlake does not manage the standby's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
-    /// Digest of the object that Twinlake was about to create. It is written before the
-    /// call, so that after a crash the object is recognised even if the primary went on.
+    /// Digest of the object that Twinlake is about to create. It is stored before the call, so that
+    /// after a crash the object is recognised even if the primary's has changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_digest: Option<String>,
-    /// Its state.
+    /// The state.
     pub state: SubjectState,
-    /// Since when.
+    /// When it entered this state.
     pub since: Timestamp,
-    /// Why, unless it is in sync.
+    /// The reason for the state, unless it is in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When a listing last showed the subject while it was reconciled.
@@ -155,18 +155,18 @@ pub struct LedgerRow {
     /// closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_default: Option<Vec<PrincipalPermissions>>,
-    /// Where the files of a table are in the primary: S3 replication notices are mapped
-    /// to tables by it.
+    /// The location of the files of a table in the primary. S3 replication notices are mapped to
+    /// tables by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_location: Option<String>,
     /// The last changes of its state, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<StateTransition>,
-    /// How many partitions the standby held when they were last counted.
+    /// Number of partitions in the standby, as last counted.
     #[serde(default)]
     pub partitions: usize,
     /// Keys of the paired items of a Lake Formation subject: LF-Tags, LF-Tag expressions,
-    /// registrations, administrators. Only those are ever removed.
+    /// registrations, administrators. Twinlake removes only these.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub managed_keys: BTreeSet<String>,
 }
@@ -178,7 +178,8 @@ impl LedgerRow {
         self.over_deletion_limit && self.state == SubjectState::OnHold
     }
 
-    /// The row with the history of the row that it replaces, and its own change of state.
+    /// Returns the row with the history of the row that it replaces, and with its own state
+    /// transition.
     #[must_use]
     pub fn with_history_of(mut self, old: Option<&Self>) -> Self {
         self.history = old.map(|old| old.history.clone()).unwrap_or_default();
@@ -194,7 +195,7 @@ impl LedgerRow {
         self
     }
 
-    /// A row that pairs nothing yet.
+    /// Creates a row without a pairing.
     #[must_use]
     pub fn new(subject: Subject, state: SubjectState, since: Timestamp) -> Self {
         Self {
@@ -232,17 +233,17 @@ pub struct ObjectCounts {
     pub partitions: usize,
 }
 
-/// When all partitions of a table were last scanned because an event asked for it, and
-/// when the next scan is due.
+/// When all partitions of a table were last scanned because of an event, and when the next scan
+/// is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionScanSchedule {
     /// The last scan.
-    pub last: Option<Timestamp>,
+    pub last_scan_at: Option<Timestamp>,
     /// The next scan, if one is scheduled.
-    pub next: Option<Timestamp>,
+    pub next_scan_at: Option<Timestamp>,
 }
 
-/// What the schedule decides on an event that asks for a scan of a table's partitions.
+/// The decision on an event that requests a scan of a table's partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionScan {
     /// Scan now.
@@ -253,7 +254,7 @@ pub enum PartitionScan {
     Covered(Timestamp),
 }
 
-/// The shortest time between two partition scans of one table that events ask for.
+/// The minimum interval between two partition scans of one table that events request.
 pub const PARTITION_SCAN_INTERVAL_SECS: i64 = 300;
 
 impl PartitionScanSchedule {
@@ -263,18 +264,24 @@ impl PartitionScanSchedule {
     /// every event until then.
     #[must_use]
     pub fn request(self, now: Timestamp) -> (PartitionScan, Self) {
-        let due = self.next.filter(|next| *next <= now);
-        let last = self.last.max(due);
-        let free = last.map(|last| last.plus_secs(PARTITION_SCAN_INTERVAL_SECS));
-        match (self.next.filter(|next| *next > now), free) {
+        let due = self.next_scan_at.filter(|next| *next <= now);
+        let last_scan_at = self.last_scan_at.max(due);
+        let earliest = last_scan_at.map(|last| last.plus_secs(PARTITION_SCAN_INTERVAL_SECS));
+        match (self.next_scan_at.filter(|next| *next > now), earliest) {
             (Some(next), _) => (PartitionScan::Covered(next), self),
-            (None, Some(free)) if free > now => {
-                let next = Some(free);
-                (PartitionScan::At(free), Self { last, next })
+            (None, Some(earliest)) if earliest > now => {
+                let updated = Self {
+                    last_scan_at,
+                    next_scan_at: Some(earliest),
+                };
+                (PartitionScan::At(earliest), updated)
             }
             (None, _) => {
-                let last = Some(now);
-                (PartitionScan::Now, Self { last, next: None })
+                let updated = Self {
+                    last_scan_at: Some(now),
+                    next_scan_at: None,
+                };
+                (PartitionScan::Now, updated)
             }
         }
     }
@@ -289,24 +296,24 @@ pub struct ResyncRun {
     /// Identifies the run.
     pub id: String,
     /// When its first read began: `verified_at`, if the run completes.
-    pub started: Timestamp,
+    pub started_at: Timestamp,
     /// Parts that have not ended yet, by name.
-    pub outstanding: BTreeSet<String>,
+    pub outstanding_parts: BTreeSet<String>,
     /// Whether a part could not be read; such a run verifies nothing.
     #[serde(default)]
-    pub unread: bool,
+    pub has_unread_part: bool,
 }
 
 impl ResyncRun {
     /// A run that starts with one outstanding part.
     #[must_use]
-    pub fn new(id: String, started: Timestamp, part: String) -> Self {
+    pub fn new(id: String, started_at: Timestamp, part: String) -> Self {
         Self {
             format: format::LEDGER,
             id,
-            started,
-            outstanding: BTreeSet::from([part]),
-            unread: false,
+            started_at,
+            outstanding_parts: BTreeSet::from([part]),
+            has_unread_part: false,
         }
     }
 }

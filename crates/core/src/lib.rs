@@ -21,7 +21,7 @@
 //! - Absence needs proof. An [`Observation::Unknown`] never leads to a delete or a revoke.
 //! - [`audit`] shares no code with [`plan`], so that one bug cannot affect both, and only [`audit`]
 //!   can create an [`ApprovedPlan`].
-//! - Names are converted to lower case in one place, [`Name`].
+//! - Only [`Name`] converts names to lower case.
 
 pub mod access;
 pub mod alert;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A bucket and a path in it. `s3://b/p`, `s3a://b/p`, `s3n://b/p` and
-/// `arn:aws:s3:::b/p` name one place (LF-27).
+/// `arn:aws:s3:::b/p` are spellings of one location (LF-27).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     prefix: String,
@@ -13,11 +13,11 @@ pub struct Location {
     path: String,
 }
 
-/// Why a text names no location in S3.
+/// Why a text is not a location in S3.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// Neither an S3 URI nor an S3 ARN.
-    #[error("it is neither an s3:// URI nor an S3 ARN")]
+    #[error("it is neither an s3:// URI nor the ARN of a bucket or prefix")]
     NotS3,
     /// No bucket, or one with characters that no bucket has.
     #[error("it names no valid bucket")]
@@ -27,10 +27,10 @@ pub enum LocationError {
 const SCHEMES: [&str; 3] = ["s3://", "s3a://", "s3n://"];
 
 impl Location {
-    /// Reads a URI or an ARN. The path is taken as it stands, byte for byte.
+    /// Parses a URI or an ARN. The path is kept byte for byte.
     ///
     /// # Errors
-    /// The text is no S3 URI or ARN, or its bucket is not one.
+    /// The text is neither an S3 URI nor an S3 ARN, or its bucket is not valid.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
         let (prefix, rest) = split_prefix(text).ok_or(LocationError::NotS3)?;
         let (bucket, path) = match rest.split_once('/') {
@@ -48,14 +48,38 @@ impl Location {
         })
     }
 
+    /// Whether a text is meant as a location in S3: a URI with a scheme of S3, or an ARN of S3. The
+    /// text may still not be one that [`Self::parse`] accepts, such as the ARN of an access point.
+    #[must_use]
+    pub fn is_s3(text: &str) -> bool {
+        let text = text.trim();
+        if let Some(arn) = text.strip_prefix("arn:") {
+            return arn.split(':').nth(1) == Some("s3");
+        }
+        let is_scheme = |scheme: &str| {
+            let mut known = SCHEMES.iter().filter_map(|known| known.split_once(':'));
+            known.any(|(known, _)| known.eq_ignore_ascii_case(scheme))
+        };
+        text.split_once(':')
+            .is_some_and(|(scheme, _)| is_scheme(scheme))
+    }
+
+    /// Why no counterpart of a data location is known, in words that follow "on" or "of".
+    #[must_use]
+    pub fn describe_unmapped(text: &str) -> &'static str {
+        match Self::is_s3(text) {
+            true => "a data location that no [[location]] pair holds",
+            false => "a data location that is no S3 bucket or prefix",
+        }
+    }
+
     /// The bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// What the keys of the objects there begin with: nothing, or a path that ends in a
-    /// slash.
+    /// The prefix of the keys of its objects: empty, or a path that ends in a slash.
     #[must_use]
     pub fn prefix(&self) -> String {
         match self.path.trim_matches('/') {
@@ -64,8 +88,8 @@ impl Location {
         }
     }
 
-    /// The location as an ARN without a slash at its end: one text for every spelling.
-    /// A URI gets the partition that is given; an ARN keeps its own.
+    /// The location as an ARN without a trailing slash: one text for every spelling. A URI gets the
+    /// given partition; an ARN keeps its own.
     #[must_use]
     pub fn as_arn(&self, partition: AwsPartition) -> String {
         let prefix = match self.prefix.starts_with("arn:") {
@@ -76,16 +100,16 @@ impl Location {
         format!("{prefix}{}{path}", self.bucket)
     }
 
-    /// The location in its own spelling, without a slash at its end.
+    /// The location in its own spelling, without a trailing slash.
     #[must_use]
     pub fn without_trailing_slash(&self) -> String {
         let path = self.path.trim_end_matches('/');
         format!("{}{}{path}", self.prefix, self.bucket)
     }
 
-    /// What is left of `self` below `parent`, if it lies there: at a path
-    /// boundary, so `s3://b/sales` does not hold `s3://b/sales2`.
-    fn below<'a>(&'a self, parent: &Self) -> Option<&'a str> {
+    /// The path of `self` relative to `parent`, if `parent` contains it. `s3://b/sales` does not
+    /// contain `s3://b/sales2`.
+    fn relative_to<'a>(&'a self, parent: &Self) -> Option<&'a str> {
         if self.bucket != parent.bucket {
             return None;
         }
@@ -93,9 +117,9 @@ impl Location {
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 
-    /// Whether one of two places lies in the other, or they are one.
+    /// Whether one of the two locations contains the other, or both are equal.
     fn overlaps(&self, other: &Self) -> bool {
-        self.below(other).is_some() || other.below(self).is_some()
+        self.relative_to(other).is_some() || other.relative_to(self).is_some()
     }
 }
 
@@ -139,26 +163,26 @@ pub struct LocationPair {
     pub copied_by: CopiedBy,
 }
 
-/// Disjoint pairs of locations, so that the map is one-to-one everywhere.
+/// Disjoint pairs of locations, so that the map is one-to-one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationMap {
     pairs: Vec<LocationPair>,
 }
 
-/// What the map says of a location.
+/// The result of mapping a location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mapped {
     /// Its counterpart in the other site.
     To(String),
-    /// No pair holds it.
+    /// No pair contains it.
     Unmapped,
 }
 
 impl LocationMap {
-    /// A map of pairs, if no location of a site lies in another one of that site.
+    /// Creates a map of pairs, if no location of a site contains another one of that site.
     ///
-    /// Nested locations could meet in the other site: of `s3://a -> s3://x` and
-    /// `s3://a/b -> s3://y`, `s3://x/b` would lead back to no location of its own.
+    /// With nested locations the map could not be reversed: with `s3://a -> s3://x` and
+    /// `s3://a/b -> s3://y`, no location maps to `s3://x/b`.
     ///
     /// # Errors
     /// The indices of the first two pairs that overlap, the later one first.
@@ -186,7 +210,7 @@ impl LocationMap {
     /// (scheme, slashes) is kept.
     ///
     /// # Errors
-    /// The text names no location in S3.
+    /// The text is not a location in S3.
     pub fn map(&self, text: &str, from: SiteId) -> Result<Mapped, LocationError> {
         let location = Location::parse(text)?;
         Ok(match self.counterpart(&location, from) {
@@ -197,7 +221,7 @@ impl LocationMap {
 
     fn counterpart(&self, location: &Location, from: SiteId) -> Option<Location> {
         let (rest, target) = self.pairs.iter().find_map(|pair| {
-            let rest = location.below(pair.sites.get(from))?;
+            let rest = location.relative_to(pair.sites.get(from))?;
             Some((rest, pair.sites.get(from.other())))
         })?;
         Some(Location {
@@ -228,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_mapped_at_a_path_boundary() {
+    fn a_location_is_mapped_at_a_path_boundary() {
         let map = map(&[
             ("s3://a/sales2", "s3://x/sales2"),
             ("s3://a/sales/", "s3://y/eu"),
@@ -272,6 +296,35 @@ mod tests {
             assert_eq!(map(&pairs), Err((1, 0)), "{pairs:?}");
         }
         assert!(map(&[("s3://a/b", "s3://x"), ("s3://a/bc", "s3://y")]).is_ok());
+    }
+
+    #[test]
+    fn schemes_and_arns_of_s3_are_told_from_others() {
+        for text in [
+            "s3://a/x",
+            "S3A://a",
+            "s3n:/a",
+            " s3://a",
+            "s3:///x",
+            "arn:aws:s3:::a/x",
+            "arn:aws-cn:s3:::a",
+            "arn:aws:s3:us-east-1:111122223333:accesspoint/p",
+        ] {
+            assert!(Location::is_s3(text), "{text}");
+        }
+        for text in [
+            "",
+            " ",
+            "file:/s3://a",
+            "hdfs://nn/x",
+            "s3tables://a",
+            "s3",
+            "jdbc:s3://a",
+            "arn:aws:s3tables:us-east-1:111122223333:bucket/*",
+            "arn:aws:kinesis:us-east-1:111122223333:stream/s3",
+        ] {
+            assert!(!Location::is_s3(text), "{text}");
+        }
     }
 
     #[test]

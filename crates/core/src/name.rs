@@ -1,18 +1,32 @@
-//! Names of databases, tables and columns, converted to lower case in one place.
+//! Names of databases, tables, functions and columns: carried as the service lists them, compared
+//! without case.
+
+pub(crate) mod notation;
+
+pub use notation::{NotationError, ObjectName, dotted};
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-/// The maximum length of a name in Glue, in bytes.
-pub const MAX_NAME_BYTES: usize = 255;
+/// The maximum length of a name in Glue, in characters (F-8).
+pub const MAX_NAME_CHARS: usize = 255;
 
-/// A database, table or column name, in lower case as Glue stores it (GL-05).
+/// A database, table, function or column name.
 ///
-/// Spellings that differ only by case are the same name. The constructor converts to lower case, so
-/// all other code compares names with `==`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+/// Spellings that differ only by case are the same name, because Glue stores the names of databases
+/// and tables in lower case (GL-05), and keeps the case of columns but compares them without it
+/// (F-9). A name that the service lists keeps its spelling, which is what is sent back to AWS.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Name {
+    /// The name in lower case. Only this is compared.
+    folded: String,
+    /// The listed spelling, where it is not in lower case.
+    listed: Option<Box<str>>,
+}
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,62 +34,139 @@ pub enum NameError {
     /// The text was empty.
     #[error("a name is empty")]
     Empty,
-    /// The text has more than 255 bytes.
-    #[error("a name has {0} bytes; the maximum in Glue is {MAX_NAME_BYTES}")]
+    /// The text has more than 255 characters.
+    #[error("a name has {0} characters; the maximum in Glue is {MAX_NAME_CHARS}")]
     TooLong(usize),
-    /// The text has a control character, which Glue's name pattern does not allow.
-    #[error("a name contains the control character U+{0:04X}")]
-    Control(u32),
+    /// The text has a character that Glue's name pattern does not allow.
+    #[error("a name contains the character U+{0:04X}, which Glue does not allow")]
+    Character(u32),
 }
 
 impl Name {
-    /// Parses a name in upper, lower or mixed case.
+    /// Parses the name of a database, table or function that a person or an event gives, in upper,
+    /// lower or mixed case. The result is in lower case, as Glue stores it.
     ///
     /// # Errors
-    /// The text is empty, longer than 255 bytes, or contains a control character.
+    /// AWS does not admit the name (F-8): it is empty, longer than 255 characters, or contains a
+    /// control character below U+0020 other than a tab, U+FFFE or U+FFFF.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
-        let lower = text.to_lowercase();
-        if lower.len() > MAX_NAME_BYTES {
-            return Err(NameError::TooLong(lower.len()));
+        let length = text.chars().count();
+        if length > MAX_NAME_CHARS {
+            return Err(NameError::TooLong(length));
         }
-        match lower.chars().find(|c| c.is_control() && *c != '\t') {
-            Some(c) => Err(NameError::Control(u32::from(c))),
-            None => Ok(Self(lower)),
+        match text.chars().find(|c| !is_admitted(*c)) {
+            Some(c) => Err(NameError::Character(u32::from(c))),
+            None => Ok(Self {
+                folded: text.to_lowercase(),
+                listed: None,
+            }),
         }
     }
 
-    /// Returns the name as sent to AWS.
+    /// Takes over a name that the service lists, whatever it is, with its spelling.
+    ///
+    /// A conversion of a listing has no reason to leave an element out: a name that AWS does not
+    /// admit is refused by AWS where it is sent, and that holds its owner alone.
+    #[must_use]
+    pub fn from_service(text: &str) -> Self {
+        let folded = text.to_lowercase();
+        let listed = (folded != text).then(|| text.into());
+        Self { folded, listed }
+    }
+
+    /// Returns the name in lower case, for comparisons and keys.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.folded
+    }
+
+    /// Returns the name as the service lists it, for requests to AWS.
+    #[must_use]
+    pub fn as_listed(&self) -> &str {
+        self.listed.as_deref().unwrap_or(&self.folded)
+    }
+
+    /// Returns the top-level column, in lower case, of a nested column in the qualified form of
+    /// data cells filters, as in `"address"."zip"` (F-6). A name that is not qualified is returned
+    /// whole.
+    #[must_use]
+    pub fn root_column(&self) -> &str {
+        let root = match self.folded.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"'),
+            None => self.folded.split_once('.'),
+        };
+        root.map_or(self.as_str(), |(root, _)| root)
+    }
+
+    /// Whether this is one of the columns, or nested in one of them. The columns are in lower case.
+    #[must_use]
+    pub fn is_in_columns(&self, columns: &BTreeSet<String>) -> bool {
+        columns.contains(&self.folded) || columns.contains(self.root_column())
+    }
+
+    /// Whether this is nested in the column, which is in lower case. A column is not nested in
+    /// itself.
+    #[must_use]
+    pub fn is_nested_in(&self, column: &str) -> bool {
+        self.folded != column && self.root_column() == column
     }
 }
 
-impl TryFrom<String> for Name {
-    type Error = NameError;
-    fn try_from(text: String) -> Result<Self, NameError> {
-        Self::new(&text)
+/// Whether AWS's pattern for names admits a character (F-8).
+fn is_admitted(c: char) -> bool {
+    c == '\t' || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.folded == other.folded
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.folded.cmp(&other.folded)
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.folded.hash(state);
+    }
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Self::from_service(&text)
     }
 }
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.listed.map_or(name.folded, Self::from)
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.folded)
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        write!(f, "{:?}", self.as_listed())
     }
 }
 
@@ -98,7 +189,7 @@ impl TableId {
 
 impl fmt::Display for TableId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.database, self.table)
+        f.write_str(&dotted([self.database.as_str(), self.table.as_str()]))
     }
 }
 
@@ -121,7 +212,7 @@ impl FunctionId {
 
 impl fmt::Display for FunctionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.database, self.function)
+        f.write_str(&dotted([self.database.as_str(), self.function.as_str()]))
     }
 }
 
@@ -139,13 +230,57 @@ mod tests {
         assert_eq!(Name::new(""), Err(NameError::Empty));
         assert_eq!(Name::new(&"x".repeat(256)), Err(NameError::TooLong(256)));
         assert!(Name::new(&"x".repeat(255)).is_ok());
-        assert_eq!(Name::new("a\u{1b}[31m"), Err(NameError::Control(0x1b)));
+        assert_eq!(Name::new("a\u{1b}[31m"), Err(NameError::Character(0x1b)));
+        assert_eq!(Name::new("a\u{ffff}"), Err(NameError::Character(0xffff)));
     }
 
     #[test]
-    fn a_name_from_json_is_lower_cased_and_validated() {
-        let name: Name = serde_json::from_str("\"Orders\"").unwrap();
-        assert_eq!(name.as_str(), "orders");
-        assert!(serde_json::from_str::<Name>("\"a\\u0000b\"").is_err());
+    fn every_name_that_aws_admits_is_a_name() {
+        let admitted = [
+            "salary \u{e2}\u{80}\u{93} gross",
+            "a.b/c",
+            "\t",
+            "\u{7f}",
+            "\u{202e}\u{10ffff}",
+            &"\u{1f600}".repeat(255),
+        ];
+        for text in admitted {
+            assert_eq!(Name::new(text), Ok(Name::from_service(text)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_listed_name_keeps_its_spelling_and_is_compared_without_case() {
+        for text in ["userId", "USERID", "", "a\u{0}b", "\"Address\".\"Zip\""] {
+            let name = Name::from_service(text);
+            assert_eq!(name.as_listed(), text);
+            assert_eq!(name.as_str(), text.to_lowercase());
+            assert_eq!(name, Name::from_service(&text.to_uppercase()));
+            let json = serde_json::to_string(&name).unwrap();
+            let read: Name = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.as_listed(), text);
+        }
+        assert_eq!(Name::new("userId").unwrap().as_listed(), "userid");
+    }
+
+    #[test]
+    fn a_nested_column_belongs_to_its_top_level_column() {
+        let columns = BTreeSet::from(["address".to_owned(), "a.b".to_owned()]);
+        let named = |text: &str| Name::from_service(text);
+        for known in [
+            "Address",
+            "\"Address\".\"zip\"",
+            "\"address\".\"geo\".\"lat\"",
+            "address.zip",
+            "a.b",
+        ] {
+            assert!(named(known).is_in_columns(&columns), "{known}");
+        }
+        for unknown in ["\"addresses\".\"zip\"", "\"zip\"", "a.c", "", "\""] {
+            assert!(!named(unknown).is_in_columns(&columns), "{unknown}");
+        }
+        assert!(named("\"address\".\"zip\"").is_nested_in("address"));
+        assert!(!named("address").is_nested_in("address"));
+        assert!(!named("a.b").is_nested_in("a.b"));
     }
 }

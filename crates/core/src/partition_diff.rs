@@ -5,7 +5,8 @@
 //! bounded number of those that differ. Of the other differing ones the result has the values, so
 //! that they can be read by name later.
 
-use crate::catalog::{LAST_DDL_TIME_PARAMETER, Partition, fingerprint};
+use crate::call_error::CallError;
+use crate::catalog::{Comparable as _, Partition, fingerprint};
 use crate::desired::Translator;
 use crate::snapshot::{PartitionExtent, Partitions};
 use std::cell::Cell;
@@ -22,8 +23,8 @@ pub struct PartitionDiff<'a> {
     /// The number of further complete partitions that may be kept, by this comparison and the
     /// concurrent ones together.
     capacity: &'a Cell<usize>,
-    /// What the standby should have, by values.
-    wanted: BTreeMap<PartitionValues, DesiredPartition>,
+    /// The partitions that the standby should have, by their values.
+    desired: BTreeMap<PartitionValues, DesiredPartition>,
     /// Partitions of the primary that may differ.
     primary_partitions: BTreeMap<PartitionValues, Partition>,
     /// Partitions of the standby that differ.
@@ -36,6 +37,8 @@ pub struct PartitionDiff<'a> {
     totals: (usize, usize),
     /// See [`Partitions::notes`].
     notes: Option<(usize, String)>,
+    /// See [`Partitions::unread`].
+    unread: BTreeMap<PartitionValues, CallError>,
 }
 
 #[derive(Debug)]
@@ -66,13 +69,14 @@ impl<'a> PartitionDiff<'a> {
         Self {
             translator,
             capacity,
-            wanted: BTreeMap::new(),
+            desired: BTreeMap::new(),
             primary_partitions: BTreeMap::new(),
             standby_partitions: BTreeMap::new(),
             extra: BTreeSet::new(),
             deferred_changes: Vec::new(),
             totals: (0, 0),
             notes: None,
+            unread: BTreeMap::new(),
         }
     }
 
@@ -84,15 +88,15 @@ impl<'a> PartitionDiff<'a> {
                 if let Some(note) = desired.notes.into_iter().next() {
                     self.notes.get_or_insert((0, note)).0 += 1;
                 }
-                Some(fingerprint(&desired.object))
+                Some(fingerprint(&desired.object.into_comparable()))
             }
             Err(_) => None,
         };
-        let wanted = DesiredPartition {
+        let desired = DesiredPartition {
             fingerprint,
             is_in_standby: false,
         };
-        self.wanted.insert(partition.values.clone(), wanted);
+        self.desired.insert(partition.values.clone(), desired);
         let capacity = self.capacity.get();
         if capacity > 0
             && self
@@ -111,19 +115,19 @@ impl<'a> PartitionDiff<'a> {
     }
 
     /// Adds a partition of the standby. All partitions of the primary have to be added before.
-    pub fn add_standby(&mut self, mut partition: Partition) {
+    pub fn add_standby(&mut self, partition: Partition) {
         self.totals.1 += 1;
-        partition.parameters.remove(LAST_DDL_TIME_PARAMETER);
+        let partition = partition.into_comparable();
         let values = partition.values.clone();
-        let Some(wanted) = self.wanted.get_mut(&values) else {
+        let Some(desired) = self.desired.get_mut(&values) else {
             // The deletion of a partition needs only its values.
             self.extra.insert(values);
             return;
         };
-        if std::mem::replace(&mut wanted.is_in_standby, true) {
+        if std::mem::replace(&mut desired.is_in_standby, true) {
             return;
         }
-        let equal = wanted.fingerprint == Some(fingerprint(&partition));
+        let equal = desired.fingerprint == Some(fingerprint(&partition));
         if equal {
             self.drop_equal(&values);
         } else if self.primary_partitions.contains_key(&values) {
@@ -157,12 +161,21 @@ impl<'a> PartitionDiff<'a> {
         }
     }
 
+    /// Removes from the extra partitions those of which the caller could not read whether the primary
+    /// has them: they are not deleted.
+    pub fn add_unread(&mut self, unread: BTreeMap<PartitionValues, CallError>) {
+        for values in unread.keys() {
+            self.extra.remove(values);
+        }
+        self.unread.extend(unread);
+    }
+
     /// Returns the result. At most `max_deletions` of the extra partitions are deleted at once; the
     /// others are deferred.
     #[must_use]
     pub fn finish(mut self, max_deletions: usize) -> PartitionDiffResult {
-        let wanted = std::mem::take(&mut self.wanted).into_iter();
-        let unseen = wanted.filter(|(_, wanted)| !wanted.is_in_standby);
+        let desired = std::mem::take(&mut self.desired).into_iter();
+        let unseen = desired.filter(|(_, desired)| !desired.is_in_standby);
         let missing_in_standby = unseen.map(|(values, _)| values);
         let primary_partitions = std::mem::take(&mut self.primary_partitions);
         let mut deferred_changes = std::mem::take(&mut self.deferred_changes);
@@ -177,12 +190,14 @@ impl<'a> PartitionDiff<'a> {
                 extra: BTreeSet::new(),
                 extent: whole_extent(self.totals.0),
                 notes: self.notes.take(),
+                unread: std::mem::take(&mut self.unread),
             },
             standby: Partitions {
                 partitions: std::mem::take(&mut self.standby_partitions),
                 extra: extra.into_iter().collect(),
                 extent: whole_extent(self.totals.1),
                 notes: None,
+                unread: BTreeMap::new(),
             },
             deferred_changes,
             deferred_deletions,
@@ -275,9 +290,10 @@ mod tests {
         let policy = policy();
         let translator = Translator::new(&policy, Epoch::INITIAL);
         let mut in_standby = translator.partition(&partition(1, 1)).unwrap().object;
-        in_standby
-            .parameters
-            .insert(LAST_DDL_TIME_PARAMETER.to_owned(), "7".to_owned());
+        in_standby.parameters.insert(
+            crate::catalog::LAST_DDL_TIME_PARAMETER.to_owned(),
+            "7".to_owned(),
+        );
         let capacity = Cell::new(4);
         let mut diff = PartitionDiff::new(translator, &capacity);
         diff.add_primary(partition(1, 1));
@@ -310,5 +326,25 @@ mod tests {
             [["3"]],
             "the other deletions are deferred"
         );
+    }
+
+    #[test]
+    fn a_partition_that_was_not_read_in_the_primary_is_not_deleted() {
+        let policy = policy();
+        let translator = Translator::new(&policy, Epoch::INITIAL);
+        let capacity = Cell::new(4);
+        let mut diff = PartitionDiff::new(translator, &capacity);
+        diff.add_standby(partition(1, 1));
+        diff.add_standby(partition(2, 1));
+        let error = CallError::new(
+            crate::CallErrorKind::Denied,
+            "GetPartition",
+            "us-east-1",
+            "no",
+        );
+        diff.add_unread(BTreeMap::from([(vec!["2".to_owned()], error)]));
+        let result = diff.finish(10);
+        assert_eq!(result.standby.extra, BTreeSet::from([vec!["1".to_owned()]]));
+        assert!(result.primary.unread.contains_key(&vec!["2".to_owned()]));
     }
 }

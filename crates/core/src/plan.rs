@@ -9,11 +9,13 @@ mod column_visibility;
 mod database;
 mod function;
 mod grants;
+mod held_steps;
 mod lakeformation;
 mod lf_tag_assignment;
 mod lf_tag_policy_grants;
 mod link;
 mod partitions;
+mod requirements;
 mod table;
 
 use crate::catalog::{MaybeLink, Observed, PrincipalPermissions, digest};
@@ -25,6 +27,7 @@ use crate::scope::{Facet, Scope, Subject};
 use crate::snapshot::Snapshot;
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
+pub use held_steps::HeldSteps;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +51,8 @@ pub struct Inputs<'a> {
     pub own_roles: &'a OwnRoles,
     /// Twinlake's role in the primary. Its SELECT grants decide which columns it can see there.
     pub reader_role: &'a Principal,
+    /// What is not to be written in this plan.
+    pub held_steps: &'a HeldSteps,
 }
 
 /// The ordered changes to make in the standby, and the findings.
@@ -59,6 +64,10 @@ pub struct Plan {
     pub policy_digest: String,
     /// The changes, in the order in which they are applied.
     pub steps: Vec<Step>,
+    /// For each step, the positions of the steps that must have succeeded before it. They are
+    /// lower than its own.
+    #[serde(default)]
+    pub requires: Vec<Vec<usize>>,
     /// What is not replicated, or only with a reservation.
     pub findings: BTreeSet<Finding>,
     /// The outcome of each subject that was planned.
@@ -68,9 +77,13 @@ pub struct Plan {
     /// were read. If it is not 0, all grants have to be read.
     #[serde(default)]
     pub needs_full_grant_read: usize,
+    /// What else has to be read before everything can be planned: facets by subject. While it is not
+    /// empty, nothing is applied.
+    #[serde(skip)]
+    pub needs: BTreeMap<Subject, Facets>,
     /// Subjects that wait for a change elsewhere to complete, and have to be read again.
     #[serde(default)]
-    pub waits: BTreeSet<Subject>,
+    pub waiting_subjects: BTreeSet<Subject>,
 }
 
 impl Plan {
@@ -110,6 +123,21 @@ pub enum FindingKind {
     Unsupported,
     /// The object is replicated, with a reservation.
     Note,
+}
+
+impl FindingKind {
+    /// Whether something is held back or could not be read, so that somebody has to look at it.
+    #[must_use]
+    pub fn needs_attention(self) -> bool {
+        match self {
+            Self::Denied
+            | Self::Unreadable
+            | Self::Unmanaged
+            | Self::DefaultsOpen
+            | Self::OnHold => true,
+            Self::Unsupported | Self::Note => false,
+        }
+    }
 }
 
 /// The state of a subject that results from a plan, once its steps are applied.
@@ -167,7 +195,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         attachment_outcomes: BTreeMap::new(),
         all_tables_grants: Vec::new(),
         needs_full_grant_read: 0,
-        waits: BTreeSet::new(),
+        needs: BTreeMap::new(),
+        waiting_subjects: BTreeSet::new(),
     };
     for (subject, facets) in facets_by_subject(inputs) {
         match &subject {
@@ -191,14 +220,19 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         .steps
         .sort_by_key(|step| (step.phase(), step.rank()));
     deduplicate_revokes(&mut builder.steps);
+    let column_changes =
+        |id: &crate::TableId, table: &crate::Table| table::column_change(inputs, id, table);
+    let requires = held_steps::remove_held(&mut builder, &column_changes);
     Plan {
+        requires,
         epoch: inputs.epoch,
         policy_digest: inputs.policy.digest().to_owned(),
         steps: builder.steps,
         findings: builder.findings,
         subject_outcomes: builder.subject_outcomes,
         needs_full_grant_read: builder.needs_full_grant_read,
-        waits: builder.waits,
+        needs: builder.needs,
+        waiting_subjects: builder.waiting_subjects,
     }
 }
 
@@ -223,7 +257,7 @@ fn deduplicate_revokes(steps: &mut Vec<Step>) {
 }
 
 /// The facets of a subject that the scope covers.
-type Facets = BTreeSet<Facet>;
+pub type Facets = BTreeSet<Facet>;
 
 /// Returns the facets to plan by subject: the subjects of the scope and, where a whole database
 /// or the catalog is in scope, what was read below them. Parents sort before their children.
@@ -318,11 +352,40 @@ struct PlanBuilder<'a> {
     all_tables_grants: Vec<(crate::Name, crate::PermissionGrant, bool)>,
     /// See [`Plan::needs_full_grant_read`].
     needs_full_grant_read: usize,
-    /// See [`Plan::waits`].
-    waits: BTreeSet<Subject>,
+    /// See [`Plan::needs`].
+    needs: BTreeMap<Subject, Facets>,
+    /// See [`Plan::waiting_subjects`].
+    waiting_subjects: BTreeSet<Subject>,
 }
 
 impl PlanBuilder<'_> {
+    /// Whether a facet of a subject was read in both Regions. If not, the plan asks for it.
+    fn is_read(&mut self, subject: &Subject, facet: Facet) -> bool {
+        let snapshots = [self.inputs.primary, self.inputs.standby];
+        let is_read = snapshots.iter().all(|snapshot| match (facet, subject) {
+            (Facet::Grants, _) => snapshot.grants.contains_key(subject),
+            (Facet::Definition, Subject::Database(name)) => snapshot.databases.contains_key(name),
+            (Facet::Definition, Subject::Table(id)) => snapshot.tables.contains_key(id),
+            (
+                Facet::Definition
+                | Facet::Partitions
+                | Facet::Contents
+                | Facet::Indexes
+                | Facet::Statistics
+                | Facet::GlueTags
+                | Facet::DataCellsFilters
+                | Facet::LfTagAssignments
+                | Facet::OptIns
+                | Facet::Items,
+                _,
+            ) => snapshot.attachments.contains_key(&(subject.clone(), facet)),
+        });
+        if !is_read {
+            self.needs.entry(subject.clone()).or_default().insert(facet);
+        }
+        is_read
+    }
+
     fn add_finding(&mut self, kind: FindingKind, subject: &Subject, detail: impl Into<String>) {
         self.findings.insert(Finding {
             kind,

@@ -1,8 +1,7 @@
-//! The policy: one TOML document that says what is replicated, between which sites, and
-//! what to do where a person has to choose.
+//! The policy: one TOML document that says what is replicated, between which sites, and how.
 //!
-//! It is symmetric: it names two sites, `a` and `b`. Which of them is primary is a matter
-//! of the [epoch](crate::topology::Epoch), so a switch needs no new policy. Its digest must
+//! It is symmetric: it names two sites, `a` and `b`. The [epoch](crate::topology::Epoch) says
+//! which of them is primary, so a switch needs no new policy. Its digest must
 //! agree in both Regions. What may differ, and must never stop replication (alert
 //! thresholds, prices), is in the operation document of the engine.
 //!
@@ -33,62 +32,60 @@ use crate::name::{Name, TableId};
 use crate::topology::{BySite, Epoch, Site, SiteId};
 use serde::{Deserialize, Serialize};
 
-/// What to do with an object whose location no pair holds.
+/// What to do with an object whose location no pair contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnmappedLocation {
-    /// Hold the object back and say so.
+    /// Put the object on hold, and report it.
     #[default]
     Refuse,
-    /// Copy the entry with the location as it is: it then reads the primary's
-    /// bucket. A standing finding says so.
+    /// Copy the entry with its location unchanged, and report that it reads the primary's bucket.
     Keep,
 }
 
-/// What to do with Iceberg tables while their files cannot follow.
+/// What to do with Iceberg tables, whose metadata files are not rewritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IcebergPolicy {
-    /// Hold the table back and say so.
+    /// Put the table on hold, and report it.
     #[default]
     Withhold,
-    /// Copy the catalog entry as it is, with a standing finding: its metadata
-    /// names the primary's files.
+    /// Copy the catalog entry unchanged, and report that its metadata names the primary's files.
     Pointer,
 }
 
-/// What to do when an object is gone from the primary.
+/// What to do when an object was deleted in the primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeletionPolicy {
     /// Delete it in the standby too, once the absence is proven.
     #[default]
     Propagate,
-    /// Keep it, and say so.
+    /// Keep it, and report it.
     Retain,
 }
 
-/// Which column statistics are copied. They are read table by table.
+/// Which column statistics are copied. Each table takes a call of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnStatisticsPolicy {
-    /// Those of tables.
+    /// The statistics of tables.
     #[default]
     Tables,
     /// None.
     None,
 }
 
-/// Which tables a scan of whole databases asks for data cells filters. They are read
-/// table by table.
+/// The tables whose data cells filters a scan of whole databases reads. Each table takes a call
+/// of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataCellsFilterScan {
     /// All.
     #[default]
     All,
-    /// Those on which a filter is granted: a filter that is granted to nobody is then
-    /// found only by the event that names it.
+    /// Tables with a grant on a filter. A filter without a grant is then found only by the event
+    /// that names it.
     Granted,
 }
 
@@ -96,7 +93,7 @@ pub enum DataCellsFilterScan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GlueTagsPolicy {
-    /// They are left to whoever tags in each Region: IAM policies may rest on them.
+    /// They are not changed: IAM policies may depend on them.
     #[default]
     Leave,
     /// They are copied.
@@ -107,21 +104,21 @@ pub enum GlueTagsPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataLakeSettingsPolicy {
-    /// The difference is reported.
+    /// Differences are reported.
     #[default]
     Report,
-    /// The standby follows: administrators are added, and removed again if they came
-    /// from the primary; defaults for new objects are only ever closed.
+    /// The primary's settings are merged into the standby's. Administrators that came from the
+    /// primary are removed again with it; default permissions are only cleared.
     Merge,
 }
 
-/// How many deletions pass without a person's approval. What is beyond it is held.
+/// The number of deletions that need no approval. Plans with more deletions are put on hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DeletionLimit {
     /// The fraction of all paired objects of a kind that one plan, or one hour, may
     /// delete: 0 to 1.
     pub fraction: f64,
-    /// This number always passes, however small the catalog.
+    /// This number is always allowed, however small the catalog.
     pub minimum: usize,
 }
 
@@ -134,12 +131,12 @@ pub struct Policy {
     pub patterns: Patterns,
     /// Which locations hold the same objects.
     pub locations: LocationMap,
-    /// Catalogs of other accounts that resource links point at, by their ids.
+    /// Catalogs of other accounts that resource links point to, by their IDs.
     pub catalogs: Vec<BySite<String>>,
     /// Principals that have another ARN in the other site: of grants, opt-ins,
     /// administrators, and roles of registered locations.
     pub principals: Vec<BySite<String>>,
-    /// Principals whose grants and opt-ins are left alone.
+    /// Principals whose grants and opt-ins are not changed.
     pub ignored_principals: OwnRoles,
     /// What to do with the data lake settings.
     pub data_lake_settings: DataLakeSettingsPolicy,

@@ -120,7 +120,7 @@ pub fn step(step: &Step) -> String {
         Step::CreateDatabase { database } => format!("create database {}", database.name),
         Step::UpdateDatabase {
             database,
-            closes: true,
+            clears_default_permissions: true,
             ..
         } => format!(
             "update database {}, and clear its default permissions for new tables",
@@ -145,22 +145,32 @@ pub fn step(step: &Step) -> String {
                 RevokeCause::NamedByEvent => "a revoke event named it",
                 RevokeCause::Replace => "it is granted again later",
                 RevokeCause::Deletion => "its object is deleted",
+                RevokeCause::ColumnDropped => "its column is dropped",
             };
             format!("revoke {grant} ({reason})")
         }
         Step::CreateFunction { id, .. } => format!("create function {id}"),
         Step::UpdateFunction { id, .. } => format!("update function {id}"),
         Step::DeleteFunction { id } => format!("delete function {id}"),
-        Step::PutAttachment { subject, part, .. } => {
-            format!("put {}{} of {subject}", part.key(), lf_tag_value(part))
-        }
-        Step::PutSettings {
-            add,
-            add_readers,
-            drop,
+        Step::PutAttachment {
+            subject,
+            attachment,
             ..
         } => {
-            let (added, removed) = (add.len() + add_readers.len(), drop.len());
+            format!(
+                "put {}{} of {subject}",
+                attachment.key(),
+                lf_tag_value(attachment)
+            )
+        }
+        Step::PutSettings {
+            added_admins,
+            added_read_only_admins,
+            removed_admins,
+            ..
+        } => {
+            let added = added_admins.len() + added_read_only_admins.len();
+            let removed = removed_admins.len();
             format!("update the data lake settings: add {added} administrators, remove {removed}")
         }
         Step::RemoveAttachment { subject, key } => format!("remove {key} of {subject}"),
@@ -174,8 +184,8 @@ pub fn step(step: &Step) -> String {
 }
 
 /// The value of an LF-Tag assignment, to be shown after its key.
-fn lf_tag_value(part: &Attachment) -> String {
-    if let Attachment::LfTagAssignment { value, .. } = part {
+fn lf_tag_value(attachment: &Attachment) -> String {
+    if let Attachment::LfTagAssignment { value, .. } = attachment {
         return format!("={value}");
     }
     String::new()
@@ -233,12 +243,12 @@ fn push_step(text: &mut String, planned: &Step) {
     push_line(text, marker(planned), &step(planned));
     let changes = changes(planned);
     for change in changes.iter().take(MAX_SHOWN) {
-        let now = value(change.now.as_ref());
-        let wanted = value(change.wanted.as_ref());
+        let current = value(change.current.as_ref());
+        let desired = value(change.desired.as_ref());
         push_line(
             text,
             " ",
-            &format!("    {}: {now} -> {wanted}", change.field),
+            &format!("    {}: {current} -> {desired}", change.field),
         );
     }
     if changes.len() > MAX_SHOWN {

@@ -133,6 +133,9 @@ pub struct Partitions {
     pub extent: PartitionExtent,
     /// Number of partitions that are replicated with a note, and the first note.
     pub notes: Option<(usize, String)>,
+    /// Partitions of which it is not known whether they exist, with the error of the read. They are
+    /// in none of the other fields.
+    pub unread: BTreeMap<Vec<String>, CallError>,
 }
 
 /// Which partitions of a table were read.
@@ -156,6 +159,7 @@ impl Partitions {
             extra: BTreeSet::new(),
             extent: PartitionExtent::Complete { total: 0 },
             notes: None,
+            unread: BTreeMap::new(),
         }
     }
 
@@ -168,7 +172,24 @@ impl Partitions {
             extra: BTreeSet::new(),
             extent: PartitionExtent::Named(requested.clone()),
             notes: None,
+            unread: BTreeMap::new(),
         }
+    }
+
+    /// Leaves out the partitions that were not read in one of the Regions: in neither are they
+    /// present or absent.
+    #[must_use]
+    pub fn without_unread(mut self, unread: &BTreeMap<Vec<String>, CallError>) -> Self {
+        for values in unread.keys() {
+            self.partitions.remove(values);
+            self.extra.remove(values);
+            if let PartitionExtent::Named(requested) = &mut self.extent {
+                requested.remove(values);
+            }
+        }
+        self.unread
+            .extend(unread.iter().map(|(v, e)| (v.clone(), e.clone())));
+        self
     }
 
     /// Returns the number of partitions, if all were read.
@@ -189,7 +210,7 @@ pub type Attachments = BTreeMap<AttachmentKey, ObservedAttachment>;
 pub fn by_key(attachments: Vec<ObservedAttachment>) -> Attachments {
     let keyed = attachments
         .into_iter()
-        .map(|observed| (Attachment::key(&observed.part), observed));
+        .map(|observed| (Attachment::key(&observed.attachment), observed));
     keyed.collect()
 }
 

@@ -44,6 +44,9 @@ pub enum RevokeCause {
     Replace,
     /// The plan deletes the object that it is on.
     Deletion,
+    /// It is on a column that the primary dropped. On a column that does not exist, Lake Formation
+    /// refuses the revoke, and the grant would apply to a later column of that name.
+    ColumnDropped,
 }
 
 /// One change in the standby.
@@ -60,7 +63,7 @@ pub enum Step {
         /// The whole input.
         database: Database,
         /// The update clears the default permissions for new tables, so it comes first.
-        closes: bool,
+        clears_default_permissions: bool,
         /// The differing fields, for the operator.
         changes: Vec<Change>,
     },
@@ -125,10 +128,10 @@ pub enum Step {
         /// The owner.
         subject: Subject,
         /// The attachment.
-        part: Attachment,
+        attachment: Attachment,
         /// The step updates an existing data cells filter before the objects change (phase
         /// [`Phase::FilterUpdates`]).
-        tightens: bool,
+        before_object_changes: bool,
     },
     /// Removes an attachment, for example by `DeletePartitionIndex` or
     /// `DeleteColumnStatisticsForTable`, or as one key of `UntagResource`.
@@ -169,13 +172,13 @@ pub enum Step {
     /// `PutDataLakeSettings`, merged with the standby's settings at the time of the write.
     PutSettings {
         /// Principals to add to the administrators that are not read-only.
-        add: BTreeSet<Principal>,
+        added_admins: BTreeSet<Principal>,
         /// Principals to add to the read-only administrators.
-        add_readers: BTreeSet<Principal>,
+        added_read_only_admins: BTreeSet<Principal>,
         /// Administrators to remove, of either kind: the primary no longer has them.
-        drop: BTreeSet<Principal>,
+        removed_admins: BTreeSet<Principal>,
         /// All other settings, without the default permissions.
-        rest: DataLakeSettings,
+        other_settings: DataLakeSettings,
     },
     /// `DeleteDatabase`. The database is empty at that point of the plan.
     DeleteDatabase {
@@ -184,24 +187,142 @@ pub enum Step {
     },
 }
 
+/// What a step writes. Steps with one target are attempts at the same change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StepTarget {
+    /// The definition of a database, table or function.
+    Object(Subject),
+    /// The default permissions of a database for new tables.
+    TableDefaults(Name),
+    /// The deletion of a database, table or function.
+    Deletion(Subject),
+    /// A partition, by its values.
+    Partition(TableId, Vec<String>),
+    /// An attachment.
+    Attachment(Subject, AttachmentKey),
+    /// A grant to create.
+    Grant(PermissionGrant),
+    /// A grant to revoke.
+    Revoke(PermissionGrant),
+    /// The data lake settings.
+    Settings,
+}
+
+impl StepTarget {
+    /// Returns the subject that it belongs to.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Object(subject) | Self::Deletion(subject) | Self::Attachment(subject, _) => {
+                subject.clone()
+            }
+            Self::TableDefaults(name) => Subject::Database(name.clone()),
+            Self::Partition(id, _) => Subject::Table(id.clone()),
+            Self::Grant(grant) | Self::Revoke(grant) => subject_of_grant(grant),
+            Self::Settings => Subject::LakeFormation(LfSubject::Settings),
+        }
+    }
+}
+
 impl Step {
+    /// Returns what the step writes.
+    #[must_use]
+    pub fn target(&self) -> StepTarget {
+        match self {
+            Self::UpdateDatabase {
+                database,
+                clears_default_permissions: true,
+                ..
+            } => StepTarget::TableDefaults(database.name.clone()),
+            Self::CreateDatabase { .. }
+            | Self::UpdateDatabase { .. }
+            | Self::CreateTable { .. }
+            | Self::UpdateTable { .. }
+            | Self::CreateFunction { .. }
+            | Self::UpdateFunction { .. } => StepTarget::Object(self.subject()),
+            Self::DeleteTable { .. }
+            | Self::DeleteFunction { .. }
+            | Self::DeleteDatabase { .. } => StepTarget::Deletion(self.subject()),
+            Self::CreatePartition { id, partition }
+            | Self::UpdatePartition { id, partition, .. } => {
+                StepTarget::Partition(id.clone(), partition.values.clone())
+            }
+            Self::DeletePartition { id, values } => {
+                StepTarget::Partition(id.clone(), values.clone())
+            }
+            Self::PutAttachment {
+                subject,
+                attachment,
+                ..
+            } => StepTarget::Attachment(subject.clone(), attachment.key()),
+            Self::RemoveAttachment { subject, key } => {
+                StepTarget::Attachment(subject.clone(), key.clone())
+            }
+            Self::Grant { grant, .. } => StepTarget::Grant(grant.clone()),
+            Self::Revoke { grant, .. } => StepTarget::Revoke(grant.clone()),
+            Self::PutSettings { .. } => StepTarget::Settings,
+        }
+    }
+
+    /// Whether the step can only take access away. What may open access, and what may do both, is
+    /// not.
+    #[must_use]
+    pub fn only_closes(&self) -> bool {
+        match self {
+            Self::PutSettings {
+                added_admins,
+                added_read_only_admins,
+                ..
+            } => added_admins.is_empty() && added_read_only_admins.is_empty(),
+            Self::Revoke { .. }
+            | Self::DeletePartition { .. }
+            | Self::DeleteTable { .. }
+            | Self::DeleteFunction { .. }
+            | Self::DeleteDatabase { .. } => true,
+            Self::UpdateDatabase {
+                clears_default_permissions,
+                ..
+            } => *clears_default_permissions,
+            Self::PutAttachment { attachment, .. } => matches!(attachment, Attachment::OptIn(_)),
+            Self::RemoveAttachment { key, .. } => matches!(key, AttachmentKey::DataCellsFilter(_)),
+            Self::CreateDatabase { .. }
+            | Self::CreateTable { .. }
+            | Self::UpdateTable { .. }
+            | Self::CreatePartition { .. }
+            | Self::UpdatePartition { .. }
+            | Self::CreateFunction { .. }
+            | Self::UpdateFunction { .. }
+            | Self::Grant { .. } => false,
+        }
+    }
+
     /// Returns the phase of the plan that the step belongs to.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {
-            Self::UpdateDatabase { closes: true, .. } => Phase::Defaults,
+            Self::UpdateDatabase {
+                clears_default_permissions: true,
+                ..
+            } => Phase::Defaults,
             Self::Revoke { .. } => Phase::Revokes,
             Self::CreateDatabase { .. }
-            | Self::UpdateDatabase { closes: false, .. }
+            | Self::UpdateDatabase {
+                clears_default_permissions: false,
+                ..
+            }
             | Self::CreateTable { .. }
             | Self::UpdateTable { .. }
             | Self::CreatePartition { .. }
             | Self::UpdatePartition { .. }
             | Self::CreateFunction { .. }
             | Self::UpdateFunction { .. } => Phase::Objects,
-            Self::PutAttachment { tightens: true, .. } => Phase::FilterUpdates,
             Self::PutAttachment {
-                tightens: false, ..
+                before_object_changes: true,
+                ..
+            } => Phase::FilterUpdates,
+            Self::PutAttachment {
+                before_object_changes: false,
+                ..
             }
             | Self::RemoveAttachment {
                 key: AttachmentKey::LfTagAssignment { .. },
@@ -251,7 +372,11 @@ impl Step {
             | Self::UpdateFunction { .. }
             | Self::DeleteFunction { .. } => 1,
             Self::DeleteDatabase { .. } => 2,
-            Self::PutAttachment { subject, part, .. } => put_rank(subject, &part.key()),
+            Self::PutAttachment {
+                subject,
+                attachment,
+                ..
+            } => put_rank(subject, &attachment.key()),
             Self::RemoveAttachment { subject, key } => removal_rank(subject, key),
             Self::CreatePartition { .. } | Self::UpdatePartition { .. } => 3,
             Self::Grant { grant, .. } => grant.grant_order(),

@@ -1,11 +1,11 @@
-//! Regions, sites, AWS partitions, the epoch, and who leads.
+//! Regions, sites, AWS partitions, the epoch, and the roles of the Regions.
 //!
 //! The policy names two sites, `a` and `b`. The epoch names the site that is primary;
-//! the other one is the standby. Everything else asks this module which is which:
-//! nothing outside it computes with epochs or assumes that site `a` leads.
+//! the other one is the standby. Only this module computes with epochs, and no code assumes that
+//! site `a` is primary.
 //!
 //! - [`Site`]: one Region of one account.
-//! - [`BySite`]: a value for each site, whoever leads.
+//! - [`BySite`]: a value for each site, whichever is primary.
 //! - [`Epoch`]: which site is primary, and since which switch.
 //! - [`RegionRole`]: what the Region that runs the code may do.
 
@@ -74,7 +74,7 @@ impl Site {
     }
 }
 
-/// A value for each site, whoever leads.
+/// A value for each site, whichever is primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BySite<T> {
     /// The value of site `a`.
@@ -235,7 +235,7 @@ impl Epoch {
         Self { number, primary }
     }
 
-    /// The number of switches before it. It only grows.
+    /// The number of switches before it.
     #[must_use]
     pub fn number(self) -> u64 {
         self.number
@@ -247,14 +247,14 @@ impl Epoch {
         self.primary
     }
 
-    /// The site that follows it.
+    /// The site that is standby.
     #[must_use]
     pub fn standby(self) -> SiteId {
         self.primary.other()
     }
 
-    /// The same epoch number with the other site as primary. For a command that is
-    /// told which Region leads because no ledger says it.
+    /// The first epoch with this site as primary, for commands whose caller names the primary
+    /// because there is no ledger.
     #[must_use]
     pub fn led_by(primary: SiteId) -> Self {
         Self {
@@ -283,12 +283,12 @@ impl fmt::Display for Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegionRole {
-    /// Its catalog is the truth. Twinlake writes nothing there but its heartbeat.
+    /// The source of truth. Twinlake writes only its heartbeat there.
     Primary,
-    /// It follows the primary: Twinlake writes there.
+    /// It equals the primary: Twinlake writes there.
     Standby,
-    /// It knows of an epoch that contradicts its own: it changes nothing until a
-    /// person decides.
+    /// The two ledgers have contradictory epochs: Twinlake writes nothing until an operator
+    /// decides.
     Fenced,
 }
 
@@ -302,11 +302,11 @@ impl fmt::Display for RegionRole {
     }
 }
 
-/// The role of the site that runs the code, from the epochs that it can read.
+/// Returns the role of the local site, from the epochs that it can read.
 ///
-/// `peer` is `None` while the peer's ledger is out of reach: then the local epoch
-/// decides, since a standby must go on while it cannot know better. Two epochs of one
-/// number that name different primaries fence both Regions.
+/// `peer` is `None` while the peer's ledger is out of reach. The local epoch then decides, so that
+/// a standby continues during an outage of the primary. Two epochs of one number that name
+/// different primaries fence both Regions.
 #[must_use]
 pub fn region_role(site: SiteId, local: Epoch, peer: Option<Epoch>) -> RegionRole {
     let contradicts = |peer: Epoch| {

@@ -16,7 +16,9 @@ use crate::reconcile::ReconcileOutcome;
 use crate::resync::ResyncReport;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::alert::MAX_AFFECTED;
+use twinlake_core::audit::AuditRule;
 use twinlake_core::document::DocumentError;
+use twinlake_core::name::ObjectName;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::render;
 use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Step, Timestamp};
@@ -57,27 +59,45 @@ const MAX_DIGEST_SAMPLES: usize = 100;
 #[must_use]
 pub fn from_outcome(outcome: &ReconcileOutcome, region: &str, now: Timestamp) -> Vec<Alert> {
     let mut groups: BTreeMap<(AlertKind, String), Vec<(String, String)>> = BTreeMap::new();
-    let mut add = |kind: AlertKind, subject: String, detail: String| {
-        let group = group_of(&subject).to_owned();
-        groups
-            .entry((kind, group))
-            .or_default()
-            .push((subject, detail));
-    };
-    let rejected_subject = outcome.rejected_subject.as_ref();
-    let rejected_subject =
-        rejected_subject.map_or_else(|| "a plan".to_owned(), ToString::to_string);
+    for (kind, subject, detail) in problems(outcome) {
+        let group = groups.entry((kind, group_of(&subject))).or_default();
+        group.push((subject, detail));
+    }
+    groups
+        .into_iter()
+        .map(|((kind, _), entries)| build_alert(kind, &entries, region, now))
+        .collect()
+}
+
+/// Returns the problems of an outcome: the kind of their alert, the subject and a description.
+fn problems(outcome: &ReconcileOutcome) -> Vec<(AlertKind, String, String)> {
+    let mut problems = Vec::new();
     for rejection in &outcome.rejections {
-        add(
-            AlertKind::PlanRejected,
-            rejected_subject.clone(),
-            rejection.to_string(),
-        );
+        let kind = match rejection.rule {
+            AuditRule::DeletionLimit => AlertKind::DeletionsHeld,
+            AuditRule::WiderAccess
+            | AuditRule::Unproven
+            | AuditRule::NotManaged
+            | AuditRule::Altered
+            | AuditRule::Stale => AlertKind::PlanRejected,
+        };
+        let subjects = rejection.targets.iter();
+        let mut subjects: BTreeSet<String> = subjects
+            .map(|target| target.subject().to_string())
+            .collect();
+        if subjects.is_empty() {
+            subjects.insert("a plan".to_owned());
+        }
+        let of_subject = |subject| (kind, subject, rejection.to_string());
+        problems.extend(subjects.into_iter().map(of_subject));
     }
     for (step, error) in &outcome.failed {
-        let kind = kind_of_failure(step, error);
         let detail = format!("{}: {error}", render::step(step));
-        add(kind, step.subject().to_string(), detail);
+        problems.push((
+            kind_of_failure(step, error),
+            step.subject().to_string(),
+            detail,
+        ));
     }
     for finding in &outcome.findings {
         // The digest reads this reason from the ledger row of the subject.
@@ -87,13 +107,10 @@ pub fn from_outcome(outcome: &ReconcileOutcome, region: &str, now: Timestamp) ->
         }
         if let Some(kind) = kind_of_finding(finding) {
             let detail = format!("{}: {}", finding.subject, finding.detail);
-            add(kind, finding.subject.to_string(), detail);
+            problems.push((kind, finding.subject.to_string(), detail));
         }
     }
-    groups
-        .into_iter()
-        .map(|((kind, _), entries)| build_alert(kind, &entries, region, now))
-        .collect()
+    problems
 }
 
 /// Returns the alert for revokes that have not succeeded and are still retried: their principals
@@ -193,8 +210,8 @@ fn kind_of_finding(finding: &Finding) -> Option<AlertKind> {
 
 /// Returns the group of a subject: its database, or the subject itself if it is in none. Repeated
 /// alerts are grouped by it.
-fn group_of(subject: &str) -> &str {
-    database_in(subject).unwrap_or(subject)
+fn group_of(subject: &str) -> String {
+    database_in(subject).unwrap_or_else(|| subject.to_owned())
 }
 
 fn build_alert(
@@ -218,16 +235,19 @@ fn build_alert(
         .iter()
         .take(MAX_AFFECTED)
         .map(|&subject| subject.to_owned());
+    // One cause often has one text for many subjects.
+    let mut samples: Vec<String> = Vec::new();
+    for (_, detail) in entries {
+        if samples.len() < max_samples(kind) && !samples.contains(detail) {
+            samples.push(detail.clone());
+        }
+    }
     Alert {
         databases: databases_of(&subjects),
-        group: group_of(first).to_owned(),
+        group: group_of(first),
         affected: affected.collect(),
         count: entries.len(),
-        samples: entries
-            .iter()
-            .take(max_samples(kind))
-            .map(|(_, detail)| detail.clone())
-            .collect(),
+        samples,
         ..Alert::new(kind, region, &subject, sentences, now)
     }
 }
@@ -241,12 +261,15 @@ fn max_samples(kind: AlertKind) -> usize {
     }
 }
 
-/// Returns the database that a subject, given by its name, is or belongs to.
-fn database_in(subject: &str) -> Option<&str> {
+/// Returns the database that a subject, given by its text, is or belongs to.
+fn database_in(subject: &str) -> Option<String> {
     let (kind, name) = subject.split_once(' ')?;
     match kind {
-        "table" | "function" => name.split('.').next(),
-        "database" => Some(name),
+        "table" | "function" => {
+            let named = ObjectName::parse(name).ok()?;
+            Some(named.database().as_str().to_owned())
+        }
+        "database" => Some(name.to_owned()),
         _ => None,
     }
 }
@@ -254,9 +277,7 @@ fn database_in(subject: &str) -> Option<&str> {
 /// Returns the databases that subjects are or belong to.
 fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
     let names = subjects.iter().filter_map(|subject| database_in(subject));
-    names
-        .filter_map(|name| twinlake_core::Name::new(name).ok())
-        .collect()
+    names.map(twinlake_core::Name::from).collect()
 }
 
 fn alert_text(kind: AlertKind, count: usize) -> (String, &'static str, &'static str) {
@@ -267,10 +288,17 @@ fn alert_text(kind: AlertKind, count: usize) -> (String, &'static str, &'static 
             "Revoke the grants listed below in the standby yourself, then run `twinlake resync`.",
         ),
         AlertKind::PlanRejected => (
-            "A plan was rejected, and no step of it was applied.".to_owned(),
-            "The standby is unchanged.",
-            "Read the reason below. If it names deletions that are intended, run `twinlake \
-             approve-deletions`.",
+            "Steps of a plan were rejected and not applied. The other steps were applied."
+                .to_owned(),
+            "The rejected changes are not in the standby.",
+            "Read the reason below, and the section plan-rejected of the runbook.",
+        ),
+        AlertKind::DeletionsHeld => (
+            "Deletions exceed the deletion limit and are held. All other changes were applied."
+                .to_owned(),
+            "The standby keeps what the primary deleted.",
+            "If the deletions are intended, run `twinlake approve-deletions`. If not, restore the \
+             objects in the primary.",
         ),
         AlertKind::TwinlakeAccessDenied => (
             format!(

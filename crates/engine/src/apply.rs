@@ -1,9 +1,7 @@
-//! Applies an approved plan, phase after phase, and returns the result of every step.
+//! Applies an approved plan, in its order, and returns the result of every step.
 //!
-//! A step is skipped if a step that it depends on failed: an earlier step on its subject or its
-//! database; for the deletion of a database and for broad grants, any step in the database; for
-//! grants through LF-Tags, any step at all. Stopping early is safe, since every prefix of a plan
-//! is safe.
+//! A step is applied only if every step that it requires succeeded. What is applied is therefore one
+//! of the sets of steps that the audit has checked.
 
 mod attachments;
 mod partition_batches;
@@ -14,12 +12,10 @@ use crate::ports::{DefaultsChange, EntryResults, SettingsChange, WriteRegion};
 use futures_util::{StreamExt as _, stream};
 use partition_batches::{BatchKind, PartitionBatch, partition_batch_key};
 use std::collections::{BTreeMap, BTreeSet};
-use step_rules::{
-    StepKind, blocks_dependents, grants_through_lf_tags, has_intended_effect, is_revoke, kind_of,
-};
+use step_rules::{StepKind, has_intended_effect, kind_of};
 use twinlake_core::catalog::PartitionIndex;
 use twinlake_core::step::Phase;
-use twinlake_core::{ApprovedPlan, CallError, CallErrorKind, Name, Step, Subject, TableId};
+use twinlake_core::{ApprovedPlan, CallError, CallErrorKind, Step, TableId};
 
 /// The result of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,13 +40,10 @@ pub struct Applied {
 struct Apply<'a, S> {
     standby: &'a S,
     steps: &'a [Step],
+    requires: &'a [Vec<usize>],
+    /// The steps that others require.
+    required: BTreeSet<usize>,
     results: Vec<Option<StepResult>>,
-    /// Subjects with a failed step on which others depend.
-    failed: BTreeSet<Subject>,
-    /// Databases in which a step on which others depend did not succeed.
-    incomplete_databases: BTreeSet<Name>,
-    /// Whether every step so far succeeded: grants by LF-Tags depend on all of them.
-    all_succeeded_so_far: bool,
     max_concurrent_calls: usize,
 }
 
@@ -66,10 +59,9 @@ pub async fn apply<S: WriteRegion>(
     let mut apply = Apply {
         standby,
         steps,
+        requires: &approved.plan().requires,
+        required: approved.plan().requires.iter().flatten().copied().collect(),
         results: vec![None; steps.len()],
-        failed: BTreeSet::new(),
-        incomplete_databases: BTreeSet::new(),
-        all_succeeded_so_far: true,
         max_concurrent_calls: max_concurrent_calls.max(1),
     };
     // One position after the other: the order of entries within a batch is not defined, so
@@ -78,10 +70,7 @@ pub async fn apply<S: WriteRegion>(
     for (index, step) in steps.iter().enumerate() {
         positions.entry(step.order()).or_default().push(index);
     }
-    for ((phase, _), indices) in positions {
-        if phase == Phase::BroadGrants {
-            apply.all_succeeded_so_far = apply.all_succeeded();
-        }
+    for indices in positions.into_values() {
         let indices = |kind: StepKind| -> Vec<usize> {
             let all = indices.iter().copied();
             all.filter(|index| steps.get(*index).is_some_and(|step| kind_of(step) == kind))
@@ -108,57 +97,29 @@ impl<S: WriteRegion> Apply<'_, S> {
         };
         let result = match result {
             Ok(()) => StepResult::Applied,
-            Err(error) if has_intended_effect(step, &error) => StepResult::AlreadyDone,
-            Err(error) => {
-                if blocks_dependents(step) {
-                    self.failed.insert(step.subject());
-                    self.incomplete_databases
-                        .extend(step.subject().database().cloned());
-                }
-                StepResult::Failed(error)
+            Err(error) if has_intended_effect(step, &error, self.required.contains(&index)) => {
+                StepResult::AlreadyDone
             }
+            Err(error) => StepResult::Failed(error),
         };
         if let Some(slot) = self.results.get_mut(index) {
             *slot = Some(result);
         }
     }
 
-    fn all_succeeded(&self) -> bool {
-        let results = self.results.iter().flatten();
-        results
-            .into_iter()
-            .all(|result| matches!(result, StepResult::Applied | StepResult::AlreadyDone))
-    }
-
-    /// Returns the steps that do not depend on a failed step, and marks the others as skipped.
+    /// Returns the steps whose requirements succeeded, and marks the others as skipped.
     fn runnable(&mut self, indices: &[usize]) -> Vec<usize> {
         let mut runnable = Vec::new();
         for &index in indices {
-            let Some(step) = self.steps.get(index) else {
-                continue;
-            };
-            let subject = step.subject();
-            let parent = subject.database().cloned().map(Subject::Database);
-            // The deletion of a database and broad grants depend on every step in the database.
-            let depends_on_database =
-                matches!(step, Step::DeleteDatabase { .. }) || step.phase() == Phase::BroadGrants;
-            let is_incomplete = subject
-                .database()
-                .is_some_and(|database| self.incomplete_databases.contains(database));
-            let is_blocked = self.failed.contains(&subject)
-                || parent.is_some_and(|parent| self.failed.contains(&parent))
-                || (depends_on_database && is_incomplete)
-                || (grants_through_lf_tags(step) && !self.all_succeeded_so_far);
-            if is_blocked && !is_revoke(step) {
-                if !matches!(step, Step::Grant { .. }) {
-                    self.incomplete_databases
-                        .extend(subject.database().cloned());
-                }
-                if let Some(result) = self.results.get_mut(index) {
-                    *result = Some(StepResult::Skipped);
-                }
-            } else {
+            let mut required = self.requires.get(index).into_iter().flatten();
+            let is_done = required.all(|required| {
+                let result = self.results.get(*required).and_then(Option::as_ref);
+                matches!(result, Some(StepResult::Applied | StepResult::AlreadyDone))
+            });
+            if is_done {
                 runnable.push(index);
+            } else if let Some(result) = self.results.get_mut(index) {
+                *result = Some(StepResult::Skipped);
             }
         }
         runnable
@@ -278,17 +239,17 @@ async fn send<S: WriteRegion>(
         }
         Step::DeleteTable { id } => standby.delete_table(id).await,
         Step::PutSettings {
-            add,
-            add_readers,
-            drop,
-            rest,
+            added_admins,
+            added_read_only_admins,
+            removed_admins,
+            other_settings,
         } => {
             let change = SettingsChange {
-                add: add.clone(),
-                add_readers: add_readers.clone(),
-                drop: drop.clone(),
+                added_admins: added_admins.clone(),
+                added_read_only_admins: added_read_only_admins.clone(),
+                removed_admins: removed_admins.clone(),
                 defaults: DefaultsChange::Close,
-                rest: Some(rest.clone()),
+                other_settings: Some(other_settings.clone()),
             };
             standby.put_settings(&change).await
         }

@@ -44,7 +44,7 @@ pub struct BatchResult {
     /// IDs of messages that require no action, with the reason.
     pub ignored: Vec<(String, String)>,
     /// The scans of the reconciliations.
-    pub scans: Vec<ScanResult>,
+    scans: Vec<ScanResult>,
 }
 
 impl BatchResult {

@@ -81,7 +81,7 @@ fn table(id: &TableId, now: Timestamp) -> Table {
     };
     Table {
         description: Some("Updated each minute by Twinlake. Contains no data.".to_owned()),
-        parameters: [("twinlake.beat".to_owned(), now.to_string())].into(),
+        parameters: [("twinlake.heartbeat".to_owned(), now.to_string())].into(),
         storage_descriptor: Some(StorageDescriptor {
             columns: vec![column],
             ..StorageDescriptor::default()

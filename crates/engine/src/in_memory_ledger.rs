@@ -180,16 +180,16 @@ impl Ledger for InMemoryLedger {
     async fn update_managed_keys(
         &self,
         lf_subject: LfSubject,
-        add: &BTreeSet<String>,
-        drop: &BTreeSet<String>,
+        added: &BTreeSet<String>,
+        removed: &BTreeSet<String>,
     ) -> Result<(), CallError> {
         let subject = Subject::LakeFormation(lf_subject);
         let mut contents = self.lock();
         let row = contents.rows.entry(subject.clone());
         let row = row
             .or_insert_with(|| LedgerRow::new(subject, SubjectState::InSync, Timestamp::default()));
-        row.managed_keys.extend(add.iter().cloned());
-        row.managed_keys.retain(|key| !drop.contains(key));
+        row.managed_keys.extend(added.iter().cloned());
+        row.managed_keys.retain(|key| !removed.contains(key));
         Ok(())
     }
 
@@ -256,7 +256,7 @@ impl Ledger for InMemoryLedger {
 
     async fn add_run_part(&self, run: &str, part: &str) -> Result<(), CallError> {
         if let Some(run) = self.lock().resync_runs.get_mut(run) {
-            run.outstanding.insert(part.to_owned());
+            run.outstanding_parts.insert(part.to_owned());
         }
         Ok(())
     }
@@ -271,10 +271,10 @@ impl Ledger for InMemoryLedger {
         let Some(stored) = contents.resync_runs.get_mut(run) else {
             return Ok(None);
         };
-        stored.outstanding.remove(part);
-        stored.unread |= is_unread;
+        stored.outstanding_parts.remove(part);
+        stored.has_unread_part |= is_unread;
         let updated = stored.clone();
-        if updated.outstanding.is_empty() {
+        if updated.outstanding_parts.is_empty() {
             contents.resync_runs.remove(run);
         }
         Ok(Some(updated))

@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! - No other principal loses access: administrators are only added, and only those that were added
-//!   here are removed again.
+//! - No other principal loses access: administrators are only added, and only those that this
+//!   module added are removed again.
 //! - The settings are read just before they are written, and read back.
 
 use crate::ports::{
@@ -220,7 +220,7 @@ pub async fn apply_changes<R: WriteRegion>(
     let closes_defaults = changes.closed_databases || changes.closed_tables;
     if closes_defaults || !changes.administrators.is_empty() {
         let change = SettingsChange {
-            add: changes.administrators.clone(),
+            added_admins: changes.administrators.clone(),
             defaults: match closes_defaults {
                 true => DefaultsChange::Close,
                 false => DefaultsChange::Keep,
@@ -259,7 +259,7 @@ pub async fn revert_changes<R: WriteRegion>(
         return Ok(());
     }
     let change = SettingsChange {
-        drop: changes.administrators.clone(),
+        removed_admins: changes.administrators.clone(),
         defaults: match reopens_defaults {
             true => DefaultsChange::Reopen {
                 databases: changes.closed_databases,

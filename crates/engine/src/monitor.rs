@@ -169,7 +169,7 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
     now: Timestamp,
     report: &mut MonitorReport,
 ) -> Result<(), CallError> {
-    report.dead_letters = queues.waiting().await?;
+    report.dead_letters = queues.message_counts().await?;
     let counts: Vec<(String, usize)> = report.dead_letters.clone().into_iter().collect();
     for (queue, count) in counts {
         let subject = format!("dead letters of {queue}");

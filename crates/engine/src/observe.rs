@@ -4,6 +4,7 @@
 //! standby has, the same round gathers the rest of the proof: the parent's complete listing, that
 //! Twinlake's role is an administrator, and another object that is visible there.
 
+mod attachment_mapping;
 mod attachments;
 mod databases;
 mod dependencies;
@@ -29,6 +30,7 @@ use twinlake_core::{
     Principal, Subject, TableId,
 };
 
+pub use attachment_mapping::UnmappedAttachments;
 pub use databases::MAX_TABLES_PER_INVOCATION;
 pub use lakeformation::{Items, OptIns};
 pub use partitions::MAX_PARTITIONS_PER_ROUND;
@@ -165,8 +167,7 @@ async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
 }
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// Reads what the requests ask for into the snapshots and replaces what earlier rounds read of
-    /// it.
+    /// Reads the requested facets into the snapshots. They replace what earlier rounds read.
     pub async fn read(
         &self,
         read_requests: &BTreeMap<Subject, ReadRequest>,

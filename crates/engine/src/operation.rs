@@ -1,7 +1,7 @@
 //! The operation document: alert thresholds and prices.
 //!
 //! Unlike the policy it may differ between the two Regions, and an error in it never stops
-//! replication: the defaults hold until it is mended.
+//! replication: the defaults apply until it is corrected.
 //!
 //! ```toml
 //! version = 1
@@ -27,9 +27,9 @@ pub const FORMAT: u32 = 1;
 /// The lag, in seconds, from which on an alert is raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LagAlertThresholds {
-    /// Of catalog changes.
+    /// The lag of catalog changes.
     pub catalog: i64,
-    /// Of permission changes. CloudTrail takes minutes.
+    /// The lag of permission changes. CloudTrail takes minutes.
     pub permissions: i64,
 }
 
@@ -63,9 +63,9 @@ impl LagAlertThresholds {
 /// A checked operation document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OperationConfig {
-    /// From which lag on an alert is raised.
+    /// The lag from which on an alert is raised.
     pub lag_alert: LagAlertThresholds,
-    /// What AWS charges, for the daily digest.
+    /// AWS's prices, for the daily digest.
     pub prices: Prices,
 }
 
@@ -80,8 +80,8 @@ struct Document {
 }
 
 impl OperationConfig {
-    /// Reads the document of a ledger. Where none was pushed the defaults hold; where it
-    /// cannot be parsed they hold too, and the error is returned beside them.
+    /// Reads the document of a ledger. Without a document, or if it cannot be parsed, the defaults
+    /// apply; the error is returned with them.
     ///
     /// # Errors
     /// The ledger is out of reach.

@@ -25,7 +25,7 @@ use twinlake_core::{
 pub trait Environment {
     /// The primary Region.
     type Primary: ReadRegion;
-    /// The standby Region. Functions that write ask for [`WriteRegion`] as well.
+    /// The standby Region. Functions that write require [`WriteRegion`] as well.
     type Standby: ReadRegion;
     /// The standby's ledger.
     type Ledger: Ledger + StatsStore;
@@ -43,8 +43,19 @@ pub struct UnreplicatedInventory {
     pub settings: BTreeMap<String, String>,
 }
 
+/// Partitions that were read by their values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamedPartitions {
+    /// The partitions that exist.
+    pub found: Vec<Partition>,
+    /// The values of the partitions of which it is not known whether they exist, with the error of
+    /// the read.
+    pub unread: BTreeMap<Vec<String>, CallError>,
+}
+
 /// Reads one Region's catalog and permissions. Listings are complete: either every page was
-/// read, or the call fails.
+/// read, or the call fails. No entry is left out because of its name: names are taken over by
+/// [`Name::from_service`], which refuses none.
 pub trait ReadRegion {
     /// The Region, as in `us-east-1`.
     fn region(&self) -> &str;
@@ -90,21 +101,22 @@ pub trait ReadRegion {
         token: Option<String>,
     ) -> Result<(Vec<Partition>, Option<String>), CallError>;
 
-    /// `BatchGetPartition`, repeated for unprocessed keys. Partitions that do not exist are
-    /// missing from the result.
+    /// `BatchGetPartition`, and `GetPartition` for keys that it leaves unprocessed. Partitions that
+    /// do not exist are missing from the result.
     ///
     /// # Errors
-    /// A call failed.
+    /// A batch call failed.
     async fn partitions_named(
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, CallError>;
+    ) -> Result<NamedPartitions, CallError>;
 
     /// `GetUserDefinedFunctions`, every page: of one database, or of all databases.
     ///
     /// # Errors
-    /// Any page failed; `NotFound` if the service does not know the database.
+    /// Any page failed; `NotFound` if the service does not know the database; `Unsupported` if the
+    /// listing of all databases does not say which database a function is in.
     async fn functions(
         &self,
         database: Option<&Name>,

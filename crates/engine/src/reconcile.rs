@@ -13,7 +13,7 @@ use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
 use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::{self, Rejection};
+use twinlake_core::audit::Rejection;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
 use twinlake_core::render::StepCounts;
@@ -45,7 +45,8 @@ pub struct Context<'a, E: Environment> {
     pub max_concurrent_calls: usize,
     /// A person has approved the deletions, however many.
     pub deletions_approved: bool,
-    /// Whether Twinlake's role here may write the data lake settings (a separate permission).
+    /// Whether Twinlake's role in the standby may write the data lake settings (a separate
+    /// permission).
     pub may_write_settings: bool,
     /// When to defer to a later message what can be deferred.
     pub stop_at: Option<Timestamp>,
@@ -66,15 +67,14 @@ pub struct ReconcileOutcome {
     pub counts: StepCounts,
     /// The findings of the last plan and of earlier pages.
     pub findings: BTreeSet<Finding>,
-    /// Why the audit rejected a plan. Nothing of that plan was applied.
+    /// Why the audit rejected steps of the last plan. These steps and those that require them were
+    /// not applied.
     pub rejections: Vec<Rejection>,
     /// Steps that failed permanently, with the error.
     pub failed: Vec<(Step, CallError)>,
     /// Revokes that have not succeeded yet. Until they do, the standby may allow what the primary
     /// does not.
     pub unrevoked: Vec<(Step, CallError)>,
-    /// The subject of the first step of the rejected plan.
-    pub rejected_subject: Option<Subject>,
     /// What still differs and may resolve itself: the scope to reconcile again, and the reason.
     pub waiting: Option<(Scope, String)>,
     /// Whether it waits only because time ran out.
@@ -101,7 +101,7 @@ pub struct ReconcileOutcome {
 pub struct ReconcileLogEntry {
     /// The scope.
     pub subject: String,
-    /// The trigger: `event`, `again` (a retry message) or `resync`.
+    /// The trigger: `event`, `retry` (a retry message) or `resync`.
     pub cause: &'static str,
     /// Number of rounds.
     pub rounds: u32,
@@ -230,16 +230,18 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
     }
     let mut all_grants_listed = prefetched.grants.is_some();
     loop {
-        session.outcome.rounds += 1;
-        session.page_rounds += 1;
+        session.begin_round();
         let rows = session.observe(&prefetched).await?;
-        let plan = session.plan(&rows);
+        let mut plan = session.plan(&rows);
         if (plan.needs_full_grant_read > 0 || session.needs_grant_recheck(&plan))
             && !all_grants_listed
         {
             all_grants_listed = true;
             prefetched.to_mut().grants = Some(session.list_all_grants().await);
             session.reread_grants();
+            continue;
+        }
+        if session.read_needs(&plan) {
             continue;
         }
         session.outcome.findings.clone_from(&plan.findings);
@@ -260,15 +262,9 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
             session.finish(&rows, &plan).await?;
             return Ok(session.outcome);
         }
-        let deletion_budget = session.deletion_budget(&plan).await?;
-        let approved = match audit::audit(&session.inputs(&rows), plan.clone(), &deletion_budget) {
-            Ok(approved) => approved,
-            Err(rejections) => {
-                session.outcome.rejections = rejections;
-                session.outcome.rejected_subject = plan.steps.first().map(Step::subject);
-                session.finish(&rows, &plan).await?;
-                return Ok(session.outcome);
-            }
+        let Some(approved) = session.approve(&rows, &mut plan).await? else {
+            session.finish(&rows, &plan).await?;
+            return Ok(session.outcome);
         };
         if session.databases_changed(&approved).await {
             prefetched.to_mut().databases = None;
@@ -285,8 +281,8 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
     }
 }
 
-/// Reads both Regions once and plans without writing anything. Returns the plan and the
-/// rejections of its audit.
+/// Reads both Regions once and plans without writing anything. Returns the plan that would be
+/// applied, and why other steps were rejected.
 ///
 /// # Errors
 /// The ledger cannot be reached.
@@ -294,7 +290,7 @@ pub async fn preview<E: Environment>(
     context: &Context<'_, E>,
     scope: &Scope,
     prefetched: &Prefetched,
-) -> Result<(Plan, Result<(), Vec<Rejection>>), CallError> {
+) -> Result<(Plan, Vec<Rejection>), CallError> {
     let mut session = Session::begin(context, scope).await?;
     // The preview shows every partition, not one page.
     session.max_partitions = usize::MAX;
@@ -311,9 +307,12 @@ pub async fn preview<E: Environment>(
             .await?;
         plan = session.plan(&rows);
     }
-    let deletion_budget = session.deletion_budget(&plan).await?;
-    let audited = audit::audit(&session.inputs(&rows), plan.clone(), &deletion_budget);
-    Ok((plan, audited.map(drop)))
+    while session.read_needs(&plan) {
+        rows = session.observe(prefetched).await?;
+        plan = session.plan(&rows);
+    }
+    session.approve(&rows, &mut plan).await?;
+    Ok((plan, session.outcome.rejections))
 }
 
 /// Reads the ledger rows and both Regions once, as far as the scope requests. Grants are read by

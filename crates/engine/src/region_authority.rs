@@ -1,24 +1,24 @@
-//! Decides whether this Region may write: read before every application.
+//! Decides whether this Region may write. Read before every plan is applied.
 
 use crate::ports::Ledger;
 use twinlake_core::document::DocumentError;
 use twinlake_core::topology::{Epoch, RegionRole, SiteId, region_role};
 use twinlake_core::{CallError, CallErrorKind, Policy};
 
-/// What the two ledgers say together.
+/// The policy, the epoch and the role of this Region, from both ledgers.
 #[derive(Clone, Debug)]
 pub struct RegionAuthority {
     /// The policy, equal in both ledgers.
     pub policy: Policy,
     /// The latest epoch that could be read.
     pub epoch: Epoch,
-    /// The site that runs the code.
+    /// The local site.
     pub local: SiteId,
     /// What this Region may do.
     pub role: RegionRole,
 }
 
-/// Why nothing may be done.
+/// Why nothing may be written.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     /// No policy was pushed.
@@ -41,13 +41,13 @@ pub enum NotReady {
     Ledger(#[source] CallError),
 }
 
-/// Reads policy and epoch from the local ledger and, where it is in reach, from the peer's.
+/// Reads policy and epoch from the local ledger and, if it is in reach, from the peer's.
 ///
-/// While the peer's ledger is out of reach the local one decides: a standby goes on while
-/// it cannot know better.
+/// While the peer's ledger is out of reach, the local one decides, so that a standby continues
+/// during an outage of the primary.
 ///
 /// # Errors
-/// Why nothing may be done.
+/// Why nothing may be written.
 pub async fn region_authority<L: Ledger>(
     region: &str,
     local: &L,

@@ -176,7 +176,7 @@ async fn prefetch<E: Environment>(context: &Context<'_, E>) -> Prefetched {
         grants: Some(Prefetched::grants(primary, standby, &mappings).await),
         lake_formation: Some(Prefetched::lake_formation(primary, standby, &mappings).await),
         opt_ins: Some(Prefetched::opt_ins(primary, standby, &mappings).await),
-        functions: Some(Prefetched::functions(primary, standby).await),
+        functions: Prefetched::functions(primary, standby).await,
         settings: Some(Prefetched::settings(primary, standby).await),
         tables_by_name: false,
     }
@@ -364,14 +364,18 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
         .extend(part.applied.into_iter().take(remaining));
     total.findings.extend(part.findings);
     total.rejections.extend(part.rejections);
-    total.failed.extend(part.failed);
+    // A database and the subjects outside databases may plan the same step.
+    for failure in part.failed {
+        if !total.failed.contains(&failure) {
+            total.failed.push(failure);
+        }
+    }
     total.unrevoked.extend(part.unrevoked);
     total.scanned.extend(part.scanned);
     total.fully_scanned.extend(part.fully_scanned);
     total.not_in_sync.extend(part.not_in_sync);
     total.reasons.extend(part.reasons);
     total.iceberg.extend(part.iceberg);
-    total.rejected_subject = total.rejected_subject.take().or(part.rejected_subject);
     if let Some((scope, reason)) = part.waiting {
         match &mut total.waiting {
             Some((merged_scope, _)) => merged_scope.merge(scope),
@@ -393,7 +397,7 @@ async fn finish_part<E: Environment>(
         .ledger
         .end_run_part(&part.run, &part.name, is_unread)
         .await?;
-    let Some(run) = run.filter(|run| run.outstanding.is_empty()) else {
+    let Some(run) = run.filter(|run| run.outstanding_parts.is_empty()) else {
         return Ok(());
     };
     let mut rows = LedgerRows::new();
@@ -411,9 +415,9 @@ async fn finish_part<E: Environment>(
         &size,
         context.policy,
     ));
-    if !run.unread {
-        context.ledger.put_verified_at(run.started).await?;
-        report.verified_at = Some(run.started);
+    if !run.has_unread_part {
+        context.ledger.put_verified_at(run.started_at).await?;
+        report.verified_at = Some(run.started_at);
     }
     Ok(())
 }

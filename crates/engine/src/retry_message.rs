@@ -27,7 +27,9 @@ pub struct ResyncPart {
     pub name: String,
 }
 
+/// The whole body: an event, which has other keys, is never parsed as a retry message.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Envelope {
     twinlake: RetryMessage,
 }
@@ -77,9 +79,12 @@ mod tests {
         };
         assert_eq!(
             RetryMessage::parse(message.body().as_bytes()),
-            Some(message)
+            Some(message.clone())
         );
         assert_eq!(RetryMessage::parse(b"{\"source\":\"aws.glue\"}"), None);
+        let mut event: serde_json::Value = serde_json::from_str(&message.body()).unwrap();
+        event["source"] = "twinlake".into();
+        assert_eq!(RetryMessage::parse(event.to_string().as_bytes()), None);
     }
 
     #[test]

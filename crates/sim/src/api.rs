@@ -6,6 +6,7 @@ use crate::state::SimState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use twinlake_core::{Name, TableId};
 
 impl SimState {
@@ -48,6 +49,26 @@ pub(crate) fn required_text<'v>(request: &'v Value, key: &str) -> Result<&'v str
 
 pub(crate) fn required_name(request: &Value, key: &str) -> Result<Name, ApiError> {
     Name::new(required_text(request, key)?).map_err(|e| ApiError::invalid(format!("{key}: {e}")))
+}
+
+/// Returns the name of an object of a request as Glue stores it: in lower case (GL-05).
+pub(crate) fn stored_name(name: &Name) -> Result<Name, ApiError> {
+    Name::new(name.as_listed()).map_err(|e| ApiError::invalid(format!("Name: {e}")))
+}
+
+/// Parses a list of column names. Their case is kept (F-9).
+pub(crate) fn column_names(list: &[Value]) -> Result<BTreeSet<Name>, ApiError> {
+    let name = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        let checked = Name::new(text).map_err(|e| ApiError::invalid(e.to_string()));
+        checked.map(|_| Name::from_service(text))
+    };
+    list.iter().map(name).collect()
+}
+
+/// Renders a list of column names with their case.
+pub(crate) fn column_names_json(names: &BTreeSet<Name>) -> Value {
+    names.iter().map(Name::as_listed).collect()
 }
 
 /// Returns an optional name member of a request.

@@ -6,10 +6,11 @@ mod catalog;
 mod functions;
 mod links;
 mod partitions;
+mod views;
 
 pub(crate) use functions::function_id;
 
-use crate::api::{array_field, optional_name, page, parse_field, required_name, table_id, to_json};
+use crate::api::{array_field, page, parse_field, required_name, stored_name, table_id, to_json};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::lakeformation::{resource_database, resource_table};
@@ -81,19 +82,7 @@ impl SimState {
             "BatchUpdatePartition" => self.batch_update_partition(caller, request),
             "DeletePartition" => self.delete_partition(caller, request),
             "BatchDeletePartition" => self.batch_delete_partition(caller, request),
-            "GetUserDefinedFunctions" => {
-                optional_name(request, "DatabaseName").and_then(|database| {
-                    let all = self.get_functions(caller, database.as_ref())?;
-                    let key = "UserDefinedFunctions";
-                    Ok(page(
-                        request,
-                        key,
-                        MAX_FUNCTIONS_PER_PAGE,
-                        &all,
-                        |(id, observed)| functions::function_json(id, observed),
-                    ))
-                })
-            }
+            "GetUserDefinedFunctions" => self.list_functions(caller, request),
             "GetUserDefinedFunction" => function_id(request).and_then(|id| {
                 let observed = self.get_function(caller, &id)?;
                 Ok(json!({"UserDefinedFunction": functions::function_json(&id, &observed)}))
@@ -118,6 +107,7 @@ impl SimState {
 
     fn create_database(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let mut database: Database = parse_field(request, "DatabaseInput")?;
+        database.name = stored_name(&database.name)?;
         let now = self.tick();
         let applies_region_defaults =
             self.has(Quirk::MissingTableDefaultsGrantIamAllowedPrincipals);
@@ -146,7 +136,8 @@ impl SimState {
 
     fn update_database(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let name = required_name(request, "Name")?;
-        let database: Database = parse_field(request, "DatabaseInput")?;
+        let mut database: Database = parse_field(request, "DatabaseInput")?;
+        database.name = stored_name(&database.name)?;
         let (region, name) = self.resolve_database(caller.region, &name);
         self.tick();
         let region = self.region_mut(&region)?;
@@ -201,7 +192,9 @@ impl SimState {
 
     fn create_table(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let database_name = required_name(request, "DatabaseName")?;
-        let table: Table = parse_field(request, "TableInput")?;
+        let mut table: Table = parse_field(request, "TableInput")?;
+        self.check_view_input(&table)?;
+        table.name = stored_name(&table.name)?;
         let (region_name, database) = self.resolve_database(caller.region, &database_name);
         let now = self.tick();
         let version = self.next_version();
@@ -228,7 +221,9 @@ impl SimState {
 
     fn update_table(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let database_name = required_name(request, "DatabaseName")?;
-        let table: Table = parse_field(request, "TableInput")?;
+        let mut table: Table = parse_field(request, "TableInput")?;
+        self.check_view_input(&table)?;
+        table.name = stored_name(&table.name)?;
         let expected_version = request.get("VersionId").and_then(Value::as_str);
         let archives = request.get("SkipArchive").and_then(Value::as_bool) != Some(true);
         let (region, id) = self.resolve_table(

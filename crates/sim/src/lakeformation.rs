@@ -185,7 +185,7 @@ impl SimState {
                 .into_iter()
                 .flat_map(|observed| observed.object.columns().map(|c| c.name.to_lowercase()))
                 .collect();
-            match names.iter().all(|name| known.contains(name.as_str())) {
+            match names.iter().all(|name| name.is_in_columns(&known)) {
                 true => Ok(()),
                 false => Err(ApiError::no_such_column()),
             }

@@ -11,6 +11,7 @@ use crate::glue::{MAX_DATABASES_PER_PAGE, MAX_FUNCTIONS_PER_PAGE, MAX_TABLES_PER
 use crate::lakeformation::entry_json;
 use crate::state::{SimState, WildcardFormat};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +20,11 @@ use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission, ListedResource};
 use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
 use twinlake_core::{
-    CallError, Database, Facet, Function, FunctionId, Name, Partition, Subject, Table, TableId,
-    Timestamp,
+    CallError, CallErrorKind, Database, Facet, Function, FunctionId, Name, Partition, Subject,
+    Table, TableId, Timestamp,
 };
 use twinlake_engine::ports::{
-    EntryResults, GrantFilter, PARTITION_SEGMENTS, UnreplicatedInventory,
+    EntryResults, GrantFilter, NamedPartitions, PARTITION_SEGMENTS, UnreplicatedInventory,
 };
 use twinlake_engine::{Clock, Environment, InMemoryLedger, ReadRegion};
 
@@ -330,11 +331,29 @@ impl ReadRegion for SimRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, CallError> {
-        self.read_one("BatchGetPartition", |state, caller| {
-            state.partitions_by_values(caller, id, values)
-        })
-        .await
+    ) -> Result<NamedPartitions, CallError> {
+        let (found, unprocessed) = self
+            .read_one("BatchGetPartition", |state, caller| {
+                state.partitions_by_values(caller, id, values)
+            })
+            .await?;
+        let mut named = NamedPartitions {
+            found,
+            unread: BTreeMap::new(),
+        };
+        for values in unprocessed {
+            let read = self.read_one("GetPartition", |state, caller| {
+                state.partition_by_values(caller, id, &values)
+            });
+            match read.await {
+                Ok(partition) => named.found.push(partition),
+                Err(error) if error.kind == CallErrorKind::NotFound => {}
+                Err(error) => {
+                    named.unread.insert(values, error);
+                }
+            }
+        }
+        Ok(named)
     }
 
     async fn functions(

@@ -43,12 +43,28 @@ pub enum Quirk {
     DataCellsFilterVisibleAfterDelay,
     /// `ListPermissions` without a filter omits the grants on LF-Tags and LF-Tag policies.
     UnfilteredListOmitsLfTagGrants,
+    /// F-7: the `Pattern` of `GetUserDefinedFunctions` is a regular expression, of which `*` is none;
+    /// otherwise it is a wildcard pattern (public reports of both).
+    FunctionPatternIsRegularExpression,
+    /// F-2: `BatchGetPartition` returns partitions that do not exist as unprocessed, however often it
+    /// is asked (`API_BatchGetPartition`).
+    MissingPartitionsStayUnprocessed,
+    /// F-19: a partition whose number of values differs from the number of partition keys fails the
+    /// whole batch, without an error for each entry.
+    InvalidPartitionFailsBatch,
+    /// F-1: a duplicate LF-Tag or named expression is an invalid input, with a message that nobody
+    /// documents, and not an `AlreadyExistsException`.
+    DuplicateLfTagIsInvalidInput,
+    /// F-4: a view of the ATHENA dialect takes neither a storage descriptor nor an expanded text, and
+    /// a read shows both and another original text; a view of the SPARK dialect needs columns
+    /// (terraform-provider-aws #49042, #49323).
+    ViewsAreValidated,
 }
 
 impl Quirk {
     /// The quirks that are on by default. For the others it is not known whether AWS behaves this
     /// way, or AWS does so only sometimes; Twinlake must be safe with them on and off.
-    pub const DEFAULT: [Self; 9] = [
+    pub const DEFAULT: [Self; 10] = [
         Self::SelectListedAsColumnWildcard,
         Self::TableWildcardListedAsAllTables,
         Self::CreatorGetsAllWithGrantOption,
@@ -58,6 +74,7 @@ impl Quirk {
         Self::PartitionIndexesAreAsynchronous,
         Self::ResourceLinksReturnTargetFields,
         Self::UnauthorizedReadsReturnNotFound,
+        Self::FunctionPatternIsRegularExpression,
     ];
 
     /// Returns the quirk of a name in a scenario file.
@@ -77,6 +94,11 @@ impl Quirk {
             "revoked-stays-listed" => Self::RevokedCreateDatabaseStaysListed,
             "filters-take-their-time" => Self::DataCellsFilterVisibleAfterDelay,
             "unfiltered-leaves-out" => Self::UnfilteredListOmitsLfTagGrants,
+            "function-pattern-is-regex" => Self::FunctionPatternIsRegularExpression,
+            "missing-partitions-stay-unprocessed" => Self::MissingPartitionsStayUnprocessed,
+            "invalid-partition-fails-batch" => Self::InvalidPartitionFailsBatch,
+            "duplicate-lf-tag-is-invalid" => Self::DuplicateLfTagIsInvalidInput,
+            "views-are-validated" => Self::ViewsAreValidated,
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@ use twinlake_core::audit::{DeletionBudget, audit};
 use twinlake_core::catalog::{Observed, digest};
 use twinlake_core::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
 use twinlake_core::ledger::{LedgerRows, Pairing};
-use twinlake_core::plan::{Inputs, plan};
+use twinlake_core::plan::{HeldSteps, Inputs, plan};
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, ObservedSettings, Snapshot};
 use twinlake_core::topology::{BySite, Epoch, Site};
@@ -528,6 +528,7 @@ impl PlanningContext {
             rows: &self.rows,
             own_roles: &self.own_roles,
             reader_role: &self.reader_role,
+            held_steps: &HeldSteps::default(),
         };
         let plan = plan(&inputs);
         let needs_full_grant_read = plan.needs_full_grant_read > 0;

@@ -3,18 +3,13 @@
 use super::{time, to_sdk_list, to_sdk_time};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{Function, Observed, ResourceUri};
-use twinlake_core::name::NameError;
 use twinlake_core::{FunctionId, Name};
 
 /// Converts a function as it was read; the id contains its database.
-///
-/// # Errors
-/// The name of the function or of its database is not a valid [`Name`].
-pub fn function(
-    from: glue::UserDefinedFunction,
-) -> Result<(FunctionId, Observed<Function>), NameError> {
-    let name = Name::new(&from.function_name.unwrap_or_default())?;
-    let database = Name::new(&from.database_name.unwrap_or_default())?;
+#[must_use]
+pub fn function(from: glue::UserDefinedFunction) -> (FunctionId, Observed<Function>) {
+    let name = Name::from_service(&from.function_name.unwrap_or_default());
+    let database = Name::from_service(&from.database_name.unwrap_or_default());
     let uris = from.resource_uris.unwrap_or_default().into_iter();
     let object = Function {
         name: name.clone(),
@@ -37,7 +32,7 @@ pub fn function(
         created: time(from.create_time),
         version: None,
     };
-    Ok((FunctionId::new(database, name), observed))
+    (FunctionId::new(database, name), observed)
 }
 
 /// Converts a function to the SDK's input type.
@@ -59,7 +54,7 @@ pub fn function_input(from: &Function) -> glue::UserDefinedFunctionInput {
     let owner = from.owner_type.as_deref().map(glue::PrincipalType::from);
     let mode = from.governance_mode.as_deref();
     glue::UserDefinedFunctionInput::builder()
-        .function_name(from.name.as_str())
+        .function_name(from.name.as_listed())
         .set_class_name(from.class_name.clone())
         .set_owner_name(from.owner_name.clone())
         .set_function_type(kind)

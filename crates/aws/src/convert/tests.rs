@@ -68,7 +68,7 @@ fn an_empty_default_and_empty_partition_keys_are_sent_as_empty_lists() {
 fn unsupported_fields_are_recorded() {
     let federated = glue::FederatedTable::builder().build();
     let read = glue::Table::builder().name("v").federated_table(federated);
-    let observed = table(read.build().unwrap()).unwrap();
+    let observed = table(read.build().unwrap());
     assert_eq!(
         observed
             .object
@@ -81,7 +81,7 @@ fn unsupported_fields_are_recorded() {
     let read = glue::Database::builder()
         .name("d")
         .federated_database(federated);
-    let observed = database(read.build().unwrap()).unwrap();
+    let observed = database(read.build().unwrap());
     assert_eq!(
         observed
             .object
@@ -97,6 +97,23 @@ fn unsupported_fields_are_recorded() {
         observed.unsupported_fields.keys().collect::<Vec<_>>(),
         ["SchemaReference"]
     );
+}
+
+#[test]
+fn no_name_of_a_listing_is_refused() {
+    let long = "\u{e9}".repeat(255);
+    for text in ["caf\u{c3}\u{80}x", "a.b", "MixedCase", "a\u{0}b", "", &long] {
+        let read = glue::Table::builder().name(text).build().unwrap();
+        assert_eq!(table(read).object.name.as_listed(), text);
+        let read = glue::Database::builder().name(text).build().unwrap();
+        assert_eq!(database(read).object.name.as_listed(), text);
+        let read = glue::UserDefinedFunction::builder();
+        let read = read.function_name(text).database_name("sales").build();
+        let (id, observed) = function(read);
+        assert_eq!(id.function.as_listed(), text);
+        let sent = function_input(&observed.object);
+        assert_eq!(sent.function_name.as_deref(), Some(text));
+    }
 }
 
 /// Property test of each conversion: an object with any fields set is read back as it was sent.

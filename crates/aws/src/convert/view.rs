@@ -31,6 +31,25 @@ pub(super) fn view_definition(from: glue::ViewDefinition) -> ViewDefinition {
     }
 }
 
+/// Adds the SQL of representations that a read shows without text: the status of the table holds it
+/// as it was sent (F-4). A validation that did not succeed describes a view that is not in effect.
+pub(super) fn add_validated_sql(view: &mut ViewDefinition, status: Option<glue::TableStatus>) {
+    let details = status.and_then(|status| status.details);
+    let validations = details.and_then(|details| details.view_validations);
+    for validation in validations.unwrap_or_default() {
+        if validation.state != Some(glue::ResourceState::Success) {
+            continue;
+        }
+        let dialect = validation.dialect.as_ref().map(glue::ViewDialect::as_str);
+        let mut representations = view.representations.iter_mut();
+        let own = representations
+            .find(|one| one.dialect.as_deref() == dialect && one.view_original_text.is_none());
+        if let Some(representation) = own {
+            representation.view_original_text = validation.view_validation_text;
+        }
+    }
+}
+
 fn representation(from: glue::ViewRepresentation) -> ViewRepresentation {
     ViewRepresentation {
         dialect: from.dialect.map(|dialect| dialect.as_str().to_owned()),
@@ -88,4 +107,34 @@ fn to_sdk_statistics(from: &SubObjectStatistics) -> glue::SubObjectStatistics {
         .set_file_count(from.file_count)
         .set_total_file_bytes(from.total_file_bytes)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(state: glue::ResourceState, shown: Option<&str>) -> Option<String> {
+        let representation = glue::ViewRepresentation::builder()
+            .dialect(glue::ViewDialect::Athena)
+            .set_view_original_text(shown.map(str::to_owned));
+        let from = glue::ViewDefinition::builder().representations(representation.build());
+        let validation = glue::ViewValidation::builder()
+            .dialect(glue::ViewDialect::Athena)
+            .view_validation_text("select 1")
+            .state(state);
+        let details = glue::StatusDetails::builder().view_validations(validation.build());
+        let status = glue::TableStatus::builder().details(details.build());
+        let mut view = view_definition(from.build());
+        add_validated_sql(&mut view, Some(status.build()));
+        view.representations[0].view_original_text.clone()
+    }
+
+    #[test]
+    fn the_status_completes_a_view_whose_sql_is_not_shown() {
+        let success = || glue::ResourceState::Success;
+        assert_eq!(read(success(), None).as_deref(), Some("select 1"));
+        assert_eq!(read(success(), Some("shown")).as_deref(), Some("shown"));
+        assert_eq!(read(glue::ResourceState::Failed, None), None);
+        assert_eq!(read(glue::ResourceState::Queued, None), None);
+    }
 }

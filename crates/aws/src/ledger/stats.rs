@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::Select;
 use std::collections::BTreeMap;
+use twinlake_core::catalog::digest;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::format;
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
@@ -25,32 +26,44 @@ const RETENTION_SECS: i64 = 90 * DAY_SECS;
 const LAG_SAMPLE_RETENTION_SECS: i64 = 7 * DAY_SECS;
 /// Length of a sort key (DynamoDB's limit).
 const MAX_SORT_KEY_BYTES: usize = 1024;
-/// Separates a location from its table in a sort key; S3 keys do not contain it.
+/// Separates the parts of a sort key. No name in Glue contains it (F-8); an S3 key may.
 const SEPARATOR: char = '\u{1}';
+/// The attributes that name the table of an item.
+pub(super) const DATABASE: &str = "database";
+pub(super) const TABLE: &str = "table";
 
 /// The index key of a row; `None` if it is in sync.
 pub(super) fn not_in_sync_state(row: &LedgerRow) -> Option<String> {
     (row.state != SubjectState::InSync).then(|| row.state.to_string())
 }
 
-/// The key of the item that maps the location of a table's files to the table.
-pub(super) fn location_key(row: &LedgerRow) -> Option<(String, String)> {
+/// The key of the item that maps the location of a table's files to the table, and the table.
+pub(super) fn location_key(row: &LedgerRow) -> Option<(String, String, &TableId)> {
     let twinlake_core::Subject::Table(id) = &row.subject else {
         return None;
     };
     let location = Location::parse(row.source_location.as_deref()?).ok()?;
-    let key = format!("{}{SEPARATOR}{id}", location.prefix());
+    let key = format!("{}{SEPARATOR}{}", location.prefix(), table_key(id));
     // A location that is too long for a key has no item: its objects are reported by bucket.
     (key.len() <= MAX_SORT_KEY_BYTES)
-        .then(|| (format!("source_locations#{}", location.bucket()), key))
+        .then(|| (format!("source_locations#{}", location.bucket()), key, id))
 }
 
-fn parse_table_id(text: &str) -> Option<TableId> {
-    let (database, table) = text.split_once('.')?;
-    Some(TableId::new(
-        Name::new(database).ok()?,
-        Name::new(table).ok()?,
-    ))
+/// The sort key of a table among those of all databases.
+fn table_key(id: &TableId) -> String {
+    let (database, table) = (id.database.as_str(), id.table.as_str());
+    let key = format!("{database}{SEPARATOR}{table}");
+    match key.len() <= MAX_SORT_KEY_BYTES {
+        true => key,
+        // No database is called "", so the key is none of the first form.
+        false => format!("{SEPARATOR}{}", digest(&(database, table))),
+    }
+}
+
+/// The table that an item is about.
+fn table_of(item: &Item) -> Option<TableId> {
+    let name = |attribute| string_attribute(item, attribute).map(Name::from_service);
+    Some(TableId::new(name(DATABASE)?, name(TABLE)?))
 }
 
 fn parse_heartbeat(item: &Item) -> Option<Heartbeat> {
@@ -245,10 +258,9 @@ impl StatsStore for DynamoLedger {
         &self,
     ) -> Result<BTreeMap<TableId, (PendingObjects, u64)>, CallError> {
         let items = self.query("pending_objects", None).await?;
-        let pending_by_table = items.iter().filter_map(|item| {
-            let id = parse_table_id(string_attribute(item, "sk")?)?;
-            Some((id, parse_pending_objects(item)?))
-        });
+        let pending_by_table = items
+            .iter()
+            .filter_map(|item| Some((table_of(item)?, parse_pending_objects(item)?)));
         Ok(pending_by_table.collect())
     }
 
@@ -256,7 +268,7 @@ impl StatsStore for DynamoLedger {
         &self,
         table: &TableId,
     ) -> Result<Option<(PendingObjects, u64)>, CallError> {
-        let item = self.get_item("pending_objects", &table.to_string()).await?;
+        let item = self.get_item("pending_objects", &table_key(table)).await?;
         Ok(item.as_ref().and_then(parse_pending_objects))
     }
 
@@ -266,12 +278,14 @@ impl StatsStore for DynamoLedger {
         pending: Option<&PendingObjects>,
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
-        let key = table.to_string();
+        let key = table_key(table);
         match pending {
             Some(pending) => {
                 let body = serde_json::to_string(pending).unwrap_or_default();
                 let expires = pending.since.plus_secs(RETENTION_SECS);
                 let fields = [
+                    (DATABASE, string_value(table.database.as_str())),
+                    (TABLE, string_value(table.table.as_str())),
                     ("body", string_value(&body)),
                     (EXPIRES_AT, number_value(expires.secs())),
                 ];
@@ -295,12 +309,9 @@ impl StatsStore for DynamoLedger {
             format!("{prefix}{SEPARATOR}"),
         );
         let items = self.query_prefix(&pk, &start).await?;
-        let tables = items.iter().filter_map(|item| {
-            let (_, table) = string_attribute(item, "sk")?.rsplit_once(SEPARATOR)?;
-            parse_table_id(table)
-        });
-        let tables: Vec<TableId> = tables.collect();
-        // Items of former locations remain when a table moves; its row has the current one.
+        let tables: Vec<TableId> = items.iter().filter_map(table_of).collect();
+        // Items of former locations remain when a table moves, and a prefix that contains the
+        // separator is found with the shorter one; the row has the current location.
         let subjects = tables.iter().cloned().map(twinlake_core::Subject::Table);
         let rows = twinlake_engine::Ledger::rows(self, &subjects.collect()).await?;
         let is_at_location = |row: &LedgerRow| {
@@ -316,5 +327,76 @@ impl StatsStore for DynamoLedger {
             row.is_some_and(is_at_location)
         };
         Ok(tables.into_iter().filter(is_current).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::{item_keys, row_key};
+    use super::*;
+    use std::collections::BTreeSet;
+    use twinlake_core::{FunctionId, Subject};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    /// Names that differ, but not if they are joined by a dot or by `#`.
+    const NAMES: [&str; 8] = ["a", "a.b", "b", "b.c", "c", "a#b", "tables#a", "\"a\".b"];
+
+    #[test]
+    fn different_objects_have_different_keys() {
+        let (mut rows, mut tables, mut locations) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for database in NAMES.map(name) {
+            assert!(rows.insert(row_key(&Subject::Database(database.clone()))));
+            for text in NAMES {
+                let id = TableId::new(database.clone(), name(text));
+                assert!(tables.insert(table_key(&id)), "{id}");
+                let subject = Subject::Table(id.clone());
+                let row = LedgerRow {
+                    source_location: Some("s3://lake-us/x/".to_owned()),
+                    ..LedgerRow::new(subject, SubjectState::InSync, Timestamp(0))
+                };
+                let (pk, sk, of) = location_key(&row).unwrap();
+                assert!(locations.insert((pk, sk)), "{id}");
+                assert_eq!(*of, id);
+                let function = FunctionId::new(database.clone(), name(text));
+                for subject in [Subject::Table(id), Subject::Function(function)] {
+                    for key in item_keys(&subject) {
+                        assert!(rows.insert(key), "{subject}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_any_length_have_a_key() {
+        let long = "\u{1f600}".repeat(255);
+        let (one, other) = (
+            TableId::new(name(&long), name(&long)),
+            TableId::new(name(&long), name("b")),
+        );
+        for id in [&one, &other] {
+            let key = table_key(id);
+            assert!(
+                (1..=MAX_SORT_KEY_BYTES).contains(&key.len()),
+                "{}",
+                key.len()
+            );
+        }
+        assert_ne!(table_key(&one), table_key(&other));
+    }
+
+    #[test]
+    fn the_table_of_an_item_is_read_from_its_attributes() {
+        let id = TableId::new(name("fin.hr"), name("a#b.c"));
+        let item = Item::from([
+            (DATABASE.to_owned(), string_value(id.database.as_str())),
+            (TABLE.to_owned(), string_value(id.table.as_str())),
+        ]);
+        assert_eq!(table_of(&item), Some(id));
+        assert_eq!(table_of(&Item::new()), None);
     }
 }

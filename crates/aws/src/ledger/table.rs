@@ -36,8 +36,8 @@ pub(super) fn row_key(subject: &Subject) -> (String, String) {
             lf_subject_key(*lf_subject).to_owned(),
         ),
         Subject::Database(name) => ("rows#databases".to_owned(), name.to_string()),
-        // In the partition of the tables, so that one query reads both. No name of a table starts
-        // with U+0001.
+        // In the partition of the tables, so that one query reads both. No name of a table contains
+        // U+0001 (F-8).
         Subject::Function(id) => (
             format!("rows#tables#{}", id.database),
             format!("\u{1}{}", id.function),
@@ -291,11 +291,14 @@ impl DynamoLedger {
             .item("pk", string_value(pk))
             .item("sk", string_value(sk))
             .item(FORMAT, number_value(format::LEDGER));
-        let latest = updated.next.max(updated.last).unwrap_or_default();
+        let latest = updated
+            .next_scan_at
+            .max(updated.last_scan_at)
+            .unwrap_or_default();
         call = call.item(EXPIRES_AT, number_value(latest.plus_secs(DAY_SECS).secs()));
         for (name, time) in [
-            ("last_scan_at", updated.last),
-            ("next_scan_at", updated.next),
+            ("last_scan_at", updated.last_scan_at),
+            ("next_scan_at", updated.next_scan_at),
         ] {
             if let Some(time) = time {
                 call = call.item(name, number_value(time.0));
@@ -304,7 +307,7 @@ impl DynamoLedger {
         let call = call
             .expression_attribute_names("#l", "last_scan_at")
             .expression_attribute_names("#n", "next_scan_at");
-        let call = match (current.last, current.next) {
+        let call = match (current.last_scan_at, current.next_scan_at) {
             (None, _) => call.condition_expression("attribute_not_exists(#l)"),
             (Some(last), None) => call
                 .condition_expression("#l = :last AND attribute_not_exists(#n)")
@@ -314,7 +317,7 @@ impl DynamoLedger {
                 .expression_attribute_values(":last", number_value(last.0))
                 .expression_attribute_values(":next", number_value(next.0)),
         };
-        let call = match current.last {
+        let call = match current.last_scan_at {
             // DynamoDB rejects an attribute name that the condition does not use.
             None => call
                 .set_expression_attribute_names(Some(attribute_names(&[("#l", "last_scan_at")]))),
@@ -387,9 +390,9 @@ pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
     ResyncRun {
         format: format::LEDGER,
         id: id.to_owned(),
-        started: Timestamp(number_attribute(item, "started_at").unwrap_or_default()),
-        outstanding: parts.into_iter().flatten().cloned().collect(),
-        unread: item
+        started_at: Timestamp(number_attribute(item, "started_at").unwrap_or_default()),
+        outstanding_parts: parts.into_iter().flatten().cloned().collect(),
+        has_unread_part: item
             .get("has_unread_part")
             .and_then(|unread| unread.as_bool().ok())
             .copied()

@@ -2,6 +2,7 @@
 //! statistics and Glue tags. Those of Lake Formation are in [`super::lakeformation`].
 
 use super::lakeformation::is_lakeformation;
+use super::write::set_entry_error;
 use super::{AwsRegion, all_pages, missing_object};
 use crate::{call_error, convert};
 use aws_sdk_glue::types as glue;
@@ -9,10 +10,15 @@ use twinlake_core::catalog::{
     Attachment, AttachmentKey, Function, IndexStatus, Observed, ObservedAttachment, PartitionIndex,
 };
 use twinlake_core::{CallError, CallErrorKind, Facet, FunctionId, Name, Subject, TableId};
+use twinlake_engine::ReadRegion as _;
 use twinlake_engine::ports::EntryResults;
 
 /// Columns per `GetColumnStatisticsForTable` call (Glue's limit).
 const COLUMNS_PER_CALL: usize = 100;
+
+fn function_name(function: &glue::UserDefinedFunction) -> Option<&str> {
+    function.function_name.as_deref()
+}
 
 impl AwsRegion {
     pub(super) async fn read_functions(
@@ -20,31 +26,49 @@ impl AwsRegion {
         database: Option<&Name>,
     ) -> Result<Vec<(FunctionId, Observed<Function>)>, CallError> {
         const CALL: &str = "GetUserDefinedFunctions";
-        let listed = all_pages(|token| async {
-            let call = self.glue.get_user_defined_functions().pattern("*");
-            let call = call
+        let listed = self
+            .function_pattern
+            .list_every(function_name, |pattern| {
+                self.list_functions(CALL, database, pattern)
+            })
+            .await?;
+        // Glue does not always return the database name. Then a function of the whole catalog's
+        // listing cannot be told from one of the same name in another database.
+        if database.is_none() && listed.iter().any(|one| one.database_name.is_none()) {
+            let message = "the listing of all databases does not name the database of a function";
+            let kind = CallErrorKind::Unsupported;
+            return Err(CallError::new(kind, CALL, &self.region, message));
+        }
+        let functions = listed.into_iter().map(|mut function| {
+            let requested = database.map(|name| name.as_str().to_owned());
+            function.database_name = function.database_name.or(requested);
+            convert::function(function)
+        });
+        Ok(functions.collect())
+    }
+
+    async fn list_functions(
+        &self,
+        call: &str,
+        database: Option<&Name>,
+        pattern: &'static str,
+    ) -> Result<Vec<glue::UserDefinedFunction>, CallError> {
+        all_pages(|token| async {
+            let request = self.glue.get_user_defined_functions().pattern(pattern);
+            let request = request
                 .set_database_name(database.map(|name| name.as_str().to_owned()))
                 .max_results(100)
                 .set_next_token(token);
-            let page = call
+            let page = request
                 .send()
                 .await
-                .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+                .map_err(|e| call_error::from_sdk(call, &self.region, &e))?;
             Ok((
                 page.user_defined_functions.unwrap_or_default(),
                 page.next_token,
             ))
         })
-        .await?;
-        let functions = listed.into_iter().map(|mut function| {
-            // Glue does not always return the database name.
-            let requested = database.map(|name| name.as_str().to_owned());
-            function.database_name = function.database_name.or(requested);
-            convert::function(function)
-        });
-        functions
-            .collect::<Result<_, _>>()
-            .map_err(self.invalid_name_error(CALL))
+        .await
     }
 
     pub(super) async fn read_function(
@@ -54,14 +78,13 @@ impl AwsRegion {
         const CALL: &str = "GetUserDefinedFunction";
         let call = self.glue.get_user_defined_function();
         let call = call.database_name(id.database.as_str());
-        let response = call.function_name(id.function.as_str()).send().await;
+        let response = call.function_name(id.function.as_listed()).send().await;
         let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
         let mut found = response
             .user_defined_function
             .ok_or_else(|| missing_object(CALL, &self.region))?;
         found.database_name = Some(id.database.as_str().to_owned());
-        let (_, observed) = convert::function(found).map_err(self.invalid_name_error(CALL))?;
-        Ok(observed)
+        Ok(convert::function(found).1)
     }
 
     pub(super) async fn read_attachments(
@@ -107,14 +130,25 @@ impl AwsRegion {
         })
         .await;
         let listed = match listed {
-            // Multi-dialect views have no indexes; the call fails as unsupported (GL-04).
-            Err(error) if error.kind == CallErrorKind::Unsupported => Vec::new(),
+            // A multi-dialect view has no indexes, and the call fails (GL-04). Whether the table is
+            // one is read, since only the text of the error says so.
+            Err(error)
+                if matches!(
+                    error.kind,
+                    CallErrorKind::Unsupported | CallErrorKind::Invalid
+                ) =>
+            {
+                match self.table(id).await?.object.is_view() {
+                    true => Vec::new(),
+                    false => return Err(error),
+                }
+            }
             listed => listed?,
         };
         let indexes = listed.into_iter().map(convert::index);
         Ok(indexes
             .map(|(index, index_status)| ObservedAttachment {
-                part: Attachment::Index(index),
+                attachment: Attachment::Index(index),
                 index_status,
             })
             .collect())
@@ -145,7 +179,7 @@ impl AwsRegion {
         let statistics = all.into_iter().map(convert::statistics);
         Ok(statistics
             .map(|statistics| ObservedAttachment {
-                part: Attachment::Statistics(Box::new(statistics)),
+                attachment: Attachment::Statistics(Box::new(statistics)),
                 index_status: IndexStatus::Active,
             })
             .collect())
@@ -170,7 +204,7 @@ impl AwsRegion {
         let user_tags = tags.filter(|(key, _)| !key.starts_with("aws:"));
         Ok(user_tags
             .map(|(key, value)| ObservedAttachment {
-                part: Attachment::GlueTag { key, value },
+                attachment: Attachment::GlueTag { key, value },
                 index_status: IndexStatus::Active,
             })
             .collect())
@@ -200,16 +234,19 @@ impl AwsRegion {
     pub(super) async fn write_attachments(
         &self,
         subject: &Subject,
-        parts: &[&Attachment],
+        attachments: &[&Attachment],
     ) -> Result<EntryResults, CallError> {
-        if parts.iter().any(|part| is_lakeformation(&part.key())) {
-            return self.write_lf_attachments(subject, parts).await;
+        if attachments
+            .iter()
+            .any(|attachment| is_lakeformation(&attachment.key()))
+        {
+            return self.write_lf_attachments(subject, attachments).await;
         }
         let mut indexes = Vec::new();
         let mut statistics = Vec::new();
         let mut tags = Vec::new();
-        for part in parts {
-            match part {
+        for attachment in attachments {
+            match attachment {
                 Attachment::Index(index) => indexes.push(index),
                 Attachment::Statistics(column) => statistics.push(column.as_ref()),
                 Attachment::GlueTag { key, value } => {
@@ -244,7 +281,7 @@ impl AwsRegion {
             .send()
             .await;
         response.map_err(|e| call_error::from_sdk("TagResource", &self.region, &e))?;
-        Ok(vec![Ok(()); parts.len()])
+        Ok(vec![Ok(()); attachments.len()])
     }
 
     async fn create_index(&self, id: &TableId, index: &PartitionIndex) -> Result<(), CallError> {
@@ -281,15 +318,10 @@ impl AwsRegion {
             let column = error
                 .column_statistics
                 .map(|statistics| statistics.column_name);
-            let found = Err(self.entry_error(CALL, error.error));
             let index = statistics
                 .iter()
                 .position(|sent| Some(&sent.column_name) == column.as_ref());
-            match index.and_then(|index| results.get_mut(index)) {
-                Some(result) => *result = found,
-                // An error that names no column may belong to any of them.
-                None => results.fill(found),
-            }
+            set_entry_error(&mut results, index, self.entry_error(CALL, error.error))?;
         }
         Ok(results)
     }

@@ -11,15 +11,41 @@ mod settings;
 use super::AwsRegion;
 use crate::call_error;
 use lf_tag_assignments::Assignment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
-use twinlake_core::{CallError, LfSubject, Name, Subject};
+use twinlake_core::{CallError, CallErrorKind, LfSubject, Name, Subject};
 use twinlake_engine::ports::EntryResults;
 
+/// Whether a creation may have failed because the object exists. The error of a duplicate is not
+/// documented for every call, so a read decides (F-1).
+fn may_be_duplicate(error: &CallError) -> bool {
+    matches!(
+        error.kind,
+        CallErrorKind::AlreadyInState | CallErrorKind::Invalid
+    )
+}
+
+/// The result of a write that has two forms, for an object that exists and for one that does not:
+/// the other form was tried because the first one found the object otherwise than expected.
+fn result_of_both(first: CallError, second: Result<(), CallError>) -> Result<(), CallError> {
+    match second {
+        // The second form shows that the first one was right, and failed for a reason of its own.
+        Err(error)
+            if matches!(
+                error.kind,
+                CallErrorKind::NotFound | CallErrorKind::AlreadyInState
+            ) =>
+        {
+            Err(first)
+        }
+        second => second,
+    }
+}
+
 /// An attachment that exists. Only partition indexes have another status.
-fn present(part: Attachment) -> ObservedAttachment {
+fn present(attachment: Attachment) -> ObservedAttachment {
     ObservedAttachment {
-        part,
+        attachment,
         index_status: IndexStatus::Active,
     }
 }
@@ -52,13 +78,13 @@ impl AwsRegion {
         &self,
         lf_subject: LfSubject,
     ) -> Result<Vec<ObservedAttachment>, CallError> {
-        let parts = match lf_subject {
+        let attachments = match lf_subject {
             LfSubject::LfTags => self.read_lf_tag_values().await?,
             LfSubject::LfTagExpressions => self.read_named_expressions().await?,
             LfSubject::DataLocations => self.read_registrations().await?,
             LfSubject::Permissions | LfSubject::Settings => Vec::new(),
         };
-        Ok(parts.into_iter().map(present).collect())
+        Ok(attachments.into_iter().map(present).collect())
     }
 
     /// Creates or updates attachments. Assignments on one resource and values of one LF-Tag share a
@@ -66,14 +92,15 @@ impl AwsRegion {
     pub(super) async fn write_lf_attachments(
         &self,
         subject: &Subject,
-        parts: &[&Attachment],
+        attachments: &[&Attachment],
     ) -> Result<EntryResults, CallError> {
-        let mut results: EntryResults = vec![Ok(()); parts.len()];
+        let existing_expressions = self.existing_expressions(attachments).await?;
+        let mut results: EntryResults = vec![Ok(()); attachments.len()];
         let mut assignments_by_column: BTreeMap<Option<&Name>, Vec<Assignment<'_>>> =
             BTreeMap::new();
         let mut values: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
-        for (index, part) in parts.iter().enumerate() {
-            let result = match (subject, part) {
+        for (index, attachment) in attachments.iter().enumerate() {
+            let result = match (subject, attachment) {
                 (_, Attachment::LfTagAssignment { column, key, value }) => {
                     let assignments = assignments_by_column.entry(column.as_ref()).or_default();
                     assignments.push((index, (key, Some(value))));
@@ -88,7 +115,8 @@ impl AwsRegion {
                     continue;
                 }
                 (_, Attachment::NamedExpression(named_expression)) => {
-                    self.put_named_expression(named_expression).await
+                    let exists = existing_expressions.contains(&named_expression.name);
+                    self.put_named_expression(named_expression, exists).await
                 }
                 (_, Attachment::Registration(registration)) => {
                     self.put_registration(registration).await
@@ -107,18 +135,60 @@ impl AwsRegion {
         }
         for (column, assignments) in assignments_by_column {
             self.change_lf_tag_assignments(subject, column, &assignments, &mut results)
-                .await;
+                .await?;
         }
         for (key, values) in values {
-            let texts: Vec<&str> = values.iter().map(|(_, value)| *value).collect();
-            let result = self.add_lf_tag_values(key, &texts).await;
-            for (index, _) in values {
-                if let Some(slot) = results.get_mut(index) {
-                    slot.clone_from(&result);
-                }
-            }
+            self.write_lf_tag_values(key, &values, &mut results).await?;
         }
         Ok(results)
+    }
+
+    /// Adds values to one LF-Tag, and stores the result of each.
+    ///
+    /// # Errors
+    /// A call failed, and the batch has no other values.
+    async fn write_lf_tag_values(
+        &self,
+        key: &str,
+        values: &[(usize, &str)],
+        results: &mut EntryResults,
+    ) -> Result<(), CallError> {
+        let texts: Vec<&str> = values.iter().map(|(_, value)| *value).collect();
+        let result = self.add_lf_tag_values(key, &texts).await;
+        if values.len() == results.len() {
+            return result;
+        }
+        for (index, _) in values {
+            if let Some(slot) = results.get_mut(*index) {
+                slot.clone_from(&result);
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the standby's named expressions, if some are to be written.
+    async fn existing_expressions(
+        &self,
+        attachments: &[&Attachment],
+    ) -> Result<BTreeSet<String>, CallError> {
+        let is_expression =
+            |attachment: &&Attachment| matches!(attachment, Attachment::NamedExpression(_));
+        if !attachments.iter().any(is_expression) {
+            return Ok(BTreeSet::new());
+        }
+        let listed = self.read_named_expressions().await?.into_iter();
+        let names = listed.filter_map(|attachment| match attachment.key() {
+            AttachmentKey::NamedExpression(name) => Some(name),
+            AttachmentKey::Index(_)
+            | AttachmentKey::Statistics(_)
+            | AttachmentKey::GlueTag(_)
+            | AttachmentKey::DataCellsFilter(_)
+            | AttachmentKey::LfTagAssignment { .. }
+            | AttachmentKey::OptIn(_)
+            | AttachmentKey::LfTagValue { .. }
+            | AttachmentKey::Registration(_) => None,
+        });
+        Ok(names.collect())
     }
 
     /// Deletes attachments. Assignments on one resource share a call; the other kinds take one call
@@ -171,7 +241,7 @@ impl AwsRegion {
         }
         for (column, assignments) in assignments_by_column {
             self.change_lf_tag_assignments(subject, column, &assignments, &mut results)
-                .await;
+                .await?;
         }
         Ok(results)
     }

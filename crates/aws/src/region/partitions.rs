@@ -1,11 +1,15 @@
 //! Reads partitions: by page, or by their values.
 
-use super::AwsRegion;
+use super::{AwsRegion, missing_object};
 use crate::{call_error, convert};
 use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types::{PartitionValueList, Segment};
+use futures_util::{StreamExt as _, stream};
 use twinlake_core::{CallError, CallErrorKind, Partition, TableId};
-use twinlake_engine::ports::PARTITION_SEGMENTS;
+use twinlake_engine::ports::{NamedPartitions, PARTITION_SEGMENTS};
+
+/// `GetPartition` calls of one batch that run at the same time.
+const MAX_CONCURRENT_SINGLE_READS: usize = 8;
 
 impl AwsRegion {
     pub(super) async fn read_partition_page(
@@ -34,44 +38,98 @@ impl AwsRegion {
         Ok((partitions.map(convert::partition).collect(), next))
     }
 
+    /// Reads partitions by their values. The service may leave keys unprocessed for as long as it
+    /// is asked, among them those of partitions that do not exist (F-2): these are read one by one.
     pub(super) async fn read_partition_batch(
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, CallError> {
+    ) -> Result<NamedPartitions, CallError> {
         const CALL: &str = "BatchGetPartition";
-        /// Each call returns at least some of the partitions, unless the service fails.
-        const MAX_CALLS: usize = 8;
         let keys = values.iter().map(|values| {
             let key = PartitionValueList::builder();
             key.set_values(Some(values.to_vec())).build()
         });
         let keys: Result<Vec<PartitionValueList>, BuildError> = keys.collect();
-        let mut unprocessed =
-            keys.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
-        let mut found = Vec::new();
-        for _ in 0..MAX_CALLS {
-            let call = self.glue.batch_get_partition();
-            let call = call.database_name(id.database.as_str());
-            let call = call.table_name(id.table.as_str());
-            let response = call.set_partitions_to_get(Some(unprocessed)).send().await;
-            let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-            let partitions = response.partitions.unwrap_or_default().into_iter();
-            found.extend(partitions.map(convert::partition));
-            unprocessed = response.unprocessed_keys.unwrap_or_default();
-            if unprocessed.is_empty() {
-                return Ok(found);
+        let keys = keys.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
+        let mut named = NamedPartitions::default();
+        let mut unsent = vec![keys];
+        let mut single = Vec::new();
+        while let Some(part) = unsent.pop().filter(|part| !part.is_empty()) {
+            match self.get_partition_batch(CALL, id, part.clone()).await {
+                Ok((found, unprocessed)) => {
+                    // Another call helps only if this one returned something and left less.
+                    match !found.is_empty() && unprocessed.len() < part.len() {
+                        true if unprocessed.is_empty() => {}
+                        true => unsent.push(unprocessed),
+                        false => single.extend(unprocessed),
+                    }
+                    named.found.extend(found);
+                }
+                // One invalid key fails the whole call.
+                Err(error) if error.kind == CallErrorKind::Invalid && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    unsent.push(first.to_vec());
+                    unsent.push(second.to_vec());
+                }
+                Err(error) if error.kind == CallErrorKind::Invalid => single.extend(part),
+                Err(error) => return Err(error),
             }
         }
-        let message = format!(
-            "the service left {} partitions unprocessed",
-            unprocessed.len()
-        );
-        Err(CallError::new(
-            CallErrorKind::Unavailable,
-            CALL,
-            &self.region,
-            message,
+        let reads = single.into_iter().map(|key| async move {
+            let read = self.read_partition(id, &key.values).await;
+            (key.values, read)
+        });
+        let reads: Vec<(Vec<String>, Result<Partition, CallError>)> = stream::iter(reads)
+            .buffer_unordered(MAX_CONCURRENT_SINGLE_READS)
+            .collect()
+            .await;
+        for (values, read) in reads {
+            match read {
+                Ok(partition) => named.found.push(partition),
+                Err(error) if error.kind == CallErrorKind::NotFound => {}
+                Err(error) => {
+                    named.unread.insert(values, error);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// Sends one `BatchGetPartition`. Returns the partitions and the unprocessed keys.
+    async fn get_partition_batch(
+        &self,
+        call: &str,
+        id: &TableId,
+        keys: Vec<PartitionValueList>,
+    ) -> Result<(Vec<Partition>, Vec<PartitionValueList>), CallError> {
+        let request = self.glue.batch_get_partition();
+        let request = request.database_name(id.database.as_str());
+        let request = request.table_name(id.table.as_str());
+        let response = request.set_partitions_to_get(Some(keys)).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(call, &self.region, &e))?;
+        let partitions = response.partitions.unwrap_or_default().into_iter();
+        Ok((
+            partitions.map(convert::partition).collect(),
+            response.unprocessed_keys.unwrap_or_default(),
         ))
+    }
+
+    async fn read_partition(
+        &self,
+        id: &TableId,
+        values: &[String],
+    ) -> Result<Partition, CallError> {
+        const CALL: &str = "GetPartition";
+        let call = self.glue.get_partition();
+        let call = call.database_name(id.database.as_str());
+        let call = call.table_name(id.table.as_str());
+        let call = call.set_partition_values(Some(values.to_vec()));
+        let response = call.send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        response
+            .partition
+            .map(convert::partition)
+            .ok_or_else(|| missing_object(CALL, &self.region))
     }
 }

@@ -6,7 +6,8 @@ use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::catalog::{Attachment, AttachmentKey, MaybeLink as _, PartitionIndex};
 use twinlake_core::grant::{ListedPermission, ListedResource};
 use twinlake_core::{
-    CallError, Database, Function, FunctionId, Name, Partition, Subject, Table, TableId,
+    CallError, CallErrorKind, Database, Function, FunctionId, Name, Partition, Subject, Table,
+    TableId,
 };
 use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::{EntryResults, SettingsChange};
@@ -71,12 +72,15 @@ impl AwsRegion {
     }
 
     /// Returns one result for each entry; the entry id of a failure is its index in the batch.
+    ///
+    /// # Errors
+    /// A failure names none of several entries: the result of each of them is unknown.
     fn entry_results(
         &self,
         call: &str,
         count: usize,
         failures: Option<Vec<lakeformation::BatchPermissionsFailureEntry>>,
-    ) -> EntryResults {
+    ) -> Result<EntryResults, CallError> {
         let mut results: EntryResults = vec![Ok(()); count];
         for failure in failures.unwrap_or_default() {
             let error = failure.error;
@@ -90,21 +94,18 @@ impl AwsRegion {
                     "the response contains a failure without a reason".to_owned(),
                 ),
             };
-            let found = Err(call_error::from_code(call, &self.region, &code, &message));
+            let error = call_error::from_code(call, &self.region, &code, &message);
             let id = failure.request_entry.map(|entry| entry.id);
-            match id
-                .and_then(|id| id.parse().ok())
-                .and_then(|index: usize| results.get_mut(index))
-            {
-                Some(result) => *result = found,
-                // A failure that names no entry may belong to any of them.
-                None => results.fill(found),
-            }
+            let index = id.and_then(|id| id.parse().ok());
+            set_entry_error(&mut results, index, error)?;
         }
-        results
+        Ok(results)
     }
 
     /// Returns one result for each partition; an error names its partition by the values.
+    ///
+    /// # Errors
+    /// An error names none of several partitions: the result of each of them is unknown.
     fn partition_results(
         &self,
         call: &str,
@@ -113,7 +114,7 @@ impl AwsRegion {
             Option<Vec<String>>,
             Option<aws_sdk_glue::types::ErrorDetail>,
         )>,
-    ) -> EntryResults {
+    ) -> Result<EntryResults, CallError> {
         let mut results: EntryResults = vec![Ok(()); sent.len()];
         for (values, detail) in errors {
             let (code, message) = match detail {
@@ -126,18 +127,51 @@ impl AwsRegion {
                     "the response contains an error without a reason".to_owned(),
                 ),
             };
-            let found = Err(call_error::from_code(call, &self.region, &code, &message));
+            let error = call_error::from_code(call, &self.region, &code, &message);
             let values = values.unwrap_or_default();
-            match sent.iter().position(|sent| *sent == values.as_slice()) {
-                Some(index) => {
-                    if let Some(result) = results.get_mut(index) {
-                        *result = found;
-                    }
-                }
-                None => results.fill(found),
-            }
+            let index = sent.iter().position(|sent| *sent == values.as_slice());
+            set_entry_error(&mut results, index, error)?;
         }
-        results
+        Ok(results)
+    }
+}
+
+/// Adds to the denial of a view which permissions writing one needs (F-4). For display only.
+fn with_view_advice(mut error: CallError, table: &Table) -> CallError {
+    let view = table.view_definition.as_ref();
+    let definer = view.and_then(|view| view.definer.as_deref());
+    if let (CallErrorKind::Denied, Some(definer)) = (error.kind, definer) {
+        let advice = format!(
+            "; for a Data Catalog view, Twinlake's role needs iam:PassRole on its definer {definer} \
+             to glue.amazonaws.com and lakeformation.amazonaws.com, and glue:PassConnection if it \
+             has a validation connection"
+        );
+        error.message.push_str(&advice);
+    }
+    error
+}
+
+/// Stores the error of one entry of a batch call. An error that names no entry belongs to the only
+/// entry of its call.
+///
+/// # Errors
+/// The error names no entry and the call has several: it may belong to any of them.
+pub(super) fn set_entry_error(
+    results: &mut EntryResults,
+    index: Option<usize>,
+    error: CallError,
+) -> Result<(), CallError> {
+    let index = match (index, results.len()) {
+        (Some(index), _) => Some(index),
+        (None, 1) => Some(0),
+        (None, _) => None,
+    };
+    match index.and_then(|index| results.get_mut(index)) {
+        Some(result) => {
+            *result = Err(error);
+            Ok(())
+        }
+        None => Err(error),
     }
 }
 
@@ -181,7 +215,7 @@ impl WriteRegion for AwsRegion {
         indexes: &[&PartitionIndex],
     ) -> Result<(), CallError> {
         const CALL: &str = "CreateTable";
-        let input = convert::table_input(table);
+        let input = convert::table_input(&table.clone().without_derived_view_fields());
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let indexes: Result<Vec<_>, _> = indexes.iter().map(|i| convert::to_sdk_index(i)).collect();
         let indexes = indexes.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
@@ -191,6 +225,7 @@ impl WriteRegion for AwsRegion {
         response
             .map(drop)
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
+            .map_err(|error| with_view_advice(error, table))
     }
 
     async fn update_table(
@@ -200,7 +235,7 @@ impl WriteRegion for AwsRegion {
         version: Option<&str>,
     ) -> Result<(), CallError> {
         const CALL: &str = "UpdateTable";
-        let input = convert::table_input(table);
+        let input = convert::table_input(&table.clone().without_derived_view_fields());
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_table().database_name(database.as_str());
         let call = call
@@ -218,6 +253,7 @@ impl WriteRegion for AwsRegion {
         response
             .map(drop)
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
+            .map_err(|error| with_view_advice(error, table))
     }
 
     async fn delete_table(&self, id: &TableId) -> Result<(), CallError> {
@@ -251,7 +287,7 @@ impl WriteRegion for AwsRegion {
             .map(|e| (e.partition_values, e.error_detail))
             .collect();
         let sent: Vec<&[String]> = partitions.iter().map(|p| p.values.as_slice()).collect();
-        Ok(self.partition_results(CALL, &sent, errors))
+        self.partition_results(CALL, &sent, errors)
     }
 
     async fn update_partitions(
@@ -281,7 +317,7 @@ impl WriteRegion for AwsRegion {
             .map(|e| (e.partition_value_list, e.error_detail))
             .collect();
         let sent: Vec<&[String]> = partitions.iter().map(|p| p.values.as_slice()).collect();
-        Ok(self.partition_results(CALL, &sent, errors))
+        self.partition_results(CALL, &sent, errors)
     }
 
     async fn delete_partitions(
@@ -308,7 +344,7 @@ impl WriteRegion for AwsRegion {
         let errors = errors
             .map(|e| (e.partition_values, e.error_detail))
             .collect();
-        Ok(self.partition_results(CALL, values, errors))
+        self.partition_results(CALL, values, errors)
     }
 
     async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError> {
@@ -324,7 +360,7 @@ impl WriteRegion for AwsRegion {
     async fn update_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError> {
         let call = self.glue.update_user_defined_function();
         let call = call.database_name(id.database.as_str());
-        let call = call.function_name(id.function.as_str());
+        let call = call.function_name(id.function.as_listed());
         let input = convert::function_input(function);
         let response = call.function_input(input).send().await;
         response
@@ -335,7 +371,7 @@ impl WriteRegion for AwsRegion {
     async fn delete_function(&self, id: &FunctionId) -> Result<(), CallError> {
         let call = self.glue.delete_user_defined_function();
         let call = call.database_name(id.database.as_str());
-        let response = call.function_name(id.function.as_str()).send().await;
+        let response = call.function_name(id.function.as_listed()).send().await;
         response
             .map(drop)
             .map_err(|e| call_error::from_sdk("DeleteUserDefinedFunction", &self.region, &e))
@@ -344,9 +380,9 @@ impl WriteRegion for AwsRegion {
     async fn put_attachments(
         &self,
         subject: &Subject,
-        parts: &[&Attachment],
+        attachments: &[&Attachment],
     ) -> Result<EntryResults, CallError> {
-        self.write_attachments(subject, parts).await
+        self.write_attachments(subject, attachments).await
     }
 
     async fn remove_attachments(
@@ -372,7 +408,7 @@ impl WriteRegion for AwsRegion {
             .send()
             .await
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        Ok(self.entry_results(CALL, entries.len(), response.failures))
+        self.entry_results(CALL, entries.len(), response.failures)
     }
 
     async fn revoke(&self, entries: &[&ListedPermission]) -> Result<EntryResults, CallError> {
@@ -386,6 +422,27 @@ impl WriteRegion for AwsRegion {
             .send()
             .await
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        Ok(self.entry_results(CALL, entries.len(), response.failures))
+        self.entry_results(CALL, entries.len(), response.failures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_without_a_name_belongs_to_the_only_entry_or_makes_all_unknown() {
+        let error = || CallError::new(CallErrorKind::Invalid, "BatchCreatePartition", "r", "no");
+        let mut results: EntryResults = vec![Ok(()), Ok(())];
+        assert_eq!(set_entry_error(&mut results, Some(1), error()), Ok(()));
+        assert!(results[0].is_ok() && results[1].is_err());
+        assert_eq!(set_entry_error(&mut results, None, error()), Err(error()));
+        assert_eq!(
+            set_entry_error(&mut results, Some(2), error()),
+            Err(error())
+        );
+        let mut results: EntryResults = vec![Ok(())];
+        assert_eq!(set_entry_error(&mut results, None, error()), Ok(()));
+        assert!(results[0].is_err());
     }
 }

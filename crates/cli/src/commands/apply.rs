@@ -1,7 +1,7 @@
 //! `twinlake apply`: makes the standby equal to the primary.
 
 use crate::commands::reconciliation::{
-    NO_LEDGER, StoredPlan, preview, print_outcome, print_rejections,
+    NO_LEDGER, StoredPlan, is_complete, preview, print_outcome, print_rejections,
 };
 use crate::common_options::Common;
 use crate::connect::{Connection, scope};
@@ -41,41 +41,36 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
     if !connection.ledger.is_kept() {
         return Err(CliError::Usage(NO_LEDGER.to_owned()));
     }
-    let (plan, rejections) = preview(&connection, &scope).await?;
+    let approved = args.approve_deletions;
+    let (plan, rejections) = preview(&connection, &scope, approved).await?;
     if let Some(stored) = &stored {
         check_unchanged(&stored.plan, &plan)?;
     }
     output::print(&render::plan(&plan));
-    if plan.is_empty() {
-        return Ok(CommandOutcome::Done);
-    }
-    let only_deletion_limit = rejections
+    print_rejections(&rejections);
+    if rejections
         .iter()
-        .all(|rejection| rejection.rule == AuditRule::DeletionLimit);
-    let is_approved = only_deletion_limit && args.approve_deletions;
-    if !rejections.is_empty() && !is_approved {
-        print_rejections(&rejections);
-        let problem = match only_deletion_limit {
-            true => {
-                "the audit rejected the plan, and nothing was applied; if the deletions are \
-                 intended, run `twinlake approve-deletions`"
-            }
-            false => "the audit rejected the plan, and nothing was applied",
-        };
-        return Err(CliError::Usage(problem.to_owned()));
+        .any(|rejection| rejection.rule == AuditRule::DeletionLimit)
+    {
+        output::print("If the deletions are intended, run `twinlake approve-deletions`.");
+    }
+    if plan.is_empty() {
+        let is_complete = is_complete(&plan.findings, &rejections);
+        return Ok(CommandOutcome::done_if(is_complete));
     }
     if !args.yes {
         if !output::confirm("Apply this plan?")? {
             return Ok(CommandOutcome::AttentionNeeded);
         }
         // Only the confirmed plan may be applied.
-        check_unchanged(&plan, &preview(&connection, &scope).await?.0)?;
+        check_unchanged(&plan, &preview(&connection, &scope, approved).await?.0)?;
     }
     let outcome = reconcile_scope(&connection, &scope, args).await;
     connection.ledger.save()?;
     let outcome = outcome?;
     print_outcome(&outcome);
-    Ok(CommandOutcome::done_if(outcome.is_settled()))
+    let is_complete = is_complete(&outcome.findings, &outcome.rejections);
+    Ok(CommandOutcome::done_if(outcome.is_settled() && is_complete))
 }
 
 async fn reconcile_scope(

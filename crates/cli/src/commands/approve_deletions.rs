@@ -7,6 +7,7 @@ use crate::status_snapshot::StatusSnapshot;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use twinlake_core::Subject;
+use twinlake_core::name::ObjectName;
 
 /// Arguments of `twinlake approve-deletions`.
 #[derive(Debug, Clone, Args)]
@@ -32,8 +33,8 @@ pub(crate) async fn run(
             .values()
             .filter(|row| row.is_over_deletion_limit())
             .filter_map(|row| match &row.subject {
-                Subject::Database(name) => Some(name.to_string()),
-                Subject::Table(id) => Some(id.to_string()),
+                Subject::Database(name) => Some(ObjectName::Database(name.clone()).to_string()),
+                Subject::Table(id) => Some(ObjectName::Table(id.clone()).to_string()),
                 Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => None,
             })
             .collect();

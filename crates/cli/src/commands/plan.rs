@@ -1,6 +1,6 @@
 //! `twinlake plan`: shows the changes that would make the standby equal to the primary.
 
-use crate::commands::reconciliation::{StoredPlan, preview, print_rejections};
+use crate::commands::reconciliation::{StoredPlan, is_complete, preview, print_rejections};
 use crate::common_options::Common;
 use crate::connect::{Connection, scope};
 use crate::files::write_json;
@@ -26,7 +26,7 @@ pub struct PlanArgs {
 pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open(common).await?;
     let scope = scope(&args.names)?;
-    let (plan, rejections) = preview(&connection, &scope).await?;
+    let (plan, rejections) = preview(&connection, &scope, false).await?;
     if let Some(file) = &args.out {
         let stored = StoredPlan {
             scope,
@@ -40,5 +40,7 @@ pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutco
         output::print(&render::plan(&plan));
         print_rejections(&rejections);
     }
-    Ok(CommandOutcome::done_if(plan.is_empty()))
+    Ok(CommandOutcome::done_if(
+        plan.is_empty() && is_complete(&plan.findings, &rejections),
+    ))
 }

@@ -1,14 +1,15 @@
 //! `policy check`, `policy push` and `policy explain`.
 
 use crate::common_options::Common;
-use crate::connect::{Connection, ledger_in};
+use crate::connect::{Connection, ledger_in, object_name};
 use crate::files::{read_policy, read_text};
 use crate::{CliError, CommandOutcome, output};
 use clap::Subcommand;
 use std::path::PathBuf;
 use twinlake_core::location::{Location, Mapped};
+use twinlake_core::name::ObjectName;
 use twinlake_core::topology::SiteId;
-use twinlake_core::{Name, Policy, TableId, render};
+use twinlake_core::{Policy, render};
 use twinlake_engine::Ledger as _;
 use twinlake_engine::operation::OperationConfig;
 
@@ -30,7 +31,8 @@ pub enum PolicyCommand {
     },
     /// Say what the policy does with a database, a table or a location
     Explain {
-        /// A database, DATABASE.TABLE, an s3:// URI or an S3 ARN
+        /// A database, DATABASE.TABLE, an s3:// URI or an S3 ARN. A name that contains a dot
+        /// stands in quotation marks: '"fin.hr".pay'
         name: String,
     },
 }
@@ -101,20 +103,9 @@ fn explain(policy: &Policy, name: &str) -> Result<String, CliError> {
     if Location::parse(name).is_ok() {
         return Ok(explain_location(policy, name));
     }
-    let part = |text: &str| {
-        Name::new(text).map_err(|e| CliError::Usage(format!("{name:?} is no name: {e}")))
-    };
-    let (what, covered) = match name.split_once('.') {
-        Some((database, table)) => {
-            let id = TableId::new(part(database)?, part(table)?);
-            let covered = policy.covers_table(&id);
-            (format!("Table {id}"), covered)
-        }
-        None => {
-            let name = part(name)?;
-            let covered = policy.covers_database(&name);
-            (format!("Database {name}"), covered)
-        }
+    let (what, covered) = match object_name(name)? {
+        ObjectName::Table(id) => (format!("Table {id}"), policy.covers_table(&id)),
+        ObjectName::Database(name) => (format!("Database {name}"), policy.covers_database(&name)),
     };
     Ok(match covered {
         true => format!("{what} is replicated."),

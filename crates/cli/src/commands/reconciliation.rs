@@ -21,20 +21,29 @@ pub(super) struct StoredPlan {
     pub(super) plan: Plan,
 }
 
-/// A plan, and why the audit rejects it (empty if it does not).
-type Preview = (Plan, Vec<Rejection>);
-
-/// Makes a plan for a scope and audits it. Writes nothing.
-pub(super) async fn preview(connection: &Connection, scope: &Scope) -> Result<Preview, CliError> {
-    let context = connection.context(false);
-    let (plan, audited) = twinlake_engine::resync::preview(&context, scope).await?;
-    Ok((plan, audited.err().unwrap_or_default()))
+/// Makes a plan for a scope and audits it. Writes nothing. Returns the steps that would be applied,
+/// and why others would not.
+pub(super) async fn preview(
+    connection: &Connection,
+    scope: &Scope,
+    deletions_approved: bool,
+) -> Result<(Plan, Vec<Rejection>), CliError> {
+    let context = connection.context(deletions_approved);
+    Ok(twinlake_engine::resync::preview(&context, scope).await?)
 }
 
 pub(super) fn print_rejections(rejections: &[Rejection]) {
     for rejection in rejections {
         output::print(&render::escape(&format!("REJECTED {rejection}")));
     }
+}
+
+/// Whether nothing is held back, unreadable or rejected.
+pub(super) fn is_complete(findings: &BTreeSet<Finding>, rejections: &[Rejection]) -> bool {
+    rejections.is_empty()
+        && !findings
+            .iter()
+            .any(|finding| finding.kind.needs_attention())
 }
 
 fn print_findings(findings: &BTreeSet<Finding>) {

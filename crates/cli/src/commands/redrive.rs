@@ -70,7 +70,7 @@ pub(crate) async fn run(common: &Common, args: &RedriveArgs) -> Result<CommandOu
     }
     let mut total = 0;
     for queues in &regions {
-        for (queue, count) in queues.dead_letter_queues.waiting().await? {
+        for (queue, count) in queues.dead_letter_queues.message_counts().await? {
             total += count;
             for body in queues.dead_letter_queues.peek(&queue).await? {
                 let summary = dead_letter_summary::summarize(&body);
@@ -142,7 +142,7 @@ async fn redrive_region(
     other: Option<&RegionQueues>,
 ) -> Result<usize, CliError> {
     let mut not_sent = 0;
-    for (queue, count) in queues.dead_letter_queues.waiting().await? {
+    for (queue, count) in queues.dead_letter_queues.message_counts().await? {
         let (mut handled, mut empty_receives) = (0, 0);
         // At most as many as waited at the start: a message that fails again comes back here.
         while handled < count {

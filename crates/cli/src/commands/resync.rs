@@ -1,6 +1,6 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
-use crate::commands::reconciliation::{NO_LEDGER, print_outcome};
+use crate::commands::reconciliation::{NO_LEDGER, is_complete, print_outcome};
 use crate::common_options::Common;
 use crate::connect::{CommandEnvironment, Connection};
 use crate::{CliError, CommandOutcome, output};
@@ -49,7 +49,9 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
             ),
         });
     }
-    let is_done = outcome.is_settled() && report.verified_at.is_some();
+    let is_done = outcome.is_settled()
+        && report.verified_at.is_some()
+        && is_complete(&outcome.findings, &outcome.rejections);
     Ok(CommandOutcome::done_if(is_done))
 }
 

@@ -23,7 +23,7 @@
 //! | `fail REGION CALL CODE [xN]` | the next N calls fail |
 //! | `plan [NAME]`, `resync` | runs the command, and prints its result |
 //! | `deliver [lost\|twice\|reversed]` | delivers the events since the last delivery, and prints the result |
-//! | `grants REGION`, `tables REGION`, `ledger`, `calls`, `alerts` | prints them |
+//! | `grants REGION`, `tables REGION`, `filters REGION`, `ledger`, `calls`, `alerts` | prints them |
 //!
 //! A RESOURCE is `database NAME`, `DB.*`, `DB.T`, `DB.T(COL,COL)` or `DB.T(*-COL,COL)`.
 

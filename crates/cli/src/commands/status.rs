@@ -67,7 +67,7 @@ fn print_json(connection: &Connection, status: &StatusSnapshot) {
     let lag = status.current_lag().map(|sample| {
         let channels = Channel::EVERY.map(|channel| {
             let value = serde_json::json!({
-                "seconds": sample.lag(channel), "objective": connection.operation.lag_alert.of(channel),
+                "seconds": sample.lag(channel), "lag_alert_seconds": connection.operation.lag_alert.of(channel),
             });
             (channel.as_str().to_owned(), value)
         });

@@ -4,8 +4,8 @@
 //! alert in the incident. If a message is due, the same writer claims it, sends it, and confirms it
 //! with [`Incident::mark_sent`]. The message that reports the resolution is claimed, sent and
 //! confirmed ([`Incident::mark_resolved`]) in the same way. A claim that is not confirmed, because
-//! its function died, expires after a minute, so a message is sent at least once, under the same
-//! key.
+//! its function was stopped, expires after a minute, so a message is sent at least once, under the
+//! same key.
 
 use super::{Alert, AlertKind, AlertState, MAX_AFFECTED, Severity};
 use crate::timestamp::Timestamp;
@@ -122,7 +122,7 @@ impl Incident {
         let alert = Alert {
             state: match self.messages_sent {
                 0 => AlertState::New,
-                _ => AlertState::Again,
+                _ => AlertState::Repeated,
             },
             count: self.unreported,
             ..self.alert.clone()
@@ -244,7 +244,7 @@ impl Incident {
     #[must_use]
     pub fn release_claim(mut self, state: AlertState) -> Self {
         match state {
-            AlertState::New | AlertState::Again => self.claimed_at = None,
+            AlertState::New | AlertState::Repeated => self.claimed_at = None,
             AlertState::Resolved => self.resolution_claimed_at = None,
         }
         self
@@ -353,14 +353,14 @@ mod tests {
             incident = Some(updated);
             sent.extend(message.map(|m| (hour, m.state, m.count)));
         }
-        let (new, again) = (AlertState::New, AlertState::Again);
+        let (new, repeated) = (AlertState::New, AlertState::Repeated);
         let expected = [
             (0, new, 1),
-            (1, again, 1),
-            (4, again, 3),
-            (12, again, 8),
-            (36, again, 24),
-            (60, again, 24),
+            (1, repeated, 1),
+            (4, repeated, 3),
+            (12, repeated, 8),
+            (36, repeated, 24),
+            (60, repeated, 24),
         ];
         assert_eq!(sent, expected);
         let incident = incident.unwrap();

@@ -9,9 +9,11 @@ use std::fmt;
 pub enum AlertKind {
     /// The standby grants access that the primary does not, and Twinlake could not revoke it.
     ExcessAccess,
-    /// The audit rejected a plan, the deletion limit held its deletions, or the policies of the two
-    /// Regions are missing, invalid or different.
+    /// The audit rejected steps of a plan, or the policies of the two Regions are missing, invalid or
+    /// different.
     PlanRejected,
+    /// Deletions exceed the deletion limit and wait for the approval of a person.
+    DeletionsHeld,
     /// Twinlake's role lacks a permission, or no longer sees every object.
     TwinlakeAccessDenied,
     /// The standby still differs, and repeating the reconcile does not help: an object of another
@@ -58,9 +60,10 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 16] = [
+    pub const EVERY: [Self; 17] = [
         Self::ExcessAccess,
         Self::PlanRejected,
+        Self::DeletionsHeld,
         Self::TwinlakeAccessDenied,
         Self::Conflict,
         Self::ReadFailed,
@@ -83,6 +86,7 @@ impl AlertKind {
         match self {
             Self::ExcessAccess => "excess-access",
             Self::PlanRejected => "plan-rejected",
+            Self::DeletionsHeld => "deletions-held",
             Self::TwinlakeAccessDenied => "twinlake-access-denied",
             Self::Conflict => "conflict",
             Self::ReadFailed => "read-failed",
@@ -106,6 +110,7 @@ impl AlertKind {
         match self {
             Self::ExcessAccess
             | Self::PlanRejected
+            | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::Lagging
             | Self::ReplicationStalled => Severity::Page,
@@ -132,6 +137,7 @@ impl AlertKind {
             Self::Lagging | Self::ReplicationStalled | Self::DeadLetters => true,
             Self::ExcessAccess
             | Self::PlanRejected
+            | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::Conflict
             | Self::ReadFailed
@@ -153,6 +159,7 @@ impl AlertKind {
         match self {
             Self::ExcessAccess
             | Self::PlanRejected
+            | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::Conflict
             | Self::ReadFailed
@@ -196,7 +203,7 @@ pub enum AlertState {
     /// The first message of the incident.
     New,
     /// The problem persists, or occurred again.
-    Again,
+    Repeated,
     /// The incident is resolved.
     Resolved,
 }
@@ -207,7 +214,7 @@ impl AlertState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
-            Self::Again => "again",
+            Self::Repeated => "repeated",
             Self::Resolved => "resolved",
         }
     }

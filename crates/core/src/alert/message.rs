@@ -17,7 +17,7 @@ impl Alert {
     #[must_use]
     pub fn subject_line(&self) -> String {
         let severity = match self.state {
-            AlertState::New | AlertState::Again => self.kind.severity().as_str(),
+            AlertState::New | AlertState::Repeated => self.kind.severity().as_str(),
             AlertState::Resolved => self.state.as_str(),
         };
         let line = format!(

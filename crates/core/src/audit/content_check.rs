@@ -1,15 +1,19 @@
-//! Whether what is written is what the primary holds, but for the places.
+//! Checks that the written content equals the primary's, except for mapped locations.
 //!
-//! Works on the JSON of both objects, field by field, with a list of its own of
-//! the fields that hold a place.
+//! Compares the JSON of both objects field by field, with its own list of the fields whose value is
+//! a location.
+
+mod parameters;
+mod validated_view;
 
 use crate::policy::{IcebergPolicy, Policy, UnmappedLocation};
 use crate::topology::{Epoch, Site};
+use parameters::Syntax;
 use serde::Serialize;
 use serde_json::Value;
 
-/// Fields whose value is a place wherever they stand outside parameters.
-const PLACE_FIELDS: [&str; 5] = [
+/// Fields whose value is a location, outside parameters.
+const LOCATION_FIELDS: [&str; 5] = [
     "ArtifactLocation",
     "Location",
     "LocationUri",
@@ -17,61 +21,68 @@ const PLACE_FIELDS: [&str; 5] = [
     "SkewedColumnValueLocationMaps",
 ];
 
-/// What is compared.
+/// The kind of the compared objects.
 #[derive(Clone, Copy)]
 struct Kind {
     is_table: bool,
-    /// A table of a table format, or of Spark.
+    is_partition: bool,
+    /// It is a table of a table format, or of Spark.
     has_format: bool,
-    /// An Iceberg entry: its places are not mapped.
-    pointer: bool,
+    /// It is an Iceberg table: its locations are not mapped.
+    is_iceberg: bool,
 }
 
-/// What may differ: the places, by the rules of the policy.
+/// Compares objects by the rules of the policy.
 pub(super) struct Content<'a> {
     pub(super) policy: &'a Policy,
-    /// Who leads.
+    /// The epoch, which says which site is primary.
     pub(super) epoch: Epoch,
 }
 
 impl Content<'_> {
-    /// Compares an object of the primary with one for the standby.
+    /// Checks an object that is sent to the standby against the primary's.
     ///
     /// # Errors
-    /// The first field that may not differ and does.
+    /// The first field that differs and may not.
     pub(super) fn check<T: Serialize>(&self, primary: &T, sent: &T) -> Result<(), String> {
-        let primary = serde_json::to_value(primary).map_err(|e| e.to_string())?;
-        let sent = serde_json::to_value(sent).map_err(|e| e.to_string())?;
+        let mut primary = serde_json::to_value(primary).map_err(|e| e.to_string())?;
+        let mut sent = serde_json::to_value(sent).map_err(|e| e.to_string())?;
         for target in ["TargetDatabase", "TargetTable"] {
             if primary.get(target).is_some() || sent.get(target).is_some() {
-                return self.link(&primary, &sent, target);
+                return self.check_link(&primary, &sent, target);
             }
         }
+        if validated_view::is_validated(&primary) {
+            validated_view::reduce_read(&mut primary)?;
+            validated_view::reduce_storage(&mut sent);
+        }
         let parameters = primary.get("Parameters");
-        let says = |key: &str| parameters.and_then(|p| p.get(key)).and_then(Value::as_str);
-        // Only tables are ever pointers; the others may name their parameters as they like.
+        let parameter = |key: &str| parameters.and_then(|p| p.get(key)).and_then(Value::as_str);
+        // The parameters of other objects than tables have no such meaning.
         let is_table = primary.get("PartitionKeys").is_some();
-        let pointer = is_table
-            && (says("metadata_location").is_some()
-                || says("table_type").is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg")));
-        if pointer && self.policy.iceberg == IcebergPolicy::Withhold {
+        let is_iceberg = is_table
+            && (parameter("metadata_location").is_some()
+                || parameter("table_type")
+                    .is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg")));
+        if is_iceberg && self.policy.iceberg == IcebergPolicy::Withhold {
             return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
         }
         let mut path = Vec::new();
         let has_format = is_table
-            && (says("spark.sql.sources.provider").is_some()
-                || says("table_type").is_some_and(|kind| {
+            && (parameter("spark.sql.sources.provider").is_some()
+                || parameter("table_type").is_some_and(|kind| {
                     ["delta", "hudi"].contains(&kind.to_ascii_lowercase().as_str())
                 }));
         let kind = Kind {
             is_table,
+            is_partition: primary.get("Values").is_some(),
             has_format,
-            pointer,
+            is_iceberg,
         };
-        self.walk(&mut path, Some(&primary), Some(&sent), kind)
+        self.compare(&mut path, Some(&primary), Some(&sent), kind)
     }
 
-    fn walk<'v>(
+    fn compare<'v>(
         &self,
         path: &mut Vec<&'v str>,
         primary: Option<&'v Value>,
@@ -79,7 +90,10 @@ impl Content<'_> {
         kind: Kind,
     ) -> Result<(), String> {
         let last = path.last().copied().unwrap_or_default();
-        if last == "transient_lastDdlTime" && sent.is_none() {
+        // The columns of a schema in the registry are compared instead of the reference to it.
+        let may_be_omitted = last == "transient_lastDdlTime"
+            || path.as_slice() == ["StorageDescriptor", "SchemaReference"];
+        if may_be_omitted && sent.is_none() {
             return Ok(());
         }
         if path.len() == 1 && last == "CreateTableDefaultPermissions" {
@@ -93,33 +107,40 @@ impl Content<'_> {
                 let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
                 for key in keys {
                     path.push(key);
-                    self.walk(path, a.get(key), b.get(key), kind)?;
+                    self.compare(path, a.get(key), b.get(key), kind)?;
                     path.pop();
                 }
                 Ok(())
             }
             (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
                 for (a, b) in a.iter().zip(b) {
-                    self.walk(path, Some(a), Some(b), kind)?;
+                    self.compare(path, Some(a), Some(b), kind)?;
                 }
                 Ok(())
             }
-            (Some(Value::String(a)), Some(Value::String(b))) if is_place(path, a, kind) => self
-                .place(a, b, kind.pointer)
-                .map_err(|why| format!("{}: {why}", path.join("."))),
-            (Some(Value::String(a)), Some(Value::String(b))) if names_objects(path) => {
-                let alike = self.names_alike(a, b);
+            (Some(Value::String(a)), Some(Value::String(b))) if is_location(path, kind) => self
+                .check_location(a, b, kind.is_iceberg)
+                .map_err(|reason| format!("{}: {reason}", path.join("."))),
+            (Some(Value::String(a)), Some(Value::String(b)))
+                if parameters::syntax(path, kind) == Some(Syntax::Patterns) =>
+            {
+                parameters::check_patterns(self, a, b, kind)
+                    .map_err(|reason| format!("{}: {reason}", path.join(".")))
+            }
+            (Some(Value::String(a)), Some(Value::String(b))) if contains_arns(path) => {
+                let is_equal = self.is_equal_with_mapped_arns(a, b);
                 let differs = || format!("{} differs from the primary", path.join("."));
-                alike.then_some(()).ok_or_else(differs)
+                is_equal.then_some(()).ok_or_else(differs)
             }
             (a, b) if a == b => Ok(()),
             _ => Err(format!("{} differs from the primary", path.join("."))),
         }
     }
 
-    fn place(&self, primary: &str, sent: &str, pointer: bool) -> Result<(), String> {
+    fn check_location(&self, primary: &str, sent: &str, is_iceberg: bool) -> Result<(), String> {
         let unchanged = primary == sent;
-        if pointer || primary.is_empty() {
+        // Only a location in S3 has a counterpart.
+        if is_iceberg || !is_in_s3(primary) {
             return unchanged
                 .then_some(())
                 .ok_or_else(|| format!("{sent} differs from the primary"));
@@ -135,7 +156,7 @@ impl Content<'_> {
 }
 
 impl Content<'_> {
-    /// The site of the primary, and that of the standby.
+    /// Returns the primary's site and the standby's.
     fn sites(&self) -> (&Site, &Site) {
         (
             self.policy.primary(self.epoch),
@@ -143,8 +164,8 @@ impl Content<'_> {
         )
     }
 
-    /// A resource link is its name and where it points, and nothing else is sent.
-    fn link(&self, primary: &Value, sent: &Value, target: &str) -> Result<(), String> {
+    /// Checks a resource link: only its name and its target are sent.
+    fn check_link(&self, primary: &Value, sent: &Value, target: &str) -> Result<(), String> {
         if primary.get("Name") != sent.get("Name") {
             return Err("the link has another name".to_owned());
         }
@@ -159,44 +180,46 @@ impl Content<'_> {
                 return Err(format!("{key} belongs to the target of the link"));
             }
         }
-        let (Some(here), Some(there)) = (primary.get(target), sent.get(target)) else {
-            return Err("one of both is no resource link".to_owned());
+        let (Some(primary_target), Some(sent_target)) = (primary.get(target), sent.get(target))
+        else {
+            return Err("one of the two is not a resource link".to_owned());
         };
-        for part in ["CatalogId", "DatabaseName", "Name", "Region"] {
-            let text = |value: &Value| value.get(part).and_then(Value::as_str).map(str::to_owned);
-            if self.pointed(part, text(here).as_deref()) != text(there) {
-                return Err(format!("the link points at another {part}"));
+        for field in ["CatalogId", "DatabaseName", "Name", "Region"] {
+            let text = |value: &Value| value.get(field).and_then(Value::as_str).map(str::to_owned);
+            if self.expected_in_target(field, text(primary_target).as_deref()) != text(sent_target)
+            {
+                return Err(format!("the target of the link has another {field}"));
             }
         }
         Ok(())
     }
 
-    /// What a part of a link's target has to be in the standby.
-    fn pointed(&self, part: &str, here: Option<&str>) -> Option<String> {
+    /// Returns the value that a field of a link's target must have in the standby.
+    fn expected_in_target(&self, field: &str, in_primary: Option<&str>) -> Option<String> {
         let (from, to) = self.sites();
-        let here = here?;
-        let there = match part {
-            "Region" if here == from.region => to.region.as_str(),
-            "CatalogId" if here == from.account => to.account.as_str(),
+        let in_primary = in_primary?;
+        let expected = match field {
+            "Region" if in_primary == from.region => to.region.as_str(),
+            "CatalogId" if in_primary == from.account => to.account.as_str(),
             "CatalogId" => {
                 let mut pairs = self.policy.catalogs.iter();
-                let pair = pairs.find(|pair| pair.get(self.epoch.primary()) == here);
-                pair.map_or(here, |pair| pair.get(self.epoch.standby()))
+                let pair = pairs.find(|pair| pair.get(self.epoch.primary()) == in_primary);
+                pair.map_or(in_primary, |pair| pair.get(self.epoch.standby()))
             }
-            _ => here,
+            _ => in_primary,
         };
-        Some(there.to_owned())
+        Some(expected.to_owned())
     }
 
-    /// A text of a view: piece by piece between its ARNs, of which only the Region
-    /// and the account may differ, and then as the sides do.
-    fn names_alike(&self, primary: &str, sent: &str) -> bool {
+    /// Whether two texts of a view are equal, if the Region and the account of the Glue ARNs in the
+    /// primary's text are replaced by the standby's.
+    fn is_equal_with_mapped_arns(&self, primary: &str, sent: &str) -> bool {
         let (from, to) = self.sites();
-        let (here, there) = (primary.split("arn:"), sent.split("arn:"));
-        if here.clone().count() != there.clone().count() {
+        let (primary, sent) = (primary.split("arn:"), sent.split("arn:"));
+        if primary.clone().count() != sent.clone().count() {
             return false;
         }
-        here.zip(there).all(|(a, b)| {
+        primary.zip(sent).all(|(a, b)| {
             let parts = |text: &str| text.splitn(5, ':').map(str::to_owned).collect::<Vec<_>>();
             let (mut a, b) = (parts(a), parts(b));
             if let [partition, service, region, account, _] = a.as_mut_slice()
@@ -212,73 +235,65 @@ impl Content<'_> {
         })
     }
 
-    /// Whether one pair, the longest that fits, turns the primary's place into the
-    /// one that is sent, with the same rest behind it.
+    /// Whether the pair of locations with the longest matching prefix maps the primary's location
+    /// to the one that is sent.
     fn is_counterpart(&self, primary: &str, sent: &str) -> bool {
-        let (Some((scheme, here)), Some((sent_scheme, there))) = (bare(primary), bare(sent)) else {
+        let (Some((scheme, primary)), Some((sent_scheme, sent))) =
+            (split_scheme(primary), split_scheme(sent))
+        else {
             return false;
         };
         let mut best: Option<(usize, bool)> = None;
         for pair in self.policy.locations.pairs() {
             let from = pair.sites.get(self.epoch.primary()).to_string();
             let to = pair.sites.get(self.epoch.standby()).to_string();
-            let (Some((_, from)), Some((_, to))) = (bare(&from), bare(&to)) else {
+            let (Some((_, from)), Some((_, to))) = (split_scheme(&from), split_scheme(&to)) else {
                 continue;
             };
             let (from, to) = (from.trim_end_matches('/'), to.trim_end_matches('/'));
-            let Some(rest) = here.strip_prefix(from) else {
+            let Some(rest) = primary.strip_prefix(from) else {
                 continue;
             };
             let at_boundary = rest.is_empty() || rest.starts_with('/');
             if at_boundary && best.is_none_or(|(length, _)| length < from.len()) {
-                best = Some((from.len(), there.strip_prefix(to) == Some(rest)));
+                best = Some((from.len(), sent.strip_prefix(to) == Some(rest)));
             }
         }
-        scheme == sent_scheme && best.is_some_and(|(_, fits)| fits)
+        scheme == sent_scheme && best.is_some_and(|(_, is_equal)| is_equal)
     }
 }
 
-/// A place without its scheme or ARN prefix, and that prefix.
-fn bare(text: &str) -> Option<(&str, &str)> {
+/// Splits a location into its scheme or ARN prefix and the rest.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let at = text.find("://").or_else(|| text.find(":::"))?;
     Some(text.split_at(at + 3))
 }
 
-/// Fields of a view whose text names objects by their ARNs.
-fn names_objects(path: &[&str]) -> bool {
-    let names = ["SubObjects", "ViewExpandedText", "ValidationConnection"];
+/// Whether the text of a field names objects by their ARNs.
+fn contains_arns(path: &[&str]) -> bool {
+    let fields = ["SubObjects", "ViewExpandedText", "ValidationConnection"];
     let last = path.last().copied().unwrap_or_default();
-    path.first() == Some(&"ViewDefinition") && names.contains(&last)
+    path.first() == Some(&"ViewDefinition") && fields.contains(&last)
 }
 
-fn is_place(path: &[&str], value: &str, kind: Kind) -> bool {
+/// Whether the value of a field is a location.
+fn is_location(path: &[&str], kind: Kind) -> bool {
     let parent = path.len().checked_sub(2).and_then(|at| path.get(at));
     let last = path.last().copied().unwrap_or_default();
-    let in_parameters = parent == Some(&"Parameters");
-    let in_serde = path.contains(&"SerdeInfo");
-    if in_parameters && in_serde {
-        return last == "path" && value.contains("://");
+    if parent == Some(&"Parameters") {
+        return parameters::syntax(path, kind) == Some(Syntax::Location);
     }
-    if in_parameters {
-        let at_top = path.len() == 2 && kind.is_table;
-        if at_top && kind.has_format && ["location", "path"].contains(&last) {
-            return value.contains("://");
-        }
-        let names = [
-            "metadata_location",
-            "previous_metadata_location",
-            "storage.location.template",
-        ];
-        return at_top && names.contains(&last);
-    }
-    // Code of a function may come from elsewhere, and is a place only in S3.
-    let scheme = value
-        .split_once("://")
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    let in_s3 = scheme.is_some_and(|scheme| ["s3", "s3a", "s3n"].contains(&scheme.as_str()))
-        || (value.starts_with("arn:") && value.contains(":s3:::"));
-    if last == "Uri" && path.first() == Some(&"ResourceUris") {
-        return in_s3;
-    }
-    PLACE_FIELDS.contains(&last) || parent == Some(&"SkewedColumnValueLocationMaps")
+    let is_code_of_function = last == "Uri" && path.first() == Some(&"ResourceUris");
+    is_code_of_function
+        || LOCATION_FIELDS.contains(&last)
+        || parent == Some(&"SkewedColumnValueLocationMaps")
+}
+
+/// Whether a text claims to be a location in S3, by its scheme or by the service of its ARN.
+fn is_in_s3(text: &str) -> bool {
+    let text = text.trim_start();
+    let scheme = text.split(':').next().unwrap_or_default();
+    let has_scheme =
+        text.contains(':') && ["s3", "s3a", "s3n"].contains(&scheme.to_ascii_lowercase().as_str());
+    has_scheme || (scheme == "arn" && text.split(':').nth(2) == Some("s3"))
 }

@@ -1,6 +1,7 @@
 //! Replays a plan step by step on the snapshots, and checks each step.
 
 mod attachments;
+mod effects;
 mod lakeformation;
 mod lf_tags;
 mod opened_access;
@@ -39,6 +40,10 @@ pub(super) struct PlanReplay<'a> {
     pub(super) primary_lf_tags: BTreeMap<Subject, lf_tags::AssignedLfTags>,
     /// LF-Tags that were assigned in the standby before the plan.
     pub(super) initial_lf_tags: BTreeMap<Subject, lf_tags::AssignedLfTags>,
+    /// LF-Tag expressions that an earlier step wrote.
+    pub(super) put_expressions: BTreeSet<String>,
+    /// Databases of which an earlier step cleared the default permissions for new tables.
+    pub(super) cleared_defaults: BTreeSet<Name>,
     /// Subjects that an earlier step created.
     pub(super) created: BTreeSet<Subject>,
     /// Subjects that an earlier step deleted.
@@ -48,16 +53,13 @@ pub(super) struct PlanReplay<'a> {
 pub(super) type Check = Result<(), Rejection>;
 
 pub(super) fn reject(rule: AuditRule, detail: impl Into<String>) -> Check {
-    Err(Rejection {
-        rule,
-        detail: detail.into(),
-    })
+    Err(Rejection::new(rule, detail))
 }
 
 /// Returns the observed object, if it was read and exists.
 pub(super) fn present<T>(observation: Option<&Observation<T>>) -> Option<&T> {
     match observation {
-        Some(Observation::Present(thing)) => Some(thing),
+        Some(Observation::Present(object)) => Some(object),
         Some(Observation::Absent(_) | Observation::Unknown(_)) | None => None,
     }
 }
@@ -70,10 +72,11 @@ impl<'a> PlanReplay<'a> {
         let held = by_policies
             .into_iter()
             .chain(by_subject.filter_map(|grants| present(Some(grants))));
-        let parts = inputs.standby.attachments.iter();
-        let parts = parts.filter_map(|((owner, _), all)| Some((owner, present(Some(all))?)));
-        let parts: Vec<(&Subject, &catalog::ObservedAttachment)> = parts
-            .flat_map(|(owner, all)| all.values().map(move |one| (owner, one)))
+        let attachments = inputs.standby.attachments.iter();
+        let attachments =
+            attachments.filter_map(|((owner, _), all)| Some((owner, present(Some(all))?)));
+        let attachments: Vec<(&Subject, &catalog::ObservedAttachment)> = attachments
+            .flat_map(|(owner, all)| all.values().map(move |observed| (owner, observed)))
             .collect();
         Self {
             inputs,
@@ -95,9 +98,11 @@ impl<'a> PlanReplay<'a> {
             current_lf_tags: lf_tags::assigned_lf_tags(inputs.standby),
             primary_lf_tags: lf_tags::assigned_lf_tags(inputs.primary),
             initial_lf_tags: lf_tags::assigned_lf_tags(inputs.standby),
-            filters: lakeformation::filters(&parts),
-            opt_ins: lakeformation::opt_ins(&parts),
+            filters: lakeformation::filters(&attachments),
+            opt_ins: lakeformation::opt_ins(&attachments),
             to_regrant: BTreeSet::new(),
+            put_expressions: BTreeSet::new(),
+            cleared_defaults: BTreeSet::new(),
             created: BTreeSet::new(),
             deleted: BTreeSet::new(),
         }
@@ -118,13 +123,21 @@ impl<'a> PlanReplay<'a> {
                 self.write_function(id, function)
             }
             Step::DeleteFunction { id } => self.delete_function(id),
-            Step::PutAttachment { subject, part, .. } => self.put_attachment(subject, part),
+            Step::PutAttachment {
+                subject,
+                attachment,
+                ..
+            } => self.put_attachment(subject, attachment),
             Step::PutSettings {
-                add,
-                add_readers,
-                drop,
-                rest,
-            } => self.put_settings([add, add_readers], drop, rest),
+                added_admins,
+                added_read_only_admins,
+                removed_admins,
+                other_settings,
+            } => self.put_settings(
+                [added_admins, added_read_only_admins],
+                removed_admins,
+                other_settings,
+            ),
             Step::RemoveAttachment { subject, key } => self.remove_attachment(subject, key),
             Step::DeletePartition { id, values } => self.delete_partition(id, values),
             Step::DeleteTable { id } => self.delete_table(id),
@@ -171,6 +184,7 @@ impl<'a> PlanReplay<'a> {
         self.check_name(&subject, &id.table, &table.name)?;
         self.check_content(&subject, &primary.object, table)?;
         self.require_managed(&Subject::Database(id.database.clone()))?;
+        self.require_no_default_grants(&id.database)?;
         self.require_no_extra_grant(&subject)?;
         self.require_no_extra_grant(&Subject::Database(id.database.clone()))?;
         self.require_no_extra_all_tables_grant(&id.database)?;
@@ -254,7 +268,7 @@ impl<'a> PlanReplay<'a> {
                 extra && (is_deletion_named || self.is_recreated(id))
             }
             PartitionExtent::Complete { .. } => extra,
-            PartitionExtent::Named(asked) => is_deletion_allowed && asked.contains(values),
+            PartitionExtent::Named(requested) => is_deletion_allowed && requested.contains(values),
         };
         if listed.partitions.contains_key(values) || !found || !proven {
             return reject(
@@ -323,16 +337,16 @@ impl<'a> PlanReplay<'a> {
     }
 
     pub(super) fn primary_database(&self, name: &Name) -> Result<&Observed<Database>, Rejection> {
-        present(self.inputs.primary.databases.get(name)).ok_or_else(|| Rejection {
-            rule: AuditRule::Altered,
-            detail: format!("the primary has no database {name}"),
+        present(self.inputs.primary.databases.get(name)).ok_or_else(|| {
+            let detail = format!("the primary has no database {name}");
+            Rejection::new(AuditRule::Altered, detail)
         })
     }
 
     pub(super) fn primary_table(&self, id: &TableId) -> Result<&Observed<Table>, Rejection> {
-        present(self.inputs.primary.tables.get(id)).ok_or_else(|| Rejection {
-            rule: AuditRule::Altered,
-            detail: format!("the primary has no table {id}"),
+        present(self.inputs.primary.tables.get(id)).ok_or_else(|| {
+            let detail = format!("the primary has no table {id}");
+            Rejection::new(AuditRule::Altered, detail)
         })
     }
 
@@ -354,13 +368,12 @@ impl<'a> PlanReplay<'a> {
     ) -> Check {
         self.content
             .check(primary, sent)
-            .map_err(|reason| Rejection {
-                rule: AuditRule::Altered,
-                detail: format!("{subject}: {reason}"),
-            })
+            .map_err(|reason| Rejection::new(AuditRule::Altered, format!("{subject}: {reason}")))
     }
 }
 
+/// Returns the columns of a table, in lower case: grants and filters name them without case.
 pub(super) fn names(table: &Table) -> BTreeSet<String> {
-    table.columns().map(|column| column.name.clone()).collect()
+    let columns = table.columns();
+    columns.map(|column| column.name.to_lowercase()).collect()
 }

@@ -158,7 +158,7 @@ impl Attachment {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObservedAttachment {
     /// The attachment.
-    pub part: Attachment,
+    pub attachment: Attachment,
     /// The status of a partition index. Other attachments are always [`IndexStatus::Active`].
     pub index_status: IndexStatus,
 }

@@ -28,11 +28,11 @@ pub fn fingerprint<T: Serialize>(object: &T) -> u128 {
 
 /// Returns the fields in which two objects of one kind differ, with both values, for display.
 #[must_use]
-pub fn differences<T: Serialize>(now: &T, wanted: &T) -> Vec<Change> {
-    let now = serde_json::to_value(now).unwrap_or_default();
-    let wanted = serde_json::to_value(wanted).unwrap_or_default();
+pub fn differences<T: Serialize>(current: &T, desired: &T) -> Vec<Change> {
+    let current = serde_json::to_value(current).unwrap_or_default();
+    let desired = serde_json::to_value(desired).unwrap_or_default();
     let mut changes = Vec::new();
-    compare("", &now, &wanted, &mut changes);
+    compare("", &current, &desired, &mut changes);
     changes
 }
 
@@ -42,22 +42,22 @@ pub struct Change {
     /// The dotted path of the field.
     pub field: String,
     /// The standby's current value.
-    pub now: Option<serde_json::Value>,
+    pub current: Option<serde_json::Value>,
     /// The desired value.
-    pub wanted: Option<serde_json::Value>,
+    pub desired: Option<serde_json::Value>,
 }
 
 fn compare(
     path: &str,
-    now: &serde_json::Value,
-    wanted: &serde_json::Value,
+    current: &serde_json::Value,
+    desired: &serde_json::Value,
     changes: &mut Vec<Change>,
 ) {
     use serde_json::Value;
-    if now == wanted {
+    if current == desired {
         return;
     }
-    if let (Value::Object(left), Value::Object(right)) = (now, wanted) {
+    if let (Value::Object(left), Value::Object(right)) = (current, desired) {
         let keys: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
         for key in keys {
             let field = if path.is_empty() {
@@ -69,8 +69,8 @@ fn compare(
                 (Some(a), Some(b)) => compare(&field, a, b, changes),
                 (a, b) => changes.push(Change {
                     field,
-                    now: a.cloned(),
-                    wanted: b.cloned(),
+                    current: a.cloned(),
+                    desired: b.cloned(),
                 }),
             }
         }
@@ -78,7 +78,7 @@ fn compare(
     }
     changes.push(Change {
         field: path.to_owned(),
-        now: Some(now.clone()),
-        wanted: Some(wanted.clone()),
+        current: Some(current.clone()),
+        desired: Some(desired.clone()),
     });
 }

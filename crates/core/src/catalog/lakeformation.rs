@@ -20,7 +20,8 @@ pub struct DataCellsFilter {
     pub columns: FilterColumns,
 }
 
-/// The columns of a data cells filter.
+/// The columns of a data cells filter, with the spelling of the service. A name may be a nested
+/// column: `"address"."zip"` (F-6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FilterColumns {

@@ -1,13 +1,13 @@
-//! Views of several dialects: ARNs inside name the primary's Region.
+//! Translates multi-dialect views: the ARNs in them name the primary's Region.
 
 use super::Translator;
 use crate::arn::rewrite_glue_arns;
 use crate::catalog::ViewDefinition;
 
 impl Translator<'_> {
-    /// The definition with every ARN of the primary's catalog turned into the
-    /// standby's. What a person wrote (`ViewOriginalText`) stays.
-    pub(super) fn view(self, view: &mut ViewDefinition) {
+    /// Replaces every ARN of the primary's catalog by the standby's, except in `ViewOriginalText`,
+    /// the SQL text as entered.
+    pub(super) fn rewrite_view_arns(self, view: &mut ViewDefinition) {
         let (from, to) = self.sites();
         for object in &mut view.sub_objects {
             *object = rewrite_glue_arns(object, from, to);

@@ -2,10 +2,14 @@
 //!
 //! Request parameters may be omitted, truncated, spelled with other case, or hold keys that the
 //! API does not have. They only serve to find which object changed. If they do not name it,
-//! `resources[].ARN` is used; if that names nothing either, the scope is the whole database or
-//! the whole catalog.
+//! `resources[].ARN` is used; if that names nothing either, the scope is the whole database. Only
+//! a record without parameters, which CloudTrail omits from large calls, leads to the whole
+//! catalog. A record whose parameters name nothing that can be read is not recognized: the names
+//! are chosen by the caller, who must not be able to request a scan of the catalog with each call.
 
+use super::cloudtrail_record::{arns, is_omitted, is_own_call, no_valid_name};
 use super::lenient_json::LenientJson;
+use super::own_catalog::{self, ArnTarget};
 use super::{EventContext, Parsed, UnrecognizedEvent, cloudtrail_lakeformation, quoted};
 use crate::heartbeat::{self, Channel};
 use crate::name::{FunctionId, Name, TableId};
@@ -25,9 +29,9 @@ pub(super) fn parse(
         return Ok(Parsed::Ignored(reason));
     }
     match source.as_str() {
-        "glue.amazonaws.com" => Ok(parse_glue_call(record, &name)),
+        "glue.amazonaws.com" => parse_glue_call(record, &name, event_context),
         "lakeformation.amazonaws.com" => {
-            let mut parsed = cloudtrail_lakeformation::parse(record, &name, event_context);
+            let mut parsed = cloudtrail_lakeformation::parse(record, &name, event_context)?;
             if let (Parsed::Scope(scope), true) = (&mut parsed, is_heartbeat(record))
                 && let Some(sent) = record.time("eventTime")
             {
@@ -44,7 +48,8 @@ pub(super) fn parse(
 
 /// Returns why a record needs no action, or `None` if it needs one.
 fn ignore_reason(record: LenientJson<'_>, event_context: &EventContext) -> Option<String> {
-    if let Some(code) = record.text("errorCode") {
+    if record.get("errorCode").exists() {
+        let code = record.text("errorCode").unwrap_or_default();
         return Some(format!("the call failed with {}", quoted(&code)));
     }
     if record.text("readOnly").as_deref() == Some("true") {
@@ -59,13 +64,6 @@ fn ignore_reason(record: LenientJson<'_>, event_context: &EventContext) -> Optio
         .map(|account| format!("it is the copy of account {}", quoted(&account)))
 }
 
-/// Whether one of Twinlake's own roles made the call.
-pub(super) fn is_own_call(record: LenientJson<'_>, event_context: &EventContext) -> bool {
-    let session = record.get("userIdentity").get("sessionContext");
-    let issuer = session.get("sessionIssuer").text("arn");
-    issuer.is_some_and(|issuer| event_context.own_roles.contains(&issuer))
-}
-
 /// Whether the call is the heartbeat's update of its data cells filter.
 fn is_heartbeat(record: LenientJson<'_>) -> bool {
     let data = record.get("requestParameters").get("tableData");
@@ -73,107 +71,138 @@ fn is_heartbeat(record: LenientJson<'_>) -> bool {
     named.is_some_and(|(database, table)| heartbeat::is_table(&TableId::new(database, table)))
 }
 
-fn parse_glue_call(record: LenientJson<'_>, name: &str) -> Parsed {
+fn parse_glue_call(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
     let request = record.get("requestParameters");
-    if let Some(parsed) = parse_other_calls(request, name) {
-        return parsed;
+    if let Some(reason) = own_catalog::foreign_id(request, event_context) {
+        return Ok(Parsed::Ignored(reason));
     }
-    let deletes = |kinds: &[&str]| kinds.contains(&name);
-    let database = match name {
-        "CreateDatabase" => request.get("databaseInput").name("name"),
-        "UpdateDatabase" | "DeleteDatabase" => request.name("name"),
-        _ => request.name("databaseName"),
-    };
-    let mut scope = Scope::default();
-    let Some(database) = database else {
-        return Parsed::Scope(scope_of_arns(record, name));
-    };
-    match name {
-        "CreateDatabase" | "UpdateDatabase" => {
-            scope.add(
-                Subject::Database(database),
-                ReadRequest::for_facets(&DATABASE_ITSELF),
-            );
-        }
-        "DeleteDatabase" => {
-            let read_request = ReadRequest {
-                deletion_named: true,
-                ..ReadRequest::for_facets(&WHOLE_DATABASE)
-            };
-            scope.add(Subject::Database(database), read_request);
-        }
-        _ => {
-            let tables = table_names(request, name);
-            if tables.is_empty() {
-                return Parsed::Scope(scope_of_arns(record, name));
-            }
-            let read_request = match partition_values(request, name) {
-                Some(values) => ReadRequest::for_partitions(values, deletes_partitions(name)),
-                None => ReadRequest {
-                    deletion_named: deletes(&["DeleteTable", "BatchDeleteTable"]),
-                    partition_deletion_named: deletes_partitions(name),
-                    ..ReadRequest::for_facets(facets_of_table_call(name))
-                },
-            };
-            for table in tables {
-                let id = TableId::new(database.clone(), table);
-                scope.add(Subject::Table(id), read_request.clone());
-            }
-        }
-    }
-    Parsed::Scope(scope)
-}
-
-/// Parses calls on functions, column statistics of partitions, and Glue tags. Returns `None` for
-/// all other calls.
-fn parse_other_calls(request: LenientJson<'_>, name: &str) -> Option<Parsed> {
-    let mut scope = Scope::default();
     match name {
         "CreateUserDefinedFunction" | "UpdateUserDefinedFunction" | "DeleteUserDefinedFunction" => {
-            let named = request.name("functionName");
-            let function = named.or_else(|| request.get("functionInput").name("functionName"));
-            let (Some(database), Some(function)) = (request.name("databaseName"), function) else {
-                return Some(Parsed::Scope(Scope::catalog()));
-            };
-            let read_request = ReadRequest {
-                deletion_named: name == "DeleteUserDefinedFunction",
-                ..ReadRequest::for_facets(&[Facet::Definition])
-            };
-            scope.add(
-                Subject::Function(FunctionId::new(database, function)),
-                read_request,
-            );
+            return parse_function_call(record, name, event_context);
         }
         "UpdateColumnStatisticsForPartition" | "DeleteColumnStatisticsForPartition" => {
-            return Some(Parsed::Ignored(
+            return Ok(Parsed::Ignored(
                 "column statistics of partitions are not replicated".to_owned(),
             ));
         }
-        "TagResource" | "UntagResource" => {
-            let arn = request.text("resourceArn").unwrap_or_default();
-            let path = arn.splitn(6, ':').nth(5).unwrap_or_default();
-            let mut words = path.split('/').map(str::to_owned);
-            let kind = words.next().unwrap_or_default();
-            let names: Vec<Name> = words.filter_map(|word| Name::new(&word).ok()).collect();
-            let subject = match (kind.as_str(), names.as_slice()) {
-                ("database", [database]) => Subject::Database(database.clone()),
-                ("table", [database, table]) => {
-                    Subject::Table(TableId::new(database.clone(), table.clone()))
-                }
-                _ => {
-                    return Some(Parsed::Ignored(
-                        "the tagged resource is neither a database nor a table".to_owned(),
-                    ));
-                }
-            };
-            scope.add(
-                subject,
-                ReadRequest::for_facets(&[Facet::Definition, Facet::GlueTags]),
-            );
-        }
-        _ => return None,
+        "TagResource" | "UntagResource" => return parse_tagging(request, name, event_context),
+        _ => {}
     }
-    Some(Parsed::Scope(scope))
+    let (database, tables) = match name {
+        "CreateDatabase" => (request.get("databaseInput").name("name"), Vec::new()),
+        "UpdateDatabase" | "DeleteDatabase" => (request.name("name"), Vec::new()),
+        _ => (request.name("databaseName"), table_names(request, name)),
+    };
+    let Some(database) = database else {
+        return parse_arns(record, name, None, event_context);
+    };
+    let is_database_call = matches!(name, "CreateDatabase" | "UpdateDatabase" | "DeleteDatabase");
+    if tables.is_empty() && !is_database_call {
+        return parse_arns(record, name, Some(database), event_context);
+    }
+    let foreign = own_catalog::foreign_arn(&arns(record), &database, &tables, event_context);
+    if let Some(reason) = foreign {
+        return Ok(Parsed::Ignored(reason));
+    }
+    let scope = match is_database_call {
+        true => scope_of_database_call(database, name),
+        false => scope_of_table_call(request, database, tables, name),
+    };
+    Ok(Parsed::Scope(scope))
+}
+
+fn scope_of_database_call(database: Name, name: &str) -> Scope {
+    let read_request = match name {
+        "DeleteDatabase" => ReadRequest {
+            deletion_named: true,
+            ..ReadRequest::for_facets(&WHOLE_DATABASE)
+        },
+        _ => ReadRequest::for_facets(&DATABASE_ITSELF),
+    };
+    let mut scope = Scope::default();
+    scope.add(Subject::Database(database), read_request);
+    scope
+}
+
+fn scope_of_table_call(
+    request: LenientJson<'_>,
+    database: Name,
+    tables: Vec<Name>,
+    name: &str,
+) -> Scope {
+    let read_request = match partition_values(request, name) {
+        Some(values) => ReadRequest::for_partitions(values, deletes_partitions(name)),
+        None => ReadRequest {
+            deletion_named: matches!(name, "DeleteTable" | "BatchDeleteTable"),
+            partition_deletion_named: deletes_partitions(name),
+            ..ReadRequest::for_facets(facets_of_table_call(name))
+        },
+    };
+    let mut scope = Scope::default();
+    for table in tables {
+        let id = TableId::new(database.clone(), table);
+        scope.add(Subject::Table(id), read_request.clone());
+    }
+    scope
+}
+
+fn parse_function_call(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
+    let request = record.get("requestParameters");
+    let named = request.name("functionName");
+    let function = named.or_else(|| request.get("functionInput").name("functionName"));
+    let (database, function) = match (request.name("databaseName"), function) {
+        (Some(database), Some(function)) => (database, function),
+        (database, _) => return parse_arns(record, name, database, event_context),
+    };
+    let names = std::slice::from_ref(&function);
+    let foreign = own_catalog::foreign_arn(&arns(record), &database, names, event_context);
+    if let Some(reason) = foreign {
+        return Ok(Parsed::Ignored(reason));
+    }
+    let read_request = ReadRequest {
+        deletion_named: name == "DeleteUserDefinedFunction",
+        ..ReadRequest::for_facets(&[Facet::Definition])
+    };
+    let mut scope = Scope::default();
+    scope.add(
+        Subject::Function(FunctionId::new(database, function)),
+        read_request,
+    );
+    Ok(Parsed::Scope(scope))
+}
+
+/// Parses a change of the Glue tags of a resource.
+fn parse_tagging(
+    request: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
+    let arn = request.text("resourceArn").unwrap_or_default();
+    let subject = match own_catalog::arn_target(&arn, event_context) {
+        ArnTarget::Database(database) => Subject::Database(database),
+        ArnTarget::Table(id) => Subject::Table(id),
+        ArnTarget::OtherCatalog(reason) => return Ok(Parsed::Ignored(reason)),
+        ArnTarget::InvalidName => return Err(no_valid_name(name)),
+        ArnTarget::Other => {
+            return Ok(Parsed::Ignored(
+                "the tagged resource is neither a database nor a table".to_owned(),
+            ));
+        }
+    };
+    let mut scope = Scope::default();
+    scope.add(
+        subject,
+        ReadRequest::for_facets(&[Facet::Definition, Facet::GlueTags]),
+    );
+    Ok(Parsed::Scope(scope))
 }
 
 /// The facets that a call on a table may have changed.
@@ -243,42 +272,81 @@ fn table_names(request: LenientJson<'_>, name: &str) -> Vec<Name> {
     }
 }
 
-/// The scope that the ARNs of a record name, or the whole catalog if they name nothing.
-fn scope_of_arns(record: LenientJson<'_>, name: &str) -> Scope {
+/// Whether a request has a text where the name of a table or a function is expected.
+fn has_object_name(request: LenientJson<'_>) -> bool {
+    let texts = ["name", "tableName", "functionName"].map(|key| request.text(key));
+    let inputs = [
+        request.get("tableInput").text("name"),
+        request.get("functionInput").text("functionName"),
+    ];
+    let listed = request.get("tablesToDelete").items().next();
+    texts.iter().chain(&inputs).any(Option::is_some) || listed.is_some()
+}
+
+/// Parses a record by its ARNs, because its parameters have no valid names, or only that of a
+/// database.
+///
+/// An ARN beside those of another catalog proves no deletion: the call was on one of them.
+fn parse_arns(
+    record: LenientJson<'_>,
+    name: &str,
+    database: Option<Name>,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
+    let arns = arns(record);
+    let targets: Vec<ArnTarget> = arns
+        .iter()
+        .map(|arn| own_catalog::arn_target(arn, event_context))
+        .collect();
+    let other_catalog = targets.iter().find_map(|target| match target {
+        ArnTarget::OtherCatalog(reason) => Some(reason.clone()),
+        ArnTarget::Database(_)
+        | ArnTarget::Table(_)
+        | ArnTarget::InvalidName
+        | ArnTarget::Other => None,
+    });
+    let scope = scope_of_targets(&targets, name, other_catalog.is_none());
+    if !scope.is_empty() {
+        return Ok(Parsed::Scope(scope));
+    }
+    if let Some(reason) = other_catalog {
+        return Ok(Parsed::Ignored(reason));
+    }
+    let request = record.get("requestParameters");
+    if targets.contains(&ArnTarget::InvalidName) || has_object_name(request) {
+        return Err(no_valid_name(name));
+    }
+    match database {
+        Some(database) => Ok(Parsed::Scope(Scope::database(database))),
+        None if is_omitted(request) => Ok(Parsed::Scope(Scope::catalog())),
+        None => Err(no_valid_name(name)),
+    }
+}
+
+/// The tables among the targets, or else the databases.
+fn scope_of_targets(targets: &[ArnTarget], name: &str, may_name_deletion: bool) -> Scope {
     let mut scope = Scope::default();
-    let arns = record.get("resources").items();
-    for arn in arns.filter_map(|resource| resource.text("ARN")) {
-        let Some((_, path)) = arn.split_once(":table/") else {
-            continue;
-        };
-        if let Some((database, table)) = path.split_once('/')
-            && let (Ok(database), Ok(table)) = (Name::new(database), Name::new(table))
-        {
+    for target in targets {
+        if let ArnTarget::Table(id) = target {
             let read_request = ReadRequest {
-                deletion_named: name == "DeleteTable",
-                partition_deletion_named: deletes_partitions(name),
+                deletion_named: may_name_deletion && name == "DeleteTable",
+                partition_deletion_named: may_name_deletion && deletes_partitions(name),
                 ..ReadRequest::for_facets(facets_of_table_call(name))
             };
-            scope.add(Subject::Table(TableId::new(database, table)), read_request);
+            scope.add(Subject::Table(id.clone()), read_request);
         }
     }
-    if !scope.is_empty() {
+    if !scope.is_empty() || targets.contains(&ArnTarget::InvalidName) {
         return scope;
     }
-    let arns = record.get("resources").items();
-    for arn in arns.filter_map(|resource| resource.text("ARN")) {
-        if let Some((_, database)) = arn.split_once(":database/")
-            && let Ok(database) = Name::new(database)
-        {
+    for target in targets {
+        if let ArnTarget::Database(database) = target {
             let read_request = ReadRequest {
-                deletion_named: name == "DeleteDatabase",
+                deletion_named: may_name_deletion && name == "DeleteDatabase",
                 ..ReadRequest::for_facets(&WHOLE_DATABASE)
             };
-            scope.add(Subject::Database(database), read_request);
+            scope.add(Subject::Database(database.clone()), read_request);
         }
-    }
-    if scope.is_empty() {
-        return Scope::catalog();
     }
     scope
 }

@@ -4,8 +4,9 @@
 //! How a record spells `LFTag`, and what it omits of a data cells filter, is not known (Q-06,
 //! So keys are compared without regard to case, and filters are read from the API.
 
+use super::cloudtrail_record::{arns, is_omitted, no_valid_name};
 use super::lenient_json::LenientJson;
-use super::{EventContext, Parsed, quoted};
+use super::{EventContext, Parsed, UnrecognizedEvent, own_catalog, quoted};
 use crate::grant::{
     self, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, ListedColumns, ListedPermission,
     ListedResource, Principal,
@@ -17,39 +18,86 @@ use crate::scope::{
 };
 use std::collections::BTreeSet;
 
-pub(super) fn parse(record: LenientJson<'_>, name: &str, event_context: &EventContext) -> Parsed {
+/// Why a resource of a request leads to nothing.
+enum Unparsed {
+    /// It is in another catalog, as the reason says.
+    OtherCatalog(String),
+    /// It has no valid name.
+    NoValidName,
+    /// Its kind is unknown.
+    UnknownKind,
+}
+
+pub(super) fn parse(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
     let request = record.get("requestParameters");
-    if request.get("omitted").exists() {
-        return Parsed::Scope(Scope::catalog());
+    if let Some(reason) = own_catalog::foreign_id(request, event_context) {
+        return Ok(Parsed::Ignored(reason));
+    }
+    let lf_subject = match name {
+        "CreateLFTag" | "UpdateLFTag" | "DeleteLFTag" => LfSubject::LfTags,
+        "CreateLFTagExpression" | "UpdateLFTagExpression" | "DeleteLFTagExpression" => {
+            LfSubject::LfTagExpressions
+        }
+        "RegisterResource" | "UpdateResource" | "DeregisterResource" => LfSubject::DataLocations,
+        "PutDataLakeSettings" => LfSubject::Settings,
+        _ => return parse_call_with_names(record, name, event_context),
+    };
+    Ok(parse_lake_formation_subject(lf_subject, name))
+}
+
+/// Parses a call whose parameters name what it changes.
+fn parse_call_with_names(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
+    let request = record.get("requestParameters");
+    let is_known = matches!(
+        name,
+        "GrantPermissions"
+            | "RevokePermissions"
+            | "BatchGrantPermissions"
+            | "BatchRevokePermissions"
+            | "AddLFTagsToResource"
+            | "RemoveLFTagsFromResource"
+            | "CreateDataCellsFilter"
+            | "UpdateDataCellsFilter"
+            | "DeleteDataCellsFilter"
+            | "CreateLakeFormationOptIn"
+            | "DeleteLakeFormationOptIn"
+    );
+    if is_known && is_omitted(request) {
+        return Ok(Parsed::Scope(Scope::catalog()));
     }
     match name {
         "GrantPermissions" | "RevokePermissions" => {
-            parse_permission_calls(std::iter::once(request), name, event_context)
+            parse_permission_calls(record, std::iter::once(request), name, event_context)
         }
         "BatchGrantPermissions" | "BatchRevokePermissions" => {
-            parse_permission_calls(request.get("entries").items(), name, event_context)
+            let entries = request.get("entries");
+            match entries.exists() {
+                true => parse_permission_calls(record, entries.items(), name, event_context),
+                false => Ok(Parsed::Scope(Scope::catalog())),
+            }
         }
-        "AddLFTagsToResource" | "RemoveLFTagsFromResource" => parse_tag_assignment(request),
-        "CreateDataCellsFilter" => parse_filter_call(request.get("tableData"), "tableName"),
-        "UpdateDataCellsFilter" => parse_filter_call(request.get("tableData"), "tableName"),
-        "DeleteDataCellsFilter" => parse_filter_call(request, "tableName"),
+        "AddLFTagsToResource" | "RemoveLFTagsFromResource" => {
+            parse_tag_assignment(record, name, event_context)
+        }
+        "CreateDataCellsFilter" | "UpdateDataCellsFilter" => {
+            parse_filter_call(record, request.get("tableData"), name, event_context)
+        }
+        "DeleteDataCellsFilter" => parse_filter_call(record, request, name, event_context),
         "CreateLakeFormationOptIn" | "DeleteLakeFormationOptIn" => {
-            parse_opt_in(request.get("resource"), &[Facet::Definition, Facet::OptIns])
+            parse_opt_in(record, name, event_context)
         }
-        "CreateLFTag" | "UpdateLFTag" | "DeleteLFTag" => {
-            parse_lake_formation_subject(LfSubject::LfTags, name)
-        }
-        "CreateLFTagExpression" | "UpdateLFTagExpression" | "DeleteLFTagExpression" => {
-            parse_lake_formation_subject(LfSubject::LfTagExpressions, name)
-        }
-        "RegisterResource" | "UpdateResource" | "DeregisterResource" => {
-            parse_lake_formation_subject(LfSubject::DataLocations, name)
-        }
-        "PutDataLakeSettings" => parse_lake_formation_subject(LfSubject::Settings, name),
-        _ => Parsed::Ignored(format!(
+        _ => Ok(Parsed::Ignored(format!(
             "{} changes nothing that Twinlake replicates",
             quoted(name)
-        )),
+        ))),
     }
 }
 
@@ -57,7 +105,7 @@ pub(super) fn parse(record: LenientJson<'_>, name: &str, event_context: &EventCo
 fn parse_lake_formation_subject(lf_subject: LfSubject, name: &str) -> Parsed {
     let mut scope = Scope::default();
     let creating_verbs = ["Create", "Register", "Put"];
-    let read_request = match creating_verbs.iter().any(|word| name.starts_with(word)) {
+    let read_request = match creating_verbs.iter().any(|verb| name.starts_with(verb)) {
         true => ReadRequest::for_facets(&[Facet::Items]),
         false => ReadRequest {
             // UpdateLFTag may delete values of a tag.
@@ -69,51 +117,79 @@ fn parse_lake_formation_subject(lf_subject: LfSubject, name: &str) -> Parsed {
     Parsed::Scope(scope)
 }
 
+/// Parses grants or revokes. Entries on other catalogs, and those that cannot be read, are left
+/// out: they change nothing in the default catalog, or nothing that is known.
 fn parse_permission_calls<'r>(
+    record: LenientJson<'_>,
     requests: impl Iterator<Item = LenientJson<'r>>,
     name: &str,
     event_context: &EventContext,
-) -> Parsed {
+) -> Result<Parsed, UnrecognizedEvent> {
     let revokes = name.ends_with("RevokePermissions");
     let mut scope = Scope::default();
-    let (mut has_entries, mut unsupported) = (false, 0usize);
+    let mut unparsed = Vec::new();
     for request in requests {
-        has_entries = true;
-        let entry = parse_resource(request.get("resource"))
-            .map(|resource| listed_permission(request, resource));
-        let subject = entry
-            .as_ref()
-            .and_then(|entry| subject_of_resource(&entry.resource));
-        let (Some(entry), Some(subject)) = (entry, subject) else {
-            unsupported += 1;
-            continue;
+        let outer_id = own_catalog::foreign_id(request, event_context);
+        let resource = match outer_id {
+            Some(reason) => Err(Unparsed::OtherCatalog(reason)),
+            None => resource_in_own_catalog(record, request.get("resource"), event_context),
         };
-        scope.add(subject, grants_request(&entry.resource));
-        if revokes {
-            // A revoke with the grant option may leave the permission itself.
-            let (grants, _) = grant::normalize(&[entry], &event_context.principal_mapping);
-            for (grant, grant_option) in grants {
-                let read_request = ReadRequest::for_facets(&DATABASE_ITSELF);
-                if matches!(
-                    subject_of_grant(&grant),
-                    Subject::Database(_) | Subject::Table(_)
-                ) {
-                    scope.add(subject_of_grant(&grant), read_request);
-                }
-                *scope.named_revokes.entry(grant).or_default() |= grant_option;
+        let resource = resource.and_then(|resource| match subject_of_resource(&resource) {
+            Some(subject) => Ok((resource, subject)),
+            None => Err(Unparsed::UnknownKind),
+        });
+        let (resource, subject) = match resource {
+            Ok(resource) => resource,
+            Err(problem) => {
+                unparsed.push(problem);
+                continue;
             }
+        };
+        scope.add(subject, grants_request(&resource));
+        if revokes {
+            add_named_revokes(
+                &mut scope,
+                listed_permission(request, resource),
+                event_context,
+            );
         }
     }
-    if !has_entries {
-        return Parsed::Scope(Scope::catalog());
+    if !scope.is_empty() {
+        return Ok(Parsed::Scope(scope));
     }
-    if scope.is_empty() {
+    outcome_of_unparsed(unparsed, name)
+}
+
+/// Adds the grants that a revoke named, and the subjects that they are on.
+fn add_named_revokes(scope: &mut Scope, entry: ListedPermission, event_context: &EventContext) {
+    // A revoke with the grant option may leave the permission itself.
+    let (grants, _) = grant::normalize(&[entry], &event_context.principal_mapping);
+    for (grant, grant_option) in grants {
+        let subject = subject_of_grant(&grant);
+        if matches!(subject, Subject::Database(_) | Subject::Table(_)) {
+            scope.add(subject, ReadRequest::for_facets(&DATABASE_ITSELF));
+        }
+        *scope.named_revokes.entry(grant).or_default() |= grant_option;
+    }
+}
+
+/// The result for a call none of whose resources leads to a scope.
+fn outcome_of_unparsed(unparsed: Vec<Unparsed>, name: &str) -> Result<Parsed, UnrecognizedEvent> {
+    let mut unknown_kinds = 0usize;
+    let mut other_catalog = None;
+    for problem in unparsed {
+        match problem {
+            Unparsed::NoValidName => return Err(no_valid_name(name)),
+            Unparsed::OtherCatalog(reason) => other_catalog = Some(reason),
+            Unparsed::UnknownKind => unknown_kinds += 1,
+        }
+    }
+    Ok(Parsed::Ignored(other_catalog.unwrap_or_else(|| {
         let event_name = quoted(name);
-        return Parsed::Ignored(format!(
-            "{event_name} names only resources of kinds that Twinlake does not replicate ({unsupported})"
-        ));
-    }
-    Parsed::Scope(scope)
+        format!(
+            "{event_name} names only resources of kinds that Twinlake does not replicate ({unknown_kinds})"
+        )
+    })))
 }
 
 /// The facets to read for a change of the grants on a resource. A grant on a data cells filter
@@ -137,13 +213,30 @@ fn grants_request(resource: &ListedResource) -> ReadRequest {
     }
 }
 
+/// The subject of the one resource of a call, or what the call leads to without it.
+fn subject_of_call(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Subject, Result<Parsed, UnrecognizedEvent>> {
+    let resource = record.get("requestParameters").get("resource");
+    let resource = resource_in_own_catalog(record, resource, event_context);
+    let subject =
+        resource.and_then(|resource| subject_of_resource(&resource).ok_or(Unparsed::UnknownKind));
+    subject.map_err(|problem| outcome_of_unparsed(vec![problem], name))
+}
+
 /// Parses an assignment of LF-Tags. Tables inherit the tags of their database, so the whole
 /// database is read. The LF-Tags are read as well, because an assigned one may be new.
-fn parse_tag_assignment(request: LenientJson<'_>) -> Parsed {
+fn parse_tag_assignment(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
     let mut scope = Scope::default();
-    let named = parse_resource(request.get("resource"));
-    let Some(subject) = named.as_ref().and_then(subject_of_resource) else {
-        return Parsed::Scope(Scope::catalog());
+    let subject = match subject_of_call(record, name, event_context) {
+        Ok(subject) => subject,
+        Err(outcome) => return outcome,
     };
     let read_request = match subject {
         Subject::Database(_) => ReadRequest::for_facets(&WHOLE_DATABASE),
@@ -156,24 +249,48 @@ fn parse_tag_assignment(request: LenientJson<'_>) -> Parsed {
         Subject::LakeFormation(LfSubject::LfTags),
         ReadRequest::for_facets(&[Facet::Items]),
     );
-    Parsed::Scope(scope)
+    Ok(Parsed::Scope(scope))
 }
 
-fn parse_filter_call(table: LenientJson<'_>, key: &str) -> Parsed {
-    let mut scope = Scope::default();
-    let (Some(database), Some(name)) = (table.name("databaseName"), table.name(key)) else {
-        return Parsed::Scope(Scope::catalog());
+/// Parses a call on a data cells filter. `table` is the part of the request that names its table;
+/// CloudTrail may omit it.
+fn parse_filter_call(
+    record: LenientJson<'_>,
+    table: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
+    if is_omitted(table) {
+        return Ok(Parsed::Scope(Scope::catalog()));
+    }
+    if let Some(reason) = own_catalog::foreign_id(table, event_context) {
+        return Ok(Parsed::Ignored(reason));
+    }
+    let (Some(database), Some(table)) = (table.name("databaseName"), table.name("tableName"))
+    else {
+        return Err(no_valid_name(name));
     };
+    let names = std::slice::from_ref(&table);
+    let foreign = own_catalog::foreign_arn(&arns(record), &database, names, event_context);
+    if let Some(reason) = foreign {
+        return Ok(Parsed::Ignored(reason));
+    }
+    let mut scope = Scope::default();
     let read_request =
         ReadRequest::for_facets(&[Facet::Definition, Facet::Grants, Facet::DataCellsFilters]);
-    scope.add(Subject::Table(TableId::new(database, name)), read_request);
-    Parsed::Scope(scope)
+    scope.add(Subject::Table(TableId::new(database, table)), read_request);
+    Ok(Parsed::Scope(scope))
 }
 
-fn parse_opt_in(named: LenientJson<'_>, facets: &[Facet]) -> Parsed {
+fn parse_opt_in(
+    record: LenientJson<'_>,
+    name: &str,
+    event_context: &EventContext,
+) -> Result<Parsed, UnrecognizedEvent> {
     let mut scope = Scope::default();
-    let Some(subject) = parse_resource(named).as_ref().and_then(subject_of_resource) else {
-        return Parsed::Scope(Scope::catalog());
+    let subject = match subject_of_call(record, name, event_context) {
+        Ok(subject) => subject,
+        Err(outcome) => return outcome,
     };
     match subject {
         // Opt-ins on anything but a database or a table are one facet of this subject.
@@ -182,14 +299,37 @@ fn parse_opt_in(named: LenientJson<'_>, facets: &[Facet]) -> Parsed {
             scope.add(subject, ReadRequest::for_facets(&[Facet::OptIns]));
         }
         Subject::Catalog | Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {
-            scope.add(subject, ReadRequest::for_facets(facets));
+            let facets = [Facet::Definition, Facet::OptIns];
+            scope.add(subject, ReadRequest::for_facets(&facets));
         }
     }
-    Parsed::Scope(scope)
+    Ok(Parsed::Scope(scope))
+}
+
+/// Parses a resource, unless its catalog id or the ARNs of the record say that it is in another
+/// catalog.
+fn resource_in_own_catalog(
+    record: LenientJson<'_>,
+    resource: LenientJson<'_>,
+    event_context: &EventContext,
+) -> Result<ListedResource, Unparsed> {
+    if let Some(reason) = own_catalog::foreign_resource(resource, event_context) {
+        return Err(Unparsed::OtherCatalog(reason));
+    }
+    let listed = parse_resource(resource)?;
+    let foreign = listed.database().and_then(|database| {
+        let table = listed.table().map(|id| id.table.clone());
+        let names: Vec<Name> = table.into_iter().collect();
+        own_catalog::foreign_arn(&arns(record), database, &names, event_context)
+    });
+    match foreign {
+        Some(reason) => Err(Unparsed::OtherCatalog(reason)),
+        None => Ok(listed),
+    }
 }
 
 fn listed_permission(request: LenientJson<'_>, resource: ListedResource) -> ListedPermission {
-    let words = |key: &str| -> BTreeSet<String> {
+    let texts = |key: &str| -> BTreeSet<String> {
         let items = request.get(key).items();
         items.filter_map(LenientJson::as_text).collect()
     };
@@ -200,43 +340,75 @@ fn listed_permission(request: LenientJson<'_>, resource: ListedResource) -> List
     ListedPermission {
         principal: Principal(principal),
         resource,
-        permissions: words("permissions"),
-        grantable: words("permissionsWithGrantOption"),
+        permissions: texts("permissions"),
+        grantable: texts("permissionsWithGrantOption"),
         condition: request.get("condition").text("expression"),
     }
 }
 
-fn parse_resource(resource: LenientJson<'_>) -> Option<ListedResource> {
-    if let Some(name) = resource.get("database").name("name") {
-        return Some(ListedResource::Database(name));
+fn parse_resource(resource: LenientJson<'_>) -> Result<ListedResource, Unparsed> {
+    let listed = if resource.get("database").exists() {
+        let name = resource.get("database").name("name");
+        name.map(ListedResource::Database)
+    } else if resource.get("table").exists() {
+        parse_table(resource.get("table"))
+    } else if resource.get("tableWithColumns").exists() {
+        parse_columns(resource.get("tableWithColumns"))
+    } else {
+        return parse_other_resource(resource);
+    };
+    listed.ok_or(Unparsed::NoValidName)
+}
+
+fn parse_table(table: LenientJson<'_>) -> Option<ListedResource> {
+    let database = table.name("databaseName")?;
+    match table.text("name") {
+        Some(name) => listed_table(database, &name, None),
+        None => Some(ListedResource::TableWildcard(database)),
     }
-    let table = resource.get("table");
-    if let Some(database) = table.name("databaseName") {
-        return match table.text("name") {
-            Some(name) => grant::listed_table_resource(database, &name, None),
-            None => Some(ListedResource::TableWildcard(database)),
-        };
-    }
-    let columns = resource.get("tableWithColumns");
-    if let Some(database) = columns.name("databaseName") {
-        let names: BTreeSet<Name> = columns.names("columnNames").into_iter().collect();
-        let excluded = columns.get("columnWildcard").names("excludedColumnNames");
-        let listed = match names.is_empty() {
-            true => ListedColumns::AllBut(excluded.into_iter().collect()),
-            false => ListedColumns::Only(names),
-        };
-        return grant::listed_table_resource(database, &columns.text("name")?, Some(listed));
-    }
-    parse_other_resource(resource)
+}
+
+/// A table, or columns of it, unless AWS does not admit its name.
+fn listed_table(
+    database: Name,
+    name: &str,
+    columns: Option<ListedColumns>,
+) -> Option<ListedResource> {
+    Name::new(name).ok()?;
+    Some(grant::listed_table_resource(database, name, columns))
+}
+
+/// Parses columns of a table. Without one of its column names, or without any, an entry is about
+/// other columns than the call, so it is not parsed.
+fn parse_columns(columns: LenientJson<'_>) -> Option<ListedResource> {
+    let database = columns.name("databaseName")?;
+    let wildcard = columns.get("columnWildcard");
+    let names: BTreeSet<Name> = columns.all_names("columnNames")?.into_iter().collect();
+    let listed = match (names.is_empty(), wildcard.exists()) {
+        (false, _) => ListedColumns::Only(names),
+        (true, true) => {
+            let excluded = wildcard.all_names("excludedColumnNames")?;
+            ListedColumns::AllBut(excluded.into_iter().collect())
+        }
+        (true, false) => return None,
+    };
+    listed_table(database, &columns.text("name")?, Some(listed))
 }
 
 /// Parses a resource that is neither a database nor a table.
-fn parse_other_resource(resource: LenientJson<'_>) -> Option<ListedResource> {
+fn parse_other_resource(resource: LenientJson<'_>) -> Result<ListedResource, Unparsed> {
     let filter = resource.get("dataCellsFilter");
-    if let (Some(database), Some(table)) = (filter.name("databaseName"), filter.name("tableName")) {
+    if filter.exists() {
+        let database = filter.name("databaseName").ok_or(Unparsed::NoValidName)?;
+        let table = filter.name("tableName").ok_or(Unparsed::NoValidName)?;
+        let name = filter.text("name").ok_or(Unparsed::NoValidName)?;
         let id = TableId::new(database, table);
-        return Some(ListedResource::DataCellsFilter(id, filter.text("name")?));
+        return Ok(ListedResource::DataCellsFilter(id, name));
     }
+    parse_resource_without_table(resource).ok_or(Unparsed::UnknownKind)
+}
+
+fn parse_resource_without_table(resource: LenientJson<'_>) -> Option<ListedResource> {
     if let Some(arn) = resource.get("dataLocation").text("resourceArn") {
         return Some(ListedResource::DataLocation(arn));
     }

@@ -2,13 +2,15 @@
 //! calls, CloudWatch alarms, out-of-band changes in the local Region, and alerts of the peer
 //! Region.
 
+use super::cloudtrail_record::{arns, caller, invoker, is_own_call, principal};
 use super::lenient_json::LenientJson;
+use super::own_catalog::{self, ArnTarget};
 use super::{
     ALERT_DETAIL_TYPE, EventContext, Parsed, TWINLAKE_SOURCE, UnrecognizedEvent, cloudtrail,
     quoted, read_json,
 };
 use crate::alert::{Alert, AlertKind};
-use crate::name::Name;
+use crate::name::{Name, TableId};
 use crate::scope::{ReadRequest, Scope};
 use crate::timestamp::Timestamp;
 
@@ -170,7 +172,12 @@ fn parse_statistics_task(
     let table = detail.name("tableName");
     let named = detail.name("databaseName").zip(table);
     let subject = match named {
-        Some((database, table)) => format!("column statistics task of {database}.{table}"),
+        Some((database, table)) => {
+            format!(
+                "column statistics task of {}",
+                TableId::new(database, table)
+            )
+        }
         None => "column statistics task".to_owned(),
     };
     if kind.ends_with("Succeeded") {
@@ -258,7 +265,7 @@ fn parse_change(
     event_context: &EventContext,
 ) -> Result<OperationalEvent, UnrecognizedEvent> {
     let record = event.get("detail");
-    if cloudtrail::is_own_call(record, event_context) || is_cli_call(record) {
+    if is_own_call(record, event_context) || is_cli_call(record) {
         return Ok(OperationalEvent::Ignored(
             "it is a call of Twinlake".to_owned(),
         ));
@@ -298,14 +305,6 @@ fn is_cli_call(record: LenientJson<'_>) -> bool {
         .any(|token| token == "app/twinlake")
 }
 
-/// Returns the ARN of the session's role, or that of the caller if there is no session.
-fn caller(record: LenientJson<'_>) -> String {
-    let user = record.get("userIdentity");
-    let issuer = user.get("sessionContext").get("sessionIssuer").text("arn");
-    let arn = issuer.or_else(|| user.text("arn"));
-    arn.unwrap_or_else(|| "an unknown caller".to_owned())
-}
-
 /// Parses a failed call, to find denied ones. AWS publishes no record of a denied
 /// `GetDataAccess`, so every error of that call counts as a denial.
 fn parse_failed_call(event: LenientJson<'_>, event_context: &EventContext) -> OperationalEvent {
@@ -319,44 +318,59 @@ fn parse_failed_call(event: LenientJson<'_>, event_context: &EventContext) -> Op
     if !is_denied && action != "GetDataAccess" {
         return OperationalEvent::Ignored(format!("the call failed with {}", quoted(&code)));
     }
-    let caller = caller(record);
-    if event_context.own_roles.contains(&caller) {
+    let (principal, caller) = (principal(record), caller(record));
+    let own_roles = &event_context.own_roles;
+    if own_roles.contains(&caller) || own_roles.contains(&principal) {
         // The code that makes a denied call publishes the alert, with the objects that it blocks.
         return OperationalEvent::Ignored("it is a call of Twinlake".to_owned());
     }
-    let (resource, database) = denied_resource(record);
+    let (resource, database) = denied_resource(record, event_context);
     let message = record.text("errorMessage").unwrap_or(code);
     let sentences = [
-        format!("{caller} was denied {action} on {resource}: {message}"),
+        format!("{principal} was denied {action} on {resource}: {message}"),
         "Twinlake replicates grants unchanged, so the call is denied in both Regions.".to_owned(),
         "If the access is intended, grant it in the primary. To list the grants, run `twinlake \
          access PRINCIPAL RESOURCE`."
             .to_owned(),
     ];
-    let subject = format!("{caller} {action}");
+    let mut sample = format!("{action} on {resource}");
+    if caller != principal {
+        sample.push_str(&format!(", called by {caller}"));
+    }
+    if let Some(invoker) = invoker(record).filter(|invoker| *invoker != principal) {
+        sample.push_str(&format!(", invoked by {invoker}"));
+    }
+    let subject = format!("{principal} {action}");
     let at = event_time(event, event_context);
     let kind = AlertKind::UserAccessDenied;
     alert_event(Alert {
         databases: database.into_iter().collect(),
-        samples: vec![format!("{action} on {resource}")],
+        samples: vec![sample],
         ..Alert::new(kind, &event_context.region, &subject, sentences, at)
     })
 }
 
-/// Returns the resource of a denied call, and its database if it has one.
-fn denied_resource(record: LenientJson<'_>) -> (String, Option<Name>) {
+/// Returns the resource of a denied call, and its database if it has one in the default catalog.
+fn denied_resource(
+    record: LenientJson<'_>,
+    event_context: &EventContext,
+) -> (String, Option<Name>) {
     let request = record.get("requestParameters");
-    let arn = request.text("tableArn").or_else(|| {
-        let mut resources = record.get("resources").items();
-        resources.find_map(|resource| resource.text("ARN"))
-    });
-    let database = request.name("databaseName").or_else(|| {
-        let path = arn.as_deref()?.splitn(6, ':').nth(5)?;
-        let mut segments = path.split('/');
-        let kind = segments.next()?;
-        let name = matches!(kind, "table" | "database").then(|| segments.next())??;
-        Name::new(name).ok()
-    });
+    let location = request.get("dataLocations").items().next();
+    let arn = request
+        .text("tableArn")
+        .or_else(|| arns(record).into_iter().next())
+        .or_else(|| location.and_then(LenientJson::as_text));
+    let named = request.name("databaseName");
+    let named = named.filter(|_| own_catalog::foreign_id(request, event_context).is_none());
+    let database =
+        named.or_else(
+            || match own_catalog::arn_target(arn.as_deref()?, event_context) {
+                ArnTarget::Database(database) => Some(database),
+                ArnTarget::Table(id) => Some(id.database),
+                ArnTarget::OtherCatalog(_) | ArnTarget::InvalidName | ArnTarget::Other => None,
+            },
+        );
     let named = database
         .as_ref()
         .map(|database| format!("database {database}"));
@@ -437,6 +451,56 @@ mod tests {
         // Every error of `GetDataAccess` counts as a denial; of other calls only denial codes do.
         assert!(denial("d/t", "a", "EntityNotFound", "GetDataAccess").is_some());
         assert!(denial("d/t", "a", "EntityNotFound", "GrantPermissions").is_none());
+    }
+
+    #[test]
+    fn denials_of_other_accounts_and_persons_are_grouped_by_principal() {
+        let denial = |identity: &serde_json::Value, additional: &serde_json::Value| {
+            let event = json!({
+                "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
+                "region": "us-east-1", "account": "111122223333",
+                "detail": {"eventSource": "lakeformation.amazonaws.com",
+                    "eventName": "GetDataAccess", "errorCode": "AccessDenied",
+                    "userIdentity": identity, "additionalEventData": additional,
+                    "requestParameters": {
+                        "tableArn": "arn:aws:glue:us-east-1:111122223333:table/x/y/sales/orders"}},
+            });
+            let event_context = EventContext {
+                region: "us-east-1".to_owned(),
+                account: "111122223333".to_owned(),
+                ..EventContext::default()
+            };
+            match parse_operational_event(event.to_string().as_bytes(), &event_context) {
+                Ok(OperationalEvent::Alert(alert)) => alert,
+                other => panic!("{other:?}"),
+            }
+        };
+        let account = json!({"type": "AWSAccount", "principalId": "AROAX:s",
+                             "accountId": "444455556666"});
+        let person = |id: &str| json!({"lakeFormationPrincipal": format!("arn:aws:identitystore:::user/{id}")});
+        let (ann, bob) = (
+            denial(&account, &person("ann")),
+            denial(&account, &person("bob")),
+        );
+        assert_ne!(ann.key(), bob.key());
+        assert!(
+            ann.summary
+                .starts_with("arn:aws:identitystore:::user/ann was denied"),
+            "{}",
+            ann.summary
+        );
+        assert!(
+            ann.samples[0].ends_with("called by AROAX of account 444455556666"),
+            "{:?}",
+            ann.samples
+        );
+        // A database of a nested catalog is none of the default catalog.
+        assert!(ann.databases.is_empty(), "{:?}", ann.databases);
+        let behalf = json!({"type": "IdentityCenterUser", "onBehalfOf": {"userId": "ann"}});
+        assert_eq!(denial(&behalf, &json!(null)).key(), ann.key());
+        let unnamed = denial(&account, &json!(null));
+        assert_ne!(unnamed.key(), ann.key());
+        assert!(!unnamed.subject.contains("unknown"), "{}", unnamed.subject);
     }
 
     #[test]

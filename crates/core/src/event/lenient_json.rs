@@ -26,6 +26,17 @@ impl<'a> LenientJson<'a> {
         }))
     }
 
+    /// The keys of an object with their values. Any other value has none.
+    pub(super) fn pairs(self) -> impl Iterator<Item = (&'a str, Self)> {
+        let object = self.0.and_then(Value::as_object);
+        let pairs = object.into_iter().flatten();
+        pairs.map(|(key, value)| (key.as_str(), Self::new(value)))
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.0.is_some_and(Value::is_object)
+    }
+
     pub(super) fn exists(self) -> bool {
         self.0.is_some_and(|value| !value.is_null())
     }
@@ -55,16 +66,23 @@ impl<'a> LenientJson<'a> {
         Timestamp::parse(&self.text(key)?)
     }
 
-    /// The name of a key, if it is a valid Glue name.
+    /// The name of a key, if AWS admits it.
     pub(super) fn name(self, key: &str) -> Option<Name> {
         Name::new(&self.text(key)?).ok()
     }
 
-    /// The valid Glue names in the list of a key.
+    /// The names in the list of a key, with their spelling; `None` if an element is not a name. A
+    /// missing list has no names. A list that is shorter than the one in the event would name
+    /// another set of columns.
+    pub(super) fn all_names(self, key: &str) -> Option<Vec<Name>> {
+        let texts = self.get(key).items().map(Self::as_text);
+        let texts = texts.map(|text| text.filter(|text| !text.is_empty()));
+        texts.map(|text| Some(Name::from_service(&text?))).collect()
+    }
+
+    /// The names in the list of a key that AWS admits.
     pub(super) fn names(self, key: &str) -> Vec<Name> {
-        self.get(key)
-            .items()
-            .filter_map(|item| Name::new(&item.as_text()?).ok())
-            .collect()
+        let texts = self.get(key).items().filter_map(Self::as_text);
+        texts.filter_map(|text| Name::new(&text).ok()).collect()
     }
 }

@@ -5,6 +5,7 @@ use super::{
     ALL_TABLES, Grants, LfTagPolicy, LfTagPolicyTarget, Permission, PermissionGrant, Principal,
     Resource,
 };
+use crate::location::Location;
 use crate::name::{Name, TableId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,7 +107,7 @@ pub fn normalize(
         let principal = match mapping.principal(&entry.principal) {
             MappedPrincipal::To(principal) => principal,
             MappedPrincipal::Ignored => continue,
-            MappedPrincipal::Taken => {
+            MappedPrincipal::Ambiguous => {
                 let kind =
                     "grant to a principal that a [[principal]] pair maps another principal to";
                 *unsupported.entry(kind.to_owned()).or_default() += 1;
@@ -171,7 +172,7 @@ fn to_resources(
         ListedResource::Catalog => vec![Resource::Catalog],
         ListedResource::DataLocation(text) => match mapping.location(text) {
             Some(arn) => vec![Resource::DataLocation(arn)],
-            None => return Err("a data location that no [[location]] pair holds".to_owned()),
+            None => return Err(Location::describe_unmapped(text).to_owned()),
         },
         ListedResource::LfTag(key, values) => values
             .iter()
@@ -212,28 +213,28 @@ fn to_lower_case(policy: &LfTagPolicy) -> LfTagPolicy {
 
 /// Returns the resource for a listed table name and its columns. The name must be as listed, not
 /// in lower case: the wildcard is listed as a table called `ALL_TABLES` (LF-02), while a table of
-/// that name is listed in lower case. `None` if the name is not a valid Glue name.
+/// that name is listed in lower case.
 #[must_use]
 pub fn listed_table_resource(
     database: Name,
     raw_name: &str,
     columns: Option<ListedColumns>,
-) -> Option<ListedResource> {
+) -> ListedResource {
     if raw_name == ALL_TABLES {
-        return Some(match columns {
+        return match columns {
             None => ListedResource::TableWildcard(database),
             Some(ListedColumns::AllBut(excluded)) if excluded.is_empty() => {
                 ListedResource::TableWildcard(database)
             }
             Some(_) => ListedResource::Other("some columns of all tables".to_owned()),
-        });
+        };
     }
-    let id = TableId::new(database, Name::new(raw_name).ok()?);
-    Some(match columns {
+    let id = TableId::new(database, Name::from_service(raw_name));
+    match columns {
         None => ListedResource::Table(id),
         Some(ListedColumns::Only(names)) => ListedResource::Columns(id, names),
         Some(ListedColumns::AllBut(excluded)) => ListedResource::ColumnWildcard(id, excluded),
-    })
+    }
 }
 
 /// The columns of a `TableWithColumns`.

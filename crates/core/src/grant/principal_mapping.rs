@@ -6,8 +6,8 @@ use crate::policy::Policy;
 use crate::topology::{AwsPartition, Epoch, SiteId};
 use std::collections::BTreeMap;
 
-/// How the principals and locations of one site read in the standby, and whose grants are
-/// left alone.
+/// Maps the principals and locations of one site to the standby's, and says whose grants are
+/// ignored.
 ///
 /// The grants of both sites are mapped to the standby's principals and locations, so that
 /// they can be compared grant by grant.
@@ -26,14 +26,14 @@ pub struct PrincipalMapping {
 /// What a principal maps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MappedPrincipal {
-    /// This one in the standby.
+    /// A principal of the standby.
     To(Principal),
-    /// The policy leaves its grants alone.
+    /// The policy ignores its grants.
     Ignored,
-    /// It is of no known kind.
+    /// Its kind is not known.
     Unknown,
-    /// Another principal maps to it, so that the grants of both would mix.
-    Taken,
+    /// Another principal maps to it, so the grants of the two could not be distinguished.
+    Ambiguous,
 }
 
 impl Default for PrincipalMapping {
@@ -51,7 +51,7 @@ impl Default for PrincipalMapping {
 }
 
 impl PrincipalMapping {
-    /// For grants of the primary.
+    /// The mapping for grants of the primary.
     #[must_use]
     pub fn of_primary(policy: &Policy, epoch: Epoch) -> Self {
         let pairs = policy.principals.iter();
@@ -66,7 +66,7 @@ impl PrincipalMapping {
         }
     }
 
-    /// For grants of the standby.
+    /// The mapping for grants of the standby.
     #[must_use]
     pub fn of_standby(policy: &Policy, epoch: Epoch) -> Self {
         Self {
@@ -85,8 +85,12 @@ impl PrincipalMapping {
         }
         let mapped = match self.principals.get(&principal.0) {
             Some(mapped) => Principal(mapped.clone()),
-            None if self.principals.values().any(|taken| *taken == principal.0) => {
-                return MappedPrincipal::Taken;
+            None if self
+                .principals
+                .values()
+                .any(|mapped| *mapped == principal.0) =>
+            {
+                return MappedPrincipal::Ambiguous;
             }
             None => principal.clone(),
         };
@@ -103,7 +107,7 @@ impl PrincipalMapping {
         mapped.cloned().unwrap_or_else(|| principal.to_owned())
     }
 
-    /// The ARN of a data location in the standby, if a pair of the policy holds it. A
+    /// The ARN of a data location in the standby, if a pair of the policy contains it. A
     /// location of the primary maps to its counterpart.
     #[must_use]
     pub fn location(&self, text: &str) -> Option<String> {

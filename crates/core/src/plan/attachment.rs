@@ -49,10 +49,10 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Face
     };
     let mut puts = Vec::new();
     for (key, observed) in wanted.iter().filter(|(_, observed)| is_ready(observed)) {
-        let put = put(subject, key, &observed.part, existing.get(key));
+        let put = put(subject, key, &observed.attachment, existing.get(key));
         match put
             .is_some()
-            .then(|| missing_filter_column(builder, subject, &observed.part))
+            .then(|| missing_filter_column(builder, subject, &observed.attachment))
         {
             Some(Some(column)) => {
                 let detail = format!(
@@ -90,17 +90,15 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Face
 fn missing_filter_column(
     builder: &PlanBuilder<'_>,
     subject: &Subject,
-    part: &Attachment,
+    attachment: &Attachment,
 ) -> Option<crate::Name> {
-    let (Subject::Table(id), Attachment::DataCellsFilter(filter)) = (subject, part) else {
+    let (Subject::Table(id), Attachment::DataCellsFilter(filter)) = (subject, attachment) else {
         return None;
     };
     let in_primary = builder.inputs.primary.tables.get(id);
     let in_primary = column_names(in_primary.and_then(Observation::present));
     let mut named = named_columns(filter).iter();
-    named
-        .find(|name| !in_primary.contains(name.as_str()))
-        .cloned()
+    named.find(|name| !name.is_in_columns(&in_primary)).cloned()
 }
 
 fn named_columns(filter: &DataCellsFilter) -> &BTreeSet<crate::Name> {
@@ -115,7 +113,7 @@ fn named_columns(filter: &DataCellsFilter) -> &BTreeSet<crate::Name> {
 fn order_filter_update(builder: &mut PlanBuilder<'_>, existing: &Attachments, step: Step) -> Step {
     let Step::PutAttachment {
         subject: Subject::Table(id),
-        part: Attachment::DataCellsFilter(filter),
+        attachment: Attachment::DataCellsFilter(filter),
         ..
     } = &step
     else {
@@ -124,14 +122,14 @@ fn order_filter_update(builder: &mut PlanBuilder<'_>, existing: &Attachments, st
     if !existing.contains_key(&AttachmentKey::DataCellsFilter(filter.name.clone())) {
         return step;
     }
-    let tightens = has_columns(builder, id, filter);
-    if !tightens {
+    let before_object_changes = has_columns(builder, id, filter);
+    if !before_object_changes {
         suspend_filter_grants(builder, id, &filter.name);
     }
     Step::PutAttachment {
         subject: Subject::Table(id.clone()),
-        part: Attachment::DataCellsFilter(filter.clone()),
-        tightens,
+        attachment: Attachment::DataCellsFilter(filter.clone()),
+        before_object_changes,
     }
 }
 
@@ -151,7 +149,7 @@ fn has_columns(builder: &PlanBuilder<'_>, id: &TableId, filter: &DataCellsFilter
     !shows_dropped_columns
         && named
             .iter()
-            .all(|name| standby_columns.contains(name.as_str()))
+            .all(|name| name.is_in_columns(&standby_columns))
 }
 
 fn column_names(table: Option<&Observed<Table>>) -> BTreeSet<String> {
@@ -214,7 +212,7 @@ pub(super) fn missing_filter(builder: &PlanBuilder<'_>, grant: &PermissionGrant)
     match in_primary.get(&key) {
         None => Some(format!("its table has no data cells filter {name}")),
         Some(_) if existing.is_some_and(|existing| existing.contains_key(&key)) => None,
-        Some(observed) => missing_filter_column(builder, &facet_key.0, &observed.part)
+        Some(observed) => missing_filter_column(builder, &facet_key.0, &observed.attachment)
             .map(|column| format!("the filter names the column {column}, which was dropped")),
     }
 }
@@ -276,6 +274,18 @@ fn removals(
         builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
         return Vec::new();
     }
+    // Without the opt-in, IAM policies decide where IAM_ALLOWED_PRINCIPALS has a grant.
+    if facet == Facet::OptIns && !extra.is_empty() {
+        let database = subject.database().cloned().map(Subject::Database);
+        let deciding: BTreeSet<Subject> = database.into_iter().chain([subject.clone()]).collect();
+        let unread = deciding
+            .iter()
+            .filter(|one| !builder.is_read(one, Facet::Grants))
+            .count();
+        if unread > 0 {
+            return Vec::new();
+        }
+    }
     let remove = |key: &AttachmentKey| Step::RemoveAttachment {
         subject: subject.clone(),
         key: key.clone(),
@@ -290,20 +300,21 @@ fn is_ready(observed: &ObservedAttachment) -> bool {
 fn put(
     subject: &Subject,
     key: &AttachmentKey,
-    part: &Attachment,
+    attachment: &Attachment,
     existing: Option<&ObservedAttachment>,
 ) -> Option<Step> {
     let put = Step::PutAttachment {
         subject: subject.clone(),
-        part: part.clone(),
-        tightens: false,
+        attachment: attachment.clone(),
+        before_object_changes: false,
     };
     let Some(existing) = existing else {
         return Some(put);
     };
-    // Compares digests because NaN != NaN.
-    let same = digest(&existing.part) == digest(part);
-    match (existing.index_status, part) {
+    // Columns are compared without case. Digests are equal where NaN != NaN.
+    let same =
+        existing.attachment == *attachment || digest(&existing.attachment) == digest(attachment);
+    match (existing.index_status, attachment) {
         (IndexStatus::Active, _) if same => None,
         // A failed attachment is reported and not tried again.
         (IndexStatus::Failed, _) => None,

@@ -2,7 +2,7 @@
 
 use super::link::{self, LinkConflict};
 use super::{Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, pairing};
-use crate::catalog::{Database, MaybeLink as _, Observed, differences, digest};
+use crate::catalog::{Comparable as _, Database, MaybeLink as _, Observed, differences, digest};
 use crate::desired::{Desired, Withheld};
 use crate::grant::{Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::{LedgerRow, SubjectState};
@@ -91,7 +91,7 @@ fn is_paired(builder: &PlanBuilder<'_>, subject: &Subject, name: &Name) -> bool 
 
 pub(super) fn mark_withheld(builder: &mut PlanBuilder<'_>, subject: &Subject, withheld: Withheld) {
     match withheld {
-        Withheld::Held(reason) => {
+        Withheld::OnHold(reason) => {
             builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
         }
         Withheld::Unsupported(kind) => {
@@ -160,12 +160,13 @@ fn reconcile(
             }
         }
         Some(existing) => {
-            let current = comparable(&existing.object);
+            let current = existing.object.clone().into_comparable();
+            let wanted_fields = desired.object.clone().into_comparable();
             if let Err(reason) = check_managed(
                 builder.inputs.epoch,
                 builder.inputs.rows.get(subject),
                 existing,
-                &desired.object,
+                &wanted_fields,
             ) {
                 builder.mark_not_in_sync(
                     subject,
@@ -176,10 +177,11 @@ fn reconcile(
                 return;
             }
             outcome.pairing = Some(pairing(builder.inputs.epoch, wanted, existing, &current));
-            if current != desired.object {
+            if current != wanted_fields {
                 builder.steps.push(Step::UpdateDatabase {
-                    closes: current.create_table_default_permissions != Some(Vec::new()),
-                    changes: differences(&current, &desired.object),
+                    clears_default_permissions: current.create_table_default_permissions
+                        != Some(Vec::new()),
+                    changes: differences(&current, &wanted_fields),
                     database: desired.object,
                 });
             }
@@ -188,16 +190,8 @@ fn reconcile(
     builder.subject_outcomes.insert(subject.clone(), outcome);
 }
 
-fn comparable(database: &Database) -> Database {
-    let mut database = database.clone();
-    database
-        .parameters
-        .remove(crate::catalog::LAST_DDL_TIME_PARAMETER);
-    database
-}
-
 /// Checks that the database in the standby is paired, was about to be created by Twinlake, or
-/// equals the desired one. The default permissions for new tables are not compared, since they
+/// equals the desired one, of which `desired` has the compared fields. The default permissions for new tables are not compared, since they
 /// are cleared on adoption.
 ///
 /// # Errors
@@ -208,7 +202,7 @@ fn check_managed(
     existing: &Observed<Database>,
     desired: &Database,
 ) -> Result<(), String> {
-    let mut current = comparable(&existing.object);
+    let mut current = existing.object.clone().into_comparable();
     let paired = row
         .and_then(|row| row.pairing.as_ref())
         .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created);

@@ -1,9 +1,12 @@
 //! Plans the grants of one subject: revokes first, then grants.
 
-use super::{FindingKind, PlanBuilder, attachment, lakeformation, lf_tag_policy_grants, link};
+use super::{
+    FindingKind, PlanBuilder, attachment, column_visibility, lakeformation, lf_tag_policy_grants,
+    link,
+};
 use crate::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::SubjectState;
-use crate::scope::{Subject, subject_of_grant};
+use crate::scope::{Facet, Subject, subject_of_grant};
 use crate::snapshot::{Observation, ObservedSettings, Snapshot};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,10 +72,15 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     };
     let wanted = comparable(wanted, link::is_link(inputs.primary, subject));
     let existing = comparable(existing, link::is_link(inputs.standby, subject));
-    let wanted = without_missing_targets(builder, subject, wanted, &existing);
+    let mut wanted = without_missing_targets(builder, subject, wanted, &existing);
+    let on_dropped_columns = grants_on_dropped_columns(builder, &existing);
+    wanted.retain(|grant, _| !on_dropped_columns.contains(grant));
     let mut revokes = find_revokes(&wanted, &existing, &named_revokes, &ignored);
     let are_revokes_complete =
         hold_unproven_revokes(builder, subject, &wanted, &named_revokes, &mut revokes);
+    for grant in on_dropped_columns {
+        revokes.insert(grant, RevokeCause::ColumnDropped);
+    }
     if plan_grants && are_revokes_complete {
         suspend_blocking_grants(&wanted, &existing, &mut revokes);
     }
@@ -98,6 +106,10 @@ fn plan_grant(
     grant: PermissionGrant,
     grantable: bool,
 ) {
+    if let Some(reason) = opt_ins_obstacle(builder, &grant) {
+        let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+        return builder.mark_not_in_sync(subject, state, kind, format!("{grant} waits: {reason}"));
+    }
     match &grant.resource {
         Resource::AllTables(database) => {
             builder
@@ -123,6 +135,30 @@ fn plan_grant(
         | Resource::LfTag { .. }
         | Resource::LfTagExpression(_) => builder.steps.push(Step::Grant { grant, grantable }),
     }
+}
+
+/// Returns the reason why a grant to `IAM_ALLOWED_PRINCIPALS` has to wait: beside it, only opt-ins
+/// limit a principal to its own grants, so the opt-ins of everything that it covers are read.
+fn opt_ins_obstacle(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<String> {
+    if grant.principal != Principal::iam_allowed() {
+        return None;
+    }
+    let subject = subject_of_grant(grant);
+    let mut covered: BTreeSet<Subject> = [subject.clone()].into();
+    covered.extend(subject.database().cloned().map(Subject::Database));
+    if let Resource::AllTables(database) = &grant.resource {
+        let Some(names) = builder.inputs.primary.table_names.get(database) else {
+            return Some("the tables of its database were not listed".to_owned());
+        };
+        let id = |name: &crate::Name| crate::TableId::new(database.clone(), name.clone());
+        covered.extend(names.iter().map(|name| Subject::Table(id(name))));
+    }
+    covered.retain(|one| matches!(one, Subject::Database(_) | Subject::Table(_)));
+    let unread = covered
+        .iter()
+        .filter(|one| !builder.is_read(one, Facet::OptIns))
+        .count();
+    (unread > 0).then(|| format!("the opt-ins of {unread} objects that it covers were not read"))
 }
 
 /// Whether the grant is on a database or table itself, and not on what is below it.
@@ -273,8 +309,11 @@ fn find_revokes(
             continue;
         }
         match wanted.get(grant) {
+            // Of a grant that the standby lists, the primary's listing decides.
             None => {
-                revokes.insert(grant.clone(), RevokeCause::NamedByEvent);
+                revokes
+                    .entry(grant.clone())
+                    .or_insert(RevokeCause::NamedByEvent);
             }
             Some(primary_grantable) if *grantable && !primary_grantable => {
                 revokes.insert(grant.clone(), RevokeCause::Replace);
@@ -361,12 +400,36 @@ fn missing_column(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> Option<
         .columns()
         .map(|column| column.name.to_lowercase())
         .collect();
-    named
-        .into_iter()
-        .find(|name| !known.contains(name.as_str()))
+    named.into_iter().find(|name| !name.is_in_columns(&known))
 }
 
-/// Revokes the grants that get in the way of a missing column grant; they are granted again after
+/// Returns the standby's grants on columns that the standby's table has and the primary's does not.
+fn grants_on_dropped_columns(
+    builder: &PlanBuilder<'_>,
+    existing: &Grants,
+) -> BTreeSet<PermissionGrant> {
+    let is_on_dropped_column = |grant: &&PermissionGrant| {
+        let Resource::Column(id, column) = &grant.resource else {
+            return false;
+        };
+        let in_standby = builder.inputs.standby.tables.get(id);
+        let in_standby = in_standby.and_then(Observation::present);
+        let exists = in_standby.is_some_and(|table| {
+            let mut columns = table.object.columns();
+            columns.any(|listed| listed.name.eq_ignore_ascii_case(column.as_str()))
+        });
+        exists
+            && missing_column(builder, grant).is_some()
+            && column_visibility::are_all_columns_visible(builder.inputs, id)
+    };
+    existing
+        .keys()
+        .filter(is_on_dropped_column)
+        .cloned()
+        .collect()
+}
+
+/// Revokes the grants that prevent a missing column grant; they are granted again after
 /// it. These are the grants to `IAM_ALLOWED_PRINCIPALS` on the table, which make Lake Formation
 /// store a column grant as one on every column (LF-14), and the principal's own SELECT on the
 /// whole table, which makes it refuse the column grant (LF-16).

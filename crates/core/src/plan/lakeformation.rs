@@ -72,7 +72,8 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     for (key, wanted) in in_primary {
         let is_new = |existing: Option<&crate::catalog::ObservedAttachment>| existing.is_none();
         let existing = in_standby.get(key);
-        let same = existing.is_some_and(|existing| digest(&existing.part) == digest(&wanted.part));
+        let same = existing
+            .is_some_and(|existing| digest(&existing.attachment) == digest(&wanted.attachment));
         if !is_new(existing) && !same && !managed.contains(&short_key(key)) {
             let reason = format!("the standby has another {key}, which Twinlake did not make");
             builder.mark_not_in_sync(
@@ -87,7 +88,7 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
             managed_keys.insert(short_key(key));
         }
         if !same {
-            put(builder, subject, &wanted.part);
+            put(builder, subject, &wanted.attachment);
         }
     }
     managed_keys.extend(removals(builder, subject, in_primary, in_standby, &managed));
@@ -96,12 +97,12 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     }
 }
 
-fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, part: &Attachment) {
-    if let Attachment::NamedExpression(saved) = part {
+fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, attachment: &Attachment) {
+    if let Attachment::NamedExpression(saved) = attachment {
         let names_expression =
             |rule: &LfTagPolicy| *rule == LfTagPolicy::NamedExpression(saved.name.clone());
         if let Some(reason) = lf_tag_policy_grants::suspend_grants(builder, &names_expression) {
-            builder.waits.insert(subject.clone());
+            builder.waiting_subjects.insert(subject.clone());
             return builder.mark_not_in_sync(
                 subject,
                 SubjectState::OutOfSync,
@@ -112,8 +113,8 @@ fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, part: &Attachment) {
     }
     builder.steps.push(Step::PutAttachment {
         subject: subject.clone(),
-        part: part.clone(),
-        tightens: false,
+        attachment: attachment.clone(),
+        before_object_changes: false,
     });
 }
 
@@ -181,7 +182,7 @@ pub(super) fn is_managed_resource(builder: &PlanBuilder<'_>, resource: &Resource
                 || row.is_some_and(|row| row.managed_keys.contains(&short_key(key)))
         };
     let tag = |key: &str, value: &str| {
-        let fits = |part: &AttachmentKey| matches!(part, AttachmentKey::LfTagValue { key: other, .. } if other == key);
+        let fits = |item: &AttachmentKey| matches!(item, AttachmentKey::LfTagValue { key: other, .. } if other == key);
         let (key, value) = (key.to_owned(), value.to_owned());
         is_known(
             LfSubject::LfTags,
@@ -191,7 +192,7 @@ pub(super) fn is_managed_resource(builder: &PlanBuilder<'_>, resource: &Resource
     };
     let expression = |name: &String| {
         let key = AttachmentKey::NamedExpression(name.clone());
-        is_known(LfSubject::LfTagExpressions, &|part| *part == key, &key)
+        is_known(LfSubject::LfTagExpressions, &|item| *item == key, &key)
     };
     match resource {
         Resource::Database(_)
@@ -312,10 +313,10 @@ fn settings(builder: &mut PlanBuilder<'_>, subject: &Subject) {
             );
         }
         DataLakeSettingsPolicy::Merge => builder.steps.push(Step::PutSettings {
-            add: merge.add,
-            add_readers: merge.add_readers,
-            drop: merge.drop,
-            rest: merge.rest,
+            added_admins: merge.added_admins,
+            added_read_only_admins: merge.added_read_only_admins,
+            removed_admins: merge.removed_admins,
+            other_settings: merge.other_settings,
         }),
     }
 }
@@ -325,10 +326,10 @@ const MAX_ADMINISTRATORS: usize = 30;
 
 /// The changes of the standby's data lake settings.
 struct SettingsMerge {
-    add: BTreeSet<Principal>,
-    add_readers: BTreeSet<Principal>,
-    drop: BTreeSet<Principal>,
-    rest: DataLakeSettings,
+    added_admins: BTreeSet<Principal>,
+    added_read_only_admins: BTreeSet<Principal>,
+    removed_admins: BTreeSet<Principal>,
+    other_settings: DataLakeSettings,
     managed_keys: BTreeSet<String>,
 }
 
@@ -350,7 +351,7 @@ impl SettingsMerge {
                 .map(|principal| Principal(mapping.counterpart(&principal.0)))
                 .collect()
         };
-        let (admins, readers) = (
+        let (admins, read_only_admins) = (
             mapped(&in_primary.admins),
             mapped(&in_primary.read_only_admins),
         );
@@ -358,7 +359,7 @@ impl SettingsMerge {
         let managed = row.map(|row| row.managed_keys.clone()).unwrap_or_default();
         let is_wanted = |principal: &Principal| {
             admins.contains(principal)
-                || readers.contains(principal)
+                || read_only_admins.contains(principal)
                 || inputs.own_roles.contains(&principal.0)
         };
         let all = in_standby.administrators();
@@ -366,8 +367,8 @@ impl SettingsMerge {
             .iter()
             .filter(|principal| !is_wanted(principal) && managed.contains(&principal.0));
         let proven = inputs.primary.is_administrator;
-        let drop: BTreeSet<Principal> = extra.filter(|_| proven).cloned().collect();
-        let rest = DataLakeSettings {
+        let removed_admins: BTreeSet<Principal> = extra.filter(|_| proven).cloned().collect();
+        let other_settings = DataLakeSettings {
             admins: BTreeSet::new(),
             read_only_admins: BTreeSet::new(),
             database_defaults_open: false,
@@ -377,28 +378,28 @@ impl SettingsMerge {
         };
         Self {
             managed_keys: admins
-                .union(&readers)
+                .union(&read_only_admins)
                 .map(|principal| principal.0.clone())
                 .collect(),
-            add: admins.difference(&in_standby.admins).cloned().collect(),
-            add_readers: readers
+            added_admins: admins.difference(&in_standby.admins).cloned().collect(),
+            added_read_only_admins: read_only_admins
                 .difference(&in_standby.read_only_admins)
                 .cloned()
                 .collect(),
-            drop,
-            rest,
+            removed_admins,
+            other_settings,
         }
     }
 
     /// Returns the names of the fields of `DataLakeSettings` that differ.
     fn differences(&self, in_standby: &DataLakeSettings) -> Vec<&'static str> {
-        let rest = &self.rest;
+        let other_settings = &self.other_settings;
         let all = [
             (
                 "DataLakeAdmins",
-                !(self.add.is_empty() && self.drop.is_empty()),
+                !(self.added_admins.is_empty() && self.removed_admins.is_empty()),
             ),
-            ("ReadOnlyAdmins", !self.add_readers.is_empty()),
+            ("ReadOnlyAdmins", !self.added_read_only_admins.is_empty()),
             (
                 "CreateDatabaseDefaultPermissions",
                 in_standby.database_defaults_open,
@@ -407,26 +408,29 @@ impl SettingsMerge {
                 "CreateTableDefaultPermissions",
                 in_standby.table_defaults_open,
             ),
-            ("Parameters", rest.parameters != in_standby.parameters),
+            (
+                "Parameters",
+                other_settings.parameters != in_standby.parameters,
+            ),
             (
                 "TrustedResourceOwners",
-                rest.trusted_resource_owners != in_standby.trusted_resource_owners,
+                other_settings.trusted_resource_owners != in_standby.trusted_resource_owners,
             ),
             (
                 "AllowExternalDataFiltering",
-                rest.external_data_filtering != in_standby.external_data_filtering,
+                other_settings.external_data_filtering != in_standby.external_data_filtering,
             ),
             (
                 "AllowFullTableExternalDataAccess",
-                rest.full_table_external_access != in_standby.full_table_external_access,
+                other_settings.full_table_external_access != in_standby.full_table_external_access,
             ),
             (
                 "ExternalDataFilteringAllowList",
-                rest.external_allow_list != in_standby.external_allow_list,
+                other_settings.external_allow_list != in_standby.external_allow_list,
             ),
             (
                 "AuthorizedSessionTagValueList",
-                rest.session_tag_values != in_standby.session_tag_values,
+                other_settings.session_tag_values != in_standby.session_tag_values,
             ),
         ];
         let differing = all.into_iter().filter(|(_, differs)| *differs);
@@ -434,13 +438,14 @@ impl SettingsMerge {
     }
 
     fn exceeds_administrator_limit(&self, in_standby: &DataLakeSettings) -> bool {
-        let count = |current: &BTreeSet<Principal>, add: &BTreeSet<Principal>| {
+        let count = |current: &BTreeSet<Principal>, added: &BTreeSet<Principal>| {
             current
-                .union(add)
-                .filter(|principal| !self.drop.contains(*principal))
+                .union(added)
+                .filter(|principal| !self.removed_admins.contains(*principal))
                 .count()
         };
-        count(&in_standby.admins, &self.add) > MAX_ADMINISTRATORS
-            || count(&in_standby.read_only_admins, &self.add_readers) > MAX_ADMINISTRATORS
+        count(&in_standby.admins, &self.added_admins) > MAX_ADMINISTRATORS
+            || count(&in_standby.read_only_admins, &self.added_read_only_admins)
+                > MAX_ADMINISTRATORS
     }
 }

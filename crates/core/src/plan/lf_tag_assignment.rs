@@ -47,7 +47,7 @@ fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
         };
         !(is_dropped && step.subject() == deferred.subject)
     });
-    builder.waits.insert(deferred.subject.clone());
+    builder.waiting_subjects.insert(deferred.subject.clone());
     let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
     builder.mark_not_in_sync(&deferred.subject, state, kind, deferred.reason);
     builder.set_detected_by(&deferred.subject, Facet::LfTagAssignments);
@@ -55,8 +55,8 @@ fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
 
 /// Whether a step assigns or removes an LF-Tag.
 fn changes_lf_tags(step: &Step) -> bool {
-    if let Step::PutAttachment { part, .. } = step {
-        return part.key().facet() == Facet::LfTagAssignments;
+    if let Step::PutAttachment { attachment, .. } = step {
+        return attachment.key().facet() == Facet::LfTagAssignments;
     }
     matches!(step, Step::RemoveAttachment { key, .. } if key.facet() == Facet::LfTagAssignments)
 }
@@ -64,7 +64,9 @@ fn changes_lf_tags(step: &Step) -> bool {
 /// Whether a step may give access through LF-Tags.
 fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
     match step {
-        Step::PutAttachment { part, .. } => part.key().facet() == Facet::LfTagAssignments,
+        Step::PutAttachment { attachment, .. } => {
+            attachment.key().facet() == Facet::LfTagAssignments
+        }
         Step::RemoveAttachment { key, .. } => key.facet() == Facet::LfTagAssignments,
         Step::CreateTable { .. } => true,
         Step::UpdateTable { .. } => {
@@ -108,8 +110,7 @@ fn column_change(
 
 fn columns(table: Option<&Table>) -> BTreeSet<Name> {
     let all = table.into_iter().flat_map(Table::columns);
-    all.filter_map(|column| Name::new(&column.name).ok())
-        .collect()
+    all.map(|column| Name::from_service(&column.name)).collect()
 }
 
 /// Suspends the grants that would give extra access during the plan. Returns the first subject

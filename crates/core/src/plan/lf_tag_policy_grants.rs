@@ -4,10 +4,11 @@ use super::{FindingKind, PlanBuilder, grants};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
 use crate::ledger::SubjectState;
+use crate::name::dotted;
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::{LfTaggedResource, LfTags, Observation, Snapshot};
 use crate::step::{RevokeCause, Step};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns the grants by LF-Tag policies of a Region, if they were read.
 pub(super) fn policy_grants(snapshot: &Snapshot) -> Option<&Grants> {
@@ -44,7 +45,7 @@ pub(super) fn named_expression<'r>(
         .get(&facet_key)
         .and_then(Observation::present);
     let listed = listed.and_then(|all| all.get(&AttachmentKey::NamedExpression(name.to_owned())));
-    if let Some(Attachment::NamedExpression(named)) = listed.map(|observed| &observed.part) {
+    if let Some(Attachment::NamedExpression(named)) = listed.map(|observed| &observed.attachment) {
         return Some(&named.expression);
     }
     let tags = snapshot
@@ -80,10 +81,9 @@ pub(super) fn opens_more_than_primary(
                 .attachments
                 .get(&facet_key)
                 .and_then(Observation::present)?;
-            all.get(&key).map(|observed| digest(&observed.part))
+            all.get(&key).map(|observed| digest(&observed.attachment))
         });
-        let puts =
-            |step: &Step| matches!(step, Step::PutAttachment { part, .. } if part.key() == key);
+        let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
         if in_primary.is_none() {
             let reason = format!("the primary has no LF-Tag expression {name}");
             return Some((SubjectState::OnHold, FindingKind::OnHold, reason));
@@ -107,12 +107,28 @@ pub(super) fn opens_more_than_primary(
     let Some(expression) = expression else {
         return not_in_sync("its LF-Tag expression was not read");
     };
-    let in_primary = matching_resources(in_primary, expression);
-    let in_standby = matching_resources(in_standby, expression);
+    let columns = tagged_columns(&[in_primary, in_standby]);
+    let in_primary = matching_resources(in_primary, expression, &columns);
+    let in_standby = matching_resources(in_standby, expression, &columns);
     let extra = in_standby.difference(&in_primary).next()?;
     let reason =
         format!("it would give access to {extra} in the standby, and does not in the primary");
     Some((SubjectState::OutOfSync, FindingKind::Unreadable, reason))
+}
+
+/// The columns with LF-Tags of their own in either Region, by table. In the other Region they may
+/// only inherit those of the table.
+fn tagged_columns(found: &[&Vec<LfTaggedResource>]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for resource in found.iter().copied().flatten() {
+        if let Some(table) = &resource.table {
+            let of_table = columns.entry(dotted([resource.database.as_str(), table.as_str()]));
+            of_table
+                .or_default()
+                .extend(resource.on_columns.keys().cloned());
+        }
+    }
+    columns
 }
 
 /// Returns the databases, tables and columns of a search result whose LF-Tags satisfy an
@@ -120,6 +136,7 @@ pub(super) fn opens_more_than_primary(
 fn matching_resources(
     found: &[LfTaggedResource],
     expression: &LfTagExpression,
+    columns: &BTreeMap<String, BTreeSet<String>>,
 ) -> BTreeSet<String> {
     let mut matching = BTreeSet::new();
     for resource in found {
@@ -131,13 +148,13 @@ fn matching_resources(
             continue;
         };
         tags.extend(resource.on_table.clone());
-        let table = format!("{}.{table}", resource.database);
+        let table = dotted([resource.database.as_str(), table.as_str()]);
         if satisfies(expression, &tags) {
             matching.insert(table.clone());
         }
-        for (column, own) in &resource.on_columns {
+        for column in columns.get(&table).into_iter().flatten() {
             let mut tags = tags.clone();
-            tags.extend(own.clone());
+            tags.extend(resource.on_columns.get(column).cloned().unwrap_or_default());
             if satisfies(expression, &tags) {
                 matching.insert(format!("{table}.{column}"));
             }

@@ -1,7 +1,7 @@
 //! Plans the partitions of a table.
 
-use super::{FindingKind, PlanBuilder};
-use crate::catalog::{LAST_DDL_TIME_PARAMETER, Partition, differences};
+use super::{FindingKind, PlanBuilder, finding_kind};
+use crate::catalog::{Comparable as _, Partition, differences};
 use crate::desired::Withheld;
 use crate::ledger::SubjectState;
 use crate::name::TableId;
@@ -46,7 +46,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
                 let step = partition_step(id, desired.object, existing.partitions.get(values));
                 builder.steps.extend(step);
             }
-            Err(Withheld::Held(reason) | Withheld::Unsupported(reason)) => {
+            Err(Withheld::OnHold(reason) | Withheld::Unsupported(reason)) => {
                 held_reasons.push(reason);
             }
         }
@@ -72,28 +72,43 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
         }
     }
     plan_partition_deletions(builder, id, subject, (wanted, existing));
+    report_unread(builder, subject, (wanted, existing));
 }
 
-fn comparable(partition: &Partition) -> Partition {
-    let mut partition = partition.clone();
-    partition.parameters.remove(LAST_DDL_TIME_PARAMETER);
-    partition
+/// Reports the partitions that could not be read. The others are planned.
+fn report_unread(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    (wanted, existing): (&Partitions, &Partitions),
+) {
+    let mut unread = wanted.unread.clone();
+    unread.extend(existing.unread.clone());
+    let Some((values, error)) = unread.first_key_value() else {
+        return;
+    };
+    let reason = format!(
+        "{} of its partitions could not be read; the first is {values:?}: {error}",
+        unread.len()
+    );
+    let kind = finding_kind(error);
+    set_not_in_sync(builder, subject, SubjectState::OutOfSync, kind, reason);
 }
 
 fn partition_step(id: &TableId, desired: Partition, existing: Option<&Partition>) -> Option<Step> {
     let id = id.clone();
-    match existing.map(comparable) {
-        None => Some(Step::CreatePartition {
+    let Some(existing) = existing else {
+        return Some(Step::CreatePartition {
             id,
             partition: desired,
-        }),
-        Some(current) if current == desired => None,
-        Some(current) => Some(Step::UpdatePartition {
-            id,
-            changes: differences(&current, &desired),
-            partition: desired,
-        }),
-    }
+        });
+    };
+    let current = existing.clone().into_comparable();
+    let wanted_fields = desired.clone().into_comparable();
+    (current != wanted_fields).then(|| Step::UpdatePartition {
+        id,
+        changes: differences(&current, &wanted_fields),
+        partition: desired,
+    })
 }
 
 /// Plans the deletion of partitions that the primary lacks. If the primary lists no partition at

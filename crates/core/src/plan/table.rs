@@ -1,13 +1,12 @@
 //! Plans tables.
 
 use super::link::{self, LinkConflict};
+use super::requirements::ColumnChange;
 use super::{
     Facets, FindingKind, Inputs, PlanBuilder, all_tables_grants, attachment, column_visibility,
     database::mark_withheld, grants, pairing, partitions,
 };
-use crate::catalog::{
-    LAST_DDL_TIME_PARAMETER, MaybeLink as _, Observed, Table, differences, digest,
-};
+use crate::catalog::{Comparable as _, MaybeLink as _, Observed, Table, differences, digest};
 use crate::desired::{Desired, Withheld};
 use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::{Name, TableId};
@@ -189,7 +188,8 @@ fn decide(
             }
         };
     }
-    if let Err(reason) = check_managed(builder.inputs.epoch, row, existing, &desired) {
+    let wanted_fields = desired.clone().into_comparable();
+    if let Err(reason) = check_managed(builder.inputs.epoch, row, existing, &wanted_fields) {
         return TableAction::Leave(SubjectState::Blocked, FindingKind::Unmanaged, reason);
     }
     let database = builder.inputs.standby.databases.get(&id.database);
@@ -203,14 +203,17 @@ fn decide(
     if let Some(reason) = extra_view_dialect(&existing.object, &desired) {
         return TableAction::Leave(SubjectState::Blocked, FindingKind::Unsupported, reason);
     }
-    let current = comparable(&existing.object);
+    if let Some(reason) = hidden_view(&existing.object, &desired) {
+        return TableAction::Leave(SubjectState::OutOfSync, FindingKind::Unreadable, reason);
+    }
+    let current = comparable(&existing.object, &wanted_fields);
     let pairing = Some(pairing(builder.inputs.epoch, wanted, existing, &current));
-    if current == desired {
+    if current == wanted_fields {
         return TableAction::Keep(pairing);
     }
     let step = Step::UpdateTable {
         id,
-        changes: differences(&current, &desired),
+        changes: differences(&current, &wanted_fields),
         table: desired,
         version: existing.version.clone(),
     };
@@ -267,6 +270,13 @@ fn write(
     existing: Option<&Observed<Table>>,
 ) {
     let subject = Subject::Table(id.clone());
+    // The database's default permissions for new tables apply to the new table.
+    let database = Subject::Database(id.database.clone());
+    if matches!(change, Some(Step::CreateTable { .. }))
+        && !builder.is_read(&database, Facet::Definition)
+    {
+        return;
+    }
     let reveals_columns = change
         .as_ref()
         .is_some_and(|step| adds_columns(step, existing));
@@ -282,7 +292,7 @@ fn write(
     };
     if let Some(reason) = reason {
         if may_miss_columns {
-            builder.waits.insert(subject.clone());
+            builder.waiting_subjects.insert(subject.clone());
         }
         builder.mark_not_in_sync(
             &subject,
@@ -331,6 +341,27 @@ fn adds_columns(step: &Step, existing: Option<&Observed<Table>>) -> bool {
         .any(|column| !current.contains(column.name.as_str()))
 }
 
+/// Returns how the written definition of a table changes the columns of the standby's. A table that
+/// was not read may gain and lose any.
+pub(super) fn column_change(inputs: &Inputs<'_>, id: &TableId, written: &Table) -> ColumnChange {
+    let existing = inputs.standby.tables.get(id).and_then(Observation::present);
+    if existing.is_none() {
+        return ColumnChange {
+            adds: true,
+            drops: true,
+        };
+    }
+    let current = column_names(existing);
+    let written: BTreeSet<&str> = written
+        .columns()
+        .map(|column| column.name.as_str())
+        .collect();
+    ColumnChange {
+        adds: !written.is_subset(&current),
+        drops: !current.is_subset(&written),
+    }
+}
+
 /// Whether the step creates the table or changes its set of columns.
 fn changes_columns(step: &Step, existing: Option<&Observed<Table>>) -> bool {
     let Step::UpdateTable { table, .. } = step else {
@@ -347,10 +378,8 @@ fn column_names(existing: Option<&Observed<Table>>) -> BTreeSet<&str> {
     columns.map(|column| column.name.as_str()).collect()
 }
 
-fn comparable(table: &Table) -> Table {
-    let mut table = table.clone();
-    table.parameters.remove(LAST_DDL_TIME_PARAMETER);
-    table
+fn comparable(table: &Table, desired: &Table) -> Table {
+    table.clone().into_comparable().comparable_view(desired)
 }
 
 fn is_paired(epoch: Epoch, row: Option<&LedgerRow>, existing: &Observed<Table>) -> bool {
@@ -381,13 +410,23 @@ fn extra_view_dialect(existing: &Table, desired: &Table) -> Option<String> {
     ))
 }
 
+/// Returns the reason why a view of the standby cannot be compared.
+fn hidden_view(existing: &Table, desired: &Table) -> Option<String> {
+    let is_hidden = desired.is_validated_view() && existing.view_obstacle().is_some();
+    is_hidden.then(|| {
+        "Glue does not show the SQL of the view in the standby, so it is not compared: its \
+         validation is under way, or it failed; GetTable with IncludeStatusDetails shows which"
+            .to_owned()
+    })
+}
+
 fn check_managed(
     epoch: Epoch,
     row: Option<&LedgerRow>,
     existing: &Observed<Table>,
     desired: &Table,
 ) -> Result<(), String> {
-    let current = comparable(&existing.object);
+    let current = comparable(&existing.object, desired);
     let intended = row
         .and_then(|row| row.intent_digest.as_ref())
         .is_some_and(|intended| *intended == digest(&current));

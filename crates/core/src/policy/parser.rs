@@ -100,8 +100,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, DocumentError> {
     let mut policy = Policy {
         sites,
         patterns: Patterns::new(
-            source.patterns("include", &document.include)?,
-            source.patterns("exclude", &document.exclude)?,
+            source.patterns("include", &document.include, Pattern::parse_include)?,
+            source.patterns("exclude", &document.exclude, Pattern::parse_exclude)?,
         ),
         locations: source.locations(&document.location)?,
         catalogs: source.catalogs(&document.catalog)?,
@@ -242,10 +242,14 @@ impl Source<'_> {
         })
     }
 
-    fn patterns(&self, key: &str, raw: &[Spanned<String>]) -> Result<Vec<Pattern>, DocumentError> {
+    fn patterns(
+        &self,
+        key: &str,
+        raw: &[Spanned<String>],
+        parse: fn(&str) -> Result<Pattern, String>,
+    ) -> Result<Vec<Pattern>, DocumentError> {
         let parse = |text: &Spanned<String>| {
-            Pattern::parse(text.get_ref())
-                .map_err(|problem| self.error(text.span().start, key, problem))
+            parse(text.get_ref()).map_err(|problem| self.error(text.span().start, key, problem))
         };
         raw.iter().map(parse).collect()
     }

@@ -103,7 +103,9 @@ async fn settle_claim<L: Ledger>(
     now: Timestamp,
 ) -> Result<Option<Alert>, CallError> {
     update_incident(ledger, alert, |incident| match alert.state {
-        AlertState::New | AlertState::Again => Some((incident.mark_sent(alert.count, now), None)),
+        AlertState::New | AlertState::Repeated => {
+            Some((incident.mark_sent(alert.count, now), None))
+        }
         AlertState::Resolved => {
             let reopened = incident.mark_resolved(alert.total, now);
             reopened.map(|(reopened, message)| (reopened, Some(message)))
@@ -159,7 +161,7 @@ pub(super) async fn claim_notification<L: Ledger>(
 }
 
 /// Combines alerts of one kind and state into one message each, because one cause is often
-/// detected in many places at once. Returns each message with the alerts that it includes.
+/// detected for many objects at once. Returns each message with the alerts that it includes.
 fn group_by_kind(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
     let mut messages = Vec::new();
     let mut by_kind: BTreeMap<(AlertKind, AlertState), Vec<Alert>> = BTreeMap::new();
@@ -196,7 +198,11 @@ fn merge_alerts(first: &Alert, more: &[Alert]) -> Alert {
         databases: all().flat_map(|alert| alert.databases.clone()).collect(),
         subject: format!("{} and {} more", first.subject, more.len()),
         affected: all().flat_map(|alert| alert.affected.clone()).collect(),
-        summary: format!("{} The same in {} more places.", first.summary, more.len()),
+        summary: format!(
+            "{} The same for {} more objects.",
+            first.summary,
+            more.len()
+        ),
         count,
         total: all().map(|alert| alert.total).sum(),
         since: all().map(|alert| alert.since).min().unwrap_or(first.since),

@@ -90,6 +90,7 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
         }
         AlertKind::ExcessAccess
         | AlertKind::PlanRejected
+        | AlertKind::DeletionsHeld
         | AlertKind::Conflict
         | AlertKind::Drift
         | AlertKind::JobFailed

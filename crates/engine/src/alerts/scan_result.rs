@@ -18,12 +18,15 @@ pub struct ScanResult {
     not_in_sync: BTreeMap<String, SubjectState>,
     /// Incidents that were resolved, with the time of the resolution.
     resolved: BTreeMap<(AlertKind, String), Timestamp>,
+    /// Problems that the scan found, by the kind of their alert and the subject.
+    found: BTreeSet<(AlertKind, String)>,
 }
 
 /// The kinds of alerts that are resolved when their subjects are in sync again.
-const STATE_KINDS: [AlertKind; 6] = [
+const STATE_KINDS: [AlertKind; 7] = [
     AlertKind::ExcessAccess,
     AlertKind::PlanRejected,
+    AlertKind::DeletionsHeld,
     AlertKind::TwinlakeAccessDenied,
     AlertKind::Conflict,
     AlertKind::ReadFailed,
@@ -74,6 +77,10 @@ impl ScanResult {
                 .map(|step| step.subject().to_string())
                 .collect(),
             resolved: BTreeMap::new(),
+            found: super::problems(outcome)
+                .into_iter()
+                .map(|(kind, subject, _)| (kind, subject))
+                .collect(),
         }
     }
 
@@ -85,12 +92,14 @@ impl ScanResult {
             not_in_sync,
             repaired,
             resolved,
+            found,
         } = other;
         merge_latest(&mut self.scanned, scanned);
         merge_latest(&mut self.fully_scanned, fully_scanned);
         merge_latest(&mut self.resolved, resolved);
         self.not_in_sync.extend(not_in_sync);
         self.repaired.extend(repaired);
+        self.found.extend(found);
     }
 
     /// Adds a subject that a scan found in sync.
@@ -123,12 +132,15 @@ impl ScanResult {
         if resolved.is_some_and(|at| *at >= detected_at) {
             return true;
         }
+        if self.found.contains(&(kind, subject.to_owned())) {
+            return false;
+        }
         // The change that this scan made is the one that the alert is about.
         let just_reported = kind == AlertKind::Drift && self.repaired.contains(subject);
         if !STATE_KINDS.contains(&kind) || just_reported {
             return false;
         }
-        let database = super::database_in(subject).and_then(|name| Name::new(name).ok());
+        let database = super::database_in(subject).map(Name::from);
         let fully_scanned = database.and_then(|database| self.fully_scanned.get(&database));
         let scan = self.scanned.get(subject).max(fully_scanned);
         if scan.is_none_or(|started| *started < detected_at) {
@@ -136,10 +148,10 @@ impl ScanResult {
         }
         match self.not_in_sync.get(subject) {
             Some(SubjectState::OutOfSync) => false,
-            // An object that Twinlake does not manage is in the way: a conflict.
+            // An object that Twinlake does not manage has the same name: a conflict.
             Some(SubjectState::Blocked) => kind != AlertKind::Conflict,
-            // The deletion limit rejected the plan, and still does.
-            Some(SubjectState::OnHold) => kind != AlertKind::PlanRejected,
+            // Its deletion is still held.
+            Some(SubjectState::OnHold) => kind != AlertKind::DeletionsHeld,
             Some(SubjectState::InSync | SubjectState::DataPending) | None => true,
         }
     }
@@ -152,9 +164,7 @@ impl ScanResult {
         group: &str,
         detected_at: Timestamp,
     ) -> bool {
-        let Ok(name) = Name::new(group) else {
-            return false;
-        };
+        let name = Name::from_service(group);
         let fully_scanned = self.fully_scanned.get(&name);
         if !STATE_KINDS.contains(&kind)
             || fully_scanned.is_none_or(|started| *started < detected_at)
@@ -163,7 +173,7 @@ impl ScanResult {
         }
         let mut candidates = self.not_in_sync.keys().chain(&self.repaired);
         !candidates.any(|subject| {
-            super::database_in(subject) == Some(name.as_str())
+            super::database_in(subject).as_deref() == Some(name.as_str())
                 && !self.is_resolved(kind, subject, detected_at)
         })
     }

@@ -17,7 +17,13 @@ struct PendingEntries {
     /// Entries of a call that failed as a whole. Each is sent alone, so that an entry that the
     /// service rejects does not block the others.
     single: Vec<BatchEntry>,
+    /// Number of entries that were denied in a call of their own, while no call succeeded.
+    denied_alone: usize,
 }
+
+/// After this many entries were denied alone and no call succeeded, a denial is taken to concern
+/// every entry.
+const MAX_ENTRIES_DENIED_ALONE: usize = 20;
 
 impl PendingEntries {
     fn next_batch(&mut self) -> Option<Vec<BatchEntry>> {
@@ -26,6 +32,27 @@ impl PendingEntries {
             return Some(self.batched.drain(..count).collect());
         }
         self.single.pop().map(|entry| vec![entry])
+    }
+
+    /// Whether a call failed as a whole with an error that one of its entries may have caused. Such
+    /// an error does not say which entries are affected.
+    fn may_concern_one_entry(&self, result: &Result<EntryResults, CallError>) -> bool {
+        result.as_ref().is_err_and(|error| match error.kind {
+            CallErrorKind::NotFound
+            | CallErrorKind::AlreadyInState
+            | CallErrorKind::NotPropagated
+            | CallErrorKind::Invalid
+            | CallErrorKind::Unsupported => true,
+            CallErrorKind::Denied => self.denied_alone < MAX_ENTRIES_DENIED_ALONE,
+            CallErrorKind::Contended | CallErrorKind::Unavailable => false,
+        })
+    }
+
+    fn count_denials(&mut self, result: &Result<EntryResults, CallError>) {
+        match result {
+            Ok(_) => self.denied_alone = 0,
+            Err(error) => self.denied_alone += usize::from(error.kind == CallErrorKind::Denied),
+        }
     }
 }
 
@@ -55,7 +82,7 @@ impl<S: WriteRegion> Apply<'_, S> {
         }
         let mut pending = PendingEntries {
             batched: to_batch_entries(&grants),
-            single: Vec::new(),
+            ..PendingEntries::default()
         };
         while let Some(batch) = pending.next_batch() {
             let entries_of_batch: Vec<&ListedPermission> =
@@ -64,15 +91,16 @@ impl<S: WriteRegion> Apply<'_, S> {
                 true => self.standby.revoke(&entries_of_batch).await,
                 false => self.standby.grant(&entries_of_batch).await,
             };
-            if batch.len() > 1 && may_concern_one_entry(&result) {
+            if batch.len() > 1 && pending.may_concern_one_entry(&result) {
                 pending.single.extend(batch);
                 continue;
             }
+            pending.count_denials(&result);
             let all: Vec<usize> = (0..batch.len()).collect();
             for (index, result) in per_entry(&all, result) {
                 let grants_of_entry = batch.get(index).map(|(_, of_entry)| of_entry.as_slice());
                 let grants_of_entry = grants_of_entry.unwrap_or_default();
-                if grants_of_entry.len() > 1 && may_concern_one_grant(revokes, &result) {
+                if grants_of_entry.len() > 1 && may_concern_one_grant(&result) {
                     pending
                         .batched
                         .extend(grants_of_entry.iter().flat_map(|grant| {
@@ -91,25 +119,11 @@ impl<S: WriteRegion> Apply<'_, S> {
     }
 }
 
-/// Whether a call failed as a whole with an error that one of its entries may have caused. Such an
-/// error does not say which entries are affected.
-fn may_concern_one_entry(result: &Result<EntryResults, CallError>) -> bool {
-    result.as_ref().is_err_and(|error| match error.kind {
-        CallErrorKind::NotFound
-        | CallErrorKind::AlreadyInState
-        | CallErrorKind::NotPropagated
-        | CallErrorKind::Invalid
-        | CallErrorKind::Unsupported => true,
-        CallErrorKind::Contended | CallErrorKind::Denied | CallErrorKind::Unavailable => false,
-    })
-}
-
 /// Whether the error of an entry may concern only one of its permissions or columns: one missing
-/// column fails the whole entry.
-fn may_concern_one_grant(revokes: bool, result: &Result<(), CallError>) -> bool {
+/// column fails the whole entry, with an error that is told from others only by its text.
+fn may_concern_one_grant(result: &Result<(), CallError>) -> bool {
     result.as_ref().is_err_and(|error| match error.kind {
-        CallErrorKind::AlreadyInState => revokes,
-        CallErrorKind::Invalid | CallErrorKind::Unsupported => true,
+        CallErrorKind::AlreadyInState | CallErrorKind::Invalid | CallErrorKind::Unsupported => true,
         CallErrorKind::NotFound
         | CallErrorKind::Contended
         | CallErrorKind::NotPropagated

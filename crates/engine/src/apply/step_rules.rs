@@ -1,7 +1,8 @@
-//! How each step is sent, which steps block others, and which failures count as success.
+//! How each step is sent, and which failures count as success.
 
-use twinlake_core::catalog::Attachment;
-use twinlake_core::{CallError, CallErrorKind, Resource, Step};
+use twinlake_core::catalog::AttachmentKey;
+use twinlake_core::step::RevokeCause;
+use twinlake_core::{CallError, CallErrorKind, Step};
 
 /// How a step is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,54 +37,35 @@ pub(super) fn kind_of(step: &Step) -> StepKind {
     }
 }
 
-pub(super) fn is_revoke(step: &Step) -> bool {
-    matches!(step, Step::Revoke { .. })
-}
-
-/// Whether a step grants permissions through an LF-Tag policy.
-pub(super) fn grants_through_lf_tags(step: &Step) -> bool {
-    matches!(step, Step::Grant { grant, .. } if matches!(grant.resource, Resource::LfTagPolicy { .. }))
-}
-
-/// Whether the failure of a step blocks other steps.
-pub(super) fn blocks_dependents(step: &Step) -> bool {
+/// Whether the intended effect of a step exists although its call failed. An error is no proof of an
+/// effect that other steps rely on: of a grant that the standby lists, and of an attachment that
+/// affects access, the next read decides. `is_required` says whether another step relies on it.
+pub(super) fn has_intended_effect(step: &Step, error: &CallError, is_required: bool) -> bool {
     match step {
-        // Without a filter update, principals would be granted access through the old filter.
-        // Without an opt-in, IAM alone would decide for a principal who is limited to Lake
-        // Formation grants.
-        Step::PutAttachment {
-            part: Attachment::DataCellsFilter(_) | Attachment::OptIn(_),
-            ..
-        } => true,
-        Step::PutAttachment { .. }
-        | Step::PutSettings { .. }
-        | Step::RemoveAttachment { .. }
-        | Step::Grant { .. }
-        | Step::CreateFunction { .. }
-        | Step::UpdateFunction { .. } => false,
-        Step::CreateDatabase { .. }
-        | Step::UpdateDatabase { .. }
-        | Step::CreateTable { .. }
-        | Step::UpdateTable { .. }
-        | Step::CreatePartition { .. }
-        | Step::UpdatePartition { .. }
-        | Step::DeleteFunction { .. }
-        | Step::Revoke { .. }
-        | Step::DeletePartition { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => true,
-    }
-}
-
-/// Whether the intended effect of a step exists although its call failed.
-pub(super) fn has_intended_effect(step: &Step, error: &CallError) -> bool {
-    match step {
-        Step::Revoke { .. } => matches!(
-            error.kind,
-            CallErrorKind::NotFound | CallErrorKind::AlreadyInState
-        ),
+        // The service does not know the grant. The listing did not show it either, or shows it
+        // although it was revoked (LF-07).
+        Step::Revoke { cause, .. } => {
+            (*cause == RevokeCause::NamedByEvent || !is_required)
+                && matches!(
+                    error.kind,
+                    CallErrorKind::NotFound | CallErrorKind::AlreadyInState
+                )
+        }
+        Step::RemoveAttachment { key, .. } => {
+            let affects_access = match key {
+                AttachmentKey::Index(_)
+                | AttachmentKey::Statistics(_)
+                | AttachmentKey::GlueTag(_) => false,
+                AttachmentKey::DataCellsFilter(_)
+                | AttachmentKey::LfTagAssignment { .. }
+                | AttachmentKey::OptIn(_)
+                | AttachmentKey::LfTagValue { .. }
+                | AttachmentKey::NamedExpression(_)
+                | AttachmentKey::Registration(_) => true,
+            };
+            !affects_access && error.kind == CallErrorKind::NotFound
+        }
         Step::DeletePartition { .. }
-        | Step::RemoveAttachment { .. }
         | Step::DeleteTable { .. }
         | Step::DeleteFunction { .. }
         | Step::DeleteDatabase { .. } => error.kind == CallErrorKind::NotFound,

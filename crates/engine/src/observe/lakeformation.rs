@@ -1,22 +1,28 @@
 //! Reads Lake Formation's catalog-wide objects, opt-ins, and what LF-Tags give access to.
 
+use super::attachment_mapping::{UnmappedAttachments, map_attachment};
 use super::{Observer, Snapshots, join, present_or_unknown, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
-use twinlake_core::grant::{LfTagPolicy, ListedResource, PrincipalMapping};
+use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
+use twinlake_core::grant::{LfTagPolicy, PrincipalMapping};
 use twinlake_core::scope::{ReadRequest, subject_of_resource};
 use twinlake_core::snapshot::{
     Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, by_key,
 };
 use twinlake_core::{
-    CallError, CallErrorKind, Facet, Grants, LfSubject, PermissionGrant, Principal, Resource,
-    Subject,
+    CallError, CallErrorKind, Facet, Grants, LfSubject, PermissionGrant, Resource, Subject,
 };
 
-/// The items of a Region by Lake Formation subject.
-pub type Items = BTreeMap<LfSubject, Observation<Attachments>>;
+/// The items of a Region.
+#[derive(Clone, Debug, Default)]
+pub struct Items {
+    /// The items that are replicated, by Lake Formation subject.
+    pub by_subject: BTreeMap<LfSubject, Observation<Attachments>>,
+    /// The other items.
+    pub unmapped: UnmappedAttachments,
+}
 
 /// The Lake Formation subjects that consist of items.
 pub(crate) const SUBJECTS_WITH_ITEMS: [LfSubject; 3] = [
@@ -24,38 +30,6 @@ pub(crate) const SUBJECTS_WITH_ITEMS: [LfSubject; 3] = [
     LfSubject::LfTagExpressions,
     LfSubject::DataLocations,
 ];
-
-/// Translates the principals and locations of a listed attachment. Returns `None` if Twinlake does
-/// not manage the attachment.
-fn translate(attachment: Attachment, mapping: &PrincipalMapping) -> Option<Attachment> {
-    match attachment {
-        Attachment::Registration(mut registration) => {
-            registration.arn = mapping.location(&registration.arn)?;
-            registration.role = registration.role.map(|role| mapping.counterpart(&role));
-            Some(Attachment::Registration(registration))
-        }
-        Attachment::OptIn(opt_in) => {
-            let principal = Principal(mapping.counterpart(&opt_in.principal.0));
-            principal.kind()?;
-            let mut resource = opt_in.resource;
-            if let ListedResource::DataLocation(location) = &mut resource {
-                *location = mapping.location(location)?;
-            }
-            Some(Attachment::OptIn(Box::new(OptIn {
-                principal,
-                resource,
-                condition: opt_in.condition,
-            })))
-        }
-        Attachment::Index(_)
-        | Attachment::Statistics(_)
-        | Attachment::GlueTag { .. }
-        | Attachment::DataCellsFilter(_)
-        | Attachment::LfTagAssignment { .. }
-        | Attachment::LfTagValue { .. }
-        | Attachment::NamedExpression(_) => Some(attachment),
-    }
-}
 
 /// An empty listing if the Region does not support the call: then it has nothing of this kind.
 fn empty_if_unsupported<T: Default>(listed: Result<T, CallError>) -> Result<T, CallError> {
@@ -65,34 +39,51 @@ fn empty_if_unsupported<T: Default>(listed: Result<T, CallError>) -> Result<T, C
     }
 }
 
+/// Lists the items of a Lake Formation subject: those that are replicated, and the others.
 async fn list_items(
     region: &impl ReadRegion,
     lf_subject: LfSubject,
     mapping: &PrincipalMapping,
-) -> Observation<Attachments> {
+) -> (Observation<Attachments>, UnmappedAttachments) {
+    let mut unmapped = UnmappedAttachments::default();
     let listed = region
         .attachments(&Subject::LakeFormation(lf_subject), Facet::Items, &[])
         .await;
-    present_or_unknown(empty_if_unsupported(listed).map(|all| {
-        let translated = all.into_iter().filter_map(|observed| {
-            let index_status = observed.index_status;
-            translate(observed.part, mapping).map(|part| ObservedAttachment { part, index_status })
-        });
-        by_key(translated.collect())
-    }))
+    let items = present_or_unknown(empty_if_unsupported(listed).map(|all| {
+        let mut mapped = Vec::new();
+        for observed in all {
+            match map_attachment(observed.attachment, mapping) {
+                Ok(attachment) => mapped.push(ObservedAttachment {
+                    attachment,
+                    index_status: observed.index_status,
+                }),
+                Err(one) => unmapped.add(one),
+            }
+        }
+        by_key(mapped)
+    }));
+    (items, unmapped)
 }
 
 /// Lists the items of every Lake Formation subject of a Region.
 pub(super) async fn list_all_items(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Items {
-    let mut all = Items::new();
+    let mut all = Items::default();
     for lf_subject in SUBJECTS_WITH_ITEMS {
-        all.insert(lf_subject, list_items(region, lf_subject, mapping).await);
+        let (items, unmapped) = list_items(region, lf_subject, mapping).await;
+        all.by_subject.insert(lf_subject, items);
+        all.unmapped.merge(unmapped);
     }
     all
 }
 
-/// The opt-ins of a Region, by subject.
-pub type OptIns = BTreeMap<Subject, Attachments>;
+/// The opt-ins of a Region.
+#[derive(Clone, Debug, Default)]
+pub struct OptIns {
+    /// The opt-ins that are replicated, by subject.
+    pub by_subject: BTreeMap<Subject, Attachments>,
+    /// The other opt-ins.
+    pub unmapped: UnmappedAttachments,
+}
 
 /// Lists all opt-ins of a Region.
 pub(super) async fn list_opt_ins(
@@ -101,23 +92,27 @@ pub(super) async fn list_opt_ins(
 ) -> Observation<OptIns> {
     let listed = empty_if_unsupported(region.opt_ins().await);
     present_or_unknown(listed.map(|all| {
-        let mut by_subject = OptIns::new();
+        let mut opt_ins = OptIns::default();
         for opt_in in all {
-            let Some(subject) = subject_of_resource(&opt_in.resource) else {
-                continue;
-            };
             // All opt-ins that are on neither a database nor a table belong to one subject.
-            let subject = match matches!(subject, Subject::LakeFormation(_)) {
-                true => Subject::LakeFormation(LfSubject::Permissions),
-                false => subject,
+            let subject = match subject_of_resource(&opt_in.resource) {
+                Some(subject) if !matches!(subject, Subject::LakeFormation(_)) => subject,
+                Some(_) | None => Subject::LakeFormation(LfSubject::Permissions),
             };
-            if let Some(part) = translate(Attachment::OptIn(Box::new(opt_in)), mapping) {
-                let index_status = IndexStatus::Active;
-                let opt_ins = by_subject.entry(subject).or_default();
-                opt_ins.insert(part.key(), ObservedAttachment { part, index_status });
+            match map_attachment(Attachment::OptIn(Box::new(opt_in)), mapping) {
+                Ok(attachment) => {
+                    let index_status = IndexStatus::Active;
+                    let observed = ObservedAttachment {
+                        attachment,
+                        index_status,
+                    };
+                    let of_subject = opt_ins.by_subject.entry(subject).or_default();
+                    of_subject.insert(observed.attachment.key(), observed);
+                }
+                Err(one) => opt_ins.unmapped.add(one),
             }
         }
-        by_subject
+        opt_ins
     }))
 }
 
@@ -166,7 +161,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     async fn read_items(&self, lf_subject: LfSubject, snapshots: &mut Snapshots) {
         let (primary, standby) = match &self.prefetched.lake_formation {
             Some((primary, standby)) => {
-                let of = |all: &Items| all.get(&lf_subject).cloned();
+                let of = |all: &Items| all.by_subject.get(&lf_subject).cloned();
                 let none = || Observation::Present(Attachments::new());
                 (
                     of(primary).unwrap_or_else(none),
@@ -174,11 +169,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 )
             }
             None => {
-                join(
+                let ((primary, _), (standby, _)) = join(
                     list_items(self.primary, lf_subject, &self.mappings.0),
                     list_items(self.standby, lf_subject, &self.mappings.1),
                 )
-                .await
+                .await;
+                (primary, standby)
             }
         };
         let items = (Subject::LakeFormation(lf_subject), Facet::Items);
@@ -202,7 +198,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         };
         let of = |all: &Observation<OptIns>, subject: &Subject| match all {
             Observation::Present(all) => {
-                Observation::Present(all.get(subject).cloned().unwrap_or_default())
+                Observation::Present(all.by_subject.get(subject).cloned().unwrap_or_default())
             }
             Observation::Absent(proof) => Observation::Absent(proof.clone()),
             Observation::Unknown(error) => Observation::Unknown(error.clone()),
@@ -221,7 +217,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Whether the prefetched listings say that neither Region has an LF-Tag.
     pub(super) fn has_no_lf_tags(&self) -> bool {
         let is_empty = |items: &Items| {
-            let tags = items.get(&LfSubject::LfTags).and_then(Observation::present);
+            let tags = items.by_subject.get(&LfSubject::LfTags);
+            let tags = tags.and_then(Observation::present);
             tags.is_some_and(Attachments::is_empty)
         };
         let items = self.prefetched.lake_formation.as_ref();
@@ -260,7 +257,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 
     async fn list_lf_tag_policy_grants(&self, snapshots: &mut Snapshots) {
         let none = || Some(Observation::Present(LfTagPolicyGrants::default()));
-        let tags = list_items(self.standby, LfSubject::LfTags, &self.mappings.1).await;
+        let (tags, _) = list_items(self.standby, LfSubject::LfTags, &self.mappings.1).await;
         if tags.present().is_some_and(Attachments::is_empty) {
             snapshots.primary.lf_tag_policy_grants = none();
             snapshots.standby.lf_tag_policy_grants = none();
@@ -376,7 +373,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     );
                     let items = snapshots.primary.attachments.get(&items)?.present()?;
                     let observed = items.get(&AttachmentKey::NamedExpression(name.clone()))?;
-                    let Attachment::NamedExpression(saved) = &observed.part else {
+                    let Attachment::NamedExpression(saved) = &observed.attachment else {
                         return None;
                     };
                     saved.expression.clone()

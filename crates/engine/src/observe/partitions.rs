@@ -1,8 +1,8 @@
 //! Reads partitions of tables: all of them, or some by their values.
 
 use super::{DeferredRead, Observer, Snapshots, join, present_or_unknown, run_concurrently};
-use crate::ports::{MAX_PARTITIONS_PER_GET, PARTITION_SEGMENTS, ReadRegion};
-use std::collections::BTreeSet;
+use crate::ports::{MAX_PARTITIONS_PER_GET, NamedPartitions, PARTITION_SEGMENTS, ReadRegion};
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::desired::Translator;
 use twinlake_core::partition_diff::{PartitionDiff, PartitionDiffResult, PartitionValues};
@@ -120,12 +120,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 self.check_time(self.primary)?;
                 self.primary.partitions_named(id, chunk).await
             });
-        let mut found = Vec::new();
+        let mut named = NamedPartitions::default();
         for chunk in run_concurrently(calls, self.max_concurrent_calls).await {
-            found.extend(chunk?);
+            merge(&mut named, chunk?);
         }
         drop(extra);
-        diff.add_found(found);
+        diff.add_found(named.found);
+        diff.add_unread(named.unread);
         Ok(diff.finish(MAX_PARTITIONS_PER_ROUND))
     }
 
@@ -237,7 +238,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     let written = values
                         .iter()
                         .filter_map(|values| writes.get(values)?.clone());
-                    Some(Ok(written.collect()))
+                    Some(Ok(NamedPartitions {
+                        found: written.collect(),
+                        unread: BTreeMap::new(),
+                    }))
                 }
                 (None, true) => Some(self.get_by_values(self.standby, id, values).await),
                 (None, false) => None,
@@ -245,8 +249,16 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         };
         let primary = self.get_by_values(self.primary, id, values);
         let (primary, standby) = join(primary, standby).await;
-        let partitions = |found: Result<Vec<Partition>, CallError>| {
-            present_or_unknown(found.map(|found| Partitions::named(values, found)))
+        // A partition that one Region did not return is compared in neither.
+        let mut unread = BTreeMap::new();
+        for named in [Some(&primary), standby.as_ref()].into_iter().flatten() {
+            unread.extend(named.iter().flat_map(|named| named.unread.clone()));
+        }
+        let partitions = |named: Result<NamedPartitions, CallError>| {
+            present_or_unknown(named.map(|named| {
+                let partitions = Partitions::named(values, named.found);
+                partitions.without_unread(&unread)
+            }))
         };
         let primary = partitions(primary);
         snapshots.primary.partitions.insert(id.clone(), primary);
@@ -264,17 +276,22 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         region: &R,
         id: &TableId,
         values: &BTreeSet<PartitionValues>,
-    ) -> Result<Vec<Partition>, CallError> {
+    ) -> Result<NamedPartitions, CallError> {
         let values: Vec<&[String]> = values.iter().map(Vec::as_slice).collect();
         let calls = values
             .chunks(MAX_PARTITIONS_PER_GET)
             .map(|chunk| region.partitions_named(id, chunk));
-        let mut all = Vec::new();
-        for found in run_concurrently(calls, self.max_concurrent_calls).await {
-            all.extend(found?);
+        let mut all = NamedPartitions::default();
+        for named in run_concurrently(calls, self.max_concurrent_calls).await {
+            merge(&mut all, named?);
         }
         Ok(all)
     }
+}
+
+fn merge(all: &mut NamedPartitions, more: NamedPartitions) {
+    all.found.extend(more.found);
+    all.unread.extend(more.unread);
 }
 
 /// Whether a table exists, has partition keys and is no resource link.

@@ -118,16 +118,23 @@ impl Prefetched {
         .await
     }
 
-    /// Lists all functions of both Regions.
+    /// Lists all functions of both Regions. `None` if a Region can only list those of one database.
     pub async fn functions(
         primary: &impl ReadRegion,
         standby: &impl ReadRegion,
-    ) -> ObservationPair<BTreeMap<FunctionId, Observed<Function>>> {
+    ) -> Option<ObservationPair<BTreeMap<FunctionId, Observed<Function>>>> {
         let (primary, standby) = join(primary.functions(None), standby.functions(None)).await;
+        let is_unsupported = |listed: &Result<Vec<(FunctionId, Observed<Function>)>, CallError>| {
+            let error = listed.as_ref().err();
+            error.is_some_and(|error| error.kind == CallErrorKind::Unsupported)
+        };
+        if is_unsupported(&primary) || is_unsupported(&standby) {
+            return None;
+        }
         let by_id = |listed: Result<Vec<(FunctionId, Observed<Function>)>, CallError>| {
             present_or_unknown(listed.map(|all| all.into_iter().collect()))
         };
-        (by_id(primary), by_id(standby))
+        Some((by_id(primary), by_id(standby)))
     }
 
     /// Lists all databases of both Regions.

@@ -132,37 +132,40 @@ impl DefaultsChange {
 #[derive(Clone, Debug, Default)]
 pub struct SettingsChange {
     /// Principals to add as administrators.
-    pub add: BTreeSet<Principal>,
+    pub added_admins: BTreeSet<Principal>,
     /// Principals to add as read-only administrators.
-    pub add_readers: BTreeSet<Principal>,
+    pub added_read_only_admins: BTreeSet<Principal>,
     /// Principals to remove from administrators of both kinds.
-    pub drop: BTreeSet<Principal>,
+    pub removed_admins: BTreeSet<Principal>,
     /// How to change the defaults for new databases and tables.
     pub defaults: DefaultsChange,
     /// The settings other than administrators and defaults, if they are to change.
-    pub rest: Option<DataLakeSettings>,
+    pub other_settings: Option<DataLakeSettings>,
 }
 
 impl SettingsChange {
-    /// Returns the settings after this change. Administrators stay unless they are in `drop`; a
-    /// list that also adds a principal keeps it.
+    /// Returns the settings after this change. Administrators stay unless they are in
+    /// `removed_admins`; a list that also adds a principal keeps it.
     #[must_use]
     pub fn applied_to(&self, current: &DataLakeSettings) -> DataLakeSettings {
         let updated =
-            |current: &BTreeSet<Principal>, add: &BTreeSet<Principal>| -> BTreeSet<Principal> {
-                let all = current.union(add);
-                all.filter(|admin| !self.drop.contains(*admin) || add.contains(*admin))
+            |current: &BTreeSet<Principal>, added: &BTreeSet<Principal>| -> BTreeSet<Principal> {
+                let all = current.union(added);
+                all.filter(|admin| !self.removed_admins.contains(*admin) || added.contains(*admin))
                     .cloned()
                     .collect()
             };
         let open = (current.database_defaults_open, current.table_defaults_open);
         let (databases, tables) = self.defaults.applied_to(open);
         DataLakeSettings {
-            admins: updated(&current.admins, &self.add),
-            read_only_admins: updated(&current.read_only_admins, &self.add_readers),
+            admins: updated(&current.admins, &self.added_admins),
+            read_only_admins: updated(&current.read_only_admins, &self.added_read_only_admins),
             database_defaults_open: databases,
             table_defaults_open: tables,
-            ..self.rest.clone().unwrap_or_else(|| current.clone())
+            ..self
+                .other_settings
+                .clone()
+                .unwrap_or_else(|| current.clone())
         }
     }
 }

@@ -65,7 +65,7 @@ pub trait Ledger: ConditionalWrites {
     async fn rows_in_database(&self, database: &Name) -> Result<LedgerRows, CallError>;
 
     /// Adds and removes keys of paired items in the row of a Lake Formation subject. Several
-    /// handlers may do so at once: a handler removes only the keys in `drop`, so it never
+    /// handlers may do so at once: a handler removes only the keys in `removed`, so it never
     /// removes a key that another handler has just added.
     ///
     /// # Errors
@@ -73,8 +73,8 @@ pub trait Ledger: ConditionalWrites {
     async fn update_managed_keys(
         &self,
         subject: LfSubject,
-        add: &BTreeSet<String>,
-        drop: &BTreeSet<String>,
+        added: &BTreeSet<String>,
+        removed: &BTreeSet<String>,
     ) -> Result<(), CallError>;
 
     /// Stores rows. Each replaces the row of its subject except `managed_keys`.
@@ -210,7 +210,7 @@ pub trait RetryQueue {
     async fn send(&self, message: &crate::RetryMessage, delay_secs: u16) -> Result<(), CallError>;
 }
 
-/// Tells the current time.
+/// Returns the current time.
 pub trait Clock {
     /// The current time.
     fn now(&self) -> Timestamp;

@@ -11,7 +11,7 @@ pub trait DeadLetterQueues {
     ///
     /// # Errors
     /// A queue cannot be reached.
-    async fn waiting(&self) -> Result<BTreeMap<String, usize>, CallError>;
+    async fn message_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
 
     /// The bodies of some messages of a queue. The messages stay in the queue.
     ///

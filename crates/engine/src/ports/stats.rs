@@ -52,7 +52,7 @@ pub trait StatsStore: ConditionalWrites {
     /// The ledger cannot be reached.
     async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError>;
 
-    /// How many subjects are in each state that needs eyes. They may be some seconds old.
+    /// The number of subjects in each state other than in sync. The result may be some seconds old.
     ///
     /// # Errors
     /// The ledger cannot be reached.

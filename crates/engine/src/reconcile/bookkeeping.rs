@@ -6,7 +6,7 @@ use super::session::Session;
 use super::step_effects::{facets_after, partition_values_of};
 use crate::ports::{Clock, Environment, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::{self, Rejection};
+use twinlake_core::audit::{self, AuditRule};
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::SubjectOutcome;
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
@@ -47,7 +47,7 @@ impl<'a, E: Environment> Session<'a, E> {
             }
             self.update_managed_keys(subject, old, subject_outcome)
                 .await?;
-            let mut row = self.new_row(subject, old, subject_outcome, reasons.get(subject), plan);
+            let mut row = self.new_row(subject, old, subject_outcome, reasons.get(subject));
             if row.state != SubjectState::InSync {
                 self.outcome.not_in_sync.insert(subject.clone(), row.state);
                 let reason = row.reason.clone();
@@ -108,14 +108,14 @@ impl<'a, E: Environment> Session<'a, E> {
             return Ok(());
         };
         let known = old.map(|old| old.managed_keys.clone()).unwrap_or_default();
-        let add: BTreeSet<String> = managed.difference(&known).cloned().collect();
-        let drop: BTreeSet<String> = known.difference(managed).cloned().collect();
-        if add.is_empty() && drop.is_empty() {
+        let added: BTreeSet<String> = managed.difference(&known).cloned().collect();
+        let removed: BTreeSet<String> = known.difference(managed).cloned().collect();
+        if added.is_empty() && removed.is_empty() {
             return Ok(());
         }
         self.context
             .ledger
-            .update_managed_keys(*lf_subject, &add, &drop)
+            .update_managed_keys(*lf_subject, &added, &removed)
             .await
     }
 
@@ -126,7 +126,6 @@ impl<'a, E: Environment> Session<'a, E> {
         old: Option<&LedgerRow>,
         subject_outcome: &SubjectOutcome,
         problem: Option<&(SubjectState, String)>,
-        plan: &Plan,
     ) -> LedgerRow {
         let now = self.context.clock.now();
         let (state, reason) = match problem {
@@ -134,8 +133,7 @@ impl<'a, E: Environment> Session<'a, E> {
             None => (subject_outcome.state, subject_outcome.reason.clone()),
         };
         let mut row = row_of(subject, old, subject_outcome, (state, reason), now);
-        row.over_deletion_limit = self.is_over_deletion_limit()
-            && plan.steps.iter().any(|step| step.subject() == *subject);
+        row.over_deletion_limit = self.is_over_deletion_limit(subject);
         let known = old.and_then(|old| old.pairing.as_ref());
         let partition_count = match subject {
             Subject::Table(id) => self.partition_counts.get(id).copied(),
@@ -247,7 +245,7 @@ impl<'a, E: Environment> Session<'a, E> {
             last_reason = Some("time ran out before its partitions were listed".to_owned());
             scope.add(subject, request);
         }
-        for subject in &plan.waits {
+        for subject in &plan.waiting_subjects {
             let reason = plan
                 .subject_outcomes
                 .get(subject)
@@ -318,30 +316,34 @@ impl<'a, E: Environment> Session<'a, E> {
         self.snapshots.deferred.contains_key(id) || (is_partitioned && partition_count.is_none())
     }
 
-    /// Whether the audit rejected the plan only because of the deletion limit.
-    fn is_over_deletion_limit(&self) -> bool {
-        let rejections = &self.outcome.rejections;
-        let is_deletion_limit =
-            |rejection: &Rejection| rejection.rule == audit::AuditRule::DeletionLimit;
-        !rejections.is_empty() && rejections.iter().all(is_deletion_limit)
+    /// Whether deletions of a subject were rejected because of the deletion limit.
+    fn is_over_deletion_limit(&self, subject: &Subject) -> bool {
+        let mut rejected = self.rejected.iter();
+        rejected.any(|(target, rule)| {
+            *rule == audit::AuditRule::DeletionLimit && target.subject() == *subject
+        })
     }
 
     /// The subjects that are not in sync because of this session's steps or reads, with the state
     /// and the reason.
     pub(super) fn reasons(&self, plan: &Plan) -> BTreeMap<Subject, (SubjectState, String)> {
         let mut reasons = BTreeMap::new();
-        let is_rejected = !self.outcome.rejections.is_empty();
-        let waiting = self.outcome.waiting.as_ref().map(|(_, reason)| reason);
-        if is_rejected || waiting.is_some() {
-            let rejection = self.outcome.rejections.first().map(Rejection::to_string);
-            let reason = rejection.or(waiting.cloned()).unwrap_or_default();
-            let state = if self.is_over_deletion_limit() {
-                SubjectState::OnHold
-            } else {
-                SubjectState::OutOfSync
+        for (target, rule) in &self.rejected {
+            let state = match rule {
+                AuditRule::DeletionLimit => SubjectState::OnHold,
+                AuditRule::WiderAccess
+                | AuditRule::Unproven
+                | AuditRule::NotManaged
+                | AuditRule::Altered
+                | AuditRule::Stale => SubjectState::OutOfSync,
             };
+            let reason = self.held_steps.targets.get(target).cloned();
+            reasons.insert(target.subject(), (state, reason.unwrap_or_default()));
+        }
+        if let Some((_, reason)) = &self.outcome.waiting {
             for step in &plan.steps {
-                reasons.insert(step.subject(), (state, reason.clone()));
+                let problem = (SubjectState::OutOfSync, reason.clone());
+                reasons.entry(step.subject()).or_insert(problem);
             }
         }
         if let (true, Some((scope, reason))) = (self.outcome.out_of_time, &self.outcome.waiting) {

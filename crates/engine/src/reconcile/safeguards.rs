@@ -5,15 +5,46 @@ use super::session::Session;
 use crate::observe::observation_of_own;
 use crate::ports::{Clock, Environment, Ledger, ReadRegion};
 use std::collections::BTreeSet;
-use twinlake_core::audit::{self, DeletionBudget};
-use twinlake_core::catalog::{MaybeLink as _, Observed};
+use twinlake_core::audit::{self, DeletionBudget, Rejection};
+use twinlake_core::catalog::{Comparable as _, MaybeLink as _, Observed, digest};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{
     ApprovedPlan, CallError, Database, LedgerRow, Name, Plan, Step, Subject, SubjectState, TableId,
 };
 
+/// How often a plan is made again without the steps that the audit rejected.
+const MAX_REPLANS: u32 = 4;
+
 impl<E: Environment> Session<'_, E> {
+    /// Audits a plan. If steps of it are rejected, they are held back and the rest is planned again;
+    /// at last only what takes access away is left. Returns `None` if nothing can be applied;
+    /// `plan` is the last plan.
+    pub(super) async fn approve(
+        &mut self,
+        rows: &LedgerRows,
+        plan: &mut Plan,
+    ) -> Result<Option<ApprovedPlan>, CallError> {
+        for replans in 0..=MAX_REPLANS {
+            if plan.is_empty() {
+                return Ok(None);
+            }
+            let deletion_budget = self.deletion_budget(plan).await?;
+            let audited = audit::audit(&self.inputs(rows), plan.clone(), &deletion_budget);
+            let rejections = match audited {
+                Ok(approved) => return Ok(Some(approved)),
+                Err(rejections) => rejections,
+            };
+            let reason = rejections.first().map(Rejection::to_string);
+            self.hold_rejected(rejections);
+            if replans + 1 >= MAX_REPLANS {
+                self.held_steps.opening = reason;
+            }
+            *plan = self.plan(rows);
+        }
+        Ok(None)
+    }
+
     /// The deletions that the deletion limit compares a plan with.
     pub(super) async fn deletion_budget(&self, plan: &Plan) -> Result<DeletionBudget, CallError> {
         if audit::deletions(&plan.steps) == ObjectCounts::default() {
@@ -52,9 +83,9 @@ impl<E: Environment> Session<'_, E> {
         let mut intended: LedgerRows = LedgerRows::new();
         for step in approved.steps() {
             let digest = match step {
-                Step::CreateDatabase { database } => twinlake_core::catalog::digest(database),
-                Step::CreateTable { table, .. } => twinlake_core::catalog::digest(table),
-                Step::CreateFunction { function, .. } => twinlake_core::catalog::digest(function),
+                Step::CreateDatabase { database } => digest(&database.clone().into_comparable()),
+                Step::CreateTable { table, .. } => digest(&table.clone().into_comparable()),
+                Step::CreateFunction { function, .. } => digest(function),
                 Step::UpdateDatabase { .. }
                 | Step::UpdateTable { .. }
                 | Step::CreatePartition { .. }

@@ -2,21 +2,19 @@
 
 use super::grant_listing::listing_calls;
 use super::safeguards::subtract;
-use super::step_effects::{
-    drop_noop_regrants, facets_after, is_index, is_permanent, is_table_creation, isolated_step,
-    partition_values_of,
-};
+use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
 use crate::apply::{Applied, StepResult};
 use crate::observe::{ConfirmedWrites, MAX_PARTITIONS_PER_ROUND, Observer, Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, Ledger};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit;
+use twinlake_core::audit::{self, AuditRule, Rejection};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
-use twinlake_core::plan::{Finding, Inputs};
+use twinlake_core::plan::{Finding, HeldSteps, Inputs};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Partitions};
+use twinlake_core::step::{RevokeCause, StepTarget};
 use twinlake_core::{
     ApprovedPlan, CallError, CallErrorKind, LfSubject, PermissionGrant, Plan, Scope, Step, Subject,
     SubjectState, TableId, Timestamp,
@@ -52,6 +50,12 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) partition_problems: BTreeMap<Subject, (SubjectState, String)>,
     /// Tables with partition deletions, proven by a listing of all partitions of the primary.
     pub(super) tables_with_deletions: BTreeSet<TableId>,
+    /// What plans of this session have asked for.
+    pub(super) needed: BTreeSet<(Subject, Facet)>,
+    /// The steps that are not planned: they failed, wait, or were rejected.
+    pub(super) held_steps: HeldSteps,
+    /// What the audit rejected in this round, with the rule.
+    pub(super) rejected: BTreeMap<StepTarget, AuditRule>,
     /// Isolated steps that have to wait while the rest goes on.
     pub(super) postponed: Vec<(Step, CallError)>,
     /// Most partitions of which one round keeps the whole definition.
@@ -100,6 +104,12 @@ impl<'a, E: Environment> Session<'a, E> {
             confirmed_writes: ConfirmedWrites::new(),
             partition_problems: BTreeMap::new(),
             tables_with_deletions: BTreeSet::new(),
+            held_steps: HeldSteps {
+                settings: !context.may_write_settings,
+                ..HeldSteps::default()
+            },
+            rejected: BTreeMap::new(),
+            needed: BTreeSet::new(),
             postponed: Vec::new(),
             max_partitions: MAX_PARTITIONS_PER_ROUND,
             grant_listing_calls: None,
@@ -201,56 +211,59 @@ impl<'a, E: Environment> Session<'a, E> {
             rows,
             own_roles: self.context.own_roles,
             reader_role: self.context.reader_role,
+            held_steps: &self.held_steps,
         }
     }
 
-    /// Plans the difference, without steps that already failed permanently or are postponed.
+    /// Plans the difference.
     pub(super) fn plan(&self, rows: &LedgerRows) -> Plan {
-        let mut plan = twinlake_core::plan(&self.inputs(rows));
-        let failed_subjects: BTreeSet<Subject> = self
-            .outcome
-            .failed
-            .iter()
-            .filter(|(step, _)| isolated_step(step).is_none())
-            .map(|(step, _)| step.subject())
-            .collect();
-        let mut omitted: BTreeSet<Subject> = BTreeSet::new();
-        let mut indexed: BTreeSet<Subject> = BTreeSet::new();
-        let created: BTreeSet<Subject> = plan
-            .steps
-            .iter()
-            .filter(|step| is_table_creation(step))
-            .map(Step::subject)
-            .collect();
-        if !self.context.may_write_settings {
-            plan.steps
-                .retain(|step| !matches!(step, Step::PutSettings { .. }));
-        }
-        plan.steps.retain(|step| {
-            let is_omitted =
-                self.is_postponed(step) || self.depends_on_failure(&failed_subjects, step);
-            // One index of a table at a time (GL-06), except those that CreateTable creates.
-            if !is_omitted && is_index(step) && !created.contains(&step.subject()) {
-                return indexed.insert(step.subject());
-            }
-            if is_omitted {
-                omitted.insert(step.subject());
-            }
-            !is_omitted
-        });
-        if !omitted.is_empty() {
-            drop_noop_regrants(&mut plan.steps);
-        }
-        // The ledger must not record omitted steps as done.
-        for subject in omitted {
-            if let Some(outcome) = plan.subject_outcomes.get_mut(&subject)
-                && outcome.state == SubjectState::InSync
-            {
-                outcome.state = SubjectState::OutOfSync;
-                outcome.reason = Some("a step that it depends on failed".to_owned());
+        twinlake_core::plan(&self.inputs(rows))
+    }
+
+    /// Makes the next round read what a plan asks for, unless this session has asked for it before.
+    /// Returns whether there is something to read.
+    pub(super) fn read_needs(&mut self, plan: &Plan) -> bool {
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for (subject, facets) in &plan.needs {
+            let new = facets
+                .iter()
+                .filter(|facet| self.needed.insert((subject.clone(), **facet)));
+            let new: Vec<Facet> = new.copied().collect();
+            if !new.is_empty() {
+                next.insert(subject.clone(), ReadRequest::for_facets(&new));
             }
         }
-        plan
+        for (subject, request) in &next {
+            self.scope.add(subject.clone(), request.clone());
+        }
+        if next.is_empty() {
+            return false;
+        }
+        self.read_requests = next;
+        true
+    }
+
+    /// Holds the steps that break a rule back in the plans of this round.
+    pub(super) fn hold_rejected(&mut self, rejections: Vec<Rejection>) {
+        for rejection in rejections {
+            for target in &rejection.targets {
+                let held = &mut self.held_steps.targets;
+                held.insert(target.clone(), rejection.to_string());
+                self.rejected.insert(target.clone(), rejection.rule);
+            }
+            self.outcome.rejections.push(rejection);
+        }
+    }
+
+    /// Begins a round: what the audit rejected before may pass from what is read now.
+    pub(super) fn begin_round(&mut self) {
+        self.outcome.rounds += 1;
+        self.page_rounds += 1;
+        self.outcome.rejections.clear();
+        for target in std::mem::take(&mut self.rejected).into_keys() {
+            self.held_steps.targets.remove(&target);
+        }
+        self.held_steps.opening = None;
     }
 
     /// Removes grants with a confirmed revoke from the standby's snapshot: listings can still
@@ -267,41 +280,6 @@ impl<'a, E: Environment> Session<'a, E> {
         }
     }
 
-    fn is_postponed(&self, step: &Step) -> bool {
-        let isolated = isolated_step(step);
-        isolated.is_some()
-            && self
-                .postponed
-                .iter()
-                .any(|(other, _)| isolated_step(other) == isolated)
-    }
-
-    /// Whether a step has failed permanently before, or depends on a step that has.
-    fn depends_on_failure(&self, failed_subjects: &BTreeSet<Subject>, step: &Step) -> bool {
-        if let Step::Revoke { grant, .. } = step {
-            let same = |(failed, _): &(Step, CallError)| matches!(failed, Step::Revoke { grant: other, .. } if other == grant);
-            return self.outcome.failed.iter().any(same);
-        }
-        if let Some(isolated) = isolated_step(step) {
-            let mut failed = self.outcome.failed.iter();
-            if failed.any(|(other, _)| isolated_step(other).as_ref() == Some(&isolated)) {
-                return true;
-            }
-        }
-        let subject = step.subject();
-        let parent = subject.database().cloned().map(Subject::Database);
-        let has_failed_database = parent
-            .as_ref()
-            .is_some_and(|parent| failed_subjects.contains(parent));
-        let affects_database = matches!(step, Step::DeleteDatabase { .. })
-            || step.phase() == twinlake_core::step::Phase::BroadGrants;
-        let has_failed_sibling = affects_database
-            && failed_subjects
-                .iter()
-                .any(|other| other.database() == subject.database());
-        failed_subjects.contains(&subject) || has_failed_database || has_failed_sibling
-    }
-
     /// Records the results of the steps and decides what to read again. Returns whether another
     /// round can make progress.
     pub(super) fn record_results(&mut self, approved: &ApprovedPlan, applied: &Applied) -> bool {
@@ -312,7 +290,7 @@ impl<'a, E: Environment> Session<'a, E> {
             match result {
                 Some(result @ (StepResult::Applied | StepResult::AlreadyDone)) => {
                     self.outcome.unrevoked.retain(|(other, _)| other != step);
-                    self.record_grant(step);
+                    self.record_permission(step, result);
                     self.discharge_deletions(step);
                     self.count_partition(step);
                     self.record_confirmed_write(step);
@@ -321,12 +299,14 @@ impl<'a, E: Environment> Session<'a, E> {
                     }
                 }
                 Some(StepResult::Failed(error)) if is_permanent(error) => {
+                    self.hold_failed(step, error);
                     self.outcome.failed.push((step.clone(), error.clone()));
                 }
                 Some(StepResult::Failed(error))
                     if error.kind == CallErrorKind::NotPropagated
                         && isolated_step(step).is_some() =>
                 {
+                    self.hold_failed(step, error);
                     self.postponed.push((step.clone(), error.clone()));
                 }
                 Some(StepResult::Failed(error)) => {
@@ -380,6 +360,25 @@ impl<'a, E: Environment> Session<'a, E> {
             }
             None => true,
         }
+    }
+
+    /// Records that a grant was made or revoked.
+    fn record_permission(&mut self, step: &Step, result: &StepResult) {
+        // The listing may go on showing the grant (LF-07). What would open by it is judged by the
+        // listing all the same.
+        if let (Step::Revoke { cause, .. }, StepResult::AlreadyDone) = (step, result)
+            && *cause != RevokeCause::NamedByEvent
+        {
+            let held = &mut self.held_steps.targets;
+            held.insert(step.target(), String::new());
+        } else {
+            self.record_grant(step);
+        }
+    }
+
+    fn hold_failed(&mut self, step: &Step, error: &CallError) {
+        let held = &mut self.held_steps.targets;
+        held.insert(step.target(), error.to_string());
     }
 
     /// Removes a deletion that was made from the deletions that are still charged.

@@ -2,10 +2,7 @@
 
 use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, TABLE_ITSELF};
-use twinlake_core::step::RevokeCause;
-use twinlake_core::{
-    CallError, CallErrorKind, FunctionId, PermissionGrant, Resource, Step, Subject, TableId,
-};
+use twinlake_core::{CallError, CallErrorKind, FunctionId, Step, Subject, TableId};
 
 /// Whether the same step fails in every later round and attempt.
 pub(super) fn is_permanent(error: &CallError) -> bool {
@@ -31,7 +28,7 @@ pub(super) fn facets_after(step: &Step) -> &'static [Facet] {
         Step::CreateFunction { .. } | Step::UpdateFunction { .. } | Step::DeleteFunction { .. } => {
             &[Facet::Definition]
         }
-        Step::PutAttachment { part, .. } => facet_of(&part.key()),
+        Step::PutAttachment { attachment, .. } => facet_of(&attachment.key()),
         Step::RemoveAttachment { key, .. } => facet_of(key),
         Step::PutSettings { .. } => &[Facet::Items],
         Step::Grant { .. } | Step::Revoke { .. } => &[Facet::Grants],
@@ -49,9 +46,14 @@ pub(super) enum IsolatedStep<'a> {
 
 /// The target of a step on which no other step depends; `None` for other steps.
 pub(super) fn isolated_step(step: &Step) -> Option<IsolatedStep<'_>> {
-    if let Step::PutAttachment { subject, part, .. } = step {
-        return is_isolated(&part.key())
-            .then(|| IsolatedStep::Attachment(subject.clone(), part.key()));
+    if let Step::PutAttachment {
+        subject,
+        attachment,
+        ..
+    } = step
+    {
+        return is_isolated(&attachment.key())
+            .then(|| IsolatedStep::Attachment(subject.clone(), attachment.key()));
     }
     if let Step::RemoveAttachment { subject, key } = step {
         return is_isolated(key).then(|| IsolatedStep::Attachment(subject.clone(), key.clone()));
@@ -84,78 +86,6 @@ fn is_isolated(key: &AttachmentKey) -> bool {
     }
 }
 
-/// Removes pairs of a revoke and a regrant of one permission that were planned around a change
-/// which is no longer in the plan.
-pub(super) fn drop_noop_regrants(steps: &mut Vec<Step>) {
-    let temporarily_revoked = |step: &Step| {
-        let Step::Revoke {
-            grant,
-            cause: RevokeCause::Replace,
-            ..
-        } = step
-        else {
-            return None;
-        };
-        let depends_on_change = matches!(
-            grant.resource,
-            Resource::LfTagPolicy { .. } | Resource::DataCellsFilter(..)
-        );
-        depends_on_change.then(|| grant.clone())
-    };
-    let noop: Vec<PermissionGrant> = steps
-        .iter()
-        .filter_map(temporarily_revoked)
-        .filter(|grant| {
-            let mut steps = steps.iter();
-            !steps.any(|step| changes_access_through(step, &grant.resource))
-        })
-        .collect();
-    steps.retain(|step| {
-        let grants = |grant: &PermissionGrant| matches!(step, Step::Grant { grant: other, .. } if other == grant);
-        let revoked = temporarily_revoked(step);
-        !noop
-            .iter()
-            .any(|grant| grants(grant) || revoked.as_ref() == Some(grant))
-    });
-}
-
-/// Whether a step changes what a grant on this LF-Tag policy or data cells filter gives access
-/// to.
-fn changes_access_through(step: &Step, resource: &Resource) -> bool {
-    let is_lf_tag_policy = matches!(resource, Resource::LfTagPolicy { .. });
-    if matches!(step, Step::CreateTable { .. } | Step::UpdateTable { .. }) {
-        return is_lf_tag_policy;
-    }
-    let Some(key) = attachment_of(step) else {
-        return false;
-    };
-    match key {
-        AttachmentKey::NamedExpression(_) | AttachmentKey::LfTagAssignment { .. } => {
-            is_lf_tag_policy
-        }
-        AttachmentKey::DataCellsFilter(name) => {
-            matches!(resource, Resource::DataCellsFilter(_, granted) if *granted == name)
-        }
-        AttachmentKey::Index(_)
-        | AttachmentKey::Statistics(_)
-        | AttachmentKey::GlueTag(_)
-        | AttachmentKey::OptIn(_)
-        | AttachmentKey::LfTagValue { .. }
-        | AttachmentKey::Registration(_) => false,
-    }
-}
-
-/// The attachment that a step changes.
-fn attachment_of(step: &Step) -> Option<AttachmentKey> {
-    if let Step::PutAttachment { part, .. } = step {
-        return Some(part.key());
-    }
-    if let Step::RemoveAttachment { key, .. } = step {
-        return Some(key.clone());
-    }
-    None
-}
-
 fn facet_of(key: &AttachmentKey) -> &'static [Facet] {
     match key {
         AttachmentKey::Index(_) => &[Facet::Indexes],
@@ -180,20 +110,4 @@ pub(super) fn partition_values_of(step: &Step) -> Option<&[String]> {
         return Some(values);
     }
     None
-}
-
-/// Whether a step creates a table.
-pub(super) fn is_table_creation(step: &Step) -> bool {
-    matches!(step, Step::CreateTable { .. })
-}
-
-/// Whether a step creates or removes a partition index.
-pub(super) fn is_index(step: &Step) -> bool {
-    match isolated_step(step) {
-        Some(IsolatedStep::Attachment(_, AttachmentKey::Index(_))) => true,
-        Some(
-            IsolatedStep::Attachment(..) | IsolatedStep::Function(_) | IsolatedStep::Partition(..),
-        )
-        | None => false,
-    }
 }

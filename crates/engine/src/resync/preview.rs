@@ -53,22 +53,15 @@ pub async fn expand<E: Environment>(
 pub async fn preview<E: Environment>(
     context: &Context<'_, E>,
     scope: &Scope,
-) -> Result<
-    (
-        twinlake_core::Plan,
-        Result<(), Vec<twinlake_core::Rejection>>,
-    ),
-    CallError,
-> {
+) -> Result<(twinlake_core::Plan, Vec<twinlake_core::Rejection>), CallError> {
     let expanded = expand(context, scope).await?;
     let prefetched = match scope.read_requests.contains_key(&Subject::Catalog) {
         true => prefetch(context).await,
         false => Prefetched::default(),
     };
-    let (mut plan, audit_result) =
-        crate::reconcile::preview(context, &expanded, &prefetched).await?;
+    let (mut plan, rejections) = crate::reconcile::preview(context, &expanded, &prefetched).await?;
     let mut outcome = ReconcileOutcome::default();
     report_unreplicated(context, scope, &prefetched, &mut outcome).await;
     plan.findings.extend(outcome.findings);
-    Ok((plan, audit_result))
+    Ok((plan, rejections))
 }

@@ -1,6 +1,6 @@
 //! The inventory of objects and settings that Twinlake only counts or compares.
 
-use crate::observe::Prefetched;
+use crate::observe::{Prefetched, UnmappedAttachments};
 use crate::ports::{Environment, ReadRegion};
 use crate::reconcile::{Context, ReconcileOutcome};
 use twinlake_core::plan::{Finding, FindingKind};
@@ -60,6 +60,9 @@ pub(super) async fn report_unreplicated<E: Environment>(
     for (kind, count) in counts {
         add_finding(FindingKind::Unsupported, format!("{count} x {kind}"));
     }
+    for description in describe_unmapped_attachments(prefetched) {
+        add_finding(FindingKind::Unsupported, description);
+    }
     let (from, to) = (
         context.policy.primary(context.epoch),
         context.policy.standby(context.epoch),
@@ -82,6 +85,19 @@ pub(super) async fn report_unreplicated<E: Environment>(
             Some(_) | None => {}
         }
     }
+}
+
+/// Describes the registrations and opt-ins of the primary that have no counterpart in the standby, one
+/// line for each kind.
+fn describe_unmapped_attachments(prefetched: &Prefetched) -> Vec<String> {
+    let items = prefetched.lake_formation.iter();
+    let items = items.map(|(primary, _)| &primary.unmapped);
+    let opt_ins = prefetched.opt_ins.iter();
+    let opt_ins = opt_ins.filter_map(|(primary, _)| Some(&primary.present()?.unmapped));
+    let unmapped = items.chain(opt_ins);
+    unmapped
+        .flat_map(UnmappedAttachments::descriptions)
+        .collect()
 }
 
 /// Adds a finding with the number of table optimizers of the Iceberg tables that were read.

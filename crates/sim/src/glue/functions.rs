@@ -1,9 +1,12 @@
 //! Operations on user-defined functions.
 
-use super::ApiResult;
-use crate::api::{parse_field, required_name, to_json};
+use super::{ApiResult, MAX_FUNCTIONS_PER_PAGE};
+use crate::api::{
+    optional_name, page, parse_field, required_name, required_text, stored_name, to_json,
+};
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::quirk::Quirk;
 use crate::state::SimState;
 use serde_json::{Value, json};
 use twinlake_core::catalog::{Function, Observed};
@@ -43,6 +46,22 @@ impl SimState {
             .collect())
     }
 
+    pub(super) fn list_functions(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let database = optional_name(request, "DatabaseName")?;
+        let pattern = required_text(request, "Pattern")?;
+        let is_regex = self.has(Quirk::FunctionPatternIsRegularExpression);
+        let names = NamePattern::parse(pattern, is_regex)?;
+        let mut all = self.get_functions(caller, database.as_ref())?;
+        all.retain(|(id, _)| names.matches(id.function.as_str()));
+        Ok(page(
+            request,
+            "UserDefinedFunctions",
+            MAX_FUNCTIONS_PER_PAGE,
+            &all,
+            |(id, observed)| function_json(id, observed),
+        ))
+    }
+
     pub(crate) fn get_function(
         &self,
         caller: Caller<'_>,
@@ -63,7 +82,8 @@ impl SimState {
         request: &Value,
         is_create: bool,
     ) -> ApiResult {
-        let function: Function = parse_field(request, "FunctionInput")?;
+        let mut function: Function = parse_field(request, "FunctionInput")?;
+        function.name = stored_name(&function.name)?;
         let database_name = required_name(request, "DatabaseName")?;
         self.get_database(caller, &database_name)?;
         let (region, database) = self.resolve_database(caller.region, &database_name);
@@ -94,6 +114,46 @@ impl SimState {
     }
 }
 
+/// The `Pattern` of `GetUserDefinedFunctions`, in parts between which any text may stand.
+struct NamePattern(Vec<String>);
+
+impl NamePattern {
+    /// Parses a wildcard pattern, or a regular expression that has no operator but `.*`.
+    ///
+    /// # Errors
+    /// The pattern is no such regular expression.
+    fn parse(pattern: &str, is_regex: bool) -> Result<Self, ApiError> {
+        let any = if is_regex { ".*" } else { "*" };
+        let parts: Vec<String> = pattern.split(any).map(str::to_owned).collect();
+        if is_regex && parts.iter().any(|part| part.contains(['*', '+', '?', '('])) {
+            return Err(ApiError::invalid(
+                "Invalid pattern syntax: error parsing regexp",
+            ));
+        }
+        Ok(Self(parts))
+    }
+
+    /// Whether a name matches as a whole.
+    fn matches(&self, name: &str) -> bool {
+        let [first, middle @ .., last] = self.0.as_slice() else {
+            return self.0.iter().all(|part| part == name);
+        };
+        let rest = name
+            .strip_prefix(first.as_str())
+            .and_then(|rest| rest.strip_suffix(last.as_str()));
+        let Some(mut rest) = rest else {
+            return false;
+        };
+        for part in middle {
+            let Some((_, after)) = rest.split_once(part.as_str()) else {
+                return false;
+            };
+            rest = after;
+        }
+        true
+    }
+}
+
 pub(super) fn function_json(id: &FunctionId, observed: &Observed<Function>) -> Value {
     let mut json = to_json(&observed.object);
     if let Some(object) = json.as_object_mut() {
@@ -101,4 +161,30 @@ pub(super) fn function_json(id: &FunctionId, observed: &Observed<Function>) -> V
         object.insert("CreateTime".to_owned(), to_json(&observed.created));
     }
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_read_as_a_regular_expression_or_as_a_wildcard_pattern() {
+        let matching = |pattern: &str, is_regex: bool| -> Option<Vec<&str>> {
+            let parsed = NamePattern::parse(pattern, is_regex).ok()?;
+            let names = ["mask", "mask_all", ".dotted"].into_iter();
+            Some(names.filter(|name| parsed.matches(name)).collect())
+        };
+        assert_eq!(
+            matching(".*", true),
+            Some(vec!["mask", "mask_all", ".dotted"])
+        );
+        assert_eq!(matching("*", true), None);
+        assert_eq!(
+            matching("*", false),
+            Some(vec!["mask", "mask_all", ".dotted"])
+        );
+        assert_eq!(matching(".*", false), Some(vec![".dotted"]));
+        assert_eq!(matching("mask", true), Some(vec!["mask"]));
+        assert_eq!(matching("m*_*l", false), Some(vec!["mask_all"]));
+    }
 }

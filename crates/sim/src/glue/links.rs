@@ -61,7 +61,7 @@ impl SimState {
         id: &TableId,
         observed: &Observed<Table>,
     ) -> Observed<Table> {
-        let observed = observed.clone();
+        let observed = self.view_as_read(observed.clone());
         if observed.object.target_table.is_none()
             || !self.has(Quirk::ResourceLinksReturnTargetFields)
         {

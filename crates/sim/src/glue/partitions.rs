@@ -4,6 +4,7 @@ use super::{ApiResult, MAX_PARTITIONS_PER_PAGE, error_detail};
 use crate::api::{array_field, parse_field, table_id, to_json};
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::quirk::Quirk;
 use crate::state::SimState;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -82,12 +83,14 @@ impl SimState {
         Ok(json!({ "Partitions": listed, "NextToken": next }))
     }
 
+    /// Returns the partitions with these values, and the values of unprocessed ones: with the
+    /// quirk, those of every partition that does not exist (F-2).
     pub(crate) fn partitions_by_values(
         &self,
         caller: Caller<'_>,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<Vec<Partition>, ApiError> {
+    ) -> Result<(Vec<Partition>, Vec<Vec<String>>), ApiError> {
         if values.len() > 1000 {
             return Err(ApiError::invalid("at most 1000 partitions"));
         }
@@ -95,10 +98,27 @@ impl SimState {
         let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         let all = self.region(&region)?.partitions.get(&id);
-        let found = values
-            .iter()
-            .filter_map(|values| all?.get(*values).cloned());
-        Ok(found.collect())
+        let leaves_missing = self.has(Quirk::MissingPartitionsStayUnprocessed);
+        let (mut found, mut unprocessed) = (Vec::new(), Vec::new());
+        for values in values {
+            match all.and_then(|all| all.get(*values)) {
+                Some(partition) => found.push(partition.clone()),
+                None if leaves_missing => unprocessed.push(values.to_vec()),
+                None => {}
+            }
+        }
+        Ok((found, unprocessed))
+    }
+
+    pub(crate) fn partition_by_values(
+        &self,
+        caller: Caller<'_>,
+        id: &TableId,
+        values: &[String],
+    ) -> Result<Partition, ApiError> {
+        let all = self.get_partitions(caller, id)?;
+        let found = all.into_iter().find(|partition| partition.values == values);
+        found.ok_or_else(ApiError::not_found)
     }
 
     pub(super) fn batch_get_partition(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
@@ -108,18 +128,20 @@ impl SimState {
             keys.map(|k| parse_field(k, "Values")).collect();
         let values = values?;
         let values: Vec<&[String]> = values.iter().map(Vec::as_slice).collect();
-        let found = self.partitions_by_values(caller, &id, &values)?;
+        let (found, unprocessed) = self.partitions_by_values(caller, &id, &values)?;
         let found: Vec<Value> = found.iter().map(|p| self.partition_json(&id, p)).collect();
-        Ok(json!({ "Partitions": found, "UnprocessedKeys": [] }))
+        let unprocessed: Vec<Value> = unprocessed
+            .iter()
+            .map(|values| json!({ "Values": values }))
+            .collect();
+        Ok(json!({ "Partitions": found, "UnprocessedKeys": unprocessed }))
     }
 
     pub(super) fn get_partition(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let id = table_id(request, "TableName")?;
         let values: Vec<String> = parse_field(request, "PartitionValues")?;
-        let all = self.get_partitions(caller, &id)?;
-        let found = all.iter().find(|p| p.values == values);
-        let found = found.ok_or_else(ApiError::not_found)?;
-        Ok(json!({"Partition": self.partition_json(&id, found)}))
+        let found = self.partition_by_values(caller, &id, &values)?;
+        Ok(json!({"Partition": self.partition_json(&id, &found)}))
     }
 
     pub(super) fn partitions_mut(
@@ -152,6 +174,7 @@ impl SimState {
     ) -> ApiResult {
         check_max_entries(request, "PartitionInputList", 100)?;
         let inputs: Vec<Partition> = parse_field(request, "PartitionInputList")?;
+        self.check_value_counts(caller, request, &inputs)?;
         let rejected = self.region(caller.region)?.rejected_partitions.clone();
         let partitions = self.partitions_mut(caller, request)?;
         let mut errors = Vec::new();
@@ -173,6 +196,27 @@ impl SimState {
         Ok(json!({ "Errors": errors }))
     }
 
+    /// Fails a batch that contains a partition whose number of values differs from the number of
+    /// partition keys (F-19).
+    fn check_value_counts(
+        &self,
+        caller: Caller<'_>,
+        request: &Value,
+        partitions: &[Partition],
+    ) -> Result<(), ApiError> {
+        if !self.has(Quirk::InvalidPartitionFailsBatch) {
+            return Ok(());
+        }
+        let table = self.get_table(caller, &table_id(request, "TableName")?)?;
+        let keys = table.object.partition_keys.len();
+        match partitions.iter().all(|one| one.values.len() == keys) {
+            true => Ok(()),
+            false => Err(ApiError::invalid(
+                "The number of partition keys do not match the number of partition values",
+            )),
+        }
+    }
+
     pub(super) fn update_partition(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let values: Vec<String> = parse_field(request, "PartitionValueList")?;
         let partition: Partition = parse_field(request, "PartitionInput")?;
@@ -188,6 +232,11 @@ impl SimState {
         request: &Value,
     ) -> ApiResult {
         check_max_entries(request, "Entries", 100)?;
+        let entries = array_field(request, "Entries").iter();
+        let inputs: Result<Vec<Partition>, ApiError> = entries
+            .map(|entry| parse_field(entry, "PartitionInput"))
+            .collect();
+        self.check_value_counts(caller, request, &inputs?)?;
         let mut errors = Vec::new();
         for entry in array_field(request, "Entries") {
             let values: Vec<String> = parse_field(entry, "PartitionValueList")?;

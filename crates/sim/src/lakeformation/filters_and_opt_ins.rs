@@ -3,7 +3,9 @@
 
 use super::ApiResult;
 use super::wire::{parse_resource, resource_json};
-use crate::api::{array_field, page, required_text, table_id_from};
+use crate::api::{
+    array_field, column_names, column_names_json, page, required_text, table_id_from,
+};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::quirk::Quirk;
@@ -12,14 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_core::catalog::{DataCellsFilter, FilterColumns, OptIn};
 use twinlake_core::grant::LfTagPolicyTarget;
-use twinlake_core::{Name, Principal, Subject, TableId};
-
-fn names(list: &[Value]) -> Result<BTreeSet<Name>, ApiError> {
-    let texts = list.iter().filter_map(Value::as_str);
-    texts
-        .map(|text| Name::new(text).map_err(|e| ApiError::invalid(e.to_string())))
-        .collect()
-}
+use twinlake_core::{Principal, Subject, TableId};
 
 fn parse_filter(data: &Value) -> Result<(TableId, DataCellsFilter), ApiError> {
     let id = table_id_from(data, "DatabaseName", "TableName")?;
@@ -29,9 +24,10 @@ fn parse_filter(data: &Value) -> Result<(TableId, DataCellsFilter), ApiError> {
     let wildcard = data.get("ColumnWildcard").filter(|w| !w.is_null());
     let columns = match wildcard {
         Some(wildcard) => {
-            FilterColumns::AllBut(names(array_field(wildcard, "ExcludedColumnNames"))?)
+            let excluded = column_names(array_field(wildcard, "ExcludedColumnNames"))?;
+            FilterColumns::AllBut(excluded)
         }
-        None => FilterColumns::Only(names(array_field(data, "ColumnNames"))?),
+        None => FilterColumns::Only(column_names(array_field(data, "ColumnNames"))?),
     };
     let filter = DataCellsFilter {
         name: required_text(data, "Name")?.to_owned(),
@@ -52,9 +48,11 @@ fn filter_json(account: &str, id: &TableId, filter: &DataCellsFilter, version: &
     });
     if let Some(object) = json.as_object_mut() {
         match &filter.columns {
-            FilterColumns::Only(names) => object.insert("ColumnNames".to_owned(), json!(names)),
+            FilterColumns::Only(names) => {
+                object.insert("ColumnNames".to_owned(), column_names_json(names))
+            }
             FilterColumns::AllBut(names) => {
-                let wildcard = json!({"ExcludedColumnNames": names});
+                let wildcard = json!({"ExcludedColumnNames": column_names_json(names)});
                 object.insert("ColumnWildcard".to_owned(), wildcard)
             }
         };
@@ -161,9 +159,7 @@ impl SimState {
         id: &TableId,
         filter: &DataCellsFilter,
     ) -> Result<(), ApiError> {
-        let named = match &filter.columns {
-            FilterColumns::Only(names) | FilterColumns::AllBut(names) => names,
-        };
+        let (FilterColumns::Only(named) | FilterColumns::AllBut(named)) = &filter.columns;
         let table = self.region(caller.region)?.tables.get(id);
         let table = table.ok_or_else(ApiError::not_found)?;
         let known: BTreeSet<String> = table
@@ -171,7 +167,8 @@ impl SimState {
             .columns()
             .map(|column| column.name.to_lowercase())
             .collect();
-        match named.iter().all(|name| known.contains(name.as_str())) {
+        // A filter may name fields of a struct column (F-6); only the column is looked up.
+        match named.iter().all(|name| name.is_in_columns(&known)) {
             true => Ok(()),
             false => Err(ApiError::invalid(
                 "the filter names a column that the table does not have",

@@ -56,12 +56,21 @@ impl SimState {
     pub(super) fn create_tag(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let key = required_text(request, "TagKey")?.to_lowercase();
         let values = tag_values(request, "TagValues")?;
+        let duplicate = self.duplicate_error("Tag key");
         let region = self.region_mut(caller.region)?;
         if region.lf_tags.contains_key(&key) {
-            return Err(ApiError::already_exists("Tag key"));
+            return Err(duplicate);
         }
         region.lf_tags.insert(key, values);
         Ok(json!({}))
+    }
+
+    /// The error of a creation whose name is taken (F-1).
+    fn duplicate_error(&self, what: &str) -> ApiError {
+        match self.has(Quirk::DuplicateLfTagIsInvalidInput) {
+            true => ApiError::invalid(format!("{what} is in use")),
+            false => ApiError::already_exists(what),
+        }
     }
 
     pub(super) fn get_tag(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
@@ -255,7 +264,7 @@ impl SimState {
             .collect();
         for column in named {
             let tags = tags_of(own_assignments, Some(column));
-            columns.push(json!({"Name": column.as_str(), "LFTags": pairs(&tags)}));
+            columns.push(json!({"Name": column.as_listed(), "LFTags": pairs(&tags)}));
         }
         let on_database = match only_assigned {
             true => json!([]),
@@ -280,9 +289,10 @@ impl SimState {
             description: description.map(str::to_owned),
             expression: parse_expression(request),
         };
+        let duplicate = self.duplicate_error("Expression");
         let region = self.region_mut(caller.region)?;
         match (is_create, region.lf_tag_expressions.contains_key(&name)) {
-            (true, true) => return Err(ApiError::already_exists("Expression")),
+            (true, true) => return Err(duplicate),
             (false, false) => return Err(ApiError::not_found()),
             (true, false) | (false, true) => {}
         }

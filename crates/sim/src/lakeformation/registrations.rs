@@ -19,6 +19,10 @@ pub(crate) fn service_linked_role(account: &str) -> String {
 
 fn location_arn(request: &Value) -> Result<String, ApiError> {
     let arn = required_text(request, "ResourceArn")?;
+    // The table buckets of S3 Tables are registered by their own ARNs.
+    if arn.split(':').nth(2) == Some("s3tables") {
+        return Ok(arn.to_owned());
+    }
     let location = Location::parse(arn).map_err(|e| ApiError::invalid(e.to_string()))?;
     Ok(location.without_trailing_slash())
 }

@@ -1,6 +1,6 @@
 //! Conversion of resources and permission entries between AWS's JSON and the permission store.
 
-use crate::api::array_field;
+use crate::api::{array_field, column_names, column_names_json};
 use crate::error::ApiError;
 use crate::state::{StoredResource, WildcardFormat};
 use serde_json::{Value, json};
@@ -104,18 +104,15 @@ pub(crate) fn parse_resource(json: &Value) -> Result<ListedResource, ApiError> {
         "Table" => ListedResource::Table(TableId::new(name("DatabaseName")?, name("Name")?)),
         "TableWithColumns" => {
             let id = TableId::new(name("DatabaseName")?, name("Name")?);
-            let names = |list: &[Value]| -> Result<BTreeSet<Name>, ApiError> {
-                let texts = list.iter().filter_map(Value::as_str);
-                texts
-                    .map(|text| Name::new(text).map_err(|e| ApiError::invalid(e.to_string())))
-                    .collect()
-            };
             match resource.get("ColumnWildcard").filter(|w| !w.is_null()) {
                 Some(wildcard) => ListedResource::ColumnWildcard(
                     id,
-                    names(array_field(wildcard, "ExcludedColumnNames"))?,
+                    column_names(array_field(wildcard, "ExcludedColumnNames"))?,
                 ),
-                None => ListedResource::Columns(id, names(array_field(resource, "ColumnNames"))?),
+                None => {
+                    let columns = column_names(array_field(resource, "ColumnNames"))?;
+                    ListedResource::Columns(id, columns)
+                }
             }
         }
         "DataCellsFilter" => {
@@ -203,9 +200,6 @@ fn non_table_json(resource: &ListedResource) -> Value {
 
 /// Renders a resource as JSON; a table wildcard as `Table` with `TableWildcard`.
 pub(crate) fn resource_json(resource: &ListedResource) -> Value {
-    let names = |names: &BTreeSet<Name>| -> Vec<String> {
-        names.iter().map(|name| name.as_str().to_owned()).collect()
-    };
     let id_json =
         |id: &TableId| json!({"DatabaseName": id.database.as_str(), "Name": id.table.as_str()});
     let with = |mut json: Value, key: &str, value: Value| {
@@ -221,12 +215,13 @@ pub(crate) fn resource_json(resource: &ListedResource) -> Value {
             json!({"Table": {"DatabaseName": name.as_str(), "TableWildcard": {}}})
         }
         ListedResource::Columns(id, columns) => {
-            json!({"TableWithColumns": with(id_json(id), "ColumnNames", json!(names(columns)))})
+            let columns = column_names_json(columns);
+            json!({"TableWithColumns": with(id_json(id), "ColumnNames", columns)})
         }
         ListedResource::ColumnWildcard(id, excluded) => {
             let wildcard = match excluded.is_empty() {
                 true => json!({}),
-                false => json!({"ExcludedColumnNames": names(excluded)}),
+                false => json!({"ExcludedColumnNames": column_names_json(excluded)}),
             };
             json!({"TableWithColumns": with(id_json(id), "ColumnWildcard", wildcard)})
         }

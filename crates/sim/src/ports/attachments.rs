@@ -6,9 +6,9 @@ use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAtt
 use twinlake_core::{CallError, Facet, Subject, TableId};
 use twinlake_engine::ports::EntryResults;
 
-fn present(part: Attachment) -> ObservedAttachment {
+fn present(attachment: Attachment) -> ObservedAttachment {
     ObservedAttachment {
-        part,
+        attachment,
         index_status: IndexStatus::Active,
     }
 }
@@ -38,7 +38,7 @@ impl SimRegion {
                 });
                 let indexes = listed.await?.into_iter();
                 let observed = indexes.map(|(index, index_status)| ObservedAttachment {
-                    part: Attachment::Index(index),
+                    attachment: Attachment::Index(index),
                     index_status,
                 });
                 Ok(observed.collect())

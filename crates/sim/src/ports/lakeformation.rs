@@ -3,6 +3,7 @@
 mod write;
 
 use super::SimRegion;
+use crate::api::column_names_json;
 use crate::lakeformation::service_linked_role;
 use crate::state::SimState;
 use serde_json::{Value, json};
@@ -14,9 +15,9 @@ use twinlake_core::catalog::{
 use twinlake_core::grant::LfTagExpression;
 use twinlake_core::{CallError, LfSubject, Name, Principal, Subject, TableId};
 
-fn present(part: Attachment) -> ObservedAttachment {
+fn present(attachment: Attachment) -> ObservedAttachment {
     ObservedAttachment {
-        part,
+        attachment,
         index_status: IndexStatus::Active,
     }
 }
@@ -49,8 +50,9 @@ fn texts(value: &Value, key: &str) -> BTreeSet<String> {
 }
 
 fn names(value: &Value, key: &str) -> BTreeSet<Name> {
-    let all = texts(value, key);
-    all.iter().filter_map(|text| Name::new(text).ok()).collect()
+    let all = list(value, key).iter();
+    all.map(|text| Name::from_service(text.as_str().unwrap_or_default()))
+        .collect()
 }
 
 fn principals(value: &Value, key: &str) -> BTreeSet<Principal> {
@@ -126,8 +128,11 @@ fn filter_json(id: &TableId, filter: &DataCellsFilter, version: Option<String>) 
         "Name": filter.name, "RowFilter": rows, "VersionId": version,
     });
     let (key, columns) = match &filter.columns {
-        FilterColumns::Only(names) => ("ColumnNames", json!(names)),
-        FilterColumns::AllBut(names) => ("ColumnWildcard", json!({"ExcludedColumnNames": names})),
+        FilterColumns::Only(names) => ("ColumnNames", column_names_json(names)),
+        FilterColumns::AllBut(names) => {
+            let excluded = column_names_json(names);
+            ("ColumnWildcard", json!({ "ExcludedColumnNames": excluded }))
+        }
     };
     if let Some(object) = data.as_object_mut() {
         object.insert(key.to_owned(), columns);
@@ -149,7 +154,7 @@ fn subject_resource_json(subject: &Subject, column: Option<&Name>) -> Value {
         }}),
         (Subject::Table(id), Some(column)) => json!({"TableWithColumns": {
             "DatabaseName": id.database.as_str(), "Name": id.table.as_str(),
-            "ColumnNames": [column.as_str()],
+            "ColumnNames": [column.as_listed()],
         }}),
         (Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_), _) => {
             json!({"Catalog": {}})
@@ -220,8 +225,9 @@ impl SimRegion {
         };
         let mut all = pairs(None, list(&answer, own));
         for column in list(&answer, "LFTagsOnColumns") {
-            let name = text(column, "Name").and_then(|text| Name::new(&text).ok());
-            all.extend(pairs(name, list(column, "LFTags")));
+            let name = text(column, "Name").unwrap_or_default();
+            let name = Name::from_service(&name);
+            all.extend(pairs(Some(name), list(column, "LFTags")));
         }
         Ok(all)
     }

@@ -33,7 +33,9 @@ impl WriteRegion for SimRegion {
         indexes: &[&PartitionIndex],
     ) -> Result<(), CallError> {
         let request = json!({
-            "DatabaseName": database.as_str(), "TableInput": table, "PartitionIndexes": indexes,
+            "DatabaseName": database.as_str(),
+            "TableInput": table.clone().without_derived_view_fields(),
+            "PartitionIndexes": indexes,
         });
         self.write("CreateTable", request).await
     }
@@ -45,7 +47,8 @@ impl WriteRegion for SimRegion {
         version: Option<&str>,
     ) -> Result<(), CallError> {
         let request = json!({
-            "DatabaseName": database.as_str(), "TableInput": table,
+            "DatabaseName": database.as_str(),
+            "TableInput": table.clone().without_derived_view_fields(),
             "SkipArchive": true, "VersionId": version,
         });
         self.write("UpdateTable", request).await

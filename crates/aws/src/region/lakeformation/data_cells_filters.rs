@@ -1,6 +1,6 @@
 //! Reads and writes data cells filters.
 
-use super::present;
+use super::{may_be_duplicate, present};
 use crate::region::{AwsRegion, all_pages, missing_object};
 use crate::{call_error, lakeformation_convert as convert};
 use aws_sdk_lakeformation::types as lakeformation;
@@ -50,25 +50,24 @@ impl AwsRegion {
             .lakeformation
             .create_data_cells_filter()
             .table_data(data);
-        match create.send().await {
+        let created = create.send().await;
+        let refused = match created.map_err(|e| call_error::from_sdk(CREATE, &self.region, &e)) {
             Ok(_) => return Ok(()),
-            Err(error) => {
-                let error = call_error::from_sdk(CREATE, &self.region, &error);
-                if error.kind != CallErrorKind::AlreadyInState {
-                    return Err(error);
-                }
-            }
-        }
+            Err(error) if may_be_duplicate(&error) => error,
+            Err(error) => return Err(error),
+        };
         let get = self.lakeformation.get_data_cells_filter();
         let get = get
             .table_catalog_id(&self.account)
             .database_name(id.database.as_str())
             .table_name(id.table.as_str())
             .name(&filter.name);
-        let response = get
-            .send()
-            .await
-            .map_err(|e| call_error::from_sdk(GET, &self.region, &e))?;
+        let response = get.send().await;
+        let response = match response.map_err(|e| call_error::from_sdk(GET, &self.region, &e)) {
+            // No filter has this name: the creation failed for another reason.
+            Err(error) if error.kind == CallErrorKind::NotFound => return Err(refused),
+            response => response?,
+        };
         let current = response
             .data_cells_filter
             .ok_or_else(|| missing_object(GET, &self.region))?;

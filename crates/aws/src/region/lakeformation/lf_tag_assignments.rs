@@ -51,30 +51,37 @@ impl AwsRegion {
             | Subject::Table(_)
             | Subject::Function(_) => response.lf_tags_on_table,
         };
-        let mut parts = convert::lf_tag_assignments(None, convert::lf_tags(tags_on_subject));
+        let tags_of = |pairs| {
+            let tags = convert::lf_tags(pairs, &self.account);
+            tags.map_err(|e| self.unreadable_entry_error(CALL, e))
+        };
+        let mut attachments = convert::lf_tag_assignments(None, tags_of(tags_on_subject)?);
         for column in response.lf_tags_on_columns.unwrap_or_default() {
-            let name = column.name.and_then(|text| Name::new(&text).ok());
-            let tags = convert::lf_tags(column.lf_tags);
-            parts.extend(
-                name.into_iter()
-                    .flat_map(|name| convert::lf_tag_assignments(Some(&name), tags.clone())),
-            );
+            let name = Name::from_service(&column.name.unwrap_or_default());
+            let tags = tags_of(column.lf_tags)?;
+            attachments.extend(convert::lf_tag_assignments(Some(&name), tags));
         }
-        Ok(parts.into_iter().map(present).collect())
+        Ok(attachments.into_iter().map(present).collect())
     }
 
     /// Adds LF-Tags to one resource, or removes them if the assignments have no value, and stores
     /// the result of each assignment.
+    ///
+    /// # Errors
+    /// The call failed as a whole, and it is the only one of its batch.
     pub(super) async fn change_lf_tag_assignments(
         &self,
         subject: &Subject,
         column: Option<&Name>,
         assignments: &[Assignment<'_>],
         results: &mut EntryResults,
-    ) {
+    ) -> Result<(), CallError> {
         let response = self
             .send_lf_tag_assignments(subject, column, assignments)
             .await;
+        if let (Err(error), true) = (&response, assignments.len() == results.len()) {
+            return Err(error.clone());
+        }
         for (index, (key, _)) in assignments {
             let result = match &response {
                 Err(error) => Err(error.clone()),
@@ -87,6 +94,7 @@ impl AwsRegion {
                 *slot = result;
             }
         }
+        Ok(())
     }
 
     /// Sends one call and returns its failures by the key of the LF-Tag (LF-13).
@@ -119,7 +127,7 @@ impl AwsRegion {
                     column: assigned_column,
                     key: assigned_key,
                     value,
-                } = &observed.part
+                } = &observed.attachment
                 else {
                     return None;
                 };
@@ -161,18 +169,36 @@ impl AwsRegion {
                     .failures
             }
         };
-        let failures = failures.unwrap_or_default().into_iter();
-        Ok(failures
-            .filter_map(|failure| {
-                let key = failure.lf_tag?.tag_key.to_lowercase();
-                let detail = failure.error?;
-                let code = detail.error_code.unwrap_or_default();
-                let message = detail.error_message.unwrap_or_default();
-                Some((
-                    key,
-                    call_error::from_code(call, &self.region, &code, &message),
-                ))
-            })
-            .collect())
+        self.failures_by_key(call, failures.unwrap_or_default())
+    }
+
+    /// The failures of a call by the key of the LF-Tag.
+    ///
+    /// # Errors
+    /// A failure that names no LF-Tag: it may belong to any of them.
+    fn failures_by_key(
+        &self,
+        call: &str,
+        failures: Vec<lakeformation::LfTagError>,
+    ) -> Result<BTreeMap<String, CallError>, CallError> {
+        let mut by_key = BTreeMap::new();
+        for failure in failures {
+            let (code, message) = match failure.error {
+                Some(detail) => (
+                    detail.error_code.unwrap_or_default(),
+                    detail.error_message.unwrap_or_default(),
+                ),
+                None => (
+                    String::new(),
+                    "the response contains a failure without a reason".to_owned(),
+                ),
+            };
+            let error = call_error::from_code(call, &self.region, &code, &message);
+            match failure.lf_tag {
+                Some(tag) => by_key.insert(tag.tag_key.to_lowercase(), error),
+                None => return Err(error),
+            };
+        }
+        Ok(by_key)
     }
 }

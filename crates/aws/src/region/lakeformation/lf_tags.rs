@@ -1,12 +1,18 @@
 //! Reads and writes LF-Tags and named LF-Tag expressions, and searches resources by LF-Tags.
 
+use super::{may_be_duplicate, result_of_both};
 use crate::region::{AwsRegion, all_pages};
 use crate::{call_error, lakeformation_convert as convert, permission_convert};
+use std::collections::BTreeSet;
 use twinlake_core::catalog::{Attachment, NamedLfTagExpression};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget};
 use twinlake_core::snapshot::LfTaggedResource;
 use twinlake_core::{CallError, CallErrorKind};
 use twinlake_engine::ports::MAX_LF_TAGS_PER_CALL;
+
+fn texts(values: &[&str]) -> Vec<String> {
+    values.iter().map(|&value| value.to_owned()).collect()
+}
 
 impl AwsRegion {
     pub(super) async fn read_lf_tag_values(&self) -> Result<Vec<Attachment>, CallError> {
@@ -20,42 +26,77 @@ impl AwsRegion {
         .await?;
         Ok(listed
             .into_iter()
-            .flat_map(convert::lf_tag_values)
+            .flat_map(|listed| convert::lf_tag_values(listed, &self.account))
             .collect())
     }
 
-    /// Adds values to an LF-Tag, 50 per call (LF-25), and creates the tag if it does not exist.
+    /// Adds the values that an LF-Tag lacks, 50 per call (LF-25), and creates the tag if it does not
+    /// exist. Which of both is decided by a read of the tag; if the tag appears or vanishes after
+    /// it, the other call is tried once.
     pub(super) async fn add_lf_tag_values(
         &self,
         key: &str,
         values: &[&str],
     ) -> Result<(), CallError> {
-        const CREATE: &str = "CreateLFTag";
-        const UPDATE: &str = "UpdateLFTag";
-        let texts = |batch: &[&str]| batch.iter().map(|&value| value.to_owned()).collect();
-        let mut tag_exists = false;
-        for batch in values.chunks(MAX_LF_TAGS_PER_CALL) {
-            if !tag_exists {
-                tag_exists = true;
-                let create = self.lakeformation.create_lf_tag().tag_key(key);
-                match create.set_tag_values(Some(texts(batch))).send().await {
-                    Ok(_) => continue,
-                    Err(error) => {
-                        let error = call_error::from_sdk(CREATE, &self.region, &error);
-                        if error.kind != CallErrorKind::AlreadyInState {
-                            return Err(error);
-                        }
+        let existing = self.lf_tag_values(key).await?;
+        let mut exists = existing.is_some();
+        let existing = existing.unwrap_or_default();
+        let is_missing = |value: &&str| !existing.contains(&value.to_lowercase());
+        let missing: Vec<&str> = values.iter().copied().filter(is_missing).collect();
+        for batch in missing.chunks(MAX_LF_TAGS_PER_CALL) {
+            let result = match exists {
+                false => match self.create_lf_tag(key, batch).await {
+                    Err(error) if may_be_duplicate(&error) => {
+                        result_of_both(error, self.update_lf_tag(key, batch).await)
                     }
-                }
-            }
-            let update = self.lakeformation.update_lf_tag().tag_key(key);
-            let response = update
-                .set_tag_values_to_add(Some(texts(batch)))
-                .send()
-                .await;
-            response.map_err(|e| call_error::from_sdk(UPDATE, &self.region, &e))?;
+                    result => result,
+                },
+                true => match self.update_lf_tag(key, batch).await {
+                    Err(error) if error.kind == CallErrorKind::NotFound => {
+                        result_of_both(error, self.create_lf_tag(key, batch).await)
+                    }
+                    result => result,
+                },
+            };
+            result?;
+            exists = true;
         }
         Ok(())
+    }
+
+    /// The values of an LF-Tag in lower case, and `None` if the service does not show it: a missing
+    /// LF-Tag may be answered "denied" or "invalid", too.
+    async fn lf_tag_values(&self, key: &str) -> Result<Option<BTreeSet<String>>, CallError> {
+        const CALL: &str = "GetLFTag";
+        let response = self.lakeformation.get_lf_tag().tag_key(key).send().await;
+        match response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e)) {
+            Ok(response) => {
+                let values = response.tag_values.unwrap_or_default();
+                let values = values.iter().map(|value| value.to_lowercase());
+                // An LF-Tag has at least one value.
+                Ok(Some(values.collect()).filter(|values: &BTreeSet<String>| !values.is_empty()))
+            }
+            Err(error) if error.kind.is_transient() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn create_lf_tag(&self, key: &str, values: &[&str]) -> Result<(), CallError> {
+        let create = self.lakeformation.create_lf_tag().tag_key(key);
+        let create = create.set_tag_values(Some(texts(values)));
+        let response = create.send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("CreateLFTag", &self.region, &e))
+    }
+
+    async fn update_lf_tag(&self, key: &str, add: &[&str]) -> Result<(), CallError> {
+        let update = self.lakeformation.update_lf_tag().tag_key(key);
+        let update = update.set_tag_values_to_add(Some(texts(add)));
+        let response = update.send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("UpdateLFTag", &self.region, &e))
     }
 
     /// Deletes a value of an LF-Tag; with its last value the tag itself.
@@ -97,46 +138,57 @@ impl AwsRegion {
             Ok::<_, CallError>((listed, page.next_token))
         })
         .await?;
-        let named_expressions = listed.into_iter().map(convert::named_lf_tag_expression);
+        let listed = listed.into_iter();
+        let named_expressions =
+            listed.filter_map(|one| convert::named_lf_tag_expression(one, &self.account));
         Ok(named_expressions.map(Attachment::NamedExpression).collect())
     }
 
+    /// Creates a named expression, or updates it if the listing showed it. If it appears or vanishes
+    /// after the listing, the other call is tried once.
     pub(super) async fn put_named_expression(
         &self,
         named_expression: &NamedLfTagExpression,
+        exists: bool,
     ) -> Result<(), CallError> {
-        const CREATE: &str = "CreateLFTagExpression";
-        let expression_tags = self.build_result(
-            CREATE,
+        let expression = self.build_result(
+            "CreateLFTagExpression",
             permission_convert::to_sdk_expression(&named_expression.expression),
         )?;
-        let create = self
-            .lakeformation
-            .create_lf_tag_expression()
-            .name(&named_expression.name);
-        let create = create
-            .set_description(named_expression.description.clone())
-            .set_expression(Some(expression_tags.clone()));
-        match create.send().await {
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                let error = call_error::from_sdk(CREATE, &self.region, &error);
-                if error.kind != CallErrorKind::AlreadyInState {
-                    return Err(error);
+        let create = || async {
+            let create = self
+                .lakeformation
+                .create_lf_tag_expression()
+                .name(&named_expression.name);
+            let create = create.set_description(named_expression.description.clone());
+            let response = create.set_expression(Some(expression.clone())).send().await;
+            response
+                .map(drop)
+                .map_err(|e| call_error::from_sdk("CreateLFTagExpression", &self.region, &e))
+        };
+        let update = || async {
+            let update = self
+                .lakeformation
+                .update_lf_tag_expression()
+                .name(&named_expression.name);
+            let update = update.set_description(named_expression.description.clone());
+            let response = update.set_expression(Some(expression.clone())).send().await;
+            response
+                .map(drop)
+                .map_err(|e| call_error::from_sdk("UpdateLFTagExpression", &self.region, &e))
+        };
+        match exists {
+            false => match create().await {
+                Err(error) if may_be_duplicate(&error) => result_of_both(error, update().await),
+                result => result,
+            },
+            true => match update().await {
+                Err(error) if error.kind == CallErrorKind::NotFound => {
+                    result_of_both(error, create().await)
                 }
-            }
+                result => result,
+            },
         }
-        let update = self
-            .lakeformation
-            .update_lf_tag_expression()
-            .name(&named_expression.name);
-        let update = update
-            .set_description(named_expression.description.clone())
-            .set_expression(Some(expression_tags));
-        let response = update.send().await;
-        response
-            .map(drop)
-            .map_err(|e| call_error::from_sdk("UpdateLFTagExpression", &self.region, &e))
     }
 
     pub(in crate::region) async fn read_lf_tag_search(
@@ -163,10 +215,12 @@ impl AwsRegion {
                     Ok::<_, CallError>((page.database_list.unwrap_or_default(), page.next_token))
                 })
                 .await?;
-                Ok(listed
-                    .into_iter()
-                    .filter_map(convert::tagged_database)
-                    .collect())
+                let listed = listed.into_iter();
+                let found = listed
+                    .filter_map(|one| convert::tagged_database(one, &self.account).transpose());
+                found
+                    .collect::<Result<_, _>>()
+                    .map_err(|reason| self.unreadable_entry_error(call, reason))
             }
             LfTagPolicyTarget::Table => {
                 let listed = all_pages(|token| async {
@@ -180,10 +234,12 @@ impl AwsRegion {
                     Ok::<_, CallError>((page.table_list.unwrap_or_default(), page.next_token))
                 })
                 .await?;
-                Ok(listed
-                    .into_iter()
-                    .filter_map(convert::tagged_table)
-                    .collect())
+                let listed = listed.into_iter();
+                let found =
+                    listed.filter_map(|one| convert::tagged_table(one, &self.account).transpose());
+                found
+                    .collect::<Result<_, _>>()
+                    .map_err(|reason| self.unreadable_entry_error(call, reason))
             }
         }
     }

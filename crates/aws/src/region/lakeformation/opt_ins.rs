@@ -1,10 +1,11 @@
 //! Reads and writes Lake Formation opt-ins.
 
+use super::may_be_duplicate;
 use crate::region::{AwsRegion, all_pages};
 use crate::{call_error, lakeformation_convert as convert, permission_convert};
 use aws_sdk_lakeformation::types as lakeformation;
+use twinlake_core::CallError;
 use twinlake_core::catalog::OptIn;
-use twinlake_core::{CallError, CallErrorKind};
 
 impl AwsRegion {
     pub(in crate::region) async fn read_opt_ins(&self) -> Result<Vec<OptIn>, CallError> {
@@ -22,7 +23,7 @@ impl AwsRegion {
         .await?;
         let opt_ins = listed.into_iter();
         Ok(opt_ins
-            .filter_map(|opt_in| convert::opt_in(opt_in, &self.account))
+            .map(|opt_in| convert::opt_in(opt_in, &self.account))
             .collect())
     }
 
@@ -53,8 +54,13 @@ impl AwsRegion {
                 let response = create.set_condition(condition).send().await;
                 let response = response.map_err(|e| call_error::from_sdk(call, &self.region, &e));
                 match response {
-                    // An existing opt-in is identical: all of its fields identify it.
-                    Err(error) if error.kind == CallErrorKind::AlreadyInState => Ok(()),
+                    // All fields of an opt-in identify it: one that the listing shows is the same.
+                    Err(error) if may_be_duplicate(&error) => {
+                        match self.read_opt_ins().await?.contains(opt_in) {
+                            true => Ok(()),
+                            false => Err(error),
+                        }
+                    }
                     response => response.map(drop),
                 }
             }

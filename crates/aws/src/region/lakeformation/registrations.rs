@@ -1,5 +1,6 @@
 //! Reads and writes registered data locations.
 
+use super::may_be_duplicate;
 use crate::region::{AwsRegion, all_pages};
 use crate::{call_error, lakeformation_convert as convert};
 use twinlake_core::catalog::{Attachment, Registration};
@@ -27,20 +28,21 @@ impl AwsRegion {
         &self,
         registration: &Registration,
     ) -> Result<(), CallError> {
-        let registered = self.register_resource(registration).await;
-        match registered {
-            Err(error) if error.kind == CallErrorKind::AlreadyInState => {}
+        let refused = match self.register_resource(registration).await {
+            Err(error) if may_be_duplicate(&error) => error,
             registered => return registered,
-        }
+        };
         const DESCRIBE: &str = "DescribeResource";
         let current = self
             .lakeformation
             .describe_resource()
             .resource_arn(&registration.arn);
-        let current = current
-            .send()
-            .await
-            .map_err(|e| call_error::from_sdk(DESCRIBE, &self.region, &e))?;
+        let current = current.send().await;
+        let current = match current.map_err(|e| call_error::from_sdk(DESCRIBE, &self.region, &e)) {
+            // The location is not registered: the registration failed for another reason.
+            Err(error) if error.kind == CallErrorKind::NotFound => return Err(refused),
+            current => current?,
+        };
         let current = current.resource_info.map(convert::registration);
         let can_update = current.as_ref().is_some_and(|current| {
             current.role.is_some() && current.privileged_access == registration.privileged_access

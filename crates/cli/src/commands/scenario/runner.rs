@@ -4,11 +4,13 @@ use super::parser;
 use super::recorder::ScenarioRecorder;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use twinlake_core::catalog::FilterColumns;
 use twinlake_core::event::EventContext;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
-    Alert, AlertKind, CallError, CallErrorKind, OwnRoles, Policy, Principal, Scope, Subject, render,
+    Alert, AlertKind, CallError, CallErrorKind, Name, OwnRoles, Policy, Principal, Scope, Subject,
+    render,
 };
 use twinlake_engine::alerts;
 use twinlake_engine::event_batch::{self, QueueMessage};
@@ -155,6 +157,7 @@ impl ScenarioRunner {
             ["deliver", mode @ ..] => self.deliver_events(mode.first().copied()),
             ["grants", region] => self.print_grants(region),
             ["tables", region] => self.print_tables(region),
+            ["filters", region] => self.print_filters(region),
             ["ledger"] => self.print_ledger(),
             ["calls"] => self.print_calls(),
             ["alerts"] => self.print_alerts(),
@@ -252,12 +255,12 @@ impl ScenarioRunner {
             true => Scope::catalog(),
             false => crate::connect::scope(&names).map_err(|e| e.to_string())?,
         };
-        let (plan, audited) = self.with_context(|context| {
+        let (plan, rejections) = self.with_context(|context| {
             let preview = twinlake_engine::resync::preview(context, &scope);
             run_until_killed(&self.sim, preview)
         })?;
         self.print(&render::plan(&plan));
-        for rejection in audited.err().unwrap_or_default() {
+        for rejection in rejections {
             self.print(&format!("REJECTED {rejection}"));
         }
         Ok(())
@@ -390,6 +393,23 @@ impl ScenarioRunner {
         }
         drop(state);
         lines.iter().for_each(|line| self.print(line));
+        Ok(())
+    }
+
+    fn print_filters(&mut self, region: &str) -> LineResult {
+        let filters = self.sim.state().raw_data_cells_filters(region);
+        for ((table, name), filter) in filters {
+            let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
+            let listed: Vec<&str> = names.iter().map(Name::as_listed).collect();
+            let listed = listed.join(", ");
+            let columns = match &filter.columns {
+                FilterColumns::Only(_) => listed,
+                FilterColumns::AllBut(_) if listed.is_empty() => "all columns".to_owned(),
+                FilterColumns::AllBut(_) => format!("all columns except {listed}"),
+            };
+            let rows = filter.rows.as_deref().unwrap_or("all rows");
+            self.print(&format!("{name} of {table}: {columns}; {rows}"));
+        }
         Ok(())
     }
 

@@ -60,20 +60,21 @@ impl PlanReplay<'_> {
         }
     }
 
-    pub(super) fn put_attachment(&mut self, subject: &Subject, part: &Attachment) -> Check {
+    pub(super) fn put_attachment(&mut self, subject: &Subject, attachment: &Attachment) -> Check {
         self.require_managed(subject)?;
-        let key = part.key();
+        let key = attachment.key();
         let wanted = self.primary_attachment(subject, &key);
         let same = wanted.is_some_and(|(in_primary, index_status)| {
             // Compares JSON text because NaN != NaN.
-            let text = |part: &Attachment| serde_json::to_string(part).unwrap_or_default();
-            index_status == IndexStatus::Active && text(in_primary) == text(part)
+            let text =
+                |attachment: &Attachment| serde_json::to_string(attachment).unwrap_or_default();
+            index_status == IndexStatus::Active && text(in_primary) == text(attachment)
         });
         if !same {
             let detail = format!("the primary has no such {key} on {subject}");
             return reject(AuditRule::Altered, detail);
         }
-        match part {
+        match attachment {
             Attachment::Index(_) | Attachment::Statistics(_) | Attachment::GlueTag { .. } => Ok(()),
             Attachment::DataCellsFilter(filter) => self.put_filter(subject, filter),
             Attachment::LfTagAssignment { column, key, value } => {
@@ -107,10 +108,13 @@ impl PlanReplay<'_> {
         let is_kept =
             self.primary_attachment(subject, key)
                 .is_some_and(|(in_primary, index_status)| {
-                    let text = |part: &Attachment| serde_json::to_string(part).unwrap_or_default();
+                    let text = |attachment: &Attachment| {
+                        serde_json::to_string(attachment).unwrap_or_default()
+                    };
                     index_status == IndexStatus::Active
-                        && in_standby
-                            .is_some_and(|in_standby| text(&in_standby.part) == text(in_primary))
+                        && in_standby.is_some_and(|in_standby| {
+                            text(&in_standby.attachment) == text(in_primary)
+                        })
                 });
         if is_kept {
             return reject(
@@ -133,7 +137,7 @@ impl PlanReplay<'_> {
             }
             // Without the opt-in, IAM decides for the principal where IAM_ALLOWED_PRINCIPALS has a
             // grant.
-            AttachmentKey::OptIn(_) => self.require_no_extra_grant(subject),
+            AttachmentKey::OptIn(_) => self.require_no_extra_grant_beside(subject),
             AttachmentKey::LfTagValue { .. }
             | AttachmentKey::NamedExpression(_)
             | AttachmentKey::Registration(_) => self.require_managed_item(subject, key),
@@ -146,7 +150,7 @@ impl PlanReplay<'_> {
         key: &AttachmentKey,
     ) -> Option<(&Attachment, IndexStatus)> {
         let facet_key = (subject.clone(), key.facet());
-        let part = present(self.inputs.primary.attachments.get(&facet_key))?.get(key)?;
-        Some((&part.part, part.index_status))
+        let observed = present(self.inputs.primary.attachments.get(&facet_key))?.get(key)?;
+        Some((&observed.attachment, observed.index_status))
     }
 }

@@ -7,18 +7,20 @@ use crate::catalog::{
     ObservedAttachment, OptIn,
 };
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Principal, Resource};
-use crate::name::TableId;
+use crate::name::{Name, TableId};
 use crate::policy;
 use crate::scope::{Facet, LfSubject, Subject, subject_of_grant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns the data cells filters by table and name.
 pub(super) fn filters(
-    parts: &[(&Subject, &ObservedAttachment)],
+    attachments: &[(&Subject, &ObservedAttachment)],
 ) -> BTreeMap<TableId, BTreeMap<String, DataCellsFilter>> {
     let mut all: BTreeMap<TableId, BTreeMap<String, DataCellsFilter>> = BTreeMap::new();
-    for (owner, observed) in parts {
-        if let (Subject::Table(id), Attachment::DataCellsFilter(filter)) = (owner, &observed.part) {
+    for (owner, observed) in attachments {
+        if let (Subject::Table(id), Attachment::DataCellsFilter(filter)) =
+            (owner, &observed.attachment)
+        {
             let of_table = all.entry(id.clone()).or_default();
             of_table.insert(filter.name.clone(), filter.clone());
         }
@@ -26,10 +28,10 @@ pub(super) fn filters(
     all
 }
 
-pub(super) fn opt_ins(parts: &[(&Subject, &ObservedAttachment)]) -> BTreeSet<OptIn> {
+pub(super) fn opt_ins(attachments: &[(&Subject, &ObservedAttachment)]) -> BTreeSet<OptIn> {
     let mut all = BTreeSet::new();
-    for (_, observed) in parts {
-        if let Attachment::OptIn(opt_in) = &observed.part {
+    for (_, observed) in attachments {
+        if let Attachment::OptIn(opt_in) = &observed.attachment {
             all.insert((**opt_in).clone());
         }
     }
@@ -53,7 +55,7 @@ impl PlanReplay<'_> {
         let facet_key = (Subject::Table(id.clone()), Facet::DataCellsFilters);
         let all = present(self.inputs.primary.attachments.get(&facet_key))?;
         let observed = all.get(&AttachmentKey::DataCellsFilter(name.to_owned()))?;
-        if let Attachment::DataCellsFilter(filter) = &observed.part {
+        if let Attachment::DataCellsFilter(filter) = &observed.attachment {
             return Some(filter);
         }
         None
@@ -113,7 +115,8 @@ impl PlanReplay<'_> {
             return reject(AuditRule::Altered, format!("{subject} has no filters"));
         };
         if self.is_filter_granted(id, &filter.name) {
-            self.require_no_extra_grant(subject)?;
+            let resource = Resource::DataCellsFilter(id.clone(), filter.name.clone());
+            self.require_no_extra_grant_on(subject, |affected| *affected == resource)?;
             let in_primary = present(self.inputs.primary.tables.get(id))
                 .map(|table| super::names(&table.object));
             let lacks = |column: &&String| {
@@ -124,10 +127,7 @@ impl PlanReplay<'_> {
                 let known = in_primary
                     .as_ref()
                     .is_some_and(|in_primary| in_primary.contains(*column));
-                !known
-                    && !hidden
-                        .iter()
-                        .any(|name| name.as_str() == column.to_lowercase())
+                !known && !hidden.iter().any(|name| name.as_str() == *column)
             };
             let shown = self.columns.get(id).into_iter().flatten();
             if let Some(column) = shown.into_iter().find(lacks) {
@@ -150,22 +150,34 @@ impl PlanReplay<'_> {
             return Ok(());
         }
         let subject = subject_of_grant(grant);
-        let facet_key = (subject.clone(), Facet::OptIns);
-        let Some(wanted) = present(self.inputs.primary.attachments.get(&facet_key)) else {
-            return reject(
-                AuditRule::WiderAccess,
-                format!("the opt-ins on {subject} were not read"),
-            );
-        };
-        for key in wanted.keys() {
-            if let AttachmentKey::OptIn(opt_in) = key
-                && !self.opt_ins.contains(&**opt_in)
-            {
-                let principal = &opt_in.principal;
+        let mut covered: BTreeSet<Subject> = [subject.clone()].into();
+        covered.extend(subject.database().cloned().map(Subject::Database));
+        if let Resource::AllTables(database) = &grant.resource {
+            let Some(names) = self.inputs.primary.table_names.get(database) else {
+                let detail = format!("{grant}: the tables of {database} were not listed");
+                return reject(AuditRule::WiderAccess, detail);
+            };
+            let id = |name: &Name| TableId::new(database.clone(), name.clone());
+            covered.extend(names.iter().map(|name| Subject::Table(id(name))));
+        }
+        for one in &covered {
+            let facet_key = (one.clone(), Facet::OptIns);
+            let Some(wanted) = present(self.inputs.primary.attachments.get(&facet_key)) else {
                 return reject(
                     AuditRule::WiderAccess,
-                    format!("{grant} would come before the opt-in of {principal}"),
+                    format!("{grant}: the opt-ins on {one} were not read"),
                 );
+            };
+            for key in wanted.keys() {
+                if let AttachmentKey::OptIn(opt_in) = key
+                    && !self.opt_ins.contains(&**opt_in)
+                {
+                    let principal = &opt_in.principal;
+                    return reject(
+                        AuditRule::WiderAccess,
+                        format!("{grant} would come before the opt-in of {principal} on {one}"),
+                    );
+                }
             }
         }
         Ok(())
@@ -214,8 +226,8 @@ impl PlanReplay<'_> {
     pub(super) fn put_settings(
         &self,
         added: [&BTreeSet<Principal>; 2],
-        drop: &BTreeSet<Principal>,
-        rest: &DataLakeSettings,
+        removed: &BTreeSet<Principal>,
+        other_settings: &DataLakeSettings,
     ) -> Check {
         let subject = Subject::LakeFormation(LfSubject::Settings);
         if self.inputs.policy.data_lake_settings != policy::DataLakeSettingsPolicy::Merge {
@@ -251,7 +263,7 @@ impl PlanReplay<'_> {
         }
         let row = self.inputs.rows.get(&subject);
         let all: BTreeSet<String> = in_primary.administrators.iter().map(mapped).collect();
-        for principal in drop {
+        for principal in removed {
             let paired = row.is_some_and(|row| row.managed_keys.contains(&principal.0));
             if self.inputs.own_roles.contains(&principal.0) || all.contains(&principal.0) || !paired
             {
@@ -267,7 +279,7 @@ impl PlanReplay<'_> {
                 );
             }
         }
-        if rest.database_defaults_open || rest.table_defaults_open {
+        if other_settings.database_defaults_open || other_settings.table_defaults_open {
             return reject(
                 AuditRule::WiderAccess,
                 "new objects would get default permissions",

@@ -5,7 +5,7 @@ use super::{Check, PlanReplay, present, reject};
 use crate::audit::AuditRule;
 use crate::catalog::{Attachment, AttachmentKey};
 use crate::grant::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant, Resource};
-use crate::name::{Name, TableId};
+use crate::name::{Name, TableId, dotted};
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::{LfTaggedResource, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,13 +19,14 @@ type OpenedResources<'a> = BTreeSet<(&'a PermissionGrant, String)>;
 /// Returns the LF-Tag assignments of a Region, for the subjects where they were read.
 pub(super) fn assigned_lf_tags(snapshot: &Snapshot) -> BTreeMap<Subject, AssignedLfTags> {
     let mut all: BTreeMap<Subject, AssignedLfTags> = BTreeMap::new();
-    for ((subject, facet), parts) in &snapshot.attachments {
-        let (Facet::LfTagAssignments, Some(parts)) = (facet, present(Some(parts))) else {
+    for ((subject, facet), attachments) in &snapshot.attachments {
+        let (Facet::LfTagAssignments, Some(attachments)) = (facet, present(Some(attachments)))
+        else {
             continue;
         };
         let own_tags = all.entry(subject.clone()).or_default();
-        for part in parts.values() {
-            if let Attachment::LfTagAssignment { column, key, value } = &part.part {
+        for observed in attachments.values() {
+            if let Attachment::LfTagAssignment { column, key, value } = &observed.attachment {
                 let column = column.as_ref().map(|column| column.as_str().to_owned());
                 own_tags.insert((column, key.clone()), value.clone());
             }
@@ -64,7 +65,7 @@ fn expression<'e>(snapshot: &'e Snapshot, policy: &'e LfTagPolicy) -> Option<&'e
     );
     let listed = present(snapshot.attachments.get(&facet_key));
     let listed = listed.and_then(|all| all.get(&AttachmentKey::NamedExpression(name.clone())));
-    if let Some(Attachment::NamedExpression(saved)) = listed.map(|one| &one.part) {
+    if let Some(Attachment::NamedExpression(saved)) = listed.map(|observed| &observed.attachment) {
         return Some(&saved.expression);
     }
     present(snapshot.lf_tag_policy_grants.as_ref())?
@@ -100,9 +101,8 @@ impl LfTagContext<'_> {
         let mut of_table = of_database;
         of_table.extend(lf_tags_of(self.table, None));
         for column in self.columns.into_iter().flatten() {
-            let column = column.to_lowercase();
             let mut tags = of_table.clone();
-            tags.extend(lf_tags_of(self.table, Some(&column)));
+            tags.extend(lf_tags_of(self.table, Some(column.as_str())));
             resources.push((format!("{name}.{column}"), tags));
         }
         resources.push((name, of_table));
@@ -261,6 +261,10 @@ impl PlanReplay<'_> {
             let listed = self.inputs.standby.table_names.get(name);
             let tables = listed.into_iter().flatten();
             resources.extend(tables.map(|t| Subject::Table(TableId::new(name.clone(), t.clone()))));
+            let known = self.columns.keys().filter(|id| id.database == *name);
+            resources.extend(known.cloned().map(Subject::Table));
+            resources.sort();
+            resources.dedup();
         }
         let before: Vec<OpenedResources<'_>> = resources
             .iter()
@@ -325,19 +329,29 @@ impl PlanReplay<'_> {
         };
         if let LfTagPolicy::NamedExpression(name) = policy {
             let in_standby = expression(self.inputs.standby, policy);
-            if in_standby != Some(known) && !self.puts_expression(name) {
+            if in_standby != Some(known) && !self.has_put_expression(name) {
                 let detail =
                     format!("{grant}: the standby's LF-Tag expression differs from the primary's");
                 return reject(AuditRule::WiderAccess, detail);
             }
         }
+        // A column with an LF-Tag of its own in one Region may inherit another value in the other.
+        let mut columns: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+        for one in in_primary.iter().chain(in_standby) {
+            let table = (
+                one.database.as_str(),
+                one.table.as_deref().unwrap_or_default(),
+            );
+            let named = columns.entry(table).or_default();
+            named.extend(one.on_columns.keys().map(String::as_str));
+        }
         let in_primary: BTreeSet<String> = in_primary
             .iter()
-            .flat_map(|one| matching_resources(one, known))
+            .flat_map(|one| matching_resources(one, known, &columns))
             .collect();
         let extra = in_standby
             .iter()
-            .flat_map(|one| matching_resources(one, known));
+            .flat_map(|one| matching_resources(one, known, &columns));
         match extra
             .into_iter()
             .find(|resource| !in_primary.contains(resource))
@@ -352,12 +366,9 @@ impl PlanReplay<'_> {
 }
 
 impl PlanReplay<'_> {
-    fn puts_expression(&self, name: &str) -> bool {
-        let key = AttachmentKey::NamedExpression(name.to_owned());
-        let mut steps = self.steps.iter();
-        steps.any(
-            |step| matches!(step, crate::Step::PutAttachment { part, .. } if part.key() == key),
-        )
+    /// Whether an earlier step has written an LF-Tag expression.
+    fn has_put_expression(&self, name: &str) -> bool {
+        self.put_expressions.contains(name)
     }
 
     /// Requires that the resources, of those that were read, that a grant gives access to are
@@ -371,7 +382,7 @@ impl PlanReplay<'_> {
             policy: LfTagPolicy::NamedExpression(name),
             ..
         } = &grant.resource
-            && self.puts_expression(name)
+            && self.has_put_expression(name)
         {
             expressions = self.inputs.primary;
         }
@@ -400,7 +411,11 @@ impl PlanReplay<'_> {
 }
 
 /// Returns the resources of a search result whose LF-Tags satisfy an expression.
-fn matching_resources(tagged: &LfTaggedResource, expression: &LfTagExpression) -> Vec<String> {
+fn matching_resources(
+    tagged: &LfTaggedResource,
+    expression: &LfTagExpression,
+    columns: &BTreeMap<(&str, &str), BTreeSet<&str>>,
+) -> Vec<String> {
     let Some(table) = &tagged.table else {
         let matches = is_satisfied(expression, &tagged.on_database);
         return matches
@@ -408,7 +423,7 @@ fn matching_resources(tagged: &LfTaggedResource, expression: &LfTagExpression) -
             .into_iter()
             .collect();
     };
-    let name = format!("{}.{table}", tagged.database);
+    let name = dotted([tagged.database.as_str(), table.as_str()]);
     let table_tags: BTreeMap<String, String> = tagged
         .on_database
         .iter()
@@ -416,9 +431,11 @@ fn matching_resources(tagged: &LfTaggedResource, expression: &LfTagExpression) -
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let mut resources = Vec::new();
-    for (column, own_tags) in &tagged.on_columns {
+    let named = columns.get(&(tagged.database.as_str(), table.as_str()));
+    for column in named.into_iter().flatten() {
         let mut tags = table_tags.clone();
-        tags.extend(own_tags.clone());
+        let own_tags = tagged.on_columns.get(*column);
+        tags.extend(own_tags.cloned().unwrap_or_default());
         if is_satisfied(expression, &tags) {
             resources.push(format!("{name}.{column}"));
         }

@@ -10,8 +10,18 @@ use std::collections::BTreeMap;
 impl<'a> PlanReplay<'a> {
     /// Requires that the standby has no grant on the subject that the primary lacks.
     pub(super) fn require_no_extra_grant(&self, subject: &Subject) -> Check {
+        self.require_no_extra_grant_on(subject, |_| true)
+    }
+
+    /// Requires the same of grants on some of the subject's resources.
+    pub(super) fn require_no_extra_grant_on(
+        &self,
+        subject: &Subject,
+        is_affected: impl Fn(&Resource) -> bool,
+    ) -> Check {
         let extra = self.held_grants.iter().find(|(grant, grantable)| {
             subject_of_grant(grant) == *subject
+                && is_affected(&grant.resource)
                 && !self.is_ignored(grant)
                 && !self.primary_allows(grant, **grantable)
         });
@@ -22,6 +32,43 @@ impl<'a> PlanReplay<'a> {
                 format!("{subject} would change while the standby still has {grant}"),
             ),
         }
+    }
+
+    /// Requires that a new table of the database gets no default permissions.
+    pub(super) fn require_no_default_grants(&self, database: &Name) -> Check {
+        let is_created = self.created.contains(&Subject::Database(database.clone()));
+        if is_created || self.cleared_defaults.contains(database) {
+            return Ok(());
+        }
+        let Some(in_standby) = present(self.inputs.standby.databases.get(database)) else {
+            let detail = format!("the default permissions of {database} were not read");
+            return reject(AuditRule::WiderAccess, detail);
+        };
+        let defaults = in_standby.object.create_table_default_permissions.as_ref();
+        match defaults.is_some_and(Vec::is_empty) {
+            true => Ok(()),
+            false => reject(
+                AuditRule::WiderAccess,
+                format!("a new table of {database} would get default permissions"),
+            ),
+        }
+    }
+
+    /// Requires that the grants that decide beside an opt-in were read, and that the standby has
+    /// none that the primary lacks.
+    pub(super) fn require_no_extra_grant_beside(&self, subject: &Subject) -> Check {
+        let database = subject.database().cloned().map(Subject::Database);
+        for one in database.into_iter().chain([subject.clone()]) {
+            let is_read = present(self.inputs.standby.grants.get(&one)).is_some();
+            if !is_read && !self.created.contains(&one) {
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!("the grants on {one} were not read, and an opt-in would go"),
+                );
+            }
+            self.require_no_extra_grant(&one)?;
+        }
+        Ok(())
     }
 
     /// Requires that the standby has no table in the database that the primary lacks: a grant on
@@ -117,7 +164,7 @@ impl<'a> PlanReplay<'a> {
         Ok(())
     }
 
-    /// Whether the primary has a grant, with the grant option if that is asked for.
+    /// Whether the primary has a grant, with the grant option if `grantable`.
     pub(super) fn primary_allows(&self, grant: &PermissionGrant, grantable: bool) -> bool {
         let primary_grantable = self
             .primary_grants(grant)

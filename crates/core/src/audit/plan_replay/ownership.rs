@@ -236,8 +236,7 @@ impl<'a> PlanReplay<'a> {
     }
 
     pub(super) fn is_table_equal_to_primary(&self, id: &TableId, in_standby: &Table) -> bool {
-        let mut in_standby = in_standby.clone();
-        in_standby.parameters.remove("transient_lastDdlTime");
+        let in_standby = without_uncompared_fields(in_standby);
         self.primary_table(id)
             .is_ok_and(|primary| self.content.check(&primary.object, &in_standby).is_ok())
     }
@@ -263,8 +262,17 @@ impl StableDigest for Database {
 
 impl StableDigest for Table {
     fn stable_digest(&self) -> String {
-        let mut stable = self.clone();
-        stable.parameters.remove("transient_lastDdlTime");
-        catalog::digest(&stable)
+        catalog::digest(&without_uncompared_fields(self))
     }
+}
+
+/// Returns a table without the time of the last statement, and without the reference to a schema
+/// whose columns the table lists.
+fn without_uncompared_fields(table: &Table) -> Table {
+    let mut table = table.clone();
+    table.parameters.remove("transient_lastDdlTime");
+    if let Some(descriptor) = &mut table.storage_descriptor {
+        descriptor.unsupported_fields.remove("SchemaReference");
+    }
+    table
 }

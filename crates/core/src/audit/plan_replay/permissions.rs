@@ -3,7 +3,7 @@
 use super::{Check, PlanReplay, reject};
 use crate::audit::AuditRule;
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
-use crate::scope::subject_of_grant;
+use crate::scope::{Subject, subject_of_grant};
 use crate::step::{RevokeCause, Step};
 
 impl PlanReplay<'_> {
@@ -22,7 +22,10 @@ impl PlanReplay<'_> {
             );
         }
         self.require_grantable(&subject, grant)?;
-        self.require_no_extra_grant(&subject)?;
+        // Lake Formation widens a grant on columns by other grants on the table (LF-14).
+        if matches!(subject, Subject::Table(_) | Subject::Database(_)) {
+            self.require_no_extra_grant(&subject)?;
+        }
         if let Resource::AllTables(database) = &grant.resource {
             self.require_no_extra_table(database)?;
         }
@@ -47,6 +50,19 @@ impl PlanReplay<'_> {
         }
         self.held_grants.insert(grant.clone(), grantable);
         Ok(())
+    }
+
+    /// Whether a grant is on a column that the primary's table, of which every column is visible,
+    /// does not have.
+    fn is_on_dropped_column(&self, grant: &PermissionGrant) -> bool {
+        let Resource::Column(id, column) = &grant.resource else {
+            return false;
+        };
+        self.require_all_columns_visible(id).is_ok()
+            && self.primary_table(id).is_ok_and(|table| {
+                let mut columns = table.object.columns();
+                !columns.any(|listed| listed.name.eq_ignore_ascii_case(column.as_str()))
+            })
     }
 
     pub(super) fn revoke(&mut self, grant: &PermissionGrant, cause: RevokeCause) -> Check {
@@ -88,6 +104,7 @@ impl PlanReplay<'_> {
                 loses_grant_option || is_named || self.steps.iter().any(is_granted_again)
             }
             RevokeCause::Deletion => self.steps.iter().any(deletes_subject),
+            RevokeCause::ColumnDropped => self.is_on_dropped_column(grant),
             RevokeCause::NamedByEvent => {
                 is_named && primary.is_some_and(|grants| !grants.contains_key(grant))
             }

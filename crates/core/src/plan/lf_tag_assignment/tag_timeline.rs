@@ -17,15 +17,15 @@ type AssignedTags = BTreeMap<(Option<Name>, String), String>;
 
 fn assigned_tags(snapshot: &Snapshot, subject: &Subject) -> Option<AssignedTags> {
     let facet_key = (subject.clone(), Facet::LfTagAssignments);
-    let parts: &Attachments = snapshot.attachments.get(&facet_key)?.present()?;
-    let all = parts
+    let attachments: &Attachments = snapshot.attachments.get(&facet_key)?.present()?;
+    let all = attachments
         .values()
-        .filter_map(|observed| assignment_of(&observed.part));
+        .filter_map(|observed| assignment_of(&observed.attachment));
     Some(all.collect())
 }
 
-fn assignment_of(part: &Attachment) -> Option<((Option<Name>, String), String)> {
-    if let Attachment::LfTagAssignment { column, key, value } = part {
+fn assignment_of(attachment: &Attachment) -> Option<((Option<Name>, String), String)> {
+    if let Attachment::LfTagAssignment { column, key, value } = attachment {
         return Some(((column.clone(), key.clone()), value.clone()));
     }
     None
@@ -206,8 +206,8 @@ impl TagState {
             true => &mut self.on_database,
             false => &mut self.own,
         };
-        if let Step::PutAttachment { part, .. } = step
-            && let Some((column_and_key, value)) = assignment_of(part)
+        if let Step::PutAttachment { attachment, .. } = step
+            && let Some((column_and_key, value)) = assignment_of(attachment)
         {
             all.insert(column_and_key, value);
         }

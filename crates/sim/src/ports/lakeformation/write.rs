@@ -10,6 +10,14 @@ use twinlake_core::catalog::{Attachment, AttachmentKey, DataCellsFilter, OptIn};
 use twinlake_core::{CallError, CallErrorKind, Subject, TableId};
 use twinlake_engine::ports::{EntryResults, SettingsChange};
 
+/// Whether a creation may have failed because the object exists (F-1).
+fn may_be_duplicate(error: &CallError) -> bool {
+    matches!(
+        error.kind,
+        CallErrorKind::AlreadyInState | CallErrorKind::Invalid
+    )
+}
+
 impl SimRegion {
     pub(in crate::ports) async fn put_lakeformation_attachments(
         &self,
@@ -43,13 +51,19 @@ impl SimRegion {
                 self.change_opt_in("CreateLakeFormationOptIn", opt_in).await
             }
             (_, Attachment::LfTagValue { key, value }) => {
+                let known = self.call("GetLFTag", &json!({"TagKey": key})).await;
+                let update = json!({"TagKey": key, "TagValuesToAdd": [value]});
                 let create = json!({"TagKey": key, "TagValues": [value]});
-                match self.write("CreateLFTag", create).await {
-                    Err(error) if error.kind == CallErrorKind::AlreadyInState => {
-                        let update = json!({"TagKey": key, "TagValuesToAdd": [value]});
-                        self.write("UpdateLFTag", update).await
-                    }
-                    result => result,
+                match known {
+                    Ok(_) => self.write("UpdateLFTag", update).await,
+                    Err(error) if error.kind.is_transient() => Err(error),
+                    Err(_) => match self.write("CreateLFTag", create).await {
+                        Err(error) if may_be_duplicate(&error) => {
+                            let updated = self.write("UpdateLFTag", update).await;
+                            updated.map_err(|_| error)
+                        }
+                        result => result,
+                    },
                 }
             }
             (_, Attachment::NamedExpression(saved)) => {
@@ -61,12 +75,14 @@ impl SimRegion {
                 let request = json!({
                     "Name": saved.name, "Description": saved.description, "Expression": listed,
                 });
-                match self.write("CreateLFTagExpression", request.clone()).await {
-                    Err(error) if error.kind == CallErrorKind::AlreadyInState => {
-                        self.write("UpdateLFTagExpression", request).await
-                    }
-                    result => result,
-                }
+                let answer = self.call("ListLFTagExpressions", &json!({})).await?;
+                let mut listed = list(&answer, "LFTagExpressions").iter();
+                let exists = listed.any(|one| text(one, "Name").as_ref() == Some(&saved.name));
+                let call = match exists {
+                    true => "UpdateLFTagExpression",
+                    false => "CreateLFTagExpression",
+                };
+                self.write(call, request).await
             }
             (_, Attachment::Registration(one)) => {
                 let request = json!({

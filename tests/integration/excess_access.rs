@@ -12,7 +12,8 @@ use twinlake_tests::history::{
 };
 use twinlake_tests::plans::{
     USES_FIXED_SEED, access_cause, audit_plan, excess_access, excess_access_by_step,
-    harness_with_drift, preview_everything, proptest_config,
+    excess_access_with_failures, harness_with_drift, preview_everything, proptest_config,
+    require_all_before,
 };
 
 /// The number of cases by cause of excess access.
@@ -45,7 +46,7 @@ fn never_widens() {
         };
         let harness = build();
         let (plan, verdict) = preview_everything(&harness);
-        prop_assert_eq!(verdict, Ok(()));
+        prop_assert_eq!(verdict, Vec::new());
         let initial_excess = excess_access(&harness);
         let found = excess_access_by_step(&harness, &plan.steps);
         prop_assert!(found.is_empty(), "{found:?} in {:#?}", plan.steps);
@@ -81,6 +82,72 @@ fn never_widens() {
     for cause in REQUIRED_CAUSES.iter().filter(|_| USES_FIXED_SEED) {
         assert!(causes.contains_key(cause), "no case tested {cause}");
     }
+}
+
+/// Whether a step is attempted where only failures on its own object and database block it: the rule
+/// that requirements replace.
+fn blocks_by_subject(steps: &[Step], failing: &BTreeSet<usize>, index: usize) -> bool {
+    let subject = steps[index].subject();
+    let database = subject
+        .database()
+        .cloned()
+        .map(twinlake_core::Subject::Database);
+    let mut earlier = failing.iter().filter(|failed| **failed < index);
+    matches!(steps[index], Step::Revoke { .. })
+        || !earlier.any(|failed| {
+            let failed = steps[*failed].subject();
+            failed == subject || Some(&failed) == database.as_ref()
+        })
+}
+
+/// No set of steps that failures leave applied makes the standby allow what the primary does not.
+#[test]
+fn never_widens_where_steps_fail() {
+    #[derive(Default)]
+    struct Seen {
+        cases: usize,
+        closing_step_failed: usize,
+        other_rule_widens: usize,
+    }
+    let seen: Mutex<Seen> = Mutex::default();
+    proptest!(proptest_config(), |(
+        (before, in_primary, in_standby) in histories(),
+        failures in prop::collection::vec(0..100_u8, 64),
+        percent in prop::sample::select(vec![15_u8, 30, 60]),
+    )| {
+        let build = || harness_with_drift(&before, &in_primary, &in_standby);
+        let harness = build();
+        let (plan, _) = preview_everything(&harness);
+        let fails = |index: &usize| failures[index % failures.len()] < percent;
+        let failing: BTreeSet<usize> = (0..plan.steps.len()).filter(fails).collect();
+        let requirements_succeeded = |index: usize, succeeded: &BTreeSet<usize>| {
+            plan.requires[index].iter().all(|required| succeeded.contains(required))
+        };
+        let found =
+            excess_access_with_failures(&harness, &plan.steps, &failing, &requirements_succeeded);
+        let failed: Vec<&Step> = failing.iter().map(|index| &plan.steps[*index]).collect();
+        prop_assert!(
+            found.is_empty(),
+            "{found:?} where {failed:#?} fail, in {:#?} {:?}", plan.steps, plan.requires
+        );
+        let by_subject = |index: usize, _: &BTreeSet<usize>| {
+            blocks_by_subject(&plan.steps, &failing, index)
+        };
+        let by_other_rule =
+            excess_access_with_failures(&build(), &plan.steps, &failing, &by_subject);
+        let mut seen = seen.lock().unwrap();
+        seen.cases += 1;
+        seen.closing_step_failed += usize::from(failed.iter().any(|step| step.only_closes()));
+        seen.other_rule_widens += usize::from(!by_other_rule.is_empty());
+    });
+    let seen = seen.into_inner().unwrap();
+    println!(
+        "never_widens_where_steps_fail: {} cases; in {} a step fails that only closes, in {} the \
+         rule by subject would widen access",
+        seen.cases, seen.closing_step_failed, seen.other_rule_widens
+    );
+    assert!(seen.closing_step_failed * 4 >= seen.cases);
+    assert!(seen.other_rule_widens > 0);
 }
 
 /// The causes of excess access that must occur in the cases.
@@ -194,16 +261,16 @@ fn mutate(
     let is_revoke = |step: &Step| matches!(step, Step::Revoke { .. });
     let is_grant = |step: &Step| matches!(step, Step::Grant { .. });
     let is_moved_first = |step: &Step| match (kind, step) {
-        (LF_TAG_ASSIGNMENT_FIRST, Step::PutAttachment { part, .. }) => {
-            matches!(part, Attachment::LfTagAssignment { .. })
+        (LF_TAG_ASSIGNMENT_FIRST, Step::PutAttachment { attachment, .. }) => {
+            matches!(attachment, Attachment::LfTagAssignment { .. })
         }
         (LF_TAG_REMOVAL_FIRST, Step::RemoveAttachment { key, .. }) => {
             matches!(key, AttachmentKey::LfTagAssignment { .. })
         }
         (TABLE_UPDATE_FIRST, step) => matches!(step, Step::UpdateTable { .. }),
         (TABLE_CREATION_FIRST, step) => matches!(step, Step::CreateTable { .. }),
-        (FILTER_CHANGE_FIRST, Step::PutAttachment { part, .. }) => {
-            matches!(part, Attachment::DataCellsFilter(_))
+        (FILTER_CHANGE_FIRST, Step::PutAttachment { attachment, .. }) => {
+            matches!(attachment, Attachment::DataCellsFilter(_))
         }
         (OPT_OUT_FIRST, Step::RemoveAttachment { key, .. }) => {
             matches!(key, AttachmentKey::OptIn(_))
@@ -266,16 +333,16 @@ fn mutate(
         }
         OTHER_LF_TAG_VALUE | FILTER_ALLOWS_ALL => {
             let index = find_step(&|step| match (kind, step) {
-                (OTHER_LF_TAG_VALUE, Step::PutAttachment { part, .. }) => {
-                    matches!(part, Attachment::LfTagAssignment { .. })
+                (OTHER_LF_TAG_VALUE, Step::PutAttachment { attachment, .. }) => {
+                    matches!(attachment, Attachment::LfTagAssignment { .. })
                 }
-                (FILTER_ALLOWS_ALL, Step::PutAttachment { part, .. }) => {
-                    matches!(part, Attachment::DataCellsFilter(_))
+                (FILTER_ALLOWS_ALL, Step::PutAttachment { attachment, .. }) => {
+                    matches!(attachment, Attachment::DataCellsFilter(_))
                 }
                 _ => false,
             })?;
-            if let Step::PutAttachment { part, .. } = &mut plan.steps[index] {
-                match part {
+            if let Step::PutAttachment { attachment, .. } = &mut plan.steps[index] {
+                match attachment {
                     Attachment::LfTagAssignment { value, .. } => {
                         let other = if value == "v2" { "v1" } else { "v2" };
                         other.clone_into(value);
@@ -293,5 +360,6 @@ fn mutate(
             plan.steps.insert(0, step);
         }
     }
+    require_all_before(&mut plan);
     Some(plan)
 }

@@ -258,7 +258,7 @@ fn single_deletions_add_up_to_the_deletion_limit_of_the_hour() {
     assert!(
         alerts
             .iter()
-            .any(|alert| alert.kind == twinlake_core::AlertKind::PlanRejected)
+            .any(|alert| alert.kind == twinlake_core::AlertKind::DeletionsHeld)
     );
     let row = &harness.ledger.contents().rows[&Subject::Table(table_id())];
     assert_eq!(row.state, SubjectState::OnHold, "{row:?}");

@@ -1,0 +1,259 @@
+//! Steps that are not to be written, and the steps that require them.
+
+use super::requirements::{ColumnChanges, requirements};
+use super::{PlanBuilder, SubjectState};
+use crate::catalog::AttachmentKey;
+use crate::grant::{PermissionGrant, Resource};
+use crate::scope::Subject;
+use crate::step::{RevokeCause, Step, StepTarget};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is not to be written: steps that failed, that wait, or that the audit rejected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldSteps {
+    /// The targets of the steps, each with the reason.
+    pub targets: BTreeMap<StepTarget, String>,
+    /// The reason why nothing that may open access is written, if so.
+    pub opening: Option<String>,
+    /// Twinlake's role may not write the data lake settings.
+    pub settings: bool,
+}
+
+impl HeldSteps {
+    fn reason(&self, step: &Step) -> Option<String> {
+        if self.settings && matches!(step, Step::PutSettings { .. }) {
+            return Some("the role may not write the data lake settings".to_owned());
+        }
+        let reason = self.targets.get(&step.target());
+        reason
+            .or(self.opening.as_ref().filter(|_| !step.only_closes()))
+            .cloned()
+    }
+}
+
+/// Why a step is removed from a plan.
+struct Removal {
+    reason: String,
+    subject: Subject,
+    /// What the step would have shown stays hidden, so only steps on its subject wait for it.
+    hides: bool,
+}
+
+/// Removes the held steps of a plan and what requires them. Returns the requirements of the
+/// steps that are left.
+pub(super) fn remove_held(
+    builder: &mut PlanBuilder<'_>,
+    column_changes: ColumnChanges<'_>,
+) -> Vec<Vec<usize>> {
+    loop {
+        let requires = requirements(&builder.steps, column_changes);
+        let mut removed = steps_to_remove(
+            (&builder.steps, &requires),
+            builder.inputs.held_steps,
+            column_changes,
+        );
+        for position in regrants_without_change(&builder.steps, &removed) {
+            let Some(subject) = builder.steps.get(position).map(Step::subject) else {
+                continue;
+            };
+            let removal = Removal {
+                reason: String::new(),
+                subject,
+                hides: true,
+            };
+            removed.insert(position, removal);
+        }
+        if removed.is_empty() {
+            return requires;
+        }
+        record_removed(builder, &removed);
+        let mut positions = 0..builder.steps.len();
+        builder.steps.retain(|_| {
+            let position = positions.next();
+            position.is_none_or(|position| !removed.contains_key(&position))
+        });
+    }
+}
+
+/// The steps to remove, by position.
+fn steps_to_remove(
+    (steps, requires): (&[Step], &[Vec<usize>]),
+    held: &HeldSteps,
+    column_changes: ColumnChanges<'_>,
+) -> BTreeMap<usize, Removal> {
+    let mut removed: BTreeMap<usize, Removal> = BTreeMap::new();
+    let mut not_created: BTreeSet<Subject> = BTreeSet::new();
+    let mut indexed: BTreeSet<Subject> = created_tables(steps);
+    let created = indexed.clone();
+    for (position, step) in steps.iter().enumerate() {
+        let subject = step.subject();
+        let database = subject.database().cloned().map(Subject::Database);
+        let parents = [Some(subject.clone()), database];
+        let is_own = |removal: &Removal| parents.contains(&Some(removal.subject.clone()));
+        let required = requires.get(position).into_iter().flatten();
+        let mut required = required.filter_map(|required| removed.get(required));
+        let blocked_by = required.find(|removal| !removal.hides || is_own(removal));
+        let reason = held.reason(step);
+        // One index of a table at a time (GL-06), except those that CreateTable creates.
+        let waits_for_index =
+            is_index(step) && !created.contains(&subject) && !indexed.insert(subject.clone());
+        let reason = match (reason, blocked_by) {
+            (Some(reason), _) => reason,
+            (None, Some(blocked_by)) => blocked_by.reason.clone(),
+            (None, None) if waits_for_index => String::new(),
+            (None, None) => continue,
+        };
+        let mut hides = parents
+            .iter()
+            .flatten()
+            .any(|parent| not_created.contains(parent));
+        match step {
+            Step::CreateDatabase { .. } | Step::CreateTable { .. } => {
+                hides = true;
+                not_created.insert(subject.clone());
+            }
+            Step::UpdateTable { id, table, .. } => hides |= !column_changes(id, table).drops,
+            Step::UpdateDatabase { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutAttachment { .. }
+            | Step::RemoveAttachment { .. }
+            | Step::Grant { .. }
+            | Step::Revoke { .. }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::PutSettings { .. }
+            | Step::DeleteDatabase { .. } => {}
+        }
+        let removal = Removal {
+            reason,
+            subject,
+            hides,
+        };
+        removed.insert(position, removal);
+    }
+    removed
+}
+
+fn created_tables(steps: &[Step]) -> BTreeSet<Subject> {
+    let created = steps
+        .iter()
+        .filter(|step| matches!(step, Step::CreateTable { .. }));
+    created.map(Step::subject).collect()
+}
+
+fn is_index(step: &Step) -> bool {
+    match step.target() {
+        StepTarget::Attachment(_, AttachmentKey::Index(_)) => true,
+        StepTarget::Attachment(..)
+        | StepTarget::Object(_)
+        | StepTarget::TableDefaults(_)
+        | StepTarget::Deletion(_)
+        | StepTarget::Partition(..)
+        | StepTarget::Grant(_)
+        | StepTarget::Revoke(_)
+        | StepTarget::Settings => false,
+    }
+}
+
+/// Subjects of removed steps are not in sync: the ledger must not record the steps as done.
+fn record_removed(builder: &mut PlanBuilder<'_>, removed: &BTreeMap<usize, Removal>) {
+    for (position, Removal { reason, .. }) in removed {
+        let Some(step) = builder.steps.get(*position) else {
+            continue;
+        };
+        let subject = step.subject();
+        if let Some(outcome) = builder.subject_outcomes.get_mut(&subject)
+            && outcome.state == SubjectState::InSync
+            && !reason.is_empty()
+        {
+            outcome.state = SubjectState::OutOfSync;
+            outcome.reason = Some(reason.clone());
+        }
+    }
+}
+
+/// Pairs of a revoke and a new grant of one permission that were planned around a change which is
+/// not in the plan.
+fn regrants_without_change(steps: &[Step], removed: &BTreeMap<usize, Removal>) -> BTreeSet<usize> {
+    let is_left = |position: &usize| !removed.contains_key(position);
+    let left = || {
+        steps
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| is_left(position))
+    };
+    let suspended: BTreeSet<&PermissionGrant> = left()
+        .filter_map(|(_, step)| suspended_grant(step))
+        .filter(|grant| !left().any(|(_, step)| changes_access_through(step, &grant.resource)))
+        .collect();
+    left()
+        .filter(|(_, step)| match step {
+            Step::Grant { grant, .. } => suspended.contains(grant),
+            Step::Revoke { .. } => {
+                suspended_grant(step).is_some_and(|grant| suspended.contains(grant))
+            }
+            Step::CreateDatabase { .. }
+            | Step::UpdateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutAttachment { .. }
+            | Step::RemoveAttachment { .. }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::PutSettings { .. }
+            | Step::DeleteDatabase { .. } => false,
+        })
+        .map(|(position, _)| position)
+        .collect()
+}
+
+/// The grant that a step revokes only while something that it covers changes.
+fn suspended_grant(step: &Step) -> Option<&PermissionGrant> {
+    let Step::Revoke {
+        grant,
+        cause: RevokeCause::Replace,
+        ..
+    } = step
+    else {
+        return None;
+    };
+    let depends_on_change = matches!(
+        grant.resource,
+        Resource::LfTagPolicy { .. } | Resource::DataCellsFilter(..)
+    );
+    depends_on_change.then_some(grant)
+}
+
+/// Whether a step changes what a grant on this LF-Tag policy or data cells filter covers.
+fn changes_access_through(step: &Step, resource: &Resource) -> bool {
+    let is_lf_tag_policy = matches!(resource, Resource::LfTagPolicy { .. });
+    if matches!(step, Step::CreateTable { .. } | Step::UpdateTable { .. }) {
+        return is_lf_tag_policy;
+    }
+    let StepTarget::Attachment(_, key) = step.target() else {
+        return false;
+    };
+    match key {
+        AttachmentKey::NamedExpression(_) | AttachmentKey::LfTagAssignment { .. } => {
+            is_lf_tag_policy
+        }
+        AttachmentKey::DataCellsFilter(name) => {
+            matches!(resource, Resource::DataCellsFilter(_, granted) if *granted == name)
+        }
+        AttachmentKey::Index(_)
+        | AttachmentKey::Statistics(_)
+        | AttachmentKey::GlueTag(_)
+        | AttachmentKey::OptIn(_)
+        | AttachmentKey::LfTagValue { .. }
+        | AttachmentKey::Registration(_) => false,
+    }
+}

@@ -1,0 +1,455 @@
+//! The steps that must have succeeded before a step is applied.
+//!
+//! What failures leave applied is a set of steps that contains, with each step, what that step
+//! requires. Every such set must be safe, not only every prefix of the plan: a step that opens
+//! access requires each step that keeps principals without access out. A step that only takes access
+//! away requires no step that may open some, so that narrowing never waits for it.
+
+use crate::catalog::{Attachment, AttachmentKey, Table};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Resource};
+use crate::name::{Name, TableId};
+use crate::scope::{Subject, subject_of_grant};
+use crate::step::Step;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How an update changes the set of columns of the standby's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ColumnChange {
+    pub(super) adds: bool,
+    pub(super) drops: bool,
+}
+
+/// Returns how the written definition of a table changes its columns.
+pub(super) type ColumnChanges<'a> = &'a dyn Fn(&TableId, &Table) -> ColumnChange;
+
+/// Returns, for each step of an ordered plan, the positions of the steps that it requires. Each
+/// position is lower than that of the step.
+pub(super) fn requirements(steps: &[Step], column_changes: ColumnChanges<'_>) -> Vec<Vec<usize>> {
+    let mut index = StepIndex::new(column_changes);
+    let mut all = Vec::with_capacity(steps.len());
+    for (position, step) in steps.iter().enumerate() {
+        let mut required = index.required_by(step);
+        // Steps of one order are applied together.
+        let is_earlier = |earlier: &usize| {
+            steps
+                .get(*earlier)
+                .is_some_and(|earlier| earlier.order() < step.order())
+        };
+        required.retain(is_earlier);
+        all.push(required.into_iter().collect());
+        index.add(position, step);
+    }
+    all
+}
+
+type Positions = BTreeSet<usize>;
+
+/// The steps so far, by what they change.
+struct StepIndex<'a> {
+    column_changes: ColumnChanges<'a>,
+    /// Creations and updates of databases, tables and functions.
+    objects: BTreeMap<Subject, Positions>,
+    /// Changes of objects, LF-Tag assignments and opt-ins in a database, and deletions.
+    in_database: BTreeMap<Name, Positions>,
+    /// The same in all databases, and changes of LF-Tag expressions.
+    in_catalog: Positions,
+    /// Grants by subject.
+    grants: BTreeMap<Subject, Vec<(usize, PermissionGrant)>>,
+    /// Updates that clear a database's default permissions for new tables.
+    closed_defaults: BTreeMap<Name, Positions>,
+    /// Writes of the data lake settings.
+    settings: Positions,
+    /// Revokes by the subject of their grant.
+    revokes: BTreeMap<Subject, Vec<(usize, PermissionGrant)>>,
+    /// Revokes of grants by LF-Tag policies.
+    policy_revokes: Vec<(usize, PermissionGrant)>,
+    /// Changes of LF-Tag assignments by subject.
+    lf_tags: BTreeMap<Subject, Positions>,
+    /// Changes of LF-Tag assignments in a database.
+    lf_tags_in_database: BTreeMap<Name, Positions>,
+    /// Changes of LF-Tag assignments by LF-Tag key.
+    lf_tags_by_key: BTreeMap<String, Positions>,
+    /// Writes of data cells filters by table and filter.
+    filters: BTreeMap<(Subject, String), Positions>,
+    /// Creations of opt-ins by subject.
+    opt_ins: BTreeMap<Subject, Positions>,
+    /// Creations of LF-Tag values by key.
+    lf_tag_values: BTreeMap<String, Positions>,
+    /// Writes of LF-Tag expressions by name.
+    expressions: BTreeMap<String, Positions>,
+    /// Registrations of data locations.
+    registrations: Positions,
+    /// Changes of one attachment, which are applied one after the other.
+    attachments: BTreeMap<(Subject, AttachmentKey), Positions>,
+}
+
+fn of<K: Ord>(map: &BTreeMap<K, Positions>, key: &K) -> Positions {
+    map.get(key).cloned().unwrap_or_default()
+}
+
+impl<'a> StepIndex<'a> {
+    fn new(column_changes: ColumnChanges<'a>) -> Self {
+        Self {
+            column_changes,
+            objects: BTreeMap::new(),
+            in_database: BTreeMap::new(),
+            in_catalog: Positions::new(),
+            grants: BTreeMap::new(),
+            closed_defaults: BTreeMap::new(),
+            settings: Positions::new(),
+            revokes: BTreeMap::new(),
+            policy_revokes: Vec::new(),
+            lf_tags: BTreeMap::new(),
+            lf_tags_in_database: BTreeMap::new(),
+            lf_tags_by_key: BTreeMap::new(),
+            filters: BTreeMap::new(),
+            opt_ins: BTreeMap::new(),
+            lf_tag_values: BTreeMap::new(),
+            expressions: BTreeMap::new(),
+            registrations: Positions::new(),
+            attachments: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, position: usize, step: &Step) {
+        let subject = step.subject();
+        match step {
+            Step::UpdateDatabase {
+                clears_default_permissions: true,
+                database,
+                ..
+            } => {
+                self.closed_defaults
+                    .entry(database.name.clone())
+                    .or_default()
+                    .insert(position);
+                self.add_object(position, subject);
+            }
+            Step::CreateDatabase { .. }
+            | Step::UpdateDatabase {
+                clears_default_permissions: false,
+                ..
+            }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. } => self.add_object(position, subject),
+            Step::PutAttachment { attachment, .. } => {
+                self.add_attachment(position, subject, &attachment.key());
+            }
+            Step::RemoveAttachment { key, .. } => self.add_attachment(position, subject, key),
+            Step::Revoke { grant, .. } => self.add_revoke(position, grant),
+            Step::DeleteTable { .. }
+            | Step::DeleteFunction { .. }
+            | Step::DeleteDatabase { .. } => {
+                self.add_in_catalog(position, &subject);
+            }
+            Step::PutSettings { .. } => {
+                self.settings.insert(position);
+            }
+            Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::DeletePartition { .. } => {}
+            Step::Grant { grant, .. } => {
+                self.grants
+                    .entry(subject)
+                    .or_default()
+                    .push((position, grant.clone()));
+            }
+        }
+    }
+
+    fn add_object(&mut self, position: usize, subject: Subject) {
+        self.add_in_catalog(position, &subject);
+        self.objects.entry(subject).or_default().insert(position);
+    }
+
+    fn add_in_catalog(&mut self, position: usize, subject: &Subject) {
+        if let Some(database) = subject.database() {
+            self.in_database
+                .entry(database.clone())
+                .or_default()
+                .insert(position);
+        }
+        self.in_catalog.insert(position);
+    }
+
+    fn add_revoke(&mut self, position: usize, grant: &PermissionGrant) {
+        if matches!(grant.resource, Resource::LfTagPolicy { .. }) {
+            self.policy_revokes.push((position, grant.clone()));
+        } else {
+            let subject = subject_of_grant(grant);
+            self.revokes
+                .entry(subject)
+                .or_default()
+                .push((position, grant.clone()));
+        }
+    }
+
+    fn add_attachment(&mut self, position: usize, subject: Subject, key: &AttachmentKey) {
+        match key {
+            AttachmentKey::LfTagAssignment { key, .. } => {
+                self.add_in_catalog(position, &subject);
+                if let Some(database) = subject.database() {
+                    let in_database = self.lf_tags_in_database.entry(database.clone());
+                    in_database.or_default().insert(position);
+                }
+                self.lf_tags_by_key
+                    .entry(key.clone())
+                    .or_default()
+                    .insert(position);
+                self.lf_tags
+                    .entry(subject.clone())
+                    .or_default()
+                    .insert(position);
+            }
+            AttachmentKey::DataCellsFilter(name) => {
+                let filter = (subject.clone(), name.clone());
+                self.filters.entry(filter).or_default().insert(position);
+            }
+            AttachmentKey::OptIn(_) => {
+                self.add_in_catalog(position, &subject);
+                self.opt_ins
+                    .entry(subject.clone())
+                    .or_default()
+                    .insert(position);
+            }
+            AttachmentKey::LfTagValue { key, .. } => {
+                self.lf_tag_values
+                    .entry(key.clone())
+                    .or_default()
+                    .insert(position);
+            }
+            AttachmentKey::NamedExpression(name) => {
+                self.in_catalog.insert(position);
+                self.expressions
+                    .entry(name.clone())
+                    .or_default()
+                    .insert(position);
+            }
+            AttachmentKey::Registration(_) => {
+                self.registrations.insert(position);
+            }
+            AttachmentKey::Index(_) | AttachmentKey::Statistics(_) | AttachmentKey::GlueTag(_) => {}
+        }
+        let attachment = (subject, key.clone());
+        self.attachments
+            .entry(attachment)
+            .or_default()
+            .insert(position);
+    }
+
+    fn required_by(&self, step: &Step) -> Positions {
+        let subject = step.subject();
+        match step {
+            // What only takes access away.
+            Step::Revoke { .. }
+            | Step::PutSettings { .. }
+            | Step::UpdateDatabase {
+                clears_default_permissions: true,
+                ..
+            }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::DeleteFunction { .. } => Positions::new(),
+            Step::CreateDatabase { .. } => {
+                let mut required = self.settings.clone();
+                required.extend(self.revokes_on(&subject));
+                required
+            }
+            Step::UpdateDatabase {
+                clears_default_permissions: false,
+                ..
+            } => of(&self.objects, &subject),
+            Step::CreateTable { id, .. } => {
+                let mut required = self.parents(&subject);
+                required.extend(self.settings.iter());
+                required.extend(self.opening_a_table(id));
+                required
+            }
+            Step::UpdateTable { id, table, .. } => {
+                let mut required = of(&self.objects, &subject);
+                if (self.column_changes)(id, table).adds {
+                    required.extend(self.opening_a_table(id));
+                }
+                required
+            }
+            Step::CreatePartition { .. } | Step::UpdatePartition { .. } => self.parents(&subject),
+            Step::CreateFunction { .. } | Step::UpdateFunction { .. } => self.parents(&subject),
+            Step::PutAttachment { attachment, .. } => self.required_by_put(&subject, attachment),
+            Step::RemoveAttachment { key, .. } => self.required_by_removal(&subject, key),
+            Step::Grant { grant, .. } => self.required_by_grant(&subject, grant),
+            Step::DeleteDatabase { name } => of(&self.in_database, name),
+        }
+    }
+
+    /// The steps that create or update an object and its database.
+    fn parents(&self, subject: &Subject) -> Positions {
+        let mut parents = of(&self.objects, subject);
+        if let Some(database) = subject.database() {
+            parents.extend(of(&self.objects, &Subject::Database(database.clone())));
+        }
+        parents
+    }
+
+    fn revokes_on(&self, subject: &Subject) -> Positions {
+        let revokes = self.revokes.get(subject).into_iter().flatten();
+        revokes.map(|(position, _)| *position).collect()
+    }
+
+    fn policy_revokes(&self) -> Positions {
+        self.policy_revokes
+            .iter()
+            .map(|(position, _)| *position)
+            .collect()
+    }
+
+    /// The steps that keep principals out of a table and its columns that the primary keeps out.
+    fn opening_a_table(&self, id: &TableId) -> Positions {
+        let database = Subject::Database(id.database.clone());
+        let table = Subject::Table(id.clone());
+        let mut required = self.revokes_on(&table);
+        required.extend(self.revokes_on(&database));
+        required.extend(self.policy_revokes());
+        required.extend(of(&self.closed_defaults, &id.database));
+        let of_table = self
+            .filters
+            .iter()
+            .filter(|((owner, _), _)| *owner == table);
+        required.extend(of_table.flat_map(|(_, positions)| positions));
+        required
+    }
+
+    fn required_by_put(&self, subject: &Subject, part: &Attachment) -> Positions {
+        let mut required = of(&self.attachments, &(subject.clone(), part.key()));
+        match part {
+            Attachment::Index(_) | Attachment::Statistics(_) | Attachment::GlueTag { .. } => {
+                required.extend(self.parents(subject));
+            }
+            // An opt-in takes access away.
+            Attachment::OptIn(_) => required.extend(self.parents(subject)),
+            Attachment::DataCellsFilter(filter) => {
+                required.extend(self.parents(subject));
+                let revokes = self.revokes.get(subject).into_iter().flatten();
+                let on_filter = revokes.filter(|(_, grant)| {
+                    matches!(&grant.resource, Resource::DataCellsFilter(_, name) if *name == filter.name)
+                });
+                required.extend(on_filter.map(|(position, _)| *position));
+            }
+            Attachment::LfTagAssignment { key, .. } => {
+                required.extend(self.required_by_lf_tag(subject));
+                required.extend(of(&self.lf_tag_values, key));
+            }
+            Attachment::LfTagValue { .. } | Attachment::Registration(_) => {}
+            Attachment::NamedExpression(saved) => {
+                for key in saved.expression.keys() {
+                    required.extend(of(&self.lf_tag_values, key));
+                }
+                required.extend(self.revokes_naming(&saved.name));
+            }
+        }
+        required
+    }
+
+    fn required_by_removal(&self, subject: &Subject, key: &AttachmentKey) -> Positions {
+        let mut required = of(&self.attachments, &(subject.clone(), key.clone()));
+        match key {
+            AttachmentKey::Index(_)
+            | AttachmentKey::Statistics(_)
+            | AttachmentKey::GlueTag(_)
+            | AttachmentKey::Registration(_) => {}
+            AttachmentKey::DataCellsFilter(_) => required.extend(self.revokes_on(subject)),
+            AttachmentKey::LfTagAssignment { .. } => {
+                required.extend(self.required_by_lf_tag(subject));
+            }
+            // Without the opt-in, IAM policies decide where IAM_ALLOWED_PRINCIPALS has a grant.
+            AttachmentKey::OptIn(_) => {
+                required.extend(self.revokes_on(subject));
+                if let Some(database) = subject.database() {
+                    required.extend(self.revokes_on(&Subject::Database(database.clone())));
+                }
+            }
+            AttachmentKey::LfTagValue { key, .. } => {
+                required.extend(of(&self.lf_tags_by_key, key));
+                required.extend(self.policy_revokes());
+                required.extend(self.expressions.values().flatten());
+            }
+            AttachmentKey::NamedExpression(name) => required.extend(self.revokes_naming(name)),
+        }
+        required
+    }
+
+    /// An LF-Tag changes what grants by LF-Tag policies cover, here and in what inherits it.
+    fn required_by_lf_tag(&self, subject: &Subject) -> Positions {
+        let mut required = self.parents(subject);
+        required.extend(self.policy_revokes());
+        let (Subject::Table(_), Some(database)) = (subject, subject.database()) else {
+            // What overrides the LF-Tag of the database is assigned before that changes.
+            if let Some(database) = subject.database() {
+                required.extend(of(&self.lf_tags_in_database, database));
+            }
+            return required;
+        };
+        required.extend(of(&self.lf_tags, subject));
+        required.extend(of(&self.lf_tags, &Subject::Database(database.clone())));
+        required
+    }
+
+    fn revokes_naming(&self, expression: &str) -> Positions {
+        let names_it = |grant: &PermissionGrant| matches!(&grant.resource, Resource::LfTagPolicy { policy: LfTagPolicy::NamedExpression(name), .. } if name == expression);
+        let revokes = self
+            .policy_revokes
+            .iter()
+            .filter(|(_, grant)| names_it(grant));
+        revokes.map(|(position, _)| *position).collect()
+    }
+
+    fn required_by_grant(&self, subject: &Subject, grant: &PermissionGrant) -> Positions {
+        let mut required = self.parents(subject);
+        required.extend(self.revokes_on(subject));
+        // Beside a grant on the whole table, Lake Formation rejects a grant on columns (LF-16), and
+        // beside one to IAM_ALLOWED_PRINCIPALS it covers every column (LF-14).
+        let is_for_all = grant.principal.0 == IAM_ALLOWED_PRINCIPALS;
+        let before = self
+            .grants
+            .get(subject)
+            .into_iter()
+            .flatten()
+            .filter(|(_, other)| {
+                other.grant_order() < grant.grant_order()
+                    && (is_for_all || other.principal == grant.principal)
+            });
+        required.extend(before.map(|(position, _)| *position));
+        match &grant.resource {
+            Resource::LfTagPolicy { .. } => {
+                required.extend(self.in_catalog.iter());
+                required.extend(self.policy_revokes());
+                required.extend(
+                    self.revokes
+                        .values()
+                        .flatten()
+                        .map(|(position, _)| *position),
+                );
+            }
+            Resource::AllTables(database) => required.extend(of(&self.in_database, database)),
+            Resource::DataCellsFilter(_, name) => {
+                required.extend(of(&self.filters, &(subject.clone(), name.clone())));
+            }
+            Resource::LfTag { key, .. } => required.extend(of(&self.lf_tag_values, key)),
+            Resource::LfTagExpression(name) => required.extend(of(&self.expressions, name)),
+            Resource::DataLocation(_) => required.extend(self.registrations.iter()),
+            Resource::Database(_)
+            | Resource::Table(_)
+            | Resource::Column(..)
+            | Resource::ColumnsExcept(..)
+            | Resource::Catalog => {}
+        }
+        if is_for_all {
+            required.extend(of(&self.opt_ins, subject));
+            if let Some(database) = subject.database() {
+                required.extend(of(&self.opt_ins, &Subject::Database(database.clone())));
+            }
+        }
+        required
+    }
+}
