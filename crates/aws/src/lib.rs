@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! - Only [`fault`] looks at error codes and messages.
+//! - Only [`call_error`] looks at error codes and messages.
 //! - A listing is complete or it failed: no page is left out.
 //! - Every entry of a batch call has its own result (LF-13).
 //! - Nothing here reads the environment; the SDK's own configuration does.
