@@ -14,6 +14,7 @@ mod lakeformation;
 mod lf_tag_assignment;
 mod lf_tag_policy_grants;
 mod link;
+mod opt_ins;
 mod partitions;
 mod requirements;
 mod table;
@@ -194,6 +195,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         subject_outcomes: BTreeMap::new(),
         attachment_outcomes: BTreeMap::new(),
         all_tables_grants: Vec::new(),
+        lf_tag_policy_grants: Vec::new(),
         needs_full_grant_read: 0,
         needs: BTreeMap::new(),
         waiting_subjects: BTreeSet::new(),
@@ -209,6 +211,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     database::plan_deletions(&mut builder);
     all_tables_grants::plan(&mut builder);
+    lf_tag_policy_grants::plan(&mut builder);
+    opt_ins::plan(&mut builder);
     lf_tag_assignment::plan(&mut builder);
     for (subject, outcome) in std::mem::take(&mut builder.attachment_outcomes) {
         let is_otherwise_in_sync = builder.is_in_sync(&subject);
@@ -350,6 +354,8 @@ struct PlanBuilder<'a> {
     attachment_outcomes: BTreeMap<Subject, SubjectOutcome>,
     /// Missing grants on all tables of a database: the database, the grant, its grant option.
     all_tables_grants: Vec<(crate::Name, crate::PermissionGrant, bool)>,
+    /// Missing grants by LF-Tag policies, with their grant option.
+    lf_tag_policy_grants: Vec<(crate::PermissionGrant, bool)>,
     /// See [`Plan::needs_full_grant_read`].
     needs_full_grant_read: usize,
     /// See [`Plan::needs`].
@@ -366,6 +372,7 @@ impl PlanBuilder<'_> {
             (Facet::Grants, _) => snapshot.grants.contains_key(subject),
             (Facet::Definition, Subject::Database(name)) => snapshot.databases.contains_key(name),
             (Facet::Definition, Subject::Table(id)) => snapshot.tables.contains_key(id),
+            (Facet::Contents, Subject::Database(name)) => snapshot.table_names.contains_key(name),
             (
                 Facet::Definition
                 | Facet::Partitions

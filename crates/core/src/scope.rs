@@ -4,6 +4,7 @@ mod lf_subject;
 
 pub use lf_subject::LfSubject;
 
+use crate::catalog::OptIn;
 use crate::grant::{ListedResource, PermissionGrant, Resource};
 use crate::heartbeat::{self, Channel};
 use crate::name::{FunctionId, Name, TableId};
@@ -39,6 +40,18 @@ impl Subject {
             Self::Table(id) => Some(&id.database),
             Self::Function(id) => Some(&id.database),
         }
+    }
+
+    /// Whether what applies to one subject may apply to the other, or to something below it: a
+    /// database and what is in it overlap, and the catalog and Lake Formation overlap with
+    /// everything.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (Some(own), Some(others)) = (self.database(), other.database()) else {
+            return true;
+        };
+        let is_database = |one: &Self| matches!(one, Self::Database(_));
+        own == others && (self == other || is_database(self) || is_database(other))
     }
 }
 
@@ -365,6 +378,16 @@ pub fn subject_of_resource(resource: &ListedResource) -> Option<Subject> {
         ListedResource::LfTagExpression(_) => Subject::LakeFormation(LfSubject::LfTagExpressions),
         ListedResource::Other(_) => return None,
     })
+}
+
+/// Returns the subject whose opt-ins contain an opt-in. Those that are on neither a database nor a
+/// table belong to one subject.
+#[must_use]
+pub fn subject_of_opt_in(opt_in: &OptIn) -> Subject {
+    match subject_of_resource(&opt_in.resource) {
+        Some(subject) if !matches!(subject, Subject::LakeFormation(_)) => subject,
+        Some(_) | None => Subject::LakeFormation(LfSubject::Permissions),
+    }
 }
 
 impl fmt::Display for Scope {

@@ -3,9 +3,11 @@
 use crate::call_error::CallError;
 use crate::catalog::{
     Attachment, AttachmentKey, DataLakeSettings, Database, Function, Observed, ObservedAttachment,
-    Partition, Table,
+    OptIn, Partition, Table,
 };
-use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, Principal};
+use crate::grant::{
+    Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant, Principal,
+};
 use crate::name::{FunctionId, Name, TableId};
 use crate::scope::{Facet, Subject};
 use std::collections::{BTreeMap, BTreeSet};
@@ -256,6 +258,11 @@ pub struct Snapshot {
     pub settings: Option<Observation<ObservedSettings>>,
     /// Whether Twinlake's role is an administrator according to these settings.
     pub is_administrator: bool,
+    /// All opt-ins, where they were listed.
+    pub opt_ins: Option<Observation<BTreeSet<OptIn>>>,
+    /// Of the standby, where all grants of both Regions were listed: the grants to
+    /// `IAM_ALLOWED_PRINCIPALS` that the primary lacks.
+    pub extra_iam_grants: Option<BTreeSet<PermissionGrant>>,
 }
 
 #[cfg(test)]

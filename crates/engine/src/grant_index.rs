@@ -1,9 +1,9 @@
 //! Listed permissions, split into single grants and indexed by subject.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::PermissionGrant;
 use twinlake_core::grant::{Grants, ListedPermission, PrincipalMapping, normalize};
 use twinlake_core::scope::{Subject, subject_of_grant};
+use twinlake_core::{PermissionGrant, Principal};
 
 /// Most entries in one page of `ListPermissions`.
 pub const LIST_PERMISSIONS_PAGE_SIZE: usize = 1000;
@@ -50,7 +50,10 @@ impl GrantIndex {
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         let missing_in_other = self.missing_in(&other);
-        let inconsistent = missing_in_other.chain(other.missing_in(&self)).collect();
+        let inconsistent = missing_in_other
+            .chain(other.missing_in(&self))
+            .cloned()
+            .collect();
         self.inconsistent = inconsistent;
         for (subject, grants) in other.by_subject {
             let known = self.by_subject.entry(subject).or_default();
@@ -67,13 +70,22 @@ impl GrantIndex {
     }
 
     /// The grants of this index that another index lacks.
-    fn missing_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = PermissionGrant> + 'a {
+    fn missing_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a PermissionGrant> + 'a {
         self.by_subject.iter().flat_map(|(subject, grants)| {
             let known = other.by_subject.get(subject);
             let has =
                 move |grant: &PermissionGrant| known.is_some_and(|known| known.contains_key(grant));
-            grants.keys().filter(move |grant| !has(grant)).cloned()
+            grants.keys().filter(move |grant| !has(grant))
         })
+    }
+
+    /// The grants to `IAM_ALLOWED_PRINCIPALS` that another index lacks.
+    #[must_use]
+    pub fn extra_iam_grants(&self, other: &Self) -> BTreeSet<PermissionGrant> {
+        self.missing_in(other)
+            .filter(|grant| grant.principal == Principal::iam_allowed())
+            .cloned()
+            .collect()
     }
 
     /// The grants on a subject.

@@ -174,6 +174,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         always_needs_settings: bool,
         snapshots: &mut Snapshots,
     ) {
+        if let Some((Observation::Present(primary), Observation::Present(standby))) =
+            &self.prefetched.grants
+        {
+            snapshots.standby.extra_iam_grants = Some(standby.extra_iam_grants(primary));
+        }
         for (subject, request) in read_requests {
             if let Subject::LakeFormation(lf_subject) = subject {
                 self.read_lf_subject(*lf_subject, request, snapshots).await;

@@ -5,6 +5,7 @@ mod effects;
 mod lakeformation;
 mod lf_tags;
 mod opened_access;
+mod opt_ins;
 mod ownership;
 mod permissions;
 
@@ -69,9 +70,12 @@ impl<'a> PlanReplay<'a> {
         let by_subject = inputs.standby.grants.values();
         let by_policies =
             present(inputs.standby.lf_tag_policy_grants.as_ref()).map(|tags| &tags.grants);
+        let on_all_tables = inputs.standby.all_tables_grants.values();
         let held = by_policies
             .into_iter()
+            .chain(on_all_tables.filter_map(|grants| present(Some(grants))))
             .chain(by_subject.filter_map(|grants| present(Some(grants))));
+        let extra_iam_grants = inputs.standby.extra_iam_grants.iter().flatten();
         let attachments = inputs.standby.attachments.iter();
         let attachments =
             attachments.filter_map(|((owner, _), all)| Some((owner, present(Some(all))?)));
@@ -85,9 +89,12 @@ impl<'a> PlanReplay<'a> {
                 policy: inputs.policy,
                 epoch: inputs.epoch,
             },
-            held_grants: held
-                .flatten()
-                .map(|(grant, grantable)| (grant.clone(), *grantable))
+            held_grants: extra_iam_grants
+                .map(|grant| (grant.clone(), false))
+                .chain(
+                    held.flatten()
+                        .map(|(grant, grantable)| (grant.clone(), *grantable)),
+                )
                 .collect(),
             columns: inputs
                 .standby
@@ -99,7 +106,7 @@ impl<'a> PlanReplay<'a> {
             primary_lf_tags: lf_tags::assigned_lf_tags(inputs.primary),
             initial_lf_tags: lf_tags::assigned_lf_tags(inputs.standby),
             filters: lakeformation::filters(&attachments),
-            opt_ins: lakeformation::opt_ins(&attachments),
+            opt_ins: opt_ins::in_standby(inputs.standby, &attachments),
             to_regrant: BTreeSet::new(),
             put_expressions: BTreeSet::new(),
             cleared_defaults: BTreeSet::new(),
@@ -152,12 +159,7 @@ impl<'a> PlanReplay<'a> {
         self.require_no_extra_grant(&subject)?;
         let settings = present(self.inputs.standby.settings.as_ref());
         if settings.is_none_or(|settings| settings.database_defaults_open) {
-            let default_grant = PermissionGrant {
-                principal: crate::Principal(IAM_ALLOWED_PRINCIPALS.to_owned()),
-                resource: Resource::Database(database.name.clone()),
-                permission: crate::Permission::All,
-                condition: None,
-            };
+            let default_grant = default_grant(&database.name);
             if !self.primary_allows(&default_grant, false) {
                 return reject(
                     AuditRule::WiderAccess,
@@ -166,6 +168,8 @@ impl<'a> PlanReplay<'a> {
                     ),
                 );
             }
+            self.require_no_opt_in_before_creation(&subject)?;
+            self.held_grants.insert(default_grant, false);
         }
         self.created.insert(subject);
         Ok(())
@@ -188,6 +192,7 @@ impl<'a> PlanReplay<'a> {
         self.require_no_extra_grant(&subject)?;
         self.require_no_extra_grant(&Subject::Database(id.database.clone()))?;
         self.require_no_extra_all_tables_grant(&id.database)?;
+        self.require_no_open_creation(id)?;
         self.require_all_columns_visible(id)?;
         self.created.insert(subject.clone());
         self.require_no_extra_access(&subject, |replay| {
@@ -369,6 +374,16 @@ impl<'a> PlanReplay<'a> {
         self.content
             .check(primary, sent)
             .map_err(|reason| Rejection::new(AuditRule::Altered, format!("{subject}: {reason}")))
+    }
+}
+
+/// The grant that a new database gets while the standby's default permissions are open.
+pub(super) fn default_grant(database: &Name) -> PermissionGrant {
+    PermissionGrant {
+        principal: crate::Principal::iam_allowed(),
+        resource: Resource::Database(database.clone()),
+        permission: crate::Permission::All,
+        condition: None,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Plans grants on all tables of a database. They apply to every existing and future table.
 
+use super::column_visibility::PlannedTables;
 use super::grants::{Ignored, ignored};
 use super::{FindingKind, PlanBuilder};
 use crate::ledger::SubjectState;
 use crate::scope::{Facet, Subject};
 use crate::snapshot::Observation;
 use crate::step::Step;
-use std::collections::BTreeSet;
 
 /// Plans the missing grants on all tables of a database, once its tables have been planned. A grant
 /// waits while the standby has a table or column that the primary lacks, since it would give
@@ -37,7 +37,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
 }
 
 /// Returns the reason why a grant on all tables of the database waits, if it has to.
-fn extra_table(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+pub(super) fn extra_table(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
     let creates = |step: &Step| matches!(step, Step::CreateDatabase { database: created } if created.name == *database);
     let inputs = builder.inputs;
     let Some(in_standby) = inputs.standby.table_names.get(database) else {
@@ -58,36 +58,30 @@ fn extra_table(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<Stri
     extra.or_else(|| extra_column(builder, database))
 }
 
-/// Returns the reason if a table of the standby keeps a column that the primary dropped.
-fn extra_column(builder: &PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
-    let inputs = builder.inputs;
-    let tables = inputs.standby.tables.iter();
-    for (id, in_standby) in tables.filter(|(id, _)| id.database == *database) {
-        let in_primary = inputs.primary.tables.get(id).and_then(Observation::present);
-        let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby.present()) else {
+/// Returns the reason if a table of the standby keeps a column that the primary dropped, or if that is
+/// not known.
+fn extra_column(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+    let names = builder.inputs.standby.table_names.get(database)?;
+    let planned = PlannedTables::of(builder);
+    let mut unread = 0;
+    for name in names {
+        let id = crate::TableId::new(database.clone(), name.clone());
+        let subject = Subject::Table(id.clone());
+        if planned.deleted.contains(&id) {
+            continue;
+        }
+        let is_read = builder.is_read(&subject, Facet::Definition);
+        let Some(columns) = planned.columns(builder, &id).filter(|_| is_read) else {
+            unread += 1;
             continue;
         };
-        let known: BTreeSet<&str> = in_primary
-            .object
-            .columns()
-            .map(|column| column.name.as_str())
-            .collect();
-        let mut columns = in_standby
-            .object
-            .columns()
-            .map(|column| column.name.as_str());
-        let updates =
-            |step: &Step| matches!(step, Step::UpdateTable { id: updated, .. } if updated == id);
-        if let Some(column) = columns.find(|column| !known.contains(column))
-            && !builder.steps.iter().any(updates)
-        {
-            let table = &id.table;
+        if let Some(column) = columns.only_in_standby() {
             return Some(format!(
-                "{table} in the standby keeps the column {column}, which the primary dropped"
+                "{name} in the standby keeps the column {column}, which the primary dropped"
             ));
         }
     }
-    None
+    (unread > 0).then(|| format!("the columns of {unread} of its tables were not read"))
 }
 
 /// Returns the reason why no table may be created or get columns in the database, if the standby

@@ -274,18 +274,6 @@ fn removals(
         builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);
         return Vec::new();
     }
-    // Without the opt-in, IAM policies decide where IAM_ALLOWED_PRINCIPALS has a grant.
-    if facet == Facet::OptIns && !extra.is_empty() {
-        let database = subject.database().cloned().map(Subject::Database);
-        let deciding: BTreeSet<Subject> = database.into_iter().chain([subject.clone()]).collect();
-        let unread = deciding
-            .iter()
-            .filter(|one| !builder.is_read(one, Facet::Grants))
-            .count();
-        if unread > 0 {
-            return Vec::new();
-        }
-    }
     let remove = |key: &AttachmentKey| Step::RemoveAttachment {
         subject: subject.clone(),
         key: key.clone(),

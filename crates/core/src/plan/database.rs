@@ -1,7 +1,7 @@
 //! Plans databases.
 
 use super::link::{self, LinkConflict};
-use super::{Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, pairing};
+use super::{Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, opt_ins, pairing};
 use crate::catalog::{Comparable as _, Database, MaybeLink as _, Observed, differences, digest};
 use crate::desired::{Desired, Withheld};
 use crate::grant::{Permission, PermissionGrant, Principal, Resource};
@@ -226,7 +226,7 @@ fn check_managed(
 
 /// Returns the reason why creating the database could give access that the primary does not: the
 /// standby's settings grant every new database to `IAM_ALLOWED_PRINCIPALS`.
-fn opens_on_creation(builder: &PlanBuilder<'_>, name: &Name) -> Option<String> {
+fn opens_on_creation(builder: &mut PlanBuilder<'_>, name: &Name) -> Option<String> {
     let settings = match &builder.inputs.standby.settings {
         Some(Observation::Present(settings)) => settings,
         Some(Observation::Absent(_) | Observation::Unknown(_)) | None => {
@@ -247,12 +247,14 @@ fn opens_on_creation(builder: &PlanBuilder<'_>, name: &Name) -> Option<String> {
     let is_open_in_primary = grants
         .and_then(Observation::present)
         .is_some_and(|grants| grants.contains_key(&open_grant));
-    (!is_open_in_primary).then(|| {
-        "the standby's data lake settings grant every new database to IAM_ALLOWED_PRINCIPALS, \
-         and the primary's database has no such grant; clear CreateDatabaseDefaultPermissions \
-         in the standby"
-            .to_owned()
-    })
+    let obstacle = match is_open_in_primary {
+        true => opt_ins::obstacle_to_open_creation(builder, name)?,
+        false => "the primary's database has no such grant".to_owned(),
+    };
+    Some(format!(
+        "the standby's data lake settings grant every new database to IAM_ALLOWED_PRINCIPALS, and \
+         {obstacle}; clear CreateDatabaseDefaultPermissions in the standby"
+    ))
 }
 
 /// Plans the databases that no longer exist in the primary: they are deleted if every table and

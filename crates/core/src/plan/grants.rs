@@ -1,12 +1,9 @@
 //! Plans the grants of one subject: revokes first, then grants.
 
-use super::{
-    FindingKind, PlanBuilder, attachment, column_visibility, lakeformation, lf_tag_policy_grants,
-    link,
-};
+use super::{FindingKind, PlanBuilder, attachment, column_visibility, lakeformation, link};
 use crate::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::SubjectState;
-use crate::scope::{Facet, Subject, subject_of_grant};
+use crate::scope::{Subject, subject_of_grant};
 use crate::snapshot::{Observation, ObservedSettings, Snapshot};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +83,7 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     }
     if plan_grants && are_revokes_complete {
         for (grant, grantable) in missing_grants(&wanted, &existing, &revokes) {
-            plan_grant(builder, subject, grant, grantable);
+            plan_grant(builder, grant, grantable);
         }
     }
     let revokes = revokes.into_iter().map(|(grant, cause)| Step::Revoke {
@@ -98,33 +95,16 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     are_revokes_complete
 }
 
-/// Plans a grant. A grant on all tables of a database is decided later. A grant by an LF-Tag policy
-/// is planned only if it gives no access that it does not give in the primary.
-fn plan_grant(
-    builder: &mut PlanBuilder<'_>,
-    subject: &Subject,
-    grant: PermissionGrant,
-    grantable: bool,
-) {
-    if let Some(reason) = opt_ins_obstacle(builder, &grant) {
-        let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
-        return builder.mark_not_in_sync(subject, state, kind, format!("{grant} waits: {reason}"));
-    }
+/// Plans a grant. Grants on all tables of a database and by LF-Tag policies are decided once the
+/// tables are planned.
+fn plan_grant(builder: &mut PlanBuilder<'_>, grant: PermissionGrant, grantable: bool) {
     match &grant.resource {
         Resource::AllTables(database) => {
             builder
                 .all_tables_grants
                 .push((database.clone(), grant, grantable));
         }
-        Resource::LfTagPolicy { target, policy } => {
-            match lf_tag_policy_grants::opens_more_than_primary(builder, *target, policy) {
-                None => builder.steps.push(Step::Grant { grant, grantable }),
-                Some((state, kind, reason)) => {
-                    let reason = format!("{grant} waits: {reason}");
-                    builder.mark_not_in_sync(subject, state, kind, reason);
-                }
-            }
-        }
+        Resource::LfTagPolicy { .. } => builder.lf_tag_policy_grants.push((grant, grantable)),
         Resource::Database(_)
         | Resource::Table(_)
         | Resource::Column(..)
@@ -135,30 +115,6 @@ fn plan_grant(
         | Resource::LfTag { .. }
         | Resource::LfTagExpression(_) => builder.steps.push(Step::Grant { grant, grantable }),
     }
-}
-
-/// Returns the reason why a grant to `IAM_ALLOWED_PRINCIPALS` has to wait: beside it, only opt-ins
-/// limit a principal to its own grants, so the opt-ins of everything that it covers are read.
-fn opt_ins_obstacle(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<String> {
-    if grant.principal != Principal::iam_allowed() {
-        return None;
-    }
-    let subject = subject_of_grant(grant);
-    let mut covered: BTreeSet<Subject> = [subject.clone()].into();
-    covered.extend(subject.database().cloned().map(Subject::Database));
-    if let Resource::AllTables(database) = &grant.resource {
-        let Some(names) = builder.inputs.primary.table_names.get(database) else {
-            return Some("the tables of its database were not listed".to_owned());
-        };
-        let id = |name: &crate::Name| crate::TableId::new(database.clone(), name.clone());
-        covered.extend(names.iter().map(|name| Subject::Table(id(name))));
-    }
-    covered.retain(|one| matches!(one, Subject::Database(_) | Subject::Table(_)));
-    let unread = covered
-        .iter()
-        .filter(|one| !builder.is_read(one, Facet::OptIns))
-        .count();
-    (unread > 0).then(|| format!("the opt-ins of {unread} objects that it covers were not read"))
 }
 
 /// Whether the grant is on a database or table itself, and not on what is below it.

@@ -3,7 +3,7 @@
 use super::requirements::{ColumnChanges, requirements};
 use super::{PlanBuilder, SubjectState};
 use crate::catalog::AttachmentKey;
-use crate::grant::{PermissionGrant, Resource};
+use crate::grant::{PermissionGrant, Principal, Resource};
 use crate::scope::Subject;
 use crate::step::{RevokeCause, Step, StepTarget};
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,15 +186,18 @@ fn regrants_without_change(steps: &[Step], removed: &BTreeMap<usize, Removal>) -
             .enumerate()
             .filter(|(position, _)| is_left(position))
     };
+    let restores = |step: &Step, suspended: (&PermissionGrant, bool)| matches!(step, Step::Grant { grant, grantable } if (grant, *grantable) == suspended);
     let suspended: BTreeSet<&PermissionGrant> = left()
         .filter_map(|(_, step)| suspended_grant(step))
+        .filter(|one| left().any(|(_, step)| restores(step, *one)))
+        .map(|(grant, _)| grant)
         .filter(|grant| !left().any(|(_, step)| changes_access_through(step, &grant.resource)))
         .collect();
     left()
         .filter(|(_, step)| match step {
             Step::Grant { grant, .. } => suspended.contains(grant),
             Step::Revoke { .. } => {
-                suspended_grant(step).is_some_and(|grant| suspended.contains(grant))
+                suspended_grant(step).is_some_and(|(grant, _)| suspended.contains(grant))
             }
             Step::CreateDatabase { .. }
             | Step::UpdateDatabase { .. }
@@ -216,26 +219,39 @@ fn regrants_without_change(steps: &[Step], removed: &BTreeMap<usize, Removal>) -
         .collect()
 }
 
-/// The grant that a step revokes only while something that it covers changes.
-fn suspended_grant(step: &Step) -> Option<&PermissionGrant> {
+/// The grant that a step revokes only while something that it covers changes, and its grant option.
+/// A revoke that removes the grant option is followed by a grant without it.
+fn suspended_grant(step: &Step) -> Option<(&PermissionGrant, bool)> {
     let Step::Revoke {
         grant,
+        grantable,
         cause: RevokeCause::Replace,
-        ..
     } = step
     else {
         return None;
     };
-    let depends_on_change = matches!(
-        grant.resource,
-        Resource::LfTagPolicy { .. } | Resource::DataCellsFilter(..)
-    );
-    depends_on_change.then_some(grant)
+    let depends_on_change = match grant.resource {
+        Resource::LfTagPolicy { .. } | Resource::DataCellsFilter(..) => true,
+        Resource::AllTables(_) => grant.principal == Principal::iam_allowed(),
+        Resource::Database(_)
+        | Resource::Table(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::Catalog
+        | Resource::DataLocation(_)
+        | Resource::LfTag { .. }
+        | Resource::LfTagExpression(_) => false,
+    };
+    depends_on_change.then_some((grant, *grantable))
 }
 
-/// Whether a step changes what a grant on this LF-Tag policy or data cells filter covers.
+/// Whether a step changes what a grant on this LF-Tag policy, data cells filter or all tables of a
+/// database covers.
 fn changes_access_through(step: &Step, resource: &Resource) -> bool {
     let is_lf_tag_policy = matches!(resource, Resource::LfTagPolicy { .. });
+    if let (Step::CreateTable { id, .. }, Resource::AllTables(database)) = (step, resource) {
+        return id.database == *database;
+    }
     if matches!(step, Step::CreateTable { .. } | Step::UpdateTable { .. }) {
         return is_lf_tag_policy;
     }

@@ -36,6 +36,8 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
 struct DeferredSubject {
     subject: Subject,
     reason: String,
+    /// Everything was read, so waiting changes nothing.
+    is_final: bool,
 }
 
 fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
@@ -47,8 +49,13 @@ fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
         };
         !(is_dropped && step.subject() == deferred.subject)
     });
-    builder.waiting_subjects.insert(deferred.subject.clone());
-    let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+    let (state, kind) = match deferred.is_final {
+        true => (SubjectState::Blocked, FindingKind::Unmanaged),
+        false => (SubjectState::OutOfSync, FindingKind::Unreadable),
+    };
+    if !deferred.is_final {
+        builder.waiting_subjects.insert(deferred.subject.clone());
+    }
     builder.mark_not_in_sync(&deferred.subject, state, kind, deferred.reason);
     builder.set_detected_by(&deferred.subject, Facet::LfTagAssignments);
 }
@@ -129,8 +136,11 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
     }
     let standby = builder.inputs.standby;
     let unread = |subject: &Subject, reason: &str| {
-        let (subject, reason) = (subject.clone(), reason.to_owned());
-        Some(DeferredSubject { subject, reason })
+        Some(DeferredSubject {
+            subject: subject.clone(),
+            reason: reason.to_owned(),
+            is_final: false,
+        })
     };
     let Some(in_standby) = policy_grants(standby) else {
         return unread(&first, "the grants by LF-Tag policies were not read");
@@ -160,10 +170,14 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
                     suspended.insert(grant.clone());
                 }
                 OpenedAccess::Permanently => {
-                    let subject = timeline.deferred_subject;
-                    let reason =
-                        format!("{grant} would give more access to it than in the primary");
-                    return Some(DeferredSubject { subject, reason });
+                    let reason = format!(
+                        "{grant} would give access to {subject} that it does not give in the primary"
+                    );
+                    return Some(DeferredSubject {
+                        subject: timeline.deferred_subject,
+                        reason,
+                        is_final: timeline.is_known,
+                    });
                 }
             }
         }
@@ -188,8 +202,11 @@ fn suspend_grants(
             continue;
         }
         if let Some(reason) = revoke_extra(builder, grant, *grantable) {
-            let subject = first.clone();
-            return Some(DeferredSubject { subject, reason });
+            return Some(DeferredSubject {
+                subject: first.clone(),
+                reason,
+                is_final: false,
+            });
         }
     }
     None

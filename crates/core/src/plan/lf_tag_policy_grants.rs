@@ -1,10 +1,11 @@
 //! Plans grants by LF-Tag policies. They apply to every resource that has the LF-Tags.
 
+use super::column_visibility::PlannedTables;
 use super::{FindingKind, PlanBuilder, grants};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
 use crate::ledger::SubjectState;
-use crate::name::dotted;
+use crate::name::{Name, TableId};
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::{LfTaggedResource, LfTags, Observation, Snapshot};
 use crate::step::{RevokeCause, Step};
@@ -55,42 +56,47 @@ pub(super) fn named_expression<'r>(
     tags.expressions.get(name)
 }
 
+/// Plans the missing grants by LF-Tag policies, once the tables have been planned. A grant waits while
+/// it would give access in the standby that it does not give in the primary.
+pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+    let subject = Subject::LakeFormation(LfSubject::Permissions);
+    for (grant, grantable) in std::mem::take(&mut builder.lf_tag_policy_grants) {
+        let grants_it =
+            |step: &Step| matches!(step, Step::Grant { grant: other, .. } if *other == grant);
+        let Some((target, policy)) = policy_of(&grant) else {
+            continue;
+        };
+        match opens_more_than_primary(builder, target, policy) {
+            None if builder.steps.iter().any(grants_it) => {}
+            None => builder.steps.push(Step::Grant { grant, grantable }),
+            Some((state, kind, reason)) => {
+                let reason = format!("{grant} waits: {reason}");
+                builder.mark_not_in_sync(&subject, state, kind, reason);
+                builder.set_detected_by(&subject, Facet::Grants);
+            }
+        }
+    }
+}
+
+type Obstacle = (SubjectState, FindingKind, String);
+
+fn not_in_sync(reason: impl Into<String>) -> Obstacle {
+    let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+    (state, kind, reason.into())
+}
+
 /// Returns the outcome of the subject if a grant by an LF-Tag policy has to wait: it must give no
 /// access in the standby that the same grant does not give in the primary.
-pub(super) fn opens_more_than_primary(
-    builder: &PlanBuilder<'_>,
+fn opens_more_than_primary(
+    builder: &mut PlanBuilder<'_>,
     target: LfTagPolicyTarget,
     policy: &LfTagPolicy,
-) -> Option<(SubjectState, FindingKind, String)> {
+) -> Option<Obstacle> {
     let inputs = builder.inputs;
-    let not_in_sync = |reason: &str| {
-        Some((
-            SubjectState::OutOfSync,
-            FindingKind::Unreadable,
-            reason.to_owned(),
-        ))
-    };
-    if let LfTagPolicy::NamedExpression(name) = policy {
-        let key = AttachmentKey::NamedExpression(name.clone());
-        let facet_key = (
-            Subject::LakeFormation(LfSubject::LfTagExpressions),
-            Facet::Items,
-        );
-        let [in_primary, in_standby] = [inputs.primary, inputs.standby].map(|snapshot| {
-            let all = snapshot
-                .attachments
-                .get(&facet_key)
-                .and_then(Observation::present)?;
-            all.get(&key).map(|observed| digest(&observed.attachment))
-        });
-        let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
-        if in_primary.is_none() {
-            let reason = format!("the primary has no LF-Tag expression {name}");
-            return Some((SubjectState::OnHold, FindingKind::OnHold, reason));
-        }
-        if in_primary != in_standby && !builder.steps.iter().any(puts) {
-            return not_in_sync("its LF-Tag expression does not equal the primary's yet");
-        }
+    if let LfTagPolicy::NamedExpression(name) = policy
+        && let Some(obstacle) = expression_obstacle(builder, name)
+    {
+        return Some(obstacle);
     }
     let search = (target, policy.clone());
     let [in_primary, in_standby] = [inputs.primary, inputs.standby].map(|snapshot| {
@@ -98,66 +104,147 @@ pub(super) fn opens_more_than_primary(
         found.and_then(Observation::present)
     });
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
-        return not_in_sync("the resources that it applies to were not read");
+        return Some(not_in_sync(
+            "the resources that it applies to were not read",
+        ));
     };
     let expression = match policy {
         LfTagPolicy::Expression(expression) => Some(expression),
         LfTagPolicy::NamedExpression(name) => named_expression(inputs.primary, name),
     };
     let Some(expression) = expression else {
-        return not_in_sync("its LF-Tag expression was not read");
+        return Some(not_in_sync("its LF-Tag expression was not read"));
     };
-    let columns = tagged_columns(&[in_primary, in_standby]);
-    let in_primary = matching_resources(in_primary, expression, &columns);
-    let in_standby = matching_resources(in_standby, expression, &columns);
-    let extra = in_standby.difference(&in_primary).next()?;
-    let reason =
-        format!("it would give access to {extra} in the standby, and does not in the primary");
-    Some((SubjectState::OutOfSync, FindingKind::Unreadable, reason))
-}
-
-/// The columns with LF-Tags of their own in either Region, by table. In the other Region they may
-/// only inherit those of the table.
-fn tagged_columns(found: &[&Vec<LfTaggedResource>]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for resource in found.iter().copied().flatten() {
-        if let Some(table) = &resource.table {
-            let of_table = columns.entry(dotted([resource.database.as_str(), table.as_str()]));
-            of_table
-                .or_default()
-                .extend(resource.on_columns.keys().cloned());
+    let planned = PlannedTables::of(builder);
+    let mut unread = 0;
+    for resource in in_standby {
+        match extra_resource(builder, &planned, expression, resource, in_primary) {
+            Extra::Nothing => {}
+            Extra::Unread => unread += 1,
+            Extra::Found(obstacle) => return Some(obstacle),
         }
     }
-    columns
+    (unread > 0).then(|| not_in_sync(format!("{unread} of its tables were not read")))
 }
 
-/// Returns the databases, tables and columns of a search result whose LF-Tags satisfy an
-/// expression.
-fn matching_resources(
-    found: &[LfTaggedResource],
+/// Returns the outcome of the subject if a named LF-Tag expression of the standby does not equal the
+/// primary's, and no step makes it equal.
+fn expression_obstacle(builder: &PlanBuilder<'_>, name: &str) -> Option<Obstacle> {
+    let inputs = builder.inputs;
+    let key = AttachmentKey::NamedExpression(name.to_owned());
+    let facet_key = (
+        Subject::LakeFormation(LfSubject::LfTagExpressions),
+        Facet::Items,
+    );
+    let [in_primary, in_standby] = [inputs.primary, inputs.standby].map(|snapshot| {
+        let all = snapshot
+            .attachments
+            .get(&facet_key)
+            .and_then(Observation::present)?;
+        all.get(&key).map(|observed| digest(&observed.attachment))
+    });
+    let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
+    if in_primary.is_none() {
+        let reason = format!("the primary has no LF-Tag expression {name}");
+        return Some((SubjectState::OnHold, FindingKind::OnHold, reason));
+    }
+    let differs = in_primary != in_standby && !builder.steps.iter().any(puts);
+    differs.then(|| not_in_sync("its LF-Tag expression does not equal the primary's yet"))
+}
+
+/// What an LF-Tag expression matches in the standby and not in the primary.
+enum Extra {
+    Nothing,
+    /// What the decision needs was not read.
+    Unread,
+    Found(Obstacle),
+}
+
+/// Compares what an LF-Tag expression matches of one database or table of the standby with the
+/// primary. A column without LF-Tags of its own inherits those of its table, so all columns of both
+/// Regions are compared.
+fn extra_resource(
+    builder: &mut PlanBuilder<'_>,
+    planned: &PlannedTables,
     expression: &LfTagExpression,
-    columns: &BTreeMap<String, BTreeSet<String>>,
-) -> BTreeSet<String> {
-    let mut matching = BTreeSet::new();
-    for resource in found {
-        let mut tags = resource.on_database.clone();
-        let Some(table) = &resource.table else {
-            if satisfies(expression, &tags) {
-                matching.insert(resource.database.clone());
-            }
-            continue;
-        };
-        tags.extend(resource.on_table.clone());
-        let table = dotted([resource.database.as_str(), table.as_str()]);
-        if satisfies(expression, &tags) {
-            matching.insert(table.clone());
+    found: &LfTaggedResource,
+    in_primary: &[LfTaggedResource],
+) -> Extra {
+    let counterpart = in_primary
+        .iter()
+        .find(|other| other.database == found.database && other.table == found.table);
+    let database = Name::from_service(&found.database);
+    let subject = match &found.table {
+        None => Subject::Database(database),
+        Some(table) => Subject::Table(TableId::new(database, Name::from_service(table))),
+    };
+    let mut columns = (BTreeSet::new(), BTreeSet::new());
+    if let Subject::Table(id) = &subject {
+        if planned.deleted.contains(id) {
+            return Extra::Nothing;
         }
-        for column in columns.get(&table).into_iter().flatten() {
-            let mut tags = tags.clone();
-            tags.extend(resource.on_columns.get(column).cloned().unwrap_or_default());
-            if satisfies(expression, &tags) {
-                matching.insert(format!("{table}.{column}"));
-            }
+        let is_read = builder.is_read(&subject, Facet::Definition);
+        let Some(read) = planned.columns(builder, id).filter(|_| is_read) else {
+            return Extra::Unread;
+        };
+        columns = (read.in_standby, read.in_primary);
+    }
+    let in_standby = matching_resources(found, expression, &columns.0);
+    let allowed = counterpart.map(|other| matching_resources(other, expression, &columns.1));
+    let allowed = allowed.unwrap_or_default();
+    let Some(extra) = in_standby.difference(&allowed).next() else {
+        return Extra::Nothing;
+    };
+    if !builder.is_read(&subject, Facet::Definition) {
+        return Extra::Unread;
+    }
+    let primary = builder.inputs.primary;
+    let is_only_in_standby = match &subject {
+        Subject::Table(id) => match (extra, primary.tables.get(id)) {
+            (_, Some(Observation::Absent(_))) => true,
+            (Some(column), _) => !columns.1.contains(column),
+            (None, _) => false,
+        },
+        Subject::Database(name) => {
+            matches!(primary.databases.get(name), Some(Observation::Absent(_)))
+        }
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
+    };
+    let column = extra.as_ref().map(|column| format!("column {column} of "));
+    let column = column.unwrap_or_default();
+    let reason = format!(
+        "it would give access to {column}{subject} in the standby, and does not in the primary"
+    );
+    match is_only_in_standby {
+        true => Extra::Found((SubjectState::Blocked, FindingKind::Unmanaged, reason)),
+        false => Extra::Found(not_in_sync(reason)),
+    }
+}
+
+/// Returns what of a search result has LF-Tags that satisfy an expression: the database or table
+/// itself (`None`), and its columns in lower case.
+fn matching_resources(
+    found: &LfTaggedResource,
+    expression: &LfTagExpression,
+    columns: &BTreeSet<String>,
+) -> BTreeSet<Option<String>> {
+    let mut tags = found.on_database.clone();
+    tags.extend(found.on_table.clone());
+    let mut matching = BTreeSet::new();
+    if satisfies(expression, &tags) {
+        matching.insert(None);
+    }
+    let own_tags: BTreeMap<String, &LfTags> = found
+        .on_columns
+        .iter()
+        .map(|(column, tags)| (column.to_lowercase(), tags))
+        .collect();
+    for column in columns {
+        let mut tags = tags.clone();
+        let own_tags = own_tags.get(column).copied();
+        tags.extend(own_tags.cloned().unwrap_or_default());
+        if satisfies(expression, &tags) {
+            matching.insert(Some(column.clone()));
         }
     }
     matching

@@ -6,7 +6,7 @@
 //! away requires no step that may open some, so that narrowing never waits for it.
 
 use crate::catalog::{Attachment, AttachmentKey, Table};
-use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Resource};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Principal, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::{Subject, subject_of_grant};
 use crate::step::Step;
@@ -71,8 +71,10 @@ struct StepIndex<'a> {
     lf_tags_by_key: BTreeMap<String, Positions>,
     /// Writes of data cells filters by table and filter.
     filters: BTreeMap<(Subject, String), Positions>,
-    /// Creations of opt-ins by subject.
-    opt_ins: BTreeMap<Subject, Positions>,
+    /// Creations of opt-ins, with their subject and principal.
+    opt_ins: Vec<(usize, Subject, Principal)>,
+    /// Revokes of grants to `IAM_ALLOWED_PRINCIPALS`, with their subject.
+    iam_revokes: Vec<(usize, Subject)>,
     /// Creations of LF-Tag values by key.
     lf_tag_values: BTreeMap<String, Positions>,
     /// Writes of LF-Tag expressions by name.
@@ -103,7 +105,8 @@ impl<'a> StepIndex<'a> {
             lf_tags_in_database: BTreeMap::new(),
             lf_tags_by_key: BTreeMap::new(),
             filters: BTreeMap::new(),
-            opt_ins: BTreeMap::new(),
+            opt_ins: Vec::new(),
+            iam_revokes: Vec::new(),
             lf_tag_values: BTreeMap::new(),
             expressions: BTreeMap::new(),
             registrations: Positions::new(),
@@ -135,6 +138,10 @@ impl<'a> StepIndex<'a> {
             | Step::CreateFunction { .. }
             | Step::UpdateFunction { .. } => self.add_object(position, subject),
             Step::PutAttachment { attachment, .. } => {
+                if let Attachment::OptIn(opt_in) = attachment {
+                    let principal = opt_in.principal.clone();
+                    self.opt_ins.push((position, subject.clone(), principal));
+                }
                 self.add_attachment(position, subject, &attachment.key());
             }
             Step::RemoveAttachment { key, .. } => self.add_attachment(position, subject, key),
@@ -175,6 +182,9 @@ impl<'a> StepIndex<'a> {
     }
 
     fn add_revoke(&mut self, position: usize, grant: &PermissionGrant) {
+        if grant.principal.0 == IAM_ALLOWED_PRINCIPALS {
+            self.iam_revokes.push((position, subject_of_grant(grant)));
+        }
         if matches!(grant.resource, Resource::LfTagPolicy { .. }) {
             self.policy_revokes.push((position, grant.clone()));
         } else {
@@ -207,13 +217,7 @@ impl<'a> StepIndex<'a> {
                 let filter = (subject.clone(), name.clone());
                 self.filters.entry(filter).or_default().insert(position);
             }
-            AttachmentKey::OptIn(_) => {
-                self.add_in_catalog(position, &subject);
-                self.opt_ins
-                    .entry(subject.clone())
-                    .or_default()
-                    .insert(position);
-            }
+            AttachmentKey::OptIn(_) => self.add_in_catalog(position, &subject),
             AttachmentKey::LfTagValue { key, .. } => {
                 self.lf_tag_values
                     .entry(key.clone())
@@ -363,11 +367,15 @@ impl<'a> StepIndex<'a> {
                 required.extend(self.required_by_lf_tag(subject));
             }
             // Without the opt-in, IAM policies decide where IAM_ALLOWED_PRINCIPALS has a grant.
-            AttachmentKey::OptIn(_) => {
+            AttachmentKey::OptIn(opt_in) => {
                 required.extend(self.revokes_on(subject));
                 if let Some(database) = subject.database() {
                     required.extend(self.revokes_on(&Subject::Database(database.clone())));
                 }
+                let beside = self.iam_revokes.iter();
+                let beside = beside.filter(|(_, on)| on.overlaps(subject));
+                required.extend(beside.map(|(position, _)| *position));
+                required.extend(self.opt_ins_on(subject, Some(&opt_in.principal)));
             }
             AttachmentKey::LfTagValue { key, .. } => {
                 required.extend(of(&self.lf_tags_by_key, key));
@@ -445,11 +453,16 @@ impl<'a> StepIndex<'a> {
             | Resource::Catalog => {}
         }
         if is_for_all {
-            required.extend(of(&self.opt_ins, subject));
-            if let Some(database) = subject.database() {
-                required.extend(of(&self.opt_ins, &Subject::Database(database.clone())));
-            }
+            required.extend(self.opt_ins_on(subject, None));
         }
         required
+    }
+
+    /// The creations of opt-ins, of one principal or of all, that may decide on a subject.
+    fn opt_ins_on(&self, subject: &Subject, principal: Option<&Principal>) -> Positions {
+        let all = self.opt_ins.iter().filter(|(_, on, of)| {
+            on.overlaps(subject) && principal.is_none_or(|principal| of == principal)
+        });
+        all.map(|(position, _, _)| *position).collect()
     }
 }

@@ -5,9 +5,9 @@ use super::{Observer, Snapshots, join, present_or_unknown, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
+use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagPolicy, PrincipalMapping};
-use twinlake_core::scope::{ReadRequest, subject_of_resource};
+use twinlake_core::scope::{ReadRequest, subject_of_opt_in};
 use twinlake_core::snapshot::{
     Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, by_key,
 };
@@ -85,6 +85,29 @@ pub struct OptIns {
     pub unmapped: UnmappedAttachments,
 }
 
+/// Returns the opt-ins of all subjects.
+fn all_opt_ins(listed: &Observation<OptIns>) -> Observation<BTreeSet<OptIn>> {
+    match listed {
+        Observation::Present(listed) => {
+            let attachments = listed.by_subject.values().flat_map(Attachments::values);
+            let opt_ins = attachments.filter_map(|observed| match &observed.attachment {
+                Attachment::OptIn(opt_in) => Some((**opt_in).clone()),
+                Attachment::Index(_)
+                | Attachment::Statistics(_)
+                | Attachment::GlueTag { .. }
+                | Attachment::DataCellsFilter(_)
+                | Attachment::LfTagAssignment { .. }
+                | Attachment::LfTagValue { .. }
+                | Attachment::NamedExpression(_)
+                | Attachment::Registration(_) => None,
+            });
+            Observation::Present(opt_ins.collect())
+        }
+        Observation::Absent(proof) => Observation::Absent(proof.clone()),
+        Observation::Unknown(error) => Observation::Unknown(error.clone()),
+    }
+}
+
 /// Lists all opt-ins of a Region.
 pub(super) async fn list_opt_ins(
     region: &impl ReadRegion,
@@ -94,11 +117,7 @@ pub(super) async fn list_opt_ins(
     present_or_unknown(listed.map(|all| {
         let mut opt_ins = OptIns::default();
         for opt_in in all {
-            // All opt-ins that are on neither a database nor a table belong to one subject.
-            let subject = match subject_of_resource(&opt_in.resource) {
-                Some(subject) if !matches!(subject, Subject::LakeFormation(_)) => subject,
-                Some(_) | None => Subject::LakeFormation(LfSubject::Permissions),
-            };
+            let subject = subject_of_opt_in(&opt_in);
             match map_attachment(Attachment::OptIn(Box::new(opt_in)), mapping) {
                 Ok(attachment) => {
                     let index_status = IndexStatus::Active;
@@ -203,6 +222,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Observation::Absent(proof) => Observation::Absent(proof.clone()),
             Observation::Unknown(error) => Observation::Unknown(error.clone()),
         };
+        snapshots.primary.opt_ins = Some(all_opt_ins(primary));
+        snapshots.standby.opt_ins = Some(all_opt_ins(standby));
         for subject in subjects {
             let opt_ins = (subject.clone(), Facet::OptIns);
             let (primary, standby) = (of(primary, subject), of(standby, subject));

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, AuditRule, Rejection};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
 use twinlake_core::plan::{Finding, HeldSteps, Inputs};
-use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest, subject_of_grant};
 use twinlake_core::snapshot::{Observation, Partitions};
 use twinlake_core::step::{RevokeCause, StepTarget};
 use twinlake_core::{
@@ -52,6 +52,9 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) tables_with_deletions: BTreeSet<TableId>,
     /// What plans of this session have asked for.
     pub(super) needed: BTreeSet<(Subject, Facet)>,
+    /// The next read adds what a plan asked for to the reads before it; nothing was written in
+    /// between.
+    pub(super) reads_needs: bool,
     /// The steps that are not planned: they failed, wait, or were rejected.
     pub(super) held_steps: HeldSteps,
     /// What the audit rejected in this round, with the rule.
@@ -110,6 +113,7 @@ impl<'a, E: Environment> Session<'a, E> {
             },
             rejected: BTreeMap::new(),
             needed: BTreeSet::new(),
+            reads_needs: false,
             postponed: Vec::new(),
             max_partitions: MAX_PARTITIONS_PER_ROUND,
             grant_listing_calls: None,
@@ -159,9 +163,11 @@ impl<'a, E: Environment> Session<'a, E> {
         let confirmed_writes = std::mem::take(&mut self.confirmed_writes);
         self.snapshots.checked_databases.clear();
         let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
-        for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
-            snapshot.lf_tag_policy_grants = None;
-            snapshot.lf_tagged_resources.clear();
+        if !std::mem::take(&mut self.reads_needs) {
+            for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
+                snapshot.lf_tag_policy_grants = None;
+                snapshot.lf_tagged_resources.clear();
+            }
         }
         let observer = Observer {
             remaining_partitions: Cell::new(self.max_partitions),
@@ -240,6 +246,7 @@ impl<'a, E: Environment> Session<'a, E> {
             return false;
         }
         self.read_requests = next;
+        self.reads_needs = true;
         true
     }
 
@@ -273,6 +280,9 @@ impl<'a, E: Environment> Session<'a, E> {
             if let Observation::Present(grants) = grants {
                 grants.retain(|grant, _| !self.confirmed_revokes.contains(grant));
             }
+        }
+        if let Some(extra) = &mut self.snapshots.standby.extra_iam_grants {
+            extra.retain(|grant| !self.confirmed_revokes.contains(grant));
         }
         if let Some(Observation::Present(tags)) = &mut self.snapshots.standby.lf_tag_policy_grants {
             tags.grants
@@ -345,6 +355,7 @@ impl<'a, E: Environment> Session<'a, E> {
             }
         }
         self.read_requests = next;
+        self.keep_suspended_grants_in_scope(approved, applied);
         let waiting_for = transient.filter(|error| {
             matches!(
                 error.kind,
@@ -359,6 +370,30 @@ impl<'a, E: Environment> Session<'a, E> {
                 false
             }
             None => true,
+        }
+    }
+
+    /// A grant that was revoked to be granted again, and was not granted again in this round, is
+    /// planned as a missing grant from now on, whatever the requested scope is.
+    fn keep_suspended_grants_in_scope(&mut self, approved: &ApprovedPlan, applied: &Applied) {
+        let results = || approved.steps().iter().zip(&applied.results);
+        let is_done = |result: &Option<StepResult>| {
+            matches!(result, Some(StepResult::Applied | StepResult::AlreadyDone))
+        };
+        let granted: BTreeSet<&PermissionGrant> = results()
+            .filter(|(_, result)| is_done(result))
+            .filter_map(|(step, _)| granted_by(step))
+            .collect();
+        let suspended = results()
+            .filter(|(_, result)| is_done(result))
+            .filter_map(|(step, _)| suspended_by(step))
+            .filter(|grant| !granted.contains(grant))
+            .map(subject_of_grant);
+        for subject in suspended.collect::<BTreeSet<Subject>>() {
+            let request = ReadRequest::for_facets(&[Facet::Definition, Facet::Grants]);
+            self.scope.add(subject.clone(), request.clone());
+            let next = self.read_requests.entry(subject).or_default();
+            next.facets.extend(request.facets);
         }
     }
 
@@ -417,4 +452,23 @@ impl<'a, E: Environment> Session<'a, E> {
             | Step::DeleteDatabase { .. } => {}
         }
     }
+}
+
+fn granted_by(step: &Step) -> Option<&PermissionGrant> {
+    if let Step::Grant { grant, .. } = step {
+        return Some(grant);
+    }
+    None
+}
+
+fn suspended_by(step: &Step) -> Option<&PermissionGrant> {
+    if let Step::Revoke {
+        grant,
+        cause: RevokeCause::Replace,
+        ..
+    } = step
+    {
+        return Some(grant);
+    }
+    None
 }

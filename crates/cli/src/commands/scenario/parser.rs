@@ -1,4 +1,4 @@
-//! Splits a script into lines, and translates the short forms of API calls.
+//! Splits a script into lines, and translates the short forms of API calls into their requests.
 
 use serde_json::{Value, json};
 
@@ -22,87 +22,80 @@ pub(super) fn lines(script: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// The API calls for the words that follow a Region.
-pub(super) fn calls(
+/// The name and the request of the API call that the words after a Region stand for. `line` is the
+/// whole line, since the JSON of `call` may contain spaces; `bucket` holds the locations of tables.
+pub(super) fn api_call(
     words: &[&str],
-    rest: &str,
+    line: &str,
     bucket: &str,
-) -> Result<Vec<(String, Value)>, String> {
-    let one = |name: &str, request: Value| Ok(vec![(name.to_owned(), request)]);
-    match words {
-        ["call", name, ..] => {
-            let json = rest.split_once(name).map(|(_, json)| json.trim());
-            let json = json.filter(|json| !json.is_empty()).unwrap_or("{}");
-            let request = serde_json::from_str(json).map_err(|e| e.to_string())?;
-            one(name, request)
-        }
-        ["database", name] => one(
+) -> Result<(String, Value), String> {
+    let (name, request) = match words {
+        ["call", name, ..] => (*name, json_after(line, name)?),
+        ["database", name] => (
             "CreateDatabase",
             json!({"DatabaseInput": {"Name": name, "CreateTableDefaultPermissions": []}}),
         ),
-        ["link", "database", name, target, region @ ..] => one(
+        ["link", "database", name, target, region @ ..] => (
             "CreateDatabase",
-            json!({"DatabaseInput": {
-                "Name": name,
-                "TargetDatabase": {"DatabaseName": target, "Region": region.first()},
-            }}),
+            database_link_request(name, target, region.first().copied()),
         ),
-        ["link", "table", id, target, region @ ..] => {
-            let ((database, table), (target_database, name)) = (split(id)?, split(target)?);
-            let target =
-                json!({"DatabaseName": target_database, "Name": name, "Region": region.first()});
-            let input = json!({"Name": table, "TargetTable": target});
-            let request = json!({"DatabaseName": database, "TableInput": input});
-            one("CreateTable", request)
+        ["link", "table", id, target, region @ ..] => (
+            "CreateTable",
+            table_link_request(id, target, region.first().copied())?,
+        ),
+        ["table", id, columns] => ("CreateTable", table_request(bucket, id, columns, "")?),
+        ["table", id, columns, "by", keys] => {
+            ("CreateTable", table_request(bucket, id, columns, keys)?)
         }
-        ["table", id, columns] => one("CreateTable", table(bucket, id, columns, "")?),
-        ["table", id, columns, "by", keys] => one("CreateTable", table(bucket, id, columns, keys)?),
-        ["columns", id, columns] => one("UpdateTable", table(bucket, id, columns, "")?),
+        ["columns", id, columns] => ("UpdateTable", table_request(bucket, id, columns, "")?),
         ["columns", id, columns, "by", keys] => {
-            one("UpdateTable", table(bucket, id, columns, keys)?)
+            ("UpdateTable", table_request(bucket, id, columns, keys)?)
         }
-        ["partition", id, value] => {
-            let (database, table) = split(id)?;
-            let location = format!("{bucket}/{database}/{table}/{value}/");
-            let input = json!({"Values": [value], "StorageDescriptor": {"Location": location}});
-            let request = json!({
-                "DatabaseName": database, "TableName": table, "PartitionInputList": [input],
-            });
-            one("BatchCreatePartition", request)
-        }
-        ["drop", "database", name] => one("DeleteDatabase", json!({"Name": name})),
-        ["drop", "table", id] => {
-            let (database, table) = split(id)?;
-            one(
-                "DeleteTable",
-                json!({"DatabaseName": database, "Name": table}),
-            )
-        }
-        ["drop", "partition", id, value] => {
-            let (database, table) = split(id)?;
-            let request = json!({
-                "DatabaseName": database, "TableName": table,
-                "PartitionsToDelete": [{"Values": [value]}],
-            });
-            one("BatchDeletePartition", request)
-        }
-        ["grant", permission, "on", resource @ .., "to", who] => {
-            one("GrantPermissions", entry(permission, resource, who)?)
-        }
-        ["revoke", permission, "on", resource @ .., "from", who] => {
-            one("RevokePermissions", entry(permission, resource, who)?)
-        }
-        _ => Err("unknown command".to_owned()),
-    }
+        ["partition", id, value] => (
+            "BatchCreatePartition",
+            partition_request(bucket, id, value)?,
+        ),
+        ["drop", kind_and_names @ ..] => drop_call(kind_and_names)?,
+        ["grant", permission, "on", resource @ .., "to", who] => (
+            "GrantPermissions",
+            permission_request(permission, resource, who)?,
+        ),
+        ["revoke", permission, "on", resource @ .., "from", who] => (
+            "RevokePermissions",
+            permission_request(permission, resource, who)?,
+        ),
+        _ => return Err("unknown command".to_owned()),
+    };
+    Ok((name.to_owned(), request))
 }
 
-fn split(id: &str) -> Result<(&str, &str), String> {
+/// The JSON that follows the name of an API call in a line; `{}` if none does.
+fn json_after(line: &str, name: &str) -> Result<Value, String> {
+    let json = line.split_once(name).map(|(_, json)| json.trim());
+    let json = json.filter(|json| !json.is_empty()).unwrap_or("{}");
+    serde_json::from_str(json).map_err(|e| e.to_string())
+}
+
+fn split_table_id(id: &str) -> Result<(&str, &str), String> {
     id.split_once('.')
         .ok_or_else(|| format!("{id} is not DATABASE.TABLE"))
 }
 
-fn table(bucket: &str, id: &str, columns: &str, keys: &str) -> Result<Value, String> {
-    let (database, table) = split(id)?;
+fn database_link_request(name: &str, target: &str, region: Option<&str>) -> Value {
+    let target = json!({"DatabaseName": target, "Region": region});
+    json!({"DatabaseInput": {"Name": name, "TargetDatabase": target}})
+}
+
+fn table_link_request(id: &str, target: &str, region: Option<&str>) -> Result<Value, String> {
+    let (database, table) = split_table_id(id)?;
+    let (target_database, target_table) = split_table_id(target)?;
+    let target = json!({"DatabaseName": target_database, "Name": target_table, "Region": region});
+    let input = json!({"Name": table, "TargetTable": target});
+    Ok(json!({"DatabaseName": database, "TableInput": input}))
+}
+
+fn table_request(bucket: &str, id: &str, columns: &str, keys: &str) -> Result<Value, String> {
+    let (database, table) = split_table_id(id)?;
     let list = |names: &str| -> Vec<Value> {
         let names = names.split(',').filter(|name| !name.is_empty());
         names
@@ -119,7 +112,37 @@ fn table(bucket: &str, id: &str, columns: &str, keys: &str) -> Result<Value, Str
     }}))
 }
 
-fn entry(permission: &str, resource: &[&str], who: &str) -> Result<Value, String> {
+fn partition_request(bucket: &str, id: &str, value: &str) -> Result<Value, String> {
+    let (database, table) = split_table_id(id)?;
+    let location = format!("{bucket}/{database}/{table}/{value}/");
+    let input = json!({"Values": [value], "StorageDescriptor": {"Location": location}});
+    Ok(json!({"DatabaseName": database, "TableName": table, "PartitionInputList": [input]}))
+}
+
+/// The API call of `drop`.
+fn drop_call(words: &[&str]) -> Result<(&'static str, Value), String> {
+    match words {
+        ["database", name] => Ok(("DeleteDatabase", json!({"Name": name}))),
+        ["table", id] => {
+            let (database, table) = split_table_id(id)?;
+            let request = json!({"DatabaseName": database, "Name": table});
+            Ok(("DeleteTable", request))
+        }
+        ["partition", id, value] => {
+            let (database, table) = split_table_id(id)?;
+            let request = json!({
+                "DatabaseName": database, "TableName": table,
+                "PartitionsToDelete": [{"Values": [value]}],
+            });
+            Ok(("BatchDeletePartition", request))
+        }
+        _ => Err("unknown command".to_owned()),
+    }
+}
+
+/// The request of `GrantPermissions` and `RevokePermissions`. `who` names a role of the account, or
+/// is `IAM_ALLOWED_PRINCIPALS`.
+fn permission_request(permission: &str, resource: &[&str], who: &str) -> Result<Value, String> {
     let (permission, option) = match permission.strip_suffix('+') {
         Some(permission) => (permission, vec![permission]),
         None => (permission, vec![]),
@@ -130,20 +153,21 @@ fn entry(permission: &str, resource: &[&str], who: &str) -> Result<Value, String
     };
     Ok(json!({
         "Principal": {"DataLakePrincipalIdentifier": principal},
-        "Resource": target(resource)?,
+        "Resource": lakeformation_resource(resource)?,
         "Permissions": [permission],
         "PermissionsWithGrantOption": option,
     }))
 }
 
-fn target(words: &[&str]) -> Result<Value, String> {
+/// The `Resource` of a grant, from its short form.
+fn lakeformation_resource(words: &[&str]) -> Result<Value, String> {
     if let ["database", name] = words {
         return Ok(json!({"Database": {"Name": name}}));
     }
     let [id] = words else {
         return Err("a resource is one word".to_owned());
     };
-    let (database, rest) = split(id)?;
+    let (database, rest) = split_table_id(id)?;
     let Some((table, columns)) = rest.split_once('(') else {
         return Ok(match rest {
             "*" => json!({"Table": {"DatabaseName": database, "TableWildcard": {}}}),
@@ -151,7 +175,7 @@ fn target(words: &[&str]) -> Result<Value, String> {
         });
     };
     let columns = columns.trim_end_matches(')');
-    let mut with = json!({"DatabaseName": database, "Name": table});
+    let mut table_with_columns = json!({"DatabaseName": database, "Name": table});
     let (key, value) = match columns.strip_prefix("*-") {
         Some(excluded) => {
             let names: Vec<&str> = excluded.split(',').collect();
@@ -162,8 +186,8 @@ fn target(words: &[&str]) -> Result<Value, String> {
             ("ColumnNames", json!(names))
         }
     };
-    if let Some(object) = with.as_object_mut() {
+    if let Some(object) = table_with_columns.as_object_mut() {
         object.insert(key.to_owned(), value);
     }
-    Ok(json!({ "TableWithColumns": with }))
+    Ok(json!({ "TableWithColumns": table_with_columns }))
 }

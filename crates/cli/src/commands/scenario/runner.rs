@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use twinlake_core::catalog::FilterColumns;
 use twinlake_core::event::EventContext;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::{ListedResource, PrincipalMapping};
+use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
     Alert, AlertKind, CallError, CallErrorKind, Name, OwnRoles, Policy, Principal, Scope, Subject,
@@ -70,9 +71,9 @@ pub(super) struct ScenarioRunner {
 type LineResult = Result<(), String>;
 
 impl ScenarioRunner {
-    pub(super) fn new(leader: SiteId) -> Self {
+    pub(super) fn new(primary: SiteId) -> Self {
         let mut state = SimState::new(ACCOUNT, &[REGION_A, REGION_B]);
-        let (primary_region, standby_region) = match leader {
+        let (primary_region, standby_region) = match primary {
             SiteId::A => (REGION_A, REGION_B),
             SiteId::B => (REGION_B, REGION_A),
         };
@@ -83,9 +84,9 @@ impl ScenarioRunner {
         state.set_lake_access_role(primary_region, Some(ROLE));
         let sim = Sim::new(state);
         Self {
-            epoch: match leader {
+            epoch: match primary {
                 SiteId::A => Epoch::INITIAL,
-                SiteId::B => Epoch::new(1, leader),
+                SiteId::B => Epoch::new(1, primary),
             },
             primary_region,
             standby_region,
@@ -158,10 +159,11 @@ impl ScenarioRunner {
             ["grants", region] => self.print_grants(region),
             ["tables", region] => self.print_tables(region),
             ["filters", region] => self.print_filters(region),
+            ["opt-ins", region] => self.print_opt_ins(region),
             ["ledger"] => self.print_ledger(),
             ["calls"] => self.print_calls(),
             ["alerts"] => self.print_alerts(),
-            [REGION_A | REGION_B, rest @ ..] => self.make_calls(line, rest),
+            [region @ (REGION_A | REGION_B), words @ ..] => self.call_as_admin(region, words, line),
             _ => Err("unknown command".to_owned()),
         }
     }
@@ -208,17 +210,11 @@ impl ScenarioRunner {
         Ok(())
     }
 
-    fn make_calls(&mut self, line: &str, words: &[&str]) -> LineResult {
-        let region = line
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        for (name, request) in parser::calls(words, line, self.primary_bucket())? {
-            let result = self.sim.state().call(&region, ADMIN, &name, &request);
-            if let Err(error) = result {
-                self.print(&format!("{}: {}", error.code, error.message));
-            }
+    fn call_as_admin(&mut self, region: &str, words: &[&str], line: &str) -> LineResult {
+        let (name, request) = parser::api_call(words, line, self.primary_bucket())?;
+        let result = self.sim.state().call(region, ADMIN, &name, &request);
+        if let Err(error) = result {
+            self.print(&format!("{}: {}", error.code, error.message));
         }
         Ok(())
     }
@@ -357,13 +353,13 @@ impl ScenarioRunner {
     fn print_grants(&mut self, region: &str) -> LineResult {
         let entries = self.sim.state().listed_grants(region);
         let policy = self.policy()?;
-        let terms = match region {
+        let principal_mapping = match region {
             region if region == self.primary_region => {
                 PrincipalMapping::of_primary(&policy, self.epoch)
             }
             _ => PrincipalMapping::of_standby(&policy, self.epoch),
         };
-        let (grants, unsupported) = twinlake_core::grant::normalize(&entries, &terms);
+        let (grants, unsupported) = twinlake_core::grant::normalize(&entries, &principal_mapping);
         for (grant, grantable) in grants {
             if grant.principal.0 != ROLE && grant.principal.0 != ADMIN {
                 let option = if grantable { " with grant option" } else { "" };
@@ -409,6 +405,17 @@ impl ScenarioRunner {
             };
             let rows = filter.rows.as_deref().unwrap_or("all rows");
             self.print(&format!("{name} of {table}: {columns}; {rows}"));
+        }
+        Ok(())
+    }
+
+    fn print_opt_ins(&mut self, region: &str) -> LineResult {
+        let opt_ins = self.sim.state().raw_opt_ins(region);
+        for opt_in in opt_ins {
+            let on_all_tables = matches!(opt_in.resource, ListedResource::TableWildcard(_));
+            let tables = if on_all_tables { "all tables of " } else { "" };
+            let subject = subject_of_opt_in(&opt_in);
+            self.print(&format!("{} on {tables}{subject}", opt_in.principal));
         }
         Ok(())
     }

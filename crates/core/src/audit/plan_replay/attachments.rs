@@ -137,7 +137,7 @@ impl PlanReplay<'_> {
             }
             // Without the opt-in, IAM decides for the principal where IAM_ALLOWED_PRINCIPALS has a
             // grant.
-            AttachmentKey::OptIn(_) => self.require_no_extra_grant_beside(subject),
+            AttachmentKey::OptIn(opt_in) => self.require_replaced_opt_in(subject, opt_in),
             AttachmentKey::LfTagValue { .. }
             | AttachmentKey::NamedExpression(_)
             | AttachmentKey::Registration(_) => self.require_managed_item(subject, key),

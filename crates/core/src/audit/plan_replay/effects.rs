@@ -1,7 +1,7 @@
 //! The effects of steps on the replayed state, without checks, and their reversal.
 
 use super::lf_tags::AssignedLfTags;
-use super::{PlanReplay, names};
+use super::{PlanReplay, default_grant, names, present};
 use crate::catalog::{Attachment, AttachmentKey, DataCellsFilter, OptIn};
 use crate::grant::PermissionGrant;
 use crate::name::{Name, TableId};
@@ -62,8 +62,13 @@ impl PlanReplay<'_> {
                 let held = self.held_grants.get(grant).copied();
                 Some((grant.clone(), held, self.to_regrant.contains(grant)))
             }
-            Step::CreateDatabase { .. }
-            | Step::UpdateDatabase { .. }
+            Step::CreateDatabase { database } => {
+                let grant = default_grant(&database.name);
+                let held = self.held_grants.get(&grant).copied();
+                let is_suspended = self.to_regrant.contains(&grant);
+                Some((grant, held, is_suspended))
+            }
+            Step::UpdateDatabase { .. }
             | Step::CreateTable { .. }
             | Step::UpdateTable { .. }
             | Step::CreatePartition { .. }
@@ -124,7 +129,12 @@ impl PlanReplay<'_> {
     pub(in crate::audit) fn apply_effect(&mut self, step: &Step) {
         let subject = step.subject();
         match step {
-            Step::CreateDatabase { .. } => {
+            Step::CreateDatabase { database } => {
+                let settings = present(self.inputs.standby.settings.as_ref());
+                if settings.is_none_or(|settings| settings.database_defaults_open) {
+                    let grant = default_grant(&database.name);
+                    self.held_grants.insert(grant, false);
+                }
                 self.created.insert(subject);
             }
             Step::CreateTable { id, table } => {

@@ -4,12 +4,12 @@ use super::{Check, PlanReplay, present, reject};
 use crate::audit::AuditRule;
 use crate::catalog::{
     self, Attachment, AttachmentKey, DataCellsFilter, DataLakeSettings, FilterColumns,
-    ObservedAttachment, OptIn,
+    ObservedAttachment,
 };
-use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Principal, Resource};
-use crate::name::{Name, TableId};
+use crate::grant::{LfTagPolicy, PermissionGrant, Principal, Resource};
+use crate::name::TableId;
 use crate::policy;
-use crate::scope::{Facet, LfSubject, Subject, subject_of_grant};
+use crate::scope::{Facet, LfSubject, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns the data cells filters by table and name.
@@ -23,16 +23,6 @@ pub(super) fn filters(
         {
             let of_table = all.entry(id.clone()).or_default();
             of_table.insert(filter.name.clone(), filter.clone());
-        }
-    }
-    all
-}
-
-pub(super) fn opt_ins(attachments: &[(&Subject, &ObservedAttachment)]) -> BTreeSet<OptIn> {
-    let mut all = BTreeSet::new();
-    for (_, observed) in attachments {
-        if let Attachment::OptIn(opt_in) = &observed.attachment {
-            all.insert((**opt_in).clone());
         }
     }
     all
@@ -140,46 +130,6 @@ impl PlanReplay<'_> {
         }
         let all = self.filters.entry(id.clone()).or_default();
         all.insert(filter.name.clone(), filter.clone());
-        Ok(())
-    }
-
-    /// Requires that a grant to `IAM_ALLOWED_PRINCIPALS` comes after the opt-ins of the primary:
-    /// while it is there, only an opt-in limits a principal to its own grants on the object.
-    pub(super) fn require_opt_ins(&self, grant: &PermissionGrant) -> Check {
-        if grant.principal.0 != IAM_ALLOWED_PRINCIPALS {
-            return Ok(());
-        }
-        let subject = subject_of_grant(grant);
-        let mut covered: BTreeSet<Subject> = [subject.clone()].into();
-        covered.extend(subject.database().cloned().map(Subject::Database));
-        if let Resource::AllTables(database) = &grant.resource {
-            let Some(names) = self.inputs.primary.table_names.get(database) else {
-                let detail = format!("{grant}: the tables of {database} were not listed");
-                return reject(AuditRule::WiderAccess, detail);
-            };
-            let id = |name: &Name| TableId::new(database.clone(), name.clone());
-            covered.extend(names.iter().map(|name| Subject::Table(id(name))));
-        }
-        for one in &covered {
-            let facet_key = (one.clone(), Facet::OptIns);
-            let Some(wanted) = present(self.inputs.primary.attachments.get(&facet_key)) else {
-                return reject(
-                    AuditRule::WiderAccess,
-                    format!("{grant}: the opt-ins on {one} were not read"),
-                );
-            };
-            for key in wanted.keys() {
-                if let AttachmentKey::OptIn(opt_in) = key
-                    && !self.opt_ins.contains(&**opt_in)
-                {
-                    let principal = &opt_in.principal;
-                    return reject(
-                        AuditRule::WiderAccess,
-                        format!("{grant} would come before the opt-in of {principal} on {one}"),
-                    );
-                }
-            }
-        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::catalog::{Attachment, AttachmentKey};
 use crate::grant::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant, Resource};
 use crate::name::{Name, TableId, dotted};
 use crate::scope::{Facet, LfSubject, Subject};
-use crate::snapshot::{LfTaggedResource, Snapshot};
+use crate::snapshot::{LfTaggedResource, Observation, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The values of the LF-Tags of a subject, by column (`None` is the subject itself) and key.
@@ -335,27 +335,49 @@ impl PlanReplay<'_> {
                 return reject(AuditRule::WiderAccess, detail);
             }
         }
-        // A column with an LF-Tag of its own in one Region may inherit another value in the other.
-        let mut columns: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-        for one in in_primary.iter().chain(in_standby) {
-            let table = (
-                one.database.as_str(),
-                one.table.as_deref().unwrap_or_default(),
-            );
-            let named = columns.entry(table).or_default();
-            named.extend(one.on_columns.keys().map(String::as_str));
+        for found in in_standby {
+            let counterpart = in_primary.iter().find(|one| is_same(one, found));
+            self.require_search_result_allowed(grant, known, found, counterpart)?;
         }
-        let in_primary: BTreeSet<String> = in_primary
-            .iter()
-            .flat_map(|one| matching_resources(one, known, &columns))
-            .collect();
-        let extra = in_standby
-            .iter()
-            .flat_map(|one| matching_resources(one, known, &columns));
-        match extra
-            .into_iter()
-            .find(|resource| !in_primary.contains(resource))
-        {
+        Ok(())
+    }
+
+    /// Requires that a grant gives no access to a resource of the standby that it does not give to
+    /// its counterpart in the primary.
+    fn require_search_result_allowed(
+        &self,
+        grant: &PermissionGrant,
+        expression: &LfTagExpression,
+        found: &LfTaggedResource,
+        counterpart: Option<&LfTaggedResource>,
+    ) -> Check {
+        let Some(table) = &found.table else {
+            return match counterpart {
+                Some(_) => Ok(()),
+                None => reject(
+                    AuditRule::WiderAccess,
+                    format!("{grant} would give access to {}", found.database),
+                ),
+            };
+        };
+        let database = Name::from_service(&found.database);
+        let id = TableId::new(database, Name::from_service(table));
+        if self.deleted.contains(&Subject::Table(id.clone())) {
+            return Ok(());
+        }
+        let in_primary = match self.inputs.primary.tables.get(&id) {
+            Some(Observation::Present(table)) => Some(super::names(&table.object)),
+            Some(Observation::Absent(_)) => Some(BTreeSet::new()),
+            Some(Observation::Unknown(_)) | None => None,
+        };
+        let (Some(columns), Some(in_primary)) = (self.columns.get(&id), in_primary) else {
+            let detail = format!("{grant}: the columns of {id} were not read");
+            return reject(AuditRule::WiderAccess, detail);
+        };
+        let allowed = counterpart.map(|one| matching_resources(one, expression, &in_primary));
+        let allowed = allowed.unwrap_or_default();
+        let open = matching_resources(found, expression, columns);
+        match open.difference(&allowed).next() {
             None => Ok(()),
             Some(resource) => reject(
                 AuditRule::WiderAccess,
@@ -410,38 +432,37 @@ impl PlanReplay<'_> {
     }
 }
 
-/// Returns the resources of a search result whose LF-Tags satisfy an expression.
+fn is_same(one: &LfTaggedResource, other: &LfTaggedResource) -> bool {
+    one.database == other.database && one.table == other.table
+}
+
+/// Returns the table of a search result and those of its columns whose LF-Tags satisfy an expression.
+/// A column without LF-Tags of its own inherits those of the table.
 fn matching_resources(
     tagged: &LfTaggedResource,
     expression: &LfTagExpression,
-    columns: &BTreeMap<(&str, &str), BTreeSet<&str>>,
-) -> Vec<String> {
-    let Some(table) = &tagged.table else {
-        let matches = is_satisfied(expression, &tagged.on_database);
-        return matches
-            .then(|| tagged.database.clone())
-            .into_iter()
-            .collect();
-    };
-    let name = dotted([tagged.database.as_str(), table.as_str()]);
-    let table_tags: BTreeMap<String, String> = tagged
-        .on_database
-        .iter()
-        .chain(&tagged.on_table)
+    columns: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let table = tagged.table.as_deref().unwrap_or_default();
+    let name = dotted([tagged.database.as_str(), table]);
+    let inherited = tagged.on_database.iter().chain(&tagged.on_table);
+    let inherited: BTreeMap<String, String> = inherited
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    let mut resources = Vec::new();
-    let named = columns.get(&(tagged.database.as_str(), table.as_str()));
-    for column in named.into_iter().flatten() {
-        let mut tags = table_tags.clone();
-        let own_tags = tagged.on_columns.get(*column);
-        tags.extend(own_tags.cloned().unwrap_or_default());
+    let mut resources = BTreeSet::new();
+    for column in columns {
+        let mut tags = inherited.clone();
+        let own_tags = tagged
+            .on_columns
+            .iter()
+            .filter(|(named, _)| named.to_lowercase() == *column);
+        tags.extend(own_tags.flat_map(|(_, own_tags)| own_tags.clone()));
         if is_satisfied(expression, &tags) {
-            resources.push(format!("{name}.{column}"));
+            resources.insert(format!("{name}.{column}"));
         }
     }
-    if is_satisfied(expression, &table_tags) {
-        resources.push(name);
+    if is_satisfied(expression, &inherited) {
+        resources.insert(name);
     }
     resources
 }

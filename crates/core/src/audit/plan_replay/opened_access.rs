@@ -5,7 +5,7 @@ use crate::audit::AuditRule;
 use crate::grant::{Grants, IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::{Subject, subject_of_grant};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl<'a> PlanReplay<'a> {
     /// Requires that the standby has no grant on the subject that the primary lacks.
@@ -116,12 +116,33 @@ impl<'a> PlanReplay<'a> {
             | Resource::LfTagPolicy { .. }
             | Resource::LfTagExpression(_) => false,
         };
-        for (id, columns) in self.columns.iter().filter(|(id, _)| covered(id)) {
-            let in_primary = self.inputs.primary.tables.get(id);
-            let Some(in_primary) = present(in_primary).map(|in_primary| names(&in_primary.object))
-            else {
-                continue;
+        let mut all: BTreeSet<TableId> = match resource {
+            Resource::AllTables(database) => {
+                let listed = self.inputs.standby.table_names.get(database);
+                let listed = listed.into_iter().flatten();
+                listed
+                    .map(|name| TableId::new(database.clone(), name.clone()))
+                    .collect()
+            }
+            Resource::Table(id)
+            | Resource::ColumnsExcept(id, _)
+            | Resource::DataCellsFilter(id, _) => [id.clone()].into(),
+            Resource::Database(_)
+            | Resource::Column(..)
+            | Resource::Catalog
+            | Resource::DataLocation(_)
+            | Resource::LfTag { .. }
+            | Resource::LfTagPolicy { .. }
+            | Resource::LfTagExpression(_) => return Ok(()),
+        };
+        all.extend(self.columns.keys().filter(|id| covered(id)).cloned());
+        for id in all.iter().filter(|id| covered(id)) {
+            let in_primary = present(self.inputs.primary.tables.get(id));
+            let (Some(columns), Some(in_primary)) = (self.columns.get(id), in_primary) else {
+                let detail = format!("a grant on {resource}: the columns of {id} were not read");
+                return reject(AuditRule::WiderAccess, detail);
             };
+            let in_primary = names(&in_primary.object);
             if let Some(column) = columns.difference(&in_primary).next() {
                 let detail = format!(
                     "a grant on {resource} would give access to the column {column} of {id}"
@@ -145,23 +166,14 @@ impl<'a> PlanReplay<'a> {
                 format!("{grant} would apply to the new table or columns"),
             );
         }
-        let Some(in_standby) = self.inputs.standby.all_tables_grants.get(database) else {
-            return Ok(());
-        };
-        let in_primary = present(self.inputs.primary.all_tables_grants.get(database));
-        let Some(in_standby) = present(Some(in_standby)) else {
-            let detail = format!("the grants on all tables of {database} were not read");
-            return reject(AuditRule::WiderAccess, detail);
-        };
-        for grant in in_standby.keys().filter(|grant| !self.is_ignored(grant)) {
-            if !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant)) {
-                return reject(
-                    AuditRule::WiderAccess,
-                    format!("{grant} would apply to the new table or columns"),
-                );
-            }
+        let listed = self.inputs.standby.all_tables_grants.get(database);
+        match listed.is_some_and(|listed| listed.present().is_none()) {
+            false => Ok(()),
+            true => reject(
+                AuditRule::WiderAccess,
+                format!("the grants on all tables of {database} were not read"),
+            ),
         }
-        Ok(())
     }
 
     /// Whether the primary has a grant, with the grant option if `grantable`.
@@ -172,14 +184,19 @@ impl<'a> PlanReplay<'a> {
         primary_grantable.is_some_and(|primary_grantable| *primary_grantable || !grantable)
     }
 
-    /// Returns the primary's grants on the subject of a grant. Grants by LF-Tag policies may have
-    /// been read separately.
+    /// Returns the primary's grants on the subject of a grant. Grants by LF-Tag policies and on all
+    /// tables of a database may have been read separately.
     pub(super) fn primary_grants(&self, grant: &PermissionGrant) -> Option<&Grants> {
         let on_subject = present(self.inputs.primary.grants.get(&subject_of_grant(grant)));
-        let by_policies = matches!(grant.resource, Resource::LfTagPolicy { .. })
-            .then(|| present(self.inputs.primary.lf_tag_policy_grants.as_ref()))
-            .flatten();
-        on_subject.or_else(|| by_policies.map(|tags| &tags.grants))
+        if let Resource::LfTagPolicy { .. } = grant.resource {
+            let by_policies = present(self.inputs.primary.lf_tag_policy_grants.as_ref());
+            return on_subject.or_else(|| by_policies.map(|tags| &tags.grants));
+        }
+        if let Resource::AllTables(database) = &grant.resource {
+            let on_all_tables = self.inputs.primary.all_tables_grants.get(database);
+            return on_subject.or_else(|| present(on_all_tables));
+        }
+        on_subject
     }
 
     /// Whether all grants of the primary were read, so that the absence of one is meaningful.

@@ -5,6 +5,7 @@ use super::super::lf_tag_policy_grants::{named_expression, policy_of, satisfies}
 use super::{DeferredSubject, columns, is_extra};
 use crate::catalog::{Attachment, AttachmentKey};
 use crate::grant::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
+use crate::ledger::SubjectState;
 use crate::name::Name;
 use crate::scope::{Facet, Subject};
 use crate::snapshot::{Attachments, LfTags, Observation, Snapshot};
@@ -53,6 +54,9 @@ pub(super) struct TagTimeline {
     primary: EffectiveTags,
     /// The subject whose steps are left out if they would give extra access.
     pub(super) deferred_subject: Subject,
+    /// Whether everything that decides was read: the LF-Tags in both Regions, or that the primary
+    /// lacks the table, or that Twinlake does not manage it.
+    pub(super) is_known: bool,
 }
 
 impl TagTimeline {
@@ -80,6 +84,7 @@ impl TagTimeline {
         let unread = |of: &Subject| DeferredSubject {
             subject: deferred_subject.clone(),
             reason: format!("the LF-Tags of {of} were not read"),
+            is_final: false,
         };
         let mut state = TagState {
             on_database: assigned_tags(inputs.standby, &database)
@@ -101,13 +106,19 @@ impl TagTimeline {
             state.apply(step, &database);
             tags_after_steps.push(state.effective_tags());
         }
+        let primary = primary_tags(builder, subject, &database);
+        let is_unmanaged = builder
+            .subject_outcomes
+            .get(subject)
+            .is_some_and(|outcome| outcome.state == SubjectState::Blocked);
         Ok(Self {
+            is_known: primary.is_some() || is_unmanaged || is_absent_in_primary(builder, subject),
             target: match is_table {
                 true => LfTagPolicyTarget::Table,
                 false => LfTagPolicyTarget::Database,
             },
             tags_after_steps,
-            primary: primary_tags(builder, subject, &database).unwrap_or_default(),
+            primary: primary.unwrap_or_default(),
             deferred_subject,
         })
     }
@@ -163,6 +174,15 @@ fn expression<'e>(snapshot: &'e Snapshot, policy: &'e LfTagPolicy) -> Option<&'e
         LfTagPolicy::Expression(expression) => Some(expression),
         LfTagPolicy::NamedExpression(name) => named_expression(snapshot, name),
     }
+}
+
+/// Whether the listing of its database shows that the primary lacks a table.
+fn is_absent_in_primary(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    let Subject::Table(id) = subject else {
+        return false;
+    };
+    let listed = builder.inputs.primary.table_names.get(&id.database);
+    listed.is_some_and(|names| !names.contains(&id.table))
 }
 
 fn primary_tags(

@@ -1,0 +1,171 @@
+//! Checks the access that IAM decides on: beside a grant to `IAM_ALLOWED_PRINCIPALS`, every principal
+//! without an opt-in has the access that its IAM policies allow.
+
+use super::{Check, PlanReplay, present, reject};
+use crate::audit::{AuditRule, Rejection};
+use crate::catalog::{Attachment, ObservedAttachment, OptIn};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource, PermissionGrant, Resource};
+use crate::name::TableId;
+use crate::scope::{Subject, subject_of_grant, subject_of_opt_in};
+use crate::snapshot::{Observation, Snapshot};
+use std::collections::BTreeSet;
+
+/// Returns the opt-ins of the standby: all, if they were listed.
+pub(super) fn in_standby(
+    standby: &Snapshot,
+    attachments: &[(&Subject, &ObservedAttachment)],
+) -> BTreeSet<OptIn> {
+    let listed = present(standby.opt_ins.as_ref());
+    let mut all = listed.cloned().unwrap_or_default();
+    for (_, observed) in attachments {
+        if let Attachment::OptIn(opt_in) = &observed.attachment {
+            all.insert((**opt_in).clone());
+        }
+    }
+    all
+}
+
+impl PlanReplay<'_> {
+    /// Returns the opt-ins of the primary that may decide on a subject.
+    fn primary_opt_ins_on(&self, subject: &Subject) -> Result<Vec<&OptIn>, Rejection> {
+        let Some(all) = present(self.inputs.primary.opt_ins.as_ref()) else {
+            let detail = format!("the opt-ins that decide on {subject} were not read");
+            return Err(Rejection::new(AuditRule::WiderAccess, detail));
+        };
+        let on_subject = all
+            .iter()
+            .filter(|opt_in| subject_of_opt_in(opt_in).overlaps(subject));
+        Ok(on_subject.collect())
+    }
+
+    /// Requires that a grant to `IAM_ALLOWED_PRINCIPALS` comes after the opt-ins of the primary on
+    /// what it covers.
+    pub(super) fn require_opt_ins(&self, grant: &PermissionGrant) -> Check {
+        if grant.principal.0 != IAM_ALLOWED_PRINCIPALS {
+            return Ok(());
+        }
+        let subject = subject_of_grant(grant);
+        for opt_in in self.primary_opt_ins_on(&subject)? {
+            if !self.is_decided_by(opt_in) {
+                return reject(
+                    AuditRule::WiderAccess,
+                    format!(
+                        "{grant} would come before the opt-in of {} on {}",
+                        opt_in.principal,
+                        subject_of_opt_in(opt_in)
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the standby has an opt-in of the primary at this point, or lacks what it is on.
+    fn is_decided_by(&self, opt_in: &OptIn) -> bool {
+        self.opt_ins.contains(opt_in) || self.is_absent(&subject_of_opt_in(opt_in))
+    }
+
+    /// Whether a database or table provably does not exist in the standby at this point.
+    fn is_absent(&self, subject: &Subject) -> bool {
+        if self.created.contains(subject) {
+            return false;
+        }
+        let standby = self.inputs.standby;
+        match subject {
+            Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
+            Subject::Database(name) => {
+                matches!(standby.databases.get(name), Some(Observation::Absent(_)))
+            }
+            Subject::Table(id) => match standby.tables.get(id) {
+                Some(Observation::Absent(_)) => true,
+                Some(Observation::Present(_) | Observation::Unknown(_)) => {
+                    self.deleted.contains(subject)
+                }
+                None => {
+                    let listed = standby.table_names.get(&id.database);
+                    listed.is_some_and(|names| !names.contains(&id.table))
+                }
+            },
+        }
+    }
+
+    /// Requires that no grant to `IAM_ALLOWED_PRINCIPALS` on all tables of the database opens a new
+    /// table to a principal whose access the primary limits by an opt-in. An opt-in on the table
+    /// itself can only be made once the table exists.
+    pub(super) fn require_no_open_creation(&self, id: &TableId) -> Check {
+        let covers_table = |grant: &&PermissionGrant| {
+            grant.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && matches!(&grant.resource, Resource::AllTables(name) if *name == id.database)
+        };
+        let Some(grant) = self.held_grants.keys().find(covers_table) else {
+            return Ok(());
+        };
+        for opt_in in self.primary_opt_ins_on(&Subject::Table(id.clone()))? {
+            let is_on_database = matches!(
+                opt_in.resource,
+                ListedResource::TableWildcard(_) | ListedResource::Database(_)
+            );
+            if !is_on_database || !self.opt_ins.contains(opt_in) {
+                let detail = format!(
+                    "{grant} would give {} access to {id} before its opt-in is made",
+                    opt_in.principal
+                );
+                return reject(AuditRule::WiderAccess, detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Requires that the primary limits nobody's access to a database by an opt-in: the opt-in could
+    /// only be made once the database exists.
+    pub(super) fn require_no_opt_in_before_creation(&self, subject: &Subject) -> Check {
+        match self.primary_opt_ins_on(subject)?.first() {
+            None => Ok(()),
+            Some(opt_in) => reject(
+                AuditRule::WiderAccess,
+                format!(
+                    "{subject} would be open to {} before its opt-in is made",
+                    opt_in.principal
+                ),
+            ),
+        }
+    }
+
+    /// Requires that, without an opt-in, IAM does not decide for its principal where Lake Formation
+    /// decides in the primary: the opt-ins that replace it are there, and the standby has no grant
+    /// to `IAM_ALLOWED_PRINCIPALS` that the primary lacks.
+    pub(super) fn require_replaced_opt_in(&self, subject: &Subject, removed: &OptIn) -> Check {
+        self.require_no_extra_grant_beside(subject)?;
+        let in_primary = self.primary_opt_ins_on(subject)?;
+        let missing = in_primary
+            .into_iter()
+            .find(|one| one.principal == removed.principal && !self.is_decided_by(one));
+        if let Some(missing) = missing {
+            let detail = format!(
+                "{} would lose its opt-in on {subject} before it has the one on {}",
+                removed.principal,
+                subject_of_opt_in(missing)
+            );
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        if matches!(subject, Subject::Table(_)) {
+            return Ok(());
+        }
+        let Some(extra) = &self.inputs.standby.extra_iam_grants else {
+            let detail = format!("not all grants were read, and an opt-in on {subject} would go");
+            return reject(AuditRule::WiderAccess, detail);
+        };
+        let is_managed = |on: &Subject| !matches!(on, Subject::Table(id) if !self.inputs.policy.covers_table(id));
+        let is_open = |grant: &&PermissionGrant| {
+            let on = subject_of_grant(grant);
+            on.overlaps(subject) && is_managed(&on) && self.held_grants.contains_key(*grant)
+        };
+        match extra.iter().find(is_open) {
+            None => Ok(()),
+            Some(grant) => reject(
+                AuditRule::WiderAccess,
+                format!("an opt-in on {subject} would go while the standby still has {grant}"),
+            ),
+        }
+    }
+}

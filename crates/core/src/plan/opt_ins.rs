@@ -1,0 +1,341 @@
+//! Plans what opt-ins decide. Beside a grant to `IAM_ALLOWED_PRINCIPALS`, IAM policies decide on
+//! the access of every principal without an opt-in (hybrid access mode, LF-29).
+//!
+//! Three kinds of steps may therefore open access: a grant to `IAM_ALLOWED_PRINCIPALS`, the creation
+//! of a table that such a grant covers, and the removal of an opt-in. Each waits for the opt-ins
+//! of the primary that have to be there before it.
+
+use super::{FindingKind, PlanBuilder, all_tables_grants};
+use crate::catalog::{Attachment, AttachmentKey, OptIn};
+use crate::grant::{ListedResource, PermissionGrant, Principal, Resource};
+use crate::ledger::SubjectState;
+use crate::name::{Name, TableId};
+use crate::scope::{Facet, LfSubject, Subject, subject_of_grant, subject_of_opt_in};
+use crate::snapshot::Observation;
+use crate::step::{RevokeCause, Step};
+use std::collections::BTreeSet;
+
+/// Leaves out the steps that would give a principal the access that IAM allows, where the primary
+/// limits it by an opt-in. Runs once all subjects are planned.
+pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+    for id in created_tables(builder) {
+        if let Some(wait) = plan_creation(builder, &id) {
+            let subject = Subject::Table(id);
+            builder
+                .steps
+                .retain(|step| step.subject() != subject || matches!(step, Step::Revoke { .. }));
+            wait.record(builder, &subject);
+        }
+    }
+    let may_wait = |step: &&Step| iam_grant(step).is_some() || removed_opt_in(step).is_some();
+    let steps: Vec<Step> = builder.steps.iter().filter(may_wait).cloned().collect();
+    for step in steps {
+        let wait = match (iam_grant(&step), removed_opt_in(&step)) {
+            (Some(grant), _) => wait_of_grant(builder, grant),
+            (None, Some(opt_in)) => wait_of_removal(builder, &step.subject(), opt_in),
+            (None, None) => None,
+        };
+        if let Some(wait) = wait {
+            let subject = step.subject();
+            builder.steps.retain(|other| *other != step);
+            wait.record(builder, &subject);
+            builder.set_detected_by(&subject, Facet::OptIns);
+        }
+    }
+}
+
+fn created_tables(builder: &PlanBuilder<'_>) -> BTreeSet<TableId> {
+    let created = builder.steps.iter().filter_map(|step| {
+        if let Step::CreateTable { id, .. } = step {
+            return Some(id.clone());
+        }
+        None
+    });
+    created.collect()
+}
+
+fn iam_grant(step: &Step) -> Option<&PermissionGrant> {
+    if let Step::Grant { grant, .. } = step
+        && grant.principal == Principal::iam_allowed()
+    {
+        return Some(grant);
+    }
+    None
+}
+
+fn removed_opt_in(step: &Step) -> Option<&OptIn> {
+    if let Step::RemoveAttachment {
+        key: AttachmentKey::OptIn(opt_in),
+        ..
+    } = step
+    {
+        return Some(opt_in);
+    }
+    None
+}
+
+/// Why a step is left out.
+struct Wait {
+    state: SubjectState,
+    kind: FindingKind,
+    reason: String,
+}
+
+impl Wait {
+    /// A later read may show that the step is safe.
+    fn for_read(reason: impl Into<String>) -> Self {
+        Self {
+            state: SubjectState::OutOfSync,
+            kind: FindingKind::Unreadable,
+            reason: reason.into(),
+        }
+    }
+
+    fn record(self, builder: &mut PlanBuilder<'_>, subject: &Subject) {
+        builder.mark_not_in_sync(subject, self.state, self.kind, self.reason);
+    }
+}
+
+/// Suspends the grants to `IAM_ALLOWED_PRINCIPALS` on all tables of the database while a table is
+/// created on which the primary has an opt-in: the opt-in can only be made once the table exists.
+fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
+    let grants = iam_grants_on_all_tables(builder, &id.database);
+    if grants.is_empty() {
+        return None;
+    }
+    let subject = Subject::Table(id.clone());
+    if !builder.is_read(&subject, Facet::OptIns) {
+        return Some(Wait::for_read("the opt-ins on it were not read"));
+    }
+    let Some((in_primary, in_standby)) = listed(builder) else {
+        return Some(Wait::for_read("the opt-ins were not listed"));
+    };
+    let decides_before_creation = |opt_in: &&OptIn| {
+        let is_on_database = matches!(
+            opt_in.resource,
+            ListedResource::TableWildcard(_) | ListedResource::Database(_)
+        );
+        is_on_database && in_standby.contains(*opt_in)
+    };
+    let mut on_table = in_primary
+        .iter()
+        .filter(|opt_in| subject_of_opt_in(opt_in).overlaps(&subject));
+    let opt_in = on_table.find(|opt_in| !decides_before_creation(opt_in))?;
+    for (grant, grantable) in grants {
+        let obstacle = match wait_of_grant(builder, &grant) {
+            Some(wait) => Some(wait),
+            None => all_tables_grants::extra_table(builder, &id.database).map(Wait::for_read),
+        };
+        if let Some(wait) = obstacle {
+            let (principal, reason) = (&opt_in.principal, wait.reason);
+            let reason = format!(
+                "{grant} would give {principal} access to it before its opt-in is made, and cannot \
+                 be suspended: {reason}"
+            );
+            return Some(Wait { reason, ..wait });
+        }
+        builder.steps.push(Step::Grant {
+            grant: grant.clone(),
+            grantable,
+        });
+        builder.steps.push(Step::Revoke {
+            grant,
+            grantable,
+            cause: RevokeCause::Replace,
+        });
+    }
+    None
+}
+
+/// Returns the grants to `IAM_ALLOWED_PRINCIPALS` on all tables of a database in the standby that no
+/// step revokes, with the grant option that they keep.
+fn iam_grants_on_all_tables(
+    builder: &PlanBuilder<'_>,
+    database: &Name,
+) -> Vec<(PermissionGrant, bool)> {
+    let standby = builder.inputs.standby;
+    let of_database = standby.grants.get(&Subject::Database(database.clone()));
+    let all = of_database
+        .or_else(|| standby.all_tables_grants.get(database))
+        .and_then(Observation::present);
+    let is_revoked = |grant: &PermissionGrant| {
+        let revokes =
+            |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
+        builder.steps.iter().any(revokes)
+    };
+    let is_on_all_tables = |grant: &PermissionGrant| matches!(&grant.resource, Resource::AllTables(name) if name == database);
+    let all = all.into_iter().flatten();
+    all.filter(|(grant, _)| grant.principal == Principal::iam_allowed() && is_on_all_tables(grant))
+        .filter(|(grant, _)| !is_revoked(grant))
+        .map(|(grant, grantable)| (grant.clone(), *grantable))
+        .collect()
+}
+
+/// Returns why a grant to `IAM_ALLOWED_PRINCIPALS` has to wait: an opt-in of the primary on what it
+/// covers would be missing.
+fn wait_of_grant(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<Wait> {
+    let subject = subject_of_grant(grant);
+    missing_opt_in(builder, &subject, &|_| true)
+        .map(|reason| Wait::for_read(format!("{grant} waits: {reason}")))
+}
+
+/// Returns why the removal of an opt-in has to wait: another opt-in of the principal that replaces it
+/// in the primary would be missing, or the standby may have a grant to `IAM_ALLOWED_PRINCIPALS` that
+/// the primary lacks.
+fn wait_of_removal(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    removed: &OptIn,
+) -> Option<Wait> {
+    let is_of_principal = |opt_in: &OptIn| opt_in.principal == removed.principal;
+    if let Some(reason) = missing_opt_in(builder, subject, &is_of_principal) {
+        let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
+        return Some(Wait::for_read(reason));
+    }
+    let database = subject.database().cloned().map(Subject::Database);
+    let deciding: BTreeSet<Subject> = database.into_iter().chain([subject.clone()]).collect();
+    let unread = deciding
+        .iter()
+        .filter(|one| !builder.is_read(one, Facet::Grants))
+        .count();
+    let reason = match unread {
+        0 if matches!(subject, Subject::Table(_)) => return None,
+        0 => extra_iam_grant(builder, subject)?,
+        _ => "the grants beside it were not read".to_owned(),
+    };
+    let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
+    Some(Wait::for_read(reason))
+}
+
+/// Returns the reason if the standby may have a grant to `IAM_ALLOWED_PRINCIPALS` below a subject
+/// that the primary lacks and no step revokes. Only a listing of all grants tells.
+fn extra_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<String> {
+    let Some(extra) = &builder.inputs.standby.extra_iam_grants else {
+        builder.needs_full_grant_read += 1;
+        return Some("not all grants were read".to_owned());
+    };
+    let is_managed = |on: &Subject| match on {
+        Subject::Table(id) => builder.inputs.policy.covers_table(id),
+        Subject::Catalog
+        | Subject::LakeFormation(_)
+        | Subject::Database(_)
+        | Subject::Function(_) => true,
+    };
+    let is_revoked = |grant: &PermissionGrant| {
+        let revokes =
+            |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
+        builder.steps.iter().any(revokes)
+    };
+    let extra: Vec<&PermissionGrant> = extra
+        .iter()
+        .filter(|grant| {
+            let on = subject_of_grant(grant);
+            on.overlaps(subject) && is_managed(&on) && !is_revoked(grant)
+        })
+        .collect();
+    for grant in &extra {
+        ask_for(builder, &subject_of_grant(grant), Facet::Grants);
+    }
+    let first = extra.first()?;
+    Some(format!("it waits until {first} is revoked in the standby"))
+}
+
+/// Returns the reason if an opt-in of the primary that may decide on a subject is not in the standby,
+/// and no step makes it. What does not exist in the standby needs no opt-in.
+fn missing_opt_in(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    is_relevant: &dyn Fn(&OptIn) -> bool,
+) -> Option<String> {
+    let own = match subject {
+        Subject::Database(_) | Subject::Table(_) => subject.clone(),
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => {
+            Subject::LakeFormation(LfSubject::Permissions)
+        }
+    };
+    let is_read = builder.is_read(&own, Facet::OptIns);
+    let Some((in_primary, in_standby)) = listed(builder).filter(|_| is_read) else {
+        return Some("the opt-ins were not read".to_owned());
+    };
+    let missing: Vec<&OptIn> = in_primary
+        .iter()
+        .filter(|opt_in| is_relevant(opt_in) && !in_standby.contains(*opt_in))
+        .filter(|opt_in| {
+            let on = subject_of_opt_in(opt_in);
+            on.overlaps(subject) && !is_absent_in_standby(builder, &on) && !is_put(builder, opt_in)
+        })
+        .collect();
+    for opt_in in &missing {
+        ask_for(builder, &subject_of_opt_in(opt_in), Facet::OptIns);
+    }
+    let first = missing.first()?;
+    let (principal, on) = (&first.principal, subject_of_opt_in(first));
+    Some(format!(
+        "the opt-in of {principal} on {on} is not in the standby yet"
+    ))
+}
+
+/// Asks for a facet, and for the definition without which it is not planned.
+fn ask_for(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Facet) {
+    builder.is_read(subject, facet);
+    if matches!(subject, Subject::Database(_) | Subject::Table(_)) {
+        builder.is_read(subject, Facet::Definition);
+    }
+}
+
+fn is_put(builder: &PlanBuilder<'_>, opt_in: &OptIn) -> bool {
+    let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment: Attachment::OptIn(put), .. } if **put == *opt_in);
+    builder.steps.iter().any(puts)
+}
+
+/// Whether a database or table provably does not exist in the standby, and no step creates it.
+fn is_absent_in_standby(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    let standby = builder.inputs.standby;
+    let creates = |step: &Step| {
+        matches!(step, Step::CreateTable { .. } | Step::CreateDatabase { .. })
+            && step.subject() == *subject
+    };
+    let is_absent = match subject {
+        Subject::Database(name) => {
+            matches!(standby.databases.get(name), Some(Observation::Absent(_)))
+        }
+        Subject::Table(id) => match standby.tables.get(id) {
+            Some(Observation::Absent(_)) => true,
+            Some(Observation::Present(_) | Observation::Unknown(_)) => false,
+            None => standby
+                .table_names
+                .get(&id.database)
+                .is_some_and(|names| !names.contains(&id.table)),
+        },
+        Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
+    };
+    is_absent && !builder.steps.iter().any(creates)
+}
+
+/// Returns the opt-ins of the primary and of the standby, if they were listed.
+fn listed<'a>(builder: &PlanBuilder<'a>) -> Option<(&'a BTreeSet<OptIn>, &'a BTreeSet<OptIn>)> {
+    let inputs = builder.inputs;
+    Some((
+        inputs.primary.opt_ins.as_ref()?.present()?,
+        inputs.standby.opt_ins.as_ref()?.present()?,
+    ))
+}
+
+/// Returns the reason why a database cannot be created under open default permissions: the primary
+/// limits a principal by an opt-in that can only be made once the database exists.
+pub(super) fn obstacle_to_open_creation(
+    builder: &mut PlanBuilder<'_>,
+    name: &Name,
+) -> Option<String> {
+    let subject = Subject::Database(name.clone());
+    let is_read = builder.is_read(&subject, Facet::OptIns);
+    let Some((in_primary, _)) = listed(builder).filter(|_| is_read) else {
+        return Some("the opt-ins on it were not read".to_owned());
+    };
+    let mut all = in_primary.iter();
+    let opt_in = all.find(|opt_in| subject_of_opt_in(opt_in).overlaps(&subject))?;
+    Some(format!(
+        "in the primary, the access of {} to it is limited by an opt-in",
+        opt_in.principal
+    ))
+}
