@@ -17,7 +17,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "target/mutants/source"
-FILES = ["convert.rs", "convert/function.rs", "convert/attachment.rs", "convert/view.rs"]
+FILES = ["glue_convert.rs", "glue_convert/column_statistics.rs", "glue_convert/function.rs",
+         "glue_convert/partition_index.rs", "glue_convert/view.rs"]
 # Fields that a builder requires, and methods that are not fields.
 EXCLUDED = {"name", "column", "column_name", "column_type", "index_name", "type", "r#type",
             "function_name", "build", "builder", "object", "unsupported_fields", "transpose",
@@ -63,7 +64,7 @@ def with_switches(text, mutants, file):
         start = match.end()
         mappings.append((start, closing_bracket(text, start - 1), f"writes {name}"))
     for match in re.finditer(r"\n +(\w+): (?=(?:from|d|one|uri|skewed|serde|target|order|column"
-                             r"|map\(|time\(|principal|columns\(|representations|statistics"
+                             r"|principal|representations|statistics"
                              r"|sort_columns|uris|permissions|defaults))", text):
         if match.group(1) not in EXCLUDED | {"from", "version"}:
             start = match.end()
@@ -76,7 +77,7 @@ def with_switches(text, mutants, file):
         shift = sum(len(new) - len(old)
                     for done_start, _, old, new in with_switches.done if start <= done_start < end)
         old = text[start:end + shift]
-        new = (f"if crate::convert::is_disabled({number}) {{ Default::default() }} "
+        new = (f"if crate::glue_convert::is_disabled({number}) {{ Default::default() }} "
                f"else {{ {old.rstrip().removesuffix(',')} }}")
         with_switches.done.append((start, end, old, new))
         text = text[:start] + new + text[end + shift:]
@@ -95,7 +96,7 @@ def main():
         path = COPY / "crates/aws/src" / file
         with_switches.done = []
         code = with_switches(path.read_text(), mutants, file)
-        if file == "convert.rs":
+        if file == "glue_convert.rs":
             code = code.replace("#[cfg(test)]\nmod tests;", SWITCH + "\n#[cfg(test)]\nmod tests;")
         path.write_text(code)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target/mutants/build")}
@@ -107,7 +108,7 @@ def main():
     binary = COPY / re.search(r"\((.+)\)", built.stderr.strip().split("\n")[-1]).group(1)
 
     def tests_pass(disabled):
-        done = subprocess.run([str(binary), "convert::"], capture_output=True, text=True,
+        done = subprocess.run([str(binary), "glue_convert::"], capture_output=True, text=True,
                               env={**environment, DISABLED_VARIABLE: disabled})
         return done.returncode == 0
 

@@ -5,7 +5,7 @@
 //! `UPDATE=1 make test` rewrites the `.out` files; review the difference before you commit it.
 
 use std::path::Path;
-use twinlake_cli::scenario::play_led_by;
+use twinlake_cli::scenario::run_script;
 use twinlake_core::topology::SiteId;
 
 /// Swaps the Regions, and the buckets, of the two sites.
@@ -18,7 +18,7 @@ fn swap_sites(text: &str) -> String {
 
 fn run_scenario(path: &Path) -> datatest_stable::Result<()> {
     let script = std::fs::read_to_string(path)?;
-    let transcript = play_led_by(&script, SiteId::A)?;
+    let transcript = run_script(&script, SiteId::A)?;
     let expected_path = path.with_extension("out");
     if option_env!("UPDATE").is_some() {
         std::fs::write(&expected_path, &transcript)?;
@@ -30,7 +30,7 @@ fn run_scenario(path: &Path) -> datatest_stable::Result<()> {
         &transcript,
         &expected,
     )?;
-    let mirrored_transcript = swap_sites(&play_led_by(&swap_sites(&script), SiteId::B)?);
+    let mirrored_transcript = swap_sites(&run_script(&swap_sites(&script), SiteId::B)?);
     let (mirrored_transcript, expected) = (
         with_sorted_lists(&mirrored_transcript),
         with_sorted_lists(&expected),

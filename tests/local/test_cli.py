@@ -166,6 +166,12 @@ def test_explain_shows_what_an_event_leads_to(cli):
             in done.stdout)
     done = cli.run("explain", str(events / "s3-Replication-OperationFailedReplication-kms.json"))
     assert "Alert: [WARN] Twinlake replication-failed" in done.stdout
+    # With a policy, too: the notification states no Region, and the heartbeat is no ordinary change.
+    done = cli.run("explain", str(events / "s3-Replication-OperationFailedReplication-kms.json"),
+                   "--policy", "policy.toml")
+    assert "Alert: [WARN] Twinlake replication-failed" in done.stdout, done
+    done = cli.run("explain", str(events / "glue-native-table-UpdateTable-heartbeat.json"))
+    assert "lag of the catalog channel" in done.stdout, done
     (cli.home / "unknown.json").write_text('{"source": "\\u001b[2J"}')
     unknown = cli.run("explain", "unknown.json")
     assert unknown.returncode == 1 and "\u001b" not in unknown.stderr, unknown
@@ -177,3 +183,13 @@ def test_help_lists_the_commands_and_says_which_write_nothing(cli):
     for word in ("plan", "diff", "apply", "resync", "status", "explain", "policy", "scenario",
                  "sandbox"):
         assert word in done.stdout
+
+
+def test_help_lists_only_the_options_that_a_command_uses(cli):
+    for command in (("scenario",), ("sandbox",), ("policy", "check")):
+        assert "--ledger" not in cli.run(*command, "--help").stdout, command
+    plan = cli.run("plan", "--help").stdout
+    assert "Policy and ledger:" in plan and "required unless --policy is given" in plan, plan
+    # Exit code 2 means that attention is needed, so an error in the arguments has another one.
+    wrong = cli.run("plan", "--no-such-option")
+    assert wrong.returncode == 1 and "--no-such-option" in wrong.stderr, wrong

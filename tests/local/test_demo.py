@@ -11,6 +11,6 @@ def test_the_demo_replicates_alerts_and_corrects_drift():
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     output = done.stdout
-    assert "\n   identical\n" in output and f"{PRIMARY} -> {STANDBY}, verified as of" in output
+    assert "\n   identical\n" in output and f"Primary {PRIMARY}, standby {STANDBY}, verified as of" in output
     assert "S3 did not replicate objects of table sales.orders" in output
     assert "Lag: catalog" in output and "its files are removed" in output

@@ -228,6 +228,9 @@ def test_bootstrap_can_be_repeated_and_undone(cli, has_other_admins):
     done = cli.run_with_policy("plan")
     assert "hidden" not in done.stdout and "+ create table sales.t0" in done.stdout, done
 
+    elsewhere = bootstrap(cli, "--undo", "--record", "elsewhere.json")
+    assert elsewhere.returncode == 1 and "elsewhere.json: " in elsewhere.stderr, elsewhere
+    assert "--record FILE" in elsewhere.stderr and not elsewhere.stdout, elsewhere
     undone = bootstrap(cli, "--undo")
     assert undone.returncode == 0, undone
     assert [access_settings(cli, region) for region in (PRIMARY, STANDBY)] == settings_before

@@ -527,7 +527,7 @@ def test_status_with_watch_repeats_its_output(seeded):
         while shown < 2:
             line = process.stdout.readline()
             assert line, "the command has ended"
-            shown += line.startswith(f"{PRIMARY} -> {STANDBY}")
+            shown += line.startswith(f"Primary {PRIMARY}, standby {STANDBY}")
     finally:
         process.terminate()
         process.wait()

@@ -43,13 +43,14 @@ impl SqsDeadLetterQueues {
         }
     }
 
-    /// The URL of a queue.
+    /// The URL of a queue, by its name; `None` if it is none of these queues.
     #[must_use]
     pub fn queue_url(&self, queue: &str) -> Option<&str> {
         self.queues.get(queue).map(String::as_str)
     }
 
-    /// Receives up to 10 messages of a queue and hides them from other readers for a minute.
+    /// Receives up to 10 messages of a queue and hides them from other readers for a minute. Those
+    /// that are not deleted meanwhile become visible again.
     ///
     /// # Errors
     /// The queue cannot be read.
@@ -58,7 +59,8 @@ impl SqsDeadLetterQueues {
             .await
     }
 
-    /// Sends a message body to a queue.
+    /// Sends a message body to the queue with this URL. It need not be one of these queues: a redrive
+    /// sends to the queue that the message came from.
     ///
     /// # Errors
     /// The message was not sent.
@@ -86,6 +88,8 @@ impl SqsDeadLetterQueues {
             .map_err(|e| call_error::from_sdk("DeleteMessage", &self.region, &e))
     }
 
+    /// Receives messages of a queue. With a visibility timeout of 0 they stay visible to other
+    /// readers, and the call does not wait for messages.
     async fn receive_messages(
         &self,
         queue: &str,

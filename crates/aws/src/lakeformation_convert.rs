@@ -2,7 +2,7 @@
 //! cells filters, LF-Tags, named expressions, registered locations, opt-ins and data lake settings.
 
 use crate::permission_convert::{
-    column_names, lf_tag_expression, listed_resource, to_sdk_column_names,
+    from_sdk_column_names, from_sdk_expression, from_sdk_resource, to_sdk_column_names,
 };
 use aws_sdk_lakeformation::error::BuildError;
 use aws_sdk_lakeformation::types as lakeformation;
@@ -14,8 +14,8 @@ use twinlake_core::catalog::{
 use twinlake_core::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource};
 use twinlake_core::location::Location;
 use twinlake_core::snapshot::{LfTaggedResource, LfTags};
-use twinlake_core::{Name, Principal, TableId};
-use twinlake_engine::ports::DefaultsChange;
+use twinlake_core::{Principal, TableId};
+use twinlake_engine::ports::DefaultPermissionsChange;
 
 /// How the ARN of Lake Formation's service-linked role ends (Q-30).
 const SERVICE_LINKED_ROLE_SUFFIX: &str = ":role/aws-service-role/lakeformation.amazonaws.com/\
@@ -23,13 +23,15 @@ const SERVICE_LINKED_ROLE_SUFFIX: &str = ":role/aws-service-role/lakeformation.a
 
 /// Converts a data cells filter, without version and catalog id, which differ by Region.
 #[must_use]
-pub fn data_cells_filter(from: lakeformation::DataCellsFilter) -> DataCellsFilter {
+pub fn from_sdk_data_cells_filter(from: lakeformation::DataCellsFilter) -> DataCellsFilter {
     DataCellsFilter {
         name: from.name,
         rows: from.row_filter.and_then(|rows| rows.filter_expression),
         columns: match from.column_wildcard {
-            Some(wildcard) => FilterColumns::AllBut(column_names(wildcard.excluded_column_names)),
-            None => FilterColumns::Only(column_names(from.column_names)),
+            Some(wildcard) => {
+                FilterColumns::AllBut(from_sdk_column_names(wildcard.excluded_column_names))
+            }
+            None => FilterColumns::Only(from_sdk_column_names(from.column_names)),
         },
     }
 }
@@ -80,7 +82,7 @@ fn is_foreign(catalog: Option<&str>, account: &str) -> bool {
 ///
 /// # Errors
 /// An LF-Tag does not have exactly one value. The message names it.
-pub fn lf_tags(
+pub fn from_sdk_lf_tags(
     from: Option<Vec<lakeformation::LfTagPair>>,
     account: &str,
 ) -> Result<LfTags, String> {
@@ -103,21 +105,10 @@ pub fn lf_tags(
     Ok(tags)
 }
 
-/// Converts LF-Tag assignments of a database or table, or of one column of a table.
-#[must_use]
-pub fn lf_tag_assignments(column: Option<&Name>, tags: LfTags) -> Vec<Attachment> {
-    let assignment = |(key, value)| Attachment::LfTagAssignment {
-        column: column.cloned(),
-        key,
-        value,
-    };
-    tags.into_iter().map(assignment).collect()
-}
-
 /// Converts a listed LF-Tag to one attachment for each of its values, in lower case. An LF-Tag of
 /// another catalog, which is shared with the account, has none.
 #[must_use]
-pub fn lf_tag_values(from: lakeformation::LfTagPair, account: &str) -> Vec<Attachment> {
+pub fn from_sdk_lf_tag_values(from: lakeformation::LfTagPair, account: &str) -> Vec<Attachment> {
     if is_foreign(from.catalog_id.as_deref(), account) {
         return Vec::new();
     }
@@ -131,20 +122,20 @@ pub fn lf_tag_values(from: lakeformation::LfTagPair, account: &str) -> Vec<Attac
 
 /// Converts a named LF-Tag expression; `None` for one of another catalog.
 #[must_use]
-pub fn named_lf_tag_expression(
+pub fn from_sdk_named_expression(
     from: lakeformation::LfTagExpression,
     account: &str,
 ) -> Option<NamedLfTagExpression> {
     (!is_foreign(from.catalog_id.as_deref(), account)).then(|| NamedLfTagExpression {
         name: from.name.unwrap_or_default(),
         description: from.description.filter(|text| !text.is_empty()),
-        expression: lf_tag_expression(&from.expression.unwrap_or_default()),
+        expression: from_sdk_expression(&from.expression.unwrap_or_default()),
     })
 }
 
 /// Converts a registered location. The role is `None` for the service-linked role.
 #[must_use]
-pub fn registration(from: lakeformation::ResourceInfo) -> Registration {
+pub fn from_sdk_registration(from: lakeformation::ResourceInfo) -> Registration {
     let arn = from.resource_arn.unwrap_or_default();
     let arn = Location::parse(&arn).map_or(arn, |location| location.without_trailing_slash());
     let role = from
@@ -162,13 +153,13 @@ pub fn registration(from: lakeformation::ResourceInfo) -> Registration {
 
 /// Converts an opt-in. One without a resource becomes one on `ListedResource::Other`.
 #[must_use]
-pub fn opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> OptIn {
+pub fn from_sdk_opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> OptIn {
     let principal = from.principal;
     let principal = principal.and_then(|principal| principal.data_lake_principal_identifier);
     OptIn {
         principal: Principal(principal.unwrap_or_default()),
         resource: match from.resource {
-            Some(resource) => listed_resource(resource, account),
+            Some(resource) => from_sdk_resource(resource, account),
             None => ListedResource::Other("no resource".to_owned()),
         },
         condition: from.condition.and_then(|condition| condition.expression),
@@ -179,7 +170,7 @@ pub fn opt_in(from: lakeformation::LakeFormationOptInsInfo, account: &str) -> Op
 ///
 /// # Errors
 /// The result has no database, or an LF-Tag without exactly one value.
-pub fn tagged_database(
+pub fn from_sdk_tagged_database(
     from: lakeformation::TaggedDatabase,
     account: &str,
 ) -> Result<Option<LfTaggedResource>, String> {
@@ -189,7 +180,7 @@ pub fn tagged_database(
     }
     Ok(Some(LfTaggedResource {
         database: database.name.to_lowercase(),
-        on_database: lf_tags(from.lf_tags, account)?,
+        on_database: from_sdk_lf_tags(from.lf_tags, account)?,
         ..LfTaggedResource::default()
     }))
 }
@@ -198,7 +189,7 @@ pub fn tagged_database(
 ///
 /// # Errors
 /// The result has no table or a column without a name, or an LF-Tag without exactly one value.
-pub fn tagged_table(
+pub fn from_sdk_tagged_table(
     from: lakeformation::TaggedTable,
     account: &str,
 ) -> Result<Option<LfTaggedResource>, String> {
@@ -210,18 +201,21 @@ pub fn tagged_table(
     let mut on_columns: BTreeMap<String, LfTags> = BTreeMap::new();
     for column in from.lf_tags_on_columns.unwrap_or_default() {
         let name = column.name.ok_or("a column has no name")?;
-        on_columns.insert(name.to_lowercase(), lf_tags(column.lf_tags, account)?);
+        on_columns.insert(
+            name.to_lowercase(),
+            from_sdk_lf_tags(column.lf_tags, account)?,
+        );
     }
     Ok(Some(LfTaggedResource {
         database: table.database_name.to_lowercase(),
         table: Some(name.to_lowercase()),
-        on_database: lf_tags(from.lf_tag_on_database, account)?,
-        on_table: lf_tags(from.lf_tags_on_table, account)?,
+        on_database: from_sdk_lf_tags(from.lf_tag_on_database, account)?,
+        on_table: from_sdk_lf_tags(from.lf_tags_on_table, account)?,
         on_columns,
     }))
 }
 
-fn principals(from: Option<Vec<lakeformation::DataLakePrincipal>>) -> BTreeSet<Principal> {
+fn from_sdk_principals(from: Option<Vec<lakeformation::DataLakePrincipal>>) -> BTreeSet<Principal> {
     let all = from.unwrap_or_default().into_iter();
     all.map(|principal| Principal(principal.data_lake_principal_identifier.unwrap_or_default()))
         .collect()
@@ -229,7 +223,7 @@ fn principals(from: Option<Vec<lakeformation::DataLakePrincipal>>) -> BTreeSet<P
 
 /// Converts the data lake settings.
 #[must_use]
-pub fn settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettings {
+pub fn from_sdk_settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettings {
     let Some(from) = from else {
         return DataLakeSettings::default();
     };
@@ -237,8 +231,8 @@ pub fn settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettin
         all.is_some_and(|permissions| !permissions.is_empty())
     };
     DataLakeSettings {
-        admins: principals(from.data_lake_admins),
-        read_only_admins: principals(from.read_only_admins),
+        admins: from_sdk_principals(from.data_lake_admins),
+        read_only_admins: from_sdk_principals(from.read_only_admins),
         database_defaults_open: is_open(from.create_database_default_permissions),
         table_defaults_open: is_open(from.create_table_default_permissions),
         parameters: from.parameters.unwrap_or_default().into_iter().collect(),
@@ -251,7 +245,7 @@ pub fn settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettin
         full_table_external_access: from
             .allow_full_table_external_data_access
             .unwrap_or_default(),
-        external_allow_list: principals(from.external_data_filtering_allow_list),
+        external_allow_list: from_sdk_principals(from.external_data_filtering_allow_list),
         session_tag_values: from
             .authorized_session_tag_value_list
             .unwrap_or_default()
@@ -261,12 +255,12 @@ pub fn settings(from: Option<lakeformation::DataLakeSettings>) -> DataLakeSettin
 }
 
 /// Converts the data lake settings to the SDK's type. The defaults for new databases and tables
-/// are those of `current`, closed or reopened as `defaults` says.
+/// are those of `current`, cleared or restored as `default_permissions` says.
 #[must_use]
 pub fn to_sdk_settings(
     desired: &DataLakeSettings,
     current: Option<lakeformation::DataLakeSettings>,
-    defaults: DefaultsChange,
+    default_permissions: DefaultPermissionsChange,
 ) -> lakeformation::DataLakeSettings {
     let to_sdk = |all: &BTreeSet<Principal>| -> Option<Vec<lakeformation::DataLakePrincipal>> {
         let built = all.iter().map(|principal| {
@@ -284,7 +278,7 @@ pub fn to_sdk_settings(
             current.create_table_default_permissions.unwrap_or_default(),
         )
     });
-    let open = defaults.applied_to((!databases.is_empty(), !tables.is_empty()));
+    let open = default_permissions.applied_to((!databases.is_empty(), !tables.is_empty()));
     let changed = |current: Vec<lakeformation::PrincipalPermissions>, open: bool| match (
         open,
         current.is_empty(),
@@ -326,6 +320,7 @@ fn iam_allowed_principals_all() -> lakeformation::PrincipalPermissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinlake_core::Name;
 
     const ACCOUNT: &str = "111122223333";
 
@@ -356,7 +351,7 @@ mod tests {
                 to_sdk_data_cells_filter(&one, &orders(), "1", Some("v".to_owned())).unwrap();
             assert_eq!(sent.version_id.as_deref(), Some("v"));
             assert!(sent.row_filter.is_some());
-            let read = data_cells_filter(sent);
+            let read = from_sdk_data_cells_filter(sent);
             assert_eq!(read, one);
             let listed = |filter: &DataCellsFilter| -> Vec<String> {
                 let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
@@ -374,22 +369,22 @@ mod tests {
             pair.set_tag_values(Some(values)).build().unwrap()
         };
         let one = LfTags::from([("team".to_owned(), "a".to_owned())]);
-        assert_eq!(lf_tags(Some(vec![pair(&["A"])]), ACCOUNT), Ok(one));
+        assert_eq!(from_sdk_lf_tags(Some(vec![pair(&["A"])]), ACCOUNT), Ok(one));
         for listed in [
             vec![pair(&[])],
             vec![pair(&["a", "b"])],
             vec![pair(&["a"]), pair(&["b"])],
         ] {
-            assert!(lf_tags(Some(listed), ACCOUNT).is_err());
+            assert!(from_sdk_lf_tags(Some(listed), ACCOUNT).is_err());
         }
         let tagged = lakeformation::TaggedTable::builder().build();
-        assert!(tagged_table(tagged, ACCOUNT).is_err());
+        assert!(from_sdk_tagged_table(tagged, ACCOUNT).is_err());
     }
 
     #[test]
     fn an_opt_in_without_a_principal_or_resource_is_not_left_out() {
         let bare = lakeformation::LakeFormationOptInsInfo::builder().build();
-        let read = opt_in(bare, "1");
+        let read = from_sdk_opt_in(bare, "1");
         assert_eq!(read.principal, Principal(String::new()));
         assert!(matches!(read.resource, ListedResource::Other(_)));
     }
@@ -412,26 +407,32 @@ mod tests {
             pair(Some(&nested), "b"),
         ];
         let own = [("a", "x"), ("b", "x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(lf_tags(Some(listed), ACCOUNT), Ok(LfTags::from(own)));
-        assert!(lf_tag_values(pair(Some(&nested), "b"), ACCOUNT).is_empty());
-        assert_eq!(lf_tag_values(pair(Some(ACCOUNT), "b"), ACCOUNT).len(), 1);
+        assert_eq!(
+            from_sdk_lf_tags(Some(listed), ACCOUNT),
+            Ok(LfTags::from(own))
+        );
+        assert!(from_sdk_lf_tag_values(pair(Some(&nested), "b"), ACCOUNT).is_empty());
+        assert_eq!(
+            from_sdk_lf_tag_values(pair(Some(ACCOUNT), "b"), ACCOUNT).len(),
+            1
+        );
         let expression = lakeformation::LfTagExpression::builder().name("e");
         let expression = expression.catalog_id("444455556666").build();
-        assert_eq!(named_lf_tag_expression(expression, ACCOUNT), None);
+        assert_eq!(from_sdk_named_expression(expression, ACCOUNT), None);
         let database = lakeformation::DatabaseResource::builder().name("sales");
         let database = database.catalog_id(&nested).build().unwrap();
         let tagged = lakeformation::TaggedDatabase::builder()
             .database(database)
             .build();
-        assert_eq!(tagged_database(tagged, ACCOUNT), Ok(None));
+        assert_eq!(from_sdk_tagged_database(tagged, ACCOUNT), Ok(None));
         let table = lakeformation::TableResource::builder().database_name("sales");
         let table = table.name("orders").catalog_id(nested).build().unwrap();
         let tagged = lakeformation::TaggedTable::builder().table(table).build();
-        assert_eq!(tagged_table(tagged, ACCOUNT), Ok(None));
+        assert_eq!(from_sdk_tagged_table(tagged, ACCOUNT), Ok(None));
     }
 
     #[test]
-    fn settings_round_trip_and_defaults_are_kept_closed_or_reopened() {
+    fn settings_round_trip_and_defaults_are_kept_cleared_or_restored() {
         let open = lakeformation::PrincipalPermissions::builder().build();
         let current = lakeformation::DataLakeSettings::builder()
             .create_database_default_permissions(open)
@@ -440,27 +441,31 @@ mod tests {
             .allow_external_data_filtering(true)
             .authorized_session_tag_value_list("x")
             .build();
-        let mut desired = settings(Some(current.clone()));
+        let mut desired = from_sdk_settings(Some(current.clone()));
         desired.admins.insert(Principal("a".to_owned()));
-        let kept = to_sdk_settings(&desired, Some(current.clone()), DefaultsChange::Keep);
-        assert_eq!(settings(Some(kept)), desired);
+        let kept = to_sdk_settings(
+            &desired,
+            Some(current.clone()),
+            DefaultPermissionsChange::Keep,
+        );
+        assert_eq!(from_sdk_settings(Some(kept)), desired);
         desired.database_defaults_open = false;
-        let closed = to_sdk_settings(&desired, Some(current), DefaultsChange::Close);
-        assert_eq!(settings(Some(closed.clone())), desired);
-        let reopen = DefaultsChange::Reopen {
+        let cleared = to_sdk_settings(&desired, Some(current), DefaultPermissionsChange::Clear);
+        assert_eq!(from_sdk_settings(Some(cleared.clone())), desired);
+        let restore = DefaultPermissionsChange::Restore {
             databases: true,
             tables: false,
         };
         desired.database_defaults_open = true;
-        let open = to_sdk_settings(&desired, Some(closed), reopen);
-        assert_eq!(settings(Some(open)), desired);
+        let open = to_sdk_settings(&desired, Some(cleared), restore);
+        assert_eq!(from_sdk_settings(Some(open)), desired);
     }
 
     #[test]
     fn the_service_linked_role_is_distinguished_from_a_custom_role_of_its_name() {
         let with = |role: String| {
             let info = lakeformation::ResourceInfo::builder().resource_arn("arn:aws:s3:::b/p/");
-            registration(info.role_arn(role).build())
+            from_sdk_registration(info.role_arn(role).build())
         };
         let linked = with(format!("arn:aws:iam::1{SERVICE_LINKED_ROLE_SUFFIX}"));
         assert_eq!(

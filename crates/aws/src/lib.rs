@@ -13,19 +13,21 @@
 mod call_counter;
 pub mod call_error;
 mod clients;
-pub mod convert;
 mod dead_letter_queues;
+pub mod glue_convert;
 pub mod lakeformation_convert;
 pub mod ledger;
-mod messages;
+mod messaging;
 pub mod permission_convert;
 mod region;
 mod s3_replicas;
+mod system_clock;
 
 pub use call_counter::{api_calls, api_errors};
 pub use clients::{APP_NAME, Clients};
 pub use dead_letter_queues::{DeadLetter, SqsDeadLetterQueues, list_queue_urls};
 pub use ledger::DynamoLedger;
-pub use messages::{EventBridgePeer, SnsAlerts, SqsRetryQueue, SystemClock};
+pub use messaging::{DefaultEventBus, SnsAlerts, SqsRetryQueue};
 pub use region::AwsRegion;
 pub use s3_replicas::S3Replicas;
+pub use system_clock::SystemClock;

@@ -12,7 +12,7 @@ use twinlake_core::{Name, Principal, TableId};
 /// Converts an entry of `ListPermissions`. A resource that Twinlake does not support becomes
 /// `ListedResource::Other`, so that it is counted.
 #[must_use]
-pub fn listed_permission(
+pub fn from_sdk_permission(
     from: lakeformation::PrincipalResourcePermissions,
     account: &str,
 ) -> ListedPermission {
@@ -28,7 +28,7 @@ pub fn listed_permission(
                 .unwrap_or_default(),
         ),
         resource: match from.resource {
-            Some(resource) => listed_resource(resource, account),
+            Some(resource) => from_sdk_resource(resource, account),
             None => ListedResource::Other("no resource".to_owned()),
         },
         permissions: permissions_of(from.permissions),
@@ -40,7 +40,7 @@ pub fn listed_permission(
 /// Converts a resource of a grant or an opt-in. A resource that Twinlake does not support becomes
 /// `ListedResource::Other`.
 #[must_use]
-pub fn listed_resource(from: lakeformation::Resource, account: &str) -> ListedResource {
+pub fn from_sdk_resource(from: lakeformation::Resource, account: &str) -> ListedResource {
     let other = |kind: &str| ListedResource::Other(kind.to_owned());
     let is_foreign = |catalog: Option<&String>| catalog.is_some_and(|id| id != account);
     if let Some(database) = from.database {
@@ -53,26 +53,26 @@ pub fn listed_resource(from: lakeformation::Resource, account: &str) -> ListedRe
         if is_foreign(table.catalog_id.as_ref()) {
             return other("a table of another catalog");
         }
-        return table_resource(&table).unwrap_or_else(|| other("a table without a name"));
+        return from_sdk_table_resource(&table).unwrap_or_else(|| other("a table without a name"));
     }
     if let Some(columns) = from.table_with_columns {
         if is_foreign(columns.catalog_id.as_ref()) {
             return other("a table of another catalog");
         }
-        return columns_resource(columns);
+        return from_sdk_columns_resource(columns);
     }
-    other_resource(from, account).unwrap_or_else(|| other("an unknown kind of resource"))
+    from_sdk_other_resource(from, account).unwrap_or_else(|| other("an unknown kind of resource"))
 }
 
 /// Converts a resource that is neither a database nor a table nor columns.
-fn other_resource(from: lakeformation::Resource, account: &str) -> Option<ListedResource> {
+fn from_sdk_other_resource(from: lakeformation::Resource, account: &str) -> Option<ListedResource> {
     let if_foreign = |catalog: Option<&String>, what: &str| {
         let is_foreign = catalog.is_some_and(|id| id != account);
         is_foreign.then(|| ListedResource::Other(format!("{what} of another catalog")))
     };
     if let Some(filter) = from.data_cells_filter {
         let catalog = filter.table_catalog_id.as_ref();
-        let found = data_cells_filter(&filter);
+        let found = from_sdk_data_cells_filter_resource(&filter);
         return if_foreign(catalog, "a data cells filter").or(found);
     }
     if let Some(location) = from.data_location {
@@ -87,7 +87,7 @@ fn other_resource(from: lakeformation::Resource, account: &str) -> Option<Listed
         return if_foreign(tag.catalog_id.as_ref(), "an LF-Tag").or(Some(listed));
     }
     if let Some(policy) = from.lf_tag_policy {
-        let listed = lf_tag_policy(&policy);
+        let listed = from_sdk_lf_tag_policy(&policy);
         return if_foreign(policy.catalog_id.as_ref(), "an LF-Tag policy").or(listed);
     }
     if let Some(named_expression) = from.lf_tag_expression {
@@ -99,26 +99,28 @@ fn other_resource(from: lakeformation::Resource, account: &str) -> Option<Listed
     if_foreign(catalog.id.as_ref(), "the catalog").or(Some(ListedResource::Catalog))
 }
 
-fn data_cells_filter(from: &lakeformation::DataCellsFilterResource) -> Option<ListedResource> {
+fn from_sdk_data_cells_filter_resource(
+    from: &lakeformation::DataCellsFilterResource,
+) -> Option<ListedResource> {
     let database = Name::from_service(from.database_name.as_deref()?);
     let table = Name::from_service(from.table_name.as_deref()?);
     let id = TableId::new(database, table);
     Some(ListedResource::DataCellsFilter(id, from.name.clone()?))
 }
 
-fn lf_tag_policy(from: &lakeformation::LfTagPolicyResource) -> Option<ListedResource> {
+fn from_sdk_lf_tag_policy(from: &lakeformation::LfTagPolicyResource) -> Option<ListedResource> {
     let target = LfTagPolicyTarget::parse(from.resource_type.as_str())?;
     let named_expression = from.expression_name.clone().filter(|name| !name.is_empty());
     let policy_expression = match named_expression {
         Some(name) => LfTagPolicy::NamedExpression(name),
-        None => LfTagPolicy::Expression(lf_tag_expression(&from.expression)),
+        None => LfTagPolicy::Expression(from_sdk_expression(&from.expression)),
     };
     Some(ListedResource::LfTagPolicy(target, policy_expression))
 }
 
 /// Converts an LF-Tag expression; keys and values become lower case.
 #[must_use]
-pub fn lf_tag_expression(from: &[lakeformation::LfTag]) -> LfTagExpression {
+pub fn from_sdk_expression(from: &[lakeformation::LfTag]) -> LfTagExpression {
     let mut expression = LfTagExpression::new();
     for tag in from {
         let values = expression.entry(tag.tag_key.to_lowercase()).or_default();
@@ -141,7 +143,7 @@ pub fn to_sdk_expression(from: &LfTagExpression) -> Result<Vec<lakeformation::Lf
     tags.collect()
 }
 
-fn table_resource(from: &lakeformation::TableResource) -> Option<ListedResource> {
+fn from_sdk_table_resource(from: &lakeformation::TableResource) -> Option<ListedResource> {
     let database = Name::from_service(&from.database_name);
     if from.table_wildcard.is_some() {
         return Some(ListedResource::TableWildcard(database));
@@ -150,17 +152,19 @@ fn table_resource(from: &lakeformation::TableResource) -> Option<ListedResource>
     Some(listed_table_resource(database, name, None))
 }
 
-fn columns_resource(from: lakeformation::TableWithColumnsResource) -> ListedResource {
+fn from_sdk_columns_resource(from: lakeformation::TableWithColumnsResource) -> ListedResource {
     let database = Name::from_service(&from.database_name);
     let columns = match from.column_wildcard {
-        Some(wildcard) => ListedColumns::AllBut(column_names(wildcard.excluded_column_names)),
-        None => ListedColumns::Only(column_names(from.column_names)),
+        Some(wildcard) => {
+            ListedColumns::AllBut(from_sdk_column_names(wildcard.excluded_column_names))
+        }
+        None => ListedColumns::Only(from_sdk_column_names(from.column_names)),
     };
     listed_table_resource(database, &from.name, Some(columns))
 }
 
 /// Converts a list of column names, with their spelling.
-pub(crate) fn column_names(from: Option<Vec<String>>) -> BTreeSet<Name> {
+pub(crate) fn from_sdk_column_names(from: Option<Vec<String>>) -> BTreeSet<Name> {
     let all = from.unwrap_or_default();
     all.iter().map(|text| Name::from_service(text)).collect()
 }
@@ -354,7 +358,7 @@ mod tests {
             ListedResource::LfTagExpression("e".to_owned()),
         ];
         for one in all {
-            let back = listed_resource(to_sdk_resource(&one, ACCOUNT).unwrap(), ACCOUNT);
+            let back = from_sdk_resource(to_sdk_resource(&one, ACCOUNT).unwrap(), ACCOUNT);
             assert_eq!(back, one);
         }
     }
@@ -375,7 +379,7 @@ mod tests {
             let columns = columns.column_names(text).build().unwrap();
             let resource = lakeformation::Resource::builder();
             let resource = resource.table_with_columns(columns).build();
-            let listed = listed_resource(resource.clone(), ACCOUNT);
+            let listed = from_sdk_resource(resource.clone(), ACCOUNT);
             assert_eq!(to_sdk_resource(&listed, ACCOUNT).unwrap(), resource);
         }
     }
@@ -398,7 +402,7 @@ mod tests {
             .set_permissions_with_grant_option(batch.permissions_with_grant_option)
             .set_condition(batch.condition)
             .build();
-        assert_eq!(listed_permission(listed, ACCOUNT), sent);
+        assert_eq!(from_sdk_permission(listed, ACCOUNT), sent);
     }
 
     #[test]
@@ -430,7 +434,7 @@ mod tests {
         ];
         for (resource, kind) in all {
             let other = ListedResource::Other(kind.to_owned());
-            assert_eq!(listed_resource(resource, ACCOUNT), other);
+            assert_eq!(from_sdk_resource(resource, ACCOUNT), other);
         }
     }
 }

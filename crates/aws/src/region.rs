@@ -2,6 +2,7 @@
 
 mod attachments;
 mod function_pattern;
+mod functions;
 mod inventory;
 mod lakeformation;
 mod partitions;
@@ -9,7 +10,7 @@ mod write;
 
 use crate::call_counter::Service;
 use crate::clients::Clients;
-use crate::{call_error, convert, permission_convert};
+use crate::{call_error, glue_convert, permission_convert};
 use aws_sdk_lakeformation::types::DataLakeResourceType;
 use function_pattern::FunctionPattern;
 use std::future::Future;
@@ -120,7 +121,7 @@ impl AwsRegion {
         .await?;
         let entries = listed.into_iter();
         Ok(entries
-            .map(|entry| permission_convert::listed_permission(entry, &self.account))
+            .map(|entry| permission_convert::from_sdk_permission(entry, &self.account))
             .collect())
     }
 }
@@ -158,7 +159,7 @@ impl ReadRegion for AwsRegion {
         let found = response
             .database
             .ok_or_else(|| missing_object(CALL, &self.region))?;
-        Ok(convert::database(found))
+        Ok(glue_convert::from_sdk_database(found))
     }
 
     async fn databases(&self) -> Result<Vec<Observed<Database>>, CallError> {
@@ -176,7 +177,10 @@ impl ReadRegion for AwsRegion {
             Ok((page.database_list, page.next_token))
         })
         .await?;
-        Ok(listed.into_iter().map(convert::database).collect())
+        Ok(listed
+            .into_iter()
+            .map(glue_convert::from_sdk_database)
+            .collect())
     }
 
     async fn table(&self, id: &TableId) -> Result<Observed<Table>, CallError> {
@@ -189,7 +193,7 @@ impl ReadRegion for AwsRegion {
         let found = response
             .table
             .ok_or_else(|| missing_object(CALL, &self.region))?;
-        Ok(convert::table(found))
+        Ok(glue_convert::from_sdk_table(found))
     }
 
     async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError> {
@@ -205,7 +209,10 @@ impl ReadRegion for AwsRegion {
             Ok((page.table_list.unwrap_or_default(), page.next_token))
         })
         .await?;
-        Ok(listed.into_iter().map(convert::table).collect())
+        Ok(listed
+            .into_iter()
+            .map(glue_convert::from_sdk_table)
+            .collect())
     }
 
     async fn partitions_page(
@@ -261,7 +268,7 @@ impl ReadRegion for AwsRegion {
 
     async fn settings(&self) -> Result<ObservedSettings, CallError> {
         let settings =
-            crate::lakeformation_convert::settings(self.read_data_lake_settings().await?);
+            crate::lakeformation_convert::from_sdk_settings(self.read_data_lake_settings().await?);
         Ok(ObservedSettings::new(settings))
     }
 

@@ -8,7 +8,6 @@ pub(crate) mod explain;
 pub(crate) mod pending;
 pub(crate) mod plan;
 pub(crate) mod policy;
-mod reconciliation;
 pub(crate) mod redrive;
 pub(crate) mod report;
 pub(crate) mod resync;

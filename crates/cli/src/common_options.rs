@@ -1,42 +1,62 @@
-//! The options that every command takes.
+//! The options of the commands that read both Regions.
 
 use clap::Args;
 use std::path::PathBuf;
 
-/// Options of every command.
+/// The default name of the ledger's DynamoDB table, as in the template.
+pub(crate) const DEFAULT_LEDGER_TABLE: &str = "twinlake-ledger";
+
+/// The heading of the options that select the policy and the ledger.
+const POLICY_AND_LEDGER: &str = "Policy and ledger";
+/// The heading of the options that concern calls to AWS.
+const CALLS_TO_AWS: &str = "Calls to AWS";
+
+/// The arguments of a command that reads both Regions: its own, and those of all such commands.
+#[derive(Debug, Clone, Args)]
+pub struct WithCommon<A: Args> {
+    /// The command's own arguments.
+    #[command(flatten)]
+    pub args: A,
+    /// The options of every command that reads both Regions.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every command that reads both Regions.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The policy file [default: the policy in the deployed ledger]
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The policy file [default: the policy of the deployment in --region]
+    #[arg(long, value_name = "FILE", help_heading = POLICY_AND_LEDGER)]
     pub policy: Option<PathBuf>,
-    /// Keep the ledger in this file instead of the deployed ledger table
-    #[arg(long, global = true, value_name = "FILE")]
-    pub ledger: Option<PathBuf>,
-    /// The DynamoDB table of the deployed ledger; it has the same name in both Regions
-    #[arg(
-        long,
-        global = true,
-        value_name = "TABLE",
-        default_value = "twinlake-ledger"
-    )]
-    pub ledger_table: String,
-    /// The Region in which to look for the deployed ledger, if --policy is not given
-    #[arg(long, global = true, value_name = "REGION")]
+    /// Either Region of a deployment; required unless --policy is given
+    ///
+    /// From this Region, the command finds the policy and the ledger of the deployment. With
+    /// --policy it is not used: the policy names both Regions.
+    #[arg(long, value_name = "REGION", help_heading = POLICY_AND_LEDGER)]
     pub region: Option<String>,
-    /// The Region that is primary, where no ledger says it [default: the policy's region "a"]
-    #[arg(long, global = true, value_name = "REGION")]
+    /// The DynamoDB table of the ledger: Twinlake's record of the objects that it replicates and of
+    /// their states. It has the same name in both Regions
+    #[arg(long, value_name = "TABLE", default_value = DEFAULT_LEDGER_TABLE,
+          help_heading = POLICY_AND_LEDGER)]
+    pub ledger_table: String,
+    /// Keep the ledger in this file instead of a DynamoDB table; requires --policy
+    #[arg(long, value_name = "FILE", help_heading = POLICY_AND_LEDGER)]
+    pub ledger: Option<PathBuf>,
+    /// The Region that is primary, if no ledger says it [default: the policy's region "a"]
+    #[arg(long, value_name = "REGION", help_heading = POLICY_AND_LEDGER)]
     pub primary: Option<String>,
     /// The IAM principal that the command runs as [default: as STS reports it]
     ///
     /// STS omits the path of a role. Give the ARN if the role has a path.
-    #[arg(long, global = true, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", help_heading = CALLS_TO_AWS)]
     pub caller_arn: Option<String>,
     /// A role whose grants are not compared, as an ARN or a prefix that ends in `*`; repeatable
     ///
-    /// Use it for the roles of the deployed functions. The role of --caller-arn is always ignored.
-    #[arg(long = "ignore-role", global = true, value_name = "ARN")]
+    /// Use it for the roles of the deployed functions. The grants of the principal that the command
+    /// runs as are never compared.
+    #[arg(long = "ignore-role", value_name = "ARN", help_heading = CALLS_TO_AWS)]
     pub ignored_roles: Vec<String>,
     /// The maximum number of concurrent calls to AWS
-    #[arg(long, global = true, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = CALLS_TO_AWS)]
     pub parallel: usize,
 }

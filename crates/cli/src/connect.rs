@@ -1,16 +1,22 @@
-//! From the options to something that can be called.
+//! Opens the two Regions and the ledger that the options of a command name, and parses the names
+//! of databases and tables.
 
 use crate::command_ledger::CommandLedger;
 use crate::common_options::Common;
 use crate::files::{open_ledger, read_policy};
 use crate::{CliError, output};
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_core::audit::Rejection;
 use twinlake_core::name::ObjectName;
 use twinlake_core::topology::Epoch;
-use twinlake_core::{OwnRoles, Policy, Principal, Scope};
+use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{Context, Environment, Ledger};
+
+/// The error of a command that is given neither a policy file nor a Region to look for one.
+const NO_POLICY: &str = "no policy is given; add --region REGION, either Region of a deployment, \
+                         or --policy FILE";
 
 /// The environment of a command.
 pub(crate) struct CommandEnvironment;
@@ -22,7 +28,7 @@ impl Environment for CommandEnvironment {
     type Clock = SystemClock;
 }
 
-/// Both Regions and what is known of them.
+/// The two Regions, with the policy, the ledger and the caller of the command.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub policy: Policy,
@@ -38,7 +44,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects for reading: without a ledger too.
+    /// Connects to both Regions. Without a ledger the command can read, and not write.
     pub(crate) async fn open(common: &Common) -> Result<Self, CliError> {
         let (policy, epoch, ledger) = match (&common.policy, &common.ledger) {
             (Some(policy), Some(file)) => {
@@ -52,7 +58,8 @@ impl Connection {
             }
             (Some(policy), None) => Self::with_policy(common, read_policy(policy)?).await?,
             (None, Some(_)) => {
-                let problem = "with --ledger FILE the policy is a file, too: add --policy FILE";
+                let problem =
+                    "--ledger FILE requires --policy FILE: the policy is not in a ledger file";
                 return Err(CliError::Usage(problem.to_owned()));
             }
             (None, None) => Self::deployed(common).await?,
@@ -91,7 +98,7 @@ impl Connection {
     ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let mut reason = String::new();
         for (_, site) in policy.sites.iter() {
-            let ledger = ledger_in(common, &site.region).await;
+            let ledger = ledger_in(&common.ledger_table, &site.region).await;
             reason = match ledger.policy().await {
                 Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
                     return Self::deployed_in(common, &site.region).await;
@@ -101,7 +108,7 @@ impl Connection {
                 Err(error) => format!("no deployed ledger can be read ({})", error.code),
             };
         }
-        let epoch = requested_epoch(common, &policy)?;
+        let epoch = requested_epoch(common.primary.as_deref(), &policy)?;
         output::note(&format!(
             "Twinlake works without a ledger, since {}: objects that are equal in both Regions \
              count as paired. {} is taken as the primary; name another one with --primary.",
@@ -113,9 +120,7 @@ impl Connection {
 
     async fn deployed(common: &Common) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let Some(region) = &common.region else {
-            let problem = "name the policy with --policy FILE, or the Region of a deployed \
-                           ledger with --region REGION";
-            return Err(CliError::Usage(problem.to_owned()));
+            return Err(CliError::Usage(NO_POLICY.to_owned()));
         };
         Self::deployed_in(common, region).await
     }
@@ -125,13 +130,11 @@ impl Connection {
         common: &Common,
         region: &str,
     ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
-        let local = ledger_in(common, region).await;
-        let text = local.policy().await?;
-        let text = text.ok_or_else(|| NotReady::NoPolicy(region.to_owned()))?;
-        let policy = Policy::parse(&text)?;
+        let local = ledger_in(&common.ledger_table, region).await;
+        let policy = policy_in(&local, region).await?;
         let peer = policy.sites.find(region).map(|site| site.other());
         let peer = peer.map_or(region, |site| policy.sites.get(site).region.as_str());
-        let peer = ledger_in(common, peer).await;
+        let peer = ledger_in(&common.ledger_table, peer).await;
         let authority = region_authority(region, &local, &peer).await?;
         let is_standby = authority.local == authority.epoch.standby();
         let ledger = if is_standby { local } else { peer };
@@ -142,6 +145,18 @@ impl Connection {
         ))
     }
 
+    /// Makes a plan for a scope and audits it. Writes nothing. Returns the plan without the
+    /// rejected steps, and the rejections.
+    pub(crate) async fn preview(
+        &self,
+        scope: &Scope,
+        deletions_approved: bool,
+    ) -> Result<(Plan, Vec<Rejection>), CliError> {
+        let context = self.context(deletions_approved);
+        Ok(twinlake_engine::resync::preview(&context, scope).await?)
+    }
+
+    /// The context of a reconciliation without a deadline.
     pub(crate) fn context(&self, deletions_approved: bool) -> Context<'_, CommandEnvironment> {
         Context {
             primary: &self.primary,
@@ -160,12 +175,13 @@ impl Connection {
     }
 }
 
-/// The epoch of a policy that no ledger accompanies: led by `--primary`, else by site `a`.
+/// The epoch of a command without a ledger: the primary is the Region of `--primary`, by default
+/// site `a`.
 ///
 /// # Errors
 /// `--primary` names neither Region of the policy.
-pub(crate) fn requested_epoch(common: &Common, policy: &Policy) -> Result<Epoch, CliError> {
-    let Some(region) = &common.primary else {
+pub(crate) fn requested_epoch(primary: Option<&str>, policy: &Policy) -> Result<Epoch, CliError> {
+    let Some(region) = primary else {
         return Ok(Epoch::INITIAL);
     };
     let site = policy.sites.find(region).ok_or_else(|| {
@@ -177,18 +193,22 @@ pub(crate) fn requested_epoch(common: &Common, policy: &Policy) -> Result<Epoch,
     Ok(Epoch::led_by(site))
 }
 
-/// The epoch that the deployed ledgers hold, as far as one can be read; else the requested
-/// one.
+/// The epoch of a command that reads no ledger itself: by `--primary`, else the latest epoch in the
+/// deployed ledgers that can be read.
 ///
 /// # Errors
 /// `--primary` names neither Region of the policy.
-pub(crate) async fn known_epoch(common: &Common, policy: &Policy) -> Result<Epoch, CliError> {
-    if common.primary.is_some() {
-        return requested_epoch(common, policy);
+pub(crate) async fn known_epoch(
+    primary: Option<&str>,
+    ledger_table: &str,
+    policy: &Policy,
+) -> Result<Epoch, CliError> {
+    if primary.is_some() {
+        return requested_epoch(primary, policy);
     }
     let mut known = Epoch::INITIAL;
     for (_, site) in policy.sites.iter() {
-        let ledger = ledger_in(common, &site.region).await;
+        let ledger = ledger_in(ledger_table, &site.region).await;
         known = ledger
             .epoch()
             .await
@@ -198,11 +218,31 @@ pub(crate) async fn known_epoch(common: &Common, policy: &Policy) -> Result<Epoc
 }
 
 /// The deployed ledger of a Region.
-pub(crate) async fn ledger_in(common: &Common, region: &str) -> DynamoLedger {
-    DynamoLedger::new(&Clients::connect(region).await, &common.ledger_table)
+pub(crate) async fn ledger_in(ledger_table: &str, region: &str) -> DynamoLedger {
+    DynamoLedger::new(&Clients::connect(region).await, ledger_table)
 }
 
-/// The scope that names stand for; the whole catalog if there are none.
+/// The policy that the deployed ledger of a Region holds.
+///
+/// # Errors
+/// No Region is given, or its ledger cannot be read or holds no valid policy.
+pub(crate) async fn deployed_policy(
+    ledger_table: &str,
+    region: Option<&str>,
+) -> Result<Policy, CliError> {
+    let Some(region) = region else {
+        return Err(CliError::Usage(NO_POLICY.to_owned()));
+    };
+    policy_in(&ledger_in(ledger_table, region).await, region).await
+}
+
+async fn policy_in(ledger: &DynamoLedger, region: &str) -> Result<Policy, CliError> {
+    let text = ledger.policy().await?;
+    let text = text.ok_or_else(|| NotReady::NoPolicy(region.to_owned()))?;
+    Ok(Policy::parse(&text)?)
+}
+
+/// Parses the names of databases and tables; no name is the whole catalog.
 pub(crate) fn scope(names: &[String]) -> Result<Scope, CliError> {
     if names.is_empty() {
         return Ok(Scope::catalog());
@@ -217,7 +257,7 @@ pub(crate) fn scope(names: &[String]) -> Result<Scope, CliError> {
     Ok(scope)
 }
 
-/// The database or the table that an argument names.
+/// Parses the name of a database or a table.
 pub(crate) fn object_name(text: &str) -> Result<ObjectName, CliError> {
     ObjectName::parse(text)
         .map_err(|e| CliError::Usage(format!("{text} names no database or table: {e}")))

@@ -8,7 +8,7 @@
 //! - All output goes through [`output`], and untrusted text through
 //!   [`twinlake_core::render::escape`].
 //! - Exit codes: 0 the command is done and nothing is left to do, 2 attention is needed (for
-//!   example, a plan has steps), 1 an error.
+//!   example, a plan has steps), 1 an error; an error in the arguments, too.
 
 pub mod args;
 mod command_ledger;
@@ -17,11 +17,13 @@ pub mod common_options;
 mod connect;
 mod files;
 pub mod output;
+mod reconcile_output;
 mod status_snapshot;
 
 pub use commands::scenario;
 
 use args::{Cli, Command};
+use common_options::WithCommon;
 use std::process::ExitCode;
 
 /// Why a command failed, as shown to the operator.
@@ -71,20 +73,23 @@ impl CommandOutcome {
 
 /// Runs one command and prints its error, if any.
 pub async fn run(cli: Cli) -> ExitCode {
-    let common = &cli.common;
     let result = match cli.command {
-        Command::Plan(args) => commands::plan::run(common, &args).await,
-        Command::Apply(args) => commands::apply::run(common, &args).await,
-        Command::ApproveDeletions(args) => commands::approve_deletions::run(common, &args).await,
-        Command::Resync(args) => commands::resync::run(common, &args).await,
-        Command::Status(args) => commands::status::run(common, &args).await,
-        Command::Report(args) => commands::report::run(common, &args).await,
-        Command::Pending(command) => commands::pending::run(common, command).await,
-        Command::Redrive(args) => commands::redrive::run(common, &args).await,
-        Command::Access(args) => commands::access::run(common, &args).await,
-        Command::Bootstrap(args) => commands::bootstrap::run(common, &args).await,
-        Command::Explain(args) => commands::explain::run(common, &args),
-        Command::Policy(command) => commands::policy::run(common, command).await,
+        Command::Plan(WithCommon { common, args }) => commands::plan::run(&common, &args).await,
+        Command::Apply(WithCommon { common, args }) => commands::apply::run(&common, &args).await,
+        Command::ApproveDeletions(WithCommon { common, args }) => {
+            commands::approve_deletions::run(&common, &args).await
+        }
+        Command::Resync(WithCommon { common, args }) => commands::resync::run(&common, &args).await,
+        Command::Status(WithCommon { common, args }) => commands::status::run(&common, &args).await,
+        Command::Report(WithCommon { common, args }) => commands::report::run(&common, &args).await,
+        Command::Pending(command) => commands::pending::run(command).await,
+        Command::Redrive(WithCommon { common, args }) => {
+            commands::redrive::run(&common, &args).await
+        }
+        Command::Access(WithCommon { common, args }) => commands::access::run(&common, &args).await,
+        Command::Bootstrap(args) => commands::bootstrap::run(&args).await,
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),
         Command::Sandbox(args) => commands::sandbox::run(&args).await,
     };

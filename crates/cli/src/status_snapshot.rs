@@ -19,13 +19,13 @@ pub(crate) struct StatusSnapshot {
     pub now: Timestamp,
     /// Whether a monitor function is deployed: it measures the lag each minute.
     pub is_monitored: bool,
-    /// The ledger rows; a row in sync whose table has missing objects is data-pending here.
+    /// The ledger rows. A row in sync becomes `DataPending` if its table has pending S3 objects.
     pub rows: LedgerRows,
     /// The start of the last complete resync.
     pub verified_at: Option<Timestamp>,
-    /// The lag samples of the requested window, oldest first.
+    /// The lag samples of the requested time window, oldest first.
     pub lag_samples: Vec<LagSample>,
-    /// The missing S3 objects of each table that waits for some.
+    /// The S3 objects that have not arrived in the standby, by table.
     pub pending_objects: BTreeMap<TableId, PendingObjects>,
     /// Open alerts, the most severe first. Alerts that only the digest reports are left out.
     pub open_alerts: Vec<Alert>,
@@ -57,21 +57,40 @@ impl StatusSnapshot {
         (last.at.plus_secs(MAX_CURRENT_LAG_AGE_SECS) >= self.now).then_some(last)
     }
 
-    /// Whether the standby is ready: verified, every object in sync, no alert open, and the lag
-    /// below its thresholds.
-    pub(crate) fn is_ready(&self, thresholds: &LagAlertThresholds) -> bool {
-        let in_sync = |row: &LedgerRow| row.state == SubjectState::InSync;
-        let fresh = |sample: &LagSample| {
-            let mut channels = Channel::EVERY.into_iter();
-            channels.all(|channel| {
-                lag_status(sample.lag(channel), thresholds.of(channel))
-                    == LagStatus::WithinThreshold
-            })
-        };
-        self.verified_at.is_some()
-            && self.rows.values().all(in_sync)
-            && self.open_alerts.is_empty()
-            && (!self.is_monitored || self.current_lag().is_some_and(fresh))
+    /// Why the standby is not ready, as clauses. It is ready, and there are none, if it is verified,
+    /// every object is in sync, no alert is open, and the lag is below its thresholds.
+    pub(crate) fn problems(&self, thresholds: &LagAlertThresholds) -> Vec<String> {
+        let mut problems = Vec::new();
+        let counts = self.counts();
+        for state in SubjectState::NOT_IN_SYNC {
+            match counts.get(&state).copied().unwrap_or_default() {
+                0 => {}
+                1 => problems.push(format!("1 object is {state}")),
+                count => problems.push(format!("{count} objects are {state}")),
+            }
+        }
+        match self.open_alerts.len() {
+            0 => {}
+            1 => problems.push("1 alert is open".to_owned()),
+            count => problems.push(format!("{count} alerts are open")),
+        }
+        match self.current_lag() {
+            Some(sample) if self.is_monitored => {
+                for channel in Channel::EVERY {
+                    let secs = sample.lag(channel);
+                    if lag_status(secs, thresholds.of(channel)) != LagStatus::WithinThreshold {
+                        let lag = duration(secs);
+                        problems.push(format!("the {channel} lag of {lag} exceeds its threshold"));
+                    }
+                }
+            }
+            None if self.is_monitored => problems.push("the lag is unknown".to_owned()),
+            Some(_) | None => {}
+        }
+        if self.verified_at.is_none() {
+            problems.push("no resync has completed yet".to_owned());
+        }
+        problems
     }
 
     /// The number of subjects in each state.
@@ -91,6 +110,16 @@ impl StatusSnapshot {
             .collect();
         shown.sort_by_key(|row| (std::cmp::Reverse(row.state), row.since));
         shown
+    }
+}
+
+/// A number of seconds in the largest unit that leaves at least two, for people.
+pub(crate) fn duration(secs: i64) -> String {
+    match secs {
+        ..=119 => format!("{secs} s"),
+        120..=7199 => format!("{} min", secs / 60),
+        7200..=172_799 => format!("{} h", secs / 3600),
+        _ => format!("{} days", secs / 86_400),
     }
 }
 
@@ -186,16 +215,26 @@ mod tests {
             catalog: 75,
             permissions: 900,
         };
-        assert!(!snapshot.is_ready(&thresholds));
+        assert_eq!(
+            snapshot.problems(&thresholds),
+            [
+                "1 object is out-of-sync",
+                "1 object is on-hold",
+                "2 objects are blocked"
+            ]
+        );
         let ready = StatusSnapshot {
             rows: [row("a", SubjectState::InSync, 1)].into(),
             ..snapshot
         };
-        assert!(ready.is_ready(&thresholds));
+        assert!(ready.problems(&thresholds).is_empty());
         let unverified = StatusSnapshot {
             verified_at: None,
             ..ready
         };
-        assert!(!unverified.is_ready(&thresholds), "no resync has completed");
+        assert_eq!(
+            unverified.problems(&thresholds),
+            ["no resync has completed yet"]
+        );
     }
 }

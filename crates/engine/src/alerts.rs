@@ -36,7 +36,9 @@ pub fn invalid_operation(error: &DocumentError, region: &str, now: Timestamp) ->
     let sentences = [
         format!("The operation document in the ledger of {region} is not valid: {error}."),
         "The default alert thresholds and prices hold; replication is not affected.".to_owned(),
-        "Correct the document and run `twinlake policy push --operation FILE`.".to_owned(),
+        format!(
+            "Correct the document and run `twinlake policy push --operation FILE --region {region}`."
+        ),
     ];
     Alert::new(
         AlertKind::ReadFailed,
@@ -229,8 +231,8 @@ fn build_alert(
         0 | 1 => first.to_owned(),
         count => format!("{first} and {} more", count - 1),
     };
-    let (summary, current_state, action) = alert_text(kind, entries.len());
-    let sentences = [summary, current_state.to_owned(), action.to_owned()];
+    let (summary, current_state, action) = alert_text(kind, entries.len(), region);
+    let sentences = [summary, current_state.to_owned(), action];
     let affected = subjects
         .iter()
         .take(MAX_AFFECTED)
@@ -280,25 +282,32 @@ fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
     names.map(twinlake_core::Name::from).collect()
 }
 
-fn alert_text(kind: AlertKind, count: usize) -> (String, &'static str, &'static str) {
+/// Returns what happened, the state of the standby, and what to do. The commands in it find the
+/// ledger from either Region, so `region` is the one that the alert is published in.
+fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static str, String) {
     match kind {
         AlertKind::ExcessAccess => (
             format!("{count} grants that the primary does not have could not be revoked."),
             "The standby allows more access than the primary.",
-            "Revoke the grants listed below in the standby yourself, then run `twinlake resync`.",
+            format!(
+                "Revoke the grants listed below in the standby yourself, then run `twinlake resync \
+                 --region {region}`."
+            ),
         ),
         AlertKind::PlanRejected => (
             "Steps of a plan were rejected and not applied. The other steps were applied."
                 .to_owned(),
             "The rejected changes are not in the standby.",
-            "Read the reason below, and the section plan-rejected of the runbook.",
+            "Read the reason below, and the section plan-rejected of the runbook.".to_owned(),
         ),
         AlertKind::DeletionsHeld => (
             "Deletions exceed the deletion limit and are held. All other changes were applied."
                 .to_owned(),
             "The standby keeps what the primary deleted.",
-            "If the deletions are intended, run `twinlake approve-deletions`. If not, restore the \
-             objects in the primary.",
+            format!(
+                "If the deletions are intended, run `twinlake approve-deletions --region {region}`, \
+                 which lists them and asks. If not, restore the objects in the primary."
+            ),
         ),
         AlertKind::TwinlakeAccessDenied => (
             format!(
@@ -307,30 +316,38 @@ fn alert_text(kind: AlertKind, count: usize) -> (String, &'static str, &'static 
             ),
             "The subjects listed below are unchanged. Nothing was deleted or revoked because of \
              this.",
-            "Restore the permissions of the role (it must be a data lake administrator in both \
-             Regions), then run `twinlake resync`.",
+            format!(
+                "Restore the permissions of the role, then run `twinlake resync --region {region}`. \
+                 The role must be a data lake administrator in both Regions; `twinlake bootstrap \
+                 --policy FILE --twinlake-role ARN` makes it one."
+            ),
         ),
         AlertKind::Conflict => (
             format!("{count} differences could not be corrected."),
             "The subjects listed below differ from the primary.",
-            "Correct what the reasons below name. `twinlake plan` shows the remaining steps.",
+            format!(
+                "Correct what the reasons below name. `twinlake plan --region {region}` shows the \
+                 remaining steps."
+            ),
         ),
         AlertKind::ReadFailed => (
             format!("{count} subjects could not be read."),
             "The subjects listed below stay as they were when they were last read.",
-            "If this continues, check the function's log for the failing call.",
+            "If this continues, check the function's log for the failing call.".to_owned(),
         ),
         AlertKind::Drift => (
             format!("A resync made {count} changes that no event had reported."),
             "The standby equals the primary again.",
             "If this happens often, check that the trail is logging and that the EventBridge rules \
-             forward events.",
+             forward events."
+                .to_owned(),
         ),
         AlertKind::NotReplicated => (
             format!("{count} objects or settings are not replicated."),
             "The standby does not have them.",
             "Read the reasons below: each names the policy key to change, or says that replication \
-             is not supported.",
+             is not supported."
+                .to_owned(),
         ),
         AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
@@ -343,7 +360,7 @@ fn alert_text(kind: AlertKind, count: usize) -> (String, &'static str, &'static 
         | AlertKind::Digest => (
             format!("{count} failures were reported."),
             "See below.",
-            "See below.",
+            "See below.".to_owned(),
         ),
     }
 }

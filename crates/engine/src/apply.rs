@@ -8,7 +8,7 @@ mod partition_batches;
 mod permissions;
 mod step_rules;
 
-use crate::ports::{DefaultsChange, EntryResults, SettingsChange, WriteRegion};
+use crate::ports::{DefaultPermissionsChange, EntryResults, SettingsChange, WriteRegion};
 use futures_util::{StreamExt as _, stream};
 use partition_batches::{BatchKind, PartitionBatch, partition_batch_key};
 use std::collections::{BTreeMap, BTreeSet};
@@ -248,7 +248,7 @@ async fn send<S: WriteRegion>(
                 added_admins: added_admins.clone(),
                 added_read_only_admins: added_read_only_admins.clone(),
                 removed_admins: removed_admins.clone(),
-                defaults: DefaultsChange::Close,
+                default_permissions: DefaultPermissionsChange::Clear,
                 other_settings: Some(other_settings.clone()),
             };
             standby.put_settings(&change).await

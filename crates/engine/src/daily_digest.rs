@@ -39,7 +39,7 @@ pub async fn build_digest<L: Ledger + StatsStore>(
         ),
         match ledger.verified_at().await? {
             Some(at) => format!("verified as of {at}"),
-            None => "never verified: no resync has been complete yet".to_owned(),
+            None => "not verified: no resync has completed yet".to_owned(),
         },
         format!(
             "{} steps applied, {} of them drift that a resync corrected",
@@ -68,8 +68,10 @@ pub async fn build_digest<L: Ledger + StatsStore>(
     let sentences = [
         format!("Digest of the 24 hours up to {now}."),
         match total {
-            0 => "Everything that the policy covers is replicated or listed by `twinlake status`."
-                .to_owned(),
+            0 => format!(
+                "Everything that the policy covers is replicated, or `twinlake status --region \
+                 {region}` lists it."
+            ),
             count => {
                 format!("{count} objects or settings are not replicated, listed below by kind.")
             }

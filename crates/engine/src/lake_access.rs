@@ -1,5 +1,5 @@
 //! The Lake Formation access of Twinlake's roles: they are data lake administrators, the reader
-//! roles are shown every column, and the default permissions of a standby are closed.
+//! roles are shown every column, and the default permissions of a standby are empty.
 //!
 //! # Invariants
 //!
@@ -8,8 +8,8 @@
 //! - The settings are read just before they are written, and read back.
 
 use crate::ports::{
-    DefaultsChange, GrantFilter, MAX_PERMISSIONS_PER_BATCH, PermissionResourceType, ReadRegion,
-    SettingsChange, WriteRegion,
+    DefaultPermissionsChange, GrantFilter, MAX_PERMISSIONS_PER_BATCH, PermissionResourceType,
+    ReadRegion, SettingsChange, WriteRegion,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,9 +150,9 @@ async fn grant_all<R: WriteRegion>(region: &R, grants: &[ReaderGrant]) -> Result
 pub struct AccessRequirements {
     /// The roles that must be data lake administrators.
     pub roles: BTreeSet<Principal>,
-    /// Whether the default permissions for new databases and tables must be closed, as in the
+    /// Whether the default permissions for new databases and tables must be empty, as in the
     /// standby.
-    pub closes_defaults: bool,
+    pub requires_empty_defaults: bool,
     /// The roles that must be shown every column, as in the primary.
     pub readers: BTreeSet<Principal>,
 }
@@ -162,10 +162,10 @@ pub struct AccessRequirements {
 pub struct AccessChanges {
     /// Roles that became administrators.
     pub administrators: BTreeSet<Principal>,
-    /// `CreateDatabaseDefaultPermissions` was open and is closed.
-    pub closed_databases: bool,
-    /// `CreateTableDefaultPermissions` was open and is closed.
-    pub closed_tables: bool,
+    /// `CreateDatabaseDefaultPermissions` was cleared.
+    pub cleared_database_defaults: bool,
+    /// `CreateTableDefaultPermissions` was cleared.
+    pub cleared_table_defaults: bool,
     /// The grants to reader roles.
     pub grants: Vec<ReaderGrant>,
 }
@@ -180,8 +180,8 @@ impl AccessChanges {
     /// Adds the changes of another run.
     pub fn merge(&mut self, other: Self) {
         self.administrators.extend(other.administrators);
-        self.closed_databases |= other.closed_databases;
-        self.closed_tables |= other.closed_tables;
+        self.cleared_database_defaults |= other.cleared_database_defaults;
+        self.cleared_table_defaults |= other.cleared_table_defaults;
         self.grants.extend(other.grants);
         self.grants.sort();
         self.grants.dedup();
@@ -203,8 +203,9 @@ pub async fn required_changes<R: ReadRegion>(
             .difference(&current.admins)
             .cloned()
             .collect(),
-        closed_databases: requirements.closes_defaults && current.database_defaults_open,
-        closed_tables: requirements.closes_defaults && current.table_defaults_open,
+        cleared_database_defaults: requirements.requires_empty_defaults
+            && current.database_defaults_open,
+        cleared_table_defaults: requirements.requires_empty_defaults && current.table_defaults_open,
         grants: missing_grants(region, &requirements.readers, None).await?,
     })
 }
@@ -217,13 +218,13 @@ pub async fn apply_changes<R: WriteRegion>(
     region: &R,
     changes: &AccessChanges,
 ) -> Result<(), CallError> {
-    let closes_defaults = changes.closed_databases || changes.closed_tables;
-    if closes_defaults || !changes.administrators.is_empty() {
+    let clears_defaults = changes.cleared_database_defaults || changes.cleared_table_defaults;
+    if clears_defaults || !changes.administrators.is_empty() {
         let change = SettingsChange {
             added_admins: changes.administrators.clone(),
-            defaults: match closes_defaults {
-                true => DefaultsChange::Close,
-                false => DefaultsChange::Keep,
+            default_permissions: match clears_defaults {
+                true => DefaultPermissionsChange::Clear,
+                false => DefaultPermissionsChange::Keep,
             },
             ..SettingsChange::default()
         };
@@ -254,18 +255,18 @@ pub async fn revert_changes<R: WriteRegion>(
             }
         }
     }
-    let reopens_defaults = changes.closed_databases || changes.closed_tables;
-    if !reopens_defaults && changes.administrators.is_empty() {
+    let restores_defaults = changes.cleared_database_defaults || changes.cleared_table_defaults;
+    if !restores_defaults && changes.administrators.is_empty() {
         return Ok(());
     }
     let change = SettingsChange {
         removed_admins: changes.administrators.clone(),
-        defaults: match reopens_defaults {
-            true => DefaultsChange::Reopen {
-                databases: changes.closed_databases,
-                tables: changes.closed_tables,
+        default_permissions: match restores_defaults {
+            true => DefaultPermissionsChange::Restore {
+                databases: changes.cleared_database_defaults,
+                tables: changes.cleared_table_defaults,
             },
-            false => DefaultsChange::Keep,
+            false => DefaultPermissionsChange::Keep,
         },
         ..SettingsChange::default()
     };

@@ -147,7 +147,10 @@ fn lag_alert(
     let sentences = [
         summary,
         current_state.to_owned(),
-        format!("{action} To update the standby meanwhile, run `twinlake resync`."),
+        format!(
+            "{action} To update the standby meanwhile, run `twinlake resync --region {}`.",
+            monitor.region
+        ),
     ];
     Alert::new(
         kind,
@@ -186,7 +189,10 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
             "The next resync applies the changes that they report, except for messages listed \
              below as not recognized."
                 .to_owned(),
-            format!("Correct the cause, then run `twinlake redrive {queue}`."),
+            format!(
+                "Correct the cause, then run `twinlake redrive {queue} --region {region}`, which \
+                 lists the messages and asks."
+            ),
         ];
         report.alerts.push(Alert {
             count,

@@ -6,7 +6,9 @@ mod ledger;
 mod monitoring;
 mod stats;
 
-pub use lakeformation::{DefaultsChange, GrantFilter, PermissionResourceType, SettingsChange};
+pub use lakeformation::{
+    DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
+};
 pub use ledger::{Alerts, Clock, ConditionalWrites, Ledger, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use stats::{StatCounters, StatsStore};

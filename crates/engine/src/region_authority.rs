@@ -22,15 +22,15 @@ pub struct RegionAuthority {
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     /// No policy was pushed.
-    #[error("the ledger of {0} holds no policy; run `twinlake policy push`")]
+    #[error("the ledger of {0} holds no policy; run `twinlake policy push FILE`")]
     NoPolicy(String),
     /// The policy in the ledger is not valid.
     #[error("the policy in the ledger is not valid: {0}")]
     Policy(#[from] DocumentError),
     /// The two ledgers hold different policies.
     #[error(
-        "the two Regions hold different policies ({0} and {1}); run `twinlake policy push` to \
-         write one to both"
+        "the two Regions hold different policies ({0} and {1}); run `twinlake policy push \
+         FILE` to write one to both"
     )]
     PoliciesDiffer(String, String),
     /// This Region is not in the policy.

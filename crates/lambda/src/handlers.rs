@@ -421,7 +421,7 @@ pub(crate) fn not_ready_alert(not_ready: &NotReady, runtime: &Runtime) -> Alert 
         "The standby is unchanged. Messages wait in their queues, and move to the dead-letter \
          queues when their retries are used up."
             .to_owned(),
-        "Store one valid policy in both Regions with `twinlake policy push`.".to_owned(),
+        "Store one valid policy in both Regions with `twinlake policy push FILE`.".to_owned(),
     ];
     let region = &runtime.config.region;
     let now = runtime.clock.now();

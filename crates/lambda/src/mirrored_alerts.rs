@@ -1,7 +1,7 @@
 //! Alerts that are published in this Region and mirrored to the peer Region.
 
 use tracing::warn;
-use twinlake_aws::{EventBridgePeer, SnsAlerts};
+use twinlake_aws::{DefaultEventBus, SnsAlerts};
 use twinlake_core::event::ALERT_DETAIL_TYPE;
 use twinlake_core::{Alert, CallError, render};
 use twinlake_engine::Alerts;
@@ -12,7 +12,7 @@ use twinlake_engine::ports::PeerEventBus as _;
 #[derive(Debug)]
 pub(crate) struct MirroredAlerts<'a> {
     pub topic: &'a SnsAlerts,
-    pub peer_bus: Option<&'a EventBridgePeer>,
+    pub peer_bus: Option<&'a DefaultEventBus>,
 }
 
 impl Alerts for MirroredAlerts<'_> {

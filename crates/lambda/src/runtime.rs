@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::mirrored_alerts::MirroredAlerts;
 use crate::telemetry::InvocationTelemetry;
 use twinlake_aws::{
-    AwsRegion, Clients, DynamoLedger, EventBridgePeer, SnsAlerts, SqsDeadLetterQueues,
+    AwsRegion, Clients, DefaultEventBus, DynamoLedger, SnsAlerts, SqsDeadLetterQueues,
     SqsRetryQueue, SystemClock,
 };
 use twinlake_core::event::EventContext;
@@ -38,7 +38,7 @@ pub struct Runtime {
     pub(crate) alert_topic: SnsAlerts,
     pub(crate) retry_queue: SqsRetryQueue,
     /// The event bus of the peer Region.
-    pub(crate) peer_bus: EventBridgePeer,
+    pub(crate) peer_bus: DefaultEventBus,
     pub(crate) dead_letter_queues: SqsDeadLetterQueues,
     pub(crate) clock: SystemClock,
     own_roles: OwnRoles,
@@ -70,7 +70,7 @@ impl Runtime {
             peer_ledger: DynamoLedger::new(&peer, &config.peer_ledger_table),
             alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),
             retry_queue: SqsRetryQueue::new(&local, &config.retry_queue_url),
-            peer_bus: EventBridgePeer::new(&local),
+            peer_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
             clock: SystemClock,
             own_roles: OwnRoles::new(config.role_arns.clone()),

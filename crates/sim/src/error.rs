@@ -49,7 +49,7 @@ impl ApiError {
         Self::new(CallErrorKind::Denied, "AccessDeniedException", message)
     }
 
-    pub(crate) fn concurrent(message: impl Into<String>) -> Self {
+    pub(crate) fn concurrent_modification(message: impl Into<String>) -> Self {
         let code = "ConcurrentModificationException";
         Self::new(CallErrorKind::Contended, code, message)
     }

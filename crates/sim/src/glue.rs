@@ -237,7 +237,7 @@ impl SimState {
         if expected_version
             .is_some_and(|expected_version| observed.version.as_deref() != Some(expected_version))
         {
-            return Err(ApiError::concurrent(
+            return Err(ApiError::concurrent_modification(
                 "Update table failed due to concurrent modifications.",
             ));
         }

@@ -55,6 +55,7 @@ impl SimState {
         })
     }
 
+    /// `GrantPermissions`, `RevokePermissions`, or one entry of their batch calls.
     fn change_permissions(
         &mut self,
         caller: Caller<'_>,
@@ -65,8 +66,8 @@ impl SimState {
         let principal = required_text(principal, "DataLakePrincipalIdentifier")?.to_owned();
         let resource = parse_resource(request.get("Resource").unwrap_or(&Value::Null))?;
         let permissions: BTreeSet<String> = parse_field(request, "Permissions")?;
-        let options = array_field(request, "PermissionsWithGrantOption").iter();
-        let options: BTreeSet<String> = options
+        let grantable = array_field(request, "PermissionsWithGrantOption").iter();
+        let grantable: BTreeSet<String> = grantable
             .filter_map(|v| v.as_str().map(str::to_owned))
             .collect();
         let condition = request.get("Condition").and_then(|c| c.get("Expression"));
@@ -74,7 +75,7 @@ impl SimState {
             principal: twinlake_core::Principal(principal),
             resource,
             permissions,
-            grantable: options,
+            grantable,
             condition: condition.and_then(Value::as_str).map(str::to_owned),
         };
         let changed = match is_grant {
@@ -99,7 +100,7 @@ impl SimState {
         self.reject_column_grant_beside_table(caller, entry, &resource)?;
         self.tick();
         let region = self.region_mut(caller.region)?;
-        let mut before = Vec::new();
+        let mut grants_before = Vec::new();
         for permission in &entry.permissions {
             let grantable = entry.grantable.contains(permission);
             for stored_resource in stored_resources(&resource, permission) {
@@ -108,13 +109,13 @@ impl SimState {
                     resource: stored_resource,
                     condition: entry.condition.clone(),
                 };
-                before.push((key.clone(), region.grants.get(&key).cloned()));
+                grants_before.push((key.clone(), region.grants.get(&key).cloned()));
                 let held = region.grants.entry(key).or_default();
                 let option = held.entry(permission.clone()).or_default();
                 *option |= grantable;
             }
         }
-        region.grants_before_last_write = before;
+        region.grants_before_last_write = grants_before;
         Ok(())
     }
 
@@ -125,16 +126,17 @@ impl SimState {
         entry: &ListedPermission,
     ) -> Result<(), ApiError> {
         if let Err(error) = self.check_resource_exists(caller, &entry.resource) {
-            // A grant that remains after its table is deleted can still be revoked.
-            let has_no_database = entry.resource.database().is_none();
-            if !self.has(Quirk::GrantsRemainAfterTableDeletion) && !has_no_database {
+            // Grants on a deleted database or table can be revoked only if they remain.
+            // Others, as on a deleted LF-Tag, can always be revoked.
+            let is_in_database = entry.resource.database().is_some();
+            if is_in_database && !self.has(Quirk::GrantsRemainAfterTableDeletion) {
                 return Err(error);
             }
         }
         self.tick();
         let region = self.region_mut(caller.region)?;
-        let mut before = Vec::new();
-        let mut found = false;
+        let mut grants_before = Vec::new();
+        let mut is_any_revoked = false;
         for permission in &entry.permissions {
             for stored_resource in stored_resources(&entry.resource, permission) {
                 let key = StoredGrant {
@@ -142,30 +144,32 @@ impl SimState {
                     resource: stored_resource,
                     condition: entry.condition.clone(),
                 };
-                before.push((key.clone(), region.grants.get(&key).cloned()));
+                grants_before.push((key.clone(), region.grants.get(&key).cloned()));
                 if let Some(held) = region.grants.get_mut(&key) {
-                    found |= held.remove(permission).is_some();
+                    is_any_revoked |= held.remove(permission).is_some();
                     if held.is_empty() {
                         region.grants.remove(&key);
                     }
                 }
             }
         }
-        region.grants_before_last_write = before;
+        region.grants_before_last_write = grants_before;
         let is_create_database = entry.resource == ListedResource::Catalog
             && entry.permissions.contains("CREATE_DATABASE");
-        if found && is_create_database && self.has(Quirk::RevokedCreateDatabaseStaysListed) {
+        if is_any_revoked && is_create_database && self.has(Quirk::RevokedCreateDatabaseStaysListed)
+        {
             self.region_mut(caller.region)?
                 .revoked_but_listed
                 .push(entry.clone());
         }
-        if found {
+        if is_any_revoked {
             Ok(())
         } else {
             Err(ApiError::nothing_to_revoke())
         }
     }
 
+    /// Fails if the resource of a grant, or a column that it names, does not exist.
     pub(super) fn check_resource_exists(
         &self,
         caller: Caller<'_>,
@@ -243,6 +247,7 @@ impl SimState {
         }
     }
 
+    /// Fails if a grant on columns has permissions other than SELECT.
     fn check_column_permissions(&self, entry: &ListedPermission) -> Result<(), ApiError> {
         let is_column_grant = matches!(
             entry.resource,

@@ -229,7 +229,7 @@ impl SimRegion {
             ApiError::nothing_to_revoke(),
             ApiError::no_such_column(),
             ApiError::denied(""),
-            ApiError::concurrent(""),
+            ApiError::concurrent_modification(""),
             ApiError::invalid(""),
         ];
         let exact = known

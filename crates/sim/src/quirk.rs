@@ -43,8 +43,8 @@ pub enum Quirk {
     DataCellsFilterVisibleAfterDelay,
     /// `ListPermissions` without a filter omits the grants on LF-Tags and LF-Tag policies.
     UnfilteredListOmitsLfTagGrants,
-    /// F-7: the `Pattern` of `GetUserDefinedFunctions` is a regular expression, of which `*` is none;
-    /// otherwise it is a wildcard pattern (public reports of both).
+    /// F-7: the `Pattern` of `GetUserDefinedFunctions` is a regular expression, and `*` alone is an
+    /// invalid one. Without this quirk it is a wildcard pattern (public reports of both).
     FunctionPatternIsRegularExpression,
     /// F-2: `BatchGetPartition` returns partitions that do not exist as unprocessed, however often it
     /// is asked (`API_BatchGetPartition`).
@@ -77,7 +77,7 @@ impl Quirk {
         Self::FunctionPatternIsRegularExpression,
     ];
 
-    /// Returns the quirk of a name in a scenario file.
+    /// Returns the quirk that a `quirk` line of a scenario names.
     #[must_use]
     pub fn from_scenario_name(name: &str) -> Option<Self> {
         Some(match name {

@@ -1,92 +1,22 @@
-//! User-defined functions, and the attachments of databases and tables: partition indexes, column
-//! statistics and Glue tags. Those of Lake Formation are in [`super::lakeformation`].
+//! Reads and writes the attachments of databases and tables: partition indexes, column statistics
+//! and Glue tags. Those of Lake Formation are in [`super::lakeformation`].
 
 use super::lakeformation::is_lakeformation;
 use super::write::set_entry_error;
-use super::{AwsRegion, all_pages, missing_object};
-use crate::{call_error, convert};
+use super::{AwsRegion, all_pages};
+use crate::{call_error, glue_convert};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{
-    Attachment, AttachmentKey, Function, IndexStatus, Observed, ObservedAttachment, PartitionIndex,
+    Attachment, AttachmentKey, IndexStatus, ObservedAttachment, PartitionIndex,
 };
-use twinlake_core::{CallError, CallErrorKind, Facet, FunctionId, Name, Subject, TableId};
+use twinlake_core::{CallError, CallErrorKind, Facet, Subject, TableId};
 use twinlake_engine::ReadRegion as _;
 use twinlake_engine::ports::EntryResults;
 
 /// Columns per `GetColumnStatisticsForTable` call (Glue's limit).
 const COLUMNS_PER_CALL: usize = 100;
 
-fn function_name(function: &glue::UserDefinedFunction) -> Option<&str> {
-    function.function_name.as_deref()
-}
-
 impl AwsRegion {
-    pub(super) async fn read_functions(
-        &self,
-        database: Option<&Name>,
-    ) -> Result<Vec<(FunctionId, Observed<Function>)>, CallError> {
-        const CALL: &str = "GetUserDefinedFunctions";
-        let listed = self
-            .function_pattern
-            .list_every(function_name, |pattern| {
-                self.list_functions(CALL, database, pattern)
-            })
-            .await?;
-        // Glue does not always return the database name. Then a function of the whole catalog's
-        // listing cannot be told from one of the same name in another database.
-        if database.is_none() && listed.iter().any(|one| one.database_name.is_none()) {
-            let message = "the listing of all databases does not name the database of a function";
-            let kind = CallErrorKind::Unsupported;
-            return Err(CallError::new(kind, CALL, &self.region, message));
-        }
-        let functions = listed.into_iter().map(|mut function| {
-            let requested = database.map(|name| name.as_str().to_owned());
-            function.database_name = function.database_name.or(requested);
-            convert::function(function)
-        });
-        Ok(functions.collect())
-    }
-
-    async fn list_functions(
-        &self,
-        call: &str,
-        database: Option<&Name>,
-        pattern: &'static str,
-    ) -> Result<Vec<glue::UserDefinedFunction>, CallError> {
-        all_pages(|token| async {
-            let request = self.glue.get_user_defined_functions().pattern(pattern);
-            let request = request
-                .set_database_name(database.map(|name| name.as_str().to_owned()))
-                .max_results(100)
-                .set_next_token(token);
-            let page = request
-                .send()
-                .await
-                .map_err(|e| call_error::from_sdk(call, &self.region, &e))?;
-            Ok((
-                page.user_defined_functions.unwrap_or_default(),
-                page.next_token,
-            ))
-        })
-        .await
-    }
-
-    pub(super) async fn read_function(
-        &self,
-        id: &FunctionId,
-    ) -> Result<Observed<Function>, CallError> {
-        const CALL: &str = "GetUserDefinedFunction";
-        let call = self.glue.get_user_defined_function();
-        let call = call.database_name(id.database.as_str());
-        let response = call.function_name(id.function.as_listed()).send().await;
-        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        let mut found = response
-            .user_defined_function
-            .ok_or_else(|| missing_object(CALL, &self.region))?;
-        found.database_name = Some(id.database.as_str().to_owned());
-        Ok(convert::function(found).1)
-    }
-
     pub(super) async fn read_attachments(
         &self,
         subject: &Subject,
@@ -145,7 +75,9 @@ impl AwsRegion {
             }
             listed => listed?,
         };
-        let indexes = listed.into_iter().map(convert::index);
+        let indexes = listed
+            .into_iter()
+            .map(glue_convert::from_sdk_partition_index);
         Ok(indexes
             .map(|(index, index_status)| ObservedAttachment {
                 attachment: Attachment::Index(index),
@@ -176,7 +108,9 @@ impl AwsRegion {
             }
             all.extend(response.column_statistics_list.unwrap_or_default());
         }
-        let statistics = all.into_iter().map(convert::statistics);
+        let statistics = all
+            .into_iter()
+            .map(glue_convert::from_sdk_column_statistics);
         Ok(statistics
             .map(|statistics| ObservedAttachment {
                 attachment: Attachment::Statistics(Box::new(statistics)),
@@ -286,7 +220,7 @@ impl AwsRegion {
 
     async fn create_index(&self, id: &TableId, index: &PartitionIndex) -> Result<(), CallError> {
         const CALL: &str = "CreatePartitionIndex";
-        let index = convert::to_sdk_index(index);
+        let index = glue_convert::to_sdk_partition_index(index);
         let index = index.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.create_partition_index();
         let call = call.database_name(id.database.as_str());
@@ -305,7 +239,7 @@ impl AwsRegion {
         const CALL: &str = "UpdateColumnStatisticsForTable";
         let built = statistics
             .iter()
-            .map(|column| convert::to_sdk_statistics(column));
+            .map(|column| glue_convert::to_sdk_column_statistics(column));
         let built: Result<Vec<glue::ColumnStatistics>, _> = built.collect();
         let built = built.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_column_statistics_for_table();

@@ -1,7 +1,7 @@
 //! Reads partitions: by page, or by their values.
 
 use super::{AwsRegion, missing_object};
-use crate::{call_error, convert};
+use crate::{call_error, glue_convert};
 use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types::{PartitionValueList, Segment};
 use futures_util::{StreamExt as _, stream};
@@ -35,7 +35,10 @@ impl AwsRegion {
         let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
         let partitions = page.partitions.unwrap_or_default().into_iter();
         let next = page.next_token.filter(|token| !token.is_empty());
-        Ok((partitions.map(convert::partition).collect(), next))
+        Ok((
+            partitions.map(glue_convert::from_sdk_partition).collect(),
+            next,
+        ))
     }
 
     /// Reads partitions by their values. The service may leave keys unprocessed for as long as it
@@ -110,7 +113,7 @@ impl AwsRegion {
         let response = response.map_err(|e| call_error::from_sdk(call, &self.region, &e))?;
         let partitions = response.partitions.unwrap_or_default().into_iter();
         Ok((
-            partitions.map(convert::partition).collect(),
+            partitions.map(glue_convert::from_sdk_partition).collect(),
             response.unprocessed_keys.unwrap_or_default(),
         ))
     }
@@ -129,7 +132,7 @@ impl AwsRegion {
         let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
         response
             .partition
-            .map(convert::partition)
+            .map(glue_convert::from_sdk_partition)
             .ok_or_else(|| missing_object(CALL, &self.region))
     }
 }

@@ -1,7 +1,7 @@
 //! Implements `WriteRegion`.
 
 use super::AwsRegion;
-use crate::{call_error, convert, permission_convert};
+use crate::{call_error, glue_convert, permission_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::catalog::{Attachment, AttachmentKey, MaybeLink as _, PartitionIndex};
 use twinlake_core::grant::{ListedPermission, ListedResource};
@@ -178,7 +178,7 @@ pub(super) fn set_entry_error(
 impl WriteRegion for AwsRegion {
     async fn create_database(&self, database: &Database) -> Result<(), CallError> {
         const CALL: &str = "CreateDatabase";
-        let input = convert::database_input(database);
+        let input = glue_convert::to_sdk_database(database);
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let response = self
             .glue
@@ -192,7 +192,7 @@ impl WriteRegion for AwsRegion {
 
     async fn update_database(&self, database: &Database) -> Result<(), CallError> {
         const CALL: &str = "UpdateDatabase";
-        let input = convert::database_input(database);
+        let input = glue_convert::to_sdk_database(database);
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_database().name(database.name.as_str());
         let response = call.database_input(input).send().await;
@@ -215,9 +215,12 @@ impl WriteRegion for AwsRegion {
         indexes: &[&PartitionIndex],
     ) -> Result<(), CallError> {
         const CALL: &str = "CreateTable";
-        let input = convert::table_input(&table.clone().without_derived_view_fields());
+        let input = glue_convert::to_sdk_table(&table.clone().without_derived_view_fields());
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
-        let indexes: Result<Vec<_>, _> = indexes.iter().map(|i| convert::to_sdk_index(i)).collect();
+        let indexes: Result<Vec<_>, _> = indexes
+            .iter()
+            .map(|i| glue_convert::to_sdk_partition_index(i))
+            .collect();
         let indexes = indexes.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.create_table().database_name(database.as_str());
         let call = call.set_partition_indexes(Some(indexes).filter(|all| !all.is_empty()));
@@ -235,7 +238,7 @@ impl WriteRegion for AwsRegion {
         version: Option<&str>,
     ) -> Result<(), CallError> {
         const CALL: &str = "UpdateTable";
-        let input = convert::table_input(&table.clone().without_derived_view_fields());
+        let input = glue_convert::to_sdk_table(&table.clone().without_derived_view_fields());
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_table().database_name(database.as_str());
         let call = call
@@ -272,7 +275,7 @@ impl WriteRegion for AwsRegion {
         const CALL: &str = "BatchCreatePartition";
         let inputs = partitions
             .iter()
-            .map(|partition| convert::partition_input(partition));
+            .map(|partition| glue_convert::to_sdk_partition(partition));
         let inputs = inputs.collect::<Result<Vec<_>, _>>();
         let inputs = inputs.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self
@@ -297,7 +300,7 @@ impl WriteRegion for AwsRegion {
     ) -> Result<EntryResults, CallError> {
         const CALL: &str = "BatchUpdatePartition";
         let entries = partitions.iter().map(|partition| {
-            let input = convert::partition_input(partition)?;
+            let input = glue_convert::to_sdk_partition(partition)?;
             aws_sdk_glue::types::BatchUpdatePartitionRequestEntry::builder()
                 .set_partition_value_list(Some(partition.values.clone()))
                 .partition_input(input)
@@ -350,7 +353,7 @@ impl WriteRegion for AwsRegion {
     async fn create_function(&self, id: &FunctionId, function: &Function) -> Result<(), CallError> {
         let call = self.glue.create_user_defined_function();
         let call = call.database_name(id.database.as_str());
-        let input = convert::function_input(function);
+        let input = glue_convert::to_sdk_function(function);
         let response = call.function_input(input).send().await;
         response
             .map(drop)
@@ -361,7 +364,7 @@ impl WriteRegion for AwsRegion {
         let call = self.glue.update_user_defined_function();
         let call = call.database_name(id.database.as_str());
         let call = call.function_name(id.function.as_listed());
-        let input = convert::function_input(function);
+        let input = glue_convert::to_sdk_function(function);
         let response = call.function_input(input).send().await;
         response
             .map(drop)

@@ -36,8 +36,8 @@ pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOut
     let context = connection.context(false);
     let scope = permission_scope(&subject);
     let (_, snapshots) = reconcile::observe_once(&context, &scope, true).await?;
-    let terms = PrincipalMapping::of_primary(&connection.policy, connection.epoch);
-    let principal = Principal(terms.counterpart(&args.principal));
+    let principal_mapping = PrincipalMapping::of_primary(&connection.policy, connection.epoch);
+    let principal = Principal(principal_mapping.counterpart(&args.principal));
     let sites = [
         (
             connection.policy.primary(connection.epoch),
@@ -159,7 +159,10 @@ fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess]) -> bool {
     for right in standby.difference(&primary) {
         lines.add(&format!("  ONLY IN THE STANDBY: {right}"));
     }
-    lines.add("Run `twinlake plan` to see the changes that would fix this, and what is withheld.");
+    lines.add(
+        "To see the changes that would correct this, and what is held, run `twinlake plan` with the \
+         same options.",
+    );
     false
 }
 

@@ -1,11 +1,10 @@
 //! `twinlake apply`: makes the standby equal to the primary.
 
-use crate::commands::reconciliation::{
-    NO_LEDGER, StoredPlan, is_complete, preview, print_outcome, print_rejections,
-};
+use crate::commands::plan::StoredPlan;
 use crate::common_options::Common;
 use crate::connect::{Connection, scope};
 use crate::files::read_json;
+use crate::reconcile_output::{is_complete, print_outcome, print_rejections};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::path::PathBuf;
@@ -17,11 +16,12 @@ use twinlake_engine::{ReconcileOutcome, reconcile};
 /// Arguments of `twinlake apply`.
 #[derive(Debug, Clone, Args)]
 pub struct ApplyArgs {
-    /// A plan stored by `twinlake plan --out`
+    /// Apply the plan that `twinlake plan --out` has stored in this file, instead of a new one; not
+    /// together with OBJECT
     #[arg(long, value_name = "FILE", conflicts_with = "names")]
     pub plan: Option<PathBuf>,
-    /// A database, or a table as DATABASE.TABLE [default: the whole catalog]
-    #[arg(value_name = "NAME")]
+    /// A database, or a table as DATABASE.TABLE, that the new plan covers [default: the whole catalog]
+    #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Apply without asking for confirmation
     #[arg(long)]
@@ -38,11 +38,9 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
         Some(stored) => stored.scope.clone(),
         None => scope(&args.names)?,
     };
-    if !connection.ledger.is_kept() {
-        return Err(CliError::Usage(NO_LEDGER.to_owned()));
-    }
+    connection.ledger.require_kept()?;
     let approved = args.approve_deletions;
-    let (plan, rejections) = preview(&connection, &scope, approved).await?;
+    let (plan, rejections) = connection.preview(&scope, approved).await?;
     if let Some(stored) = &stored {
         check_unchanged(&stored.plan, &plan)?;
     }
@@ -52,7 +50,10 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
         .iter()
         .any(|rejection| rejection.rule == AuditRule::DeletionLimit)
     {
-        output::print("If the deletions are intended, run `twinlake approve-deletions`.");
+        output::print(
+            "If the deletions are intended, run `twinlake approve-deletions` with the same --region, or \
+             --policy and --ledger.",
+        );
     }
     if plan.is_empty() {
         let is_complete = is_complete(&plan.findings, &rejections);
@@ -63,7 +64,8 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
             return Ok(CommandOutcome::AttentionNeeded);
         }
         // Only the confirmed plan may be applied.
-        check_unchanged(&plan, &preview(&connection, &scope, approved).await?.0)?;
+        let (fresh, _) = connection.preview(&scope, approved).await?;
+        check_unchanged(&plan, &fresh)?;
     }
     let outcome = reconcile_scope(&connection, &scope, args).await;
     connection.ledger.save()?;

@@ -13,7 +13,7 @@ use twinlake_core::name::ObjectName;
 #[derive(Debug, Clone, Args)]
 pub struct ApproveDeletionsArgs {
     /// A database, or a table as DATABASE.TABLE [default: all held deletions]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Apply without asking for confirmation
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! `twinlake bootstrap`: gives Twinlake's roles their Lake Formation rights, once per deployment,
 //! with the rights of the operator.
 
-use crate::common_options::Common;
+use crate::common_options::DEFAULT_LEDGER_TABLE;
 use crate::connect::known_epoch;
 use crate::files::{read_json, read_policy, write_json};
 use crate::{CliError, CommandOutcome, output};
@@ -9,7 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use twinlake_aws::{AwsRegion, Clients};
 use twinlake_core::topology::Site;
 use twinlake_core::{Principal, render};
@@ -20,18 +20,28 @@ use twinlake_engine::lake_access::{
 /// Arguments of `twinlake bootstrap`.
 #[derive(Debug, Clone, Args)]
 pub struct BootstrapArgs {
-    /// A role of Twinlake, from the output `Roles` of either stack; repeatable
+    /// The policy file, which names the two Regions
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// A role that gets the rights: each ARN in the output `Roles` of both stacks, or the principal
+    /// that runs the commands; repeatable; required unless --undo is given
     #[arg(long = "twinlake-role", value_name = "ARN")]
     pub roles: Vec<String>,
-    /// Show the changes without making them
+    /// Show the changes without making them; exits with 2 if there are any
     #[arg(long)]
     pub dry_run: bool,
-    /// Revert the changes in the record
+    /// Revert the changes that are recorded in the file of --record
     #[arg(long)]
     pub undo: bool,
-    /// The file in which the changes are recorded
+    /// The file in which the changes are recorded, and from which --undo reverts them
     #[arg(long, value_name = "FILE", default_value = "twinlake-bootstrap.json")]
     pub record: PathBuf,
+    /// The Region that is primary [default: as the deployed ledger says, else the policy's region "a"]
+    #[arg(long, value_name = "REGION")]
+    pub primary: Option<String>,
+    /// The DynamoDB table of the deployed ledger, which says which Region is primary
+    #[arg(long, value_name = "TABLE", default_value = DEFAULT_LEDGER_TABLE)]
+    pub ledger_table: String,
 }
 
 /// The changes made in each Region, by Region name: enough to revert them.
@@ -46,26 +56,22 @@ struct BootstrapRecord {
 ///
 /// # Errors
 /// A call failed, or the record cannot be read or written.
-pub(crate) async fn run(common: &Common, args: &BootstrapArgs) -> Result<CommandOutcome, CliError> {
-    let Some(file) = &common.policy else {
-        let problem = "no policy is given; add --policy FILE, which names the two Regions";
-        return Err(CliError::Usage(problem.to_owned()));
-    };
-    let policy = read_policy(file)?;
-    let epoch = known_epoch(common, &policy).await?;
-    let (primary, standby) = (policy.primary(epoch), policy.standby(epoch));
-    let mut record = match args.record.exists() {
-        true => read_json(&args.record)?,
-        false => BootstrapRecord::default(),
-    };
+pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError> {
+    let policy = read_policy(&args.policy)?;
+    let record = read_record(&args.record)?;
     if args.undo {
-        return undo(&[primary, standby], args, record).await;
+        let record = record.ok_or_else(|| no_record(&args.record))?;
+        // The Regions in any order: what is reverted does not depend on which one is primary.
+        return undo(&[&policy.sites.a, &policy.sites.b], args, record).await;
     }
     if args.roles.is_empty() {
         let problem = "no role is given; add --twinlake-role ARN for each role in the output \
                        `Roles` of both stacks";
         return Err(CliError::Usage(problem.to_owned()));
     }
+    let mut record = record.unwrap_or_default();
+    let epoch = known_epoch(args.primary.as_deref(), &args.ledger_table, &policy).await?;
+    let (primary, standby) = (policy.primary(epoch), policy.standby(epoch));
     let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
     let mut text = String::new();
     let mut outcome = CommandOutcome::Done;
@@ -73,7 +79,7 @@ pub(crate) async fn run(common: &Common, args: &BootstrapArgs) -> Result<Command
         let region = AwsRegion::new(&Clients::connect(&site.region).await, &site.account);
         let requirements = AccessRequirements {
             roles: roles.clone(),
-            closes_defaults: !is_primary,
+            requires_empty_defaults: !is_primary,
             readers: match is_primary {
                 true => roles.clone(),
                 false => BTreeSet::new(),
@@ -96,6 +102,26 @@ pub(crate) async fn run(common: &Common, args: &BootstrapArgs) -> Result<Command
     }
     output::print(text.trim_end());
     Ok(outcome)
+}
+
+/// Reads the record of earlier changes, or returns `None` if there is none.
+fn read_record(path: &Path) -> Result<Option<BootstrapRecord>, CliError> {
+    path.exists().then(|| read_json(path)).transpose()
+}
+
+/// The error of `--undo` without a record. Only the record tells the administrators, grants and
+/// default permissions that this command changed from those that were there before.
+fn no_record(path: &Path) -> CliError {
+    let problem = "this record of the changes does not exist, so nothing is reverted. `twinlake \
+                   bootstrap` writes it to the directory in which it runs: run --undo there, or \
+                   name the file with --record FILE. If it is lost, revert the changes yourself: \
+                   remove Twinlake's roles from the data lake administrators of both Regions, \
+                   revoke their grants in the primary, and restore the default permissions of the \
+                   standby";
+    CliError::File {
+        path: path.display().to_string(),
+        problem: problem.to_owned(),
+    }
 }
 
 async fn undo(
@@ -121,7 +147,7 @@ async fn undo(
             changes.administrators.len(),
             changes.grants.len(),
             match (
-                changes.closed_databases || changes.closed_tables,
+                changes.cleared_database_defaults || changes.cleared_table_defaults,
                 args.dry_run
             ) {
                 (false, _) => "",
@@ -137,8 +163,23 @@ async fn undo(
         record.regions.remove(&site.region);
         write_json(&args.record, &record)?;
     }
+    let named = |region: &String| sites.iter().any(|site| site.region == *region);
+    let others: Vec<&str> = record
+        .regions
+        .keys()
+        .filter(|region| !named(region))
+        .map(String::as_str)
+        .collect();
+    if !others.is_empty() {
+        let _ = writeln!(
+            text,
+            "Not reverted: the record also has changes in {}, which the policy does not name. Run \
+             --undo with the policy that names it.",
+            render::escape(&others.join(", "))
+        );
+    }
     output::print(text.trim_end());
-    Ok(CommandOutcome::Done)
+    Ok(CommandOutcome::done_if(others.is_empty()))
 }
 
 fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_dry_run: bool) {
@@ -153,10 +194,10 @@ fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_
         let _ = writeln!(text, "  {verb} {role} a data lake administrator");
     }
     let verb_clear = verb("would clear", "cleared");
-    if changes.closed_databases {
+    if changes.cleared_database_defaults {
         let _ = writeln!(text, "  {verb_clear} CreateDatabaseDefaultPermissions");
     }
-    if changes.closed_tables {
+    if changes.cleared_table_defaults {
         let _ = writeln!(text, "  {verb_clear} CreateTableDefaultPermissions");
     }
     for grant in &changes.grants {
@@ -169,5 +210,29 @@ fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_
             text,
             "  {verb} {permissions} on all tables of {database} to {role}"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_record_is_an_error_that_names_the_file_and_what_to_do() {
+        let path = std::env::temp_dir().join(format!("twinlake-record-{}", std::process::id()));
+        assert!(read_record(&path).unwrap().is_none());
+        let error = no_record(&path).to_string();
+        assert!(error.starts_with(&path.display().to_string()), "{error}");
+        assert!(error.contains("--record FILE"), "{error}");
+        std::fs::write(&path, "{}").unwrap();
+        let damaged = read_record(&path);
+        std::fs::write(&path, r#"{"regions": {}}"#).unwrap();
+        let empty = read_record(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            damaged.is_err(),
+            "a damaged record is not taken for an empty one"
+        );
+        assert!(empty.unwrap().is_some());
     }
 }

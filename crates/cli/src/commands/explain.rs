@@ -1,6 +1,5 @@
 //! `twinlake explain`: shows what an event leads to.
 
-use crate::common_options::Common;
 use crate::connect::requested_epoch;
 use crate::files::{read_bytes, read_policy};
 use crate::{CliError, CommandOutcome, output};
@@ -9,11 +8,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use twinlake_aws::SystemClock;
 use twinlake_core::event::{
-    EventContext, OperationalEvent, Parsed, ParsedNotifications, parse, parse_operational_event,
-    parse_replication, replication_alerts,
+    EventContext, OperationalEvent, OutOfBandChange, Parsed, ParsedNotifications,
+    UnrecognizedEvent, parse, parse_operational_event, parse_replication, replication_alerts,
 };
 use twinlake_core::grant::PrincipalMapping;
-use twinlake_core::{Alert, Facet, OwnRoles, Scope, render};
+use twinlake_core::topology::{Epoch, Site};
+use twinlake_core::{Alert, AlertKind, Facet, OwnRoles, Policy, Scope, Timestamp, render};
 use twinlake_engine::Clock as _;
 
 /// Arguments of `twinlake explain`.
@@ -22,78 +22,181 @@ pub struct ExplainArgs {
     /// A file with the event: an EventBridge event, or an S3 event notification
     #[arg(value_name = "EVENT.json")]
     pub file: PathBuf,
-    /// Print the objects to read as JSON
+    /// Print the objects to read as JSON, if the event leads to a read
     #[arg(long)]
     pub json: bool,
+    /// The policy file [default: none; the event counts as one of the primary]
+    ///
+    /// The policy names the two Regions and the account, and maps the principals of a revoke.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// The Region that is primary [default: the policy's region "a"]
+    #[arg(long, value_name = "REGION", requires = "policy")]
+    pub primary: Option<String>,
+    /// A role of Twinlake, whose calls are ignored, as an ARN or a prefix that ends in `*`; repeatable
+    #[arg(long = "ignore-role", value_name = "ARN")]
+    pub ignored_roles: Vec<String>,
 }
 
-pub(crate) fn run(common: &Common, args: &ExplainArgs) -> Result<CommandOutcome, CliError> {
+pub(crate) fn run(args: &ExplainArgs) -> Result<CommandOutcome, CliError> {
     let bytes = read_bytes(&args.file)?;
-    let now = SystemClock.now();
-    // Without a policy, the Region and the account of the event count as the primary's.
-    let event_context = match &common.policy {
+    let contexts = match &args.policy {
         Some(file) => {
             let policy = read_policy(file)?;
-            let epoch = requested_epoch(common, &policy)?;
-            let primary = policy.primary(epoch);
-            EventContext {
-                region: primary.region.clone(),
-                account: primary.account.clone(),
-                own_roles: OwnRoles::new(common.ignored_roles.clone()),
-                principal_mapping: PrincipalMapping::of_primary(&policy, epoch),
-                now,
-            }
+            let epoch = requested_epoch(args.primary.as_deref(), &policy)?;
+            Contexts::of_policy(&bytes, &policy, epoch, args)
         }
-        None => context_of_event(&bytes, common),
+        None => Contexts::of_event(&bytes, args),
     };
-    let text = match parse(&bytes, &event_context) {
-        Ok(Parsed::Scope(scope)) if args.json => {
-            render::escape_json(&serde_json::to_string_pretty(&scope).unwrap_or_default())
+    let effect = effect(&bytes, &contexts).map_err(|e| CliError::Usage(e.to_string()))?;
+    output::print(&match &effect {
+        Effect::Reads(scope) if args.json => {
+            render::escape_json(&serde_json::to_string_pretty(scope).unwrap_or_default())
         }
-        Ok(Parsed::Scope(scope)) => describe_scope(&scope),
-        Ok(Parsed::Ignored(reason)) => match parse_operational_event(&bytes, &event_context) {
-            Ok(OperationalEvent::Alert(alert)) => describe_alerts(&[*alert]),
-            Ok(
-                OperationalEvent::Resolved(..)
-                | OperationalEvent::Ignored(_)
-                | OperationalEvent::OutOfBandChange(_)
-                | OperationalEvent::PeerAlert(_),
-            )
-            | Err(_) => {
-                format!("The event is ignored: {reason}.")
-            }
-        },
-        Err(error) => match parse_operational_event(&bytes, &event_context) {
-            Ok(operation) => describe_operation(operation),
-            Err(_) => match parse_replication(&bytes, now) {
-                Ok(ParsedNotifications::Notices(notices, _)) => {
-                    let unmapped = notices.into_iter().map(|notice| (notice, None));
-                    describe_alerts(&replication_alerts(&unmapped.collect::<Vec<_>>()))
-                }
-                Ok(ParsedNotifications::TestEvent) => {
-                    "The event is ignored: it is a test message of S3.".to_owned()
-                }
-                Err(_) => return Err(CliError::Usage(error.to_string())),
-            },
-        },
-    };
-    output::print(&text);
+        Effect::Reads(_)
+        | Effect::OutOfBandChange(_)
+        | Effect::Alerts(_)
+        | Effect::PeerAlert(_)
+        | Effect::Resolves(..)
+        | Effect::Nothing(_) => describe(&effect),
+    });
     Ok(CommandOutcome::Done)
 }
 
-/// A context for which the event comes from the primary.
-fn context_of_event(bytes: &[u8], common: &Common) -> EventContext {
+/// What an event is checked against by the functions that may receive it.
+struct Contexts {
+    /// For the functions of the standby, which receive the catalog events of the primary.
+    primary: EventContext,
+    /// For the operations-event function, which receives the events of its own Region. `None` if
+    /// the event is from no Region in which Twinlake is deployed.
+    local: Option<EventContext>,
+}
+
+impl Contexts {
+    fn of_policy(bytes: &[u8], policy: &Policy, epoch: Epoch, args: &ExplainArgs) -> Self {
+        let (region, account) = region_and_account(bytes);
+        let context = |site: &Site, principal_mapping| EventContext {
+            region: site.region.clone(),
+            account: site.account.clone(),
+            own_roles: OwnRoles::new(args.ignored_roles.clone()),
+            principal_mapping,
+            now: SystemClock.now(),
+        };
+        let local = policy.sites.find(&region).map(|id| policy.sites.get(id));
+        let local = local.filter(|site| site.account == account);
+        let mapping = PrincipalMapping::of_primary(policy, epoch);
+        Self {
+            primary: context(policy.primary(epoch), mapping),
+            local: local.map(|site| context(site, PrincipalMapping::default())),
+        }
+    }
+
+    /// Without a policy, the Region and the account of the event count as the primary's.
+    fn of_event(bytes: &[u8], args: &ExplainArgs) -> Self {
+        let (region, account) = region_and_account(bytes);
+        let primary = EventContext {
+            region,
+            account,
+            own_roles: OwnRoles::new(args.ignored_roles.clone()),
+            principal_mapping: PrincipalMapping::default(),
+            now: SystemClock.now(),
+        };
+        let local = Some(primary.clone());
+        Self { primary, local }
+    }
+}
+
+/// The Region and the account that an event states; empty texts if it states none.
+fn region_and_account(bytes: &[u8]) -> (String, String) {
     let json: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let text = |key: &str| {
         let value = json.get(key).and_then(serde_json::Value::as_str);
         value.unwrap_or_default().to_owned()
     };
-    EventContext {
-        region: text("region"),
-        account: text("account"),
-        own_roles: OwnRoles::new(common.ignored_roles.clone()),
-        principal_mapping: PrincipalMapping::default(),
-        now: SystemClock.now(),
+    (text("region"), text("account"))
+}
+
+/// What an event leads to.
+enum Effect {
+    /// The standby's functions read these objects.
+    Reads(Scope),
+    /// The change was made in the standby, and not by Twinlake.
+    OutOfBandChange(OutOfBandChange),
+    /// Alerts are sent.
+    Alerts(Vec<Alert>),
+    /// The status of the standby lists an alert of the primary.
+    PeerAlert(Box<Alert>),
+    /// The open alert of this kind and subject is resolved.
+    Resolves(AlertKind, String),
+    /// Every function ignores the event, for this reason.
+    Nothing(String),
+}
+
+/// Asks the parser of each function that may receive the event.
+fn effect(bytes: &[u8], contexts: &Contexts) -> Result<Effect, UnrecognizedEvent> {
+    let unhandled = match parse(bytes, &contexts.primary) {
+        Ok(Parsed::Scope(scope)) => return Ok(Effect::Reads(scope)),
+        Ok(Parsed::Ignored(reason)) => Ok(Effect::Nothing(reason)),
+        Err(error) => Err(error),
+    };
+    operational_effect(bytes, contexts)
+        .or_else(|| notification_effect(bytes, contexts.primary.now))
+        .map_or(unhandled, Ok)
+}
+
+/// What the operations-event function does with an event of its Region; `None` if it does not
+/// receive the event.
+fn operational_effect(bytes: &[u8], contexts: &Contexts) -> Option<Effect> {
+    let local = contexts.local.as_ref()?;
+    match parse_operational_event(bytes, local).ok()? {
+        OperationalEvent::Alert(alert) => Some(Effect::Alerts(vec![*alert])),
+        OperationalEvent::PeerAlert(alert) => Some(Effect::PeerAlert(alert)),
+        OperationalEvent::Resolved(kind, subject, _) => Some(Effect::Resolves(kind, subject)),
+        // Changes in the primary are what the standby's functions replicate.
+        OperationalEvent::OutOfBandChange(_) if local.region == contexts.primary.region => None,
+        OperationalEvent::OutOfBandChange(change) => Some(Effect::OutOfBandChange(change)),
+        OperationalEvent::Ignored(reason) => Some(Effect::Nothing(reason)),
+    }
+}
+
+/// What the replication-event function does with an S3 event notification, which states neither
+/// Region nor account; `None` if it is none.
+fn notification_effect(bytes: &[u8], now: Timestamp) -> Option<Effect> {
+    match parse_replication(bytes, now).ok()? {
+        ParsedNotifications::Notices(notices, _) => {
+            let unmapped = notices.into_iter().map(|notice| (notice, None));
+            let alerts = replication_alerts(&unmapped.collect::<Vec<_>>());
+            Some(Effect::Alerts(alerts))
+        }
+        ParsedNotifications::TestEvent => {
+            Some(Effect::Nothing("it is a test message of S3".to_owned()))
+        }
+    }
+}
+
+fn describe(effect: &Effect) -> String {
+    match effect {
+        Effect::Reads(scope) => describe_scope(scope),
+        Effect::OutOfBandChange(change) => format!(
+            "{} changed the standby by {}. Of what follows, Twinlake reads the objects that it \
+             replicates, makes them equal to the primary again, and sends an alert of kind drift:\n{}",
+            render::escape(&change.caller),
+            render::escape(&change.action),
+            describe_scope(&change.scope)
+        ),
+        Effect::Alerts(alerts) => alerts.iter().map(describe_alert).collect(),
+        Effect::PeerAlert(alert) => format!(
+            "The status of the other Region lists an alert of {}:\n{}",
+            render::escape(&alert.region),
+            describe_alert(alert)
+        ),
+        Effect::Resolves(kind, subject) => {
+            let subject = render::escape(subject);
+            format!("Resolves the alert {kind} of {subject}, if it is open.")
+        }
+        Effect::Nothing(reason) => {
+            format!("The event is ignored: {}.", render::escape(reason))
+        }
     }
 }
 
@@ -117,6 +220,12 @@ fn describe_scope(scope: &Scope) -> String {
         let grant = render::escape(&grant.to_string());
         let _ = writeln!(text, "Revokes, unless the primary still grants it: {grant}");
     }
+    for channel in scope.heartbeats.keys() {
+        let _ = writeln!(
+            text,
+            "Records a heartbeat, from which the lag of the {channel} channel is measured"
+        );
+    }
     text
 }
 
@@ -126,23 +235,104 @@ fn facet_name(facet: &Facet) -> String {
     name.as_str().unwrap_or_default().to_owned()
 }
 
-fn describe_operation(operation: OperationalEvent) -> String {
-    match operation {
-        OperationalEvent::Alert(alert) => describe_alerts(&[*alert]),
-        OperationalEvent::Resolved(kind, subject, _) => {
-            let subject = render::escape(&subject);
-            format!("Resolves the alert {kind} of {subject}, if it is open.")
-        }
-        OperationalEvent::OutOfBandChange(change) => describe_scope(&change.scope),
-        OperationalEvent::PeerAlert(alert) => describe_alerts(&[*alert]),
-        OperationalEvent::Ignored(reason) => format!("The event is ignored: {reason}."),
-    }
+fn describe_alert(alert: &Alert) -> String {
+    format!("Alert: {}\n{}\n", alert.subject_line(), alert.text())
 }
 
-fn describe_alerts(alerts: &[Alert]) -> String {
-    let mut text = String::new();
-    for alert in alerts {
-        let _ = writeln!(text, "Alert: {}\n{}", alert.subject_line(), alert.text());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const POLICY: &str = r#"
+        [[region]]
+        id = "a"
+        region = "us-east-1"
+        account = "111122223333"
+        [[region]]
+        id = "b"
+        region = "ap-south-1"
+        account = "111122223333"
+    "#;
+
+    fn event(name: &str) -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
+        std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()
     }
-    text
+
+    /// The description of an event for the policy above, with the first site as primary.
+    fn described(event: &str) -> String {
+        let args = ExplainArgs {
+            file: PathBuf::new(),
+            json: false,
+            policy: None,
+            primary: None,
+            ignored_roles: Vec::new(),
+        };
+        let policy = Policy::parse(POLICY).unwrap();
+        let contexts = Contexts::of_policy(event.as_bytes(), &policy, Epoch::INITIAL, &args);
+        describe(&effect(event.as_bytes(), &contexts).unwrap())
+    }
+
+    #[test]
+    fn an_event_that_another_function_handles_is_not_shown_as_ignored() {
+        let in_standby = |name: &str| event(name).replace("us-east-1", "ap-south-1");
+        let succeeded = described(&in_standby("glue-crawler-Succeeded"));
+        assert!(
+            succeeded.contains("Resolves the alert job-failed"),
+            "{succeeded}"
+        );
+        let failed = described(&in_standby("glue-job-FAILED"));
+        assert!(failed.contains("job-failed"), "{failed}");
+        assert!(
+            failed.contains("(ap-south-1)"),
+            "the Region of the event: {failed}"
+        );
+        let changed = described(&in_standby("ct-glue-DeleteTable"));
+        assert!(
+            changed.contains("changed the standby by DeleteTable"),
+            "{changed}"
+        );
+        assert!(
+            !changed.contains("names its deletion"),
+            "it proves nothing about the primary: {changed}"
+        );
+        let notification = described(&event("s3-Replication-OperationFailedReplication-kms"));
+        assert!(
+            notification.contains("replication-failed"),
+            "{notification}"
+        );
+        let peer_alert = described(&event("twinlake-alert"));
+        assert!(
+            peer_alert.contains("lists an alert of us-east-1"),
+            "{peer_alert}"
+        );
+    }
+
+    #[test]
+    fn a_heartbeat_is_shown_as_one() {
+        let catalog = described(&event("glue-native-table-UpdateTable-heartbeat"));
+        assert!(catalog.contains("lag of the catalog channel"), "{catalog}");
+        let permissions = described(&event("ct-lakeformation-UpdateDataCellsFilter-heartbeat"));
+        assert!(
+            permissions.contains("lag of the permissions channel"),
+            "{permissions}"
+        );
+    }
+
+    #[test]
+    fn what_no_function_handles_is_ignored_with_the_reason() {
+        let elsewhere = described(&event("glue-job-FAILED").replace("us-east-1", "eu-west-1"));
+        assert!(
+            elsewhere.starts_with("The event is ignored: it is from Region"),
+            "{elsewhere}"
+        );
+        let read_only = described(&event("ct-lakeformation-GetDataAccess-athena"));
+        assert_eq!(read_only, "The event is ignored: the call is read-only.");
+        let test_message = described(&event("s3-TestEvent-docs"));
+        assert!(
+            test_message.contains("test message of S3"),
+            "{test_message}"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! `twinlake pending`: manages S3 objects that a table waits for.
 
-use crate::common_options::Common;
+use crate::common_options::{Common, WithCommon};
 use crate::connect::{Connection, scope};
 use crate::{CliError, CommandOutcome, output};
 use clap::{Args, Subcommand};
@@ -12,8 +12,9 @@ use twinlake_engine::{StatsStore, s3_replication};
 pub enum PendingCommand {
     /// Stop waiting for S3 objects of tables that S3 did not replicate
     ///
-    /// Use it for objects that were deleted in the primary since, and so never arrive.
-    Dismiss(DismissArgs),
+    /// Use it for objects that have been deleted in the primary meanwhile, so that they never
+    /// arrive.
+    Dismiss(WithCommon<DismissArgs>),
 }
 
 /// Arguments of `twinlake pending dismiss`.
@@ -24,12 +25,9 @@ pub struct DismissArgs {
     pub tables: Vec<String>,
 }
 
-pub(crate) async fn run(
-    common: &Common,
-    command: PendingCommand,
-) -> Result<CommandOutcome, CliError> {
+pub(crate) async fn run(command: PendingCommand) -> Result<CommandOutcome, CliError> {
     match command {
-        PendingCommand::Dismiss(args) => dismiss(common, &args).await,
+        PendingCommand::Dismiss(WithCommon { common, args }) => dismiss(&common, &args).await,
     }
 }
 
@@ -74,7 +72,7 @@ async fn dismiss_pending<L: StatsStore>(ledger: &L, tables: &[TableId]) -> Resul
             true => format!("Dismissed the pending objects of {table}: {description}."),
             false => format!(
                 "Not dismissed: more objects of {table} are missing since the command began. \
-                 Run `twinlake status {table}`."
+                 Run `twinlake status {table}` with the same options."
             ),
         };
         output::print(&render::escape(&line));

@@ -1,19 +1,20 @@
 //! `twinlake plan`: shows the changes that would make the standby equal to the primary.
 
-use crate::commands::reconciliation::{StoredPlan, is_complete, preview, print_rejections};
 use crate::common_options::Common;
 use crate::connect::{Connection, scope};
 use crate::files::write_json;
+use crate::reconcile_output::{is_complete, print_rejections};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use twinlake_core::render;
+use twinlake_core::{Plan, Scope, render};
 
 /// Arguments of `twinlake plan`.
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
     /// A database, or a table as DATABASE.TABLE [default: the whole catalog]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Print the plan as JSON
     #[arg(long)]
@@ -23,10 +24,17 @@ pub struct PlanArgs {
     pub out: Option<PathBuf>,
 }
 
+/// The file of `--out`: a plan, with the scope it was made for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredPlan {
+    pub(super) scope: Scope,
+    pub(super) plan: Plan,
+}
+
 pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open(common).await?;
     let scope = scope(&args.names)?;
-    let (plan, rejections) = preview(&connection, &scope, false).await?;
+    let (plan, rejections) = connection.preview(&scope, false).await?;
     if let Some(file) = &args.out {
         let stored = StoredPlan {
             scope,

@@ -1,10 +1,10 @@
 //! `policy check`, `policy push` and `policy explain`.
 
-use crate::common_options::Common;
-use crate::connect::{Connection, ledger_in, object_name};
+use crate::common_options::DEFAULT_LEDGER_TABLE;
+use crate::connect::{deployed_policy, ledger_in, object_name};
 use crate::files::{read_policy, read_text};
 use crate::{CliError, CommandOutcome, output};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use twinlake_core::location::{Location, Mapped};
 use twinlake_core::name::ObjectName;
@@ -18,42 +18,67 @@ use twinlake_engine::operation::OperationConfig;
 pub enum PolicyCommand {
     /// Check a policy file; errors name the line and the key
     Check {
-        /// The file
+        /// The policy file
         file: PathBuf,
     },
-    /// Store a policy file in the ledgers of both Regions
-    Push {
-        /// The policy file
-        file: Option<PathBuf>,
-        /// An operation file, with alert thresholds and prices, to store as well
-        #[arg(long, value_name = "FILE")]
-        operation: Option<PathBuf>,
-    },
-    /// Say what the policy does with a database, a table or a location
-    Explain {
-        /// A database, DATABASE.TABLE, an s3:// URI or an S3 ARN. A name that contains a dot
-        /// stands in quotation marks: '"fin.hr".pay'
-        name: String,
-    },
+    /// Store a policy file, or alert thresholds, in both Regions, where the functions read them
+    ///
+    /// They are stored in the ledger of each Region: the DynamoDB table in which Twinlake keeps its
+    /// state. The functions apply nothing while the two Regions hold different policies.
+    Push(PushArgs),
+    /// Show what the policy does with a database, a table or a location
+    Explain(PolicyExplainArgs),
 }
 
-pub(crate) async fn run(
-    common: &Common,
-    command: PolicyCommand,
-) -> Result<CommandOutcome, CliError> {
+/// Arguments of `twinlake policy push`.
+#[derive(Debug, Clone, Args)]
+pub struct PushArgs {
+    /// The policy file; required unless --operation is given
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The file of an operation document, with alert thresholds and prices
+    #[arg(long, value_name = "FILE")]
+    pub operation: Option<PathBuf>,
+    /// Either Region of the deployment; required to store an operation document without a policy
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The DynamoDB table of the ledger; it has the same name in both Regions
+    #[arg(long, value_name = "TABLE", default_value = DEFAULT_LEDGER_TABLE)]
+    pub ledger_table: String,
+}
+
+/// Arguments of `twinlake policy explain`.
+#[derive(Debug, Clone, Args)]
+pub struct PolicyExplainArgs {
+    /// A database, DATABASE.TABLE, an s3:// URI or an S3 ARN. A name that contains a dot stands in
+    /// quotation marks: '"fin.hr".pay'
+    #[arg(value_name = "OBJECT")]
+    pub name: String,
+    /// The policy file [default: the policy of the deployment in --region]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Either Region of a deployment; required unless --policy is given
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The DynamoDB table of the deployment's ledger, which holds its policy
+    #[arg(long, value_name = "TABLE", default_value = DEFAULT_LEDGER_TABLE)]
+    pub ledger_table: String,
+}
+
+pub(crate) async fn run(command: PolicyCommand) -> Result<CommandOutcome, CliError> {
     match command {
         PolicyCommand::Check { file } => {
             let policy = read_policy(&file)?;
             output::print(&format!("The policy is valid. Digest {}.", policy.digest()));
             Ok(CommandOutcome::Done)
         }
-        PolicyCommand::Push { file, operation } => push(common, file, operation).await,
-        PolicyCommand::Explain { name } => {
-            let policy = match &common.policy {
+        PolicyCommand::Push(args) => push(&args).await,
+        PolicyCommand::Explain(args) => {
+            let policy = match &args.policy {
                 Some(file) => read_policy(file)?,
-                None => Connection::open(common).await?.policy,
+                None => deployed_policy(&args.ledger_table, args.region.as_deref()).await?,
             };
-            output::print(&render::escape(&explain(&policy, &name)?));
+            output::print(&render::escape(&explain(&policy, &args.name)?));
             Ok(CommandOutcome::Done)
         }
     }
@@ -61,30 +86,33 @@ pub(crate) async fn run(
 
 /// Writes the documents to both ledgers, or fails: different policies in the two Regions
 /// stop everything.
-async fn push(
-    common: &Common,
-    file: Option<PathBuf>,
-    operation: Option<PathBuf>,
-) -> Result<CommandOutcome, CliError> {
-    let operation = match operation {
+async fn push(args: &PushArgs) -> Result<CommandOutcome, CliError> {
+    let operation = match &args.operation {
         Some(file) => {
-            let text = read_text(&file)?;
+            let text = read_text(file)?;
             OperationConfig::parse(&text)?;
             Some(text)
         }
         None => None,
     };
-    let policy = match &file {
+    let policy = match &args.file {
         Some(file) => read_policy(file)?,
-        None if operation.is_some() => Connection::open(common).await?.policy,
+        None if operation.is_some() && args.region.is_none() => {
+            let problem = "add --region REGION, either Region of the deployment in which the \
+                           operation document is stored";
+            return Err(CliError::Usage(problem.to_owned()));
+        }
+        None if operation.is_some() => {
+            deployed_policy(&args.ledger_table, args.region.as_deref()).await?
+        }
         None => {
             let problem = "name a policy file, an operation file with --operation FILE, or both";
             return Err(CliError::Usage(problem.to_owned()));
         }
     };
     for (_, site) in policy.sites.iter() {
-        let ledger = ledger_in(common, &site.region).await;
-        if file.is_some() {
+        let ledger = ledger_in(&args.ledger_table, &site.region).await;
+        if args.file.is_some() {
             ledger.put_policy(policy.text()).await?;
             output::print(&format!("Stored the policy in {}.", site.region));
         }

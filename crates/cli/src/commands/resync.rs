@@ -1,8 +1,8 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
-use crate::commands::reconciliation::{NO_LEDGER, is_complete, print_outcome};
 use crate::common_options::Common;
 use crate::connect::{CommandEnvironment, Connection};
+use crate::reconcile_output::{is_complete, print_outcome};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,9 +21,7 @@ pub struct ResyncArgs {
 
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open(common).await?;
-    if !connection.ledger.is_kept() {
-        return Err(CliError::Usage(NO_LEDGER.to_owned()));
-    }
+    connection.ledger.require_kept()?;
     let report = resync_all(&connection.context(false)).await;
     connection.ledger.save()?;
     let report = report?;

@@ -13,8 +13,9 @@ use twinlake_core::{LedgerRow, Subject, SubjectState, render};
 /// Arguments of `twinlake status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// A database, or a table as DATABASE.TABLE: shows its state and the history of its states
-    #[arg(value_name = "NAME")]
+    /// Show only this database, or table as DATABASE.TABLE: its state, its counterpart, its open
+    /// alerts and its last changes of state
+    #[arg(value_name = "OBJECT")]
     pub name: Option<String>,
     /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
@@ -58,8 +59,8 @@ async fn show(common: &Common, args: &StatusArgs) -> Result<CommandOutcome, CliE
         print_open_alerts(&status);
         print_rows(&status, args.all);
     }
-    let is_ready = status.is_ready(&connection.operation.lag_alert);
-    Ok(CommandOutcome::done_if(is_ready))
+    let problems = status.problems(&connection.operation.lag_alert);
+    Ok(CommandOutcome::done_if(problems.is_empty()))
 }
 
 fn print_json(connection: &Connection, status: &StatusSnapshot) {
@@ -97,7 +98,9 @@ fn print_summary(connection: &Connection, status: &StatusSnapshot) {
     let primary = connection.policy.primary(connection.epoch);
     let standby = connection.policy.standby(connection.epoch);
     let verified = match status.verified_at {
-        Some(at) => format!("verified as of {at}"),
+        Some(at) => format!(
+            "verified as of {at}: what is in-sync equalled the primary at that time or later"
+        ),
         None => "not verified: no resync has completed yet".to_owned(),
     };
     let counts = status.counts();
@@ -106,15 +109,18 @@ fn print_summary(connection: &Connection, status: &StatusSnapshot) {
         .map(|(state, n)| format!("{n} {state}"))
         .collect();
     output::print(&format!(
-        "{} -> {}, {verified}; {}",
-        primary.region,
-        standby.region,
-        if counts.is_empty() {
-            "no objects are replicated yet".to_owned()
-        } else {
-            counts.join(", ")
-        }
+        "Primary {}, standby {}, {verified}.",
+        primary.region, standby.region
     ));
+    let problems = status.problems(&connection.operation.lag_alert);
+    output::print(&match problems.is_empty() {
+        true => "The standby is ready: every object is in sync, and no alert is open.".to_owned(),
+        false => format!("Attention needed: {}.", problems.join(", ")),
+    });
+    output::print(&match counts.is_empty() {
+        true => "Objects: none is replicated yet.".to_owned(),
+        false => format!("Objects: {}.", counts.join(", ")),
+    });
     let lag = match (status.current_lag(), status.lag_samples.last()) {
         (Some(lag), _) => format!(
             "Lag: catalog {} s, permissions {} s.",
@@ -153,7 +159,7 @@ fn print_rows(status: &StatusSnapshot, all: bool) {
     if held > 0 {
         output::print(&format!(
             "Held deletions: {held}. They exceed the deletion limit; if they are intended, run \
-             `twinlake approve-deletions`."
+             `twinlake approve-deletions` with the same --region, or --policy and --ledger."
         ));
     }
 }
@@ -189,8 +195,8 @@ fn show_subject(
         .collect();
     if rows.is_empty() {
         let problem = format!(
-            "the ledger has no entry for {name}; run `twinlake policy explain {name}` to see whether \
-             the policy includes it"
+            "the ledger has no entry for {name}; to see whether the policy includes it, run `twinlake \
+             policy explain {name}` with the same --region or --policy"
         );
         return Err(CliError::Usage(problem));
     }

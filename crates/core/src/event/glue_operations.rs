@@ -249,8 +249,11 @@ fn parse_alarm(
     let sentences = [
         format!("The CloudWatch {subject} is in state ALARM: {reason}"),
         description.unwrap_or_else(|| "The alarm's metric is outside its threshold.".to_owned()),
-        "Check Twinlake's dashboard, and run `twinlake status` to list what is out of sync."
-            .to_owned(),
+        format!(
+            "Check Twinlake's dashboard, and run `twinlake status --region {}` to list what is not \
+             in sync.",
+            event_context.region
+        ),
     ];
     let (region, at) = (&event_context.region, event_time(event, event_context));
     let kind = AlertKind::Alarm;
@@ -329,9 +332,11 @@ fn parse_failed_call(event: LenientJson<'_>, event_context: &EventContext) -> Op
     let sentences = [
         format!("{principal} was denied {action} on {resource}: {message}"),
         "Twinlake replicates grants unchanged, so the call is denied in both Regions.".to_owned(),
-        "If the access is intended, grant it in the primary. To list the grants, run `twinlake \
-         access PRINCIPAL RESOURCE`."
-            .to_owned(),
+        format!(
+            "If the access is intended, grant it in the primary. To list the grants, run `twinlake \
+             access PRINCIPAL DATABASE.TABLE --region {}`.",
+            event_context.region
+        ),
     ];
     let mut sample = format!("{action} on {resource}");
     if caller != principal {

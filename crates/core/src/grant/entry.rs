@@ -246,34 +246,35 @@ pub enum ListedColumns {
     AllBut(BTreeSet<Name>),
 }
 
-/// Whose resources are grouped into one entry: columns of a table, or values of an LF-Tag.
+/// Whose resources stand together in one entry: columns of a table, or values of an LF-Tag.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Grouped<'a> {
-    Columns(&'a TableId),
-    Values(&'a str),
+enum CommonOwner<'a> {
+    ColumnsOf(&'a TableId),
+    ValuesOf(&'a str),
 }
 
-/// What the grants of one entry have in common.
+/// What grants on several columns of a table, or on several values of an LF-Tag, have in common if
+/// one entry contains them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct EntryKey<'a> {
+struct ColumnsOrValuesKey<'a> {
     principal: &'a Principal,
-    grouped: Grouped<'a>,
+    owner: CommonOwner<'a>,
     permission: Permission,
     grantable: bool,
     condition: Option<&'a str>,
 }
 
-impl EntryKey<'_> {
-    fn entry(&self, grants: &[&PermissionGrant]) -> ListedPermission {
+impl ColumnsOrValuesKey<'_> {
+    fn to_entry(&self, grants: &[&PermissionGrant]) -> ListedPermission {
         let permissions = BTreeSet::from([self.permission.as_str().to_owned()]);
-        let resource = match self.grouped {
-            Grouped::Columns(id) => {
+        let resource = match self.owner {
+            CommonOwner::ColumnsOf(id) => {
                 let columns = grants
                     .iter()
                     .filter_map(|grant| column_name(&grant.resource));
                 ListedResource::Columns(id.clone(), columns.cloned().collect())
             }
-            Grouped::Values(key) => {
+            CommonOwner::ValuesOf(key) => {
                 let values = grants.iter().filter_map(|grant| tag_value(&grant.resource));
                 ListedResource::LfTag(key.to_owned(), values.map(str::to_owned).collect())
             }
@@ -305,6 +306,35 @@ fn tag_value(resource: &Resource) -> Option<&str> {
     None
 }
 
+/// What grants of several permissions on one resource have in common if one entry contains them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct ResourceKey<'a> {
+    principal: &'a Principal,
+    resource: &'a Resource,
+    condition: Option<&'a str>,
+}
+
+impl ResourceKey<'_> {
+    /// Converts grants, each with whether it has the grant option, to an entry.
+    fn to_entry(&self, grants: &[(&PermissionGrant, bool)]) -> ListedPermission {
+        let permission_names = |with_option_only: bool| {
+            let chosen = grants
+                .iter()
+                .filter(|(_, grantable)| *grantable || !with_option_only);
+            chosen
+                .map(|(grant, _)| grant.permission.as_str().to_owned())
+                .collect()
+        };
+        ListedPermission {
+            principal: self.principal.clone(),
+            resource: to_listed_resource(self.resource),
+            permissions: permission_names(false),
+            grantable: permission_names(true),
+            condition: self.condition.map(str::to_owned),
+        }
+    }
+}
+
 /// Groups grants into the fewest entries of a batch call, in a stable order: one for each
 /// principal, resource and condition.
 ///
@@ -312,27 +342,26 @@ fn tag_value(resource: &Resource) -> Option<&str> {
 /// each of them.
 #[must_use]
 pub fn to_batch_entries(grants: &Grants) -> Vec<(ListedPermission, Vec<PermissionGrant>)> {
-    type WholeKey<'a> = (&'a Principal, &'a Resource, Option<&'a str>);
-    let mut whole_grants: BTreeMap<WholeKey<'_>, Vec<(&PermissionGrant, bool)>> = BTreeMap::new();
-    let mut grouped_grants: BTreeMap<EntryKey<'_>, Vec<&PermissionGrant>> = BTreeMap::new();
+    let mut by_resource: BTreeMap<ResourceKey<'_>, Vec<(&PermissionGrant, bool)>> = BTreeMap::new();
+    let mut by_owner: BTreeMap<ColumnsOrValuesKey<'_>, Vec<&PermissionGrant>> = BTreeMap::new();
     for (grant, grantable) in grants {
         let condition = grant.condition.as_deref();
-        let entry_key = |grouped| EntryKey {
+        let key_of = |owner| ColumnsOrValuesKey {
             principal: &grant.principal,
-            grouped,
+            owner,
             permission: grant.permission,
             grantable: *grantable,
             condition,
         };
         match &grant.resource {
-            Resource::Column(id, _) => grouped_grants
-                .entry(entry_key(Grouped::Columns(id)))
-                .or_default()
-                .push(grant),
-            Resource::LfTag { key, .. } => grouped_grants
-                .entry(entry_key(Grouped::Values(key)))
-                .or_default()
-                .push(grant),
+            Resource::Column(id, _) => {
+                let key = key_of(CommonOwner::ColumnsOf(id));
+                by_owner.entry(key).or_default().push(grant);
+            }
+            Resource::LfTag { key, .. } => {
+                let key = key_of(CommonOwner::ValuesOf(key));
+                by_owner.entry(key).or_default().push(grant);
+            }
             Resource::Database(_)
             | Resource::AllTables(_)
             | Resource::Table(_)
@@ -341,41 +370,27 @@ pub fn to_batch_entries(grants: &Grants) -> Vec<(ListedPermission, Vec<Permissio
             | Resource::Catalog
             | Resource::DataLocation(_)
             | Resource::LfTagPolicy { .. }
-            | Resource::LfTagExpression(_) => whole_grants
-                .entry((&grant.principal, &grant.resource, condition))
-                .or_default()
-                .push((grant, *grantable)),
+            | Resource::LfTagExpression(_) => {
+                let key = ResourceKey {
+                    principal: &grant.principal,
+                    resource: &grant.resource,
+                    condition,
+                };
+                let grants = by_resource.entry(key).or_default();
+                grants.push((grant, *grantable));
+            }
         }
     }
-    let whole_entries =
-        whole_grants
-            .into_iter()
-            .map(|((principal, resource, condition), grants)| {
-                let permission_names = |with_option_only: bool| {
-                    let chosen = grants
-                        .iter()
-                        .filter(|(_, grantable)| *grantable || !with_option_only);
-                    chosen
-                        .map(|(grant, _)| grant.permission.as_str().to_owned())
-                        .collect()
-                };
-                let entry = ListedPermission {
-                    principal: principal.clone(),
-                    resource: to_listed_resource(resource),
-                    permissions: permission_names(false),
-                    grantable: permission_names(true),
-                    condition: condition.map(str::to_owned),
-                };
-                (
-                    entry,
-                    grants.into_iter().map(|(grant, _)| grant.clone()).collect(),
-                )
-            });
-    let grouped_entries = grouped_grants.into_iter().map(|(entry_key, grants)| {
-        let entry = entry_key.entry(&grants);
+    let resource_entries = by_resource.into_iter().map(|(key, grants)| {
+        let entry = key.to_entry(&grants);
+        let grants = grants.into_iter().map(|(grant, _)| grant.clone());
+        (entry, grants.collect())
+    });
+    let owner_entries = by_owner.into_iter().map(|(key, grants)| {
+        let entry = key.to_entry(&grants);
         (entry, grants.into_iter().cloned().collect())
     });
-    whole_entries.chain(grouped_entries).collect()
+    resource_entries.chain(owner_entries).collect()
 }
 
 fn to_listed_resource(resource: &Resource) -> ListedResource {

@@ -100,14 +100,14 @@ impl PermissionResourceType {
 /// empty (closed) or `ALL` for `IAM_ALLOWED_PRINCIPALS` (open); AWS allows no other value
 /// (`change-settings`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DefaultsChange {
+pub enum DefaultPermissionsChange {
     /// Leaves both defaults as they are.
     #[default]
     Keep,
-    /// Closes both defaults.
-    Close,
-    /// Opens the selected defaults.
-    Reopen {
+    /// Makes both defaults empty.
+    Clear,
+    /// Sets the selected defaults to `ALL` for `IAM_ALLOWED_PRINCIPALS`.
+    Restore {
         /// The default for new databases.
         databases: bool,
         /// The default for new tables.
@@ -115,15 +115,15 @@ pub enum DefaultsChange {
     },
 }
 
-impl DefaultsChange {
+impl DefaultPermissionsChange {
     /// Whether the defaults for new databases and for new tables are open after the change;
     /// `open` is their state before it.
     #[must_use]
     pub fn applied_to(self, open: (bool, bool)) -> (bool, bool) {
         match self {
             Self::Keep => open,
-            Self::Close => (false, false),
-            Self::Reopen { databases, tables } => (open.0 || databases, open.1 || tables),
+            Self::Clear => (false, false),
+            Self::Restore { databases, tables } => (open.0 || databases, open.1 || tables),
         }
     }
 }
@@ -137,8 +137,8 @@ pub struct SettingsChange {
     pub added_read_only_admins: BTreeSet<Principal>,
     /// Principals to remove from administrators of both kinds.
     pub removed_admins: BTreeSet<Principal>,
-    /// How to change the defaults for new databases and tables.
-    pub defaults: DefaultsChange,
+    /// How to change the default permissions for new databases and tables.
+    pub default_permissions: DefaultPermissionsChange,
     /// The settings other than administrators and defaults, if they are to change.
     pub other_settings: Option<DataLakeSettings>,
 }
@@ -156,7 +156,7 @@ impl SettingsChange {
                     .collect()
             };
         let open = (current.database_defaults_open, current.table_defaults_open);
-        let (databases, tables) = self.defaults.applied_to(open);
+        let (databases, tables) = self.default_permissions.applied_to(open);
         DataLakeSettings {
             admins: updated(&current.admins, &self.added_admins),
             read_only_admins: updated(&current.read_only_admins, &self.added_read_only_admins),

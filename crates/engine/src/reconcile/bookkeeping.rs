@@ -45,7 +45,7 @@ impl<'a, E: Environment> Session<'a, E> {
                 }
                 continue;
             }
-            self.update_managed_keys(subject, old, subject_outcome)
+            self.record_managed_keys(subject, old, subject_outcome)
                 .await?;
             let mut row = self.new_row(subject, old, subject_outcome, reasons.get(subject));
             if row.state != SubjectState::InSync {
@@ -96,7 +96,7 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 
     /// Adds and removes keys of paired items in the row of a Lake Formation subject.
-    async fn update_managed_keys(
+    async fn record_managed_keys(
         &self,
         subject: &Subject,
         old: Option<&LedgerRow>,

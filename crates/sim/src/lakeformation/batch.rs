@@ -33,6 +33,7 @@ impl SimState {
             let injected = self.next_injected_fault(caller.region, call);
             let changed = match injected {
                 Some((error, false)) => Err(error),
+                // The fault is a lost response: the entry takes effect all the same.
                 Some((error, true)) => self
                     .change_permissions(caller, entry, is_grant)
                     .and(Err(error)),

@@ -147,7 +147,9 @@ impl SimState {
             .or_default();
         let known = all.get_mut(&filter.name).ok_or_else(ApiError::not_found)?;
         if expected_version.is_some_and(|expected_version| expected_version != known.1) {
-            return Err(ApiError::concurrent("the filter has another version"));
+            return Err(ApiError::concurrent_modification(
+                "the filter has another version",
+            ));
         }
         *known = (filter, next);
         Ok(json!({}))

@@ -13,14 +13,14 @@ use twinlake_core::{Name, TableId};
 /// Returns the resources that one permission of a grant is stored on. SELECT is stored by column
 /// (LF-01).
 pub(crate) fn stored_resources(resource: &ListedResource, permission: &str) -> Vec<StoredResource> {
-    let select = permission == "SELECT";
+    let is_select = permission == "SELECT";
     match resource {
         ListedResource::Database(name) => vec![StoredResource::Database(name.clone())],
-        ListedResource::Table(id) if select => {
+        ListedResource::Table(id) if is_select => {
             vec![StoredResource::ColumnWildcard(id.clone(), BTreeSet::new())]
         }
         ListedResource::Table(id) => vec![StoredResource::Table(id.clone())],
-        ListedResource::TableWildcard(name) if select => {
+        ListedResource::TableWildcard(name) if is_select => {
             vec![StoredResource::AllTablesAllColumns(name.clone())]
         }
         ListedResource::TableWildcard(name) => vec![StoredResource::AllTables(name.clone())],
@@ -85,6 +85,7 @@ pub(crate) fn matches_filter(listed: &ListedResource, filter: &ListedResource) -
 pub(crate) fn parse_resource(json: &Value) -> Result<ListedResource, ApiError> {
     let object = json.as_object().filter(|object| !object.is_empty());
     let Some((kind, resource)) = object.and_then(|object| object.iter().next()) else {
+        // The service's text.
         let message = "Resource must have one of the have either the catalog, table or database \
                        field populated.";
         return Err(ApiError::invalid(message));
@@ -202,7 +203,7 @@ fn non_table_json(resource: &ListedResource) -> Value {
 pub(crate) fn resource_json(resource: &ListedResource) -> Value {
     let id_json =
         |id: &TableId| json!({"DatabaseName": id.database.as_str(), "Name": id.table.as_str()});
-    let with = |mut json: Value, key: &str, value: Value| {
+    let with_field = |mut json: Value, key: &str, value: Value| {
         if let Some(object) = json.as_object_mut() {
             object.insert(key.to_owned(), value);
         }
@@ -216,14 +217,14 @@ pub(crate) fn resource_json(resource: &ListedResource) -> Value {
         }
         ListedResource::Columns(id, columns) => {
             let columns = column_names_json(columns);
-            json!({"TableWithColumns": with(id_json(id), "ColumnNames", columns)})
+            json!({"TableWithColumns": with_field(id_json(id), "ColumnNames", columns)})
         }
         ListedResource::ColumnWildcard(id, excluded) => {
             let wildcard = match excluded.is_empty() {
                 true => json!({}),
                 false => json!({"ExcludedColumnNames": column_names_json(excluded)}),
             };
-            json!({"TableWithColumns": with(id_json(id), "ColumnWildcard", wildcard)})
+            json!({"TableWithColumns": with_field(id_json(id), "ColumnWildcard", wildcard)})
         }
         ListedResource::DataCellsFilter(..)
         | ListedResource::Catalog
@@ -270,12 +271,12 @@ fn wildcard_json(
     wildcard_format: WildcardFormat,
 ) -> Value {
     let database = database.as_str();
-    let only_select = entry
+    let is_select_only = entry
         .permissions
         .iter()
         .all(|permission| permission == "SELECT");
     match (
-        wildcard_format.select_as_column_wildcard && only_select,
+        wildcard_format.select_as_column_wildcard && is_select_only,
         wildcard_format.as_all_tables,
     ) {
         (true, _) => json!({"TableWithColumns": {
@@ -288,22 +289,24 @@ fn wildcard_json(
     }
 }
 
-/// Whether a listed resource is of a `DataLakeResourceType`.
-pub(crate) fn is_of_type(listed: &ListedResource, kind: &str) -> bool {
+/// Whether `ListPermissions` with this `ResourceType`, a `DataLakeResourceType`, returns a listed
+/// resource.
+pub(crate) fn is_of_type(listed: &ListedResource, resource_type: &str) -> bool {
     match listed {
-        ListedResource::Database(_) => kind == "DATABASE",
+        ListedResource::Database(_) => resource_type == "DATABASE",
         ListedResource::Table(_)
         | ListedResource::TableWildcard(_)
         | ListedResource::Columns(..)
         | ListedResource::ColumnWildcard(..)
-        | ListedResource::DataCellsFilter(..) => kind == "TABLE",
-        ListedResource::Catalog => kind == "CATALOG",
-        ListedResource::DataLocation(_) => kind == "DATA_LOCATION",
-        ListedResource::LfTag(..) => kind == "LF_TAG",
+        | ListedResource::DataCellsFilter(..) => resource_type == "TABLE",
+        ListedResource::Catalog => resource_type == "CATALOG",
+        ListedResource::DataLocation(_) => resource_type == "DATA_LOCATION",
+        ListedResource::LfTag(..) => resource_type == "LF_TAG",
         ListedResource::LfTagPolicy(target, _) => {
-            kind == "LF_TAG_POLICY" || kind == format!("LF_TAG_POLICY_{}", target.as_str())
+            resource_type == "LF_TAG_POLICY"
+                || resource_type == format!("LF_TAG_POLICY_{}", target.as_str())
         }
-        ListedResource::LfTagExpression(_) => kind == "LF_NAMED_TAG_EXPRESSION",
+        ListedResource::LfTagExpression(_) => resource_type == "LF_NAMED_TAG_EXPRESSION",
         ListedResource::Other(_) => false,
     }
 }

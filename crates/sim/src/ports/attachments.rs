@@ -3,7 +3,7 @@
 use super::{SimRegion, lakeformation};
 use serde_json::{Value, json};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
-use twinlake_core::{CallError, Facet, Subject, TableId};
+use twinlake_core::{CallError, CallErrorKind, Facet, Subject, TableId};
 use twinlake_engine::ports::EntryResults;
 
 fn present(attachment: Attachment) -> ObservedAttachment {
@@ -110,53 +110,63 @@ impl SimRegion {
         let mut statistics = Vec::new();
         let mut tags = serde_json::Map::new();
         for attachment in attachments {
-            match (subject, attachment) {
+            let result = match (subject, attachment) {
                 (Subject::Table(id), Attachment::Index(index)) => {
                     let request = with_field(table_request(id), "PartitionIndex", json!(index));
-                    results.push(self.write("CreatePartitionIndex", request).await);
+                    self.write("CreatePartitionIndex", request).await
+                }
+                (Subject::Table(_), Attachment::Statistics(one)) => {
+                    statistics.push((results.len(), one));
+                    Ok(())
+                }
+                (_, Attachment::GlueTag { key, value }) => {
+                    tags.insert(key.clone(), value.clone().into());
+                    Ok(())
                 }
                 (
                     _,
                     Attachment::Index(_)
+                    | Attachment::Statistics(_)
                     | Attachment::DataCellsFilter(_)
                     | Attachment::LfTagAssignment { .. }
                     | Attachment::OptIn(_)
                     | Attachment::LfTagValue { .. }
                     | Attachment::NamedExpression(_)
                     | Attachment::Registration(_),
-                ) => {}
-                (_, Attachment::Statistics(one)) => statistics.push(one),
-                (_, Attachment::GlueTag { key, value }) => {
-                    tags.insert(key.clone(), value.clone().into());
-                }
-            }
+                ) => Err(self.unsupported_attachment("put_attachments")),
+            };
+            results.push(result);
         }
         if let (Subject::Table(id), false) = (subject, statistics.is_empty()) {
             let call = "UpdateColumnStatisticsForTable";
-            let request = with_field(table_request(id), "ColumnStatisticsList", json!(statistics));
+            let list: Vec<_> = statistics.iter().map(|(_, one)| one).collect();
+            let request = with_field(table_request(id), "ColumnStatisticsList", json!(list));
             let answer = self.call(call, &request).await?;
             let errors = answer.get("Errors").and_then(Value::as_array);
             let errors: &[Value] = errors.map(Vec::as_slice).unwrap_or_default();
-            let result_of = |column: &str| {
+            for (index, one) in &statistics {
                 let failed = errors.iter().find(|error| {
                     let named = error
                         .get("ColumnStatistics")
                         .and_then(|s| s.get("ColumnName"));
-                    named.and_then(Value::as_str) == Some(column)
+                    named.and_then(Value::as_str) == Some(one.column_name.as_str())
                 });
-                match failed {
-                    Some(error) => Err(self.entry_error(call, error.get("Error"))),
-                    None => Ok(()),
+                if let (Some(error), Some(result)) = (failed, results.get_mut(*index)) {
+                    *result = Err(self.entry_error(call, error.get("Error")));
                 }
-            };
-            results.extend(statistics.iter().map(|one| result_of(&one.column_name)));
+            }
         }
         if !tags.is_empty() {
             let request = json!({"ResourceArn": self.arn(subject), "TagsToAdd": tags});
             self.write("TagResource", request).await?;
-            results = vec![Ok(()); attachments.len()];
         }
         Ok(results)
+    }
+
+    /// The error for an attachment of a kind that the subject cannot have.
+    pub(super) fn unsupported_attachment(&self, call: &str) -> CallError {
+        let message = "the subject has no attachments of this kind";
+        CallError::new(CallErrorKind::Invalid, call, &self.region, message)
     }
 
     pub(super) async fn remove_attachments(
@@ -173,16 +183,19 @@ impl SimRegion {
         let mut results = EntryResults::new();
         let mut tags = Vec::new();
         for key in keys {
-            match (subject, key) {
+            let result = match (subject, key) {
                 (Subject::Table(id), AttachmentKey::Index(name)) => {
                     let request = with_field(table_request(id), "IndexName", json!(name));
-                    results.push(self.write("DeletePartitionIndex", request).await);
+                    self.write("DeletePartitionIndex", request).await
                 }
                 (Subject::Table(id), AttachmentKey::Statistics(column)) => {
                     let request = with_field(table_request(id), "ColumnName", json!(column));
-                    results.push(self.write("DeleteColumnStatisticsForTable", request).await);
+                    self.write("DeleteColumnStatisticsForTable", request).await
                 }
-                (_, AttachmentKey::GlueTag(key)) => tags.push(key),
+                (_, AttachmentKey::GlueTag(key)) => {
+                    tags.push(key);
+                    Ok(())
+                }
                 (
                     _,
                     AttachmentKey::Index(_)
@@ -193,14 +206,70 @@ impl SimRegion {
                     | AttachmentKey::LfTagValue { .. }
                     | AttachmentKey::NamedExpression(_)
                     | AttachmentKey::Registration(_),
-                ) => results.push(Ok(())),
-            }
+                ) => Err(self.unsupported_attachment("remove_attachments")),
+            };
+            results.push(result);
         }
         if !tags.is_empty() {
             let request = json!({"ResourceArn": self.arn(subject), "TagsToRemove": tags});
             self.write("UntagResource", request).await?;
-            results = vec![Ok(()); keys.len()];
         }
         Ok(results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Sim, SimState, run_until_killed};
+    use twinlake_core::catalog::{Attachment, AttachmentKey, PartitionIndex};
+    use twinlake_core::{Name, Subject, TableId};
+    use twinlake_engine::ports::EntryResults;
+
+    fn index(name: &str) -> Attachment {
+        Attachment::Index(PartitionIndex {
+            keys: vec!["dt".to_owned()],
+            index_name: name.to_owned(),
+        })
+    }
+
+    fn put(subject: &Subject, attachments: &[&Attachment]) -> EntryResults {
+        let sim = Sim::new(SimState::new("111122223333", &["us-east-1"]));
+        let region = sim.region("us-east-1", "role");
+        let put = run_until_killed(&sim, region.put_attachments(subject, attachments));
+        put.unwrap().unwrap()
+    }
+
+    fn orders() -> Subject {
+        let name = |text| Name::new(text).unwrap();
+        Subject::Table(TableId::new(name("sales"), name("orders")))
+    }
+
+    #[test]
+    fn every_written_attachment_has_a_result() {
+        let (a, b) = (index("a"), index("b"));
+        let on_missing_table = put(&orders(), &[&a, &b]);
+        assert_eq!(on_missing_table.len(), 2);
+        assert!(on_missing_table.iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn an_attachment_that_the_subject_cannot_have_is_an_error() {
+        let a = index("a");
+        let results = put(&Subject::Catalog, &[&a]);
+        assert!(matches!(results.as_slice(), [Err(_)]), "{results:?}");
+    }
+
+    #[test]
+    fn every_removed_attachment_has_a_result() {
+        let sim = Sim::new(SimState::new("111122223333", &["us-east-1"]));
+        let region = sim.region("us-east-1", "role");
+        let (a, statistics) = (index("a").key(), AttachmentKey::Statistics("id".to_owned()));
+        for subject in [orders(), Subject::Catalog] {
+            let keys = [&a, &statistics];
+            let removal = region.remove_attachments(&subject, &keys);
+            let results = run_until_killed(&sim, removal).unwrap().unwrap();
+            assert_eq!(results.len(), 2);
+            assert!(results.iter().all(Result::is_err), "{results:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{may_be_duplicate, present};
 use crate::region::{AwsRegion, all_pages, missing_object};
-use crate::{call_error, lakeformation_convert as convert};
+use crate::{call_error, lakeformation_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::catalog::{Attachment, DataCellsFilter, ObservedAttachment};
 use twinlake_core::{CallError, CallErrorKind, TableId};
@@ -27,7 +27,9 @@ impl AwsRegion {
             Ok((page.data_cells_filters.unwrap_or_default(), page.next_token))
         })
         .await?;
-        let filters = listed.into_iter().map(convert::data_cells_filter);
+        let filters = listed
+            .into_iter()
+            .map(lakeformation_convert::from_sdk_data_cells_filter);
         Ok(filters
             .map(|filter| present(Attachment::DataCellsFilter(filter)))
             .collect())
@@ -44,7 +46,7 @@ impl AwsRegion {
         const UPDATE: &str = "UpdateDataCellsFilter";
         let data = self.build_result(
             CREATE,
-            convert::to_sdk_data_cells_filter(filter, id, &self.account, None),
+            lakeformation_convert::to_sdk_data_cells_filter(filter, id, &self.account, None),
         )?;
         let create = self
             .lakeformation
@@ -71,7 +73,12 @@ impl AwsRegion {
         let current = response
             .data_cells_filter
             .ok_or_else(|| missing_object(GET, &self.region))?;
-        let data = convert::to_sdk_data_cells_filter(filter, id, &self.account, current.version_id);
+        let data = lakeformation_convert::to_sdk_data_cells_filter(
+            filter,
+            id,
+            &self.account,
+            current.version_id,
+        );
         let data = self.build_result(UPDATE, data)?;
         let update = self
             .lakeformation

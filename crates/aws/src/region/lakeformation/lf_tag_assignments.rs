@@ -2,11 +2,13 @@
 
 use super::present;
 use crate::region::AwsRegion;
-use crate::{call_error, lakeformation_convert as convert, permission_convert};
+use crate::{call_error, lakeformation_convert, permission_convert};
+use aws_sdk_lakeformation::error::BuildError;
 use aws_sdk_lakeformation::types as lakeformation;
 use std::collections::BTreeMap;
 use twinlake_core::catalog::{Attachment, ObservedAttachment};
 use twinlake_core::grant::ListedResource;
+use twinlake_core::snapshot::LfTags;
 use twinlake_core::{CallError, Name, Subject};
 use twinlake_engine::ports::EntryResults;
 
@@ -24,6 +26,44 @@ fn tagged_resource(subject: &Subject, column: Option<&Name>) -> Option<ListedRes
         }
         (Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_), _) => None,
     }
+}
+
+/// The LF-Tags of a database or table, or of one column of a table, as attachments.
+fn attachments_of(column: Option<&Name>, tags: LfTags) -> Vec<Attachment> {
+    let assignment = |(key, value)| Attachment::LfTagAssignment {
+        column: column.cloned(),
+        key,
+        value,
+    };
+    tags.into_iter().map(assignment).collect()
+}
+
+/// The LF-Tags of one call. An assignment without a value gets the assigned one; without that, there
+/// is nothing to remove, and it is left out.
+fn lf_tag_pairs(
+    column: Option<&Name>,
+    assignments: &[Assignment<'_>],
+    assigned: &[ObservedAttachment],
+) -> Result<Vec<lakeformation::LfTagPair>, BuildError> {
+    let assigned_value = |key: &str| {
+        assigned.iter().find_map(|observed| {
+            let Attachment::LfTagAssignment {
+                column: assigned_column,
+                key: assigned_key,
+                value,
+            } = &observed.attachment
+            else {
+                return None;
+            };
+            (assigned_column.as_ref() == column && assigned_key == key).then(|| value.clone())
+        })
+    };
+    let pairs = assignments.iter().filter_map(|(_, (key, value))| {
+        let value = value.map(str::to_owned).or_else(|| assigned_value(key))?;
+        let pair = lakeformation::LfTagPair::builder().tag_key(*key);
+        Some(pair.tag_values(value).build())
+    });
+    pairs.collect()
 }
 
 impl AwsRegion {
@@ -52,14 +92,14 @@ impl AwsRegion {
             | Subject::Function(_) => response.lf_tags_on_table,
         };
         let tags_of = |pairs| {
-            let tags = convert::lf_tags(pairs, &self.account);
+            let tags = lakeformation_convert::from_sdk_lf_tags(pairs, &self.account);
             tags.map_err(|e| self.unreadable_entry_error(CALL, e))
         };
-        let mut attachments = convert::lf_tag_assignments(None, tags_of(tags_on_subject)?);
+        let mut attachments = attachments_of(None, tags_of(tags_on_subject)?);
         for column in response.lf_tags_on_columns.unwrap_or_default() {
             let name = Name::from_service(&column.name.unwrap_or_default());
             let tags = tags_of(column.lf_tags)?;
-            attachments.extend(convert::lf_tag_assignments(Some(&name), tags));
+            attachments.extend(attachments_of(Some(&name), tags));
         }
         Ok(attachments.into_iter().map(present).collect())
     }
@@ -121,29 +161,7 @@ impl AwsRegion {
             true => Vec::new(),
             false => self.read_lf_tag_assignments(subject).await?,
         };
-        let value_of = |key: &str| {
-            assigned.iter().find_map(|observed| {
-                let Attachment::LfTagAssignment {
-                    column: assigned_column,
-                    key: assigned_key,
-                    value,
-                } = &observed.attachment
-                else {
-                    return None;
-                };
-                (assigned_column.as_ref() == column && assigned_key == key).then(|| value.clone())
-            })
-        };
-        let pairs = assignments.iter().filter_map(|(_, (key, value))| {
-            let value = value.map(str::to_owned).or_else(|| value_of(key))?;
-            Some(
-                lakeformation::LfTagPair::builder()
-                    .tag_key(*key)
-                    .tag_values(value)
-                    .build(),
-            )
-        });
-        let pairs = self.build_result(call, pairs.collect::<Result<Vec<_>, _>>())?;
+        let pairs = self.build_result(call, lf_tag_pairs(column, assignments, &assigned))?;
         if pairs.is_empty() {
             return Ok(BTreeMap::new());
         }

@@ -2,7 +2,7 @@
 
 use super::{may_be_duplicate, result_of_both};
 use crate::region::{AwsRegion, all_pages};
-use crate::{call_error, lakeformation_convert as convert, permission_convert};
+use crate::{call_error, lakeformation_convert, permission_convert};
 use std::collections::BTreeSet;
 use twinlake_core::catalog::{Attachment, NamedLfTagExpression};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget};
@@ -26,7 +26,7 @@ impl AwsRegion {
         .await?;
         Ok(listed
             .into_iter()
-            .flat_map(|listed| convert::lf_tag_values(listed, &self.account))
+            .flat_map(|listed| lakeformation_convert::from_sdk_lf_tag_values(listed, &self.account))
             .collect())
     }
 
@@ -139,8 +139,8 @@ impl AwsRegion {
         })
         .await?;
         let listed = listed.into_iter();
-        let named_expressions =
-            listed.filter_map(|one| convert::named_lf_tag_expression(one, &self.account));
+        let named_expressions = listed
+            .filter_map(|one| lakeformation_convert::from_sdk_named_expression(one, &self.account));
         Ok(named_expressions.map(Attachment::NamedExpression).collect())
     }
 
@@ -216,8 +216,9 @@ impl AwsRegion {
                 })
                 .await?;
                 let listed = listed.into_iter();
-                let found = listed
-                    .filter_map(|one| convert::tagged_database(one, &self.account).transpose());
+                let found = listed.filter_map(|one| {
+                    lakeformation_convert::from_sdk_tagged_database(one, &self.account).transpose()
+                });
                 found
                     .collect::<Result<_, _>>()
                     .map_err(|reason| self.unreadable_entry_error(call, reason))
@@ -235,8 +236,9 @@ impl AwsRegion {
                 })
                 .await?;
                 let listed = listed.into_iter();
-                let found =
-                    listed.filter_map(|one| convert::tagged_table(one, &self.account).transpose());
+                let found = listed.filter_map(|one| {
+                    lakeformation_convert::from_sdk_tagged_table(one, &self.account).transpose()
+                });
                 found
                     .collect::<Result<_, _>>()
                     .map_err(|reason| self.unreadable_entry_error(call, reason))

@@ -2,7 +2,7 @@
 
 use super::may_be_duplicate;
 use crate::region::{AwsRegion, all_pages};
-use crate::{call_error, lakeformation_convert as convert, permission_convert};
+use crate::{call_error, lakeformation_convert, permission_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::CallError;
 use twinlake_core::catalog::OptIn;
@@ -23,7 +23,7 @@ impl AwsRegion {
         .await?;
         let opt_ins = listed.into_iter();
         Ok(opt_ins
-            .map(|opt_in| convert::opt_in(opt_in, &self.account))
+            .map(|opt_in| lakeformation_convert::from_sdk_opt_in(opt_in, &self.account))
             .collect())
     }
 
@@ -54,7 +54,7 @@ impl AwsRegion {
                 let response = create.set_condition(condition).send().await;
                 let response = response.map_err(|e| call_error::from_sdk(call, &self.region, &e));
                 match response {
-                    // All fields of an opt-in identify it: one that the listing shows is the same.
+                    // All fields of an opt-in identify it: if it is listed, there is nothing to create.
                     Err(error) if may_be_duplicate(&error) => {
                         match self.read_opt_ins().await?.contains(opt_in) {
                             true => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::may_be_duplicate;
 use crate::region::{AwsRegion, all_pages};
-use crate::{call_error, lakeformation_convert as convert};
+use crate::{call_error, lakeformation_convert};
 use twinlake_core::catalog::{Attachment, Registration};
 use twinlake_core::{CallError, CallErrorKind};
 
@@ -17,7 +17,9 @@ impl AwsRegion {
             Ok::<_, CallError>((listed, page.next_token))
         })
         .await?;
-        let registrations = listed.into_iter().map(convert::registration);
+        let registrations = listed
+            .into_iter()
+            .map(lakeformation_convert::from_sdk_registration);
         Ok(registrations.map(Attachment::Registration).collect())
     }
 
@@ -43,7 +45,9 @@ impl AwsRegion {
             Err(error) if error.kind == CallErrorKind::NotFound => return Err(refused),
             current => current?,
         };
-        let current = current.resource_info.map(convert::registration);
+        let current = current
+            .resource_info
+            .map(lakeformation_convert::from_sdk_registration);
         let can_update = current.as_ref().is_some_and(|current| {
             current.role.is_some() && current.privileged_access == registration.privileged_access
         });

@@ -1,12 +1,14 @@
 //! Reads and writes the data lake settings.
 
 use crate::region::AwsRegion;
-use crate::{call_error, lakeformation_convert as convert};
+use crate::{call_error, lakeformation_convert};
 use aws_sdk_lakeformation::types as lakeformation;
 use twinlake_core::{CallError, CallErrorKind};
 use twinlake_engine::ports::SettingsChange;
 
 impl AwsRegion {
+    /// Reads the settings as the SDK has them: a write starts from them, so that it keeps fields that
+    /// the core does not have.
     pub(in crate::region) async fn read_data_lake_settings(
         &self,
     ) -> Result<Option<lakeformation::DataLakeSettings>, CallError> {
@@ -24,8 +26,9 @@ impl AwsRegion {
     ) -> Result<(), CallError> {
         const CALL: &str = "PutDataLakeSettings";
         let current = self.read_data_lake_settings().await?;
-        let desired = change.applied_to(&convert::settings(current.clone()));
-        let settings = convert::to_sdk_settings(&desired, current, change.defaults);
+        let desired = change.applied_to(&lakeformation_convert::from_sdk_settings(current.clone()));
+        let settings =
+            lakeformation_convert::to_sdk_settings(&desired, current, change.default_permissions);
         let put = self
             .lakeformation
             .put_data_lake_settings()
@@ -33,7 +36,8 @@ impl AwsRegion {
         put.send()
             .await
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        let read_back = convert::settings(self.read_data_lake_settings().await?);
+        let read_back =
+            lakeformation_convert::from_sdk_settings(self.read_data_lake_settings().await?);
         match read_back == desired {
             true => Ok(()),
             false => {

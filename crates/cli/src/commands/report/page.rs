@@ -4,7 +4,7 @@
 //! characters, so text that somebody else wrote is escaped for those here.
 
 use super::chart::LagChart;
-use crate::status_snapshot::StatusSnapshot;
+use crate::status_snapshot::{StatusSnapshot, duration};
 use askama::Template;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::Channel;
@@ -87,13 +87,14 @@ impl ReportPage {
         days: i64,
     ) -> Self {
         let from = status.now.plus_secs(-days * 86_400);
+        let problems = status.problems(thresholds);
         let objects = status.worst_first(false);
         Self {
             primary: escape(primary),
             standby: escape(standby),
             now: status.now,
-            is_ready: status.is_ready(thresholds),
-            problems: problems(status, thresholds),
+            is_ready: problems.is_empty(),
+            problems: problems.join(", "),
             last_resync: status.verified_at.map(|at| LastResync {
                 at,
                 age: duration(status.now.secs() - at.secs()),
@@ -159,43 +160,6 @@ impl ObjectRow {
     }
 }
 
-/// Why the standby is not ready, as a list of clauses.
-fn problems(status: &StatusSnapshot, thresholds: &LagAlertThresholds) -> String {
-    let mut problems = Vec::new();
-    let counts = status.counts();
-    for state in SubjectState::NOT_IN_SYNC {
-        match counts.get(&state).copied().unwrap_or_default() {
-            0 => {}
-            1 => problems.push(format!("1 object is {state}")),
-            count => problems.push(format!("{count} objects are {state}")),
-        }
-    }
-    match status.open_alerts.len() {
-        0 => {}
-        1 => problems.push("1 alert is open".to_owned()),
-        count => problems.push(format!("{count} alerts are open")),
-    }
-    match status.current_lag() {
-        Some(sample) => {
-            for channel in Channel::EVERY {
-                let secs = sample.lag(channel);
-                if secs >= thresholds.of(channel) {
-                    problems.push(format!(
-                        "the {channel} lag of {} exceeds its limit",
-                        duration(secs)
-                    ));
-                }
-            }
-        }
-        None if status.is_monitored => problems.push("the lag is unknown".to_owned()),
-        None => {}
-    }
-    if status.verified_at.is_none() {
-        problems.push("no resync has completed yet".to_owned());
-    }
-    problems.join(", ")
-}
-
 /// The number of objects in each state, and the current lag of each channel.
 fn tiles(status: &StatusSnapshot) -> Vec<Tile> {
     let counts = status.counts();
@@ -239,15 +203,6 @@ fn replicated(status: &StatusSnapshot) -> BTreeMap<String, usize> {
         *kinds.entry("partitions".to_owned()).or_default() += row.partitions;
     }
     kinds
-}
-
-fn duration(secs: i64) -> String {
-    match secs {
-        ..=119 => format!("{secs} s"),
-        120..=7199 => format!("{} min", secs / 60),
-        7200..=172_799 => format!("{} h", secs / 3600),
-        _ => format!("{} days", secs / 86_400),
-    }
 }
 
 #[cfg(test)]

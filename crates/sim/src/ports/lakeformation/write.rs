@@ -66,36 +66,36 @@ impl SimRegion {
                     },
                 }
             }
-            (_, Attachment::NamedExpression(saved)) => {
-                let listed: Vec<Value> = saved
+            (_, Attachment::NamedExpression(named)) => {
+                let listed: Vec<Value> = named
                     .expression
                     .iter()
                     .map(|(key, values)| json!({"TagKey": key, "TagValues": values}))
                     .collect();
                 let request = json!({
-                    "Name": saved.name, "Description": saved.description, "Expression": listed,
+                    "Name": named.name, "Description": named.description, "Expression": listed,
                 });
                 let answer = self.call("ListLFTagExpressions", &json!({})).await?;
                 let mut listed = list(&answer, "LFTagExpressions").iter();
-                let exists = listed.any(|one| text(one, "Name").as_ref() == Some(&saved.name));
+                let exists = listed.any(|one| text(one, "Name").as_ref() == Some(&named.name));
                 let call = match exists {
                     true => "UpdateLFTagExpression",
                     false => "CreateLFTagExpression",
                 };
                 self.write(call, request).await
             }
-            (_, Attachment::Registration(one)) => {
+            (_, Attachment::Registration(registration)) => {
                 let request = json!({
-                    "ResourceArn": one.arn, "RoleArn": one.role,
-                    "UseServiceLinkedRole": one.role.is_none(),
-                    "WithFederation": one.with_federation,
-                    "HybridAccessEnabled": one.hybrid_access,
-                    "WithPrivilegedAccess": one.privileged_access,
-                    "ExpectedResourceOwnerAccount": one.owner,
+                    "ResourceArn": registration.arn, "RoleArn": registration.role,
+                    "UseServiceLinkedRole": registration.role.is_none(),
+                    "WithFederation": registration.with_federation,
+                    "HybridAccessEnabled": registration.hybrid_access,
+                    "WithPrivilegedAccess": registration.privileged_access,
+                    "ExpectedResourceOwnerAccount": registration.owner,
                 });
                 match self.write("RegisterResource", request.clone()).await {
                     Err(error) if error.kind == CallErrorKind::AlreadyInState => {
-                        let deregister = json!({"ResourceArn": one.arn});
+                        let deregister = json!({"ResourceArn": registration.arn});
                         self.write("DeregisterResource", deregister).await?;
                         self.write("RegisterResource", request).await
                     }
@@ -108,7 +108,7 @@ impl SimRegion {
                 | Attachment::Index(_)
                 | Attachment::Statistics(_)
                 | Attachment::GlueTag { .. },
-            ) => Ok(()),
+            ) => Err(self.unsupported_attachment("put_attachments")),
         }
     }
 
@@ -186,8 +186,8 @@ impl SimRegion {
             }
             (_, AttachmentKey::LfTagValue { key, value }) => {
                 let known = self.call("GetLFTag", &json!({"TagKey": key})).await?;
-                let last = texts(&known, "TagValues") == BTreeSet::from([value.clone()]);
-                match last {
+                let is_last_value = texts(&known, "TagValues") == BTreeSet::from([value.clone()]);
+                match is_last_value {
                     true => self.write("DeleteLFTag", json!({"TagKey": key})).await,
                     false => {
                         let update = json!({"TagKey": key, "TagValuesToDelete": [value]});
@@ -209,7 +209,7 @@ impl SimRegion {
                 | AttachmentKey::Index(_)
                 | AttachmentKey::Statistics(_)
                 | AttachmentKey::GlueTag(_),
-            ) => Ok(()),
+            ) => Err(self.unsupported_attachment("remove_attachments")),
         }
     }
 

@@ -210,11 +210,11 @@ proptest! {
 
     #[test]
     fn a_table_round_trips(sent in any_variant_of::<Table>(table())) {
-        let mut input = table_input(&sent).unwrap();
+        let mut input = to_sdk_table(&sent).unwrap();
         let view = input.view_definition.take().map(read_view);
         let mut read = super::as_read(input);
         read.view_definition = view;
-        let observed = super::super::table(read);
+        let observed = from_sdk_table(read);
         assert_same_json(&sent, &observed.object)?;
         prop_assert_eq!(observed.version.as_deref(), Some("7"));
         prop_assert_eq!(observed.created, Some(Timestamp::from_secs(9)));
@@ -222,7 +222,7 @@ proptest! {
 
     #[test]
     fn a_database_round_trips(sent in any_variant_of::<Database>(database())) {
-        let input = database_input(&sent).unwrap();
+        let input = to_sdk_database(&sent).unwrap();
         let read = glue::Database::builder()
             .name(input.name)
             .set_description(input.description)
@@ -233,14 +233,14 @@ proptest! {
             .create_time(DateTime::from_secs(9))
             .build()
             .unwrap();
-        let observed = super::super::database(read);
+        let observed = from_sdk_database(read);
         assert_same_json(&sent, &observed.object)?;
         prop_assert_eq!(observed.created, Some(Timestamp::from_secs(9)));
     }
 
     #[test]
     fn a_partition_round_trips(sent in any_variant_of::<Partition>(partition())) {
-        let input = partition_input(&sent).unwrap();
+        let input = to_sdk_partition(&sent).unwrap();
         let read = glue::Partition::builder()
             .set_values(input.values)
             .set_last_access_time(input.last_access_time)
@@ -248,12 +248,12 @@ proptest! {
             .set_storage_descriptor(input.storage_descriptor)
             .set_parameters(input.parameters)
             .build();
-        assert_same_json(&sent, &super::super::partition(read))?;
+        assert_same_json(&sent, &from_sdk_partition(read))?;
     }
 
     #[test]
     fn a_function_round_trips(sent in any_variant_of::<Function>(function())) {
-        let input = function_input(&sent);
+        let input = to_sdk_function(&sent);
         let read = glue::UserDefinedFunction::builder()
             .set_function_name(input.function_name)
             .set_class_name(input.class_name)
@@ -266,7 +266,7 @@ proptest! {
             .database_name("Sales")
             .create_time(DateTime::from_secs(9))
             .build();
-        let (id, observed) = super::super::function(read);
+        let (id, observed) = from_sdk_function(read);
         assert_same_json(&sent, &observed.object)?;
         prop_assert_eq!(id.database.as_str(), "sales");
         prop_assert_eq!(id.function, sent.name);
@@ -275,7 +275,7 @@ proptest! {
 
     #[test]
     fn statistics_round_trip(sent in any_variant_of::<ColumnStatistics>(statistics_json())) {
-        assert_same_json(&sent, &statistics(to_sdk_statistics(&sent).unwrap()))?;
+        assert_same_json(&sent, &from_sdk_column_statistics(to_sdk_column_statistics(&sent).unwrap()))?;
     }
 
     #[test]
@@ -283,7 +283,7 @@ proptest! {
         sent in any_variant_of::<PartitionIndex>(json!({"IndexName": "i", "Keys": ["dt", "hour"]})),
         status in prop::sample::select(vec!["CREATING", "ACTIVE", "DELETING", "FAILED"]),
     ) {
-        let input = to_sdk_index(&sent).unwrap();
+        let input = to_sdk_partition_index(&sent).unwrap();
         let keys = input.keys.into_iter().map(|name| {
             glue::KeySchemaElement::builder().name(name).r#type("date").build().unwrap()
         });
@@ -293,7 +293,7 @@ proptest! {
             .index_status(status.into())
             .build()
             .unwrap();
-        let (index, index_status) = index(read);
+        let (index, index_status) = from_sdk_partition_index(read);
         prop_assert_eq!(index, sent);
         let expected = match status {
             "DELETING" => IndexStatus::Deleting,

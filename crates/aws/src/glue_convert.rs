@@ -1,14 +1,16 @@
 //! Converts Glue objects between the SDK's types and the core's, field by field.
 //!
 //! The SDK's types do not implement serde, so each field is mapped explicitly. The test module
-//! `census` fails when an SDK upgrade adds a field.
+//! `sdk_fields` fails when an SDK upgrade adds a field.
 
-mod attachment;
+mod column_statistics;
 mod function;
+mod partition_index;
 mod view;
 
-pub use attachment::{index, statistics, to_sdk_index, to_sdk_statistics};
-pub use function::{function, function_input};
+pub use column_statistics::{from_sdk_column_statistics, to_sdk_column_statistics};
+pub use function::{from_sdk_function, to_sdk_function};
+pub use partition_index::{from_sdk_partition_index, to_sdk_partition_index};
 
 use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types as glue;
@@ -21,7 +23,7 @@ use twinlake_core::catalog::{
 };
 use twinlake_core::{Column, Database, Name, Partition, StorageDescriptor, Table, Timestamp};
 
-fn time(time: Option<DateTime>) -> Option<Timestamp> {
+fn from_sdk_time(time: Option<DateTime>) -> Option<Timestamp> {
     time.and_then(|time| time.to_millis().ok()).map(Timestamp)
 }
 
@@ -29,7 +31,7 @@ fn to_sdk_time(time: Option<Timestamp>) -> Option<DateTime> {
     time.map(|time| DateTime::from_millis(time.0))
 }
 
-fn map<I: IntoIterator<Item = (String, String)>>(pairs: Option<I>) -> Parameters {
+fn from_sdk_map<I: IntoIterator<Item = (String, String)>>(pairs: Option<I>) -> Parameters {
     pairs.into_iter().flatten().collect()
 }
 
@@ -50,7 +52,7 @@ fn mark_unsupported(unsupported_fields: &mut UnsupportedFields, field: &str, is_
 
 /// Converts a database as it was read.
 #[must_use]
-pub fn database(from: glue::Database) -> Observed<Database> {
+pub fn from_sdk_database(from: glue::Database) -> Observed<Database> {
     let mut unsupported_fields = UnsupportedFields::new();
     mark_unsupported(
         &mut unsupported_fields,
@@ -62,9 +64,12 @@ pub fn database(from: glue::Database) -> Observed<Database> {
         name: Name::from_service(&from.name),
         description: from.description,
         location_uri: from.location_uri,
-        parameters: map(from.parameters),
-        create_table_default_permissions: defaults
-            .map(|all| all.into_iter().map(principal_permissions).collect()),
+        parameters: from_sdk_map(from.parameters),
+        create_table_default_permissions: defaults.map(|all| {
+            all.into_iter()
+                .map(from_sdk_principal_permissions)
+                .collect()
+        }),
         target_database: from.target_database.map(|target| LinkTarget {
             catalog_id: target.catalog_id,
             database_name: target.database_name,
@@ -75,12 +80,12 @@ pub fn database(from: glue::Database) -> Observed<Database> {
     };
     Observed {
         object,
-        created: time(from.create_time),
+        created: from_sdk_time(from.create_time),
         version: None,
     }
 }
 
-fn principal_permissions(from: glue::PrincipalPermissions) -> PrincipalPermissions {
+fn from_sdk_principal_permissions(from: glue::PrincipalPermissions) -> PrincipalPermissions {
     let permissions = from.permissions.unwrap_or_default();
     PrincipalPermissions {
         principal: from.principal.map(|principal| DataLakePrincipal {
@@ -97,7 +102,7 @@ fn principal_permissions(from: glue::PrincipalPermissions) -> PrincipalPermissio
 ///
 /// # Errors
 /// A required field is missing.
-pub fn database_input(from: &Database) -> Result<glue::DatabaseInput, BuildError> {
+pub fn to_sdk_database(from: &Database) -> Result<glue::DatabaseInput, BuildError> {
     let defaults = from.create_table_default_permissions.as_ref();
     glue::DatabaseInput::builder()
         .name(from.name.as_str())
@@ -136,14 +141,14 @@ fn to_sdk_principal_permissions(from: &PrincipalPermissions) -> glue::PrincipalP
 
 /// Converts a table as it was read.
 #[must_use]
-pub fn table(from: glue::Table) -> Observed<Table> {
+pub fn from_sdk_table(from: glue::Table) -> Observed<Table> {
     let mut unsupported_fields = UnsupportedFields::new();
     mark_unsupported(
         &mut unsupported_fields,
         "FederatedTable",
         from.federated_table.is_some(),
     );
-    let mut view_definition = from.view_definition.map(view::view_definition);
+    let mut view_definition = from.view_definition.map(view::from_sdk_view_definition);
     if let Some(view) = &mut view_definition {
         view::add_validated_sql(view, from.status);
     }
@@ -151,15 +156,15 @@ pub fn table(from: glue::Table) -> Observed<Table> {
         name: Name::from_service(&from.name),
         description: from.description,
         owner: from.owner,
-        last_access_time: time(from.last_access_time),
-        last_analyzed_time: time(from.last_analyzed_time),
+        last_access_time: from_sdk_time(from.last_access_time),
+        last_analyzed_time: from_sdk_time(from.last_analyzed_time),
         retention: from.retention,
-        storage_descriptor: from.storage_descriptor.map(storage_descriptor),
-        partition_keys: columns(from.partition_keys),
+        storage_descriptor: from.storage_descriptor.map(from_sdk_storage_descriptor),
+        partition_keys: from_sdk_columns(from.partition_keys),
         view_original_text: from.view_original_text,
         view_expanded_text: from.view_expanded_text,
         table_type: from.table_type,
-        parameters: map(from.parameters),
+        parameters: from_sdk_map(from.parameters),
         target_table: from.target_table.map(|target| LinkTarget {
             catalog_id: target.catalog_id,
             database_name: target.database_name,
@@ -171,7 +176,7 @@ pub fn table(from: glue::Table) -> Observed<Table> {
     };
     Observed {
         object,
-        created: time(from.create_time),
+        created: from_sdk_time(from.create_time),
         version: from.version_id,
     }
 }
@@ -180,7 +185,7 @@ pub fn table(from: glue::Table) -> Observed<Table> {
 ///
 /// # Errors
 /// A required field is missing.
-pub fn table_input(from: &Table) -> Result<glue::TableInput, BuildError> {
+pub fn to_sdk_table(from: &Table) -> Result<glue::TableInput, BuildError> {
     let descriptor = from
         .storage_descriptor
         .as_ref()
@@ -215,14 +220,14 @@ pub fn table_input(from: &Table) -> Result<glue::TableInput, BuildError> {
         .build()
 }
 
-fn columns(from: Option<Vec<glue::Column>>) -> Vec<Column> {
+fn from_sdk_columns(from: Option<Vec<glue::Column>>) -> Vec<Column> {
     let columns = from.unwrap_or_default().into_iter();
     columns
         .map(|column| Column {
             name: column.name,
             kind: column.r#type,
             comment: column.comment,
-            parameters: map(column.parameters),
+            parameters: from_sdk_map(column.parameters),
         })
         .collect()
 }
@@ -240,7 +245,7 @@ fn to_sdk_columns(from: &[Column]) -> Result<Vec<glue::Column>, BuildError> {
         .collect()
 }
 
-fn storage_descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
+fn from_sdk_storage_descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
     let mut unsupported_fields = BTreeMap::new();
     mark_unsupported(
         &mut unsupported_fields,
@@ -249,7 +254,7 @@ fn storage_descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
     );
     let sort_columns = from.sort_columns.unwrap_or_default().into_iter();
     StorageDescriptor {
-        columns: columns(from.columns),
+        columns: from_sdk_columns(from.columns),
         location: from.location,
         additional_locations: from.additional_locations.unwrap_or_default(),
         input_format: from.input_format,
@@ -259,7 +264,7 @@ fn storage_descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
         serde_info: from.serde_info.map(|serde| SerDeInfo {
             name: serde.name,
             serialization_library: serde.serialization_library,
-            parameters: map(serde.parameters),
+            parameters: from_sdk_map(serde.parameters),
         }),
         bucket_columns: from.bucket_columns.unwrap_or_default(),
         sort_columns: sort_columns
@@ -268,11 +273,13 @@ fn storage_descriptor(from: glue::StorageDescriptor) -> StorageDescriptor {
                 sort_order: order.sort_order,
             })
             .collect(),
-        parameters: map(from.parameters),
+        parameters: from_sdk_map(from.parameters),
         skewed_info: from.skewed_info.map(|skewed| SkewedInfo {
             skewed_column_names: skewed.skewed_column_names.unwrap_or_default(),
             skewed_column_values: skewed.skewed_column_values.unwrap_or_default(),
-            skewed_column_value_location_maps: map(skewed.skewed_column_value_location_maps),
+            skewed_column_value_location_maps: from_sdk_map(
+                skewed.skewed_column_value_location_maps,
+            ),
         }),
         stored_as_sub_directories: from.stored_as_sub_directories,
         unsupported_fields,
@@ -327,13 +334,13 @@ fn to_sdk_storage_descriptor(
 
 /// Converts a partition as it was read.
 #[must_use]
-pub fn partition(from: glue::Partition) -> Partition {
+pub fn from_sdk_partition(from: glue::Partition) -> Partition {
     Partition {
         values: from.values.unwrap_or_default(),
-        last_access_time: time(from.last_access_time),
-        last_analyzed_time: time(from.last_analyzed_time),
-        storage_descriptor: from.storage_descriptor.map(storage_descriptor),
-        parameters: map(from.parameters),
+        last_access_time: from_sdk_time(from.last_access_time),
+        last_analyzed_time: from_sdk_time(from.last_analyzed_time),
+        storage_descriptor: from.storage_descriptor.map(from_sdk_storage_descriptor),
+        parameters: from_sdk_map(from.parameters),
         unsupported_fields: UnsupportedFields::new(),
     }
 }
@@ -342,7 +349,7 @@ pub fn partition(from: glue::Partition) -> Partition {
 ///
 /// # Errors
 /// A required field is missing.
-pub fn partition_input(from: &Partition) -> Result<glue::PartitionInput, BuildError> {
+pub fn to_sdk_partition(from: &Partition) -> Result<glue::PartitionInput, BuildError> {
     let descriptor = from
         .storage_descriptor
         .as_ref()

@@ -1,13 +1,13 @@
 //! Converts user-defined functions.
 
-use super::{time, to_sdk_list, to_sdk_time};
+use super::{from_sdk_time, to_sdk_list, to_sdk_time};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{Function, Observed, ResourceUri};
 use twinlake_core::{FunctionId, Name};
 
 /// Converts a function as it was read; the id contains its database.
 #[must_use]
-pub fn function(from: glue::UserDefinedFunction) -> (FunctionId, Observed<Function>) {
+pub fn from_sdk_function(from: glue::UserDefinedFunction) -> (FunctionId, Observed<Function>) {
     let name = Name::from_service(&from.function_name.unwrap_or_default());
     let database = Name::from_service(&from.database_name.unwrap_or_default());
     let uris = from.resource_uris.unwrap_or_default().into_iter();
@@ -21,7 +21,7 @@ pub fn function(from: glue::UserDefinedFunction) -> (FunctionId, Observed<Functi
             .map(|uri| ResourceUri {
                 resource_type: uri.resource_type.map(|kind| kind.as_str().to_owned()),
                 uri: uri.uri,
-                last_modified: time(uri.last_modified),
+                last_modified: from_sdk_time(uri.last_modified),
             })
             .collect(),
         artifact_location: from.artifact_location,
@@ -29,7 +29,7 @@ pub fn function(from: glue::UserDefinedFunction) -> (FunctionId, Observed<Functi
     };
     let observed = Observed {
         object,
-        created: time(from.create_time),
+        created: from_sdk_time(from.create_time),
         version: None,
     };
     (FunctionId::new(database, name), observed)
@@ -37,7 +37,7 @@ pub fn function(from: glue::UserDefinedFunction) -> (FunctionId, Observed<Functi
 
 /// Converts a function to the SDK's input type.
 #[must_use]
-pub fn function_input(from: &Function) -> glue::UserDefinedFunctionInput {
+pub fn to_sdk_function(from: &Function) -> glue::UserDefinedFunctionInput {
     let uris: Vec<glue::ResourceUri> = from
         .resource_uris
         .iter()

@@ -1,17 +1,17 @@
 //! Converts multi-dialect views.
 
-use super::{map, to_sdk_list, to_sdk_map};
+use super::{from_sdk_map, to_sdk_list, to_sdk_map};
 use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{SubObjectStatistics, ViewDefinition, ViewRepresentation};
 
-pub(super) fn view_definition(from: glue::ViewDefinition) -> ViewDefinition {
+pub(super) fn from_sdk_view_definition(from: glue::ViewDefinition) -> ViewDefinition {
     let representations = from.representations.unwrap_or_default().into_iter();
     let statistics = from.sub_objects_statistics.unwrap_or_default().into_iter();
     ViewDefinition {
         is_protected: from.is_protected,
         is_managed: from.is_managed,
         definer: from.definer,
-        representations: representations.map(representation).collect(),
+        representations: representations.map(from_sdk_representation).collect(),
         view_version_id: from.view_version_id,
         view_version_token: from.view_version_token,
         refresh_seconds: from.refresh_seconds,
@@ -27,7 +27,7 @@ pub(super) fn view_definition(from: glue::ViewDefinition) -> ViewDefinition {
                 total_file_bytes: one.total_file_bytes,
             })
             .collect(),
-        spark_pipeline_info: map(from.spark_pipeline_info),
+        spark_pipeline_info: from_sdk_map(from.spark_pipeline_info),
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn add_validated_sql(view: &mut ViewDefinition, status: Option<glue::
     }
 }
 
-fn representation(from: glue::ViewRepresentation) -> ViewRepresentation {
+fn from_sdk_representation(from: glue::ViewRepresentation) -> ViewRepresentation {
     ViewRepresentation {
         dialect: from.dialect.map(|dialect| dialect.as_str().to_owned()),
         dialect_version: from.dialect_version,
@@ -69,7 +69,7 @@ pub(super) fn to_sdk_view_definition(from: &ViewDefinition) -> glue::ViewDefinit
     let statistics: Vec<glue::SubObjectStatistics> = from
         .sub_objects_statistics
         .iter()
-        .map(to_sdk_statistics)
+        .map(to_sdk_sub_object_statistics)
         .collect();
     let last_refresh = from.last_refresh_type.as_deref();
     glue::ViewDefinitionInput::builder()
@@ -98,7 +98,7 @@ fn to_sdk_representation(from: &ViewRepresentation) -> glue::ViewRepresentationI
         .build()
 }
 
-fn to_sdk_statistics(from: &SubObjectStatistics) -> glue::SubObjectStatistics {
+fn to_sdk_sub_object_statistics(from: &SubObjectStatistics) -> glue::SubObjectStatistics {
     let source = from.source_type.as_deref();
     glue::SubObjectStatistics::builder()
         .set_source_type(source.map(glue::SubObjectSourceType::from))
@@ -124,7 +124,7 @@ mod tests {
             .state(state);
         let details = glue::StatusDetails::builder().view_validations(validation.build());
         let status = glue::TableStatus::builder().details(details.build());
-        let mut view = view_definition(from.build());
+        let mut view = from_sdk_view_definition(from.build());
         add_validated_sql(&mut view, Some(status.build()));
         view.representations[0].view_original_text.clone()
     }

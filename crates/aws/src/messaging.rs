@@ -1,10 +1,11 @@
-//! The ports for SNS alerts, the SQS retry queue, the event bus and the system clock.
+//! Sends messages: alerts to an SNS topic, retry messages to an SQS queue, and events to the peer
+//! Region over EventBridge.
 
 use crate::call_error;
 use crate::clients::Clients;
-use twinlake_core::{Alert, CallError, Timestamp};
+use twinlake_core::{Alert, CallError};
 use twinlake_engine::ports::PeerEventBus;
-use twinlake_engine::{Alerts, Clock, RetryMessage, RetryQueue};
+use twinlake_engine::{Alerts, RetryMessage, RetryQueue};
 
 /// Publishes alerts to an SNS topic.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub struct SnsAlerts {
 }
 
 impl SnsAlerts {
-    /// A topic by its ARN.
+    /// Publishes to the topic with this ARN.
     #[must_use]
     pub fn new(clients: &Clients, topic: &str) -> Self {
         Self {
@@ -56,7 +57,7 @@ impl Alerts for SnsAlerts {
     }
 }
 
-/// Sends retry messages (subjects that are left to reconcile) to an SQS queue.
+/// Sends retry messages, which name subjects to reconcile again, to an SQS queue.
 #[derive(Clone, Debug)]
 pub struct SqsRetryQueue {
     region: String,
@@ -65,7 +66,7 @@ pub struct SqsRetryQueue {
 }
 
 impl SqsRetryQueue {
-    /// A queue by its URL.
+    /// Sends to the queue with this URL.
     #[must_use]
     pub fn new(clients: &Clients, queue: &str) -> Self {
         Self {
@@ -94,12 +95,12 @@ impl RetryQueue for SqsRetryQueue {
 /// The default event bus of a Region. A rule on it forwards Twinlake's own events to the peer
 /// Region's bus.
 #[derive(Clone, Debug)]
-pub struct EventBridgePeer {
+pub struct DefaultEventBus {
     region: String,
     client: aws_sdk_eventbridge::Client,
 }
 
-impl EventBridgePeer {
+impl DefaultEventBus {
     /// The default event bus of a Region.
     #[must_use]
     pub fn new(clients: &Clients) -> Self {
@@ -110,7 +111,7 @@ impl EventBridgePeer {
     }
 }
 
-impl PeerEventBus for EventBridgePeer {
+impl PeerEventBus for DefaultEventBus {
     async fn send(&self, kind: &str, detail: &str) -> Result<(), CallError> {
         const CALL: &str = "PutEvents";
         let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
@@ -129,21 +130,5 @@ impl PeerEventBus for EventBridgePeer {
             }
             None => Ok(()),
         }
-    }
-}
-
-/// The system clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one implementation of the Clock port that reads the system clock"
-    )]
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let millis = since.map_or(0, |since| since.as_millis());
-        Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 }

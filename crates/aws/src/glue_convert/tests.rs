@@ -1,7 +1,7 @@
 use super::*;
 
 /// Every field of the SDK types is known to the converters.
-mod census;
+mod sdk_fields;
 
 /// A table with every field set to a value other than its default.
 fn full_table() -> Table {
@@ -52,23 +52,23 @@ fn as_read(input: glue::TableInput) -> glue::Table {
 fn an_empty_default_and_empty_partition_keys_are_sent_as_empty_lists() {
     let mut closed: Database = serde_json::from_value(serde_json::json!({"Name": "d"})).unwrap();
     assert_eq!(
-        database_input(&closed)
+        to_sdk_database(&closed)
             .unwrap()
             .create_table_default_permissions,
         None
     );
     closed.create_table_default_permissions = Some(vec![]);
-    let sent = database_input(&closed).unwrap();
+    let sent = to_sdk_database(&closed).unwrap();
     assert_eq!(sent.create_table_default_permissions, Some(vec![]));
     let bare: Table = serde_json::from_value(serde_json::json!({"Name": "t"})).unwrap();
-    assert_eq!(table_input(&bare).unwrap().partition_keys, Some(vec![]));
+    assert_eq!(to_sdk_table(&bare).unwrap().partition_keys, Some(vec![]));
 }
 
 #[test]
 fn unsupported_fields_are_recorded() {
     let federated = glue::FederatedTable::builder().build();
     let read = glue::Table::builder().name("v").federated_table(federated);
-    let observed = table(read.build().unwrap());
+    let observed = from_sdk_table(read.build().unwrap());
     assert_eq!(
         observed
             .object
@@ -81,7 +81,7 @@ fn unsupported_fields_are_recorded() {
     let read = glue::Database::builder()
         .name("d")
         .federated_database(federated);
-    let observed = database(read.build().unwrap());
+    let observed = from_sdk_database(read.build().unwrap());
     assert_eq!(
         observed
             .object
@@ -92,7 +92,7 @@ fn unsupported_fields_are_recorded() {
     );
     let reference = glue::SchemaReference::builder().build();
     let read = glue::StorageDescriptor::builder().schema_reference(reference);
-    let observed = storage_descriptor(read.build());
+    let observed = from_sdk_storage_descriptor(read.build());
     assert_eq!(
         observed.unsupported_fields.keys().collect::<Vec<_>>(),
         ["SchemaReference"]
@@ -104,14 +104,14 @@ fn no_name_of_a_listing_is_refused() {
     let long = "\u{e9}".repeat(255);
     for text in ["caf\u{c3}\u{80}x", "a.b", "MixedCase", "a\u{0}b", "", &long] {
         let read = glue::Table::builder().name(text).build().unwrap();
-        assert_eq!(table(read).object.name.as_listed(), text);
+        assert_eq!(from_sdk_table(read).object.name.as_listed(), text);
         let read = glue::Database::builder().name(text).build().unwrap();
-        assert_eq!(database(read).object.name.as_listed(), text);
+        assert_eq!(from_sdk_database(read).object.name.as_listed(), text);
         let read = glue::UserDefinedFunction::builder();
         let read = read.function_name(text).database_name("sales").build();
-        let (id, observed) = function(read);
+        let (id, observed) = from_sdk_function(read);
         assert_eq!(id.function.as_listed(), text);
-        let sent = function_input(&observed.object);
+        let sent = to_sdk_function(&observed.object);
         assert_eq!(sent.function_name.as_deref(), Some(text));
     }
 }

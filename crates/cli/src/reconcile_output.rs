@@ -1,0 +1,48 @@
+//! Prints rejections and the outcome of a reconciliation, for `plan`, `apply` and `resync`.
+
+use crate::output;
+use std::collections::BTreeSet;
+use twinlake_core::audit::Rejection;
+use twinlake_core::plan::Finding;
+use twinlake_core::render;
+use twinlake_engine::ReconcileOutcome;
+
+/// Prints one line for each rejection of the audit.
+pub(crate) fn print_rejections(rejections: &[Rejection]) {
+    for rejection in rejections {
+        output::print(&render::escape(&format!("REJECTED {rejection}")));
+    }
+}
+
+/// Whether no step is rejected and no finding needs attention.
+pub(crate) fn is_complete(findings: &BTreeSet<Finding>, rejections: &[Rejection]) -> bool {
+    rejections.is_empty()
+        && !findings
+            .iter()
+            .any(|finding| finding.kind.needs_attention())
+}
+
+fn print_findings(findings: &BTreeSet<Finding>) {
+    for finding in findings {
+        let line = format!("! {}: {}", finding.subject, finding.detail);
+        output::print(&render::escape(&line));
+    }
+}
+
+/// Prints the findings, rejections and failures of a reconciliation, and what it applied.
+pub(crate) fn print_outcome(outcome: &ReconcileOutcome) {
+    print_findings(&outcome.findings);
+    print_rejections(&outcome.rejections);
+    for (step, error) in &outcome.failed {
+        let line = format!("FAILED {}: {error}", render::step(step));
+        output::print(&render::escape(&line));
+    }
+    if let Some((_, reason)) = &outcome.waiting {
+        output::print(&render::escape(&format!("DEFERRED: {reason}")));
+    }
+    let counts = outcome.counts;
+    output::print(&format!(
+        "Applied: {} created, {} changed, {} deleted, {} granted, {} revoked.",
+        counts.created, counts.changed, counts.deleted, counts.granted, counts.revoked
+    ));
+}
