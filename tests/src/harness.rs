@@ -145,6 +145,16 @@ impl RetryQueue for TestQueue {
 }
 
 impl TestHarness {
+    /// Sets the roles of Twinlake that write to the standby.
+    #[must_use]
+    pub fn with_writers(self, writers: &[&str]) -> Self {
+        let writers = writers.iter().map(|&writer| writer.to_owned());
+        Self {
+            own_roles: self.own_roles.with_writers(writers),
+            ..self
+        }
+    }
+
     /// Returns a harness with empty Regions.
     #[must_use]
     pub fn new(policy: Policy) -> Self {

@@ -3,9 +3,9 @@
 mod attachments;
 mod function_pattern;
 mod functions;
-mod inventory;
 mod lakeformation;
 mod partitions;
+mod unreplicated;
 mod write;
 
 use crate::call_counter::Service;
@@ -24,7 +24,7 @@ use twinlake_core::{
 };
 use twinlake_engine::ReadRegion;
 use twinlake_engine::ports::{
-    GrantFilter, NamedPartitions, PermissionResourceType, UnreplicatedInventory,
+    GrantFilter, PartitionsByValues, PermissionResourceType, UnreplicatedInventory,
 };
 
 /// Glue and Lake Formation in one Region of one account.
@@ -32,8 +32,6 @@ use twinlake_engine::ports::{
 pub struct AwsRegion {
     region: String,
     account: String,
-    /// ARNs of the roles that receive permissions on each database this one creates.
-    writer_roles: Vec<String>,
     glue: aws_sdk_glue::Client,
     lakeformation: aws_sdk_lakeformation::Client,
     /// How the service reads the pattern of function names.
@@ -47,7 +45,6 @@ impl AwsRegion {
         Self {
             region: clients.region().to_owned(),
             account: account.to_owned(),
-            writer_roles: Vec::new(),
             glue: clients.glue(),
             lakeformation: clients.lakeformation(),
             function_pattern: Arc::default(),
@@ -57,17 +54,6 @@ impl AwsRegion {
     /// The error of a response with an entry that cannot be represented.
     fn unreadable_entry_error(&self, call: &str, reason: String) -> CallError {
         CallError::new(CallErrorKind::Invalid, call, &self.region, reason)
-    }
-
-    /// Sets the roles that receive ALL on each database this role creates. Twinlake's functions
-    /// run as different roles, and a data lake administrator may grant, but not alter or drop, an
-    /// object that another role created.
-    #[must_use]
-    pub fn with_writer_roles(self, writer_roles: Vec<String>) -> Self {
-        Self {
-            writer_roles,
-            ..self
-        }
     }
 
     async fn read_grants(
@@ -228,7 +214,7 @@ impl ReadRegion for AwsRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<NamedPartitions, CallError> {
+    ) -> Result<PartitionsByValues, CallError> {
         self.read_partition_batch(id, values).await
     }
 
@@ -285,7 +271,7 @@ impl ReadRegion for AwsRegion {
     }
 
     async fn unreplicated_inventory(&self) -> UnreplicatedInventory {
-        self.read_inventory().await
+        self.read_unreplicated().await
     }
 
     async fn optimizer_count(&self, tables: &[TableId]) -> Result<usize, CallError> {

@@ -18,6 +18,7 @@ mod opt_ins;
 mod partitions;
 mod requirements;
 mod table;
+mod writer_roles;
 
 use crate::catalog::{MaybeLink, Observed, PrincipalPermissions, digest};
 use crate::desired::Translator;

@@ -63,8 +63,7 @@ impl Runtime {
         let account = &config.account;
         let dead_letter_queues = config.dead_letter_queues.clone();
         Ok(Self {
-            local: AwsRegion::new(&local, account)
-                .with_writer_roles(config.writer_role_arns.clone()),
+            local: AwsRegion::new(&local, account),
             peer: AwsRegion::new(&peer, account),
             ledger: DynamoLedger::new(&local, &config.ledger_table),
             peer_ledger: DynamoLedger::new(&peer, &config.peer_ledger_table),
@@ -73,7 +72,8 @@ impl Runtime {
             peer_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
             clock: SystemClock,
-            own_roles: OwnRoles::new(config.role_arns.clone()),
+            own_roles: OwnRoles::new(config.role_arns.clone())
+                .with_writers(config.writer_role_arns.clone()),
             function_role: Principal(config.function_role_arn.clone()),
             config,
         })

@@ -3,8 +3,8 @@
 use super::AwsRegion;
 use crate::{call_error, glue_convert, permission_convert};
 use aws_sdk_lakeformation::types as lakeformation;
-use twinlake_core::catalog::{Attachment, AttachmentKey, MaybeLink as _, PartitionIndex};
-use twinlake_core::grant::{ListedPermission, ListedResource};
+use twinlake_core::catalog::{Attachment, AttachmentKey, PartitionIndex};
+use twinlake_core::grant::ListedPermission;
 use twinlake_core::{
     CallError, CallErrorKind, Database, Function, FunctionId, Name, Partition, Subject, Table,
     TableId,
@@ -13,50 +13,6 @@ use twinlake_engine::WriteRegion;
 use twinlake_engine::ports::{EntryResults, SettingsChange};
 
 impl AwsRegion {
-    /// Grants the other writer roles ALL on a database and on all of its tables; on a resource link
-    /// DROP, which can be granted there and is needed to delete it (LF-24).
-    async fn grant_to_writer_roles(&self, database: &Database) -> Result<(), CallError> {
-        let own_resource = ListedResource::Database(database.name.clone());
-        let (resources, permission) = match database.is_link() {
-            true => (vec![own_resource], "DROP"),
-            false => {
-                let tables = ListedResource::TableWildcard(database.name.clone());
-                (vec![own_resource, tables], "ALL")
-            }
-        };
-        let permissions = std::collections::BTreeSet::from([permission.to_owned()]);
-        let entries: Vec<ListedPermission> = self
-            .writer_roles
-            .iter()
-            .flat_map(|writer| {
-                resources.iter().map(|resource| ListedPermission {
-                    principal: twinlake_core::Principal(writer.clone()),
-                    resource: resource.clone(),
-                    permissions: permissions.clone(),
-                    grantable: std::collections::BTreeSet::new(),
-                    condition: None,
-                })
-            })
-            .collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let sent: Vec<&ListedPermission> = entries.iter().collect();
-        // Nothing retries this grant later, so transient errors are retried here.
-        for pause_millis in [200, 1000, 3000] {
-            let granted = self.grant(&sent).await;
-            let granted =
-                granted.and_then(|all| all.into_iter().collect::<Result<(), CallError>>());
-            match granted {
-                Err(error) if error.kind.is_transient() => {
-                    tokio::time::sleep(std::time::Duration::from_millis(pause_millis)).await;
-                }
-                granted => return granted,
-            }
-        }
-        self.grant(&sent).await?.into_iter().collect()
-    }
-
     fn to_sdk_batch(
         &self,
         call: &str,
@@ -186,8 +142,9 @@ impl WriteRegion for AwsRegion {
             .database_input(input)
             .send()
             .await;
-        response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-        self.grant_to_writer_roles(database).await
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
 
     async fn update_database(&self, database: &Database) -> Result<(), CallError> {

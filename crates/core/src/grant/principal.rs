@@ -2,6 +2,7 @@
 
 use super::IAM_ALLOWED_PRINCIPALS;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The principal of a grant, as Lake Formation spells it. IAM is global, so an IAM principal is
@@ -99,30 +100,51 @@ impl fmt::Display for Principal {
 /// not compared (LF-06). A pattern that ends in `*` matches every role below a path, so that a
 /// stack also recognizes the roles of the peer's stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnRoles(Vec<String>);
+pub struct OwnRoles {
+    patterns: Vec<String>,
+    writers: BTreeSet<Principal>,
+}
 
 impl OwnRoles {
     /// Creates the list from ARNs and patterns.
     #[must_use]
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
-        Self(patterns.into_iter().collect())
+        Self {
+            patterns: patterns.into_iter().collect(),
+            writers: BTreeSet::new(),
+        }
+    }
+
+    /// Sets the roles that write the standby's catalog. Each receives ALL on every database that
+    /// Twinlake manages, and on its tables.
+    #[must_use]
+    pub fn with_writers(self, writers: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            writers: writers.into_iter().map(Principal).collect(),
+            ..self
+        }
+    }
+
+    /// The roles that write the standby's catalog.
+    #[must_use]
+    pub fn writers(&self) -> &BTreeSet<Principal> {
+        &self.writers
     }
 
     /// The patterns, as given.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
-        &self.0
+        &self.patterns
     }
 
     /// Whether an ARN is one of these roles.
     #[must_use]
     pub fn contains(&self, arn: &str) -> bool {
-        self.0
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => !prefix.is_empty() && arn.starts_with(prefix),
-                None => arn == pattern,
-            })
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => !prefix.is_empty() && arn.starts_with(prefix),
+            None => arn == pattern,
+        };
+        self.patterns.iter().any(matches) || self.writers.iter().any(|writer| writer.0 == arn)
     }
 }
 

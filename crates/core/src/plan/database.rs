@@ -1,7 +1,10 @@
 //! Plans databases.
 
 use super::link::{self, LinkConflict};
-use super::{Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, opt_ins, pairing};
+use super::{
+    Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, opt_ins, pairing,
+    writer_roles,
+};
 use crate::catalog::{Comparable as _, Database, MaybeLink as _, Observed, differences, digest};
 use crate::desired::{Desired, Withheld};
 use crate::grant::{Permission, PermissionGrant, Principal, Resource};
@@ -69,6 +72,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, name: &Name, facets: &Facets) 
     }
     if builder.is_in_sync(&subject) {
         grants::plan(builder, &subject);
+        writer_roles::plan(builder, name);
     } else if primary.present().is_some() && is_paired(builder, &subject, name) {
         grants::plan_revokes_only(builder, &subject);
     }

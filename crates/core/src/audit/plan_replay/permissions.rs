@@ -3,12 +3,18 @@
 use super::{Check, PlanReplay, reject};
 use crate::audit::AuditRule;
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::name::Name;
 use crate::scope::{Subject, subject_of_grant};
 use crate::step::{RevokeCause, Step};
 
 impl PlanReplay<'_> {
     pub(super) fn grant(&mut self, grant: &PermissionGrant, grantable: bool) -> Check {
         let subject = subject_of_grant(grant);
+        if self.is_for_writer_role(grant, grantable) {
+            self.require_grantable(&subject, grant)?;
+            self.held_grants.insert(grant.clone(), grantable);
+            return Ok(());
+        }
         if self.is_ignored(grant) {
             return reject(
                 AuditRule::NotManaged,
@@ -50,6 +56,40 @@ impl PlanReplay<'_> {
         }
         self.held_grants.insert(grant.clone(), grantable);
         Ok(())
+    }
+
+    /// Whether a grant lets one of Twinlake's own writer roles change a database and its tables.
+    fn is_for_writer_role(&self, grant: &PermissionGrant, grantable: bool) -> bool {
+        let subject = subject_of_grant(grant);
+        let is_created_link = |name: &Name| {
+            let in_primary = self.primary_database(name);
+            in_primary.is_ok_and(|database| database.object.target_database.is_some())
+        };
+        let is_created = self.created.contains(&subject);
+        let is_link = match subject.database().filter(|_| is_created) {
+            Some(name) => is_created_link(name),
+            None => self.is_link(&subject),
+        };
+        let is_needed = match (&grant.resource, &grant.permission) {
+            (Resource::Database(_), crate::Permission::Drop) => is_link,
+            (Resource::Database(_) | Resource::AllTables(_), crate::Permission::All) => !is_link,
+            (
+                Resource::Database(_)
+                | Resource::AllTables(_)
+                | Resource::Table(_)
+                | Resource::Column(..)
+                | Resource::ColumnsExcept(..)
+                | Resource::DataCellsFilter(..)
+                | Resource::Catalog
+                | Resource::DataLocation(_)
+                | Resource::LfTag { .. }
+                | Resource::LfTagPolicy { .. }
+                | Resource::LfTagExpression(_),
+                _,
+            ) => false,
+        };
+        let is_writer = self.inputs.own_roles.writers().contains(&grant.principal);
+        is_writer && is_needed && !grantable && grant.condition.is_none()
     }
 
     /// Whether a grant is on a column that the primary's table, of which every column is visible,
