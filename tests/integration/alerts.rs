@@ -5,7 +5,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use twinlake_core::event::{ParsedNotifications, parse_replication, replication_alerts};
 use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, Timestamp};
-use twinlake_engine::alerts::{self, ScanResult, publish, publish_and_resolve};
+use twinlake_engine::alerts::{self, CheckedSubjects, publish, publish_and_resolve};
 use twinlake_engine::cost::Prices;
 use twinlake_engine::daily_digest::build_digest;
 use twinlake_engine::{Alerts, Clock as _};
@@ -48,8 +48,8 @@ fn resync_and_publish(harness: &TestHarness) {
     let report = harness.resync().unwrap();
     let now = harness.sim.now();
     let alerts = alerts::from_resync_report(&report, STANDBY, now);
-    let scan = ScanResult::from_outcome(&report.outcome, started);
-    let published = publish_and_resolve(&harness.topic, &harness.ledger, (&alerts, &scan), now);
+    let checked = CheckedSubjects::from_outcome(&report.outcome, started);
+    let published = publish_and_resolve(&harness.topic, &harness.ledger, (&alerts, &checked), now);
     run_until_killed(&harness.sim, published).unwrap().unwrap();
 }
 
@@ -197,11 +197,11 @@ fn a_resolution_that_could_not_be_published_is_published_by_a_later_resync() {
     let _ = harness.topic.take();
     let started = harness.sim.now();
     let report = harness.resync().unwrap();
-    let scan = ScanResult::from_outcome(&report.outcome, started);
+    let checked = CheckedSubjects::from_outcome(&report.outcome, started);
     let failing = publish_and_resolve(
         &UnreachableTopic,
         &harness.ledger,
-        (&[], &scan),
+        (&[], &checked),
         harness.sim.now(),
     );
     assert!(run_until_killed(&harness.sim, failing).unwrap().is_err());
@@ -225,7 +225,7 @@ fn a_success_that_could_not_be_published_is_published_by_the_next_one() {
     let published = publish(&harness.topic, &harness.ledger, &job, now);
     run_until_killed(&harness.sim, published).unwrap().unwrap();
     let _ = harness.topic.take();
-    let resolved = ScanResult::default().with_resolved(AlertKind::JobFailed, "job x", now);
+    let resolved = CheckedSubjects::default().with_resolved(AlertKind::JobFailed, "job x", now);
     let failing = alerts::resolve_incidents(&UnreachableTopic, &harness.ledger, &resolved, now);
     assert!(run_until_killed(&harness.sim, failing).unwrap().is_err());
     let resolving = alerts::resolve_incidents(&harness.topic, &harness.ledger, &resolved, now);
@@ -251,10 +251,10 @@ impl<F: AsyncFnOnce()> Alerts for ActingTopic<'_, F> {
 }
 
 /// Opens an incident and resolves it. While the resolution is published, another function runs
-/// `action`, which gets the scan that found the incident resolved and the alerts that opened it.
+/// `action`, which gets the check that found the incident resolved and the alerts that opened it.
 fn while_resolved_is_published<F: AsyncFnOnce()>(
     harness: &TestHarness,
-    action: impl FnOnce(ScanResult, Vec<Alert>) -> F,
+    action: impl FnOnce(CheckedSubjects, Vec<Alert>) -> F,
 ) {
     create_conflict(harness, "d0");
     let report = harness.resync().unwrap();
@@ -264,23 +264,23 @@ fn while_resolved_is_published<F: AsyncFnOnce()>(
     run_until_killed(&harness.sim, published).unwrap().unwrap();
     assert_eq!(take_alerts(harness, AlertKind::Conflict).len(), 1);
     remove_conflict(harness, "d0");
-    let scan = ScanResult::from_outcome(&harness.resync().unwrap().outcome, now);
-    let action = std::cell::Cell::new(Some(action(scan.clone(), found)));
+    let checked = CheckedSubjects::from_outcome(&harness.resync().unwrap().outcome, now);
+    let action = std::cell::Cell::new(Some(action(checked.clone(), found)));
     let topic = ActingTopic { harness, action };
-    let resolved = publish_and_resolve(&topic, &harness.ledger, (&[], &scan), now);
+    let resolved = publish_and_resolve(&topic, &harness.ledger, (&[], &checked), now);
     run_until_killed(&harness.sim, resolved).unwrap().unwrap();
 }
 
 #[test]
 fn two_functions_that_resolve_an_incident_publish_it_once() {
     let harness = harness_with_databases(1);
-    while_resolved_is_published(&harness, |scan, _| {
+    while_resolved_is_published(&harness, |checked, _| {
         let harness = &harness;
         async move || {
             let resolved = publish_and_resolve(
                 &harness.topic,
                 &harness.ledger,
-                (&[], &scan),
+                (&[], &checked),
                 harness.sim.now(),
             );
             resolved.await.unwrap();
@@ -465,8 +465,8 @@ fn an_affected_object_is_resolved_although_another_one_of_the_incident_is_not() 
     harness.sim.state().advance_secs(60);
     let now = harness.sim.now();
     let alerts = alerts::from_resync_report(&report, STANDBY, now);
-    let scan = ScanResult::from_outcome(&report.outcome, started);
-    let published = publish_and_resolve(&harness.topic, &harness.ledger, (&alerts, &scan), now);
+    let checked = CheckedSubjects::from_outcome(&report.outcome, started);
+    let published = publish_and_resolve(&harness.topic, &harness.ledger, (&alerts, &checked), now);
     run_until_killed(&harness.sim, published).unwrap().unwrap();
     let incidents = harness.ledger.contents().incidents;
     let mut conflicts = incidents
@@ -477,10 +477,10 @@ fn an_affected_object_is_resolved_although_another_one_of_the_incident_is_not() 
 }
 
 #[test]
-fn a_scan_that_started_earlier_does_not_resolve_a_later_incident() {
+fn a_check_that_started_earlier_does_not_resolve_a_later_incident() {
     let harness = harness_with_databases(1);
     let started = harness.sim.now();
-    let scan = ScanResult::from_outcome(&harness.resync().unwrap().outcome, started);
+    let checked = CheckedSubjects::from_outcome(&harness.resync().unwrap().outcome, started);
     harness.sim.state().advance_secs(60);
     create_conflict(&harness, "d0");
     harness.deliver(&harness.take_events()).unwrap();
@@ -488,7 +488,7 @@ fn a_scan_that_started_earlier_does_not_resolve_a_later_incident() {
     let published = publish_and_resolve(
         &harness.topic,
         &harness.ledger,
-        (&[], &scan),
+        (&[], &checked),
         harness.sim.now(),
     );
     run_until_killed(&harness.sim, published).unwrap().unwrap();

@@ -30,13 +30,13 @@ fn a_mirrored_alert_is_resolved_by_the_peer_or_expires() {
     mirror(&harness, AlertState::New);
     assert_eq!(open_incidents(&harness), 1);
     // A local check does not resolve a mirrored alert, and it does not expire yet.
-    let scan = alerts::ScanResult::default().with_resolved(
+    let checked = alerts::CheckedSubjects::default().with_resolved(
         AlertKind::JobFailed,
         "job nightly",
         harness.sim.now(),
     );
     let resolved =
-        alerts::resolve_incidents(&harness.topic, &harness.ledger, &scan, harness.sim.now());
+        alerts::resolve_incidents(&harness.topic, &harness.ledger, &checked, harness.sim.now());
     run_until_killed(&harness.sim, resolved).unwrap().unwrap();
     expire(&harness);
     assert_eq!(open_incidents(&harness), 1);
@@ -74,9 +74,10 @@ fn an_older_success_does_not_resolve_a_newer_failure() {
     let _ = harness.topic.take();
     let resolved_by_success = |at: Timestamp| {
         let subject = "job nightly".to_owned();
-        let scan = alerts::keep_newest(&mut Vec::new(), vec![(AlertKind::JobFailed, subject, at)]);
+        let checked =
+            alerts::keep_newest(&mut Vec::new(), vec![(AlertKind::JobFailed, subject, at)]);
         let resolved =
-            alerts::resolve_incidents(&harness.topic, &harness.ledger, &scan, harness.sim.now());
+            alerts::resolve_incidents(&harness.topic, &harness.ledger, &checked, harness.sim.now());
         run_until_killed(&harness.sim, resolved).unwrap().unwrap();
         harness.topic.take().len()
     };

@@ -59,7 +59,7 @@ fn take_call_counts(harness: &TestHarness) -> BTreeMap<String, usize> {
     counts
 }
 
-fn assert_equal(harness: &TestHarness) {
+fn assert_regions_equal(harness: &TestHarness) {
     let found = equality_oracle::differences(&harness.sim.state(), &[]);
     assert!(found.is_empty(), "{:?}", &found[..found.len().min(5)]);
 }
@@ -100,7 +100,7 @@ fn a_changed_partition_is_read_by_its_values() {
     let counts = take_call_counts(&harness);
     assert_eq!(counts.get("GetPartitions"), None, "{counts:?}");
     assert!(counts.values().sum::<usize>() <= 6, "{counts:?}");
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 
     let request = in_table(
         "PartitionsToDelete",
@@ -119,7 +119,7 @@ fn a_changed_partition_is_read_by_its_values() {
     );
     let counts = take_call_counts(&harness);
     assert!(counts.values().sum::<usize>() <= 6, "{counts:?}");
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_named_partition_of_a_table_that_is_not_in_sync_reads_the_table() {
         .deliver(&take_events_by_channel(&harness, true))
         .unwrap();
     assert!(result.failed.is_empty());
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
     // The table is recreated in the standby by somebody else: Twinlake no longer manages it.
     let request = json!({"DatabaseName": "big", "Name": "t"});
     harness.call(STANDBY, "DeleteTable", &request).unwrap();
@@ -164,7 +164,7 @@ fn native_events_of_a_table_lead_to_one_scan_in_five_minutes() {
     assert_eq!(messages.len(), 1, "{messages:?}");
     harness.sim.state().advance_secs(300);
     harness.deliver(&[messages[0].body().into_bytes()]).unwrap();
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn differences_beyond_the_memory_limit_are_read_by_name_afterwards() {
     let harness = harness_with_partitions(count);
     let report = harness.resync().unwrap();
     assert!(report.outcome.is_settled() && report.verified_at.is_some());
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
     assert!(
         report.outcome.applied.len() < 1100,
         "only some of the steps are kept"
@@ -202,7 +202,7 @@ fn a_table_known_to_be_large_is_read_in_segments() {
         (50..=70).contains(&pages),
         "ten segments in each Region, and no page twice: {pages}"
     );
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn objects_beyond_the_time_limit_are_a_further_part_of_the_resync() {
     assert_eq!(rest.verified_at, None, "Lake Formation is not read yet");
     let rest = run_resync_part(&harness, None, Some(&lakeformation_message));
     assert_eq!(rest.verified_at, Some(now));
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
     let row = &harness.ledger.contents().rows[&Subject::Table(table_id())];
     assert_eq!(
         (row.partitions, &row.reason),
@@ -266,7 +266,7 @@ fn single_deletions_add_up_to_the_deletion_limit_of_the_hour() {
     harness.sim.state().advance_secs(3700);
     let report = harness.resync().unwrap();
     assert_eq!(report.outcome.counts.deleted, 100);
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn an_event_that_names_the_deletion_of_one_table_is_not_held() {
         1
     );
     assert!(harness.topic.take().is_empty());
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn an_empty_listing_proves_no_deletion() {
         report.outcome.counts.deleted,
         MAX_PARTITIONS_PER_ROUND + 499
     );
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn only_a_resync_scans_a_very_large_table_and_events_read_named_partitions() {
         .deliver(&cloudtrail_events.into_iter().cloned().collect::<Vec<_>>())
         .unwrap();
     assert_eq!(take_call_counts(&harness).get("GetPartitions"), None);
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
     assert_eq!(
         harness.ledger.contents().rows[&subject].state,
         SubjectState::OutOfSync,
@@ -449,7 +449,7 @@ fn the_state_that_a_resync_found_is_kept_by_an_event_of_another_partition() {
         .unwrap();
     harness.resync();
     assert_eq!(state(), SubjectState::InSync);
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }
 
 #[test]
@@ -471,5 +471,5 @@ fn a_blocked_table_is_in_sync_with_the_next_event_after_the_conflict_is_removed(
         .deliver(&take_events_by_channel(&harness, true))
         .unwrap();
     assert_eq!(state(), SubjectState::InSync);
-    assert_equal(&harness);
+    assert_regions_equal(&harness);
 }

@@ -38,7 +38,7 @@ fn run_monitor_with(harness: &TestHarness, lag_thresholds: LagAlertThresholds) -
     let published = publish_and_resolve(
         &harness.topic,
         &harness.ledger,
-        (&report.alerts, &report.scan),
+        (&report.alerts, &report.checked),
         now,
     );
     run_until_killed(&harness.sim, published).unwrap().unwrap();
@@ -312,9 +312,9 @@ fn channel_alerts_are_resolved_outside_the_standby_and_age_counts_from_the_first
     );
     assert!(!harness.topic.take().is_empty());
     let open_incidents_as = |role: Option<RegionRole>| {
-        let scan = resolve_outside_standby(role, harness.sim.now());
+        let checked = resolve_outside_standby(role, harness.sim.now());
         let resolved =
-            alerts::resolve_incidents(&harness.topic, &harness.ledger, &scan, harness.sim.now());
+            alerts::resolve_incidents(&harness.topic, &harness.ledger, &checked, harness.sim.now());
         run_until_killed(&harness.sim, resolved).unwrap().unwrap();
         harness.ledger.contents().incidents.len()
     };

@@ -15,7 +15,7 @@ fn new_harness() -> TestHarness {
     harness_without_deletion_limit()
 }
 
-fn assert_equal(harness: &TestHarness) -> Result<(), TestCaseError> {
+fn assert_regions_equal(harness: &TestHarness) -> Result<(), TestCaseError> {
     let found = equality_oracle::differences(&harness.sim.state(), &[]);
     prop_assert!(found.is_empty(), "{found:#?}");
     Ok(())
@@ -79,7 +79,7 @@ proptest! {
         }
         prop_assert!(report.outcome.rejections.is_empty(), "{:?}", report.outcome.rejections);
         prop_assert!(report.outcome.is_settled(), "{:?}", report.outcome);
-        assert_equal(&harness)?;
+        assert_regions_equal(&harness)?;
     }
 
     /// A resync of equal Regions writes nothing.
@@ -88,7 +88,7 @@ proptest! {
         let harness = new_harness();
         set_up_primary(&harness, &before);
         let _ = harness.resync();
-        assert_equal(&harness)?;
+        assert_regions_equal(&harness)?;
         let _ = harness.take_calls();
         let report = harness.resync().unwrap();
         let (reads, writes) = harness.take_calls();
@@ -122,7 +122,7 @@ proptest! {
                 harness.deliver(&[body]);
             }
         }
-        assert_equal(&harness)?;
+        assert_regions_equal(&harness)?;
     }
 
     /// The Regions are equal after the events of a history, delivered in any order.
@@ -147,7 +147,7 @@ proptest! {
         for message in harness.queue.take() {
             harness.deliver(&[message.body().into_bytes()]);
         }
-        assert_equal(&harness)?;
+        assert_regions_equal(&harness)?;
     }
 
     /// After access is lost, at any call, nothing is deleted and nothing is revoked.

@@ -52,7 +52,7 @@ fn recheck_pending_objects(harness: &TestHarness, buckets: &FakeBuckets) -> BTre
         alerts::resolve_incidents(
             &harness.topic,
             &harness.ledger,
-            &recheck.scan,
+            &recheck.checked,
             harness.sim.now(),
         )
         .await?;
@@ -81,13 +81,13 @@ fn process_notification(harness: &TestHarness, records: &[serde_json::Value]) ->
     };
     let processed = async {
         let mapped = s3_replication::map_to_tables(&harness.ledger, notices).await?;
-        let scan =
+        let checked =
             s3_replication::record_failures(&harness.ledger, &mapped, harness.sim.now()).await?;
         let alerts = replication_alerts(&mapped);
         publish_and_resolve(
             &harness.topic,
             &harness.ledger,
-            (&alerts, &scan),
+            (&alerts, &checked),
             harness.sim.now(),
         )
         .await?;

@@ -164,8 +164,7 @@ def main():
         is_identical = demo.compare_regions()
         demo.measure_lag()
         show_title("6. The output of `twinlake status --all`:")
-        status = deployment.twinlake(
-            "status", "--region", STANDBY, "--caller-arn", ANALYST, "--all")
+        status = deployment.twinlake("status", "--region", STANDBY, "--all")
         for line in status.stdout.splitlines():
             show(f"   {line}")
     show("\nThe local AWS is stopped, and its files are removed.")

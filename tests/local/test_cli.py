@@ -57,7 +57,9 @@ class CliSandbox:
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
 
     def run_with_policy(self, *args, **options):
-        return self.run(*args, "--policy", "policy.toml", "--caller-arn", ROLE, **options)
+        """Runs a command with the policy and, if it calls the Regions, with the role as its caller."""
+        caller = () if args[0] in ("status", "report", "pending") else ("--caller-arn", ROLE)
+        return self.run(*args, "--policy", "policy.toml", *caller, **options)
 
 
 @pytest.fixture
@@ -126,6 +128,11 @@ def test_deletions_over_the_limit_need_approval(cli):
     assert refused.returncode == 2 and "run `twinlake approve-deletions`" in refused.stdout
     status = cli.run_with_policy("status", *LEDGER).stdout
     assert "Held deletions: 1." in status, status
+    unconfirmed = cli.run_with_policy("approve-deletions", *LEDGER, stdin="no\n")
+    assert unconfirmed.returncode == 2, unconfirmed
+    assert "whole plan of these objects follows" in unconfirmed.stdout, unconfirmed
+    # The deletions come last, next to the question.
+    assert unconfirmed.stdout.endswith("- delete table sales.orders\n"), unconfirmed
     approved = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)
     assert approved.returncode == 0 and "1 deleted" in approved.stdout
     nothing_held = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)
@@ -135,6 +142,12 @@ def test_deletions_over_the_limit_need_approval(cli):
 def test_resync_without_a_ledger_fails_and_names_the_option(cli):
     done = cli.run_with_policy("resync")
     assert done.returncode == 1 and "--ledger FILE" in done.stderr
+    # A command that fails without a ledger does not first offer an option that it does not have.
+    assert "--primary" not in done.stderr, done
+    status = cli.run_with_policy("status")
+    assert status.returncode == 1 and "run `twinlake plan`" in status.stderr, status
+    other_primary = cli.run_with_policy("plan", "--primary", STANDBY)
+    assert f"{STANDBY} is taken as the primary" in other_primary.stderr, other_primary
 
 
 def test_policy_errors_name_the_line_and_the_key(cli):

@@ -19,7 +19,7 @@ catalog = {LAG_THRESHOLD_SECS}
 permissions = {LAG_THRESHOLD_SECS}
 """
 # The options of a command that only reads the ledger.
-READ_STANDBY = ("--region", STANDBY, "--caller-arn", "arn:x")
+READ_STANDBY = ("--region", STANDBY)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +205,9 @@ def test_objects_that_s3_failed_to_replicate_are_pending_until_they_arrive(seede
     (row,) = status(seeded, "sales.orders")
     assert row["state"] == "in-sync"
     # The other objects never arrive, so they are dismissed.
+    text = seeded.twinlake("status", "sales.items", *READ_STANDBY).stdout
+    assert "10000 objects have not arrived" in text, text
+    assert text.count(f"s3://{BUCKETS[STANDBY]}/sales/items/") == 20, text
     done = seeded.twinlake("pending", "dismiss", "sales.items", "sales.orders", *READ_STANDBY)
     assert "Dismissed the pending objects of sales.items: 10000 objects" in done.stdout, done.stdout
     assert "No objects of sales.orders are pending" in done.stdout
@@ -342,6 +345,7 @@ def test_dead_letters_cause_an_alert_and_are_redriven(seeded):
     assert any("table sales.items" in sample for sample in dead_letters["samples"]), dead_letters
     done = seeded.twinlake("redrive", "Catalog", "--yes", *READ_STANDBY)
     assert done.returncode == 0 and "table sales.items" in done.stdout, done.stdout + done.stderr
+    assert re.search(rf"{STANDBY} Catalog: \d+ messages", done.stdout), done.stdout
     assert "deleted, because the schedule runs the function again" in done.stdout
     wait_until_identical(seeded)
     for alert in (dead_letters, read_failed):

@@ -1,5 +1,5 @@
 //! Shared test code: a harness of two simulated Regions, random histories of API calls, and two
-//! oracles that share no code with Twinlake:
+//! oracles that share only data types with Twinlake:
 //!
 //! - [`harness`] runs Twinlake between two simulated Regions.
 //! - [`history`] generates random API calls on catalogs and permissions, and makes them.

@@ -293,7 +293,7 @@ pub fn audit_plan(
     scope.merge(Scope::lake_formation());
     let (rows, snapshots) = twinlake_sim::run_until_killed(
         &harness.sim,
-        twinlake_engine::reconcile::observe_once(&context, &scope, true),
+        twinlake_engine::reconcile::observe_once(&context, &scope),
     )
     .unwrap()
     .unwrap();

@@ -1,4 +1,4 @@
-//! Classifies AWS errors by code and message. No other module reads AWS's error codes.
+//! Classifies AWS errors by code and message. No other module decides by them.
 //!
 //! The SDK does not model most errors of the Glue and Lake Formation calls, so a Rust client
 //! receives them as "unhandled": only the code string distinguishes them. Where Lake Formation

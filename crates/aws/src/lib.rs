@@ -1,11 +1,14 @@
 //! The engine's ports over AWS's SDK.
 //!
-//! Thin by intent: a call, its pages, its batches, and the conversion between the
-//! SDK's types and the core's. No decision is made here.
+//! Thin by intent: a call, its pages, its batches, its second attempts, and the conversion between
+//! the SDK's types and the core's. What is created, changed or deleted is decided by the core.
+//!
+//! Ids such as F-2 name facts about AWS: `docs/assumptions.md` explains them.
 //!
 //! # Invariants
 //!
-//! - Only [`call_error`] looks at error codes and messages.
+//! - Only [`call_error`] classifies errors by code and message; the rest of the crate looks at the
+//!   kind of an error.
 //! - A listing is complete or it failed: no page is left out.
 //! - Every entry of a batch call has its own result (LF-13).
 //! - Nothing here reads the environment; the SDK's own configuration does.

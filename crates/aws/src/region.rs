@@ -210,7 +210,7 @@ impl ReadRegion for AwsRegion {
         self.read_partition_page(id, segment, token).await
     }
 
-    async fn partitions_named(
+    async fn partitions_by_values(
         &self,
         id: &TableId,
         values: &[&[String]],

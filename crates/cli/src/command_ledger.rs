@@ -53,24 +53,6 @@ impl CommandLedger {
         matches!(self.store, Store::Deployed(_))
     }
 
-    /// Whether changes are kept after the command.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.is_deployed() || self.file.is_some()
-    }
-
-    /// Checks that changes are kept after the command, as a command that writes to a Region needs.
-    ///
-    /// # Errors
-    /// The command has no ledger.
-    pub(crate) fn require_kept(&self) -> Result<(), CliError> {
-        if self.is_kept() {
-            return Ok(());
-        }
-        let problem = "this command writes only with a ledger that holds this policy; run \
-                       `twinlake policy push FILE`, or keep a ledger in a file with --ledger FILE";
-        Err(CliError::Usage(problem.to_owned()))
-    }
-
     /// Writes the ledger to its file, if it is one in a file.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The command line: the list of commands. The arguments of a command are in its module under
-//! `commands`.
+//! The command line: the list of commands, with the help of each. The arguments of a command are in
+//! its module under `commands`.
 
 use crate::commands::access::AccessArgs;
 use crate::commands::apply::ApplyArgs;
@@ -13,9 +13,9 @@ use crate::commands::redrive::RedriveArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::resync::ResyncArgs;
 use crate::commands::sandbox::SandboxArgs;
-use crate::commands::scenario::ScenarioArgs;
+use crate::commands::scenario::{self, ScenarioArgs};
 use crate::commands::status::StatusArgs;
-use crate::common_options::WithCommon;
+use crate::common_options::{WithCommon, WithLedger};
 use clap::{Parser, Subcommand};
 
 /// Replicates Glue Data Catalog metadata and Lake Formation permissions to a standby Region.
@@ -23,6 +23,10 @@ use clap::{Parser, Subcommand};
 /// Twinlake compares the catalogs and the permissions of two Regions and makes the standby equal
 /// to the primary. Start with `twinlake policy check`, then `twinlake plan`: neither needs a
 /// deployment, and neither writes anything.
+///
+/// Every command exits with 0 if nothing is left to do, with 2 if something is left to do or to
+/// look at, and with 1 if it failed or its arguments are not valid. The help of a command says when
+/// it exits with 2.
 #[derive(Debug, Parser)]
 #[command(name = "twinlake", version, max_term_width = 100)]
 pub struct Cli {
@@ -36,50 +40,64 @@ pub struct Cli {
 pub enum Command {
     /// Show the changes that would make the standby equal to the primary, field by field
     ///
-    /// Also shows which changes are withheld, and why. Exits with 2 if there are changes. Writes
-    /// nothing in AWS.
+    /// Also shows which changes are held, and why. Writes nothing in AWS. Exits with 2 if there are
+    /// changes, if one is held or rejected, or if an object could not be read.
     #[command(visible_alias = "diff")]
     Plan(WithCommon<PlanArgs>),
     /// Make the standby equal to the primary: apply a new plan, or a stored one
     ///
-    /// A new plan covers the databases and tables that are named, or the whole catalog. A stored plan
-    /// is refused if the policy or either Region has changed since it was made. Shows the plan and
-    /// asks for confirmation.
+    /// A new plan covers the databases and tables that are named, or the whole catalog. With a
+    /// stored plan, checks that it still holds, and then reconciles the same objects: it is refused
+    /// if the policy or either Region has changed since it was made. Shows the plan and asks for
+    /// confirmation. Exits with 2 if you do not confirm, or if a change is held, rejected, failed
+    /// or has to wait.
     Apply(WithCommon<ApplyArgs>),
-    /// Apply deletions that are held because they exceed the deletion limit
+    /// Apply the plan of objects with held deletions, with the deletions
     ///
-    /// Shows the deletions and asks for confirmation. `twinlake status` lists the held deletions.
+    /// Deletions are held if they exceed the deletion limit; `twinlake status` counts them. The
+    /// command applies the whole plan of these objects, not only the deletions. It shows this plan,
+    /// with the deletions at its end, and asks for confirmation. Exits as `apply`, and with 0 if no
+    /// deletions are held.
     ApproveDeletions(WithCommon<ApproveDeletionsArgs>),
     /// Reconcile the whole catalog now, as the scheduled resync does
     ///
     /// Applies all changes without asking; deletions beyond the deletion limit stay held. Exits with
-    /// 2 if something is held back, failed or could not be read.
+    /// 2 if a change is held, rejected, failed or has to wait, or if the resync is not complete,
+    /// because a read failed.
     Resync(WithCommon<ResyncArgs>),
     /// Show the replication lag, the open alerts, and the objects that are not in sync
     ///
     /// Reads what the deployed functions, or the last command with this ledger, have recorded; `twinlake
     /// plan` compares the two Regions. Exits with 2 if attention is needed: an object is not in sync,
     /// a lag exceeds its threshold or is unknown, an alert is open, or no resync has completed yet.
-    Status(WithCommon<StatusArgs>),
+    /// With OBJECT, exits with 2 if it, or a table of it, is not in sync.
+    Status(WithLedger<StatusArgs>),
     /// Write the status as a self-contained HTML page
-    Report(WithCommon<ReportArgs>),
+    ///
+    /// Exits with 0 if the page was written, whatever it says.
+    Report(WithLedger<ReportArgs>),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
     Pending(PendingCommand),
     /// Send messages from dead-letter queues back to their source queues
     ///
-    /// Shows the subjects of the messages and asks for confirmation. Fix the cause first.
-    Redrive(WithCommon<RedriveArgs>),
+    /// Correct the cause first. Shows the number of messages in each queue, and what up to ten of
+    /// them are about: the table, database or permissions whose change failed. Then asks for
+    /// confirmation. Exits with 0 if there are no messages or all were sent, and with 2 if you do
+    /// not confirm or one could not be sent.
+    Redrive(RedriveArgs),
     /// Compare the permissions of a principal in both Regions, down to columns and rows
     ///
-    /// Names the grants behind each permission. Exits with 2 if the Regions differ. IAM policies
-    /// are not evaluated.
+    /// Names the grants behind each permission. IAM policies are not evaluated. Exits with 2 if the
+    /// Regions differ, or if a part of them could not be read.
     Access(WithCommon<AccessArgs>),
     /// Give Twinlake's roles their rights: data lake administrator, and SELECT in the primary
     ///
     /// Runs with your own rights, which must include PutDataLakeSettings in both Regions. Clears
     /// the default permissions for new databases and tables of the standby. Removes nobody. The
-    /// changes are recorded in the file of --record. Keep it: --undo needs it to revert them.
+    /// changes are recorded in the file of --record. Keep it: --undo needs it to revert them. Exits
+    /// with 2 if --dry-run shows a change to make, or if --undo could not revert all that is
+    /// recorded.
     Bootstrap(BootstrapArgs),
     /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),
@@ -87,6 +105,7 @@ pub enum Command {
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Run a scenario script in two simulated Regions and print its transcript
+    #[command(after_long_help = scenario::LANGUAGE)]
     Scenario(ScenarioArgs),
     /// Serve two simulated Regions of Glue and Lake Formation on 127.0.0.1
     Sandbox(SandboxArgs),
@@ -113,6 +132,13 @@ mod tests {
             .collect();
         options.sort();
         options
+    }
+
+    /// A command's own options with those that it shares with others, in the order of [`options`].
+    fn with(own: &[&'static str], shared: &[&'static str]) -> Vec<&'static str> {
+        let mut all = [own, shared].concat();
+        all.sort_unstable();
+        all
     }
 
     #[test]
@@ -143,20 +169,58 @@ mod tests {
             options(&["explain"]),
             ["ignore-role", "json", "policy", "primary"]
         );
+        let ledger = ["ledger", "ledger-table", "policy", "region"];
         assert_eq!(
-            options(&["resync"]),
-            [
-                "caller-arn",
-                "ignore-role",
-                "json",
-                "ledger",
-                "ledger-table",
-                "parallel",
-                "policy",
-                "primary",
-                "region"
-            ]
+            options(&["status"]),
+            with(&["all", "json", "watch"], &ledger)
         );
+        assert_eq!(options(&["report"]), with(&["days", "out"], &ledger));
+        assert_eq!(options(&["pending", "dismiss"]), ledger);
+        let policy = ["ledger-table", "policy", "region"];
+        assert_eq!(options(&["policy", "explain"]), policy);
+        assert_eq!(options(&["redrive"]), with(&["stack", "yes"], &policy));
+        let regions = with(&["caller-arn", "ignore-role", "parallel"], &ledger);
+        assert_eq!(options(&["resync"]), with(&["json"], &regions));
+        assert_eq!(
+            options(&["apply"]),
+            with(&["approve-deletions", "plan", "yes"], &regions)
+        );
+        assert_eq!(options(&["approve-deletions"]), with(&["yes"], &regions));
+        // Only these work without a ledger, which says which Region is primary.
+        assert_eq!(
+            options(&["plan"]),
+            with(&["json", "out", "primary"], &regions)
+        );
+        assert_eq!(options(&["access"]), with(&["primary"], &regions));
+    }
+
+    #[test]
+    fn every_command_that_can_need_attention_names_exit_code_2() {
+        let mut command = Cli::command();
+        command.build();
+        for name in [
+            "plan",
+            "apply",
+            "resync",
+            "status",
+            "redrive",
+            "access",
+            "bootstrap",
+        ] {
+            let help = command.find_subcommand_mut(name).unwrap();
+            let help = help.render_long_help().to_string();
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(help.contains("with 2 if"), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_scenario_lists_the_commands_of_a_script() {
+        let mut command = Cli::command();
+        command.build();
+        let scenario = command.find_subcommand_mut("scenario").unwrap();
+        let help = scenario.render_long_help().to_string();
+        assert!(help.contains("deliver [lost|twice|reversed]"), "{help}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The options of the commands that read both Regions.
+//! The options that several commands share: those that select a policy and a ledger, and those of
+//! the commands that read both Regions.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -22,10 +23,40 @@ pub struct WithCommon<A: Args> {
     pub common: Common,
 }
 
-/// Options of every command that reads both Regions.
+/// The arguments of a command that reads a ledger, and no Region: its own, and those of all such
+/// commands.
 #[derive(Debug, Clone, Args)]
-pub struct Common {
+pub struct WithLedger<A: Args> {
+    /// The command's own arguments.
+    #[command(flatten)]
+    pub args: A,
+    /// The options of every command that reads a ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+}
+
+/// Options of every command that reads a policy, and neither its ledger nor a Region.
+#[derive(Debug, Clone, Args)]
+pub struct PolicyOptions {
     /// The policy file [default: the policy of the deployment in --region]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Either Region of a deployment; required unless --policy is given
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The DynamoDB table of the deployment's ledger, which holds its policy
+    #[arg(long, value_name = "TABLE", default_value = DEFAULT_LEDGER_TABLE)]
+    pub ledger_table: String,
+}
+
+/// Options of every command that reads a ledger.
+#[derive(Debug, Clone, Args)]
+pub struct LedgerOptions {
+    /// The policy file [default: the policy of the deployment in --region]
+    ///
+    /// Without --ledger, the command uses the deployed ledger if that holds the same policy. If it
+    /// does not, `plan` and `access` work without a ledger; the other commands fail, and need
+    /// --ledger.
     #[arg(long, value_name = "FILE", help_heading = POLICY_AND_LEDGER)]
     pub policy: Option<PathBuf>,
     /// Either Region of a deployment; required unless --policy is given
@@ -42,9 +73,22 @@ pub struct Common {
     /// Keep the ledger in this file instead of a DynamoDB table; requires --policy
     #[arg(long, value_name = "FILE", help_heading = POLICY_AND_LEDGER)]
     pub ledger: Option<PathBuf>,
+}
+
+/// The option of every command that can work without a ledger.
+#[derive(Debug, Clone, Args)]
+pub struct PrimaryOption {
     /// The Region that is primary, if no ledger says it [default: the policy's region "a"]
     #[arg(long, value_name = "REGION", help_heading = POLICY_AND_LEDGER)]
     pub primary: Option<String>,
+}
+
+/// Options of every command that reads both Regions.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The policy and the ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
     /// The IAM principal that the command runs as [default: as STS reports it]
     ///
     /// STS omits the path of a role. Give the ARN if the role has a path.

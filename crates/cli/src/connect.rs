@@ -1,8 +1,8 @@
-//! Opens the two Regions and the ledger that the options of a command name, and parses the names
-//! of databases and tables.
+//! Opens the ledger and the two Regions that the options of a command name, and parses the names of
+//! databases and tables.
 
 use crate::command_ledger::CommandLedger;
-use crate::common_options::Common;
+use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
 use crate::files::{open_ledger, read_policy};
 use crate::{CliError, output};
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
@@ -28,25 +28,49 @@ impl Environment for CommandEnvironment {
     type Clock = SystemClock;
 }
 
-/// The two Regions, with the policy, the ledger and the caller of the command.
+/// What a command does if no ledger holds its policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WithoutLedger<'o> {
+    /// It compares the two Regions, and takes the Region of `--primary` as the primary.
+    Compares(&'o PrimaryOption),
+    /// It fails: it needs what only a ledger knows. The text is a clause that says what it cannot
+    /// do, and what to run instead.
+    Fails(&'static str),
+}
+
+/// Why a command that writes to a Region needs a ledger.
+pub(crate) const WRITES_NEED_LEDGER: &str = "this command writes only with a ledger that holds \
+     this policy; run `twinlake policy push FILE`, or keep a ledger in a file with --ledger FILE";
+/// Why a command that shows the status needs a ledger.
+pub(crate) const STATUS_NEEDS_LEDGER: &str = "without a ledger the status is unknown; run \
+     `twinlake plan` to compare the Regions without a ledger";
+
+/// Whether the operator approves deletions that exceed the deletion limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeletionApproval {
+    /// The limit does not apply to the plan.
+    Given,
+    /// Deletions beyond the limit are held.
+    NotGiven,
+}
+
+/// The policy and the ledger of a command.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct LedgerConnection {
     pub policy: Policy,
     pub operation: OperationConfig,
     pub epoch: Epoch,
     pub ledger: CommandLedger,
-    primary: AwsRegion,
-    standby: AwsRegion,
-    pub(crate) clock: SystemClock,
-    reader: Principal,
-    own_roles: OwnRoles,
-    parallel: usize,
+    pub clock: SystemClock,
 }
 
-impl Connection {
-    /// Connects to both Regions. Without a ledger the command can read, and not write.
-    pub(crate) async fn open(common: &Common) -> Result<Self, CliError> {
-        let (policy, epoch, ledger) = match (&common.policy, &common.ledger) {
+impl LedgerConnection {
+    /// Opens the policy and the ledger that the options name.
+    pub(crate) async fn open(
+        options: &LedgerOptions,
+        without_ledger: WithoutLedger<'_>,
+    ) -> Result<Self, CliError> {
+        let (policy, epoch, ledger) = match (&options.policy, &options.ledger) {
             (Some(policy), Some(file)) => {
                 let ledger = open_ledger(file)?;
                 let epoch = ledger.epoch().await?;
@@ -56,18 +80,120 @@ impl Connection {
                     CommandLedger::in_file(file.clone(), ledger),
                 )
             }
-            (Some(policy), None) => Self::with_policy(common, read_policy(policy)?).await?,
+            (Some(policy), None) => {
+                let policy = read_policy(policy)?;
+                Self::with_policy(options, policy, without_ledger).await?
+            }
             (None, Some(_)) => {
                 let problem =
                     "--ledger FILE requires --policy FILE: the policy is not in a ledger file";
                 return Err(CliError::Usage(problem.to_owned()));
             }
-            (None, None) => Self::deployed(common).await?,
+            (None, None) => Self::deployed(options).await?,
         };
         let operation = OperationConfig::load(&ledger).await?;
         if let (_, Some(error)) = &operation {
             output::note(&format!("The defaults hold, since the {error}"));
         }
+        Ok(Self {
+            policy,
+            operation: operation.0,
+            epoch,
+            ledger,
+            clock: SystemClock,
+        })
+    }
+
+    /// A policy from a file: with the deployed ledger, if either Region has one that holds
+    /// the same policy.
+    async fn with_policy(
+        options: &LedgerOptions,
+        policy: Policy,
+        without_ledger: WithoutLedger<'_>,
+    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
+        let mut reason = String::new();
+        for (_, site) in policy.sites.iter() {
+            let ledger = ledger_in(&options.ledger_table, &site.region).await;
+            reason = match ledger.policy().await {
+                Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
+                    return Self::deployed_in(options, &site.region).await;
+                }
+                Ok(Some(_)) => "the deployed ledger holds another policy".to_owned(),
+                Ok(None) => "no policy was pushed to the deployed ledger".to_owned(),
+                Err(error) => format!("no deployed ledger can be read ({})", error.code),
+            };
+        }
+        let primary = match without_ledger {
+            WithoutLedger::Compares(option) => option.primary.as_deref(),
+            WithoutLedger::Fails(problem) => {
+                return Err(CliError::Usage(format!("{reason}: {problem}")));
+            }
+        };
+        let epoch = requested_epoch(primary, &policy)?;
+        output::note(&format!(
+            "Twinlake works without a ledger, since {}: objects that are equal in both Regions \
+             count as paired. {} is taken as the primary; name another one with --primary.",
+            twinlake_core::render::escape(&reason),
+            policy.primary(epoch).region
+        ));
+        Ok((policy, epoch, CommandLedger::none()))
+    }
+
+    async fn deployed(options: &LedgerOptions) -> Result<(Policy, Epoch, CommandLedger), CliError> {
+        let Some(region) = &options.region else {
+            return Err(CliError::Usage(NO_POLICY.to_owned()));
+        };
+        Self::deployed_in(options, region).await
+    }
+
+    /// The deployed ledger of the standby, found from that of either Region.
+    async fn deployed_in(
+        options: &LedgerOptions,
+        region: &str,
+    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
+        let local = ledger_in(&options.ledger_table, region).await;
+        let policy = policy_in(&local, region).await?;
+        let peer = policy.sites.find(region).map(|site| site.other());
+        let peer = peer.map_or(region, |site| policy.sites.get(site).region.as_str());
+        let peer = ledger_in(&options.ledger_table, peer).await;
+        let authority = region_authority(region, &local, &peer).await?;
+        let is_standby = authority.local == authority.epoch.standby();
+        let ledger = if is_standby { local } else { peer };
+        Ok((
+            authority.policy,
+            authority.epoch,
+            CommandLedger::deployed(ledger),
+        ))
+    }
+}
+
+/// The two Regions, with the policy, the ledger and the caller of the command.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub policy: Policy,
+    pub epoch: Epoch,
+    pub ledger: CommandLedger,
+    primary: AwsRegion,
+    standby: AwsRegion,
+    clock: SystemClock,
+    reader: Principal,
+    own_roles: OwnRoles,
+    parallel: usize,
+}
+
+impl Connection {
+    /// Connects to both Regions. A command that can work without a ledger writes nothing.
+    pub(crate) async fn open(
+        common: &Common,
+        without_ledger: WithoutLedger<'_>,
+    ) -> Result<Self, CliError> {
+        let LedgerConnection {
+            policy,
+            operation: _,
+            epoch,
+            ledger,
+            clock,
+        } = LedgerConnection::open(&common.ledger, without_ledger).await?;
         let (primary, standby) = (policy.primary(epoch), policy.standby(epoch));
         let clients = Clients::connect(&standby.region).await;
         let reader = match &common.caller_arn {
@@ -79,70 +205,14 @@ impl Connection {
         Ok(Self {
             primary: AwsRegion::new(&Clients::connect(&primary.region).await, &primary.account),
             standby: AwsRegion::new(&clients, &standby.account),
-            clock: SystemClock,
+            clock,
             reader,
             own_roles: OwnRoles::new(own_roles),
             parallel: common.parallel,
             policy,
-            operation: operation.0,
             epoch,
             ledger,
         })
-    }
-
-    /// A policy from a file: with the deployed ledger, if either Region has one that holds
-    /// the same policy.
-    async fn with_policy(
-        common: &Common,
-        policy: Policy,
-    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
-        let mut reason = String::new();
-        for (_, site) in policy.sites.iter() {
-            let ledger = ledger_in(&common.ledger_table, &site.region).await;
-            reason = match ledger.policy().await {
-                Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
-                    return Self::deployed_in(common, &site.region).await;
-                }
-                Ok(Some(_)) => "the deployed ledger holds another policy".to_owned(),
-                Ok(None) => "no policy was pushed to the deployed ledger".to_owned(),
-                Err(error) => format!("no deployed ledger can be read ({})", error.code),
-            };
-        }
-        let epoch = requested_epoch(common.primary.as_deref(), &policy)?;
-        output::note(&format!(
-            "Twinlake works without a ledger, since {}: objects that are equal in both Regions \
-             count as paired. {} is taken as the primary; name another one with --primary.",
-            twinlake_core::render::escape(&reason),
-            policy.primary(epoch).region
-        ));
-        Ok((policy, epoch, CommandLedger::none()))
-    }
-
-    async fn deployed(common: &Common) -> Result<(Policy, Epoch, CommandLedger), CliError> {
-        let Some(region) = &common.region else {
-            return Err(CliError::Usage(NO_POLICY.to_owned()));
-        };
-        Self::deployed_in(common, region).await
-    }
-
-    /// The deployed ledger of the standby, found from that of either Region.
-    async fn deployed_in(
-        common: &Common,
-        region: &str,
-    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
-        let local = ledger_in(&common.ledger_table, region).await;
-        let policy = policy_in(&local, region).await?;
-        let peer = policy.sites.find(region).map(|site| site.other());
-        let peer = peer.map_or(region, |site| policy.sites.get(site).region.as_str());
-        let peer = ledger_in(&common.ledger_table, peer).await;
-        let authority = region_authority(region, &local, &peer).await?;
-        let is_standby = authority.local == authority.epoch.standby();
-        let ledger = if is_standby { local } else { peer };
-        Ok((
-            authority.policy,
-            authority.epoch,
-            CommandLedger::deployed(ledger),
-        ))
     }
 
     /// Makes a plan for a scope and audits it. Writes nothing. Returns the plan without the
@@ -150,14 +220,14 @@ impl Connection {
     pub(crate) async fn preview(
         &self,
         scope: &Scope,
-        deletions_approved: bool,
+        deletions: DeletionApproval,
     ) -> Result<(Plan, Vec<Rejection>), CliError> {
-        let context = self.context(deletions_approved);
+        let context = self.context(deletions);
         Ok(twinlake_engine::resync::preview(&context, scope).await?)
     }
 
     /// The context of a reconciliation without a deadline.
-    pub(crate) fn context(&self, deletions_approved: bool) -> Context<'_, CommandEnvironment> {
+    pub(crate) fn context(&self, deletions: DeletionApproval) -> Context<'_, CommandEnvironment> {
         Context {
             primary: &self.primary,
             standby: &self.standby,
@@ -168,7 +238,7 @@ impl Connection {
             reader_role: &self.reader,
             own_roles: &self.own_roles,
             max_concurrent_calls: self.parallel,
-            deletions_approved,
+            deletions_approved: deletions == DeletionApproval::Given,
             may_write_settings: true,
             stop_at: None,
         }
@@ -234,6 +304,17 @@ pub(crate) async fn deployed_policy(
         return Err(CliError::Usage(NO_POLICY.to_owned()));
     };
     policy_in(&ledger_in(ledger_table, region).await, region).await
+}
+
+/// The policy that the options name: of a file, or of a deployment.
+///
+/// # Errors
+/// As for [`deployed_policy`], or the file holds no valid policy.
+pub(crate) async fn policy_of(options: &PolicyOptions) -> Result<Policy, CliError> {
+    match &options.policy {
+        Some(file) => read_policy(file),
+        None => deployed_policy(&options.ledger_table, options.region.as_deref()).await,
+    }
 }
 
 async fn policy_in(ledger: &DynamoLedger, region: &str) -> Result<Policy, CliError> {

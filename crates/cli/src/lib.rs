@@ -10,8 +10,8 @@
 //! - Exit codes: 0 the command is done and nothing is left to do, 2 attention is needed (for
 //!   example, a plan has steps), 1 an error; an error in the arguments, too.
 
-pub mod args;
 mod command_ledger;
+pub mod command_line;
 mod commands;
 pub mod common_options;
 mod connect;
@@ -22,8 +22,8 @@ mod status_snapshot;
 
 pub use commands::scenario;
 
-use args::{Cli, Command};
-use common_options::WithCommon;
+use command_line::{Cli, Command};
+use common_options::{WithCommon, WithLedger};
 use std::process::ExitCode;
 
 /// Why a command failed, as shown to the operator.
@@ -80,12 +80,10 @@ pub async fn run(cli: Cli) -> ExitCode {
             commands::approve_deletions::run(&common, &args).await
         }
         Command::Resync(WithCommon { common, args }) => commands::resync::run(&common, &args).await,
-        Command::Status(WithCommon { common, args }) => commands::status::run(&common, &args).await,
-        Command::Report(WithCommon { common, args }) => commands::report::run(&common, &args).await,
+        Command::Status(WithLedger { ledger, args }) => commands::status::run(&ledger, &args).await,
+        Command::Report(WithLedger { ledger, args }) => commands::report::run(&ledger, &args).await,
         Command::Pending(command) => commands::pending::run(command).await,
-        Command::Redrive(WithCommon { common, args }) => {
-            commands::redrive::run(&common, &args).await
-        }
+        Command::Redrive(args) => commands::redrive::run(&args).await,
         Command::Access(WithCommon { common, args }) => commands::access::run(&common, &args).await,
         Command::Bootstrap(args) => commands::bootstrap::run(&args).await,
         Command::Explain(args) => commands::explain::run(&args),

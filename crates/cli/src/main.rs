@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use std::process::ExitCode;
-use twinlake_cli::args::Cli;
+use twinlake_cli::command_line::Cli;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 
 use crate::CliError;
 use crate::command_ledger::CommandLedger;
-use crate::connect::Connection;
+use crate::connect::LedgerConnection;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, LagSample, LagStatus, lag_status};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
@@ -39,15 +39,10 @@ const MAX_CURRENT_LAG_AGE_SECS: i64 = 300;
 impl StatusSnapshot {
     /// Reads the status, with the lag samples of the last `lag_window_secs`.
     pub(crate) async fn read(
-        connection: &Connection,
+        connection: &LedgerConnection,
         lag_window_secs: i64,
     ) -> Result<Self, CliError> {
         let now = connection.clock.now();
-        if !connection.ledger.is_kept() {
-            let problem = "there is no ledger, so the status is unknown; run `twinlake plan` \
-                           to compare the Regions without a ledger";
-            return Err(CliError::Usage(problem.to_owned()));
-        }
         Ok(read(&connection.ledger, now, lag_window_secs).await?)
     }
 

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_five_kinds_have_severity_page() {
+    fn only_these_kinds_have_severity_page() {
         let pages: Vec<AlertKind> = AlertKind::EVERY
             .into_iter()
             .filter(|kind| kind.severity() == Severity::Page)

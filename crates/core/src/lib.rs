@@ -19,8 +19,9 @@
 //!   except the grants named by a revoke event, which a step can only revoke.
 //! - A plan is safe to stop after any step: no prefix of it widens access.
 //! - Absence needs proof. An [`Observation::Unknown`] never leads to a delete or a revoke.
-//! - [`audit`] shares no code with [`plan`], so that one bug cannot affect both, and only [`audit`]
-//!   can create an [`ApprovedPlan`].
+//! - [`audit`] shares only data types and [`scope::subject_of_grant`] and the like with [`plan`],
+//!   so that one bug in a decision cannot affect both, and only [`audit`] can create an
+//!   [`ApprovedPlan`].
 //! - Only [`Name`] converts names to lower case.
 
 pub mod access;

@@ -144,6 +144,7 @@ pub fn step(step: &Step) -> String {
                 RevokeCause::NotInPrimary => "the primary does not grant it",
                 RevokeCause::NamedByEvent => "a revoke event named it",
                 RevokeCause::Replace => "it is granted again later",
+                RevokeCause::ExpressionChanged => "its LF-Tag expression changes",
                 RevokeCause::Deletion => "its object is deleted",
                 RevokeCause::ColumnDropped => "its column is dropped",
             };

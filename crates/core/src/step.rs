@@ -44,6 +44,9 @@ pub enum RevokeCause {
     Replace,
     /// The plan deletes the object that it is on.
     Deletion,
+    /// It is by a named LF-Tag expression that the plan changes, and would then give access that it
+    /// does not give in the primary.
+    ExpressionChanged,
     /// It is on a column that the primary dropped. On a column that does not exist, Lake Formation
     /// refuses the revoke, and the grant would apply to a later column of that name.
     ColumnDropped,

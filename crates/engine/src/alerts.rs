@@ -1,16 +1,16 @@
 //! Alerts: derives them from the outcomes of reconciliations and resyncs, publishes them, and
 //! resolves their incidents.
 
+mod checked_subjects;
 mod delivery;
 mod resolution;
-mod scan_result;
 
+pub use checked_subjects::CheckedSubjects;
 pub use delivery::publish;
 pub use resolution::{
     REPLICA_BUCKET_PREFIX, expire_incidents, keep_newest, mirror_peer_alert, publish_and_resolve,
     renotify_open_incidents, resolve_incidents,
 };
-pub use scan_result::ScanResult;
 
 use crate::reconcile::ReconcileOutcome;
 use crate::resync::ResyncReport;
@@ -303,10 +303,11 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         AlertKind::DeletionsHeld => (
             "Deletions exceed the deletion limit and are held. All other changes were applied."
                 .to_owned(),
-            "The standby keeps what the primary deleted.",
+            "The standby keeps what the primary deleted. Deletions that only exceed the total of an \
+             hour are applied when the hour is over.",
             format!(
                 "If the deletions are intended, run `twinlake approve-deletions --region {region}`, \
-                 which lists them and asks. If not, restore the objects in the primary."
+                 which shows the plan with them and asks. If not, restore the objects in the primary."
             ),
         ),
         AlertKind::TwinlakeAccessDenied => (

@@ -1,7 +1,7 @@
 //! The processing of a batch of queue messages: parses them, merges them into one job for each
 //! subject, reconciles each job, and queues what has to be retried.
 
-use crate::alerts::{self, ScanResult};
+use crate::alerts::{self, CheckedSubjects};
 use crate::observe::Prefetched;
 use crate::ports::{
     Alerts, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
@@ -43,8 +43,8 @@ pub struct BatchResult {
     pub errors: Vec<CallError>,
     /// IDs of messages that require no action, with the reason.
     pub ignored: Vec<(String, String)>,
-    /// The scans of the reconciliations.
-    scans: Vec<ScanResult>,
+    /// The subjects that each reconciliation checked.
+    checked: Vec<CheckedSubjects>,
 }
 
 impl BatchResult {
@@ -113,13 +113,13 @@ where
             batch_result.errors.push(error);
         }
     }
-    let scan: ScanResult = std::mem::take(&mut batch_result.scans)
+    let checked: CheckedSubjects = std::mem::take(&mut batch_result.checked)
         .into_iter()
         .collect();
-    let scan = scan.with_healthy(alerts::POLICY_SUBJECT, started);
-    // Incidents that cannot be resolved now are resolved by a later scan.
+    let checked = checked.with_healthy(alerts::POLICY_SUBJECT, started);
+    // Incidents that cannot be resolved now are resolved by a later check.
     if let Err(error) =
-        alerts::resolve_incidents(ports.1, context.ledger, &scan, context.clock.now()).await
+        alerts::resolve_incidents(ports.1, context.ledger, &checked, context.clock.now()).await
     {
         batch_result.errors.push(error);
     }
@@ -246,8 +246,8 @@ where
     }
     alerts::publish(topic, context.ledger, &alerts, now).await?;
     batch_result
-        .scans
-        .push(ScanResult::from_outcome(&outcome, started));
+        .checked
+        .push(CheckedSubjects::from_outcome(&outcome, started));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The monitor, which runs each minute: measures the lag of the primary's changes, the time since
 //! the last complete resync, and the number of messages in the dead-letter queues.
 
-use crate::alerts::ScanResult;
+use crate::alerts::CheckedSubjects;
 use crate::dead_letter_summary;
 use crate::operation::LagAlertThresholds;
 use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
@@ -25,7 +25,7 @@ pub struct MonitorReport {
     /// The alerts to publish.
     pub alerts: Vec<Alert>,
     /// The incidents that this run found resolved.
-    pub scan: ScanResult,
+    pub checked: CheckedSubjects,
 }
 
 /// The configuration of the monitor.
@@ -67,7 +67,7 @@ pub async fn check_channels<L: Ledger + StatsStore>(
             if lag >= limit {
                 report.alerts.push(alert);
             } else if !is_near_limit(lag, limit) {
-                report.scan = report.scan.with_resolved(kind, &alert.subject, now);
+                report.checked = report.checked.with_resolved(kind, &alert.subject, now);
             }
         }
     }
@@ -94,17 +94,17 @@ pub async fn check_channels<L: Ledger + StatsStore>(
 /// Returns the channel incidents as resolved if this Region is known not to be the standby: only a
 /// standby receives changes.
 #[must_use]
-pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> ScanResult {
-    let mut scan = ScanResult::default();
+pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> CheckedSubjects {
+    let mut checked = CheckedSubjects::default();
     if matches!(role, None | Some(RegionRole::Standby)) {
-        return scan;
+        return checked;
     }
     for channel in Channel::EVERY {
         for kind in [AlertKind::Lagging, AlertKind::ReplicationStalled] {
-            scan = scan.with_resolved(kind, &channel_subject(channel), now);
+            checked = checked.with_resolved(kind, &channel_subject(channel), now);
         }
     }
-    scan
+    checked
 }
 
 fn channel_subject(channel: Channel) -> String {
@@ -177,8 +177,8 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
     for (queue, count) in counts {
         let subject = format!("dead letters of {queue}");
         if count == 0 {
-            let scan = std::mem::take(&mut report.scan);
-            report.scan = scan.with_resolved(AlertKind::DeadLetters, &subject, now);
+            let checked = std::mem::take(&mut report.checked);
+            report.checked = checked.with_resolved(AlertKind::DeadLetters, &subject, now);
             continue;
         }
         let bodies = queues.peek(&queue).await?;
@@ -191,7 +191,7 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
                 .to_owned(),
             format!(
                 "Correct the cause, then run `twinlake redrive {queue} --region {region}`, which \
-                 lists the messages and asks."
+                 lists some of the messages and asks."
             ),
         ];
         report.alerts.push(Alert {

@@ -47,7 +47,7 @@ pub struct UnreplicatedInventory {
 
 /// Partitions that were read by their values.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NamedPartitions {
+pub struct PartitionsByValues {
     /// The partitions that exist.
     pub found: Vec<Partition>,
     /// The values of the partitions of which it is not known whether they exist, with the error of
@@ -108,11 +108,11 @@ pub trait ReadRegion {
     ///
     /// # Errors
     /// A batch call failed.
-    async fn partitions_named(
+    async fn partitions_by_values(
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<NamedPartitions, CallError>;
+    ) -> Result<PartitionsByValues, CallError>;
 
     /// `GetUserDefinedFunctions`, every page: of one database, or of all databases.
     ///

@@ -82,6 +82,10 @@ pub struct ReconcileOutcome {
     /// Tables of databases with too many tables for one invocation. They were not read; the
     /// caller splits them into several messages.
     pub oversized: BTreeSet<TableId>,
+    /// Subjects that were left to other messages of the same resync run. They were not checked.
+    pub left_to_parts: BTreeSet<Subject>,
+    /// Whether steps on Lake Formation subjects were sent: what was listed of these before is old.
+    pub changes_lake_formation: bool,
     /// Iceberg tables in the primary.
     pub iceberg: Vec<TableId>,
     /// The outcome of each subject that was read, by the last plan.
@@ -270,6 +274,9 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
             prefetched.to_mut().databases = None;
             continue;
         }
+        let is_on_lake_formation =
+            |step: &Step| matches!(step.subject(), Subject::LakeFormation(_));
+        session.outcome.changes_lake_formation |= approved.steps().iter().any(is_on_lake_formation);
         session.record_intents(&rows, &approved).await?;
         let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
         if !session.record_results(&approved, &applied) {
@@ -315,23 +322,18 @@ pub async fn preview<E: Environment>(
     Ok((plan, session.outcome.rejections))
 }
 
-/// Reads the ledger rows and both Regions once, as far as the scope requests. Grants are read by
-/// a listing of all grants if `all_grants`, else by resource.
+/// Reads the ledger rows and both Regions once, as far as the scope requests. Grants are read by a
+/// listing of all grants.
 ///
 /// # Errors
 /// The ledger cannot be reached.
 pub async fn observe_once<E: Environment>(
     context: &Context<'_, E>,
     scope: &Scope,
-    all_grants: bool,
 ) -> Result<(LedgerRows, Snapshots), CallError> {
     let mut session = Session::begin(context, scope).await?;
-    let grants = match all_grants {
-        true => Some(session.list_all_grants().await),
-        false => None,
-    };
     let prefetched = Prefetched {
-        grants,
+        grants: Some(session.list_all_grants().await),
         ..Prefetched::default()
     };
     let rows = session.observe(&prefetched).await?;

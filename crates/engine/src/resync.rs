@@ -85,7 +85,8 @@ where
         is_first,
         ..ResyncReport::default()
     };
-    let prefetched = prefetch(context).await;
+    let mut prefetched = prefetch(context).await;
+    let grant_calls = listing_calls(&prefetched).unwrap_or_default();
     report_unreplicated(context, &scope, &prefetched, &mut report.outcome).await;
     let mut names = databases_in_scope(context, &scope, &prefetched, &mut report.outcome).await?;
     progress.started(names.len());
@@ -104,7 +105,7 @@ where
     if is_whole_catalog {
         // Databases and tables refer to these items, so the items are created first.
         worker
-            .reconcile(&Scope::lake_formation_items(), &prefetched, &mut report)
+            .reconcile(&Scope::lake_formation_items(), &mut prefetched, &mut report)
             .await?;
     }
     let lake_formation = subset_of(&scope, |subject| {
@@ -112,16 +113,16 @@ where
     });
     if !lake_formation.is_empty() {
         worker
-            .reconcile(&lake_formation, &prefetched, &mut report)
+            .reconcile(&lake_formation, &mut prefetched, &mut report)
             .await?;
     }
     let tables = subset_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
-        let by_name = Prefetched {
-            tables_by_name: true,
-            ..prefetched.clone()
-        };
-        worker.reconcile(&tables, &by_name, &mut report).await?;
+        prefetched.tables_by_name = true;
+        worker
+            .reconcile(&tables, &mut prefetched, &mut report)
+            .await?;
+        prefetched.tables_by_name = false;
     }
     while let Some(name) = names.pop_first() {
         if retry_queue.is_some() && is_out_of_time() {
@@ -130,7 +131,9 @@ where
             break;
         }
         let scope = Scope::database(name.clone());
-        worker.reconcile(&scope, &prefetched, &mut report).await?;
+        worker
+            .reconcile(&scope, &mut prefetched, &mut report)
+            .await?;
         report.databases += 1;
         progress.database_finished(&name);
     }
@@ -141,17 +144,14 @@ where
     } else if is_whole_catalog {
         // LF-Tag policy grants come last: they give access to the resources that this run has
         // tagged.
-        let not_prefetched = Prefetched::default();
-        let final_prefetched = match report.outcome.counts.total() {
-            0 => &prefetched,
-            _ => &not_prefetched,
-        };
+        if report.outcome.counts.total() > 0 {
+            prefetched = Prefetched::default();
+        }
         worker
-            .reconcile(&Scope::lake_formation(), final_prefetched, &mut report)
+            .reconcile(&Scope::lake_formation(), &mut prefetched, &mut report)
             .await?;
     }
     report_table_optimizers(context, &mut report.outcome).await;
-    let grant_calls = listing_calls(&prefetched).unwrap_or_default();
     finish_part(context, &part, grant_calls, &mut report).await?;
     report.api_calls = context.primary.call_count().saturating_sub(calls_before);
     Ok(report)
@@ -180,6 +180,19 @@ async fn prefetch<E: Environment>(context: &Context<'_, E>) -> Prefetched {
         settings: Some(Prefetched::settings(primary, standby).await),
         tables_by_name: false,
     }
+}
+
+/// Lists Lake Formation's grants, items, opt-ins and settings again.
+async fn refresh_lake_formation<E: Environment>(
+    context: &Context<'_, E>,
+    prefetched: &mut Prefetched,
+) {
+    let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+    let (primary, standby) = (context.primary, context.standby);
+    prefetched.grants = Some(Prefetched::grants(primary, standby, &mappings).await);
+    prefetched.lake_formation = Some(Prefetched::lake_formation(primary, standby, &mappings).await);
+    prefetched.opt_ins = Some(Prefetched::opt_ins(primary, standby, &mappings).await);
+    prefetched.settings = Some(Prefetched::settings(primary, standby).await);
 }
 
 /// Returns the databases in a scope: those of both Regions and of the ledger, so that the ledger
@@ -262,15 +275,19 @@ struct ResyncWorker<'a, E: Environment, O, G> {
 impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
     ResyncWorker<'_, E, O, G>
 {
-    /// Reconciles a scope and merges its outcome into the report.
+    /// Reconciles a scope and merges its outcome into the report. What it changed of Lake Formation is
+    /// listed again, since the next scope is judged by it.
     async fn reconcile(
         &self,
         scope: &Scope,
-        prefetched: &Prefetched,
+        prefetched: &mut Prefetched,
         report: &mut ResyncReport,
     ) -> Result<(), CallError> {
         let timer = ReconcileTimer::begin(self.context);
         let outcome = reconcile(self.context, scope, prefetched).await?;
+        if outcome.changes_lake_formation && prefetched.lake_formation.is_some() {
+            refresh_lake_formation(self.context, prefetched).await;
+        }
         let entry = timer.end(self.context, scope, "resync", &outcome);
         self.progress.reconciled(&entry);
         self.record_outcome(outcome, report).await
@@ -285,10 +302,14 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
     ) -> Result<(), CallError> {
         let is_unfinished = outcome.out_of_time && self.retry_queue.is_some();
         if let (true, Some((scope, _))) = (is_unfinished, &outcome.waiting) {
+            let subjects = scope.read_requests.keys().cloned();
+            outcome.left_to_parts.extend(subjects);
             self.enqueue_part(scope.clone(), report).await?;
             outcome.waiting = None;
         }
         let oversized: Vec<TableId> = std::mem::take(&mut outcome.oversized).into_iter().collect();
+        let subjects = oversized.iter().cloned().map(Subject::Table);
+        outcome.left_to_parts.extend(subjects);
         for selected in oversized.chunks(TABLES_PER_PART) {
             let mut scope = Scope::default();
             for id in selected {
@@ -376,6 +397,7 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
     total.not_in_sync.extend(part.not_in_sync);
     total.reasons.extend(part.reasons);
     total.iceberg.extend(part.iceberg);
+    total.left_to_parts.extend(part.left_to_parts);
     if let Some((scope, reason)) = part.waiting {
         match &mut total.waiting {
             Some((merged_scope, _)) => merged_scope.merge(scope),

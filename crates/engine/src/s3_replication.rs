@@ -1,7 +1,7 @@
 //! Objects that S3 has not replicated: maps them to tables, and checks whether they have arrived in
 //! the standby's buckets.
 
-use crate::alerts::ScanResult;
+use crate::alerts::CheckedSubjects;
 use crate::ports::{Clock, StandbyObjects, StatsStore};
 use crate::versioned_item::{self, ItemUpdate, PendingObjectsItem};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,7 @@ pub async fn record_failures<L: StatsStore>(
     ledger: &L,
     mapped: &[(ReplicationNotice, Option<TableId>)],
     now: Timestamp,
-) -> Result<ScanResult, CallError> {
+) -> Result<CheckedSubjects, CallError> {
     let mut missing: BTreeMap<&TableId, PendingObjects> = BTreeMap::new();
     let mut arrived: BTreeMap<(&TableId, String), BTreeSet<ExpectedReplica>> = BTreeMap::new();
     for (notice, table) in mapped {
@@ -132,18 +132,18 @@ async fn confirm_resolved<L: StatsStore>(
     ledger: &L,
     resolved: BTreeSet<String>,
     at: Timestamp,
-) -> Result<ScanResult, CallError> {
-    let mut scan = ScanResult::default();
+) -> Result<CheckedSubjects, CallError> {
+    let mut checked = CheckedSubjects::default();
     if resolved.is_empty() {
-        return Ok(scan);
+        return Ok(checked);
     }
     let missing = AwaitedObjects::of(&ledger.all_pending_objects().await?);
     for reason in resolved.difference(&missing.reasons) {
         for kind in [AlertKind::ReplicationFailed, AlertKind::ReplicationLate] {
-            scan = scan.with_resolved(kind, reason, at);
+            checked = checked.with_resolved(kind, reason, at);
         }
     }
-    Ok(scan)
+    Ok(checked)
 }
 
 /// The result of a check for missing objects.
@@ -152,7 +152,7 @@ pub struct PendingRecheck {
     /// The number of tables checked.
     pub tables: usize,
     /// The incidents that this check resolved.
-    pub scan: ScanResult,
+    pub checked: CheckedSubjects,
     /// Buckets in which every check succeeded.
     pub reachable_buckets: BTreeSet<String>,
     /// Buckets in which a check failed, with the last error.
@@ -222,7 +222,7 @@ pub async fn recheck_pending<L: StatsStore, R: StandbyObjects>(
         // any error counts as unreachable.
         recheck.reachable_buckets.remove(bucket);
     }
-    recheck.scan = confirm_resolved(ledger, resolved, started).await?;
+    recheck.checked = confirm_resolved(ledger, resolved, started).await?;
     Ok(recheck)
 }
 

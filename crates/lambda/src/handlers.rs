@@ -18,7 +18,7 @@ use twinlake_core::topology::RegionRole;
 use twinlake_core::{
     Alert, AlertKind, CallError, CallErrorKind, LfSubject, Name, Scope, Subject, Timestamp, render,
 };
-use twinlake_engine::alerts::{self, ScanResult};
+use twinlake_engine::alerts::{self, CheckedSubjects};
 use twinlake_engine::event_batch::{self, QueueMessage};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::reconcile::ReconcileLogEntry;
@@ -180,11 +180,15 @@ async fn run_resync(
     log_resync(&report);
     let now = runtime.clock.now();
     let found = alerts::from_resync_report(&report, &runtime.config.region, now);
-    let scan = ScanResult::from_outcome(&report.outcome, started)
+    let checked = CheckedSubjects::from_outcome(&report.outcome, started)
         .with_healthy(alerts::POLICY_SUBJECT, started);
-    let published =
-        alerts::publish_and_resolve(&runtime.alert_topic, &runtime.ledger, (&found, &scan), now)
-            .await;
+    let published = alerts::publish_and_resolve(
+        &runtime.alert_topic,
+        &runtime.ledger,
+        (&found, &checked),
+        now,
+    )
+    .await;
     let outcome = &report.outcome;
     let applied = outcome.counts.total();
     let reconcile_counts = ReconcileCounts {
@@ -288,8 +292,9 @@ async fn grant_reader_roles(
     match granted.await {
         Ok(granted) => {
             info!(grants = granted.len(), "reader roles granted");
-            let scan = ScanResult::default().with_healthy(&Subject::Catalog.to_string(), started);
-            Ok(publish_and_resolve(runtime, authority.role, (&[], &scan)).await?)
+            let checked =
+                CheckedSubjects::default().with_healthy(&Subject::Catalog.to_string(), started);
+            Ok(publish_and_resolve(runtime, authority.role, (&[], &checked)).await?)
         }
         Err(error) => {
             let finding = Finding {
@@ -313,7 +318,12 @@ async fn grant_reader_roles(
                 ..ReconcileOutcome::default()
             };
             let found = alerts::from_outcome(&outcome, &runtime.config.region, runtime.clock.now());
-            publish_and_resolve(runtime, authority.role, (&found, &ScanResult::default())).await?;
+            publish_and_resolve(
+                runtime,
+                authority.role,
+                (&found, &CheckedSubjects::default()),
+            )
+            .await?;
             Err(error.into())
         }
     }
@@ -355,20 +365,26 @@ async fn reconcile_settings(
         "data lake settings reconciled"
     );
     let found = alerts::from_outcome(&outcome, &runtime.config.region, runtime.clock.now());
-    let scan = ScanResult::from_outcome(&outcome, started);
-    publish_and_resolve(runtime, authority.role, (&found, &scan)).await?;
+    let checked = CheckedSubjects::from_outcome(&outcome, started);
+    publish_and_resolve(runtime, authority.role, (&found, &checked)).await?;
     Ok(())
 }
 
-/// Publishes the alerts and resolves the incidents of a scan; in the primary, both are mirrored to
-/// the standby.
+/// Publishes alerts, and resolves the incidents of checked subjects; in the primary, both are
+/// mirrored to the standby.
 async fn publish_and_resolve(
     runtime: &Runtime,
     role: RegionRole,
-    (found, scan): (&[Alert], &ScanResult),
+    (found, checked): (&[Alert], &CheckedSubjects),
 ) -> Result<(), CallError> {
     let topic = runtime.topic(Some(role));
-    alerts::publish_and_resolve(&topic, &runtime.ledger, (found, scan), runtime.clock.now()).await
+    alerts::publish_and_resolve(
+        &topic,
+        &runtime.ledger,
+        (found, checked),
+        runtime.clock.now(),
+    )
+    .await
 }
 
 /// Publishes an alert for a message that could not be parsed.

@@ -1,4 +1,4 @@
-//! The engine's ports, implemented by the simulator.
+//! Implements the engine's ports over the simulator.
 
 mod attachments;
 mod grants;
@@ -24,7 +24,7 @@ use twinlake_core::{
     Table, TableId, Timestamp,
 };
 use twinlake_engine::ports::{
-    EntryResults, GrantFilter, NamedPartitions, PARTITION_SEGMENTS, UnreplicatedInventory,
+    EntryResults, GrantFilter, PARTITION_SEGMENTS, PartitionsByValues, UnreplicatedInventory,
 };
 use twinlake_engine::{Clock, Environment, InMemoryLedger, ReadRegion};
 
@@ -327,17 +327,17 @@ impl ReadRegion for SimRegion {
         .await
     }
 
-    async fn partitions_named(
+    async fn partitions_by_values(
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<NamedPartitions, CallError> {
+    ) -> Result<PartitionsByValues, CallError> {
         let (found, unprocessed) = self
             .read_one("BatchGetPartition", |state, caller| {
                 state.partitions_by_values(caller, id, values)
             })
             .await?;
-        let mut named = NamedPartitions {
+        let mut named = PartitionsByValues {
             found,
             unread: BTreeMap::new(),
         };

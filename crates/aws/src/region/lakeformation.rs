@@ -109,7 +109,7 @@ impl AwsRegion {
                 (Subject::Table(id), Attachment::DataCellsFilter(filter)) => {
                     self.put_data_cells_filter(id, filter).await
                 }
-                (_, Attachment::OptIn(opt_in)) => self.change_opt_in(opt_in, true).await,
+                (_, Attachment::OptIn(opt_in)) => self.create_opt_in(opt_in).await,
                 (_, Attachment::LfTagValue { key, value }) => {
                     values.entry(key).or_default().push((index, value));
                     continue;
@@ -211,7 +211,7 @@ impl AwsRegion {
                 (Subject::Table(id), AttachmentKey::DataCellsFilter(name)) => {
                     self.delete_data_cells_filter(id, name).await
                 }
-                (_, AttachmentKey::OptIn(opt_in)) => self.change_opt_in(opt_in, false).await,
+                (_, AttachmentKey::OptIn(opt_in)) => self.delete_opt_in(opt_in).await,
                 (_, AttachmentKey::LfTagValue { key, value }) => {
                     self.delete_lf_tag_value(key, value).await
                 }

@@ -6,7 +6,7 @@ use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types::{PartitionValueList, Segment};
 use futures_util::{StreamExt as _, stream};
 use twinlake_core::{CallError, CallErrorKind, Partition, TableId};
-use twinlake_engine::ports::{NamedPartitions, PARTITION_SEGMENTS};
+use twinlake_engine::ports::{PARTITION_SEGMENTS, PartitionsByValues};
 
 /// `GetPartition` calls of one batch that run at the same time.
 const MAX_CONCURRENT_SINGLE_READS: usize = 8;
@@ -47,7 +47,7 @@ impl AwsRegion {
         &self,
         id: &TableId,
         values: &[&[String]],
-    ) -> Result<NamedPartitions, CallError> {
+    ) -> Result<PartitionsByValues, CallError> {
         const CALL: &str = "BatchGetPartition";
         let keys = values.iter().map(|values| {
             let key = PartitionValueList::builder();
@@ -55,7 +55,7 @@ impl AwsRegion {
         });
         let keys: Result<Vec<PartitionValueList>, BuildError> = keys.collect();
         let keys = keys.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
-        let mut named = NamedPartitions::default();
+        let mut named = PartitionsByValues::default();
         let mut unsent = vec![keys];
         let mut single = Vec::new();
         while let Some(part) = unsent.pop().filter(|part| !part.is_empty()) {

@@ -14,7 +14,7 @@ const TABLES_PER_CALL: usize = 30;
 const COUNTED_KINDS: [&str; 2] = ["connection", "nested or federated catalog"];
 
 impl AwsRegion {
-    pub(super) async fn read_inventory(&self) -> UnreplicatedInventory {
+    pub(super) async fn read_unreplicated(&self) -> UnreplicatedInventory {
         let mut inventory = UnreplicatedInventory::default();
         for kind in COUNTED_KINDS {
             if let Some(count) = self.count_kind(kind).await.filter(|count| *count > 0) {

@@ -1,4 +1,7 @@
-//! Implements `WriteRegion`.
+//! Implements the engine's write port, [`WriteRegion`], over the AWS SDK.
+//!
+//! Attachments are what belongs to a database, table or the like and has API calls of its own, such
+//! as partition indexes and LF-Tag assignments: see [`Attachment`].
 
 use super::AwsRegion;
 use crate::{call_error, glue_convert, permission_convert};

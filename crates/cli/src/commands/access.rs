@@ -1,7 +1,7 @@
 //! `twinlake access`: compares the permissions of a principal in both Regions.
 
-use crate::common_options::Common;
-use crate::connect::Connection;
+use crate::common_options::{Common, PrimaryOption};
+use crate::connect::{Connection, DeletionApproval, WithoutLedger};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -19,8 +19,13 @@ pub struct AccessArgs {
     #[arg(value_name = "PRINCIPAL")]
     pub principal: String,
     /// A database, or a table as DATABASE.TABLE
+    ///
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "RESOURCE")]
     pub resource: String,
+    /// The primary, if no ledger says it.
+    #[command(flatten)]
+    pub primary: PrimaryOption,
 }
 
 /// Prints what a principal may do with a database or a table, in each Region.
@@ -28,16 +33,18 @@ pub struct AccessArgs {
 /// # Errors
 /// The resource name is not valid, or a Region cannot be read.
 pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+    let without_ledger = WithoutLedger::Compares(&args.primary);
+    let connection = Connection::open(common, without_ledger).await?;
     let requested = crate::connect::scope(std::slice::from_ref(&args.resource))?;
     let Some(subject) = requested.read_requests.keys().next().cloned() else {
         return Err(CliError::Usage("name a database or a table".to_owned()));
     };
-    let context = connection.context(false);
+    let context = connection.context(DeletionApproval::NotGiven);
     let scope = permission_scope(&subject);
-    let (_, snapshots) = reconcile::observe_once(&context, &scope, true).await?;
+    let (_, snapshots) = reconcile::observe_once(&context, &scope).await?;
     let principal_mapping = PrincipalMapping::of_primary(&connection.policy, connection.epoch);
-    let principal = Principal(principal_mapping.counterpart(&args.principal));
+    // Grants of both Regions are read as grants to the standby's principals.
+    let standby_principal = Principal(principal_mapping.counterpart(&args.principal));
     let sites = [
         (
             connection.policy.primary(connection.epoch),
@@ -50,18 +57,32 @@ pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOut
             "standby",
         ),
     ];
-    let mut lines = Lines(vec![render::escape(&format!("{principal} on {subject}"))]);
+    let mut lines = Lines(Vec::new());
+    lines.add(&heading(&args.principal, &standby_principal, &subject));
     let mut accesses = Vec::new();
-    for (site, snapshot, role) in sites {
-        let access = access::effective_access(snapshot, &principal, &subject);
+    let mut is_complete = true;
+    for (site, snapshot, position) in sites {
+        let access = access::effective_access(snapshot, &standby_principal, &subject);
+        let read_errors = read_errors(snapshot);
         lines.add("");
-        lines.add(&format!("{} ({role})", site.region));
-        add_access(&mut lines, &access, &read_errors(snapshot));
+        lines.add(&format!("{} ({position})", site.region));
+        add_access(&mut lines, &access, &read_errors);
+        is_complete &= read_errors.is_empty();
         accesses.push(access);
     }
-    let is_equal = add_differences(&mut lines, &accesses);
+    let is_equal = add_differences(&mut lines, &accesses, is_complete);
     output::print(&lines.0.join("\n"));
-    Ok(CommandOutcome::done_if(is_equal))
+    Ok(CommandOutcome::done_if(is_equal && is_complete))
+}
+
+/// The principal and the subject. Names the principal of each Region if they differ.
+fn heading(primary_principal: &str, standby_principal: &Principal, subject: &Subject) -> String {
+    match primary_principal == standby_principal.0 {
+        true => format!("{primary_principal} on {subject}"),
+        false => format!(
+            "{primary_principal}, which is {standby_principal} in the standby, on {subject}"
+        ),
+    }
 }
 
 /// Everything that decides who may do what with a subject.
@@ -138,8 +159,9 @@ fn add_access(lines: &mut Lines, access: &EffectiveAccess, read_errors: &[String
     }
 }
 
-/// Adds the differences between the two Regions. Returns true if there are none.
-fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess]) -> bool {
+/// Adds the differences between the two Regions. Returns true if there are none. `is_complete` says
+/// that no read failed.
+fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess], is_complete: bool) -> bool {
     let [primary, standby] = accesses else {
         return true;
     };
@@ -149,7 +171,10 @@ fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess]) -> bool {
     let (primary, standby) = (rights(primary), rights(standby));
     lines.add("");
     if primary == standby {
-        lines.add("Both Regions allow the same.");
+        lines.add(match is_complete {
+            true => "Both Regions allow the same.",
+            false => "Both Regions allow the same, as far as they could be read.",
+        });
         return true;
     }
     lines.add("The Regions differ:");
@@ -184,12 +209,29 @@ mod tests {
             .insert(right, BTreeSet::from(["a\u{1b}[2J".to_owned()]));
         let mut lines = Lines(Vec::new());
         add_access(&mut lines, &access, &["b\nc".to_owned()]);
-        add_differences(&mut lines, &[access, EffectiveAccess::default()]);
+        add_differences(&mut lines, &[access, EffectiveAccess::default()], false);
         let text = lines.0.join("\n");
         assert!(!text.lines().any(|line| line.starts_with("Both")), "{text}");
         assert!(
             !text.contains('\u{1b}') && text.contains("b\\u{a}c"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_heading_names_the_principal_of_each_region_if_they_differ() {
+        let subject = Subject::Catalog;
+        let heading = |standby: &str| heading("arn:a", &Principal(standby.to_owned()), &subject);
+        assert_eq!(heading("arn:a"), format!("arn:a on {subject}"));
+        let both = heading("arn:b");
+        assert!(both.contains("arn:a") && both.contains("arn:b"), "{both}");
+    }
+
+    #[test]
+    fn equal_access_is_not_claimed_if_a_read_failed() {
+        let accesses = [EffectiveAccess::default(), EffectiveAccess::default()];
+        let mut lines = Lines(Vec::new());
+        assert!(add_differences(&mut lines, &accesses, false));
+        assert!(lines.0.join("\n").contains("as far as they could be read"));
     }
 }

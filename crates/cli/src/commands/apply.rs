@@ -2,25 +2,31 @@
 
 use crate::commands::plan::StoredPlan;
 use crate::common_options::Common;
-use crate::connect::{Connection, scope};
+use crate::connect::{Connection, DeletionApproval, WRITES_NEED_LEDGER, WithoutLedger, scope};
 use crate::files::read_json;
 use crate::reconcile_output::{is_complete, print_outcome, print_rejections};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use twinlake_core::audit::AuditRule;
-use twinlake_core::{CallError, Plan, Scope, render};
+use twinlake_core::audit::{self, AuditRule};
+use twinlake_core::ledger::ObjectCounts;
+use twinlake_core::{CallError, Plan, Scope, Step, TableId, render};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::{ReconcileOutcome, reconcile};
 
 /// Arguments of `twinlake apply`.
 #[derive(Debug, Clone, Args)]
 pub struct ApplyArgs {
-    /// Apply the plan that `twinlake plan --out` has stored in this file, instead of a new one; not
-    /// together with OBJECT
+    /// Apply the plan that `twinlake plan --out` has stored in this file; not together with OBJECT
+    ///
+    /// The command makes a new plan for the objects of the stored one. If both are equal, it
+    /// reconciles these objects; if not, it applies nothing and fails.
     #[arg(long, value_name = "FILE", conflicts_with = "names")]
     pub plan: Option<PathBuf>,
     /// A database, or a table as DATABASE.TABLE, that the new plan covers [default: the whole catalog]
+    ///
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Apply without asking for confirmation
@@ -31,16 +37,25 @@ pub struct ApplyArgs {
     pub approve_deletions: bool,
 }
 
+impl ApplyArgs {
+    fn deletion_approval(&self) -> DeletionApproval {
+        match self.approve_deletions {
+            true => DeletionApproval::Given,
+            false => DeletionApproval::NotGiven,
+        }
+    }
+}
+
 pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+    let without_ledger = WithoutLedger::Fails(WRITES_NEED_LEDGER);
+    let connection = Connection::open(common, without_ledger).await?;
     let stored: Option<StoredPlan> = args.plan.as_deref().map(read_json).transpose()?;
     let scope = match &stored {
         Some(stored) => stored.scope.clone(),
         None => scope(&args.names)?,
     };
-    connection.ledger.require_kept()?;
-    let approved = args.approve_deletions;
-    let (plan, rejections) = connection.preview(&scope, approved).await?;
+    let approval = args.deletion_approval();
+    let (plan, rejections) = connection.preview(&scope, approval).await?;
     if let Some(stored) = &stored {
         check_unchanged(&stored.plan, &plan)?;
     }
@@ -55,6 +70,9 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
              --policy and --ledger.",
         );
     }
+    if approval == DeletionApproval::Given {
+        print_deletions(&plan);
+    }
     if plan.is_empty() {
         let is_complete = is_complete(&plan.findings, &rejections);
         return Ok(CommandOutcome::done_if(is_complete));
@@ -64,7 +82,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
             return Ok(CommandOutcome::AttentionNeeded);
         }
         // Only the confirmed plan may be applied.
-        let (fresh, _) = connection.preview(&scope, approved).await?;
+        let (fresh, _) = connection.preview(&scope, approval).await?;
         check_unchanged(&plan, &fresh)?;
     }
     let outcome = reconcile_scope(&connection, &scope, args).await;
@@ -80,9 +98,38 @@ async fn reconcile_scope(
     scope: &Scope,
     args: &ApplyArgs,
 ) -> Result<ReconcileOutcome, CallError> {
-    let context = connection.context(args.approve_deletions);
+    let context = connection.context(args.deletion_approval());
     let scope = twinlake_engine::resync::expand(&context, scope).await?;
     reconcile(&context, &scope, &Prefetched::default()).await
+}
+
+/// Prints the deletions that the deletion limit counts. They come last, next to the question,
+/// because the limit does not hold them.
+fn print_deletions(plan: &Plan) {
+    let lines = deletion_lines(&plan.steps);
+    if !lines.is_empty() {
+        output::print("The plan contains these deletions, whatever the deletion limit:");
+        output::print(&lines.join("\n"));
+    }
+}
+
+/// One line for each deleted database and table, and for each table with deleted partitions.
+fn deletion_lines(steps: &[Step]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut partitions: BTreeMap<&TableId, usize> = BTreeMap::new();
+    for step in steps {
+        if let Step::DeletePartition { id, .. } = step {
+            *partitions.entry(id).or_default() += 1;
+        } else if audit::deletions(std::slice::from_ref(step)) != ObjectCounts::default() {
+            lines.push(format!("- {}", render::step(step)));
+        }
+    }
+    let of_tables = partitions.into_iter();
+    lines.extend(of_tables.map(|(id, count)| {
+        let id = render::escape(&id.to_string());
+        format!("- delete {count} partitions of {id}")
+    }));
+    lines
 }
 
 /// Fails if the policy or one of the Regions has changed since the first plan was made. The steps
@@ -99,4 +146,41 @@ fn check_unchanged(stored: &Plan, fresh: &Plan) -> Result<(), CliError> {
         return Err(CliError::Usage(problem.to_owned()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::{FunctionId, Name};
+
+    #[test]
+    fn approved_deletions_are_listed_by_object_and_partitions_by_table() {
+        let name = |text| Name::new(text).unwrap();
+        let id = TableId::new(name("sales"), name("orders"));
+        let partition = |value: &str| Step::DeletePartition {
+            id: id.clone(),
+            values: vec![value.to_owned()],
+        };
+        let steps = [
+            partition("1"),
+            partition("2"),
+            // The limit does not count it.
+            Step::DeleteFunction {
+                id: FunctionId::new(name("sales"), name("f")),
+            },
+            Step::DeleteTable {
+                id: TableId::new(name("sales"), name("gone")),
+            },
+            Step::DeleteDatabase { name: name("hr") },
+        ];
+        assert_eq!(
+            deletion_lines(&steps),
+            [
+                "- delete table sales.gone",
+                "- delete database hr",
+                "- delete 2 partitions of sales.orders",
+            ]
+        );
+        assert!(deletion_lines(&steps[2..3]).is_empty());
+    }
 }

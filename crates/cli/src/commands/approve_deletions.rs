@@ -1,18 +1,21 @@
-//! `twinlake approve-deletions`: applies deletions that exceed the deletion limit.
+//! `twinlake approve-deletions`: applies the plan of objects with held deletions, with the
+//! deletions.
 
 use crate::commands::apply::{self, ApplyArgs};
 use crate::common_options::Common;
-use crate::connect::Connection;
+use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger};
 use crate::status_snapshot::StatusSnapshot;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
-use twinlake_core::Subject;
 use twinlake_core::name::ObjectName;
+use twinlake_core::{Subject, render};
 
 /// Arguments of `twinlake approve-deletions`.
 #[derive(Debug, Clone, Args)]
 pub struct ApproveDeletionsArgs {
-    /// A database, or a table as DATABASE.TABLE [default: all held deletions]
+    /// A database, or a table as DATABASE.TABLE [default: all objects with held deletions]
+    ///
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Apply without asking for confirmation
@@ -27,7 +30,8 @@ pub(crate) async fn run(
 ) -> Result<CommandOutcome, CliError> {
     let mut names = args.names.clone();
     if names.is_empty() {
-        let connection = Connection::open(common).await?;
+        let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
+        let connection = LedgerConnection::open(&common.ledger, without_ledger).await?;
         let rows = StatusSnapshot::read(&connection, 0).await?.rows;
         names = rows
             .values()
@@ -43,6 +47,10 @@ pub(crate) async fn run(
         output::print("No deletions are held.");
         return Ok(CommandOutcome::Done);
     }
+    let objects = render::escape(&names.join(", "));
+    output::print(&format!(
+        "The whole plan of these objects follows, and the deletions at its end: {objects}."
+    ));
     let apply_args = ApplyArgs {
         plan: None,
         names,

@@ -1,7 +1,7 @@
 //! `twinlake pending`: manages S3 objects that a table waits for.
 
-use crate::common_options::{Common, WithCommon};
-use crate::connect::{Connection, scope};
+use crate::common_options::{LedgerOptions, WithLedger};
+use crate::connect::{LedgerConnection, WithoutLedger, scope};
 use crate::{CliError, CommandOutcome, output};
 use clap::{Args, Subcommand};
 use twinlake_core::{CallError, Subject, TableId, render};
@@ -13,26 +13,34 @@ pub enum PendingCommand {
     /// Stop waiting for S3 objects of tables that S3 did not replicate
     ///
     /// Use it for objects that have been deleted in the primary meanwhile, so that they never
-    /// arrive.
-    Dismiss(WithCommon<DismissArgs>),
+    /// arrive. `twinlake status TABLE` shows the objects. Exits with 0 if each table waits for no
+    /// object, and with 2 if more objects were reported meanwhile.
+    Dismiss(WithLedger<DismissArgs>),
 }
 
 /// Arguments of `twinlake pending dismiss`.
 #[derive(Debug, Clone, Args)]
 pub struct DismissArgs {
     /// Tables, as DATABASE.TABLE
+    ///
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "TABLE", required = true)]
     pub tables: Vec<String>,
 }
 
 pub(crate) async fn run(command: PendingCommand) -> Result<CommandOutcome, CliError> {
     match command {
-        PendingCommand::Dismiss(WithCommon { common, args }) => dismiss(&common, &args).await,
+        PendingCommand::Dismiss(WithLedger { ledger, args }) => dismiss(&ledger, &args).await,
     }
 }
 
-async fn dismiss(common: &Common, args: &DismissArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+/// Why the command needs a ledger.
+const NEEDS_LEDGER: &str = "without a ledger no objects are pending; name the deployed ledger with \
+                            --region REGION";
+
+async fn dismiss(ledger: &LedgerOptions, args: &DismissArgs) -> Result<CommandOutcome, CliError> {
+    let without_ledger = WithoutLedger::Fails(NEEDS_LEDGER);
+    let connection = LedgerConnection::open(ledger, without_ledger).await?;
     let mut tables = Vec::new();
     for subject in scope(&args.tables)?.read_requests.into_keys() {
         match subject {
@@ -46,18 +54,15 @@ async fn dismiss(common: &Common, args: &DismissArgs) -> Result<CommandOutcome, 
             }
         }
     }
-    if !connection.ledger.is_kept() {
-        let problem = "there is no ledger, so no objects are pending; name the deployed ledger \
-                       with --region REGION";
-        return Err(CliError::Usage(problem.to_owned()));
-    }
-    dismiss_pending(&connection.ledger, &tables).await?;
+    let all_dismissed = dismiss_pending(&connection.ledger, &tables).await?;
     connection.ledger.save()?;
-    Ok(CommandOutcome::Done)
+    Ok(CommandOutcome::done_if(all_dismissed))
 }
 
-async fn dismiss_pending<L: StatsStore>(ledger: &L, tables: &[TableId]) -> Result<(), CallError> {
+/// Removes the pending objects of the tables. Returns whether none of them has any left.
+async fn dismiss_pending<L: StatsStore>(ledger: &L, tables: &[TableId]) -> Result<bool, CallError> {
     let all_pending = ledger.all_pending_objects().await?;
+    let mut all_dismissed = true;
     for table in tables {
         let Some((pending, version)) = all_pending.get(table) else {
             let line = format!("No objects of {table} are pending.");
@@ -76,6 +81,7 @@ async fn dismiss_pending<L: StatsStore>(ledger: &L, tables: &[TableId]) -> Resul
             ),
         };
         output::print(&render::escape(&line));
+        all_dismissed &= dismissed;
     }
-    Ok(())
+    Ok(all_dismissed)
 }

@@ -1,7 +1,7 @@
 //! `twinlake plan`: shows the changes that would make the standby equal to the primary.
 
-use crate::common_options::Common;
-use crate::connect::{Connection, scope};
+use crate::common_options::{Common, PrimaryOption};
+use crate::connect::{Connection, DeletionApproval, WithoutLedger, scope};
 use crate::files::write_json;
 use crate::reconcile_output::{is_complete, print_rejections};
 use crate::{CliError, CommandOutcome, output};
@@ -14,6 +14,8 @@ use twinlake_core::{Plan, Scope, render};
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
     /// A database, or a table as DATABASE.TABLE [default: the whole catalog]
+    ///
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Print the plan as JSON
@@ -22,6 +24,9 @@ pub struct PlanArgs {
     /// Store the plan in this file, for `twinlake apply --plan`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// The primary, if no ledger says it.
+    #[command(flatten)]
+    pub primary: PrimaryOption,
 }
 
 /// The file of `--out`: a plan, with the scope it was made for.
@@ -32,9 +37,11 @@ pub(super) struct StoredPlan {
 }
 
 pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+    let without_ledger = WithoutLedger::Compares(&args.primary);
+    let connection = Connection::open(common, without_ledger).await?;
     let scope = scope(&args.names)?;
-    let (plan, rejections) = connection.preview(&scope, false).await?;
+    let approval = DeletionApproval::NotGiven;
+    let (plan, rejections) = connection.preview(&scope, approval).await?;
     if let Some(file) = &args.out {
         let stored = StoredPlan {
             scope,

@@ -1,7 +1,7 @@
 //! `policy check`, `policy push` and `policy explain`.
 
-use crate::common_options::DEFAULT_LEDGER_TABLE;
-use crate::connect::{deployed_policy, ledger_in, object_name};
+use crate::common_options::{DEFAULT_LEDGER_TABLE, PolicyOptions};
+use crate::connect::{deployed_policy, ledger_in, object_name, policy_of};
 use crate::files::{read_policy, read_text};
 use crate::{CliError, CommandOutcome, output};
 use clap::{Args, Subcommand};
@@ -54,15 +54,9 @@ pub struct PolicyExplainArgs {
     /// quotation marks: '"fin.hr".pay'
     #[arg(value_name = "OBJECT")]
     pub name: String,
-    /// The policy file [default: the policy of the deployment in --region]
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Either Region of a deployment; required unless --policy is given
-    #[arg(long, value_name = "REGION")]
-    pub region: Option<String>,
-    /// The DynamoDB table of the deployment's ledger, which holds its policy
-    #[arg(long, value_name = "TABLE", default_value = DEFAULT_LEDGER_TABLE)]
-    pub ledger_table: String,
+    /// The policy.
+    #[command(flatten)]
+    pub policy: PolicyOptions,
 }
 
 pub(crate) async fn run(command: PolicyCommand) -> Result<CommandOutcome, CliError> {
@@ -74,10 +68,7 @@ pub(crate) async fn run(command: PolicyCommand) -> Result<CommandOutcome, CliErr
         }
         PolicyCommand::Push(args) => push(&args).await,
         PolicyCommand::Explain(args) => {
-            let policy = match &args.policy {
-                Some(file) => read_policy(file)?,
-                None => deployed_policy(&args.ledger_table, args.region.as_deref()).await?,
-            };
+            let policy = policy_of(&args.policy).await?;
             output::print(&render::escape(&explain(&policy, &args.name)?));
             Ok(CommandOutcome::Done)
         }

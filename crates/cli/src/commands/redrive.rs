@@ -1,7 +1,7 @@
 //! `twinlake redrive`: sends messages from dead-letter queues back to their source queues.
 
-use crate::common_options::Common;
-use crate::connect::Connection;
+use crate::common_options::PolicyOptions;
+use crate::connect::policy_of;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub struct RedriveArgs {
     /// Send without asking for confirmation
     #[arg(long)]
     pub yes: bool,
+    /// The policy, which names the two Regions.
+    #[command(flatten)]
+    pub policy: PolicyOptions,
 }
 
 /// The names of the queues that have a dead-letter queue. `Forward` has no queue of its own: its
@@ -49,8 +52,7 @@ struct RegionQueues {
     source_urls: BTreeMap<String, String>,
 }
 
-pub(crate) async fn run(common: &Common, args: &RedriveArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> {
     let requested: Vec<&str> = match args.queues.as_slice() {
         [] => QUEUES.to_vec(),
         names => names.iter().map(String::as_str).collect(),
@@ -60,29 +62,20 @@ pub(crate) async fn run(common: &Common, args: &RedriveArgs) -> Result<CommandOu
         let problem = format!("there is no queue {other:?}; name one of {known}");
         return Err(CliError::Usage(problem));
     }
-    let sites = [
-        connection.policy.primary(connection.epoch),
-        connection.policy.standby(connection.epoch),
-    ];
+    let policy = policy_of(&args.policy).await?;
     let mut regions = Vec::new();
-    for site in sites {
+    for (_, site) in policy.sites.iter() {
         regions.push(find_queues(&site.region, &args.stack, &requested).await?);
     }
     let mut total = 0;
     for queues in &regions {
-        for (queue, count) in queues.dead_letter_queues.message_counts().await? {
-            total += count;
-            for body in queues.dead_letter_queues.peek(&queue).await? {
-                let summary = dead_letter_summary::summarize(&body);
-                output::print(&format!("{} {queue}: {summary}", queues.region));
-            }
-        }
+        total += print_messages(queues).await?;
     }
     if total == 0 {
         output::print("The dead-letter queues are empty.");
         return Ok(CommandOutcome::Done);
     }
-    if !args.yes && !output::confirm("Send these messages back?")? {
+    if !args.yes && !output::confirm(&format!("Send all {total} messages back?"))? {
         return Ok(CommandOutcome::AttentionNeeded);
     }
     let mut not_sent = 0;
@@ -95,6 +88,38 @@ pub(crate) async fn run(common: &Common, args: &RedriveArgs) -> Result<CommandOu
         not_sent += redrive_region(queues, other.map(|(_, other)| other)).await?;
     }
     Ok(CommandOutcome::done_if(not_sent == 0))
+}
+
+/// Prints what some messages of each queue are about, and how many there are. Returns the number of
+/// messages in all queues.
+async fn print_messages(queues: &RegionQueues) -> Result<usize, CliError> {
+    let mut total = 0;
+    for (queue, count) in queues.dead_letter_queues.message_counts().await? {
+        let bodies = queues.dead_letter_queues.peek(&queue).await?;
+        for body in &bodies {
+            let summary = dead_letter_summary::summarize(body);
+            output::print(&format!("{} {queue}: {summary}", queues.region));
+        }
+        // SQS's count is approximate, and may be behind the messages that were received.
+        let count = count.max(bodies.len());
+        total += count;
+        if count > 0 {
+            output::print(&format!(
+                "{} {queue}: {}.",
+                queues.region,
+                shown(bodies.len(), count)
+            ));
+        }
+    }
+    Ok(total)
+}
+
+/// How many of the messages of a queue are listed, as a clause.
+fn shown(listed: usize, count: usize) -> String {
+    match listed == count {
+        true => format!("{count} messages"),
+        false => format!("{count} messages, of which {listed} are listed"),
+    }
 }
 
 async fn find_queues(
@@ -166,8 +191,11 @@ async fn redrive_region(
                     queues.dead_letter_queues.delete(&queue, &message).await?;
                     continue;
                 }
-                let target = target_queue(&queue, &message.body).and_then(|(is_local, name)| {
-                    let target = if is_local { Some(queues) } else { other }?;
+                let target = target_queue(&queue, &message.body).and_then(|(region, name)| {
+                    let target = match region {
+                        TargetRegion::Same => Some(queues),
+                        TargetRegion::Other => other,
+                    }?;
                     let url = target.source_urls.get(name)?;
                     Some((target, url.as_str()))
                 });
@@ -191,11 +219,20 @@ async fn redrive_region(
     Ok(not_sent)
 }
 
-/// The queue that a message goes to: its source queue in the same Region (true) or, for an event
-/// that was not forwarded, the queue for its event source in the other Region (false).
-fn target_queue<'q>(queue: &'q str, body: &str) -> Option<(bool, &'q str)> {
+/// The Region of the queue that a message goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TargetRegion {
+    /// The Region of the dead-letter queue.
+    Same,
+    /// The other Region of the deployment.
+    Other,
+}
+
+/// The queue that a message goes to: its source queue or, for an event that was not forwarded, the
+/// queue for its event source in the other Region.
+fn target_queue<'q>(queue: &'q str, body: &str) -> Option<(TargetRegion, &'q str)> {
     if queue != "Forward" {
-        return Some((true, queue));
+        return Some((TargetRegion::Same, queue));
     }
     let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let text = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
@@ -206,7 +243,7 @@ fn target_queue<'q>(queue: &'q str, body: &str) -> Option<(bool, &'q str)> {
         (TWINLAKE_SOURCE, ALERT_DETAIL_TYPE) => "Operations",
         _ => return None,
     };
-    Some((false, peer_queue))
+    Some((TargetRegion::Other, peer_queue))
 }
 
 /// Whether the body is Lambda's record of a scheduled run that failed, not a message of a queue.
@@ -227,20 +264,29 @@ mod tests {
             target_queue("Forward", &body)
         };
         let api_call = "AWS API Call via CloudTrail";
-        assert_eq!(target("aws.glue", api_call), Some((false, "Catalog")));
+        assert_eq!(
+            target("aws.glue", api_call),
+            Some((TargetRegion::Other, "Catalog"))
+        );
         assert_eq!(
             target("aws.lakeformation", api_call),
-            Some((false, "Permission"))
+            Some((TargetRegion::Other, "Permission"))
         );
         assert_eq!(
             target("twinlake", "S3 Replication"),
-            Some((false, "Replication"))
+            Some((TargetRegion::Other, "Replication"))
         );
-        assert_eq!(target("twinlake", "Alert"), Some((false, "Operations")));
+        assert_eq!(
+            target("twinlake", "Alert"),
+            Some((TargetRegion::Other, "Operations"))
+        );
         assert_eq!(target("aws.s3", api_call), None);
         assert_eq!(target_queue("Forward", "poison"), None);
         for queue in QUEUES.into_iter().filter(|queue| *queue != "Forward") {
-            assert_eq!(target_queue(queue, "anything"), Some((true, queue)));
+            assert_eq!(
+                target_queue(queue, "anything"),
+                Some((TargetRegion::Same, queue))
+            );
         }
     }
 
@@ -248,5 +294,11 @@ mod tests {
     fn the_record_of_a_failed_scheduled_run_is_recognized() {
         assert!(is_scheduled_run("{\"requestPayload\": {}}"));
         assert!(!is_scheduled_run("{\"source\": \"aws.glue\"}") && !is_scheduled_run("poison"));
+    }
+
+    #[test]
+    fn a_queue_with_more_messages_than_are_listed_says_so() {
+        assert_eq!(shown(3, 3), "3 messages");
+        assert_eq!(shown(10, 500), "500 messages, of which 10 are listed");
     }
 }

@@ -3,8 +3,8 @@
 mod chart;
 mod page;
 
-use crate::common_options::Common;
-use crate::connect::Connection;
+use crate::common_options::LedgerOptions;
+use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger};
 use crate::files::write_text;
 use crate::status_snapshot::StatusSnapshot;
 use crate::{CliError, CommandOutcome, output};
@@ -25,8 +25,12 @@ pub struct ReportArgs {
     pub days: i64,
 }
 
-pub(crate) async fn run(common: &Common, args: &ReportArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+pub(crate) async fn run(
+    ledger: &LedgerOptions,
+    args: &ReportArgs,
+) -> Result<CommandOutcome, CliError> {
+    let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
+    let connection = LedgerConnection::open(ledger, without_ledger).await?;
     let status = StatusSnapshot::read(&connection, args.days * 86_400).await?;
     let page = ReportPage::new(
         &connection.policy.primary(connection.epoch).region,

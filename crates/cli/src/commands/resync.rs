@@ -1,7 +1,9 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
 use crate::common_options::Common;
-use crate::connect::{CommandEnvironment, Connection};
+use crate::connect::{
+    CommandEnvironment, Connection, DeletionApproval, WRITES_NEED_LEDGER, WithoutLedger,
+};
 use crate::reconcile_output::{is_complete, print_outcome};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
@@ -20,9 +22,9 @@ pub struct ResyncArgs {
 }
 
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
-    connection.ledger.require_kept()?;
-    let report = resync_all(&connection.context(false)).await;
+    let without_ledger = WithoutLedger::Fails(WRITES_NEED_LEDGER);
+    let connection = Connection::open(common, without_ledger).await?;
+    let report = resync_all(&connection.context(DeletionApproval::NotGiven)).await;
     connection.ledger.save()?;
     let report = report?;
     let outcome = &report.outcome;

@@ -14,14 +14,15 @@ pub struct SandboxArgs {
     /// The AWS account of the simulated Regions
     #[arg(long, value_name = "ID", default_value = "111122223333")]
     pub account: String,
-    /// A simulated Region; repeatable
+    /// A simulated Region; give it twice, once for each Region. It replaces the default
     #[arg(long = "with-region", value_name = "REGION",
           default_values_t = ["us-east-1".to_owned(), "ap-south-1".to_owned()])]
     pub regions: Vec<String>,
     /// An EventBridge endpoint that gets the events of every change, as from AWS
     #[arg(long, value_name = "URL")]
     pub events_to: Option<String>,
-    /// The role that the sandbox sees as the caller of Twinlake's own calls
+    /// The role that the sandbox sees as the caller of Twinlake's own calls [default: the role
+    /// `twinlake` of the account]
     #[arg(long, value_name = "ARN")]
     pub twinlake_role: Option<String>,
     /// A role that gets SELECT on all tables of each new database of the first Region, as the

@@ -1,7 +1,7 @@
 //! `twinlake status`: shows the replication state of every object.
 
-use crate::common_options::Common;
-use crate::connect::{Connection, scope};
+use crate::common_options::LedgerOptions;
+use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
 use crate::status_snapshot::StatusSnapshot;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
@@ -13,8 +13,10 @@ use twinlake_core::{LedgerRow, Subject, SubjectState, render};
 /// Arguments of `twinlake status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Show only this database, or table as DATABASE.TABLE: its state, its counterpart, its open
-    /// alerts and its last changes of state
+    /// Show only this database, or table as DATABASE.TABLE: its state, its counterpart, the S3
+    /// objects that it waits for, its open alerts and its last changes of state
+    ///
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub name: Option<String>,
     /// Refresh every SECONDS until Ctrl-C [default if no number is given: 5]
@@ -32,13 +34,16 @@ pub struct StatusArgs {
 /// The lag samples of the last hour are read.
 const LAG_WINDOW_SECS: i64 = 3600;
 
-pub(crate) async fn run(common: &Common, args: &StatusArgs) -> Result<CommandOutcome, CliError> {
+pub(crate) async fn run(
+    ledger: &LedgerOptions,
+    args: &StatusArgs,
+) -> Result<CommandOutcome, CliError> {
     let Some(seconds) = args.watch else {
-        return show(common, args).await;
+        return show(ledger, args).await;
     };
     loop {
         output::clear();
-        let outcome = show(common, args).await?;
+        let outcome = show(ledger, args).await?;
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
             _ = tokio::signal::ctrl_c() => return Ok(outcome),
@@ -46,8 +51,9 @@ pub(crate) async fn run(common: &Common, args: &StatusArgs) -> Result<CommandOut
     }
 }
 
-async fn show(common: &Common, args: &StatusArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common).await?;
+async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcome, CliError> {
+    let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
+    let connection = LedgerConnection::open(ledger, without_ledger).await?;
     let status = StatusSnapshot::read(&connection, LAG_WINDOW_SECS).await?;
     if let Some(name) = &args.name {
         return show_subject(&status, connection.epoch.standby(), name, args.json);
@@ -63,7 +69,7 @@ async fn show(common: &Common, args: &StatusArgs) -> Result<CommandOutcome, CliE
     Ok(CommandOutcome::done_if(problems.is_empty()))
 }
 
-fn print_json(connection: &Connection, status: &StatusSnapshot) {
+fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
     let rows: Vec<_> = status.rows.values().collect();
     let lag = status.current_lag().map(|sample| {
         let channels = Channel::EVERY.map(|channel| {
@@ -94,7 +100,7 @@ fn print_json(connection: &Connection, status: &StatusSnapshot) {
     output::json(&json);
 }
 
-fn print_summary(connection: &Connection, status: &StatusSnapshot) {
+fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
     let primary = connection.policy.primary(connection.epoch);
     let standby = connection.policy.standby(connection.epoch);
     let verified = match status.verified_at {
@@ -237,6 +243,7 @@ fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {
     if row.partitions > 0 {
         facts.push(format!("{} partitions at the last count", row.partitions));
     }
+    facts.extend(pending_objects(status, &row.subject));
     let subject = row.subject.to_string();
     let alerts = status
         .open_alerts
@@ -250,4 +257,23 @@ fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {
     for fact in facts {
         output::print(render::escape(&format!("    {fact}")).trim_end());
     }
+}
+
+/// The S3 objects that a table waits for: for each reason their number, and those that are checked.
+fn pending_objects(status: &StatusSnapshot, subject: &Subject) -> Vec<String> {
+    let Subject::Table(id) = subject else {
+        return Vec::new();
+    };
+    let pending = status.pending_objects.get(id).into_iter();
+    let mut lines = Vec::new();
+    for (reason, missing) in pending.flat_map(|pending| &pending.reasons) {
+        lines.push(format!(
+            "{} objects have not arrived ({reason}); {} of them are checked:",
+            missing.count,
+            missing.samples.len()
+        ));
+        let samples = missing.samples.iter();
+        lines.extend(samples.map(|object| format!("    s3://{}/{}", object.bucket, object.key)));
+    }
+    lines
 }

@@ -25,10 +25,13 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
         builder
             .steps
             .sort_by_key(|step| (step.phase(), step.rank()));
-        let Some(deferred) = suspend_or_defer(builder) else {
-            return;
-        };
-        defer(builder, deferred);
+        match suspend_or_defer(builder) {
+            None => return,
+            Some(LeftOut::Steps(deferred)) => defer(builder, deferred),
+            Some(LeftOut::Grant(grant, obstacle)) => {
+                lf_tag_policy_grants::hold_grant(builder, &grant, obstacle);
+            }
+        }
     }
 }
 
@@ -38,6 +41,14 @@ struct DeferredSubject {
     reason: String,
     /// Everything was read, so waiting changes nothing.
     is_final: bool,
+}
+
+/// What a plan leaves out.
+enum LeftOut {
+    /// Steps that would give extra access by a grant that the standby has.
+    Steps(DeferredSubject),
+    /// A grant that the plan makes, with the reason.
+    Grant(PermissionGrant, lf_tag_policy_grants::Obstacle),
 }
 
 fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
@@ -120,9 +131,9 @@ fn columns(table: Option<&Table>) -> BTreeSet<Name> {
     all.map(|column| Name::from_service(&column.name)).collect()
 }
 
-/// Suspends the grants that would give extra access during the plan. Returns the first subject
-/// whose steps have to be left out.
-fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
+/// Suspends the grants that would give extra access during the plan. Returns the first thing that has
+/// to be left out.
+fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     let inputs = &builder.inputs;
     let first = builder
         .steps
@@ -136,11 +147,11 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
     }
     let standby = builder.inputs.standby;
     let unread = |subject: &Subject, reason: &str| {
-        Some(DeferredSubject {
+        Some(LeftOut::Steps(DeferredSubject {
             subject: subject.clone(),
             reason: reason.to_owned(),
             is_final: false,
-        })
+        }))
     };
     let Some(in_standby) = policy_grants(standby) else {
         return unread(&first, "the grants by LF-Tag policies were not read");
@@ -151,15 +162,26 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
         .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(&grant.principal))
         .map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect();
-    if held.is_empty() {
+    let made: Vec<PermissionGrant> = builder.steps.iter().filter_map(made_policy_grant).collect();
+    if held.is_empty() && made.is_empty() {
         return None;
     }
     let mut suspended: BTreeSet<PermissionGrant> = BTreeSet::new();
     for subject in affected_subjects(builder, &steps) {
         let timeline = match TagTimeline::of(builder, &subject, &steps) {
             Ok(timeline) => timeline,
-            Err(deferred) => return Some(deferred),
+            Err(deferred) => return Some(LeftOut::Steps(deferred)),
         };
+        let opening = |grant: &&PermissionGrant| timeline.is_opened_by_new(builder, grant);
+        if let Some(grant) = made.iter().find(opening) {
+            let reason =
+                format!("it would give access to {subject} that it does not give in the primary");
+            let (state, kind) = match timeline.is_known {
+                true => (SubjectState::Blocked, FindingKind::Unmanaged),
+                false => (SubjectState::OutOfSync, FindingKind::Unreadable),
+            };
+            return Some(LeftOut::Grant(grant.clone(), (state, kind, reason)));
+        }
         for (grant, _) in &held {
             match timeline.opened_access(builder, grant) {
                 OpenedAccess::Nothing => {}
@@ -173,16 +195,26 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<DeferredSubject> {
                     let reason = format!(
                         "{grant} would give access to {subject} that it does not give in the primary"
                     );
-                    return Some(DeferredSubject {
+                    return Some(LeftOut::Steps(DeferredSubject {
                         subject: timeline.deferred_subject,
                         reason,
                         is_final: timeline.is_known,
-                    });
+                    }));
                 }
             }
         }
     }
-    suspend_grants(builder, &first, &held, &suspended)
+    suspend_grants(builder, &first, &held, &suspended).map(LeftOut::Steps)
+}
+
+/// The grant by an LF-Tag policy that a step makes.
+fn made_policy_grant(step: &Step) -> Option<PermissionGrant> {
+    if let Step::Grant { grant, .. } = step
+        && policy_of(grant).is_some()
+    {
+        return Some(grant.clone());
+    }
+    None
 }
 
 /// Revokes the grants that would give extra access during the plan. Those that the primary lacks
@@ -194,11 +226,10 @@ fn suspend_grants(
     suspended: &BTreeSet<PermissionGrant>,
 ) -> Option<DeferredSubject> {
     for (grant, grantable) in held.iter().filter(|(grant, _)| suspended.contains(grant)) {
-        if !is_extra(builder, grant) {
-            let in_primary = policy_grants(builder.inputs.primary).and_then(|all| all.get(grant));
-            let grantable =
-                *grantable && in_primary.is_some_and(|primary_grantable| *primary_grantable);
-            lf_tag_policy_grants::suspend(builder, grant.clone(), grantable);
+        let in_primary = policy_grants(builder.inputs.primary).and_then(|all| all.get(grant));
+        if let Some(in_primary) = in_primary {
+            let kept = *grantable && *in_primary;
+            lf_tag_policy_grants::suspend(builder, grant, *grantable, kept);
             continue;
         }
         if let Some(reason) = revoke_extra(builder, grant, *grantable) {
@@ -212,9 +243,17 @@ fn suspend_grants(
     None
 }
 
+/// Whether a grant of the standby allows more than the primary's: the primary lacks it, or its grant
+/// option.
 fn is_extra(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
-    let in_primary = policy_grants(builder.inputs.primary);
-    !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
+    let grantable = |snapshot| {
+        policy_grants(snapshot)
+            .and_then(|all| all.get(grant))
+            .copied()
+    };
+    let in_primary = grantable(builder.inputs.primary);
+    let in_standby = grantable(builder.inputs.standby).unwrap_or_default();
+    in_primary.is_none_or(|in_primary| in_standby && !in_primary)
 }
 
 /// Returns the databases and tables whose LF-Tags or columns change, and the tables that inherit

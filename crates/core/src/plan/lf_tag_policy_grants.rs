@@ -56,29 +56,46 @@ pub(super) fn named_expression<'r>(
     tags.expressions.get(name)
 }
 
-/// Plans the missing grants by LF-Tag policies, once the tables have been planned. A grant waits while
-/// it would give access in the standby that it does not give in the primary.
+/// Plans the grants by LF-Tag policies that are missing, or whose named expression changes, once the
+/// tables have been planned. A grant waits while it would give access in the standby that it does
+/// not give in the primary.
 pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
-    let subject = Subject::LakeFormation(LfSubject::Permissions);
     for (grant, grantable) in std::mem::take(&mut builder.lf_tag_policy_grants) {
         let grants_it =
             |step: &Step| matches!(step, Step::Grant { grant: other, .. } if *other == grant);
-        let Some((target, policy)) = policy_of(&grant) else {
-            continue;
-        };
-        match opens_more_than_primary(builder, target, policy) {
+        match opens_more_than_primary(builder, &grant) {
             None if builder.steps.iter().any(grants_it) => {}
             None => builder.steps.push(Step::Grant { grant, grantable }),
-            Some((state, kind, reason)) => {
-                let reason = format!("{grant} waits: {reason}");
-                builder.mark_not_in_sync(&subject, state, kind, reason);
-                builder.set_detected_by(&subject, Facet::Grants);
-            }
+            Some(obstacle) => hold_grant(builder, &grant, obstacle),
         }
     }
 }
 
-type Obstacle = (SubjectState, FindingKind, String);
+/// Records that a grant waits. If it was to be revoked and granted again, it is revoked only.
+pub(super) fn hold_grant(
+    builder: &mut PlanBuilder<'_>,
+    held: &PermissionGrant,
+    (state, kind, reason): Obstacle,
+) {
+    builder
+        .steps
+        .retain(|step| !matches!(step, Step::Grant { grant, .. } if grant == held));
+    for step in &mut builder.steps {
+        if let Step::Revoke { grant, cause, .. } = step
+            && grant == held
+            && *cause == RevokeCause::Replace
+        {
+            *cause = RevokeCause::ExpressionChanged;
+        }
+    }
+    let subject = Subject::LakeFormation(LfSubject::Permissions);
+    let reason = format!("{held} waits: {reason}");
+    builder.mark_not_in_sync(&subject, state, kind, reason);
+    builder.set_detected_by(&subject, Facet::Grants);
+}
+
+/// Why a grant waits: the outcome of its subject.
+pub(super) type Obstacle = (SubjectState, FindingKind, String);
 
 fn not_in_sync(reason: impl Into<String>) -> Obstacle {
     let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
@@ -89,9 +106,9 @@ fn not_in_sync(reason: impl Into<String>) -> Obstacle {
 /// access in the standby that the same grant does not give in the primary.
 fn opens_more_than_primary(
     builder: &mut PlanBuilder<'_>,
-    target: LfTagPolicyTarget,
-    policy: &LfTagPolicy,
+    grant: &PermissionGrant,
 ) -> Option<Obstacle> {
+    let (target, policy) = policy_of(grant)?;
     let inputs = builder.inputs;
     if let LfTagPolicy::NamedExpression(name) = policy
         && let Some(obstacle) = expression_obstacle(builder, name)
@@ -115,10 +132,19 @@ fn opens_more_than_primary(
     let Some(expression) = expression else {
         return Some(not_in_sync("its LF-Tag expression was not read"));
     };
-    let planned = PlannedTables::of(builder);
+    let held = policy_grants(inputs.standby).is_some_and(|held| held.contains_key(grant));
+    let before = match policy {
+        LfTagPolicy::NamedExpression(name) if held => named_expression(inputs.standby, name),
+        LfTagPolicy::NamedExpression(_) | LfTagPolicy::Expression(_) => None,
+    };
+    let coverage = Coverage {
+        planned: PlannedTables::of(builder),
+        expression,
+        before,
+    };
     let mut unread = 0;
     for resource in in_standby {
-        match extra_resource(builder, &planned, expression, resource, in_primary) {
+        match extra_resource(builder, &coverage, resource, in_primary) {
             Extra::Nothing => {}
             Extra::Unread => unread += 1,
             Extra::Found(obstacle) => return Some(obstacle),
@@ -160,16 +186,29 @@ enum Extra {
     Found(Obstacle),
 }
 
+/// What decides on the access by a grant.
+struct Coverage<'a> {
+    planned: PlannedTables,
+    /// The LF-Tag expression after the plan.
+    expression: &'a LfTagExpression,
+    /// The LF-Tag expression of the standby before the plan, if the grant was there.
+    before: Option<&'a LfTagExpression>,
+}
+
 /// Compares what an LF-Tag expression matches of one database or table of the standby with the
 /// primary. A column without LF-Tags of its own inherits those of its table, so all columns of both
 /// Regions are compared.
 fn extra_resource(
     builder: &mut PlanBuilder<'_>,
-    planned: &PlannedTables,
-    expression: &LfTagExpression,
+    coverage: &Coverage<'_>,
     found: &LfTaggedResource,
     in_primary: &[LfTaggedResource],
 ) -> Extra {
+    let Coverage {
+        planned,
+        expression,
+        before,
+    } = coverage;
     let counterpart = in_primary
         .iter()
         .find(|other| other.database == found.database && other.table == found.table);
@@ -191,7 +230,10 @@ fn extra_resource(
     }
     let in_standby = matching_resources(found, expression, &columns.0);
     let allowed = counterpart.map(|other| matching_resources(other, expression, &columns.1));
-    let allowed = allowed.unwrap_or_default();
+    let mut allowed = allowed.unwrap_or_default();
+    if let Some(before) = before {
+        allowed.extend(matching_resources(found, before, &columns.0));
+    }
     let Some(extra) = in_standby.difference(&allowed).next() else {
         return Extra::Nothing;
     };
@@ -199,7 +241,8 @@ fn extra_resource(
         return Extra::Unread;
     }
     let primary = builder.inputs.primary;
-    let is_only_in_standby = match &subject {
+    let is_final = match &subject {
+        Subject::Table(id) if !builder.inputs.policy.covers_table(id) => true,
         Subject::Table(id) => match (extra, primary.tables.get(id)) {
             (_, Some(Observation::Absent(_))) => true,
             (Some(column), _) => !columns.1.contains(column),
@@ -215,7 +258,7 @@ fn extra_resource(
     let reason = format!(
         "it would give access to {column}{subject} in the standby, and does not in the primary"
     );
-    match is_only_in_standby {
+    match is_final {
         true => Extra::Found((SubjectState::Blocked, FindingKind::Unmanaged, reason)),
         false => Extra::Found(not_in_sync(reason)),
     }
@@ -269,8 +312,13 @@ pub(super) fn suspend_grants(
         .filter(|(grant, _)| policy_of(grant).is_some_and(|(_, policy)| is_affected(policy)));
     for (grant, grantable) in affected {
         match in_primary.get(grant) {
+            // What the changed expression covers decides whether it is granted again.
             Some(primary_grantable) => {
-                suspend(builder, grant.clone(), *grantable && *primary_grantable);
+                let grantable = *grantable && *primary_grantable;
+                builder
+                    .lf_tag_policy_grants
+                    .push((grant.clone(), grantable));
+                push_revoke(builder, grant.clone(), grantable);
             }
             None => {
                 if let Some(reason) = revoke_extra(builder, grant, *grantable) {
@@ -325,24 +373,36 @@ pub(super) fn policy_of(grant: &PermissionGrant) -> Option<(LfTagPolicyTarget, &
     None
 }
 
-/// Revokes a grant by an LF-Tag policy and grants it again later in the plan.
-pub(super) fn suspend(builder: &mut PlanBuilder<'_>, grant: PermissionGrant, grantable: bool) {
-    let is_planned =
-        |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if *other == grant);
-    if builder.steps.iter().any(is_planned) {
-        return;
-    }
+/// Revokes a grant by an LF-Tag policy and grants it again later in the plan, with the grant option if
+/// that is kept.
+pub(super) fn suspend(
+    builder: &mut PlanBuilder<'_>,
+    grant: &PermissionGrant,
+    grantable: bool,
+    keeps_grant_option: bool,
+) {
     let grants_it =
-        |step: &Step| matches!(step, Step::Grant { grant: other, .. } if *other == grant);
-    if !builder.steps.iter().any(grants_it) {
+        |step: &Step| matches!(step, Step::Grant { grant: other, .. } if other == grant);
+    if !builder.steps.iter().any(grants_it) && !is_revoked(builder, grant) {
         builder.steps.push(Step::Grant {
             grant: grant.clone(),
-            grantable,
+            grantable: keeps_grant_option,
         });
     }
-    builder.steps.push(Step::Revoke {
-        grant,
-        grantable,
-        cause: RevokeCause::Replace,
-    });
+    push_revoke(builder, grant.clone(), grantable);
+}
+
+fn is_revoked(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
+    let revokes = |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if other == grant);
+    builder.steps.iter().any(revokes)
+}
+
+fn push_revoke(builder: &mut PlanBuilder<'_>, grant: PermissionGrant, grantable: bool) {
+    if !is_revoked(builder, &grant) {
+        builder.steps.push(Step::Revoke {
+            grant,
+            grantable,
+            cause: RevokeCause::Replace,
+        });
+    }
 }

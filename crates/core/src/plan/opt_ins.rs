@@ -5,7 +5,7 @@
 //! of a table that such a grant covers, and the removal of an opt-in. Each waits for the opt-ins
 //! of the primary that have to be there before it.
 
-use super::{FindingKind, PlanBuilder, all_tables_grants};
+use super::{FindingKind, PlanBuilder, all_tables_grants, lf_tag_policy_grants};
 use crate::catalog::{Attachment, AttachmentKey, OptIn};
 use crate::grant::{ListedResource, PermissionGrant, Principal, Resource};
 use crate::ledger::SubjectState;
@@ -100,7 +100,8 @@ impl Wait {
 /// created on which the primary has an opt-in: the opt-in can only be made once the table exists.
 fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
     let grants = iam_grants_on_all_tables(builder, &id.database);
-    if grants.is_empty() {
+    let by_policies = iam_policy_grants(builder);
+    if grants.is_empty() && by_policies.is_empty() {
         return None;
     }
     let subject = Subject::Table(id.clone());
@@ -121,6 +122,9 @@ fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
         .iter()
         .filter(|opt_in| subject_of_opt_in(opt_in).overlaps(&subject));
     let opt_in = on_table.find(|opt_in| !decides_before_creation(opt_in))?;
+    for (grant, grantable) in by_policies {
+        lf_tag_policy_grants::suspend(builder, &grant, grantable, grantable);
+    }
     for (grant, grantable) in grants {
         let obstacle = match wait_of_grant(builder, &grant) {
             Some(wait) => Some(wait),
@@ -158,17 +162,32 @@ fn iam_grants_on_all_tables(
     let all = of_database
         .or_else(|| standby.all_tables_grants.get(database))
         .and_then(Observation::present);
-    let is_revoked = |grant: &PermissionGrant| {
-        let revokes =
-            |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
-        builder.steps.iter().any(revokes)
-    };
     let is_on_all_tables = |grant: &PermissionGrant| matches!(&grant.resource, Resource::AllTables(name) if name == database);
     let all = all.into_iter().flatten();
     all.filter(|(grant, _)| grant.principal == Principal::iam_allowed() && is_on_all_tables(grant))
-        .filter(|(grant, _)| !is_revoked(grant))
+        .filter(|(grant, _)| !is_revoked(builder, grant))
         .map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect()
+}
+
+/// Returns the grants to `IAM_ALLOWED_PRINCIPALS` by LF-Tag policies in the standby that no step
+/// revokes: they may cover any table.
+fn iam_policy_grants(builder: &PlanBuilder<'_>) -> Vec<(PermissionGrant, bool)> {
+    let held = lf_tag_policy_grants::policy_grants(builder.inputs.standby);
+    let all = held.into_iter().flatten();
+    all.filter(|(grant, _)| {
+        grant.principal == Principal::iam_allowed()
+            && lf_tag_policy_grants::policy_of(grant).is_some()
+            && !is_revoked(builder, grant)
+    })
+    .map(|(grant, grantable)| (grant.clone(), *grantable))
+    .collect()
+}
+
+fn is_revoked(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
+    let revokes =
+        |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
+    builder.steps.iter().any(revokes)
 }
 
 /// Returns why a grant to `IAM_ALLOWED_PRINCIPALS` has to wait: an opt-in of the primary on what it
@@ -193,18 +212,34 @@ fn wait_of_removal(
         return Some(Wait::for_read(reason));
     }
     let database = subject.database().cloned().map(Subject::Database);
-    let deciding: BTreeSet<Subject> = database.into_iter().chain([subject.clone()]).collect();
+    let policies = Subject::LakeFormation(LfSubject::Permissions);
+    let deciding: BTreeSet<Subject> = database
+        .into_iter()
+        .chain([subject.clone(), policies])
+        .collect();
     let unread = deciding
         .iter()
         .filter(|one| !builder.is_read(one, Facet::Grants))
         .count();
     let reason = match unread {
-        0 if matches!(subject, Subject::Table(_)) => return None,
+        0 if matches!(subject, Subject::Table(_)) => extra_iam_policy_grant(builder)?,
         0 => extra_iam_grant(builder, subject)?,
         _ => "the grants beside it were not read".to_owned(),
     };
     let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
     Some(Wait::for_read(reason))
+}
+
+/// Returns the reason if the standby has a grant to `IAM_ALLOWED_PRINCIPALS` by an LF-Tag policy that
+/// the primary lacks and no step revokes.
+fn extra_iam_policy_grant(builder: &PlanBuilder<'_>) -> Option<String> {
+    let in_primary = lf_tag_policy_grants::policy_grants(builder.inputs.primary);
+    let is_extra = |grant: &PermissionGrant| {
+        !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
+    };
+    let held = iam_policy_grants(builder);
+    let (extra, _) = held.into_iter().find(|(grant, _)| is_extra(grant))?;
+    Some(format!("it waits until {extra} is revoked in the standby"))
 }
 
 /// Returns the reason if the standby may have a grant to `IAM_ALLOWED_PRINCIPALS` below a subject
@@ -221,16 +256,11 @@ fn extra_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<S
         | Subject::Database(_)
         | Subject::Function(_) => true,
     };
-    let is_revoked = |grant: &PermissionGrant| {
-        let revokes =
-            |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
-        builder.steps.iter().any(revokes)
-    };
     let extra: Vec<&PermissionGrant> = extra
         .iter()
         .filter(|grant| {
             let on = subject_of_grant(grant);
-            on.overlaps(subject) && is_managed(&on) && !is_revoked(grant)
+            on.overlaps(subject) && is_managed(&on) && !is_revoked(builder, grant)
         })
         .collect();
     for grant in &extra {

@@ -1,24 +1,25 @@
-//! What a scan covered, and what it found in sync or not.
+//! The subjects that reconciliations checked, and what they found in sync or not.
 
 use crate::reconcile::ReconcileOutcome;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::{AlertKind, Name, Subject, SubjectState, Timestamp};
 
-/// The subjects that a scan covered, and those that it left not in sync. Each entry has the start
-/// time of its scan: a scan does not resolve an incident that was detected after it started.
+/// The subjects that reconciliations checked, and those that they left not in sync. Each entry has
+/// the start time of its check: a check does not resolve an incident that was detected after it
+/// started.
 #[derive(Clone, Debug, Default)]
-pub struct ScanResult {
-    /// Subjects that were scanned, by name.
-    scanned: BTreeMap<String, Timestamp>,
-    /// Databases that were scanned with all their objects.
-    fully_scanned: BTreeMap<Name, Timestamp>,
-    /// Subjects that the scan's reconciliation changed.
+pub struct CheckedSubjects {
+    /// Subjects that were read in both Regions, by name.
+    checked: BTreeMap<String, Timestamp>,
+    /// Databases that were read with all their objects.
+    fully_checked: BTreeMap<Name, Timestamp>,
+    /// Subjects that the check's reconciliation changed.
     repaired: BTreeSet<String>,
     /// The states of the subjects that are not in sync.
     not_in_sync: BTreeMap<String, SubjectState>,
     /// Incidents that were resolved, with the time of the resolution.
     resolved: BTreeMap<(AlertKind, String), Timestamp>,
-    /// Problems that the scan found, by the kind of their alert and the subject.
+    /// Problems that the check found, by the kind of their alert and the subject.
     found: BTreeSet<(AlertKind, String)>,
 }
 
@@ -33,8 +34,8 @@ const STATE_KINDS: [AlertKind; 7] = [
     AlertKind::Drift,
 ];
 
-impl ScanResult {
-    /// Returns the scan of a reconciliation or a resync that started at `started`.
+impl CheckedSubjects {
+    /// Returns what a reconciliation or a resync checked that started at `started`.
     #[must_use]
     pub fn from_outcome(outcome: &ReconcileOutcome, started: Timestamp) -> Self {
         let mut not_in_sync: BTreeMap<String, SubjectState> = outcome
@@ -42,15 +43,16 @@ impl ScanResult {
             .iter()
             .map(|(subject, state)| (subject.to_string(), *state))
             .collect();
-        let fully_scanned = outcome.fully_scanned.iter();
-        let mut fully_scanned: BTreeMap<Name, Timestamp> =
-            fully_scanned.map(|name| (name.clone(), started)).collect();
+        let fully_checked = outcome.fully_scanned.iter();
+        let mut fully_checked: BTreeMap<Name, Timestamp> =
+            fully_checked.map(|name| (name.clone(), started)).collect();
         let waiting = outcome.waiting.iter();
         let left = waiting.flat_map(|(scope, _)| scope.read_requests.keys().cloned());
         let left = left.chain(outcome.oversized.iter().cloned().map(Subject::Table));
+        let left = left.chain(outcome.left_to_parts.iter().cloned());
         for subject in left {
             if let Some(database) = subject.database() {
-                fully_scanned.remove(database);
+                fully_checked.remove(database);
             }
             not_in_sync.insert(subject.to_string(), SubjectState::OutOfSync);
         }
@@ -64,12 +66,12 @@ impl ScanResult {
                 .or_insert(SubjectState::OutOfSync);
         }
         Self {
-            scanned: outcome
+            checked: outcome
                 .scanned
                 .iter()
                 .map(|subject| (subject.to_string(), started))
                 .collect(),
-            fully_scanned,
+            fully_checked,
             not_in_sync,
             repaired: outcome
                 .applied
@@ -84,28 +86,28 @@ impl ScanResult {
         }
     }
 
-    /// Adds the entries of another scan.
+    /// Adds the entries of another check.
     pub(super) fn join(&mut self, other: Self) {
         let Self {
-            scanned,
-            fully_scanned,
+            checked,
+            fully_checked,
             not_in_sync,
             repaired,
             resolved,
             found,
         } = other;
-        merge_latest(&mut self.scanned, scanned);
-        merge_latest(&mut self.fully_scanned, fully_scanned);
+        merge_latest(&mut self.checked, checked);
+        merge_latest(&mut self.fully_checked, fully_checked);
         merge_latest(&mut self.resolved, resolved);
         self.not_in_sync.extend(not_in_sync);
         self.repaired.extend(repaired);
         self.found.extend(found);
     }
 
-    /// Adds a subject that a scan found in sync.
+    /// Adds a subject that a check found in sync.
     #[must_use]
     pub fn with_healthy(mut self, subject: &str, started: Timestamp) -> Self {
-        merge_latest(&mut self.scanned, [(subject.to_owned(), started)]);
+        merge_latest(&mut self.checked, [(subject.to_owned(), started)]);
         self
     }
 
@@ -117,10 +119,10 @@ impl ScanResult {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.scanned.is_empty() && self.fully_scanned.is_empty() && self.resolved.is_empty()
+        self.checked.is_empty() && self.fully_checked.is_empty() && self.resolved.is_empty()
     }
 
-    /// Whether an incident of this kind is resolved for a subject: the subject was scanned after
+    /// Whether an incident of this kind is resolved for a subject: the subject was checked after
     /// `detected_at` and does not have the problem.
     pub(super) fn is_resolved(
         &self,
@@ -135,15 +137,15 @@ impl ScanResult {
         if self.found.contains(&(kind, subject.to_owned())) {
             return false;
         }
-        // The change that this scan made is the one that the alert is about.
+        // The change that this check made is the one that the alert is about.
         let just_reported = kind == AlertKind::Drift && self.repaired.contains(subject);
         if !STATE_KINDS.contains(&kind) || just_reported {
             return false;
         }
         let database = super::database_in(subject).map(Name::from);
-        let fully_scanned = database.and_then(|database| self.fully_scanned.get(&database));
-        let scan = self.scanned.get(subject).max(fully_scanned);
-        if scan.is_none_or(|started| *started < detected_at) {
+        let fully_checked = database.and_then(|database| self.fully_checked.get(&database));
+        let checked = self.checked.get(subject).max(fully_checked);
+        if checked.is_none_or(|started| *started < detected_at) {
             return false;
         }
         match self.not_in_sync.get(subject) {
@@ -165,9 +167,9 @@ impl ScanResult {
         detected_at: Timestamp,
     ) -> bool {
         let name = Name::from_service(group);
-        let fully_scanned = self.fully_scanned.get(&name);
+        let fully_checked = self.fully_checked.get(&name);
         if !STATE_KINDS.contains(&kind)
-            || fully_scanned.is_none_or(|started| *started < detected_at)
+            || fully_checked.is_none_or(|started| *started < detected_at)
         {
             return false;
         }
@@ -190,7 +192,7 @@ fn merge_latest<K: Ord>(
     }
 }
 
-impl FromIterator<Self> for ScanResult {
+impl FromIterator<Self> for CheckedSubjects {
     fn from_iter<I: IntoIterator<Item = Self>>(all: I) -> Self {
         let mut joined = Self::default();
         all.into_iter().for_each(|one| joined.join(one));

@@ -1,9 +1,9 @@
-//! The resolution of incidents: by a scan that finds the subject in sync, by an event, or because
+//! The resolution of incidents: by a check that finds the subject in sync, by an event, or because
 //! the failure has not occurred again for a while.
 
 use super::EVENT_SUBJECT;
+use super::checked_subjects::CheckedSubjects;
 use super::delivery::{claim_notification, publish, send};
-use super::scan_result::ScanResult;
 use crate::ports::{Alerts, Ledger, StatsStore};
 use crate::s3_replication::AwaitedObjects;
 use crate::versioned_item::{self, IncidentItem, ItemUpdate};
@@ -11,18 +11,18 @@ use std::collections::BTreeSet;
 use twinlake_core::alert::Severity;
 use twinlake_core::{Alert, AlertKind, AlertState, CallError, Incident, Timestamp};
 
-/// Resolves the incidents whose subjects the scan found resolved, and publishes a `resolved`
+/// Resolves the incidents whose subjects the check found in order, and publishes a `resolved`
 /// message for each incident that has no open subject left.
 ///
 /// # Errors
-/// The ledger or the topic is out of reach. A later scan resolves the incidents.
+/// The ledger or the topic is out of reach. A later check resolves the incidents.
 pub async fn resolve_incidents<A: Alerts, L: Ledger>(
     topic: &A,
     ledger: &L,
-    scan: &ScanResult,
+    checked: &CheckedSubjects,
     now: Timestamp,
 ) -> Result<(), CallError> {
-    if scan.is_empty() {
+    if checked.is_empty() {
         return Ok(());
     }
     let mut messages = Vec::new();
@@ -34,10 +34,11 @@ pub async fn resolve_incidents<A: Alerts, L: Ledger>(
         let kind = incident.alert.kind;
         let affected = incident.alert.affected.iter();
         let resolved: BTreeSet<String> = affected
-            .filter(|subject| scan.is_resolved(kind, subject, incident.last_found(subject)))
+            .filter(|subject| checked.is_resolved(kind, subject, incident.last_found(subject)))
             .cloned()
             .collect();
-        let all = scan.is_group_resolved(kind, &incident.alert.group, incident.alert.detected_at);
+        let all =
+            checked.is_group_resolved(kind, &incident.alert.group, incident.alert.detected_at);
         if resolved.is_empty() && !all {
             continue;
         }
@@ -48,13 +49,13 @@ pub async fn resolve_incidents<A: Alerts, L: Ledger>(
 }
 
 /// Keeps only the newest event of each subject of a batch, whatever the order of delivery: a
-/// failure stays in `alerts`, a success removes it and is returned in the scan.
+/// failure stays in `alerts`, a success removes it and is returned.
 #[must_use]
 pub fn keep_newest(
     alerts: &mut Vec<Alert>,
     resolved: Vec<(AlertKind, String, Timestamp)>,
-) -> ScanResult {
-    let mut scan = ScanResult::default();
+) -> CheckedSubjects {
+    let mut checked = CheckedSubjects::default();
     for (kind, subject, at) in resolved {
         let same = |alert: &Alert| alert.kind == kind && alert.subject == subject;
         // The order of events within one second is unknown. A superfluous alert is better than a
@@ -64,16 +65,16 @@ pub fn keep_newest(
             .any(|alert| same(alert) && alert.detected_at >= at)
         {
             alerts.retain(|alert| !same(alert));
-            scan = scan.with_resolved(kind, &subject, at);
+            checked = checked.with_resolved(kind, &subject, at);
         }
     }
-    scan
+    checked
 }
 
 /// The prefix of the subject of an alert about a bucket that is checked for missing objects.
 pub const REPLICA_BUCKET_PREFIX: &str = "replica bucket ";
 
-/// Whether an alert counts as resolved when it has not occurred again for a while, because no scan
+/// Whether an alert counts as resolved when it has not occurred again for a while, because no check
 /// can verify it as resolved (such as refused access). Alerts for missing objects cannot expire
 /// while Twinlake checks for the objects.
 fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
@@ -111,7 +112,7 @@ const PEER_ALERT_TTL_SECS: i64 = 26 * 3600;
 /// no longer exists.
 const ABANDON_SECS: i64 = 14 * 86_400;
 
-/// Resolves incidents that no scan can verify as resolved and that have not occurred again for
+/// Resolves incidents that no check can verify as resolved and that have not occurred again for
 /// `quiet_secs` seconds. Abandons incidents that were not detected again for two weeks.
 ///
 /// # Errors
@@ -186,7 +187,7 @@ pub async fn renotify_open_incidents<A: Alerts, L: Ledger + StatsStore>(
     let missing = AwaitedObjects::of(&ledger.all_pending_objects().await?);
     for (key, stored) in ledger.incidents().await? {
         let alert = &stored.0.alert;
-        // Drift is corrected when it is detected, though no scan has verified that yet.
+        // Drift is corrected when it is detected, though no check has verified that yet.
         let is_persistent = !can_expire(alert, &missing) && alert.kind != AlertKind::Drift;
         if !stored.0.from_peer {
             let renotify = |incident: Incident| incident.renotify(is_persistent, now);
@@ -214,16 +215,16 @@ pub async fn mirror_peer_alert<L: Ledger>(ledger: &L, alert: &Alert) -> Result<(
     .await
 }
 
-/// Publishes the alerts of a scan, and resolves the incidents that the scan found resolved.
+/// Publishes the alerts of a check, and resolves the incidents whose subjects it found in order.
 ///
 /// # Errors
 /// The same as [`publish`] and [`resolve_incidents`].
 pub async fn publish_and_resolve<A: Alerts, L: Ledger>(
     topic: &A,
     ledger: &L,
-    (alerts, scan): (&[Alert], &ScanResult),
+    (alerts, checked): (&[Alert], &CheckedSubjects),
     now: Timestamp,
 ) -> Result<(), CallError> {
     publish(topic, ledger, alerts, now).await?;
-    resolve_incidents(topic, ledger, scan, now).await
+    resolve_incidents(topic, ledger, checked, now).await
 }

@@ -1,19 +1,13 @@
 //! Writes attachments in batches of one subject and kind.
 
-use super::Apply;
 use super::partition_batches::BatchDivision;
-use crate::ports::{
-    EntryResults, MAX_INDEXES_PER_CREATE_TABLE, MAX_LF_TAGS_PER_CALL, MAX_STATISTICS_PER_UPDATE,
-    WriteRegion,
-};
-use futures_util::{StreamExt as _, stream};
+use super::{Calls, StepResults};
+use crate::ports::{EntryResults, MAX_LF_TAGS_PER_CALL, MAX_STATISTICS_PER_UPDATE, WriteRegion};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
-use twinlake_core::catalog::{Attachment, AttachmentKey, PartitionIndex};
+use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::{CallError, Step, Subject};
-
-/// A partition index that is created together with its table, and the index of its step.
-pub(super) type IndexWithTable<'a> = (usize, &'a PartitionIndex);
 
 /// What the entries of one call share: whether they are removed, their kind, and the column or the
 /// LF-Tag that the call names.
@@ -22,75 +16,46 @@ type CallKey = (bool, Discriminant<AttachmentKey>, Option<String>);
 /// Steps that one call carries.
 type Batch = (CallKey, Vec<usize>);
 
-/// The partition indexes that the `CreateTable` call of a step creates, too (GL-06).
-pub(super) fn indexes_created_with_table(steps: &[Step], index: usize) -> Vec<IndexWithTable<'_>> {
-    let Some(Step::CreateTable { id, .. }) = steps.get(index) else {
-        return Vec::new();
-    };
-    let table = Subject::Table(id.clone());
-    let indexes = steps.iter().enumerate().filter_map(|(index, step)| {
-        if let Step::PutAttachment {
-            subject,
-            attachment: Attachment::Index(partition_index),
-            ..
-        } = step
-            && *subject == table
+/// Returns the calls for steps on attachments. One subject's batches are sent one after the other:
+/// concurrent Lake Formation writes on one table conflict (LF-12).
+pub(super) fn calls<'a, S: WriteRegion>(
+    steps: &'a [Step],
+    positions: &[usize],
+    standby: &'a S,
+) -> Vec<Calls<'a>> {
+    let mut groups: BTreeMap<&'a Subject, Vec<Batch>> = BTreeMap::new();
+    for &position in positions {
+        let (subject, key, removes) = match steps.get(position) {
+            Some(Step::PutAttachment {
+                subject,
+                attachment,
+                ..
+            }) => (subject, attachment.key(), false),
+            Some(Step::RemoveAttachment { subject, key, .. }) => (subject, key.clone(), true),
+            Some(_) | None => continue,
+        };
+        let batches = groups.entry(subject).or_default();
+        let call_key = (removes, discriminant(&key), shared_target(&key));
+        match batches
+            .iter_mut()
+            .find(|(other, batch)| *other == call_key && batch.len() < batch_limit(&key))
         {
-            return Some((index, partition_index));
-        }
-        None
-    });
-    indexes.take(MAX_INDEXES_PER_CREATE_TABLE).collect()
-}
-
-impl<S: WriteRegion> Apply<'_, S> {
-    /// Applies steps on attachments that are not done yet.
-    pub(super) async fn apply_attachments(&mut self, indices: &[usize]) {
-        let is_open = |index: &usize| self.results.get(*index).is_some_and(Option::is_none);
-        let indices: Vec<usize> = indices.iter().copied().filter(is_open).collect();
-        let indices = self.runnable(&indices);
-        let mut groups: BTreeMap<&Subject, Vec<Batch>> = BTreeMap::new();
-        for index in indices {
-            let (subject, key, removes) = match self.steps.get(index) {
-                Some(Step::PutAttachment {
-                    subject,
-                    attachment,
-                    ..
-                }) => (subject, attachment.key(), false),
-                Some(Step::RemoveAttachment { subject, key, .. }) => (subject, key.clone(), true),
-                Some(_) | None => continue,
-            };
-            let batches = groups.entry(subject).or_default();
-            let call_key = (removes, discriminant(&key), shared_target(&key));
-            match batches
-                .iter_mut()
-                .find(|(other, indices)| *other == call_key && indices.len() < batch_limit(&key))
-            {
-                Some((_, indices)) => indices.push(index),
-                None => batches.push((call_key, vec![index])),
-            }
-        }
-        let (steps, standby) = (self.steps, self.standby);
-        // One subject's batches are sent one after the other: concurrent Lake Formation writes on one
-        // table conflict (LF-12).
-        let calls = groups.into_iter().map(|(subject, batches)| async move {
-            let mut of_subject = Vec::new();
-            for (_, batch) in batches {
-                let results = send_divided(steps, &batch, subject, standby).await;
-                of_subject.push((batch, results));
-            }
-            of_subject
-        });
-        let results: Vec<Vec<(Vec<usize>, EntryResults)>> = stream::iter(calls)
-            .buffer_unordered(self.max_concurrent_calls)
-            .collect()
-            .await;
-        for (batch, results) in results.into_iter().flatten() {
-            for (index, result) in batch.into_iter().zip(results) {
-                self.record_result(index, result);
-            }
+            Some((_, batch)) => batch.push(position),
+            None => batches.push((call_key, vec![position])),
         }
     }
+    let calls = groups.into_iter().map(|(subject, batches)| {
+        let of_subject = async move {
+            let mut of_subject = StepResults::new();
+            for (_, batch) in batches {
+                let results = send_divided(steps, &batch, subject, standby).await;
+                of_subject.extend(batch.into_iter().zip(results));
+            }
+            of_subject
+        };
+        of_subject.boxed_local()
+    });
+    calls.collect()
 }
 
 /// The column of an assigned LF-Tag, or the LF-Tag of a value: one call names only one of them.

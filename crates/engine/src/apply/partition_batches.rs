@@ -1,10 +1,12 @@
 //! Batches of partition writes of one kind and one table, and the division of a batch that fails
 //! as a whole.
 
+use super::{Calls, per_entry};
 use crate::ports::{
     EntryResults, MAX_PARTITIONS_PER_CREATE, MAX_PARTITIONS_PER_DELETE, MAX_PARTITIONS_PER_UPDATE,
     WriteRegion,
 };
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use twinlake_core::{CallError, CallErrorKind, Partition, Step, TableId};
 
@@ -51,6 +53,42 @@ pub(super) struct PartitionBatch<'a> {
     pub(super) id: &'a TableId,
     pub(super) kind: BatchKind,
     pub(super) steps: Vec<usize>,
+}
+
+/// Returns the calls for steps on partitions, in batches of one kind and one table.
+pub(super) fn calls<'a, S: WriteRegion>(
+    steps: &'a [Step],
+    positions: &[usize],
+    standby: &'a S,
+) -> Vec<Calls<'a>> {
+    let mut batches: Vec<PartitionBatch<'a>> = Vec::new();
+    let mut open_batches: BTreeMap<(&TableId, BatchKind), usize> = BTreeMap::new();
+    for &position in positions {
+        let Some((id, kind)) = steps.get(position).and_then(partition_batch_key) else {
+            continue;
+        };
+        let slot = open_batches.get(&(id, kind)).copied();
+        let has_room = |batch: &&mut PartitionBatch<'_>| batch.steps.len() < kind.limit();
+        match slot.and_then(|slot| batches.get_mut(slot)).filter(has_room) {
+            Some(batch) => batch.steps.push(position),
+            None => {
+                open_batches.insert((id, kind), batches.len());
+                batches.push(PartitionBatch {
+                    id,
+                    kind,
+                    steps: vec![position],
+                });
+            }
+        }
+    }
+    let calls = batches.into_iter().map(|batch| {
+        let of_batch = async move {
+            let result = batch.send(steps, standby).await;
+            per_entry(&batch.steps, result)
+        };
+        of_batch.boxed_local()
+    });
+    calls.collect()
 }
 
 impl PartitionBatch<'_> {

@@ -1,7 +1,8 @@
 //! Grants and revokes permissions in batches.
 
-use super::{Apply, per_entry};
+use super::{Calls, StepResults, per_entry};
 use crate::ports::{EntryResults, MAX_PERMISSIONS_PER_BATCH, WriteRegion};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use twinlake_core::grant::{Grants, ListedPermission, to_batch_entries};
 use twinlake_core::{CallError, CallErrorKind, PermissionGrant, Step};
@@ -56,67 +57,84 @@ impl PendingEntries {
     }
 }
 
-impl<S: WriteRegion> Apply<'_, S> {
-    /// Applies grants or revokes, one batch after the other: concurrent writes for one principal
-    /// and resource conflict (LF-12).
-    pub(super) async fn apply_permissions(&mut self, indices: &[usize]) {
-        let indices = self.runnable(indices);
-        let mut indices_by_grant: BTreeMap<PermissionGrant, usize> = BTreeMap::new();
-        let mut grants = Grants::new();
-        let mut revokes = false;
-        for index in indices {
-            match self.steps.get(index) {
-                Some(Step::Grant { grant, grantable }) => {
-                    grants.insert(grant.clone(), *grantable);
-                    indices_by_grant.insert(grant.clone(), index);
-                }
-                Some(Step::Revoke {
-                    grant, grantable, ..
-                }) => {
-                    grants.insert(grant.clone(), *grantable);
-                    indices_by_grant.insert(grant.clone(), index);
-                    revokes = true;
-                }
-                Some(_) | None => {}
-            }
+/// Returns the calls for grants and for revokes, one batch after the other: concurrent writes for one
+/// principal and resource conflict (LF-12).
+pub(super) fn calls<'a, S: WriteRegion>(
+    steps: &'a [Step],
+    positions: Vec<usize>,
+    standby: &'a S,
+) -> Option<Calls<'a>> {
+    if positions.is_empty() {
+        return None;
+    }
+    let is_revoke = |position: &usize| matches!(steps.get(*position), Some(Step::Revoke { .. }));
+    let calls = async move {
+        let (revokes, grants): (Vec<usize>, Vec<usize>) =
+            positions.into_iter().partition(is_revoke);
+        let mut results = send_batches(steps, &revokes, true, standby).await;
+        results.extend(send_batches(steps, &grants, false, standby).await);
+        results
+    };
+    Some(calls.boxed_local())
+}
+
+/// Sends grants, or revokes, in batches.
+async fn send_batches<S: WriteRegion>(
+    steps: &[Step],
+    positions: &[usize],
+    revokes: bool,
+    standby: &S,
+) -> StepResults {
+    let mut positions_by_grant: BTreeMap<PermissionGrant, usize> = BTreeMap::new();
+    let mut grants = Grants::new();
+    for &position in positions {
+        if let Some(
+            Step::Grant { grant, grantable }
+            | Step::Revoke {
+                grant, grantable, ..
+            },
+        ) = steps.get(position)
+        {
+            grants.insert(grant.clone(), *grantable);
+            positions_by_grant.insert(grant.clone(), position);
         }
-        let mut pending = PendingEntries {
-            batched: to_batch_entries(&grants),
-            ..PendingEntries::default()
+    }
+    let mut pending = PendingEntries {
+        batched: to_batch_entries(&grants),
+        ..PendingEntries::default()
+    };
+    let mut results = StepResults::new();
+    while let Some(batch) = pending.next_batch() {
+        let entries: Vec<&ListedPermission> = batch.iter().map(|(entry, _)| entry).collect();
+        let result = match revokes {
+            true => standby.revoke(&entries).await,
+            false => standby.grant(&entries).await,
         };
-        while let Some(batch) = pending.next_batch() {
-            let entries_of_batch: Vec<&ListedPermission> =
-                batch.iter().map(|(entry, _)| entry).collect();
-            let result = match revokes {
-                true => self.standby.revoke(&entries_of_batch).await,
-                false => self.standby.grant(&entries_of_batch).await,
-            };
-            if batch.len() > 1 && pending.may_concern_one_entry(&result) {
-                pending.single.extend(batch);
+        if batch.len() > 1 && pending.may_concern_one_entry(&result) {
+            pending.single.extend(batch);
+            continue;
+        }
+        pending.count_denials(&result);
+        let all: Vec<usize> = (0..batch.len()).collect();
+        for (index, result) in per_entry(&all, result) {
+            let grants_of_entry = batch.get(index).map(|(_, of_entry)| of_entry.as_slice());
+            let grants_of_entry = grants_of_entry.unwrap_or_default();
+            if grants_of_entry.len() > 1 && may_concern_one_grant(&result) {
+                let alone = grants_of_entry.iter().flat_map(|grant| {
+                    let grantable = grants.get(grant).copied().unwrap_or_default();
+                    to_batch_entries(&Grants::from([(grant.clone(), grantable)]))
+                });
+                pending.batched.extend(alone);
                 continue;
             }
-            pending.count_denials(&result);
-            let all: Vec<usize> = (0..batch.len()).collect();
-            for (index, result) in per_entry(&all, result) {
-                let grants_of_entry = batch.get(index).map(|(_, of_entry)| of_entry.as_slice());
-                let grants_of_entry = grants_of_entry.unwrap_or_default();
-                if grants_of_entry.len() > 1 && may_concern_one_grant(&result) {
-                    pending
-                        .batched
-                        .extend(grants_of_entry.iter().flat_map(|grant| {
-                            let grantable = grants.get(grant).copied().unwrap_or_default();
-                            to_batch_entries(&Grants::from([(grant.clone(), grantable)]))
-                        }));
-                    continue;
-                }
-                for grant in grants_of_entry {
-                    if let Some(&index) = indices_by_grant.get(grant) {
-                        self.record_result(index, result.clone());
-                    }
+            for grant in grants_of_entry {
+                if let Some(&position) = positions_by_grant.get(grant) {
+                    results.push((position, result.clone()));
                 }
             }
         }
     }
+    results
 }
 
 /// Whether the error of an entry may concern only one of its permissions or columns: one missing

@@ -172,7 +172,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         if request.facets.contains(&Facet::OptIns) {
             self.read_opt_ins(&[subject], snapshots).await;
         }
-        if lf_subject == LfSubject::Permissions {
+        if matches!(
+            lf_subject,
+            LfSubject::Permissions | LfSubject::LfTagExpressions
+        ) {
             self.search_by_lf_tags(snapshots).await;
         }
     }
@@ -366,20 +369,25 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
     }
 
-    /// Searches both Regions for the resources to which each missing grant by LF-Tags would give
-    /// access.
+    /// Searches both Regions for the resources to which a grant by LF-Tags would give access: of each
+    /// missing grant, and of each whose named expression differs.
     async fn search_by_lf_tags(&self, snapshots: &mut Snapshots) {
         let subject = Subject::LakeFormation(LfSubject::Permissions);
         let [primary, standby] = [&snapshots.primary, &snapshots.standby].map(|snapshot| {
             let grants = snapshot.grants.get(&subject);
-            grants.and_then(Observation::present)
+            let by_policies = snapshot.lf_tag_policy_grants.as_ref();
+            let by_policies = by_policies.and_then(Observation::present);
+            let grants = grants.and_then(Observation::present);
+            grants.or_else(|| by_policies.map(|by_policies| &by_policies.grants))
         });
         let (Some(primary), Some(standby)) = (primary, standby) else {
             return;
         };
+        let differing = differing_expressions(snapshots);
         let missing = primary.iter().filter(|(grant, grantable)| {
             let in_standby = standby.get(grant);
-            in_standby.is_none_or(|in_standby| **grantable && !in_standby)
+            let is_missing = in_standby.is_none_or(|in_standby| **grantable && !in_standby);
+            is_missing || expression_name(grant).is_some_and(|name| differing.contains(name))
         });
         let searches: BTreeSet<LfTagSearch> = missing
             .filter_map(|(grant, _)| search_of_grant(grant))
@@ -440,6 +448,39 @@ fn search_of_grant(grant: &PermissionGrant) -> Option<LfTagSearch> {
         return Some((*target, policy.clone()));
     }
     None
+}
+
+/// The named expressions that differ between the Regions.
+fn differing_expressions(snapshots: &Snapshots) -> BTreeSet<String> {
+    let facet_key = (
+        Subject::LakeFormation(LfSubject::LfTagExpressions),
+        Facet::Items,
+    );
+    let [primary, standby] = [&snapshots.primary, &snapshots.standby].map(|snapshot| {
+        let items = snapshot.attachments.get(&facet_key);
+        items.and_then(Observation::present)
+    });
+    let (Some(primary), Some(standby)) = (primary, standby) else {
+        return BTreeSet::new();
+    };
+    let differs = |key: &AttachmentKey| {
+        let of = |items: &Attachments| items.get(key).map(|observed| observed.attachment.clone());
+        of(primary) != of(standby)
+    };
+    let names = primary.keys().filter(|key| differs(key));
+    names
+        .filter_map(|key| match key {
+            AttachmentKey::NamedExpression(name) => Some(name.clone()),
+            AttachmentKey::Index(_)
+            | AttachmentKey::Statistics(_)
+            | AttachmentKey::GlueTag(_)
+            | AttachmentKey::DataCellsFilter(_)
+            | AttachmentKey::LfTagAssignment { .. }
+            | AttachmentKey::OptIn(_)
+            | AttachmentKey::LfTagValue { .. }
+            | AttachmentKey::Registration(_) => None,
+        })
+        .collect()
 }
 
 /// The named expression that a grant on an LF-Tag policy refers to.

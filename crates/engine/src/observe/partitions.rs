@@ -1,7 +1,7 @@
 //! Reads partitions of tables: all of them, or some by their values.
 
 use super::{DeferredRead, Observer, Snapshots, join, present_or_unknown, run_concurrently};
-use crate::ports::{MAX_PARTITIONS_PER_GET, NamedPartitions, PARTITION_SEGMENTS, ReadRegion};
+use crate::ports::{MAX_PARTITIONS_PER_GET, PARTITION_SEGMENTS, PartitionsByValues, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::desired::Translator;
@@ -118,9 +118,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .chunks(MAX_PARTITIONS_PER_GET)
             .map(|chunk| async move {
                 self.check_time(self.primary)?;
-                self.primary.partitions_named(id, chunk).await
+                self.primary.partitions_by_values(id, chunk).await
             });
-        let mut named = NamedPartitions::default();
+        let mut named = PartitionsByValues::default();
         for chunk in run_concurrently(calls, self.max_concurrent_calls).await {
             merge(&mut named, chunk?);
         }
@@ -238,7 +238,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     let written = values
                         .iter()
                         .filter_map(|values| writes.get(values)?.clone());
-                    Some(Ok(NamedPartitions {
+                    Some(Ok(PartitionsByValues {
                         found: written.collect(),
                         unread: BTreeMap::new(),
                     }))
@@ -254,7 +254,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for named in [Some(&primary), standby.as_ref()].into_iter().flatten() {
             unread.extend(named.iter().flat_map(|named| named.unread.clone()));
         }
-        let partitions = |named: Result<NamedPartitions, CallError>| {
+        let partitions = |named: Result<PartitionsByValues, CallError>| {
             present_or_unknown(named.map(|named| {
                 let partitions = Partitions::named(values, named.found);
                 partitions.without_unread(&unread)
@@ -276,12 +276,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         region: &R,
         id: &TableId,
         values: &BTreeSet<PartitionValues>,
-    ) -> Result<NamedPartitions, CallError> {
+    ) -> Result<PartitionsByValues, CallError> {
         let values: Vec<&[String]> = values.iter().map(Vec::as_slice).collect();
         let calls = values
             .chunks(MAX_PARTITIONS_PER_GET)
-            .map(|chunk| region.partitions_named(id, chunk));
-        let mut all = NamedPartitions::default();
+            .map(|chunk| region.partitions_by_values(id, chunk));
+        let mut all = PartitionsByValues::default();
         for named in run_concurrently(calls, self.max_concurrent_calls).await {
             merge(&mut all, named?);
         }
@@ -289,7 +289,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 }
 
-fn merge(all: &mut NamedPartitions, more: NamedPartitions) {
+fn merge(all: &mut PartitionsByValues, more: PartitionsByValues) {
     all.found.extend(more.found);
     all.unread.extend(more.unread);
 }

@@ -113,13 +113,14 @@ impl ParsedBatch {
         }
         let (resolved_ids, resolved): (Vec<_>, Vec<_>) = self.resolved.into_iter().unzip();
         let (alert_ids, mut alerts): (Vec<_>, Vec<_>) = self.alerts.into_iter().unzip();
-        let scan = alerts::keep_newest(&mut alerts, resolved);
+        let checked = alerts::keep_newest(&mut alerts, resolved);
         let topic = runtime.topic(role);
         // New alerts are published first: the other updates stay in the ledger and can wait.
         if let Err(error) = alerts::publish(&topic, &runtime.ledger, &alerts, now).await {
             failed.extend(log_failed_messages(&error, alert_ids));
         }
-        if let Err(error) = alerts::resolve_incidents(&topic, &runtime.ledger, &scan, now).await {
+        if let Err(error) = alerts::resolve_incidents(&topic, &runtime.ledger, &checked, now).await
+        {
             failed.extend(log_failed_messages(&error, resolved_ids));
         }
         for (id, alert) in &self.peer_alerts {

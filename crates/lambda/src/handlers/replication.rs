@@ -149,10 +149,15 @@ async fn record(
                 .map(|notice| s3_replication::with_destination(notice, policy, epoch))
                 .collect();
             let mapped = s3_replication::map_to_tables(&runtime.ledger, notices).await?;
-            let scan = s3_replication::record_failures(&runtime.ledger, &mapped, now).await?;
+            let checked = s3_replication::record_failures(&runtime.ledger, &mapped, now).await?;
             let found = replication_alerts(&mapped);
-            alerts::publish_and_resolve(&runtime.alert_topic, &runtime.ledger, (&found, &scan), now)
-                .await
+            alerts::publish_and_resolve(
+                &runtime.alert_topic,
+                &runtime.ledger,
+                (&found, &checked),
+                now,
+            )
+            .await
         }
         // A fenced Region does not map objects to tables, because its ledger is not up to date.
         RegionRole::Primary | RegionRole::Fenced => {
@@ -173,9 +178,9 @@ async fn recheck_pending(runtime: &Runtime, stop_at: Timestamp) -> Result<(), Ca
         s3_replication::recheck_pending(&runtime.ledger, &replicas, &runtime.clock, stop_at)
             .await?;
     let now = runtime.clock.now();
-    let mut scan = result.scan;
+    let mut checked = result.checked;
     for bucket in &result.reachable_buckets {
-        scan = scan.with_resolved(
+        checked = checked.with_resolved(
             AlertKind::TwinlakeAccessDenied,
             &bucket_subject(bucket),
             now,
@@ -196,7 +201,13 @@ async fn recheck_pending(runtime: &Runtime, stop_at: Timestamp) -> Result<(), Ca
         bucket_errors = result.bucket_errors.len(),
         "rechecked pending objects"
     );
-    alerts::publish_and_resolve(&runtime.alert_topic, &runtime.ledger, (&found, &scan), now).await
+    alerts::publish_and_resolve(
+        &runtime.alert_topic,
+        &runtime.ledger,
+        (&found, &checked),
+        now,
+    )
+    .await
 }
 
 fn bucket_subject(bucket: &str) -> String {

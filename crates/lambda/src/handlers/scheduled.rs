@@ -48,7 +48,7 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     let mut report = MonitorReport::default();
     let authority = match runtime.authority().await {
         Ok(authority) => {
-            report.scan = monitor::resolve_outside_standby(Some(authority.role), now);
+            report.checked = monitor::resolve_outside_standby(Some(authority.role), now);
             Some(authority)
         }
         Err(NotReady::Ledger(error)) => return Err(error.into()),
@@ -73,14 +73,14 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
                 .alerts
                 .push(alerts::invalid_operation(&error, region, now)),
             None => {
-                let scan = std::mem::take(&mut report.scan);
-                report.scan = scan.with_healthy(alerts::OPERATION_SUBJECT, now);
+                let checked = std::mem::take(&mut report.checked);
+                report.checked = checked.with_healthy(alerts::OPERATION_SUBJECT, now);
             }
         }
     }
     if is_ready {
-        let scan = std::mem::take(&mut report.scan);
-        report.scan = scan.with_healthy(alerts::POLICY_SUBJECT, now);
+        let checked = std::mem::take(&mut report.checked);
+        report.checked = checked.with_healthy(alerts::POLICY_SUBJECT, now);
     }
     // An unreachable queue must not prevent the lag metrics and alerts, so its error is returned
     // last.
@@ -106,8 +106,13 @@ async fn update_incidents(
 ) -> Result<(), CallError> {
     let now = runtime.clock.now();
     let topic = runtime.topic(role);
-    alerts::publish_and_resolve(&topic, &runtime.ledger, (&report.alerts, &report.scan), now)
-        .await?;
+    alerts::publish_and_resolve(
+        &topic,
+        &runtime.ledger,
+        (&report.alerts, &report.checked),
+        now,
+    )
+    .await?;
     alerts::expire_incidents(
         &topic,
         &runtime.ledger,

@@ -93,7 +93,7 @@ impl SimRegion {
         format!("arn:aws:glue:{}:0:{path}", self.region)
     }
 
-    pub(super) async fn put_attachments(
+    pub(super) async fn write_attachments(
         &self,
         subject: &Subject,
         attachments: &[&Attachment],
@@ -169,7 +169,7 @@ impl SimRegion {
         CallError::new(CallErrorKind::Invalid, call, &self.region, message)
     }
 
-    pub(super) async fn remove_attachments(
+    pub(super) async fn delete_attachments(
         &self,
         subject: &Subject,
         keys: &[&AttachmentKey],
@@ -235,7 +235,7 @@ mod tests {
     fn put(subject: &Subject, attachments: &[&Attachment]) -> EntryResults {
         let sim = Sim::new(SimState::new("111122223333", &["us-east-1"]));
         let region = sim.region("us-east-1", "role");
-        let put = run_until_killed(&sim, region.put_attachments(subject, attachments));
+        let put = run_until_killed(&sim, region.write_attachments(subject, attachments));
         put.unwrap().unwrap()
     }
 
@@ -266,7 +266,7 @@ mod tests {
         let (a, statistics) = (index("a").key(), AttachmentKey::Statistics("id".to_owned()));
         for subject in [orders(), Subject::Catalog] {
             let keys = [&a, &statistics];
-            let removal = region.remove_attachments(&subject, &keys);
+            let removal = region.delete_attachments(&subject, &keys);
             let results = run_until_killed(&sim, removal).unwrap().unwrap();
             assert_eq!(results.len(), 2);
             assert!(results.iter().all(Result::is_err), "{results:?}");

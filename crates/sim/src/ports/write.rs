@@ -1,4 +1,7 @@
-//! The engine's write port.
+//! Implements the engine's write port, [`WriteRegion`], over the simulator.
+//!
+//! Attachments are what belongs to a database, table or the like and has API calls of its own, such
+//! as partition indexes and LF-Tag assignments: see [`Attachment`].
 
 use super::SimRegion;
 use serde_json::{Value, json};
@@ -130,7 +133,7 @@ impl WriteRegion for SimRegion {
         subject: &Subject,
         attachments: &[&Attachment],
     ) -> Result<EntryResults, CallError> {
-        self.put_attachments(subject, attachments).await
+        self.write_attachments(subject, attachments).await
     }
 
     async fn remove_attachments(
@@ -138,7 +141,7 @@ impl WriteRegion for SimRegion {
         subject: &Subject,
         keys: &[&AttachmentKey],
     ) -> Result<EntryResults, CallError> {
-        self.remove_attachments(subject, keys).await
+        self.delete_attachments(subject, keys).await
     }
 
     async fn put_settings(&self, change: &SettingsChange) -> Result<(), CallError> {

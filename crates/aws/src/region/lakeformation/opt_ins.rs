@@ -27,16 +27,40 @@ impl AwsRegion {
             .collect())
     }
 
-    /// Creates or deletes an opt-in.
-    pub(super) async fn change_opt_in(
-        &self,
-        opt_in: &OptIn,
-        is_create: bool,
-    ) -> Result<(), CallError> {
-        let call = match is_create {
-            true => "CreateLakeFormationOptIn",
-            false => "DeleteLakeFormationOptIn",
-        };
+    /// Creates an opt-in, unless it exists.
+    pub(super) async fn create_opt_in(&self, opt_in: &OptIn) -> Result<(), CallError> {
+        const CALL: &str = "CreateLakeFormationOptIn";
+        let (principal, resource, condition) = self.opt_in_fields(CALL, opt_in)?;
+        let create = self.lakeformation.create_lake_formation_opt_in();
+        let create = create.principal(principal).resource(resource);
+        let response = create.set_condition(condition).send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e));
+        match response {
+            // All fields of an opt-in identify it: if it is listed, there is nothing to create.
+            Err(error) if may_be_duplicate(&error) => {
+                match self.read_opt_ins().await?.contains(opt_in) {
+                    true => Ok(()),
+                    false => Err(error),
+                }
+            }
+            response => response.map(drop),
+        }
+    }
+
+    /// Deletes an opt-in.
+    pub(super) async fn delete_opt_in(&self, opt_in: &OptIn) -> Result<(), CallError> {
+        const CALL: &str = "DeleteLakeFormationOptIn";
+        let (principal, resource, condition) = self.opt_in_fields(CALL, opt_in)?;
+        let delete = self.lakeformation.delete_lake_formation_opt_in();
+        let delete = delete.principal(principal).resource(resource);
+        let response = delete.set_condition(condition).send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
+    }
+
+    /// The principal, the resource and the condition of an opt-in, as both calls take them.
+    fn opt_in_fields(&self, call: &str, opt_in: &OptIn) -> Result<OptInFields, CallError> {
         let resource = self.build_result(
             call,
             permission_convert::to_sdk_resource(&opt_in.resource, &self.account),
@@ -47,31 +71,13 @@ impl AwsRegion {
         let condition = opt_in.condition.as_ref();
         let condition =
             condition.map(|text| lakeformation::Condition::builder().expression(text).build());
-        match is_create {
-            true => {
-                let create = self.lakeformation.create_lake_formation_opt_in();
-                let create = create.principal(principal).resource(resource);
-                let response = create.set_condition(condition).send().await;
-                let response = response.map_err(|e| call_error::from_sdk(call, &self.region, &e));
-                match response {
-                    // All fields of an opt-in identify it: if it is listed, there is nothing to create.
-                    Err(error) if may_be_duplicate(&error) => {
-                        match self.read_opt_ins().await?.contains(opt_in) {
-                            true => Ok(()),
-                            false => Err(error),
-                        }
-                    }
-                    response => response.map(drop),
-                }
-            }
-            false => {
-                let delete = self.lakeformation.delete_lake_formation_opt_in();
-                let delete = delete.principal(principal).resource(resource);
-                let response = delete.set_condition(condition).send().await;
-                response
-                    .map(drop)
-                    .map_err(|e| call_error::from_sdk(call, &self.region, &e))
-            }
-        }
+        Ok((principal, resource, condition))
     }
 }
+
+/// The fields of an opt-in in the SDK's types.
+type OptInFields = (
+    lakeformation::DataLakePrincipal,
+    lakeformation::Resource,
+    Option<lakeformation::Condition>,
+);

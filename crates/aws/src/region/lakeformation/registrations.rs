@@ -1,4 +1,5 @@
-//! Reads and writes registered data locations.
+//! Reads and writes registered data locations. Each is an [`Attachment`] of the data locations as a
+//! whole: an attachment belongs to a subject and has API calls of its own.
 
 use super::may_be_duplicate;
 use crate::region::{AwsRegion, all_pages};

@@ -225,7 +225,10 @@ impl PlanReplay<'_> {
         let granted: Vec<&PermissionGrant> = grants
             .iter()
             .copied()
-            .filter(|grant| self.primary_allows(grant, false))
+            .filter(|grant| {
+                let grantable = self.held_grants.get(*grant).copied();
+                self.primary_allows(grant, grantable.unwrap_or_default())
+            })
             .collect();
         context.opened_resources(subject, &granted)
     }
@@ -313,7 +316,10 @@ impl PlanReplay<'_> {
             return Ok(());
         };
         self.require_policy_resources_allowed(grant)?;
-        if self.to_regrant.contains(grant) {
+        let is_suspended = self.to_regrant.contains(grant);
+        let changes_expression =
+            matches!(policy, LfTagPolicy::NamedExpression(name) if self.has_put_expression(name));
+        if is_suspended && !changes_expression {
             return Ok(());
         }
         let search = (*target, policy.clone());
@@ -337,24 +343,26 @@ impl PlanReplay<'_> {
         }
         for found in in_standby {
             let counterpart = in_primary.iter().find(|one| is_same(one, found));
-            self.require_search_result_allowed(grant, known, found, counterpart)?;
+            let before = expression(self.inputs.standby, policy).filter(|_| is_suspended);
+            self.require_search_result_allowed(grant, (known, before), found, counterpart)?;
         }
         Ok(())
     }
 
-    /// Requires that a grant gives no access to a resource of the standby that it does not give to
-    /// its counterpart in the primary.
+    /// Requires that a grant gives no access to a resource of the standby that it neither gives to its
+    /// counterpart in the primary nor gave before, by the LF-Tag expression of that time.
     fn require_search_result_allowed(
         &self,
         grant: &PermissionGrant,
-        expression: &LfTagExpression,
+        (expression, before): (&LfTagExpression, Option<&LfTagExpression>),
         found: &LfTaggedResource,
         counterpart: Option<&LfTaggedResource>,
     ) -> Check {
         let Some(table) = &found.table else {
-            return match counterpart {
-                Some(_) => Ok(()),
-                None => reject(
+            let was_open = before.is_some_and(|before| is_satisfied(before, &found.on_database));
+            return match counterpart.is_some() || was_open {
+                true => Ok(()),
+                false => reject(
                     AuditRule::WiderAccess,
                     format!("{grant} would give access to {}", found.database),
                 ),
@@ -375,7 +383,10 @@ impl PlanReplay<'_> {
             return reject(AuditRule::WiderAccess, detail);
         };
         let allowed = counterpart.map(|one| matching_resources(one, expression, &in_primary));
-        let allowed = allowed.unwrap_or_default();
+        let mut allowed = allowed.unwrap_or_default();
+        if let Some(before) = before {
+            allowed.extend(matching_resources(found, before, columns));
+        }
         let open = matching_resources(found, expression, columns);
         match open.difference(&allowed).next() {
             None => Ok(()),
@@ -393,6 +404,31 @@ impl PlanReplay<'_> {
         self.put_expressions.contains(name)
     }
 
+    /// Returns the subjects whose LF-Tags were read in either Region, and the tables of the standby
+    /// that inherit from a database whose LF-Tags this plan changed.
+    fn tagged_subjects(&self) -> BTreeSet<Subject> {
+        let current = self.current_lf_tags.iter();
+        let changed: BTreeSet<&Name> = current
+            .filter(|(subject, tags)| self.initial_lf_tags.get(*subject) != Some(*tags))
+            .filter_map(|(subject, _)| match subject {
+                Subject::Database(name) => Some(name),
+                Subject::Catalog
+                | Subject::LakeFormation(_)
+                | Subject::Table(_)
+                | Subject::Function(_) => None,
+            })
+            .collect();
+        let inheriting = self.columns.keys();
+        let inheriting = inheriting.filter(|id| changed.contains(&id.database));
+        let read = self
+            .primary_lf_tags
+            .keys()
+            .chain(self.current_lf_tags.keys());
+        read.cloned()
+            .chain(inheriting.cloned().map(Subject::Table))
+            .collect()
+    }
+
     /// Requires that the resources, of those that were read, that a grant gives access to are
     /// accessible by it in the primary too, or were before the plan. A column that the primary
     /// dropped is not.
@@ -408,7 +444,7 @@ impl PlanReplay<'_> {
         {
             expressions = self.inputs.primary;
         }
-        for subject in self.primary_lf_tags.keys() {
+        for subject in &self.tagged_subjects() {
             let open_now = self.open_now_by(expressions, subject, &grants);
             if open_now.is_empty() {
                 continue;

@@ -6,7 +6,7 @@ use crate::audit::{AuditRule, Rejection};
 use crate::catalog::{Attachment, ObservedAttachment, OptIn};
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, ListedResource, PermissionGrant, Resource};
 use crate::name::TableId;
-use crate::scope::{Subject, subject_of_grant, subject_of_opt_in};
+use crate::scope::{LfSubject, Subject, subject_of_grant, subject_of_opt_in};
 use crate::snapshot::{Observation, Snapshot};
 use std::collections::BTreeSet;
 
@@ -95,7 +95,20 @@ impl PlanReplay<'_> {
     pub(super) fn require_no_open_creation(&self, id: &TableId) -> Check {
         let covers_table = |grant: &&PermissionGrant| {
             grant.principal.0 == IAM_ALLOWED_PRINCIPALS
-                && matches!(&grant.resource, Resource::AllTables(name) if *name == id.database)
+                && match &grant.resource {
+                    Resource::AllTables(name) => *name == id.database,
+                    // The new table inherits the LF-Tags of its database.
+                    Resource::LfTagPolicy { .. } => true,
+                    Resource::Database(_)
+                    | Resource::Table(_)
+                    | Resource::Column(..)
+                    | Resource::ColumnsExcept(..)
+                    | Resource::DataCellsFilter(..)
+                    | Resource::Catalog
+                    | Resource::DataLocation(_)
+                    | Resource::LfTag { .. }
+                    | Resource::LfTagExpression(_) => false,
+                }
         };
         let Some(grant) = self.held_grants.keys().find(covers_table) else {
             return Ok(());
@@ -148,6 +161,7 @@ impl PlanReplay<'_> {
             );
             return reject(AuditRule::WiderAccess, detail);
         }
+        self.require_no_extra_iam_policy_grant(subject)?;
         if matches!(subject, Subject::Table(_)) {
             return Ok(());
         }
@@ -163,6 +177,33 @@ impl PlanReplay<'_> {
         match extra.iter().find(is_open) {
             None => Ok(()),
             Some(grant) => reject(
+                AuditRule::WiderAccess,
+                format!("an opt-in on {subject} would go while the standby still has {grant}"),
+            ),
+        }
+    }
+
+    /// Requires that the grants by LF-Tag policies of the standby were read, and that none of those to
+    /// `IAM_ALLOWED_PRINCIPALS` is missing in the primary: it may cover what an opt-in is on.
+    fn require_no_extra_iam_policy_grant(&self, subject: &Subject) -> Check {
+        let permissions = Subject::LakeFormation(LfSubject::Permissions);
+        let standby = self.inputs.standby;
+        let is_read = present(standby.grants.get(&permissions)).is_some()
+            || present(standby.lf_tag_policy_grants.as_ref()).is_some();
+        if !is_read {
+            let detail = format!(
+                "grants by LF-Tag policies were not read, and an opt-in on {subject} would go"
+            );
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        let is_extra = |(grant, grantable): &(&PermissionGrant, &bool)| {
+            grant.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && matches!(grant.resource, Resource::LfTagPolicy { .. })
+                && !self.primary_allows(grant, **grantable)
+        };
+        match self.held_grants.iter().find(is_extra) {
+            None => Ok(()),
+            Some((grant, _)) => reject(
                 AuditRule::WiderAccess,
                 format!("an opt-in on {subject} would go while the standby still has {grant}"),
             ),

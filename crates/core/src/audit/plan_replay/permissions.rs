@@ -2,7 +2,8 @@
 
 use super::{Check, PlanReplay, reject};
 use crate::audit::AuditRule;
-use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::catalog::Attachment;
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Resource};
 use crate::name::Name;
 use crate::scope::{Subject, subject_of_grant};
 use crate::step::{RevokeCause, Step};
@@ -92,6 +93,19 @@ impl PlanReplay<'_> {
         is_writer && is_needed && !grantable && grant.condition.is_none()
     }
 
+    /// Whether the plan writes the named LF-Tag expression that a grant refers to.
+    fn changes_expression_of(&self, grant: &PermissionGrant) -> bool {
+        let Resource::LfTagPolicy {
+            policy: LfTagPolicy::NamedExpression(name),
+            ..
+        } = &grant.resource
+        else {
+            return false;
+        };
+        let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment: Attachment::NamedExpression(saved), .. } if saved.name == *name);
+        self.steps.iter().any(puts)
+    }
+
     /// Whether a grant is on a column that the primary's table, of which every column is visible,
     /// does not have.
     fn is_on_dropped_column(&self, grant: &PermissionGrant) -> bool {
@@ -143,6 +157,7 @@ impl PlanReplay<'_> {
                     && primary.is_some_and(|grants| grants.get(grant) == Some(&false));
                 loses_grant_option || is_named || self.steps.iter().any(is_granted_again)
             }
+            RevokeCause::ExpressionChanged => self.changes_expression_of(grant),
             RevokeCause::Deletion => self.steps.iter().any(deletes_subject),
             RevokeCause::ColumnDropped => self.is_on_dropped_column(grant),
             RevokeCause::NamedByEvent => {

@@ -107,10 +107,10 @@ impl TagTimeline {
             tags_after_steps.push(state.effective_tags());
         }
         let primary = primary_tags(builder, subject, &database);
-        let is_unmanaged = builder
-            .subject_outcomes
-            .get(subject)
-            .is_some_and(|outcome| outcome.state == SubjectState::Blocked);
+        let outcome = builder.subject_outcomes.get(subject);
+        let is_blocked = outcome.is_some_and(|outcome| outcome.state == SubjectState::Blocked);
+        let is_excluded = matches!(subject, Subject::Table(id) if !inputs.policy.covers_table(id));
+        let is_unmanaged = is_blocked || is_excluded;
         Ok(Self {
             is_known: primary.is_some() || is_unmanaged || is_absent_in_primary(builder, subject),
             target: match is_table {
@@ -121,6 +121,27 @@ impl TagTimeline {
             primary: primary.unwrap_or_default(),
             deferred_subject,
         })
+    }
+
+    /// Whether a grant that the plan makes gives access after the plan that it does not give in the
+    /// primary. Its LF-Tag expression equals the primary's by then.
+    pub(super) fn is_opened_by_new(
+        &self,
+        builder: &PlanBuilder<'_>,
+        grant: &PermissionGrant,
+    ) -> bool {
+        let policy = policy_of(grant).filter(|(target, _)| *target == self.target);
+        let Some((_, policy)) = policy else {
+            return false;
+        };
+        let expression = expression(builder.inputs.primary, policy);
+        let is_open =
+            |tags: &LfTags| expression.is_none_or(|expression| satisfies(expression, tags));
+        let Some(after) = self.tags_after_steps.last() else {
+            return false;
+        };
+        let mut open = after.iter().filter(|(_, tags)| is_open(tags));
+        open.any(|(column, _)| !self.primary.get(column).is_some_and(is_open))
     }
 
     pub(super) fn opened_access(
