@@ -9,6 +9,7 @@ DENY := $(TOOLS)/bin/cargo-deny
 ARCH ?= arm64
 LAMBDA_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
 FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= -1
 # Coverage counters for libFuzzer that need no nightly compiler.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -48,15 +49,15 @@ audit: $(DENY) ## Checks the dependencies against the RustSec advisory database,
 	$(DENY) check advisories
 
 explore: ## Runs the property tests with random seeds instead of the fixed ones
-	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --test properties --test excess_access -- --nocapture
+	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test properties --test excess_access -- --nocapture
 
-fuzz: ## Fuzzes the parsers and the sandbox (FUZZ_SECONDS=60 for each)
-	@for target in events policy sandbox_http; do \
+fuzz: ## Fuzzes parsers, names, the ledger's items and the sandbox (FUZZ_SECONDS=60 each, or FUZZ_RUNS=... FUZZ_SECONDS=0)
+	@for target in events policy names ledger_keys ledger_items sandbox_http; do \
 	    mkdir -p target/fuzz/corpus/$$target && \
 	    RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --quiet --release --locked --target-dir target/fuzz \
 	        --target $$(rustc -vV | sed -n 's/^host: //p') \
 	        --manifest-path tests/fuzz/Cargo.toml --bin $$target -- \
-	        -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	        -max_total_time=$(FUZZ_SECONDS) -runs=$(FUZZ_RUNS) -timeout=10 -print_final_stats=1 \
 	        target/fuzz/corpus/$$target events || exit 1; \
 	done
 

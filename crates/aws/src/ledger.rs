@@ -296,9 +296,9 @@ impl Ledger for DynamoLedger {
         let mut sum = ObjectCounts::default();
         for item in self.query("deletions", Some(&since)).await? {
             let deletions = parse_object_counts(&item);
-            sum.databases += deletions.databases;
-            sum.tables += deletions.tables;
-            sum.partitions += deletions.partitions;
+            sum.databases = sum.databases.saturating_add(deletions.databases);
+            sum.tables = sum.tables.saturating_add(deletions.tables);
+            sum.partitions = sum.partitions.saturating_add(deletions.partitions);
         }
         Ok(sum)
     }

@@ -53,14 +53,16 @@ impl Name {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
-        let length = text.chars().count();
+        // Some characters have a longer form in lower case, and Glue stores that.
+        let folded = text.to_lowercase();
+        let length = text.chars().count().max(folded.chars().count());
         if length > MAX_NAME_CHARS {
             return Err(NameError::TooLong(length));
         }
         match text.chars().find(|c| !is_admitted(*c)) {
             Some(c) => Err(NameError::Character(u32::from(c))),
             None => Ok(Self {
-                folded: text.to_lowercase(),
+                folded,
                 listed: None,
             }),
         }
@@ -230,6 +232,11 @@ mod tests {
         assert_eq!(Name::new(""), Err(NameError::Empty));
         assert_eq!(Name::new(&"x".repeat(256)), Err(NameError::TooLong(256)));
         assert!(Name::new(&"x".repeat(255)).is_ok());
+        // U+0130 has two characters in lower case.
+        assert_eq!(
+            Name::new(&"\u{130}".repeat(128)),
+            Err(NameError::TooLong(256))
+        );
         assert_eq!(Name::new("a\u{1b}[31m"), Err(NameError::Character(0x1b)));
         assert_eq!(Name::new("a\u{ffff}"), Err(NameError::Character(0xffff)));
     }

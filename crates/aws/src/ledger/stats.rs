@@ -248,7 +248,8 @@ impl StatsStore for DynamoLedger {
                 .filter(|name| ![EXPIRES_AT, "pk", "sk", FORMAT].contains(&name.as_str()))
             {
                 let number = number_attribute(&item, name).and_then(|n| u64::try_from(n).ok());
-                *sum.entry(name.clone()).or_default() += number.unwrap_or_default();
+                let total: &mut u64 = sum.entry(name.clone()).or_default();
+                *total = total.saturating_add(number.unwrap_or_default());
             }
         }
         Ok(sum)

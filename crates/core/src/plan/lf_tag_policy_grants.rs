@@ -63,12 +63,32 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
     for (grant, grantable) in std::mem::take(&mut builder.lf_tag_policy_grants) {
         let grants_it =
             |step: &Step| matches!(step, Step::Grant { grant: other, .. } if *other == grant);
-        match opens_more_than_primary(builder, &grant) {
+        let obstacle = match covers_the_same(builder, &grant) {
+            true => None,
+            false => opens_more_than_primary(builder, &grant),
+        };
+        match obstacle {
             None if builder.steps.iter().any(grants_it) => {}
             None => builder.steps.push(Step::Grant { grant, grantable }),
             Some(obstacle) => hold_grant(builder, &grant, obstacle),
         }
     }
+}
+
+/// Whether the standby has a grant, and the plan does not change the expression that it is by: it only
+/// loses its grant option.
+fn covers_the_same(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
+    let held = policy_grants(builder.inputs.standby);
+    let puts = |name: &String| {
+        let key = AttachmentKey::NamedExpression(name.clone());
+        let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
+        builder.steps.iter().any(puts)
+    };
+    let changes = match policy_of(grant) {
+        Some((_, LfTagPolicy::NamedExpression(name))) => puts(name),
+        Some((_, LfTagPolicy::Expression(_))) | None => false,
+    };
+    held.is_some_and(|held| held.contains_key(grant)) && !changes
 }
 
 /// Records that a grant waits. If it was to be revoked and granted again, it is revoked only.
