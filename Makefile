@@ -29,7 +29,7 @@ test-fast: ## Runs the tests that need no local AWS: unit tests, properties, sce
 
 test-other-leader: ## Runs the tests over both Regions again, with the policy's site b as primary
 	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch \
-	    --test excess_access --test grant_call_counts --test links --test monitor --test properties --test s3_replication --test verified_at
+	    --test excess_access --test grant_call_counts --test guarded_writes --test links --test monitor --test properties --test s3_replication --test verified_at
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore tests/local
@@ -48,7 +48,7 @@ licences: $(DENY) ## Checks the licences and sources of the dependencies
 audit: $(DENY) ## Checks the dependencies against the RustSec advisory database, which it downloads
 	$(DENY) check advisories
 
-explore: ## Runs the property tests with random seeds instead of the fixed ones
+explore: ## Runs the property tests with random seeds (PROPTEST_CASES=100000 sets the number of cases)
 	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test properties --test excess_access -- --nocapture
 
 fuzz: ## Fuzzes parsers, names, the ledger's items and the sandbox (FUZZ_SECONDS=60 each, or FUZZ_RUNS=... FUZZ_SECONDS=0)

@@ -1,7 +1,7 @@
 //! Computes the effective access of principals from the simulator's raw state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::catalog::{DataCellsFilter, FilterColumns};
+use twinlake_core::catalog::{DataCellsFilter, FilterColumns, OptIn};
 use twinlake_core::grant::{
     IAM_ALLOWED_PRINCIPALS, LfTagPolicy, LfTagPolicyTarget, ListedResource,
 };
@@ -10,7 +10,18 @@ use twinlake_sim::{SimState, StoredGrant};
 
 /// One access right: principal, object, permission, and whether it is the grant option. A column is
 /// `database.table.column`, and a part of its rows `database.table.column@expression`.
+///
+/// The permission is one of Lake Formation's, or what IAM allows: [`IAM_ACCESS`] and
+/// [`IAM_ACCESS_BESIDE_DATABASE_OPT_INS`].
 pub type EffectiveRight = (String, String, String, bool);
+
+/// What IAM allows a principal without an opt-in, if an opt-in on a database is for the database
+/// alone.
+pub const IAM_ACCESS: &str = "IAM";
+/// What IAM allows a principal without an opt-in, if an opt-in on a database is for its tables too.
+/// AWS documents neither reading. Rights of both are computed, so that a step must be safe in both.
+pub const IAM_ACCESS_BESIDE_DATABASE_OPT_INS: &str =
+    "IAM (an opt-in on a database covers its tables)";
 
 const TABLE_RIGHTS: [&str; 6] = ["ALTER", "DELETE", "DESCRIBE", "DROP", "INSERT", "SELECT"];
 const DATABASE_RIGHTS: [&str; 5] = ["ALTER", "CREATE_TABLE", "DESCRIBE", "DROP", "ALL"];
@@ -22,6 +33,7 @@ struct RightsBuilder<'w> {
     region: &'w str,
     tables: TableColumns,
     filters: BTreeMap<(String, String), DataCellsFilter>,
+    opt_ins: BTreeSet<OptIn>,
     rights: BTreeSet<EffectiveRight>,
 }
 
@@ -32,8 +44,9 @@ struct RightsBuilder<'w> {
 /// - A grant with excluded columns stands for every other existing column, and a data cells filter
 ///   for its columns and rows.
 /// - A grant by LF-Tags stands for every object that has the LF-Tags or inherits them.
-/// - Where `IAM_ALLOWED_PRINCIPALS` has ALL on an object, each principal of `opted_in` without an
-///   opt-in on that object has the access that IAM allows.
+/// - Where `IAM_ALLOWED_PRINCIPALS` has ALL on an object, each of `opted_in` that no opt-in covers
+///   there has the access that IAM allows. An opt-in covers its object; one on all tables of a
+///   database covers each of its tables.
 #[must_use]
 pub fn effective_access(
     state: &SimState,
@@ -46,6 +59,7 @@ pub fn effective_access(
         region,
         tables: state.table_columns(region),
         filters: state.raw_data_cells_filters(region),
+        opt_ins: state.raw_opt_ins(region),
         rights: BTreeSet::new(),
     };
     for (grant, permissions) in state.raw_grants(region) {
@@ -83,11 +97,13 @@ impl RightsBuilder<'_> {
 
     fn add_grant(&mut self, grant: &StoredGrant, permission: &str, with_grant_option: bool) {
         let resource = grant.granted_resource();
-        for (id, columns) in &self.tables.clone() {
+        let tables = std::mem::take(&mut self.tables);
+        for (id, columns) in &tables {
             if let Some(columns) = resource.covered_columns(id, columns) {
                 self.add_table_rights(grant, id, &columns, permission, with_grant_option);
             }
         }
+        self.tables = tables;
         if let Some(database) = resource.database() {
             self.add_database_rights(grant, database, permission, with_grant_option);
         }
@@ -223,11 +239,10 @@ impl RightsBuilder<'_> {
         }
     }
 
-    /// Adds the access that IAM allows to the principals without an opt-in on the objects of a
+    /// Adds the access that IAM allows to the principals that no opt-in covers, on the objects of a
     /// grant to `IAM_ALLOWED_PRINCIPALS`.
     fn add_iam_rights(&mut self, grant: &StoredGrant, opted_in: &BTreeSet<String>) {
         let resource = grant.granted_resource();
-        let opt_ins = self.state.raw_opt_ins(self.region);
         let mut objects: Vec<String> = resource.database().map(str::to_owned).into_iter().collect();
         for (id, columns) in &self.tables {
             if resource
@@ -239,24 +254,97 @@ impl RightsBuilder<'_> {
         }
         for object in objects {
             for principal in opted_in {
-                let has_opt_in = opt_ins.iter().any(|opt_in| {
-                    let opted_object = match &opt_in.resource {
-                        ListedResource::Database(name) => name.to_string(),
-                        ListedResource::Table(id) => id.to_string(),
-                        _ => String::new(),
-                    };
-                    opted_object == object && opt_in.principal.0 == *principal
-                });
-                if !has_opt_in {
-                    self.rights.insert((
-                        principal.clone(),
-                        object.clone(),
-                        "IAM".to_owned(),
-                        false,
-                    ));
+                for (permission, covers_tables) in [
+                    (IAM_ACCESS, false),
+                    (IAM_ACCESS_BESIDE_DATABASE_OPT_INS, true),
+                ] {
+                    let mut opt_ins = self.opt_ins.iter();
+                    let is_covered = opt_ins.any(|opt_in| {
+                        opt_in.principal.0 == *principal
+                            && covers(&opt_in.resource, &object, covers_tables)
+                    });
+                    if !is_covered {
+                        self.rights.insert((
+                            principal.clone(),
+                            object.clone(),
+                            permission.to_owned(),
+                            false,
+                        ));
+                    }
                 }
             }
         }
+    }
+}
+
+/// Whether an opt-in on a resource covers a database or a table. `covers_tables` says whether an
+/// opt-in on a database covers its tables.
+///
+/// Opt-ins on columns, filters and LF-Tags cover nothing here: the access that IAM allows is
+/// computed for whole tables, which such an opt-in need not cover.
+fn covers(resource: &ListedResource, object: &str, covers_tables: bool) -> bool {
+    let is_in = |database: &Name| object.starts_with(&format!("{database}."));
+    match resource {
+        ListedResource::Database(name) => name.as_str() == object || (covers_tables && is_in(name)),
+        ListedResource::TableWildcard(name) => is_in(name),
+        ListedResource::Table(id) => id.to_string() == object,
+        _ => false,
+    }
+}
+
+/// Compares the access in a standby with that in a primary that does not change.
+#[derive(Debug)]
+pub struct AccessComparison {
+    standby: String,
+    ignored_principals: Vec<String>,
+    opted_in: BTreeSet<String>,
+    primary_access: BTreeSet<EffectiveRight>,
+}
+
+impl AccessComparison {
+    /// Computes the access in the primary. The access that IAM allows is compared for the
+    /// principals that have an opt-in in either Region now.
+    #[must_use]
+    pub fn new(
+        state: &SimState,
+        primary: &str,
+        standby: &str,
+        ignored_principals: &[&str],
+    ) -> Self {
+        let regions = [primary, standby].into_iter();
+        let opted_in: BTreeSet<String> = regions
+            .flat_map(|region| state.raw_opt_ins(region))
+            .map(|opt_in| opt_in.principal.0)
+            .collect();
+        Self {
+            standby: standby.to_owned(),
+            ignored_principals: ignored_principals.iter().map(|p| (*p).to_owned()).collect(),
+            primary_access: effective_access(state, primary, ignored_principals, &opted_in),
+            opted_in,
+        }
+    }
+
+    /// Returns the rights that the standby allows now and the primary does not. A right to all rows
+    /// of a column includes the right to some of them.
+    #[must_use]
+    pub fn excess(&self, state: &SimState) -> BTreeSet<EffectiveRight> {
+        let ignored: Vec<&str> = self.ignored_principals.iter().map(String::as_str).collect();
+        let mut access = effective_access(state, &self.standby, &ignored, &self.opted_in);
+        access.retain(|right| !self.is_allowed(right));
+        access
+    }
+
+    fn is_allowed(&self, right: &EffectiveRight) -> bool {
+        let (principal, object, permission, with_grant_option) = right;
+        self.primary_access.contains(right)
+            || object.split_once('@').is_some_and(|(every_row, _)| {
+                self.primary_access.contains(&(
+                    principal.clone(),
+                    every_row.to_owned(),
+                    permission.clone(),
+                    *with_grant_option,
+                ))
+            })
     }
 }
 
@@ -269,27 +357,5 @@ pub fn excess_access(
     standby: &str,
     ignored_principals: &[&str],
 ) -> BTreeSet<EffectiveRight> {
-    let regions = [primary, standby].into_iter();
-    let opted_in: BTreeSet<String> = regions
-        .flat_map(|region| state.raw_opt_ins(region))
-        .map(|opt_in| opt_in.principal.0)
-        .collect();
-    let primary_access = effective_access(state, primary, ignored_principals, &opted_in);
-    let standby_access = effective_access(state, standby, ignored_principals, &opted_in);
-    let is_allowed = |right: &&EffectiveRight| {
-        let (principal, object, permission, with_grant_option) = right;
-        let every_row = object.split('@').next().unwrap_or_default().to_owned();
-        primary_access.contains(*right)
-            || primary_access.contains(&(
-                principal.clone(),
-                every_row,
-                permission.clone(),
-                *with_grant_option,
-            ))
-    };
-    standby_access
-        .iter()
-        .filter(|right| !is_allowed(right))
-        .cloned()
-        .collect()
+    AccessComparison::new(state, primary, standby, ignored_principals).excess(state)
 }

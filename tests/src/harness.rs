@@ -9,7 +9,8 @@ use twinlake_engine::event_batch::{BatchResult, QueueMessage};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::ResyncReport;
 use twinlake_engine::{
-    Alerts, Clock, Context, InMemoryLedger, ReconcileOutcome, RetryMessage, RetryQueue, event_batch,
+    Alerts, Clock, Context, Environment, InMemoryLedger, ReconcileOutcome, RetryMessage,
+    RetryQueue, WriteRegion, event_batch,
 };
 use twinlake_sim::{Sim, SimEnvironment, SimRegion, SimState, run_until_killed};
 
@@ -195,9 +196,18 @@ impl TestHarness {
     /// Returns the context of a reconciliation.
     #[must_use]
     pub fn context(&self) -> Context<'_, SimEnvironment> {
+        self.context_with_standby(&self.standby)
+    }
+
+    /// Returns the context of a reconciliation that reads and writes the standby by another client.
+    #[must_use]
+    pub fn context_with_standby<'a, E>(&'a self, standby: &'a E::Standby) -> Context<'a, E>
+    where
+        E: Environment<Primary = SimRegion, Ledger = InMemoryLedger, Clock = Sim>,
+    {
         Context {
             primary: &self.primary,
-            standby: &self.standby,
+            standby,
             ledger: &self.ledger,
             clock: &self.sim,
             policy: &self.policy,
@@ -263,6 +273,15 @@ impl TestHarness {
 
     /// Processes a batch of message bodies. Returns `None` if the kill switch stopped the run.
     pub fn deliver(&self, bodies: &[Vec<u8>]) -> Option<BatchResult> {
+        self.deliver_in(&self.context(), bodies)
+    }
+
+    /// Processes a batch of message bodies in a context of this harness. Returns `None` if the kill
+    /// switch stopped the run.
+    pub fn deliver_in<E>(&self, context: &Context<'_, E>, bodies: &[Vec<u8>]) -> Option<BatchResult>
+    where
+        E: Environment<Standby: WriteRegion>,
+    {
         let messages: Vec<QueueMessage> = bodies
             .iter()
             .enumerate()
@@ -271,11 +290,10 @@ impl TestHarness {
                 body: body.clone(),
             })
             .collect();
-        let context = self.context();
         let stop_at = self.sim.now().plus_secs(1_000_000);
         let event_context = self.event_context();
         let ports = (&self.queue, &self.topic);
-        let run = event_batch::run(&context, ports, &event_context, &messages, stop_at);
+        let run = event_batch::run(context, ports, &event_context, &messages, stop_at);
         run_until_killed(&self.sim, run)
     }
 

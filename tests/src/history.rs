@@ -1,8 +1,12 @@
 //! Random histories: sequences of API calls that change catalogs and permissions.
 
+pub mod diverging;
 mod lakeformation;
 
-use crate::harness::{PRIMARY, STANDBY, TestHarness};
+use crate::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness};
+pub use diverging::{
+    DivergingHistories, access_hazards, guarded_changes, order_sensitive_histories,
+};
 pub use lakeformation::{LakeFormationAction, LakeFormationActionKind, any_lakeformation_action};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,6 +17,9 @@ use serde_json::{Value, json};
 pub enum HistoryAction {
     /// Creates a database, with one table that no action deletes.
     CreateDatabase(u8),
+    /// Creates a database with one table, both granted to `IAM_ALLOWED_PRINCIPALS`, as every later
+    /// table in it is.
+    CreateOpenDatabase(u8),
     /// Deletes a database and its contents.
     DeleteDatabase(u8),
     /// Changes the description of a database.
@@ -23,6 +30,11 @@ pub enum HistoryAction {
     UpdateTable(u8, u8, u8),
     /// Deletes a table.
     DeleteTable(u8, u8),
+    /// Creates a table of somebody else: `guest` if the table number is 0, else the table of that
+    /// number. It has the column `extra` beside those that the variant selects.
+    CreateForeignTable(u8, u8, u8),
+    /// Makes the Region grant new databases and tables to `IAM_ALLOWED_PRINCIPALS`.
+    OpenRegionDefaults,
     /// Creates a partition.
     CreatePartition(u8, u8, u8),
     /// Updates a partition.
@@ -74,8 +86,17 @@ const RESOURCE_SHAPES: [u8; 22] = [
     0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 4,
 ];
 
+/// Number of databases that actions change. The last one does not exist before the actions.
+pub const DATABASES: u8 = 3;
+
+/// The shape of a grant to `IAM_ALLOWED_PRINCIPALS`, which is only granted ALL: on a database, on
+/// all of its tables, or on a table.
+fn iam_shape(n: u8) -> u8 {
+    [0, 4, 1][usize::from(n % 3)]
+}
+
 fn database(n: u8) -> String {
-    format!("db{}", n % 2)
+    format!("db{}", n % DATABASES)
 }
 
 fn table(n: u8) -> String {
@@ -108,13 +129,16 @@ pub fn any_grant() -> impl Strategy<Value = RandomGrant> {
     )
         .prop_map(
             |(grantee, database, table, shape, columns, permission, with_grant_option)| {
-                // IAM_ALLOWED_PRINCIPALS is only granted ALL, on a database or a table.
                 let is_iam_group = grantee == 2;
                 RandomGrant {
                     grantee,
                     database,
                     table,
-                    shape: if is_iam_group { shape % 2 * 4 } else { shape },
+                    shape: if is_iam_group {
+                        iam_shape(shape)
+                    } else {
+                        shape
+                    },
                     columns,
                     permission: if is_iam_group { 3 } else { permission },
                     with_grant_option: with_grant_option && !is_iam_group,
@@ -161,7 +185,11 @@ fn any_access_change() -> impl Strategy<Value = HistoryAction> {
             grantee,
             database: 0,
             table,
-            shape: if grantee == 2 { shape % 2 * 4 } else { shape },
+            shape: if grantee == 2 {
+                iam_shape(shape)
+            } else {
+                shape
+            },
             columns,
             permission: if grantee == 2 { 3 } else { permission },
             with_grant_option: false,
@@ -186,115 +214,6 @@ fn mostly_first_table() -> impl Strategy<Value = u8> + Clone {
 /// Generates a history of fewer than `length_limit` actions that grant or withdraw access.
 pub fn access_changes(length_limit: usize) -> impl Strategy<Value = Vec<HistoryAction>> {
     prop::collection::vec(any_access_change(), 1..length_limit)
-}
-
-/// The actions before the Regions are in sync, then those in the primary, then those in the
-/// standby.
-pub type DivergingHistories = (Vec<HistoryAction>, Vec<HistoryAction>, Vec<HistoryAction>);
-
-/// Generates histories whose steps must be applied in one order: most of them widen what a grant
-/// allows and revoke the grant. In another order the principal has excess access for a moment.
-pub fn order_sensitive_histories() -> impl Strategy<Value = DivergingHistories> {
-    let grant = |grantee: u8, shape: u8, columns: u8| RandomGrant {
-        grantee,
-        database: 0,
-        table: 0,
-        shape,
-        columns,
-        permission: if grantee == 2 { 3 } else { 0 },
-        with_grant_option: false,
-    };
-    let lakeformation_action = |kind: LakeFormationActionKind, n: u8| {
-        HistoryAction::LakeFormation(LakeFormationAction::on_first_table(kind, n))
-    };
-    let revoke_and = |grant: RandomGrant, before: Vec<HistoryAction>, action: HistoryAction| {
-        let before = [before, vec![HistoryAction::Grant(grant.clone())]].concat();
-        (
-            before,
-            vec![HistoryAction::Revoke(grant), action],
-            Vec::new(),
-        )
-    };
-    // The LF-Tags are k0=v1 and k0=v2, the filter is f0: see `LakeFormationAction::calls`.
-    let (tag_of_table, tag_of_column) = (18, 9);
-    let cases = vec![
-        revoke_and(
-            grant(0, 1, 0),
-            Vec::new(),
-            HistoryAction::CreateTable(0, 2, 15),
-        ),
-        revoke_and(
-            grant(0, 7, 4),
-            vec![
-                lakeformation_action(LakeFormationActionKind::AssignLfTag, tag_of_table),
-                lakeformation_action(LakeFormationActionKind::AssignLfTag, tag_of_column),
-            ],
-            lakeformation_action(LakeFormationActionKind::UnassignLfTag, tag_of_column),
-        ),
-        revoke_and(
-            grant(0, 7, 4),
-            Vec::new(),
-            lakeformation_action(LakeFormationActionKind::AssignLfTag, tag_of_table),
-        ),
-        (
-            vec![HistoryAction::Grant(grant(0, 7, 2))],
-            vec![lakeformation_action(
-                LakeFormationActionKind::AssignLfTag,
-                tag_of_table,
-            )],
-            Vec::new(),
-        ),
-        // The filter allows more rows in the standby, and is granted in the primary.
-        (
-            vec![lakeformation_action(
-                LakeFormationActionKind::PutDataCellsFilter,
-                16,
-            )],
-            vec![HistoryAction::Grant(grant(0, 6, 2))],
-            vec![lakeformation_action(
-                LakeFormationActionKind::PutDataCellsFilter,
-                0,
-            )],
-        ),
-        revoke_and(
-            grant(0, 6, 2),
-            vec![lakeformation_action(
-                LakeFormationActionKind::PutDataCellsFilter,
-                16,
-            )],
-            lakeformation_action(LakeFormationActionKind::PutDataCellsFilter, 0),
-        ),
-        revoke_and(
-            grant(2, 4, 0),
-            vec![lakeformation_action(LakeFormationActionKind::OptIn, 1)],
-            lakeformation_action(LakeFormationActionKind::OptOut, 1),
-        ),
-        revoke_and(
-            grant(0, 3, 12),
-            Vec::new(),
-            HistoryAction::Grant(grant(0, 3, 14)),
-        ),
-        revoke_and(
-            grant(0, 1, 0),
-            vec![HistoryAction::UpdateTable(0, 0, 1)],
-            HistoryAction::UpdateTable(0, 0, 15),
-        ),
-        revoke_and(
-            grant(0, 4, 0),
-            vec![HistoryAction::UpdateTable(0, 0, 1)],
-            HistoryAction::UpdateTable(0, 0, 15),
-        ),
-    ];
-    let case = prop::sample::select(cases);
-    (case, access_changes(3), access_changes(3)).prop_map(
-        |((before, primary, standby), more_primary, more_standby)| {
-            (
-                before,
-                [primary, more_primary].concat(),
-                [standby, more_standby].concat(),
-            )
-        },
-    )
 }
 
 /// Generates a history of fewer than `length_limit` actions.
@@ -393,6 +312,57 @@ pub fn calls(action: &HistoryAction) -> Vec<(&'static str, Value)> {
                     json!({"DatabaseName": name, "TableInput": keep}),
                 ),
             ]
+        }
+        HistoryAction::CreateOpenDatabase(d) => {
+            let name = database(*d);
+            let open = json!([{
+                "Principal": {"DataLakePrincipalIdentifier": GRANTEES[2]}, "Permissions": ["ALL"],
+            }]);
+            let input = json!({"Name": name, "CreateTableDefaultPermissions": open});
+            let on_database = RandomGrant {
+                grantee: 2,
+                database: *d,
+                table: 0,
+                shape: 0,
+                columns: 0,
+                permission: 3,
+                with_grant_option: false,
+            };
+            let keep = table_input(&name, "keep", &["id"]);
+            vec![
+                ("CreateDatabase", json!({"DatabaseInput": input})),
+                ("GrantPermissions", on_database.request()),
+                (
+                    "CreateTable",
+                    json!({"DatabaseName": name, "TableInput": keep}),
+                ),
+            ]
+        }
+        HistoryAction::OpenRegionDefaults => {
+            let principal = |principal: &str| json!({"DataLakePrincipalIdentifier": principal});
+            let open = json!([{"Principal": principal(GRANTEES[2]), "Permissions": ["ALL"]}]);
+            let settings = json!({
+                "DataLakeAdmins": [principal(TWINLAKE_ROLE), principal(ADMIN_ROLE)],
+                "CreateDatabaseDefaultPermissions": open,
+                "CreateTableDefaultPermissions": open,
+                "Parameters": {"CROSS_ACCOUNT_VERSION": "4", "SET_CONTEXT": "TRUE"},
+            });
+            vec![(
+                "PutDataLakeSettings",
+                json!({ "DataLakeSettings": settings }),
+            )]
+        }
+        HistoryAction::CreateForeignTable(d, t, n) => {
+            let name = match t {
+                0 => "guest".to_owned(),
+                t => table(*t),
+            };
+            let columns = [columns(*n), vec!["extra"]].concat();
+            let input = table_input(&database(*d), &name, &columns);
+            vec![(
+                "CreateTable",
+                json!({"DatabaseName": database(*d), "TableInput": input}),
+            )]
         }
         HistoryAction::DeleteDatabase(d) => vec![("DeleteDatabase", json!({"Name": database(*d)}))],
         HistoryAction::UpdateDatabase(d, n) => {

@@ -1,9 +1,9 @@
 //! Plans for two Regions that differ: applies them one step at a time, and finds the excess access
 //! that each step causes.
 
-use crate::access_oracle;
+use crate::access_oracle::{self, AccessComparison};
 use crate::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
-use crate::history::{HistoryAction, perform, set_up_primary};
+use crate::history::{DATABASES, HistoryAction, perform, set_up_primary};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use twinlake_core::audit::DeletionBudget;
 use twinlake_core::catalog::{Attachment, AttachmentKey};
 use twinlake_core::grant::IAM_ALLOWED_PRINCIPALS;
 use twinlake_core::{Resource, Scope, Step};
+use twinlake_sim::Sim;
 
 /// A policy under which the deletion limit holds back no plan.
 const POLICY_WITHOUT_DELETION_LIMIT: &str =
@@ -30,15 +31,27 @@ pub const USES_FIXED_SEED: bool = option_env!("TWINLAKE_EXPLORE").is_none();
 /// Returns the configuration of the properties: the number of cases and the seed.
 #[must_use]
 pub fn proptest_config() -> ProptestConfig {
+    proptest_config_with_cases(256)
+}
+
+/// Returns the configuration of a property with another number of cases. With random seeds, the
+/// environment variables `PROPTEST_CASES` and `PROPTEST_RNG_SEED` set the number and the seed.
+#[must_use]
+pub fn proptest_config_with_cases(cases: u32) -> ProptestConfig {
+    let from_environment = ProptestConfig::default();
+    let is_default = from_environment.cases == 256;
     ProptestConfig {
-        cases: 256,
+        cases: match USES_FIXED_SEED || is_default {
+            true => cases,
+            false => from_environment.cases,
+        },
         failure_persistence: None,
         max_shrink_iters: 2000,
         rng_seed: match USES_FIXED_SEED {
             true => RngSeed::Fixed(20_261_124),
-            false => RngSeed::Random,
+            false => from_environment.rng_seed,
         },
-        ..ProptestConfig::default()
+        ..from_environment
     }
 }
 
@@ -53,22 +66,52 @@ pub fn harness_with_drift(
     let harness = harness_without_deletion_limit();
     set_up_primary(&harness, before);
     let _ = harness.resync();
+    let _ = diverge(&harness, primary, standby);
+    harness
+}
+
+/// Makes the Regions diverge. Returns the events of each change in the primary.
+pub fn diverge(
+    harness: &TestHarness,
+    primary: &[HistoryAction],
+    standby: &[HistoryAction],
+) -> Vec<Vec<Vec<u8>>> {
+    let _ = harness.take_events();
+    let mut events = Vec::new();
     for action in primary {
-        perform(&harness, PRIMARY, action);
+        perform(harness, PRIMARY, action);
+        events.push(harness.take_events());
     }
     for action in standby {
         // Databases and tables created in the standby would not be managed by Twinlake.
         if matches!(
             action,
-            HistoryAction::Grant(_) | HistoryAction::Revoke(_) | HistoryAction::UpdatePartition(..)
+            HistoryAction::Grant(_)
+                | HistoryAction::Revoke(_)
+                | HistoryAction::UpdatePartition(..)
+                | HistoryAction::CreateForeignTable(..)
+                | HistoryAction::OpenRegionDefaults
         ) || matches!(action, HistoryAction::LakeFormation(action) if action.kind.is_on_objects())
         {
-            perform(&harness, STANDBY, action);
+            perform(harness, STANDBY, action);
         }
     }
     let _ = harness.take_events();
     let _ = harness.take_calls();
-    harness
+    events
+}
+
+/// Returns the scope of all databases of the histories, and of Lake Formation's metadata.
+#[must_use]
+pub fn scope_of_everything() -> Scope {
+    let numbered = (0..DATABASES).map(|n| format!("db{n}"));
+    let names = std::iter::once("base".to_owned()).chain(numbered);
+    let mut scope = Scope::default();
+    for name in names {
+        scope.merge(Scope::database(twinlake_core::Name::new(&name).unwrap()));
+    }
+    scope.merge(Scope::lake_formation());
+    scope
 }
 
 /// Returns the plan for everything, and the rejections of its audit.
@@ -79,11 +122,7 @@ pub fn preview_everything(
     harness: &TestHarness,
 ) -> (twinlake_core::Plan, Vec<twinlake_core::Rejection>) {
     let context = harness.context();
-    let mut scope = Scope::default();
-    for name in ["base", "db0", "db1"] {
-        scope.merge(Scope::database(twinlake_core::Name::new(name).unwrap()));
-    }
-    scope.merge(Scope::lake_formation());
+    let scope = scope_of_everything();
     let prefetched = twinlake_engine::observe::Prefetched::default();
     let preview = twinlake_engine::reconcile::preview(&context, &scope, &prefetched);
     twinlake_sim::run_until_killed(&harness.sim, preview)
@@ -92,10 +131,10 @@ pub fn preview_everything(
 }
 
 /// Applies one step in the standby, without the others of its plan. Errors are ignored.
-fn apply_step(harness: &TestHarness, step: &Step) {
+pub(crate) fn apply_step(sim: &Sim, step: &Step) {
     use twinlake_core::grant::{Grants, to_batch_entries};
     use twinlake_engine::WriteRegion;
-    let standby = harness.sim.region(STANDBY, TWINLAKE_ROLE);
+    let standby = sim.region(STANDBY, TWINLAKE_ROLE);
     let standby = &standby;
     let batch_entry = |grant: &twinlake_core::PermissionGrant, grantable: bool| {
         let grants = Grants::from([(grant.clone(), grantable)]);
@@ -158,7 +197,13 @@ fn apply_step(harness: &TestHarness, step: &Step) {
             Step::DeleteDatabase { name } => standby.delete_database(name).await.is_ok(),
         }
     };
-    let _ = twinlake_sim::run_until_killed(&harness.sim, applied);
+    let _ = twinlake_sim::run_until_killed(sim, applied);
+}
+
+/// Compares the access in the standby with that in the primary as it is now.
+#[must_use]
+pub fn access_comparison(sim: &Sim) -> AccessComparison {
+    AccessComparison::new(&sim.state(), PRIMARY, STANDBY, &IGNORED_PRINCIPALS)
 }
 
 /// Returns the access that the standby allows and the primary does not.
@@ -174,36 +219,12 @@ pub fn excess_access_by_step(
     harness: &TestHarness,
     steps: &[Step],
 ) -> Vec<(usize, access_oracle::EffectiveRight)> {
-    let mut known = excess_access(harness);
+    let comparison = access_comparison(&harness.sim);
+    let mut known = comparison.excess(&harness.sim.state());
     let mut found = Vec::new();
     for (index, step) in steps.iter().enumerate() {
-        apply_step(harness, step);
-        let now = excess_access(harness);
-        found.extend(now.difference(&known).map(|right| (index, right.clone())));
-        known = now;
-    }
-    found
-}
-
-/// Applies the steps one at a time where those in `failing` fail, and `may_run` says whether a step is
-/// attempted, from the steps that succeeded. Returns what [`excess_access_by_step`] returns.
-#[must_use]
-pub fn excess_access_with_failures(
-    harness: &TestHarness,
-    steps: &[Step],
-    failing: &BTreeSet<usize>,
-    may_run: &dyn Fn(usize, &BTreeSet<usize>) -> bool,
-) -> Vec<(usize, access_oracle::EffectiveRight)> {
-    let mut known = excess_access(harness);
-    let mut succeeded = BTreeSet::new();
-    let mut found = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        if failing.contains(&index) || !may_run(index, &succeeded) {
-            continue;
-        }
-        apply_step(harness, step);
-        succeeded.insert(index);
-        let now = excess_access(harness);
+        apply_step(&harness.sim, step);
+        let now = comparison.excess(&harness.sim.state());
         found.extend(now.difference(&known).map(|right| (index, right.clone())));
         known = now;
     }
@@ -286,11 +307,7 @@ pub fn audit_plan(
     plan: twinlake_core::Plan,
 ) -> Result<twinlake_core::ApprovedPlan, Vec<twinlake_core::Rejection>> {
     let context = harness.context();
-    let mut scope = Scope::default();
-    for name in ["base", "db0", "db1"] {
-        scope.merge(Scope::database(twinlake_core::Name::new(name).unwrap()));
-    }
-    scope.merge(Scope::lake_formation());
+    let scope = scope_of_everything();
     let (rows, snapshots) = twinlake_sim::run_until_killed(
         &harness.sim,
         twinlake_engine::reconcile::observe_once(&context, &scope),

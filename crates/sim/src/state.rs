@@ -154,7 +154,7 @@ pub(crate) struct RegionStore {
 }
 
 /// All simulated Regions of one account, with the faults to inject.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimState {
     pub(crate) account: String,
     pub(crate) regions: BTreeMap<String, RegionStore>,

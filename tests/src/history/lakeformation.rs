@@ -165,14 +165,24 @@ pub(super) fn initial_lf_tags() -> Vec<(&'static str, Value)> {
 }
 
 impl LakeFormationAction {
-    /// Returns a change of the first table of the first database, or of a column of it.
-    pub(super) const fn on_first_table(kind: LakeFormationActionKind, variant: u8) -> Self {
+    /// Returns a change of a table, of its database, or of a column of it.
+    pub(super) const fn new(
+        kind: LakeFormationActionKind,
+        database: u8,
+        table: u8,
+        variant: u8,
+    ) -> Self {
         Self {
             kind,
-            database: 0,
-            table: 0,
+            database,
+            table,
             variant,
         }
+    }
+
+    /// Returns a change of the first table of the first database, or of a column of it.
+    pub(super) const fn on_first_table(kind: LakeFormationActionKind, variant: u8) -> Self {
+        Self::new(kind, 0, 0, variant)
     }
 
     fn resource(&self) -> Value {
@@ -234,10 +244,11 @@ impl LakeFormationAction {
                     LakeFormationActionKind::OptIn => "CreateLakeFormationOptIn",
                     _ => "DeleteLakeFormationOptIn",
                 };
-                let principal = GRANTEES[usize::from(self.table) % 2];
+                let principal = GRANTEES[usize::from(self.variant / 3) % 2];
                 let resource = match self.variant % 3 {
                     0 => json!({"Database": {"Name": database}}),
-                    _ => json!({"Table": {"DatabaseName": database, "Name": table}}),
+                    1 => json!({"Table": {"DatabaseName": database, "Name": table}}),
+                    _ => json!({"Table": {"DatabaseName": database, "TableWildcard": {}}}),
                 };
                 let principal = json!({"DataLakePrincipalIdentifier": principal});
                 vec![(call, json!({"Principal": principal, "Resource": resource}))]

@@ -46,8 +46,11 @@ enum Change {
     PolicyGrant,
     /// A grant on a data cells filter.
     FilterGrant,
-    /// A grant to `IAM_ALLOWED_PRINCIPALS` on a table.
+    /// A grant to `IAM_ALLOWED_PRINCIPALS` on a table, on all tables of a database, or by an LF-Tag
+    /// policy.
     IamAllowedGrant,
+    /// The creation of a database or table that an opt-in is on.
+    Creation,
     /// A revoke of the same grant: there is nothing left to revoke.
     Revoke,
     /// The removal of an opt-in.
@@ -69,20 +72,26 @@ impl Change {
             Self::PolicyGrant
             | Self::FilterGrant
             | Self::IamAllowedGrant
-            | Self::Revoke
-            | Self::OptInRemoval => true,
-            Self::LfTags | Self::Columns | Self::Filters | Self::Expression => false,
+            | Self::Creation
+            | Self::Revoke => true,
+            Self::OptInRemoval
+            | Self::LfTags
+            | Self::Columns
+            | Self::Filters
+            | Self::Expression => false,
         }
     }
 
     /// Whether the change concerns steps on any subject, not only on its own database or table.
     fn is_catalog_wide(self) -> bool {
         match self {
-            Self::PolicyGrant | Self::Expression => true,
-            Self::FilterGrant
+            Self::PolicyGrant
+            | Self::Expression
             | Self::IamAllowedGrant
+            | Self::OptInRemoval => true,
+            Self::FilterGrant
+            | Self::Creation
             | Self::Revoke
-            | Self::OptInRemoval
             | Self::LfTags
             | Self::Columns
             | Self::Filters => false,
@@ -363,7 +372,8 @@ fn is_related(subject: &Subject, other: &Subject) -> bool {
 /// The changes that a step makes.
 fn changes_by(step: &Step) -> Vec<Change> {
     match step {
-        Step::CreateTable { .. } => vec![Change::Columns, Change::LfTags],
+        Step::CreateTable { .. } => vec![Change::Columns, Change::LfTags, Change::Creation],
+        Step::CreateDatabase { .. } => vec![Change::Creation],
         Step::UpdateTable { .. } => vec![Change::Columns],
         Step::Grant { grant, .. } => {
             let is_iam_allowed = grant.principal.0 == IAM_ALLOWED_PRINCIPALS;
@@ -378,7 +388,7 @@ fn changes_by(step: &Step) -> Vec<Change> {
                 ),
                 (
                     Change::IamAllowedGrant,
-                    is_iam_allowed && grant.resource.table().is_some(),
+                    is_iam_allowed && !matches!(grant.resource, Resource::Database(_)),
                 ),
             ];
             let made = possible.into_iter().filter(|(_, is_made)| *is_made);
@@ -407,8 +417,7 @@ fn changes_by(step: &Step) -> Vec<Change> {
             | AttachmentKey::Registration(_)
             | AttachmentKey::LfTagValue { .. } => Vec::new(),
         },
-        Step::CreateDatabase { .. }
-        | Step::UpdateDatabase { .. }
+        Step::UpdateDatabase { .. }
         | Step::CreatePartition { .. }
         | Step::UpdatePartition { .. }
         | Step::CreateFunction { .. }
@@ -430,6 +439,8 @@ fn changes_checked_by(step: &Step) -> Vec<Change> {
             Change::LfTags,
             Change::Columns,
             Change::Filters,
+            Change::IamAllowedGrant,
+            Change::OptInRemoval,
         ],
         Step::Grant { grant, .. } => changes_checked_by_grant(grant),
         Step::Revoke { cause, .. } => match cause {
@@ -437,6 +448,7 @@ fn changes_checked_by(step: &Step) -> Vec<Change> {
             RevokeCause::NotInPrimary
             | RevokeCause::NamedByEvent
             | RevokeCause::Deletion
+            | RevokeCause::ExpressionChanged
             | RevokeCause::ColumnDropped => Vec::new(),
         },
         Step::PutAttachment { .. } | Step::RemoveAttachment { .. } => match step.target() {
@@ -448,6 +460,9 @@ fn changes_checked_by(step: &Step) -> Vec<Change> {
             }
             StepTarget::Attachment(_, AttachmentKey::NamedExpression(_)) => {
                 vec![Change::PolicyGrant]
+            }
+            StepTarget::Attachment(_, AttachmentKey::OptIn(_)) if !step.only_closes() => {
+                vec![Change::Creation]
             }
             StepTarget::Attachment(..)
             | StepTarget::Object(_)
@@ -486,7 +501,7 @@ fn changes_checked_by_grant(grant: &PermissionGrant) -> Vec<Change> {
         | Resource::LfTagExpression(_) => Vec::new(),
     };
     if grant.principal.0 == IAM_ALLOWED_PRINCIPALS {
-        changes.push(Change::OptInRemoval);
+        changes.extend([Change::OptInRemoval, Change::Creation]);
     }
     changes
 }
@@ -506,6 +521,7 @@ fn concerns(change: Change, by: &Step, step: &Step) -> bool {
         Change::PolicyGrant
         | Change::FilterGrant
         | Change::IamAllowedGrant
+        | Change::Creation
         | Change::OptInRemoval
         | Change::LfTags
         | Change::Columns
