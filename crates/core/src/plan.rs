@@ -3,6 +3,7 @@
 //! [`plan`] is a pure function of the two snapshots, the policy and the ledger. What it cannot
 //! decide becomes a [`Finding`]; a [`SubjectOutcome`] records the resulting state of each subject.
 
+mod administrators;
 mod all_tables_grants;
 mod attachment;
 mod column_visibility;
@@ -17,6 +18,7 @@ mod link;
 mod opt_ins;
 mod partitions;
 mod requirements;
+mod settings;
 mod table;
 mod writer_roles;
 

@@ -168,10 +168,11 @@ pub fn step(step: &Step) -> String {
             added_admins,
             added_read_only_admins,
             removed_admins,
+            removed_read_only_admins,
             ..
         } => {
             let added = added_admins.len() + added_read_only_admins.len();
-            let removed = removed_admins.len();
+            let removed = removed_admins.len() + removed_read_only_admins.len();
             format!("update the data lake settings: add {added} administrators, remove {removed}")
         }
         Step::RemoveAttachment { subject, key } => format!("remove {key} of {subject}"),

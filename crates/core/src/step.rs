@@ -178,10 +178,15 @@ pub enum Step {
         added_admins: BTreeSet<Principal>,
         /// Principals to add to the read-only administrators.
         added_read_only_admins: BTreeSet<Principal>,
-        /// Administrators to remove, of either kind: the primary no longer has them.
+        /// Principals to remove from the administrators that are not read-only: the primary no
+        /// longer has them there.
         removed_admins: BTreeSet<Principal>,
-        /// All other settings, without the default permissions.
-        other_settings: DataLakeSettings,
+        /// Principals to remove from the read-only administrators.
+        removed_read_only_admins: BTreeSet<Principal>,
+        /// All other settings, without the default permissions, if they change.
+        other_settings: Option<DataLakeSettings>,
+        /// Whether the step adds nothing to what the standby's settings allow.
+        only_narrows: bool,
     },
     /// `DeleteDatabase`. The database is empty at that point of the plan.
     DeleteDatabase {
@@ -207,8 +212,10 @@ pub enum StepTarget {
     Grant(PermissionGrant),
     /// A grant to revoke.
     Revoke(PermissionGrant),
-    /// The data lake settings.
+    /// The data lake settings, by a step that may widen them.
     Settings,
+    /// The data lake settings, by a step that only narrows them.
+    NarrowedSettings,
 }
 
 impl StepTarget {
@@ -222,7 +229,7 @@ impl StepTarget {
             Self::TableDefaults(name) => Subject::Database(name.clone()),
             Self::Partition(id, _) => Subject::Table(id.clone()),
             Self::Grant(grant) | Self::Revoke(grant) => subject_of_grant(grant),
-            Self::Settings => Subject::LakeFormation(LfSubject::Settings),
+            Self::Settings | Self::NarrowedSettings => Subject::LakeFormation(LfSubject::Settings),
         }
     }
 }
@@ -263,7 +270,13 @@ impl Step {
             }
             Self::Grant { grant, .. } => StepTarget::Grant(grant.clone()),
             Self::Revoke { grant, .. } => StepTarget::Revoke(grant.clone()),
-            Self::PutSettings { .. } => StepTarget::Settings,
+            Self::PutSettings {
+                only_narrows: true, ..
+            } => StepTarget::NarrowedSettings,
+            Self::PutSettings {
+                only_narrows: false,
+                ..
+            } => StepTarget::Settings,
         }
     }
 
@@ -272,11 +285,7 @@ impl Step {
     #[must_use]
     pub fn only_closes(&self) -> bool {
         match self {
-            Self::PutSettings {
-                added_admins,
-                added_read_only_admins,
-                ..
-            } => added_admins.is_empty() && added_read_only_admins.is_empty(),
+            Self::PutSettings { only_narrows, .. } => *only_narrows,
             Self::Revoke { .. }
             | Self::DeletePartition { .. }
             | Self::DeleteTable { .. }
@@ -366,9 +375,15 @@ impl Step {
             Self::CreateDatabase { .. }
             | Self::UpdateDatabase { .. }
             | Self::Revoke { .. }
-            | Self::PutSettings { .. }
+            | Self::PutSettings {
+                only_narrows: true, ..
+            }
             | Self::DeletePartition { .. } => 0,
-            Self::CreateTable { .. }
+            Self::PutSettings {
+                only_narrows: false,
+                ..
+            }
+            | Self::CreateTable { .. }
             | Self::UpdateTable { .. }
             | Self::DeleteTable { .. }
             | Self::CreateFunction { .. }

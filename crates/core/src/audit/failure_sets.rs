@@ -319,7 +319,8 @@ impl Resources {
             | StepTarget::Partition(..)
             | StepTarget::Grant(_)
             | StepTarget::Revoke(_)
-            | StepTarget::Settings => None,
+            | StepTarget::Settings
+            | StepTarget::NarrowedSettings => None,
         };
         match step.subject() {
             Subject::Table(id) => Self {
@@ -471,7 +472,8 @@ fn changes_checked_by(step: &Step) -> Vec<Change> {
             | StepTarget::Partition(..)
             | StepTarget::Grant(_)
             | StepTarget::Revoke(_)
-            | StepTarget::Settings => Vec::new(),
+            | StepTarget::Settings
+            | StepTarget::NarrowedSettings => Vec::new(),
         },
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }

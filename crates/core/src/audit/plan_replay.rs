@@ -8,11 +8,12 @@ mod opened_access;
 mod opt_ins;
 mod ownership;
 mod permissions;
+mod settings;
 
 use super::content_check::Content;
 use super::{AuditRule, Rejection};
 use crate::catalog::{self, Database, Observed, Table};
-use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Principal, Resource};
 use crate::name::{Name, TableId};
 use crate::plan::Inputs;
 use crate::scope::Subject;
@@ -45,6 +46,8 @@ pub(super) struct PlanReplay<'a> {
     pub(super) put_expressions: BTreeSet<String>,
     /// Databases of which an earlier step cleared the default permissions for new tables.
     pub(super) cleared_defaults: BTreeSet<Name>,
+    /// Administrators, other than read-only ones, that an earlier step removed.
+    pub(super) removed_admins: BTreeSet<Principal>,
     /// Subjects that an earlier step created.
     pub(super) created: BTreeSet<Subject>,
     /// Subjects that an earlier step deleted.
@@ -110,6 +113,7 @@ impl<'a> PlanReplay<'a> {
             to_regrant: BTreeSet::new(),
             put_expressions: BTreeSet::new(),
             cleared_defaults: BTreeSet::new(),
+            removed_admins: BTreeSet::new(),
             created: BTreeSet::new(),
             deleted: BTreeSet::new(),
         }
@@ -139,11 +143,14 @@ impl<'a> PlanReplay<'a> {
                 added_admins,
                 added_read_only_admins,
                 removed_admins,
+                removed_read_only_admins,
                 other_settings,
+                only_narrows,
             } => self.put_settings(
                 [added_admins, added_read_only_admins],
-                removed_admins,
-                other_settings,
+                [removed_admins, removed_read_only_admins],
+                other_settings.as_ref(),
+                *only_narrows,
             ),
             Step::RemoveAttachment { subject, key } => self.remove_attachment(subject, key),
             Step::DeletePartition { id, values } => self.delete_partition(id, values),

@@ -107,8 +107,8 @@ pub struct DataLakeSettings {
 }
 
 impl DataLakeSettings {
-    /// Returns the data lake administrators and the read-only administrators. Listings show their
-    /// implicit permissions like grants (LF-06).
+    /// Returns the data lake administrators and the read-only administrators: all of them see
+    /// everything.
     #[must_use]
     pub fn administrators(&self) -> BTreeSet<Principal> {
         self.admins.union(&self.read_only_admins).cloned().collect()

@@ -100,6 +100,20 @@ impl PrincipalMapping {
         }
     }
 
+    /// The principal of the standby that an administrator, or another principal of the settings,
+    /// corresponds to, by the rules for the principals of grants. `None` if the policy ignores it.
+    ///
+    /// # Errors
+    /// Why it corresponds to none.
+    pub fn administrator(&self, principal: &Principal) -> Result<Option<Principal>, &'static str> {
+        match self.principal(principal) {
+            MappedPrincipal::To(mapped) => Ok(Some(mapped)),
+            MappedPrincipal::Ignored => Ok(None),
+            MappedPrincipal::Unknown => Err("it was deleted, or its kind is not known"),
+            MappedPrincipal::Ambiguous => Err("a [[principal]] pair maps another principal to it"),
+        }
+    }
+
     /// The ARN of a principal in the standby.
     #[must_use]
     pub fn counterpart(&self, principal: &str) -> String {

@@ -1,7 +1,7 @@
 //! Plans grants on all tables of a database. They apply to every existing and future table.
 
+use super::administrators::{Ignored, ignored};
 use super::column_visibility::PlannedTables;
-use super::grants::{Ignored, ignored};
 use super::{FindingKind, PlanBuilder};
 use crate::ledger::SubjectState;
 use crate::scope::{Facet, Subject};
@@ -99,7 +99,7 @@ pub(super) fn extra_grant(builder: &PlanBuilder<'_>, database: &crate::Name) -> 
     let in_primary = in_primary.and_then(Observation::present);
     let ignored = ignored(builder).unwrap_or(Ignored::own_roles_only(inputs.own_roles));
     let extra_grant = in_standby.keys().find(|grant| {
-        !ignored.contains(&grant.principal)
+        !ignored.contains(grant)
             && !in_primary.is_some_and(|in_primary| in_primary.contains_key(grant))
     });
     extra_grant.map(|grant| format!("it waits until {grant} is revoked in the standby"))

@@ -171,10 +171,10 @@ fn suspend_filter_grants(builder: &mut PlanBuilder<'_>, id: &TableId, name: &str
     let (Some(in_primary), Some(existing)) = (in_primary, existing) else {
         return;
     };
-    let ignored = super::grants::ignored(builder).unwrap_or_default();
+    let ignored = super::administrators::ignored(builder).unwrap_or_default();
     let suspended: Vec<(PermissionGrant, bool)> = existing
         .iter()
-        .filter(|(grant, _)| grant.resource == resource && !ignored.contains(&grant.principal))
+        .filter(|(grant, _)| grant.resource == resource && !ignored.contains(grant))
         .filter_map(|(grant, grantable)| {
             Some((grant.clone(), *grantable && *in_primary.get(grant)?))
         })

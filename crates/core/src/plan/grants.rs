@@ -1,10 +1,11 @@
 //! Plans the grants of one subject: revokes first, then grants.
 
+use super::administrators::{Ignored, ignored, without_implicit};
 use super::{FindingKind, PlanBuilder, attachment, column_visibility, lakeformation, link};
-use crate::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
+use crate::grant::{Grants, Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::SubjectState;
 use crate::scope::{Subject, subject_of_grant};
-use crate::snapshot::{Observation, ObservedSettings, Snapshot};
+use crate::snapshot::Observation;
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,8 +61,7 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     // Grants on what is below a resource link belong to the link's target.
     let comparable = |grants: &Grants, is_link: bool| -> Grants {
         let kept = grants.iter().filter(|(grant, _)| {
-            let is_ignored =
-                ignored.contains(&grant.principal) || (is_link && !is_on_whole_object(grant));
+            let is_ignored = ignored.contains(grant) || (is_link && !is_on_whole_object(grant));
             !is_ignored && lakeformation::is_managed_resource(builder, &grant.resource)
         });
         kept.map(|(grant, grantable)| (grant.clone(), *grantable))
@@ -69,6 +69,7 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     };
     let wanted = comparable(wanted, link::is_link(inputs.primary, subject));
     let existing = comparable(existing, link::is_link(inputs.standby, subject));
+    let wanted = without_implicit(builder, wanted, &existing);
     let mut wanted = without_missing_targets(builder, subject, wanted, &existing);
     let on_dropped_columns = grants_on_dropped_columns(builder, &existing);
     wanted.retain(|grant, _| !on_dropped_columns.contains(grant));
@@ -145,7 +146,7 @@ pub(super) fn plan_named_revokes_only(builder: &mut PlanBuilder<'_>, subject: &S
     };
     let steps: Vec<Step> = named_revokes
         .iter()
-        .filter(|(grant, _)| !wanted.contains_key(grant) && !ignored.contains(&grant.principal))
+        .filter(|(grant, _)| !wanted.contains_key(grant) && !ignored.contains(grant))
         .map(|(grant, grantable)| Step::Revoke {
             grant: grant.clone(),
             grantable: *grantable,
@@ -174,9 +175,7 @@ pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bo
     let is_link = link::is_link(builder.inputs.standby, subject);
     let grants = existing.present().into_iter().flatten();
     let steps: Vec<Step> = grants
-        .filter(|(grant, _)| {
-            !ignored.contains(&grant.principal) && (!is_link || is_on_whole_object(grant))
-        })
+        .filter(|(grant, _)| !ignored.contains(grant) && (!is_link || is_on_whole_object(grant)))
         .map(|(grant, grantable)| Step::Revoke {
             grant: grant.clone(),
             grantable: *grantable,
@@ -185,48 +184,6 @@ pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bo
         .collect();
     builder.steps.extend(steps);
     true
-}
-
-/// Returns the principals whose grants are not compared: the administrators of either Region,
-/// whose implicit permissions are listed like explicit ones, and Twinlake's own roles (LF-06).
-/// `None` if the settings of a Region were not read.
-pub(super) fn ignored<'a>(builder: &PlanBuilder<'a>) -> Option<Ignored<'a>> {
-    let settings = |snapshot: &Snapshot| -> Option<BTreeSet<Principal>> {
-        let present = snapshot.settings.as_ref().and_then(Observation::present);
-        present.map(|settings: &ObservedSettings| settings.administrators.clone())
-    };
-    let mut administrators = settings(builder.inputs.primary)?;
-    administrators.extend(settings(builder.inputs.standby)?);
-    Some(Ignored {
-        administrators,
-        own_roles: Some(builder.inputs.own_roles),
-    })
-}
-
-/// Principals whose grants are neither compared nor changed.
-#[derive(Default)]
-pub(super) struct Ignored<'a> {
-    administrators: BTreeSet<Principal>,
-    own_roles: Option<&'a OwnRoles>,
-}
-
-impl<'a> Ignored<'a> {
-    /// Ignores only Twinlake's own roles.
-    pub(super) fn own_roles_only(own_roles: &'a OwnRoles) -> Self {
-        Self {
-            administrators: BTreeSet::new(),
-            own_roles: Some(own_roles),
-        }
-    }
-}
-
-impl Ignored<'_> {
-    pub(super) fn contains(&self, principal: &Principal) -> bool {
-        self.administrators.contains(principal)
-            || self
-                .own_roles
-                .is_some_and(|roles| roles.contains(&principal.0))
-    }
 }
 
 fn named_revokes_on(
@@ -261,7 +218,7 @@ fn find_revokes(
         }
     }
     for (grant, grantable) in named_revokes {
-        if ignored.contains(&grant.principal) {
+        if ignored.contains(grant) {
             continue;
         }
         match wanted.get(grant) {

@@ -155,7 +155,8 @@ fn is_index(step: &Step) -> bool {
         | StepTarget::Partition(..)
         | StepTarget::Grant(_)
         | StepTarget::Revoke(_)
-        | StepTarget::Settings => false,
+        | StepTarget::Settings
+        | StepTarget::NarrowedSettings => false,
     }
 }
 

@@ -5,15 +5,13 @@
 //! before (the ledger row has its short key) or equals the primary's. Other items, and the grants
 //! on them, are not changed.
 
-use super::{
-    Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, lf_tag_policy_grants,
-};
-use crate::catalog::{Attachment, AttachmentKey, DataLakeSettings, digest};
-use crate::grant::{LfTagPolicy, PermissionGrant, Principal, PrincipalMapping, Resource};
+use super::{Facets, FindingKind, PlanBuilder, attachment, grants, lf_tag_policy_grants, settings};
+use crate::catalog::{Attachment, AttachmentKey, digest};
+use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::ledger::SubjectState;
-use crate::policy::{DataLakeSettingsPolicy, DeletionPolicy};
+use crate::policy::DeletionPolicy;
 use crate::scope::{Facet, LfSubject, Subject};
-use crate::snapshot::{Attachments, Observation, Snapshot};
+use crate::snapshot::{Attachments, Observation};
 use crate::step::Step;
 use std::collections::BTreeSet;
 
@@ -26,7 +24,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject_kind: LfSubject, facet
     let outcome = builder.outcome_with_pairing(&subject, SubjectState::InSync, None);
     builder.subject_outcomes.insert(subject.clone(), outcome);
     if subject_kind == LfSubject::Settings {
-        return settings(builder, &subject);
+        return settings::plan(builder, &subject);
     }
     if facets.contains(&Facet::Grants) {
         grants::plan(builder, &subject);
@@ -260,192 +258,5 @@ pub(super) fn missing_target(builder: &PlanBuilder<'_>, grant: &PermissionGrant)
             LfSubject::LfTagExpressions,
             &AttachmentKey::NamedExpression(name.clone()),
         ),
-    }
-}
-
-/// Plans the data lake settings: reports differences, and writes them if the policy says so.
-fn settings(builder: &mut PlanBuilder<'_>, subject: &Subject) {
-    let read = |snapshot: &Snapshot| snapshot.settings.clone();
-    let (Some(in_primary), Some(in_standby)) =
-        (read(builder.inputs.primary), read(builder.inputs.standby))
-    else {
-        return;
-    };
-    let (in_primary, in_standby) = match (in_primary, in_standby) {
-        (Observation::Present(in_primary), Observation::Present(in_standby)) => {
-            (in_primary.data_lake_settings, in_standby.data_lake_settings)
-        }
-        (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
-            let kind = finding_kind(&error);
-            return builder.mark_not_in_sync(
-                subject,
-                SubjectState::OutOfSync,
-                kind,
-                error.to_string(),
-            );
-        }
-        (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
-    };
-    let merge = SettingsMerge::new(builder, subject, &in_primary, &in_standby);
-    if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
-        outcome.managed_keys = Some(merge.managed_keys.clone());
-    }
-    let differs = merge.differences(&in_standby);
-    if differs.is_empty() {
-        return;
-    }
-    match builder.inputs.policy.data_lake_settings {
-        DataLakeSettingsPolicy::Report => {
-            let detail = format!(
-                "the data lake settings differ in {}; they are not written \
-                 (`data-lake-settings = \"merge\"` would)",
-                differs.join(", ")
-            );
-            builder.add_finding(FindingKind::Note, subject, detail);
-        }
-        DataLakeSettingsPolicy::Merge if merge.exceeds_administrator_limit(&in_standby) => {
-            let reason = "with the primary's administrators, the standby would have more than 30";
-            builder.mark_not_in_sync(
-                subject,
-                SubjectState::Blocked,
-                FindingKind::OnHold,
-                reason.to_owned(),
-            );
-        }
-        DataLakeSettingsPolicy::Merge => builder.steps.push(Step::PutSettings {
-            added_admins: merge.added_admins,
-            added_read_only_admins: merge.added_read_only_admins,
-            removed_admins: merge.removed_admins,
-            other_settings: merge.other_settings,
-        }),
-    }
-}
-
-/// The maximum number of administrators, and of read-only administrators, of a Region.
-const MAX_ADMINISTRATORS: usize = 30;
-
-/// The changes of the standby's data lake settings.
-struct SettingsMerge {
-    added_admins: BTreeSet<Principal>,
-    added_read_only_admins: BTreeSet<Principal>,
-    removed_admins: BTreeSet<Principal>,
-    other_settings: DataLakeSettings,
-    managed_keys: BTreeSet<String>,
-}
-
-impl SettingsMerge {
-    fn new(
-        builder: &PlanBuilder<'_>,
-        subject: &Subject,
-        in_primary: &DataLakeSettings,
-        in_standby: &DataLakeSettings,
-    ) -> Self {
-        let inputs = builder.inputs;
-        let mapping = PrincipalMapping::of_primary(inputs.policy, inputs.epoch);
-        let mapped = |all: &BTreeSet<Principal>| -> BTreeSet<Principal> {
-            all.iter()
-                .filter(|principal| {
-                    !inputs.own_roles.contains(&principal.0)
-                        && !inputs.policy.ignored_principals.contains(&principal.0)
-                })
-                .map(|principal| Principal(mapping.counterpart(&principal.0)))
-                .collect()
-        };
-        let (admins, read_only_admins) = (
-            mapped(&in_primary.admins),
-            mapped(&in_primary.read_only_admins),
-        );
-        let row = inputs.rows.get(subject);
-        let managed = row.map(|row| row.managed_keys.clone()).unwrap_or_default();
-        let is_wanted = |principal: &Principal| {
-            admins.contains(principal)
-                || read_only_admins.contains(principal)
-                || inputs.own_roles.contains(&principal.0)
-        };
-        let all = in_standby.administrators();
-        let extra = all
-            .iter()
-            .filter(|principal| !is_wanted(principal) && managed.contains(&principal.0));
-        let proven = inputs.primary.is_administrator;
-        let removed_admins: BTreeSet<Principal> = extra.filter(|_| proven).cloned().collect();
-        let other_settings = DataLakeSettings {
-            admins: BTreeSet::new(),
-            read_only_admins: BTreeSet::new(),
-            database_defaults_open: false,
-            table_defaults_open: false,
-            external_allow_list: mapped(&in_primary.external_allow_list),
-            ..in_primary.clone()
-        };
-        Self {
-            managed_keys: admins
-                .union(&read_only_admins)
-                .map(|principal| principal.0.clone())
-                .collect(),
-            added_admins: admins.difference(&in_standby.admins).cloned().collect(),
-            added_read_only_admins: read_only_admins
-                .difference(&in_standby.read_only_admins)
-                .cloned()
-                .collect(),
-            removed_admins,
-            other_settings,
-        }
-    }
-
-    /// Returns the names of the fields of `DataLakeSettings` that differ.
-    fn differences(&self, in_standby: &DataLakeSettings) -> Vec<&'static str> {
-        let other_settings = &self.other_settings;
-        let all = [
-            (
-                "DataLakeAdmins",
-                !(self.added_admins.is_empty() && self.removed_admins.is_empty()),
-            ),
-            ("ReadOnlyAdmins", !self.added_read_only_admins.is_empty()),
-            (
-                "CreateDatabaseDefaultPermissions",
-                in_standby.database_defaults_open,
-            ),
-            (
-                "CreateTableDefaultPermissions",
-                in_standby.table_defaults_open,
-            ),
-            (
-                "Parameters",
-                other_settings.parameters != in_standby.parameters,
-            ),
-            (
-                "TrustedResourceOwners",
-                other_settings.trusted_resource_owners != in_standby.trusted_resource_owners,
-            ),
-            (
-                "AllowExternalDataFiltering",
-                other_settings.external_data_filtering != in_standby.external_data_filtering,
-            ),
-            (
-                "AllowFullTableExternalDataAccess",
-                other_settings.full_table_external_access != in_standby.full_table_external_access,
-            ),
-            (
-                "ExternalDataFilteringAllowList",
-                other_settings.external_allow_list != in_standby.external_allow_list,
-            ),
-            (
-                "AuthorizedSessionTagValueList",
-                other_settings.session_tag_values != in_standby.session_tag_values,
-            ),
-        ];
-        let differing = all.into_iter().filter(|(_, differs)| *differs);
-        differing.map(|(name, _)| name).collect()
-    }
-
-    fn exceeds_administrator_limit(&self, in_standby: &DataLakeSettings) -> bool {
-        let count = |current: &BTreeSet<Principal>, added: &BTreeSet<Principal>| {
-            current
-                .union(added)
-                .filter(|principal| !self.removed_admins.contains(*principal))
-                .count()
-        };
-        count(&in_standby.admins, &self.added_admins) > MAX_ADMINISTRATORS
-            || count(&in_standby.read_only_admins, &self.added_read_only_admins)
-                > MAX_ADMINISTRATORS
     }
 }

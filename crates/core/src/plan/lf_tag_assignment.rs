@@ -9,7 +9,7 @@
 mod tag_timeline;
 
 use super::lf_tag_policy_grants::{self, policy_grants, policy_of, revoke_extra};
-use super::{FindingKind, PlanBuilder, grants};
+use super::{FindingKind, PlanBuilder, administrators};
 use crate::catalog::Table;
 use crate::grant::PermissionGrant;
 use crate::ledger::SubjectState;
@@ -156,10 +156,10 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     let Some(in_standby) = policy_grants(standby) else {
         return unread(&first, "the grants by LF-Tag policies were not read");
     };
-    let ignored = grants::ignored(builder).unwrap_or_default();
+    let ignored = administrators::ignored(builder).unwrap_or_default();
     let held: Vec<(PermissionGrant, bool)> = in_standby
         .iter()
-        .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(&grant.principal))
+        .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(grant))
         .map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect();
     let made: Vec<PermissionGrant> = builder.steps.iter().filter_map(made_policy_grant).collect();

@@ -1,7 +1,7 @@
 //! Plans grants by LF-Tag policies. They apply to every resource that has the LF-Tags.
 
 use super::column_visibility::PlannedTables;
-use super::{FindingKind, PlanBuilder, grants};
+use super::{FindingKind, PlanBuilder, administrators};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
 use crate::ledger::SubjectState;
@@ -325,10 +325,10 @@ pub(super) fn suspend_grants(
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
         return Some("the grants by LF-Tag policies were not read".to_owned());
     };
-    let ignored = grants::ignored(builder).unwrap_or_default();
+    let ignored = administrators::ignored(builder).unwrap_or_default();
     let affected = in_standby
         .iter()
-        .filter(|(grant, _)| !ignored.contains(&grant.principal))
+        .filter(|(grant, _)| !ignored.contains(grant))
         .filter(|(grant, _)| policy_of(grant).is_some_and(|(_, policy)| is_affected(policy)));
     for (grant, grantable) in affected {
         match in_primary.get(grant) {

@@ -58,7 +58,7 @@ struct StepIndex<'a> {
     /// Updates that clear a database's default permissions for new tables.
     closed_defaults: BTreeMap<Name, Positions>,
     /// Writes of the data lake settings.
-    settings: Positions,
+    narrowed_settings: Positions,
     /// Revokes by the subject of their grant.
     revokes: BTreeMap<Subject, Vec<(usize, PermissionGrant)>>,
     /// Revokes of grants by LF-Tag policies.
@@ -98,7 +98,7 @@ impl<'a> StepIndex<'a> {
             in_catalog: Positions::new(),
             grants: BTreeMap::new(),
             closed_defaults: BTreeMap::new(),
-            settings: Positions::new(),
+            narrowed_settings: Positions::new(),
             revokes: BTreeMap::new(),
             policy_revokes: Vec::new(),
             lf_tags: BTreeMap::new(),
@@ -151,9 +151,15 @@ impl<'a> StepIndex<'a> {
             | Step::DeleteDatabase { .. } => {
                 self.add_in_catalog(position, &subject);
             }
-            Step::PutSettings { .. } => {
-                self.settings.insert(position);
+            Step::PutSettings {
+                only_narrows: true, ..
+            } => {
+                self.narrowed_settings.insert(position);
             }
+            Step::PutSettings {
+                only_narrows: false,
+                ..
+            } => {}
             Step::CreatePartition { .. }
             | Step::UpdatePartition { .. }
             | Step::DeletePartition { .. } => {}
@@ -248,7 +254,9 @@ impl<'a> StepIndex<'a> {
         match step {
             // What only takes access away.
             Step::Revoke { .. }
-            | Step::PutSettings { .. }
+            | Step::PutSettings {
+                only_narrows: true, ..
+            }
             | Step::UpdateDatabase {
                 clears_default_permissions: true,
                 ..
@@ -256,8 +264,12 @@ impl<'a> StepIndex<'a> {
             | Step::DeletePartition { .. }
             | Step::DeleteTable { .. }
             | Step::DeleteFunction { .. } => Positions::new(),
+            Step::PutSettings {
+                only_narrows: false,
+                ..
+            } => self.narrowed_settings.clone(),
             Step::CreateDatabase { .. } => {
-                let mut required = self.settings.clone();
+                let mut required = self.narrowed_settings.clone();
                 required.extend(self.revokes_on(&subject));
                 required
             }
@@ -267,7 +279,7 @@ impl<'a> StepIndex<'a> {
             } => of(&self.objects, &subject),
             Step::CreateTable { id, .. } => {
                 let mut required = self.parents(&subject);
-                required.extend(self.settings.iter());
+                required.extend(self.narrowed_settings.iter());
                 required.extend(self.opening_a_table(id));
                 required
             }

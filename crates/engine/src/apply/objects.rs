@@ -127,14 +127,17 @@ async fn send<S: WriteRegion>(
             added_admins,
             added_read_only_admins,
             removed_admins,
+            removed_read_only_admins,
             other_settings,
+            only_narrows: _,
         } => {
             let change = SettingsChange {
                 added_admins: added_admins.clone(),
                 added_read_only_admins: added_read_only_admins.clone(),
                 removed_admins: removed_admins.clone(),
+                removed_read_only_admins: removed_read_only_admins.clone(),
                 default_permissions: DefaultPermissionsChange::Clear,
-                other_settings: Some(other_settings.clone()),
+                other_settings: other_settings.clone(),
             };
             standby.put_settings(&change).await
         }

@@ -135,8 +135,10 @@ pub struct SettingsChange {
     pub added_admins: BTreeSet<Principal>,
     /// Principals to add as read-only administrators.
     pub added_read_only_admins: BTreeSet<Principal>,
-    /// Principals to remove from administrators of both kinds.
+    /// Principals to remove from the administrators.
     pub removed_admins: BTreeSet<Principal>,
+    /// Principals to remove from the read-only administrators.
+    pub removed_read_only_admins: BTreeSet<Principal>,
     /// How to change the default permissions for new databases and tables.
     pub default_permissions: DefaultPermissionsChange,
     /// The settings other than administrators and defaults, if they are to change.
@@ -144,22 +146,26 @@ pub struct SettingsChange {
 }
 
 impl SettingsChange {
-    /// Returns the settings after this change. Administrators stay unless they are in
-    /// `removed_admins`; a list that also adds a principal keeps it.
+    /// Returns the settings after this change. The lists of administrators and of read-only
+    /// administrators change independently, and each keeps who is not removed from it.
     #[must_use]
     pub fn applied_to(&self, current: &DataLakeSettings) -> DataLakeSettings {
-        let updated =
-            |current: &BTreeSet<Principal>, added: &BTreeSet<Principal>| -> BTreeSet<Principal> {
-                let all = current.union(added);
-                all.filter(|admin| !self.removed_admins.contains(*admin) || added.contains(*admin))
-                    .cloned()
-                    .collect()
-            };
+        let updated = |current: &BTreeSet<Principal>,
+                       added: &BTreeSet<Principal>,
+                       removed: &BTreeSet<Principal>|
+         -> BTreeSet<Principal> {
+            let kept = current.difference(removed);
+            kept.chain(added).cloned().collect()
+        };
         let open = (current.database_defaults_open, current.table_defaults_open);
         let (databases, tables) = self.default_permissions.applied_to(open);
         DataLakeSettings {
-            admins: updated(&current.admins, &self.added_admins),
-            read_only_admins: updated(&current.read_only_admins, &self.added_read_only_admins),
+            admins: updated(&current.admins, &self.added_admins, &self.removed_admins),
+            read_only_admins: updated(
+                &current.read_only_admins,
+                &self.added_read_only_admins,
+                &self.removed_read_only_admins,
+            ),
             database_defaults_open: databases,
             table_defaults_open: tables,
             ..self
@@ -167,5 +173,34 @@ impl SettingsChange {
                 .clone()
                 .unwrap_or_else(|| current.clone())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_lists_of_administrators_change_independently() {
+        let set = |names: &[&str]| -> BTreeSet<Principal> {
+            names
+                .iter()
+                .map(|&name| Principal(name.to_owned()))
+                .collect()
+        };
+        let current = DataLakeSettings {
+            admins: set(&["a", "b"]),
+            read_only_admins: set(&["a", "c"]),
+            ..DataLakeSettings::default()
+        };
+        let change = SettingsChange {
+            removed_admins: set(&["a"]),
+            added_admins: set(&["c"]),
+            removed_read_only_admins: set(&["c"]),
+            ..SettingsChange::default()
+        };
+        let changed = change.applied_to(&current);
+        assert_eq!(changed.admins, set(&["b", "c"]));
+        assert_eq!(changed.read_only_admins, set(&["a"]));
     }
 }

@@ -1,16 +1,14 @@
-//! Checks data cells filters, opt-ins, and the items and settings of Lake Formation.
+//! Checks data cells filters, opt-ins, and the items of Lake Formation.
 
 use super::{Check, PlanReplay, present, reject};
 use crate::audit::AuditRule;
 use crate::catalog::{
-    self, Attachment, AttachmentKey, DataCellsFilter, DataLakeSettings, FilterColumns,
-    ObservedAttachment,
+    self, Attachment, AttachmentKey, DataCellsFilter, FilterColumns, ObservedAttachment,
 };
-use crate::grant::{LfTagPolicy, PermissionGrant, Principal, Resource};
+use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::name::TableId;
-use crate::policy;
-use crate::scope::{Facet, LfSubject, Subject};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::scope::{Facet, Subject};
+use std::collections::BTreeMap;
 
 /// Returns the data cells filters by table and name.
 pub(super) fn filters(
@@ -171,70 +169,5 @@ impl PlanReplay<'_> {
                 format!("{grant} would apply to other resources"),
             ),
         }
-    }
-
-    pub(super) fn put_settings(
-        &self,
-        added: [&BTreeSet<Principal>; 2],
-        removed: &BTreeSet<Principal>,
-        other_settings: &DataLakeSettings,
-    ) -> Check {
-        let subject = Subject::LakeFormation(LfSubject::Settings);
-        if self.inputs.policy.data_lake_settings != policy::DataLakeSettingsPolicy::Merge {
-            return reject(
-                AuditRule::NotManaged,
-                "the policy does not allow changes of the data lake settings",
-            );
-        }
-        let Some(in_primary) = present(self.inputs.primary.settings.as_ref()) else {
-            return reject(AuditRule::Altered, "the primary's settings were not read");
-        };
-        let epoch = self.inputs.epoch;
-        let mapped = |principal: &Principal| -> String {
-            let mut pairs = self.inputs.policy.principals.iter();
-            let pair = pairs.find(|pair| *pair.get(epoch.primary()) == principal.0);
-            pair.map_or_else(
-                || principal.0.clone(),
-                |pair| pair.get(epoch.standby()).clone(),
-            )
-        };
-        for (added, allowed) in added.into_iter().zip([
-            &in_primary.data_lake_settings.admins,
-            &in_primary.data_lake_settings.read_only_admins,
-        ]) {
-            let allowed: BTreeSet<String> = allowed.iter().map(mapped).collect();
-            if let Some(principal) = added
-                .iter()
-                .find(|principal| !allowed.contains(&principal.0))
-            {
-                let detail = format!("{principal} is no administrator in the primary");
-                return reject(AuditRule::WiderAccess, detail);
-            }
-        }
-        let row = self.inputs.rows.get(&subject);
-        let all: BTreeSet<String> = in_primary.administrators.iter().map(mapped).collect();
-        for principal in removed {
-            let paired = row.is_some_and(|row| row.managed_keys.contains(&principal.0));
-            if self.inputs.own_roles.contains(&principal.0) || all.contains(&principal.0) || !paired
-            {
-                return reject(
-                    AuditRule::NotManaged,
-                    format!("administrator {principal} would be removed"),
-                );
-            }
-            if !self.inputs.primary.is_administrator {
-                return reject(
-                    AuditRule::Unproven,
-                    format!("removing administrator {principal}"),
-                );
-            }
-        }
-        if other_settings.database_defaults_open || other_settings.table_defaults_open {
-            return reject(
-                AuditRule::WiderAccess,
-                "new objects would get default permissions",
-            );
-        }
-        Ok(())
     }
 }

@@ -3,24 +3,67 @@
 use super::{Check, PlanReplay, present, reject};
 use crate::audit::AuditRule;
 use crate::catalog::{self, Database, Table};
-use crate::grant::{PermissionGrant, Resource};
+use crate::grant::{Permission, PermissionGrant, Principal, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::Subject;
 use crate::snapshot::Observation;
 use crate::step::Step;
+use std::collections::BTreeSet;
 
 impl<'a> PlanReplay<'a> {
-    /// Whether grants to the principal are not replicated: it is one of Twinlake's own roles or an
-    /// administrator of either Region.
+    /// Whether a grant of the standby is no access that Twinlake answers for: it belongs to one of
+    /// Twinlake's own roles or to an administrator of the standby, who can grant it to itself.
     pub(super) fn is_ignored(&self, grant: &PermissionGrant) -> bool {
-        let snapshots = [self.inputs.primary, self.inputs.standby];
-        let settings = snapshots
-            .iter()
-            .filter_map(|snapshot| present(snapshot.settings.as_ref()));
+        let settings = present(self.inputs.standby.settings.as_ref());
+        let is_administrator = settings.is_some_and(|settings| {
+            let admins = &settings.data_lake_settings.admins;
+            admins.contains(&grant.principal) && !self.removed_admins.contains(&grant.principal)
+        });
+        is_administrator || self.is_unchangeable(grant)
+    }
+
+    /// Whether a grant of the standby is not to be written: it belongs to one of Twinlake's own
+    /// roles, or the principal may have it as an administrator of the standby (LF-06).
+    pub(super) fn is_unchangeable(&self, grant: &PermissionGrant) -> bool {
+        let settings = present(self.inputs.standby.settings.as_ref());
         self.inputs.own_roles.contains(&grant.principal.0)
-            || settings
-                .into_iter()
-                .any(|settings| settings.administrators.contains(&grant.principal))
+            || settings.is_some_and(|settings| {
+                let settings = &settings.data_lake_settings;
+                (settings.admins.contains(&grant.principal) && comes_with_full_rights(grant))
+                    || (settings.read_only_admins.contains(&grant.principal)
+                        && comes_with_read_only_rights(grant))
+            })
+    }
+
+    /// Whether the primary may list a grant only because its principal is an administrator there.
+    pub(super) fn may_be_implicit_in_primary(&self, grant: &PermissionGrant) -> bool {
+        let Some(settings) = present(self.inputs.primary.settings.as_ref()) else {
+            return false;
+        };
+        let contains = |principals: &BTreeSet<Principal>| {
+            let mut principals = principals.iter();
+            principals
+                .any(|principal| self.counterpart(principal).as_ref() == Some(&grant.principal))
+        };
+        let settings = &settings.data_lake_settings;
+        (comes_with_full_rights(grant) && contains(&settings.admins))
+            || (comes_with_read_only_rights(grant) && contains(&settings.read_only_admins))
+    }
+
+    /// The standby's principal that a principal of the primary's settings corresponds to. `None` if
+    /// a pair of the policy names it as the counterpart of another principal.
+    pub(super) fn counterpart(&self, principal: &Principal) -> Option<Principal> {
+        let epoch = self.inputs.epoch;
+        let pairs = &self.inputs.policy.principals;
+        let mut of_primary = pairs.iter().map(|pair| pair.get(epoch.primary()));
+        if let Some(pair) = of_primary.position(|one| *one == principal.0) {
+            let pair = pairs.get(pair)?;
+            return Some(Principal(pair.get(epoch.standby()).clone()));
+        }
+        let is_taken = pairs
+            .iter()
+            .any(|pair| *pair.get(epoch.standby()) == principal.0);
+        (!is_taken).then(|| principal.clone())
     }
 
     /// Whether the standby's database is a resource link.
@@ -239,6 +282,29 @@ impl<'a> PlanReplay<'a> {
         let in_standby = without_uncompared_fields(in_standby);
         self.primary_table(id)
             .is_ok_and(|primary| self.content.check(&primary.object, &in_standby).is_ok())
+    }
+}
+
+/// Whether every administrator may have the permission: all of them see all metadata.
+fn comes_with_read_only_rights(grant: &PermissionGrant) -> bool {
+    grant.permission == Permission::Describe
+}
+
+/// Whether an administrator that is not read-only may have the permission: on LF-Tags, locations
+/// and the catalog itself it may have each, and on what holds data it may only see.
+fn comes_with_full_rights(grant: &PermissionGrant) -> bool {
+    match grant.resource {
+        Resource::Catalog
+        | Resource::DataLocation(_)
+        | Resource::LfTag { .. }
+        | Resource::LfTagExpression(_) => true,
+        Resource::Database(_)
+        | Resource::AllTables(_)
+        | Resource::Table(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::DataCellsFilter(..)
+        | Resource::LfTagPolicy { .. } => comes_with_read_only_rights(grant),
     }
 }
 

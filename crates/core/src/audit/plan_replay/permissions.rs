@@ -16,10 +16,16 @@ impl PlanReplay<'_> {
             self.held_grants.insert(grant.clone(), grantable);
             return Ok(());
         }
-        if self.is_ignored(grant) {
+        if self.is_unchangeable(grant) {
             return reject(
                 AuditRule::NotManaged,
                 format!("{grant}: grants to this principal are not replicated"),
+            );
+        }
+        if self.may_be_implicit_in_primary(grant) && !self.to_regrant.contains(grant) {
+            return reject(
+                AuditRule::WiderAccess,
+                format!("{grant}: the primary may list it only for an administrator"),
             );
         }
         if !self.primary_allows(grant, grantable) {
@@ -121,7 +127,7 @@ impl PlanReplay<'_> {
 
     pub(super) fn revoke(&mut self, grant: &PermissionGrant, cause: RevokeCause) -> Check {
         let subject = subject_of_grant(grant);
-        if self.is_ignored(grant) {
+        if self.is_unchangeable(grant) {
             return reject(
                 AuditRule::NotManaged,
                 format!("{grant}: grants to this principal are not replicated"),
