@@ -103,6 +103,17 @@ impl Name {
         root.map_or(self.as_str(), |(root, _)| root)
     }
 
+    /// Returns the segments, in lower case, of a nested column in either form of data cells filters:
+    /// `"address"."zip"` (F-6) or `address.zip`. Any other name is one segment.
+    #[must_use]
+    pub fn segments(&self) -> Vec<&str> {
+        let quoted = self.folded.strip_prefix('"');
+        match quoted.and_then(|quoted| quoted.strip_suffix('"')) {
+            Some(quoted) => quoted.split("\".\"").collect(),
+            None => self.folded.split('.').collect(),
+        }
+    }
+
     /// Whether this is one of the columns, or nested in one of them. The columns are in lower case.
     #[must_use]
     pub fn is_in_columns(&self, columns: &BTreeSet<String>) -> bool {
@@ -286,6 +297,9 @@ mod tests {
         for unknown in ["\"addresses\".\"zip\"", "\"zip\"", "a.c", "", "\""] {
             assert!(!named(unknown).is_in_columns(&columns), "{unknown}");
         }
+        assert_eq!(named("\"A\".\"b.c\"").segments(), ["a", "b.c"]);
+        assert_eq!(named("a.zip").segments(), ["a", "zip"]);
+        assert_eq!(named("\"").segments(), ["\""]);
         assert!(named("\"address\".\"zip\"").is_nested_in("address"));
         assert!(!named("address").is_nested_in("address"));
         assert!(!named("a.b").is_nested_in("a.b"));

@@ -7,11 +7,14 @@ mod administrators;
 mod all_tables_grants;
 mod attachment;
 mod column_visibility;
+mod columns;
 mod database;
+mod extra_access;
 mod function;
 mod grants;
 mod held_steps;
 mod lakeformation;
+mod lf_item_rights;
 mod lf_tag_assignment;
 mod lf_tag_policy_grants;
 mod link;
@@ -199,6 +202,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         attachment_outcomes: BTreeMap::new(),
         all_tables_grants: Vec::new(),
         lf_tag_policy_grants: Vec::new(),
+        lf_item_grants: Vec::new(),
         needs_full_grant_read: 0,
         needs: BTreeMap::new(),
         waiting_subjects: BTreeSet::new(),
@@ -214,6 +218,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     database::plan_deletions(&mut builder);
     all_tables_grants::plan(&mut builder);
+    lf_item_rights::plan(&mut builder);
     lf_tag_policy_grants::plan(&mut builder);
     opt_ins::plan(&mut builder);
     lf_tag_assignment::plan(&mut builder);
@@ -227,9 +232,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         .steps
         .sort_by_key(|step| (step.phase(), step.rank()));
     deduplicate_revokes(&mut builder.steps);
-    let column_changes =
-        |id: &crate::TableId, table: &crate::Table| table::column_change(inputs, id, table);
-    let requires = held_steps::remove_held(&mut builder, &column_changes);
+    let table_changes =
+        |id: &crate::TableId, table: &crate::Table| table::table_change(inputs, id, table);
+    let requires = held_steps::remove_held(&mut builder, &table_changes);
     Plan {
         requires,
         epoch: inputs.epoch,
@@ -359,6 +364,8 @@ struct PlanBuilder<'a> {
     all_tables_grants: Vec<(crate::Name, crate::PermissionGrant, bool)>,
     /// Missing grants by LF-Tag policies, with their grant option.
     lf_tag_policy_grants: Vec<(crate::PermissionGrant, bool)>,
+    /// Missing grants on all values of an LF-Tag and on LF-Tag expressions, with their grant option.
+    lf_item_grants: Vec<(crate::PermissionGrant, bool)>,
     /// See [`Plan::needs_full_grant_read`].
     needs_full_grant_read: usize,
     /// See [`Plan::needs`].

@@ -9,6 +9,7 @@ mod opt_ins;
 mod ownership;
 mod permissions;
 mod settings;
+mod table_content;
 
 use super::content_check::Content;
 use super::{AuditRule, Rejection};
@@ -20,6 +21,7 @@ use crate::scope::Subject;
 use crate::snapshot::{Observation, PartitionExtent};
 use crate::step::Step;
 use std::collections::{BTreeMap, BTreeSet};
+use table_content::{names, shows_other_data};
 
 /// The state of the standby after the steps that were replayed so far.
 pub(super) struct PlanReplay<'a> {
@@ -28,7 +30,9 @@ pub(super) struct PlanReplay<'a> {
     pub(super) content: Content<'a>,
     /// Grants of the standby at this point of the plan, and whether they have the grant option.
     pub(super) held_grants: BTreeMap<PermissionGrant, bool>,
-    /// Columns of the standby's tables at this point.
+    /// Grants that the standby had before the plan and the primary lacks.
+    pub(super) extra_grants: Vec<PermissionGrant>,
+    /// Columns and nested fields of the standby's tables at this point.
     pub(super) columns: BTreeMap<TableId, BTreeSet<String>>,
     /// LF-Tags that are assigned in the standby at this point, for subjects where they were read.
     pub(super) current_lf_tags: BTreeMap<Subject, lf_tags::AssignedLfTags>,
@@ -85,9 +89,10 @@ impl<'a> PlanReplay<'a> {
         let attachments: Vec<(&Subject, &catalog::ObservedAttachment)> = attachments
             .flat_map(|(owner, all)| all.values().map(move |observed| (owner, observed)))
             .collect();
-        Self {
+        let mut replay = Self {
             inputs,
             steps,
+            extra_grants: Vec::new(),
             content: Content {
                 policy: inputs.policy,
                 epoch: inputs.epoch,
@@ -116,7 +121,9 @@ impl<'a> PlanReplay<'a> {
             removed_admins: BTreeSet::new(),
             created: BTreeSet::new(),
             deleted: BTreeSet::new(),
-        }
+        };
+        replay.extra_grants = replay.find_extra_grants();
+        replay
     }
 
     /// Checks a step at its place in the plan, then applies it to the replayed state.
@@ -216,29 +223,26 @@ impl<'a> PlanReplay<'a> {
         self.check_name(&subject, &id.table, &table.name)?;
         self.check_content(&subject, &primary.object, table)?;
         self.require_managed(&subject)?;
-        let current = present(self.inputs.standby.tables.get(id));
-        let current_columns: BTreeSet<&str> = current
-            .into_iter()
-            .flat_map(|in_standby| {
-                in_standby
-                    .object
-                    .columns()
-                    .map(|column| column.name.as_str())
-            })
-            .collect();
-        let wanted: BTreeSet<&str> = table.columns().map(|column| column.name.as_str()).collect();
-        if wanted != current_columns {
+        let current = present(self.inputs.standby.tables.get(id)).map(|current| &current.object);
+        let before = current.map(names).unwrap_or_default();
+        let after = names(table);
+        if before != after {
             self.require_all_columns_visible(id)?;
         }
-        if wanted.is_subset(&current_columns) {
-            self.columns.insert(id.clone(), names(table));
+        if current.is_some_and(|current| !shows_other_data(current, table)) {
+            self.columns.insert(id.clone(), after);
             return Ok(());
         }
+        self.require_no_extra_access_to(id)?;
         self.require_no_extra_grant(&subject)?;
         self.require_no_extra_all_tables_grant(&id.database)?;
         self.require_filters_equal_primary(id)?;
+        if after.is_subset(&before) {
+            self.columns.insert(id.clone(), after);
+            return Ok(());
+        }
         self.require_no_extra_access(&subject, |replay| {
-            replay.columns.insert(id.clone(), names(table));
+            replay.columns.insert(id.clone(), after);
         })
     }
 
@@ -246,13 +250,15 @@ impl<'a> PlanReplay<'a> {
         let subject = Subject::Table(id.clone());
         self.require_managed(&subject)?;
         let listed = present(self.inputs.primary.partitions.get(id));
-        match listed.and_then(|listed| listed.partitions.get(&partition.values)) {
-            Some(primary) => self.check_content(&subject, primary, partition),
-            None => reject(
+        let Some(primary) = listed.and_then(|listed| listed.partitions.get(&partition.values))
+        else {
+            return reject(
                 AuditRule::Altered,
                 format!("the primary has no such partition of {subject}"),
-            ),
-        }
+            );
+        };
+        self.check_content(&subject, primary, partition)?;
+        self.require_no_extra_access_to(id)
     }
 
     fn delete_partition(&self, id: &TableId, values: &[String]) -> Check {
@@ -392,10 +398,4 @@ pub(super) fn default_grant(database: &Name) -> PermissionGrant {
         permission: crate::Permission::All,
         condition: None,
     }
-}
-
-/// Returns the columns of a table, in lower case: grants and filters name them without case.
-pub(super) fn names(table: &Table) -> BTreeSet<String> {
-    let columns = table.columns();
-    columns.map(|column| column.name.to_lowercase()).collect()
 }

@@ -1,6 +1,7 @@
 //! Plans the attachments of a database or a table: partition indexes, column statistics, Glue
 //! tags, data cells filters, LF-Tag assignments, opt-ins.
 
+use super::columns::{column_paths, names_path};
 use super::{FindingKind, PlanBuilder};
 use crate::catalog::{
     Attachment, AttachmentKey, DataCellsFilter, FilterColumns, IndexStatus, Observed,
@@ -96,9 +97,9 @@ fn missing_filter_column(
         return None;
     };
     let in_primary = builder.inputs.primary.tables.get(id);
-    let in_primary = column_names(in_primary.and_then(Observation::present));
+    let in_primary = paths_of(in_primary.and_then(Observation::present));
     let mut named = named_columns(filter).iter();
-    named.find(|name| !name.is_in_columns(&in_primary)).cloned()
+    named.find(|name| !names_path(&in_primary, name)).cloned()
 }
 
 fn named_columns(filter: &DataCellsFilter) -> &BTreeSet<crate::Name> {
@@ -139,24 +140,18 @@ fn has_columns(builder: &PlanBuilder<'_>, id: &TableId, filter: &DataCellsFilter
     let named = named_columns(filter);
     let table = builder.inputs.standby.tables.get(id);
     let table = table.and_then(Observation::present);
-    let standby_columns = column_names(table);
+    let standby_columns = paths_of(table);
     let in_primary = builder.inputs.primary.tables.get(id);
-    let in_primary = column_names(in_primary.and_then(Observation::present));
+    let in_primary = paths_of(in_primary.and_then(Observation::present));
     let shows_dropped_columns = match &filter.columns {
         FilterColumns::Only(_) => false,
         FilterColumns::AllBut(_) => !standby_columns.is_subset(&in_primary),
     };
-    !shows_dropped_columns
-        && named
-            .iter()
-            .all(|name| name.is_in_columns(&standby_columns))
+    !shows_dropped_columns && named.iter().all(|name| names_path(&standby_columns, name))
 }
 
-fn column_names(table: Option<&Observed<Table>>) -> BTreeSet<String> {
-    let columns = table
-        .into_iter()
-        .flat_map(|observed| observed.object.columns());
-    columns.map(|column| column.name.to_lowercase()).collect()
+fn paths_of(table: Option<&Observed<Table>>) -> BTreeSet<String> {
+    table.map_or_else(BTreeSet::new, |observed| column_paths(&observed.object))
 }
 
 /// Revokes all grants on a filter, and grants them again once the filter is updated.

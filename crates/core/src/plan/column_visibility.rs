@@ -4,8 +4,8 @@
 //! Lake Formation hides the columns on which a role has no SELECT. A schema that was read without
 //! SELECT on the whole table would be replicated with columns missing.
 
+use super::columns::column_paths;
 use super::{Inputs, PlanBuilder};
-use crate::catalog::Table;
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, Permission, PermissionGrant, Resource};
 use crate::name::TableId;
 use crate::scope::Subject;
@@ -75,12 +75,12 @@ fn gives_visibility(grant: &PermissionGrant, inputs: Inputs<'_>) -> bool {
 
 /// The tables that the steps of a plan write and delete.
 pub(super) struct PlannedTables {
-    /// Columns of the written tables, in lower case.
+    /// Columns and nested fields of the written tables, in lower case.
     written: BTreeMap<TableId, BTreeSet<String>>,
     pub(super) deleted: BTreeSet<TableId>,
 }
 
-/// The columns of a table in both Regions once a plan is applied, in lower case.
+/// The columns and nested fields of a table in both Regions once a plan is applied, in lower case.
 pub(super) struct TableColumns {
     pub(super) in_primary: BTreeSet<String>,
     pub(super) in_standby: BTreeSet<String>,
@@ -94,7 +94,7 @@ impl PlannedTables {
         };
         for step in &builder.steps {
             if let Step::CreateTable { id, table } | Step::UpdateTable { id, table, .. } = step {
-                let columns = lower_case_columns(table);
+                let columns = column_paths(table);
                 planned.written.insert(id.clone(), columns);
             }
             if let Step::DeleteTable { id } = step {
@@ -108,7 +108,7 @@ impl PlannedTables {
     /// has no columns.
     pub(super) fn columns(&self, builder: &PlanBuilder<'_>, id: &TableId) -> Option<TableColumns> {
         let read = |snapshot: &Snapshot| match snapshot.tables.get(id)? {
-            Observation::Present(observed) => Some(lower_case_columns(&observed.object)),
+            Observation::Present(observed) => Some(column_paths(&observed.object)),
             Observation::Absent(_) => Some(BTreeSet::new()),
             Observation::Unknown(_) => None,
         };
@@ -130,9 +130,4 @@ impl TableColumns {
     pub(super) fn only_in_standby(&self) -> Option<&String> {
         self.in_standby.difference(&self.in_primary).next()
     }
-}
-
-fn lower_case_columns(table: &Table) -> BTreeSet<String> {
-    let columns = table.columns();
-    columns.map(|column| column.name.to_lowercase()).collect()
 }

@@ -97,7 +97,7 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
 }
 
 /// Plans a grant. Grants on all tables of a database and by LF-Tag policies are decided once the
-/// tables are planned.
+/// tables are planned, and grants on LF-Tags and expressions once these are.
 fn plan_grant(builder: &mut PlanBuilder<'_>, grant: PermissionGrant, grantable: bool) {
     match &grant.resource {
         Resource::AllTables(database) => {
@@ -106,15 +106,16 @@ fn plan_grant(builder: &mut PlanBuilder<'_>, grant: PermissionGrant, grantable: 
                 .push((database.clone(), grant, grantable));
         }
         Resource::LfTagPolicy { .. } => builder.lf_tag_policy_grants.push((grant, grantable)),
+        Resource::LfTag { .. } | Resource::LfTagExpression(_) => {
+            builder.lf_item_grants.push((grant, grantable));
+        }
         Resource::Database(_)
         | Resource::Table(_)
         | Resource::Column(..)
         | Resource::ColumnsExcept(..)
         | Resource::DataCellsFilter(..)
         | Resource::Catalog
-        | Resource::DataLocation(_)
-        | Resource::LfTag { .. }
-        | Resource::LfTagExpression(_) => builder.steps.push(Step::Grant { grant, grantable }),
+        | Resource::DataLocation(_) => builder.steps.push(Step::Grant { grant, grantable }),
     }
 }
 

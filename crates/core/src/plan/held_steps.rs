@@ -1,6 +1,6 @@
 //! Steps that are not to be written, and the steps that require them.
 
-use super::requirements::{ColumnChanges, requirements};
+use super::requirements::{TableChanges, requirements};
 use super::{PlanBuilder, SubjectState};
 use crate::catalog::AttachmentKey;
 use crate::grant::{PermissionGrant, Principal, Resource};
@@ -43,14 +43,14 @@ struct Removal {
 /// steps that are left.
 pub(super) fn remove_held(
     builder: &mut PlanBuilder<'_>,
-    column_changes: ColumnChanges<'_>,
+    table_changes: TableChanges<'_>,
 ) -> Vec<Vec<usize>> {
     loop {
-        let requires = requirements(&builder.steps, column_changes);
+        let requires = requirements(&builder.steps, table_changes);
         let mut removed = steps_to_remove(
             (&builder.steps, &requires),
             builder.inputs.held_steps,
-            column_changes,
+            table_changes,
         );
         for position in regrants_without_change(&builder.steps, &removed) {
             let Some(subject) = builder.steps.get(position).map(Step::subject) else {
@@ -79,7 +79,7 @@ pub(super) fn remove_held(
 fn steps_to_remove(
     (steps, requires): (&[Step], &[Vec<usize>]),
     held: &HeldSteps,
-    column_changes: ColumnChanges<'_>,
+    table_changes: TableChanges<'_>,
 ) -> BTreeMap<usize, Removal> {
     let mut removed: BTreeMap<usize, Removal> = BTreeMap::new();
     let mut not_created: BTreeSet<Subject> = BTreeSet::new();
@@ -112,7 +112,7 @@ fn steps_to_remove(
                 hides = true;
                 not_created.insert(subject.clone());
             }
-            Step::UpdateTable { id, table, .. } => hides |= !column_changes(id, table).drops,
+            Step::UpdateTable { id, table, .. } => hides |= !table_changes(id, table).drops,
             Step::UpdateDatabase { .. }
             | Step::CreatePartition { .. }
             | Step::UpdatePartition { .. }

@@ -5,7 +5,10 @@
 //! before (the ledger row has its short key) or equals the primary's. Other items, and the grants
 //! on them, are not changed.
 
-use super::{Facets, FindingKind, PlanBuilder, attachment, grants, lf_tag_policy_grants, settings};
+use super::{
+    Facets, FindingKind, PlanBuilder, attachment, grants, lf_item_rights, lf_tag_policy_grants,
+    settings,
+};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::ledger::SubjectState;
@@ -40,7 +43,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject_kind: LfSubject, facet
 }
 
 /// Returns a key that identifies an item within its subject: the first 12 characters of a digest.
-fn short_key(key: &AttachmentKey) -> String {
+pub(super) fn short_key(key: &AttachmentKey) -> String {
     let whole = digest(key);
     whole.get(..12).unwrap_or(&whole).to_owned()
 }
@@ -96,18 +99,29 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
 }
 
 fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, attachment: &Attachment) {
-    if let Attachment::NamedExpression(saved) = attachment {
-        let names_expression =
-            |rule: &LfTagPolicy| *rule == LfTagPolicy::NamedExpression(saved.name.clone());
-        if let Some(reason) = lf_tag_policy_grants::suspend_grants(builder, &names_expression) {
-            builder.waiting_subjects.insert(subject.clone());
-            return builder.mark_not_in_sync(
-                subject,
-                SubjectState::OutOfSync,
-                FindingKind::Unreadable,
-                reason,
-            );
+    let names_expression = |policy: &LfTagPolicy| matches!((policy, attachment), (LfTagPolicy::NamedExpression(name), Attachment::NamedExpression(saved)) if *name == saved.name);
+    let obstacle = match attachment {
+        Attachment::NamedExpression(saved) => lf_item_rights::obstacle(builder, subject, &|on| {
+            lf_item_rights::is_on_expression(on, &saved.name)
+        })
+        .or_else(|| lf_tag_policy_grants::suspend_grants(builder, &names_expression)),
+        Attachment::LfTagValue { key, value } => {
+            lf_item_rights::obstacle(builder, subject, &|on| {
+                lf_item_rights::is_on_value(on, key, value)
+            })
         }
+        Attachment::Index(_)
+        | Attachment::Statistics(_)
+        | Attachment::GlueTag { .. }
+        | Attachment::DataCellsFilter(_)
+        | Attachment::LfTagAssignment { .. }
+        | Attachment::OptIn(_)
+        | Attachment::Registration(_) => None,
+    };
+    if let Some(reason) = obstacle {
+        builder.waiting_subjects.insert(subject.clone());
+        let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+        return builder.mark_not_in_sync(subject, state, kind, reason);
     }
     builder.steps.push(Step::PutAttachment {
         subject: subject.clone(),
@@ -131,11 +145,15 @@ fn removals(
     let Some(first) = extra.first() else {
         return Vec::new();
     };
-    let request = builder.inputs.scope.read_requests.get(subject);
-    if !request.is_some_and(|request| request.facets.contains(&Facet::Grants)) {
+    let requests = &builder.inputs.scope.read_requests;
+    let request = requests.get(subject);
+    let named = request.is_some_and(|request| request.deletion_named);
+    // A scope of items alone creates and updates: what names an item may not have been removed yet.
+    let permissions = Subject::LakeFormation(LfSubject::Permissions);
+    let with_grants = request.is_some_and(|request| request.facets.contains(&Facet::Grants));
+    if !with_grants || !(named || requests.contains_key(&permissions)) {
         return extra.into_iter().map(short_key).collect();
     }
-    let named = request.is_some_and(|request| request.deletion_named);
     let proven = builder.inputs.primary.is_administrator && (named || !in_primary.is_empty());
     if !proven {
         let reason =

@@ -1,6 +1,7 @@
 //! Plans grants by LF-Tag policies. They apply to every resource that has the LF-Tags.
 
 use super::column_visibility::PlannedTables;
+use super::columns::root_column;
 use super::{FindingKind, PlanBuilder, administrators};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
@@ -304,7 +305,7 @@ fn matching_resources(
         .collect();
     for column in columns {
         let mut tags = tags.clone();
-        let own_tags = own_tags.get(column).copied();
+        let own_tags = own_tags.get(root_column(column)).copied();
         tags.extend(own_tags.cloned().unwrap_or_default());
         if satisfies(expression, &tags) {
             matching.insert(Some(column.clone()));

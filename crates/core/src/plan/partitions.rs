@@ -1,6 +1,6 @@
 //! Plans the partitions of a table.
 
-use super::{FindingKind, PlanBuilder, finding_kind};
+use super::{FindingKind, PlanBuilder, extra_access, finding_kind};
 use crate::catalog::{Comparable as _, Partition, differences};
 use crate::desired::Withheld;
 use crate::ledger::SubjectState;
@@ -35,6 +35,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
         (Observation::Absent(_), _) | (_, Observation::Absent(_)) => return,
     };
     let mut held_reasons = Vec::new();
+    let mut writes = Vec::new();
     let mut notes = wanted.notes.clone();
     for (values, partition) in &wanted.partitions {
         match builder.translator.partition(partition) {
@@ -44,7 +45,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
                     notes.get_or_insert((0, note)).0 += 1;
                 }
                 let step = partition_step(id, desired.object, existing.partitions.get(values));
-                builder.steps.extend(step);
+                writes.extend(step);
             }
             Err(Withheld::OnHold(reason) | Withheld::Unsupported(reason)) => {
                 held_reasons.push(reason);
@@ -71,8 +72,24 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
             builder.add_finding(FindingKind::OnHold, subject, reason);
         }
     }
+    write(builder, id, subject, writes);
     plan_partition_deletions(builder, id, subject, (wanted, existing));
     report_unread(builder, subject, (wanted, existing));
+}
+
+/// Plans the new and changed partitions. They wait while somebody could see them who cannot in the
+/// primary.
+fn write(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subject, writes: Vec<Step>) {
+    if writes.is_empty() {
+        return;
+    }
+    match extra_access::obstacle(builder, id) {
+        None => builder.steps.extend(writes),
+        Some(reason) => {
+            let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+            set_not_in_sync(builder, subject, state, kind, reason);
+        }
+    }
 }
 
 /// Reports the partitions that could not be read. The others are planned.

@@ -5,6 +5,8 @@
 //! access requires each step that keeps principals without access out. A step that only takes access
 //! away requires no step that may open some, so that narrowing never waits for it.
 
+use super::columns::TableChange;
+use super::lf_item_rights;
 use crate::catalog::{Attachment, AttachmentKey, Table};
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Principal, Resource};
 use crate::name::{Name, TableId};
@@ -12,20 +14,13 @@ use crate::scope::{Subject, subject_of_grant};
 use crate::step::Step;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How an update changes the set of columns of the standby's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ColumnChange {
-    pub(super) adds: bool,
-    pub(super) drops: bool,
-}
-
-/// Returns how the written definition of a table changes its columns.
-pub(super) type ColumnChanges<'a> = &'a dyn Fn(&TableId, &Table) -> ColumnChange;
+/// Returns how the written definition of a table changes the standby's table.
+pub(super) type TableChanges<'a> = &'a dyn Fn(&TableId, &Table) -> TableChange;
 
 /// Returns, for each step of an ordered plan, the positions of the steps that it requires. Each
 /// position is lower than that of the step.
-pub(super) fn requirements(steps: &[Step], column_changes: ColumnChanges<'_>) -> Vec<Vec<usize>> {
-    let mut index = StepIndex::new(column_changes);
+pub(super) fn requirements(steps: &[Step], table_changes: TableChanges<'_>) -> Vec<Vec<usize>> {
+    let mut index = StepIndex::new(table_changes);
     let mut all = Vec::with_capacity(steps.len());
     for (position, step) in steps.iter().enumerate() {
         let mut required = index.required_by(step);
@@ -46,7 +41,7 @@ type Positions = BTreeSet<usize>;
 
 /// The steps so far, by what they change.
 struct StepIndex<'a> {
-    column_changes: ColumnChanges<'a>,
+    table_changes: TableChanges<'a>,
     /// Creations and updates of databases, tables and functions.
     objects: BTreeMap<Subject, Positions>,
     /// Changes of objects, LF-Tag assignments and opt-ins in a database, and deletions.
@@ -81,6 +76,8 @@ struct StepIndex<'a> {
     expressions: BTreeMap<String, Positions>,
     /// Registrations of data locations.
     registrations: Positions,
+    /// What each step on a partition of the table requires.
+    partitions: BTreeMap<TableId, Positions>,
     /// Changes of one attachment, which are applied one after the other.
     attachments: BTreeMap<(Subject, AttachmentKey), Positions>,
 }
@@ -90,9 +87,9 @@ fn of<K: Ord>(map: &BTreeMap<K, Positions>, key: &K) -> Positions {
 }
 
 impl<'a> StepIndex<'a> {
-    fn new(column_changes: ColumnChanges<'a>) -> Self {
+    fn new(table_changes: TableChanges<'a>) -> Self {
         Self {
-            column_changes,
+            table_changes,
             objects: BTreeMap::new(),
             in_database: BTreeMap::new(),
             in_catalog: Positions::new(),
@@ -110,6 +107,7 @@ impl<'a> StepIndex<'a> {
             lf_tag_values: BTreeMap::new(),
             expressions: BTreeMap::new(),
             registrations: Positions::new(),
+            partitions: BTreeMap::new(),
             attachments: BTreeMap::new(),
         }
     }
@@ -249,7 +247,7 @@ impl<'a> StepIndex<'a> {
             .insert(position);
     }
 
-    fn required_by(&self, step: &Step) -> Positions {
+    fn required_by(&mut self, step: &Step) -> Positions {
         let subject = step.subject();
         match step {
             // What only takes access away.
@@ -285,12 +283,14 @@ impl<'a> StepIndex<'a> {
             }
             Step::UpdateTable { id, table, .. } => {
                 let mut required = of(&self.objects, &subject);
-                if (self.column_changes)(id, table).adds {
+                if (self.table_changes)(id, table).reveals {
                     required.extend(self.opening_a_table(id));
                 }
                 required
             }
-            Step::CreatePartition { .. } | Step::UpdatePartition { .. } => self.parents(&subject),
+            Step::CreatePartition { id, .. } | Step::UpdatePartition { id, .. } => {
+                self.required_by_partition(id, &subject)
+            }
             Step::CreateFunction { .. } | Step::UpdateFunction { .. } => self.parents(&subject),
             Step::PutAttachment { attachment, .. } => self.required_by_put(&subject, attachment),
             Step::RemoveAttachment { key, .. } => self.required_by_removal(&subject, key),
@@ -308,9 +308,31 @@ impl<'a> StepIndex<'a> {
         parents
     }
 
+    /// What a partition shows is new to everybody who has access to its table. The steps on
+    /// partitions follow each other and are many.
+    fn required_by_partition(&mut self, id: &TableId, subject: &Subject) -> Positions {
+        if let Some(required) = self.partitions.get(id) {
+            return required.clone();
+        }
+        let mut required = self.parents(subject);
+        required.extend(self.opening_a_table(id));
+        self.partitions.insert(id.clone(), required.clone());
+        required
+    }
+
     fn revokes_on(&self, subject: &Subject) -> Positions {
         let revokes = self.revokes.get(subject).into_iter().flatten();
         revokes.map(|(position, _)| *position).collect()
+    }
+
+    fn revokes_that(
+        &self,
+        subject: &Subject,
+        is_affected: &dyn Fn(&Resource) -> bool,
+    ) -> Positions {
+        let revokes = self.revokes.get(subject).into_iter().flatten();
+        let affected = revokes.filter(|(_, grant)| is_affected(&grant.resource));
+        affected.map(|(position, _)| *position).collect()
     }
 
     fn policy_revokes(&self) -> Positions {
@@ -346,18 +368,24 @@ impl<'a> StepIndex<'a> {
             Attachment::OptIn(_) => required.extend(self.parents(subject)),
             Attachment::DataCellsFilter(filter) => {
                 required.extend(self.parents(subject));
-                let revokes = self.revokes.get(subject).into_iter().flatten();
-                let on_filter = revokes.filter(|(_, grant)| {
-                    matches!(&grant.resource, Resource::DataCellsFilter(_, name) if *name == filter.name)
-                });
-                required.extend(on_filter.map(|(position, _)| *position));
+                required.extend(self.revokes_that(subject, &|resource| {
+                    matches!(resource, Resource::DataCellsFilter(_, name) if *name == filter.name)
+                }));
             }
             Attachment::LfTagAssignment { key, .. } => {
                 required.extend(self.required_by_lf_tag(subject));
                 required.extend(of(&self.lf_tag_values, key));
             }
-            Attachment::LfTagValue { .. } | Attachment::Registration(_) => {}
+            Attachment::LfTagValue { key, value } => {
+                required.extend(self.revokes_that(subject, &|resource| {
+                    lf_item_rights::is_on_value(resource, key, value)
+                }));
+            }
+            Attachment::Registration(_) => {}
             Attachment::NamedExpression(saved) => {
+                required.extend(self.revokes_that(subject, &|resource| {
+                    lf_item_rights::is_on_expression(resource, &saved.name)
+                }));
                 for key in saved.expression.keys() {
                     required.extend(of(&self.lf_tag_values, key));
                 }
@@ -476,5 +504,116 @@ impl<'a> StepIndex<'a> {
             on.overlaps(subject) && principal.is_none_or(|principal| of == principal)
         });
         all.map(|(position, _, _)| *position).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Partition;
+    use crate::grant::Permission;
+    use crate::scope::LfSubject;
+    use crate::step::RevokeCause;
+
+    fn id() -> TableId {
+        TableId::new(Name::from_service("d"), Name::from_service("t"))
+    }
+
+    fn revoke(resource: Resource) -> Step {
+        Step::Revoke {
+            grant: PermissionGrant {
+                principal: Principal("p".to_owned()),
+                resource,
+                permission: Permission::Select,
+                condition: None,
+            },
+            grantable: false,
+            cause: RevokeCause::NotInPrimary,
+        }
+    }
+
+    fn put(lf_subject: LfSubject, attachment: Attachment) -> Step {
+        Step::PutAttachment {
+            subject: Subject::LakeFormation(lf_subject),
+            attachment,
+            before_object_changes: false,
+        }
+    }
+
+    fn required_by_last(steps: &[Step], reveals: bool) -> Vec<usize> {
+        let change = TableChange {
+            adds: false,
+            drops: true,
+            reveals,
+        };
+        let all = requirements(steps, &|_, _| change);
+        all.last().cloned().unwrap_or_default()
+    }
+
+    fn update() -> Step {
+        Step::UpdateTable {
+            id: id(),
+            table: Table::named(id().table),
+            version: None,
+            changes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn other_data_of_a_table_requires_its_revokes_and_a_drop_does_not() {
+        let of_table = revoke(Resource::Column(id(), Name::from_service("c")));
+        let of_database = revoke(Resource::AllTables(id().database));
+        let steps = [of_table, of_database, update()];
+        assert_eq!(required_by_last(&steps, true), [0, 1]);
+        assert!(required_by_last(&steps, false).is_empty());
+    }
+
+    #[test]
+    fn each_partition_requires_the_revokes_of_its_table_alone() {
+        let other = TableId::new(Name::from_service("e"), Name::from_service("t"));
+        let partition = |id: &TableId, value: &str| Step::CreatePartition {
+            id: id.clone(),
+            partition: Partition::named(vec![value.to_owned()]),
+        };
+        let steps = [
+            revoke(Resource::Table(id())),
+            revoke(Resource::Table(other.clone())),
+            partition(&id(), "1"),
+            partition(&other, "1"),
+            partition(&id(), "2"),
+        ];
+        let all = requirements(&steps, &|_, _| TableChange::CREATION);
+        assert_eq!(all[2..], [vec![0], vec![1], vec![0]]);
+    }
+
+    #[test]
+    fn a_value_or_an_expression_requires_the_revokes_of_rights_on_it() {
+        let on_tag = |key: &str, value: &str| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            revoke(Resource::LfTag { key, value })
+        };
+        let (key, value) = ("k".to_owned(), "v".to_owned());
+        let steps = [
+            on_tag("k", "*"),
+            on_tag("k", "v"),
+            on_tag("k", "w"),
+            on_tag("other", "*"),
+            put(LfSubject::LfTags, Attachment::LfTagValue { key, value }),
+        ];
+        assert_eq!(required_by_last(&steps, true), [0, 1]);
+        let saved = crate::catalog::NamedLfTagExpression {
+            name: "e".to_owned(),
+            description: None,
+            expression: BTreeMap::new(),
+        };
+        let steps = [
+            revoke(Resource::LfTagExpression("e".to_owned())),
+            revoke(Resource::LfTagExpression("f".to_owned())),
+            put(
+                LfSubject::LfTagExpressions,
+                Attachment::NamedExpression(saved),
+            ),
+        ];
+        assert_eq!(required_by_last(&steps, true), [0]);
     }
 }

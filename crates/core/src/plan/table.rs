@@ -1,13 +1,14 @@
 //! Plans tables.
 
+use super::columns::TableChange;
 use super::link::{self, LinkConflict};
-use super::requirements::ColumnChange;
 use super::{
     Facets, FindingKind, Inputs, PlanBuilder, all_tables_grants, attachment, column_visibility,
-    database::mark_withheld, grants, pairing, partitions,
+    database::mark_withheld, extra_access, grants, pairing, partitions,
 };
 use crate::catalog::{Comparable as _, MaybeLink as _, Observed, Table, differences, digest};
 use crate::desired::{Desired, Withheld};
+use crate::grant::{Grants, Resource};
 use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::{Name, TableId};
 use crate::policy::DeletionPolicy;
@@ -266,40 +267,34 @@ fn write(
     builder: &mut PlanBuilder<'_>,
     id: &TableId,
     facets: &Facets,
-    change: Option<Step>,
+    step: Option<Step>,
     existing: Option<&Observed<Table>>,
 ) {
     let subject = Subject::Table(id.clone());
     // The database's default permissions for new tables apply to the new table.
     let database = Subject::Database(id.database.clone());
-    if matches!(change, Some(Step::CreateTable { .. }))
+    if matches!(step, Some(Step::CreateTable { .. }))
         && !builder.is_read(&database, Facet::Definition)
     {
         return;
     }
-    let reveals_columns = change
-        .as_ref()
-        .is_some_and(|step| adds_columns(step, existing));
-    let extra_grant =
-        reveals_columns.then(|| all_tables_grants::extra_grant(builder, &id.database));
-    let may_miss_columns = change.as_ref().is_some_and(|step| {
-        changes_columns(step, existing)
-            && !column_visibility::are_all_columns_visible(builder.inputs, id)
-    });
+    let change = step.as_ref().map(|step| change_by(step, existing));
+    let reveals = change.is_some_and(|change| change.reveals);
+    let extra_grant = reveals.then(|| all_tables_grants::extra_grant(builder, &id.database));
+    let may_miss_columns = change.is_some_and(|change| change.adds || change.drops)
+        && !column_visibility::are_all_columns_visible(builder.inputs, id);
     let reason = match may_miss_columns {
         true => Some(column_visibility::REASON.to_owned()),
-        false => extra_grant.flatten(),
+        false => extra_grant.flatten().or_else(|| match reveals {
+            true => extra_access::obstacle(builder, id),
+            false => None,
+        }),
     };
     if let Some(reason) = reason {
         if may_miss_columns {
             builder.waiting_subjects.insert(subject.clone());
         }
-        builder.mark_not_in_sync(
-            &subject,
-            SubjectState::OutOfSync,
-            FindingKind::Unreadable,
-            reason,
-        );
+        mark_waiting(builder, &subject, reason);
         // A table that does not exist yet has no grants; on an existing one, revokes are safe.
         if existing.is_some() {
             grants::plan_revokes_only(builder, &subject);
@@ -309,73 +304,50 @@ fn write(
     let read = builder.inputs.primary.grants.contains_key(&subject);
     let are_revokes_complete = match facets.contains(&Facet::Grants) || read {
         true => grants::plan(builder, &subject),
-        false => !reveals_columns,
+        false => !reveals || builder.is_read(&subject, Facet::Grants),
     };
-    match change {
-        // A holder of a grant that is still to be revoked would also see the new columns.
-        Some(_) if !are_revokes_complete => {
-            let reason =
-                "its change waits until it is proven that the grants missing in the primary were \
-                          revoked there"
-                    .to_owned();
-            builder.mark_not_in_sync(
-                &subject,
-                SubjectState::OutOfSync,
-                FindingKind::Unreadable,
-                reason,
-            );
-        }
-        Some(step) => builder.steps.push(step),
-        None => {}
+    let Some(step) = step else {
+        return;
+    };
+    if reveals && existing.is_some() && has_filter_grants(builder, &subject) {
+        builder.is_read(&subject, Facet::DataCellsFilters);
     }
+    // A holder of a grant that is still to be revoked would also see what the change shows.
+    if reveals && !are_revokes_complete {
+        let reason = "its change waits until it is proven that the grants missing in the primary \
+                      were revoked there";
+        return mark_waiting(builder, &subject, reason.to_owned());
+    }
+    builder.steps.push(step);
 }
 
-/// Whether the step creates the table or adds columns to it.
-fn adds_columns(step: &Step, existing: Option<&Observed<Table>>) -> bool {
-    let Step::UpdateTable { table, .. } = step else {
-        return true;
-    };
-    let current = column_names(existing);
-    table
-        .columns()
-        .any(|column| !current.contains(column.name.as_str()))
+/// Whether the standby has grants on data cells filters of a table.
+fn has_filter_grants(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    let grants = builder.inputs.standby.grants.get(subject);
+    let grants = grants.and_then(Observation::present);
+    let mut grants = grants.into_iter().flat_map(Grants::keys);
+    grants.any(|grant| matches!(grant.resource, Resource::DataCellsFilter(..)))
 }
 
-/// Returns how the written definition of a table changes the columns of the standby's. A table that
-/// was not read may gain and lose any.
-pub(super) fn column_change(inputs: &Inputs<'_>, id: &TableId, written: &Table) -> ColumnChange {
+fn mark_waiting(builder: &mut PlanBuilder<'_>, subject: &Subject, reason: String) {
+    let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
+    builder.mark_not_in_sync(subject, state, kind, reason);
+}
+
+fn change_by(step: &Step, existing: Option<&Observed<Table>>) -> TableChange {
+    if let (Step::UpdateTable { table, .. }, Some(existing)) = (step, existing) {
+        return TableChange::of(&existing.object, table);
+    }
+    TableChange::CREATION
+}
+
+/// Returns how the written definition of a table changes the standby's. A table that was not read
+/// may gain and lose any columns.
+pub(super) fn table_change(inputs: &Inputs<'_>, id: &TableId, written: &Table) -> TableChange {
     let existing = inputs.standby.tables.get(id).and_then(Observation::present);
-    if existing.is_none() {
-        return ColumnChange {
-            adds: true,
-            drops: true,
-        };
-    }
-    let current = column_names(existing);
-    let written: BTreeSet<&str> = written
-        .columns()
-        .map(|column| column.name.as_str())
-        .collect();
-    ColumnChange {
-        adds: !written.is_subset(&current),
-        drops: !current.is_subset(&written),
-    }
-}
-
-/// Whether the step creates the table or changes its set of columns.
-fn changes_columns(step: &Step, existing: Option<&Observed<Table>>) -> bool {
-    let Step::UpdateTable { table, .. } = step else {
-        return true;
-    };
-    let wanted: BTreeSet<&str> = table.columns().map(|column| column.name.as_str()).collect();
-    wanted != column_names(existing)
-}
-
-fn column_names(existing: Option<&Observed<Table>>) -> BTreeSet<&str> {
-    let columns = existing
-        .into_iter()
-        .flat_map(|existing| existing.object.columns());
-    columns.map(|column| column.name.as_str()).collect()
+    existing.map_or(TableChange::CREATION, |existing| {
+        TableChange::of(&existing.object, written)
+    })
 }
 
 fn comparable(table: &Table, desired: &Table) -> Table {

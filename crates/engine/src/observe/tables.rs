@@ -263,17 +263,13 @@ pub(super) fn databases_with_new_access(snapshots: &Snapshots) -> BTreeSet<Subje
     databases
 }
 
-/// Whether a table exists in one Region only, or has different columns.
+/// Whether a table exists in one Region only, or has different columns or columns of other types.
 pub(super) fn has_different_columns(id: &TableId, snapshots: &Snapshots) -> bool {
-    let columns = |snapshot: &Snapshot| -> Option<BTreeSet<String>> {
+    let columns = |snapshot: &Snapshot| -> Option<Vec<(String, Option<String>)>> {
         let observed = snapshot.tables.get(id).and_then(Observation::present)?;
-        Some(
-            observed
-                .object
-                .columns()
-                .map(|column| column.name.clone())
-                .collect(),
-        )
+        let columns = observed.object.columns();
+        let columns = columns.map(|column| (column.name.clone(), column.kind.clone()));
+        Some(columns.collect())
     };
     columns(&snapshots.primary) != columns(&snapshots.standby)
 }

@@ -84,12 +84,14 @@ impl PlanReplay<'_> {
                 self.opt_ins.insert((**opt_in).clone());
                 Ok(())
             }
-            Attachment::LfTagValue { .. } | Attachment::Registration(_) => {
-                self.require_managed_item(subject, &key)
+            Attachment::Registration(_) => self.require_managed_item(subject, &key),
+            Attachment::LfTagValue { key: tag, value } => {
+                self.require_managed_item(subject, &key)?;
+                self.put_lf_tag_value(subject, tag, value)
             }
             Attachment::NamedExpression(saved) => {
                 self.require_managed_item(subject, &key)?;
-                self.put_expression(&saved.name)
+                self.put_expression(subject, &saved.name)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Checks data cells filters, opt-ins, and the items of Lake Formation.
 
+use super::table_content::is_within;
 use super::{Check, PlanReplay, present, reject};
 use crate::audit::AuditRule;
 use crate::catalog::{
@@ -7,8 +8,9 @@ use crate::catalog::{
 };
 use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::name::TableId;
-use crate::scope::{Facet, Subject};
-use std::collections::BTreeMap;
+use crate::scope::{Facet, LfSubject, Subject};
+use crate::snapshot::Attachments;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns the data cells filters by table and name.
 pub(super) fn filters(
@@ -50,7 +52,8 @@ impl PlanReplay<'_> {
     }
 
     /// Requires that every filter on which there is a grant equals the primary's: new columns of
-    /// the table are visible through a filter that only excludes columns.
+    /// the table are visible through a filter that only excludes columns, and other data through
+    /// any filter.
     pub(super) fn require_filters_equal_primary(&self, id: &TableId) -> Check {
         for grant in self
             .held_grants
@@ -65,8 +68,7 @@ impl PlanReplay<'_> {
             }
             let current = self.filters.get(id).and_then(|all| all.get(name));
             if current.is_none() || current != self.primary_filter(id, name) {
-                let detail =
-                    format!("new columns of {id} would be visible through its filter {name}");
+                let detail = format!("an update of {id} would show more through its filter {name}");
                 return reject(AuditRule::WiderAccess, detail);
             }
         }
@@ -115,7 +117,7 @@ impl PlanReplay<'_> {
                 let known = in_primary
                     .as_ref()
                     .is_some_and(|in_primary| in_primary.contains(*column));
-                !known && !hidden.iter().any(|name| name.as_str() == *column)
+                !known && !hidden.iter().any(|name| is_within(column, name))
             };
             let shown = self.columns.get(id).into_iter().flatten();
             if let Some(column) = shown.into_iter().find(lacks) {
@@ -156,18 +158,91 @@ impl PlanReplay<'_> {
         }
     }
 
-    /// Requires that the standby has no grant that names an LF-Tag expression that changes.
-    pub(super) fn put_expression(&self, name: &str) -> Check {
+    /// Requires that the standby has no grant that names an LF-Tag expression that changes, and no
+    /// grant on the expression itself that the primary lacks.
+    pub(super) fn put_expression(&self, subject: &Subject, name: &str) -> Check {
         let names_expression = |grant: &&PermissionGrant| {
             matches!(&grant.resource, Resource::LfTagPolicy { policy: LfTagPolicy::NamedExpression(named), .. } if named == name)
                 && !self.is_ignored(grant)
         };
-        match self.held_grants.keys().find(names_expression) {
-            None => Ok(()),
-            Some(grant) => reject(
+        if let Some(grant) = self.held_grants.keys().find(names_expression) {
+            let detail = format!("{grant} would apply to other resources");
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        self.require_no_extra_right(
+            subject,
+            |on| matches!(on, Resource::LfTagExpression(named) if named == name),
+        )
+    }
+
+    /// Requires that nobody gets rights on a new LF-Tag value whom the primary gives none.
+    pub(super) fn put_lf_tag_value(&self, subject: &Subject, tag: &str, added: &str) -> Check {
+        self.require_no_extra_right(
+            subject,
+            |on| matches!(on, Resource::LfTag { key, value } if key == tag && (value == added || value == "*")),
+        )
+    }
+
+    /// Requires of a grant on every value of an LF-Tag that the standby has no other values than
+    /// the primary, and of a grant on an expression that it equals the primary's.
+    pub(super) fn require_granted_items_equal(&self, grant: &PermissionGrant) -> Check {
+        let is_allowed = match &grant.resource {
+            Resource::LfTag { key, value } if value == "*" => self.has_equal_values(key),
+            Resource::LfTagExpression(name) => {
+                self.put_expressions.contains(name) || self.has_equal_expression(name)
+            }
+            Resource::LfTag { .. }
+            | Resource::Database(_)
+            | Resource::AllTables(_)
+            | Resource::Table(_)
+            | Resource::Column(..)
+            | Resource::ColumnsExcept(..)
+            | Resource::DataCellsFilter(..)
+            | Resource::Catalog
+            | Resource::DataLocation(_)
+            | Resource::LfTagPolicy { .. } => true,
+        };
+        match is_allowed {
+            true => Ok(()),
+            false => reject(
                 AuditRule::WiderAccess,
-                format!("{grant} would apply to other resources"),
+                format!(
+                    "{grant}: the standby's {} may give more rights",
+                    grant.resource
+                ),
             ),
         }
+    }
+
+    /// The items of a Lake Formation subject in the primary and in the standby, if they were read.
+    fn items(&self, lf_subject: LfSubject) -> Option<(&Attachments, &Attachments)> {
+        let facet_key = (Subject::LakeFormation(lf_subject), Facet::Items);
+        let in_primary = present(self.inputs.primary.attachments.get(&facet_key))?;
+        let in_standby = present(self.inputs.standby.attachments.get(&facet_key))?;
+        Some((in_primary, in_standby))
+    }
+
+    /// Whether every value of an LF-Tag in the standby exists in the primary.
+    fn has_equal_values(&self, tag: &str) -> bool {
+        let of_tag = |item: &&AttachmentKey| matches!(item, AttachmentKey::LfTagValue { key, .. } if key == tag);
+        self.items(LfSubject::LfTags)
+            .is_some_and(|(in_primary, in_standby)| {
+                let mut values = in_standby.keys().filter(of_tag);
+                values.all(|value| in_primary.contains_key(value))
+            })
+    }
+
+    fn has_equal_expression(&self, name: &str) -> bool {
+        let key = AttachmentKey::NamedExpression(name.to_owned());
+        let expression = |all: &Attachments| {
+            if let Attachment::NamedExpression(saved) = &all.get(&key)?.attachment {
+                return Some(saved.expression.clone());
+            }
+            None
+        };
+        self.items(LfSubject::LfTagExpressions)
+            .is_some_and(|(in_primary, in_standby)| {
+                expression(in_primary) == expression(in_standby)
+            })
     }
 }

@@ -1,6 +1,7 @@
 //! Checks the access that grants by LF-Tag policies give. Compares the resources that they cover
 //! before and after a step, whatever the kind of the step.
 
+use super::table_content::column_of;
 use super::{Check, PlanReplay, present, reject};
 use crate::audit::AuditRule;
 use crate::catalog::{Attachment, AttachmentKey};
@@ -102,7 +103,7 @@ impl LfTagContext<'_> {
         of_table.extend(lf_tags_of(self.table, None));
         for column in self.columns.into_iter().flatten() {
             let mut tags = of_table.clone();
-            tags.extend(lf_tags_of(self.table, Some(column.as_str())));
+            tags.extend(lf_tags_of(self.table, Some(column_of(column))));
             resources.push((format!("{name}.{column}"), tags));
         }
         resources.push((name, of_table));
@@ -289,6 +290,15 @@ impl PlanReplay<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a grant by an LF-Tag policy gives access to a table at this point, or may.
+    pub(super) fn may_open_table(&self, id: &TableId, grant: &PermissionGrant) -> bool {
+        let table = Subject::Table(id.clone());
+        let database = Subject::Database(id.database.clone());
+        let is_read = |subject| self.current_lf_tags.contains_key(subject);
+        let is_known = is_read(&table) && is_read(&database) && self.columns.contains_key(id);
+        !is_known || !self.open_now(&table, &[grant]).is_empty()
     }
 
     /// Assigns (`Some`) or removes (`None`) an LF-Tag.
@@ -491,7 +501,7 @@ fn matching_resources(
         let own_tags = tagged
             .on_columns
             .iter()
-            .filter(|(named, _)| named.to_lowercase() == *column);
+            .filter(|(named, _)| named.to_lowercase() == column_of(column));
         tags.extend(own_tags.flat_map(|(_, own_tags)| own_tags.clone()));
         if is_satisfied(expression, &tags) {
             resources.insert(format!("{name}.{column}"));

@@ -1,5 +1,6 @@
 //! Checks that a step gives no access that the primary does not.
 
+use super::table_content::column_of;
 use super::{Check, PlanReplay, names, present, reject};
 use crate::audit::AuditRule;
 use crate::grant::{Grants, IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
@@ -32,6 +33,57 @@ impl<'a> PlanReplay<'a> {
                 format!("{subject} would change while the standby still has {grant}"),
             ),
         }
+    }
+
+    pub(super) fn find_extra_grants(&self) -> Vec<PermissionGrant> {
+        let held = self.held_grants.iter();
+        held.filter(|(grant, grantable)| {
+            !self.is_ignored(grant) && !self.primary_allows(grant, **grantable)
+        })
+        .map(|(grant, _)| grant.clone())
+        .collect()
+    }
+
+    /// Requires that nobody sees what a table shows by a grant that the primary lacks.
+    pub(super) fn require_no_extra_access_to(&self, id: &TableId) -> Check {
+        let still_held = |grant: &&PermissionGrant| {
+            let held = self.held_grants.get(*grant);
+            held.is_some_and(|grantable| !self.primary_allows(grant, *grantable))
+        };
+        let covers = |grant: &&PermissionGrant| match &grant.resource {
+            Resource::Table(table)
+            | Resource::Column(table, _)
+            | Resource::ColumnsExcept(table, _)
+            | Resource::DataCellsFilter(table, _) => table == id,
+            Resource::AllTables(database) => *database == id.database,
+            Resource::LfTagPolicy { .. } => self.may_open_table(id, grant),
+            Resource::Database(_)
+            | Resource::Catalog
+            | Resource::DataLocation(_)
+            | Resource::LfTag { .. }
+            | Resource::LfTagExpression(_) => false,
+        };
+        let mut extra = self.extra_grants.iter().filter(covers);
+        match extra.find(still_held) {
+            None => Ok(()),
+            Some(grant) => reject(
+                AuditRule::WiderAccess,
+                format!("{grant} would show other data of {id}"),
+            ),
+        }
+    }
+
+    /// Requires that the standby has no grant on some Lake Formation items that the primary lacks.
+    pub(super) fn require_no_extra_right(
+        &self,
+        subject: &Subject,
+        is_affected: impl Fn(&Resource) -> bool,
+    ) -> Check {
+        if present(self.inputs.standby.grants.get(subject)).is_none() {
+            let detail = format!("the grants on {subject} were not read");
+            return reject(AuditRule::WiderAccess, detail);
+        }
+        self.require_no_extra_grant_on(subject, is_affected)
     }
 
     /// Requires that a new table of the database gets no default permissions.
@@ -106,10 +158,11 @@ impl<'a> PlanReplay<'a> {
             Resource::AllTables(database) => {
                 id.database == *database && !self.deleted.contains(&Subject::Table(id.clone()))
             }
-            Resource::Table(table) | Resource::ColumnsExcept(table, _) => table == id,
+            Resource::Table(table)
+            | Resource::Column(table, _)
+            | Resource::ColumnsExcept(table, _) => table == id,
             Resource::DataCellsFilter(table, name) => table == id && self.is_open_ended(id, name),
             Resource::Database(_)
-            | Resource::Column(..)
             | Resource::Catalog
             | Resource::DataLocation(_)
             | Resource::LfTag { .. }
@@ -127,8 +180,9 @@ impl<'a> PlanReplay<'a> {
             Resource::Table(id)
             | Resource::ColumnsExcept(id, _)
             | Resource::DataCellsFilter(id, _) => [id.clone()].into(),
+            // A grant on a column of a table that was not read is refused, or gives nothing.
+            Resource::Column(..) => BTreeSet::new(),
             Resource::Database(_)
-            | Resource::Column(..)
             | Resource::Catalog
             | Resource::DataLocation(_)
             | Resource::LfTag { .. }
@@ -143,7 +197,8 @@ impl<'a> PlanReplay<'a> {
                 return reject(AuditRule::WiderAccess, detail);
             };
             let in_primary = names(&in_primary.object);
-            if let Some(column) = columns.difference(&in_primary).next() {
+            let is_shown = |column: &&String| !matches!(resource, Resource::Column(_, granted) if granted.as_str() != column_of(column));
+            if let Some(column) = columns.difference(&in_primary).find(is_shown) {
                 let detail = format!(
                     "a grant on {resource} would give access to the column {column} of {id}"
                 );

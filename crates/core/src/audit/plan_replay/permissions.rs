@@ -45,6 +45,7 @@ impl PlanReplay<'_> {
         self.require_no_dropped_column(&grant.resource)?;
         self.require_policy_grant_allowed(grant)?;
         self.require_granted_filter_equal(grant)?;
+        self.require_granted_items_equal(grant)?;
         self.require_opt_ins(grant)?;
         let is_by_column = matches!(
             grant.resource,

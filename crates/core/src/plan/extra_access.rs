@@ -1,0 +1,125 @@
+//! Grants of the standby that the primary lacks and that decide who sees what a table shows.
+
+use super::PlanBuilder;
+use super::grants::{Ignored, ignored};
+use super::lf_tag_policy_grants::{
+    named_expression, policy_grants, policy_of, revoke_extra, satisfies,
+};
+use crate::catalog::Attachment;
+use crate::grant::{Grants, LfTagPolicy, LfTagPolicyTarget, Resource};
+use crate::name::TableId;
+use crate::scope::{Facet, Subject};
+use crate::snapshot::{LfTags, Observation, Snapshot};
+use crate::step::Step;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Returns the reason why a table of the standby must not show other data: the standby has a grant
+/// on all tables or by an LF-Tag policy that covers the table, the primary lacks it, and this plan
+/// does not revoke it. Judges the grants that were read; the grants on the table itself are planned
+/// with it.
+pub(super) fn obstacle(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<String> {
+    // What a new table is open to is decided by its creation.
+    let exists = builder.inputs.standby.tables.get(id)?.present().is_some();
+    let extra = exists.then(|| extra_grants(builder, id))?;
+    let mut revoked = BTreeSet::new();
+    for step in &builder.steps {
+        if let Step::Revoke { grant, .. } = step {
+            revoked.insert(grant.clone());
+        }
+    }
+    for (grant, grantable) in extra.iter().filter(|(grant, _)| !revoked.contains(grant)) {
+        let obstacle = match policy_of(grant) {
+            Some(_) => revoke_extra(builder, grant, *grantable),
+            None => Some(format!("it waits until {grant} is revoked in the standby")),
+        };
+        if obstacle.is_some() {
+            return obstacle;
+        }
+    }
+    None
+}
+
+/// The extra grants that cover a table, with their grant option.
+fn extra_grants(builder: &PlanBuilder<'_>, id: &TableId) -> Grants {
+    let inputs = builder.inputs;
+    let ignored = ignored(builder).unwrap_or(Ignored::own_roles_only(inputs.own_roles));
+    let [in_primary, in_standby] = [inputs.primary, inputs.standby].map(|s| grants_near(s, id));
+    let mut extra = Grants::new();
+    for (grant, grantable) in in_standby.into_iter().flatten() {
+        let allowed = in_primary.iter().find_map(|grants| grants.get(grant));
+        let is_allowed = allowed.is_some_and(|allowed| *allowed || !grantable);
+        if !is_allowed
+            && !ignored.contains(&grant.principal)
+            && covers(inputs.standby, &grant.resource, id)
+        {
+            extra.insert(grant.clone(), *grantable);
+        }
+    }
+    extra
+}
+
+/// The grants of a Region that may cover a table, as far as they were read.
+fn grants_near<'r>(snapshot: &'r Snapshot, id: &TableId) -> Vec<&'r Grants> {
+    let database = snapshot.grants.get(&Subject::Database(id.database.clone()));
+    let on_all = snapshot.all_tables_grants.get(&id.database);
+    let read = [database, on_all].into_iter().flatten();
+    let read = read.filter_map(Observation::present);
+    read.chain(policy_grants(snapshot)).collect()
+}
+
+fn covers(standby: &Snapshot, resource: &Resource, id: &TableId) -> bool {
+    match resource {
+        Resource::AllTables(database) => *database == id.database,
+        Resource::LfTagPolicy { target, policy } => {
+            *target == LfTagPolicyTarget::Table && may_match(standby, policy, id)
+        }
+        Resource::Database(_)
+        | Resource::Table(_)
+        | Resource::Column(..)
+        | Resource::ColumnsExcept(..)
+        | Resource::DataCellsFilter(..)
+        | Resource::Catalog
+        | Resource::DataLocation(_)
+        | Resource::LfTag { .. }
+        | Resource::LfTagExpression(_) => false,
+    }
+}
+
+/// Whether the LF-Tags of a table or of one of its columns satisfy a policy, or may.
+fn may_match(standby: &Snapshot, policy: &LfTagPolicy, id: &TableId) -> bool {
+    let expression = match policy {
+        LfTagPolicy::Expression(expression) => Some(expression),
+        LfTagPolicy::NamedExpression(name) => named_expression(standby, name),
+    };
+    let database = lf_tags_by_column(standby, Subject::Database(id.database.clone()));
+    let table = lf_tags_by_column(standby, Subject::Table(id.clone()));
+    let (Some(expression), Some(database), Some(table)) = (expression, database, table) else {
+        return true;
+    };
+    let mut inherited = database.get(&None).cloned().unwrap_or_default();
+    inherited.extend(table.get(&None).cloned().unwrap_or_default());
+    let of_columns = table.into_values().map(|own| {
+        let mut tags = inherited.clone();
+        tags.extend(own);
+        tags
+    });
+    let mut all = of_columns.chain([inherited.clone()]);
+    all.any(|tags| satisfies(expression, &tags))
+}
+
+/// The assigned LF-Tags of a subject (`None`) and of its columns, if they were read.
+fn lf_tags_by_column(
+    standby: &Snapshot,
+    subject: Subject,
+) -> Option<BTreeMap<Option<String>, LfTags>> {
+    let read = standby.attachments.get(&(subject, Facet::LfTagAssignments));
+    let mut by_column: BTreeMap<Option<String>, LfTags> = BTreeMap::new();
+    for observed in read.and_then(Observation::present)?.values() {
+        if let Attachment::LfTagAssignment { column, key, value } = &observed.attachment {
+            let column = column.as_ref().map(|column| column.as_str().to_owned());
+            let tags = by_column.entry(column).or_default();
+            tags.insert(key.clone(), value.clone());
+        }
+    }
+    Some(by_column)
+}
