@@ -172,6 +172,13 @@ pub struct LedgerRow {
 }
 
 impl LedgerRow {
+    /// Whether the standby may have an object that Twinlake made or manages: the row has a pairing,
+    /// or records the intent to create it.
+    #[must_use]
+    pub fn may_have_object(&self) -> bool {
+        self.pairing.is_some() || self.intent_digest.is_some()
+    }
+
     /// Whether the deletion limit holds its deletion until a person approves it.
     #[must_use]
     pub fn is_over_deletion_limit(&self) -> bool {

@@ -28,10 +28,10 @@ mod writer_roles;
 use crate::catalog::{MaybeLink, Observed, PrincipalPermissions, digest};
 use crate::desired::Translator;
 use crate::grant::{OwnRoles, PermissionGrant, Principal};
-use crate::ledger::{LedgerRows, Pairing, SubjectState};
+use crate::ledger::{LedgerRow, LedgerRows, Pairing, SubjectState};
 use crate::policy::Policy;
 use crate::scope::{Facet, Scope, Subject};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{AbsenceProof, Observation, Snapshot};
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
 pub use held_steps::HeldSteps;
@@ -352,6 +352,35 @@ fn pairing<T: MaybeLink + Serialize>(
     }
 }
 
+/// Returns why an absence from a Region is not proven, with the kind of the finding; `None` if it
+/// is proven.
+fn unproven_absence(
+    snapshot: &Snapshot,
+    proof: &AbsenceProof,
+) -> Option<(FindingKind, &'static str)> {
+    if proof.is_complete() {
+        return None;
+    }
+    if !proof.is_administrator {
+        return Some(match &snapshot.settings {
+            Some(Observation::Unknown(error)) => (
+                finding_kind(error),
+                "the data lake settings there could not be read",
+            ),
+            Some(Observation::Present(_) | Observation::Absent(_)) | None => (
+                FindingKind::Denied,
+                "Twinlake's role is no longer a data lake administrator there",
+            ),
+        });
+    }
+    if !proof.not_found || !proof.unlisted {
+        let why = "a read by name and a complete listing do not both lack it";
+        return Some((FindingKind::Unreadable, why));
+    }
+    let why = "no event named the deletion, and no other object of its parent was seen";
+    Some((FindingKind::Denied, why))
+}
+
 struct PlanBuilder<'a> {
     inputs: Inputs<'a>,
     translator: Translator<'a>,
@@ -411,23 +440,51 @@ impl PlanBuilder<'_> {
         });
     }
 
-    /// Returns the outcome of a subject that was found in neither Region. A paired subject is
-    /// forgotten only if its absence from the primary is corroborated: after a loss of
-    /// permissions the subject seems absent from both Regions.
-    fn absent_outcome(&self, subject: &Subject, proof: &crate::AbsenceProof) -> SubjectOutcome {
+    /// Plans a subject that was found in neither Region. One that the ledger ties to an object of
+    /// the standby is forgotten only if its absence from both Regions is proven: what a lost
+    /// permission hides seems absent, and would stay in the standby for ever.
+    fn plan_absent(&mut self, subject: &Subject, primary: &AbsenceProof, standby: &AbsenceProof) {
         let row = self.inputs.rows.get(subject);
-        let is_paired = row.is_some_and(|row| row.pairing.is_some());
-        let is_listing_trusted = proof.unlisted && (proof.sibling_seen || proof.deletion_named);
-        if is_paired && !(is_listing_trusted || proof.deletion_named) {
-            let reason =
-                "it was found in neither Region, and no other object of its parent was seen";
-            return self.outcome_with_pairing(
-                subject,
-                SubjectState::OutOfSync,
-                Some(reason.to_owned()),
-            );
+        if row.is_some_and(LedgerRow::may_have_object) {
+            let regions = [
+                ("primary", self.inputs.primary, primary),
+                ("standby", self.inputs.standby, standby),
+            ];
+            for (region, snapshot, proof) in regions {
+                if let Some((kind, why)) = unproven_absence(snapshot, proof) {
+                    let reason = format!(
+                        "it was found in neither Region, and its absence from the {region} is not \
+                         proven: {why}"
+                    );
+                    let state = SubjectState::OutOfSync;
+                    return self.mark_not_in_sync(subject, state, kind, reason);
+                }
+            }
         }
-        SubjectOutcome::gone()
+        self.subject_outcomes
+            .insert(subject.clone(), SubjectOutcome::gone());
+    }
+
+    /// Marks a subject that the standby does not show although the ledger ties it to an object
+    /// there, unless Twinlake's role is still an administrator and the listing lacks it too: to
+    /// create it again would be refused. Returns whether it was marked.
+    fn mark_if_hidden(&mut self, subject: &Subject, proof: &AbsenceProof) -> bool {
+        let row = self.inputs.rows.get(subject);
+        if !row.is_some_and(LedgerRow::may_have_object) {
+            return false;
+        }
+        // A creation is harmless where the proof lacks only the sight of another object.
+        let with_sight = AbsenceProof {
+            sibling_seen: true,
+            ..proof.clone()
+        };
+        let Some((kind, why)) = unproven_absence(self.inputs.standby, &with_sight) else {
+            return false;
+        };
+        let reason =
+            format!("it was not found in the standby, and its absence is not proven: {why}");
+        self.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
+        true
     }
 
     /// Returns an outcome that keeps the pairing of the ledger row.
@@ -480,5 +537,35 @@ impl PlanBuilder<'_> {
         self.subject_outcomes
             .get(subject)
             .is_some_and(|outcome| outcome.state == SubjectState::InSync && !outcome.gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_part_of_a_proof_has_its_own_finding() {
+        let complete = AbsenceProof {
+            not_found: true,
+            unlisted: true,
+            is_administrator: true,
+            sibling_seen: true,
+            deletion_named: false,
+        };
+        let snapshot = Snapshot::default();
+        assert_eq!(unproven_absence(&snapshot, &complete), None);
+        let kind = |proof: AbsenceProof| unproven_absence(&snapshot, &proof).map(|(kind, _)| kind);
+        let without = |remove: fn(&mut AbsenceProof)| {
+            let mut proof = complete.clone();
+            remove(&mut proof);
+            kind(proof)
+        };
+        let denied = Some(FindingKind::Denied);
+        let unreadable = Some(FindingKind::Unreadable);
+        assert_eq!(without(|proof| proof.is_administrator = false), denied);
+        assert_eq!(without(|proof| proof.sibling_seen = false), denied);
+        assert_eq!(without(|proof| proof.unlisted = false), unreadable);
+        assert_eq!(without(|proof| proof.not_found = false), unreadable);
     }
 }

@@ -1,8 +1,9 @@
 //! Reads both Regions, as far as the scope requests.
 //!
-//! "Not found" alone does not prove a deletion. If the primary answers it for an object that the
-//! standby has, the same round gathers the rest of the proof: the parent's complete listing, that
-//! Twinlake's role is an administrator, and another object that is visible there.
+//! "Not found" alone does not prove that an object does not exist. If a Region answers it for an
+//! object that the standby has, or according to the ledger may have, the same round gathers the rest
+//! of the proof there: the parent's complete listing, that Twinlake's role is an administrator, and
+//! another object that is visible.
 
 mod attachment_mapping;
 mod attachments;
@@ -26,8 +27,8 @@ use twinlake_core::scope::ReadRequest;
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, CallErrorKind, Facet, Grants, LfSubject, Name, OwnRoles, Partition, Policy,
-    Principal, Subject, TableId,
+    CallError, CallErrorKind, Facet, Grants, LedgerRow, LfSubject, Name, OwnRoles, Partition,
+    Policy, Principal, Subject, TableId,
 };
 
 pub use attachment_mapping::UnmappedAttachments;
@@ -162,6 +163,37 @@ async fn run_concurrently<T, F: Future<Output = T>>(
         .await
 }
 
+/// Reads by name what a listing lacks: the listing may be older than the object.
+async fn confirm_absence<T>(
+    listed: Observation<T>,
+    by_name: impl Future<Output = Result<T, CallError>>,
+) -> Observation<T> {
+    let Observation::Absent(proof) = listed else {
+        return listed;
+    };
+    match observation(by_name.await) {
+        Observation::Absent(_) => Observation::Absent(AbsenceProof {
+            not_found: true,
+            ..proof
+        }),
+        found => found,
+    }
+}
+
+/// The observation of an object that a complete listing of its parent lacks, or shows although a
+/// read by name did not find it.
+fn absent_by_name<'a, K: PartialEq + 'a, T>(
+    key: &K,
+    mut listed: impl Iterator<Item = &'a K> + Clone,
+) -> Observation<T> {
+    Observation::Absent(AbsenceProof {
+        not_found: true,
+        unlisted: listed.clone().all(|other| other != key),
+        sibling_seen: listed.any(|other| other != key),
+        ..AbsenceProof::default()
+    })
+}
+
 async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     futures_util::future::join(a, b).await
 }
@@ -209,7 +241,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let is_known = snapshots.primary.settings.is_some() && snapshots.standby.settings.is_some();
         let needs_settings = always_needs_settings || self.needs_settings(snapshots);
-        if needs_absence_proof(snapshots) || (needs_settings && !is_known) {
+        if self.needs_absence_proof(snapshots) || (needs_settings && !is_known) {
             self.read_settings(snapshots).await;
         }
         self.complete_proofs(read_requests, snapshots);
@@ -268,6 +300,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         snapshots.primary.is_administrator = settings
             .and_then(Observation::present)
             .is_some_and(|settings| settings.administrators.contains(self.reader_role));
+        let settings = snapshots.standby.settings.as_ref();
+        snapshots.standby.is_administrator =
+            settings
+                .and_then(Observation::present)
+                .is_some_and(|settings| {
+                    let mut administrators = settings.administrators.iter();
+                    administrators.any(|principal| self.own_roles.contains(&principal.0))
+                });
+    }
+
+    /// Whether the ledger ties a subject to an object that the standby may have.
+    fn may_have_object(&self, subject: &Subject) -> bool {
+        let row = self.rows.get(subject);
+        row.is_some_and(LedgerRow::may_have_object)
     }
 
     /// Adds to the proof of each absence whether Twinlake's role is an administrator and whether an
@@ -277,54 +323,69 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         read_requests: &BTreeMap<Subject, ReadRequest>,
         snapshots: &mut Snapshots,
     ) {
-        let administrator = snapshots.primary.is_administrator;
         let is_deletion_named = |subject: &Subject| {
             read_requests
                 .get(subject)
                 .is_some_and(|request| request.deletion_named)
         };
-        for (name, observed) in &mut snapshots.primary.databases {
-            if let Observation::Absent(proof) = observed {
+        let is_named_with_database = |subject: Subject, database: &Name| {
+            is_deletion_named(&subject) || is_deletion_named(&Subject::Database(database.clone()))
+        };
+        for snapshot in [&mut snapshots.primary, &mut snapshots.standby] {
+            let administrator = snapshot.is_administrator;
+            let complete = |proof: &mut AbsenceProof, is_named: bool| {
                 proof.is_administrator = administrator;
-                proof.deletion_named |= is_deletion_named(&Subject::Database(name.clone()));
+                proof.deletion_named |= is_named;
+            };
+            for (name, observed) in &mut snapshot.databases {
+                if let Observation::Absent(proof) = observed {
+                    complete(proof, is_deletion_named(&Subject::Database(name.clone())));
+                }
             }
-        }
-        for (id, observed) in &mut snapshots.primary.functions {
-            if let Observation::Absent(proof) = observed {
-                proof.is_administrator = administrator;
-                proof.deletion_named |= is_deletion_named(&Subject::Function(id.clone()));
-                proof.deletion_named |= is_deletion_named(&Subject::Database(id.database.clone()));
+            for (id, observed) in &mut snapshot.functions {
+                if let Observation::Absent(proof) = observed {
+                    let subject = Subject::Function(id.clone());
+                    complete(proof, is_named_with_database(subject, &id.database));
+                }
             }
-        }
-        for (id, observed) in &mut snapshots.primary.tables {
-            if let Observation::Absent(proof) = observed {
-                proof.is_administrator = administrator;
-                proof.deletion_named |= is_deletion_named(&Subject::Table(id.clone()));
-                proof.deletion_named |= is_deletion_named(&Subject::Database(id.database.clone()));
+            for (id, observed) in &mut snapshot.tables {
+                if let Observation::Absent(proof) = observed {
+                    let subject = Subject::Table(id.clone());
+                    complete(proof, is_named_with_database(subject, &id.database));
+                }
             }
         }
     }
+
+    /// Whether an absence has to be proven: an object that the standby has, or may have, is not
+    /// found in a Region. Then this round has to read whether Twinlake's roles are administrators
+    /// there.
+    fn needs_absence_proof(&self, snapshots: &Snapshots) -> bool {
+        let (primary, standby) = (&snapshots.primary, &snapshots.standby);
+        needs_proof(&primary.databases, &standby.databases, |name| {
+            self.may_have_object(&Subject::Database(name.clone()))
+        }) || needs_proof(&primary.tables, &standby.tables, |id| {
+            self.may_have_object(&Subject::Table(id.clone()))
+        }) || needs_proof(&primary.functions, &standby.functions, |id| {
+            self.may_have_object(&Subject::Function(id.clone()))
+        })
+    }
 }
 
-/// Whether the standby has an object for which the primary answers "not found": then this round has
-/// to read whether Twinlake's role is an administrator there.
-fn needs_absence_proof(snapshots: &Snapshots) -> bool {
-    let tables = snapshots.primary.tables.iter().any(|(id, observed)| {
-        let standby = snapshots.standby.tables.get(id);
-        matches!(observed, Observation::Absent(_))
-            && standby.and_then(Observation::present).is_some()
-    });
-    let databases = snapshots.primary.databases.iter().any(|(name, observed)| {
-        let standby = snapshots.standby.databases.get(name);
-        matches!(observed, Observation::Absent(_))
-            && standby.and_then(Observation::present).is_some()
-    });
-    let functions = snapshots.primary.functions.iter().any(|(id, observed)| {
-        let standby = snapshots.standby.functions.get(id);
-        matches!(observed, Observation::Absent(_))
-            && standby.and_then(Observation::present).is_some()
-    });
-    tables || databases || functions
+fn needs_proof<K: Ord, T>(
+    primary: &BTreeMap<K, Observation<T>>,
+    standby: &BTreeMap<K, Observation<T>>,
+    may_have_object: impl Fn(&K) -> bool,
+) -> bool {
+    let is_absent = |observed: &Observation<T>| matches!(observed, Observation::Absent(_));
+    let is_in_standby = |key: &K| {
+        let observed = standby.get(key);
+        observed.and_then(Observation::present).is_some()
+    };
+    let mut absent_in_primary = primary.iter().filter(|(_, observed)| is_absent(observed));
+    let mut absent_in_standby = standby.iter().filter(|(_, observed)| is_absent(observed));
+    absent_in_primary.any(|(key, _)| is_in_standby(key) || may_have_object(key))
+        || absent_in_standby.any(|(key, _)| may_have_object(key))
 }
 
 /// Counts the paired objects of ledger rows by kind.
@@ -342,4 +403,21 @@ pub fn count_paired(rows: &LedgerRows) -> ObjectCounts {
         }
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_shows_an_object_does_not_prove_its_absence() {
+        let proof = |listed: &[&str]| match absent_by_name::<_, ()>(&"orders", listed.iter()) {
+            Observation::Absent(proof) => (proof.unlisted, proof.sibling_seen),
+            Observation::Present(()) | Observation::Unknown(_) => panic!("it is not absent"),
+        };
+        assert_eq!(proof(&["orders"]), (false, false));
+        assert_eq!(proof(&["orders", "items"]), (false, true));
+        assert_eq!(proof(&["items"]), (true, true));
+        assert_eq!(proof(&[]), (true, false));
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn run(
         let rows = StatusSnapshot::read(&connection, 0).await?.rows;
         names = rows
             .values()
-            .filter(|row| row.is_over_deletion_limit())
+            .filter(|row| row.over_deletion_limit)
             .filter_map(|row| match &row.subject {
                 Subject::Database(name) => Some(ObjectName::Database(name.clone()).to_string()),
                 Subject::Table(id) => Some(ObjectName::Table(id.clone()).to_string()),

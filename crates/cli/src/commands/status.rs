@@ -160,7 +160,7 @@ fn print_rows(status: &StatusSnapshot, all: bool) {
     let held = status
         .rows
         .values()
-        .filter(|row| row.is_over_deletion_limit())
+        .filter(|row| row.over_deletion_limit)
         .count();
     if held > 0 {
         output::print(&format!(

@@ -32,12 +32,13 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, name: &Name, facets: &Facets) 
         (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
             builder.mark_unread(&subject, error);
         }
-        (Observation::Absent(proof), Observation::Absent(_)) => {
-            let outcome = builder.absent_outcome(&subject, proof);
-            builder.subject_outcomes.insert(subject.clone(), outcome);
+        (Observation::Absent(in_primary), Observation::Absent(in_standby)) => {
+            builder.plan_absent(&subject, in_primary, in_standby);
         }
         // `plan_deletions` decides, once every table of the database has been planned.
         (Observation::Absent(_), Observation::Present(_)) => {}
+        (Observation::Present(_), Observation::Absent(proof))
+            if builder.mark_if_hidden(&subject, proof) => {}
         (Observation::Present(wanted), existing) => {
             match builder.translator.database(&wanted.object) {
                 Ok(desired) => reconcile(builder, &subject, wanted, desired, existing.present()),
@@ -73,24 +74,45 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, name: &Name, facets: &Facets) 
     if builder.is_in_sync(&subject) {
         grants::plan(builder, &subject);
         writer_roles::plan(builder, name);
-    } else if primary.present().is_some() && is_paired(builder, &subject, name) {
-        grants::plan_revokes_only(builder, &subject);
+        return;
+    }
+    match primary {
+        Observation::Present(_) => narrow(builder, name, grants::plan_revokes_only),
+        Observation::Unknown(_) => narrow(builder, name, grants::plan_own_revokes),
+        // `plan_deletions` decides.
+        Observation::Absent(_) => {}
     }
 }
 
-/// Whether the ledger pairs the database with the one that exists in the standby.
-fn is_paired(builder: &PlanBuilder<'_>, subject: &Subject, name: &Name) -> bool {
+/// Plans the revokes on a database of which nothing else is planned: by `revoke` on the paired
+/// database, and the named ones on a database by which somebody replaced it.
+fn narrow(builder: &mut PlanBuilder<'_>, name: &Name, revoke: fn(&mut PlanBuilder<'_>, &Subject)) {
+    let subject = Subject::Database(name.clone());
     let existing = builder.inputs.standby.databases.get(name);
-    let row = builder.inputs.rows.get(subject);
-    let pairing = row.and_then(|row| row.pairing.as_ref());
-    existing
-        .and_then(Observation::present)
-        .is_some_and(|existing| {
-            !existing.is_link()
-                && pairing.is_some_and(|pairing| {
-                    pairing.created_in(builder.inputs.epoch.standby()) == existing.created
-                })
-        })
+    let Some(existing) = existing.and_then(Observation::present) else {
+        return;
+    };
+    let row = builder.inputs.rows.get(&subject);
+    if is_managed(builder, row, existing) {
+        revoke(builder, &subject);
+    } else if grants::is_replaced(row, existing) {
+        grants::plan_named_revokes_only(builder, &subject);
+    }
+}
+
+/// Whether the ledger pairs the database, or the resource link, with the one in the standby.
+fn is_managed(
+    builder: &PlanBuilder<'_>,
+    row: Option<&LedgerRow>,
+    existing: &Observed<Database>,
+) -> bool {
+    let epoch = builder.inputs.epoch;
+    match existing.is_link() {
+        true => link::is_managed_link(epoch, row, existing),
+        false => row
+            .and_then(|row| row.pairing.as_ref())
+            .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created),
+    }
 }
 
 pub(super) fn mark_withheld(builder: &mut PlanBuilder<'_>, subject: &Subject, withheld: Withheld) {
@@ -270,7 +292,6 @@ pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
             continue;
         };
         let subject = Subject::Database(name.clone());
-        let row = inputs.rows.get(&subject);
         let Some(existing) = inputs
             .standby
             .databases
@@ -279,14 +300,8 @@ pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
         else {
             continue;
         };
-        let pairing = row.and_then(|row| row.pairing.as_ref());
-        let is_paired = pairing
-            .is_some_and(|pairing| pairing.created_in(inputs.epoch.standby()) == existing.created);
-        let is_managed = match existing.is_link() {
-            true => link::is_managed_link(inputs.epoch, row, existing),
-            false => is_paired,
-        };
-        if !is_managed {
+        if !is_managed(builder, inputs.rows.get(&subject), existing) {
+            narrow(builder, name, grants::plan_named_revokes_only);
             continue;
         }
         if !proof.is_complete() {
@@ -298,7 +313,7 @@ pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
                 FindingKind::Denied,
                 reason,
             );
-            grants::plan_named_revokes_only(builder, &subject);
+            grants::plan_own_revokes(builder, &subject);
         } else if inputs.policy.deletions == DeletionPolicy::Retain {
             let reason = "it was deleted in the primary, and the policy retains it".to_owned();
             builder.mark_not_in_sync(&subject, SubjectState::OnHold, FindingKind::OnHold, reason);
@@ -333,6 +348,7 @@ fn delete(builder: &mut PlanBuilder<'_>, name: &Name, subject: &Subject) {
             FindingKind::Unreadable,
             reason,
         );
+        grants::plan_own_revokes(builder, subject);
         return;
     }
     let is_deleted = |id: &crate::TableId| {
@@ -361,6 +377,7 @@ fn delete(builder: &mut PlanBuilder<'_>, name: &Name, subject: &Subject) {
             FindingKind::Unmanaged,
             reason,
         );
+        grants::plan_revokes_only(builder, subject);
         return;
     }
     if !grants::revoke_all(builder, subject) {

@@ -46,9 +46,8 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &FunctionId) {
         (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
             builder.mark_unread(&subject, error);
         }
-        (Observation::Absent(proof), Observation::Absent(_)) => {
-            let outcome = builder.absent_outcome(&subject, proof);
-            builder.subject_outcomes.insert(subject, outcome);
+        (Observation::Absent(in_primary), Observation::Absent(in_standby)) => {
+            builder.plan_absent(&subject, in_primary, in_standby);
         }
         (Observation::Absent(proof), Observation::Present(existing)) => {
             if !is_paired(inputs.epoch, inputs.rows.get(&subject), existing) {
@@ -77,6 +76,8 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &FunctionId) {
                 builder.subject_outcomes.insert(subject, outcome);
             }
         }
+        (Observation::Present(_), Observation::Absent(proof))
+            if builder.mark_if_hidden(&subject, proof) => {}
         (Observation::Present(wanted), existing) => {
             reconcile(builder, id, wanted, existing.present());
         }

@@ -2,8 +2,9 @@
 
 use super::administrators::{Ignored, ignored, without_implicit};
 use super::{FindingKind, PlanBuilder, attachment, column_visibility, lakeformation, link};
+use crate::catalog::MaybeLink;
 use crate::grant::{Grants, Permission, PermissionGrant, Principal, Resource};
-use crate::ledger::SubjectState;
+use crate::ledger::{LedgerRow, SubjectState};
 use crate::scope::{Subject, subject_of_grant};
 use crate::snapshot::Observation;
 use crate::step::{RevokeCause, Step};
@@ -138,27 +139,78 @@ fn is_on_whole_object(grant: &PermissionGrant) -> bool {
 /// Plans only the revokes that an event named, for a subject of which nothing else can be decided.
 pub(super) fn plan_named_revokes_only(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     let named_revokes = named_revokes_on(builder, subject);
-    let primary = builder.inputs.primary.grants.get(subject);
-    let Some(wanted) = primary.and_then(Observation::present) else {
-        return;
-    };
+    plan_revokes_where(builder, subject, |grant| named_revokes.contains_key(grant));
+}
+
+/// Plans the revokes that are justified by themselves: an event named them, or the primary provably
+/// lacks the grant. Grants of which neither is known stay.
+pub(super) fn plan_own_revokes(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    plan_revokes_where(builder, subject, |_| true);
+}
+
+fn plan_revokes_where(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    is_wanted: impl Fn(&PermissionGrant) -> bool,
+) {
     let Some(ignored) = ignored(builder) else {
         return;
     };
-    let steps: Vec<Step> = named_revokes
-        .iter()
-        .filter(|(grant, _)| !wanted.contains_key(grant) && !ignored.contains(grant))
-        .map(|(grant, grantable)| Step::Revoke {
-            grant: grant.clone(),
-            grantable: *grantable,
-            cause: RevokeCause::NamedByEvent,
+    let own = own_revokes(builder, subject, &ignored).into_iter();
+    let steps: Vec<Step> = own
+        .filter(|(grant, _)| is_wanted(grant))
+        .map(|(grant, (grantable, cause))| Step::Revoke {
+            grant,
+            grantable,
+            cause,
         })
         .collect();
     builder.steps.extend(steps);
 }
 
+/// Whether the standby's object, which is not paired, has the name of an object that Twinlake
+/// managed there: somebody replaced that one, and grants on a name can outlive its object.
+pub(super) fn is_replaced(row: Option<&LedgerRow>, existing: &impl MaybeLink) -> bool {
+    let pairing = row.and_then(|row| row.pairing.as_ref());
+    pairing.is_some_and(|pairing| !pairing.link) && !existing.is_link()
+}
+
+/// The revokes on a subject that are justified whatever else the plan does, with their grant option
+/// and cause: of grants that the primary lacks, where an event named the revoke or the whole
+/// listing proves it.
+fn own_revokes(
+    builder: &PlanBuilder<'_>,
+    subject: &Subject,
+    ignored: &Ignored<'_>,
+) -> BTreeMap<PermissionGrant, (bool, RevokeCause)> {
+    let (primary, standby) = (builder.inputs.primary, builder.inputs.standby);
+    let Some(wanted) = primary.grants.get(subject).and_then(Observation::present) else {
+        return BTreeMap::new();
+    };
+    let is_link = link::is_link(standby, subject);
+    let is_proven = primary.is_administrator && is_listing_trusted(builder, subject);
+    let named_revokes = named_revokes_on(builder, subject);
+    let listed = standby.grants.get(subject).and_then(Observation::present);
+    let listed = listed.into_iter().flatten();
+    let mut revokes: BTreeMap<PermissionGrant, (bool, RevokeCause)> = named_revokes
+        .iter()
+        .map(|(grant, grantable)| (grant.clone(), (*grantable, RevokeCause::NamedByEvent)))
+        .collect();
+    for (grant, grantable) in listed {
+        let is_managed = lakeformation::is_managed_resource(builder, &grant.resource)
+            && (!is_link || is_on_whole_object(grant));
+        let is_named = named_revokes.get(grant);
+        if is_named.is_some() || (is_proven && is_managed) {
+            let grantable = *grantable || is_named == Some(&true);
+            revokes.insert(grant.clone(), (grantable, RevokeCause::NotInPrimary));
+        }
+    }
+    revokes.retain(|grant, _| !wanted.contains_key(grant) && !ignored.contains(grant));
+    revokes
+}
+
 /// Plans the revoke of every grant on a subject that is about to be deleted. Returns whether that
-/// was possible.
+/// was possible. A revoke that is justified by itself is made even if the deletion is not.
 pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bool {
     let Some(existing) = builder.inputs.standby.grants.get(subject) else {
         return true;
@@ -175,14 +227,20 @@ pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bo
     };
     let is_link = link::is_link(builder.inputs.standby, subject);
     let grants = existing.present().into_iter().flatten();
-    let steps: Vec<Step> = grants
-        .filter(|(grant, _)| !ignored.contains(grant) && (!is_link || is_on_whole_object(grant)))
-        .map(|(grant, grantable)| Step::Revoke {
-            grant: grant.clone(),
-            grantable: *grantable,
-            cause: RevokeCause::Deletion,
-        })
-        .collect();
+    let mut revokes = own_revokes(builder, subject, &ignored);
+    for (grant, grantable) in grants {
+        if !ignored.contains(grant) && (!is_link || is_on_whole_object(grant)) {
+            let with_deletion = (*grantable, RevokeCause::Deletion);
+            revokes.entry(grant.clone()).or_insert(with_deletion);
+        }
+    }
+    let steps = revokes
+        .into_iter()
+        .map(|(grant, (grantable, cause))| Step::Revoke {
+            grant,
+            grantable,
+            cause,
+        });
     builder.steps.extend(steps);
     true
 }
@@ -248,12 +306,7 @@ fn hold_unproven_revokes(
     revokes: &mut BTreeMap<PermissionGrant, RevokeCause>,
 ) -> bool {
     let primary = builder.inputs.primary;
-    let is_whole_listing_read = [primary, builder.inputs.standby]
-        .iter()
-        .all(|snapshot| snapshot.full_grant_reads.contains(subject));
-    let is_listing_trusted =
-        is_whole_listing_read && primary.nonempty_full_grant_reads.contains(subject);
-    if primary.is_administrator && is_listing_trusted {
+    if primary.is_administrator && is_listing_trusted(builder, subject) {
         return true;
     }
     let before = revokes.len();
@@ -262,7 +315,7 @@ fn hold_unproven_revokes(
     if dropped == 0 {
         return true;
     }
-    if !is_whole_listing_read {
+    if !is_whole_listing_read(builder, subject) {
         builder.needs_full_grant_read += dropped;
         let reason = format!(
             "the primary seems to lack {dropped} grants, and not all of its grants were read"
@@ -290,6 +343,19 @@ fn hold_unproven_revokes(
         format!("the primary seems to lack {dropped} grants, and that is not proven: {reason}");
     builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
     false
+}
+
+/// Whether the grants on a subject come from full reads in both Regions.
+fn is_whole_listing_read(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    let snapshots = [builder.inputs.primary, builder.inputs.standby];
+    let mut snapshots = snapshots.iter();
+    snapshots.all(|snapshot| snapshot.full_grant_reads.contains(subject))
+}
+
+/// Whether these full reads show what the primary lacks: there, some grant was listed.
+fn is_listing_trusted(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    let primary = builder.inputs.primary;
+    is_whole_listing_read(builder, subject) && primary.nonempty_full_grant_reads.contains(subject)
 }
 
 /// Returns a column that a grant names and the primary's table lacks. Such a grant gives no

@@ -4,7 +4,8 @@ use super::requirements::{TableChanges, requirements};
 use super::{PlanBuilder, SubjectState};
 use crate::catalog::AttachmentKey;
 use crate::grant::{PermissionGrant, Principal, Resource};
-use crate::scope::Subject;
+use crate::scope::{Subject, subject_of_grant};
+use crate::snapshot::Observation;
 use crate::step::{RevokeCause, Step, StepTarget};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +53,9 @@ pub(super) fn remove_held(
             builder.inputs.held_steps,
             table_changes,
         );
-        for position in regrants_without_change(&builder.steps, &removed) {
+        let mut pointless = regrants_without_change(&builder.steps, &removed);
+        pointless.extend(unjustified_revokes(builder, &removed));
+        for position in pointless {
             let Some(subject) = builder.steps.get(position).map(Step::subject) else {
                 continue;
             };
@@ -175,6 +178,48 @@ fn record_removed(builder: &mut PlanBuilder<'_>, removed: &BTreeMap<usize, Remov
             outcome.reason = Some(reason.clone());
         }
     }
+}
+
+/// Revokes that only another step justifies, which is not in the plan: the deletion of the object,
+/// or the new grant of what they revoke.
+fn unjustified_revokes(
+    builder: &PlanBuilder<'_>,
+    removed: &BTreeMap<usize, Removal>,
+) -> BTreeSet<usize> {
+    let left = || {
+        let steps = builder.steps.iter().enumerate();
+        steps.filter(|(position, _)| !removed.contains_key(position))
+    };
+    let targets: BTreeSet<StepTarget> = left().map(|(_, step)| step.target()).collect();
+    let loses_grant_option = |grant: &PermissionGrant| {
+        let primary = builder.inputs.primary.grants.get(&subject_of_grant(grant));
+        let primary = primary.and_then(Observation::present);
+        primary.and_then(|grants| grants.get(grant)) == Some(&false)
+    };
+    let is_justified = |step: &Step| {
+        let Step::Revoke {
+            grant,
+            grantable,
+            cause,
+        } = step
+        else {
+            return true;
+        };
+        match cause {
+            RevokeCause::Deletion => targets.contains(&StepTarget::Deletion(step.subject())),
+            RevokeCause::Replace => {
+                targets.contains(&StepTarget::Grant(grant.clone()))
+                    || (*grantable && loses_grant_option(grant))
+            }
+            RevokeCause::NotInPrimary | RevokeCause::NamedByEvent | RevokeCause::ColumnDropped => {
+                true
+            }
+        }
+    };
+    left()
+        .filter(|(_, step)| !is_justified(step))
+        .map(|(position, _)| position)
+        .collect()
 }
 
 /// Pairs of a revoke and a new grant of one permission that were planned around a change which is

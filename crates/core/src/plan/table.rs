@@ -58,31 +58,34 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, facets: &Facets)
     match (primary, standby) {
         (Observation::Unknown(error), _) | (_, Observation::Unknown(error)) => {
             builder.mark_unread(&subject, error);
+            narrow(builder, id, standby.present(), grants::plan_own_revokes);
         }
-        (Observation::Absent(proof), Observation::Absent(_)) => {
-            let outcome = builder.absent_outcome(&subject, proof);
-            builder.subject_outcomes.insert(subject, outcome);
+        (Observation::Absent(in_primary), Observation::Absent(in_standby)) => {
+            builder.plan_absent(&subject, in_primary, in_standby);
         }
         (Observation::Absent(proof), Observation::Present(existing)) => {
             plan_absent_in_primary(builder, id, &subject, proof, existing);
         }
         (Observation::Present(wanted), existing) => {
+            if let Observation::Absent(proof) = existing
+                && builder.mark_if_hidden(&subject, proof)
+            {
+                return;
+            }
             if let Some((state, kind, reason)) = database_obstacle(builder, &id.database) {
                 builder.mark_not_in_sync(&subject, state, kind, reason);
-                let row = builder.inputs.rows.get(&subject);
-                if existing
-                    .present()
-                    .is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing))
-                {
-                    grants::plan_revokes_only(builder, &subject);
-                }
+                narrow(builder, id, existing.present(), grants::plan_revokes_only);
                 return;
             }
             match builder.translator.table(&wanted.object) {
                 Ok(desired) => {
                     reconcile(builder, id, facets, wanted, desired, existing.present());
                 }
-                Err(withheld) => plan_withheld(builder, &subject, withheld, existing.present()),
+                // What was replicated of it earlier stays.
+                Err(withheld) => {
+                    mark_withheld(builder, &subject, withheld);
+                    narrow(builder, id, existing.present(), grants::plan_revokes_only);
+                }
             }
         }
     }
@@ -94,18 +97,27 @@ fn is_link_in_standby_only(inputs: Inputs<'_>, id: &TableId) -> bool {
         && !link::is_database_link(inputs.primary, &id.database)
 }
 
-/// Records that a table is not replicated. What was replicated of it earlier stays, and grants
-/// that the primary no longer has are still revoked.
-fn plan_withheld(
+/// Plans the revokes on a table of which nothing else is planned. On the paired table, `revoke`
+/// plans them. On a table by which somebody replaced it, these are the named ones: they can only be
+/// of a grant that the primary had under this name, and Twinlake made such grants. Other grants may
+/// be those of whoever made the table.
+fn narrow(
     builder: &mut PlanBuilder<'_>,
-    subject: &Subject,
-    withheld: Withheld,
+    id: &TableId,
     existing: Option<&Observed<Table>>,
+    revoke: fn(&mut PlanBuilder<'_>, &Subject),
 ) {
-    mark_withheld(builder, subject, withheld);
-    let row = builder.inputs.rows.get(subject);
-    if existing.is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing)) {
-        grants::plan_revokes_only(builder, subject);
+    let subject = Subject::Table(id.clone());
+    let Some(existing) = existing else {
+        return;
+    };
+    let row = builder.inputs.rows.get(&subject);
+    if is_paired(builder.inputs.epoch, row, existing) {
+        revoke(builder, &subject);
+    } else if grants::is_replaced(row, existing)
+        && !link::is_database_link(builder.inputs.standby, &id.database)
+    {
+        grants::plan_named_revokes_only(builder, &subject);
     }
 }
 
@@ -239,10 +251,7 @@ fn reconcile(
         TableAction::Replace => return plan_deletion(builder, id, &subject),
         TableAction::Leave(state, kind, reason) => {
             builder.mark_not_in_sync(&subject, state, kind, reason);
-            let row = builder.inputs.rows.get(&subject);
-            if existing.is_some_and(|existing| is_paired(builder.inputs.epoch, row, existing)) {
-                grants::plan_revokes_only(builder, &subject);
-            }
+            narrow(builder, id, existing, grants::plan_revokes_only);
             return;
         }
     };
@@ -428,6 +437,7 @@ fn plan_absent_in_primary(
         builder.inputs.rows.get(subject),
         existing,
     ) {
+        narrow(builder, id, Some(existing), grants::plan_own_revokes);
         return;
     }
     if !proof.is_complete() {
@@ -444,7 +454,7 @@ fn plan_absent_in_primary(
             FindingKind::Denied,
             reason,
         );
-        grants::plan_named_revokes_only(builder, subject);
+        grants::plan_own_revokes(builder, subject);
     } else if builder.inputs.policy.deletions == DeletionPolicy::Retain {
         let reason = "it was deleted in the primary, and the policy retains it".to_owned();
         builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);

@@ -37,15 +37,14 @@ pub(super) fn kind_of(step: &Step) -> StepKind {
     }
 }
 
-/// Whether the intended effect of a step exists although its call failed. An error is no proof of an
-/// effect that other steps rely on: of a grant that the standby lists, and of an attachment that
-/// affects access, the next read decides. `is_required` says whether another step relies on it.
-pub(super) fn has_intended_effect(step: &Step, error: &CallError, is_required: bool) -> bool {
+/// Whether the intended effect of a step exists although its call failed. An error is no proof of it
+/// against a listing: of a grant that the standby lists, and of an attachment that affects access,
+/// the next read decides.
+pub(super) fn has_intended_effect(step: &Step, error: &CallError) -> bool {
     match step {
-        // The service does not know the grant. The listing did not show it either, or shows it
-        // although it was revoked (LF-07).
+        // The service does not know the grant, and the listing did not show it either.
         Step::Revoke { cause, .. } => {
-            (*cause == RevokeCause::NamedByEvent || !is_required)
+            *cause == RevokeCause::NamedByEvent
                 && matches!(
                     error.kind,
                     CallErrorKind::NotFound | CallErrorKind::AlreadyInState
@@ -80,5 +79,38 @@ pub(super) fn has_intended_effect(step: &Step, error: &CallError, is_required: b
         | Step::PutAttachment { .. }
         | Step::PutSettings { .. }
         | Step::Grant { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::{Permission, PermissionGrant, Principal, Resource};
+
+    #[test]
+    fn an_unknown_grant_counts_as_revoked_only_if_no_listing_showed_it() {
+        let revoke = |cause| Step::Revoke {
+            grant: PermissionGrant {
+                principal: Principal("arn:aws:iam::111122223333:role/Analyst".to_owned()),
+                resource: Resource::Catalog,
+                permission: Permission::CreateDatabase,
+                condition: None,
+            },
+            grantable: false,
+            cause,
+        };
+        let unknown = CallError::new(CallErrorKind::NotFound, "BatchRevokePermissions", "x", "");
+        assert!(has_intended_effect(
+            &revoke(RevokeCause::NamedByEvent),
+            &unknown
+        ));
+        for cause in [
+            RevokeCause::NotInPrimary,
+            RevokeCause::Replace,
+            RevokeCause::Deletion,
+            RevokeCause::ColumnDropped,
+        ] {
+            assert!(!has_intended_effect(&revoke(cause), &unknown), "{cause:?}");
+        }
     }
 }

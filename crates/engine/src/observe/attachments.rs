@@ -1,6 +1,10 @@
 //! Reads functions of databases, and the attachments of databases and tables.
 
-use super::{Observer, Snapshots, join, observation, present_or_unknown, run_concurrently};
+use super::tables::prove_database_absence;
+use super::{
+    Observer, Snapshots, absent_by_name, confirm_absence, join, observation, present_or_unknown,
+    run_concurrently,
+};
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Function, MaybeLink as _, Observed};
@@ -46,28 +50,22 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             | Subject::Catalog => None,
         }));
         for id in union {
-            let mut primary_function = listed_function(&primary, &id);
-            let mut standby_function = listed_function(&standby, &id);
-            // A listing may be older than the ledger row.
-            let row = self.rows.get(&Subject::Function(id.clone()));
-            let is_paired = row.is_some_and(|row| row.pairing.is_some());
-            if is_paired && matches!(standby_function, Observation::Absent(_)) {
-                standby_function = observation(self.standby.function(&id).await);
+            let has_tables = |snapshot: &Snapshot| {
+                let tables = snapshot.table_names.get(database);
+                tables.is_some_and(|tables| !tables.is_empty())
+            };
+            let mut primary_function =
+                listed_function(&primary, &id, has_tables(&snapshots.primary));
+            let mut standby_function =
+                listed_function(&standby, &id, has_tables(&snapshots.standby));
+            let may_exist = self.may_have_object(&Subject::Function(id.clone()));
+            if may_exist {
+                let by_name = self.standby.function(&id);
+                standby_function = confirm_absence(standby_function, by_name).await;
             }
-            let tables = snapshots.primary.table_names.get(database);
-            let has_tables = tables.is_some_and(|tables| !tables.is_empty());
-            if let Observation::Absent(proof) = &mut primary_function {
-                proof.sibling_seen |= has_tables;
-                if is_paired || standby_function.present().is_some() {
-                    match self.primary.function(&id).await {
-                        Err(error) if error.kind == CallErrorKind::NotFound => {
-                            proof.not_found = true;
-                        }
-                        Err(error) => primary_function = Observation::Unknown(error),
-                        // Created after the listing.
-                        Ok(observed) => primary_function = Observation::Present(observed),
-                    }
-                }
+            if may_exist || standby_function.present().is_some() {
+                let by_name = self.primary.function(&id);
+                primary_function = confirm_absence(primary_function, by_name).await;
             }
             snapshots
                 .primary
@@ -77,20 +75,18 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
     }
 
-    /// Reads one function by name. If the primary lacks it, adds the proof of its absence.
+    /// Reads one function by name. If a Region lacks it, adds the proof of its absence.
     pub(super) async fn read_function(&self, id: &FunctionId, snapshots: &mut Snapshots) {
         let (primary, standby) = join(self.primary.function(id), self.standby.function(id)).await;
-        let (mut primary, standby) = (observation(primary), observation(standby));
-        if let Observation::Absent(proof) = &mut primary
-            && standby.present().is_some()
-        {
-            match self.primary.functions(Some(&id.database)).await {
-                Ok(all) => {
-                    proof.unlisted = all.iter().all(|(other, _)| other != id);
-                    proof.sibling_seen = all.iter().any(|(other, _)| other != id);
-                }
-                Err(error) => primary = Observation::Unknown(error),
-            }
+        let (mut primary, mut standby) = (observation(primary), observation(standby));
+        let may_exist = self.may_have_object(&Subject::Function(id.clone()));
+        let is_absent =
+            |observed: &Observation<Observed<Function>>| matches!(observed, Observation::Absent(_));
+        if is_absent(&primary) && (may_exist || standby.present().is_some()) {
+            primary = prove_function_absence(self.primary, id).await;
+        }
+        if is_absent(&standby) && may_exist {
+            standby = prove_function_absence(self.standby, id).await;
         }
         // A function created in a database that is a resource link is created in the link's target.
         if !snapshots.standby.databases.contains_key(&id.database) {
@@ -209,6 +205,21 @@ fn columns_to_read(snapshot: &Snapshot, subject: &Subject, facet: Facet) -> Opti
     }
 }
 
+/// Adds to a function that a Region does not know by name whether the complete listing of its
+/// database lacks it too.
+async fn prove_function_absence<R: ReadRegion>(
+    region: &R,
+    id: &FunctionId,
+) -> Observation<Observed<Function>> {
+    match region.functions(Some(&id.database)).await {
+        Ok(all) => absent_by_name(id, all.iter().map(|(listed, _)| listed)),
+        Err(error) if error.kind == CallErrorKind::NotFound => {
+            prove_database_absence(region, &id.database).await
+        }
+        Err(error) => Observation::Unknown(error),
+    }
+}
+
 /// Lists the functions of a database. A resource link has none.
 async fn list_functions<R: ReadRegion>(
     region: &R,
@@ -260,17 +271,18 @@ fn functions_in(
     }
 }
 
-/// One function from a listing.
+/// One function from a listing. The tables of its database count as other objects of the parent.
 fn listed_function(
     listed: &Observation<ListedFunctions>,
     id: &FunctionId,
+    has_tables: bool,
 ) -> Observation<Observed<Function>> {
     match listed {
         Observation::Present(all) => match all.get(id) {
             Some(observed) => Observation::Present(observed.clone()),
             None => Observation::Absent(AbsenceProof {
                 unlisted: true,
-                sibling_seen: !all.is_empty(),
+                sibling_seen: has_tables || !all.is_empty(),
                 ..AbsenceProof::default()
             }),
         },

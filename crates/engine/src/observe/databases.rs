@@ -1,8 +1,10 @@
 //! Reads databases, and every table of a database.
 
 use super::dependencies::has_filter_grants;
+use super::tables::prove_database_absence;
 use super::{
-    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, join, observation_of_own, run_concurrently,
+    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join, observation_of_own,
+    run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +13,7 @@ use twinlake_core::policy::DataCellsFilterScan;
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::{
-    CallError, CallErrorKind, Database, Grants, Name, Pairing, PermissionGrant, Resource, Subject,
-    Table, TableId,
+    CallError, Database, Grants, Name, Pairing, PermissionGrant, Resource, Subject, Table, TableId,
 };
 
 /// A listing of tables; `None` if the database does not exist or is a resource link.
@@ -31,17 +32,19 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     ) {
         let subject = Subject::Database(name.clone());
         if request.facets.contains(&Facet::Definition) {
-            let (primary, standby) = self.read_database_definitions(name).await;
+            let (mut primary, mut standby) = self.read_database_definitions(name).await;
             if self.prefetched.databases.is_none() {
                 snapshots.checked_databases.insert(name.clone());
             }
-            let is_missing =
-                matches!(primary, Observation::Absent(_)) && standby.present().is_some();
+            let may_exist = self.may_have_object(&subject);
+            if may_exist || standby.present().is_some() {
+                primary = with_listing(self.primary, name, primary).await;
+            }
+            if may_exist {
+                standby = with_listing(self.standby, name, standby).await;
+            }
             snapshots.primary.databases.insert(name.clone(), primary);
             snapshots.standby.databases.insert(name.clone(), standby);
-            if is_missing {
-                self.check_database_listing(name, snapshots).await;
-            }
         }
         if request.facets.contains(&Facet::Grants) {
             self.read_grants(&subject, snapshots).await;
@@ -113,48 +116,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Observation::Absent(proof) => Observation::Absent(proof.clone()),
             Observation::Unknown(error) => Observation::Unknown(error.clone()),
         };
-        let mut primary = listed(all_primary);
-        let mut standby = listed(all_standby);
-        // A listing may be older than the ledger row.
-        let row = self.rows.get(&Subject::Database(name.clone()));
-        let is_paired = row.is_some_and(|row| row.pairing.is_some());
-        if is_paired && matches!(standby, Observation::Absent(_)) {
-            standby = observation_of_own(self.standby.database(name).await);
+        let (mut primary, mut standby) = (listed(all_primary), listed(all_standby));
+        let may_exist = self.may_have_object(&Subject::Database(name.clone()));
+        let own = |read: Result<Observed<Database>, CallError>| {
+            read.map(MaybeLink::without_target_fields)
+        };
+        if may_exist {
+            let by_name = async { own(self.standby.database(name).await) };
+            standby = confirm_absence(standby, by_name).await;
         }
-        if let Observation::Absent(proof) = &mut primary
-            && (is_paired || standby.present().is_some())
-        {
-            match self.primary.database(name).await {
-                Err(error) if error.kind == CallErrorKind::NotFound => proof.not_found = true,
-                Err(error) => primary = Observation::Unknown(error),
-                // Created after the listing.
-                Ok(observed) => primary = Observation::Present(observed.without_target_fields()),
-            }
+        if may_exist || standby.present().is_some() {
+            let by_name = async { own(self.primary.database(name).await) };
+            primary = confirm_absence(primary, by_name).await;
         }
         (primary, standby)
-    }
-
-    /// Checks that the complete listing of databases also lacks a database that the primary does not
-    /// know by name.
-    pub(super) async fn check_database_listing(&self, name: &Name, snapshots: &mut Snapshots) {
-        let Some(Observation::Absent(proof)) = snapshots.primary.databases.get_mut(name) else {
-            return;
-        };
-        if proof.unlisted {
-            return;
-        }
-        match self.primary.databases().await {
-            Ok(all) => {
-                proof.unlisted = all.iter().all(|observed| observed.object.name != *name);
-                proof.sibling_seen = all.iter().any(|observed| observed.object.name != *name);
-            }
-            Err(error) => {
-                snapshots
-                    .primary
-                    .databases
-                    .insert(name.clone(), Observation::Unknown(error));
-            }
-        }
     }
 
     /// Lists the tables of a database in each Region where it exists and is no resource link.
@@ -199,7 +174,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Reads every table and function of a database in both Regions.
     pub(super) async fn read_contents(&self, database: &Name, snapshots: &mut Snapshots) {
         let (primary, standby) = self.list_tables_of_both(database, snapshots).await;
-        let parent = snapshots.primary.databases.get(database).cloned();
+        let parent = snapshots.primary.databases.get(database);
+        let is_in_primary = matches!(parent, Some(Observation::Present(_)));
         let mut union: BTreeSet<TableId> = BTreeSet::new();
         let mut tables_by_region: Vec<BTreeMap<TableId, Observed<Table>>> = Vec::new();
         for (listed, snapshot) in [
@@ -232,7 +208,6 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let standby = tables_by_region.pop().unwrap_or_default();
         let primary = tables_by_region.pop().unwrap_or_default();
         union.extend(self.tables_with_rows_in(database));
-        let is_in_primary = matches!(parent, Some(Observation::Present(_)));
         if self.defers_oversized_databases
             && is_in_primary
             && union.len() > MAX_TABLES_PER_INVOCATION
@@ -242,7 +217,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             self.read_functions(database, snapshots).await;
             return;
         }
-        self.record_tables(database, &union, (primary, standby), parent, snapshots)
+        let snapshot = &mut snapshots.primary;
+        self.record_tables(self.primary, (database, primary), &union, snapshot)
+            .await;
+        let snapshot = &mut snapshots.standby;
+        self.record_tables(self.standby, (database, standby), &union, snapshot)
             .await;
         self.read_table_facets(&union, snapshots).await;
         self.read_functions(database, snapshots).await;
@@ -261,50 +240,42 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         rows.collect::<Vec<_>>().into_iter()
     }
 
-    /// Records the listed tables of a database. Paired tables that the primary's listing lacks are
-    /// read by name.
-    pub(super) async fn record_tables(
+    /// Records the listed tables of a database in one Region. Of those that the listing lacks, the
+    /// tables that the ledger ties to an object of the standby are read by name.
+    async fn record_tables<R: ReadRegion>(
         &self,
-        database: &Name,
+        region: &R,
+        (database, mut listed): (&Name, BTreeMap<TableId, Observed<Table>>),
         union: &BTreeSet<TableId>,
-        (mut primary, mut standby): (
-            BTreeMap<TableId, Observed<Table>>,
-            BTreeMap<TableId, Observed<Table>>,
-        ),
-        parent: Option<Observation<Observed<Database>>>,
-        snapshots: &mut Snapshots,
+        snapshot: &mut Snapshot,
     ) {
-        let is_listed = snapshots.primary.table_names.contains_key(database);
-        let has_tables = !primary.is_empty();
-        let missing: Vec<&TableId> = union
-            .iter()
-            .filter(|id| !primary.contains_key(*id) && self.is_paired(id))
-            .collect();
-        let mut read_by_name: BTreeMap<TableId, Result<Observed<Table>, CallError>> =
-            BTreeMap::new();
-        if is_listed {
-            let calls = missing
-                .into_iter()
-                .map(|id| async move { (id.clone(), self.primary.table(id).await) });
-            read_by_name = run_concurrently(calls, self.max_concurrent_calls)
-                .await
-                .into_iter()
-                .collect();
-        }
+        let parent = snapshot.databases.get(database).cloned();
+        let has_tables = !listed.is_empty();
+        let is_listed = snapshot.table_names.contains_key(database)
+            && matches!(parent, Some(Observation::Present(_)));
+        let missing = union.iter().filter(|id| {
+            let may_exist = self.may_have_object(&Subject::Table((*id).clone()));
+            is_listed && !listed.contains_key(*id) && may_exist
+        });
+        let calls = missing.map(|id| async move { (id.clone(), region.table(id).await) });
+        let read = run_concurrently(calls, self.max_concurrent_calls).await;
+        let mut by_name: BTreeMap<TableId, Result<Observed<Table>, CallError>> =
+            read.into_iter().collect();
         for id in union {
-            let observed = match (primary.remove(id), read_by_name.remove(id), &parent) {
-                (Some(observed), _, _) | (None, Some(Ok(observed)), _) => {
-                    Observation::Present(observed.without_target_fields())
-                }
-                (None, Some(Err(error)), _) if error.kind != CallErrorKind::NotFound => {
-                    Observation::Unknown(error)
-                }
-                (None, Some(Err(_)), _) => Observation::Absent(AbsenceProof {
-                    not_found: true,
-                    unlisted: true,
-                    sibling_seen: has_tables,
-                    ..AbsenceProof::default()
-                }),
+            let unlisted = AbsenceProof {
+                unlisted: true,
+                sibling_seen: has_tables,
+                ..AbsenceProof::default()
+            };
+            let observed = match (listed.remove(id), by_name.remove(id), &parent) {
+                (Some(observed), _, _) => Observation::Present(observed.without_target_fields()),
+                (None, Some(read), _) => match observation_of_own(read) {
+                    Observation::Absent(_) => Observation::Absent(AbsenceProof {
+                        not_found: true,
+                        ..unlisted
+                    }),
+                    found => found,
+                },
                 // The absence of the database proves the absence of everything in it.
                 (None, None, Some(Observation::Absent(proof))) => {
                     Observation::Absent(proof.clone())
@@ -316,17 +287,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     Observation::Absent(AbsenceProof::default())
                 }
             };
-            snapshots.primary.tables.insert(id.clone(), observed);
-            let standby_table = match standby.remove(id) {
-                Some(observed) => Observation::Present(observed),
-                None => match snapshots.standby.databases.get(database) {
-                    Some(Observation::Unknown(error)) => Observation::Unknown(error.clone()),
-                    Some(Observation::Present(_) | Observation::Absent(_)) | None => {
-                        Observation::Absent(AbsenceProof::default())
-                    }
-                },
-            };
-            snapshots.standby.tables.insert(id.clone(), standby_table);
+            snapshot.tables.insert(id.clone(), observed);
         }
     }
 
@@ -391,12 +352,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         grants_differ && standby.is_none_or(|observed| observed.present().is_some())
     }
 
-    pub(super) fn is_paired(&self, id: &TableId) -> bool {
-        self.pairing_of(id).is_some()
-    }
-
     pub(super) fn pairing_of(&self, id: &TableId) -> Option<&Pairing> {
         let row = self.rows.get(&Subject::Table(id.clone()));
         row.and_then(|row| row.pairing.as_ref())
+    }
+}
+
+/// Adds the complete listing of databases to a database that a read by name did not find.
+async fn with_listing<R: ReadRegion>(
+    region: &R,
+    name: &Name,
+    observed: Observation<Observed<Database>>,
+) -> Observation<Observed<Database>> {
+    match observed {
+        Observation::Absent(proof) if !proof.unlisted => prove_database_absence(region, name).await,
+        Observation::Present(_) | Observation::Absent(_) | Observation::Unknown(_) => observed,
     }
 }

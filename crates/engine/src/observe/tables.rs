@@ -1,14 +1,15 @@
 //! Reads tables by name.
 
 use super::{
-    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, join, observation_of_own, run_concurrently,
+    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, absent_by_name, join, observation_of_own,
+    run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Observed;
 use twinlake_core::scope::{Facet, ReadRequest};
-use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
-use twinlake_core::{CallError, CallErrorKind, Database, Name, Subject, Table, TableId};
+use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::{CallError, CallErrorKind, Name, Subject, Table, TableId};
 
 /// If at least this many tables of one database are requested, the database is listed instead.
 const LISTING_MIN_TABLES: usize = 3;
@@ -80,12 +81,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
     }
 
-    /// Reads the definitions of tables. If the primary lacks one, adds the proof of its absence.
+    /// Reads the definitions of tables. If a Region lacks one, adds the proof of its absence.
     async fn read_table_definitions(&self, wanted: &[&TableId], snapshots: &mut Snapshots) {
+        let mut missing_in_primary = Vec::new();
+        let mut missing_in_standby = Vec::new();
         for (id, primary, standby) in self.get_tables(wanted).await {
             let primary_is_absent = matches!(primary, Observation::Absent(_));
             let standby_is_absent = matches!(standby, Observation::Absent(_));
-            let needs_proof = primary_is_absent && standby.present().is_some();
+            let may_exist = self.may_have_object(&Subject::Table(id.clone()));
+            if primary_is_absent && (standby.present().is_some() || may_exist) {
+                missing_in_primary.push(id);
+            }
+            if standby_is_absent && may_exist {
+                missing_in_standby.push(id);
+            }
             snapshots.primary.tables.insert(id.clone(), primary);
             snapshots.standby.tables.insert(id.clone(), standby);
             // A write into a database that is a resource link goes to the link's target.
@@ -110,10 +119,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     .databases
                     .insert(id.database.clone(), database);
             }
-            if needs_proof {
-                self.check_table_listing(id, snapshots).await;
-            }
         }
+        prove_table_absences(self.primary, &missing_in_primary, &mut snapshots.primary).await;
+        prove_table_absences(self.standby, &missing_in_standby, &mut snapshots.standby).await;
     }
 
     /// Whether the primary's table has no counterpart yet, or was recreated since it was paired.
@@ -198,39 +206,49 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         });
         run_concurrently(calls, self.max_concurrent_calls).await
     }
+}
 
-    /// Checks that the complete listing of its database also lacks a table that the primary does not
-    /// know by name.
-    pub(super) async fn check_table_listing(&self, id: &TableId, snapshots: &mut Snapshots) {
-        let observed = match self.primary.tables(&id.database).await {
-            Ok(all) => Observation::Absent(AbsenceProof {
-                not_found: true,
-                unlisted: all.iter().all(|observed| observed.object.name != id.table),
-                sibling_seen: all.iter().any(|observed| observed.object.name != id.table),
-                ..AbsenceProof::default()
-            }),
-            // The database does not exist either.
-            Err(error) if error.kind == CallErrorKind::NotFound => {
-                Observation::Absent(self.prove_database_absence(&id.database).await)
-            }
-            Err(error) => Observation::Unknown(error),
-        };
-        snapshots.primary.tables.insert(id.clone(), observed);
+/// Adds to tables that a Region does not know by name whether the complete listing of their database
+/// lacks them too.
+async fn prove_table_absences<R: ReadRegion>(
+    region: &R,
+    missing: &[&TableId],
+    snapshot: &mut Snapshot,
+) {
+    let mut by_database: BTreeMap<&Name, Vec<&TableId>> = BTreeMap::new();
+    for id in missing {
+        by_database.entry(&id.database).or_default().push(id);
     }
-
-    /// The proof that a whole database is absent.
-    pub(super) async fn prove_database_absence(&self, name: &Name) -> AbsenceProof {
-        let listed = self.primary.databases().await;
-        let has_others =
-            |all: &[Observed<Database>]| all.iter().any(|observed| observed.object.name != *name);
-        AbsenceProof {
-            not_found: true,
-            unlisted: listed
-                .as_ref()
-                .is_ok_and(|all| all.iter().all(|observed| observed.object.name != *name)),
-            sibling_seen: listed.as_ref().is_ok_and(|all| has_others(all)),
-            ..AbsenceProof::default()
+    for (database, ids) in by_database {
+        let listed = region.tables(database).await;
+        let absent_database = match &listed {
+            Err(error) if error.kind == CallErrorKind::NotFound => {
+                Some(prove_database_absence(region, database).await)
+            }
+            Ok(_) | Err(_) => None,
+        };
+        for id in ids {
+            let observed = match (&absent_database, &listed) {
+                (Some(absent), _) => absent.clone(),
+                (None, Ok(all)) => {
+                    absent_by_name(&id.table, all.iter().map(|observed| &observed.object.name))
+                }
+                (None, Err(error)) => Observation::Unknown(error.clone()),
+            };
+            snapshot.tables.insert(id.clone(), observed);
         }
+    }
+}
+
+/// Adds to a database that a Region does not know by name whether the complete listing lacks it too.
+/// The absence of a database is that of everything in it.
+pub(super) async fn prove_database_absence<R: ReadRegion, T>(
+    region: &R,
+    name: &Name,
+) -> Observation<T> {
+    match region.databases().await {
+        Ok(all) => absent_by_name(name, all.iter().map(|observed| &observed.object.name)),
+        Err(error) => Observation::Unknown(error),
     }
 }
 

@@ -10,8 +10,9 @@ use crate::ports::{Clock, Environment, Ledger};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, AuditRule, Rejection};
+use twinlake_core::grant::{Permission, Resource};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
-use twinlake_core::plan::{Finding, HeldSteps, Inputs};
+use twinlake_core::plan::{Finding, FindingKind, HeldSteps, Inputs};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest, subject_of_grant};
 use twinlake_core::snapshot::{Observation, Partitions};
 use twinlake_core::step::{RevokeCause, StepTarget};
@@ -32,6 +33,12 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) outcome: ReconcileOutcome,
     /// Grants whose revoke Lake Formation has confirmed in this session.
     pub(super) confirmed_revokes: BTreeSet<PermissionGrant>,
+    /// Grants of which a revoke was answered, in an earlier round, that the service does not know them.
+    pub(super) unknown_grants: BTreeSet<PermissionGrant>,
+    /// Creations that were refused in an earlier round because the object exists.
+    pub(super) refused_creations: BTreeSet<StepTarget>,
+    /// Since when the rows of subjects say that they are not in sync.
+    pub(super) out_of_sync_since: BTreeMap<Subject, Timestamp>,
     /// Deletions that are counted against the deletion limit and not made yet.
     pub(super) charged_deletions: ObjectCounts,
     /// Number of partitions of the standby's tables, where all partitions were read.
@@ -98,6 +105,9 @@ impl<'a, E: Environment> Session<'a, E> {
             snapshots: Snapshots::default(),
             outcome: ReconcileOutcome::default(),
             confirmed_revokes: BTreeSet::new(),
+            unknown_grants: BTreeSet::new(),
+            refused_creations: BTreeSet::new(),
+            out_of_sync_since: BTreeMap::new(),
             charged_deletions: ObjectCounts::default(),
             partition_counts: BTreeMap::new(),
             earlier_findings: BTreeSet::new(),
@@ -155,6 +165,13 @@ impl<'a, E: Environment> Session<'a, E> {
         prefetched: &Prefetched,
     ) -> Result<LedgerRows, CallError> {
         let rows = self.rows().await?;
+        for row in rows
+            .values()
+            .filter(|row| row.state != SubjectState::InSync)
+        {
+            let since = &mut self.out_of_sync_since;
+            since.entry(row.subject.clone()).or_insert(row.since);
+        }
         self.grant_listing_calls = listing_calls(prefetched).or(self.grant_listing_calls);
         let is_out_of_time = || {
             let stop_at = self.context.stop_at;
@@ -271,6 +288,7 @@ impl<'a, E: Environment> Session<'a, E> {
             self.held_steps.targets.remove(&target);
         }
         self.held_steps.opening = None;
+        self.outcome.unrevoked.clear();
     }
 
     /// Removes grants with a confirmed revoke from the standby's snapshot: listings can still
@@ -299,7 +317,6 @@ impl<'a, E: Environment> Session<'a, E> {
             let subject = step.subject();
             match result {
                 Some(result @ (StepResult::Applied | StepResult::AlreadyDone)) => {
-                    self.outcome.unrevoked.retain(|(other, _)| other != step);
                     self.record_permission(step, result);
                     self.discharge_deletions(step);
                     self.count_partition(step);
@@ -319,8 +336,14 @@ impl<'a, E: Environment> Session<'a, E> {
                     self.hold_failed(step, error);
                     self.postponed.push((step.clone(), error.clone()));
                 }
+                Some(StepResult::Failed(error)) if self.is_hidden_object(step, error) => {
+                    self.hold_failed(step, error);
+                    self.earlier_findings.insert(hidden_object(step, error));
+                }
+                Some(StepResult::Failed(error)) if self.is_listed_late(step, error) => {
+                    self.hold_listed_late(step, error);
+                }
                 Some(StepResult::Failed(error)) => {
-                    self.outcome.unrevoked.retain(|(other, _)| other != step);
                     if matches!(step, Step::Revoke { .. }) {
                         self.outcome.unrevoked.push((step.clone(), error.clone()));
                     }
@@ -397,18 +420,59 @@ impl<'a, E: Environment> Session<'a, E> {
         }
     }
 
-    /// Records that a grant was made or revoked.
+    /// Records that a grant was made or revoked. That the service does not know a grant, which the
+    /// listing did not show either, is no proof: the listing may be one write old, and a lost
+    /// permission is answered the same way. It counts once a later round finds the same.
     fn record_permission(&mut self, step: &Step, result: &StepResult) {
-        // The listing may go on showing the grant (LF-07). What would open by it is judged by the
-        // listing all the same.
-        if let (Step::Revoke { cause, .. }, StepResult::AlreadyDone) = (step, result)
-            && *cause != RevokeCause::NamedByEvent
-        {
-            let held = &mut self.held_steps.targets;
-            held.insert(step.target(), String::new());
+        if let (Step::Revoke { grant, .. }, StepResult::AlreadyDone) = (step, result) {
+            if !self.unknown_grants.insert(grant.clone()) {
+                self.scope.named_revokes.remove(grant);
+            }
         } else {
             self.record_grant(step);
         }
+    }
+
+    /// Whether the standby refuses, in two rounds, to create an object because it exists, and the
+    /// read between them did not show it: Twinlake cannot see it.
+    fn is_hidden_object(&mut self, step: &Step, error: &CallError) -> bool {
+        let creates = matches!(
+            step,
+            Step::CreateDatabase { .. } | Step::CreateTable { .. } | Step::CreateFunction { .. }
+        );
+        creates
+            && error.kind == CallErrorKind::AlreadyInState
+            && !self.refused_creations.insert(step.target())
+    }
+
+    /// Whether the service does not know, in two rounds, a grant that the listing shows, and that
+    /// listings are known to show for a while after its revoke: CREATE_DATABASE (LF-07).
+    fn is_listed_late(&mut self, step: &Step, error: &CallError) -> bool {
+        let Step::Revoke { grant, .. } = step else {
+            return false;
+        };
+        let is_unknown = matches!(
+            error.kind,
+            CallErrorKind::NotFound | CallErrorKind::AlreadyInState
+        );
+        let is_known_before = is_unknown && !self.unknown_grants.insert(grant.clone());
+        is_known_before
+            && grant.resource == Resource::Catalog
+            && grant.permission == Permission::CreateDatabase
+    }
+
+    /// Holds the revoke of a grant that is listed late. An alert follows if an earlier session,
+    /// [`LATE_LISTING_SECS`] ago or more, found the subject out of sync too.
+    fn hold_listed_late(&mut self, step: &Step, error: &CallError) {
+        let since = self.out_of_sync_since.get(&step.subject());
+        let oldest = self.started.plus_secs(-LATE_LISTING_SECS);
+        if since.is_some_and(|since| *since <= oldest) {
+            self.hold_failed(step, error);
+            self.outcome.failed.push((step.clone(), error.clone()));
+            return;
+        }
+        let reason = format!("the standby lists a grant that it does not know: {error}");
+        self.held_steps.targets.insert(step.target(), reason);
     }
 
     fn hold_failed(&mut self, step: &Step, error: &CallError) {
@@ -451,6 +515,18 @@ impl<'a, E: Environment> Session<'a, E> {
             | Step::DeleteTable { .. }
             | Step::DeleteDatabase { .. } => {}
         }
+    }
+}
+
+/// For how long a listing may show CREATE_DATABASE after its revoke without an alert (LF-07).
+const LATE_LISTING_SECS: i64 = 3600;
+
+/// The finding for an object that exists in the standby and that Twinlake cannot see.
+fn hidden_object(step: &Step, error: &CallError) -> Finding {
+    Finding {
+        kind: FindingKind::Denied,
+        subject: step.subject(),
+        detail: format!("it exists in the standby, and reads there do not show it: {error}"),
     }
 }
 

@@ -113,6 +113,17 @@ impl PlanReplay<'_> {
         self.steps.iter().any(puts)
     }
 
+    /// Whether the ledger pairs another object than the one that the standby has under the name, and
+    /// neither is a resource link. Grants that Twinlake made on the name can outlive its object.
+    fn is_replaced(&self, subject: &Subject) -> bool {
+        let row = self.inputs.rows.get(subject);
+        let pairing = row.and_then(|row| row.pairing.as_ref());
+        let in_link = subject
+            .database()
+            .is_some_and(|database| self.is_database_link(database));
+        pairing.is_some_and(|pairing| !pairing.link) && !in_link && !self.is_link(subject)
+    }
+
     /// Whether a grant is on a column that the primary's table, of which every column is visible,
     /// does not have.
     fn is_on_dropped_column(&self, grant: &PermissionGrant) -> bool {
@@ -134,7 +145,11 @@ impl PlanReplay<'_> {
                 format!("{grant}: grants to this principal are not replicated"),
             );
         }
-        self.require_grantable(&subject, grant)?;
+        let is_named = self.inputs.scope.named_revokes.contains_key(grant);
+        let may_be_named = matches!(cause, RevokeCause::NotInPrimary | RevokeCause::NamedByEvent);
+        if !(is_named && may_be_named && self.is_replaced(&subject)) {
+            self.require_grantable(&subject, grant)?;
+        }
         let is_granted_again =
             |step: &Step| matches!(step, Step::Grant { grant: other, .. } if other == grant);
         let deletes_subject = |step: &Step| match step {
@@ -155,7 +170,6 @@ impl PlanReplay<'_> {
             | Step::Revoke { .. }
             | Step::DeletePartition { .. } => false,
         };
-        let is_named = self.inputs.scope.named_revokes.contains_key(grant);
         let primary = self.primary_grants(grant);
         let is_justified = match cause {
             // Without a later grant, the revoke only removes the grant option.
