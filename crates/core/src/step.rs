@@ -460,8 +460,9 @@ fn removal_rank(subject: &Subject, key: &AttachmentKey) -> u8 {
         AttachmentKey::Index(_)
         | AttachmentKey::Statistics(_)
         | AttachmentKey::GlueTag(_)
-        | AttachmentKey::DataCellsFilter(_)
-        | AttachmentKey::OptIn(_) => 0,
+        | AttachmentKey::DataCellsFilter(_) => 0,
+        // While a table that the primary deleted is there, an opt-in may keep its principal out.
+        AttachmentKey::OptIn(_) => 3,
         AttachmentKey::LfTagAssignment { column: None, .. } => match subject {
             Subject::Table(_) => 9,
             Subject::Catalog

@@ -14,6 +14,7 @@ use crate::ports::{EntryResults, WriteRegion};
 use call_order::call_order;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt as _, stream};
+use std::collections::BTreeSet;
 use step_rules::{StepKind, has_intended_effect, kind_of};
 use twinlake_core::{ApprovedPlan, CallError, Step};
 
@@ -47,6 +48,8 @@ struct Apply<'a, S> {
     standby: &'a S,
     steps: &'a [Step],
     requires: &'a [Vec<usize>],
+    /// The steps that others require.
+    required: BTreeSet<usize>,
     results: Vec<Option<StepResult>>,
 }
 
@@ -64,6 +67,7 @@ pub async fn apply<S: WriteRegion>(
         standby,
         steps,
         requires,
+        required: requires.iter().flatten().copied().collect(),
         results: vec![None; steps.len()],
     };
     for positions in call_order(steps, requires) {
@@ -117,7 +121,9 @@ impl<'a, S: WriteRegion> Apply<'a, S> {
         };
         let result = match result {
             Ok(()) => StepResult::Applied,
-            Err(error) if has_intended_effect(step, &error) => StepResult::AlreadyDone,
+            Err(error) if has_intended_effect(step, &error, self.required.contains(&position)) => {
+                StepResult::AlreadyDone
+            }
             Err(error) => StepResult::Failed(error),
         };
         if let Some(slot) = self.results.get_mut(position) {

@@ -85,10 +85,9 @@ impl Change {
     /// Whether the change concerns steps on any subject, not only on its own database or table.
     fn is_catalog_wide(self) -> bool {
         match self {
-            Self::PolicyGrant
-            | Self::Expression
-            | Self::IamAllowedGrant
-            | Self::OptInRemoval => true,
+            Self::PolicyGrant | Self::Expression | Self::IamAllowedGrant | Self::OptInRemoval => {
+                true
+            }
             Self::FilterGrant
             | Self::Creation
             | Self::Revoke

@@ -1,7 +1,7 @@
 //! Grants of the standby that the primary lacks and that decide who sees what a table shows.
 
 use super::PlanBuilder;
-use super::grants::{Ignored, ignored};
+use super::administrators::{Ignored, ignored};
 use super::lf_tag_policy_grants::{
     named_expression, policy_grants, policy_of, revoke_extra, satisfies,
 };
@@ -48,10 +48,7 @@ fn extra_grants(builder: &PlanBuilder<'_>, id: &TableId) -> Grants {
     for (grant, grantable) in in_standby.into_iter().flatten() {
         let allowed = in_primary.iter().find_map(|grants| grants.get(grant));
         let is_allowed = allowed.is_some_and(|allowed| *allowed || !grantable);
-        if !is_allowed
-            && !ignored.contains(&grant.principal)
-            && covers(inputs.standby, &grant.resource, id)
-        {
+        if !is_allowed && !ignored.contains(grant) && covers(inputs.standby, &grant.resource, id) {
             extra.insert(grant.clone(), *grantable);
         }
     }

@@ -3,8 +3,8 @@
 use super::requirements::{TableChanges, requirements};
 use super::{PlanBuilder, SubjectState};
 use crate::catalog::AttachmentKey;
-use crate::grant::{PermissionGrant, Principal, Resource};
-use crate::scope::{Subject, subject_of_grant};
+use crate::grant::{LfTagPolicy, PermissionGrant, Principal, Resource};
+use crate::scope::{LfSubject, Subject, subject_of_grant};
 use crate::snapshot::Observation;
 use crate::step::{RevokeCause, Step, StepTarget};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,6 +211,9 @@ fn unjustified_revokes(
                 targets.contains(&StepTarget::Grant(grant.clone()))
                     || (*grantable && loses_grant_option(grant))
             }
+            RevokeCause::ExpressionChanged => {
+                changed_expression_of(grant).is_some_and(|expression| targets.contains(&expression))
+            }
             RevokeCause::NotInPrimary | RevokeCause::NamedByEvent | RevokeCause::ColumnDropped => {
                 true
             }
@@ -318,4 +321,19 @@ fn changes_access_through(step: &Step, resource: &Resource) -> bool {
         | AttachmentKey::LfTagValue { .. }
         | AttachmentKey::Registration(_) => false,
     }
+}
+
+/// The target of the step that writes the named LF-Tag expression of a grant.
+fn changed_expression_of(grant: &PermissionGrant) -> Option<StepTarget> {
+    let Resource::LfTagPolicy {
+        policy: LfTagPolicy::NamedExpression(name),
+        ..
+    } = &grant.resource
+    else {
+        return None;
+    };
+    Some(StepTarget::Attachment(
+        Subject::LakeFormation(LfSubject::LfTagExpressions),
+        AttachmentKey::NamedExpression(name.clone()),
+    ))
 }

@@ -2,7 +2,7 @@
 //! them, so a value or an expression that the primary lacks widens them as a table widens a grant on
 //! all tables.
 
-use super::grants::ignored;
+use super::administrators::ignored;
 use super::lakeformation::short_key;
 use super::lf_tag_policy_grants::named_expression;
 use super::{FindingKind, PlanBuilder};
@@ -52,8 +52,7 @@ pub(super) fn obstacle(
     let ignored = ignored(builder).unwrap_or_default();
     let mut extra = affected.into_iter().filter(|(grant, grantable)| {
         let allowed = in_primary.get(grant);
-        !allowed.is_some_and(|allowed| *allowed || !grantable)
-            && !ignored.contains(&grant.principal)
+        !allowed.is_some_and(|allowed| *allowed || !grantable) && !ignored.contains(grant)
     });
     let is_kept = |grant: &PermissionGrant| {
         let revokes =

@@ -223,11 +223,25 @@ fn wait_of_removal(
         .count();
     let reason = match unread {
         0 if matches!(subject, Subject::Table(_)) => extra_iam_policy_grant(builder)?,
-        0 => extra_iam_grant(builder, subject)?,
+        0 => match extra_iam_grant(builder, subject) {
+            Some(reason) => reason,
+            None => extra_table_below_iam_grant(builder, subject)?,
+        },
         _ => "the grants beside it were not read".to_owned(),
     };
     let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
     Some(Wait::for_read(reason))
+}
+
+/// Returns the reason if the standby has a table that the primary lacks, below a grant to
+/// `IAM_ALLOWED_PRINCIPALS` on all tables: only the opt-in keeps its principal out of it.
+fn extra_table_below_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<String> {
+    let database = subject.database()?.clone();
+    let grants = iam_grants_on_all_tables(builder, &database);
+    match grants.is_empty() && iam_policy_grants(builder).is_empty() {
+        true => None,
+        false => all_tables_grants::extra_table(builder, &database),
+    }
 }
 
 /// Returns the reason if the standby has a grant to `IAM_ALLOWED_PRINCIPALS` by an LF-Tag policy that

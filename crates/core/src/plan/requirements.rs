@@ -46,6 +46,8 @@ struct StepIndex<'a> {
     objects: BTreeMap<Subject, Positions>,
     /// Changes of objects, LF-Tag assignments and opt-ins in a database, and deletions.
     in_database: BTreeMap<Name, Positions>,
+    /// Deletions of tables in a database.
+    deletions_in_database: BTreeMap<Name, Positions>,
     /// The same in all databases, and changes of LF-Tag expressions.
     in_catalog: Positions,
     /// Grants by subject.
@@ -92,6 +94,7 @@ impl<'a> StepIndex<'a> {
             table_changes,
             objects: BTreeMap::new(),
             in_database: BTreeMap::new(),
+            deletions_in_database: BTreeMap::new(),
             in_catalog: Positions::new(),
             grants: BTreeMap::new(),
             closed_defaults: BTreeMap::new(),
@@ -144,9 +147,12 @@ impl<'a> StepIndex<'a> {
             }
             Step::RemoveAttachment { key, .. } => self.add_attachment(position, subject, key),
             Step::Revoke { grant, .. } => self.add_revoke(position, grant),
-            Step::DeleteTable { .. }
-            | Step::DeleteFunction { .. }
-            | Step::DeleteDatabase { .. } => {
+            Step::DeleteTable { id } => {
+                let in_database = self.deletions_in_database.entry(id.database.clone());
+                in_database.or_default().insert(position);
+                self.add_in_catalog(position, &subject);
+            }
+            Step::DeleteFunction { .. } | Step::DeleteDatabase { .. } => {
                 self.add_in_catalog(position, &subject);
             }
             Step::PutSettings {
@@ -416,6 +422,9 @@ impl<'a> StepIndex<'a> {
                 let beside = beside.filter(|(_, on)| on.overlaps(subject));
                 required.extend(beside.map(|(position, _)| *position));
                 required.extend(self.opt_ins_on(subject, Some(&opt_in.principal)));
+                if let Subject::Database(name) = subject {
+                    required.extend(of(&self.deletions_in_database, name));
+                }
             }
             AttachmentKey::LfTagValue { key, .. } => {
                 required.extend(of(&self.lf_tags_by_key, key));

@@ -7,7 +7,7 @@ use super::{
     database::mark_withheld, extra_access, grants, pairing, partitions,
 };
 use crate::catalog::{Comparable as _, MaybeLink as _, Observed, Table, differences, digest};
-use crate::desired::{Desired, Withheld};
+use crate::desired::Desired;
 use crate::grant::{Grants, Resource};
 use crate::ledger::{LedgerRow, Pairing, SubjectState};
 use crate::name::{Name, TableId};

@@ -38,9 +38,9 @@ pub(super) fn kind_of(step: &Step) -> StepKind {
 }
 
 /// Whether the intended effect of a step exists although its call failed. An error is no proof of it
-/// against a listing: of a grant that the standby lists, and of an attachment that affects access,
-/// the next read decides.
-pub(super) fn has_intended_effect(step: &Step, error: &CallError) -> bool {
+/// against a listing: of a grant that the standby lists, of an attachment that affects access, and
+/// of a deletion that another step relies on (`is_required`), the next read decides.
+pub(super) fn has_intended_effect(step: &Step, error: &CallError, is_required: bool) -> bool {
     match step {
         // The service does not know the grant, and the listing did not show it either.
         Step::Revoke { cause, .. } => {
@@ -67,7 +67,7 @@ pub(super) fn has_intended_effect(step: &Step, error: &CallError) -> bool {
         Step::DeletePartition { .. }
         | Step::DeleteTable { .. }
         | Step::DeleteFunction { .. }
-        | Step::DeleteDatabase { .. } => error.kind == CallErrorKind::NotFound,
+        | Step::DeleteDatabase { .. } => !is_required && error.kind == CallErrorKind::NotFound,
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
         | Step::CreateTable { .. }
@@ -102,7 +102,8 @@ mod tests {
         let unknown = CallError::new(CallErrorKind::NotFound, "BatchRevokePermissions", "x", "");
         assert!(has_intended_effect(
             &revoke(RevokeCause::NamedByEvent),
-            &unknown
+            &unknown,
+            false
         ));
         for cause in [
             RevokeCause::NotInPrimary,
@@ -110,7 +111,10 @@ mod tests {
             RevokeCause::Deletion,
             RevokeCause::ColumnDropped,
         ] {
-            assert!(!has_intended_effect(&revoke(cause), &unknown), "{cause:?}");
+            assert!(
+                !has_intended_effect(&revoke(cause), &unknown, false),
+                "{cause:?}"
+            );
         }
     }
 }

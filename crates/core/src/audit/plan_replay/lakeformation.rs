@@ -10,7 +10,7 @@ use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::name::TableId;
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::Attachments;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Returns the data cells filters by table and name.
 pub(super) fn filters(

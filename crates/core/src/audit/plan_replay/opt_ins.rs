@@ -175,11 +175,38 @@ impl PlanReplay<'_> {
             on.overlaps(subject) && is_managed(&on) && self.held_grants.contains_key(*grant)
         };
         match extra.iter().find(is_open) {
-            None => Ok(()),
+            None => self.require_no_extra_table_below_iam_grant(subject),
             Some(grant) => reject(
                 AuditRule::WiderAccess,
                 format!("an opt-in on {subject} would go while the standby still has {grant}"),
             ),
+        }
+    }
+
+    /// Requires that no grant to `IAM_ALLOWED_PRINCIPALS` covers a table that only the standby has.
+    fn require_no_extra_table_below_iam_grant(&self, subject: &Subject) -> Check {
+        let Some(database) = subject.database() else {
+            return Ok(());
+        };
+        let covers_tables = |grant: &PermissionGrant| {
+            grant.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && match &grant.resource {
+                    Resource::AllTables(name) => name == database,
+                    Resource::LfTagPolicy { .. } => true,
+                    Resource::Database(_)
+                    | Resource::Table(_)
+                    | Resource::Column(..)
+                    | Resource::ColumnsExcept(..)
+                    | Resource::DataCellsFilter(..)
+                    | Resource::Catalog
+                    | Resource::DataLocation(_)
+                    | Resource::LfTag { .. }
+                    | Resource::LfTagExpression(_) => false,
+                }
+        };
+        match self.held_grants.keys().any(covers_tables) {
+            true => self.require_no_extra_table(database),
+            false => Ok(()),
         }
     }
 
