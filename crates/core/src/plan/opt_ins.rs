@@ -238,10 +238,13 @@ fn wait_of_removal(
 fn extra_table_below_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<String> {
     let database = subject.database()?.clone();
     let grants = iam_grants_on_all_tables(builder, &database);
-    match grants.is_empty() && iam_policy_grants(builder).is_empty() {
-        true => None,
-        false => all_tables_grants::extra_table(builder, &database),
+    if grants.is_empty() && iam_policy_grants(builder).is_empty() {
+        return None;
     }
+    if !builder.is_read(subject, Facet::Contents) {
+        return Some("the tables of the database were not listed".to_owned());
+    }
+    all_tables_grants::extra_table(builder, &database)
 }
 
 /// Returns the reason if the standby has a grant to `IAM_ALLOWED_PRINCIPALS` by an LF-Tag policy that

@@ -397,6 +397,7 @@ impl Region {
         let mut snapshot = Snapshot {
             is_administrator: true,
             settings: Some(Observation::Present(ObservedSettings::default())),
+            opt_ins: Some(Observation::Present(self.opt_ins.keys().cloned().collect())),
             ..Snapshot::default()
         };
         for database in every_database() {
