@@ -233,18 +233,39 @@ fn wait_of_removal(
     Some(Wait::for_read(reason))
 }
 
-/// Returns the reason if the standby has a table that the primary lacks, below a grant to
-/// `IAM_ALLOWED_PRINCIPALS` on all tables: only the opt-in keeps its principal out of it.
+/// Returns the reason if a grant to `IAM_ALLOWED_PRINCIPALS` covers a table that only the standby has:
+/// only the opt-in keeps its principal out of it. Grants may outlive their table, so the
+/// primary may still list the grant.
 fn extra_table_below_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<String> {
     let database = subject.database()?.clone();
-    let grants = iam_grants_on_all_tables(builder, &database);
-    if grants.is_empty() && iam_policy_grants(builder).is_empty() {
-        return None;
-    }
     if !builder.is_read(subject, Facet::Contents) {
         return Some("the tables of the database were not listed".to_owned());
     }
-    all_tables_grants::extra_table(builder, &database)
+    let grants = iam_grants_on_all_tables(builder, &database);
+    if !grants.is_empty() || !iam_policy_grants(builder).is_empty() {
+        return all_tables_grants::extra_table(builder, &database);
+    }
+    let inputs = builder.inputs;
+    let in_standby = inputs.standby.table_names.get(&database)?;
+    let in_primary = inputs.primary.table_names.get(&database);
+    let is_open = |id: &TableId| {
+        let grants = inputs.standby.grants.get(&Subject::Table(id.clone()));
+        let grants = grants.and_then(Observation::present).into_iter().flatten();
+        let deletes =
+            |step: &Step| matches!(step, Step::DeleteTable { id: deleted } if deleted == id);
+        grants
+            .into_iter()
+            .any(|(grant, _)| grant.principal == Principal::iam_allowed())
+            && !builder.steps.iter().any(deletes)
+    };
+    let extra = in_standby
+        .iter()
+        .filter(|name| !in_primary.is_some_and(|names| names.contains(*name)));
+    let mut extra = extra.map(|name| TableId::new(database.clone(), name.clone()));
+    let first = extra.find(is_open)?;
+    Some(format!(
+        "the standby has the table {first}, which the primary lacks"
+    ))
 }
 
 /// Returns the reason if the standby has a grant to `IAM_ALLOWED_PRINCIPALS` by an LF-Tag policy that

@@ -204,9 +204,33 @@ impl PlanReplay<'_> {
                     | Resource::LfTagExpression(_) => false,
                 }
         };
-        match self.held_grants.keys().any(covers_tables) {
-            true => self.require_no_extra_table(database),
-            false => Ok(()),
+        if self.held_grants.keys().any(covers_tables) {
+            return self.require_no_extra_table(database);
+        }
+        let Some(in_standby) = self.inputs.standby.table_names.get(database) else {
+            let detail =
+                format!("the tables of {database} were not listed, and an opt-in would go");
+            return reject(AuditRule::WiderAccess, detail);
+        };
+        let in_primary = self.inputs.primary.table_names.get(database);
+        let is_on_extra_table = |grant: &&PermissionGrant| {
+            let Resource::Table(id) = &grant.resource else {
+                return false;
+            };
+            grant.principal.0 == IAM_ALLOWED_PRINCIPALS
+                && id.database == *database
+                && in_standby.contains(&id.table)
+                && !in_primary.is_some_and(|names| names.contains(&id.table))
+                && !self.deleted.contains(&Subject::Table(id.clone()))
+        };
+        match self.held_grants.keys().find(is_on_extra_table) {
+            None => Ok(()),
+            Some(grant) => reject(
+                AuditRule::WiderAccess,
+                format!(
+                    "an opt-in on {subject} would go, and {grant} is on a table that the primary lacks"
+                ),
+            ),
         }
     }
 
