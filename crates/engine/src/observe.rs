@@ -176,7 +176,7 @@ async fn confirm_absence<T>(
             not_found: true,
             ..proof
         }),
-        found => found,
+        found @ (Observation::Present(_) | Observation::Unknown(_)) => found,
     }
 }
 

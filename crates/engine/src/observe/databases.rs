@@ -274,7 +274,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                         not_found: true,
                         ..unlisted
                     }),
-                    found => found,
+                    found @ (Observation::Present(_) | Observation::Unknown(_)) => found,
                 },
                 // The absence of the database proves the absence of everything in it.
                 (None, None, Some(Observation::Absent(proof))) => {

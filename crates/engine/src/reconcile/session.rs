@@ -308,6 +308,16 @@ impl<'a, E: Environment> Session<'a, E> {
         }
     }
 
+    fn record_success(&mut self, step: &Step, result: &StepResult) {
+        self.record_permission(step, result);
+        self.discharge_deletions(step);
+        self.count_partition(step);
+        self.record_confirmed_write(step);
+        if *result == StepResult::Applied {
+            self.outcome.record_applied(step);
+        }
+    }
+
     /// Records the results of the steps and decides what to read again. Returns whether another
     /// round can make progress.
     pub(super) fn record_results(&mut self, approved: &ApprovedPlan, applied: &Applied) -> bool {
@@ -317,13 +327,7 @@ impl<'a, E: Environment> Session<'a, E> {
             let subject = step.subject();
             match result {
                 Some(result @ (StepResult::Applied | StepResult::AlreadyDone)) => {
-                    self.record_permission(step, result);
-                    self.discharge_deletions(step);
-                    self.count_partition(step);
-                    self.record_confirmed_write(step);
-                    if *result == StepResult::Applied {
-                        self.outcome.record_applied(step);
-                    }
+                    self.record_success(step, result);
                 }
                 Some(StepResult::Failed(error)) if is_permanent(error) => {
                     self.hold_failed(step, error);

@@ -117,7 +117,7 @@ impl TypeScan {
     }
 
     /// Whether a field's name comes next.
-    fn awaits_name(&self) -> bool {
+    fn expects_name(&self) -> bool {
         self.open.last() == Some(&true) && self.in_field.last() == Some(&false)
     }
 
@@ -130,7 +130,7 @@ impl TypeScan {
         }
         match c {
             '<' => return self.begin(),
-            ':' if self.awaits_name() => {
+            ':' if self.expects_name() => {
                 let name = std::mem::take(&mut self.text);
                 self.path.push(name.trim().to_owned());
                 if let Some(in_field) = self.in_field.last_mut() {
@@ -146,7 +146,7 @@ impl TypeScan {
     }
 
     fn begin(&mut self) -> bool {
-        if self.awaits_name() {
+        if self.expects_name() {
             return false;
         }
         let constructor = std::mem::take(&mut self.text).trim().to_owned();
@@ -162,7 +162,7 @@ impl TypeScan {
     /// Ends a field of a struct, or an argument of another type.
     fn end_part(&mut self) -> bool {
         let text = std::mem::take(&mut self.text).trim().to_owned();
-        if self.awaits_name() {
+        if self.expects_name() {
             return text.is_empty();
         }
         if !text.is_empty() {
