@@ -280,6 +280,8 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
         session.record_intents(&rows, &approved).await?;
         let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
         if !session.record_results(&approved, &applied) {
+            // The intents of this round are newer than the rows that it began with.
+            let rows = session.rows().await?;
             session.finish(&rows, &plan).await?;
             return Ok(session.outcome);
         }
