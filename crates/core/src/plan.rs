@@ -18,6 +18,7 @@ mod lf_item_rights;
 mod lf_tag_assignment;
 mod lf_tag_policy_grants;
 mod link;
+mod obstacle;
 mod opt_ins;
 mod partitions;
 mod requirements;
@@ -25,7 +26,7 @@ mod settings;
 mod table;
 mod writer_roles;
 
-use crate::catalog::{MaybeLink, Observed, PrincipalPermissions, digest};
+use crate::catalog::{Attachment, MaybeLink, Observed, PrincipalPermissions, digest};
 use crate::desired::Translator;
 use crate::grant::{OwnRoles, PermissionGrant, Principal};
 use crate::ledger::{LedgerRow, LedgerRows, Pairing, SubjectState};
@@ -430,6 +431,26 @@ impl PlanBuilder<'_> {
             self.needs.entry(subject.clone()).or_default().insert(facet);
         }
         is_read
+    }
+
+    /// Whether a step revokes a grant.
+    fn revokes(&self, grant: &PermissionGrant) -> bool {
+        let is_revoke =
+            |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
+        self.steps.iter().any(is_revoke)
+    }
+
+    /// Whether a step makes a grant.
+    fn makes(&self, grant: &PermissionGrant) -> bool {
+        let is_grant =
+            |step: &Step| matches!(step, Step::Grant { grant: made, .. } if made == grant);
+        self.steps.iter().any(is_grant)
+    }
+
+    /// Whether a step writes a named LF-Tag expression.
+    fn puts_expression(&self, name: &str) -> bool {
+        let is_put = |step: &Step| matches!(step, Step::PutAttachment { attachment: Attachment::NamedExpression(put), .. } if put.name == name);
+        self.steps.iter().any(is_put)
     }
 
     fn add_finding(&mut self, kind: FindingKind, subject: &Subject, detail: impl Into<String>) {

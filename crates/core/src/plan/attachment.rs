@@ -175,9 +175,7 @@ fn suspend_filter_grants(builder: &mut PlanBuilder<'_>, id: &TableId, name: &str
         })
         .collect();
     for (grant, grantable) in suspended {
-        let is_planned =
-            |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if *other == grant);
-        if !builder.steps.iter().any(is_planned) {
+        if !builder.revokes(&grant) {
             builder.steps.push(Step::Revoke {
                 grant: grant.clone(),
                 grantable,

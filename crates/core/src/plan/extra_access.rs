@@ -10,8 +10,7 @@ use crate::grant::{Grants, LfTagPolicy, LfTagPolicyTarget, Resource};
 use crate::name::TableId;
 use crate::scope::{Facet, Subject};
 use crate::snapshot::{LfTags, Observation, Snapshot};
-use crate::step::Step;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Returns the reason why a table of the standby must not show other data: the standby has a grant
 /// on all tables or by an LF-Tag policy that covers the table, the primary lacks it, and this plan
@@ -21,13 +20,10 @@ pub(super) fn obstacle(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<St
     // What a new table is open to is decided by its creation.
     let exists = builder.inputs.standby.tables.get(id)?.present().is_some();
     let extra = exists.then(|| extra_grants(builder, id))?;
-    let mut revoked = BTreeSet::new();
-    for step in &builder.steps {
-        if let Step::Revoke { grant, .. } = step {
-            revoked.insert(grant.clone());
+    for (grant, grantable) in &extra {
+        if builder.revokes(grant) {
+            continue;
         }
-    }
-    for (grant, grantable) in extra.iter().filter(|(grant, _)| !revoked.contains(grant)) {
         let obstacle = match policy_of(grant) {
             Some(_) => revoke_extra(builder, grant, *grantable),
             None => Some(format!("it waits until {grant} is revoked in the standby")),

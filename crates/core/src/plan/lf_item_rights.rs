@@ -2,13 +2,13 @@
 //! them, so a value or an expression that the primary lacks widens them as a table widens a grant on
 //! all tables.
 
+use super::PlanBuilder;
 use super::administrators::ignored;
 use super::lakeformation::short_key;
 use super::lf_tag_policy_grants::named_expression;
-use super::{FindingKind, PlanBuilder};
+use super::obstacle::Obstacle;
 use crate::catalog::AttachmentKey;
-use crate::grant::{Grants, PermissionGrant, Resource};
-use crate::ledger::SubjectState;
+use crate::grant::{Grants, Resource};
 use crate::scope::{Facet, LfSubject, Subject, subject_of_grant};
 use crate::snapshot::{Attachments, Observation, Snapshot};
 use crate::step::Step;
@@ -54,12 +54,7 @@ pub(super) fn obstacle(
         let allowed = in_primary.get(grant);
         !allowed.is_some_and(|allowed| *allowed || !grantable) && !ignored.contains(grant)
     });
-    let is_kept = |grant: &PermissionGrant| {
-        let revokes =
-            |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if other == grant);
-        !builder.steps.iter().any(revokes)
-    };
-    let kept = extra.find(|(grant, _)| is_kept(grant));
+    let kept = extra.find(|(grant, _)| !builder.revokes(grant));
     kept.map(|(grant, _)| format!("it waits until {grant} is revoked in the standby"))
 }
 
@@ -79,26 +74,19 @@ fn is_planned(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Facet) ->
 /// equals the primary's.
 pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
     for (grant, grantable) in std::mem::take(&mut builder.lf_item_grants) {
-        let Some((state, kind, reason)) = item_obstacle(builder, &grant.resource) else {
+        let Some(obstacle) = item_obstacle(builder, &grant.resource) else {
             builder.steps.push(Step::Grant { grant, grantable });
             continue;
         };
         let subject = subject_of_grant(&grant);
-        let reason = format!("{grant} waits: {reason}");
+        let reason = format!("{grant} waits: {}", obstacle.reason);
         match builder.is_in_sync(&subject) {
-            true => builder.mark_not_in_sync(&subject, state, kind, reason),
+            true => Obstacle { reason, ..obstacle }.record(builder, &subject),
             // The item itself waits, and its reason tells more.
-            false => builder.add_finding(kind, &subject, reason),
+            false => builder.add_finding(obstacle.kind, &subject, reason),
         }
         builder.set_detected_by(&subject, Facet::Grants);
     }
-}
-
-type Obstacle = (SubjectState, FindingKind, String);
-
-fn not_in_sync(reason: impl Into<String>) -> Obstacle {
-    let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
-    (state, kind, reason.into())
 }
 
 fn item_obstacle(builder: &mut PlanBuilder<'_>, resource: &Resource) -> Option<Obstacle> {
@@ -134,7 +122,7 @@ fn extra_value(builder: &PlanBuilder<'_>, tag: &str) -> Option<Obstacle> {
     let [in_primary, in_standby] =
         [inputs.primary, inputs.standby].map(|snapshot| items(snapshot, LfSubject::LfTags));
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
-        return Some(not_in_sync("the LF-Tags were not read"));
+        return Some(Obstacle::for_read("the LF-Tags were not read"));
     };
     let of_tag =
         |item: &&AttachmentKey| matches!(item, AttachmentKey::LfTagValue { key, .. } if key == tag);
@@ -149,8 +137,8 @@ fn extra_value(builder: &PlanBuilder<'_>, tag: &str) -> Option<Obstacle> {
     let first = foreign.or(extra.first())?;
     let reason = format!("the standby has the {first}, which the primary lacks");
     match foreign {
-        Some(_) => Some((SubjectState::Blocked, FindingKind::Unmanaged, reason)),
-        None => Some(not_in_sync(reason)),
+        Some(_) => Some(Obstacle::unmanaged(reason)),
+        None => Some(Obstacle::for_read(reason)),
     }
 }
 
@@ -160,17 +148,16 @@ fn other_expression(builder: &mut PlanBuilder<'_>, name: &str) -> Option<Obstacl
     let wanted = named_expression(inputs.primary, name);
     let existing = named_expression(inputs.standby, name);
     let key = AttachmentKey::NamedExpression(name.to_owned());
-    let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
-    if wanted.is_some() && (wanted == existing || builder.steps.iter().any(puts)) {
+    if wanted.is_some() && (wanted == existing || builder.puts_expression(name)) {
         return None;
     }
     let subject = Subject::LakeFormation(LfSubject::LfTagExpressions);
     let is_foreign = existing.is_some() && !is_managed(builder, LfSubject::LfTagExpressions, &key);
     if is_planned(builder, &subject, Facet::Items) && is_foreign {
         let reason = format!("the standby's {key} differs from the primary's");
-        return Some((SubjectState::Blocked, FindingKind::Unmanaged, reason));
+        return Some(Obstacle::unmanaged(reason));
     }
-    Some(not_in_sync(format!(
+    Some(Obstacle::for_read(format!(
         "the {key} does not equal the primary's yet"
     )))
 }

@@ -9,10 +9,10 @@
 mod tag_timeline;
 
 use super::lf_tag_policy_grants::{self, policy_grants, policy_of, revoke_extra};
-use super::{FindingKind, PlanBuilder, administrators};
+use super::obstacle::Obstacle;
+use super::{PlanBuilder, administrators};
 use crate::catalog::Table;
 use crate::grant::PermissionGrant;
-use crate::ledger::SubjectState;
 use crate::name::{Name, TableId};
 use crate::scope::{Facet, Subject};
 use crate::snapshot::Observation;
@@ -48,7 +48,7 @@ enum LeftOut {
     /// Steps that would give extra access by a grant that the standby has.
     Steps(DeferredSubject),
     /// A grant that the plan makes, with the reason.
-    Grant(PermissionGrant, lf_tag_policy_grants::Obstacle),
+    Grant(PermissionGrant, Obstacle),
 }
 
 fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
@@ -60,14 +60,14 @@ fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
         };
         !(is_dropped && step.subject() == deferred.subject)
     });
-    let (state, kind) = match deferred.is_final {
-        true => (SubjectState::Blocked, FindingKind::Unmanaged),
-        false => (SubjectState::OutOfSync, FindingKind::Unreadable),
+    let obstacle = match deferred.is_final {
+        true => Obstacle::unmanaged(deferred.reason),
+        false => Obstacle::for_read(deferred.reason),
     };
     if !deferred.is_final {
         builder.waiting_subjects.insert(deferred.subject.clone());
     }
-    builder.mark_not_in_sync(&deferred.subject, state, kind, deferred.reason);
+    obstacle.record(builder, &deferred.subject);
     builder.set_detected_by(&deferred.subject, Facet::LfTagAssignments);
 }
 
@@ -176,11 +176,11 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
         if let Some(grant) = made.iter().find(opening) {
             let reason =
                 format!("it would give access to {subject} that it does not give in the primary");
-            let (state, kind) = match timeline.is_known {
-                true => (SubjectState::Blocked, FindingKind::Unmanaged),
-                false => (SubjectState::OutOfSync, FindingKind::Unreadable),
+            let obstacle = match timeline.is_known {
+                true => Obstacle::unmanaged(reason),
+                false => Obstacle::for_read(reason),
             };
-            return Some(LeftOut::Grant(grant.clone(), (state, kind, reason)));
+            return Some(LeftOut::Grant(grant.clone(), obstacle));
         }
         for (grant, _) in &held {
             match timeline.opened_access(builder, grant) {

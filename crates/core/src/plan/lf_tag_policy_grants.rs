@@ -2,6 +2,7 @@
 
 use super::column_visibility::PlannedTables;
 use super::columns::root_column;
+use super::obstacle::Obstacle;
 use super::{FindingKind, PlanBuilder, administrators};
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
@@ -61,15 +62,14 @@ pub(super) fn named_expression<'r>(
 /// tables have been planned. A grant waits while it would give access in the standby that it does
 /// not give in the primary.
 pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+    let planned = PlannedTables::of(builder);
     for (grant, grantable) in std::mem::take(&mut builder.lf_tag_policy_grants) {
-        let grants_it =
-            |step: &Step| matches!(step, Step::Grant { grant: other, .. } if *other == grant);
         let obstacle = match covers_the_same(builder, &grant) {
             true => None,
-            false => opens_more_than_primary(builder, &grant),
+            false => opens_more_than_primary(builder, &planned, &grant),
         };
         match obstacle {
-            None if builder.steps.iter().any(grants_it) => {}
+            None if builder.makes(&grant) => {}
             None => builder.steps.push(Step::Grant { grant, grantable }),
             Some(obstacle) => hold_grant(builder, &grant, obstacle),
         }
@@ -79,24 +79,22 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
 /// Whether the standby has a grant, and the plan does not change the expression that it is by: it only
 /// loses its grant option.
 fn covers_the_same(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
-    let held = policy_grants(builder.inputs.standby);
-    let puts = |name: &String| {
-        let key = AttachmentKey::NamedExpression(name.clone());
-        let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
-        builder.steps.iter().any(puts)
-    };
     let changes = match policy_of(grant) {
-        Some((_, LfTagPolicy::NamedExpression(name))) => puts(name),
+        Some((_, LfTagPolicy::NamedExpression(name))) => builder.puts_expression(name),
         Some((_, LfTagPolicy::Expression(_))) | None => false,
     };
-    held.is_some_and(|held| held.contains_key(grant)) && !changes
+    is_held(builder, grant) && !changes
+}
+
+fn is_held(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
+    policy_grants(builder.inputs.standby).is_some_and(|held| held.contains_key(grant))
 }
 
 /// Records that a grant waits. If it was to be revoked and granted again, it is revoked only.
 pub(super) fn hold_grant(
     builder: &mut PlanBuilder<'_>,
     held: &PermissionGrant,
-    (state, kind, reason): Obstacle,
+    obstacle: Obstacle,
 ) {
     builder
         .steps
@@ -110,23 +108,16 @@ pub(super) fn hold_grant(
         }
     }
     let subject = Subject::LakeFormation(LfSubject::Permissions);
-    let reason = format!("{held} waits: {reason}");
-    builder.mark_not_in_sync(&subject, state, kind, reason);
+    let reason = format!("{held} waits: {}", obstacle.reason);
+    Obstacle { reason, ..obstacle }.record(builder, &subject);
     builder.set_detected_by(&subject, Facet::Grants);
-}
-
-/// Why a grant waits: the outcome of its subject.
-pub(super) type Obstacle = (SubjectState, FindingKind, String);
-
-fn not_in_sync(reason: impl Into<String>) -> Obstacle {
-    let (state, kind) = (SubjectState::OutOfSync, FindingKind::Unreadable);
-    (state, kind, reason.into())
 }
 
 /// Returns the outcome of the subject if a grant by an LF-Tag policy has to wait: it must give no
 /// access in the standby that the same grant does not give in the primary.
 fn opens_more_than_primary(
     builder: &mut PlanBuilder<'_>,
+    planned: &PlannedTables,
     grant: &PermissionGrant,
 ) -> Option<Obstacle> {
     let (target, policy) = policy_of(grant)?;
@@ -142,7 +133,7 @@ fn opens_more_than_primary(
         found.and_then(Observation::present)
     });
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
-        return Some(not_in_sync(
+        return Some(Obstacle::for_read(
             "the resources that it applies to were not read",
         ));
     };
@@ -151,27 +142,31 @@ fn opens_more_than_primary(
         LfTagPolicy::NamedExpression(name) => named_expression(inputs.primary, name),
     };
     let Some(expression) = expression else {
-        return Some(not_in_sync("its LF-Tag expression was not read"));
+        return Some(Obstacle::for_read("its LF-Tag expression was not read"));
     };
-    let held = policy_grants(inputs.standby).is_some_and(|held| held.contains_key(grant));
     let before = match policy {
-        LfTagPolicy::NamedExpression(name) if held => named_expression(inputs.standby, name),
+        LfTagPolicy::NamedExpression(name) if is_held(builder, grant) => {
+            named_expression(inputs.standby, name)
+        }
         LfTagPolicy::NamedExpression(_) | LfTagPolicy::Expression(_) => None,
     };
+    let by_name = in_primary.iter();
+    let by_name = by_name.map(|one| ((one.database.as_str(), one.table.as_deref()), one));
     let coverage = Coverage {
-        planned: PlannedTables::of(builder),
+        planned,
         expression,
         before,
+        in_primary: by_name.collect(),
     };
     let mut unread = 0;
     for resource in in_standby {
-        match extra_resource(builder, &coverage, resource, in_primary) {
+        match extra_resource(builder, &coverage, resource) {
             Extra::Nothing => {}
             Extra::Unread => unread += 1,
             Extra::Found(obstacle) => return Some(obstacle),
         }
     }
-    (unread > 0).then(|| not_in_sync(format!("{unread} of its tables were not read")))
+    (unread > 0).then(|| Obstacle::for_read(format!("{unread} of its tables were not read")))
 }
 
 /// Returns the outcome of the subject if a named LF-Tag expression of the standby does not equal the
@@ -190,13 +185,15 @@ fn expression_obstacle(builder: &PlanBuilder<'_>, name: &str) -> Option<Obstacle
             .and_then(Observation::present)?;
         all.get(&key).map(|observed| digest(&observed.attachment))
     });
-    let puts = |step: &Step| matches!(step, Step::PutAttachment { attachment, .. } if attachment.key() == key);
     if in_primary.is_none() {
-        let reason = format!("the primary has no LF-Tag expression {name}");
-        return Some((SubjectState::OnHold, FindingKind::OnHold, reason));
+        return Some(Obstacle {
+            state: SubjectState::OnHold,
+            kind: FindingKind::OnHold,
+            reason: format!("the primary has no LF-Tag expression {name}"),
+        });
     }
-    let differs = in_primary != in_standby && !builder.steps.iter().any(puts);
-    differs.then(|| not_in_sync("its LF-Tag expression does not equal the primary's yet"))
+    let differs = in_primary != in_standby && !builder.puts_expression(name);
+    differs.then(|| Obstacle::for_read("its LF-Tag expression does not equal the primary's yet"))
 }
 
 /// What an LF-Tag expression matches in the standby and not in the primary.
@@ -209,11 +206,13 @@ enum Extra {
 
 /// What decides on the access by a grant.
 struct Coverage<'a> {
-    planned: PlannedTables,
+    planned: &'a PlannedTables,
     /// The LF-Tag expression after the plan.
     expression: &'a LfTagExpression,
     /// The LF-Tag expression of the standby before the plan, if the grant was there.
     before: Option<&'a LfTagExpression>,
+    /// What the LF-Tag expression matches in the primary, by database and table.
+    in_primary: BTreeMap<(&'a str, Option<&'a str>), &'a LfTaggedResource>,
 }
 
 /// Compares what an LF-Tag expression matches of one database or table of the standby with the
@@ -223,16 +222,14 @@ fn extra_resource(
     builder: &mut PlanBuilder<'_>,
     coverage: &Coverage<'_>,
     found: &LfTaggedResource,
-    in_primary: &[LfTaggedResource],
 ) -> Extra {
     let Coverage {
         planned,
         expression,
         before,
+        in_primary,
     } = coverage;
-    let counterpart = in_primary
-        .iter()
-        .find(|other| other.database == found.database && other.table == found.table);
+    let counterpart = in_primary.get(&(found.database.as_str(), found.table.as_deref()));
     let database = Name::from_service(&found.database);
     let subject = match &found.table {
         None => Subject::Database(database),
@@ -280,8 +277,8 @@ fn extra_resource(
         "it would give access to {column}{subject} in the standby, and does not in the primary"
     );
     match is_final {
-        true => Extra::Found((SubjectState::Blocked, FindingKind::Unmanaged, reason)),
-        false => Extra::Found(not_in_sync(reason)),
+        true => Extra::Found(Obstacle::unmanaged(reason)),
+        false => Extra::Found(Obstacle::for_read(reason)),
     }
 }
 
@@ -335,11 +332,9 @@ pub(super) fn suspend_grants(
         match in_primary.get(grant) {
             // What the changed expression covers decides whether it is granted again.
             Some(primary_grantable) => {
-                let grantable = *grantable && *primary_grantable;
-                builder
-                    .lf_tag_policy_grants
-                    .push((grant.clone(), grantable));
-                push_revoke(builder, grant.clone(), grantable);
+                let kept = *grantable && *primary_grantable;
+                builder.lf_tag_policy_grants.push((grant.clone(), kept));
+                push_revoke(builder, grant.clone(), *grantable);
             }
             None => {
                 if let Some(reason) = revoke_extra(builder, grant, *grantable) {
@@ -358,9 +353,7 @@ pub(super) fn revoke_extra(
     grant: &PermissionGrant,
     grantable: bool,
 ) -> Option<String> {
-    let is_planned =
-        |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if other == grant);
-    if builder.steps.iter().any(is_planned) {
+    if builder.revokes(grant) {
         return None;
     }
     let primary = builder.inputs.primary;
@@ -402,9 +395,7 @@ pub(super) fn suspend(
     grantable: bool,
     keeps_grant_option: bool,
 ) {
-    let grants_it =
-        |step: &Step| matches!(step, Step::Grant { grant: other, .. } if other == grant);
-    if !builder.steps.iter().any(grants_it) && !is_revoked(builder, grant) {
+    if !builder.makes(grant) && !builder.revokes(grant) {
         builder.steps.push(Step::Grant {
             grant: grant.clone(),
             grantable: keeps_grant_option,
@@ -413,13 +404,8 @@ pub(super) fn suspend(
     push_revoke(builder, grant.clone(), grantable);
 }
 
-fn is_revoked(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
-    let revokes = |step: &Step| matches!(step, Step::Revoke { grant: other, .. } if other == grant);
-    builder.steps.iter().any(revokes)
-}
-
 fn push_revoke(builder: &mut PlanBuilder<'_>, grant: PermissionGrant, grantable: bool) {
-    if !is_revoked(builder, &grant) {
+    if !builder.revokes(&grant) {
         builder.steps.push(Step::Revoke {
             grant,
             grantable,

@@ -5,10 +5,10 @@
 //! of a table that such a grant covers, and the removal of an opt-in. Each waits for the opt-ins
 //! of the primary that have to be there before it.
 
-use super::{FindingKind, PlanBuilder, all_tables_grants, lf_tag_policy_grants};
+use super::obstacle::Obstacle;
+use super::{PlanBuilder, all_tables_grants, lf_tag_policy_grants};
 use crate::catalog::{Attachment, AttachmentKey, OptIn};
 use crate::grant::{ListedResource, PermissionGrant, Principal, Resource};
-use crate::ledger::SubjectState;
 use crate::name::{Name, TableId};
 use crate::scope::{Facet, LfSubject, Subject, subject_of_grant, subject_of_opt_in};
 use crate::snapshot::Observation;
@@ -74,31 +74,9 @@ fn removed_opt_in(step: &Step) -> Option<&OptIn> {
     None
 }
 
-/// Why a step is left out.
-struct Wait {
-    state: SubjectState,
-    kind: FindingKind,
-    reason: String,
-}
-
-impl Wait {
-    /// A later read may show that the step is safe.
-    fn for_read(reason: impl Into<String>) -> Self {
-        Self {
-            state: SubjectState::OutOfSync,
-            kind: FindingKind::Unreadable,
-            reason: reason.into(),
-        }
-    }
-
-    fn record(self, builder: &mut PlanBuilder<'_>, subject: &Subject) {
-        builder.mark_not_in_sync(subject, self.state, self.kind, self.reason);
-    }
-}
-
 /// Suspends the grants to `IAM_ALLOWED_PRINCIPALS` on all tables of the database while a table is
 /// created on which the primary has an opt-in: the opt-in can only be made once the table exists.
-fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
+fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Obstacle> {
     let grants = iam_grants_on_all_tables(builder, &id.database);
     let by_policies = iam_policy_grants(builder);
     if grants.is_empty() && by_policies.is_empty() {
@@ -106,10 +84,10 @@ fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
     }
     let subject = Subject::Table(id.clone());
     if !builder.is_read(&subject, Facet::OptIns) {
-        return Some(Wait::for_read("the opt-ins on it were not read"));
+        return Some(Obstacle::for_read("the opt-ins on it were not read"));
     }
     let Some((in_primary, in_standby)) = listed(builder) else {
-        return Some(Wait::for_read("the opt-ins were not listed"));
+        return Some(Obstacle::for_read("the opt-ins were not listed"));
     };
     let decides_before_creation = |opt_in: &&OptIn| {
         let is_on_database = matches!(
@@ -128,7 +106,7 @@ fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
     for (grant, grantable) in grants {
         let obstacle = match wait_of_grant(builder, &grant) {
             Some(wait) => Some(wait),
-            None => all_tables_grants::extra_table(builder, &id.database).map(Wait::for_read),
+            None => all_tables_grants::extra_table(builder, &id.database).map(Obstacle::for_read),
         };
         if let Some(wait) = obstacle {
             let (principal, reason) = (&opt_in.principal, wait.reason);
@@ -136,7 +114,7 @@ fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Wait> {
                 "{grant} would give {principal} access to it before its opt-in is made, and cannot \
                  be suspended: {reason}"
             );
-            return Some(Wait { reason, ..wait });
+            return Some(Obstacle { reason, ..wait });
         }
         builder.steps.push(Step::Grant {
             grant: grant.clone(),
@@ -165,7 +143,7 @@ fn iam_grants_on_all_tables(
     let is_on_all_tables = |grant: &PermissionGrant| matches!(&grant.resource, Resource::AllTables(name) if name == database);
     let all = all.into_iter().flatten();
     all.filter(|(grant, _)| grant.principal == Principal::iam_allowed() && is_on_all_tables(grant))
-        .filter(|(grant, _)| !is_revoked(builder, grant))
+        .filter(|(grant, _)| !builder.revokes(grant))
         .map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect()
 }
@@ -178,24 +156,18 @@ fn iam_policy_grants(builder: &PlanBuilder<'_>) -> Vec<(PermissionGrant, bool)> 
     all.filter(|(grant, _)| {
         grant.principal == Principal::iam_allowed()
             && lf_tag_policy_grants::policy_of(grant).is_some()
-            && !is_revoked(builder, grant)
+            && !builder.revokes(grant)
     })
     .map(|(grant, grantable)| (grant.clone(), *grantable))
     .collect()
 }
 
-fn is_revoked(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
-    let revokes =
-        |step: &Step| matches!(step, Step::Revoke { grant: revoked, .. } if revoked == grant);
-    builder.steps.iter().any(revokes)
-}
-
 /// Returns why a grant to `IAM_ALLOWED_PRINCIPALS` has to wait: an opt-in of the primary on what it
 /// covers would be missing.
-fn wait_of_grant(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<Wait> {
+fn wait_of_grant(builder: &mut PlanBuilder<'_>, grant: &PermissionGrant) -> Option<Obstacle> {
     let subject = subject_of_grant(grant);
     missing_opt_in(builder, &subject, &|_| true)
-        .map(|reason| Wait::for_read(format!("{grant} waits: {reason}")))
+        .map(|reason| Obstacle::for_read(format!("{grant} waits: {reason}")))
 }
 
 /// Returns why the removal of an opt-in has to wait: another opt-in of the principal that replaces it
@@ -205,11 +177,11 @@ fn wait_of_removal(
     builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     removed: &OptIn,
-) -> Option<Wait> {
+) -> Option<Obstacle> {
     let is_of_principal = |opt_in: &OptIn| opt_in.principal == removed.principal;
     if let Some(reason) = missing_opt_in(builder, subject, &is_of_principal) {
         let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
-        return Some(Wait::for_read(reason));
+        return Some(Obstacle::for_read(reason));
     }
     let database = subject.database().cloned().map(Subject::Database);
     let policies = Subject::LakeFormation(LfSubject::Permissions);
@@ -230,7 +202,7 @@ fn wait_of_removal(
         _ => "the grants beside it were not read".to_owned(),
     };
     let reason = format!("its opt-in of {} stays: {reason}", removed.principal);
-    Some(Wait::for_read(reason))
+    Some(Obstacle::for_read(reason))
 }
 
 /// Returns the reason if a grant to `IAM_ALLOWED_PRINCIPALS` covers a table that only the standby has:
@@ -298,7 +270,7 @@ fn extra_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<S
         .iter()
         .filter(|grant| {
             let on = subject_of_grant(grant);
-            on.overlaps(subject) && is_managed(&on) && !is_revoked(builder, grant)
+            on.overlaps(subject) && is_managed(&on) && !builder.revokes(grant)
         })
         .collect();
     for grant in &extra {

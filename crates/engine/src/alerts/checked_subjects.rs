@@ -199,3 +199,23 @@ impl FromIterator<Self> for CheckedSubjects {
         joined
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::TableId;
+
+    #[test]
+    fn a_database_of_which_a_table_is_left_to_another_message_is_not_fully_checked() {
+        let database = Name::new("sales").unwrap();
+        let table = TableId::new(database.clone(), Name::new("orders").unwrap());
+        let mut outcome = ReconcileOutcome::default();
+        outcome.fully_scanned.insert(database.clone());
+        let started = Timestamp(1);
+        let checked = CheckedSubjects::from_outcome(&outcome, started);
+        assert!(checked.fully_checked.contains_key(&database));
+        outcome.left_to_parts.insert(Subject::Table(table));
+        let checked = CheckedSubjects::from_outcome(&outcome, started);
+        assert!(!checked.fully_checked.contains_key(&database));
+    }
+}

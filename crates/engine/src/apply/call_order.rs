@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use twinlake_core::Name;
     use twinlake_core::TableId;
+    use twinlake_core::catalog::{Attachment, PartitionIndex};
     use twinlake_core::grant::{Permission, PermissionGrant, Principal, Resource};
     use twinlake_core::step::RevokeCause;
 
@@ -106,6 +107,27 @@ mod tests {
     #[test]
     fn a_revoke_comes_before_the_deletion_of_its_table_and_no_other() {
         let steps = [revoke("a"), delete("a"), delete("b")];
+        let groups = call_order(&steps, &[vec![], vec![], vec![]]);
+        assert_eq!(groups, [vec![0, 2], vec![1]]);
+    }
+
+    #[test]
+    fn a_partition_comes_after_the_indexes_of_its_table() {
+        let index = Attachment::Index(PartitionIndex {
+            index_name: "by_day".to_owned(),
+            keys: vec!["day".to_owned()],
+        });
+        let put = Step::PutAttachment {
+            subject: Subject::Table(id("a")),
+            attachment: index,
+            before_object_changes: false,
+        };
+        let values = serde_json::json!({"Values": ["2026-01-01"]});
+        let create = |table: &str| Step::CreatePartition {
+            id: id(table),
+            partition: serde_json::from_value(values.clone()).unwrap(),
+        };
+        let steps = [put, create("a"), create("b")];
         let groups = call_order(&steps, &[vec![], vec![], vec![]]);
         assert_eq!(groups, [vec![0, 2], vec![1]]);
     }

@@ -351,8 +351,10 @@ impl PlanReplay<'_> {
                 return reject(AuditRule::WiderAccess, detail);
             }
         }
+        let counterparts: BTreeMap<_, _> =
+            in_primary.iter().map(|one| (name_of(one), one)).collect();
         for found in in_standby {
-            let counterpart = in_primary.iter().find(|one| is_same(one, found));
+            let counterpart = counterparts.get(&name_of(found)).copied();
             let before = expression(self.inputs.standby, policy).filter(|_| is_suspended);
             self.require_search_result_allowed(grant, (known, before), found, counterpart)?;
         }
@@ -478,8 +480,8 @@ impl PlanReplay<'_> {
     }
 }
 
-fn is_same(one: &LfTaggedResource, other: &LfTaggedResource) -> bool {
-    one.database == other.database && one.table == other.table
+fn name_of(found: &LfTaggedResource) -> (&str, Option<&str>) {
+    (&found.database, found.table.as_deref())
 }
 
 /// Returns the table of a search result and those of its columns whose LF-Tags satisfy an expression.
