@@ -41,8 +41,11 @@ pub(super) fn extra_table(builder: &mut PlanBuilder<'_>, database: &crate::Name)
     let creates = |step: &Step| matches!(step, Step::CreateDatabase { database: created } if created.name == *database);
     let inputs = builder.inputs;
     let Some(in_standby) = inputs.standby.table_names.get(database) else {
-        let created = builder.steps.iter().any(creates);
-        return (!created).then(|| "the standby's tables were not listed".to_owned());
+        if builder.steps.iter().any(creates) {
+            return None;
+        }
+        builder.is_read(&Subject::Database(database.clone()), Facet::Contents);
+        return Some("the standby's tables were not listed".to_owned());
     };
     let in_primary = inputs.primary.table_names.get(database);
     let is_deleted = |name: &crate::Name| {
