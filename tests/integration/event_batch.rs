@@ -57,6 +57,33 @@ fn an_event_that_names_no_object_is_split_by_database() {
 }
 
 #[test]
+fn a_flood_of_events_that_name_no_object_is_one_scan_of_the_catalog_now_and_one_later() {
+    let harness = harness_in_sync();
+    let event = json!({
+        "source": "aws.lakeformation", "detail-type": "AWS API Call via CloudTrail",
+        "region": PRIMARY, "account": "111122223333",
+        "detail": {"eventSource": "lakeformation.amazonaws.com", "eventName": "RevokePermissions",
+                   "requestParameters": {"omitted": "true"}},
+    });
+    let body = event.to_string().into_bytes();
+    let mut sent = Vec::new();
+    for _ in 0..25 {
+        harness.deliver(std::slice::from_ref(&body)).unwrap();
+        sent.extend(harness.queue.take());
+        harness.sim.state().advance_secs(10);
+    }
+    let is_catalog = |message: &&twinlake_engine::RetryMessage| message.scope == Scope::catalog();
+    let (later, now): (Vec<_>, Vec<_>) = sent.iter().partition(is_catalog);
+    assert_eq!((now.len(), later.len()), (8, 1), "{sent:#?}");
+    // The scan that was queued is made, and the next event after the interval, too.
+    harness.sim.state().advance_secs(900);
+    let queued = later[0].body().into_bytes();
+    assert_eq!(harness.deliver(&[queued]).unwrap().resent, 8);
+    harness.sim.state().advance_secs(900);
+    assert_eq!(harness.deliver(&[body]).unwrap().resent, 8);
+}
+
+#[test]
 fn scopes_beyond_the_time_limit_are_queued_again_and_acknowledged() {
     let harness = harness_in_sync();
     perform(&harness, PRIMARY, &update_action());

@@ -72,8 +72,27 @@ fn record_with_reason(name: &str, key: &str, reason: &str) -> serde_json::Value 
                "destinationBucket": "arn:aws:s3:::lake-in", "failureReason": reason}})
 }
 
-/// Processes a notification as the function of the standby does. Returns the published alerts.
+/// Buckets of the standby that have every object.
+struct FullBuckets;
+
+impl StandbyObjects for FullBuckets {
+    async fn has_arrived(&self, _: &ExpectedReplica) -> Result<bool, CallError> {
+        Ok(true)
+    }
+}
+
+/// Processes a notification as the function of the standby does, where every object has arrived.
+/// Returns the published alerts.
 fn process_notification(harness: &TestHarness, records: &[serde_json::Value]) -> Vec<Alert> {
+    process_notification_with(harness, records, &FullBuckets)
+}
+
+/// Processes a notification as the function of the standby does. Returns the published alerts.
+fn process_notification_with(
+    harness: &TestHarness,
+    records: &[serde_json::Value],
+    buckets: &impl StandbyObjects,
+) -> Vec<Alert> {
     let body = json!({ "Records": records }).to_string().into_bytes();
     let Ok(ParsedNotifications::Notices(notices, _)) = parse_replication(&body, harness.sim.now())
     else {
@@ -82,7 +101,8 @@ fn process_notification(harness: &TestHarness, records: &[serde_json::Value]) ->
     let processed = async {
         let mapped = s3_replication::map_to_tables(&harness.ledger, notices).await?;
         let checked =
-            s3_replication::record_failures(&harness.ledger, &mapped, harness.sim.now()).await?;
+            s3_replication::record_failures(&harness.ledger, buckets, &mapped, harness.sim.now())
+                .await?;
         let alerts = replication_alerts(&mapped);
         publish_and_resolve(
             &harness.topic,
@@ -215,6 +235,31 @@ fn a_late_object_is_resolved_when_s3_reports_that_it_was_replicated() {
     let states: Vec<AlertState> = arrived.iter().map(|alert| alert.state).collect();
     assert!(states.contains(&AlertState::Resolved), "{arrived:?}");
     assert!(harness.ledger.contents().pending_objects.is_empty());
+}
+
+#[test]
+fn a_notice_of_an_arrival_is_believed_only_if_the_object_is_in_the_bucket() {
+    let harness = harness_with_table("orders");
+    let key = key_prefix_of_table(&harness) + "x";
+    let record = |name: &str| [notification_record(name, &key)];
+    process_notification(&harness, &record("OperationMissedThreshold"));
+    let arrived = record("OperationReplicatedAfterThreshold");
+    let mut buckets = FakeBuckets::default();
+    let is_pending = || !harness.ledger.contents().pending_objects.is_empty();
+    process_notification_with(&harness, &arrived, &buckets);
+    assert!(is_pending(), "the object is not in the bucket");
+    buckets.keys.borrow_mut().insert(key.clone());
+    buckets.denies_access = true;
+    process_notification_with(&harness, &arrived, &buckets);
+    assert!(is_pending(), "the bucket cannot be read");
+    buckets.denies_access = false;
+    let alerts = process_notification_with(&harness, &arrived, &buckets);
+    assert!(!is_pending());
+    let mut states = alerts.iter().map(|alert| alert.state);
+    assert!(
+        states.any(|state| state == AlertState::Resolved),
+        "{alerts:?}"
+    );
 }
 
 #[test]

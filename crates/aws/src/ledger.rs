@@ -6,17 +6,18 @@
 //! | `meta` | `policy` | the policy document: `value` |
 //! | `meta` | `operation` | the operation document: `value` |
 //! | `meta` | `verified_at` | the start of the last complete resync: `value` |
+//! | `meta` | `deletions` | deletions of the last hour: `body`, `version` |
 //! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions` |
-//! | `rows#catalog` | `catalog` | the row of the catalog: `body` |
-//! | `rows#lakeformation` | LF SUBJECT | its row, without managed keys: `body` |
+//! | `rows#catalog` | `catalog` | the row of the catalog: `body`, `version` |
+//! | `rows#lakeformation` | LF SUBJECT | its row, without managed keys: `body`, `version` |
 //! | `managed_keys` | LF SUBJECT | the managed keys of its row: `managed_keys` (string set) |
-//! | `rows#databases` | DATABASE | the row of a database: `body` |
-//! | `rows#tables#DATABASE` | TABLE | the row of a table: `body` |
-//! | `rows#tables#DATABASE` | U+0001 FUNCTION | the row of a user-defined function: `body` |
+//! | `rows#databases` | DATABASE | the row of a database: `body`, `version` |
+//! | `rows#tables#DATABASE` | TABLE | the row of a table: `body`, `version` |
+//! | `rows#tables#DATABASE` | U+0001 FUNCTION | the row of a function: `body`, `version` |
 //! | `source_locations#BUCKET` | PREFIX U+0001 TABLE ID | a table with files there: `database`, `table` |
 //! | `resync_runs` | RUN | a resync run: `started_at`, `outstanding_parts`, `has_unread_part` |
+//! | `meta` | `catalog_scan` | scans of the catalog: `last_scan_at`, `next_scan_at` |
 //! | `partition_scans#DATABASE` | TABLE | partition scans: `last_scan_at`, `next_scan_at` |
-//! | `deletions` | MINUTE | deletions of the minute: `databases`, `tables`, `partitions` |
 //! | `incidents` | ALERT KEY | an open incident: `body`, `version` |
 //! | `pending_objects` | TABLE ID | objects to replicate: `database`, `table`, `body`, `version` |
 //! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
@@ -32,41 +33,42 @@
 //! MINUTE is minutes since the Unix epoch, HOUR the text of an hour; both sort by time. `body` is
 //! JSON. Source locations are those of the primary's tables. Partition scans are those that events
 //! requested. Managed keys have an item of their own, so that concurrent writers add and remove
-//! single keys.
+//! single keys. It may exist before the row: items that are about to be created are recorded there
+//! first.
 //!
 //! Every item has `format`, the version of its layout; an item of a higher one is refused.
 //!
 //! Times are milliseconds since the Unix epoch. `version` starts at 0 and grows by one with each
 //! write; a write is conditional on the version that was read.
 //!
-//! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 day for `deletions` and
-//! `partition_scans`, 7 days for `resync_runs` and `lag_samples`, 14 days without a new finding for
+//! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 day for
+//! `catalog_scan` and `partition_scans`, 7 days for `resync_runs` and `lag_samples`, 14 days without a new finding for
 //! `incidents`, 90 days for `hourly_counters` and `pending_objects`. Other items do not expire.
 //!
 //! A row that is not in sync also has `not_in_sync_state` (S): its state, and the partition key of
 //! the sparse index `not-in-sync`, which finds such rows without reading the others.
 
 mod incidents;
+mod rows;
 mod stats;
 mod table;
 
 use incidents::parse_incident;
-use stats::{DATABASE, TABLE, location_key, not_in_sync_state};
+use stats::{DATABASE, TABLE, location_key};
 use table::{
-    EXPIRES_AT, FORMAT, Item, attribute_names, is_item_of, is_managed_keys_item, item_keys,
-    minute_key, number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run,
-    row_key, string_attribute, string_value, write_if_condition_holds,
+    EXPIRES_AT, FORMAT, Item, is_item_of, is_managed_keys_item, item_keys, number_attribute,
+    number_value, parse_managed_keys, parse_object_counts, parse_run, row_key, string_attribute,
+    string_value, write_if_condition_holds,
 };
 
 use crate::call_error;
 use crate::clients::Clients;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{
-    LedgerRows, ObjectCounts, PartitionScan, PartitionScanSchedule, ResyncRun, format,
+    CATALOG_SCAN_INTERVAL_SECS, DeletionLog, LedgerRows, ObjectCounts,
+    PARTITION_SCAN_INTERVAL_SECS, ResyncRun, ScanDecision, format,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
@@ -83,8 +85,6 @@ pub struct DynamoLedger {
 
 /// Subjects per `BatchGetItem` call: DynamoDB takes 100 keys, and a subject has up to two.
 const MAX_SUBJECTS_PER_READ: usize = 50;
-/// The deletion limit counts the deletions of this many seconds.
-const DELETION_LIMIT_WINDOW_SECS: i64 = 3600;
 const DAY_SECS: i64 = 86_400;
 /// The longest pause after the first conflict of a conditional write; it doubles with each further
 /// one up to the maximum.
@@ -188,12 +188,15 @@ impl Ledger for DynamoLedger {
             items.into_iter().partition(is_managed_keys_item);
         let mut rows = self.parse_rows(&items)?;
         for item in &managed_keys {
-            for (subject, row) in &mut rows {
-                if matches!(subject, Subject::LakeFormation(lf_subject) if is_item_of(item, *lf_subject))
-                {
-                    row.managed_keys = parse_managed_keys(item);
-                }
-            }
+            let mut lf_subjects = LfSubject::EVERY.into_iter();
+            let Some(lf_subject) = lf_subjects.find(|lf_subject| is_item_of(item, *lf_subject))
+            else {
+                continue;
+            };
+            // What was about to be created is recorded before the subject has a row.
+            let row = rows.entry(Subject::LakeFormation(lf_subject));
+            row.or_insert_with(|| LedgerRow::of_managed_keys(lf_subject, BTreeSet::new()))
+                .managed_keys = parse_managed_keys(item);
         }
         Ok(rows)
     }
@@ -222,27 +225,8 @@ impl Ledger for DynamoLedger {
         Ok(rows)
     }
 
-    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError> {
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
         const CALL: &str = "BatchWriteItem";
-        let requests = rows.iter().map(|row| {
-            let (pk, sk) = row_key(&row.subject);
-            // Managed keys are stored in an item of their own.
-            let row = LedgerRow {
-                managed_keys: BTreeSet::new(),
-                ..row.clone()
-            };
-            let body = serde_json::to_string(&row).unwrap_or_default();
-            let mut put = PutRequest::builder()
-                .item("pk", string_value(&pk))
-                .item("sk", string_value(&sk))
-                .item(FORMAT, number_value(format::LEDGER))
-                .item("body", string_value(&body));
-            if let Some(state) = not_in_sync_state(&row) {
-                put = put.item("not_in_sync_state", string_value(&state));
-            }
-            let put = put.build().map_err(self.build_error(CALL))?;
-            Ok(WriteRequest::builder().put_request(put).build())
-        });
         let locations = rows.iter().filter_map(location_key).map(|(pk, sk, table)| {
             let put = PutRequest::builder()
                 .item("pk", string_value(&pk))
@@ -254,24 +238,18 @@ impl Ledger for DynamoLedger {
                 .map_err(self.build_error(CALL))?;
             Ok(WriteRequest::builder().put_request(put).build())
         });
-        let requests = requests.chain(locations);
-        self.batch_write(requests.collect::<Result<_, CallError>>()?)
-            .await
+        // A location is written whole and only names its table, so nothing can be lost in a batch.
+        self.batch_write(locations.collect::<Result<_, CallError>>()?)
+            .await?;
+        self.write_rows(rows, |row| self.put_row(row)).await
     }
 
-    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError> {
-        const CALL: &str = "BatchWriteItem";
-        let requests = subjects.iter().map(|subject| {
-            let (pk, sk) = row_key(subject);
-            let delete = DeleteRequest::builder()
-                .key("pk", string_value(&pk))
-                .key("sk", string_value(&sk))
-                .build()
-                .map_err(self.build_error(CALL))?;
-            Ok(WriteRequest::builder().delete_request(delete).build())
-        });
-        self.batch_write(requests.collect::<Result<_, CallError>>()?)
-            .await
+    async fn delete_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
+        self.write_rows(rows, |row| async move {
+            let (pk, sk) = row_key(&row.subject);
+            self.delete_if_version(&pk, &sk, row.version).await
+        })
+        .await
     }
 
     async fn paired_counts(&self) -> Result<ObjectCounts, CallError> {
@@ -291,46 +269,29 @@ impl Ledger for DynamoLedger {
         self.put_item("meta", "paired_counts", &fields).await
     }
 
-    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
-        let since = minute_key(now.plus_secs(-DELETION_LIMIT_WINDOW_SECS));
-        let mut sum = ObjectCounts::default();
-        for item in self.query("deletions", Some(&since)).await? {
-            let deletions = parse_object_counts(&item);
-            sum.databases = sum.databases.saturating_add(deletions.databases);
-            sum.tables = sum.tables.saturating_add(deletions.tables);
-            sum.partitions = sum.partitions.saturating_add(deletions.partitions);
-        }
-        Ok(sum)
+    async fn deletion_log(&self) -> Result<Option<(DeletionLog, u64)>, CallError> {
+        let Some(item) = self.get_item("meta", "deletions").await? else {
+            return Ok(None);
+        };
+        let log = string_attribute(&item, "body").and_then(|log| serde_json::from_str(log).ok());
+        let version = number_attribute(&item, "version");
+        let version = version.and_then(|version| u64::try_from(version).ok());
+        let stored = log.zip(version);
+        // Without the record, the limit would allow more deletions.
+        stored
+            .map(Some)
+            .ok_or_else(|| self.unreadable_error("deletions"))
     }
 
-    async fn record_deletions(
+    async fn put_deletion_log(
         &self,
-        now: Timestamp,
-        counts: &ObjectCounts,
-    ) -> Result<(), CallError> {
-        let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", string_value("deletions"))
-            .key("sk", string_value(&minute_key(now)))
-            .update_expression("ADD #d :d, #t :t, #p :p SET #e = :e, #f = :f")
-            .set_expression_attribute_names(Some(attribute_names(&[
-                ("#d", "databases"),
-                ("#t", "tables"),
-                ("#p", "partitions"),
-                ("#e", EXPIRES_AT),
-                ("#f", FORMAT),
-            ])))
-            .expression_attribute_values(":f", number_value(format::LEDGER))
-            .expression_attribute_values(":d", number_value(counts.databases))
-            .expression_attribute_values(":t", number_value(counts.tables))
-            .expression_attribute_values(":p", number_value(counts.partitions))
-            .expression_attribute_values(":e", number_value(now.plus_secs(DAY_SECS).secs()));
-        let response = call.send().await;
-        response
-            .map(drop)
-            .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
+        log: &DeletionLog,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let body = serde_json::to_string(log).unwrap_or_default();
+        let fields = [("body", string_value(&body))];
+        self.put_if_version("meta", "deletions", &fields, expected_version)
+            .await
     }
 
     async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
@@ -398,30 +359,17 @@ impl Ledger for DynamoLedger {
         &self,
         table: &TableId,
         now: Timestamp,
-    ) -> Result<PartitionScan, CallError> {
-        let (pk, sk) = (
-            format!("partition_scans#{}", table.database),
-            table.table.as_str(),
-        );
-        // Each try reads the schedule again, because a concurrent request may have changed it.
-        for _ in 0..4 {
-            let item = self.get_item(&pk, sk).await?.unwrap_or_default();
-            let at = |name: &str| number_attribute(&item, name).map(Timestamp);
-            let current = PartitionScanSchedule {
-                last_scan_at: at("last_scan_at"),
-                next_scan_at: at("next_scan_at"),
-            };
-            let (scan, updated) = current.request(now);
-            if matches!(scan, PartitionScan::Covered(_))
-                || self
-                    .put_scan_schedule((&pk, sk), &current, &updated)
-                    .await?
-            {
-                return Ok(scan);
-            }
-        }
-        // After four conflicts: a scan too many is harmless.
-        Ok(PartitionScan::Now)
+    ) -> Result<ScanDecision, CallError> {
+        let pk = format!("partition_scans#{}", table.database);
+        let key = (pk.as_str(), table.table.as_str());
+        self.request_scan(key, now, PARTITION_SCAN_INTERVAL_SECS)
+            .await
+    }
+
+    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError> {
+        let key = ("meta", "catalog_scan");
+        self.request_scan(key, now, CATALOG_SCAN_INTERVAL_SECS)
+            .await
     }
 
     async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError> {

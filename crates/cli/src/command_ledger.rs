@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use twinlake_aws::DynamoLedger;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
-use twinlake_core::ledger::{LedgerRows, ObjectCounts, PartitionScan, PendingObjects, ResyncRun};
+use twinlake_core::ledger::{
+    DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanDecision,
+};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
     CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
@@ -143,17 +145,17 @@ impl Ledger for CommandLedger {
         }
     }
 
-    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError> {
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
         match &self.store {
             Store::Deployed(ledger) => ledger.put_rows(rows).await,
             Store::InMemory(ledger) => ledger.put_rows(rows).await,
         }
     }
 
-    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError> {
+    async fn delete_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.delete_rows(subjects).await,
-            Store::InMemory(ledger) => ledger.delete_rows(subjects).await,
+            Store::Deployed(ledger) => ledger.delete_rows(rows).await,
+            Store::InMemory(ledger) => ledger.delete_rows(rows).await,
         }
     }
 
@@ -171,21 +173,21 @@ impl Ledger for CommandLedger {
         }
     }
 
-    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
+    async fn deletion_log(&self) -> Result<Option<(DeletionLog, u64)>, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.deletions_in_last_hour(now).await,
-            Store::InMemory(ledger) => ledger.deletions_in_last_hour(now).await,
+            Store::Deployed(ledger) => ledger.deletion_log().await,
+            Store::InMemory(ledger) => ledger.deletion_log().await,
         }
     }
 
-    async fn record_deletions(
+    async fn put_deletion_log(
         &self,
-        now: Timestamp,
-        counts: &ObjectCounts,
-    ) -> Result<(), CallError> {
+        log: &DeletionLog,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.record_deletions(now, counts).await,
-            Store::InMemory(ledger) => ledger.record_deletions(now, counts).await,
+            Store::Deployed(ledger) => ledger.put_deletion_log(log, expected_version).await,
+            Store::InMemory(ledger) => ledger.put_deletion_log(log, expected_version).await,
         }
     }
 
@@ -233,10 +235,17 @@ impl Ledger for CommandLedger {
         &self,
         table: &TableId,
         now: Timestamp,
-    ) -> Result<PartitionScan, CallError> {
+    ) -> Result<ScanDecision, CallError> {
         match &self.store {
             Store::Deployed(ledger) => ledger.request_partition_scan(table, now).await,
             Store::InMemory(ledger) => ledger.request_partition_scan(table, now).await,
+        }
+    }
+
+    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.request_catalog_scan(now).await,
+            Store::InMemory(ledger) => ledger.request_catalog_scan(now).await,
         }
     }
 

@@ -1,16 +1,18 @@
 //! What the ledger stores: one row for each subject with its pairing and state, resync
 //! runs, and the deletion budget.
 
+mod item_keys;
 mod pending_objects;
 
+pub use item_keys::{admin_key, item_intent, managed_item_key, read_only_admin_key};
 pub use pending_objects::{
     ExpectedReplica, MAX_SAMPLES_PER_REASON, MissingObjects, PendingObjects,
 };
 
 use crate::catalog::PrincipalPermissions;
-use crate::scope::{Facet, Subject};
+use crate::scope::{Facet, LfSubject, Subject};
 use crate::timestamp::Timestamp;
-use crate::topology::{BySite, SiteId};
+use crate::topology::{BySite, Epoch, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -59,6 +61,42 @@ impl Pairing {
     #[must_use]
     pub fn created_in(&self, site: SiteId) -> Option<Timestamp> {
         *self.created.get(site)
+    }
+
+    /// The pairing to record of a subject whose row another function may have changed from `base` to
+    /// `stored`, while this one found `found`. A pairing that either of them found is kept. If both
+    /// found one, that of the newer object of the standby is: an object that was recreated has a
+    /// later creation time. The creation time in the primary is the earlier of the two, which says
+    /// that the table was recreated until a reconciliation has read all its partitions.
+    #[must_use]
+    pub fn merge(
+        base: Option<&Self>,
+        found: Option<Self>,
+        stored: Option<&Self>,
+        epoch: Epoch,
+    ) -> Option<Self> {
+        let (Some(stored), Some(mut new)) = (stored, found.clone()) else {
+            return stored.cloned().or(found);
+        };
+        if new.is_of_newer_object(stored, epoch) || base == Some(stored) {
+            return Some(match stored.is_of_newer_object(&new, epoch) {
+                true => stored.clone(),
+                false => new,
+            });
+        }
+        if base == Some(&new) || stored.is_of_newer_object(&new, epoch) {
+            return Some(stored.clone());
+        }
+        let primary = epoch.primary();
+        let (ours, theirs) = (new.created_in(primary), stored.created_in(primary));
+        *new.created.get_mut(primary) = ours.min(theirs).or(ours);
+        Some(new)
+    }
+
+    /// Whether it pairs a newer object of the standby than another pairing.
+    #[must_use]
+    pub fn is_of_newer_object(&self, other: &Self, epoch: Epoch) -> bool {
+        self.created_in(epoch.standby()) > other.created_in(epoch.standby())
     }
 }
 
@@ -115,21 +153,33 @@ pub struct StateTransition {
 /// The most state transitions that a row keeps.
 pub const MAX_HISTORY: usize = 10;
 
+/// The most intents that a row keeps.
+const MAX_INTENTS: usize = 8;
+
+/// The longest time between an intent and the end of its call: the time limit of a Lambda function
+/// (15 minutes), and a minute for the call that it made last.
+const LONGEST_RUN_SECS: i64 = 16 * 60;
+
 /// The row of one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// The format of the row.
     #[serde(default = "ledger_format")]
     pub format: u32,
+    /// The version of the stored row, which each write increments; `None` if the row was never
+    /// stored. A row is written only if the stored one still has this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// The subject.
     pub subject: Subject,
     /// The pairing. Without one, Twinlake does not manage the standby's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
-    /// Digest of the object that Twinlake is about to create. It is stored before the call, so that
-    /// after a crash the object is recognised even if the primary's has changed since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub intent_digest: Option<String>,
+    /// Digests of the objects that Twinlake is about to create, with the time of each. They are
+    /// stored before the call, so that after a crash the object is recognised even if the primary's
+    /// has changed since. There are several where several functions are about to create it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub intents: BTreeMap<String, Timestamp>,
     /// The state.
     pub state: SubjectState,
     /// When it entered this state.
@@ -166,7 +216,8 @@ pub struct LedgerRow {
     #[serde(default)]
     pub partitions: usize,
     /// Keys of the paired items of a Lake Formation subject: LF-Tags, LF-Tag expressions,
-    /// registrations, administrators. Twinlake removes only these.
+    /// registrations, administrators. Twinlake removes only these. Among them are the intents
+    /// ([`item_intent`]) of items that were about to be created.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub managed_keys: BTreeSet<String>,
 }
@@ -176,7 +227,43 @@ impl LedgerRow {
     /// or records the intent to create it.
     #[must_use]
     pub fn may_have_object(&self) -> bool {
-        self.pairing.is_some() || self.intent_digest.is_some()
+        self.pairing.is_some() || !self.intents.is_empty()
+    }
+
+    /// Whether Twinlake was about to create the object that has this digest.
+    #[must_use]
+    pub fn intends(&self, digest: &str) -> bool {
+        self.intents.contains_key(digest)
+    }
+
+    /// Records that an object with this digest is about to be created. Of many intents, the newest
+    /// are kept.
+    pub fn record_intent(&mut self, digest: String, now: Timestamp) {
+        self.intents.insert(digest, now);
+        while self.intents.len() > MAX_INTENTS {
+            let oldest = self.intents.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else {
+                return;
+            };
+            self.intents.remove(&oldest);
+        }
+    }
+
+    /// Whether another function may be creating the object at this moment: it recorded an intent
+    /// within the time that a function may run. `own` are the intents of the caller.
+    #[must_use]
+    pub fn is_creation_under_way(&self, own: Option<&String>, now: Timestamp) -> bool {
+        let mut others = self
+            .intents
+            .iter()
+            .filter(|(digest, _)| own != Some(*digest));
+        others.any(|(_, at)| at.plus_secs(LONGEST_RUN_SECS) > now)
+    }
+
+    /// The version of the row after it is written.
+    #[must_use]
+    pub fn next_version(&self) -> u64 {
+        self.version.map_or(0, |version| version + 1)
     }
 
     /// Whether the deletion limit holds its deletion until a person approves it.
@@ -202,14 +289,27 @@ impl LedgerRow {
         self
     }
 
+    /// The row of a Lake Formation subject of which only managed keys are stored: something of it
+    /// was about to be created. Its state began at no known time.
+    #[must_use]
+    pub fn of_managed_keys(lf_subject: LfSubject, managed_keys: BTreeSet<String>) -> Self {
+        let subject = Subject::LakeFormation(lf_subject);
+        let state = SubjectState::OutOfSync;
+        Self {
+            managed_keys,
+            ..Self::new(subject, state, Timestamp::default())
+        }
+    }
+
     /// Creates a row without a pairing.
     #[must_use]
     pub fn new(subject: Subject, state: SubjectState, since: Timestamp) -> Self {
         Self {
             format: format::LEDGER,
+            version: None,
             subject,
             pairing: None,
-            intent_digest: None,
+            intents: BTreeMap::new(),
             state,
             since,
             reason: None,
@@ -240,19 +340,74 @@ pub struct ObjectCounts {
     pub partitions: usize,
 }
 
-/// When all partitions of a table were last scanned because of an event, and when the next scan
-/// is due.
+impl ObjectCounts {
+    /// Adds counts by kind.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            databases: self.databases + other.databases,
+            tables: self.tables + other.tables,
+            partitions: self.partitions + other.partitions,
+        }
+    }
+
+    /// Subtracts counts by kind, down to 0.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            databases: self.databases.saturating_sub(other.databases),
+            tables: self.tables.saturating_sub(other.tables),
+            partitions: self.partitions.saturating_sub(other.partitions),
+        }
+    }
+}
+
+/// The deletions of the last hour that count against the deletion limit, by minute since the Unix
+/// epoch. One item of the ledger holds them all, so that a conditional write spends of the limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionLog(BTreeMap<i64, ObjectCounts>);
+
+/// The deletion limit counts the deletions of this many minutes.
+const DELETION_WINDOW_MINUTES: i64 = 60;
+
+impl DeletionLog {
+    /// The deletions in the hour before `now`.
+    #[must_use]
+    pub fn last_hour(&self, now: Timestamp) -> ObjectCounts {
+        let counts = self
+            .0
+            .range(Self::first_minute(now)..)
+            .map(|(_, counts)| *counts);
+        counts.fold(ObjectCounts::default(), ObjectCounts::plus)
+    }
+
+    /// The log with more deletions, without those before the last hour.
+    #[must_use]
+    pub fn with(mut self, now: Timestamp, counts: ObjectCounts) -> Self {
+        self.0 = self.0.split_off(&Self::first_minute(now));
+        let minute = self.0.entry(now.secs().div_euclid(60)).or_default();
+        *minute = minute.plus(counts);
+        self
+    }
+
+    fn first_minute(now: Timestamp) -> i64 {
+        now.secs().div_euclid(60) - DELETION_WINDOW_MINUTES + 1
+    }
+}
+
+/// When the catalog, or all partitions of a table, were last scanned because of an event, and when
+/// the next scan is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionScanSchedule {
+pub struct ScanSchedule {
     /// The last scan.
     pub last_scan_at: Option<Timestamp>,
     /// The next scan, if one is scheduled.
     pub next_scan_at: Option<Timestamp>,
 }
 
-/// The decision on an event that requests a scan of a table's partitions.
+/// The decision on an event that requests a scan of the catalog or of a table's partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartitionScan {
+pub enum ScanDecision {
     /// Scan now.
     Now,
     /// Scan at this time: another scan has just been made.
@@ -264,31 +419,36 @@ pub enum PartitionScan {
 /// The minimum interval between two partition scans of one table that events request.
 pub const PARTITION_SCAN_INTERVAL_SECS: i64 = 300;
 
-impl PartitionScanSchedule {
-    /// Decides on one more event, and returns the schedule that follows.
+/// The minimum interval between two scans of the whole catalog that events request. It delays what
+/// an event without parameters revoked, so it is no longer than CloudTrail's own delay.
+pub const CATALOG_SCAN_INTERVAL_SECS: i64 = 300;
+
+impl ScanSchedule {
+    /// Decides on one more event, where scans are at least `interval_secs` apart, and returns the
+    /// schedule that follows.
     ///
     /// A scan that is scheduled for later reads what changed before it, so it covers
     /// every event until then.
     #[must_use]
-    pub fn request(self, now: Timestamp) -> (PartitionScan, Self) {
+    pub fn request(self, now: Timestamp, interval_secs: i64) -> (ScanDecision, Self) {
         let due = self.next_scan_at.filter(|next| *next <= now);
         let last_scan_at = self.last_scan_at.max(due);
-        let earliest = last_scan_at.map(|last| last.plus_secs(PARTITION_SCAN_INTERVAL_SECS));
+        let earliest = last_scan_at.map(|last| last.plus_secs(interval_secs));
         match (self.next_scan_at.filter(|next| *next > now), earliest) {
-            (Some(next), _) => (PartitionScan::Covered(next), self),
+            (Some(next), _) => (ScanDecision::Covered(next), self),
             (None, Some(earliest)) if earliest > now => {
                 let updated = Self {
                     last_scan_at,
                     next_scan_at: Some(earliest),
                 };
-                (PartitionScan::At(earliest), updated)
+                (ScanDecision::At(earliest), updated)
             }
             (None, _) => {
                 let updated = Self {
                     last_scan_at: Some(now),
                     next_scan_at: None,
                 };
-                (PartitionScan::Now, updated)
+                (ScanDecision::Now, updated)
             }
         }
     }
@@ -330,23 +490,74 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_pairing_of_two_functions_is_that_of_the_newest_object_of_the_standby() {
+        let epoch = Epoch::INITIAL;
+        let pairing = |primary, standby| {
+            let at = |secs| Some(Timestamp::from_secs(secs));
+            Some(Pairing {
+                created: BySite::from_roles(epoch, at(primary), at(standby)),
+                digest: BySite::from_roles(epoch, None, None),
+                link: false,
+            })
+        };
+        let merge = |base: &Option<Pairing>, found: &Option<Pairing>, stored: &Option<Pairing>| {
+            Pairing::merge(base.as_ref(), found.clone(), stored.as_ref(), epoch)
+        };
+        let (old, new) = (pairing(1, 5), pairing(1, 9));
+        for base in [None, old.clone()] {
+            assert_eq!(merge(&base, &base, &new), new, "only the other one paired");
+            assert_eq!(merge(&base, &new, &base), new, "only this one paired");
+            assert_eq!(
+                merge(&base, &new, &None),
+                new,
+                "the other one deleted the row"
+            );
+        }
+        assert_eq!(merge(&new, &old, &new), new, "an old read");
+        for base in [None, pairing(1, 3)] {
+            assert_eq!(merge(&base, &old, &new), new);
+            assert_eq!(merge(&base, &new, &old), new);
+            // The partitions of a recreated table may be missing still.
+            assert_eq!(merge(&base, &pairing(7, 5), &old), old);
+            assert_eq!(merge(&base, &old, &pairing(7, 5)), old);
+        }
+    }
+
+    #[test]
+    fn a_deletion_counts_for_an_hour_and_the_log_forgets_older_ones() {
+        let at = Timestamp::from_secs;
+        let tables = |tables| ObjectCounts {
+            tables,
+            ..ObjectCounts::default()
+        };
+        let log = DeletionLog::default().with(at(59), tables(2));
+        let log = log.with(at(60), tables(3));
+        assert_eq!(log.last_hour(at(3599)), tables(5));
+        assert_eq!(log.last_hour(at(3600)), tables(3));
+        assert_eq!(log.last_hour(at(3660)), tables(0));
+        let log = log.with(at(3600), tables(1));
+        assert_eq!(log.0.len(), 2, "{log:?}");
+        assert_eq!(log.last_hour(at(3600)), tables(4));
+    }
+
+    #[test]
     fn many_events_cause_one_partition_scan_in_five_minutes_and_the_last_is_covered() {
         let at = Timestamp::from_secs;
-        let mut schedule = PartitionScanSchedule::default();
+        let mut schedule = ScanSchedule::default();
         let mut request = |now| {
-            let (decision, next) = schedule.request(at(now));
+            let (decision, next) = schedule.request(at(now), PARTITION_SCAN_INTERVAL_SECS);
             schedule = next;
             decision
         };
-        assert_eq!(request(0), PartitionScan::Now);
-        assert_eq!(request(10), PartitionScan::At(at(300)));
-        assert_eq!(request(20), PartitionScan::Covered(at(300)));
-        assert_eq!(request(299), PartitionScan::Covered(at(300)));
+        assert_eq!(request(0), ScanDecision::Now);
+        assert_eq!(request(10), ScanDecision::At(at(300)));
+        assert_eq!(request(20), ScanDecision::Covered(at(300)));
+        assert_eq!(request(299), ScanDecision::Covered(at(300)));
         assert_eq!(
             request(300),
-            PartitionScan::At(at(600)),
+            ScanDecision::At(at(600)),
             "the scan that was due at 300 may have read it already"
         );
-        assert_eq!(request(1200), PartitionScan::Now);
+        assert_eq!(request(1200), ScanDecision::Now);
     }
 }

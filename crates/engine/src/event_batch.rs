@@ -9,10 +9,11 @@ use crate::ports::{
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileTimer, reconcile};
 use crate::resync;
 use crate::retry_message::RetryMessage;
+use crate::versioned_item::{self, ItemUpdate, RowItem};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{EventContext, Parsed, parse};
 use twinlake_core::heartbeat::Heartbeat;
-use twinlake_core::ledger::PartitionScan;
+use twinlake_core::ledger::ScanDecision;
 use twinlake_core::scope::ReadRequest;
 use twinlake_core::{
     Alert, AlertKind, CallError, Facet, LedgerRow, Scope, Subject, SubjectState, Timestamp,
@@ -192,6 +193,9 @@ where
     A: Alerts,
 {
     if job.scope.read_requests.contains_key(&Subject::Catalog) {
+        if is_catalog_scan_covered(context, retry_queue, job, batch_result).await? {
+            return Ok(());
+        }
         return fan_out(context, retry_queue, job, batch_result).await;
     }
     let scope = throttle_partition_scans(context, retry_queue, job, batch_result).await?;
@@ -251,6 +255,48 @@ where
     Ok(())
 }
 
+/// Whether another scan of the whole catalog covers the job. Events that name no object cause one
+/// scan at once and one after the interval, however many they are: the content of an event is
+/// chosen by whoever makes the call. A scan that has to wait is queued.
+async fn is_catalog_scan_covered<E: Environment, O>(
+    context: &Context<'_, E>,
+    retry_queue: &O,
+    job: &Job,
+    batch_result: &mut BatchResult,
+) -> Result<bool, CallError>
+where
+    O: RetryQueue,
+{
+    if !job.is_event || !job.scope.named_revokes.is_empty() {
+        return Ok(false);
+    }
+    let now = context.clock.now();
+    let at = match context.ledger.request_catalog_scan(now).await? {
+        ScanDecision::Now => return Ok(false),
+        ScanDecision::Covered(_) => return Ok(true),
+        ScanDecision::At(at) => at,
+    };
+    let message = RetryMessage {
+        scope: job.scope.clone(),
+        attempt: 0,
+        deadline: job.deadline.max(at.plus_secs(RETRY_WINDOW_SECS)),
+        part: None,
+    };
+    // If the scan cannot be queued, it is done now.
+    let is_queued = retry_queue
+        .send(&message, delay_secs(now, at))
+        .await
+        .is_ok();
+    batch_result.resent += usize::from(is_queued);
+    Ok(is_queued)
+}
+
+/// The delay of a message that is due at a time, as far as the queue allows.
+fn delay_secs(now: Timestamp, at: Timestamp) -> u16 {
+    let secs = at.secs().saturating_sub(now.secs()).clamp(0, 900);
+    u16::try_from(secs).unwrap_or(900)
+}
+
 /// Expands an event that names no object to the whole catalog, with one message for each database:
 /// a function with a timeout of one minute cannot read all of them.
 async fn fan_out<E: Environment, O>(
@@ -307,10 +353,10 @@ where
             continue;
         }
         let at = match context.ledger.request_partition_scan(id, now).await? {
-            PartitionScan::Now => continue,
-            PartitionScan::At(at) => Some(at),
+            ScanDecision::Now => continue,
+            ScanDecision::At(at) => Some(at),
             // A deletion that the event names must not be lost.
-            PartitionScan::Covered(at) => request.partition_deletion_named.then_some(at),
+            ScanDecision::Covered(at) => request.partition_deletion_named.then_some(at),
         };
         if let Some(at) = at {
             let mut later = Scope::default();
@@ -321,8 +367,7 @@ where
                 deadline: job.deadline.max(at.plus_secs(RETRY_WINDOW_SECS)),
                 part: None,
             };
-            let delay_secs = at.secs().saturating_sub(now.secs()).clamp(0, 900);
-            let result = retry_queue.send(&message, u16::try_from(delay_secs).unwrap_or(900));
+            let result = retry_queue.send(&message, delay_secs(now, at));
             if result.await.is_err() {
                 // If the scan cannot be queued, it is done now.
                 continue;
@@ -369,21 +414,30 @@ async fn is_left_to_resync<E: Environment>(
     else {
         return Ok(false);
     };
-    if row.state == SubjectState::InSync {
-        let reason = format!(
-            "an event changed partitions without naming all of them; the next resync compares its \
-             {} partitions",
-            row.partitions
-        );
-        let out_of_sync = LedgerRow {
-            state: SubjectState::OutOfSync,
-            since: now,
-            reason: Some(reason),
-            detected_by: BTreeSet::from([Facet::Partitions]),
-            ..row.clone()
-        };
-        context.ledger.put_rows(&[out_of_sync]).await?;
-    }
+    let reason = format!(
+        "an event changed partitions without naming all of them; the next resync compares its {} \
+         partitions",
+        row.partitions
+    );
+    let item = RowItem {
+        ledger: context.ledger,
+        subject,
+    };
+    let known = row.version.map(|version| (row.clone(), version));
+    versioned_item::update(&item, known, |stored| match stored {
+        Some(row) if row.state == SubjectState::InSync => {
+            let out_of_sync = LedgerRow {
+                state: SubjectState::OutOfSync,
+                since: now,
+                reason: Some(reason.clone()),
+                detected_by: BTreeSet::from([Facet::Partitions]),
+                ..row
+            };
+            ItemUpdate::Put(out_of_sync, ())
+        }
+        Some(_) | None => ItemUpdate::Keep(()),
+    })
+    .await?;
     Ok(true)
 }
 

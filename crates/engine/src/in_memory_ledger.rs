@@ -8,13 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
 use twinlake_core::ledger::{
-    LedgerRows, ObjectCounts, PartitionScan, PartitionScanSchedule, PendingObjects, ResyncRun,
-    format,
+    CATALOG_SCAN_INTERVAL_SECS, DeletionLog, LedgerRows, ObjectCounts,
+    PARTITION_SCAN_INTERVAL_SECS, PendingObjects, ResyncRun, ScanDecision, ScanSchedule, format,
 };
 use twinlake_core::topology::Epoch;
-use twinlake_core::{
-    CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
-};
+use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
 
 /// The contents of a ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,18 +35,21 @@ pub struct LedgerFile {
     /// The number of paired objects, as last counted.
     #[serde(default)]
     pub paired_counts: ObjectCounts,
-    /// The deletions of the last hour, with their times.
+    /// The deletions of the last hour, with the version of the record.
     #[serde(default)]
-    pub deletions: Vec<(Timestamp, ObjectCounts)>,
+    pub deletions: Option<(DeletionLog, u64)>,
     /// The resync runs that are not complete, by ID.
     #[serde(default)]
     pub resync_runs: BTreeMap<String, ResyncRun>,
     /// The start of the last complete resync.
     #[serde(default)]
     pub verified_at: Option<Timestamp>,
+    /// The schedule of scans of the whole catalog that events requested.
+    #[serde(default)]
+    pub catalog_scan: ScanSchedule,
     /// The schedules of scans of all partitions that events requested, by table.
     #[serde(default, with = "twinlake_core::scope::pairs")]
-    pub partition_scans: BTreeMap<TableId, PartitionScanSchedule>,
+    pub partition_scans: BTreeMap<TableId, ScanSchedule>,
     /// The incidents with their versions, by alert key.
     #[serde(default)]
     pub incidents: BTreeMap<String, (Incident, u64)>,
@@ -79,9 +80,10 @@ impl Default for LedgerFile {
             operation: None,
             rows: LedgerRows::new(),
             paired_counts: ObjectCounts::default(),
-            deletions: Vec::new(),
+            deletions: None,
             resync_runs: BTreeMap::new(),
             verified_at: None,
+            catalog_scan: ScanSchedule::default(),
             partition_scans: BTreeMap::new(),
             incidents: BTreeMap::new(),
             heartbeats: BTreeMap::new(),
@@ -95,9 +97,6 @@ impl Default for LedgerFile {
 /// A [`Ledger`] that keeps its contents in a [`LedgerFile`] in memory.
 #[derive(Debug, Default)]
 pub struct InMemoryLedger(Mutex<LedgerFile>);
-
-/// The deletion limit counts the deletions of this period.
-const DELETION_WINDOW_SECS: i64 = 3600;
 
 impl InMemoryLedger {
     /// Creates a ledger with the given contents.
@@ -186,35 +185,45 @@ impl Ledger for InMemoryLedger {
         let subject = Subject::LakeFormation(lf_subject);
         let mut contents = self.lock();
         let row = contents.rows.entry(subject.clone());
-        let row = row
-            .or_insert_with(|| LedgerRow::new(subject, SubjectState::InSync, Timestamp::default()));
+        let row = row.or_insert_with(|| LedgerRow::of_managed_keys(lf_subject, BTreeSet::new()));
         row.managed_keys.extend(added.iter().cloned());
         row.managed_keys.retain(|key| !removed.contains(key));
         Ok(())
     }
 
-    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError> {
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
         let mut contents = self.lock();
+        let mut changed = BTreeSet::new();
         for row in rows {
             let stored = contents.rows.get(&row.subject);
+            if stored.and_then(|stored| stored.version) != row.version {
+                changed.insert(row.subject.clone());
+                continue;
+            }
             let managed_keys = stored
                 .map(|stored| stored.managed_keys.clone())
                 .unwrap_or_default();
             let row = LedgerRow {
+                version: Some(row.next_version()),
                 managed_keys,
                 ..row.clone()
             };
             contents.rows.insert(row.subject.clone(), row);
         }
-        Ok(())
+        Ok(changed)
     }
 
-    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError> {
+    async fn delete_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError> {
         let mut contents = self.lock();
-        for subject in subjects {
-            contents.rows.remove(subject);
+        let mut changed = BTreeSet::new();
+        for row in rows {
+            let stored = contents.rows.get(&row.subject);
+            match stored.and_then(|stored| stored.version) == row.version {
+                true => drop(contents.rows.remove(&row.subject)),
+                false => drop(changed.insert(row.subject.clone())),
+            }
         }
-        Ok(())
+        Ok(changed)
     }
 
     async fn paired_counts(&self) -> Result<ObjectCounts, CallError> {
@@ -226,27 +235,23 @@ impl Ledger for InMemoryLedger {
         Ok(())
     }
 
-    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError> {
-        let mut sum = ObjectCounts::default();
-        let since = now.plus_secs(-DELETION_WINDOW_SECS);
-        for (_, counts) in self.lock().deletions.iter().filter(|(at, _)| *at > since) {
-            sum.databases += counts.databases;
-            sum.tables += counts.tables;
-            sum.partitions += counts.partitions;
-        }
-        Ok(sum)
+    async fn deletion_log(&self) -> Result<Option<(DeletionLog, u64)>, CallError> {
+        Ok(self.lock().deletions.clone())
     }
 
-    async fn record_deletions(
+    async fn put_deletion_log(
         &self,
-        now: Timestamp,
-        counts: &ObjectCounts,
-    ) -> Result<(), CallError> {
+        log: &DeletionLog,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
         let mut contents = self.lock();
-        let since = now.plus_secs(-DELETION_WINDOW_SECS);
-        contents.deletions.retain(|(at, _)| *at > since);
-        contents.deletions.push((now, *counts));
-        Ok(())
+        let version = contents.deletions.as_ref().map(|(_, version)| *version);
+        if version != expected_version {
+            return Ok(false);
+        }
+        let next = version.map_or(0, |version| version + 1);
+        contents.deletions = Some((log.clone(), next));
+        Ok(true)
     }
 
     async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
@@ -294,11 +299,20 @@ impl Ledger for InMemoryLedger {
         &self,
         table: &TableId,
         now: Timestamp,
-    ) -> Result<PartitionScan, CallError> {
+    ) -> Result<ScanDecision, CallError> {
         let mut contents = self.lock();
         let schedule = contents.partition_scans.entry(table.clone()).or_default();
-        let (scan, updated) = schedule.request(now);
+        let (scan, updated) = schedule.request(now, PARTITION_SCAN_INTERVAL_SECS);
         *schedule = updated;
+        Ok(scan)
+    }
+
+    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError> {
+        let mut contents = self.lock();
+        let (scan, updated) = contents
+            .catalog_scan
+            .request(now, CATALOG_SCAN_INTERVAL_SECS);
+        contents.catalog_scan = updated;
         Ok(scan)
     }
 

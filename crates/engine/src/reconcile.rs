@@ -1,7 +1,9 @@
 //! The reconcile loop.
 
 mod bookkeeping;
+mod dropped_databases;
 pub(crate) mod grant_listing;
+mod intents;
 mod paging;
 mod safeguards;
 mod session;
@@ -19,8 +21,8 @@ use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
 use twinlake_core::render::StepCounts;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, SubjectState,
-    TableId, Timestamp,
+    CallError, LedgerRow, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject,
+    SubjectState, TableId, Timestamp,
 };
 
 /// The Regions, ledger, policy and limits of one reconciliation.
@@ -168,6 +170,19 @@ impl ReconcileOutcome {
         }
     }
 
+    /// Records the state of a subject as its ledger row has it.
+    fn record_state(&mut self, row: &LedgerRow) {
+        let subject = &row.subject;
+        self.not_in_sync.remove(subject);
+        self.reasons.remove(subject);
+        if row.state != SubjectState::InSync {
+            self.not_in_sync.insert(subject.clone(), row.state);
+            let reason = row.reason.clone();
+            self.reasons
+                .extend(reason.map(|reason| (subject.clone(), reason)));
+        }
+    }
+
     /// Whether the last plan was empty: nothing waits, was rejected or failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -235,7 +250,10 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
     let mut all_grants_listed = prefetched.grants.is_some();
     loop {
         session.begin_round();
-        let rows = session.observe(&prefetched).await?;
+        let mut rows = session.observe(&prefetched).await?;
+        if session.pair_intended_objects(&rows) || session.reread_dropped_databases() {
+            continue;
+        }
         let mut plan = session.plan(&rows);
         if (plan.needs_full_grant_read > 0 || session.needs_grant_recheck(&plan))
             && !all_grants_listed
@@ -266,7 +284,7 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
             session.finish(&rows, &plan).await?;
             return Ok(session.outcome);
         }
-        let Some(approved) = session.approve(&rows, &mut plan).await? else {
+        let Some(approved) = session.approve(&rows, &mut plan, true).await? else {
             session.finish(&rows, &plan).await?;
             return Ok(session.outcome);
         };
@@ -277,11 +295,13 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
         let is_on_lake_formation =
             |step: &Step| matches!(step.subject(), Subject::LakeFormation(_));
         session.outcome.changes_lake_formation |= approved.steps().iter().any(is_on_lake_formation);
-        session.record_intents(&rows, &approved).await?;
+        if !session.record_intents(&mut rows, &approved).await? {
+            prefetched.to_mut().databases = None;
+            continue;
+        }
+        session.allow_partition_deletions(&approved);
         let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
         if !session.record_results(&approved, &applied) {
-            // The intents of this round are newer than the rows that it began with.
-            let rows = session.rows().await?;
             session.finish(&rows, &plan).await?;
             return Ok(session.outcome);
         }
@@ -320,7 +340,7 @@ pub async fn preview<E: Environment>(
         rows = session.observe(prefetched).await?;
         plan = session.plan(&rows);
     }
-    session.approve(&rows, &mut plan).await?;
+    session.approve(&rows, &mut plan, false).await?;
     Ok((plan, session.outcome.rejections))
 }
 

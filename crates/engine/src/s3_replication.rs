@@ -67,13 +67,18 @@ pub fn with_destination(
     notice
 }
 
+/// The most objects that are looked for because of one batch of notices.
+const MAX_LOOKS_PER_BATCH: usize = 200;
+
 /// Records the missing objects of each table in the ledger, and removes those that have arrived
-/// late. Returns the incidents that are resolved by that.
+/// late. A notice of an arrival only says where to look, whoever sent it: an object counts as
+/// arrived if it is found in the standby's bucket. Returns the incidents that are resolved by that.
 ///
 /// # Errors
 /// The ledger is out of reach.
-pub async fn record_failures<L: StatsStore>(
+pub async fn record_failures<L: StatsStore, R: StandbyObjects>(
     ledger: &L,
+    replicas: &R,
     mapped: &[(ReplicationNotice, Option<TableId>)],
     now: Timestamp,
 ) -> Result<CheckedSubjects, CallError> {
@@ -96,7 +101,13 @@ pub async fn record_failures<L: StatsStore>(
         update_pending(ledger, table, |known| known.merge(&added)).await?;
     }
     let mut resolved = BTreeSet::new();
-    for ((table, reason), arrived_replicas) in arrived {
+    let mut looks = MAX_LOOKS_PER_BATCH;
+    for ((table, reason), named) in arrived {
+        let arrived_replicas =
+            arrived_replicas(ledger, replicas, (table, &reason), named, &mut looks).await?;
+        if arrived_replicas.is_empty() {
+            continue;
+        }
         let mut is_resolved = false;
         update_pending(ledger, table, |known| {
             is_resolved = known.record_arrivals(&reason, &arrived_replicas);
@@ -105,6 +116,36 @@ pub async fn record_failures<L: StatsStore>(
         resolved.extend(is_resolved.then_some(reason));
     }
     confirm_resolved(ledger, resolved, now).await
+}
+
+/// Returns those of the named objects that are found in the standby's bucket. What is not looked
+/// for, or cannot be read, stays pending until the hourly check, which also reports the error.
+async fn arrived_replicas<L: StatsStore, R: StandbyObjects>(
+    ledger: &L,
+    replicas: &R,
+    (table, reason): (&TableId, &str),
+    named: BTreeSet<ExpectedReplica>,
+    looks: &mut usize,
+) -> Result<BTreeSet<ExpectedReplica>, CallError> {
+    let pending = ledger.pending_objects(table).await?;
+    let missing = pending.and_then(|(mut pending, _)| pending.reasons.remove(reason));
+    let Some(missing) = missing else {
+        return Ok(BTreeSet::new());
+    };
+    let mut found = BTreeSet::new();
+    for replica in named {
+        let Some(left) = looks.checked_sub(1) else {
+            break;
+        };
+        *looks = left;
+        // The age of a sample is that of its first notice, which an arrival cannot change.
+        let mut samples = missing.samples.iter();
+        let sample = samples.find(|sample| sample.is_same_object(&replica));
+        if let Ok(true) = replicas.has_arrived(sample.unwrap_or(&replica)).await {
+            found.insert(replica);
+        }
+    }
+    Ok(found)
 }
 
 /// Updates the pending objects of a table.

@@ -1,10 +1,13 @@
-//! Items of the ledger that several functions change at the same time: an incident, the missing
-//! objects of a table. One loop changes them: read, compute, and write on the condition that nobody
+//! Items of the ledger that several functions change at the same time: the row of a subject, the
+//! deletions of the last hour, an incident, the missing objects of a table. One loop changes them: read, compute, and write on the condition that nobody
 //! wrote meanwhile; else again.
 
 use crate::ports::{ConditionalWrites, Ledger, StatsStore};
-use twinlake_core::ledger::PendingObjects;
-use twinlake_core::{CallError, CallErrorKind, Incident, TableId};
+use std::collections::BTreeSet;
+use twinlake_core::ledger::{DeletionLog, PendingObjects};
+use twinlake_core::{
+    CallError, CallErrorKind, Incident, LedgerRow, Subject, SubjectState, TableId, Timestamp,
+};
 
 /// The maximum number of attempts. Of the writers that compete in one round, one succeeds; the
 /// others pause for a random time first, so that few compete in the next.
@@ -75,6 +78,82 @@ pub(crate) async fn update<I: VersionedItem, R>(
     let message = format!("concurrent writers keep changing {}", item.description());
     let kind = CallErrorKind::Contended;
     Err(CallError::new(kind, "ledger", "this Region", message))
+}
+
+/// The row of a subject.
+pub(crate) struct RowItem<'a, L> {
+    pub(crate) ledger: &'a L,
+    pub(crate) subject: &'a Subject,
+}
+
+impl<L: Ledger> VersionedItem for RowItem<'_, L> {
+    type Value = LedgerRow;
+
+    fn description(&self) -> String {
+        format!("the row of {}", self.subject)
+    }
+
+    async fn read(&self) -> Result<Option<(LedgerRow, u64)>, CallError> {
+        let subjects = BTreeSet::from([self.subject.clone()]);
+        let row = self.ledger.rows(&subjects).await?.remove(self.subject);
+        Ok(row.and_then(|row| row.version.map(|version| (row, version))))
+    }
+
+    async fn write(
+        &self,
+        value: Option<&LedgerRow>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let deleted = LedgerRow::new(
+            self.subject.clone(),
+            SubjectState::InSync,
+            Timestamp::default(),
+        );
+        let row = LedgerRow {
+            version: expected_version,
+            ..value.unwrap_or(&deleted).clone()
+        };
+        let changed = match value {
+            Some(_) => self.ledger.put_rows(&[row]).await?,
+            None => self.ledger.delete_rows(&[row]).await?,
+        };
+        Ok(changed.is_empty())
+    }
+
+    async fn wait_after_conflict(&self, attempt: u32) {
+        ConditionalWrites::wait_after_conflict(self.ledger, attempt).await;
+    }
+}
+
+/// The deletions that count against the deletion limit.
+pub(crate) struct DeletionLogItem<'a, L> {
+    pub(crate) ledger: &'a L,
+}
+
+impl<L: Ledger> VersionedItem for DeletionLogItem<'_, L> {
+    type Value = DeletionLog;
+
+    fn description(&self) -> String {
+        "the deletions of the last hour".to_owned()
+    }
+
+    async fn read(&self) -> Result<Option<(DeletionLog, u64)>, CallError> {
+        self.ledger.deletion_log().await
+    }
+
+    async fn write(
+        &self,
+        value: Option<&DeletionLog>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let empty = DeletionLog::default();
+        let log = value.unwrap_or(&empty);
+        self.ledger.put_deletion_log(log, expected_version).await
+    }
+
+    async fn wait_after_conflict(&self, attempt: u32) {
+        ConditionalWrites::wait_after_conflict(self.ledger, attempt).await;
+    }
 }
 
 /// The open incident with an alert's key.

@@ -29,7 +29,7 @@ mod state;
 pub use error::ApiError;
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
-pub use ports::{Sim, SimEnvironment, SimRegion, run_until_killed};
+pub use ports::{Sim, SimEnvironment, SimRegion, run_interrupted, run_until_killed};
 pub use quirk::Quirk;
 pub use raw_state::GrantedResource;
 pub use state::{EmittedEvent, RecordedCall, SimState, StoredGrant};

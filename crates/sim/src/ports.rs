@@ -12,7 +12,7 @@ use crate::lakeformation::entry_json;
 use crate::state::{SimState, WildcardFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -96,6 +96,31 @@ pub fn run_until_killed<T>(sim: &Sim, future: impl Future<Output = T>) -> Option
     }
 }
 
+/// Runs a future to its end and returns its value. Before its call with this index, counted from
+/// the next call, `meanwhile` runs; returns `None` in place of its value if there is no such call.
+pub fn run_interrupted<T, U>(
+    sim: &Sim,
+    future: impl Future<Output = T>,
+    call_index: usize,
+    meanwhile: impl FnOnce() -> U,
+) -> (T, Option<U>) {
+    sim.state().pause_before(call_index);
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut meanwhile = Some(meanwhile);
+    let mut result = None;
+    loop {
+        let polled = future.as_mut().poll(&mut context);
+        if sim.state().has_paused() {
+            result = meanwhile.take().map(|meanwhile| meanwhile()).or(result);
+        }
+        if let Poll::Ready(value) = polled {
+            sim.state().pause_at = None;
+            return (value, result);
+        }
+    }
+}
+
 impl SimRegion {
     /// Makes an API call in this Region. `name` is the AWS operation name.
     ///
@@ -114,6 +139,17 @@ impl SimRegion {
         name: &str,
         operation: impl FnOnce(&mut SimState) -> Result<T, ApiError>,
     ) -> Result<T, CallError> {
+        if self.sim.state().pauses_now() {
+            let mut is_resumed = false;
+            poll_fn(|context| match std::mem::replace(&mut is_resumed, true) {
+                true => Poll::Ready(()),
+                false => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+        }
         let result = {
             let mut state = self.sim.state();
             let call_index = state.calls.len();

@@ -165,6 +165,9 @@ pub struct SimState {
     pub(crate) random_faults_principal: String,
     pub(crate) kill_switch: Option<KillSwitch>,
     pub(crate) killed: bool,
+    /// The index of the call before which the caller pauses once.
+    pub(crate) pause_at: Option<usize>,
+    paused: bool,
     pub(crate) calls: Vec<RecordedCall>,
     pub(crate) events: VecDeque<EmittedEvent>,
     elapsed_secs: i64,
@@ -202,6 +205,8 @@ impl SimState {
             random_faults_principal: String::new(),
             kill_switch: None,
             killed: false,
+            pause_at: None,
+            paused: false,
             calls: Vec::new(),
             events: VecDeque::new(),
             elapsed_secs: 0,
@@ -323,6 +328,27 @@ impl SimState {
             ..kill_switch
         });
         self.killed = false;
+    }
+
+    /// Pauses the caller once before a call. The index counts from the next call.
+    pub(crate) fn pause_before(&mut self, call_index: usize) {
+        self.pause_at = Some(self.calls.len() + call_index);
+        self.paused = false;
+    }
+
+    /// Whether the caller pauses before the next call.
+    pub(crate) fn pauses_now(&mut self) -> bool {
+        let pauses = self.pause_at == Some(self.calls.len());
+        if pauses {
+            self.pause_at = None;
+            self.paused = true;
+        }
+        pauses
+    }
+
+    /// Whether the caller has paused since this was asked last.
+    pub(crate) fn has_paused(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
     }
 
     /// Whether the caller was killed.

@@ -117,11 +117,11 @@ fn row(subject: Subject) -> LedgerRow {
             },
             digest: BySite {
                 a: None,
-                b: digest.clone(),
+                b: digest,
             },
             link: true,
         }),
-        intent_digest: digest,
+        intents: [("0123".to_owned(), Timestamp(1_500))].into(),
         reason: Some("held".to_owned()),
         listed_at: created,
         verified_at: created,
@@ -285,7 +285,7 @@ async fn write_rows(ledger: &DynamoLedger, rows: &LedgerRows) {
         let json = serde_json::to_string(row).expect("a row is JSON");
         let read: LedgerRow = serde_json::from_str(&json).expect("the JSON is a row's");
         assert_eq!((&read.subject, read.state), (&row.subject, row.state));
-        let digests = |row: &LedgerRow| row.pairing.as_ref().map(|pairing| pairing.digest.clone());
+        let digests = |row: &LedgerRow| row.pairing.as_ref().map(|pairing| pairing.digest);
         assert_eq!(digests(&read), digests(row));
         assert_eq!(read.managed_keys, row.managed_keys);
     }

@@ -6,7 +6,9 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use twinlake_core::ledger::{LedgerRows, ObjectCounts, PartitionScanSchedule, ResyncRun, format};
+use twinlake_core::ledger::{
+    LedgerRows, ObjectCounts, ResyncRun, ScanDecision, ScanSchedule, format,
+};
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, LfSubject, Subject, Timestamp};
 
 /// Items per `BatchWriteItem` call (DynamoDB's limit).
@@ -219,7 +221,13 @@ impl DynamoLedger {
 
     pub(super) fn parse_row(&self, item: &Item) -> Result<LedgerRow, CallError> {
         let body = string_attribute(item, "body").ok_or_else(|| self.unreadable_error("row"))?;
-        serde_json::from_str(body).map_err(|_| self.unreadable_error("row"))
+        let version = number_attribute(item, "version");
+        let row: LedgerRow =
+            serde_json::from_str(body).map_err(|_| self.unreadable_error("row"))?;
+        Ok(LedgerRow {
+            version: version.and_then(|version| u64::try_from(version).ok()),
+            ..row
+        })
     }
 
     pub(super) fn parse_rows(&self, items: &[Item]) -> Result<LedgerRows, CallError> {
@@ -277,13 +285,39 @@ impl DynamoLedger {
         Ok(())
     }
 
-    /// Stores a schedule of partition scans if the stored one is still `current`. Returns whether
+    /// Requests a scan by the schedule that an item holds.
+    pub(super) async fn request_scan(
+        &self,
+        (pk, sk): (&str, &str),
+        now: Timestamp,
+        interval_secs: i64,
+    ) -> Result<ScanDecision, CallError> {
+        // Each try reads the schedule again, because a concurrent request may have changed it.
+        for _ in 0..4 {
+            let item = self.get_item(pk, sk).await?.unwrap_or_default();
+            let at = |name: &str| number_attribute(&item, name).map(Timestamp);
+            let current = ScanSchedule {
+                last_scan_at: at("last_scan_at"),
+                next_scan_at: at("next_scan_at"),
+            };
+            let (scan, updated) = current.request(now, interval_secs);
+            if matches!(scan, ScanDecision::Covered(_))
+                || self.put_scan_schedule((pk, sk), &current, &updated).await?
+            {
+                return Ok(scan);
+            }
+        }
+        // After four conflicts: a scan too many is harmless.
+        Ok(ScanDecision::Now)
+    }
+
+    /// Stores a schedule of scans if the stored one is still `current`. Returns whether
     /// it was stored.
     pub(super) async fn put_scan_schedule(
         &self,
         (pk, sk): (&str, &str),
-        current: &PartitionScanSchedule,
-        updated: &PartitionScanSchedule,
+        current: &ScanSchedule,
+        updated: &ScanSchedule,
     ) -> Result<bool, CallError> {
         const DAY_SECS: i64 = 86_400;
         let mut call = self.client.put_item().table_name(&self.table);

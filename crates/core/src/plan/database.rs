@@ -232,9 +232,7 @@ fn check_managed(
     let paired = row
         .and_then(|row| row.pairing.as_ref())
         .is_some_and(|pairing| pairing.created_in(epoch.standby()) == existing.created);
-    let intended = row
-        .and_then(|row| row.intent_digest.as_ref())
-        .is_some_and(|intended| *intended == digest(&current));
+    let intended = row.is_some_and(|row| row.intends(&digest(&current)));
     current.create_table_default_permissions = Some(Vec::new());
     if paired || intended || current == *desired {
         return Ok(());

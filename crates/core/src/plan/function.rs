@@ -108,10 +108,9 @@ fn reconcile(
         None => builder.steps.push(Step::CreateFunction { id, function }),
         Some(existing) => {
             let row = builder.inputs.rows.get(&subject);
-            let intended = row.and_then(|row| row.intent_digest.as_deref());
             let is_managed = is_paired(builder.inputs.epoch, row, existing)
                 || existing.object == function
-                || intended == Some(digest(&existing.object).as_str());
+                || row.is_some_and(|row| row.intends(&digest(&existing.object)));
             if !is_managed {
                 let reason = "the standby has another function under this name, which Twinlake \
                               did not make"

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
-use crate::ledger::SubjectState;
+use crate::ledger::{SubjectState, managed_item_key};
 use crate::policy::DeletionPolicy;
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::{Attachments, Observation};
@@ -42,12 +42,6 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject_kind: LfSubject, facet
     }
 }
 
-/// Returns a key that identifies an item within its subject: the first 12 characters of a digest.
-pub(super) fn short_key(key: &AttachmentKey) -> String {
-    let whole = digest(key);
-    whole.get(..12).unwrap_or(&whole).to_owned()
-}
-
 /// Plans the items of one Lake Formation subject.
 fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     let facet_key = (subject.clone(), Facet::Items);
@@ -75,7 +69,7 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
         let existing = in_standby.get(key);
         let same = existing
             .is_some_and(|existing| digest(&existing.attachment) == digest(&wanted.attachment));
-        if !is_new(existing) && !same && !managed.contains(&short_key(key)) {
+        if !is_new(existing) && !same && !managed.contains(&managed_item_key(key)) {
             let reason = format!("the standby has another {key}, which Twinlake did not make");
             builder.mark_not_in_sync(
                 subject,
@@ -86,7 +80,7 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
             continue;
         }
         if managed_keys.len() < MAX_MANAGED_KEYS {
-            managed_keys.insert(short_key(key));
+            managed_keys.insert(managed_item_key(key));
         }
         if !same {
             put(builder, subject, &wanted.attachment);
@@ -139,8 +133,9 @@ fn removals(
     in_standby: &Attachments,
     managed: &BTreeSet<String>,
 ) -> Vec<String> {
-    let is_extra =
-        |key: &&AttachmentKey| !in_primary.contains_key(*key) && managed.contains(&short_key(key));
+    let is_extra = |key: &&AttachmentKey| {
+        !in_primary.contains_key(*key) && managed.contains(&managed_item_key(key))
+    };
     let extra: Vec<&AttachmentKey> = in_standby.keys().filter(is_extra).collect();
     let Some(first) = extra.first() else {
         return Vec::new();
@@ -152,7 +147,7 @@ fn removals(
     let permissions = Subject::LakeFormation(LfSubject::Permissions);
     let with_grants = request.is_some_and(|request| request.facets.contains(&Facet::Grants));
     if !with_grants || !(named || requests.contains_key(&permissions)) {
-        return extra.into_iter().map(short_key).collect();
+        return extra.into_iter().map(managed_item_key).collect();
     }
     let proven = builder.inputs.primary.is_administrator && (named || !in_primary.is_empty());
     if !proven {
@@ -176,7 +171,7 @@ fn removals(
         }
     }
     // An item that is not removed in this round stays managed in the next one.
-    extra.into_iter().map(short_key).collect()
+    extra.into_iter().map(managed_item_key).collect()
 }
 
 /// Whether Twinlake manages grants on a resource. Grants on LF-Tags and LF-Tag expressions are
@@ -195,7 +190,7 @@ pub(super) fn is_managed_resource(builder: &PlanBuilder<'_>, resource: &Resource
                 .and_then(Observation::present);
             let row = inputs.rows.get(&subject);
             in_primary.is_some_and(|in_primary| in_primary.keys().any(fits))
-                || row.is_some_and(|row| row.managed_keys.contains(&short_key(key)))
+                || row.is_some_and(|row| row.managed_keys.contains(&managed_item_key(key)))
         };
     let tag = |key: &str, value: &str| {
         let fits = |item: &AttachmentKey| matches!(item, AttachmentKey::LfTagValue { key: other, .. } if other == key);

@@ -4,11 +4,11 @@
 
 use super::PlanBuilder;
 use super::administrators::ignored;
-use super::lakeformation::short_key;
 use super::lf_tag_policy_grants::named_expression;
 use super::obstacle::Obstacle;
 use crate::catalog::AttachmentKey;
 use crate::grant::{Grants, Resource};
+use crate::ledger::managed_item_key;
 use crate::scope::{Facet, LfSubject, Subject, subject_of_grant};
 use crate::snapshot::{Attachments, Observation, Snapshot};
 use crate::step::Step;
@@ -113,7 +113,7 @@ fn items(snapshot: &Snapshot, lf_subject: LfSubject) -> Option<&Attachments> {
 
 fn is_managed(builder: &PlanBuilder<'_>, lf_subject: LfSubject, key: &AttachmentKey) -> bool {
     let row = builder.inputs.rows.get(&Subject::LakeFormation(lf_subject));
-    row.is_some_and(|row| row.managed_keys.contains(&short_key(key)))
+    row.is_some_and(|row| row.managed_keys.contains(&managed_item_key(key)))
 }
 
 /// A value of an LF-Tag that only the standby has.

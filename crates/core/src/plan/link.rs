@@ -57,9 +57,8 @@ pub(super) fn is_managed_link<T: MaybeLink + Serialize>(
     }
     let digest_now = digest(&existing.object);
     let pairing = row.and_then(|row| row.pairing.as_ref());
-    let intended = row.and_then(|row| row.intent_digest.as_ref());
     pairing.is_some_and(|pairing| pairing.link && pairing.has_digest(epoch.standby(), &digest_now))
-        || intended == Some(&digest_now)
+        || row.is_some_and(|row| row.intends(&digest_now))
 }
 
 /// Whether a database is a resource link in a snapshot.

@@ -6,7 +6,7 @@
 use super::{FindingKind, PlanBuilder, finding_kind};
 use crate::catalog::DataLakeSettings;
 use crate::grant::{Principal, PrincipalMapping};
-use crate::ledger::SubjectState;
+use crate::ledger::{SubjectState, admin_key, read_only_admin_key};
 use crate::policy::DataLakeSettingsPolicy;
 use crate::scope::{LfSubject, Subject};
 use crate::snapshot::{Observation, Snapshot};
@@ -95,17 +95,6 @@ pub(super) fn admins_to_remove(builder: &PlanBuilder<'_>) -> BTreeSet<Principal>
         }
         (None, _) | (_, None) => BTreeSet::new(),
     }
-}
-
-/// The key under which the ledger records an administrator that came from the primary.
-fn admin_key(principal: &Principal) -> String {
-    principal.0.clone()
-}
-
-/// The same of a read-only administrator. The two are recorded apart: only what came from the
-/// primary is taken away.
-fn read_only_admin_key(principal: &Principal) -> String {
-    format!("read-only {}", principal.0)
 }
 
 /// The changes of the standby's data lake settings.

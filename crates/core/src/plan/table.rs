@@ -408,9 +408,7 @@ fn check_managed(
     desired: &Table,
 ) -> Result<(), String> {
     let current = comparable(&existing.object, desired);
-    let intended = row
-        .and_then(|row| row.intent_digest.as_ref())
-        .is_some_and(|intended| *intended == digest(&current));
+    let intended = row.is_some_and(|row| row.intends(&digest(&current)));
     if is_paired(epoch, row, existing) || intended || current == *desired {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The ledger, the alert topic, the retry queue and the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::ledger::{LedgerRows, ObjectCounts, PartitionScan, ResyncRun};
+use twinlake_core::ledger::{DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanDecision};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
     Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp,
@@ -77,17 +77,21 @@ pub trait Ledger: ConditionalWrites {
         removed: &BTreeSet<String>,
     ) -> Result<(), CallError>;
 
-    /// Stores rows. Each replaces the row of its subject except `managed_keys`.
+    /// Stores rows. Each replaces the row of its subject except `managed_keys`, on the condition
+    /// that the stored row still has [`LedgerRow::version`]; then the stored version is
+    /// [`LedgerRow::next_version`]. Returns the subjects whose row another function changed; their
+    /// rows are not written.
     ///
     /// # Errors
-    /// The ledger cannot be reached.
-    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<(), CallError>;
+    /// The ledger cannot be reached. Some of the rows may be written.
+    async fn put_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError>;
 
-    /// Deletes the rows of these subjects.
+    /// Deletes rows, each on the condition of its version. Returns the subjects whose row another
+    /// function changed; their rows are not deleted.
     ///
     /// # Errors
-    /// The ledger cannot be reached.
-    async fn delete_rows(&self, subjects: &[Subject]) -> Result<(), CallError>;
+    /// The ledger cannot be reached. Some of the rows may be deleted.
+    async fn delete_rows(&self, rows: &[LedgerRow]) -> Result<BTreeSet<Subject>, CallError>;
 
     /// Number of paired objects by kind, as of the last count.
     ///
@@ -101,21 +105,23 @@ pub trait Ledger: ConditionalWrites {
     /// The ledger cannot be reached.
     async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError>;
 
-    /// Number of deletions by kind that were recorded in the hour before `now`.
+    /// The deletions that count against the deletion limit, and the version of the record; `None`
+    /// if there were none yet.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn deletions_in_last_hour(&self, now: Timestamp) -> Result<ObjectCounts, CallError>;
+    async fn deletion_log(&self) -> Result<Option<(DeletionLog, u64)>, CallError>;
 
-    /// Counts deletions against the deletion limit, before they are made.
+    /// Stores the deletions if the stored version is still `expected_version`, where `None` expects
+    /// no record. Returns whether it did.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn record_deletions(
+    async fn put_deletion_log(
         &self,
-        now: Timestamp,
-        counts: &ObjectCounts,
-    ) -> Result<(), CallError>;
+        log: &DeletionLog,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
 
     /// Opens a resync run with its first part outstanding.
     ///
@@ -161,7 +167,14 @@ pub trait Ledger: ConditionalWrites {
         &self,
         table: &TableId,
         now: Timestamp,
-    ) -> Result<PartitionScan, CallError>;
+    ) -> Result<ScanDecision, CallError>;
+
+    /// Requests a scan of the whole catalog because of an event that names no object. The answer
+    /// says whether to scan now, to scan later, or that a scheduled scan covers the event.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError>;
 
     /// The open incident with an alert's key, and its version.
     ///

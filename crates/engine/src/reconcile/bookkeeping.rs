@@ -5,13 +5,18 @@ use super::paging::deferred_reason;
 use super::session::Session;
 use super::step_effects::{facets_after, partition_values_of};
 use crate::ports::{Clock, Environment, Ledger};
+use crate::versioned_item::{self, ItemUpdate, RowItem};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, AuditRule};
-use twinlake_core::ledger::LedgerRows;
-use twinlake_core::plan::SubjectOutcome;
+use twinlake_core::catalog::Observed;
+use twinlake_core::ledger::{LedgerRows, Pairing};
+use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, LedgerRow, Plan, Scope, Subject, SubjectState, Timestamp};
+
+/// Why a subject is reconciled again whose row another function has changed.
+const CONCURRENT_CHANGE: &str = "another function reconciled it at the same time";
 
 impl<'a, E: Environment> Session<'a, E> {
     /// Writes the ledger row of each subject and completes the outcome.
@@ -26,8 +31,6 @@ impl<'a, E: Environment> Session<'a, E> {
             .map(|(id, _)| id.clone())
             .collect();
         self.record_scanned();
-        let mut changed_rows = Vec::new();
-        let mut obsolete = Vec::new();
         if self.page_rounds > MAX_ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
             let reason = format!("the Regions still differ after {MAX_ROUNDS} rounds");
             self.outcome.waiting = Some((self.requested_scope.clone(), reason));
@@ -37,35 +40,145 @@ impl<'a, E: Environment> Session<'a, E> {
             .extend(std::mem::take(&mut self.earlier_findings));
         self.add_waiting_subjects(plan);
         let reasons = self.reasons(plan);
+        let in_conflict = self.write_rows(rows, plan, &reasons).await?;
+        for subject in in_conflict {
+            if let Some(subject_outcome) = plan.subject_outcomes.get(&subject) {
+                let problem = reasons.get(&subject);
+                self.merge_row(rows.get(&subject), &subject, subject_outcome, problem)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that change. Returns the subjects whose row another function has changed.
+    async fn write_rows(
+        &mut self,
+        rows: &LedgerRows,
+        plan: &Plan,
+        reasons: &BTreeMap<Subject, (SubjectState, String)>,
+    ) -> Result<BTreeSet<Subject>, CallError> {
+        let outdated = (SubjectState::OutOfSync, CONCURRENT_CHANGE.to_owned());
+        let mut changed_rows = Vec::new();
+        let mut obsolete = Vec::new();
+        let mut in_conflict = BTreeSet::new();
         for (subject, subject_outcome) in &plan.subject_outcomes {
             let old = rows.get(subject);
             if subject_outcome.gone {
-                if old.is_some() {
-                    obsolete.push(subject.clone());
-                }
+                obsolete.extend(old.filter(|row| self.may_forget(row)).cloned());
                 continue;
             }
-            self.record_managed_keys(subject, old, subject_outcome)
-                .await?;
-            let mut row = self.new_row(subject, old, subject_outcome, reasons.get(subject));
-            if row.state != SubjectState::InSync {
-                self.outcome.not_in_sync.insert(subject.clone(), row.state);
-                let reason = row.reason.clone();
-                let reason = reason.map(|reason| (subject.clone(), reason));
-                self.outcome.reasons.extend(reason);
+            self.record_managed_keys(subject, subject_outcome).await?;
+            let is_outdated = self.is_of_older_object(subject_outcome, old);
+            let problem = match is_outdated {
+                true => Some(&outdated),
+                false => reasons.get(subject),
+            };
+            let mut row = self.new_row(subject, old, subject_outcome, problem);
+            self.outcome.record_state(&row);
+            if is_outdated {
+                self.reconcile_again(subject);
             }
-            if Some(&row) != old {
+            if Some(&row) != old || self.unstored_intents.contains(subject) {
                 self.set_read_times(&mut row);
                 changed_rows.push(row);
             }
         }
         if !changed_rows.is_empty() {
-            self.context.ledger.put_rows(&changed_rows).await?;
+            in_conflict.extend(self.context.ledger.put_rows(&changed_rows).await?);
         }
         if !obsolete.is_empty() {
-            self.context.ledger.delete_rows(&obsolete).await?;
+            in_conflict.extend(self.context.ledger.delete_rows(&obsolete).await?);
+        }
+        Ok(in_conflict)
+    }
+
+    /// Writes the row of a subject whose stored row another function has changed since this session
+    /// read it. What the other one paired or was about to create is kept. If that differs from what
+    /// this session's decision rests on, the subject is reconciled again.
+    async fn merge_row(
+        &mut self,
+        base: Option<&LedgerRow>,
+        subject: &Subject,
+        subject_outcome: &SubjectOutcome,
+        problem: Option<&(SubjectState, String)>,
+    ) -> Result<(), CallError> {
+        let outdated = (SubjectState::OutOfSync, CONCURRENT_CHANGE.to_owned());
+        // A write of this session whose response was lost is no change of another function.
+        let own_row = self.new_row(subject, base, subject_outcome, problem);
+        let known = [base.map(ownership).unwrap_or_default(), ownership(&own_row)];
+        let ledger = self.context.ledger;
+        let item = RowItem { ledger, subject };
+        let merged = versioned_item::update(&item, None, |stored| {
+            let is_outdated = stored
+                .as_ref()
+                .is_some_and(|stored| !known.contains(&ownership(stored)));
+            let may_forget = stored.as_ref().is_some_and(|row| self.may_forget(row));
+            if subject_outcome.gone && (!may_forget || is_outdated) {
+                return ItemUpdate::Keep(None);
+            }
+            if subject_outcome.gone {
+                return ItemUpdate::Delete(None);
+            }
+            let stored_pairing = stored.as_ref().and_then(|row| row.pairing.as_ref());
+            let merged_outcome = SubjectOutcome {
+                pairing: Pairing::merge(
+                    base.and_then(|base| base.pairing.as_ref()),
+                    subject_outcome.pairing.clone(),
+                    stored_pairing,
+                    self.context.epoch,
+                ),
+                ..subject_outcome.clone()
+            };
+            let is_confirmed = subject_outcome.state == SubjectState::InSync
+                && problem.is_none()
+                && merged_outcome.pairing == subject_outcome.pairing;
+            let problem = match is_outdated && !is_confirmed {
+                true => Some(&outdated),
+                false => problem,
+            };
+            let mut row = self.new_row(subject, stored.as_ref(), &merged_outcome, problem);
+            if Some(&row) == stored.as_ref() {
+                return ItemUpdate::Keep(Some(row));
+            }
+            self.set_read_times(&mut row);
+            ItemUpdate::Put(row.clone(), Some(row))
+        })
+        .await?;
+        if let Some(row) = merged {
+            self.outcome.record_state(&row);
+            if row.reason.as_ref() == Some(&outdated.1) {
+                self.reconcile_again(subject);
+            }
         }
         Ok(())
+    }
+
+    /// Whether the row of a subject that exists nowhere may be deleted. While another function may be
+    /// creating the object, the row keeps its intent.
+    fn may_forget(&self, row: &LedgerRow) -> bool {
+        let own = self.intents.get(&row.subject);
+        !row.is_creation_under_way(own, self.context.clock.now())
+    }
+
+    /// Whether the row pairs a newer object of the standby than the one that this session read:
+    /// another function recreated it, and this session did not read it again.
+    fn is_of_older_object(&self, outcome: &SubjectOutcome, row: Option<&LedgerRow>) -> bool {
+        let paired = row.and_then(|row| row.pairing.as_ref());
+        let mut pairs = paired.zip(outcome.pairing.as_ref()).into_iter();
+        pairs.any(|(paired, found)| paired.is_of_newer_object(found, self.context.epoch))
+    }
+
+    /// Lets a subject wait for another message. What was found of it is no longer true.
+    fn reconcile_again(&mut self, subject: &Subject) {
+        let reason = CONCURRENT_CHANGE.to_owned();
+        let is_other = |finding: &Finding| finding.subject != *subject;
+        self.outcome.findings.retain(is_other);
+        let requested = self.requested_scope.read_requests.get(subject).cloned();
+        let request = requested.unwrap_or_else(|| full_request(subject));
+        let waiting = &mut self.outcome.waiting;
+        let (scope, _) = waiting.get_or_insert_with(|| (Scope::default(), reason));
+        scope.add(subject.clone(), request);
     }
 
     fn record_scanned(&mut self) {
@@ -99,7 +212,6 @@ impl<'a, E: Environment> Session<'a, E> {
     async fn record_managed_keys(
         &self,
         subject: &Subject,
-        old: Option<&LedgerRow>,
         subject_outcome: &SubjectOutcome,
     ) -> Result<(), CallError> {
         let (Subject::LakeFormation(lf_subject), Some(managed)) =
@@ -107,9 +219,19 @@ impl<'a, E: Environment> Session<'a, E> {
         else {
             return Ok(());
         };
-        let known = old.map(|old| old.managed_keys.clone()).unwrap_or_default();
-        let added: BTreeSet<String> = managed.difference(&known).cloned().collect();
-        let removed: BTreeSet<String> = known.difference(managed).cloned().collect();
+        let stored = self.stored_managed_keys.get(lf_subject);
+        let known = stored.cloned().unwrap_or_default();
+        let mut added: BTreeSet<String> = managed.difference(&known).cloned().collect();
+        if let Some(existing) = self.managed_keys_in_standby(*lf_subject) {
+            // An item that could not be created is not managed: whoever creates it later owns it.
+            added.retain(|key| existing.contains(key));
+        }
+        // The intents of this session may have led to items that it has not seen yet.
+        let removed = known.difference(managed);
+        let removed: BTreeSet<String> = removed
+            .filter(|key| !self.item_intents.contains(*key))
+            .cloned()
+            .collect();
         if added.is_empty() && removed.is_empty() {
             return Ok(());
         }
@@ -134,6 +256,11 @@ impl<'a, E: Environment> Session<'a, E> {
         };
         let mut row = row_of(subject, old, subject_outcome, (state, reason), now);
         row.over_deletion_limit = self.is_over_deletion_limit(subject);
+        let paired = old.and_then(|old| old.pairing.as_ref());
+        row.pairing = Pairing::merge(paired, row.pairing, paired, self.context.epoch);
+        if self.is_paired_object_seen(subject, row.pairing.as_ref()) {
+            row.intents.clear();
+        }
         let known = old.and_then(|old| old.pairing.as_ref());
         let partition_count = match subject {
             Subject::Table(id) => self.partition_counts.get(id).copied(),
@@ -162,6 +289,20 @@ impl<'a, E: Environment> Session<'a, E> {
         };
         self.keep_earlier_problems(subject, old, detected_by, &mut row);
         row.with_history_of(old)
+    }
+
+    /// Whether the object that a pairing names was seen in the standby. Until then, the intent of a
+    /// creation is kept: the call may have taken effect although it failed.
+    fn is_paired_object_seen(&self, subject: &Subject, pairing: Option<&Pairing>) -> bool {
+        let standby = &self.snapshots.standby;
+        let created = match subject {
+            Subject::Catalog | Subject::LakeFormation(_) => None,
+            Subject::Database(name) => created_of(standby.databases.get(name)),
+            Subject::Table(id) => created_of(standby.tables.get(id)),
+            Subject::Function(id) => created_of(standby.functions.get(id)),
+        };
+        let paired = pairing.map(|pairing| pairing.created_in(self.context.epoch.standby()));
+        created.is_some() && created == paired
     }
 
     /// The location of a table's files in the primary, if the table was read there.
@@ -373,6 +514,17 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 }
 
+/// What decides whether Twinlake manages the standby's object.
+fn ownership(row: &LedgerRow) -> (Option<Pairing>, BTreeSet<String>) {
+    (row.pairing.clone(), row.intents.keys().cloned().collect())
+}
+
+/// When an object was created, if it was seen.
+fn created_of<T>(observation: Option<&Observation<Observed<T>>>) -> Option<Option<Timestamp>> {
+    let observed = observation.and_then(Observation::present);
+    observed.map(|observed| observed.created)
+}
+
 /// A read request for everything that a subject has.
 fn full_request(subject: &Subject) -> ReadRequest {
     match subject {
@@ -390,12 +542,13 @@ fn row_of(
     (state, reason): (SubjectState, Option<String>),
     now: Timestamp,
 ) -> LedgerRow {
-    let same_state = old.filter(|old| old.state == state);
-    let intent = old.and_then(|old| old.intent_digest.clone());
+    let has_begun = |old: &&LedgerRow| old.state == state && old.since != Timestamp::default();
+    let same_state = old.filter(has_begun);
     LedgerRow {
+        version: old.and_then(|old| old.version),
         subject: subject.clone(),
         pairing: subject_outcome.pairing.clone(),
-        intent_digest: intent.filter(|_| subject_outcome.pairing.is_none()),
+        intents: old.map(|old| old.intents.clone()).unwrap_or_default(),
         state,
         since: same_state.map_or(now, |old| old.since),
         reason,

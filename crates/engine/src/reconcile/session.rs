@@ -1,7 +1,6 @@
 //! The state of one reconciliation: what to read next, what was read, what is left to do.
 
 use super::grant_listing::listing_calls;
-use super::safeguards::subtract;
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
 use crate::apply::{Applied, StepResult};
@@ -11,14 +10,14 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{self, AuditRule, Rejection};
 use twinlake_core::grant::{Permission, Resource};
-use twinlake_core::ledger::{LedgerRows, ObjectCounts};
+use twinlake_core::ledger::{LedgerRows, ObjectCounts, Pairing};
 use twinlake_core::plan::{Finding, FindingKind, HeldSteps, Inputs};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest, subject_of_grant};
 use twinlake_core::snapshot::{Observation, Partitions};
 use twinlake_core::step::{RevokeCause, StepTarget};
 use twinlake_core::{
-    ApprovedPlan, CallError, CallErrorKind, LfSubject, PermissionGrant, Plan, Scope, Step, Subject,
-    SubjectState, TableId, Timestamp,
+    ApprovedPlan, CallError, CallErrorKind, LfSubject, Name, PermissionGrant, Plan, Scope, Step,
+    Subject, SubjectState, TableId, Timestamp,
 };
 
 pub(super) struct Session<'a, E: Environment> {
@@ -72,6 +71,18 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) max_partitions: usize,
     /// Calls that the last listing of all grants of both Regions took.
     pub(super) grant_listing_calls: Option<usize>,
+    /// What this session was about to create or created: by subject, the digest of the object.
+    pub(super) intents: BTreeMap<Subject, String>,
+    /// Dropped databases whose contents were read again.
+    pub(super) reread_databases: BTreeSet<Name>,
+    /// Subjects whose stored row lacks the intent of this session: another function deleted the row.
+    pub(super) unstored_intents: BTreeSet<Subject>,
+    /// The pairings of objects that only an intent proves to be Twinlake's.
+    pub(super) intended_pairings: BTreeMap<Subject, Pairing>,
+    /// The intents of this session on items of Lake Formation subjects.
+    pub(super) item_intents: BTreeSet<String>,
+    /// The managed keys as they are stored; the rows also have those that intents prove.
+    pub(super) stored_managed_keys: BTreeMap<LfSubject, BTreeSet<String>>,
 }
 
 impl<'a, E: Environment> Session<'a, E> {
@@ -127,6 +138,12 @@ impl<'a, E: Environment> Session<'a, E> {
             postponed: Vec::new(),
             max_partitions: MAX_PARTITIONS_PER_ROUND,
             grant_listing_calls: None,
+            intents: BTreeMap::new(),
+            reread_databases: BTreeSet::new(),
+            unstored_intents: BTreeSet::new(),
+            intended_pairings: BTreeMap::new(),
+            item_intents: BTreeSet::new(),
+            stored_managed_keys: BTreeMap::new(),
         })
     }
 
@@ -164,7 +181,8 @@ impl<'a, E: Environment> Session<'a, E> {
         &mut self,
         prefetched: &Prefetched,
     ) -> Result<LedgerRows, CallError> {
-        let rows = self.rows().await?;
+        let mut rows = self.rows().await?;
+        self.keep_own_intents(&mut rows);
         for row in rows
             .values()
             .filter(|row| row.state != SubjectState::InSync)
@@ -221,6 +239,7 @@ impl<'a, E: Environment> Session<'a, E> {
                 self.partition_counts.entry(id.clone()).or_insert(total);
             }
         }
+        self.recognize_intended_items(&mut rows);
         Ok(rows)
     }
 
@@ -487,7 +506,7 @@ impl<'a, E: Environment> Session<'a, E> {
     /// Removes a deletion that was made from the deletions that are still charged.
     fn discharge_deletions(&mut self, step: &Step) {
         let deleted = audit::deletions(std::slice::from_ref(step));
-        self.charged_deletions = subtract(&self.charged_deletions, &deleted);
+        self.charged_deletions = self.charged_deletions.minus(deleted);
     }
 
     /// Treats a grant that this session made as a named revoke from now on: if the primary lacks

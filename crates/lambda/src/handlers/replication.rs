@@ -149,7 +149,9 @@ async fn record(
                 .map(|notice| s3_replication::with_destination(notice, policy, epoch))
                 .collect();
             let mapped = s3_replication::map_to_tables(&runtime.ledger, notices).await?;
-            let checked = s3_replication::record_failures(&runtime.ledger, &mapped, now).await?;
+            let replicas = S3Replicas::new(&Clients::connect(&runtime.config.region).await);
+            let ledger = &runtime.ledger;
+            let checked = s3_replication::record_failures(ledger, &replicas, &mapped, now).await?;
             let found = replication_alerts(&mapped);
             alerts::publish_and_resolve(
                 &runtime.alert_topic,

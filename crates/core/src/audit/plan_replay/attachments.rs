@@ -29,10 +29,9 @@ impl PlanReplay<'_> {
                     .content
                     .check(&primary.object, &in_standby.object)
                     .is_ok();
-                let intended = self.inputs.rows.get(&subject);
-                let intended = intended.and_then(|row| row.intent_digest.as_deref());
-                let is_intended =
-                    intended == Some(crate::catalog::digest(&in_standby.object).as_str());
+                let digest = crate::catalog::digest(&in_standby.object);
+                let row = self.inputs.rows.get(&subject);
+                let is_intended = row.is_some_and(|row| row.intends(&digest));
                 match self.is_paired(&subject) || is_equal || is_intended {
                     true => Ok(()),
                     false => reject(

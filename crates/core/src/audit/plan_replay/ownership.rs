@@ -1,6 +1,7 @@
 //! Checks that Twinlake manages what a step changes.
 
 use super::{Check, PlanReplay, present, reject};
+use crate::LedgerRow;
 use crate::audit::AuditRule;
 use crate::catalog::{self, Database, Table};
 use crate::grant::{Permission, PermissionGrant, Principal, Resource};
@@ -121,7 +122,7 @@ impl<'a> PlanReplay<'a> {
         let paired = row.pairing.as_ref().filter(|pairing| pairing.link);
         let standby = self.inputs.epoch.standby();
         let paired = paired.and_then(|pairing| pairing.digest.get(standby).as_ref());
-        current.is_some() && (current.as_ref() == paired || current == row.intent_digest)
+        current.is_some_and(|current| Some(&current) == paired || row.intends(&current))
     }
 
     fn is_link_equal_to_primary(&self, subject: &Subject) -> bool {
@@ -196,17 +197,12 @@ impl<'a> PlanReplay<'a> {
         if self.created.contains(subject) {
             return Ok(());
         }
-        let intended = self
-            .inputs
-            .rows
-            .get(subject)
-            .and_then(|row| row.intent_digest.as_deref());
+        let row = self.inputs.rows.get(subject);
         let is_managed = match subject {
             Subject::Catalog | Subject::Function(_) => false,
             // The policy pairs the two catalogs.
             Subject::LakeFormation(_) => true,
             Subject::Database(name) if !self.inputs.standby.databases.contains_key(name) => {
-                let row = self.inputs.rows.get(subject);
                 let pairing = row.and_then(|row| row.pairing.as_ref());
                 pairing.is_some_and(|pairing| !pairing.link)
             }
@@ -218,7 +214,7 @@ impl<'a> PlanReplay<'a> {
                     || in_standby.is_some_and(|in_standby| {
                         in_standby.object.target_database.is_none()
                             && (self.is_paired(subject)
-                                || matches_intent(&in_standby.object, intended)
+                                || matches_intent(&in_standby.object, row)
                                 || self.is_database_equal_to_primary(name, &in_standby.object))
                     })
             }
@@ -231,7 +227,7 @@ impl<'a> PlanReplay<'a> {
                         in_standby.object.target_table.is_none()
                             && !self.is_database_link(&id.database)
                             && (self.is_paired(subject)
-                                || matches_intent(&in_standby.object, intended)
+                                || matches_intent(&in_standby.object, row)
                                 || self.is_table_equal_to_primary(id, &in_standby.object))
                     })
             }
@@ -310,8 +306,8 @@ fn comes_with_full_rights(grant: &PermissionGrant) -> bool {
 
 /// Whether the object has the recorded intent digest. That digest does not cover parameters that
 /// AWS changes itself.
-fn matches_intent(object: &impl StableDigest, intended: Option<&str>) -> bool {
-    intended.is_some_and(|intended| object.stable_digest() == intended)
+fn matches_intent(object: &impl StableDigest, row: Option<&LedgerRow>) -> bool {
+    row.is_some_and(|row| row.intends(&object.stable_digest()))
 }
 
 trait StableDigest {

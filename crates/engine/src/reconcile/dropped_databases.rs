@@ -1,0 +1,65 @@
+//! Databases that the primary drops while they are reconciled.
+
+use super::session::Session;
+use crate::ports::Environment;
+use twinlake_core::Name;
+use twinlake_core::Subject;
+use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE};
+use twinlake_core::snapshot::{Observation, Snapshot};
+
+impl<E: Environment> Session<'_, E> {
+    /// Makes the next round read everything in the databases that the primary dropped after this
+    /// session had read some of it: what was read before is older than the drop, in the standby
+    /// too, where another function may have acted on it. Returns whether there are such databases.
+    pub(super) fn reread_dropped_databases(&mut self) -> bool {
+        if self.outcome.rounds == 1 {
+            return false;
+        }
+        let primary = &self.snapshots.primary;
+        let dropped = primary.databases.iter().filter(|(name, database)| {
+            let request = self.read_requests.get(&Subject::Database((*name).clone()));
+            let was_just_read =
+                request.is_some_and(|request| request.facets.contains(&Facet::Contents));
+            matches!(database, Observation::Absent(_))
+                && !was_just_read
+                && !self.reread_databases.contains(*name)
+                && [primary, &self.snapshots.standby].map(|snapshot| has_objects(snapshot, name))
+                    != [false; 2]
+        });
+        let dropped: Vec<Name> = dropped.map(|(name, _)| name.clone()).collect();
+        if dropped.is_empty() {
+            return false;
+        }
+        self.read_requests.clear();
+        for name in dropped {
+            for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
+                forget_objects(snapshot, &name);
+            }
+            self.reread_databases.insert(name.clone());
+            let request = ReadRequest::for_facets(&WHOLE_DATABASE);
+            let subject = Subject::Database(name);
+            self.scope.add(subject.clone(), request.clone());
+            self.read_requests.insert(subject, request);
+        }
+        self.reads_needs = true;
+        true
+    }
+}
+
+/// Whether a snapshot has a table or function of a database.
+fn has_objects(snapshot: &Snapshot, database: &Name) -> bool {
+    let mut tables = snapshot.tables.iter();
+    let mut functions = snapshot.functions.iter();
+    tables.any(|(id, table)| id.database == *database && table.present().is_some())
+        || functions.any(|(id, function)| id.database == *database && function.present().is_some())
+}
+
+/// Removes what a snapshot has of the tables and functions of a database.
+fn forget_objects(snapshot: &mut Snapshot, database: &Name) {
+    snapshot.tables.retain(|id, _| id.database != *database);
+    snapshot.partitions.retain(|id, _| id.database != *database);
+    snapshot.functions.retain(|id, _| id.database != *database);
+    snapshot.attachments.retain(|(subject, _), _| {
+        matches!(subject, Subject::Database(_)) || subject.database() != Some(database)
+    });
+}

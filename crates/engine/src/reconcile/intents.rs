@@ -1,0 +1,274 @@
+//! Intents: what a plan is about to create is recorded in the ledger before the calls, so that a
+//! later run recognizes it as Twinlake's after a crash.
+//!
+//! A database, table, function or link is recorded in the row of its subject, an LF-Tag, LF-Tag
+//! expression or registered location among the managed keys of its Lake Formation subject, and
+//! an administrator as a managed key. Everything else (partitions, indexes, statistics, Glue
+//! tags, filters, LF-Tag assignments, opt-ins, grants) belongs to a subject that is paired, or is
+//! compared whoever made it.
+
+use super::paging::deferred_reason;
+use super::session::Session;
+use crate::ports::{Clock, Environment, Ledger};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::catalog::{Comparable as _, MaybeLink as _, digest};
+use twinlake_core::ledger::{
+    LedgerRows, Pairing, admin_key, item_intent, managed_item_key, read_only_admin_key,
+};
+use twinlake_core::scope::Facet;
+use twinlake_core::snapshot::{Attachments, Observation};
+use twinlake_core::topology::BySite;
+use twinlake_core::{
+    ApprovedPlan, CallError, LedgerRow, LfSubject, Step, Subject, SubjectState, Timestamp,
+};
+
+impl<E: Environment> Session<'_, E> {
+    /// Records in the ledger what the plan is about to create, and which tables are replicated in
+    /// several pages. Returns false, before anything is applied, if another function has changed a
+    /// row that this plan was made from: then both Regions and the rows have to be read again.
+    pub(super) async fn record_intents(
+        &mut self,
+        rows: &mut LedgerRows,
+        approved: &ApprovedPlan,
+    ) -> Result<bool, CallError> {
+        for (lf_subject, added) in self.intended_items(approved) {
+            self.item_intents.extend(added.iter().cloned());
+            let ledger = self.context.ledger;
+            ledger
+                .update_managed_keys(lf_subject, &added, &BTreeSet::new())
+                .await?;
+        }
+        let creations = approved.steps().iter().filter_map(|step| {
+            let digest = digest_of_creation(step)?;
+            Some((step.subject(), digest))
+        });
+        self.intents.extend(creations);
+        let intended = self.intended_rows(rows, approved);
+        if intended.is_empty() {
+            return Ok(true);
+        }
+        let changed = self.context.ledger.put_rows(&intended).await?;
+        for row in intended {
+            if !changed.contains(&row.subject) {
+                let version = Some(row.next_version());
+                rows.insert(row.subject.clone(), LedgerRow { version, ..row });
+            }
+        }
+        Ok(changed.is_empty())
+    }
+
+    /// The rows that the plan changes before its steps are applied.
+    fn intended_rows(&self, rows: &LedgerRows, approved: &ApprovedPlan) -> Vec<LedgerRow> {
+        let now = self.context.clock.now();
+        let mut intended = LedgerRows::new();
+        for step in approved.steps() {
+            let Some(digest) = digest_of_creation(step) else {
+                continue;
+            };
+            let subject = step.subject();
+            let row = rows.get(&subject).cloned();
+            let mut row = row
+                .unwrap_or_else(|| LedgerRow::new(subject.clone(), SubjectState::OutOfSync, now));
+            row.record_intent(digest, now);
+            intended.insert(subject, row);
+        }
+        for (id, deferred) in &self.snapshots.deferred {
+            let subject = Subject::Table(id.clone());
+            let known_row = intended
+                .remove(&subject)
+                .or_else(|| rows.get(&subject).cloned());
+            if let Some(row) = known_row {
+                let out_of_sync = LedgerRow {
+                    state: SubjectState::OutOfSync,
+                    reason: Some(deferred_reason(deferred)),
+                    ..row
+                };
+                intended.insert(subject, out_of_sync);
+            }
+        }
+        let is_changed = |row: &LedgerRow| rows.get(&row.subject) != Some(row);
+        intended.into_values().filter(is_changed).collect()
+    }
+
+    /// The managed keys and intents of the items that the plan creates.
+    fn intended_items(&self, approved: &ApprovedPlan) -> BTreeMap<LfSubject, BTreeSet<String>> {
+        let mut intended: BTreeMap<LfSubject, BTreeSet<String>> = BTreeMap::new();
+        for step in approved.steps() {
+            if let Step::PutAttachment {
+                subject: Subject::LakeFormation(lf_subject),
+                attachment,
+                ..
+            } = step
+            {
+                let existing = self.items_in_standby(*lf_subject);
+                if existing.is_some_and(|existing| !existing.contains_key(&attachment.key())) {
+                    let added = intended.entry(*lf_subject).or_default();
+                    added.insert(item_intent(attachment));
+                }
+            }
+            if let Step::PutSettings {
+                added_admins,
+                added_read_only_admins,
+                ..
+            } = step
+            {
+                let read_only = added_read_only_admins.iter().map(read_only_admin_key);
+                let added = added_admins.iter().map(admin_key).chain(read_only);
+                intended
+                    .entry(LfSubject::Settings)
+                    .or_default()
+                    .extend(added);
+            }
+        }
+        intended.retain(|_, added| !added.is_empty());
+        intended
+    }
+
+    /// The items of a Lake Formation subject in the standby, if they were read.
+    pub(super) fn items_in_standby(&self, lf_subject: LfSubject) -> Option<&Attachments> {
+        let facet_key = (Subject::LakeFormation(lf_subject), Facet::Items);
+        let items = self.snapshots.standby.attachments.get(&facet_key);
+        items.and_then(Observation::present)
+    }
+
+    /// The keys that the items of a Lake Formation subject in the standby would have as managed
+    /// ones, if they were read.
+    pub(super) fn managed_keys_in_standby(
+        &self,
+        lf_subject: LfSubject,
+    ) -> Option<BTreeSet<String>> {
+        if let Some(items) = self.items_in_standby(lf_subject) {
+            return Some(items.keys().map(managed_item_key).collect());
+        }
+        let settings = self.snapshots.standby.settings.as_ref()?.present()?;
+        let settings = &settings.data_lake_settings;
+        let read_only = settings.read_only_admins.iter().map(read_only_admin_key);
+        let keys = settings.admins.iter().map(admin_key).chain(read_only);
+        (lf_subject == LfSubject::Settings).then(|| keys.collect())
+    }
+
+    /// Puts what this session created, and what it paired by intents, into the rows, even if another
+    /// function has overwritten the intent meanwhile.
+    pub(super) fn keep_own_intents(&mut self, rows: &mut LedgerRows) {
+        let now = self.context.clock.now();
+        self.unstored_intents.clear();
+        for (subject, digest) in &self.intents {
+            let row = rows
+                .entry(subject.clone())
+                .or_insert_with(|| LedgerRow::new(subject.clone(), SubjectState::OutOfSync, now));
+            if !row.intends(digest) {
+                row.record_intent(digest.clone(), now);
+                self.unstored_intents.insert(subject.clone());
+            }
+        }
+        let epoch = self.context.epoch;
+        for (subject, pairing) in &self.intended_pairings {
+            if let Some(row) = rows.get_mut(subject) {
+                let known = row.pairing.take();
+                let is_newer = |known: &Pairing| known.is_of_newer_object(pairing, epoch);
+                row.pairing = known.filter(is_newer).or(Some(pairing.clone()));
+            }
+        }
+    }
+
+    /// Pairs the objects of the standby that have the content of an intent and that the primary
+    /// lacks: the run that created them ended before it recorded the pairing, and only what is
+    /// paired is read in full and deleted. Returns whether there are such objects: then they have
+    /// to be read again.
+    pub(super) fn pair_intended_objects(&mut self, rows: &LedgerRows) -> bool {
+        let mut is_new = false;
+        for (subject, row) in rows {
+            if row.intents.is_empty() {
+                continue;
+            }
+            let found = self.only_in_standby(subject);
+            let Some((created, digest, link)) = found.filter(|(_, digest, _)| row.intends(digest))
+            else {
+                continue;
+            };
+            let epoch = self.context.epoch;
+            let pairing = Pairing {
+                created: BySite::from_roles(epoch, None, created),
+                digest: BySite::from_roles(epoch, None, Some(digest)),
+                link,
+            };
+            let known = row.pairing.as_ref();
+            if known.is_none_or(|known| known.created_in(epoch.standby()) != created) {
+                self.intended_pairings.insert(subject.clone(), pairing);
+                is_new = true;
+            }
+        }
+        is_new
+    }
+
+    /// When the standby's object was created, its digest, and whether it is a link, if the primary
+    /// lacks it.
+    fn only_in_standby(&self, subject: &Subject) -> Option<(Option<Timestamp>, String, bool)> {
+        let (primary, standby) = (&self.snapshots.primary, &self.snapshots.standby);
+        let database = primary.databases.get(subject.database()?);
+        // Without its database, an object is not read.
+        let lacks_database = matches!(database, Some(Observation::Absent(_)));
+        match subject {
+            Subject::Catalog | Subject::LakeFormation(_) => None,
+            Subject::Database(name) => {
+                let found = standby.databases.get(name)?.present()?;
+                let digest = digest(&found.object.clone().into_comparable());
+                lacks_database.then(|| (found.created, digest, found.is_link()))
+            }
+            Subject::Table(id) => {
+                let found = standby.tables.get(id)?.present()?;
+                let in_primary = primary.tables.get(id);
+                let digest = digest(&found.object.clone().into_comparable());
+                (lacks_database || matches!(in_primary, Some(Observation::Absent(_))))
+                    .then(|| (found.created, digest, found.is_link()))
+            }
+            Subject::Function(id) => {
+                let found = standby.functions.get(id)?.present()?;
+                let in_primary = primary.functions.get(id);
+                (lacks_database || matches!(in_primary, Some(Observation::Absent(_))))
+                    .then(|| (found.created, digest(&found.object), false))
+            }
+        }
+    }
+
+    /// Adds to the managed keys of the rows those of items that have the content of an intent.
+    pub(super) fn recognize_intended_items(&mut self, rows: &mut LedgerRows) {
+        self.stored_managed_keys.clear();
+        for (subject, row) in rows.iter_mut() {
+            let Subject::LakeFormation(lf_subject) = subject else {
+                continue;
+            };
+            let stored = row.managed_keys.clone();
+            let items = self.items_in_standby(*lf_subject);
+            for (key, observed) in items.into_iter().flatten() {
+                if stored.contains(&item_intent(&observed.attachment)) {
+                    row.managed_keys.insert(managed_item_key(key));
+                }
+            }
+            self.stored_managed_keys.insert(*lf_subject, stored);
+        }
+    }
+}
+
+/// The digest of the object that a step creates; `None` if it creates none that has a row.
+fn digest_of_creation(step: &Step) -> Option<String> {
+    match step {
+        Step::CreateDatabase { database } => Some(digest(&database.clone().into_comparable())),
+        Step::CreateTable { table, .. } => Some(digest(&table.clone().into_comparable())),
+        Step::CreateFunction { function, .. } => Some(digest(function)),
+        Step::UpdateDatabase { .. }
+        | Step::UpdateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutAttachment { .. }
+        | Step::PutSettings { .. }
+        | Step::RemoveAttachment { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => None,
+    }
+}
