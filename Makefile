@@ -29,7 +29,8 @@ test-fast: ## Runs the tests that need no local AWS: unit tests, properties, sce
 
 test-other-leader: ## Runs the tests over both Regions again, with the policy's site b as primary
 	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch \
-	    --test excess_access --test grant_call_counts --test guarded_writes --test links --test monitor --test properties --test s3_replication --test verified_at
+	    --test excess_access --test grant_call_counts --test guarded_writes --test links --test monitor --test properties \
+	    --test s3_replication --test service_answers --test verified_at
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore tests/local
@@ -49,7 +50,7 @@ audit: $(DENY) ## Checks the dependencies against the RustSec advisory database,
 	$(DENY) check advisories
 
 explore: ## Runs the property tests with random seeds (PROPTEST_CASES=100000 sets the number of cases)
-	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test properties --test excess_access -- --nocapture
+	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test properties --test excess_access --test service_answers -- --nocapture
 
 fuzz: ## Fuzzes parsers, names, the ledger's items and the sandbox (FUZZ_SECONDS=60 each, or FUZZ_RUNS=... FUZZ_SECONDS=0)
 	@for target in events policy names ledger_keys ledger_items sandbox_http; do \
@@ -61,7 +62,7 @@ fuzz: ## Fuzzes parsers, names, the ledger's items and the sandbox (FUZZ_SECONDS
 	        target/fuzz/corpus/$$target events || exit 1; \
 	done
 
-model: ## Model-checks every interleaving of handlers over one grant, with the real plan and audit
+model: ## Model-checks every interleaving of handlers whose calls fail, with the real plan and audit
 	cargo run --quiet --release --locked --target-dir target/model --manifest-path tests/model/Cargo.toml
 
 mutants: ## Disables each field mapping of the converters in turn; a test must fail for each

@@ -1,157 +1,190 @@
-//! Checks every interleaving of two or three handlers over one grant, with the real `plan` and
-//! `audit`, once with each site as primary. Reads of either Region may be one write old, handlers
-//! crash, messages are delivered twice, and any number of handlers work at the same time.
+//! Checks every interleaving of handlers with the real `plan`, `audit` and `Pairing::merge`, once with
+//! each site as primary. Handlers crash, messages are delivered twice, calls fail, and any number
+//! of handlers work on one subject at the same time. There are three models:
 //!
-//! Checked in every state: no step allows more than its handler last read in the primary, or than
-//! was allowed before. Checked when no event is left: one resync without stale reads makes both
-//! Regions equal.
+//! - a grant on a table ([`grant`]), where reads of either Region may be one write old;
+//! - a data cells filter, its table and a grant on it ([`filter`]), whose plans have steps that
+//!   require others;
+//! - the ledger row of a table ([`row_model`]), with its version, intents and pairing. Somebody else
+//!   may put a table of their own in the place of the standby's.
 //!
-//! For each configuration the number of states is printed, and the grant levels of the two Regions
-//! that differ before the resync. Without stale reads there are none. Stale reads of the standby
-//! leave a higher level in the standby only where a handler crashed between a grant and its next
-//! read: the message that is delivered again does not know what was granted. Stale reads of the
-//! primary can leave any difference, since a handler then reads the state before its own event.
+//! A call takes effect, or fails without effect, fails with effect, loses its response behind which
+//! it took effect, or is refused for good ([`calls::CallResult`]). A step is applied only if every
+//! step that it requires succeeded. After a failure the handler reads again, in its next round or
+//! when its message is delivered again.
 //!
-//! Assumptions: calls are atomic, there is one grant on one table, and a message that returns to
-//! the queue is delivered later than any read stays stale.
+//! Checked in every state:
+//!
+//! - No step allows more than its handler last read in the primary, or than was allowed before.
+//!   Where several steps give access together (the filter), this holds for one handler. A step of
+//!   one of several handlers may meet the steps of another, which read the primary at another
+//!   time; then it is checked that what is wider is gone once all handlers have ended.
+//! - No write of a row loses the pairing of the table that the standby has. Nothing that somebody
+//!   else made is written or paired.
+//!
+//! Checked when no event is left: one resync without stale reads and without failures makes both
+//! Regions equal, and takes nothing that Twinlake made for foreign.
+//!
+//! For each configuration the number of states is printed, and what differs between the Regions
+//! before the resync, if no step failed for good. Without stale reads nothing does. Stale reads of
+//! the standby leave a higher level in the standby only where a handler crashed, or a response was
+//! lost, between a grant and its next read: the message that is delivered again does not know what
+//! was granted. Stale reads of the primary can leave any difference, since a handler then reads the
+//! state before its own event.
+//!
+//! To show that the properties can fail, each fault of [`calls::Mutant`] is put into a model, which must
+//! then violate one.
+//!
+//! Assumptions: calls are atomic, and both Regions are read in one action; the steps of a plan are
+//! sent one after the other; a message that returns to the queue is delivered later than any read
+//! stays stale; nobody replaces a table while an update or deletion of it is on its way; all
+//! functions have ended when the last resync begins. The rules of the reconcile loop and of the
+//! executor are written again in the models, since the engine's are asynchronous.
 
-mod world;
+mod access_model;
+mod calls;
+mod filter;
+mod grant;
+mod inputs;
+mod row_model;
 
-use stateright::{Checker, Model, Property};
+use access_model::{AccessModel, AccessWorld, Bounds, Difference};
+use calls::Mutant;
+use filter::FilteredTable;
+use grant::GrantLevel;
+use inputs::CommonInputs;
+use row_model::{RowBounds, RowModel};
+use stateright::{Checker, HasDiscoveries, Model};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::hash::Hash;
+use std::process::ExitCode;
+use std::time::Instant;
 use twinlake_core::topology::{Epoch, SiteId};
-use world::{GrantLevel, ModelAction, ModelState, PlanningContext, StaleReads};
 
-/// The limits of one configuration of the model.
-#[derive(Clone, Copy)]
-struct Bounds {
-    handlers: usize,
-    changes: usize,
-    /// The maximum number of crashes and of messages that are delivered twice.
-    failures: u8,
-    may_be_stale: StaleReads,
+/// What the check of one configuration found.
+struct Checked {
+    states: usize,
+    /// The names of the violated properties.
+    violated: BTreeSet<&'static str>,
 }
 
-/// The model of one script of changes in the primary.
-struct GrantModel {
-    context: PlanningContext,
-    script: Vec<GrantLevel>,
+/// Checks a model, and prints the number of states and the history of each violation. Returns the
+/// result, and what `inspect` finds in the model.
+fn check<M, R>(title: &str, model: M, inspect: impl FnOnce(&M) -> R) -> (Checked, R)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: std::fmt::Debug + Clone + Hash + PartialEq + Send + Sync + 'static,
+    M::Action: std::fmt::Debug + Clone + PartialEq + Send + Sync,
+{
+    let begin = Instant::now();
+    let checker = model
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    let states = checker.unique_state_count();
+    let seconds = begin.elapsed().as_secs_f32();
+    println!("  {title}: {states} states, {seconds:.1} s");
+    let mut violated = BTreeSet::new();
+    for (name, path) in checker.discoveries() {
+        violated.insert(name);
+        println!("    VIOLATED: {name}:");
+        let steps = path.into_vec();
+        for action in steps.iter().filter_map(|(_, action)| action.as_ref()) {
+            println!("      {action:?}");
+        }
+        println!("      {:?}", steps.last().map(|(state, _)| state));
+    }
+    let inspected = inspect(checker.model());
+    (Checked { states, violated }, inspected)
+}
+
+fn check_access<W: AccessWorld>(
+    name: &str,
+    epoch: Epoch,
     bounds: Bounds,
-}
-
-impl Model for GrantModel {
-    type State = ModelState;
-    type Action = ModelAction;
-
-    fn init_states(&self) -> Vec<ModelState> {
-        vec![ModelState::new(self.bounds.handlers, self.bounds.failures)]
-    }
-
-    fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
-        state.actions(&self.script, self.bounds.may_be_stale, actions);
-    }
-
-    fn next_state(&self, state: &ModelState, action: ModelAction) -> Option<ModelState> {
-        state.next(&self.context, &self.script, action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(
-                "no step widens access beyond what its handler last read",
-                |_, state: &ModelState| !state.has_widened,
-            ),
-            Property::always("no plan is rejected", |_, state: &ModelState| {
-                !state.has_rejection
-            }),
-            Property::always(
-                "one resync makes both Regions equal",
-                |_, state: &ModelState| {
-                    !state.is_resynced || state.primary.current == state.standby.current
-                },
-            ),
-        ]
-    }
-}
-
-/// Returns every script of 1 to `max_changes` changes that starts with nothing granted. Each change
-/// sets another level.
-fn scripts(max_changes: usize) -> Vec<Vec<GrantLevel>> {
-    let mut previous: Vec<Vec<GrantLevel>> = vec![Vec::new()];
-    let mut all = Vec::new();
-    for _ in 0..max_changes {
-        let mut next = Vec::new();
-        for script in &previous {
-            let last = script.last().copied().unwrap_or(GrantLevel::None);
-            for level in [
-                GrantLevel::None,
-                GrantLevel::Permission,
-                GrantLevel::GrantOption,
-            ] {
-                if level != last {
-                    let mut longer = script.clone();
-                    longer.push(level);
-                    next.push(longer);
-                }
-            }
-        }
-        all.extend(next.iter().cloned());
-        previous = next;
-    }
-    all
-}
-
-/// The grant levels in the primary and in the standby when no event is left, before any resync.
-type FinalLevels = BTreeSet<(GrantLevel, GrantLevel)>;
-
-/// Checks all scripts in an epoch. Returns the number of states, whether every property holds, and
-/// the final levels.
-fn check(epoch: Epoch, bounds: Bounds) -> (usize, bool, FinalLevels) {
-    let (mut states, mut holds) = (0, true);
-    let final_levels: Arc<Mutex<FinalLevels>> = Arc::default();
-    for script in scripts(bounds.changes) {
-        let collected = Arc::clone(&final_levels);
-        let length = script.len();
-        let model = GrantModel {
-            context: PlanningContext::new(epoch),
-            script: script.clone(),
-            bounds,
-        };
-        let checker = model
-            .checker()
-            .threads(2)
-            .visitor(move |path: stateright::Path<ModelState, ModelAction>| {
-                let last = path.last_state();
-                if last.is_quiet(length) && !last.is_resynced {
-                    let levels = (last.primary.current, last.standby.current);
-                    collected.lock().expect("no thread failed").insert(levels);
-                }
-            })
-            .spawn_bfs()
-            .join();
-        states += checker.unique_state_count();
-        for (name, path) in checker.discoveries() {
-            holds = false;
-            println!("VIOLATED: {name}, by the script {script:?}:");
-            for (state, action) in path.into_vec() {
-                println!("  {action:?}: {:?}, {:?}", state.primary, state.standby);
-            }
+    is_expected: impl Fn(&Difference<W>, bool) -> bool,
+) -> (usize, bool) {
+    let reads = match bounds.may_be_stale {
+        (false, false) => "no stale reads",
+        (false, true) => "stale reads of the standby",
+        (true, false) => "stale reads of the primary",
+        (true, true) => "stale reads of both Regions",
+    };
+    let Bounds {
+        handlers,
+        changes,
+        failures,
+        ..
+    } = bounds;
+    let title = format!(
+        "{name}, {handlers} handlers, up to {changes} changes, {failures} failures, {reads}"
+    );
+    let model = AccessModel::<W>::new(CommonInputs::new(epoch), bounds, None);
+    let (checked, differences) = check(&title, model, |model| {
+        [false, true].map(|has_refusal| model.differences(has_refusal))
+    });
+    let mut is_ok = checked.violated.is_empty();
+    for (has_refusal, found) in [false, true].into_iter().zip(&differences) {
+        let unexpected: Vec<_> = found
+            .iter()
+            .filter(|difference| !is_expected(difference, has_refusal))
+            .collect();
+        if !unexpected.is_empty() {
+            println!("    UNEXPECTED before the resync, refused {has_refusal}: {unexpected:?}");
+            is_ok = false;
         }
     }
-    let final_levels = final_levels.lock().expect("no thread failed").clone();
-    (states, holds, final_levels)
+    let [without, _] = differences;
+    if !without.is_empty() {
+        println!("    differences before the resync (primary, standby): {without:?}");
+    }
+    (checked.states, is_ok)
+}
+
+/// The numbers of handlers, changes and failures of the models of one grant.
+const GRANT_BOUNDS: [(usize, usize, u8); 3] = [(2, 2, 1), (2, 3, 0), (3, 2, 1)];
+
+/// The numbers of handlers, changes and failures of the models of a filter.
+const FILTER_BOUNDS: [(usize, usize, u8); 4] = [(1, 3, 2), (2, 2, 2), (2, 3, 1), (3, 2, 1)];
+
+/// The numbers of handlers, changes and failures of the models of a row, and whether somebody else
+/// replaces the table.
+const ROW_BOUNDS: [(usize, usize, u8, bool); 4] = [
+    (1, 3, 1, true),
+    (2, 2, 1, false),
+    (2, 3, 0, true),
+    (2, 3, 1, false),
+];
+
+fn check_rows(epoch: Epoch, bounds: RowBounds) -> (usize, bool) {
+    let RowBounds {
+        handlers,
+        changes,
+        failures,
+        is_replaced,
+    } = bounds;
+    let replaced = match is_replaced {
+        true => ", replaced by somebody else",
+        false => "",
+    };
+    let title = format!(
+        "a row, {handlers} handlers, up to {changes} changes, {failures} failures{replaced}"
+    );
+    let model = RowModel::new(CommonInputs::new(epoch), bounds, None);
+    let (checked, ()) = check(&title, model, |_| ());
+    (checked.states, checked.violated.is_empty())
 }
 
 /// Checks every configuration in an epoch and prints the results. Returns whether all of them are
 /// as expected.
 fn check_epoch(epoch: Epoch) -> bool {
-    let region = PlanningContext::new(epoch).primary().region.clone();
+    let region = CommonInputs::new(epoch).primary().region.clone();
     println!("epoch {epoch}, in {region}:");
-    let mut is_ok = true;
-    let mut total = 0;
+    let mut results = Vec::new();
     let may_be_stale = [(false, false), (false, true), (true, false), (true, true)];
-    for (handlers, changes, failures) in [(2, 2, 1), (2, 3, 0), (3, 2, 1)] {
+    for (handlers, changes, failures) in GRANT_BOUNDS {
         for may_be_stale in may_be_stale {
             let bounds = Bounds {
                 handlers,
@@ -159,51 +192,119 @@ fn check_epoch(epoch: Epoch) -> bool {
                 failures,
                 may_be_stale,
             };
-            let (states, holds, final_levels) = check(epoch, bounds);
-            total += states;
-            let different: Vec<_> = final_levels
-                .iter()
-                .filter(|(primary, standby)| primary != standby)
-                .collect();
-            // Without stale reads the Regions are equal before the resync. With stale reads of the
-            // standby alone, and without failures, the standby allows nothing more.
-            let is_wider = different.iter().any(|(primary, standby)| standby > primary);
-            is_ok &= holds
-                && match may_be_stale {
-                    (false, false) => different.is_empty(),
-                    (false, true) => failures > 0 || !is_wider,
+            // Without stale reads the Regions are equal before the resync, unless a step failed for
+            // good. With stale reads of the standby alone, and without failures, the standby allows
+            // nothing more.
+            let is_expected = move |(primary, standby): &(GrantLevel, GrantLevel), has_refusal| {
+                match may_be_stale {
+                    (false, false) => has_refusal,
+                    (false, true) => failures > 0 || standby <= primary,
                     (true, _) => true,
-                };
-            let reads = match may_be_stale {
-                (false, false) => "no stale reads",
-                (false, true) => "stale reads of the standby",
-                (true, false) => "stale reads of the primary",
-                (true, true) => "stale reads of both Regions",
-            };
-            println!(
-                "  {handlers} handlers, up to {changes} changes, {failures} failures, {reads}: \
-                 {states} states, {}; differences before the resync (primary, standby): \
-                 {different:?}",
-                if holds {
-                    "all properties hold"
-                } else {
-                    "VIOLATED"
                 }
-            );
+            };
+            results.push(check_access::<GrantLevel>(
+                "a grant",
+                epoch,
+                bounds,
+                is_expected,
+            ));
         }
     }
+    for (handlers, changes, failures) in FILTER_BOUNDS {
+        let bounds = Bounds {
+            handlers,
+            changes,
+            failures,
+            may_be_stale: (false, false),
+        };
+        let name = "a filter with a grant";
+        results.push(check_access::<FilteredTable>(
+            name,
+            epoch,
+            bounds,
+            |_, has_refusal| has_refusal,
+        ));
+    }
+    for (handlers, changes, failures, is_replaced) in ROW_BOUNDS {
+        let bounds = RowBounds {
+            handlers,
+            changes,
+            failures,
+            is_replaced,
+        };
+        results.push(check_rows(epoch, bounds));
+    }
+    let total: usize = results.iter().map(|(states, _)| states).sum();
     println!("  {total} states in all");
-    is_ok
+    results.iter().all(|(_, is_ok)| *is_ok)
 }
 
-fn main() -> std::process::ExitCode {
+/// Checks a model with a fault in it. Returns whether a property fails, as it must.
+fn finds<M>(mutant: Mutant, model: M) -> bool
+where
+    M: Model + Send + Sync + 'static,
+    M::State: std::fmt::Debug + Clone + Hash + PartialEq + Send + Sync + 'static,
+    M::Action: std::fmt::Debug + Clone + PartialEq + Send + Sync,
+{
+    let checker = model
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    let violated: Vec<&str> = checker.discoveries().into_keys().collect();
+    println!("  {mutant:?}: violates {violated:?}");
+    !violated.is_empty()
+}
+
+/// Checks that each fault breaks a property. Returns whether all of them do.
+fn check_mutants() -> bool {
+    println!("mutants:");
+    let inputs = || CommonInputs::new(Epoch::INITIAL);
+    let bounds = Bounds {
+        handlers: 1,
+        changes: 2,
+        failures: 1,
+        may_be_stale: (false, false),
+    };
+    let mutant = Mutant::IgnoresRequirements;
+    let filter = AccessModel::<FilteredTable>::new(inputs(), bounds, Some(mutant));
+    let mut are_found = finds(mutant, filter);
+    let mutant = Mutant::HidesGrantsThatFailed;
+    let bounds = Bounds {
+        handlers: 2,
+        changes: 3,
+        ..bounds
+    };
+    let filter = AccessModel::<FilteredTable>::new(inputs(), bounds, Some(mutant));
+    are_found &= finds(mutant, filter);
+    let row_bounds = RowBounds {
+        handlers: 2,
+        changes: 3,
+        failures: 1,
+        is_replaced: false,
+    };
+    for mutant in [
+        Mutant::WritesRowsUnconditionally,
+        Mutant::RecordsNoIntents,
+        Mutant::ForgetsSharedIntents,
+        Mutant::ClearsIntentsOfOthers,
+        Mutant::PairsAtTheEnd,
+    ] {
+        are_found &= finds(mutant, RowModel::new(inputs(), row_bounds, Some(mutant)));
+    }
+    are_found
+}
+
+fn main() -> ExitCode {
     let epochs = [Epoch::INITIAL, Epoch::new(1, SiteId::B)];
     let mut is_ok = true;
     for epoch in epochs {
         is_ok &= check_epoch(epoch);
     }
+    is_ok &= check_mutants();
     match is_ok {
-        true => std::process::ExitCode::SUCCESS,
-        false => std::process::ExitCode::FAILURE,
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
