@@ -2,12 +2,12 @@
 
 use serde_json::json;
 use twinlake_core::topology::{Epoch, RegionRole};
-use twinlake_core::{AlertKind, CallErrorKind, Scope, Timestamp};
-use twinlake_engine::event_batch::{QueueMessage, run};
+use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Scope, Timestamp};
+use twinlake_engine::event_batch::{BatchResult, QueueMessage, run};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::resync::ResyncReport;
 use twinlake_engine::retry_message::ResyncPart;
-use twinlake_engine::{Clock as _, InMemoryLedger, Ledger as _};
+use twinlake_engine::{Alerts, Clock as _, InMemoryLedger, Ledger as _, RetryMessage};
 use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
 use twinlake_tests::history::{HistoryAction, perform, set_up_primary};
@@ -72,7 +72,7 @@ fn a_flood_of_events_that_name_no_object_is_one_scan_of_the_catalog_now_and_one_
         sent.extend(harness.queue.take());
         harness.sim.state().advance_secs(10);
     }
-    let is_catalog = |message: &&twinlake_engine::RetryMessage| message.scope == Scope::catalog();
+    let is_catalog = |message: &&RetryMessage| message.scope == Scope::catalog();
     let (later, now): (Vec<_>, Vec<_>) = sent.iter().partition(is_catalog);
     assert_eq!((now.len(), later.len()), (8, 1), "{sent:#?}");
     // The scan that was queued is made, and the next event after the interval, too.
@@ -310,4 +310,133 @@ fn a_database_with_many_tables_is_split_into_parts() {
     assert_eq!(verified, Some(now));
     let table_count = harness.sim.state().raw_tables(STANDBY).len();
     assert_eq!(table_count, harness.sim.state().raw_tables(PRIMARY).len());
+}
+
+fn grant_on_t0(harness: &TestHarness, role: &str) -> Vec<Vec<u8>> {
+    let grant = json!({
+        "Principal": {"DataLakePrincipalIdentifier": format!("arn:aws:iam::111122223333:role/{role}")},
+        "Resource": {"Table": {"DatabaseName": "db0", "Name": "t0"}},
+        "Permissions": ["SELECT"],
+    });
+    harness.call(PRIMARY, "GrantPermissions", &grant).unwrap();
+    harness.take_events()
+}
+
+/// Returns a harness in which no grant succeeds, and the message for the next attempt at one.
+fn harness_with_waiting_grant() -> (TestHarness, RetryMessage) {
+    let harness = harness_in_sync();
+    let fault = InjectedFault {
+        times: usize::MAX,
+        ..InjectedFault::once(
+            STANDBY,
+            "BatchGrantPermissions",
+            ApiError::new(CallErrorKind::NotPropagated, "InvalidInputException", "x"),
+        )
+    };
+    harness.sim.state().inject_fault(fault);
+    let events = grant_on_t0(&harness, "Old");
+    harness.deliver(&events).unwrap();
+    let [message] = harness.queue.take().try_into().unwrap();
+    (harness, message)
+}
+
+fn bodies_of(messages: &[RetryMessage]) -> Vec<Vec<u8>> {
+    messages.iter().map(|one| one.body().into_bytes()).collect()
+}
+
+#[test]
+fn a_new_request_neither_postpones_the_alert_of_an_old_one_nor_is_given_up_with_it() {
+    let (harness, old) = harness_with_waiting_grant();
+    harness.sim.state().advance_secs(3400);
+    let mut bodies = grant_on_t0(&harness, "New");
+    bodies.push(old.body().into_bytes());
+    harness.deliver(&bodies).unwrap();
+    assert!(harness.topic.take().is_empty());
+    let sent = harness.queue.take();
+    let deadlines: Vec<Timestamp> = sent.iter().map(|message| message.deadline).collect();
+    assert_eq!(deadlines.len(), 2, "{sent:#?}");
+    assert!(deadlines[0] == old.deadline && deadlines[1] > old.deadline.plus_secs(3000));
+    harness.sim.state().advance_secs(300);
+    harness.deliver(&bodies_of(&sent)).unwrap();
+    let kinds: Vec<AlertKind> = harness.topic.take().iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [AlertKind::Conflict], "of the old request");
+    let left = harness.queue.take();
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0].deadline, deadlines[1]);
+}
+
+/// A topic that is out of reach.
+struct UnreachableTopic;
+
+impl Alerts for UnreachableTopic {
+    async fn publish(&self, _: &Alert) -> Result<(), CallError> {
+        let kind = CallErrorKind::Unavailable;
+        Err(CallError::new(kind, "Publish", STANDBY, "injected"))
+    }
+}
+
+fn deliver_with_topic(
+    harness: &TestHarness,
+    topic: &impl Alerts,
+    bodies: &[Vec<u8>],
+) -> BatchResult {
+    let messages: Vec<QueueMessage> = bodies
+        .iter()
+        .enumerate()
+        .map(|(index, body)| QueueMessage {
+            id: index.to_string(),
+            body: body.clone(),
+        })
+        .collect();
+    let (context, event_context) = (harness.context(), harness.event_context());
+    let ports = (&harness.queue, topic);
+    let stop_at = harness.sim.now().plus_secs(1_000_000);
+    let running = run(&context, ports, &event_context, &messages, stop_at);
+    run_until_killed(&harness.sim, running).unwrap()
+}
+
+#[test]
+fn nothing_is_queued_while_the_alert_of_the_same_work_cannot_be_published() {
+    let (harness, old) = harness_with_waiting_grant();
+    harness.sim.state().advance_secs(3700);
+    let mut bodies = grant_on_t0(&harness, "New");
+    bodies.push(old.body().into_bytes());
+    let result = deliver_with_topic(&harness, &UnreachableTopic, &bodies);
+    assert_eq!(result.failed.len(), bodies.len(), "all are delivered again");
+    assert!(harness.queue.take().is_empty());
+    let result = deliver_with_topic(&harness, &harness.topic, &bodies);
+    assert!(result.failed.is_empty());
+    assert_eq!(harness.topic.take().len(), 1);
+    assert_eq!(harness.queue.take().len(), 1);
+}
+
+#[test]
+fn events_about_a_database_and_its_tables_share_a_reconciliation() {
+    let harness = harness_in_sync();
+    let principal = |role: &str| json!({"DataLakePrincipalIdentifier": role});
+    let all_tables = json!({"Table": {"DatabaseName": "db0", "TableWildcard": {}}});
+    let opt_in = json!({"Principal": principal("arn:aws:iam::111122223333:role/Analyst"),
+                        "Resource": all_tables});
+    harness
+        .call(PRIMARY, "CreateLakeFormationOptIn", &opt_in)
+        .unwrap();
+    let open = json!({"Principal": principal("IAM_ALLOWED_PRINCIPALS"), "Permissions": ["ALL"],
+                      "Resource": {"Table": {"DatabaseName": "db0", "Name": "t0"}}});
+    harness.call(PRIMARY, "GrantPermissions", &open).unwrap();
+    let _ = harness.resync();
+    let _ = harness.take_events();
+    harness
+        .call(PRIMARY, "DeleteLakeFormationOptIn", &opt_in)
+        .unwrap();
+    harness.call(PRIMARY, "RevokePermissions", &open).unwrap();
+    let events = harness.take_events();
+    let denied = ApiError::new(CallErrorKind::Denied, "AccessDeniedException", "x");
+    let fault = InjectedFault::once(STANDBY, "BatchRevokePermissions", denied);
+    harness.sim.state().inject_fault(fault);
+    let result = harness.deliver(&events).unwrap();
+    assert_eq!(result.reconciled.len(), 1, "{:?}", result.reconciled);
+    let opt_ins = harness.sim.state().raw_opt_ins(STANDBY);
+    assert_eq!(opt_ins.len(), 1, "the revoke failed, so the opt-in stays");
+    harness.resync();
+    assert!(harness.sim.state().raw_opt_ins(STANDBY).is_empty());
 }

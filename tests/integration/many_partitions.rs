@@ -3,53 +3,17 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use twinlake_core::{LedgerRow, Name, Subject, SubjectState, TableId, Timestamp};
+use twinlake_core::{LedgerRow, Subject, SubjectState};
 use twinlake_engine::observe::MAX_PARTITIONS_PER_ROUND;
 use twinlake_engine::ports::PARTITION_SEGMENTS;
-use twinlake_engine::resync::ResyncReport;
-use twinlake_engine::{Clock as _, Ledger as _, RetryMessage};
+use twinlake_engine::{Clock as _, Ledger as _};
 use twinlake_sim::run_until_killed;
-use twinlake_tests::equality_oracle;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
 use twinlake_tests::history::table_input;
-
-fn partition(number: usize, version: usize) -> Value {
-    json!({
-        "Values": [format!("{number:07}")], "Parameters": {"v": version.to_string()},
-        "StorageDescriptor": {"Location": format!("s3://lake-us/big/t/{number}/")},
-    })
-}
-
-fn in_table(key: &str, value: &Value) -> Value {
-    json!({"DatabaseName": "big", "TableName": "t", key: value})
-}
-
-fn table_id() -> TableId {
-    TableId::new(Name::new("big").unwrap(), Name::new("t").unwrap())
-}
-
-fn create_partitions(harness: &TestHarness, numbers: impl Iterator<Item = usize>) {
-    let numbers: Vec<usize> = numbers.collect();
-    for chunk in numbers.chunks(100) {
-        let inputs: Vec<Value> = chunk.iter().map(|&n| partition(n, 0)).collect();
-        let request = in_table("PartitionInputList", &json!(inputs));
-        harness
-            .call(PRIMARY, "BatchCreatePartition", &request)
-            .unwrap();
-    }
-}
-
-/// Returns a harness whose primary has one table with a number of partitions.
-fn harness_with_partitions(count: usize) -> TestHarness {
-    let harness = TestHarness::new(policy("deletion-limit = { fraction = 0.1, minimum = 10 }"));
-    let input = json!({"DatabaseInput": {"Name": "big", "CreateTableDefaultPermissions": []}});
-    harness.call(PRIMARY, "CreateDatabase", &input).unwrap();
-    let input = json!({"DatabaseName": "big", "TableInput": table_input("big", "t", &["id"])});
-    harness.call(PRIMARY, "CreateTable", &input).unwrap();
-    create_partitions(&harness, 0..count);
-    let _ = harness.take_events();
-    harness
-}
+use twinlake_tests::large_table::{
+    assert_regions_equal, create_partitions, harness_with_partitions, in_table, partition,
+    run_resync_part, table_id, take_events_by_channel,
+};
 
 fn take_call_counts(harness: &TestHarness) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
@@ -57,31 +21,6 @@ fn take_call_counts(harness: &TestHarness) -> BTreeMap<String, usize> {
         *counts.entry(call.name).or_default() += 1;
     }
     counts
-}
-
-fn assert_regions_equal(harness: &TestHarness) {
-    let found = equality_oracle::differences(&harness.sim.state(), &[]);
-    assert!(found.is_empty(), "{:?}", &found[..found.len().min(5)]);
-}
-
-/// Returns the events that CloudTrail records, or those that Glue sends, and removes all events.
-fn take_events_by_channel(harness: &TestHarness, is_cloudtrail: bool) -> Vec<Vec<u8>> {
-    let mut all = harness.take_events();
-    let names_cloudtrail = |body: &[u8]| String::from_utf8_lossy(body).contains("via CloudTrail");
-    all.retain(|body| names_cloudtrail(body) == is_cloudtrail);
-    all
-}
-
-fn run_resync_part(
-    harness: &TestHarness,
-    stop_at: Option<Timestamp>,
-    message: Option<&RetryMessage>,
-) -> ResyncReport {
-    let mut context = harness.context();
-    context.stop_at = stop_at;
-    let part = message.map(|message| (message.part.as_ref().unwrap(), &message.scope));
-    let run = twinlake_engine::resync::resync(&context, part, Some(&harness.queue), &());
-    run_until_killed(&harness.sim, run).unwrap().unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use twinlake_core::{CallErrorKind, Name, Subject, SubjectState};
+use twinlake_core::{CallErrorKind, Subject, SubjectState};
 use twinlake_sim::{ApiError, InjectedFault, KillSwitch, RandomFaults};
 use twinlake_tests::equality_oracle;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness};
@@ -19,31 +19,6 @@ fn subjects_not_in_sync(harness: &TestHarness) -> BTreeSet<Subject> {
         .values()
         .filter(|row| row.state != SubjectState::InSync);
     rows.map(|row| row.subject.clone()).collect()
-}
-
-/// Whether the subject of a difference is listed. The difference may be of the object itself, or of
-/// its grants, filters, LF-Tags or attachments. A listed database covers everything in it.
-fn is_covered(difference: &str, listed: &BTreeSet<Subject>) -> bool {
-    let words: BTreeSet<&str> = difference
-        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
-        .collect();
-    let named = |name: &Name| words.contains(name.as_str());
-    listed.iter().any(|subject| match subject {
-        Subject::Database(name) => named(name),
-        Subject::Table(id) => named(&id.database) && named(&id.table),
-        Subject::Function(id) => named(&id.database) && named(&id.function),
-        // Each kind of Lake Formation metadata is one subject.
-        Subject::LakeFormation(_) => ![
-            "database|",
-            "table|",
-            "partition|",
-            "function|",
-            "attachment|",
-        ]
-        .iter()
-        .any(|kind| difference.contains(kind)),
-        Subject::Catalog => true,
-    })
 }
 
 /// The write that is rejected, or none.
@@ -116,7 +91,10 @@ fn run_history(
     let (covered, uncovered): (Vec<String>, Vec<String>) =
         equality_oracle::differences(&harness.sim.state(), &[])
             .into_iter()
-            .partition(|difference| is_covered(difference, &listed));
+            .partition(|difference| {
+                let is_about = |subject| equality_oracle::is_about(difference, subject);
+                listed.iter().any(is_about)
+            });
     prop_assert!(uncovered.is_empty(), "{uncovered:#?}\nlisted: {listed:?}");
     Ok((true, !covered.is_empty()))
 }

@@ -4,17 +4,21 @@
 use crate::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::Name;
 use twinlake_core::catalog::FilterColumns;
-use twinlake_sim::SimState;
+use twinlake_core::{Name, Subject};
+use twinlake_sim::{SimState, StoredGrant};
 
 /// Returns a line of text for each difference: none if the Regions are equal.
 ///
 /// Objects in the databases `skip` of the standby are not compared.
 #[must_use]
 pub fn differences(state: &SimState, skip: &[&str]) -> Vec<String> {
-    let primary = flatten(state, PRIMARY, true);
-    let mut standby = flatten(state, STANDBY, false);
+    let mut primary = mapped_contents(state);
+    let mut standby = contents(state, STANDBY);
+    let missing = keys_with_missing_column(state, PRIMARY);
+    primary.retain(|key, _| !missing.contains(key));
+    let missing = keys_with_missing_column(state, STANDBY);
+    standby.retain(|key, _| !missing.contains(key));
     let is_skipped = |key: &str| {
         let mut parts = key.split(['|', '.']);
         parts
@@ -42,17 +46,39 @@ pub fn differences(state: &SimState, skip: &[&str]) -> Vec<String> {
     found
 }
 
-fn flatten(state: &SimState, region: &str, map_locations: bool) -> BTreeMap<String, String> {
+/// Whether a difference, or a key of [`contents`], is about a subject or something that belongs to it.
+/// A database stands for everything in it, and each kind of Lake Formation metadata is one subject.
+#[must_use]
+pub fn is_about(difference: &str, subject: &Subject) -> bool {
+    let words: BTreeSet<&str> = difference
+        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
+        .collect();
+    let named = |name: &Name| words.contains(name.as_str());
+    match subject {
+        Subject::Database(name) => named(name),
+        Subject::Table(id) => named(&id.database) && named(&id.table),
+        Subject::Function(id) => named(&id.database) && named(&id.function),
+        Subject::LakeFormation(_) => {
+            let of_objects = [
+                "database|",
+                "table|",
+                "partition|",
+                "function|",
+                "attachment|",
+            ];
+            !of_objects.iter().any(|kind| difference.contains(kind))
+        }
+        Subject::Catalog => true,
+    }
+}
+
+/// Returns everything that a Region holds, by a unique key, but the grants of Twinlake and of the
+/// administrator.
+#[must_use]
+pub fn contents(state: &SimState, region: &str) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut put = |key: String, json: Value| {
-        let text = json.to_string();
-        let mapped = |text: String| match map_locations {
-            true => text
-                .replace("\"s3://lake-us/", "\"s3://lake-in/replica/")
-                .replace("arn:aws:s3:::lake-us/", "arn:aws:s3:::lake-in/replica/"),
-            false => text,
-        };
-        all.insert(mapped(key), mapped(text));
+        all.insert(key, json.to_string());
     };
     for (name, observed) in state.raw_databases(region) {
         let mut json = serde_json::to_value(&observed.object).expect("an object is JSON");
@@ -81,39 +107,53 @@ fn flatten(state: &SimState, region: &str, map_locations: bool) -> BTreeMap<Stri
         let json = serde_json::to_value(&attachment).expect("an attachment is JSON");
         put(format!("attachment|{id}|{key}"), json);
     }
-    // A filter that names a column that its table lacks allows nothing, and cannot be created.
-    let columns = state.table_columns(PRIMARY);
-    let filters_with_missing_column =
-        state
-            .raw_data_cells_filters(PRIMARY)
-            .into_iter()
-            .filter(|((id, _), filter)| {
-                let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
-                let columns = columns.get(id);
-                let has =
-                    |name: &Name| columns.is_some_and(|columns| columns.contains(name.as_str()));
-                !names.iter().all(has)
-            });
-    let filters_with_missing_column: BTreeSet<String> = filters_with_missing_column
-        .map(|((id, name), _)| format!("filter|{id}|{name}"))
-        .collect();
     for (key, json) in state.raw_lakeformation(region) {
-        if filters_with_missing_column.contains(&key) {
-            continue;
-        }
         put(format!("lakeformation|{key}"), json);
     }
-    // A grant on a column that its table lacks allows nothing.
-    let columns = state.table_columns(PRIMARY);
     for (grant, permissions) in state.raw_grants(region) {
-        let has_missing_column = grant.granted_resource().names_missing_column(&columns);
-        if grant.principal != TWINLAKE_ROLE && grant.principal != ADMIN_ROLE && !has_missing_column
-        {
-            put(
-                format!("grant|{:?}|{}", grant.resource, grant.principal),
-                serde_json::to_value(&permissions).expect("permissions are JSON"),
-            );
+        if grant.principal != TWINLAKE_ROLE && grant.principal != ADMIN_ROLE {
+            let json = serde_json::to_value(&permissions).expect("permissions are JSON");
+            put(grant_key(&grant), json);
         }
     }
     all
+}
+
+/// Returns the contents of the primary with the locations of the standby.
+#[must_use]
+pub fn mapped_contents(state: &SimState) -> BTreeMap<String, String> {
+    let all = contents(state, PRIMARY).into_iter();
+    all.map(|(key, json)| (in_standby(&key), in_standby(&json)))
+        .collect()
+}
+
+/// Replaces the locations of the primary by those of the standby.
+fn in_standby(text: &str) -> String {
+    text.replace("\"s3://lake-us/", "\"s3://lake-in/replica/")
+        .replace("arn:aws:s3:::lake-us/", "arn:aws:s3:::lake-in/replica/")
+}
+
+fn grant_key(grant: &StoredGrant) -> String {
+    format!("grant|{:?}|{}", grant.resource, grant.principal)
+}
+
+/// The keys of what allows nothing, and cannot be created: data cells filters and grants in a Region
+/// that name a column which the primary's table lacks.
+fn keys_with_missing_column(state: &SimState, region: &str) -> BTreeSet<String> {
+    let columns = state.table_columns(PRIMARY);
+    let filters = state
+        .raw_data_cells_filters(PRIMARY)
+        .into_iter()
+        .filter(|((id, _), filter)| {
+            let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
+            let columns = columns.get(id);
+            let has = |name: &Name| columns.is_some_and(|columns| columns.contains(name.as_str()));
+            !names.iter().all(has)
+        });
+    let filters = filters.map(|((id, name), _)| format!("lakeformation|filter|{id}|{name}"));
+    let grants = state.raw_grants(region).into_iter();
+    let grants =
+        grants.filter(|(grant, _)| grant.granted_resource().names_missing_column(&columns));
+    let grants = grants.map(|(grant, _)| grant_key(&grant));
+    filters.chain(grants).collect()
 }

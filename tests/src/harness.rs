@@ -1,10 +1,12 @@
 //! A harness of two simulated Regions and one ledger, in which tests run Twinlake.
 
 use serde_json::Value;
+use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{OwnRoles, Policy, Principal, Scope};
+use twinlake_engine::alerts::{self, CheckedSubjects};
 use twinlake_engine::event_batch::{BatchResult, QueueMessage};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::ResyncReport;
@@ -215,7 +217,7 @@ impl TestHarness {
             reader_role: &self.reader_role,
             own_roles: &self.own_roles,
             max_concurrent_calls: 4,
-            deletions_approved: false,
+            approved_deletions: &ApprovedDeletions::None,
             may_write_settings: true,
             stop_at: None,
         }
@@ -269,6 +271,60 @@ impl TestHarness {
         let run = twinlake_engine::resync::resync(&context, None, None::<&TestQueue>, &());
         let report = run_until_killed(&self.sim, run)?;
         Some(report.expect("a ledger in memory returns no error"))
+    }
+
+    /// Runs complete resyncs until one changes nothing and fails as the one before, at most eight.
+    /// Returns the last report.
+    ///
+    /// # Panics
+    /// The kill switch is set.
+    pub fn settle(&self) -> ResyncReport {
+        let mut report = self.resync().expect("the kill switch is not set");
+        for _ in 1..8 {
+            let failed = std::mem::take(&mut report.outcome.failed);
+            report = self.resync().expect("the kill switch is not set");
+            let outcome = &report.outcome;
+            if outcome.applied.is_empty() && outcome.waiting.is_none() && outcome.failed == failed {
+                break;
+            }
+        }
+        report
+    }
+
+    /// Runs a complete resync, publishes its alerts and resolves incidents, as the resync function
+    /// does.
+    ///
+    /// # Panics
+    /// The kill switch is set.
+    pub fn resync_and_publish(&self) -> ResyncReport {
+        let started = self.sim.now();
+        let report = self.resync().expect("the kill switch is not set");
+        let now = self.sim.now();
+        let found = alerts::from_resync_report(&report, STANDBY, now);
+        let scan = CheckedSubjects::from_outcome(&report.outcome, started)
+            .with_healthy(alerts::POLICY_SUBJECT, started);
+        let published =
+            alerts::publish_and_resolve(&self.topic, &self.ledger, (&found, &scan), now);
+        let published = run_until_killed(&self.sim, published);
+        published
+            .expect("the kill switch is not set")
+            .expect("a ledger in memory returns no error");
+        report
+    }
+
+    /// Delivers the messages of the retry queue until it is empty, at most eight times.
+    pub fn deliver_retries(&self) {
+        for _ in 0..8 {
+            let retries = self.queue.take();
+            if retries.is_empty() {
+                return;
+            }
+            let bodies: Vec<Vec<u8>> = retries
+                .iter()
+                .map(|message| message.body().into_bytes())
+                .collect();
+            self.deliver(&bodies);
+        }
     }
 
     /// Processes a batch of message bodies. Returns `None` if the kill switch stopped the run.

@@ -55,6 +55,23 @@ pub fn proptest_config_with_cases(cases: u32) -> ProptestConfig {
     }
 }
 
+/// The cases of a property that runs whole histories several times for each.
+const CASES_OF_LONG_PROPERTIES: u32 = 64;
+
+/// Returns the configuration of properties that take long: fewer cases. With random seeds, as many
+/// as `PROPTEST_CASES` says.
+#[must_use]
+pub fn long_proptest_config() -> ProptestConfig {
+    ProptestConfig {
+        cases: match USES_FIXED_SEED {
+            true => CASES_OF_LONG_PROPERTIES,
+            false => ProptestConfig::default().cases,
+        },
+        max_shrink_iters: 400,
+        ..proptest_config()
+    }
+}
+
 /// Returns a harness whose Regions were in sync after `before`, and then changed by `primary` and
 /// `standby`.
 #[must_use]

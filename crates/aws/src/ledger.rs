@@ -57,8 +57,8 @@ use incidents::parse_incident;
 use stats::{DATABASE, TABLE, location_key};
 use table::{
     EXPIRES_AT, FORMAT, Item, is_item_of, is_managed_keys_item, item_keys, number_attribute,
-    number_value, parse_managed_keys, parse_object_counts, parse_run, row_key, string_attribute,
-    string_value, write_if_condition_holds,
+    number_value, parse_managed_keys, parse_object_counts, parse_run, row_key, scan_key,
+    string_attribute, string_value, write_if_condition_holds,
 };
 
 use crate::call_error;
@@ -67,11 +67,10 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{
-    CATALOG_SCAN_INTERVAL_SECS, DeletionLog, LedgerRows, ObjectCounts,
-    PARTITION_SCAN_INTERVAL_SECS, ResyncRun, ScanDecision, format,
+    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, format,
 };
 use twinlake_core::topology::Epoch;
-use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
+use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
 use twinlake_engine::Ledger;
 use twinlake_engine::ports::ConditionalWrites;
 
@@ -355,20 +354,23 @@ impl Ledger for DynamoLedger {
             .map(drop)
     }
 
-    async fn request_partition_scan(
-        &self,
-        table: &TableId,
-        now: Timestamp,
-    ) -> Result<ScanDecision, CallError> {
-        let pk = format!("partition_scans#{}", table.database);
-        let key = (pk.as_str(), table.table.as_str());
-        self.request_scan(key, now, PARTITION_SCAN_INTERVAL_SECS)
-            .await
+    async fn scan_schedule(&self, target: &ScanTarget) -> Result<ScanSchedule, CallError> {
+        let (pk, sk) = scan_key(target);
+        let item = self.get_item(&pk, &sk).await?.unwrap_or_default();
+        let at = |name: &str| number_attribute(&item, name).map(Timestamp);
+        Ok(ScanSchedule {
+            last_scan_at: at("last_scan_at"),
+            next_scan_at: at("next_scan_at"),
+        })
     }
 
-    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError> {
-        let key = ("meta", "catalog_scan");
-        self.request_scan(key, now, CATALOG_SCAN_INTERVAL_SECS)
+    async fn put_scan_schedule(
+        &self,
+        target: &ScanTarget,
+        current: ScanSchedule,
+        updated: ScanSchedule,
+    ) -> Result<bool, CallError> {
+        self.put_scan_item(scan_key(target), &current, &updated)
             .await
     }
 

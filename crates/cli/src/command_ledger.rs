@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use twinlake_aws::DynamoLedger;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanDecision,
+    DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule, ScanTarget,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
@@ -231,21 +231,22 @@ impl Ledger for CommandLedger {
         }
     }
 
-    async fn request_partition_scan(
-        &self,
-        table: &TableId,
-        now: Timestamp,
-    ) -> Result<ScanDecision, CallError> {
+    async fn scan_schedule(&self, target: &ScanTarget) -> Result<ScanSchedule, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.request_partition_scan(table, now).await,
-            Store::InMemory(ledger) => ledger.request_partition_scan(table, now).await,
+            Store::Deployed(ledger) => ledger.scan_schedule(target).await,
+            Store::InMemory(ledger) => ledger.scan_schedule(target).await,
         }
     }
 
-    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError> {
+    async fn put_scan_schedule(
+        &self,
+        target: &ScanTarget,
+        current: ScanSchedule,
+        updated: ScanSchedule,
+    ) -> Result<bool, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.request_catalog_scan(now).await,
-            Store::InMemory(ledger) => ledger.request_catalog_scan(now).await,
+            Store::Deployed(ledger) => ledger.put_scan_schedule(target, current, updated).await,
+            Store::InMemory(ledger) => ledger.put_scan_schedule(target, current, updated).await,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption}
 use crate::files::{open_ledger, read_policy};
 use crate::{CliError, output};
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
-use twinlake_core::audit::Rejection;
+use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
@@ -44,15 +44,6 @@ pub(crate) const WRITES_NEED_LEDGER: &str = "this command writes only with a led
 /// Why a command that shows the status needs a ledger.
 pub(crate) const STATUS_NEEDS_LEDGER: &str = "without a ledger the status is unknown; run \
      `twinlake plan` to compare the Regions without a ledger";
-
-/// Whether the operator approves deletions that exceed the deletion limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeletionApproval {
-    /// The limit does not apply to the plan.
-    Given,
-    /// Deletions beyond the limit are held.
-    NotGiven,
-}
 
 /// The policy and the ledger of a command.
 #[derive(Debug)]
@@ -220,14 +211,17 @@ impl Connection {
     pub(crate) async fn preview(
         &self,
         scope: &Scope,
-        deletions: DeletionApproval,
+        deletions: &ApprovedDeletions,
     ) -> Result<(Plan, Vec<Rejection>), CliError> {
         let context = self.context(deletions);
         Ok(twinlake_engine::resync::preview(&context, scope).await?)
     }
 
     /// The context of a reconciliation without a deadline.
-    pub(crate) fn context(&self, deletions: DeletionApproval) -> Context<'_, CommandEnvironment> {
+    pub(crate) fn context<'a>(
+        &'a self,
+        approved_deletions: &'a ApprovedDeletions,
+    ) -> Context<'a, CommandEnvironment> {
         Context {
             primary: &self.primary,
             standby: &self.standby,
@@ -238,7 +232,7 @@ impl Connection {
             reader_role: &self.reader,
             own_roles: &self.own_roles,
             max_concurrent_calls: self.parallel,
-            deletions_approved: deletions == DeletionApproval::Given,
+            approved_deletions,
             may_write_settings: true,
             stop_at: None,
         }

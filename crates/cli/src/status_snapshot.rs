@@ -36,6 +36,10 @@ pub(crate) struct StatusSnapshot {
 /// A lag sample older than this does not count as the current lag.
 const MAX_CURRENT_LAG_AGE_SECS: i64 = 300;
 
+/// A verification older than this no longer counts. It is the default of the alarm on it
+/// (`VerifiedAgeLimitSeconds` of the template).
+const MAX_VERIFIED_AGE_SECS: i64 = 46_800;
+
 impl StatusSnapshot {
     /// Reads the status, with the lag samples of the last `lag_window_secs`.
     pub(crate) async fn read(
@@ -82,10 +86,25 @@ impl StatusSnapshot {
             None if self.is_monitored => problems.push("the lag is unknown".to_owned()),
             Some(_) | None => {}
         }
-        if self.verified_at.is_none() {
-            problems.push("no resync has completed yet".to_owned());
+        match self.verified_at {
+            None => problems.push("no resync has completed yet".to_owned()),
+            Some(at) if at.plus_secs(MAX_VERIFIED_AGE_SECS) < self.now => {
+                let age = duration(self.now.secs() - at.secs());
+                problems.push(format!("the last complete resync began {age} ago"));
+            }
+            Some(_) => {}
         }
         problems
+    }
+
+    /// Whether a row needs attention: its subject is not in sync or has a held deletion, or an open
+    /// alert affects it.
+    pub(crate) fn needs_attention(&self, row: &LedgerRow) -> bool {
+        let subject = row.subject.to_string();
+        let mut alerts = self.open_alerts.iter();
+        row.state != SubjectState::InSync
+            || row.over_deletion_limit
+            || alerts.any(|alert| alert.affected.contains(&subject))
     }
 
     /// The number of subjects in each state.
@@ -230,6 +249,62 @@ mod tests {
         assert_eq!(
             unverified.problems(&thresholds),
             ["no resync has completed yet"]
+        );
+    }
+
+    fn snapshot_of(row: LedgerRow) -> StatusSnapshot {
+        StatusSnapshot {
+            now: Timestamp(9),
+            is_monitored: false,
+            rows: [(row.subject.clone(), row)].into(),
+            verified_at: Some(Timestamp(0)),
+            lag_samples: Vec::new(),
+            pending_objects: BTreeMap::new(),
+            open_alerts: Vec::new(),
+            not_replicated: BTreeMap::new(),
+        }
+    }
+
+    fn row_in_sync() -> LedgerRow {
+        let subject = Subject::Database(Name::new("a").unwrap());
+        LedgerRow::new(subject, SubjectState::InSync, Timestamp(1))
+    }
+
+    #[test]
+    fn a_held_deletion_and_an_open_alert_need_attention_beside_a_row_in_sync() {
+        let in_sync = row_in_sync();
+        let mut snapshot = snapshot_of(in_sync.clone());
+        assert!(!snapshot.needs_attention(&in_sync));
+        let held = LedgerRow {
+            over_deletion_limit: true,
+            ..in_sync.clone()
+        };
+        assert!(snapshot.needs_attention(&held));
+        snapshot.open_alerts = vec![Alert::new(
+            AlertKind::ReadFailed,
+            "ap-south-1",
+            "database a",
+            [""; 3].map(str::to_owned),
+            Timestamp(1),
+        )];
+        assert!(snapshot.needs_attention(&in_sync));
+    }
+
+    #[test]
+    fn a_verification_of_long_ago_is_a_problem() {
+        let thresholds = LagAlertThresholds {
+            catalog: 75,
+            permissions: 900,
+        };
+        let at = |secs| StatusSnapshot {
+            now: Timestamp::from_secs(secs),
+            ..snapshot_of(row_in_sync())
+        };
+        let problems = at(MAX_VERIFIED_AGE_SECS).problems(&thresholds);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(
+            at(MAX_VERIFIED_AGE_SECS + 1).problems(&thresholds),
+            ["the last complete resync began 13 h ago"]
         );
     }
 }

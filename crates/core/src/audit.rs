@@ -96,8 +96,40 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// The numbers that the deletion limit compares a plan with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The deletions that a person has approved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ApprovedDeletions {
+    /// None: the deletion limit applies to all.
+    #[default]
+    None,
+    /// All, for a plan that is only shown.
+    All,
+    /// Those that were shown, by their targets.
+    Only(BTreeSet<StepTarget>),
+}
+
+impl ApprovedDeletions {
+    /// Approves the deletions of a plan that was shown.
+    #[must_use]
+    pub fn shown(steps: &[Step]) -> Self {
+        let is_counted =
+            |step: &&Step| deletions(std::slice::from_ref(*step)) != ObjectCounts::default();
+        Self::Only(steps.iter().filter(is_counted).map(Step::target).collect())
+    }
+
+    /// Whether a deletion is approved.
+    #[must_use]
+    pub fn contains(&self, target: &StepTarget) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Only(targets) => targets.contains(target),
+        }
+    }
+}
+
+/// What the deletion limit compares a plan with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeletionBudget {
     /// The number of paired objects of each kind.
     pub paired: ObjectCounts,
@@ -105,8 +137,8 @@ pub struct DeletionBudget {
     pub deleted_last_hour: ObjectCounts,
     /// The number of objects of each kind that later plans of the same run will delete.
     pub upcoming: ObjectCounts,
-    /// Whether an operator has approved the deletions; then the limit does not apply.
-    pub approved: bool,
+    /// The deletions to which the limit does not apply.
+    pub approved: ApprovedDeletions,
 }
 
 /// Approves a plan, or returns every rule that it breaks.
@@ -124,9 +156,9 @@ pub fn audit(
         rejections.push(Rejection::new(AuditRule::Stale, detail));
     }
     rejections.extend(check_steps(inputs, &plan));
-    if !budget.approved {
-        rejections.extend(check_deletion_limit(inputs, &plan.steps, budget));
-    }
+    let is_limited = |step: &&Step| !budget.approved.contains(&step.target());
+    let limited: Vec<Step> = plan.steps.iter().filter(is_limited).cloned().collect();
+    rejections.extend(check_deletion_limit(inputs, &limited, budget));
     if rejections.is_empty() {
         Ok(ApprovedPlan { plan })
     } else {
@@ -210,7 +242,8 @@ fn check_deletion_limit(
     budget: &DeletionBudget,
 ) -> Vec<Rejection> {
     let mut planned_deletions = deletions(steps);
-    planned_deletions.partitions += budget.upcoming.partitions;
+    let upcoming = budget.upcoming.partitions;
+    planned_deletions.partitions = planned_deletions.partitions.saturating_add(upcoming);
     let rule = inputs.policy.deletion_limit;
     let kinds = [
         (
@@ -242,7 +275,7 @@ fn check_deletion_limit(
         )]
         let limit_by_fraction = (paired as f64 * rule.fraction) as usize;
         let limit = limit_by_fraction.max(rule.minimum);
-        if planned > 0 && planned + deleted_last_hour > limit {
+        if planned > 0 && planned.saturating_add(deleted_last_hour) > limit {
             let detail = format!(
                 "{planned} {kind} in this plan and {deleted_last_hour} in the last hour, of \
                  {paired}; the limit without approval is {limit}"

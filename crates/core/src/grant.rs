@@ -337,14 +337,14 @@ mod tests {
     fn administrators_are_mapped_like_the_principals_of_grants() {
         let mapping = PrincipalMapping::of_primary(&policy(), crate::topology::Epoch::INITIAL);
         let principal = |role: &str| Principal(format!("arn:aws:iam::{ACCOUNT}:role/{role}"));
-        let mapped = |role: &str| mapping.administrator(&principal(role));
+        let mapped = |role: &str| mapping.principal_outside_grants(&principal(role));
         assert_eq!(mapped("A"), Ok(Some(principal("B"))));
         assert_eq!(mapped("Other"), Ok(Some(principal("Other"))));
         assert_eq!(mapped("local/x"), Ok(None));
         assert!(mapped("B").is_err());
         assert!(
             mapping
-                .administrator(&Principal("AROAEXAMPLE".to_owned()))
+                .principal_outside_grants(&Principal("AROAEXAMPLE".to_owned()))
                 .is_err()
         );
     }

@@ -10,6 +10,7 @@ pub use pending_objects::{
 };
 
 use crate::catalog::PrincipalPermissions;
+use crate::name::TableId;
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::timestamp::Timestamp;
 use crate::topology::{BySite, Epoch, SiteId};
@@ -153,12 +154,32 @@ pub struct StateTransition {
 /// The most state transitions that a row keeps.
 pub const MAX_HISTORY: usize = 10;
 
+/// The most values of partitions that a row keeps in [`LedgerRow::detected_partitions`].
+pub const MAX_DETECTED_PARTITIONS: usize = 20;
+
 /// The most intents that a row keeps.
 const MAX_INTENTS: usize = 8;
 
 /// The longest time between an intent and the end of its call: the time limit of a Lambda function
 /// (15 minutes), and a minute for the call that it made last.
 const LONGEST_RUN_SECS: i64 = 16 * 60;
+
+/// An object that one run of a function is about to create. They sort by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Intent {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// A random number of the run.
+    pub run: u64,
+    /// The digest of the object.
+    pub digest: String,
+}
+
+impl Intent {
+    fn is_recent(&self, now: Timestamp) -> bool {
+        self.at.plus_secs(LONGEST_RUN_SECS) > now
+    }
+}
 
 /// The row of one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,11 +196,10 @@ pub struct LedgerRow {
     /// The pairing. Without one, Twinlake does not manage the standby's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
-    /// Digests of the objects that Twinlake is about to create, with the time of each. They are
-    /// stored before the call, so that after a crash the object is recognised even if the primary's
-    /// has changed since. There are several where several functions are about to create it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub intents: BTreeMap<String, Timestamp>,
+    /// What Twinlake is about to create. It is stored before the call, so that after a crash the
+    /// object is recognised even if the primary's has changed since.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub intents: BTreeSet<Intent>,
     /// The state.
     pub state: SubjectState,
     /// When it entered this state.
@@ -194,10 +214,15 @@ pub struct LedgerRow {
     /// last time that the row was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// The facets that were read when it was last found not to be in sync: only a read
-    /// of all of them finds it in sync again.
+    /// The facets that its problems were found in: only a read of all of them finds it in sync
+    /// again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub detected_by: BTreeSet<Facet>,
+    /// The values of partitions that could not be made equal: a read of them, or of all partitions,
+    /// finds it in sync again. At most [`MAX_DETECTED_PARTITIONS`]; of more,
+    /// [`LedgerRow::detected_by`] names all partitions.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub detected_partitions: BTreeSet<Vec<String>>,
     /// Whether the deletion limit holds it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub over_deletion_limit: bool,
@@ -233,31 +258,39 @@ impl LedgerRow {
     /// Whether Twinlake was about to create the object that has this digest.
     #[must_use]
     pub fn intends(&self, digest: &str) -> bool {
-        self.intents.contains_key(digest)
+        self.intents.iter().any(|intent| intent.digest == digest)
     }
 
-    /// Records that an object with this digest is about to be created. Of many intents, the newest
-    /// are kept.
-    pub fn record_intent(&mut self, digest: String, now: Timestamp) {
-        self.intents.insert(digest, now);
-        while self.intents.len() > MAX_INTENTS {
-            let oldest = self.intents.iter().min_by_key(|(_, at)| **at);
-            let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else {
-                return;
-            };
-            self.intents.remove(&oldest);
+    /// Records that a run is about to create an object with this digest. Returns whether that was
+    /// not recorded. Of many intents, the newest are kept.
+    pub fn record_intent(&mut self, run: u64, digest: &str, now: Timestamp) -> bool {
+        let is_same = |intent: &Intent| intent.run == run && intent.digest == digest;
+        if self.intents.iter().any(is_same) {
+            return false;
         }
+        self.intents.insert(Intent {
+            at: now,
+            run,
+            digest: digest.to_owned(),
+        });
+        while self.intents.len() > MAX_INTENTS {
+            self.intents.pop_first();
+        }
+        true
     }
 
-    /// Whether another function may be creating the object at this moment: it recorded an intent
-    /// within the time that a function may run. `own` are the intents of the caller.
+    /// Whether a function other than the one of this run may be creating the object at this moment:
+    /// it recorded an intent within the time that a function may run.
     #[must_use]
-    pub fn is_creation_under_way(&self, own: Option<&String>, now: Timestamp) -> bool {
-        let mut others = self
-            .intents
-            .iter()
-            .filter(|(digest, _)| own != Some(*digest));
-        others.any(|(_, at)| at.plus_secs(LONGEST_RUN_SECS) > now)
+    pub fn is_creation_under_way(&self, run: u64, now: Timestamp) -> bool {
+        let mut intents = self.intents.iter();
+        intents.any(|intent| intent.run != run && intent.is_recent(now))
+    }
+
+    /// Removes the intents of a run, and those of functions that have ended.
+    pub fn forget_intents(&mut self, run: u64, now: Timestamp) {
+        self.intents
+            .retain(|intent| intent.run != run && intent.is_recent(now));
     }
 
     /// The version of the row after it is written.
@@ -309,13 +342,14 @@ impl LedgerRow {
             version: None,
             subject,
             pairing: None,
-            intents: BTreeMap::new(),
+            intents: BTreeSet::new(),
             state,
             since,
             reason: None,
             listed_at: None,
             verified_at: None,
             detected_by: BTreeSet::new(),
+            detected_partitions: BTreeSet::new(),
             over_deletion_limit: false,
             table_default: None,
             source_location: None,
@@ -345,9 +379,9 @@ impl ObjectCounts {
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
-            databases: self.databases + other.databases,
-            tables: self.tables + other.tables,
-            partitions: self.partitions + other.partitions,
+            databases: self.databases.saturating_add(other.databases),
+            tables: self.tables.saturating_add(other.tables),
+            partitions: self.partitions.saturating_add(other.partitions),
         }
     }
 
@@ -403,6 +437,26 @@ pub struct ScanSchedule {
     pub last_scan_at: Option<Timestamp>,
     /// The next scan, if one is scheduled.
     pub next_scan_at: Option<Timestamp>,
+}
+
+/// What a scan reads that events request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanTarget {
+    /// The whole catalog.
+    Catalog,
+    /// All partitions of a table.
+    Partitions(TableId),
+}
+
+impl ScanTarget {
+    /// The least time between two scans of the target.
+    #[must_use]
+    pub fn interval_secs(&self) -> i64 {
+        match self {
+            Self::Catalog => CATALOG_SCAN_INTERVAL_SECS,
+            Self::Partitions(_) => PARTITION_SCAN_INTERVAL_SECS,
+        }
+    }
 }
 
 /// The decision on an event that requests a scan of the catalog or of a table's partitions.
@@ -521,6 +575,16 @@ mod tests {
             assert_eq!(merge(&base, &pairing(7, 5), &old), old);
             assert_eq!(merge(&base, &old, &pairing(7, 5)), old);
         }
+    }
+
+    #[test]
+    fn a_count_that_is_too_large_does_not_wrap() {
+        let most = ObjectCounts {
+            databases: usize::MAX,
+            tables: usize::MAX,
+            partitions: usize::MAX,
+        };
+        assert_eq!(most.plus(most), most);
     }
 
     #[test]

@@ -36,6 +36,7 @@ use crate::snapshot::{AbsenceProof, Observation, Snapshot};
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
 pub use held_steps::HeldSteps;
+use requirements::InStandby;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,8 +156,10 @@ pub struct SubjectOutcome {
     pub state: SubjectState,
     /// The reason, unless the subject is in sync.
     pub reason: Option<String>,
-    /// The facet whose read led to the state; [`Facet::Definition`] if none did in particular.
-    pub detected_by: Facet,
+    /// The facets whose reads led to the state; [`Facet::Definition`] is always one of them.
+    pub detected_by: Facets,
+    /// The number of problems that were found. The state and the reason are those of the worst.
+    pub problems: usize,
     /// The pairing, as far as the snapshots show it.
     pub pairing: Option<Pairing>,
     /// For a database: the primary's default permissions for new tables.
@@ -174,7 +177,8 @@ impl SubjectOutcome {
         Self {
             state,
             reason,
-            detected_by: Facet::Definition,
+            detected_by: Facets::from([Facet::Definition]),
+            problems: 0,
             pairing: None,
             table_default: None,
             partitions: None,
@@ -187,6 +191,15 @@ impl SubjectOutcome {
         Self {
             gone: true,
             ..Self::new(SubjectState::InSync, None)
+        }
+    }
+
+    /// Adds a problem. Of several, the worst state is kept with its reason; of equal ones the first.
+    fn add_problem(&mut self, state: SubjectState, reason: String) {
+        self.problems += 1;
+        if state > self.state {
+            self.state = state;
+            self.reason = Some(reason);
         }
     }
 }
@@ -235,7 +248,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     deduplicate_revokes(&mut builder.steps);
     let table_changes =
         |id: &crate::TableId, table: &crate::Table| table::table_change(inputs, id, table);
-    let requires = held_steps::remove_held(&mut builder, &table_changes);
+    let expression_uses =
+        |name: &str, key: &str| lakeformation::expression_uses(inputs.standby, name, key);
+    let in_standby = InStandby {
+        table_changes: &table_changes,
+        expression_uses: &expression_uses,
+    };
+    let requires = held_steps::remove_held(&mut builder, in_standby);
     Plan {
         requires,
         epoch: inputs.epoch,
@@ -378,6 +397,11 @@ fn unproven_absence(
         let why = "a read by name and a complete listing do not both lack it";
         return Some((FindingKind::Unreadable, why));
     }
+    if proof.refusal.is_some() {
+        let why = "AWS refused to read it by name, no listing has it, and no event named its \
+                   deletion; name it to `twinlake approve-deletions` if it was deleted";
+        return Some((FindingKind::OnHold, why));
+    }
     let why = "no event named the deletion, and no other object of its parent was seen";
     Some((FindingKind::Denied, why))
 }
@@ -494,9 +518,11 @@ impl PlanBuilder<'_> {
         if !row.is_some_and(LedgerRow::may_have_object) {
             return false;
         }
-        // A creation is harmless where the proof lacks only the sight of another object.
+        // A creation is harmless where the proof lacks only the sight of another object, or of a
+        // name of the deletion: if the object exists, the creation is refused.
         let with_sight = AbsenceProof {
             sibling_seen: true,
+            refusal: None,
             ..proof.clone()
         };
         let Some((kind, why)) = unproven_absence(self.inputs.standby, &with_sight) else {
@@ -531,11 +557,16 @@ impl PlanBuilder<'_> {
         reason: String,
     ) {
         self.add_finding(kind, subject, reason.clone());
-        let mut outcome = self.outcome_with_pairing(subject, state, Some(reason));
+        let mut outcome = self.outcome_with_pairing(subject, SubjectState::InSync, None);
         if let Some(previous) = self.subject_outcomes.get(subject) {
             outcome.pairing = previous.pairing.clone().or(outcome.pairing);
             outcome.table_default.clone_from(&previous.table_default);
+            outcome.state = previous.state;
+            outcome.reason.clone_from(&previous.reason);
+            outcome.detected_by.clone_from(&previous.detected_by);
+            outcome.problems = previous.problems;
         }
+        outcome.add_problem(state, reason);
         self.subject_outcomes.insert(subject.clone(), outcome);
     }
 
@@ -545,12 +576,12 @@ impl PlanBuilder<'_> {
         self.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, error.to_string());
     }
 
-    /// Records the facet that a subject was found not to be in sync by, if it is not in sync.
+    /// Adds a facet that a subject was found not to be in sync by, if it is not in sync.
     fn set_detected_by(&mut self, subject: &Subject, facet: Facet) {
         if let Some(outcome) = self.subject_outcomes.get_mut(subject)
             && outcome.state != SubjectState::InSync
         {
-            outcome.detected_by = facet;
+            outcome.detected_by.insert(facet);
         }
     }
 
@@ -566,6 +597,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_outcome_keeps_the_worst_of_several_problems() {
+        let mut outcome = SubjectOutcome::new(SubjectState::InSync, None);
+        for (state, reason) in [
+            (SubjectState::OnHold, "held"),
+            (SubjectState::OutOfSync, "unread"),
+            (SubjectState::OnHold, "held too"),
+        ] {
+            outcome.add_problem(state, reason.to_owned());
+        }
+        assert_eq!(outcome.state, SubjectState::OnHold);
+        assert_eq!(outcome.reason.as_deref(), Some("held"));
+        assert_eq!(outcome.problems, 3);
+    }
+
+    #[test]
     fn every_missing_part_of_a_proof_has_its_own_finding() {
         let complete = AbsenceProof {
             not_found: true,
@@ -573,6 +619,7 @@ mod tests {
             is_administrator: true,
             sibling_seen: true,
             deletion_named: false,
+            refusal: None,
         };
         let snapshot = Snapshot::default();
         assert_eq!(unproven_absence(&snapshot, &complete), None);

@@ -39,8 +39,11 @@ impl<T> Observation<T> {
 /// caller lost the permission to see, so that response alone proves nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AbsenceProof {
-    /// A read by name returned "not found".
+    /// A read by name did not return it.
     pub not_found: bool,
+    /// The error, if the read by name was answered with another one than "not found": AWS documents
+    /// neither which error a missing object leads to nor that others exclude it.
+    pub refusal: Option<CallError>,
     /// A complete listing of the parent does not contain the name.
     pub unlisted: bool,
     /// Twinlake's role is an administrator in the Region.
@@ -54,13 +57,14 @@ pub struct AbsenceProof {
 
 impl AbsenceProof {
     /// Whether the absence is proven: the object is not found and not listed, and reads of the same
-    /// round show that Twinlake still sees every object of the parent.
+    /// round show that Twinlake still sees every object of the parent. Where the read by name was
+    /// refused, an event or a person has to name the deletion too.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.not_found
             && self.unlisted
             && self.is_administrator
-            && (self.sibling_seen || self.deletion_named)
+            && (self.deletion_named || (self.sibling_seen && self.refusal.is_none()))
     }
 }
 
@@ -268,6 +272,7 @@ pub struct Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call_error::CallErrorKind;
 
     #[test]
     fn the_proof_needs_every_part() {
@@ -277,8 +282,19 @@ mod tests {
             is_administrator: true,
             sibling_seen: true,
             deletion_named: false,
+            refusal: None,
         };
         assert!(complete.is_complete());
+        let refused = AbsenceProof {
+            refusal: Some(CallError::new(CallErrorKind::Denied, "GetTable", "a", "no")),
+            ..complete.clone()
+        };
+        assert!(!refused.is_complete());
+        let refused_and_named = AbsenceProof {
+            deletion_named: true,
+            ..refused
+        };
+        assert!(refused_and_named.is_complete());
         let remove_evidence: [fn(&mut AbsenceProof); 4] = [
             |p| p.not_found = false,
             |p| p.unlisted = false,

@@ -5,7 +5,7 @@ use crate::catalog::{
 };
 use crate::grant::{PermissionGrant, Principal, Resource};
 use crate::name::{FunctionId, Name, TableId};
-use crate::scope::{LfSubject, Subject, subject_of_grant};
+use crate::scope::{Facet, LfSubject, Subject, subject_of_grant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -231,6 +231,18 @@ impl StepTarget {
             Self::Grant(grant) | Self::Revoke(grant) => subject_of_grant(grant),
             Self::Settings | Self::NarrowedSettings => Subject::LakeFormation(LfSubject::Settings),
         }
+    }
+
+    /// Returns the facets of the subject whose reads show whether the change was made.
+    #[must_use]
+    pub fn facets(&self) -> BTreeSet<Facet> {
+        BTreeSet::from([match self {
+            Self::Object(_) | Self::TableDefaults(_) | Self::Deletion(_) => Facet::Definition,
+            Self::Partition(..) => Facet::Partitions,
+            Self::Attachment(_, key) => key.facet(),
+            Self::Grant(_) | Self::Revoke(_) => Facet::Grants,
+            Self::Settings | Self::NarrowedSettings => Facet::Items,
+        }])
     }
 }
 

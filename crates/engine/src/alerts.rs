@@ -21,7 +21,7 @@ use twinlake_core::document::DocumentError;
 use twinlake_core::name::ObjectName;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::render;
-use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Step, Timestamp};
+use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Step, Subject, Timestamp};
 
 /// The subject of an alert that nothing can be applied. It is resolved as soon as changes can be
 /// applied again.
@@ -144,20 +144,25 @@ pub fn from_unrecognized_event(reason: &str, region: &str, now: Timestamp) -> Al
     Alert::new(AlertKind::ReadFailed, region, EVENT_SUBJECT, sentences, now)
 }
 
-/// Returns the alerts for a scope that is not retried before the next resync.
+/// Returns the alerts for subjects that are not retried before the next resync: one for each
+/// database.
 #[must_use]
-pub fn from_abandoned_scope(
-    outcome: &ReconcileOutcome,
+pub fn from_abandoned_subjects<'a>(
+    subjects: impl IntoIterator<Item = &'a Subject>,
     reason: &str,
     region: &str,
     now: Timestamp,
 ) -> Vec<Alert> {
-    let mut alerts: Vec<Alert> = from_unrevoked(outcome, region, now).into_iter().collect();
-    let scope = outcome.waiting.as_ref().map(|(scope, _)| scope.to_string());
-    let subject = scope.unwrap_or_else(|| "a scope".to_owned());
-    let entries = [(subject.clone(), format!("{subject}: {reason}"))];
-    alerts.push(build_alert(AlertKind::Conflict, &entries, region, now));
-    alerts
+    let mut groups: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for subject in subjects {
+        let subject = subject.to_string();
+        let group = groups.entry(group_of(&subject)).or_default();
+        group.push((subject.clone(), format!("{subject}: {reason}")));
+    }
+    let groups = groups.into_values();
+    groups
+        .map(|entries| build_alert(AlertKind::Conflict, &entries, region, now))
+        .collect()
 }
 
 /// Returns the alert for differences that a resync corrected and that no event had reported.
@@ -175,8 +180,10 @@ pub fn from_drift(applied: &[Step], region: &str, now: Timestamp) -> Option<Aler
 pub fn from_resync_report(report: &ResyncReport, region: &str, now: Timestamp) -> Vec<Alert> {
     let outcome = &report.outcome;
     let mut alerts = from_outcome(outcome, region, now);
-    if let Some((_, reason)) = &outcome.waiting {
-        alerts.extend(from_abandoned_scope(outcome, reason, region, now));
+    if let Some((scope, reason)) = &outcome.waiting {
+        alerts.extend(from_unrevoked(outcome, region, now));
+        let subjects = scope.read_requests.keys();
+        alerts.extend(from_abandoned_subjects(subjects, reason, region, now));
     }
     if !report.is_first {
         alerts.extend(from_drift(&outcome.applied, region, now));

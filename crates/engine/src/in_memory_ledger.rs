@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
 use twinlake_core::ledger::{
-    CATALOG_SCAN_INTERVAL_SECS, DeletionLog, LedgerRows, ObjectCounts,
-    PARTITION_SCAN_INTERVAL_SECS, PendingObjects, ResyncRun, ScanDecision, ScanSchedule, format,
+    DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule, ScanTarget,
+    format,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
@@ -295,25 +295,35 @@ impl Ledger for InMemoryLedger {
         Ok(())
     }
 
-    async fn request_partition_scan(
-        &self,
-        table: &TableId,
-        now: Timestamp,
-    ) -> Result<ScanDecision, CallError> {
-        let mut contents = self.lock();
-        let schedule = contents.partition_scans.entry(table.clone()).or_default();
-        let (scan, updated) = schedule.request(now, PARTITION_SCAN_INTERVAL_SECS);
-        *schedule = updated;
-        Ok(scan)
+    async fn scan_schedule(&self, target: &ScanTarget) -> Result<ScanSchedule, CallError> {
+        let contents = self.lock();
+        Ok(match target {
+            ScanTarget::Catalog => contents.catalog_scan,
+            ScanTarget::Partitions(table) => {
+                let schedule = contents.partition_scans.get(table);
+                schedule.copied().unwrap_or_default()
+            }
+        })
     }
 
-    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError> {
+    async fn put_scan_schedule(
+        &self,
+        target: &ScanTarget,
+        current: ScanSchedule,
+        updated: ScanSchedule,
+    ) -> Result<bool, CallError> {
         let mut contents = self.lock();
-        let (scan, updated) = contents
-            .catalog_scan
-            .request(now, CATALOG_SCAN_INTERVAL_SECS);
-        contents.catalog_scan = updated;
-        Ok(scan)
+        let stored = match target {
+            ScanTarget::Catalog => &mut contents.catalog_scan,
+            ScanTarget::Partitions(table) => {
+                contents.partition_scans.entry(table.clone()).or_default()
+            }
+        };
+        let is_current = *stored == current;
+        if is_current {
+            *stored = updated;
+        }
+        Ok(is_current)
     }
 
     async fn incident(&self, key: &str) -> Result<Option<(Incident, u64)>, CallError> {

@@ -33,6 +33,7 @@ use twinlake_core::{
 
 pub use attachment_mapping::UnmappedAttachments;
 pub use databases::MAX_TABLES_PER_INVOCATION;
+pub(crate) use databases::database_by_name;
 pub use lakeformation::{Items, OptIns};
 pub use partitions::MAX_PARTITIONS_PER_ROUND;
 pub use prefetch::{Prefetched, PrincipalMappings, principal_mappings};
@@ -118,6 +119,8 @@ pub struct Observer<'a, P, S> {
     pub remaining_partitions: Cell<usize>,
     /// Partition writes that the standby confirmed in the previous round.
     pub confirmed_writes: &'a ConfirmedWrites,
+    /// Tables of which an event named the deletion of partitions.
+    pub named_partition_deletions: BTreeSet<TableId>,
     /// Whether databases with more than [`MAX_TABLES_PER_INVOCATION`] tables are left to the caller,
     /// which splits them into several messages.
     pub defers_oversized_databases: bool,
@@ -125,7 +128,10 @@ pub struct Observer<'a, P, S> {
     pub is_out_of_time: &'a dyn Fn() -> bool,
 }
 
-/// The observation of an object that was read by name.
+/// The observation of an object that was read by name. What is not returned may be absent whatever
+/// the error, unless another attempt may return it: which codes mean a missing object, AWS
+/// documents for few calls (F-1, LF-08). A refused read counts as an absence only if a listing lacks
+/// the object too ([`refused_or_absent`]).
 fn observation<T>(result: Result<T, CallError>) -> Observation<T> {
     match result {
         Ok(value) => Observation::Present(value),
@@ -133,7 +139,48 @@ fn observation<T>(result: Result<T, CallError>) -> Observation<T> {
             not_found: true,
             ..AbsenceProof::default()
         }),
+        Err(error) if may_mean_absence(error.kind) => Observation::Absent(AbsenceProof {
+            not_found: true,
+            refusal: Some(error),
+            ..AbsenceProof::default()
+        }),
         Err(error) => Observation::Unknown(error),
+    }
+}
+
+/// Whether a call for a missing object may fail with this kind of error.
+fn may_mean_absence(kind: CallErrorKind) -> bool {
+    match kind {
+        CallErrorKind::NotFound
+        | CallErrorKind::AlreadyInState
+        | CallErrorKind::Denied
+        | CallErrorKind::Invalid => true,
+        // The service returned the object.
+        CallErrorKind::Unsupported => false,
+        CallErrorKind::Contended | CallErrorKind::NotPropagated | CallErrorKind::Unavailable => {
+            false
+        }
+    }
+}
+
+/// The error of a read by name that was refused, so that only a listing tells whether the object
+/// exists.
+fn refusal_of<T>(observed: &Observation<T>) -> Option<&CallError> {
+    match observed {
+        Observation::Absent(proof) => proof.refusal.as_ref(),
+        Observation::Present(_) | Observation::Unknown(_) => None,
+    }
+}
+
+/// A refused read of an object that no listing was found to lack: whether it exists is unknown.
+fn refused_or_absent<T>(observed: Observation<T>) -> Observation<T> {
+    match observed {
+        Observation::Absent(AbsenceProof {
+            refusal: Some(error),
+            unlisted: false,
+            ..
+        }) => Observation::Unknown(error),
+        Observation::Present(_) | Observation::Absent(_) | Observation::Unknown(_) => observed,
     }
 }
 
@@ -172,8 +219,9 @@ async fn confirm_absence<T>(
         return listed;
     };
     match observation(by_name.await) {
-        Observation::Absent(_) => Observation::Absent(AbsenceProof {
+        Observation::Absent(by_name) => Observation::Absent(AbsenceProof {
             not_found: true,
+            refusal: by_name.refusal,
             ..proof
         }),
         found @ (Observation::Present(_) | Observation::Unknown(_)) => found,
@@ -181,17 +229,19 @@ async fn confirm_absence<T>(
 }
 
 /// The observation of an object that a complete listing of its parent lacks, or shows although a
-/// read by name did not find it.
+/// read by name did not return it: with `refusal`, because it was refused.
 fn absent_by_name<'a, K: PartialEq + 'a, T>(
     key: &K,
     mut listed: impl Iterator<Item = &'a K> + Clone,
+    refusal: Option<&CallError>,
 ) -> Observation<T> {
-    Observation::Absent(AbsenceProof {
+    refused_or_absent(Observation::Absent(AbsenceProof {
         not_found: true,
+        refusal: refusal.cloned(),
         unlisted: listed.clone().all(|other| other != key),
         sibling_seen: listed.any(|other| other != key),
         ..AbsenceProof::default()
-    })
+    }))
 }
 
 async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
@@ -332,6 +382,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             is_deletion_named(&subject) || is_deletion_named(&Subject::Database(database.clone()))
         };
         for snapshot in [&mut snapshots.primary, &mut snapshots.standby] {
+            resolve_refusals(&mut snapshot.databases);
+            resolve_refusals(&mut snapshot.tables);
+            resolve_refusals(&mut snapshot.functions);
             let administrator = snapshot.is_administrator;
             let complete = |proof: &mut AbsenceProof, is_named: bool| {
                 proof.is_administrator = administrator;
@@ -369,6 +422,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }) || needs_proof(&primary.functions, &standby.functions, |id| {
             self.may_have_object(&Subject::Function(id.clone()))
         })
+    }
+}
+
+/// Marks as unknown what a read refused and no listing lacks.
+fn resolve_refusals<K: Ord, T>(observed: &mut BTreeMap<K, Observation<T>>) {
+    for one in observed.values_mut() {
+        if let Some(error) = refusal_of(one).cloned()
+            && !matches!(one, Observation::Absent(proof) if proof.unlisted)
+        {
+            *one = Observation::Unknown(error);
+        }
     }
 }
 
@@ -411,7 +475,8 @@ mod tests {
 
     #[test]
     fn a_listing_that_shows_an_object_does_not_prove_its_absence() {
-        let proof = |listed: &[&str]| match absent_by_name::<_, ()>(&"orders", listed.iter()) {
+        let proof = |listed: &[&str]| match absent_by_name::<_, ()>(&"orders", listed.iter(), None)
+        {
             Observation::Absent(proof) => (proof.unlisted, proof.sibling_seen),
             Observation::Present(()) | Observation::Unknown(_) => panic!("it is not absent"),
         };

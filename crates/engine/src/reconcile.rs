@@ -1,13 +1,16 @@
 //! The reconcile loop.
 
 mod bookkeeping;
-mod dropped_databases;
+
 pub(crate) mod grant_listing;
 mod intents;
 mod paging;
+mod problems;
 mod safeguards;
 mod session;
+mod stale_reads;
 mod step_effects;
+mod waiting;
 
 use crate::apply::apply;
 use crate::observe::{Prefetched, Snapshots};
@@ -15,14 +18,14 @@ use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
 use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::Rejection;
+use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
 use twinlake_core::render::StepCounts;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, LedgerRow, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject,
-    SubjectState, TableId, Timestamp,
+    CallError, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, SubjectState,
+    TableId, Timestamp,
 };
 
 /// The Regions, ledger, policy and limits of one reconciliation.
@@ -45,8 +48,8 @@ pub struct Context<'a, E: Environment> {
     pub own_roles: &'a OwnRoles,
     /// Most AWS calls that run at the same time.
     pub max_concurrent_calls: usize,
-    /// A person has approved the deletions, however many.
-    pub deletions_approved: bool,
+    /// The deletions that a person has approved: the deletion limit does not hold them.
+    pub approved_deletions: &'a ApprovedDeletions,
     /// Whether Twinlake's role in the standby may write the data lake settings (a separate
     /// permission).
     pub may_write_settings: bool,
@@ -96,10 +99,16 @@ pub struct ReconcileOutcome {
     pub scanned: BTreeSet<Subject>,
     /// The requested databases that were read with their whole contents.
     pub fully_scanned: BTreeSet<Name>,
+    /// The databases of both Regions and of the ledger, where a resync listed all of them. What
+    /// belongs to another database exists nowhere.
+    pub listed_databases: Option<BTreeSet<Name>>,
     /// The subjects whose ledger rows are not in sync, with their state.
     pub not_in_sync: BTreeMap<Subject, SubjectState>,
     /// The reasons of those rows.
     pub reasons: BTreeMap<Subject, String>,
+    /// Subjects with a problem that was found in something that was not read completely this time:
+    /// no incident of theirs is resolved.
+    pub not_fully_read: BTreeSet<Subject>,
 }
 
 /// The log entry of one reconciliation. It contains names only, no grants.
@@ -170,39 +179,27 @@ impl ReconcileOutcome {
         }
     }
 
-    /// Records the state of a subject as its ledger row has it.
-    fn record_state(&mut self, row: &LedgerRow) {
-        let subject = &row.subject;
-        self.not_in_sync.remove(subject);
-        self.reasons.remove(subject);
-        if row.state != SubjectState::InSync {
-            self.not_in_sync.insert(subject.clone(), row.state);
-            let reason = row.reason.clone();
-            self.reasons
-                .extend(reason.map(|reason| (subject.clone(), reason)));
-        }
-    }
-
     /// Whether the last plan was empty: nothing waits, was rejected or failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.waiting.is_none() && self.rejections.is_empty() && self.failed.is_empty()
     }
 
-    /// The result in one word: `rejected` (a plan was rejected), `failed`, `waiting`, `unread` (a
-    /// read failed) or `settled`.
+    /// The result in a word: `rejected` (a plan was rejected), `failed`, `waiting`, `unread` (a read
+    /// failed), both as `waiting, unread`, or `settled`.
     #[must_use]
     pub fn status(&self) -> &'static str {
         if !self.rejections.is_empty() {
             "rejected"
         } else if !self.failed.is_empty() {
             "failed"
-        } else if self.waiting.is_some() {
-            "waiting"
-        } else if !self.is_fully_read() {
-            "unread"
         } else {
-            "settled"
+            match (self.waiting.is_some(), self.is_fully_read()) {
+                (true, true) => "waiting",
+                (true, false) => "waiting, unread",
+                (false, false) => "unread",
+                (false, true) => "settled",
+            }
         }
     }
 
@@ -276,15 +273,19 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
             .outcome
             .subject_outcomes
             .clone_from(&plan.subject_outcomes);
-        if plan.is_empty() && session.next_page(&plan) {
-            prefetched = Cow::Owned(Prefetched::default());
-            continue;
+        let is_given_up = !plan.is_empty() && session.page_rounds > MAX_ROUNDS;
+        if is_given_up {
+            session.give_up(&plan);
         }
-        if plan.is_empty() || session.page_rounds > MAX_ROUNDS {
-            session.finish(&rows, &plan).await?;
-            return Ok(session.outcome);
-        }
-        let Some(approved) = session.approve(&rows, &mut plan, true).await? else {
+        let approved = match plan.is_empty() || is_given_up {
+            true => None,
+            false => session.approve(&rows, &mut plan, true).await?,
+        };
+        let Some(approved) = approved else {
+            if session.next_page(&plan) {
+                prefetched = Cow::Owned(Prefetched::default());
+                continue;
+            }
             session.finish(&rows, &plan).await?;
             return Ok(session.outcome);
         };
@@ -299,12 +300,10 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
             prefetched.to_mut().databases = None;
             continue;
         }
+        session.know_pairings(&rows);
         session.allow_partition_deletions(&approved);
         let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
-        if !session.record_results(&approved, &applied) {
-            session.finish(&rows, &plan).await?;
-            return Ok(session.outcome);
-        }
+        session.record_results(&approved, &applied);
         prefetched = Cow::Owned(session.prefetch_next_round().await);
         all_grants_listed = prefetched.grants.is_some();
     }
@@ -360,4 +359,28 @@ pub async fn observe_once<E: Environment>(
     };
     let rows = session.observe(&prefetched).await?;
     Ok((rows, session.snapshots))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_tells_that_something_was_not_read_while_something_waits() {
+        let unread = Finding {
+            kind: FindingKind::Unreadable,
+            subject: Subject::Catalog,
+            detail: String::new(),
+        };
+        let outcome = |waits: bool, findings: &[Finding]| ReconcileOutcome {
+            waiting: waits.then(|| (Scope::catalog(), String::new())),
+            findings: findings.iter().cloned().collect(),
+            ..ReconcileOutcome::default()
+        };
+        assert_eq!(outcome(false, &[]).status(), "settled");
+        assert_eq!(outcome(true, &[]).status(), "waiting");
+        let unread = [unread];
+        assert_eq!(outcome(false, &unread).status(), "unread");
+        assert_eq!(outcome(true, &unread).status(), "waiting, unread");
+    }
 }

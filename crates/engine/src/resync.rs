@@ -94,6 +94,7 @@ where
         context,
         retry_queue,
         part: &part,
+        scope: scope.clone(),
         progress,
     };
     let is_out_of_time = || {
@@ -227,6 +228,13 @@ async fn databases_in_scope<E: Environment>(
         }
         let rows = context.ledger.database_rows().await?;
         names.extend(rows.keys().filter_map(|row| row.database().cloned()));
+        let both_listed = prefetched
+            .databases
+            .as_ref()
+            .is_some_and(|(primary, standby)| {
+                primary.present().is_some() && standby.present().is_some()
+            });
+        outcome.listed_databases = both_listed.then(|| names.clone());
     }
     names.retain(|name| context.policy.covers_database(name));
     Ok(names)
@@ -269,6 +277,8 @@ struct ResyncWorker<'a, E: Environment, O, G> {
     context: &'a Context<'a, E>,
     retry_queue: Option<&'a O>,
     part: &'a ResyncPart,
+    /// The scope of the part.
+    scope: Scope,
     progress: &'a G,
 }
 
@@ -300,11 +310,17 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         mut outcome: ReconcileOutcome,
         report: &mut ResyncReport,
     ) -> Result<(), CallError> {
-        let is_unfinished = outcome.out_of_time && self.retry_queue.is_some();
-        if let (true, Some((scope, _))) = (is_unfinished, &outcome.waiting) {
+        // A part that changed nothing although it had a whole invocation for itself is not repeated:
+        // the next resync finds what waits.
+        let is_repeated = |scope: &Scope| *scope == self.scope && outcome.counts.total() == 0;
+        if let (true, Some((scope, _))) = (outcome.out_of_time, &outcome.waiting)
+            && self.retry_queue.is_some()
+            && !is_repeated(scope)
+        {
             let subjects = scope.read_requests.keys().cloned();
+            let scope = scope.clone();
             outcome.left_to_parts.extend(subjects);
-            self.enqueue_part(scope.clone(), report).await?;
+            self.enqueue_part(scope, report).await?;
             outcome.waiting = None;
         }
         let oversized: Vec<TableId> = std::mem::take(&mut outcome.oversized).into_iter().collect();
@@ -348,16 +364,13 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         let Some(retry_queue) = self.retry_queue else {
             return Ok(());
         };
-        // The name is derived from the scope, so the same scope always has the same name.
-        let digest = twinlake_core::catalog::digest(&scope);
+        // The name is derived from that of this part: what two parts leave is not the same, though
+        // the scope may be, and a part that is delivered again leaves the same.
+        let digest = twinlake_core::catalog::digest(&(&self.part.name, &scope));
         let next = ResyncPart {
             run: self.part.run.clone(),
             name: digest.get(..16).unwrap_or(&digest).to_owned(),
         };
-        if next.name == self.part.name {
-            // This part already had a whole invocation for itself: another one would not help.
-            return Ok(());
-        }
         let is_catalog_subject = |subject: &&Subject| !matches!(subject, Subject::LakeFormation(_));
         report.deferred += scope
             .read_requests
@@ -392,10 +405,18 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
         }
     }
     total.unrevoked.extend(part.unrevoked);
+    // What reconciles a subject last knows its state: its row keeps the problems that it did not
+    // look at.
+    for subject in &part.scanned {
+        total.not_in_sync.remove(subject);
+        total.reasons.remove(subject);
+        total.not_fully_read.remove(subject);
+    }
     total.scanned.extend(part.scanned);
     total.fully_scanned.extend(part.fully_scanned);
     total.not_in_sync.extend(part.not_in_sync);
     total.reasons.extend(part.reasons);
+    total.not_fully_read.extend(part.not_fully_read);
     total.iceberg.extend(part.iceberg);
     total.left_to_parts.extend(part.left_to_parts);
     if let Some((scope, reason)) = part.waiting {

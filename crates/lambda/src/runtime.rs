@@ -7,6 +7,7 @@ use twinlake_aws::{
     AwsRegion, Clients, DefaultEventBus, DynamoLedger, SnsAlerts, SqsDeadLetterQueues,
     SqsRetryQueue, SystemClock,
 };
+use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
@@ -102,7 +103,7 @@ impl Runtime {
             reader_role: &self.function_role,
             own_roles: &self.own_roles,
             max_concurrent_calls: self.config.max_concurrent_calls,
-            deletions_approved: false,
+            approved_deletions: &ApprovedDeletions::None,
             may_write_settings: false,
             stop_at: Some(stop_at),
         }

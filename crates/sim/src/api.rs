@@ -24,19 +24,60 @@ impl SimState {
     ) -> Result<Value, ApiError> {
         let caller = Caller { region, principal };
         let lost_response_error = self.begin_call(caller, name)?;
-        let answer = match self.glue_call(caller, name, request) {
+        let style = self.answer_style;
+        let answer = self.run_operation(caller, name, request);
+        let answer = answer.map_err(|error| style.error(error))?;
+        let answer = style.response(answer);
+        self.emit(caller, name, request, &answer);
+        let time_out = match is_read(name) {
+            true => None,
+            false => {
+                self.writes += 1;
+                style.time_out(self.writes)
+            }
+        };
+        match lost_response_error.or(time_out) {
+            Some(error) => Err(error),
+            None => Ok(answer),
+        }
+    }
+
+    fn run_operation(
+        &mut self,
+        caller: Caller<'_>,
+        name: &str,
+        request: &Value,
+    ) -> Result<Value, ApiError> {
+        if !is_read(name) {
+            self.check_refused_texts(caller, request)?;
+        }
+        match self.glue_call(caller, name, request) {
             Some(answer) => answer,
             None => match self.lakeformation_call(caller, name, request) {
                 Some(answer) => answer,
                 None => Err(ApiError::invalid(format!("unknown operation {name}"))),
             },
-        }?;
-        self.emit(caller, name, request, &answer);
-        match lost_response_error {
-            Some(error) => Err(error),
-            None => Ok(answer),
         }
     }
+
+    /// Fails if the Region refuses a text of the request.
+    fn check_refused_texts(&self, caller: Caller<'_>, request: &Value) -> Result<(), ApiError> {
+        let refused = &self.region(caller.region)?.refused_texts;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let request = request.to_string();
+        match refused.iter().find(|text| request.contains(text.as_str())) {
+            Some(text) => Err(ApiError::invalid(format!("{text} is not accepted"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether an operation changes nothing.
+fn is_read(name: &str) -> bool {
+    let reads = ["Get", "BatchGet", "List", "Search"];
+    reads.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns a required string member of a request.

@@ -13,6 +13,7 @@
 //! - Deterministic: the only clock is a counter.
 //! - Independent of the AWS adapters: neither crate depends on the other.
 
+mod answer_style;
 mod api;
 mod caller;
 mod error;
@@ -26,6 +27,7 @@ mod quirk;
 mod raw_state;
 mod state;
 
+pub use answer_style::AnswerStyle;
 pub use error::ApiError;
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};

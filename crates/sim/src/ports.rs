@@ -186,7 +186,8 @@ impl SimRegion {
                 principal: &self.principal,
             };
             let lost_response_error = state.begin_call(caller, name)?;
-            let all = operation(state, caller)?;
+            let style = state.answer_style;
+            let all = operation(state, caller).map_err(|error| style.error(error))?;
             for _ in 1..all.len().div_ceil(page_size) {
                 state.begin_call(caller, name)?;
             }
@@ -216,7 +217,8 @@ impl SimRegion {
                 principal: &self.principal,
             };
             let lost_response_error = state.begin_call(caller, name)?;
-            let observed = operation(state, caller)?;
+            let style = state.answer_style;
+            let observed = operation(state, caller).map_err(|error| style.error(error))?;
             lost_response_error.map_or(Ok(observed), Err)
         })
         .await
@@ -236,19 +238,15 @@ impl SimRegion {
     ) -> Result<EntryResults, CallError> {
         let answer = self.call(name, &request).await?;
         let errors = answer.get("Errors").and_then(Value::as_array);
-        let errors: &[Value] = errors.map(Vec::as_slice).unwrap_or_default();
-        let result_of = |values: &[String]| {
-            let wanted = json!(values);
-            let failed = errors.iter().find(|error| {
-                let named = error.get("PartitionValues");
-                named.or_else(|| error.get("PartitionValueList")) == Some(&wanted)
-            });
-            match failed {
-                Some(error) => Err(self.entry_error(name, error.get("ErrorDetail"))),
-                None => Ok(()),
-            }
-        };
-        Ok(values.into_iter().map(result_of).collect())
+        let failures = errors.into_iter().flatten().map(|error| {
+            let named = error.get("PartitionValues");
+            let named = named.or_else(|| error.get("PartitionValueList"));
+            let index = values
+                .iter()
+                .position(|values| named == Some(&json!(values)));
+            (index, self.entry_error(name, error.get("ErrorDetail")))
+        });
+        entry_results(values.len(), failures)
     }
 
     /// Converts the error of a batch entry. Its class comes from the injected error or the known
@@ -298,19 +296,38 @@ impl SimRegion {
             .collect();
         let answer = self.call(name, &json!({ "Entries": sent })).await?;
         let failures = answer.get("Failures").and_then(Value::as_array);
-        let failures: &[Value] = failures.map(Vec::as_slice).unwrap_or_default();
-        let result_of = |index: usize| {
-            let id = Value::from(index.to_string());
-            let failed = failures
-                .iter()
-                .find(|failure| failure.get("RequestEntry").and_then(|e| e.get("Id")) == Some(&id));
-            match failed {
-                Some(failure) => Err(self.entry_error(name, failure.get("Error"))),
-                None => Ok(()),
-            }
-        };
-        Ok((0..entries.len()).map(result_of).collect())
+        let failures = failures.into_iter().flatten().map(|failure| {
+            let id = failure
+                .get("RequestEntry")
+                .and_then(|entry| entry.get("Id"));
+            let index = id.and_then(Value::as_str).and_then(|id| id.parse().ok());
+            (index, self.entry_error(name, failure.get("Error")))
+        });
+        entry_results(entries.len(), failures)
     }
+}
+
+/// Returns the result of each of `count` entries of a batch call from its failures, which have the
+/// index of an entry.
+///
+/// # Errors
+/// A failure names none of several entries: the result of each of them is unknown.
+fn entry_results(
+    count: usize,
+    failures: impl Iterator<Item = (Option<usize>, CallError)>,
+) -> Result<EntryResults, CallError> {
+    let mut results: EntryResults = vec![Ok(()); count];
+    for (index, error) in failures {
+        let index = match (index, count) {
+            (None, 1) => Some(0),
+            (index, _) => index,
+        };
+        match index.and_then(|index| results.get_mut(index)) {
+            Some(result) => *result = Err(error),
+            None => return Err(error),
+        }
+    }
+    Ok(results)
 }
 
 impl ReadRegion for SimRegion {

@@ -2,6 +2,7 @@
 
 mod listing;
 
+use crate::answer_style::AnswerStyle;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fault_injection::{InjectedFault, KillSwitch, RandomFaults};
@@ -114,6 +115,8 @@ pub(crate) struct RegionStore {
     pub grants: GrantStore,
     /// The number of archived versions of each table.
     pub archived_versions: BTreeMap<TableId, usize>,
+    /// Texts that no write may contain.
+    pub refused_texts: BTreeSet<String>,
     /// Values of partitions that `BatchCreatePartition` rejects.
     pub rejected_partitions: BTreeSet<Vec<String>>,
     pub connections: BTreeSet<String>,
@@ -159,6 +162,9 @@ pub struct SimState {
     pub(crate) account: String,
     pub(crate) regions: BTreeMap<String, RegionStore>,
     pub(crate) quirks: BTreeSet<Quirk>,
+    pub(crate) answer_style: AnswerStyle,
+    /// The number of writes that took effect.
+    pub(crate) writes: u64,
     pub(crate) injected_faults: Vec<InjectedFault>,
     pub(crate) random_faults: Option<RandomFaults>,
     /// The principal whose calls `random_faults` applies to.
@@ -200,6 +206,8 @@ impl SimState {
                 .map(|name| ((*name).to_owned(), region.clone()))
                 .collect(),
             quirks: Quirk::DEFAULT.into_iter().collect(),
+            answer_style: AnswerStyle::default(),
+            writes: 0,
             injected_faults: Vec::new(),
             random_faults: None,
             random_faults_principal: String::new(),
@@ -276,6 +284,11 @@ impl SimState {
         }
     }
 
+    /// Sets how the services answer.
+    pub fn set_answer_style(&mut self, style: AnswerStyle) {
+        self.answer_style = style;
+    }
+
     /// Returns the JSON form of table wildcards in listings.
     pub(crate) fn wildcard_format(&self) -> WildcardFormat {
         WildcardFormat {
@@ -311,6 +324,14 @@ impl SimState {
         if let Ok(region) = self.region_mut(region) {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             region.rejected_partitions.insert(values);
+        }
+    }
+
+    /// Makes a Region refuse every write whose request contains a text, as a service does that has
+    /// stricter rules than when the other Region accepted the same.
+    pub fn refuse_writes_with(&mut self, region: &str, text: &str) {
+        if let Ok(region) = self.region_mut(region) {
+            region.refused_texts.insert(text.to_owned());
         }
     }
 

@@ -9,7 +9,9 @@ use local_dynamodb::with_items;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_aws::DynamoLedger;
-use twinlake_core::ledger::{ExpectedReplica, LedgerRows, MissingObjects, Pairing, PendingObjects};
+use twinlake_core::ledger::{
+    ExpectedReplica, Intent, LedgerRows, MissingObjects, Pairing, PendingObjects, ScanTarget,
+};
 use twinlake_core::topology::{BySite, Epoch};
 use twinlake_core::{
     Alert, AlertKind, Channel, FunctionId, Incident, LedgerRow, LfSubject, Name, Subject,
@@ -121,7 +123,11 @@ fn row(subject: Subject) -> LedgerRow {
             },
             link: true,
         }),
-        intents: [("0123".to_owned(), Timestamp(1_500))].into(),
+        intents: BTreeSet::from([Intent {
+            at: Timestamp(1_500),
+            run: u64::MAX,
+            digest: "0123".to_owned(),
+        }]),
         reason: Some("held".to_owned()),
         listed_at: created,
         verified_at: created,
@@ -227,8 +233,10 @@ async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
             .await
             .ok()?,
         7 => {
-            let counts = ledger.deletions_in_last_hour(now).await.ok()?;
-            ledger.record_deletions(now, &counts).await.ok()?;
+            let (log, version) = ledger.deletion_log().await.ok()??;
+            let counts = log.last_hour(now);
+            let log = log.with(now, counts);
+            ledger.put_deletion_log(&log, Some(version)).await.ok()?;
         }
         8 => {
             let run = ledger.end_run_part("run", "part", true).await.ok()??;
@@ -238,7 +246,13 @@ async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
             .put_verified_at(ledger.verified_at().await.ok()??)
             .await
             .ok()?,
-        10 => drop(ledger.request_partition_scan(&table, now).await.ok()?),
+        10 => {
+            let target = ScanTarget::Partitions(table);
+            let current = ledger.scan_schedule(&target).await.ok()?;
+            let (_, updated) = current.request(now, target.interval_secs());
+            let written = ledger.put_scan_schedule(&target, current, updated).await;
+            let _was_written: bool = written.ok()?;
+        }
         11 => {
             let (incident, version) = ledger.incident("key").await.ok()??;
             let written = ledger
@@ -285,7 +299,7 @@ async fn write_rows(ledger: &DynamoLedger, rows: &LedgerRows) {
         let json = serde_json::to_string(row).expect("a row is JSON");
         let read: LedgerRow = serde_json::from_str(&json).expect("the JSON is a row's");
         assert_eq!((&read.subject, read.state), (&row.subject, row.state));
-        let digests = |row: &LedgerRow| row.pairing.as_ref().map(|pairing| pairing.digest);
+        let digests = |row: &LedgerRow| row.pairing.as_ref().map(|pairing| pairing.digest.clone());
         assert_eq!(digests(&read), digests(row));
         assert_eq!(read.managed_keys, row.managed_keys);
     }

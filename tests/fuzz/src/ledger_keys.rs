@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use local_dynamodb::with_items;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use twinlake_core::ledger::PendingObjects;
+use twinlake_core::ledger::{PendingObjects, ScanSchedule, ScanTarget};
 use twinlake_core::{FunctionId, LedgerRow, Name, Subject, SubjectState, TableId, Timestamp};
 use twinlake_engine::{Ledger, StatsStore};
 
@@ -57,7 +57,10 @@ fn check_tables(tables: &BTreeSet<TableId>) {
     let pending = PendingObjects::default();
     let (written, requests) = with_items(Vec::new(), async |ledger| {
         for table in tables {
-            ledger.request_partition_scan(table, Timestamp(0)).await?;
+            let target = ScanTarget::Partitions(table.clone());
+            let (_, updated) = ScanSchedule::default().request(Timestamp(0), 300);
+            let before = ScanSchedule::default();
+            ledger.put_scan_schedule(&target, before, updated).await?;
             ledger
                 .put_pending_objects(table, Some(&pending), None)
                 .await?;

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use twinlake_core::ledger::{
-    LedgerRows, ObjectCounts, ResyncRun, ScanDecision, ScanSchedule, format,
+    LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, format,
 };
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, LfSubject, Subject, Timestamp};
 
@@ -285,45 +285,19 @@ impl DynamoLedger {
         Ok(())
     }
 
-    /// Requests a scan by the schedule that an item holds.
-    pub(super) async fn request_scan(
-        &self,
-        (pk, sk): (&str, &str),
-        now: Timestamp,
-        interval_secs: i64,
-    ) -> Result<ScanDecision, CallError> {
-        // Each try reads the schedule again, because a concurrent request may have changed it.
-        for _ in 0..4 {
-            let item = self.get_item(pk, sk).await?.unwrap_or_default();
-            let at = |name: &str| number_attribute(&item, name).map(Timestamp);
-            let current = ScanSchedule {
-                last_scan_at: at("last_scan_at"),
-                next_scan_at: at("next_scan_at"),
-            };
-            let (scan, updated) = current.request(now, interval_secs);
-            if matches!(scan, ScanDecision::Covered(_))
-                || self.put_scan_schedule((pk, sk), &current, &updated).await?
-            {
-                return Ok(scan);
-            }
-        }
-        // After four conflicts: a scan too many is harmless.
-        Ok(ScanDecision::Now)
-    }
-
     /// Stores a schedule of scans if the stored one is still `current`. Returns whether
     /// it was stored.
-    pub(super) async fn put_scan_schedule(
+    pub(super) async fn put_scan_item(
         &self,
-        (pk, sk): (&str, &str),
+        (pk, sk): (String, String),
         current: &ScanSchedule,
         updated: &ScanSchedule,
     ) -> Result<bool, CallError> {
         const DAY_SECS: i64 = 86_400;
         let mut call = self.client.put_item().table_name(&self.table);
         call = call
-            .item("pk", string_value(pk))
-            .item("sk", string_value(sk))
+            .item("pk", string_value(&pk))
+            .item("sk", string_value(&sk))
             .item(FORMAT, number_value(format::LEDGER));
         let latest = updated
             .next_scan_at
@@ -401,6 +375,17 @@ impl DynamoLedger {
             Err(error) if call_error::is_condition_failure(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The key of the schedule of a target's scans.
+pub(super) fn scan_key(target: &ScanTarget) -> (String, String) {
+    match target {
+        ScanTarget::Catalog => ("meta".to_owned(), "catalog_scan".to_owned()),
+        ScanTarget::Partitions(table) => (
+            format!("partition_scans#{}", table.database),
+            table.table.as_str().to_owned(),
+        ),
     }
 }
 

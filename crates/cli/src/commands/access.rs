@@ -1,11 +1,12 @@
 //! `twinlake access`: compares the permissions of a principal in both Regions.
 
 use crate::common_options::{Common, PrimaryOption};
-use crate::connect::{Connection, DeletionApproval, WithoutLedger};
+use crate::connect::{Connection, WithoutLedger};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeSet;
 use twinlake_core::access::{self, AccessRight, EffectiveAccess};
+use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::scope::{ReadRequest, WHOLE_TABLE};
 use twinlake_core::snapshot::{Observation, Snapshot};
@@ -39,7 +40,7 @@ pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOut
     let Some(subject) = requested.read_requests.keys().next().cloned() else {
         return Err(CliError::Usage("name a database or a table".to_owned()));
     };
-    let context = connection.context(DeletionApproval::NotGiven);
+    let context = connection.context(&ApprovedDeletions::None);
     let scope = permission_scope(&subject);
     let (_, snapshots) = reconcile::observe_once(&context, &scope).await?;
     let principal_mapping = PrincipalMapping::of_primary(&connection.policy, connection.epoch);

@@ -2,14 +2,14 @@
 
 use crate::commands::plan::StoredPlan;
 use crate::common_options::Common;
-use crate::connect::{Connection, DeletionApproval, WRITES_NEED_LEDGER, WithoutLedger, scope};
+use crate::connect::{Connection, WRITES_NEED_LEDGER, WithoutLedger, scope};
 use crate::files::read_json;
 use crate::reconcile_output::{is_complete, print_outcome, print_rejections};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use twinlake_core::audit::{self, AuditRule};
+use twinlake_core::audit::{self, ApprovedDeletions, AuditRule};
 use twinlake_core::ledger::ObjectCounts;
 use twinlake_core::{CallError, Plan, Scope, Step, TableId, render};
 use twinlake_engine::observe::Prefetched;
@@ -35,13 +35,35 @@ pub struct ApplyArgs {
     /// Apply the deletions even if they exceed the deletion limit
     #[arg(long)]
     pub approve_deletions: bool,
+    /// Whether a person named the objects as those whose deletions are approved
+    #[arg(skip)]
+    pub names_deletions: bool,
 }
 
 impl ApplyArgs {
-    fn deletion_approval(&self) -> DeletionApproval {
+    /// What to read. Where AWS refuses to read a deleted object by name, the person who names it
+    /// stands for the event that is missing.
+    fn scope(&self) -> Result<Scope, CliError> {
+        let mut scope = scope(&self.names)?;
+        for request in scope.read_requests.values_mut() {
+            request.deletion_named |= self.names_deletions;
+        }
+        Ok(scope)
+    }
+
+    /// The deletions that the shown plan contains although they exceed the limit.
+    fn shown_deletions(&self) -> ApprovedDeletions {
         match self.approve_deletions {
-            true => DeletionApproval::Given,
-            false => DeletionApproval::NotGiven,
+            true => ApprovedDeletions::All,
+            false => ApprovedDeletions::None,
+        }
+    }
+
+    /// The deletions that are approved by the approval of a shown plan: no others.
+    fn approved_deletions(&self, shown: &Plan) -> ApprovedDeletions {
+        match self.approve_deletions {
+            true => ApprovedDeletions::shown(&shown.steps),
+            false => ApprovedDeletions::None,
         }
     }
 }
@@ -52,10 +74,10 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
     let stored: Option<StoredPlan> = args.plan.as_deref().map(read_json).transpose()?;
     let scope = match &stored {
         Some(stored) => stored.scope.clone(),
-        None => scope(&args.names)?,
+        None => args.scope()?,
     };
-    let approval = args.deletion_approval();
-    let (plan, rejections) = connection.preview(&scope, approval).await?;
+    let shown = &args.shown_deletions();
+    let (plan, rejections) = connection.preview(&scope, shown).await?;
     if let Some(stored) = &stored {
         check_unchanged(&stored.plan, &plan)?;
     }
@@ -70,7 +92,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
              --policy and --ledger.",
         );
     }
-    if approval == DeletionApproval::Given {
+    if args.approve_deletions {
         print_deletions(&plan);
     }
     if plan.is_empty() {
@@ -82,10 +104,11 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
             return Ok(CommandOutcome::AttentionNeeded);
         }
         // Only the confirmed plan may be applied.
-        let (fresh, _) = connection.preview(&scope, approval).await?;
+        let (fresh, _) = connection.preview(&scope, shown).await?;
         check_unchanged(&plan, &fresh)?;
     }
-    let outcome = reconcile_scope(&connection, &scope, args).await;
+    let approved = args.approved_deletions(&plan);
+    let outcome = reconcile_scope(&connection, &scope, &approved).await;
     connection.ledger.save()?;
     let outcome = outcome?;
     print_outcome(&outcome);
@@ -96,9 +119,9 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
 async fn reconcile_scope(
     connection: &Connection,
     scope: &Scope,
-    args: &ApplyArgs,
+    approved: &ApprovedDeletions,
 ) -> Result<ReconcileOutcome, CallError> {
-    let context = connection.context(args.deletion_approval());
+    let context = connection.context(approved);
     let scope = twinlake_engine::resync::expand(&context, scope).await?;
     reconcile(&context, &scope, &Prefetched::default()).await
 }

@@ -15,7 +15,8 @@ use twinlake_core::{Subject, render};
 pub struct ApproveDeletionsArgs {
     /// A database, or a table as DATABASE.TABLE [default: all objects with held deletions]
     ///
-    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'. An object that is named
+    /// here also counts as deleted where AWS refuses to read it by name and no listing has it.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Apply without asking for confirmation
@@ -56,6 +57,7 @@ pub(crate) async fn run(
         names,
         yes: args.yes,
         approve_deletions: true,
+        names_deletions: !args.names.is_empty(),
     };
     apply::run(common, &apply_args).await
 }

@@ -1,13 +1,14 @@
 //! `twinlake plan`: shows the changes that would make the standby equal to the primary.
 
 use crate::common_options::{Common, PrimaryOption};
-use crate::connect::{Connection, DeletionApproval, WithoutLedger, scope};
+use crate::connect::{Connection, WithoutLedger, scope};
 use crate::files::write_json;
 use crate::reconcile_output::{is_complete, print_rejections};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::{Plan, Scope, render};
 
 /// Arguments of `twinlake plan`.
@@ -40,7 +41,7 @@ pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutco
     let without_ledger = WithoutLedger::Compares(&args.primary);
     let connection = Connection::open(common, without_ledger).await?;
     let scope = scope(&args.names)?;
-    let approval = DeletionApproval::NotGiven;
+    let approval = &ApprovedDeletions::None;
     let (plan, rejections) = connection.preview(&scope, approval).await?;
     if let Some(file) = &args.out {
         let stored = StoredPlan {

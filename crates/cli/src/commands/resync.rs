@@ -1,14 +1,13 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
 use crate::common_options::Common;
-use crate::connect::{
-    CommandEnvironment, Connection, DeletionApproval, WRITES_NEED_LEDGER, WithoutLedger,
-};
+use crate::connect::{CommandEnvironment, Connection, WRITES_NEED_LEDGER, WithoutLedger};
 use crate::reconcile_output::{is_complete, print_outcome};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinlake_aws::SqsRetryQueue;
+use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::{CallError, Name, render};
 use twinlake_engine::Context;
 use twinlake_engine::resync::{ResyncProgress, ResyncReport};
@@ -24,7 +23,7 @@ pub struct ResyncArgs {
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
     let without_ledger = WithoutLedger::Fails(WRITES_NEED_LEDGER);
     let connection = Connection::open(common, without_ledger).await?;
-    let report = resync_all(&connection.context(DeletionApproval::NotGiven)).await;
+    let report = resync_all(&connection.context(&ApprovedDeletions::None)).await;
     connection.ledger.save()?;
     let report = report?;
     let outcome = &report.outcome;

@@ -8,7 +8,7 @@ use clap::Args;
 use std::time::Duration;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::topology::SiteId;
-use twinlake_core::{LedgerRow, Subject, SubjectState, render};
+use twinlake_core::{LedgerRow, Subject, render};
 
 /// Arguments of `twinlake status`.
 #[derive(Debug, Clone, Args)]
@@ -213,8 +213,8 @@ fn show_subject(
             print_subject(status, standby, row);
         }
     }
-    let in_sync = rows.iter().all(|row| row.state == SubjectState::InSync);
-    Ok(CommandOutcome::done_if(in_sync))
+    let needs_attention = rows.iter().any(|row| status.needs_attention(row));
+    Ok(CommandOutcome::done_if(!needs_attention))
 }
 
 fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {

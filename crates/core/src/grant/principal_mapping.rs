@@ -100,12 +100,16 @@ impl PrincipalMapping {
         }
     }
 
-    /// The principal of the standby that an administrator, or another principal of the settings,
-    /// corresponds to, by the rules for the principals of grants. `None` if the policy ignores it.
+    /// The principal of the standby that an administrator, the principal of an opt-in, or another
+    /// principal outside of grants corresponds to, by the rules for the principals of grants. `None`
+    /// if the policy ignores it.
     ///
     /// # Errors
     /// Why it corresponds to none.
-    pub fn administrator(&self, principal: &Principal) -> Result<Option<Principal>, &'static str> {
+    pub fn principal_outside_grants(
+        &self,
+        principal: &Principal,
+    ) -> Result<Option<Principal>, &'static str> {
         match self.principal(principal) {
             MappedPrincipal::To(mapped) => Ok(Some(mapped)),
             MappedPrincipal::Ignored => Ok(None),

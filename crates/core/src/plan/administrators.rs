@@ -91,7 +91,7 @@ pub(super) fn without_implicit(
     let mapping = PrincipalMapping::of_primary(builder.inputs.policy, builder.inputs.epoch);
     let mapped = |all: &BTreeSet<Principal>| -> BTreeSet<Principal> {
         let all = all.iter();
-        all.filter_map(|principal| mapping.administrator(principal).ok().flatten())
+        all.filter_map(|principal| mapping.principal_outside_grants(principal).ok().flatten())
             .collect()
     };
     let (admins, read_only_admins) = (mapped(&settings.admins), mapped(&settings.read_only_admins));

@@ -319,19 +319,61 @@ fn put(
     }
 }
 
-/// Plans all attachments of a subject that were read, while the subject is in sync or on hold.
+/// Plans all attachments of a subject that were read. A facet that cannot be read or written holds
+/// none of the others back.
 pub(super) fn plan_all(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     for facet in FACETS {
-        let outcome = builder.subject_outcomes.get(subject);
-        let can_continue = outcome.is_some_and(|outcome| {
-            matches!(outcome.state, SubjectState::InSync | SubjectState::OnHold)
-        });
-        if can_continue {
-            let before = outcome.cloned();
-            plan(builder, subject, facet);
-            if builder.subject_outcomes.get(subject) != before.as_ref() {
-                builder.set_detected_by(subject, facet);
-            }
+        let before = builder.subject_outcomes.get(subject).cloned();
+        plan(builder, subject, facet);
+        if builder.subject_outcomes.get(subject) != before.as_ref() {
+            builder.set_detected_by(subject, facet);
         }
     }
+}
+
+/// Plans the updates of data cells filters that only take rows or columns away, of a table of which
+/// nothing else is planned.
+pub(super) fn plan_narrower_filters(builder: &mut PlanBuilder<'_>, id: &TableId) {
+    let subject = Subject::Table(id.clone());
+    let facet_key = (subject.clone(), Facet::DataCellsFilters);
+    let snapshots = [builder.inputs.primary, builder.inputs.standby];
+    let [in_primary, in_standby] = snapshots.map(|snapshot| {
+        let filters = snapshot.attachments.get(&facet_key);
+        filters.and_then(Observation::present)
+    });
+    let in_primary = in_primary.into_iter().flatten();
+    for (key, observed) in in_primary {
+        let existing = in_standby.and_then(|existing| existing.get(key));
+        let (Attachment::DataCellsFilter(wanted), Some(Attachment::DataCellsFilter(existing))) = (
+            &observed.attachment,
+            existing.map(|existing| &existing.attachment),
+        ) else {
+            continue;
+        };
+        let is_valid = missing_filter_column(builder, &subject, &observed.attachment).is_none();
+        if is_valid && is_narrower(wanted, existing) && has_columns(builder, id, wanted) {
+            builder.steps.push(Step::PutAttachment {
+                subject: subject.clone(),
+                attachment: observed.attachment.clone(),
+                before_object_changes: true,
+            });
+        }
+    }
+}
+
+/// Whether a filter shows some rows and columns of another one, and no other ones. Two row filters
+/// cannot be compared.
+fn is_narrower(one: &DataCellsFilter, other: &DataCellsFilter) -> bool {
+    let has_fewer_columns = match (&one.columns, &other.columns) {
+        (FilterColumns::Only(one), FilterColumns::Only(other)) => one.is_subset(other),
+        // A nested column may belong to a hidden one.
+        (FilterColumns::Only(one), FilterColumns::AllBut(hidden)) => {
+            let hidden: BTreeSet<&str> = hidden.iter().map(crate::Name::root_column).collect();
+            one.iter().all(|name| !hidden.contains(name.root_column()))
+        }
+        (FilterColumns::AllBut(one), FilterColumns::AllBut(other)) => one.is_superset(other),
+        (FilterColumns::AllBut(_), FilterColumns::Only(_)) => false,
+    };
+    let has_fewer_rows = one.rows == other.rows || other.rows.is_none();
+    one != other && has_fewer_columns && has_fewer_rows
 }

@@ -2,6 +2,7 @@
 
 use super::PlanBuilder;
 use super::administrators::{Ignored, ignored};
+use super::lakeformation::{are_items_read, is_managed_resource};
 use super::lf_tag_policy_grants::{
     named_expression, policy_grants, policy_of, revoke_extra, satisfies,
 };
@@ -25,14 +26,33 @@ pub(super) fn obstacle(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<St
             continue;
         }
         let obstacle = match policy_of(grant) {
-            Some(_) => revoke_extra(builder, grant, *grantable),
-            None => Some(format!("it waits until {grant} is revoked in the standby")),
+            Some(_) if !are_items_read(builder) => Some(format!(
+                "the LF-Tags were not read, which say whose {grant} is"
+            )),
+            Some(_) if is_managed_resource(builder, &grant.resource) => {
+                revoke_extra(builder, grant, *grantable)
+            }
+            // A grant by LF-Tags of somebody else stays.
+            Some(_) if !are_lf_tags_read(builder, id) => Some(format!(
+                "the LF-Tags that decide whether {grant} covers it were not read"
+            )),
+            Some(_) | None => Some(format!("it waits until {grant} is revoked in the standby")),
         };
         if obstacle.is_some() {
             return obstacle;
         }
     }
     None
+}
+
+/// Whether the LF-Tags of a table and of its database were read; else the plan asks for them.
+fn are_lf_tags_read(builder: &mut PlanBuilder<'_>, id: &TableId) -> bool {
+    let owners = [
+        Subject::Table(id.clone()),
+        Subject::Database(id.database.clone()),
+    ];
+    let read = owners.map(|owner| builder.is_read(&owner, Facet::LfTagAssignments));
+    read == [true, true]
 }
 
 /// The extra grants that cover a table, with their grant option.

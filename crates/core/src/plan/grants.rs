@@ -143,8 +143,26 @@ pub(super) fn plan_named_revokes_only(builder: &mut PlanBuilder<'_>, subject: &S
 }
 
 /// Plans the revokes that are justified by themselves: an event named them, or the primary provably
-/// lacks the grant. Grants of which neither is known stay.
+/// lacks the grant. Where all grants have to be read for the proof, the plan asks for that.
 pub(super) fn plan_own_revokes(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    let snapshots = [builder.inputs.primary, builder.inputs.standby];
+    let [in_primary, in_standby] = snapshots.map(|snapshot| {
+        let grants = snapshot.grants.get(subject);
+        grants.and_then(Observation::present)
+    });
+    if let (Some(in_primary), Some(in_standby), false) = (
+        in_primary,
+        in_standby,
+        is_whole_listing_read(builder, subject),
+    ) {
+        let ignored = ignored(builder).unwrap_or_default();
+        let extra = in_standby.keys().filter(|grant| {
+            !in_primary.contains_key(*grant)
+                && !ignored.contains(grant)
+                && lakeformation::is_managed_resource(builder, &grant.resource)
+        });
+        builder.needs_full_grant_read += extra.count();
+    }
     plan_revokes_where(builder, subject, |_| true);
 }
 

@@ -1,6 +1,6 @@
 //! Steps that are not to be written, and the steps that require them.
 
-use super::requirements::{TableChanges, requirements};
+use super::requirements::{InStandby, Requirements, TableChanges, requirements};
 use super::{PlanBuilder, SubjectState};
 use crate::catalog::AttachmentKey;
 use crate::grant::{LfTagPolicy, PermissionGrant, Principal, Resource};
@@ -44,14 +44,14 @@ struct Removal {
 /// steps that are left.
 pub(super) fn remove_held(
     builder: &mut PlanBuilder<'_>,
-    table_changes: TableChanges<'_>,
+    standby: InStandby<'_>,
 ) -> Vec<Vec<usize>> {
     loop {
-        let requires = requirements(&builder.steps, table_changes);
+        let requires = requirements(&builder.steps, standby, Requirements::Necessary);
         let mut removed = steps_to_remove(
             (&builder.steps, &requires),
             builder.inputs.held_steps,
-            table_changes,
+            standby.table_changes,
         );
         let mut pointless = regrants_without_change(&builder.steps, &removed);
         pointless.extend(unjustified_revokes(builder, &removed));
@@ -67,7 +67,7 @@ pub(super) fn remove_held(
             removed.insert(position, removal);
         }
         if removed.is_empty() {
-            return requires;
+            return requirements(&builder.steps, standby, Requirements::WithOrder);
         }
         record_removed(builder, &removed);
         let mut positions = 0..builder.steps.len();
@@ -163,19 +163,24 @@ fn is_index(step: &Step) -> bool {
     }
 }
 
-/// Subjects of removed steps are not in sync: the ledger must not record the steps as done.
+/// Subjects of removed steps are not in sync: the ledger must not record the steps as done. A
+/// partition that is held itself is not a problem of all partitions.
 fn record_removed(builder: &mut PlanBuilder<'_>, removed: &BTreeMap<usize, Removal>) {
+    let held = builder.inputs.held_steps;
     for (position, Removal { reason, .. }) in removed {
         let Some(step) = builder.steps.get(*position) else {
             continue;
         };
-        let subject = step.subject();
-        if let Some(outcome) = builder.subject_outcomes.get_mut(&subject)
-            && outcome.state == SubjectState::InSync
+        let target = step.target();
+        let is_held_partition =
+            matches!(target, StepTarget::Partition(..)) && held.targets.contains_key(&target);
+        if let Some(outcome) = builder.subject_outcomes.get_mut(&step.subject())
             && !reason.is_empty()
         {
-            outcome.state = SubjectState::OutOfSync;
-            outcome.reason = Some(reason.clone());
+            outcome.add_problem(SubjectState::OutOfSync, reason.clone());
+            if !is_held_partition {
+                outcome.detected_by.extend(target.facets());
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::grant::{LfTagPolicy, PermissionGrant, Resource};
 use crate::ledger::{SubjectState, managed_item_key};
 use crate::policy::DeletionPolicy;
 use crate::scope::{Facet, LfSubject, Subject};
-use crate::snapshot::{Attachments, Observation};
+use crate::snapshot::{Attachments, Observation, Snapshot};
 use crate::step::Step;
 use std::collections::BTreeSet;
 
@@ -40,6 +40,22 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject_kind: LfSubject, facet
     if facets.contains(&Facet::OptIns) {
         attachment::plan_all(builder, &subject);
     }
+}
+
+/// Whether a Region's LF-Tag expression of this name has the LF-Tag of this key, or was not read.
+pub(super) fn expression_uses(snapshot: &Snapshot, name: &str, key: &str) -> bool {
+    let facet_key = (
+        Subject::LakeFormation(LfSubject::LfTagExpressions),
+        Facet::Items,
+    );
+    let expressions = snapshot.attachments.get(&facet_key);
+    let Some(expressions) = expressions.and_then(Observation::present) else {
+        return true;
+    };
+    let saved = expressions.get(&AttachmentKey::NamedExpression(name.to_owned()));
+    saved.is_some_and(|saved| {
+        matches!(&saved.attachment, Attachment::NamedExpression(saved) if saved.expression.contains_key(key))
+    })
 }
 
 /// Plans the items of one Lake Formation subject.
@@ -172,6 +188,17 @@ fn removals(
     }
     // An item that is not removed in this round stays managed in the next one.
     extra.into_iter().map(managed_item_key).collect()
+}
+
+/// Whether the LF-Tags and LF-Tag expressions of both Regions were read, on which
+/// [`is_managed_resource`] rests; else the plan asks for them.
+pub(super) fn are_items_read(builder: &mut PlanBuilder<'_>) -> bool {
+    let subjects = [LfSubject::LfTags, LfSubject::LfTagExpressions];
+    let read = subjects.map(|subject| {
+        let subject = Subject::LakeFormation(subject);
+        builder.is_read(&subject, Facet::Items)
+    });
+    read == [true, true]
 }
 
 /// Whether Twinlake manages grants on a resource. Grants on LF-Tags and LF-Tag expressions are

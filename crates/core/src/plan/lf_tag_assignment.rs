@@ -10,9 +10,9 @@ mod tag_timeline;
 
 use super::lf_tag_policy_grants::{self, policy_grants, policy_of, revoke_extra};
 use super::obstacle::Obstacle;
-use super::{PlanBuilder, administrators};
+use super::{PlanBuilder, administrators, lakeformation};
 use crate::catalog::Table;
-use crate::grant::PermissionGrant;
+use crate::grant::{Grants, PermissionGrant};
 use crate::name::{Name, TableId};
 use crate::scope::{Facet, Subject};
 use crate::snapshot::Observation;
@@ -156,16 +156,21 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     let Some(in_standby) = policy_grants(standby) else {
         return unread(&first, "the grants by LF-Tag policies were not read");
     };
-    let ignored = administrators::ignored(builder).unwrap_or_default();
-    let held: Vec<(PermissionGrant, bool)> = in_standby
-        .iter()
-        .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(grant))
-        .map(|(grant, grantable)| (grant.clone(), *grantable))
-        .collect();
+    let held = held_policy_grants(builder, in_standby);
     let made: Vec<PermissionGrant> = builder.steps.iter().filter_map(made_policy_grant).collect();
     if held.is_empty() && made.is_empty() {
         return None;
     }
+    let mut extra = held.iter().filter(|(grant, _)| is_extra(builder, grant));
+    if extra.next().is_some() && !lakeformation::are_items_read(builder) {
+        return unread(
+            &first,
+            "the LF-Tags were not read, which say whose the grants by them are",
+        );
+    }
+    let is_managed = |grant: &PermissionGrant| {
+        !is_extra(builder, grant) || lakeformation::is_managed_resource(builder, &grant.resource)
+    };
     let mut suspended: BTreeSet<PermissionGrant> = BTreeSet::new();
     for subject in affected_subjects(builder, &steps) {
         let timeline = match TagTimeline::of(builder, &subject, &steps) {
@@ -185,13 +190,14 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
         for (grant, _) in &held {
             match timeline.opened_access(builder, grant) {
                 OpenedAccess::Nothing => {}
-                OpenedAccess::Temporarily => {
+                OpenedAccess::Temporarily if is_managed(grant) => {
                     suspended.insert(grant.clone());
                 }
-                OpenedAccess::Permanently if is_extra(builder, grant) => {
+                OpenedAccess::Permanently if is_managed(grant) && is_extra(builder, grant) => {
                     suspended.insert(grant.clone());
                 }
-                OpenedAccess::Permanently => {
+                // A grant by LF-Tags of somebody else stays.
+                OpenedAccess::Temporarily | OpenedAccess::Permanently => {
                     let reason = format!(
                         "{grant} would give access to {subject} that it does not give in the primary"
                     );
@@ -205,6 +211,19 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
         }
     }
     suspend_grants(builder, &first, &held, &suspended).map(LeftOut::Steps)
+}
+
+/// The grants of the standby by LF-Tag policies that decide about access, with their grant option.
+fn held_policy_grants(
+    builder: &PlanBuilder<'_>,
+    in_standby: &Grants,
+) -> Vec<(PermissionGrant, bool)> {
+    let ignored = administrators::ignored(builder).unwrap_or_default();
+    let held = in_standby
+        .iter()
+        .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(grant));
+    held.map(|(grant, grantable)| (grant.clone(), *grantable))
+        .collect()
 }
 
 /// The grant by an LF-Tag policy that a step makes.

@@ -63,12 +63,11 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
     if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
         outcome.partitions = existing.total();
         if let Some(first) = held_reasons.first() {
-            outcome.state = SubjectState::OnHold;
             let reason = format!(
                 "{} of its partitions are not replicated: {first}",
                 held_reasons.len()
             );
-            outcome.reason = Some(reason.clone());
+            outcome.add_problem(SubjectState::OnHold, reason.clone());
             builder.add_finding(FindingKind::OnHold, subject, reason);
         }
     }
@@ -208,7 +207,6 @@ fn set_not_in_sync(
 ) {
     builder.add_finding(kind, subject, reason.clone());
     if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
-        outcome.state = state;
-        outcome.reason = Some(reason);
+        outcome.add_problem(state, reason);
     }
 }

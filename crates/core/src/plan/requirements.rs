@@ -8,7 +8,10 @@
 use super::columns::TableChange;
 use super::lf_item_rights;
 use crate::catalog::{Attachment, AttachmentKey, Table};
-use crate::grant::{IAM_ALLOWED_PRINCIPALS, LfTagPolicy, PermissionGrant, Principal, Resource};
+use crate::grant::{
+    IAM_ALLOWED_PRINCIPALS, LfTagExpression, LfTagPolicy, Permission, PermissionGrant, Principal,
+    Resource,
+};
 use crate::name::{Name, TableId};
 use crate::scope::{Subject, subject_of_grant};
 use crate::step::Step;
@@ -17,10 +20,32 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Returns how the written definition of a table changes the standby's table.
 pub(super) type TableChanges<'a> = &'a dyn Fn(&TableId, &Table) -> TableChange;
 
+/// What the requirements of a step depend on in the standby as it was read.
+#[derive(Clone, Copy)]
+pub(super) struct InStandby<'a> {
+    pub(super) table_changes: TableChanges<'a>,
+    /// Whether the standby's LF-Tag expression of this name has the LF-Tag of this key.
+    pub(super) expression_uses: &'a dyn Fn(&str, &str) -> bool,
+}
+
+/// Which steps a step requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requirements {
+    /// Those without which it fails or may give access that the primary does not.
+    Necessary,
+    /// Also those that fail if they come after it. Where one of them is not to be written, the step
+    /// does not wait for it.
+    WithOrder,
+}
+
 /// Returns, for each step of an ordered plan, the positions of the steps that it requires. Each
 /// position is lower than that of the step.
-pub(super) fn requirements(steps: &[Step], table_changes: TableChanges<'_>) -> Vec<Vec<usize>> {
-    let mut index = StepIndex::new(table_changes);
+pub(super) fn requirements(
+    steps: &[Step],
+    standby: InStandby<'_>,
+    kind: Requirements,
+) -> Vec<Vec<usize>> {
+    let mut index = StepIndex::new(standby, kind);
     let mut all = Vec::with_capacity(steps.len());
     for (position, step) in steps.iter().enumerate() {
         let mut required = index.required_by(step);
@@ -41,14 +66,17 @@ type Positions = BTreeSet<usize>;
 
 /// The steps so far, by what they change.
 struct StepIndex<'a> {
-    table_changes: TableChanges<'a>,
+    standby: InStandby<'a>,
+    kind: Requirements,
     /// Creations and updates of databases, tables and functions.
     objects: BTreeMap<Subject, Positions>,
-    /// Changes of objects, LF-Tag assignments and opt-ins in a database, and deletions.
+    /// Changes of objects and LF-Tag assignments in a database, and deletions.
     in_database: BTreeMap<Name, Positions>,
+    /// Changes of opt-ins and functions in a database.
+    others_in_database: BTreeMap<Name, Positions>,
     /// Deletions of tables in a database.
     deletions_in_database: BTreeMap<Name, Positions>,
-    /// The same in all databases, and changes of LF-Tag expressions.
+    /// The changes of `in_database` in all databases.
     in_catalog: Positions,
     /// Grants by subject.
     grants: BTreeMap<Subject, Vec<(usize, PermissionGrant)>>,
@@ -72,8 +100,8 @@ struct StepIndex<'a> {
     opt_ins: Vec<(usize, Subject, Principal)>,
     /// Revokes of grants to `IAM_ALLOWED_PRINCIPALS`, with their subject.
     iam_revokes: Vec<(usize, Subject)>,
-    /// Creations of LF-Tag values by key.
-    lf_tag_values: BTreeMap<String, Positions>,
+    /// Changes of LF-Tag values by key and value.
+    lf_tag_values: BTreeMap<(String, String), Positions>,
     /// Writes of LF-Tag expressions by name.
     expressions: BTreeMap<String, Positions>,
     /// Registrations of data locations.
@@ -89,9 +117,11 @@ fn of<K: Ord>(map: &BTreeMap<K, Positions>, key: &K) -> Positions {
 }
 
 impl<'a> StepIndex<'a> {
-    fn new(table_changes: TableChanges<'a>) -> Self {
+    fn new(standby: InStandby<'a>, kind: Requirements) -> Self {
         Self {
-            table_changes,
+            standby,
+            kind,
+            others_in_database: BTreeMap::new(),
             objects: BTreeMap::new(),
             in_database: BTreeMap::new(),
             deletions_in_database: BTreeMap::new(),
@@ -135,9 +165,11 @@ impl<'a> StepIndex<'a> {
                 ..
             }
             | Step::CreateTable { .. }
-            | Step::UpdateTable { .. }
-            | Step::CreateFunction { .. }
-            | Step::UpdateFunction { .. } => self.add_object(position, subject),
+            | Step::UpdateTable { .. } => self.add_object(position, subject),
+            Step::CreateFunction { .. } | Step::UpdateFunction { .. } => {
+                self.add_other(position, &subject);
+                self.objects.entry(subject).or_default().insert(position);
+            }
             Step::PutAttachment { attachment, .. } => {
                 if let Attachment::OptIn(opt_in) = attachment {
                     let principal = opt_in.principal.clone();
@@ -152,9 +184,8 @@ impl<'a> StepIndex<'a> {
                 in_database.or_default().insert(position);
                 self.add_in_catalog(position, &subject);
             }
-            Step::DeleteFunction { .. } | Step::DeleteDatabase { .. } => {
-                self.add_in_catalog(position, &subject);
-            }
+            Step::DeleteFunction { .. } => self.add_other(position, &subject),
+            Step::DeleteDatabase { .. } => self.add_in_catalog(position, &subject),
             Step::PutSettings {
                 only_narrows: true, ..
             } => {
@@ -179,6 +210,14 @@ impl<'a> StepIndex<'a> {
     fn add_object(&mut self, position: usize, subject: Subject) {
         self.add_in_catalog(position, &subject);
         self.objects.entry(subject).or_default().insert(position);
+    }
+
+    /// Adds what no grant on a database or by LF-Tags covers.
+    fn add_other(&mut self, position: usize, subject: &Subject) {
+        if let Some(database) = subject.database() {
+            let in_database = self.others_in_database.entry(database.clone());
+            in_database.or_default().insert(position);
+        }
     }
 
     fn add_in_catalog(&mut self, position: usize, subject: &Subject) {
@@ -227,15 +266,16 @@ impl<'a> StepIndex<'a> {
                 let filter = (subject.clone(), name.clone());
                 self.filters.entry(filter).or_default().insert(position);
             }
-            AttachmentKey::OptIn(_) => self.add_in_catalog(position, &subject),
-            AttachmentKey::LfTagValue { key, .. } => {
+            AttachmentKey::OptIn(_) => {
+                self.add_other(position, &subject);
+            }
+            AttachmentKey::LfTagValue { key, value } => {
                 self.lf_tag_values
-                    .entry(key.clone())
+                    .entry((key.clone(), value.clone()))
                     .or_default()
                     .insert(position);
             }
             AttachmentKey::NamedExpression(name) => {
-                self.in_catalog.insert(position);
                 self.expressions
                     .entry(name.clone())
                     .or_default()
@@ -289,7 +329,7 @@ impl<'a> StepIndex<'a> {
             }
             Step::UpdateTable { id, table, .. } => {
                 let mut required = of(&self.objects, &subject);
-                if (self.table_changes)(id, table).reveals {
+                if (self.standby.table_changes)(id, table).reveals {
                     required.extend(self.opening_a_table(id));
                 }
                 required
@@ -301,7 +341,11 @@ impl<'a> StepIndex<'a> {
             Step::PutAttachment { attachment, .. } => self.required_by_put(&subject, attachment),
             Step::RemoveAttachment { key, .. } => self.required_by_removal(&subject, key),
             Step::Grant { grant, .. } => self.required_by_grant(&subject, grant),
-            Step::DeleteDatabase { name } => of(&self.in_database, name),
+            Step::DeleteDatabase { name } => {
+                let mut required = of(&self.in_database, name);
+                required.extend(of(&self.others_in_database, name));
+                required
+            }
         }
     }
 
@@ -378,9 +422,9 @@ impl<'a> StepIndex<'a> {
                     matches!(resource, Resource::DataCellsFilter(_, name) if *name == filter.name)
                 }));
             }
-            Attachment::LfTagAssignment { key, .. } => {
+            Attachment::LfTagAssignment { key, value, .. } => {
                 required.extend(self.required_by_lf_tag(subject));
-                required.extend(of(&self.lf_tag_values, key));
+                required.extend(self.value(key, value));
             }
             Attachment::LfTagValue { key, value } => {
                 required.extend(self.revokes_that(subject, &|resource| {
@@ -392,9 +436,7 @@ impl<'a> StepIndex<'a> {
                 required.extend(self.revokes_that(subject, &|resource| {
                     lf_item_rights::is_on_expression(resource, &saved.name)
                 }));
-                for key in saved.expression.keys() {
-                    required.extend(of(&self.lf_tag_values, key));
-                }
+                required.extend(self.values_of(&saved.expression));
                 required.extend(self.revokes_naming(&saved.name));
             }
         }
@@ -429,7 +471,10 @@ impl<'a> StepIndex<'a> {
             AttachmentKey::LfTagValue { key, .. } => {
                 required.extend(of(&self.lf_tags_by_key, key));
                 required.extend(self.policy_revokes());
-                required.extend(self.expressions.values().flatten());
+                let uses_value = |name: &&String| (self.standby.expression_uses)(name, key);
+                let changed = self.expressions.keys().filter(uses_value);
+                let changed = changed.filter_map(|name| self.expressions.get(name));
+                required.extend(changed.flatten());
             }
             AttachmentKey::NamedExpression(name) => required.extend(self.revokes_naming(name)),
         }
@@ -452,6 +497,25 @@ impl<'a> StepIndex<'a> {
         required
     }
 
+    fn value(&self, key: &str, value: &str) -> Positions {
+        of(&self.lf_tag_values, &(key.to_owned(), value.to_owned()))
+    }
+
+    fn values_of(&self, expression: &LfTagExpression) -> Positions {
+        let pairs = expression.iter();
+        let pairs = pairs.flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
+        pairs
+            .flat_map(|(key, value)| self.value(key, value))
+            .collect()
+    }
+
+    /// Every change of a value that a grant on an LF-Tag names: on all its values, each of them.
+    fn granted_values(&self, resource: &Resource) -> Positions {
+        let all = self.lf_tag_values.iter();
+        let all = all.filter(|((key, value), _)| lf_item_rights::is_on_value(resource, key, value));
+        all.flat_map(|(_, positions)| positions).copied().collect()
+    }
+
     fn revokes_naming(&self, expression: &str) -> Positions {
         let names_it = |grant: &PermissionGrant| matches!(&grant.resource, Resource::LfTagPolicy { policy: LfTagPolicy::NamedExpression(name), .. } if name == expression);
         let revokes = self
@@ -464,21 +528,17 @@ impl<'a> StepIndex<'a> {
     fn required_by_grant(&self, subject: &Subject, grant: &PermissionGrant) -> Positions {
         let mut required = self.parents(subject);
         required.extend(self.revokes_on(subject));
-        // Beside a grant on the whole table, Lake Formation rejects a grant on columns (LF-16), and
-        // beside one to IAM_ALLOWED_PRINCIPALS it covers every column (LF-14).
         let is_for_all = grant.principal.0 == IAM_ALLOWED_PRINCIPALS;
-        let before = self
-            .grants
-            .get(subject)
-            .into_iter()
-            .flatten()
-            .filter(|(_, other)| {
-                other.grant_order() < grant.grant_order()
-                    && (is_for_all || other.principal == grant.principal)
-            });
-        required.extend(before.map(|(position, _)| *position));
+        match self.kind {
+            Requirements::Necessary => {}
+            Requirements::WithOrder => required.extend(self.grants_before(subject, grant)),
+        }
         match &grant.resource {
-            Resource::LfTagPolicy { .. } => {
+            Resource::LfTagPolicy { policy, .. } => {
+                required.extend(match policy {
+                    LfTagPolicy::Expression(expression) => self.values_of(expression),
+                    LfTagPolicy::NamedExpression(name) => of(&self.expressions, name),
+                });
                 required.extend(self.in_catalog.iter());
                 required.extend(self.policy_revokes());
                 required.extend(
@@ -492,7 +552,7 @@ impl<'a> StepIndex<'a> {
             Resource::DataCellsFilter(_, name) => {
                 required.extend(of(&self.filters, &(subject.clone(), name.clone())));
             }
-            Resource::LfTag { key, .. } => required.extend(of(&self.lf_tag_values, key)),
+            Resource::LfTag { .. } => required.extend(self.granted_values(&grant.resource)),
             Resource::LfTagExpression(name) => required.extend(of(&self.expressions, name)),
             Resource::DataLocation(_) => required.extend(self.registrations.iter()),
             Resource::Database(_)
@@ -505,6 +565,21 @@ impl<'a> StepIndex<'a> {
             required.extend(self.opt_ins_on(subject, None));
         }
         required
+    }
+
+    /// The grants on columns and filters that come before a grant: beside SELECT on the whole table,
+    /// Lake Formation rejects a grant on columns (LF-16), and beside a grant to
+    /// `IAM_ALLOWED_PRINCIPALS` it covers every column (LF-14).
+    fn grants_before(&self, subject: &Subject, grant: &PermissionGrant) -> Positions {
+        let is_for_all = grant.principal.0 == IAM_ALLOWED_PRINCIPALS;
+        let others = self.grants.get(subject).into_iter().flatten();
+        let before = others.filter(|(_, other)| {
+            other.grant_order() < grant.grant_order()
+                && (is_for_all
+                    || (other.principal == grant.principal
+                        && grant.permission == Permission::Select))
+        });
+        before.map(|(position, _)| *position).collect()
     }
 
     /// The creations of opt-ins, of one principal or of all, that may decide on a subject.
@@ -520,7 +595,6 @@ impl<'a> StepIndex<'a> {
 mod tests {
     use super::*;
     use crate::catalog::Partition;
-    use crate::grant::Permission;
     use crate::scope::LfSubject;
     use crate::step::RevokeCause;
 
@@ -549,13 +623,20 @@ mod tests {
         }
     }
 
+    fn in_standby(table_changes: TableChanges<'_>) -> InStandby<'_> {
+        InStandby {
+            table_changes,
+            expression_uses: &|_, _| false,
+        }
+    }
+
     fn required_by_last(steps: &[Step], reveals: bool) -> Vec<usize> {
         let change = TableChange {
             adds: false,
             drops: true,
             reveals,
         };
-        let all = requirements(steps, &|_, _| change);
+        let all = requirements(steps, in_standby(&|_, _| change), Requirements::WithOrder);
         all.last().cloned().unwrap_or_default()
     }
 
@@ -591,7 +672,11 @@ mod tests {
             partition(&other, "1"),
             partition(&id(), "2"),
         ];
-        let all = requirements(&steps, &|_, _| TableChange::CREATION);
+        let all = requirements(
+            &steps,
+            in_standby(&|_, _| TableChange::CREATION),
+            Requirements::WithOrder,
+        );
         assert_eq!(all[2..], [vec![0], vec![1], vec![0]]);
     }
 

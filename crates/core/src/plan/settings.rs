@@ -306,7 +306,7 @@ fn wanted_principals(
         if inputs.own_roles.contains(&principal.0) {
             continue;
         }
-        match mapping.administrator(principal) {
+        match mapping.principal_outside_grants(principal) {
             Ok(mapped) => wanted.extend(mapped),
             Err(reason) => notes.push(format!(
                 "{principal} in the primary's data lake settings is not replicated: {reason}"

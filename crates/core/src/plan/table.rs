@@ -114,10 +114,30 @@ fn narrow(
     let row = builder.inputs.rows.get(&subject);
     if is_paired(builder.inputs.epoch, row, existing) {
         revoke(builder, &subject);
+        narrow_definition(builder, id, existing);
+        attachment::plan_narrower_filters(builder, id);
     } else if grants::is_replaced(row, existing)
         && !link::is_database_link(builder.inputs.standby, &id.database)
     {
         grants::plan_named_revokes_only(builder, &subject);
+    }
+}
+
+/// Plans the update of a paired table of which nothing else is planned, if it only drops columns.
+fn narrow_definition(builder: &mut PlanBuilder<'_>, id: &TableId, existing: &Observed<Table>) {
+    let in_primary = builder.inputs.primary.tables.get(id);
+    let Some(wanted) = in_primary.and_then(Observation::present) else {
+        return;
+    };
+    let Ok(desired) = builder.translator.table(&wanted.object) else {
+        return;
+    };
+    let change = TableChange::of(&existing.object, &desired.object);
+    let is_visible = column_visibility::are_all_columns_visible(builder.inputs, id);
+    let is_narrower = change.drops && !change.adds && !change.reveals && is_visible;
+    let action = decide(builder, id, wanted, desired.object, Some(existing));
+    if let (TableAction::Write(step, _), true) = (action, is_narrower) {
+        builder.steps.push(*step);
     }
 }
 
@@ -267,6 +287,8 @@ fn reconcile(
             builder.set_detected_by(&subject, Facet::Partitions);
         }
         attachment::plan_all(builder, &subject);
+    } else {
+        attachment::plan_narrower_filters(builder, id);
     }
 }
 

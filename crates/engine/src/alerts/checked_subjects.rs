@@ -2,7 +2,7 @@
 
 use crate::reconcile::ReconcileOutcome;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::{AlertKind, Name, Subject, SubjectState, Timestamp};
+use twinlake_core::{Alert, AlertKind, Name, Subject, SubjectState, Timestamp};
 
 /// The subjects that reconciliations checked, and those that they left not in sync. Each entry has
 /// the start time of its check: a check does not resolve an incident that was detected after it
@@ -13,10 +13,12 @@ pub struct CheckedSubjects {
     checked: BTreeMap<String, Timestamp>,
     /// Databases that were read with all their objects.
     fully_checked: BTreeMap<Name, Timestamp>,
+    /// All databases that exist, as the check listed them.
+    listed_databases: Option<(Timestamp, BTreeSet<Name>)>,
     /// Subjects that the check's reconciliation changed.
     repaired: BTreeSet<String>,
-    /// The states of the subjects that are not in sync.
-    not_in_sync: BTreeMap<String, SubjectState>,
+    /// The states of the subjects that are not in sync, as each check found them.
+    not_in_sync: BTreeMap<String, BTreeSet<SubjectState>>,
     /// Incidents that were resolved, with the time of the resolution.
     resolved: BTreeMap<(AlertKind, String), Timestamp>,
     /// Problems that the check found, by the kind of their alert and the subject.
@@ -38,11 +40,15 @@ impl CheckedSubjects {
     /// Returns what a reconciliation or a resync checked that started at `started`.
     #[must_use]
     pub fn from_outcome(outcome: &ReconcileOutcome, started: Timestamp) -> Self {
-        let mut not_in_sync: BTreeMap<String, SubjectState> = outcome
+        let mut not_in_sync: BTreeMap<String, BTreeSet<SubjectState>> = outcome
             .not_in_sync
             .iter()
-            .map(|(subject, state)| (subject.to_string(), *state))
+            .map(|(subject, state)| (subject.to_string(), BTreeSet::from([*state])))
             .collect();
+        let mut add = |subject: &Subject, state: SubjectState| {
+            let states = not_in_sync.entry(subject.to_string()).or_default();
+            states.insert(state);
+        };
         let fully_checked = outcome.fully_scanned.iter();
         let mut fully_checked: BTreeMap<Name, Timestamp> =
             fully_checked.map(|name| (name.clone(), started)).collect();
@@ -54,16 +60,22 @@ impl CheckedSubjects {
             if let Some(database) = subject.database() {
                 fully_checked.remove(database);
             }
-            not_in_sync.insert(subject.to_string(), SubjectState::OutOfSync);
+            add(&subject, SubjectState::OutOfSync);
         }
+        // What a problem was found in was not read again.
+        for subject in &outcome.not_fully_read {
+            add(subject, SubjectState::OutOfSync);
+        }
+        let unrevoked = outcome.unrevoked.iter();
+        let unrevoked =
+            unrevoked.map(|(step, _)| (AlertKind::ExcessAccess, step.subject().to_string()));
         let findings = outcome.findings.iter().filter(|finding| {
             super::kind_of_finding(finding).is_some_and(|kind| STATE_KINDS.contains(&kind))
         });
         for finding in findings {
             let subject = finding.subject.to_string();
-            not_in_sync
-                .entry(subject)
-                .or_insert(SubjectState::OutOfSync);
+            let states = not_in_sync.entry(subject);
+            states.or_insert_with(|| BTreeSet::from([SubjectState::OutOfSync]));
         }
         Self {
             checked: outcome
@@ -72,6 +84,10 @@ impl CheckedSubjects {
                 .map(|subject| (subject.to_string(), started))
                 .collect(),
             fully_checked,
+            listed_databases: outcome
+                .listed_databases
+                .clone()
+                .map(|names| (started, names)),
             not_in_sync,
             repaired: outcome
                 .applied
@@ -82,6 +98,7 @@ impl CheckedSubjects {
             found: super::problems(outcome)
                 .into_iter()
                 .map(|(kind, subject, _)| (kind, subject))
+                .chain(unrevoked)
                 .collect(),
         }
     }
@@ -91,6 +108,7 @@ impl CheckedSubjects {
         let Self {
             checked,
             fully_checked,
+            listed_databases,
             not_in_sync,
             repaired,
             resolved,
@@ -99,7 +117,10 @@ impl CheckedSubjects {
         merge_latest(&mut self.checked, checked);
         merge_latest(&mut self.fully_checked, fully_checked);
         merge_latest(&mut self.resolved, resolved);
-        self.not_in_sync.extend(not_in_sync);
+        self.listed_databases = listed_databases.max(self.listed_databases.take());
+        for (subject, states) in not_in_sync {
+            self.not_in_sync.entry(subject).or_default().extend(states);
+        }
         self.repaired.extend(repaired);
         self.found.extend(found);
     }
@@ -119,7 +140,10 @@ impl CheckedSubjects {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.checked.is_empty() && self.fully_checked.is_empty() && self.resolved.is_empty()
+        self.checked.is_empty()
+            && self.fully_checked.is_empty()
+            && self.listed_databases.is_none()
+            && self.resolved.is_empty()
     }
 
     /// Whether an incident of this kind is resolved for a subject: the subject was checked after
@@ -143,34 +167,41 @@ impl CheckedSubjects {
             return false;
         }
         let database = super::database_in(subject).map(Name::from);
-        let fully_checked = database.and_then(|database| self.fully_checked.get(&database));
-        let checked = self.checked.get(subject).max(fully_checked);
-        if checked.is_none_or(|started| *started < detected_at) {
+        let fully_checked = database.and_then(|database| self.database_checked_at(&database));
+        let checked = self.checked.get(subject).copied().max(fully_checked);
+        if checked.is_none_or(|started| started < detected_at) {
             return false;
         }
-        match self.not_in_sync.get(subject) {
-            Some(SubjectState::OutOfSync) => false,
+        let mut states = self.not_in_sync.get(subject).into_iter().flatten();
+        states.all(|state| match state {
+            SubjectState::OutOfSync => false,
             // An object that Twinlake does not manage has the same name: a conflict.
-            Some(SubjectState::Blocked) => kind != AlertKind::Conflict,
+            SubjectState::Blocked => kind != AlertKind::Conflict,
             // Its deletion is still held.
-            Some(SubjectState::OnHold) => kind != AlertKind::DeletionsHeld,
-            Some(SubjectState::InSync | SubjectState::DataPending) | None => true,
-        }
+            SubjectState::OnHold => kind != AlertKind::DeletionsHeld,
+            SubjectState::InSync | SubjectState::DataPending => true,
+        })
+    }
+
+    /// When a database was read with all its objects, or found to exist nowhere.
+    fn database_checked_at(&self, name: &Name) -> Option<Timestamp> {
+        let fully_checked = self.fully_checked.get(name).copied();
+        let listed = self.listed_databases.as_ref();
+        let gone = listed.filter(|(_, names)| !names.contains(name));
+        fully_checked.max(gone.map(|(started, _)| *started))
     }
 
     /// Whether an incident is resolved for its whole group, which is a database. An incident does
     /// not list all its subjects, but all of them are in the group.
-    pub(super) fn is_group_resolved(
-        &self,
-        kind: AlertKind,
-        group: &str,
-        detected_at: Timestamp,
-    ) -> bool {
-        let name = Name::from_service(group);
-        let fully_checked = self.fully_checked.get(&name);
-        if !STATE_KINDS.contains(&kind)
-            || fully_checked.is_none_or(|started| *started < detected_at)
-        {
+    pub(super) fn is_group_resolved(&self, alert: &Alert) -> bool {
+        let (kind, detected_at) = (alert.kind, alert.detected_at);
+        let name = Name::from_service(&alert.group);
+        // The group of a subject outside databases may be called like one.
+        if !STATE_KINDS.contains(&kind) || !alert.databases.contains(&name) {
+            return false;
+        }
+        let checked = self.database_checked_at(&name);
+        if checked.is_none_or(|started| started < detected_at) {
             return false;
         }
         let mut candidates = self.not_in_sync.keys().chain(&self.repaired);

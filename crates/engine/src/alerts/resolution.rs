@@ -37,8 +37,7 @@ pub async fn resolve_incidents<A: Alerts, L: Ledger>(
             .filter(|subject| checked.is_resolved(kind, subject, incident.last_found(subject)))
             .cloned()
             .collect();
-        let all =
-            checked.is_group_resolved(kind, &incident.alert.group, incident.alert.detected_at);
+        let all = checked.is_group_resolved(&incident.alert);
         if resolved.is_empty() && !all {
             continue;
         }

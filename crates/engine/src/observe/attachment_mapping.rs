@@ -2,10 +2,12 @@
 //! collected, so that they are reported.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use twinlake_core::Principal;
-use twinlake_core::catalog::{Attachment, OptIn, Registration};
+use twinlake_core::catalog::{Attachment, ObservedAttachment, OptIn, Registration, digest};
 use twinlake_core::grant::{ListedResource, PrincipalMapping};
 use twinlake_core::location::Location;
+use twinlake_core::snapshot::Attachments;
 
 /// Attachments of a listing that are not replicated: their names, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,28 +48,78 @@ pub(super) struct Unmapped {
     name: String,
 }
 
-/// Maps the principal and the location of a listed attachment.
-///
-/// # Errors
-/// Why the attachment is not replicated.
-pub(super) fn map_attachment(
-    attachment: Attachment,
-    mapping: &PrincipalMapping,
-) -> Result<Attachment, Unmapped> {
+/// Maps listed attachments, and collects those that are not replicated. Of several that map to one
+/// and differ, one is replicated, the same in each run.
+#[derive(Debug, Default)]
+pub(super) struct MappedAttachments {
+    pub(super) by_key: Attachments,
+    pub(super) unmapped: UnmappedAttachments,
+}
+
+impl MappedAttachments {
+    /// Adds a listed attachment.
+    pub(super) fn add(&mut self, listed: ObservedAttachment, mapping: &PrincipalMapping) {
+        let (kind, name) = describe(&listed.attachment);
+        let attachment = match map_attachment(listed.attachment, mapping) {
+            Ok(Some(attachment)) => attachment,
+            Ok(None) => return,
+            Err(unmapped) => return self.unmapped.add(unmapped),
+        };
+        let mapped = ObservedAttachment {
+            attachment,
+            ..listed
+        };
+        match self.by_key.entry(mapped.attachment.key()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(mapped)),
+            Entry::Occupied(known) if *known.get() == mapped => {}
+            Entry::Occupied(mut known) => {
+                let kind = format!("{kind} that maps to the same as another one, and differs");
+                self.unmapped.add(Unmapped { kind, name });
+                // The order of a listing must not decide.
+                if digest(&mapped.attachment) < digest(&known.get().attachment) {
+                    known.insert(mapped);
+                }
+            }
+        }
+    }
+}
+
+/// What an attachment is, and what it belongs to.
+fn describe(attachment: &Attachment) -> (&'static str, String) {
     match attachment {
-        Attachment::Registration(registration) => {
-            map_registration(registration, mapping).map(Attachment::Registration)
-        }
-        Attachment::OptIn(opt_in) => {
-            map_opt_in(*opt_in, mapping).map(|opt_in| Attachment::OptIn(Box::new(opt_in)))
-        }
+        Attachment::Registration(registration) => ("registration", registration.arn.clone()),
+        Attachment::OptIn(opt_in) => ("opt-in", opt_in.principal.0.clone()),
         Attachment::Index(_)
         | Attachment::Statistics(_)
         | Attachment::GlueTag { .. }
         | Attachment::DataCellsFilter(_)
         | Attachment::LfTagAssignment { .. }
         | Attachment::LfTagValue { .. }
-        | Attachment::NamedExpression(_) => Ok(attachment),
+        | Attachment::NamedExpression(_) => ("item", attachment.key().to_string()),
+    }
+}
+
+/// Maps the principal and the location of a listed attachment; `None` if the policy ignores it.
+///
+/// # Errors
+/// Why the attachment is not replicated.
+fn map_attachment(
+    attachment: Attachment,
+    mapping: &PrincipalMapping,
+) -> Result<Option<Attachment>, Unmapped> {
+    match attachment {
+        Attachment::Registration(registration) => {
+            map_registration(registration, mapping).map(|one| Some(Attachment::Registration(one)))
+        }
+        Attachment::OptIn(opt_in) => map_opt_in(*opt_in, mapping)
+            .map(|opt_in| opt_in.map(|opt_in| Attachment::OptIn(Box::new(opt_in)))),
+        Attachment::Index(_)
+        | Attachment::Statistics(_)
+        | Attachment::GlueTag { .. }
+        | Attachment::DataCellsFilter(_)
+        | Attachment::LfTagAssignment { .. }
+        | Attachment::LfTagValue { .. }
+        | Attachment::NamedExpression(_) => Ok(Some(attachment)),
     }
 }
 
@@ -92,15 +144,21 @@ fn map_registration(
     })
 }
 
-fn map_opt_in(opt_in: OptIn, mapping: &PrincipalMapping) -> Result<OptIn, Unmapped> {
-    let principal = Principal(mapping.counterpart(&opt_in.principal.0));
-    if principal.kind().is_none() {
-        let kind = "opt-in of a deleted principal, or of one of an unknown kind; delete it";
-        return Err(Unmapped {
-            kind: kind.to_owned(),
-            name: opt_in.principal.0,
-        });
-    }
+fn map_opt_in(opt_in: OptIn, mapping: &PrincipalMapping) -> Result<Option<OptIn>, Unmapped> {
+    let principal = match mapping.principal_outside_grants(&opt_in.principal) {
+        Ok(Some(principal)) => principal,
+        Ok(None) => return Ok(None),
+        Err(why) => {
+            let counterpart = Principal(mapping.counterpart(&opt_in.principal.0));
+            let kind = match counterpart.kind() {
+                Some(_) => format!("opt-in of a principal: {why}"),
+                None => "opt-in of a deleted principal, or of one of an unknown kind; delete it"
+                    .to_owned(),
+            };
+            let name = opt_in.principal.0;
+            return Err(Unmapped { kind, name });
+        }
+    };
     let unmapped = |resource: &str| Unmapped {
         kind: format!("opt-in on {resource}"),
         name: opt_in.principal.0.clone(),
@@ -123,17 +181,18 @@ fn map_opt_in(opt_in: OptIn, mapping: &PrincipalMapping) -> Result<OptIn, Unmapp
         | ListedResource::LfTagPolicy(..)
         | ListedResource::LfTagExpression(_) => opt_in.resource.clone(),
     };
-    Ok(OptIn {
+    Ok(Some(OptIn {
         principal,
         resource,
         condition: opt_in.condition,
-    })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use twinlake_core::Policy;
+    use twinlake_core::catalog::IndexStatus;
     use twinlake_core::topology::Epoch;
 
     const ROLE: &str = "arn:aws:iam::111122223333:role/A";
@@ -167,7 +226,7 @@ mod tests {
     #[test]
     fn attachments_outside_every_pair_are_counted_by_kind() {
         let location = |arn: &str| ListedResource::DataLocation(arn.to_owned());
-        let mut unmapped = UnmappedAttachments::default();
+        let mut mapped = MappedAttachments::default();
         for attachment in [
             registration("arn:aws:s3:::lake-us/curated"),
             registration("arn:aws:s3:::landing"),
@@ -178,12 +237,10 @@ mod tests {
             opt_in(ROLE, ListedResource::Other("RLSPolicy".to_owned())),
             opt_in("AROADELETEDEXAMPLE", ListedResource::Catalog),
         ] {
-            if let Err(one) = map_attachment(attachment, &mapping()) {
-                unmapped.add(one);
-            }
+            mapped.add(active(attachment), &mapping());
         }
         assert_eq!(
-            unmapped.descriptions().collect::<Vec<_>>(),
+            mapped.unmapped.descriptions().collect::<Vec<_>>(),
             [
                 "1 x opt-in of a deleted principal, or of one of an unknown kind; delete it, such \
                  as AROADELETEDEXAMPLE",
@@ -202,7 +259,89 @@ mod tests {
     fn a_registration_inside_a_pair_is_mapped() {
         assert_eq!(
             map_attachment(registration("arn:aws:s3:::lake-us/curated"), &mapping()),
-            Ok(registration("arn:aws:s3:::lake-in/curated"))
+            Ok(Some(registration("arn:aws:s3:::lake-in/curated")))
+        );
+    }
+
+    fn active(attachment: Attachment) -> ObservedAttachment {
+        ObservedAttachment {
+            attachment,
+            index_status: IndexStatus::Active,
+        }
+    }
+
+    #[test]
+    fn attachments_that_map_to_one_are_reported_and_the_listing_does_not_decide() {
+        let with_role = |arn: &str, role: &str| {
+            let Attachment::Registration(registration) = registration(arn) else {
+                panic!("it is a registration");
+            };
+            Attachment::Registration(Registration {
+                role: Some(role.to_owned()),
+                ..registration
+            })
+        };
+        let listed = [
+            with_role("arn:aws:s3:::lake-us/x", "arn:aws:iam::111122223333:role/A"),
+            with_role(
+                "arn:aws:s3:::lake-us/x/",
+                "arn:aws:iam::111122223333:role/B",
+            ),
+            registration("arn:aws:s3:::lake-us/y"),
+            registration("arn:aws:s3:::lake-us/y/"),
+        ];
+        let map = |order: [usize; 4]| {
+            let mut mapped = MappedAttachments::default();
+            for index in order {
+                mapped.add(active(listed[index].clone()), &mapping());
+            }
+            let found: Vec<String> = mapped.unmapped.descriptions().collect();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(
+                found[0].starts_with("1 x registration that maps to the same"),
+                "{found:?}"
+            );
+            mapped.by_key
+        };
+        let by_key = map([0, 1, 2, 3]);
+        assert_eq!(by_key.len(), 2);
+        assert_eq!(map([3, 1, 2, 0]), by_key);
+    }
+
+    #[test]
+    fn an_opt_in_of_a_principal_that_another_one_maps_to_is_reported() {
+        let role = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
+        let text = format!(
+            "ignored-principals = [\"{}\"]\n\
+             [[region]]\nid = \"a\"\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
+             [[region]]\nid = \"b\"\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
+             [[principal]]\na = \"{}\"\nb = \"{}\"\n",
+            role("Local"),
+            role("A"),
+            role("B"),
+        );
+        let mapping = PrincipalMapping::of_primary(&Policy::parse(&text).unwrap(), Epoch::INITIAL);
+        let mut mapped = MappedAttachments::default();
+        for name in ["A", "B", "Local"] {
+            mapped.add(
+                active(opt_in(&role(name), ListedResource::Catalog)),
+                &mapping,
+            );
+        }
+        let kept: Vec<&Attachment> = mapped.by_key.values().map(|one| &one.attachment).collect();
+        assert_eq!(
+            kept,
+            [&opt_in(&role("B"), ListedResource::Catalog)],
+            "that of A"
+        );
+        let found: Vec<String> = mapped.unmapped.descriptions().collect();
+        assert_eq!(
+            found,
+            [format!(
+                "1 x opt-in of a principal: a [[principal]] pair maps another principal to it, such \
+                 as {}",
+                role("B")
+            )]
         );
     }
 }

@@ -1,16 +1,17 @@
 //! Reads functions of databases, and the attachments of databases and tables.
 
-use super::tables::prove_database_absence;
+use super::databases::database_by_name;
+use super::tables::absence_of_parent;
 use super::{
     Observer, Snapshots, absent_by_name, confirm_absence, join, observation, present_or_unknown,
-    run_concurrently,
+    refusal_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Function, MaybeLink as _, Observed};
 use twinlake_core::policy::{ColumnStatisticsPolicy, GlueTagsPolicy};
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot, by_key};
-use twinlake_core::{CallErrorKind, Facet, FunctionId, Name, Subject};
+use twinlake_core::{CallError, Facet, FunctionId, Name, Subject};
 
 /// A kind of attachments to read: the subject, the facet, and the columns in the primary and in
 /// the standby. `None` if the standby has no such subject.
@@ -82,15 +83,18 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let may_exist = self.may_have_object(&Subject::Function(id.clone()));
         let is_absent =
             |observed: &Observation<Observed<Function>>| matches!(observed, Observation::Absent(_));
-        if is_absent(&primary) && (may_exist || standby.present().is_some()) {
-            primary = prove_function_absence(self.primary, id).await;
+        let refusals = [&primary, &standby].map(|observed| refusal_of(observed).cloned());
+        let [in_primary, in_standby] = refusals;
+        let is_wanted = may_exist || standby.present().is_some() || in_primary.is_some();
+        if is_absent(&primary) && is_wanted {
+            primary = prove_function_absence(self.primary, id, in_primary.as_ref()).await;
         }
-        if is_absent(&standby) && may_exist {
-            standby = prove_function_absence(self.standby, id).await;
+        if is_absent(&standby) && (may_exist || in_standby.is_some()) {
+            standby = prove_function_absence(self.standby, id, in_standby.as_ref()).await;
         }
         // A function created in a database that is a resource link is created in the link's target.
         if !snapshots.standby.databases.contains_key(&id.database) {
-            let observed = super::observation_of_own(self.standby.database(&id.database).await);
+            let observed = database_by_name(self.standby, &id.database).await;
             snapshots
                 .standby
                 .databases
@@ -210,13 +214,14 @@ fn columns_to_read(snapshot: &Snapshot, subject: &Subject, facet: Facet) -> Opti
 async fn prove_function_absence<R: ReadRegion>(
     region: &R,
     id: &FunctionId,
+    refusal: Option<&CallError>,
 ) -> Observation<Observed<Function>> {
     match region.functions(Some(&id.database)).await {
-        Ok(all) => absent_by_name(id, all.iter().map(|(listed, _)| listed)),
-        Err(error) if error.kind == CallErrorKind::NotFound => {
-            prove_database_absence(region, &id.database).await
+        Ok(all) => absent_by_name(id, all.iter().map(|(listed, _)| listed), refusal),
+        Err(error) => {
+            let absent = absence_of_parent(region, &id.database, &error).await;
+            absent.unwrap_or(Observation::Unknown(error))
         }
-        Err(error) => Observation::Unknown(error),
     }
 }
 

@@ -4,7 +4,7 @@ use super::dependencies::has_filter_grants;
 use super::tables::prove_database_absence;
 use super::{
     Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join, observation_of_own,
-    run_concurrently,
+    refusal_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,10 +37,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 snapshots.checked_databases.insert(name.clone());
             }
             let may_exist = self.may_have_object(&subject);
-            if may_exist || standby.present().is_some() {
+            let is_refused = [refusal_of(&primary), refusal_of(&standby)].map(|one| one.is_some());
+            if may_exist || standby.present().is_some() || is_refused[0] {
                 primary = with_listing(self.primary, name, primary).await;
             }
-            if may_exist {
+            if may_exist || is_refused[1] {
                 standby = with_listing(self.standby, name, standby).await;
             }
             snapshots.primary.databases.insert(name.clone(), primary);
@@ -138,18 +139,19 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         database: &Name,
         snapshots: &Snapshots,
     ) -> (TableListing, TableListing) {
-        let exists = |snapshot: &Snapshot| {
+        // A failed read of the database says nothing about its tables.
+        let may_exist = |snapshot: &Snapshot| {
             snapshot
                 .databases
                 .get(database)
-                .is_some_and(|observed| observed.present().is_some())
+                .is_some_and(|observed| !matches!(observed, Observation::Absent(_)))
         };
         let is_link = |snapshot: &Snapshot| {
             let observed = snapshot.databases.get(database);
             let observed = observed.and_then(Observation::present);
             observed.is_some_and(MaybeLink::is_link)
         };
-        let is_listable = |snapshot: &Snapshot| exists(snapshot) && !is_link(snapshot);
+        let is_listable = |snapshot: &Snapshot| may_exist(snapshot) && !is_link(snapshot);
         let list_primary = is_listable(&snapshots.primary);
         let list_standby = is_listable(&snapshots.standby);
         join(
@@ -196,9 +198,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 }
                 Some(Err(error)) => {
                     snapshot.table_names.remove(database);
-                    snapshot
-                        .databases
-                        .insert(database.clone(), Observation::Unknown(error));
+                    let known = snapshot.databases.get(database);
+                    if !matches!(known, Some(Observation::Unknown(_))) {
+                        let unknown = Observation::Unknown(error);
+                        snapshot.databases.insert(database.clone(), unknown);
+                    }
                 }
                 None => {}
             }
@@ -270,8 +274,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let observed = match (listed.remove(id), by_name.remove(id), &parent) {
                 (Some(observed), _, _) => Observation::Present(observed.without_target_fields()),
                 (None, Some(read), _) => match observation_of_own(read) {
-                    Observation::Absent(_) => Observation::Absent(AbsenceProof {
+                    Observation::Absent(by_name) => Observation::Absent(AbsenceProof {
                         not_found: true,
+                        refusal: by_name.refusal,
                         ..unlisted
                     }),
                     found @ (Observation::Present(_) | Observation::Unknown(_)) => found,
@@ -358,14 +363,28 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 }
 
-/// Adds the complete listing of databases to a database that a read by name did not find.
+/// Reads a database by name. If the read is refused, the listing says whether it exists.
+pub(crate) async fn database_by_name<R: ReadRegion>(
+    region: &R,
+    name: &Name,
+) -> Observation<Observed<Database>> {
+    let observed = observation_of_own(region.database(name).await);
+    match refusal_of(&observed) {
+        Some(_) => with_listing(region, name, observed).await,
+        None => observed,
+    }
+}
+
+/// Adds the complete listing of databases to a database that a read by name did not return.
 async fn with_listing<R: ReadRegion>(
     region: &R,
     name: &Name,
     observed: Observation<Observed<Database>>,
 ) -> Observation<Observed<Database>> {
     match observed {
-        Observation::Absent(proof) if !proof.unlisted => prove_database_absence(region, name).await,
+        Observation::Absent(proof) if !proof.unlisted => {
+            prove_database_absence(region, name, proof.refusal.as_ref()).await
+        }
         Observation::Present(_) | Observation::Absent(_) | Observation::Unknown(_) => observed,
     }
 }

@@ -97,13 +97,14 @@ fn needs_filters(subject: &Subject, snapshots: &Snapshots) -> bool {
     primary != standby || (!standby.is_empty() && tables::has_different_columns(id, snapshots))
 }
 
-/// Whether a data cells filter of a table is granted to somebody in either Region.
+/// Whether a data cells filter of a table is, or may be, granted to somebody in either Region.
 pub(super) fn has_filter_grants(subject: &Subject, snapshots: &Snapshots) -> bool {
     let snapshots = [&snapshots.primary, &snapshots.standby];
-    let mut grants = snapshots
-        .map(|snapshot| filter_grants(subject, snapshot))
-        .into_iter();
-    grants.any(|grants| !grants.is_empty())
+    snapshots.iter().any(|snapshot| {
+        let grants = snapshot.grants.get(subject);
+        matches!(grants, Some(Observation::Unknown(_)))
+            || !filter_grants(subject, snapshot).is_empty()
+    })
 }
 
 fn filter_grants(subject: &Subject, snapshot: &Snapshot) -> BTreeSet<PermissionGrant> {

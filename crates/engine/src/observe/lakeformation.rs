@@ -1,6 +1,6 @@
 //! Reads Lake Formation's catalog-wide objects, opt-ins, and what LF-Tags give access to.
 
-use super::attachment_mapping::{UnmappedAttachments, map_attachment};
+use super::attachment_mapping::{MappedAttachments, UnmappedAttachments};
 use super::{Observer, Snapshots, join, present_or_unknown, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
@@ -45,24 +45,17 @@ async fn list_items(
     lf_subject: LfSubject,
     mapping: &PrincipalMapping,
 ) -> (Observation<Attachments>, UnmappedAttachments) {
-    let mut unmapped = UnmappedAttachments::default();
+    let mut mapped = MappedAttachments::default();
     let listed = region
         .attachments(&Subject::LakeFormation(lf_subject), Facet::Items, &[])
         .await;
     let items = present_or_unknown(empty_if_unsupported(listed).map(|all| {
-        let mut mapped = Vec::new();
         for observed in all {
-            match map_attachment(observed.attachment, mapping) {
-                Ok(attachment) => mapped.push(ObservedAttachment {
-                    attachment,
-                    index_status: observed.index_status,
-                }),
-                Err(one) => unmapped.add(one),
-            }
+            mapped.add(observed, mapping);
         }
-        by_key(mapped)
+        std::mem::take(&mut mapped.by_key)
     }));
-    (items, unmapped)
+    (items, mapped.unmapped)
 }
 
 /// Lists the items of every Lake Formation subject of a Region.
@@ -115,21 +108,19 @@ pub(super) async fn list_opt_ins(
 ) -> Observation<OptIns> {
     let listed = empty_if_unsupported(region.opt_ins().await);
     present_or_unknown(listed.map(|all| {
-        let mut opt_ins = OptIns::default();
+        let mut by_subject: BTreeMap<Subject, MappedAttachments> = BTreeMap::new();
         for opt_in in all {
-            let subject = subject_of_opt_in(&opt_in);
-            match map_attachment(Attachment::OptIn(Box::new(opt_in)), mapping) {
-                Ok(attachment) => {
-                    let index_status = IndexStatus::Active;
-                    let observed = ObservedAttachment {
-                        attachment,
-                        index_status,
-                    };
-                    let of_subject = opt_ins.by_subject.entry(subject).or_default();
-                    of_subject.insert(observed.attachment.key(), observed);
-                }
-                Err(one) => opt_ins.unmapped.add(one),
-            }
+            let of_subject = by_subject.entry(subject_of_opt_in(&opt_in)).or_default();
+            let observed = ObservedAttachment {
+                attachment: Attachment::OptIn(Box::new(opt_in)),
+                index_status: IndexStatus::Active,
+            };
+            of_subject.add(observed, mapping);
+        }
+        let mut opt_ins = OptIns::default();
+        for (subject, mapped) in by_subject {
+            opt_ins.by_subject.insert(subject, mapped.by_key);
+            opt_ins.unmapped.merge(mapped.unmapped);
         }
         opt_ins
     }))

@@ -1,6 +1,8 @@
 //! Reads partitions of tables: all of them, or some by their values.
 
-use super::{DeferredRead, Observer, Snapshots, join, present_or_unknown, run_concurrently};
+use super::{
+    DeferredRead, Observer, Snapshots, join, may_mean_absence, present_or_unknown, run_concurrently,
+};
 use crate::ports::{MAX_PARTITIONS_PER_GET, PARTITION_SEGMENTS, PartitionsByValues, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
@@ -125,6 +127,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             merge(&mut named, chunk?);
         }
         drop(extra);
+        if self.named_partition_deletions.contains(id) {
+            // The listing that precedes these reads lacks them.
+            drop_refused(&mut named, |_| true);
+        }
         diff.add_found(named.found);
         diff.add_unread(named.unread);
         Ok(diff.finish(MAX_PARTITIONS_PER_ROUND))
@@ -247,7 +253,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 (None, false) => None,
             }
         };
-        let primary = self.get_by_values(self.primary, id, values);
+        let primary = async {
+            let mut named = self.get_by_values(self.primary, id, values).await?;
+            self.prove_named_deletions(id, &mut named).await?;
+            Ok(named)
+        };
         let (primary, standby) = join(primary, standby).await;
         // A partition that one Region did not return is compared in neither.
         let mut unread = BTreeMap::new();
@@ -271,6 +281,28 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         };
     }
 
+    /// Lists the partitions of a table in the primary if the reads of some by value were refused and
+    /// an event named deletions: those that the listing lacks do not exist.
+    async fn prove_named_deletions(
+        &self,
+        id: &TableId,
+        named: &mut PartitionsByValues,
+    ) -> Result<(), CallError> {
+        let mut unread = named.unread.values();
+        let is_refused = unread.any(|error| may_mean_absence(error.kind));
+        if !is_refused || !self.named_partition_deletions.contains(id) {
+            return Ok(());
+        }
+        let mut listed: BTreeSet<PartitionValues> = BTreeSet::new();
+        let mut take =
+            |page: Vec<Partition>| listed.extend(page.into_iter().map(|found| found.values));
+        if !self.read_all(self.primary, id, false, &mut take).await? {
+            self.read_segments(self.primary, id, &mut take).await?;
+        }
+        drop_refused(named, |values| !listed.contains(values));
+        Ok(())
+    }
+
     async fn get_by_values<R: ReadRegion>(
         &self,
         region: &R,
@@ -287,6 +319,14 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         Ok(all)
     }
+}
+
+/// Removes the partitions from the unread ones of which the read was refused and that a listing
+/// lacks: they do not exist.
+fn drop_refused(named: &mut PartitionsByValues, is_unlisted: impl Fn(&PartitionValues) -> bool) {
+    named
+        .unread
+        .retain(|values, error| !may_mean_absence(error.kind) || !is_unlisted(values));
 }
 
 fn merge(all: &mut PartitionsByValues, more: PartitionsByValues) {

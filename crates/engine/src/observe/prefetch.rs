@@ -1,6 +1,6 @@
 //! Listings that cover many subjects.
 
-use super::{Items, ObservationPair, OptIns, join, lakeformation, observation, present_or_unknown};
+use super::{Items, ObservationPair, OptIns, join, lakeformation, present_or_unknown};
 use crate::grant_index::{GrantIndex, LIST_PERMISSIONS_PAGE_SIZE};
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,7 +143,7 @@ impl Prefetched {
         standby: &impl ReadRegion,
     ) -> ObservationPair<BTreeMap<Name, Observed<Database>>> {
         let by_name = |listed: Result<Vec<Observed<Database>>, CallError>| {
-            observation(listed.map(|all| {
+            present_or_unknown(listed.map(|all| {
                 all.into_iter()
                     .map(|observed| {
                         (
@@ -164,6 +164,6 @@ impl Prefetched {
         standby: &impl ReadRegion,
     ) -> ObservationPair<ObservedSettings> {
         let (primary, standby) = join(primary.settings(), standby.settings()).await;
-        (observation(primary), observation(standby))
+        (present_or_unknown(primary), present_or_unknown(standby))
     }
 }

@@ -1,8 +1,9 @@
 //! Reads tables by name.
 
+use super::databases::database_by_name;
 use super::{
-    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, absent_by_name, join, observation_of_own,
-    run_concurrently,
+    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, absent_by_name, join, may_mean_absence,
+    observation_of_own, refusal_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,10 +90,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let primary_is_absent = matches!(primary, Observation::Absent(_));
             let standby_is_absent = matches!(standby, Observation::Absent(_));
             let may_exist = self.may_have_object(&Subject::Table(id.clone()));
-            if primary_is_absent && (standby.present().is_some() || may_exist) {
+            let is_refused = [refusal_of(&primary), refusal_of(&standby)].map(|one| one.is_some());
+            if primary_is_absent && (standby.present().is_some() || may_exist || is_refused[0]) {
                 missing_in_primary.push(id);
             }
-            if standby_is_absent && may_exist {
+            if standby_is_absent && (may_exist || is_refused[1]) {
                 missing_in_standby.push(id);
             }
             snapshots.primary.tables.insert(id.clone(), primary);
@@ -112,7 +114,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let may_write =
                 primary_is_absent != standby_is_absent || !(is_same_as_paired || primary_is_absent);
             if may_write && !snapshots.standby.databases.contains_key(&id.database) {
-                let database = observation_of_own(self.standby.database(&id.database).await);
+                let database = database_by_name(self.standby, &id.database).await;
                 snapshots.checked_databases.insert(id.database.clone());
                 snapshots
                     .standby
@@ -222,17 +224,18 @@ async fn prove_table_absences<R: ReadRegion>(
     for (database, ids) in by_database {
         let listed = region.tables(database).await;
         let absent_database = match &listed {
-            Err(error) if error.kind == CallErrorKind::NotFound => {
-                Some(prove_database_absence(region, database).await)
-            }
-            Ok(_) | Err(_) => None,
+            Err(error) => absence_of_parent(region, database, error).await,
+            Ok(_) => None,
         };
         for id in ids {
+            let refusal = snapshot.tables.get(id).and_then(refusal_of).cloned();
+            let names = |all: &[Observed<Table>]| {
+                let names = all.iter().map(|observed| &observed.object.name);
+                absent_by_name(&id.table, names, refusal.as_ref())
+            };
             let observed = match (&absent_database, &listed) {
                 (Some(absent), _) => absent.clone(),
-                (None, Ok(all)) => {
-                    absent_by_name(&id.table, all.iter().map(|observed| &observed.object.name))
-                }
+                (None, Ok(all)) => names(all),
                 (None, Err(error)) => Observation::Unknown(error.clone()),
             };
             snapshot.tables.insert(id.clone(), observed);
@@ -245,11 +248,29 @@ async fn prove_table_absences<R: ReadRegion>(
 pub(super) async fn prove_database_absence<R: ReadRegion, T>(
     region: &R,
     name: &Name,
+    refusal: Option<&CallError>,
 ) -> Observation<T> {
     match region.databases().await {
-        Ok(all) => absent_by_name(name, all.iter().map(|observed| &observed.object.name)),
+        Ok(all) => {
+            let names = all.iter().map(|observed| &observed.object.name);
+            absent_by_name(name, names, refusal)
+        }
         Err(error) => Observation::Unknown(error),
     }
+}
+
+/// The absence of the database of objects that could not be listed in it, if the error may mean
+/// that it is missing and the listing of databases lacks it.
+pub(super) async fn absence_of_parent<R: ReadRegion, T>(
+    region: &R,
+    database: &Name,
+    error: &CallError,
+) -> Option<Observation<T>> {
+    if !may_mean_absence(error.kind) {
+        return None;
+    }
+    let refusal = (error.kind != CallErrorKind::NotFound).then_some(error);
+    Some(prove_database_absence(region, database, refusal).await)
 }
 
 /// The databases in which a grant by LF-Tags may give new access: those of tables that are about to

@@ -1,11 +1,11 @@
 //! The ledger, the alert topic, the retry queue and the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::ledger::{DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanDecision};
-use twinlake_core::topology::Epoch;
-use twinlake_core::{
-    Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp,
+use twinlake_core::ledger::{
+    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
 };
+use twinlake_core::topology::Epoch;
+use twinlake_core::{Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
 
 /// A store with conditional writes, which fail if another function wrote first.
 pub trait ConditionalWrites {
@@ -158,23 +158,22 @@ pub trait Ledger: ConditionalWrites {
     /// The ledger cannot be reached.
     async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError>;
 
-    /// Requests a scan of all partitions of a table because of an event. The answer says
-    /// whether to scan now, to scan later, or that a scheduled scan covers the event.
+    /// The schedule of the scans of a target that events request.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn request_partition_scan(
-        &self,
-        table: &TableId,
-        now: Timestamp,
-    ) -> Result<ScanDecision, CallError>;
+    async fn scan_schedule(&self, target: &ScanTarget) -> Result<ScanSchedule, CallError>;
 
-    /// Requests a scan of the whole catalog because of an event that names no object. The answer
-    /// says whether to scan now, to scan later, or that a scheduled scan covers the event.
+    /// Stores a schedule of scans if the stored one is still `current`. Returns whether it did.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn request_catalog_scan(&self, now: Timestamp) -> Result<ScanDecision, CallError>;
+    async fn put_scan_schedule(
+        &self,
+        target: &ScanTarget,
+        current: ScanSchedule,
+        updated: ScanSchedule,
+    ) -> Result<bool, CallError>;
 
     /// The open incident with an alert's key, and its version.
     ///

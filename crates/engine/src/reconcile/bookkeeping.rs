@@ -1,15 +1,13 @@
 //! Writes the ledger rows at the end of a session, and says what has to wait.
 
-use super::MAX_ROUNDS;
-use super::paging::deferred_reason;
+use super::problems::{Problem, Problems};
 use super::session::Session;
-use super::step_effects::{facets_after, partition_values_of};
 use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, ItemUpdate, RowItem};
-use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::audit::{self, AuditRule};
+use std::collections::BTreeSet;
+use twinlake_core::audit;
 use twinlake_core::catalog::Observed;
-use twinlake_core::ledger::{LedgerRows, Pairing};
+use twinlake_core::ledger::{Intent, LedgerRows, Pairing};
 use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::snapshot::Observation;
@@ -31,19 +29,16 @@ impl<'a, E: Environment> Session<'a, E> {
             .map(|(id, _)| id.clone())
             .collect();
         self.record_scanned();
-        if self.page_rounds > MAX_ROUNDS && !plan.is_empty() && self.outcome.waiting.is_none() {
-            let reason = format!("the Regions still differ after {MAX_ROUNDS} rounds");
-            self.outcome.waiting = Some((self.requested_scope.clone(), reason));
-        }
+        self.add_rejections_of_pages();
         self.outcome
             .findings
             .extend(std::mem::take(&mut self.earlier_findings));
         self.add_waiting_subjects(plan);
-        let reasons = self.reasons(plan);
-        let in_conflict = self.write_rows(rows, plan, &reasons).await?;
+        let problems = self.problems(plan);
+        let in_conflict = self.write_rows(rows, plan, &problems).await?;
         for subject in in_conflict {
             if let Some(subject_outcome) = plan.subject_outcomes.get(&subject) {
-                let problem = reasons.get(&subject);
+                let problem = problems.get(&subject);
                 self.merge_row(rows.get(&subject), &subject, subject_outcome, problem)
                     .await?;
             }
@@ -56,9 +51,8 @@ impl<'a, E: Environment> Session<'a, E> {
         &mut self,
         rows: &LedgerRows,
         plan: &Plan,
-        reasons: &BTreeMap<Subject, (SubjectState, String)>,
+        problems: &Problems,
     ) -> Result<BTreeSet<Subject>, CallError> {
-        let outdated = (SubjectState::OutOfSync, CONCURRENT_CHANGE.to_owned());
         let mut changed_rows = Vec::new();
         let mut obsolete = Vec::new();
         let mut in_conflict = BTreeSet::new();
@@ -70,12 +64,11 @@ impl<'a, E: Environment> Session<'a, E> {
             }
             self.record_managed_keys(subject, subject_outcome).await?;
             let is_outdated = self.is_of_older_object(subject_outcome, old);
-            let problem = match is_outdated {
-                true => Some(&outdated),
-                false => reasons.get(subject),
+            let mut row = match is_outdated {
+                true => self.new_row(subject, old, &self.outdated(subject, subject_outcome), None),
+                false => self.new_row(subject, old, subject_outcome, problems.get(subject)),
             };
-            let mut row = self.new_row(subject, old, subject_outcome, problem);
-            self.outcome.record_state(&row);
+            self.record_state(&row);
             if is_outdated {
                 self.reconcile_again(subject);
             }
@@ -101,9 +94,8 @@ impl<'a, E: Environment> Session<'a, E> {
         base: Option<&LedgerRow>,
         subject: &Subject,
         subject_outcome: &SubjectOutcome,
-        problem: Option<&(SubjectState, String)>,
+        problem: Option<&Problem>,
     ) -> Result<(), CallError> {
-        let outdated = (SubjectState::OutOfSync, CONCURRENT_CHANGE.to_owned());
         // A write of this session whose response was lost is no change of another function.
         let own_row = self.new_row(subject, base, subject_outcome, problem);
         let known = [base.map(ownership).unwrap_or_default(), ownership(&own_row)];
@@ -133,11 +125,15 @@ impl<'a, E: Environment> Session<'a, E> {
             let is_confirmed = subject_outcome.state == SubjectState::InSync
                 && problem.is_none()
                 && merged_outcome.pairing == subject_outcome.pairing;
-            let problem = match is_outdated && !is_confirmed {
-                true => Some(&outdated),
-                false => problem,
+            let mut row = match is_outdated && !is_confirmed {
+                true => self.new_row(
+                    subject,
+                    stored.as_ref(),
+                    &self.outdated(subject, &merged_outcome),
+                    None,
+                ),
+                false => self.new_row(subject, stored.as_ref(), &merged_outcome, problem),
             };
-            let mut row = self.new_row(subject, stored.as_ref(), &merged_outcome, problem);
             if Some(&row) == stored.as_ref() {
                 return ItemUpdate::Keep(Some(row));
             }
@@ -146,19 +142,37 @@ impl<'a, E: Environment> Session<'a, E> {
         })
         .await?;
         if let Some(row) = merged {
-            self.outcome.record_state(&row);
-            if row.reason.as_ref() == Some(&outdated.1) {
+            self.record_state(&row);
+            if row.reason.as_deref() == Some(CONCURRENT_CHANGE) {
                 self.reconcile_again(subject);
             }
         }
         Ok(())
     }
 
+    /// Records in the outcome the state of a subject as its row has it.
+    fn record_state(&mut self, row: &LedgerRow) {
+        let subject = &row.subject;
+        let is_unread = self.has_unread_problem(row);
+        let outcome = &mut self.outcome;
+        outcome.not_in_sync.remove(subject);
+        outcome.reasons.remove(subject);
+        outcome.not_fully_read.remove(subject);
+        if row.state != SubjectState::InSync {
+            outcome.not_in_sync.insert(subject.clone(), row.state);
+            let reason = row.reason.clone();
+            let reason = reason.map(|reason| (subject.clone(), reason));
+            outcome.reasons.extend(reason);
+        }
+        if is_unread {
+            outcome.not_fully_read.insert(subject.clone());
+        }
+    }
+
     /// Whether the row of a subject that exists nowhere may be deleted. While another function may be
     /// creating the object, the row keeps its intent.
     fn may_forget(&self, row: &LedgerRow) -> bool {
-        let own = self.intents.get(&row.subject);
-        !row.is_creation_under_way(own, self.context.clock.now())
+        !row.is_creation_under_way(self.run, self.context.clock.now())
     }
 
     /// Whether the row pairs a newer object of the standby than the one that this session read:
@@ -167,6 +181,17 @@ impl<'a, E: Environment> Session<'a, E> {
         let paired = row.and_then(|row| row.pairing.as_ref());
         let mut pairs = paired.zip(outcome.pairing.as_ref()).into_iter();
         pairs.any(|(paired, found)| paired.is_of_newer_object(found, self.context.epoch))
+    }
+
+    /// The outcome of a subject whose row another function has changed: what was found of it is no
+    /// longer true.
+    fn outdated(&self, subject: &Subject, subject_outcome: &SubjectOutcome) -> SubjectOutcome {
+        SubjectOutcome {
+            state: SubjectState::OutOfSync,
+            reason: Some(CONCURRENT_CHANGE.to_owned()),
+            detected_by: self.planned_facets(subject),
+            ..subject_outcome.clone()
+        }
     }
 
     /// Lets a subject wait for another message. What was found of it is no longer true.
@@ -186,6 +211,7 @@ impl<'a, E: Environment> Session<'a, E> {
             self.outcome.scanned.insert(subject.clone());
             if let Subject::Database(name) = subject
                 && request.facets.contains(&Facet::Contents)
+                && self.is_read(subject, Facet::Contents)
             {
                 self.outcome.fully_scanned.insert(name.clone());
             }
@@ -247,11 +273,12 @@ impl<'a, E: Environment> Session<'a, E> {
         subject: &Subject,
         old: Option<&LedgerRow>,
         subject_outcome: &SubjectOutcome,
-        problem: Option<&(SubjectState, String)>,
+        problem: Option<&Problem>,
     ) -> LedgerRow {
         let now = self.context.clock.now();
-        let (state, reason) = match problem {
-            Some((state, reason)) => (*state, Some(reason.clone())),
+        let worse = problem.filter(|problem| problem.state > subject_outcome.state);
+        let (state, reason) = match worse {
+            Some(problem) => (problem.state, Some(problem.reason.clone())),
             None => (subject_outcome.state, subject_outcome.reason.clone()),
         };
         let mut row = row_of(subject, old, subject_outcome, (state, reason), now);
@@ -259,7 +286,7 @@ impl<'a, E: Environment> Session<'a, E> {
         let paired = old.and_then(|old| old.pairing.as_ref());
         row.pairing = Pairing::merge(paired, row.pairing, paired, self.context.epoch);
         if self.is_paired_object_seen(subject, row.pairing.as_ref()) {
-            row.intents.clear();
+            row.forget_intents(self.run, now);
         }
         let known = old.and_then(|old| old.pairing.as_ref());
         let partition_count = match subject {
@@ -282,12 +309,7 @@ impl<'a, E: Environment> Session<'a, E> {
             let primary = epoch.primary();
             *pairing.created.get_mut(primary) = known.created_in(primary);
         }
-        let detected_by = match problem {
-            None => Some(subject_outcome.detected_by),
-            Some(_) if self.partition_problems.contains_key(subject) => Some(Facet::Partitions),
-            Some(_) => None,
-        };
-        self.keep_earlier_problems(subject, old, detected_by, &mut row);
+        self.keep_earlier_problems(old, (subject_outcome, problem), &mut row);
         row.with_history_of(old)
     }
 
@@ -316,135 +338,6 @@ impl<'a, E: Environment> Session<'a, E> {
         location.filter(|location| !location.is_empty())
     }
 
-    /// Keeps the state that a read of more facets found: only a read of all those facets finds
-    /// the subject in sync again.
-    fn keep_earlier_problems(
-        &self,
-        subject: &Subject,
-        old: Option<&LedgerRow>,
-        detected_by: Option<Facet>,
-        row: &mut LedgerRow,
-    ) {
-        let read_facets = self.read_facets(subject);
-        let earlier = old.filter(|old| {
-            old.state != SubjectState::InSync && !old.detected_by.is_subset(&read_facets)
-        });
-        match earlier {
-            Some(old) if row.state == SubjectState::InSync => {
-                row.state = old.state;
-                row.since = old.since;
-                row.reason.clone_from(&old.reason);
-                row.over_deletion_limit = old.over_deletion_limit;
-                row.detected_by.clone_from(&old.detected_by);
-            }
-            Some(_) | None if row.state == SubjectState::InSync => row.detected_by.clear(),
-            Some(_) | None => {
-                row.detected_by = match (self.awaits_partitions(subject), detected_by) {
-                    (true, _) => [Facet::Definition, Facet::Partitions].into(),
-                    (false, Some(facet)) => [Facet::Definition, facet].into(),
-                    (false, None) => read_facets,
-                };
-                row.detected_by
-                    .extend(earlier.iter().flat_map(|old| &old.detected_by));
-                let failed = self.outcome.failed.iter();
-                if failed.into_iter().any(|(step, _)| {
-                    step.subject() == *subject && partition_values_of(step).is_some()
-                }) {
-                    row.detected_by.insert(Facet::Partitions);
-                }
-            }
-        }
-    }
-
-    /// Adds to the waiting scope: postponed steps, tables for which time ran out, and subjects
-    /// that depend on work under way elsewhere.
-    fn add_waiting_subjects(&mut self, plan: &Plan) {
-        let mut scope = Scope::default();
-        let mut last_reason = None;
-        for (step, error) in &self.postponed {
-            let mut request = ReadRequest::for_facets(facets_after(step));
-            request.facets.insert(Facet::Definition);
-            request
-                .partition_values
-                .extend(partition_values_of(step).map(<[String]>::to_vec));
-            scope.add(step.subject(), request);
-            last_reason = Some(error.to_string());
-        }
-        for id in std::mem::take(&mut self.snapshots.timed_out) {
-            let subject = Subject::Table(id);
-            let requested = self.requested_scope.read_requests.get(&subject);
-            let request = ReadRequest {
-                partition_deletion_named: requested
-                    .is_some_and(|request| request.partition_deletion_named),
-                ..ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
-            };
-            // The read continues in a later message, so it did not fail.
-            self.outcome
-                .findings
-                .retain(|finding| finding.subject != subject);
-            self.outcome.out_of_time = true;
-            last_reason = Some("time ran out before its partitions were listed".to_owned());
-            scope.add(subject, request);
-        }
-        for subject in &plan.waiting_subjects {
-            let reason = plan
-                .subject_outcomes
-                .get(subject)
-                .and_then(|outcome| outcome.reason.clone());
-            let requested = self.requested_scope.read_requests.get(subject).cloned();
-            scope.add(
-                subject.clone(),
-                requested.unwrap_or_else(|| full_request(subject)),
-            );
-            last_reason = reason.or(last_reason);
-        }
-        let Some(reason) = last_reason else {
-            return;
-        };
-        match &mut self.outcome.waiting {
-            Some((waiting, _)) => waiting.merge(scope),
-            none @ None => *none = Some((scope, reason)),
-        }
-    }
-
-    /// The facets of a subject that were read completely. A read of single partitions by value is
-    /// not a read of `Facet::Partitions`.
-    fn read_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
-        let all = WHOLE_TABLE.into_iter().chain(WHOLE_DATABASE);
-        let database = subject.database().cloned().map(Subject::Database);
-        let is_fully_read = |database: &Subject| {
-            let request = self.requested_scope.read_requests.get(database);
-            request.is_some_and(|request| request.facets.contains(&Facet::Contents))
-        };
-        if self
-            .requested_scope
-            .read_requests
-            .contains_key(&Subject::Catalog)
-            || database.is_some_and(|database| is_fully_read(&database))
-        {
-            return all.collect();
-        }
-        let request = self.requested_scope.read_requests.get(subject);
-        let mut facets = request
-            .map(|request| request.facets.clone())
-            .unwrap_or_default();
-        if matches!(subject, Subject::LakeFormation(_)) {
-            // A Lake Formation subject has no definition to read.
-            facets.insert(Facet::Definition);
-        }
-        facets
-    }
-
-    /// Whether a subject is out of sync only because some partitions are still to be replicated.
-    fn awaits_partitions(&self, subject: &Subject) -> bool {
-        let waiting = self.outcome.waiting.as_ref();
-        let is_out_of_time = self.outcome.out_of_time
-            && waiting.is_some_and(|(scope, _)| scope.read_requests.contains_key(subject));
-        let deferred = self.snapshots.deferred.keys().cloned();
-        let mut deferred = deferred.map(Subject::Table);
-        is_out_of_time || deferred.any(|table| table == *subject)
-    }
-
     /// Whether partitions of a table are still to be read.
     fn has_unread_partitions(&self, subject: &Subject, partition_count: Option<usize>) -> bool {
         let Subject::Table(id) = subject else {
@@ -464,59 +357,11 @@ impl<'a, E: Environment> Session<'a, E> {
             *rule == audit::AuditRule::DeletionLimit && target.subject() == *subject
         })
     }
-
-    /// The subjects that are not in sync because of this session's steps or reads, with the state
-    /// and the reason.
-    pub(super) fn reasons(&self, plan: &Plan) -> BTreeMap<Subject, (SubjectState, String)> {
-        let mut reasons = BTreeMap::new();
-        for (target, rule) in &self.rejected {
-            let state = match rule {
-                AuditRule::DeletionLimit => SubjectState::OnHold,
-                AuditRule::WiderAccess
-                | AuditRule::Unproven
-                | AuditRule::NotManaged
-                | AuditRule::Altered
-                | AuditRule::Stale => SubjectState::OutOfSync,
-            };
-            let reason = self.held_steps.targets.get(target).cloned();
-            reasons.insert(target.subject(), (state, reason.unwrap_or_default()));
-        }
-        if let Some((_, reason)) = &self.outcome.waiting {
-            for step in &plan.steps {
-                let problem = (SubjectState::OutOfSync, reason.clone());
-                reasons.entry(step.subject()).or_insert(problem);
-            }
-        }
-        if let (true, Some((scope, reason))) = (self.outcome.out_of_time, &self.outcome.waiting) {
-            let unfinished = scope.read_requests.keys().cloned();
-            reasons.extend(
-                unfinished.map(|subject| (subject, (SubjectState::OutOfSync, reason.clone()))),
-            );
-        }
-        for (id, deferred) in &self.snapshots.deferred {
-            reasons.insert(
-                Subject::Table(id.clone()),
-                (SubjectState::OutOfSync, deferred_reason(deferred)),
-            );
-        }
-        for (subject, problem) in &self.partition_problems {
-            reasons
-                .entry(subject.clone())
-                .or_insert_with(|| problem.clone());
-        }
-        for (step, error) in &self.postponed {
-            reasons.insert(step.subject(), (SubjectState::OutOfSync, error.to_string()));
-        }
-        for (step, error) in &self.outcome.failed {
-            reasons.insert(step.subject(), (SubjectState::Blocked, error.to_string()));
-        }
-        reasons
-    }
 }
 
 /// What decides whether Twinlake manages the standby's object.
-fn ownership(row: &LedgerRow) -> (Option<Pairing>, BTreeSet<String>) {
-    (row.pairing.clone(), row.intents.keys().cloned().collect())
+fn ownership(row: &LedgerRow) -> (Option<Pairing>, BTreeSet<Intent>) {
+    (row.pairing.clone(), row.intents.clone())
 }
 
 /// When an object was created, if it was seen.
@@ -526,7 +371,7 @@ fn created_of<T>(observation: Option<&Observation<Observed<T>>>) -> Option<Optio
 }
 
 /// A read request for everything that a subject has.
-fn full_request(subject: &Subject) -> ReadRequest {
+pub(super) fn full_request(subject: &Subject) -> ReadRequest {
     match subject {
         Subject::Table(_) => ReadRequest::for_facets(&WHOLE_TABLE),
         Subject::Database(_) => ReadRequest::for_facets(&WHOLE_DATABASE),
@@ -554,6 +399,9 @@ fn row_of(
         reason,
         over_deletion_limit: false,
         detected_by: old.map(|old| old.detected_by.clone()).unwrap_or_default(),
+        detected_partitions: old
+            .map(|old| old.detected_partitions.clone())
+            .unwrap_or_default(),
         source_location: old.and_then(|old| old.source_location.clone()),
         listed_at: old.and_then(|old| old.listed_at),
         verified_at: old.and_then(|old| old.verified_at),

@@ -69,8 +69,17 @@ impl<E: Environment> Session<'_, E> {
             let row = rows.get(&subject).cloned();
             let mut row = row
                 .unwrap_or_else(|| LedgerRow::new(subject.clone(), SubjectState::OutOfSync, now));
-            row.record_intent(digest, now);
+            row.record_intent(self.run, &digest, now);
             intended.insert(subject, row);
+        }
+        for (subject, pairing) in self.updated_unpaired(rows, approved) {
+            if let Some(row) = rows.get(&subject) {
+                let row = LedgerRow {
+                    pairing: Some(pairing),
+                    ..row.clone()
+                };
+                intended.insert(subject, row);
+            }
         }
         for (id, deferred) in &self.snapshots.deferred {
             let subject = Subject::Table(id.clone());
@@ -88,6 +97,28 @@ impl<E: Environment> Session<'_, E> {
         }
         let is_changed = |row: &LedgerRow| rows.get(&row.subject) != Some(row);
         intended.into_values().filter(is_changed).collect()
+    }
+
+    /// The pairings of the objects that the plan updates and that the ledger does not pair: only an
+    /// intent proves that they are Twinlake's, and it no longer does once their content changes.
+    fn updated_unpaired(
+        &self,
+        rows: &LedgerRows,
+        approved: &ApprovedPlan,
+    ) -> BTreeMap<Subject, Pairing> {
+        let standby = self.context.epoch.standby();
+        let created =
+            |pairing: Option<&Pairing>| pairing.map(|pairing| pairing.created_in(standby));
+        let outcomes = &approved.plan().subject_outcomes;
+        let updated = approved.steps().iter().filter(|step| is_update(step));
+        let unpaired = updated.filter_map(|step| {
+            let subject = step.subject();
+            let found = outcomes.get(&subject)?.pairing.as_ref();
+            let known = rows.get(&subject).and_then(|row| row.pairing.as_ref());
+            (created(known) != created(found)).then_some(())?;
+            Some((subject, found?.clone()))
+        });
+        unpaired.collect()
     }
 
     /// The managed keys and intents of the items that the plan creates.
@@ -156,8 +187,7 @@ impl<E: Environment> Session<'_, E> {
             let row = rows
                 .entry(subject.clone())
                 .or_insert_with(|| LedgerRow::new(subject.clone(), SubjectState::OutOfSync, now));
-            if !row.intends(digest) {
-                row.record_intent(digest.clone(), now);
+            if row.record_intent(self.run, digest, now) {
                 self.unstored_intents.insert(subject.clone());
             }
         }
@@ -247,6 +277,29 @@ impl<E: Environment> Session<'_, E> {
             }
             self.stored_managed_keys.insert(*lf_subject, stored);
         }
+    }
+}
+
+/// Whether a step changes the content of an object that has a row.
+fn is_update(step: &Step) -> bool {
+    match step {
+        Step::UpdateDatabase { .. } | Step::UpdateTable { .. } | Step::UpdateFunction { .. } => {
+            true
+        }
+        Step::CreateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutAttachment { .. }
+        | Step::PutSettings { .. }
+        | Step::RemoveAttachment { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => false,
     }
 }
 

@@ -47,15 +47,41 @@ impl<E: Environment> Session<'_, E> {
                 scope.add(subject, request);
             }
             let reason = format!("time ran out; {left} partitions are not replicated yet");
-            self.outcome.waiting = Some((scope, reason));
             self.outcome.out_of_time = true;
+            match &mut self.outcome.waiting {
+                Some((waiting, _)) => waiting.merge(scope),
+                none @ None => *none = Some((scope, reason)),
+            }
             return false;
         }
         self.earlier_findings.extend(plan.findings.iter().cloned());
+        self.keep_partition_problems(plan);
         self.read_requests = self.next_page_requests(&tables);
         self.pages += 1;
         self.page_rounds = 0;
         true
+    }
+
+    /// Keeps the problems of tables whose partitions this page read: the next page reads others.
+    fn keep_partition_problems(&mut self, plan: &Plan) {
+        for (subject, outcome) in &plan.subject_outcomes {
+            let Subject::Table(id) = subject else {
+                continue;
+            };
+            let is_problem = match outcome.state {
+                SubjectState::InSync | SubjectState::DataPending => false,
+                SubjectState::OnHold | SubjectState::OutOfSync | SubjectState::Blocked => true,
+            };
+            if !is_problem || !self.snapshots.primary.partitions.contains_key(id) {
+                continue;
+            }
+            let reason = outcome.reason.clone().unwrap_or_default();
+            let known = self.partition_problems.entry(subject.clone());
+            let known = known.or_insert_with(|| (outcome.state, reason.clone()));
+            if outcome.state > known.0 {
+                *known = (outcome.state, reason);
+            }
+        }
     }
 
     fn next_page_requests(&mut self, tables: &[TableId]) -> BTreeMap<Subject, ReadRequest> {

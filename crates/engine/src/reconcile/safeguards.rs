@@ -1,14 +1,15 @@
 //! Checks and records before a write: the deletion limit, moved databases.
 
 use super::session::Session;
-use crate::observe::observation_of_own;
-use crate::ports::{Clock, Environment, Ledger, ReadRegion};
+use crate::observe::{DeferredRead, database_by_name};
+use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, DeletionLogItem, ItemUpdate};
 use std::collections::BTreeSet;
 use twinlake_core::audit::{self, DeletionBudget, Rejection};
 use twinlake_core::catalog::{MaybeLink as _, Observed};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
 use twinlake_core::snapshot::Observation;
+use twinlake_core::step::StepTarget;
 use twinlake_core::{ApprovedPlan, CallError, Database, Name, Plan, Step, Subject, TableId};
 
 /// How often a plan is made again without the steps that the audit rejected.
@@ -82,18 +83,24 @@ impl<E: Environment> Session<'_, E> {
 
     /// The deletions that the deletion limit compares a plan with.
     fn deletion_budget(&self, paired: ObjectCounts, last_hour: ObjectCounts) -> DeletionBudget {
-        let deferred = self.snapshots.deferred.values();
+        let approved = self.context.approved_deletions;
+        let limited_in = |id: &TableId, deferred: &DeferredRead| {
+            let missing = deferred.missing_in_primary.iter();
+            let targets = missing.map(|values| StepTarget::Partition(id.clone(), values.clone()));
+            targets.filter(|target| !approved.contains(target)).count()
+        };
+        let deferred = self.snapshots.deferred.iter();
         DeletionBudget {
             paired,
             // Deletions that this session charged before are attempted again, not additional.
             deleted_last_hour: last_hour.minus(self.charged_deletions),
             upcoming: ObjectCounts {
                 partitions: deferred
-                    .map(|deferred| deferred.missing_in_primary.len())
+                    .map(|(id, deferred)| limited_in(id, deferred))
                     .sum(),
                 ..ObjectCounts::default()
             },
-            approved: self.context.deletions_approved && self.page_rounds <= 1,
+            approved: approved.clone(),
         }
     }
 
@@ -129,7 +136,7 @@ impl<E: Environment> Session<'_, E> {
         written.retain(|name| !created.contains(name) && !checked.contains(name));
         let mut changed = false;
         for name in written {
-            let current = observation_of_own(self.context.standby.database(&name).await);
+            let current = database_by_name(self.context.standby, &name).await;
             let earlier = self.snapshots.standby.databases.get(&name);
             let identity = |observed: Option<&Observed<Database>>| {
                 observed.map(|database| (database.created, database.is_link()))

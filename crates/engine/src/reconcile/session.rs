@@ -1,20 +1,24 @@
 //! The state of one reconciliation: what to read next, what was read, what is left to do.
 
 use super::grant_listing::listing_calls;
+use super::problems::partition_of;
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
+use super::waiting::{is_done, needs_time};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
 use crate::apply::{Applied, StepResult};
 use crate::observe::{ConfirmedWrites, MAX_PARTITIONS_PER_ROUND, Observer, Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, Ledger};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use twinlake_core::audit::{self, AuditRule, Rejection};
 use twinlake_core::grant::{Permission, Resource};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts, Pairing};
 use twinlake_core::plan::{Finding, FindingKind, HeldSteps, Inputs};
-use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest, subject_of_grant};
+use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Partitions};
-use twinlake_core::step::{RevokeCause, StepTarget};
+use twinlake_core::step::StepTarget;
+use twinlake_core::topology::BySite;
 use twinlake_core::{
     ApprovedPlan, CallError, CallErrorKind, LfSubject, Name, PermissionGrant, Plan, Scope, Step,
     Subject, SubjectState, TableId, Timestamp,
@@ -65,14 +69,22 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) held_steps: HeldSteps,
     /// What the audit rejected in this round, with the rule.
     pub(super) rejected: BTreeMap<StepTarget, AuditRule>,
-    /// Isolated steps that have to wait while the rest goes on.
-    pub(super) postponed: Vec<(Step, CallError)>,
+    /// Steps that have to wait for a later message while the rest goes on, with the reason.
+    pub(super) postponed: Vec<(Step, String)>,
+    /// Subjects of grants that this session revoked to grant them again, and did not grant again.
+    pub(super) suspended_subjects: BTreeSet<Subject>,
+    /// The rejections of steps on partitions: later rounds do not plan these again.
+    pub(super) rejected_partitions: BTreeMap<StepTarget, Rejection>,
     /// Most partitions of which one round keeps the whole definition.
     pub(super) max_partitions: usize,
     /// Calls that the last listing of all grants of both Regions took.
     pub(super) grant_listing_calls: Option<usize>,
+    /// A random number that tells the intents of this session from others.
+    pub(super) run: u64,
     /// What this session was about to create or created: by subject, the digest of the object.
     pub(super) intents: BTreeMap<Subject, String>,
+    /// The pairings of the round before; `None` in the first round.
+    pub(super) known_pairings: Option<BTreeMap<Subject, BySite<Option<Timestamp>>>>,
     /// Dropped databases whose contents were read again.
     pub(super) reread_databases: BTreeSet<Name>,
     /// Subjects whose stored row lacks the intent of this session: another function deleted the row.
@@ -136,9 +148,13 @@ impl<'a, E: Environment> Session<'a, E> {
             needed: BTreeSet::new(),
             reads_needs: false,
             postponed: Vec::new(),
+            suspended_subjects: BTreeSet::new(),
+            rejected_partitions: BTreeMap::new(),
             max_partitions: MAX_PARTITIONS_PER_ROUND,
             grant_listing_calls: None,
+            run: RandomState::new().build_hasher().finish(),
             intents: BTreeMap::new(),
+            known_pairings: None,
             reread_databases: BTreeSet::new(),
             unstored_intents: BTreeSet::new(),
             intended_pairings: BTreeMap::new(),
@@ -182,6 +198,7 @@ impl<'a, E: Environment> Session<'a, E> {
         prefetched: &Prefetched,
     ) -> Result<LedgerRows, CallError> {
         let mut rows = self.rows().await?;
+        self.reread_changed_pairings(&rows);
         self.keep_own_intents(&mut rows);
         for row in rows
             .values()
@@ -207,6 +224,7 @@ impl<'a, E: Environment> Session<'a, E> {
         let observer = Observer {
             remaining_partitions: Cell::new(self.max_partitions),
             confirmed_writes: &confirmed_writes,
+            named_partition_deletions: self.named_partition_deletions(),
             is_out_of_time: &is_out_of_time,
             defers_oversized_databases: self.context.stop_at.is_some() && self.outcome.rounds <= 1,
             primary: self.context.primary,
@@ -241,6 +259,20 @@ impl<'a, E: Environment> Session<'a, E> {
         }
         self.recognize_intended_items(&mut rows);
         Ok(rows)
+    }
+
+    /// The tables of which an event named the deletion of partitions.
+    fn named_partition_deletions(&self) -> BTreeSet<TableId> {
+        let requests = self.scope.read_requests.iter();
+        let named = requests.filter_map(|(subject, request)| match subject {
+            Subject::Table(id) if request.partition_deletion_named => Some(id.clone()),
+            Subject::Table(_)
+            | Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => None,
+        });
+        named.collect()
     }
 
     pub(super) fn inputs<'i>(&'i self, rows: &'i LedgerRows) -> Inputs<'i> {
@@ -302,12 +334,21 @@ impl<'a, E: Environment> Session<'a, E> {
     pub(super) fn begin_round(&mut self) {
         self.outcome.rounds += 1;
         self.page_rounds += 1;
-        self.outcome.rejections.clear();
+        for rejection in std::mem::take(&mut self.outcome.rejections) {
+            let partitions = rejection
+                .targets
+                .iter()
+                .filter(|one| partition_of(one).is_some());
+            let kept = partitions.map(|target| (target.clone(), rejection.clone()));
+            self.rejected_partitions.extend(kept);
+        }
         for target in std::mem::take(&mut self.rejected).into_keys() {
             self.held_steps.targets.remove(&target);
         }
         self.held_steps.opening = None;
-        self.outcome.unrevoked.clear();
+        let held = &self.held_steps.targets;
+        let unrevoked = &mut self.outcome.unrevoked;
+        unrevoked.retain(|(step, _)| held.contains_key(&step.target()));
     }
 
     /// Removes grants with a confirmed revoke from the standby's snapshot: listings can still
@@ -332,18 +373,23 @@ impl<'a, E: Environment> Session<'a, E> {
         self.discharge_deletions(step);
         self.count_partition(step);
         self.record_confirmed_write(step);
+        self.rejected_partitions.remove(&step.target());
         if *result == StepResult::Applied {
             self.outcome.record_applied(step);
         }
     }
 
-    /// Records the results of the steps and decides what to read again. Returns whether another
-    /// round can make progress.
-    pub(super) fn record_results(&mut self, approved: &ApprovedPlan, applied: &Applied) -> bool {
+    /// Records the results of the steps and decides what to read again. Steps that a later round
+    /// cannot make either wait for a later message; everything that does not rest on them goes on.
+    pub(super) fn record_results(&mut self, approved: &ApprovedPlan, applied: &Applied) {
         let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
-        let mut transient: Option<CallError> = None;
+        let mut transient: Vec<(Step, CallError)> = Vec::new();
         for (step, result) in approved.steps().iter().zip(&applied.results) {
             let subject = step.subject();
+            if let (Step::Grant { grant, .. }, Some(StepResult::Failed(_))) = (step, result) {
+                // It may have taken effect: the next listing decides.
+                self.confirmed_revokes.remove(grant);
+            }
             match result {
                 Some(result @ (StepResult::Applied | StepResult::AlreadyDone)) => {
                     self.record_success(step, result);
@@ -357,7 +403,7 @@ impl<'a, E: Environment> Session<'a, E> {
                         && isolated_step(step).is_some() =>
                 {
                     self.hold_failed(step, error);
-                    self.postponed.push((step.clone(), error.clone()));
+                    self.postponed.push((step.clone(), error.to_string()));
                 }
                 Some(StepResult::Failed(error)) if self.is_hidden_object(step, error) => {
                     self.hold_failed(step, error);
@@ -370,7 +416,7 @@ impl<'a, E: Environment> Session<'a, E> {
                     if matches!(step, Step::Revoke { .. }) {
                         self.outcome.unrevoked.push((step.clone(), error.clone()));
                     }
-                    transient = Some(error.clone());
+                    transient.push((step.clone(), error.clone()));
                 }
                 Some(StepResult::Skipped) | None => {}
             }
@@ -402,44 +448,17 @@ impl<'a, E: Environment> Session<'a, E> {
         }
         self.read_requests = next;
         self.keep_suspended_grants_in_scope(approved, applied);
-        let waiting_for = transient.filter(|error| {
-            matches!(
-                error.kind,
-                CallErrorKind::NotPropagated | CallErrorKind::Unavailable
-            ) || self.page_rounds >= MAX_ROUNDS
-        });
-        match waiting_for {
-            Some(error) => {
-                let mut scope = self.requested_scope.clone();
-                scope.named_revokes.clone_from(&self.scope.named_revokes);
-                self.outcome.waiting = Some((scope, error.to_string()));
-                false
-            }
-            None => true,
+        let is_last_round = self.page_rounds >= MAX_ROUNDS;
+        transient.retain(|(_, error)| is_last_round || needs_time(error));
+        if let Some((_, error)) = transient.last() {
+            let undone = approved.steps().iter().zip(&applied.results);
+            let undone = undone.filter(|(_, result)| !is_done(result));
+            let undone: BTreeSet<Subject> = undone.map(|(step, _)| step.subject()).collect();
+            self.wait_for(&undone, error.to_string());
         }
-    }
-
-    /// A grant that was revoked to be granted again, and was not granted again in this round, is
-    /// planned as a missing grant from now on, whatever the requested scope is.
-    fn keep_suspended_grants_in_scope(&mut self, approved: &ApprovedPlan, applied: &Applied) {
-        let results = || approved.steps().iter().zip(&applied.results);
-        let is_done = |result: &Option<StepResult>| {
-            matches!(result, Some(StepResult::Applied | StepResult::AlreadyDone))
-        };
-        let granted: BTreeSet<&PermissionGrant> = results()
-            .filter(|(_, result)| is_done(result))
-            .filter_map(|(step, _)| granted_by(step))
-            .collect();
-        let suspended = results()
-            .filter(|(_, result)| is_done(result))
-            .filter_map(|(step, _)| suspended_by(step))
-            .filter(|grant| !granted.contains(grant))
-            .map(subject_of_grant);
-        for subject in suspended.collect::<BTreeSet<Subject>>() {
-            let request = ReadRequest::for_facets(&[Facet::Definition, Facet::Grants]);
-            self.scope.add(subject.clone(), request.clone());
-            let next = self.read_requests.entry(subject).or_default();
-            next.facets.extend(request.facets);
+        for (step, error) in transient {
+            self.hold_failed(&step, &error);
+            self.postponed.push((step, error.to_string()));
         }
     }
 
@@ -484,21 +503,7 @@ impl<'a, E: Environment> Session<'a, E> {
             && grant.permission == Permission::CreateDatabase
     }
 
-    /// Holds the revoke of a grant that is listed late. An alert follows if an earlier session,
-    /// [`LATE_LISTING_SECS`] ago or more, found the subject out of sync too.
-    fn hold_listed_late(&mut self, step: &Step, error: &CallError) {
-        let since = self.out_of_sync_since.get(&step.subject());
-        let oldest = self.started.plus_secs(-LATE_LISTING_SECS);
-        if since.is_some_and(|since| *since <= oldest) {
-            self.hold_failed(step, error);
-            self.outcome.failed.push((step.clone(), error.clone()));
-            return;
-        }
-        let reason = format!("the standby lists a grant that it does not know: {error}");
-        self.held_steps.targets.insert(step.target(), reason);
-    }
-
-    fn hold_failed(&mut self, step: &Step, error: &CallError) {
+    pub(super) fn hold_failed(&mut self, step: &Step, error: &CallError) {
         let held = &mut self.held_steps.targets;
         held.insert(step.target(), error.to_string());
     }
@@ -541,9 +546,6 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 }
 
-/// For how long a listing may show CREATE_DATABASE after its revoke without an alert (LF-07).
-const LATE_LISTING_SECS: i64 = 3600;
-
 /// The finding for an object that exists in the standby and that Twinlake cannot see.
 fn hidden_object(step: &Step, error: &CallError) -> Finding {
     Finding {
@@ -551,23 +553,4 @@ fn hidden_object(step: &Step, error: &CallError) -> Finding {
         subject: step.subject(),
         detail: format!("it exists in the standby, and reads there do not show it: {error}"),
     }
-}
-
-fn granted_by(step: &Step) -> Option<&PermissionGrant> {
-    if let Step::Grant { grant, .. } = step {
-        return Some(grant);
-    }
-    None
-}
-
-fn suspended_by(step: &Step) -> Option<&PermissionGrant> {
-    if let Step::Revoke {
-        grant,
-        cause: RevokeCause::Replace,
-        ..
-    } = step
-    {
-        return Some(grant);
-    }
-    None
 }

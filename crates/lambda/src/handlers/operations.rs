@@ -11,7 +11,7 @@ use twinlake_core::event::{
     EventContext, OperationalEvent, OutOfBandChange, parse_operational_event,
 };
 use twinlake_core::topology::RegionRole;
-use twinlake_core::{Alert, AlertKind, CallError, Timestamp, render};
+use twinlake_core::{Alert, AlertKind, CallError, Scope, Timestamp, render};
 use twinlake_engine::ports::StatCounters;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority};
 use twinlake_engine::retry_message::RetryMessage;
@@ -88,12 +88,13 @@ impl ParsedBatch {
     ) -> BTreeSet<String> {
         let now = event_context.now;
         let mut failed = BTreeSet::new();
+        let mut to_reconcile = Vec::new();
         let authority = runtime.authority().await;
         let role = authority.as_ref().ok().map(|authority| authority.role);
         for (id, change) in std::mem::take(&mut self.changes) {
             let result = match &authority {
                 Ok(authority) => {
-                    handle_out_of_band_change(runtime, &change, authority, event_context).await
+                    assess_out_of_band_change(runtime, &change, authority, event_context).await
                 }
                 // Only the ledger knows which objects Twinlake manages.
                 Err(NotReady::Ledger(error)) => Err(error.clone()),
@@ -107,7 +108,11 @@ impl ParsedBatch {
                 ) => Ok(None),
             };
             match result {
-                Ok(alert) => self.alerts.extend(alert.map(|alert| (id, alert))),
+                Ok(Some((alert, scope))) => {
+                    self.alerts.push((id.clone(), alert));
+                    to_reconcile.push((id, scope));
+                }
+                Ok(None) => {}
                 Err(error) => failed.extend(log_failed_messages(&error, [id])),
             }
         }
@@ -118,6 +123,13 @@ impl ParsedBatch {
         // New alerts are published first: the other updates stay in the ledger and can wait.
         if let Err(error) = alerts::publish(&topic, &runtime.ledger, &alerts, now).await {
             failed.extend(log_failed_messages(&error, alert_ids));
+        }
+        // Work is queued once its alert is published: if that failed, the message is delivered again.
+        to_reconcile.retain(|(id, _)| !failed.contains(id));
+        for (id, scope) in to_reconcile {
+            if let Err(error) = queue_reconciliation(runtime, scope, now).await {
+                failed.extend(log_failed_messages(&error, [id]));
+            }
         }
         if let Err(error) = alerts::resolve_incidents(&topic, &runtime.ledger, &checked, now).await
         {
@@ -140,32 +152,36 @@ fn log_failed_messages<I: IntoIterator<Item = String>>(error: &CallError, ids: I
     ids
 }
 
-/// Queues a reconciliation of the subjects of an out-of-band change in the standby. Returns the
-/// alert for the change, or `None` if it concerns nothing that Twinlake manages.
-async fn handle_out_of_band_change(
+/// Returns the alert for an out-of-band change in the standby and the scope to reconcile, or `None` if
+/// it concerns nothing that Twinlake manages.
+async fn assess_out_of_band_change(
     runtime: &Runtime,
     change: &OutOfBandChange,
     authority: &RegionAuthority,
     event_context: &EventContext,
-) -> Result<Option<Alert>, CallError> {
+) -> Result<Option<(Alert, Scope)>, CallError> {
     if authority.role != RegionRole::Standby {
         return Ok(None);
     }
-    let assessment = out_of_band_changes::assess(
+    out_of_band_changes::assess(
         &runtime.ledger,
         change,
         &event_context.region,
         &authority.policy,
-    );
-    let Some((alert, scope)) = assessment.await? else {
-        return Ok(None);
-    };
+    )
+    .await
+}
+
+async fn queue_reconciliation(
+    runtime: &Runtime,
+    scope: Scope,
+    now: Timestamp,
+) -> Result<(), CallError> {
     let message = RetryMessage {
         scope,
         attempt: 0,
-        deadline: event_context.now.plus_secs(RETRY_WINDOW_SECS),
+        deadline: now.plus_secs(RETRY_WINDOW_SECS),
         part: None,
     };
-    runtime.retry_queue.send(&message, 0).await?;
-    Ok(Some(alert))
+    runtime.retry_queue.send(&message, 0).await
 }

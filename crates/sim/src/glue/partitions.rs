@@ -98,7 +98,8 @@ impl SimState {
         let (region, database) = self.resolve_database(caller.region, &id.database);
         let id = TableId::new(database, id.table.clone());
         let all = self.region(&region)?.partitions.get(&id);
-        let leaves_missing = self.has(Quirk::MissingPartitionsStayUnprocessed);
+        let leaves_missing = self.has(Quirk::MissingPartitionsStayUnprocessed)
+            || self.answer_style.leaves_missing_partitions_unprocessed();
         let (mut found, mut unprocessed) = (Vec::new(), Vec::new());
         for values in values {
             match all.and_then(|all| all.get(*values)) {

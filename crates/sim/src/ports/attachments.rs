@@ -1,6 +1,6 @@
 //! Reads and writes of partition indexes, column statistics and Glue tags.
 
-use super::{SimRegion, lakeformation};
+use super::{SimRegion, entry_results, lakeformation};
 use serde_json::{Value, json};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment};
 use twinlake_core::{CallError, CallErrorKind, Facet, Subject, TableId};
@@ -143,16 +143,17 @@ impl SimRegion {
             let request = with_field(table_request(id), "ColumnStatisticsList", json!(list));
             let answer = self.call(call, &request).await?;
             let errors = answer.get("Errors").and_then(Value::as_array);
-            let errors: &[Value] = errors.map(Vec::as_slice).unwrap_or_default();
-            for (index, one) in &statistics {
-                let failed = errors.iter().find(|error| {
-                    let named = error
-                        .get("ColumnStatistics")
-                        .and_then(|s| s.get("ColumnName"));
-                    named.and_then(Value::as_str) == Some(one.column_name.as_str())
-                });
-                if let (Some(error), Some(result)) = (failed, results.get_mut(*index)) {
-                    *result = Err(self.entry_error(call, error.get("Error")));
+            let failures = errors.into_iter().flatten().map(|error| {
+                let named = error.get("ColumnStatistics");
+                let named = named.and_then(|named| named.get("ColumnName")?.as_str());
+                let mut columns = statistics.iter().map(|(_, one)| one.column_name.as_str());
+                let index = columns.position(|column| named == Some(column));
+                (index, self.entry_error(call, error.get("Error")))
+            });
+            let written = entry_results(statistics.len(), failures)?;
+            for ((index, _), written) in statistics.iter().zip(written) {
+                if let Some(result) = results.get_mut(*index) {
+                    *result = written;
                 }
             }
         }

@@ -4,6 +4,7 @@ use super::parser;
 use super::recorder::ScenarioRecorder;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::catalog::FilterColumns;
 use twinlake_core::event::EventContext;
 use twinlake_core::grant::{ListedResource, PrincipalMapping};
@@ -234,7 +235,7 @@ impl ScenarioRunner {
             reader_role: &self.reader,
             own_roles: &self.own_roles,
             max_concurrent_calls: 1,
-            deletions_approved: false,
+            approved_deletions: &ApprovedDeletions::None,
             may_write_settings: true,
             stop_at: None,
         };

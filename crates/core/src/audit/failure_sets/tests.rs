@@ -6,7 +6,7 @@ mod world;
 
 use super::FailureSets;
 use crate::audit::plan_replay::PlanReplay;
-use crate::audit::{DeletionBudget, audit};
+use crate::audit::{ApprovedDeletions, DeletionBudget, audit};
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, Resource};
 use crate::plan::{Inputs, Plan};
 use crate::scope::Subject;
@@ -26,7 +26,7 @@ const USES_FIXED_SEED: bool = option_env!("TWINLAKE_EXPLORE").is_none();
 
 fn approved_deletions() -> DeletionBudget {
     DeletionBudget {
-        approved: true,
+        approved: ApprovedDeletions::All,
         ..DeletionBudget::default()
     }
 }

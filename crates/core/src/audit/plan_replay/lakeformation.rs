@@ -104,7 +104,7 @@ impl PlanReplay<'_> {
         let Subject::Table(id) = subject else {
             return reject(AuditRule::Altered, format!("{subject} has no filters"));
         };
-        if self.is_filter_granted(id, &filter.name) {
+        if self.is_filter_granted(id, &filter.name) && !self.shows_less(id, filter) {
             let resource = Resource::DataCellsFilter(id.clone(), filter.name.clone());
             self.require_no_extra_grant_on(subject, |affected| *affected == resource)?;
             let in_primary = present(self.inputs.primary.tables.get(id))
@@ -131,6 +131,30 @@ impl PlanReplay<'_> {
         let all = self.filters.entry(id.clone()).or_default();
         all.insert(filter.name.clone(), filter.clone());
         Ok(())
+    }
+
+    /// Whether a filter shows no row, and no column that the table has or gains, that the one in its
+    /// place does not. Two row filters cannot be compared.
+    fn shows_less(&self, id: &TableId, filter: &DataCellsFilter) -> bool {
+        let current = self.filters.get(id).and_then(|all| all.get(&filter.name));
+        let (Some(current), Some(columns)) = (current, self.columns.get(id)) else {
+            return false;
+        };
+        let is_shown = |columns: &FilterColumns, column: &String| match columns {
+            FilterColumns::Only(named) => named.iter().any(|name| is_within(column, name)),
+            FilterColumns::AllBut(hidden) => !hidden.iter().any(|name| is_within(column, name)),
+        };
+        let gains_columns = matches!(
+            (&current.columns, &filter.columns),
+            (FilterColumns::Only(_), FilterColumns::AllBut(_))
+        );
+        let has_fewer_rows = current.rows.is_none() || current.rows == filter.rows;
+        let mut columns = columns.iter();
+        has_fewer_rows
+            && !gains_columns
+            && columns.all(|column| {
+                is_shown(&current.columns, column) || !is_shown(&filter.columns, column)
+            })
     }
 
     /// Requires of a Lake Formation item that it is paired, or does not exist in the standby.

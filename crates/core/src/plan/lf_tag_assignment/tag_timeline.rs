@@ -2,7 +2,7 @@
 
 use super::super::PlanBuilder;
 use super::super::lf_tag_policy_grants::{named_expression, policy_of, satisfies};
-use super::{DeferredSubject, columns, is_extra};
+use super::{DeferredSubject, changes_lf_tags, columns, is_extra};
 use crate::catalog::{Attachment, AttachmentKey};
 use crate::grant::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
 use crate::ledger::SubjectState;
@@ -50,6 +50,8 @@ pub(super) struct TagTimeline {
     target: LfTagPolicyTarget,
     /// Before the plan, and after each of its steps.
     tags_after_steps: Vec<EffectiveTags>,
+    /// After some of its steps, where changes of LF-Tags failed or are made in another order.
+    tags_after_failures: Vec<EffectiveTags>,
     /// In the primary; empty if it does not exist there or was not read.
     primary: EffectiveTags,
     /// The subject whose steps are left out if they would give extra access.
@@ -101,6 +103,7 @@ impl TagTimeline {
             let observed = inputs.standby.tables.get(id).and_then(Observation::present);
             state.columns = columns(observed.map(|observed| &observed.object));
         }
+        let tags_after_failures = tags_after_failures(&state, &all, &database);
         let mut tags_after_steps = vec![state.effective_tags()];
         for step in all {
             state.apply(step, &database);
@@ -118,6 +121,7 @@ impl TagTimeline {
                 false => LfTagPolicyTarget::Database,
             },
             tags_after_steps,
+            tags_after_failures,
             primary: primary.unwrap_or_default(),
             deferred_subject,
         })
@@ -183,11 +187,66 @@ impl TagTimeline {
         if self.tags_after_steps.last().is_some_and(opens_extra) {
             return OpenedAccess::Permanently;
         }
-        match self.tags_after_steps.iter().any(opens_extra) {
+        let mut during = self
+            .tags_after_steps
+            .iter()
+            .chain(&self.tags_after_failures);
+        match during.any(opens_extra) {
             true => OpenedAccess::Temporarily,
             false => OpenedAccess::Nothing,
         }
     }
+}
+
+/// The most changes of LF-Tags of which every selection is looked at.
+const MAX_SELECTED_CHANGES: usize = 6;
+
+/// The effective LF-Tags after some of the changes of LF-Tags that do not require each other, those
+/// of one order: each of them may fail alone. Of very many, each is made, and left out, alone.
+fn tags_after_failures(
+    before: &TagState,
+    steps: &[&Step],
+    database: &Subject,
+) -> Vec<EffectiveTags> {
+    let mut by_order: BTreeMap<_, Vec<&Step>> = BTreeMap::new();
+    for step in steps.iter().filter(|step| changes_lf_tags(step)) {
+        by_order.entry(step.order()).or_default().push(step);
+    }
+    let mut all = Vec::new();
+    for (order, changes) in by_order {
+        let mut state = before.clone();
+        let earlier = steps.iter().filter(|step| step.order() < order);
+        earlier.for_each(|step| state.apply(step, database));
+        for selection in selections(changes.len()) {
+            let mut state = state.clone();
+            let selected = changes.iter().enumerate();
+            let selected = selected.filter(|(position, _)| selection.contains(position));
+            selected.for_each(|(_, step)| state.apply(step, database));
+            all.push(state.effective_tags());
+        }
+    }
+    all
+}
+
+/// Selections of some of so many changes, by position.
+fn selections(count: usize) -> Vec<BTreeSet<usize>> {
+    let all = 0..count;
+    if count > MAX_SELECTED_CHANGES {
+        let alone = all.clone().map(|position| BTreeSet::from([position]));
+        let without = all
+            .clone()
+            .map(|left_out| all.clone().filter(|one| *one != left_out).collect());
+        return alone.chain(without).collect();
+    }
+    let is_selected = |selection: usize, position: &usize| (selection >> position) & 1 == 1;
+    let proper = 1..(1_usize << count).saturating_sub(1);
+    proper
+        .map(|selection| {
+            all.clone()
+                .filter(|one| is_selected(selection, one))
+                .collect()
+        })
+        .collect()
 }
 
 fn expression<'e>(snapshot: &'e Snapshot, policy: &'e LfTagPolicy) -> Option<&'e LfTagExpression> {
@@ -228,6 +287,7 @@ fn primary_tags(
 }
 
 /// The assigned LF-Tags and columns of a database or table between two steps.
+#[derive(Clone)]
 struct TagState {
     on_database: AssignedTags,
     own: AssignedTags,

@@ -541,6 +541,7 @@ fn absent<T>() -> Observation<T> {
         is_administrator: true,
         sibling_seen: true,
         deletion_named: false,
+        refusal: None,
     })
 }
 

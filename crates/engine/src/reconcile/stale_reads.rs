@@ -1,13 +1,38 @@
-//! Databases that the primary drops while they are reconciled.
+//! What a session reads again, because the primary or another function changed it meanwhile.
 
+use super::bookkeeping::full_request;
 use super::session::Session;
 use crate::ports::Environment;
-use twinlake_core::Name;
-use twinlake_core::Subject;
+use std::collections::BTreeMap;
+use twinlake_core::ledger::LedgerRows;
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::topology::BySite;
+use twinlake_core::{Name, Subject, Timestamp};
 
 impl<E: Environment> Session<'_, E> {
+    /// Makes this round read what another function has recreated or deleted since the round before: rows are read in each round, and objects only where this session changed something.
+    pub(super) fn reread_changed_pairings(&mut self, rows: &LedgerRows) {
+        let pairings = pairings_of(rows);
+        if let Some(known) = self.known_pairings.replace(pairings.clone()) {
+            // The rows of this round may be of more subjects.
+            let changed = known
+                .iter()
+                .filter(|(subject, created)| pairings.get(*subject) != Some(*created));
+            for (subject, _) in changed {
+                let request = full_request(subject);
+                self.scope.add(subject.clone(), request.clone());
+                let next = self.read_requests.entry(subject.clone()).or_default();
+                next.facets.extend(request.facets);
+            }
+        }
+    }
+
+    /// Records the pairings that this session itself has written.
+    pub(super) fn know_pairings(&mut self, rows: &LedgerRows) {
+        self.known_pairings = Some(pairings_of(rows));
+    }
+
     /// Makes the next round read everything in the databases that the primary dropped after this
     /// session had read some of it: what was read before is older than the drop, in the standby
     /// too, where another function may have acted on it. Returns whether there are such databases.
@@ -44,6 +69,15 @@ impl<E: Environment> Session<'_, E> {
         self.reads_needs = true;
         true
     }
+}
+
+/// When the paired object of each subject was created in each site.
+fn pairings_of(rows: &LedgerRows) -> BTreeMap<Subject, BySite<Option<Timestamp>>> {
+    let paired = rows.iter().filter_map(|(subject, row)| {
+        let pairing = row.pairing.as_ref()?;
+        Some((subject.clone(), pairing.created))
+    });
+    paired.collect()
 }
 
 /// Whether a snapshot has a table or function of a database.

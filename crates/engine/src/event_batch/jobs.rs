@@ -1,0 +1,362 @@
+//! The jobs of a batch: which requests of its messages share one reconciliation, and what of them is
+//! sent again, by which deadline.
+
+use super::QueueMessage;
+use crate::retry_message::RetryMessage;
+use std::collections::BTreeSet;
+use twinlake_core::event::{EventContext, Parsed, parse};
+use twinlake_core::scope::ReadRequest;
+use twinlake_core::{Facet, Scope, Subject, Timestamp, heartbeat};
+
+/// How long a scope is retried before it is left to the resync.
+pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
+
+/// Deadlines that are no further apart are one, the earliest.
+const DEADLINE_TOLERANCE_SECS: i64 = 60;
+
+/// What one message requests of one subject.
+#[derive(Clone, Debug)]
+struct Request {
+    subject: Subject,
+    scope: Scope,
+    /// The number of earlier attempts.
+    attempt: u32,
+    deadline: Timestamp,
+    /// The message is an event, and no [`RetryMessage`].
+    is_event: bool,
+}
+
+/// Requests that one reconciliation handles.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    requests: Vec<Request>,
+    /// The messages that made the requests.
+    pub(super) messages: BTreeSet<String>,
+}
+
+/// The parsed messages of a batch.
+#[derive(Debug, Default)]
+pub(super) struct ParsedMessages {
+    pub(super) jobs: Vec<Job>,
+    /// Messages that require no action, with the reason.
+    pub(super) ignored: Vec<(String, String)>,
+    /// Messages that cannot be parsed, with the reason.
+    pub(super) rejected: Vec<(String, String)>,
+}
+
+/// Parses messages and merges their requests into jobs.
+pub(super) fn merge_into_jobs(
+    messages: &[QueueMessage],
+    event_context: &EventContext,
+    now: Timestamp,
+) -> ParsedMessages {
+    let mut parsed = ParsedMessages::default();
+    for message in messages {
+        let retry_message = RetryMessage::parse(&message.body);
+        let is_event = retry_message.is_none();
+        let (scope, attempt, deadline) = match retry_message {
+            Some(retry) => (retry.scope, retry.attempt, retry.deadline),
+            None => match parse(&message.body, event_context) {
+                Ok(Parsed::Scope(scope)) => (scope, 0, now.plus_secs(RETRY_WINDOW_SECS)),
+                Ok(Parsed::Ignored(reason)) => {
+                    parsed.ignored.push((message.id.clone(), reason));
+                    continue;
+                }
+                Err(error) => {
+                    parsed.rejected.push((message.id.clone(), error.0));
+                    continue;
+                }
+            },
+        };
+        for scope in scope.split() {
+            let Some(subject) = scope.read_requests.keys().next().cloned() else {
+                continue;
+            };
+            let request = Request {
+                subject,
+                scope,
+                attempt,
+                deadline,
+                is_event,
+            };
+            add_request(&mut parsed.jobs, request, &message.id);
+        }
+    }
+    parsed
+}
+
+/// Adds a request to the jobs that it shares a reconciliation with, which become one.
+fn add_request(jobs: &mut Vec<Job>, request: Request, message: &str) {
+    let is_shared = |job: &Job| {
+        let mut others = job.requests.iter();
+        others.any(|other| share_reconciliation(&request, other))
+    };
+    let (shared, others): (Vec<Job>, Vec<Job>) =
+        std::mem::take(jobs).into_iter().partition(is_shared);
+    *jobs = others;
+    let mut merged = Job::default();
+    for job in shared {
+        merged.requests.extend(job.requests);
+        merged.messages.extend(job.messages);
+    }
+    merged.requests.push(request);
+    merged.messages.insert(message.to_owned());
+    jobs.push(merged);
+}
+
+/// Whether two requests share a reconciliation: changes of one subject may have to be made before
+/// those of the other. Of whole databases and of the catalog, each is read alone: together they take
+/// too long. Nothing rests on the heartbeat, whose lag would be that of the others.
+fn share_reconciliation(one: &Request, other: &Request) -> bool {
+    let is_alone = |request: &Request| {
+        let facets = request.scope.read_requests.values();
+        let is_heartbeat =
+            matches!(&request.subject, Subject::Table(id) if heartbeat::is_table(id));
+        let mut facets = facets.map(|requested| &requested.facets);
+        is_heartbeat || facets.any(|facets| facets.contains(&Facet::Contents))
+    };
+    let (first, second) = (&one.subject, &other.subject);
+    let in_one_database = first.database().is_some() && first.database() == second.database();
+    first == second
+        || (first.overlaps(second)
+            && (in_one_database || !(is_alone(one) || is_alone(other)))
+            && !matches!(
+                (first, second),
+                (Subject::Catalog, _) | (_, Subject::Catalog)
+            ))
+}
+
+impl Job {
+    /// The scope of all requests.
+    pub(super) fn scope(&self) -> Scope {
+        let mut scope = Scope::default();
+        for request in &self.requests {
+            scope.merge(request.scope.clone());
+        }
+        scope
+    }
+
+    /// Whether only events request a subject, and no retry message.
+    pub(super) fn is_event(&self, subject: &Subject) -> bool {
+        let mut of_subject = self.requests.iter().filter(|one| one.subject == *subject);
+        of_subject.all(|request| request.is_event)
+    }
+
+    /// Whether only events made the requests.
+    pub(super) fn has_only_events(&self) -> bool {
+        self.requests.iter().all(|request| request.is_event)
+    }
+
+    /// The latest deadline, which is that of what nobody requested before.
+    pub(super) fn latest_deadline(&self) -> Timestamp {
+        let deadlines = self.requests.iter().map(|request| request.deadline);
+        deadlines.max().unwrap_or_default()
+    }
+
+    /// The deadline of a scope that is due at a time.
+    pub(super) fn latest_deadline_from(&self, at: Timestamp) -> Timestamp {
+        self.latest_deadline().max(at.plus_secs(RETRY_WINDOW_SECS))
+    }
+
+    /// All requests as messages for the next attempt.
+    pub(super) fn all_messages(&self) -> Vec<RetryMessage> {
+        let requests: Vec<&Request> = self.requests.iter().collect();
+        let mut messages = Vec::new();
+        for group in by_deadline(requests) {
+            let mut scope = Scope::default();
+            for request in &group {
+                scope.merge(request.scope.clone());
+            }
+            messages.extend(message(&group, scope));
+        }
+        messages
+    }
+
+    /// Splits what waits after an attempt. What was requested earlier keeps its deadline, whatever
+    /// was requested since, and a new request is not given up with an old one.
+    pub(super) fn split_waiting(&self, waiting: &Scope, now: Timestamp) -> Waiting {
+        let open: Vec<&Request> = self
+            .requests
+            .iter()
+            .filter(|one| one.is_open(waiting))
+            .collect();
+        let is_requested = |subject: &Subject| open.iter().any(|one| one.subject == *subject);
+        let latest = self.latest_deadline();
+        let mut result = Waiting {
+            reads_grants_since: open
+                .iter()
+                .filter(|one| one.reads_grants())
+                .map(|one| one.deadline.plus_secs(-RETRY_WINDOW_SECS))
+                .min(),
+            ..Waiting::default()
+        };
+        let (expired, retried): (Vec<&Request>, Vec<&Request>) =
+            open.iter().partition(|request| request.deadline <= now);
+        result
+            .expired
+            .extend(expired.iter().map(|one| one.subject.clone()));
+        let groups = by_deadline(retried);
+        let last = groups.len().saturating_sub(1);
+        let mut unrequested = Scope::default();
+        let parts = waiting.clone().split();
+        let part_of = |subject: &Subject| {
+            let mut parts = parts.iter();
+            parts.find(|part| part.read_requests.contains_key(subject))
+        };
+        for part in &parts {
+            if !part.read_requests.keys().any(is_requested) {
+                unrequested.merge(part.clone());
+            }
+        }
+        for (index, group) in groups.iter().enumerate() {
+            let mut scope = Scope::default();
+            for request in group {
+                // The latest request of a subject is sent with all that waits.
+                let is_latest = !groups
+                    .iter()
+                    .skip(index + 1)
+                    .flatten()
+                    .any(|later| later.subject == request.subject);
+                let waiting = part_of(&request.subject).filter(|_| is_latest);
+                scope.merge(waiting.unwrap_or(&request.scope).clone());
+            }
+            if index == last {
+                scope.merge(std::mem::take(&mut unrequested));
+            }
+            result.messages.extend(message(group, scope));
+        }
+        if groups.is_empty() && latest > now && !unrequested.is_empty() {
+            let attempt = self.requests.iter().map(|request| request.attempt).max();
+            result.messages.push(RetryMessage {
+                scope: std::mem::take(&mut unrequested),
+                attempt: attempt.unwrap_or_default() + 1,
+                deadline: latest,
+                part: None,
+            });
+        }
+        result.expired.extend(unrequested.read_requests.into_keys());
+        result
+    }
+}
+
+/// What waits after an attempt.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// The messages for the next attempt.
+    pub(super) messages: Vec<RetryMessage>,
+    /// Subjects of requests that are not attempted again before the resync.
+    pub(super) expired: BTreeSet<Subject>,
+    /// Since when grants have been requested that still wait.
+    pub(super) reads_grants_since: Option<Timestamp>,
+}
+
+impl Request {
+    /// Whether something of the request still waits.
+    fn is_open(&self, waiting: &Scope) -> bool {
+        let requested = self.scope.read_requests.get(&self.subject);
+        let waiting = waiting.read_requests.get(&self.subject);
+        let pair = requested.zip(waiting);
+        pair.is_some_and(|(requested, waiting)| {
+            let (own, other) = (specific_facets(requested), specific_facets(waiting));
+            let all_partitions =
+                |request: &ReadRequest| request.facets.contains(&Facet::Partitions);
+            let has_values = |request: &ReadRequest| !request.partition_values.is_empty();
+            let is_whole = |facets: &BTreeSet<Facet>, request: &ReadRequest| {
+                facets.is_empty() && !has_values(request)
+            };
+            is_whole(&own, requested)
+                || is_whole(&other, waiting)
+                || !own.is_disjoint(&other)
+                || (all_partitions(requested) && has_values(waiting))
+                || (all_partitions(waiting) && has_values(requested))
+                || !requested
+                    .partition_values
+                    .is_disjoint(&waiting.partition_values)
+        })
+    }
+
+    fn reads_grants(&self) -> bool {
+        let mut requests = self.scope.read_requests.values();
+        !self.scope.named_revokes.is_empty()
+            || requests.any(|request| request.facets.contains(&Facet::Grants))
+    }
+}
+
+/// The requested facets without the definition, which is always read.
+fn specific_facets(request: &ReadRequest) -> BTreeSet<Facet> {
+    let mut facets = request.facets.clone();
+    facets.remove(&Facet::Definition);
+    facets
+}
+
+/// Groups requests whose deadlines are about the same, the earliest first.
+fn by_deadline(mut requests: Vec<&Request>) -> Vec<Vec<&Request>> {
+    requests.sort_by_key(|request| request.deadline);
+    let mut groups: Vec<Vec<&Request>> = Vec::new();
+    for request in requests {
+        let is_near = |group: &&mut Vec<&Request>| {
+            let first = group.first();
+            first.is_some_and(|first| {
+                request.deadline <= first.deadline.plus_secs(DEADLINE_TOLERANCE_SECS)
+            })
+        };
+        match groups.last_mut().filter(is_near) {
+            Some(group) => group.push(request),
+            None => groups.push(vec![request]),
+        }
+    }
+    groups
+}
+
+/// The message for the next attempt of requests with about the same deadline.
+fn message(group: &[&Request], scope: Scope) -> Option<RetryMessage> {
+    let deadline = group.iter().map(|request| request.deadline).min()?;
+    let attempt = group.iter().map(|request| request.attempt).max()?;
+    Some(RetryMessage {
+        scope,
+        attempt: attempt + 1,
+        deadline,
+        part: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::{LfSubject, Name, TableId};
+
+    #[test]
+    fn the_heartbeat_and_whole_databases_do_not_wait_for_others() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let table =
+            |database: &str, table: &str| Scope::table(TableId::new(name(database), name(table)));
+        let lf_tags = Subject::LakeFormation(LfSubject::LfTags);
+        let mut of_lf_tags = Scope::default();
+        of_lf_tags.add(lf_tags, ReadRequest::for_facets(LfSubject::LfTags.facets()));
+        let whole = Scope::database(name("whole"));
+        let heartbeat = table("twinlake_heartbeat", "heartbeat");
+        let is_heartbeat =
+            |subject: &Subject| matches!(subject, Subject::Table(id) if heartbeat::is_table(id));
+        assert!(heartbeat.read_requests.keys().all(is_heartbeat));
+        let mut jobs = Vec::new();
+        for scope in [
+            table("a", "x"),
+            table("b", "y"),
+            heartbeat,
+            whole,
+            of_lf_tags,
+        ] {
+            let request = Request {
+                subject: scope.read_requests.keys().next().unwrap().clone(),
+                scope,
+                attempt: 0,
+                deadline: Timestamp(0),
+                is_event: true,
+            };
+            add_request(&mut jobs, request, "1");
+        }
+        let mut sizes: Vec<usize> = jobs.iter().map(|job| job.requests.len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 1, 3], "both tables rest on the LF-Tags");
+    }
+}

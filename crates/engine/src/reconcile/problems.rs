@@ -1,0 +1,339 @@
+//! Why subjects are not in sync after a session, and which reads show later that they are.
+
+use super::paging::deferred_reason;
+use super::session::Session;
+use crate::ports::Environment;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::audit::AuditRule;
+use twinlake_core::catalog::MaybeLink as _;
+use twinlake_core::ledger::MAX_DETECTED_PARTITIONS;
+use twinlake_core::plan::{FindingKind, SubjectOutcome};
+use twinlake_core::scope::{Facet, WHOLE_DATABASE, WHOLE_TABLE};
+use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::step::StepTarget;
+use twinlake_core::{LedgerRow, Plan, Subject, SubjectState};
+
+/// Why a subject is not in sync. Of several problems, the worst state is kept with its reason; of
+/// equal ones the first.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) state: SubjectState,
+    pub(super) reason: String,
+    /// The facets that the problems were found in.
+    detected_by: BTreeSet<Facet>,
+    /// The values of the partitions that the problems are about.
+    partitions: BTreeSet<Vec<String>>,
+}
+
+/// The problem of each subject.
+pub(super) type Problems = BTreeMap<Subject, Problem>;
+
+impl Problem {
+    fn of_facets(state: SubjectState, reason: String, facets: BTreeSet<Facet>) -> Self {
+        Self {
+            state,
+            reason,
+            detected_by: facets,
+            partitions: BTreeSet::new(),
+        }
+    }
+
+    fn of_target(state: SubjectState, reason: String, target: &StepTarget) -> Self {
+        let mut problem = Self::of_facets(state, reason, BTreeSet::new());
+        match partition_of(target) {
+            Some(values) => drop(problem.partitions.insert(values.clone())),
+            None => problem.detected_by = target.facets(),
+        }
+        problem
+    }
+}
+
+fn add(problems: &mut Problems, subject: Subject, problem: Problem) {
+    match problems.entry(subject) {
+        Entry::Vacant(vacant) => drop(vacant.insert(problem)),
+        Entry::Occupied(mut known) => {
+            let known = known.get_mut();
+            known.detected_by.extend(problem.detected_by);
+            known.partitions.extend(problem.partitions);
+            if problem.state > known.state {
+                known.state = problem.state;
+                known.reason = problem.reason;
+            }
+        }
+    }
+}
+
+/// The values of the partition that a target is.
+pub(super) fn partition_of(target: &StepTarget) -> Option<&Vec<String>> {
+    match target {
+        StepTarget::Partition(_, values) => Some(values),
+        StepTarget::Object(_)
+        | StepTarget::TableDefaults(_)
+        | StepTarget::Deletion(_)
+        | StepTarget::Attachment(..)
+        | StepTarget::Grant(_)
+        | StepTarget::Revoke(_)
+        | StepTarget::Settings
+        | StepTarget::NarrowedSettings => None,
+    }
+}
+
+impl<E: Environment> Session<'_, E> {
+    /// The subjects that are not in sync because of this session's steps or reads.
+    pub(super) fn problems(&self, plan: &Plan) -> Problems {
+        let mut problems = Problems::new();
+        for (target, rule) in &self.rejected {
+            let state = match rule {
+                AuditRule::DeletionLimit => SubjectState::OnHold,
+                AuditRule::WiderAccess
+                | AuditRule::Unproven
+                | AuditRule::NotManaged
+                | AuditRule::Altered
+                | AuditRule::Stale => SubjectState::OutOfSync,
+            };
+            let reason = self.held_steps.targets.get(target).cloned();
+            let problem = Problem::of_target(state, reason.unwrap_or_default(), target);
+            add(&mut problems, target.subject(), problem);
+        }
+        self.add_waiting(plan, &mut problems);
+        self.add_unread(plan, &mut problems);
+        for (step, reason) in &self.postponed {
+            let (state, reason) = (SubjectState::OutOfSync, reason.clone());
+            let problem = Problem::of_target(state, reason, &step.target());
+            add(&mut problems, step.subject(), problem);
+        }
+        for (step, error) in &self.outcome.failed {
+            let (state, reason) = (SubjectState::Blocked, error.to_string());
+            let problem = Problem::of_target(state, reason, &step.target());
+            add(&mut problems, step.subject(), problem);
+        }
+        problems
+    }
+
+    /// Adds what has to wait for another message: steps of the last plan, and unfinished subjects.
+    fn add_waiting(&self, plan: &Plan, problems: &mut Problems) {
+        let state = SubjectState::OutOfSync;
+        let Some((scope, reason)) = &self.outcome.waiting else {
+            return;
+        };
+        for step in &plan.steps {
+            let problem = Problem::of_target(state, reason.clone(), &step.target());
+            add(problems, step.subject(), problem);
+        }
+        if self.outcome.out_of_time {
+            for (subject, request) in &scope.read_requests {
+                let facets = request.facets.clone();
+                let problem = Problem::of_facets(state, reason.clone(), facets);
+                add(problems, subject.clone(), problem);
+            }
+        }
+    }
+
+    /// Adds what was not read: deferred partitions, problems of pages before the last, failed reads.
+    fn add_unread(&self, plan: &Plan, problems: &mut Problems) {
+        let partitions = || BTreeSet::from([Facet::Partitions]);
+        for (id, deferred) in &self.snapshots.deferred {
+            let (state, reason) = (SubjectState::OutOfSync, deferred_reason(deferred));
+            let problem = Problem::of_facets(state, reason, partitions());
+            add(problems, Subject::Table(id.clone()), problem);
+        }
+        for (subject, (state, reason)) in &self.partition_problems {
+            let problem = Problem::of_facets(*state, reason.clone(), partitions());
+            add(problems, subject.clone(), problem);
+        }
+        let is_failed_read = |kind| matches!(kind, FindingKind::Denied | FindingKind::Unreadable);
+        for finding in plan.findings.iter().filter(|one| is_failed_read(one.kind)) {
+            let outcome = plan.subject_outcomes.get(&finding.subject);
+            if outcome.is_some_and(|outcome| outcome.state == SubjectState::InSync) {
+                let facets = self.planned_facets(&finding.subject);
+                let (state, reason) = (SubjectState::OutOfSync, finding.detail.clone());
+                let problem = Problem::of_facets(state, reason, facets);
+                add(problems, finding.subject.clone(), problem);
+            }
+        }
+    }
+
+    /// Keeps the problems of earlier sessions that this one did not read again: only a read of all
+    /// facets and partitions that they were found in finds the subject in sync.
+    pub(super) fn keep_earlier_problems(
+        &self,
+        old: Option<&LedgerRow>,
+        (outcome, problem): (&SubjectOutcome, Option<&Problem>),
+        row: &mut LedgerRow,
+    ) {
+        row.detected_by.clear();
+        row.detected_partitions.clear();
+        if row.state != SubjectState::InSync {
+            row.detected_by.insert(Facet::Definition);
+        }
+        if outcome.state != SubjectState::InSync {
+            row.detected_by.extend(&outcome.detected_by);
+        }
+        if let Some(problem) = problem {
+            row.detected_by.extend(&problem.detected_by);
+            row.detected_partitions.clone_from(&problem.partitions);
+        }
+        if let Some(old) = old.filter(|old| self.has_unread_problem(old)) {
+            row.detected_by.extend(&old.detected_by);
+            let partitions = old.detected_partitions.iter().cloned();
+            row.detected_partitions.extend(partitions);
+            row.over_deletion_limit |= old.over_deletion_limit;
+            if old.state > row.state {
+                row.state = old.state;
+                row.since = old.since;
+                row.reason.clone_from(&old.reason);
+            }
+        }
+        if row.detected_partitions.len() > MAX_DETECTED_PARTITIONS {
+            row.detected_partitions.clear();
+            row.detected_by.insert(Facet::Partitions);
+        }
+    }
+
+    /// Whether a row has a problem that was found in something that this session did not read.
+    pub(super) fn has_unread_problem(&self, row: &LedgerRow) -> bool {
+        let read = self.read_facets(&row.subject);
+        let are_partitions_read = || {
+            let named = self.read_partitions(&row.subject);
+            read.contains(&Facet::Partitions) || row.detected_partitions.is_subset(&named)
+        };
+        row.state != SubjectState::InSync
+            && !(row.detected_by.is_subset(&read) && are_partitions_read())
+    }
+
+    /// The facets of a subject that this session planned and read completely in both Regions.
+    fn read_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
+        let mut facets = self.planned_facets(subject);
+        facets.retain(|facet| self.is_read(subject, *facet));
+        facets
+    }
+
+    /// The facets of a subject that this session planned. A read of single partitions by value is not
+    /// one of `Facet::Partitions`.
+    pub(super) fn planned_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
+        let requests = &self.scope.read_requests;
+        let database = subject.database().cloned().map(Subject::Database);
+        let has_contents = |database: &Subject| {
+            let request = requests.get(database);
+            request.is_some_and(|request| request.facets.contains(&Facet::Contents))
+        };
+        if requests.contains_key(&Subject::Catalog)
+            || database.is_some_and(|database| has_contents(&database))
+        {
+            return WHOLE_TABLE.into_iter().chain(WHOLE_DATABASE).collect();
+        }
+        let request = requests.get(subject);
+        let mut facets = request
+            .map(|request| request.facets.clone())
+            .unwrap_or_default();
+        if matches!(subject, Subject::LakeFormation(_)) {
+            // A Lake Formation subject has no definition to read.
+            facets.insert(Facet::Definition);
+        }
+        facets
+    }
+
+    /// Whether no read of a planned facet failed, in either Region. Facets that a subject cannot have
+    /// are read.
+    pub(super) fn is_read(&self, subject: &Subject, facet: Facet) -> bool {
+        let snapshots = [&self.snapshots.primary, &self.snapshots.standby];
+        if let (Facet::Partitions, Subject::Table(id)) = (facet, subject) {
+            let is_partitioned = has_partitions(&self.snapshots.primary, subject);
+            return !is_partitioned
+                || (self.partition_counts.contains_key(id)
+                    && !self.snapshots.deferred.contains_key(id));
+        }
+        if let (Facet::Contents, Subject::Database(name)) = (facet, subject) {
+            let are_functions_listed =
+                |snapshot: &Snapshot| !matches!(snapshot.function_listings.get(name), Some(Err(_)));
+            let mut oversized = self.outcome.oversized.iter();
+            return snapshots.into_iter().all(|snapshot| {
+                are_functions_listed(snapshot) && !is_unknown(snapshot.databases.get(name))
+            }) && oversized.all(|table| table.database != *name);
+        }
+        snapshots
+            .into_iter()
+            .all(|snapshot| match (facet, subject) {
+                (Facet::Definition, Subject::Database(name)) => {
+                    !is_unknown(snapshot.databases.get(name))
+                }
+                (Facet::Definition, Subject::Table(id)) => !is_unknown(snapshot.tables.get(id)),
+                (Facet::Definition, Subject::Function(id)) => {
+                    !is_unknown(snapshot.functions.get(id))
+                }
+                (Facet::Definition, Subject::Catalog | Subject::LakeFormation(_)) => true,
+                (Facet::Grants, _) => !is_unknown(snapshot.grants.get(subject)),
+                (
+                    Facet::Partitions
+                    | Facet::Contents
+                    | Facet::Indexes
+                    | Facet::Statistics
+                    | Facet::GlueTags
+                    | Facet::DataCellsFilters
+                    | Facet::LfTagAssignments
+                    | Facet::OptIns
+                    | Facet::Items,
+                    _,
+                ) => !is_unknown(snapshot.attachments.get(&(subject.clone(), facet))),
+            })
+    }
+
+    /// The values of the partitions of a table that this session read by name in both Regions.
+    fn read_partitions(&self, subject: &Subject) -> BTreeSet<Vec<String>> {
+        let (Subject::Table(id), Some(request)) =
+            (subject, self.requested_scope.read_requests.get(subject))
+        else {
+            return BTreeSet::new();
+        };
+        let mut values = request.partition_values.clone();
+        for snapshot in [&self.snapshots.primary, &self.snapshots.standby] {
+            match snapshot.partitions.get(id) {
+                Some(Observation::Unknown(_)) => values.clear(),
+                Some(Observation::Present(read)) => {
+                    values.retain(|values| !read.unread.contains_key(values));
+                }
+                Some(Observation::Absent(_)) | None => {}
+            }
+        }
+        values
+    }
+}
+
+fn is_unknown<T>(observed: Option<&Observation<T>>) -> bool {
+    matches!(observed, Some(Observation::Unknown(_)))
+}
+
+/// Whether a Region has the table, with partition keys and not as a resource link.
+fn has_partitions(snapshot: &Snapshot, subject: &Subject) -> bool {
+    let Subject::Table(id) = subject else {
+        return false;
+    };
+    let table = snapshot.tables.get(id).and_then(Observation::present);
+    table.is_some_and(|observed| !observed.object.partition_keys.is_empty() && !observed.is_link())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_problems_the_worst_is_kept_and_the_facets_of_all() {
+        let mut problems = Problems::new();
+        for (state, reason, facet) in [
+            (SubjectState::OutOfSync, "first", Facet::Grants),
+            (SubjectState::OnHold, "held", Facet::Partitions),
+            (SubjectState::OnHold, "held too", Facet::Indexes),
+            (SubjectState::OutOfSync, "last", Facet::Statistics),
+        ] {
+            let problem = Problem::of_facets(state, reason.to_owned(), [facet].into());
+            add(&mut problems, Subject::Catalog, problem);
+        }
+        let problem = &problems[&Subject::Catalog];
+        assert_eq!(
+            (problem.state, problem.reason.as_str()),
+            (SubjectState::OnHold, "held")
+        );
+        assert_eq!(problem.detected_by.len(), 4);
+    }
+}
