@@ -177,6 +177,22 @@ mod tests {
     use twinlake_core::{FunctionId, Name};
 
     #[test]
+    fn only_a_person_who_names_an_object_names_its_deletion() {
+        for names_deletions in [false, true] {
+            let args = ApplyArgs {
+                plan: None,
+                names: vec!["sales.orders".to_owned()],
+                yes: true,
+                approve_deletions: true,
+                names_deletions,
+            };
+            let scope = args.scope().unwrap();
+            let mut requests = scope.read_requests.values();
+            assert!(requests.all(|request| request.deletion_named == names_deletions));
+        }
+    }
+
+    #[test]
     fn approved_deletions_are_listed_by_object_and_partitions_by_table() {
         let name = |text| Name::new(text).unwrap();
         let id = TableId::new(name("sales"), name("orders"));
