@@ -186,6 +186,8 @@ fn removals(
             });
         }
     }
+    // A scope of items alone plans no removals, so it does not find the subject in sync.
+    builder.set_detected_by(subject, Facet::Grants);
     // An item that is not removed in this round stays managed in the next one.
     extra.into_iter().map(managed_item_key).collect()
 }
