@@ -8,7 +8,7 @@ mod message;
 pub use incident::{Incident, IncidentUpdate};
 pub use kind::{AlertKind, AlertState, Severity};
 
-use crate::name::Name;
+use crate::name::{Name, ObjectName};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -104,6 +104,28 @@ impl Alert {
         let short: String = digest.chars().take(16).collect();
         format!("{}-{short}", self.kind)
     }
+}
+
+/// Returns the database that a subject, given by its text, is or belongs to.
+#[must_use]
+pub fn database_in(subject: &str) -> Option<Name> {
+    let (kind, name) = subject.split_once(' ')?;
+    match kind {
+        "table" | "function" => Some(ObjectName::parse(name).ok()?.database().clone()),
+        "database" => Some(Name::from_service(name)),
+        _ => None,
+    }
+}
+
+/// Selects the subjects that an alert lists: at most [`MAX_AFFECTED`]. Subjects outside databases come
+/// first, since [`Alert::databases`] stands for all others.
+#[must_use]
+pub fn listed_subjects<'a>(subjects: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    let (inside, outside): (Vec<&str>, Vec<&str>) = subjects
+        .into_iter()
+        .partition(|subject| database_in(subject).is_some());
+    let listed = outside.into_iter().chain(inside).take(MAX_AFFECTED);
+    listed.map(str::to_owned).collect()
 }
 
 /// Truncates a text to [`MAX_TEXT_CHARS`] characters; three dots mark the truncation.

@@ -15,10 +15,9 @@ pub use resolution::{
 use crate::reconcile::ReconcileOutcome;
 use crate::resync::ResyncReport;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::alert::MAX_AFFECTED;
+use twinlake_core::alert::{database_in, listed_subjects};
 use twinlake_core::audit::AuditRule;
 use twinlake_core::document::DocumentError;
-use twinlake_core::name::ObjectName;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::render;
 use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Step, Subject, Timestamp};
@@ -220,7 +219,8 @@ fn kind_of_finding(finding: &Finding) -> Option<AlertKind> {
 /// Returns the group of a subject: its database, or the subject itself if it is in none. Repeated
 /// alerts are grouped by it.
 fn group_of(subject: &str) -> String {
-    database_in(subject).unwrap_or_else(|| subject.to_owned())
+    let database = database_in(subject);
+    database.map_or_else(|| subject.to_owned(), |name| name.as_str().to_owned())
 }
 
 fn build_alert(
@@ -240,10 +240,6 @@ fn build_alert(
     };
     let (summary, current_state, action) = alert_text(kind, entries.len(), region);
     let sentences = [summary, current_state.to_owned(), action];
-    let affected = subjects
-        .iter()
-        .take(MAX_AFFECTED)
-        .map(|&subject| subject.to_owned());
     // One cause often has one text for many subjects.
     let mut samples: Vec<String> = Vec::new();
     for (_, detail) in entries {
@@ -254,7 +250,7 @@ fn build_alert(
     Alert {
         databases: databases_of(&subjects),
         group: group_of(first),
-        affected: affected.collect(),
+        affected: listed_subjects(subjects.iter().copied()),
         count: entries.len(),
         samples,
         ..Alert::new(kind, region, &subject, sentences, now)
@@ -270,23 +266,12 @@ fn max_samples(kind: AlertKind) -> usize {
     }
 }
 
-/// Returns the database that a subject, given by its text, is or belongs to.
-fn database_in(subject: &str) -> Option<String> {
-    let (kind, name) = subject.split_once(' ')?;
-    match kind {
-        "table" | "function" => {
-            let named = ObjectName::parse(name).ok()?;
-            Some(named.database().as_str().to_owned())
-        }
-        "database" => Some(name.to_owned()),
-        _ => None,
-    }
-}
-
 /// Returns the databases that subjects are or belong to.
 fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
-    let names = subjects.iter().filter_map(|subject| database_in(subject));
-    names.map(twinlake_core::Name::from).collect()
+    subjects
+        .iter()
+        .filter_map(|subject| database_in(subject))
+        .collect()
 }
 
 /// Returns what happened, the state of the standby, and what to do. The commands in it find the

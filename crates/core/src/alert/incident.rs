@@ -7,7 +7,7 @@
 //! its function was stopped, expires after a minute, so a message is sent at least once, under the
 //! same key.
 
-use super::{Alert, AlertKind, AlertState, MAX_AFFECTED, Severity};
+use super::{Alert, AlertKind, AlertState, MAX_AFFECTED, Severity, listed_subjects};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -255,7 +255,9 @@ impl Incident {
         let mut affected = self.alert.affected;
         affected.extend(alert.affected.iter().cloned());
         let overflowed = self.overflowed || affected.len() >= MAX_AFFECTED;
-        let affected = affected.into_iter().take(MAX_AFFECTED).collect();
+        let affected = listed_subjects(affected.iter().map(String::as_str));
+        let mut databases = self.alert.databases;
+        databases.extend(alert.databases.iter().cloned());
         let add_count = |previous: usize| match alert.kind.is_level() {
             true => alert.count,
             false => previous.saturating_add(alert.count),
@@ -264,6 +266,7 @@ impl Incident {
             unreported: add_count(self.unreported),
             alert: Alert {
                 affected,
+                databases,
                 since: self.alert.since,
                 total: add_count(self.alert.total),
                 detected_at: self.alert.detected_at.max(alert.detected_at),
@@ -318,6 +321,7 @@ fn is_claim_active(claimed_at: Option<Timestamp>, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Name;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -442,6 +446,21 @@ mod tests {
         };
         let update = incident.resolve(&BTreeSet::new(), true, at(3));
         assert!(matches!(update, IncidentUpdate::Send(..)));
+    }
+
+    #[test]
+    fn an_incident_names_the_databases_of_all_its_alerts_and_lists_what_is_outside_them_first() {
+        let in_database = |name: &str, subjects: &[&str]| Alert {
+            databases: BTreeSet::from([Name::new(name).unwrap()]),
+            ..alert_about(AlertKind::Drift, subjects, 0)
+        };
+        let (first, _) = record(None, &in_database("a", &["the LF-Tags"]), 0);
+        let tables: Vec<String> = (0..=MAX_AFFECTED).map(|n| format!("table b.{n}")).collect();
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let (merged, _) = record(Some(first), &in_database("b", &tables), 1);
+        assert_eq!(merged.alert.databases.len(), 2);
+        assert_eq!(merged.alert.affected.len(), MAX_AFFECTED);
+        assert!(merged.alert.affected.contains("the LF-Tags"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::reconcile::ReconcileOutcome;
 use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::alert::database_in;
 use twinlake_core::{Alert, AlertKind, Name, Subject, SubjectState, Timestamp};
 
 /// The subjects that reconciliations checked, and those that they left not in sync. Each entry has
@@ -166,7 +167,7 @@ impl CheckedSubjects {
         if !STATE_KINDS.contains(&kind) || just_reported {
             return false;
         }
-        let database = super::database_in(subject).map(Name::from);
+        let database = database_in(subject);
         let fully_checked = database.and_then(|database| self.database_checked_at(&database));
         let checked = self.checked.get(subject).copied().max(fully_checked);
         if checked.is_none_or(|started| started < detected_at) {
@@ -191,24 +192,26 @@ impl CheckedSubjects {
         fully_checked.max(gone.map(|(started, _)| *started))
     }
 
-    /// Whether an incident is resolved for its whole group, which is a database. An incident does
-    /// not list all its subjects, but all of them are in the group.
-    pub(super) fn is_group_resolved(&self, alert: &Alert) -> bool {
+    /// Whether everything that an incident is about was checked and does not have the problem, also
+    /// what the incident does not list: that is in its databases.
+    pub(super) fn is_all_resolved(&self, alert: &Alert) -> bool {
         let (kind, detected_at) = (alert.kind, alert.detected_at);
-        let name = Name::from_service(&alert.group);
-        // The group of a subject outside databases may be called like one.
-        if !STATE_KINDS.contains(&kind) || !alert.databases.contains(&name) {
+        if !STATE_KINDS.contains(&kind) || alert.databases.is_empty() {
             return false;
         }
-        let checked = self.database_checked_at(&name);
-        if checked.is_none_or(|started| started < detected_at) {
-            return false;
-        }
-        let mut candidates = self.not_in_sync.keys().chain(&self.repaired);
-        !candidates.any(|subject| {
-            super::database_in(subject).as_deref() == Some(name.as_str())
-                && !self.is_resolved(kind, subject, detected_at)
-        })
+        let are_checked = alert.databases.iter().all(|name| {
+            let checked = self.database_checked_at(name);
+            checked.is_some_and(|started| started >= detected_at)
+        });
+        let is_inside = |subject: &str| {
+            database_in(subject).is_some_and(|database| alert.databases.contains(&database))
+        };
+        let candidates = self.not_in_sync.keys().chain(&self.repaired);
+        let outside = alert.affected.iter().filter(|subject| !is_inside(subject));
+        let mut candidates = candidates
+            .filter(|subject| is_inside(subject))
+            .chain(outside);
+        are_checked && candidates.all(|subject| self.is_resolved(kind, subject, detected_at))
     }
 }
 
@@ -248,5 +251,48 @@ mod tests {
         outcome.left_to_parts.insert(Subject::Table(table));
         let checked = CheckedSubjects::from_outcome(&outcome, started);
         assert!(!checked.fully_checked.contains_key(&database));
+    }
+
+    /// An alert about `subjects`, detected at second 1.
+    fn drift(subjects: &[&str]) -> Alert {
+        let affected: BTreeSet<String> = subjects.iter().map(|&text| text.to_owned()).collect();
+        let databases = subjects.iter().filter_map(|text| database_in(text));
+        Alert {
+            databases: databases.collect(),
+            affected,
+            group: "a".to_owned(),
+            ..Alert::new(
+                AlertKind::Drift,
+                "us-east-1",
+                "a",
+                Default::default(),
+                Timestamp(1),
+            )
+        }
+    }
+
+    #[test]
+    fn an_incident_about_several_databases_is_resolved_when_all_of_them_were_checked() {
+        let check = |databases: &[&str], not_in_sync: &[&str]| {
+            let names = databases.iter().map(|name| Name::new(*name).unwrap());
+            CheckedSubjects {
+                fully_checked: names.map(|name| (name, Timestamp(2))).collect(),
+                not_in_sync: not_in_sync
+                    .iter()
+                    .map(|text| ((*text).to_owned(), [SubjectState::OutOfSync].into()))
+                    .collect(),
+                ..CheckedSubjects::default()
+            }
+        };
+        let alert = drift(&["database a", "table b.t"]);
+        assert!(!check(&["a"], &[]).is_all_resolved(&alert));
+        assert!(check(&["a", "b"], &[]).is_all_resolved(&alert));
+        let unlisted = check(&["a", "b"], &["table b.u"]);
+        assert!(!unlisted.is_all_resolved(&alert));
+        let alert = drift(&["database a", "catalog"]);
+        let both = check(&["a"], &[]);
+        assert!(!both.is_all_resolved(&alert), "the catalog was not checked");
+        let both = both.with_healthy("catalog", Timestamp(2));
+        assert!(both.is_all_resolved(&alert));
     }
 }

@@ -37,7 +37,7 @@ pub async fn resolve_incidents<A: Alerts, L: Ledger>(
             .filter(|subject| checked.is_resolved(kind, subject, incident.last_found(subject)))
             .cloned()
             .collect();
-        let all = checked.is_group_resolved(&incident.alert);
+        let all = checked.is_all_resolved(&incident.alert);
         if resolved.is_empty() && !all {
             continue;
         }
