@@ -28,7 +28,7 @@ use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
     CallError, CallErrorKind, Facet, Grants, LedgerRow, LfSubject, Name, OwnRoles, Partition,
-    Policy, Principal, Subject, TableId,
+    Policy, Principal, Subject, SubjectState, TableId,
 };
 
 pub use attachment_mapping::UnmappedAttachments;
@@ -290,7 +290,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             self.read_settings(snapshots).await;
         }
         let is_known = snapshots.primary.settings.is_some() && snapshots.standby.settings.is_some();
-        let needs_settings = always_needs_settings || self.needs_settings(snapshots);
+        let needs_settings = always_needs_settings
+            || self.needs_settings(snapshots)
+            || self.has_permission_problem(read_requests);
         if self.needs_absence_proof(snapshots) || (needs_settings && !is_known) {
             self.read_settings(snapshots).await;
         }
@@ -331,6 +333,27 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             || all_tables_grants_differ
             || lf_tag_policy_grants.contains(&true)
             || dependencies::has_extra_permission_attachments(snapshots)
+    }
+
+    /// Whether a problem was found in the permissions of a requested subject: only an administrator
+    /// sees whether it is gone.
+    fn has_permission_problem(&self, read_requests: &BTreeMap<Subject, ReadRequest>) -> bool {
+        const PERMISSIONS: [Facet; 5] = [
+            Facet::Grants,
+            Facet::DataCellsFilters,
+            Facet::LfTagAssignments,
+            Facet::OptIns,
+            Facet::Items,
+        ];
+        let rows = read_requests
+            .keys()
+            .filter_map(|subject| self.rows.get(subject));
+        let mut rows = rows.filter(|row| row.state != SubjectState::InSync);
+        rows.any(|row| {
+            PERMISSIONS
+                .iter()
+                .any(|facet| row.detected_by.contains(facet))
+        })
     }
 
     fn has_only_own_grants(&self, grants: &Observation<Grants>) -> bool {

@@ -263,17 +263,25 @@ impl<E: Environment> Session<'_, E> {
                     !is_unknown(snapshot.functions.get(id))
                 }
                 (Facet::Definition, Subject::Catalog | Subject::LakeFormation(_)) => true,
-                (Facet::Grants, _) => !is_unknown(snapshot.grants.get(subject)),
+                (Facet::Grants, _) => {
+                    sees_all_permissions(snapshot) && !is_unknown(snapshot.grants.get(subject))
+                }
+                (
+                    Facet::DataCellsFilters
+                    | Facet::LfTagAssignments
+                    | Facet::OptIns
+                    | Facet::Items,
+                    _,
+                ) => {
+                    let owner = (subject.clone(), facet);
+                    sees_all_permissions(snapshot) && !is_unknown(snapshot.attachments.get(&owner))
+                }
                 (
                     Facet::Partitions
                     | Facet::Contents
                     | Facet::Indexes
                     | Facet::Statistics
-                    | Facet::GlueTags
-                    | Facet::DataCellsFilters
-                    | Facet::LfTagAssignments
-                    | Facet::OptIns
-                    | Facet::Items,
+                    | Facet::GlueTags,
                     _,
                 ) => !is_unknown(snapshot.attachments.get(&(subject.clone(), facet))),
             })
@@ -298,6 +306,13 @@ impl<E: Environment> Session<'_, E> {
         }
         values
     }
+}
+
+/// Whether listings of permissions are not known to be incomplete: to a role that is no
+/// administrator, Lake Formation lists only a part, without an error.
+fn sees_all_permissions(snapshot: &Snapshot) -> bool {
+    let settings = snapshot.settings.as_ref();
+    settings.and_then(Observation::present).is_none() || snapshot.is_administrator
 }
 
 fn is_unknown<T>(observed: Option<&Observation<T>>) -> bool {
