@@ -12,7 +12,7 @@ use twinlake_core::topology::Epoch;
 use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, region_authority};
-use twinlake_engine::{Context, Environment, Ledger};
+use twinlake_engine::{Context, Environment, Ledger, LimitedRegion};
 
 /// The error of a command that is given neither a policy file nor a Region to look for one.
 const NO_POLICY: &str = "no policy is given; add --region REGION, either Region of a deployment, \
@@ -22,8 +22,8 @@ const NO_POLICY: &str = "no policy is given; add --region REGION, either Region 
 pub(crate) struct CommandEnvironment;
 
 impl Environment for CommandEnvironment {
-    type Primary = AwsRegion;
-    type Standby = AwsRegion;
+    type Primary = LimitedRegion<AwsRegion>;
+    type Standby = LimitedRegion<AwsRegion>;
     type Ledger = CommandLedger;
     type Clock = SystemClock;
 }
@@ -164,8 +164,8 @@ pub(crate) struct Connection {
     pub policy: Policy,
     pub epoch: Epoch,
     pub ledger: CommandLedger,
-    primary: AwsRegion,
-    standby: AwsRegion,
+    primary: LimitedRegion<AwsRegion>,
+    standby: LimitedRegion<AwsRegion>,
     clock: SystemClock,
     reader: Principal,
     own_roles: OwnRoles,
@@ -194,8 +194,14 @@ impl Connection {
         let mut own_roles = common.ignored_roles.clone();
         own_roles.push(reader.0.clone());
         Ok(Self {
-            primary: AwsRegion::new(&Clients::connect(&primary.region).await, &primary.account),
-            standby: AwsRegion::new(&clients, &standby.account),
+            primary: LimitedRegion::new(
+                AwsRegion::new(&Clients::connect(&primary.region).await, &primary.account),
+                common.parallel,
+            ),
+            standby: LimitedRegion::new(
+                AwsRegion::new(&clients, &standby.account),
+                common.parallel,
+            ),
             clock,
             reader,
             own_roles: OwnRoles::new(own_roles),

@@ -29,6 +29,7 @@ pub mod grant_index;
 pub mod heartbeat;
 pub mod in_memory_ledger;
 pub mod lake_access;
+mod limited_region;
 pub mod monitor;
 pub mod observe;
 pub mod operation;
@@ -42,6 +43,7 @@ pub mod s3_replication;
 mod versioned_item;
 
 pub use in_memory_ledger::InMemoryLedger;
+pub use limited_region::LimitedRegion;
 pub use ports::{
     Alerts, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
 };

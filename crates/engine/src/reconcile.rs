@@ -122,7 +122,8 @@ pub struct ReconcileLogEntry {
     pub rounds: u32,
     /// Number of applied steps.
     pub steps: usize,
-    /// Calls to Glue and Lake Formation, retries included.
+    /// Calls to Glue and Lake Formation meanwhile, retries included. A resync reconciles several
+    /// databases at once: the calls of one count for the others, too.
     pub calls: u64,
     /// Duration.
     pub milliseconds: i64,

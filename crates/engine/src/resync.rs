@@ -15,14 +15,18 @@ use crate::reconcile::{
     reconcile,
 };
 use crate::retry_message::{ResyncPart, RetryMessage};
+use futures_util::StreamExt as _;
+use futures_util::future::join;
+use futures_util::stream::FuturesUnordered;
 use lake_size::lake_size_of;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use twinlake_core::ledger::{LedgerRows, ResyncRun};
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::{ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, Name, Scope, Subject, TableId, Timestamp};
-use unreplicated_inventory::{report_table_optimizers, report_unreplicated};
+use unreplicated_inventory::{read_inventories, report_table_optimizers, report_unreplicated};
 
 /// The result of a resync, or of a part of one.
 #[derive(Debug, Default)]
@@ -85,60 +89,44 @@ where
         is_first,
         ..ResyncReport::default()
     };
-    let mut prefetched = prefetch(context).await;
+    let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);
+    let (prefetched, inventories) = join(
+        prefetch(context),
+        read_inventories(context, is_whole_catalog),
+    )
+    .await;
     let grant_calls = listing_calls(&prefetched).unwrap_or_default();
-    report_unreplicated(context, &scope, &prefetched, &mut report.outcome).await;
-    let mut names = databases_in_scope(context, &scope, &prefetched, &mut report.outcome).await?;
+    report_unreplicated(context, inventories, &prefetched, &mut report.outcome);
+    let names = databases_in_scope(context, &scope, &prefetched, &mut report.outcome).await?;
     progress.started(names.len());
-    let worker = ResyncWorker {
+    let mut worker = ResyncWorker {
         context,
         retry_queue,
         part: &part,
         scope: scope.clone(),
         progress,
+        prefetched: Rc::new(prefetched),
     };
-    let is_out_of_time = || {
-        context
-            .stop_at
-            .is_some_and(|stop_at| context.clock.now() >= stop_at)
-    };
-    let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);
     if is_whole_catalog {
         // Databases and tables refer to these items, so the items are created first.
         worker
-            .reconcile(&Scope::lake_formation_items(), &mut prefetched, &mut report)
+            .reconcile(&Scope::lake_formation_items(), &mut report)
             .await?;
     }
     let lake_formation = subset_of(&scope, |subject| {
         matches!(subject, Subject::LakeFormation(_))
     });
     if !lake_formation.is_empty() {
-        worker
-            .reconcile(&lake_formation, &mut prefetched, &mut report)
-            .await?;
+        worker.reconcile(&lake_formation, &mut report).await?;
     }
     let tables = subset_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
-        prefetched.tables_by_name = true;
-        worker
-            .reconcile(&tables, &mut prefetched, &mut report)
-            .await?;
-        prefetched.tables_by_name = false;
+        Rc::make_mut(&mut worker.prefetched).tables_by_name = true;
+        worker.reconcile(&tables, &mut report).await?;
+        Rc::make_mut(&mut worker.prefetched).tables_by_name = false;
     }
-    while let Some(name) = names.pop_first() {
-        if retry_queue.is_some() && is_out_of_time() {
-            names.insert(name);
-            worker.fan_out(names, &mut report).await?;
-            break;
-        }
-        let scope = Scope::database(name.clone());
-        worker
-            .reconcile(&scope, &mut prefetched, &mut report)
-            .await?;
-        report.databases += 1;
-        progress.database_finished(&name);
-    }
-    if is_whole_catalog && retry_queue.is_some() && is_out_of_time() {
+    worker.reconcile_databases(names, &mut report).await?;
+    if is_whole_catalog && worker.is_out_of_time() {
         worker
             .enqueue_part(Scope::lake_formation(), &mut report)
             .await?;
@@ -146,10 +134,10 @@ where
         // LF-Tag policy grants come last: they give access to the resources that this run has
         // tagged.
         if report.outcome.counts.total() > 0 {
-            prefetched = Prefetched::default();
+            worker.prefetched = Rc::default();
         }
         worker
-            .reconcile(&Scope::lake_formation(), &mut prefetched, &mut report)
+            .reconcile(&Scope::lake_formation(), &mut report)
             .await?;
     }
     report_table_optimizers(context, &mut report.outcome).await;
@@ -171,29 +159,7 @@ async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPar
 
 async fn prefetch<E: Environment>(context: &Context<'_, E>) -> Prefetched {
     let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-    let (primary, standby) = (context.primary, context.standby);
-    Prefetched {
-        databases: Some(Prefetched::databases(primary, standby).await),
-        grants: Some(Prefetched::grants(primary, standby, &mappings).await),
-        lake_formation: Some(Prefetched::lake_formation(primary, standby, &mappings).await),
-        opt_ins: Some(Prefetched::opt_ins(primary, standby, &mappings).await),
-        functions: Prefetched::functions(primary, standby).await,
-        settings: Some(Prefetched::settings(primary, standby).await),
-        tables_by_name: false,
-    }
-}
-
-/// Lists Lake Formation's grants, items, opt-ins and settings again.
-async fn refresh_lake_formation<E: Environment>(
-    context: &Context<'_, E>,
-    prefetched: &mut Prefetched,
-) {
-    let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-    let (primary, standby) = (context.primary, context.standby);
-    prefetched.grants = Some(Prefetched::grants(primary, standby, &mappings).await);
-    prefetched.lake_formation = Some(Prefetched::lake_formation(primary, standby, &mappings).await);
-    prefetched.opt_ins = Some(Prefetched::opt_ins(primary, standby, &mappings).await);
-    prefetched.settings = Some(Prefetched::settings(primary, standby).await);
+    Prefetched::everything(context.primary, context.standby, &mappings).await
 }
 
 /// Returns the databases in a scope: those of both Regions and of the ledger, so that the ledger
@@ -272,6 +238,9 @@ const MAX_FAN_OUT_PARTS: usize = 8;
 /// The number of tables of a large database in one message.
 const TABLES_PER_PART: usize = 500;
 
+/// Most databases that are reconciled at the same time. Each holds what was read of it in memory.
+const MAX_CONCURRENT_DATABASES: usize = 8;
+
 /// Reconciles the scopes of one part of a run, and queues further parts for what is left.
 struct ResyncWorker<'a, E: Environment, O, G> {
     context: &'a Context<'a, E>,
@@ -280,34 +249,102 @@ struct ResyncWorker<'a, E: Environment, O, G> {
     /// The scope of the part.
     scope: Scope,
     progress: &'a G,
+    /// The listings that the next reconciliation starts from.
+    prefetched: Rc<Prefetched>,
 }
 
 impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
     ResyncWorker<'_, E, O, G>
 {
-    /// Reconciles a scope and merges its outcome into the report. What it changed of Lake Formation is
-    /// listed again, since the next scope is judged by it.
+    /// Whether what is left has to be sent to the retry queue.
+    fn is_out_of_time(&self) -> bool {
+        let stop_at = self.context.stop_at;
+        self.retry_queue.is_some()
+            && stop_at.is_some_and(|stop_at| self.context.clock.now() >= stop_at)
+    }
+
+    /// Reconciles a scope and merges its outcome into the report.
     async fn reconcile(
-        &self,
+        &mut self,
         scope: &Scope,
-        prefetched: &mut Prefetched,
         report: &mut ResyncReport,
     ) -> Result<(), CallError> {
-        let timer = ReconcileTimer::begin(self.context);
-        let outcome = reconcile(self.context, scope, prefetched).await?;
-        if outcome.changes_lake_formation && prefetched.lake_formation.is_some() {
-            refresh_lake_formation(self.context, prefetched).await;
-        }
-        let entry = timer.end(self.context, scope, "resync", &outcome);
-        self.progress.reconciled(&entry);
+        let prefetched = Rc::clone(&self.prefetched);
+        let outcome = run_reconcile(self.context, scope, &prefetched, self.progress).await?;
         self.record_outcome(outcome, report).await
     }
 
-    /// Merges an outcome into the report. If the reconciliation ran out of time, its remaining
-    /// scope becomes a part of its own.
+    /// Reconciles databases, several at a time: none requires another. What is left when time runs
+    /// out becomes further parts of the run.
+    async fn reconcile_databases(
+        &mut self,
+        mut names: BTreeSet<Name>,
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
+        let (context, progress) = (self.context, self.progress);
+        let most = context
+            .max_concurrent_calls
+            .clamp(1, MAX_CONCURRENT_DATABASES);
+        let mut running = FuturesUnordered::new();
+        let mut outcomes: BTreeMap<Name, ReconcileOutcome> = BTreeMap::new();
+        loop {
+            while running.len() < most
+                && !self.is_out_of_time()
+                && let Some(name) = names.pop_first()
+            {
+                let prefetched = Rc::clone(&self.prefetched);
+                running.push(async move {
+                    let scope = Scope::database(name.clone());
+                    let outcome = run_reconcile(context, &scope, &prefetched, progress).await;
+                    (name, outcome)
+                });
+            }
+            let Some((name, outcome)) = running.next().await else {
+                break;
+            };
+            let mut outcome = outcome?;
+            self.refresh_after(&outcome).await;
+            self.enqueue_remainder(&mut outcome, report).await?;
+            report.databases += 1;
+            progress.database_finished(&name);
+            outcomes.insert(name, outcome);
+        }
+        // In the order of the names, so that a report does not depend on which call was faster.
+        for outcome in outcomes.into_values() {
+            merge(&mut report.outcome, outcome);
+        }
+        if !names.is_empty() {
+            self.fan_out(names, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists again what a reconciliation changed of Lake Formation: the next one is judged by it.
+    async fn refresh_after(&mut self, outcome: &ReconcileOutcome) {
+        if outcome.changes_lake_formation && self.prefetched.lake_formation.is_some() {
+            let context = self.context;
+            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+            Rc::make_mut(&mut self.prefetched)
+                .refresh_lake_formation(context.primary, context.standby, &mappings)
+                .await;
+        }
+    }
+
     async fn record_outcome(
-        &self,
+        &mut self,
         mut outcome: ReconcileOutcome,
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
+        self.refresh_after(&outcome).await;
+        self.enqueue_remainder(&mut outcome, report).await?;
+        merge(&mut report.outcome, outcome);
+        Ok(())
+    }
+
+    /// If the reconciliation ran out of time, its remaining scope becomes a part of its own.
+    async fn enqueue_remainder(
+        &self,
+        outcome: &mut ReconcileOutcome,
         report: &mut ResyncReport,
     ) -> Result<(), CallError> {
         // A part that changed nothing although it had a whole invocation for itself is not repeated:
@@ -333,7 +370,6 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             }
             self.enqueue_part(scope, report).await?;
         }
-        merge(&mut report.outcome, outcome);
         Ok(())
     }
 
@@ -387,6 +423,19 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         };
         retry_queue.send(&message, 0).await
     }
+}
+
+/// Reconciles a scope and reports it.
+async fn run_reconcile<E: Environment<Standby: WriteRegion>>(
+    context: &Context<'_, E>,
+    scope: &Scope,
+    prefetched: &Prefetched,
+    progress: &impl ResyncProgress,
+) -> Result<ReconcileOutcome, CallError> {
+    let timer = ReconcileTimer::begin(context);
+    let outcome = reconcile(context, scope, prefetched).await?;
+    progress.reconciled(&timer.end(context, scope, "resync", &outcome));
+    Ok(outcome)
 }
 
 fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {

@@ -13,14 +13,14 @@ use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, region_authority};
-use twinlake_engine::{Clock as _, Context, Environment};
+use twinlake_engine::{Clock as _, Context, Environment, LimitedRegion};
 
 /// The environment of a function that reconciles.
 pub(crate) struct FunctionEnvironment;
 
 impl Environment for FunctionEnvironment {
-    type Primary = AwsRegion;
-    type Standby = AwsRegion;
+    type Primary = LimitedRegion<AwsRegion>;
+    type Standby = LimitedRegion<AwsRegion>;
     type Ledger = DynamoLedger;
     type Clock = SystemClock;
 }
@@ -30,9 +30,9 @@ impl Environment for FunctionEnvironment {
 pub struct Runtime {
     pub(crate) config: Config,
     /// The Region that the function runs in.
-    pub(crate) local: AwsRegion,
+    pub(crate) local: LimitedRegion<AwsRegion>,
     /// The other Region.
-    pub(crate) peer: AwsRegion,
+    pub(crate) peer: LimitedRegion<AwsRegion>,
     /// The ledger of the local Region.
     pub(crate) ledger: DynamoLedger,
     pub(crate) peer_ledger: DynamoLedger,
@@ -64,8 +64,8 @@ impl Runtime {
         let account = &config.account;
         let dead_letter_queues = config.dead_letter_queues.clone();
         Ok(Self {
-            local: AwsRegion::new(&local, account),
-            peer: AwsRegion::new(&peer, account),
+            local: LimitedRegion::new(AwsRegion::new(&local, account), config.max_concurrent_calls),
+            peer: LimitedRegion::new(AwsRegion::new(&peer, account), config.max_concurrent_calls),
             ledger: DynamoLedger::new(&local, &config.ledger_table),
             peer_ledger: DynamoLedger::new(&peer, &config.peer_ledger_table),
             alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),

@@ -3,6 +3,8 @@
 use super::{AwsRegion, all_pages};
 use crate::call_error;
 use aws_sdk_glue::types::{BatchGetTableOptimizerEntry, TableOptimizerType};
+use futures_util::future::{join_all, join3};
+use std::collections::BTreeMap;
 use twinlake_core::{CallError, CallErrorKind, TableId};
 use twinlake_engine::ports::UnreplicatedInventory;
 
@@ -15,22 +17,25 @@ const COUNTED_KINDS: [&str; 2] = ["connection", "nested or federated catalog"];
 
 impl AwsRegion {
     pub(super) async fn read_unreplicated(&self) -> UnreplicatedInventory {
-        let mut inventory = UnreplicatedInventory::default();
-        for kind in COUNTED_KINDS {
-            if let Some(count) = self.count_kind(kind).await.filter(|count| *count > 0) {
-                inventory.kinds.insert(kind.to_owned(), count);
-            }
+        let (counts, encryption, policy) = join3(
+            join_all(COUNTED_KINDS.map(|kind| self.count_kind(kind))),
+            self.read_encryption_settings(),
+            self.read_resource_policy(),
+        )
+        .await;
+        let counts = COUNTED_KINDS.into_iter().zip(counts);
+        let counts = counts.filter_map(|(kind, count)| Some((kind.to_owned(), count?)));
+        let mut settings = BTreeMap::new();
+        if let Some(encryption) = encryption {
+            settings.insert("encryption of the catalog".to_owned(), encryption);
         }
-        if let Some(encryption) = self.read_encryption_settings().await {
-            let name = "encryption of the catalog".to_owned();
-            inventory.settings.insert(name, encryption);
+        if let Some(policy) = policy {
+            settings.insert("resource policy".to_owned(), policy);
         }
-        if let Some(policy) = self.read_resource_policy().await {
-            inventory
-                .settings
-                .insert("resource policy".to_owned(), policy);
+        UnreplicatedInventory {
+            kinds: counts.filter(|(_, count)| *count > 0).collect(),
+            settings,
         }
-        inventory
     }
 
     /// Describes whether the catalog and the passwords of connections are encrypted; `None` if the

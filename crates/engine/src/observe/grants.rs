@@ -3,6 +3,7 @@
 use super::{Observer, Snapshots, join};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
+use futures_util::future::join_all;
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::grant::{ListedPermission, PrincipalMapping};
 use twinlake_core::snapshot::{Observation, Snapshot};
@@ -111,8 +112,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Subject::Table(id) => vec![GrantFilter::Table(id.clone())],
         };
         let mut entries = Vec::new();
-        for filter in filters {
-            match region.grants_on(&filter).await {
+        let listings = filters.iter().map(|filter| region.grants_on(filter));
+        for listing in join_all(listings).await {
+            match listing {
                 Ok(listed) => entries.extend(listed),
                 // A resource that does not exist has no grants.
                 Err(error) if error.kind == CallErrorKind::NotFound => {}

@@ -4,6 +4,7 @@ use super::attachment_mapping::{MappedAttachments, UnmappedAttachments};
 use super::{Observer, Snapshots, join, present_or_unknown, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
+use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagPolicy, PrincipalMapping};
@@ -61,8 +62,10 @@ async fn list_items(
 /// Lists the items of every Lake Formation subject of a Region.
 pub(super) async fn list_all_items(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Items {
     let mut all = Items::default();
-    for lf_subject in SUBJECTS_WITH_ITEMS {
-        let (items, unmapped) = list_items(region, lf_subject, mapping).await;
+    let listings = SUBJECTS_WITH_ITEMS.map(|lf_subject| async move {
+        (lf_subject, list_items(region, lf_subject, mapping).await)
+    });
+    for (lf_subject, (items, unmapped)) in join_all(listings).await {
         all.by_subject.insert(lf_subject, items);
         all.unmapped.merge(unmapped);
     }

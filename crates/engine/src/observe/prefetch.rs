@@ -3,6 +3,7 @@
 use super::{Items, ObservationPair, OptIns, join, lakeformation, present_or_unknown};
 use crate::grant_index::{GrantIndex, LIST_PERMISSIONS_PAGE_SIZE};
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
+use futures_util::future::{join_all, join3, join4};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{MaybeLink, Observed};
 use twinlake_core::grant::{ListedPermission, PrincipalMapping};
@@ -41,43 +42,100 @@ pub fn principal_mappings(policy: &Policy, epoch: Epoch) -> PrincipalMappings {
     )
 }
 
-/// Lists all grants of a Region in two ways: without a filter, and by resource type.
+/// Lists all grants of a Region in two ways: without a filter, and by resource type. The
+/// listings are read at the same time.
 async fn all_grants(
     region: &impl ReadRegion,
     mapping: &PrincipalMapping,
 ) -> Result<GrantIndex, CallError> {
-    let pages =
-        |entries: &[ListedPermission]| entries.len().div_ceil(LIST_PERMISSIONS_PAGE_SIZE).max(1);
-    let listed = region.all_grants().await?;
-    let mut calls = pages(&listed);
-    let unfiltered = GrantIndex::new(&listed, mapping);
-    drop(listed);
-    // Listings by type overlap. The set avoids counting unsupported permissions twice.
-    let mut typed: BTreeSet<ListedPermission> = BTreeSet::new();
-    for kind in PermissionResourceType::ALL {
+    let unfiltered = async {
+        let listed = region.all_grants().await?;
+        Ok((pages_of(&listed), GrantIndex::new(&listed, mapping)))
+    };
+    let (unfiltered, typed) = join(unfiltered, all_grants_by_type(region)).await;
+    let (calls, unfiltered) = unfiltered?;
+    let (typed_calls, typed) = typed?;
+    let typed = GrantIndex::new(&typed, mapping);
+    Ok(GrantIndex {
+        calls: calls + typed_calls,
+        ..unfiltered.merge(typed)
+    })
+}
+
+/// Lists the grants of each resource type. Returns them with the number of calls.
+async fn all_grants_by_type(
+    region: &impl ReadRegion,
+) -> Result<(usize, Vec<ListedPermission>), CallError> {
+    let listings = PermissionResourceType::ALL.map(|kind| async move {
         match region.grants_on(&GrantFilter::Type(kind)).await {
-            Ok(listed) => {
-                calls += pages(&listed);
-                typed.extend(listed);
-            }
+            Ok(listed) => Ok((pages_of(&listed), listed)),
             // The Region does not know this type.
             Err(error)
                 if matches!(
                     error.kind,
                     CallErrorKind::Invalid | CallErrorKind::Unsupported
-                ) => {}
-            Err(error) => return Err(error),
+                ) =>
+            {
+                Ok((0, Vec::new()))
+            }
+            Err(error) => Err(error),
         }
+    });
+    let mut calls = 0;
+    // Listings by type overlap. The set avoids counting unsupported permissions twice.
+    let mut typed: BTreeSet<ListedPermission> = BTreeSet::new();
+    for listing in join_all(listings).await {
+        let (pages, listed) = listing?;
+        calls += pages;
+        typed.extend(listed);
     }
-    let typed: Vec<ListedPermission> = typed.into_iter().collect();
-    let typed = GrantIndex::new(&typed, mapping);
-    Ok(GrantIndex {
-        calls,
-        ..unfiltered.merge(typed)
-    })
+    Ok((calls, typed.into_iter().collect()))
+}
+
+/// The number of calls that a listing took.
+fn pages_of(entries: &[ListedPermission]) -> usize {
+    entries.len().div_ceil(LIST_PERMISSIONS_PAGE_SIZE).max(1)
 }
 
 impl Prefetched {
+    /// Makes all listings of both Regions at the same time.
+    pub async fn everything(
+        primary: &impl ReadRegion,
+        standby: &impl ReadRegion,
+        mappings: &PrincipalMappings,
+    ) -> Self {
+        let mut all = Self::default();
+        let lake_formation = all.refresh_lake_formation(primary, standby, mappings);
+        let databases = Self::databases(primary, standby);
+        let functions = Self::functions(primary, standby);
+        let ((), databases, functions) = join3(lake_formation, databases, functions).await;
+        Self {
+            databases: Some(databases),
+            functions,
+            ..all
+        }
+    }
+
+    /// Lists Lake Formation's grants, items, opt-ins and settings again.
+    pub async fn refresh_lake_formation(
+        &mut self,
+        primary: &impl ReadRegion,
+        standby: &impl ReadRegion,
+        mappings: &PrincipalMappings,
+    ) {
+        let (grants, items, opt_ins, settings) = join4(
+            Self::grants(primary, standby, mappings),
+            Self::lake_formation(primary, standby, mappings),
+            Self::opt_ins(primary, standby, mappings),
+            Self::settings(primary, standby),
+        )
+        .await;
+        self.grants = Some(grants);
+        self.lake_formation = Some(items);
+        self.opt_ins = Some(opt_ins);
+        self.settings = Some(settings);
+    }
+
     /// Lists all grants of both Regions.
     pub async fn grants(
         primary: &impl ReadRegion,

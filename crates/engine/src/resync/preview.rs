@@ -1,10 +1,11 @@
 //! A read-only plan for any scope.
 
-use super::unreplicated_inventory::report_unreplicated;
+use super::unreplicated_inventory::{read_inventories, report_unreplicated};
 use super::{databases_in_scope, prefetch};
 use crate::observe::Prefetched;
 use crate::ports::Environment;
 use crate::reconcile::{Context, ReconcileOutcome};
+use futures_util::future::join;
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, Scope, Subject};
 
@@ -55,13 +56,14 @@ pub async fn preview<E: Environment>(
     scope: &Scope,
 ) -> Result<(twinlake_core::Plan, Vec<twinlake_core::Rejection>), CallError> {
     let expanded = expand(context, scope).await?;
-    let prefetched = match scope.read_requests.contains_key(&Subject::Catalog) {
-        true => prefetch(context).await,
-        false => Prefetched::default(),
+    let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);
+    let (prefetched, inventories) = match is_whole_catalog {
+        true => join(prefetch(context), read_inventories(context, true)).await,
+        false => (Prefetched::default(), None),
     };
     let (mut plan, rejections) = crate::reconcile::preview(context, &expanded, &prefetched).await?;
     let mut outcome = ReconcileOutcome::default();
-    report_unreplicated(context, scope, &prefetched, &mut outcome).await;
+    report_unreplicated(context, inventories, &prefetched, &mut outcome);
     plan.findings.extend(outcome.findings);
     Ok((plan, rejections))
 }

@@ -1,29 +1,41 @@
 //! The inventory of objects and settings that Twinlake only counts or compares.
 
 use crate::observe::{Prefetched, UnmappedAttachments};
-use crate::ports::{Environment, ReadRegion};
+use crate::ports::{Environment, ReadRegion, UnreplicatedInventory};
 use crate::reconcile::{Context, ReconcileOutcome};
+use twinlake_core::Subject;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::snapshot::Observation;
-use twinlake_core::{Scope, Subject};
 
-/// Adds findings for objects that are not replicated, and for settings that are only compared. Runs
-/// once per resync run.
-pub(super) async fn report_unreplicated<E: Environment>(
+/// The inventories of the primary and of the standby.
+pub(super) type Inventories = (UnreplicatedInventory, UnreplicatedInventory);
+
+/// Reads the inventories of both Regions, if the whole catalog is read: once per resync run.
+pub(super) async fn read_inventories<E: Environment>(
     context: &Context<'_, E>,
-    scope: &Scope,
+    is_whole_catalog: bool,
+) -> Option<Inventories> {
+    if !is_whole_catalog {
+        return None;
+    }
+    let (primary, standby) = (
+        context.primary.unreplicated_inventory(),
+        context.standby.unreplicated_inventory(),
+    );
+    Some(futures_util::future::join(primary, standby).await)
+}
+
+/// Adds findings for objects that are not replicated, and for settings that are only compared.
+pub(super) fn report_unreplicated<E: Environment>(
+    context: &Context<'_, E>,
+    inventories: Option<Inventories>,
     prefetched: &Prefetched,
     outcome: &mut ReconcileOutcome,
 ) {
-    if !scope.read_requests.contains_key(&Subject::Catalog) {
+    let Some((primary, standby)) = inventories else {
         return;
-    }
+    };
     outcome.scanned.insert(Subject::Catalog);
-    let (primary, standby) = futures_util::future::join(
-        context.primary.unreplicated_inventory(),
-        context.standby.unreplicated_inventory(),
-    )
-    .await;
     let mut counts = primary.kinds;
     let grants = prefetched.grants.as_ref().map(|(primary, _)| primary);
     if let Some(index) = grants.and_then(Observation::present) {
