@@ -95,7 +95,8 @@ fn histories_with_hazards() -> impl Strategy<Value = DivergingHistories> {
 }
 
 /// Whatever writes fail, for good, for a while or after their effect: no write makes the standby
-/// allow what the primary does not. The effective access is compared after every write.
+/// allow what the primary does not. The effective access is compared before and after each write
+/// that may give access.
 #[test]
 fn never_widens_where_steps_fail() {
     #[derive(Default)]

@@ -209,7 +209,7 @@ fn single_deletions_add_up_to_the_deletion_limit_of_the_hour() {
 }
 
 #[test]
-fn an_event_that_names_the_deletion_of_one_table_is_not_held() {
+fn a_deleted_table_counts_as_one_deletion_whatever_its_partitions() {
     // The smallest limit that allows one deletion.
     let mut harness = harness_with_partitions(20);
     harness.policy = policy("deletion-limit = { fraction = 0.0, minimum = 1 }");

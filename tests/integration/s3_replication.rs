@@ -40,10 +40,10 @@ impl StandbyObjects for FakeBuckets {
     }
 }
 
-/// Checks as each hour whether awaited objects have arrived. Returns the failure reasons of those
+/// Checks as each hour whether awaited objects have arrived. Returns the alert subjects of those
 /// that have not.
 fn recheck_pending_objects(harness: &TestHarness, buckets: &FakeBuckets) -> BTreeSet<String> {
-    let reasons = async {
+    let alert_subjects = async {
         let stop_at = harness.sim.now().plus_secs(60);
         let recheck =
             s3_replication::recheck_pending(&harness.ledger, buckets, &harness.sim, stop_at)
@@ -56,9 +56,12 @@ fn recheck_pending_objects(harness: &TestHarness, buckets: &FakeBuckets) -> BTre
             harness.sim.now(),
         )
         .await?;
-        Ok::<_, CallError>(AwaitedObjects::of(&harness.ledger.all_pending_objects().await?).reasons)
+        let pending = harness.ledger.all_pending_objects().await?;
+        Ok::<_, CallError>(AwaitedObjects::of(&pending).alert_subjects)
     };
-    run_until_killed(&harness.sim, reasons).unwrap().unwrap()
+    run_until_killed(&harness.sim, alert_subjects)
+        .unwrap()
+        .unwrap()
 }
 
 fn notification_record(name: &str, key: &str) -> serde_json::Value {

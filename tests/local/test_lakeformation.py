@@ -231,6 +231,8 @@ def test_bootstrap_can_be_repeated_and_undone(cli, has_other_admins):
     elsewhere = bootstrap(cli, "--undo", "--record", "elsewhere.json")
     assert elsewhere.returncode == 1 and "elsewhere.json: " in elsewhere.stderr, elsewhere
     assert "--record FILE" in elsewhere.stderr and not elsewhere.stdout, elsewhere
+    undo_dry_run = bootstrap(cli, "--undo", "--dry-run")
+    assert undo_dry_run.returncode == 2 and "would remove" in undo_dry_run.stdout, undo_dry_run
     undone = bootstrap(cli, "--undo")
     assert undone.returncode == 0, undone
     assert [access_settings(cli, region) for region in (PRIMARY, STANDBY)] == settings_before

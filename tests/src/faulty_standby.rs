@@ -1,5 +1,5 @@
 //! A standby of which writes fail as a test decides, and whose access is compared with the primary's
-//! after each write.
+//! before and after each write that may give access.
 
 use crate::access_oracle::{AccessComparison, EffectiveRight};
 use crate::faults::{AccessEffect, Fault, FaultRules, Write};
@@ -139,7 +139,7 @@ impl FaultyStandby {
         }
     }
 
-    /// Compares the access after a write.
+    /// Compares the access after a write that may give some.
     fn end(&self, effect: AccessEffect, name: &str) {
         let mut writes = self.writes.borrow_mut();
         writes.log.push(name.to_owned());

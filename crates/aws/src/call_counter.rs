@@ -1,5 +1,5 @@
-//! Counts the AWS requests that this process sends (the SDK's retries included) and the errors it
-//! receives.
+//! Counts the AWS requests that this process sends (the SDK's retries included, those to STS not)
+//! and the errors it receives.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use twinlake_core::CallErrorKind;
 
-/// The AWS services that Twinlake calls.
+/// The AWS services whose calls are counted: all but STS, which only commands call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Service {
     Glue,
@@ -59,7 +59,8 @@ impl Service {
     }
 }
 
-/// The number of requests that this process has sent so far, by service.
+/// The number of requests that this process has sent so far, by service. Those to STS are not
+/// counted.
 #[must_use]
 pub fn api_calls() -> BTreeMap<&'static str, u64> {
     let counts = Service::ALL.map(|service| (service.as_str(), service.calls()));

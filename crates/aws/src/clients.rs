@@ -14,7 +14,7 @@ pub const APP_NAME: &str = "twinlake";
 /// Credentials, HTTP client, retries and time-outs, shared by the clients of all Regions.
 static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
 
-/// Makes the clients of one Region. Each counts its calls.
+/// Makes the clients of one Region. Each counts its calls, except that of STS.
 #[derive(Clone, Debug)]
 pub struct Clients {
     region: String,

@@ -49,17 +49,17 @@
 //! the sparse index `not-in-sync`, which finds such rows without reading the others.
 
 mod incidents;
+mod items;
 mod rows;
 mod stats;
-mod table;
 
 use incidents::parse_incident;
-use stats::{DATABASE, TABLE, location_key};
-use table::{
-    EXPIRES_AT, FORMAT, Item, is_item_of, is_managed_keys_item, item_keys, number_attribute,
-    number_value, parse_managed_keys, parse_object_counts, parse_run, row_key, scan_key,
-    string_attribute, string_value, write_if_condition_holds,
+use items::{
+    EXPIRES_AT, FORMAT, Item, has_lf_subject_key, is_managed_keys_item, item_keys,
+    number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run, row_key,
+    scan_key, string_attribute, string_value, write_if_condition_holds,
 };
+use stats::{DATABASE_ATTRIBUTE, TABLE_ATTRIBUTE, location_key};
 
 use crate::call_error;
 use crate::clients::Clients;
@@ -188,7 +188,8 @@ impl Ledger for DynamoLedger {
         let mut rows = self.parse_rows(&items)?;
         for item in &managed_keys {
             let mut lf_subjects = LfSubject::EVERY.into_iter();
-            let Some(lf_subject) = lf_subjects.find(|lf_subject| is_item_of(item, *lf_subject))
+            let Some(lf_subject) =
+                lf_subjects.find(|lf_subject| has_lf_subject_key(item, *lf_subject))
             else {
                 continue;
             };
@@ -206,9 +207,9 @@ impl Ledger for DynamoLedger {
         added: &BTreeSet<String>,
         removed: &BTreeSet<String>,
     ) -> Result<(), CallError> {
-        self.change_managed_keys(lf_subject, "ADD #m :m", added)
+        self.update_managed_key_set(lf_subject, "ADD #m :m", added)
             .await?;
-        self.change_managed_keys(lf_subject, "DELETE #m :m", removed)
+        self.update_managed_key_set(lf_subject, "DELETE #m :m", removed)
             .await
     }
 
@@ -230,8 +231,8 @@ impl Ledger for DynamoLedger {
             let put = PutRequest::builder()
                 .item("pk", string_value(&pk))
                 .item("sk", string_value(&sk))
-                .item(DATABASE, string_value(table.database.as_str()))
-                .item(TABLE, string_value(table.table.as_str()))
+                .item(DATABASE_ATTRIBUTE, string_value(table.database.as_str()))
+                .item(TABLE_ATTRIBUTE, string_value(table.table.as_str()))
                 .item(FORMAT, number_value(format::LEDGER))
                 .build()
                 .map_err(self.build_error(CALL))?;
@@ -319,12 +320,14 @@ impl Ledger for DynamoLedger {
         part: &str,
         unread: bool,
     ) -> Result<Option<ResyncRun>, CallError> {
-        let change = match unread {
+        let update_expression = match unread {
             true => "DELETE #p :part SET #u = :unread",
             false => "DELETE #p :part",
         };
         let unread = unread.then_some(AttributeValue::Bool(true));
-        let item = self.update_run(run, change, part, unread).await?;
+        let item = self
+            .update_run(run, update_expression, part, unread)
+            .await?;
         Ok(item.map(|item| parse_run(run, &item)))
     }
 
@@ -399,10 +402,7 @@ impl Ledger for DynamoLedger {
                 self.put_incident_item(key, incident, expected_version)
                     .await
             }
-            None => {
-                self.delete_if_version("incidents", key, expected_version)
-                    .await
-            }
+            None => self.delete_incident_item(key, expected_version).await,
         }
     }
 }

@@ -67,10 +67,11 @@ pub enum Command {
     Resync(WithCommon<ResyncArgs>),
     /// Show the replication lag, the open alerts, and the objects that are not in sync
     ///
-    /// Reads what the deployed functions, or the last command with this ledger, have recorded; `twinlake
-    /// plan` compares the two Regions. Exits with 2 if attention is needed: an object is not in sync,
-    /// a lag exceeds its threshold or is unknown, an alert is open, or no resync has completed yet.
-    /// With OBJECT, exits with 2 if it, or a table of it, is not in sync.
+    /// Reads what the deployed functions, or the last command with this ledger, have recorded;
+    /// `twinlake plan` compares the two Regions. Exits with 2 if attention is needed: an object is
+    /// not in sync, a lag exceeds its threshold or is unknown, an alert is open, or no resync that
+    /// began in the last 13 hours has completed. With OBJECT, exits with 2 if it, or anything in
+    /// it, is not in sync, has a held deletion, or is affected by an open alert.
     Status(WithLedger<StatusArgs>),
     /// Write the status as a self-contained HTML page
     ///
@@ -93,11 +94,12 @@ pub enum Command {
     Access(WithCommon<AccessArgs>),
     /// Give Twinlake's roles their rights: data lake administrator, and SELECT in the primary
     ///
-    /// Runs with your own rights, which must include PutDataLakeSettings in both Regions. Clears
-    /// the default permissions for new databases and tables of the standby. Removes nobody. The
-    /// changes are recorded in the file of --record. Keep it: --undo needs it to revert them. Exits
-    /// with 2 if --dry-run shows a change to make, or if --undo could not revert all that is
-    /// recorded.
+    /// Runs with your own rights, which must include PutDataLakeSettings in both Regions. You must
+    /// be a data lake administrator of the primary, or name yourself with --twinlake-role, because
+    /// the command grants SELECT on its tables. Clears the default permissions for new databases
+    /// and tables of the standby. Removes nobody. The changes are recorded in the file of --record.
+    /// Keep it: --undo needs it to revert them. Exits with 2 if --dry-run shows a change to make or
+    /// to revert, or if --undo could not revert all that is recorded.
     Bootstrap(BootstrapArgs),
     /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),

@@ -38,7 +38,7 @@ pub enum Phase {
 pub enum RevokeCause {
     /// The standby has it and the primary does not.
     NotInPrimary,
-    /// An event named the revoke, and the primary does not have the grant.
+    /// An event named the revoke, and neither Region lists the grant.
     NamedByEvent,
     /// It is granted again later in the plan, or only loses its grant option.
     Replace,

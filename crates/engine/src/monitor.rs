@@ -122,16 +122,17 @@ fn lag_alert(
     let description = channel.description();
     let summary = match kind == AlertKind::ReplicationStalled {
         true => format!(
-            "The channel that carries {description} has delivered nothing for {lag} s: the primary, the \
-             channel or Twinlake's functions have stopped."
+            "The lag of the channel that carries {description} is {lag} s, {STALLED_LAG_FACTOR} \
+             times its threshold or more: it delivers very late, or nothing at all."
         ),
         false => format!(
             "The lag of the channel that carries {description} is {lag} s; the alert threshold is \
              {threshold} s."
         ),
     };
-    let current_state = "Changes made in the primary since then may be missing in the standby. \
-                         Access that was revoked in the primary may still be granted in the standby.";
+    let current_state = "Changes made in the primary within that time may be missing in the \
+                         standby, and access that was revoked in the primary within it may still \
+                         be granted in the standby.";
     let action = match channel {
         Channel::Catalog => {
             "In the primary, check that the heartbeat function runs, and check the rule \
@@ -186,8 +187,8 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
             format!(
                 "{count} messages could not be handled and are in the dead-letter queue of {queue}."
             ),
-            "The next resync applies the changes that they report, except for messages listed \
-             below as not recognized."
+            "The next resync applies the changes that catalog and permission events among them \
+             report. All others are lost unless they are sent back."
                 .to_owned(),
             format!(
                 "Correct the cause, then run `twinlake redrive {queue} --region {region}`, which \

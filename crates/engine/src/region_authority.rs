@@ -8,7 +8,8 @@ use twinlake_core::{CallError, CallErrorKind, Policy};
 /// The policy, the epoch and the role of this Region, from both ledgers.
 #[derive(Clone, Debug)]
 pub struct RegionAuthority {
-    /// The policy, equal in both ledgers.
+    /// The policy of the local ledger. The peer's ledger holds an equal one or none, or is out of
+    /// reach.
     pub policy: Policy,
     /// The latest epoch that could be read.
     pub epoch: Epoch,
@@ -43,8 +44,8 @@ pub enum NotReady {
 
 /// Reads policy and epoch from the local ledger and, if it is in reach, from the peer's.
 ///
-/// While the peer's ledger is out of reach, the local one decides, so that a standby continues
-/// during an outage of the primary.
+/// While the peer's ledger is out of reach, or holds no policy, the local policy decides, so that a
+/// standby continues during an outage of the primary.
 ///
 /// # Errors
 /// Why nothing may be written.

@@ -89,12 +89,13 @@ pub async fn record_failures<L: StatsStore, R: StandbyObjects>(
         let Some((table, replica)) = table.as_ref().zip(notice.replica()) else {
             continue;
         };
-        let reason = replication_subject(notice, Some(table));
+        let alert_subject = replication_subject(notice, Some(table));
         if notice.event_type == ReplicationEventType::ReplicatedAfterThreshold {
-            arrived.entry((table, reason)).or_default().insert(replica);
+            let named = arrived.entry((table, alert_subject)).or_default();
+            named.insert(replica);
         } else {
             let pending = missing.entry(table).or_default();
-            pending.add(&reason, replica, notice.event_time);
+            pending.add(&alert_subject, replica, notice.event_time);
         }
     }
     for (table, added) in missing {
@@ -102,18 +103,18 @@ pub async fn record_failures<L: StatsStore, R: StandbyObjects>(
     }
     let mut resolved = BTreeSet::new();
     let mut looks = MAX_LOOKS_PER_BATCH;
-    for ((table, reason), named) in arrived {
+    for ((table, alert_subject), named) in arrived {
         let arrived_replicas =
-            arrived_replicas(ledger, replicas, (table, &reason), named, &mut looks).await?;
+            arrived_replicas(ledger, replicas, (table, &alert_subject), named, &mut looks).await?;
         if arrived_replicas.is_empty() {
             continue;
         }
         let mut is_resolved = false;
         update_pending(ledger, table, |known| {
-            is_resolved = known.record_arrivals(&reason, &arrived_replicas);
+            is_resolved = known.record_arrivals(&alert_subject, &arrived_replicas);
         })
         .await?;
-        resolved.extend(is_resolved.then_some(reason));
+        resolved.extend(is_resolved.then_some(alert_subject));
     }
     confirm_resolved(ledger, resolved, now).await
 }
@@ -123,12 +124,12 @@ pub async fn record_failures<L: StatsStore, R: StandbyObjects>(
 async fn arrived_replicas<L: StatsStore, R: StandbyObjects>(
     ledger: &L,
     replicas: &R,
-    (table, reason): (&TableId, &str),
+    (table, alert_subject): (&TableId, &str),
     named: BTreeSet<ExpectedReplica>,
     looks: &mut usize,
 ) -> Result<BTreeSet<ExpectedReplica>, CallError> {
     let pending = ledger.pending_objects(table).await?;
-    let missing = pending.and_then(|(mut pending, _)| pending.reasons.remove(reason));
+    let missing = pending.and_then(|(mut pending, _)| pending.reasons.remove(alert_subject));
     let Some(missing) = missing else {
         return Ok(BTreeSet::new());
     };
@@ -179,9 +180,9 @@ async fn confirm_resolved<L: StatsStore>(
         return Ok(checked);
     }
     let missing = AwaitedObjects::of(&ledger.all_pending_objects().await?);
-    for reason in resolved.difference(&missing.reasons) {
+    for alert_subject in resolved.difference(&missing.alert_subjects) {
         for kind in [AlertKind::ReplicationFailed, AlertKind::ReplicationLate] {
-            checked = checked.with_resolved(kind, reason, at);
+            checked = checked.with_resolved(kind, alert_subject, at);
         }
     }
     Ok(checked)
@@ -271,7 +272,7 @@ pub async fn recheck_pending<L: StatsStore, R: StandbyObjects>(
 #[derive(Debug, Default)]
 pub struct AwaitedObjects {
     /// The subjects of the alerts about them.
-    pub reasons: BTreeSet<String>,
+    pub alert_subjects: BTreeSet<String>,
     /// The buckets that are checked for them.
     pub buckets: BTreeSet<String>,
 }
@@ -282,8 +283,8 @@ impl AwaitedObjects {
     pub fn of(pending_by_table: &BTreeMap<TableId, (PendingObjects, u64)>) -> Self {
         let mut awaited = Self::default();
         for (pending, _) in pending_by_table.values() {
-            for (reason, missing) in &pending.reasons {
-                awaited.reasons.insert(reason.clone());
+            for (alert_subject, missing) in &pending.reasons {
+                awaited.alert_subjects.insert(alert_subject.clone());
                 let buckets = missing.samples.iter().map(|sample| sample.bucket.clone());
                 awaited.buckets.extend(buckets);
             }

@@ -432,14 +432,15 @@ async fn decide_writes(runtime: &Runtime) -> Result<WriteDecision, Error> {
 }
 
 pub(crate) fn not_ready_alert(not_ready: &NotReady, runtime: &Runtime) -> Alert {
+    let region = &runtime.config.region;
     let sentences = [
-        format!("Twinlake applies no changes: {not_ready}."),
-        "The standby is unchanged. Messages wait in their queues, and move to the dead-letter \
-         queues when their retries are used up."
-            .to_owned(),
+        format!("Twinlake's functions in {region} apply no changes: {not_ready}."),
+        format!(
+            "If {region} is the standby, it stays unchanged. Messages wait in their queues, and \
+             move to the dead-letter queues when their retries are used up."
+        ),
         "Store one valid policy in both Regions with `twinlake policy push FILE`.".to_owned(),
     ];
-    let region = &runtime.config.region;
     let now = runtime.clock.now();
     Alert::new(
         AlertKind::PlanRejected,

@@ -1,6 +1,6 @@
-//! Incidents in the ledger's table, and writes on the condition of an item's version.
+//! Incidents in the ledger's table, and writes and deletions on the condition of an item's version.
 
-use super::table::{
+use super::items::{
     EXPIRES_AT, FORMAT, Item, number_attribute, number_value, string_attribute, string_value,
     write_if_condition_holds,
 };
@@ -35,6 +35,8 @@ fn version_condition(
 }
 
 impl DynamoLedger {
+    /// Stores an incident if it still has the expected version, or if `None` is expected and it
+    /// does not exist. Returns whether it was stored.
     pub(super) async fn put_incident_item(
         &self,
         key: &str,
@@ -49,6 +51,16 @@ impl DynamoLedger {
         let expires = number_value(last_found.plus_secs(RETENTION_SECS).secs());
         let fields = [("body", string_value(&body)), (EXPIRES_AT, expires)];
         self.put_if_version("incidents", key, &fields, expected_version)
+            .await
+    }
+
+    /// Deletes an incident if it still has the expected version. Returns whether it was deleted.
+    pub(super) async fn delete_incident_item(
+        &self,
+        key: &str,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        self.delete_if_version("incidents", key, expected_version)
             .await
     }
 

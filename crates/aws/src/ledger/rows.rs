@@ -1,8 +1,8 @@
 //! Writes of rows, each on the condition of its version.
 
 use super::DynamoLedger;
+use super::items::{row_key, string_value};
 use super::stats::not_in_sync_state;
-use super::table::{row_key, string_value};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -47,13 +47,13 @@ impl DynamoLedger {
             .buffer_unordered(MAX_CONCURRENT_ROW_WRITES)
             .collect()
             .await;
-        let mut changed = BTreeSet::new();
+        let mut refused = BTreeSet::new();
         for result in results {
             let (row, is_written) = result?;
             if !is_written {
-                changed.insert(row.subject.clone());
+                refused.insert(row.subject.clone());
             }
         }
-        Ok(changed)
+        Ok(refused)
     }
 }

@@ -1,6 +1,6 @@
 //! Statistics in the ledger's table: heartbeats, lag samples, counters, pending objects and states.
 
-use super::table::{
+use super::items::{
     EXPIRES_AT, FORMAT, Item, attribute_names, minute_key, number_attribute, number_value,
     string_attribute, string_value, write_if_condition_holds,
 };
@@ -29,8 +29,8 @@ const MAX_SORT_KEY_BYTES: usize = 1024;
 /// Separates the parts of a sort key. No name in Glue contains it (F-8); an S3 key may.
 const SEPARATOR: char = '\u{1}';
 /// The attributes that name the table of an item.
-pub(super) const DATABASE: &str = "database";
-pub(super) const TABLE: &str = "table";
+pub(super) const DATABASE_ATTRIBUTE: &str = "database";
+pub(super) const TABLE_ATTRIBUTE: &str = "table";
 
 /// The index key of a row; `None` if it is in sync.
 pub(super) fn not_in_sync_state(row: &LedgerRow) -> Option<String> {
@@ -63,7 +63,10 @@ fn table_key(id: &TableId) -> String {
 /// The table that an item is about.
 fn table_of(item: &Item) -> Option<TableId> {
     let name = |attribute| string_attribute(item, attribute).map(Name::from_service);
-    Some(TableId::new(name(DATABASE)?, name(TABLE)?))
+    Some(TableId::new(
+        name(DATABASE_ATTRIBUTE)?,
+        name(TABLE_ATTRIBUTE)?,
+    ))
 }
 
 fn parse_heartbeat(item: &Item) -> Option<Heartbeat> {
@@ -232,8 +235,8 @@ impl StatsStore for DynamoLedger {
                 .expression_attribute_names(format!("#n{index}"), *name)
                 .expression_attribute_values(format!(":n{index}"), number_value(count));
         }
-        let change = format!("ADD {} SET #e = :e, #f = :f", adds.join(", "));
-        let response = call.update_expression(change).send().await;
+        let update_expression = format!("ADD {} SET #e = :e, #f = :f", adds.join(", "));
+        let response = call.update_expression(update_expression).send().await;
         response
             .map(drop)
             .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
@@ -285,8 +288,8 @@ impl StatsStore for DynamoLedger {
                 let body = serde_json::to_string(pending).unwrap_or_default();
                 let expires = pending.since.plus_secs(RETENTION_SECS);
                 let fields = [
-                    (DATABASE, string_value(table.database.as_str())),
-                    (TABLE, string_value(table.table.as_str())),
+                    (DATABASE_ATTRIBUTE, string_value(table.database.as_str())),
+                    (TABLE_ATTRIBUTE, string_value(table.table.as_str())),
                     ("body", string_value(&body)),
                     (EXPIRES_AT, number_value(expires.secs())),
                 ];
@@ -333,7 +336,7 @@ impl StatsStore for DynamoLedger {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{item_keys, row_key};
+    use super::super::items::{item_keys, row_key};
     use super::*;
     use std::collections::BTreeSet;
     use twinlake_core::{FunctionId, Subject};
@@ -394,8 +397,11 @@ mod tests {
     fn the_table_of_an_item_is_read_from_its_attributes() {
         let id = TableId::new(name("fin.hr"), name("a#b.c"));
         let item = Item::from([
-            (DATABASE.to_owned(), string_value(id.database.as_str())),
-            (TABLE.to_owned(), string_value(id.table.as_str())),
+            (
+                DATABASE_ATTRIBUTE.to_owned(),
+                string_value(id.database.as_str()),
+            ),
+            (TABLE_ATTRIBUTE.to_owned(), string_value(id.table.as_str())),
         ]);
         assert_eq!(table_of(&item), Some(id));
         assert_eq!(table_of(&Item::new()), None);

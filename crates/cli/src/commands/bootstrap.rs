@@ -27,7 +27,8 @@ pub struct BootstrapArgs {
     /// that runs the commands; repeatable; required unless --undo is given
     #[arg(long = "twinlake-role", value_name = "ARN")]
     pub roles: Vec<String>,
-    /// Show the changes without making them; exits with 2 if there are any
+    /// Show the changes, or with --undo what it reverts, without making them; exits with 2 if there
+    /// are any
     #[arg(long)]
     pub dry_run: bool,
     /// Revert the changes that are recorded in the file of --record
@@ -135,6 +136,7 @@ async fn undo(
         "removed"
     };
     let mut text = String::new();
+    let mut would_revert = false;
     for site in sites {
         let Some(changes) = record.regions.get(&site.region).cloned() else {
             let _ = writeln!(text, "{}: no changes are recorded", site.region);
@@ -156,6 +158,7 @@ async fn undo(
             }
         );
         if args.dry_run {
+            would_revert |= !changes.is_empty();
             continue;
         }
         let region = AwsRegion::new(&Clients::connect(&site.region).await, &site.account);
@@ -179,7 +182,7 @@ async fn undo(
         );
     }
     output::print(text.trim_end());
-    Ok(CommandOutcome::done_if(others.is_empty()))
+    Ok(CommandOutcome::done_if(others.is_empty() && !would_revert))
 }
 
 fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_dry_run: bool) {
@@ -216,6 +219,38 @@ fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_dry_run_of_undo_needs_attention_if_the_record_has_changes() {
+        let site = Site {
+            region: "us-east-1".to_owned(),
+            account: "111122223333".to_owned(),
+            role: None,
+        };
+        let args = BootstrapArgs {
+            policy: PathBuf::new(),
+            roles: Vec::new(),
+            dry_run: true,
+            undo: true,
+            record: PathBuf::new(),
+            primary: None,
+            ledger_table: String::new(),
+        };
+        let changes = AccessChanges {
+            administrators: BTreeSet::from([Principal("arn:aws:iam::1:role/r".to_owned())]),
+            ..AccessChanges::default()
+        };
+        for (changes, expected) in [
+            (changes, CommandOutcome::AttentionNeeded),
+            (AccessChanges::default(), CommandOutcome::Done),
+        ] {
+            let regions = BTreeMap::from([(site.region.clone(), changes)]);
+            let outcome = undo(&[&site], &args, BootstrapRecord { regions }).await;
+            assert_eq!(outcome.unwrap(), expected);
+        }
+        let nothing = undo(&[&site], &args, BootstrapRecord::default()).await;
+        assert_eq!(nothing.unwrap(), CommandOutcome::Done);
+    }
 
     #[test]
     fn a_missing_record_is_an_error_that_names_the_file_and_what_to_do() {

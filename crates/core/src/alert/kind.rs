@@ -9,8 +9,8 @@ use std::fmt;
 pub enum AlertKind {
     /// The standby grants access that the primary does not, and Twinlake could not revoke it.
     ExcessAccess,
-    /// The audit rejected steps of a plan, or the policies of the two Regions are missing, invalid or
-    /// different.
+    /// The audit rejected steps of a plan, or the Region has no policy, or a policy is not valid,
+    /// or the two Regions hold different ones.
     PlanRejected,
     /// Deletions exceed the deletion limit and wait for the approval of a person.
     DeletionsHeld,
@@ -38,7 +38,8 @@ pub enum AlertKind {
     Alarm,
     /// The lag of a channel exceeds its threshold.
     Lagging,
-    /// Nothing has arrived over a channel for several times its lag threshold.
+    /// The lag of a channel is several times its threshold: it delivers very late, or nothing at
+    /// all.
     ReplicationStalled,
     /// Objects that are not replicated. Reported once a day in the digest, as counts by kind.
     NotReplicated,

@@ -28,8 +28,8 @@ pub(super) struct PlanReplay<'a> {
     pub(super) inputs: &'a Inputs<'a>,
     pub(super) steps: &'a [Step],
     pub(super) content: Content<'a>,
-    /// Grants of the standby at this point of the plan, and whether they have the grant option.
-    pub(super) held_grants: BTreeMap<PermissionGrant, bool>,
+    /// Grants in force in the standby at this point, and whether they have the grant option.
+    pub(super) current_grants: BTreeMap<PermissionGrant, bool>,
     /// Grants that the standby had before the plan and the primary lacks.
     pub(super) extra_grants: Vec<PermissionGrant>,
     /// Columns and nested fields of the standby's tables at this point.
@@ -97,7 +97,7 @@ impl<'a> PlanReplay<'a> {
                 policy: inputs.policy,
                 epoch: inputs.epoch,
             },
-            held_grants: extra_iam_grants
+            current_grants: extra_iam_grants
                 .map(|grant| (grant.clone(), false))
                 .chain(
                     held.flatten()
@@ -183,7 +183,7 @@ impl<'a> PlanReplay<'a> {
                 );
             }
             self.require_no_opt_in_before_creation(&subject)?;
-            self.held_grants.insert(default_grant, false);
+            self.current_grants.insert(default_grant, false);
         }
         self.created.insert(subject);
         Ok(())

@@ -238,13 +238,25 @@ pub fn subject(notice: &ReplicationNotice, table: Option<&TableId>) -> String {
 /// alert for each table (or bucket and rule) and reason.
 #[must_use]
 pub fn alerts(notices: &[(ReplicationNotice, Option<TableId>)]) -> Vec<Alert> {
+    let with_subject = |(notice, table): &(ReplicationNotice, Option<TableId>)| {
+        (notice.event_type, subject(notice, table.as_ref()))
+    };
+    let is_awaited = |(notice, table): &&(ReplicationNotice, Option<TableId>)| {
+        table.is_some() && notice.replica().is_some()
+    };
+    let awaited: BTreeSet<(ReplicationEventType, String)> = notices
+        .iter()
+        .filter(is_awaited)
+        .map(with_subject)
+        .collect();
     let mut groups: BTreeMap<(AlertKind, String, String), Alert> = BTreeMap::new();
     for (notice, table) in notices {
         let subject = subject(notice, table.as_ref());
         let key = (notice.alert_kind(), notice.region.clone(), subject.clone());
         let sample = format!("s3://{}/{}", notice.bucket, notice.key);
         let alert = groups.entry(key).or_insert_with(|| {
-            let sentences = sentences(notice, table.as_ref());
+            let awaits_objects = awaited.contains(&(notice.event_type, subject.clone()));
+            let sentences = sentences(notice, table.as_ref(), awaits_objects);
             Alert {
                 databases: table.iter().map(|id| id.database.clone()).collect(),
                 affected: BTreeSet::from([subject.clone()]),
@@ -266,7 +278,13 @@ pub fn alerts(notices: &[(ReplicationNotice, Option<TableId>)]) -> Vec<Alert> {
     groups.into_values().collect()
 }
 
-fn sentences(notice: &ReplicationNotice, table: Option<&TableId>) -> [String; 3] {
+/// Returns the sentences of the alert about a notice, and about others of its type and subject.
+/// `awaits_objects` states whether Twinlake records an object of one of them as pending.
+fn sentences(
+    notice: &ReplicationNotice,
+    table: Option<&TableId>,
+    awaits_objects: bool,
+) -> [String; 3] {
     let bucket = &notice.bucket;
     let destination = notice
         .destination
@@ -279,12 +297,16 @@ fn sentences(notice: &ReplicationNotice, table: Option<&TableId>) -> [String; 3]
     match notice.event_type {
         ReplicationEventType::Failed => {
             let reason = notice.reason.as_deref().unwrap_or_default();
-            let current_state = match table {
-                Some(_) => {
+            let current_state = match (table, awaits_objects) {
+                (Some(_), true) => {
                     "The table is in state data-pending: its metadata is replicated, these objects \
                      are missing in the standby, and S3 does not retry."
                 }
-                None => "The objects are missing in the standby, and S3 does not retry.",
+                (Some(_), false) => "Twinlake awaits none of these objects, and S3 does not retry.",
+                (None, _) => {
+                    "No table is known to have these files: Twinlake awaits none of these objects, \
+                     and S3 does not retry."
+                }
             };
             [
                 format!("S3 did not replicate {objects}: {reason}."),
@@ -306,9 +328,14 @@ fn sentences(notice: &ReplicationNotice, table: Option<&TableId>) -> [String; 3]
         ],
         ReplicationEventType::NotTracked => [
             format!("S3 no longer tracks the replication of {objects}."),
-            "It is not known whether the objects are in the standby. Twinlake checks samples of \
-             them each hour."
-                .to_owned(),
+            match awaits_objects {
+                true => {
+                    "It is not known whether the objects are in the standby. Twinlake checks \
+                     samples of them each hour."
+                }
+                false => "It is not known whether the objects are in the standby.",
+            }
+            .to_owned(),
             "Compare the objects of both buckets, and copy missing ones with S3 Batch Replication."
                 .to_owned(),
         ],
@@ -363,6 +390,50 @@ mod tests {
         };
         let key_prefixes: Vec<&str> = notices[0].key_prefixes().collect();
         assert_eq!(key_prefixes, ["a/b/c/", "a/b/", "a/", ""]);
+    }
+
+    /// Returns the state that the alerts about one record state: with a table and without one.
+    fn current_states(name: &str, reason: &str, operation: &str) -> [String; 2] {
+        let record = serde_json::json!({"Records": [{
+            "eventName": format!("Replication:{name}"),
+            "s3": {"bucket": {"name": "b"}, "object": {"key": "k"}},
+            "replicationEventData": {"failureReason": reason, "s3Operation": operation,
+                "destinationBucket": "arn:aws:s3:::c"}}]});
+        let bytes = record.to_string().into_bytes();
+        let Ok(ParsedNotifications::Notices(notices, _)) = parse_replication(&bytes, Timestamp(0))
+        else {
+            panic!("not parsed as a notification");
+        };
+        let id = TableId::new(
+            crate::name::Name::from_service("sales"),
+            crate::name::Name::from_service("orders"),
+        );
+        [Some(id), None].map(|table| {
+            let found = alerts(&[(notices[0].clone(), table)]);
+            found[0].current_state.clone()
+        })
+    }
+
+    #[test]
+    fn an_alert_says_that_objects_are_awaited_only_if_they_are() {
+        let put = "OBJECT_PUT";
+        let failed = "OperationFailedReplication";
+        let [with_table, without] = current_states(failed, "DstBucketNotFound", put);
+        assert!(with_table.contains("data-pending"), "{with_table}");
+        assert!(without.contains("Twinlake awaits none"), "{without}");
+        for (reason, operation) in [
+            ("SrcKeyNotFound", put),
+            ("DstDelObjNotPermitted", "OBJECT_DELETE_MARKER"),
+        ] {
+            let [with_table, _] = current_states(failed, reason, operation);
+            assert!(
+                with_table.starts_with("Twinlake awaits none"),
+                "{with_table}"
+            );
+        }
+        let [with_table, without] = current_states("OperationNotTracked", "", put);
+        assert!(with_table.contains("each hour"), "{with_table}");
+        assert!(!without.contains("each hour"), "{without}");
     }
 
     #[test]

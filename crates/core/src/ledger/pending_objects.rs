@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct PendingObjects {
     /// When the first of them was reported.
     pub since: Timestamp,
-    /// The missing objects, by the reason in the alert that reported them.
+    /// The missing objects, by the subject of the alert that reported them: the table and, if the
+    /// replication failed, the failure reason.
     pub reasons: BTreeMap<String, MissingObjects>,
 }
 
-/// The objects that are missing for one reason.
+/// The missing objects that alerts with one subject reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingObjects {
     /// Number of objects that S3 has reported.

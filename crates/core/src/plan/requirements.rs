@@ -33,8 +33,8 @@ pub(super) struct InStandby<'a> {
 pub(super) enum Requirements {
     /// Those without which it fails or may give access that the primary does not.
     Necessary,
-    /// Also those that fail if they come after it. Where one of them is not to be written, the step
-    /// does not wait for it.
+    /// Also the grants that would fail, or cover more, after it (`grants_before`). If such a grant
+    /// is held, this step is planned without it.
     WithOrder,
 }
 
@@ -70,9 +70,10 @@ struct StepIndex<'a> {
     kind: Requirements,
     /// Creations and updates of databases, tables and functions.
     objects: BTreeMap<Subject, Positions>,
-    /// Changes of objects and LF-Tag assignments in a database, and deletions.
+    /// Changes and deletions of the database and its tables, and changes of their LF-Tag
+    /// assignments.
     in_database: BTreeMap<Name, Positions>,
-    /// Changes of opt-ins and functions in a database.
+    /// Changes of opt-ins in a database, and changes and deletions of its functions.
     others_in_database: BTreeMap<Name, Positions>,
     /// Deletions of tables in a database.
     deletions_in_database: BTreeMap<Name, Positions>,
@@ -82,7 +83,7 @@ struct StepIndex<'a> {
     grants: BTreeMap<Subject, Vec<(usize, PermissionGrant)>>,
     /// Updates that clear a database's default permissions for new tables.
     closed_defaults: BTreeMap<Name, Positions>,
-    /// Writes of the data lake settings.
+    /// Writes of the data lake settings that only take access away.
     narrowed_settings: Positions,
     /// Revokes by the subject of their grant.
     revokes: BTreeMap<Subject, Vec<(usize, PermissionGrant)>>,

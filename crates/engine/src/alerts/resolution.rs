@@ -80,7 +80,7 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
     match alert.kind {
         AlertKind::UserAccessDenied => true,
         AlertKind::ReplicationFailed | AlertKind::ReplicationLate => {
-            alert.affected.is_disjoint(&missing.reasons)
+            alert.affected.is_disjoint(&missing.alert_subjects)
         }
         AlertKind::ReadFailed => alert.subject == EVENT_SUBJECT,
         // A bucket that is no longer checked for missing objects.

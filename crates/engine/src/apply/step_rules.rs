@@ -37,9 +37,10 @@ pub(super) fn kind_of(step: &Step) -> StepKind {
     }
 }
 
-/// Whether the intended effect of a step exists although its call failed. An error is no proof of it
-/// against a listing: of a grant that the standby lists, of an attachment that affects access, and
-/// of a deletion that another step relies on (`is_required`), the next read decides.
+/// Whether the intended effect of a step exists although its call failed. An error alone does not
+/// prove it where the effect decides about access: for a grant that the standby lists, an
+/// attachment that affects access, and a deletion that another step requires (`is_required`), the
+/// next read decides.
 pub(super) fn has_intended_effect(step: &Step, error: &CallError, is_required: bool) -> bool {
     match step {
         // The service does not know the grant, and the listing did not show it either.

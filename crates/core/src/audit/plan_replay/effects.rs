@@ -59,12 +59,12 @@ impl PlanReplay<'_> {
         };
         let grant = match step {
             Step::Grant { grant, .. } | Step::Revoke { grant, .. } => {
-                let held = self.held_grants.get(grant).copied();
+                let held = self.current_grants.get(grant).copied();
                 Some((grant.clone(), held, self.to_regrant.contains(grant)))
             }
             Step::CreateDatabase { database } => {
                 let grant = default_grant(&database.name);
-                let held = self.held_grants.get(&grant).copied();
+                let held = self.current_grants.get(&grant).copied();
                 let is_suspended = self.to_regrant.contains(&grant);
                 Some((grant, held, is_suspended))
             }
@@ -111,7 +111,7 @@ impl PlanReplay<'_> {
             put_back(&mut self.filters, table.id, table.filters);
         }
         if let Some((grant, held, is_suspended)) = saved.grant {
-            put_back(&mut self.held_grants, grant.clone(), held);
+            put_back(&mut self.current_grants, grant.clone(), held);
             set_member(&mut self.to_regrant, grant, is_suspended);
         }
         if let Some((opt_in, is_present)) = saved.opt_in {
@@ -133,7 +133,7 @@ impl PlanReplay<'_> {
                 let settings = present(self.inputs.standby.settings.as_ref());
                 if settings.is_none_or(|settings| settings.database_defaults_open) {
                     let grant = default_grant(&database.name);
-                    self.held_grants.insert(grant, false);
+                    self.current_grants.insert(grant, false);
                 }
                 self.created.insert(subject);
             }
@@ -149,10 +149,10 @@ impl PlanReplay<'_> {
             Step::PutAttachment { attachment, .. } => self.put_effect(subject, attachment),
             Step::RemoveAttachment { key, .. } => self.removal_effect(&subject, key),
             Step::Grant { grant, grantable } => {
-                self.held_grants.insert(grant.clone(), *grantable);
+                self.current_grants.insert(grant.clone(), *grantable);
             }
             Step::Revoke { grant, cause, .. } => {
-                self.held_grants.remove(grant);
+                self.current_grants.remove(grant);
                 if *cause == RevokeCause::Replace {
                     self.to_regrant.insert(grant.clone());
                 }

@@ -31,8 +31,8 @@ pub(super) fn filters(
 impl PlanReplay<'_> {
     fn is_filter_granted(&self, id: &TableId, name: &str) -> bool {
         let resource = Resource::DataCellsFilter(id.clone(), name.to_owned());
-        let mut held_grants = self.held_grants.keys();
-        held_grants.any(|grant| grant.resource == resource && !self.is_ignored(grant))
+        let mut current_grants = self.current_grants.keys();
+        current_grants.any(|grant| grant.resource == resource && !self.is_ignored(grant))
     }
 
     /// Whether a filter shows all columns of its table, except those that it excludes.
@@ -56,7 +56,7 @@ impl PlanReplay<'_> {
     /// any filter.
     pub(super) fn require_filters_equal_primary(&self, id: &TableId) -> Check {
         for grant in self
-            .held_grants
+            .current_grants
             .keys()
             .filter(|grant| !self.is_ignored(grant))
         {
@@ -189,7 +189,7 @@ impl PlanReplay<'_> {
             matches!(&grant.resource, Resource::LfTagPolicy { policy: LfTagPolicy::NamedExpression(named), .. } if named == name)
                 && !self.is_ignored(grant)
         };
-        if let Some(grant) = self.held_grants.keys().find(names_expression) {
+        if let Some(grant) = self.current_grants.keys().find(names_expression) {
             let detail = format!("{grant} would apply to other resources");
             return reject(AuditRule::WiderAccess, detail);
         }

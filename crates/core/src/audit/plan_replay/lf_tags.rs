@@ -227,7 +227,7 @@ impl PlanReplay<'_> {
             .iter()
             .copied()
             .filter(|grant| {
-                let grantable = self.held_grants.get(*grant).copied();
+                let grantable = self.current_grants.get(*grant).copied();
                 self.primary_allows(grant, grantable.unwrap_or_default())
             })
             .collect();
@@ -241,7 +241,7 @@ impl PlanReplay<'_> {
         subject: &Subject,
         apply_change: impl FnOnce(&mut Self),
     ) -> Check {
-        let grants: Vec<PermissionGrant> = self.held_grants.keys().cloned().collect();
+        let grants: Vec<PermissionGrant> = self.current_grants.keys().cloned().collect();
         let is_by_policy = |grant: &&PermissionGrant| {
             matches!(grant.resource, Resource::LfTagPolicy { .. }) && !self.is_ignored(grant)
         };
@@ -441,9 +441,9 @@ impl PlanReplay<'_> {
             .collect()
     }
 
-    /// Requires that the resources, of those that were read, that a grant gives access to are
-    /// accessible by it in the primary too, or were before the plan. A column that the primary
-    /// dropped is not.
+    /// Requires of each resource that was read and that the grant opens: the grant opens it in the
+    /// primary too, or opened it before the plan, which only suspends it. A column that the primary
+    /// dropped is not open there.
     fn require_policy_resources_allowed(&self, grant: &PermissionGrant) -> Check {
         let grants = [grant];
         // At this point, an expression that the plan puts equals the primary's.

@@ -20,7 +20,7 @@ impl<'a> PlanReplay<'a> {
         subject: &Subject,
         is_affected: impl Fn(&Resource) -> bool,
     ) -> Check {
-        let extra = self.held_grants.iter().find(|(grant, grantable)| {
+        let extra = self.current_grants.iter().find(|(grant, grantable)| {
             subject_of_grant(grant) == *subject
                 && is_affected(&grant.resource)
                 && !self.is_ignored(grant)
@@ -36,7 +36,7 @@ impl<'a> PlanReplay<'a> {
     }
 
     pub(super) fn find_extra_grants(&self) -> Vec<PermissionGrant> {
-        let held = self.held_grants.iter();
+        let held = self.current_grants.iter();
         held.filter(|(grant, grantable)| {
             !self.is_ignored(grant) && !self.primary_allows(grant, **grantable)
         })
@@ -47,7 +47,7 @@ impl<'a> PlanReplay<'a> {
     /// Requires that nobody sees what a table shows by a grant that the primary lacks.
     pub(super) fn require_no_extra_access_to(&self, id: &TableId) -> Check {
         let still_held = |grant: &&PermissionGrant| {
-            let held = self.held_grants.get(*grant);
+            let held = self.current_grants.get(*grant);
             held.is_some_and(|grantable| !self.primary_allows(grant, *grantable))
         };
         let covers = |grant: &&PermissionGrant| match &grant.resource {
@@ -212,7 +212,7 @@ impl<'a> PlanReplay<'a> {
     /// whether it was read with the database or with a table.
     pub(super) fn require_no_extra_all_tables_grant(&self, database: &Name) -> Check {
         let is_on_all = |grant: &PermissionGrant| matches!(&grant.resource, Resource::AllTables(name) if name == database);
-        let extra = self.held_grants.iter().find(|(grant, grantable)| {
+        let extra = self.current_grants.iter().find(|(grant, grantable)| {
             is_on_all(grant) && !self.is_ignored(grant) && !self.primary_allows(grant, **grantable)
         });
         if let Some((grant, _)) = extra {

@@ -110,7 +110,7 @@ impl PlanReplay<'_> {
                     | Resource::LfTagExpression(_) => false,
                 }
         };
-        let Some(grant) = self.held_grants.keys().find(covers_table) else {
+        let Some(grant) = self.current_grants.keys().find(covers_table) else {
             return Ok(());
         };
         for opt_in in self.primary_opt_ins_on(&Subject::Table(id.clone()))? {
@@ -172,7 +172,7 @@ impl PlanReplay<'_> {
         let is_managed = |on: &Subject| !matches!(on, Subject::Table(id) if !self.inputs.policy.covers_table(id));
         let is_open = |grant: &&PermissionGrant| {
             let on = subject_of_grant(grant);
-            on.overlaps(subject) && is_managed(&on) && self.held_grants.contains_key(*grant)
+            on.overlaps(subject) && is_managed(&on) && self.current_grants.contains_key(*grant)
         };
         match extra.iter().find(is_open) {
             None => self.require_no_extra_table_below_iam_grant(subject),
@@ -204,7 +204,7 @@ impl PlanReplay<'_> {
                     | Resource::LfTagExpression(_) => false,
                 }
         };
-        if self.held_grants.keys().any(covers_tables) {
+        if self.current_grants.keys().any(covers_tables) {
             return self.require_no_extra_table(database);
         }
         let Some(in_standby) = self.inputs.standby.table_names.get(database) else {
@@ -223,7 +223,7 @@ impl PlanReplay<'_> {
                 && !in_primary.is_some_and(|names| names.contains(&id.table))
                 && !self.deleted.contains(&Subject::Table(id.clone()))
         };
-        match self.held_grants.keys().find(is_on_extra_table) {
+        match self.current_grants.keys().find(is_on_extra_table) {
             None => Ok(()),
             Some(grant) => reject(
                 AuditRule::WiderAccess,
@@ -252,7 +252,7 @@ impl PlanReplay<'_> {
                 && matches!(grant.resource, Resource::LfTagPolicy { .. })
                 && !self.primary_allows(grant, **grantable)
         };
-        match self.held_grants.iter().find(is_extra) {
+        match self.current_grants.iter().find(is_extra) {
             None => Ok(()),
             Some((grant, _)) => reject(
                 AuditRule::WiderAccess,

@@ -13,7 +13,7 @@ impl PlanReplay<'_> {
         let subject = subject_of_grant(grant);
         if self.is_for_writer_role(grant, grantable) {
             self.require_grantable(&subject, grant)?;
-            self.held_grants.insert(grant.clone(), grantable);
+            self.current_grants.insert(grant.clone(), grantable);
             return Ok(());
         }
         if self.is_unchangeable(grant) {
@@ -51,7 +51,7 @@ impl PlanReplay<'_> {
             grant.resource,
             Resource::Column(..) | Resource::ColumnsExcept(..)
         );
-        let is_iam_allowed_on_table = self.held_grants.keys().any(|held| {
+        let is_iam_allowed_on_table = self.current_grants.keys().any(|held| {
             held.principal.0 == IAM_ALLOWED_PRINCIPALS
                 && subject_of_grant(held) == subject
                 && held.resource.table().is_some()
@@ -62,7 +62,7 @@ impl PlanReplay<'_> {
             );
             return reject(AuditRule::WiderAccess, detail);
         }
-        self.held_grants.insert(grant.clone(), grantable);
+        self.current_grants.insert(grant.clone(), grantable);
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl PlanReplay<'_> {
         let is_justified = match cause {
             // Without a later grant, the revoke only removes the grant option.
             RevokeCause::Replace => {
-                let loses_grant_option = self.held_grants.get(grant) == Some(&true)
+                let loses_grant_option = self.current_grants.get(grant) == Some(&true)
                     && primary.is_some_and(|grants| grants.get(grant) == Some(&false));
                 loses_grant_option || is_named || self.steps.iter().any(is_granted_again)
             }
@@ -197,7 +197,7 @@ impl PlanReplay<'_> {
         if cause == RevokeCause::Replace {
             self.to_regrant.insert(grant.clone());
         }
-        self.held_grants.remove(grant);
+        self.current_grants.remove(grant);
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Access to the DynamoDB table: keys, items, batches and conditional writes.
+//! Reads and writes of items of the DynamoDB table: their keys and attributes, batches, and
+//! conditional writes.
 
 use super::DynamoLedger;
 use crate::call_error;
@@ -78,8 +79,8 @@ pub(super) fn is_managed_keys_item(item: &Item) -> bool {
     string_attribute(item, "pk").is_some_and(|pk| pk == MANAGED_KEYS)
 }
 
-/// Whether an item holds the managed keys of this Lake Formation subject.
-pub(super) fn is_item_of(item: &Item, lf_subject: LfSubject) -> bool {
+/// Whether the sort key of an item is that of this Lake Formation subject.
+pub(super) fn has_lf_subject_key(item: &Item, lf_subject: LfSubject) -> bool {
     string_attribute(item, "sk").is_some_and(|sk| sk == lf_subject_key(lf_subject))
 }
 
@@ -90,10 +91,12 @@ pub(super) fn parse_managed_keys(item: &Item) -> BTreeSet<String> {
 
 impl DynamoLedger {
     /// Adds keys to the set of managed keys, or removes them, without affecting the others.
-    pub(super) async fn change_managed_keys(
+    /// `add_or_delete_clause` is the clause of the update expression that does it: `#m` stands for
+    /// the set, `:m` for the keys.
+    pub(super) async fn update_managed_key_set(
         &self,
         lf_subject: LfSubject,
-        change: &str,
+        add_or_delete_clause: &str,
         keys: &BTreeSet<String>,
     ) -> Result<(), CallError> {
         if keys.is_empty() {
@@ -104,7 +107,7 @@ impl DynamoLedger {
         let call = call
             .key("pk", string_value(MANAGED_KEYS))
             .key("sk", string_value(lf_subject_key(lf_subject)))
-            .update_expression(format!("{change} SET #f = :f"))
+            .update_expression(format!("{add_or_delete_clause} SET #f = :f"))
             .expression_attribute_names("#m", MANAGED_KEYS)
             .expression_attribute_names("#f", FORMAT)
             .expression_attribute_values(":m", keys)
@@ -344,7 +347,7 @@ impl DynamoLedger {
     pub(super) async fn update_run(
         &self,
         run: &str,
-        change: &str,
+        update_expression: &str,
         part: &str,
         unread: Option<AttributeValue>,
     ) -> Result<Option<Item>, CallError> {
@@ -355,7 +358,7 @@ impl DynamoLedger {
             .table_name(&self.table)
             .key("pk", string_value("resync_runs"))
             .key("sk", string_value(run))
-            .update_expression(change)
+            .update_expression(update_expression)
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#p", "outstanding_parts")
             .expression_attribute_values(":part", AttributeValue::Ss(vec![part.to_owned()]))
