@@ -44,7 +44,8 @@ macro_rules! limited {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         async fn $name(&self, $($argument: $type),*) -> $result {
             let _permit = self.permit().await;
-            self.region.$name($($argument),*).await
+            // The state of an SDK call is large, and a run holds many calls.
+            Box::pin(self.region.$name($($argument),*)).await
         }
     )*};
 }

@@ -433,7 +433,8 @@ async fn run_reconcile<E: Environment<Standby: WriteRegion>>(
     progress: &impl ResyncProgress,
 ) -> Result<ReconcileOutcome, CallError> {
     let timer = ReconcileTimer::begin(context);
-    let outcome = reconcile(context, scope, prefetched).await?;
+    // Several of these large futures are under way at once.
+    let outcome = Box::pin(reconcile(context, scope, prefetched)).await?;
     progress.reconciled(&timer.end(context, scope, "resync", &outcome));
     Ok(outcome)
 }

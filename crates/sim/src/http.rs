@@ -15,7 +15,8 @@
 //!   this rate; 0 removes the limit.
 //! - `bulk-create` with `{"region": ..., "database": ..., "tables": 10, "partitions_per_table": 5,
 //!   "location": "s3://b"}`: creates the tables `t0`, `t1`, ... with partitions. Emits no events.
-//! - `latency` with `{"milliseconds": 10}`: delays every call of Twinlake.
+//! - `latency` with `{"milliseconds": 10, "region": "us-east-1"}`: delays every call of Twinlake to a
+//!   Region; without `region` to each.
 //! - `remove-access` with `{"region": ..., "principal": ...}`: removes all permissions of a
 //!   principal. The catalog then looks empty to it.
 //! - `calls`: returns the calls since the last request to this path.
@@ -37,7 +38,6 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -62,7 +62,32 @@ pub struct Server {
     sink: Option<EventSink>,
     regions_in_outage: Arc<Mutex<BTreeSet<String>>>,
     throttle: Arc<Mutex<Throttle>>,
-    latency: Arc<AtomicU64>,
+    latencies: Arc<Mutex<Latencies>>,
+}
+
+/// The delays of Twinlake's calls.
+#[derive(Debug, Default)]
+struct Latencies {
+    /// By Region.
+    by_region: BTreeMap<String, Duration>,
+    /// In every other Region.
+    elsewhere: Duration,
+}
+
+impl Latencies {
+    fn of(&self, region: &str) -> Duration {
+        *self.by_region.get(region).unwrap_or(&self.elsewhere)
+    }
+
+    fn set(&mut self, region: Option<&str>, latency: Duration) {
+        match region {
+            Some(region) => drop(self.by_region.insert(region.to_owned(), latency)),
+            None => {
+                self.by_region.clear();
+                self.elsewhere = latency;
+            }
+        }
+    }
 }
 
 /// Limits the calls per second to each Region. A limit of 0 is no limit.
@@ -112,7 +137,7 @@ impl Server {
             sink,
             regions_in_outage: Arc::default(),
             throttle: Arc::default(),
-            latency: Arc::default(),
+            latencies: Arc::default(),
         }
     }
 
@@ -150,9 +175,13 @@ impl Server {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
         let body = body.map_err(|_| NoResponse::UnreadableBody)?.to_bytes();
-        let latency = self.latency.load(Ordering::Relaxed);
-        if latency > 0 && self.caller(&head.headers) == self.callers.twinlake {
-            tokio::time::sleep(Duration::from_millis(latency)).await;
+        let latency = self
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .of(&signed_region(&head.headers));
+        if !latency.is_zero() && self.caller(&head.headers) == self.callers.twinlake {
+            tokio::time::sleep(latency).await;
         }
         self.respond(&head, &body)
     }
@@ -274,8 +303,13 @@ impl Server {
             }
             "latency" => {
                 let milliseconds = json.get("milliseconds").and_then(Value::as_u64);
-                let milliseconds = milliseconds.unwrap_or_default();
-                self.latency.store(milliseconds, Ordering::Relaxed);
+                let latency = Duration::from_millis(milliseconds.unwrap_or_default());
+                let region = json.get("region").and_then(Value::as_str);
+                let mut latencies = self
+                    .latencies
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                latencies.set(region, latency);
                 reply(StatusCode::OK, &done)
             }
             "throttle" => {

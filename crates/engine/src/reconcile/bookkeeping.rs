@@ -59,7 +59,13 @@ impl<'a, E: Environment> Session<'a, E> {
         for (subject, subject_outcome) in &plan.subject_outcomes {
             let old = rows.get(subject);
             if subject_outcome.gone {
-                obsolete.extend(old.filter(|row| self.may_forget(row)).cloned());
+                match old {
+                    Some(row) if self.keeps_row(row, rows) => {
+                        changed_rows.extend(row_of_missing_object(row, self.context.clock.now()));
+                    }
+                    Some(row) => obsolete.push(row.clone()),
+                    None => {}
+                }
                 continue;
             }
             self.record_managed_keys(subject, subject_outcome).await?;
@@ -173,6 +179,17 @@ impl<'a, E: Environment> Session<'a, E> {
     /// creating the object, the row keeps its intent.
     fn may_forget(&self, row: &LedgerRow) -> bool {
         !row.is_creation_under_way(self.run, self.context.clock.now())
+    }
+
+    /// Whether the row of a subject that exists nowhere stays, for itself or for a row in its database:
+    /// the rows of a database without a row are not found.
+    fn keeps_row(&self, row: &LedgerRow, rows: &LedgerRows) -> bool {
+        let contents = rows.values().filter(|other| {
+            matches!(row.subject, Subject::Database(_))
+                && other.subject.database() == row.subject.database()
+        });
+        let mut all = std::iter::once(row).chain(contents);
+        all.any(|row| !self.may_forget(row))
     }
 
     /// Whether the row pairs a newer object of the standby than the one that this session read:
@@ -357,6 +374,20 @@ impl<'a, E: Environment> Session<'a, E> {
             *rule == audit::AuditRule::DeletionLimit && target.subject() == *subject
         })
     }
+}
+
+/// The row of an object that exists nowhere and that another function may be creating: nothing is wrong
+/// with it. `None` if the stored row says so.
+fn row_of_missing_object(row: &LedgerRow, now: Timestamp) -> Option<LedgerRow> {
+    (row.state != SubjectState::InSync).then(|| LedgerRow {
+        state: SubjectState::InSync,
+        since: now,
+        reason: None,
+        over_deletion_limit: false,
+        detected_by: BTreeSet::new(),
+        detected_partitions: BTreeSet::new(),
+        ..row.clone()
+    })
 }
 
 /// What decides whether Twinlake manages the standby's object.
