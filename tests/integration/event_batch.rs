@@ -248,7 +248,13 @@ fn run_resync_part(
 ) -> ResyncReport {
     let mut context = harness.context();
     context.stop_at = stop_at;
-    let run = twinlake_engine::resync::resync(&context, part, Some(&harness.queue), &());
+    let run = twinlake_engine::resync::resync(
+        &context,
+        harness.resync_depth,
+        part,
+        Some(&harness.queue),
+        &(),
+    );
     run_until_killed(&harness.sim, run).unwrap().unwrap()
 }
 

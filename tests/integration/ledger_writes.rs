@@ -504,6 +504,7 @@ fn two_functions_at_once_delete_no_more_than_the_limit() {
         let context = harness.context();
         let first = twinlake_engine::resync::resync(
             &context,
+            harness.resync_depth,
             None,
             None::<&twinlake_tests::harness::TestQueue>,
             &(),

@@ -23,7 +23,8 @@ use twinlake_tests::plans::{
 };
 use twinlake_tests::reported_problems::{self, ReportedProblems};
 use twinlake_tests::resolution_oracle::{
-    SCANNED_KINDS, exists, is_of, open_problems, parse_subject, remaining_problem,
+    SCANNED_KINDS, delete_unproven_items, exists, is_of, open_problems, parse_subject,
+    remaining_problem,
 };
 
 /// Actions, and for each whether its events are lost.
@@ -205,7 +206,8 @@ fn one_bad_entry_is_one_finding() {
             expected.remove(key);
             added.retain(|other, _| *other == subject || !is_about(key, other));
         }
-        assert_equal_maps(&found, &expected, &problems)?;
+        let difference = equality_oracle::first_difference(&found, &expected);
+        prop_assert!(difference.is_none(), "{difference:?}: {problems:#?}");
         prop_assert!(added.keys().all(|other| *other == subject), "{entry:?}: {added:#?}");
         if BadEntry::is_in_primary(&with) {
             prop_assert!(added.contains_key(&subject), "{entry:?} is not reported: {problems:#?}");
@@ -223,23 +225,6 @@ fn place(harness: &TestHarness, entry: Option<BadEntry>, table: &TableId) {
     if let Some(entry) = entry {
         entry.place(harness, table);
     }
-}
-
-fn assert_equal_maps(
-    found: &BTreeMap<String, String>,
-    expected: &BTreeMap<String, String>,
-    problems: &ReportedProblems,
-) -> Result<(), TestCaseError> {
-    let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
-    let mut differing = keys
-        .into_iter()
-        .filter(|key| found.get(*key) != expected.get(*key));
-    if let Some(key) = differing.next() {
-        let (found, expected) = (found.get(key), expected.get(key));
-        let reason = format!("{key}: {found:?} instead of {expected:?}: {problems:#?}");
-        return Err(TestCaseError::fail(reason));
-    }
-    Ok(())
 }
 
 /// What somebody else has in the standby stays as it is, and everything of the primary whose name it
@@ -602,25 +587,4 @@ fn assert_resolved_by_next_scans(harness: &TestHarness) -> Result<(), TestCaseEr
         ReportedProblems::new()
     );
     Ok(())
-}
-
-/// Deletes the reported items of the standby whose deletion no resync can prove, as the runbook says:
-/// the primary has no other of their kind, and the event of the deletion was lost.
-fn delete_unproven_items(harness: &TestHarness) {
-    let problems = reported_problems::of_ledger(harness);
-    let is_reported = |key: &str| problems.keys().any(|subject| is_of(key, subject));
-    let differences = equality_oracle::differences(&harness.sim.state(), &[]);
-    for difference in differences.iter().filter(|key| is_reported(key)) {
-        let mut parts = difference.split('|');
-        let (call, request) = match (parts.next(), parts.next(), parts.next()) {
-            (Some("extra lakeformation"), Some("registration"), Some(arn)) => {
-                ("DeregisterResource", json!({"ResourceArn": arn}))
-            }
-            (Some("extra lakeformation"), Some("expression"), Some(name)) => {
-                ("DeleteLFTagExpression", json!({"Name": name}))
-            }
-            _ => continue,
-        };
-        harness.call(STANDBY, call, &request).unwrap();
-    }
 }

@@ -86,7 +86,14 @@ fn run_history(
     let Some(verified_at) = report.and_then(|report| report.verified_at) else {
         return Ok((false, false));
     };
-    prop_assert_eq!(harness.ledger.contents().verified_at, Some(verified_at));
+    prop_assert_eq!(
+        harness
+            .ledger
+            .contents()
+            .verified_run
+            .map(|run| run.started_at),
+        Some(verified_at)
+    );
     let listed = subjects_not_in_sync(&harness);
     let (covered, uncovered): (Vec<String>, Vec<String>) =
         equality_oracle::differences(&harness.sim.state(), &[])

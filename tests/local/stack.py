@@ -39,7 +39,9 @@ FUNCTIONS = {
     "Monitor": "monitor",
     "Digest": "digest",
 }
-POLICY = f"""
+# Tests expect of each resync that it finds everything.
+EVERY_RESYNC = 'partition-scan = "every-resync"\nattachment-scan = "every-resync"\n'
+SITES = f"""
 [[region]]
 id = "a"
 region = "{PRIMARY}"
@@ -54,6 +56,7 @@ account = "{ACCOUNT}"
 a = "s3://{BUCKETS[PRIMARY]}/"
 b = "s3://{BUCKETS[STANDBY]}/"
 """
+POLICY = EVERY_RESYNC + SITES
 
 
 def free_port():

@@ -560,7 +560,7 @@ ITEM_ATTRIBUTES = {
     "meta/epoch": {"body"},
     "meta/policy": {"value"},
     "meta/operation": {"value"},
-    "meta/verified_at": {"value"},
+    "meta/verified_at": {"value", "policy", "epoch"},
     "meta/catalog_scan": {"last_scan_at", "next_scan_at", "expires_at"},
     "meta/deletions": {"body", "version"},
     "meta/paired_counts": {"databases", "tables", "partitions"},

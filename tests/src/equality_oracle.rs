@@ -141,19 +141,41 @@ fn grant_key(grant: &StoredGrant) -> String {
 /// that name a column which the primary's table lacks.
 fn keys_with_missing_column(state: &SimState, region: &str) -> BTreeSet<String> {
     let columns = state.table_columns(PRIMARY);
-    let filters = state
-        .raw_data_cells_filters(PRIMARY)
-        .into_iter()
+    let filters = state.raw_data_cells_filters(PRIMARY).into_iter();
+    let filters: BTreeSet<(String, String)> = filters
         .filter(|((id, _), filter)| {
             let (FilterColumns::Only(names) | FilterColumns::AllBut(names)) = &filter.columns;
             let columns = columns.get(id);
             let has = |name: &Name| columns.is_some_and(|columns| columns.contains(name.as_str()));
             !names.iter().all(has)
-        });
-    let filters = filters.map(|((id, name), _)| format!("lakeformation|filter|{id}|{name}"));
+        })
+        .map(|(key, _)| key)
+        .collect();
     let grants = state.raw_grants(region).into_iter();
-    let grants =
-        grants.filter(|(grant, _)| grant.granted_resource().names_missing_column(&columns));
+    let grants = grants.filter(|(grant, _)| {
+        let resource = grant.granted_resource();
+        let filter = resource.data_cells_filter();
+        let filter = filter.map(|(id, name)| (id.to_string(), name.to_owned()));
+        let is_on_filter = filter.is_some_and(|filter| filters.contains(&filter));
+        is_on_filter || resource.names_missing_column(&columns)
+    });
     let grants = grants.map(|(grant, _)| grant_key(&grant));
+    let filters = filters.iter();
+    let filters = filters.map(|(id, name)| format!("lakeformation|filter|{id}|{name}"));
     filters.chain(grants).collect()
+}
+
+/// Describes the first key whose values differ in two contents.
+#[must_use]
+pub fn first_difference(
+    found: &BTreeMap<String, String>,
+    expected: &BTreeMap<String, String>,
+) -> Option<String> {
+    let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+    let mut differing = keys
+        .into_iter()
+        .filter(|key| found.get(*key) != expected.get(*key));
+    let key = differing.next()?;
+    let (found, expected) = (found.get(key), expected.get(key));
+    Some(format!("{key}: {found:?} instead of {expected:?}"))
 }

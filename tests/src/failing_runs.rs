@@ -167,7 +167,13 @@ fn run_with_failures(
 }
 
 fn resync(harness: &TestHarness, context: &Context<'_, FaultyEnvironment>) {
-    let run = twinlake_engine::resync::resync(context, None, None::<&TestQueue>, &());
+    let run = twinlake_engine::resync::resync(
+        context,
+        harness.resync_depth,
+        None,
+        None::<&TestQueue>,
+        &(),
+    );
     let report = run_until_killed(&harness.sim, run).unwrap();
     let _ = report.expect("a ledger in memory returns no error");
 }

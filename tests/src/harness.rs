@@ -9,7 +9,7 @@ use twinlake_core::{OwnRoles, Policy, Principal, Scope};
 use twinlake_engine::alerts::{self, CheckedSubjects};
 use twinlake_engine::event_batch::{BatchResult, QueueMessage};
 use twinlake_engine::observe::Prefetched;
-use twinlake_engine::resync::ResyncReport;
+use twinlake_engine::resync::{ResyncDepth, ResyncReport};
 use twinlake_engine::{
     Alerts, Clock, Context, Environment, InMemoryLedger, ReconcileOutcome, RetryMessage,
     RetryQueue, WriteRegion, event_batch,
@@ -103,6 +103,8 @@ pub struct TestHarness {
     standby: SimRegion,
     reader_role: Principal,
     own_roles: OwnRoles,
+    /// How much resyncs read; everything by default.
+    pub resync_depth: ResyncDepth,
     /// The published alerts.
     pub topic: CollectedAlerts,
     /// The messages queued for a retry.
@@ -176,6 +178,7 @@ impl TestHarness {
             policy,
             reader_role: Principal(TWINLAKE_ROLE.to_owned()),
             own_roles: OwnRoles::new([TWINLAKE_ROLE.to_owned()]),
+            resync_depth: ResyncDepth::Full,
             topic: CollectedAlerts::default(),
             queue: TestQueue::default(),
         }
@@ -220,6 +223,7 @@ impl TestHarness {
             approved_deletions: &ApprovedDeletions::None,
             may_write_settings: true,
             stop_at: None,
+            turn_window: None,
         }
     }
 
@@ -268,7 +272,13 @@ impl TestHarness {
     /// The ledger, which is in memory, returns an error.
     pub fn resync(&self) -> Option<ResyncReport> {
         let context = self.context();
-        let run = twinlake_engine::resync::resync(&context, None, None::<&TestQueue>, &());
+        let run = twinlake_engine::resync::resync(
+            &context,
+            self.resync_depth,
+            None,
+            None::<&TestQueue>,
+            &(),
+        );
         let report = run_until_killed(&self.sim, run)?;
         Some(report.expect("a ledger in memory returns no error"))
     }

@@ -94,7 +94,13 @@ pub fn run_resync_part(
     let mut context = harness.context();
     context.stop_at = stop_at;
     let part = message.map(|message| (message.part.as_ref().unwrap(), &message.scope));
-    let run = twinlake_engine::resync::resync(&context, part, Some(&harness.queue), &());
+    let run = twinlake_engine::resync::resync(
+        &context,
+        harness.resync_depth,
+        part,
+        Some(&harness.queue),
+        &(),
+    );
     run_until_killed(&harness.sim, run).unwrap().unwrap()
 }
 

@@ -3,6 +3,8 @@
 use crate::equality_oracle;
 use crate::harness::{PRIMARY, STANDBY, TestHarness};
 use crate::plans::excess_access;
+use crate::reported_problems;
+use serde_json::json;
 use std::collections::BTreeSet;
 use twinlake_core::{AlertKind, FunctionId, LfSubject, Name, Subject, SubjectState, TableId};
 
@@ -158,5 +160,29 @@ pub fn remaining_problem(harness: &TestHarness, kind: AlertKind, text: &str) -> 
         | AlertKind::ReplicationStalled
         | AlertKind::NotReplicated
         | AlertKind::Digest => None,
+    }
+}
+
+/// Deletes the reported items of the standby whose deletion no resync can prove, as the runbook says:
+/// the primary has no other of their kind, and the event of the deletion was lost.
+///
+/// # Panics
+/// The standby refuses a deletion.
+pub fn delete_unproven_items(harness: &TestHarness) {
+    let problems = reported_problems::of_ledger(harness);
+    let is_reported = |key: &str| problems.keys().any(|subject| is_of(key, subject));
+    let differences = equality_oracle::differences(&harness.sim.state(), &[]);
+    for difference in differences.iter().filter(|key| is_reported(key)) {
+        let mut parts = difference.split('|');
+        let (call, request) = match (parts.next(), parts.next(), parts.next()) {
+            (Some("extra lakeformation"), Some("registration"), Some(arn)) => {
+                ("DeregisterResource", json!({"ResourceArn": arn}))
+            }
+            (Some("extra lakeformation"), Some("expression"), Some(name)) => {
+                ("DeleteLFTagExpression", json!({"Name": name}))
+            }
+            _ => continue,
+        };
+        harness.call(STANDBY, call, &request).unwrap();
     }
 }

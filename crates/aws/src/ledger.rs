@@ -5,7 +5,7 @@
 //! | `meta` | `epoch` | the epoch: `body` |
 //! | `meta` | `policy` | the policy document: `value` |
 //! | `meta` | `operation` | the operation document: `value` |
-//! | `meta` | `verified_at` | the start of the last complete resync: `value` |
+//! | `meta` | `verified_at` | the last complete resync: its start, `value`, the digest of its `policy` and the number of its `epoch` |
 //! | `meta` | `deletions` | deletions of the last hour: `body`, `version` |
 //! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions` |
 //! | `rows#catalog` | `catalog` | the row of the catalog: `body`, `version` |
@@ -67,7 +67,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, format,
+    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, VerifiedRun, format,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
@@ -331,16 +331,25 @@ impl Ledger for DynamoLedger {
         Ok(item.map(|item| parse_run(run, &item)))
     }
 
-    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
+    async fn verified_run(&self) -> Result<Option<VerifiedRun>, CallError> {
         let Some(item) = self.get_item("meta", "verified_at").await? else {
             return Ok(None);
         };
         let millis = number_attribute(&item, "value");
         let millis = millis.ok_or_else(|| self.unreadable_error("verified_at"))?;
-        Ok(Some(Timestamp(millis)))
+        Ok(Some(VerifiedRun {
+            started_at: Timestamp(millis),
+            policy_digest: string_attribute(&item, "policy")
+                .unwrap_or_default()
+                .to_owned(),
+            epoch: number_attribute(&item, "epoch")
+                .and_then(|epoch| u64::try_from(epoch).ok())
+                .unwrap_or_default(),
+        }))
     }
 
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError> {
+    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {
+        let at = run.started_at;
         let call = self
             .client
             .put_item()
@@ -349,6 +358,8 @@ impl Ledger for DynamoLedger {
             .item("sk", string_value("verified_at"))
             .item(FORMAT, number_value(format::LEDGER))
             .item("value", number_value(at.0))
+            .item("policy", string_value(&run.policy_digest))
+            .item("epoch", AttributeValue::N(run.epoch.to_string()))
             .condition_expression("attribute_not_exists(pk) OR #v < :at")
             .expression_attribute_names("#v", "value")
             .expression_attribute_values(":at", number_value(at.0));

@@ -8,6 +8,7 @@ use twinlake_aws::DynamoLedger;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule, ScanTarget,
+    VerifiedRun,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
@@ -217,17 +218,17 @@ impl Ledger for CommandLedger {
         }
     }
 
-    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
+    async fn verified_run(&self) -> Result<Option<VerifiedRun>, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.verified_at().await,
-            Store::InMemory(ledger) => ledger.verified_at().await,
+            Store::Deployed(ledger) => ledger.verified_run().await,
+            Store::InMemory(ledger) => ledger.verified_run().await,
         }
     }
 
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError> {
+    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.put_verified_at(at).await,
-            Store::InMemory(ledger) => ledger.put_verified_at(at).await,
+            Store::Deployed(ledger) => ledger.put_verified_run(run).await,
+            Store::InMemory(ledger) => ledger.put_verified_run(run).await,
         }
     }
 

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(options(&["policy", "explain"]), policy);
         assert_eq!(options(&["redrive"]), with(&["stack", "yes"], &policy));
         let regions = with(&["caller-arn", "ignore-role", "parallel"], &ledger);
-        assert_eq!(options(&["resync"]), with(&["json"], &regions));
+        assert_eq!(options(&["resync"]), with(&["full", "json"], &regions));
         assert_eq!(
             options(&["apply"]),
             with(&["approve-deletions", "plan", "yes"], &regions)

@@ -100,7 +100,7 @@ pub struct Common {
     /// runs as are never compared.
     #[arg(long = "ignore-role", value_name = "ARN", help_heading = CALLS_TO_AWS)]
     pub ignored_roles: Vec<String>,
-    /// The maximum number of concurrent calls to AWS
+    /// The maximum number of concurrent calls to AWS in each Region
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = CALLS_TO_AWS)]
     pub parallel: usize,
 }

@@ -525,6 +525,17 @@ pub struct ResyncRun {
     pub has_unread_part: bool,
 }
 
+/// The last complete resync run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedRun {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The digest of the policy that it had.
+    pub policy_digest: String,
+    /// The number of the epoch that it ran in.
+    pub epoch: u64,
+}
+
 impl ResyncRun {
     /// A run that starts with one outstanding part.
     #[must_use]

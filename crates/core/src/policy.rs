@@ -22,9 +22,11 @@
 
 mod parser;
 mod pattern;
+mod turn;
 
 pub use parser::FORMAT;
 pub use pattern::Patterns;
+pub use turn::{ScanTurn, TurnWindow};
 
 use crate::grant::OwnRoles;
 use crate::location::LocationMap;
@@ -148,6 +150,11 @@ pub struct Policy {
     pub column_statistics: ColumnStatisticsPolicy,
     /// Which tables are searched for data cells filters.
     pub data_cells_filter_scan: DataCellsFilterScan,
+    /// How often a resync lists the partitions of a table.
+    pub partition_scan: ScanTurn,
+    /// How often a resync reads the partition indexes and column statistics of a table, and the data
+    /// cells filters that nobody is granted.
+    pub attachment_scan: ScanTurn,
     /// Whether Glue's tags are copied.
     pub glue_tags: GlueTagsPolicy,
     /// What to do with deletions.

@@ -12,7 +12,9 @@ pub struct LakeSize {
     pub table_pages: usize,
     /// Tables.
     pub tables: usize,
-    /// Pages of `GetPartitions`, summed over all tables.
+    /// Tables of which the run reads what has no listing across tables.
+    pub tables_with_attachments: usize,
+    /// Pages of `GetPartitions`, summed over the tables of which the run lists the partitions.
     pub partition_pages: usize,
     /// Calls that list all grants of both Regions.
     pub grant_calls: usize,
@@ -38,12 +40,12 @@ pub fn pages(items: usize, page_size: usize) -> usize {
 /// and Glue tags have no listing across tables and are read table by table.
 #[must_use]
 pub fn resync_lower_bound(size: &LakeSize, policy: &Policy) -> usize {
-    let mut per_object_calls = size.tables;
+    let mut per_object_calls = size.tables_with_attachments;
     if policy.column_statistics == ColumnStatisticsPolicy::Tables {
-        per_object_calls += size.tables;
+        per_object_calls += size.tables_with_attachments;
     }
     if policy.data_cells_filter_scan == DataCellsFilterScan::All {
-        per_object_calls += size.tables;
+        per_object_calls += size.tables_with_attachments;
     }
     if policy.glue_tags == GlueTagsPolicy::Copy {
         per_object_calls += size.tables + size.databases;
@@ -68,6 +70,7 @@ mod tests {
             databases: 11,
             table_pages: 11,
             tables: 1001,
+            tables_with_attachments: 1001,
             partition_pages: 1010,
             grant_calls: 30,
         };

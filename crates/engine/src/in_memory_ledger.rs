@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard};
 use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule, ScanTarget,
-    format,
+    VerifiedRun, format,
 };
 use twinlake_core::topology::Epoch;
-use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
+use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId};
 
 /// The contents of a ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,9 +41,9 @@ pub struct LedgerFile {
     /// The resync runs that are not complete, by ID.
     #[serde(default)]
     pub resync_runs: BTreeMap<String, ResyncRun>,
-    /// The start of the last complete resync.
+    /// The last complete resync run.
     #[serde(default)]
-    pub verified_at: Option<Timestamp>,
+    pub verified_run: Option<VerifiedRun>,
     /// The schedule of scans of the whole catalog that events requested.
     #[serde(default)]
     pub catalog_scan: ScanSchedule,
@@ -82,7 +82,7 @@ impl Default for LedgerFile {
             paired_counts: ObjectCounts::default(),
             deletions: None,
             resync_runs: BTreeMap::new(),
-            verified_at: None,
+            verified_run: None,
             catalog_scan: ScanSchedule::default(),
             partition_scans: BTreeMap::new(),
             incidents: BTreeMap::new(),
@@ -285,13 +285,16 @@ impl Ledger for InMemoryLedger {
         Ok(Some(updated))
     }
 
-    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
-        Ok(self.lock().verified_at)
+    async fn verified_run(&self) -> Result<Option<VerifiedRun>, CallError> {
+        Ok(self.lock().verified_run.clone())
     }
 
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError> {
+    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {
         let mut contents = self.lock();
-        contents.verified_at = contents.verified_at.max(Some(at));
+        let stored = contents.verified_run.as_ref().map(|run| run.started_at);
+        if stored.is_none_or(|stored| stored < run.started_at) {
+            contents.verified_run = Some(run.clone());
+        }
         Ok(())
     }
 

@@ -21,8 +21,9 @@ use futures_util::stream::FuturesUnordered;
 use lake_size::lake_size_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use twinlake_core::ledger::{LedgerRows, ResyncRun};
+use twinlake_core::ledger::{LedgerRows, ResyncRun, VerifiedRun};
 use twinlake_core::plan::{Finding, FindingKind};
+use twinlake_core::policy::TurnWindow;
 use twinlake_core::scope::{ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, Name, Scope, Subject, TableId, Timestamp};
@@ -63,6 +64,16 @@ impl ResyncProgress for () {
     fn database_finished(&self, _: &Name) {}
 }
 
+/// How much a resync reads of tables in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResyncDepth {
+    /// What the policy reads in turn only in its turn. After a change of the policy everything is read
+    /// once.
+    InTurn,
+    /// Everything.
+    Full,
+}
+
 /// Reconciles all databases, or the scope of one part of a resync run.
 ///
 /// At [`Context::stop_at`], the remaining databases are sent to the retry queue as parts of the
@@ -72,6 +83,7 @@ impl ResyncProgress for () {
 /// The ledger or the queue is out of reach.
 pub async fn resync<E: Environment<Standby: WriteRegion>, O>(
     context: &Context<'_, E>,
+    depth: ResyncDepth,
     part: Option<(&ResyncPart, &Scope)>,
     retry_queue: Option<&O>,
     progress: &impl ResyncProgress,
@@ -79,11 +91,20 @@ pub async fn resync<E: Environment<Standby: WriteRegion>, O>(
 where
     O: RetryQueue,
 {
-    let is_first = context.ledger.verified_at().await?.is_none();
+    let verified_run = context.ledger.verified_run().await?;
+    let is_first = verified_run.is_none();
     let calls_before = context.primary.call_count();
     let (part, scope) = match part {
         Some((part, scope)) => (part.clone(), scope.clone()),
         None => (start_run(context).await?, Scope::catalog()),
+    };
+    let turn_window = match depth {
+        ResyncDepth::Full => None,
+        ResyncDepth::InTurn => turn_window(context, verified_run, &part),
+    };
+    let context = &Context {
+        turn_window,
+        ..*context
     };
     let mut report = ResyncReport {
         is_first,
@@ -146,12 +167,26 @@ where
     Ok(report)
 }
 
+/// The window of a run: since the last complete one, if that had the same policy and epoch. Otherwise
+/// the run reads everything.
+fn turn_window<E: Environment>(
+    context: &Context<'_, E>,
+    verified_run: Option<VerifiedRun>,
+    part: &ResyncPart,
+) -> Option<TurnWindow> {
+    let verified_run = verified_run?;
+    let is_same = verified_run.policy_digest == context.policy.digest()
+        && verified_run.epoch == context.epoch.number();
+    let until = part.started_at()?;
+    is_same.then_some(TurnWindow {
+        since: verified_run.started_at,
+        until,
+    })
+}
+
 async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPart, CallError> {
     let started = context.clock.now();
-    let part = ResyncPart {
-        run: format!("run-{}", started.0),
-        name: "start".to_owned(),
-    };
+    let part = ResyncPart::first(started);
     let run = ResyncRun::new(part.run.clone(), started, part.name.clone());
     context.ledger.begin_resync_run(&run).await?;
     Ok(part)
@@ -468,6 +503,7 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
     total.reasons.extend(part.reasons);
     total.not_fully_read.extend(part.not_fully_read);
     total.iceberg.extend(part.iceberg);
+    total.left_to_turn.extend(part.left_to_turn);
     total.left_to_parts.extend(part.left_to_parts);
     if let Some((scope, reason)) = part.waiting {
         match &mut total.waiting {
@@ -503,13 +539,18 @@ async fn finish_part<E: Environment>(
         .ledger
         .put_paired_counts(&count_paired(&rows))
         .await?;
-    let size = lake_size_of(&rows, grant_calls);
+    let size = lake_size_of(&rows, grant_calls, context);
     report.api_call_lower_bound = Some(api_call_lower_bound::resync_lower_bound(
         &size,
         context.policy,
     ));
     if !run.has_unread_part {
-        context.ledger.put_verified_at(run.started_at).await?;
+        let verified_run = VerifiedRun {
+            started_at: run.started_at,
+            policy_digest: context.policy.digest().to_owned(),
+            epoch: context.epoch.number(),
+        };
+        context.ledger.put_verified_run(&verified_run).await?;
         report.verified_at = Some(run.started_at);
     }
     Ok(())

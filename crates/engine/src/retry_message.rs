@@ -27,6 +27,27 @@ pub struct ResyncPart {
     pub name: String,
 }
 
+impl ResyncPart {
+    /// The first part of the run that starts at a time.
+    #[must_use]
+    pub fn first(started: Timestamp) -> Self {
+        Self {
+            run: format!("{RUN_PREFIX}{}", started.0),
+            name: "start".to_owned(),
+        }
+    }
+
+    /// When the run started, as its ID says.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        let millis = self.run.strip_prefix(RUN_PREFIX)?;
+        millis.parse().ok().map(Timestamp)
+    }
+}
+
+/// The ID of a run is this and the milliseconds of its start.
+const RUN_PREFIX: &str = "run-";
+
 /// The whole body: an event, which has other keys, is never parsed as a retry message.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

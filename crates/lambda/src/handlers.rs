@@ -23,6 +23,7 @@ use twinlake_engine::event_batch::{self, QueueMessage};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::reconcile::ReconcileLogEntry;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority};
+use twinlake_engine::resync::ResyncDepth;
 use twinlake_engine::resync::{ResyncProgress, ResyncReport};
 use twinlake_engine::retry_message::{ResyncPart, RetryMessage};
 use twinlake_engine::{Clock as _, ReconcileOutcome};
@@ -176,7 +177,14 @@ async fn run_resync(
     let context = runtime.context(&authority.policy, authority.epoch, stop_at);
     let retry_queue = Some(&runtime.retry_queue);
     let progress = LoggedProgress::default();
-    let report = twinlake_engine::resync::resync(&context, part, retry_queue, &progress).await?;
+    let report = twinlake_engine::resync::resync(
+        &context,
+        ResyncDepth::InTurn,
+        part,
+        retry_queue,
+        &progress,
+    )
+    .await?;
     log_resync(&report);
     let now = runtime.clock.now();
     let found = alerts::from_resync_report(&report, &runtime.config.region, now);

@@ -10,11 +10,14 @@ use twinlake_aws::SqsRetryQueue;
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::{CallError, Name, render};
 use twinlake_engine::Context;
-use twinlake_engine::resync::{ResyncProgress, ResyncReport};
+use twinlake_engine::resync::{ResyncDepth, ResyncProgress, ResyncReport};
 
 /// Arguments of `twinlake resync`.
 #[derive(Debug, Clone, Args)]
 pub struct ResyncArgs {
+    /// Read everything, also what the policy reads in turn (partition-scan, attachment-scan)
+    #[arg(long)]
+    pub full: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -23,7 +26,11 @@ pub struct ResyncArgs {
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
     let without_ledger = WithoutLedger::Fails(WRITES_NEED_LEDGER);
     let connection = Connection::open(common, without_ledger).await?;
-    let report = resync_all(&connection.context(&ApprovedDeletions::None)).await;
+    let depth = match args.full {
+        true => ResyncDepth::Full,
+        false => ResyncDepth::InTurn,
+    };
+    let report = resync_all(&connection.context(&ApprovedDeletions::None), depth).await;
     connection.ledger.save()?;
     let report = report?;
     let outcome = &report.outcome;
@@ -35,6 +42,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
             "rejections": outcome.rejections,
             "failed": outcome.failed.iter().map(|(s, f)| (s, f)).collect::<Vec<_>>(),
             "verified_at": report.verified_at.map(|at| at.to_string()),
+            "tables_left_to_turn": outcome.left_to_turn.len(),
         }));
     } else {
         print_outcome(outcome);
@@ -47,6 +55,13 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
                 "Checked {databases} databases. The standby is not verified: some reads failed."
             ),
         });
+        if !outcome.left_to_turn.is_empty() {
+            output::print(&format!(
+                "Of {} tables in sync, partitions, indexes, statistics or filters that nobody is granted \
+                 are read in their turn. Run `twinlake resync --full` to read everything now.",
+                outcome.left_to_turn.len()
+            ));
+        }
     }
     let is_done = outcome.is_settled()
         && report.verified_at.is_some()
@@ -54,9 +69,13 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
     Ok(CommandOutcome::done_if(is_done))
 }
 
-async fn resync_all(context: &Context<'_, CommandEnvironment>) -> Result<ResyncReport, CallError> {
+async fn resync_all(
+    context: &Context<'_, CommandEnvironment>,
+    depth: ResyncDepth,
+) -> Result<ResyncReport, CallError> {
     let bar = DatabaseProgress::new();
-    let report = twinlake_engine::resync::resync(context, None, None::<&SqsRetryQueue>, &bar).await;
+    let retry_queue = None::<&SqsRetryQueue>;
+    let report = twinlake_engine::resync::resync(context, depth, None, retry_queue, &bar).await;
     bar.0.finish_and_clear();
     report
 }

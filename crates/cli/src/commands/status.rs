@@ -7,8 +7,9 @@ use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::time::Duration;
 use twinlake_core::heartbeat::Channel;
+use twinlake_core::policy::ScanTurn;
 use twinlake_core::topology::SiteId;
-use twinlake_core::{LedgerRow, Subject, render};
+use twinlake_core::{LedgerRow, Policy, Subject, render};
 
 /// Arguments of `twinlake status`.
 #[derive(Debug, Clone, Args)]
@@ -100,12 +101,29 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
     output::json(&json);
 }
 
+/// What resyncs read in turn, as an addition to the time of the last one.
+fn turns(policy: &Policy) -> String {
+    let within = |what: &str, turn: ScanTurn| match turn {
+        ScanTurn::EveryResync => None,
+        ScanTurn::Daily => Some(format!("{what} within the day before it")),
+        ScanTurn::Weekly => Some(format!("{what} within the week before it")),
+    };
+    let partitions = within("partitions", policy.partition_scan);
+    let attachments = within(
+        "indexes, statistics and filters that nobody is granted",
+        policy.attachment_scan,
+    );
+    let turns = partitions.into_iter().chain(attachments);
+    turns.map(|turn| format!("; {turn}")).collect()
+}
+
 fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
     let primary = connection.policy.primary(connection.epoch);
     let standby = connection.policy.standby(connection.epoch);
     let verified = match status.verified_at {
         Some(at) => format!(
-            "verified as of {at}: what is in-sync equalled the primary at that time or later"
+            "verified as of {at}: what is in-sync equalled the primary at that time or later{}",
+            turns(&connection.policy)
         ),
         None => "not verified: no resync has completed yet".to_owned(),
     };

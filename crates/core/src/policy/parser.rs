@@ -3,7 +3,7 @@
 use super::pattern::{Pattern, Patterns};
 use super::{
     ColumnStatisticsPolicy, DataCellsFilterScan, DataLakeSettingsPolicy, DeletionLimit,
-    DeletionPolicy, GlueTagsPolicy, IcebergPolicy, Policy, UnmappedLocation,
+    DeletionPolicy, GlueTagsPolicy, IcebergPolicy, Policy, ScanTurn, UnmappedLocation,
 };
 use crate::catalog;
 use crate::document::{DocumentError, DocumentSource};
@@ -45,6 +45,10 @@ struct Document {
     column_statistics: ColumnStatisticsPolicy,
     #[serde(default)]
     data_cells_filter_scan: DataCellsFilterScan,
+    #[serde(default = "daily")]
+    partition_scan: ScanTurn,
+    #[serde(default = "weekly")]
+    attachment_scan: ScanTurn,
     #[serde(default)]
     glue_tags: GlueTagsPolicy,
     #[serde(default)]
@@ -85,6 +89,14 @@ struct RawDeletionLimit {
 const DEFAULT_DELETION_FRACTION: f64 = 0.1;
 const DEFAULT_DELETION_MINIMUM: usize = 10;
 
+fn daily() -> ScanTurn {
+    ScanTurn::Daily
+}
+
+fn weekly() -> ScanTurn {
+    ScanTurn::Weekly
+}
+
 fn everything() -> Vec<Spanned<String>> {
     vec![Spanned::new(0..0, "*".to_owned())]
 }
@@ -112,6 +124,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, DocumentError> {
         iceberg: document.iceberg,
         column_statistics: document.column_statistics,
         data_cells_filter_scan: document.data_cells_filter_scan,
+        partition_scan: document.partition_scan,
+        attachment_scan: document.attachment_scan,
         glue_tags: document.glue_tags,
         deletions: document.deletions,
         deletion_limit: source.deletion_limit(&document.deletion_limit)?,
@@ -145,6 +159,8 @@ fn digest(policy: &Policy) -> String {
             policy.iceberg,
             policy.column_statistics,
             policy.data_cells_filter_scan,
+            policy.partition_scan,
+            policy.attachment_scan,
             policy.glue_tags,
             policy.deletions,
             policy.deletion_limit,

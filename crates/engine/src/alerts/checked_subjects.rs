@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn an_incident_about_several_databases_is_resolved_when_all_of_them_were_checked() {
         let check = |databases: &[&str], not_in_sync: &[&str]| {
-            let names = databases.iter().map(|name| Name::new(*name).unwrap());
+            let names = databases.iter().map(|name| Name::new(name).unwrap());
             CheckedSubjects {
                 fully_checked: names.map(|name| (name, Timestamp(2))).collect(),
                 not_in_sync: not_in_sync

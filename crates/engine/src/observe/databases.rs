@@ -306,11 +306,17 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .iter()
             .filter(|id| self.policy.covers_table(id))
             .collect();
-        self.scan_partitions(&covered, snapshots).await;
         for id in &covered {
+            snapshots.left_to_turn.remove(*id);
             let subject = Subject::Table((*id).clone());
             self.read_grants(&subject, snapshots).await;
         }
+        let partitioned: Vec<&TableId> = covered
+            .iter()
+            .copied()
+            .filter(|id| self.takes_turn(id, Facet::Partitions, snapshots))
+            .collect();
+        self.scan_partitions(&partitioned, snapshots).await;
         let mut with_opt_ins: Vec<Subject> = covered
             .iter()
             .map(|id| Subject::Table((*id).clone()))
@@ -323,17 +329,22 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         if !with_opt_ins.is_empty() {
             self.read_opt_ins(&with_opt_ins, snapshots).await;
         }
-        let attachments: Vec<(Subject, Facet)> = covered
-            .iter()
-            .flat_map(|id| {
-                TABLE_ATTACHMENT_FACETS.map(|facet| (Subject::Table((*id).clone()), facet))
-            })
-            .filter(|(subject, facet)| {
-                *facet != Facet::DataCellsFilters
-                    || self.policy.data_cells_filter_scan == DataCellsFilterScan::All
-                    || has_filter_grants(subject, snapshots)
-            })
-            .collect();
+        let mut attachments: Vec<(Subject, Facet)> = Vec::new();
+        for id in &covered {
+            let subject = Subject::Table((*id).clone());
+            for facet in TABLE_ATTACHMENT_FACETS {
+                let is_read = match facet == Facet::DataCellsFilters {
+                    true if has_filter_grants(&subject, snapshots) => true,
+                    true if self.policy.data_cells_filter_scan == DataCellsFilterScan::Granted => {
+                        false
+                    }
+                    true | false => self.takes_turn(id, facet, snapshots),
+                };
+                if is_read {
+                    attachments.push((subject.clone(), facet));
+                }
+            }
+        }
         self.read_attachments(&attachments, snapshots).await;
     }
 

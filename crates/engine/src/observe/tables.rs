@@ -36,8 +36,27 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .copied()
             .filter(|id| self.is_new(id, snapshots))
             .collect();
+        // Of a resync that requests tables by name, these are the tables of a part.
+        let in_turn = self.prefetched.tables_by_name;
+        let mut takes_turn = |id: &TableId, facet: Facet| {
+            !in_turn || new_tables.contains(id) || self.takes_turn(id, facet, snapshots)
+        };
         let partitioned: BTreeSet<&TableId> = requesting(Facet::Partitions)
             .chain(new_tables.clone())
+            .filter(|id| takes_turn(id, Facet::Partitions))
+            .collect();
+        let attachments: BTreeSet<(&TableId, Facet)> = TABLE_ATTACHMENT_FACETS
+            .into_iter()
+            .flat_map(|facet| {
+                requesting(facet)
+                    .chain(new_tables.clone())
+                    .map(move |id| (id, facet))
+            })
+            .filter(|(id, facet)| takes_turn(id, *facet))
+            .collect();
+        let attachments: Vec<(Subject, Facet)> = attachments
+            .into_iter()
+            .map(|(id, facet)| (Subject::Table(id.clone()), facet))
             .collect();
         let partitioned: Vec<&TableId> = partitioned.into_iter().collect();
         self.scan_partitions(&partitioned, snapshots).await;
@@ -47,18 +66,6 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     .await;
             }
         }
-        let attachments: BTreeSet<(&TableId, Facet)> = TABLE_ATTACHMENT_FACETS
-            .into_iter()
-            .flat_map(|facet| {
-                requesting(facet)
-                    .chain(new_tables.clone())
-                    .map(move |id| (id, facet))
-            })
-            .collect();
-        let attachments: Vec<(Subject, Facet)> = attachments
-            .into_iter()
-            .map(|(id, facet)| (Subject::Table(id.clone()), facet))
-            .collect();
         self.read_attachments(&attachments, snapshots).await;
         let mut with_grants: BTreeSet<&TableId> = requesting(Facet::Grants).collect();
         // No table is created and no column is added before the grants on it are known.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
+    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, VerifiedRun,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
@@ -146,17 +146,26 @@ pub trait Ledger: ConditionalWrites {
         unread: bool,
     ) -> Result<Option<ResyncRun>, CallError>;
 
-    /// The start of the last complete resync.
+    /// The last complete resync run.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError>;
+    async fn verified_run(&self) -> Result<Option<VerifiedRun>, CallError>;
 
-    /// Stores the start of a complete resync; an earlier one never replaces it.
+    /// The start of the last complete resync run.
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn put_verified_at(&self, at: Timestamp) -> Result<(), CallError>;
+    async fn verified_at(&self) -> Result<Option<Timestamp>, CallError> {
+        let run = self.verified_run().await?;
+        Ok(run.map(|run| run.started_at))
+    }
+
+    /// Stores a complete resync run, unless a stored one began later.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError>;
 
     /// The schedule of the scans of a target that events request.
     ///

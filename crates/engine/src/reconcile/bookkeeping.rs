@@ -29,6 +29,8 @@ impl<'a, E: Environment> Session<'a, E> {
             .map(|(id, _)| id.clone())
             .collect();
         self.record_scanned();
+        let left_to_turn = self.snapshots.left_to_turn.keys().cloned();
+        self.outcome.left_to_turn = left_to_turn.collect();
         self.add_rejections_of_pages();
         self.outcome
             .findings
@@ -54,18 +56,12 @@ impl<'a, E: Environment> Session<'a, E> {
         problems: &Problems,
     ) -> Result<BTreeSet<Subject>, CallError> {
         let mut changed_rows = Vec::new();
-        let mut obsolete = Vec::new();
+        let mut gone = Vec::new();
         let mut in_conflict = BTreeSet::new();
         for (subject, subject_outcome) in &plan.subject_outcomes {
             let old = rows.get(subject);
             if subject_outcome.gone {
-                match old {
-                    Some(row) if self.keeps_row(row, rows) => {
-                        changed_rows.extend(row_of_missing_object(row, self.context.clock.now()));
-                    }
-                    Some(row) => obsolete.push(row.clone()),
-                    None => {}
-                }
+                gone.extend(old);
                 continue;
             }
             self.record_managed_keys(subject, subject_outcome).await?;
@@ -83,6 +79,12 @@ impl<'a, E: Environment> Session<'a, E> {
                 changed_rows.push(row);
             }
         }
+        let now = self.context.clock.now();
+        let (kept, obsolete) = self.rows_of_missing_objects(gone, rows);
+        changed_rows.extend(
+            kept.into_iter()
+                .filter_map(|row| row_without_problem(row, now)),
+        );
         if !changed_rows.is_empty() {
             in_conflict.extend(self.context.ledger.put_rows(&changed_rows).await?);
         }
@@ -181,15 +183,31 @@ impl<'a, E: Environment> Session<'a, E> {
         !row.is_creation_under_way(self.run, self.context.clock.now())
     }
 
-    /// Whether the row of a subject that exists nowhere stays, for itself or for a row in its database:
-    /// the rows of a database without a row are not found.
-    fn keeps_row(&self, row: &LedgerRow, rows: &LedgerRows) -> bool {
-        let contents = rows.values().filter(|other| {
-            matches!(row.subject, Subject::Database(_))
-                && other.subject.database() == row.subject.database()
-        });
-        let mut all = std::iter::once(row).chain(contents);
-        all.any(|row| !self.may_forget(row))
+    /// Divides the rows of objects that exist nowhere into those that stay and those that go. The row of
+    /// a database stays with any row of its contents: without it, no run finds these.
+    fn rows_of_missing_objects<'r>(
+        &self,
+        gone: Vec<&'r LedgerRow>,
+        rows: &LedgerRows,
+    ) -> (Vec<&'r LedgerRow>, Vec<LedgerRow>) {
+        let (may_go, mut kept): (Vec<&LedgerRow>, Vec<&LedgerRow>) =
+            gone.into_iter().partition(|row| self.may_forget(row));
+        let (databases, contents): (Vec<&LedgerRow>, Vec<&LedgerRow>) = may_go
+            .into_iter()
+            .partition(|row| matches!(row.subject, Subject::Database(_)));
+        let mut obsolete: Vec<LedgerRow> = contents.into_iter().cloned().collect();
+        let leaving: BTreeSet<Subject> = obsolete.iter().map(|row| row.subject.clone()).collect();
+        for database in databases {
+            let in_database = |subject: &Subject| {
+                *subject != database.subject && subject.database() == database.subject.database()
+            };
+            let mut staying = rows.keys().filter(|subject| !leaving.contains(*subject));
+            match staying.any(in_database) {
+                true => kept.push(database),
+                false => obsolete.push(database.clone()),
+            }
+        }
+        (kept, obsolete)
     }
 
     /// Whether the row pairs a newer object of the standby than the one that this session read:
@@ -246,7 +264,14 @@ impl<'a, E: Environment> Session<'a, E> {
         if is_listed {
             row.listed_at = Some(self.started);
         }
-        if is_fully_read && row.state == SubjectState::InSync {
+        let is_left_to_turn = match &row.subject {
+            Subject::Table(id) => self.snapshots.left_to_turn.contains_key(id),
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => false,
+        };
+        if is_fully_read && !is_left_to_turn && row.state == SubjectState::InSync {
             row.verified_at = Some(self.started);
         }
     }
@@ -376,9 +401,9 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 }
 
-/// The row of an object that exists nowhere and that another function may be creating: nothing is wrong
-/// with it. `None` if the stored row says so.
-fn row_of_missing_object(row: &LedgerRow, now: Timestamp) -> Option<LedgerRow> {
+/// The row of an object that exists nowhere, and with which nothing is wrong. `None` if the stored row
+/// says so.
+fn row_without_problem(row: &LedgerRow, now: Timestamp) -> Option<LedgerRow> {
     (row.state != SubjectState::InSync).then(|| LedgerRow {
         state: SubjectState::InSync,
         since: now,

@@ -174,6 +174,7 @@ impl<E: Environment> Session<'_, E> {
             row.detected_by.extend(&problem.detected_by);
             row.detected_partitions.clone_from(&problem.partitions);
         }
+        self.add_requested_of_unseen_object(row);
         if let Some(old) = old.filter(|old| self.has_unread_problem(old)) {
             row.detected_by.extend(&old.detected_by);
             let partitions = old.detected_partitions.iter().cloned();
@@ -191,6 +192,27 @@ impl<E: Environment> Session<'_, E> {
         }
     }
 
+    /// Adds everything that was requested of an object that is not in sync and that the primary did not
+    /// show: none of it was read.
+    fn add_requested_of_unseen_object(&self, row: &mut LedgerRow) {
+        let primary = &self.snapshots.primary;
+        let is_seen = match &row.subject {
+            Subject::Database(name) => is_present(primary.databases.get(name)),
+            Subject::Table(id) => is_present(primary.tables.get(id)),
+            Subject::Function(id) => is_present(primary.functions.get(id)),
+            Subject::Catalog | Subject::LakeFormation(_) => true,
+        };
+        let request = self.requested_scope.read_requests.get(&row.subject);
+        if let Some(request) = request
+            && row.state != SubjectState::InSync
+            && !is_seen
+        {
+            row.detected_by.extend(&request.facets);
+            let values = request.partition_values.iter().cloned();
+            row.detected_partitions.extend(values);
+        }
+    }
+
     /// Whether a row has a problem that was found in something that this session did not read.
     pub(super) fn has_unread_problem(&self, row: &LedgerRow) -> bool {
         let read = self.read_facets(&row.subject);
@@ -205,8 +227,22 @@ impl<E: Environment> Session<'_, E> {
     /// The facets of a subject that this session planned and read completely in both Regions.
     fn read_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
         let mut facets = self.planned_facets(subject);
-        facets.retain(|facet| self.is_read(subject, *facet));
+        facets.retain(|facet| {
+            self.is_read(subject, *facet) && !self.is_left_to_turn(subject, *facet)
+        });
         facets
+    }
+
+    /// Whether this session left a facet to its turn.
+    fn is_left_to_turn(&self, subject: &Subject, facet: Facet) -> bool {
+        let left = match subject {
+            Subject::Table(id) => self.snapshots.left_to_turn.get(id),
+            Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Database(_)
+            | Subject::Function(_) => None,
+        };
+        left.is_some_and(|left| left.contains(&facet))
     }
 
     /// The facets of a subject that this session planned. A read of single partitions by value is not
@@ -313,6 +349,10 @@ impl<E: Environment> Session<'_, E> {
 fn sees_all_permissions(snapshot: &Snapshot) -> bool {
     let settings = snapshot.settings.as_ref();
     settings.and_then(Observation::present).is_none() || snapshot.is_administrator
+}
+
+fn is_present<T>(observed: Option<&Observation<T>>) -> bool {
+    observed.and_then(Observation::present).is_some()
 }
 
 fn is_unknown<T>(observed: Option<&Observation<T>>) -> bool {

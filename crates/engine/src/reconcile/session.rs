@@ -85,6 +85,8 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) intents: BTreeMap<Subject, String>,
     /// The pairings of the round before; `None` in the first round.
     pub(super) known_pairings: Option<BTreeMap<Subject, BySite<Option<Timestamp>>>>,
+    /// Tables that plans of this session change: nothing of them is left to its turn.
+    pub(super) changed_tables: BTreeSet<TableId>,
     /// Dropped databases whose contents were read again.
     pub(super) reread_databases: BTreeSet<Name>,
     /// Subjects whose stored row lacks the intent of this session: another function deleted the row.
@@ -155,6 +157,7 @@ impl<'a, E: Environment> Session<'a, E> {
             run: RandomState::new().build_hasher().finish(),
             intents: BTreeMap::new(),
             known_pairings: None,
+            changed_tables: BTreeSet::new(),
             reread_databases: BTreeSet::new(),
             unstored_intents: BTreeSet::new(),
             intended_pairings: BTreeMap::new(),
@@ -235,6 +238,8 @@ impl<'a, E: Environment> Session<'a, E> {
             reader_role: self.context.reader_role,
             own_roles: self.context.own_roles,
             rows: &rows,
+            turn_window: self.context.turn_window,
+            changed_tables: &self.changed_tables,
             max_concurrent_calls: self.context.max_concurrent_calls,
             prefetched,
         };
@@ -309,6 +314,27 @@ impl<'a, E: Environment> Session<'a, E> {
         }
         for (subject, request) in &next {
             self.scope.add(subject.clone(), request.clone());
+        }
+        if next.is_empty() {
+            return false;
+        }
+        self.read_requests = next;
+        self.reads_needs = true;
+        true
+    }
+
+    /// Makes the next round read what was left to its turn of the tables that a plan changes. Returns
+    /// whether there is something to read.
+    pub(super) fn read_changed_tables(&mut self, plan: &Plan) -> bool {
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for step in &plan.steps {
+            if let subject @ Subject::Table(id) = &step.subject()
+                && let Some(left) = self.snapshots.left_to_turn.remove(id)
+            {
+                let left: Vec<Facet> = left.into_iter().collect();
+                next.insert(subject.clone(), ReadRequest::for_facets(&left));
+                self.changed_tables.insert(id.clone());
+            }
         }
         if next.is_empty() {
             return false;

@@ -1,12 +1,24 @@
 //! The size of the data lake, from which the lower bound of API calls is computed.
 
 use crate::api_call_lower_bound::{CATALOG_PAGE_SIZE, LakeSize, PARTITION_PAGE_SIZE, pages};
+use crate::ports::Environment;
+use crate::reconcile::Context;
 use std::collections::BTreeMap;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::{Name, Subject};
+use twinlake_core::policy::ScanTurn;
+use twinlake_core::{Name, Subject, TableId};
 
-/// Returns the size of the data lake according to the ledger rows.
-pub(super) fn lake_size_of(rows: &LedgerRows, grant_calls: usize) -> LakeSize {
+/// Returns the size of the data lake according to the ledger rows, as far as the run reads it.
+pub(super) fn lake_size_of<E: Environment>(
+    rows: &LedgerRows,
+    grant_calls: usize,
+    context: &Context<'_, E>,
+) -> LakeSize {
+    let policy = context.policy;
+    let is_read = |turn: ScanTurn, id: &TableId| {
+        let window = context.turn_window;
+        window.is_none_or(|window| window.contains(turn, id))
+    };
     let mut size = LakeSize {
         grant_calls,
         ..LakeSize::default()
@@ -19,7 +31,10 @@ pub(super) fn lake_size_of(rows: &LedgerRows, grant_calls: usize) -> LakeSize {
             }
             Subject::Table(id) => {
                 *tables.entry(&id.database).or_default() += 1;
-                if row.partitions > 0 {
+                if is_read(policy.attachment_scan, id) {
+                    size.tables_with_attachments += 1;
+                }
+                if row.partitions > 0 && is_read(policy.partition_scan, id) {
                     size.partition_pages += pages(row.partitions, PARTITION_PAGE_SIZE);
                 }
             }

@@ -16,6 +16,7 @@ use twinlake_core::{
 };
 use twinlake_engine::alerts;
 use twinlake_engine::event_batch::{self, QueueMessage};
+use twinlake_engine::resync::ResyncDepth;
 use twinlake_engine::{Clock as _, Context, InMemoryLedger, ReconcileOutcome};
 use twinlake_sim::{
     ApiError, InjectedFault, Quirk, Sim, SimEnvironment, SimRegion, SimState, run_until_killed,
@@ -238,6 +239,7 @@ impl ScenarioRunner {
             approved_deletions: &ApprovedDeletions::None,
             may_write_settings: true,
             stop_at: None,
+            turn_window: None,
         };
         match run(&context) {
             Some(Ok(value)) => Ok(value),
@@ -268,7 +270,8 @@ impl ScenarioRunner {
         let started_at = self.sim.now();
         let report = self.with_context(|context| {
             let retry_queue = None::<&ScenarioRecorder>;
-            let resync = twinlake_engine::resync::resync(context, None, retry_queue, &());
+            let resync =
+                twinlake_engine::resync::resync(context, ResyncDepth::Full, None, retry_queue, &());
             run_until_killed(&self.sim, resync)
         })?;
         let now = self.sim.now();

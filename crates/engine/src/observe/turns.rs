@@ -1,0 +1,60 @@
+//! What a resync leaves to its turn: of tables in sync, what has no listing across tables.
+
+use super::{Observer, Snapshots};
+use crate::ports::ReadRegion;
+use twinlake_core::policy::ScanTurn;
+use twinlake_core::snapshot::Observation;
+use twinlake_core::{Facet, Subject, SubjectState, TableId};
+
+impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
+    /// Whether this run reads a facet of a table. Everything is read of a table that is not known to be
+    /// in sync, or that was created since it was paired.
+    fn is_in_turn(&self, id: &TableId, facet: Facet, snapshots: &Snapshots) -> bool {
+        let Some(window) = self.turn_window else {
+            return true;
+        };
+        let turn = match facet {
+            Facet::Partitions => self.policy.partition_scan,
+            Facet::Indexes | Facet::Statistics | Facet::DataCellsFilters => {
+                self.policy.attachment_scan
+            }
+            Facet::Definition
+            | Facet::Contents
+            | Facet::Grants
+            | Facet::GlueTags
+            | Facet::LfTagAssignments
+            | Facet::OptIns
+            | Facet::Items => ScanTurn::EveryResync,
+        };
+        window.contains(turn, id)
+            || self.changed_tables.contains(id)
+            || !self.is_settled(id, snapshots)
+    }
+
+    /// Whether this run reads a facet of a table; if not, records that it is left to its turn.
+    pub(super) fn takes_turn(&self, id: &TableId, facet: Facet, snapshots: &mut Snapshots) -> bool {
+        let is_in_turn = self.is_in_turn(id, facet, snapshots);
+        if !is_in_turn {
+            let left = snapshots.left_to_turn.entry(id.clone()).or_default();
+            left.insert(facet);
+        }
+        is_in_turn
+    }
+
+    /// Whether the ledger says that a table is in sync, and both Regions list the tables that it pairs.
+    fn is_settled(&self, id: &TableId, snapshots: &Snapshots) -> bool {
+        let row = self.rows.get(&Subject::Table(id.clone()));
+        let row = row.filter(|row| row.state == SubjectState::InSync && row.intents.is_empty());
+        let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {
+            return false;
+        };
+        let sites = [
+            (&snapshots.primary, self.epoch.primary()),
+            (&snapshots.standby, self.epoch.standby()),
+        ];
+        sites.into_iter().all(|(snapshot, site)| {
+            let observed = snapshot.tables.get(id).and_then(Observation::present);
+            observed.is_some_and(|table| table.created == pairing.created_in(site))
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! What a resync reads in turn: of tables in sync, what has no listing across tables.
+
+use proptest::prelude::*;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use twinlake_core::policy::ScanTurn;
+use twinlake_engine::resync::ResyncDepth;
+use twinlake_tests::equality_oracle;
+use twinlake_tests::harness::{PRIMARY, TestHarness, policy};
+use twinlake_tests::history::{
+    HistoryAction, LakeFormationActionKind, any_action, any_lakeformation_action, perform,
+    random_actions, set_up_primary,
+};
+use twinlake_tests::plans::{USES_FIXED_SEED, long_proptest_config};
+
+const HOUR: i64 = 3600;
+/// Time between two resyncs.
+const INTERVAL_SECS: i64 = 6 * HOUR;
+
+/// A harness with the turns of a new policy, whose Regions are in sync.
+fn harness_in_sync(before: &[HistoryAction]) -> TestHarness {
+    let keys = "glue-tags = \"copy\"\ndeletion-limit = { fraction = 1.0, minimum = 10000 }";
+    let mut harness = TestHarness::new(policy(keys));
+    harness.resync_depth = ResyncDepth::InTurn;
+    assert_eq!(harness.policy.partition_scan, ScanTurn::Daily);
+    assert_eq!(harness.policy.attachment_scan, ScanTurn::Weekly);
+    set_up_primary(&harness, before);
+    harness.settle();
+    let _ = harness.take_events();
+    harness
+}
+
+/// Any action; most often one on what is read in turn.
+fn any_lost_action() -> impl Strategy<Value = HistoryAction> {
+    let in_turn = |action: &HistoryAction| match action {
+        HistoryAction::LakeFormation(action) => matches!(
+            action.kind,
+            LakeFormationActionKind::PutDataCellsFilter
+                | LakeFormationActionKind::DeleteDataCellsFilter
+        ),
+        _ => false,
+    };
+    let filter = any_lakeformation_action().prop_map(HistoryAction::LakeFormation);
+    let filter = filter.prop_filter("a change of a filter", in_turn);
+    let (d, t, n) = (0..2u8, 0..3u8, 0..16u8);
+    let numbers = (d, t, n);
+    prop_oneof![
+        2 => numbers.clone().prop_map(|(d, t, n)| HistoryAction::CreatePartition(d, t, n)),
+        2 => numbers.clone().prop_map(|(d, t, n)| HistoryAction::UpdatePartition(d, t, n)),
+        2 => numbers.clone().prop_map(|(d, t, n)| HistoryAction::DeletePartition(d, t, n)),
+        2 => numbers.clone().prop_map(|(d, t, n)| HistoryAction::PutAttachment(d, t, n)),
+        2 => numbers.prop_map(|(d, t, n)| HistoryAction::RemoveAttachment(d, t, n)),
+        2 => filter,
+        2 => any_action(),
+    ]
+}
+
+/// The turn in which a difference is found at the latest.
+fn turn_of(difference: &str) -> ScanTurn {
+    let (_, key) = difference.split_once(' ').unwrap_or_default();
+    match key.split('|').next() {
+        Some("partition") => ScanTurn::Daily,
+        Some("attachment") => ScanTurn::Weekly,
+        Some("lakeformation") if key.starts_with("lakeformation|filter|") => ScanTurn::Weekly,
+        Some(_) | None => ScanTurn::EveryResync,
+    }
+}
+
+/// Whatever events are lost: resyncs find it within its turn, and at once what each of them reads.
+#[test]
+fn lost_changes_are_found_within_their_turn() {
+    let (waited, cases): (Cell<u32>, Cell<u32>) = Default::default();
+    proptest!(long_proptest_config(), |(
+        before in random_actions(12),
+        after in prop::collection::vec(any_lost_action(), 1..8),
+    )| {
+        let harness = harness_in_sync(&before);
+        for action in &after {
+            perform(&harness, PRIMARY, action);
+        }
+        let _ = harness.take_events();
+        let mut elapsed = 0;
+        let mut left: BTreeSet<String> = BTreeSet::new();
+        // A week, one interval for the first resync after it, and one for what that finds to need.
+        while elapsed < 7 * 24 * HOUR + 2 * INTERVAL_SECS {
+            harness.sim.state().advance_secs(INTERVAL_SECS);
+            elapsed += INTERVAL_SECS;
+            harness.resync();
+            let differences = equality_oracle::differences(&harness.sim.state(), &[]);
+            for difference in &differences {
+                let period = turn_of(difference).period_secs().unwrap_or_default();
+                prop_assert!(
+                    elapsed < period + 2 * INTERVAL_SECS,
+                    "{difference} after {elapsed} s"
+                );
+            }
+            left.extend(differences);
+        }
+        waited.set(waited.get() + u32::from(!left.is_empty()));
+        cases.set(cases.get() + 1);
+    });
+    let (waited, cases) = (waited.get(), cases.get());
+    println!("lost_changes_are_found_within_their_turn: {waited} of {cases} cases had to wait");
+    assert!(
+        !USES_FIXED_SEED || waited > 10,
+        "{waited} of {cases} waited"
+    );
+}
+
+/// The calls of which each reads one table.
+const CALLS_PER_TABLE: [&str; 4] = [
+    "GetPartitions",
+    "GetPartitionIndexes",
+    "GetColumnStatisticsForTable",
+    "ListDataCellsFilter",
+];
+
+fn calls_per_table(harness: &TestHarness) -> usize {
+    let calls = harness.sim.state().take_calls();
+    let of_table = calls
+        .iter()
+        .filter(|call| CALLS_PER_TABLE.contains(&call.name.as_str()));
+    of_table.count()
+}
+
+#[test]
+fn tables_in_sync_are_read_one_by_one_only_in_their_turn() {
+    let harness = harness_in_sync(&[]);
+    let _ = harness.sim.state().take_calls();
+    harness.sim.state().advance_secs(1);
+    let report = harness.resync().unwrap();
+    assert_eq!(calls_per_table(&harness), 0);
+    assert!(!report.outcome.left_to_turn.is_empty());
+    assert!(report.verified_at.is_some());
+    harness.sim.state().advance_secs(8 * 24 * HOUR);
+    harness.resync();
+    assert!(calls_per_table(&harness) > 0);
+}
+
+#[test]
+fn everything_is_read_after_a_change_of_the_policy() {
+    let mut harness = harness_in_sync(&[]);
+    let _ = harness.sim.state().take_calls();
+    harness.policy = policy("glue-tags = \"copy\"\npartition-scan = \"weekly\"");
+    harness.sim.state().advance_secs(1);
+    let report = harness.resync().unwrap();
+    assert!(calls_per_table(&harness) > 0);
+    assert!(report.outcome.left_to_turn.is_empty());
+}
