@@ -1,6 +1,7 @@
 //! What a resync reads in turn: of tables in sync, what has no listing across tables.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::policy::ScanTurn;
@@ -146,4 +147,40 @@ fn everything_is_read_after_a_change_of_the_policy() {
     let report = harness.resync().unwrap();
     assert!(calls_per_table(&harness) > 0);
     assert!(report.outcome.left_to_turn.is_empty());
+}
+
+#[test]
+fn lf_tags_are_compared_by_searches_and_read_where_these_differ() {
+    let harness = harness_in_sync(&[]);
+    let call = |region: &str, name: &str, request: Value| {
+        harness.call(region, name, &request).unwrap();
+    };
+    let tagged = json!({"Table": {"DatabaseName": "base", "Name": "keep"}});
+    let tags = |value: &str| json!([{"TagKey": "team", "TagValues": [value]}]);
+    let assignment = |value: &str| json!({"Resource": tagged, "LFTags": tags(value)});
+    call(
+        PRIMARY,
+        "CreateLFTag",
+        json!({"TagKey": "team", "TagValues": ["a", "b"]}),
+    );
+    call(PRIMARY, "AddLFTagsToResource", assignment("a"));
+    harness.settle();
+    let reads = |harness: &TestHarness| {
+        let _ = harness.sim.state().take_calls();
+        harness.sim.state().advance_secs(1);
+        let report = harness.resync().unwrap();
+        let calls = harness.sim.state().take_calls();
+        let reads = calls.iter().filter(|call| call.name == "GetResourceLFTags");
+        (reads.count(), report.outcome.counts.total())
+    };
+    let databases = harness.sim.state().raw_databases(PRIMARY).len();
+    assert_eq!(reads(&harness), (2 * databases, 0));
+    call(PRIMARY, "AddLFTagsToResource", assignment("b"));
+    let (count, changes) = reads(&harness);
+    assert!(
+        count > 2 * databases && changes > 0,
+        "{count} reads, {changes} changes"
+    );
+    let differences = equality_oracle::differences(&harness.sim.state(), &[]);
+    assert_eq!(differences, Vec::<String>::new());
 }

@@ -140,6 +140,7 @@ where
     if !lake_formation.is_empty() {
         worker.reconcile(&lake_formation, &mut report).await?;
     }
+    worker.search_lf_tags().await?;
     let tables = subset_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
         Rc::make_mut(&mut worker.prefetched).tables_by_name = true;
@@ -155,7 +156,11 @@ where
         // LF-Tag policy grants come last: they give access to the resources that this run has
         // tagged.
         if report.outcome.counts.total() > 0 {
-            worker.prefetched = Rc::default();
+            // The listing of all grants grows with their number, and few of them are on LF-Tags.
+            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+            let (primary, standby) = (context.primary, context.standby);
+            let prefetched = Prefetched::lake_formation_items(primary, standby, &mappings).await;
+            worker.prefetched = Rc::new(prefetched);
         }
         worker
             .reconcile(&Scope::lake_formation(), &mut report)
@@ -354,9 +359,23 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         Ok(())
     }
 
+    /// Searches the tables by LF-Tags, in a run that leaves something to its turn. Searches are worth it
+    /// only if they are fewer than the tables.
+    async fn search_lf_tags(&mut self) -> Result<(), CallError> {
+        let context = self.context;
+        if context.turn_window.is_some() {
+            let tables = context.ledger.paired_counts().await?.tables;
+            let limits = (tables, context.max_concurrent_calls);
+            Rc::make_mut(&mut self.prefetched)
+                .search_lf_tags(context.primary, context.standby, limits)
+                .await;
+        }
+        Ok(())
+    }
+
     /// Lists again what a reconciliation changed of Lake Formation: the next one is judged by it.
     async fn refresh_after(&mut self, outcome: &ReconcileOutcome) {
-        if outcome.changes_lake_formation && self.prefetched.lake_formation.is_some() {
+        if outcome.changes_lake_formation && self.prefetched.grants.is_some() {
             let context = self.context;
             let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
             Rc::make_mut(&mut self.prefetched)

@@ -23,7 +23,7 @@ pub(super) fn calls<'a, S: WriteRegion>(
     positions: &[usize],
     standby: &'a S,
 ) -> Vec<Calls<'a>> {
-    let mut groups: BTreeMap<&'a Subject, Vec<Batch>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&'a Subject, Option<String>), Vec<Batch>> = BTreeMap::new();
     for &position in positions {
         let (subject, key, removes) = match steps.get(position) {
             Some(Step::PutAttachment {
@@ -34,7 +34,7 @@ pub(super) fn calls<'a, S: WriteRegion>(
             Some(Step::RemoveAttachment { subject, key, .. }) => (subject, key.clone(), true),
             Some(_) | None => continue,
         };
-        let batches = groups.entry(subject).or_default();
+        let batches = groups.entry((subject, catalog_item(&key))).or_default();
         let call_key = (removes, discriminant(&key), shared_target(&key));
         match batches
             .iter_mut()
@@ -44,7 +44,7 @@ pub(super) fn calls<'a, S: WriteRegion>(
             None => batches.push((call_key, vec![position])),
         }
     }
-    let calls = groups.into_iter().map(|(subject, batches)| {
+    let calls = groups.into_iter().map(|((subject, _), batches)| {
         let of_subject = async move {
             let mut of_subject = StepResults::new();
             for (_, batch) in batches {
@@ -56,6 +56,22 @@ pub(super) fn calls<'a, S: WriteRegion>(
         of_subject.boxed_local()
     });
     calls.collect()
+}
+
+/// The catalog-wide item that an attachment is or belongs to: writes of different items do not conflict,
+/// while those of one table or database do (LF-12).
+fn catalog_item(key: &AttachmentKey) -> Option<String> {
+    match key {
+        AttachmentKey::LfTagValue { key, .. } => Some(key.clone()),
+        AttachmentKey::NamedExpression(name) => Some(name.clone()),
+        AttachmentKey::Registration(location) => Some(location.clone()),
+        AttachmentKey::LfTagAssignment { .. }
+        | AttachmentKey::Index(_)
+        | AttachmentKey::Statistics(_)
+        | AttachmentKey::GlueTag(_)
+        | AttachmentKey::DataCellsFilter(_)
+        | AttachmentKey::OptIn(_) => None,
+    }
 }
 
 /// The column of an assigned LF-Tag, or the LF-Tag of a value: one call names only one of them.

@@ -1,9 +1,11 @@
 //! Listings that cover many subjects.
 
-use super::{Items, ObservationPair, OptIns, join, lakeformation, present_or_unknown};
+use super::{
+    Items, LfTagSearches, ObservationPair, OptIns, join, lakeformation, present_or_unknown,
+};
 use crate::grant_index::{GrantIndex, LIST_PERMISSIONS_PAGE_SIZE};
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
-use futures_util::future::{join_all, join3, join4};
+use futures_util::future::{join_all, join3};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{MaybeLink, Observed};
 use twinlake_core::grant::{ListedPermission, PrincipalMapping};
@@ -28,6 +30,8 @@ pub struct Prefetched {
     pub lake_formation: Option<(Items, Items)>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
+    /// The tables with LF-Tags.
+    pub lf_tag_searches: Option<LfTagSearches>,
 }
 
 /// How principals and locations of the primary and of the standby are translated.
@@ -123,17 +127,35 @@ impl Prefetched {
         standby: &impl ReadRegion,
         mappings: &PrincipalMappings,
     ) {
-        let (grants, items, opt_ins, settings) = join4(
+        let (grants, listed) = join(
             Self::grants(primary, standby, mappings),
+            Self::lake_formation_items(primary, standby, mappings),
+        )
+        .await;
+        self.grants = Some(grants);
+        self.lake_formation = listed.lake_formation;
+        self.opt_ins = listed.opt_ins;
+        self.settings = listed.settings;
+    }
+
+    /// Lists Lake Formation's items, opt-ins and settings, without the grants.
+    pub async fn lake_formation_items(
+        primary: &impl ReadRegion,
+        standby: &impl ReadRegion,
+        mappings: &PrincipalMappings,
+    ) -> Self {
+        let (items, opt_ins, settings) = join3(
             Self::lake_formation(primary, standby, mappings),
             Self::opt_ins(primary, standby, mappings),
             Self::settings(primary, standby),
         )
         .await;
-        self.grants = Some(grants);
-        self.lake_formation = Some(items);
-        self.opt_ins = Some(opt_ins);
-        self.settings = Some(settings);
+        Self {
+            lake_formation: Some(items),
+            opt_ins: Some(opt_ins),
+            settings: Some(settings),
+            ..Self::default()
+        }
     }
 
     /// Lists all grants of both Regions.

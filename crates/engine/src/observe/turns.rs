@@ -13,7 +13,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let Some(window) = self.turn_window else {
             return true;
         };
+        let has_equal_lf_tags = || {
+            let searches = self.prefetched.lf_tag_searches.as_ref();
+            searches.is_some_and(|searches| searches.are_equal(id))
+        };
         let turn = match facet {
+            Facet::LfTagAssignments if has_equal_lf_tags() => self.policy.attachment_scan,
             Facet::Partitions => self.policy.partition_scan,
             Facet::Indexes | Facet::Statistics | Facet::DataCellsFilters => {
                 self.policy.attachment_scan
