@@ -159,10 +159,7 @@ fn a_part_that_leaves_its_own_scope_after_some_work_is_continued() {
     harness.resync();
     create_partitions(&harness, 10..MAX_PARTITIONS_PER_ROUND + 500);
     let now = harness.sim.now();
-    let part = ResyncPart {
-        run: "run-1".to_owned(),
-        name: "table".to_owned(),
-    };
+    let part = ResyncPart::first(now, harness.policy.digest());
     let resync_run = ResyncRun::new(part.run.clone(), now, part.name.clone());
     let begun = harness.ledger.begin_resync_run(&resync_run);
     run_until_killed(&harness.sim, begun).unwrap().unwrap();

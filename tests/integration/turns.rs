@@ -4,13 +4,18 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use twinlake_core::ledger::ResyncRun;
 use twinlake_core::policy::ScanTurn;
+use twinlake_core::{Name, Scope, TableId};
 use twinlake_engine::resync::ResyncDepth;
+use twinlake_engine::retry_message::ResyncPart;
+use twinlake_engine::{Clock as _, Ledger as _};
+use twinlake_sim::run_until_killed;
 use twinlake_tests::equality_oracle;
 use twinlake_tests::harness::{PRIMARY, TestHarness, policy};
 use twinlake_tests::history::{
     HistoryAction, LakeFormationActionKind, any_action, any_lakeformation_action, perform,
-    random_actions, set_up_primary,
+    random_actions, set_up_primary, table_input,
 };
 use twinlake_tests::plans::{USES_FIXED_SEED, long_proptest_config};
 
@@ -149,38 +154,85 @@ fn everything_is_read_after_a_change_of_the_policy() {
     assert!(report.outcome.left_to_turn.is_empty());
 }
 
+fn base_table() -> TableId {
+    TableId::new(Name::new("base").unwrap(), Name::new("keep").unwrap())
+}
+
+/// A request to create or update a row filter of the base table.
+fn row_filter(expression: &str) -> Value {
+    json!({"TableData": {
+        "DatabaseName": "base", "TableName": "keep", "Name": "rows", "ColumnNames": ["id"],
+        "RowFilter": {"FilterExpression": expression},
+    }})
+}
+
 #[test]
-fn lf_tags_are_compared_by_searches_and_read_where_these_differ() {
+fn a_part_of_a_run_reads_the_filters_that_somebody_is_granted() {
     let harness = harness_in_sync(&[]);
-    let call = |region: &str, name: &str, request: Value| {
-        harness.call(region, name, &request).unwrap();
+    let call = |name: &str, request: Value| {
+        harness.call(PRIMARY, name, &request).unwrap();
     };
-    let tagged = json!({"Table": {"DatabaseName": "base", "Name": "keep"}});
-    let tags = |value: &str| json!([{"TagKey": "team", "TagValues": [value]}]);
-    let assignment = |value: &str| json!({"Resource": tagged, "LFTags": tags(value)});
-    call(
-        PRIMARY,
-        "CreateLFTag",
-        json!({"TagKey": "team", "TagValues": ["a", "b"]}),
-    );
-    call(PRIMARY, "AddLFTagsToResource", assignment("a"));
+    call("CreateDataCellsFilter", row_filter("id > 1"));
+    let principal = "arn:aws:iam::111122223333:role/Analyst";
+    let filter = json!({"DatabaseName": "base", "TableName": "keep", "Name": "rows"});
+    let granted = json!({
+        "Principal": {"DataLakePrincipalIdentifier": principal}, "Permissions": ["SELECT"],
+        "Resource": {"DataCellsFilter": filter},
+    });
+    call("GrantPermissions", granted);
     harness.settle();
-    let reads = |harness: &TestHarness| {
-        let _ = harness.sim.state().take_calls();
-        harness.sim.state().advance_secs(1);
-        let report = harness.resync().unwrap();
-        let calls = harness.sim.state().take_calls();
-        let reads = calls.iter().filter(|call| call.name == "GetResourceLFTags");
-        (reads.count(), report.outcome.counts.total())
-    };
-    let databases = harness.sim.state().raw_databases(PRIMARY).len();
-    assert_eq!(reads(&harness), (2 * databases, 0));
-    call(PRIMARY, "AddLFTagsToResource", assignment("b"));
-    let (count, changes) = reads(&harness);
-    assert!(
-        count > 2 * databases && changes > 0,
-        "{count} reads, {changes} changes"
+    call("UpdateDataCellsFilter", row_filter("id > 2"));
+    let _ = (harness.take_events(), harness.sim.state().take_calls());
+    harness.sim.state().advance_secs(1);
+    let part = ResyncPart::first(harness.sim.now(), harness.policy.digest());
+    let scope = Scope::table(base_table());
+    let context = harness.context();
+    let run = twinlake_engine::resync::resync(
+        &context,
+        harness.resync_depth,
+        Some((&part, &scope)),
+        Some(&harness.queue),
+        &(),
     );
+    let report = run_until_killed(&harness.sim, run).unwrap().unwrap();
+    assert_eq!(report.outcome.counts.total(), 1);
     let differences = equality_oracle::differences(&harness.sim.state(), &[]);
     assert_eq!(differences, Vec::<String>::new());
+}
+
+#[test]
+fn what_another_policy_wrote_is_read_by_the_next_run() {
+    let mut harness = harness_in_sync(&[]);
+    let usual = harness.policy.clone();
+    harness.policy = policy("glue-tags = \"copy\"\npartition-scan = \"weekly\"");
+    let create = json!({"DatabaseName": "base", "TableInput": table_input("base", "new", &["id"])});
+    harness.call(PRIMARY, "CreateTable", &create).unwrap();
+    harness.deliver(&harness.take_events());
+    harness.policy = usual;
+    let _ = harness.sim.state().take_calls();
+    harness.sim.state().advance_secs(1);
+    let report = harness.resync().unwrap();
+    assert!(report.outcome.left_to_turn.is_empty());
+    assert!(calls_per_table(&harness) > 0);
+}
+
+#[test]
+fn a_run_whose_policy_changed_meanwhile_verifies_nothing() {
+    let harness = harness_in_sync(&[]);
+    harness.sim.state().advance_secs(1);
+    let part = ResyncPart::first(harness.sim.now(), "another");
+    let run = ResyncRun::new(part.run.clone(), harness.sim.now(), part.name.clone());
+    let begun = harness.ledger.begin_resync_run(&run);
+    run_until_killed(&harness.sim, begun).unwrap().unwrap();
+    let scope = Scope::catalog();
+    let context = harness.context();
+    let resync = twinlake_engine::resync::resync(
+        &context,
+        harness.resync_depth,
+        Some((&part, &scope)),
+        Some(&harness.queue),
+        &(),
+    );
+    let report = run_until_killed(&harness.sim, resync).unwrap().unwrap();
+    assert_eq!(report.verified_at, None);
 }

@@ -127,7 +127,8 @@ impl Ledger for DynamoLedger {
 
     async fn put_policy(&self, policy: &str) -> Result<(), CallError> {
         self.put_item("meta", "policy", &[("value", string_value(policy))])
-            .await
+            .await?;
+        self.forget_verified_policy().await
     }
 
     async fn operation(&self) -> Result<Option<String>, CallError> {
@@ -346,6 +347,21 @@ impl Ledger for DynamoLedger {
                 .and_then(|epoch| u64::try_from(epoch).ok())
                 .unwrap_or_default(),
         }))
+    }
+
+    async fn forget_verified_policy(&self) -> Result<(), CallError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", string_value("meta"))
+            .key("sk", string_value("verified_at"))
+            .update_expression("REMOVE #p")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#p", "policy");
+        write_if_condition_holds(call.send(), &self.region)
+            .await
+            .map(drop)
     }
 
     async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {

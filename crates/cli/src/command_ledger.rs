@@ -225,6 +225,13 @@ impl Ledger for CommandLedger {
         }
     }
 
+    async fn forget_verified_policy(&self) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.forget_verified_policy().await,
+            Store::InMemory(ledger) => ledger.forget_verified_policy().await,
+        }
+    }
+
     async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {
         match &self.store {
             Store::Deployed(ledger) => ledger.put_verified_run(run).await,

@@ -22,7 +22,8 @@
 //! - [`audit`] shares only data types and [`scope::subject_of_grant`] and the like with [`plan`],
 //!   so that one bug in a decision cannot affect both, and only [`audit`] can create an
 //!   [`ApprovedPlan`].
-//! - Only [`Name`] converts names to lower case.
+//! - Only [`Name`] converts names of databases, tables and functions to lower case. Names of columns
+//!   are compared in lower case where they are compared.
 
 pub mod access;
 pub mod alert;

@@ -21,11 +21,11 @@ pub enum Phase {
     /// Updates existing data cells filters to the primary's.
     FilterUpdates,
     /// Creates and updates databases, tables, functions and partitions, parents first; then
-    /// filters, LF-Tag assignments, opt-ins.
+    /// attachments of every kind. LF-Tag assignments are removed here, too.
     Objects,
     /// Creates grants.
     Grants,
-    /// Deletes objects, children first.
+    /// Deletes objects, children first, and other attachments.
     Deletions,
     /// Creates grants on all tables of a database and grants by LF-Tag policies, once the objects
     /// that the primary lacks are deleted.
@@ -292,8 +292,8 @@ impl Step {
         }
     }
 
-    /// Whether the step can only take access away. What may open access, and what may do both, is
-    /// not.
+    /// Whether the step can only take access away. False if it may open access, even if it may also
+    /// close some.
     #[must_use]
     pub fn only_closes(&self) -> bool {
         match self {

@@ -134,8 +134,10 @@ pub fn from_unrevoked(outcome: &ReconcileOutcome, region: &str, now: Timestamp) 
 pub fn from_unrecognized_event(reason: &str, region: &str, now: Timestamp) -> Alert {
     let sentences = [
         format!("An event could not be understood: {reason}."),
-        "If it was about the catalog or its permissions, the next resync finds the change."
-            .to_owned(),
+        format!(
+            "If it was about the catalog or its permissions, `twinlake resync --full --region {region}` \
+             finds the change, or a resync within the table's turn."
+        ),
         "If this happens again, check which events the rules of the event buses and the queue \
          policies let through."
             .to_owned(),

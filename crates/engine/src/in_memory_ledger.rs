@@ -147,7 +147,7 @@ impl Ledger for InMemoryLedger {
 
     async fn put_policy(&self, text: &str) -> Result<(), CallError> {
         self.lock().policy = Some(text.to_owned());
-        Ok(())
+        self.forget_verified_policy().await
     }
 
     async fn operation(&self) -> Result<Option<String>, CallError> {
@@ -287,6 +287,13 @@ impl Ledger for InMemoryLedger {
 
     async fn verified_run(&self) -> Result<Option<VerifiedRun>, CallError> {
         Ok(self.lock().verified_run.clone())
+    }
+
+    async fn forget_verified_policy(&self) -> Result<(), CallError> {
+        if let Some(run) = &mut self.lock().verified_run {
+            run.policy_digest.clear();
+        }
+        Ok(())
     }
 
     async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {

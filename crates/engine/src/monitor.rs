@@ -149,7 +149,7 @@ fn lag_alert(
         summary,
         current_state.to_owned(),
         format!(
-            "{action} To update the standby meanwhile, run `twinlake resync --region {}`.",
+            "{action} To update the standby meanwhile, run `twinlake resync --full --region {}`.",
             monitor.region
         ),
     ];

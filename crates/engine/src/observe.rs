@@ -11,7 +11,6 @@ mod databases;
 mod dependencies;
 mod grants;
 pub(crate) mod lakeformation;
-mod lf_tag_search;
 mod partitions;
 mod prefetch;
 mod tables;
@@ -38,7 +37,6 @@ pub use attachment_mapping::UnmappedAttachments;
 pub use databases::MAX_TABLES_PER_INVOCATION;
 pub(crate) use databases::database_by_name;
 pub use lakeformation::{Items, OptIns};
-pub use lf_tag_search::LfTagSearches;
 pub use partitions::MAX_PARTITIONS_PER_ROUND;
 pub use prefetch::{Prefetched, PrincipalMappings, principal_mappings};
 

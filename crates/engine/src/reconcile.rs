@@ -307,6 +307,7 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
             prefetched.to_mut().databases = None;
             continue;
         }
+        session.forget_other_policy().await?;
         session.know_pairings(&rows);
         session.allow_partition_deletions(&approved);
         let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;

@@ -37,7 +37,7 @@ pub struct ResyncReport {
     /// The number of databases reconciled.
     pub databases: usize,
     /// Set when the run is complete: every subject that the ledger does not list as out of sync, on
-    /// hold or blocked equaled the primary at this time.
+    /// hold or blocked equaled the primary at this time, except for what was left to its turn.
     pub verified_at: Option<Timestamp>,
     /// No resync has been complete before, so the changes of this one are not drift.
     pub is_first: bool,
@@ -140,7 +140,6 @@ where
     if !lake_formation.is_empty() {
         worker.reconcile(&lake_formation, &mut report).await?;
     }
-    worker.search_lf_tags().await?;
     let tables = subset_of(&scope, |subject| matches!(subject, Subject::Table(_)));
     if !tables.is_empty() {
         Rc::make_mut(&mut worker.prefetched).tables_by_name = true;
@@ -191,7 +190,7 @@ fn turn_window<E: Environment>(
 
 async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPart, CallError> {
     let started = context.clock.now();
-    let part = ResyncPart::first(started);
+    let part = ResyncPart::first(started, context.policy.digest());
     let run = ResyncRun::new(part.run.clone(), started, part.name.clone());
     context.ledger.begin_resync_run(&run).await?;
     Ok(part)
@@ -355,20 +354,6 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         }
         if !names.is_empty() {
             self.fan_out(names, report).await?;
-        }
-        Ok(())
-    }
-
-    /// Searches the tables by LF-Tags, in a run that leaves something to its turn. Searches are worth it
-    /// only if they are fewer than the tables.
-    async fn search_lf_tags(&mut self) -> Result<(), CallError> {
-        let context = self.context;
-        if context.turn_window.is_some() {
-            let tables = context.ledger.paired_counts().await?.tables;
-            let limits = (tables, context.max_concurrent_calls);
-            Rc::make_mut(&mut self.prefetched)
-                .search_lf_tags(context.primary, context.standby, limits)
-                .await;
         }
         Ok(())
     }
@@ -540,7 +525,8 @@ async fn finish_part<E: Environment>(
     grant_calls: usize,
     report: &mut ResyncReport,
 ) -> Result<(), CallError> {
-    let is_unread = !report.outcome.is_fully_read();
+    // A run whose parts had several policies verifies nothing.
+    let is_unread = !report.outcome.is_fully_read() || !part.has_policy(context.policy.digest());
     let run = context
         .ledger
         .end_run_part(&part.run, &part.name, is_unread)

@@ -28,11 +28,11 @@ pub struct ResyncPart {
 }
 
 impl ResyncPart {
-    /// The first part of the run that starts at a time.
+    /// The first part of the run that starts at a time, under a policy.
     #[must_use]
-    pub fn first(started: Timestamp) -> Self {
+    pub fn first(started: Timestamp, policy_digest: &str) -> Self {
         Self {
-            run: format!("{RUN_PREFIX}{}", started.0),
+            run: format!("run-{}-{}", started.0, short(policy_digest)),
             name: "start".to_owned(),
         }
     }
@@ -40,13 +40,21 @@ impl ResyncPart {
     /// When the run started, as its ID says.
     #[must_use]
     pub fn started_at(&self) -> Option<Timestamp> {
-        let millis = self.run.strip_prefix(RUN_PREFIX)?;
+        let millis = self.run.split('-').nth(1)?;
         millis.parse().ok().map(Timestamp)
+    }
+
+    /// Whether the run started under a policy, as its ID says.
+    #[must_use]
+    pub fn has_policy(&self, policy_digest: &str) -> bool {
+        self.run.split('-').nth(2) == Some(short(policy_digest))
     }
 }
 
-/// The ID of a run is this and the milliseconds of its start.
-const RUN_PREFIX: &str = "run-";
+/// The first characters of a digest: enough to tell two policies apart.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
 
 /// The whole body: an event, which has other keys, is never parsed as a retry message.
 #[derive(Serialize, Deserialize)]

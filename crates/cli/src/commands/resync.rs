@@ -52,7 +52,8 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
                 format!("Checked {databases} databases. The standby is verified as of {at}.")
             }
             None => format!(
-                "Checked {databases} databases. The standby is not verified: some reads failed."
+                "Checked {databases} databases. The standby is not verified: something could not be read or \
+                 decided, see above."
             ),
         });
         if !outcome.left_to_turn.is_empty() {

@@ -98,9 +98,9 @@ fn is_link_in_standby_only(inputs: Inputs<'_>, id: &TableId) -> bool {
 }
 
 /// Plans the revokes on a table of which nothing else is planned. On the paired table, `revoke`
-/// plans them. On a table by which somebody replaced it, these are the named ones: they can only be
-/// of a grant that the primary had under this name, and Twinlake made such grants. Other grants may
-/// be those of whoever made the table.
+/// plans them. If somebody replaced that table, only revokes that an event named are planned: the
+/// primary had those grants under this name, so Twinlake made them. Any other grant may belong to
+/// whoever made the new table.
 fn narrow(
     builder: &mut PlanBuilder<'_>,
     id: &TableId,
@@ -142,7 +142,7 @@ fn narrow_definition(builder: &mut PlanBuilder<'_>, id: &TableId, existing: &Obs
 }
 
 /// Returns the outcome of a table or function if nothing may be written into its database, and
-/// `None` if the database is in sync.
+/// `None` if the database is in sync, or is paired and was not read for this plan.
 pub(super) fn database_obstacle(
     builder: &PlanBuilder<'_>,
     database: &Name,

@@ -33,7 +33,7 @@ impl ScanTurn {
 ///
 /// Each table has its moment in every period, spread evenly over the tables by a digest of the name. A
 /// run reads the tables whose moment lies in its window. The windows of complete runs leave no gap, so
-/// nothing is skipped for longer than a period, however the runs are scheduled and whichever fail.
+/// nothing is skipped for longer than a period and the time until the next complete run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnWindow {
     /// The start of the last complete run.

@@ -1,6 +1,5 @@
 //! Reads databases, and every table of a database.
 
-use super::dependencies::has_filter_grants;
 use super::tables::prove_database_absence;
 use super::{
     Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join, observation_of_own,
@@ -9,7 +8,6 @@ use super::{
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{MaybeLink, Observed};
-use twinlake_core::policy::DataCellsFilterScan;
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::{
@@ -314,7 +312,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let partitioned: Vec<&TableId> = covered
             .iter()
             .copied()
-            .filter(|id| self.takes_turn(id, Facet::Partitions, snapshots))
+            .filter(|id| self.reads_or_leaves(id, Facet::Partitions, snapshots))
             .collect();
         self.scan_partitions(&partitioned, snapshots).await;
         let mut with_opt_ins: Vec<Subject> = covered
@@ -333,14 +331,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for id in &covered {
             let subject = Subject::Table((*id).clone());
             for facet in TABLE_ATTACHMENT_FACETS {
-                let is_read = match facet == Facet::DataCellsFilters {
-                    true if has_filter_grants(&subject, snapshots) => true,
-                    true if self.policy.data_cells_filter_scan == DataCellsFilterScan::Granted => {
-                        false
-                    }
-                    true | false => self.takes_turn(id, facet, snapshots),
-                };
-                if is_read {
+                if self.reads_or_leaves(id, facet, snapshots) {
                     attachments.push((subject.clone(), facet));
                 }
             }

@@ -1,8 +1,6 @@
 //! Listings that cover many subjects.
 
-use super::{
-    Items, LfTagSearches, ObservationPair, OptIns, join, lakeformation, present_or_unknown,
-};
+use super::{Items, ObservationPair, OptIns, join, lakeformation, present_or_unknown};
 use crate::grant_index::{GrantIndex, LIST_PERMISSIONS_PAGE_SIZE};
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::{join_all, join3};
@@ -30,8 +28,6 @@ pub struct Prefetched {
     pub lake_formation: Option<(Items, Items)>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
-    /// The tables with LF-Tags.
-    pub lf_tag_searches: Option<LfTagSearches>,
 }
 
 /// How principals and locations of the primary and of the standby are translated.

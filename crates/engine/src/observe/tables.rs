@@ -36,14 +36,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .copied()
             .filter(|id| self.is_new(id, snapshots))
             .collect();
-        // Of a resync that requests tables by name, these are the tables of a part.
-        let in_turn = self.prefetched.tables_by_name;
-        let mut takes_turn = |id: &TableId, facet: Facet| {
-            !in_turn || new_tables.contains(id) || self.takes_turn(id, facet, snapshots)
+        // Tables that a resync requests by name are those of a part.
+        let is_scan = self.prefetched.tables_by_name && self.turn_window.is_some();
+        if is_scan {
+            for id in requesting(Facet::Grants) {
+                self.read_grants(&Subject::Table(id.clone()), snapshots)
+                    .await;
+            }
+        }
+        let mut is_read = |id: &TableId, facet: Facet| {
+            !is_scan || new_tables.contains(id) || self.reads_or_leaves(id, facet, snapshots)
         };
         let partitioned: BTreeSet<&TableId> = requesting(Facet::Partitions)
             .chain(new_tables.clone())
-            .filter(|id| takes_turn(id, Facet::Partitions))
+            .filter(|id| is_read(id, Facet::Partitions))
             .collect();
         let attachments: BTreeSet<(&TableId, Facet)> = TABLE_ATTACHMENT_FACETS
             .into_iter()
@@ -52,7 +58,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     .chain(new_tables.clone())
                     .map(move |id| (id, facet))
             })
-            .filter(|(id, facet)| takes_turn(id, *facet))
+            .filter(|(id, facet)| is_read(id, *facet))
             .collect();
         let attachments: Vec<(Subject, Facet)> = attachments
             .into_iter()

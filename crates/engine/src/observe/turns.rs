@@ -1,8 +1,9 @@
 //! What a resync leaves to its turn: of tables in sync, what has no listing across tables.
 
+use super::dependencies::has_filter_grants;
 use super::{Observer, Snapshots};
 use crate::ports::ReadRegion;
-use twinlake_core::policy::ScanTurn;
+use twinlake_core::policy::{DataCellsFilterScan, ScanTurn};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{Facet, Subject, SubjectState, TableId};
 
@@ -13,12 +14,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let Some(window) = self.turn_window else {
             return true;
         };
-        let has_equal_lf_tags = || {
-            let searches = self.prefetched.lf_tag_searches.as_ref();
-            searches.is_some_and(|searches| searches.are_equal(id))
-        };
         let turn = match facet {
-            Facet::LfTagAssignments if has_equal_lf_tags() => self.policy.attachment_scan,
             Facet::Partitions => self.policy.partition_scan,
             Facet::Indexes | Facet::Statistics | Facet::DataCellsFilters => {
                 self.policy.attachment_scan
@@ -33,11 +29,25 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         };
         window.contains(turn, id)
             || self.changed_tables.contains(id)
-            || !self.is_settled(id, snapshots)
+            || !self.is_in_sync_as_paired(id, snapshots)
     }
 
-    /// Whether this run reads a facet of a table; if not, records that it is left to its turn.
-    pub(super) fn takes_turn(&self, id: &TableId, facet: Facet, snapshots: &mut Snapshots) -> bool {
+    /// Whether a scan reads a facet of a table; if not, records that it is left to its turn. The grants
+    /// on the table are read before: filters that somebody is granted are always read.
+    pub(super) fn reads_or_leaves(
+        &self,
+        id: &TableId,
+        facet: Facet,
+        snapshots: &mut Snapshots,
+    ) -> bool {
+        if facet == Facet::DataCellsFilters {
+            if has_filter_grants(&Subject::Table(id.clone()), snapshots) {
+                return true;
+            }
+            if self.policy.data_cells_filter_scan == DataCellsFilterScan::Granted {
+                return false;
+            }
+        }
         let is_in_turn = self.is_in_turn(id, facet, snapshots);
         if !is_in_turn {
             let left = snapshots.left_to_turn.entry(id.clone()).or_default();
@@ -47,7 +57,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 
     /// Whether the ledger says that a table is in sync, and both Regions list the tables that it pairs.
-    fn is_settled(&self, id: &TableId, snapshots: &Snapshots) -> bool {
+    fn is_in_sync_as_paired(&self, id: &TableId, snapshots: &Snapshots) -> bool {
         let row = self.rows.get(&Subject::Table(id.clone()));
         let row = row.filter(|row| row.state == SubjectState::InSync && row.intents.is_empty());
         let Some(pairing) = row.and_then(|row| row.pairing.as_ref()) else {

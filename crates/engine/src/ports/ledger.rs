@@ -28,7 +28,8 @@ pub trait Ledger: ConditionalWrites {
     /// The ledger cannot be reached.
     async fn policy(&self) -> Result<Option<String>, CallError>;
 
-    /// Stores the policy document.
+    /// Stores the policy document. The next resync run reads everything
+    /// ([`Self::forget_verified_policy`]).
     ///
     /// # Errors
     /// The ledger cannot be reached.
@@ -160,6 +161,12 @@ pub trait Ledger: ConditionalWrites {
         let run = self.verified_run().await?;
         Ok(run.map(|run| run.started_at))
     }
+
+    /// Removes the policy from the last complete resync run: the next run reads everything.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn forget_verified_policy(&self) -> Result<(), CallError>;
 
     /// Stores a complete resync run, unless a stored one began later.
     ///

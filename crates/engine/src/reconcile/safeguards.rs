@@ -16,6 +16,20 @@ use twinlake_core::{ApprovedPlan, CallError, Database, Name, Plan, Step, Subject
 const MAX_REPLANS: u32 = 4;
 
 impl<E: Environment> Session<'_, E> {
+    /// Before this session writes under another policy than the last complete resync run had: what it
+    /// writes, the next run must read.
+    pub(super) async fn forget_other_policy(&mut self) -> Result<(), CallError> {
+        if std::mem::replace(&mut self.compared_policy, true) {
+            return Ok(());
+        }
+        let (ledger, digest) = (self.context.ledger, self.context.policy.digest());
+        let run = ledger.verified_run().await?;
+        if run.is_some_and(|run| !run.policy_digest.is_empty() && run.policy_digest != digest) {
+            ledger.forget_verified_policy().await?;
+        }
+        Ok(())
+    }
+
     /// Audits a plan. If steps of it are rejected, they are held back and the rest is planned again;
     /// at last only what takes access away is left. Returns `None` if nothing can be applied;
     /// `plan` is the last plan. `spends` says that the plan is about to be applied: then its

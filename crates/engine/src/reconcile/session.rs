@@ -85,6 +85,8 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) intents: BTreeMap<Subject, String>,
     /// The pairings of the round before; `None` in the first round.
     pub(super) known_pairings: Option<BTreeMap<Subject, BySite<Option<Timestamp>>>>,
+    /// Whether the policy was compared with that of the last complete resync run.
+    pub(super) compared_policy: bool,
     /// Tables that plans of this session change: nothing of them is left to its turn.
     pub(super) changed_tables: BTreeSet<TableId>,
     /// Dropped databases whose contents were read again.
@@ -157,6 +159,7 @@ impl<'a, E: Environment> Session<'a, E> {
             run: RandomState::new().build_hasher().finish(),
             intents: BTreeMap::new(),
             known_pairings: None,
+            compared_policy: false,
             changed_tables: BTreeSet::new(),
             reread_databases: BTreeSet::new(),
             unstored_intents: BTreeSet::new(),
@@ -218,7 +221,8 @@ impl<'a, E: Environment> Session<'a, E> {
         let confirmed_writes = std::mem::take(&mut self.confirmed_writes);
         self.snapshots.checked_databases.clear();
         let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
-        if !std::mem::take(&mut self.reads_needs) {
+        let reads_needs = std::mem::take(&mut self.reads_needs);
+        if !reads_needs {
             for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
                 snapshot.lf_tag_policy_grants = None;
                 snapshot.lf_tagged_resources.clear();
@@ -238,7 +242,8 @@ impl<'a, E: Environment> Session<'a, E> {
             reader_role: self.context.reader_role,
             own_roles: self.context.own_roles,
             rows: &rows,
-            turn_window: self.context.turn_window,
+            // What a plan asks for is never left to its turn.
+            turn_window: self.context.turn_window.filter(|_| !reads_needs),
             changed_tables: &self.changed_tables,
             max_concurrent_calls: self.context.max_concurrent_calls,
             prefetched,
