@@ -8,7 +8,7 @@ use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, Time
 use twinlake_engine::alerts::{self, CheckedSubjects, publish, publish_and_resolve};
 use twinlake_engine::cost::Prices;
 use twinlake_engine::daily_digest::build_digest;
-use twinlake_engine::{Alerts, Clock as _};
+use twinlake_engine::{AlertTopic, Clock as _};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
 use twinlake_tests::history::table_input;
@@ -176,7 +176,7 @@ fn lost_access_is_resolved_when_everything_is_read_again() {
 /// A topic that is out of reach.
 struct UnreachableTopic;
 
-impl Alerts for UnreachableTopic {
+impl AlertTopic for UnreachableTopic {
     async fn publish(&self, _: &Alert) -> Result<(), CallError> {
         let message = "the topic is out of reach".to_owned();
         Err(CallError::new(
@@ -241,7 +241,7 @@ struct ActingTopic<'a, F> {
     action: std::cell::Cell<Option<F>>,
 }
 
-impl<F: AsyncFnOnce()> Alerts for ActingTopic<'_, F> {
+impl<F: AsyncFnOnce()> AlertTopic for ActingTopic<'_, F> {
     async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
         if let Some(action) = self.action.take() {
             action().await;

@@ -7,7 +7,7 @@ use twinlake_engine::event_batch::{BatchResult, QueueMessage, run};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::resync::ResyncReport;
 use twinlake_engine::retry_message::ResyncPart;
-use twinlake_engine::{Alerts, Clock as _, InMemoryLedger, Ledger as _, RetryMessage};
+use twinlake_engine::{AlertTopic, Clock as _, InMemoryLedger, Ledger as _, RetryMessage};
 use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
 use twinlake_tests::history::{HistoryAction, perform, set_up_primary};
@@ -374,7 +374,7 @@ fn a_new_request_neither_postpones_the_alert_of_an_old_one_nor_is_given_up_with_
 /// A topic that is out of reach.
 struct UnreachableTopic;
 
-impl Alerts for UnreachableTopic {
+impl AlertTopic for UnreachableTopic {
     async fn publish(&self, _: &Alert) -> Result<(), CallError> {
         let kind = CallErrorKind::Unavailable;
         Err(CallError::new(kind, "Publish", STANDBY, "injected"))
@@ -383,7 +383,7 @@ impl Alerts for UnreachableTopic {
 
 fn deliver_with_topic(
     harness: &TestHarness,
-    topic: &impl Alerts,
+    topic: &impl AlertTopic,
     bodies: &[Vec<u8>],
 ) -> BatchResult {
     let messages: Vec<QueueMessage> = bodies

@@ -11,7 +11,7 @@ use twinlake_engine::event_batch::{BatchResult, QueueMessage};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::{ResyncDepth, ResyncReport};
 use twinlake_engine::{
-    Alerts, Clock, Context, Environment, InMemoryLedger, ReconcileOutcome, RetryMessage,
+    AlertTopic, Clock, Context, Environment, InMemoryLedger, ReconcileOutcome, RetryMessage,
     RetryQueue, WriteRegion, event_batch,
 };
 use twinlake_sim::{Sim, SimEnvironment, SimRegion, SimState, run_until_killed};
@@ -122,7 +122,7 @@ impl CollectedAlerts {
     }
 }
 
-impl Alerts for CollectedAlerts {
+impl AlertTopic for CollectedAlerts {
     async fn publish(&self, alert: &twinlake_core::Alert) -> Result<(), twinlake_core::CallError> {
         let mut alerts = self.0.lock().expect("no test panics while it publishes");
         alerts.push(alert.clone());

@@ -5,7 +5,7 @@ use crate::call_error;
 use crate::clients::Clients;
 use twinlake_core::{Alert, CallError};
 use twinlake_engine::ports::PeerEventBus;
-use twinlake_engine::{Alerts, RetryMessage, RetryQueue};
+use twinlake_engine::{AlertTopic, RetryMessage, RetryQueue};
 
 /// Publishes alerts to an SNS topic.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl SnsAlerts {
     }
 }
 
-impl Alerts for SnsAlerts {
+impl AlertTopic for SnsAlerts {
     /// Publishes text for readers, JSON for programs and message attributes for filter policies.
     async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
         const CALL: &str = "Publish";

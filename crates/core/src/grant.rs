@@ -61,7 +61,7 @@ impl PermissionGrant {
     pub fn grant_order(&self) -> u8 {
         match (
             self.principal.0 == IAM_ALLOWED_PRINCIPALS,
-            self.is_column_level(),
+            self.is_on_part_of_table(),
         ) {
             (true, _) => 2,
             (false, false) => 1,
@@ -71,7 +71,7 @@ impl PermissionGrant {
 
     /// Whether the grant is on some columns or rows of a table, not on the whole table.
     #[must_use]
-    pub fn is_column_level(&self) -> bool {
+    pub fn is_on_part_of_table(&self) -> bool {
         match self.resource {
             Resource::Column(..) | Resource::ColumnsExcept(..) | Resource::DataCellsFilter(..) => {
                 true

@@ -6,7 +6,9 @@ mod scans;
 
 use crate::alerts::{self, CheckedSubjects};
 use crate::observe::Prefetched;
-use crate::ports::{Alerts, Clock, Environment, ReadRegion, RetryQueue, StatsStore, WriteRegion};
+use crate::ports::{
+    AlertTopic, Clock, Environment, ReadRegion, RetryQueue, StatsStore, WriteRegion,
+};
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile};
 use crate::resync;
 use crate::retry_message::RetryMessage;
@@ -71,7 +73,7 @@ pub async fn run<E: Environment<Standby: WriteRegion>, O, A>(
 ) -> BatchResult
 where
     O: RetryQueue,
-    A: Alerts,
+    A: AlertTopic,
 {
     let started = context.clock.now();
     let mut batch_result = BatchResult::default();
@@ -123,7 +125,7 @@ async fn process_job<E: Environment<Standby: WriteRegion>, O, A>(
 ) -> Result<(), CallError>
 where
     O: RetryQueue,
-    A: Alerts,
+    A: AlertTopic,
 {
     let resent = &mut batch_result.resent;
     if job.scope().read_requests.contains_key(&Subject::Catalog) {

@@ -45,7 +45,7 @@ mod versioned_item;
 pub use in_memory_ledger::InMemoryLedger;
 pub use limited_region::LimitedRegion;
 pub use ports::{
-    Alerts, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
+    AlertTopic, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
 };
 pub use reconcile::{Context, ReconcileOutcome, reconcile};
 pub use retry_message::RetryMessage;

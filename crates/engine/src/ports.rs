@@ -9,7 +9,7 @@ mod stats;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };
-pub use ledger::{Alerts, Clock, ConditionalWrites, Ledger, RetryQueue};
+pub use ledger::{AlertTopic, Clock, ConditionalWrites, Ledger, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use stats::{StatCounters, StatsStore};
 

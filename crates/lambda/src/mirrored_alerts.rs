@@ -4,7 +4,7 @@ use tracing::warn;
 use twinlake_aws::{DefaultEventBus, SnsAlerts};
 use twinlake_core::event::ALERT_DETAIL_TYPE;
 use twinlake_core::{Alert, CallError, render};
-use twinlake_engine::Alerts;
+use twinlake_engine::AlertTopic;
 use twinlake_engine::ports::PeerEventBus as _;
 
 /// Publishes alerts to the topic of this Region and sends a copy of each to the peer's event bus,
@@ -15,7 +15,7 @@ pub(crate) struct MirroredAlerts<'a> {
     pub peer_bus: Option<&'a DefaultEventBus>,
 }
 
-impl Alerts for MirroredAlerts<'_> {
+impl AlertTopic for MirroredAlerts<'_> {
     async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
         self.topic.publish(alert).await
     }

@@ -52,7 +52,7 @@ impl Content<'_> {
                 return self.check_link(&primary, &sent, target);
             }
         }
-        if validated_view::is_validated(&primary) {
+        if validated_view::has_derived_storage(&primary) {
             validated_view::reduce_read(&mut primary)?;
             validated_view::reduce_storage(&mut sent);
         }

@@ -112,7 +112,7 @@ impl Table {
     /// Whether Glue validates the view and derives its storage descriptor from the SQL. Then
     /// `CreateTable` and `UpdateTable` take no storage descriptor (F-4).
     #[must_use]
-    pub fn is_validated_view(&self) -> bool {
+    pub fn has_derived_storage(&self) -> bool {
         let all = self.representations();
         let has_connection = all.iter().any(|one| one.validation_connection.is_some());
         all.iter().any(|one| one.is_of(ATHENA))
@@ -126,7 +126,7 @@ impl Table {
     /// the ATHENA dialect, and the SQL of that dialect in an encoded form (F-4).
     #[must_use]
     pub fn with_writable_view_fields(mut self) -> Self {
-        if !self.is_validated_view() {
+        if !self.has_derived_storage() {
             return self;
         }
         self.view_original_text = None;
@@ -152,7 +152,7 @@ impl Table {
     #[must_use]
     pub fn without_derived_view_fields(self) -> Self {
         let mut table = self.with_writable_view_fields();
-        if table.is_validated_view() {
+        if table.has_derived_storage() {
             table.storage_descriptor = None;
         }
         table
@@ -164,7 +164,7 @@ impl Table {
     #[must_use]
     pub fn comparable_view(self, desired: &Self) -> Self {
         let mut table = self.with_writable_view_fields();
-        if !desired.is_validated_view() || !table.is_validated_view() {
+        if !desired.has_derived_storage() || !table.has_derived_storage() {
             return table;
         }
         table

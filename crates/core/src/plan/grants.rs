@@ -440,11 +440,12 @@ fn suspend_blocking_grants(
     let missing = missing_grants(wanted, existing, revokes);
     let principals: BTreeSet<&Principal> = missing
         .keys()
-        .filter(|grant| grant.is_column_level() && grant.principal != iam_allowed)
+        .filter(|grant| grant.is_on_part_of_table() && grant.principal != iam_allowed)
         .map(|grant| &grant.principal)
         .collect();
     for grant in existing.keys() {
-        let is_select_on_table = grant.permission == Permission::Select && !grant.is_column_level();
+        let is_select_on_table =
+            grant.permission == Permission::Select && !grant.is_on_part_of_table();
         let is_blocking = match grant.principal == iam_allowed {
             true => !principals.is_empty(),
             false => is_select_on_table && principals.contains(&grant.principal),

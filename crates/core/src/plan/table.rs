@@ -415,7 +415,7 @@ fn extra_view_dialect(existing: &Table, desired: &Table) -> Option<String> {
 
 /// Returns the reason why a view of the standby cannot be compared.
 fn hidden_view(existing: &Table, desired: &Table) -> Option<String> {
-    let is_hidden = desired.is_validated_view() && existing.view_obstacle().is_some();
+    let is_hidden = desired.has_derived_storage() && existing.view_obstacle().is_some();
     is_hidden.then(|| {
         "Glue does not show the SQL of the view in the standby, so it is not compared: its \
          validation is under way, or it failed; GetTable with IncludeStatusDetails shows which"

@@ -6,7 +6,7 @@
 //! - An alert message is sent at least once. Repeated messages have the same key.
 //! - If the ledger is out of reach, the message is sent rather than lost.
 
-use crate::ports::{Alerts, Ledger};
+use crate::ports::{AlertTopic, Ledger};
 use crate::versioned_item::{self, IncidentItem, ItemUpdate};
 use std::collections::BTreeMap;
 use twinlake_core::alert::IncidentUpdate;
@@ -17,7 +17,7 @@ use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, Inci
 ///
 /// # Errors
 /// A message could not be sent, or an alert could not be recorded because of contention.
-pub async fn publish<A: Alerts, L: Ledger>(
+pub async fn publish<A: AlertTopic, L: Ledger>(
     topic: &A,
     ledger: &L,
     alerts: &[Alert],
@@ -42,7 +42,7 @@ pub async fn publish<A: Alerts, L: Ledger>(
 /// # Errors
 /// A message could not be sent. The claims of all unsent messages are released, so that another
 /// invocation can send them.
-pub(super) async fn send<A: Alerts, L: Ledger>(
+pub(super) async fn send<A: AlertTopic, L: Ledger>(
     topic: &A,
     ledger: &L,
     mut due: Vec<Alert>,

@@ -4,7 +4,7 @@
 use super::EVENT_SUBJECT;
 use super::checked_subjects::CheckedSubjects;
 use super::delivery::{claim_notification, publish, send};
-use crate::ports::{Alerts, Ledger, StatsStore};
+use crate::ports::{AlertTopic, Ledger, StatsStore};
 use crate::s3_replication::AwaitedObjects;
 use crate::versioned_item::{self, IncidentItem, ItemUpdate};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use twinlake_core::{Alert, AlertKind, AlertState, CallError, Incident, Timestamp
 ///
 /// # Errors
 /// The ledger or the topic is out of reach. A later check resolves the incidents.
-pub async fn resolve_incidents<A: Alerts, L: Ledger>(
+pub async fn resolve_incidents<A: AlertTopic, L: Ledger>(
     topic: &A,
     ledger: &L,
     checked: &CheckedSubjects,
@@ -116,7 +116,7 @@ const ABANDON_SECS: i64 = 14 * 86_400;
 ///
 /// # Errors
 /// The ledger or the topic is out of reach.
-pub async fn expire_incidents<A: Alerts, L: Ledger + StatsStore>(
+pub async fn expire_incidents<A: AlertTopic, L: Ledger + StatsStore>(
     topic: &A,
     ledger: &L,
     quiet_secs: i64,
@@ -177,7 +177,7 @@ pub async fn expire_incidents<A: Alerts, L: Ledger + StatsStore>(
 ///
 /// # Errors
 /// The ledger or the topic is out of reach.
-pub async fn renotify_open_incidents<A: Alerts, L: Ledger + StatsStore>(
+pub async fn renotify_open_incidents<A: AlertTopic, L: Ledger + StatsStore>(
     topic: &A,
     ledger: &L,
     now: Timestamp,
@@ -218,7 +218,7 @@ pub async fn mirror_peer_alert<L: Ledger>(ledger: &L, alert: &Alert) -> Result<(
 ///
 /// # Errors
 /// The same as [`publish`] and [`resolve_incidents`].
-pub async fn publish_and_resolve<A: Alerts, L: Ledger>(
+pub async fn publish_and_resolve<A: AlertTopic, L: Ledger>(
     topic: &A,
     ledger: &L,
     (alerts, checked): (&[Alert], &CheckedSubjects),

@@ -218,7 +218,7 @@ pub trait Ledger: ConditionalWrites {
 }
 
 /// Publishes alerts to people.
-pub trait Alerts {
+pub trait AlertTopic {
     /// Publishes one alert.
     ///
     /// # Errors

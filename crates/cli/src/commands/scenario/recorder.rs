@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use twinlake_core::{Alert, CallError};
-use twinlake_engine::{Alerts, RetryMessage, RetryQueue};
+use twinlake_engine::{AlertTopic, RetryMessage, RetryQueue};
 
 /// The alerts published since they were last printed. Retry messages are dropped: a script says
 /// itself when something is read again.
@@ -11,7 +11,7 @@ pub(super) struct ScenarioRecorder {
     pub(super) alerts: RefCell<Vec<Alert>>,
 }
 
-impl Alerts for ScenarioRecorder {
+impl AlertTopic for ScenarioRecorder {
     async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
         self.alerts.borrow_mut().push(alert.clone());
         Ok(())

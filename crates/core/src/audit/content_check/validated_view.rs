@@ -15,9 +15,10 @@ fn is_dialect(representation: &Value, dialect: &str) -> bool {
     own.is_some_and(|own| own.eq_ignore_ascii_case(dialect))
 }
 
-/// Whether Glue derives the storage descriptor: it refuses one with a view of the ATHENA dialect, or
-/// with a validation connection unless the view is of the SPARK dialect, which needs one.
-pub(super) fn is_validated(table: &Value) -> bool {
+/// Whether Glue derives the storage descriptor of a view. Glue refuses a storage descriptor with a view
+/// of the ATHENA dialect, and with a validation connection unless the view is of the SPARK dialect,
+/// which needs one.
+pub(super) fn has_derived_storage(table: &Value) -> bool {
     let all = representations(table);
     let connects = |one: &Value| {
         one.get("ValidationConnection")
@@ -73,7 +74,7 @@ mod tests {
                 "ViewOriginalText": "/* Presto View: eyJvcmlnaW5hbFNxbCI6InNlbGVjdCAxIn0= */",
             }]},
         });
-        assert!(is_validated(&read));
+        assert!(has_derived_storage(&read));
         reduce_read(&mut read).unwrap();
         let expected = json!({
             "Name": "v", "StorageDescriptor": {"Columns": [{"Name": "a"}]},
@@ -97,8 +98,8 @@ mod tests {
             json!([{"Dialect": "REDSHIFT"}]),
         ] {
             let view = json!({"ViewDefinition": {"Representations": representations}});
-            assert!(!is_validated(&view), "{view}");
+            assert!(!has_derived_storage(&view), "{view}");
         }
-        assert!(!is_validated(&json!({"Name": "t"})));
+        assert!(!has_derived_storage(&json!({"Name": "t"})));
     }
 }
