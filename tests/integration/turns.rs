@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use twinlake_core::ledger::ResyncRun;
 use twinlake_core::policy::ScanTurn;
 use twinlake_core::{Name, Scope, TableId};
-use twinlake_engine::resync::ResyncDepth;
+use twinlake_engine::resync::{ResyncDepth, ResyncReport};
 use twinlake_engine::retry_message::ResyncPart;
 use twinlake_engine::{Clock as _, Ledger as _};
 use twinlake_sim::run_until_killed;
@@ -158,6 +158,18 @@ fn base_table() -> TableId {
     TableId::new(Name::new("base").unwrap(), Name::new("keep").unwrap())
 }
 
+fn run_part(harness: &TestHarness, part: &ResyncPart, scope: &Scope) -> ResyncReport {
+    let context = harness.context();
+    let run = twinlake_engine::resync::resync(
+        &context,
+        harness.resync_depth,
+        Some((part, scope)),
+        Some(&harness.queue),
+        &(),
+    );
+    run_until_killed(&harness.sim, run).unwrap().unwrap()
+}
+
 /// A request to create or update a row filter of the base table.
 fn row_filter(expression: &str) -> Value {
     json!({"TableData": {
@@ -185,16 +197,7 @@ fn a_part_of_a_run_reads_the_filters_that_somebody_is_granted() {
     let _ = (harness.take_events(), harness.sim.state().take_calls());
     harness.sim.state().advance_secs(1);
     let part = ResyncPart::first(harness.sim.now(), harness.policy.digest());
-    let scope = Scope::table(base_table());
-    let context = harness.context();
-    let run = twinlake_engine::resync::resync(
-        &context,
-        harness.resync_depth,
-        Some((&part, &scope)),
-        Some(&harness.queue),
-        &(),
-    );
-    let report = run_until_killed(&harness.sim, run).unwrap().unwrap();
+    let report = run_part(&harness, &part, &Scope::table(base_table()));
     assert_eq!(report.outcome.counts.total(), 1);
     let differences = equality_oracle::differences(&harness.sim.state(), &[]);
     assert_eq!(differences, Vec::<String>::new());
@@ -224,15 +227,6 @@ fn a_run_whose_policy_changed_meanwhile_verifies_nothing() {
     let run = ResyncRun::new(part.run.clone(), harness.sim.now(), part.name.clone());
     let begun = harness.ledger.begin_resync_run(&run);
     run_until_killed(&harness.sim, begun).unwrap().unwrap();
-    let scope = Scope::catalog();
-    let context = harness.context();
-    let resync = twinlake_engine::resync::resync(
-        &context,
-        harness.resync_depth,
-        Some((&part, &scope)),
-        Some(&harness.queue),
-        &(),
-    );
-    let report = run_until_killed(&harness.sim, resync).unwrap().unwrap();
+    let report = run_part(&harness, &part, &Scope::catalog());
     assert_eq!(report.verified_at, None);
 }
