@@ -576,6 +576,20 @@ impl PlanBuilder<'_> {
         self.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, error.to_string());
     }
 
+    /// Plans a facet of a subject. Every problem that this adds counts as found in the facet: only a
+    /// read of it can find the subject in sync again.
+    fn plan_facet(&mut self, subject: &Subject, facet: Facet, plan: impl FnOnce(&mut Self)) {
+        let problems = |builder: &Self| {
+            let outcome = builder.subject_outcomes.get(subject);
+            outcome.map_or(0, |outcome| outcome.problems)
+        };
+        let before = problems(self);
+        plan(self);
+        if problems(self) > before {
+            self.set_detected_by(subject, facet);
+        }
+    }
+
     /// Adds a facet that a subject was found not to be in sync by, if it is not in sync.
     fn set_detected_by(&mut self, subject: &Subject, facet: Facet) {
         if let Some(outcome) = self.subject_outcomes.get_mut(subject)

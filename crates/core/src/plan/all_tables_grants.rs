@@ -30,7 +30,9 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
                     true => (SubjectState::Blocked, FindingKind::Unmanaged),
                     false => (SubjectState::OutOfSync, FindingKind::Unreadable),
                 };
-                builder.mark_not_in_sync(&subject, state, kind, reason);
+                builder.plan_facet(&subject, Facet::Grants, |builder| {
+                    builder.mark_not_in_sync(&subject, state, kind, reason);
+                });
             }
         }
     }

@@ -323,11 +323,7 @@ fn put(
 /// none of the others back.
 pub(super) fn plan_all(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     for facet in FACETS {
-        let before = builder.subject_outcomes.get(subject).cloned();
-        plan(builder, subject, facet);
-        if builder.subject_outcomes.get(subject) != before.as_ref() {
-            builder.set_detected_by(subject, facet);
-        }
+        builder.plan_facet(subject, facet, |builder| plan(builder, subject, facet));
     }
 }
 

@@ -5,7 +5,7 @@ use super::{FindingKind, PlanBuilder, attachment, column_visibility, lakeformati
 use crate::catalog::MaybeLink;
 use crate::grant::{Grants, Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::{LedgerRow, SubjectState};
-use crate::scope::{Subject, subject_of_grant};
+use crate::scope::{Facet, Subject, subject_of_grant};
 use crate::snapshot::Observation;
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,9 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
                 .subject_outcomes
                 .get(subject)
                 .and_then(|outcome| outcome.pairing.clone());
-            builder.mark_unread(subject, error);
+            builder.plan_facet(subject, Facet::Grants, |builder| {
+                builder.mark_unread(subject, error);
+            });
             if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
                 outcome.pairing = pairing;
             }
@@ -51,7 +53,8 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     let Some(ignored) = ignored(builder) else {
         let reason =
             "the data lake settings could not be read, so its grants are not changed".to_owned();
-        builder.mark_not_in_sync(
+        mark_not_in_sync(
+            builder,
             subject,
             SubjectState::OutOfSync,
             FindingKind::Denied,
@@ -235,7 +238,8 @@ pub(super) fn revoke_all(builder: &mut PlanBuilder<'_>, subject: &Subject) -> bo
     };
     let Some(ignored) = ignored(builder) else {
         let reason = "the data lake settings could not be read, so it is not deleted".to_owned();
-        builder.mark_not_in_sync(
+        mark_not_in_sync(
+            builder,
             subject,
             SubjectState::OutOfSync,
             FindingKind::Unreadable,
@@ -338,7 +342,8 @@ fn hold_unproven_revokes(
         let reason = format!(
             "the primary seems to lack {dropped} grants, and not all of its grants were read"
         );
-        builder.mark_not_in_sync(
+        mark_not_in_sync(
+            builder,
             subject,
             SubjectState::OutOfSync,
             FindingKind::Unreadable,
@@ -359,8 +364,21 @@ fn hold_unproven_revokes(
     };
     let reason =
         format!("the primary seems to lack {dropped} grants, and that is not proven: {reason}");
-    builder.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
+    mark_not_in_sync(builder, subject, SubjectState::OutOfSync, kind, reason);
     false
+}
+
+/// Records that a subject is not in sync because of its grants.
+fn mark_not_in_sync(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    state: SubjectState,
+    kind: FindingKind,
+    reason: String,
+) {
+    builder.plan_facet(subject, Facet::Grants, |builder| {
+        builder.mark_not_in_sync(subject, state, kind, reason);
+    });
 }
 
 /// Whether the grants on a subject come from full reads in both Regions.

@@ -30,12 +30,12 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject_kind: LfSubject, facet
         return settings::plan(builder, &subject);
     }
     if facets.contains(&Facet::Grants) {
-        grants::plan(builder, &subject);
-        builder.set_detected_by(&subject, Facet::Grants);
+        builder.plan_facet(&subject, Facet::Grants, |builder| {
+            grants::plan(builder, &subject);
+        });
     }
     if facets.contains(&Facet::Items) {
-        items(builder, &subject);
-        builder.set_detected_by(&subject, Facet::Items);
+        builder.plan_facet(&subject, Facet::Items, |builder| items(builder, &subject));
     }
     if facets.contains(&Facet::OptIns) {
         attachment::plan_all(builder, &subject);

@@ -81,7 +81,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
         let subject = subject_of_grant(&grant);
         let reason = format!("{grant} waits: {}", obstacle.reason);
         match builder.is_in_sync(&subject) {
-            true => Obstacle { reason, ..obstacle }.record(builder, &subject),
+            true => Obstacle { reason, ..obstacle }.record(builder, &subject, Facet::Grants),
             // The item itself waits, and its reason tells more.
             false => builder.add_finding(obstacle.kind, &subject, reason),
         }

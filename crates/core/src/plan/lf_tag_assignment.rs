@@ -67,8 +67,7 @@ fn defer(builder: &mut PlanBuilder<'_>, deferred: DeferredSubject) {
     if !deferred.is_final {
         builder.waiting_subjects.insert(deferred.subject.clone());
     }
-    obstacle.record(builder, &deferred.subject);
-    builder.set_detected_by(&deferred.subject, Facet::LfTagAssignments);
+    obstacle.record(builder, &deferred.subject, Facet::LfTagAssignments);
 }
 
 /// Whether a step assigns or removes an LF-Tag.

@@ -109,8 +109,7 @@ pub(super) fn hold_grant(
     }
     let subject = Subject::LakeFormation(LfSubject::Permissions);
     let reason = format!("{held} waits: {}", obstacle.reason);
-    Obstacle { reason, ..obstacle }.record(builder, &subject);
-    builder.set_detected_by(&subject, Facet::Grants);
+    Obstacle { reason, ..obstacle }.record(builder, &subject, Facet::Grants);
 }
 
 /// Returns the outcome of the subject if a grant by an LF-Tag policy has to wait: it must give no

@@ -2,7 +2,7 @@
 
 use super::{FindingKind, PlanBuilder};
 use crate::ledger::SubjectState;
-use crate::scope::Subject;
+use crate::scope::{Facet, Subject};
 
 pub(super) struct Obstacle {
     pub(super) state: SubjectState,
@@ -29,7 +29,10 @@ impl Obstacle {
         }
     }
 
-    pub(super) fn record(self, builder: &mut PlanBuilder<'_>, subject: &Subject) {
-        builder.mark_not_in_sync(subject, self.state, self.kind, self.reason);
+    /// Records that a subject is not in sync. `facet` is what has to be read to see the obstacle again.
+    pub(super) fn record(self, builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Facet) {
+        builder.plan_facet(subject, facet, |builder| {
+            builder.mark_not_in_sync(subject, self.state, self.kind, self.reason);
+        });
     }
 }

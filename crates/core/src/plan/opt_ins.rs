@@ -24,7 +24,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
             builder
                 .steps
                 .retain(|step| step.subject() != subject || matches!(step, Step::Revoke { .. }));
-            wait.record(builder, &subject);
+            wait.record(builder, &subject, Facet::OptIns);
         }
     }
     let may_wait = |step: &&Step| iam_grant(step).is_some() || removed_opt_in(step).is_some();
@@ -38,8 +38,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
         if let Some(wait) = wait {
             let subject = step.subject();
             builder.steps.retain(|other| *other != step);
-            wait.record(builder, &subject);
-            builder.set_detected_by(&subject, Facet::OptIns);
+            wait.record(builder, &subject, Facet::OptIns);
         }
     }
 }

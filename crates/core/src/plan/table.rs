@@ -278,14 +278,13 @@ fn reconcile(
     let mut outcome = builder.outcome_with_pairing(&subject, SubjectState::InSync, None);
     outcome.pairing = pairing.or(outcome.pairing);
     builder.subject_outcomes.insert(subject.clone(), outcome);
-    write(builder, id, facets, change, existing);
-    builder.set_detected_by(&subject, Facet::Grants);
+    builder.plan_facet(&subject, Facet::Grants, |builder| {
+        write(builder, id, facets, change, existing);
+    });
     if builder.is_in_sync(&subject) {
-        partitions::plan(builder, id, &subject);
-        let read = builder.inputs.primary.partitions.get(id);
-        if read.and_then(Observation::present).is_some() {
-            builder.set_detected_by(&subject, Facet::Partitions);
-        }
+        builder.plan_facet(&subject, Facet::Partitions, |builder| {
+            partitions::plan(builder, id, &subject);
+        });
         attachment::plan_all(builder, &subject);
     } else {
         attachment::plan_narrower_filters(builder, id);
