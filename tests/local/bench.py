@@ -150,8 +150,8 @@ def resync_bounds():
     return first, first + verification, unchanged
 
 
-# Resyncs within a turn of the policy's default, by the call that reads what is read in turn.
-RESYNCS_PER_TURN = {
+# Resyncs within a scan interval of the policy's default, by the call that the interval is of.
+RESYNCS_PER_INTERVAL = {
     "GetPartitions": 4,
     "GetPartitionIndexes": 28,
     "GetColumnStatisticsForTable": 28,
@@ -162,11 +162,11 @@ RESYNCS_PER_TURN = {
 def average_calls(calls, all_calls):
     """Returns the average number of calls of a resync over a week of four a day, by name.
 
-    `calls` are those of a resync in which no table has its turn, `all_calls` those of a full one.
+    `calls` are those of a resync in which no table is due, `all_calls` those of a full one.
     """
     average = collections.Counter(calls)
     for call, count in collections.Counter(all_calls).items():
-        average[call] += (count - average[call]) / RESYNCS_PER_TURN.get(call, 1)
+        average[call] += (count - average[call]) / RESYNCS_PER_INTERVAL.get(call, 1)
     return average
 
 
@@ -189,14 +189,14 @@ def bench_calls(home):
         print_row("first, without verification reads", len(calls), first,
                   f"{wall:.1f} s, {memory:.0f} MB")
         print_row("first, with verification reads", len(calls), first_verified)
-        in_turn, wall, memory = sandbox.twinlake("resync")
-        print(f"  unchanged, no table has its turn: {len(in_turn)} calls, {wall:.1f} s, "
+        none_due, wall, memory = sandbox.twinlake("resync")
+        print(f"  unchanged, no table is due: {len(none_due)} calls, {wall:.1f} s, "
               f"{memory:.0f} MB")
         calls, wall, memory = sandbox.twinlake("resync", "--full")
         assert all(c.removeprefix("Batch").startswith(("Get", "List", "Search")) for c in calls)
         print_row("unchanged, full", len(calls), unchanged,
                   f"{wall:.1f} s, {memory:.0f} MB, no writes")
-        average = sum(average_calls(in_turn, calls).values())
+        average = sum(average_calls(none_due, calls).values())
         print(f"  unchanged, average of a week of four resyncs a day: {average:.0f} calls")
         for milliseconds in (10, 200):
             sandbox.clients.control_sandbox("latency", milliseconds=milliseconds)

@@ -223,7 +223,7 @@ impl TestHarness {
             approved_deletions: &ApprovedDeletions::None,
             may_write_settings: true,
             stop_at: None,
-            turn_window: None,
+            scan_window: None,
         }
     }
 

@@ -241,7 +241,7 @@ impl Connection {
             approved_deletions,
             may_write_settings: true,
             stop_at: None,
-            turn_window: None,
+            scan_window: None,
         }
     }
 }

@@ -22,11 +22,11 @@
 
 mod parser;
 mod pattern;
-mod turn;
+mod scan_interval;
 
 pub use parser::FORMAT;
 pub use pattern::Patterns;
-pub use turn::{ScanTurn, TurnWindow};
+pub use scan_interval::{ScanInterval, ScanWindow};
 
 use crate::grant::OwnRoles;
 use crate::location::LocationMap;
@@ -151,10 +151,10 @@ pub struct Policy {
     /// Which tables are searched for data cells filters.
     pub data_cells_filter_scan: DataCellsFilterScan,
     /// How often a resync lists the partitions of a table.
-    pub partition_scan: ScanTurn,
+    pub partition_scan: ScanInterval,
     /// How often a resync reads the partition indexes and column statistics of a table, and the data
     /// cells filters that nobody is granted.
-    pub attachment_scan: ScanTurn,
+    pub attachment_scan: ScanInterval,
     /// Whether Glue's tags are copied.
     pub glue_tags: GlueTagsPolicy,
     /// What to do with deletions.

@@ -136,7 +136,9 @@ pub fn from_unrecognized_event(reason: &str, region: &str, now: Timestamp) -> Al
         format!("An event could not be understood: {reason}."),
         format!(
             "If it was about the catalog or its permissions, `twinlake resync --full --region {region}` \
-             finds the change, or a resync within the table's turn."
+             finds the change. So does the next scheduled resync or, for partitions, indexes, \
+             statistics and filters that nobody is granted, one within the interval of \
+             `partition-scan` or `attachment-scan`."
         ),
         "If this happens again, check which events the rules of the event buses and the queue \
          policies let through."

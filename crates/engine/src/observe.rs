@@ -13,8 +13,8 @@ mod grants;
 pub(crate) mod lakeformation;
 mod partitions;
 mod prefetch;
+mod scan_intervals;
 mod tables;
-mod turns;
 
 use crate::ports::ReadRegion;
 use futures_util::{StreamExt as _, stream};
@@ -24,7 +24,7 @@ use std::future::Future;
 use twinlake_core::catalog::MaybeLink;
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
 use twinlake_core::partition_diff::PartitionValues;
-use twinlake_core::policy::TurnWindow;
+use twinlake_core::policy::ScanWindow;
 use twinlake_core::scope::ReadRequest;
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::topology::Epoch;
@@ -55,8 +55,8 @@ pub struct Snapshots {
     pub oversized: BTreeSet<TableId>,
     /// Databases of the standby that were read by name in this round.
     pub checked_databases: BTreeSet<Name>,
-    /// What was left to its turn, of tables in sync.
-    pub left_to_turn: BTreeMap<TableId, BTreeSet<Facet>>,
+    /// Of tables in sync, what this run did not read because its scan is not due.
+    pub left_to_schedule: BTreeMap<TableId, BTreeSet<Facet>>,
 }
 
 /// Partitions of a table that later rounds read, by their values.
@@ -128,9 +128,8 @@ pub struct Observer<'a, P, S> {
     /// Whether databases with more than [`MAX_TABLES_PER_INVOCATION`] tables are left to the caller,
     /// which splits them into several messages.
     pub defers_oversized_databases: bool,
-    /// Of tables in sync, what the policy reads in turn is read only if their moment lies in this
-    /// window.
-    pub turn_window: Option<TurnWindow>,
+    /// Of tables in sync, what has a scan interval is read only if their moment lies in this window.
+    pub scan_window: Option<ScanWindow>,
     /// Tables that plans of this session change: everything is read of them.
     pub changed_tables: &'a BTreeSet<TableId>,
     /// Whether time ran out.

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
-use twinlake_core::policy::TurnWindow;
+use twinlake_core::policy::ScanWindow;
 use twinlake_core::render::StepCounts;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
@@ -56,9 +56,9 @@ pub struct Context<'a, E: Environment> {
     pub may_write_settings: bool,
     /// When to defer to a later message what can be deferred.
     pub stop_at: Option<Timestamp>,
-    /// Of tables in sync, what the policy reads in turn is read only if their moment lies in this
-    /// window; `None` reads everything. A resync sets it for its run.
-    pub turn_window: Option<TurnWindow>,
+    /// Of tables in sync, what has a scan interval is read only if their moment lies in this window;
+    /// `None` reads everything. A resync sets it for its run.
+    pub scan_window: Option<ScanWindow>,
 }
 
 /// Most rounds of the loop before a remaining difference waits for a later message.
@@ -91,8 +91,8 @@ pub struct ReconcileOutcome {
     /// Tables of databases with too many tables for one invocation. They were not read; the
     /// caller splits them into several messages.
     pub oversized: BTreeSet<TableId>,
-    /// Tables of which something was left to its turn.
-    pub left_to_turn: BTreeSet<TableId>,
+    /// Tables of which something was not read because its scan is not due.
+    pub left_to_schedule: BTreeSet<TableId>,
     /// Subjects that were left to other messages of the same resync run. They were not checked.
     pub left_to_parts: BTreeSet<Subject>,
     /// Whether steps on Lake Formation subjects were sent: what was listed of these before is old.

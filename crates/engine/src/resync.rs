@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use twinlake_core::ledger::{LedgerRows, ResyncRun, VerifiedRun};
 use twinlake_core::plan::{Finding, FindingKind};
-use twinlake_core::policy::TurnWindow;
+use twinlake_core::policy::ScanWindow;
 use twinlake_core::scope::{ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, Name, Scope, Subject, TableId, Timestamp};
@@ -37,7 +37,7 @@ pub struct ResyncReport {
     /// The number of databases reconciled.
     pub databases: usize,
     /// Set when the run is complete: every subject that the ledger does not list as out of sync, on
-    /// hold or blocked equaled the primary at this time, except for what was left to its turn.
+    /// hold or blocked equaled the primary at this time, except for what was left to the schedule.
     pub verified_at: Option<Timestamp>,
     /// No resync has been complete before, so the changes of this one are not drift.
     pub is_first: bool,
@@ -67,9 +67,9 @@ impl ResyncProgress for () {
 /// How much a resync reads of tables in sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResyncDepth {
-    /// What the policy reads in turn only in its turn. After a change of the policy everything is read
+    /// What has a scan interval only where it is due. After a change of the policy everything is read
     /// once.
-    InTurn,
+    Scheduled,
     /// Everything.
     Full,
 }
@@ -98,12 +98,12 @@ where
         Some((part, scope)) => (part.clone(), scope.clone()),
         None => (start_run(context).await?, Scope::catalog()),
     };
-    let turn_window = match depth {
+    let scan_window = match depth {
         ResyncDepth::Full => None,
-        ResyncDepth::InTurn => turn_window(context, verified_run, &part),
+        ResyncDepth::Scheduled => scan_window(context, verified_run, &part),
     };
     let context = &Context {
-        turn_window,
+        scan_window,
         ..*context
     };
     let mut report = ResyncReport {
@@ -173,16 +173,16 @@ where
 
 /// The window of a run: since the last complete one, if that had the same policy and epoch. Otherwise
 /// the run reads everything.
-fn turn_window<E: Environment>(
+fn scan_window<E: Environment>(
     context: &Context<'_, E>,
     verified_run: Option<VerifiedRun>,
     part: &ResyncPart,
-) -> Option<TurnWindow> {
+) -> Option<ScanWindow> {
     let verified_run = verified_run?;
     let is_same = verified_run.policy_digest == context.policy.digest()
         && verified_run.epoch == context.epoch.number();
     let until = part.started_at()?;
-    is_same.then_some(TurnWindow {
+    is_same.then_some(ScanWindow {
         since: verified_run.started_at,
         until,
     })
@@ -507,7 +507,7 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
     total.reasons.extend(part.reasons);
     total.not_fully_read.extend(part.not_fully_read);
     total.iceberg.extend(part.iceberg);
-    total.left_to_turn.extend(part.left_to_turn);
+    total.left_to_schedule.extend(part.left_to_schedule);
     total.left_to_parts.extend(part.left_to_parts);
     if let Some((scope, reason)) = part.waiting {
         match &mut total.waiting {

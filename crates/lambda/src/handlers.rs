@@ -179,7 +179,7 @@ async fn run_resync(
     let progress = LoggedProgress::default();
     let report = twinlake_engine::resync::resync(
         &context,
-        ResyncDepth::InTurn,
+        ResyncDepth::Scheduled,
         part,
         retry_queue,
         &progress,

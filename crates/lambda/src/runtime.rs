@@ -106,7 +106,7 @@ impl Runtime {
             approved_deletions: &ApprovedDeletions::None,
             may_write_settings: false,
             stop_at: Some(stop_at),
-            turn_window: None,
+            scan_window: None,
         }
     }
 

@@ -15,7 +15,9 @@ use twinlake_engine::resync::{ResyncDepth, ResyncProgress, ResyncReport};
 /// Arguments of `twinlake resync`.
 #[derive(Debug, Clone, Args)]
 pub struct ResyncArgs {
-    /// Read everything, also what the policy reads in turn (partition-scan, attachment-scan)
+    /// Read everything, also what a resync reads only daily or weekly
+    ///
+    /// The policy keys partition-scan and attachment-scan say what that is.
     #[arg(long)]
     pub full: bool,
     /// Print the result as JSON
@@ -28,7 +30,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
     let connection = Connection::open(common, without_ledger).await?;
     let depth = match args.full {
         true => ResyncDepth::Full,
-        false => ResyncDepth::InTurn,
+        false => ResyncDepth::Scheduled,
     };
     let report = resync_all(&connection.context(&ApprovedDeletions::None), depth).await;
     connection.ledger.save()?;
@@ -42,7 +44,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
             "rejections": outcome.rejections,
             "failed": outcome.failed.iter().map(|(s, f)| (s, f)).collect::<Vec<_>>(),
             "verified_at": report.verified_at.map(|at| at.to_string()),
-            "tables_left_to_turn": outcome.left_to_turn.len(),
+            "tables_left_to_schedule": outcome.left_to_schedule.len(),
         }));
     } else {
         print_outcome(outcome);
@@ -56,11 +58,12 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
                  decided, see above."
             ),
         });
-        if !outcome.left_to_turn.is_empty() {
+        if !outcome.left_to_schedule.is_empty() {
             output::print(&format!(
                 "Of {} tables in sync, partitions, indexes, statistics or filters that nobody is granted \
-                 are read in their turn. Run `twinlake resync --full` to read everything now.",
-                outcome.left_to_turn.len()
+                 were left to a later resync within the interval of `partition-scan` or \
+                 `attachment-scan`. Run `twinlake resync --full` to read everything now.",
+                outcome.left_to_schedule.len()
             ));
         }
     }

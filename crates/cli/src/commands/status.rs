@@ -7,7 +7,7 @@ use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::time::Duration;
 use twinlake_core::heartbeat::Channel;
-use twinlake_core::policy::ScanTurn;
+use twinlake_core::policy::ScanInterval;
 use twinlake_core::topology::SiteId;
 use twinlake_core::{LedgerRow, Policy, Subject, render};
 
@@ -101,20 +101,20 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
     output::json(&json);
 }
 
-/// What resyncs read in turn, as an addition to the time of the last one.
-fn turns(policy: &Policy) -> String {
-    let within = |what: &str, turn: ScanTurn| match turn {
-        ScanTurn::EveryResync => None,
-        ScanTurn::Daily => Some(format!("{what} within the day before it")),
-        ScanTurn::Weekly => Some(format!("{what} within the week before it")),
+/// What resyncs read only daily or weekly, as an addition to the time of the last one.
+fn scan_intervals(policy: &Policy) -> String {
+    let within = |what: &str, interval: ScanInterval| match interval {
+        ScanInterval::EveryResync => None,
+        ScanInterval::Daily => Some(format!("{what} within the day before it")),
+        ScanInterval::Weekly => Some(format!("{what} within the week before it")),
     };
     let partitions = within("partitions", policy.partition_scan);
     let attachments = within(
         "indexes, statistics and filters that nobody is granted",
         policy.attachment_scan,
     );
-    let turns = partitions.into_iter().chain(attachments);
-    turns.map(|turn| format!("; {turn}")).collect()
+    let intervals = partitions.into_iter().chain(attachments);
+    intervals.map(|text| format!("; {text}")).collect()
 }
 
 fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
@@ -123,7 +123,7 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
     let verified = match status.verified_at {
         Some(at) => format!(
             "verified as of {at}: what is in-sync equalled the primary at that time or later{}",
-            turns(&connection.policy)
+            scan_intervals(&connection.policy)
         ),
         None => "not verified: no resync has completed yet".to_owned(),
     };

@@ -3,7 +3,7 @@
 use super::pattern::{Pattern, Patterns};
 use super::{
     ColumnStatisticsPolicy, DataCellsFilterScan, DataLakeSettingsPolicy, DeletionLimit,
-    DeletionPolicy, GlueTagsPolicy, IcebergPolicy, Policy, ScanTurn, UnmappedLocation,
+    DeletionPolicy, GlueTagsPolicy, IcebergPolicy, Policy, ScanInterval, UnmappedLocation,
 };
 use crate::catalog;
 use crate::document::{DocumentError, DocumentSource};
@@ -46,9 +46,9 @@ struct Document {
     #[serde(default)]
     data_cells_filter_scan: DataCellsFilterScan,
     #[serde(default = "daily")]
-    partition_scan: ScanTurn,
+    partition_scan: ScanInterval,
     #[serde(default = "weekly")]
-    attachment_scan: ScanTurn,
+    attachment_scan: ScanInterval,
     #[serde(default)]
     glue_tags: GlueTagsPolicy,
     #[serde(default)]
@@ -89,12 +89,12 @@ struct RawDeletionLimit {
 const DEFAULT_DELETION_FRACTION: f64 = 0.1;
 const DEFAULT_DELETION_MINIMUM: usize = 10;
 
-fn daily() -> ScanTurn {
-    ScanTurn::Daily
+fn daily() -> ScanInterval {
+    ScanInterval::Daily
 }
 
-fn weekly() -> ScanTurn {
-    ScanTurn::Weekly
+fn weekly() -> ScanInterval {
+    ScanInterval::Weekly
 }
 
 fn everything() -> Vec<Spanned<String>> {

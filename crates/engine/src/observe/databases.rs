@@ -305,7 +305,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .filter(|id| self.policy.covers_table(id))
             .collect();
         for id in &covered {
-            snapshots.left_to_turn.remove(*id);
+            snapshots.left_to_schedule.remove(*id);
             let subject = Subject::Table((*id).clone());
             self.read_grants(&subject, snapshots).await;
         }

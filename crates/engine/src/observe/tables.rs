@@ -37,7 +37,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .filter(|id| self.is_new(id, snapshots))
             .collect();
         // Tables that a resync requests by name are those of a part.
-        let is_scan = self.prefetched.tables_by_name && self.turn_window.is_some();
+        let is_scan = self.prefetched.tables_by_name && self.scan_window.is_some();
         if is_scan {
             for id in requesting(Facet::Grants) {
                 self.read_grants(&Subject::Table(id.clone()), snapshots)

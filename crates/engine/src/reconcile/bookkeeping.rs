@@ -29,8 +29,8 @@ impl<'a, E: Environment> Session<'a, E> {
             .map(|(id, _)| id.clone())
             .collect();
         self.record_scanned();
-        let left_to_turn = self.snapshots.left_to_turn.keys().cloned();
-        self.outcome.left_to_turn = left_to_turn.collect();
+        let left_to_schedule = self.snapshots.left_to_schedule.keys().cloned();
+        self.outcome.left_to_schedule = left_to_schedule.collect();
         self.add_rejections_of_pages();
         self.outcome
             .findings
@@ -264,14 +264,14 @@ impl<'a, E: Environment> Session<'a, E> {
         if is_listed {
             row.listed_at = Some(self.started);
         }
-        let is_left_to_turn = match &row.subject {
-            Subject::Table(id) => self.snapshots.left_to_turn.contains_key(id),
+        let is_left_to_schedule = match &row.subject {
+            Subject::Table(id) => self.snapshots.left_to_schedule.contains_key(id),
             Subject::Catalog
             | Subject::LakeFormation(_)
             | Subject::Database(_)
             | Subject::Function(_) => false,
         };
-        if is_fully_read && !is_left_to_turn && row.state == SubjectState::InSync {
+        if is_fully_read && !is_left_to_schedule && row.state == SubjectState::InSync {
             row.verified_at = Some(self.started);
         }
     }

@@ -228,15 +228,15 @@ impl<E: Environment> Session<'_, E> {
     fn read_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
         let mut facets = self.planned_facets(subject);
         facets.retain(|facet| {
-            self.is_read(subject, *facet) && !self.is_left_to_turn(subject, *facet)
+            self.is_read(subject, *facet) && !self.is_left_to_schedule(subject, *facet)
         });
         facets
     }
 
-    /// Whether this session left a facet to its turn.
-    fn is_left_to_turn(&self, subject: &Subject, facet: Facet) -> bool {
+    /// Whether this session did not read a facet because its scan is not due.
+    fn is_left_to_schedule(&self, subject: &Subject, facet: Facet) -> bool {
         let left = match subject {
-            Subject::Table(id) => self.snapshots.left_to_turn.get(id),
+            Subject::Table(id) => self.snapshots.left_to_schedule.get(id),
             Subject::Catalog
             | Subject::LakeFormation(_)
             | Subject::Database(_)

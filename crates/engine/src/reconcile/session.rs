@@ -87,7 +87,7 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) known_pairings: Option<BTreeMap<Subject, BySite<Option<Timestamp>>>>,
     /// Whether the policy was compared with that of the last complete resync run.
     pub(super) compared_policy: bool,
-    /// Tables that plans of this session change: nothing of them is left to its turn.
+    /// Tables that plans of this session change: everything of them is read.
     pub(super) changed_tables: BTreeSet<TableId>,
     /// Dropped databases whose contents were read again.
     pub(super) reread_databases: BTreeSet<Name>,
@@ -242,8 +242,8 @@ impl<'a, E: Environment> Session<'a, E> {
             reader_role: self.context.reader_role,
             own_roles: self.context.own_roles,
             rows: &rows,
-            // What a plan asks for is never left to its turn.
-            turn_window: self.context.turn_window.filter(|_| !reads_needs),
+            // What a plan asks for is read at once.
+            scan_window: self.context.scan_window.filter(|_| !reads_needs),
             changed_tables: &self.changed_tables,
             max_concurrent_calls: self.context.max_concurrent_calls,
             prefetched,
@@ -328,13 +328,13 @@ impl<'a, E: Environment> Session<'a, E> {
         true
     }
 
-    /// Makes the next round read what was left to its turn of the tables that a plan changes. Returns
-    /// whether there is something to read.
+    /// Makes the next round read what was left to the schedule, of the tables that a plan changes.
+    /// Returns whether there is something to read.
     pub(super) fn read_changed_tables(&mut self, plan: &Plan) -> bool {
         let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
         for step in &plan.steps {
             if let subject @ Subject::Table(id) = &step.subject()
-                && let Some(left) = self.snapshots.left_to_turn.remove(id)
+                && let Some(left) = self.snapshots.left_to_schedule.remove(id)
             {
                 let left: Vec<Facet> = left.into_iter().collect();
                 next.insert(subject.clone(), ReadRequest::for_facets(&left));

@@ -5,7 +5,7 @@ use crate::ports::Environment;
 use crate::reconcile::Context;
 use std::collections::BTreeMap;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::policy::ScanTurn;
+use twinlake_core::policy::ScanInterval;
 use twinlake_core::{Name, Subject, TableId};
 
 /// Returns the size of the data lake according to the ledger rows, as far as the run reads it.
@@ -15,9 +15,9 @@ pub(super) fn lake_size_of<E: Environment>(
     context: &Context<'_, E>,
 ) -> LakeSize {
     let policy = context.policy;
-    let is_read = |turn: ScanTurn, id: &TableId| {
-        let window = context.turn_window;
-        window.is_none_or(|window| window.contains(turn, id))
+    let is_read = |interval: ScanInterval, id: &TableId| {
+        let window = context.scan_window;
+        window.is_none_or(|window| window.contains(interval, id))
     };
     let mut size = LakeSize {
         grant_calls,

@@ -239,7 +239,7 @@ impl ScenarioRunner {
             approved_deletions: &ApprovedDeletions::None,
             may_write_settings: true,
             stop_at: None,
-            turn_window: None,
+            scan_window: None,
         };
         match run(&context) {
             Some(Ok(value)) => Ok(value),

@@ -1,11 +1,11 @@
-//! What a resync reads in turn: of tables in sync, what has no listing across tables.
+//! What has a scan interval: of tables in sync, what has no listing across tables.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::ledger::ResyncRun;
-use twinlake_core::policy::ScanTurn;
+use twinlake_core::policy::ScanInterval;
 use twinlake_core::{Name, Scope, TableId};
 use twinlake_engine::resync::{ResyncDepth, ResyncReport};
 use twinlake_engine::retry_message::ResyncPart;
@@ -23,22 +23,22 @@ const HOUR: i64 = 3600;
 /// Time between two resyncs.
 const INTERVAL_SECS: i64 = 6 * HOUR;
 
-/// A harness with the turns of a new policy, whose Regions are in sync.
+/// A harness with the scan intervals of a new policy, whose Regions are in sync.
 fn harness_in_sync(before: &[HistoryAction]) -> TestHarness {
     let keys = "glue-tags = \"copy\"\ndeletion-limit = { fraction = 1.0, minimum = 10000 }";
     let mut harness = TestHarness::new(policy(keys));
-    harness.resync_depth = ResyncDepth::InTurn;
-    assert_eq!(harness.policy.partition_scan, ScanTurn::Daily);
-    assert_eq!(harness.policy.attachment_scan, ScanTurn::Weekly);
+    harness.resync_depth = ResyncDepth::Scheduled;
+    assert_eq!(harness.policy.partition_scan, ScanInterval::Daily);
+    assert_eq!(harness.policy.attachment_scan, ScanInterval::Weekly);
     set_up_primary(&harness, before);
     harness.settle();
     let _ = harness.take_events();
     harness
 }
 
-/// Any action; most often one on what is read in turn.
+/// Any action; most often one on what has a scan interval.
 fn any_lost_action() -> impl Strategy<Value = HistoryAction> {
-    let in_turn = |action: &HistoryAction| match action {
+    let is_on_filter = |action: &HistoryAction| match action {
         HistoryAction::LakeFormation(action) => matches!(
             action.kind,
             LakeFormationActionKind::PutDataCellsFilter
@@ -47,7 +47,7 @@ fn any_lost_action() -> impl Strategy<Value = HistoryAction> {
         _ => false,
     };
     let filter = any_lakeformation_action().prop_map(HistoryAction::LakeFormation);
-    let filter = filter.prop_filter("a change of a filter", in_turn);
+    let filter = filter.prop_filter("a change of a filter", is_on_filter);
     let (d, t, n) = (0..2u8, 0..3u8, 0..16u8);
     let numbers = (d, t, n);
     prop_oneof![
@@ -61,20 +61,20 @@ fn any_lost_action() -> impl Strategy<Value = HistoryAction> {
     ]
 }
 
-/// The turn in which a difference is found at the latest.
-fn turn_of(difference: &str) -> ScanTurn {
+/// The interval within which a difference is found.
+fn interval_of(difference: &str) -> ScanInterval {
     let (_, key) = difference.split_once(' ').unwrap_or_default();
     match key.split('|').next() {
-        Some("partition") => ScanTurn::Daily,
-        Some("attachment") => ScanTurn::Weekly,
-        Some("lakeformation") if key.starts_with("lakeformation|filter|") => ScanTurn::Weekly,
-        Some(_) | None => ScanTurn::EveryResync,
+        Some("partition") => ScanInterval::Daily,
+        Some("attachment") => ScanInterval::Weekly,
+        Some("lakeformation") if key.starts_with("lakeformation|filter|") => ScanInterval::Weekly,
+        Some(_) | None => ScanInterval::EveryResync,
     }
 }
 
-/// Whatever events are lost: resyncs find it within its turn, and at once what each of them reads.
+/// Whatever events are lost: resyncs find it within its interval, and at once what each of them reads.
 #[test]
-fn lost_changes_are_found_within_their_turn() {
+fn lost_changes_are_found_within_their_scan_interval() {
     let (waited, cases): (Cell<u32>, Cell<u32>) = Default::default();
     proptest!(long_proptest_config(), |(
         before in random_actions(12),
@@ -94,7 +94,7 @@ fn lost_changes_are_found_within_their_turn() {
             harness.resync();
             let differences = equality_oracle::differences(&harness.sim.state(), &[]);
             for difference in &differences {
-                let period = turn_of(difference).period_secs().unwrap_or_default();
+                let period = interval_of(difference).period_secs().unwrap_or_default();
                 prop_assert!(
                     elapsed < period + 2 * INTERVAL_SECS,
                     "{difference} after {elapsed} s"
@@ -106,7 +106,9 @@ fn lost_changes_are_found_within_their_turn() {
         cases.set(cases.get() + 1);
     });
     let (waited, cases) = (waited.get(), cases.get());
-    println!("lost_changes_are_found_within_their_turn: {waited} of {cases} cases had to wait");
+    println!(
+        "lost_changes_are_found_within_their_scan_interval: {waited} of {cases} cases had to wait"
+    );
     assert!(
         !USES_FIXED_SEED || waited > 10,
         "{waited} of {cases} waited"
@@ -130,13 +132,13 @@ fn calls_per_table(harness: &TestHarness) -> usize {
 }
 
 #[test]
-fn tables_in_sync_are_read_one_by_one_only_in_their_turn() {
+fn tables_in_sync_are_read_one_by_one_only_when_they_are_due() {
     let harness = harness_in_sync(&[]);
     let _ = harness.sim.state().take_calls();
     harness.sim.state().advance_secs(1);
     let report = harness.resync().unwrap();
     assert_eq!(calls_per_table(&harness), 0);
-    assert!(!report.outcome.left_to_turn.is_empty());
+    assert!(!report.outcome.left_to_schedule.is_empty());
     assert!(report.verified_at.is_some());
     harness.sim.state().advance_secs(8 * 24 * HOUR);
     harness.resync();
@@ -151,7 +153,7 @@ fn everything_is_read_after_a_change_of_the_policy() {
     harness.sim.state().advance_secs(1);
     let report = harness.resync().unwrap();
     assert!(calls_per_table(&harness) > 0);
-    assert!(report.outcome.left_to_turn.is_empty());
+    assert!(report.outcome.left_to_schedule.is_empty());
 }
 
 fn base_table() -> TableId {
@@ -215,7 +217,7 @@ fn what_another_policy_wrote_is_read_by_the_next_run() {
     let _ = harness.sim.state().take_calls();
     harness.sim.state().advance_secs(1);
     let report = harness.resync().unwrap();
-    assert!(report.outcome.left_to_turn.is_empty());
+    assert!(report.outcome.left_to_schedule.is_empty());
     assert!(calls_per_table(&harness) > 0);
 }
 

@@ -1,20 +1,21 @@
-//! What a resync leaves to its turn: of tables in sync, what has no listing across tables.
+//! What a resync leaves to the schedule of scans: of tables in sync, what has no listing across
+//! tables and is not due.
 
 use super::dependencies::has_filter_grants;
 use super::{Observer, Snapshots};
 use crate::ports::ReadRegion;
-use twinlake_core::policy::{DataCellsFilterScan, ScanTurn};
+use twinlake_core::policy::{DataCellsFilterScan, ScanInterval};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{Facet, Subject, SubjectState, TableId};
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Whether this run reads a facet of a table. Everything is read of a table that is not known to be
     /// in sync, or that was created since it was paired.
-    fn is_in_turn(&self, id: &TableId, facet: Facet, snapshots: &Snapshots) -> bool {
-        let Some(window) = self.turn_window else {
+    fn is_due(&self, id: &TableId, facet: Facet, snapshots: &Snapshots) -> bool {
+        let Some(window) = self.scan_window else {
             return true;
         };
-        let turn = match facet {
+        let interval = match facet {
             Facet::Partitions => self.policy.partition_scan,
             Facet::Indexes | Facet::Statistics | Facet::DataCellsFilters => {
                 self.policy.attachment_scan
@@ -25,15 +26,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             | Facet::GlueTags
             | Facet::LfTagAssignments
             | Facet::OptIns
-            | Facet::Items => ScanTurn::EveryResync,
+            | Facet::Items => ScanInterval::EveryResync,
         };
-        window.contains(turn, id)
+        window.contains(interval, id)
             || self.changed_tables.contains(id)
             || !self.is_in_sync_as_paired(id, snapshots)
     }
 
-    /// Whether a scan reads a facet of a table; if not, records that it is left to its turn. The grants
-    /// on the table are read before: filters that somebody is granted are always read.
+    /// Whether a scan reads a facet of a table; if not, records that it is left to the schedule. The
+    /// grants on the table are read before: filters that somebody is granted are always read.
     pub(super) fn reads_or_leaves(
         &self,
         id: &TableId,
@@ -48,12 +49,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 return false;
             }
         }
-        let is_in_turn = self.is_in_turn(id, facet, snapshots);
-        if !is_in_turn {
-            let left = snapshots.left_to_turn.entry(id.clone()).or_default();
+        let is_due = self.is_due(id, facet, snapshots);
+        if !is_due {
+            let left = snapshots.left_to_schedule.entry(id.clone()).or_default();
             left.insert(facet);
         }
-        is_in_turn
+        is_due
     }
 
     /// Whether the ledger says that a table is in sync, and both Regions list the tables that it pairs.

@@ -1,4 +1,4 @@
-//! In which turn a resync reads what has no listing across tables.
+//! How often a resync reads what has no listing across tables, and of which tables it is due.
 
 use crate::name::TableId;
 use crate::timestamp::Timestamp;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How often a resync reads something of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ScanTurn {
+pub enum ScanInterval {
     /// In every resync.
     EveryResync,
     /// Once a day.
@@ -16,7 +16,7 @@ pub enum ScanTurn {
     Weekly,
 }
 
-impl ScanTurn {
+impl ScanInterval {
     /// Seconds within which everything is read once; `None` if every resync reads it.
     #[must_use]
     pub fn period_secs(self) -> Option<i64> {
@@ -35,18 +35,18 @@ impl ScanTurn {
 /// run reads the tables whose moment lies in its window. The windows of complete runs leave no gap, so
 /// nothing is skipped for longer than a period and the time until the next complete run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnWindow {
+pub struct ScanWindow {
     /// The start of the last complete run.
     pub since: Timestamp,
     /// The start of this run.
     pub until: Timestamp,
 }
 
-impl TurnWindow {
+impl ScanWindow {
     /// Whether the moment of a table lies in the window.
     #[must_use]
-    pub fn contains(&self, turn: ScanTurn, id: &TableId) -> bool {
-        let Some(period) = turn.period_secs() else {
+    pub fn contains(&self, interval: ScanInterval, id: &TableId) -> bool {
+        let Some(period) = interval.period_secs() else {
             return true;
         };
         let offset = offset_secs(id, period);
@@ -83,16 +83,22 @@ mod tests {
         while let Some(last) = ends.last().copied().filter(|last| *last < 21 * 86_400) {
             ends.push(last + 3_600 + (last / 7) % 40_000);
         }
-        let windows: Vec<TurnWindow> = ends
+        let windows: Vec<ScanWindow> = ends
             .windows(2)
-            .map(|pair| TurnWindow {
+            .map(|pair| ScanWindow {
                 since: Timestamp::from_secs(pair[0]),
                 until: Timestamp::from_secs(pair[1]),
             })
             .collect();
-        for (turn, period) in [(ScanTurn::Daily, 86_400), (ScanTurn::Weekly, 7 * 86_400)] {
+        let intervals = [
+            (ScanInterval::Daily, 86_400),
+            (ScanInterval::Weekly, 7 * 86_400),
+        ];
+        for (interval, period) in intervals {
             for id in (0..50).map(table) {
-                let of_table = windows.iter().filter(|window| window.contains(turn, &id));
+                let of_table = windows
+                    .iter()
+                    .filter(|window| window.contains(interval, &id));
                 let ends: Vec<i64> = of_table.map(|window| window.until.secs()).collect();
                 let whole_periods = windows.last().unwrap().until.secs() / period;
                 assert!(ends.len() as i64 >= whole_periods, "{id}: {ends:?}");
@@ -105,14 +111,14 @@ mod tests {
 
     #[test]
     fn the_moments_of_tables_are_spread_over_the_period() {
-        let quarter = |n: i64| TurnWindow {
+        let quarter = |n: i64| ScanWindow {
             since: Timestamp::from_secs(n * 21_600),
             until: Timestamp::from_secs((n + 1) * 21_600),
         };
         for n in 0..4 {
             let tables = (0..1000).map(table);
             let due = tables
-                .filter(|id| quarter(n).contains(ScanTurn::Daily, id))
+                .filter(|id| quarter(n).contains(ScanInterval::Daily, id))
                 .count();
             assert!(
                 (200..300).contains(&due),
@@ -124,11 +130,11 @@ mod tests {
     #[test]
     fn what_every_resync_reads_is_in_every_window() {
         let now = Timestamp::from_secs(5);
-        let window = TurnWindow {
+        let window = ScanWindow {
             since: now,
             until: now,
         };
-        assert!(window.contains(ScanTurn::EveryResync, &table(0)));
-        assert!(!window.contains(ScanTurn::Daily, &table(0)));
+        assert!(window.contains(ScanInterval::EveryResync, &table(0)));
+        assert!(!window.contains(ScanInterval::Daily, &table(0)));
     }
 }
