@@ -187,9 +187,10 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
             format!(
                 "{count} messages could not be handled and are in the dead-letter queue of {queue}."
             ),
-            "The next resync applies the changes that catalog and permission events among them \
-             report. All others are lost unless they are sent back."
-                .to_owned(),
+            format!(
+                "`twinlake resync --full --region {region}` also applies the changes that catalog and \
+                 permission events among them report. All others are lost unless they are sent back."
+            ),
             format!(
                 "Correct the cause, then run `twinlake redrive {queue} --region {region}`, which \
                  lists some of the messages and asks."

@@ -202,8 +202,10 @@ async fn redrive_region(
                 let Some((target, url)) = target else {
                     not_sent += 1;
                     output::note(&format!(
-                        "{queue}: {summary}: not sent, because no queue takes it; run `twinlake \
-                         resync` to reconcile its subject."
+                        "{queue}: {summary}: not sent, because no queue takes it; if it reports a \
+                         change of the catalog or its permissions, `twinlake resync --full --region \
+                         {}` applies it.",
+                        queues.region
                     ));
                     continue;
                 };
