@@ -11,12 +11,12 @@ mod cloudtrail;
 mod cloudtrail_lakeformation;
 mod cloudtrail_record;
 mod glue_catalog;
-mod glue_operations;
 mod lenient_json;
+mod operational;
 mod own_catalog;
 mod s3_replication;
 
-pub use glue_operations::{OperationalEvent, OutOfBandChange, parse_operational_event};
+pub use operational::{OperationalEvent, OutOfBandChange, parse_operational_event};
 pub use s3_replication::{
     ParsedNotifications, ReplicationEventType, ReplicationNotice, alerts as replication_alerts,
     parse_replication, subject as replication_subject, unwrap_notification,

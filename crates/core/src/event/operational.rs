@@ -331,7 +331,7 @@ fn parse_failed_call(event: LenientJson<'_>, event_context: &EventContext) -> Op
     let message = record.text("errorMessage").unwrap_or(code);
     let sentences = [
         format!("{principal} was denied {action} on {resource}: {message}"),
-        "Twinlake replicates grants unchanged, so the call is denied in both Regions.".to_owned(),
+        "The other Region was not checked; `twinlake access` compares both.".to_owned(),
         format!(
             "If the access is intended, grant it in the primary. To list the grants, run `twinlake \
              access PRINCIPAL DATABASE.TABLE --region {}`.",
