@@ -24,14 +24,14 @@ pub(super) fn parse(
 ) -> Result<Parsed, UnrecognizedEvent> {
     let record = event.get("detail");
     let source = record.text("eventSource").unwrap_or_default();
-    let name = record.text("eventName").unwrap_or_default();
+    let event_name = record.text("eventName").unwrap_or_default();
     if let Some(reason) = ignore_reason(record, event_context) {
         return Ok(Parsed::Ignored(reason));
     }
     match source.as_str() {
-        "glue.amazonaws.com" => parse_glue_call(record, &name, event_context),
+        "glue.amazonaws.com" => parse_glue_call(record, &event_name, event_context),
         "lakeformation.amazonaws.com" => {
-            let mut parsed = cloudtrail_lakeformation::parse(record, &name, event_context)?;
+            let mut parsed = cloudtrail_lakeformation::parse(record, &event_name, event_context)?;
             if let (Parsed::Scope(scope), true) = (&mut parsed, is_heartbeat(record))
                 && let Some(sent) = record.time("eventTime")
             {
@@ -73,50 +73,58 @@ fn is_heartbeat(record: LenientJson<'_>) -> bool {
 
 fn parse_glue_call(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let request = record.get("requestParameters");
     if let Some(reason) = own_catalog::foreign_id(request, event_context) {
         return Ok(Parsed::Ignored(reason));
     }
-    match name {
+    match event_name {
         "CreateUserDefinedFunction" | "UpdateUserDefinedFunction" | "DeleteUserDefinedFunction" => {
-            return parse_function_call(record, name, event_context);
+            return parse_function_call(record, event_name, event_context);
         }
         "UpdateColumnStatisticsForPartition" | "DeleteColumnStatisticsForPartition" => {
             return Ok(Parsed::Ignored(
                 "column statistics of partitions are not replicated".to_owned(),
             ));
         }
-        "TagResource" | "UntagResource" => return parse_tagging(request, name, event_context),
+        "TagResource" | "UntagResource" => {
+            return parse_tagging(request, event_name, event_context);
+        }
         _ => {}
     }
-    let (database, tables) = match name {
+    let (database, tables) = match event_name {
         "CreateDatabase" => (request.get("databaseInput").name("name"), Vec::new()),
         "UpdateDatabase" | "DeleteDatabase" => (request.name("name"), Vec::new()),
-        _ => (request.name("databaseName"), table_names(request, name)),
+        _ => (
+            request.name("databaseName"),
+            table_names(request, event_name),
+        ),
     };
     let Some(database) = database else {
-        return parse_arns(record, name, None, event_context);
+        return parse_arns(record, event_name, None, event_context);
     };
-    let is_database_call = matches!(name, "CreateDatabase" | "UpdateDatabase" | "DeleteDatabase");
+    let is_database_call = matches!(
+        event_name,
+        "CreateDatabase" | "UpdateDatabase" | "DeleteDatabase"
+    );
     if tables.is_empty() && !is_database_call {
-        return parse_arns(record, name, Some(database), event_context);
+        return parse_arns(record, event_name, Some(database), event_context);
     }
     let foreign = own_catalog::foreign_arn(&arns(record), &database, &tables, event_context);
     if let Some(reason) = foreign {
         return Ok(Parsed::Ignored(reason));
     }
     let scope = match is_database_call {
-        true => scope_of_database_call(database, name),
-        false => scope_of_table_call(request, database, tables, name),
+        true => scope_of_database_call(database, event_name),
+        false => scope_of_table_call(request, database, tables, event_name),
     };
     Ok(Parsed::Scope(scope))
 }
 
-fn scope_of_database_call(database: Name, name: &str) -> Scope {
-    let read_request = match name {
+fn scope_of_database_call(database: Name, event_name: &str) -> Scope {
+    let read_request = match event_name {
         "DeleteDatabase" => ReadRequest {
             deletion_named: true,
             ..ReadRequest::for_facets(&WHOLE_DATABASE)
@@ -132,14 +140,14 @@ fn scope_of_table_call(
     request: LenientJson<'_>,
     database: Name,
     tables: Vec<Name>,
-    name: &str,
+    event_name: &str,
 ) -> Scope {
-    let read_request = match partition_values(request, name) {
-        Some(values) => ReadRequest::for_partitions(values, deletes_partitions(name)),
+    let read_request = match partition_values(request, event_name) {
+        Some(values) => ReadRequest::for_partitions(values, deletes_partitions(event_name)),
         None => ReadRequest {
-            deletion_named: matches!(name, "DeleteTable" | "BatchDeleteTable"),
-            partition_deletion_named: deletes_partitions(name),
-            ..ReadRequest::for_facets(facets_of_table_call(name))
+            deletion_named: matches!(event_name, "DeleteTable" | "BatchDeleteTable"),
+            partition_deletion_named: deletes_partitions(event_name),
+            ..ReadRequest::for_facets(facets_of_table_call(event_name))
         },
     };
     let mut scope = Scope::default();
@@ -152,7 +160,7 @@ fn scope_of_table_call(
 
 fn parse_function_call(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let request = record.get("requestParameters");
@@ -160,7 +168,7 @@ fn parse_function_call(
     let function = named.or_else(|| request.get("functionInput").name("functionName"));
     let (database, function) = match (request.name("databaseName"), function) {
         (Some(database), Some(function)) => (database, function),
-        (database, _) => return parse_arns(record, name, database, event_context),
+        (database, _) => return parse_arns(record, event_name, database, event_context),
     };
     let names = std::slice::from_ref(&function);
     let foreign = own_catalog::foreign_arn(&arns(record), &database, names, event_context);
@@ -168,7 +176,7 @@ fn parse_function_call(
         return Ok(Parsed::Ignored(reason));
     }
     let read_request = ReadRequest {
-        deletion_named: name == "DeleteUserDefinedFunction",
+        deletion_named: event_name == "DeleteUserDefinedFunction",
         ..ReadRequest::for_facets(&[Facet::Definition])
     };
     let mut scope = Scope::default();
@@ -182,7 +190,7 @@ fn parse_function_call(
 /// Parses a change of the Glue tags of a resource.
 fn parse_tagging(
     request: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let arn = request.text("resourceArn").unwrap_or_default();
@@ -190,7 +198,7 @@ fn parse_tagging(
         ArnTarget::Database(database) => Subject::Database(database),
         ArnTarget::Table(id) => Subject::Table(id),
         ArnTarget::OtherCatalog(reason) => return Ok(Parsed::Ignored(reason)),
-        ArnTarget::InvalidName => return Err(no_valid_name(name)),
+        ArnTarget::InvalidName => return Err(no_valid_name(event_name)),
         ArnTarget::Other => {
             return Ok(Parsed::Ignored(
                 "the tagged resource is neither a database nor a table".to_owned(),
@@ -206,21 +214,21 @@ fn parse_tagging(
 }
 
 /// The facets that a call on a table may have changed.
-fn facets_of_table_call(name: &str) -> &'static [Facet] {
-    match name {
+fn facets_of_table_call(event_name: &str) -> &'static [Facet] {
+    match event_name {
         "CreatePartitionIndex" | "DeletePartitionIndex" => &[Facet::Definition, Facet::Indexes],
         "UpdateColumnStatisticsForTable" | "DeleteColumnStatisticsForTable" => {
             &[Facet::Definition, Facet::Statistics]
         }
         "UpdateTable" => &TABLE_ITSELF,
-        _ if name.contains("Partition") => &[Facet::Definition, Facet::Partitions],
+        _ if event_name.contains("Partition") => &[Facet::Definition, Facet::Partitions],
         _ => &WHOLE_TABLE,
     }
 }
 
 /// Returns the values of the partitions that a call names, or `None` unless every entry names
 /// its partition: CloudTrail truncates large requests.
-fn partition_values(request: LenientJson<'_>, name: &str) -> Option<BTreeSet<Vec<String>>> {
+fn partition_values(request: LenientJson<'_>, event_name: &str) -> Option<BTreeSet<Vec<String>>> {
     let values = |list: LenientJson<'_>| -> Option<Vec<String>> {
         let values: Option<Vec<String>> = list.items().map(LenientJson::as_text).collect();
         values.filter(|values| !values.is_empty())
@@ -233,7 +241,7 @@ fn partition_values(request: LenientJson<'_>, name: &str) -> Option<BTreeSet<Vec
         let entries = request.get(key).items();
         entries.map(|entry| entry.get(inner)).collect::<Vec<_>>()
     };
-    match name {
+    match event_name {
         "CreatePartition" => all(vec![partition_input_values(request)]),
         "BatchCreatePartition" => all(entries("partitionInputList", "values")),
         "UpdatePartition" => all(vec![
@@ -256,12 +264,12 @@ fn partition_input_values(parent: LenientJson<'_>) -> LenientJson<'_> {
     parent.get("partitionInput").get("values")
 }
 
-fn deletes_partitions(name: &str) -> bool {
-    matches!(name, "DeletePartition" | "BatchDeletePartition")
+fn deletes_partitions(event_name: &str) -> bool {
+    matches!(event_name, "DeletePartition" | "BatchDeletePartition")
 }
 
-fn table_names(request: LenientJson<'_>, name: &str) -> Vec<Name> {
-    match name {
+fn table_names(request: LenientJson<'_>, event_name: &str) -> Vec<Name> {
+    match event_name {
         "BatchDeleteTable" => request.names("tablesToDelete"),
         "CreateTable" | "UpdateTable" => {
             let named = request.get("tableInput").name("name");
@@ -289,7 +297,7 @@ fn has_object_name(request: LenientJson<'_>) -> bool {
 /// An ARN beside those of another catalog proves no deletion: the call was on one of them.
 fn parse_arns(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     database: Option<Name>,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
@@ -305,7 +313,7 @@ fn parse_arns(
         | ArnTarget::InvalidName
         | ArnTarget::Other => None,
     });
-    let scope = scope_of_targets(&targets, name, other_catalog.is_none());
+    let scope = scope_of_targets(&targets, event_name, other_catalog.is_none());
     if !scope.is_empty() {
         return Ok(Parsed::Scope(scope));
     }
@@ -314,24 +322,24 @@ fn parse_arns(
     }
     let request = record.get("requestParameters");
     if targets.contains(&ArnTarget::InvalidName) || has_object_name(request) {
-        return Err(no_valid_name(name));
+        return Err(no_valid_name(event_name));
     }
     match database {
         Some(database) => Ok(Parsed::Scope(Scope::database(database))),
         None if is_omitted(request) => Ok(Parsed::Scope(Scope::catalog())),
-        None => Err(no_valid_name(name)),
+        None => Err(no_valid_name(event_name)),
     }
 }
 
 /// The tables among the targets, or else the databases.
-fn scope_of_targets(targets: &[ArnTarget], name: &str, may_name_deletion: bool) -> Scope {
+fn scope_of_targets(targets: &[ArnTarget], event_name: &str, may_name_deletion: bool) -> Scope {
     let mut scope = Scope::default();
     for target in targets {
         if let ArnTarget::Table(id) = target {
             let read_request = ReadRequest {
-                deletion_named: may_name_deletion && name == "DeleteTable",
-                partition_deletion_named: may_name_deletion && deletes_partitions(name),
-                ..ReadRequest::for_facets(facets_of_table_call(name))
+                deletion_named: may_name_deletion && event_name == "DeleteTable",
+                partition_deletion_named: may_name_deletion && deletes_partitions(event_name),
+                ..ReadRequest::for_facets(facets_of_table_call(event_name))
             };
             scope.add(Subject::Table(id.clone()), read_request);
         }
@@ -342,7 +350,7 @@ fn scope_of_targets(targets: &[ArnTarget], name: &str, may_name_deletion: bool) 
     for target in targets {
         if let ArnTarget::Database(database) = target {
             let read_request = ReadRequest {
-                deletion_named: may_name_deletion && name == "DeleteDatabase",
+                deletion_named: may_name_deletion && event_name == "DeleteDatabase",
                 ..ReadRequest::for_facets(&WHOLE_DATABASE)
             };
             scope.add(Subject::Database(database.clone()), read_request);

@@ -30,34 +30,34 @@ enum Unparsed {
 
 pub(super) fn parse(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let request = record.get("requestParameters");
     if let Some(reason) = own_catalog::foreign_id(request, event_context) {
         return Ok(Parsed::Ignored(reason));
     }
-    let lf_subject = match name {
+    let lf_subject = match event_name {
         "CreateLFTag" | "UpdateLFTag" | "DeleteLFTag" => LfSubject::LfTags,
         "CreateLFTagExpression" | "UpdateLFTagExpression" | "DeleteLFTagExpression" => {
             LfSubject::LfTagExpressions
         }
         "RegisterResource" | "UpdateResource" | "DeregisterResource" => LfSubject::DataLocations,
         "PutDataLakeSettings" => LfSubject::Settings,
-        _ => return parse_call_with_names(record, name, event_context),
+        _ => return parse_call_with_names(record, event_name, event_context),
     };
-    Ok(parse_lake_formation_subject(lf_subject, name))
+    Ok(parse_lake_formation_subject(lf_subject, event_name))
 }
 
 /// Parses a call whose parameters name what it changes.
 fn parse_call_with_names(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let request = record.get("requestParameters");
     let is_known = matches!(
-        name,
+        event_name,
         "GrantPermissions"
             | "RevokePermissions"
             | "BatchGrantPermissions"
@@ -73,43 +73,46 @@ fn parse_call_with_names(
     if is_known && is_omitted(request) {
         return Ok(Parsed::Scope(Scope::catalog()));
     }
-    match name {
+    match event_name {
         "GrantPermissions" | "RevokePermissions" => {
-            parse_permission_calls(record, std::iter::once(request), name, event_context)
+            parse_permission_calls(record, std::iter::once(request), event_name, event_context)
         }
         "BatchGrantPermissions" | "BatchRevokePermissions" => {
             let entries = request.get("entries");
             match entries.exists() {
-                true => parse_permission_calls(record, entries.items(), name, event_context),
+                true => parse_permission_calls(record, entries.items(), event_name, event_context),
                 false => Ok(Parsed::Scope(Scope::catalog())),
             }
         }
         "AddLFTagsToResource" | "RemoveLFTagsFromResource" => {
-            parse_tag_assignment(record, name, event_context)
+            parse_tag_assignment(record, event_name, event_context)
         }
         "CreateDataCellsFilter" | "UpdateDataCellsFilter" => {
-            parse_filter_call(record, request.get("tableData"), name, event_context)
+            parse_filter_call(record, request.get("tableData"), event_name, event_context)
         }
-        "DeleteDataCellsFilter" => parse_filter_call(record, request, name, event_context),
+        "DeleteDataCellsFilter" => parse_filter_call(record, request, event_name, event_context),
         "CreateLakeFormationOptIn" | "DeleteLakeFormationOptIn" => {
-            parse_opt_in(record, name, event_context)
+            parse_opt_in(record, event_name, event_context)
         }
         _ => Ok(Parsed::Ignored(format!(
             "{} changes nothing that Twinlake replicates",
-            quoted(name)
+            quoted(event_name)
         ))),
     }
 }
 
 /// Parses a call on LF-Tags, LF-Tag expressions, registered locations or data lake settings.
-fn parse_lake_formation_subject(lf_subject: LfSubject, name: &str) -> Parsed {
+fn parse_lake_formation_subject(lf_subject: LfSubject, event_name: &str) -> Parsed {
     let mut scope = Scope::default();
     let creating_verbs = ["Create", "Register", "Put"];
-    let read_request = match creating_verbs.iter().any(|verb| name.starts_with(verb)) {
+    let read_request = match creating_verbs
+        .iter()
+        .any(|verb| event_name.starts_with(verb))
+    {
         true => ReadRequest::for_facets(&[Facet::Items]),
         false => ReadRequest {
             // UpdateLFTag may delete values of a tag.
-            deletion_named: name.starts_with("De") || name == "UpdateLFTag",
+            deletion_named: event_name.starts_with("De") || event_name == "UpdateLFTag",
             ..ReadRequest::for_facets(lf_subject.facets())
         },
     };
@@ -122,10 +125,10 @@ fn parse_lake_formation_subject(lf_subject: LfSubject, name: &str) -> Parsed {
 fn parse_permission_calls<'r>(
     record: LenientJson<'_>,
     requests: impl Iterator<Item = LenientJson<'r>>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
-    let revokes = name.ends_with("RevokePermissions");
+    let revokes = event_name.ends_with("RevokePermissions");
     let mut scope = Scope::default();
     let mut unparsed = Vec::new();
     for request in requests {
@@ -157,7 +160,7 @@ fn parse_permission_calls<'r>(
     if !scope.is_empty() {
         return Ok(Parsed::Scope(scope));
     }
-    outcome_of_unparsed(unparsed, name)
+    outcome_of_unparsed(unparsed, event_name)
 }
 
 /// Adds the grants that a revoke named, and the subjects that they are on.
@@ -174,20 +177,23 @@ fn add_named_revokes(scope: &mut Scope, entry: ListedPermission, event_context: 
 }
 
 /// The result for a call none of whose resources leads to a scope.
-fn outcome_of_unparsed(unparsed: Vec<Unparsed>, name: &str) -> Result<Parsed, UnrecognizedEvent> {
+fn outcome_of_unparsed(
+    unparsed: Vec<Unparsed>,
+    event_name: &str,
+) -> Result<Parsed, UnrecognizedEvent> {
     let mut unknown_kinds = 0usize;
     let mut other_catalog = None;
     for problem in unparsed {
         match problem {
-            Unparsed::NoValidName => return Err(no_valid_name(name)),
+            Unparsed::NoValidName => return Err(no_valid_name(event_name)),
             Unparsed::OtherCatalog(reason) => other_catalog = Some(reason),
             Unparsed::UnknownKind => unknown_kinds += 1,
         }
     }
     Ok(Parsed::Ignored(other_catalog.unwrap_or_else(|| {
-        let event_name = quoted(name);
+        let call = quoted(event_name);
         format!(
-            "{event_name} names only resources of kinds that Twinlake does not replicate ({unknown_kinds})"
+            "{call} names only resources of kinds that Twinlake does not replicate ({unknown_kinds})"
         )
     })))
 }
@@ -216,25 +222,25 @@ fn grants_request(resource: &ListedResource) -> ReadRequest {
 /// The subject of the one resource of a call, or what the call leads to without it.
 fn subject_of_call(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Subject, Result<Parsed, UnrecognizedEvent>> {
     let resource = record.get("requestParameters").get("resource");
     let resource = resource_in_own_catalog(record, resource, event_context);
     let subject =
         resource.and_then(|resource| subject_of_resource(&resource).ok_or(Unparsed::UnknownKind));
-    subject.map_err(|problem| outcome_of_unparsed(vec![problem], name))
+    subject.map_err(|problem| outcome_of_unparsed(vec![problem], event_name))
 }
 
 /// Parses an assignment of LF-Tags. Tables inherit the tags of their database, so the whole
 /// database is read. The LF-Tags are read as well, because an assigned one may be new.
 fn parse_tag_assignment(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let mut scope = Scope::default();
-    let subject = match subject_of_call(record, name, event_context) {
+    let subject = match subject_of_call(record, event_name, event_context) {
         Ok(subject) => subject,
         Err(outcome) => return outcome,
     };
@@ -257,7 +263,7 @@ fn parse_tag_assignment(
 fn parse_filter_call(
     record: LenientJson<'_>,
     table: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     if is_omitted(table) {
@@ -268,7 +274,7 @@ fn parse_filter_call(
     }
     let (Some(database), Some(table)) = (table.name("databaseName"), table.name("tableName"))
     else {
-        return Err(no_valid_name(name));
+        return Err(no_valid_name(event_name));
     };
     let names = std::slice::from_ref(&table);
     let foreign = own_catalog::foreign_arn(&arns(record), &database, names, event_context);
@@ -284,11 +290,11 @@ fn parse_filter_call(
 
 fn parse_opt_in(
     record: LenientJson<'_>,
-    name: &str,
+    event_name: &str,
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let mut scope = Scope::default();
-    let subject = match subject_of_call(record, name, event_context) {
+    let subject = match subject_of_call(record, event_name, event_context) {
         Ok(subject) => subject,
         Err(outcome) => return outcome,
     };
