@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 /// Glue operations that produce a Glue Data Catalog event and a CloudTrail record.
 const GLUE_OPERATIONS: [&str; 12] = [
     "CreateDatabase",
-    "UpdateDatabase",
     "DeleteDatabase",
     "CreateTable",
     "UpdateTable",
@@ -19,10 +18,12 @@ const GLUE_OPERATIONS: [&str; 12] = [
     "UpdatePartition",
     "BatchUpdatePartition",
     "DeletePartition",
+    "BatchDeletePartition",
 ];
 
 /// Glue operations that produce only a CloudTrail record.
-const CLOUDTRAIL_ONLY_GLUE_OPERATIONS: [&str; 9] = [
+const CLOUDTRAIL_ONLY_GLUE_OPERATIONS: [&str; 10] = [
+    "UpdateDatabase",
     "CreateUserDefinedFunction",
     "UpdateUserDefinedFunction",
     "DeleteUserDefinedFunction",
@@ -35,7 +36,7 @@ const CLOUDTRAIL_ONLY_GLUE_OPERATIONS: [&str; 9] = [
 ];
 
 /// Lake Formation operations that produce a CloudTrail record.
-const LAKE_FORMATION_OPERATIONS: [&str; 20] = [
+const LAKE_FORMATION_OPERATIONS: [&str; 21] = [
     "GrantPermissions",
     "RevokePermissions",
     "BatchGrantPermissions",
@@ -53,6 +54,7 @@ const LAKE_FORMATION_OPERATIONS: [&str; 20] = [
     "UpdateDataCellsFilter",
     "DeleteDataCellsFilter",
     "RegisterResource",
+    "UpdateResource",
     "DeregisterResource",
     "CreateLakeFormationOptIn",
     "DeleteLakeFormationOptIn",
@@ -61,16 +63,13 @@ const LAKE_FORMATION_OPERATIONS: [&str; 20] = [
 impl SimState {
     /// Emits the events of a successful call, if the operation is a write.
     pub(crate) fn emit(&mut self, caller: Caller<'_>, call: &str, request: &Value, answer: &Value) {
-        let is_cloudtrail_only = CLOUDTRAIL_ONLY_GLUE_OPERATIONS.contains(&call);
-        let is_glue =
-            is_cloudtrail_only || GLUE_OPERATIONS.contains(&call) || call == "BatchDeletePartition";
-        if !is_glue && !LAKE_FORMATION_OPERATIONS.contains(&call) && call != "UpdateResource" {
+        let has_catalog_event = GLUE_OPERATIONS.contains(&call);
+        let is_glue = has_catalog_event || CLOUDTRAIL_ONLY_GLUE_OPERATIONS.contains(&call);
+        if !is_glue && !LAKE_FORMATION_OPERATIONS.contains(&call) {
             return;
         }
-        if is_glue
-            && !is_cloudtrail_only
-            && let Some((detail_type, detail)) = catalog_event(call, request)
-        {
+        if has_catalog_event {
+            let (detail_type, detail) = catalog_event(call, request);
             let event = self.envelope(caller, "aws.glue", detail_type, detail);
             self.push_event(caller, event);
         }
@@ -140,16 +139,15 @@ fn user_identity(principal: &str, account: &str) -> Value {
     })
 }
 
-/// Returns detail type and detail of the Glue Data Catalog event of a call. `UpdateDatabase` has
-/// none.
-fn catalog_event(call: &str, request: &Value) -> Option<(&'static str, Value)> {
+/// Returns detail type and detail of the Glue Data Catalog event of a call.
+fn catalog_event(call: &str, request: &Value) -> (&'static str, Value) {
     const DATABASE: &str = "Glue Data Catalog Database State Change";
     const TABLE: &str = "Glue Data Catalog Table State Change";
     let text = |value: &Value, key: &str| value.get(key).cloned().unwrap_or_default();
     let input = |key: &str| request.get(key).cloned().unwrap_or_default();
     let database_event_detail = |name: Value, tables: Value| json!({"databaseName": name, "typeOfChange": call, "changedTables": tables});
     let database = text(request, "DatabaseName");
-    Some(match call {
+    match call {
         "CreateDatabase" => {
             let name = text(&input("DatabaseInput"), "Name");
             (DATABASE, database_event_detail(name, json!([])))
@@ -170,7 +168,6 @@ fn catalog_event(call: &str, request: &Value) -> Option<(&'static str, Value)> {
             DATABASE,
             database_event_detail(database, input("TablesToDelete")),
         ),
-        "UpdateDatabase" => return None,
         _ => {
             let table = match call {
                 "UpdateTable" => text(&input("TableInput"), "Name"),
@@ -182,7 +179,7 @@ fn catalog_event(call: &str, request: &Value) -> Option<(&'static str, Value)> {
             });
             (TABLE, detail)
         }
-    })
+    }
 }
 
 /// Returns partition values as display text, in the format of real events.
