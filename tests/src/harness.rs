@@ -168,7 +168,7 @@ impl TestHarness {
             state.add_data_lake_admin(region, TWINLAKE_ROLE);
             state.add_data_lake_admin(region, ADMIN_ROLE);
         }
-        state.set_lake_access_role(PRIMARY, Some(TWINLAKE_ROLE));
+        state.set_reader_role(PRIMARY, Some(TWINLAKE_ROLE));
         let sim = Sim::new(state);
         Self {
             primary: sim.region(PRIMARY, TWINLAKE_ROLE),

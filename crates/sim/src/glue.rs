@@ -127,7 +127,7 @@ impl SimState {
             version: None,
         };
         region.databases.insert(name.clone(), observed);
-        self.grant_to_lake_access_role(caller.region, &name);
+        self.grant_to_reader_role(caller.region, &name);
         let resource = StoredResource::Database(name);
         self.grant_defaults(caller.region, &resource, &defaults);
         self.grant_to_creator(caller, resource);
@@ -365,11 +365,10 @@ impl SimState {
         }
     }
 
-    /// Grants the Region's lake-access role, if set, DESCRIBE and SELECT on all tables of a
-    /// database.
-    fn grant_to_lake_access_role(&mut self, region: &str, database: &Name) {
+    /// Grants the Region's reader role, if set, DESCRIBE and SELECT on all tables of a database.
+    fn grant_to_reader_role(&mut self, region: &str, database: &Name) {
         let region_store = self.region(region).ok();
-        if let Some(role) = region_store.and_then(|region| region.lake_access_role.clone()) {
+        if let Some(role) = region_store.and_then(|region| region.reader_role.clone()) {
             let all = StoredResource::AllTables(database.clone());
             let columns = StoredResource::AllTablesAllColumns(database.clone());
             self.store_grant(region, &role, all, "DESCRIBE", false);

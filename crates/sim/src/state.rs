@@ -145,7 +145,7 @@ pub(crate) struct RegionStore {
     pub other_settings: Value,
     /// A role that is granted DESCRIBE and SELECT on all tables of each new database, as the
     /// lake-access function of the primary's stack does.
-    pub lake_access_role: Option<String>,
+    pub reader_role: Option<String>,
     /// Whether listings of grants omit the last write.
     pub stale_grant_listings: bool,
     /// Revoked grants that remain listed (LF-07).
@@ -232,9 +232,9 @@ impl SimState {
 
     /// Sets a role that is granted SELECT and DESCRIBE on all tables of every database created
     /// from now on, as the lake-access function of the primary's stack does. `None` stops this.
-    pub fn set_lake_access_role(&mut self, region: &str, principal: Option<&str>) {
+    pub fn set_reader_role(&mut self, region: &str, principal: Option<&str>) {
         if let Ok(region) = self.region_mut(region) {
-            region.lake_access_role = principal.map(str::to_owned);
+            region.reader_role = principal.map(str::to_owned);
         }
     }
 

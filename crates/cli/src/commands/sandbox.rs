@@ -25,8 +25,8 @@ pub struct SandboxArgs {
     /// `twinlake` of the account]
     #[arg(long, value_name = "ARN")]
     pub twinlake_role: Option<String>,
-    /// A role that gets SELECT on all tables of each new database of the first Region, as the
-    /// lake-access function of a deployed primary grants it
+    /// A role that gets DESCRIBE and SELECT on all tables of each new database of the first Region,
+    /// as the lake-access function of a deployed primary grants them
     #[arg(long, value_name = "ARN")]
     pub reader_role: Option<String>,
 }
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &SandboxArgs) -> Result<CommandOutcome, CliError> 
         state.add_data_lake_admin(region, &callers.other);
     }
     if let (Some(region), Some(reader_role)) = (regions.first(), &args.reader_role) {
-        state.set_lake_access_role(region, Some(reader_role));
+        state.set_reader_role(region, Some(reader_role));
     }
     let (listener, address) = Server::listen(args.port)
         .await

@@ -26,7 +26,7 @@ impl SimState {
             created,
             version: None,
         };
-        self.grant_to_lake_access_role(region, &name);
+        self.grant_to_reader_role(region, &name);
         let region = self.region_mut(region)?;
         region.databases.entry(name.clone()).or_insert(observed);
         let keys = match partitions {

@@ -83,7 +83,7 @@ impl ScenarioRunner {
             state.add_data_lake_admin(region, ROLE);
             state.add_data_lake_admin(region, ADMIN);
         }
-        state.set_lake_access_role(primary_region, Some(ROLE));
+        state.set_reader_role(primary_region, Some(ROLE));
         let sim = Sim::new(state);
         Self {
             epoch: match primary {
@@ -135,7 +135,7 @@ impl ScenarioRunner {
             }
             ["lake-access" | "reader", region, switch] => {
                 let role = (*switch == "on").then_some(ROLE);
-                self.sim.state().set_lake_access_role(region, role);
+                self.sim.state().set_reader_role(region, role);
                 Ok(())
             }
             ["wait", secs] => {
