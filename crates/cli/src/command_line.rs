@@ -92,14 +92,15 @@ pub enum Command {
     /// Names the grants behind each permission. IAM policies are not evaluated. Exits with 2 if the
     /// Regions differ, or if a part of them could not be read.
     Access(WithCommon<AccessArgs>),
-    /// Give Twinlake's roles their rights: data lake administrator, and SELECT in the primary
+    /// Give Twinlake's roles their rights: data lake administrator, and DESCRIBE and SELECT in the
+    /// primary
     ///
     /// Runs with your own rights, which must include PutDataLakeSettings in both Regions. You must
     /// be a data lake administrator of the primary, or name yourself with --twinlake-role, because
-    /// the command grants SELECT on its tables. Clears the default permissions for new databases
-    /// and tables of the standby. Removes nobody. The changes are recorded in the file of --record.
-    /// Keep it: --undo needs it to revert them. Exits with 2 if --dry-run shows a change to make or
-    /// to revert, or if --undo could not revert all that is recorded.
+    /// the command grants DESCRIBE and SELECT on its tables. Clears the default permissions for new
+    /// databases and tables of the standby. Removes nobody. The changes are recorded in the file of
+    /// --record. Keep it: --undo needs it to revert them. Exits with 2 if --dry-run shows a change
+    /// to make or to revert, or if --undo could not revert all that is recorded.
     Bootstrap(BootstrapArgs),
     /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),

@@ -318,7 +318,8 @@ async fn grant_reader_roles(
                 },
                 subject: Subject::Catalog,
                 detail: format!(
-                    "Twinlake's roles could not be granted SELECT on all tables: {error}"
+                    "Twinlake's roles could not be granted DESCRIBE and SELECT on all tables: \
+                     {error}"
                 ),
             };
             let outcome = ReconcileOutcome {

@@ -52,8 +52,8 @@ struct BootstrapRecord {
 }
 
 /// Makes the roles data lake administrators in both Regions, clears the default permissions of the
-/// standby, and grants the roles SELECT on every table of the primary, so that Lake Formation
-/// hides no columns from them.
+/// standby, and grants the roles DESCRIBE and SELECT on every table of the primary, so that Lake
+/// Formation hides no columns from them.
 ///
 /// # Errors
 /// A call failed, or the record cannot be read or written.
