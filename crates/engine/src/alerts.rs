@@ -342,8 +342,9 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         AlertKind::NotReplicated => (
             format!("{count} objects or settings are not replicated."),
             "The standby does not have them.",
-            "Read the reasons below: each names the policy key to change, or says that replication \
-             is not supported."
+            "Read the reasons below. Where one names a policy key, a change of that key replicates \
+             the object. Any other names what prevents the replication, or a kind that is not \
+             supported."
                 .to_owned(),
         ),
         AlertKind::ReplicationFailed
