@@ -25,7 +25,7 @@ pub use entry::{
     to_batch_entries,
 };
 pub use permission::Permission;
-pub use principal::{OwnRoles, Principal, PrincipalKind};
+pub use principal::{OwnRoles, Principal, PrincipalKind, PrincipalPatterns};
 pub use principal_mapping::PrincipalMapping;
 pub use resource::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, Resource};
 

@@ -28,7 +28,7 @@ pub use parser::FORMAT;
 pub use pattern::Patterns;
 pub use scan_interval::{ScanInterval, ScanWindow};
 
-use crate::grant::OwnRoles;
+use crate::grant::PrincipalPatterns;
 use crate::location::LocationMap;
 use crate::name::{Name, TableId};
 use crate::topology::{BySite, Epoch, Site, SiteId};
@@ -114,7 +114,8 @@ pub enum DataLakeSettingsPolicy {
     Merge,
 }
 
-/// The number of deletions that need no approval. Plans with more deletions are put on hold.
+/// The number of deletions that need no approval. The deletions of a plan with more are held; the
+/// rest is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DeletionLimit {
     /// The fraction of all paired objects of a kind that one plan, or one hour, may
@@ -139,7 +140,7 @@ pub struct Policy {
     /// administrators, and roles of registered locations.
     pub principals: Vec<BySite<String>>,
     /// Principals whose grants and opt-ins are not changed.
-    pub ignored_principals: OwnRoles,
+    pub ignored_principals: PrincipalPatterns,
     /// What to do with the data lake settings.
     pub data_lake_settings: DataLakeSettingsPolicy,
     /// What to do with unmapped locations.
@@ -153,7 +154,8 @@ pub struct Policy {
     /// How often a resync lists the partitions of a table.
     pub partition_scan: ScanInterval,
     /// How often a resync reads the partition indexes and column statistics of a table, and the data
-    /// cells filters that nobody is granted.
+    /// cells filters that nobody is granted. Every resync reads the other attachments: LF-Tag
+    /// assignments, opt-ins and Glue tags.
     pub attachment_scan: ScanInterval,
     /// Whether Glue's tags are copied.
     pub glue_tags: GlueTagsPolicy,

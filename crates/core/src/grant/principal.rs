@@ -94,23 +94,51 @@ impl fmt::Display for Principal {
     }
 }
 
+/// Principals, each named by its text, or by a prefix with `*` at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrincipalPatterns(Vec<String>);
+
+impl PrincipalPatterns {
+    /// Creates the list from principals and prefixes.
+    #[must_use]
+    pub fn new(texts: impl IntoIterator<Item = String>) -> Self {
+        Self(texts.into_iter().collect())
+    }
+
+    /// The principals and prefixes, as given.
+    #[must_use]
+    pub fn texts(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether the list names a principal. `*` alone names none.
+    #[must_use]
+    pub fn contains(&self, principal: &str) -> bool {
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => !prefix.is_empty() && principal.starts_with(prefix),
+            None => principal == pattern,
+        };
+        self.0.iter().any(matches)
+    }
+}
+
 /// Twinlake's own roles, in both Regions.
 ///
-/// Their calls are ignored, and the permissions that they hold as the creators of objects are
-/// not compared (LF-06). A pattern that ends in `*` matches every role below a path, so that a
-/// stack also recognizes the roles of the peer's stack.
+/// Their calls are ignored. None of their grants is compared: they hold permissions as
+/// administrators and as the creators of objects (LF-06). Prefixes cover every role below a path,
+/// so that a stack also recognizes the roles of the peer's stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnRoles {
-    patterns: Vec<String>,
+    patterns: PrincipalPatterns,
     writers: BTreeSet<Principal>,
 }
 
 impl OwnRoles {
-    /// Creates the list from ARNs and patterns.
+    /// Creates the list from ARNs and prefixes.
     #[must_use]
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
         Self {
-            patterns: patterns.into_iter().collect(),
+            patterns: PrincipalPatterns::new(patterns),
             writers: BTreeSet::new(),
         }
     }
@@ -131,20 +159,10 @@ impl OwnRoles {
         &self.writers
     }
 
-    /// The patterns, as given.
-    #[must_use]
-    pub fn patterns(&self) -> &[String] {
-        &self.patterns
-    }
-
     /// Whether an ARN is one of these roles.
     #[must_use]
     pub fn contains(&self, arn: &str) -> bool {
-        let matches = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(prefix) => !prefix.is_empty() && arn.starts_with(prefix),
-            None => arn == pattern,
-        };
-        self.patterns.iter().any(matches) || self.writers.iter().any(|writer| writer.0 == arn)
+        self.patterns.contains(arn) || self.writers.iter().any(|writer| writer.0 == arn)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Maps principals and data locations of listed grants to those of the standby.
 
-use super::{OwnRoles, Principal};
+use super::{Principal, PrincipalPatterns};
 use crate::location::{Location, LocationMap, Mapped};
 use crate::policy::Policy;
 use crate::topology::{AwsPartition, Epoch, SiteId};
@@ -20,7 +20,7 @@ pub struct PrincipalMapping {
     site: SiteId,
     standby: SiteId,
     partition: AwsPartition,
-    ignored: OwnRoles,
+    ignored: PrincipalPatterns,
 }
 
 /// What a principal maps to.
@@ -45,7 +45,7 @@ impl Default for PrincipalMapping {
             site: Epoch::INITIAL.primary(),
             standby: Epoch::INITIAL.standby(),
             partition: AwsPartition::Aws,
-            ignored: OwnRoles::default(),
+            ignored: PrincipalPatterns::default(),
         }
     }
 }

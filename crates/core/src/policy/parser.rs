@@ -7,7 +7,7 @@ use super::{
 };
 use crate::catalog;
 use crate::document::{DocumentError, DocumentSource};
-use crate::grant::{OwnRoles, Principal};
+use crate::grant::{Principal, PrincipalPatterns};
 use crate::location::{CopiedBy, Location, LocationMap, LocationPair};
 use crate::topology::{BySite, Site, SiteId};
 use serde::Deserialize;
@@ -151,7 +151,7 @@ fn digest(policy: &Policy) -> String {
             pairs,
             &policy.catalogs,
             &policy.principals,
-            policy.ignored_principals.patterns(),
+            policy.ignored_principals.texts(),
             policy.data_lake_settings,
         ),
         (
@@ -373,7 +373,10 @@ impl Source<'_> {
         })
     }
 
-    fn ignored_principals(&self, raw: &[Spanned<String>]) -> Result<OwnRoles, DocumentError> {
+    fn ignored_principals(
+        &self,
+        raw: &[Spanned<String>],
+    ) -> Result<PrincipalPatterns, DocumentError> {
         for pattern in raw {
             let text = pattern.get_ref();
             let stars = text.matches('*').count();
@@ -382,7 +385,9 @@ impl Source<'_> {
                 return Err(self.error(pattern.span().start, "ignored-principals", problem));
             }
         }
-        Ok(OwnRoles::new(raw.iter().map(|text| text.get_ref().clone())))
+        Ok(PrincipalPatterns::new(
+            raw.iter().map(|text| text.get_ref().clone()),
+        ))
     }
 
     fn deletion_limit(&self, raw: &RawDeletionLimit) -> Result<DeletionLimit, DocumentError> {
