@@ -7,12 +7,13 @@ use twinlake_core::{Alert, CallError, render};
 use twinlake_engine::AlertTopic;
 use twinlake_engine::ports::PeerEventBus as _;
 
-/// Publishes alerts to the topic of this Region and sends a copy of each to the peer's event bus,
-/// if one is set, so that `twinlake status` in the standby lists them too.
+/// Publishes alerts to the topic of this Region. If the default event bus is set, it sends a copy of
+/// each there, which a rule forwards to the peer Region, so that `twinlake status` in the standby
+/// lists them too.
 #[derive(Debug)]
 pub(crate) struct MirroredAlerts<'a> {
     pub topic: &'a SnsAlerts,
-    pub peer_bus: Option<&'a DefaultEventBus>,
+    pub default_bus: Option<&'a DefaultEventBus>,
 }
 
 impl AlertTopic for MirroredAlerts<'_> {
@@ -21,11 +22,11 @@ impl AlertTopic for MirroredAlerts<'_> {
     }
 
     async fn record_delivered(&self, alert: &Alert) {
-        let Some(peer_bus) = self.peer_bus else {
+        let Some(default_bus) = self.default_bus else {
             return;
         };
         // The alert is already published. Without the copy, only the standby's status lacks it.
-        if let Err(error) = peer_bus.send(ALERT_DETAIL_TYPE, &alert.json()).await {
+        if let Err(error) = default_bus.send(ALERT_DETAIL_TYPE, &alert.json()).await {
             warn!(
                 error = render::escape(&error.to_string()),
                 "the alert was not mirrored to the peer Region"

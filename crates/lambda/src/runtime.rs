@@ -38,8 +38,9 @@ pub struct Runtime {
     pub(crate) peer_ledger: DynamoLedger,
     pub(crate) alert_topic: SnsAlerts,
     pub(crate) retry_queue: SqsRetryQueue,
-    /// The event bus of the peer Region.
-    pub(crate) peer_bus: DefaultEventBus,
+    /// The default event bus of the local Region. A rule on it forwards Twinlake's own events to the
+    /// peer Region's bus.
+    pub(crate) default_bus: DefaultEventBus,
     pub(crate) dead_letter_queues: SqsDeadLetterQueues,
     pub(crate) clock: SystemClock,
     own_roles: OwnRoles,
@@ -70,7 +71,7 @@ impl Runtime {
             peer_ledger: DynamoLedger::new(&peer, &config.peer_ledger_table),
             alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),
             retry_queue: SqsRetryQueue::new(&local, &config.retry_queue_url),
-            peer_bus: DefaultEventBus::new(&local),
+            default_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
             clock: SystemClock,
             own_roles: OwnRoles::new(config.role_arns.clone())
@@ -120,7 +121,7 @@ impl Runtime {
     pub(crate) fn topic(&self, role: Option<RegionRole>) -> MirroredAlerts<'_> {
         MirroredAlerts {
             topic: &self.alert_topic,
-            peer_bus: (role == Some(RegionRole::Primary)).then_some(&self.peer_bus),
+            default_bus: (role == Some(RegionRole::Primary)).then_some(&self.default_bus),
         }
     }
 

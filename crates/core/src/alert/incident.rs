@@ -46,7 +46,7 @@ pub struct Incident {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IncidentUpdate {
     /// Store the incident, and send no message.
-    Keep(Incident),
+    Store(Incident),
     /// Store the incident with its claim, then send the message and confirm the claim.
     Send(Incident, Box<Alert>),
 }
@@ -97,7 +97,7 @@ impl Incident {
             incident.record_not_replicated(alert);
         }
         if alert.kind == AlertKind::NotReplicated || !incident.is_due(now) {
-            return IncidentUpdate::Keep(incident);
+            return IncidentUpdate::Store(incident);
         }
         incident.resolution_claimed_at = None;
         let (incident, message) = incident.claim(now);
@@ -110,7 +110,7 @@ impl Incident {
     pub fn renotify(self, persists: bool, now: Timestamp) -> IncidentUpdate {
         let is_digest = matches!(self.alert.kind.severity(), Severity::Digest);
         if is_digest || (!persists && self.unreported == 0) || !self.is_due(now) {
-            return IncidentUpdate::Keep(self);
+            return IncidentUpdate::Store(self);
         }
         let (incident, message) = self.claim(now);
         IncidentUpdate::Send(incident, Box::new(message))
@@ -181,10 +181,10 @@ impl Incident {
                 .retain(|subject| !resolved.contains(subject));
             self.last_found
                 .retain(|subject, _| !resolved.contains(subject));
-            return IncidentUpdate::Keep(self);
+            return IncidentUpdate::Store(self);
         }
         if is_claim_active(self.resolution_claimed_at, now) {
-            return IncidentUpdate::Keep(self);
+            return IncidentUpdate::Store(self);
         }
         // The affected subjects stay until the message is sent, so that a later check can resolve
         // the incident if this message is lost.
@@ -339,7 +339,7 @@ mod tests {
     /// Records an alert, and confirms the message if there is one.
     fn record(existing: Option<Incident>, alert: &Alert, secs: i64) -> (Incident, Option<Alert>) {
         match Incident::record(existing, alert, at(secs)) {
-            IncidentUpdate::Keep(incident) => (incident, None),
+            IncidentUpdate::Store(incident) => (incident, None),
             IncidentUpdate::Send(incident, sent) => {
                 let incident = incident.mark_sent(sent.count, at(secs));
                 (incident, Some(*sent))
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn not_replicated_alerts_are_stored_and_not_sent() {
         let alert = alert_about(AlertKind::NotReplicated, &["x"], 0);
-        let IncidentUpdate::Keep(incident) = Incident::record(None, &alert, at(0)) else {
+        let IncidentUpdate::Store(incident) = Incident::record(None, &alert, at(0)) else {
             panic!("only the digest reports it");
         };
         assert_eq!(incident.alert.total, 1);
@@ -387,7 +387,7 @@ mod tests {
         let IncidentUpdate::Send(claimed, _) = Incident::record(None, &alert, at(0)) else {
             panic!("the first alert is sent");
         };
-        let IncidentUpdate::Keep(waiting) = Incident::record(Some(claimed), &alert, at(59)) else {
+        let IncidentUpdate::Store(waiting) = Incident::record(Some(claimed), &alert, at(59)) else {
             panic!("another writer sends it");
         };
         let IncidentUpdate::Send(_, message) = Incident::record(Some(waiting), &alert, at(60))
@@ -405,7 +405,7 @@ mod tests {
     fn an_incident_is_resolved_with_its_last_affected_subject() {
         let alert = alert_about(AlertKind::TwinlakeAccessDenied, &["x", "y"], 0);
         let (incident, _) = record(None, &alert, 0);
-        let IncidentUpdate::Keep(incident) = incident.resolve(&set(&["x"]), false, at(1)) else {
+        let IncidentUpdate::Store(incident) = incident.resolve(&set(&["x"]), false, at(1)) else {
             panic!("y is still affected");
         };
         let IncidentUpdate::Send(_, message) = incident.resolve(&set(&["y"]), false, at(2)) else {
@@ -441,7 +441,7 @@ mod tests {
             1,
         );
         assert_eq!(incident.alert.affected.len(), MAX_AFFECTED);
-        let IncidentUpdate::Keep(incident) = incident.resolve(&set(&names), false, at(2)) else {
+        let IncidentUpdate::Store(incident) = incident.resolve(&set(&names), false, at(2)) else {
             panic!("an unlisted subject may be affected");
         };
         let update = incident.resolve(&BTreeSet::new(), true, at(3));
@@ -471,7 +471,8 @@ mod tests {
         else {
             panic!("the incident is resolved");
         };
-        let IncidentUpdate::Keep(resolving) = resolving.resolve(&set(&["x"]), false, at(60)) else {
+        let IncidentUpdate::Store(resolving) = resolving.resolve(&set(&["x"]), false, at(60))
+        else {
             panic!("another writer sends the resolution");
         };
         let update = resolving.clone().resolve(&set(&["x"]), false, at(61));
@@ -491,7 +492,7 @@ mod tests {
         else {
             panic!("the incident is resolved");
         };
-        let IncidentUpdate::Keep(resolving) = Incident::record(
+        let IncidentUpdate::Store(resolving) = Incident::record(
             Some(resolving),
             &alert_about(AlertKind::TwinlakeAccessDenied, &["y"], 2),
             at(2),

@@ -1,8 +1,8 @@
 //! Parses S3 replication notifications: raw, wrapped by SNS, or forwarded by the other Region.
 //!
-//! The notifications do not pass through EventBridge: the source bucket sends them to SQS or SNS
-//! in its own Region, which is the primary's. The function in the primary forwards them to the
-//! standby, whose ledger maps the objects to tables.
+//! S3 does not send them through EventBridge: the source bucket sends them to SQS or SNS in its own
+//! Region, which is the primary's. The function in the primary forwards them through EventBridge to
+//! the standby, whose ledger maps the objects to tables.
 
 mod failure_reasons;
 

@@ -90,7 +90,7 @@ async fn record_alert<L: Ledger>(
 /// Stores an incident. Its result is the message, if one is due.
 fn put(update: IncidentUpdate) -> ItemUpdate<Incident, Option<Alert>> {
     match update {
-        IncidentUpdate::Keep(incident) => ItemUpdate::Put(incident, None),
+        IncidentUpdate::Store(incident) => ItemUpdate::Put(incident, None),
         IncidentUpdate::Send(incident, message) => ItemUpdate::Put(incident, Some(*message)),
     }
 }
@@ -153,8 +153,8 @@ pub(super) async fn claim_notification<L: Ledger>(
             return ItemUpdate::Keep(None);
         };
         match transition(incident.clone()) {
-            IncidentUpdate::Keep(updated) if updated == incident => ItemUpdate::Keep(None),
-            update @ (IncidentUpdate::Keep(_) | IncidentUpdate::Send(..)) => put(update),
+            IncidentUpdate::Store(updated) if updated == incident => ItemUpdate::Keep(None),
+            update @ (IncidentUpdate::Store(_) | IncidentUpdate::Send(..)) => put(update),
         }
     })
     .await

@@ -29,7 +29,7 @@ pub trait StandbyObjects {
     async fn has_arrived(&self, replica: &ExpectedReplica) -> Result<bool, CallError>;
 }
 
-/// The event bus in the peer Region.
+/// Sends events that reach the event bus of the peer Region.
 pub trait PeerEventBus {
     /// Sends an event with Twinlake as its source.
     ///

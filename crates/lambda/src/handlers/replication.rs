@@ -124,7 +124,7 @@ async fn receive(
         publish_unrecognized_event(runtime, &first.0).await?;
     }
     if let (RegionRole::Primary, Some(detail)) = (authority.role, unwrap_notification(body)) {
-        let bus = &runtime.peer_bus;
+        let bus = &runtime.default_bus;
         bus.send(S3_REPLICATION_DETAIL_TYPE, &detail).await?;
         return Ok(Vec::new());
     }
