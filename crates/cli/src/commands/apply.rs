@@ -51,6 +51,14 @@ impl ApplyArgs {
         Ok(scope)
     }
 
+    /// What to do if the plan that was stored or shown is not the present one.
+    fn next_command(&self) -> &'static str {
+        match self.plan {
+            Some(_) => "make a new plan with `twinlake plan --out FILE`",
+            None => "run the command again",
+        }
+    }
+
     /// The deletions that the shown plan contains although they exceed the limit.
     fn shown_deletions(&self) -> ApprovedDeletions {
         match self.approve_deletions {
@@ -79,7 +87,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
     let shown = &args.shown_deletions();
     let (plan, rejections) = connection.preview(&scope, shown).await?;
     if let Some(stored) = &stored {
-        check_unchanged(&stored.plan, &plan)?;
+        check_unchanged(&stored.plan, &plan, args.next_command())?;
     }
     output::print(&render::plan(&plan));
     print_rejections(&rejections);
@@ -105,7 +113,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
         }
         // Only the confirmed plan may be applied.
         let (fresh, _) = connection.preview(&scope, shown).await?;
-        check_unchanged(&plan, &fresh)?;
+        check_unchanged(&plan, &fresh, args.next_command())?;
     }
     let approved = args.approved_deletions(&plan);
     let outcome = reconcile_scope(&connection, &scope, &approved).await;
@@ -157,18 +165,17 @@ fn deletion_lines(steps: &[Step]) -> Vec<String> {
 
 /// Fails if the policy or one of the Regions has changed since the first plan was made. The steps
 /// of a plan depend only on the two Regions and the policy, so different steps mean a change.
-fn check_unchanged(stored: &Plan, fresh: &Plan) -> Result<(), CliError> {
-    if stored.policy_digest != fresh.policy_digest || stored.epoch != fresh.epoch {
-        let problem = "the policy or the primary has changed since the plan was made; \
-                       make a new plan with `twinlake plan --out FILE`";
-        return Err(CliError::Usage(problem.to_owned()));
-    }
-    if stored.steps != fresh.steps {
-        let problem = "one of the Regions has changed since the plan was made; \
-                       make a new plan with `twinlake plan --out FILE`";
-        return Err(CliError::Usage(problem.to_owned()));
-    }
-    Ok(())
+fn check_unchanged(first: &Plan, fresh: &Plan, next_command: &str) -> Result<(), CliError> {
+    let changed = if first.policy_digest != fresh.policy_digest || first.epoch != fresh.epoch {
+        "the policy or the primary"
+    } else if first.steps != fresh.steps {
+        "one of the Regions"
+    } else {
+        return Ok(());
+    };
+    Err(CliError::Usage(format!(
+        "{changed} has changed since the plan was made; {next_command}"
+    )))
 }
 
 #[cfg(test)]
