@@ -72,7 +72,8 @@ fn interval_of(difference: &str) -> ScanInterval {
     }
 }
 
-/// Whatever events are lost: resyncs find it within its interval, and at once what each of them reads.
+/// Whatever events are lost: resyncs find it within its interval, and at once what each of them
+/// reads.
 #[test]
 fn lost_changes_are_found_within_their_scan_interval() {
     let (waited, cases): (Cell<u32>, Cell<u32>) = Default::default();

@@ -1,6 +1,6 @@
 //! Checks a plan before any of it is applied. The audit is independent: it shares only data types
-//! with [`plan`](crate::plan), and the functions `scope::subject_of_*`, which say what a grant or an
-//! opt-in is on. It does not use the reasons why a step was planned.
+//! with [`plan`](crate::plan), and the functions `scope::subject_of_*`, which say what a grant or
+//! an opt-in is on. It does not use the reasons why a step was planned.
 //!
 //! Steps can fail. It checks each step in the states that failures of other steps can leave: after
 //! the steps that it requires alone, and together with steps that may open access to the same

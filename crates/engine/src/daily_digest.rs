@@ -76,9 +76,9 @@ pub async fn build_digest<L: Ledger + StatsStore>(
                 format!("{count} objects or settings are not replicated, listed below by kind.")
             }
         },
-        "No immediate action is needed. Where a line below names a policy key, a change of that key \
-         replicates what the line lists. Any other line names what prevents the replication, or a \
-         kind that is not supported."
+        "No immediate action is needed. Where a line below names a policy key, a change of that \
+         key replicates what the line lists. Any other line names what prevents the replication, \
+         or a kind that is not supported."
             .to_owned(),
     ];
     Ok(Alert {

@@ -188,8 +188,9 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
                 "{count} messages could not be handled and are in the dead-letter queue of {queue}."
             ),
             format!(
-                "`twinlake resync --full --region {region}` also applies the changes that catalog and \
-                 permission events among them report. All others are lost unless they are sent back."
+                "`twinlake resync --full --region {region}` also applies the changes that catalog \
+                 and permission events among them report. All others are lost unless they are sent \
+                 back."
             ),
             format!(
                 "Correct the cause, then run `twinlake redrive {queue} --region {region}`, which \

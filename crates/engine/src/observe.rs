@@ -128,7 +128,8 @@ pub struct Observer<'a, P, S> {
     /// Whether databases with more than [`MAX_TABLES_PER_INVOCATION`] tables are left to the caller,
     /// which splits them into several messages.
     pub defers_oversized_databases: bool,
-    /// Of tables in sync, what has a scan interval is read only if their moment lies in this window.
+    /// Of tables in sync, what has a scan interval is read only if their moment lies in this
+    /// window.
     pub scan_window: Option<ScanWindow>,
     /// Tables that plans of this session change: everything is read of them.
     pub changed_tables: &'a BTreeSet<TableId>,

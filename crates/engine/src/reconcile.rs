@@ -56,8 +56,8 @@ pub struct Context<'a, E: Environment> {
     pub may_write_settings: bool,
     /// When to defer to a later message what can be deferred.
     pub stop_at: Option<Timestamp>,
-    /// Of tables in sync, what has a scan interval is read only if their moment lies in this window;
-    /// `None` reads everything. A resync sets it for its run.
+    /// Of tables in sync, what has a scan interval is read only if their moment lies in this
+    /// window; `None` reads everything. A resync sets it for its run.
     pub scan_window: Option<ScanWindow>,
 }
 

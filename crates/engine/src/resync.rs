@@ -67,8 +67,8 @@ impl ResyncProgress for () {
 /// How much a resync reads of tables in sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResyncDepth {
-    /// What has a scan interval only where it is due. After a change of the policy everything is read
-    /// once.
+    /// What has a scan interval only where it is due. After a change of the policy everything is
+    /// read once.
     Scheduled,
     /// Everything.
     Full,

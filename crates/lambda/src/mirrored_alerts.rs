@@ -7,9 +7,9 @@ use twinlake_core::{Alert, CallError, render};
 use twinlake_engine::AlertTopic;
 use twinlake_engine::ports::PeerEventBus as _;
 
-/// Publishes alerts to the topic of this Region. If the default event bus is set, it sends a copy of
-/// each there, which a rule forwards to the peer Region, so that `twinlake status` in the standby
-/// lists them too.
+/// Publishes alerts to the topic of this Region. If the default event bus is set, it sends a copy
+/// of each there, which a rule forwards to the peer Region, so that `twinlake status` in the
+/// standby lists them too.
 #[derive(Debug)]
 pub(crate) struct MirroredAlerts<'a> {
     pub topic: &'a SnsAlerts,

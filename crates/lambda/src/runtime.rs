@@ -38,8 +38,8 @@ pub struct Runtime {
     pub(crate) peer_ledger: DynamoLedger,
     pub(crate) alert_topic: SnsAlerts,
     pub(crate) retry_queue: SqsRetryQueue,
-    /// The default event bus of the local Region. A rule on it forwards Twinlake's own events to the
-    /// peer Region's bus.
+    /// The default event bus of the local Region. A rule on it forwards Twinlake's own events to
+    /// the peer Region's bus.
     pub(crate) default_bus: DefaultEventBus,
     pub(crate) dead_letter_queues: SqsDeadLetterQueues,
     pub(crate) clock: SystemClock,

@@ -203,8 +203,8 @@ async fn redrive_region(
                     not_sent += 1;
                     output::note(&format!(
                         "{queue}: {summary}: not sent, because no queue takes it; if it reports a \
-                         change of the catalog or its permissions, `twinlake resync --full --region \
-                         {}` applies it.",
+                         change of the catalog or its permissions, `twinlake resync --full \
+                         --region {}` applies it.",
                         queues.region
                     ));
                     continue;

@@ -193,7 +193,8 @@ fn outcome_of_unparsed(
     Ok(Parsed::Ignored(other_catalog.unwrap_or_else(|| {
         let call = quoted(event_name);
         format!(
-            "{call} names only resources of kinds that Twinlake does not replicate ({unknown_kinds})"
+            "{call} names only resources of kinds that Twinlake does not replicate \
+             ({unknown_kinds})"
         )
     })))
 }

@@ -33,8 +33,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             || !self.is_in_sync_as_paired(id, snapshots)
     }
 
-    /// Whether a scan reads a facet of a table; if not, records that it is left to the schedule. The
-    /// grants on the table are read before: filters that somebody is granted are always read.
+    /// Whether a scan reads a facet of a table; if not, records that it is left to the schedule.
+    /// The grants on the table are read before: filters that somebody is granted are always read.
     pub(super) fn reads_or_leaves(
         &self,
         id: &TableId,
