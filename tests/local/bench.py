@@ -397,7 +397,7 @@ def bench_events():
                 partitions_per_table=partitions, location=bucket_uri(region))
 
         create_large_table(PRIMARY, 1)
-        # The primary's lake-access function grants Twinlake's roles SELECT on a new database's tables.
+        # The primary's lake-access function grants Twinlake's roles SELECT on new databases' tables.
         deployment.put_event(PRIMARY, database_event("big", "CreateDatabase"))
         wait_for("Twinlake's roles have SELECT", lambda: "'big'" in str(lf.list_permissions(
             Resource={"Table": {"DatabaseName": "big", "TableWildcard": {}}})))
