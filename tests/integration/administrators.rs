@@ -4,7 +4,10 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use twinlake_core::audit::AuditRule;
-use twinlake_core::{Name, Permission, PermissionGrant, Plan, Principal, Resource, Step, TableId};
+use twinlake_core::{
+    CallErrorKind, Name, Permission, PermissionGrant, Plan, Principal, Resource, Step, TableId,
+};
+use twinlake_sim::{ApiError, InjectedFault};
 use twinlake_tests::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
 use twinlake_tests::plans::{audit_plan, preview_everything};
 
@@ -271,6 +274,26 @@ fn the_counterpart_of_another_principal_is_not_added_as_administrator() {
     put_settings(&harness, PRIMARY, [&["A"], &[]], json!({}));
     let added = put([&["B"], &[]], [&[], &[]], false);
     assert_eq!(preview_everything(&harness).0.steps, [added]);
+}
+
+#[test]
+fn an_administrator_that_could_not_be_added_belongs_to_whoever_adds_it() {
+    let harness = harness_with_table(MERGE);
+    put_settings(&harness, PRIMARY, [&["New"], &[]], json!({}));
+    let denied = ApiError::new(CallErrorKind::Denied, "AccessDeniedException", "denied");
+    let fault = InjectedFault::once(STANDBY, "PutDataLakeSettings", denied);
+    let times = usize::MAX;
+    let fault = InjectedFault { times, ..fault };
+    harness.sim.state().inject_fault(fault);
+    harness.resync();
+    harness.sim.state().clear_all_faults();
+    put_settings(&harness, STANDBY, [&["New"], &[]], json!({}));
+    put_settings(&harness, PRIMARY, [&[], &[]], json!({}));
+    harness.settle();
+    let request = json!({});
+    let settings = harness.call(STANDBY, "GetDataLakeSettings", &request);
+    let settings = settings.unwrap().to_string();
+    assert!(settings.contains(&role("New")), "{settings}");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! The state of a subject in the ledger, and its history.
 
 use serde_json::json;
+use std::collections::BTreeSet;
 use twinlake_core::scope::{DATABASE_ITSELF, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::{CallErrorKind, Facet, LfSubject, Name, Scope, Subject, SubjectState, TableId};
-use twinlake_sim::{ApiError, InjectedFault};
+use twinlake_engine::observe::Prefetched;
+use twinlake_engine::{Clock as _, Ledger as _};
+use twinlake_sim::{ApiError, InjectedFault, run_interrupted, run_until_killed};
 use twinlake_tests::fixtures::harness_with_table;
-use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
-use twinlake_tests::history::{HistoryAction, set_up_primary};
+use twinlake_tests::harness::{ACCOUNT, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
+use twinlake_tests::history::{HistoryAction, set_up_primary, table_input};
+use twinlake_tests::resolution_oracle::open_problems;
 
 #[test]
 fn a_row_keeps_the_history_of_its_states() {
@@ -177,4 +181,130 @@ fn only_a_read_of_what_could_not_be_read_finds_the_subject_in_sync() {
             "{subject}: {facet:?}"
         );
     }
+}
+
+fn orders() -> Subject {
+    Subject::Table(TableId::new(
+        Name::new("sales").unwrap(),
+        Name::new("orders").unwrap(),
+    ))
+}
+
+fn is_open(harness: &TestHarness, subject: &str) -> bool {
+    let open = open_problems(harness);
+    open.iter().any(|(_, affected)| affected == subject)
+}
+
+/// Creates a data cells filter on the table, or changes it.
+fn put_filter(harness: &TestHarness, call: &str, expression: &str) {
+    let filter = json!({"TableData": {
+        "DatabaseName": "sales", "TableName": "orders", "Name": "eu", "ColumnNames": ["id"],
+        "TableCatalogId": ACCOUNT, "RowFilter": {"FilterExpression": expression},
+    }});
+    harness.call(PRIMARY, call, &filter).unwrap();
+}
+
+#[test]
+fn a_filter_that_scans_leave_out_is_read_while_it_has_a_problem() {
+    let mut harness = harness_with_table("orders");
+    harness.policy = policy("data-cells-filter-scan = \"granted\"");
+    put_filter(&harness, "CreateDataCellsFilter", "id > 1");
+    let events = harness.take_events();
+    harness.sim.state().inject_fault(InjectedFault {
+        times: usize::MAX,
+        ..InjectedFault::once(
+            STANDBY,
+            "CreateDataCellsFilter",
+            ApiError::new(CallErrorKind::Denied, "AccessDeniedException", "denied"),
+        )
+    });
+    harness.deliver(&events).unwrap();
+    assert_ne!(state_of(&harness, &orders()), SubjectState::InSync);
+    harness.resync_and_publish();
+    assert_ne!(state_of(&harness, &orders()), SubjectState::InSync);
+    harness.sim.state().clear_all_faults();
+    harness.resync_and_publish();
+    assert_eq!(state_of(&harness, &orders()), SubjectState::InSync);
+    assert_eq!(harness.sim.state().raw_data_cells_filters(STANDBY).len(), 1);
+}
+
+#[test]
+fn a_problem_that_another_function_found_meanwhile_is_kept() {
+    let mut kept = 0;
+    for call_index in 0.. {
+        let harness = harness_with_table("orders");
+        let update = json!({"DatabaseName": "sales", "TableInput": table_input("sales", "orders", &["id", "name"])});
+        harness.call(PRIMARY, "UpdateTable", &update).unwrap();
+        let scope = Scope::database(Name::new("sales").unwrap());
+        let (context, prefetched) = (harness.context(), Prefetched::default());
+        let first = twinlake_engine::reconcile(&context, &scope, &prefetched);
+        let (_, since) = run_interrupted(&harness.sim, first, call_index, || {
+            let mut row = harness.ledger.contents().rows[&orders()].clone();
+            row.state = SubjectState::Blocked;
+            row.since = harness.sim.now();
+            row.detected_by = BTreeSet::from([Facet::Definition, Facet::Indexes]);
+            row.reason = Some("the index could not be created".to_owned());
+            let stored = harness.ledger.put_rows(std::slice::from_ref(&row));
+            run_until_killed(&harness.sim, stored).unwrap().unwrap();
+            row.since
+        });
+        if since.is_none() {
+            break;
+        }
+        // Before the session reads the ledger, the problem is an earlier one.
+        let is_kept = state_of(&harness, &orders()) == SubjectState::Blocked;
+        assert!(is_kept || kept == 0, "before call {call_index}");
+        kept += usize::from(is_kept);
+        harness.resync();
+        assert_eq!(state_of(&harness, &orders()), SubjectState::InSync);
+    }
+    assert!(kept > 5, "{kept}");
+}
+
+#[test]
+fn a_table_that_the_policy_leaves_out_keeps_its_alert() {
+    let mut harness = harness_with_table("orders");
+    harness.sim.state().inject_fault(InjectedFault {
+        times: usize::MAX,
+        ..InjectedFault::once(
+            STANDBY,
+            "UpdateTable",
+            ApiError::new(CallErrorKind::Denied, "AccessDeniedException", "denied"),
+        )
+    });
+    let update = json!({"DatabaseName": "sales", "TableInput": table_input("sales", "orders", &["id", "name"])});
+    harness.call(PRIMARY, "UpdateTable", &update).unwrap();
+    harness.resync_and_publish();
+    assert!(is_open(&harness, "table sales.orders"));
+    harness.policy = policy("exclude = [\"sales.orders\"]");
+    harness.resync_and_publish();
+    assert!(is_open(&harness, "table sales.orders"));
+    harness.sim.state().clear_all_faults();
+    harness.policy = policy("");
+    harness.resync_and_publish();
+    harness.resync_and_publish();
+    assert!(!is_open(&harness, "table sales.orders"));
+}
+
+#[test]
+fn a_problem_of_a_table_that_nobody_sees_any_more_stays() {
+    let harness = harness_with_table("orders");
+    let theirs =
+        json!({"DatabaseName": "sales", "TableInput": {"Name": "late", "Description": "x"}});
+    harness.call(STANDBY, "CreateTable", &theirs).unwrap();
+    let ours =
+        json!({"DatabaseName": "sales", "TableInput": table_input("sales", "late", &["id"])});
+    harness.call(PRIMARY, "CreateTable", &ours).unwrap();
+    harness.resync_and_publish();
+    assert!(is_open(&harness, "table sales.late"));
+    // It is gone in the standby, and Twinlake sees nothing in the primary.
+    let request = json!({"DatabaseName": "sales", "Name": "late"});
+    harness.call(STANDBY, "DeleteTable", &request).unwrap();
+    harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
+    harness.resync_and_publish();
+    assert!(is_open(&harness, "table sales.late"));
+    harness.sim.state().restore_access(PRIMARY, TWINLAKE_ROLE);
+    harness.call(PRIMARY, "DeleteTable", &request).unwrap();
+    harness.resync_and_publish();
+    assert!(!is_open(&harness, "table sales.late"));
 }

@@ -132,19 +132,29 @@ impl AlertTopic for CollectedAlerts {
 
 /// A queue that collects messages.
 #[derive(Debug, Default)]
-pub struct TestQueue(std::sync::Mutex<Vec<RetryMessage>>);
+pub struct TestQueue(std::sync::Mutex<Vec<(RetryMessage, u16)>>);
 
 impl TestQueue {
     /// Returns the messages and removes them.
     pub fn take(&self) -> Vec<RetryMessage> {
+        let messages = self.take_with_delays().into_iter();
+        messages.map(|(message, _)| message).collect()
+    }
+
+    /// Returns the messages with their delays in seconds, and removes them.
+    pub fn take_with_delays(&self) -> Vec<(RetryMessage, u16)> {
         std::mem::take(&mut self.0.lock().expect("no test panics while it sends"))
     }
 }
 
 impl RetryQueue for TestQueue {
-    async fn send(&self, message: &RetryMessage, _: u16) -> Result<(), twinlake_core::CallError> {
+    async fn send(
+        &self,
+        message: &RetryMessage,
+        delay: u16,
+    ) -> Result<(), twinlake_core::CallError> {
         let mut messages = self.0.lock().expect("no test panics while it sends");
-        messages.push(message.clone());
+        messages.push((message.clone(), delay));
         Ok(())
     }
 }
@@ -224,6 +234,7 @@ impl TestHarness {
             may_write_settings: true,
             stop_at: None,
             scan_window: None,
+            lf_tag_lease: None,
         }
     }
 

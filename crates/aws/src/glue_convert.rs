@@ -81,6 +81,7 @@ pub fn from_sdk_database(from: glue::Database) -> Observed<Database> {
     Observed {
         object,
         created: from_sdk_time(from.create_time),
+        updated: None,
         version: None,
     }
 }
@@ -177,6 +178,7 @@ pub fn from_sdk_table(from: glue::Table) -> Observed<Table> {
     Observed {
         object,
         created: from_sdk_time(from.create_time),
+        updated: from_sdk_time(from.update_time),
         version: from.version_id,
     }
 }

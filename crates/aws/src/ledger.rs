@@ -67,7 +67,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, VerifiedRun, format,
+    DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
+    VerifiedRun, format,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
@@ -270,18 +271,22 @@ impl Ledger for DynamoLedger {
         self.put_item("meta", "paired_counts", &fields).await
     }
 
+    async fn lf_tag_lease(&self) -> Result<Option<(LfTagLease, u64)>, CallError> {
+        self.versioned_meta("lf_tag_lease").await
+    }
+
+    async fn put_lf_tag_lease(
+        &self,
+        lease: &LfTagLease,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        self.put_versioned_meta("lf_tag_lease", lease, expected_version)
+            .await
+    }
+
+    // Without a record that cannot be read, the limit would allow more deletions: that is an error.
     async fn deletion_log(&self) -> Result<Option<(DeletionLog, u64)>, CallError> {
-        let Some(item) = self.get_item("meta", "deletions").await? else {
-            return Ok(None);
-        };
-        let log = string_attribute(&item, "body").and_then(|log| serde_json::from_str(log).ok());
-        let version = number_attribute(&item, "version");
-        let version = version.and_then(|version| u64::try_from(version).ok());
-        let stored = log.zip(version);
-        // Without the record, the limit would allow more deletions.
-        stored
-            .map(Some)
-            .ok_or_else(|| self.unreadable_error("deletions"))
+        self.versioned_meta("deletions").await
     }
 
     async fn put_deletion_log(
@@ -289,9 +294,7 @@ impl Ledger for DynamoLedger {
         log: &DeletionLog,
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
-        let body = serde_json::to_string(log).unwrap_or_default();
-        let fields = [("body", string_value(&body))];
-        self.put_if_version("meta", "deletions", &fields, expected_version)
+        self.put_versioned_meta("deletions", log, expected_version)
             .await
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use twinlake_aws::DynamoLedger;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule, ScanTarget,
-    VerifiedRun,
+    DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
+    ScanTarget, VerifiedRun,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
@@ -171,6 +171,24 @@ impl Ledger for CommandLedger {
         match &self.store {
             Store::Deployed(ledger) => ledger.put_paired_counts(counts).await,
             Store::InMemory(ledger) => ledger.put_paired_counts(counts).await,
+        }
+    }
+
+    async fn lf_tag_lease(&self) -> Result<Option<(LfTagLease, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.lf_tag_lease().await,
+            Store::InMemory(ledger) => ledger.lf_tag_lease().await,
+        }
+    }
+
+    async fn put_lf_tag_lease(
+        &self,
+        lease: &LfTagLease,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_lf_tag_lease(lease, expected_version).await,
+            Store::InMemory(ledger) => ledger.put_lf_tag_lease(lease, expected_version).await,
         }
     }
 

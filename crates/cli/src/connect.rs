@@ -242,6 +242,7 @@ impl Connection {
             may_write_settings: true,
             stop_at: None,
             scan_window: None,
+            lf_tag_lease: None,
         }
     }
 }

@@ -100,11 +100,10 @@ impl StatusSnapshot {
     /// Whether a row needs attention: its subject is not in sync or has a held deletion, or an open
     /// alert affects it.
     pub(crate) fn needs_attention(&self, row: &LedgerRow) -> bool {
-        let subject = row.subject.to_string();
         let mut alerts = self.open_alerts.iter();
         row.state != SubjectState::InSync
             || row.over_deletion_limit
-            || alerts.any(|alert| alert.affected.contains(&subject))
+            || alerts.any(|alert| alert.is_about(&row.subject))
     }
 
     /// The number of subjects in each state.

@@ -9,6 +9,7 @@ pub use incident::{Incident, IncidentUpdate};
 pub use kind::{AlertKind, AlertState, Severity};
 
 use crate::name::{Name, ObjectName};
+use crate::scope::Subject;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -104,7 +105,21 @@ impl Alert {
         let short: String = digest.chars().take(16).collect();
         format!("{}-{short}", self.kind)
     }
+
+    /// Whether the alert lists a subject, alone or with a reason.
+    #[must_use]
+    pub fn is_about(&self, subject: &Subject) -> bool {
+        let subject = subject.to_string();
+        let is_listed = |text: &String| {
+            let rest = text.strip_prefix(&subject);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(REASON_SEPARATOR))
+        };
+        self.affected.iter().any(is_listed)
+    }
 }
+
+/// Separates a subject from the reason of its alert, where one subject may have several alerts.
+pub const REASON_SEPARATOR: &str = ": ";
 
 /// Returns the database that a subject, given by its text, is or belongs to.
 #[must_use]
@@ -170,6 +185,24 @@ mod tests {
             alert("table sales.orders").key(),
             alert("table sales.x").key()
         );
+    }
+
+    #[test]
+    fn an_alert_is_about_the_subject_that_it_lists_with_a_reason_or_without() {
+        let table = |database, table| {
+            let part = |text| Name::new(text).unwrap();
+            Subject::Table(crate::TableId::new(part(database), part(table)))
+        };
+        for text in [
+            "table sales.orders",
+            "table sales.orders: DstBucketNotFound",
+        ] {
+            assert!(alert(text).is_about(&table("sales", "orders")), "{text}");
+            assert!(!alert(text).is_about(&table("sales", "order")), "{text}");
+            assert!(!alert(text).is_about(&table("sales", "orders_2")), "{text}");
+            let database = Subject::Database(Name::new("sales").unwrap());
+            assert!(!alert(text).is_about(&database), "{text}");
+        }
     }
 
     #[test]

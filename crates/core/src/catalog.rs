@@ -50,6 +50,9 @@ pub struct Observed<T> {
     pub object: T,
     /// `CreateTime`. It distinguishes a recreated object from the one that it replaced.
     pub created: Option<Timestamp>,
+    /// `UpdateTime` of a table.
+    #[serde(default)]
+    pub updated: Option<Timestamp>,
     /// `VersionId` of a table, which an update passes as its optimistic lock.
     pub version: Option<String>,
 }

@@ -18,8 +18,9 @@ mod s3_replication;
 
 pub use operational::{OperationalEvent, OutOfBandChange, parse_operational_event};
 pub use s3_replication::{
-    ParsedNotifications, ReplicationEventType, ReplicationNotice, alerts as replication_alerts,
-    parse_replication, subject as replication_subject, unwrap_notification,
+    ParsedNotifications, ReplicationEventType, ReplicationNotice,
+    alert_subject as replication_alert_subject, alerts as replication_alerts, parse_replication,
+    unwrap_notification,
 };
 
 use crate::grant::{OwnRoles, PrincipalMapping};

@@ -2,9 +2,11 @@
 //! runs, and the deletion budget.
 
 mod item_keys;
+mod lf_tag_lease;
 mod pending_objects;
 
 pub use item_keys::{admin_key, item_intent, managed_item_key, read_only_admin_key};
+pub use lf_tag_lease::{EarlierHolder, LfTagLease};
 pub use pending_objects::{
     ExpectedReplica, MAX_SAMPLES_PER_REASON, MissingObjects, PendingObjects,
 };

@@ -64,11 +64,14 @@ impl Location {
             .is_some_and(|(scheme, _)| is_scheme(scheme))
     }
 
+    /// The words for a data location that the policy pairs with none.
+    pub const NO_PAIR: &'static str = "a data location that no [[location]] pair holds";
+
     /// Why no counterpart of a data location is known, in words that follow "on" or "of".
     #[must_use]
     pub fn describe_unmapped(text: &str) -> &'static str {
         match Self::is_s3(text) {
-            true => "a data location that no [[location]] pair holds",
+            true => Self::NO_PAIR,
             false => "a data location that is no S3 bucket or prefix",
         }
     }

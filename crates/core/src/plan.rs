@@ -3,6 +3,7 @@
 //! [`plan`] is a pure function of the two snapshots, the policy and the ledger. What it cannot
 //! decide becomes a [`Finding`]; a [`SubjectOutcome`] records the resulting state of each subject.
 
+mod absence;
 mod administrators;
 mod all_tables_grants;
 mod attachment;
@@ -29,13 +30,14 @@ mod writer_roles;
 use crate::catalog::{Attachment, MaybeLink, Observed, PrincipalPermissions, digest};
 use crate::desired::Translator;
 use crate::grant::{OwnRoles, PermissionGrant, Principal};
-use crate::ledger::{LedgerRow, LedgerRows, Pairing, SubjectState};
+use crate::ledger::{LedgerRows, Pairing, SubjectState};
 use crate::policy::Policy;
 use crate::scope::{Facet, Scope, Subject};
-use crate::snapshot::{AbsenceProof, Observation, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
 pub use held_steps::HeldSteps;
+pub use lf_tag_assignment::changes_access_by_lf_tags;
 use requirements::InStandby;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -372,40 +374,6 @@ fn pairing<T: MaybeLink + Serialize>(
     }
 }
 
-/// Returns why an absence from a Region is not proven, with the kind of the finding; `None` if it
-/// is proven.
-fn unproven_absence(
-    snapshot: &Snapshot,
-    proof: &AbsenceProof,
-) -> Option<(FindingKind, &'static str)> {
-    if proof.is_complete() {
-        return None;
-    }
-    if !proof.is_administrator {
-        return Some(match &snapshot.settings {
-            Some(Observation::Unknown(error)) => (
-                finding_kind(error),
-                "the data lake settings there could not be read",
-            ),
-            Some(Observation::Present(_) | Observation::Absent(_)) | None => (
-                FindingKind::Denied,
-                "Twinlake's role is no longer a data lake administrator there",
-            ),
-        });
-    }
-    if !proof.not_found || !proof.unlisted {
-        let why = "a read by name and a complete listing do not both lack it";
-        return Some((FindingKind::Unreadable, why));
-    }
-    if proof.refusal.is_some() {
-        let why = "AWS refused to read it by name, no listing has it, and no event named its \
-                   deletion; name it to `twinlake approve-deletions` if it was deleted";
-        return Some((FindingKind::OnHold, why));
-    }
-    let why = "no event named the deletion, and no other object of its parent was seen";
-    Some((FindingKind::Denied, why))
-}
-
 struct PlanBuilder<'a> {
     inputs: Inputs<'a>,
     translator: Translator<'a>,
@@ -483,55 +451,6 @@ impl PlanBuilder<'_> {
             subject: subject.clone(),
             detail: detail.into(),
         });
-    }
-
-    /// Plans a subject that was found in neither Region. One that the ledger ties to an object of
-    /// the standby is forgotten only if its absence from both Regions is proven: what a lost
-    /// permission hides seems absent, and would stay in the standby for ever.
-    fn plan_absent(&mut self, subject: &Subject, primary: &AbsenceProof, standby: &AbsenceProof) {
-        let row = self.inputs.rows.get(subject);
-        if row.is_some_and(LedgerRow::may_have_object) {
-            let regions = [
-                ("primary", self.inputs.primary, primary),
-                ("standby", self.inputs.standby, standby),
-            ];
-            for (region, snapshot, proof) in regions {
-                if let Some((kind, why)) = unproven_absence(snapshot, proof) {
-                    let reason = format!(
-                        "it was found in neither Region, and its absence from the {region} is not \
-                         proven: {why}"
-                    );
-                    let state = SubjectState::OutOfSync;
-                    return self.mark_not_in_sync(subject, state, kind, reason);
-                }
-            }
-        }
-        self.subject_outcomes
-            .insert(subject.clone(), SubjectOutcome::gone());
-    }
-
-    /// Marks a subject that the standby does not show although the ledger ties it to an object
-    /// there, unless Twinlake's role is still an administrator and the listing lacks it too: to
-    /// create it again would be refused. Returns whether it was marked.
-    fn mark_if_hidden(&mut self, subject: &Subject, proof: &AbsenceProof) -> bool {
-        let row = self.inputs.rows.get(subject);
-        if !row.is_some_and(LedgerRow::may_have_object) {
-            return false;
-        }
-        // A creation is harmless where the proof lacks only the sight of another object, or of a
-        // name of the deletion: if the object exists, the creation is refused.
-        let with_sight = AbsenceProof {
-            sibling_seen: true,
-            refusal: None,
-            ..proof.clone()
-        };
-        let Some((kind, why)) = unproven_absence(self.inputs.standby, &with_sight) else {
-            return false;
-        };
-        let reason =
-            format!("it was not found in the standby, and its absence is not proven: {why}");
-        self.mark_not_in_sync(subject, SubjectState::OutOfSync, kind, reason);
-        true
     }
 
     /// Returns an outcome that keeps the pairing of the ledger row.
@@ -623,31 +542,5 @@ mod tests {
         assert_eq!(outcome.state, SubjectState::OnHold);
         assert_eq!(outcome.reason.as_deref(), Some("held"));
         assert_eq!(outcome.problems, 3);
-    }
-
-    #[test]
-    fn every_missing_part_of_a_proof_has_its_own_finding() {
-        let complete = AbsenceProof {
-            not_found: true,
-            unlisted: true,
-            is_administrator: true,
-            sibling_seen: true,
-            deletion_named: false,
-            refusal: None,
-        };
-        let snapshot = Snapshot::default();
-        assert_eq!(unproven_absence(&snapshot, &complete), None);
-        let kind = |proof: AbsenceProof| unproven_absence(&snapshot, &proof).map(|(kind, _)| kind);
-        let without = |remove: fn(&mut AbsenceProof)| {
-            let mut proof = complete.clone();
-            remove(&mut proof);
-            kind(proof)
-        };
-        let denied = Some(FindingKind::Denied);
-        let unreadable = Some(FindingKind::Unreadable);
-        assert_eq!(without(|proof| proof.is_administrator = false), denied);
-        assert_eq!(without(|proof| proof.sibling_seen = false), denied);
-        assert_eq!(without(|proof| proof.unlisted = false), unreadable);
-        assert_eq!(without(|proof| proof.not_found = false), unreadable);
     }
 }

@@ -96,6 +96,26 @@ pub enum Facet {
     Items,
 }
 
+impl Facet {
+    /// Whether what the facet holds decides on access.
+    #[must_use]
+    pub const fn is_permission(self) -> bool {
+        match self {
+            Self::Grants
+            | Self::DataCellsFilters
+            | Self::LfTagAssignments
+            | Self::OptIns
+            | Self::Items => true,
+            Self::Definition
+            | Self::Partitions
+            | Self::Contents
+            | Self::Indexes
+            | Self::Statistics
+            | Self::GlueTags => false,
+        }
+    }
+}
+
 /// The facets to read of one subject, and the deletions that an event named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadRequest {

@@ -4,7 +4,7 @@ use crate::retry_message::RetryMessage;
 use twinlake_core::event::{
     EventContext, OperationalEvent, Parsed, ParsedNotifications, parse, parse_operational_event,
 };
-use twinlake_core::event::{parse_replication, replication_subject};
+use twinlake_core::event::{parse_replication, replication_alert_subject};
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::{OwnRoles, Timestamp, render};
 
@@ -38,7 +38,7 @@ fn summarize_notification(body: &[u8]) -> Option<String> {
         return None;
     };
     let first = notices.first()?;
-    let subject = replication_subject(first, None);
+    let subject = replication_alert_subject(first, None);
     Some(format!("{} objects of {subject}", notices.len()))
 }
 

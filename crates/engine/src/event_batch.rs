@@ -192,8 +192,9 @@ fn conclude(
         }
     }
     let mut alerts = alerts::from_outcome(outcome, region, now);
+    let relisted = job.message_to_look_again(&outcome.relisted_revokes);
     let Some((waiting, reason)) = waiting else {
-        return (alerts, Vec::new());
+        return (alerts, relisted.into_iter().collect());
     };
     let waiting = job.split_waiting(&waiting, now);
     if waiting.expired.is_empty() {
@@ -210,7 +211,8 @@ fn conclude(
     if !waiting.expired.is_empty() || waiting.reads_grants_since.is_some_and(is_due) {
         alerts.extend(alerts::from_unrevoked(outcome, region, now));
     }
-    (alerts, waiting.messages)
+    let messages = waiting.messages.into_iter().chain(relisted);
+    (alerts, messages.collect())
 }
 
 /// Expands an event that names no object to the whole catalog, with one message for each database:

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule, ScanTarget,
-    VerifiedRun, format,
+    DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
+    ScanTarget, VerifiedRun, format,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId};
@@ -38,6 +38,9 @@ pub struct LedgerFile {
     /// The deletions of the last hour, with the version of the record.
     #[serde(default)]
     pub deletions: Option<(DeletionLog, u64)>,
+    /// The lease on changes of access by LF-Tags, with its version.
+    #[serde(default)]
+    pub lf_tag_lease: Option<(LfTagLease, u64)>,
     /// The resync runs that are not complete, by ID.
     #[serde(default)]
     pub resync_runs: BTreeMap<String, ResyncRun>,
@@ -81,6 +84,7 @@ impl Default for LedgerFile {
             rows: LedgerRows::new(),
             paired_counts: ObjectCounts::default(),
             deletions: None,
+            lf_tag_lease: None,
             resync_runs: BTreeMap::new(),
             verified_run: None,
             catalog_scan: ScanSchedule::default(),
@@ -233,6 +237,25 @@ impl Ledger for InMemoryLedger {
     async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError> {
         self.lock().paired_counts = *counts;
         Ok(())
+    }
+
+    async fn lf_tag_lease(&self) -> Result<Option<(LfTagLease, u64)>, CallError> {
+        Ok(self.lock().lf_tag_lease.clone())
+    }
+
+    async fn put_lf_tag_lease(
+        &self,
+        lease: &LfTagLease,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let mut contents = self.lock();
+        let version = contents.lf_tag_lease.as_ref().map(|(_, version)| *version);
+        if version != expected_version {
+            return Ok(false);
+        }
+        let next = version.map_or(0, |version| version + 1);
+        contents.lf_tag_lease = Some((lease.clone(), next));
+        Ok(true)
     }
 
     async fn deletion_log(&self) -> Result<Option<(DeletionLog, u64)>, CallError> {

@@ -47,5 +47,5 @@ pub use limited_region::LimitedRegion;
 pub use ports::{
     AlertTopic, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, WriteRegion,
 };
-pub use reconcile::{Context, ReconcileOutcome, reconcile};
+pub use reconcile::{Context, LfTagLeaseOfRun, ReconcileOutcome, reconcile};
 pub use retry_message::RetryMessage;

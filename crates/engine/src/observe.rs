@@ -29,8 +29,8 @@ use twinlake_core::scope::ReadRequest;
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, CallErrorKind, Facet, Grants, LedgerRow, LfSubject, Name, OwnRoles, Partition,
-    Policy, Principal, Subject, SubjectState, TableId,
+    CallError, CallErrorKind, Facet, Grants, LfSubject, Name, OwnRoles, Partition, Policy,
+    Principal, Subject, SubjectState, TableId,
 };
 
 pub use attachment_mapping::UnmappedAttachments;
@@ -55,6 +55,8 @@ pub struct Snapshots {
     pub oversized: BTreeSet<TableId>,
     /// Databases of the standby that were read by name in this round.
     pub checked_databases: BTreeSet<Name>,
+    /// Whether nothing was read after the data lake settings.
+    pub are_settings_newest: bool,
     /// Of tables in sync, what this run did not read because its scan is not due.
     pub left_to_schedule: BTreeMap<TableId, BTreeSet<Facet>>,
 }
@@ -265,6 +267,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         always_needs_settings: bool,
         snapshots: &mut Snapshots,
     ) {
+        snapshots.are_settings_newest = false;
         if let Some((Observation::Present(primary), Observation::Present(standby))) =
             &self.prefetched.grants
         {
@@ -347,22 +350,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Whether a problem was found in the permissions of a requested subject: only an administrator
     /// sees whether it is gone.
     fn has_permission_problem(&self, read_requests: &BTreeMap<Subject, ReadRequest>) -> bool {
-        const PERMISSIONS: [Facet; 5] = [
-            Facet::Grants,
-            Facet::DataCellsFilters,
-            Facet::LfTagAssignments,
-            Facet::OptIns,
-            Facet::Items,
-        ];
         let rows = read_requests
             .keys()
             .filter_map(|subject| self.rows.get(subject));
         let mut rows = rows.filter(|row| row.state != SubjectState::InSync);
-        rows.any(|row| {
-            PERMISSIONS
-                .iter()
-                .any(|facet| row.detected_by.contains(facet))
-        })
+        rows.any(|row| row.detected_by.iter().any(|facet| facet.is_permission()))
     }
 
     fn has_only_own_grants(&self, grants: &Observation<Grants>) -> bool {
@@ -372,6 +364,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 
     async fn read_settings(&self, snapshots: &mut Snapshots) {
+        snapshots.are_settings_newest = self.prefetched.settings.is_none();
         let (primary, standby) = match &self.prefetched.settings {
             Some(settings) => settings.clone(),
             None => Prefetched::settings(self.primary, self.standby).await,
@@ -392,10 +385,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 });
     }
 
-    /// Whether the ledger ties a subject to an object that the standby may have.
-    fn may_have_object(&self, subject: &Subject) -> bool {
+    /// Whether a subject that neither Region shows is forgotten by a proof only: the ledger ties it to
+    /// an object that the standby may have, or has a problem of it.
+    fn forgets_by_proof(&self, subject: &Subject) -> bool {
         let row = self.rows.get(subject);
-        row.is_some_and(LedgerRow::may_have_object)
+        row.is_some_and(|row| row.may_have_object() || row.state != SubjectState::InSync)
     }
 
     /// Adds to the proof of each absence whether Twinlake's role is an administrator and whether an
@@ -448,11 +442,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     fn needs_absence_proof(&self, snapshots: &Snapshots) -> bool {
         let (primary, standby) = (&snapshots.primary, &snapshots.standby);
         needs_proof(&primary.databases, &standby.databases, |name| {
-            self.may_have_object(&Subject::Database(name.clone()))
+            self.forgets_by_proof(&Subject::Database(name.clone()))
         }) || needs_proof(&primary.tables, &standby.tables, |id| {
-            self.may_have_object(&Subject::Table(id.clone()))
+            self.forgets_by_proof(&Subject::Table(id.clone()))
         }) || needs_proof(&primary.functions, &standby.functions, |id| {
-            self.may_have_object(&Subject::Function(id.clone()))
+            self.forgets_by_proof(&Subject::Function(id.clone()))
         })
     }
 }
@@ -471,7 +465,7 @@ fn resolve_refusals<K: Ord, T>(observed: &mut BTreeMap<K, Observation<T>>) {
 fn needs_proof<K: Ord, T>(
     primary: &BTreeMap<K, Observation<T>>,
     standby: &BTreeMap<K, Observation<T>>,
-    may_have_object: impl Fn(&K) -> bool,
+    forgets_by_proof: impl Fn(&K) -> bool,
 ) -> bool {
     let is_absent = |observed: &Observation<T>| matches!(observed, Observation::Absent(_));
     let is_in_standby = |key: &K| {
@@ -480,8 +474,8 @@ fn needs_proof<K: Ord, T>(
     };
     let mut absent_in_primary = primary.iter().filter(|(_, observed)| is_absent(observed));
     let mut absent_in_standby = standby.iter().filter(|(_, observed)| is_absent(observed));
-    absent_in_primary.any(|(key, _)| is_in_standby(key) || may_have_object(key))
-        || absent_in_standby.any(|(key, _)| may_have_object(key))
+    absent_in_primary.any(|(key, _)| is_in_standby(key) || forgets_by_proof(key))
+        || absent_in_standby.any(|(key, _)| forgets_by_proof(key))
 }
 
 /// Counts the paired objects of ledger rows by kind.

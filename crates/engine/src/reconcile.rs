@@ -1,9 +1,10 @@
 //! The reconcile loop.
 
 mod bookkeeping;
-
+mod fresh_reads;
 pub(crate) mod grant_listing;
 mod intents;
+mod lf_tag_lease;
 mod paging;
 mod problems;
 mod safeguards;
@@ -15,6 +16,8 @@ mod waiting;
 use crate::apply::apply;
 use crate::observe::{Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
+use lf_tag_lease::LeaseResult;
+pub use lf_tag_lease::LfTagLeaseOfRun;
 use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +28,8 @@ use twinlake_core::policy::ScanWindow;
 use twinlake_core::render::StepCounts;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, SubjectState,
-    TableId, Timestamp,
+    ApprovedPlan, CallError, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject,
+    SubjectState, TableId, Timestamp,
 };
 
 /// The Regions, ledger, policy and limits of one reconciliation.
@@ -59,6 +62,9 @@ pub struct Context<'a, E: Environment> {
     /// Of tables in sync, what has a scan interval is read only if their moment lies in this
     /// window; `None` reads everything. A resync sets it for its run.
     pub scan_window: Option<ScanWindow>,
+    /// What the reconciliations of one run share of the lease on changes of access by LF-Tags. Without
+    /// it, each takes the lease for itself.
+    pub lf_tag_lease: Option<&'a LfTagLeaseOfRun>,
 }
 
 /// Most rounds of the loop before a remaining difference waits for a later message.
@@ -84,10 +90,14 @@ pub struct ReconcileOutcome {
     /// Revokes that have not succeeded yet. Until they do, the standby may allow what the primary
     /// does not.
     pub unrevoked: Vec<(Step, CallError)>,
+    /// Grants that an event named as revoked and that the primary still lists, with what to read again.
+    pub relisted_revokes: Scope,
     /// What still differs and may resolve itself: the scope to reconcile again, and the reason.
     pub waiting: Option<(Scope, String)>,
     /// Whether it waits only because time ran out.
     pub out_of_time: bool,
+    /// Until when another run has reserved the changes of access by LF-Tags for which this one waits.
+    pub awaits_lease: Option<Timestamp>,
     /// Tables of databases with too many tables for one invocation. They were not read; the
     /// caller splits them into several messages.
     pub oversized: BTreeSet<TableId>,
@@ -247,39 +257,66 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
     prefetched: &Prefetched,
 ) -> Result<ReconcileOutcome, CallError> {
     let mut session = Session::begin(context, scope).await?;
+    let result = run_rounds(&mut session, prefetched).await;
+    // After a failure, what was sent may have suspended grants: whoever takes the lease once it has ended
+    // restores them.
+    if result.is_ok() || !session.has_applied {
+        session.give_back_lf_tag_lease().await;
+    }
+    result.map(|()| session.outcome)
+}
+
+/// Most subjects of which the grants are read again one by one and not by a listing of all grants.
+const MAX_GRANTS_READ_ONE_BY_ONE: usize = 4;
+
+/// The listings that a round starts from.
+struct RoundListings<'a> {
+    prefetched: Cow<'a, Prefetched>,
+    /// Whether all grants were listed since this session wrote.
+    are_all_grants_listed: bool,
+}
+
+impl RoundListings<'_> {
+    /// Drops all listings. The next round makes its own, but for the listing of all grants if it reads
+    /// whole databases.
+    async fn renew<E: Environment>(&mut self, session: &Session<'_, E>) {
+        let grants = match session.has_database_scan() {
+            true => Some(session.list_all_grants().await),
+            false => None,
+        };
+        self.are_all_grants_listed = grants.is_some();
+        self.prefetched = Cow::Owned(Prefetched {
+            grants,
+            ..Prefetched::default()
+        });
+    }
+}
+
+/// Runs the rounds of a session until nothing is left to do, or what is left waits.
+async fn run_rounds<E: Environment<Standby: WriteRegion>>(
+    session: &mut Session<'_, E>,
+    prefetched: &Prefetched,
+) -> Result<(), CallError> {
+    let context = session.context;
     let mut prefetched = Cow::Borrowed(prefetched);
     if prefetched.grants.is_none() && session.has_database_scan() {
         prefetched.to_mut().grants = Some(session.list_all_grants().await);
     }
-    let mut all_grants_listed = prefetched.grants.is_some();
+    let mut listings = RoundListings {
+        are_all_grants_listed: prefetched.grants.is_some(),
+        prefetched,
+    };
     loop {
         session.begin_round();
-        let mut rows = session.observe(&prefetched).await?;
+        let mut rows = session.observe(&listings.prefetched).await?;
         if session.pair_intended_objects(&rows) || session.reread_dropped_databases() {
             continue;
         }
         let mut plan = session.plan(&rows);
-        if (plan.needs_full_grant_read > 0 || session.needs_grant_recheck(&plan))
-            && !all_grants_listed
-        {
-            all_grants_listed = true;
-            prefetched.to_mut().grants = Some(session.list_all_grants().await);
-            session.reread_grants();
+        if reads_more(session, &plan, &mut listings).await {
             continue;
         }
-        if session.read_needs(&plan) || session.read_changed_tables(&plan) {
-            continue;
-        }
-        session.outcome.findings.clone_from(&plan.findings);
-        session.record_partition_problems(&plan);
-        session
-            .outcome
-            .oversized
-            .append(&mut session.snapshots.oversized);
-        session
-            .outcome
-            .subject_outcomes
-            .clone_from(&plan.subject_outcomes);
+        session.record_plan(&plan);
         let is_given_up = !plan.is_empty() && session.page_rounds > MAX_ROUNDS;
         if is_given_up {
             session.give_up(&plan);
@@ -290,31 +327,106 @@ pub async fn reconcile<E: Environment<Standby: WriteRegion>>(
         };
         let Some(approved) = approved else {
             if session.next_page(&plan) {
-                prefetched = Cow::Owned(Prefetched::default());
+                // Other runs need not wait for all partitions of a table.
+                if plan.is_empty() && session.suspended_subjects.is_empty() {
+                    session.give_back_lf_tag_lease().await;
+                }
+                listings.prefetched = Cow::Owned(Prefetched::default());
                 continue;
             }
-            session.finish(&rows, &plan).await?;
-            return Ok(session.outcome);
+            return session.finish(&rows, &plan).await;
         };
-        if session.databases_changed(&approved).await {
-            prefetched.to_mut().databases = None;
+        if !may_apply(session, (&plan, &approved), &mut listings).await? {
             continue;
         }
         let is_on_lake_formation =
             |step: &Step| matches!(step.subject(), Subject::LakeFormation(_));
         session.outcome.changes_lake_formation |= approved.steps().iter().any(is_on_lake_formation);
         if !session.record_intents(&mut rows, &approved).await? {
-            prefetched.to_mut().databases = None;
+            listings.prefetched.to_mut().databases = None;
             continue;
         }
         session.forget_other_policy().await?;
         session.know_pairings(&rows);
         session.allow_partition_deletions(&approved);
+        session.has_applied = true;
         let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
         session.record_results(&approved, &applied);
-        prefetched = Cow::Owned(session.prefetch_next_round().await);
-        all_grants_listed = prefetched.grants.is_some();
+        let next = session.prefetch_next_round().await;
+        listings.are_all_grants_listed = next.grants.is_some();
+        listings.prefetched = Cow::Owned(next);
     }
+}
+
+/// Whether a plan has to be made again after further reads, which the next round makes.
+async fn reads_more<E: Environment>(
+    session: &mut Session<'_, E>,
+    plan: &Plan,
+    listings: &mut RoundListings<'_>,
+) -> bool {
+    if (plan.needs_full_grant_read > 0 || session.needs_grant_recheck(plan))
+        && !listings.are_all_grants_listed
+    {
+        listings.are_all_grants_listed = true;
+        listings.prefetched.to_mut().grants = Some(session.list_all_grants().await);
+        session.reread_grants();
+        return true;
+    }
+    if session.read_needs(plan) || session.read_changed_tables(plan) {
+        return true;
+    }
+    if session.reread_removed(plan) {
+        session.repeat_round();
+        let listed = listings.prefetched.to_mut();
+        (listed.opt_ins, listed.lake_formation) = (None, None);
+        return true;
+    }
+    let listed_since = listings.prefetched.listed_since;
+    if session.reread_older_grants(plan, listed_since) {
+        session.repeat_round();
+        let is_listed = session.read_requests.len() > MAX_GRANTS_READ_ONE_BY_ONE;
+        listings.prefetched.to_mut().grants = match is_listed {
+            true => Some(session.list_all_grants().await),
+            false => None,
+        };
+        listings.are_all_grants_listed = is_listed;
+        return true;
+    }
+    false
+}
+
+/// Whether an approved plan may be applied: nobody else changes access by LF-Tags, and what it rests on
+/// is still true. If not, the next round reads again.
+async fn may_apply<E: Environment>(
+    session: &mut Session<'_, E>,
+    (plan, approved): (&Plan, &ApprovedPlan),
+    listings: &mut RoundListings<'_>,
+) -> Result<bool, CallError> {
+    let listed_since = listings.prefetched.listed_since;
+    match session.take_lf_tag_lease(approved, listed_since).await? {
+        LeaseResult::Held => {}
+        LeaseResult::ReadsAgain => {
+            session.repeat_round();
+            listings.renew(session).await;
+            return Ok(false);
+        }
+        LeaseResult::Busy(until) => {
+            session.repeat_round();
+            session.postpone_lf_tag_changes(plan, until);
+            session.read_requests.clear();
+            return Ok(false);
+        }
+    }
+    if session.has_lost_sight(approved).await {
+        session.reread_everything();
+        listings.renew(session).await;
+        return Ok(false);
+    }
+    if session.databases_changed(approved).await {
+        listings.prefetched.to_mut().databases = None;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// Reads both Regions once and plans without writing anything. Returns the plan that would be

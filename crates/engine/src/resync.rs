@@ -1,6 +1,7 @@
 //! The resync: compares all databases of both Regions and corrects differences that events missed.
 
 mod lake_size;
+mod listings;
 mod preview;
 mod unreplicated_inventory;
 
@@ -11,16 +12,16 @@ use crate::observe::{Prefetched, count_paired};
 use crate::ports::{Clock, Environment, Ledger, ReadRegion, RetryQueue, WriteRegion};
 use crate::reconcile::grant_listing::listing_calls;
 use crate::reconcile::{
-    Context, MAX_RECORDED_PARTITION_STEPS, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer,
-    reconcile,
+    Context, LfTagLeaseOfRun, MAX_RECORDED_PARTITION_STEPS, ReconcileLogEntry, ReconcileOutcome,
+    ReconcileTimer, reconcile,
 };
 use crate::retry_message::{ResyncPart, RetryMessage};
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
 use lake_size::lake_size_of;
+use listings::Listings;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use twinlake_core::ledger::{LedgerRows, ResyncRun, VerifiedRun};
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::policy::ScanWindow;
@@ -43,6 +44,9 @@ pub struct ResyncReport {
     pub is_first: bool,
     /// The number of databases and tables that were left to later messages.
     pub deferred: usize,
+    /// Why the part did not end: the ledger or the queue was out of reach. What was done before stands
+    /// in the report, and has to be published: a repetition of the part does not find it again.
+    pub interrupted_by: Option<CallError>,
     /// The number of calls to Glue and Lake Formation.
     pub api_calls: u64,
     /// The lower bound of the API calls of a whole resync. Set when this part completed the run.
@@ -80,7 +84,8 @@ pub enum ResyncDepth {
 /// same run.
 ///
 /// # Errors
-/// The ledger or the queue is out of reach.
+/// The ledger is out of reach at the start. A later failure is reported as
+/// [`ResyncReport::interrupted_by`].
 pub async fn resync<E: Environment<Standby: WriteRegion>, O>(
     context: &Context<'_, E>,
     depth: ResyncDepth,
@@ -102,8 +107,10 @@ where
         ResyncDepth::Full => None,
         ResyncDepth::Scheduled => scan_window(context, verified_run, &part),
     };
+    let lf_tag_lease = LfTagLeaseOfRun::default();
     let context = &Context {
         scan_window,
+        lf_tag_lease: context.lf_tag_lease.or(Some(&lf_tag_lease)),
         ..*context
     };
     let mut report = ResyncReport {
@@ -126,47 +133,15 @@ where
         part: &part,
         scope: scope.clone(),
         progress,
-        prefetched: Rc::new(prefetched),
+        listings: Listings::new(prefetched),
     };
-    if is_whole_catalog {
-        // Databases and tables refer to these items, so the items are created first.
-        worker
-            .reconcile(&Scope::lake_formation_items(), &mut report)
-            .await?;
-    }
-    let lake_formation = subset_of(&scope, |subject| {
-        matches!(subject, Subject::LakeFormation(_))
-    });
-    if !lake_formation.is_empty() {
-        worker.reconcile(&lake_formation, &mut report).await?;
-    }
-    let tables = subset_of(&scope, |subject| matches!(subject, Subject::Table(_)));
-    if !tables.is_empty() {
-        Rc::make_mut(&mut worker.prefetched).tables_by_name = true;
-        worker.reconcile(&tables, &mut report).await?;
-        Rc::make_mut(&mut worker.prefetched).tables_by_name = false;
-    }
-    worker.reconcile_databases(names, &mut report).await?;
-    if is_whole_catalog && worker.is_out_of_time() {
-        worker
-            .enqueue_part(Scope::lake_formation(), &mut report)
-            .await?;
-    } else if is_whole_catalog {
-        // LF-Tag policy grants come last: they give access to the resources that this run has
-        // tagged.
-        if report.outcome.counts.total() > 0 {
-            // The listing of all grants grows with their number, and few of them are on LF-Tags.
-            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-            let (primary, standby) = (context.primary, context.standby);
-            let prefetched = Prefetched::lake_formation_items(primary, standby, &mappings).await;
-            worker.prefetched = Rc::new(prefetched);
-        }
-        worker
-            .reconcile(&Scope::lake_formation(), &mut report)
-            .await?;
-    }
+    let result = worker.reconcile_part(names, &mut report).await;
     report_table_optimizers(context, &mut report.outcome).await;
-    finish_part(context, &part, grant_calls, &mut report).await?;
+    let result = match result {
+        Ok(()) => finish_part(context, &part, grant_calls, &mut report).await,
+        Err(error) => Err(error),
+    };
+    report.interrupted_by = result.err();
     report.api_calls = context.primary.call_count().saturating_sub(calls_before);
     Ok(report)
 }
@@ -198,7 +173,12 @@ async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPar
 
 async fn prefetch<E: Environment>(context: &Context<'_, E>) -> Prefetched {
     let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-    Prefetched::everything(context.primary, context.standby, &mappings).await
+    let listed_since = Some(context.clock.now());
+    let listed = Prefetched::everything(context.primary, context.standby, &mappings).await;
+    Prefetched {
+        listed_since,
+        ..listed
+    }
 }
 
 /// Returns the databases in a scope: those of both Regions and of the ledger, so that the ledger
@@ -289,7 +269,7 @@ struct ResyncWorker<'a, E: Environment, O, G> {
     scope: Scope,
     progress: &'a G,
     /// The listings that the next reconciliation starts from.
-    prefetched: Rc<Prefetched>,
+    listings: Listings,
 }
 
 impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
@@ -302,37 +282,89 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             && stop_at.is_some_and(|stop_at| self.context.clock.now() >= stop_at)
     }
 
+    /// Reconciles the scope of the part, in an order in which what others refer to comes first.
+    async fn reconcile_part(
+        &mut self,
+        names: BTreeSet<Name>,
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
+        let is_whole_catalog = self.scope.read_requests.contains_key(&Subject::Catalog);
+        if is_whole_catalog {
+            // Databases and tables refer to these items, so the items are created first.
+            let items = Scope::lake_formation_items();
+            self.reconcile(&items, report).await?;
+        }
+        let lake_formation = subset_of(&self.scope, |subject| {
+            matches!(subject, Subject::LakeFormation(_))
+        });
+        if !lake_formation.is_empty() {
+            self.reconcile(&lake_formation, report).await?;
+        }
+        let tables = subset_of(&self.scope, |subject| matches!(subject, Subject::Table(_)));
+        if !tables.is_empty() {
+            self.listings.read_tables_by_name(true);
+            self.reconcile(&tables, report).await?;
+            self.listings.read_tables_by_name(false);
+        }
+        self.reconcile_databases(names, report).await?;
+        if is_whole_catalog && self.is_out_of_time() {
+            self.enqueue_part(Scope::lake_formation(), 0, report)
+                .await?;
+        } else if is_whole_catalog {
+            // LF-Tag policy grants come last: they give access to the resources that this run has
+            // tagged.
+            let mut not_in_sync = report.outcome.not_in_sync.keys();
+            let is_item = |subject: &Subject| matches!(subject, Subject::LakeFormation(_));
+            if report.outcome.counts.total() > 0 || not_in_sync.any(is_item) {
+                // The listing of all grants grows with their number, and few of them are on LF-Tags.
+                let context = self.context;
+                let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+                let (primary, standby) = (context.primary, context.standby);
+                let listed = Prefetched::lake_formation_items(primary, standby, &mappings).await;
+                self.listings = Listings::new(listed);
+            }
+            self.reconcile(&Scope::lake_formation(), report).await?;
+        }
+        Ok(())
+    }
+
     /// Reconciles a scope and merges its outcome into the report.
     async fn reconcile(
         &mut self,
         scope: &Scope,
         report: &mut ResyncReport,
     ) -> Result<(), CallError> {
-        let prefetched = Rc::clone(&self.prefetched);
-        let outcome = run_reconcile(self.context, scope, &prefetched, self.progress).await?;
-        self.record_outcome(outcome, report).await
+        let prefetched = self.listings.current(self.context).await;
+        let mut outcome = run_reconcile(self.context, scope, &prefetched, self.progress).await?;
+        self.listings.record(&outcome);
+        let queued = self.enqueue_remainder(&mut outcome, report).await;
+        merge(&mut report.outcome, outcome);
+        queued
     }
 
     /// Reconciles databases, several at a time: none requires another. What is left when time runs
-    /// out becomes further parts of the run.
+    /// out becomes further parts of the run. After a failure no further database is begun, and those
+    /// under way are finished: they may have suspended grants.
     async fn reconcile_databases(
         &mut self,
         mut names: BTreeSet<Name>,
         report: &mut ResyncReport,
     ) -> Result<(), CallError> {
-        let (context, progress) = (self.context, self.progress);
+        let (context, progress, listings) = (self.context, self.progress, &self.listings);
         let most = context
             .max_concurrent_calls
             .clamp(1, MAX_CONCURRENT_DATABASES);
         let mut running = FuturesUnordered::new();
         let mut outcomes: BTreeMap<Name, ReconcileOutcome> = BTreeMap::new();
+        let mut failure = Ok(());
         loop {
-            while running.len() < most
+            while failure.is_ok()
+                && running.len() < most
                 && !self.is_out_of_time()
                 && let Some(name) = names.pop_first()
             {
-                let prefetched = Rc::clone(&self.prefetched);
                 running.push(async move {
+                    let prefetched = listings.current(context).await;
                     let scope = Scope::database(name.clone());
                     let outcome = run_reconcile(context, &scope, &prefetched, progress).await;
                     (name, outcome)
@@ -341,46 +373,31 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             let Some((name, outcome)) = running.next().await else {
                 break;
             };
-            let mut outcome = outcome?;
-            self.refresh_after(&outcome).await;
-            self.enqueue_remainder(&mut outcome, report).await?;
-            report.databases += 1;
-            progress.database_finished(&name);
-            outcomes.insert(name, outcome);
+            let result = match outcome {
+                Ok(mut outcome) => {
+                    listings.record(&outcome);
+                    let queued = self.enqueue_remainder(&mut outcome, report).await;
+                    report.databases += 1;
+                    progress.database_finished(&name);
+                    outcomes.insert(name, outcome);
+                    queued
+                }
+                Err(error) => Err(error),
+            };
+            failure = failure.and(result);
         }
         // In the order of the names, so that a report does not depend on which call was faster.
         for outcome in outcomes.into_values() {
             merge(&mut report.outcome, outcome);
         }
+        failure?;
         if !names.is_empty() {
             self.fan_out(names, report).await?;
         }
         Ok(())
     }
 
-    /// Lists again what a reconciliation changed of Lake Formation: the next one is judged by it.
-    async fn refresh_after(&mut self, outcome: &ReconcileOutcome) {
-        if outcome.changes_lake_formation && self.prefetched.grants.is_some() {
-            let context = self.context;
-            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-            Rc::make_mut(&mut self.prefetched)
-                .refresh_lake_formation(context.primary, context.standby, &mappings)
-                .await;
-        }
-    }
-
-    async fn record_outcome(
-        &mut self,
-        mut outcome: ReconcileOutcome,
-        report: &mut ResyncReport,
-    ) -> Result<(), CallError> {
-        self.refresh_after(&outcome).await;
-        self.enqueue_remainder(&mut outcome, report).await?;
-        merge(&mut report.outcome, outcome);
-        Ok(())
-    }
-
-    /// If the reconciliation ran out of time, its remaining scope becomes a part of its own.
+    /// If the reconciliation ran out of time, or waits for another run, its remaining scope becomes a part of its own.
     async fn enqueue_remainder(
         &self,
         outcome: &mut ReconcileOutcome,
@@ -389,14 +406,18 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         // A part that changed nothing although it had a whole invocation for itself is not repeated:
         // the next resync finds what waits.
         let is_repeated = |scope: &Scope| *scope == self.scope && outcome.counts.total() == 0;
-        if let (true, Some((scope, _))) = (outcome.out_of_time, &outcome.waiting)
+        let delay = match outcome.awaits_lease {
+            Some(until) => Some(self.secs_until(until)),
+            None => outcome.out_of_time.then_some(0),
+        };
+        if let (Some(delay), Some((scope, _))) = (delay, &outcome.waiting)
             && self.retry_queue.is_some()
-            && !is_repeated(scope)
+            && (outcome.awaits_lease.is_some() || !is_repeated(scope))
         {
             let subjects = scope.read_requests.keys().cloned();
             let scope = scope.clone();
             outcome.left_to_parts.extend(subjects);
-            self.enqueue_part(scope, report).await?;
+            self.enqueue_part(scope, delay, report).await?;
             outcome.waiting = None;
         }
         let oversized: Vec<TableId> = std::mem::take(&mut outcome.oversized).into_iter().collect();
@@ -407,7 +428,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             for id in selected {
                 scope.merge(Scope::table(id.clone()));
             }
-            self.enqueue_part(scope, report).await?;
+            self.enqueue_part(scope, 0, report).await?;
         }
         Ok(())
     }
@@ -429,13 +450,26 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             }
         }
         for part in parts {
-            self.enqueue_part(part, report).await?;
+            self.enqueue_part(part, 0, report).await?;
         }
         Ok(())
     }
 
-    /// Sends a scope as a part of the same run. The run is complete only when all its parts are.
-    async fn enqueue_part(&self, scope: Scope, report: &mut ResyncReport) -> Result<(), CallError> {
+    /// The seconds until a time, at most as many as SQS can delay a message.
+    fn secs_until(&self, until: Timestamp) -> u16 {
+        const MAX_SECS: i64 = 900;
+        let secs = until.secs() - self.context.clock.now().secs();
+        u16::try_from(secs.clamp(1, MAX_SECS)).unwrap_or_default()
+    }
+
+    /// Sends a scope as a part of the same run, to be received after some seconds. The run is complete
+    /// only when all its parts are.
+    async fn enqueue_part(
+        &self,
+        scope: Scope,
+        delay: u16,
+        report: &mut ResyncReport,
+    ) -> Result<(), CallError> {
         let Some(retry_queue) = self.retry_queue else {
             return Ok(());
         };
@@ -460,7 +494,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             deadline: self.context.clock.now().plus_secs(6 * 3600),
             part: Some(next),
         };
-        retry_queue.send(&message, 0).await
+        retry_queue.send(&message, delay).await
     }
 }
 

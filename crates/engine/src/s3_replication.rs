@@ -5,7 +5,7 @@ use crate::alerts::CheckedSubjects;
 use crate::ports::{Clock, StandbyObjects, StatsStore};
 use crate::versioned_item::{self, ItemUpdate, PendingObjectsItem};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::event::{ReplicationEventType, ReplicationNotice, replication_subject};
+use twinlake_core::event::{ReplicationEventType, ReplicationNotice, replication_alert_subject};
 use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
 use twinlake_core::location::{Location, Mapped};
 use twinlake_core::topology::Epoch;
@@ -89,7 +89,7 @@ pub async fn record_failures<L: StatsStore, R: StandbyObjects>(
         let Some((table, replica)) = table.as_ref().zip(notice.replica()) else {
             continue;
         };
-        let alert_subject = replication_subject(notice, Some(table));
+        let alert_subject = replication_alert_subject(notice, Some(table));
         if notice.event_type == ReplicationEventType::ReplicatedAfterThreshold {
             let named = arrived.entry((table, alert_subject)).or_default();
             named.insert(replica);

@@ -4,7 +4,7 @@
 
 use crate::ports::{ConditionalWrites, Ledger, StatsStore};
 use std::collections::BTreeSet;
-use twinlake_core::ledger::{DeletionLog, PendingObjects};
+use twinlake_core::ledger::{DeletionLog, LfTagLease, PendingObjects};
 use twinlake_core::{
     CallError, CallErrorKind, Incident, LedgerRow, Subject, SubjectState, TableId, Timestamp,
 };
@@ -149,6 +149,37 @@ impl<L: Ledger> VersionedItem for DeletionLogItem<'_, L> {
         let empty = DeletionLog::default();
         let log = value.unwrap_or(&empty);
         self.ledger.put_deletion_log(log, expected_version).await
+    }
+
+    async fn wait_after_conflict(&self, attempt: u32) {
+        ConditionalWrites::wait_after_conflict(self.ledger, attempt).await;
+    }
+}
+
+/// The lease on changes of access by LF-Tags.
+pub(crate) struct LfTagLeaseItem<'a, L> {
+    pub(crate) ledger: &'a L,
+}
+
+impl<L: Ledger> VersionedItem for LfTagLeaseItem<'_, L> {
+    type Value = LfTagLease;
+
+    fn description(&self) -> String {
+        "the lease on changes of access by LF-Tags".to_owned()
+    }
+
+    async fn read(&self) -> Result<Option<(LfTagLease, u64)>, CallError> {
+        self.ledger.lf_tag_lease().await
+    }
+
+    async fn write(
+        &self,
+        value: Option<&LfTagLease>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let none = LfTagLease::default();
+        let lease = value.unwrap_or(&none);
+        self.ledger.put_lf_tag_lease(lease, expected_version).await
     }
 
     async fn wait_after_conflict(&self, attempt: u32) {

@@ -217,7 +217,7 @@ async fn run_resync(
         ),
     ]);
     telemetry.finish(reconcile_counts.points(), counts).await;
-    published
+    published.and(report.interrupted_by.map_or(Ok(()), Err))
 }
 
 /// Logs and counts the reconciliations of a resync.

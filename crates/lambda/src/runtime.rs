@@ -13,7 +13,7 @@ use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, region_authority};
-use twinlake_engine::{Clock as _, Context, Environment, LimitedRegion};
+use twinlake_engine::{Clock as _, Context, Environment, LfTagLeaseOfRun, LimitedRegion};
 
 /// The environment of a function that reconciles.
 pub(crate) struct FunctionEnvironment;
@@ -43,6 +43,8 @@ pub struct Runtime {
     pub(crate) default_bus: DefaultEventBus,
     pub(crate) dead_letter_queues: SqsDeadLetterQueues,
     pub(crate) clock: SystemClock,
+    /// The lease on changes of access by LF-Tags, as the reconciliations of this process share it.
+    lf_tag_lease: LfTagLeaseOfRun,
     own_roles: OwnRoles,
     function_role: Principal,
 }
@@ -74,6 +76,7 @@ impl Runtime {
             default_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
             clock: SystemClock,
+            lf_tag_lease: LfTagLeaseOfRun::default(),
             own_roles: OwnRoles::new(config.role_arns.clone())
                 .with_writers(config.writer_role_arns.clone()),
             function_role: Principal(config.function_role_arn.clone()),
@@ -108,6 +111,7 @@ impl Runtime {
             may_write_settings: false,
             stop_at: Some(stop_at),
             scan_window: None,
+            lf_tag_lease: Some(&self.lf_tag_lease),
         }
     }
 

@@ -124,6 +124,7 @@ impl SimState {
         let observed = Observed {
             object: database,
             created: Some(now),
+            updated: None,
             version: None,
         };
         region.databases.insert(name.clone(), observed);
@@ -210,6 +211,7 @@ impl SimState {
         let observed = Observed {
             object: table,
             created: Some(now),
+            updated: Some(now),
             version: Some(version),
         };
         region.tables.insert(id.clone(), observed);
@@ -230,7 +232,7 @@ impl SimState {
             caller.region,
             &TableId::new(database_name, table.name.clone()),
         )?;
-        self.tick();
+        let now = self.tick();
         let version = self.next_version();
         let observed = self.region_mut(&region)?.tables.get_mut(&id);
         let observed = observed.ok_or_else(ApiError::not_found)?;
@@ -246,6 +248,7 @@ impl SimState {
             ..table
         };
         observed.version = Some(version);
+        observed.updated = Some(now);
         if archives {
             let archived = &mut self.region_mut(&region)?.archived_versions;
             *archived.entry(id.clone()).or_default() += 1;
@@ -338,7 +341,7 @@ impl SimState {
         if let Some(object) = json.as_object_mut() {
             object.insert("DatabaseName".to_owned(), database.as_str().into());
             object.insert("CreateTime".to_owned(), to_json(&observed.created));
-            object.insert("UpdateTime".to_owned(), to_json(&observed.created));
+            object.insert("UpdateTime".to_owned(), to_json(&observed.updated));
             object.insert("VersionId".to_owned(), to_json(&observed.version));
             object.insert("CatalogId".to_owned(), self.account.clone().into());
             object.insert("IsRegisteredWithLakeFormation".to_owned(), false.into());

@@ -82,10 +82,13 @@ impl Environment for SimEnvironment {
 
 /// Runs a future to its end and returns its value, or `None` if the kill switch stopped the caller.
 ///
-/// Calls of the simulator never wait, so a future that stays pending was stopped.
+/// # Panics
+/// The future waits for something that never comes.
 pub fn run_until_killed<T>(sim: &Sim, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
+    let mut calls = sim.state().calls.len();
+    let mut idle_polls = 0;
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(value) => return Some(value),
@@ -93,6 +96,12 @@ pub fn run_until_killed<T>(sim: &Sim, future: impl Future<Output = T>) -> Option
             // A future with many calls yields occasionally.
             Poll::Pending => {}
         }
+        let calls_now = sim.state().calls.len();
+        idle_polls = match std::mem::replace(&mut calls, calls_now) == calls_now {
+            true => idle_polls + 1,
+            false => 0,
+        };
+        assert!(idle_polls < MAX_IDLE_POLLS, "the caller is stuck");
     }
 }
 
@@ -121,6 +130,22 @@ pub fn run_interrupted<T, U>(
     }
 }
 
+/// Lets others run once.
+async fn yield_once() {
+    let mut is_resumed = false;
+    poll_fn(|context| match std::mem::replace(&mut is_resumed, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// How often a future is polled without a call before it counts as stuck.
+const MAX_IDLE_POLLS: usize = 100_000;
+
 impl SimRegion {
     /// Makes an API call in this Region. `name` is the AWS operation name.
     ///
@@ -139,16 +164,12 @@ impl SimRegion {
         name: &str,
         operation: impl FnOnce(&mut SimState) -> Result<T, ApiError>,
     ) -> Result<T, CallError> {
+        let waits = self.sim.state().waits_before_call();
+        for _ in 0..waits {
+            yield_once().await;
+        }
         if self.sim.state().pauses_now() {
-            let mut is_resumed = false;
-            poll_fn(|context| match std::mem::replace(&mut is_resumed, true) {
-                true => Poll::Ready(()),
-                false => {
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            })
-            .await;
+            yield_once().await;
         }
         let result = {
             let mut state = self.sim.state();

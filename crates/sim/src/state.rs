@@ -173,6 +173,8 @@ pub struct SimState {
     pub(crate) killed: bool,
     /// The index of the call before which the caller pauses once.
     pub(crate) pause_at: Option<usize>,
+    /// Whether calls take time: the caller's other calls and reconciliations go on meanwhile.
+    pub(crate) calls_take_time: bool,
     paused: bool,
     pub(crate) calls: Vec<RecordedCall>,
     pub(crate) events: VecDeque<EmittedEvent>,
@@ -214,6 +216,7 @@ impl SimState {
             kill_switch: None,
             killed: false,
             pause_at: None,
+            calls_take_time: false,
             paused: false,
             calls: Vec::new(),
             events: VecDeque::new(),
@@ -349,6 +352,19 @@ impl SimState {
             ..kill_switch
         });
         self.killed = false;
+    }
+
+    /// Sets whether calls take time, so that what a caller does at once is interleaved.
+    pub fn set_calls_take_time(&mut self, take_time: bool) {
+        self.calls_take_time = take_time;
+    }
+
+    /// How often the next call lets the caller's other futures run first: a small number that varies.
+    pub(crate) fn waits_before_call(&self) -> usize {
+        match self.calls_take_time {
+            true => 1 + self.calls.len() % 3,
+            false => 0,
+        }
     }
 
     /// Pauses the caller once before a call. The index counts from the next call.

@@ -100,6 +100,7 @@ impl CommonInputs {
         let database = Observed {
             object: database_named("d"),
             created: Some(CREATED),
+            updated: None,
             version: None,
         };
         let reader = PermissionGrant {
@@ -135,6 +136,7 @@ impl CommonInputs {
             Some((object, created)) => Observation::Present(Observed {
                 object,
                 created: Some(created),
+                updated: None,
                 version: None,
             }),
             None => Observation::Absent(AbsenceProof {

@@ -30,6 +30,7 @@ pub fn from_sdk_function(from: glue::UserDefinedFunction) -> (FunctionId, Observ
     let observed = Observed {
         object,
         created: from_sdk_time(from.create_time),
+        updated: None,
         version: None,
     };
     (FunctionId::new(database, name), observed)

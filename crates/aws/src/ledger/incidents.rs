@@ -6,6 +6,8 @@ use super::items::{
 };
 use super::{DAY_SECS, DynamoLedger};
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use twinlake_core::ledger::format;
 use twinlake_core::{CallError, Incident};
@@ -61,6 +63,34 @@ impl DynamoLedger {
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
         self.delete_if_version("incidents", key, expected_version)
+            .await
+    }
+
+    /// Returns a record that is stored as JSON, and its version.
+    pub(super) async fn versioned_meta<T: DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Option<(T, u64)>, CallError> {
+        let Some(item) = self.get_item("meta", key).await? else {
+            return Ok(None);
+        };
+        let body = string_attribute(&item, "body").and_then(|body| serde_json::from_str(body).ok());
+        let version = number_attribute(&item, "version");
+        let version = version.and_then(|version| u64::try_from(version).ok());
+        let stored = body.zip(version);
+        stored.map(Some).ok_or_else(|| self.unreadable_error(key))
+    }
+
+    /// Stores a record as JSON if it still has the expected version, as [`Self::put_if_version`] does.
+    pub(super) async fn put_versioned_meta<T: Serialize>(
+        &self,
+        key: &str,
+        record: &T,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let body = serde_json::to_string(record).unwrap_or_default();
+        let fields = [("body", string_value(&body))];
+        self.put_if_version("meta", key, &fields, expected_version)
             .await
     }
 

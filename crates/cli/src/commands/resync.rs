@@ -45,6 +45,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
             "failed": outcome.failed.iter().map(|(s, f)| (s, f)).collect::<Vec<_>>(),
             "verified_at": report.verified_at.map(|at| at.to_string()),
             "tables_left_to_schedule": outcome.left_to_schedule.len(),
+            "interrupted_by": report.interrupted_by.as_ref().map(ToString::to_string),
         }));
     } else {
         print_outcome(outcome);
@@ -66,6 +67,9 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
                 outcome.left_to_schedule.len()
             ));
         }
+    }
+    if let Some(error) = report.interrupted_by {
+        return Err(error.into());
     }
     let is_done = outcome.is_settled()
         && report.verified_at.is_some()

@@ -262,11 +262,8 @@ fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {
         facts.push(format!("{} partitions at the last count", row.partitions));
     }
     facts.extend(pending_objects(status, &row.subject));
-    let subject = row.subject.to_string();
-    let alerts = status
-        .open_alerts
-        .iter()
-        .filter(|alert| alert.affected.contains(&subject));
+    let alerts = status.open_alerts.iter();
+    let alerts = alerts.filter(|alert| alert.is_about(&row.subject));
     facts.extend(alerts.map(|alert| format!("open alert {}: {}", alert.kind, alert.summary)));
     facts.extend(row.history.iter().map(|change| {
         let reason = change.reason.as_deref().unwrap_or_default();

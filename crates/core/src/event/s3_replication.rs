@@ -8,9 +8,10 @@ mod failure_reasons;
 
 use super::lenient_json::LenientJson;
 use super::{S3_REPLICATION_DETAIL_TYPE, TWINLAKE_SOURCE, UnrecognizedEvent, quoted, read_json};
-use crate::alert::{Alert, AlertKind};
+use crate::alert::{Alert, AlertKind, REASON_SEPARATOR};
 use crate::ledger::ExpectedReplica;
 use crate::name::TableId;
+use crate::scope::Subject;
 use crate::timestamp::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -223,13 +224,13 @@ impl ReplicationNotice {
 /// The subject of the alert for a notice: the table (or the bucket and rule, if the table is not
 /// known) and the failure reason.
 #[must_use]
-pub fn subject(notice: &ReplicationNotice, table: Option<&TableId>) -> String {
+pub fn alert_subject(notice: &ReplicationNotice, table: Option<&TableId>) -> String {
     let source = match table {
-        Some(id) => format!("table {id}"),
+        Some(id) => Subject::Table(id.clone()).to_string(),
         None => format!("bucket {} rule {}", notice.bucket, notice.rule),
     };
     match &notice.reason {
-        Some(reason) => format!("{source}: {reason}"),
+        Some(reason) => format!("{source}{REASON_SEPARATOR}{reason}"),
         None => source,
     }
 }
@@ -239,7 +240,7 @@ pub fn subject(notice: &ReplicationNotice, table: Option<&TableId>) -> String {
 #[must_use]
 pub fn alerts(notices: &[(ReplicationNotice, Option<TableId>)]) -> Vec<Alert> {
     let with_subject = |(notice, table): &(ReplicationNotice, Option<TableId>)| {
-        (notice.event_type, subject(notice, table.as_ref()))
+        (notice.event_type, alert_subject(notice, table.as_ref()))
     };
     let is_awaited = |(notice, table): &&(ReplicationNotice, Option<TableId>)| {
         table.is_some() && notice.replica().is_some()
@@ -251,7 +252,7 @@ pub fn alerts(notices: &[(ReplicationNotice, Option<TableId>)]) -> Vec<Alert> {
         .collect();
     let mut groups: BTreeMap<(AlertKind, String, String), Alert> = BTreeMap::new();
     for (notice, table) in notices {
-        let subject = subject(notice, table.as_ref());
+        let subject = alert_subject(notice, table.as_ref());
         let key = (notice.alert_kind(), notice.region.clone(), subject.clone());
         let sample = format!("s3://{}/{}", notice.bucket, notice.key);
         let alert = groups.entry(key).or_insert_with(|| {

@@ -210,23 +210,8 @@ pub(super) fn missing_filter(builder: &PlanBuilder<'_>, grant: &PermissionGrant)
     }
 }
 
-/// Whether the attachments of a facet affect permissions. The absence of such an attachment is
-/// proven only while Twinlake's role is an administrator, who sees everything.
-fn is_permission(facet: Facet) -> bool {
-    match facet {
-        Facet::DataCellsFilters | Facet::LfTagAssignments | Facet::OptIns => true,
-        Facet::Definition
-        | Facet::Partitions
-        | Facet::Grants
-        | Facet::Contents
-        | Facet::Indexes
-        | Facet::Statistics
-        | Facet::GlueTags
-        | Facet::Items => false,
-    }
-}
-
-/// Returns the steps that remove the attachments that the primary lacks.
+/// Returns the steps that remove the attachments that the primary lacks. The absence of one that decides on
+/// access is proven only while Twinlake's role is an administrator, who sees everything.
 fn removals(
     builder: &mut PlanBuilder<'_>,
     subject: &Subject,
@@ -243,7 +228,7 @@ fn removals(
     let extra: Vec<&AttachmentKey> = extra.map(|(key, _)| key).collect();
     if let (Some(first), true, false) = (
         extra.first(),
-        is_permission(facet),
+        facet.is_permission(),
         builder.inputs.primary.is_administrator,
     ) {
         let reason = format!(
@@ -261,7 +246,7 @@ fn removals(
     if let (Some(first), DeletionPolicy::Retain, false) = (
         extra.first(),
         builder.inputs.policy.deletions,
-        is_permission(facet),
+        facet.is_permission(),
     ) {
         let reason = format!("the policy retains its {first}, which the primary lacks");
         builder.mark_not_in_sync(subject, SubjectState::OnHold, FindingKind::OnHold, reason);

@@ -11,12 +11,12 @@ mod tag_timeline;
 use super::lf_tag_policy_grants::{self, policy_grants, policy_of, revoke_extra};
 use super::obstacle::Obstacle;
 use super::{PlanBuilder, administrators, lakeformation};
-use crate::catalog::Table;
+use crate::catalog::{Attachment, Table};
 use crate::grant::{Grants, PermissionGrant};
 use crate::name::{Name, TableId};
 use crate::scope::{Facet, Subject};
-use crate::snapshot::Observation;
-use crate::step::Step;
+use crate::snapshot::{Observation, Snapshot};
+use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use tag_timeline::{OpenedAccess, TagTimeline};
 
@@ -78,6 +78,43 @@ fn changes_lf_tags(step: &Step) -> bool {
     matches!(step, Step::RemoveAttachment { key, .. } if key.facet() == Facet::LfTagAssignments)
 }
 
+/// Whether a step changes the access that LF-Tags give: what it opens or closes depends on other LF-Tags
+/// and on the grants by them, which nobody else may change meanwhile.
+#[must_use]
+pub fn changes_access_by_lf_tags(step: &Step, standby: &Snapshot) -> bool {
+    let has_policy_grants = || policy_grants(standby).is_some_and(|grants| !grants.is_empty());
+    match step {
+        Step::PutAttachment { attachment, .. } => {
+            changes_lf_tags(step) || matches!(attachment, Attachment::NamedExpression(_))
+        }
+        Step::RemoveAttachment { .. } => changes_lf_tags(step),
+        Step::CreateTable { .. } => has_policy_grants(),
+        Step::UpdateTable { .. } => adds_columns(step, standby) && has_policy_grants(),
+        Step::Grant { grant, .. } => policy_of(grant).is_some(),
+        Step::Revoke { grant, cause, .. } => {
+            let is_temporary = match cause {
+                RevokeCause::Replace | RevokeCause::ExpressionChanged => true,
+                RevokeCause::NotInPrimary
+                | RevokeCause::NamedByEvent
+                | RevokeCause::Deletion
+                | RevokeCause::ColumnDropped => false,
+            };
+            is_temporary && policy_of(grant).is_some()
+        }
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutSettings { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => false,
+    }
+}
+
 /// Whether a step may give access through LF-Tags.
 fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
     match step {
@@ -86,9 +123,7 @@ fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
         }
         Step::RemoveAttachment { key, .. } => key.facet() == Facet::LfTagAssignments,
         Step::CreateTable { .. } => true,
-        Step::UpdateTable { .. } => {
-            column_change(step, inputs).is_some_and(|(before, after)| !after.is_subset(&before))
-        }
+        Step::UpdateTable { .. } => adds_columns(step, inputs.standby),
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
         | Step::CreatePartition { .. }
@@ -107,18 +142,20 @@ fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
 
 /// Whether a step drops columns, and so ends access that an LF-Tag gave.
 fn drops_columns(step: &Step, inputs: &super::Inputs<'_>) -> bool {
-    column_change(step, inputs).is_some_and(|(before, after)| !before.is_subset(&after))
+    column_change(step, inputs.standby).is_some_and(|(before, after)| !before.is_subset(&after))
+}
+
+/// Whether a step gives a table new columns.
+fn adds_columns(step: &Step, standby: &Snapshot) -> bool {
+    column_change(step, standby).is_some_and(|(before, after)| !after.is_subset(&before))
 }
 
 /// Returns the columns of a table before and after a step that updates it.
-fn column_change(
-    step: &Step,
-    inputs: &super::Inputs<'_>,
-) -> Option<(BTreeSet<Name>, BTreeSet<Name>)> {
+fn column_change(step: &Step, standby: &Snapshot) -> Option<(BTreeSet<Name>, BTreeSet<Name>)> {
     let Step::UpdateTable { id, table, .. } = step else {
         return None;
     };
-    let before = inputs.standby.tables.get(id);
+    let before = standby.tables.get(id);
     let before = before
         .and_then(Observation::present)
         .map(|observed| &observed.object);

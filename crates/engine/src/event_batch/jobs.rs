@@ -11,6 +11,10 @@ use twinlake_core::{Facet, Scope, Subject, Timestamp, heartbeat};
 /// How long a scope is retried before it is left to the resync.
 pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
 
+/// The attempts, which set the delays, that read grants again that were revoked and are still listed: after
+/// 80 seconds, and after 640 more.
+const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
+
 /// Deadlines that are no further apart are one, the earliest.
 const DEADLINE_TOLERANCE_SECS: i64 = 60;
 
@@ -170,6 +174,29 @@ impl Job {
             messages.extend(message(&group, scope));
         }
         messages
+    }
+
+    /// The message that has the grants read again that an event names as revoked and the primary still
+    /// lists: that answer may be older than the revoke. A grant may also have been made again, so it is
+    /// asked twice only.
+    pub(super) fn message_to_look_again(&self, relisted: &Scope) -> Option<RetryMessage> {
+        let names = |request: &&Request| {
+            let mut named = request.scope.named_revokes.keys();
+            named.any(|grant| relisted.named_revokes.contains_key(grant))
+        };
+        let naming = self.requests.iter().filter(names);
+        let attempt = naming.map(|request| request.attempt).min();
+        let attempt = attempt.unwrap_or_default();
+        let next = ATTEMPTS_TO_LOOK_AGAIN
+            .into_iter()
+            .find(|next| *next > attempt);
+        next.filter(|_| !relisted.is_empty())
+            .map(|attempt| RetryMessage {
+                scope: relisted.clone(),
+                attempt,
+                deadline: self.latest_deadline(),
+                part: None,
+            })
     }
 
     /// Splits what waits after an attempt. What was requested earlier keeps its deadline, whatever

@@ -198,7 +198,12 @@ async fn is_left_to_resync<E: Environment>(
             };
             ItemUpdate::Put(out_of_sync, ())
         }
-        Some(_) | None => ItemUpdate::Keep(()),
+        // The problem that it has already may end before its partitions are read.
+        Some(mut row) => match row.detected_by.insert(Facet::Partitions) {
+            true => ItemUpdate::Put(row, ()),
+            false => ItemUpdate::Keep(()),
+        },
+        None => ItemUpdate::Keep(()),
     })
     .await?;
     Ok(true)

@@ -34,7 +34,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             if self.prefetched.databases.is_none() {
                 snapshots.checked_databases.insert(name.clone());
             }
-            let may_exist = self.may_have_object(&subject);
+            let may_exist = self.forgets_by_proof(&subject);
             let is_refused = [refusal_of(&primary), refusal_of(&standby)].map(|one| one.is_some());
             if may_exist || standby.present().is_some() || is_refused[0] {
                 primary = with_listing(self.primary, name, primary).await;
@@ -116,7 +116,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Observation::Unknown(error) => Observation::Unknown(error.clone()),
         };
         let (mut primary, mut standby) = (listed(all_primary), listed(all_standby));
-        let may_exist = self.may_have_object(&Subject::Database(name.clone()));
+        let may_exist = self.forgets_by_proof(&Subject::Database(name.clone()));
         let own = |read: Result<Observed<Database>, CallError>| {
             read.map(MaybeLink::without_target_fields)
         };
@@ -256,7 +256,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let is_listed = snapshot.table_names.contains_key(database)
             && matches!(parent, Some(Observation::Present(_)));
         let missing = union.iter().filter(|id| {
-            let may_exist = self.may_have_object(&Subject::Table((*id).clone()));
+            let may_exist = self.forgets_by_proof(&Subject::Table((*id).clone()));
             is_listed && !listed.contains_key(*id) && may_exist
         });
         let calls = missing.map(|id| async move { (id.clone(), region.table(id).await) });

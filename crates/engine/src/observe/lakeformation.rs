@@ -1,7 +1,7 @@
 //! Reads Lake Formation's catalog-wide objects, opt-ins, and what LF-Tags give access to.
 
 use super::attachment_mapping::{MappedAttachments, UnmappedAttachments};
-use super::{Observer, Snapshots, join, present_or_unknown, run_concurrently};
+use super::{ObservationPair, Observer, Snapshots, join, present_or_unknown, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::join_all;
@@ -32,12 +32,22 @@ pub(crate) const SUBJECTS_WITH_ITEMS: [LfSubject; 3] = [
     LfSubject::DataLocations,
 ];
 
-/// An empty listing if the Region does not support the call: then it has nothing of this kind.
-fn empty_if_unsupported<T: Default>(listed: Result<T, CallError>) -> Result<T, CallError> {
-    match listed {
-        Err(error) if error.kind == CallErrorKind::Unsupported => Ok(T::default()),
-        listed => listed,
-    }
+/// The listings of both Regions. A Region that does not support the call has nothing of this kind; but of
+/// the primary that is not believed where the standby, which follows it, has something.
+fn empty_if_unsupported<T: Default>(
+    (primary, standby): ObservationPair<T>,
+    has_any: impl Fn(&T) -> bool,
+) -> ObservationPair<T> {
+    let is_unsupported = |listed: &Observation<T>| matches!(listed, Observation::Unknown(error) if error.kind == CallErrorKind::Unsupported);
+    let standby = match is_unsupported(&standby) {
+        true => Observation::Present(T::default()),
+        false => standby,
+    };
+    let primary = match is_unsupported(&primary) && !standby.present().is_some_and(has_any) {
+        true => Observation::Present(T::default()),
+        false => primary,
+    };
+    (primary, standby)
 }
 
 /// Lists the items of a Lake Formation subject: those that are replicated, and the others.
@@ -50,7 +60,7 @@ async fn list_items(
     let listed = region
         .attachments(&Subject::LakeFormation(lf_subject), Facet::Items, &[])
         .await;
-    let items = present_or_unknown(empty_if_unsupported(listed).map(|all| {
+    let items = present_or_unknown(listed.map(|all| {
         for observed in all {
             mapped.add(observed, mapping);
         }
@@ -59,8 +69,43 @@ async fn list_items(
     (items, mapped.unmapped)
 }
 
+/// Lists the items of every Lake Formation subject of both Regions.
+pub(super) async fn list_items_of_both(
+    (primary, primary_mapping): (&impl ReadRegion, &PrincipalMapping),
+    (standby, standby_mapping): (&impl ReadRegion, &PrincipalMapping),
+) -> (Items, Items) {
+    let (mut primary, mut standby) = join(
+        list_all_items(primary, primary_mapping),
+        list_all_items(standby, standby_mapping),
+    )
+    .await;
+    for lf_subject in SUBJECTS_WITH_ITEMS {
+        let listed = [&mut primary, &mut standby].map(|items| items.by_subject.remove(&lf_subject));
+        if let [Some(in_primary), Some(in_standby)] = listed {
+            let (in_primary, in_standby) =
+                empty_if_unsupported((in_primary, in_standby), |items| !items.is_empty());
+            primary.by_subject.insert(lf_subject, in_primary);
+            standby.by_subject.insert(lf_subject, in_standby);
+        }
+    }
+    (primary, standby)
+}
+
+/// Lists all opt-ins of both Regions.
+pub(super) async fn list_opt_ins_of_both(
+    (primary, primary_mapping): (&impl ReadRegion, &PrincipalMapping),
+    (standby, standby_mapping): (&impl ReadRegion, &PrincipalMapping),
+) -> ObservationPair<OptIns> {
+    let listed = join(
+        list_opt_ins(primary, primary_mapping),
+        list_opt_ins(standby, standby_mapping),
+    )
+    .await;
+    empty_if_unsupported(listed, |opt_ins| !opt_ins.by_subject.is_empty())
+}
+
 /// Lists the items of every Lake Formation subject of a Region.
-pub(super) async fn list_all_items(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Items {
+async fn list_all_items(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Items {
     let mut all = Items::default();
     let listings = SUBJECTS_WITH_ITEMS.map(|lf_subject| async move {
         (lf_subject, list_items(region, lf_subject, mapping).await)
@@ -105,11 +150,8 @@ fn all_opt_ins(listed: &Observation<OptIns>) -> Observation<BTreeSet<OptIn>> {
 }
 
 /// Lists all opt-ins of a Region.
-pub(super) async fn list_opt_ins(
-    region: &impl ReadRegion,
-    mapping: &PrincipalMapping,
-) -> Observation<OptIns> {
-    let listed = empty_if_unsupported(region.opt_ins().await);
+async fn list_opt_ins(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Observation<OptIns> {
+    let listed = region.opt_ins().await;
     present_or_unknown(listed.map(|all| {
         let mut by_subject: BTreeMap<Subject, MappedAttachments> = BTreeMap::new();
         for opt_in in all {
@@ -190,7 +232,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     list_items(self.standby, lf_subject, &self.mappings.1),
                 )
                 .await;
-                (primary, standby)
+                empty_if_unsupported((primary, standby), |items| !items.is_empty())
             }
         };
         let items = (Subject::LakeFormation(lf_subject), Facet::Items);
@@ -204,11 +246,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let (primary, standby) = match &self.prefetched.opt_ins {
             Some(opt_ins) => (&opt_ins.0, &opt_ins.1),
             None => {
-                fetched = join(
-                    list_opt_ins(self.primary, &self.mappings.0),
-                    list_opt_ins(self.standby, &self.mappings.1),
-                )
-                .await;
+                let (to_primary, to_standby) = self.mappings;
+                let (primary, standby) = (self.primary, self.standby);
+                fetched = list_opt_ins_of_both((primary, to_primary), (standby, to_standby)).await;
                 (&fetched.0, &fetched.1)
             }
         };

@@ -9,7 +9,9 @@ use twinlake_core::catalog::{MaybeLink, Observed};
 use twinlake_core::grant::{ListedPermission, PrincipalMapping};
 use twinlake_core::snapshot::ObservedSettings;
 use twinlake_core::topology::Epoch;
-use twinlake_core::{CallError, CallErrorKind, Database, Function, FunctionId, Name, Policy};
+use twinlake_core::{
+    CallError, CallErrorKind, Database, Function, FunctionId, Name, Policy, Timestamp,
+};
 
 /// Listings that cover many subjects. `None` means that subjects are read one by one.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Prefetched {
     pub lake_formation: Option<(Items, Items)>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
+    /// When the listings of Lake Formation began, if that was before the reconciliation.
+    pub listed_since: Option<Timestamp>,
 }
 
 /// How principals and locations of the primary and of the standby are translated.
@@ -174,11 +178,8 @@ impl Prefetched {
         standby: &impl ReadRegion,
         mappings: &PrincipalMappings,
     ) -> (Items, Items) {
-        join(
-            lakeformation::list_all_items(primary, &mappings.0),
-            lakeformation::list_all_items(standby, &mappings.1),
-        )
-        .await
+        let (primary, standby) = ((primary, &mappings.0), (standby, &mappings.1));
+        lakeformation::list_items_of_both(primary, standby).await
     }
 
     /// Lists all opt-ins of both Regions.
@@ -187,11 +188,8 @@ impl Prefetched {
         standby: &impl ReadRegion,
         mappings: &PrincipalMappings,
     ) -> ObservationPair<OptIns> {
-        join(
-            lakeformation::list_opt_ins(primary, &mappings.0),
-            lakeformation::list_opt_ins(standby, &mappings.1),
-        )
-        .await
+        let (primary, standby) = ((primary, &mappings.0), (standby, &mappings.1));
+        lakeformation::list_opt_ins_of_both(primary, standby).await
     }
 
     /// Lists all functions of both Regions. `None` if a Region can only list those of one database.

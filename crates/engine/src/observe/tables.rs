@@ -102,7 +102,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         for (id, primary, standby) in self.get_tables(wanted).await {
             let primary_is_absent = matches!(primary, Observation::Absent(_));
             let standby_is_absent = matches!(standby, Observation::Absent(_));
-            let may_exist = self.may_have_object(&Subject::Table(id.clone()));
+            let may_exist = self.forgets_by_proof(&Subject::Table(id.clone()));
             let is_refused = [refusal_of(&primary), refusal_of(&standby)].map(|one| one.is_some());
             if primary_is_absent && (standby.present().is_some() || may_exist || is_refused[0]) {
                 missing_in_primary.push(id);

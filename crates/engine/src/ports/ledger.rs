@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{
-    DeletionLog, LedgerRows, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget, VerifiedRun,
+    DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
+    VerifiedRun,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
@@ -105,6 +106,23 @@ pub trait Ledger: ConditionalWrites {
     /// # Errors
     /// The ledger cannot be reached.
     async fn put_paired_counts(&self, counts: &ObjectCounts) -> Result<(), CallError>;
+
+    /// The lease on changes of access by LF-Tags, and its version; `None` if nobody took it yet.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn lf_tag_lease(&self) -> Result<Option<(LfTagLease, u64)>, CallError>;
+
+    /// Stores the lease if the stored version is still `expected_version`, where `None` expects no
+    /// lease. Returns whether it did.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_lf_tag_lease(
+        &self,
+        lease: &LfTagLease,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
 
     /// The deletions that count against the deletion limit, and the version of the record; `None`
     /// if there were none yet.

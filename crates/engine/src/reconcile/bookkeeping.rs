@@ -4,14 +4,17 @@ use super::problems::{Problem, Problems};
 use super::session::Session;
 use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, ItemUpdate, RowItem};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::audit;
 use twinlake_core::catalog::Observed;
 use twinlake_core::ledger::{Intent, LedgerRows, Pairing};
 use twinlake_core::plan::{Finding, SubjectOutcome};
-use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE};
+use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE, subject_of_grant};
 use twinlake_core::snapshot::Observation;
-use twinlake_core::{CallError, LedgerRow, Plan, Scope, Subject, SubjectState, Timestamp};
+use twinlake_core::{
+    CallError, LedgerRow, LfSubject, Plan, Scope, Subject, SubjectState, Timestamp,
+};
 
 /// Why a subject is reconciled again whose row another function has changed.
 const CONCURRENT_CHANGE: &str = "another function reconciled it at the same time";
@@ -36,6 +39,8 @@ impl<'a, E: Environment> Session<'a, E> {
             .findings
             .extend(std::mem::take(&mut self.earlier_findings));
         self.add_waiting_subjects(plan);
+        self.record_uncompared(rows, plan);
+        self.record_relisted_revokes();
         let problems = self.problems(plan);
         let in_conflict = self.write_rows(rows, plan, &problems).await?;
         for subject in in_conflict {
@@ -46,6 +51,45 @@ impl<'a, E: Environment> Session<'a, E> {
             }
         }
         Ok(())
+    }
+
+    /// Records what the present plan found.
+    pub(super) fn record_plan(&mut self, plan: &Plan) {
+        self.outcome.findings.clone_from(&plan.findings);
+        self.record_partition_problems(plan);
+        self.outcome.oversized.append(&mut self.snapshots.oversized);
+        let subject_outcomes = &mut self.outcome.subject_outcomes;
+        subject_outcomes.clone_from(&plan.subject_outcomes);
+    }
+
+    /// Records the grants that the requested scope names as revoked and that the primary lists.
+    fn record_relisted_revokes(&mut self) {
+        for (grant, grantable) in &self.requested_scope.named_revokes {
+            let subject = subject_of_grant(grant);
+            let listed = self.snapshots.primary.grants.get(&subject);
+            let listed = listed.and_then(Observation::present);
+            if listed.is_some_and(|listed| listed.contains_key(grant)) {
+                let relisted = &mut self.outcome.relisted_revokes;
+                let request = ReadRequest::for_facets(&[Facet::Definition, Facet::Grants]);
+                relisted.add(subject, request);
+                relisted.named_revokes.insert(grant.clone(), *grantable);
+            }
+        }
+    }
+
+    /// Records the subjects of scanned databases that are not in sync and that the plan does not compare,
+    /// since the policy leaves them out: nothing was found of them.
+    fn record_uncompared(&mut self, rows: &LedgerRows, plan: &Plan) {
+        for (subject, row) in rows {
+            let database = subject.database();
+            let is_scanned = database.is_some_and(|name| self.outcome.fully_scanned.contains(name));
+            if is_scanned
+                && row.state != SubjectState::InSync
+                && !plan.subject_outcomes.contains_key(subject)
+            {
+                self.outcome.not_fully_read.insert(subject.clone());
+            }
+        }
     }
 
     /// Writes the rows that change. Returns the subjects whose row another function has changed.
@@ -70,7 +114,8 @@ impl<'a, E: Environment> Session<'a, E> {
                 true => self.new_row(subject, old, &self.outdated(subject, subject_outcome), None),
                 false => self.new_row(subject, old, subject_outcome, problems.get(subject)),
             };
-            self.record_state(&row);
+            let has_newer_problem = old.is_some_and(|old| self.is_newer_problem(old));
+            self.record_state(&row, has_newer_problem);
             if is_outdated {
                 self.reconcile_again(subject);
             }
@@ -109,7 +154,12 @@ impl<'a, E: Environment> Session<'a, E> {
         let known = [base.map(ownership).unwrap_or_default(), ownership(&own_row)];
         let ledger = self.context.ledger;
         let item = RowItem { ledger, subject };
+        let has_newer_problem = Cell::new(false);
         let merged = versioned_item::update(&item, None, |stored| {
+            let newer = stored
+                .as_ref()
+                .filter(|stored| self.is_newer_problem(stored));
+            has_newer_problem.set(newer.is_some());
             let is_outdated = stored
                 .as_ref()
                 .is_some_and(|stored| !known.contains(&ownership(stored)));
@@ -150,7 +200,7 @@ impl<'a, E: Environment> Session<'a, E> {
         })
         .await?;
         if let Some(row) = merged {
-            self.record_state(&row);
+            self.record_state(&row, has_newer_problem.get());
             if row.reason.as_deref() == Some(CONCURRENT_CHANGE) {
                 self.reconcile_again(subject);
             }
@@ -159,9 +209,9 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 
     /// Records in the outcome the state of a subject as its row has it.
-    fn record_state(&mut self, row: &LedgerRow) {
+    fn record_state(&mut self, row: &LedgerRow, has_newer_problem: bool) {
         let subject = &row.subject;
-        let is_unread = self.has_unread_problem(row);
+        let is_unread = has_newer_problem || self.has_unread_problem(row);
         let outcome = &mut self.outcome;
         outcome.not_in_sync.remove(subject);
         outcome.reasons.remove(subject);
@@ -296,10 +346,15 @@ impl<'a, E: Environment> Session<'a, E> {
         }
         // The intents of this session may have led to items that it has not seen yet.
         let removed = known.difference(managed);
-        let removed: BTreeSet<String> = removed
-            .filter(|key| !self.item_intents.contains(*key))
-            .cloned()
-            .collect();
+        let removed = removed.filter(|key| !self.item_intents.contains(*key));
+        let mut removed: BTreeSet<String> = removed.cloned().collect();
+        if *lf_subject == LfSubject::Settings
+            && let Some(existing) = self.managed_keys_in_standby(*lf_subject)
+        {
+            // The settings are read after each write: an administrator that they lack was not added,
+            // and whoever adds it later owns it.
+            removed.extend(known.difference(&existing).cloned());
+        }
         if added.is_empty() && removed.is_empty() {
             return Ok(());
         }

@@ -50,6 +50,7 @@ impl<E: Environment> Session<'_, E> {
         let changed = self.context.ledger.put_rows(&intended).await?;
         for row in intended {
             if !changed.contains(&row.subject) {
+                self.know_own_problem(rows.get(&row.subject), &row);
                 let version = Some(row.next_version());
                 rows.insert(row.subject.clone(), LedgerRow { version, ..row });
             }

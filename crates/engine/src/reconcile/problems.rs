@@ -7,12 +7,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::AuditRule;
 use twinlake_core::catalog::MaybeLink as _;
+use twinlake_core::ledger::LedgerRows;
 use twinlake_core::ledger::MAX_DETECTED_PARTITIONS;
 use twinlake_core::plan::{FindingKind, SubjectOutcome};
 use twinlake_core::scope::{Facet, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::step::StepTarget;
-use twinlake_core::{LedgerRow, Plan, Subject, SubjectState};
+use twinlake_core::{LedgerRow, Plan, Subject, SubjectState, Timestamp};
 
 /// Why a subject is not in sync. Of several problems, the worst state is kept with its reason; of
 /// equal ones the first.
@@ -79,7 +80,50 @@ pub(super) fn partition_of(target: &StepTarget) -> Option<&Vec<String>> {
     }
 }
 
+/// The problem of a ledger row, as far as it tells one problem from another.
+pub(super) type StoredProblem = (
+    SubjectState,
+    Timestamp,
+    BTreeSet<Facet>,
+    BTreeSet<Vec<String>>,
+);
+
+fn stored_problem(row: &LedgerRow) -> StoredProblem {
+    let (facets, partitions) = (&row.detected_by, &row.detected_partitions);
+    (row.state, row.since, facets.clone(), partitions.clone())
+}
+
 impl<E: Environment> Session<'_, E> {
+    /// Records the problems that the ledger has of subjects before this session reads them. What was
+    /// listed for it before may be older than a problem with permissions.
+    pub(super) fn know_problems(&mut self, rows: &LedgerRows, listed_since: Option<Timestamp>) {
+        for (subject, row) in rows {
+            let is_listed_before = listed_since
+                .is_some_and(|listed_since| row.since > listed_since)
+                && row.detected_by.iter().any(|facet| facet.is_permission());
+            if !is_listed_before {
+                let known = self.known_problems.entry(subject.clone());
+                known.or_insert_with(|| stored_problem(row));
+            }
+        }
+    }
+
+    /// Records the problem that this session itself is about to store, unless another function stored one
+    /// since.
+    pub(super) fn know_own_problem(&mut self, old: Option<&LedgerRow>, new: &LedgerRow) {
+        if !old.is_some_and(|old| self.is_newer_problem(old)) {
+            self.known_problems
+                .insert(new.subject.clone(), stored_problem(new));
+        }
+    }
+
+    /// Whether another function recorded the problem of a row after this session had begun to read the
+    /// subject: what was read may be older.
+    pub(super) fn is_newer_problem(&self, row: &LedgerRow) -> bool {
+        row.state != SubjectState::InSync
+            && self.known_problems.get(&row.subject) != Some(&stored_problem(row))
+    }
+
     /// The subjects that are not in sync because of this session's steps or reads.
     pub(super) fn problems(&self, plan: &Plan) -> Problems {
         let mut problems = Problems::new();
@@ -175,7 +219,8 @@ impl<E: Environment> Session<'_, E> {
             row.detected_partitions.clone_from(&problem.partitions);
         }
         self.add_requested_of_unseen_object(row);
-        if let Some(old) = old.filter(|old| self.has_unread_problem(old)) {
+        let is_kept = |old: &&LedgerRow| self.has_unread_problem(old) || self.is_newer_problem(old);
+        if let Some(old) = old.filter(is_kept) {
             row.detected_by.extend(&old.detected_by);
             let partitions = old.detected_partitions.iter().cloned();
             row.detected_partitions.extend(partitions);

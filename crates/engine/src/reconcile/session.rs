@@ -1,7 +1,8 @@
 //! The state of one reconciliation: what to read next, what was read, what is left to do.
 
 use super::grant_listing::listing_calls;
-use super::problems::partition_of;
+use super::lf_tag_lease::HeldLease;
+use super::problems::{StoredProblem, partition_of};
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::waiting::{is_done, needs_time};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
@@ -12,6 +13,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use twinlake_core::audit::{self, AuditRule, Rejection};
+use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::grant::{Permission, Resource};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts, Pairing};
 use twinlake_core::plan::{Finding, FindingKind, HeldSteps, Inputs};
@@ -85,10 +87,20 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) intents: BTreeMap<Subject, String>,
     /// The pairings of the round before; `None` in the first round.
     pub(super) known_pairings: Option<BTreeMap<Subject, BySite<Option<Timestamp>>>>,
+    /// The problems that the ledger had of subjects before this session read them.
+    pub(super) known_problems: BTreeMap<Subject, StoredProblem>,
     /// Whether the policy was compared with that of the last complete resync run.
     pub(super) compared_policy: bool,
     /// Tables that plans of this session change: everything of them is read.
     pub(super) changed_tables: BTreeSet<TableId>,
+    /// The lease on changes of access by LF-Tags, while this session holds it.
+    pub(super) lf_tag_lease: Option<HeldLease<'a>>,
+    /// Whether steps were sent.
+    pub(super) has_applied: bool,
+    /// What was read again because a plan removes it.
+    pub(super) reread_removals: BTreeSet<(Subject, AttachmentKey)>,
+    /// Subjects whose grants were read again after the definitions.
+    pub(super) reread_grants: BTreeSet<Subject>,
     /// Dropped databases whose contents were read again.
     pub(super) reread_databases: BTreeSet<Name>,
     /// Subjects whose stored row lacks the intent of this session: another function deleted the row.
@@ -159,8 +171,13 @@ impl<'a, E: Environment> Session<'a, E> {
             run: RandomState::new().build_hasher().finish(),
             intents: BTreeMap::new(),
             known_pairings: None,
+            known_problems: BTreeMap::new(),
             compared_policy: false,
             changed_tables: BTreeSet::new(),
+            lf_tag_lease: None,
+            has_applied: false,
+            reread_removals: BTreeSet::new(),
+            reread_grants: BTreeSet::new(),
             reread_databases: BTreeSet::new(),
             unstored_intents: BTreeSet::new(),
             intended_pairings: BTreeMap::new(),
@@ -204,6 +221,7 @@ impl<'a, E: Environment> Session<'a, E> {
         prefetched: &Prefetched,
     ) -> Result<LedgerRows, CallError> {
         let mut rows = self.rows().await?;
+        self.know_problems(&rows, prefetched.listed_since);
         self.reread_changed_pairings(&rows);
         self.keep_own_intents(&mut rows);
         for row in rows
@@ -304,51 +322,6 @@ impl<'a, E: Environment> Session<'a, E> {
         twinlake_core::plan(&self.inputs(rows))
     }
 
-    /// Makes the next round read what a plan asks for, unless this session has asked for it before.
-    /// Returns whether there is something to read.
-    pub(super) fn read_needs(&mut self, plan: &Plan) -> bool {
-        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
-        for (subject, facets) in &plan.needs {
-            let new = facets
-                .iter()
-                .filter(|facet| self.needed.insert((subject.clone(), **facet)));
-            let new: Vec<Facet> = new.copied().collect();
-            if !new.is_empty() {
-                next.insert(subject.clone(), ReadRequest::for_facets(&new));
-            }
-        }
-        for (subject, request) in &next {
-            self.scope.add(subject.clone(), request.clone());
-        }
-        if next.is_empty() {
-            return false;
-        }
-        self.read_requests = next;
-        self.reads_needs = true;
-        true
-    }
-
-    /// Makes the next round read what was left to the schedule, of the tables that a plan changes.
-    /// Returns whether there is something to read.
-    pub(super) fn read_changed_tables(&mut self, plan: &Plan) -> bool {
-        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
-        for step in &plan.steps {
-            if let subject @ Subject::Table(id) = &step.subject()
-                && let Some(left) = self.snapshots.left_to_schedule.remove(id)
-            {
-                let left: Vec<Facet> = left.into_iter().collect();
-                next.insert(subject.clone(), ReadRequest::for_facets(&left));
-                self.changed_tables.insert(id.clone());
-            }
-        }
-        if next.is_empty() {
-            return false;
-        }
-        self.read_requests = next;
-        self.reads_needs = true;
-        true
-    }
-
     /// Holds the steps that break a rule back in the plans of this round.
     pub(super) fn hold_rejected(&mut self, rejections: Vec<Rejection>) {
         for rejection in rejections {
@@ -359,6 +332,11 @@ impl<'a, E: Environment> Session<'a, E> {
             }
             self.outcome.rejections.push(rejection);
         }
+    }
+
+    /// Lets this round, in which nothing was written, not count against the limit of rounds.
+    pub(super) fn repeat_round(&mut self) {
+        self.page_rounds = self.page_rounds.saturating_sub(1);
     }
 
     /// Begins a round: what the audit rejected before may pass from what is read now.

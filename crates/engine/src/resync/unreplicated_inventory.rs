@@ -4,6 +4,7 @@ use crate::observe::{Prefetched, UnmappedAttachments};
 use crate::ports::{Environment, ReadRegion, UnreplicatedInventory};
 use crate::reconcile::{Context, ReconcileOutcome};
 use twinlake_core::Subject;
+use twinlake_core::location::Location;
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::snapshot::Observation;
 
@@ -72,8 +73,23 @@ pub(super) fn report_unreplicated<E: Environment>(
     for (kind, count) in counts {
         add_finding(FindingKind::Unsupported, format!("{count} x {kind}"));
     }
-    for description in describe_unmapped_attachments(prefetched) {
+    let [in_primary, in_standby] = describe_unmapped_attachments(prefetched);
+    for description in in_primary {
         add_finding(FindingKind::Unsupported, description);
+    }
+    // Of a [[location]] pair that was changed, the standby keeps what it got by the old one.
+    let grants = prefetched.grants.as_ref().map(|(_, standby)| standby);
+    let grants = grants.and_then(Observation::present).into_iter();
+    let grants = grants.flat_map(|index| &index.unsupported);
+    let on_locations = grants.filter(|(kind, _)| kind.contains(Location::NO_PAIR));
+    let on_locations = on_locations.map(|(kind, count)| format!("{count} x {kind}"));
+    let others = in_standby
+        .into_iter()
+        .filter(|one| one.contains(Location::NO_PAIR));
+    for description in on_locations.chain(others) {
+        let detail =
+            format!("{description}: it is in the standby, and Twinlake does not compare it");
+        add_finding(FindingKind::Unsupported, detail);
     }
     let (from, to) = (
         context.policy.primary(context.epoch),
@@ -99,17 +115,24 @@ pub(super) fn report_unreplicated<E: Environment>(
     }
 }
 
-/// Describes the registrations and opt-ins of the primary that have no counterpart in the standby, one
-/// line for each kind.
-fn describe_unmapped_attachments(prefetched: &Prefetched) -> Vec<String> {
-    let items = prefetched.lake_formation.iter();
-    let items = items.map(|(primary, _)| &primary.unmapped);
-    let opt_ins = prefetched.opt_ins.iter();
-    let opt_ins = opt_ins.filter_map(|(primary, _)| Some(&primary.present()?.unmapped));
-    let unmapped = items.chain(opt_ins);
-    unmapped
-        .flat_map(UnmappedAttachments::descriptions)
-        .collect()
+/// Describes the registrations and opt-ins of the primary and of the standby that have no counterpart in
+/// the other Region, one line for each kind.
+fn describe_unmapped_attachments(prefetched: &Prefetched) -> [Vec<String>; 2] {
+    let items = prefetched.lake_formation.as_ref();
+    let items = items.map(|(primary, standby)| [&primary.unmapped, &standby.unmapped]);
+    let opt_ins = prefetched.opt_ins.as_ref();
+    let opt_ins = opt_ins.map(|(primary, standby)| {
+        [primary, standby].map(|listed| listed.present().map(|opt_ins| &opt_ins.unmapped))
+    });
+    let describe = |region: usize| {
+        let items = items.and_then(|items| items.get(region).copied());
+        let opt_ins = opt_ins.and_then(|opt_ins| opt_ins.get(region).copied().flatten());
+        let unmapped = items.into_iter().chain(opt_ins);
+        unmapped
+            .flat_map(UnmappedAttachments::descriptions)
+            .collect()
+    };
+    [describe(0), describe(1)]
 }
 
 /// Adds a finding with the number of table optimizers of the Iceberg tables that were read.

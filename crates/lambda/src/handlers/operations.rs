@@ -6,6 +6,7 @@ use crate::runtime::Runtime;
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::LambdaEvent;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use tracing::{info, warn};
 use twinlake_core::event::{
     EventContext, OperationalEvent, OutOfBandChange, parse_operational_event,
@@ -13,7 +14,7 @@ use twinlake_core::event::{
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Alert, AlertKind, CallError, Scope, Timestamp, render};
 use twinlake_engine::ports::StatCounters;
-use twinlake_engine::region_authority::{NotReady, RegionAuthority};
+use twinlake_engine::region_authority::RegionAuthority;
 use twinlake_engine::retry_message::RetryMessage;
 use twinlake_engine::{RetryQueue as _, alerts, out_of_band_changes};
 
@@ -96,16 +97,12 @@ impl ParsedBatch {
                 Ok(authority) => {
                     assess_out_of_band_change(runtime, &change, authority, event_context).await
                 }
-                // Only the ledger knows which objects Twinlake manages.
-                Err(NotReady::Ledger(error)) => Err(error.clone()),
-                // Nothing is applied in this state, and the monitor function alerts on it. The
-                // next resync reads what was changed.
-                Err(
-                    NotReady::NoPolicy(_)
-                    | NotReady::Policy(_)
-                    | NotReady::PoliciesDiffer(..)
-                    | NotReady::UnknownRegion(..),
-                ) => Ok(None),
+                // Without a valid policy, or the ledger, nobody can tell what Twinlake manages: the
+                // message is kept.
+                Err(not_ready) => {
+                    failed.extend(log_failed_messages(not_ready, [id]));
+                    continue;
+                }
             };
             match result {
                 Ok(Some((alert, scope))) => {
@@ -144,7 +141,7 @@ impl ParsedBatch {
     }
 }
 
-fn log_failed_messages<I: IntoIterator<Item = String>>(error: &CallError, ids: I) -> I {
+fn log_failed_messages<I: IntoIterator<Item = String>>(error: &impl Display, ids: I) -> I {
     warn!(
         error = render::escape(&error.to_string()),
         "messages failed; SQS delivers them again"

@@ -24,6 +24,7 @@ impl SimState {
         let observed: Observed<Database> = Observed {
             object: serde_json::from_value(input).map_err(invalid)?,
             created,
+            updated: None,
             version: None,
         };
         self.grant_to_reader_role(region, &name);
@@ -55,6 +56,7 @@ impl SimState {
             let observed = Observed {
                 object: table,
                 created,
+                updated: created,
                 version: Some("1".to_owned()),
             };
             region.tables.entry(id.clone()).or_insert(observed);

@@ -99,6 +99,7 @@ impl SimState {
         let observed = Observed {
             object: function,
             created,
+            updated: None,
             version: None,
         };
         functions.insert(id, observed);

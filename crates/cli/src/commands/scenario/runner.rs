@@ -240,6 +240,7 @@ impl ScenarioRunner {
             may_write_settings: true,
             stop_at: None,
             scan_window: None,
+            lf_tag_lease: None,
         };
         match run(&context) {
             Some(Ok(value)) => Ok(value),

@@ -530,6 +530,7 @@ fn observed<T>(object: T) -> Observation<Observed<T>> {
     Observation::Present(Observed {
         object,
         created: Some(Timestamp::from_secs(1)),
+        updated: None,
         version: None,
     })
 }

@@ -179,6 +179,7 @@ fn forget_something(random: &mut Random, world: &mut World) {
             let open = Observed {
                 object: Database::named(first.clone()),
                 created: Some(Timestamp::from_secs(1)),
+                updated: None,
                 version: None,
             };
             snapshot.databases.insert(first, Observation::Present(open));

@@ -1,0 +1,245 @@
+//! What is read before a plan is applied: what the plan asks for, and once more what was read first and is
+//! older than the rest that the plan rests on.
+
+use super::session::Session;
+use crate::ports::{Environment, ReadRegion};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::scope::{Facet, ReadRequest, subject_of_grant};
+use twinlake_core::snapshot::Observation;
+use twinlake_core::step::RevokeCause;
+use twinlake_core::{ApprovedPlan, Plan, Step, Subject, TableId, Timestamp};
+
+impl<E: Environment> Session<'_, E> {
+    /// Makes the next round read what a plan asks for, unless this session has asked for it before.
+    /// Returns whether there is something to read.
+    pub(super) fn read_needs(&mut self, plan: &Plan) -> bool {
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for (subject, facets) in &plan.needs {
+            let new = facets
+                .iter()
+                .filter(|facet| self.needed.insert((subject.clone(), **facet)));
+            let new: Vec<Facet> = new.copied().collect();
+            if !new.is_empty() {
+                next.insert(subject.clone(), ReadRequest::for_facets(&new));
+            }
+        }
+        for (subject, request) in &next {
+            self.scope.add(subject.clone(), request.clone());
+        }
+        if next.is_empty() {
+            return false;
+        }
+        self.read_requests = next;
+        self.reads_needs = true;
+        true
+    }
+
+    /// Makes the next round read what was left to the schedule, of the tables that a plan changes.
+    /// Returns whether there is something to read.
+    pub(super) fn read_changed_tables(&mut self, plan: &Plan) -> bool {
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for step in &plan.steps {
+            if let subject @ Subject::Table(id) = &step.subject()
+                && let Some(left) = self.snapshots.left_to_schedule.remove(id)
+            {
+                let left: Vec<Facet> = left.into_iter().collect();
+                next.insert(subject.clone(), ReadRequest::for_facets(&left));
+                self.changed_tables.insert(id.clone());
+            }
+        }
+        if next.is_empty() {
+            return false;
+        }
+        self.read_requests = next;
+        self.reads_needs = true;
+        true
+    }
+
+    /// Makes the next round read again the grants on tables that the plan shows more of, where all grants
+    /// were listed, from `listed_since` on, before the definitions were read: who was revoked in between
+    /// must not see what came in between. Returns whether there is something to read.
+    pub(super) fn reread_older_grants(
+        &mut self,
+        plan: &Plan,
+        listed_since: Option<Timestamp>,
+    ) -> bool {
+        let listed_since = listed_since.unwrap_or(self.started);
+        let granted: BTreeSet<Subject> = plan.steps.iter().filter_map(granted_subject).collect();
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for id in plan.steps.iter().filter_map(shown_table) {
+            if !self.may_have_changed_since(id, listed_since, plan) {
+                continue;
+            }
+            let table = Subject::Table(id.clone());
+            let database = Subject::Database(id.database.clone());
+            for subject in [table, database] {
+                let is_listed = self.snapshots.primary.full_grant_reads.contains(&subject);
+                let has_grants = granted.contains(&subject) || self.has_grants_of_others(&subject);
+                if is_listed && has_grants && self.reread_grants.insert(subject.clone()) {
+                    next.insert(subject, ReadRequest::for_facets(&[Facet::Grants]));
+                }
+            }
+        }
+        if next.is_empty() {
+            return false;
+        }
+        self.read_requests = next;
+        self.reads_needs = true;
+        true
+    }
+
+    /// Whether a table may have changed in the primary since a time: by its `UpdateTime`, which does not
+    /// tell of its partitions.
+    fn may_have_changed_since(&self, id: &TableId, since: Timestamp, plan: &Plan) -> bool {
+        let table = self.snapshots.primary.tables.get(id);
+        let updated = table.and_then(Observation::present);
+        let updated = updated.and_then(|table| table.updated);
+        let is_older = updated.is_some_and(|updated| updated.plus_secs(CLOCK_SKEW_SECS) < since);
+        let is_partition = |step: &Step| matches!(step, Step::CreatePartition { id: of, .. } | Step::UpdatePartition { id: of, .. } if of == id);
+        !is_older || plan.steps.iter().any(is_partition)
+    }
+
+    /// Whether the standby has grants of others on a subject.
+    fn has_grants_of_others(&self, subject: &Subject) -> bool {
+        let grants = self.snapshots.standby.grants.get(subject);
+        let grants = grants.and_then(Observation::present);
+        let mut grants = grants.into_iter().flat_map(|grants| grants.keys());
+        let own_roles = self.context.own_roles;
+        grants.any(|grant| !own_roles.contains(&grant.principal.0))
+    }
+
+    /// Makes the next round read once more what a plan removes of permissions: only what two listings of the
+    /// primary lack, one after the other, is removed. Returns whether there is something to read.
+    pub(super) fn reread_removed(&mut self, plan: &Plan) -> bool {
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for step in &plan.steps {
+            if let Step::RemoveAttachment { subject, key } = step
+                && key.facet().is_permission()
+                && self.reread_removals.insert((subject.clone(), key.clone()))
+            {
+                let request = next.entry(subject.clone()).or_default();
+                request.facets.insert(key.facet());
+            }
+        }
+        if next.is_empty() {
+            return false;
+        }
+        self.read_requests = next;
+        self.reads_needs = true;
+        true
+    }
+
+    /// Whether Twinlake's role, which was an administrator of the primary when the settings were read, is
+    /// none any more. What it may not see seems absent, so this is asked after everything else was read.
+    pub(super) async fn has_lost_sight(&mut self, approved: &ApprovedPlan) -> bool {
+        let snapshots = &mut self.snapshots;
+        if snapshots.are_settings_newest
+            || !snapshots.primary.is_administrator
+            || !approved.steps().iter().any(rests_on_absence)
+        {
+            return false;
+        }
+        // A refused call is tried again before everything is read again.
+        let settings = match self.context.primary.settings().await {
+            Err(error) if error.kind.is_transient() => self.context.primary.settings().await,
+            settings => settings,
+        };
+        snapshots.are_settings_newest = true;
+        let reader_role = self.context.reader_role;
+        let is_administrator = settings.is_ok_and(|settings| {
+            let administrators = &settings.administrators;
+            administrators.contains(reader_role)
+        });
+        !is_administrator
+    }
+
+    /// Makes the next round read everything again, also what plans have asked for.
+    pub(super) fn reread_everything(&mut self) {
+        for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
+            snapshot.settings = None;
+            snapshot.is_administrator = false;
+            // Other sessions may have changed what this one read as a dependency.
+            snapshot.attachments.clear();
+        }
+        self.needed.clear();
+        self.read_requests = self.scope.read_requests.clone();
+    }
+}
+
+/// How far the clocks of AWS and of this process may differ.
+const CLOCK_SKEW_SECS: i64 = 5;
+
+/// The subject on which a step makes a grant.
+fn granted_subject(step: &Step) -> Option<Subject> {
+    match step {
+        Step::Grant { grant, .. } => Some(subject_of_grant(grant)),
+        Step::CreateTable { .. }
+        | Step::UpdateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutAttachment { .. }
+        | Step::RemoveAttachment { .. }
+        | Step::PutSettings { .. }
+        | Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => None,
+    }
+}
+
+/// The table of which a step shows more than before.
+fn shown_table(step: &Step) -> Option<&TableId> {
+    match step {
+        Step::CreateTable { id, .. }
+        | Step::UpdateTable { id, .. }
+        | Step::CreatePartition { id, .. }
+        | Step::UpdatePartition { id, .. } => Some(id),
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutAttachment { .. }
+        | Step::RemoveAttachment { .. }
+        | Step::PutSettings { .. }
+        | Step::Grant { .. }
+        | Step::Revoke { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => None,
+    }
+}
+
+/// Whether a step takes away what the primary was not found to have.
+fn rests_on_absence(step: &Step) -> bool {
+    match step {
+        Step::Revoke { cause, .. } => match cause {
+            RevokeCause::NotInPrimary | RevokeCause::Deletion => true,
+            RevokeCause::NamedByEvent
+            | RevokeCause::Replace
+            | RevokeCause::ExpressionChanged
+            | RevokeCause::ColumnDropped => false,
+        },
+        Step::RemoveAttachment { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. }
+        | Step::DeleteFunction { .. } => true,
+        Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::UpdateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::PutAttachment { .. }
+        | Step::PutSettings { .. }
+        | Step::Grant { .. } => false,
+    }
+}
