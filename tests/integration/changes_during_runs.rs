@@ -2,7 +2,7 @@
 //! and the standby by another run. Each case is tried before every call of the run.
 
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use twinlake_core::{CallError, CallErrorKind, Name, Scope};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::resync::ResyncReport;
@@ -12,7 +12,9 @@ use twinlake_engine::{
 use twinlake_sim::{ApiError, InjectedFault, Sim, SimRegion, run_interrupted, run_until_killed};
 use twinlake_tests::access_oracle::AccessComparison;
 use twinlake_tests::equality_oracle;
-use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
+use twinlake_tests::harness::{
+    ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy,
+};
 use twinlake_tests::history::table_input;
 use twinlake_tests::plans::{access_comparison, excess_access};
 
@@ -142,24 +144,35 @@ fn nobody_sees_what_the_primary_never_showed_them() {
     assert!(shown > 0, "the run saw the change");
 }
 
+/// Takes the rights of Twinlake's role in the primary away: all of them, or only those of an
+/// administrator, so that it still sees the objects and not the grants on them.
+fn take_rights_away(harness: &TestHarness, all: bool) {
+    if all {
+        harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
+        return;
+    }
+    let admins = json!([{"DataLakePrincipalIdentifier": ADMIN_ROLE}]);
+    let settings = json!({"DataLakeSettings": {"DataLakeAdmins": admins}});
+    call(harness, PRIMARY, "PutDataLakeSettings", settings);
+}
+
 #[test]
 fn nothing_is_taken_away_that_twinlake_may_not_see_any_more() {
-    for call_index in 0.. {
-        let harness = harness_in_sync();
-        let before: BTreeMap<String, String> =
-            equality_oracle::contents(&harness.sim.state(), STANDBY);
-        let (_, done) = resync_interrupted(&harness, call_index, || {
-            harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
-        });
-        if done.is_none() {
-            break;
+    for all in [true, false] {
+        for call_index in 0.. {
+            let harness = harness_in_sync();
+            let before = equality_oracle::contents(&harness.sim.state(), STANDBY);
+            let (_, done) = resync_interrupted(&harness, call_index, || {
+                take_rights_away(&harness, all);
+            });
+            if done.is_none() {
+                break;
+            }
+            let after = equality_oracle::contents(&harness.sim.state(), STANDBY);
+            let is_missing = |key: &&String| !after.contains_key(*key);
+            let missing: Vec<&String> = before.keys().filter(is_missing).collect();
+            assert!(missing.is_empty(), "before call {call_index}: {missing:?}");
         }
-        let after = equality_oracle::contents(&harness.sim.state(), STANDBY);
-        let missing: Vec<&String> = before
-            .keys()
-            .filter(|key| !after.contains_key(*key))
-            .collect();
-        assert!(missing.is_empty(), "before call {call_index}: {missing:?}");
     }
 }
 
@@ -284,13 +297,16 @@ impl Environment for LimitedEnvironment {
 
 #[test]
 fn databases_that_are_reconciled_at_once_open_nothing_and_wait_for_each_other_to_no_end() {
-    for limit in [1, 2, 4, 16] {
+    for (limit, call_time) in [1, 2, 4, 16].into_iter().flat_map(|limit| {
+        let times = [1, 2, 3, 5, 8, 13, 21];
+        times.into_iter().map(move |time| (limit, time))
+    }) {
         let harness = harness_with_lf_tag_changes();
         for number in 0..6 {
-            create_database(&harness, &format!("more{number}"));
-            create_table(&harness, PRIMARY, &format!("more{number}"), "orders");
+            create_database(&harness, &format!("warehouse{number}"));
+            create_table(&harness, PRIMARY, &format!("warehouse{number}"), "orders");
         }
-        harness.sim.state().set_calls_take_time(true);
+        harness.sim.state().set_call_time(call_time);
         let (primary, standby) = (
             LimitedRegion::new(harness.sim.region(PRIMARY, TWINLAKE_ROLE), limit),
             LimitedRegion::new(harness.sim.region(STANDBY, TWINLAKE_ROLE), limit),
@@ -320,8 +336,12 @@ fn databases_that_are_reconciled_at_once_open_nothing_and_wait_for_each_other_to
             &(),
         );
         let report = run_until_killed(&harness.sim, run).unwrap().unwrap();
-        assert_eq!(report.databases, 8, "{limit} at once");
-        assert_eq!(excess_access(&harness), BTreeSet::new(), "{limit} at once");
+        assert_eq!(report.databases, 8, "{limit} at once, {call_time}");
+        assert_eq!(
+            excess_access(&harness),
+            BTreeSet::new(),
+            "{limit} at once, {call_time}"
+        );
     }
 }
 

@@ -173,8 +173,8 @@ pub struct SimState {
     pub(crate) killed: bool,
     /// The index of the call before which the caller pauses once.
     pub(crate) pause_at: Option<usize>,
-    /// Whether calls take time: the caller's other calls and reconciliations go on meanwhile.
-    pub(crate) calls_take_time: bool,
+    /// How long calls take, in which the caller's other calls and reconciliations go on; 0 for no time.
+    pub(crate) call_time: usize,
     paused: bool,
     pub(crate) calls: Vec<RecordedCall>,
     pub(crate) events: VecDeque<EmittedEvent>,
@@ -216,7 +216,7 @@ impl SimState {
             kill_switch: None,
             killed: false,
             pause_at: None,
-            calls_take_time: false,
+            call_time: 0,
             paused: false,
             calls: Vec::new(),
             events: VecDeque::new(),
@@ -354,16 +354,17 @@ impl SimState {
         self.killed = false;
     }
 
-    /// Sets whether calls take time, so that what a caller does at once is interleaved.
-    pub fn set_calls_take_time(&mut self, take_time: bool) {
-        self.calls_take_time = take_time;
+    /// Makes calls take time, so that what a caller does at once is interleaved: a call lets the other
+    /// futures run up to `most` times first. Each number interleaves in another way.
+    pub fn set_call_time(&mut self, most: usize) {
+        self.call_time = most;
     }
 
-    /// How often the next call lets the caller's other futures run first: a small number that varies.
+    /// How often the next call lets the caller's other futures run first.
     pub(crate) fn waits_before_call(&self) -> usize {
-        match self.calls_take_time {
-            true => 1 + self.calls.len() % 3,
-            false => 0,
+        match self.call_time {
+            0 => 0,
+            most => 1 + (self.calls.len() * 7 + most) % most,
         }
     }
 
