@@ -131,7 +131,7 @@ pub fn run_interrupted<T, U>(
 }
 
 /// Lets others run once.
-async fn yield_once() {
+pub async fn yield_once() {
     let mut is_resumed = false;
     poll_fn(|context| match std::mem::replace(&mut is_resumed, true) {
         true => Poll::Ready(()),

@@ -43,6 +43,8 @@ pub enum Quirk {
     DataCellsFilterVisibleAfterDelay,
     /// `ListPermissions` without a filter omits the grants on LF-Tags and LF-Tag policies.
     UnfilteredListOmitsLfTagGrants,
+    /// who is no data lake administrator lists only the grants that it holds itself.
+    OthersListTheirOwnGrants,
     /// F-7: the `Pattern` of `GetUserDefinedFunctions` is a regular expression, and `*` alone is an
     /// invalid one. Without this quirk it is a wildcard pattern (public reports of both).
     FunctionPatternIsRegularExpression,
@@ -94,6 +96,7 @@ impl Quirk {
             "revoked-stays-listed" => Self::RevokedCreateDatabaseStaysListed,
             "filters-take-their-time" => Self::DataCellsFilterVisibleAfterDelay,
             "unfiltered-leaves-out" => Self::UnfilteredListOmitsLfTagGrants,
+            "others-list-their-own" => Self::OthersListTheirOwnGrants,
             "function-pattern-is-regex" => Self::FunctionPatternIsRegularExpression,
             "missing-partitions-stay-unprocessed" => Self::MissingPartitionsStayUnprocessed,
             "invalid-partition-fails-batch" => Self::InvalidPartitionFailsBatch,

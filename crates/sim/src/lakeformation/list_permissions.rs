@@ -65,7 +65,14 @@ impl SimState {
             return Ok(Arc::default());
         }
         let region = self.region(caller.region)?;
-        let all = self.listed_grants(caller.region);
+        let mut all = self.listed_grants(caller.region);
+        let is = |principal: &String| principal == caller.principal;
+        if self.has(Quirk::OthersListTheirOwnGrants)
+            && !region.data_lake_admins.iter().any(is)
+            && !region.read_only_admins.iter().any(is)
+        {
+            all = filtered(&all, |entry| entry.principal.0 == caller.principal);
+        }
         let Some(filter) = filter else {
             return Ok(all);
         };
