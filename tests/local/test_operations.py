@@ -567,6 +567,7 @@ ITEM_ATTRIBUTES = {
     "meta/verified_at": {"value", "policy", "epoch"},
     "meta/catalog_scan": {"last_scan_at", "next_scan_at", "expires_at"},
     "meta/deletions": {"body", "version"},
+    "meta/lf_tag_lease": {"body", "version"},
     "meta/paired_counts": {"databases", "tables", "partitions"},
     "rows": {"body", "version", "not_in_sync_state"},
     "managed_keys": {"managed_keys"},
@@ -599,7 +600,7 @@ def test_ledger_items_have_the_documented_attributes_and_newer_formats_are_refus
         assert ("expires_at" in attributes) == ("expires_at" in ITEM_ATTRIBUTES[kind]), item
         if "expires_at" in attributes:
             assert int(item["expires_at"]["N"]) > time.time(), item
-    assert found >= {"meta/policy", "meta/operation", "meta/verified_at", "rows", "incidents",
+    assert found >= {"meta/policy", "meta/operation", "meta/verified_at", "meta/lf_tag_lease", "rows", "incidents",
                      "managed_keys", "source_locations", "heartbeats", "lag_samples",
                      "hourly_counters"}, found
 
