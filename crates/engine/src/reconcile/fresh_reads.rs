@@ -26,12 +26,17 @@ impl<E: Environment> Session<'_, E> {
         for (subject, request) in &next {
             self.scope.add(subject.clone(), request.clone());
         }
-        if next.is_empty() {
-            return false;
+        self.read_next(next)
+    }
+
+    /// Makes the next round add these reads to those before. Returns whether there is something to read.
+    fn read_next(&mut self, next: BTreeMap<Subject, ReadRequest>) -> bool {
+        let is_any = !next.is_empty();
+        if is_any {
+            self.read_requests = next;
+            self.reads_needs = true;
         }
-        self.read_requests = next;
-        self.reads_needs = true;
-        true
+        is_any
     }
 
     /// Makes the next round read what was left to the schedule, of the tables that a plan changes.
@@ -47,12 +52,7 @@ impl<E: Environment> Session<'_, E> {
                 self.changed_tables.insert(id.clone());
             }
         }
-        if next.is_empty() {
-            return false;
-        }
-        self.read_requests = next;
-        self.reads_needs = true;
-        true
+        self.read_next(next)
     }
 
     /// Makes the next round read again the grants on tables that the plan shows more of, where all grants
@@ -80,12 +80,7 @@ impl<E: Environment> Session<'_, E> {
                 }
             }
         }
-        if next.is_empty() {
-            return false;
-        }
-        self.read_requests = next;
-        self.reads_needs = true;
-        true
+        self.read_next(next)
     }
 
     /// Whether a table may have changed in the primary since a time: by its `UpdateTime`, which does not
@@ -95,8 +90,8 @@ impl<E: Environment> Session<'_, E> {
         let updated = table.and_then(Observation::present);
         let updated = updated.and_then(|table| table.updated);
         let is_older = updated.is_some_and(|updated| updated.plus_secs(CLOCK_SKEW_SECS) < since);
-        let is_partition = |step: &Step| matches!(step, Step::CreatePartition { id: of, .. } | Step::UpdatePartition { id: of, .. } if of == id);
-        !is_older || plan.steps.iter().any(is_partition)
+        let mut steps = plan.steps.iter();
+        !is_older || steps.any(|step| writes_partition_of(step, id))
     }
 
     /// Whether the standby has grants of others on a subject.
@@ -121,12 +116,7 @@ impl<E: Environment> Session<'_, E> {
                 request.facets.insert(key.facet());
             }
         }
-        if next.is_empty() {
-            return false;
-        }
-        self.read_requests = next;
-        self.reads_needs = true;
-        true
+        self.read_next(next)
     }
 
     /// Whether Twinlake's role, which was an administrator of the primary when the settings were read, is
@@ -171,25 +161,18 @@ const CLOCK_SKEW_SECS: i64 = 5;
 
 /// The subject on which a step makes a grant.
 fn granted_subject(step: &Step) -> Option<Subject> {
-    match step {
-        Step::Grant { grant, .. } => Some(subject_of_grant(grant)),
-        Step::CreateTable { .. }
-        | Step::UpdateTable { .. }
-        | Step::CreatePartition { .. }
-        | Step::UpdatePartition { .. }
-        | Step::CreateDatabase { .. }
-        | Step::UpdateDatabase { .. }
-        | Step::CreateFunction { .. }
-        | Step::UpdateFunction { .. }
-        | Step::DeleteFunction { .. }
-        | Step::PutAttachment { .. }
-        | Step::RemoveAttachment { .. }
-        | Step::PutSettings { .. }
-        | Step::Revoke { .. }
-        | Step::DeletePartition { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => None,
+    if let Step::Grant { grant, .. } = step {
+        return Some(subject_of_grant(grant));
     }
+    None
+}
+
+/// Whether a step writes a partition of a table.
+fn writes_partition_of(step: &Step, table: &TableId) -> bool {
+    let (Step::CreatePartition { id, .. } | Step::UpdatePartition { id, .. }) = step else {
+        return false;
+    };
+    id == table
 }
 
 /// The table of which a step shows more than before.
