@@ -257,9 +257,7 @@ pub fn explanation(
             .iter()
             .any(|text| difference.contains(text));
     let opens_all_tables = verb == "missing" && key.contains("AllTables");
-    let opens_tagged = assigns_lf_tag_of_primary(selection)
-        && verb == "missing"
-        && key.starts_with("grant|LfTagPolicy");
+    let opens_tagged = verb == "missing" && opens_by_lf_tags(harness, key, &foreign_objects);
     // Lake Formation deletes no value that a resource has.
     let keeps_value = assigns_lf_tag_of_primary(selection)
         && verb == "extra"
@@ -267,4 +265,42 @@ pub fn explanation(
     let would_affect =
         holds_foreign && (keeps_database || opens_all_tables || opens_tagged || keeps_value);
     would_affect.then_some(Explanation::WouldAffect)
+}
+
+/// Whether the grant or the LF-Tag of a key gives access to one of somebody else's tables, which has
+/// LF-Tags of its own or inherits those of its database.
+fn opens_by_lf_tags(harness: &TestHarness, key: &str, foreign: &[Subject]) -> bool {
+    let state = harness.sim.state();
+    let regions = [PRIMARY, STANDBY];
+    let contents: Vec<(String, String)> = regions
+        .into_iter()
+        .flat_map(|region| equality_oracle::contents(&state, region))
+        .collect();
+    let resources = foreign.iter().flat_map(|subject| match subject {
+        Subject::Table(id) => vec![format!("table {id}"), format!("database {}", id.database)],
+        Subject::Database(_)
+        | Subject::Function(_)
+        | Subject::LakeFormation(_)
+        | Subject::Catalog => Vec::new(),
+    });
+    let prefixes: Vec<String> = resources
+        .map(|resource| format!("lakeformation|assigned|{resource}|"))
+        .collect();
+    let is_of_foreign_table = |key: &str| prefixes.iter().any(|prefix| key.starts_with(prefix));
+    let allows = |grant: &str, lf_tag: &str, value: &str| {
+        let lf_tag = lf_tag.rsplit('|').next().unwrap_or_default();
+        let names = [format!("{lf_tag:?}"), value.to_owned()];
+        let by_name = grant.contains("NamedExpression(");
+        grant.starts_with("grant|LfTagPolicy")
+            && (by_name || names.iter().all(|n| grant.contains(n)))
+    };
+    contents
+        .iter()
+        .filter(|(lf_tag, _)| is_of_foreign_table(lf_tag))
+        .any(|(lf_tag, value)| {
+            let is_lf_tag = key == lf_tag;
+            let grants = contents.iter().map(|(grant, _)| grant.as_str());
+            let mut grants = grants.filter(|grant| is_lf_tag || *grant == key);
+            grants.any(|grant| allows(grant, lf_tag, value))
+        })
 }
