@@ -7,7 +7,7 @@ use twinlake_core::topology::RegionRole;
 use twinlake_core::{AlertKind, AlertState};
 use twinlake_engine::alerts::{self, publish_and_resolve};
 use twinlake_engine::monitor::{Monitor, MonitorReport, check_channels, resolve_outside_standby};
-use twinlake_engine::operation::{LagAlertThresholds, OperationConfig};
+use twinlake_engine::operation_document::{LagAlertThresholds, OperationConfig};
 use twinlake_engine::{Clock as _, StatsStore as _};
 use twinlake_sim::run_until_killed;
 use twinlake_tests::fixtures::heartbeat_events;

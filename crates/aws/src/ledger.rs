@@ -132,12 +132,12 @@ impl Ledger for DynamoLedger {
         self.forget_verified_policy().await
     }
 
-    async fn operation(&self) -> Result<Option<String>, CallError> {
+    async fn operation_document(&self) -> Result<Option<String>, CallError> {
         let item = self.get_item("meta", "operation").await?;
         Ok(item.and_then(|item| string_attribute(&item, "value").map(str::to_owned)))
     }
 
-    async fn put_operation(&self, operation: &str) -> Result<(), CallError> {
+    async fn put_operation_document(&self, operation: &str) -> Result<(), CallError> {
         let fields = [("value", string_value(operation))];
         self.put_item("meta", "operation", &fields).await
     }

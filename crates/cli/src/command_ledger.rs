@@ -99,17 +99,17 @@ impl Ledger for CommandLedger {
         }
     }
 
-    async fn operation(&self) -> Result<Option<String>, CallError> {
+    async fn operation_document(&self) -> Result<Option<String>, CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.operation().await,
-            Store::InMemory(ledger) => ledger.operation().await,
+            Store::Deployed(ledger) => ledger.operation_document().await,
+            Store::InMemory(ledger) => ledger.operation_document().await,
         }
     }
 
-    async fn put_operation(&self, text: &str) -> Result<(), CallError> {
+    async fn put_operation_document(&self, text: &str) -> Result<(), CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.put_operation(text).await,
-            Store::InMemory(ledger) => ledger.put_operation(text).await,
+            Store::Deployed(ledger) => ledger.put_operation_document(text).await,
+            Store::InMemory(ledger) => ledger.put_operation_document(text).await,
         }
     }
 

@@ -10,7 +10,7 @@ use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
-use twinlake_engine::operation::OperationConfig;
+use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{Context, Environment, Ledger, LimitedRegion};
 

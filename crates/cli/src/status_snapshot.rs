@@ -9,7 +9,7 @@ use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::{
     Alert, AlertKind, CallError, LedgerRow, LfSubject, Subject, SubjectState, TableId, Timestamp,
 };
-use twinlake_engine::operation::LagAlertThresholds;
+use twinlake_engine::operation_document::LagAlertThresholds;
 use twinlake_engine::{Clock as _, Ledger, StatsStore, daily_digest, s3_replication};
 
 /// The replication status at one time.

@@ -24,7 +24,7 @@ pub enum CallErrorKind {
     Denied,
     /// The request is invalid. A retry cannot succeed.
     Invalid,
-    /// The object is of a kind that Twinlake does not replicate.
+    /// The service does not offer the operation: for this kind of object, or in this Region.
     Unsupported,
     /// The service failed, or is unreachable.
     Unavailable,

@@ -186,14 +186,14 @@ impl<'a> PartitionDiff<'a> {
         let whole_extent = |total: usize| PartitionExtent::Complete { total };
         PartitionDiffResult {
             primary: Partitions {
-                partitions: primary_partitions,
+                to_compare: primary_partitions,
                 extra: BTreeSet::new(),
                 extent: whole_extent(self.totals.0),
                 notes: self.notes.take(),
                 unread: std::mem::take(&mut self.unread),
             },
             standby: Partitions {
-                partitions: std::mem::take(&mut self.standby_partitions),
+                to_compare: std::mem::take(&mut self.standby_partitions),
                 extra: extra.into_iter().collect(),
                 extent: whole_extent(self.totals.1),
                 notes: None,
@@ -265,8 +265,8 @@ mod tests {
         diff.add_standby(in_standby(5, 0).object);
         assert_eq!(diff.extra(), [["9".to_owned()]]);
         let result = diff.finish(10);
-        assert_eq!(values(&result.primary.partitions), ["2", "3"]);
-        assert_eq!(values(&result.standby.partitions), ["2"]);
+        assert_eq!(values(&result.primary.to_compare), ["2", "3"]);
+        assert_eq!(values(&result.standby.to_compare), ["2"]);
         assert_eq!(result.standby.extra, [vec!["9".to_owned()]].into());
         assert_eq!(capacity.get(), 2, "equal partitions release capacity");
         assert_eq!(
@@ -299,7 +299,7 @@ mod tests {
         diff.add_primary(partition(1, 1));
         diff.add_standby(in_standby);
         let result = diff.finish(10);
-        assert!(result.primary.partitions.is_empty() && result.standby.partitions.is_empty());
+        assert!(result.primary.to_compare.is_empty() && result.standby.to_compare.is_empty());
     }
 
     #[test]

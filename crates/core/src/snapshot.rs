@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Observation<T> {
     /// The object exists.
     Present(T),
-    /// The service returned "not found", with the evidence for the absence.
+    /// A read by name did not return it; with the evidence for the absence.
     Absent(AbsenceProof),
     /// The read failed.
     Unknown(CallError),
@@ -40,10 +40,10 @@ impl<T> Observation<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AbsenceProof {
     /// A read by name did not return it.
-    pub not_found: bool,
+    pub not_returned: bool,
     /// The error, if the read by name was answered with another one than "not found": AWS documents
     /// neither which error a missing object leads to nor that others exclude it.
-    pub refusal: Option<CallError>,
+    pub read_error: Option<CallError>,
     /// A complete listing of the parent does not contain the name.
     pub unlisted: bool,
     /// Twinlake's role is an administrator in the Region.
@@ -61,10 +61,10 @@ impl AbsenceProof {
     /// refused, an event or a person has to name the deletion too.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.not_found
+        self.not_returned
             && self.unlisted
             && self.is_administrator
-            && (self.deletion_named || (self.sibling_seen && self.refusal.is_none()))
+            && (self.deletion_named || (self.sibling_seen && self.read_error.is_none()))
     }
 }
 
@@ -129,9 +129,9 @@ pub struct LfTagPolicyGrants {
 /// The result of reading a table's partitions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partitions {
-    /// Partitions by their values. After a read of all partitions, only those that may differ
-    /// between the Regions; the others are equal.
-    pub partitions: BTreeMap<Vec<String>, Partition>,
+    /// The partitions to compare, by their values. After a read of all partitions, only those that may
+    /// differ between the Regions; the others are equal.
+    pub to_compare: BTreeMap<Vec<String>, Partition>,
     /// Only for the standby, after a read of all partitions: the partitions that the primary lacks.
     /// A read of each of them by its values in the primary returned nothing.
     pub extra: BTreeSet<Vec<String>>,
@@ -161,7 +161,7 @@ impl Partitions {
     #[must_use]
     pub fn empty() -> Self {
         Self {
-            partitions: BTreeMap::new(),
+            to_compare: BTreeMap::new(),
             extra: BTreeSet::new(),
             extent: PartitionExtent::Complete { total: 0 },
             notes: None,
@@ -174,7 +174,7 @@ impl Partitions {
     pub fn named(requested: &BTreeSet<Vec<String>>, found: Vec<Partition>) -> Self {
         let partitions = found.into_iter().map(|p| (p.values.clone(), p));
         Self {
-            partitions: partitions.collect(),
+            to_compare: partitions.collect(),
             extra: BTreeSet::new(),
             extent: PartitionExtent::Named(requested.clone()),
             notes: None,
@@ -187,7 +187,7 @@ impl Partitions {
     #[must_use]
     pub fn without_unread(mut self, unread: &BTreeMap<Vec<String>, CallError>) -> Self {
         for values in unread.keys() {
-            self.partitions.remove(values);
+            self.to_compare.remove(values);
             self.extra.remove(values);
             if let PartitionExtent::Named(requested) = &mut self.extent {
                 requested.remove(values);
@@ -277,16 +277,16 @@ mod tests {
     #[test]
     fn the_proof_needs_every_part() {
         let complete = AbsenceProof {
-            not_found: true,
+            not_returned: true,
             unlisted: true,
             is_administrator: true,
             sibling_seen: true,
             deletion_named: false,
-            refusal: None,
+            read_error: None,
         };
         assert!(complete.is_complete());
         let refused = AbsenceProof {
-            refusal: Some(CallError::new(CallErrorKind::Denied, "GetTable", "a", "no")),
+            read_error: Some(CallError::new(CallErrorKind::Denied, "GetTable", "a", "no")),
             ..complete.clone()
         };
         assert!(!refused.is_complete());
@@ -296,7 +296,7 @@ mod tests {
         };
         assert!(refused_and_named.is_complete());
         let remove_evidence: [fn(&mut AbsenceProof); 4] = [
-            |p| p.not_found = false,
+            |p| p.not_returned = false,
             |p| p.unlisted = false,
             |p| p.is_administrator = false,
             |p| p.sibling_seen = false,

@@ -154,11 +154,11 @@ impl Ledger for InMemoryLedger {
         self.forget_verified_policy().await
     }
 
-    async fn operation(&self) -> Result<Option<String>, CallError> {
+    async fn operation_document(&self) -> Result<Option<String>, CallError> {
         Ok(self.lock().operation.clone())
     }
 
-    async fn put_operation(&self, text: &str) -> Result<(), CallError> {
+    async fn put_operation_document(&self, text: &str) -> Result<(), CallError> {
         self.lock().operation = Some(text.to_owned());
         Ok(())
     }

@@ -32,7 +32,7 @@ pub mod lake_access;
 mod limited_region;
 pub mod monitor;
 pub mod observe;
-pub mod operation;
+pub mod operation_document;
 pub mod out_of_band_changes;
 pub mod ports;
 pub mod reconcile;

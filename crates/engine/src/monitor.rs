@@ -3,7 +3,7 @@
 
 use crate::alerts::CheckedSubjects;
 use crate::dead_letter_summary;
-use crate::operation::LagAlertThresholds;
+use crate::operation_document::LagAlertThresholds;
 use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, LagSample, STALLED_LAG_FACTOR, is_near_limit};

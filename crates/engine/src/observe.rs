@@ -147,12 +147,12 @@ fn observation<T>(result: Result<T, CallError>) -> Observation<T> {
     match result {
         Ok(value) => Observation::Present(value),
         Err(error) if error.kind == CallErrorKind::NotFound => Observation::Absent(AbsenceProof {
-            not_found: true,
+            not_returned: true,
             ..AbsenceProof::default()
         }),
         Err(error) if may_mean_absence(error.kind) => Observation::Absent(AbsenceProof {
-            not_found: true,
-            refusal: Some(error),
+            not_returned: true,
+            read_error: Some(error),
             ..AbsenceProof::default()
         }),
         Err(error) => Observation::Unknown(error),
@@ -176,9 +176,9 @@ fn may_mean_absence(kind: CallErrorKind) -> bool {
 
 /// The error of a read by name that was refused, so that only a listing tells whether the object
 /// exists.
-fn refusal_of<T>(observed: &Observation<T>) -> Option<&CallError> {
+fn read_error_of<T>(observed: &Observation<T>) -> Option<&CallError> {
     match observed {
-        Observation::Absent(proof) => proof.refusal.as_ref(),
+        Observation::Absent(proof) => proof.read_error.as_ref(),
         Observation::Present(_) | Observation::Unknown(_) => None,
     }
 }
@@ -187,7 +187,7 @@ fn refusal_of<T>(observed: &Observation<T>) -> Option<&CallError> {
 fn refused_or_absent<T>(observed: Observation<T>) -> Observation<T> {
     match observed {
         Observation::Absent(AbsenceProof {
-            refusal: Some(error),
+            read_error: Some(error),
             unlisted: false,
             ..
         }) => Observation::Unknown(error),
@@ -231,8 +231,8 @@ async fn confirm_absence<T>(
     };
     match observation(by_name.await) {
         Observation::Absent(by_name) => Observation::Absent(AbsenceProof {
-            not_found: true,
-            refusal: by_name.refusal,
+            not_returned: true,
+            read_error: by_name.read_error,
             ..proof
         }),
         found @ (Observation::Present(_) | Observation::Unknown(_)) => found,
@@ -240,15 +240,15 @@ async fn confirm_absence<T>(
 }
 
 /// The observation of an object that a complete listing of its parent lacks, or shows although a
-/// read by name did not return it: with `refusal`, because it was refused.
+/// read by name did not return it: with `read_error`, because it was refused.
 fn absent_by_name<'a, K: PartialEq + 'a, T>(
     key: &K,
     mut listed: impl Iterator<Item = &'a K> + Clone,
-    refusal: Option<&CallError>,
+    read_error: Option<&CallError>,
 ) -> Observation<T> {
     refused_or_absent(Observation::Absent(AbsenceProof {
-        not_found: true,
-        refusal: refusal.cloned(),
+        not_returned: true,
+        read_error: read_error.cloned(),
         unlisted: listed.clone().all(|other| other != key),
         sibling_seen: listed.any(|other| other != key),
         ..AbsenceProof::default()
@@ -454,7 +454,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 /// Marks as unknown what a read refused and no listing lacks.
 fn resolve_refusals<K: Ord, T>(observed: &mut BTreeMap<K, Observation<T>>) {
     for one in observed.values_mut() {
-        if let Some(error) = refusal_of(one).cloned()
+        if let Some(error) = read_error_of(one).cloned()
             && !matches!(one, Observation::Absent(proof) if proof.unlisted)
         {
             *one = Observation::Unknown(error);

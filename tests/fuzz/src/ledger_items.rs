@@ -219,7 +219,7 @@ async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
             .await
             .ok()?,
         2 => ledger
-            .put_operation(&ledger.operation().await.ok()??)
+            .put_operation_document(&ledger.operation_document().await.ok()??)
             .await
             .ok()?,
         3 => {

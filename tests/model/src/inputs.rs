@@ -140,12 +140,12 @@ impl CommonInputs {
                 version: None,
             }),
             None => Observation::Absent(AbsenceProof {
-                not_found: true,
+                not_returned: true,
                 unlisted: true,
                 is_administrator: true,
                 sibling_seen: true,
                 deletion_named: false,
-                refusal: None,
+                read_error: None,
             }),
         };
         snapshot.tables.insert(self.table.clone(), observation);

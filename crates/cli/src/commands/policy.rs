@@ -11,7 +11,7 @@ use twinlake_core::name::ObjectName;
 use twinlake_core::topology::SiteId;
 use twinlake_core::{Policy, render};
 use twinlake_engine::Ledger as _;
-use twinlake_engine::operation::OperationConfig;
+use twinlake_engine::operation_document::OperationConfig;
 
 /// `policy`.
 #[derive(Debug, Subcommand)]
@@ -108,7 +108,7 @@ async fn push(args: &PushArgs) -> Result<CommandOutcome, CliError> {
             output::print(&format!("Stored the policy in {}.", site.region));
         }
         if let Some(text) = &operation {
-            ledger.put_operation(text).await?;
+            ledger.put_operation_document(text).await?;
             output::print(&format!(
                 "Stored the operation document in {}.",
                 site.region

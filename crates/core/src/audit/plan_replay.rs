@@ -250,7 +250,7 @@ impl<'a> PlanReplay<'a> {
         let subject = Subject::Table(id.clone());
         self.require_managed(&subject)?;
         let listed = present(self.inputs.primary.partitions.get(id));
-        let Some(primary) = listed.and_then(|listed| listed.partitions.get(&partition.values))
+        let Some(primary) = listed.and_then(|listed| listed.to_compare.get(&partition.values))
         else {
             return reject(
                 AuditRule::Altered,
@@ -277,7 +277,7 @@ impl<'a> PlanReplay<'a> {
             is_deletion_allowed || request.is_some_and(|request| request.partition_deletion_named);
         let in_standby = present(self.inputs.standby.partitions.get(id));
         let found = in_standby.is_some_and(|in_standby| {
-            in_standby.extra.contains(values) || in_standby.partitions.contains_key(values)
+            in_standby.extra.contains(values) || in_standby.to_compare.contains_key(values)
         });
         // After a read of all partitions, the snapshots do not contain those that are equal.
         let extra = in_standby.is_some_and(|in_standby| in_standby.extra.contains(values));
@@ -288,7 +288,7 @@ impl<'a> PlanReplay<'a> {
             PartitionExtent::Complete { .. } => extra,
             PartitionExtent::Named(requested) => is_deletion_allowed && requested.contains(values),
         };
-        if listed.partitions.contains_key(values) || !found || !proven {
+        if listed.to_compare.contains_key(values) || !found || !proven {
             return reject(
                 AuditRule::Unproven,
                 format!("deleting a partition of {subject}"),

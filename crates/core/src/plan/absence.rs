@@ -85,11 +85,11 @@ pub(super) fn unproven_absence(
             ),
         });
     }
-    if !proof.not_found || !proof.unlisted {
+    if !proof.not_returned || !proof.unlisted {
         let why = "a read by name and a complete listing do not both lack it";
         return Some((FindingKind::Unreadable, why));
     }
-    if proof.refusal.is_some() {
+    if proof.read_error.is_some() {
         let why = "AWS refused to read it by name, no listing has it, and no event named its \
                    deletion; name it to `twinlake approve-deletions` if it was deleted";
         return Some((FindingKind::OnHold, why));
@@ -102,7 +102,7 @@ pub(super) fn unproven_absence(
 fn with_sight(proof: &AbsenceProof) -> AbsenceProof {
     AbsenceProof {
         sibling_seen: true,
-        refusal: None,
+        read_error: None,
         ..proof.clone()
     }
 }
@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn every_missing_part_of_a_proof_has_its_own_finding() {
         let complete = AbsenceProof {
-            not_found: true,
+            not_returned: true,
             unlisted: true,
             is_administrator: true,
             sibling_seen: true,
             deletion_named: false,
-            refusal: None,
+            read_error: None,
         };
         let snapshot = Snapshot::default();
         assert_eq!(unproven_absence(&snapshot, &complete), None);
@@ -134,6 +134,6 @@ mod tests {
         assert_eq!(without(|proof| proof.is_administrator = false), denied);
         assert_eq!(without(|proof| proof.sibling_seen = false), denied);
         assert_eq!(without(|proof| proof.unlisted = false), unreadable);
-        assert_eq!(without(|proof| proof.not_found = false), unreadable);
+        assert_eq!(without(|proof| proof.not_returned = false), unreadable);
     }
 }

@@ -37,14 +37,14 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
     let mut held_reasons = Vec::new();
     let mut writes = Vec::new();
     let mut notes = wanted.notes.clone();
-    for (values, partition) in &wanted.partitions {
+    for (values, partition) in &wanted.to_compare {
         match builder.translator.partition(partition) {
             Ok(desired) => {
                 // If all partitions were read, their notes have already been counted.
                 if let (Some(note), None) = (desired.notes.into_iter().next(), wanted.total()) {
                     notes.get_or_insert((0, note)).0 += 1;
                 }
-                let step = partition_step(id, desired.object, existing.partitions.get(values));
+                let step = partition_step(id, desired.object, existing.to_compare.get(values));
                 writes.extend(step);
             }
             Err(Withheld::OnHold(reason) | Withheld::Unsupported(reason)) => {
@@ -141,9 +141,9 @@ fn plan_partition_deletions(
     };
     // A partition that was only looked up by its values is deleted only if the scope allows it.
     let missing = existing
-        .partitions
+        .to_compare
         .keys()
-        .filter(|values| !wanted.partitions.contains_key(*values) && may_delete(values));
+        .filter(|values| !wanted.to_compare.contains_key(*values) && may_delete(values));
     let deleted: BTreeSet<&Vec<String>> = existing.extra.iter().chain(missing).collect();
     if deleted.is_empty() {
         return;

@@ -4,7 +4,7 @@ use super::databases::database_by_name;
 use super::tables::absence_of_parent;
 use super::{
     Observer, Snapshots, absent_by_name, confirm_absence, join, observation, present_or_unknown,
-    refusal_of, run_concurrently,
+    read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +83,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let may_exist = self.forgets_by_proof(&Subject::Function(id.clone()));
         let is_absent =
             |observed: &Observation<Observed<Function>>| matches!(observed, Observation::Absent(_));
-        let refusals = [&primary, &standby].map(|observed| refusal_of(observed).cloned());
+        let refusals = [&primary, &standby].map(|observed| read_error_of(observed).cloned());
         let [in_primary, in_standby] = refusals;
         let is_wanted = may_exist || standby.present().is_some() || in_primary.is_some();
         if is_absent(&primary) && is_wanted {
@@ -214,10 +214,10 @@ fn columns_to_read(snapshot: &Snapshot, subject: &Subject, facet: Facet) -> Opti
 async fn prove_function_absence<R: ReadRegion>(
     region: &R,
     id: &FunctionId,
-    refusal: Option<&CallError>,
+    read_error: Option<&CallError>,
 ) -> Observation<Observed<Function>> {
     match region.functions(Some(&id.database)).await {
-        Ok(all) => absent_by_name(id, all.iter().map(|(listed, _)| listed), refusal),
+        Ok(all) => absent_by_name(id, all.iter().map(|(listed, _)| listed), read_error),
         Err(error) => {
             let absent = absence_of_parent(region, &id.database, &error).await;
             absent.unwrap_or(Observation::Unknown(error))

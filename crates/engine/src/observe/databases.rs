@@ -3,7 +3,7 @@
 use super::tables::prove_database_absence;
 use super::{
     Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join, observation_of_own,
-    refusal_of, run_concurrently,
+    read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 snapshots.checked_databases.insert(name.clone());
             }
             let may_exist = self.forgets_by_proof(&subject);
-            let is_refused = [refusal_of(&primary), refusal_of(&standby)].map(|one| one.is_some());
+            let is_refused =
+                [read_error_of(&primary), read_error_of(&standby)].map(|one| one.is_some());
             if may_exist || standby.present().is_some() || is_refused[0] {
                 primary = with_listing(self.primary, name, primary).await;
             }
@@ -273,8 +274,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 (Some(observed), _, _) => Observation::Present(observed.without_target_fields()),
                 (None, Some(read), _) => match observation_of_own(read) {
                     Observation::Absent(by_name) => Observation::Absent(AbsenceProof {
-                        not_found: true,
-                        refusal: by_name.refusal,
+                        not_returned: true,
+                        read_error: by_name.read_error,
                         ..unlisted
                     }),
                     found @ (Observation::Present(_) | Observation::Unknown(_)) => found,
@@ -371,7 +372,7 @@ pub(crate) async fn database_by_name<R: ReadRegion>(
     name: &Name,
 ) -> Observation<Observed<Database>> {
     let observed = observation_of_own(region.database(name).await);
-    match refusal_of(&observed) {
+    match read_error_of(&observed) {
         Some(_) => with_listing(region, name, observed).await,
         None => observed,
     }
@@ -385,7 +386,7 @@ async fn with_listing<R: ReadRegion>(
 ) -> Observation<Observed<Database>> {
     match observed {
         Observation::Absent(proof) if !proof.unlisted => {
-            prove_database_absence(region, name, proof.refusal.as_ref()).await
+            prove_database_absence(region, name, proof.read_error.as_ref()).await
         }
         Observation::Present(_) | Observation::Absent(_) | Observation::Unknown(_) => observed,
     }

@@ -3,7 +3,7 @@
 use super::databases::database_by_name;
 use super::{
     Observer, Snapshots, TABLE_ATTACHMENT_FACETS, absent_by_name, join, may_mean_absence,
-    observation_of_own, refusal_of, run_concurrently,
+    observation_of_own, read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,7 +103,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let primary_is_absent = matches!(primary, Observation::Absent(_));
             let standby_is_absent = matches!(standby, Observation::Absent(_));
             let may_exist = self.forgets_by_proof(&Subject::Table(id.clone()));
-            let is_refused = [refusal_of(&primary), refusal_of(&standby)].map(|one| one.is_some());
+            let is_refused =
+                [read_error_of(&primary), read_error_of(&standby)].map(|one| one.is_some());
             if primary_is_absent && (standby.present().is_some() || may_exist || is_refused[0]) {
                 missing_in_primary.push(id);
             }
@@ -241,10 +242,10 @@ async fn prove_table_absences<R: ReadRegion>(
             Ok(_) => None,
         };
         for id in ids {
-            let refusal = snapshot.tables.get(id).and_then(refusal_of).cloned();
+            let read_error = snapshot.tables.get(id).and_then(read_error_of).cloned();
             let names = |all: &[Observed<Table>]| {
                 let names = all.iter().map(|observed| &observed.object.name);
-                absent_by_name(&id.table, names, refusal.as_ref())
+                absent_by_name(&id.table, names, read_error.as_ref())
             };
             let observed = match (&absent_database, &listed) {
                 (Some(absent), _) => absent.clone(),
@@ -261,12 +262,12 @@ async fn prove_table_absences<R: ReadRegion>(
 pub(super) async fn prove_database_absence<R: ReadRegion, T>(
     region: &R,
     name: &Name,
-    refusal: Option<&CallError>,
+    read_error: Option<&CallError>,
 ) -> Observation<T> {
     match region.databases().await {
         Ok(all) => {
             let names = all.iter().map(|observed| &observed.object.name);
-            absent_by_name(name, names, refusal)
+            absent_by_name(name, names, read_error)
         }
         Err(error) => Observation::Unknown(error),
     }
@@ -282,8 +283,8 @@ pub(super) async fn absence_of_parent<R: ReadRegion, T>(
     if !may_mean_absence(error.kind) {
         return None;
     }
-    let refusal = (error.kind != CallErrorKind::NotFound).then_some(error);
-    Some(prove_database_absence(region, database, refusal).await)
+    let read_error = (error.kind != CallErrorKind::NotFound).then_some(error);
+    Some(prove_database_absence(region, database, read_error).await)
 }
 
 /// The databases in which a grant by LF-Tags may give new access: those of tables that are about to

@@ -40,13 +40,13 @@ pub trait Ledger: ConditionalWrites {
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn operation(&self) -> Result<Option<String>, CallError>;
+    async fn operation_document(&self) -> Result<Option<String>, CallError>;
 
     /// Stores the operation document.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn put_operation(&self, text: &str) -> Result<(), CallError>;
+    async fn put_operation_document(&self, text: &str) -> Result<(), CallError>;
 
     /// The rows of these subjects; subjects without a row are missing from the result.
     ///

@@ -10,7 +10,7 @@ use twinlake_core::metric::{Metric, MetricPoint};
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::Clock as _;
 use twinlake_engine::monitor::{self, Monitor, MonitorReport};
-use twinlake_engine::operation::OperationConfig;
+use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::ports::StatCounters;
 use twinlake_engine::region_authority::NotReady;
 use twinlake_engine::{alerts, daily_digest, heartbeat};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::render::escape;
 use twinlake_core::{Alert, AlertKind, LedgerRow, LfSubject, Subject, SubjectState, Timestamp};
-use twinlake_engine::operation::LagAlertThresholds;
+use twinlake_engine::operation_document::LagAlertThresholds;
 
 /// The table of objects that are not in sync lists at most this many rows.
 const MAX_LISTED_ROWS: usize = 500;

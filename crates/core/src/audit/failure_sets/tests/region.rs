@@ -79,7 +79,7 @@ impl Drift {
     }
 
     /// Whether something is replaced and not only removed, in so many of 100 cases.
-    fn keeps(&self, random: &mut Random, percent: usize) -> bool {
+    fn replaces(&self, random: &mut Random, percent: usize) -> bool {
         !self.is_loss && random.percent(percent)
     }
 }
@@ -292,8 +292,8 @@ impl Region {
             if drift.hits(random, &subject_of_grant(&chosen)) {
                 let is_near = drift.table.is_some() || random.percent(30);
                 let is_changed = is_near && self.grants.remove(&chosen).is_some();
-                if is_changed || random.percent(10) && drift.keeps(random, 50) {
-                    let replaces = drift.keeps(random, 50);
+                if is_changed || random.percent(10) && drift.replaces(random, 50) {
+                    let replaces = drift.replaces(random, 50);
                     self.grants
                         .extend(replaces.then(|| (chosen, random.percent(20))));
                 }
@@ -304,7 +304,7 @@ impl Region {
                 if drift.hits(random, &subject) {
                     let owner = (subject.clone(), column, key);
                     self.lf_tags.remove(&owner);
-                    if drift.keeps(random, 40) {
+                    if drift.replaces(random, 40) {
                         self.lf_tags.insert(owner, *random.of(&["1", "2"]));
                     }
                 }
@@ -314,7 +314,7 @@ impl Region {
             for of in FILTERS {
                 if drift.hits(random, &Subject::Table(id.clone())) {
                     self.filters.remove(&(id.clone(), of));
-                    if drift.keeps(random, 60) {
+                    if drift.replaces(random, 60) {
                         let filter = filter(random, of);
                         self.filters.insert((id.clone(), of), filter);
                     }
@@ -324,14 +324,14 @@ impl Region {
         for (opt_in, subject) in every_opt_in() {
             if drift.hits(random, &subject) {
                 self.opt_ins.remove(&opt_in);
-                if drift.keeps(random, 50) {
+                if drift.replaces(random, 50) {
                     self.opt_ins.insert(opt_in, subject);
                 }
             }
         }
         if drift.hits(random, &Subject::Catalog) {
-            let keeps = drift.keeps(random, 80);
-            self.expression = keeps.then(|| random.of(&expressions()).clone());
+            let is_replaced = drift.replaces(random, 80);
+            self.expression = is_replaced.then(|| random.of(&expressions()).clone());
         }
     }
 
@@ -418,7 +418,7 @@ impl Region {
                 .tables
                 .insert(id.clone(), object.unwrap_or_else(absent));
             let partitions = Partitions {
-                partitions: BTreeMap::from([(vec!["1".to_owned()], partition())]),
+                to_compare: BTreeMap::from([(vec!["1".to_owned()], partition())]),
                 extent: PartitionExtent::Complete { total: 1 },
                 ..Partitions::empty()
             };
@@ -537,12 +537,12 @@ fn observed<T>(object: T) -> Observation<Observed<T>> {
 
 fn absent<T>() -> Observation<T> {
     Observation::Absent(AbsenceProof {
-        not_found: true,
+        not_returned: true,
         unlisted: true,
         is_administrator: true,
         sibling_seen: true,
         deletion_named: false,
-        refusal: None,
+        read_error: None,
     })
 }
 

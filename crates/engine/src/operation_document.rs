@@ -86,7 +86,7 @@ impl OperationConfig {
     /// # Errors
     /// The ledger is out of reach.
     pub async fn load<L: Ledger>(ledger: &L) -> Result<(Self, Option<DocumentError>), CallError> {
-        let text = ledger.operation().await?.unwrap_or_default();
+        let text = ledger.operation_document().await?.unwrap_or_default();
         Ok(match Self::parse(&text) {
             Ok(operation) => (operation, None),
             Err(error) => (Self::default(), Some(error)),
