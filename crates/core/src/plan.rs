@@ -37,7 +37,7 @@ use crate::snapshot::Snapshot;
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
 pub use held_steps::HeldSteps;
-pub use lf_tag_assignment::changes_access_by_lf_tags;
+pub use lf_tag_assignment::{LfTagChange, lf_tag_change};
 use requirements::InStandby;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

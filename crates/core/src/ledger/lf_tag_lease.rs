@@ -92,14 +92,14 @@ impl LfTagLease {
         self.until.is_none_or(|until| until < soon)
     }
 
-    /// What the holder of this lease did since `started`, when the new holder began to read.
+    /// What other runs did since `started`, when the new holder began to read. What the holder's own
+    /// run did is not stored.
     #[must_use]
     pub fn earlier_holder(&self, holder: u64, started: Timestamp) -> EarlierHolder {
         let is_recent = |at: Timestamp| at.plus_secs(CLOCK_SKEW_SECS) >= started;
         match (self.holder == holder, self.until) {
             (_, Some(_)) => EarlierHolder::Died,
             (true, None) if self.other_at.is_some_and(is_recent) => EarlierHolder::OtherRun,
-            (true, None) if self.at >= started => EarlierHolder::SameRun,
             (false, None) if is_recent(self.at) => EarlierHolder::OtherRun,
             (_, None) => EarlierHolder::None,
         }
@@ -133,8 +133,7 @@ mod tests {
         let lease = lease.given_back(at(100));
         assert_eq!(lease.earlier_holder(2, at(160)), EarlierHolder::OtherRun);
         assert_eq!(lease.earlier_holder(2, at(161)), EarlierHolder::None);
-        assert_eq!(lease.earlier_holder(1, at(100)), EarlierHolder::SameRun);
-        assert_eq!(lease.earlier_holder(1, at(101)), EarlierHolder::None);
+        assert_eq!(lease.earlier_holder(1, at(100)), EarlierHolder::None);
     }
 
     #[test]

@@ -78,19 +78,32 @@ fn changes_lf_tags(step: &Step) -> bool {
     matches!(step, Step::RemoveAttachment { key, .. } if key.facet() == Facet::LfTagAssignments)
 }
 
-/// Whether a step changes the access that LF-Tags give: what it opens or closes depends on other LF-Tags
-/// and on the grants by them, which nobody else may change meanwhile.
+/// A change of the access that LF-Tags give, which rests on other LF-Tags and on the grants by them:
+/// nobody else may change these meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LfTagChange {
+    /// LF-Tags of objects, or objects that inherit LF-Tags. It rests on the grants by LF-Tags, and on
+    /// nothing of other databases.
+    Assignments,
+    /// Grants by LF-Tags, or named expressions. It rests on the LF-Tags of all objects.
+    Grants,
+}
+
+/// Returns how a step changes the access that LF-Tags give; `None` if it does not.
 #[must_use]
-pub fn changes_access_by_lf_tags(step: &Step, standby: &Snapshot) -> bool {
+pub fn lf_tag_change(step: &Step, standby: &Snapshot) -> Option<LfTagChange> {
     let has_policy_grants = || policy_grants(standby).is_some_and(|grants| !grants.is_empty());
+    let assignments = |is_change: bool| is_change.then_some(LfTagChange::Assignments);
+    let grants = |is_change: bool| is_change.then_some(LfTagChange::Grants);
     match step {
         Step::PutAttachment { attachment, .. } => {
-            changes_lf_tags(step) || matches!(attachment, Attachment::NamedExpression(_))
+            let is_expression = matches!(attachment, Attachment::NamedExpression(_));
+            grants(is_expression).or_else(|| assignments(changes_lf_tags(step)))
         }
-        Step::RemoveAttachment { .. } => changes_lf_tags(step),
-        Step::CreateTable { .. } => has_policy_grants(),
-        Step::UpdateTable { .. } => adds_columns(step, standby) && has_policy_grants(),
-        Step::Grant { grant, .. } => policy_of(grant).is_some(),
+        Step::RemoveAttachment { .. } => assignments(changes_lf_tags(step)),
+        Step::CreateTable { .. } => assignments(has_policy_grants()),
+        Step::UpdateTable { .. } => assignments(adds_columns(step, standby) && has_policy_grants()),
+        Step::Grant { grant, .. } => grants(policy_of(grant).is_some()),
         Step::Revoke { grant, cause, .. } => {
             let is_temporary = match cause {
                 RevokeCause::Replace | RevokeCause::ExpressionChanged => true,
@@ -99,7 +112,7 @@ pub fn changes_access_by_lf_tags(step: &Step, standby: &Snapshot) -> bool {
                 | RevokeCause::Deletion
                 | RevokeCause::ColumnDropped => false,
             };
-            is_temporary && policy_of(grant).is_some()
+            grants(is_temporary && policy_of(grant).is_some())
         }
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
@@ -111,7 +124,7 @@ pub fn changes_access_by_lf_tags(step: &Step, standby: &Snapshot) -> bool {
         | Step::PutSettings { .. }
         | Step::DeletePartition { .. }
         | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => false,
+        | Step::DeleteDatabase { .. } => None,
     }
 }
 

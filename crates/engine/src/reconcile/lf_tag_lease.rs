@@ -1,36 +1,165 @@
 //! Takes the lease on changes of access by LF-Tags before such changes, and gives it back.
 
 use super::session::Session;
-use crate::ports::{Clock, Environment};
+use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, ItemUpdate, LfTagLeaseItem};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use tokio::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Mutex as AsyncMutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use twinlake_core::ledger::{EarlierHolder, LfTagLease};
-use twinlake_core::plan::changes_access_by_lf_tags;
+use twinlake_core::plan::{LfTagChange, lf_tag_change};
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::{ApprovedPlan, CallError, LfSubject, Plan, Step, Subject, Timestamp};
 
-/// What the reconciliations of one run share of the lease: the run holds it for one of them at a time.
-#[derive(Debug)]
+/// What the reconciliations of one run share of the lease. Those that only assign LF-Tags may change
+/// access together: what they open depends on the LF-Tags of their own database and on the grants by
+/// LF-Tags, which none of them changes. One that changes such grants, or named expressions, does so
+/// alone.
+#[derive(Clone, Debug)]
 pub struct LfTagLeaseOfRun {
     holder: u64,
-    turn: Mutex<()>,
+    turn: Arc<RwLock<()>>,
+    /// Held while the lease is written.
+    writing: Arc<AsyncMutex<()>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What a run knows of its lease.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Number of reconciliations that hold it.
+    holders: usize,
+    /// The lease as this run wrote it last.
+    written: Option<LfTagLease>,
+    /// The lease before this run took it.
+    earlier: Option<LfTagLease>,
+    /// When one that held it alone ended last.
+    alone_until: Option<Timestamp>,
+    /// When one that held it together with others ended last.
+    together_until: Option<Timestamp>,
+    /// Whether a reconciliation ended without giving it back.
+    died: bool,
+}
+
+impl Shared {
+    /// What others did since `since`, before a reconciliation that makes such a change.
+    fn earlier_holder(&self, run: u64, change: LfTagChange, since: Timestamp) -> EarlierHolder {
+        let of_other = self.earlier.as_ref();
+        let of_other = of_other.map_or(EarlierHolder::None, |one| one.earlier_holder(run, since));
+        let is_recent = |at: Option<Timestamp>| at.is_some_and(|at| at >= since);
+        let together_matters = match change {
+            LfTagChange::Grants => true,
+            LfTagChange::Assignments => false,
+        };
+        let by_run =
+            is_recent(self.alone_until) || (together_matters && is_recent(self.together_until));
+        match of_other {
+            EarlierHolder::None if by_run => EarlierHolder::SameRun,
+            EarlierHolder::None
+            | EarlierHolder::SameRun
+            | EarlierHolder::OtherRun
+            | EarlierHolder::Died => of_other,
+        }
+    }
 }
 
 impl Default for LfTagLeaseOfRun {
     fn default() -> Self {
         Self {
             holder: RandomState::new().build_hasher().finish(),
-            turn: Mutex::new(()),
+            turn: Arc::default(),
+            writing: Arc::default(),
+            shared: Arc::default(),
         }
     }
 }
 
+impl LfTagLeaseOfRun {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the lease of this run. Returns when the lease of another run ends, if there is one.
+    async fn write<L: Ledger>(
+        &self,
+        ledger: &L,
+        now: Timestamp,
+        stop_at: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>, CallError> {
+        let item = LfTagLeaseItem { ledger };
+        let holder = self.holder;
+        let result = versioned_item::update(&item, None, |stored: Option<LfTagLease>| {
+            let other = stored.as_ref();
+            match other.and_then(|lease| lease.held_by_other_until(holder, now)) {
+                Some(until) => ItemUpdate::Keep(Err(until)),
+                None => {
+                    let lease = LfTagLease::taken(holder, now, stop_at, stored.as_ref());
+                    ItemUpdate::Put(lease.clone(), Ok((lease, stored)))
+                }
+            }
+        })
+        .await?;
+        Ok(match result {
+            Err(until) => Some(until),
+            Ok((lease, stored)) => {
+                let mut shared = self.lock();
+                // While it was held, nobody else can have changed anything.
+                if shared.written.is_none() || shared.written != stored {
+                    shared.earlier = stored;
+                }
+                shared.written = Some(lease);
+                None
+            }
+        })
+    }
+}
+
 /// The lease as a session holds it.
-pub(super) struct HeldLease<'a> {
-    lease: LfTagLease,
-    /// Keeps the other reconciliations of the run waiting.
-    turn: Option<MutexGuard<'a, ()>>,
+pub(super) struct HeldLease {
+    of_run: LfTagLeaseOfRun,
+    turn: Turn,
+    is_given_back: bool,
+}
+
+/// Keeps the other reconciliations of the run waiting; those that only assign LF-Tags wait for
+/// [`Turn::Alone`] only.
+enum Turn {
+    Together { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+impl Turn {
+    fn allows(&self, change: LfTagChange) -> bool {
+        match (self, change) {
+            (Self::Alone { .. }, _) | (Self::Together { .. }, LfTagChange::Assignments) => true,
+            (Self::Together { .. }, LfTagChange::Grants) => false,
+        }
+    }
+}
+
+impl HeldLease {
+    /// Ends this session's part of it. Returns whether it was the last one of the run.
+    fn end(&mut self, now: Timestamp) -> bool {
+        self.is_given_back = true;
+        let mut shared = self.of_run.lock();
+        shared.holders = shared.holders.saturating_sub(1);
+        let until = match self.turn {
+            Turn::Together { .. } => &mut shared.together_until,
+            Turn::Alone { .. } => &mut shared.alone_until,
+        };
+        *until = (*until).max(Some(now));
+        shared.holders == 0 && !shared.died
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        if !self.is_given_back {
+            let mut shared = self.of_run.lock();
+            shared.holders = shared.holders.saturating_sub(1);
+            shared.died = true;
+        }
+    }
 }
 
 /// How a session goes on that needs the lease.
@@ -44,7 +173,7 @@ pub(super) enum LeaseResult {
     Busy(Timestamp),
 }
 
-impl<'a, E: Environment> Session<'a, E> {
+impl<E: Environment> Session<'_, E> {
     /// Takes the lease if a plan changes access by LF-Tags, and makes the next round read again what
     /// others may have changed since this session read it, or since `listed_since` what it starts from.
     ///
@@ -56,68 +185,69 @@ impl<'a, E: Environment> Session<'a, E> {
         listed_since: Option<Timestamp>,
     ) -> Result<LeaseResult, CallError> {
         let standby = &self.snapshots.standby;
-        let mut steps = approved.steps().iter();
-        if !steps.any(|step| changes_access_by_lf_tags(step, standby)) {
+        let steps = approved.steps().iter();
+        let changes = steps.filter_map(|step| lf_tag_change(step, standby));
+        let Some(change) = changes.max() else {
             return Ok(LeaseResult::Held);
-        }
+        };
         let now = self.context.clock.now();
-        let of_run = self.context.lf_tag_lease;
-        let (known, turn) = match (self.lf_tag_lease.take(), of_run) {
-            (Some(held), _) if !held.lease.ends_soon(now) => {
-                self.lf_tag_lease = Some(held);
+        let of_run = self.lf_tag_lease_of_run.clone();
+        if let Some(held) = &self.lf_tag_lease {
+            let ends_soon = |lease: &LfTagLease| lease.ends_soon(now);
+            let ends_soon = of_run.lock().written.as_ref().is_none_or(ends_soon);
+            if held.turn.allows(change) && !ends_soon {
                 return Ok(LeaseResult::Held);
             }
-            (Some(held), _) => (Some(held.lease), held.turn),
-            (None, Some(of_run)) => (None, Some(of_run.turn.lock().await)),
-            (None, None) => (None, None),
+            if !held.turn.allows(change) {
+                self.give_back_lf_tag_lease().await;
+            }
+        }
+        let is_first = self.lf_tag_lease.is_none();
+        let turn = match (self.lf_tag_lease.is_some(), change) {
+            (true, _) => None,
+            (false, LfTagChange::Assignments) => Some(Turn::Together {
+                _guard: of_run.turn.clone().read_owned().await,
+            }),
+            (false, LfTagChange::Grants) => Some(Turn::Alone {
+                _guard: of_run.turn.clone().write_owned().await,
+            }),
         };
         let now = self.context.clock.now();
-        if self.context.stop_at.is_some_and(|stop_at| now >= stop_at) {
+        let stop_at = self.context.stop_at;
+        if stop_at.is_some_and(|stop_at| now >= stop_at) {
             return Ok(LeaseResult::Busy(now));
         }
-        let (lease, earlier) = match self.write_lease(now).await? {
-            Ok(leases) => leases,
-            Err(until) => return Ok(LeaseResult::Busy(until)),
+        let writing = of_run.writing.lock().await;
+        let is_held = {
+            let shared = of_run.lock();
+            let written = shared.written.as_ref();
+            shared.holders > 0 && written.is_some_and(|lease| !lease.ends_soon(now))
         };
-        let holder = lease.holder;
-        self.lf_tag_lease = Some(HeldLease { lease, turn });
-        let is_renewed = known.is_some() && known == earlier;
-        let earlier = earlier.filter(|_| !is_renewed);
-        let earlier_holder = |since: Timestamp| {
-            let earlier = earlier.as_ref();
-            earlier.map_or(EarlierHolder::None, |one| one.earlier_holder(holder, since))
-        };
-        let listed = listed_since.map_or(EarlierHolder::None, earlier_holder);
-        Ok(match (earlier_holder(self.started), listed) {
-            (EarlierHolder::None, EarlierHolder::None) => LeaseResult::Held,
+        if !is_held && let Some(until) = of_run.write(self.context.ledger, now, stop_at).await? {
+            return Ok(LeaseResult::Busy(until));
+        }
+        let mut shared = of_run.lock();
+        if let Some(turn) = turn {
+            shared.holders += 1;
+            self.lf_tag_lease = Some(HeldLease {
+                of_run: of_run.clone(),
+                turn,
+                is_given_back: false,
+            });
+        }
+        let died = std::mem::take(&mut shared.died);
+        let since = |since: Timestamp| shared.earlier_holder(of_run.holder, change, since);
+        let result = match (since(self.started), listed_since.map(since)) {
+            _ if died => EarlierHolder::Died,
+            _ if !is_first => EarlierHolder::None,
             // Only what was listed before this session began is older.
-            (EarlierHolder::None, _) => self.read_again_after(EarlierHolder::SameRun),
-            (earlier, _) => self.read_again_after(earlier),
-        })
-    }
-
-    /// Stores the lease of this run. Returns it with the lease before it, or when the lease of another
-    /// run ends.
-    async fn write_lease(
-        &self,
-        now: Timestamp,
-    ) -> Result<Result<(LfTagLease, Option<LfTagLease>), Timestamp>, CallError> {
-        let of_run = self.context.lf_tag_lease;
-        let holder = of_run.map_or(self.run, |of_run| of_run.holder);
-        let stop_at = self.context.stop_at;
-        let ledger = self.context.ledger;
-        let item = LfTagLeaseItem { ledger };
-        versioned_item::update(&item, None, |stored: Option<LfTagLease>| {
-            let other = stored.as_ref();
-            match other.and_then(|lease| lease.held_by_other_until(holder, now)) {
-                Some(until) => ItemUpdate::Keep(Err(until)),
-                None => {
-                    let lease = LfTagLease::taken(holder, now, stop_at, stored.as_ref());
-                    ItemUpdate::Put(lease.clone(), Ok((lease, stored)))
-                }
-            }
-        })
-        .await
+            (EarlierHolder::None, Some(EarlierHolder::None) | None) => EarlierHolder::None,
+            (EarlierHolder::None, Some(_)) => EarlierHolder::SameRun,
+            (earlier, _) => earlier,
+        };
+        drop(shared);
+        drop(writing);
+        Ok(self.read_again_after(result))
     }
 
     fn read_again_after(&mut self, earlier: EarlierHolder) -> LeaseResult {
@@ -160,7 +290,7 @@ impl<'a, E: Environment> Session<'a, E> {
         let standby = &self.snapshots.standby;
         let changes = plan.steps.iter();
         let changes: Vec<Step> = changes
-            .filter(|step| changes_access_by_lf_tags(step, standby))
+            .filter(|step| lf_tag_change(step, standby).is_some())
             .cloned()
             .collect();
         for step in changes {
@@ -171,21 +301,28 @@ impl<'a, E: Environment> Session<'a, E> {
         self.outcome.awaits_lease = Some(until);
     }
 
-    /// Gives the lease back. If that fails, it ends by itself, and whoever takes it then restores what
-    /// this session may have suspended.
+    /// Gives the lease back; the last reconciliation of the run that holds it gives it back to others.
+    /// If that fails, it ends by itself, and whoever takes it then restores what this session may have
+    /// suspended.
     pub(super) async fn give_back_lf_tag_lease(&mut self) {
-        let Some(held) = self.lf_tag_lease.take() else {
+        let Some(mut held) = self.lf_tag_lease.take() else {
             return;
         };
-        let ledger = self.context.ledger;
+        let of_run = held.of_run.clone();
+        let _writing = of_run.writing.lock().await;
         let now = self.context.clock.now();
+        if !held.end(now) {
+            return;
+        }
+        let ledger = self.context.ledger;
         let item = LfTagLeaseItem { ledger };
         let given_back = versioned_item::update(&item, None, |stored| match stored {
-            Some(lease) if lease.holder == held.lease.holder => {
+            Some(lease) if lease.holder == of_run.holder => {
                 ItemUpdate::Put(lease.given_back(now), ())
             }
             Some(_) | None => ItemUpdate::Keep(()),
         });
         drop(given_back.await);
+        of_run.lock().written = None;
     }
 }

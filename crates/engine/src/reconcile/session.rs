@@ -1,7 +1,7 @@
 //! The state of one reconciliation: what to read next, what was read, what is left to do.
 
 use super::grant_listing::listing_calls;
-use super::lf_tag_lease::HeldLease;
+use super::lf_tag_lease::{HeldLease, LfTagLeaseOfRun};
 use super::problems::{StoredProblem, partition_of};
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::waiting::{is_done, needs_time};
@@ -94,7 +94,9 @@ pub(super) struct Session<'a, E: Environment> {
     /// Tables that plans of this session change: everything of them is read.
     pub(super) changed_tables: BTreeSet<TableId>,
     /// The lease on changes of access by LF-Tags, while this session holds it.
-    pub(super) lf_tag_lease: Option<HeldLease<'a>>,
+    pub(super) lf_tag_lease: Option<HeldLease>,
+    /// What this session shares of it with others.
+    pub(super) lf_tag_lease_of_run: LfTagLeaseOfRun,
     /// Whether steps were sent.
     pub(super) has_applied: bool,
     /// What was read again because a plan removes it.
@@ -175,6 +177,7 @@ impl<'a, E: Environment> Session<'a, E> {
             compared_policy: false,
             changed_tables: BTreeSet::new(),
             lf_tag_lease: None,
+            lf_tag_lease_of_run: context.lf_tag_lease.cloned().unwrap_or_default(),
             has_applied: false,
             reread_removals: BTreeSet::new(),
             reread_grants: BTreeSet::new(),
