@@ -5,8 +5,9 @@
 //! | `meta` | `epoch` | the epoch: `body` |
 //! | `meta` | `policy` | the policy document: `value` |
 //! | `meta` | `operation` | the operation document: `value` |
-//! | `meta` | `verified_at` | the last complete resync: its start, `value`, the digest of its `policy` and the number of its `epoch` |
+//! | `meta` | `verified_at` | the last complete resync: its start, `value`, the hash of its `policy` and the number of its `epoch` |
 //! | `meta` | `deletions` | deletions of the last hour: `body`, `version` |
+//! | `meta` | `lf_tag_lease` | the lease on LF-Tags: `body`, `version` |
 //! | `meta` | `paired_counts` | paired objects: `databases`, `tables`, `partitions` |
 //! | `rows#catalog` | `catalog` | the row of the catalog: `body`, `version` |
 //! | `rows#lakeformation` | LF SUBJECT | its row, without managed keys: `body`, `version` |

@@ -286,15 +286,19 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
             format!("{count} grants that the primary does not have could not be revoked."),
             "The standby allows more access than the primary.",
             format!(
-                "Revoke the grants listed below in the standby yourself, then run `twinlake resync \
-                 --region {region}`."
+                "Revoke them in the standby yourself, then run `twinlake resync --region \
+                 {region}`. At most ten are listed below. `twinlake plan --region {region}` shows \
+                 the revokes that are left, and `twinlake access PRINCIPAL DATABASE.TABLE --region \
+                 {region}` the permissions of one principal in both Regions."
             ),
         ),
         AlertKind::PlanRejected => (
             "Steps of a plan were rejected and not applied. The other steps were applied."
                 .to_owned(),
             "The rejected changes are not in the standby.",
-            "Read the reason below, and the section plan-rejected of the runbook.".to_owned(),
+            "Read the reasons, of which at most ten are listed below, and the section \
+             plan-rejected of the runbook."
+                .to_owned(),
         ),
         AlertKind::DeletionsHeld => (
             "Deletions exceed the deletion limit and are held. All other changes were applied."
@@ -311,30 +315,35 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
                 "Twinlake's role lacks a permission, or cannot read everything any more ({count} \
                  cases)."
             ),
-            "The subjects listed below are unchanged. Nothing was deleted or revoked because of \
-             this.",
+            "The objects concerned are unchanged. Nothing was deleted or revoked because of this.",
             format!(
                 "Restore the permissions of the role, then run `twinlake resync --region {region}`. \
                  The role must be a data lake administrator in both Regions; `twinlake bootstrap \
-                 --policy FILE --twinlake-role ARN` makes it one."
+                 --policy FILE --twinlake-role ARN` makes it one. At most ten cases are listed \
+                 below; `twinlake status --region {region}` lists all objects that are not in sync."
             ),
         ),
         AlertKind::Conflict => (
             format!("{count} differences could not be corrected."),
-            "The subjects listed below differ from the primary.",
+            "The objects concerned differ from the primary.",
             format!(
-                "Correct what the reasons below name. `twinlake plan --region {region}` shows the \
-                 remaining steps."
+                "Correct what the reasons name. At most ten of them are listed below; `twinlake \
+                 status --region {region}` lists all objects that are not in sync, and `twinlake \
+                 plan --region {region}` the remaining steps."
             ),
         ),
         AlertKind::ReadFailed => (
-            format!("{count} subjects could not be read."),
-            "The subjects listed below stay as they were when they were last read.",
-            "If this continues, check the function's log for the failing call.".to_owned(),
+            format!("{count} objects could not be read."),
+            "These objects stay as they were when they were last read.",
+            format!(
+                "If this continues, check the function's log for the failing call. At most ten \
+                 objects are listed below; `twinlake status --region {region}` lists all that are \
+                 not in sync."
+            ),
         ),
         AlertKind::Drift => (
             format!("A resync made {count} changes that no event had reported."),
-            "The standby equals the primary again.",
+            "These differences are corrected.",
             "If this happens often, check that the trail is logging and that the EventBridge rules \
              forward events."
                 .to_owned(),

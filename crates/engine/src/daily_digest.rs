@@ -66,7 +66,7 @@ pub async fn build_digest<L: Ledger + StatsStore>(
         samples.push(format!("and {more} more kinds"));
     }
     let sentences = [
-        format!("Digest of the 24 hours up to {now}."),
+        format!("Daily digest of the 24 hours up to {now}."),
         match total {
             0 => format!(
                 "Everything that the policy covers is replicated, or `twinlake status --region \

@@ -30,8 +30,8 @@ pub enum NotReady {
     Policy(#[from] DocumentError),
     /// The two ledgers hold different policies.
     #[error(
-        "the two Regions hold different policies ({0} and {1}); run `twinlake policy push \
-         FILE` to write one to both"
+        "the two Regions hold different policies (policy hashes {0} and {1}); run `twinlake policy \
+         push FILE` to write one to both"
     )]
     PoliciesDiffer(String, String),
     /// This Region is not in the policy.

@@ -63,7 +63,8 @@ pub(crate) async fn run(command: PolicyCommand) -> Result<CommandOutcome, CliErr
     match command {
         PolicyCommand::Check { file } => {
             let policy = read_policy(&file)?;
-            output::print(&format!("The policy is valid. Digest {}.", policy.digest()));
+            let hash = policy.digest();
+            output::print(&format!("The policy is valid. Policy hash {hash}."));
             Ok(CommandOutcome::Done)
         }
         PolicyCommand::Push(args) => push(&args).await,

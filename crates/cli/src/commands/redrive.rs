@@ -18,7 +18,7 @@ pub struct RedriveArgs {
     /// Resync, Forward [default: all]
     #[arg(value_name = "QUEUE")]
     pub queues: Vec<String>,
-    /// The name of the stack, without a suffix for the Region
+    /// The name of the stacks: those named NAME or NAME-REGION are found
     #[arg(long, value_name = "NAME", default_value = "twinlake")]
     pub stack: String,
     /// Send without asking for confirmation

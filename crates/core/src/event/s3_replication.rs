@@ -324,7 +324,14 @@ fn sentences(
         ],
         ReplicationEventType::ReplicatedAfterThreshold => [
             format!("S3 replicated {objects} late."),
-            "The objects are in the standby now.".to_owned(),
+            match awaits_objects {
+                true => {
+                    "S3 reports that the objects have arrived. If their table is data-pending, \
+                     Twinlake looks for them in the standby's bucket."
+                }
+                false => "S3 reports that the objects have arrived.",
+            }
+            .to_owned(),
             "No action is needed, unless this happens often.".to_owned(),
         ],
         ReplicationEventType::NotTracked => [

@@ -190,6 +190,12 @@ fn group_by_kind(due: Vec<Alert>) -> Vec<(Alert, Vec<Alert>)> {
 fn merge_alerts(first: &Alert, more: &[Alert]) -> Alert {
     let all = || std::iter::once(first).chain(more);
     let count = all().map(|alert| alert.count).sum();
+    let merged = match more.len() {
+        1 => "1 more alert of this kind, on another database, object or caller, is".to_owned(),
+        others => format!(
+            "{others} more alerts of this kind, on other databases, objects or callers, are"
+        ),
+    };
     let samples = all().flat_map(|alert| match alert.samples.is_empty() {
         true => vec![alert.summary.clone()],
         false => alert.samples.clone(),
@@ -198,11 +204,7 @@ fn merge_alerts(first: &Alert, more: &[Alert]) -> Alert {
         databases: all().flat_map(|alert| alert.databases.clone()).collect(),
         subject: format!("{} and {} more", first.subject, more.len()),
         affected: all().flat_map(|alert| alert.affected.clone()).collect(),
-        summary: format!(
-            "{} The same for {} more objects.",
-            first.summary,
-            more.len()
-        ),
+        summary: format!("{} {merged} merged into this message.", first.summary),
         count,
         total: all().map(|alert| alert.total).sum(),
         since: all().map(|alert| alert.since).min().unwrap_or(first.since),
