@@ -12,11 +12,14 @@ import io
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 import zipfile
+
+import botocore.config
 
 import stack
 from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, SITES, STANDBY, free_port, wait_for
@@ -74,9 +77,9 @@ class BenchSandbox:
         for start in range(0, len(entries), 20):
             lf.batch_grant_permissions(Entries=entries[start:start + 20])
 
-    def twinlake(self, *args, parallel=4):
-        """Runs a command. Returns its API calls, its wall time in seconds and its peak memory in
-        MB."""
+    def twinlake(self, *args, parallel=4, seconds=None):
+        """Runs a command, or the first seconds of it. Returns its API calls, its wall time in seconds
+        and its peak memory in MB."""
         self.clients.drain_calls()
         start = time.monotonic()
         process = subprocess.Popen(
@@ -85,9 +88,12 @@ class BenchSandbox:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
+        if seconds is not None:
+            threading.Timer(seconds, process.terminate).start()
         out, err = process.stdout.read(), process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
-        assert os.waitstatus_to_exitcode(status) in (0, 2), out + err
+        is_stopped = seconds is not None and os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+        assert is_stopped or os.waitstatus_to_exitcode(status) in (0, 2), out + err
         wall = time.monotonic() - start
         calls = [call["call"] for call in self.clients.drain_calls()]
         return calls, wall, usage.ru_maxrss / 1024
@@ -251,6 +257,73 @@ def bench_round_trips(home):
                       f"calls, {len(writes)} of them writes")
         finally:
             sandbox.stop()
+
+
+class Production:
+    """Somebody else's calls to Glue in the primary, ten a second, that are never repeated."""
+
+    PER_SECOND = 10
+
+    def __init__(self, sandbox):
+        retries = botocore.config.Config(retries={"max_attempts": 0, "mode": "standard"})
+        self.glue = sandbox.clients.client("glue", PRIMARY, config=retries)
+        self.answers = []
+        self.started = time.monotonic()
+        self.is_running = True
+        self.threads = [threading.Thread(target=self.run) for _ in range(4)]
+        self.due = 0
+        self.lock = threading.Lock()
+        for thread in self.threads:
+            thread.start()
+
+    def run(self):
+        while self.is_running:
+            with self.lock:
+                at = self.started + self.due / self.PER_SECOND
+                self.due += 1
+            time.sleep(max(0.0, at - time.monotonic()))
+            try:
+                self.glue.get_database(Name="db0")
+                is_refused = False
+            except self.glue.exceptions.ClientError as error:
+                is_refused = error.response["Error"]["Code"] == "ThrottlingException"
+                assert is_refused, error
+            self.answers.append((time.monotonic() - self.started, is_refused))
+
+    def stop(self):
+        """Returns the calls, and the refused ones, after the first ten seconds."""
+        self.is_running = False
+        for thread in self.threads:
+            thread.join()
+        later = [is_refused for at, is_refused in self.answers if at > 10]
+        return len(later), sum(later)
+
+
+def bench_throttling(home):
+    seconds = 60
+    print(f"Production calls Glue {Production.PER_SECOND} times a second, while full resyncs run for "
+          f"{seconds} s; the service answers 20 calls a second, a burst of 20, to all together:")
+    sandbox = BenchSandbox(home)
+    try:
+        for d in range(DATABASES):
+            sandbox.bulk_create(PRIMARY, f"db{d}", 30, 1)
+        sandbox.twinlake("resync", parallel=16)
+        sandbox.clients.control_sandbox("latency", milliseconds=10)
+        sandbox.clients.control_sandbox("throttle", calls_per_second=20, shared=True)
+        for name, options in (("no ceiling", ()),
+                              ("--max-calls-per-second 8", ("--max-calls-per-second", "8"))):
+            production = Production(sandbox)
+            end = time.monotonic() + seconds
+            calls = 0
+            while time.monotonic() < end:
+                sent, _, _ = sandbox.twinlake(
+                    "resync", "--full", *options, parallel=16, seconds=end - time.monotonic())
+                calls += sum(call != "GetDatabase" for call in sent)
+            answered, refused = production.stop()
+            print(f"  {name:<26} {refused:>3} of {answered} calls of production refused "
+                  f"({100 * refused / answered:.1f}%); Twinlake: {calls / seconds:.1f} calls a second")
+    finally:
+        sandbox.stop()
 
 
 def bench_grants(home):
@@ -499,6 +572,7 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         bench_calls(pathlib.Path(home) / "calls")
         bench_round_trips(pathlib.Path(home) / "round-trips")
+        bench_throttling(pathlib.Path(home) / "throttling")
         bench_grants(pathlib.Path(home))
         bench_memory(pathlib.Path(home))
     stack.TARGET = RELEASE

@@ -223,12 +223,12 @@ class Deployment:
 
     # Clients
 
-    def client(self, service, region):
+    def client(self, service, region, **options):
         is_in_sandbox = service in ("glue", "lakeformation")
         return boto3.client(
             service, region_name=region,
             endpoint_url=self.sandbox_url if is_in_sandbox else self.aws_url,
-            aws_access_key_id=ACCOUNT, aws_secret_access_key="local",
+            aws_access_key_id=ACCOUNT, aws_secret_access_key="local", **options,
         )
 
     def session(self, region):

@@ -1,6 +1,7 @@
 """Alerts, metrics, logs, status and report of a deployment, as operators get them. Alerts are
 received from queues that are subscribed to the topic with a filter policy."""
 
+import collections
 import json
 import re
 import time
@@ -577,12 +578,18 @@ ITEM_ATTRIBUTES = {
     "incidents": {"body", "version", "expires_at"},
     "pending_objects": {"database", "table", "body", "version", "expires_at"},
     "heartbeats": {"monitored_since", "sent_at", "done_at"},
+    "reserved_calls": {"second", "calls", "expires_at"},
     "lag_samples": {"sampled_at", "catalog_lag_secs", "permissions_lag_secs", "expires_at"},
 }
 
 
 def test_ledger_items_have_the_documented_attributes_and_newer_formats_are_refused(seeded):
     seeded.put_event(STANDBY, event("glue-job-FAILED", jobName="layout"))
+    lf = seeded.client("lakeformation", PRIMARY)
+    lf.create_lf_tag(TagKey="layout", TagValues=["x"])
+    lf.add_lf_tags_to_resource(Resource={"Table": {"DatabaseName": "sales", "Name": "items"}},
+                               LFTags=[{"TagKey": "layout", "TagValues": ["x"]}])
+    wait_until_identical(seeded)
     wait_with_heartbeats(seeded, "the lag is measured", lambda: None not in lag(seeded).values())
     wait_for("the queues are empty", seeded.has_empty_queues)
     dynamodb = seeded.client("dynamodb", STANDBY)
@@ -644,6 +651,7 @@ def test_metrics_and_log_lines_are_complete(seeded):
     assert emitted >= {"Lag", "SecondsSinceVerified", "OutOfSync", "OnHold", "DataPending",
                        "Blocked", "DeadLetters", "MonitorRuns", "Reconciled", "Applied",
                        "PlansRejected", "ApiCalls", "ApiErrors"}
+    assert emitted & {"ThrottledCalls", "CallCeiling", "SecondsAtCallCeiling"} == set()
     assert {entry["cause"] for entry in reconciliations} >= {"event", "resync"}
     assert {entry["outcome"] for entry in reconciliations} >= {"settled", "unread"}
     keys = {"subject", "rounds", "steps", "calls", "milliseconds", "outcome"}
@@ -655,3 +663,59 @@ def test_metrics_and_log_lines_are_complete(seeded):
                for entry in reconciliations)
     text = "".join(json.dumps(entry) for entry in reconciliations)
     assert "Somebody" not in text and "SELECT" not in text and "arn:aws:iam" not in text
+
+
+CEILING = 8
+
+
+def reserved_calls(deployment, region):
+    """Returns the calls to a Region that were reserved, by ledger and second."""
+    reserved = {}
+    for ledger in (PRIMARY, STANDBY):
+        items = deployment.client("dynamodb", ledger).query(
+            TableName="twinlake-ledger", KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"reserved_calls#{region}"}})["Items"]
+        for item in items:
+            reserved[ledger, int(item["second"]["N"])] = int(item["calls"]["N"])
+    return reserved
+
+
+def test_functions_and_commands_share_a_ceiling_of_calls(seeded):
+    operation = seeded.home / "ceiling.toml"
+    operation.write_text(OPERATION + "[max-calls-per-second]\n"
+                         + "".join(f"{region} = {CEILING}\n" for region in (PRIMARY, STANDBY)))
+    glue = seeded.client("glue", PRIMARY)
+    try:
+        seeded.twinlake("policy", "push", "--operation", str(operation), *READ_STANDBY)
+
+        def functions_reserve():
+            glue.update_database(Name="sales", DatabaseInput={
+                "Name": "sales", "Description": str(time.time())})
+            time.sleep(1)
+            return reserved_calls(seeded, STANDBY)
+
+        wait_for("a function reserves calls", functions_reserve, seconds=120)
+        seeded.drain_calls()
+        began = int(time.time())
+        for n in range(10):
+            glue.create_table(DatabaseName="sales", TableInput={
+                "Name": f"ceiling{n}",
+                "StorageDescriptor": {"Location": f"s3://{BUCKETS[PRIMARY]}/sales/ceiling{n}/"}})
+        seeded.twinlake("resync", *READ_STANDBY, check=False)
+        wait_for("the tables arrive", lambda: len(seeded.client("glue", STANDBY).get_tables(
+            DatabaseName="sales", Expression="ceiling.*")["TableList"]) == 10, seconds=180)
+        sent = collections.Counter(call["region"] for call in seeded.drain_calls()
+                                   if "twinlake" in call["caller"].lower())
+        for region in (PRIMARY, STANDBY):
+            reserved = reserved_calls(seeded, region)
+            assert all(calls <= CEILING for calls in reserved.values()), reserved
+            assert 0 < sent[region] <= sum(
+                calls for (_, second), calls in reserved.items() if second >= began - 1), (sent, reserved)
+        status = json.loads(seeded.twinlake("status", "--json", *READ_STANDBY, check=False).stdout)
+        assert status["call_ceilings"][PRIMARY]["calls_per_second"] == CEILING
+        assert status["call_ceilings"][PRIMARY]["seconds_at_ceiling"] > 0
+    finally:
+        for n in range(10):
+            glue.delete_table(DatabaseName="sales", Name=f"ceiling{n}")
+        operation.write_text(OPERATION)
+        seeded.twinlake("policy", "push", "--operation", str(operation), *READ_STANDBY)

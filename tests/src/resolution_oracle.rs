@@ -158,6 +158,7 @@ pub fn remaining_problem(harness: &TestHarness, kind: AlertKind, text: &str) -> 
         | AlertKind::Alarm
         | AlertKind::Lagging
         | AlertKind::ReplicationStalled
+        | AlertKind::CallCeilingReached
         | AlertKind::NotReplicated
         | AlertKind::Digest => None,
     }

@@ -59,6 +59,30 @@ impl Service {
     }
 }
 
+/// One counter of refused calls for each service, in the order of [`Service`].
+static THROTTLED_COUNTS: [AtomicU64; 7] = [const { AtomicU64::new(0) }; 7];
+
+/// Counts a call that the service refused because there were too many.
+pub(crate) fn count_throttled(service: Service) {
+    if let Some(counter) = THROTTLED_COUNTS.get(service as usize) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The number of calls of this process so far, by service, that Glue and Lake Formation refused because
+/// there were too many, attempts that the SDK repeated included.
+#[must_use]
+pub fn throttled_calls() -> BTreeMap<&'static str, u64> {
+    let services = [Service::Glue, Service::LakeFormation];
+    let count = |service: Service| {
+        let counter = THROTTLED_COUNTS.get(service as usize);
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    };
+    services
+        .map(|service| (service.as_str(), count(service)))
+        .into()
+}
+
 /// The number of requests that this process has sent so far, by service. Those to STS are not
 /// counted.
 #[must_use]

@@ -27,7 +27,13 @@ where
         }
         SdkError::ConstructionFailure(_) => ("ConstructionFailure".to_owned(), error_text(error)),
         SdkError::TimeoutError(_) => ("TimeoutError".to_owned(), error_text(error)),
-        SdkError::DispatchFailure(_) => ("DispatchFailure".to_owned(), error_text(error)),
+        SdkError::DispatchFailure(failure) => {
+            let failure = failure.as_connector_error();
+            match failure.and_then(std::error::Error::source) {
+                Some(source) if source.is::<NotSent>() => (NOT_SENT.to_owned(), source.to_string()),
+                Some(_) | None => ("DispatchFailure".to_owned(), error_text(error)),
+            }
+        }
         SdkError::ResponseError(_) => ("ResponseError".to_owned(), error_text(error)),
         // Variants that a later SDK version adds are failures without a service response.
         _ => ("Unknown".to_owned(), error_text(error)),
@@ -76,7 +82,8 @@ pub fn is_condition_failure(error: &CallError) -> bool {
     error.code == CONDITION_FAILED
 }
 
-const THROTTLING_CODES: [&str; 7] = [
+/// The codes with which AWS refuses a call because there are too many.
+pub(crate) const THROTTLING_CODES: [&str; 7] = [
     "ThrottlingException",
     "ThrottledException",
     "Throttling",
@@ -85,6 +92,24 @@ const THROTTLING_CODES: [&str; 7] = [
     "ProvisionedThroughputExceededException",
     "RequestThrottled",
 ];
+
+/// Whether a text is or contains the error with which AWS refuses a call because there are too many: one
+/// of its codes, or the text with which Lake Formation passes on the refusal of IAM (LF-23).
+pub(crate) fn is_throttling(text: &str) -> bool {
+    let mut codes = THROTTLING_CODES.iter();
+    codes.any(|code| text.contains(code)) || text.contains(RATE_EXCEEDED)
+}
+
+/// IAM's refusal of a call of Lake Formation, which reports it as invalid input.
+const RATE_EXCEEDED: &str = "Rate exceeded";
+
+/// The code of [`NotSent`].
+const NOT_SENT: &str = "NotSent";
+
+/// Twinlake did not send a request.
+#[derive(Debug, thiserror::Error)]
+#[error("not sent: it would have waited too long for its turn below the limit of calls a second")]
+pub(crate) struct NotSent;
 
 fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
     // Some services send "com.amazon...#Code" or "Code:http://...".
@@ -106,7 +131,8 @@ fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
         | CONDITION_FAILED
         | "TransactionConflictException"
         | "ResourceNotReadyException"
-        | "VersionMismatchException" => CallErrorKind::Contended,
+        | "VersionMismatchException"
+        | NOT_SENT => CallErrorKind::Contended,
         "AccessDeniedException"
         | "AccessDenied"
         | "AuthorizationError"
@@ -173,7 +199,7 @@ fn classify_invalid_input(message: &str) -> CallErrorKind {
     } else if contains("Operation not supported") {
         // This kind of object does not have what was requested (GL-04).
         CallErrorKind::Unsupported
-    } else if contains("Rate exceeded") {
+    } else if contains(RATE_EXCEEDED) {
         // IAM throttling, reported as invalid input (LF-23).
         CallErrorKind::Contended
     } else if contains("Invalid principal")
@@ -375,6 +401,20 @@ mod tests {
             Unavailable,
         ),
     ];
+
+    #[test]
+    fn a_refusal_for_too_many_calls_is_recognized_by_code_and_by_the_text_of_iam() {
+        for text in [
+            r#"{"__type": "com.amazonaws.glue#ThrottlingException"}"#,
+            "ThrottledException:http://internal/",
+            r#"{"__type": "InvalidInputException", "message": "Rate exceeded (Service: IAM)"}"#,
+        ] {
+            assert!(is_throttling(text), "{text}");
+        }
+        for text in ["ConcurrentModificationException", "ServiceUnavailable", ""] {
+            assert!(!is_throttling(text), "{text}");
+        }
+    }
 
     #[test]
     fn every_known_error_has_its_kind() {

@@ -2,7 +2,11 @@
 
 use crate::call_counter::{CountCalls, Service};
 use crate::call_error;
+use crate::call_limits::{CallLimits, MAX_WAIT};
+use crate::limited_http::{LimitedHttpClient, RecordThrottling, http_client};
 use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use twinlake_core::arn::Arn;
@@ -12,13 +16,41 @@ use twinlake_core::{CallError, Principal};
 pub const APP_NAME: &str = "twinlake";
 
 /// Credentials, HTTP client, retries and time-outs, shared by the clients of all Regions.
-static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+static CONFIG: OnceCell<(SdkConfig, SharedHttpClient)> = OnceCell::const_new();
+
+/// The longest time for a connection, for a response, and for a call with its repetitions.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes the clients of one Region. Each counts its calls, except that of STS.
 #[derive(Clone, Debug)]
 pub struct Clients {
     region: String,
     config: SdkConfig,
+    http_client: SharedHttpClient,
+    limits: CallLimits,
+}
+
+/// A client of a service whose limits Twinlake shares with production.
+macro_rules! limited_client {
+    ($name:ident, $sdk:ident, $service:ident) => {
+        pub(crate) fn $name(&self) -> $sdk::Client {
+            let config = $sdk::config::Builder::from(&self.config)
+                .interceptor(CountCalls(Service::$service))
+                .interceptor(RecordThrottling {
+                    service: Service::$service,
+                    limits: self.limits.clone(),
+                })
+                .http_client(LimitedHttpClient {
+                    inner: self.http_client.clone(),
+                    limits: self.limits.clone(),
+                    response_timeout: RESPONSE_TIMEOUT,
+                })
+                .timeout_config(timeouts(MAX_WAIT));
+            $sdk::Client::from_conf(config.build())
+        }
+    };
 }
 
 macro_rules! client {
@@ -34,12 +66,20 @@ macro_rules! client {
 impl Clients {
     /// Loads the configuration, if no Region has yet, and sets the Region. Makes no call.
     pub async fn connect(region: &str) -> Self {
-        let config = CONFIG.get_or_init(load).await;
+        let (config, http_client) = CONFIG.get_or_init(load).await;
         let region_name = aws_config::Region::new(region.to_owned());
         Self {
             region: region.to_owned(),
             config: config.to_builder().region(region_name).build(),
+            http_client: http_client.clone(),
+            limits: CallLimits::new(region),
         }
+    }
+
+    /// The limits of the calls to Glue and Lake Formation.
+    #[must_use]
+    pub const fn limits(&self) -> &CallLimits {
+        &self.limits
     }
 
     /// The Region.
@@ -48,8 +88,8 @@ impl Clients {
         &self.region
     }
 
-    client!(glue, aws_sdk_glue, Glue);
-    client!(lakeformation, aws_sdk_lakeformation, LakeFormation);
+    limited_client!(glue, aws_sdk_glue, Glue);
+    limited_client!(lakeformation, aws_sdk_lakeformation, LakeFormation);
     client!(dynamodb, aws_sdk_dynamodb, DynamoDb);
     client!(sns, aws_sdk_sns, Sns);
     client!(sqs, aws_sdk_sqs, Sqs);
@@ -72,21 +112,28 @@ impl Clients {
     }
 }
 
-/// Standard and not adaptive retries: the adaptive limiter is shared by all calls of a client
-/// and stalls them after one throttle. Without the time-outs a Region that accepts a connection
-/// and does not answer blocks its caller.
-async fn load() -> SdkConfig {
+/// Without time-outs a Region that accepts a connection and does not answer blocks its caller. `wait` is
+/// the longest time that a request waits before it is sent.
+fn timeouts(wait: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(RESPONSE_TIMEOUT + wait)
+        .operation_timeout(CALL_TIMEOUT + wait)
+        .build()
+}
+
+/// Standard and not adaptive retries: the adaptive limiter is shared by all calls of a client and stalls
+/// them after one throttle. [`CallLimits`] slows down only the operation that was refused.
+async fn load() -> (SdkConfig, SharedHttpClient) {
     let retries = aws_config::retry::RetryConfig::standard().with_max_attempts(4);
-    let timeouts = aws_config::timeout::TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
-        .operation_attempt_timeout(Duration::from_secs(10))
-        .operation_timeout(Duration::from_secs(30))
-        .build();
+    let http_client = http_client();
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .retry_config(retries)
-        .timeout_config(timeouts);
-    match aws_config::AppName::new(APP_NAME) {
-        Ok(name) => loader.app_name(name).load().await,
-        Err(_) => loader.load().await,
-    }
+        .timeout_config(timeouts(Duration::ZERO))
+        .http_client(http_client.clone());
+    let loader = match aws_config::AppName::new(APP_NAME) {
+        Ok(name) => loader.app_name(name),
+        Err(_) => loader,
+    };
+    (loader.load().await, http_client)
 }

@@ -23,6 +23,7 @@
 //! | `pending_objects` | TABLE ID | objects to replicate: `database`, `table`, `body`, `version` |
 //! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
 //! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs` |
+//! | `reserved_calls#REGION` | SECOND | calls to the Region, below its ceiling: `second`, `calls` |
 //! | `hourly_counters` | HOUR | the counters of the hour, each an attribute of its name |
 //!
 //! LF SUBJECT is `lf-tags`, `lf-tag-expressions`, `data-locations`, `permissions` or `settings`.
@@ -31,7 +32,7 @@
 //! partition key ends in a name, nothing follows it. So different objects have different keys. A
 //! key is not parsed: the attributes `database` and `table` name the table.
 //!
-//! MINUTE is minutes since the Unix epoch, HOUR the text of an hour; both sort by time. `body` is
+//! SECOND and MINUTE are seconds and minutes since the Unix epoch, HOUR the text of an hour; all sort by time. `body` is
 //! JSON. Source locations are those of the primary's tables. Partition scans are those that events
 //! requested. Managed keys have an item of their own, so that concurrent writers add and remove
 //! single keys. It may exist before the row: items that are about to be created are recorded there
@@ -42,7 +43,7 @@
 //! Times are milliseconds since the Unix epoch. `version` starts at 0 and grows by one with each
 //! write; a write is conditional on the version that was read.
 //!
-//! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 day for
+//! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 hour for `reserved_calls`, 1 day for
 //! `catalog_scan` and `partition_scans`, 7 days for `resync_runs` and `lag_samples`, 14 days without a new finding for
 //! `incidents`, 90 days for `hourly_counters` and `pending_objects`. Other items do not expire.
 //!

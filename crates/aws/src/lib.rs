@@ -15,18 +15,22 @@
 
 mod call_counter;
 pub mod call_error;
+mod call_limits;
+mod call_rate;
 mod clients;
 mod dead_letter_queues;
 pub mod glue_convert;
 pub mod lakeformation_convert;
 pub mod ledger;
+mod limited_http;
 mod messaging;
 pub mod permission_convert;
 mod region;
 mod s3_replicas;
 mod system_clock;
 
-pub use call_counter::{api_calls, api_errors};
+pub use call_counter::{api_calls, api_errors, throttled_calls};
+pub use call_limits::{CallLimits, SharedCeiling};
 pub use clients::{APP_NAME, Clients};
 pub use dead_letter_queues::{DeadLetter, SqsDeadLetterQueues, list_queue_urls};
 pub use ledger::DynamoLedger;

@@ -4,7 +4,8 @@ use crate::CliError;
 use crate::files::write_json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use twinlake_aws::DynamoLedger;
+use std::sync::Arc;
+use twinlake_aws::{DynamoLedger, SharedCeiling};
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
@@ -49,6 +50,14 @@ impl CommandLedger {
     pub(crate) fn none() -> Self {
         let store = Store::InMemory(Box::default());
         Self { store, file: None }
+    }
+
+    /// What the command shares a ceiling of calls through with the functions, if they are deployed.
+    pub(crate) fn shared_ceiling(&self) -> Option<Arc<dyn SharedCeiling>> {
+        match &self.store {
+            Store::Deployed(ledger) => Some(Arc::new(ledger.clone())),
+            Store::InMemory(_) => None,
+        }
     }
 
     /// Whether it is deployed. Then the monitor function measures the lag.
@@ -337,6 +346,17 @@ impl StatsStore for CommandLedger {
         match &self.store {
             Store::Deployed(ledger) => ledger.lag_samples(since).await,
             Store::InMemory(ledger) => ledger.lag_samples(since).await,
+        }
+    }
+
+    async fn reserved_calls(
+        &self,
+        region: &str,
+        since: Timestamp,
+    ) -> Result<BTreeMap<Timestamp, u32>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.reserved_calls(region, since).await,
+            Store::InMemory(ledger) => ledger.reserved_calls(region, since).await,
         }
     }
 

@@ -182,7 +182,15 @@ mod tests {
         let policy = ["ledger-table", "policy", "region"];
         assert_eq!(options(&["policy", "explain"]), policy);
         assert_eq!(options(&["redrive"]), with(&["stack", "yes"], &policy));
-        let regions = with(&["caller-arn", "ignore-role", "parallel"], &ledger);
+        let regions = with(
+            &[
+                "caller-arn",
+                "ignore-role",
+                "max-calls-per-second",
+                "parallel",
+            ],
+            &ledger,
+        );
         assert_eq!(options(&["resync"]), with(&["full", "json"], &regions));
         assert_eq!(
             options(&["apply"]),

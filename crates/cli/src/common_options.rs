@@ -103,4 +103,9 @@ pub struct Common {
     /// The maximum number of concurrent calls to AWS in each Region
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = CALLS_TO_AWS)]
     pub parallel: usize,
+    /// Send at most N calls a second to Glue and Lake Formation in each Region [default: as the
+    /// deployment's operation document says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = CALLS_TO_AWS)]
+    pub max_calls_per_second: Option<u32>,
 }

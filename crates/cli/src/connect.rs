@@ -180,13 +180,23 @@ impl Connection {
     ) -> Result<Self, CliError> {
         let LedgerConnection {
             policy,
-            operation: _,
+            operation,
             epoch,
             ledger,
             clock,
         } = LedgerConnection::open(&common.ledger, without_ledger).await?;
         let (primary, standby) = (policy.primary(epoch), policy.standby(epoch));
+        let primary_clients = Clients::connect(&primary.region).await;
         let clients = Clients::connect(&standby.region).await;
+        for limits in [primary_clients.limits(), clients.limits()] {
+            match common.max_calls_per_second {
+                Some(ceiling) => limits.set_ceiling(Some(ceiling), None),
+                None => {
+                    let ceiling = operation.max_calls_per_second.get(limits.region());
+                    limits.set_ceiling(ceiling.copied(), ledger.shared_ceiling());
+                }
+            }
+        }
         let reader = match &common.caller_arn {
             Some(arn) => Principal(arn.clone()),
             None => clients.caller().await?,
@@ -195,7 +205,7 @@ impl Connection {
         own_roles.push(reader.0.clone());
         Ok(Self {
             primary: LimitedRegion::new(
-                AwsRegion::new(&Clients::connect(&primary.region).await, &primary.account),
+                AwsRegion::new(&primary_clients, &primary.account),
                 common.parallel,
             ),
             standby: LimitedRegion::new(

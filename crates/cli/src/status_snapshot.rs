@@ -9,7 +9,8 @@ use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::{
     Alert, AlertKind, CallError, LedgerRow, LfSubject, Subject, SubjectState, TableId, Timestamp,
 };
-use twinlake_engine::operation_document::LagAlertThresholds;
+use twinlake_engine::call_ceiling::{self, CeilingUse};
+use twinlake_engine::operation_document::{LagAlertThresholds, OperationConfig};
 use twinlake_engine::{Clock as _, Ledger, StatsStore, daily_digest, s3_replication};
 
 /// The replication status at one time.
@@ -31,6 +32,8 @@ pub(crate) struct StatusSnapshot {
     pub open_alerts: Vec<Alert>,
     /// The number of objects that are not replicated, by kind.
     pub not_replicated: BTreeMap<String, usize>,
+    /// How the ceilings of calls were used lately, by called Region.
+    pub call_ceilings: BTreeMap<String, CeilingUse>,
 }
 
 /// A lag sample older than this does not count as the current lag.
@@ -47,7 +50,11 @@ impl StatusSnapshot {
         lag_window_secs: i64,
     ) -> Result<Self, CliError> {
         let now = connection.clock.now();
-        Ok(read(&connection.ledger, now, lag_window_secs).await?)
+        let (policy, epoch) = (&connection.policy, connection.epoch);
+        let regions = [policy.primary(epoch), policy.standby(epoch)];
+        let regions = regions.map(|site| site.region.as_str());
+        let (ledger, operation) = (&connection.ledger, &connection.operation);
+        Ok(read(ledger, operation, regions, now, lag_window_secs).await?)
     }
 
     /// The current lag, if the monitor function has measured it lately.
@@ -138,6 +145,8 @@ pub(crate) fn duration(secs: i64) -> String {
 
 async fn read(
     ledger: &CommandLedger,
+    operation: &OperationConfig,
+    regions: [&str; 2],
     now: Timestamp,
     lag_window_secs: i64,
 ) -> Result<StatusSnapshot, CallError> {
@@ -173,6 +182,7 @@ async fn read(
         .filter(|alert| !digest_only.contains(&alert.kind))
         .collect();
     open_alerts.sort_by_key(|alert| (alert.kind.severity(), alert.since));
+    let uses = call_ceiling::read_uses(ledger, operation, regions, now).await?;
     Ok(StatusSnapshot {
         now,
         is_monitored: ledger.is_deployed(),
@@ -182,6 +192,10 @@ async fn read(
         pending_objects,
         open_alerts,
         not_replicated: daily_digest::unreplicated_counts(ledger).await?,
+        call_ceilings: uses
+            .into_iter()
+            .filter_map(|(region, used)| Some((region, used?)))
+            .collect(),
     })
 }
 
@@ -216,6 +230,7 @@ mod tests {
             pending_objects: BTreeMap::new(),
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
+            call_ceilings: BTreeMap::new(),
         };
         let shown = |all| -> Vec<String> {
             let rows = snapshot.worst_first(all).into_iter();
@@ -261,6 +276,7 @@ mod tests {
             pending_objects: BTreeMap::new(),
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
+            call_ceilings: BTreeMap::new(),
         }
     }
 

@@ -40,11 +40,19 @@ pub enum Metric {
     ApiErrors,
     /// Number of AWS calls, by `Service`.
     ApiCalls,
+    /// Number of calls that AWS refused because there were too many, by `Service`, attempts that were
+    /// repeated included.
+    ThrottledCalls,
+    /// The ceiling of calls a second, by `CalledRegion`, if there is one.
+    CallCeiling,
+    /// Number of seconds of the last ten minutes in which no calls were left below the ceiling, by
+    /// `CalledRegion`.
+    SecondsAtCallCeiling,
 }
 
 impl Metric {
     /// Every metric.
-    pub const EVERY: [Self; 13] = [
+    pub const EVERY: [Self; 16] = [
         Self::Lag,
         Self::SecondsSinceVerified,
         Self::OutOfSync,
@@ -58,6 +66,9 @@ impl Metric {
         Self::PlansRejected,
         Self::ApiErrors,
         Self::ApiCalls,
+        Self::ThrottledCalls,
+        Self::CallCeiling,
+        Self::SecondsAtCallCeiling,
     ];
 
     /// Returns the metric's name.
@@ -77,6 +88,9 @@ impl Metric {
             Self::PlansRejected => "PlansRejected",
             Self::ApiErrors => "ApiErrors",
             Self::ApiCalls => "ApiCalls",
+            Self::ThrottledCalls => "ThrottledCalls",
+            Self::CallCeiling => "CallCeiling",
+            Self::SecondsAtCallCeiling => "SecondsAtCallCeiling",
         }
     }
 
@@ -86,7 +100,8 @@ impl Metric {
         match self {
             Self::Lag => Some("Channel"),
             Self::ApiErrors => Some("Kind"),
-            Self::ApiCalls => Some("Service"),
+            Self::ApiCalls | Self::ThrottledCalls => Some("Service"),
+            Self::CallCeiling | Self::SecondsAtCallCeiling => Some("CalledRegion"),
             Self::SecondsSinceVerified
             | Self::OutOfSync
             | Self::OnHold
@@ -114,7 +129,8 @@ impl Metric {
 
     fn unit(self) -> &'static str {
         match self {
-            Self::Lag | Self::SecondsSinceVerified => "Seconds",
+            Self::Lag | Self::SecondsSinceVerified | Self::SecondsAtCallCeiling => "Seconds",
+            Self::CallCeiling => "Count/Second",
             Self::OutOfSync
             | Self::OnHold
             | Self::DataPending
@@ -125,7 +141,8 @@ impl Metric {
             | Self::Applied
             | Self::PlansRejected
             | Self::ApiErrors
-            | Self::ApiCalls => "Count",
+            | Self::ApiCalls
+            | Self::ThrottledCalls => "Count",
         }
     }
 }

@@ -54,6 +54,13 @@ impl fmt::Display for SiteId {
     }
 }
 
+/// Whether a text has the form of a Region's name, as in `us-east-1`.
+#[must_use]
+pub fn is_region_name(text: &str) -> bool {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    text.split('-').count() >= 3 && text.chars().all(valid)
+}
+
 /// One Region of one account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {

@@ -282,16 +282,7 @@ fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
 /// ledger from either Region, so `region` is the one that the alert is published in.
 fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static str, String) {
     match kind {
-        AlertKind::ExcessAccess => (
-            format!("{count} grants that the primary does not have could not be revoked."),
-            "The standby allows more access than the primary.",
-            format!(
-                "Revoke them in the standby yourself, then run `twinlake resync --region \
-                 {region}`. At most ten are listed below. `twinlake plan --region {region}` shows \
-                 the revokes that are left, and `twinlake access PRINCIPAL DATABASE.TABLE --region \
-                 {region}` the permissions of one principal in both Regions."
-            ),
-        ),
+        AlertKind::ExcessAccess => excess_access_text(count, region),
         AlertKind::PlanRejected => (
             "Steps of a plan were rejected and not applied. The other steps were applied."
                 .to_owned(),
@@ -310,19 +301,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
                  which shows the plan with them and asks. If not, restore the objects in the primary."
             ),
         ),
-        AlertKind::TwinlakeAccessDenied => (
-            format!(
-                "Twinlake's role lacks a permission, or cannot read everything any more ({count} \
-                 cases)."
-            ),
-            "The objects concerned are unchanged. Nothing was deleted or revoked because of this.",
-            format!(
-                "Restore the permissions of the role, then run `twinlake resync --region {region}`. \
-                 The role must be a data lake administrator in both Regions; `twinlake bootstrap \
-                 --policy FILE --twinlake-role ARN` makes it one. At most ten cases are listed \
-                 below; `twinlake status --region {region}` lists all objects that are not in sync."
-            ),
-        ),
+        AlertKind::TwinlakeAccessDenied => access_denied_text(count, region),
         AlertKind::Conflict => (
             format!("{count} differences could not be corrected."),
             "The objects concerned differ from the primary.",
@@ -364,10 +343,40 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         | AlertKind::Alarm
         | AlertKind::Lagging
         | AlertKind::ReplicationStalled
+        | AlertKind::CallCeilingReached
         | AlertKind::Digest => (
             format!("{count} failures were reported."),
             "See below.",
             "See below.".to_owned(),
         ),
     }
+}
+
+fn excess_access_text(count: usize, region: &str) -> (String, &'static str, String) {
+    (
+        format!("{count} grants that the primary does not have could not be revoked."),
+        "The standby allows more access than the primary.",
+        format!(
+            "Revoke them in the standby yourself, then run `twinlake resync --region \
+             {region}`. At most ten are listed below. `twinlake plan --region {region}` shows \
+             the revokes that are left, and `twinlake access PRINCIPAL DATABASE.TABLE --region \
+             {region}` the permissions of one principal in both Regions."
+        ),
+    )
+}
+
+fn access_denied_text(count: usize, region: &str) -> (String, &'static str, String) {
+    (
+        format!(
+            "Twinlake's role lacks a permission, or cannot read everything any more ({count} \
+             cases)."
+        ),
+        "The objects concerned are unchanged. Nothing was deleted or revoked because of this.",
+        format!(
+            "Restore the permissions of the role, then run `twinlake resync --region {region}`. \
+             The role must be a data lake administrator in both Regions; `twinlake bootstrap \
+             --policy FILE --twinlake-role ARN` makes it one. At most ten cases are listed \
+             below; `twinlake status --region {region}` lists all objects that are not in sync."
+        ),
+    )
 }

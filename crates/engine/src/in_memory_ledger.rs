@@ -12,7 +12,7 @@ use twinlake_core::ledger::{
     ScanTarget, VerifiedRun, format,
 };
 use twinlake_core::topology::Epoch;
-use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId};
+use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
 
 /// The contents of a ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub struct LedgerFile {
     /// The lag samples, in order of time.
     #[serde(default)]
     pub lag_samples: Vec<LagSample>,
+    /// The reserved calls by Region and second.
+    #[serde(default)]
+    pub reserved_calls: BTreeMap<String, BTreeMap<Timestamp, u32>>,
     /// The counters of the daily statistics, by hour.
     #[serde(default)]
     pub hourly_counters: BTreeMap<String, StatCounters>,
@@ -92,6 +95,7 @@ impl Default for LedgerFile {
             incidents: BTreeMap::new(),
             heartbeats: BTreeMap::new(),
             lag_samples: Vec::new(),
+            reserved_calls: BTreeMap::new(),
             hourly_counters: BTreeMap::new(),
             pending_objects: BTreeMap::new(),
         }

@@ -21,6 +21,7 @@
 pub mod alerts;
 pub mod api_call_lower_bound;
 pub mod apply;
+pub mod call_ceiling;
 pub mod cost;
 pub mod daily_digest;
 pub mod dead_letter_summary;

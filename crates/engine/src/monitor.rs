@@ -2,6 +2,7 @@
 //! the last complete resync, and the number of messages in the dead-letter queues.
 
 use crate::alerts::CheckedSubjects;
+use crate::call_ceiling::CeilingUse;
 use crate::dead_letter_summary;
 use crate::operation_document::LagAlertThresholds;
 use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
@@ -22,6 +23,9 @@ pub struct MonitorReport {
     pub state_counts: BTreeMap<SubjectState, usize>,
     /// The number of messages in each dead-letter queue.
     pub dead_letters: BTreeMap<String, usize>,
+    /// How the ceilings of calls were used lately, by called Region; `None` for one without a ceiling. Only
+    /// in the standby.
+    pub call_ceilings: BTreeMap<String, Option<CeilingUse>>,
     /// The alerts to publish.
     pub alerts: Vec<Alert>,
     /// The incidents that this run found resolved.

@@ -1,10 +1,12 @@
-//! The operation document: alert thresholds and prices.
+//! The operation document: ceilings of calls, alert thresholds and prices.
 //!
 //! Unlike the policy it may differ between the two Regions, and an error in it never stops
 //! replication: the defaults apply until it is corrected.
 //!
 //! ```toml
 //! version = 1
+//! [max-calls-per-second]
+//! us-east-1 = 8
 //! [lag-alert-seconds]
 //! catalog = 75
 //! permissions = 900
@@ -20,6 +22,7 @@ use toml::Spanned;
 use twinlake_core::CallError;
 use twinlake_core::document::{DocumentError, DocumentSource};
 use twinlake_core::heartbeat::Channel;
+use twinlake_core::topology::is_region_name;
 
 /// The format of operation documents that this Twinlake reads.
 pub const FORMAT: u32 = 1;
@@ -39,6 +42,10 @@ const DEFAULT_CATALOG_LAG_SECS: i64 = 75;
 /// CloudTrail delivers within minutes, without a bound.
 const DEFAULT_PERMISSIONS_LAG_SECS: i64 = 900;
 const MAX_LAG_SECS: i64 = 86_400;
+
+/// Below this, the calls that one function sends at once would wait longer than they may.
+const MIN_CEILING: u32 = 2;
+const MAX_CEILING: u32 = 10_000;
 
 impl Default for LagAlertThresholds {
     fn default() -> Self {
@@ -67,6 +74,8 @@ pub struct OperationConfig {
     pub lag_alert: LagAlertThresholds,
     /// AWS's prices, for the daily digest.
     pub prices: Prices,
+    /// The most calls a second to Glue and Lake Formation, by Region.
+    pub max_calls_per_second: BTreeMap<String, u32>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +86,8 @@ struct Document {
     lag_alert_seconds: BTreeMap<String, Spanned<i64>>,
     #[serde(default)]
     prices: BTreeMap<String, Spanned<f64>>,
+    #[serde(default)]
+    max_calls_per_second: BTreeMap<String, Spanned<u32>>,
 }
 
 impl OperationConfig {
@@ -105,6 +116,7 @@ impl OperationConfig {
         Ok(Self {
             lag_alert: lag_alert(source, &document.lag_alert_seconds)?,
             prices: prices(source, &document.prices)?,
+            max_calls_per_second: ceilings(source, &document.max_calls_per_second)?,
         })
     }
 }
@@ -149,6 +161,27 @@ fn prices(
     Ok(prices)
 }
 
+fn ceilings(
+    source: DocumentSource<'_>,
+    raw: &BTreeMap<String, Spanned<u32>>,
+) -> Result<BTreeMap<String, u32>, DocumentError> {
+    let mut ceilings = BTreeMap::new();
+    for (region, calls) in raw {
+        let start = calls.span().start;
+        let key = format!("max-calls-per-second.{region}");
+        if !(MIN_CEILING..=MAX_CEILING).contains(calls.get_ref()) {
+            let problem = format!("write calls a second, from {MIN_CEILING} to {MAX_CEILING}");
+            return Err(source.error(start, &key, problem));
+        }
+        if !is_region_name(region) {
+            let problem = "write the name of a Region, like `us-east-1`";
+            return Err(source.error(start, &key, problem));
+        }
+        ceilings.insert(region.clone(), *calls.get_ref());
+    }
+    Ok(ceilings)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,11 +196,13 @@ mod tests {
 
     #[test]
     fn what_is_named_replaces_the_default() {
-        let text = "[lag-alert-seconds]\ncatalog = 30\n[prices]\nglue-million-calls = 2.0\n";
+        let text = "[lag-alert-seconds]\ncatalog = 30\n[prices]\nglue-million-calls = 2.0\n\
+                    [max-calls-per-second]\nus-east-1 = 8\n";
         let operation = OperationConfig::parse(text).unwrap();
         assert_eq!(operation.lag_alert.of(Channel::Catalog), 30);
         assert_eq!(operation.lag_alert.of(Channel::Permissions), 900);
         assert_ne!(operation.prices, Prices::default());
+        assert_eq!(operation.max_calls_per_second["us-east-1"], 8);
     }
 
     #[test]
@@ -188,6 +223,14 @@ mod tests {
             (
                 "[lag-alert-seconds]\ncatalogue = 9\n",
                 "operation line 2, key `lag-alert-seconds.catalogue`: the channels are",
+            ),
+            (
+                "[max-calls-per-second]\nus-east-1 = 1\n",
+                "operation line 2, key `max-calls-per-second.us-east-1`: write calls a second, from 2",
+            ),
+            (
+                "[max-calls-per-second]\nprimary = 8\n",
+                "operation line 2, key `max-calls-per-second.primary`: write the name of a Region",
             ),
             ("retries = 3\n", "operation line 1, key `retries`"),
         ];

@@ -3,15 +3,17 @@
 use crate::config::Config;
 use crate::mirrored_alerts::MirroredAlerts;
 use crate::telemetry::InvocationTelemetry;
+use std::sync::{Arc, Mutex, PoisonError};
 use twinlake_aws::{
-    AwsRegion, Clients, DefaultEventBus, DynamoLedger, SnsAlerts, SqsDeadLetterQueues,
-    SqsRetryQueue, SystemClock,
+    AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, SharedCeiling, SnsAlerts,
+    SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
+use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, region_authority};
 use twinlake_engine::{Clock as _, Context, Environment, LfTagLeaseOfRun, LimitedRegion};
 
@@ -47,7 +49,14 @@ pub struct Runtime {
     lf_tag_lease: LfTagLeaseOfRun,
     own_roles: OwnRoles,
     function_role: Principal,
+    /// The limits of the calls to both Regions.
+    limits: [CallLimits; 2],
+    /// When the ceilings of the calls are read from the ledger again.
+    read_ceilings_at: Mutex<Option<Timestamp>>,
 }
+
+/// How long a change of the ceilings of calls may take to reach a function.
+const CEILINGS_AGE_SECS: i64 = 60;
 
 impl Runtime {
     /// Reads the environment, sets up logging and creates the AWS clients. Makes no AWS call.
@@ -80,13 +89,39 @@ impl Runtime {
             own_roles: OwnRoles::new(config.role_arns.clone())
                 .with_writers(config.writer_role_arns.clone()),
             function_role: Principal(config.function_role_arn.clone()),
+            limits: [local.limits().clone(), peer.limits().clone()],
+            read_ceilings_at: Mutex::default(),
             config,
         })
     }
 
     /// Returns the policy, the epoch and the role of this Region, read now from both ledgers.
     pub(crate) async fn authority(&self) -> Result<RegionAuthority, NotReady> {
-        region_authority(&self.config.region, &self.ledger, &self.peer_ledger).await
+        let authority = region_authority(&self.config.region, &self.ledger, &self.peer_ledger);
+        futures_util::future::join(authority, self.read_call_ceilings())
+            .await
+            .0
+    }
+
+    /// Sets the ceilings of the calls as the operation document has them. While it cannot be read or is
+    /// not valid, the present ones stay.
+    async fn read_call_ceilings(&self) {
+        let now = self.clock.now();
+        {
+            let read_at = self.read_ceilings_at.lock();
+            let mut read_at = read_at.unwrap_or_else(PoisonError::into_inner);
+            if read_at.is_some_and(|at| now < at) {
+                return;
+            }
+            *read_at = Some(now.plus_secs(CEILINGS_AGE_SECS));
+        }
+        if let Ok((operation, None)) = OperationConfig::load(&self.ledger).await {
+            for limits in &self.limits {
+                let ceiling = operation.max_calls_per_second.get(limits.region());
+                let shared_by: Arc<dyn SharedCeiling> = Arc::new(self.ledger.clone());
+                limits.set_ceiling(ceiling.copied(), Some(shared_by));
+            }
+        }
     }
 
     /// Returns the context for reconciliations in the standby: the peer is the primary, the local

@@ -17,6 +17,7 @@ pub(crate) struct InvocationTelemetry<'a> {
     started: Timestamp,
     calls_before: BTreeMap<&'static str, u64>,
     errors_before: BTreeMap<CallErrorKind, u64>,
+    throttled_before: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> InvocationTelemetry<'a> {
@@ -28,6 +29,7 @@ impl<'a> InvocationTelemetry<'a> {
             started: SystemClock.now(),
             calls_before: twinlake_aws::api_calls(),
             errors_before: twinlake_aws::api_errors(),
+            throttled_before: twinlake_aws::throttled_calls(),
         }
     }
 
@@ -55,6 +57,18 @@ impl<'a> InvocationTelemetry<'a> {
                 points.push(MetricPoint::with_dimension(
                     Metric::ApiErrors,
                     &kind.to_string(),
+                    count,
+                ));
+            }
+        }
+        for (service, count) in twinlake_aws::throttled_calls() {
+            let before = self.throttled_before.get(service).copied();
+            let count = count.saturating_sub(before.unwrap_or_default());
+            if count > 0 {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                points.push(MetricPoint::with_dimension(
+                    Metric::ThrottledCalls,
+                    service,
                     count,
                 ));
             }

@@ -11,8 +11,8 @@
 //!   drops later events, or delays them. Without `source` (`glue` or `cloudtrail`) it applies to
 //!   both.
 //! - `outage` with `{"region": "us-east-1", "enabled": true}`: closes every connection to a Region.
-//! - `throttle` with `{"calls_per_second": 20}`: throttles Twinlake's calls to each Region above
-//!   this rate; 0 removes the limit.
+//! - `throttle` with `{"calls_per_second": 20, "shared": false}`: throttles Twinlake's calls to each
+//!   Region above this rate, or with `shared` the calls of all callers together; 0 removes the limit.
 //! - `bulk-create` with `{"region": ..., "database": ..., "tables": 10, "partitions_per_table": 5,
 //!   "location": "s3://b"}`: creates the tables `t0`, `t1`, ... with partitions. Emits no events.
 //! - `latency` with `{"milliseconds": 10, "region": "us-east-1"}`: delays every call of Twinlake to a
@@ -90,27 +90,41 @@ impl Latencies {
     }
 }
 
-/// Limits the calls per second to each Region. A limit of 0 is no limit.
+/// Limits the calls per second to each Region, with a burst of one second. A limit of 0 is no limit.
 #[derive(Debug, Default)]
 struct Throttle {
-    calls_per_second: u64,
-    /// Start of the current one-second window of each Region, and its calls so far.
-    windows: BTreeMap<String, (Option<Instant>, u64)>,
+    calls_per_second: u32,
+    /// Whether the calls of all callers count, and not only those of Twinlake.
+    is_shared: bool,
+    /// The calls that are free in each Region, and since when.
+    free: BTreeMap<String, (f64, Instant)>,
 }
 
 impl Throttle {
+    fn from_json(json: &Value) -> Self {
+        let calls_per_second = json.get("calls_per_second").and_then(Value::as_u64);
+        let calls_per_second = u32::try_from(calls_per_second.unwrap_or_default());
+        let is_shared = json.get("shared").and_then(Value::as_bool);
+        Self {
+            calls_per_second: calls_per_second.unwrap_or(u32::MAX),
+            is_shared: is_shared.unwrap_or_default(),
+            free: BTreeMap::new(),
+        }
+    }
+
     fn is_allowed(&mut self, region: &str) -> bool {
         if self.calls_per_second == 0 {
             return true;
         }
-        let (window_start, calls) = self.windows.entry(region.to_owned()).or_default();
-        if window_start.is_none_or(|window_start| window_start.elapsed() >= Duration::from_secs(1))
-        {
-            *window_start = Some(Instant::now());
-            *calls = 0;
+        let (rate, now) = (f64::from(self.calls_per_second), Instant::now());
+        let (free, since) = self.free.entry(region.to_owned()).or_insert((rate, now));
+        *free = (*free + now.duration_since(*since).as_secs_f64() * rate).min(rate);
+        *since = now;
+        let is_allowed = *free >= 1.0;
+        if is_allowed {
+            *free -= 1.0;
         }
-        *calls += 1;
-        *calls <= self.calls_per_second
+        is_allowed
     }
 }
 
@@ -224,7 +238,8 @@ impl Server {
         let caller = self.caller(&head.headers);
         let throttle = self.throttle.lock();
         let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
-        if caller == self.callers.twinlake && !throttle.is_allowed(&region) {
+        let counts = throttle.is_shared || caller == self.callers.twinlake;
+        if counts && !throttle.is_allowed(&region) {
             return error_reply(&ApiError::throttled());
         }
         drop(throttle);
@@ -313,9 +328,8 @@ impl Server {
                 reply(StatusCode::OK, &done)
             }
             "throttle" => {
-                let calls_per_second = json.get("calls_per_second").and_then(Value::as_u64);
                 let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-                throttle.calls_per_second = calls_per_second.unwrap_or_default();
+                *throttle = Throttle::from_json(&json);
                 reply(StatusCode::OK, &done)
             }
             "remove-access" => {

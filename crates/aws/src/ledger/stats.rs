@@ -6,9 +6,11 @@ use super::items::{
 };
 use super::{DAY_SECS, DynamoLedger};
 use crate::call_error;
+use crate::call_limits::SharedCeiling;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::Select;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use twinlake_core::catalog::digest;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
@@ -23,6 +25,7 @@ use twinlake_engine::ports::StatCounters;
 const NOT_IN_SYNC_INDEX: &str = "not-in-sync";
 /// Retention of hourly counters and pending objects.
 const RETENTION_SECS: i64 = 90 * DAY_SECS;
+const RESERVED_CALLS_RETENTION_SECS: i64 = 3600;
 const LAG_SAMPLE_RETENTION_SECS: i64 = 7 * DAY_SECS;
 /// Length of a sort key (DynamoDB's limit).
 const MAX_SORT_KEY_BYTES: usize = 1024;
@@ -96,6 +99,44 @@ fn parse_pending_objects(item: &Item) -> Option<(PendingObjects, u64)> {
     let pending = serde_json::from_str(string_attribute(item, "body")?).ok()?;
     let version = u64::try_from(number_attribute(item, "version")?).ok()?;
     Some((pending, version))
+}
+
+/// The partition key of the calls to a Region that are reserved.
+fn reserved_calls_key(region: &str) -> String {
+    format!("reserved_calls#{region}")
+}
+
+/// The sort key of a second since the Unix epoch; it sorts by time.
+fn second_key(second: i64) -> String {
+    format!("{second:011}")
+}
+
+impl SharedCeiling for DynamoLedger {
+    fn reserve_calls<'a>(
+        &'a self,
+        region: &'a str,
+        second: i64,
+        calls: u32,
+        most: u32,
+    ) -> BoxFuture<'a, Result<bool, CallError>> {
+        let number = |number: u32| number_value(i64::from(number));
+        let call = self
+            .update_item(&reserved_calls_key(region), &second_key(second))
+            .update_expression("SET #s = :s, #f = :f, #e = :e ADD #c :c")
+            .condition_expression("attribute_not_exists(#c) OR #c <= :left")
+            .set_expression_attribute_names(Some(attribute_names(&[
+                ("#s", "second"),
+                ("#f", FORMAT),
+                ("#e", EXPIRES_AT),
+                ("#c", "calls"),
+            ])))
+            .expression_attribute_values(":s", number_value(second))
+            .expression_attribute_values(":f", number_value(format::LEDGER))
+            .expression_attribute_values(":e", number_value(second + RESERVED_CALLS_RETENTION_SECS))
+            .expression_attribute_values(":c", number(calls))
+            .expression_attribute_values(":left", number(most.saturating_sub(calls)));
+        Box::pin(write_if_condition_holds(call.send(), &self.region))
+    }
 }
 
 impl StatsStore for DynamoLedger {
@@ -172,6 +213,22 @@ impl StatsStore for DynamoLedger {
             })
         });
         Ok(samples.filter(|sample| sample.at >= since).collect())
+    }
+
+    async fn reserved_calls(
+        &self,
+        region: &str,
+        since: Timestamp,
+    ) -> Result<BTreeMap<Timestamp, u32>, CallError> {
+        let partition = reserved_calls_key(region);
+        let after = second_key(since.plus_secs(-1).secs());
+        let items = self.query(&partition, Some(&after)).await?;
+        let reserved = items.iter().filter_map(|item| {
+            let second = number_attribute(item, "second")?;
+            let calls = number_attribute(item, "calls")?;
+            Some((Timestamp::from_secs(second), u32::try_from(calls).ok()?))
+        });
+        Ok(reserved.collect())
     }
 
     async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError> {

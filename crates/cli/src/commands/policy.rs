@@ -82,8 +82,8 @@ async fn push(args: &PushArgs) -> Result<CommandOutcome, CliError> {
     let operation = match &args.operation {
         Some(file) => {
             let text = read_text(file)?;
-            OperationConfig::parse(&text)?;
-            Some(text)
+            let parsed = OperationConfig::parse(&text)?;
+            Some((text, parsed))
         }
         None => None,
     };
@@ -102,13 +102,26 @@ async fn push(args: &PushArgs) -> Result<CommandOutcome, CliError> {
             return Err(CliError::Usage(problem.to_owned()));
         }
     };
+    let ceilings = operation
+        .iter()
+        .flat_map(|(_, parsed)| parsed.max_calls_per_second.keys());
+    for region in ceilings {
+        if policy.sites.find(region).is_none() {
+            let (a, b) = (&policy.sites.a.region, &policy.sites.b.region);
+            let problem = format!(
+                "the operation document has `max-calls-per-second.{region}`, and the policy names \
+                 {a} and {b}"
+            );
+            return Err(CliError::Usage(problem));
+        }
+    }
     for (_, site) in policy.sites.iter() {
         let ledger = ledger_in(&args.ledger_table, &site.region).await;
         if args.file.is_some() {
             ledger.put_policy(policy.text()).await?;
             output::print(&format!("Stored the policy in {}.", site.region));
         }
-        if let Some(text) = &operation {
+        if let Some((text, _)) = &operation {
             ledger.put_operation_document(text).await?;
             output::print(&format!(
                 "Stored the operation document in {}.",

@@ -10,6 +10,7 @@ use twinlake_core::heartbeat::Channel;
 use twinlake_core::policy::ScanInterval;
 use twinlake_core::topology::SiteId;
 use twinlake_core::{LedgerRow, Policy, Subject, render};
+use twinlake_engine::call_ceiling::OBSERVED_SECS;
 
 /// Arguments of `twinlake status`.
 #[derive(Debug, Clone, Args)]
@@ -85,6 +86,14 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         serde_json::json!({"table": id.to_string(), "count": pending.count(),
                            "since": pending.since.to_string(), "reasons": pending.reasons.keys().collect::<Vec<_>>()})
     });
+    let call_ceilings = status.call_ceilings.iter().map(|(region, used)| {
+        let value = serde_json::json!({
+            "calls_per_second": used.ceiling, "calls": used.calls,
+            "seconds_at_ceiling": used.secs_at_ceiling, "of_seconds": OBSERVED_SECS,
+        });
+        (region.clone(), value)
+    });
+    let call_ceilings = serde_json::Map::from_iter(call_ceilings);
     let json = serde_json::json!({
         "epoch": connection.epoch,
         "primary": connection.policy.primary(connection.epoch),
@@ -96,6 +105,7 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         }).collect::<Vec<serde_json::Value>>(),
         "data_pending": pending.collect::<Vec<_>>(),
         "not_replicated": status.not_replicated,
+        "call_ceilings": call_ceilings,
         "rows": rows,
     });
     output::json(&json);
@@ -154,6 +164,13 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
         (None, None) => "Lag: not measured.".to_owned(),
     };
     output::print(&lag);
+    for (region, used) in &status.call_ceilings {
+        output::print(&format!(
+            "Calls to {region}: at most {} a second. In the last {OBSERVED_SECS} s Twinlake reserved {}, and \
+             used all of the ceiling in {} s.",
+            used.ceiling, used.calls, used.secs_at_ceiling
+        ));
+    }
 }
 
 fn print_open_alerts(status: &StatusSnapshot) {

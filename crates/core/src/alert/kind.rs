@@ -41,6 +41,8 @@ pub enum AlertKind {
     /// The lag of a channel is several times its threshold: it delivers very late, or nothing at
     /// all.
     ReplicationStalled,
+    /// Twinlake needs more calls a second than the operation document allows it: changes wait.
+    CallCeilingReached,
     /// Objects that are not replicated. Reported once a day in the digest, as counts by kind.
     NotReplicated,
     /// The daily summary.
@@ -61,7 +63,7 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 17] = [
+    pub const EVERY: [Self; 18] = [
         Self::ExcessAccess,
         Self::PlanRejected,
         Self::DeletionsHeld,
@@ -77,6 +79,7 @@ impl AlertKind {
         Self::Alarm,
         Self::Lagging,
         Self::ReplicationStalled,
+        Self::CallCeilingReached,
         Self::NotReplicated,
         Self::Digest,
     ];
@@ -100,6 +103,7 @@ impl AlertKind {
             Self::Alarm => "alarm",
             Self::Lagging => "lagging",
             Self::ReplicationStalled => "replication-stalled",
+            Self::CallCeilingReached => "call-ceiling-reached",
             Self::NotReplicated => "not-replicated",
             Self::Digest => "digest",
         }
@@ -123,7 +127,8 @@ impl AlertKind {
             | Self::JobFailed
             | Self::UserAccessDenied
             | Self::DeadLetters
-            | Self::Alarm => Severity::Warn,
+            | Self::Alarm
+            | Self::CallCeilingReached => Severity::Warn,
             Self::NotReplicated | Self::Digest => Severity::Digest,
         }
     }
@@ -148,6 +153,7 @@ impl AlertKind {
             | Self::JobFailed
             | Self::UserAccessDenied
             | Self::Alarm
+            | Self::CallCeilingReached
             | Self::NotReplicated
             | Self::Digest => false,
         }
@@ -173,6 +179,7 @@ impl AlertKind {
             | Self::Alarm
             | Self::Lagging
             | Self::ReplicationStalled
+            | Self::CallCeilingReached
             | Self::NotReplicated
             | Self::Digest => false,
         }

@@ -9,7 +9,7 @@ use crate::catalog;
 use crate::document::{DocumentError, DocumentSource};
 use crate::grant::{Principal, PrincipalPatterns};
 use crate::location::{CopiedBy, Location, LocationMap, LocationPair};
-use crate::topology::{BySite, Site, SiteId};
+use crate::topology::{BySite, Site, SiteId, is_region_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -236,8 +236,7 @@ impl Source<'_> {
 
     fn site(&self, raw: &RawSite) -> Result<Site, DocumentError> {
         let region = raw.region.get_ref();
-        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if region.split('-').count() < 3 || !region.chars().all(valid) {
+        if !is_region_name(region) {
             let problem = "this is no AWS Region; write it as in \"us-east-1\"";
             return Err(self.error(raw.region.span().start, "region.region", problem));
         }

@@ -8,7 +8,7 @@ use twinlake_core::{Alert, AlertKind, Name, Subject, SubjectState, Timestamp};
 /// The subjects that reconciliations checked, and those that they left not in sync. Each entry has
 /// the start time of its check: a check does not resolve an incident that was detected after it
 /// started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckedSubjects {
     /// Subjects that were read in both Regions, by name.
     checked: BTreeMap<String, Timestamp>,

@@ -98,6 +98,7 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
         | AlertKind::Alarm
         | AlertKind::Lagging
         | AlertKind::ReplicationStalled
+        | AlertKind::CallCeilingReached
         | AlertKind::NotReplicated
         | AlertKind::Digest => false,
     }

@@ -57,6 +57,17 @@ impl StatsStore for InMemoryLedger {
         Ok(later.copied().collect())
     }
 
+    async fn reserved_calls(
+        &self,
+        region: &str,
+        since: Timestamp,
+    ) -> Result<BTreeMap<Timestamp, u32>, CallError> {
+        let contents = self.lock();
+        let reserved = contents.reserved_calls.get(region);
+        let reserved = reserved.into_iter().flat_map(|calls| calls.range(since..));
+        Ok(reserved.map(|(second, calls)| (*second, *calls)).collect())
+    }
+
     async fn rows_not_in_sync(&self) -> Result<LedgerRows, CallError> {
         let contents = self.lock();
         let rows = contents

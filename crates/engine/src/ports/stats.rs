@@ -45,6 +45,17 @@ pub trait StatsStore: ConditionalWrites {
     /// The ledger cannot be reached.
     async fn lag_samples(&self, since: Timestamp) -> Result<Vec<LagSample>, CallError>;
 
+    /// The calls to a Region that were reserved below its ceiling since a time, by second. They are kept
+    /// for an hour; without a ceiling none is reserved.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn reserved_calls(
+        &self,
+        region: &str,
+        since: Timestamp,
+    ) -> Result<BTreeMap<Timestamp, u32>, CallError>;
+
     /// The rows of all subjects that are not in sync, without reading the others. The result
     /// may be some seconds old.
     ///

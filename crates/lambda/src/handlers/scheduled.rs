@@ -13,7 +13,7 @@ use twinlake_engine::monitor::{self, Monitor, MonitorReport};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::ports::StatCounters;
 use twinlake_engine::region_authority::NotReady;
-use twinlake_engine::{alerts, daily_digest, heartbeat};
+use twinlake_engine::{alerts, call_ceiling, daily_digest, heartbeat};
 
 /// Writes the heartbeat in the primary. Does nothing in the standby.
 ///
@@ -68,6 +68,13 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
             lag_thresholds: operation.lag_alert,
         };
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
+        let regions = [region, &runtime.config.peer_region];
+        let uses = call_ceiling::read_uses(&runtime.ledger, &operation, regions, now).await?;
+        let (alerts, checked) =
+            call_ceiling::check(&uses, region, now, std::mem::take(&mut report.checked));
+        report.alerts.extend(alerts);
+        report.checked = checked;
+        report.call_ceilings = uses;
         match invalid {
             Some(error) => report
                 .alerts
@@ -140,6 +147,15 @@ fn points(report: &MonitorReport) -> Vec<MetricPoint> {
         Metric::of_state(*state).map(|metric| MetricPoint::new(metric, number(*count)))
     });
     points.extend(states);
+    let ceilings = report.call_ceilings.iter();
+    for (region, used) in ceilings.filter_map(|(region, used)| Some((region, used.as_ref()?))) {
+        let ceiling = i64::from(used.ceiling);
+        let point = MetricPoint::with_dimension(Metric::CallCeiling, region, ceiling);
+        points.push(point);
+        let secs = number(used.secs_at_ceiling);
+        let point = MetricPoint::with_dimension(Metric::SecondsAtCallCeiling, region, secs);
+        points.push(point);
+    }
     points
 }
 

@@ -227,6 +227,7 @@ mod tests {
             pending_objects: BTreeMap::new(),
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
+            call_ceilings: BTreeMap::new(),
         }
     }
 

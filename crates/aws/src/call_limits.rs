@@ -1,0 +1,320 @@
+//! Limits how often Glue and Lake Formation are called in one Region: every request that the SDK sends
+//! waits before it is sent, pages and repeated attempts included.
+//!
+//! Two limits apply. After AWS has refused an operation, this process calls it less often
+//! ([`CallRate`]), and all operations together if it refused several. And the operation document may set a ceiling of calls a second for everything that
+//! Twinlake does in the Region. The functions share it through the ledger: each reserves a part of the
+//! calls of the present second with a conditional write. Limits on the event sources would have to divide
+//! the ceiling among the functions in advance, most of which are idle.
+
+use crate::call_rate::CallRate;
+use crate::system_clock::SystemClock;
+use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
+use twinlake_core::CallError;
+use twinlake_engine::Clock as _;
+use twinlake_engine::call_ceiling::reserved_at_once;
+
+/// The longest time that a call waits for its turn. What waits longer fails, and is tried again from the
+/// queue: a function must not be kept busy by waiting, and a write must not be sent long after the reads
+/// that it rests on.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(15);
+
+/// The limits of the calls of a process to Glue and Lake Formation in one Region. Clones share them.
+#[derive(Clone, Debug)]
+pub struct CallLimits {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    region: String,
+    started: Instant,
+    rates: Mutex<Rates>,
+    ceiling: Mutex<Option<Ceiling>>,
+    /// Who waits for the next second holds it, so that the others wait behind.
+    reserved: AsyncMutex<Reserved>,
+}
+
+/// The rates of the calls.
+#[derive(Debug, Default)]
+struct Rates {
+    by_operation: BTreeMap<String, CallRate>,
+    /// The rate of all calls. It is limited if several operations are refused at about the same time:
+    /// they share a limit then (F-20).
+    of_all: CallRate,
+    /// When each operation was refused last.
+    refused_at: BTreeMap<String, Duration>,
+}
+
+/// Refusals of two operations within this time are due to one limit.
+const SAME_CAUSE: Duration = Duration::from_secs(10);
+
+/// How long the rate of all calls stays limited after the last such refusal. An operation that has a
+/// limit of its own stays limited by that.
+const LIMITS_ALL: Duration = Duration::from_secs(60);
+
+impl Rates {
+    /// Reserves a call of an operation. Returns how long it has to wait; `None` if that is longer than
+    /// [`MAX_WAIT`].
+    fn reserve(&mut self, operation: &str, now: Duration) -> Option<Duration> {
+        let of_all = self.of_all.reserve(now, fastrand::f64(), MAX_WAIT)?;
+        let rate = self.by_operation.entry(operation.to_owned()).or_default();
+        let longest = MAX_WAIT.saturating_sub(of_all);
+        let of_operation = rate.reserve(now + of_all, fastrand::f64(), longest)?;
+        Some(of_all + of_operation)
+    }
+
+    fn record(&mut self, operation: &str, is_refused: bool, now: Duration) {
+        let rate = self.by_operation.entry(operation.to_owned()).or_default();
+        if !is_refused {
+            rate.answered(now);
+            self.of_all.answered(now);
+            self.of_all.forget_limit_after(LIMITS_ALL, now);
+            return;
+        }
+        rate.refused(now);
+        self.refused_at.insert(operation.to_owned(), now);
+        let is_recent = |at: &Duration| *at + SAME_CAUSE >= now;
+        if self.refused_at.values().filter(|at| is_recent(at)).count() > 1 {
+            self.of_all.refused(now);
+        }
+    }
+}
+
+/// Counts the calls of several processes to a Region.
+pub trait SharedCeiling: fmt::Debug + Send + Sync {
+    /// Reserves calls to a Region in a second since the Unix epoch, of at most `most`. Returns whether
+    /// they were left.
+    fn reserve_calls<'a>(
+        &'a self,
+        region: &'a str,
+        second: i64,
+        calls: u32,
+        most: u32,
+    ) -> BoxFuture<'a, Result<bool, CallError>>;
+}
+
+/// The most calls a second that are sent to a Region.
+#[derive(Clone, Debug)]
+struct Ceiling {
+    calls_per_second: u32,
+    /// What several processes share the ceiling through; `None` if it is of this process alone.
+    shared_by: Option<Arc<dyn SharedCeiling>>,
+}
+
+/// The calls that this process has reserved.
+#[derive(Debug, Default)]
+struct Reserved {
+    /// The second in which they may be sent, since the Unix epoch.
+    second: i64,
+    left: u32,
+    /// Whether the second has no more calls.
+    is_used_up: bool,
+}
+
+impl CallLimits {
+    pub(crate) fn new(region: &str) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                region: region.to_owned(),
+                started: Instant::now(),
+                rates: Mutex::default(),
+                ceiling: Mutex::default(),
+                reserved: AsyncMutex::default(),
+            }),
+        }
+    }
+
+    /// Sets the most calls a second to the Region, at least 1; `None` for no ceiling. All
+    /// processes with the same `shared_by` share it; while that is out of reach, each has the whole of it.
+    pub fn set_ceiling(
+        &self,
+        calls_per_second: Option<u32>,
+        shared_by: Option<Arc<dyn SharedCeiling>>,
+    ) {
+        let ceiling = &self.shared.ceiling;
+        let mut ceiling = ceiling.lock().unwrap_or_else(PoisonError::into_inner);
+        *ceiling = calls_per_second.map(|calls| Ceiling {
+            calls_per_second: calls.max(1),
+            shared_by,
+        });
+    }
+
+    /// The Region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.shared.region
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        let rates = &self.shared.rates;
+        rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ceiling(&self) -> Option<Ceiling> {
+        let ceiling = &self.shared.ceiling;
+        let ceiling = ceiling.lock().unwrap_or_else(PoisonError::into_inner);
+        ceiling.clone()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Waits until an operation may be called. Returns whether it may: not if that would take longer
+    /// than [`MAX_WAIT`].
+    pub(crate) async fn wait(&self, operation: &str) -> bool {
+        let deadline = Instant::now() + MAX_WAIT;
+        let wait = self.rates().reserve(operation, self.elapsed());
+        let Some(wait) = wait else {
+            return false;
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        match self.ceiling() {
+            None => true,
+            Some(ceiling) => self.wait_below(&ceiling, deadline).await,
+        }
+    }
+
+    async fn wait_below(&self, ceiling: &Ceiling, deadline: Instant) -> bool {
+        let reserved = tokio::time::timeout_at(deadline, self.shared.reserved.lock()).await;
+        let Ok(mut reserved) = reserved else {
+            return false;
+        };
+        loop {
+            let (second, rest) = second_and_rest();
+            if reserved.second != second {
+                *reserved = Reserved {
+                    second,
+                    ..Reserved::default()
+                };
+            }
+            if reserved.left == 0 && !reserved.is_used_up {
+                reserved.left = self.reserve(ceiling, second).await;
+                reserved.is_used_up = reserved.left == 0 || ceiling.shared_by.is_none();
+            }
+            if reserved.left > 0 {
+                reserved.left -= 1;
+                return true;
+            }
+            let next = Instant::now() + rest;
+            if next > deadline {
+                return false;
+            }
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    /// Reserves calls of the present second. Returns their number: 0 if others have reserved all.
+    async fn reserve(&self, ceiling: &Ceiling, second: i64) -> u32 {
+        let Some(ledger) = &ceiling.shared_by else {
+            return ceiling.calls_per_second;
+        };
+        let calls = reserved_at_once(ceiling.calls_per_second);
+        let region = &self.shared.region;
+        let most = ceiling.calls_per_second;
+        match ledger.reserve_calls(region, second, calls, most).await {
+            Ok(true) => calls,
+            Ok(false) => 0,
+            Err(_) => ceiling.calls_per_second,
+        }
+    }
+
+    /// Records whether AWS refused a call of an operation because there were too many.
+    pub(crate) fn record(&self, operation: &str, is_refused: bool) {
+        let now = self.elapsed();
+        self.rates().record(operation, is_refused, now);
+    }
+}
+
+/// The present second since the Unix epoch, and how much of it is left.
+fn second_and_rest() -> (i64, Duration) {
+    let now = SystemClock.now().0;
+    let rest = 1000 - now.rem_euclid(1000);
+    let rest = Duration::from_millis(u64::try_from(rest).unwrap_or_default());
+    (now.div_euclid(1000), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_second_has_more_calls_than_the_ceiling() {
+        let limits = CallLimits::new("us-east-1");
+        limits.set_ceiling(Some(8), None);
+        let sent = Mutex::new(BTreeMap::<i64, u32>::new());
+        let calls = (0..20).map(|_| async {
+            assert!(limits.wait("GetTables").await);
+            let mut sent = sent.lock().unwrap();
+            *sent.entry(second_and_rest().0).or_default() += 1;
+        });
+        futures_util::future::join_all(calls).await;
+        let sent = sent.into_inner().unwrap();
+        assert!(sent.values().all(|calls| *calls <= 8), "{sent:?}");
+        assert_eq!(sent.values().sum::<u32>(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_would_wait_too_long_is_not_sent() {
+        let limits = CallLimits::new("us-east-1");
+        limits.set_ceiling(Some(1), None);
+        let reserved = limits.shared.reserved.lock().await;
+        assert!(!limits.wait("GetTables").await, "others wait before it");
+        drop(reserved);
+        assert!(limits.wait("GetTables").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_slows_the_operation_and_no_other() {
+        let limits = CallLimits::new("us-east-1");
+        for _ in 0..20 {
+            assert!(limits.wait("GetTables").await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        limits.record("GetTables", true);
+        limits.record("GetTables", true);
+        let before = Instant::now();
+        for _ in 0..5 {
+            assert!(limits.wait("GetTables").await);
+        }
+        let refused = before.elapsed();
+        assert!(refused >= Duration::from_millis(200), "{refused:?}");
+        let before = Instant::now();
+        assert!(limits.wait("GetPartitions").await);
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_of_two_operations_slow_all_for_a_minute() {
+        let limits = CallLimits::new("us-east-1");
+        for operation in ["GetTables", "GetPartitions"] {
+            for _ in 0..10 {
+                assert!(limits.wait(operation).await);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            limits.record(operation, true);
+        }
+        let wait_of_five = || async {
+            let before = Instant::now();
+            for _ in 0..5 {
+                assert!(limits.wait("GetDatabases").await);
+                limits.record("GetDatabases", false);
+            }
+            before.elapsed()
+        };
+        let slowed = wait_of_five().await;
+        assert!(slowed >= Duration::from_millis(200), "{slowed:?}");
+        tokio::time::sleep(LIMITS_ALL).await;
+        limits.record("GetDatabases", false);
+        assert_eq!(wait_of_five().await, Duration::ZERO);
+    }
+}
