@@ -329,6 +329,58 @@ fn reconciliations_of_one_run_take_turns_and_read_again() {
     }
 }
 
+#[test]
+fn databases_of_one_run_are_given_lf_tags_at_the_same_time() {
+    let harness = TestHarness::new(policy(""));
+    call(
+        &harness,
+        PRIMARY,
+        "CreateLFTag",
+        json!({"TagKey": "class", "TagValues": ["public"]}),
+    );
+    for database in ["hr", "sales"] {
+        create_database(&harness, database);
+        create_table(&harness, PRIMARY, database, "orders");
+    }
+    harness.settle();
+    for database in ["hr", "sales"] {
+        let request = json!({"Resource": {"Database": {"Name": database}},
+                             "LFTags": tags(&[("class", "public")])});
+        call(&harness, PRIMARY, "AddLFTagsToResource", request);
+    }
+    harness.sim.state().set_call_time(1);
+    harness.sim.state().advance_secs(100);
+    let _ = harness.sim.state().take_calls();
+    let lease = LfTagLeaseOfRun::default();
+    let context = Context {
+        lf_tag_lease: Some(&lease),
+        ..harness.context()
+    };
+    let prefetched = Prefetched::default();
+    let (hr, sales) = (database_scope("hr"), database_scope("sales"));
+    let both = futures_util::future::join(
+        twinlake_engine::reconcile(&context, &hr, &prefetched),
+        twinlake_engine::reconcile(&context, &sales, &prefetched),
+    );
+    let (hr, sales) = run_until_killed(&harness.sim, both).unwrap();
+    assert!(hr.unwrap().waiting.is_none() && sales.unwrap().waiting.is_none());
+    let calls = harness.sim.state().take_calls();
+    let assigned = calls.iter().enumerate();
+    let assigned: Vec<usize> = assigned
+        .filter(|(_, call)| call.region == STANDBY && call.name == "AddLFTagsToResource")
+        .map(|(index, _)| index)
+        .collect();
+    let [first, second] = assigned[..] else {
+        panic!("{assigned:?}");
+    };
+    let between = &calls[first + 1..second];
+    let is_verification = |name: &str| name == "GetResourceLFTags";
+    assert!(
+        !between.iter().any(|call| is_verification(&call.name)),
+        "{between:?}"
+    );
+}
+
 /// The simulator with a limit of calls under way, as functions and commands use it.
 struct LimitedEnvironment;
 

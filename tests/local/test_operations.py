@@ -86,7 +86,7 @@ def set_rule_enabled(seeded, region, logical_name, is_enabled):
 
 
 def test_lag_is_measured_and_alerts_are_sent_for_each_channel(seeded):
-    receive = seeded.subscribe(STANDBY, {"kind": ["lagging", "replication-stalled"]})
+    receive = seeded.subscribe(STANDBY, {"kind": ["lagging", "channel-stalled"]})
     wait_with_heartbeats(seeded, "both channels deliver heartbeats",
                          lambda: is_within_threshold(seeded))
     assert receive() == []
@@ -125,7 +125,7 @@ def test_lag_is_measured_and_alerts_are_sent_for_each_channel(seeded):
 
 
 def test_a_missing_heartbeat_causes_an_alert_for_each_channel(seeded):
-    receive = seeded.subscribe(STANDBY, {"kind": ["replication-stalled"]})
+    receive = seeded.subscribe(STANDBY, {"kind": ["channel-stalled"]})
     wait_with_heartbeats(seeded, "both channels deliver heartbeats",
                          lambda: is_within_threshold(seeded))
     received = []

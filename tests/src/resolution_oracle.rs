@@ -163,7 +163,7 @@ pub fn remaining_problem(harness: &TestHarness, kind: AlertKind, text: &str) -> 
         | AlertKind::DeadLetters
         | AlertKind::Alarm
         | AlertKind::Lagging
-        | AlertKind::ReplicationStalled
+        | AlertKind::ChannelStalled
         | AlertKind::CallCeilingReached
         | AlertKind::NotReplicated
         | AlertKind::Digest => None,

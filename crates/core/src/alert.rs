@@ -219,7 +219,7 @@ mod tests {
                 AlertKind::DeletionsHeld,
                 AlertKind::TwinlakeAccessDenied,
                 AlertKind::Lagging,
-                AlertKind::ReplicationStalled,
+                AlertKind::ChannelStalled,
             ]
         );
     }

@@ -188,7 +188,7 @@ pub fn from_resync_report(report: &ResyncReport, region: &str, now: Timestamp) -
         let subjects = scope.read_requests.keys();
         alerts.extend(from_abandoned_subjects(subjects, reason, region, now));
     }
-    if !report.is_first {
+    if !report.is_initial_sync {
         alerts.extend(from_drift(&outcome.applied, region, now));
     }
     alerts
@@ -342,7 +342,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         | AlertKind::DeadLetters
         | AlertKind::Alarm
         | AlertKind::Lagging
-        | AlertKind::ReplicationStalled
+        | AlertKind::ChannelStalled
         | AlertKind::CallCeilingReached
         | AlertKind::Digest => (
             format!("{count} failures were reported."),

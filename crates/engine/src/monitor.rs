@@ -63,7 +63,7 @@ pub async fn check_channels<L: Ledger + StatsStore>(
         for (kind, limit) in [
             (AlertKind::Lagging, threshold),
             (
-                AlertKind::ReplicationStalled,
+                AlertKind::ChannelStalled,
                 threshold.saturating_mul(STALLED_LAG_FACTOR),
             ),
         ] {
@@ -104,7 +104,7 @@ pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> Chec
         return checked;
     }
     for channel in Channel::EVERY {
-        for kind in [AlertKind::Lagging, AlertKind::ReplicationStalled] {
+        for kind in [AlertKind::Lagging, AlertKind::ChannelStalled] {
             checked = checked.with_resolved(kind, &channel_subject(channel), now);
         }
     }
@@ -124,7 +124,7 @@ fn lag_alert(
 ) -> Alert {
     let threshold = monitor.lag_thresholds.of(channel);
     let description = channel.description();
-    let summary = match kind == AlertKind::ReplicationStalled {
+    let summary = match kind == AlertKind::ChannelStalled {
         true => format!(
             "The lag of the channel that carries {description} is {lag} s, {STALLED_LAG_FACTOR} \
              times its threshold or more: it delivers very late, or nothing at all."

@@ -197,7 +197,9 @@ fn refused_or_absent<T>(observed: Observation<T>) -> Observation<T> {
 
 /// The observation of an object itself: of a resource link without the properties that a read
 /// shows of its target.
-pub(crate) fn observation_of_own<T: MaybeLink>(result: Result<T, CallError>) -> Observation<T> {
+pub(crate) fn observation_without_target_fields<T: MaybeLink>(
+    result: Result<T, CallError>,
+) -> Observation<T> {
     observation(result.map(MaybeLink::without_target_fields))
 }
 

@@ -41,7 +41,7 @@ pub struct ResyncReport {
     /// hold or blocked equaled the primary at this time, except for what was left to the schedule.
     pub verified_at: Option<Timestamp>,
     /// No resync has been complete before, so the changes of this one are not drift.
-    pub is_first: bool,
+    pub is_initial_sync: bool,
     /// The number of databases and tables that were left to later messages.
     pub deferred: usize,
     /// Why the part did not end: the ledger or the queue was out of reach. What was done before stands
@@ -97,7 +97,7 @@ where
     O: RetryQueue,
 {
     let verified_run = context.ledger.verified_run().await?;
-    let is_first = verified_run.is_none();
+    let is_initial_sync = verified_run.is_none();
     let calls_before = context.primary.call_count();
     let (part, scope) = match part {
         Some((part, scope)) => (part.clone(), scope.clone()),
@@ -114,7 +114,7 @@ where
         ..*context
     };
     let mut report = ResyncReport {
-        is_first,
+        is_initial_sync,
         ..ResyncReport::default()
     };
     let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);

@@ -205,7 +205,7 @@ async fn run_resync(
         rejected_plans: usize::from(!outcome.rejections.is_empty()),
     };
     let mut counts = reconcile_counts.counts();
-    let drift = if report.is_first { 0 } else { applied };
+    let drift = if report.is_initial_sync { 0 } else { applied };
     let lower_bound = report.api_call_lower_bound.map_or(0, |calls| calls as u64);
     counts.extend([
         ("drift".to_owned(), drift as u64),

@@ -13,7 +13,7 @@ use twinlake_engine::ports::PeerEventBus as _;
 #[derive(Debug)]
 pub(crate) struct MirroredAlerts<'a> {
     pub topic: &'a SnsAlerts,
-    pub default_bus: Option<&'a DefaultEventBus>,
+    pub local_bus: Option<&'a DefaultEventBus>,
 }
 
 impl AlertTopic for MirroredAlerts<'_> {
@@ -22,11 +22,11 @@ impl AlertTopic for MirroredAlerts<'_> {
     }
 
     async fn record_delivered(&self, alert: &Alert) {
-        let Some(default_bus) = self.default_bus else {
+        let Some(local_bus) = self.local_bus else {
             return;
         };
         // The alert is already published. Without the copy, only the standby's status lacks it.
-        if let Err(error) = default_bus.send(ALERT_DETAIL_TYPE, &alert.json()).await {
+        if let Err(error) = local_bus.send(ALERT_DETAIL_TYPE, &alert.json()).await {
             warn!(
                 error = render::escape(&error.to_string()),
                 "the alert was not mirrored to the peer Region"

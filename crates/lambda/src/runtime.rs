@@ -160,7 +160,7 @@ impl Runtime {
     pub(crate) fn topic(&self, role: Option<RegionRole>) -> MirroredAlerts<'_> {
         MirroredAlerts {
             topic: &self.alert_topic,
-            default_bus: (role == Some(RegionRole::Primary)).then_some(&self.default_bus),
+            local_bus: (role == Some(RegionRole::Primary)).then_some(&self.default_bus),
         }
     }
 

@@ -209,7 +209,7 @@ impl Incident {
         let is_newer = self
             .resolution_claimed_at
             .is_some_and(|claimed_at| detected_at > claimed_at);
-        let occurrences = match self.alert.kind.is_level() && is_newer {
+        let occurrences = match self.alert.kind.count_is_measured() && is_newer {
             true => self.alert.total,
             false => self.alert.total.saturating_sub(total),
         };
@@ -258,7 +258,7 @@ impl Incident {
         let affected = listed_subjects(affected.iter().map(String::as_str));
         let mut databases = self.alert.databases;
         databases.extend(alert.databases.iter().cloned());
-        let add_count = |previous: usize| match alert.kind.is_level() {
+        let add_count = |previous: usize| match alert.kind.count_is_measured() {
             true => alert.count,
             false => previous.saturating_add(alert.count),
         };

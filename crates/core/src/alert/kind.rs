@@ -40,7 +40,7 @@ pub enum AlertKind {
     Lagging,
     /// The lag of a channel is several times its threshold: it delivers very late, or nothing at
     /// all.
-    ReplicationStalled,
+    ChannelStalled,
     /// Twinlake needs more calls a second than the operation document allows it: changes wait.
     CallCeilingReached,
     /// Objects that are not replicated. Reported once a day in the digest, as counts by kind.
@@ -78,7 +78,7 @@ impl AlertKind {
         Self::DeadLetters,
         Self::Alarm,
         Self::Lagging,
-        Self::ReplicationStalled,
+        Self::ChannelStalled,
         Self::CallCeilingReached,
         Self::NotReplicated,
         Self::Digest,
@@ -102,7 +102,7 @@ impl AlertKind {
             Self::DeadLetters => "dead-letters",
             Self::Alarm => "alarm",
             Self::Lagging => "lagging",
-            Self::ReplicationStalled => "replication-stalled",
+            Self::ChannelStalled => "channel-stalled",
             Self::CallCeilingReached => "call-ceiling-reached",
             Self::NotReplicated => "not-replicated",
             Self::Digest => "digest",
@@ -118,7 +118,7 @@ impl AlertKind {
             | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::Lagging
-            | Self::ReplicationStalled => Severity::Page,
+            | Self::ChannelStalled => Severity::Page,
             Self::Conflict
             | Self::ReadFailed
             | Self::Drift
@@ -138,9 +138,9 @@ impl AlertKind {
     /// Whether the alert reports a level, such as a lag or a queue length. A repetition then
     /// replaces the count of the earlier alert instead of adding to it.
     #[must_use]
-    pub fn is_level(self) -> bool {
+    pub fn count_is_measured(self) -> bool {
         match self {
-            Self::Lagging | Self::ReplicationStalled | Self::DeadLetters => true,
+            Self::Lagging | Self::ChannelStalled | Self::DeadLetters => true,
             Self::ExcessAccess
             | Self::PlanRejected
             | Self::DeletionsHeld
@@ -178,7 +178,7 @@ impl AlertKind {
             | Self::DeadLetters
             | Self::Alarm
             | Self::Lagging
-            | Self::ReplicationStalled
+            | Self::ChannelStalled
             | Self::CallCeilingReached
             | Self::NotReplicated
             | Self::Digest => false,

@@ -27,7 +27,7 @@ struct Kind {
     is_table: bool,
     is_partition: bool,
     /// It is a table of a table format, or of Spark.
-    has_format: bool,
+    is_delta_hudi_or_spark: bool,
     /// It is an Iceberg table: its locations are not mapped.
     is_iceberg: bool,
 }
@@ -68,7 +68,7 @@ impl Content<'_> {
             return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
         }
         let mut path = Vec::new();
-        let has_format = is_table
+        let is_delta_hudi_or_spark = is_table
             && (parameter("spark.sql.sources.provider").is_some()
                 || parameter("table_type").is_some_and(|kind| {
                     ["delta", "hudi"].contains(&kind.to_ascii_lowercase().as_str())
@@ -76,7 +76,7 @@ impl Content<'_> {
         let kind = Kind {
             is_table,
             is_partition: primary.get("Values").is_some(),
-            has_format,
+            is_delta_hudi_or_spark,
             is_iceberg,
         };
         self.compare(&mut path, Some(&primary), Some(&sent), kind)

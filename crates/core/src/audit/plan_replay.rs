@@ -283,7 +283,7 @@ impl<'a> PlanReplay<'a> {
         let extra = in_standby.is_some_and(|in_standby| in_standby.extra.contains(values));
         let proven = match &listed.extent {
             PartitionExtent::Complete { total: 0 } => {
-                extra && (is_deletion_named || self.is_recreated(id))
+                extra && (is_deletion_named || self.is_recreated_in_primary(id))
             }
             PartitionExtent::Complete { .. } => extra,
             PartitionExtent::Named(requested) => is_deletion_allowed && requested.contains(values),

@@ -22,7 +22,7 @@ impl PlanBuilder<'_> {
         if may_have_object || has_problem {
             let (primary, standby) = match may_have_object {
                 true => (primary.clone(), standby.clone()),
-                false => (with_sight(primary), with_sight(standby)),
+                false => (with_sibling_seen(primary), with_sibling_seen(standby)),
             };
             let regions = [
                 ("primary", self.inputs.primary, &primary),
@@ -53,8 +53,8 @@ impl PlanBuilder<'_> {
         }
         // A creation is harmless where the proof lacks only the sight of another object, or of a
         // name of the deletion: if the object exists, the creation is refused.
-        let with_sight = with_sight(proof);
-        let Some((kind, why)) = unproven_absence(self.inputs.standby, &with_sight) else {
+        let with_sibling_seen = with_sibling_seen(proof);
+        let Some((kind, why)) = unproven_absence(self.inputs.standby, &with_sibling_seen) else {
             return false;
         };
         let reason =
@@ -99,7 +99,7 @@ pub(super) fn unproven_absence(
 }
 
 /// A proof, as if another object of the same parent had been seen, and no read had been refused.
-fn with_sight(proof: &AbsenceProof) -> AbsenceProof {
+fn with_sibling_seen(proof: &AbsenceProof) -> AbsenceProof {
     AbsenceProof {
         sibling_seen: true,
         read_error: None,

@@ -150,7 +150,10 @@ fn plan_partition_deletions(
     }
     let is_deletion_named = request.is_some_and(|request| request.partition_deletion_named)
         || deleted.iter().all(|values| may_delete(values));
-    if wanted.total() == Some(0) && !is_deletion_named && !is_recreated(builder, id, subject) {
+    if wanted.total() == Some(0)
+        && !is_deletion_named
+        && !is_recreated_in_primary(builder, id, subject)
+    {
         let reason = format!(
             "the primary lists none of its {} partitions, and no event named their deletion",
             deleted.len()
@@ -186,7 +189,7 @@ fn plan_partition_deletions(
 
 /// Whether the primary's table was recreated since it was paired. A recreated table does not have
 /// the partitions of the old one.
-fn is_recreated(builder: &PlanBuilder<'_>, id: &TableId, subject: &Subject) -> bool {
+fn is_recreated_in_primary(builder: &PlanBuilder<'_>, id: &TableId, subject: &Subject) -> bool {
     let row = builder.inputs.rows.get(subject);
     let paired_created = row
         .and_then(|row| row.pairing.as_ref())

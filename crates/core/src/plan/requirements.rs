@@ -74,7 +74,7 @@ struct StepIndex<'a> {
     /// assignments.
     in_database: BTreeMap<Name, Positions>,
     /// Changes of opt-ins in a database, and changes and deletions of its functions.
-    others_in_database: BTreeMap<Name, Positions>,
+    functions_and_opt_ins_in_database: BTreeMap<Name, Positions>,
     /// Deletions of tables in a database.
     deletions_in_database: BTreeMap<Name, Positions>,
     /// The changes of `in_database` in all databases.
@@ -108,7 +108,7 @@ struct StepIndex<'a> {
     /// Registrations of data locations.
     registrations: Positions,
     /// What each step on a partition of the table requires.
-    partitions: BTreeMap<TableId, Positions>,
+    required_by_partitions: BTreeMap<TableId, Positions>,
     /// Changes of one attachment, which are applied one after the other.
     attachments: BTreeMap<(Subject, AttachmentKey), Positions>,
 }
@@ -122,7 +122,7 @@ impl<'a> StepIndex<'a> {
         Self {
             standby,
             kind,
-            others_in_database: BTreeMap::new(),
+            functions_and_opt_ins_in_database: BTreeMap::new(),
             objects: BTreeMap::new(),
             in_database: BTreeMap::new(),
             deletions_in_database: BTreeMap::new(),
@@ -141,7 +141,7 @@ impl<'a> StepIndex<'a> {
             lf_tag_values: BTreeMap::new(),
             expressions: BTreeMap::new(),
             registrations: Positions::new(),
-            partitions: BTreeMap::new(),
+            required_by_partitions: BTreeMap::new(),
             attachments: BTreeMap::new(),
         }
     }
@@ -168,7 +168,7 @@ impl<'a> StepIndex<'a> {
             | Step::CreateTable { .. }
             | Step::UpdateTable { .. } => self.add_object(position, subject),
             Step::CreateFunction { .. } | Step::UpdateFunction { .. } => {
-                self.add_other(position, &subject);
+                self.add_function_or_opt_in(position, &subject);
                 self.objects.entry(subject).or_default().insert(position);
             }
             Step::PutAttachment { attachment, .. } => {
@@ -185,7 +185,7 @@ impl<'a> StepIndex<'a> {
                 in_database.or_default().insert(position);
                 self.add_in_catalog(position, &subject);
             }
-            Step::DeleteFunction { .. } => self.add_other(position, &subject),
+            Step::DeleteFunction { .. } => self.add_function_or_opt_in(position, &subject),
             Step::DeleteDatabase { .. } => self.add_in_catalog(position, &subject),
             Step::PutSettings {
                 only_narrows: true, ..
@@ -214,9 +214,11 @@ impl<'a> StepIndex<'a> {
     }
 
     /// Adds what no grant on a database or by LF-Tags covers.
-    fn add_other(&mut self, position: usize, subject: &Subject) {
+    fn add_function_or_opt_in(&mut self, position: usize, subject: &Subject) {
         if let Some(database) = subject.database() {
-            let in_database = self.others_in_database.entry(database.clone());
+            let in_database = self
+                .functions_and_opt_ins_in_database
+                .entry(database.clone());
             in_database.or_default().insert(position);
         }
     }
@@ -268,7 +270,7 @@ impl<'a> StepIndex<'a> {
                 self.filters.entry(filter).or_default().insert(position);
             }
             AttachmentKey::OptIn(_) => {
-                self.add_other(position, &subject);
+                self.add_function_or_opt_in(position, &subject);
             }
             AttachmentKey::LfTagValue { key, value } => {
                 self.lf_tag_values
@@ -323,7 +325,7 @@ impl<'a> StepIndex<'a> {
                 ..
             } => of(&self.objects, &subject),
             Step::CreateTable { id, .. } => {
-                let mut required = self.parents(&subject);
+                let mut required = self.object_and_database(&subject);
                 required.extend(self.narrowed_settings.iter());
                 required.extend(self.opening_a_table(id));
                 required
@@ -338,20 +340,22 @@ impl<'a> StepIndex<'a> {
             Step::CreatePartition { id, .. } | Step::UpdatePartition { id, .. } => {
                 self.required_by_partition(id, &subject)
             }
-            Step::CreateFunction { .. } | Step::UpdateFunction { .. } => self.parents(&subject),
+            Step::CreateFunction { .. } | Step::UpdateFunction { .. } => {
+                self.object_and_database(&subject)
+            }
             Step::PutAttachment { attachment, .. } => self.required_by_put(&subject, attachment),
             Step::RemoveAttachment { key, .. } => self.required_by_removal(&subject, key),
             Step::Grant { grant, .. } => self.required_by_grant(&subject, grant),
             Step::DeleteDatabase { name } => {
                 let mut required = of(&self.in_database, name);
-                required.extend(of(&self.others_in_database, name));
+                required.extend(of(&self.functions_and_opt_ins_in_database, name));
                 required
             }
         }
     }
 
     /// The steps that create or update an object and its database.
-    fn parents(&self, subject: &Subject) -> Positions {
+    fn object_and_database(&self, subject: &Subject) -> Positions {
         let mut parents = of(&self.objects, subject);
         if let Some(database) = subject.database() {
             parents.extend(of(&self.objects, &Subject::Database(database.clone())));
@@ -362,12 +366,13 @@ impl<'a> StepIndex<'a> {
     /// What a partition shows is new to everybody who has access to its table. The steps on
     /// partitions follow each other and are many.
     fn required_by_partition(&mut self, id: &TableId, subject: &Subject) -> Positions {
-        if let Some(required) = self.partitions.get(id) {
+        if let Some(required) = self.required_by_partitions.get(id) {
             return required.clone();
         }
-        let mut required = self.parents(subject);
+        let mut required = self.object_and_database(subject);
         required.extend(self.opening_a_table(id));
-        self.partitions.insert(id.clone(), required.clone());
+        self.required_by_partitions
+            .insert(id.clone(), required.clone());
         required
     }
 
@@ -413,12 +418,12 @@ impl<'a> StepIndex<'a> {
         let mut required = of(&self.attachments, &(subject.clone(), part.key()));
         match part {
             Attachment::Index(_) | Attachment::Statistics(_) | Attachment::GlueTag { .. } => {
-                required.extend(self.parents(subject));
+                required.extend(self.object_and_database(subject));
             }
             // An opt-in takes access away.
-            Attachment::OptIn(_) => required.extend(self.parents(subject)),
+            Attachment::OptIn(_) => required.extend(self.object_and_database(subject)),
             Attachment::DataCellsFilter(filter) => {
-                required.extend(self.parents(subject));
+                required.extend(self.object_and_database(subject));
                 required.extend(self.revokes_that(subject, &|resource| {
                     matches!(resource, Resource::DataCellsFilter(_, name) if *name == filter.name)
                 }));
@@ -484,7 +489,7 @@ impl<'a> StepIndex<'a> {
 
     /// An LF-Tag changes what grants by LF-Tag policies cover, here and in what inherits it.
     fn required_by_lf_tag(&self, subject: &Subject) -> Positions {
-        let mut required = self.parents(subject);
+        let mut required = self.object_and_database(subject);
         required.extend(self.policy_revokes());
         let (Subject::Table(_), Some(database)) = (subject, subject.database()) else {
             // What overrides the LF-Tag of the database is assigned before that changes.
@@ -527,7 +532,7 @@ impl<'a> StepIndex<'a> {
     }
 
     fn required_by_grant(&self, subject: &Subject, grant: &PermissionGrant) -> Positions {
-        let mut required = self.parents(subject);
+        let mut required = self.object_and_database(subject);
         required.extend(self.revokes_on(subject));
         let is_for_all = grant.principal.0 == IAM_ALLOWED_PRINCIPALS;
         match self.kind {

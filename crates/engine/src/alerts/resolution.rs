@@ -97,7 +97,7 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
         | AlertKind::DeadLetters
         | AlertKind::Alarm
         | AlertKind::Lagging
-        | AlertKind::ReplicationStalled
+        | AlertKind::ChannelStalled
         | AlertKind::CallCeilingReached
         | AlertKind::NotReplicated
         | AlertKind::Digest => false,

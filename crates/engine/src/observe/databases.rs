@@ -2,8 +2,8 @@
 
 use super::tables::prove_database_absence;
 use super::{
-    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join, observation_of_own,
-    read_error_of, run_concurrently,
+    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join,
+    observation_without_target_fields, read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +102,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let Some((all_primary, all_standby)) = &self.prefetched.databases else {
             let (primary, standby) =
                 join(self.primary.database(name), self.standby.database(name)).await;
-            return (observation_of_own(primary), observation_of_own(standby));
+            return (
+                observation_without_target_fields(primary),
+                observation_without_target_fields(standby),
+            );
         };
         let listed = |all: &Observation<BTreeMap<Name, Observed<Database>>>| match all {
             Observation::Present(all) => match all.get(name) {
@@ -272,7 +275,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             };
             let observed = match (listed.remove(id), by_name.remove(id), &parent) {
                 (Some(observed), _, _) => Observation::Present(observed.without_target_fields()),
-                (None, Some(read), _) => match observation_of_own(read) {
+                (None, Some(read), _) => match observation_without_target_fields(read) {
                     Observation::Absent(by_name) => Observation::Absent(AbsenceProof {
                         not_returned: true,
                         read_error: by_name.read_error,
@@ -371,7 +374,7 @@ pub(crate) async fn database_by_name<R: ReadRegion>(
     region: &R,
     name: &Name,
 ) -> Observation<Observed<Database>> {
-    let observed = observation_of_own(region.database(name).await);
+    let observed = observation_without_target_fields(region.database(name).await);
     match read_error_of(&observed) {
         Some(_) => with_listing(region, name, observed).await,
         None => observed,

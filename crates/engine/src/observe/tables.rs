@@ -3,7 +3,7 @@
 use super::databases::database_by_name;
 use super::{
     Observer, Snapshots, TABLE_ATTACHMENT_FACETS, absent_by_name, join, may_mean_absence,
-    observation_of_own, read_error_of, run_concurrently,
+    observation_without_target_fields, read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -215,8 +215,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 let (primary, standby) = join(primary, standby).await;
                 (
                     *id,
-                    observation_of_own(primary),
-                    observation_of_own(standby),
+                    observation_without_target_fields(primary),
+                    observation_without_target_fields(standby),
                 )
             }
         });

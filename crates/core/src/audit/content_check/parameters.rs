@@ -18,7 +18,9 @@ pub(super) fn syntax(path: &[&str], kind: Kind) -> Option<Syntax> {
         ["Parameters", "flink.path" | "storage.location.template"] if kind.is_table => {
             Some(Syntax::Location)
         }
-        ["Parameters", "location" | "path"] if kind.has_format => Some(Syntax::Location),
+        ["Parameters", "location" | "path"] if kind.is_delta_hudi_or_spark => {
+            Some(Syntax::Location)
+        }
         ["Parameters", "avro.schema.url"] if is_table_or_partition => Some(Syntax::Location),
         ["Parameters", "exclusions"] if is_table_or_partition => Some(Syntax::Patterns),
         ["StorageDescriptor", "Parameters", "avro.schema.url"]

@@ -242,7 +242,7 @@ impl<'a> PlanReplay<'a> {
     }
 
     /// Whether the primary's table was recreated since the ledger paired it.
-    pub(super) fn is_recreated(&self, id: &TableId) -> bool {
+    pub(super) fn is_recreated_in_primary(&self, id: &TableId) -> bool {
         let row = self.inputs.rows.get(&Subject::Table(id.clone()));
         let paired = row
             .and_then(|row| row.pairing.as_ref())
