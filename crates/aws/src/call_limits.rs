@@ -23,7 +23,11 @@ use twinlake_engine::call_ceiling::reserved_at_once;
 /// The longest time that a call waits for its turn. What waits longer fails, and is tried again from the
 /// queue: a function must not be kept busy by waiting, and a write must not be sent long after the reads
 /// that it rests on.
-pub(crate) const MAX_WAIT: Duration = Duration::from_secs(15);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest time for a reservation in the ledger, and how long a process then counts for itself.
+const RESERVATION_TIMEOUT: Duration = Duration::from_secs(1);
+const COUNTS_ALONE: Duration = Duration::from_secs(10);
 
 /// The limits of the calls of a process to Glue and Lake Formation in one Region. Clones share them.
 #[derive(Clone, Debug)]
@@ -63,11 +67,14 @@ impl Rates {
     /// Reserves a call of an operation. Returns how long it has to wait; `None` if that is longer than
     /// [`MAX_WAIT`].
     fn reserve(&mut self, operation: &str, now: Duration) -> Option<Duration> {
-        let of_all = self.of_all.reserve(now, fastrand::f64(), MAX_WAIT)?;
         let rate = self.by_operation.entry(operation.to_owned()).or_default();
-        let longest = MAX_WAIT.saturating_sub(of_all);
-        let of_operation = rate.reserve(now + of_all, fastrand::f64(), longest)?;
-        Some(of_all + of_operation)
+        let wait = rate.wait(now).max(self.of_all.wait(now));
+        if wait > MAX_WAIT {
+            return None;
+        }
+        rate.reserve(now + wait, fastrand::f64());
+        self.of_all.reserve(now + wait, fastrand::f64());
+        Some(wait)
     }
 
     fn record(&mut self, operation: &str, is_refused: bool, now: Duration) {
@@ -116,6 +123,8 @@ struct Reserved {
     left: u32,
     /// Whether the second has no more calls.
     is_used_up: bool,
+    /// Until when this process does not ask what it shares the ceiling through, which did not answer.
+    counts_alone_until: Option<Instant>,
 }
 
 impl CallLimits {
@@ -194,12 +203,15 @@ impl CallLimits {
             if reserved.second != second {
                 *reserved = Reserved {
                     second,
+                    counts_alone_until: reserved.counts_alone_until,
                     ..Reserved::default()
                 };
             }
             if reserved.left == 0 && !reserved.is_used_up {
-                reserved.left = self.reserve(ceiling, second).await;
-                reserved.is_used_up = reserved.left == 0 || ceiling.shared_by.is_none();
+                self.reserve(ceiling, &mut reserved).await;
+                if second_and_rest().0 != reserved.second {
+                    continue;
+                }
             }
             if reserved.left > 0 {
                 reserved.left -= 1;
@@ -213,19 +225,30 @@ impl CallLimits {
         }
     }
 
-    /// Reserves calls of the present second. Returns their number: 0 if others have reserved all.
-    async fn reserve(&self, ceiling: &Ceiling, second: i64) -> u32 {
-        let Some(ledger) = &ceiling.shared_by else {
-            return ceiling.calls_per_second;
-        };
-        let calls = reserved_at_once(ceiling.calls_per_second);
-        let region = &self.shared.region;
-        let most = ceiling.calls_per_second;
-        match ledger.reserve_calls(region, second, calls, most).await {
-            Ok(true) => calls,
-            Ok(false) => 0,
-            Err(_) => ceiling.calls_per_second,
+    /// Reserves calls of a second. If what this process shares the ceiling through does not answer, it has
+    /// the whole ceiling for itself for some time.
+    async fn reserve(&self, ceiling: &Ceiling, reserved: &mut Reserved) {
+        let counts_alone = reserved.counts_alone_until;
+        let counts_alone = counts_alone.is_some_and(|until| Instant::now() < until);
+        let shared_by = ceiling.shared_by.as_ref().filter(|_| !counts_alone);
+        if let Some(shared_by) = shared_by {
+            let calls = reserved_at_once(ceiling.calls_per_second);
+            let (region, second) = (&self.shared.region, reserved.second);
+            let answer = shared_by.reserve_calls(region, second, calls, ceiling.calls_per_second);
+            match tokio::time::timeout(RESERVATION_TIMEOUT, answer).await {
+                Ok(Ok(is_reserved)) => {
+                    reserved.left = if is_reserved { calls } else { 0 };
+                    reserved.is_used_up = !is_reserved;
+                    return;
+                }
+                Ok(Err(_)) | Err(_) => {
+                    reserved.counts_alone_until = Some(Instant::now() + COUNTS_ALONE);
+                    reserved.second = second_and_rest().0;
+                }
+            }
         }
+        reserved.left = ceiling.calls_per_second;
+        reserved.is_used_up = true;
     }
 
     /// Records whether AWS refused a call of an operation because there were too many.
@@ -316,5 +339,73 @@ mod tests {
         tokio::time::sleep(LIMITS_ALL).await;
         limits.record("GetDatabases", false);
         assert_eq!(wait_of_five().await, Duration::ZERO);
+    }
+
+    /// Counts for several processes, or does not answer.
+    #[derive(Debug, Default)]
+    struct Counter {
+        calls: Mutex<BTreeMap<i64, u32>>,
+        asked: Mutex<u32>,
+        is_out_of_reach: bool,
+    }
+
+    impl SharedCeiling for Counter {
+        fn reserve_calls<'a>(
+            &'a self,
+            _: &'a str,
+            second: i64,
+            calls: u32,
+            most: u32,
+        ) -> BoxFuture<'a, Result<bool, CallError>> {
+            *self.asked.lock().unwrap() += 1;
+            let mut counted = self.calls.lock().unwrap();
+            let counted = counted.entry(second).or_default();
+            let are_left = *counted + calls <= most;
+            *counted += if are_left { calls } else { 0 };
+            let is_out_of_reach = self.is_out_of_reach;
+            Box::pin(async move {
+                match is_out_of_reach {
+                    true => std::future::pending().await,
+                    false => Ok(are_left),
+                }
+            })
+        }
+    }
+
+    /// The calls of 20 callers, half of them of another process, by second.
+    async fn sent_by_two_processes(counter: &Arc<Counter>) -> BTreeMap<i64, u32> {
+        let processes = [CallLimits::new("us-east-1"), CallLimits::new("us-east-1")];
+        for limits in &processes {
+            limits.set_ceiling(Some(8), Some(Arc::clone(counter) as Arc<dyn SharedCeiling>));
+        }
+        let sent = Mutex::new(BTreeMap::<i64, u32>::new());
+        let calls = (0..20).map(|number| {
+            let (limits, sent) = (&processes[number % 2], &sent);
+            async move {
+                assert!(limits.wait("GetTables").await);
+                let mut sent = sent.lock().unwrap();
+                *sent.entry(second_and_rest().0).or_default() += 1;
+            }
+        });
+        futures_util::future::join_all(calls).await;
+        sent.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn processes_share_a_ceiling() {
+        let sent = sent_by_two_processes(&Arc::default()).await;
+        assert!(sent.values().all(|calls| *calls <= 8), "{sent:?}");
+        assert_eq!(sent.values().sum::<u32>(), 20);
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_each_process_has_the_ceiling_for_itself() {
+        let counter = Arc::new(Counter {
+            is_out_of_reach: true,
+            ..Counter::default()
+        });
+        let sent = sent_by_two_processes(&counter).await;
+        assert!(sent.values().all(|calls| *calls <= 16), "{sent:?}");
+        assert_eq!(*counter.asked.lock().unwrap(), 2, "once by each");
     }
 }

@@ -47,30 +47,24 @@ pub(crate) struct CallRate {
 }
 
 impl CallRate {
-    /// Reserves the next call, and returns how long to wait before it is sent; `None`, and reserves
-    /// nothing, if that is longer than `max_wait`. `jitter`, from 0 to 1, varies the distance between
-    /// calls: with equal distances, of two callers one may take every place that becomes free, and the
-    /// other gets all the refusals.
-    pub(crate) fn reserve(
-        &mut self,
-        now: Duration,
-        jitter: f64,
-        max_wait: Duration,
-    ) -> Option<Duration> {
-        let at = self.limit.map_or(now, |_| self.next.max(now));
-        let wait = at.saturating_sub(now);
-        if wait > max_wait {
-            return None;
-        }
+    /// How long the next call has to wait.
+    pub(crate) fn wait(&self, now: Duration) -> Duration {
+        let next = self.limit.map_or(now, |_| self.next);
+        next.saturating_sub(now)
+    }
+
+    /// Reserves a call that is sent at `at`, not before [`Self::wait`] allows it. `jitter`, from 0 to 1,
+    /// varies the distance between calls: with equal distances, of two callers one may take every place
+    /// that becomes free, and the other gets all the refusals.
+    pub(crate) fn reserve(&mut self, at: Duration, jitter: f64) {
         if let Some(limit) = self.limit {
             self.next = at + Duration::from_secs_f64((0.5 + jitter) / limit);
         }
-        let is_old = |sent: &Duration| *sent + MEASURED_TIME < now;
+        let is_old = |sent: &Duration| *sent + MEASURED_TIME < at;
         while self.sent.front().is_some_and(is_old) {
             self.sent.pop_front();
         }
         self.sent.push_back(at);
-        Some(wait)
     }
 
     /// Records that AWS refused a call because there were too many.
@@ -124,8 +118,6 @@ impl CallRate {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3600);
-
     fn secs(secs: f64) -> Duration {
         Duration::from_secs_f64(secs)
     }
@@ -134,15 +126,29 @@ mod tests {
     fn nothing_waits_before_a_refusal() {
         let mut rate = CallRate::default();
         for _ in 0..1000 {
-            assert_eq!(rate.reserve(secs(1.0), 0.5, LONG), Some(Duration::ZERO));
+            assert_eq!(rate.wait(secs(1.0)), Duration::ZERO);
+            rate.reserve(secs(1.0), 0.5);
         }
+    }
+
+    #[test]
+    fn calls_below_a_limit_have_its_distance() {
+        let mut rate = CallRate {
+            limit: Some(2.0),
+            ..CallRate::default()
+        };
+        rate.reserve(secs(1.0), 0.5);
+        assert_eq!(rate.wait(secs(1.0)), secs(0.5));
+        rate.reserve(secs(1.5), 1.0);
+        assert_eq!(rate.wait(secs(1.0)), secs(1.25));
+        assert_eq!(rate.wait(secs(3.0)), secs(0.0));
     }
 
     #[test]
     fn a_refusal_halves_the_rate_at_which_calls_were_sent_and_is_counted_once() {
         let mut rate = CallRate::default();
         for call in 0..40 {
-            let _ = rate.reserve(secs(f64::from(call) * 0.05), 0.5, LONG);
+            rate.reserve(secs(f64::from(call) * 0.05), 0.5);
         }
         rate.refused(secs(2.0));
         let halved = rate.limit.unwrap();
@@ -170,19 +176,6 @@ mod tests {
         assert_eq!(rate.limit, None);
     }
 
-    #[test]
-    fn what_would_wait_too_long_reserves_nothing() {
-        let mut rate = CallRate {
-            limit: Some(1.0),
-            ..CallRate::default()
-        };
-        let short = secs(1.5);
-        assert_eq!(rate.reserve(secs(0.0), 0.5, short), Some(secs(0.0)));
-        assert_eq!(rate.reserve(secs(0.0), 0.5, short), Some(secs(1.0)));
-        assert_eq!(rate.reserve(secs(0.0), 0.5, short), None);
-        assert_eq!(rate.reserve(secs(1.0), 0.5, short), Some(secs(1.0)));
-    }
-
     /// A service that answers 20 calls a second, 20 at once, to everyone together.
     struct Service {
         free: f64,
@@ -203,6 +196,13 @@ mod tests {
         }
     }
 
+    /// Reserves the next call from `now` on, and returns when it is sent.
+    fn reserved(rate: &mut CallRate, now: f64, random: &mut fastrand::Rng) -> f64 {
+        let at = secs(now) + rate.wait(secs(now));
+        rate.reserve(at, random.f64());
+        at.as_secs_f64()
+    }
+
     /// Production calls 10 times a second, and 16 callers of Twinlake as often as they may. Returns the
     /// part of production's calls that the service refused after the first ten seconds, and the calls a
     /// second that it answered Twinlake.
@@ -217,8 +217,7 @@ mod tests {
         let mut rate = CallRate::default();
         let mut next: Vec<f64> = Vec::new();
         for _ in 0..16 {
-            let wait = rate.reserve(secs(0.0), random.f64(), LONG).unwrap();
-            next.push(wait.as_secs_f64());
+            next.push(reserved(&mut rate, 0.0, &mut random));
         }
         let (mut calls, mut refused, mut answered) = (0.0, 0.0, 0.0);
         let mut production = 0.05;
@@ -254,8 +253,7 @@ mod tests {
                     done + 0.5
                 }
             };
-            let wait = rate.reserve(secs(again), random.f64(), LONG).unwrap();
-            next[caller] = again + wait.as_secs_f64();
+            next[caller] = reserved(&mut rate, again, &mut random);
         }
     }
 

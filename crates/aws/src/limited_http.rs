@@ -98,10 +98,16 @@ fn is_throttled(response: &HttpResponse) -> bool {
         .get("x-amzn-errortype")
         .unwrap_or_default();
     let body = response.body().bytes().unwrap_or_default();
-    let body = String::from_utf8_lossy(body.get(..body.len().min(1000)).unwrap_or_default());
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let is_named = |field: &str| {
+        let text = body.get(field).and_then(serde_json::Value::as_str);
+        text.is_some_and(call_error::is_throttling)
+    };
     response.status().as_u16() == 429
         || call_error::is_throttling(code)
-        || call_error::is_throttling(&body)
+        || ["__type", "code", "message", "Message"]
+            .into_iter()
+            .any(is_named)
 }
 
 #[dyn_dispatch_hint]

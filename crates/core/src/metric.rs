@@ -100,8 +100,10 @@ impl Metric {
         match self {
             Self::Lag => Some("Channel"),
             Self::ApiErrors => Some("Kind"),
-            Self::ApiCalls | Self::ThrottledCalls => Some("Service"),
-            Self::CallCeiling | Self::SecondsAtCallCeiling => Some("CalledRegion"),
+            Self::ApiCalls => Some("Service"),
+            Self::ThrottledCalls => Some("Service"),
+            Self::CallCeiling => Some("CalledRegion"),
+            Self::SecondsAtCallCeiling => Some("CalledRegion"),
             Self::SecondsSinceVerified
             | Self::OutOfSync
             | Self::OnHold

@@ -16,12 +16,12 @@ const BEHIND_PERCENT: usize = 90;
 /// Whether the ceiling still holds replication back, below this part of the time.
 const CAUGHT_UP_PERCENT: usize = 50;
 
-/// The number of calls that a function reserves at once: a quarter of the ceiling, so that several
+/// The number of calls that a function reserves at once: an eighth of the ceiling, so that several
 /// functions can work within one second and reservations stay few.
 #[must_use]
 pub const fn reserved_at_once(ceiling: u32) -> u32 {
-    let quarter = ceiling / 4;
-    if quarter == 0 { 1 } else { quarter }
+    let part = ceiling / 8;
+    if part == 0 { 1 } else { part }
 }
 
 /// How a ceiling was used lately.
@@ -112,8 +112,8 @@ fn ceiling_alert(
 ) -> Alert {
     let sentences = [
         format!(
-            "In {} of the last {OBSERVED_SECS} seconds, Twinlake used all {} calls a second to Glue and \
-             Lake Formation in {called} that the operation document allows.",
+            "In {} of the last {OBSERVED_SECS} seconds, Twinlake could reserve no more of the {} calls a \
+             second to Glue and Lake Formation in {called} that the operation document allows.",
             used.secs_at_ceiling, used.ceiling
         ),
         "Changes wait: they arrive in the standby later than without the ceiling, and access that was \
@@ -166,18 +166,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_is_used_up_once_no_function_can_reserve_more() {
-        let calls = [(999, 6), (1000, 7), (1001, 8), (300, 8)];
+        let calls = [(999, 6), (1000, 15), (1001, 16), (300, 16)];
         let calls = calls.map(|(second, calls)| (Timestamp::from_secs(second), calls));
         let ledger = InMemoryLedger::new(LedgerFile {
             reserved_calls: BTreeMap::from([("us-east-1".to_owned(), calls.into())]),
             ..LedgerFile::default()
         });
-        let operation = OperationConfig::parse("[max-calls-per-second]\nus-east-1 = 8\n").unwrap();
+        let operation = OperationConfig::parse("[max-calls-per-second]\nus-east-1 = 16\n").unwrap();
         let regions = ["us-east-1", "ap-south-1"];
         let now = Timestamp::from_secs(1002);
         let uses = read_uses(&ledger, &operation, regions, now).await.unwrap();
         let used = uses["us-east-1"].unwrap();
-        assert_eq!((used.calls, used.secs_at_ceiling), (21, 2));
+        assert_eq!((used.calls, used.secs_at_ceiling), (37, 2));
         assert_eq!(uses["ap-south-1"], None);
     }
 }

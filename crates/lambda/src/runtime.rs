@@ -107,13 +107,12 @@ impl Runtime {
     /// not valid, the present ones stay.
     async fn read_call_ceilings(&self) {
         let now = self.clock.now();
-        {
+        let lock = || {
             let read_at = self.read_ceilings_at.lock();
-            let mut read_at = read_at.unwrap_or_else(PoisonError::into_inner);
-            if read_at.is_some_and(|at| now < at) {
-                return;
-            }
-            *read_at = Some(now.plus_secs(CEILINGS_AGE_SECS));
+            read_at.unwrap_or_else(PoisonError::into_inner)
+        };
+        if lock().is_some_and(|at| now < at) {
+            return;
         }
         if let Ok((operation, None)) = OperationConfig::load(&self.ledger).await {
             for limits in &self.limits {
@@ -121,6 +120,7 @@ impl Runtime {
                 let shared_by: Arc<dyn SharedCeiling> = Arc::new(self.ledger.clone());
                 limits.set_ceiling(ceiling.copied(), Some(shared_by));
             }
+            *lock() = Some(now.plus_secs(CEILINGS_AGE_SECS));
         }
     }
 

@@ -167,7 +167,7 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
     for (region, used) in &status.call_ceilings {
         output::print(&format!(
             "Calls to {region}: at most {} a second. In the last {OBSERVED_SECS} s Twinlake reserved {}, and \
-             used all of the ceiling in {} s.",
+             could reserve no more in {} s.",
             used.ceiling, used.calls, used.secs_at_ceiling
         ));
     }

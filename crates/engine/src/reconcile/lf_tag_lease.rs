@@ -37,11 +37,28 @@ struct Shared {
     alone_until: Option<Timestamp>,
     /// When one that held it together with others ended last.
     together_until: Option<Timestamp>,
-    /// Whether a reconciliation ended without giving it back.
+    /// Whether a reconciliation ended without giving it back, since `disturbed_at` was set.
     died: bool,
+    /// When a reconciliation of this run was last found to have ended so, or another run to have held the
+    /// lease while this run counted on it.
+    disturbed_at: Option<Timestamp>,
 }
 
 impl Shared {
+    /// Whether something happened since `since` that only reading everything again shows. `known` is what
+    /// the reconciliation has read everything again for.
+    fn is_disturbed(&self, known: Option<Timestamp>, since: Timestamp) -> bool {
+        self.disturbed_at != known && self.disturbed_at.is_some_and(|at| at >= since)
+    }
+
+    /// Dates the end of a reconciliation that did not give the lease back: its end itself cannot ask for
+    /// the time.
+    fn date_deaths(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.died) {
+            self.disturbed_at = self.disturbed_at.max(Some(now));
+        }
+    }
+
     /// What others did since `since`, before a reconciliation that makes such a change.
     fn earlier_holder(&self, run: u64, change: LfTagChange, since: Timestamp) -> EarlierHolder {
         let of_other = self.earlier.as_ref();
@@ -104,8 +121,14 @@ impl LfTagLeaseOfRun {
             Ok((lease, stored)) => {
                 let mut shared = self.lock();
                 // While it was held, nobody else can have changed anything.
-                if shared.written.is_none() || shared.written != stored {
-                    shared.earlier = stored;
+                match shared.written.as_ref() {
+                    None => shared.earlier = stored,
+                    Some(_) if shared.written == stored => {}
+                    // It had ended, and another run took it.
+                    Some(_) => {
+                        shared.earlier = stored;
+                        shared.disturbed_at = shared.disturbed_at.max(Some(now));
+                    }
                 }
                 shared.written = Some(lease);
                 None
@@ -192,10 +215,16 @@ impl<E: Environment> Session<'_, E> {
         };
         let now = self.context.clock.now();
         let of_run = self.lf_tag_lease_of_run.clone();
+        let (known, started) = (self.known_disturbance, self.started);
         if let Some(held) = &self.lf_tag_lease {
-            let ends_soon = |lease: &LfTagLease| lease.ends_soon(now);
-            let ends_soon = of_run.lock().written.as_ref().is_none_or(ends_soon);
-            if held.turn.allows(change) && !ends_soon {
+            let is_undisturbed = {
+                let mut shared = of_run.lock();
+                shared.date_deaths(now);
+                let ends_soon = |lease: &LfTagLease| lease.ends_soon(now);
+                !shared.written.as_ref().is_none_or(ends_soon)
+                    && !shared.is_disturbed(known, started)
+            };
+            if held.turn.allows(change) && is_undisturbed {
                 return Ok(LeaseResult::Held);
             }
             if !held.turn.allows(change) {
@@ -218,12 +247,8 @@ impl<E: Environment> Session<'_, E> {
             return Ok(LeaseResult::Busy(now));
         }
         let writing = of_run.writing.lock().await;
-        let is_held = {
-            let shared = of_run.lock();
-            let written = shared.written.as_ref();
-            shared.holders > 0 && written.is_some_and(|lease| !lease.ends_soon(now))
-        };
-        if !is_held && let Some(until) = of_run.write(self.context.ledger, now, stop_at).await? {
+        // Who joins others renews the lease: its writes may take longer than is left of it.
+        if let Some(until) = of_run.write(self.context.ledger, now, stop_at).await? {
             return Ok(LeaseResult::Busy(until));
         }
         let mut shared = of_run.lock();
@@ -235,10 +260,13 @@ impl<E: Environment> Session<'_, E> {
                 is_given_back: false,
             });
         }
-        let died = std::mem::take(&mut shared.died);
+        shared.date_deaths(now);
+        let since_all = listed_since.map_or(started, |listed| listed.min(started));
+        let is_disturbed = shared.is_disturbed(known, since_all);
+        self.known_disturbance = shared.disturbed_at;
         let since = |since: Timestamp| shared.earlier_holder(of_run.holder, change, since);
         let result = match (since(self.started), listed_since.map(since)) {
-            _ if died => EarlierHolder::Died,
+            _ if is_disturbed => EarlierHolder::Died,
             _ if !is_first => EarlierHolder::None,
             // Only what was listed before this session began is older.
             (EarlierHolder::None, Some(EarlierHolder::None) | None) => EarlierHolder::None,
@@ -324,5 +352,66 @@ impl<E: Environment> Session<'_, E> {
         });
         drop(given_back.await);
         of_run.lock().written = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InMemoryLedger;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    async fn held_alone(of_run: &LfTagLeaseOfRun) -> HeldLease {
+        of_run.lock().holders += 1;
+        HeldLease {
+            of_run: of_run.clone(),
+            turn: Turn::Alone {
+                _guard: of_run.turn.clone().write_owned().await,
+            },
+            is_given_back: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_reconciliation_that_began_before_learns_that_one_died() {
+        let of_run = LfTagLeaseOfRun::default();
+        drop(held_alone(&of_run).await);
+        let mut shared = of_run.lock();
+        shared.date_deaths(at(10));
+        let died = shared.disturbed_at;
+        for _ in 0..2 {
+            assert!(shared.is_disturbed(None, at(9)));
+        }
+        assert!(!shared.is_disturbed(died, at(9)), "it has read everything");
+        assert!(!shared.is_disturbed(None, at(11)), "it began later");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_given_back_disturbs_nobody() {
+        let of_run = LfTagLeaseOfRun::default();
+        assert!(held_alone(&of_run).await.end(at(10)));
+        let mut shared = of_run.lock();
+        shared.date_deaths(at(11));
+        assert!(!shared.is_disturbed(None, at(0)));
+        let earlier = shared.earlier_holder(1, LfTagChange::Assignments, at(10));
+        assert_eq!(earlier, EarlierHolder::SameRun);
+    }
+
+    #[tokio::test]
+    async fn a_run_learns_that_another_held_its_lease_after_that_had_ended() {
+        let (ledger, run) = (InMemoryLedger::default(), LfTagLeaseOfRun::default());
+        let other = LfTagLeaseOfRun::default();
+        assert_eq!(run.write(&ledger, at(0), None).await.unwrap(), None);
+        assert_eq!(run.write(&ledger, at(900), None).await.unwrap(), None);
+        assert!(!run.lock().is_disturbed(None, at(0)), "it was renewed");
+        let until = other.write(&ledger, at(901), None).await.unwrap();
+        let until = until.unwrap();
+        assert_eq!(other.write(&ledger, until, None).await.unwrap(), None);
+        let until = run.write(&ledger, until, None).await.unwrap().unwrap();
+        assert_eq!(run.write(&ledger, until, None).await.unwrap(), None);
+        assert!(run.lock().is_disturbed(None, at(0)));
     }
 }

@@ -97,6 +97,8 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) lf_tag_lease: Option<HeldLease>,
     /// What this session shares of it with others.
     pub(super) lf_tag_lease_of_run: LfTagLeaseOfRun,
+    /// For which disturbance of the lease this session has read everything again.
+    pub(super) known_disturbance: Option<Timestamp>,
     /// Whether steps were sent.
     pub(super) has_applied: bool,
     /// What was read again because a plan removes it.
@@ -178,6 +180,7 @@ impl<'a, E: Environment> Session<'a, E> {
             changed_tables: BTreeSet::new(),
             lf_tag_lease: None,
             lf_tag_lease_of_run: context.lf_tag_lease.cloned().unwrap_or_default(),
+            known_disturbance: None,
             has_applied: false,
             reread_removals: BTreeSet::new(),
             reread_grants: BTreeSet::new(),

@@ -85,6 +85,12 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
             }
         }
     }
+    if is_ready && role != Some(RegionRole::Standby) {
+        let regions = [region, &runtime.config.peer_region];
+        let none = regions.map(|region| (region.to_owned(), None)).into();
+        report.checked =
+            call_ceiling::check(&none, region, now, std::mem::take(&mut report.checked)).1;
+    }
     if is_ready {
         let checked = std::mem::take(&mut report.checked);
         report.checked = checked.with_healthy(alerts::POLICY_SUBJECT, now);
