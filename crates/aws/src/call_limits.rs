@@ -2,10 +2,11 @@
 //! waits before it is sent, pages and repeated attempts included.
 //!
 //! Two limits apply. After AWS has refused an operation, this process calls it less often
-//! ([`CallRate`]), and all operations together if it refused several. And the operation document may set a ceiling of calls a second for everything that
-//! Twinlake does in the Region. The functions share it through the ledger: each reserves a part of the
-//! calls of the present second with a conditional write. Limits on the event sources would have to divide
-//! the ceiling among the functions in advance, most of which are idle.
+//! ([`CallRate`]), and all operations together if it refused several. And the operation document may set
+//! a ceiling of calls a second for everything that Twinlake does in the Region. The functions share it
+//! through the ledger: each reserves a part of the calls of the present second with a conditional write.
+//! Limits on the event sources would have to divide the ceiling among the functions in advance, most of
+//! which are idle.
 
 use crate::call_rate::CallRate;
 use crate::system_clock::SystemClock;
@@ -20,8 +21,8 @@ use twinlake_core::CallError;
 use twinlake_engine::Clock as _;
 use twinlake_engine::call_ceiling::reserved_at_once;
 
-/// The longest time that a call waits for its turn. What waits longer fails, and is tried again from the
-/// queue: a function must not be kept busy by waiting, and a write must not be sent long after the reads
+/// The longest time that a call waits for its turn. What waits longer fails, and is tried again later:
+/// a function must not be kept busy by waiting, and a write must not be sent long after the reads
 /// that it rests on.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 

@@ -68,13 +68,16 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
             lag_thresholds: operation.lag_alert,
         };
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
-        let regions = [region, &runtime.config.peer_region];
-        let uses = call_ceiling::read_uses(&runtime.ledger, &operation, regions, now).await?;
-        let (alerts, checked) =
-            call_ceiling::check(&uses, region, now, std::mem::take(&mut report.checked));
-        report.alerts.extend(alerts);
-        report.checked = checked;
-        report.call_ceilings = uses;
+        // With an invalid document, running functions keep the ceilings that they have.
+        if invalid.is_none() {
+            let regions = [region, &runtime.config.peer_region];
+            let uses = call_ceiling::read_uses(&runtime.ledger, &operation, regions, now).await?;
+            let (alerts, checked) =
+                call_ceiling::check(&uses, region, now, std::mem::take(&mut report.checked));
+            report.alerts.extend(alerts);
+            report.checked = checked;
+            report.call_ceilings = uses;
+        }
         match invalid {
             Some(error) => report
                 .alerts
