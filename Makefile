@@ -31,7 +31,7 @@ test-other-leader: ## Runs the tests over both Regions again, with the policy's 
 	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch \
 	    --test excess_access --test grant_call_counts --test guarded_writes --test links --test monitor --test properties \
 	    --test s3_replication --test scan_intervals --test service_answers --test verified_at \
-	    --test changes_during_runs --test subject_states
+	    --test changes_during_runs --test lf_tag_lease --test subject_states
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore tests/local

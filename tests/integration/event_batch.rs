@@ -94,6 +94,7 @@ fn scopes_beyond_the_time_limit_are_queued_again_and_acknowledged() {
         .map(|(index, body)| QueueMessage {
             id: index.to_string(),
             body,
+            is_redelivered: false,
         })
         .collect();
     let context = harness.context();
@@ -392,6 +393,7 @@ fn deliver_with_topic(
         .map(|(index, body)| QueueMessage {
             id: index.to_string(),
             body: body.clone(),
+            is_redelivered: false,
         })
         .collect();
     let (context, event_context) = (harness.context(), harness.event_context());

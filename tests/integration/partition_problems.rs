@@ -137,6 +137,7 @@ fn a_scan_that_could_not_be_queued_is_not_counted_as_scheduled() {
         .map(|body| QueueMessage {
             id: "1".to_owned(),
             body: body.clone(),
+            is_redelivered: false,
         })
         .collect();
     let (context, event_context) = (harness.context(), harness.event_context());

@@ -242,7 +242,7 @@ fn a_problem_that_another_function_found_meanwhile_is_kept() {
             let mut row = harness.ledger.contents().rows[&orders()].clone();
             row.state = SubjectState::Blocked;
             row.since = harness.sim.now();
-            row.detected_by = BTreeSet::from([Facet::Definition, Facet::Indexes]);
+            row.problem_facets = BTreeSet::from([Facet::Definition, Facet::Indexes]);
             row.reason = Some("the index could not be created".to_owned());
             let stored = harness.ledger.put_rows(std::slice::from_ref(&row));
             run_until_killed(&harness.sim, stored).unwrap().unwrap();

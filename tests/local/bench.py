@@ -511,6 +511,59 @@ def bench_events():
             print(f"  {name:<40} {len(calls):>6} calls")
 
 
+# A burst: tables of these databases are updated within ten seconds.
+BURST_DATABASES, BURST_TABLES, BURST_SECONDS = 4, 250, 10
+
+
+def bench_burst():
+    """Prints when the changes of a burst are in the standby of a deployment."""
+    count = BURST_DATABASES * BURST_TABLES
+    print(f"{count:,} tables in {BURST_DATABASES} databases are updated within {BURST_SECONDS} s, "
+          "with round trips of 10 ms to the primary and of 200 ms to the standby:")
+    with stack.Deployment() as deployment:
+        for d in range(BURST_DATABASES):
+            deployment.control_sandbox(
+                "bulk-create", region=PRIMARY, database=f"db{d}", tables=BURST_TABLES,
+                partitions_per_table=0, location=bucket_uri(PRIMARY))
+        deployment.invoke(PRIMARY, "LakeAccess")
+        deployment.resync()
+        glue, standby = (deployment.client("glue", region) for region in (PRIMARY, STANDBY))
+
+        def described():
+            """The number of tables in the standby that have the change."""
+            found = 0
+            for d in range(BURST_DATABASES):
+                pages = standby.get_paginator("get_tables").paginate(DatabaseName=f"db{d}")
+                tables = [table for page in pages for table in page["TableList"]]
+                found += sum(table.get("Description") == "burst" for table in tables)
+            return found
+
+        names = [(d, t) for t in range(BURST_TABLES) for d in range(BURST_DATABASES)]
+        inputs = {}
+        for d in range(BURST_DATABASES):
+            pages = glue.get_paginator("get_tables").paginate(DatabaseName=f"db{d}")
+            for table in (table for page in pages for table in page["TableList"]):
+                inputs[d, table["Name"]] = {
+                    key: table[key] for key in ("Name", "StorageDescriptor", "PartitionKeys",
+                                                "TableType", "Parameters") if key in table}
+        for region, milliseconds in ((PRIMARY, 10), (STANDBY, 200)):
+            deployment.control_sandbox("latency", milliseconds=milliseconds, region=region)
+        deployment.drain_calls()
+        started = time.monotonic()
+        for number, (d, t) in enumerate(names):
+            time.sleep(max(0.0, started + number * BURST_SECONDS / count - time.monotonic()))
+            table = {**inputs[d, f"t{t}"], "Description": "burst"}
+            glue.update_table(DatabaseName=f"db{d}", TableInput=table)
+        sent = time.monotonic()
+        print(f"  sent within {sent - started:.1f} s; in the standby then: {described()}")
+        wait_for("all changes are in the standby", lambda: described() == count, 300, every=1)
+        waited = time.monotonic() - sent
+        calls = collections.Counter(
+            c["call"] for c in deployment.drain_calls() if ":role/twinlake/" in c["caller"])
+        print(f"  all in the standby {waited:.0f} s after the last one; {sum(calls.values())} calls")
+        print("  " + ", ".join(f"{name} {number}" for name, number in calls.most_common(8)))
+
+
 def list_partitions(glue, database="d", table="t"):
     try:
         return glue.get_partitions(DatabaseName=database, TableName=table)["Partitions"]
@@ -577,6 +630,7 @@ def main():
         bench_memory(pathlib.Path(home))
     stack.TARGET = RELEASE
     bench_events()
+    bench_burst()
     bench_start()
 
 

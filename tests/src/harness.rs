@@ -359,12 +359,26 @@ impl TestHarness {
     where
         E: Environment<Standby: WriteRegion>,
     {
+        self.deliver_messages(context, bodies, false)
+    }
+
+    /// Processes a batch of message bodies, which were delivered before or not.
+    pub fn deliver_messages<E>(
+        &self,
+        context: &Context<'_, E>,
+        bodies: &[Vec<u8>],
+        is_redelivered: bool,
+    ) -> Option<BatchResult>
+    where
+        E: Environment<Standby: WriteRegion>,
+    {
         let messages: Vec<QueueMessage> = bodies
             .iter()
             .enumerate()
             .map(|(index, body)| QueueMessage {
                 id: index.to_string(),
                 body: body.clone(),
+                is_redelivered,
             })
             .collect();
         let stop_at = self.sim.now().plus_secs(1_000_000);

@@ -57,8 +57,10 @@ pub enum AuditRule {
     Altered,
     /// The plan deletes more than the deletion limit allows.
     DeletionLimit,
-    /// The plan was made for another epoch or another policy.
-    Stale,
+    /// The plan was made for another policy or epoch.
+    OtherPolicyOrEpoch,
+    /// A step requires a later one.
+    Order,
 }
 
 /// Why a plan is rejected.
@@ -91,7 +93,8 @@ impl fmt::Display for Rejection {
             AuditRule::NotManaged => "it changes what Twinlake does not manage",
             AuditRule::Altered => "it would write content that differs from the primary's",
             AuditRule::DeletionLimit => "it deletes more than the deletion limit allows",
-            AuditRule::Stale => "it was made for another policy or epoch",
+            AuditRule::OtherPolicyOrEpoch => "it was made for another policy or epoch",
+            AuditRule::Order => "its steps are in the wrong order",
         };
         write!(f, "{rule}: {}", self.detail)
     }
@@ -154,7 +157,7 @@ pub fn audit(
     let mut rejections = Vec::new();
     if plan.epoch != inputs.epoch || plan.policy_digest != inputs.policy.digest() {
         let detail = "read both Regions again and make a new plan";
-        rejections.push(Rejection::new(AuditRule::Stale, detail));
+        rejections.push(Rejection::new(AuditRule::OtherPolicyOrEpoch, detail));
     }
     rejections.extend(check_steps(inputs, &plan));
     let is_limited = |step: &&Step| !budget.approved.contains(&step.target());
@@ -171,7 +174,7 @@ pub fn audit(
 fn check_steps(inputs: &Inputs<'_>, plan: &Plan) -> Vec<Rejection> {
     let Some(sets) = FailureSets::new(&plan.steps, &plan.requires) else {
         let detail = "a step requires a later one";
-        return vec![Rejection::new(AuditRule::Stale, detail)];
+        return vec![Rejection::new(AuditRule::Order, detail)];
     };
     let mut rejections = Vec::new();
     let mut replay = plan_replay::PlanReplay::new(inputs, &plan.steps);

@@ -108,7 +108,7 @@ impl<'a> Translator<'a> {
         if let Some(reason) = table.view_obstacle() {
             return Err(Withheld::OnHold(reason));
         }
-        object = object.with_writable_view_fields();
+        object = object.normalized_view();
         if let Some(descriptor) = &mut object.storage_descriptor {
             require_listed_columns(descriptor)?;
             self.descriptor(descriptor, &mut notes)?;

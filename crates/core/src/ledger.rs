@@ -111,7 +111,8 @@ pub enum SubjectState {
     InSync,
     /// Known to differ; the next events or the next resync bring it in sync.
     OutOfSync,
-    /// Held back by the policy or the deletion limit until a person decides.
+    /// Held back by the policy; or its deletions are held by the deletion limit, until a person
+    /// approves them, or the hour is over.
     OnHold,
     /// The catalog entry is there and its objects have not arrived yet.
     DataPending,
@@ -156,8 +157,8 @@ pub struct StateTransition {
 /// The most state transitions that a row keeps.
 pub const MAX_HISTORY: usize = 10;
 
-/// The most values of partitions that a row keeps in [`LedgerRow::detected_partitions`].
-pub const MAX_DETECTED_PARTITIONS: usize = 20;
+/// The most values of partitions that a row keeps in [`LedgerRow::problem_partitions`].
+pub const MAX_PROBLEM_PARTITIONS: usize = 20;
 
 /// The most intents that a row keeps.
 const MAX_INTENTS: usize = 8;
@@ -209,7 +210,8 @@ pub struct LedgerRow {
     /// The reason for the state, unless it is in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When a listing last showed the subject while it was reconciled.
+    /// When the subject's database was last scanned in full, as of the last time that the row was
+    /// written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Timestamp>,
     /// When the subject was last read in full and found equal to the primary, as of the
@@ -219,12 +221,12 @@ pub struct LedgerRow {
     /// The facets that its problems were found in: only a read of all of them finds it in sync
     /// again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub detected_by: BTreeSet<Facet>,
+    pub problem_facets: BTreeSet<Facet>,
     /// The values of partitions that could not be made equal: a read of them, or of all partitions,
-    /// finds it in sync again. At most [`MAX_DETECTED_PARTITIONS`]; of more,
-    /// [`LedgerRow::detected_by`] names all partitions.
+    /// finds it in sync again. At most [`MAX_PROBLEM_PARTITIONS`]; of more,
+    /// [`LedgerRow::problem_facets`] names all partitions.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub detected_partitions: BTreeSet<Vec<String>>,
+    pub problem_partitions: BTreeSet<Vec<String>>,
     /// Whether the deletion limit holds it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub over_deletion_limit: bool,
@@ -301,7 +303,8 @@ impl LedgerRow {
         self.version.map_or(0, |version| version + 1)
     }
 
-    /// Whether the deletion limit holds its deletion until a person approves it.
+    /// Whether the deletion limit holds deletions of it, until a person approves them, or the hour
+    /// is over.
     #[must_use]
     pub fn is_over_deletion_limit(&self) -> bool {
         self.over_deletion_limit && self.state == SubjectState::OnHold
@@ -350,8 +353,8 @@ impl LedgerRow {
             reason: None,
             listed_at: None,
             verified_at: None,
-            detected_by: BTreeSet::new(),
-            detected_partitions: BTreeSet::new(),
+            problem_facets: BTreeSet::new(),
+            problem_partitions: BTreeSet::new(),
             over_deletion_limit: false,
             table_default: None,
             source_location: None,

@@ -158,8 +158,8 @@ pub struct SubjectOutcome {
     pub state: SubjectState,
     /// The reason, unless the subject is in sync.
     pub reason: Option<String>,
-    /// The facets whose reads led to the state; [`Facet::Definition`] is always one of them.
-    pub detected_by: Facets,
+    /// The facets that its problems were found in; [`Facet::Definition`] is always one of them.
+    pub problem_facets: Facets,
     /// The number of problems that were found. The state and the reason are those of the worst.
     pub problems: usize,
     /// The pairing, as far as the snapshots show it.
@@ -179,7 +179,7 @@ impl SubjectOutcome {
         Self {
             state,
             reason,
-            detected_by: Facets::from([Facet::Definition]),
+            problem_facets: Facets::from([Facet::Definition]),
             problems: 0,
             pairing: None,
             table_default: None,
@@ -236,7 +236,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     all_tables_grants::plan(&mut builder);
     lf_item_rights::plan(&mut builder);
     lf_tag_policy_grants::plan(&mut builder);
-    opt_ins::plan(&mut builder);
+    opt_ins::hold_back_opening_steps(&mut builder);
     lf_tag_assignment::plan(&mut builder);
     for (subject, outcome) in std::mem::take(&mut builder.attachment_outcomes) {
         let is_otherwise_in_sync = builder.is_in_sync(&subject);
@@ -397,8 +397,8 @@ struct PlanBuilder<'a> {
 }
 
 impl PlanBuilder<'_> {
-    /// Whether a facet of a subject was read in both Regions. If not, the plan asks for it.
-    fn is_read(&mut self, subject: &Subject, facet: Facet) -> bool {
+    /// Whether a facet of a subject was read in both Regions. If not, the plan asks for the read.
+    fn read_or_ask(&mut self, subject: &Subject, facet: Facet) -> bool {
         let snapshots = [self.inputs.primary, self.inputs.standby];
         let is_read = snapshots.iter().all(|snapshot| match (facet, subject) {
             (Facet::Grants, _) => snapshot.grants.contains_key(subject),
@@ -482,7 +482,7 @@ impl PlanBuilder<'_> {
             outcome.table_default.clone_from(&previous.table_default);
             outcome.state = previous.state;
             outcome.reason.clone_from(&previous.reason);
-            outcome.detected_by.clone_from(&previous.detected_by);
+            outcome.problem_facets.clone_from(&previous.problem_facets);
             outcome.problems = previous.problems;
         }
         outcome.add_problem(state, reason);
@@ -505,16 +505,16 @@ impl PlanBuilder<'_> {
         let before = problems(self);
         plan(self);
         if problems(self) > before {
-            self.set_detected_by(subject, facet);
+            self.add_problem_facet(subject, facet);
         }
     }
 
-    /// Adds a facet that a subject was found not to be in sync by, if it is not in sync.
-    fn set_detected_by(&mut self, subject: &Subject, facet: Facet) {
+    /// Adds a facet that problems of a subject were found in, if it is not in sync.
+    fn add_problem_facet(&mut self, subject: &Subject, facet: Facet) {
         if let Some(outcome) = self.subject_outcomes.get_mut(subject)
             && outcome.state != SubjectState::InSync
         {
-            outcome.detected_by.insert(facet);
+            outcome.problem_facets.insert(facet);
         }
     }
 

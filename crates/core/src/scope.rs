@@ -197,6 +197,10 @@ pub struct Scope {
     /// listing of the standby does not contain them: that listing may be stale by one write.
     #[serde(with = "pairs", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named_revokes: BTreeMap<PermissionGrant, bool>,
+    /// The grants among `named_revokes` that no event named: a session made them. The primary's lack of one
+    /// needs the same proof as that of any grant.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub own_grants: BTreeSet<PermissionGrant>,
     /// The heartbeats that requested to read the heartbeat table: when the newest one of each
     /// channel was sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -300,6 +304,11 @@ impl Scope {
 
     /// Merges another scope into this one.
     pub fn merge(&mut self, other: Self) {
+        let own = self.own_grants.union(&other.own_grants);
+        self.own_grants = own
+            .filter(|grant| !self.is_named_by_event(grant) && !other.is_named_by_event(grant))
+            .cloned()
+            .collect();
         for (subject, read_request) in other.read_requests {
             self.add(subject, read_request);
         }
@@ -310,6 +319,26 @@ impl Scope {
             let newest = self.heartbeats.entry(channel).or_default();
             *newest = sent.max(*newest);
         }
+    }
+
+    /// Adds a grant that a session made, with whether it made the grant option.
+    pub fn add_own_grant(&mut self, grant: &PermissionGrant, grantable: bool) {
+        if !self.is_named_by_event(grant) {
+            self.own_grants.insert(grant.clone());
+        }
+        self.named_revokes.insert(grant.clone(), grantable);
+    }
+
+    /// Removes a grant from those that are revoked whatever a listing shows.
+    pub fn remove_named_revoke(&mut self, grant: &PermissionGrant) {
+        self.named_revokes.remove(grant);
+        self.own_grants.remove(grant);
+    }
+
+    /// Whether an event named the revoke of a grant.
+    #[must_use]
+    pub fn is_named_by_event(&self, grant: &PermissionGrant) -> bool {
+        self.named_revokes.contains_key(grant) && !self.own_grants.contains(grant)
     }
 
     /// Splits the scope into one for each subject. A named revoke goes to the scope of the subject
@@ -331,7 +360,7 @@ impl Scope {
             .find(|subject| subjects.contains(subject))
         };
         for (subject, read_request) in self.read_requests {
-            let named_revokes = self
+            let named_revokes: BTreeMap<PermissionGrant, bool> = self
                 .named_revokes
                 .iter()
                 .filter(|(grant, _)| owning_subject(grant).as_ref() == Some(&subject))
@@ -345,8 +374,11 @@ impl Scope {
                 | Subject::Table(_)
                 | Subject::Function(_) => BTreeMap::new(),
             };
+            let own_grants = self.own_grants.iter();
+            let own_grants = own_grants.filter(|grant| named_revokes.contains_key(*grant));
             parts.push(Self {
                 read_requests: BTreeMap::from([(subject, read_request)]),
+                own_grants: own_grants.cloned().collect(),
                 named_revokes,
                 heartbeats,
             });

@@ -34,7 +34,8 @@ pub const OPERATION_SUBJECT: &str = "the operation document";
 pub fn invalid_operation(error: &DocumentError, region: &str, now: Timestamp) -> Alert {
     let sentences = [
         format!("The operation document in the ledger of {region} is not valid: {error}."),
-        "The default alert thresholds and prices hold; replication is not affected.".to_owned(),
+        "The default thresholds and prices hold. Functions that start now have no ceiling of calls."
+            .to_owned(),
         format!(
             "Correct the document and run `twinlake policy push --operation FILE --region {region}`."
         ),
@@ -80,7 +81,8 @@ fn problems(outcome: &ReconcileOutcome) -> Vec<(AlertKind, String, String)> {
             | AuditRule::Unproven
             | AuditRule::NotManaged
             | AuditRule::Altered
-            | AuditRule::Stale => AlertKind::PlanRejected,
+            | AuditRule::OtherPolicyOrEpoch
+            | AuditRule::Order => AlertKind::PlanRejected,
         };
         let subjects = rejection.targets.iter();
         let mut subjects: BTreeSet<String> = subjects
@@ -284,11 +286,12 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
     match kind {
         AlertKind::ExcessAccess => excess_access_text(count, region),
         AlertKind::PlanRejected => (
-            "Steps of a plan were rejected and not applied. The other steps were applied."
+            "Steps of a plan were rejected. They, and the steps that require them, were not \
+             applied."
                 .to_owned(),
             "The rejected changes are not in the standby.",
-            "Read the reasons, of which at most ten are listed below, and the section \
-             plan-rejected of the runbook."
+            "Keep the log of the function and report it; see plan-rejected in the runbook. At most \
+             ten of the reasons are listed below."
                 .to_owned(),
         ),
         AlertKind::DeletionsHeld => (
@@ -298,7 +301,9 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
              hour are applied when the hour is over.",
             format!(
                 "If the deletions are intended, run `twinlake approve-deletions --region {region}`, \
-                 which shows the plan with them and asks. If not, restore the objects in the primary."
+                 which shows the plan with them and asks. If not, set `deletions = \"retain\"` in \
+                 the policy and run `twinlake policy push FILE` within the hour; then restore the \
+                 objects in the primary."
             ),
         ),
         AlertKind::TwinlakeAccessDenied => access_denied_text(count, region),

@@ -25,7 +25,7 @@ pub enum StepResult {
     Applied,
     /// There was nothing left to revoke or delete.
     AlreadyDone,
-    /// Not attempted, since a step that it depends on failed.
+    /// Not attempted, since a step that it depends on failed, or the lease for it had ended.
     Skipped,
     /// Failed with this error.
     Failed(CallError),
@@ -44,8 +44,20 @@ type StepResults = Vec<(usize, Result<(), CallError>)>;
 /// Calls that are made one after the other, and what becomes of their steps.
 type Calls<'a> = LocalBoxFuture<'a, StepResults>;
 
+/// The lease under which some steps of a plan are sent.
+pub struct StepLease<'a> {
+    /// Whether a step needs it.
+    pub is_needed: &'a dyn Fn(&Step) -> bool,
+    /// Whether it is still held, for as long as the next calls take.
+    pub is_held: &'a dyn Fn() -> bool,
+}
+
+/// Most steps that are sent before the lease is looked at again.
+const STEPS_UNDER_LEASE: usize = 50;
+
 struct Apply<'a, S> {
     standby: &'a S,
+    lease: &'a StepLease<'a>,
     steps: &'a [Step],
     requires: &'a [Vec<usize>],
     /// The steps that others require.
@@ -55,22 +67,27 @@ struct Apply<'a, S> {
 
 /// Applies the steps with at most `max_concurrent_calls` calls at a time. A step is sent as soon as
 /// everything that comes before it is decided ([`call_order`]). Grants and revokes are sent one
-/// batch after the other, since concurrent writes for one principal and resource conflict (LF-12).
+/// batch after the other, since concurrent writes for one principal and resource conflict (LF-12). Steps
+/// that need the lease are skipped once it is not held any more.
 pub async fn apply<S: WriteRegion>(
     standby: &S,
     approved: &ApprovedPlan,
     max_concurrent_calls: usize,
+    lease: &StepLease<'_>,
 ) -> Applied {
     let steps = approved.steps();
     let requires = &approved.plan().requires;
     let mut apply = Apply {
         standby,
+        lease,
         steps,
         requires,
         required: requires.iter().flatten().copied().collect(),
         results: vec![None; steps.len()],
     };
-    for positions in call_order(steps, requires) {
+    let groups = call_order(steps, requires).into_iter();
+    let groups: Vec<Vec<usize>> = groups.flat_map(|group| apply.under_lease(group)).collect();
+    for positions in groups {
         let calls = apply.calls(&positions);
         let results: Vec<StepResults> = stream::iter(calls)
             .buffer_unordered(max_concurrent_calls.max(1))
@@ -131,10 +148,28 @@ impl<'a, S: WriteRegion> Apply<'a, S> {
         }
     }
 
-    /// Returns the steps that are not done yet and whose requirements succeeded, and marks the others
-    /// as skipped.
+    /// Divides a group of steps, so that the lease is looked at before each [`STEPS_UNDER_LEASE`] steps that
+    /// need it.
+    fn under_lease(&self, group: Vec<usize>) -> Vec<Vec<usize>> {
+        let needs_lease = |position: &usize| {
+            let step = self.steps.get(*position);
+            step.is_some_and(|step| (self.lease.is_needed)(step))
+        };
+        let (leased, mut first): (Vec<usize>, Vec<usize>) =
+            group.into_iter().partition(needs_lease);
+        let mut chunks = leased.chunks(STEPS_UNDER_LEASE);
+        first.extend(chunks.next().into_iter().flatten());
+        // Steps that belong to one batch call keep the order of the plan.
+        first.sort_unstable();
+        let later = chunks.map(<[usize]>::to_vec);
+        std::iter::once(first).chain(later).collect()
+    }
+
+    /// Returns the steps that are not done yet, whose requirements succeeded and whose lease is held, and
+    /// marks the others as skipped.
     fn runnable(&mut self, positions: &[usize]) -> Vec<usize> {
         let mut runnable = Vec::new();
+        let is_held = (self.lease.is_held)();
         for &position in positions {
             if self.results.get(position).is_some_and(Option::is_some) {
                 continue;
@@ -144,7 +179,9 @@ impl<'a, S: WriteRegion> Apply<'a, S> {
                 let result = self.results.get(*required).and_then(Option::as_ref);
                 matches!(result, Some(StepResult::Applied | StepResult::AlreadyDone))
             });
-            if is_done {
+            let step = self.steps.get(position);
+            let is_allowed = is_held || step.is_some_and(|step| !(self.lease.is_needed)(step));
+            if is_done && is_allowed {
                 runnable.push(position);
             } else if let Some(result) = self.results.get_mut(position) {
                 *result = Some(StepResult::Skipped);

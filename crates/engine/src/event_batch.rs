@@ -12,7 +12,8 @@ use crate::ports::{
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile};
 use crate::resync;
 use crate::retry_message::RetryMessage;
-use jobs::{Job, merge_into_jobs};
+use futures_util::stream::{self, StreamExt as _};
+use jobs::{Job, into_waves, merge_into_jobs};
 use scans::{is_catalog_scan_covered, throttle_partition_scans};
 use std::collections::BTreeSet;
 use twinlake_core::event::EventContext;
@@ -27,6 +28,8 @@ pub struct QueueMessage {
     pub id: String,
     /// The body: an event, or a [`RetryMessage`].
     pub body: Vec<u8>,
+    /// Whether it was delivered before: the function may have ended after a write.
+    pub is_redelivered: bool,
 }
 
 /// The result of a batch.
@@ -55,13 +58,27 @@ impl BatchResult {
     pub fn applied(&self) -> usize {
         self.reconciled.iter().map(|entry| entry.steps).sum()
     }
+
+    fn merge(&mut self, of_job: Self) {
+        self.failed.extend(of_job.failed);
+        self.reconciled.extend(of_job.reconciled);
+        self.rejected_plans += of_job.rejected_plans;
+        self.resent += of_job.resent;
+        self.errors.extend(of_job.errors);
+        self.ignored.extend(of_job.ignored);
+        self.checked.extend(of_job.checked);
+    }
 }
 
 /// How long a revoke may fail before an alert is published. IAM changes take at most two minutes to
 /// propagate (LF-11).
 const REVOKE_ALERT_DELAY_SECS: i64 = 300;
 
-/// Processes a batch: one reconciliation for the subjects that may rest on each other.
+/// Most jobs of a batch that are reconciled at the same time. Each holds what was read of it in memory.
+const MAX_CONCURRENT_JOBS: usize = 8;
+
+/// Processes a batch: one reconciliation for the subjects that may rest on each other. Others are
+/// reconciled at the same time.
 ///
 /// After `stop_at`, the remaining jobs are queued unchanged.
 pub async fn run<E: Environment<Standby: WriteRegion>, O, A>(
@@ -91,16 +108,25 @@ where
             batch_result.errors.push(error);
         }
     }
-    for job in parsed.jobs {
-        let is_late = context.clock.now() >= stop_at;
-        let result = match is_late {
-            true => send(ports.0, &job.all_messages(), &mut batch_result).await,
-            false => process_job(context, ports, &job, &mut batch_result).await,
+    for wave in into_waves(parsed.jobs) {
+        let process = |job: Job| async move {
+            let mut of_job = BatchResult::default();
+            let is_late = context.clock.now() >= stop_at;
+            let result = match is_late {
+                true => send(ports.0, &job.all_messages(), &mut of_job).await,
+                false => process_job(context, ports, &job, &mut of_job).await,
+            };
+            if let Err(error) = result {
+                of_job.failed.extend(job.messages);
+                of_job.errors.push(error);
+            }
+            of_job
         };
-        if let Err(error) = result {
-            batch_result.failed.extend(job.messages);
-            batch_result.errors.push(error);
-        }
+        let jobs = stream::iter(wave.into_iter().map(process));
+        let results: Vec<BatchResult> = jobs.buffered(MAX_CONCURRENT_JOBS).collect().await;
+        results
+            .into_iter()
+            .for_each(|of_job| batch_result.merge(of_job));
     }
     let checked: CheckedSubjects = std::mem::take(&mut batch_result.checked)
         .into_iter()
@@ -193,8 +219,11 @@ fn conclude(
     }
     let mut alerts = alerts::from_outcome(outcome, region, now);
     let relisted = job.message_to_look_again(&outcome.relisted_revokes);
+    let look_again = relisted
+        .into_iter()
+        .chain(job.messages_after_redelivery(now));
     let Some((waiting, reason)) = waiting else {
-        return (alerts, relisted.into_iter().collect());
+        return (alerts, look_again.collect());
     };
     let waiting = job.split_waiting(&waiting, now);
     if waiting.expired.is_empty() {
@@ -208,10 +237,10 @@ fn conclude(
     }
     let alert_at = |since: Timestamp| since.plus_secs(REVOKE_ALERT_DELAY_SECS);
     let is_due = |since: Timestamp| alert_at(since) <= now;
-    if !waiting.expired.is_empty() || waiting.reads_grants_since.is_some_and(is_due) {
+    if !waiting.expired.is_empty() || waiting.permissions_wait_since.is_some_and(is_due) {
         alerts.extend(alerts::from_unrevoked(outcome, region, now));
     }
-    let messages = waiting.messages.into_iter().chain(relisted);
+    let messages = waiting.messages.into_iter().chain(look_again);
     (alerts, messages.collect())
 }
 

@@ -140,13 +140,13 @@ fn lag_alert(
     let action = match channel {
         Channel::Catalog => {
             "In the primary, check that the heartbeat function runs, and check the rule \
-             ForwardGlueEventsRule. In the standby, check the dead-letter queues and the log of \
-             the catalog-event function."
+             ForwardGlueEventsRule. Check the dead-letter queues of both Regions, and in the \
+             standby the log of the catalog-event function."
         }
         Channel::Permissions => {
             "In the primary, check that the trail logs management events, and check the rule \
-             ForwardPermissionApiCallsRule. In the standby, check the dead-letter queues and the \
-             log of the permission-event function."
+             ForwardPermissionApiCallsRule. Check the dead-letter queues of both Regions, and in \
+             the standby the log of the permission-event function."
         }
     };
     let sentences = [

@@ -356,7 +356,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .keys()
             .filter_map(|subject| self.rows.get(subject));
         let mut rows = rows.filter(|row| row.state != SubjectState::InSync);
-        rows.any(|row| row.detected_by.iter().any(|facet| facet.is_permission()))
+        rows.any(|row| row.problem_facets.iter().any(|facet| facet.is_permission()))
     }
 
     fn has_only_own_grants(&self, grants: &Observation<Grants>) -> bool {

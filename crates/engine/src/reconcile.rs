@@ -13,7 +13,6 @@ mod stale_reads;
 mod step_effects;
 mod waiting;
 
-use crate::apply::apply;
 use crate::observe::{Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
 use lf_tag_lease::LeaseResult;
@@ -297,7 +296,6 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
     session: &mut Session<'_, E>,
     prefetched: &Prefetched,
 ) -> Result<(), CallError> {
-    let context = session.context;
     let mut prefetched = Cow::Borrowed(prefetched);
     if prefetched.grants.is_none() && session.has_database_scan() {
         prefetched.to_mut().grants = Some(session.list_all_grants().await);
@@ -350,7 +348,7 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
         session.know_pairings(&rows);
         session.allow_partition_deletions(&approved);
         session.has_applied = true;
-        let applied = apply(context.standby, &approved, context.max_concurrent_calls).await;
+        let applied = session.apply(&approved).await;
         session.record_results(&approved, &applied);
         let next = session.prefetch_next_round().await;
         listings.are_all_grants_listed = next.grants.is_some();
@@ -410,9 +408,9 @@ async fn may_apply<E: Environment>(
             listings.renew(session).await;
             return Ok(false);
         }
-        LeaseResult::Busy(until) => {
+        result @ (LeaseResult::Busy(_) | LeaseResult::OutOfTime) => {
             session.repeat_round();
-            session.postpone_lf_tag_changes(plan, until);
+            session.postpone_lf_tag_changes(plan, result.held_until());
             session.read_requests.clear();
             return Ok(false);
         }

@@ -27,7 +27,7 @@ use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::policy::ScanWindow;
 use twinlake_core::scope::{ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::Observation;
-use twinlake_core::{CallError, Name, Scope, Subject, TableId, Timestamp};
+use twinlake_core::{CallError, Name, Scope, Step, Subject, TableId, Timestamp};
 use unreplicated_inventory::{read_inventories, report_table_optimizers, report_unreplicated};
 
 /// The result of a resync, or of a part of one.
@@ -419,6 +419,9 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             outcome.left_to_parts.extend(subjects);
             self.enqueue_part(scope, delay, report).await?;
             outcome.waiting = None;
+            // The part says so if its changes of LF-Tags still wait.
+            let is_revoke = |step: &Step| matches!(step, Step::Revoke { .. });
+            outcome.unrevoked.retain(|(step, _)| is_revoke(step));
         }
         let oversized: Vec<TableId> = std::mem::take(&mut outcome.oversized).into_iter().collect();
         let subjects = oversized.iter().cloned().map(Subject::Table);

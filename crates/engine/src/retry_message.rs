@@ -57,6 +57,9 @@ fn short(digest: &str) -> &str {
 }
 
 /// The whole body: an event, which has other keys, is never parsed as a retry message.
+/// The attempt after which the next one is delayed by 640 seconds.
+const LOOK_AGAIN_ATTEMPT: u32 = 7;
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
@@ -79,6 +82,18 @@ impl RetryMessage {
             twinlake: self.clone(),
         };
         serde_json::to_string(&envelope).unwrap_or_default()
+    }
+
+    /// The message that has a part of a resync run made once more, after 640 seconds, which was delivered
+    /// twice: a function that ended between a grant and its next read has left the grant, and a listing of
+    /// the standby may be older than it. Other messages look again by themselves.
+    #[must_use]
+    pub fn after_redelivery(&self) -> Option<Self> {
+        let attempt = LOOK_AGAIN_ATTEMPT;
+        self.part.is_some().then(|| Self {
+            attempt,
+            ..self.clone()
+        })
     }
 
     /// Returns the delay before the next attempt in seconds: exponential backoff up to the maximum

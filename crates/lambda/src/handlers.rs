@@ -26,7 +26,7 @@ use twinlake_engine::region_authority::{NotReady, RegionAuthority};
 use twinlake_engine::resync::ResyncDepth;
 use twinlake_engine::resync::{ResyncProgress, ResyncReport};
 use twinlake_engine::retry_message::{ResyncPart, RetryMessage};
-use twinlake_engine::{Clock as _, ReconcileOutcome};
+use twinlake_engine::{Clock as _, ReconcileOutcome, RetryQueue as _};
 
 /// The response of a handler to an SQS batch: the messages that SQS must deliver again.
 pub type BatchResponse = Result<SqsBatchResponse, Error>;
@@ -38,6 +38,10 @@ pub(crate) fn queue_messages(event: SqsEvent) -> Vec<QueueMessage> {
     let records = event.records.into_iter();
     records
         .map(|record| QueueMessage {
+            is_redelivered: record
+                .attributes
+                .get("ApproximateReceiveCount")
+                .is_some_and(|count| count != "1"),
             id: record.message_id.unwrap_or_default(),
             body: record.body.unwrap_or_default().into_bytes(),
         })
@@ -158,7 +162,15 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
             .part
             .as_ref()
             .map(|part| (part, &retry_message.scope));
-        if let Err(error) = run_resync(runtime, &authority, part, stop_at).await {
+        let result = run_resync(runtime, &authority, part, stop_at).await;
+        let look_again = retry_message
+            .after_redelivery()
+            .filter(|_| message.is_redelivered);
+        let result = match (result, look_again) {
+            (Ok(()), Some(again)) => runtime.retry_queue.send(&again, again.delay_secs()).await,
+            (result, _) => result,
+        };
+        if let Err(error) = result {
             warn!(error = render::escape(&error.to_string()), "resync failed");
             failed.push(message.id);
         }

@@ -31,7 +31,9 @@ pub use answer_style::AnswerStyle;
 pub use error::ApiError;
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
-pub use ports::{Sim, SimEnvironment, SimRegion, run_interrupted, run_until_killed, yield_once};
+pub use ports::{
+    Sim, SimEnvironment, SimRegion, run_interrupted, run_until_killed, run_watched, yield_once,
+};
 pub use quirk::Quirk;
 pub use raw_state::GrantedResource;
 pub use state::{EmittedEvent, RecordedCall, SimState, StoredGrant};

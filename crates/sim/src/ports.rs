@@ -130,6 +130,35 @@ pub fn run_interrupted<T, U>(
     }
 }
 
+/// Like [`run_interrupted`], and `watch` looks at what `meanwhile` returned before each later call.
+pub fn run_watched<T, U>(
+    sim: &Sim,
+    future: impl Future<Output = T>,
+    call_index: usize,
+    meanwhile: impl FnOnce() -> U,
+    mut watch: impl FnMut(&U),
+) -> (T, Option<U>) {
+    sim.state().pause_before(call_index);
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut meanwhile = Some(meanwhile);
+    let mut result = None;
+    loop {
+        let polled = future.as_mut().poll(&mut context);
+        if sim.state().has_paused() {
+            match &result {
+                Some(result) => watch(result),
+                None => result = meanwhile.take().map(|meanwhile| meanwhile()),
+            }
+            sim.state().pause_before(1);
+        }
+        if let Poll::Ready(value) = polled {
+            sim.state().pause_at = None;
+            return (value, result);
+        }
+    }
+}
+
 /// Lets others run once.
 pub async fn yield_once() {
     let mut is_resumed = false;
@@ -168,7 +197,8 @@ impl SimRegion {
         for _ in 0..waits {
             yield_once().await;
         }
-        if self.sim.state().pauses_now() {
+        // All callers pause: a collection of futures goes on with the others.
+        while self.sim.state().pauses_now() {
             yield_once().await;
         }
         let result = {

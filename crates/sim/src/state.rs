@@ -374,14 +374,14 @@ impl SimState {
         self.paused = false;
     }
 
-    /// Whether the caller pauses before the next call.
+    /// Whether callers pause before the next call, until it was asked whether they do.
     pub(crate) fn pauses_now(&mut self) -> bool {
         let pauses = self.pause_at == Some(self.calls.len());
         if pauses {
             self.pause_at = None;
             self.paused = true;
         }
-        pauses
+        self.paused
     }
 
     /// Whether the caller has paused since this was asked last.

@@ -175,7 +175,7 @@ impl WriteRegion for AwsRegion {
         indexes: &[&PartitionIndex],
     ) -> Result<(), CallError> {
         const CALL: &str = "CreateTable";
-        let input = glue_convert::to_sdk_table(&table.clone().without_derived_view_fields());
+        let input = glue_convert::to_sdk_table(&table.clone().into_view_input());
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let indexes: Result<Vec<_>, _> = indexes
             .iter()
@@ -198,7 +198,7 @@ impl WriteRegion for AwsRegion {
         version: Option<&str>,
     ) -> Result<(), CallError> {
         const CALL: &str = "UpdateTable";
-        let input = glue_convert::to_sdk_table(&table.clone().without_derived_view_fields());
+        let input = glue_convert::to_sdk_table(&table.clone().into_view_input());
         let input = input.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
         let call = self.glue.update_table().database_name(database.as_str());
         let call = call

@@ -15,8 +15,8 @@ use twinlake_core::{Subject, render};
 pub struct ApproveDeletionsArgs {
     /// A database, or a table as DATABASE.TABLE [default: all objects with held deletions]
     ///
-    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'. An object that is named
-    /// here also counts as deleted where AWS refuses to read it by name and no listing has it.
+    /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'. Naming an object here
+    /// stands for the event of its deletion, where that is missing.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
     /// Apply without asking for confirmation

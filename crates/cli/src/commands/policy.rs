@@ -21,10 +21,11 @@ pub enum PolicyCommand {
         /// The policy file
         file: PathBuf,
     },
-    /// Store a policy file, or alert thresholds, in both Regions, where the functions read them
+    /// Store a policy, an operation document, or both, in both Regions
     ///
-    /// They are stored in the ledger of each Region: the DynamoDB table in which Twinlake keeps its
-    /// state. The functions apply nothing while the two Regions hold different policies.
+    /// They are stored in the ledger of each Region, where the functions read them: the DynamoDB
+    /// table in which Twinlake keeps its state. The functions apply nothing while the two Regions
+    /// hold different policies.
     Push(PushArgs),
     /// Show what the policy does with a database, a table or a location
     Explain(PolicyExplainArgs),
@@ -36,7 +37,7 @@ pub struct PushArgs {
     /// The policy file; required unless --operation is given
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The file of an operation document, with alert thresholds and prices
+    /// The file of an operation document, with ceilings of calls, alert thresholds and prices
     #[arg(long, value_name = "FILE")]
     pub operation: Option<PathBuf>,
     /// Either Region of the deployment; required to store an operation document without a policy

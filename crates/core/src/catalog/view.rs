@@ -119,13 +119,13 @@ impl Table {
             || (has_connection && !all.iter().any(|one| one.is_of(SPARK)))
     }
 
-    /// Returns a validated view with what can be written of it, and with its columns. Other tables
-    /// are returned unchanged.
+    /// Returns the form of a validated view for comparing: what can be written of it, and its
+    /// columns. Other tables are returned unchanged.
     ///
     /// A read shows more than `CreateTable` takes: texts beside the definition, an expanded text of
     /// the ATHENA dialect, and the SQL of that dialect in an encoded form (F-4).
     #[must_use]
-    pub fn with_writable_view_fields(mut self) -> Self {
+    pub fn normalized_view(mut self) -> Self {
         if !self.has_derived_storage() {
             return self;
         }
@@ -147,11 +147,11 @@ impl Table {
         self
     }
 
-    /// Returns what `CreateTable` and `UpdateTable` take of the table: a validated view without its
-    /// storage descriptor.
+    /// Returns the form for sending, which `CreateTable` and `UpdateTable` take: a validated view
+    /// without its storage descriptor. Other tables are returned unchanged.
     #[must_use]
-    pub fn without_derived_view_fields(self) -> Self {
-        let mut table = self.with_writable_view_fields();
+    pub fn into_view_input(self) -> Self {
+        let mut table = self.normalized_view();
         if table.has_derived_storage() {
             table.storage_descriptor = None;
         }
@@ -163,7 +163,7 @@ impl Table {
     /// show.
     #[must_use]
     pub fn comparable_view(self, desired: &Self) -> Self {
-        let mut table = self.with_writable_view_fields();
+        let mut table = self.normalized_view();
         if !desired.has_derived_storage() || !table.has_derived_storage() {
             return table;
         }
@@ -287,7 +287,7 @@ mod tests {
     fn an_athena_view_is_written_as_its_sql_alone() {
         let read = view(athena(Some(ENCODED)), json!([{"Name": "account_id"}]));
         assert_eq!(read.view_obstacle(), None);
-        let written = serde_json::to_value(read.clone().without_derived_view_fields()).unwrap();
+        let written = serde_json::to_value(read.clone().into_view_input()).unwrap();
         for field in ["StorageDescriptor", "ViewOriginalText", "ViewExpandedText"] {
             assert_eq!(written.get(field), None, "{field}");
         }
@@ -295,12 +295,12 @@ mod tests {
         assert_eq!(representation["ViewOriginalText"], SQL);
         assert_eq!(representation.get("ViewExpandedText"), None);
         assert_eq!(written["TableType"], "VIRTUAL_VIEW");
-        assert_eq!(read.with_writable_view_fields().columns().count(), 1);
+        assert_eq!(read.normalized_view().columns().count(), 1);
     }
 
     #[test]
     fn what_cannot_be_written_counts_as_equal_and_the_sql_does_not() {
-        let desired = view(athena(Some(SQL)), json!([{"Name": "a"}])).with_writable_view_fields();
+        let desired = view(athena(Some(SQL)), json!([{"Name": "a"}])).normalized_view();
         let read = view(athena(Some(ENCODED)), json!([{"Name": "b"}]));
         assert_eq!(read.comparable_view(&desired), desired);
         let other = view(athena(Some("select 1")), json!([{"Name": "a"}]));
@@ -314,7 +314,7 @@ mod tests {
                 "Dialect": "REDSHIFT", "ViewOriginalText": SQL, "ValidationConnection": connection,
             }, {"Dialect": "ATHENA", "ViewOriginalText": SQL}])
         };
-        let desired = view(redshift(Some("arn:c")), json!([])).with_writable_view_fields();
+        let desired = view(redshift(Some("arn:c")), json!([])).normalized_view();
         let read = view(redshift(None), json!([{"Name": "a"}]));
         assert_eq!(read.comparable_view(&desired), desired);
     }
@@ -336,7 +336,7 @@ mod tests {
         }]);
         let with_columns = view(spark.clone(), json!([{"Name": "a"}]));
         assert_eq!(with_columns.view_obstacle(), None);
-        let written = with_columns.clone().without_derived_view_fields();
+        let written = with_columns.clone().into_view_input();
         assert_eq!(written, with_columns);
         assert!(view(spark.clone(), json!([])).view_obstacle().is_some());
         let mut both = spark;
@@ -353,7 +353,7 @@ mod tests {
             "StorageDescriptor": {"Location": "s3://a/t"},
         }))
         .unwrap();
-        assert_eq!(table.clone().without_derived_view_fields(), table);
+        assert_eq!(table.clone().into_view_input(), table);
         assert_eq!(table.view_obstacle(), None);
     }
 

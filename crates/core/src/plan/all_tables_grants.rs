@@ -46,7 +46,7 @@ pub(super) fn extra_table(builder: &mut PlanBuilder<'_>, database: &crate::Name)
         if builder.steps.iter().any(creates) {
             return None;
         }
-        builder.is_read(&Subject::Database(database.clone()), Facet::Contents);
+        builder.read_or_ask(&Subject::Database(database.clone()), Facet::Contents);
         return Some("the standby's tables were not listed".to_owned());
     };
     let in_primary = inputs.primary.table_names.get(database);
@@ -75,7 +75,7 @@ fn extra_column(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option
         if planned.deleted.contains(&id) {
             continue;
         }
-        let is_read = builder.is_read(&subject, Facet::Definition);
+        let is_read = builder.read_or_ask(&subject, Facet::Definition);
         let Some(columns) = planned.columns(builder, &id).filter(|_| is_read) else {
             unread += 1;
             continue;

@@ -51,7 +51,7 @@ fn are_lf_tags_read(builder: &mut PlanBuilder<'_>, id: &TableId) -> bool {
         Subject::Table(id.clone()),
         Subject::Database(id.database.clone()),
     ];
-    let read = owners.map(|owner| builder.is_read(&owner, Facet::LfTagAssignments));
+    let read = owners.map(|owner| builder.read_or_ask(&owner, Facet::LfTagAssignments));
     read == [true, true]
 }
 

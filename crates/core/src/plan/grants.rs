@@ -77,9 +77,12 @@ fn reconcile(builder: &mut PlanBuilder<'_>, subject: &Subject, plan_grants: bool
     let mut wanted = without_missing_targets(builder, subject, wanted, &existing);
     let on_dropped_columns = grants_on_dropped_columns(builder, &existing);
     wanted.retain(|grant, _| !on_dropped_columns.contains(grant));
-    let mut revokes = find_revokes(&wanted, &existing, &named_revokes, &ignored);
-    let are_revokes_complete =
-        hold_unproven_revokes(builder, subject, &wanted, &named_revokes, &mut revokes);
+    let mut revokes = find_revokes(
+        (&wanted, &existing),
+        (&named_revokes, &inputs.scope.own_grants),
+        &ignored,
+    );
+    let are_revokes_complete = hold_unproven_revokes(builder, subject, &wanted, &mut revokes);
     for grant in on_dropped_columns {
         revokes.insert(grant, RevokeCause::ColumnDropped);
     }
@@ -142,7 +145,10 @@ fn is_on_whole_object(grant: &PermissionGrant) -> bool {
 /// Plans only the revokes that an event named, for a subject of which nothing else can be decided.
 pub(super) fn plan_named_revokes_only(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     let named_revokes = named_revokes_on(builder, subject);
-    plan_revokes_where(builder, subject, |grant| named_revokes.contains_key(grant));
+    let scope = builder.inputs.scope;
+    plan_revokes_where(builder, subject, |grant| {
+        named_revokes.contains_key(grant) && scope.is_named_by_event(grant)
+    });
 }
 
 /// Plans the revokes that are justified by themselves: an event named them, or the primary provably
@@ -210,12 +216,20 @@ fn own_revokes(
     };
     let is_link = link::is_link(standby, subject);
     let is_proven = primary.is_administrator && is_listing_trusted(builder, subject);
-    let named_revokes = named_revokes_on(builder, subject);
+    let scope = builder.inputs.scope;
+    let mut named_revokes = named_revokes_on(builder, subject);
+    named_revokes.retain(|grant, _| is_proven || scope.is_named_by_event(grant));
     let listed = standby.grants.get(subject).and_then(Observation::present);
     let listed = listed.into_iter().flatten();
     let mut revokes: BTreeMap<PermissionGrant, (bool, RevokeCause)> = named_revokes
         .iter()
-        .map(|(grant, grantable)| (grant.clone(), (*grantable, RevokeCause::NamedByEvent)))
+        .map(|(grant, grantable)| {
+            let cause = match scope.own_grants.contains(grant) {
+                true => RevokeCause::NotInPrimary,
+                false => RevokeCause::NamedByEvent,
+            };
+            (grant.clone(), (*grantable, cause))
+        })
         .collect();
     for (grant, grantable) in listed {
         let is_managed = lakeformation::is_managed_resource(builder, &grant.resource)
@@ -281,9 +295,8 @@ fn named_revokes_on(
 }
 
 fn find_revokes(
-    wanted: &Grants,
-    existing: &Grants,
-    named_revokes: &BTreeMap<PermissionGrant, bool>,
+    (wanted, existing): (&Grants, &Grants),
+    (named_revokes, own_grants): (&BTreeMap<PermissionGrant, bool>, &BTreeSet<PermissionGrant>),
     ignored: &Ignored<'_>,
 ) -> BTreeMap<PermissionGrant, RevokeCause> {
     let mut revokes = BTreeMap::new();
@@ -305,9 +318,11 @@ fn find_revokes(
         match wanted.get(grant) {
             // Of a grant that the standby lists, the primary's listing decides.
             None => {
-                revokes
-                    .entry(grant.clone())
-                    .or_insert(RevokeCause::NamedByEvent);
+                let cause = match own_grants.contains(grant) {
+                    true => RevokeCause::NotInPrimary,
+                    false => RevokeCause::NamedByEvent,
+                };
+                revokes.entry(grant.clone()).or_insert(cause);
             }
             Some(primary_grantable) if *grantable && !primary_grantable => {
                 revokes.insert(grant.clone(), RevokeCause::Replace);
@@ -324,7 +339,6 @@ fn hold_unproven_revokes(
     builder: &mut PlanBuilder<'_>,
     subject: &Subject,
     wanted: &Grants,
-    named_revokes: &BTreeMap<PermissionGrant, bool>,
     revokes: &mut BTreeMap<PermissionGrant, RevokeCause>,
 ) -> bool {
     let primary = builder.inputs.primary;
@@ -332,7 +346,8 @@ fn hold_unproven_revokes(
         return true;
     }
     let before = revokes.len();
-    revokes.retain(|grant, _| wanted.contains_key(grant) || named_revokes.contains_key(grant));
+    let scope = builder.inputs.scope;
+    revokes.retain(|grant, _| wanted.contains_key(grant) || scope.is_named_by_event(grant));
     let dropped = before - revokes.len();
     if dropped == 0 {
         return true;

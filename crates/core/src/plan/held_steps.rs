@@ -179,7 +179,7 @@ fn record_removed(builder: &mut PlanBuilder<'_>, removed: &BTreeMap<usize, Remov
         {
             outcome.add_problem(SubjectState::OutOfSync, reason.clone());
             if !is_held_partition {
-                outcome.detected_by.extend(target.facets());
+                outcome.problem_facets.extend(target.facets());
             }
         }
     }

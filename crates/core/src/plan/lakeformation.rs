@@ -187,7 +187,7 @@ fn removals(
         }
     }
     // A scope of items alone plans no removals, so it does not find the subject in sync.
-    builder.set_detected_by(subject, Facet::Grants);
+    builder.add_problem_facet(subject, Facet::Grants);
     // An item that is not removed in this round stays managed in the next one.
     extra.into_iter().map(managed_item_key).collect()
 }
@@ -198,7 +198,7 @@ pub(super) fn are_items_read(builder: &mut PlanBuilder<'_>) -> bool {
     let subjects = [LfSubject::LfTags, LfSubject::LfTagExpressions];
     let read = subjects.map(|subject| {
         let subject = Subject::LakeFormation(subject);
-        builder.is_read(&subject, Facet::Items)
+        builder.read_or_ask(&subject, Facet::Items)
     });
     read == [true, true]
 }

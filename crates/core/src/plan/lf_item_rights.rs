@@ -85,7 +85,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
             // The item itself waits, and its reason tells more.
             false => builder.add_finding(obstacle.kind, &subject, reason),
         }
-        builder.set_detected_by(&subject, Facet::Grants);
+        builder.add_problem_facet(&subject, Facet::Grants);
     }
 }
 

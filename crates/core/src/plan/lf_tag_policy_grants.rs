@@ -239,7 +239,7 @@ fn extra_resource(
         if planned.deleted.contains(id) {
             return Extra::Nothing;
         }
-        let is_read = builder.is_read(&subject, Facet::Definition);
+        let is_read = builder.read_or_ask(&subject, Facet::Definition);
         let Some(read) = planned.columns(builder, id).filter(|_| is_read) else {
             return Extra::Unread;
         };
@@ -254,7 +254,7 @@ fn extra_resource(
     let Some(extra) = in_standby.difference(&allowed).next() else {
         return Extra::Nothing;
     };
-    if !builder.is_read(&subject, Facet::Definition) {
+    if !builder.read_or_ask(&subject, Facet::Definition) {
         return Extra::Unread;
     }
     let primary = builder.inputs.primary;

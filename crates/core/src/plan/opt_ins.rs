@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 
 /// Leaves out the steps that would give a principal the access that IAM allows, where the primary
 /// limits it by an opt-in. Runs once all subjects are planned.
-pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+pub(super) fn hold_back_opening_steps(builder: &mut PlanBuilder<'_>) {
     for id in created_tables(builder) {
-        if let Some(wait) = plan_creation(builder, &id) {
+        if let Some(wait) = suspend_iam_grants_for_creation(builder, &id) {
             let subject = Subject::Table(id);
             builder
                 .steps
@@ -75,14 +75,18 @@ fn removed_opt_in(step: &Step) -> Option<&OptIn> {
 
 /// Suspends the grants to `IAM_ALLOWED_PRINCIPALS` on all tables of the database while a table is
 /// created on which the primary has an opt-in: the opt-in can only be made once the table exists.
-fn plan_creation(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<Obstacle> {
+/// Returns why the creation has to wait, if it does.
+fn suspend_iam_grants_for_creation(
+    builder: &mut PlanBuilder<'_>,
+    id: &TableId,
+) -> Option<Obstacle> {
     let grants = iam_grants_on_all_tables(builder, &id.database);
     let by_policies = iam_policy_grants(builder);
     if grants.is_empty() && by_policies.is_empty() {
         return None;
     }
     let subject = Subject::Table(id.clone());
-    if !builder.is_read(&subject, Facet::OptIns) {
+    if !builder.read_or_ask(&subject, Facet::OptIns) {
         return Some(Obstacle::for_read("the opt-ins on it were not read"));
     }
     let Some((in_primary, in_standby)) = listed(builder) else {
@@ -190,7 +194,7 @@ fn wait_of_removal(
         .collect();
     let unread = deciding
         .iter()
-        .filter(|one| !builder.is_read(one, Facet::Grants))
+        .filter(|one| !builder.read_or_ask(one, Facet::Grants))
         .count();
     let reason = match unread {
         0 if matches!(subject, Subject::Table(_)) => extra_iam_policy_grant(builder)?,
@@ -209,7 +213,7 @@ fn wait_of_removal(
 /// primary may still list the grant.
 fn extra_table_below_iam_grant(builder: &mut PlanBuilder<'_>, subject: &Subject) -> Option<String> {
     let database = subject.database()?.clone();
-    if !builder.is_read(subject, Facet::Contents) {
+    if !builder.read_or_ask(subject, Facet::Contents) {
         return Some("the tables of the database were not listed".to_owned());
     }
     let grants = iam_grants_on_all_tables(builder, &database);
@@ -292,7 +296,7 @@ fn missing_opt_in(
             Subject::LakeFormation(LfSubject::Permissions)
         }
     };
-    let is_read = builder.is_read(&own, Facet::OptIns);
+    let is_read = builder.read_or_ask(&own, Facet::OptIns);
     let Some((in_primary, in_standby)) = listed(builder).filter(|_| is_read) else {
         return Some("the opt-ins were not read".to_owned());
     };
@@ -316,9 +320,9 @@ fn missing_opt_in(
 
 /// Asks for a facet, and for the definition without which it is not planned.
 fn ask_for(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Facet) {
-    builder.is_read(subject, facet);
+    builder.read_or_ask(subject, facet);
     if matches!(subject, Subject::Database(_) | Subject::Table(_)) {
-        builder.is_read(subject, Facet::Definition);
+        builder.read_or_ask(subject, Facet::Definition);
     }
 }
 
@@ -367,7 +371,7 @@ pub(super) fn obstacle_to_open_creation(
     name: &Name,
 ) -> Option<String> {
     let subject = Subject::Database(name.clone());
-    let is_read = builder.is_read(&subject, Facet::OptIns);
+    let is_read = builder.read_or_ask(&subject, Facet::OptIns);
     let Some((in_primary, _)) = listed(builder).filter(|_| is_read) else {
         return Some("the opt-ins on it were not read".to_owned());
     };

@@ -304,7 +304,7 @@ fn write(
     // The database's default permissions for new tables apply to the new table.
     let database = Subject::Database(id.database.clone());
     if matches!(step, Some(Step::CreateTable { .. }))
-        && !builder.is_read(&database, Facet::Definition)
+        && !builder.read_or_ask(&database, Facet::Definition)
     {
         return;
     }
@@ -334,13 +334,13 @@ fn write(
     let read = builder.inputs.primary.grants.contains_key(&subject);
     let are_revokes_complete = match facets.contains(&Facet::Grants) || read {
         true => grants::plan(builder, &subject),
-        false => !reveals || builder.is_read(&subject, Facet::Grants),
+        false => !reveals || builder.read_or_ask(&subject, Facet::Grants),
     };
     let Some(step) = step else {
         return;
     };
     if reveals && existing.is_some() && has_filter_grants(builder, &subject) {
-        builder.is_read(&subject, Facet::DataCellsFilters);
+        builder.read_or_ask(&subject, Facet::DataCellsFilters);
     }
     // A holder of a grant that is still to be revoked would also see what the change shows.
     if reveals && !are_revokes_complete {

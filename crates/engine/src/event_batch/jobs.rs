@@ -11,8 +11,8 @@ use twinlake_core::{Facet, Scope, Subject, Timestamp, heartbeat};
 /// How long a scope is retried before it is left to the resync.
 pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
 
-/// The attempts, which set the delays, that read grants again that were revoked and are still listed: after
-/// 80 seconds, and after 640 more.
+/// The attempts, which set the delays, that read permissions again of which a listing may be old: after
+/// 80 seconds, and after 640.
 const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
 
 /// Deadlines that are no further apart are one, the earliest.
@@ -28,6 +28,8 @@ struct Request {
     deadline: Timestamp,
     /// The message is an event, and no [`RetryMessage`].
     is_event: bool,
+    /// The message was delivered before.
+    is_redelivered: bool,
 }
 
 /// Requests that one reconciliation handles.
@@ -82,6 +84,7 @@ pub(super) fn merge_into_jobs(
                 attempt,
                 deadline,
                 is_event,
+                is_redelivered: message.is_redelivered,
             };
             add_request(&mut parsed.jobs, request, &message.id);
         }
@@ -108,9 +111,26 @@ fn add_request(jobs: &mut Vec<Job>, request: Request, message: &str) {
     jobs.push(merged);
 }
 
+/// Orders jobs into waves. The jobs of a wave do not overlap, so they run at the same time; one that overlaps
+/// an earlier job comes in a later wave.
+pub(super) fn into_waves(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut waves: Vec<Vec<Job>> = Vec::new();
+    for job in jobs {
+        let overlapping = waves
+            .iter()
+            .rposition(|wave| wave.iter().any(|earlier| earlier.overlaps(&job)));
+        let index = overlapping.map_or(0, |earlier| earlier + 1);
+        match waves.get_mut(index) {
+            Some(wave) => wave.push(job),
+            None => waves.push(vec![job]),
+        }
+    }
+    waves
+}
+
 /// Whether two requests share a reconciliation: changes of one subject may have to be made before
-/// those of the other. Of whole databases and of the catalog, each is read alone: together they take
-/// too long. Nothing rests on the heartbeat, whose lag would be that of the others.
+/// those of the other, and tables of one database are read with fewer calls together. Of whole databases and of
+/// the catalog, each is read alone: together they take too long. Nothing rests on the heartbeat, whose lag would be that of the others.
 fn share_reconciliation(one: &Request, other: &Request) -> bool {
     let is_alone = |request: &Request| {
         let facets = request.scope.read_requests.values();
@@ -119,9 +139,16 @@ fn share_reconciliation(one: &Request, other: &Request) -> bool {
         let mut facets = facets.map(|requested| &requested.facets);
         is_heartbeat || facets.any(|facets| facets.contains(&Facet::Contents))
     };
+    // Listing the partitions of a table may take long, and the others do not wait for it.
+    let is_short_read = |request: &Request| {
+        let mut requests = request.scope.read_requests.values();
+        let is_long = requests.any(|requested| requested.facets.contains(&Facet::Partitions));
+        matches!(&request.subject, Subject::Table(id) if !heartbeat::is_table(id)) && !is_long
+    };
     let (first, second) = (&one.subject, &other.subject);
     let in_one_database = first.database().is_some() && first.database() == second.database();
     first == second
+        || (in_one_database && is_short_read(one) && is_short_read(other))
         || (first.overlaps(second)
             && (in_one_database || !(is_alone(one) || is_alone(other)))
             && !matches!(
@@ -131,6 +158,15 @@ fn share_reconciliation(one: &Request, other: &Request) -> bool {
 }
 
 impl Job {
+    /// Whether a request of one job overlaps one of the other.
+    fn overlaps(&self, other: &Self) -> bool {
+        let mut requests = self.requests.iter();
+        requests.any(|one| {
+            let mut others = other.requests.iter();
+            others.any(|other| one.subject.overlaps(&other.subject))
+        })
+    }
+
     /// The scope of all requests.
     pub(super) fn scope(&self) -> Scope {
         let mut scope = Scope::default();
@@ -199,6 +235,28 @@ impl Job {
             })
     }
 
+    /// The messages that have the permissions read again of messages that were delivered before: a function
+    /// that ended between a grant and its next read has left the grant, and a listing of the standby may be
+    /// older than it.
+    pub(super) fn messages_after_redelivery(&self, now: Timestamp) -> Vec<RetryMessage> {
+        let mut scope = Scope::default();
+        for request in &self.requests {
+            if request.is_redelivered && request.reads_permissions() {
+                scope.merge(request.scope.clone());
+            }
+        }
+        if scope.is_empty() {
+            return Vec::new();
+        }
+        let message = |attempt| RetryMessage {
+            scope: scope.clone(),
+            attempt,
+            deadline: self.latest_deadline_from(now),
+            part: None,
+        };
+        ATTEMPTS_TO_LOOK_AGAIN.map(message).into()
+    }
+
     /// Splits what waits after an attempt. What was requested earlier keeps its deadline, whatever
     /// was requested since, and a new request is not given up with an old one.
     pub(super) fn split_waiting(&self, waiting: &Scope, now: Timestamp) -> Waiting {
@@ -210,9 +268,9 @@ impl Job {
         let is_requested = |subject: &Subject| open.iter().any(|one| one.subject == *subject);
         let latest = self.latest_deadline();
         let mut result = Waiting {
-            reads_grants_since: open
+            permissions_wait_since: open
                 .iter()
-                .filter(|one| one.reads_grants())
+                .filter(|one| one.reads_permissions())
                 .map(|one| one.deadline.plus_secs(-RETRY_WINDOW_SECS))
                 .min(),
             ..Waiting::default()
@@ -273,8 +331,8 @@ pub(super) struct Waiting {
     pub(super) messages: Vec<RetryMessage>,
     /// Subjects of requests that are not attempted again before the resync.
     pub(super) expired: BTreeSet<Subject>,
-    /// Since when grants have been requested that still wait.
-    pub(super) reads_grants_since: Option<Timestamp>,
+    /// Since when permissions have been requested that still wait.
+    pub(super) permissions_wait_since: Option<Timestamp>,
 }
 
 impl Request {
@@ -302,10 +360,11 @@ impl Request {
         })
     }
 
-    fn reads_grants(&self) -> bool {
-        let mut requests = self.scope.read_requests.values();
+    fn reads_permissions(&self) -> bool {
+        let facets = self.scope.read_requests.values();
+        let mut facets = facets.flat_map(|request| &request.facets);
         !self.scope.named_revokes.is_empty()
-            || requests.any(|request| request.facets.contains(&Facet::Grants))
+            || facets.any(|facet| facet.is_permission() || *facet == Facet::Contents)
     }
 }
 
@@ -379,11 +438,19 @@ mod tests {
                 attempt: 0,
                 deadline: Timestamp(0),
                 is_event: true,
+                is_redelivered: false,
             };
             add_request(&mut jobs, request, "1");
         }
         let mut sizes: Vec<usize> = jobs.iter().map(|job| job.requests.len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 1, 3], "both tables rest on the LF-Tags");
+        let waves = into_waves(jobs);
+        let sizes: Vec<usize> = waves.iter().map(Vec::len).collect();
+        assert_eq!(
+            sizes,
+            [2, 1],
+            "whatever is in the job of the LF-Tags waits for the others"
+        );
     }
 }

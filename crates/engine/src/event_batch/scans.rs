@@ -193,13 +193,13 @@ async fn is_left_to_resync<E: Environment>(
                 state: SubjectState::OutOfSync,
                 since: now,
                 reason: Some(reason.clone()),
-                detected_by: BTreeSet::from([Facet::Partitions]),
+                problem_facets: BTreeSet::from([Facet::Partitions]),
                 ..row
             };
             ItemUpdate::Put(out_of_sync, ())
         }
         // The problem that it has already may end before its partitions are read.
-        Some(mut row) => match row.detected_by.insert(Facet::Partitions) {
+        Some(mut row) => match row.problem_facets.insert(Facet::Partitions) {
             true => ItemUpdate::Put(row, ()),
             false => ItemUpdate::Keep(()),
         },

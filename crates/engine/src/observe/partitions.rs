@@ -136,8 +136,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         Ok(diff.finish(MAX_PARTITIONS_PER_ROUND))
     }
 
-    /// Reads every partition of one Region. Returns false if the table turns out to be large; the
-    /// caller then reads it in segments.
+    /// Reads every partition of a table in one Region. Returns false if the table turns out to be
+    /// large; the caller then reads it in segments.
     async fn read_all<R: ReadRegion>(
         &self,
         region: &R,
@@ -178,7 +178,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         Ok(true)
     }
 
-    /// Reads all segments of one Region in parallel, one page of each at a time.
+    /// Reads all segments of a table in one Region in parallel, one page of each at a time.
     async fn read_segments<R: ReadRegion>(
         &self,
         region: &R,
@@ -321,8 +321,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     }
 }
 
-/// Removes the partitions from the unread ones of which the read was refused and that a listing
-/// lacks: they do not exist.
+/// Removes from the unread partitions those whose read was refused and that a listing lacks: they
+/// do not exist.
 fn drop_refused(named: &mut PartitionsByValues, is_unlisted: impl Fn(&PartitionValues) -> bool) {
     named
         .unread

@@ -49,7 +49,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 // Only a read of the filters ends a problem with them.
                 let row = self.rows.get(&Subject::Table(id.clone()));
                 let row = row.filter(|row| row.state != SubjectState::InSync);
-                return row.is_some_and(|row| row.detected_by.contains(&facet));
+                return row.is_some_and(|row| row.problem_facets.contains(&facet));
             }
         }
         let is_due = self.is_due(id, facet, snapshots);

@@ -68,7 +68,8 @@ impl<'a, E: Environment> Session<'a, E> {
             let subject = subject_of_grant(grant);
             let listed = self.snapshots.primary.grants.get(&subject);
             let listed = listed.and_then(Observation::present);
-            if listed.is_some_and(|listed| listed.contains_key(grant)) {
+            let is_named = self.requested_scope.is_named_by_event(grant);
+            if is_named && listed.is_some_and(|listed| listed.contains_key(grant)) {
                 let relisted = &mut self.outcome.relisted_revokes;
                 let request = ReadRequest::for_facets(&[Facet::Definition, Facet::Grants]);
                 relisted.add(subject, request);
@@ -274,7 +275,7 @@ impl<'a, E: Environment> Session<'a, E> {
         SubjectOutcome {
             state: SubjectState::OutOfSync,
             reason: Some(CONCURRENT_CHANGE.to_owned()),
-            detected_by: self.planned_facets(subject),
+            problem_facets: self.planned_facets(subject),
             ..subject_outcome.clone()
         }
     }
@@ -340,7 +341,7 @@ impl<'a, E: Environment> Session<'a, E> {
         let stored = self.stored_managed_keys.get(lf_subject);
         let known = stored.cloned().unwrap_or_default();
         let mut added: BTreeSet<String> = managed.difference(&known).cloned().collect();
-        if let Some(existing) = self.managed_keys_in_standby(*lf_subject) {
+        if let Some(existing) = self.keys_of_all_items_in_standby(*lf_subject) {
             // An item that could not be created is not managed: whoever creates it later owns it.
             added.retain(|key| existing.contains(key));
         }
@@ -349,7 +350,7 @@ impl<'a, E: Environment> Session<'a, E> {
         let removed = removed.filter(|key| !self.item_intents.contains(*key));
         let mut removed: BTreeSet<String> = removed.cloned().collect();
         if *lf_subject == LfSubject::Settings
-            && let Some(existing) = self.managed_keys_in_standby(*lf_subject)
+            && let Some(existing) = self.keys_of_all_items_in_standby(*lf_subject)
         {
             // The settings are read after each write: an administrator that they lack was not added,
             // and whoever adds it later owns it.
@@ -464,8 +465,8 @@ fn row_without_problem(row: &LedgerRow, now: Timestamp) -> Option<LedgerRow> {
         since: now,
         reason: None,
         over_deletion_limit: false,
-        detected_by: BTreeSet::new(),
-        detected_partitions: BTreeSet::new(),
+        problem_facets: BTreeSet::new(),
+        problem_partitions: BTreeSet::new(),
         ..row.clone()
     })
 }
@@ -509,9 +510,11 @@ fn row_of(
         since: same_state.map_or(now, |old| old.since),
         reason,
         over_deletion_limit: false,
-        detected_by: old.map(|old| old.detected_by.clone()).unwrap_or_default(),
-        detected_partitions: old
-            .map(|old| old.detected_partitions.clone())
+        problem_facets: old
+            .map(|old| old.problem_facets.clone())
+            .unwrap_or_default(),
+        problem_partitions: old
+            .map(|old| old.problem_partitions.clone())
             .unwrap_or_default(),
         source_location: old.and_then(|old| old.source_location.clone()),
         listed_at: old.and_then(|old| old.listed_at),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::scope::{Facet, ReadRequest, subject_of_grant};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::step::RevokeCause;
-use twinlake_core::{ApprovedPlan, Plan, Step, Subject, TableId, Timestamp};
+use twinlake_core::{ApprovedPlan, LfSubject, Plan, Step, Subject, TableId, Timestamp};
 
 impl<E: Environment> Session<'_, E> {
     /// Makes the next round read what a plan asks for, unless this session has asked for it before.
@@ -55,9 +55,9 @@ impl<E: Environment> Session<'_, E> {
         self.read_next(next)
     }
 
-    /// Makes the next round read again the grants on tables that the plan shows more of, where all grants
-    /// were listed, from `listed_since` on, before the definitions were read: who was revoked in between
-    /// must not see what came in between. Returns whether there is something to read.
+    /// Makes the next round read again the grants by which the plan shows more, where all grants were
+    /// listed, from `listed_since` on, before what is shown was read: who was revoked in between must not
+    /// see what came in between. Returns whether there is something to read.
     pub(super) fn reread_older_grants(
         &mut self,
         plan: &Plan,
@@ -65,19 +65,29 @@ impl<E: Environment> Session<'_, E> {
     ) -> bool {
         let listed_since = listed_since.unwrap_or(self.started);
         let granted: BTreeSet<Subject> = plan.steps.iter().filter_map(granted_subject).collect();
-        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
-        for id in plan.steps.iter().filter_map(shown_table) {
-            if !self.may_have_changed_since(id, listed_since, plan) {
-                continue;
-            }
-            let table = Subject::Table(id.clone());
-            let database = Subject::Database(id.database.clone());
-            for subject in [table, database] {
-                let is_listed = self.snapshots.primary.full_grant_reads.contains(&subject);
-                let has_grants = granted.contains(&subject) || self.has_grants_of_others(&subject);
-                if is_listed && has_grants && self.reread_grants.insert(subject.clone()) {
-                    next.insert(subject, ReadRequest::for_facets(&[Facet::Grants]));
+        let mut shown_by: BTreeSet<Subject> = BTreeSet::new();
+        for step in &plan.steps {
+            match shown(step) {
+                Some(Shown::Table(id)) if self.may_have_changed_since(id, listed_since, plan) => {
+                    shown_by.insert(Subject::Table(id.clone()));
+                    shown_by.insert(Subject::Database(id.database.clone()));
                 }
+                Some(Shown::Table(_)) | None => {}
+                Some(Shown::Attachment(subject)) => {
+                    shown_by.extend(subject.database().cloned().map(Subject::Database));
+                    shown_by.insert(subject.clone());
+                }
+                Some(Shown::ByLfTags) => {
+                    shown_by.insert(Subject::LakeFormation(LfSubject::Permissions));
+                }
+            }
+        }
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for subject in shown_by {
+            let is_listed = self.snapshots.primary.full_grant_reads.contains(&subject);
+            let has_grants = granted.contains(&subject) || self.has_grants_of_others(&subject);
+            if is_listed && has_grants && self.reread_grants.insert(subject.clone()) {
+                next.insert(subject, ReadRequest::for_facets(&[Facet::Grants]));
             }
         }
         self.read_next(next)
@@ -175,26 +185,56 @@ fn writes_partition_of(step: &Step, table: &TableId) -> bool {
     id == table
 }
 
-/// The table of which a step shows more than before.
-fn shown_table(step: &Step) -> Option<&TableId> {
+/// What a step may show more of than before.
+enum Shown<'a> {
+    /// A table with its partitions, which says when it was changed.
+    Table(&'a TableId),
+    /// What an attachment of a subject opens to those who have grants on the subject.
+    Attachment(&'a Subject),
+    /// What grants by LF-Tags open.
+    ByLfTags,
+}
+
+/// What a step may show more of than before.
+fn shown(step: &Step) -> Option<Shown<'_>> {
     match step {
         Step::CreateTable { id, .. }
         | Step::UpdateTable { id, .. }
         | Step::CreatePartition { id, .. }
-        | Step::UpdatePartition { id, .. } => Some(id),
+        | Step::UpdatePartition { id, .. } => Some(Shown::Table(id)),
+        Step::PutAttachment {
+            subject,
+            attachment,
+            ..
+        } => shown_by_attachment(subject, attachment.key().facet()),
+        Step::RemoveAttachment { subject, key } => shown_by_attachment(subject, key.facet()),
         Step::CreateDatabase { .. }
         | Step::UpdateDatabase { .. }
         | Step::CreateFunction { .. }
         | Step::UpdateFunction { .. }
         | Step::DeleteFunction { .. }
-        | Step::PutAttachment { .. }
-        | Step::RemoveAttachment { .. }
         | Step::PutSettings { .. }
         | Step::Grant { .. }
         | Step::Revoke { .. }
         | Step::DeletePartition { .. }
         | Step::DeleteTable { .. }
         | Step::DeleteDatabase { .. } => None,
+    }
+}
+
+/// What a changed or removed attachment may show: a data cells filter its rows, an opt-in what IAM allows
+/// once it is gone, and LF-Tags and named expressions what is granted by them.
+fn shown_by_attachment(subject: &Subject, facet: Facet) -> Option<Shown<'_>> {
+    match facet {
+        Facet::DataCellsFilters | Facet::OptIns => Some(Shown::Attachment(subject)),
+        Facet::LfTagAssignments | Facet::Items => Some(Shown::ByLfTags),
+        Facet::Definition
+        | Facet::Partitions
+        | Facet::Grants
+        | Facet::Contents
+        | Facet::Indexes
+        | Facet::Statistics
+        | Facet::GlueTags => None,
     }
 }
 

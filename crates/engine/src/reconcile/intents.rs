@@ -163,9 +163,9 @@ impl<E: Environment> Session<'_, E> {
         items.and_then(Observation::present)
     }
 
-    /// The keys that the items of a Lake Formation subject in the standby would have as managed
-    /// ones, if they were read.
-    pub(super) fn managed_keys_in_standby(
+    /// The keys of all items of a Lake Formation subject in the standby, whoever made them, in the
+    /// form of managed keys. `None` if the items were not read.
+    pub(super) fn keys_of_all_items_in_standby(
         &self,
         lf_subject: LfSubject,
     ) -> Option<BTreeSet<String>> {
@@ -181,7 +181,7 @@ impl<E: Environment> Session<'_, E> {
 
     /// Puts what this session created, and what it paired by intents, into the rows, even if another
     /// function has overwritten the intent meanwhile.
-    pub(super) fn keep_own_intents(&mut self, rows: &mut LedgerRows) {
+    pub(super) fn restore_own_intents(&mut self, rows: &mut LedgerRows) {
         let now = self.context.clock.now();
         self.unstored_intents.clear();
         for (subject, digest) in &self.intents {

@@ -1,7 +1,8 @@
 //! Takes the lease on changes of access by LF-Tags before such changes, and gives it back.
 
 use super::session::Session;
-use crate::ports::{Clock, Environment, Ledger};
+use crate::apply::{Applied, StepLease, apply};
+use crate::ports::{Clock, Environment, Ledger, ReadRegion as _, WriteRegion};
 use crate::versioned_item::{self, ItemUpdate, LfTagLeaseItem};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,10 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedRwLockReadGuard, OwnedRwLockWriteGua
 use twinlake_core::ledger::{EarlierHolder, LfTagLease};
 use twinlake_core::plan::{LfTagChange, lf_tag_change};
 use twinlake_core::scope::{Facet, ReadRequest};
-use twinlake_core::{ApprovedPlan, CallError, LfSubject, Plan, Step, Subject, Timestamp};
+use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::{
+    ApprovedPlan, CallError, CallErrorKind, LfSubject, Plan, Step, Subject, Timestamp,
+};
 
 /// What the reconciliations of one run share of the lease. Those that only assign LF-Tags may change
 /// access together: what they open depends on the LF-Tags of their own database and on the grants by
@@ -194,6 +198,74 @@ pub(super) enum LeaseResult {
     ReadsAgain,
     /// Another run holds the lease.
     Busy(Timestamp),
+    /// Time ran out while other reconciliations of this run held it.
+    OutOfTime,
+}
+
+impl LeaseResult {
+    /// Until when another run holds the lease.
+    pub(super) const fn held_until(self) -> Option<Timestamp> {
+        match self {
+            Self::Busy(until) => Some(until),
+            Self::Held | Self::ReadsAgain | Self::OutOfTime => None,
+        }
+    }
+}
+
+/// Whether a change of access by LF-Tags may take access away: it removes or changes an assignment.
+fn takes_access_away(step: &Step, standby: &Snapshot) -> bool {
+    match step {
+        Step::PutAttachment {
+            subject,
+            attachment,
+            ..
+        } => {
+            let key = attachment.key();
+            let existing = standby.attachments.get(&(subject.clone(), key.facet()));
+            let existing = existing.and_then(Observation::present);
+            existing.is_some_and(|existing| existing.contains_key(&key))
+        }
+        Step::RemoveAttachment { .. } => true,
+        Step::Revoke { .. }
+        | Step::Grant { .. }
+        | Step::CreateDatabase { .. }
+        | Step::UpdateDatabase { .. }
+        | Step::CreateTable { .. }
+        | Step::UpdateTable { .. }
+        | Step::CreatePartition { .. }
+        | Step::UpdatePartition { .. }
+        | Step::CreateFunction { .. }
+        | Step::UpdateFunction { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutSettings { .. }
+        | Step::DeletePartition { .. }
+        | Step::DeleteTable { .. }
+        | Step::DeleteDatabase { .. } => false,
+    }
+}
+
+/// For how long the lease has to last before steps under it are sent: the calls of
+/// the steps that are sent together at the lowest ceiling.
+const SECS_OF_STEPS: i64 = 45;
+
+impl<E: Environment<Standby: WriteRegion>> Session<'_, E> {
+    /// Applies a plan, and its changes of access by LF-Tags for as long as the lease lasts. A function is
+    /// stopped before its lease ends.
+    pub(super) async fn apply(&self, approved: &ApprovedPlan) -> Applied {
+        let context = self.context;
+        let is_held = || {
+            let later = context.clock.now().plus_secs(SECS_OF_STEPS);
+            let shared = self.lf_tag_lease_of_run.lock();
+            let lease = shared.written.as_ref();
+            context.stop_at.is_some() || lease.is_some_and(|lease| !lease.ends_soon(later))
+        };
+        let lease = StepLease {
+            is_needed: &|step| lf_tag_change(step, &self.snapshots.standby).is_some(),
+            is_held: &is_held,
+        };
+        let max_concurrent_calls = context.max_concurrent_calls;
+        apply(context.standby, approved, max_concurrent_calls, &lease).await
+    }
 }
 
 impl<E: Environment> Session<'_, E> {
@@ -244,7 +316,7 @@ impl<E: Environment> Session<'_, E> {
         let now = self.context.clock.now();
         let stop_at = self.context.stop_at;
         if stop_at.is_some_and(|stop_at| now >= stop_at) {
-            return Ok(LeaseResult::Busy(now));
+            return Ok(LeaseResult::OutOfTime);
         }
         let writing = of_run.writing.lock().await;
         // Who joins others renews the lease: its writes may take longer than is left of it.
@@ -305,28 +377,37 @@ impl<E: Environment> Session<'_, E> {
         LeaseResult::ReadsAgain
     }
 
-    /// Lets the changes of access by LF-Tags of a plan wait for a later message.
-    pub(super) fn postpone_lf_tag_changes(&mut self, plan: &Plan, until: Timestamp) {
-        let reason = match until > self.context.clock.now() {
-            true => {
+    /// Lets the changes of access by LF-Tags of a plan wait for a later message: until another run's lease
+    /// ends, or because time ran out.
+    pub(super) fn postpone_lf_tag_changes(&mut self, plan: &Plan, until: Option<Timestamp>) {
+        let reason = match until {
+            Some(until) => {
                 format!(
                     "another run changes access by LF-Tags, and has reserved that until {until}"
                 )
             }
-            false => "time ran out while another run changed access by LF-Tags".to_owned(),
+            None => "time ran out before access by LF-Tags was changed".to_owned(),
         };
         let standby = &self.snapshots.standby;
         let changes = plan.steps.iter();
-        let changes: Vec<Step> = changes
+        let changes: Vec<(Step, bool)> = changes
             .filter(|step| lf_tag_change(step, standby).is_some())
-            .cloned()
+            .map(|step| (step.clone(), takes_access_away(step, standby)))
             .collect();
-        for step in changes {
+        for (step, takes_access_away) in changes {
             let held = &mut self.held_steps.targets;
             held.insert(step.target(), reason.clone());
+            if takes_access_away {
+                let region = self.context.standby.region();
+                let operation = "the lease on LF-Tags";
+                let kind = CallErrorKind::Contended;
+                let error = CallError::new(kind, operation, region, &reason);
+                self.outcome.unrevoked.push((step.clone(), error));
+            }
             self.postponed.push((step, reason.clone()));
         }
-        self.outcome.awaits_lease = Some(until);
+        self.outcome.awaits_lease = until;
+        self.outcome.out_of_time |= until.is_none();
     }
 
     /// Gives the lease back; the last reconciliation of the run that holds it gives it back to others.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::AuditRule;
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::ledger::MAX_DETECTED_PARTITIONS;
+use twinlake_core::ledger::MAX_PROBLEM_PARTITIONS;
 use twinlake_core::plan::{FindingKind, SubjectOutcome};
 use twinlake_core::scope::{Facet, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::snapshot::{Observation, Snapshot};
@@ -22,7 +22,7 @@ pub(super) struct Problem {
     pub(super) state: SubjectState,
     pub(super) reason: String,
     /// The facets that the problems were found in.
-    detected_by: BTreeSet<Facet>,
+    facets: BTreeSet<Facet>,
     /// The values of the partitions that the problems are about.
     partitions: BTreeSet<Vec<String>>,
 }
@@ -35,7 +35,7 @@ impl Problem {
         Self {
             state,
             reason,
-            detected_by: facets,
+            facets,
             partitions: BTreeSet::new(),
         }
     }
@@ -44,7 +44,7 @@ impl Problem {
         let mut problem = Self::of_facets(state, reason, BTreeSet::new());
         match partition_of(target) {
             Some(values) => drop(problem.partitions.insert(values.clone())),
-            None => problem.detected_by = target.facets(),
+            None => problem.facets = target.facets(),
         }
         problem
     }
@@ -55,7 +55,7 @@ fn add(problems: &mut Problems, subject: Subject, problem: Problem) {
         Entry::Vacant(vacant) => drop(vacant.insert(problem)),
         Entry::Occupied(mut known) => {
             let known = known.get_mut();
-            known.detected_by.extend(problem.detected_by);
+            known.facets.extend(problem.facets);
             known.partitions.extend(problem.partitions);
             if problem.state > known.state {
                 known.state = problem.state;
@@ -89,7 +89,7 @@ pub(super) type StoredProblem = (
 );
 
 fn stored_problem(row: &LedgerRow) -> StoredProblem {
-    let (facets, partitions) = (&row.detected_by, &row.detected_partitions);
+    let (facets, partitions) = (&row.problem_facets, &row.problem_partitions);
     (row.state, row.since, facets.clone(), partitions.clone())
 }
 
@@ -100,7 +100,7 @@ impl<E: Environment> Session<'_, E> {
         for (subject, row) in rows {
             let is_listed_before = listed_since
                 .is_some_and(|listed_since| row.since > listed_since)
-                && row.detected_by.iter().any(|facet| facet.is_permission());
+                && row.problem_facets.iter().any(|facet| facet.is_permission());
             if !is_listed_before {
                 let known = self.known_problems.entry(subject.clone());
                 known.or_insert_with(|| stored_problem(row));
@@ -134,7 +134,8 @@ impl<E: Environment> Session<'_, E> {
                 | AuditRule::Unproven
                 | AuditRule::NotManaged
                 | AuditRule::Altered
-                | AuditRule::Stale => SubjectState::OutOfSync,
+                | AuditRule::OtherPolicyOrEpoch
+                | AuditRule::Order => SubjectState::OutOfSync,
             };
             let reason = self.held_steps.targets.get(target).cloned();
             let problem = Problem::of_target(state, reason.unwrap_or_default(), target);
@@ -206,24 +207,24 @@ impl<E: Environment> Session<'_, E> {
         (outcome, problem): (&SubjectOutcome, Option<&Problem>),
         row: &mut LedgerRow,
     ) {
-        row.detected_by.clear();
-        row.detected_partitions.clear();
+        row.problem_facets.clear();
+        row.problem_partitions.clear();
         if row.state != SubjectState::InSync {
-            row.detected_by.insert(Facet::Definition);
+            row.problem_facets.insert(Facet::Definition);
         }
         if outcome.state != SubjectState::InSync {
-            row.detected_by.extend(&outcome.detected_by);
+            row.problem_facets.extend(&outcome.problem_facets);
         }
         if let Some(problem) = problem {
-            row.detected_by.extend(&problem.detected_by);
-            row.detected_partitions.clone_from(&problem.partitions);
+            row.problem_facets.extend(&problem.facets);
+            row.problem_partitions.clone_from(&problem.partitions);
         }
         self.add_requested_of_unseen_object(row);
         let is_kept = |old: &&LedgerRow| self.has_unread_problem(old) || self.is_newer_problem(old);
         if let Some(old) = old.filter(is_kept) {
-            row.detected_by.extend(&old.detected_by);
-            let partitions = old.detected_partitions.iter().cloned();
-            row.detected_partitions.extend(partitions);
+            row.problem_facets.extend(&old.problem_facets);
+            let partitions = old.problem_partitions.iter().cloned();
+            row.problem_partitions.extend(partitions);
             row.over_deletion_limit |= old.over_deletion_limit;
             if old.state > row.state {
                 row.state = old.state;
@@ -231,9 +232,9 @@ impl<E: Environment> Session<'_, E> {
                 row.reason.clone_from(&old.reason);
             }
         }
-        if row.detected_partitions.len() > MAX_DETECTED_PARTITIONS {
-            row.detected_partitions.clear();
-            row.detected_by.insert(Facet::Partitions);
+        if row.problem_partitions.len() > MAX_PROBLEM_PARTITIONS {
+            row.problem_partitions.clear();
+            row.problem_facets.insert(Facet::Partitions);
         }
     }
 
@@ -252,9 +253,9 @@ impl<E: Environment> Session<'_, E> {
             && row.state != SubjectState::InSync
             && !is_seen
         {
-            row.detected_by.extend(&request.facets);
+            row.problem_facets.extend(&request.facets);
             let values = request.partition_values.iter().cloned();
-            row.detected_partitions.extend(values);
+            row.problem_partitions.extend(values);
         }
     }
 
@@ -263,10 +264,10 @@ impl<E: Environment> Session<'_, E> {
         let read = self.read_facets(&row.subject);
         let are_partitions_read = || {
             let named = self.read_partitions(&row.subject);
-            read.contains(&Facet::Partitions) || row.detected_partitions.is_subset(&named)
+            read.contains(&Facet::Partitions) || row.problem_partitions.is_subset(&named)
         };
         row.state != SubjectState::InSync
-            && !(row.detected_by.is_subset(&read) && are_partitions_read())
+            && !(row.problem_facets.is_subset(&read) && are_partitions_read())
     }
 
     /// The facets of a subject that this session planned and read completely in both Regions.
@@ -434,6 +435,6 @@ mod tests {
             (problem.state, problem.reason.as_str()),
             (SubjectState::OnHold, "held")
         );
-        assert_eq!(problem.detected_by.len(), 4);
+        assert_eq!(problem.facets.len(), 4);
     }
 }

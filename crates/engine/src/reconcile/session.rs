@@ -229,7 +229,7 @@ impl<'a, E: Environment> Session<'a, E> {
         let mut rows = self.rows().await?;
         self.know_problems(&rows, prefetched.listed_since);
         self.reread_changed_pairings(&rows);
-        self.keep_own_intents(&mut rows);
+        self.restore_own_intents(&mut rows);
         for row in rows
             .values()
             .filter(|row| row.state != SubjectState::InSync)
@@ -483,7 +483,7 @@ impl<'a, E: Environment> Session<'a, E> {
     fn record_permission(&mut self, step: &Step, result: &StepResult) {
         if let (Step::Revoke { grant, .. }, StepResult::AlreadyDone) = (step, result) {
             if !self.unknown_grants.insert(grant.clone()) {
-                self.scope.named_revokes.remove(grant);
+                self.scope.remove_named_revoke(grant);
             }
         } else {
             self.record_grant(step);
@@ -529,17 +529,16 @@ impl<'a, E: Environment> Session<'a, E> {
         self.charged_deletions = self.charged_deletions.minus(deleted);
     }
 
-    /// Treats a grant that this session made as a named revoke from now on: if the primary lacks
-    /// it in a later round, it is revoked whatever the standby's listing shows, since that
-    /// listing may be one write old.
+    /// Remembers a grant that this session made: if the primary is proven to lack it in a later round, it is
+    /// revoked whatever the standby's listing shows, since that listing may be one write old.
     pub(super) fn record_grant(&mut self, step: &Step) {
         match step {
             Step::Grant { grant, grantable } => {
-                self.scope.named_revokes.insert(grant.clone(), *grantable);
+                self.scope.add_own_grant(grant, *grantable);
                 self.confirmed_revokes.remove(grant);
             }
             Step::Revoke { grant, .. } => {
-                self.scope.named_revokes.remove(grant);
+                self.scope.remove_named_revoke(grant);
                 self.confirmed_revokes.insert(grant.clone());
             }
             Step::CreateDatabase { .. }

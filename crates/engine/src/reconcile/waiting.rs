@@ -21,10 +21,13 @@ impl<E: Environment> Session<'_, E> {
             |requested: &Subject| subjects.iter().any(|subject| subject.overlaps(requested));
         let mut scope = self.requested_scope.clone();
         scope.named_revokes.clone_from(&self.scope.named_revokes);
+        scope.own_grants.clone_from(&self.scope.own_grants);
         scope.read_requests.retain(|subject, _| overlaps(subject));
         scope
             .named_revokes
             .retain(|grant, _| overlaps(&subject_of_grant(grant)));
+        let named = &scope.named_revokes;
+        scope.own_grants.retain(|grant| named.contains_key(grant));
         for subject in &self.suspended_subjects {
             let facets = [Facet::Definition, Facet::Grants];
             scope.add(subject.clone(), ReadRequest::for_facets(&facets));

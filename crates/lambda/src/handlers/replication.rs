@@ -64,7 +64,7 @@ async fn process_messages(
     let authority = match authority {
         Ok(authority) => authority,
         Err(error) => {
-            log_failure(error);
+            log_messages_deferred(error);
             return messages.into_iter().map(|message| message.id).collect();
         }
     };
@@ -78,20 +78,20 @@ async fn process_messages(
                 notices.extend(received);
             }
             Err(error) => {
-                log_failure(&error);
+                log_messages_deferred(&error);
                 failed.push(message.id);
             }
         }
     }
     // The ledger's items and the alerts are written once for the whole batch.
     if let Err(error) = record(runtime, authority, notices).await {
-        log_failure(&error);
+        log_messages_deferred(&error);
         failed.extend(accepted);
     }
     failed
 }
 
-fn log_failure(error: &CallError) {
+fn log_messages_deferred(error: &CallError) {
     warn!(
         error = render::escape(&error.to_string()),
         "messages failed; SQS delivers them again"

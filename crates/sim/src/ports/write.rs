@@ -37,7 +37,7 @@ impl WriteRegion for SimRegion {
     ) -> Result<(), CallError> {
         let request = json!({
             "DatabaseName": database.as_str(),
-            "TableInput": table.clone().without_derived_view_fields(),
+            "TableInput": table.clone().into_view_input(),
             "PartitionIndexes": indexes,
         });
         self.write("CreateTable", request).await
@@ -51,7 +51,7 @@ impl WriteRegion for SimRegion {
     ) -> Result<(), CallError> {
         let request = json!({
             "DatabaseName": database.as_str(),
-            "TableInput": table.clone().without_derived_view_fields(),
+            "TableInput": table.clone().into_view_input(),
             "SkipArchive": true, "VersionId": version,
         });
         self.write("UpdateTable", request).await

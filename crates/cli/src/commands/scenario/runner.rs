@@ -333,6 +333,7 @@ impl ScenarioRunner {
             let messages = [QueueMessage {
                 id: index.to_string(),
                 body,
+                is_redelivered: false,
             }];
             let event_context = EventContext {
                 region: primary_region.to_owned(),

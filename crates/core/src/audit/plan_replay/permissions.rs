@@ -145,7 +145,8 @@ impl PlanReplay<'_> {
                 format!("{grant}: grants to this principal are not replicated"),
             );
         }
-        let is_named = self.inputs.scope.named_revokes.contains_key(grant);
+        let is_named = self.inputs.scope.is_named_by_event(grant);
+        let is_own = self.inputs.scope.own_grants.contains(grant);
         let may_be_named = matches!(cause, RevokeCause::NotInPrimary | RevokeCause::NamedByEvent);
         if !(is_named && may_be_named && self.is_replaced(&subject)) {
             self.require_grantable(&subject, grant)?;
@@ -176,7 +177,7 @@ impl PlanReplay<'_> {
             RevokeCause::Replace => {
                 let loses_grant_option = self.current_grants.get(grant) == Some(&true)
                     && primary.is_some_and(|grants| grants.get(grant) == Some(&false));
-                loses_grant_option || is_named || self.steps.iter().any(is_granted_again)
+                loses_grant_option || is_named || is_own || self.steps.iter().any(is_granted_again)
             }
             RevokeCause::ExpressionChanged => self.changes_expression_of(grant),
             RevokeCause::Deletion => self.steps.iter().any(deletes_subject),
