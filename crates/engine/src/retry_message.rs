@@ -56,10 +56,10 @@ fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// The whole body: an event, which has other keys, is never parsed as a retry message.
 /// The attempt after which the next one is delayed by 640 seconds.
 const LOOK_AGAIN_ATTEMPT: u32 = 7;
 
+/// The whole body: an event, which has other keys, is never parsed as a retry message.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {

@@ -113,21 +113,7 @@ pub fn run_interrupted<T, U>(
     call_index: usize,
     meanwhile: impl FnOnce() -> U,
 ) -> (T, Option<U>) {
-    sim.state().pause_before(call_index);
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    let mut meanwhile = Some(meanwhile);
-    let mut result = None;
-    loop {
-        let polled = future.as_mut().poll(&mut context);
-        if sim.state().has_paused() {
-            result = meanwhile.take().map(|meanwhile| meanwhile()).or(result);
-        }
-        if let Poll::Ready(value) = polled {
-            sim.state().pause_at = None;
-            return (value, result);
-        }
-    }
+    run_pausing(sim, future, call_index, meanwhile, None::<fn(&U)>)
 }
 
 /// Like [`run_interrupted`], and `watch` looks at what `meanwhile` returned before each later call.
@@ -136,7 +122,17 @@ pub fn run_watched<T, U>(
     future: impl Future<Output = T>,
     call_index: usize,
     meanwhile: impl FnOnce() -> U,
-    mut watch: impl FnMut(&U),
+    watch: impl FnMut(&U),
+) -> (T, Option<U>) {
+    run_pausing(sim, future, call_index, meanwhile, Some(watch))
+}
+
+fn run_pausing<T, U>(
+    sim: &Sim,
+    future: impl Future<Output = T>,
+    call_index: usize,
+    meanwhile: impl FnOnce() -> U,
+    mut watch: Option<impl FnMut(&U)>,
 ) -> (T, Option<U>) {
     sim.state().pause_before(call_index);
     let mut future = pin!(future);
@@ -146,11 +142,14 @@ pub fn run_watched<T, U>(
     loop {
         let polled = future.as_mut().poll(&mut context);
         if sim.state().has_paused() {
-            match &result {
-                Some(result) => watch(result),
-                None => result = meanwhile.take().map(|meanwhile| meanwhile()),
+            match (&result, &mut watch) {
+                (Some(result), Some(watch)) => watch(result),
+                (Some(_), None) => {}
+                (None, _) => result = meanwhile.take().map(|meanwhile| meanwhile()),
             }
-            sim.state().pause_before(1);
+            if watch.is_some() {
+                sim.state().pause_before(1);
+            }
         }
         if let Poll::Ready(value) = polled {
             sim.state().pause_at = None;

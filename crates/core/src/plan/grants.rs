@@ -224,10 +224,7 @@ fn own_revokes(
     let mut revokes: BTreeMap<PermissionGrant, (bool, RevokeCause)> = named_revokes
         .iter()
         .map(|(grant, grantable)| {
-            let cause = match scope.own_grants.contains(grant) {
-                true => RevokeCause::NotInPrimary,
-                false => RevokeCause::NamedByEvent,
-            };
+            let cause = cause_of_unlisted(grant, &scope.own_grants);
             (grant.clone(), (*grantable, cause))
         })
         .collect();
@@ -294,6 +291,17 @@ fn named_revokes_on(
         .collect()
 }
 
+/// Why a grant is revoked that the standby does not list: an event named it, or a session made it.
+fn cause_of_unlisted(
+    grant: &PermissionGrant,
+    own_grants: &BTreeSet<PermissionGrant>,
+) -> RevokeCause {
+    match own_grants.contains(grant) {
+        true => RevokeCause::NotInPrimary,
+        false => RevokeCause::NamedByEvent,
+    }
+}
+
 fn find_revokes(
     (wanted, existing): (&Grants, &Grants),
     (named_revokes, own_grants): (&BTreeMap<PermissionGrant, bool>, &BTreeSet<PermissionGrant>),
@@ -318,10 +326,7 @@ fn find_revokes(
         match wanted.get(grant) {
             // Of a grant that the standby lists, the primary's listing decides.
             None => {
-                let cause = match own_grants.contains(grant) {
-                    true => RevokeCause::NotInPrimary,
-                    false => RevokeCause::NamedByEvent,
-                };
+                let cause = cause_of_unlisted(grant, own_grants);
                 revokes.entry(grant.clone()).or_insert(cause);
             }
             Some(primary_grantable) if *grantable && !primary_grantable => {
