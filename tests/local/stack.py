@@ -65,10 +65,11 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(description, check, seconds=90.0, every=0.05):
+def wait_for(description, check, seconds=90.0, every=0.05, detail=lambda: None):
     """Calls `check` until its result is true, and returns the result.
 
-    Raises AssertionError with the description after `seconds`. `every` is the interval in seconds.
+    Raises AssertionError with the description, and with what `detail` returns, after `seconds`.
+    `every` is the interval in seconds.
     """
     end = time.monotonic() + seconds
     while True:
@@ -76,7 +77,7 @@ def wait_for(description, check, seconds=90.0, every=0.05):
         if result:
             return result
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {description}")
+            raise AssertionError(f"not within {seconds:.0f} s: {description}: {detail()}")
         time.sleep(every)
 
 

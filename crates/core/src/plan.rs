@@ -420,9 +420,14 @@ impl PlanBuilder<'_> {
             ) => snapshot.attachments.contains_key(&(subject.clone(), facet)),
         });
         if !is_read {
-            self.needs.entry(subject.clone()).or_default().insert(facet);
+            self.ask(subject.clone(), facet);
         }
         is_read
+    }
+
+    /// Asks for a read.
+    fn ask(&mut self, subject: Subject, facet: Facet) {
+        self.needs.entry(subject).or_default().insert(facet);
     }
 
     /// Whether a step revokes a grant.

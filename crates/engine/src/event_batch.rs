@@ -16,9 +16,11 @@ use futures_util::stream::{self, StreamExt as _};
 use jobs::{Job, into_waves, merge_into_jobs};
 use scans::{is_catalog_scan_covered, throttle_partition_scans};
 use std::collections::BTreeSet;
+use twinlake_core::audit::{AuditRule, Rejection};
 use twinlake_core::event::EventContext;
 use twinlake_core::heartbeat::Heartbeat;
 use twinlake_core::plan::FindingKind;
+use twinlake_core::step::StepTarget;
 use twinlake_core::{Alert, AlertKind, CallError, Scope, Subject, Timestamp};
 
 /// One message of a batch.
@@ -195,6 +197,21 @@ where
     Ok(())
 }
 
+/// Whether a plan from later reads may pass where the audit rejected one: somebody else may have changed
+/// what was read in between.
+const fn may_pass_later(rejection: &Rejection) -> bool {
+    match rejection.rule {
+        AuditRule::WiderAccess
+        | AuditRule::Unproven
+        | AuditRule::NotManaged
+        | AuditRule::Altered
+        | AuditRule::OtherPolicyOrEpoch
+        | AuditRule::Order => true,
+        // It waits for an approval.
+        AuditRule::DeletionLimit => false,
+    }
+}
+
 /// The alerts of a reconciled job, and the messages for what has to be retried.
 fn conclude(
     job: &Job,
@@ -205,17 +222,24 @@ fn conclude(
     let mut waiting = outcome.waiting.clone();
     let unread = outcome.findings.iter();
     let unread = unread.filter(|finding| finding.kind == FindingKind::Unreadable);
-    let unread: BTreeSet<&Subject> = unread.map(|finding| &finding.subject).collect();
-    let rests_on_unread = |part: &Scope| {
-        let mut subjects = part.read_requests.keys();
-        subjects.any(|subject| unread.iter().any(|one| one.overlaps(subject)))
+    let unread: BTreeSet<Subject> = unread.map(|finding| finding.subject.clone()).collect();
+    let rejected = outcome.rejections.iter().filter(|one| may_pass_later(one));
+    let rejected: Vec<&Rejection> = rejected.collect();
+    let is_any_whole = rejected.iter().any(|one| one.targets.is_empty());
+    let targets = rejected.iter().flat_map(|one| &one.targets);
+    let rejected: BTreeSet<Subject> = targets.map(StepTarget::subject).collect();
+    let rests_on = |part: &Scope, subjects: &BTreeSet<Subject>| {
+        let mut requested = part.read_requests.keys();
+        requested.any(|subject| subjects.iter().any(|one| one.overlaps(subject)))
     };
     for part in scope.clone().split() {
-        if rests_on_unread(&part) {
-            let reason = "it could not be read".to_owned();
-            let (all, _) = waiting.get_or_insert_with(|| (Scope::default(), reason));
-            all.merge(part);
-        }
+        let reason = match is_any_whole || rests_on(&part, &rejected) {
+            true => "the audit rejected its plan",
+            false if rests_on(&part, &unread) => "it could not be read",
+            false => continue,
+        };
+        let (all, _) = waiting.get_or_insert_with(|| (Scope::default(), reason.to_owned()));
+        all.merge(part);
     }
     let mut alerts = alerts::from_outcome(outcome, region, now);
     let relisted = job.message_to_look_again(&outcome.relisted_revokes);
@@ -227,8 +251,13 @@ fn conclude(
     };
     let waiting = job.split_waiting(&waiting, now);
     if waiting.expired.is_empty() {
-        // Suppresses transient read failures until the deadline.
-        alerts.retain(|alert| alert.kind != AlertKind::ReadFailed);
+        // Suppresses transient read failures until the deadline, and rejections until a plan from later
+        // reads is rejected too.
+        let is_first = job.is_first_attempt();
+        alerts.retain(|alert| {
+            alert.kind != AlertKind::ReadFailed
+                && !(is_first && alert.kind == AlertKind::PlanRejected)
+        });
     } else {
         let expired = &waiting.expired;
         alerts.extend(alerts::from_abandoned_subjects(

@@ -126,7 +126,7 @@ pub struct ReconcileOutcome {
     pub not_fully_read: BTreeSet<Subject>,
 }
 
-/// The log entry of one reconciliation. It contains names only, no grants.
+/// The log entry of one reconciliation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReconcileLogEntry {
     /// The scope.
@@ -144,7 +144,12 @@ pub struct ReconcileLogEntry {
     pub milliseconds: i64,
     /// The result, as [`ReconcileOutcome::status`] names it.
     pub outcome: &'static str,
+    /// Why it is not settled: at most [`MAX_LOGGED_REASONS`] reasons.
+    pub reasons: Vec<String>,
 }
+
+/// Most reasons that a [`ReconcileLogEntry`] contains.
+pub const MAX_LOGGED_REASONS: usize = 20;
 
 /// Measures the duration and the calls of one reconciliation.
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +183,7 @@ impl ReconcileTimer {
             calls: context.primary.call_count().saturating_sub(self.calls),
             milliseconds: context.clock.now().0 - self.started.0,
             outcome: outcome.status(),
+            reasons: outcome.open_reasons().take(MAX_LOGGED_REASONS).collect(),
         }
     }
 }
@@ -222,15 +228,32 @@ impl ReconcileOutcome {
     /// Whether every subject could be read.
     #[must_use]
     pub fn is_fully_read(&self) -> bool {
-        let is_read_failure = |finding: &Finding| match finding.kind {
-            FindingKind::Denied | FindingKind::Unreadable => true,
-            FindingKind::Unmanaged
-            | FindingKind::DefaultsOpen
-            | FindingKind::OnHold
-            | FindingKind::Unsupported
-            | FindingKind::Note => false,
-        };
         !self.findings.iter().any(is_read_failure)
+    }
+
+    /// Why it is not settled: the rejections, the errors of steps, what was not read, and what waits.
+    fn open_reasons(&self) -> impl Iterator<Item = String> {
+        let rejections = self.rejections.iter().map(Rejection::to_string);
+        let failed = self.failed.iter().map(|(_, error)| error.to_string());
+        let unread = self
+            .findings
+            .iter()
+            .filter(|finding| is_read_failure(finding))
+            .map(|finding| format!("{}: {}", finding.subject, finding.detail));
+        let waiting = self.waiting.iter().map(|(_, reason)| reason.clone());
+        rejections.chain(failed).chain(unread).chain(waiting)
+    }
+}
+
+/// Whether something was not read.
+const fn is_read_failure(finding: &Finding) -> bool {
+    match finding.kind {
+        FindingKind::Denied | FindingKind::Unreadable => true,
+        FindingKind::Unmanaged
+        | FindingKind::DefaultsOpen
+        | FindingKind::OnHold
+        | FindingKind::Unsupported
+        | FindingKind::Note => false,
     }
 }
 

@@ -245,8 +245,12 @@ impl ResyncProgress for LoggedProgress {
     }
 }
 
-/// Writes one log line for a reconciliation. Of grants it logs only names.
+/// Writes one log line for a reconciliation, and one for each reason for which it is not settled.
 fn log_reconciliation(entry: &ReconcileLogEntry) {
+    for reason in &entry.reasons {
+        let (subject, reason) = (render::escape(&entry.subject), render::escape(reason));
+        warn!(subject, reason, "not settled");
+    }
     info!(
         subject = render::escape(&entry.subject),
         cause = entry.cause,

@@ -2,7 +2,7 @@
 
 use super::administrators::{Ignored, ignored};
 use super::column_visibility::PlannedTables;
-use super::{FindingKind, PlanBuilder};
+use super::{FindingKind, PlanBuilder, extra_access};
 use crate::ledger::SubjectState;
 use crate::scope::{Facet, Subject};
 use crate::snapshot::Observation;
@@ -40,6 +40,9 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
 
 /// Returns the reason why a grant on all tables of the database waits, if it has to.
 pub(super) fn extra_table(builder: &mut PlanBuilder<'_>, database: &crate::Name) -> Option<String> {
+    if let Some(reason) = extra_access::extra_database_grant(builder, database) {
+        return Some(reason);
+    }
     let creates = |step: &Step| matches!(step, Step::CreateDatabase { database: created } if created.name == *database);
     let inputs = builder.inputs;
     let Some(in_standby) = inputs.standby.table_names.get(database) else {

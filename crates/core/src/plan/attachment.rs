@@ -65,6 +65,17 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, subject: &Subject, facet: Face
             Some(None) | None => puts.extend(put),
         }
     }
+    let is_filter = facet == Facet::DataCellsFilters;
+    if is_filter && !puts.is_empty() && !builder.read_or_ask(subject, Facet::Grants) {
+        let reason = "the grants on it were not read, by which its data cells filters apply";
+        builder.waiting_subjects.insert(subject.clone());
+        return builder.mark_not_in_sync(
+            subject,
+            SubjectState::OutOfSync,
+            FindingKind::Unreadable,
+            reason.to_owned(),
+        );
+    }
     let puts = puts
         .into_iter()
         .map(|step| order_filter_update(builder, existing, step));
@@ -187,7 +198,7 @@ fn suspend_filter_grants(builder: &mut PlanBuilder<'_>, id: &TableId, name: &str
 }
 
 /// Returns the reason why a grant on a data cells filter cannot be created: the primary lacks the
-/// filter, or the filter is not replicated.
+/// filter, or the filter is not replicated, so that the standby lacks it or has another one.
 pub(super) fn missing_filter(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> Option<String> {
     let Resource::DataCellsFilter(id, name) = &grant.resource else {
         return None;
@@ -202,9 +213,13 @@ pub(super) fn missing_filter(builder: &PlanBuilder<'_>, grant: &PermissionGrant)
         .present()?;
     let existing = builder.inputs.standby.attachments.get(&facet_key);
     let existing = existing.and_then(Observation::present);
+    let in_standby = existing.and_then(|existing| existing.get(&key));
+    let is_same = |wanted: &ObservedAttachment| {
+        in_standby.is_some_and(|one| digest(&one.attachment) == digest(&wanted.attachment))
+    };
     match in_primary.get(&key) {
         None => Some(format!("its table has no data cells filter {name}")),
-        Some(_) if existing.is_some_and(|existing| existing.contains_key(&key)) => None,
+        Some(observed) if is_same(observed) => None,
         Some(observed) => missing_filter_column(builder, &facet_key.0, &observed.attachment)
             .map(|column| format!("the filter names the column {column}, which was dropped")),
     }

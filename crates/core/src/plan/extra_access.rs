@@ -7,9 +7,9 @@ use super::lf_tag_policy_grants::{
     named_expression, policy_grants, policy_of, revoke_extra, satisfies,
 };
 use crate::catalog::Attachment;
-use crate::grant::{Grants, LfTagPolicy, LfTagPolicyTarget, Resource};
+use crate::grant::{Grants, LfTagPolicy, LfTagPolicyTarget, PermissionGrant, Resource};
 use crate::name::TableId;
-use crate::scope::{Facet, Subject};
+use crate::scope::{Facet, Subject, subject_of_grant};
 use crate::snapshot::{LfTags, Observation, Snapshot};
 use std::collections::BTreeMap;
 
@@ -18,9 +18,12 @@ use std::collections::BTreeMap;
 /// does not revoke it. Judges the grants that were read; the grants on the table itself are planned
 /// with it.
 pub(super) fn obstacle(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<String> {
-    // What a new table is open to is decided by its creation.
+    // Which other grants cover a new table is decided with its LF-Tags.
     let exists = builder.inputs.standby.tables.get(id)?.present().is_some();
-    let extra = exists.then(|| extra_grants(builder, id))?;
+    if !exists {
+        return extra_database_grant(builder, &id.database);
+    }
+    let extra = extra_grants(builder, id);
     for (grant, grantable) in &extra {
         if builder.revokes(grant) {
             continue;
@@ -36,13 +39,57 @@ pub(super) fn obstacle(builder: &mut PlanBuilder<'_>, id: &TableId) -> Option<St
             Some(_) if !are_lf_tags_read(builder, id) => Some(format!(
                 "the LF-Tags that decide whether {grant} covers it were not read"
             )),
-            Some(_) | None => Some(format!("it waits until {grant} is revoked in the standby")),
+            Some(_) => Some(waits_for(grant)),
+            None => {
+                ask_for_grants(builder, Subject::Database(id.database.clone()));
+                Some(waits_for(grant))
+            }
         };
         if obstacle.is_some() {
             return obstacle;
         }
     }
     None
+}
+
+/// Returns the reason why a database must not get a table, or a grant on all of them: the standby has a grant
+/// on the database that the primary lacks. The plan asks for the grants of the database, and then revokes it.
+pub(super) fn extra_database_grant(
+    builder: &mut PlanBuilder<'_>,
+    database: &crate::Name,
+) -> Option<String> {
+    let inputs = builder.inputs;
+    let subject = Subject::Database(database.clone());
+    let [in_primary, in_standby] = [inputs.primary, inputs.standby]
+        .map(|snapshot| snapshot.grants.get(&subject).and_then(Observation::present));
+    let ignored = ignored(builder).unwrap_or(Ignored::own_roles_only(inputs.own_roles));
+    let is_extra = |grant: &PermissionGrant, grantable: bool| {
+        let allowed = in_primary.and_then(|grants| grants.get(grant));
+        !allowed.is_some_and(|allowed| *allowed || !grantable)
+            && !ignored.contains(grant)
+            && !builder.revokes(grant)
+    };
+    let read = in_standby.into_iter().flatten();
+    let read = read.map(|(grant, grantable)| (grant, *grantable));
+    let of_iam = inputs.standby.extra_iam_grants.iter().flatten();
+    let of_iam = of_iam.filter(|grant| subject_of_grant(grant) == subject);
+    let mut all = read.chain(of_iam.map(|grant| (grant, false)));
+    let extra = all.find(|(grant, grantable)| is_extra(grant, *grantable));
+    let reason = extra.map(|(grant, _)| waits_for(grant));
+    if reason.is_some() {
+        ask_for_grants(builder, subject);
+    }
+    reason
+}
+
+/// Asks for the grants on a subject, and for the definition without which they are not planned.
+fn ask_for_grants(builder: &mut PlanBuilder<'_>, subject: Subject) {
+    builder.read_or_ask(&subject, Facet::Definition);
+    builder.ask(subject, Facet::Grants);
+}
+
+fn waits_for(grant: &PermissionGrant) -> String {
+    format!("it waits until {grant} is revoked in the standby")
 }
 
 /// Whether the LF-Tags of a table and of its database were read; else the plan asks for them.
@@ -61,7 +108,10 @@ fn extra_grants(builder: &PlanBuilder<'_>, id: &TableId) -> Grants {
     let ignored = ignored(builder).unwrap_or(Ignored::own_roles_only(inputs.own_roles));
     let [in_primary, in_standby] = [inputs.primary, inputs.standby].map(|s| grants_near(s, id));
     let mut extra = Grants::new();
-    for (grant, grantable) in in_standby.into_iter().flatten() {
+    let of_iam = inputs.standby.extra_iam_grants.iter().flatten();
+    let of_iam: Grants = of_iam.map(|grant| (grant.clone(), false)).collect();
+    let in_standby = in_standby.into_iter().chain([&of_iam]);
+    for (grant, grantable) in in_standby.flatten() {
         let allowed = in_primary.iter().find_map(|grants| grants.get(grant));
         let is_allowed = allowed.is_some_and(|allowed| *allowed || !grantable);
         if !is_allowed && !ignored.contains(grant) && covers(inputs.standby, &grant.resource, id) {

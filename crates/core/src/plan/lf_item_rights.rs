@@ -117,11 +117,12 @@ fn is_managed(builder: &PlanBuilder<'_>, lf_subject: LfSubject, key: &Attachment
 }
 
 /// A value of an LF-Tag that only the standby has.
-fn extra_value(builder: &PlanBuilder<'_>, tag: &str) -> Option<Obstacle> {
+fn extra_value(builder: &mut PlanBuilder<'_>, tag: &str) -> Option<Obstacle> {
     let inputs = builder.inputs;
     let [in_primary, in_standby] =
         [inputs.primary, inputs.standby].map(|snapshot| items(snapshot, LfSubject::LfTags));
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
+        builder.ask(Subject::LakeFormation(LfSubject::LfTags), Facet::Items);
         return Some(Obstacle::for_read("the LF-Tags were not read"));
     };
     let of_tag =

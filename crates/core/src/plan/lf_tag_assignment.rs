@@ -8,26 +8,34 @@
 
 mod tag_timeline;
 
-use super::lf_tag_policy_grants::{self, policy_grants, policy_of, revoke_extra};
+use super::lf_tag_policy_grants::{
+    self, made_policy_grant, policy_grants, policy_of, revoke_extra,
+};
 use super::obstacle::Obstacle;
 use super::{PlanBuilder, administrators, lakeformation};
 use crate::catalog::{Attachment, Table};
 use crate::grant::{Grants, PermissionGrant};
 use crate::name::{Name, TableId};
-use crate::scope::{Facet, Subject};
+use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::{Observation, Snapshot};
 use crate::step::{RevokeCause, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use tag_timeline::{OpenedAccess, TagTimeline};
 
 pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
+    let mut has_left_out = false;
     loop {
         builder
             .steps
             .sort_by_key(|step| (step.phase(), step.rank()));
         match suspend_or_defer(builder) {
+            // Grants by LF-Tags were planned for the tables as the steps make them that are left out now.
+            None if has_left_out && lf_tag_policy_grants::hold_unsafe_grants(builder) => {}
             None => return,
-            Some(LeftOut::Steps(deferred)) => defer(builder, deferred),
+            Some(LeftOut::Steps(deferred)) => {
+                has_left_out = true;
+                defer(builder, deferred);
+            }
             Some(LeftOut::Grant(grant, obstacle)) => {
                 lf_tag_policy_grants::hold_grant(builder, &grant, obstacle);
             }
@@ -41,6 +49,16 @@ struct DeferredSubject {
     reason: String,
     /// Everything was read, so waiting changes nothing.
     is_final: bool,
+}
+
+impl DeferredSubject {
+    fn unread(subject: &Subject, reason: &str) -> Self {
+        Self {
+            subject: subject.clone(),
+            reason: reason.to_owned(),
+            is_final: false,
+        }
+    }
 }
 
 /// What a plan leaves out.
@@ -194,28 +212,19 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     for step in builder.steps.iter().filter(is_relevant) {
         steps.entry(step.subject()).or_default().push(step.clone());
     }
-    let standby = builder.inputs.standby;
-    let unread = |subject: &Subject, reason: &str| {
-        Some(LeftOut::Steps(DeferredSubject {
-            subject: subject.clone(),
-            reason: reason.to_owned(),
-            is_final: false,
-        }))
-    };
-    let Some(in_standby) = policy_grants(standby) else {
-        return unread(&first, "the grants by LF-Tag policies were not read");
+    let Some(in_standby) = policy_grants(builder.inputs.standby) else {
+        let permissions = Subject::LakeFormation(LfSubject::Permissions);
+        builder.ask(permissions, Facet::Grants);
+        let reason = "the grants by LF-Tag policies were not read";
+        return Some(LeftOut::Steps(DeferredSubject::unread(&first, reason)));
     };
     let held = held_policy_grants(builder, in_standby);
     let made: Vec<PermissionGrant> = builder.steps.iter().filter_map(made_policy_grant).collect();
     if held.is_empty() && made.is_empty() {
         return None;
     }
-    let mut extra = held.iter().filter(|(grant, _)| is_extra(builder, grant));
-    if extra.next().is_some() && !lakeformation::are_items_read(builder) {
-        return unread(
-            &first,
-            "the LF-Tags were not read, which say whose the grants by them are",
-        );
+    if let Some(deferred) = first_unread(builder, &first, &steps, &held) {
+        return Some(LeftOut::Steps(deferred));
     }
     let is_managed = |grant: &PermissionGrant| {
         !is_extra(builder, grant) || lakeformation::is_managed_resource(builder, &grant.resource)
@@ -224,7 +233,10 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     for subject in affected_subjects(builder, &steps) {
         let timeline = match TagTimeline::of(builder, &subject, &steps) {
             Ok(timeline) => timeline,
-            Err(deferred) => return Some(LeftOut::Steps(deferred)),
+            Err(deferred) => {
+                ask_for_database_lf_tags(builder, &subject);
+                return Some(LeftOut::Steps(deferred));
+            }
         };
         let opening = |grant: &&PermissionGrant| timeline.is_opened_by_new(builder, grant);
         if let Some(grant) = made.iter().find(opening) {
@@ -262,6 +274,26 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     suspend_grants(builder, &first, &held, &suspended).map(LeftOut::Steps)
 }
 
+/// Returns what has to wait because something was not read on which the access by LF-Tags rests. The plan
+/// asks for it.
+fn first_unread(
+    builder: &mut PlanBuilder<'_>,
+    first: &Subject,
+    steps: &BTreeMap<Subject, Vec<Step>>,
+    held: &[(PermissionGrant, bool)],
+) -> Option<DeferredSubject> {
+    let mut extra = held.iter().filter(|(grant, _)| is_extra(builder, grant));
+    if extra.next().is_some() && !lakeformation::are_items_read(builder) {
+        let reason = "the LF-Tags were not read, which say whose the grants by them are";
+        return Some(DeferredSubject::unread(first, reason));
+    }
+    let mut subjects = steps.keys();
+    let database = subjects.find(|one| !has_listed_tables(builder, one))?;
+    builder.read_or_ask(database, Facet::Contents);
+    let reason = "its tables were not listed, which inherit its LF-Tags";
+    Some(DeferredSubject::unread(database, reason))
+}
+
 /// The grants of the standby by LF-Tag policies that decide about access, with their grant option.
 fn held_policy_grants(
     builder: &PlanBuilder<'_>,
@@ -273,16 +305,6 @@ fn held_policy_grants(
         .filter(|(grant, _)| policy_of(grant).is_some() && !ignored.contains(grant));
     held.map(|(grant, grantable)| (grant.clone(), *grantable))
         .collect()
-}
-
-/// The grant by an LF-Tag policy that a step makes.
-fn made_policy_grant(step: &Step) -> Option<PermissionGrant> {
-    if let Step::Grant { grant, .. } = step
-        && policy_of(grant).is_some()
-    {
-        return Some(grant.clone());
-    }
-    None
 }
 
 /// Revokes the grants that would give extra access during the plan. Those that the primary lacks
@@ -322,6 +344,28 @@ fn is_extra(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
     let in_primary = grantable(builder.inputs.primary);
     let in_standby = grantable(builder.inputs.standby).unwrap_or_default();
     in_primary.is_none_or(|in_primary| in_standby && !in_primary)
+}
+
+/// Asks for the LF-Tags of the database of a subject. One that does not exist yet has none to read.
+fn ask_for_database_lf_tags(builder: &mut PlanBuilder<'_>, subject: &Subject) {
+    let Some(name) = subject.database() else {
+        return;
+    };
+    let in_standby = builder.inputs.standby.databases.get(name);
+    if !matches!(in_standby, Some(Observation::Absent(_))) {
+        builder.ask(Subject::Database(name.clone()), Facet::LfTagAssignments);
+    }
+}
+
+/// Whether the tables are known that inherit the LF-Tags of a subject: of a database that the standby
+/// has, only a listing of the standby tells.
+fn has_listed_tables(builder: &PlanBuilder<'_>, subject: &Subject) -> bool {
+    let Subject::Database(name) = subject else {
+        return true;
+    };
+    let standby = builder.inputs.standby;
+    let exists = standby.databases.get(name).and_then(Observation::present);
+    exists.is_none() || standby.table_names.contains_key(name)
 }
 
 /// Returns the databases and tables whose LF-Tags or columns change, and the tables that inherit

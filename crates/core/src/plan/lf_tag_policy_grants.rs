@@ -76,6 +76,32 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>) {
     }
 }
 
+/// The grant by an LF-Tag policy that a step makes.
+pub(super) fn made_policy_grant(step: &Step) -> Option<PermissionGrant> {
+    if let Step::Grant { grant, .. } = step
+        && policy_of(grant).is_some()
+    {
+        return Some(grant.clone());
+    }
+    None
+}
+
+/// Holds the new grants that would give extra access after the steps that are planned now. Returns whether
+/// there is one.
+pub(super) fn hold_unsafe_grants(builder: &mut PlanBuilder<'_>) -> bool {
+    let planned = PlannedTables::of(builder);
+    let made = builder.steps.iter().filter_map(made_policy_grant);
+    let new: Vec<PermissionGrant> = made.filter(|grant| !is_held(builder, grant)).collect();
+    let mut is_any = false;
+    for grant in new {
+        if let Some(obstacle) = opens_more_than_primary(builder, &planned, &grant) {
+            hold_grant(builder, &grant, obstacle);
+            is_any = true;
+        }
+    }
+    is_any
+}
+
 /// Whether the standby has a grant, and the plan does not change the expression that it is by: it only
 /// loses its grant option.
 fn covers_the_same(builder: &PlanBuilder<'_>, grant: &PermissionGrant) -> bool {
@@ -132,6 +158,9 @@ fn opens_more_than_primary(
         found.and_then(Observation::present)
     });
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
+        // What was found is forgotten after each change; it is searched with the grants.
+        let permissions = Subject::LakeFormation(LfSubject::Permissions);
+        builder.ask(permissions, Facet::Grants);
         return Some(Obstacle::for_read(
             "the resources that it applies to were not read",
         ));
@@ -141,6 +170,8 @@ fn opens_more_than_primary(
         LfTagPolicy::NamedExpression(name) => named_expression(inputs.primary, name),
     };
     let Some(expression) = expression else {
+        let expressions = Subject::LakeFormation(LfSubject::LfTagExpressions);
+        builder.ask(expressions, Facet::Items);
         return Some(Obstacle::for_read("its LF-Tag expression was not read"));
     };
     let before = match policy {
@@ -320,6 +351,10 @@ pub(super) fn suspend_grants(
     let [in_primary, in_standby] =
         [builder.inputs.primary, builder.inputs.standby].map(policy_grants);
     let (Some(in_primary), Some(in_standby)) = (in_primary, in_standby) else {
+        builder.ask(
+            Subject::LakeFormation(LfSubject::Permissions),
+            Facet::Grants,
+        );
         return Some("the grants by LF-Tag policies were not read".to_owned());
     };
     let ignored = administrators::ignored(builder).unwrap_or_default();

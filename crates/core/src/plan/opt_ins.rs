@@ -6,7 +6,7 @@
 //! of the primary that have to be there before it.
 
 use super::obstacle::Obstacle;
-use super::{PlanBuilder, all_tables_grants, lf_tag_policy_grants};
+use super::{PlanBuilder, all_tables_grants, extra_access, lf_tag_policy_grants};
 use crate::catalog::{Attachment, AttachmentKey, OptIn};
 use crate::grant::{ListedResource, PermissionGrant, Principal, Resource};
 use crate::name::{Name, TableId};
@@ -197,7 +197,12 @@ fn wait_of_removal(
         .filter(|one| !builder.read_or_ask(one, Facet::Grants))
         .count();
     let reason = match unread {
-        0 if matches!(subject, Subject::Table(_)) => extra_iam_policy_grant(builder)?,
+        0 if let Subject::Table(id) = subject => {
+            match extra_access::extra_database_grant(builder, &id.database) {
+                Some(reason) => reason,
+                None => extra_iam_policy_grant(builder)?,
+            }
+        }
         0 => match extra_iam_grant(builder, subject) {
             Some(reason) => reason,
             None => extra_table_below_iam_grant(builder, subject)?,

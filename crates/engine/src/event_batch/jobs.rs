@@ -187,6 +187,11 @@ impl Job {
         self.requests.iter().all(|request| request.is_event)
     }
 
+    /// Whether nothing of it was attempted before.
+    pub(super) fn is_first_attempt(&self) -> bool {
+        self.requests.iter().all(|request| request.attempt == 0)
+    }
+
     /// The latest deadline, which is that of what nobody requested before.
     pub(super) fn latest_deadline(&self) -> Timestamp {
         let deadlines = self.requests.iter().map(|request| request.deadline);

@@ -10,8 +10,8 @@ use twinlake_core::step::RevokeCause;
 use twinlake_core::{ApprovedPlan, LfSubject, Plan, Step, Subject, TableId, Timestamp};
 
 impl<E: Environment> Session<'_, E> {
-    /// Makes the next round read what a plan asks for, unless this session has asked for it before.
-    /// Returns whether there is something to read.
+    /// Makes the next round read what a plan asks for, unless that was asked for since the last round that
+    /// read what changed. Returns whether there is something to read.
     pub(super) fn read_needs(&mut self, plan: &Plan) -> bool {
         let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
         for (subject, facets) in &plan.needs {
@@ -26,7 +26,11 @@ impl<E: Environment> Session<'_, E> {
         for (subject, request) in &next {
             self.scope.add(subject.clone(), request.clone());
         }
-        self.read_next(next)
+        let is_any = self.read_next(next);
+        if is_any {
+            self.repeat_round();
+        }
+        is_any
     }
 
     /// Makes the next round add these reads to those before. Returns whether there is something to read.
@@ -161,7 +165,6 @@ impl<E: Environment> Session<'_, E> {
             // Other sessions may have changed what this one read as a dependency.
             snapshot.attachments.clear();
         }
-        self.needed.clear();
         self.read_requests = self.scope.read_requests.clone();
     }
 }

@@ -354,9 +354,8 @@ impl<E: Environment> Session<'_, E> {
         match earlier {
             EarlierHolder::None => return LeaseResult::Held,
             EarlierHolder::SameRun => {
-                // Other databases may have suspended grants by LF-Tags, which the next plan asks for.
+                // Other databases may have suspended grants by LF-Tags.
                 let is_item = |subject: &Subject| matches!(subject, Subject::LakeFormation(_));
-                self.needed.retain(|(subject, _)| !is_item(subject));
                 self.read_requests.clone_from(&self.scope.read_requests);
                 self.read_requests.retain(|subject, _| is_item(subject));
                 for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {

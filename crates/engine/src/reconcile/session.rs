@@ -62,7 +62,7 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) partition_problems: BTreeMap<Subject, (SubjectState, String)>,
     /// Tables with partition deletions, proven by a listing of all partitions of the primary.
     pub(super) tables_with_deletions: BTreeSet<TableId>,
-    /// What plans of this session have asked for.
+    /// What plans have asked for since the last round that read what changed.
     pub(super) needed: BTreeSet<(Subject, Facet)>,
     /// The next read adds what a plan asked for to the reads before it; nothing was written in
     /// between.
@@ -247,6 +247,8 @@ impl<'a, E: Environment> Session<'a, E> {
         let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
         let reads_needs = std::mem::take(&mut self.reads_needs);
         if !reads_needs {
+            // What plans asked for before is forgotten with its answers.
+            self.needed.clear();
             for snapshot in [&mut self.snapshots.primary, &mut self.snapshots.standby] {
                 snapshot.lf_tag_policy_grants = None;
                 snapshot.lf_tagged_resources.clear();

@@ -104,6 +104,16 @@ impl PlanReplay<'_> {
         let Subject::Table(id) = subject else {
             return reject(AuditRule::Altered, format!("{subject} has no filters"));
         };
+        let exists = self.filters.get(id);
+        let exists = exists.is_some_and(|all| all.contains_key(&filter.name));
+        let is_known = present(self.inputs.standby.grants.get(subject)).is_some();
+        if exists && !is_known && !self.shows_less(id, filter) {
+            let detail = format!(
+                "the grants on {subject} were not read, and the filter {} changes",
+                filter.name
+            );
+            return reject(AuditRule::WiderAccess, detail);
+        }
         if self.is_filter_granted(id, &filter.name) && !self.shows_less(id, filter) {
             let resource = Resource::DataCellsFilter(id.clone(), filter.name.clone());
             self.require_no_extra_grant_on(subject, |affected| *affected == resource)?;

@@ -17,7 +17,8 @@ pub(super) type AssignedLfTags = BTreeMap<(Option<String>, String), String>;
 /// Pairs of a grant and a database, table or column that it gives access to.
 type OpenedResources<'a> = BTreeSet<(&'a PermissionGrant, String)>;
 
-/// Returns the LF-Tag assignments of a Region, for the subjects where they were read.
+/// Returns the LF-Tag assignments of a Region, for the subjects where they were read. Those of a database of
+/// which only tables were read come from the searches by LF-Tags, which tell them with each table.
 pub(super) fn assigned_lf_tags(snapshot: &Snapshot) -> BTreeMap<Subject, AssignedLfTags> {
     let mut all: BTreeMap<Subject, AssignedLfTags> = BTreeMap::new();
     for ((subject, facet), attachments) in &snapshot.attachments {
@@ -31,6 +32,17 @@ pub(super) fn assigned_lf_tags(snapshot: &Snapshot) -> BTreeMap<Subject, Assigne
                 let column = column.as_ref().map(|column| column.as_str().to_owned());
                 own_tags.insert((column, key.clone()), value.clone());
             }
+        }
+    }
+    let read: BTreeSet<Subject> = all.keys().cloned().collect();
+    let searches = snapshot.lf_tagged_resources.values();
+    let found = searches.filter_map(|found| present(Some(found)));
+    for resource in found.flatten() {
+        let database = Subject::Database(Name::from_service(&resource.database));
+        if !read.contains(&database) {
+            let tags = resource.on_database.iter();
+            let tags = tags.map(|(key, value)| ((None, key.clone()), value.clone()));
+            all.entry(database).or_default().extend(tags);
         }
     }
     all
@@ -263,6 +275,12 @@ impl PlanReplay<'_> {
         let mut resources = vec![subject.clone()];
         if let Subject::Database(name) = subject {
             let listed = self.inputs.standby.table_names.get(name);
+            if listed.is_none() && !self.created.contains(subject) && !grants.is_empty() {
+                apply_change(self);
+                let detail =
+                    format!("the tables of {subject} were not listed, which inherit its LF-Tags");
+                return reject(AuditRule::WiderAccess, detail);
+            }
             let tables = listed.into_iter().flatten();
             resources.extend(tables.map(|t| Subject::Table(TableId::new(name.clone(), t.clone()))));
             let known = self.columns.keys().filter(|id| id.database == *name);

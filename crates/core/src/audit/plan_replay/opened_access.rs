@@ -3,7 +3,7 @@
 use super::table_content::column_of;
 use super::{Check, PlanReplay, names, present, reject};
 use crate::audit::AuditRule;
-use crate::grant::{Grants, IAM_ALLOWED_PRINCIPALS, PermissionGrant, Resource};
+use crate::grant::{Grants, IAM_ALLOWED_PRINCIPALS, LfTagPolicyTarget, PermissionGrant, Resource};
 use crate::name::{Name, TableId};
 use crate::scope::{Subject, subject_of_grant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,9 @@ impl<'a> PlanReplay<'a> {
             | Resource::ColumnsExcept(table, _)
             | Resource::DataCellsFilter(table, _) => table == id,
             Resource::AllTables(database) => *database == id.database,
-            Resource::LfTagPolicy { .. } => self.may_open_table(id, grant),
+            Resource::LfTagPolicy { target, .. } => {
+                *target == LfTagPolicyTarget::Table && self.may_open_table(id, grant)
+            }
             Resource::Database(_)
             | Resource::Catalog
             | Resource::DataLocation(_)
