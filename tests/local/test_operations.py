@@ -575,7 +575,7 @@ ITEM_ATTRIBUTES = {
     "resync_runs": {"started_at", "outstanding_parts", "has_unread_part", "expires_at"},
     "partition_scans": {"last_scan_at", "next_scan_at", "expires_at"},
     "incidents": {"body", "version", "expires_at"},
-    "pending_objects": {"database", "table", "body", "version", "expires_at"},
+    "pending_objects": {"database", "table", "body", "version"},
     "heartbeats": {"monitored_since", "sent_at", "done_at"},
     "reserved_calls": {"second", "calls", "expires_at"},
     "lag_samples": {"sampled_at", "catalog_lag_secs", "permissions_lag_secs", "expires_at"},

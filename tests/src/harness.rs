@@ -322,7 +322,7 @@ impl TestHarness {
         let report = self.resync().expect("the kill switch is not set");
         let now = self.sim.now();
         let found = alerts::from_resync_report(&report, STANDBY, now);
-        let scan = CheckedSubjects::from_outcome(&report.outcome, started)
+        let scan = CheckedSubjects::from_resync_report(&report, started)
             .with_healthy(alerts::POLICY_SUBJECT, started);
         let published =
             alerts::publish_and_resolve(&self.topic, &self.ledger, (&found, &scan), now);

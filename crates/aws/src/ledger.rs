@@ -45,7 +45,8 @@
 //!
 //! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 hour for `reserved_calls`, 1 day for
 //! `catalog_scan` and `partition_scans`, 7 days for `resync_runs` and `lag_samples`, 14 days without a new finding for
-//! `incidents`, 90 days for `hourly_counters` and `pending_objects`. Other items do not expire.
+//! `incidents`, 90 days for `hourly_counters`. Other items do not expire; those of `pending_objects` are deleted when
+//! the objects have arrived or are dismissed.
 //!
 //! A row that is not in sync also has `not_in_sync_state` (S): its state, and the partition key of
 //! the sparse index `not-in-sync`, which finds such rows without reading the others.

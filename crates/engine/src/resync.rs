@@ -3,12 +3,13 @@
 mod lake_size;
 mod listings;
 mod preview;
+mod run_end;
 mod unreplicated_inventory;
 
 pub use preview::{expand, preview};
+pub use run_end::CompleteRun;
 
-use crate::api_call_lower_bound;
-use crate::observe::{Prefetched, count_paired};
+use crate::observe::Prefetched;
 use crate::ports::{Clock, Environment, Ledger, ReadRegion, RetryQueue, WriteRegion};
 use crate::reconcile::grant_listing::listing_calls;
 use crate::reconcile::{
@@ -19,10 +20,10 @@ use crate::retry_message::{ResyncPart, RetryMessage};
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
-use lake_size::lake_size_of;
 use listings::Listings;
+use run_end::{PartStart, finish_part};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::ledger::{LedgerRows, ResyncRun, VerifiedRun};
+use twinlake_core::ledger::{ResyncRun, VerifiedRun};
 use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::policy::ScanWindow;
 use twinlake_core::scope::{ReadRequest, WHOLE_DATABASE};
@@ -40,6 +41,9 @@ pub struct ResyncReport {
     /// Set when the run is complete: every subject that the ledger does not list as out of sync, on
     /// hold or blocked equaled the primary at this time, except for what was left to the schedule.
     pub verified_at: Option<Timestamp>,
+    /// What all parts of the run together checked. Set with [`ResyncReport::verified_at`], if the last
+    /// part could list the databases.
+    pub complete_run: Option<CompleteRun>,
     /// No resync has been complete before, so the changes of this one are not drift.
     pub is_initial_sync: bool,
     /// The number of databases and tables that were left to later messages.
@@ -103,9 +107,12 @@ where
         Some((part, scope)) => (part.clone(), scope.clone()),
         None => (start_run(context).await?, Scope::catalog()),
     };
+    let previous_started_at = verified_run
+        .filter(|run| is_like_present_run(context, run))
+        .map(|run| run.started_at);
     let scan_window = match depth {
         ResyncDepth::Full => None,
-        ResyncDepth::Scheduled => scan_window(context, verified_run, &part),
+        ResyncDepth::Scheduled => scan_window(previous_started_at, &part),
     };
     let lf_tag_lease = LfTagLeaseOfRun::default();
     let context = &Context {
@@ -123,7 +130,11 @@ where
         read_inventories(context, is_whole_catalog),
     )
     .await;
-    let grant_calls = listing_calls(&prefetched).unwrap_or_default();
+    let part_start = PartStart {
+        grant_calls: listing_calls(&prefetched).unwrap_or_default(),
+        listed_databases: run_end::listed_databases(&prefetched),
+        previous_started_at,
+    };
     report_unreplicated(context, inventories, &prefetched, &mut report.outcome);
     let names = databases_in_scope(context, &scope, &prefetched, &mut report.outcome).await?;
     progress.started(names.len());
@@ -138,7 +149,7 @@ where
     let result = worker.reconcile_part(names, &mut report).await;
     report_table_optimizers(context, &mut report.outcome).await;
     let result = match result {
-        Ok(()) => finish_part(context, &part, grant_calls, &mut report).await,
+        Ok(()) => finish_part(context, &part, part_start, &mut report).await,
         Err(error) => Err(error),
     };
     report.interrupted_by = result.err();
@@ -146,20 +157,17 @@ where
     Ok(report)
 }
 
+/// Whether a complete run had the present policy and epoch.
+fn is_like_present_run<E: Environment>(context: &Context<'_, E>, run: &VerifiedRun) -> bool {
+    run.policy_digest == context.policy.digest() && run.epoch == context.epoch.number()
+}
+
 /// The window of a run: since the last complete one, if that had the same policy and epoch. Otherwise
 /// the run reads everything.
-fn scan_window<E: Environment>(
-    context: &Context<'_, E>,
-    verified_run: Option<VerifiedRun>,
-    part: &ResyncPart,
-) -> Option<ScanWindow> {
-    let verified_run = verified_run?;
-    let is_same = verified_run.policy_digest == context.policy.digest()
-        && verified_run.epoch == context.epoch.number();
-    let until = part.started_at()?;
-    is_same.then_some(ScanWindow {
-        since: verified_run.started_at,
-        until,
+fn scan_window(previous_started_at: Option<Timestamp>, part: &ResyncPart) -> Option<ScanWindow> {
+    Some(ScanWindow {
+        since: previous_started_at?,
+        until: part.started_at()?,
     })
 }
 
@@ -552,48 +560,4 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
             none @ None => *none = Some((scope, reason)),
         }
     }
-}
-
-/// Ends the part. If it was the last one of the run, and everything could be read, the standby is
-/// verified as of the start of the run.
-async fn finish_part<E: Environment>(
-    context: &Context<'_, E>,
-    part: &ResyncPart,
-    grant_calls: usize,
-    report: &mut ResyncReport,
-) -> Result<(), CallError> {
-    // A run whose parts had several policies verifies nothing.
-    let is_unread = !report.outcome.is_fully_read() || !part.has_policy(context.policy.digest());
-    let run = context
-        .ledger
-        .end_run_part(&part.run, &part.name, is_unread)
-        .await?;
-    let Some(run) = run.filter(|run| run.outstanding_parts.is_empty()) else {
-        return Ok(());
-    };
-    let mut rows = LedgerRows::new();
-    for subject in context.ledger.database_rows().await?.keys() {
-        if let Subject::Database(name) = subject {
-            rows.extend(context.ledger.rows_in_database(name).await?);
-        }
-    }
-    context
-        .ledger
-        .put_paired_counts(&count_paired(&rows))
-        .await?;
-    let size = lake_size_of(&rows, grant_calls, context);
-    report.api_call_lower_bound = Some(api_call_lower_bound::resync_lower_bound(
-        &size,
-        context.policy,
-    ));
-    if !run.has_unread_part {
-        let verified_run = VerifiedRun {
-            started_at: run.started_at,
-            policy_digest: context.policy.digest().to_owned(),
-            epoch: context.epoch.number(),
-        };
-        context.ledger.put_verified_run(&verified_run).await?;
-        report.verified_at = Some(run.started_at);
-    }
-    Ok(())
 }

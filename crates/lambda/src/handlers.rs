@@ -200,7 +200,7 @@ async fn run_resync(
     log_resync(&report);
     let now = runtime.clock.now();
     let found = alerts::from_resync_report(&report, &runtime.config.region, now);
-    let checked = CheckedSubjects::from_outcome(&report.outcome, started)
+    let checked = CheckedSubjects::from_resync_report(&report, started)
         .with_healthy(alerts::POLICY_SUBJECT, started);
     let published = alerts::publish_and_resolve(
         &runtime.alert_topic,

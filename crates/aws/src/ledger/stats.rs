@@ -9,7 +9,7 @@ use crate::call_error;
 use crate::call_limits::SharedCeiling;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::Select;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use twinlake_core::catalog::digest;
@@ -23,7 +23,7 @@ use twinlake_engine::ports::StatCounters;
 
 /// The index of the rows that are not in sync.
 const NOT_IN_SYNC_INDEX: &str = "not-in-sync";
-/// Retention of hourly counters and pending objects.
+/// Retention of hourly counters.
 const RETENTION_SECS: i64 = 90 * DAY_SECS;
 const RESERVED_CALLS_RETENTION_SECS: i64 = 3600;
 const LAG_SAMPLE_RETENTION_SECS: i64 = 7 * DAY_SECS;
@@ -92,6 +92,20 @@ impl DynamoLedger {
             .expression_attribute_names("#s", "not_in_sync_state")
             .expression_attribute_values(":s", string_value(&state.to_string()))
     }
+}
+
+/// The attributes of the pending objects of a table. They do not expire: the item ends when the objects
+/// have arrived or are dismissed.
+fn pending_objects_fields(
+    table: &TableId,
+    pending: &PendingObjects,
+) -> [(&'static str, AttributeValue); 3] {
+    let body = serde_json::to_string(pending).unwrap_or_default();
+    [
+        (DATABASE_ATTRIBUTE, string_value(table.database.as_str())),
+        (TABLE_ATTRIBUTE, string_value(table.table.as_str())),
+        ("body", string_value(&body)),
+    ]
 }
 
 /// The pending objects of a table and their version.
@@ -342,14 +356,7 @@ impl StatsStore for DynamoLedger {
         let key = table_key(table);
         match pending {
             Some(pending) => {
-                let body = serde_json::to_string(pending).unwrap_or_default();
-                let expires = pending.since.plus_secs(RETENTION_SECS);
-                let fields = [
-                    (DATABASE_ATTRIBUTE, string_value(table.database.as_str())),
-                    (TABLE_ATTRIBUTE, string_value(table.table.as_str())),
-                    ("body", string_value(&body)),
-                    (EXPIRES_AT, number_value(expires.secs())),
-                ];
+                let fields = pending_objects_fields(table, pending);
                 self.put_if_version("pending_objects", &key, &fields, expected_version)
                     .await
             }
@@ -448,6 +455,24 @@ mod tests {
             );
         }
         assert_ne!(table_key(&one), table_key(&other));
+    }
+
+    #[test]
+    fn pending_objects_do_not_expire() {
+        let id = TableId::new(name("sales"), name("orders"));
+        let pending = PendingObjects {
+            since: Timestamp::from_secs(1),
+            ..PendingObjects::default()
+        };
+        let fields = pending_objects_fields(&id, &pending);
+        assert!(fields.iter().all(|(name, _)| *name != EXPIRES_AT));
+        let mut item: Item = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        item.insert("version".to_owned(), number_value(0));
+        assert_eq!(table_of(&item), Some(id));
+        assert_eq!(parse_pending_objects(&item), Some((pending, 0)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The subjects that reconciliations checked, and what they found in sync or not.
 
 use crate::reconcile::ReconcileOutcome;
+use crate::resync::{CompleteRun, ResyncReport};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::alert::database_in;
 use twinlake_core::{Alert, AlertKind, Name, Subject, SubjectState, Timestamp};
@@ -24,6 +25,8 @@ pub struct CheckedSubjects {
     resolved: BTreeMap<(AlertKind, String), Timestamp>,
     /// Problems that the check found, by the kind of their alert and the subject.
     found: BTreeSet<(AlertKind, String)>,
+    /// What all parts of a resync run together checked, if the check was the last of them.
+    complete_run: Option<CompleteRun>,
 }
 
 /// The kinds of alerts that are resolved when their subjects are in sync again.
@@ -101,6 +104,17 @@ impl CheckedSubjects {
                 .map(|(kind, subject, _)| (kind, subject))
                 .chain(unrevoked)
                 .collect(),
+            complete_run: None,
+        }
+    }
+
+    /// Returns what a resync, or a part of one, checked that started at `started`. The last part of
+    /// a run adds what all its parts together checked.
+    #[must_use]
+    pub fn from_resync_report(report: &ResyncReport, started: Timestamp) -> Self {
+        Self {
+            complete_run: report.complete_run.clone(),
+            ..Self::from_outcome(&report.outcome, started)
         }
     }
 
@@ -114,6 +128,7 @@ impl CheckedSubjects {
             repaired,
             resolved,
             found,
+            complete_run,
         } = other;
         merge_latest(&mut self.checked, checked);
         merge_latest(&mut self.fully_checked, fully_checked);
@@ -124,6 +139,7 @@ impl CheckedSubjects {
         }
         self.repaired.extend(repaired);
         self.found.extend(found);
+        self.complete_run = complete_run.max(self.complete_run.take());
     }
 
     /// Adds a subject that a check found in sync.
@@ -145,6 +161,7 @@ impl CheckedSubjects {
             && self.fully_checked.is_empty()
             && self.listed_databases.is_none()
             && self.resolved.is_empty()
+            && self.complete_run.is_none()
     }
 
     /// Whether an incident of this kind is resolved for a subject: the subject was checked after
@@ -203,16 +220,44 @@ impl CheckedSubjects {
             let checked = self.database_checked_at(name);
             checked.is_some_and(|started| started >= detected_at)
         });
-        let is_inside = |subject: &str| {
-            database_in(subject).is_some_and(|database| alert.databases.contains(&database))
-        };
         let candidates = self.not_in_sync.keys().chain(&self.repaired);
-        let outside = alert.affected.iter().filter(|subject| !is_inside(subject));
-        let mut candidates = candidates
-            .filter(|subject| is_inside(subject))
-            .chain(outside);
-        are_checked && candidates.all(|subject| self.is_resolved(kind, subject, detected_at))
+        let mut candidates = candidates.filter(|subject| is_in_databases_of(alert, subject));
+        are_checked
+            && candidates.all(|subject| self.is_resolved(kind, subject, detected_at))
+            && self.is_resolved_outside_databases(alert)
     }
+
+    /// Whether the parts of a complete resync run together checked the databases of an incident,
+    /// also what the incident does not list, and left them in sync. `last_reported` is when an alert of
+    /// the kind about one of the databases was last recorded.
+    pub(super) fn is_all_resolved_by_run(&self, alert: &Alert, last_reported: Timestamp) -> bool {
+        let Some(run) = &self.complete_run else {
+            return false;
+        };
+        // No row tells that another part corrected drift, and its alert may not be recorded yet. The
+        // alerts of the run before are.
+        let since = match alert.kind == AlertKind::Drift {
+            true => run.previous_started_at,
+            false => Some(run.started_at),
+        };
+        STATE_KINDS.contains(&alert.kind)
+            && !alert.databases.is_empty()
+            && since.is_some_and(|since| last_reported < since)
+            && alert.databases.is_disjoint(&run.not_in_sync)
+            && self.is_resolved_outside_databases(alert)
+    }
+
+    /// Whether no subject that an incident lists outside its databases has the problem.
+    fn is_resolved_outside_databases(&self, alert: &Alert) -> bool {
+        let affected = alert.affected.iter();
+        let mut outside = affected.filter(|subject| !is_in_databases_of(alert, subject));
+        outside.all(|subject| self.is_resolved(alert.kind, subject, alert.detected_at))
+    }
+}
+
+/// Whether a subject is, or belongs to, one of the databases of an incident.
+fn is_in_databases_of(alert: &Alert, subject: &str) -> bool {
+    database_in(subject).is_some_and(|database| alert.databases.contains(&database))
 }
 
 /// Merges times into a map. Of two times for one key, the later one is kept.
@@ -294,5 +339,76 @@ mod tests {
         assert!(!both.is_all_resolved(&alert), "the catalog was not checked");
         let both = both.with_healthy("catalog", Timestamp(2));
         assert!(both.is_all_resolved(&alert));
+    }
+
+    /// The last check of a run that began at second 3, after one that began at `previous`.
+    fn last_check(previous: Option<i64>, not_in_sync: &[&str]) -> CheckedSubjects {
+        let not_in_sync = not_in_sync.iter().map(|name| Name::new(name).unwrap());
+        CheckedSubjects {
+            complete_run: Some(CompleteRun {
+                started_at: Timestamp(3),
+                previous_started_at: previous.map(Timestamp),
+                not_in_sync: not_in_sync.collect(),
+            }),
+            ..CheckedSubjects::default()
+        }
+    }
+
+    #[test]
+    fn a_complete_run_resolves_what_its_parts_left_in_sync_and_what_was_not_reported_since() {
+        let drift = drift(&["table a.t", "table b.t"]);
+        let alert = Alert {
+            kind: AlertKind::Conflict,
+            ..drift.clone()
+        };
+        let checked = last_check(None, &["c"]);
+        assert!(!checked.is_empty());
+        assert!(checked.is_all_resolved_by_run(&alert, Timestamp(2)));
+        assert!(
+            !checked.is_all_resolved_by_run(&alert, Timestamp(3)),
+            "a part may have reported it"
+        );
+        assert!(!last_check(None, &["b"]).is_all_resolved_by_run(&alert, Timestamp(2)));
+        let no_run = CheckedSubjects::default().with_healthy("table a.t", Timestamp(3));
+        assert!(!no_run.is_all_resolved_by_run(&alert, Timestamp(2)));
+        // Drift is gone when a run after it was complete, and the next one, too.
+        assert!(!checked.is_all_resolved_by_run(&drift, Timestamp(1)));
+        let second = last_check(Some(2), &["c"]);
+        assert!(second.is_all_resolved_by_run(&drift, Timestamp(1)));
+        assert!(!second.is_all_resolved_by_run(&drift, Timestamp(2)));
+    }
+
+    #[test]
+    fn a_complete_run_does_not_resolve_what_was_not_checked_outside_databases() {
+        let alert = Alert {
+            kind: AlertKind::Conflict,
+            ..drift(&["table a.t", "catalog"])
+        };
+        let checked = last_check(None, &[]);
+        assert!(!checked.is_all_resolved_by_run(&alert, Timestamp(2)));
+        let checked = checked.with_healthy("catalog", Timestamp(3));
+        assert!(checked.is_all_resolved_by_run(&alert, Timestamp(2)));
+        let other_kind = Alert {
+            kind: AlertKind::JobFailed,
+            ..alert
+        };
+        assert!(!checked.is_all_resolved_by_run(&other_kind, Timestamp(2)));
+    }
+
+    #[test]
+    fn of_two_complete_runs_the_later_one_is_kept() {
+        let older = CheckedSubjects {
+            complete_run: Some(CompleteRun {
+                started_at: Timestamp(1),
+                previous_started_at: None,
+                not_in_sync: BTreeSet::new(),
+            }),
+            ..CheckedSubjects::default()
+        };
+        let later = last_check(None, &["a"]);
+        for order in [[&older, &later], [&later, &older]] {
+            let joined: CheckedSubjects = order.into_iter().cloned().collect();
+            assert_eq!(joined, later);
+        }
     }
 }

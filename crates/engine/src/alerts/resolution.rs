@@ -7,7 +7,7 @@ use super::delivery::{claim_notification, publish, send};
 use crate::ports::{AlertTopic, Ledger, StatsStore};
 use crate::s3_replication::AwaitedObjects;
 use crate::versioned_item::{self, IncidentItem, ItemUpdate};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::alert::Severity;
 use twinlake_core::{Alert, AlertKind, AlertState, CallError, Incident, Timestamp};
 
@@ -26,7 +26,8 @@ pub async fn resolve_incidents<A: AlertTopic, L: Ledger>(
         return Ok(());
     }
     let mut messages = Vec::new();
-    for (key, stored) in ledger.incidents().await? {
+    let incidents = ledger.incidents().await?;
+    for (key, stored) in &incidents {
         let incident = &stored.0;
         if incident.from_peer {
             continue;
@@ -37,14 +38,29 @@ pub async fn resolve_incidents<A: AlertTopic, L: Ledger>(
             .filter(|subject| checked.is_resolved(kind, subject, incident.last_found(subject)))
             .cloned()
             .collect();
-        let all = checked.is_all_resolved(&incident.alert);
+        let alert = &incident.alert;
+        let all = checked.is_all_resolved(alert)
+            || (incident.overflowed
+                && checked.is_all_resolved_by_run(alert, last_reported(alert, &incidents)));
         if resolved.is_empty() && !all {
             continue;
         }
         let resolve = |incident: Incident| incident.resolve(&resolved, all, now);
-        messages.extend(claim_notification(ledger, &key, stored, resolve).await?);
+        messages.extend(claim_notification(ledger, key, stored.clone(), resolve).await?);
     }
     send(topic, ledger, messages, now).await.map(drop)
+}
+
+/// When an alert of the same kind about one of the same databases was last recorded, in this incident
+/// or in another one: what an alert about several databases is grouped by may differ each time.
+fn last_reported(alert: &Alert, incidents: &BTreeMap<String, (Incident, u64)>) -> Timestamp {
+    let others = incidents.values().filter(|(incident, _)| {
+        let other = &incident.alert;
+        let is_same = other.kind == alert.kind && !other.databases.is_disjoint(&alert.databases);
+        is_same && !incident.from_peer
+    });
+    let reported_at = others.map(|(incident, _)| incident.alert.detected_at);
+    reported_at.fold(alert.detected_at, Timestamp::max)
 }
 
 /// Keeps only the newest event of each subject of a batch, whatever the order of delivery: a

@@ -277,7 +277,7 @@ impl ScenarioRunner {
         })?;
         let now = self.sim.now();
         let found = alerts::from_resync_report(&report, self.standby_region, now);
-        let checked = alerts::CheckedSubjects::from_outcome(&report.outcome, started_at);
+        let checked = alerts::CheckedSubjects::from_resync_report(&report, started_at);
         self.with_context(|context| {
             let found = (&found[..], &checked);
             let publish = alerts::publish_and_resolve(&self.recorder, context.ledger, found, now);
