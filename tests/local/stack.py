@@ -65,7 +65,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(description, check, seconds=90.0, every=0.05, detail=lambda: None):
+def wait_for(description, check, seconds=90.0, every=0.05, detail=lambda: "no detail"):
     """Calls `check` until its result is true, and returns the result.
 
     Raises AssertionError with the description, and with what `detail` returns, after `seconds`.
