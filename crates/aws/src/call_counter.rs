@@ -20,13 +20,15 @@ pub(crate) enum Service {
     Sqs,
     EventBridge,
     S3,
+    Kms,
+    CloudTrail,
 }
 
 /// One counter for each service, in the order of [`Service`].
-static CALL_COUNTS: [AtomicU64; 7] = [const { AtomicU64::new(0) }; 7];
+static CALL_COUNTS: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
 
 impl Service {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Glue,
         Self::LakeFormation,
         Self::DynamoDb,
@@ -34,6 +36,8 @@ impl Service {
         Self::Sqs,
         Self::EventBridge,
         Self::S3,
+        Self::Kms,
+        Self::CloudTrail,
     ];
 
     fn as_str(self) -> &'static str {
@@ -45,6 +49,8 @@ impl Service {
             Self::Sqs => "sqs",
             Self::EventBridge => "events",
             Self::S3 => "s3",
+            Self::Kms => "kms",
+            Self::CloudTrail => "cloudtrail",
         }
     }
 
@@ -60,7 +66,7 @@ impl Service {
 }
 
 /// One counter of refused calls for each service, in the order of [`Service`].
-static THROTTLED_COUNTS: [AtomicU64; 7] = [const { AtomicU64::new(0) }; 7];
+static THROTTLED_COUNTS: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
 
 /// Counts a call that the service refused because there were too many.
 pub(crate) fn count_throttled(service: Service) {

@@ -82,6 +82,18 @@ pub fn is_condition_failure(error: &CallError) -> bool {
     error.code == CONDITION_FAILED
 }
 
+/// Whether S3 answered that a bucket has no replication, encryption or lifecycle configuration.
+#[must_use]
+pub(crate) fn is_missing_configuration(error: &CallError) -> bool {
+    MISSING_CONFIGURATION_CODES.contains(&error.code.as_str())
+}
+
+const MISSING_CONFIGURATION_CODES: [&str; 3] = [
+    "ReplicationConfigurationNotFoundError",
+    "ServerSideEncryptionConfigurationNotFoundError",
+    "NoSuchLifecycleConfiguration",
+];
+
 /// The codes with which AWS refuses a call because there are too many.
 pub(crate) const THROTTLING_CODES: [&str; 7] = [
     "ThrottlingException",
@@ -120,6 +132,8 @@ fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
     }
     match code {
         "EntityNotFoundException" | "ResourceNotFoundException" => CallErrorKind::NotFound,
+        "NotFoundException" if call == "DescribeKey" => CallErrorKind::NotFound,
+        _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
         "AlreadyExistsException" => CallErrorKind::AlreadyInState,
         // A partition index stays in the states of creation and deletion for a while (GL-06).
         "ConflictException" if call.contains("PartitionIndex") => CallErrorKind::NotPropagated,

@@ -95,6 +95,8 @@ impl Clients {
     client!(sqs, aws_sdk_sqs, Sqs);
     client!(eventbridge, aws_sdk_eventbridge, EventBridge);
     client!(s3, aws_sdk_s3, S3);
+    client!(kms, aws_sdk_kms, Kms);
+    client!(cloudtrail, aws_sdk_cloudtrail, CloudTrail);
 
     /// Returns the IAM principal that the process calls as: the ARN of a user, or the role of an
     /// assumed role (without its path, which STS does not report).

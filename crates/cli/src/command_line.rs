@@ -5,7 +5,9 @@ use crate::commands::access::AccessArgs;
 use crate::commands::apply::ApplyArgs;
 use crate::commands::approve_deletions::ApproveDeletionsArgs;
 use crate::commands::bootstrap::BootstrapArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::explain::ExplainArgs;
+use crate::commands::init::InitArgs;
 use crate::commands::pending::PendingCommand;
 use crate::commands::plan::PlanArgs;
 use crate::commands::policy::PolicyCommand;
@@ -38,6 +40,13 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Draft a policy from the S3 replication rules of the primary
+    ///
+    /// Lists the tables of the primary, reads the replication rules of the buckets that hold their data,
+    /// and writes a policy file with a location pair for each rule to the standby. Comments in the file
+    /// say which tables lie outside the pairs and why, and what Twinlake does not replicate. Writes
+    /// nothing in AWS. Exits with 2 if a table lies outside the pairs.
+    Init(InitArgs),
     /// Show the changes that would make the standby equal to the primary, field by field
     ///
     /// Also shows which changes are held, and why. Writes nothing in AWS. Exits with 2 if there are
@@ -77,6 +86,14 @@ pub enum Command {
     ///
     /// Exits with 0 if the page was written, whatever it says.
     Report(WithLedger<ReportArgs>),
+    /// List what stands between the standby and a takeover: storage, encryption, trails, settings
+    ///
+    /// Checks what `twinlake plan` does not see: whether S3 replicates the location of each table, both
+    /// ways and with its encryption keys; whether the objects that are there have been replicated;
+    /// trails, data lake settings and registered locations. Each finding says what it means for a
+    /// takeover and how to correct it. Writes nothing. A read that is denied is a finding, and never
+    /// passes. Exits with 2 if there is a blocker, a warning, or something that could not be read.
+    Doctor(WithCommon<DoctorArgs>),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
     Pending(PendingCommand),
@@ -203,6 +220,10 @@ mod tests {
             with(&["json", "out", "primary"], &regions)
         );
         assert_eq!(options(&["access"]), with(&["primary"], &regions));
+        assert_eq!(
+            options(&["doctor"]),
+            with(&["json", "primary", "twinlake-role"], &regions)
+        );
     }
 
     #[test]
@@ -210,10 +231,12 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         for name in [
+            "init",
             "plan",
             "apply",
             "resync",
             "status",
+            "doctor",
             "redrive",
             "access",
             "bootstrap",

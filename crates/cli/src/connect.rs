@@ -5,12 +5,15 @@ use crate::command_ledger::CommandLedger;
 use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
 use crate::files::{open_ledger, read_policy};
 use crate::{CliError, output};
-use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use std::collections::BTreeSet;
+use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients, DynamoLedger, SystemClock};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
+use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation_document::OperationConfig;
+use twinlake_engine::readiness::{self, InspectedRegion};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{Context, Environment, Ledger, LimitedRegion};
 
@@ -166,6 +169,8 @@ pub(crate) struct Connection {
     pub ledger: CommandLedger,
     primary: LimitedRegion<AwsRegion>,
     standby: LimitedRegion<AwsRegion>,
+    primary_infrastructure: AwsInfrastructure,
+    standby_infrastructure: AwsInfrastructure,
     clock: SystemClock,
     reader: Principal,
     own_roles: OwnRoles,
@@ -212,6 +217,8 @@ impl Connection {
                 AwsRegion::new(&clients, &standby.account),
                 common.parallel,
             ),
+            primary_infrastructure: AwsInfrastructure::new(&primary_clients),
+            standby_infrastructure: AwsInfrastructure::new(&clients),
             clock,
             reader,
             own_roles: OwnRoles::new(own_roles),
@@ -231,6 +238,19 @@ impl Connection {
     ) -> Result<(Plan, Vec<Rejection>), CliError> {
         let context = self.context(deletions);
         Ok(twinlake_engine::resync::preview(&context, scope).await?)
+    }
+
+    /// Reads what the checks of the readiness look at. A read that fails is part of the result.
+    pub(crate) async fn readiness(&self, twinlake_roles: BTreeSet<Principal>) -> ReadinessReadings {
+        let primary = InspectedRegion {
+            catalog: &self.primary,
+            infrastructure: &self.primary_infrastructure,
+        };
+        let standby = InspectedRegion {
+            catalog: &self.standby,
+            infrastructure: &self.standby_infrastructure,
+        };
+        readiness::read(primary, standby, &self.policy, self.epoch, twinlake_roles).await
     }
 
     /// The context of a reconciliation without a deadline.

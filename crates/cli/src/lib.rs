@@ -74,6 +74,7 @@ impl CommandOutcome {
 /// Runs one command and prints its error, if any.
 pub async fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
+        Command::Init(args) => commands::init::run(&args).await,
         Command::Plan(WithCommon { common, args }) => commands::plan::run(&common, &args).await,
         Command::Apply(WithCommon { common, args }) => commands::apply::run(&common, &args).await,
         Command::ApproveDeletions(WithCommon { common, args }) => {
@@ -83,6 +84,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Status(WithLedger { ledger, args }) => commands::status::run(&ledger, &args).await,
         Command::Report(WithLedger { ledger, args }) => commands::report::run(&ledger, &args).await,
         Command::Pending(command) => commands::pending::run(command).await,
+        Command::Doctor(WithCommon { common, args }) => commands::doctor::run(&common, &args).await,
         Command::Redrive(args) => commands::redrive::run(&args).await,
         Command::Access(WithCommon { common, args }) => commands::access::run(&common, &args).await,
         Command::Bootstrap(args) => commands::bootstrap::run(&args).await,

@@ -45,6 +45,7 @@ pub mod quirks {}
 pub mod desired;
 pub mod document;
 pub mod partition_diff;
+pub mod readiness;
 pub mod render;
 pub mod scope;
 pub mod snapshot;

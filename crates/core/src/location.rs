@@ -120,9 +120,15 @@ impl Location {
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 
+    /// Whether another location is equal to this one, or lies in it.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        other.relative_to(self).is_some()
+    }
+
     /// Whether one of the two locations contains the other, or both are equal.
     fn overlaps(&self, other: &Self) -> bool {
-        self.relative_to(other).is_some() || other.relative_to(self).is_some()
+        self.contains(other) || other.contains(self)
     }
 }
 

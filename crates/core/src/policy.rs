@@ -20,10 +20,12 @@
 //! copied-by = "s3"
 //! ```
 
+mod draft;
 mod parser;
 mod pattern;
 mod scan_interval;
 
+pub use draft::{DraftInputs, PolicyDraft, draft};
 pub use parser::FORMAT;
 pub use pattern::Patterns;
 pub use scan_interval::{ScanInterval, ScanWindow};

@@ -1,11 +1,13 @@
 //! Traits for everything outside the engine: Regions, ledger, queues, alerts, clock. The AWS
 //! adapters and the simulator implement them.
 
+mod infrastructure;
 mod lakeformation;
 mod ledger;
 mod monitoring;
 mod stats;
 
+pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };

@@ -1,0 +1,149 @@
+//! `twinlake doctor`: lists what stands between the standby and a takeover, beside the catalog.
+
+use crate::common_options::{Common, PrimaryOption};
+use crate::connect::{Connection, WithoutLedger};
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use twinlake_core::readiness::{self, ReadinessFinding, ReadinessSeverity};
+use twinlake_core::{Principal, render};
+
+/// Arguments of `twinlake doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// A role of Twinlake that must be a data lake administrator: each ARN in the output `Roles` of
+    /// both stacks; repeatable [default: one role with the path /twinlake/ is enough]
+    #[arg(long = "twinlake-role", value_name = "ARN")]
+    pub roles: Vec<String>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The primary, if no ledger says it.
+    #[command(flatten)]
+    pub primary: PrimaryOption,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct DoctorReport<'a> {
+    primary: &'a str,
+    standby: &'a str,
+    findings: &'a [ReadinessFinding],
+}
+
+/// Reads both Regions, and prints the findings of all checks.
+///
+/// # Errors
+/// The policy or the ledger cannot be read. A Region that cannot be read is a finding.
+pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common, WithoutLedger::Compares(&args.primary)).await?;
+    let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
+    let readings = connection.readiness(roles).await;
+    let (policy, epoch) = (&connection.policy, connection.epoch);
+    let findings = readiness::check(&readings, policy, epoch);
+    let (primary, standby) = (&policy.primary(epoch).region, &policy.standby(epoch).region);
+    if args.json {
+        output::json(&DoctorReport {
+            primary,
+            standby,
+            findings: &findings,
+        });
+    } else {
+        output::print(&render_findings(primary, standby, &findings));
+    }
+    let needs_attention = |finding: &ReadinessFinding| match finding.severity {
+        ReadinessSeverity::Blocker | ReadinessSeverity::Warning | ReadinessSeverity::Unknown => {
+            true
+        }
+        ReadinessSeverity::Note => false,
+    };
+    Ok(CommandOutcome::done_if(
+        !findings.iter().any(needs_attention),
+    ))
+}
+
+/// The findings in their order, with the number of each severity at the end.
+fn render_findings(primary: &str, standby: &str, findings: &[ReadinessFinding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let severity = finding.severity.as_str().to_uppercase();
+        let check = finding.check.as_str();
+        let (region, subject) = (&finding.region, &finding.subject);
+        let heading = format!(
+            "{severity} {check} · {region} · {subject}: {}",
+            finding.problem
+        );
+        let _ = writeln!(text, "{}", render::escape(&heading));
+        let _ = writeln!(text, "    {}", render::escape(&finding.effect));
+        let _ = writeln!(text, "    -> {}", render::escape(&finding.remedy));
+    }
+    let count = |severity| {
+        let found = findings
+            .iter()
+            .filter(|finding| finding.severity == severity);
+        found.count()
+    };
+    let (blockers, warnings) = (
+        count(ReadinessSeverity::Blocker),
+        count(ReadinessSeverity::Warning),
+    );
+    let unknown = count(ReadinessSeverity::Unknown);
+    let verdict = match (blockers, warnings + unknown) {
+        (0, 0) => "nothing stands in the way of a takeover, as far as configuration shows it",
+        (0, _) => "a takeover is possible, with the losses above",
+        (_, _) => "not ready for a takeover",
+    };
+    let _ = writeln!(
+        text,
+        "{standby} as the standby of {primary}: {verdict}. Blockers: {blockers}, warnings: {warnings}, \
+         unknown: {unknown}."
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::readiness::ReadinessCheck;
+
+    fn finding(severity: ReadinessSeverity) -> ReadinessFinding {
+        ReadinessFinding {
+            severity,
+            check: ReadinessCheck::Versioning,
+            region: "us-east-1".to_owned(),
+            subject: "lake\u{202e}".to_owned(),
+            problem: "versioning is off".to_owned(),
+            effect: "S3 replicates nothing.".to_owned(),
+            remedy: "aws s3api put-bucket-versioning".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_the_verdict() {
+        let verdict = |findings: &[ReadinessFinding]| {
+            let text = render_findings("us-east-1", "ap-south-1", findings);
+            text.lines().last().unwrap_or_default().to_owned()
+        };
+        assert!(verdict(&[]).contains("nothing stands in the way"));
+        let unknown = verdict(&[finding(ReadinessSeverity::Unknown)]);
+        assert!(unknown.contains("with the losses above") && unknown.contains("unknown: 1"));
+        let blocked = verdict(&[finding(ReadinessSeverity::Blocker)]);
+        assert!(blocked.contains("not ready") && blocked.contains("Blockers: 1"));
+    }
+
+    #[test]
+    fn a_finding_is_escaped_and_ends_with_its_remedy() {
+        let text = render_findings("a", "b", &[finding(ReadinessSeverity::Blocker)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "BLOCKER versioning · us-east-1 · lake\\u{202e}: versioning is off",
+                "    S3 replicates nothing.",
+                "    -> aws s3api put-bucket-versioning",
+            ]
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! `twinlake init`: drafts a policy from the replication rules that exist.
+
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients};
+use twinlake_core::arn::Arn;
+use twinlake_core::policy::{self, PolicyDraft};
+use twinlake_core::topology::{Site, is_region_name};
+use twinlake_engine::{LimitedRegion, policy_draft};
+
+/// Arguments of `twinlake init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// The Region that is the primary at first
+    #[arg(long, value_name = "REGION")]
+    pub primary: String,
+    /// The Region that is the standby at first
+    #[arg(long, value_name = "REGION")]
+    pub standby: String,
+    /// The policy file to write; it must not exist
+    #[arg(long, value_name = "FILE", default_value = "policy.toml")]
+    pub out: PathBuf,
+    /// The maximum number of concurrent calls to Glue
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub parallel: usize,
+}
+
+/// Reads the tables of the primary and the rules of their buckets, and writes a policy file.
+///
+/// # Errors
+/// The file exists, a name is no Region, or the tables cannot be listed.
+pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
+    for region in [&args.primary, &args.standby] {
+        if !is_region_name(region) {
+            let problem = format!("{region} is no Region; name one such as us-east-1");
+            return Err(CliError::Usage(problem));
+        }
+    }
+    if args.primary == args.standby {
+        let problem = "--primary and --standby name the same Region; name two";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    if args.out.exists() {
+        return Err(file_error(&args.out, EXISTS.to_owned()));
+    }
+    let clients = Clients::connect(&args.primary).await;
+    let caller = clients.caller().await?;
+    let account = Arn::parse(&caller.0).map_or("", |arn| arn.account);
+    let site = |region: &String| Site {
+        region: region.clone(),
+        account: account.to_owned(),
+        role: None,
+    };
+    let catalog = LimitedRegion::new(AwsRegion::new(&clients, account), args.parallel);
+    let infrastructure = AwsInfrastructure::new(&clients);
+    let (primary, standby) = (site(&args.primary), site(&args.standby));
+    let inputs = policy_draft::read(&catalog, &infrastructure, primary, standby).await?;
+    let draft = policy::draft(&inputs)?;
+    write_new(&args.out, &draft.text)?;
+    output::print(&describe(&args.out, inputs.databases, &draft));
+    Ok(CommandOutcome::done_if(draft.tables_outside == 0))
+}
+
+const EXISTS: &str = "it exists, and is not overwritten; name another file with --out";
+
+fn file_error(path: &Path, problem: String) -> CliError {
+    CliError::File {
+        path: path.display().to_string(),
+        problem,
+    }
+}
+
+/// Writes a file that does not exist.
+fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
+    let file = std::fs::File::create_new(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let problem = if exists {
+            EXISTS.to_owned()
+        } else {
+            error.to_string()
+        };
+        file_error(path, problem)
+    })
+}
+
+fn describe(path: &Path, databases: usize, draft: &PolicyDraft) -> String {
+    let path = path.display();
+    let outside = match draft.tables_outside {
+        0 => "none lies outside".to_owned(),
+        count => format!("{count} lie outside, and are listed in the file"),
+    };
+    format!(
+        "{path} is written. Of the tables of {databases} databases with data in S3, {} lie in its location \
+         pairs; {outside}.\nRead the comments in the file, then run: twinlake doctor --policy {path}",
+        draft.tables_in_pairs
+    )
+}

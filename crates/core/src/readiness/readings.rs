@@ -1,0 +1,253 @@
+//! What the checks of the readiness look at, as it was read.
+
+use crate::catalog::{DataLakeSettings, Registration};
+use crate::grant::Principal;
+use crate::name::TableId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The result of a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading<T> {
+    /// What was read. A configuration that does not exist is read as an empty one.
+    Read(T),
+    /// The read was denied or failed, for this reason.
+    Unread(String),
+}
+
+impl<T> Reading<T> {
+    /// What was read, or `None`.
+    #[must_use]
+    pub fn read(&self) -> Option<&T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Unread(_) => None,
+        }
+    }
+}
+
+impl<T, E: std::fmt::Display> From<Result<T, E>> for Reading<T> {
+    fn from(result: Result<T, E>) -> Self {
+        match result {
+            Ok(value) => Self::Read(value),
+            Err(error) => Self::Unread(error.to_string()),
+        }
+    }
+}
+
+/// Everything that the checks look at.
+#[derive(Clone, Debug)]
+pub struct ReadinessReadings {
+    /// The primary.
+    pub primary: RegionReadings,
+    /// The standby.
+    pub standby: RegionReadings,
+    /// The managed tables of the primary whose data is in S3.
+    pub tables: Reading<Vec<TableLocation>>,
+    /// The roles of Twinlake, as the operator names them. Empty if none is named.
+    pub twinlake_roles: BTreeSet<Principal>,
+}
+
+/// A table and its location.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableLocation {
+    /// The table.
+    pub table: TableId,
+    /// `StorageDescriptor.Location`.
+    pub location: String,
+}
+
+/// What was read of one Region.
+#[derive(Clone, Debug)]
+pub struct RegionReadings {
+    /// The Region, as in `us-east-1`.
+    pub region: String,
+    /// The buckets of the location pairs, by name.
+    pub buckets: BTreeMap<String, BucketReadings>,
+    /// The keys that rules name for replicas in this Region, by ARN.
+    pub keys: BTreeMap<String, Reading<KmsKey>>,
+    /// The trails that record calls of this Region.
+    pub trails: Reading<Vec<Trail>>,
+    /// The data lake settings.
+    pub settings: Reading<DataLakeSettings>,
+    /// The locations that are registered with Lake Formation.
+    pub registrations: Reading<Vec<Registration>>,
+}
+
+/// Which way the rules of a bucket replicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketDirection {
+    /// From the primary to the standby.
+    Forward,
+    /// From the standby to the primary.
+    Reverse,
+}
+
+/// What was read of one bucket.
+#[derive(Clone, Debug)]
+pub struct BucketReadings {
+    /// `BucketRegion` of `HeadBucket`; `None` if there is no such bucket.
+    pub region: Reading<Option<String>>,
+    /// `GetBucketVersioning`.
+    pub versioning: Reading<Versioning>,
+    /// The rules of `GetBucketReplication`.
+    pub rules: Reading<Vec<ReplicationRule>>,
+    /// The default encryption of `GetBucketEncryption`.
+    pub encryption: Reading<ObjectEncryption>,
+    /// The rules of `GetBucketLifecycleConfiguration`.
+    pub lifecycle: Reading<Vec<LifecycleRule>>,
+    /// The targets of `GetBucketNotificationConfiguration`.
+    pub notifications: Reading<Vec<S3EventTarget>>,
+    /// A few objects of each location, by its prefix.
+    pub objects: BTreeMap<String, Reading<Vec<ObjectSample>>>,
+}
+
+impl BucketReadings {
+    /// Whether the bucket is known not to be in a Region: no other read of it says anything then.
+    #[must_use]
+    pub fn is_missing_in(&self, region: &str) -> bool {
+        self.region
+            .read()
+            .is_some_and(|found| found.as_deref() != Some(region))
+    }
+}
+
+/// The state of a bucket's versioning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versioning {
+    /// It was never switched on.
+    Off,
+    /// New objects get versions.
+    Enabled,
+    /// It was switched on once, and new objects get none.
+    Suspended,
+}
+
+/// A rule of a replication configuration, of version 1 or 2.
+///
+/// Source: S3 API reference, `ReplicationRule`. A rule without `Filter` is of version 1: it
+/// replicates delete markers, and cannot replicate changes of replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicationRule {
+    /// `ID`.
+    pub id: String,
+    /// `Priority`: of the rules to one destination that match an object, the highest one applies.
+    pub priority: i32,
+    /// `Status` is `Enabled`.
+    pub is_enabled: bool,
+    /// The prefix of the keys; empty for all objects.
+    pub prefix: String,
+    /// Whether the rule only replicates objects with certain tags.
+    pub has_tag_filter: bool,
+    /// The name of the destination bucket.
+    pub destination: String,
+    /// Whether delete markers of users are replicated.
+    pub replicates_delete_markers: bool,
+    /// Whether metadata changes of replicas are replicated.
+    pub replicates_modifications: bool,
+    /// Whether objects that KMS encrypts are replicated.
+    pub replicates_kms_objects: bool,
+    /// `ReplicaKmsKeyID`.
+    pub replica_key: Option<String>,
+    /// Whether metrics, and with them events of failures, are published.
+    pub publishes_metrics: bool,
+}
+
+impl ReplicationRule {
+    /// Whether the rule replicates each object with this prefix to a bucket.
+    #[must_use]
+    pub fn covers(&self, prefix: &str, destination: &str) -> bool {
+        self.concerns(destination) && prefix.starts_with(&self.prefix)
+    }
+
+    /// Whether the rule replicates some but not all objects with this prefix to a bucket.
+    #[must_use]
+    pub fn covers_part_of(&self, prefix: &str, destination: &str) -> bool {
+        let is_narrower = self.prefix.starts_with(prefix) && self.prefix.len() > prefix.len();
+        let is_same_bucket = self.is_enabled && self.destination == destination;
+        let overlaps = is_narrower || prefix.starts_with(&self.prefix);
+        is_same_bucket && overlaps && !self.covers(prefix, destination)
+    }
+
+    fn concerns(&self, destination: &str) -> bool {
+        self.is_enabled && !self.has_tag_filter && self.destination == destination
+    }
+}
+
+/// How an object, or by default a new object of a bucket, is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectEncryption {
+    /// With a key of S3 (SSE-S3), or not at all.
+    S3,
+    /// With a KMS key (SSE-KMS or DSSE-KMS): its ARN or alias; `None` is the key `aws/s3`.
+    Kms(Option<String>),
+}
+
+/// A rule of a lifecycle configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifecycleRule {
+    /// `ID`.
+    pub id: String,
+    /// `Status` is `Enabled`.
+    pub is_enabled: bool,
+    /// The prefix of the keys; empty for all objects.
+    pub prefix: String,
+    /// The filter and the actions, in a text that is equal for equal rules.
+    pub definition: String,
+    /// Whether the rule deletes current objects.
+    pub expires_objects: bool,
+    /// The storage class to which the rule moves current objects, if Athena cannot read it.
+    pub archive_class: Option<String>,
+}
+
+/// A target of a bucket's notifications. EventBridge gets no events of replication, and is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3EventTarget {
+    /// The ARN of the queue, topic or function.
+    pub target: String,
+    /// The events, such as `s3:Replication:OperationFailedReplication`.
+    pub events: BTreeSet<String>,
+    /// The prefix of the keys; empty for all objects.
+    pub prefix: String,
+    /// Whether the target only gets events of keys with a certain suffix.
+    pub has_suffix: bool,
+}
+
+/// An object that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectSample {
+    /// The key.
+    pub key: String,
+    /// `ReplicationStatus`; `None` if no rule covered the object when it was written.
+    pub replication_status: Option<String>,
+    /// Its encryption.
+    pub encryption: ObjectEncryption,
+}
+
+/// `DescribeKey`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsKey {
+    /// `KeyState`, such as `Enabled` or `PendingDeletion`.
+    pub state: String,
+}
+
+/// A trail that records calls of a Region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// The ARN.
+    pub arn: String,
+    /// `IsLogging` in this Region.
+    pub is_logging: Reading<bool>,
+    /// `LatestDeliveryError`, if the last delivery failed.
+    pub delivery_error: Option<String>,
+    /// What it records.
+    pub selection: Reading<TrailEventSelection>,
+}
+
+/// Which management events a trail records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrailEventSelection {
+    /// Management events that write.
+    pub writes: bool,
+    /// Management events that only read, such as `GetDataAccess`.
+    pub reads: bool,
+}

@@ -1,0 +1,169 @@
+//! A pair of Regions in which every check passes, and its parts to change.
+
+use super::super::*;
+use crate::catalog::{DataLakeSettings, Registration};
+use crate::grant::Principal;
+use crate::name::{Name, TableId};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) const POLICY: &str = r#"
+[[region]]
+id = "a"
+region = "us-east-1"
+account = "111122223333"
+
+[[region]]
+id = "b"
+region = "ap-south-1"
+account = "111122223333"
+
+[[location]]
+a = "s3://lake-a/sales/"
+b = "s3://lake-b/sales/"
+"#;
+pub(super) const ROLE: &str = "arn:aws:iam::111122223333:role/twinlake/resync";
+pub(super) const KEY_A: &str = "arn:aws:kms:us-east-1:111122223333:key/a";
+pub(super) const KEY_B: &str = "arn:aws:kms:ap-south-1:111122223333:key/b";
+
+pub(super) fn rule(destination: &str, key: &str) -> ReplicationRule {
+    ReplicationRule {
+        id: "sales".to_owned(),
+        priority: 1,
+        is_enabled: true,
+        prefix: "sales/".to_owned(),
+        has_tag_filter: false,
+        destination: destination.to_owned(),
+        replicates_delete_markers: true,
+        replicates_modifications: true,
+        replicates_kms_objects: true,
+        replica_key: Some(key.to_owned()),
+        publishes_metrics: true,
+    }
+}
+
+pub(super) fn sample(status: &str) -> ObjectSample {
+    ObjectSample {
+        key: "sales/orders/1.parquet".to_owned(),
+        replication_status: Some(status.to_owned()),
+        encryption: ObjectEncryption::Kms(None),
+    }
+}
+
+pub(super) fn bucket(region: &str, destination: &str, key: &str, status: &str) -> BucketReadings {
+    let samples = Reading::Read(vec![sample(status)]);
+    BucketReadings {
+        region: Reading::Read(Some(region.to_owned())),
+        versioning: Reading::Read(Versioning::Enabled),
+        rules: Reading::Read(vec![rule(destination, key)]),
+        encryption: Reading::Read(ObjectEncryption::Kms(None)),
+        lifecycle: Reading::Read(Vec::new()),
+        notifications: Reading::Read(vec![S3EventTarget {
+            target: "arn:aws:sqs:us-east-1:111122223333:replication".to_owned(),
+            events: BTreeSet::from(["s3:Replication:*".to_owned()]),
+            prefix: String::new(),
+            has_suffix: false,
+        }]),
+        objects: BTreeMap::from([("sales/".to_owned(), samples)]),
+    }
+}
+
+pub(super) fn region(
+    name: &str,
+    bucket_name: &str,
+    bucket: BucketReadings,
+    key: &str,
+) -> RegionReadings {
+    let settings = DataLakeSettings {
+        admins: BTreeSet::from([Principal(ROLE.to_owned())]),
+        ..DataLakeSettings::default()
+    };
+    RegionReadings {
+        region: name.to_owned(),
+        buckets: BTreeMap::from([(bucket_name.to_owned(), bucket)]),
+        keys: BTreeMap::from([(
+            key.to_owned(),
+            Reading::Read(KmsKey {
+                state: "Enabled".to_owned(),
+            }),
+        )]),
+        trails: Reading::Read(vec![Trail {
+            arn: format!("arn:aws:cloudtrail:{name}:111122223333:trail/audit"),
+            is_logging: Reading::Read(true),
+            delivery_error: None,
+            selection: Reading::Read(TrailEventSelection {
+                writes: true,
+                reads: true,
+            }),
+        }]),
+        settings: Reading::Read(settings),
+        registrations: Reading::Read(vec![Registration {
+            arn: format!("arn:aws:s3:::{bucket_name}/sales"),
+            role: None,
+            with_federation: false,
+            hybrid_access: false,
+            privileged_access: false,
+            owner: None,
+        }]),
+    }
+}
+
+pub(super) fn table(name: &str, location: &str) -> TableLocation {
+    TableLocation {
+        table: TableId::new(Name::new("sales").unwrap(), Name::new(name).unwrap()),
+        location: location.to_owned(),
+    }
+}
+
+pub(super) fn sound() -> ReadinessReadings {
+    let of_a = bucket("us-east-1", "lake-b", KEY_B, "COMPLETED");
+    let of_b = bucket("ap-south-1", "lake-a", KEY_A, "REPLICA");
+    ReadinessReadings {
+        primary: region("us-east-1", "lake-a", of_a, KEY_A),
+        standby: region("ap-south-1", "lake-b", of_b, KEY_B),
+        tables: Reading::Read(vec![table("orders", "s3://lake-a/sales/orders/")]),
+        twinlake_roles: BTreeSet::from([Principal(ROLE.to_owned())]),
+    }
+}
+
+/// The findings after one change of the sound pair.
+pub(super) fn findings(change: impl FnOnce(&mut ReadinessReadings)) -> Vec<ReadinessFinding> {
+    let mut readings = sound();
+    change(&mut readings);
+    check(&readings, &Policy::parse(POLICY).unwrap(), Epoch::INITIAL)
+}
+
+pub(super) fn bucket_of(region: &mut RegionReadings) -> &mut BucketReadings {
+    region.buckets.values_mut().next().unwrap()
+}
+
+pub(super) fn first_rule(region: &mut RegionReadings) -> &mut ReplicationRule {
+    match &mut bucket_of(region).rules {
+        Reading::Read(rules) => rules.first_mut().unwrap(),
+        Reading::Unread(_) => panic!("the rules are read"),
+    }
+}
+
+pub(super) fn settings(region: &mut RegionReadings) -> &mut DataLakeSettings {
+    match &mut region.settings {
+        Reading::Read(settings) => settings,
+        Reading::Unread(_) => panic!("the settings are read"),
+    }
+}
+
+pub(super) fn trail(region: &mut RegionReadings) -> &mut Trail {
+    match &mut region.trails {
+        Reading::Read(trails) => trails.first_mut().unwrap(),
+        Reading::Unread(_) => panic!("the trails are read"),
+    }
+}
+
+pub(super) fn lifecycle_rule(expires: bool, archive: Option<&str>) -> LifecycleRule {
+    LifecycleRule {
+        id: "old".to_owned(),
+        is_enabled: true,
+        prefix: String::new(),
+        definition: "after 30 days".to_owned(),
+        expires_objects: expires,
+        archive_class: archive.map(str::to_owned),
+    }
+}

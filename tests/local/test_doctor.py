@@ -1,0 +1,348 @@
+"""`twinlake doctor` against the local AWS: no finding on a sound pair, and one for each single fault."""
+
+import json
+import pathlib
+import tempfile
+
+import pytest
+
+from stack import ACCOUNT, BUCKETS, PRIMARY, SITES, STANDBY, Deployment
+
+PREFIX = "curated/"
+POLICY = SITES.replace(f'{BUCKETS[PRIMARY]}/"', f'{BUCKETS[PRIMARY]}/{PREFIX}"').replace(
+    f'{BUCKETS[STANDBY]}/"', f'{BUCKETS[STANDBY]}/{PREFIX}"')
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"
+PEER = {PRIMARY: STANDBY, STANDBY: PRIMARY}
+CLOSED = {
+    "DataLakeAdmins": [{"DataLakePrincipalIdentifier": ROLE}],
+    "CreateDatabaseDefaultPermissions": [], "CreateTableDefaultPermissions": [],
+}
+
+
+class Pair(Deployment):
+    """Two Regions with buckets, keys, trails and a table, without a deployment of Twinlake."""
+
+    def __enter__(self):
+        try:
+            self._prepare()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _prepare(self):
+        self.home = pathlib.Path(self.exit_stack.enter_context(tempfile.TemporaryDirectory()))
+        self._start()
+        (self.home / "policy.toml").write_text(POLICY)
+        self.keys, self.queues = {}, {}
+        for region, bucket in BUCKETS.items():
+            self._create_bucket(self.client("s3", region), region, bucket)
+            key = self.client("kms", region).create_key(Description="lake")["KeyMetadata"]
+            self.keys[region] = key["Arn"]
+            self.queues[region] = self._create_queue(region)
+            trail_bucket = f"trail-{region}"
+            self._create_bucket(self.client("s3", region), region, trail_bucket)
+            self.client("cloudtrail", region).create_trail(Name="audit", S3BucketName=trail_bucket)
+        glue = self.client("glue", PRIMARY)
+        glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
+        self.create_table("orders", f"s3://{BUCKETS[PRIMARY]}/{PREFIX}orders/")
+        self.make_sound()
+        self.put_object(f"{PREFIX}orders/1.parquet")
+
+    def _create_queue(self, region):
+        sqs = self.client("sqs", region)
+        url = sqs.create_queue(QueueName="replication")["QueueUrl"]
+        arn = sqs.get_queue_attributes(
+            QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
+                     "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        return arn
+
+    def create_table(self, name, location):
+        self.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput={
+            "Name": name, "StorageDescriptor": {
+                "Columns": [{"Name": "id", "Type": "int"}], "Location": location}})
+
+    def put_object(self, key, region=PRIMARY):
+        self.client("s3", region).put_object(
+            Bucket=BUCKETS[region], Key=key, Body=b"x", ServerSideEncryption="aws:kms",
+            SSEKMSKeyId=self.keys[region])
+
+    def delete_object(self, key):
+        """Deletes all versions of an object, and of its replica."""
+        for region, bucket in BUCKETS.items():
+            s3 = self.client("s3", region)
+            found = s3.list_object_versions(Bucket=bucket, Prefix=key)
+            for version in found.get("Versions", []) + found.get("DeleteMarkers", []):
+                s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+
+    def rule(self, region):
+        """A sound rule of the bucket in a Region."""
+        return {
+            "ID": "lake", "Status": "Enabled", "Priority": 1, "Filter": {"Prefix": PREFIX},
+            "DeleteMarkerReplication": {"Status": "Enabled"},
+            "SourceSelectionCriteria": {
+                "SseKmsEncryptedObjects": {"Status": "Enabled"},
+                "ReplicaModifications": {"Status": "Enabled"}},
+            "Destination": {
+                "Bucket": f"arn:aws:s3:::{BUCKETS[PEER[region]]}",
+                "EncryptionConfiguration": {"ReplicaKmsKeyID": self.keys[PEER[region]]},
+                "Metrics": {"Status": "Enabled"}},
+        }
+
+    def put_rule(self, region, change=lambda rule: None):
+        rule = self.rule(region)
+        change(rule)
+        self.client("s3", region).put_bucket_replication(
+            Bucket=BUCKETS[region], ReplicationConfiguration={
+                "Role": f"arn:aws:iam::{ACCOUNT}:role/replication", "Rules": [rule]})
+
+    def put_notification(self, region, events=("s3:Replication:*",)):
+        queues = [{"QueueArn": self.queues[region], "Events": list(events)}]
+        self.client("s3", region).put_bucket_notification_configuration(
+            Bucket=BUCKETS[region], NotificationConfiguration={"QueueConfigurations": queues})
+
+    def put_settings(self, region, **changes):
+        self.client("lakeformation", region).put_data_lake_settings(
+            DataLakeSettings=CLOSED | changes)
+
+    def register(self, region):
+        lake_formation = self.client("lakeformation", region)
+        if not lake_formation.list_resources()["ResourceInfoList"]:
+            lake_formation.register_resource(
+                ResourceArn=f"arn:aws:s3:::{BUCKETS[region]}/curated", UseServiceLinkedRole=True)
+
+    def put_lifecycle(self, rule):
+        self.client("s3", STANDBY).put_bucket_lifecycle_configuration(
+            Bucket=BUCKETS[STANDBY], LifecycleConfiguration={"Rules": [
+                {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, **rule}]})
+
+    def select_events(self, region, read_write_type):
+        self.client("cloudtrail", region).put_event_selectors(TrailName="audit", EventSelectors=[
+            {"ReadWriteType": read_write_type, "IncludeManagementEvents": True}])
+
+    def make_sound(self):
+        """Puts everything in order that a fault of a test may have changed."""
+        for region, bucket in BUCKETS.items():
+            s3 = self.client("s3", region)
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [
+                {"ApplyServerSideEncryptionByDefault": {
+                    "SSEAlgorithm": "aws:kms", "KMSMasterKeyID": self.keys[region]}}]})
+            s3.delete_bucket_lifecycle(Bucket=bucket)
+            self.put_notification(region)
+            self.put_settings(region)
+            self.register(region)
+            self.client("kms", region).enable_key(KeyId=self.keys[region])
+            self.client("cloudtrail", region).start_logging(Name="audit")
+            self.select_events(region, "All")
+        for region in BUCKETS:
+            self.put_rule(region)
+
+    def doctor(self, policy="policy.toml"):
+        """Runs the command, and returns its exit code and its findings."""
+        done = self.twinlake(
+            "doctor", "--policy", policy, "--caller-arn", ROLE, "--twinlake-role", ROLE, "--json")
+        return done.returncode, json.loads(done.stdout)["findings"]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    with Pair() as running:
+        yield running
+
+
+def test_a_sound_pair_has_no_finding(pair):
+    pair.make_sound()
+    assert pair.doctor() == (0, [])
+
+
+def test_the_findings_are_printed_for_people(pair):
+    pair.make_sound()
+    pair.client("cloudtrail", PRIMARY).stop_logging(Name="audit")
+    done = pair.twinlake(
+        "doctor", "--policy", "policy.toml", "--caller-arn", ROLE, "--twinlake-role", ROLE)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("BLOCKER trail · us-east-1 · arn:aws:cloudtrail:us-east-1:")
+    assert "aws cloudtrail start-logging --region us-east-1" in lines[2]
+    assert "not ready for a takeover. Blockers: 1" in lines[-1]
+
+
+def set_status(field, status):
+    """A change of a rule: the status of a setting, by its path."""
+    def change(rule):
+        *path, last = field.split(".")
+        for name in path:
+            rule = rule[name]
+        rule[last] = {"Status": status} if last != "Status" else status
+    return change
+
+
+def without_metrics(rule):
+    del rule["Destination"]["Metrics"]
+
+
+def without_kms(rule):
+    del rule["SourceSelectionCriteria"]["SseKmsEncryptedObjects"]
+    del rule["Destination"]["EncryptionConfiguration"]
+
+
+def with_tags(rule):
+    rule["Filter"] = {"And": {"Prefix": PREFIX, "Tags": [{"Key": "k", "Value": "v"}]}}
+    rule["DeleteMarkerReplication"]["Status"] = "Disabled"
+
+
+def narrower(rule):
+    rule["Filter"]["Prefix"] = f"{PREFIX}other/"
+
+
+def write_unreplicated(pair):
+    """An object that was written while there was no rule."""
+    pair.client("s3", PRIMARY).delete_bucket_replication(Bucket=BUCKETS[PRIMARY])
+    pair.put_object(f"{PREFIX}orders/0.parquet")
+    pair.put_rule(PRIMARY)
+
+
+def write_failed(pair):
+    """An object that could not be replicated, since the other bucket kept no versions."""
+    s3 = pair.client("s3", STANDBY)
+    s3.delete_bucket_replication(Bucket=BUCKETS[STANDBY])
+    s3.put_bucket_versioning(
+        Bucket=BUCKETS[STANDBY], VersioningConfiguration={"Status": "Suspended"})
+    pair.put_object(f"{PREFIX}orders/0.parquet")
+    s3.put_bucket_versioning(
+        Bucket=BUCKETS[STANDBY], VersioningConfiguration={"Status": "Enabled"})
+    pair.put_rule(STANDBY)
+
+
+def suspend_versioning(pair):
+    """S3 refuses to suspend the versioning of a bucket with rules."""
+    s3 = pair.client("s3", STANDBY)
+    s3.delete_bucket_replication(Bucket=BUCKETS[STANDBY])
+    s3.put_bucket_versioning(
+        Bucket=BUCKETS[STANDBY], VersioningConfiguration={"Status": "Suspended"})
+
+
+def deregister(pair):
+    lake_formation = pair.client("lakeformation", STANDBY)
+    for found in lake_formation.list_resources()["ResourceInfoList"]:
+        lake_formation.deregister_resource(ResourceArn=found["ResourceArn"])
+
+
+OPEN = [{"Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"},
+         "Permissions": ["ALL"]}]
+# Each fault with the checks, and their Regions, that find it.
+FAULTS = {
+    "rule disabled": (
+        lambda p: p.put_rule(PRIMARY, set_status("Status", "Disabled")),
+        {("replication-rule", PRIMARY)}),
+    "rule for a part": (lambda p: p.put_rule(PRIMARY, narrower), {("replication-rule", PRIMARY)}),
+    "rule for tags": (lambda p: p.put_rule(PRIMARY, with_tags), {("replication-rule", PRIMARY)}),
+    "no rule": (
+        lambda p: p.client("s3", PRIMARY).delete_bucket_replication(Bucket=BUCKETS[PRIMARY]),
+        {("replication-rule", PRIMARY)}),
+    "no rule back": (
+        lambda p: p.client("s3", STANDBY).delete_bucket_replication(Bucket=BUCKETS[STANDBY]),
+        {("reverse-replication-rule", STANDBY)}),
+    "delete markers": (
+        lambda p: p.put_rule(PRIMARY, set_status("DeleteMarkerReplication", "Disabled")),
+        {("delete-markers", PRIMARY)}),
+    "replica modifications": (
+        lambda p: p.put_rule(
+            STANDBY, set_status("SourceSelectionCriteria.ReplicaModifications", "Disabled")),
+        {("replica-modifications", STANDBY)}),
+    "metrics": (
+        lambda p: p.put_rule(PRIMARY, without_metrics), {("replication-metrics", PRIMARY)}),
+    "notification of other events": (
+        lambda p: p.put_notification(PRIMARY, ["s3:ObjectCreated:*"]),
+        {("replication-notifications", PRIMARY)}),
+    "encrypted objects": (
+        lambda p: p.put_rule(PRIMARY, without_kms), {("kms-objects", PRIMARY)}),
+    "key disabled": (
+        lambda p: p.client("kms", STANDBY).disable_key(KeyId=p.keys[STANDBY]),
+        {("replica-key", STANDBY)}),
+    "versioning suspended": (
+        suspend_versioning, {("versioning", STANDBY), ("reverse-replication-rule", STANDBY)}),
+    "old object": (write_unreplicated, {("object-status", PRIMARY)}),
+    "failed object": (write_failed, {("object-status", PRIMARY)}),
+    "expiration": (
+        lambda p: p.put_lifecycle({"Expiration": {"Days": 30}}), {("lifecycle", STANDBY)}),
+    "archive": (
+        lambda p: p.put_lifecycle({"Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}),
+        {("lifecycle", STANDBY)}),
+    "table outside": (
+        lambda p: p.create_table("outside", "s3://elsewhere/outside/"),
+        {("table-locations", PRIMARY)}),
+    "trail stopped": (
+        lambda p: p.client("cloudtrail", STANDBY).stop_logging(Name="audit"),
+        {("trail", STANDBY)}),
+    "trail without reads": (
+        lambda p: p.select_events(PRIMARY, "WriteOnly"), {("trail", PRIMARY)}),
+    "trail without writes": (
+        lambda p: p.select_events(PRIMARY, "ReadOnly"), {("trail", PRIMARY)}),
+    "not an administrator": (
+        lambda p: p.put_settings(PRIMARY, DataLakeAdmins=[
+            {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/other"}]),
+        {("administrators", PRIMARY)}),
+    "open by default": (
+        lambda p: p.put_settings(STANDBY, CreateTableDefaultPermissions=OPEN),
+        {("default-permissions", STANDBY)}),
+    "not registered": (deregister, {("registrations", STANDBY)}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_single_fault_has_its_own_finding(pair, fault):
+    pair.make_sound()
+    apply, expected = FAULTS[fault]
+    try:
+        apply(pair)
+        code, findings = pair.doctor()
+        assert {(f["check"], f["region"]) for f in findings} == expected, findings
+        assert code == 2
+    finally:
+        pair.delete_object(f"{PREFIX}orders/0.parquet")
+        if fault == "table outside":
+            pair.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="outside")
+
+
+def test_a_bucket_that_does_not_exist_is_found(pair):
+    pair.make_sound()
+    (pair.home / "other.toml").write_text(
+        POLICY + f'\n[[location]]\na = "s3://missing-a/"\nb = "s3://missing-b/"\n')
+    code, findings = pair.doctor("other.toml")
+    assert code == 2
+    assert {(f["check"], f["subject"]) for f in findings} == {
+        ("bucket", "missing-a"), ("bucket", "missing-b")}
+
+
+def test_init_drafts_a_policy_that_the_doctor_passes(pair):
+    pair.make_sound()
+    drafted = pair.home / "drafted.toml"
+    done = pair.twinlake(
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "drafted.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f'a = "s3://{BUCKETS[PRIMARY]}/{PREFIX}"' in drafted.read_text()
+    assert f'b = "s3://{BUCKETS[STANDBY]}/{PREFIX}"' in drafted.read_text()
+    assert pair.doctor("drafted.toml") == (0, [])
+    # A file is never overwritten.
+    before = drafted.read_text()
+    again = pair.twinlake(
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "drafted.toml", check=False)
+    assert again.returncode == 1 and "it exists" in again.stderr
+    assert drafted.read_text() == before
+
+
+def test_init_names_the_tables_outside_and_the_rules_that_do_not_reach_the_standby(pair):
+    pair.make_sound()
+    pair.put_rule(PRIMARY, set_status("Status", "Disabled"))
+    done = pair.twinlake(
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "outside.toml")
+    text = (pair.home / "outside.toml").read_text()
+    assert done.returncode == 2
+    assert f"# Rule lake of the bucket {BUCKETS[PRIMARY]} is disabled." in text
+    assert f"#   {BUCKETS[PRIMARY]}: 1 table, no rule for them: sales.orders" in text
+    assert pair.twinlake("policy", "check", "outside.toml").returncode == 0
