@@ -6,8 +6,11 @@ import tempfile
 
 import pytest
 
-from stack import ACCOUNT, BUCKETS, PRIMARY, SITES, STANDBY, Deployment
+from stack import ACCOUNT, BUCKETS, PRIMARY, SITES, STANDBY, Deployment, load_template
 
+LEDGER = "twinlake-ledger"
+POLICY_KEY = {"pk": {"S": "meta"}, "sk": {"S": "policy"}}
+VERIFIED_KEY = {"pk": {"S": "meta"}, "sk": {"S": "verified_at"}}
 PREFIX = "curated/"
 POLICY = SITES.replace(f'{BUCKETS[PRIMARY]}/"', f'{BUCKETS[PRIMARY]}/{PREFIX}"').replace(
     f'{BUCKETS[STANDBY]}/"', f'{BUCKETS[STANDBY]}/{PREFIX}"')
@@ -48,6 +51,22 @@ class Pair(Deployment):
         self.create_table("orders", f"s3://{BUCKETS[PRIMARY]}/{PREFIX}orders/")
         self.make_sound()
         self.put_object(f"{PREFIX}orders/1.parquet")
+        self._create_ledgers()
+
+    def _create_ledgers(self):
+        """Creates the ledgers as a deployment does, and fills the standby."""
+        ledger = load_template()["Resources"]["Ledger"]["Properties"]
+        names = ["BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"]
+        for region in BUCKETS:
+            self.client("dynamodb", region).create_table(
+                TableName=LEDGER, **{name: ledger[name] for name in names})
+        self.fill_ledgers()
+
+    def fill_ledgers(self):
+        """Pushes the policy, and runs a resync."""
+        self.twinlake("policy", "push", "policy.toml")
+        done = self.twinlake("resync", "--policy", "policy.toml", "--caller-arn", ROLE)
+        assert done.returncode == 0, done.stdout
 
     def _create_queue(self, region):
         sqs = self.client("sqs", region)
@@ -60,9 +79,9 @@ class Pair(Deployment):
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
         return arn
 
-    def create_table(self, name, location):
+    def create_table(self, name, location, **parameters):
         self.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput={
-            "Name": name, "StorageDescriptor": {
+            "Name": name, "Parameters": parameters, "StorageDescriptor": {
                 "Columns": [{"Name": "id", "Type": "int"}], "Location": location}})
 
     def put_object(self, key, region=PRIMARY):
@@ -290,6 +309,18 @@ FAULTS = {
     "open by default": (
         lambda p: p.put_settings(STANDBY, CreateTableDefaultPermissions=OPEN),
         {("default-permissions", STANDBY)}),
+    "no policy": (
+        lambda p: p.client("dynamodb", STANDBY).delete_item(
+            TableName=LEDGER, Key=POLICY_KEY),
+        {("deployment", STANDBY)}),
+    "no resync": (
+        lambda p: p.client("dynamodb", STANDBY).delete_item(
+            TableName=LEDGER, Key=VERIFIED_KEY),
+        {("resync", STANDBY)}),
+    "Iceberg table": (
+        lambda p: p.create_table(
+            "outside", f"s3://{BUCKETS[PRIMARY]}/{PREFIX}outside/", table_type="ICEBERG"),
+        {("iceberg-tables", STANDBY)}),
     "not registered": (deregister, {("registrations", STANDBY)}),
 }
 
@@ -305,7 +336,9 @@ def test_a_single_fault_has_its_own_finding(pair, fault):
         assert code == 2
     finally:
         pair.delete_object(f"{PREFIX}orders/0.parquet")
-        if fault == "table outside":
+        if expected & {("deployment", STANDBY), ("resync", STANDBY)}:
+            pair.fill_ledgers()
+        if fault in ("table outside", "Iceberg table"):
             pair.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="outside")
 
 

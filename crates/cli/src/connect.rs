@@ -15,7 +15,7 @@ use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::readiness::{self, InspectedRegion};
 use twinlake_engine::region_authority::{NotReady, region_authority};
-use twinlake_engine::{Context, Environment, Ledger, LimitedRegion};
+use twinlake_engine::{Clock as _, Context, Environment, Ledger, LimitedRegion, ReadRegion as _};
 
 /// The error of a command that is given neither a policy file nor a Region to look for one.
 const NO_POLICY: &str = "no policy is given; add --region REGION, either Region of a deployment, \
@@ -241,7 +241,21 @@ impl Connection {
     }
 
     /// Reads what the checks of the readiness look at. A read that fails is part of the result.
-    pub(crate) async fn readiness(&self, twinlake_roles: BTreeSet<Principal>) -> ReadinessReadings {
+    pub(crate) async fn readiness(
+        &self,
+        options: &LedgerOptions,
+        twinlake_roles: BTreeSet<Principal>,
+    ) -> ReadinessReadings {
+        let ledger = async |region: &str| ledger_in(&options.ledger_table, region).await;
+        let deployment = match &options.ledger {
+            Some(_) => None,
+            None => {
+                let primary = ledger(self.primary.region()).await;
+                let standby = ledger(self.standby.region()).await;
+                let now = self.clock.now();
+                Some(readiness::read_deployment(&primary, &standby, now).await)
+            }
+        };
         let primary = InspectedRegion {
             catalog: &self.primary,
             infrastructure: &self.primary_infrastructure,
@@ -250,7 +264,8 @@ impl Connection {
             catalog: &self.standby,
             infrastructure: &self.standby_infrastructure,
         };
-        readiness::read(primary, standby, &self.policy, self.epoch, twinlake_roles).await
+        let (policy, epoch) = (&self.policy, self.epoch);
+        readiness::read(primary, standby, policy, epoch, twinlake_roles, deployment).await
     }
 
     /// The context of a reconciliation without a deadline.

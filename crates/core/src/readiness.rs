@@ -8,6 +8,8 @@
 //! A read that was denied or failed is a finding of the severity [`ReadinessSeverity::Unknown`],
 //! and never passes a check.
 
+mod catalog;
+mod deployment;
 mod encryption;
 mod lake_formation;
 mod lifecycle;
@@ -18,9 +20,9 @@ mod tables;
 mod trails;
 
 pub use readings::{
-    BucketDirection, BucketReadings, KmsKey, LifecycleRule, ObjectEncryption, ObjectSample,
-    ReadinessReadings, Reading, RegionReadings, ReplicationRule, S3EventTarget, TableLocation,
-    Trail, TrailEventSelection, Versioning,
+    BucketDirection, BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, LifecycleRule,
+    ObjectEncryption, ObjectSample, ReadinessReadings, Reading, RegionReadings, ReplicationRule,
+    S3EventTarget, TableLocation, Trail, TrailEventSelection, Versioning,
 };
 
 pub(crate) use replication::{count_tables, shorten};
@@ -94,6 +96,16 @@ pub enum ReadinessCheck {
     DefaultPermissions,
     /// Locations that Lake Formation manages in the primary are registered in the standby.
     Registrations,
+    /// Iceberg tables can be read in the standby.
+    IcebergTables,
+    /// Settings of the catalog that Twinlake does not write are equal.
+    CatalogSettings,
+    /// What Twinlake does not replicate.
+    NotReplicated,
+    /// Both Regions have a stack with this policy.
+    Deployment,
+    /// A resync has completed lately.
+    Resync,
 }
 
 impl ReadinessCheck {
@@ -118,6 +130,11 @@ impl ReadinessCheck {
             Self::Administrators => "administrators",
             Self::DefaultPermissions => "default-permissions",
             Self::Registrations => "registrations",
+            Self::IcebergTables => "iceberg-tables",
+            Self::CatalogSettings => "catalog-settings",
+            Self::NotReplicated => "not-replicated",
+            Self::Deployment => "deployment",
+            Self::Resync => "resync",
         }
     }
 }
@@ -212,6 +229,8 @@ pub fn check(readings: &ReadinessReadings, policy: &Policy, epoch: Epoch) -> Vec
     tables::check(&mut checked);
     trails::check(&mut checked);
     lake_formation::check(&mut checked);
+    catalog::check(&mut checked);
+    deployment::check(&mut checked);
     let mut findings = checked.findings;
     findings.sort();
     findings.dedup();

@@ -47,7 +47,6 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
         standby,
         databases: inputs.databases,
         tables: std::mem::take(&mut inputs.tables),
-        iceberg_tables: inputs.iceberg_tables,
         rules,
         destinations,
         not_replicated: inventory.kinds,
@@ -58,7 +57,6 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
 struct TablesOfPrimary {
     databases: usize,
     tables: Vec<TableLocation>,
-    iceberg_tables: BTreeSet<TableId>,
 }
 
 async fn tables<R: ReadRegion>(catalog: &R) -> Result<TablesOfPrimary, CallError> {
@@ -71,7 +69,6 @@ async fn tables<R: ReadRegion>(catalog: &R) -> Result<TablesOfPrimary, CallError
     let mut found = TablesOfPrimary {
         databases: names.len(),
         tables: Vec::new(),
-        iceberg_tables: BTreeSet::new(),
     };
     let listings = names.iter().map(|name| catalog.tables(name));
     for (name, tables) in names.iter().zip(join_all(listings).await) {
@@ -81,9 +78,7 @@ async fn tables<R: ReadRegion>(catalog: &R) -> Result<TablesOfPrimary, CallError
             if table.is_link() {
                 continue;
             }
-            if table.is_iceberg() {
-                found.iceberg_tables.insert(id.clone());
-            }
+            let is_iceberg = table.is_iceberg();
             let location = table
                 .storage_descriptor
                 .and_then(|storage| storage.location);
@@ -91,6 +86,7 @@ async fn tables<R: ReadRegion>(catalog: &R) -> Result<TablesOfPrimary, CallError
                 found.tables.push(TableLocation {
                     table: id,
                     location,
+                    is_iceberg,
                 });
             }
         }

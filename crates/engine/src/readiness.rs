@@ -1,20 +1,53 @@
 //! Reads what the checks of the readiness look at: the buckets of the location pairs, the keys of
 //! their replicas, trails, data lake settings, and where the tables lie.
 
-use crate::ports::{ReadInfrastructure, ReadRegion};
+use crate::ports::{Ledger, ReadInfrastructure, ReadRegion};
 use futures_util::future::{join, join4};
 use futures_util::stream::{self, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, MaybeLink as _};
 use twinlake_core::location::{CopiedBy, Location};
 use twinlake_core::readiness::{
-    BucketReadings, KmsKey, ReadinessReadings, Reading, RegionReadings, TableLocation,
+    BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, ReadinessReadings, Reading,
+    RegionReadings, TableLocation,
 };
 use twinlake_core::topology::{Epoch, SiteId};
-use twinlake_core::{CallError, Facet, LfSubject, Policy, Principal, Subject, TableId};
+use twinlake_core::{
+    CallError, CallErrorKind, Facet, LfSubject, Policy, Principal, Subject, TableId, Timestamp,
+};
 
 /// Calls under way at a time, in each of the two Regions.
 const MAX_CONCURRENT_CALLS: usize = 8;
+
+/// Reads the policies in the ledgers of a deployment, and when the last complete resync began.
+pub async fn read_deployment<L: Ledger>(
+    primary: &L,
+    standby: &L,
+    now: Timestamp,
+) -> DeploymentReadings {
+    let verified_at = standby.verified_at().await;
+    DeploymentReadings {
+        primary_policy: deployed_policy(primary).await,
+        standby_policy: deployed_policy(standby).await,
+        seconds_since_verified: verified_at
+            .map(|at| at.map(|at| now.secs() - at.secs()))
+            .into(),
+    }
+}
+
+async fn deployed_policy<L: Ledger>(ledger: &L) -> Reading<DeployedPolicy> {
+    match ledger.policy().await {
+        Ok(None) => Reading::Read(DeployedPolicy::None),
+        Ok(Some(text)) => match Policy::parse(&text) {
+            Ok(policy) => Reading::Read(DeployedPolicy::Digest(policy.digest().to_owned())),
+            Err(error) => Reading::Unread(error.to_string()),
+        },
+        Err(error) if error.kind == CallErrorKind::NotFound => {
+            Reading::Read(DeployedPolicy::NoLedger)
+        }
+        Err(error) => Reading::Unread(error.to_string()),
+    }
+}
 
 /// One Region: its catalog, and what lies around it.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +65,7 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
     policy: &Policy,
     epoch: Epoch,
     twinlake_roles: BTreeSet<Principal>,
+    deployment: Option<DeploymentReadings>,
 ) -> ReadinessReadings {
     let (of_primary, of_standby, tables) = {
         let reads = join(
@@ -47,6 +81,7 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
         standby: of_standby,
         tables: tables.into(),
         twinlake_roles,
+        deployment,
     };
     let keys = join(
         replica_keys(&readings.standby, primary.infrastructure),
@@ -62,10 +97,14 @@ async fn read_region<R: ReadRegion, I: ReadInfrastructure>(
     site: SiteId,
 ) -> RegionReadings {
     let data_locations = Subject::LakeFormation(LfSubject::DataLocations);
-    let (buckets, trails, settings, registrations) = join4(
+    let infrastructure = join(
         read_buckets(region.infrastructure, policy, site),
         region.infrastructure.trails(),
+    );
+    let ((buckets, trails), settings, inventory, registrations) = join4(
+        infrastructure,
         region.catalog.settings(),
+        region.catalog.unreplicated_inventory(),
         region
             .catalog
             .attachments(&data_locations, Facet::Items, &[]),
@@ -93,6 +132,8 @@ async fn read_region<R: ReadRegion, I: ReadInfrastructure>(
         trails: trails.into(),
         settings: settings.map(|settings| settings.data_lake_settings).into(),
         registrations: registrations.into(),
+        not_replicated: inventory.kinds,
+        catalog_settings: inventory.settings,
     }
 }
 
@@ -161,10 +202,12 @@ async fn table_locations<R: ReadRegion>(
         let tables = tables.into_iter().filter_map(|table| {
             let id = TableId::new(database.name.clone(), table.object.name.clone());
             let is_managed = policy.covers_table(&id) && !table.object.is_link();
+            let is_iceberg = table.object.is_iceberg();
             let location = table.object.storage_descriptor?.location?;
             (is_managed && Location::is_s3(&location)).then_some(TableLocation {
                 table: id,
                 location,
+                is_iceberg,
             })
         });
         Ok(tables.collect::<Vec<_>>())

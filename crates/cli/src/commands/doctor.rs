@@ -40,7 +40,7 @@ struct DoctorReport<'a> {
 pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open(common, WithoutLedger::Compares(&args.primary)).await?;
     let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
-    let readings = connection.readiness(roles).await;
+    let readings = connection.readiness(&common.ledger, roles).await;
     let (policy, epoch) = (&connection.policy, connection.epoch);
     let findings = readiness::check(&readings, policy, epoch);
     let (primary, standby) = (&policy.primary(epoch).region, &policy.standby(epoch).region);

@@ -4,7 +4,6 @@
 use super::Policy;
 use crate::document::DocumentError;
 use crate::location::Location;
-use crate::name::TableId;
 use crate::readiness::{Reading, ReplicationRule, TableLocation, count_tables, shorten};
 use crate::render::escape;
 use crate::topology::Site;
@@ -22,8 +21,6 @@ pub struct DraftInputs {
     pub databases: usize,
     /// The tables whose data is in S3, with their locations.
     pub tables: Vec<TableLocation>,
-    /// The Iceberg tables.
-    pub iceberg_tables: BTreeSet<TableId>,
     /// The rules of each bucket that holds data of a table, by bucket.
     pub rules: BTreeMap<String, Reading<Vec<ReplicationRule>>>,
     /// The Region of each bucket that a rule names as its destination; `None` if there is no such
@@ -96,12 +93,16 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
 fn heading(inputs: &DraftInputs) -> String {
     let mut text =
         "# Drafted by `twinlake init`. Every key: docs/policy.md\nversion = 1\n".to_owned();
-    if !inputs.iceberg_tables.is_empty() {
+    let iceberg_tables = inputs
+        .tables
+        .iter()
+        .filter(|table| table.is_iceberg)
+        .count();
+    if iceberg_tables > 0 {
         let _ = write!(
             text,
-            "\n# Iceberg tables: {}. They are not created in the standby; with \"pointer\" they are, and read the \
-             primary's\n# files.\niceberg = \"withhold\"\n",
-            inputs.iceberg_tables.len()
+            "\n# Iceberg tables: {iceberg_tables}. They are not created in the standby; with \"pointer\" they are, and read the \
+             primary's\n# files.\niceberg = \"withhold\"\n"
         );
     }
     let sites = [
@@ -288,7 +289,7 @@ fn add_not_replicated(text: &mut String, inputs: &DraftInputs) {
 mod tests {
     use super::*;
     use crate::location::Mapped;
-    use crate::name::Name;
+    use crate::name::{Name, TableId};
     use crate::topology::SiteId;
 
     fn site(region: &str) -> Site {
@@ -303,6 +304,7 @@ mod tests {
         TableLocation {
             table: TableId::new(Name::new("sales").unwrap(), Name::new(name).unwrap()),
             location: location.to_owned(),
+            is_iceberg: false,
         }
     }
 
@@ -334,7 +336,6 @@ mod tests {
             standby: site("ap-south-1"),
             databases: 1,
             tables,
-            iceberg_tables: BTreeSet::new(),
             rules: rules
                 .iter()
                 .map(|(bucket, rules)| ((*bucket).to_owned(), Reading::Read(rules.clone())))
@@ -494,9 +495,11 @@ mod tests {
 
     #[test]
     fn iceberg_tables_and_other_kinds_are_counted() {
-        let mut inputs = inputs(&[], Vec::new());
-        let id = TableId::new(Name::new("s").unwrap(), Name::new("t").unwrap());
-        inputs.iceberg_tables = BTreeSet::from([id]);
+        let iceberg = TableLocation {
+            is_iceberg: true,
+            ..table("t", "s3://lake/t/")
+        };
+        let mut inputs = inputs(&[], vec![iceberg]);
         inputs.not_replicated =
             BTreeMap::from([("connections".to_owned(), 2), ("catalogs".to_owned(), 0)]);
         let text = draft(&inputs).unwrap().text;

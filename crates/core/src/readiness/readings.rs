@@ -45,6 +45,30 @@ pub struct ReadinessReadings {
     pub tables: Reading<Vec<TableLocation>>,
     /// The roles of Twinlake, as the operator names them. Empty if none is named.
     pub twinlake_roles: BTreeSet<Principal>,
+    /// The deployment of Twinlake; `None` if the ledger is kept in a file.
+    pub deployment: Option<DeploymentReadings>,
+}
+
+/// What was read of the ledgers of a deployment.
+#[derive(Clone, Debug)]
+pub struct DeploymentReadings {
+    /// The policy in the primary's ledger.
+    pub primary_policy: Reading<DeployedPolicy>,
+    /// The policy in the standby's ledger.
+    pub standby_policy: Reading<DeployedPolicy>,
+    /// Seconds since the start of the last complete resync; `None` if there was none.
+    pub seconds_since_verified: Reading<Option<i64>>,
+}
+
+/// The policy in the ledger of a Region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeployedPolicy {
+    /// There is no ledger: no stack is deployed.
+    NoLedger,
+    /// No policy was stored.
+    None,
+    /// The digest of the policy.
+    Digest(String),
 }
 
 /// A table and its location.
@@ -54,6 +78,8 @@ pub struct TableLocation {
     pub table: TableId,
     /// `StorageDescriptor.Location`.
     pub location: String,
+    /// Whether it is an Iceberg table.
+    pub is_iceberg: bool,
 }
 
 /// What was read of one Region.
@@ -71,6 +97,12 @@ pub struct RegionReadings {
     pub settings: Reading<DataLakeSettings>,
     /// The locations that are registered with Lake Formation.
     pub registrations: Reading<Vec<Registration>>,
+    /// The number of objects of each kind that Twinlake does not replicate. A kind that could not be
+    /// read is left out.
+    pub not_replicated: BTreeMap<String, usize>,
+    /// Settings of the catalog that are compared and never written, by name, as texts that are equal if
+    /// the settings are.
+    pub catalog_settings: BTreeMap<String, String>,
 }
 
 /// Which way the rules of a bucket replicate.

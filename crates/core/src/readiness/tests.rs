@@ -17,7 +17,7 @@ type Change = fn(&mut ReadinessReadings);
 /// Single faults, each with the check, the severity and the Region of the only finding.
 const FAULTS: &[(&str, Change, ReadinessCheck, ReadinessSeverity, &str)] = {
     use ReadinessCheck as C;
-    use ReadinessSeverity::{Blocker, Unknown, Warning};
+    use ReadinessSeverity::{Blocker, Note, Unknown, Warning};
     const A: &str = "us-east-1";
     const B: &str = "ap-south-1";
     &[
@@ -342,6 +342,92 @@ const FAULTS: &[(&str, Change, ReadinessCheck, ReadinessSeverity, &str)] = {
             B,
         ),
         (
+            "an Iceberg table",
+            |r| {
+                r.tables = Reading::Read(vec![TableLocation {
+                    is_iceberg: true,
+                    ..table("orders", "s3://lake-a/sales/orders/")
+                }]);
+            },
+            C::IcebergTables,
+            Blocker,
+            B,
+        ),
+        (
+            "the catalogs are encrypted otherwise",
+            |r| {
+                r.standby
+                    .catalog_settings
+                    .insert("encryption".to_owned(), "none".to_owned());
+            },
+            C::CatalogSettings,
+            Warning,
+            B,
+        ),
+        (
+            "something that is not replicated",
+            |r| {
+                r.primary.not_replicated.insert("connections".to_owned(), 2);
+            },
+            C::NotReplicated,
+            Note,
+            B,
+        ),
+        (
+            "no stack in the primary",
+            |r| deployment(r).primary_policy = Reading::Read(DeployedPolicy::NoLedger),
+            C::Deployment,
+            Blocker,
+            A,
+        ),
+        (
+            "no policy in the standby",
+            |r| deployment(r).standby_policy = Reading::Read(DeployedPolicy::None),
+            C::Deployment,
+            Blocker,
+            B,
+        ),
+        (
+            "another policy in the standby",
+            |r| {
+                deployment(r).standby_policy =
+                    Reading::Read(DeployedPolicy::Digest("other".to_owned()));
+            },
+            C::Deployment,
+            Blocker,
+            B,
+        ),
+        (
+            "no resync has completed",
+            |r| deployment(r).seconds_since_verified = Reading::Read(None),
+            C::Resync,
+            Blocker,
+            B,
+        ),
+        (
+            "the last resync is old",
+            |r| deployment(r).seconds_since_verified = Reading::Read(Some(14 * 3600)),
+            C::Resync,
+            Warning,
+            B,
+        ),
+        (
+            "the ledger is denied",
+            |r| deployment(r).primary_policy = Reading::Unread("AccessDenied".to_owned()),
+            C::Deployment,
+            Unknown,
+            A,
+        ),
+        (
+            "the last resync is denied",
+            |r| {
+                deployment(r).seconds_since_verified = Reading::Unread("AccessDenied".to_owned());
+            },
+            C::Resync,
+            Unknown,
+            B,
+        ),
+        (
             "the registrations are denied",
             |r| r.standby.registrations = Reading::Unread("AccessDenied".to_owned()),
             C::Registrations,
@@ -476,6 +562,7 @@ fn locations_that_something_else_copies_need_no_rules() {
         "b = \"s3://lake-b/sales/\"\ncopied-by = \"other\"",
     );
     let mut readings = sound();
+    readings.deployment = None;
     bucket_of(&mut readings.primary).rules = Reading::Read(Vec::new());
     bucket_of(&mut readings.primary).versioning = Reading::Read(Versioning::Off);
     assert_eq!(

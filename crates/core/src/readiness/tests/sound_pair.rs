@@ -104,6 +104,8 @@ pub(super) fn region(
             privileged_access: false,
             owner: None,
         }]),
+        not_replicated: BTreeMap::from([("connections".to_owned(), 0)]),
+        catalog_settings: BTreeMap::from([("encryption".to_owned(), "SSE-KMS".to_owned())]),
     }
 }
 
@@ -111,6 +113,7 @@ pub(super) fn table(name: &str, location: &str) -> TableLocation {
     TableLocation {
         table: TableId::new(Name::new("sales").unwrap(), Name::new(name).unwrap()),
         location: location.to_owned(),
+        is_iceberg: false,
     }
 }
 
@@ -122,6 +125,11 @@ pub(super) fn sound() -> ReadinessReadings {
         standby: region("ap-south-1", "lake-b", of_b, KEY_B),
         tables: Reading::Read(vec![table("orders", "s3://lake-a/sales/orders/")]),
         twinlake_roles: BTreeSet::from([Principal(ROLE.to_owned())]),
+        deployment: Some(DeploymentReadings {
+            primary_policy: deployed(),
+            standby_policy: deployed(),
+            seconds_since_verified: Reading::Read(Some(3600)),
+        }),
     }
 }
 
@@ -166,4 +174,14 @@ pub(super) fn lifecycle_rule(expires: bool, archive: Option<&str>) -> LifecycleR
         expires_objects: expires,
         archive_class: archive.map(str::to_owned),
     }
+}
+
+/// The policy of the pair, in a ledger.
+fn deployed() -> Reading<DeployedPolicy> {
+    let policy = Policy::parse(POLICY).unwrap();
+    Reading::Read(DeployedPolicy::Digest(policy.digest().to_owned()))
+}
+
+pub(super) fn deployment(readings: &mut ReadinessReadings) -> &mut DeploymentReadings {
+    readings.deployment.as_mut().unwrap()
 }
