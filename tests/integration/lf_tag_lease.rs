@@ -295,6 +295,7 @@ fn databases_that_are_reconciled_at_once_open_nothing_and_wait_for_each_other_to
             stop_at: None,
             scan_window: None,
             lf_tag_lease: None,
+            progress: &(),
         };
         let run = twinlake_engine::resync::resync(
             &context,

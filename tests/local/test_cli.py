@@ -1,6 +1,9 @@
 """The CLI against the sandbox alone: no deployment, the ledger in a file."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 
 import pytest
@@ -49,12 +52,30 @@ class CliSandbox:
                 "Columns": [{"Name": "id", "Type": "int"}],
                 "Location": f"s3://{BUCKETS[PRIMARY]}/sales/{name}/"}})
 
+    def environment(self):
+        return {"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT, "HOME": str(self.home),
+                "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url, "TERM": "xterm"}
+
     def run(self, *args, stdin=""):
         return subprocess.run(
             [str(TARGET / "twinlake"), *args], cwd=self.home, capture_output=True, text=True,
-            input=stdin, timeout=60,
-            env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT, "HOME": str(self.home),
-                 "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
+            input=stdin, timeout=60, env=self.environment())
+
+    def run_on_terminal(self, *args):
+        """Runs a command whose standard error is a terminal. Returns what the terminal received."""
+        terminal, stderr = pty.openpty()
+        with subprocess.Popen(
+                [str(TARGET / "twinlake"), *args], cwd=self.home, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=stderr, env=self.environment()):
+            os.close(stderr)
+            received = b""
+            try:
+                while chunk := os.read(terminal, 4096):
+                    received += chunk
+            except OSError:
+                pass  # The command has ended.
+        os.close(terminal)
+        return received.decode()
 
     def run_with_policy(self, *args, **options):
         """Runs a command with the policy and, if it calls the Regions, with the role as its caller."""
@@ -78,6 +99,7 @@ def test_plan_needs_no_deployment_and_writes_nothing(cli):
     assert "Plan: 2 to create" in done.stdout
     calls = cli.clients.drain_calls()
     assert all(c["call"].startswith(("Get", "List", "BatchGet")) for c in calls)
+    assert done.stdout.endswith("Plan: 2 to create, 0 to change, 0 to delete, 0 to grant, 0 to revoke.\n"), done
     plan = json.loads(cli.run_with_policy("plan", "--json").stdout)
     assert [step["step"] for step in plan["steps"]] == ["create-database", "create-table"]
 
@@ -98,7 +120,62 @@ def test_a_stored_plan_is_applied_once_and_refused_after_a_change(cli):
     done = cli.run_with_policy("apply", "--plan", "plan.json", "--yes", *LEDGER)
     assert done.returncode == 0 and "3 created" in done.stdout, done
     assert cli.run_with_policy("plan", *LEDGER).returncode == 0
-    assert cli.run_with_policy("diff", *LEDGER).stdout == "Nothing to do.\n"
+    assert cli.run_with_policy("diff", *LEDGER).stdout == (
+        "Equal in both Regions: 1 databases, 2 tables.\nNothing to do.\n")
+
+
+def test_a_summary_is_the_end_of_the_plan(cli):
+    whole = cli.run_with_policy("plan", *LEDGER)
+    summary = cli.run_with_policy("plan", "--summary", *LEDGER)
+    assert summary.returncode == whole.returncode == 2
+    assert whole.stdout.endswith("\n" + summary.stdout) and "+ create" not in summary.stdout, summary
+    assert summary.stdout.startswith("Changes by kind "), summary
+    done = cli.run_with_policy("plan", "--summary", "--json", *LEDGER)
+    fields = json.loads(done.stdout)
+    assert fields["verdict"] == "changes" and fields["deletions_and_revokes"] == [], fields
+    assert fields["changes"]["tables"]["create"] == 1, fields
+    # Nothing but the plan is printed where standard error is no terminal.
+    assert done.stderr == "", done
+
+
+def test_without_the_rights_a_plan_says_so_once(cli):
+    for number in range(5):
+        cli.create_table(f"t{number}")
+    other = f"arn:aws:iam::{ACCOUNT}:role/other"
+    command = f"`twinlake bootstrap --policy policy.toml --twinlake-role {other} --dry-run`"
+    for options in ((), ("--summary",)):
+        done = cli.run("plan", "--policy", "policy.toml", "--caller-arn", other, *options)
+        assert done.returncode == 2, done
+        missing = [line for line in done.stdout.splitlines() if "Missing rights" in line]
+        assert len(missing) == 1 and command in missing[0], done
+        assert f"is no data lake administrator in {PRIMARY}" in missing[0], done
+        assert "has no SELECT on 6 whole tables" in missing[0] and "sales.t1" not in done.stdout, done
+    summary = cli.run("plan", "--policy", "policy.toml", "--caller-arn", other, "--summary", "--json")
+    groups = json.loads(summary.stdout)["findings"]
+    assert [group["kind"] for group in groups] == ["hidden-columns"] and groups[0]["count"] == 6
+    # A resync has one line for all six tables, too.
+    resync = cli.run("resync", "--policy", "policy.toml", "--caller-arn", other, *LEDGER)
+    assert resync.stdout.count("columns may be hidden") == 2, resync
+    assert "  ! table sales.orders, table sales.t0, table sales.t1 and 3 more: " in resync.stdout, resync
+
+
+def test_a_standby_that_is_not_verified_names_the_command(cli):
+    assert cli.run_with_policy("apply", "--yes", *LEDGER).returncode == 0
+    status = cli.run_with_policy("status", *LEDGER)
+    next_command = "Next: run `twinlake resync --policy policy.toml --ledger ledger.json`."
+    assert status.returncode == 2 and next_command in status.stdout, status
+    fields = json.loads(cli.run_with_policy("status", "--json", *LEDGER).stdout)
+    assert "`twinlake plan OBJECT" in fields["next"]["in-sync"], fields
+
+
+def test_a_terminal_shows_counts_and_the_time_left_of_long_work(cli):
+    for number in range(12):
+        cli.create_table(f"t{number}")
+    # The ceiling makes the command take longer than two seconds.
+    received = cli.run_on_terminal("plan", "--policy", "policy.toml", "--caller-arn", ROLE, *LEDGER,
+                                   "--max-calls-per-second", "8")
+    counts = r"Comparing the Regions: 0/1 databases, \d+/26 reads of tables, about \d+ s left"
+    assert re.search(counts, received), received
 
 
 def test_diff_names_the_changed_fields(cli):
@@ -125,14 +202,20 @@ def test_deletions_over_the_limit_need_approval(cli):
     assert "REJECTED it deletes more than the deletion limit allows" in held.stdout
     assert "on-hold" in cli.run_with_policy("status", *LEDGER).stdout
     refused = cli.run_with_policy("apply", "--yes", *LEDGER)
-    assert refused.returncode == 2 and "run `twinlake approve-deletions`" in refused.stdout
+    command = "run `twinlake approve-deletions --policy policy.toml --ledger ledger.json`"
+    assert refused.returncode == 2 and command in refused.stdout, refused
     status = cli.run_with_policy("status", *LEDGER).stdout
     assert "Held deletions: 1." in status, status
+    assert "on-hold (1). Next: `twinlake plan OBJECT --policy policy.toml" in status, status
+    table = cli.run_with_policy("status", "sales.orders", *LEDGER).stdout
+    assert "or run `twinlake approve-deletions sales.orders --policy policy.toml" in table, table
     unconfirmed = cli.run_with_policy("approve-deletions", *LEDGER, stdin="no\n")
     assert unconfirmed.returncode == 2, unconfirmed
     assert "whole plan of these objects follows" in unconfirmed.stdout, unconfirmed
-    # The deletions come last, next to the question.
-    assert unconfirmed.stdout.endswith("- delete table sales.orders\n"), unconfirmed
+    # The deletions and the verdict come last, next to the question.
+    assert unconfirmed.stdout.endswith(
+        "Deletions and revokes (1):\n  - delete table sales.orders\n"
+        "Plan: 0 to create, 0 to change, 1 to delete, 0 to grant, 0 to revoke.\n"), unconfirmed
     approved = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)
     assert approved.returncode == 0 and "1 deleted" in approved.stdout
     nothing_held = cli.run_with_policy("approve-deletions", "--yes", *LEDGER)

@@ -235,6 +235,7 @@ impl TestHarness {
             stop_at: None,
             scan_window: None,
             lf_tag_lease: None,
+            progress: &(),
         }
     }
 

@@ -217,7 +217,7 @@ mod tests {
         // Only these work without a ledger, which says which Region is primary.
         assert_eq!(
             options(&["plan"]),
-            with(&["json", "out", "primary"], &regions)
+            with(&["json", "out", "primary", "summary"], &regions)
         );
         assert_eq!(options(&["access"]), with(&["primary"], &regions));
         assert_eq!(

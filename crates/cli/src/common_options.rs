@@ -2,7 +2,9 @@
 //! the commands that read both Regions.
 
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use twinlake_core::NextCommands;
+use twinlake_core::next_command::shell_word;
 
 /// The default name of the ledger's DynamoDB table, as in the template.
 pub(crate) const DEFAULT_LEDGER_TABLE: &str = "twinlake-ledger";
@@ -73,6 +75,27 @@ pub struct LedgerOptions {
     /// Keep the ledger in this file instead of a DynamoDB table; requires --policy
     #[arg(long, value_name = "FILE", help_heading = POLICY_AND_LEDGER)]
     pub ledger: Option<PathBuf>,
+}
+
+impl LedgerOptions {
+    /// The commands that an operator runs next, with the same options.
+    pub(crate) fn next_commands(&self, standby: &str) -> NextCommands {
+        let path = |path: &Path| shell_word(&path.to_string_lossy());
+        let policy = self.policy.as_deref().map(path);
+        let mut options = Vec::new();
+        match (&policy, &self.region) {
+            (Some(policy), _) => options.push(format!("--policy {policy}")),
+            (None, Some(region)) => options.push(format!("--region {}", shell_word(region))),
+            (None, None) => {}
+        }
+        if let Some(ledger) = &self.ledger {
+            options.push(format!("--ledger {}", path(ledger)));
+        }
+        if self.ledger_table != DEFAULT_LEDGER_TABLE {
+            options.push(format!("--ledger-table {}", shell_word(&self.ledger_table)));
+        }
+        NextCommands::new(&options.join(" "), policy.as_deref(), standby)
+    }
 }
 
 /// The option of every command that can work without a ledger.

@@ -4,6 +4,7 @@
 use crate::command_ledger::CommandLedger;
 use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
 use crate::files::{open_ledger, read_policy};
+use crate::progress::TerminalProgress;
 use crate::{CliError, output};
 use std::collections::BTreeSet;
 use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients, DynamoLedger, SystemClock};
@@ -11,7 +12,7 @@ use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
 use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
-use twinlake_core::{OwnRoles, Plan, Policy, Principal, Scope};
+use twinlake_core::{NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::readiness::{self, InspectedRegion};
 use twinlake_engine::region_authority::{NotReady, region_authority};
@@ -56,6 +57,8 @@ pub(crate) struct LedgerConnection {
     pub epoch: Epoch,
     pub ledger: CommandLedger,
     pub clock: SystemClock,
+    /// The commands that an operator runs next.
+    pub next: NextCommands,
 }
 
 impl LedgerConnection {
@@ -89,7 +92,9 @@ impl LedgerConnection {
         if let (_, Some(error)) = &operation {
             output::note(&format!("The defaults hold, since the {error}"));
         }
+        let next = options.next_commands(&policy.standby(epoch).region);
         Ok(Self {
+            next,
             policy,
             operation: operation.0,
             epoch,
@@ -167,6 +172,10 @@ pub(crate) struct Connection {
     pub policy: Policy,
     pub epoch: Epoch,
     pub ledger: CommandLedger,
+    /// The commands that an operator runs next.
+    pub next: NextCommands,
+    /// The progress of reads and writes.
+    pub progress: TerminalProgress,
     primary: LimitedRegion<AwsRegion>,
     standby: LimitedRegion<AwsRegion>,
     primary_infrastructure: AwsInfrastructure,
@@ -189,6 +198,7 @@ impl Connection {
             epoch,
             ledger,
             clock,
+            next,
         } = LedgerConnection::open(&common.ledger, without_ledger).await?;
         let (primary, standby) = (policy.primary(epoch), policy.standby(epoch));
         let primary_clients = Clients::connect(&primary.region).await;
@@ -209,6 +219,8 @@ impl Connection {
         let mut own_roles = common.ignored_roles.clone();
         own_roles.push(reader.0.clone());
         Ok(Self {
+            next: next.with_role(&reader.0),
+            progress: TerminalProgress::new(),
             primary: LimitedRegion::new(
                 AwsRegion::new(&primary_clients, &primary.account),
                 common.parallel,
@@ -237,7 +249,10 @@ impl Connection {
         deletions: &ApprovedDeletions,
     ) -> Result<(Plan, Vec<Rejection>), CliError> {
         let context = self.context(deletions);
-        Ok(twinlake_engine::resync::preview(&context, scope).await?)
+        self.progress.begin("Comparing the Regions");
+        let preview = twinlake_engine::resync::preview(&context, scope).await;
+        self.progress.end();
+        Ok(preview?)
     }
 
     /// Reads what the checks of the readiness look at. A read that fails is part of the result.
@@ -288,6 +303,7 @@ impl Connection {
             stop_at: None,
             scan_window: None,
             lf_tag_lease: None,
+            progress: &self.progress,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod common_options;
 mod connect;
 mod files;
 pub mod output;
+mod progress;
 mod reconcile_output;
 mod status_snapshot;
 

@@ -37,6 +37,16 @@ pub fn error(text: &str) {
     note(&format!("twinlake: {}", lines.join("\n  ")));
 }
 
+/// A number of seconds in the largest unit that leaves at least two, for people.
+pub(crate) fn duration(secs: i64) -> String {
+    match secs {
+        ..=119 => format!("{secs} s"),
+        120..=7199 => format!("{} min", secs / 60),
+        7200..=172_799 => format!("{} h", secs / 3600),
+        _ => format!("{} days", secs / 86_400),
+    }
+}
+
 /// Whether standard error is a terminal.
 #[must_use]
 pub fn is_interactive() -> bool {

@@ -1,14 +1,14 @@
-//! Prints rejections and the outcome of a reconciliation, for `plan`, `apply` and `resync`.
+//! Prints plans and the outcome of a reconciliation, for `plan`, `apply` and `resync`.
 
 use crate::output;
 use std::collections::BTreeSet;
 use twinlake_core::audit::Rejection;
 use twinlake_core::plan::Finding;
-use twinlake_core::render;
+use twinlake_core::{NextCommands, Plan, PlanSummary, plan_summary, render};
 use twinlake_engine::ReconcileOutcome;
 
 /// Prints one line for each rejection of the audit.
-pub(crate) fn print_rejections(rejections: &[Rejection]) {
+fn print_rejections(rejections: &[Rejection]) {
     for rejection in rejections {
         output::print(&render::escape(&format!("REJECTED {rejection}")));
     }
@@ -22,16 +22,17 @@ pub(crate) fn is_complete(findings: &BTreeSet<Finding>, rejections: &[Rejection]
             .any(|finding| finding.kind.needs_attention())
 }
 
-fn print_findings(findings: &BTreeSet<Finding>) {
-    for finding in findings {
-        let line = format!("! {}: {}", finding.subject, finding.detail);
-        output::print(&render::escape(&line));
-    }
+/// Prints the steps of a plan and its summary, which ends with the verdict.
+pub(crate) fn print_plan(plan: &Plan, summary: &PlanSummary) {
+    output::print(&(render::steps(&plan.steps) + &summary.text()));
 }
 
 /// Prints the findings, rejections and failures of a reconciliation, and what it applied.
-pub(crate) fn print_outcome(outcome: &ReconcileOutcome) {
-    print_findings(&outcome.findings);
+pub(crate) fn print_outcome(outcome: &ReconcileOutcome, next: &NextCommands) {
+    let findings = plan_summary::finding_groups(&outcome.findings, next);
+    for line in plan_summary::findings_text(&findings, false) {
+        output::print(&render::escape(&line));
+    }
     print_rejections(&outcome.rejections);
     for (step, error) in &outcome.failed {
         let line = format!("FAILED {}: {error}", render::step(step));

@@ -3,6 +3,8 @@
 use crate::CliError;
 use crate::command_ledger::CommandLedger;
 use crate::connect::LedgerConnection;
+use crate::output::duration;
+use crate::progress::TerminalProgress;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, LagSample, LagStatus, lag_status};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
@@ -11,6 +13,7 @@ use twinlake_core::{
 };
 use twinlake_engine::call_ceiling::{self, CeilingUse};
 use twinlake_engine::operation_document::{LagAlertThresholds, OperationConfig};
+use twinlake_engine::progress::WorkProgress as _;
 use twinlake_engine::{Clock as _, Ledger, StatsStore, daily_digest, s3_replication};
 
 /// The replication status at one time.
@@ -54,7 +57,12 @@ impl StatusSnapshot {
         let regions = [policy.primary(epoch), policy.standby(epoch)];
         let regions = regions.map(|site| site.region.as_str());
         let (ledger, operation) = (&connection.ledger, &connection.operation);
-        Ok(read(ledger, operation, regions, now, lag_window_secs).await?)
+        let progress = TerminalProgress::new();
+        progress.begin("Reading the ledger");
+        let window = (now, lag_window_secs);
+        let status = read(ledger, operation, regions, window, &progress).await;
+        progress.end();
+        Ok(status?)
     }
 
     /// The current lag, if the monitor function has measured it lately.
@@ -95,13 +103,19 @@ impl StatusSnapshot {
         }
         match self.verified_at {
             None => problems.push("no resync has completed yet".to_owned()),
-            Some(at) if at.plus_secs(MAX_VERIFIED_AGE_SECS) < self.now => {
+            Some(at) if self.needs_resync() => {
                 let age = duration(self.now.secs() - at.secs());
                 problems.push(format!("the last complete resync began {age} ago"));
             }
             Some(_) => {}
         }
         problems
+    }
+
+    /// Whether no complete resync has begun lately.
+    pub(crate) fn needs_resync(&self) -> bool {
+        let valid_until = |at: Timestamp| at.plus_secs(MAX_VERIFIED_AGE_SECS);
+        self.verified_at.is_none_or(|at| valid_until(at) < self.now)
     }
 
     /// Whether a row needs attention: its subject is not in sync or has a held deletion, or an open
@@ -133,27 +147,20 @@ impl StatusSnapshot {
     }
 }
 
-/// A number of seconds in the largest unit that leaves at least two, for people.
-pub(crate) fn duration(secs: i64) -> String {
-    match secs {
-        ..=119 => format!("{secs} s"),
-        120..=7199 => format!("{} min", secs / 60),
-        7200..=172_799 => format!("{} h", secs / 3600),
-        _ => format!("{} days", secs / 86_400),
-    }
-}
-
 async fn read(
     ledger: &CommandLedger,
     operation: &OperationConfig,
     regions: [&str; 2],
-    now: Timestamp,
-    lag_window_secs: i64,
+    (now, lag_window_secs): (Timestamp, i64),
+    progress: &TerminalProgress,
 ) -> Result<StatusSnapshot, CallError> {
     let mut rows = LedgerRows::new();
-    for subject in ledger.database_rows().await?.keys() {
+    let databases = ledger.database_rows().await?;
+    progress.databases_expected(databases.len());
+    for subject in databases.keys() {
         if let Subject::Database(name) = subject {
             rows.extend(ledger.rows_in_database(name).await?);
+            progress.database_read(name);
         }
     }
     // LF-Tags, registered locations and the like belong to no database.

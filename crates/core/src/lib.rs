@@ -38,7 +38,9 @@ pub mod ledger;
 pub mod location;
 pub mod metric;
 pub mod name;
+pub mod next_command;
 pub mod plan;
+pub mod plan_summary;
 pub mod policy;
 #[doc = include_str!("quirks.md")]
 pub mod quirks {}
@@ -50,6 +52,7 @@ pub mod render;
 pub mod scope;
 pub mod snapshot;
 pub mod step;
+pub mod step_kind;
 pub mod timestamp;
 pub mod topology;
 
@@ -61,7 +64,9 @@ pub use grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resour
 pub use heartbeat::Channel;
 pub use ledger::{LedgerRow, Pairing, SubjectState};
 pub use name::{FunctionId, Name, TableId};
+pub use next_command::NextCommands;
 pub use plan::{Plan, plan};
+pub use plan_summary::PlanSummary;
 pub use policy::Policy;
 pub use scope::{Facet, LfSubject, Scope, Subject};
 pub use snapshot::{AbsenceProof, Observation, Snapshot};

@@ -22,6 +22,7 @@ mod link;
 mod obstacle;
 mod opt_ins;
 mod partitions;
+mod remarks;
 mod requirements;
 mod settings;
 mod table;
@@ -38,6 +39,7 @@ use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
 pub use held_steps::HeldSteps;
 pub use lf_tag_assignment::{LfTagChange, lf_tag_change};
+pub use remarks::MissingRights;
 use requirements::InStandby;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +97,12 @@ pub struct Plan {
     /// Subjects that wait for a change elsewhere to complete, and have to be read again.
     #[serde(default)]
     pub waiting_subjects: BTreeSet<Subject>,
+    /// The number of objects that exist in both Regions and that the ledger does not pair yet.
+    #[serde(default)]
+    pub new_pairings: usize,
+    /// The rights that Twinlake's role lacks to see everything, as far as the reads show it.
+    #[serde(default)]
+    pub missing_rights: Option<MissingRights>,
 }
 
 impl Plan {
@@ -122,6 +130,8 @@ pub struct Finding {
 pub enum FindingKind {
     /// Twinlake's role lacks a permission, or may no longer see everything.
     Denied,
+    /// Twinlake's role has no SELECT on the whole table in the primary, so columns may be hidden.
+    HiddenColumns,
     /// A read failed, or what the decision depends on was not read.
     Unreadable,
     /// The standby has another object, which Twinlake does not manage, under the name.
@@ -142,11 +152,40 @@ impl FindingKind {
     pub fn needs_attention(self) -> bool {
         match self {
             Self::Denied
+            | Self::HiddenColumns
             | Self::Unreadable
             | Self::Unmanaged
             | Self::DefaultsOpen
             | Self::OnHold => true,
             Self::Unsupported | Self::Note => false,
+        }
+    }
+
+    /// Whether something could not be read.
+    #[must_use]
+    pub const fn is_failed_read(self) -> bool {
+        match self {
+            Self::Denied | Self::HiddenColumns | Self::Unreadable => true,
+            Self::Unmanaged
+            | Self::DefaultsOpen
+            | Self::OnHold
+            | Self::Unsupported
+            | Self::Note => false,
+        }
+    }
+
+    /// The kind as it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::HiddenColumns => "hidden-columns",
+            Self::Unreadable => "unreadable",
+            Self::Unmanaged => "unmanaged",
+            Self::DefaultsOpen => "defaults-open",
+            Self::OnHold => "on-hold",
+            Self::Unsupported => "unsupported",
+            Self::Note => "note",
         }
     }
 }
@@ -258,6 +297,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     };
     let requires = held_steps::remove_held(&mut builder, in_standby);
     Plan {
+        new_pairings: remarks::new_pairings(inputs, &builder.subject_outcomes),
+        missing_rights: remarks::missing_rights(inputs, &builder.findings),
         requires,
         epoch: inputs.epoch,
         policy_digest: inputs.policy.digest().to_owned(),

@@ -1,8 +1,9 @@
-//! Renders plans, findings and untrusted text for display.
+//! Renders steps and untrusted text for display.
 
-use crate::catalog::{Attachment, Change};
-use crate::plan::Plan;
+use crate::catalog::Attachment;
 use crate::step::{RevokeCause, Step};
+use crate::step_kind::StepAction;
+use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -57,20 +58,11 @@ pub fn escape_json(json: &str) -> String {
 /// The largest number of changed fields of an update, or of partitions of a table, that are shown.
 const MAX_SHOWN: usize = 12;
 
-/// Renders a plan for approval by an operator: the findings, the steps in order, and the counts.
+/// Renders the steps of a plan, in order. Of many partitions of one table, some are shown.
 #[must_use]
-pub fn plan(plan: &Plan) -> String {
+pub fn steps(steps: &[Step]) -> String {
     let mut text = String::new();
-    for finding in &plan.findings {
-        let kind = serde_json::to_value(finding.kind).unwrap_or_default();
-        let kind = kind.as_str().unwrap_or_default().to_owned();
-        push_line(
-            &mut text,
-            "!",
-            &format!("{kind}: {}: {}", finding.subject, finding.detail),
-        );
-    }
-    let mut remaining = plan.steps.as_slice();
+    let mut remaining = steps;
     while let Some((first, _)) = remaining.split_first() {
         let alike = remaining
             .iter()
@@ -89,16 +81,6 @@ pub fn plan(plan: &Plan) -> String {
         }
         remaining = later;
     }
-    let counts = count(&plan.steps);
-    let _ = if plan.steps.is_empty() {
-        writeln!(text, "Nothing to do.")
-    } else {
-        writeln!(
-            text,
-            "Plan: {} to create, {} to change, {} to delete, {} to grant, {} to revoke.",
-            counts.created, counts.changed, counts.deleted, counts.granted, counts.revoked
-        )
-    };
     text
 }
 
@@ -197,53 +179,18 @@ fn values(values: &[String]) -> String {
     serde_json::to_string(values).unwrap_or_default()
 }
 
-fn marker(step: &Step) -> &'static str {
-    match step {
-        Step::CreateDatabase { .. }
-        | Step::CreateTable { .. }
-        | Step::CreatePartition { .. }
-        | Step::CreateFunction { .. }
-        | Step::Grant { .. } => "+",
-        Step::UpdateDatabase { .. }
-        | Step::UpdateTable { .. }
-        | Step::UpdatePartition { .. }
-        | Step::UpdateFunction { .. }
-        | Step::PutSettings { .. }
-        | Step::PutAttachment { .. } => "~",
-        Step::Revoke { .. }
-        | Step::RemoveAttachment { .. }
-        | Step::DeleteFunction { .. }
-        | Step::DeletePartition { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => "-",
-    }
-}
-
-fn changes(step: &Step) -> &[Change] {
-    match step {
-        Step::UpdateDatabase { changes, .. }
-        | Step::UpdateTable { changes, .. }
-        | Step::UpdatePartition { changes, .. }
-        | Step::UpdateFunction { changes, .. } => changes,
-        Step::CreateDatabase { .. }
-        | Step::CreateTable { .. }
-        | Step::CreatePartition { .. }
-        | Step::CreateFunction { .. }
-        | Step::DeleteFunction { .. }
-        | Step::PutAttachment { .. }
-        | Step::PutSettings { .. }
-        | Step::RemoveAttachment { .. }
-        | Step::Grant { .. }
-        | Step::Revoke { .. }
-        | Step::DeletePartition { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => &[],
+/// The marker at the beginning of the line of a step.
+pub(crate) fn marker(step: &Step) -> &'static str {
+    match step.action() {
+        StepAction::Create | StepAction::Grant => "+",
+        StepAction::Change => "~",
+        StepAction::Delete | StepAction::Revoke => "-",
     }
 }
 
 fn push_step(text: &mut String, planned: &Step) {
     push_line(text, marker(planned), &step(planned));
-    let changes = changes(planned);
+    let changes = planned.changed_fields();
     for change in changes.iter().take(MAX_SHOWN) {
         let current = value(change.current.as_ref());
         let desired = value(change.desired.as_ref());
@@ -277,45 +224,37 @@ fn push_line(text: &mut String, marker: &str, content: &str) {
     let _ = writeln!(text, "{marker} {}", escape(content));
 }
 
-/// The number of steps by kind, for the summary line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The number of steps by action.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StepCounts {
-    /// Created databases, tables, partitions and functions.
+    /// Created objects and attachments.
+    #[serde(rename = "create")]
     pub created: usize,
-    /// Updated objects, and attachments put or removed.
+    /// Changed objects and attachments.
+    #[serde(rename = "change")]
     pub changed: usize,
-    /// Deleted databases, tables, partitions and functions.
+    /// Deleted objects and attachments.
+    #[serde(rename = "delete")]
     pub deleted: usize,
     /// Created grants.
+    #[serde(rename = "grant")]
     pub granted: usize,
     /// Revoked grants.
+    #[serde(rename = "revoke")]
     pub revoked: usize,
 }
 
 impl StepCounts {
     /// Counts a step.
     pub fn add(&mut self, step: &Step) {
-        match step {
-            Step::CreateDatabase { .. }
-            | Step::CreateTable { .. }
-            | Step::CreatePartition { .. }
-            | Step::CreateFunction { .. } => {
-                self.created += 1;
-            }
-            Step::UpdateDatabase { .. }
-            | Step::UpdateTable { .. }
-            | Step::UpdatePartition { .. }
-            | Step::UpdateFunction { .. }
-            | Step::PutAttachment { .. }
-            | Step::PutSettings { .. }
-            | Step::RemoveAttachment { .. } => self.changed += 1,
-            Step::DeleteDatabase { .. }
-            | Step::DeleteTable { .. }
-            | Step::DeletePartition { .. }
-            | Step::DeleteFunction { .. } => self.deleted += 1,
-            Step::Grant { .. } => self.granted += 1,
-            Step::Revoke { .. } => self.revoked += 1,
-        }
+        let count = match step.action() {
+            StepAction::Create => &mut self.created,
+            StepAction::Change => &mut self.changed,
+            StepAction::Delete => &mut self.deleted,
+            StepAction::Grant => &mut self.granted,
+            StepAction::Revoke => &mut self.revoked,
+        };
+        *count += 1;
     }
 
     /// The number of all steps.
@@ -332,14 +271,6 @@ impl StepCounts {
         self.granted += other.granted;
         self.revoked += other.revoked;
     }
-}
-
-/// Counts steps by kind.
-#[must_use]
-pub fn count(steps: &[Step]) -> StepCounts {
-    let mut counts = StepCounts::default();
-    steps.iter().for_each(|step| counts.add(step));
-    counts
 }
 
 #[cfg(test)]

@@ -132,6 +132,9 @@ pub enum Step {
         subject: Subject,
         /// The attachment.
         attachment: Attachment,
+        /// The standby has an attachment with this key, which the step replaces.
+        #[serde(default)]
+        replaces: bool,
         /// The step updates an existing data cells filter before the objects change (phase
         /// [`Phase::FilterUpdates`]).
         before_object_changes: bool,

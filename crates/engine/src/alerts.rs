@@ -214,7 +214,7 @@ fn kind_of_failure(step: &Step, error: &CallError) -> AlertKind {
 fn kind_of_finding(finding: &Finding) -> Option<AlertKind> {
     match finding.kind {
         FindingKind::Denied => Some(AlertKind::TwinlakeAccessDenied),
-        FindingKind::Unreadable => Some(AlertKind::ReadFailed),
+        FindingKind::HiddenColumns | FindingKind::Unreadable => Some(AlertKind::ReadFailed),
         FindingKind::Unmanaged | FindingKind::DefaultsOpen => Some(AlertKind::Conflict),
         FindingKind::OnHold | FindingKind::Unsupported => Some(AlertKind::NotReplicated),
         // A consequence of the policy. It is shown in the plan and needs no alert.

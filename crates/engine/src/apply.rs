@@ -11,6 +11,7 @@ mod permissions;
 mod step_rules;
 
 use crate::ports::{EntryResults, WriteRegion};
+use crate::progress::WorkProgress;
 use call_order::call_order;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt as _, stream};
@@ -74,6 +75,7 @@ pub async fn apply<S: WriteRegion>(
     approved: &ApprovedPlan,
     max_concurrent_calls: usize,
     lease: &StepLease<'_>,
+    progress: &dyn WorkProgress,
 ) -> Applied {
     let steps = approved.steps();
     let requires = &approved.plan().requires;
@@ -85,12 +87,14 @@ pub async fn apply<S: WriteRegion>(
         required: requires.iter().flatten().copied().collect(),
         results: vec![None; steps.len()],
     };
+    progress.steps_expected(steps.len());
     let groups = call_order(steps, requires).into_iter();
     let groups: Vec<Vec<usize>> = groups.flat_map(|group| apply.under_lease(group)).collect();
     for positions in groups {
         let calls = apply.calls(&positions);
         let results: Vec<StepResults> = stream::iter(calls)
             .buffer_unordered(max_concurrent_calls.max(1))
+            .inspect(|results: &StepResults| progress.steps_finished(results.len()))
             .collect()
             .await;
         for (position, result) in results.into_iter().flatten() {

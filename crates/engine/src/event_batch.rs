@@ -221,7 +221,8 @@ fn conclude(
 ) -> (Vec<Alert>, Vec<RetryMessage>) {
     let mut waiting = outcome.waiting.clone();
     let unread = outcome.findings.iter();
-    let unread = unread.filter(|finding| finding.kind == FindingKind::Unreadable);
+    let unread = unread
+        .filter(|finding| finding.kind.is_failed_read() && finding.kind != FindingKind::Denied);
     let unread: BTreeSet<Subject> = unread.map(|finding| finding.subject.clone()).collect();
     let rejected = outcome.rejections.iter().filter(|one| may_pass_later(one));
     let rejected: Vec<&Rejection> = rejected.collect();

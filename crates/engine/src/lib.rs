@@ -37,6 +37,7 @@ pub mod operation_document;
 pub mod out_of_band_changes;
 pub mod policy_draft;
 pub mod ports;
+pub mod progress;
 pub mod readiness;
 pub mod reconcile;
 pub mod region_authority;

@@ -17,6 +17,7 @@ mod scan_intervals;
 mod tables;
 
 use crate::ports::ReadRegion;
+use crate::progress::WorkProgress;
 use futures_util::{StreamExt as _, stream};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,6 +138,8 @@ pub struct Observer<'a, P, S> {
     pub changed_tables: &'a BTreeSet<TableId>,
     /// Whether time ran out.
     pub is_out_of_time: &'a dyn Fn() -> bool,
+    /// Who is told about the progress.
+    pub progress: &'a dyn WorkProgress,
 }
 
 /// The observation of an object that was read by name. What is not returned may be absent whatever
@@ -275,12 +278,20 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         {
             snapshots.standby.extra_iam_grants = Some(standby.extra_iam_grants(primary));
         }
+        let with_contents = |(subject, request): &(&Subject, &ReadRequest)| {
+            matches!(subject, Subject::Database(_)) && request.facets.contains(&Facet::Contents)
+        };
+        let whole_databases = read_requests.iter().filter(with_contents).count();
+        self.progress.databases_expected(whole_databases);
         for (subject, request) in read_requests {
             if let Subject::LakeFormation(lf_subject) = subject {
                 self.read_lf_subject(*lf_subject, request, snapshots).await;
             }
             if let Subject::Database(name) = subject {
                 self.read_database(name, request, snapshots).await;
+                if with_contents(&(subject, request)) {
+                    self.progress.database_read(name);
+                }
             }
         }
         let tables: Vec<(&TableId, &ReadRequest)> = read_requests

@@ -15,6 +15,7 @@ mod waiting;
 
 use crate::observe::{Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
+use crate::progress::WorkProgress;
 use lf_tag_lease::LeaseResult;
 pub use lf_tag_lease::LfTagLeaseOfRun;
 use session::Session;
@@ -22,7 +23,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
+use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::policy::ScanWindow;
 use twinlake_core::render::StepCounts;
 use twinlake_core::topology::Epoch;
@@ -64,6 +65,8 @@ pub struct Context<'a, E: Environment> {
     /// What the reconciliations of one run share of the lease on changes of access by LF-Tags. Without
     /// it, each takes the lease for itself.
     pub lf_tag_lease: Option<&'a LfTagLeaseOfRun>,
+    /// Who is told about the progress.
+    pub progress: &'a dyn WorkProgress,
 }
 
 /// Most rounds of the loop before a remaining difference waits for a later message.
@@ -247,14 +250,7 @@ impl ReconcileOutcome {
 
 /// Whether something was not read.
 const fn is_read_failure(finding: &Finding) -> bool {
-    match finding.kind {
-        FindingKind::Denied | FindingKind::Unreadable => true,
-        FindingKind::Unmanaged
-        | FindingKind::DefaultsOpen
-        | FindingKind::OnHold
-        | FindingKind::Unsupported
-        | FindingKind::Note => false,
-    }
+    finding.kind.is_failed_read()
 }
 
 /// Makes the standby equal to the primary within a scope.
@@ -505,6 +501,7 @@ pub async fn observe_once<E: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinlake_core::plan::FindingKind;
 
     #[test]
     fn the_status_tells_that_something_was_not_read_while_something_waits() {

@@ -147,6 +147,7 @@ impl Runtime {
             stop_at: Some(stop_at),
             scan_window: None,
             lf_tag_lease: Some(&self.lf_tag_lease),
+            progress: &(),
         }
     }
 

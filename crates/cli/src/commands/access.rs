@@ -42,7 +42,10 @@ pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOut
     };
     let context = connection.context(&ApprovedDeletions::None);
     let scope = permission_scope(&subject);
-    let (_, snapshots) = reconcile::observe_once(&context, &scope).await?;
+    connection.progress.begin("Reading both Regions");
+    let observed = reconcile::observe_once(&context, &scope).await;
+    connection.progress.end();
+    let (_, snapshots) = observed?;
     let principal_mapping = PrincipalMapping::of_primary(&connection.policy, connection.epoch);
     // Grants of both Regions are read as grants to the standby's principals.
     let standby_principal = Principal(principal_mapping.counterpart(&args.principal));

@@ -4,14 +4,13 @@ use crate::commands::plan::StoredPlan;
 use crate::common_options::Common;
 use crate::connect::{Connection, WRITES_NEED_LEDGER, WithoutLedger, scope};
 use crate::files::read_json;
-use crate::reconcile_output::{is_complete, print_outcome, print_rejections};
+use crate::reconcile_output::{is_complete, print_outcome, print_plan};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use twinlake_core::audit::{self, ApprovedDeletions, AuditRule};
-use twinlake_core::ledger::ObjectCounts;
-use twinlake_core::{CallError, Plan, Scope, Step, TableId, render};
+use twinlake_core::audit::ApprovedDeletions;
+use twinlake_core::plan_summary::Verdict;
+use twinlake_core::{CallError, Plan, PlanSummary, Scope};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::{ReconcileOutcome, reconcile};
 
@@ -89,23 +88,10 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
     if let Some(stored) = &stored {
         check_unchanged(&stored.plan, &plan, args.next_command())?;
     }
-    output::print(&render::plan(&plan));
-    print_rejections(&rejections);
-    if rejections
-        .iter()
-        .any(|rejection| rejection.rule == AuditRule::DeletionLimit)
-    {
-        output::print(
-            "If the deletions are intended, run `twinlake approve-deletions` with the same --region, or \
-             --policy and --ledger.",
-        );
-    }
-    if args.approve_deletions {
-        print_deletions(&plan);
-    }
+    let summary = PlanSummary::new(&plan, &rejections, &connection.next);
+    print_plan(&plan, &summary);
     if plan.is_empty() {
-        let is_complete = is_complete(&plan.findings, &rejections);
-        return Ok(CommandOutcome::done_if(is_complete));
+        return Ok(CommandOutcome::done_if(summary.verdict == Verdict::Equal));
     }
     if !args.yes {
         if !output::confirm("Apply this plan?")? {
@@ -119,7 +105,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
     let outcome = reconcile_scope(&connection, &scope, &approved).await;
     connection.ledger.save()?;
     let outcome = outcome?;
-    print_outcome(&outcome);
+    print_outcome(&outcome, &connection.next);
     let is_complete = is_complete(&outcome.findings, &outcome.rejections);
     Ok(CommandOutcome::done_if(outcome.is_settled() && is_complete))
 }
@@ -131,36 +117,10 @@ async fn reconcile_scope(
 ) -> Result<ReconcileOutcome, CallError> {
     let context = connection.context(approved);
     let scope = twinlake_engine::resync::expand(&context, scope).await?;
-    reconcile(&context, &scope, &Prefetched::default()).await
-}
-
-/// Prints the deletions that the deletion limit counts. They come last, next to the question,
-/// because the limit does not hold them.
-fn print_deletions(plan: &Plan) {
-    let lines = deletion_lines(&plan.steps);
-    if !lines.is_empty() {
-        output::print("The plan contains these deletions, whatever the deletion limit:");
-        output::print(&lines.join("\n"));
-    }
-}
-
-/// One line for each deleted database and table, and for each table with deleted partitions.
-fn deletion_lines(steps: &[Step]) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut partitions: BTreeMap<&TableId, usize> = BTreeMap::new();
-    for step in steps {
-        if let Step::DeletePartition { id, .. } = step {
-            *partitions.entry(id).or_default() += 1;
-        } else if audit::deletions(std::slice::from_ref(step)) != ObjectCounts::default() {
-            lines.push(format!("- {}", render::step(step)));
-        }
-    }
-    let of_tables = partitions.into_iter();
-    lines.extend(of_tables.map(|(id, count)| {
-        let id = render::escape(&id.to_string());
-        format!("- delete {count} partitions of {id}")
-    }));
-    lines
+    connection.progress.begin("Applying the plan");
+    let outcome = reconcile(&context, &scope, &Prefetched::default()).await;
+    connection.progress.end();
+    outcome
 }
 
 /// Fails if the policy or one of the Regions has changed since the first plan was made. The steps
@@ -181,7 +141,6 @@ fn check_unchanged(first: &Plan, fresh: &Plan, next_command: &str) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinlake_core::{FunctionId, Name};
 
     #[test]
     fn only_a_person_who_names_an_object_names_its_deletion() {
@@ -197,36 +156,5 @@ mod tests {
             let mut requests = scope.read_requests.values();
             assert!(requests.all(|request| request.deletion_named == names_deletions));
         }
-    }
-
-    #[test]
-    fn approved_deletions_are_listed_by_object_and_partitions_by_table() {
-        let name = |text| Name::new(text).unwrap();
-        let id = TableId::new(name("sales"), name("orders"));
-        let partition = |value: &str| Step::DeletePartition {
-            id: id.clone(),
-            values: vec![value.to_owned()],
-        };
-        let steps = [
-            partition("1"),
-            partition("2"),
-            // The limit does not count it.
-            Step::DeleteFunction {
-                id: FunctionId::new(name("sales"), name("f")),
-            },
-            Step::DeleteTable {
-                id: TableId::new(name("sales"), name("gone")),
-            },
-            Step::DeleteDatabase { name: name("hr") },
-        ];
-        assert_eq!(
-            deletion_lines(&steps),
-            [
-                "- delete table sales.gone",
-                "- delete database hr",
-                "- delete 2 partitions of sales.orders",
-            ]
-        );
-        assert!(deletion_lines(&steps[2..3]).is_empty());
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn run(
     }
     let objects = render::escape(&names.join(", "));
     output::print(&format!(
-        "The whole plan of these objects follows, and the deletions at its end: {objects}."
+        "The whole plan of these objects follows, and its deletions and revokes at its end: {objects}."
     ));
     let apply_args = ApplyArgs {
         plan: None,

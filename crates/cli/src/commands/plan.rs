@@ -3,13 +3,14 @@
 use crate::common_options::{Common, PrimaryOption};
 use crate::connect::{Connection, WithoutLedger, scope};
 use crate::files::write_json;
-use crate::reconcile_output::{is_complete, print_rejections};
+use crate::reconcile_output::print_plan;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use twinlake_core::audit::ApprovedDeletions;
-use twinlake_core::{Plan, Scope, render};
+use twinlake_core::plan_summary::Verdict;
+use twinlake_core::{Plan, PlanSummary, Scope};
 
 /// Arguments of `twinlake plan`.
 #[derive(Debug, Clone, Args)]
@@ -19,7 +20,10 @@ pub struct PlanArgs {
     /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
-    /// Print the plan as JSON
+    /// Print only the summary: counts by kind and action, findings, and every deletion and revoke
+    #[arg(long)]
+    pub summary: bool,
+    /// Print the plan, or with --summary the summary, as JSON
     #[arg(long)]
     pub json: bool,
     /// Store the plan in this file, for `twinlake apply --plan`
@@ -50,13 +54,12 @@ pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutco
         };
         write_json(file, &stored)?;
     }
-    if args.json {
-        output::json(&plan);
-    } else {
-        output::print(&render::plan(&plan));
-        print_rejections(&rejections);
+    let summary = PlanSummary::new(&plan, &rejections, &connection.next);
+    match (args.json, args.summary) {
+        (true, true) => output::json(&summary),
+        (true, false) => output::json(&plan),
+        (false, true) => output::print(&summary.text()),
+        (false, false) => print_plan(&plan, &summary),
     }
-    Ok(CommandOutcome::done_if(
-        plan.is_empty() && is_complete(&plan.findings, &rejections),
-    ))
+    Ok(CommandOutcome::done_if(summary.verdict == Verdict::Equal))
 }

@@ -1,16 +1,15 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
 use crate::common_options::Common;
-use crate::connect::{CommandEnvironment, Connection, WRITES_NEED_LEDGER, WithoutLedger};
+use crate::connect::{Connection, WRITES_NEED_LEDGER, WithoutLedger};
 use crate::reconcile_output::{is_complete, print_outcome};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinlake_aws::SqsRetryQueue;
+use twinlake_core::CallError;
 use twinlake_core::audit::ApprovedDeletions;
-use twinlake_core::{CallError, Name, render};
 use twinlake_engine::Context;
-use twinlake_engine::resync::{ResyncDepth, ResyncProgress, ResyncReport};
+use twinlake_engine::resync::{ResyncDepth, ResyncReport};
 
 /// Arguments of `twinlake resync`.
 #[derive(Debug, Clone, Args)]
@@ -32,7 +31,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
         true => ResyncDepth::Full,
         false => ResyncDepth::Scheduled,
     };
-    let report = resync_all(&connection.context(&ApprovedDeletions::None), depth).await;
+    let report = resync_all(&connection, depth).await;
     connection.ledger.save()?;
     let report = report?;
     let outcome = &report.outcome;
@@ -48,7 +47,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
             "interrupted_by": report.interrupted_by.as_ref().map(ToString::to_string),
         }));
     } else {
-        print_outcome(outcome);
+        print_outcome(outcome, &connection.next);
         let databases = report.databases;
         output::print(&match report.verified_at {
             Some(at) => {
@@ -78,40 +77,20 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
 }
 
 async fn resync_all(
-    context: &Context<'_, CommandEnvironment>,
+    connection: &Connection,
     depth: ResyncDepth,
 ) -> Result<ResyncReport, CallError> {
-    let bar = DatabaseProgress::new();
+    let approved = ApprovedDeletions::None;
+    let context = Context {
+        // The databases are counted, several of which are reconciled at once.
+        progress: &(),
+        ..connection.context(&approved)
+    };
     let retry_queue = None::<&SqsRetryQueue>;
-    let report = twinlake_engine::resync::resync(context, depth, None, retry_queue, &bar).await;
-    bar.0.finish_and_clear();
+    let progress = &connection.progress;
+    progress.begin("Reconciling");
+    let report =
+        twinlake_engine::resync::resync(&context, depth, None, retry_queue, progress).await;
+    progress.end();
     report
-}
-
-/// A progress bar over the databases, hidden if standard error is not a terminal.
-struct DatabaseProgress(ProgressBar);
-
-impl DatabaseProgress {
-    fn new() -> Self {
-        let target = match output::is_interactive() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} databases {msg}") {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-}
-
-impl ResyncProgress for DatabaseProgress {
-    fn started(&self, databases: usize) {
-        self.0.set_length(databases as u64);
-    }
-
-    fn database_finished(&self, name: &Name) {
-        self.0.set_message(render::escape(name.as_str()));
-        self.0.inc(1);
-    }
 }

@@ -5,11 +5,11 @@ use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope
 use crate::status_snapshot::StatusSnapshot;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::policy::ScanInterval;
-use twinlake_core::topology::SiteId;
-use twinlake_core::{LedgerRow, Policy, Subject, render};
+use twinlake_core::{LedgerRow, NextCommands, Policy, Subject, render};
 use twinlake_engine::call_ceiling::OBSERVED_SECS;
 
 /// Arguments of `twinlake status`.
@@ -36,6 +36,9 @@ pub struct StatusArgs {
 /// The lag samples of the last hour are read.
 const LAG_WINDOW_SECS: i64 = 3600;
 
+/// The largest number of objects that have one state and one reason and still get a line each.
+const MAX_ROWS_WITH_ONE_REASON: usize = 3;
+
 pub(crate) async fn run(
     ledger: &LedgerOptions,
     args: &StatusArgs,
@@ -58,14 +61,14 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
     let connection = LedgerConnection::open(ledger, without_ledger).await?;
     let status = StatusSnapshot::read(&connection, LAG_WINDOW_SECS).await?;
     if let Some(name) = &args.name {
-        return show_subject(&status, connection.epoch.standby(), name, args.json);
+        return show_subject(&connection, &status, name, args.json);
     }
     if args.json {
         print_json(&connection, &status);
     } else {
         print_summary(&connection, &status);
-        print_open_alerts(&status);
-        print_rows(&status, args.all);
+        print_open_alerts(&connection.next, &status);
+        print_rows(&connection.next, &status, args.all);
     }
     let problems = status.problems(&connection.operation.lag_alert);
     Ok(CommandOutcome::done_if(problems.is_empty()))
@@ -94,6 +97,9 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         (region.clone(), value)
     });
     let call_ceilings = serde_json::Map::from_iter(call_ceilings);
+    let states = status.counts().into_keys();
+    let next = states.map(|state| (state.to_string(), connection.next.state(state, None).into()));
+    let next = serde_json::Map::from_iter(next);
     let json = serde_json::json!({
         "epoch": connection.epoch,
         "primary": connection.policy.primary(connection.epoch),
@@ -107,6 +113,7 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         "not_replicated": status.not_replicated,
         "call_ceilings": call_ceilings,
         "rows": rows,
+        "next": next,
     });
     output::json(&json);
 }
@@ -151,6 +158,9 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
         true => "The standby is ready: every object is in sync, and no alert is open.".to_owned(),
         false => format!("Attention needed: {}.", problems.join(", ")),
     });
+    if status.needs_resync() {
+        output::print(&format!("Next: run {}.", connection.next.resync()));
+    }
     output::print(&match counts.is_empty() {
         true => "Objects: none is replicated yet.".to_owned(),
         false => format!("Objects: {}.", counts.join(", ")),
@@ -173,7 +183,7 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
     }
 }
 
-fn print_open_alerts(status: &StatusSnapshot) {
+fn print_open_alerts(next: &NextCommands, status: &StatusSnapshot) {
     for alert in &status.open_alerts {
         let line = format!(
             "{:<6} {} {} since {}, {} occurrences: {}",
@@ -185,12 +195,24 @@ fn print_open_alerts(status: &StatusSnapshot) {
             alert.summary
         );
         output::print(&render::escape(&line));
+        let line = format!("       next: {}", next.alert(alert.kind));
+        output::print(&render::escape(&line));
     }
 }
 
-fn print_rows(status: &StatusSnapshot, all: bool) {
-    for row in status.worst_first(all) {
-        output::print(&row_line(row));
+/// Prints the objects by state, the worst first, and for each state what to do next.
+fn print_rows(next: &NextCommands, status: &StatusSnapshot, all: bool) {
+    let rows = status.worst_first(all);
+    for of_state in rows.chunk_by(|one, other| one.state == other.state) {
+        let Some(first) = of_state.first() else {
+            continue;
+        };
+        let (state, count) = (first.state, of_state.len());
+        let heading = format!("{state} ({count}). Next: {}.", next.state(state, None));
+        output::print(&render::escape(&heading));
+        for line in row_lines(of_state, all) {
+            output::print(&line);
+        }
     }
     let held = status
         .rows
@@ -203,6 +225,41 @@ fn print_rows(status: &StatusSnapshot, all: bool) {
              `twinlake approve-deletions` with the same --region, or --policy and --ledger."
         ));
     }
+}
+
+/// The lines of objects in one state. Unless `all` are wanted, many with one reason share a line.
+fn row_lines(rows: &[&LedgerRow], all: bool) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
+    for row in rows {
+        let reason = row.reason.as_deref().unwrap_or_default();
+        by_reason.entry(reason).or_default().push(row);
+    }
+    let shares_line = |row: &LedgerRow| {
+        let reason = row.reason.as_deref().unwrap_or_default();
+        let alike = by_reason.get(reason).map_or(0, Vec::len);
+        !all && !reason.is_empty() && alike > MAX_ROWS_WITH_ONE_REASON
+    };
+    let mut lines: Vec<String> = rows
+        .iter()
+        .filter(|row| !shares_line(row))
+        .map(|row| row_line(row))
+        .collect();
+    for (reason, rows) in &by_reason {
+        let Some(oldest) = rows.iter().min_by_key(|row| row.since) else {
+            continue;
+        };
+        if shares_line(oldest) {
+            let line = format!(
+                "{:<12} {} and {} more (--all lists them) since {} {reason}",
+                oldest.state.to_string(),
+                oldest.subject,
+                rows.len() - 1,
+                oldest.since
+            );
+            lines.push(render::escape(&line));
+        }
+    }
+    lines
 }
 
 fn row_line(row: &LedgerRow) -> String {
@@ -218,8 +275,8 @@ fn row_line(row: &LedgerRow) -> String {
 
 /// Prints one subject with its last state changes; for a database, also those of its tables.
 fn show_subject(
+    connection: &LedgerConnection,
     status: &StatusSnapshot,
-    standby: SiteId,
     name: &str,
     json: bool,
 ) -> Result<CommandOutcome, CliError> {
@@ -245,16 +302,20 @@ fn show_subject(
         output::json(&rows);
     } else {
         for row in &rows {
-            print_subject(status, standby, row);
+            print_subject(connection, status, row);
         }
     }
     let needs_attention = rows.iter().any(|row| status.needs_attention(row));
     Ok(CommandOutcome::done_if(!needs_attention))
 }
 
-fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {
+fn print_subject(connection: &LedgerConnection, status: &StatusSnapshot, row: &LedgerRow) {
     output::print(&row_line(row));
-    let mut facts = Vec::new();
+    let (next, standby) = (&connection.next, connection.epoch.standby());
+    let mut facts = vec![format!(
+        "next: {}",
+        next.state(row.state, Some(&row.subject))
+    )];
     if let Some(pairing) = &row.pairing {
         let created = pairing.created_in(standby).map(|at| at.to_string());
         let created = created.unwrap_or_else(|| "an unknown time".to_owned());
@@ -281,7 +342,10 @@ fn print_subject(status: &StatusSnapshot, standby: SiteId, row: &LedgerRow) {
     facts.extend(pending_objects(status, &row.subject));
     let alerts = status.open_alerts.iter();
     let alerts = alerts.filter(|alert| alert.is_about(&row.subject));
-    facts.extend(alerts.map(|alert| format!("open alert {}: {}", alert.kind, alert.summary)));
+    facts.extend(alerts.map(|alert| {
+        let next = next.alert(alert.kind);
+        format!("open alert {}: {} Next: {next}.", alert.kind, alert.summary)
+    }));
     facts.extend(row.history.iter().map(|change| {
         let reason = change.reason.as_deref().unwrap_or_default();
         format!("{} {} {reason}", change.at, change.state)
@@ -308,4 +372,35 @@ fn pending_objects(status: &StatusSnapshot, subject: &Subject) -> Vec<String> {
         lines.extend(samples.map(|object| format!("    s3://{}/{}", object.bucket, object.key)));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::{Name, SubjectState, Timestamp};
+
+    fn row(name: &str, since: i64, reason: &str) -> LedgerRow {
+        let subject = Subject::Database(Name::new(name).unwrap());
+        let mut row = LedgerRow::new(
+            subject,
+            SubjectState::OutOfSync,
+            Timestamp::from_secs(since),
+        );
+        row.reason = Some(reason.to_owned());
+        row
+    }
+
+    #[test]
+    fn many_objects_with_one_reason_share_a_line_unless_all_are_wanted() {
+        let mut rows = vec![row("other", 1, "no answer")];
+        rows.extend((0..4).map(|i| row(&format!("d{i}"), 20 - i, "hidden")));
+        let rows: Vec<&LedgerRow> = rows.iter().collect();
+        let lines = row_lines(&rows, false);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("database other since") && lines[0].ends_with("no answer"));
+        let shared = "database d3 and 3 more (--all lists them) since 1970-01-01T00:00:17Z hidden";
+        assert!(lines[1].ends_with(shared), "{}", lines[1]);
+        assert_eq!(row_lines(&rows, true).len(), 5);
+        assert_eq!(row_lines(&rows[..4], false).len(), 4);
+    }
 }

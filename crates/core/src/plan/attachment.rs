@@ -141,6 +141,7 @@ fn order_filter_update(builder: &mut PlanBuilder<'_>, existing: &Attachments, st
     Step::PutAttachment {
         subject: Subject::Table(id.clone()),
         attachment: Attachment::DataCellsFilter(filter.clone()),
+        replaces: true,
         before_object_changes,
     }
 }
@@ -287,6 +288,8 @@ fn put(
     let put = Step::PutAttachment {
         subject: subject.clone(),
         attachment: attachment.clone(),
+        // An index that is being deleted is created anew.
+        replaces: existing.is_some_and(|existing| existing.index_status == IndexStatus::Active),
         before_object_changes: false,
     };
     let Some(existing) = existing else {
@@ -351,6 +354,7 @@ pub(super) fn plan_narrower_filters(builder: &mut PlanBuilder<'_>, id: &TableId)
             builder.steps.push(Step::PutAttachment {
                 subject: subject.clone(),
                 attachment: observed.attachment.clone(),
+                replaces: true,
                 before_object_changes: true,
             });
         }

@@ -99,7 +99,7 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
             managed_keys.insert(managed_item_key(key));
         }
         if !same {
-            put(builder, subject, &wanted.attachment);
+            put(builder, subject, &wanted.attachment, existing.is_some());
         }
     }
     managed_keys.extend(removals(builder, subject, in_primary, in_standby, &managed));
@@ -108,7 +108,7 @@ fn items(builder: &mut PlanBuilder<'_>, subject: &Subject) {
     }
 }
 
-fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, attachment: &Attachment) {
+fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, attachment: &Attachment, replaces: bool) {
     let names_expression = |policy: &LfTagPolicy| matches!((policy, attachment), (LfTagPolicy::NamedExpression(name), Attachment::NamedExpression(saved)) if *name == saved.name);
     let obstacle = match attachment {
         Attachment::NamedExpression(saved) => lf_item_rights::obstacle(builder, subject, &|on| {
@@ -136,6 +136,7 @@ fn put(builder: &mut PlanBuilder<'_>, subject: &Subject, attachment: &Attachment
     builder.steps.push(Step::PutAttachment {
         subject: subject.clone(),
         attachment: attachment.clone(),
+        replaces,
         before_object_changes: false,
     });
 }

@@ -625,6 +625,7 @@ mod tests {
         Step::PutAttachment {
             subject: Subject::LakeFormation(lf_subject),
             attachment,
+            replaces: false,
             before_object_changes: false,
         }
     }

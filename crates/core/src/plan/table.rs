@@ -324,7 +324,11 @@ fn write(
         if may_miss_columns {
             builder.waiting_subjects.insert(subject.clone());
         }
-        mark_waiting(builder, &subject, reason);
+        let kind = match may_miss_columns {
+            true => FindingKind::HiddenColumns,
+            false => FindingKind::Unreadable,
+        };
+        builder.mark_not_in_sync(&subject, SubjectState::OutOfSync, kind, reason);
         // A table that does not exist yet has no grants; on an existing one, revokes are safe.
         if existing.is_some() {
             grants::plan_revokes_only(builder, &subject);

@@ -120,6 +120,7 @@ mod tests {
         let put = Step::PutAttachment {
             subject: Subject::Table(id("a")),
             attachment: index,
+            replaces: false,
             before_object_changes: false,
         };
         let values = serde_json::json!({"Values": ["2026-01-01"]});

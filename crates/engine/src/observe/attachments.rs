@@ -120,6 +120,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 Some((subject, *facet, primary_columns, standby_columns))
             })
             .collect();
+        self.progress.reads_expected(wanted.len());
         let calls = wanted.iter().map(
             |(subject, facet, primary_columns, standby_columns)| async move {
                 let standby = async {
@@ -132,6 +133,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 };
                 let primary = self.primary.attachments(subject, *facet, primary_columns);
                 let (primary, standby) = join(primary, standby).await;
+                self.progress.read_finished();
                 (((*subject).clone(), *facet), primary, standby)
             },
         );

@@ -32,8 +32,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .filter(|id| has_keys(&snapshots.primary, id))
             .map(|id| (*id, has_keys(&snapshots.standby, id)))
             .collect();
+        self.progress.reads_expected(tables.len());
         let calls = tables.into_iter().map(|(id, in_standby)| async move {
-            (id, in_standby, self.diff_partitions(id, in_standby).await)
+            let result = self.diff_partitions(id, in_standby).await;
+            self.progress.read_finished();
+            (id, in_standby, result)
         });
         for (id, in_standby, result) in run_concurrently(calls, self.max_concurrent_calls).await {
             snapshots.deferred.remove(id);

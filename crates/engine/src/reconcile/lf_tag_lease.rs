@@ -264,7 +264,15 @@ impl<E: Environment<Standby: WriteRegion>> Session<'_, E> {
             is_held: &is_held,
         };
         let max_concurrent_calls = context.max_concurrent_calls;
-        apply(context.standby, approved, max_concurrent_calls, &lease).await
+        let progress = context.progress;
+        apply(
+            context.standby,
+            approved,
+            max_concurrent_calls,
+            &lease,
+            progress,
+        )
+        .await
     }
 }
 

@@ -9,7 +9,7 @@ use twinlake_core::audit::AuditRule;
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::ledger::MAX_PROBLEM_PARTITIONS;
-use twinlake_core::plan::{FindingKind, SubjectOutcome};
+use twinlake_core::plan::SubjectOutcome;
 use twinlake_core::scope::{Facet, WHOLE_DATABASE, WHOLE_TABLE};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::step::StepTarget;
@@ -187,8 +187,8 @@ impl<E: Environment> Session<'_, E> {
             let problem = Problem::of_facets(*state, reason.clone(), partitions());
             add(problems, subject.clone(), problem);
         }
-        let is_failed_read = |kind| matches!(kind, FindingKind::Denied | FindingKind::Unreadable);
-        for finding in plan.findings.iter().filter(|one| is_failed_read(one.kind)) {
+        let failed_reads = plan.findings.iter();
+        for finding in failed_reads.filter(|finding| finding.kind.is_failed_read()) {
             let outcome = plan.subject_outcomes.get(&finding.subject);
             if outcome.is_some_and(|outcome| outcome.state == SubjectState::InSync) {
                 let facets = self.planned_facets(&finding.subject);

@@ -273,6 +273,7 @@ impl<'a, E: Environment> Session<'a, E> {
             changed_tables: &self.changed_tables,
             max_concurrent_calls: self.context.max_concurrent_calls,
             prefetched,
+            progress: self.context.progress,
         };
         let needs_settings = !self.scope.named_revokes.is_empty();
         observer

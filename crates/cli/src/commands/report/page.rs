@@ -4,7 +4,8 @@
 //! characters, so text that somebody else wrote is escaped for those here.
 
 use super::chart::LagChart;
-use crate::status_snapshot::{StatusSnapshot, duration};
+use crate::output::duration;
+use crate::status_snapshot::StatusSnapshot;
 use askama::Template;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::Channel;

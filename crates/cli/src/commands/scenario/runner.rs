@@ -11,8 +11,8 @@ use twinlake_core::grant::{ListedResource, PrincipalMapping};
 use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
-    Alert, AlertKind, CallError, CallErrorKind, Name, OwnRoles, Policy, Principal, Scope, Subject,
-    render,
+    Alert, AlertKind, CallError, CallErrorKind, Name, NextCommands, OwnRoles, PlanSummary, Policy,
+    Principal, Scope, Subject, render,
 };
 use twinlake_engine::alerts;
 use twinlake_engine::event_batch::{self, QueueMessage};
@@ -241,6 +241,7 @@ impl ScenarioRunner {
             stop_at: None,
             scan_window: None,
             lf_tag_lease: None,
+            progress: &(),
         };
         match run(&context) {
             Some(Ok(value)) => Ok(value),
@@ -259,10 +260,10 @@ impl ScenarioRunner {
             let preview = twinlake_engine::resync::preview(context, &scope);
             run_until_killed(&self.sim, preview)
         })?;
-        self.print(&render::plan(&plan));
-        for rejection in rejections {
-            self.print(&format!("REJECTED {rejection}"));
-        }
+        let selection = format!("--region {}", self.standby_region);
+        let next = NextCommands::new(&selection, None, self.standby_region);
+        let summary = PlanSummary::new(&plan, &rejections, &next);
+        self.print(&(render::steps(&plan.steps) + &summary.text()));
         Ok(())
     }
 

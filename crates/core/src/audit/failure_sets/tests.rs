@@ -343,6 +343,7 @@ fn steps_on_other_tables_add_no_sets() {
             steps.push(Step::PutAttachment {
                 subject: Subject::Table(id),
                 attachment,
+                replaces: false,
                 before_object_changes: false,
             });
         }

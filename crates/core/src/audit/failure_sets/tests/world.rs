@@ -103,6 +103,8 @@ impl World {
             needs_full_grant_read: 0,
             needs: BTreeMap::new(),
             waiting_subjects: BTreeSet::new(),
+            new_pairings: 0,
+            missing_rights: None,
         }
     }
 }
@@ -255,6 +257,7 @@ fn steps_between(
             steps.push(Step::PutAttachment {
                 subject: subject.clone(),
                 attachment: attachment.clone(),
+                replaces: false,
                 before_object_changes: random.percent(30),
             });
         }

@@ -1,0 +1,328 @@
+//! What an operator does next about a finding, a rejection, a state or an alert: one sentence, with
+//! the command where there is one.
+
+use crate::alert::AlertKind;
+use crate::audit::AuditRule;
+use crate::ledger::SubjectState;
+use crate::name::ObjectName;
+use crate::plan::{FindingKind, MissingRights};
+use crate::scope::Subject;
+
+/// The options that the commands need to find the same policy and ledger again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextCommands {
+    selection: String,
+    /// The options of commands that read a policy and no ledger.
+    policy_options: String,
+    policy: String,
+    standby: String,
+    /// The role that a command runs as, as a word of a command line.
+    role: Option<String>,
+}
+
+/// Characters that a shell reads as they are.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c)
+}
+
+/// A word of a command line, in single quotes where a shell would change it.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+impl NextCommands {
+    /// Commands with the options `selection`, for example `--region ap-south-1`. `policy` is the
+    /// policy file, as a word of a command line, and `standby` the standby's Region.
+    #[must_use]
+    pub fn new(selection: &str, policy: Option<&str>, standby: &str) -> Self {
+        Self {
+            selection: selection.to_owned(),
+            policy_options: match policy {
+                Some(policy) => format!("--policy {policy}"),
+                None => format!("--region {standby}"),
+            },
+            policy: policy.unwrap_or("FILE").to_owned(),
+            standby: standby.to_owned(),
+            role: None,
+        }
+    }
+
+    /// Sets the ARN of the role that a command runs as.
+    #[must_use]
+    pub fn with_role(self, arn: &str) -> Self {
+        Self {
+            role: Some(shell_word(arn)),
+            ..self
+        }
+    }
+
+    fn bootstrap(&self) -> String {
+        let role = self.role.as_deref().unwrap_or("ARN");
+        format!(
+            "`twinlake bootstrap --policy {} --twinlake-role {role}`",
+            self.policy
+        )
+    }
+
+    /// A command with the options, in backquotes.
+    fn command(&self, command: &str) -> String {
+        format!("`twinlake {command} {}`", self.selection)
+    }
+
+    /// The command that resyncs, which needs a ledger.
+    #[must_use]
+    pub fn resync(&self) -> String {
+        self.command("resync")
+    }
+
+    /// What to do about missing rights: what the role lacks, and the command that gives it.
+    #[must_use]
+    pub fn missing_rights(&self, missing: &MissingRights) -> String {
+        let mut lacks = Vec::new();
+        if !missing.not_administrator_in.is_empty() {
+            let regions = missing.not_administrator_in.join(" and ");
+            lacks.push(format!("is no data lake administrator in {regions}"));
+        }
+        if missing.tables_with_hidden_columns > 0 {
+            lacks.push(format!(
+                "has no SELECT on {} whole tables of the primary",
+                missing.tables_with_hidden_columns
+            ));
+        }
+        format!(
+            "{} {}, so Lake Formation hides things from it, and this plan may lack changes. Run `twinlake \
+             bootstrap --policy {} --twinlake-role {} --dry-run`, then without --dry-run; if the ARN lacks the \
+             path of the role, name the whole ARN, here and with --caller-arn.",
+            missing.role.0,
+            lacks.join(" and "),
+            self.policy,
+            shell_word(&missing.role.0)
+        )
+    }
+
+    /// What to do about findings of a kind.
+    #[must_use]
+    pub fn finding(&self, kind: FindingKind) -> String {
+        match kind {
+            FindingKind::Denied => format!(
+                "give Twinlake's role what the reason names, then run {}; \
+                 docs/operations.md#twinlake-access-denied",
+                self.command("plan")
+            ),
+            FindingKind::HiddenColumns => format!(
+                "run {}, which grants SELECT on all tables of the primary",
+                self.bootstrap()
+            ),
+            FindingKind::Unreadable => format!(
+                "run {} again; if they stay, see docs/operations.md#read-failed",
+                self.command("plan")
+            ),
+            FindingKind::Unmanaged => format!(
+                "delete the standby's object, rename it or make it equal, then run {}; \
+                 docs/operations.md#conflict",
+                self.command("plan")
+            ),
+            FindingKind::DefaultsOpen => format!(
+                "clear the default permissions of the standby: run {}; docs/operations.md#conflict",
+                self.bootstrap()
+            ),
+            FindingKind::OnHold => format!(
+                "change the policy or the primary as the reason says; `twinlake policy explain OBJECT {}` shows the \
+                 rules of the policy for an object",
+                self.policy_options
+            ),
+            FindingKind::Unsupported => {
+                "none: they are not replicated; README.md lists what is".to_owned()
+            }
+            FindingKind::Note => "none: they are replicated with this reservation".to_owned(),
+        }
+    }
+
+    /// What to do about rejections by a rule.
+    #[must_use]
+    pub fn rejection(&self, rule: AuditRule) -> String {
+        match rule {
+            AuditRule::DeletionLimit => format!(
+                "if the deletions are intended, run {}, which shows them and asks; else set `deletions = \
+                 \"retain\"`; docs/operations.md#deletions-held",
+                self.command("approve-deletions")
+            ),
+            AuditRule::OtherPolicyOrEpoch => format!("run {} again", self.command("plan")),
+            AuditRule::WiderAccess
+            | AuditRule::Unproven
+            | AuditRule::NotManaged
+            | AuditRule::Altered
+            | AuditRule::Order => format!(
+                "run {} again; if they stay, report them: docs/operations.md#plan-rejected",
+                self.command("plan")
+            ),
+        }
+    }
+
+    /// What to do about an object in a state. Without an object, about objects in general.
+    #[must_use]
+    pub fn state(&self, state: SubjectState, subject: Option<&Subject>) -> String {
+        let object = match subject {
+            Some(Subject::Database(name)) => ObjectName::Database(name.clone()).to_string(),
+            Some(Subject::Table(id)) => ObjectName::Table(id.clone()).to_string(),
+            Some(Subject::Function(id)) => ObjectName::Database(id.database.clone()).to_string(),
+            Some(Subject::Catalog | Subject::LakeFormation(_)) => String::new(),
+            None => "OBJECT".to_owned(),
+        };
+        let on_object = |command: &str| match object.as_str() {
+            "" => self.command(command),
+            "OBJECT" => self.command(&format!("{command} OBJECT")),
+            name => self.command(&format!("{command} {}", shell_word(name))),
+        };
+        match state {
+            SubjectState::InSync => {
+                format!("nothing to do; {} compares again", on_object("plan"))
+            }
+            SubjectState::OutOfSync => format!(
+                "{} shows what differs; {} makes it equal",
+                on_object("plan"),
+                on_object("apply")
+            ),
+            SubjectState::OnHold => format!(
+                "{} shows what is held; change the policy as the reason says, or run {} if deletions are held",
+                on_object("plan"),
+                on_object("approve-deletions")
+            ),
+            SubjectState::DataPending => format!(
+                "wait, or run S3 Batch Replication for the missing objects; if they will never arrive, run {}",
+                on_object("pending dismiss")
+            ),
+            SubjectState::Blocked => format!(
+                "remove what the reason names, then run {}; docs/operations.md#conflict",
+                on_object("apply")
+            ),
+        }
+    }
+
+    /// What to do about an open alert of a kind.
+    #[must_use]
+    pub fn alert(&self, kind: AlertKind) -> String {
+        let command = match kind {
+            AlertKind::ExcessAccess => {
+                format!("{} shows the revokes that are left", self.command("plan"))
+            }
+            AlertKind::PlanRejected => format!(
+                "`twinlake policy push {}` if the policies differ, else {}",
+                self.policy,
+                self.command("plan")
+            ),
+            AlertKind::DeletionsHeld => format!(
+                "{} shows the deletions and asks",
+                self.command("approve-deletions")
+            ),
+            AlertKind::TwinlakeAccessDenied => format!(
+                "`twinlake bootstrap --policy {} --twinlake-role ARN --dry-run` shows what a role lacks",
+                self.policy
+            ),
+            AlertKind::Conflict | AlertKind::ReadFailed => {
+                format!("{} shows what is left and why", self.command("plan"))
+            }
+            AlertKind::Drift | AlertKind::NotReplicated => {
+                format!("{} compares the Regions", self.command("plan"))
+            }
+            AlertKind::ReplicationFailed | AlertKind::ReplicationLate => format!(
+                "{} shows the objects; {} if they will never arrive",
+                self.command("status OBJECT"),
+                self.command("pending dismiss OBJECT")
+            ),
+            AlertKind::JobFailed => format!(
+                "start the run again when its cause is removed, for example with `aws glue start-job-run --region \
+                 {} --job-name NAME`",
+                self.standby
+            ),
+            AlertKind::UserAccessDenied => format!(
+                "{} compares what the principal may do",
+                self.command("access PRINCIPAL OBJECT")
+            ),
+            AlertKind::DeadLetters => format!(
+                "`twinlake redrive --region {}` shows the messages and asks",
+                self.standby
+            ),
+            AlertKind::Alarm => format!(
+                "`aws cloudwatch describe-alarms --state-value ALARM --region {}`",
+                self.standby
+            ),
+            AlertKind::Lagging | AlertKind::ChannelStalled => format!(
+                "{} does not depend on the channels",
+                self.command("resync --full")
+            ),
+            AlertKind::CallCeilingReached => format!(
+                "`twinlake policy push --operation operation.toml --region {}` with a higher ceiling",
+                self.standby
+            ),
+            AlertKind::Digest => self.command("status"),
+        };
+        format!("{command}; docs/operations.md#{kind}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::Principal;
+    use crate::{Name, TableId};
+
+    fn commands() -> NextCommands {
+        let selection = "--policy policy.toml --ledger ledger.json";
+        NextCommands::new(selection, Some("policy.toml"), "ap-south-1")
+    }
+
+    #[test]
+    fn every_state_and_every_alert_kind_names_a_command() {
+        let states = [SubjectState::InSync]
+            .into_iter()
+            .chain(SubjectState::NOT_IN_SYNC);
+        for state in states {
+            let next = commands().state(state, None);
+            assert!(next.contains("`twinlake "), "{state}: {next}");
+        }
+        for kind in AlertKind::EVERY {
+            let next = commands().alert(kind);
+            let has_command = next.contains("`twinlake ") || next.contains("`aws ");
+            assert!(has_command && next.contains(kind.as_str()), "{next}");
+        }
+    }
+
+    #[test]
+    fn a_command_without_a_ledger_gets_no_option_for_one() {
+        let next = commands().finding(FindingKind::OnHold);
+        let command = "`twinlake policy explain OBJECT --policy policy.toml` shows";
+        assert!(next.contains(command), "{next}");
+    }
+
+    #[test]
+    fn a_name_with_a_dot_is_quoted_for_the_shell() {
+        let name = |text| Name::new(text).unwrap();
+        let table = Subject::Table(TableId::new(name("fin.hr"), name("pay")));
+        let next = commands().state(SubjectState::DataPending, Some(&table));
+        let command =
+            "`twinlake pending dismiss '\"fin.hr\".pay' --policy policy.toml --ledger ledger.json`";
+        assert!(next.contains(command), "{next}");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+    }
+
+    #[test]
+    fn missing_rights_are_one_sentence_with_the_exact_command() {
+        let missing = MissingRights {
+            role: Principal("arn:aws:iam::111122223333:role/me".to_owned()),
+            not_administrator_in: vec!["us-east-1".to_owned(), "ap-south-1".to_owned()],
+            tables_with_hidden_columns: 3000,
+        };
+        let sentence = commands().missing_rights(&missing);
+        for part in [
+            "is no data lake administrator in us-east-1 and ap-south-1 and has no SELECT on 3000",
+            "`twinlake bootstrap --policy policy.toml --twinlake-role arn:aws:iam::111122223333:role/me --dry-run`",
+        ] {
+            assert!(sentence.contains(part), "{sentence}");
+        }
+    }
+}
