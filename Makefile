@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench build deploy live clean
+.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench build deploy deploy-storage deploy-audit live clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -95,6 +95,16 @@ deploy: $(VENV)/ready ## Deploys the stack in both Regions (PRIMARY=... STANDBY=
 	$(VENV)/bin/sam deploy --stack-name twinlake --region $(STANDBY) --resolve-s3 --no-fail-on-empty-changeset \
 	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
 	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH) $(STANDBY_PARAMETERS)
+
+deploy-storage: $(VENV)/ready ## Deploys replicated buckets in both Regions (PRIMARY=... STANDBY=...)
+	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
+	    { echo "Name both Regions: make deploy-storage PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
+	$(PY) stacks/deploy.py storage --primary $(PRIMARY) --standby $(STANDBY) $(STORAGE_PARAMETERS)
+
+deploy-audit: $(VENV)/ready ## Deploys a trail in each Region that has no suitable one (PRIMARY=... STANDBY=...)
+	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
+	    { echo "Name both Regions: make deploy-audit PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
+	$(PY) stacks/deploy.py audit --primary $(PRIMARY) --standby $(STANDBY) $(AUDIT_PARAMETERS)
 
 live: binaries $(VENV)/ready ## Compares two real Regions (POLICY=... PRIMARY=... STANDBY=... LOCATIONS="PRIMARY_URI=STANDBY_URI ..."); writes nothing
 	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(STANDBY)" || \

@@ -81,8 +81,8 @@ def wait_for(description, check, seconds=90.0, every=0.05, detail=lambda: "no de
         time.sleep(every)
 
 
-def load_template():
-    """Returns the template as plain data, with intrinsic functions in their long form."""
+def load_template(file="template.yaml"):
+    """Returns a template as plain data, with intrinsic functions in their long form."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -99,7 +99,7 @@ def load_template():
         return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
 
     Loader.add_multi_constructor("!", intrinsic)
-    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+    return yaml.load((ROOT / file).read_text(), Loader)
 
 
 def bootstrap_zip(binary):
