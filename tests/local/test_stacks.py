@@ -10,9 +10,12 @@ import subprocess
 import sys
 import tempfile
 
+import boto3
+from botocore.validate import validate_parameters
 import pytest
 
 from stack import ACCOUNT, PRIMARY, ROOT, STANDBY, Deployment, load_template
+from test_cli import CliSandbox
 
 sys.path.insert(0, str(ROOT / "stacks"))
 import deploy  # noqa: E402
@@ -456,6 +459,50 @@ def test_a_region_with_a_suitable_trail_gets_no_second_one(capsys):
     assert [d[0] for d in aws.deployed] == [STANDBY]
 
 
+# docs/deploy.md
+
+GUIDE = (ROOT / "docs/deploy.md").read_text()
+
+
+def blocks(language):
+    """Returns the blocks of the guide in a language, without the indentation of lists."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", GUIDE, re.M | re.S)
+    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, text in found]
+
+
+def test_with_the_policy_of_the_guide_the_registrations_of_both_regions_are_equal(tmp_path):
+    cli = CliSandbox(tmp_path)
+    try:
+        for region in PEER:
+            resources = storage(region)
+            for location in resources.values():
+                if location["Type"] == "AWS::LakeFormation::Resource":
+                    cli.clients.client("lakeformation", region).register_resource(
+                        ResourceArn=location["Properties"]["ResourceArn"], RoleArn=location["Properties"]["RoleArn"])
+        (policy,) = blocks("toml")
+        (tmp_path / "policy.toml").write_text(policy)
+        assert cli.run("policy", "check", "policy.toml").returncode == 0
+        done = cli.run_with_policy("plan")
+        assert done.returncode == 0, done.stdout + done.stderr
+        # Without the pair of roles the plan reports the standby's registrations.
+        (tmp_path / "policy.toml").write_text(policy[:policy.index("[[principal]]")])
+        assert "unmanaged" in cli.run_with_policy("plan").stdout
+    finally:
+        cli.stop()
+
+
+def test_the_guide_names_what_the_stacks_make():
+    for region in PEER:
+        resources = storage(region)
+        for name in (properties(resources, "Bucket")["BucketName"], properties(resources, "RegistrationRole")["RoleName"]):
+            assert name in GUIDE, name
+    parameters = load_template("stacks/storage.yaml")["Parameters"]
+    # deploy.py sets the others.
+    for name in parameters.keys() - {"PeerRegion", "PeerKeyArn", "ReplicationQueueArn"}:
+        row = re.search(rf"^\| `{name}` \| `?([^`|]+?)`? \|", GUIDE, re.M)
+        assert row and row.group(1) == str(parameters[name]["Default"]), name
+
+
 # On a local AWS
 
 
@@ -523,6 +570,38 @@ def as_api_input(configuration):
     for rule in configuration["Rules"]:
         rule["ID"] = rule.pop("Id")
     return configuration
+
+
+def test_s3_accepts_the_rule_and_the_notification_of_the_guide(local_aws):
+    rule, notification = blocks("json")
+    s3 = local_aws.client("s3", PRIMARY)
+    for region, name in ((PRIMARY, "guide-source"), (STANDBY, "guide-destination")):
+        client = local_aws.client("s3", region)
+        local_aws._create_bucket(client, region, name)
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_replication(Bucket="guide-source", ReplicationConfiguration={
+        "Role": f"arn:aws:iam::{ACCOUNT}:role/replication",
+        "Rules": [json.loads(rule.replace("DESTINATION", "guide-destination"))]})
+    s3.put_object(Bucket="guide-source", Key="warehouse/a", Body=b"1")
+    assert s3.head_object(Bucket="guide-source", Key="warehouse/a")["ReplicationStatus"] == "COMPLETED"
+    queue = local_aws.client("sqs", PRIMARY).create_queue(QueueName="guide")["QueueUrl"]
+    arn = local_aws.client("sqs", PRIMARY).get_queue_attributes(
+        QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    s3.put_bucket_notification_configuration(Bucket="guide-source", NotificationConfiguration={
+        "QueueConfigurations": [json.loads(notification.replace("QUEUE_ARN", arn))]})
+    found = s3.get_bucket_notification_configuration(Bucket="guide-source")["QueueConfigurations"]
+    assert found == [{"Id": "twinlake", "QueueArn": arn, "Events": ["s3:Replication:*"]}]
+
+
+def test_the_batch_replication_of_the_guide_is_a_request_of_the_api():
+    (command,) = [text for text in blocks("sh") if "create-job" in text]
+    options = dict(re.findall(r"--(operation|report|manifest-generator) '(.*?)'", command, re.S))
+    client = boto3.client("s3control", region_name=PRIMARY)
+    validate_parameters({
+        "AccountId": ACCOUNT, "Priority": 1, "RoleArn": "BATCH_ROLE_ARN", "ClientRequestToken": "t",
+        "ConfirmationRequired": False, "Operation": json.loads(options["operation"]),
+        "Report": json.loads(options["report"]), "ManifestGenerator": json.loads(options["manifest-generator"]),
+    }, client.meta.service_model.operation_model("CreateJob").input_shape)
 
 
 @pytest.mark.parametrize("time_control", ["Disabled", "Enabled"])
