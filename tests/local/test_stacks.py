@@ -547,7 +547,9 @@ def test_the_passes_work_with_sam(aws_environment, tmp_path, monkeypatch):
         deploy.deploy_storage(aws, PRIMARY, STANDBY, "twinlake-storage", "twinlake", {"LakeName": "passes"})
     for region, peer in PEER.items():
         outputs = aws.outputs(region, "twinlake-storage")
-        assert outputs["Bucket"] == f"passes-{ACCOUNT}-{region}"
+        assert outputs.pop("Key").startswith(f"arn:aws:kms:{region}:")
+        assert outputs == {"Bucket": f"passes-{ACCOUNT}-{region}", "Workgroup": "passes",
+                           "RegistrationRole": f"arn:aws:iam::{ACCOUNT}:role/passes-registration-{region}"}
         found = aws_environment.client("cloudformation", region).describe_stacks(StackName="twinlake-storage")
         values = {p["ParameterKey"]: p["ParameterValue"] for p in found["Stacks"][0]["Parameters"]}
         assert values["PeerKeyArn"] == aws.outputs(peer, "twinlake-storage")["Key"]
