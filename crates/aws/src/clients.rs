@@ -18,10 +18,29 @@ pub const APP_NAME: &str = "twinlake";
 /// Credentials, HTTP client, retries and time-outs, shared by the clients of all Regions.
 static CONFIG: OnceCell<(SdkConfig, SharedHttpClient)> = OnceCell::const_new();
 
-/// The longest time for a connection, for a response, and for a call with its repetitions.
+/// The longest time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest times that a service takes.
+#[derive(Clone, Copy)]
+struct Timeouts {
+    /// For a response.
+    response: Duration,
+    /// For a call with its repetitions.
+    call: Duration,
+}
+
+const TIMEOUTS: Timeouts = Timeouts {
+    response: Duration::from_secs(10),
+    call: Duration::from_secs(30),
+};
+
+/// Lake Formation may take long for a batch of grants and for a page of a listing (F-11). A call that is
+/// given up although the service still works on it would be repeated in vain.
+const LAKE_FORMATION_TIMEOUTS: Timeouts = Timeouts {
+    response: Duration::from_secs(60),
+    call: Duration::from_secs(90),
+};
 
 /// Makes the clients of one Region. Each counts its calls, except that of STS.
 #[derive(Clone, Debug)]
@@ -34,7 +53,7 @@ pub struct Clients {
 
 /// A client of a service whose limits Twinlake shares with production.
 macro_rules! limited_client {
-    ($name:ident, $sdk:ident, $service:ident) => {
+    ($name:ident, $sdk:ident, $service:ident, $timeouts:ident) => {
         pub(crate) fn $name(&self) -> $sdk::Client {
             let config = $sdk::config::Builder::from(&self.config)
                 .interceptor(CountCalls(Service::$service))
@@ -45,9 +64,9 @@ macro_rules! limited_client {
                 .http_client(LimitedHttpClient {
                     inner: self.http_client.clone(),
                     limits: self.limits.clone(),
-                    response_timeout: RESPONSE_TIMEOUT,
+                    response_timeout: $timeouts.response,
                 })
-                .timeout_config(timeouts(MAX_WAIT));
+                .timeout_config(timeout_config($timeouts, MAX_WAIT));
             $sdk::Client::from_conf(config.build())
         }
     };
@@ -88,8 +107,13 @@ impl Clients {
         &self.region
     }
 
-    limited_client!(glue, aws_sdk_glue, Glue);
-    limited_client!(lakeformation, aws_sdk_lakeformation, LakeFormation);
+    limited_client!(glue, aws_sdk_glue, Glue, TIMEOUTS);
+    limited_client!(
+        lakeformation,
+        aws_sdk_lakeformation,
+        LakeFormation,
+        LAKE_FORMATION_TIMEOUTS
+    );
     client!(dynamodb, aws_sdk_dynamodb, DynamoDb);
     client!(sns, aws_sdk_sns, Sns);
     client!(sqs, aws_sdk_sqs, Sqs);
@@ -116,11 +140,11 @@ impl Clients {
 
 /// Without time-outs a Region that accepts a connection and does not answer blocks its caller. `wait` is
 /// the longest time that a request waits before it is sent.
-fn timeouts(wait: Duration) -> TimeoutConfig {
+fn timeout_config(timeouts: Timeouts, wait: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(RESPONSE_TIMEOUT + wait)
-        .operation_timeout(CALL_TIMEOUT + wait)
+        .operation_attempt_timeout(timeouts.response + wait)
+        .operation_timeout(timeouts.call + wait)
         .build()
 }
 
@@ -131,11 +155,30 @@ async fn load() -> (SdkConfig, SharedHttpClient) {
     let http_client = http_client();
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .retry_config(retries)
-        .timeout_config(timeouts(Duration::ZERO))
+        .timeout_config(timeout_config(TIMEOUTS, Duration::ZERO))
         .http_client(http_client.clone());
     let loader = match aws_config::AppName::new(APP_NAME) {
         Ok(name) => loader.app_name(name),
         Err(_) => loader,
     };
     (loader.load().await, http_client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lake_formation_may_take_a_minute_for_an_attempt_and_glue_may_not() {
+        let clients = Clients::connect("us-east-1").await;
+        let attempt = |config: Option<&TimeoutConfig>| {
+            config.and_then(TimeoutConfig::operation_attempt_timeout)
+        };
+        let lakeformation = clients.lakeformation();
+        let longest = attempt(lakeformation.config().timeout_config());
+        assert_eq!(longest, Some(Duration::from_secs(60) + MAX_WAIT));
+        let glue = clients.glue();
+        let longest = attempt(glue.config().timeout_config());
+        assert_eq!(longest, Some(Duration::from_secs(10) + MAX_WAIT));
+    }
 }

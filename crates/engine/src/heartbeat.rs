@@ -11,7 +11,8 @@ use twinlake_core::{
     Timestamp,
 };
 
-/// Updates the heartbeat table and the data cells filter on it. Creates them if they do not exist.
+/// Updates the heartbeat table and the data cells filter on it. Creates them if they do not exist,
+/// whether the service reports a missing table as missing or as denied (D-2).
 ///
 /// # Errors
 /// A call failed. If the first call succeeded, its event is still a heartbeat of the catalog
@@ -27,8 +28,13 @@ pub async fn write_heartbeat<R: WriteRegion>(region: &R, now: Timestamp) -> Resu
     })?;
     let table = table(&id, now);
     match region.update_table(&id.database, &table, None).await {
-        Err(error) if error.kind == CallErrorKind::NotFound => {
-            create_heartbeat_table(region, &id, &table).await?;
+        Err(refused)
+            if matches!(
+                refused.kind,
+                CallErrorKind::NotFound | CallErrorKind::Denied
+            ) =>
+        {
+            create_heartbeat_table(region, &id, &table, refused).await?;
         }
         result => result?,
     }
@@ -47,10 +53,13 @@ fn id() -> Result<TableId, NameError> {
     Ok(TableId::new(Name::new(DATABASE)?, Name::new(TABLE)?))
 }
 
+/// Creates the database and the table, unless they exist. `refused` is the error of the update: a denial
+/// of a table that exists is returned, because nothing was written.
 async fn create_heartbeat_table<R: WriteRegion>(
     region: &R,
     id: &TableId,
     table: &Table,
+    refused: CallError,
 ) -> Result<(), CallError> {
     let database = Database {
         description: Some(
@@ -60,16 +69,23 @@ async fn create_heartbeat_table<R: WriteRegion>(
         create_table_default_permissions: Some(Vec::new()),
         ..Database::named(id.database.clone())
     };
-    for result in [
-        region.create_database(&database).await,
-        region.create_table(&id.database, table, &[]).await,
-    ] {
-        match result {
-            Err(error) if error.kind == CallErrorKind::AlreadyInState => {}
-            result => result?,
-        }
+    match region.create_database(&database).await {
+        Err(error) if error.kind == CallErrorKind::AlreadyInState => {}
+        result => result?,
     }
-    Ok(())
+    match region.create_table(&id.database, table, &[]).await {
+        Err(error) if error.kind == CallErrorKind::AlreadyInState => match refused.kind {
+            CallErrorKind::Denied => Err(refused),
+            CallErrorKind::NotFound
+            | CallErrorKind::AlreadyInState
+            | CallErrorKind::Contended
+            | CallErrorKind::NotPropagated
+            | CallErrorKind::Invalid
+            | CallErrorKind::Unsupported
+            | CallErrorKind::Unavailable => Ok(()),
+        },
+        result => result,
+    }
 }
 
 fn table(id: &TableId, now: Timestamp) -> Table {

@@ -31,8 +31,11 @@ pub(super) fn parse(
     match source.as_str() {
         "glue.amazonaws.com" => parse_glue_call(record, &event_name, event_context),
         "lakeformation.amazonaws.com" => {
-            let mut parsed = cloudtrail_lakeformation::parse(record, &event_name, event_context)?;
-            if let (Parsed::Scope(scope), true) = (&mut parsed, is_heartbeat(record))
+            let mut parsed = match is_heartbeat_without_parameters(record, event_context) {
+                true => scope_of_heartbeat()?,
+                false => cloudtrail_lakeformation::parse(record, &event_name, event_context)?,
+            };
+            if let (Parsed::Scope(scope), true) = (&mut parsed, is_heartbeat(record, event_context))
                 && let Some(sent) = record.time("eventTime")
             {
                 scope.heartbeats.insert(Channel::Permissions, sent);
@@ -55,7 +58,7 @@ fn ignore_reason(record: LenientJson<'_>, event_context: &EventContext) -> Optio
     if record.text("readOnly").as_deref() == Some("true") {
         return Some("the call is read-only".to_owned());
     }
-    if is_own_call(record, event_context) && !is_heartbeat(record) {
+    if is_own_call(record, event_context) && !is_heartbeat(record, event_context) {
         return Some("it is a call of Twinlake".to_owned());
     }
     let recipient = record.text("recipientAccountId");
@@ -64,11 +67,33 @@ fn ignore_reason(record: LenientJson<'_>, event_context: &EventContext) -> Optio
         .map(|account| format!("it is the copy of account {}", quoted(&account)))
 }
 
-/// Whether the call is the heartbeat's update of its data cells filter.
-fn is_heartbeat(record: LenientJson<'_>) -> bool {
+/// Whether the call is the heartbeat's change of its data cells filter.
+fn is_heartbeat(record: LenientJson<'_>, event_context: &EventContext) -> bool {
     let data = record.get("requestParameters").get("tableData");
     let named = data.name("databaseName").zip(data.name("tableName"));
     named.is_some_and(|(database, table)| heartbeat::is_table(&TableId::new(database, table)))
+        || is_heartbeat_without_parameters(record, event_context)
+}
+
+/// Whether the call is the heartbeat's change of its data cells filter, in a record without the
+/// parameters of the call (D-6). Twinlake changes no other filter in the primary.
+fn is_heartbeat_without_parameters(record: LenientJson<'_>, event_context: &EventContext) -> bool {
+    let request = record.get("requestParameters");
+    let event_name = record.text("eventName").unwrap_or_default();
+    let changes_filter = ["CreateDataCellsFilter", "UpdateDataCellsFilter"];
+    changes_filter.contains(&event_name.as_str())
+        && (is_omitted(request) || is_omitted(request.get("tableData")))
+        && is_own_call(record, event_context)
+}
+
+/// What a change of the heartbeat's filter leads to.
+fn scope_of_heartbeat() -> Result<Parsed, UnrecognizedEvent> {
+    let name = |text| Name::new(text).map_err(|e| UnrecognizedEvent(e.to_string()));
+    let id = TableId::new(name(heartbeat::DATABASE)?, name(heartbeat::TABLE)?);
+    let facets = [Facet::Definition, Facet::Grants, Facet::DataCellsFilters];
+    let mut scope = Scope::default();
+    scope.add(Subject::Table(id), ReadRequest::for_facets(&facets));
+    Ok(Parsed::Scope(scope))
 }
 
 fn parse_glue_call(
