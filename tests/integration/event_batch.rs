@@ -4,7 +4,7 @@ use serde_json::json;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Scope, Timestamp};
 use twinlake_engine::event_batch::{BatchResult, QueueMessage, run};
-use twinlake_engine::region_authority::{NotReady, region_authority};
+use twinlake_engine::region_authority::{NotReady, StackSites, region_authority};
 use twinlake_engine::resync::ResyncReport;
 use twinlake_engine::retry_message::ResyncPart;
 use twinlake_engine::{AlertTopic, Clock as _, InMemoryLedger, Ledger as _, RetryMessage};
@@ -240,6 +240,31 @@ fn the_role_of_a_region_is_read_from_both_ledgers() {
     assert_eq!((fenced.role, fenced.epoch), (RegionRole::Fenced, switched));
     let unknown = block_on(&harness, region_authority("eu-west-1", &local, &peer));
     assert!(matches!(unknown, Err(NotReady::UnknownRegion(..))));
+}
+
+#[test]
+fn a_stack_serves_only_a_policy_of_its_regions_and_account() {
+    let policy = policy("");
+    let account = policy.sites.a.account.as_str();
+    let check = |region, peer_region, account| {
+        let stack = StackSites {
+            region,
+            peer_region,
+            account,
+        };
+        stack.check(&policy)
+    };
+    assert!(check(PRIMARY, STANDBY, account).is_ok());
+    assert!(check(STANDBY, PRIMARY, account).is_ok());
+    for (peer_region, account) in [("eu-west-1", account), (STANDBY, "999988887777")] {
+        let error = check(PRIMARY, peer_region, account).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, NotReady::StackDiffers { .. }), "{text}");
+        assert!(
+            text.contains(peer_region) && text.contains(account),
+            "{text}"
+        );
+    }
 }
 
 fn run_resync_part(

@@ -1,8 +1,9 @@
 //! Decides whether this Region may write. Read before every plan is applied.
 
 use crate::ports::Ledger;
+use std::collections::BTreeSet;
 use twinlake_core::document::DocumentError;
-use twinlake_core::topology::{Epoch, RegionRole, SiteId, region_role};
+use twinlake_core::topology::{Epoch, RegionRole, Site, SiteId, region_role};
 use twinlake_core::{CallError, CallErrorKind, Policy};
 
 /// The policy, the epoch and the role of this Region, from both ledgers.
@@ -37,9 +38,55 @@ pub enum NotReady {
     /// This Region is not in the policy.
     #[error("the policy names {0} and {1}, and this Region is {2}")]
     UnknownRegion(String, String, String),
+    /// The stack of this Region was deployed for other Regions, or another account, than the policy
+    /// names.
+    #[error("the policy is for {policy}, and the stack of this Region was deployed for {stack}")]
+    StackDiffers {
+        /// What the policy names.
+        policy: String,
+        /// What the stack was deployed for.
+        stack: String,
+    },
     /// The local ledger is out of reach.
     #[error("the local ledger cannot be read")]
     Ledger(#[source] CallError),
+}
+
+/// The Regions and the account that a stack was deployed for. Its roles, rules and queues hold these, so
+/// it can serve no other policy.
+#[derive(Clone, Copy, Debug)]
+pub struct StackSites<'a> {
+    /// The Region of the stack.
+    pub region: &'a str,
+    /// The Region of the other stack.
+    pub peer_region: &'a str,
+    /// The account of both.
+    pub account: &'a str,
+}
+
+impl StackSites<'_> {
+    /// Checks that a policy is for this stack.
+    ///
+    /// # Errors
+    /// [`NotReady::StackDiffers`]: the policy names another Region or account.
+    pub fn check(&self, policy: &Policy) -> Result<(), NotReady> {
+        let (a, b) = (&policy.sites.a, &policy.sites.b);
+        let regions = BTreeSet::from([a.region.as_str(), b.region.as_str()]);
+        let accounts = BTreeSet::from([a.account.as_str(), b.account.as_str()]);
+        let is_equal = regions == BTreeSet::from([self.region, self.peer_region])
+            && accounts == BTreeSet::from([self.account]);
+        if is_equal {
+            return Ok(());
+        }
+        let site = |site: &Site| format!("{} of account {}", site.region, site.account);
+        Err(NotReady::StackDiffers {
+            policy: format!("{} and {}", site(a), site(b)),
+            stack: format!(
+                "{} and {} of account {}",
+                self.region, self.peer_region, self.account
+            ),
+        })
+    }
 }
 
 /// Reads policy and epoch from the local ledger and, if it is in reach, from the peer's.
@@ -92,7 +139,8 @@ impl NotReady {
             Self::NoPolicy(_)
             | Self::Policy(_)
             | Self::PoliciesDiffer(..)
-            | Self::UnknownRegion(..) => {
+            | Self::UnknownRegion(..)
+            | Self::StackDiffers { .. } => {
                 CallError::new(CallErrorKind::Invalid, "policy", region, self.to_string())
             }
         }

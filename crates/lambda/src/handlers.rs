@@ -464,7 +464,20 @@ pub(crate) fn not_ready_alert(not_ready: &NotReady, runtime: &Runtime) -> Alert 
             "If {region} is the standby, it stays unchanged. Messages wait in their queues, and \
              move to the dead-letter queues when their retries are used up."
         ),
-        "Store one valid policy in both Regions with `twinlake policy push FILE`.".to_owned(),
+        match not_ready {
+            NotReady::UnknownRegion(..) | NotReady::StackDiffers { .. } => {
+                "If the policy names the wrong Regions or account, correct it and store it with \
+                 `twinlake policy push FILE`. If the stacks are the wrong ones, deploy stacks for \
+                 the policy's Regions, and uninstall this one."
+            }
+            NotReady::NoPolicy(_)
+            | NotReady::Policy(_)
+            | NotReady::PoliciesDiffer(..)
+            | NotReady::Ledger(_) => {
+                "Store one valid policy in both Regions with `twinlake policy push FILE`."
+            }
+        }
+        .to_owned(),
     ];
     let now = runtime.clock.now();
     Alert::new(

@@ -14,7 +14,7 @@ use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::operation_document::OperationConfig;
-use twinlake_engine::region_authority::{NotReady, RegionAuthority, region_authority};
+use twinlake_engine::region_authority::{NotReady, RegionAuthority, StackSites, region_authority};
 use twinlake_engine::{Clock as _, Context, Environment, LfTagLeaseOfRun, LimitedRegion};
 
 /// The environment of a function that reconciles.
@@ -98,9 +98,16 @@ impl Runtime {
     /// Returns the policy, the epoch and the role of this Region, read now from both ledgers.
     pub(crate) async fn authority(&self) -> Result<RegionAuthority, NotReady> {
         let authority = region_authority(&self.config.region, &self.ledger, &self.peer_ledger);
-        futures_util::future::join(authority, self.read_call_ceilings())
-            .await
-            .0
+        let (authority, ()) =
+            futures_util::future::join(authority, self.read_call_ceilings()).await;
+        let authority = authority?;
+        let stack = StackSites {
+            region: &self.config.region,
+            peer_region: &self.config.peer_region,
+            account: &self.config.account,
+        };
+        stack.check(&authority.policy)?;
+        Ok(authority)
     }
 
     /// Sets the ceilings of the calls as the operation document has them. While it cannot be read or is
