@@ -7,7 +7,8 @@ use twinlake_core::audit::AuditRule;
 use twinlake_core::{
     CallErrorKind, Name, Permission, PermissionGrant, Plan, Principal, Resource, Step, TableId,
 };
-use twinlake_sim::{ApiError, InjectedFault};
+use twinlake_engine::lake_access::{AccessChanges, ReaderGrant, revert_changes};
+use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
 use twinlake_tests::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
 use twinlake_tests::plans::{audit_plan, preview_everything};
 
@@ -350,4 +351,34 @@ fn settings_that_allow_more_are_no_narrowing() {
     assert_eq!(plan.requires, vec![vec![], vec![0]]);
     harness.resync();
     assert!(preview_everything(&harness).0.steps.is_empty());
+}
+
+#[test]
+fn roles_leave_the_administrators_even_if_a_grant_cannot_be_revoked() {
+    let harness = harness_with_table("");
+    let changes = AccessChanges {
+        administrators: BTreeSet::from([Principal(role("Twinlake"))]),
+        cleared_table_defaults: true,
+        grants: vec![ReaderGrant {
+            principal: Principal(role("Twinlake")),
+            database: Name::new("sales").unwrap(),
+            permissions: BTreeSet::from(["SELECT".to_owned()]),
+        }],
+        ..AccessChanges::default()
+    };
+    put_settings(&harness, STANDBY, [&["Twinlake"], &[]], json!({}));
+    let denied = ApiError::new(CallErrorKind::Denied, "AccessDeniedException", "denied");
+    let fault = InjectedFault::once(STANDBY, "BatchRevokePermissions", denied);
+    harness.sim.state().inject_fault(fault);
+    let region = harness.sim.region(STANDBY, TWINLAKE_ROLE);
+    let reverted = run_until_killed(&harness.sim, revert_changes(&region, &changes)).unwrap();
+    assert_eq!(reverted.unwrap_err().call, "BatchRevokePermissions");
+    let settings = harness.call(STANDBY, "GetDataLakeSettings", &json!({}));
+    let settings = settings.unwrap();
+    assert!(
+        !settings.to_string().contains(&role("Twinlake")),
+        "{settings}"
+    );
+    let defaults = settings["DataLakeSettings"]["CreateTableDefaultPermissions"].to_string();
+    assert!(defaults.contains("IAM_ALLOWED_PRINCIPALS"), "{defaults}");
 }

@@ -242,6 +242,44 @@ def test_bootstrap_can_be_repeated_and_undone(cli, has_other_admins):
     assert "no changes are recorded" in bootstrap(cli, "--undo").stdout
 
 
+def test_uninstall_takes_the_roles_out_and_says_what_is_left(cli):
+    own = f"arn:aws:iam::{ACCOUNT}:role/twinlake/twinlake-ResyncRole-1"
+    lost = f"arn:aws:iam::{ACCOUNT}:role/twinlake/twinlake-Lost-1"
+    admins = [permissions.role("Admin"), lost]
+    open_defaults = [{"Principal": permissions.principal_field("IAM_ALLOWED_PRINCIPALS"),
+                      "Permissions": ["ALL"]}]
+    for region in (PRIMARY, STANDBY):
+        cli.clients.client("lakeformation", region).put_data_lake_settings(DataLakeSettings={
+            "DataLakeAdmins": [permissions.principal_field(admin) for admin in admins],
+            "CreateDatabaseDefaultPermissions": open_defaults,
+            "CreateTableDefaultPermissions": open_defaults})
+    permissions.create_catalog(cli.clients.client("glue", PRIMARY))
+    before, grants_before = access_settings(cli, STANDBY), primary_grants(cli)
+
+    def uninstall(*args):
+        return cli.run("uninstall", "--policy", "policy.toml", *args)
+
+    nothing = uninstall()
+    assert nothing.returncode == 1 and "twinlake-bootstrap.json" in nothing.stderr, nothing
+    done = cli.run("bootstrap", "--policy", "policy.toml", "--twinlake-role", own)
+    assert done.returncode == 0 and access_settings(cli, STANDBY)[1:] == ([], []), done
+    dry_run = uninstall("--dry-run")
+    assert dry_run.returncode == 2 and "would remove 1 administrators" in dry_run.stdout, dry_run
+    assert own in access_settings(cli, PRIMARY)[0]
+
+    # The record does not name the role of a stack of earlier.
+    left = uninstall()
+    assert left.returncode == 2 and f"--twinlake-role {lost}" in left.stdout, left
+    assert "delete-stack" not in left.stdout
+    assert access_settings(cli, STANDBY) == before and primary_grants(cli) == grants_before
+    done = uninstall("--twinlake-role", lost)
+    assert done.returncode == 0, done
+    for region in (PRIMARY, STANDBY):
+        assert access_settings(cli, region)[0] == {permissions.role("Admin")}
+        assert f"delete-stack --region {region} --stack-name twinlake\n" in done.stdout + "\n", done
+    assert "twinlake-ledger stays" in done.stdout
+
+
 def test_data_lake_settings_are_reported_or_merged_as_the_policy_says(cli):
     primary_lf, standby_lf = (cli.clients.client("lakeformation", r) for r in (PRIMARY, STANDBY))
     common = [permissions.role("twinlake"), permissions.role("Admin")]

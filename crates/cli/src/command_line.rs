@@ -17,6 +17,7 @@ use crate::commands::resync::ResyncArgs;
 use crate::commands::sandbox::SandboxArgs;
 use crate::commands::scenario::{self, ScenarioArgs};
 use crate::commands::status::StatusArgs;
+use crate::commands::uninstall::UninstallArgs;
 use crate::common_options::{WithCommon, WithLedger};
 use clap::{Parser, Subcommand};
 
@@ -119,6 +120,14 @@ pub enum Command {
     /// --record. Keep it: --undo needs it to revert them. Exits with 2 if --dry-run shows a change
     /// to make or to revert, or if --undo could not revert all that is recorded.
     Bootstrap(BootstrapArgs),
+    /// Revert what `bootstrap` changed, before the stacks are deleted
+    ///
+    /// Takes Twinlake's roles out of the data lake administrators of both Regions, and restores the
+    /// default permissions of the standby, as --undo of `bootstrap` does. Then checks that no role
+    /// of Twinlake is left, and names the stacks to delete and what stays. A role that is deleted
+    /// while it is an administrator makes every later change of the data lake settings fail. Exits
+    /// with 2 if a role is left, or if --dry-run shows something to revert.
+    Uninstall(UninstallArgs),
     /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),
     /// Check a policy, store it in both Regions, or show what it does with an object
@@ -240,6 +249,7 @@ mod tests {
             "redrive",
             "access",
             "bootstrap",
+            "uninstall",
         ] {
             let help = command.find_subcommand_mut(name).unwrap();
             let help = help.render_long_help().to_string();

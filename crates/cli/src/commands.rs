@@ -16,3 +16,4 @@ pub(crate) mod resync;
 pub(crate) mod sandbox;
 pub mod scenario;
 pub(crate) mod status;
+pub(crate) mod uninstall;

@@ -89,6 +89,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Redrive(args) => commands::redrive::run(&args).await,
         Command::Access(WithCommon { common, args }) => commands::access::run(&common, &args).await,
         Command::Bootstrap(args) => commands::bootstrap::run(&args).await,
+        Command::Uninstall(args) => commands::uninstall::run(&args).await,
         Command::Explain(args) => commands::explain::run(&args),
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),

@@ -233,7 +233,10 @@ pub async fn apply_changes<R: WriteRegion>(
     grant_all(region, &changes.grants).await
 }
 
-/// Reverts changes in a Region: removes only administrators and grants that were added.
+/// Reverts changes in a Region: removes only administrators and grants that were added. The
+/// administrators are removed even if a grant cannot be: a role that is deleted while it is one makes
+/// every later change of the settings fail (D-8). The grants come first, because the caller may be one
+/// of these administrators.
 ///
 /// # Errors
 /// A call failed. The function can be called again.
@@ -241,7 +244,13 @@ pub async fn revert_changes<R: WriteRegion>(
     region: &R,
     changes: &AccessChanges,
 ) -> Result<(), CallError> {
-    for batch in changes.grants.chunks(MAX_PERMISSIONS_PER_BATCH) {
+    let revoked = revoke_all(region, &changes.grants).await;
+    revert_settings(region, changes).await?;
+    revoked
+}
+
+async fn revoke_all<R: WriteRegion>(region: &R, grants: &[ReaderGrant]) -> Result<(), CallError> {
+    for batch in grants.chunks(MAX_PERMISSIONS_PER_BATCH) {
         let entries: Vec<ListedPermission> = batch.iter().map(ReaderGrant::to_permission).collect();
         let permissions: Vec<&ListedPermission> = entries.iter().collect();
         for result in region.revoke(&permissions).await? {
@@ -255,6 +264,13 @@ pub async fn revert_changes<R: WriteRegion>(
             }
         }
     }
+    Ok(())
+}
+
+async fn revert_settings<R: WriteRegion>(
+    region: &R,
+    changes: &AccessChanges,
+) -> Result<(), CallError> {
     let restores_defaults = changes.cleared_database_defaults || changes.cleared_table_defaults;
     if !restores_defaults && changes.administrators.is_empty() {
         return Ok(());

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
 use twinlake_aws::{AwsRegion, Clients};
 use twinlake_core::topology::Site;
-use twinlake_core::{Principal, render};
+use twinlake_core::{CallError, CallErrorKind, Principal, render};
 use twinlake_engine::lake_access::{
     AccessChanges, AccessRequirements, apply_changes, required_changes, revert_changes,
 };
@@ -47,8 +49,8 @@ pub struct BootstrapArgs {
 
 /// The changes made in each Region, by Region name: enough to revert them.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct BootstrapRecord {
-    regions: BTreeMap<String, AccessChanges>,
+pub(crate) struct BootstrapRecord {
+    pub(crate) regions: BTreeMap<String, AccessChanges>,
 }
 
 /// Makes the roles data lake administrators in both Regions, clears the default permissions of the
@@ -63,7 +65,11 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
     if args.undo {
         let record = record.ok_or_else(|| no_record(&args.record))?;
         // The Regions in any order: what is reverted does not depend on which one is primary.
-        return undo(&[&policy.sites.a, &policy.sites.b], args, record).await;
+        let undo_args = UndoArgs {
+            dry_run: args.dry_run,
+            record: &args.record,
+        };
+        return undo(&[&policy.sites.a, &policy.sites.b], undo_args, record).await;
     }
     if args.roles.is_empty() {
         let problem = "no role is given; add --twinlake-role ARN for each role in the output \
@@ -99,20 +105,55 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
         let recorded = record.regions.entry(site.region.clone()).or_default();
         recorded.merge(changes.clone());
         write_json(&args.record, &record)?;
-        apply_changes(&region, &changes).await?;
+        repeat_until_propagated(|| apply_changes(&region, &changes)).await?;
     }
     output::print(text.trim_end());
     Ok(outcome)
 }
 
+/// How long a new role may be unknown to Lake Formation (D-9), and the pause between two attempts.
+const PROPAGATION_TIME: Duration = Duration::from_secs(120);
+const PROPAGATION_PAUSE: Duration = Duration::from_secs(5);
+
+/// Makes changes again while Lake Formation does not know a role that they name, for up to
+/// [`PROPAGATION_TIME`].
+async fn repeat_until_propagated<F: Future<Output = Result<(), CallError>>>(
+    make_changes: impl Fn() -> F,
+) -> Result<(), CliError> {
+    let deadline = Instant::now() + PROPAGATION_TIME;
+    let mut is_noted = false;
+    loop {
+        match make_changes().await {
+            Err(error) if error.kind == CallErrorKind::NotPropagated => {
+                if Instant::now() >= deadline {
+                    return Err(CliError::Usage(format!("{error}. {DELETED_ROLE}")));
+                }
+                if !is_noted {
+                    output::note(
+                        "Lake Formation does not know a role yet; it is tried again for 2 minutes.",
+                    );
+                    is_noted = true;
+                }
+                tokio::time::sleep(PROPAGATION_PAUSE).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// What else than a new role makes Lake Formation refuse a principal (D-8).
+const DELETED_ROLE: &str = "Check that each role given exists. Check also that no deleted role, such as one \
+                            of an earlier deployment, is still a data lake administrator: `twinlake uninstall \
+                            --twinlake-role ARN` removes it";
+
 /// Reads the record of earlier changes, or returns `None` if there is none.
-fn read_record(path: &Path) -> Result<Option<BootstrapRecord>, CliError> {
+pub(crate) fn read_record(path: &Path) -> Result<Option<BootstrapRecord>, CliError> {
     path.exists().then(|| read_json(path)).transpose()
 }
 
 /// The error of `--undo` without a record. Only the record tells the administrators, grants and
 /// default permissions that this command changed from those that were there before.
-fn no_record(path: &Path) -> CliError {
+pub(crate) fn no_record(path: &Path) -> CliError {
     let problem = "this record of the changes does not exist, so nothing is reverted. `twinlake \
                    bootstrap` writes it to the directory in which it runs: run --undo there, or \
                    name the file with --record FILE. If it is lost, revert the changes yourself: \
@@ -125,9 +166,19 @@ fn no_record(path: &Path) -> CliError {
     }
 }
 
-async fn undo(
+/// How recorded changes are reverted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UndoArgs<'a> {
+    /// Show the changes only.
+    pub(crate) dry_run: bool,
+    /// The file of the record.
+    pub(crate) record: &'a Path,
+}
+
+/// Reverts recorded changes in Regions. A Region that was reverted leaves the record.
+pub(crate) async fn undo(
     sites: &[&Site],
-    args: &BootstrapArgs,
+    args: UndoArgs<'_>,
     mut record: BootstrapRecord,
 ) -> Result<CommandOutcome, CliError> {
     let verb = if args.dry_run {
@@ -164,7 +215,7 @@ async fn undo(
         let region = AwsRegion::new(&Clients::connect(&site.region).await, &site.account);
         revert_changes(&region, &changes).await?;
         record.regions.remove(&site.region);
-        write_json(&args.record, &record)?;
+        write_json(args.record, &record)?;
     }
     let named = |region: &String| sites.iter().any(|site| site.region == *region);
     let others: Vec<&str> = record
@@ -219,6 +270,7 @@ fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[tokio::test]
     async fn a_dry_run_of_undo_needs_attention_if_the_record_has_changes() {
@@ -227,14 +279,9 @@ mod tests {
             account: "111122223333".to_owned(),
             role: None,
         };
-        let args = BootstrapArgs {
-            policy: PathBuf::new(),
-            roles: Vec::new(),
+        let args = UndoArgs {
             dry_run: true,
-            undo: true,
-            record: PathBuf::new(),
-            primary: None,
-            ledger_table: String::new(),
+            record: Path::new(""),
         };
         let changes = AccessChanges {
             administrators: BTreeSet::from([Principal("arn:aws:iam::1:role/r".to_owned())]),
@@ -245,10 +292,10 @@ mod tests {
             (AccessChanges::default(), CommandOutcome::Done),
         ] {
             let regions = BTreeMap::from([(site.region.clone(), changes)]);
-            let outcome = undo(&[&site], &args, BootstrapRecord { regions }).await;
+            let outcome = undo(&[&site], args, BootstrapRecord { regions }).await;
             assert_eq!(outcome.unwrap(), expected);
         }
-        let nothing = undo(&[&site], &args, BootstrapRecord::default()).await;
+        let nothing = undo(&[&site], args, BootstrapRecord::default()).await;
         assert_eq!(nothing.unwrap(), CommandOutcome::Done);
     }
 
@@ -269,5 +316,38 @@ mod tests {
             "a damaged record is not taken for an empty one"
         );
         assert!(empty.unwrap().is_some());
+    }
+
+    fn failing(times: usize, kind: CallErrorKind) -> (Cell<usize>, CallError) {
+        (
+            Cell::new(times),
+            CallError::new(kind, "PutDataLakeSettings", "us-east-1", "x".to_owned()),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_role_has_two_minutes_to_become_known() {
+        let attempts = |(left, error): (Cell<usize>, CallError)| async move {
+            let started = Instant::now();
+            let result = repeat_until_propagated(|| {
+                let is_refused = left.get() > 0;
+                left.set(left.get().saturating_sub(1));
+                let result = if is_refused {
+                    Err(error.clone())
+                } else {
+                    Ok(())
+                };
+                async { result }
+            });
+            (result.await, started.elapsed())
+        };
+        let (result, _) = attempts(failing(20, CallErrorKind::NotPropagated)).await;
+        assert!(result.is_ok(), "100 s");
+        let (result, elapsed) = attempts(failing(usize::MAX, CallErrorKind::NotPropagated)).await;
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("no deleted role"), "{text}");
+        assert_eq!(elapsed, PROPAGATION_TIME);
+        let (result, elapsed) = attempts(failing(1, CallErrorKind::Denied)).await;
+        assert!(result.is_err() && elapsed.is_zero(), "a denial is final");
     }
 }
