@@ -109,7 +109,8 @@ def deploy_audit(aws, primary, standby, stack, parameters):
             aws.deploy(region, stack, "audit.yaml", parameters)
 
 
-def main():
+def parse_arguments(arguments):
+    """Returns the options, and the parameters of the template. Exits with 2 if they are not valid."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["storage", "audit"])
     parser.add_argument("--primary", required=True, metavar="REGION")
@@ -118,7 +119,8 @@ def main():
     parser.add_argument("--twinlake-stack", default="twinlake", metavar="NAME",
                         help="the stack of template.yaml, whose queue receives replication notifications")
     parser.add_argument("parameters", nargs="*", metavar="Name=value", help="parameters of the template, for both Regions")
-    args = parser.parse_args()
+    # The parameters follow the options.
+    args = parser.parse_intermixed_args(arguments)
     if args.primary == args.standby:
         parser.error("the primary and the standby are the same Region; name two")
     parameters = {}
@@ -127,6 +129,11 @@ def main():
         if not equals:
             parser.error(f"{parameter!r} is not of the form Name=value")
         parameters[name] = value
+    return args, parameters
+
+
+def main():
+    args, parameters = parse_arguments(sys.argv[1:])
     stack = args.stack or f"twinlake-{args.what}"
     try:
         if args.what == "storage":

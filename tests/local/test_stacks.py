@@ -385,6 +385,29 @@ class FakeAws:
         return self.found_trails.get(region, [])
 
 
+def test_the_makefile_passes_the_parameters():
+    makefile = (ROOT / "Makefile").read_text()
+    values = {"PRIMARY": PRIMARY, "STANDBY": STANDBY, "STORAGE_PARAMETERS": "LakeName=sales ResultDays=7",
+              "AUDIT_PARAMETERS": ""}
+    commands = re.findall(r"^\t\$\(PY\) stacks/deploy\.py (.*)$", makefile, re.M)
+    parsed = [deploy.parse_arguments(re.sub(r"\$\((\w+)\)", lambda found: values[found.group(1)], command).split())
+              for command in commands]
+    assert [(args.what, args.primary, args.standby) for args, _ in parsed] == [
+        ("storage", PRIMARY, STANDBY), ("audit", PRIMARY, STANDBY)]
+    assert [parameters for _, parameters in parsed] == [{"LakeName": "sales", "ResultDays": "7"}, {}]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["storage", "--primary", PRIMARY, "--standby", PRIMARY],
+    ["storage", "--primary", PRIMARY, "--standby", STANDBY, "LakeName"],
+    ["storage", "--primary", PRIMARY],
+])
+def test_wrong_arguments_are_refused(arguments):
+    with pytest.raises(SystemExit) as refused:
+        deploy.parse_arguments(arguments)
+    assert refused.value.code == 2
+
+
 def run_storage(aws):
     aws.deployed.clear()
     deploy.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"LakeName": "sales"})
