@@ -597,27 +597,6 @@ def as_api_input(configuration):
     return configuration
 
 
-def test_s3_accepts_the_rule_and_the_notification_of_the_guide(local_aws):
-    rule, notification = blocks("json")
-    s3 = local_aws.client("s3", PRIMARY)
-    for region, name in ((PRIMARY, "guide-source"), (STANDBY, "guide-destination")):
-        client = local_aws.client("s3", region)
-        local_aws._create_bucket(client, region, name)
-        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_bucket_replication(Bucket="guide-source", ReplicationConfiguration={
-        "Role": f"arn:aws:iam::{ACCOUNT}:role/replication",
-        "Rules": [json.loads(rule.replace("DESTINATION", "guide-destination"))]})
-    s3.put_object(Bucket="guide-source", Key="warehouse/a", Body=b"1")
-    assert s3.head_object(Bucket="guide-source", Key="warehouse/a")["ReplicationStatus"] == "COMPLETED"
-    queue = local_aws.client("sqs", PRIMARY).create_queue(QueueName="guide")["QueueUrl"]
-    arn = local_aws.client("sqs", PRIMARY).get_queue_attributes(
-        QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    s3.put_bucket_notification_configuration(Bucket="guide-source", NotificationConfiguration={
-        "QueueConfigurations": [json.loads(notification.replace("QUEUE_ARN", arn))]})
-    found = s3.get_bucket_notification_configuration(Bucket="guide-source")["QueueConfigurations"]
-    assert found == [{"Id": "twinlake", "QueueArn": arn, "Events": ["s3:Replication:*"]}]
-
-
 def test_the_batch_replication_of_the_guide_is_a_request_of_the_api():
     (command,) = [text for text in blocks("sh") if "create-job" in text]
     options = dict(re.findall(r"--(operation|report|manifest-generator) '(.*?)'", command, re.S))

@@ -13,6 +13,7 @@
 //! - Every entry of a batch call has its own result (LF-13).
 //! - Nothing here reads the environment; the SDK's own configuration does.
 
+mod bucket_setup;
 mod call_counter;
 pub mod call_error;
 mod call_limits;
@@ -30,6 +31,7 @@ mod region;
 mod s3_replicas;
 mod system_clock;
 
+pub use bucket_setup::S3BucketSetup;
 pub use call_counter::{api_calls, api_errors, throttled_calls};
 pub use call_limits::{CallLimits, SharedCeiling};
 pub use clients::{APP_NAME, Clients};

@@ -16,6 +16,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::resync::ResyncArgs;
 use crate::commands::sandbox::SandboxArgs;
 use crate::commands::scenario::{self, ScenarioArgs};
+use crate::commands::setup::SetupCommand;
 use crate::commands::status::StatusArgs;
 use crate::commands::uninstall::UninstallArgs;
 use crate::common_options::{WithCommon, WithLedger};
@@ -128,6 +129,9 @@ pub enum Command {
     /// while it is an administrator makes every later change of the data lake settings fail. Exits
     /// with 2 if a role is left, or if --dry-run shows something to revert.
     Uninstall(UninstallArgs),
+    /// Add what Twinlake needs to things that exist, such as S3 replication to buckets
+    #[command(subcommand)]
+    Setup(SetupCommand),
     /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),
     /// Check a policy, store it in both Regions, or show what it does with an object
@@ -208,6 +212,19 @@ mod tests {
         let policy = ["ledger-table", "policy", "region"];
         assert_eq!(options(&["policy", "explain"]), policy);
         assert_eq!(options(&["redrive"]), with(&["stack", "yes"], &policy));
+        assert_eq!(
+            options(&["setup", "storage"]),
+            [
+                "attach",
+                "dry-run",
+                "policy",
+                "replica-key",
+                "replication-role",
+                "replication-time-control",
+                "stack",
+                "yes"
+            ]
+        );
         let regions = with(
             &[
                 "caller-arn",
@@ -250,8 +267,12 @@ mod tests {
             "access",
             "bootstrap",
             "uninstall",
+            "setup storage",
         ] {
-            let help = command.find_subcommand_mut(name).unwrap();
+            let mut help = &mut command;
+            for part in name.split(' ') {
+                help = help.find_subcommand_mut(part).unwrap();
+            }
             let help = help.render_long_help().to_string();
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(help.contains("with 2 if"), "{name}: {help}");

@@ -15,5 +15,6 @@ pub(crate) mod report;
 pub(crate) mod resync;
 pub(crate) mod sandbox;
 pub mod scenario;
+pub(crate) mod setup;
 pub(crate) mod status;
 pub(crate) mod uninstall;

@@ -94,6 +94,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),
         Command::Sandbox(args) => commands::sandbox::run(&args).await,
+        Command::Setup(command) => commands::setup::run(&command).await,
     };
     match result {
         Ok(CommandOutcome::Done) => ExitCode::SUCCESS,

@@ -49,6 +49,7 @@ pub mod document;
 pub mod partition_diff;
 pub mod readiness;
 pub mod render;
+pub mod replication_setup;
 pub mod scope;
 pub mod snapshot;
 pub mod step;
