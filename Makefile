@@ -8,6 +8,7 @@ TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 ARCH ?= arm64
 LAMBDA_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
+CONFIG ?= deploy.toml
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= -1
 # Coverage counters for libFuzzer that need no nightly compiler.
@@ -85,16 +86,8 @@ build: $(VENV)/ready ## Builds the release zips for Lambda (ARCH=arm64 or x86_64
 	    test $$size -lt 6000000 || { echo "$$zip is over 6 MB"; exit 1; }; \
 	done
 
-deploy: $(VENV)/ready ## Deploys the stack in both Regions (PRIMARY=... STANDBY=... ARCH=...), after `make build`
-	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
-	    { echo "Name both Regions: make deploy PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
-	@test "$(PRIMARY)" != "$(STANDBY)" || { echo "PRIMARY and STANDBY are the same Region; name two."; exit 1; }
-	$(VENV)/bin/sam deploy --stack-name twinlake --region $(PRIMARY) --resolve-s3 --no-fail-on-empty-changeset \
-	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-	    --parameter-overrides PeerRegion=$(STANDBY) Architecture=$(ARCH) $(PRIMARY_PARAMETERS)
-	$(VENV)/bin/sam deploy --stack-name twinlake --region $(STANDBY) --resolve-s3 --no-fail-on-empty-changeset \
-	    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-	    --parameter-overrides PeerRegion=$(PRIMARY) Architecture=$(ARCH) $(STANDBY_PARAMETERS)
+deploy: $(VENV)/ready ## Deploys the stacks in both Regions after `make build`, or upgrades them (CONFIG=deploy.toml)
+	@$(PY) tools/deploy.py $(CONFIG)
 
 deploy-storage: $(VENV)/ready ## Deploys replicated buckets in both Regions (PRIMARY=... STANDBY=...)
 	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \

@@ -6,11 +6,12 @@ Served by `hypercorn tests/local/local_aws.py:app`. The patches are written for 
 import contextvars
 import datetime
 import importlib.metadata
+import os
 
 from ministack.app import app  # noqa: F401  (hypercorn serves it)
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, s3
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import changesets, engine, provisioners
 
 PATCHED_VERSION = "1.5.33"
 assert importlib.metadata.version("ministack") == PATCHED_VERSION, (
@@ -83,16 +84,26 @@ s3._maybe_replicate = replicate_with_notification
 # CloudFormation passes parameters as text. Services convert them to numbers; ministack does not.
 mapping_handler = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
 original_create_mapping = mapping_handler["create"]
+original_update_mapping = mapping_handler["update"]
 
 
-def create_mapping_with_numbers(logical_id, properties, stack):
+def with_numbers(properties):
     scaling = properties.get("ScalingConfig") or {}
     if "MaximumConcurrency" in scaling:
         scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
-    return original_create_mapping(logical_id, properties, stack)
+    return properties
+
+
+def create_mapping_with_numbers(logical_id, properties, stack):
+    return original_create_mapping(logical_id, with_numbers(properties), stack)
+
+
+def update_mapping_with_numbers(physical_id, old, new, stack):
+    return original_update_mapping(physical_id, old, with_numbers(new), stack)
 
 
 mapping_handler["create"] = create_mapping_with_numbers
+mapping_handler["update"] = update_mapping_with_numbers
 
 
 # A rule that also matches read-only calls is an enabled rule; ministack does not know the state.
@@ -101,9 +112,61 @@ original_create_rule = rule_handler["create"]
 
 
 def create_enabled_rule(logical_id, properties, stack):
+    refuse_missing_bus(properties)
     if properties.get("State") == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS":
         properties = {**properties, "State": "ENABLED"}
     return original_create_rule(logical_id, properties, stack)
 
 
+def refuse_missing_bus(properties):
+    """Refuses a rule whose target is an event bus that does not exist, as AWS may do (D-1)."""
+    if os.environ.get("TWINLAKE_ALLOW_MISSING_BUS"):
+        return
+    for target in properties.get("Targets", []):
+        _, _, service, region, account, resource = target["Arn"].split(":", 5)
+        if service == "events":
+            with request_scope(account, region):
+                if resource.split("/", 1)[1] not in eventbridge._event_buses:
+                    raise ValueError(f"the target {target['Arn']} does not exist")
+
+
 rule_handler["create"] = create_enabled_rule
+
+
+# A statement of an event bus's resource policy. ministack does not know the type.
+def create_bus_policy(logical_id, properties, stack):
+    bus = properties.get("EventBusName", "default")
+    statements = BUS_POLICIES.setdefault((get_account_id(), get_region(), bus), {})
+    statements[properties["StatementId"]] = properties["Statement"]
+    return f"{bus}|{properties['StatementId']}", {}
+
+
+def delete_bus_policy(physical_id, properties):
+    bus, statement = physical_id.split("|")
+    BUS_POLICIES.get((get_account_id(), get_region(), bus), {}).pop(statement, None)
+
+
+# By account, Region and bus: the statements by id. Nothing here evaluates them.
+BUS_POLICIES = {}
+provisioners._RESOURCE_HANDLERS["AWS::Events::EventBusPolicy"] = {
+    "create": create_bus_policy,
+    "update": lambda physical_id, old, new, stack: create_bus_policy(None, new, stack),
+    "delete": delete_bus_policy,
+}
+
+
+# A resource whose condition does not hold does not exist, so a change of its condition is a change of the
+# stack. ministack compares the text of the resource.
+original_resolve = changesets._resolve_props_for_diff
+
+
+def resolve_present_resources(template, params, stack_name, stack_id):
+    resolved = original_resolve(template, params, stack_name, stack_id)
+    conditions = engine._evaluate_conditions(template, params) if template else {}
+    resources = resolved.get("Resources", {})
+    present = {name: resource for name, resource in resources.items()
+               if conditions.get(resource.get("Condition"), True)}
+    return {**resolved, "Resources": present}
+
+
+changesets._resolve_props_for_diff = resolve_present_resources

@@ -21,9 +21,12 @@ import urllib.request
 import zipfile
 
 import boto3
-import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from deploy import Deployer, load_template, read_deployment  # noqa: E402
+
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 ACCOUNT = "111122223333"
 PRIMARY, STANDBY = "us-east-1", "ap-south-1"
@@ -57,6 +60,28 @@ a = "s3://{BUCKETS[PRIMARY]}/"
 b = "s3://{BUCKETS[STANDBY]}/"
 """
 POLICY = EVERY_RESYNC + SITES
+# IAM names hold the name of the stack, and IAM is global, so the local AWS needs two names. No scheduled
+# run happens during a test: the tests invoke the functions themselves.
+DEPLOYMENT = f"""
+account = "{ACCOUNT}"
+architecture = "x86_64"
+policy = "policy.toml"
+
+[parameters]
+QueueDelaySeconds = 0
+ResyncSchedule = "rate(1 day)"
+HeartbeatSchedule = "rate(1 day)"
+HeartbeatIntervalSeconds = 2
+AlertQuietSeconds = 1
+
+[[region]]
+region = "{PRIMARY}"
+stack = "twinlake-{PRIMARY}"
+
+[[region]]
+region = "{STANDBY}"
+stack = "twinlake-{STANDBY}"
+"""
 
 
 def free_port():
@@ -81,25 +106,9 @@ def wait_for(description, check, seconds=90.0, every=0.05, detail=lambda: "no de
         time.sleep(every)
 
 
-def load_template(file="template.yaml"):
-    """Returns a template as plain data, with intrinsic functions in their long form."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def intrinsic(loader, suffix, node):
-        if isinstance(node, yaml.ScalarNode):
-            value = loader.construct_scalar(node)
-        elif isinstance(node, yaml.SequenceNode):
-            value = loader.construct_sequence(node, deep=True)
-        else:
-            value = loader.construct_mapping(node, deep=True)
-        if suffix == "GetAtt" and isinstance(value, str):
-            value = value.split(".", 1)
-        return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-    Loader.add_multi_constructor("!", intrinsic)
-    return yaml.load((ROOT / file).read_text(), Loader)
+def built_zip(code_uri):
+    """Returns the zip of a function, as `make build` makes it in release form."""
+    return bootstrap_zip(pathlib.Path(code_uri).parent.name)
 
 
 def bootstrap_zip(binary):
@@ -124,7 +133,9 @@ class Deployment:
     Without entering the context it is only a factory of boto3 clients for two URLs.
     """
 
-    def __init__(self):
+    def __init__(self, allows_missing_bus=False):
+        # Whether the local AWS takes rules whose target event bus does not exist.
+        self.allows_missing_bus = allows_missing_bus
         self.processes = []
         self.exit_stack = contextlib.ExitStack()
         # Stack outputs by Region, and physical resource names by Region and logical name.
@@ -133,14 +144,10 @@ class Deployment:
 
     def __enter__(self):
         try:
-            self.home = pathlib.Path(self.exit_stack.enter_context(tempfile.TemporaryDirectory()))
-            self._start()
-            for region in (PRIMARY, STANDBY):
-                self._deploy(region)
+            self.start()
+            self.deploy()
             self._put_data_lake_settings()
             self._create_buckets()
-            self.policy_file = self.home / "policy.toml"
-            self.policy_file.write_text(POLICY)
             self.twinlake("policy", "push", str(self.policy_file))
         except BaseException:
             self.__exit__(None, None, None)
@@ -173,7 +180,11 @@ class Deployment:
 
     # Processes
 
-    def _start(self):
+    def start(self):
+        """Starts the local AWS and the sandbox, without deploying."""
+        self.home = pathlib.Path(self.exit_stack.enter_context(tempfile.TemporaryDirectory()))
+        self.policy_file = self.home / "policy.toml"
+        self.policy_file.write_text(POLICY)
         aws_port, sandbox_port = free_port(), free_port()
         self.aws_url = f"http://127.0.0.1:{aws_port}"
         self.sandbox_url = f"http://127.0.0.1:{sandbox_port}"
@@ -195,6 +206,7 @@ class Deployment:
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ENDPOINT_URL_GLUE": self.sandbox_url,
             "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox_url,
+            **({"TWINLAKE_ALLOW_MISSING_BUS": "1"} if self.allows_missing_bus else {}),
         })
         wait_for("the sandbox answers",
                  lambda: self.is_healthy(f"{self.sandbox_url}/_sandbox/health"))
@@ -272,46 +284,13 @@ class Deployment:
 
     # Deployment
 
-    def _deploy(self, region):
-        bucket = f"code-{region}"
-        s3 = self.client("s3", region)
-        self._create_bucket(s3, region, bucket)
-        template = load_template()
-        for function, binary in FUNCTIONS.items():
-            key = f"{binary}.zip"
-            s3.put_object(Bucket=bucket, Key=key, Body=bootstrap_zip(binary))
-            # As `sam package` does it.
-            code = {"Bucket": bucket, "Key": key}
-            template["Resources"][function]["Properties"]["CodeUri"] = code
-        # The template exceeds the size limit of TemplateBody, so it is sent by URL.
-        s3.put_object(Bucket=bucket, Key="template.json", Body=json.dumps(template).encode())
-        peer = STANDBY if region == PRIMARY else PRIMARY
-        values = {
-            "PeerRegion": peer, "Architecture": "x86_64", "QueueDelaySeconds": "0",
-            # No scheduled run happens during a test: the tests invoke the functions themselves.
-            "ResyncSchedule": "rate(1 day)", "HeartbeatSchedule": "rate(1 day)",
-            "HeartbeatIntervalSeconds": "2", "AlertQuietSeconds": "1",
-        }
-        cloudformation = self.client("cloudformation", region)
-        stack_name = f"twinlake-{region}"
-        cloudformation.create_stack(
-            StackName=stack_name, TemplateURL=f"{self.aws_url}/{bucket}/template.json",
-            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()],
-        )
-
-        def finished_status():
-            status = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
-            return status if not status["StackStatus"].endswith("IN_PROGRESS") else None
-
-        status = wait_for(f"{stack_name} is deployed", finished_status)
-        if status["StackStatus"] != "CREATE_COMPLETE":
-            events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
-            raise AssertionError([
-                (e["LogicalResourceId"], e.get("ResourceStatusReason"))
-                for e in events if "FAILED" in e["ResourceStatus"]
-            ])
-        self.outputs[region] = {o["OutputKey"]: o["OutputValue"] for o in status["Outputs"]}
+    def deploy(self, template=None, say=lambda text: None, text=DEPLOYMENT):
+        """Deploys both stacks, as `make deploy` does. `text` is the deployment file."""
+        path = self.home / "deploy.toml"
+        path.write_text(text)
+        template = template or load_template()
+        deployer = Deployer(template, self.client, built_zip, say, poll_seconds=0.1)
+        self.outputs = deployer.run(read_deployment(path, load_template()))
 
     @staticmethod
     def _create_bucket(s3, region, bucket):

@@ -705,3 +705,28 @@ def test_functions_and_commands_share_a_ceiling_of_calls(seeded):
     finally:
         operation.write_text(OPERATION)
         seeded.twinlake("policy", "push", "--operation", str(operation), *READ_STANDBY)
+
+
+def test_a_policy_of_another_account_stops_the_functions_with_an_alert(seeded):
+    receive = seeded.subscribe(STANDBY, {"kind": ["plan-rejected"]})
+    other = seeded.home / "other-account.toml"
+    other.write_text(seeded.policy_file.read_text().replace(ACCOUNT, "999988887777"))
+    seeded.twinlake("policy", "push", str(other))
+    glue = seeded.client("glue", PRIMARY)
+    glue.create_table(DatabaseName="sales", TableInput=table_input("of_another_account"))
+    with pytest.raises(AssertionError, match="cannot be determined"):
+        seeded.resync()
+    (alert,) = wait_for("the alert arrives", lambda: alerts_in(receive()))
+    assert f"the stack of this Region was deployed for {STANDBY} and {PRIMARY} of account {ACCOUNT}" in (
+        alert["summary"])
+    assert "999988887777" in alert["summary"] and "policy push" in alert["action"]
+
+    def is_replicated():
+        tables = seeded.client("glue", STANDBY).get_tables(DatabaseName="sales")["TableList"]
+        return "of_another_account" in {table["Name"] for table in tables}
+
+    assert not is_replicated()
+    # The events wait in their queues for the visibility timeout.
+    seeded.twinlake("policy", "push", str(seeded.policy_file))
+    seeded.resync()
+    assert is_replicated()

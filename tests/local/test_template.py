@@ -25,6 +25,8 @@ PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMes
                     "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 # Actions that only the lake-access function may perform.
 SETTINGS_ACTIONS = {"lakeformation:PutDataLakeSettings"}
+# Actions that a grant on a named object needs beside the grant itself (D-3).
+GRANT_ACTIONS = {"glue:GetDatabase", "glue:GetTable"}
 # Actions with which a resync counts objects that are not replicated.
 INVENTORY_ACTIONS = {"glue:GetConnections", "glue:GetCatalogs",
                      "glue:GetDataCatalogEncryptionSettings", "glue:GetResourcePolicy",
@@ -94,7 +96,9 @@ def statements(function):
     role = RESOURCES[f"{function}Role"]["Properties"]
     documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
     for managed in role.get("ManagedPolicyArns", []):
-        documents.append(RESOURCES[managed["Ref"]]["Properties"]["PolicyDocument"])
+        # The others are optional policies of AWS.
+        if "Ref" in managed:
+            documents.append(RESOURCES[managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in documents:
         for statement in document["Statement"]:
             statement = statement.get("Fn::If", [None, statement])[1]
@@ -133,7 +137,7 @@ def test_every_call_is_allowed_and_no_other():
         assert allowed_actions(function) == (
             called - INVENTORY_ACTIONS - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
     # The only function that writes the data lake settings. It revokes nothing.
-    assert allowed_actions("LakeAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | {
+    assert allowed_actions("LakeAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | GRANT_ACTIONS | {
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
         "lakeformation:BatchGrantPermissions", "sns:Publish", "dynamodb:GetItem",
         "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
@@ -156,7 +160,7 @@ def test_every_call_is_allowed_and_no_other():
         "sqs:SendMessage", "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
         "dynamodb:UpdateItem"}
     # The only function that writes the primary's catalog, and only to its own table.
-    assert allowed_actions("Heartbeat") == logs | {
+    assert allowed_actions("Heartbeat") == logs | GRANT_ACTIONS | {
         "glue:CreateDatabase", "glue:CreateTable", "glue:UpdateTable", "dynamodb:GetItem",
         "dynamodb:UpdateItem", "lakeformation:CreateDataCellsFilter",
         "lakeformation:GetDataCellsFilter", "lakeformation:UpdateDataCellsFilter",
@@ -169,8 +173,10 @@ def test_every_call_is_allowed_and_no_other():
     for function in FUNCTIONS:
         for statement, actions in statements(function):
             if "events:PutEvents" in actions:
+                # D-4: the key has several values, and ForAllValues also matches none.
                 assert statement["Condition"] == {
-                    "StringEquals": {"events:source": "twinlake"}}, function
+                    "ForAllValues:StringEquals": {"events:source": "twinlake"},
+                    "Null": {"events:source": "false"}}, function
 
 
 def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
@@ -200,7 +206,8 @@ def test_queues_suit_the_functions_that_read_them():
         source = events["Messages"]["Properties"]
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
         queue = RESOURCES[source["Queue"]["Fn::GetAtt"][0]]["Properties"]
-        assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5, name
+        # D-11: a throttled invocation counts as a receive.
+        assert queue["RedrivePolicy"]["maxReceiveCount"] >= 10, name
     defaults = TEMPLATE["Parameters"]
     visibility_timeout = defaults["QueueVisibilityTimeoutSeconds"]["Default"]
     assert visibility_timeout >= 6 * defaults["EventFunctionTimeoutSeconds"]["Default"]
@@ -367,3 +374,134 @@ def test_failed_scheduled_runs_are_reported():
                 send_resources = [str(s["Resource"]) for s, actions in statements(name)
                          if "sqs:SendMessage" in actions]
                 assert any(queue in resource for resource in send_resources), name
+
+
+# The rows of docs/assumptions.md about deployment
+
+
+def test_d1_rules_that_name_the_peers_bus_have_a_condition_and_so_has_what_names_them():
+    """The stack that is deployed first must not need anything of the other one."""
+    conditional = {name for name, resource in RESOURCES.items()
+                   if resource.get("Condition") == "ForwardsEvents"}
+    assert TEMPLATE["Conditions"]["ForwardsEvents"] == {
+        "Fn::Equals": [{"Ref": "ForwardEvents"}, "true"]}
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::Events::Rule" and "event-bus" in str(resource):
+            assert name in conditional, name
+        if name not in conditional:
+            text = str(resource)
+            assert not any(f"'{other}'" in text or f"${{{other}" in text for other in conditional), name
+    assert len([name for name in conditional if name.endswith("Rule")]) == 4
+
+
+def test_d1_the_bus_names_its_own_account():
+    allow, _ = RESOURCES["PeerEventBus"]["Properties"]["Policy"]["Statement"]
+    assert allow["Effect"] == "Allow" and allow["Action"] == "events:PutEvents"
+    assert allow["Principal"] == {
+        "AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+
+
+def test_d4_only_twinlakes_roles_put_events_with_its_source():
+    _, on_peer_bus = RESOURCES["PeerEventBus"]["Properties"]["Policy"]["Statement"]
+    on_default_bus = RESOURCES["DefaultEventBusPolicy"]["Properties"]["Statement"]
+    assert "EventBusName" not in RESOURCES["DefaultEventBusPolicy"]["Properties"]
+    roles = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/twinlake/*"
+    for statement in (on_peer_bus, on_default_bus):
+        assert statement["Effect"] == "Deny" and statement["Principal"] == "*"
+        assert statement["Condition"] == {
+            "ForAnyValue:StringEquals": {"events:source": "twinlake"},
+            "ArnNotLike": {"aws:PrincipalArn": {"Fn::Sub": roles}}}
+    # Every role that puts such events has this path.
+    senders = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"
+               and "events:PutEvents" in str(resource)]
+    assert "ForwardRole" in senders and len(senders) == 5
+    for name in senders:
+        assert RESOURCES[name]["Properties"]["Path"] == "/twinlake/", name
+
+
+def test_d3_every_function_that_grants_may_read_what_it_grants_on():
+    granting = [f for f in FUNCTIONS if "lakeformation:BatchGrantPermissions" in allowed_actions(f)]
+    assert len(granting) == 5
+    for function in granting:
+        reads = [str(statement["Resource"]) for statement, actions in statements(function)
+                 if GRANT_ACTIONS <= set(actions)]
+        assert reads, function
+        for kind in ("catalog", "database/", "table/"):
+            assert any(f"${{AWS::Region}}:${{AWS::AccountId}}:{kind}" in text for text in reads), (
+                function, kind)
+
+
+def test_d7_exactly_the_functions_that_send_to_their_own_queue_may_loop():
+    for function in FUNCTIONS:
+        properties = RESOURCES[function]["Properties"]
+        source = properties["Events"].get("Messages")
+        queue = source and source["Properties"]["Queue"]
+        loops = any("sqs:SendMessage" in actions and statement["Resource"] == queue
+                    for statement, actions in statements(function))
+        assert properties.get("RecursiveLoop") == ("Allow" if loops else None), function
+
+
+def test_d10_the_default_threshold_exceeds_the_lag_of_one_lost_heartbeat():
+    """The scheduler's precision is 60 s, so two heartbeats that are sent may be 179 s apart."""
+    code = (ROOT / "crates/engine/src/operation_document.rs").read_text()
+    threshold = int(re.search(r"DEFAULT_CATALOG_LAG_SECS: i64 = (\d+);", code).group(1))
+    interval = TEMPLATE["Parameters"]["HeartbeatIntervalSeconds"]["Default"]
+    assert threshold > 3 * interval - 1 - interval
+
+
+def test_d13_no_arn_has_a_fixed_partition():
+    text = (ROOT / "template.yaml").read_text()
+    assert not re.search(r"arn:aws[a-z-]*:", text.replace("arn:aws[a-z-]*:kms", ""))
+
+
+def test_f4_view_definers_are_passed_to_glue_and_lakeformation():
+    (statement,) = RESOURCES["ViewDefinerPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "iam:PassRole"
+    assert statement["Resource"] == {"Ref": "ViewDefinerRoleArns"}
+    assert statement["Condition"]["StringEquals"]["iam:PassedToService"] == [
+        "glue.amazonaws.com", "lakeformation.amazonaws.com"]
+
+
+def test_f5_the_rights_for_grants_to_other_accounts_are_optional():
+    assert TEMPLATE["Parameters"]["AllowCrossAccountGrants"]["Default"] == "false"
+    policy = "arn:${AWS::Partition}:iam::aws:policy/AWSLakeFormationCrossAccountManager"
+    optional = {"Fn::If": ["AllowsCrossAccountGrants", {"Fn::Sub": policy}, {"Ref": "AWS::NoValue"}]}
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::IAM::Role":
+            is_reconciling = name in ("CatalogEventRole", "PermissionEventRole", "ResyncRole")
+            managed = resource["Properties"].get("ManagedPolicyArns", [])
+            assert (optional in managed) == is_reconciling, name
+
+
+def test_f11_a_function_outlives_one_slow_call_of_lake_formation():
+    code = (ROOT / "crates/aws/src/clients.rs").read_text()
+    longest = re.search(r"LAKE_FORMATION_TIMEOUTS.*?response: Duration::from_secs\((\d+)\)", code, re.S)
+    timeout = TEMPLATE["Parameters"]["EventFunctionTimeoutSeconds"]
+    assert timeout["Default"] >= int(longest.group(1)) + 15 and timeout["MaxValue"] >= timeout["Default"]
+
+
+def test_the_topic_and_every_queue_take_the_optional_key():
+    for name, resource in RESOURCES.items():
+        if resource["Type"] in ("AWS::SQS::Queue", "AWS::SNS::Topic"):
+            assert resource["Properties"]["KmsMasterKeyId"] == {"Fn::If": [
+                "HasMessageKey", {"Ref": "MessageKeyArn"}, {"Ref": "AWS::NoValue"}]}, name
+        if resource["Type"] == "AWS::SQS::Queue":
+            assert resource["Properties"]["SqsManagedSseEnabled"] == {"Fn::If": [
+                "HasMessageKey", {"Ref": "AWS::NoValue"}, True]}, name
+    policy = RESOURCES["MessageKeyPolicy"]
+    assert policy["Condition"] == "HasMessageKey"
+    roles = {role["Ref"] for role in policy["Properties"]["Roles"]}
+    users = {f"{f}Role" for f in FUNCTIONS if {"sqs:SendMessage", "sqs:ReceiveMessage", "sns:Publish"}
+             & allowed_actions(f)}
+    assert roles == users
+
+
+def test_the_ledger_is_kept_when_a_stack_is_deleted_or_upgraded():
+    """Another key schema or name would replace the table."""
+    ledger = RESOURCES["Ledger"]
+    assert ledger["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert ledger["UpdateReplacePolicy"] == "Retain"
+    assert ledger["Properties"]["KeySchema"] == [
+        {"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    assert ledger["Properties"]["TableName"] == {"Ref": "LedgerTableName"}
+    assert TEMPLATE["Parameters"]["LedgerTableName"]["Default"] == "twinlake-ledger"

@@ -1,0 +1,281 @@
+"""tools/deploy.py: the deployment file, and the deployment, upgrade, removal and repetition of stacks on
+a local AWS that refuses a rule whose target event bus does not exist."""
+
+import copy
+import subprocess
+from unittest import mock
+
+import pytest
+
+from stack import ACCOUNT, DEPLOYMENT, PRIMARY, ROOT, STANDBY, Deployment, load_template
+
+import deploy
+
+TEMPLATE = load_template()
+FORWARD_RULES = 4
+
+
+# The deployment file
+
+
+def read(tmp_path, text, policy=None):
+    (tmp_path / "deploy.toml").write_text(text)
+    if policy is not None:
+        (tmp_path / "policy.toml").write_text(policy)
+    return deploy.read_deployment(tmp_path / "deploy.toml", TEMPLATE)
+
+
+def regions(*names, head=""):
+    tables = "".join(f'\n[[region]]\nregion = "{name}"\n' for name in names)
+    return f'account = "{ACCOUNT}"\n{head}{tables}'
+
+
+def test_parameters_of_every_type_reach_the_stacks(tmp_path):
+    text = regions(PRIMARY, STANDBY, head='''
+[parameters]
+ResyncSchedule = "rate(12 hours)"
+QueueDelaySeconds = 5
+AllowCrossAccountGrants = true
+''') + 'parameters = { RegistrationRoleArns = ["arn:aws:iam::1:role/a", "arn:aws:iam::1:role/b"] }'
+    first, second = read(tmp_path, text).stacks
+    shared = {"ResyncSchedule": "rate(12 hours)", "QueueDelaySeconds": "5",
+              "AllowCrossAccountGrants": "true"}
+    assert first.parameters == shared and first.name == "twinlake"
+    roles = "arn:aws:iam::1:role/a,arn:aws:iam::1:role/b"
+    assert second.parameters == shared | {"RegistrationRoleArns": roles}
+
+
+@pytest.mark.parametrize("text, problem", [
+    (regions(PRIMARY), "two different Regions"),
+    (regions(PRIMARY, PRIMARY), "two different Regions"),
+    (regions(PRIMARY, "nowhere"), "`nowhere` is not a Region"),
+    (regions("cn-north-1", "cn-northwest-1"), "EventBridge does not route events"),
+    (regions("us-gov-west-1", "us-gov-east-1"), "EventBridge does not route events"),
+    (regions(PRIMARY, "us-gov-east-1"), "`twinlake plan`, `apply` and `resync`"),
+    (regions(PRIMARY, STANDBY, head="acount = 1"), "unknown key `acount`"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nPeerRegion = 'x'"), "leave out `PeerRegion`"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nResync = 'x'"), "no parameter `Resync`"),
+    (regions(PRIMARY, STANDBY, head="[parameters]\nResyncSchedule = 1.5"), "must be a text"),
+    (regions(PRIMARY, STANDBY) + "parameters = { EventBusName = 'x' }", "the same in both Regions"),
+    (regions(PRIMARY, STANDBY).replace(ACCOUNT, "1"), "write the account"),
+    (regions(PRIMARY, STANDBY, head="architecture = 'arm'"), "`architecture` is"),
+    ("account =", "deploy.toml: "),
+    (f'account = "{ACCOUNT}"\nregion = "{PRIMARY}"', "`region` must be written as [[region]] tables"),
+    (f'account = "{ACCOUNT}"\nregion = ["{PRIMARY}"]', "`region` must be written as [[region]] tables"),
+    (regions(PRIMARY, STANDBY, head="parameters = 1"), "`parameters` must be a table"),
+    (regions(PRIMARY, STANDBY) + "stack = 1", "`stack` must be a text"),
+])
+def test_a_wrong_file_is_refused_with_what_to_do(tmp_path, text, problem):
+    with pytest.raises(deploy.Problem) as found:
+        read(tmp_path, text)
+    assert problem in str(found.value)
+
+
+def test_a_policy_of_other_regions_or_another_account_is_refused(tmp_path):
+    text = regions(STANDBY, PRIMARY, head="policy = 'policy.toml'")
+    site = '[[region]]\nregion = "{}"\naccount = "{}"\n'.format
+    assert read(tmp_path, text, site(PRIMARY, ACCOUNT) + site(STANDBY, ACCOUNT))
+    for other in (site("eu-west-1", ACCOUNT), site(STANDBY, "999988887777"), ""):
+        with pytest.raises(deploy.Problem, match="correct one of them"):
+            read(tmp_path, text, site(PRIMARY, ACCOUNT) + other)
+
+
+def test_a_missing_file_says_how_to_write_one(tmp_path):
+    with pytest.raises(deploy.Problem, match="as the head of tools/deploy.py shows"):
+        deploy.read_deployment(tmp_path / "none.toml", TEMPLATE)
+
+
+# Deployments on the local AWS
+
+
+@pytest.fixture
+def local():
+    """A local AWS without stacks."""
+    running = Deployment()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.__exit__(None, None, None)
+
+
+def deploy_and_listen(local, template=None):
+    """Deploys, and returns what the program said."""
+    said = []
+    local.deploy(template, said.append)
+    return said
+
+
+def forward_rules(local, region):
+    """Returns the rules of the default bus that forward events, with their targets."""
+    events = local.client("events", region)
+    rules = events.list_rules(NamePrefix="twinlake-")["Rules"]
+    targets = {rule["Arn"]: events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+               for rule in rules}
+    return {arn: found for arn, found in targets.items() if "event-bus" in str(found)}
+
+
+def deleted_resources(local, region):
+    """Returns the logical ids of the resources that a stack has ever deleted."""
+    pages = local.client("cloudformation", region).get_paginator("describe_stack_events")
+    events = pages.paginate(StackName=f"twinlake-{region}").search("StackEvents[]")
+    return {e["LogicalResourceId"] for e in events if e["ResourceStatus"].startswith("DELETE")}
+
+
+def put_ledger_item(local):
+    for region in (PRIMARY, STANDBY):
+        local.client("dynamodb", region).put_item(
+            TableName="twinlake-ledger", Item={"pk": {"S": "meta"}, "sk": {"S": region}})
+
+
+def has_ledger_item(local, region):
+    key = {"pk": {"S": "meta"}, "sk": {"S": region}}
+    return "Item" in local.client("dynamodb", region).get_item(TableName="twinlake-ledger", Key=key)
+
+
+def break_in(template, region):
+    """Returns a template whose deployment fails in one Region."""
+    broken = copy.deepcopy(template)
+    peer = STANDBY if region == PRIMARY else PRIMARY
+    broken["Conditions"]["IsBroken"] = {"Fn::Equals": [{"Ref": "PeerRegion"}, peer]}
+    broken["Resources"]["Broken"] = {
+        "Type": "AWS::Events::Rule", "Condition": "IsBroken",
+        # Last, when all else is there.
+        "DependsOn": ["Monitor", "Ledger", "PeerEventBus"],
+        "Properties": {"EventPattern": {"source": ["x"]}, "Targets": [{
+            "Id": "bus", "Arn": f"arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/missing"}]},
+    }
+    return broken
+
+
+def test_a_first_deployment_takes_three_passes_and_an_upgrade_two(local):
+    said = deploy_and_listen(local)
+    assert said == [
+        f"{STANDBY}: creating the stack twinlake-{STANDBY}, without the rules that forward events",
+        f"{PRIMARY}: creating the stack twinlake-{PRIMARY}",
+        f"{STANDBY}: updating the stack twinlake-{STANDBY}",
+    ]
+    rules = {region: forward_rules(local, region) for region in (PRIMARY, STANDBY)}
+    assert [len(found) for found in rules.values()] == [FORWARD_RULES, FORWARD_RULES]
+
+    changed = copy.deepcopy(TEMPLATE)
+    changed["Resources"]["Digest"]["Properties"]["MemorySize"] = 320
+    said = deploy_and_listen(local, changed)
+    assert said == [f"{region}: updating the stack twinlake-{region}" for region in (STANDBY, PRIMARY)]
+    for region in (PRIMARY, STANDBY):
+        assert forward_rules(local, region) == rules[region]
+        assert not deleted_resources(local, region)
+    size = local.client("lambda", STANDBY).get_function_configuration(
+        FunctionName=local.physical_name(STANDBY, "Digest"))["MemorySize"]
+    assert size == 320
+
+    said = deploy_and_listen(local, changed)
+    assert said[1::2] == [f"{region}: nothing to change" for region in (STANDBY, PRIMARY)]
+
+
+@pytest.mark.parametrize("broken_region", [PRIMARY, STANDBY])
+def test_a_first_deployment_that_breaks_is_repeated(local, broken_region):
+    with pytest.raises(deploy.Problem) as found:
+        local.deploy(break_in(TEMPLATE, broken_region))
+    assert "Broken: " in str(found.value) and "run the same command again" in str(found.value)
+    said = deploy_and_listen(local)
+    assert f"{broken_region}: deleting the stack twinlake-{broken_region}, whose creation failed" in said
+    for region in (PRIMARY, STANDBY):
+        assert len(forward_rules(local, region)) == FORWARD_RULES
+
+
+def test_an_upgrade_that_breaks_keeps_the_ledger_and_the_rules(local):
+    local.deploy()
+    put_ledger_item(local)
+    rules = {region: forward_rules(local, region) for region in (PRIMARY, STANDBY)}
+    with pytest.raises(deploy.Problem, match="Broken: "):
+        local.deploy(break_in(TEMPLATE, PRIMARY))
+    for _ in range(2):
+        for region in (PRIMARY, STANDBY):
+            assert has_ledger_item(local, region)
+            assert forward_rules(local, region) == rules[region]
+        local.deploy()
+
+
+def delete_stacks(local):
+    for region in (PRIMARY, STANDBY):
+        cloudformation = local.client("cloudformation", region)
+        cloudformation.delete_stack(StackName=f"twinlake-{region}")
+        waiter = cloudformation.get_waiter("stack_delete_complete")
+        waiter.wait(StackName=f"twinlake-{region}", WaiterConfig={"Delay": 0.1})
+
+
+def test_a_deployment_after_a_removal_takes_over_the_ledger_even_if_it_breaks_first(local):
+    local.deploy()
+    put_ledger_item(local)
+    delete_stacks(local)
+    assert has_ledger_item(local, PRIMARY) and has_ledger_item(local, STANDBY)
+    with pytest.raises(deploy.Problem, match="Broken: "):
+        local.deploy(break_in(TEMPLATE, STANDBY))
+    assert has_ledger_item(local, STANDBY), "the rollback of the import deletes nothing"
+    local.deploy()
+    for region in (PRIMARY, STANDBY):
+        assert has_ledger_item(local, region)
+        assert local.physical_name(region, "Ledger") == "twinlake-ledger"
+
+
+def previous_template():
+    """Returns the last committed template that differs from the present one, or None."""
+    present = (ROOT / "template.yaml").read_text()
+    log = subprocess.run(["git", "log", "-2", "--format=%H", "--", "template.yaml"], cwd=ROOT,
+                         capture_output=True, text=True)
+    for commit in log.stdout.split():
+        shown = subprocess.run(["git", "show", f"{commit}:template.yaml"], cwd=ROOT,
+                               capture_output=True, text=True)
+        if shown.returncode == 0 and shown.stdout != present:
+            return shown.stdout
+    return None
+
+
+def test_an_upgrade_from_the_previous_template_keeps_the_ledger_and_the_rules(tmp_path):
+    text = previous_template()
+    if text is None:
+        pytest.skip("the history of template.yaml is not here")
+    (tmp_path / "template.yaml").write_text(text)
+    previous = load_template(tmp_path / "template.yaml")
+    local = Deployment(allows_missing_bus=True)
+    try:
+        local.start()
+        local.deploy(previous)
+        put_ledger_item(local)
+        rules = {region: forward_rules(local, region) for region in (PRIMARY, STANDBY)}
+        said = deploy_and_listen(local)
+        assert not any("without the rules" in line for line in said), said
+        for region in (PRIMARY, STANDBY):
+            assert has_ledger_item(local, region)
+            assert len(forward_rules(local, region)) == FORWARD_RULES
+            assert rules[region].keys() == forward_rules(local, region).keys()
+            assert not any("Forward" in name for name in deleted_resources(local, region))
+    finally:
+        local.__exit__(None, None, None)
+
+
+def test_a_low_concurrency_of_lambda_is_said(tmp_path):
+    said = []
+    for concurrency in (10, 1000):
+        lambda_client = mock.Mock()
+        lambda_client.get_account_settings.return_value = {
+            "AccountLimit": {"ConcurrentExecutions": concurrency}}
+        sts = mock.Mock()
+        sts.get_caller_identity.return_value = {"Account": ACCOUNT}
+        clients = {"lambda": lambda_client, "sts": sts}
+        deployer = deploy.Deployer(TEMPLATE, lambda service, _: clients[service], say=said.append)
+        deployer.check_account(read(tmp_path, regions(PRIMARY, STANDBY)))
+    assert [line.split(" at the same time")[0] for line in said] == [
+        f"{region}: Lambda runs only 10 functions" for region in (PRIMARY, STANDBY)]
+
+
+def test_credentials_of_another_account_and_code_of_another_architecture_change_nothing(local):
+    text = DEPLOYMENT.replace(ACCOUNT, "999988887777").replace("policy =", "# ")
+    with pytest.raises(deploy.Problem, match=f"the credentials are of account {ACCOUNT}"):
+        local.deploy(text=text)
+    assert not local.client("s3", PRIMARY).list_buckets()["Buckets"]
+    with pytest.raises(deploy.Problem, match="was built for x86_64, .* run `make build ARCH=arm64`"):
+        local.deploy(text=DEPLOYMENT.replace("x86_64", "arm64"))
+    for region in (PRIMARY, STANDBY):
+        assert not local.client("cloudformation", region).list_stacks()["StackSummaries"]
