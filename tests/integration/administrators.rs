@@ -7,7 +7,10 @@ use twinlake_core::audit::AuditRule;
 use twinlake_core::{
     CallErrorKind, Name, Permission, PermissionGrant, Plan, Principal, Resource, Step, TableId,
 };
-use twinlake_engine::lake_access::{AccessChanges, ReaderGrant, revert_changes};
+use twinlake_engine::lake_access::{
+    AccessChanges, AccessRequirements, ReaderGrant, ReaderTarget, apply_changes, required_changes,
+    revert_changes,
+};
 use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
 use twinlake_tests::harness::{ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, policy};
 use twinlake_tests::plans::{audit_plan, preview_everything};
@@ -362,6 +365,7 @@ fn roles_leave_the_administrators_even_if_a_grant_cannot_be_revoked() {
         grants: vec![ReaderGrant {
             principal: Principal(role("Twinlake")),
             database: Name::new("sales").unwrap(),
+            target: ReaderTarget::AllTables,
             permissions: BTreeSet::from(["SELECT".to_owned()]),
         }],
         ..AccessChanges::default()
@@ -381,4 +385,39 @@ fn roles_leave_the_administrators_even_if_a_grant_cannot_be_revoked() {
     );
     let defaults = settings["DataLakeSettings"]["CreateTableDefaultPermissions"].to_string();
     assert!(defaults.contains("IAM_ALLOWED_PRINCIPALS"), "{defaults}");
+}
+
+#[test]
+fn reader_roles_are_granted_describe_on_each_database_and_all_tables_of_it() {
+    let harness = harness_with_table("");
+    let reader = Principal(role("Reader"));
+    let region = harness.sim.region(PRIMARY, TWINLAKE_ROLE);
+    let requirements = AccessRequirements {
+        readers: BTreeSet::from([reader]),
+        ..AccessRequirements::default()
+    };
+    let required = || {
+        let changes = required_changes(&region, &requirements);
+        run_until_killed(&harness.sim, changes).unwrap().unwrap()
+    };
+    let changes = required();
+    let granted = |target| {
+        let grants = changes.grants.iter().filter(|grant| grant.target == target);
+        grants
+            .flat_map(|grant| grant.permissions.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(granted(ReaderTarget::Database), ["DESCRIBE"]);
+    assert_eq!(granted(ReaderTarget::AllTables), ["DESCRIBE", "SELECT"]);
+    let applied = apply_changes(&region, &changes);
+    run_until_killed(&harness.sim, applied).unwrap().unwrap();
+    assert_eq!(required(), AccessChanges::default());
+    // A record of an earlier version names no target.
+    let record = serde_json::to_value(&changes.grants).unwrap().to_string();
+    let earlier = record
+        .replace("\"target\":\"all-tables\",", "")
+        .replace(",\"target\":\"all-tables\"", "");
+    assert!(!earlier.contains("all-tables"), "{earlier}");
+    let read: Vec<ReaderGrant> = serde_json::from_str(&earlier).unwrap();
+    assert_eq!(read, changes.grants);
 }

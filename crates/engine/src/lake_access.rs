@@ -17,12 +17,16 @@ use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::grant::{ListedPermission, ListedResource};
 use twinlake_core::{CallError, CallErrorKind, Name, OwnRoles, Principal};
 
-/// The permissions that a reader role needs on all tables of a database.
-const READER_PERMISSIONS: [&str; 2] = ["DESCRIBE", "SELECT"];
+/// What a reader role needs on each database. An administrator may describe every database by one page
+/// of AWS, and only some by another (D-2).
+const READER_PERMISSIONS: [(ReaderTarget, &[&str]); 2] = [
+    (ReaderTarget::Database, &["DESCRIBE"]),
+    (ReaderTarget::AllTables, &["DESCRIBE", "SELECT"]),
+];
 
-/// Grants Twinlake's reader roles SELECT and DESCRIBE on all current and future tables of the given
-/// databases, or of all databases. The reader roles are those administrators that are Twinlake
-/// roles. Returns the new grants.
+/// Grants Twinlake's reader roles DESCRIBE on the given databases, or on all databases, and SELECT and
+/// DESCRIBE on all current and future tables in them. The reader roles are those administrators that
+/// are Twinlake roles. Returns the new grants.
 ///
 /// # Errors
 /// A listing or a grant failed.
@@ -39,14 +43,28 @@ pub async fn grant_readers<R: WriteRegion>(
     Ok(missing)
 }
 
-/// A grant to a reader role on all tables of a database.
+/// What a grant to a reader role is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReaderTarget {
+    /// All tables of a database, later ones too. The only one in records of earlier versions.
+    #[default]
+    AllTables,
+    /// A database itself.
+    Database,
+}
+
+/// A grant to a reader role on a database, or on all tables of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReaderGrant {
     /// The reader role.
     pub principal: Principal,
     /// The database.
     pub database: Name,
-    /// The permissions on all tables of the database.
+    /// Whether the permissions are on the database or on its tables.
+    #[serde(default)]
+    pub target: ReaderTarget,
+    /// The permissions.
     pub permissions: BTreeSet<String>,
 }
 
@@ -54,7 +72,10 @@ impl ReaderGrant {
     fn to_permission(&self) -> ListedPermission {
         ListedPermission {
             principal: self.principal.clone(),
-            resource: ListedResource::TableWildcard(self.database.clone()),
+            resource: match self.target {
+                ReaderTarget::AllTables => ListedResource::TableWildcard(self.database.clone()),
+                ReaderTarget::Database => ListedResource::Database(self.database.clone()),
+            },
             permissions: self.permissions.clone(),
             grantable: BTreeSet::new(),
             condition: None,
@@ -75,22 +96,27 @@ async fn missing_grants<R: ReadRegion>(
     let databases: BTreeSet<Name> = match databases {
         Some(names) => {
             for name in names {
-                match region
-                    .grants_on(&GrantFilter::AllTables(name.clone()))
-                    .await
-                {
-                    Ok(entries) => listed.extend(entries),
-                    // The database has been deleted meanwhile.
-                    Err(error) if error.kind == CallErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+                for filter in [
+                    GrantFilter::Database(name.clone()),
+                    GrantFilter::AllTables(name.clone()),
+                ] {
+                    match region.grants_on(&filter).await {
+                        Ok(entries) => listed.extend(entries),
+                        // The database has been deleted meanwhile.
+                        Err(error) if error.kind == CallErrorKind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             names.clone()
         }
         None => {
-            listed = region
-                .grants_on(&GrantFilter::Type(PermissionResourceType::Table))
-                .await?;
+            for kind in [
+                PermissionResourceType::Database,
+                PermissionResourceType::Table,
+            ] {
+                listed.extend(region.grants_on(&GrantFilter::Type(kind)).await?);
+            }
             let databases = region.databases().await?.into_iter();
             databases
                 .filter(|observed| !observed.is_link())
@@ -98,36 +124,58 @@ async fn missing_grants<R: ReadRegion>(
                 .collect()
         }
     };
-    let mut held: BTreeMap<(&Principal, &Name), BTreeSet<&str>> = BTreeMap::new();
-    for entry in &listed {
-        if let ListedResource::TableWildcard(database) = &entry.resource {
-            let held_permissions = held.entry((&entry.principal, database)).or_default();
-            held_permissions.extend(entry.permissions.iter().map(String::as_str));
-        }
+    Ok(missing_of(&listed, readers, &databases))
+}
+
+/// The grants of reader roles on databases that a listing lacks.
+fn missing_of(
+    listed: &[ListedPermission],
+    readers: &BTreeSet<Principal>,
+    databases: &BTreeSet<Name>,
+) -> Vec<ReaderGrant> {
+    let mut held: BTreeMap<(&Principal, &Name, ReaderTarget), BTreeSet<&str>> = BTreeMap::new();
+    for entry in listed {
+        let (database, target) = match &entry.resource {
+            ListedResource::TableWildcard(database) => (database, ReaderTarget::AllTables),
+            ListedResource::Database(database) => (database, ReaderTarget::Database),
+            ListedResource::Catalog
+            | ListedResource::Table(_)
+            | ListedResource::Columns(..)
+            | ListedResource::ColumnWildcard(..)
+            | ListedResource::DataCellsFilter(..)
+            | ListedResource::DataLocation(_)
+            | ListedResource::LfTag(..)
+            | ListedResource::LfTagPolicy(..)
+            | ListedResource::LfTagExpression(_)
+            | ListedResource::Other(_) => continue,
+        };
+        let held_permissions = held
+            .entry((&entry.principal, database, target))
+            .or_default();
+        held_permissions.extend(entry.permissions.iter().map(String::as_str));
     }
     let mut missing = Vec::new();
-    for database in &databases {
+    for database in databases {
         for principal in readers {
-            let held_permissions = held.get(&(principal, database));
-            let is_missing = |permission: &&str| {
-                !held_permissions.is_some_and(|permissions| permissions.contains(permission))
-            };
-            let permissions = READER_PERMISSIONS
-                .iter()
-                .copied()
-                .filter(is_missing)
-                .map(str::to_owned);
-            let permissions: BTreeSet<String> = permissions.collect();
-            if !permissions.is_empty() {
-                missing.push(ReaderGrant {
-                    principal: principal.clone(),
-                    database: database.clone(),
-                    permissions,
-                });
+            for (target, needed) in READER_PERMISSIONS {
+                let held_permissions = held.get(&(principal, database, target));
+                let is_missing = |permission: &&str| {
+                    !held_permissions.is_some_and(|permissions| permissions.contains(permission))
+                };
+                let permissions = needed.iter().copied().filter(is_missing).map(str::to_owned);
+                let permissions: BTreeSet<String> = permissions.collect();
+                if !permissions.is_empty() {
+                    missing.push(ReaderGrant {
+                        principal: principal.clone(),
+                        database: database.clone(),
+                        target,
+                        permissions,
+                    });
+                }
             }
         }
     }
-    Ok(missing)
+    missing
 }
 
 async fn grant_all<R: WriteRegion>(region: &R, grants: &[ReaderGrant]) -> Result<(), CallError> {

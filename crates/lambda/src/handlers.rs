@@ -334,7 +334,8 @@ async fn grant_reader_roles(
                 },
                 subject: Subject::Catalog,
                 detail: format!(
-                    "Twinlake's roles could not be granted DESCRIBE and SELECT on all tables: \
+                    "Twinlake's roles could not be granted DESCRIBE on all databases, and DESCRIBE \
+                     and SELECT on all tables: \
                      {error}"
                 ),
             };

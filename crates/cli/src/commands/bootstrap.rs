@@ -16,7 +16,8 @@ use twinlake_aws::{AwsRegion, Clients};
 use twinlake_core::topology::Site;
 use twinlake_core::{CallError, CallErrorKind, Principal, render};
 use twinlake_engine::lake_access::{
-    AccessChanges, AccessRequirements, apply_changes, required_changes, revert_changes,
+    AccessChanges, AccessRequirements, ReaderTarget, apply_changes, required_changes,
+    revert_changes,
 };
 
 /// Arguments of `twinlake bootstrap`.
@@ -260,9 +261,13 @@ fn describe_changes(text: &mut String, site: &Site, changes: &AccessChanges, is_
         let role = render::escape(&grant.principal.0);
         let database = render::escape(grant.database.as_str());
         let verb = verb("would grant", "granted");
+        let target = match grant.target {
+            ReaderTarget::AllTables => "all tables of",
+            ReaderTarget::Database => "the database",
+        };
         let _ = writeln!(
             text,
-            "  {verb} {permissions} on all tables of {database} to {role}"
+            "  {verb} {permissions} on {target} {database} to {role}"
         );
     }
 }
