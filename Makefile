@@ -87,17 +87,17 @@ build: $(VENV)/ready ## Builds the release zips for Lambda (ARCH=arm64 or x86_64
 	done
 
 deploy: $(VENV)/ready ## Deploys the stacks in both Regions after `make build`, or upgrades them (CONFIG=deploy.toml)
-	@$(PY) tools/deploy.py $(CONFIG)
+	@$(PY) stacks/deploy.py $(CONFIG)
 
 deploy-storage: $(VENV)/ready ## Deploys replicated buckets in both Regions (PRIMARY=... STANDBY=...)
 	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
 	    { echo "Name both Regions: make deploy-storage PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
-	$(PY) stacks/deploy.py storage --primary $(PRIMARY) --standby $(STANDBY) $(STORAGE_PARAMETERS)
+	$(PY) stacks/deploy_lake.py storage --primary $(PRIMARY) --standby $(STANDBY) $(STORAGE_PARAMETERS)
 
 deploy-audit: $(VENV)/ready ## Deploys a trail in each Region that has no suitable one (PRIMARY=... STANDBY=...)
 	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
 	    { echo "Name both Regions: make deploy-audit PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
-	$(PY) stacks/deploy.py audit --primary $(PRIMARY) --standby $(STANDBY) $(AUDIT_PARAMETERS)
+	$(PY) stacks/deploy_lake.py audit --primary $(PRIMARY) --standby $(STANDBY) $(AUDIT_PARAMETERS)
 
 live: binaries $(VENV)/ready ## Compares two real Regions (POLICY=... PRIMARY=... STANDBY=... LOCATIONS="PRIMARY_URI=STANDBY_URI ..."); writes nothing
 	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(STANDBY)" || \

@@ -1,150 +1,498 @@
-"""Deploys stacks/storage.yaml or stacks/audit.yaml in two Regions. Uses `sam deploy`; may be repeated.
+"""Deploys template.yaml in both Regions of a deployment.
 
-    python stacks/deploy.py storage --primary us-east-1 --standby ap-south-1 LakeName=lake
-    python stacks/deploy.py audit --primary us-east-1 --standby ap-south-1
+    python3 stacks/deploy.py deploy.toml        (make deploy)
 
-storage: S3 accepts a replication rule only if the destination bucket exists and is versioned, and a rule names the
-key of the destination. So the primary's stack is made without rules, then the standby's with them, then the primary's
-again with them. If this Region has a Twinlake stack, S3 sends its replication notifications to that stack's queue.
+The file names the account, both Regions and the parameters of the template:
 
-audit: leaves out a Region in which another trail logs all management events. CloudTrail charges for each further copy.
+    account = "111122223333"         # the credentials must be of this account
+    architecture = "arm64"           # that of `make build`; or "x86_64"
+    policy = "policy.toml"           # optional: must name the same Regions and account
+
+    [parameters]                     # of both stacks
+    ResyncSchedule = "rate(12 hours)"
+
+    [[region]]                       # as in the policy: "a" first
+    region = "us-east-1"
+
+    [[region]]
+    region = "ap-south-1"
+    parameters = { ViewDefinerRoleArns = ["arn:aws:iam::111122223333:role/Definer"] }
+
+A parameter that the file does not name gets its default. `stack` names other stacks than `twinlake`,
+at the top or for a Region.
+
+A rule that forwards events may need its target, the event bus of the other stack, to exist (D-1). So a
+stack is deployed without these rules if the bus is missing, and once more when the other stack is there:
+three passes for a new deployment, two for an upgrade, which never removes the rules. A deployment that
+broke is repeated with the same command.
 """
 
 import argparse
+import dataclasses
+import hashlib
+import io
+import json
 import pathlib
-import subprocess
 import sys
+import time
+import tomllib
+import zipfile
 
 import boto3
-from botocore.exceptions import ClientError
+import botocore.exceptions
+import yaml
 
-STACKS = pathlib.Path(__file__).resolve().parent
-# The trail may leave these out: they are no services whose events Twinlake reads.
-EXCLUDABLE_SOURCES = {"kms.amazonaws.com", "rdsdata.amazonaws.com"}
-
-
-class Aws:
-    """The AWS calls of this script."""
-
-    def outputs(self, region, stack):
-        """Returns the outputs of a stack by name; none if there is no such stack."""
-        try:
-            found = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=stack)
-        except ClientError as error:
-            # CloudFormation has no other code for a stack that does not exist.
-            if "does not exist" in str(error):
-                return {}
-            raise
-        return {o["OutputKey"]: o["OutputValue"] for o in found["Stacks"][0].get("Outputs", [])}
-
-    def deploy(self, region, stack, template, parameters):
-        """Creates or updates a stack, and waits until it is done. Raises CalledProcessError."""
-        subprocess.run(
-            [str(pathlib.Path(sys.executable).parent / "sam"), "deploy", "--template-file",
-             str(STACKS / template), "--stack-name", stack, "--region", region,
-             "--capabilities", "CAPABILITY_NAMED_IAM", "--no-fail-on-empty-changeset",
-             *(["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
-               if parameters else [])],
-            check=True,
-        )
-
-    def trails(self, region):
-        """Yields each trail that logs events of a Region, with its status and its event selectors."""
-        cloudtrail = boto3.client("cloudtrail", region_name=region)
-        for trail in cloudtrail.describe_trails(includeShadowTrails=True)["trailList"]:
-            arn = trail["TrailARN"]
-            yield (trail, cloudtrail.get_trail_status(Name=arn), cloudtrail.get_event_selectors(TrailName=arn))
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Parameters that this program sets itself.
+OWN_PARAMETERS = {"PeerRegion", "ForwardEvents", "Architecture"}
+# The values of e_machine in the header of an ELF file.
+ELF_MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
+# Below this, the functions may be throttled so often that messages reach the dead-letter queues (D-11).
+MIN_CONCURRENCY = 50
+REPEAT = "Correct the cause, then run the same command again: what was deployed stays as it is."
 
 
-def deploy_storage(aws, primary, standby, stack, twinlake_stack, parameters):
-    """Deploys the buckets of both Regions, with replication both ways."""
-    def parameters_of(region, peer, peer_key):
-        values = {**parameters, "PeerRegion": peer}
-        queue = aws.outputs(region, twinlake_stack).get("ReplicationQueue")
-        if queue:
-            values.setdefault("ReplicationQueueArn", queue)
-        if peer_key:
-            values["PeerKeyArn"] = peer_key
-        return values
-
-    if "Key" not in aws.outputs(primary, stack):
-        aws.deploy(primary, stack, "storage.yaml", parameters_of(primary, standby, None))
-    for region, peer in ((standby, primary), (primary, standby)):
-        peer_key = aws.outputs(peer, stack)["Key"]
-        aws.deploy(region, stack, "storage.yaml", parameters_of(region, peer, peer_key))
+class Problem(Exception):
+    """Something that the operator has to correct. The text says what, where and how."""
 
 
-def selects_all_management_events(selectors):
-    """Whether a trail's event selectors log all management events of the services that Twinlake reads."""
-    for selector in selectors.get("EventSelectors") or []:
-        if (selector.get("IncludeManagementEvents") and selector.get("ReadWriteType") == "All"
-                and set(selector.get("ExcludeManagementEventSources", [])) <= EXCLUDABLE_SOURCES):
-            return True
-    for selector in selectors.get("AdvancedEventSelectors") or []:
-        fields = {field["Field"]: field for field in selector["FieldSelectors"]}
-        category, source = fields.pop("eventCategory", {}), fields.pop("eventSource", {})
-        excluded = source.get("NotEquals", [])
-        narrowed = fields or set(source) - {"Field", "NotEquals"} or not set(excluded) <= EXCLUDABLE_SOURCES
-        if category.get("Equals") == ["Management"] and not narrowed:
-            return True
-    return False
+@dataclasses.dataclass
+class Stack:
+    """One of the two stacks."""
+
+    region: str
+    name: str
+    # Values by name, without those of `OWN_PARAMETERS`.
+    parameters: dict
 
 
-def suitable_trail(aws, region):
-    """Returns the ARN of a trail that logs all management events of a Region, or None."""
-    for trail, status, selectors in aws.trails(region):
-        if status["IsLogging"] and selects_all_management_events(selectors):
-            return trail["TrailARN"]
-    return None
+@dataclasses.dataclass
+class Deployment:
+    """What a deployment file says."""
+
+    account: str
+    architecture: str
+    stacks: list
+
+    def peer(self, stack):
+        return self.stacks[1 - self.stacks.index(stack)]
 
 
-def deploy_audit(aws, primary, standby, stack, parameters):
-    """Deploys a trail in each Region that has no suitable one. The stack's own trail is updated."""
-    for region in (primary, standby):
-        own = aws.outputs(region, stack).get("Trail")
-        other = None if own else suitable_trail(aws, region)
-        if other:
-            print(f"{region}: the trail {other} logs all management events. No trail is made.")
+def load_template(path=ROOT / "template.yaml"):
+    """Returns the template as plain data, with intrinsic functions in their long form."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def intrinsic(loader, suffix, node):
+        if isinstance(node, yaml.ScalarNode):
+            value = loader.construct_scalar(node)
+        elif isinstance(node, yaml.SequenceNode):
+            value = loader.construct_sequence(node, deep=True)
         else:
-            aws.deploy(region, stack, "audit.yaml", parameters)
+            value = loader.construct_mapping(node, deep=True)
+        if suffix == "GetAtt" and isinstance(value, str):
+            value = value.split(".", 1)
+        return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+    Loader.add_multi_constructor("!", intrinsic)
+    return yaml.load(path.read_text(), Loader)
 
 
-def parse_arguments(arguments):
-    """Returns the options, and the parameters of the template. Exits with 2 if they are not valid."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["storage", "audit"])
-    parser.add_argument("--primary", required=True, metavar="REGION")
-    parser.add_argument("--standby", required=True, metavar="REGION")
-    parser.add_argument("--stack", metavar="NAME", help="the name of the stacks; default twinlake-storage or twinlake-audit")
-    parser.add_argument("--twinlake-stack", default="twinlake", metavar="NAME",
-                        help="the stack of template.yaml, whose queue receives replication notifications")
-    parser.add_argument("parameters", nargs="*", metavar="Name=value", help="parameters of the template, for both Regions")
-    # The parameters follow the options.
-    args = parser.parse_intermixed_args(arguments)
-    if args.primary == args.standby:
-        parser.error("the primary and the standby are the same Region; name two")
-    parameters = {}
-    for parameter in args.parameters:
-        name, equals, value = parameter.partition("=")
-        if not equals:
-            parser.error(f"{parameter!r} is not of the form Name=value")
-        parameters[name] = value
-    return args, parameters
+# The deployment file
 
 
-def main():
-    args, parameters = parse_arguments(sys.argv[1:])
-    stack = args.stack or f"twinlake-{args.what}"
+def read_toml(path):
     try:
-        if args.what == "storage":
-            deploy_storage(Aws(), args.primary, args.standby, stack, args.twinlake_stack, parameters)
-        else:
-            deploy_audit(Aws(), args.primary, args.standby, stack, parameters)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"sam deploy failed with exit code {error.returncode}; its output says why")
-    except ClientError as error:
-        sys.exit(str(error))
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}. Write the deployment file as the head of "
+                      "stacks/deploy.py shows, or name it with CONFIG=FILE.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Problem(f"{path}: {error}") from error
+
+
+def check_keys(where, table, types):
+    """Refuses keys that are not in `types`, and values of another type than stands there."""
+    for key, value in table.items():
+        if key not in types:
+            raise Problem(f"{where}: unknown key `{key}`; the keys are {', '.join(sorted(types))}")
+        if not isinstance(value, types[key]):
+            kind = {str: "a text", dict: "a table", list: "written as [[region]] tables"}[types[key]]
+            raise Problem(f"{where}: `{key}` must be {kind}")
+
+
+def region_tables(where, file):
+    """Returns the [[region]] tables of a deployment file or a policy."""
+    tables = file.get("region", [])
+    if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
+        raise Problem(f"{where}: `region` must be written as [[region]] tables")
+    return tables
+
+
+def parameter_text(where, name, value):
+    """Returns a value as CloudFormation takes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int)):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    raise Problem(f"{where}: the value of `{name}` must be a text, a number or a list of texts")
+
+
+def read_parameters(where, table, template):
+    known = template["Parameters"]
+    for name in table:
+        if name in OWN_PARAMETERS:
+            raise Problem(f"{where}: leave out `{name}`; it follows from the rest of the file")
+        if name not in known:
+            raise Problem(f"{where}: template.yaml has no parameter `{name}`")
+    return {name: parameter_text(where, name, value) for name, value in table.items()}
+
+
+def check_regions(path, regions):
+    """Refuses Regions between which EventBridge does not route events."""
+    if len(regions) != 2 or regions[0] == regions[1]:
+        raise Problem(f"{path}: name two different Regions, each in a [[region]] table")
+    session = boto3.Session()
+    for region in regions:
+        try:
+            partition = session.get_partition_for_region(region)
+        except botocore.exceptions.UnknownRegionError as error:
+            raise Problem(f"{path}: `{region}` is not a Region") from error
+        if partition != "aws":
+            raise Problem(
+                f"{path}: EventBridge does not route events between Regions of the partition "
+                f"`{partition}`, to which {region} belongs, so the stacks cannot be deployed there. "
+                "The commands work there without a deployment: `twinlake plan`, `apply` and "
+                "`resync`, with --policy FILE and --ledger FILE.")
+
+
+def check_policy(path, policy_path, account, regions):
+    """Compares the file with the policy: the functions apply no policy of other Regions."""
+    sites = region_tables(policy_path, read_toml(policy_path))
+    named = [(site.get("region"), site.get("account")) for site in sites]
+    expected = [(region, account) for region in regions]
+    if sorted(named, key=str) != sorted(expected, key=str):
+        def text(sites):
+            return " and ".join(f"{region} of account {owner}" for region, owner in sites)
+        raise Problem(f"{path} is for {text(expected)}, and {policy_path} for {text(named)}; "
+                      "correct one of them")
+
+
+def read_deployment(path, template):
+    """Reads and checks a deployment file."""
+    path = pathlib.Path(path)
+    file = read_toml(path)
+    check_keys(path, file, {"account": str, "architecture": str, "policy": str, "stack": str,
+                            "parameters": dict, "region": list})
+    account = file.get("account", "")
+    if not (len(account) == 12 and account.isdigit()):
+        raise Problem(f'{path}: write the account, as in account = "111122223333"')
+    architecture = file.get("architecture", "arm64")
+    if architecture not in ELF_MACHINES.values():
+        raise Problem(f'{path}: `architecture` is "arm64" or "x86_64"')
+    tables = region_tables(path, file)
+    shared = read_parameters(f"{path} [parameters]", file.get("parameters", {}), template)
+    stacks = []
+    for table in tables:
+        check_keys(f"{path} [[region]]", table, {"region": str, "stack": str, "parameters": dict})
+        region = table.get("region", "")
+        own = read_parameters(f"{path} {region}", table.get("parameters", {}), template)
+        name = table.get("stack", file.get("stack", "twinlake"))
+        stacks.append(Stack(region, name, shared | own))
+    regions = [stack.region for stack in stacks]
+    check_regions(path, regions)
+    for name in ("LedgerTableName", "EventBusName"):
+        default = template["Parameters"][name]["Default"]
+        if len({stack.parameters.get(name, default) for stack in stacks}) != 1:
+            raise Problem(f"{path}: `{name}` must be the same in both Regions; write it below "
+                          "[parameters]")
+    if "policy" in file:
+        check_policy(path, path.parent / file["policy"], account, regions)
+    return Deployment(account, architecture, stacks)
+
+
+# The deployment
+
+
+def built_zip(code_uri):
+    """Returns the zip of a function that `make build` made."""
+    path = ROOT / code_uri
+    if not path.exists():
+        raise Problem(f"{code_uri} is missing; run `make build` first")
+    return path.read_bytes()
+
+
+def zip_architecture(content):
+    """Returns the architecture of the binary in a zip, or None if it is another one."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        header = archive.open("bootstrap").read(20)
+    return ELF_MACHINES.get(int.from_bytes(header[18:20], "little"))
+
+
+def client_of(service, region):
+    return boto3.client(service, region_name=region)
+
+
+class Deployer:
+    """Deploys the stacks. `client(service, region)` makes clients, `code(code_uri)` returns zips."""
+
+    def __init__(self, template, client=client_of, code=built_zip, say=print, poll_seconds=5.0):
+        self.template = template
+        self.client = client
+        self.code = code
+        self.say = say
+        self.poll_seconds = poll_seconds
+
+    def run(self, deployment):
+        """Deploys both stacks. Returns the outputs of each, by Region."""
+        self.check_account(deployment)
+        urls = {stack.region: self._upload(deployment, stack) for stack in deployment.stacks}
+        # The stack of site "b", which is the standby at first, is ready before events are sent to it.
+        without_rules = []
+        for stack in reversed(deployment.stacks):
+            forwards = self._has_bus(deployment.peer(stack))
+            self._apply(deployment, stack, urls[stack.region], forwards)
+            if not forwards:
+                without_rules.append(stack)
+        for stack in without_rules:
+            self._apply(deployment, stack, urls[stack.region], True)
+        return {stack.region: self._outputs(stack) for stack in deployment.stacks}
+
+    def check_account(self, deployment):
+        region = deployment.stacks[0].region
+        found = self.client("sts", region).get_caller_identity()["Account"]
+        if found != deployment.account:
+            raise Problem(f"the credentials are of account {found}, and the deployment file is for "
+                          f"{deployment.account}; use other credentials, or correct `account`")
+        for stack in deployment.stacks:
+            try:
+                limits = self.client("lambda", stack.region).get_account_settings()["AccountLimit"]
+            except botocore.exceptions.ClientError as error:
+                self.say(f"{stack.region}: Lambda's concurrency was not checked: {error}")
+                continue
+            if limits["ConcurrentExecutions"] < MIN_CONCURRENCY:
+                self.say(f"{stack.region}: Lambda runs only {limits['ConcurrentExecutions']} functions "
+                         f"at the same time in this account. Ask AWS for {MIN_CONCURRENCY} or more "
+                         "(Service Quotas, Lambda, Concurrent executions), or messages may fail.")
+
+    # Code and template
+
+    def _upload(self, deployment, stack):
+        """Uploads the code and the template of a stack. Returns the URL of the template."""
+        s3 = self.client("s3", stack.region)
+        bucket = f"twinlake-code-{deployment.account}-{stack.region}"
+        self._create_bucket(s3, bucket, stack.region, deployment.account)
+        template = json.loads(json.dumps(self.template))
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::Serverless::Function":
+                properties = resource["Properties"]
+                content = self.code(properties["CodeUri"])
+                built_for = zip_architecture(content)
+                if built_for != deployment.architecture:
+                    raise Problem(
+                        f"{properties['CodeUri']} was built for {built_for}, and the deployment "
+                        f"file says {deployment.architecture}; run `make build "
+                        f"ARCH={deployment.architecture}`, or correct `architecture`")
+                key = self._put(s3, bucket, content, "zip", deployment.account)
+                properties["CodeUri"] = {"Bucket": bucket, "Key": key}
+        ledger = template["Resources"]["Ledger"]
+        # CloudFormation imports the table of an earlier deployment only by a literal name.
+        table = self._values(deployment, stack, True)["LedgerTableName"]
+        ledger["Properties"]["TableName"] = table
+        if self._has_table(stack.region, table):
+            # Nothing deletes it, not even the rollback of a creation that imports it.
+            ledger["DeletionPolicy"] = "Retain"
+        content = json.dumps(template, sort_keys=True).encode()
+        key = self._put(s3, bucket, content, "json", deployment.account)
+        return f"{s3.meta.endpoint_url}/{bucket}/{key}"
+
+    @staticmethod
+    def _create_bucket(s3, bucket, region, account):
+        try:
+            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+            return
+        except botocore.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise Problem(f"the bucket {bucket} cannot be used: {error}") from error
+        # us-east-1 takes no location.
+        location = {} if region == "us-east-1" else {
+            "CreateBucketConfiguration": {"LocationConstraint": region}}
+        s3.create_bucket(Bucket=bucket, **location)
+        s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True, "IgnorePublicAcls": True,
+            "BlockPublicPolicy": True, "RestrictPublicBuckets": True})
+
+    @staticmethod
+    def _put(s3, bucket, content, suffix, account):
+        """Stores an object under its hash, unless it is there. Returns its key."""
+        key = f"{hashlib.sha256(content).hexdigest()}.{suffix}"
+        try:
+            s3.head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)
+        except botocore.exceptions.ClientError:
+            s3.put_object(Bucket=bucket, Key=key, Body=content, ExpectedBucketOwner=account)
+        return key
+
+    # Stacks
+
+    def _values(self, deployment, stack, forwards):
+        """Returns every parameter of the template with its value."""
+        defaults = {name: str(parameter.get("Default", ""))
+                    for name, parameter in self.template["Parameters"].items()}
+        values = defaults | stack.parameters | {
+            "PeerRegion": deployment.peer(stack).region,
+            "ForwardEvents": "true" if forwards else "false",
+            "Architecture": deployment.architecture,
+        }
+        return {name: values[name] for name in defaults}
+
+    def _has_bus(self, stack):
+        """Whether the event bus of a stack exists."""
+        default = self.template["Parameters"]["EventBusName"]["Default"]
+        events = self.client("events", stack.region)
+        try:
+            events.describe_event_bus(Name=stack.parameters.get("EventBusName", default))
+            return True
+        except events.exceptions.ResourceNotFoundException:
+            return False
+
+    def _has_table(self, region, table):
+        dynamodb = self.client("dynamodb", region)
+        try:
+            dynamodb.describe_table(TableName=table)
+            return True
+        except dynamodb.exceptions.ResourceNotFoundException:
+            return False
+
+    def _describe(self, stack):
+        """Returns the description of a stack, or None if it does not exist."""
+        try:
+            found = self.client("cloudformation", stack.region).describe_stacks(StackName=stack.name)
+            return found["Stacks"][0]
+        except botocore.exceptions.ClientError as error:
+            # CloudFormation has no code of its own for a missing stack.
+            if "does not exist" in str(error):
+                return None
+            raise
+
+    def _outputs(self, stack):
+        outputs = self._describe(stack)["Outputs"]
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+
+    def _change_set_type(self, stack):
+        """Returns whether a stack is created or updated. Deletes what a failed creation left."""
+        found = self._describe(stack)
+        status = found["StackStatus"] if found else "DELETE_COMPLETE"
+        where = f"the stack {stack.name} in {stack.region} is in the state {status}"
+        if status in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS"):
+            return "CREATE"
+        if status == "ROLLBACK_COMPLETE":
+            # It has no resources: those that it created are gone, and a ledger that was there
+            # before is kept by its deletion policy.
+            self.say(f"{stack.region}: deleting the stack {stack.name}, whose creation failed")
+            cloudformation = self.client("cloudformation", stack.region)
+            cloudformation.delete_stack(StackName=stack.name)
+            self._wait(stack, "stack_delete_complete", StackName=found["StackId"])
+            return "CREATE"
+        if status.endswith("_IN_PROGRESS"):
+            raise Problem(f"{where}: another deployment is under way. Wait until it has ended, then "
+                          "run the same command again.")
+        if status.endswith("_FAILED"):
+            raise Problem(
+                f"{where}. See why in its events; then, if it failed in an update, run `aws "
+                f"cloudformation continue-update-rollback --region {stack.region} --stack-name "
+                f"{stack.name}`, else delete it (the ledger stays), and run the same command again.")
+        return "UPDATE"
+
+    def _wait(self, stack, waiter, **arguments):
+        waiter = self.client("cloudformation", stack.region).get_waiter(waiter)
+        # Half an hour in steps of five seconds.
+        waiter.wait(**arguments, WaiterConfig={"Delay": self.poll_seconds, "MaxAttempts": 360})
+
+    def _apply(self, deployment, stack, url, forwards):
+        """Deploys a stack once, with or without the rules that forward events."""
+        change_type = self._change_set_type(stack)
+        verb = {"CREATE": "creating", "UPDATE": "updating"}[change_type]
+        rules = "" if forwards else ", without the rules that forward events"
+        self.say(f"{stack.region}: {verb} the stack {stack.name}{rules}")
+        cloudformation = self.client("cloudformation", stack.region)
+        values = self._values(deployment, stack, forwards)
+        name = f"deploy-{time.time_ns()}"
+        created = cloudformation.create_change_set(
+            StackName=stack.name, ChangeSetName=name, ChangeSetType=change_type, TemplateURL=url,
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()],
+            # The ledger of an earlier deployment is taken over.
+            **({"ImportExistingResources": True} if change_type == "CREATE" else {}),
+        )
+        change_set = {"ChangeSetName": created["Id"], "StackName": created["StackId"]}
+        try:
+            self._wait(stack, "change_set_create_complete", **change_set)
+        except botocore.exceptions.WaiterError as error:
+            reason = cloudformation.describe_change_set(**change_set).get("StatusReason", str(error))
+            cloudformation.delete_change_set(**change_set)
+            # CloudFormation tells an empty change set by these texts only.
+            if any(text in reason for text in ("didn't contain changes", "No updates are to be")):
+                self.say(f"{stack.region}: nothing to change")
+                return
+            raise Problem(f"{stack.region}: CloudFormation refused the stack {stack.name}: {reason}. "
+                          f"{REPEAT}") from error
+        cloudformation.execute_change_set(**change_set)
+        try:
+            waiter = f"stack_{change_type.lower()}_complete"
+            self._wait(stack, waiter, StackName=created["StackId"])
+        except botocore.exceptions.WaiterError as error:
+            raise Problem(f"{stack.region}: {verb} the stack {stack.name} failed:\n"
+                          f"{self._failures(created['StackId'], stack.region)}\n{REPEAT}") from error
+
+    def _failures(self, stack_id, region):
+        """Returns the failures of the last operation on a stack, one a line."""
+        pages = self.client("cloudformation", region).get_paginator("describe_stack_events")
+        lines = []
+        # The newest event comes first.
+        for event in pages.paginate(StackName=stack_id).search("StackEvents[]"):
+            is_start = (event["LogicalResourceId"] == event["StackName"]
+                        and event["ResourceStatus"] in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"))
+            if event["ResourceStatus"].endswith("_FAILED"):
+                reason = event.get("ResourceStatusReason", "no reason")
+                lines.append(f"  {event['LogicalResourceId']}: {reason}")
+            if is_start:
+                break
+        return "\n".join(reversed(lines)) or "  see the events of the stack"
+
+
+def next_steps(outputs):
+    """What is left to do after a first deployment."""
+    roles = [role for region in outputs.values() for role in region["Roles"].split(",")]
+    lines = ["Both stacks are deployed. Give their roles the Lake Formation rights:", "",
+             "twinlake bootstrap --policy policy.toml \\"]
+    lines += [f"    --twinlake-role {role} \\" for role in roles[:-1]]
+    lines.append(f"    --twinlake-role {roles[-1]}")
+    lines.append("")
+    for region, values in outputs.items():
+        lines.append(f"{region}: alerts are sent to {values['AlertTopic']}")
+        lines.append(f"{region}: S3 replication notifications go to {values['ReplicationQueue']}")
+    return "\n".join(lines)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Deploys template.yaml in both Regions.")
+    parser.add_argument("config", help="the deployment file")
+    options = parser.parse_args(arguments)
+    template = load_template()
+    try:
+        deployment = read_deployment(options.config, template)
+        print(next_steps(Deployer(template).run(deployment)))
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        print(f"error: {error}. {REPEAT}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

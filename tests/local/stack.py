@@ -23,7 +23,7 @@ import zipfile
 import boto3
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "stacks"))
 
 from deploy import Deployer, load_template, read_deployment  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""tools/deploy.py: the deployment file, and the deployment, upgrade, removal and repetition of stacks on
+"""stacks/deploy.py: the deployment file, and the deployment, upgrade, removal and repetition of stacks on
 a local AWS that refuses a rule whose target event bus does not exist."""
 
 import copy
@@ -81,7 +81,7 @@ def test_a_policy_of_other_regions_or_another_account_is_refused(tmp_path):
 
 
 def test_a_missing_file_says_how_to_write_one(tmp_path):
-    with pytest.raises(deploy.Problem, match="as the head of tools/deploy.py shows"):
+    with pytest.raises(deploy.Problem, match="as the head of stacks/deploy.py shows"):
         deploy.read_deployment(tmp_path / "none.toml", TEMPLATE)
 
 

@@ -1,5 +1,5 @@
-"""Checks stacks/storage.yaml, stacks/audit.yaml and stacks/deploy.py: with the linter, by evaluating the templates and
-their policies, and on a local AWS as far as that has the resource types."""
+"""Checks stacks/storage.yaml, stacks/audit.yaml and stacks/deploy_lake.py: with the linter, by evaluating the
+templates and their policies, and on a local AWS as far as that has the resource types."""
 
 import copy
 import fnmatch
@@ -17,8 +17,7 @@ import pytest
 from stack import ACCOUNT, PRIMARY, ROOT, STANDBY, Deployment, load_template
 from test_cli import CliSandbox
 
-sys.path.insert(0, str(ROOT / "stacks"))
-import deploy  # noqa: E402
+import deploy_lake  # noqa: E402
 
 PREFIXES = ["raw/", "curated/", "analytics/"]
 PEER = {PRIMARY: STANDBY, STANDBY: PRIMARY}
@@ -30,7 +29,7 @@ ABSENT = object()
 
 def render(file, region, **parameters):
     """Returns the resources of a template as CloudFormation would make them, by logical name."""
-    template = load_template(f"stacks/{file}.yaml")
+    template = load_template(ROOT / f"stacks/{file}.yaml")
     values = {name: p["Default"] for name, p in template["Parameters"].items() if "Default" in p}
     values |= {"AWS::Region": region, "AWS::AccountId": ACCOUNT, "AWS::Partition": "aws"} | parameters
     resources = template["Resources"]
@@ -143,7 +142,7 @@ def test_cfn_lint(file):
 
 @pytest.mark.parametrize("file, deleted", [("storage", {"Workgroup"}), ("audit", {"Trail"})])
 def test_a_deleted_stack_leaves_the_data_and_what_it_needs(file, deleted):
-    for name, resource in load_template(f"stacks/{file}.yaml")["Resources"].items():
+    for name, resource in load_template(ROOT / f"stacks/{file}.yaml")["Resources"].items():
         # A failed first deployment leaves nothing that hinders the next one.
         policies = (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
         assert policies == ((None, None) if name in deleted else ("RetainExceptOnCreate", "Retain")), name
@@ -334,7 +333,7 @@ def test_the_trail_is_of_one_region_and_logs_all_management_events(region):
         "EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "All"}]}
     # CloudTrail checks the bucket's policy when the trail is made.
     assert resources["Trail"]["DependsOn"] == "BucketPolicy"
-    assert deploy.selects_all_management_events(properties(resources, "Trail"))
+    assert deploy_lake.selects_all_management_events(properties(resources, "Trail"))
     (rule,) = properties(render("audit", region, LogDays=30), "Bucket")["LifecycleConfiguration"]["Rules"]
     assert rule == {"Id": "log-files", "Status": "Enabled", "ExpirationInDays": 30,
                     "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}
@@ -389,8 +388,8 @@ def test_the_makefile_passes_the_parameters():
     makefile = (ROOT / "Makefile").read_text()
     values = {"PRIMARY": PRIMARY, "STANDBY": STANDBY, "STORAGE_PARAMETERS": "LakeName=sales ResultDays=7",
               "AUDIT_PARAMETERS": ""}
-    commands = re.findall(r"^\t\$\(PY\) stacks/deploy\.py (.*)$", makefile, re.M)
-    parsed = [deploy.parse_arguments(re.sub(r"\$\((\w+)\)", lambda found: values[found.group(1)], command).split())
+    commands = re.findall(r"^\t\$\(PY\) stacks/deploy_lake\.py (.*)$", makefile, re.M)
+    parsed = [deploy_lake.parse_arguments(re.sub(r"\$\((\w+)\)", lambda found: values[found.group(1)], command).split())
               for command in commands]
     assert [(args.what, args.primary, args.standby) for args, _ in parsed] == [
         ("storage", PRIMARY, STANDBY), ("audit", PRIMARY, STANDBY)]
@@ -404,13 +403,13 @@ def test_the_makefile_passes_the_parameters():
 ])
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(SystemExit) as refused:
-        deploy.parse_arguments(arguments)
+        deploy_lake.parse_arguments(arguments)
     assert refused.value.code == 2
 
 
 def run_storage(aws):
     aws.deployed.clear()
-    deploy.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"LakeName": "sales"})
+    deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"LakeName": "sales"})
     return [(region, parameters.get("PeerKeyArn")) for region, _, _, parameters in aws.deployed]
 
 
@@ -435,7 +434,7 @@ def test_each_bucket_notifies_the_queue_of_its_region():
         f"arn:aws:sqs:{region}:{ACCOUNT}:q" for region in (PRIMARY, STANDBY, PRIMARY)]
     # A queue that the operator names is kept, and without a Twinlake stack there is none.
     aws.deployed.clear()
-    deploy.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"ReplicationQueueArn": "mine"})
+    deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "s", "twinlake", {"ReplicationQueueArn": "mine"})
     assert {d[3]["ReplicationQueueArn"] for d in aws.deployed} == {"mine"}
     aws = FakeAws()
     run_storage(aws)
@@ -465,20 +464,20 @@ def advanced(*fields):
     ({}, False),
 ])
 def test_which_event_selectors_log_all_management_events(selectors, logs_all):
-    assert deploy.selects_all_management_events(selectors) is logs_all
+    assert deploy_lake.selects_all_management_events(selectors) is logs_all
 
 
 def test_a_region_with_a_suitable_trail_gets_no_second_one(capsys):
     other = {"TrailARN": f"arn:aws:cloudtrail:{PRIMARY}:{ACCOUNT}:trail/all"}
     aws = FakeAws(trails={PRIMARY: [(other, {"IsLogging": True}, ALL)], STANDBY: [(other, {"IsLogging": False}, ALL)]})
-    deploy.deploy_audit(aws, PRIMARY, STANDBY, "a", {"LogDays": "90"})
+    deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {"LogDays": "90"})
     # A trail that does not log is none.
     assert aws.deployed == [(STANDBY, "a", "audit.yaml", {"LogDays": "90"})]
     assert f"{PRIMARY}: the trail {other['TrailARN']}" in capsys.readouterr().out
     # The stack's own trail is updated, though it is a suitable one.
     aws.deployed.clear()
     aws.found_trails[STANDBY] = [({"TrailARN": TRAILS[STANDBY]}, {"IsLogging": True}, ALL)]
-    deploy.deploy_audit(aws, PRIMARY, STANDBY, "a", {})
+    deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {})
     assert [d[0] for d in aws.deployed] == [STANDBY]
 
 
@@ -519,8 +518,8 @@ def test_the_guide_names_what_the_stacks_make():
         resources = storage(region)
         for name in (properties(resources, "Bucket")["BucketName"], properties(resources, "RegistrationRole")["RoleName"]):
             assert name in GUIDE, name
-    parameters = load_template("stacks/storage.yaml")["Parameters"]
-    # deploy.py sets the others.
+    parameters = load_template(ROOT / "stacks/storage.yaml")["Parameters"]
+    # deploy_lake.py sets the others.
     for name in parameters.keys() - {"PeerRegion", "PeerKeyArn", "ReplicationQueueArn"}:
         row = re.search(rf"^\| `{name}` \| `?([^`|]+?)`? \|", GUIDE, re.M)
         assert row and row.group(1) == str(parameters[name]["Default"]), name
@@ -559,15 +558,15 @@ def aws_environment(local_aws, monkeypatch):
 
 def test_the_passes_work_with_sam(aws_environment, tmp_path, monkeypatch):
     """The local AWS lacks the type AWS::LakeFormation::Resource, and ignores the rules of a bucket."""
-    template = load_template("stacks/storage.yaml")
+    template = load_template(ROOT / "stacks/storage.yaml")
     template["Resources"] = {name: resource for name, resource in template["Resources"].items()
                              if resource["Type"] != "AWS::LakeFormation::Resource"}
     (tmp_path / "storage.yaml").write_text(json.dumps(template))
-    monkeypatch.setattr(deploy, "STACKS", tmp_path)
-    aws = deploy.Aws()
+    monkeypatch.setattr(deploy_lake, "STACKS", tmp_path)
+    aws = deploy_lake.Aws()
     assert aws.outputs(PRIMARY, "twinlake-storage") == {}
     for _ in range(2):
-        deploy.deploy_storage(aws, PRIMARY, STANDBY, "twinlake-storage", "twinlake", {"LakeName": "passes"})
+        deploy_lake.deploy_storage(aws, PRIMARY, STANDBY, "twinlake-storage", "twinlake", {"LakeName": "passes"})
     for region, peer in PEER.items():
         outputs = aws.outputs(region, "twinlake-storage")
         assert outputs.pop("Key").startswith(f"arn:aws:kms:{region}:")
@@ -583,10 +582,10 @@ def test_trails_are_found_with_their_selectors(aws_environment):
     cloudtrail = aws_environment.client("cloudtrail", PRIMARY)
     aws_environment._create_bucket(aws_environment.client("s3", PRIMARY), PRIMARY, "trail-logs")
     cloudtrail.create_trail(Name="all", S3BucketName="trail-logs")
-    assert deploy.suitable_trail(deploy.Aws(), PRIMARY) is None
+    assert deploy_lake.suitable_trail(deploy_lake.Aws(), PRIMARY) is None
     cloudtrail.start_logging(Name="all")
     cloudtrail.put_event_selectors(TrailName="all", EventSelectors=ALL["EventSelectors"])
-    assert deploy.suitable_trail(deploy.Aws(), PRIMARY).endswith(":trail/all")
+    assert deploy_lake.suitable_trail(deploy_lake.Aws(), PRIMARY).endswith(":trail/all")
 
 
 def as_api_input(configuration):

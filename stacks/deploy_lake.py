@@ -1,0 +1,150 @@
+"""Deploys stacks/storage.yaml or stacks/audit.yaml in two Regions. Uses `sam deploy`; may be repeated.
+
+    python stacks/deploy_lake.py storage --primary us-east-1 --standby ap-south-1 LakeName=lake
+    python stacks/deploy_lake.py audit --primary us-east-1 --standby ap-south-1
+
+storage: S3 accepts a replication rule only if the destination bucket exists and is versioned, and a rule names the
+key of the destination. So the primary's stack is made without rules, then the standby's with them, then the primary's
+again with them. If this Region has a Twinlake stack, S3 sends its replication notifications to that stack's queue.
+
+audit: leaves out a Region in which another trail logs all management events. CloudTrail charges for each further copy.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+import boto3
+from botocore.exceptions import ClientError
+
+STACKS = pathlib.Path(__file__).resolve().parent
+# The trail may leave these out: they are no services whose events Twinlake reads.
+EXCLUDABLE_SOURCES = {"kms.amazonaws.com", "rdsdata.amazonaws.com"}
+
+
+class Aws:
+    """The AWS calls of this script."""
+
+    def outputs(self, region, stack):
+        """Returns the outputs of a stack by name; none if there is no such stack."""
+        try:
+            found = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=stack)
+        except ClientError as error:
+            # CloudFormation has no other code for a stack that does not exist.
+            if "does not exist" in str(error):
+                return {}
+            raise
+        return {o["OutputKey"]: o["OutputValue"] for o in found["Stacks"][0].get("Outputs", [])}
+
+    def deploy(self, region, stack, template, parameters):
+        """Creates or updates a stack, and waits until it is done. Raises CalledProcessError."""
+        subprocess.run(
+            [str(pathlib.Path(sys.executable).parent / "sam"), "deploy", "--template-file",
+             str(STACKS / template), "--stack-name", stack, "--region", region,
+             "--capabilities", "CAPABILITY_NAMED_IAM", "--no-fail-on-empty-changeset",
+             *(["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+               if parameters else [])],
+            check=True,
+        )
+
+    def trails(self, region):
+        """Yields each trail that logs events of a Region, with its status and its event selectors."""
+        cloudtrail = boto3.client("cloudtrail", region_name=region)
+        for trail in cloudtrail.describe_trails(includeShadowTrails=True)["trailList"]:
+            arn = trail["TrailARN"]
+            yield (trail, cloudtrail.get_trail_status(Name=arn), cloudtrail.get_event_selectors(TrailName=arn))
+
+
+def deploy_storage(aws, primary, standby, stack, twinlake_stack, parameters):
+    """Deploys the buckets of both Regions, with replication both ways."""
+    def parameters_of(region, peer, peer_key):
+        values = {**parameters, "PeerRegion": peer}
+        queue = aws.outputs(region, twinlake_stack).get("ReplicationQueue")
+        if queue:
+            values.setdefault("ReplicationQueueArn", queue)
+        if peer_key:
+            values["PeerKeyArn"] = peer_key
+        return values
+
+    if "Key" not in aws.outputs(primary, stack):
+        aws.deploy(primary, stack, "storage.yaml", parameters_of(primary, standby, None))
+    for region, peer in ((standby, primary), (primary, standby)):
+        peer_key = aws.outputs(peer, stack)["Key"]
+        aws.deploy(region, stack, "storage.yaml", parameters_of(region, peer, peer_key))
+
+
+def selects_all_management_events(selectors):
+    """Whether a trail's event selectors log all management events of the services that Twinlake reads."""
+    for selector in selectors.get("EventSelectors") or []:
+        if (selector.get("IncludeManagementEvents") and selector.get("ReadWriteType") == "All"
+                and set(selector.get("ExcludeManagementEventSources", [])) <= EXCLUDABLE_SOURCES):
+            return True
+    for selector in selectors.get("AdvancedEventSelectors") or []:
+        fields = {field["Field"]: field for field in selector["FieldSelectors"]}
+        category, source = fields.pop("eventCategory", {}), fields.pop("eventSource", {})
+        excluded = source.get("NotEquals", [])
+        narrowed = fields or set(source) - {"Field", "NotEquals"} or not set(excluded) <= EXCLUDABLE_SOURCES
+        if category.get("Equals") == ["Management"] and not narrowed:
+            return True
+    return False
+
+
+def suitable_trail(aws, region):
+    """Returns the ARN of a trail that logs all management events of a Region, or None."""
+    for trail, status, selectors in aws.trails(region):
+        if status["IsLogging"] and selects_all_management_events(selectors):
+            return trail["TrailARN"]
+    return None
+
+
+def deploy_audit(aws, primary, standby, stack, parameters):
+    """Deploys a trail in each Region that has no suitable one. The stack's own trail is updated."""
+    for region in (primary, standby):
+        own = aws.outputs(region, stack).get("Trail")
+        other = None if own else suitable_trail(aws, region)
+        if other:
+            print(f"{region}: the trail {other} logs all management events. No trail is made.")
+        else:
+            aws.deploy(region, stack, "audit.yaml", parameters)
+
+
+def parse_arguments(arguments):
+    """Returns the options, and the parameters of the template. Exits with 2 if they are not valid."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["storage", "audit"])
+    parser.add_argument("--primary", required=True, metavar="REGION")
+    parser.add_argument("--standby", required=True, metavar="REGION")
+    parser.add_argument("--stack", metavar="NAME", help="the name of the stacks; default twinlake-storage or twinlake-audit")
+    parser.add_argument("--twinlake-stack", default="twinlake", metavar="NAME",
+                        help="the stack of template.yaml, whose queue receives replication notifications")
+    parser.add_argument("parameters", nargs="*", metavar="Name=value", help="parameters of the template, for both Regions")
+    # The parameters follow the options.
+    args = parser.parse_intermixed_args(arguments)
+    if args.primary == args.standby:
+        parser.error("the primary and the standby are the same Region; name two")
+    parameters = {}
+    for parameter in args.parameters:
+        name, equals, value = parameter.partition("=")
+        if not equals:
+            parser.error(f"{parameter!r} is not of the form Name=value")
+        parameters[name] = value
+    return args, parameters
+
+
+def main():
+    args, parameters = parse_arguments(sys.argv[1:])
+    stack = args.stack or f"twinlake-{args.what}"
+    try:
+        if args.what == "storage":
+            deploy_storage(Aws(), args.primary, args.standby, stack, args.twinlake_stack, parameters)
+        else:
+            deploy_audit(Aws(), args.primary, args.standby, stack, parameters)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"sam deploy failed with exit code {error.returncode}; its output says why")
+    except ClientError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
