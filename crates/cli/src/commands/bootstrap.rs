@@ -145,7 +145,7 @@ async fn repeat_until_propagated<F: Future<Output = Result<(), CallError>>>(
 /// What else than a new role makes Lake Formation refuse a principal (D-8).
 const DELETED_ROLE: &str = "Check that each role given exists. Check also that no deleted role, such as one \
                             of an earlier deployment, is still a data lake administrator: `twinlake uninstall \
-                            --twinlake-role ARN` removes it";
+                            --policy FILE --twinlake-role ARN` removes it";
 
 /// Reads the record of earlier changes, or returns `None` if there is none.
 pub(crate) fn read_record(path: &Path) -> Result<Option<BootstrapRecord>, CliError> {
