@@ -152,7 +152,7 @@ def read_parameters(where, table, template):
 
 
 def check_regions(path, regions):
-    """Refuses Regions between which EventBridge does not route events."""
+    """Refuses Regions outside of the partition `aws`, where no deployment was tried (D-13)."""
     if len(regions) != 2 or regions[0] == regions[1]:
         raise Problem(f"{path}: name two different Regions, each in a [[region]] table")
     session = boto3.Session()
@@ -163,10 +163,11 @@ def check_regions(path, regions):
             raise Problem(f"{path}: `{region}` is not a Region") from error
         if partition != "aws":
             raise Problem(
-                f"{path}: EventBridge does not route events between Regions of the partition "
-                f"`{partition}`, to which {region} belongs, so the stacks cannot be deployed there. "
-                "The commands work there without a deployment: `twinlake plan`, `apply` and "
-                "`resync`, with --policy FILE and --ledger FILE.")
+                f"{path}: {region} belongs to the partition `{partition}`, and the stacks are "
+                "deployed in `aws` only: they need EventBridge to route events between the Regions, "
+                "which was tried neither in China nor in GovCloud. The commands work there without a "
+                "deployment: `twinlake plan`, `apply` and `resync`, with --policy FILE and --ledger "
+                "FILE.")
 
 
 def check_policy(path, policy_path, account, regions):
