@@ -8,6 +8,8 @@ key of the destination. So the primary's stack is made without rules, then the s
 again with them. If this Region has a Twinlake stack, S3 sends its replication notifications to that stack's queue.
 
 audit: leaves out a Region in which another trail logs all management events. CloudTrail charges for each further copy.
+A member account may not read the event selectors of its organization's trail. If such a trail decides whether one is
+made, --unreadable-trail says what it counts as.
 """
 
 import argparse
@@ -49,11 +51,18 @@ class Aws:
         )
 
     def trails(self, region):
-        """Yields each trail that logs events of a Region, with its status and its event selectors."""
+        """Returns the ARNs of the trails that log events of a Region."""
+        found = boto3.client("cloudtrail", region_name=region).describe_trails(includeShadowTrails=True)
+        return [trail["TrailARN"] for trail in found["trailList"]]
+
+    def read_trail(self, region, arn):
+        """Returns the status and the event selectors of a trail. Raises ClientError."""
         cloudtrail = boto3.client("cloudtrail", region_name=region)
-        for trail in cloudtrail.describe_trails(includeShadowTrails=True)["trailList"]:
-            arn = trail["TrailARN"]
-            yield (trail, cloudtrail.get_trail_status(Name=arn), cloudtrail.get_event_selectors(TrailName=arn))
+        return cloudtrail.get_trail_status(Name=arn), cloudtrail.get_event_selectors(TrailName=arn)
+
+
+class UnreadableTrails(Exception):
+    """No readable trail is suitable, and others could not be read. The text names them and the choice."""
 
 
 def deploy_storage(aws, primary, standby, stack, twinlake_stack, parameters):
@@ -90,19 +99,41 @@ def selects_all_management_events(selectors):
     return False
 
 
-def suitable_trail(aws, region):
-    """Returns the ARN of a trail that logs all management events of a Region, or None."""
-    for trail, status, selectors in aws.trails(region):
+def suitable_trail(aws, region, unreadable=None):
+    """Returns the ARN of a trail that logs all management events of a Region, or None.
+
+    `unreadable` says what trails count as that cannot be read: "accept" for suitable, "ignore" for not suitable.
+    Without it they raise UnreadableTrails, unless another trail is suitable.
+    """
+    errors = {}
+    for arn in aws.trails(region):
+        try:
+            status, selectors = aws.read_trail(region, arn)
+        except ClientError as error:
+            errors[arn] = error
+            continue
         if status["IsLogging"] and selects_all_management_events(selectors):
-            return trail["TrailARN"]
-    return None
+            return arn
+    if not errors or unreadable == "ignore":
+        return None
+    if unreadable == "accept":
+        return next(iter(errors))
+    listed = "\n".join(f"  {arn}: {error}" for arn, error in errors.items())
+    raise UnreadableTrails(
+        f"{region}: it is unknown whether these trails log all management events, read-only ones too:\n{listed}\n"
+        "Ask their owner. Then add `--unreadable-trail accept` if one does, or `--unreadable-trail ignore` to make a "
+        "trail of this account, which CloudTrail charges for if it is a further copy. With make: "
+        'AUDIT_PARAMETERS="--unreadable-trail accept"')
 
 
-def deploy_audit(aws, primary, standby, stack, parameters):
+def deploy_audit(aws, primary, standby, stack, parameters, unreadable=None):
     """Deploys a trail in each Region that has no suitable one. The stack's own trail is updated."""
+    # Both Regions are examined before one is changed.
+    others = {}
     for region in (primary, standby):
         own = aws.outputs(region, stack).get("Trail")
-        other = None if own else suitable_trail(aws, region)
+        others[region] = None if own else suitable_trail(aws, region, unreadable)
+    for region, other in others.items():
         if other:
             print(f"{region}: the trail {other} logs all management events. No trail is made.")
         else:
@@ -118,6 +149,8 @@ def parse_arguments(arguments):
     parser.add_argument("--stack", metavar="NAME", help="the name of the stacks; default twinlake-storage or twinlake-audit")
     parser.add_argument("--twinlake-stack", default="twinlake", metavar="NAME",
                         help="the stack of template.yaml, whose queue receives replication notifications")
+    parser.add_argument("--unreadable-trail", choices=["accept", "ignore"],
+                        help="what a trail that cannot be read counts as: one that logs all management events, or none")
     parser.add_argument("parameters", nargs="*", metavar="Name=value", help="parameters of the template, for both Regions")
     # The parameters follow the options.
     args = parser.parse_intermixed_args(arguments)
@@ -139,7 +172,9 @@ def main():
         if args.what == "storage":
             deploy_storage(Aws(), args.primary, args.standby, stack, args.twinlake_stack, parameters)
         else:
-            deploy_audit(Aws(), args.primary, args.standby, stack, parameters)
+            deploy_audit(Aws(), args.primary, args.standby, stack, parameters, args.unreadable_trail)
+    except UnreadableTrails as error:
+        sys.exit(str(error))
     except subprocess.CalledProcessError as error:
         sys.exit(f"sam deploy failed with exit code {error.returncode}; its output says why")
     except ClientError as error:

@@ -8,14 +8,17 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import boto3
+from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 import pytest
 
 from stack import ACCOUNT, PRIMARY, ROOT, STANDBY, Deployment, load_template
 from test_cli import CliSandbox
 
+import deploy  # noqa: E402
 import deploy_lake  # noqa: E402
 
 PREFIXES = ["raw/", "curated/", "analytics/"]
@@ -108,9 +111,18 @@ def allows(document, action, resource, principal=None, **context):
         if not any(fnmatch.fnmatchcase(resource, pattern) for pattern in as_list(resources)):
             return False
         for operator, tests in statement.get("Condition", {}).items():
-            assert operator in ("StringEquals", "StringLike", "Bool"), operator
+            assert operator in ("StringEquals", "StringNotEquals", "StringLike", "Bool", "Null"), operator
             for key, expected in tests.items():
+                if operator == "Null":
+                    if (key in context) == (expected == "true"):
+                        return False
+                    continue
                 got = context.get(key, "")
+                if operator == "StringNotEquals":
+                    # A key that the request lacks is not equal.
+                    if got in as_list(expected):
+                        return False
+                    continue
                 if not any(fnmatch.fnmatchcase(got, value) if operator == "StringLike" else got == value
                            for value in as_list(expected)):
                     return False
@@ -157,7 +169,8 @@ def test_buckets_are_versioned_private_and_reached_by_tls_only(bucket):
     policy = properties(bucket, "BucketPolicy")
     assert policy["Bucket"] == found["BucketName"]
     assert policy["PolicyDocument"]["Version"] == "2012-10-17"
-    (deny,) = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+    (deny,) = [s for s in policy["PolicyDocument"]["Statement"] if s["Sid"] == "OnlyTls"]
+    assert deny["Effect"] == "Deny"
     assert deny["Principal"] == "*"
     arn = f"arn:aws:s3:::{found['BucketName']}"
     everyone = {"Version": "2012-10-17", "Statement": [
@@ -183,6 +196,41 @@ def test_objects_are_encrypted_with_the_key_of_the_region(region):
     (rule,) = properties(storage(region), "Bucket")["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule == {"BucketKeyEnabled": True, "ServerSideEncryptionByDefault": {
         "SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEYS[region]}}
+
+
+def with_denial(region, sid):
+    """Returns a policy that allows everything but what a statement of the bucket's policy denies."""
+    (deny,) = [s for s in properties(storage(region), "BucketPolicy")["PolicyDocument"]["Statement"] if s["Sid"] == sid]
+    assert deny["Effect"] == "Deny" and deny["Principal"] == "*"
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}, deny]}
+
+
+@pytest.mark.parametrize("region", PEER)
+def test_objects_of_the_lake_cannot_be_written_with_another_key(region):
+    def may(action, key, **context):
+        return allows(with_denial(region, "NoOtherKey"), action, f"{BUCKETS[region]}/{key}", **context)
+
+    header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+    for prefix in PREFIXES:
+        assert may("s3:PutObject", f"{prefix}a")
+        assert may("s3:PutObject", f"{prefix}a", **{header: KEYS[region]})
+        assert not may("s3:PutObject", f"{prefix}a", **{header: KEYS[PEER[region]]})
+        # S3 writes replicas with another action.
+        assert may("s3:ReplicateObject", f"{prefix}a", **{header: KEYS[PEER[region]]})
+    assert may("s3:PutObject", "athena-results/a", **{header: KEYS[PEER[region]]})
+
+
+@pytest.mark.parametrize("region", PEER)
+def test_no_table_can_be_written_among_the_results_which_expire(region):
+    """Source: Athena user guide, "Considerations and limitations for CTAS queries" and "Find query output files"."""
+    def may(key, action="s3:PutObject"):
+        return allows(with_denial(region, "NoTablesAmongResults"), action, f"{BUCKETS[region]}/{key}")
+
+    for folder in ("", "Unsaved/2025/11/30/", "backfill/2025/11/30/"):
+        assert not may(f"athena-results/{folder}tables/1a2b/part-0.gz")
+        # Results, and the manifest of a table that is elsewhere.
+        assert may(f"athena-results/{folder}1a2b.csv") and may(f"athena-results/{folder}tables/1a2b-manifest.csv")
+    assert may("curated/tables/1a2b/part-0.gz") and may("athena-results/tables/1a2b/part-0.gz", "s3:DeleteObject")
 
 
 def test_the_first_pass_makes_no_rules_and_needs_nothing_of_the_peer():
@@ -218,7 +266,10 @@ def test_each_prefix_has_a_complete_rule(region, time_control):
 def test_query_results_are_outside_all_rules_and_locations():
     resources = storage(PRIMARY)
     configuration = properties(resources, "Workgroup")["WorkGroupConfiguration"]
-    assert configuration["EnforceWorkGroupConfiguration"] is True
+    # Otherwise CREATE TABLE AS SELECT could write to the result location only.
+    assert configuration["EnforceWorkGroupConfiguration"] is False
+    # CloudFormation deletes no workgroup with a history otherwise.
+    assert properties(resources, "Workgroup")["RecursiveDeleteOption"] is True
     assert configuration["ResultConfiguration"] == {
         "OutputLocation": f"s3://lake-{ACCOUNT}-{PRIMARY}/athena-results/", "ExpectedBucketOwner": ACCOUNT,
         "EncryptionConfiguration": {"EncryptionOption": "SSE_KMS", "KmsKey": KEYS[PRIMARY]}}
@@ -241,8 +292,11 @@ def test_lifecycle_ends_results_and_old_versions_and_no_current_data():
     assert by_prefix["athena-results/"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
     assert by_prefix[None].keys() == {"Id", "Status", "AbortIncompleteMultipartUpload"}
     for prefix in PREFIXES:
-        assert by_prefix[prefix].keys() == {"Id", "Status", "Prefix", "NoncurrentVersionExpiration"}
+        assert by_prefix[prefix].keys() == {
+            "Id", "Status", "Prefix", "NoncurrentVersionExpiration", "ExpiredObjectDeleteMarker"}
         assert by_prefix[prefix]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 60}
+        # Without it the delete markers of deleted objects stay for ever.
+        assert by_prefix[prefix]["ExpiredObjectDeleteMarker"] is True
 
 
 def test_replication_notifications_go_to_the_queue_if_there_is_one():
@@ -372,7 +426,10 @@ def test_only_this_trail_may_write_to_the_bucket_and_use_the_key(region):
 
 
 class FakeAws:
-    """Records the deployments. A deployed stack has outputs."""
+    """Records the deployments. A deployed stack has outputs.
+
+    `trails` has status and selectors, or a ClientError, by Region and ARN.
+    """
 
     def __init__(self, outputs=None, trails=None):
         self.stacks, self.found_trails, self.deployed = outputs or {}, trails or {}, []
@@ -385,7 +442,13 @@ class FakeAws:
         self.stacks[region, stack] = {"Key": KEYS[region]} if template == "storage.yaml" else {"Trail": TRAILS[region]}
 
     def trails(self, region):
-        return self.found_trails.get(region, [])
+        return list(self.found_trails.get(region, {}))
+
+    def read_trail(self, region, arn):
+        found = self.found_trails[region][arn]
+        if isinstance(found, ClientError):
+            raise found
+        return found
 
 
 def test_the_makefile_passes_the_parameters():
@@ -472,17 +535,43 @@ def test_which_event_selectors_log_all_management_events(selectors, logs_all):
 
 
 def test_a_region_with_a_suitable_trail_gets_no_second_one(capsys):
-    other = {"TrailARN": f"arn:aws:cloudtrail:{PRIMARY}:{ACCOUNT}:trail/all"}
-    aws = FakeAws(trails={PRIMARY: [(other, {"IsLogging": True}, ALL)], STANDBY: [(other, {"IsLogging": False}, ALL)]})
+    other = f"arn:aws:cloudtrail:{PRIMARY}:{ACCOUNT}:trail/all"
+    aws = FakeAws(trails={PRIMARY: {other: ({"IsLogging": True}, ALL)}, STANDBY: {other: ({"IsLogging": False}, ALL)}})
     deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {"LogDays": "90"})
     # A trail that does not log is none.
     assert aws.deployed == [(STANDBY, "a", "audit.yaml", {"LogDays": "90"})]
-    assert f"{PRIMARY}: the trail {other['TrailARN']}" in capsys.readouterr().out
+    assert f"{PRIMARY}: the trail {other}" in capsys.readouterr().out
     # The stack's own trail is updated, though it is a suitable one.
     aws.deployed.clear()
-    aws.found_trails[STANDBY] = [({"TrailARN": TRAILS[STANDBY]}, {"IsLogging": True}, ALL)]
+    aws.found_trails[STANDBY] = {TRAILS[STANDBY]: ({"IsLogging": True}, ALL)}
     deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {})
     assert [d[0] for d in aws.deployed] == [STANDBY]
+
+
+DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, "GetEventSelectors")
+ORGANIZATION_TRAIL = f"arn:aws:cloudtrail:{PRIMARY}:444455556666:trail/organization"
+
+
+def test_a_trail_that_cannot_be_read_asks_for_a_choice(capsys):
+    own = {TRAILS[PRIMARY]: ({"IsLogging": True}, ALL)}
+    trails = {PRIMARY: own | {ORGANIZATION_TRAIL: DENIED}, STANDBY: {ORGANIZATION_TRAIL: DENIED}}
+    aws = FakeAws(trails=trails)
+    with pytest.raises(deploy_lake.UnreadableTrails) as refused:
+        deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {})
+    # Only where no other trail is suitable, and before anything is deployed.
+    assert str(refused.value).startswith(f"{STANDBY}: ") and ORGANIZATION_TRAIL in str(refused.value)
+    assert "--unreadable-trail accept" in str(refused.value) and "not authorized" in str(refused.value)
+    assert aws.deployed == []
+    deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {}, "accept")
+    assert aws.deployed == [] and f"{STANDBY}: the trail {ORGANIZATION_TRAIL}" in capsys.readouterr().out
+    deploy_lake.deploy_audit(aws, PRIMARY, STANDBY, "a", {}, "ignore")
+    assert [d[0] for d in aws.deployed] == [STANDBY]
+
+
+def test_the_choice_reaches_the_deployment():
+    args, parameters = deploy_lake.parse_arguments(
+        ["audit", "--primary", PRIMARY, "--standby", STANDBY, *"LogDays=90 --unreadable-trail accept".split()])
+    assert args.unreadable_trail == "accept" and parameters == {"LogDays": "90"}
 
 
 # docs/deploy.md
@@ -496,6 +585,26 @@ def blocks(language):
     return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, text in found]
 
 
+def test_the_shell_can_read_the_commands_of_the_guide():
+    for block in blocks("sh"):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert done.returncode == 0, block + done.stderr
+
+
+def test_the_role_options_of_the_guide(tmp_path):
+    """`aws` is a program that prints an output as the AWS CLI does."""
+    (tmp_path / "aws").write_text('#!/bin/sh\necho "arn:$4:one,arn:$4:two"\n')
+    (tmp_path / "twinlake").write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    for program in ("aws", "twinlake"):
+        (tmp_path / program).chmod(0o755)
+    (command,) = [text for text in blocks("sh") if "twinlake doctor" in text]
+    done = subprocess.run(["bash", "-c", command], env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+                          capture_output=True, text=True, check=True)
+    roles = [f"arn:{region}:{name}" for region in PEER for name in ("one", "two")]
+    assert done.stdout.split() == ["doctor", "--region", STANDBY,
+                                   *(word for role in roles for word in ("--twinlake-role", role))]
+
+
 def test_with_the_policy_of_the_guide_the_registrations_of_both_regions_are_equal(tmp_path):
     cli = CliSandbox(tmp_path)
     try:
@@ -505,7 +614,7 @@ def test_with_the_policy_of_the_guide_the_registrations_of_both_regions_are_equa
                 if location["Type"] == "AWS::LakeFormation::Resource":
                     cli.clients.client("lakeformation", region).register_resource(
                         ResourceArn=location["Properties"]["ResourceArn"], RoleArn=location["Properties"]["RoleArn"])
-        (policy,) = blocks("toml")
+        policy, _ = blocks("toml")
         (tmp_path / "policy.toml").write_text(policy)
         assert cli.run("policy", "check", "policy.toml").returncode == 0
         done = cli.run_with_policy("plan")
@@ -515,6 +624,30 @@ def test_with_the_policy_of_the_guide_the_registrations_of_both_regions_are_equa
         assert "unmanaged" in cli.run_with_policy("plan").stdout
     finally:
         cli.stop()
+
+
+def test_the_deployment_file_of_the_guide_fits_its_policy(tmp_path):
+    policy, deployment = blocks("toml")
+    (tmp_path / "policy.toml").write_text(policy)
+    (tmp_path / "deploy.toml").write_text(deployment)
+    template = load_template()
+    stacks = deploy.read_deployment(tmp_path / "deploy.toml", template).stacks
+    assert [stack.region for stack in stacks] == [PRIMARY, STANDBY]
+    standby = stacks[1].parameters
+    assert standby["RegistrationRoleArns"] == properties(storage(STANDBY), "RawLocation")["RoleArn"]
+    assert standby["ReplicaBucketArns"] == BUCKETS[STANDBY]
+    rules = properties(storage(PRIMARY), "Bucket")["ReplicationConfiguration"]["Rules"]
+    for stack in stacks:
+        assert stack.parameters["S3ReplicationRuleId"] in [rule["Id"] for rule in rules]
+        assert f"arn:aws:s3:::{stack.parameters['S3SourceBucket']}" == BUCKETS[PRIMARY]
+        assert f"arn:aws:s3:::{stack.parameters['S3DestinationBucket']}" == BUCKETS[STANDBY]
+
+
+def test_each_replicated_prefix_is_a_pair_of_the_policy():
+    policy, _ = blocks("toml")
+    pairs = {(pair["a"], pair["b"]) for pair in tomllib.loads(policy)["location"]}
+    names = {region: BUCKETS[region].removeprefix("arn:aws:s3:::") for region in PEER}
+    assert pairs == {(f"s3://{names[PRIMARY]}/{prefix}", f"s3://{names[STANDBY]}/{prefix}") for prefix in PREFIXES}
 
 
 def test_the_guide_names_what_the_stacks_make():
