@@ -1,8 +1,6 @@
 """`twinlake doctor` against the local AWS: no finding on a sound pair, and one for each single fault."""
 
 import json
-import pathlib
-import tempfile
 
 import pytest
 
@@ -34,9 +32,8 @@ class Pair(Deployment):
         return self
 
     def _prepare(self):
-        self.home = pathlib.Path(self.exit_stack.enter_context(tempfile.TemporaryDirectory()))
-        self._start()
-        (self.home / "policy.toml").write_text(POLICY)
+        self.start()
+        self.policy_file.write_text(POLICY)
         self.keys, self.queues = {}, {}
         for region, bucket in BUCKETS.items():
             self._create_bucket(self.client("s3", region), region, bucket)
@@ -49,6 +46,11 @@ class Pair(Deployment):
         glue = self.client("glue", PRIMARY)
         glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
         self.create_table("orders", f"s3://{BUCKETS[PRIMARY]}/{PREFIX}orders/")
+        # Without it, Lake Formation hides columns from the role.
+        self.client("lakeformation", PRIMARY).grant_permissions(
+            Principal={"DataLakePrincipalIdentifier": ROLE},
+            Resource={"Table": {"DatabaseName": "sales", "TableWildcard": {}}},
+            Permissions=["DESCRIBE", "SELECT"])
         self.make_sound()
         self.put_object(f"{PREFIX}orders/1.parquet")
         self._create_ledgers()
@@ -97,6 +99,12 @@ class Pair(Deployment):
             for version in found.get("Versions", []) + found.get("DeleteMarkers", []):
                 s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
 
+    def delete_replica(self, key):
+        """Deletes all versions of a replica."""
+        s3 = self.client("s3", STANDBY)
+        for version in s3.list_object_versions(Bucket=BUCKETS[STANDBY], Prefix=key)["Versions"]:
+            s3.delete_object(Bucket=BUCKETS[STANDBY], Key=key, VersionId=version["VersionId"])
+
     def rule(self, region):
         """A sound rule of the bucket in a Region."""
         return {
@@ -133,9 +141,9 @@ class Pair(Deployment):
             lake_formation.register_resource(
                 ResourceArn=f"arn:aws:s3:::{BUCKETS[region]}/curated", UseServiceLinkedRole=True)
 
-    def put_lifecycle(self, rule):
-        self.client("s3", STANDBY).put_bucket_lifecycle_configuration(
-            Bucket=BUCKETS[STANDBY], LifecycleConfiguration={"Rules": [
+    def put_lifecycle(self, rule, region=STANDBY):
+        self.client("s3", region).put_bucket_lifecycle_configuration(
+            Bucket=BUCKETS[region], LifecycleConfiguration={"Rules": [
                 {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, **rule}]})
 
     def select_events(self, region, read_write_type):
@@ -209,6 +217,10 @@ def without_kms(rule):
     del rule["Destination"]["EncryptionConfiguration"]
 
 
+def to_archive(rule):
+    rule["Destination"]["StorageClass"] = "DEEP_ARCHIVE"
+
+
 def with_tags(rule):
     rule["Filter"] = {"And": {"Prefix": PREFIX, "Tags": [{"Key": "k", "Value": "v"}]}}
     rule["DeleteMarkerReplication"]["Status"] = "Disabled"
@@ -280,6 +292,12 @@ FAULTS = {
         {("replication-notifications", PRIMARY)}),
     "encrypted objects": (
         lambda p: p.put_rule(PRIMARY, without_kms), {("kms-objects", PRIMARY)}),
+    "replicas in an archive": (
+        lambda p: p.put_rule(PRIMARY, to_archive), {("storage-class", PRIMARY)}),
+    "replica deleted": (
+        lambda p: p.delete_replica(f"{PREFIX}orders/1.parquet"), {("object-status", PRIMARY)}),
+    "longer kept": (
+        lambda p: p.put_lifecycle({"Expiration": {"Days": 30}}, PRIMARY), {("lifecycle", STANDBY)}),
     "key disabled": (
         lambda p: p.client("kms", STANDBY).disable_key(KeyId=p.keys[STANDBY]),
         {("replica-key", STANDBY)}),
@@ -305,7 +323,7 @@ FAULTS = {
     "not an administrator": (
         lambda p: p.put_settings(PRIMARY, DataLakeAdmins=[
             {"DataLakePrincipalIdentifier": f"arn:aws:iam::{ACCOUNT}:role/other"}]),
-        {("administrators", PRIMARY)}),
+        {("administrators", PRIMARY), ("table-locations", PRIMARY)}),
     "open by default": (
         lambda p: p.put_settings(STANDBY, CreateTableDefaultPermissions=OPEN),
         {("default-permissions", STANDBY)}),
@@ -336,10 +354,47 @@ def test_a_single_fault_has_its_own_finding(pair, fault):
         assert code == 2
     finally:
         pair.delete_object(f"{PREFIX}orders/0.parquet")
+        if fault == "replica deleted":
+            pair.make_sound()
+            pair.put_object(f"{PREFIX}orders/1.parquet")
         if expected & {("deployment", STANDBY), ("resync", STANDBY)}:
             pair.fill_ledgers()
         if fault in ("table outside", "Iceberg table"):
             pair.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="outside")
+
+
+def test_an_old_object_of_any_table_is_found(pair):
+    """A listing of the whole location pair begins with a thousand objects of another table."""
+    pair.make_sound()
+    location = f"{PREFIX}zzz/"
+    pair.create_table("zzz", f"s3://{BUCKETS[PRIMARY]}/{location}")
+    try:
+        pair.client("s3", PRIMARY).delete_bucket_replication(Bucket=BUCKETS[PRIMARY])
+        pair.put_object(f"{location}old.parquet")
+        pair.make_sound()
+        for number in range(1001):
+            pair.client("s3", PRIMARY).put_object(
+                Bucket=BUCKETS[PRIMARY], Key=f"{PREFIX}orders/n{number:04}.parquet", Body=b"")
+        _, findings = pair.doctor()
+        assert [f["check"] for f in findings] == ["object-status"]
+        assert f"{location}old.parquet" in findings[0]["problem"]
+    finally:
+        pair.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="zzz")
+        pair.delete_object(f"{location}old.parquet")
+
+
+def test_two_policies_in_the_ledgers_are_a_finding(pair):
+    pair.make_sound()
+    table = pair.client("dynamodb", STANDBY)
+    item = table.get_item(TableName=LEDGER, Key=POLICY_KEY)["Item"]
+    other = {**item, "value": {"S": 'exclude = ["x"]\n' + item["value"]["S"]}}
+    try:
+        table.put_item(TableName=LEDGER, Item=other)
+        code, findings = pair.doctor()
+        assert code == 2
+        assert {(f["check"], f["region"]) for f in findings} == {("deployment", STANDBY)}
+    finally:
+        pair.fill_ledgers()
 
 
 def test_a_bucket_that_does_not_exist_is_found(pair):
@@ -349,14 +404,14 @@ def test_a_bucket_that_does_not_exist_is_found(pair):
     code, findings = pair.doctor("other.toml")
     assert code == 2
     assert {(f["check"], f["subject"]) for f in findings} == {
-        ("bucket", "missing-a"), ("bucket", "missing-b")}
+        ("bucket", "missing-a"), ("bucket", "missing-b"), ("deployment", "ledger")}
 
 
 def test_init_drafts_a_policy_that_the_doctor_passes(pair):
     pair.make_sound()
     drafted = pair.home / "drafted.toml"
     done = pair.twinlake(
-        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "drafted.toml")
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", ROLE, "--out", "drafted.toml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f'a = "s3://{BUCKETS[PRIMARY]}/{PREFIX}"' in drafted.read_text()
     assert f'b = "s3://{BUCKETS[STANDBY]}/{PREFIX}"' in drafted.read_text()
@@ -364,7 +419,7 @@ def test_init_drafts_a_policy_that_the_doctor_passes(pair):
     # A file is never overwritten.
     before = drafted.read_text()
     again = pair.twinlake(
-        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "drafted.toml", check=False)
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", ROLE, "--out", "drafted.toml", check=False)
     assert again.returncode == 1 and "it exists" in again.stderr
     assert drafted.read_text() == before
 
@@ -373,7 +428,7 @@ def test_init_names_the_tables_outside_and_the_rules_that_do_not_reach_the_stand
     pair.make_sound()
     pair.put_rule(PRIMARY, set_status("Status", "Disabled"))
     done = pair.twinlake(
-        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "outside.toml")
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", ROLE, "--out", "outside.toml")
     text = (pair.home / "outside.toml").read_text()
     assert done.returncode == 2
     assert f"# Rule lake of the bucket {BUCKETS[PRIMARY]} is disabled." in text

@@ -40,6 +40,10 @@ impl ReadInfrastructure for AwsInfrastructure {
         buckets::region_of(&self.s3, &self.region, bucket).await
     }
 
+    async fn object(&self, bucket: &str, key: &str) -> Result<Option<ObjectSample>, CallError> {
+        buckets::object(&self.s3, &self.region, bucket, key).await
+    }
+
     async fn sample_objects(
         &self,
         bucket: &str,
@@ -51,11 +55,14 @@ impl ReadInfrastructure for AwsInfrastructure {
     async fn kms_key(&self, key: &str) -> Result<KmsKey, CallError> {
         let found = self.kms.describe_key().key_id(key).send().await;
         let found = found.map_err(|e| call_error::from_sdk("DescribeKey", &self.region, &e))?;
-        let state = found
-            .key_metadata
-            .and_then(|metadata| metadata.key_state)
-            .map_or_else(|| "unknown".to_owned(), |state| state.as_str().to_owned());
-        Ok(KmsKey { state })
+        let metadata = found.key_metadata;
+        let state = metadata.as_ref().and_then(|metadata| metadata.key_state());
+        Ok(KmsKey {
+            state: state.map_or("unknown", |state| state.as_str()).to_owned(),
+            arn: metadata
+                .and_then(|metadata| metadata.arn)
+                .unwrap_or_else(|| key.to_owned()),
+        })
     }
 
     async fn trails(&self) -> Result<Vec<Trail>, CallError> {

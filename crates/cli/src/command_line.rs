@@ -47,7 +47,8 @@ pub enum Command {
     /// Lists the tables of the primary, reads the replication rules of the buckets that hold their data,
     /// and writes a policy file with a location pair for each rule to the standby. Comments in the file
     /// say which tables lie outside the pairs and why, and what Twinlake does not replicate. Writes
-    /// nothing in AWS. Exits with 2 if a table lies outside the pairs.
+    /// nothing in AWS. Exits with 2 if a table lies outside the pairs, or if you are no data lake
+    /// administrator of the primary, so that tables may be hidden from you.
     Init(InitArgs),
     /// Show the changes that would make the standby equal to the primary, field by field
     ///

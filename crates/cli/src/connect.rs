@@ -14,7 +14,7 @@ use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation_document::OperationConfig;
-use twinlake_engine::readiness::{self, InspectedRegion};
+use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{Clock as _, Context, Environment, Ledger, LimitedRegion, ReadRegion as _};
 
@@ -37,6 +37,9 @@ impl Environment for CommandEnvironment {
 pub(crate) enum WithoutLedger<'o> {
     /// It compares the two Regions, and takes the Region of `--primary` as the primary.
     Compares(&'o PrimaryOption),
+    /// As [`Self::Compares`], also where the ledgers of a deployment hold no valid policy, or two
+    /// different ones.
+    Inspects(&'o PrimaryOption),
     /// It fails: it needs what only a ledger knows. The text is a clause that says what it cannot
     /// do, and what to run instead.
     Fails(&'static str),
@@ -48,6 +51,14 @@ pub(crate) const WRITES_NEED_LEDGER: &str = "this command writes only with a led
 /// Why a command that shows the status needs a ledger.
 pub(crate) const STATUS_NEEDS_LEDGER: &str = "without a ledger the status is unknown; run \
      `twinlake plan` to compare the Regions without a ledger";
+
+/// Why a command with a policy file does not use the ledger of a Region.
+enum Unusable {
+    /// There is none for this policy.
+    Reason(String),
+    /// There is one, and it cannot be used.
+    Error(CliError),
+}
 
 /// The policy and the ledger of a command.
 #[derive(Debug)]
@@ -113,17 +124,30 @@ impl LedgerConnection {
         let mut reason = String::new();
         for (_, site) in policy.sites.iter() {
             let ledger = ledger_in(&options.ledger_table, &site.region).await;
-            reason = match ledger.policy().await {
-                Ok(Some(text)) if Policy::parse(&text)?.digest() == policy.digest() => {
-                    return Self::deployed_in(options, &site.region).await;
-                }
-                Ok(Some(_)) => "the deployed ledger holds another policy".to_owned(),
-                Ok(None) => "no policy was pushed to the deployed ledger".to_owned(),
-                Err(error) => format!("no deployed ledger can be read ({})", error.code),
+            let found = match ledger.policy().await {
+                Ok(Some(text)) => Self::deployed_with(options, &policy, &site.region, &text).await,
+                Ok(None) => Err(Unusable::Reason(
+                    "no policy was pushed to the deployed ledger".to_owned(),
+                )),
+                Err(error) => Err(Unusable::Reason(format!(
+                    "no deployed ledger can be read ({})",
+                    error.code
+                ))),
+            };
+            reason = match (found, without_ledger) {
+                (Ok(found), _) => return Ok(found),
+                (Err(Unusable::Reason(reason)), _) => reason,
+                (Err(Unusable::Error(error)), WithoutLedger::Inspects(_)) => error.to_string(),
+                (
+                    Err(Unusable::Error(error)),
+                    WithoutLedger::Compares(_) | WithoutLedger::Fails(_),
+                ) => return Err(error),
             };
         }
         let primary = match without_ledger {
-            WithoutLedger::Compares(option) => option.primary.as_deref(),
+            WithoutLedger::Compares(option) | WithoutLedger::Inspects(option) => {
+                option.primary.as_deref()
+            }
             WithoutLedger::Fails(problem) => {
                 return Err(CliError::Usage(format!("{reason}: {problem}")));
             }
@@ -136,6 +160,22 @@ impl LedgerConnection {
             policy.primary(epoch).region
         ));
         Ok((policy, epoch, CommandLedger::none()))
+    }
+
+    /// The deployed ledger, if the policy in the ledger of a Region is the given one.
+    async fn deployed_with(
+        options: &LedgerOptions,
+        policy: &Policy,
+        region: &str,
+        text: &str,
+    ) -> Result<(Policy, Epoch, CommandLedger), Unusable> {
+        let stored = Policy::parse(text).map_err(|error| Unusable::Error(error.into()))?;
+        if stored.digest() != policy.digest() {
+            let reason = "the deployed ledger holds another policy".to_owned();
+            return Err(Unusable::Reason(reason));
+        }
+        let found = Self::deployed_in(options, region).await;
+        found.map_err(Unusable::Error)
     }
 
     async fn deployed(options: &LedgerOptions) -> Result<(Policy, Epoch, CommandLedger), CliError> {
@@ -279,8 +319,12 @@ impl Connection {
             catalog: &self.standby,
             infrastructure: &self.standby_infrastructure,
         };
-        let (policy, epoch) = (&self.policy, self.epoch);
-        readiness::read(primary, standby, policy, epoch, twinlake_roles, deployment).await
+        let inspection = Inspection {
+            reader: self.reader.clone(),
+            twinlake_roles,
+            deployment,
+        };
+        readiness::read(primary, standby, &self.policy, self.epoch, inspection).await
     }
 
     /// The context of a reconciliation without a deadline.

@@ -22,7 +22,7 @@ mod trails;
 pub use readings::{
     BucketDirection, BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, LifecycleRule,
     ObjectEncryption, ObjectSample, ReadinessReadings, Reading, RegionReadings, ReplicationRule,
-    S3EventTarget, TableLocation, Trail, TrailEventSelection, Versioning,
+    S3EventTarget, SampledObject, TableLocation, Trail, TrailEventSelection, Versioning,
 };
 
 pub(crate) use replication::{count_tables, shorten};
@@ -82,9 +82,11 @@ pub enum ReadinessCheck {
     KmsObjects,
     /// The key of the replicas is usable.
     ReplicaKey,
+    /// The replicas can be read without being restored first.
+    StorageClass,
     /// Objects that are there have been replicated.
     ObjectStatus,
-    /// Lifecycle rules do not remove replicas that the primary keeps.
+    /// Lifecycle rules delete the same objects in both Regions.
     Lifecycle,
     /// Tables lie inside the location pairs.
     TableLocations,
@@ -123,6 +125,7 @@ impl ReadinessCheck {
             Self::ReplicationNotifications => "replication-notifications",
             Self::KmsObjects => "kms-objects",
             Self::ReplicaKey => "replica-key",
+            Self::StorageClass => "storage-class",
             Self::ObjectStatus => "object-status",
             Self::Lifecycle => "lifecycle",
             Self::TableLocations => "table-locations",

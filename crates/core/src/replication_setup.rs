@@ -387,6 +387,8 @@ fn missing_rule(
         replicates_kms_objects: replica_key.is_some(),
         replica_key,
         publishes_metrics: true,
+        archive_class: None,
+        is_version_1: false,
     }))
 }
 

@@ -1,6 +1,7 @@
 //! Reads what a policy is drafted from: the tables of the primary, and the rules of their buckets.
 
 use crate::ports::{ReadInfrastructure, ReadRegion};
+use crate::readiness::data_location;
 use futures_util::future::{join, join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
@@ -79,9 +80,7 @@ async fn tables<R: ReadRegion>(catalog: &R) -> Result<TablesOfPrimary, CallError
                 continue;
             }
             let is_iceberg = table.is_iceberg();
-            let location = table
-                .storage_descriptor
-                .and_then(|storage| storage.location);
+            let location = data_location(table);
             if let Some(location) = location.filter(|location| Location::is_s3(location)) {
                 found.tables.push(TableLocation {
                     table: id,

@@ -45,6 +45,8 @@ pub struct UnreplicatedInventory {
     /// Catalog-wide settings that are compared but never written, by name. The text is equal
     /// in both Regions if the settings agree.
     pub settings: BTreeMap<String, String>,
+    /// The kinds and settings that could not be read, with the errors.
+    pub unread: BTreeMap<String, String>,
 }
 
 /// Partitions that were read by their values.
@@ -180,7 +182,7 @@ pub trait ReadRegion {
     /// The call failed.
     async fn settings(&self) -> Result<ObservedSettings, CallError>;
 
-    /// Counts what Twinlake does not replicate. Kinds that cannot be read are left out.
+    /// Counts what Twinlake does not replicate.
     async fn unreplicated_inventory(&self) -> UnreplicatedInventory;
 
     /// Number of table optimizers of these tables (`BatchGetTableOptimizer`).

@@ -8,16 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, MaybeLink as _};
 use twinlake_core::location::{CopiedBy, Location};
 use twinlake_core::readiness::{
-    BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, ReadinessReadings, Reading,
-    RegionReadings, TableLocation,
+    BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, ObjectEncryption,
+    ReadinessReadings, Reading, RegionReadings, SampledObject, TableLocation,
 };
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
-    CallError, CallErrorKind, Facet, LfSubject, Policy, Principal, Subject, TableId, Timestamp,
+    CallError, CallErrorKind, Facet, LfSubject, Policy, Principal, Subject, Table, TableId,
+    Timestamp,
 };
 
 /// Calls under way at a time, in each of the two Regions.
 const MAX_CONCURRENT_CALLS: usize = 8;
+
+/// The locations of tables whose objects are looked at.
+const MAX_SAMPLED_LOCATIONS: usize = 100;
 
 /// Reads the policies in the ledgers of a deployment, and when the last complete resync began.
 pub async fn read_deployment<L: Ledger>(
@@ -58,34 +62,54 @@ pub struct InspectedRegion<'a, R, I> {
     pub infrastructure: &'a I,
 }
 
+/// Who reads, and what is known of the deployment.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The principal that reads.
+    pub reader: Principal,
+    /// The roles of Twinlake, as the operator names them.
+    pub twinlake_roles: BTreeSet<Principal>,
+    /// The deployment; `None` if the ledger is kept in a file.
+    pub deployment: Option<DeploymentReadings>,
+}
+
 /// Reads what the checks look at. A read that fails is part of the result.
 pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
     primary: InspectedRegion<'_, R, I>,
     standby: InspectedRegion<'_, R, I>,
     policy: &Policy,
     epoch: Epoch,
-    twinlake_roles: BTreeSet<Principal>,
-    deployment: Option<DeploymentReadings>,
+    inspection: Inspection,
 ) -> ReadinessReadings {
-    let (of_primary, of_standby, tables) = {
-        let reads = join(
-            read_region(&primary, policy, epoch.primary()),
-            read_region(&standby, policy, epoch.standby()),
-        );
-        let ((of_primary, of_standby), tables) =
-            join(reads, table_locations(primary.catalog, policy)).await;
-        (of_primary, of_standby, tables)
-    };
+    let regions = join(
+        read_region(&primary, policy, epoch.primary()),
+        read_region(&standby, policy, epoch.standby()),
+    );
+    let ((of_primary, of_standby), tables) =
+        join(regions, table_locations(primary.catalog, policy)).await;
     let mut readings = ReadinessReadings {
         primary: of_primary,
         standby: of_standby,
         tables: tables.into(),
-        twinlake_roles,
-        deployment,
+        reader: inspection.reader,
+        unsampled_locations: 0,
+        twinlake_roles: inspection.twinlake_roles,
+        deployment: inspection.deployment,
     };
+    sample_objects(&mut readings, &primary, &standby, policy, epoch).await;
     let keys = join(
-        replica_keys(&readings.standby, primary.infrastructure),
-        replica_keys(&readings.primary, standby.infrastructure),
+        keys(
+            primary.infrastructure,
+            keys_of(&readings.standby, &readings.primary, None),
+        ),
+        keys(
+            standby.infrastructure,
+            keys_of(
+                &readings.primary,
+                &readings.standby,
+                Some(&readings.primary),
+            ),
+        ),
     );
     (readings.primary.keys, readings.standby.keys) = keys.await;
     readings
@@ -134,56 +158,127 @@ async fn read_region<R: ReadRegion, I: ReadInfrastructure>(
         registrations: registrations.into(),
         not_replicated: inventory.kinds,
         catalog_settings: inventory.settings,
+        unread_inventory: inventory.unread,
     }
 }
 
-/// Reads the buckets of the location pairs in one site, and objects of the locations that S3
-/// replicates.
+/// Reads the buckets of the location pairs in one site, without their objects.
 async fn read_buckets<I: ReadInfrastructure>(
     infrastructure: &I,
     policy: &Policy,
     site: SiteId,
 ) -> BTreeMap<String, BucketReadings> {
-    let pairs = policy.locations.pairs();
-    let names: BTreeSet<&str> = pairs
-        .iter()
-        .map(|pair| pair.sites.get(site).bucket())
-        .collect();
+    let pairs = policy.locations.pairs().iter();
+    let names: BTreeSet<&str> = pairs.map(|pair| pair.sites.get(site).bucket()).collect();
     let calls = names
         .into_iter()
         .map(async |name| (name.to_owned(), infrastructure.bucket(name).await));
-    let mut buckets: BTreeMap<String, BucketReadings> = run(calls).await.into_iter().collect();
-    let replicated = pairs.iter().filter(|pair| pair.copied_by == CopiedBy::S3);
-    let locations = replicated.map(|pair| pair.sites.get(site));
-    let samples = locations.map(async |location: &Location| {
-        let (bucket, prefix) = (location.bucket(), location.prefix());
-        let objects = infrastructure.sample_objects(bucket, &prefix).await;
-        (bucket.to_owned(), prefix, objects)
-    });
-    for (bucket, prefix, objects) in run(samples).await {
-        if let Some(bucket) = buckets.get_mut(&bucket) {
-            bucket.objects.insert(prefix, objects.into());
-        }
-    }
-    buckets
+    run(calls).await.into_iter().collect()
 }
 
-/// Reads the keys that the rules of a Region name for their replicas, in the Region of the replicas.
-async fn replica_keys<I: ReadInfrastructure>(
+/// A location of tables whose objects are looked at: its bucket, the bucket of the replicas, and the
+/// prefix of both.
+type SampledLocation = (String, String, String);
+
+/// Looks at a few objects of the locations of tables that S3 replicates, and at their replicas. Of more
+/// than [`MAX_SAMPLED_LOCATIONS`] locations it takes some at equal distances.
+async fn sample_objects<R: ReadRegion, I: ReadInfrastructure>(
+    readings: &mut ReadinessReadings,
+    primary: &InspectedRegion<'_, R, I>,
+    standby: &InspectedRegion<'_, R, I>,
+    policy: &Policy,
+    epoch: Epoch,
+) {
+    let locations = sampled_locations(readings, policy, epoch);
+    let step = locations.len().div_ceil(MAX_SAMPLED_LOCATIONS).max(1);
+    let chosen: Vec<&SampledLocation> = locations.iter().step_by(step).collect();
+    readings.unsampled_locations = locations.len() - chosen.len();
+    let samples = chosen.into_iter().map(async |(bucket, replicas, prefix)| {
+        let objects = primary.infrastructure.sample_objects(bucket, prefix).await;
+        let sampled = match objects {
+            Err(error) => Reading::Unread(error.to_string()),
+            Ok(objects) => {
+                let mut sampled = Vec::new();
+                for object in objects {
+                    let replica = standby.infrastructure.object(replicas, &object.key).await;
+                    sampled.push(SampledObject {
+                        object,
+                        replica: replica.into(),
+                    });
+                }
+                Reading::Read(sampled)
+            }
+        };
+        (bucket.clone(), prefix.clone(), sampled)
+    });
+    for (bucket, prefix, sampled) in run(samples).await {
+        if let Some(bucket) = readings.primary.buckets.get_mut(&bucket) {
+            bucket.objects.insert(prefix, sampled);
+        }
+    }
+}
+
+fn sampled_locations(
+    readings: &ReadinessReadings,
+    policy: &Policy,
+    epoch: Epoch,
+) -> BTreeSet<SampledLocation> {
+    let tables = readings.tables.read().map_or(&[][..], Vec::as_slice);
+    let locations = tables.iter().filter_map(|table| {
+        let location = Location::parse(&table.location).ok()?;
+        let mut pairs = policy.locations.pairs().iter();
+        let pair = pairs.find(|pair| pair.sites.get(epoch.primary()).contains(&location))?;
+        let replicas = pair.sites.get(epoch.standby());
+        let is_same_key = pair.sites.get(epoch.primary()).prefix() == replicas.prefix();
+        (pair.copied_by == CopiedBy::S3 && is_same_key).then(|| {
+            let bucket = location.bucket().to_owned();
+            (bucket, replicas.bucket().to_owned(), location.prefix())
+        })
+    });
+    locations.collect()
+}
+
+/// The keys that matter in a Region: those that the rules of the other one name for replicas, those of
+/// the default encryption, and those of replicas that are there.
+fn keys_of(
     source: &RegionReadings,
-    destination: &I,
-) -> BTreeMap<String, Reading<KmsKey>> {
+    region: &RegionReadings,
+    samples: Option<&RegionReadings>,
+) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
     let rules = source
         .buckets
         .values()
         .filter_map(|bucket| bucket.rules.read());
-    let keys: BTreeSet<&String> = rules
-        .flatten()
-        .filter_map(|rule| rule.replica_key.as_ref())
-        .collect();
-    let calls = keys
+    keys.extend(rules.flatten().filter_map(|rule| rule.replica_key.clone()));
+    let mut add = |encryption: &ObjectEncryption| {
+        if let ObjectEncryption::Kms(Some(key)) = encryption {
+            keys.insert(key.clone());
+        }
+    };
+    for bucket in region.buckets.values() {
+        bucket.encryption.read().map(&mut add);
+    }
+    let buckets = samples
         .into_iter()
-        .map(async |key| (key.clone(), destination.kms_key(key).await.into()));
+        .flat_map(|region| region.buckets.values());
+    let samples = buckets.flat_map(|bucket| bucket.objects.values());
+    for sample in samples.filter_map(Reading::read).flatten() {
+        if let Some(Some(replica)) = sample.replica.read() {
+            add(&replica.encryption);
+        }
+    }
+    keys
+}
+
+async fn keys<I: ReadInfrastructure>(
+    infrastructure: &I,
+    names: BTreeSet<String>,
+) -> BTreeMap<String, Reading<KmsKey>> {
+    let calls = names.into_iter().map(async |name| {
+        let key = infrastructure.kms_key(&name).await;
+        (name, key.into())
+    });
     run(calls).await.into_iter().collect()
 }
 
@@ -203,7 +298,7 @@ async fn table_locations<R: ReadRegion>(
             let id = TableId::new(database.name.clone(), table.object.name.clone());
             let is_managed = policy.covers_table(&id) && !table.object.is_link();
             let is_iceberg = table.object.is_iceberg();
-            let location = table.object.storage_descriptor?.location?;
+            let location = data_location(table.object)?;
             (is_managed && Location::is_s3(&location)).then_some(TableLocation {
                 table: id,
                 location,
@@ -219,6 +314,15 @@ async fn table_locations<R: ReadRegion>(
     }
     locations.sort();
     Ok(locations)
+}
+
+/// The location of a table's data: that of its storage descriptor, or the metadata file of an Iceberg
+/// table, of which some engines write no descriptor.
+pub(crate) fn data_location(mut table: Table) -> Option<String> {
+    let storage = table
+        .storage_descriptor
+        .and_then(|storage| storage.location);
+    storage.or_else(|| table.parameters.remove("metadata_location"))
 }
 
 async fn run<T, F: Future<Output = T>>(calls: impl Iterator<Item = F>) -> Vec<T> {

@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{
     BucketVersioningStatus, DeleteMarkerReplicationStatus, Event, ExpirationStatus, FilterRuleName,
     LifecycleRule as S3LifecycleRule, MetricsStatus, NotificationConfigurationFilter,
     ReplicaModificationsStatus, ReplicationRule as S3ReplicationRule, ReplicationRuleStatus,
-    ServerSideEncryption, SseKmsEncryptedObjectsStatus, TransitionStorageClass,
+    ServerSideEncryption, SseKmsEncryptedObjectsStatus,
 };
 use std::collections::BTreeMap;
 use twinlake_core::CallError;
@@ -17,6 +17,9 @@ use twinlake_core::readiness::{
 
 /// The objects of a location that are looked at, of each end of the listing's times.
 const SAMPLES_PER_END: usize = 2;
+
+/// The storage classes from which an object is restored before it is read.
+const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 type Client = aws_sdk_s3::Client;
 
@@ -139,6 +142,11 @@ fn rule(rule: &S3ReplicationRule) -> ReplicationRule {
         publishes_metrics: destination
             .and_then(|destination| destination.metrics())
             .is_some_and(|metrics| *metrics.status() == MetricsStatus::Enabled),
+        archive_class: destination
+            .and_then(|destination| destination.storage_class())
+            .filter(|class| ARCHIVES.contains(&class.as_str()))
+            .map(|class| class.as_str().to_owned()),
+        is_version_1: filter.is_none(),
     }
 }
 
@@ -202,26 +210,47 @@ fn lifecycle_rule(rule: &S3LifecycleRule) -> LifecycleRule {
                 .and_then(|and| and.prefix())
         })
         .or(older_prefix);
+    let and = filter.and_then(|filter| filter.and());
+    // What selects objects besides the prefix, which has two forms.
+    let selection = (
+        filter.map(|filter| {
+            let sizes = (
+                filter.object_size_greater_than(),
+                filter.object_size_less_than(),
+            );
+            (filter.tag(), sizes)
+        }),
+        and.map(|and| {
+            let sizes = (and.object_size_greater_than(), and.object_size_less_than());
+            (and.tags(), sizes)
+        }),
+    );
+    let is_by_prefix = filter.is_none_or(|filter| {
+        let has_size =
+            filter.object_size_greater_than().is_some() || filter.object_size_less_than().is_some();
+        filter.tag().is_none() && !has_size && filter.and().is_none()
+    });
     let expiration = rule.expiration();
-    let archives = [
-        TransitionStorageClass::Glacier,
-        TransitionStorageClass::DeepArchive,
-    ];
     let classes = rule
         .transitions()
         .iter()
         .filter_map(|transition| transition.storage_class());
-    let archive = classes.into_iter().find(|class| archives.contains(class));
+    let archive = classes
+        .into_iter()
+        .find(|class| ARCHIVES.contains(&class.as_str()));
     LifecycleRule {
         id: rule.id().unwrap_or_default().to_owned(),
         is_enabled: *rule.status() == ExpirationStatus::Enabled,
         prefix: prefix.unwrap_or_default().to_owned(),
         definition: format!(
-            "{prefix:?} {filter:?} {expiration:?} {:?}",
+            "{prefix:?} {selection:?} {expiration:?} {:?}",
             rule.transitions()
         ),
         expires_objects: expiration
             .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some()),
+        expires_after_days: expiration
+            .and_then(|expiration| expiration.days())
+            .filter(|_| is_by_prefix),
         archive_class: archive.map(|class| class.as_str().to_owned()),
     }
 }
@@ -293,6 +322,7 @@ pub(super) async fn sample_objects(
     let mut objects: Vec<(i64, &str)> = listed
         .contents()
         .iter()
+        .filter(|object| !is_directory_marker(object))
         .filter_map(|object| {
             let time = object.last_modified().map(|time| time.secs());
             Some((time.unwrap_or_default(), object.key()?))
@@ -304,12 +334,19 @@ pub(super) async fn sample_objects(
     let ends = objects.iter().enumerate().filter(|(at, _)| is_at_end(*at));
     let mut samples = Vec::new();
     for (_, (_, key)) in ends {
-        samples.extend(sample(client, region, bucket, key).await?);
+        samples.extend(object(client, region, bucket, key).await?);
     }
     Ok(samples)
 }
 
-async fn sample(
+/// Whether an object only stands for a directory, as consoles and Hadoop write it.
+fn is_directory_marker(object: &aws_sdk_s3::types::Object) -> bool {
+    let key = object.key().unwrap_or_default();
+    object.size() == Some(0) && (key.ends_with('/') || key.ends_with("_$folder$"))
+}
+
+/// `HeadObject`; `None` if there is no such object.
+pub(super) async fn object(
     client: &Client,
     region: &str,
     bucket: &str,
@@ -321,6 +358,12 @@ async fn sample(
             let status = error.raw_response().map(|raw| raw.status().as_u16());
             return match status {
                 Some(404) => Ok(None),
+                Some(403) => Err(call_error::from_code(
+                    "HeadObject",
+                    region,
+                    "AccessDenied",
+                    "HeadObject returned status 403",
+                )),
                 _ => Err(call_error::from_sdk("HeadObject", region, &error)),
             };
         }

@@ -24,7 +24,9 @@ pub(super) async fn read(
         if let Some(arn) = trail.trail_arn
             && (is_local || trail.is_multi_region_trail == Some(true))
         {
-            trails.push(read_trail(client, region, arn).await);
+            let mut trail_read = read_trail(client, region, arn).await;
+            trail_read.is_of_organization = trail.is_organization_trail == Some(true);
+            trails.push(trail_read);
         }
     }
     Ok(trails)
@@ -39,6 +41,9 @@ async fn read_trail(client: &aws_sdk_cloudtrail::Client, region: &str, arn: Stri
     });
     let selectors = client.get_event_selectors().trail_name(&arn).send().await;
     let selectors = selectors.map_err(|e| call_error::from_sdk("GetEventSelectors", region, &e));
+    let has_advanced_selectors = selectors
+        .as_ref()
+        .is_ok_and(|selectors| !selectors.advanced_event_selectors().is_empty());
     let selection = selectors.map(|selectors| {
         selection(
             selectors.event_selectors(),
@@ -52,6 +57,8 @@ async fn read_trail(client: &aws_sdk_cloudtrail::Client, region: &str, arn: Stri
             .into(),
         delivery_error,
         selection: selection.into(),
+        has_advanced_selectors,
+        is_of_organization: false,
     }
 }
 

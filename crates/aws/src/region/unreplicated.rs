@@ -4,7 +4,6 @@ use super::{AwsRegion, all_pages};
 use crate::call_error;
 use aws_sdk_glue::types::{BatchGetTableOptimizerEntry, TableOptimizerType};
 use futures_util::future::{join_all, join3};
-use std::collections::BTreeMap;
 use twinlake_core::{CallError, CallErrorKind, TableId};
 use twinlake_engine::ports::UnreplicatedInventory;
 
@@ -23,46 +22,62 @@ impl AwsRegion {
             self.read_resource_policy(),
         )
         .await;
-        let counts = COUNTED_KINDS.into_iter().zip(counts);
-        let counts = counts.filter_map(|(kind, count)| Some((kind.to_owned(), count?)));
-        let mut settings = BTreeMap::new();
-        if let Some(encryption) = encryption {
-            settings.insert("encryption of the catalog".to_owned(), encryption);
+        let mut inventory = UnreplicatedInventory::default();
+        for (kind, count) in COUNTED_KINDS.into_iter().zip(counts) {
+            match count {
+                Ok(0) => {}
+                Ok(count) => {
+                    inventory.kinds.insert(kind.to_owned(), count);
+                }
+                Err(error) => {
+                    inventory.unread.insert(kind.to_owned(), error.to_string());
+                }
+            }
         }
-        if let Some(policy) = policy {
-            settings.insert("resource policy".to_owned(), policy);
+        for (name, setting) in [
+            ("encryption of the catalog", encryption),
+            ("resource policy", policy),
+        ] {
+            match setting {
+                Ok(setting) => inventory.settings.insert(name.to_owned(), setting),
+                Err(error) => inventory.unread.insert(name.to_owned(), error.to_string()),
+            };
         }
-        UnreplicatedInventory {
-            kinds: counts.filter(|(_, count)| *count > 0).collect(),
-            settings,
-        }
+        inventory
     }
 
-    /// Describes whether the catalog and the passwords of connections are encrypted; `None` if the
-    /// call fails. KMS keys differ by Region and are left out.
-    async fn read_encryption_settings(&self) -> Option<String> {
+    /// Describes whether the catalog and the passwords of connections are encrypted; KMS keys differ
+    /// by Region and are left out.
+    async fn read_encryption_settings(&self) -> Result<String, CallError> {
+        const CALL: &str = "GetDataCatalogEncryptionSettings";
         let call = self.glue.get_data_catalog_encryption_settings();
-        let response = call.send().await.ok()?;
-        let settings = response.data_catalog_encryption_settings?;
-        let at_rest = settings.encryption_at_rest;
+        let response = call.send().await;
+        let response = response.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let settings = response.data_catalog_encryption_settings;
+        let at_rest = settings
+            .as_ref()
+            .and_then(|settings| settings.encryption_at_rest());
         let mode = at_rest.map_or_else(
             || "DISABLED".to_owned(),
-            |rest| rest.catalog_encryption_mode.as_str().to_owned(),
+            |rest| rest.catalog_encryption_mode().as_str().to_owned(),
         );
-        let passwords = settings.connection_password_encryption;
+        let passwords = settings.and_then(|settings| settings.connection_password_encryption);
         let passwords =
             passwords.is_some_and(|setting| setting.return_connection_password_encrypted);
         let passwords = if passwords { "encrypted" } else { "plain" };
-        Some(format!("{mode}, passwords of connections {passwords}"))
+        Ok(format!("{mode}, passwords of connections {passwords}"))
     }
 
-    async fn read_resource_policy(&self) -> Option<String> {
+    async fn read_resource_policy(&self) -> Result<String, CallError> {
         let response = self.glue.get_resource_policy().send().await;
         match response {
-            Ok(response) => Some(response.policy_in_json.unwrap_or_default()),
+            Ok(response) => Ok(response.policy_in_json.unwrap_or_default()),
             Err(error) => {
                 let found = call_error::from_sdk("GetResourcePolicy", &self.region, &error);
-                (found.kind == CallErrorKind::NotFound).then(|| "none".to_owned())
+                match found.kind == CallErrorKind::NotFound {
+                    true => Ok("none".to_owned()),
+                    false => Err(found),
+                }
             }
         }
     }
@@ -97,13 +112,15 @@ impl AwsRegion {
         Ok(count)
     }
 
-    async fn count_kind(&self, kind: &str) -> Option<usize> {
-        let counted: Result<Vec<()>, ()> = match kind {
+    async fn count_kind(&self, kind: &str) -> Result<usize, CallError> {
+        let counted: Result<Vec<()>, CallError> = match kind {
             "connection" => {
                 all_pages(|token| async {
                     let call = self.glue.get_connections().hide_password(true);
                     let call = call.max_results(1000).set_next_token(token);
-                    let page = call.send().await.map_err(drop)?;
+                    let page = call.send().await;
+                    let page =
+                        page.map_err(|e| call_error::from_sdk("GetConnections", &self.region, &e))?;
                     let listed = page.connection_list.unwrap_or_default();
                     Ok((vec![(); listed.len()], page.next_token))
                 })
@@ -112,12 +129,14 @@ impl AwsRegion {
             _ => {
                 all_pages(|token| async {
                     let call = self.glue.get_catalogs().recursive(true).max_results(1000);
-                    let page = call.set_next_token(token).send().await.map_err(drop)?;
+                    let page = call.set_next_token(token).send().await;
+                    let page =
+                        page.map_err(|e| call_error::from_sdk("GetCatalogs", &self.region, &e))?;
                     Ok((vec![(); page.catalog_list.len()], page.next_token))
                 })
                 .await
             }
         };
-        counted.ok().map(|all| all.len())
+        counted.map(|all| all.len())
     }
 }

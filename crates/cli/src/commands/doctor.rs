@@ -38,7 +38,7 @@ struct DoctorReport<'a> {
 /// # Errors
 /// The policy or the ledger cannot be read. A Region that cannot be read is a finding.
 pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOutcome, CliError> {
-    let connection = Connection::open(common, WithoutLedger::Compares(&args.primary)).await?;
+    let connection = Connection::open(common, WithoutLedger::Inspects(&args.primary)).await?;
     let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
     let readings = connection.readiness(&common.ledger, roles).await;
     let (policy, epoch) = (&connection.policy, connection.epoch);
@@ -90,10 +90,11 @@ fn render_findings(primary: &str, standby: &str, findings: &[ReadinessFinding]) 
         count(ReadinessSeverity::Warning),
     );
     let unknown = count(ReadinessSeverity::Unknown);
-    let verdict = match (blockers, warnings + unknown) {
-        (0, 0) => "nothing stands in the way of a takeover, as far as configuration shows it",
-        (0, _) => "a takeover is possible, with the losses above",
-        (_, _) => "not ready for a takeover",
+    let verdict = match (blockers, unknown, warnings) {
+        (0, 0, 0) => "nothing stands in the way of a takeover, as far as configuration shows it",
+        (0, 0, _) => "a takeover is possible, with the losses above",
+        (0, _, _) => "not known to be ready for a takeover: see what could not be read",
+        (_, _, _) => "not ready for a takeover",
     };
     let _ = writeln!(
         text,
@@ -128,7 +129,9 @@ mod tests {
         };
         assert!(verdict(&[]).contains("nothing stands in the way"));
         let unknown = verdict(&[finding(ReadinessSeverity::Unknown)]);
-        assert!(unknown.contains("with the losses above") && unknown.contains("unknown: 1"));
+        assert!(unknown.contains("not known to be ready") && unknown.contains("unknown: 1"));
+        let warned = verdict(&[finding(ReadinessSeverity::Warning)]);
+        assert!(warned.contains("with the losses above"));
         let blocked = verdict(&[finding(ReadinessSeverity::Blocker)]);
         assert!(blocked.contains("not ready") && blocked.contains("Blockers: 1"));
     }

@@ -5,10 +5,12 @@ use clap::Args;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients};
+use twinlake_core::Principal;
 use twinlake_core::arn::Arn;
 use twinlake_core::policy::{self, PolicyDraft};
+use twinlake_core::render::escape;
 use twinlake_core::topology::{Site, is_region_name};
-use twinlake_engine::{LimitedRegion, policy_draft};
+use twinlake_engine::{LimitedRegion, ReadRegion as _, policy_draft};
 
 /// Arguments of `twinlake init`.
 #[derive(Debug, Clone, Args)]
@@ -22,6 +24,9 @@ pub struct InitArgs {
     /// The policy file to write; it must not exist
     #[arg(long, value_name = "FILE", default_value = "policy.toml")]
     pub out: PathBuf,
+    /// The IAM principal that the command runs as, if it is a role with a path, which STS omits
+    #[arg(long, value_name = "ARN")]
+    pub caller_arn: Option<String>,
     /// The maximum number of concurrent calls to Glue
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub parallel: usize,
@@ -60,7 +65,24 @@ pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
     let draft = policy::draft(&inputs)?;
     write_new(&args.out, &draft.text)?;
     output::print(&describe(&args.out, inputs.databases, &draft));
-    Ok(CommandOutcome::done_if(draft.tables_outside == 0))
+    let reader = args.caller_arn.clone().map_or(caller, Principal);
+    let administrators = catalog
+        .settings()
+        .await
+        .map(|settings| settings.administrators);
+    let sees_all = administrators.is_ok_and(|administrators| administrators.contains(&reader));
+    if !sees_all {
+        output::note(&format!(
+            "{} is not known to be a data lake administrator of {}: Lake Formation may hide databases and \
+             tables from it, and the policy may lack their location pairs. Run the command as an \
+             administrator; add --caller-arn ARN if the role has a path.",
+            escape(&reader.0),
+            args.primary
+        ));
+    }
+    Ok(CommandOutcome::done_if(
+        sees_all && draft.tables_outside == 0,
+    ))
 }
 
 const EXISTS: &str = "it exists, and is not overwritten; name another file with --out";

@@ -3,10 +3,10 @@
 
 use super::Policy;
 use crate::document::DocumentError;
-use crate::location::Location;
+use crate::location::{Location, Mapped};
 use crate::readiness::{Reading, ReplicationRule, TableLocation, count_tables, shorten};
 use crate::render::escape;
-use crate::topology::Site;
+use crate::topology::{Site, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -68,15 +68,12 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
             quoted(&format!("s3://{}/{}", pair.destination, pair.prefix)),
         );
     }
-    let is_paired = |table: &&TableLocation| {
-        let location = Location::parse(&table.location);
-        location.is_ok_and(|location| {
-            pairs.iter().any(|pair| {
-                pair.bucket == location.bucket() && location.prefix().starts_with(&pair.prefix)
-            })
-        })
+    let policy = Policy::parse(&text)?;
+    let is_outside = |table: &&TableLocation| {
+        let mapped = policy.locations.map(&table.location, SiteId::A);
+        !matches!(mapped, Ok(Mapped::To(_)))
     };
-    let outside: Vec<&TableLocation> = inputs.tables.iter().filter(|t| !is_paired(t)).collect();
+    let outside: Vec<&TableLocation> = inputs.tables.iter().filter(is_outside).collect();
     add_outside(&mut text, inputs, &outside);
     for conflict in conflicts {
         let _ = writeln!(text, "# {}", escape(&conflict));
@@ -255,7 +252,8 @@ fn add_outside(text: &mut String, inputs: &DraftInputs, outside: &[&TableLocatio
     for (bucket, tables) in by_bucket {
         let has_rules = match inputs.rules.get(&bucket) {
             Some(Reading::Read(rules)) if rules.is_empty() => "no replication rule",
-            Some(_) => "no rule for them",
+            Some(Reading::Read(_)) => "no rule for them",
+            Some(Reading::Unread(_)) => "the rules could not be read",
             None => "no bucket of S3",
         };
         let _ = writeln!(
@@ -288,9 +286,7 @@ fn add_not_replicated(text: &mut String, inputs: &DraftInputs) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::location::Mapped;
     use crate::name::{Name, TableId};
-    use crate::topology::SiteId;
 
     fn site(region: &str) -> Site {
         Site {
@@ -321,6 +317,8 @@ mod tests {
             replicates_kms_objects: true,
             replica_key: None,
             publishes_metrics: true,
+            archive_class: None,
+            is_version_1: false,
         }
     }
 
@@ -484,6 +482,17 @@ mod tests {
             mapped(&inputs, "s3://lake/a\"b/t/").unwrap(),
             "s3://copy/a\"b/t/"
         );
+    }
+
+    #[test]
+    fn a_table_that_the_policy_does_not_map_lies_outside() {
+        let doubled = table("doubled", "s3://lake//curated/doubled/");
+        let inputs = inputs(
+            &[("lake", vec![rule("r", "curated/", "copy")])],
+            vec![doubled],
+        );
+        let draft = draft(&inputs).unwrap();
+        assert_eq!((draft.tables_in_pairs, draft.tables_outside), (0, 1));
     }
 
     #[test]

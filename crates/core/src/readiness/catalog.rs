@@ -8,13 +8,16 @@ use crate::policy::IcebergPolicy;
 pub(super) fn check(checked: &mut Checked<'_>) {
     check_iceberg(checked);
     check_settings(checked);
-    let (readings, mut notes) = (checked.readings, Vec::new());
-    for (kind, count) in &readings.primary.not_replicated {
-        if *count > 0 {
-            notes.push((kind.as_str(), *count));
+    let readings = checked.readings;
+    for region in [&readings.primary, &readings.standby] {
+        for (kind, error) in &region.unread_inventory {
+            checked.add_unread(Check::NotReplicated, &region.region, kind, error);
         }
     }
-    for (kind, count) in notes {
+    for (kind, count) in &readings.primary.not_replicated {
+        if *count == 0 {
+            continue;
+        }
         let texts = Texts {
             problem: format!("{count} in the primary"),
             effect: "Twinlake does not replicate this kind.",

@@ -50,7 +50,13 @@ fn check_settings(checked: &mut Checked<'_>) {
 }
 
 fn check_administrators(checked: &mut Checked<'_>, region: &str, admins: &BTreeSet<Principal>) {
-    let roles = &checked.readings.twinlake_roles;
+    let readings = checked.readings;
+    let reader = BTreeSet::from([readings.reader.clone()]);
+    // Without a deployment the reader is the only one that has to see everything.
+    let roles = match (&readings.deployment, readings.twinlake_roles.is_empty()) {
+        (None, true) => &reader,
+        (None | Some(_), _) => &readings.twinlake_roles,
+    };
     let problem = if roles.is_empty() {
         if admins.iter().any(|admin| admin.0.contains(TWINLAKE_PATH)) {
             return;
@@ -86,7 +92,7 @@ fn check_administrators(checked: &mut Checked<'_>, region: &str, admins: &BTreeS
 fn bootstrap(roles: &BTreeSet<Principal>) -> String {
     let mut command = "twinlake bootstrap --policy FILE".to_owned();
     if roles.is_empty() {
-        command.push_str(" --twinlake-role ARN (each ARN in the output Roles of both stacks)");
+        command.push_str(" --twinlake-role ARN # for each ARN in the output Roles of both stacks");
     }
     for role in roles {
         command.push_str(" --twinlake-role ");
@@ -114,10 +120,20 @@ fn check_registrations(checked: &mut Checked<'_>) {
             Location::parse(&registration.arn).is_ok_and(|holder| holder.contains(location))
         })
     };
+    let mut required: BTreeSet<String> = BTreeSet::new();
     for registration in of_primary {
-        let Ok(Mapped::To(arn)) = policy.locations.map(&registration.arn, epoch.primary()) else {
-            continue;
-        };
+        if let Ok(Mapped::To(arn)) = policy.locations.map(&registration.arn, epoch.primary()) {
+            required.insert(arn);
+        }
+    }
+    for pair in policy.locations.pairs() {
+        let location = pair.sites.get(epoch.primary());
+        if is_registered(location, of_primary) {
+            let partition = policy.standby(epoch).partition();
+            required.insert(pair.sites.get(epoch.standby()).as_arn(partition));
+        }
+    }
+    for arn in required {
         let Ok(location) = Location::parse(&arn) else {
             continue;
         };
@@ -125,11 +141,11 @@ fn check_registrations(checked: &mut Checked<'_>) {
             continue;
         }
         let texts = Texts {
-            problem: "not registered with Lake Formation; its counterpart in the primary is"
-                .to_owned(),
+            problem: "not registered with Lake Formation; its counterpart in the primary is".to_owned(),
             effect: "Lake Formation hands out no credentials: users who rest on its permissions cannot \
                      read these tables.",
-            remedy: "Run twinlake resync, or see in twinlake plan why the registration is held."
+            remedy: "Run twinlake resync, or see in twinlake plan why the registration is held. A location \
+                     above the pair is registered by hand."
                 .to_owned(),
         };
         checked.add(

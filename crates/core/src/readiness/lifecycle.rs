@@ -1,13 +1,15 @@
-//! Checks of lifecycle rules of the standby. A replica keeps the creation time of its source object, so
-//! a rule of the destination counts from there.
+//! Checks that lifecycle rules delete and archive the same objects in both Regions. S3 does not replicate
+//! expirations, and a replica keeps the creation time of its source object.
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
 use super::{Checked, LifecycleRule, Reading, Texts};
+use crate::location::{CopiedBy, Location};
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     let (readings, policy, epoch) = (checked.readings, checked.policy, checked.epoch);
-    for pair in policy.locations.pairs() {
+    let replicated = policy.locations.pairs().iter();
+    for pair in replicated.filter(|pair| pair.copied_by == CopiedBy::S3) {
         let primary = pair.sites.get(epoch.primary());
         let standby = pair.sites.get(epoch.standby());
         let buckets = (
@@ -17,69 +19,122 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         let (Some(source), Some(replica)) = buckets else {
             continue;
         };
-        let region = &readings.standby.region;
-        if source.is_missing_in(&readings.primary.region) || replica.is_missing_in(region) {
+        let (of_primary, of_standby) = (&readings.primary.region, &readings.standby.region);
+        if source.is_missing_in(of_primary) || replica.is_missing_in(of_standby) {
             continue;
         }
-        let rules = match &replica.lifecycle {
-            Reading::Unread(error) => {
-                checked.add_unread(Check::Lifecycle, region, standby.bucket(), error);
-                continue;
+        let rules = [
+            (&source.lifecycle, of_primary, primary),
+            (&replica.lifecycle, of_standby, standby),
+        ];
+        for (rules, region, location) in rules {
+            if let Reading::Unread(error) = rules {
+                checked.add_unread(Check::Lifecycle, region, location.bucket(), error);
             }
-            Reading::Read(rules) => rules,
-        };
-        let of_source = match &source.lifecycle {
-            Reading::Unread(error) => {
-                checked.add_unread(
-                    Check::Lifecycle,
-                    &readings.primary.region,
-                    primary.bucket(),
-                    error,
-                );
-                continue;
-            }
-            Reading::Read(rules) => rules,
-        };
-        let prefix = standby.prefix();
-        let overlaps = |rule: &&LifecycleRule| {
-            let overlaps = prefix.starts_with(&rule.prefix) || rule.prefix.starts_with(&prefix);
-            rule.is_enabled && overlaps
-        };
-        let is_in_primary = |rule: &LifecycleRule| {
-            let mut rules = of_source.iter().filter(|other| other.is_enabled);
-            rules.any(|other| other.definition == rule.definition)
-        };
-        for rule in rules
-            .iter()
-            .filter(overlaps)
-            .filter(|rule| !is_in_primary(rule))
-        {
-            add_rule(checked, region, standby.bucket(), rule);
+        }
+        if let (Some(source), Some(replica)) = (source.lifecycle.read(), replica.lifecycle.read()) {
+            compare(checked, standby, source, replica);
         }
     }
 }
 
-fn add_rule(checked: &mut Checked<'_>, region: &str, bucket: &str, rule: &LifecycleRule) {
-    let (problem, effect) = match (rule.expires_objects, &rule.archive_class) {
-        (true, _) => (
-            "the rule expires objects, and the primary's bucket has no such rule".to_owned(),
-            "The standby loses objects that the primary keeps.",
-        ),
-        (false, Some(class)) => (
-            format!("the rule moves objects to {class}, and the primary's bucket has no such rule"),
-            "Queries in the standby fail on objects that have to be restored first.",
-        ),
-        (false, None) => return,
+fn compare(
+    checked: &mut Checked<'_>,
+    standby: &Location,
+    source: &[LifecycleRule],
+    replica: &[LifecycleRule],
+) {
+    let prefix = standby.prefix();
+    let concerns = |rule: &&LifecycleRule| {
+        let overlaps = prefix.starts_with(&rule.prefix) || rule.prefix.starts_with(&prefix);
+        rule.is_enabled && overlaps
     };
+    for rule in replica.iter().filter(concerns) {
+        if rule.expires_objects && !expires_as_soon(source, rule, &prefix) {
+            add_early_expiration(checked, standby.bucket(), rule);
+        }
+        if let Some(class) = &rule.archive_class
+            && !source
+                .iter()
+                .filter(concerns)
+                .any(|other| other.archive_class.is_some())
+        {
+            add_archive(checked, standby.bucket(), rule, class);
+        }
+    }
+    for rule in source.iter().filter(concerns) {
+        if rule.expires_objects && !expires_as_soon(replica, rule, &prefix) {
+            add_late_expiration(checked, standby.bucket(), rule);
+        }
+    }
+}
+
+/// Whether rules delete the objects of a location that a rule deletes, as soon as it or sooner.
+fn expires_as_soon(rules: &[LifecycleRule], rule: &LifecycleRule, location: &str) -> bool {
+    // Of the rule's objects only those of the location matter.
+    let prefix = match rule.prefix.starts_with(location) {
+        true => rule.prefix.as_str(),
+        false => location,
+    };
+    let mut enabled = rules.iter().filter(|other| other.is_enabled);
+    enabled.any(|other| {
+        let days = (other.expires_after_days, rule.expires_after_days);
+        let is_as_soon = matches!(days, (Some(other), Some(days)) if other <= days);
+        other.definition == rule.definition || (is_as_soon && prefix.starts_with(&other.prefix))
+    })
+}
+
+fn add_early_expiration(checked: &mut Checked<'_>, bucket: &str, rule: &LifecycleRule) {
     let texts = Texts {
-        problem,
-        effect,
+        problem: "the rule deletes objects that the rules of the primary's bucket keep longer"
+            .to_owned(),
+        effect: "Queries in the standby miss these objects.",
         remedy: format!(
-            "Give both buckets the same lifecycle rules; compare aws s3api \
-             get-bucket-lifecycle-configuration --region {region} --bucket {bucket} with that of the \
-             primary."
+            "Remove or lengthen this rule of {bucket}; {}",
+            see(checked, bucket)
         ),
     };
+    add(checked, Severity::Blocker, bucket, rule, texts);
+}
+
+fn add_archive(checked: &mut Checked<'_>, bucket: &str, rule: &LifecycleRule, class: &str) {
+    let texts = Texts {
+        problem: format!(
+            "the rule moves objects to {class}, and the primary's bucket has no such rule"
+        ),
+        effect: "Queries in the standby fail on objects that have to be restored first.",
+        remedy: format!("Remove this rule of {bucket}; {}", see(checked, bucket)),
+    };
+    add(checked, Severity::Blocker, bucket, rule, texts);
+}
+
+fn add_late_expiration(checked: &mut Checked<'_>, bucket: &str, rule: &LifecycleRule) {
+    let texts = Texts {
+        problem: format!(
+            "it lacks the expiration of the primary's rule {}, or has it later",
+            rule.id
+        ),
+        effect: "S3 does not replicate expirations: queries in the standby show objects that the primary has \
+                 deleted.",
+        remedy: format!("Add the rule to {bucket}; {}", see(checked, bucket)),
+    };
+    let region = &checked.readings.standby.region;
+    checked.add(Severity::Warning, Check::Lifecycle, region, bucket, texts);
+}
+
+fn see(checked: &Checked<'_>, bucket: &str) -> String {
+    let region = &checked.readings.standby.region;
+    format!("see aws s3api get-bucket-lifecycle-configuration --region {region} --bucket {bucket}")
+}
+
+fn add(
+    checked: &mut Checked<'_>,
+    severity: Severity,
+    bucket: &str,
+    rule: &LifecycleRule,
+    texts: Texts,
+) {
+    let region = &checked.readings.standby.region;
     let subject = format!("lifecycle rule {} of the bucket {bucket}", rule.id);
-    checked.add(Severity::Blocker, Check::Lifecycle, region, &subject, texts);
+    checked.add(severity, Check::Lifecycle, region, &subject, texts);
 }

@@ -43,6 +43,10 @@ pub struct ReadinessReadings {
     pub standby: RegionReadings,
     /// The managed tables of the primary whose data is in S3.
     pub tables: Reading<Vec<TableLocation>>,
+    /// The principal that reads. Lake Formation hides objects from one that is no administrator.
+    pub reader: Principal,
+    /// The number of locations of tables whose objects were not sampled.
+    pub unsampled_locations: usize,
     /// The roles of Twinlake, as the operator names them. Empty if none is named.
     pub twinlake_roles: BTreeSet<Principal>,
     /// The deployment of Twinlake; `None` if the ledger is kept in a file.
@@ -89,7 +93,8 @@ pub struct RegionReadings {
     pub region: String,
     /// The buckets of the location pairs, by name.
     pub buckets: BTreeMap<String, BucketReadings>,
-    /// The keys that rules name for replicas in this Region, by ARN.
+    /// The keys that rules name for replicas in this Region, and those of replicas and of the default
+    /// encryption that are there, by ARN or alias.
     pub keys: BTreeMap<String, Reading<KmsKey>>,
     /// The trails that record calls of this Region.
     pub trails: Reading<Vec<Trail>>,
@@ -97,12 +102,13 @@ pub struct RegionReadings {
     pub settings: Reading<DataLakeSettings>,
     /// The locations that are registered with Lake Formation.
     pub registrations: Reading<Vec<Registration>>,
-    /// The number of objects of each kind that Twinlake does not replicate. A kind that could not be
-    /// read is left out.
+    /// The number of objects of each kind that Twinlake does not replicate.
     pub not_replicated: BTreeMap<String, usize>,
     /// Settings of the catalog that are compared and never written, by name, as texts that are equal if
     /// the settings are.
     pub catalog_settings: BTreeMap<String, String>,
+    /// The kinds and settings that could not be read, with the errors.
+    pub unread_inventory: BTreeMap<String, String>,
 }
 
 /// Which way the rules of a bucket replicate.
@@ -129,8 +135,8 @@ pub struct BucketReadings {
     pub lifecycle: Reading<Vec<LifecycleRule>>,
     /// The targets of `GetBucketNotificationConfiguration`.
     pub notifications: Reading<Vec<S3EventTarget>>,
-    /// A few objects of each location, by its prefix.
-    pub objects: BTreeMap<String, Reading<Vec<ObjectSample>>>,
+    /// A few objects of locations of tables, by prefix. Only of the primary.
+    pub objects: BTreeMap<String, Reading<Vec<SampledObject>>>,
 }
 
 impl BucketReadings {
@@ -182,6 +188,10 @@ pub struct ReplicationRule {
     pub replica_key: Option<String>,
     /// Whether metrics, and with them events of failures, are published.
     pub publishes_metrics: bool,
+    /// The storage class of the replicas, if objects have to be restored from it before they are read.
+    pub archive_class: Option<String>,
+    /// Whether the rule is of version 1.
+    pub is_version_1: bool,
 }
 
 impl ReplicationRule {
@@ -215,7 +225,7 @@ pub enum ObjectEncryption {
 }
 
 /// A rule of a lifecycle configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LifecycleRule {
     /// `ID`.
     pub id: String,
@@ -227,6 +237,9 @@ pub struct LifecycleRule {
     pub definition: String,
     /// Whether the rule deletes current objects.
     pub expires_objects: bool,
+    /// The age in days at which it deletes all objects with the prefix; `None` if it also selects by
+    /// tags or sizes, or deletes at a date.
+    pub expires_after_days: Option<i32>,
     /// The storage class to which the rule moves current objects, if Athena cannot read it.
     pub archive_class: Option<String>,
 }
@@ -244,7 +257,16 @@ pub struct S3EventTarget {
     pub has_suffix: bool,
 }
 
-/// An object that was looked at.
+/// An object of the primary that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampledObject {
+    /// The object.
+    pub object: ObjectSample,
+    /// The object of the same key in the standby's bucket; `None` if there is none.
+    pub replica: Reading<Option<ObjectSample>>,
+}
+
+/// An object and what its metadata says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectSample {
     /// The key.
@@ -258,6 +280,8 @@ pub struct ObjectSample {
 /// `DescribeKey`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmsKey {
+    /// The ARN of the key itself, where the key was named by an alias.
+    pub arn: String,
     /// `KeyState`, such as `Enabled` or `PendingDeletion`.
     pub state: String,
 }
@@ -273,6 +297,10 @@ pub struct Trail {
     pub delivery_error: Option<String>,
     /// What it records.
     pub selection: Reading<TrailEventSelection>,
+    /// Whether it has advanced event selectors, which basic ones would replace.
+    pub has_advanced_selectors: bool,
+    /// Whether it is the trail of an organization, which a member account cannot change.
+    pub is_of_organization: bool,
 }
 
 /// Which management events a trail records.

@@ -12,34 +12,27 @@ use crate::location::{CopiedBy, Location, Mapped};
 const FAILED_REPLICATION: &str = "s3:Replication:OperationFailedReplication";
 
 /// Where S3 replicates from and to.
-struct Route<'a> {
-    direction: BucketDirection,
-    region: &'a str,
-    from: &'a Location,
-    to: &'a Location,
-    bucket: &'a BucketReadings,
+pub(super) struct Route<'a> {
+    pub(super) direction: BucketDirection,
+    pub(super) region: &'a str,
+    pub(super) from: &'a Location,
+    pub(super) to: &'a Location,
+    pub(super) bucket: &'a BucketReadings,
 }
 
-pub(super) fn check(checked: &mut Checked<'_>) {
+/// The routes between the locations of the pairs that S3 replicates, and of those that something else
+/// copies: without the ones whose bucket was not read.
+fn all_routes<'a>(checked: &Checked<'a>) -> Vec<(CopiedBy, Route<'a>)> {
     let (readings, policy, epoch) = (checked.readings, checked.policy, checked.epoch);
+    let mut routes = Vec::new();
     for pair in policy.locations.pairs() {
         let primary = pair.sites.get(epoch.primary());
         let standby = pair.sites.get(epoch.standby());
-        let routes = [
-            (
-                BucketDirection::Forward,
-                &readings.primary,
-                primary,
-                standby,
-            ),
-            (
-                BucketDirection::Reverse,
-                &readings.standby,
-                standby,
-                primary,
-            ),
-        ];
-        for (direction, region, from, to) in routes {
+        let (forward, reverse) = (BucketDirection::Forward, BucketDirection::Reverse);
+        for (direction, region, from, to) in [
+            (forward, &readings.primary, primary, standby),
+            (reverse, &readings.standby, standby, primary),
+        ] {
             let Some(bucket) = region.buckets.get(from.bucket()) else {
                 continue;
             };
@@ -50,27 +43,42 @@ pub(super) fn check(checked: &mut Checked<'_>) {
                 to,
                 bucket,
             };
-            if check_bucket(checked, &route) && pair.copied_by == CopiedBy::S3 {
-                check_versioning(checked, &route);
-                check_rules(checked, &route);
-            }
+            routes.push((pair.copied_by, route));
         }
+    }
+    routes
+}
+
+/// The routes that S3 replicates, from buckets that are where the policy places them.
+pub(super) fn routes<'a>(checked: &Checked<'a>) -> Vec<Route<'a>> {
+    let routes = all_routes(checked).into_iter();
+    let replicated = routes.filter(|(copied_by, route)| {
+        *copied_by == CopiedBy::S3 && !route.bucket.is_missing_in(route.region)
+    });
+    replicated.map(|(_, route)| route).collect()
+}
+
+pub(super) fn check(checked: &mut Checked<'_>) {
+    for (_, route) in all_routes(checked) {
+        check_bucket(checked, &route);
+    }
+    for route in routes(checked) {
+        check_versioning(checked, &route);
+        check_rules(checked, &route);
     }
 }
 
-/// Whether the bucket exists in its Region, so that further checks make sense.
-fn check_bucket(checked: &mut Checked<'_>, route: &Route<'_>) -> bool {
+/// Checks that the bucket exists in its Region.
+fn check_bucket(checked: &mut Checked<'_>, route: &Route<'_>) {
     let bucket = route.from.bucket();
     let region = match &route.bucket.region {
         Reading::Unread(error) => {
-            checked.add_unread(Check::Bucket, route.region, bucket, error);
-            // The other reads say for themselves what they could not read.
-            return true;
+            return checked.add_unread(Check::Bucket, route.region, bucket, error);
         }
         Reading::Read(region) => region.as_deref(),
     };
     let problem = match region {
-        Some(region) if region == route.region => return true,
+        Some(region) if region == route.region => return,
         Some(other) => format!(
             "the bucket is in {other}, and the policy places it in {}",
             route.region
@@ -96,7 +104,6 @@ fn check_bucket(checked: &mut Checked<'_>, route: &Route<'_>) -> bool {
         bucket,
         texts,
     );
-    false
 }
 
 fn check_versioning(checked: &mut Checked<'_>, route: &Route<'_>) {
@@ -132,31 +139,70 @@ fn check_rules(checked: &mut Checked<'_>, route: &Route<'_>) {
         }
         Reading::Read(rules) => rules,
     };
-    let prefix = route.from.prefix();
-    let destination = route.to.bucket();
+    // S3 copies an object under its own key.
+    if route.from.prefix() != route.to.prefix() {
+        return add_other_prefix(checked, check, route);
+    }
+    let deciding = deciding_rules(checked, route, rules);
+    if deciding.is_empty() {
+        add_missing_rule(checked, check, route, rules);
+    }
+    for rule in deciding {
+        check_rule(checked, route, rule);
+    }
+}
+
+/// The rules that decide how the objects of a route are replicated: the covering one with the highest
+/// priority, and those of a higher priority that match a part; or else narrower rules that cover the
+/// location of each table. None if objects of tables are not covered.
+pub(super) fn deciding_rules<'a>(
+    checked: &Checked<'_>,
+    route: &Route<'_>,
+    rules: &'a [ReplicationRule],
+) -> Vec<&'a ReplicationRule> {
+    let (prefix, destination) = (route.from.prefix(), route.to.bucket());
     let covering = rules
         .iter()
         .filter(|rule| rule.covers(&prefix, destination));
     // Of the rules to one destination that match an object, the one with the highest priority applies.
-    match covering.max_by_key(|rule| rule.priority) {
-        Some(rule) => {
-            check_rule(checked, route, rule);
-            // A rule of a higher priority that only matches a part decides for that part.
-            let others = rules.iter().filter(|other| {
-                other.covers_part_of(&prefix, destination) && other.priority > rule.priority
-            });
-            for other in others {
-                check_rule(checked, route, other);
-            }
-        }
-        None if covers_all_tables(checked, route, rules) => {
-            for rule in rules {
-                if rule.covers_part_of(&prefix, destination) {
-                    check_rule(checked, route, rule);
-                }
-            }
-        }
-        None => add_missing_rule(checked, check, route, rules),
+    let covering = covering.max_by_key(|rule| rule.priority);
+    if covering.is_none() && !covers_all_tables(checked, route, rules) {
+        return Vec::new();
+    }
+    let covers_part = |rule: &&ReplicationRule| {
+        let is_higher = covering.is_none_or(|covering| rule.priority > covering.priority);
+        is_higher && rule.covers_part_of(&prefix, destination)
+    };
+    covering
+        .into_iter()
+        .chain(rules.iter().filter(covers_part))
+        .collect()
+}
+
+fn add_other_prefix(checked: &mut Checked<'_>, check: Check, route: &Route<'_>) {
+    let severity = match route.direction {
+        BucketDirection::Forward => Severity::Blocker,
+        BucketDirection::Reverse => return,
+    };
+    let texts = Texts {
+        problem: format!(
+            "S3 copies each object under its own key, and the pair maps {} to {}",
+            quoted_prefix(route.from),
+            quoted_prefix(route.to)
+        ),
+        effect: "The tables of the standby are empty.",
+        remedy: "Give both locations of the pair the same path, or add copied-by = \"other\" if something else \
+                 copies the objects."
+            .to_owned(),
+    };
+    let subject = route.from.without_trailing_slash();
+    checked.add(severity, check, route.region, &subject, texts);
+}
+
+fn quoted_prefix(location: &Location) -> String {
+    match location.prefix().as_str() {
+        "" => "the whole bucket".to_owned(),
+        prefix => format!("the prefix {prefix}"),
     }
 }
 
@@ -241,7 +287,11 @@ fn add_missing_rule(
     let texts = Texts {
         problem,
         effect,
-        remedy: rule_remedy(route, "add a rule, or set its Status to Enabled"),
+        remedy: format!(
+            "twinlake setup storage --policy FILE --attach {} --replication-role ARN # adds a rule, and \
+             replaces none: enable or widen one that is there",
+            route.from.bucket()
+        ),
     };
     checked.add(severity, check, route.region, &subject, texts);
 }
@@ -283,11 +333,12 @@ fn describe_near_misses(route: &Route<'_>, rules: &[ReplicationRule]) -> String 
 /// Checks the settings of a rule that applies to objects of a route.
 fn check_rule(checked: &mut Checked<'_>, route: &Route<'_>, rule: &ReplicationRule) {
     let subject = rule_subject(route.from.bucket(), rule);
+    check_archive_class(checked, route, rule, &subject);
     let mut warn = |check, problem: &str, effect, change: &str| {
         let texts = Texts {
             problem: problem.to_owned(),
             effect,
-            remedy: rule_remedy(route, change),
+            remedy: change_rule(route.region, route.from.bucket(), rule, change),
         };
         checked.add(Severity::Warning, check, route.region, &subject, texts);
     };
@@ -357,15 +408,51 @@ pub(super) fn rule_subject(bucket: &str, rule: &ReplicationRule) -> String {
     format!("rule {} of the bucket {bucket}", rule.id)
 }
 
-fn rule_remedy(route: &Route<'_>, change: &str) -> String {
-    change_rule(route.region, route.from.bucket(), change)
+fn check_archive_class(
+    checked: &mut Checked<'_>,
+    route: &Route<'_>,
+    rule: &ReplicationRule,
+    subject: &str,
+) {
+    let Some(class) = &rule.archive_class else {
+        return;
+    };
+    let severity = match route.direction {
+        BucketDirection::Forward => Severity::Blocker,
+        BucketDirection::Reverse => Severity::Warning,
+    };
+    let texts = Texts {
+        problem: format!("the rule stores the replicas in the class {class}"),
+        effect: "Queries fail on the replicas, which have to be restored first.",
+        remedy: change_rule(
+            route.region,
+            route.from.bucket(),
+            rule,
+            "remove Destination.StorageClass",
+        ),
+    };
+    checked.add(severity, Check::StorageClass, route.region, subject, texts);
 }
 
-/// The steps that change a rule of a bucket: S3 replaces the whole configuration.
-pub(super) fn change_rule(region: &str, bucket: &str, change: &str) -> String {
+/// The steps that change a rule of a bucket: S3 replaces the whole configuration. A rule of version 1 takes
+/// most settings only in the form of version 2.
+pub(super) fn change_rule(
+    region: &str,
+    bucket: &str,
+    rule: &ReplicationRule,
+    change: &str,
+) -> String {
+    let id = &rule.id;
+    let version = match rule.is_version_1 {
+        true => {
+            " (first give each rule of the file Filter, Priority and DeleteMarkerReplication in place of \
+             Prefix)"
+        }
+        false => "",
+    };
     format!(
-        "aws s3api get-bucket-replication --region {region} --bucket {bucket} --query \
-         ReplicationConfiguration > replication.json; in this file {change}; then aws s3api \
+        "aws s3api get-bucket-replication --region {region} --bucket {bucket} --output json --query \
+         ReplicationConfiguration > replication.json # in the rule {id}{version} {change}; then: aws s3api \
          put-bucket-replication --region {region} --bucket {bucket} --replication-configuration \
          file://replication.json"
     )

@@ -14,6 +14,25 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         }
         Reading::Read(tables) => tables,
     };
+    if is_reader_limited(checked) {
+        let texts = Texts {
+            problem: format!(
+                "{} is no data lake administrator here: Lake Formation may hide databases and tables from it",
+                checked.readings.reader
+            ),
+            effect: "Which tables lie outside the location pairs is not known.",
+            remedy:
+                "Run the command as an administrator, or with --caller-arn if the role has a path."
+                    .to_owned(),
+        };
+        checked.add(
+            Severity::Unknown,
+            Check::TableLocations,
+            region,
+            "tables",
+            texts,
+        );
+    }
     let mut outside: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for table in tables {
         let locations = &checked.policy.locations;
@@ -53,4 +72,10 @@ pub(super) fn check(checked: &mut Checked<'_>) {
             texts,
         );
     }
+}
+
+/// Whether the principal that reads is known to be no data lake administrator of the primary.
+fn is_reader_limited(checked: &Checked<'_>) -> bool {
+    let settings = checked.readings.primary.settings.read();
+    settings.is_some_and(|settings| !settings.administrators().contains(&checked.readings.reader))
 }

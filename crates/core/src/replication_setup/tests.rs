@@ -114,6 +114,8 @@ fn expected_rule() -> ReplicationRule {
         replicates_kms_objects: true,
         replica_key: Some(KEYS[1].to_owned()),
         publishes_metrics: true,
+        archive_class: None,
+        is_version_1: false,
     }
 }
 
@@ -238,6 +240,8 @@ fn foreign_rules_keep_their_effect() {
         (
             ReplicationRule {
                 publishes_metrics: false,
+                archive_class: None,
+                is_version_1: false,
                 ..other("", "second", 1)
             },
             "no metrics",

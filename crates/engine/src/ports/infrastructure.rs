@@ -14,7 +14,13 @@ pub trait ReadInfrastructure {
     /// `HeadBucket` failed or was denied.
     async fn bucket_region(&self, bucket: &str) -> Result<Option<String>, CallError>;
 
-    /// The oldest and the newest of the first objects under a prefix.
+    /// An object (`HeadObject`); `None` if there is no such object.
+    ///
+    /// # Errors
+    /// The call failed or was denied.
+    async fn object(&self, bucket: &str, key: &str) -> Result<Option<ObjectSample>, CallError>;
+
+    /// The oldest and the newest of the first objects under a prefix, without markers of directories.
     ///
     /// # Errors
     /// The listing, or the read of an object, failed.

@@ -38,19 +38,33 @@ pub(super) fn rule(destination: &str, key: &str) -> ReplicationRule {
         replicates_kms_objects: true,
         replica_key: Some(key.to_owned()),
         publishes_metrics: true,
+        archive_class: None,
+        is_version_1: false,
     }
 }
 
-pub(super) fn sample(status: &str) -> ObjectSample {
-    ObjectSample {
+/// An object with a replica.
+pub(super) fn sample(status: Option<&str>) -> SampledObject {
+    let object = |status: Option<&str>, key: &str| ObjectSample {
         key: "sales/orders/1.parquet".to_owned(),
-        replication_status: Some(status.to_owned()),
-        encryption: ObjectEncryption::Kms(None),
+        replication_status: status.map(str::to_owned),
+        encryption: ObjectEncryption::Kms(Some(key.to_owned())),
+    };
+    SampledObject {
+        object: object(status, KEY_A),
+        replica: Reading::Read(Some(object(Some("REPLICA"), KEY_B))),
     }
 }
 
-pub(super) fn bucket(region: &str, destination: &str, key: &str, status: &str) -> BucketReadings {
-    let samples = Reading::Read(vec![sample(status)]);
+/// An object without a replica.
+pub(super) fn missing(status: Option<&str>) -> Reading<Vec<SampledObject>> {
+    Reading::Read(vec![SampledObject {
+        replica: Reading::Read(None),
+        ..sample(status)
+    }])
+}
+
+pub(super) fn bucket(region: &str, destination: &str, key: &str) -> BucketReadings {
     BucketReadings {
         region: Reading::Read(Some(region.to_owned())),
         versioning: Reading::Read(Versioning::Enabled),
@@ -63,7 +77,7 @@ pub(super) fn bucket(region: &str, destination: &str, key: &str, status: &str) -
             prefix: String::new(),
             has_suffix: false,
         }]),
-        objects: BTreeMap::from([("sales/".to_owned(), samples)]),
+        objects: BTreeMap::new(),
     }
 }
 
@@ -83,6 +97,7 @@ pub(super) fn region(
         keys: BTreeMap::from([(
             key.to_owned(),
             Reading::Read(KmsKey {
+                arn: key.to_owned(),
                 state: "Enabled".to_owned(),
             }),
         )]),
@@ -94,6 +109,8 @@ pub(super) fn region(
                 writes: true,
                 reads: true,
             }),
+            has_advanced_selectors: false,
+            is_of_organization: false,
         }]),
         settings: Reading::Read(settings),
         registrations: Reading::Read(vec![Registration {
@@ -106,6 +123,7 @@ pub(super) fn region(
         }]),
         not_replicated: BTreeMap::from([("connections".to_owned(), 0)]),
         catalog_settings: BTreeMap::from([("encryption".to_owned(), "SSE-KMS".to_owned())]),
+        unread_inventory: BTreeMap::new(),
     }
 }
 
@@ -118,12 +136,16 @@ pub(super) fn table(name: &str, location: &str) -> TableLocation {
 }
 
 pub(super) fn sound() -> ReadinessReadings {
-    let of_a = bucket("us-east-1", "lake-b", KEY_B, "COMPLETED");
-    let of_b = bucket("ap-south-1", "lake-a", KEY_A, "REPLICA");
+    let mut of_a = bucket("us-east-1", "lake-b", KEY_B);
+    let samples = Reading::Read(vec![sample(Some("COMPLETED"))]);
+    of_a.objects.insert("sales/orders/".to_owned(), samples);
+    let of_b = bucket("ap-south-1", "lake-a", KEY_A);
     ReadinessReadings {
         primary: region("us-east-1", "lake-a", of_a, KEY_A),
         standby: region("ap-south-1", "lake-b", of_b, KEY_B),
         tables: Reading::Read(vec![table("orders", "s3://lake-a/sales/orders/")]),
+        reader: Principal(ROLE.to_owned()),
+        unsampled_locations: 0,
         twinlake_roles: BTreeSet::from([Principal(ROLE.to_owned())]),
         deployment: Some(DeploymentReadings {
             primary_policy: deployed(),
@@ -172,6 +194,7 @@ pub(super) fn lifecycle_rule(expires: bool, archive: Option<&str>) -> LifecycleR
         prefix: String::new(),
         definition: "after 30 days".to_owned(),
         expires_objects: expires,
+        expires_after_days: expires.then_some(30),
         archive_class: archive.map(str::to_owned),
     }
 }
@@ -184,4 +207,10 @@ fn deployed() -> Reading<DeployedPolicy> {
 
 pub(super) fn deployment(readings: &mut ReadinessReadings) -> &mut DeploymentReadings {
     readings.deployment.as_mut().unwrap()
+}
+
+/// Replaces the sampled objects of the primary.
+pub(super) fn put_samples(readings: &mut ReadinessReadings, samples: Reading<Vec<SampledObject>>) {
+    let bucket = bucket_of(&mut readings.primary);
+    bucket.objects.insert("sales/orders/".to_owned(), samples);
 }
