@@ -768,3 +768,42 @@ def test_s3_accepts_the_rules_and_replicates_both_ways(local_aws, time_control):
         # The delete marker is replicated.
         s3.delete_object(Bucket=names[region], Key=f"raw/{region}")
         assert replicas() == [f"analytics/{region}", f"curated/{region}"]
+
+
+def test_the_doctor_finds_nothing_about_the_storage_of_the_guide(local_aws, monkeypatch):
+    for region in PEER:
+        key = local_aws.client("kms", region).create_key()["KeyMetadata"]["Arn"]
+        monkeypatch.setitem(KEYS, region, key)
+        s3 = local_aws.client("s3", region)
+        bucket = properties(storage(region), "Bucket")
+        local_aws._create_bucket(s3, region, bucket["BucketName"])
+        s3.put_bucket_versioning(
+            Bucket=bucket["BucketName"], VersioningConfiguration=bucket["VersioningConfiguration"])
+    for region in PEER:
+        s3, resources = local_aws.client("s3", region), storage(region)
+        bucket = properties(resources, "Bucket")
+        name = bucket["BucketName"]
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [{
+            "BucketKeyEnabled": rule["BucketKeyEnabled"],
+            "ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}]})
+        s3.put_bucket_replication(
+            Bucket=name, ReplicationConfiguration=as_api_input(bucket["ReplicationConfiguration"]))
+        sqs = local_aws.client("sqs", region)
+        url = sqs.create_queue(QueueName="replication")["QueueUrl"]
+        queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        notifications = properties(storage(region, ReplicationQueueArn=queue), "Bucket")["NotificationConfiguration"]
+        s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"QueueConfigurations": [
+            {"QueueArn": entry["Queue"], "Events": [entry["Event"]]}
+            for entry in notifications["QueueConfigurations"]]})
+        for location in resources.values():
+            if location["Type"] == "AWS::LakeFormation::Resource":
+                local_aws.client("lakeformation", region).register_resource(
+                    ResourceArn=location["Properties"]["ResourceArn"], RoleArn=location["Properties"]["RoleArn"])
+        s3.put_object(Bucket=name, Key=f"raw/check/{region}", Body=b"1")
+        s3.delete_object(Bucket=name, Key=f"raw/check/{region}")
+    local_aws.policy_file.write_text(blocks("toml")[0])
+    done = local_aws.twinlake("doctor", "--policy", str(local_aws.policy_file), "--ledger", "doctor.json")
+    found = set(re.findall(r"^(?:BLOCKER|WARNING|UNKNOWN) (\S+)", done.stdout, re.M))
+    # Nobody is an administrator, and another test makes the trail of one Region.
+    assert {"administrators", "trail"} <= found <= {"administrators", "trail", "table-locations"}, done.stdout
