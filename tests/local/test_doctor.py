@@ -434,3 +434,13 @@ def test_init_names_the_tables_outside_and_the_rules_that_do_not_reach_the_stand
     assert f"# Rule lake of the bucket {BUCKETS[PRIMARY]} is disabled." in text
     assert f"#   {BUCKETS[PRIMARY]}: 1 table, no rule for them: sales.orders" in text
     assert pair.twinlake("policy", "check", "outside.toml").returncode == 0
+
+
+def test_init_says_that_tables_may_be_hidden_from_its_caller(pair):
+    pair.make_sound()
+    done = pair.twinlake(
+        "init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "hidden.toml",
+        "--caller-arn", f"arn:aws:iam::{ACCOUNT}:role/other")
+    assert done.returncode == 2
+    assert "Lake Formation may hide databases and tables from it" in " ".join(done.stderr.split())
+    assert (pair.home / "hidden.toml").exists()

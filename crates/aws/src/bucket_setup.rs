@@ -154,22 +154,31 @@ fn to_sdk_rule(
     partition: AwsPartition,
     with_time_control: bool,
 ) -> Result<S3ReplicationRule, BuildError> {
-    let minutes = ReplicationTimeValue::builder()
-        .minutes(TIME_CONTROL_MINUTES)
+    let filter = ReplicationRuleFilter::builder()
+        .prefix(&rule.prefix)
         .build();
-    // Metrics have a threshold with time control, and must not have one without it.
-    let metrics = Metrics::builder()
+    let delete_markers = status(
+        rule.replicates_delete_markers,
+        DeleteMarkerReplicationStatus::Enabled,
+        DeleteMarkerReplicationStatus::Disabled,
+    );
+    let delete_markers = DeleteMarkerReplication::builder().status(delete_markers);
+    S3ReplicationRule::builder()
+        .id(&rule.id)
+        .priority(rule.priority)
         .status(status(
-            rule.publishes_metrics,
-            MetricsStatus::Enabled,
-            MetricsStatus::Disabled,
+            rule.is_enabled,
+            ReplicationRuleStatus::Enabled,
+            ReplicationRuleStatus::Disabled,
         ))
-        .set_event_threshold(with_time_control.then(|| minutes.clone()))
-        .build()?;
-    let time = ReplicationTime::builder()
-        .status(ReplicationTimeStatus::Enabled)
-        .time(minutes)
-        .build()?;
+        .filter(filter)
+        .delete_marker_replication(delete_markers.build())
+        .source_selection_criteria(selection_criteria(rule)?)
+        .destination(destination(rule, partition, with_time_control)?)
+        .build()
+}
+
+fn selection_criteria(rule: &ReplicationRule) -> Result<SourceSelectionCriteria, BuildError> {
     let modifications = ReplicaModifications::builder()
         .status(status(
             rule.replicates_modifications,
@@ -186,46 +195,43 @@ fn to_sdk_rule(
         ),
         false => None,
     };
+    Ok(SourceSelectionCriteria::builder()
+        .replica_modifications(modifications)
+        .set_sse_kms_encrypted_objects(kms)
+        .build())
+}
+
+fn destination(
+    rule: &ReplicationRule,
+    partition: AwsPartition,
+    with_time_control: bool,
+) -> Result<Destination, BuildError> {
+    let minutes = ReplicationTimeValue::builder()
+        .minutes(TIME_CONTROL_MINUTES)
+        .build();
+    // Metrics have a threshold with time control, and must not have one without it.
+    let metrics = Metrics::builder()
+        .status(status(
+            rule.publishes_metrics,
+            MetricsStatus::Enabled,
+            MetricsStatus::Disabled,
+        ))
+        .set_event_threshold(with_time_control.then(|| minutes.clone()))
+        .build()?;
+    let time = ReplicationTime::builder()
+        .status(ReplicationTimeStatus::Enabled)
+        .time(minutes)
+        .build()?;
     let key = rule.replica_key.clone().map(|key| {
         EncryptionConfiguration::builder()
             .replica_kms_key_id(key)
             .build()
     });
-    let destination = Destination::builder()
+    Destination::builder()
         .bucket(format!("arn:{partition}:s3:::{}", rule.destination))
         .set_encryption_configuration(key)
         .metrics(metrics)
         .set_replication_time(with_time_control.then_some(time))
-        .build()?;
-    S3ReplicationRule::builder()
-        .id(&rule.id)
-        .priority(rule.priority)
-        .status(status(
-            rule.is_enabled,
-            ReplicationRuleStatus::Enabled,
-            ReplicationRuleStatus::Disabled,
-        ))
-        .filter(
-            ReplicationRuleFilter::builder()
-                .prefix(&rule.prefix)
-                .build(),
-        )
-        .delete_marker_replication(
-            DeleteMarkerReplication::builder()
-                .status(status(
-                    rule.replicates_delete_markers,
-                    DeleteMarkerReplicationStatus::Enabled,
-                    DeleteMarkerReplicationStatus::Disabled,
-                ))
-                .build(),
-        )
-        .source_selection_criteria(
-            SourceSelectionCriteria::builder()
-                .replica_modifications(modifications)
-                .set_sse_kms_encrypted_objects(kms)
-                .build(),
-        )
-        .destination(destination)
         .build()
 }
 

@@ -6,7 +6,7 @@ mod trails;
 use crate::call_error;
 use crate::clients::Clients;
 use twinlake_core::CallError;
-use twinlake_core::readiness::{BucketReadings, KmsKey, ObjectSample, Trail};
+use twinlake_core::readiness::{BucketReadings, KmsKey, ObjectSample, ReplicationRule, Trail};
 use twinlake_engine::ports::ReadInfrastructure;
 
 /// The buckets, encryption keys and trails of a Region.
@@ -34,6 +34,10 @@ impl AwsInfrastructure {
 impl ReadInfrastructure for AwsInfrastructure {
     async fn bucket(&self, bucket: &str) -> BucketReadings {
         buckets::read(&self.s3, &self.region, bucket).await
+    }
+
+    async fn replication_rules(&self, bucket: &str) -> Result<Vec<ReplicationRule>, CallError> {
+        buckets::rules(&self.s3, &self.region, bucket).await
     }
 
     async fn bucket_region(&self, bucket: &str) -> Result<Option<String>, CallError> {

@@ -216,7 +216,7 @@ fn present_or_unknown<T>(result: Result<T, CallError>) -> Observation<T> {
 }
 
 /// Runs calls, at most `max_concurrent_calls` at a time. The results are in no particular order.
-async fn run_concurrently<T, F: Future<Output = T>>(
+pub(crate) async fn run_concurrently<T, F: Future<Output = T>>(
     calls: impl Iterator<Item = F>,
     max_concurrent_calls: usize,
 ) -> Vec<T> {

@@ -1,9 +1,9 @@
 //! Reads what the checks of the readiness look at: the buckets of the location pairs, the keys of
 //! their replicas, trails, data lake settings, and where the tables lie.
 
+use crate::observe::run_concurrently;
 use crate::ports::{Ledger, ReadInfrastructure, ReadRegion};
 use futures_util::future::{join, join4};
-use futures_util::stream::{self, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, MaybeLink as _};
 use twinlake_core::location::{CopiedBy, Location};
@@ -13,12 +13,12 @@ use twinlake_core::readiness::{
 };
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
-    CallError, CallErrorKind, Facet, LfSubject, Policy, Principal, Subject, Table, TableId,
+    CallError, CallErrorKind, Facet, LfSubject, Name, Policy, Principal, Subject, Table, TableId,
     Timestamp,
 };
 
 /// Calls under way at a time, in each of the two Regions.
-const MAX_CONCURRENT_CALLS: usize = 8;
+pub(crate) const MAX_CONCURRENT_CALLS: usize = 8;
 
 /// The locations of tables whose objects are looked at.
 const MAX_SAMPLED_LOCATIONS: usize = 100;
@@ -173,7 +173,10 @@ async fn read_buckets<I: ReadInfrastructure>(
     let calls = names
         .into_iter()
         .map(async |name| (name.to_owned(), infrastructure.bucket(name).await));
-    run(calls).await.into_iter().collect()
+    run_concurrently(calls, MAX_CONCURRENT_CALLS)
+        .await
+        .into_iter()
+        .collect()
 }
 
 /// A location of tables whose objects are looked at: its bucket, the bucket of the replicas, and the
@@ -211,7 +214,7 @@ async fn sample_objects<R: ReadRegion, I: ReadInfrastructure>(
         };
         (bucket.clone(), prefix.clone(), sampled)
     });
-    for (bucket, prefix, sampled) in run(samples).await {
+    for (bucket, prefix, sampled) in run_concurrently(samples, MAX_CONCURRENT_CALLS).await {
         if let Some(bucket) = readings.primary.buckets.get_mut(&bucket) {
             bucket.objects.insert(prefix, sampled);
         }
@@ -279,7 +282,10 @@ async fn keys<I: ReadInfrastructure>(
         let key = infrastructure.kms_key(&name).await;
         (name, key.into())
     });
-    run(calls).await.into_iter().collect()
+    run_concurrently(calls, MAX_CONCURRENT_CALLS)
+        .await
+        .into_iter()
+        .collect()
 }
 
 /// The managed tables whose data is in S3, with their locations.
@@ -287,30 +293,48 @@ async fn table_locations<R: ReadRegion>(
     catalog: &R,
     policy: &Policy,
 ) -> Result<Vec<TableLocation>, CallError> {
-    let databases = catalog.databases().await?;
-    let databases = databases.into_iter().map(|database| database.object);
-    let managed = databases
-        .filter(|database| !database.is_link() && policy.covers_database(&database.name))
-        .collect::<Vec<_>>();
-    let listings = managed.iter().map(async |database| {
-        let tables = catalog.tables(&database.name).await?;
-        let tables = tables.into_iter().filter_map(|table| {
-            let id = TableId::new(database.name.clone(), table.object.name.clone());
-            let is_managed = policy.covers_table(&id) && !table.object.is_link();
-            let is_iceberg = table.object.is_iceberg();
-            let location = data_location(table.object)?;
-            (is_managed && Location::is_s3(&location)).then_some(TableLocation {
+    let mut databases = databases(catalog).await?;
+    databases.retain(|name| policy.covers_database(name));
+    let mut tables = tables_in_s3(catalog, &databases).await?;
+    tables.retain(|table| policy.covers_table(&table.table));
+    Ok(tables)
+}
+
+/// The names of the databases of a Region, without resource links.
+///
+/// # Errors
+/// The listing failed.
+pub(crate) async fn databases<R: ReadRegion>(catalog: &R) -> Result<Vec<Name>, CallError> {
+    let listed = catalog.databases().await?.into_iter();
+    let databases = listed.map(|database| database.object);
+    let own = databases.filter(|database| !database.is_link());
+    Ok(own.map(|database| database.name).collect())
+}
+
+/// The tables of databases whose data is in S3, without resource links, in order.
+///
+/// # Errors
+/// The listing of a database failed.
+pub(crate) async fn tables_in_s3<R: ReadRegion>(
+    catalog: &R,
+    databases: &[Name],
+) -> Result<Vec<TableLocation>, CallError> {
+    let calls = databases
+        .iter()
+        .map(async |name| (name, catalog.tables(name).await));
+    let mut locations = Vec::new();
+    for (database, tables) in run_concurrently(calls, MAX_CONCURRENT_CALLS).await {
+        let tables = tables?.into_iter().map(|table| table.object);
+        locations.extend(tables.filter(|table| !table.is_link()).filter_map(|table| {
+            let id = TableId::new(database.clone(), table.name.clone());
+            let is_iceberg = table.is_iceberg();
+            let location = data_location(table).filter(|location| Location::is_s3(location))?;
+            Some(TableLocation {
                 table: id,
                 location,
                 is_iceberg,
             })
-        });
-        Ok(tables.collect::<Vec<_>>())
-    });
-    let listings: Vec<Result<Vec<TableLocation>, CallError>> = run(listings).await;
-    let mut locations = Vec::new();
-    for listing in listings {
-        locations.extend(listing?);
+        }));
     }
     locations.sort();
     Ok(locations)
@@ -318,16 +342,9 @@ async fn table_locations<R: ReadRegion>(
 
 /// The location of a table's data: that of its storage descriptor, or the metadata file of an Iceberg
 /// table, of which some engines write no descriptor.
-pub(crate) fn data_location(mut table: Table) -> Option<String> {
+fn data_location(mut table: Table) -> Option<String> {
     let storage = table
         .storage_descriptor
         .and_then(|storage| storage.location);
     storage.or_else(|| table.parameters.remove("metadata_location"))
-}
-
-async fn run<T, F: Future<Output = T>>(calls: impl Iterator<Item = F>) -> Vec<T> {
-    stream::iter(calls)
-        .buffer_unordered(MAX_CONCURRENT_CALLS)
-        .collect()
-        .await
 }

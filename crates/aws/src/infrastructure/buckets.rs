@@ -86,7 +86,8 @@ fn or_default<T: Default>(result: Result<T, CallError>) -> Result<T, CallError> 
     }
 }
 
-async fn rules(
+/// The rules of `GetBucketReplication`.
+pub(super) async fn rules(
     client: &Client,
     region: &str,
     bucket: &str,

@@ -1,12 +1,18 @@
 //! The trait for what lies around a Region's catalog: buckets, encryption keys, trails.
 
 use twinlake_core::CallError;
-use twinlake_core::readiness::{BucketReadings, KmsKey, ObjectSample, Trail};
+use twinlake_core::readiness::{BucketReadings, KmsKey, ObjectSample, ReplicationRule, Trail};
 
 /// Reads the buckets, encryption keys and trails of a Region.
 pub trait ReadInfrastructure {
     /// The configuration of a bucket, without its objects. Each part that cannot be read says so.
     async fn bucket(&self, bucket: &str) -> BucketReadings;
+
+    /// The replication rules of a bucket; none if it has no replication configuration.
+    ///
+    /// # Errors
+    /// The call failed or was denied.
+    async fn replication_rules(&self, bucket: &str) -> Result<Vec<ReplicationRule>, CallError>;
 
     /// The Region of a bucket, which may be another one; `None` if there is no such bucket.
     ///
