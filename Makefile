@@ -35,7 +35,7 @@ test-other-leader: ## Runs the tests over both Regions again, with the policy's 
 	    --test changes_during_runs --test lf_tag_lease --test subject_states
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
-	$(PY) -m pytest -q -W ignore tests/local
+	$(PY) -m pytest -q -W ignore -n 2 --dist loadscope tests/local
 
 check: layers licences ## Checks formatting, lints, the source layout and licences
 	cargo fmt --all --check

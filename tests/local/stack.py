@@ -123,7 +123,10 @@ def bootstrap_zip(binary):
         entry.external_attr = 0o755 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, source.read_bytes(), compresslevel=1)
-    cached.write_bytes(buffer.getvalue())
+    # Another test process may read the cache now.
+    written = cached.with_suffix(f".{os.getpid()}.part")
+    written.write_bytes(buffer.getvalue())
+    written.replace(cached)
     return buffer.getvalue()
 
 

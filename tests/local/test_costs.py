@@ -16,6 +16,8 @@ from test_template import RESOURCES, TEMPLATE, metrics
 
 MONTH_SECS = 30 * 24 * 3600
 TABLES, DATABASES, PARTITIONS_PER_TABLE = 10_000, 10, 2
+# The tables that Glue returns in one page.
+PAGE_TABLES = 100
 # Assumption: Lambda keeps this many long polls of 20 seconds open on an empty queue.
 POLLS_PER_QUEUE, POLL_SECS = 5, 20
 # Assumptions: the duration of a call to Glue or Lake Formation, and that of an invocation
@@ -125,14 +127,27 @@ class Measurement:
 
 def measure_unchanged_resync(tmp_path, monkeypatch):
     """Returns the average number of calls of a resync that changes nothing, by name, and the size of
-    the ledger in bytes."""
+    the ledger in bytes.
+
+    Both grow by the same amount with each further page of tables in each database, so they are
+    measured with one page and with two.
+    """
     monkeypatch.setattr(bench, "RELEASE", stack.TARGET)
-    sandbox = bench.BenchSandbox(tmp_path / "sandbox")
+    one_page, ledger_of_one = measure_resync_with(tmp_path / "one", PAGE_TABLES)
+    two_pages, ledger_of_two = measure_resync_with(tmp_path / "two", 2 * PAGE_TABLES)
+    further = TABLES // DATABASES // PAGE_TABLES - 1
+    calls = {call: one_page.get(call, 0) + further * (count - one_page.get(call, 0))
+             for call, count in two_pages.items()}
+    return calls, ledger_of_one + further * (ledger_of_two - ledger_of_one)
+
+
+def measure_resync_with(home, tables_per_database):
+    sandbox = bench.BenchSandbox(home)
     try:
         for number in range(DATABASES):
             for region in (PRIMARY, STANDBY):
                 sandbox.bulk_create(
-                    region, f"db{number}", TABLES // DATABASES, PARTITIONS_PER_TABLE)
+                    region, f"db{number}", tables_per_database, PARTITIONS_PER_TABLE)
         sandbox.twinlake("resync", parallel=16)
         calls, _, _ = sandbox.twinlake("resync", parallel=16)
         all_calls, _, _ = sandbox.twinlake("resync", "--full", parallel=16)
