@@ -6,6 +6,7 @@ use std::path::Path;
 use twinlake_core::Policy;
 use twinlake_core::ledger::format;
 use twinlake_engine::InMemoryLedger;
+use twinlake_sim::QuirkAnswers;
 
 fn file_error(path: &Path, problem: impl ToString) -> CliError {
     CliError::File {
@@ -41,6 +42,14 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), CliError> {
 pub(crate) fn read_policy(path: &Path) -> Result<Policy, CliError> {
     let text = read_text(path)?;
     Policy::parse(&text).map_err(|e| file_error(path, e))
+}
+
+/// Reads the answers of `make live` for the simulator. Without a file there are none.
+pub(crate) fn read_answers(path: Option<&Path>) -> Result<QuirkAnswers, CliError> {
+    let Some(path) = path else {
+        return Ok(QuirkAnswers::default());
+    };
+    QuirkAnswers::parse(&read_text(path)?).map_err(|e| file_error(path, e))
 }
 
 /// Reads the ledger of a file. Returns an empty ledger if the file does not exist.

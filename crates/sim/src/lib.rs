@@ -24,6 +24,7 @@ pub mod http;
 mod lakeformation;
 mod ports;
 mod quirk;
+mod quirk_answers;
 mod raw_state;
 mod state;
 
@@ -35,5 +36,6 @@ pub use ports::{
     Sim, SimEnvironment, SimRegion, run_interrupted, run_until_killed, run_watched, yield_once,
 };
 pub use quirk::Quirk;
+pub use quirk_answers::QuirkAnswers;
 pub use raw_state::GrantedResource;
 pub use state::{EmittedEvent, RecordedCall, SimState, StoredGrant};

@@ -79,30 +79,85 @@ impl Quirk {
         Self::FunctionPatternIsRegularExpression,
     ];
 
+    /// Each quirk with its name in scenarios and in files of answers.
+    const NAMES: [(&'static str, Self); 19] = [
+        ("select-lists-apart", Self::SelectListedAsColumnWildcard),
+        (
+            "wildcard-lists-by-name",
+            Self::TableWildcardListedAsAllTables,
+        ),
+        ("creator-holds-all", Self::CreatorGetsAllWithGrantOption),
+        (
+            "column-grant-widens",
+            Self::ColumnGrantWidensBesideIamAllowedPrincipals,
+        ),
+        (
+            "absent-default-is-open",
+            Self::MissingTableDefaultsGrantIamAllowedPrincipals,
+        ),
+        (
+            "column-beside-table-refused",
+            Self::ColumnGrantRejectedBesideTableSelect,
+        ),
+        (
+            "indexes-take-their-time",
+            Self::PartitionIndexesAreAsynchronous,
+        ),
+        (
+            "links-show-their-target",
+            Self::ResourceLinksReturnTargetFields,
+        ),
+        (
+            "lost-rights-look-absent",
+            Self::UnauthorizedReadsReturnNotFound,
+        ),
+        (
+            "grants-outlive-tables",
+            Self::GrantsRemainAfterTableDeletion,
+        ),
+        (
+            "revoked-stays-listed",
+            Self::RevokedCreateDatabaseStaysListed,
+        ),
+        (
+            "filters-take-their-time",
+            Self::DataCellsFilterVisibleAfterDelay,
+        ),
+        (
+            "unfiltered-leaves-out",
+            Self::UnfilteredListOmitsLfTagGrants,
+        ),
+        ("others-list-their-own", Self::OthersListTheirOwnGrants),
+        (
+            "function-pattern-is-regex",
+            Self::FunctionPatternIsRegularExpression,
+        ),
+        (
+            "missing-partitions-stay-unprocessed",
+            Self::MissingPartitionsStayUnprocessed,
+        ),
+        (
+            "invalid-partition-fails-batch",
+            Self::InvalidPartitionFailsBatch,
+        ),
+        (
+            "duplicate-lf-tag-is-invalid",
+            Self::DuplicateLfTagIsInvalidInput,
+        ),
+        ("views-are-validated", Self::ViewsAreValidated),
+    ];
+
     /// Returns the quirk that a `quirk` line of a scenario names.
     #[must_use]
     pub fn from_scenario_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "select-lists-apart" => Self::SelectListedAsColumnWildcard,
-            "wildcard-lists-by-name" => Self::TableWildcardListedAsAllTables,
-            "creator-holds-all" => Self::CreatorGetsAllWithGrantOption,
-            "column-grant-widens" => Self::ColumnGrantWidensBesideIamAllowedPrincipals,
-            "absent-default-is-open" => Self::MissingTableDefaultsGrantIamAllowedPrincipals,
-            "column-beside-table-refused" => Self::ColumnGrantRejectedBesideTableSelect,
-            "indexes-take-their-time" => Self::PartitionIndexesAreAsynchronous,
-            "links-show-their-target" => Self::ResourceLinksReturnTargetFields,
-            "lost-rights-look-absent" => Self::UnauthorizedReadsReturnNotFound,
-            "grants-outlive-tables" => Self::GrantsRemainAfterTableDeletion,
-            "revoked-stays-listed" => Self::RevokedCreateDatabaseStaysListed,
-            "filters-take-their-time" => Self::DataCellsFilterVisibleAfterDelay,
-            "unfiltered-leaves-out" => Self::UnfilteredListOmitsLfTagGrants,
-            "others-list-their-own" => Self::OthersListTheirOwnGrants,
-            "function-pattern-is-regex" => Self::FunctionPatternIsRegularExpression,
-            "missing-partitions-stay-unprocessed" => Self::MissingPartitionsStayUnprocessed,
-            "invalid-partition-fails-batch" => Self::InvalidPartitionFailsBatch,
-            "duplicate-lf-tag-is-invalid" => Self::DuplicateLfTagIsInvalidInput,
-            "views-are-validated" => Self::ViewsAreValidated,
-            _ => return None,
-        })
+        let mut names = Self::NAMES.iter();
+        names
+            .find(|(other, _)| *other == name)
+            .map(|(_, quirk)| *quirk)
+    }
+
+    /// The names of all quirks.
+    pub(crate) fn scenario_names() -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().map(|(name, _)| *name)
     }
 }

@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fault_injection::{InjectedFault, KillSwitch, RandomFaults};
 use crate::quirk::Quirk;
+use crate::quirk_answers::QuirkAnswers;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -272,6 +273,13 @@ impl SimState {
     pub fn set_stale_grant_listings(&mut self, region: &str, on: bool) {
         if let Ok(region) = self.region_mut(region) {
             region.stale_grant_listings = on;
+        }
+    }
+
+    /// Switches quirks as AWS answered.
+    pub fn apply_answers(&mut self, answers: &QuirkAnswers) {
+        for (quirk, on) in answers.iter() {
+            self.set_quirk(quirk, on);
         }
     }
 

@@ -1,7 +1,9 @@
 //! `twinlake sandbox`: serves two simulated Regions on 127.0.0.1.
 
+use crate::files::read_answers;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
+use std::path::PathBuf;
 use twinlake_sim::http::{CallerPrincipals, EventSink, Server};
 use twinlake_sim::{Sim, SimState};
 
@@ -29,6 +31,9 @@ pub struct SandboxArgs {
     /// as the lake-access function of a deployed primary grants them
     #[arg(long, value_name = "ARN")]
     pub reader_role: Option<String>,
+    /// What AWS answered to `make live` (live-answers.json): the sandbox then behaves so
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: &SandboxArgs) -> Result<CommandOutcome, CliError> {
@@ -43,6 +48,7 @@ pub(crate) async fn run(args: &SandboxArgs) -> Result<CommandOutcome, CliError> 
     };
     let regions: Vec<&str> = args.regions.iter().map(String::as_str).collect();
     let mut state = SimState::new(account, &regions);
+    state.apply_answers(&read_answers(args.answers.as_deref())?);
     for region in &regions {
         state.add_data_lake_admin(region, &callers.twinlake);
         state.add_data_lake_admin(region, &callers.other);

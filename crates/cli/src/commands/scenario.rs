@@ -9,11 +9,12 @@ mod parser;
 mod recorder;
 mod runner;
 
-use crate::files::read_text;
+use crate::files::{read_answers, read_text};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::path::PathBuf;
 use twinlake_core::topology::SiteId;
+use twinlake_sim::QuirkAnswers;
 
 /// The commands of a script, as the help of `twinlake scenario` and the documentation of this
 /// module show them.
@@ -25,11 +26,17 @@ pub struct ScenarioArgs {
     /// The script: tests/scenarios/*.txt are examples; --help lists the commands
     #[arg(value_name = "SCRIPT")]
     pub file: PathBuf,
+    /// What AWS answered to `make live` (live-answers.json): the Regions then behave so. A `quirk`
+    /// line of the script overrides it
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &ScenarioArgs) -> Result<CommandOutcome, CliError> {
     let script = read_text(&args.file)?;
-    let transcript = run_script(&script, SiteId::A).map_err(CliError::Usage)?;
+    let answers = read_answers(args.answers.as_deref())?;
+    let runner = runner::ScenarioRunner::new(SiteId::A, &answers);
+    let transcript = run_lines(&script, runner).map_err(CliError::Usage)?;
     output::print(&transcript);
     Ok(CommandOutcome::Done)
 }
@@ -40,7 +47,11 @@ pub(crate) fn run(args: &ScenarioArgs) -> Result<CommandOutcome, CliError> {
 /// # Errors
 /// A line is not valid. The message names it.
 pub fn run_script(script: &str, primary: SiteId) -> Result<String, String> {
-    let mut runner = runner::ScenarioRunner::new(primary);
+    let no_answers = QuirkAnswers::default();
+    run_lines(script, runner::ScenarioRunner::new(primary, &no_answers))
+}
+
+fn run_lines(script: &str, mut runner: runner::ScenarioRunner) -> Result<String, String> {
     for (number, line) in parser::lines(script) {
         runner
             .execute(&line)

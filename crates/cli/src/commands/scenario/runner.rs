@@ -19,7 +19,8 @@ use twinlake_engine::event_batch::{self, QueueMessage};
 use twinlake_engine::resync::ResyncDepth;
 use twinlake_engine::{Clock as _, Context, InMemoryLedger, ReconcileOutcome};
 use twinlake_sim::{
-    ApiError, InjectedFault, Quirk, Sim, SimEnvironment, SimRegion, SimState, run_until_killed,
+    ApiError, InjectedFault, Quirk, QuirkAnswers, Sim, SimEnvironment, SimRegion, SimState,
+    run_until_killed,
 };
 
 const ACCOUNT: &str = "111122223333";
@@ -73,8 +74,9 @@ pub(super) struct ScenarioRunner {
 type LineResult = Result<(), String>;
 
 impl ScenarioRunner {
-    pub(super) fn new(primary: SiteId) -> Self {
+    pub(super) fn new(primary: SiteId, answers: &QuirkAnswers) -> Self {
         let mut state = SimState::new(ACCOUNT, &[REGION_A, REGION_B]);
+        state.apply_answers(answers);
         let (primary_region, standby_region) = match primary {
             SiteId::A => (REGION_A, REGION_B),
             SiteId::B => (REGION_B, REGION_A),
