@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench build deploy deploy-storage deploy-audit live clean
+.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench build deploy deploy-storage deploy-audit live live-clean clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +9,10 @@ DENY := $(TOOLS)/bin/cargo-deny
 ARCH ?= arm64
 LAMBDA_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
 CONFIG ?= deploy.toml
+LIVE_OPTIONS = $(if $(EXPECT_ACCOUNT),--expect-account $(EXPECT_ACCOUNT)) $(if $(TEST_ROLE),--test-role $(TEST_ROLE)) \
+    $(if $(EVENTS_ROLE),--events-role $(EVENTS_ROLE)) $(if $(REPLICATION_ROLE),--replication-role $(REPLICATION_ROLE)) \
+    $(if $(LOCATION_ROLE),--location-role $(LOCATION_ROLE)) $(if $(DEFINER_ROLE),--definer-role $(DEFINER_ROLE)) \
+    $(if $(WAIT_MINUTES),--wait-minutes $(WAIT_MINUTES)) $(if $(ONLY),--only $(ONLY))
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= -1
 # Coverage counters for libFuzzer that need no nightly compiler.
@@ -99,12 +103,21 @@ deploy-audit: $(VENV)/ready ## Deploys a trail in each Region that has no suitab
 	    { echo "Name both Regions: make deploy-audit PRIMARY=us-east-1 STANDBY=ap-south-1"; exit 1; }
 	$(PY) stacks/deploy_lake.py audit --primary $(PRIMARY) --standby $(STANDBY) $(AUDIT_PARAMETERS)
 
-live: binaries $(VENV)/ready ## Compares two real Regions (POLICY=... PRIMARY=... STANDBY=... LOCATIONS="PRIMARY_URI=STANDBY_URI ..."); writes nothing
-	@test -n "$(POLICY)" -a -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
-	    { echo 'Name the policy and both Regions: make live POLICY=policy.toml PRIMARY=us-east-1 STANDBY=ap-south-1 LOCATIONS="s3://a=s3://b"'; exit 1; }
-	target/debug/twinlake plan --policy $(POLICY) || test $$? -eq 2
-	$(PY) tests/local/compare.py --primary $(PRIMARY) --standby $(STANDBY) \
-	    $(foreach pair,$(LOCATIONS),--location $(pair))
+live: binaries $(VENV)/ready ## Asks two real Regions the open questions about AWS (PRIMARY=... STANDBY=...); LIVE_WRITES=yes also those that write
+	@test -n "$(PRIMARY)" -a -n "$(STANDBY)" || \
+	    { echo "Name both Regions: make live PRIMARY=us-east-1 STANDBY=ap-south-1 [POLICY=policy.toml] [LIVE_WRITES=yes]"; exit 1; }
+	@status=0; \
+	if [ -n "$(POLICY)" ]; then \
+	    target/debug/twinlake plan --policy $(POLICY) || test $$? -eq 2 || status=1; \
+	    $(PY) tests/local/compare.py --primary $(PRIMARY) --standby $(STANDBY) \
+	        $(foreach pair,$(LOCATIONS),--location $(pair)) || status=1; \
+	fi; \
+	LIVE_WRITES=$(LIVE_WRITES) PYTHONPATH=tests $(PY) -m live ask --primary $(PRIMARY) --standby $(STANDBY) $(LIVE_OPTIONS) \
+	    || status=1; \
+	exit $$status
+
+live-clean: $(VENV)/ready ## Removes what a killed `make live LIVE_WRITES=yes` left
+	PYTHONPATH=tests $(PY) -m live clean $(if $(EXPECT_ACCOUNT),--expect-account $(EXPECT_ACCOUNT))
 
 clean: ## Removes target and the Python environment
 	rm -rf target $(VENV)
