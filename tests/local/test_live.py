@@ -40,6 +40,7 @@ NOT_LOCAL = {"EV-06": "no record of a read arrived"}
 # Questions that local services answer as AWS does not: they evaluate no bucket policy, give a replica a version of its
 # own, and have no permissions to create.
 UNEXPECTED_LOCALLY = {"D-23", "EV-11", "F-17"}
+COLUMNS = [{"Name": "c", "Type": "int"}]
 QUIRK_SOURCE = (ROOT / "crates/sim/src/quirk.rs").read_text()
 QUIRKS = set(re.findall(r'\(\s*"([a-z-]+)",\s*Self::', QUIRK_SOURCE))
 
@@ -88,17 +89,23 @@ class LocalServices(Deployment):
         return self
 
     def start_sandbox(self, *arguments):
-        """Starts a sandbox in which TEST_ROLE is no administrator and the defaults are open. Returns its URL."""
+        """Starts a sandbox in which TEST_ROLE is no administrator, the defaults are open, and another role holds a
+        grant. Returns its URL."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         self._run(f"sandbox-{port}", [
             str(TARGET / "twinlake"), "sandbox", "--port", str(port), "--account", ACCOUNT,
             "--twinlake-role", TEST_ROLE, "--events-to", self.aws_url, *arguments], {})
         wait_for("the sandbox answers", lambda: self.is_healthy(f"{url}/_sandbox/health"))
-        lf = self.sessions(url)().client("lakeformation", region_name=PRIMARY)
+        session = self.sessions(url)()
+        glue, lf = (session.client(service, region_name=PRIMARY) for service in ("glue", "lakeformation"))
         lf.put_data_lake_settings(DataLakeSettings={
             "DataLakeAdmins": [{"DataLakePrincipalIdentifier": ADMIN}], "CreateDatabaseDefaultPermissions": [],
             "CreateTableDefaultPermissions": [{"Principal": EVERYONE, "Permissions": ["ALL"]}]})
+        glue.create_database(DatabaseInput={"Name": "seed", "CreateTableDefaultPermissions": []})
+        glue.create_table(DatabaseName="seed", TableInput={"Name": "t", "StorageDescriptor": {"Columns": COLUMNS}})
+        lf.grant_permissions(Principal={"DataLakePrincipalIdentifier": ADMIN}, Permissions=["DESCRIBE"],
+                             Resource={"Table": {"DatabaseName": "seed", "Name": "t"}})
         return url
 
     def sessions(self, sandbox_url, calls=None):
@@ -146,14 +153,9 @@ def sandbox_url(services):
     url = services.start_sandbox()
     session = services.sessions(url)()
     glue, lf = (session.client(service, region_name=PRIMARY) for service in ("glue", "lakeformation"))
-    glue.create_database(DatabaseInput={"Name": "seed", "CreateTableDefaultPermissions": []})
-    columns = [{"Name": "c", "Type": "int"}]
-    glue.create_table(DatabaseName="seed", TableInput={"Name": "t", "StorageDescriptor": {"Columns": columns}})
     glue.create_table(DatabaseName="seed", TableInput={
-        "Name": "v", "TableType": "VIRTUAL_VIEW", "StorageDescriptor": {"Columns": columns}, "ViewDefinition": {
+        "Name": "v", "TableType": "VIRTUAL_VIEW", "StorageDescriptor": {"Columns": COLUMNS}, "ViewDefinition": {
             "IsProtected": True, "Representations": [{"Dialect": "SPARK", "ViewOriginalText": "SELECT 1"}]}})
-    lf.grant_permissions(Principal={"DataLakePrincipalIdentifier": ADMIN}, Permissions=["DESCRIBE"],
-                         Resource={"Table": {"DatabaseName": "seed", "Name": "t"}})
     lf.register_resource(ResourceArn="arn:aws:s3:::seed/p", UseServiceLinkedRole=True)
     s3 = services.client("s3", PRIMARY)
     s3.create_bucket(Bucket="trail-logs")

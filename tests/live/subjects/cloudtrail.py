@@ -60,7 +60,8 @@ def spelling_of_an_lf_tag(run):
 
     def cause():
         key = run.lf_tag()
-        run.grant({"LFTag": {"TagKey": key, "TagValues": ["a"]}}, ["DESCRIBE"], principal=run.caller())
+        run.grant({"LFTag": {"TagKey": key, "TagValues": ["a"]}}, ["DESCRIBE"],
+                  principal=run.options.test_role or run.caller())
     found = records(run, cause, keys, EventName="GrantPermissions")
     return {"keys": sorted({key for record in found for key in keys(record)})}
 

@@ -111,8 +111,9 @@ def failure_in_a_batch(run):
     database = run.database()
     run.table(database)
     principal, permissions = {"DataLakePrincipalIdentifier": run.grantee()}, ["DESCRIBE"]
-    run.record("grant", "batch", request={
-        "Principal": principal, "Resource": table_resource(database), "Permissions": permissions})
+    for name in ("t", "missing"):
+        run.record("grant", "batch", request={
+            "Principal": principal, "Resource": table_resource(database, name), "Permissions": permissions})
     entries = [{"Id": name, "Principal": principal, "Permissions": permissions,
                 "Resource": table_resource(database, name)} for name in ("t", "missing")]
     done = run.attempt(run.client("lakeformation").batch_grant_permissions, Entries=entries)
