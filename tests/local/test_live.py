@@ -262,6 +262,7 @@ def test_questions_that_the_sandbox_lacks_run_against_moto(question_id, tmp_path
         run = Run(options(tmp_path), Journal(tmp_path / "journal"))
         found, left = command.ask_one(run, QUESTIONS[question_id], lambda text: None)
     assert found["answer"] in QUESTIONS[question_id].answers and left == [], found
+    assert run.journal.entries() == []
 
 
 @pytest.mark.parametrize("on", [True, False])
