@@ -319,25 +319,33 @@ pub(crate) async fn tables_in_s3<R: ReadRegion>(
     catalog: &R,
     databases: &[Name],
 ) -> Result<Vec<TableLocation>, CallError> {
-    let calls = databases
-        .iter()
-        .map(async |name| (name, catalog.tables(name).await));
+    // Of each database only the locations are kept: all tables at once may be larger than a function.
+    let calls = databases.iter().map(async |database| {
+        let tables = catalog.tables(database).await?.into_iter();
+        let own = tables.map(|table| table.object).filter(|t| !t.is_link());
+        let locations: Vec<TableLocation> = own
+            .filter_map(|table| table_location(database, table))
+            .collect();
+        Ok::<_, CallError>(locations)
+    });
     let mut locations = Vec::new();
-    for (database, tables) in run_concurrently(calls, MAX_CONCURRENT_CALLS).await {
-        let tables = tables?.into_iter().map(|table| table.object);
-        locations.extend(tables.filter(|table| !table.is_link()).filter_map(|table| {
-            let id = TableId::new(database.clone(), table.name.clone());
-            let is_iceberg = table.is_iceberg();
-            let location = data_location(table).filter(|location| Location::is_s3(location))?;
-            Some(TableLocation {
-                table: id,
-                location,
-                is_iceberg,
-            })
-        }));
+    for tables in run_concurrently(calls, MAX_CONCURRENT_CALLS).await {
+        locations.extend(tables?);
     }
     locations.sort();
     Ok(locations)
+}
+
+/// The location of a table; `None` if its data is not in S3.
+fn table_location(database: &Name, table: Table) -> Option<TableLocation> {
+    let id = TableId::new(database.clone(), table.name.clone());
+    let is_iceberg = table.is_iceberg();
+    let location = data_location(table).filter(|location| Location::is_s3(location))?;
+    Some(TableLocation {
+        table: id,
+        location,
+        is_iceberg,
+    })
 }
 
 /// The location of a table's data: that of its storage descriptor, or the metadata file of an Iceberg

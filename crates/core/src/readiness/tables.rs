@@ -21,9 +21,11 @@ pub(super) fn check(checked: &mut Checked<'_>) {
                 checked.readings.reader
             ),
             effect: "Which tables lie outside the location pairs is not known.",
-            remedy:
-                "Run the command as an administrator, or with --caller-arn if the role has a path."
-                    .to_owned(),
+            remedy: format!(
+                "twinlake bootstrap --policy FILE --twinlake-role {} # if it is your own role, and has a path: \
+                 run the command with --caller-arn instead",
+                checked.readings.reader
+            ),
         };
         checked.add(
             Severity::Unknown,
