@@ -6,7 +6,7 @@ The file names the account, both Regions and the parameters of the template:
 
     account = "111122223333"         # the credentials must be of this account
     architecture = "arm64"           # that of `make build`; or "x86_64"
-    policy = "policy.toml"           # optional: must name the same Regions and account
+    policy = "policy.toml"           # optional: must name the same Regions and account; gives LakeBucketArns
 
     [parameters]                     # of both stacks
     ResyncSchedule = "rate(12 hours)"
@@ -49,6 +49,8 @@ OWN_PARAMETERS = {"PeerRegion", "ForwardEvents", "Architecture"}
 ELF_MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
 # Below this, the functions may be throttled so often that messages reach the dead-letter queues (D-11).
 MIN_CONCURRENCY = 50
+# CloudFormation's limit for the value of a parameter.
+MAX_PARAMETER_BYTES = 4096
 REPEAT = "Correct the cause, then run the same command again: what was deployed stays as it is."
 
 
@@ -183,6 +185,23 @@ def check_policy(path, policy_path, account, regions):
                       "correct one of them")
 
 
+def lake_parameters(policy_path):
+    """Returns the parameters that name the buckets of the policy's location pairs, which the readiness
+    function reads: LakeBucketArns and LakeObjectArns."""
+    pairs = read_toml(policy_path).get("location", [])
+    places = [pair.get(site) for pair in pairs if isinstance(pair, dict) for site in ("a", "b")]
+    buckets = sorted({place.removeprefix("s3://").split("/")[0] for place in places
+                      if isinstance(place, str) and place.startswith("s3://")})
+    arns = [f"arn:aws:s3:::{bucket}" for bucket in buckets]
+    values = {"LakeBucketArns": ",".join(arns), "LakeObjectArns": ",".join(f"{arn}/*" for arn in arns)}
+    for name, value in values.items():
+        if len(value.encode()) > MAX_PARAMETER_BYTES:
+            raise Problem(f"{policy_path}: the {len(buckets)} buckets of the location pairs are too many for "
+                          f"`{name}`; write LakeBucketArns and LakeObjectArns below [parameters] of the "
+                          "deployment file, with * for what their names have in common")
+    return values
+
+
 def read_deployment(path, template):
     """Reads and checks a deployment file."""
     path = pathlib.Path(path)
@@ -213,6 +232,12 @@ def read_deployment(path, template):
                           "[parameters]")
     if "policy" in file:
         check_policy(path, path.parent / file["policy"], account, regions)
+        names = {"LakeBucketArns", "LakeObjectArns"}
+        without = [stack for stack in stacks if not names & stack.parameters.keys()]
+        if without:
+            values = lake_parameters(path.parent / file["policy"])
+            for stack in without:
+                stack.parameters |= values
     return Deployment(account, architecture, stacks)
 
 

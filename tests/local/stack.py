@@ -41,6 +41,7 @@ FUNCTIONS = {
     "Heartbeat": "heartbeat",
     "Monitor": "monitor",
     "Digest": "digest",
+    "Readiness": "readiness",
 }
 # Tests expect of each resync that it finds everything.
 EVERY_RESYNC = 'partition-scan = "every-resync"\nattachment-scan = "every-resync"\n'

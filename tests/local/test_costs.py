@@ -23,6 +23,10 @@ POLLS_PER_QUEUE, POLL_SECS = 5, 20
 # Assumptions: the duration of a call to Glue or Lake Formation, and that of an invocation
 # without its calls.
 CALL_SECS, INVOCATION_SECS = 0.05, 0.2
+# Prices of S3 of the same date, for a listing and for a read of an object's metadata.
+S3_LIST_DOLLARS, S3_HEAD_DOLLARS = 0.005 / 1000, 0.0004 / 1000
+# Tables in a page of GetTables.
+TABLES_PER_PAGE = 100
 # The number of services whose calls have a metric series of their own.
 SERVICES = 7
 # The cost of a change is the mean of this many: the two events of one change may or may not
@@ -158,6 +162,24 @@ def measure_resync_with(home, tables_per_database):
         sandbox.stop()
 
 
+def constant(path, name):
+    return int(re.search(rf"{name}: usize = (\d+);", (ROOT / path).read_text())[1])
+
+
+def readiness_dollars():
+    """Returns the cost of a month of readiness checks, which run in the standby."""
+    locations = constant("crates/engine/src/readiness.rs", "MAX_SAMPLED_LOCATIONS")
+    # The oldest and the newest objects, in both Regions.
+    heads = locations * 2 * 2 * constant("crates/aws/src/infrastructure/buckets.rs", "SAMPLES_PER_END")
+    # One call lists the databases. In each Region four count what is not replicated.
+    glue_calls = TABLES / TABLES_PER_PAGE + 1 + 2 * 4
+    runs = MONTH_SECS / schedule_secs("Readiness")
+    return runs * (
+        glue_calls * PRICES["glue-million-calls"] / 1e6
+        + locations * S3_LIST_DOLLARS + heads * S3_HEAD_DOLLARS
+    ) + lambda_dollars("Readiness", runs, runs * (glue_calls + locations + heads))
+
+
 def idle_dollars(heartbeat, resync_calls, ledger_bytes):
     """Returns the cost of a month without changes in both Regions, by purpose.
 
@@ -179,6 +201,7 @@ def idle_dollars(heartbeat, resync_calls, ledger_bytes):
             + ledger_bytes / 4096 * PRICES["dynamodb-million-reads"] / 1e6
             + lambda_dollars("Resync", 1, sum(resync_calls.values()))),
         "heartbeats": MONTH_SECS / schedule_secs("Heartbeat") * heartbeat,
+        "readiness checks": readiness_dollars(),
         "other schedules": 2 * (lambda_dollars("ReplicationEvent", rechecks, 0)
                                 + lambda_dollars("Digest", digests, 0)),
         "polling": 2 * len(queues) * POLLS_PER_QUEUE * MONTH_SECS / POLL_SECS
@@ -230,7 +253,7 @@ def test_the_documented_cost_is_the_computed_one(tmp_path, monkeypatch):
         assert abs(float(documented[1]) - 1000 * change) <= 0.35 * 1000 * change, (page, change)
         assert f"prices of {as_of}" in text, page
     words = {"metrics": "metrics", "resyncs": "four resyncs a day", "heartbeats": "heartbeats",
-             "polling": "the polling"}
+             "polling": "the polling", "readiness checks": "readiness checks"}
     for purpose, word in words.items():
         documented = re.search(rf"\$(\d+) (?:for )?{word}", pages["docs/operations.md"])
         assert documented, purpose

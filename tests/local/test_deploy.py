@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from stack import ACCOUNT, DEPLOYMENT, PRIMARY, ROOT, STANDBY, Deployment, load_template
+from stack import ACCOUNT, DEPLOYMENT, PRIMARY, ROOT, SITES, STANDBY, Deployment, load_template
 
 import deploy
 
@@ -78,6 +78,28 @@ def test_a_policy_of_other_regions_or_another_account_is_refused(tmp_path):
     for other in (site("eu-west-1", ACCOUNT), site(STANDBY, "999988887777"), ""):
         with pytest.raises(deploy.Problem, match="correct one of them"):
             read(tmp_path, text, site(PRIMARY, ACCOUNT) + other)
+
+
+def policy_with(*locations):
+    """A policy for the Regions of `regions(PRIMARY, STANDBY)` with these location pairs."""
+    return SITES.split("[[location]]")[0] + "".join(
+        f'[[location]]\na = "s3://{a}"\nb = "s3://{b}"\n' for a, b in locations)
+
+
+def test_the_buckets_of_the_policy_reach_both_stacks_unless_the_file_names_them(tmp_path):
+    head = "policy = 'policy.toml'"
+    policy = policy_with(("lake-a/raw/", "lake-b/raw/"), ("lake-a/curated/", "lake-b/curated/"))
+    for stack in read(tmp_path, regions(PRIMARY, STANDBY, head=head), policy).stacks:
+        assert stack.parameters == {
+            "LakeBucketArns": "arn:aws:s3:::lake-a,arn:aws:s3:::lake-b",
+            "LakeObjectArns": "arn:aws:s3:::lake-a/*,arn:aws:s3:::lake-b/*"}
+    named = "\n[parameters]\nLakeBucketArns = ['arn:aws:s3:::lake-*']\n"
+    many = policy_with(*((f"{number:03}-{'x' * 50}/", f"{number:03}-{'y' * 50}/") for number in range(40)))
+    file = regions(PRIMARY, STANDBY, head=head + named)
+    for stack in read(tmp_path, file, many).stacks:
+        assert stack.parameters == {"LakeBucketArns": "arn:aws:s3:::lake-*"}
+    with pytest.raises(deploy.Problem, match="80 buckets .* below .parameters."):
+        read(tmp_path, regions(PRIMARY, STANDBY, head=head), many)
 
 
 def test_a_missing_file_says_how_to_write_one(tmp_path):

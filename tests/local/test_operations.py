@@ -576,6 +576,7 @@ ITEM_ATTRIBUTES = {
     "resync_runs": {"started_at", "outstanding_parts", "has_unread_part", "expires_at"},
     "partition_scans": {"last_scan_at", "next_scan_at", "expires_at"},
     "incidents": {"body", "version", "expires_at"},
+    "readiness": {"body", "version"},
     "pending_objects": {"database", "table", "body", "version"},
     "heartbeats": {"monitored_since", "sent_at", "done_at"},
     "reserved_calls": {"second", "calls", "expires_at"},

@@ -23,6 +23,15 @@ OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject"}
 # Actions that Lambda performs with a function's role.
 PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
                     "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# What the readiness function reads, of both Regions.
+READINESS_READS = {
+    "glue:GetDatabases", "glue:GetTables", "glue:GetConnections", "glue:GetCatalogs",
+    "glue:GetDataCatalogEncryptionSettings", "glue:GetResourcePolicy",
+    "lakeformation:GetDataLakeSettings", "lakeformation:ListResources",
+    "cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors",
+    "kms:DescribeKey", "s3:ListBucket", "s3:GetBucketVersioning", "s3:GetReplicationConfiguration",
+    "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetBucketNotification",
+    "s3:GetObject", "dynamodb:GetItem", "dynamodb:Query"}
 # Actions that only the lake-access function may perform.
 SETTINGS_ACTIONS = {"lakeformation:PutDataLakeSettings"}
 # Actions that a grant on a named object needs beside the grant itself (D-3).
@@ -191,7 +200,49 @@ def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
                 assert "PeerRegion" not in str(statement.get("Condition", {})), (function, actions)
             if statement["Resource"] == "*":
                 assert "aws:RequestedRegion" in str(statement.get("Condition")), (function, actions)
-                assert all(action.startswith("lakeformation:") for action in actions)
+                assert all(action.startswith("lakeformation:") or action == "cloudtrail:DescribeTrails"
+                           for action in actions)
+
+
+def test_the_readiness_function_reads_both_regions_and_writes_only_its_results():
+    writes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+    own = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "sns:Publish"}
+    assert allowed_actions("Readiness") == READINESS_READS | writes | own
+    for statement, actions in statements("Readiness"):
+        if set(actions) & writes:
+            assert set(actions) == writes
+            # Not the epoch and the policy in `meta`, and no rows. ForAllValues also matches no key (D-4).
+            assert statement["Condition"] == {
+                "ForAllValues:StringEquals": {
+                    "dynamodb:LeadingKeys": ["readiness", "incidents", "hourly_counters"]},
+                "Null": {"dynamodb:LeadingKeys": "false"}}
+        elif set(actions) & own:
+            text = str(statement["Resource"])
+            assert any(name in text for name in (
+                "ReadinessLogs", "OperationsDeadLetterQueue", "AlertTopic")), statement
+        if any(action.startswith("s3:") for action in actions):
+            assert statement["Resource"] in (
+                {"Ref": "LakeBucketArns"}, {"Ref": "LakeObjectArns"}), statement
+    properties = RESOURCES["Readiness"]["Properties"]
+    assert properties["Events"]["ScheduledRun"]["Properties"]["ScheduleExpression"] == "rate(30 minutes)"
+    roles = str(TEMPLATE["Outputs"]["Roles"]["Value"])
+    assert "ReadinessRole" in roles, "Lake Formation hides tables from all but administrators"
+
+
+def test_the_roles_of_the_readiness_function_allow_what_its_code_calls():
+    code = "".join((ROOT / "crates/aws/src" / name).read_text() for name in (
+        "infrastructure.rs", "infrastructure/buckets.rs", "infrastructure/trails.rs"))
+    called = {"".join(word.capitalize() for word in call.split("_"))
+              for call in re.findall(r"\.((?:get|head|list|describe)_[a-z0-9_]+)\(\)", code)}
+    # The names of the rights, where they differ from those of the calls.
+    rights = {"HeadBucket": "ListBucket", "HeadObject": "GetObject", "ListObjectsV2": "ListBucket",
+              "GetBucketReplication": "GetReplicationConfiguration",
+              "GetBucketEncryption": "GetEncryptionConfiguration",
+              "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+              "GetBucketNotificationConfiguration": "GetBucketNotification"}
+    called = {rights.get(call, call) for call in called}
+    assert len(called) >= 11, called
+    assert called <= {action.split(":")[1] for action in READINESS_READS}
 
 
 def test_queues_suit_the_functions_that_read_them():
@@ -201,7 +252,7 @@ def test_queues_suit_the_functions_that_read_them():
         events = resource["Properties"]["Events"]
         if "Messages" not in events:
             # Started by a schedule only.
-            assert name in ("Heartbeat", "Monitor", "Digest")
+            assert name in ("Heartbeat", "Monitor", "Digest", "Readiness")
             continue
         source = events["Messages"]["Properties"]
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
@@ -276,7 +327,7 @@ def metrics_in_template():
 
 
 def test_the_template_names_exactly_the_metrics_of_the_code():
-    assert len(metrics()) == 16
+    assert len(metrics()) == 19
     assert metrics() == metrics_in_template()
 
 
@@ -298,12 +349,14 @@ def test_each_alarm_is_reported_in_exactly_one_way():
         elif alarm["AlarmName"]["Fn::Sub"] in reported:
             by_operations_function.add(name)
         else:
-            # The monitor function publishes an alert about the dead-letter queue itself.
-            assert f"${{{name.removesuffix('Alarm')}}}" in monitored, name
+            # The monitor function publishes an alert about the dead-letter queue itself, and the readiness
+            # and monitor functions about the readiness.
+            assert name.startswith("Readiness") or (
+                f"${{{name.removesuffix('Alarm')}}}" in monitored), name
             by_monitor.add(name)
     # Alarms about the functions that report the other alarms.
     assert by_topic == {"MonitorAlarm", "OperationsDeadLetterQueueAlarm"}
-    assert len(by_operations_function) == len(reported) == 4 and len(by_monitor) == 6
+    assert len(by_operations_function) == len(reported) == 4 and len(by_monitor) == 8
     assert not any("monitor-function" in name or "dead-letters" in name for name in reported)
     assert RESOURCES["MonitorAlarm"]["Properties"]["TreatMissingData"] == "breaching"
     queues = {name for name in RESOURCES if name.endswith("DeadLetterQueue")}

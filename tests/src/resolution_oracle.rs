@@ -165,6 +165,8 @@ pub fn remaining_problem(harness: &TestHarness, kind: AlertKind, text: &str) -> 
         | AlertKind::Lagging
         | AlertKind::ChannelStalled
         | AlertKind::CallCeilingReached
+        | AlertKind::ReadinessLost
+        | AlertKind::ReadinessUnknown
         | AlertKind::NotReplicated
         | AlertKind::Digest => None,
     }

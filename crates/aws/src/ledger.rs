@@ -20,6 +20,7 @@
 //! | `meta` | `catalog_scan` | scans of the catalog: `last_scan_at`, `next_scan_at` |
 //! | `partition_scans#DATABASE` | TABLE | partition scans: `last_scan_at`, `next_scan_at` |
 //! | `incidents` | ALERT KEY | an open incident: `body`, `version` |
+//! | `readiness` | `latest` | the results of the scheduled checks of the readiness: `body`, `version` |
 //! | `pending_objects` | TABLE ID | objects to replicate: `database`, `table`, `body`, `version` |
 //! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
 //! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs` |

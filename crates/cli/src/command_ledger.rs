@@ -11,6 +11,7 @@ use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
     ScanTarget, VerifiedRun,
 };
+use twinlake_core::readiness::ReadinessRecord;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
     CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
@@ -385,6 +386,24 @@ impl StatsStore for CommandLedger {
         match &self.store {
             Store::Deployed(ledger) => ledger.counters_since(since).await,
             Store::InMemory(ledger) => ledger.counters_since(since).await,
+        }
+    }
+
+    async fn readiness(&self) -> Result<Option<(ReadinessRecord, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.readiness().await,
+            Store::InMemory(ledger) => ledger.readiness().await,
+        }
+    }
+
+    async fn put_readiness(
+        &self,
+        record: &ReadinessRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_readiness(record, expected_version).await,
+            Store::InMemory(ledger) => ledger.put_readiness(record, expected_version).await,
         }
     }
 

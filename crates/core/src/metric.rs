@@ -48,11 +48,17 @@ pub enum Metric {
     /// Number of seconds of the last ten minutes in which no calls were left below the ceiling, by
     /// `CalledRegion`.
     SecondsAtCallCeiling,
+    /// Number of blockers that the last check of the readiness found.
+    ReadinessBlockers,
+    /// Number of warnings that the last check of the readiness found.
+    ReadinessWarnings,
+    /// Number of reads of the last check of the readiness that failed; at least 1 without a current check.
+    ReadinessUnknown,
 }
 
 impl Metric {
     /// Every metric.
-    pub const EVERY: [Self; 16] = [
+    pub const EVERY: [Self; 19] = [
         Self::Lag,
         Self::SecondsSinceVerified,
         Self::OutOfSync,
@@ -69,6 +75,9 @@ impl Metric {
         Self::ThrottledCalls,
         Self::CallCeiling,
         Self::SecondsAtCallCeiling,
+        Self::ReadinessBlockers,
+        Self::ReadinessWarnings,
+        Self::ReadinessUnknown,
     ];
 
     /// Returns the metric's name.
@@ -91,6 +100,9 @@ impl Metric {
             Self::ThrottledCalls => "ThrottledCalls",
             Self::CallCeiling => "CallCeiling",
             Self::SecondsAtCallCeiling => "SecondsAtCallCeiling",
+            Self::ReadinessBlockers => "ReadinessBlockers",
+            Self::ReadinessWarnings => "ReadinessWarnings",
+            Self::ReadinessUnknown => "ReadinessUnknown",
         }
     }
 
@@ -113,7 +125,10 @@ impl Metric {
             | Self::MonitorRuns
             | Self::Reconciled
             | Self::Applied
-            | Self::PlansRejected => None,
+            | Self::PlansRejected
+            | Self::ReadinessBlockers
+            | Self::ReadinessWarnings
+            | Self::ReadinessUnknown => None,
         }
     }
 
@@ -144,7 +159,10 @@ impl Metric {
             | Self::PlansRejected
             | Self::ApiErrors
             | Self::ApiCalls
-            | Self::ThrottledCalls => "Count",
+            | Self::ThrottledCalls
+            | Self::ReadinessBlockers
+            | Self::ReadinessWarnings
+            | Self::ReadinessUnknown => "Count",
         }
     }
 }

@@ -79,6 +79,12 @@ impl NextCommands {
         self.command("resync")
     }
 
+    /// The command that checks what stands between the standby and a takeover.
+    #[must_use]
+    pub fn doctor(&self) -> String {
+        self.command("doctor")
+    }
+
     /// What to do about missing rights: what the role lacks, and the command that gives it.
     #[must_use]
     pub fn missing_rights(&self, missing: &MissingRights) -> String {
@@ -259,6 +265,9 @@ impl NextCommands {
                 "`twinlake policy push --operation operation.toml --region {}` with a higher ceiling",
                 self.standby
             ),
+            AlertKind::ReadinessLost | AlertKind::ReadinessUnknown => {
+                format!("{} lists the findings", self.doctor())
+            }
             AlertKind::Digest => self.command("status"),
         };
         format!("{command}; docs/operations.md#{kind}")

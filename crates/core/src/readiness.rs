@@ -15,6 +15,7 @@ mod lake_formation;
 mod lifecycle;
 mod objects;
 mod readings;
+mod record;
 mod replication;
 mod tables;
 mod trails;
@@ -25,14 +26,19 @@ pub use readings::{
     S3EventTarget, SampledObject, TableLocation, Trail, TrailEventSelection, Versioning,
 };
 
+pub use record::{
+    KnownReadiness, MAX_READINESS_AGE_SECS, ReadinessCounts, ReadinessRecord, ReadinessReport,
+    TakeoverReadiness,
+};
+
 pub(crate) use replication::{count_tables, shorten};
 
 use crate::Policy;
 use crate::topology::Epoch;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a finding means for a takeover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadinessSeverity {
     /// After a takeover, data or access is missing or wrong.
@@ -59,7 +65,7 @@ impl ReadinessSeverity {
 }
 
 /// A check. Its name is stable: scripts select findings by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadinessCheck {
     /// The bucket of a location pair exists, in the Region of its site.
@@ -108,6 +114,8 @@ pub enum ReadinessCheck {
     Deployment,
     /// A resync has completed lately.
     Resync,
+    /// The scheduled checks could read everything within their time limit.
+    TimeLimit,
 }
 
 impl ReadinessCheck {
@@ -138,12 +146,13 @@ impl ReadinessCheck {
             Self::NotReplicated => "not-replicated",
             Self::Deployment => "deployment",
             Self::Resync => "resync",
+            Self::TimeLimit => "time-limit",
         }
     }
 }
 
 /// Something that stands between the standby and a takeover.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReadinessFinding {
     /// What it means for a takeover. Findings are sorted by it.
     pub severity: ReadinessSeverity,
@@ -200,10 +209,10 @@ impl Checked<'_> {
             Texts {
                 problem: format!("could not be read: {error}"),
                 effect: "Whether the standby could take over is not known here.",
-                remedy:
-                    "Give the principal that runs this command the right to make the call, and \
-                         run the command again."
-                        .to_owned(),
+                remedy: format!(
+                    "Give {} the right to make the call, and run the check again.",
+                    self.readings.reader
+                ),
             },
         );
     }

@@ -349,6 +349,8 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         | AlertKind::Lagging
         | AlertKind::ChannelStalled
         | AlertKind::CallCeilingReached
+        | AlertKind::ReadinessLost
+        | AlertKind::ReadinessUnknown
         | AlertKind::Digest => (
             format!("{count} failures were reported."),
             "See below.",

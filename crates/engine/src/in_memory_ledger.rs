@@ -11,6 +11,7 @@ use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
     ScanTarget, VerifiedRun, format,
 };
+use twinlake_core::readiness::ReadinessRecord;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, TableId, Timestamp};
 
@@ -68,6 +69,9 @@ pub struct LedgerFile {
     /// The counters of the daily statistics, by hour.
     #[serde(default)]
     pub hourly_counters: BTreeMap<String, StatCounters>,
+    /// The results of the checks of the readiness, with their version.
+    #[serde(default)]
+    pub readiness: Option<(ReadinessRecord, u64)>,
     /// The missing objects with their versions, by table.
     #[serde(default, with = "twinlake_core::scope::pairs")]
     pub pending_objects: BTreeMap<TableId, (PendingObjects, u64)>,
@@ -97,6 +101,7 @@ impl Default for LedgerFile {
             lag_samples: Vec::new(),
             reserved_calls: BTreeMap::new(),
             hourly_counters: BTreeMap::new(),
+            readiness: None,
             pending_objects: BTreeMap::new(),
         }
     }

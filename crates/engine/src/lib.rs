@@ -44,6 +44,7 @@ pub mod region_authority;
 pub mod resync;
 pub mod retry_message;
 pub mod s3_replication;
+pub mod takeover_readiness;
 mod versioned_item;
 
 pub use in_memory_ledger::InMemoryLedger;

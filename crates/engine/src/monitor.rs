@@ -6,8 +6,10 @@ use crate::call_ceiling::CeilingUse;
 use crate::dead_letter_summary;
 use crate::operation_document::LagAlertThresholds;
 use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
+use crate::takeover_readiness;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, LagSample, STALLED_LAG_FACTOR, is_near_limit};
+use twinlake_core::readiness::ReadinessCounts;
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Alert, AlertKind, CallError, SubjectState, Timestamp};
 
@@ -16,6 +18,8 @@ use twinlake_core::{Alert, AlertKind, CallError, SubjectState, Timestamp};
 pub struct MonitorReport {
     /// The lag of each channel in seconds. Only in the standby.
     pub lags: BTreeMap<Channel, i64>,
+    /// When monitoring began. Only in the standby.
+    pub monitored_since: Option<Timestamp>,
     /// Seconds since the start of the last complete resync, or since monitoring began if there was
     /// none. Only in the standby.
     pub seconds_since_verified: Option<i64>,
@@ -26,6 +30,8 @@ pub struct MonitorReport {
     /// How the ceilings of calls were used lately, by called Region; `None` for one without a ceiling. Only
     /// in the standby.
     pub call_ceilings: BTreeMap<String, Option<CeilingUse>>,
+    /// The findings of the last check of the readiness. Only in the standby.
+    pub readiness: Option<ReadinessCounts>,
     /// The alerts to publish.
     pub alerts: Vec<Alert>,
     /// The incidents that this run found resolved.
@@ -82,6 +88,7 @@ pub async fn check_channels<L: Ledger + StatsStore>(
         permissions: lag_of(Channel::Permissions),
     };
     ledger.put_lag_sample(&sample).await?;
+    report.monitored_since = Some(monitored_since);
     let verified_at = ledger.verified_at().await?;
     // Without a complete resync, the time counts from the start of monitoring.
     let verified_at = verified_at.unwrap_or(monitored_since);
@@ -95,8 +102,8 @@ pub async fn check_channels<L: Ledger + StatsStore>(
     Ok(report)
 }
 
-/// Returns the channel incidents as resolved if this Region is known not to be the standby: only a
-/// standby receives changes.
+/// Returns the incidents of the channels and of the readiness as resolved if this Region is known not to
+/// be the standby: only a standby receives changes, and is checked.
 #[must_use]
 pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> CheckedSubjects {
     let mut checked = CheckedSubjects::default();
@@ -108,7 +115,28 @@ pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> Chec
             checked = checked.with_resolved(kind, &channel_subject(channel), now);
         }
     }
-    checked
+    takeover_readiness::resolve_outside_standby(checked, now)
+}
+
+/// Adds the findings of the last check of the readiness to the report of a monitor run in the standby, and
+/// an alert if the readiness is not known.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn check_readiness<L: StatsStore>(
+    ledger: &L,
+    region: &str,
+    now: Timestamp,
+    report: &mut MonitorReport,
+) -> Result<(), CallError> {
+    let record = ledger.readiness().await?;
+    let record = record.map(|(record, _)| record).unwrap_or_default();
+    report.readiness = Some(record.counts_at(now));
+    let since = report.monitored_since.unwrap_or(now);
+    let (alert, checked) = takeover_readiness::check_known(&record, since, region, now);
+    report.alerts.extend(alert);
+    report.checked.join(checked);
+    Ok(())
 }
 
 fn channel_subject(channel: Channel) -> String {

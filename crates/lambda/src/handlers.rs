@@ -1,6 +1,7 @@
 //! The handlers of the functions: one for each kind of message.
 
 pub(crate) mod operations;
+pub(crate) mod readiness;
 pub(crate) mod replication;
 pub(crate) mod scheduled;
 

@@ -17,6 +17,7 @@ use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::format;
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::location::Location;
+use twinlake_core::readiness::ReadinessRecord;
 use twinlake_core::{CallError, LedgerRow, Name, SubjectState, TableId, Timestamp};
 use twinlake_engine::StatsStore;
 use twinlake_engine::ports::StatCounters;
@@ -113,6 +114,17 @@ fn parse_pending_objects(item: &Item) -> Option<(PendingObjects, u64)> {
     let pending = serde_json::from_str(string_attribute(item, "body")?).ok()?;
     let version = u64::try_from(number_attribute(item, "version")?).ok()?;
     Some((pending, version))
+}
+
+/// The key of the results of the scheduled checks. Their partition is their own, so that the role of the
+/// function that writes them can be kept from all others.
+const READINESS_KEY: (&str, &str) = ("readiness", "latest");
+
+/// The results of the scheduled checks and their version. What cannot be parsed counts as no result.
+fn parse_readiness(item: &Item) -> Option<(ReadinessRecord, u64)> {
+    let body = string_attribute(item, "body").and_then(|body| serde_json::from_str(body).ok());
+    let version = u64::try_from(number_attribute(item, "version")?).ok()?;
+    Some((body.unwrap_or_default(), version))
 }
 
 /// The partition key of the calls to a Region that are reserved.
@@ -329,6 +341,23 @@ impl StatsStore for DynamoLedger {
         Ok(sum)
     }
 
+    async fn readiness(&self) -> Result<Option<(ReadinessRecord, u64)>, CallError> {
+        let (pk, sk) = READINESS_KEY;
+        let item = self.get_item(pk, sk).await?;
+        Ok(item.as_ref().and_then(parse_readiness))
+    }
+
+    async fn put_readiness(
+        &self,
+        record: &ReadinessRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let (pk, sk) = READINESS_KEY;
+        let body = serde_json::to_string(record).unwrap_or_default();
+        let fields = [("body", string_value(&body))];
+        self.put_if_version(pk, sk, &fields, expected_version).await
+    }
+
     async fn all_pending_objects(
         &self,
     ) -> Result<BTreeMap<TableId, (PendingObjects, u64)>, CallError> {
@@ -455,6 +484,22 @@ mod tests {
             );
         }
         assert_ne!(table_key(&one), table_key(&other));
+    }
+
+    #[test]
+    fn results_of_another_version_count_as_none_and_can_be_replaced() {
+        let item: Item = [
+            (
+                "body".to_owned(),
+                string_value("{\"report\": {\"newer\": true}}"),
+            ),
+            ("version".to_owned(), number_value(7)),
+        ]
+        .into();
+        assert_eq!(
+            parse_readiness(&item),
+            Some((ReadinessRecord::default(), 7))
+        );
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub enum AlertKind {
     ChannelStalled,
     /// Twinlake needs more calls a second than the operation document allows it: changes wait.
     CallCeilingReached,
+    /// The scheduled checks found what stands in the way of a takeover.
+    ReadinessLost,
+    /// The scheduled checks did not run, or could not read everything.
+    ReadinessUnknown,
     /// Objects that are not replicated. Reported once a day in the digest, as counts by kind.
     NotReplicated,
     /// The daily summary.
@@ -63,7 +67,7 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 18] = [
+    pub const EVERY: [Self; 20] = [
         Self::ExcessAccess,
         Self::PlanRejected,
         Self::DeletionsHeld,
@@ -80,6 +84,8 @@ impl AlertKind {
         Self::Lagging,
         Self::ChannelStalled,
         Self::CallCeilingReached,
+        Self::ReadinessLost,
+        Self::ReadinessUnknown,
         Self::NotReplicated,
         Self::Digest,
     ];
@@ -104,6 +110,8 @@ impl AlertKind {
             Self::Lagging => "lagging",
             Self::ChannelStalled => "channel-stalled",
             Self::CallCeilingReached => "call-ceiling-reached",
+            Self::ReadinessLost => "readiness-lost",
+            Self::ReadinessUnknown => "readiness-unknown",
             Self::NotReplicated => "not-replicated",
             Self::Digest => "digest",
         }
@@ -128,7 +136,9 @@ impl AlertKind {
             | Self::UserAccessDenied
             | Self::DeadLetters
             | Self::Alarm
-            | Self::CallCeilingReached => Severity::Warn,
+            | Self::CallCeilingReached
+            | Self::ReadinessLost
+            | Self::ReadinessUnknown => Severity::Warn,
             Self::NotReplicated | Self::Digest => Severity::Digest,
         }
     }
@@ -140,7 +150,11 @@ impl AlertKind {
     #[must_use]
     pub fn count_is_measured(self) -> bool {
         match self {
-            Self::Lagging | Self::ChannelStalled | Self::DeadLetters => true,
+            Self::Lagging
+            | Self::ChannelStalled
+            | Self::DeadLetters
+            | Self::ReadinessLost
+            | Self::ReadinessUnknown => true,
             Self::ExcessAccess
             | Self::PlanRejected
             | Self::DeletionsHeld
@@ -180,6 +194,8 @@ impl AlertKind {
             | Self::Lagging
             | Self::ChannelStalled
             | Self::CallCeilingReached
+            | Self::ReadinessLost
+            | Self::ReadinessUnknown
             | Self::NotReplicated
             | Self::Digest => false,
         }

@@ -119,7 +119,7 @@ impl CheckedSubjects {
     }
 
     /// Adds the entries of another check.
-    pub(super) fn join(&mut self, other: Self) {
+    pub(crate) fn join(&mut self, other: Self) {
         let Self {
             checked,
             fully_checked,

@@ -115,6 +115,8 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
         | AlertKind::Lagging
         | AlertKind::ChannelStalled
         | AlertKind::CallCeilingReached
+        | AlertKind::ReadinessLost
+        | AlertKind::ReadinessUnknown
         | AlertKind::NotReplicated
         | AlertKind::Digest => false,
     }

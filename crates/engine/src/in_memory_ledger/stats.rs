@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::location::Location;
+use twinlake_core::readiness::ReadinessRecord;
 use twinlake_core::{CallError, Subject, SubjectState, TableId, Timestamp};
 
 /// How long lag samples are kept.
@@ -108,6 +109,25 @@ impl StatsStore for InMemoryLedger {
             *sum.entry(name.clone()).or_default() += count;
         }
         Ok(sum)
+    }
+
+    async fn readiness(&self) -> Result<Option<(ReadinessRecord, u64)>, CallError> {
+        Ok(self.lock().readiness.clone())
+    }
+
+    async fn put_readiness(
+        &self,
+        record: &ReadinessRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let mut contents = self.lock();
+        let version = contents.readiness.as_ref().map(|(_, version)| *version);
+        if version != expected_version {
+            return Ok(false);
+        }
+        let next = version.map_or(0, |version| version + 1);
+        contents.readiness = Some((record.clone(), next));
+        Ok(true)
     }
 
     async fn all_pending_objects(

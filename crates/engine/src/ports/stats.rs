@@ -4,6 +4,7 @@ use super::ConditionalWrites;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
+use twinlake_core::readiness::ReadinessRecord;
 use twinlake_core::{CallError, SubjectState, TableId, Timestamp};
 
 /// Counters by name.
@@ -80,6 +81,24 @@ pub trait StatsStore: ConditionalWrites {
     /// # Errors
     /// The ledger cannot be reached.
     async fn counters_since(&self, since: Timestamp) -> Result<StatCounters, CallError>;
+
+    /// The results of the scheduled checks of the readiness, with the stored version. Results that this
+    /// version cannot parse count as none.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn readiness(&self) -> Result<Option<(ReadinessRecord, u64)>, CallError>;
+
+    /// Stores the results of the checks if the stored version is still `expected_version`, where `None`
+    /// expects none. Returns whether it did.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_readiness(
+        &self,
+        record: &ReadinessRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
 
     /// The tables with objects that S3 has not replicated, each with its stored version.
     ///

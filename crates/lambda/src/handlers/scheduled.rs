@@ -68,6 +68,7 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
             lag_thresholds: operation.lag_alert,
         };
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
+        monitor::check_readiness(&runtime.ledger, region, now, &mut report).await?;
         // With an invalid document, running functions keep the ceilings that they have.
         if invalid.is_none() {
             let regions = [region, &runtime.config.peer_region];
@@ -156,6 +157,13 @@ fn points(report: &MonitorReport) -> Vec<MetricPoint> {
         Metric::of_state(*state).map(|metric| MetricPoint::new(metric, number(*count)))
     });
     points.extend(states);
+    if let Some(readiness) = report.readiness {
+        points.extend([
+            MetricPoint::new(Metric::ReadinessBlockers, number(readiness.blockers)),
+            MetricPoint::new(Metric::ReadinessWarnings, number(readiness.warnings)),
+            MetricPoint::new(Metric::ReadinessUnknown, number(readiness.unknown)),
+        ]);
+    }
     let ceilings = report.call_ceilings.iter();
     for (region, used) in ceilings.filter_map(|(region, used)| Some((region, used.as_ref()?))) {
         let ceiling = i64::from(used.ceiling);
