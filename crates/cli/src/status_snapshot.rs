@@ -5,9 +5,11 @@ use crate::command_ledger::CommandLedger;
 use crate::connect::LedgerConnection;
 use crate::output::duration;
 use crate::progress::TerminalProgress;
+use crate::readiness_line::readiness_problem;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::{Channel, LagSample, LagStatus, lag_status};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
+use twinlake_core::readiness::ReadinessRecord;
 use twinlake_core::{
     Alert, AlertKind, CallError, LedgerRow, LfSubject, Subject, SubjectState, TableId, Timestamp,
 };
@@ -37,6 +39,8 @@ pub(crate) struct StatusSnapshot {
     pub not_replicated: BTreeMap<String, usize>,
     /// How the ceilings of calls were used lately, by called Region.
     pub call_ceilings: BTreeMap<String, CeilingUse>,
+    /// The results of the scheduled checks of the readiness; `None` without a deployment.
+    pub readiness: Option<ReadinessRecord>,
 }
 
 /// A lag sample older than this does not count as the current lag.
@@ -72,7 +76,7 @@ impl StatusSnapshot {
     }
 
     /// Why the standby is not ready, as clauses. It is ready, and there are none, if it is verified,
-    /// every object is in sync, no alert is open, and the lag is below its thresholds.
+    /// every object is in sync, no alert is open, the lag is below its thresholds, and a takeover is possible.
     pub(crate) fn problems(&self, thresholds: &LagAlertThresholds) -> Vec<String> {
         let mut problems = Vec::new();
         let counts = self.counts();
@@ -109,6 +113,8 @@ impl StatusSnapshot {
             }
             Some(_) => {}
         }
+        let readiness = self.readiness.as_ref();
+        problems.extend(readiness.and_then(|record| readiness_problem(record, self.now)));
         problems
     }
 
@@ -189,6 +195,16 @@ async fn read(
         .filter(|alert| !digest_only.contains(&alert.kind))
         .collect();
     open_alerts.sort_by_key(|alert| (alert.kind.severity(), alert.since));
+    let readiness = match ledger.is_deployed() {
+        true => Some(
+            ledger
+                .readiness()
+                .await?
+                .map(|(record, _)| record)
+                .unwrap_or_default(),
+        ),
+        false => None,
+    };
     let uses = call_ceiling::read_uses(ledger, operation, regions, now).await?;
     Ok(StatusSnapshot {
         now,
@@ -203,6 +219,7 @@ async fn read(
             .into_iter()
             .filter_map(|(region, used)| Some((region, used?)))
             .collect(),
+        readiness,
     })
 }
 
@@ -238,6 +255,7 @@ mod tests {
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
             call_ceilings: BTreeMap::new(),
+            readiness: None,
         };
         let shown = |all| -> Vec<String> {
             let rows = snapshot.worst_first(all).into_iter();
@@ -284,6 +302,7 @@ mod tests {
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
             call_ceilings: BTreeMap::new(),
+            readiness: None,
         }
     }
 

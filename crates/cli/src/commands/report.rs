@@ -33,8 +33,11 @@ pub(crate) async fn run(
     let connection = LedgerConnection::open(ledger, without_ledger).await?;
     let status = StatusSnapshot::read(&connection, args.days * 86_400).await?;
     let page = ReportPage::new(
-        &connection.policy.primary(connection.epoch).region,
-        &connection.policy.standby(connection.epoch).region,
+        (
+            &connection.policy.primary(connection.epoch).region,
+            &connection.policy.standby(connection.epoch).region,
+        ),
+        &connection.next,
         &connection.operation.lag_alert,
         &status,
         args.days,

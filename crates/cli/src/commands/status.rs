@@ -2,6 +2,7 @@
 
 use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
+use crate::readiness_line::{readiness_json, readiness_line};
 use crate::status_snapshot::StatusSnapshot;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
@@ -100,6 +101,8 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
     let states = status.counts().into_keys();
     let next = states.map(|state| (state.to_string(), connection.next.state(state, None).into()));
     let next = serde_json::Map::from_iter(next);
+    let readiness = status.readiness.as_ref();
+    let readiness = readiness.map(|record| readiness_json(record, &connection.next, status.now));
     let json = serde_json::json!({
         "epoch": connection.epoch,
         "primary": connection.policy.primary(connection.epoch),
@@ -112,6 +115,7 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         "data_pending": pending.collect::<Vec<_>>(),
         "not_replicated": status.not_replicated,
         "call_ceilings": call_ceilings,
+        "readiness": readiness,
         "rows": rows,
         "next": next,
     });
@@ -155,9 +159,13 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
     ));
     let problems = status.problems(&connection.operation.lag_alert);
     output::print(&match problems.is_empty() {
-        true => "The standby is ready: every object is in sync, and no alert is open.".to_owned(),
+        true => "Every object is in sync, and no alert is open.".to_owned(),
         false => format!("Attention needed: {}.", problems.join(", ")),
     });
+    if let Some(readiness) = &status.readiness {
+        let line = readiness_line(readiness, &standby.region, &connection.next, status.now);
+        output::print(&format!("Takeover: {}.", render::escape(&line)));
+    }
     if status.needs_resync() {
         output::print(&format!("Next: run {}.", connection.next.resync()));
     }

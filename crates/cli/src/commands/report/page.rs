@@ -5,12 +5,16 @@
 
 use super::chart::LagChart;
 use crate::output::duration;
+use crate::readiness_line::readiness_line;
 use crate::status_snapshot::StatusSnapshot;
 use askama::Template;
 use std::collections::BTreeMap;
 use twinlake_core::heartbeat::Channel;
+use twinlake_core::readiness::{ReadinessFinding, ReadinessSeverity};
 use twinlake_core::render::escape;
-use twinlake_core::{Alert, AlertKind, LedgerRow, LfSubject, Subject, SubjectState, Timestamp};
+use twinlake_core::{
+    Alert, AlertKind, LedgerRow, LfSubject, NextCommands, Subject, SubjectState, Timestamp,
+};
 use twinlake_engine::operation_document::LagAlertThresholds;
 
 /// The table of objects that are not in sync lists at most this many rows.
@@ -26,6 +30,10 @@ pub(super) struct ReportPage {
     is_ready: bool,
     /// Why the standby is not ready, as a list of clauses.
     problems: String,
+    /// What the scheduled checks say of a takeover; `None` without a deployment.
+    takeover: Option<String>,
+    /// The findings of these checks, without the notes.
+    findings: Vec<FindingRow>,
     /// The last complete resync.
     last_resync: Option<LastResync>,
     tiles: Vec<Tile>,
@@ -70,6 +78,17 @@ struct AlertRow {
     action: String,
 }
 
+/// A row of the table of findings of the checks of the readiness.
+struct FindingRow {
+    severity: &'static str,
+    check: &'static str,
+    region: String,
+    subject: String,
+    problem: String,
+    effect: String,
+    remedy: String,
+}
+
 /// A row of the table of objects that are not in sync.
 struct ObjectRow {
     subject: String,
@@ -81,8 +100,8 @@ struct ObjectRow {
 impl ReportPage {
     /// Prepares the page from the status. The lag chart covers the last `days`.
     pub(super) fn new(
-        primary: &str,
-        standby: &str,
+        (primary, standby): (&str, &str),
+        next: &NextCommands,
         thresholds: &LagAlertThresholds,
         status: &StatusSnapshot,
         days: i64,
@@ -96,6 +115,11 @@ impl ReportPage {
             now: status.now,
             is_ready: problems.is_empty(),
             problems: problems.join(", "),
+            takeover: status
+                .readiness
+                .as_ref()
+                .map(|record| escape(&readiness_line(record, standby, next, status.now))),
+            findings: finding_rows(status),
             last_resync: status.verified_at.map(|at| LastResync {
                 at,
                 age: duration(status.now.secs() - at.secs()),
@@ -161,6 +185,28 @@ impl ObjectRow {
     }
 }
 
+/// The findings of the last check of the readiness, without the notes.
+fn finding_rows(status: &StatusSnapshot) -> Vec<FindingRow> {
+    let report = status.readiness.as_ref().and_then(|r| r.report.as_ref());
+    let findings = report.map_or(&[][..], |report| report.findings.as_slice());
+    let matters = |finding: &&ReadinessFinding| match finding.severity {
+        ReadinessSeverity::Blocker | ReadinessSeverity::Warning | ReadinessSeverity::Unknown => {
+            true
+        }
+        ReadinessSeverity::Note => false,
+    };
+    let row = |finding: &ReadinessFinding| FindingRow {
+        severity: finding.severity.as_str(),
+        check: finding.check.as_str(),
+        region: escape(&finding.region),
+        subject: escape(&finding.subject),
+        problem: escape(&finding.problem),
+        effect: escape(&finding.effect),
+        remedy: escape(&finding.remedy),
+    };
+    findings.iter().filter(matters).map(row).collect()
+}
+
 /// The number of objects in each state, and the current lag of each channel.
 fn tiles(status: &StatusSnapshot) -> Vec<Tile> {
     let counts = status.counts();
@@ -211,6 +257,7 @@ mod tests {
     use super::*;
     use twinlake_core::Name;
     use twinlake_core::heartbeat::LagSample;
+    use twinlake_core::readiness::{ReadinessCheck, ReadinessRecord, ReadinessReport};
 
     const NOW: Timestamp = Timestamp(7_200_000);
 
@@ -229,6 +276,7 @@ mod tests {
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
             call_ceilings: BTreeMap::new(),
+            readiness: None,
         }
     }
 
@@ -237,7 +285,8 @@ mod tests {
             catalog: 75,
             permissions: 900,
         };
-        let page = ReportPage::new(primary, "eu-west-1", &thresholds, status, 2);
+        let next = NextCommands::new("--region eu-west-1", None, "eu-west-1");
+        let page = ReportPage::new((primary, "eu-west-1"), &next, &thresholds, status, 2);
         page.render().unwrap()
     }
 
@@ -248,7 +297,7 @@ mod tests {
             "<h1>Replication from us-east-1 to eu-west-1</h1>",
             "system-ui, \"Segoe UI\", Roboto",
             "<div class=\"verdict\">",
-            "<p>The standby is ready: every object is in sync.</p>",
+            "<p>Every object is in sync.</p>",
             "as of 1970-01-01T00:00:00Z, 2 h ago.</p>",
             "<div class=\"tile\"><b>0</b>in-sync</div>",
             "<div class=\"tile\"><b>2 min</b>lag, permissions</div>",
@@ -259,6 +308,51 @@ mod tests {
             assert!(html.contains(part), "{part} in {html}");
         }
         assert!(!html.contains("Not in sync"), "{html}");
+        assert!(
+            !html.contains("Takeover"),
+            "without a deployment there are no checks"
+        );
+    }
+
+    #[test]
+    fn the_page_shows_whether_a_takeover_is_possible_and_each_finding_with_its_remedy() {
+        let finding = |severity, subject: &str| ReadinessFinding {
+            severity,
+            check: ReadinessCheck::Versioning,
+            region: "eu-west-1".to_owned(),
+            subject: subject.to_owned(),
+            problem: "versioning is off".to_owned(),
+            effect: "S3 replicates nothing.".to_owned(),
+            remedy: "aws s3api put-bucket-versioning".to_owned(),
+        };
+        let findings = [
+            finding(ReadinessSeverity::Blocker, "<lake>"),
+            finding(ReadinessSeverity::Note, "noted"),
+        ];
+        let checked_at = NOW.plus_secs(-300);
+        let record = ReadinessRecord::default();
+        let html_of = |record| {
+            let status = StatusSnapshot {
+                readiness: Some(record),
+                ..ready_status()
+            };
+            html("us-east-1", &status)
+        };
+        let unchecked = html_of(record.clone());
+        assert!(unchecked.contains("it is not known whether eu-west-1 could take over"));
+        let blocked = html_of(record.with_report(ReadinessReport::new(&findings, checked_at)));
+        for part in [
+            "<div class=\"verdict attention\">",
+            "eu-west-1 could not take over: 1 blocker (versioning); checked 5 min ago",
+            "versioning is off",
+            "aws s3api put-bucket-versioning",
+        ] {
+            assert!(blocked.contains(part), "{part} in {blocked}");
+        }
+        assert!(
+            !blocked.contains("<lake>") && !blocked.contains("noted"),
+            "{blocked}"
+        );
     }
 
     #[test]
