@@ -33,6 +33,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import sys
 import time
 import tomllib
@@ -175,7 +176,8 @@ def check_regions(path, regions):
 
 def check_policy(path, policy_path, account, regions):
     """Compares the file with the policy: the functions apply no policy of other Regions."""
-    sites = region_tables(policy_path, read_toml(policy_path))
+    policy = read_toml(policy_path)
+    sites = region_tables(policy_path, policy)
     named = [(site.get("region"), site.get("account")) for site in sites]
     expected = [(region, account) for region in regions]
     if sorted(named, key=str) != sorted(expected, key=str):
@@ -183,6 +185,22 @@ def check_policy(path, policy_path, account, regions):
             return " and ".join(f"{region} of account {owner}" for region, owner in sites)
         raise Problem(f"{path} is for {text(expected)}, and {policy_path} for {text(named)}; "
                       "correct one of them")
+    check_copied_keys(policy_path, policy)
+
+
+def check_copied_keys(policy_path, policy):
+    """Refuses, as `twinlake policy check` does, pairs of two paths that S3 replication is to copy."""
+    def path(location):
+        return re.sub("^(s3[an]?://|arn:[^:]*:s3:::)", "", str(location)).partition("/")[2].strip("/")
+
+    pairs = policy.get("location")
+    pairs = pairs if isinstance(pairs, list) else []
+    for pair in (pair for pair in pairs if isinstance(pair, dict)):
+        a, b = pair.get("a"), pair.get("b")
+        if pair.get("copied-by", "s3") == "s3" and path(a) != path(b):
+            raise Problem(f"{policy_path}: S3 replication copies each object under its own key, and "
+                          f"the paths of {a} and {b} differ; give both the same path, or add "
+                          'copied-by = "other" if something else copies the objects')
 
 
 def lake_parameters(policy_path):

@@ -243,6 +243,17 @@ def test_policy_errors_name_the_line_and_the_key(cli):
     assert missing.returncode == 1 and "nowhere.toml" in missing.stderr
 
 
+def test_a_pair_that_s3_cannot_copy_is_neither_checked_nor_stored(cli):
+    pair = '\n[[location]]\na = "s3://x/raw"\nb = "s3://y/dr/raw"\n'
+    (cli.home / "moved.toml").write_text(POLICY + pair)
+    for command in ("check", "push"):
+        done = cli.run("policy", command, "moved.toml")
+        assert done.returncode == 1
+        assert "key `location`: S3 replication copies each object" in " ".join(done.stderr.split())
+    (cli.home / "moved.toml").write_text(POLICY + pair + 'copied-by = "other"\n')
+    assert cli.run("policy", "check", "moved.toml").returncode == 0
+
+
 def test_policy_explain_maps_locations_in_both_directions(cli):
     def explain(name):
         return cli.run("policy", "explain", name, "--policy", "policy.toml").stdout

@@ -102,6 +102,18 @@ def test_the_buckets_of_the_policy_reach_both_stacks_unless_the_file_names_them(
         read(tmp_path, regions(PRIMARY, STANDBY, head=head), many)
 
 
+def test_a_policy_with_a_pair_that_s3_cannot_copy_is_refused(tmp_path):
+    text = regions(PRIMARY, STANDBY, head="policy = 'policy.toml'")
+    site = '[[region]]\nregion = "{}"\naccount = "{}"\n'.format
+    sites = site(PRIMARY, ACCOUNT) + site(STANDBY, ACCOUNT)
+    pair = '[[location]]\na = "s3://x/raw/"\nb = "{}"\n'.format
+    for same in ("s3://y/raw", "s3a://y/raw", "arn:aws:s3:::y/raw/"):
+        assert read(tmp_path, text, sites + pair(same))
+    with pytest.raises(deploy.Problem, match="the paths of s3://x/raw/ and s3://y/dr/raw differ"):
+        read(tmp_path, text, sites + pair("s3://y/dr/raw"))
+    assert read(tmp_path, text, sites + pair("s3://y/dr/raw") + 'copied-by = "other"\n')
+
+
 def test_a_missing_file_says_how_to_write_one(tmp_path):
     with pytest.raises(deploy.Problem, match="as the head of stacks/deploy.py shows"):
         deploy.read_deployment(tmp_path / "none.toml", TEMPLATE)

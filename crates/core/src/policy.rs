@@ -20,6 +20,7 @@
 //! copied-by = "s3"
 //! ```
 
+mod copied_keys;
 mod draft;
 mod parser;
 mod pattern;

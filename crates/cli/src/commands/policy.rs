@@ -64,6 +64,7 @@ pub(crate) async fn run(command: PolicyCommand) -> Result<CommandOutcome, CliErr
     match command {
         PolicyCommand::Check { file } => {
             let policy = read_policy(&file)?;
+            policy.check_copied_keys()?;
             let hash = policy.digest();
             output::print(&format!("The policy is valid. Policy hash {hash}."));
             Ok(CommandOutcome::Done)
@@ -89,7 +90,11 @@ async fn push(args: &PushArgs) -> Result<CommandOutcome, CliError> {
         None => None,
     };
     let policy = match &args.file {
-        Some(file) => read_policy(file)?,
+        Some(file) => {
+            let policy = read_policy(file)?;
+            policy.check_copied_keys()?;
+            policy
+        }
         None if operation.is_some() && args.region.is_none() => {
             let problem = "add --region REGION, either Region of the deployment in which the \
                            operation document is stored";
