@@ -6,11 +6,13 @@ Served by `hypercorn tests/local/local_aws.py:app`. The patches are written for 
 import contextvars
 import datetime
 import importlib.metadata
+import json
 import os
 
-from ministack.app import app  # noqa: F401  (hypercorn serves it)
+from ministack.app import app as ministack_app
+from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import eventbridge, s3
+from ministack.services import eventbridge, iam, s3
 from ministack.services.cloudformation import changesets, engine, provisioners
 
 PATCHED_VERSION = "1.5.33"
@@ -170,3 +172,74 @@ def resolve_present_resources(template, params, stack_name, stack_id):
 
 
 changesets._resolve_props_for_diff = resolve_present_resources
+
+
+# A simulated call is of the principal that it names, in the Region and with the keys of its context. ministack
+# simulates with the Region of the request alone, and answers for principals that do not exist.
+def simulate_principal_policy(params):
+    principal = iam._p(params, "PolicySourceArn")
+    kind, name = principal.split(":")[5].split("/", 1)
+    name = name.rsplit("/", 1)[-1]
+    entities, gather = {
+        "role": (iam._roles, iam_evaluator._gather_role_policies),
+        "user": (iam._users, iam_evaluator._gather_user_policies)}[kind]
+    entity = entities.get(name)
+    if entity is None or entity["Arn"] != principal:
+        return iam._error(404, "NoSuchEntity", f"{principal} does not exist")
+    actions, resource = iam._extract_simulate_params(params)
+    keys = {}
+    while (key := iam._p(params, f"ContextEntries.member.{len(keys) + 1}.ContextKeyName")):
+        entry = f"ContextEntries.member.{len(keys) + 1}.ContextKeyValues.member.1"
+        keys[key.lower()] = iam._p(params, entry)
+    results = ""
+    for action in actions:
+        context = iam_evaluator.EvalContext(
+            principal_arn=principal, principal_type="User", principal_account=get_account_id(),
+            action=action, resource_arn=resource,
+            region=keys.get("aws:requestedregion", get_region()), service_context=keys)
+        decision = iam_evaluator.evaluate(context, gather(name, get_account_id())).decision
+        decision = {"Allow": "allowed", "Deny": "explicitDeny"}.get(decision, "implicitDeny")
+        results += (f"<member><EvalActionName>{action}</EvalActionName>"
+                    f"<EvalResourceName>{resource}</EvalResourceName>"
+                    f"<EvalDecision>{decision}</EvalDecision></member>")
+    return iam._xml(
+        200, "SimulatePrincipalPolicyResponse",
+        f"<SimulatePrincipalPolicyResult><EvaluationResults>{results}</EvaluationResults>"
+        "<IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult>", ns="iam")
+
+
+iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = simulate_principal_policy
+
+
+# Service Quotas, which ministack lacks: every quota is 1000 until an increase is requested, which is granted.
+QUOTAS = {}
+QUOTA_TARGET = "ServiceQuotasV20190624."
+
+
+def service_quota(region, operation, request):
+    quota = (region, request["ServiceCode"], request["QuotaCode"])
+    if operation == "RequestServiceQuotaIncrease":
+        QUOTAS[quota] = request["DesiredValue"]
+        return 200, {"RequestedQuota": {"Status": "CASE_CLOSED"}}
+    if operation == "GetServiceQuota" and quota not in QUOTAS:
+        return 400, {"__type": "NoSuchResourceException", "Message": "no value of the account"}
+    value = QUOTAS[quota] if operation == "GetServiceQuota" else 1000.0
+    return 200, {"Quota": {"QuotaCode": request["QuotaCode"], "Value": value}}
+
+
+async def app(scope, receive, send):
+    headers = dict(scope.get("headers", []))
+    target = headers.get(b"x-amz-target", b"").decode()
+    if not target.startswith(QUOTA_TARGET):
+        return await ministack_app(scope, receive, send)
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    region = headers[b"authorization"].decode().split("Credential=")[1].split("/")[2]
+    status, answer = service_quota(region, target.removeprefix(QUOTA_TARGET), json.loads(body))
+    content = [(b"content-type", b"application/x-amz-json-1.1")]
+    await send({"type": "http.response.start", "status": status, "headers": content})
+    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})

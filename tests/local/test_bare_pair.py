@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+import iam_roles
 from stack import ACCOUNT, BUCKETS, PRIMARY, SITES, STANDBY, Deployment
 
 CALLER = f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"
@@ -74,6 +75,8 @@ def test_each_step_takes_findings_away_until_none_is_left(pair):
     code, findings = pair.doctor()
     assert "no policy" in findings["deployment"]["problem"]
 
+    iam_roles.put_replication_role(pair.client("iam", PRIMARY))
+    iam_roles.put_creator(pair.client("iam", PRIMARY))
     attach = [option for bucket in BUCKETS.values() for option in ("--attach", bucket)]
     done = pair.twinlake(
         "setup", "storage", "--policy", "policy.toml", *attach, "--stack", "twinlake", "--yes",

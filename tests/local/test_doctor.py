@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import iam_roles
 from stack import ACCOUNT, BUCKETS, PRIMARY, SITES, STANDBY, Deployment, load_template
 
 LEDGER = "twinlake-ledger"
@@ -51,9 +52,15 @@ class Pair(Deployment):
             Principal={"DataLakePrincipalIdentifier": ROLE},
             Resource={"Table": {"DatabaseName": "sales", "TableWildcard": {}}},
             Permissions=["DESCRIBE", "SELECT"])
+        self.iam = self.client("iam", PRIMARY)
         self.make_sound()
+        self.client("lakeformation", PRIMARY).grant_permissions(
+            Principal={"DataLakePrincipalIdentifier": iam_roles.READER_ARN},
+            Resource={"Table": {"DatabaseName": "sales", "Name": "orders"}}, Permissions=["SELECT"])
         self.put_object(f"{PREFIX}orders/1.parquet")
         self._create_ledgers()
+        self.key_policy = self.client("kms", STANDBY).get_key_policy(
+            KeyId=self.keys[STANDBY], PolicyName="default")["Policy"]
 
     def _create_ledgers(self):
         """Creates the ledgers as a deployment does, and fills the standby."""
@@ -152,6 +159,9 @@ class Pair(Deployment):
 
     def make_sound(self):
         """Puts everything in order that a fault of a test may have changed."""
+        iam_roles.put_replication_role(self.iam, self.keys.items())
+        iam_roles.put_reader(self.iam)
+        iam_roles.put_creator(self.iam)
         for region, bucket in BUCKETS.items():
             s3 = self.client("s3", region)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -263,6 +273,37 @@ def deregister(pair):
         lake_formation.deregister_resource(ResourceArn=found["ResourceArn"])
 
 
+def put_foreign_key_policy(pair):
+    """A policy that only another account's principals may use."""
+    pair.client("kms", STANDBY).put_key_policy(
+        KeyId=pair.keys[STANDBY], PolicyName="default", Policy=json.dumps({"Statement": [{
+            "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999988887777:root"},
+            "Action": "kms:*", "Resource": "*"}]}))
+
+
+def put_quota(pair, region, value):
+    pair.client("service-quotas", region).request_service_quota_increase(
+        ServiceCode="athena", QuotaCode="L-FC5F6546", DesiredValue=value)
+
+
+def create_iceberg_table_with_optimizer(pair):
+    pair.create_table(
+        "outside", f"s3://{BUCKETS[PRIMARY]}/{PREFIX}outside/", table_type="ICEBERG")
+    pair.client("glue", STANDBY).create_table_optimizer(
+        CatalogId=ACCOUNT, DatabaseName="sales", TableName="outside", Type="compaction",
+        TableOptimizerConfiguration={"roleArn": ROLE, "enabled": True})
+
+
+def create_partition_outside(pair):
+    glue = pair.client("glue", PRIMARY)
+    glue.create_table(DatabaseName="sales", TableInput={
+        "Name": "daily", "PartitionKeys": [{"Name": "day", "Type": "string"}],
+        "StorageDescriptor": {"Columns": [{"Name": "id", "Type": "int"}],
+                              "Location": f"s3://{BUCKETS[PRIMARY]}/{PREFIX}daily/"}})
+    glue.create_partition(DatabaseName="sales", TableName="daily", PartitionInput={
+        "Values": ["1"], "StorageDescriptor": {"Location": "s3://elsewhere/daily/1/"}})
+
+
 OPEN = [{"Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"},
          "Permissions": ["ALL"]}]
 # Each fault with the checks, and their Regions, that find it.
@@ -340,7 +381,73 @@ FAULTS = {
             "outside", f"s3://{BUCKETS[PRIMARY]}/{PREFIX}outside/", table_type="ICEBERG"),
         {("iceberg-tables", STANDBY)}),
     "not registered": (deregister, {("registrations", STANDBY)}),
+    "replication role deleted": (
+        lambda p: iam_roles.delete_role(p.iam, iam_roles.REPLICATION),
+        {("replication-role", PRIMARY), ("replication-role", STANDBY)}),
+    "replication role of another service": (
+        lambda p: p.iam.update_assume_role_policy(
+            RoleName=iam_roles.REPLICATION, PolicyDocument=iam_roles.trust("ec2.amazonaws.com")),
+        {("replication-role", PRIMARY), ("replication-role", STANDBY)}),
+    "replication role without keys": (
+        lambda p: iam_roles.put_policy(
+            p.iam, iam_roles.REPLICATION, iam_roles.replication_statements()),
+        {("replication-role", PRIMARY), ("replication-role", STANDBY)}),
+    "replication role without the standby's key": (
+        lambda p: iam_roles.put_replication_role(p.iam, [(PRIMARY, p.keys[PRIMARY])]),
+        {("replication-role", PRIMARY), ("replication-role", STANDBY)}),
+    "key policy": (put_foreign_key_policy, {("key-policy", STANDBY)}),
+    "reader of one Region": (
+        lambda p: iam_roles.put_policy(p.iam, iam_roles.READER, [
+            statement | {"Condition": {"StringEquals": {"aws:RequestedRegion": PRIMARY}}}
+            for statement in iam_roles.reader_statements()]),
+        {("user-access", STANDBY)}),
+    "reader of tables of one Region": (
+        lambda p: iam_roles.put_policy(p.iam, iam_roles.READER, [
+            iam_roles.allow(["lakeformation:GetDataAccess", "athena:*"]),
+            iam_roles.allow(["glue:Get*"], f"arn:aws:glue:{PRIMARY}:{ACCOUNT}:*")]),
+        {("user-access", STANDBY)}),
+    "reader deleted": (
+        lambda p: iam_roles.delete_role(p.iam, iam_roles.READER),
+        {("deleted-principals", PRIMARY)}),
+    "quota": (
+        lambda p: put_quota(p, PRIMARY, 5000), {("quotas", STANDBY)}),
+    "Identity Center": (
+        lambda p: p.client("lakeformation", PRIMARY)
+        .create_lake_formation_identity_center_configuration(InstanceArn="arn:aws:sso:::instance/1"),
+        {("identity-center", STANDBY)}),
+    "optimizer": (
+        create_iceberg_table_with_optimizer,
+        {("iceberg-tables", STANDBY), ("iceberg-maintenance", STANDBY)}),
+    "function outside": (
+        lambda p: p.client("glue", PRIMARY).create_user_defined_function(
+            DatabaseName="sales", FunctionInput={
+                "FunctionName": "f", "ClassName": "F", "OwnerName": "o", "OwnerType": "USER",
+                "ResourceUris": [{"ResourceType": "JAR", "Uri": "s3://elsewhere/f.jar"}]}),
+        {("references", PRIMARY)}),
+    "link to nothing": (
+        lambda p: p.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput={
+            "Name": "link", "TargetTable": {
+                "CatalogId": ACCOUNT, "DatabaseName": "sales", "Name": "gone"}}),
+        {("references", PRIMARY)}),
+    "partition outside": (create_partition_outside, {("partition-locations", PRIMARY)}),
 }
+
+
+def undo(pair, fault):
+    """Takes back a fault that `make_sound` does not."""
+    glue, kms = pair.client("glue", PRIMARY), pair.client("kms", STANDBY)
+    if fault == "key policy":
+        kms.put_key_policy(KeyId=pair.keys[STANDBY], PolicyName="default", Policy=pair.key_policy)
+    elif fault == "quota":
+        put_quota(pair, STANDBY, 5000)
+    elif fault == "Identity Center":
+        pair.client("lakeformation", PRIMARY).delete_lake_formation_identity_center_configuration()
+    elif fault == "function outside":
+        glue.delete_user_defined_function(DatabaseName="sales", FunctionName="f")
+    elif fault == "link to nothing":
+        glue.delete_table(DatabaseName="sales", Name="link")
+    elif fault == "partition outside":
+        glue.delete_table(DatabaseName="sales", Name="daily")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -359,8 +466,9 @@ def test_a_single_fault_has_its_own_finding(pair, fault):
             pair.put_object(f"{PREFIX}orders/1.parquet")
         if expected & {("deployment", STANDBY), ("resync", STANDBY)}:
             pair.fill_ledgers()
-        if fault in ("table outside", "Iceberg table"):
+        if fault in ("table outside", "Iceberg table", "optimizer"):
             pair.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="outside")
+        undo(pair, fault)
 
 
 def test_an_old_object_of_any_table_is_found(pair):

@@ -789,6 +789,12 @@ def test_the_doctor_finds_nothing_about_the_storage_of_the_guide(local_aws, monk
             "ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}]})
         s3.put_bucket_replication(
             Bucket=name, ReplicationConfiguration=as_api_input(bucket["ReplicationConfiguration"]))
+        role, iam = properties(resources, "ReplicationRole"), local_aws.client("iam", region)
+        iam.create_role(RoleName=role["RoleName"],
+                        AssumeRolePolicyDocument=json.dumps(role["AssumeRolePolicyDocument"]))
+        for policy in role["Policies"]:
+            iam.put_role_policy(RoleName=role["RoleName"], PolicyName=policy["PolicyName"],
+                                PolicyDocument=json.dumps(policy["PolicyDocument"]))
         sqs = local_aws.client("sqs", region)
         url = sqs.create_queue(QueueName="replication")["QueueUrl"]
         queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

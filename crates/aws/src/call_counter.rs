@@ -21,14 +21,16 @@ pub(crate) enum Service {
     EventBridge,
     S3,
     Kms,
+    Iam,
+    ServiceQuotas,
     CloudTrail,
 }
 
 /// One counter for each service, in the order of [`Service`].
-static CALL_COUNTS: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
+static CALL_COUNTS: [AtomicU64; 11] = [const { AtomicU64::new(0) }; 11];
 
 impl Service {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Glue,
         Self::LakeFormation,
         Self::DynamoDb,
@@ -37,6 +39,8 @@ impl Service {
         Self::EventBridge,
         Self::S3,
         Self::Kms,
+        Self::Iam,
+        Self::ServiceQuotas,
         Self::CloudTrail,
     ];
 
@@ -50,6 +54,8 @@ impl Service {
             Self::EventBridge => "events",
             Self::S3 => "s3",
             Self::Kms => "kms",
+            Self::Iam => "iam",
+            Self::ServiceQuotas => "servicequotas",
             Self::CloudTrail => "cloudtrail",
         }
     }
@@ -66,7 +72,7 @@ impl Service {
 }
 
 /// One counter of refused calls for each service, in the order of [`Service`].
-static THROTTLED_COUNTS: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
+static THROTTLED_COUNTS: [AtomicU64; 11] = [const { AtomicU64::new(0) }; 11];
 
 /// Counts a call that the service refused because there were too many.
 pub(crate) fn count_throttled(service: Service) {

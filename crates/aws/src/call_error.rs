@@ -132,6 +132,8 @@ fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
     }
     match code {
         "EntityNotFoundException" | "ResourceNotFoundException" => CallErrorKind::NotFound,
+        // Of IAM and of Service Quotas.
+        "NoSuchEntity" | "NoSuchResourceException" => CallErrorKind::NotFound,
         "NotFoundException" if call == "DescribeKey" => CallErrorKind::NotFound,
         _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
         "AlreadyExistsException" => CallErrorKind::AlreadyInState,

@@ -120,6 +120,8 @@ impl Clients {
     client!(eventbridge, aws_sdk_eventbridge, EventBridge);
     client!(s3, aws_sdk_s3, S3);
     client!(kms, aws_sdk_kms, Kms);
+    client!(iam, aws_sdk_iam, Iam);
+    client!(servicequotas, aws_sdk_servicequotas, ServiceQuotas);
     client!(cloudtrail, aws_sdk_cloudtrail, CloudTrail);
 
     /// Returns the IAM principal that the process calls as: the ARN of a user, or the role of an

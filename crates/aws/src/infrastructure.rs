@@ -1,12 +1,18 @@
-//! Reads the buckets, encryption keys and trails of a Region.
+//! Reads the buckets, encryption keys and trails of a Region, and what IAM says of roles and users.
 
 mod buckets;
+mod iam;
+mod keys;
+mod optimizers;
+mod quotas;
 mod trails;
 
 use crate::call_error;
 use crate::clients::Clients;
-use twinlake_core::CallError;
-use twinlake_core::readiness::{BucketReadings, KmsKey, ObjectSample, ReplicationRule, Trail};
+use twinlake_core::readiness::{
+    BucketReadings, KmsKey, ObjectSample, ReplicationRule, ServiceQuota, TableOptimizer, Trail,
+};
+use twinlake_core::{CallError, CallErrorKind, TableId};
 use twinlake_engine::ports::ReadInfrastructure;
 
 /// The buckets, encryption keys and trails of a Region.
@@ -15,6 +21,10 @@ pub struct AwsInfrastructure {
     region: String,
     s3: aws_sdk_s3::Client,
     kms: aws_sdk_kms::Client,
+    iam: aws_sdk_iam::Client,
+    quotas: aws_sdk_servicequotas::Client,
+    glue: aws_sdk_glue::Client,
+    lakeformation: aws_sdk_lakeformation::Client,
     cloudtrail: aws_sdk_cloudtrail::Client,
 }
 
@@ -26,6 +36,10 @@ impl AwsInfrastructure {
             region: clients.region().to_owned(),
             s3: clients.s3(),
             kms: clients.kms(),
+            iam: clients.iam(),
+            quotas: clients.servicequotas(),
+            glue: clients.glue(),
+            lakeformation: clients.lakeformation(),
             cloudtrail: clients.cloudtrail(),
         }
     }
@@ -57,19 +71,35 @@ impl ReadInfrastructure for AwsInfrastructure {
     }
 
     async fn kms_key(&self, key: &str) -> Result<KmsKey, CallError> {
-        let found = self.kms.describe_key().key_id(key).send().await;
-        let found = found.map_err(|e| call_error::from_sdk("DescribeKey", &self.region, &e))?;
-        let metadata = found.key_metadata;
-        let state = metadata.as_ref().and_then(|metadata| metadata.key_state());
-        Ok(KmsKey {
-            state: state.map_or("unknown", |state| state.as_str()).to_owned(),
-            arn: metadata
-                .and_then(|metadata| metadata.arn)
-                .unwrap_or_else(|| key.to_owned()),
-        })
+        keys::read(&self.kms, &self.region, key).await
     }
 
     async fn trails(&self) -> Result<Vec<Trail>, CallError> {
         trails::read(&self.cloudtrail, &self.region).await
+    }
+
+    async fn service_quota(&self, quota: &ServiceQuota) -> Result<Option<f64>, CallError> {
+        quotas::read(&self.quotas, &self.region, quota).await
+    }
+
+    async fn identity_center_instance(&self) -> Result<Option<String>, CallError> {
+        const CALL: &str = "DescribeLakeFormationIdentityCenterConfiguration";
+        let call = self
+            .lakeformation
+            .describe_lake_formation_identity_center_configuration();
+        let found = call.send().await;
+        match found.map_err(|e| call_error::from_sdk(CALL, &self.region, &e)) {
+            Ok(found) => Ok(found.instance_arn.or(found.application_arn)),
+            Err(error) if error.kind == CallErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn enabled_optimizers(
+        &self,
+        account: &str,
+        tables: &[TableId],
+    ) -> Result<Vec<TableOptimizer>, CallError> {
+        optimizers::read(&self.glue, &self.region, account, tables).await
     }
 }

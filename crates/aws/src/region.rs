@@ -8,6 +8,8 @@ mod partitions;
 mod unreplicated;
 mod write;
 
+pub(crate) use unreplicated::TABLES_PER_OPTIMIZER_CALL;
+
 use crate::call_counter::Service;
 use crate::clients::Clients;
 use crate::{call_error, glue_convert, permission_convert};

@@ -8,23 +8,50 @@
 //! A read that was denied or failed is a finding of the severity [`ReadinessSeverity::Unknown`],
 //! and never passes a check.
 
+mod access_readings;
 mod catalog;
+mod catalog_readings;
 mod deployment;
 mod encryption;
+mod iam_remedy;
+mod iceberg;
+mod identity_center;
 mod lake_formation;
 mod lifecycle;
 mod objects;
+mod policy_document;
+mod quota_readings;
+mod quotas;
+mod reading;
 mod readings;
 mod record;
+mod references;
 mod replication;
+mod replication_role;
+mod sql_names;
 mod tables;
 mod trails;
+mod user_access;
 
+pub use access_readings::{
+    AccessReadings, Decisions, GrantedPrincipal, GrantedPrincipals, SimulatedCall,
+    SimulatedDecision,
+};
+pub use catalog_readings::{
+    CatalogReferences, IcebergTable, OptimizerKind, PartitionSamples, SampledPartitions,
+    TableOptimizer,
+};
+pub use policy_document::PolicyDocument;
+pub use quota_readings::{QUOTAS, Quotas, ServiceQuota};
+pub use reading::Reading;
 pub use readings::{
     BucketDirection, BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, LifecycleRule,
-    ObjectEncryption, ObjectSample, ReadinessReadings, Reading, RegionReadings, ReplicationRule,
+    ObjectEncryption, ObjectSample, ReadinessReadings, RegionReadings, ReplicationRule,
     S3EventTarget, SampledObject, TableLocation, Trail, TrailEventSelection, Versioning,
 };
+pub use references::is_location_outside;
+pub use replication_role::replication_calls;
+pub use user_access::{calls_to_compare, granted_principals, query_calls};
 
 pub use record::{
     KnownReadiness, MAX_READINESS_AGE_SECS, ReadinessCounts, ReadinessRecord, ReadinessReport,
@@ -88,6 +115,10 @@ pub enum ReadinessCheck {
     KmsObjects,
     /// The key of the replicas is usable.
     ReplicaKey,
+    /// S3 may assume the role of the replication configuration, which may do what replication needs.
+    ReplicationRole,
+    /// The policies of the keys let the role use them.
+    KeyPolicy,
     /// The replicas can be read without being restored first.
     StorageClass,
     /// Objects that are there have been replicated.
@@ -104,6 +135,20 @@ pub enum ReadinessCheck {
     DefaultPermissions,
     /// Locations that Lake Formation manages in the primary are registered in the standby.
     Registrations,
+    /// IAM lets the principals that hold grants read in the standby what they read in the primary.
+    UserAccess,
+    /// The principals that hold grants exist.
+    DeletedPrincipals,
+    /// Lake Formation is connected to Identity Center in both Regions.
+    IdentityCenter,
+    /// The quotas of the standby are not below those of the primary.
+    Quotas,
+    /// Resource links, views and functions point at what is replicated.
+    References,
+    /// Partitions lie inside the location pairs.
+    PartitionLocations,
+    /// Nothing deletes files of Iceberg tables that the standby needs.
+    IcebergMaintenance,
     /// Iceberg tables can be read in the standby.
     IcebergTables,
     /// Settings of the catalog that Twinlake does not write are equal.
@@ -133,6 +178,8 @@ impl ReadinessCheck {
             Self::ReplicationNotifications => "replication-notifications",
             Self::KmsObjects => "kms-objects",
             Self::ReplicaKey => "replica-key",
+            Self::ReplicationRole => "replication-role",
+            Self::KeyPolicy => "key-policy",
             Self::StorageClass => "storage-class",
             Self::ObjectStatus => "object-status",
             Self::Lifecycle => "lifecycle",
@@ -141,6 +188,13 @@ impl ReadinessCheck {
             Self::Administrators => "administrators",
             Self::DefaultPermissions => "default-permissions",
             Self::Registrations => "registrations",
+            Self::UserAccess => "user-access",
+            Self::DeletedPrincipals => "deleted-principals",
+            Self::IdentityCenter => "identity-center",
+            Self::Quotas => "quotas",
+            Self::References => "references",
+            Self::PartitionLocations => "partition-locations",
+            Self::IcebergMaintenance => "iceberg-maintenance",
             Self::IcebergTables => "iceberg-tables",
             Self::CatalogSettings => "catalog-settings",
             Self::NotReplicated => "not-replicated",
@@ -178,7 +232,16 @@ struct Checked<'a> {
     findings: Vec<ReadinessFinding>,
 }
 
-impl Checked<'_> {
+impl<'a> Checked<'a> {
+    fn new(readings: &'a ReadinessReadings, policy: &'a Policy, epoch: Epoch) -> Self {
+        Self {
+            readings,
+            policy,
+            epoch,
+            findings: Vec::new(),
+        }
+    }
+
     /// A finding, to be completed by the caller.
     fn add(
         &mut self,
@@ -228,19 +291,20 @@ struct Texts {
 /// Runs all checks. The findings are sorted: blockers first, then by check, Region and subject.
 #[must_use]
 pub fn check(readings: &ReadinessReadings, policy: &Policy, epoch: Epoch) -> Vec<ReadinessFinding> {
-    let mut checked = Checked {
-        readings,
-        policy,
-        epoch,
-        findings: Vec::new(),
-    };
+    let mut checked = Checked::new(readings, policy, epoch);
     replication::check(&mut checked);
     encryption::check(&mut checked);
+    replication_role::check(&mut checked);
     objects::check(&mut checked);
     lifecycle::check(&mut checked);
     tables::check(&mut checked);
     trails::check(&mut checked);
     lake_formation::check(&mut checked);
+    user_access::check(&mut checked);
+    identity_center::check(&mut checked);
+    quotas::check(&mut checked);
+    references::check(&mut checked);
+    iceberg::check(&mut checked);
     catalog::check(&mut checked);
     deployment::check(&mut checked);
     let mut findings = checked.findings;

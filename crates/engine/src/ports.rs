@@ -1,12 +1,14 @@
 //! Traits for everything outside the engine: Regions, ledger, queues, alerts, clock. The AWS
 //! adapters and the simulator implement them.
 
+mod iam;
 mod infrastructure;
 mod lakeformation;
 mod ledger;
 mod monitoring;
 mod stats;
 
+pub use iam::ReadIam;
 pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,

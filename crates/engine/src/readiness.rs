@@ -1,15 +1,18 @@
 //! Reads what the checks of the readiness look at: the buckets of the location pairs, the keys of
 //! their replicas, trails, data lake settings, and where the tables lie.
 
+mod access;
+mod references;
+
 use crate::observe::run_concurrently;
-use crate::ports::{Ledger, ReadInfrastructure, ReadRegion};
+use crate::ports::{Ledger, ReadIam, ReadInfrastructure, ReadRegion};
 use futures_util::future::{join, join4};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, MaybeLink as _};
 use twinlake_core::location::{CopiedBy, Location};
 use twinlake_core::readiness::{
-    BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, ObjectEncryption,
-    ReadinessReadings, Reading, RegionReadings, SampledObject, TableLocation,
+    BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, ObjectEncryption, ObjectSample,
+    QUOTAS, Quotas, ReadinessReadings, Reading, RegionReadings, SampledObject, TableLocation,
 };
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
@@ -74,7 +77,7 @@ pub struct Inspection {
 }
 
 /// Reads what the checks look at. A read that fails is part of the result.
-pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
+pub async fn read<R: ReadRegion, I: ReadInfrastructure + ReadIam>(
     primary: InspectedRegion<'_, R, I>,
     standby: InspectedRegion<'_, R, I>,
     policy: &Policy,
@@ -85,33 +88,60 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
         read_region(&primary, policy, epoch.primary()),
         read_region(&standby, policy, epoch.standby()),
     );
-    let ((of_primary, of_standby), tables) =
-        join(regions, table_locations(primary.catalog, policy)).await;
+    let catalog = references::read(primary.catalog, policy, epoch);
+    let ((of_primary, of_standby), catalog) = join(regions, catalog).await;
     let mut readings = ReadinessReadings {
         primary: of_primary,
         standby: of_standby,
-        tables: tables.into(),
+        tables: catalog.tables,
         reader: inspection.reader,
         unsampled_locations: 0,
         twinlake_roles: inspection.twinlake_roles,
         deployment: inspection.deployment,
+        access: access::unread(),
+        references: catalog.references,
+        function_files: catalog.function_files,
+        partitions: catalog.partitions,
+        iceberg_tables: catalog.iceberg_tables,
+        unsampled_iceberg_tables: catalog.unsampled_iceberg_tables,
     };
     sample_objects(&mut readings, &primary, &standby, policy, epoch).await;
     let keys = join(
         keys(
             primary.infrastructure,
-            keys_of(&readings.standby, &readings.primary, None),
+            keys_of(
+                &readings.standby,
+                &readings.primary,
+                &readings.primary,
+                |sample| Some(&sample.object),
+            ),
         ),
         keys(
             standby.infrastructure,
             keys_of(
                 &readings.primary,
                 &readings.standby,
-                Some(&readings.primary),
+                &readings.primary,
+                |sample| sample.replica.read()?.as_ref(),
             ),
         ),
     );
     (readings.primary.keys, readings.standby.keys) = keys.await;
+    let (account, iceberg_tables) = (&policy.primary(epoch).account, &readings.iceberg_tables);
+    let iceberg_tables: Vec<TableId> = iceberg_tables.keys().cloned().collect();
+    let optimizers = join(
+        primary
+            .infrastructure
+            .enabled_optimizers(account, &iceberg_tables),
+        standby
+            .infrastructure
+            .enabled_optimizers(account, &iceberg_tables),
+    );
+    let (of_primary, of_standby) = optimizers.await;
+    readings.primary.optimizers = of_primary.into();
+    readings.standby.optimizers = of_standby.into();
+    let roles = readings.twinlake_roles.clone();
+    readings.access = access::read(&readings, &primary, &roles, policy, epoch).await;
     readings
 }
 
@@ -121,11 +151,13 @@ async fn read_region<R: ReadRegion, I: ReadInfrastructure>(
     site: SiteId,
 ) -> RegionReadings {
     let data_locations = Subject::LakeFormation(LfSubject::DataLocations);
-    let infrastructure = join(
+    let infrastructure = join4(
         read_buckets(region.infrastructure, policy, site),
         region.infrastructure.trails(),
+        quotas(region.infrastructure),
+        region.infrastructure.identity_center_instance(),
     );
-    let ((buckets, trails), settings, inventory, registrations) = join4(
+    let ((buckets, trails, quotas, identity_center), settings, inventory, registrations) = join4(
         infrastructure,
         region.catalog.settings(),
         region.catalog.unreplicated_inventory(),
@@ -159,7 +191,19 @@ async fn read_region<R: ReadRegion, I: ReadInfrastructure>(
         not_replicated: inventory.kinds,
         catalog_settings: inventory.settings,
         unread_inventory: inventory.unread,
+        quotas,
+        identity_center: identity_center.into(),
+        optimizers: Reading::Read(Vec::new()),
     }
+}
+
+async fn quotas<I: ReadInfrastructure>(infrastructure: &I) -> Quotas {
+    let calls = QUOTAS.into_iter().map(async |quota| {
+        let value = infrastructure.service_quota(&quota).await;
+        (quota, value.into())
+    });
+    let quotas = run_concurrently(calls, MAX_CONCURRENT_CALLS).await;
+    quotas.into_iter().collect()
 }
 
 /// Reads the buckets of the location pairs in one site, without their objects.
@@ -242,11 +286,12 @@ fn sampled_locations(
 }
 
 /// The keys that matter in a Region: those that the rules of the other one name for replicas, those of
-/// the default encryption, and those of replicas that are there.
+/// the default encryption, and those of the objects there that were looked at.
 fn keys_of(
     source: &RegionReadings,
     region: &RegionReadings,
-    samples: Option<&RegionReadings>,
+    primary: &RegionReadings,
+    object_in: impl Fn(&SampledObject) -> Option<&ObjectSample>,
 ) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     let rules = source
@@ -262,13 +307,11 @@ fn keys_of(
     for bucket in region.buckets.values() {
         bucket.encryption.read().map(&mut add);
     }
-    let buckets = samples
-        .into_iter()
-        .flat_map(|region| region.buckets.values());
+    let buckets = primary.buckets.values();
     let samples = buckets.flat_map(|bucket| bucket.objects.values());
     for sample in samples.filter_map(Reading::read).flatten() {
-        if let Some(Some(replica)) = sample.replica.read() {
-            add(&replica.encryption);
+        if let Some(object) = object_in(sample) {
+            add(&object.encryption);
         }
     }
     keys
@@ -286,18 +329,6 @@ async fn keys<I: ReadInfrastructure>(
         .await
         .into_iter()
         .collect()
-}
-
-/// The managed tables whose data is in S3, with their locations.
-async fn table_locations<R: ReadRegion>(
-    catalog: &R,
-    policy: &Policy,
-) -> Result<Vec<TableLocation>, CallError> {
-    let mut databases = databases(catalog).await?;
-    databases.retain(|name| policy.covers_database(name));
-    let mut tables = tables_in_s3(catalog, &databases).await?;
-    tables.retain(|table| policy.covers_table(&table.table));
-    Ok(tables)
 }
 
 /// The names of the databases of a Region, without resource links.
@@ -322,9 +353,8 @@ pub(crate) async fn tables_in_s3<R: ReadRegion>(
     // Of each database only the locations are kept: all tables at once may be larger than a function.
     let calls = databases.iter().map(async |database| {
         let tables = catalog.tables(database).await?.into_iter();
-        let own = tables.map(|table| table.object).filter(|t| !t.is_link());
-        let locations: Vec<TableLocation> = own
-            .filter_map(|table| table_location(database, table))
+        let locations: Vec<TableLocation> = tables
+            .filter_map(|table| table_location(database, table.object))
             .collect();
         Ok::<_, CallError>(locations)
     });
@@ -336,8 +366,11 @@ pub(crate) async fn tables_in_s3<R: ReadRegion>(
     Ok(locations)
 }
 
-/// The location of a table; `None` if its data is not in S3.
+/// The location of a table whose data is in S3; `None` for others and for resource links.
 fn table_location(database: &Name, table: Table) -> Option<TableLocation> {
+    if table.is_link() {
+        return None;
+    }
     let id = TableId::new(database.clone(), table.name.clone());
     let is_iceberg = table.is_iceberg();
     let location = data_location(table).filter(|location| Location::is_s3(location))?;

@@ -123,6 +123,8 @@ pub(crate) struct RegionStore {
     pub connections: BTreeSet<String>,
     /// Tables that have a table optimizer.
     pub optimizers: BTreeSet<TableId>,
+    /// The instance of Identity Center that Lake Formation is connected to.
+    pub identity_center: Option<String>,
     pub catalog_settings: BTreeMap<String, String>,
     /// The previous state of the grants that the last write changed.
     pub grants_before_last_write: Vec<(StoredGrant, Option<BTreeMap<String, bool>>)>,

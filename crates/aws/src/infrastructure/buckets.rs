@@ -25,10 +25,12 @@ type Client = aws_sdk_s3::Client;
 
 /// Reads the configuration of a bucket. Its objects are left out.
 pub(super) async fn read(client: &Client, region: &str, bucket: &str) -> BucketReadings {
+    let replication = replication(client, region, bucket).await;
     BucketReadings {
         region: region_of(client, region, bucket).await.into(),
         versioning: versioning(client, region, bucket).await.into(),
-        rules: rules(client, region, bucket).await.into(),
+        replication_role: replication.as_ref().map(|found| found.role.clone()).into(),
+        rules: replication.map(|found| found.rules).into(),
         encryption: encryption(client, region, bucket).await.into(),
         lifecycle: lifecycle(client, region, bucket).await.into(),
         notifications: notifications(client, region, bucket).await.into(),
@@ -92,11 +94,32 @@ pub(super) async fn rules(
     region: &str,
     bucket: &str,
 ) -> Result<Vec<ReplicationRule>, CallError> {
+    let found = replication(client, region, bucket).await?;
+    Ok(found.rules)
+}
+
+/// The replication configuration of a bucket.
+#[derive(Default)]
+struct Replication {
+    role: Option<String>,
+    rules: Vec<ReplicationRule>,
+}
+
+/// `GetBucketReplication`; an empty one if the bucket has none.
+async fn replication(
+    client: &Client,
+    region: &str,
+    bucket: &str,
+) -> Result<Replication, CallError> {
     let found = client.get_bucket_replication().bucket(bucket).send().await;
     let found = found.map_err(|e| call_error::from_sdk("GetBucketReplication", region, &e));
     let configuration = or_default(found.map(|found| found.replication_configuration))?;
-    let rules = configuration.map(|configuration| configuration.rules);
-    Ok(rules.unwrap_or_default().iter().map(rule).collect())
+    Ok(
+        configuration.map_or_else(Replication::default, |configuration| Replication {
+            rules: configuration.rules.iter().map(rule).collect(),
+            role: Some(configuration.role).filter(|role| !role.is_empty()),
+        }),
+    )
 }
 
 fn rule(rule: &S3ReplicationRule) -> ReplicationRule {

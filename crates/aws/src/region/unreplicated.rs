@@ -9,7 +9,7 @@ use twinlake_engine::ports::UnreplicatedInventory;
 
 /// Tables per `BatchGetTableOptimizer` call. Each table has three entries, one for each type of
 /// optimizer: a number of entries that is safe to send.
-const TABLES_PER_CALL: usize = 30;
+pub(crate) const TABLES_PER_OPTIMIZER_CALL: usize = 30;
 
 /// The kinds of objects that are counted.
 const COUNTED_KINDS: [&str; 2] = ["connection", "nested or federated catalog"];
@@ -93,7 +93,7 @@ impl AwsRegion {
             TableOptimizerType::OrphanFileDeletion,
         ];
         let mut count = 0;
-        for batch in tables.chunks(TABLES_PER_CALL) {
+        for batch in tables.chunks(TABLES_PER_OPTIMIZER_CALL) {
             let entries = batch.iter().flat_map(|id| {
                 kinds.iter().map(|kind| {
                     BatchGetTableOptimizerEntry::builder()

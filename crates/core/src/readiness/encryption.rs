@@ -78,7 +78,7 @@ fn check_kms_objects(checked: &mut Checked<'_>, route: &Route<'_>, rule: &Replic
 }
 
 /// The sampled objects of the bucket that a route leads from.
-fn objects_in<'a>(checked: &Checked<'a>, route: &Route<'_>) -> Vec<&'a ObjectSample> {
+pub(super) fn objects_in<'a>(checked: &Checked<'a>, route: &Route<'_>) -> Vec<&'a ObjectSample> {
     let primary = match route.direction {
         BucketDirection::Forward => route.from.bucket(),
         BucketDirection::Reverse => route.to.bucket(),

@@ -9,7 +9,7 @@ use crate::location::{Location, Mapped};
 use std::collections::BTreeSet;
 
 /// The IAM path of the roles of Twinlake's functions.
-const TWINLAKE_PATH: &str = ":role/twinlake/";
+pub(super) const TWINLAKE_PATH: &str = ":role/twinlake/";
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     check_settings(checked);

@@ -160,6 +160,6 @@ fn batch_replication(checked: &Checked<'_>, location: &Location, statuses: &str)
 }
 
 /// A text as one word of a shell.
-fn shell_quoted(text: &str) -> String {
+pub(super) fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

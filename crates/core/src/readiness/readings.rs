@@ -1,38 +1,13 @@
 //! What the checks of the readiness look at, as it was read.
 
+use super::{
+    AccessReadings, CatalogReferences, IcebergTable, PartitionSamples, PolicyDocument, Quotas,
+    Reading, TableOptimizer,
+};
 use crate::catalog::{DataLakeSettings, Registration};
 use crate::grant::Principal;
 use crate::name::TableId;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The result of a read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading<T> {
-    /// What was read. A configuration that does not exist is read as an empty one.
-    Read(T),
-    /// The read was denied or failed, for this reason.
-    Unread(String),
-}
-
-impl<T> Reading<T> {
-    /// What was read, or `None`.
-    #[must_use]
-    pub fn read(&self) -> Option<&T> {
-        match self {
-            Self::Read(value) => Some(value),
-            Self::Unread(_) => None,
-        }
-    }
-}
-
-impl<T, E: std::fmt::Display> From<Result<T, E>> for Reading<T> {
-    fn from(result: Result<T, E>) -> Self {
-        match result {
-            Ok(value) => Self::Read(value),
-            Err(error) => Self::Unread(error.to_string()),
-        }
-    }
-}
 
 /// Everything that the checks look at.
 #[derive(Clone, Debug)]
@@ -51,6 +26,18 @@ pub struct ReadinessReadings {
     pub twinlake_roles: BTreeSet<Principal>,
     /// The deployment of Twinlake; `None` if the ledger is kept in a file.
     pub deployment: Option<DeploymentReadings>,
+    /// What was read of IAM.
+    pub access: AccessReadings,
+    /// What the catalog of the primary points at.
+    pub references: Reading<CatalogReferences>,
+    /// The files of the functions of the primary, by the name of the function.
+    pub function_files: Reading<BTreeMap<String, Vec<String>>>,
+    /// Partitions of the primary that were looked at.
+    pub partitions: PartitionSamples,
+    /// What deletes files of the Iceberg tables of the primary, by table; a limited number.
+    pub iceberg_tables: BTreeMap<TableId, IcebergTable>,
+    /// Number of further Iceberg tables.
+    pub unsampled_iceberg_tables: usize,
 }
 
 /// What was read of the ledgers of a deployment.
@@ -109,6 +96,12 @@ pub struct RegionReadings {
     pub catalog_settings: BTreeMap<String, String>,
     /// The kinds and settings that could not be read, with the errors.
     pub unread_inventory: BTreeMap<String, String>,
+    /// Quotas of the account in this Region.
+    pub quotas: Quotas,
+    /// The instance of Identity Center that Lake Formation is connected to; `None` if it is to none.
+    pub identity_center: Reading<Option<String>>,
+    /// The optimizers that are enabled on the Iceberg tables that were looked at.
+    pub optimizers: Reading<Vec<TableOptimizer>>,
 }
 
 /// Which way the rules of a bucket replicate.
@@ -127,6 +120,8 @@ pub struct BucketReadings {
     pub region: Reading<Option<String>>,
     /// `GetBucketVersioning`.
     pub versioning: Reading<Versioning>,
+    /// `Role` of `GetBucketReplication`; `None` without a configuration.
+    pub replication_role: Reading<Option<String>>,
     /// The rules of `GetBucketReplication`.
     pub rules: Reading<Vec<ReplicationRule>>,
     /// The default encryption of `GetBucketEncryption`.
@@ -277,13 +272,15 @@ pub struct ObjectSample {
     pub encryption: ObjectEncryption,
 }
 
-/// `DescribeKey`.
+/// `DescribeKey`, and `GetKeyPolicy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmsKey {
     /// The ARN of the key itself, where the key was named by an alias.
     pub arn: String,
     /// `KeyState`, such as `Enabled` or `PendingDeletion`.
     pub state: String,
+    /// The policy of the key.
+    pub policy: Reading<PolicyDocument>,
 }
 
 /// A trail that records calls of a Region.

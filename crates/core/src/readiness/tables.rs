@@ -77,7 +77,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
 }
 
 /// Whether the principal that reads is known to be no data lake administrator of the primary.
-fn is_reader_limited(checked: &Checked<'_>) -> bool {
+pub(super) fn is_reader_limited(checked: &Checked<'_>) -> bool {
     let settings = checked.readings.primary.settings.read();
     settings.is_some_and(|settings| !settings.administrators().contains(&checked.readings.reader))
 }

@@ -32,6 +32,7 @@ fn bucket(site: SiteId) -> BucketReadings {
     BucketReadings {
         region: Reading::Read(Some(region.to_owned())),
         versioning: Reading::Read(Versioning::Enabled),
+        replication_role: Reading::Read(None),
         rules: Reading::Read(Vec::new()),
         encryption: Reading::Read(ObjectEncryption::Kms(Some(key.to_owned()))),
         lifecycle: Reading::Read(Vec::new()),

@@ -1,7 +1,9 @@
 //! The trait for what lies around a Region's catalog: buckets, encryption keys, trails.
 
-use twinlake_core::CallError;
-use twinlake_core::readiness::{BucketReadings, KmsKey, ObjectSample, ReplicationRule, Trail};
+use twinlake_core::readiness::{
+    BucketReadings, KmsKey, ObjectSample, ReplicationRule, ServiceQuota, TableOptimizer, Trail,
+};
+use twinlake_core::{CallError, TableId};
 
 /// Reads the buckets, encryption keys and trails of a Region.
 pub trait ReadInfrastructure {
@@ -48,4 +50,29 @@ pub trait ReadInfrastructure {
     /// # Errors
     /// `DescribeTrails` failed.
     async fn trails(&self) -> Result<Vec<Trail>, CallError>;
+
+    /// The value of a quota (`GetServiceQuota`, `GetAWSDefaultServiceQuota`); `None` if Service Quotas
+    /// does not list it in this Region.
+    ///
+    /// # Errors
+    /// The call failed or was denied.
+    async fn service_quota(&self, quota: &ServiceQuota) -> Result<Option<f64>, CallError>;
+
+    /// The instance of Identity Center that Lake Formation is connected to
+    /// (`DescribeLakeFormationIdentityCenterConfiguration`); `None` if it is to none.
+    ///
+    /// # Errors
+    /// The call failed or was denied.
+    async fn identity_center_instance(&self) -> Result<Option<String>, CallError>;
+
+    /// The optimizers that are enabled on these tables of the catalog of an account
+    /// (`BatchGetTableOptimizer`). Tables that do not exist have none.
+    ///
+    /// # Errors
+    /// A call, or the read of a table, failed or was denied.
+    async fn enabled_optimizers(
+        &self,
+        account: &str,
+        tables: &[TableId],
+    ) -> Result<Vec<TableOptimizer>, CallError>;
 }

@@ -41,7 +41,18 @@ impl SimState {
                         entry.get("type").and_then(Value::as_str) == Some("compaction");
                     is_compaction && id.is_ok_and(|id| region.optimizers.contains(&id))
                 });
-                let found: Vec<&Value> = found.collect();
+                let found: Vec<Value> = found
+                    .map(|entry| {
+                        let mut found = entry.clone();
+                        let optimizer = json!({
+                            "type": "compaction", "configuration": { "enabled": true },
+                        });
+                        if let Some(fields) = found.as_object_mut() {
+                            fields.insert("tableOptimizer".to_owned(), optimizer);
+                        }
+                        found
+                    })
+                    .collect();
                 json!({ "TableOptimizers": found })
             }),
             "PutDataCatalogEncryptionSettings" => {

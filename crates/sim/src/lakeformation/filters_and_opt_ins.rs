@@ -101,8 +101,31 @@ impl SimState {
             "CreateLakeFormationOptIn" => self.change_opt_in(caller, request, true),
             "DeleteLakeFormationOptIn" => self.change_opt_in(caller, request, false),
             "ListLakeFormationOptIns" => self.list_opt_ins(caller, request),
+            "CreateLakeFormationIdentityCenterConfiguration" => {
+                self.connect_identity_center(caller, request)
+            }
+            "DescribeLakeFormationIdentityCenterConfiguration" => {
+                let region = self.region(caller.region);
+                region.and_then(|region| match &region.identity_center {
+                    Some(instance) => Ok(json!({ "InstanceArn": instance })),
+                    None => Err(ApiError::not_found()),
+                })
+            }
+            "DeleteLakeFormationIdentityCenterConfiguration" => {
+                let region = self.region_mut(caller.region);
+                region.map(|region| {
+                    region.identity_center = None;
+                    json!({})
+                })
+            }
             _ => return None,
         })
+    }
+
+    fn connect_identity_center(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let instance = required_text(request, "InstanceArn")?.to_owned();
+        self.region_mut(caller.region)?.identity_center = Some(instance);
+        Ok(json!({}))
     }
 
     fn create_filter(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {

@@ -1,6 +1,7 @@
 //! Single faults of a sound pair, each with the finding that it leads to.
 
 use super::super::*;
+use super::sound_access::delegating_policy;
 use super::sound_pair::*;
 use crate::grant::Principal;
 
@@ -126,6 +127,7 @@ pub(super) const FAULTS: &[(&str, SingleFault, ReadinessCheck, ReadinessSeverity
                     Reading::Read(KmsKey {
                         arn: KEY_B.to_owned(),
                         state: "Disabled".to_owned(),
+                        policy: Reading::Read(delegating_policy()),
                     }),
                 );
             },
@@ -189,6 +191,7 @@ pub(super) const FAULTS: &[(&str, SingleFault, ReadinessCheck, ReadinessSeverity
                 let key = KmsKey {
                     arn: other.clone(),
                     state: "Disabled".to_owned(),
+                    policy: Reading::Read(delegating_policy()),
                 };
                 r.standby.keys.insert(other, Reading::Read(key));
             },

@@ -1,6 +1,7 @@
 //! A pair of Regions in which every check passes, and its parts to change.
 
 use super::super::*;
+use super::sound_access::{REPLICATION_ROLE, access, delegating_policy, simulate_missing};
 use crate::catalog::{DataLakeSettings, Registration};
 use crate::grant::Principal;
 use crate::name::{Name, TableId};
@@ -68,6 +69,7 @@ pub(super) fn bucket(region: &str, destination: &str, key: &str) -> BucketReadin
     BucketReadings {
         region: Reading::Read(Some(region.to_owned())),
         versioning: Reading::Read(Versioning::Enabled),
+        replication_role: Reading::Read(Some(REPLICATION_ROLE.to_owned())),
         rules: Reading::Read(vec![rule(destination, key)]),
         encryption: Reading::Read(ObjectEncryption::Kms(None)),
         lifecycle: Reading::Read(Vec::new()),
@@ -99,6 +101,7 @@ pub(super) fn region(
             Reading::Read(KmsKey {
                 arn: key.to_owned(),
                 state: "Enabled".to_owned(),
+                policy: Reading::Read(delegating_policy()),
             }),
         )]),
         trails: Reading::Read(vec![Trail {
@@ -124,6 +127,12 @@ pub(super) fn region(
         not_replicated: BTreeMap::from([("connections".to_owned(), 0)]),
         catalog_settings: BTreeMap::from([("encryption".to_owned(), "SSE-KMS".to_owned())]),
         unread_inventory: BTreeMap::new(),
+        quotas: QUOTAS
+            .into_iter()
+            .map(|quota| (quota, Reading::Read(Some(1000.0))))
+            .collect(),
+        identity_center: Reading::Read(None),
+        optimizers: Reading::Read(Vec::new()),
     }
 }
 
@@ -140,7 +149,7 @@ pub(super) fn sound() -> ReadinessReadings {
     let samples = Reading::Read(vec![sample(Some("COMPLETED"))]);
     of_a.objects.insert("sales/orders/".to_owned(), samples);
     let of_b = bucket("ap-south-1", "lake-a", KEY_A);
-    ReadinessReadings {
+    let mut readings = ReadinessReadings {
         primary: region("us-east-1", "lake-a", of_a, KEY_A),
         standby: region("ap-south-1", "lake-b", of_b, KEY_B),
         tables: Reading::Read(vec![table("orders", "s3://lake-a/sales/orders/")]),
@@ -152,7 +161,15 @@ pub(super) fn sound() -> ReadinessReadings {
             standby_policy: deployed(),
             seconds_since_verified: Reading::Read(Some(3600)),
         }),
-    }
+        access: access(),
+        references: Reading::Read(CatalogReferences::default()),
+        function_files: Reading::Read(BTreeMap::new()),
+        partitions: PartitionSamples::default(),
+        iceberg_tables: BTreeMap::new(),
+        unsampled_iceberg_tables: 0,
+    };
+    simulate_missing(&mut readings, &Policy::parse(POLICY).unwrap());
+    readings
 }
 
 /// The findings after one change of the sound pair.
