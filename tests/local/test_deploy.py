@@ -7,7 +7,9 @@ from unittest import mock
 
 import pytest
 
-from stack import ACCOUNT, DEPLOYMENT, PRIMARY, ROOT, SITES, STANDBY, Deployment, load_template
+from lake_state import assert_same_lake, create_lake, intact_lake, lake_state
+from stack import ACCOUNT, DEPLOYMENT, PRIMARY, ROOT, SITES, STANDBY, Deployment, load_template, wait_for
+from test_moto import is_write
 
 import deploy
 
@@ -133,6 +135,13 @@ def local():
         running.__exit__(None, None, None)
 
 
+@pytest.fixture
+def intact(local):
+    """A lake that is the same before and after the test."""
+    with intact_lake(local):
+        yield
+
+
 def deploy_and_listen(local, template=None):
     """Deploys, and returns what the program said."""
     said = []
@@ -207,6 +216,7 @@ def test_a_first_deployment_takes_three_passes_and_an_upgrade_two(local):
     assert said[1::2] == [f"{region}: nothing to change" for region in (STANDBY, PRIMARY)]
 
 
+@pytest.mark.usefixtures("intact")
 @pytest.mark.parametrize("broken_region", [PRIMARY, STANDBY])
 def test_a_first_deployment_that_breaks_is_repeated(local, broken_region):
     with pytest.raises(deploy.Problem) as found:
@@ -218,6 +228,7 @@ def test_a_first_deployment_that_breaks_is_repeated(local, broken_region):
         assert len(forward_rules(local, region)) == FORWARD_RULES
 
 
+@pytest.mark.usefixtures("intact")
 def test_an_upgrade_that_breaks_keeps_the_ledger_and_the_rules(local):
     local.deploy()
     put_ledger_item(local)
@@ -239,6 +250,7 @@ def delete_stacks(local):
         waiter.wait(StackName=f"twinlake-{region}", WaiterConfig={"Delay": 0.1})
 
 
+@pytest.mark.usefixtures("intact")
 def test_a_deployment_after_a_removal_takes_over_the_ledger_even_if_it_breaks_first(local):
     local.deploy()
     put_ledger_item(local)
@@ -251,6 +263,45 @@ def test_a_deployment_after_a_removal_takes_over_the_ledger_even_if_it_breaks_fi
     for region in (PRIMARY, STANDBY):
         assert has_ledger_item(local, region)
         assert local.physical_name(region, "Ledger") == "twinlake-ledger"
+
+
+def bootstrap(local):
+    """Makes the roles of the stacks administrators, and pushes the policy."""
+    roles = [role for outputs in local.outputs.values() for role in outputs["Roles"].split(",")]
+    options = [option for role in roles for option in ("--twinlake-role", role)]
+    done = local.twinlake("bootstrap", "--policy", "policy.toml", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    local.twinlake("policy", "push", "policy.toml")
+
+
+def test_an_uninstall_and_a_new_deployment_leave_lake_and_ledger_as_they_are(local):
+    create_lake(local)
+    bare = lake_state(local)
+    local.deploy()
+    bootstrap(local)
+    local.resync()
+    replicated = lake_state(local)
+    assert len(replicated[STANDBY]["tables"]) == len(replicated[PRIMARY]["tables"])
+    assert_same_lake({PRIMARY: bare[PRIMARY]}, replicated)
+
+    done = local.twinlake("uninstall", "--policy", "policy.toml")
+    # The tests' own administrator has the path of Twinlake's roles.
+    left = [line.split()[1] for line in done.stdout.splitlines() if "--twinlake-role" in line]
+    assert left == [f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"], done.stdout + done.stderr
+    delete_stacks(local)
+    assert_same_lake(replicated, lake_state(local))
+
+    local.deploy()
+    bootstrap(local)
+    local.drain_calls()
+    local.resync()
+    calls = {call["call"] for call in local.drain_calls() if "role/twinlake" in call["caller"]}
+    assert "GetTables" in calls and not {call for call in calls if is_write(call)}, calls
+    assert_same_lake(replicated, lake_state(local))
+    # The ledger knows the lake still: what is deleted in the primary is deleted in the standby.
+    local.client("glue", PRIMARY).delete_table(DatabaseName="hr", Name="t3")
+    wait_for("the table is deleted in the standby", lambda: "t3" not in [
+        table["Name"] for table in local.client("glue", STANDBY).get_tables(DatabaseName="hr")["TableList"]])
 
 
 def previous_template(directory):
@@ -289,6 +340,8 @@ def test_an_upgrade_keeps_the_ledger_and_the_rules(previous, tmp_path):
         local.start()
         local.deploy(previous)
         put_ledger_item(local)
+        create_lake(local)
+        lake = lake_state(local)
         rules = {region: forward_rules(local, region) for region in (PRIMARY, STANDBY)}
         said = deploy_and_listen(local)
         assert not any("without the rules" in line for line in said), said
@@ -297,6 +350,7 @@ def test_an_upgrade_keeps_the_ledger_and_the_rules(previous, tmp_path):
             assert len(forward_rules(local, region)) == FORWARD_RULES
             assert rules[region].keys() == forward_rules(local, region).keys()
             assert not any("Forward" in name for name in deleted_resources(local, region))
+        assert_same_lake(lake, lake_state(local))
     finally:
         local.__exit__(None, None, None)
 
