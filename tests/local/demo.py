@@ -1,7 +1,9 @@
 """A demonstration of about half a minute.
 
-Deploys the real template with the compiled functions in two Regions of a local AWS, changes the
-primary, and shows what happens in the standby. Exits with 1 if the Regions differ at the end.
+Begins with a lake in one Region of a local AWS, whose bucket S3 replicates to the other. Drafts the
+policy, deploys the real template with the compiled functions in both Regions, until `twinlake
+doctor` finds nothing. Then changes the primary, and shows what happens in the standby. Exits with 1
+if the Regions differ at the end.
 """
 
 import json
@@ -12,6 +14,8 @@ import compare
 from stack import ACCOUNT, BUCKETS, PRIMARY, STANDBY, Deployment, wait_for
 
 LOCATION_PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[STANDBY]}")]
+CALLER = f"arn:aws:iam::{ACCOUNT}:role/twinlake/local"
+REPLICATION_ROLE = f"arn:aws:iam::{ACCOUNT}:role/replication"
 ANALYST = f"arn:aws:iam::{ACCOUNT}:role/Analyst"
 
 
@@ -30,15 +34,15 @@ def show_time_until(description, check):
     show(f"   {time.monotonic() - start:5.2f} s  {description}")
 
 
-def orders_table():
+def lake_table(name):
     return {
-        "Name": "orders", "TableType": "EXTERNAL_TABLE",
+        "Name": name, "TableType": "EXTERNAL_TABLE",
         "Parameters": {"classification": "parquet"},
         "PartitionKeys": [{"Name": "dt", "Type": "string"}],
         "StorageDescriptor": {
             "Columns": [{"Name": name, "Type": kind} for name, kind in
                         [("id", "bigint"), ("amount", "decimal(10,2)"), ("ssn", "string")]],
-            "Location": f"s3://{BUCKETS[PRIMARY]}/sales/orders/",
+            "Location": f"s3://{BUCKETS[PRIMARY]}/sales/{name}/",
             "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
             "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
             "SerdeInfo": {"SerializationLibrary":
@@ -66,10 +70,8 @@ class Demo:
         return [g for g in listed if g["Principal"]["DataLakePrincipalIdentifier"] == ANALYST]
 
     def replicate_catalog(self):
-        show_title(f"1. A table is created in {PRIMARY}. Replicated to {STANDBY} after:")
-        self.glue.create_database(
-            DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
-        self.glue.create_table(DatabaseName="sales", TableInput=orders_table())
+        show_title(f"4. A table is created in {PRIMARY}. Replicated to {STANDBY} after:")
+        self.glue.create_table(DatabaseName="sales", TableInput=lake_table("orders"))
         show_time_until("table sales.orders exists", self.standby_table)
         location = self.standby_table()["StorageDescriptor"]["Location"]
         show(f"            at {location}, to which S3 replicates its files")
@@ -84,7 +86,7 @@ class Demo:
             DatabaseName="sales", TableName="orders")["Partitions"]) == 2)
 
     def replicate_permissions(self):
-        show_title(f"2. SELECT on every column but ssn is granted in {PRIMARY}. "
+        show_title(f"5. SELECT on every column but ssn is granted in {PRIMARY}. "
                    f"In {STANDBY} after:")
         grant = {
             "Principal": {"DataLakePrincipalIdentifier": ANALYST},
@@ -100,7 +102,7 @@ class Demo:
         show_time_until("the analyst has no grants", lambda: not self.standby_grants())
 
     def report_replication_failure(self):
-        show_title("3. S3 fails to replicate an object. In the operations team's queue after:")
+        show_title("6. S3 fails to replicate an object. In the operations team's queue after:")
         receive = self.deployment.subscribe(STANDBY, {"kind": ["replication-failed"]})
         s3, standby_s3 = (self.deployment.client("s3", region) for region in (PRIMARY, STANDBY))
         standby_s3.put_bucket_versioning(
@@ -118,9 +120,9 @@ class Demo:
             show(f"            {label:>13}: {alert[key]}")
 
     def correct_drift(self):
-        show_title("4. A column is added while no events are delivered.")
+        show_title("7. A column is added while no events are delivered.")
         self.deployment.control_sandbox("event-delivery", enabled=False)
-        table = orders_table()
+        table = lake_table("orders")
         table["StorageDescriptor"]["Columns"].append({"Name": "note", "Type": "string"})
         self.glue.update_table(DatabaseName="sales", TableInput=table)
         self.deployment.control_sandbox("event-delivery", enabled=True)
@@ -140,7 +142,7 @@ class Demo:
 
     def compare_regions(self):
         """Prints whether the Regions are identical, and returns it."""
-        show_title("5. An independent comparison of both Regions' raw JSON:")
+        show_title("8. An independent comparison of both Regions' raw JSON:")
         wait_for("the queues are empty", self.deployment.has_empty_queues)
         differences = compare.differences(
             compare.snapshot(self.glue, self.lf),
@@ -151,11 +153,93 @@ class Demo:
         return not differences
 
 
+class BareLake(Deployment):
+    """A lake in the primary, with trails and with replication to the standby, and nothing of Twinlake."""
+
+    def __enter__(self):
+        try:
+            self.start()
+            self.policy_file.unlink()
+            self._create_lake()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _create_lake(self):
+        for region, bucket in BUCKETS.items():
+            s3, cloudtrail = (self.client(service, region) for service in ("s3", "cloudtrail"))
+            self._create_bucket(s3, region, bucket)
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            self._create_bucket(s3, region, f"trail-{region}")
+            cloudtrail.create_trail(Name="audit", S3BucketName=f"trail-{region}")
+            cloudtrail.start_logging(Name="audit")
+        self.client("s3", PRIMARY).put_bucket_replication(
+            Bucket=BUCKETS[PRIMARY], ReplicationConfiguration={"Role": REPLICATION_ROLE, "Rules": [{
+                "ID": "sales", "Status": "Enabled", "Priority": 1, "Filter": {"Prefix": "sales/"},
+                "DeleteMarkerReplication": {"Status": "Enabled"},
+                "SourceSelectionCriteria": {"ReplicaModifications": {"Status": "Enabled"}},
+                "Destination": {"Bucket": f"arn:aws:s3:::{BUCKETS[STANDBY]}", "Metrics": {"Status": "Enabled"}},
+            }]})
+        glue = self.client("glue", PRIMARY)
+        glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
+        glue.create_table(DatabaseName="sales", TableInput=lake_table("customers"))
+
+    def run(self, *args):
+        """Runs a command, and returns its output. Raises AssertionError if it leaves something to do."""
+        done = self.twinlake(*args)
+        if done.returncode != 0:
+            raise AssertionError(f"twinlake {' '.join(args)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def show_doctor(self):
+        """Prints what `twinlake doctor` finds, and returns whether that is nothing."""
+        roles = [role for outputs in self.outputs.values() for role in outputs["Roles"].split(",")]
+        options = [option for role in roles for option in ("--twinlake-role", role)]
+        done = self.twinlake(
+            "doctor", "--policy", "policy.toml", "--caller-arn", CALLER, "--json", *options)
+        findings = [f for f in json.loads(done.stdout)["findings"] if f["severity"] != "note"]
+        checks = sorted({finding["check"] for finding in findings})
+        show(f"   twinlake doctor: {', '.join(checks) or 'no finding'}")
+        return done.returncode == 0
+
+    def draft_policy(self):
+        show_title("1. `twinlake init` drafts the policy from the replication rules:")
+        text = self.run("init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", CALLER)
+        show(f"   {text.splitlines()[0]}")
+        self.show_doctor()
+
+    def deploy_and_prepare(self):
+        show_title("2. template.yaml is deployed in both Regions, and the buckets are attached:")
+        start = time.monotonic()
+        self.deploy()
+        show(f"   {time.monotonic() - start:5.2f} s  deployed")
+        attach = [option for bucket in BUCKETS.values() for option in ("--attach", bucket)]
+        text = self.run("setup", "storage", "--policy", "policy.toml", *attach, "--yes",
+                        "--replication-role", REPLICATION_ROLE)
+        for line in text.splitlines():
+            if line.startswith("  would"):
+                show(f"   {line.strip()}")
+        self.show_doctor()
+
+    def bootstrap(self):
+        show_title("3. Twinlake's roles become administrators, the policy is pushed, and the first resync runs:")
+        roles = [role for outputs in self.outputs.values() for role in outputs["Roles"].split(",")]
+        options = [option for role in roles for option in ("--twinlake-role", role)]
+        self.run("bootstrap", "--policy", "policy.toml", "--twinlake-role", CALLER, *options)
+        self.run("policy", "push", "policy.toml")
+        start = time.monotonic()
+        self.resync()
+        show(f"   {time.monotonic() - start:5.2f} s  table sales.customers exists in {STANDBY}")
+        return self.show_doctor()
+
+
 def main():
-    show(f"Deploying template.yaml in {PRIMARY} and {STANDBY} of a local AWS ...")
-    start = time.monotonic()
-    with Deployment() as deployment:
-        show(f"   {time.monotonic() - start:5.2f} s  deployed, and the policy pushed to both")
+    show(f"A lake in {PRIMARY} of a local AWS, and nothing of Twinlake.")
+    with BareLake() as deployment:
+        deployment.draft_policy()
+        deployment.deploy_and_prepare()
+        is_sound = deployment.bootstrap()
         demo = Demo(deployment)
         demo.replicate_catalog()
         demo.replicate_permissions()
@@ -163,12 +247,12 @@ def main():
         demo.correct_drift()
         is_identical = demo.compare_regions()
         demo.measure_lag()
-        show_title("6. The output of `twinlake status --all`:")
+        show_title("9. The output of `twinlake status --all`:")
         status = deployment.twinlake("status", "--region", STANDBY, "--all")
         for line in status.stdout.splitlines():
             show(f"   {line}")
     show("\nThe local AWS is stopped, and its files are removed.")
-    return 0 if is_identical else 1
+    return 0 if is_sound and is_identical else 1
 
 
 if __name__ == "__main__":
