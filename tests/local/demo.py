@@ -7,6 +7,7 @@ if the Regions differ at the end.
 """
 
 import json
+import re
 import sys
 import time
 
@@ -204,9 +205,11 @@ class BareLake(Deployment):
         return done.returncode == 0
 
     def draft_policy(self):
-        show_title("1. `twinlake init` drafts the policy from the replication rules:")
+        show_title("1. `twinlake init` drafts the policy from the replication rules, and projects:")
         text = self.run("init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", CALLER)
-        show(f"   {text.splitlines()[0]}")
+        for line in text.splitlines():
+            if re.match(r"The primary holds|.*(first resync|on average) \(|.* in all$", line):
+                show(f"   {line.strip()}")
         self.show_doctor()
 
     def deploy_and_prepare(self):

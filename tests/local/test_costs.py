@@ -213,6 +213,46 @@ def idle_dollars(heartbeat, resync_calls, ledger_bytes):
     }
 
 
+def heartbeat_usage(deployment, run_heartbeats):
+    """Returns what one run of the heartbeats and monitors of both Regions uses, by the names of
+    crates/engine/src/monthly_cost.rs."""
+    runs = 5
+    measurement = Measurement(deployment)
+    run_heartbeats(runs)
+    measurement.end()
+    events = forwarded_events(measurement.calls)
+    glue_calls = sum(is_glue_call(call) for call in measurement.calls)
+    counters = measurement.counters
+    used = {
+        "glue_calls": glue_calls, "lake_formation_calls": len(measurement.calls) - glue_calls,
+        "dynamodb_calls": counters["calls.dynamodb"], "sqs_calls": counters["calls.sqs"] + 3 * events,
+        "events": counters["calls.events"] + events, "invocations": counters["lambda.invocations"],
+    }
+    return {name: count / runs for name, count in used.items()}
+
+
+def assert_projection_agrees(usage):
+    """The constants of the projected cost are those of the template and of this run."""
+    source = (ROOT / "crates/engine/src/monthly_cost.rs").read_text()
+    for name, used in usage.items():
+        projected = float(re.search(rf"\n    {name}: ([\d.]+),", source)[1])
+        assert abs(projected - used) <= 0.1 * used, (name, projected, used)
+    alarms = [name for name, resource in RESOURCES.items()
+              if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource]
+    queues = [function for function in FUNCTIONS if "Messages" in RESOURCES[function]["Properties"]["Events"]]
+    series = len([name for name, dimension in metrics() if dimension is None]) + 2 + SERVICES
+    for name, value in {
+        "METRICS": series, "ALARMS": len(alarms), "QUEUES": len(queues),
+        "CALL_SECS": CALL_SECS, "INVOCATION_SECS": INVOCATION_SECS,
+        "MAX_CONCURRENT_CALLS": int(TEMPLATE["Parameters"]["MaxConcurrentCalls"]["Default"]),
+        "RESYNC_GB": memory_mb("Resync") / 1024, "HANDLER_GB": memory_mb("CatalogEvent") / 1024,
+        "RESYNCS_PER_DAY": 24 * 3600 / schedule_secs("Resync"),
+    }.items():
+        projected = re.search(rf"const {name}: \w+ = ([\d.]+);", source)[1]
+        assert float(projected) == value, (name, projected, value)
+    assert schedule_secs("Heartbeat") == 60 and schedule_secs("ReplicationEvent") == 3600
+
+
 def test_the_documented_cost_is_the_computed_one(tmp_path, monkeypatch):
     with stack.Deployment() as deployment:
         glue = deployment.client("glue", PRIMARY)
@@ -236,9 +276,11 @@ def test_the_documented_cost_is_the_computed_one(tmp_path, monkeypatch):
             glue.update_table(DatabaseName="sales", TableInput=changed)
             wait_until_identical(deployment)
         change = measurement.end().dollars("CatalogEvent") / CHANGES
+        usage = heartbeat_usage(deployment, run_heartbeats)
     resync_calls, ledger_bytes = measure_unchanged_resync(tmp_path, monkeypatch)
     purposes = idle_dollars(heartbeat, resync_calls, ledger_bytes)
     total = sum(purposes.values())
+    assert_projection_agrees(usage)
     print(json.dumps({**{purpose: round(dollars, 2) for purpose, dollars in purposes.items()},
                       "total": round(total, 2), "a thousand changes": round(1000 * change, 3),
                       "resync calls": round(sum(resync_calls.values()))}))

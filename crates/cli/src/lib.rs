@@ -18,6 +18,7 @@ mod connect;
 mod files;
 pub mod output;
 mod progress;
+mod projection_text;
 mod readiness_line;
 mod reconcile_output;
 mod status_snapshot;

@@ -38,6 +38,53 @@ pub const CLOUDWATCH_ALARM_MONTH: &str = "cloudwatch-alarm-month";
 /// Per dashboard and month.
 pub const CLOUDWATCH_DASHBOARD_MONTH: &str = "cloudwatch-dashboard-month";
 
+/// A price of what S3, KMS and CloudTrail do beside Twinlake.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataPrice {
+    /// US dollars.
+    pub dollars: f64,
+    /// For how much of what.
+    pub unit: &'static str,
+}
+
+/// GB in the TB of the price pages.
+const GB_PER_TB: f64 = 1024.0;
+
+/// What replicated data and its keys cost. Nobody knows the amount of data before S3 replicates it.
+pub const DATA_PRICES: [DataPrice; 7] = [
+    DataPrice {
+        dollars: 0.02 * GB_PER_TB,
+        unit: "per TB replicated, for the transfer to another Region",
+    },
+    DataPrice {
+        dollars: 0.023 * GB_PER_TB,
+        unit: "per TB and month of replicas in S3 Standard, noncurrent versions included",
+    },
+    DataPrice {
+        dollars: 0.015 * GB_PER_TB,
+        unit: "per TB replicated with Replication Time Control",
+    },
+    DataPrice {
+        dollars: 5.00,
+        unit: "per million objects replicated, for the PUT requests",
+    },
+    DataPrice {
+        dollars: 1.00,
+        unit: "per million objects that S3 Batch Replication copies",
+    },
+    DataPrice {
+        dollars: 3.00,
+        unit: "per million requests to KMS; bucket keys reduce their number",
+    },
+    DataPrice {
+        dollars: 1.00,
+        unit: "per KMS key and month",
+    },
+];
+
+/// Per million management events that a second trail of a Region copies.
+pub const TRAIL_COPY_MILLION_EVENTS: f64 = 20.00;
+
 impl Default for Prices {
     fn default() -> Self {
         Self(BTreeMap::from([

@@ -1,30 +1,104 @@
-//! Reads what a policy is drafted from: the tables of the primary, and the rules of their buckets.
+//! Reads what a policy is drafted from: the tables of the primary, and the rules of their buckets; and
+//! the size of the primary, from which calls and cost are projected.
 
+mod inventory;
+
+use crate::call_projection::LakeInventory;
 use crate::observe::run_concurrently;
 use crate::ports::{ReadInfrastructure, ReadRegion};
-use crate::readiness::{MAX_CONCURRENT_CALLS, databases, tables_in_s3};
+use crate::readiness::{MAX_CONCURRENT_CALLS, list_tables};
 use futures_util::future::join;
+use inventory::ListedTable;
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::CallError;
+use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::location::Location;
 use twinlake_core::policy::DraftInputs;
-use twinlake_core::readiness::{Reading, ReplicationRule};
+use twinlake_core::readiness::{Reading, ReplicationRule, TableLocation, Trail};
 use twinlake_core::topology::Site;
+use twinlake_core::{CallError, Name, Policy};
 
-/// Reads the primary, and the Regions of the buckets that its rules name. A bucket that cannot be read
-/// is part of the result.
+/// What was read of a primary.
+#[derive(Clone, Debug)]
+pub struct DraftReadings {
+    /// What the policy is drafted from.
+    pub inputs: DraftInputs,
+    databases: Vec<Name>,
+    database_links: usize,
+    tables: Vec<ListedTable>,
+}
+
+/// Reads the primary, the Regions of the buckets that its rules name, and the trails of both Regions, of
+/// which `infrastructure` has the primary's first. A bucket or trail that cannot be read is part of the
+/// result.
 ///
 /// # Errors
 /// The databases, or the tables of one, cannot be listed.
 pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
     catalog: &R,
-    infrastructure: &I,
+    infrastructure: (&I, &I),
     primary: Site,
     standby: Site,
-) -> Result<DraftInputs, CallError> {
-    let (databases, inventory) = join(databases(catalog), catalog.unreplicated_inventory()).await;
-    let databases = databases?;
-    let tables = tables_in_s3(catalog, &databases).await?;
+) -> Result<DraftReadings, CallError> {
+    let (listed, inventory) = join(catalog.databases(), catalog.unreplicated_inventory()).await;
+    let listed = listed?.into_iter().map(|database| database.object);
+    let (links, own): (Vec<_>, Vec<_>) = listed.partition(|database| database.is_link());
+    let databases: Vec<Name> = own.into_iter().map(|database| database.name).collect();
+    let tables = list_tables(catalog, &databases, ListedTable::new).await?;
+    let located = tables.iter().filter_map(|table| table.location.clone());
+    let mut located: Vec<_> = located.collect();
+    located.sort();
+    let (rules, destinations) = read_rules(infrastructure.0, &located).await;
+    let trails = join(infrastructure.0.trails(), infrastructure.1.trails()).await;
+    let trails: BTreeMap<String, Reading<Vec<Trail>>> = BTreeMap::from([
+        (primary.region.clone(), trails.0.into()),
+        (standby.region.clone(), trails.1.into()),
+    ]);
+    Ok(DraftReadings {
+        inputs: DraftInputs {
+            primary,
+            standby,
+            databases: databases.len(),
+            tables: located,
+            rules,
+            destinations,
+            trails,
+            not_replicated: inventory.kinds,
+        },
+        database_links: links.len(),
+        databases,
+        tables,
+    })
+}
+
+impl DraftReadings {
+    /// Reads the rest of the size of the primary: grants, LF-Tags, and the partitions of tables, as far
+    /// as few calls count them. What Twinlake carries is decided by a policy.
+    ///
+    /// # Errors
+    /// Grants, LF-Tags or partitions cannot be listed.
+    pub async fn lake_inventory<R: ReadRegion>(
+        &self,
+        catalog: &R,
+        policy: &Policy,
+    ) -> Result<LakeInventory, CallError> {
+        inventory::read(
+            catalog,
+            (self.databases.as_slice(), self.database_links),
+            &self.tables,
+            policy,
+        )
+        .await
+    }
+}
+
+type Rules = BTreeMap<String, Reading<Vec<ReplicationRule>>>;
+type Destinations = BTreeMap<String, Reading<Option<String>>>;
+
+/// The rules of the buckets of tables, and the Regions of their destinations.
+async fn read_rules<I: ReadInfrastructure>(
+    infrastructure: &I,
+    tables: &[TableLocation],
+) -> (Rules, Destinations) {
     let locations = tables
         .iter()
         .filter_map(|table| Location::parse(&table.location).ok());
@@ -33,28 +107,16 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
         let rules = infrastructure.replication_rules(&bucket).await;
         (bucket, rules.into())
     });
-    let rules: BTreeMap<String, Reading<Vec<ReplicationRule>>> =
-        run_concurrently(read, MAX_CONCURRENT_CALLS)
-            .await
-            .into_iter()
-            .collect();
+    let rules: Rules = run_concurrently(read, MAX_CONCURRENT_CALLS)
+        .await
+        .into_iter()
+        .collect();
     let named = rules.values().filter_map(Reading::read).flatten();
     let destinations: BTreeSet<String> = named.map(|rule| rule.destination.clone()).collect();
     let read = destinations.into_iter().map(async |bucket| {
         let region = infrastructure.bucket_region(&bucket).await;
         (bucket, region.into())
     });
-    let destinations = run_concurrently(read, MAX_CONCURRENT_CALLS)
-        .await
-        .into_iter()
-        .collect();
-    Ok(DraftInputs {
-        primary,
-        standby,
-        databases: databases.len(),
-        tables,
-        rules,
-        destinations,
-        not_replicated: inventory.kinds,
-    })
+    let destinations = run_concurrently(read, MAX_CONCURRENT_CALLS).await;
+    (rules, destinations.into_iter().collect())
 }

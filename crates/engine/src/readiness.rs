@@ -331,43 +331,28 @@ async fn keys<I: ReadInfrastructure>(
         .collect()
 }
 
-/// The names of the databases of a Region, without resource links.
-///
-/// # Errors
-/// The listing failed.
-pub(crate) async fn databases<R: ReadRegion>(catalog: &R) -> Result<Vec<Name>, CallError> {
-    let listed = catalog.databases().await?.into_iter();
-    let databases = listed.map(|database| database.object);
-    let own = databases.filter(|database| !database.is_link());
-    Ok(own.map(|database| database.name).collect())
-}
-
-/// The tables of databases whose data is in S3, without resource links, in order.
+/// Lists the tables of databases, and keeps of each what `summarize` returns.
 ///
 /// # Errors
 /// The listing of a database failed.
-pub(crate) async fn tables_in_s3<R: ReadRegion>(
+pub(crate) async fn list_tables<R: ReadRegion, T>(
     catalog: &R,
     databases: &[Name],
-) -> Result<Vec<TableLocation>, CallError> {
-    // Of each database only the locations are kept: all tables at once may be larger than a function.
+    summarize: impl Fn(&Name, Table) -> T,
+) -> Result<Vec<T>, CallError> {
+    let summarize = &summarize;
     let calls = databases.iter().map(async |database| {
         let tables = catalog.tables(database).await?.into_iter();
-        let locations: Vec<TableLocation> = tables
-            .filter_map(|table| table_location(database, table.object))
-            .collect();
-        Ok::<_, CallError>(locations)
+        let tables = tables.map(|table| summarize(database, table.object));
+        Ok::<Vec<T>, CallError>(tables.collect())
     });
-    let mut locations = Vec::new();
-    for tables in run_concurrently(calls, MAX_CONCURRENT_CALLS).await {
-        locations.extend(tables?);
-    }
-    locations.sort();
-    Ok(locations)
+    let listed = run_concurrently(calls, MAX_CONCURRENT_CALLS).await;
+    let listed: Result<Vec<Vec<T>>, CallError> = listed.into_iter().collect();
+    Ok(listed?.into_iter().flatten().collect())
 }
 
-/// The location of a table whose data is in S3; `None` for others and for resource links.
-fn table_location(database: &Name, table: Table) -> Option<TableLocation> {
+/// A table with its location, if its data is in S3 and it is no resource link.
+pub(crate) fn table_in_s3(database: &Name, table: Table) -> Option<TableLocation> {
     if table.is_link() {
         return None;
     }

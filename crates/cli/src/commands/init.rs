@@ -1,16 +1,18 @@
 //! `twinlake init`: drafts a policy from the replication rules that exist.
 
-use crate::{CliError, CommandOutcome, output};
+use crate::{CliError, CommandOutcome, output, projection_text};
 use clap::Args;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients};
-use twinlake_core::Principal;
 use twinlake_core::arn::Arn;
 use twinlake_core::policy::{self, PolicyDraft};
 use twinlake_core::render::escape;
 use twinlake_core::topology::{Site, is_region_name};
-use twinlake_engine::{LimitedRegion, ReadRegion as _, policy_draft};
+use twinlake_core::{Policy, Principal};
+use twinlake_engine::cost::Prices;
+use twinlake_engine::policy_draft::{self, DraftReadings};
+use twinlake_engine::{LimitedRegion, ReadRegion, monthly_cost};
 
 /// Arguments of `twinlake init`.
 #[derive(Debug, Clone, Args)]
@@ -32,7 +34,8 @@ pub struct InitArgs {
     pub parallel: usize,
 }
 
-/// Reads the tables of the primary and the rules of their buckets, and writes a policy file.
+/// Reads the tables of the primary and the rules of their buckets, writes a policy file, and prints the
+/// projected calls and cost.
 ///
 /// # Errors
 /// The file exists, a name is no Region, or the tables cannot be listed.
@@ -59,11 +62,16 @@ pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
         role: None,
     };
     let catalog = LimitedRegion::new(AwsRegion::new(&clients, account), args.parallel);
-    let infrastructure = AwsInfrastructure::new(&clients);
+    let infrastructure = (
+        &AwsInfrastructure::new(&clients),
+        &AwsInfrastructure::new(&Clients::connect(&args.standby).await),
+    );
     let (primary, standby) = (site(&args.primary), site(&args.standby));
-    let inputs = policy_draft::read(&catalog, &infrastructure, primary, standby).await?;
-    let draft = policy::draft(&inputs)?;
+    let readings = policy_draft::read(&catalog, infrastructure, primary, standby).await?;
+    let inputs = &readings.inputs;
+    let draft = policy::draft(inputs)?;
     write_new(&args.out, &draft.text)?;
+    print_projection(&catalog, &readings, &draft).await?;
     output::print(&describe(&args.out, inputs.databases, &draft));
     let reader = args.caller_arn.clone().map_or(caller, Principal);
     let administrators = catalog
@@ -83,6 +91,28 @@ pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
     Ok(CommandOutcome::done_if(
         sees_all && draft.tables_outside == 0,
     ))
+}
+
+/// Prints counts, and the projected calls and cost. The policy is written before: what cannot be counted
+/// is no reason to have none.
+async fn print_projection<R: ReadRegion>(
+    catalog: &R,
+    readings: &DraftReadings,
+    draft: &PolicyDraft,
+) -> Result<(), CliError> {
+    let policy = Policy::parse(&draft.text)?;
+    match readings.lake_inventory(catalog, &policy).await {
+        Ok(lake) => {
+            let projection = monthly_cost::project(&lake, &policy, &Prices::default());
+            output::print(&projection_text::describe(&lake, &projection));
+            output::print("");
+        }
+        Err(error) => output::note(&escape(&format!(
+            "Calls and cost cannot be projected: {error}. They need glue:GetPartitions, \
+             lakeformation:ListPermissions and lakeformation:ListLFTags."
+        ))),
+    }
+    Ok(())
 }
 
 const EXISTS: &str = "it exists, and is not overwritten; name another file with --out";

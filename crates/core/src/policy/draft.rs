@@ -1,10 +1,12 @@
 //! Drafts a policy from what a primary Region shows: the rules that replicate its buckets, and where
 //! its tables lie.
 
+mod trails;
+
 use super::Policy;
 use crate::document::DocumentError;
 use crate::location::{Location, Mapped};
-use crate::readiness::{Reading, ReplicationRule, TableLocation, count_tables, shorten};
+use crate::readiness::{Reading, ReplicationRule, TableLocation, Trail, count_tables, shorten};
 use crate::render::escape;
 use crate::topology::{Site, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,8 @@ pub struct DraftInputs {
     /// The Region of each bucket that a rule names as its destination; `None` if there is no such
     /// bucket.
     pub destinations: BTreeMap<String, Reading<Option<String>>>,
+    /// The trails of both Regions, by Region.
+    pub trails: BTreeMap<String, Reading<Vec<Trail>>>,
     /// What the primary holds that Twinlake does not replicate, by kind.
     pub not_replicated: BTreeMap<String, usize>,
 }
@@ -37,6 +41,8 @@ struct DraftPair {
     prefix: String,
     destination: String,
     rule: String,
+    /// Of the replicas of objects that KMS encrypts.
+    replica_key: Option<String>,
 }
 
 /// A drafted policy.
@@ -59,9 +65,13 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
     let mut text = heading(inputs);
     for pair in &pairs {
         let tables = count_tables(tables_below(inputs, &pair.bucket, &pair.prefix).count());
+        let key = match &pair.replica_key {
+            Some(key) => format!("# The KMS key of replicas: {}\n", escape(key)),
+            None => String::new(),
+        };
         let _ = write!(
             text,
-            "\n# Rule {} of the bucket {} replicates it; {tables}.\n[[location]]\na = {}\nb = {}\n",
+            "\n# Rule {} of the bucket {} replicates it; {tables}.\n{key}[[location]]\na = {}\nb = {}\n",
             escape(&pair.rule),
             pair.bucket,
             quoted(&format!("s3://{}/{}", pair.bucket, pair.prefix)),
@@ -79,6 +89,7 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
         let _ = writeln!(text, "# {}", escape(&conflict));
     }
     add_not_replicated(&mut text, inputs);
+    trails::add(&mut text, &inputs.trails);
     Policy::parse(&text)?;
     Ok(PolicyDraft {
         tables_in_pairs: inputs.tables.len() - outside.len(),
@@ -150,6 +161,7 @@ fn pairs(inputs: &DraftInputs) -> (Vec<DraftPair>, Vec<String>) {
                     prefix,
                     destination: rule.destination.clone(),
                     rule: rule.id.clone(),
+                    replica_key: rule.replica_key.clone(),
                 };
                 add_pair(&mut pairs, &mut conflicts, pair);
             }
@@ -347,6 +359,7 @@ mod tests {
                 ),
                 ("gone".to_owned(), Reading::Read(None)),
             ]),
+            trails: BTreeMap::new(),
             not_replicated: BTreeMap::new(),
         }
     }
@@ -493,6 +506,20 @@ mod tests {
         );
         let draft = draft(&inputs).unwrap();
         assert_eq!((draft.tables_in_pairs, draft.tables_outside), (0, 1));
+    }
+
+    #[test]
+    fn the_key_of_replicas_is_named() {
+        let keyed = ReplicationRule {
+            replica_key: Some("alias/lake".to_owned()),
+            ..rule("r", "", "copy")
+        };
+        let inputs = inputs(&[("lake", vec![keyed])], Vec::new());
+        let text = draft(&inputs).unwrap().text;
+        assert!(
+            text.contains("\n# The KMS key of replicas: alias/lake\n[[location]]"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads, in one listing of the primary's catalog, where its tables lie and what it points at.
 
-use super::{MAX_CONCURRENT_CALLS, table_location};
+use super::{MAX_CONCURRENT_CALLS, table_in_s3};
 use crate::observe::run_concurrently;
 use crate::ports::ReadRegion;
 use std::collections::BTreeMap;
@@ -96,13 +96,17 @@ async fn list<R: ReadRegion>(catalog: &R, policy: &Policy) -> Result<Listing, Ca
         }
     }
     let databases = listing.databases.clone();
-    let calls = databases
-        .iter()
-        .map(async |name| (name, catalog.tables(name).await));
-    for (database, tables) in run_concurrently(calls, MAX_CONCURRENT_CALLS).await {
-        for table in tables? {
-            listing.add(database, table.object, policy);
+    // The whole tables of one database are dropped before the next is listed: all of them may be larger
+    // than the memory of a function.
+    let calls = databases.iter().map(async |database| {
+        let mut part = Listing::default();
+        for table in catalog.tables(database).await? {
+            part.add(database, table.object, policy);
         }
+        Ok::<_, CallError>(part)
+    });
+    for part in run_concurrently(calls, MAX_CONCURRENT_CALLS).await {
+        listing.extend(part?);
     }
     listing.locations.sort();
     listing.partitioned.sort();
@@ -123,7 +127,25 @@ impl Listing {
             let iceberg = IcebergTable::from_parameters(&table.parameters);
             self.iceberg.insert(id, iceberg);
         }
-        self.locations.extend(table_location(database, table));
+        self.locations.extend(table_in_s3(database, table));
+    }
+
+    /// Adds the tables of another listing.
+    fn extend(&mut self, part: Self) {
+        let Self {
+            references,
+            databases,
+            locations,
+            partitioned,
+            iceberg,
+        } = part;
+        self.references.tables.extend(references.tables);
+        self.references.links.extend(references.links);
+        self.references.views.extend(references.views);
+        self.databases.extend(databases);
+        self.locations.extend(locations);
+        self.partitioned.extend(partitioned);
+        self.iceberg.extend(iceberg);
     }
 }
 
