@@ -84,6 +84,25 @@ impl StandbyObjects for FullBuckets {
     }
 }
 
+#[test]
+fn a_canary_is_of_no_table_even_below_the_location_of_one() {
+    let harness = harness_with_table("orders");
+    let object = notification_record(FAILED_EVENT, "sales/orders/1.parquet");
+    let canary = notification_record(FAILED_EVENT, "sales/orders/_twinlake_canary/_1f");
+    let [alert] = process_notification(&harness, &[canary])
+        .try_into()
+        .unwrap();
+    assert_eq!(alert.subject, "bucket lake-us rule crr: DstBucketNotFound");
+    assert!(
+        alert.current_state.contains("canary of Twinlake"),
+        "{alert:?}"
+    );
+    let pending = || harness.ledger.contents().pending_objects.len();
+    assert_eq!(pending(), 0);
+    process_notification(&harness, &[object]);
+    assert_eq!(pending(), 1, "an object beside it is of the table");
+}
+
 /// Processes a notification as the function of the standby does, where every object has arrived.
 /// Returns the published alerts.
 fn process_notification(harness: &TestHarness, records: &[serde_json::Value]) -> Vec<Alert> {

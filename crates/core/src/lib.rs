@@ -30,6 +30,7 @@ pub mod alert;
 pub mod arn;
 pub mod audit;
 pub mod call_error;
+pub mod canary;
 pub mod catalog;
 pub mod event;
 pub mod grant;

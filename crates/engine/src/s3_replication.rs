@@ -12,7 +12,7 @@ use twinlake_core::topology::Epoch;
 use twinlake_core::{AlertKind, CallError, Policy, TableId, Timestamp};
 
 /// Maps each object to its table: the one whose location is the longest key prefix of the object.
-/// Objects outside the location of every table have none.
+/// Objects outside the location of every table, and canaries, have none.
 ///
 /// # Errors
 /// The ledger is out of reach.
@@ -23,6 +23,10 @@ pub async fn map_to_tables<L: StatsStore>(
     let mut cache: BTreeMap<(String, String), Option<TableId>> = BTreeMap::new();
     let mut mapped = Vec::new();
     for notice in notices {
+        if notice.is_of_canary() {
+            mapped.push((notice, None));
+            continue;
+        }
         let mut owner = None;
         let mut visited = Vec::new();
         for prefix in notice.key_prefixes() {

@@ -9,6 +9,7 @@ mod failure_reasons;
 use super::lenient_json::LenientJson;
 use super::{S3_REPLICATION_DETAIL_TYPE, TWINLAKE_SOURCE, UnrecognizedEvent, quoted, read_json};
 use crate::alert::{Alert, AlertKind, REASON_SEPARATOR};
+use crate::canary;
 use crate::ledger::ExpectedReplica;
 use crate::name::TableId;
 use crate::scope::Subject;
@@ -209,6 +210,12 @@ impl ReplicationNotice {
         prefixes.chain(std::iter::once(""))
     }
 
+    /// Whether the object is a canary: no table has it.
+    #[must_use]
+    pub fn is_of_canary(&self) -> bool {
+        canary::is_canary_key(&self.key)
+    }
+
     /// The kind of the alert for this event.
     #[must_use]
     pub fn alert_kind(&self) -> AlertKind {
@@ -304,6 +311,10 @@ fn sentences(
                      are missing in the standby, and S3 does not retry."
                 }
                 (Some(_), false) => "Twinlake awaits none of these objects, and S3 does not retry.",
+                (None, _) if notice.is_of_canary() => {
+                    "The object is a canary of Twinlake, which no table has. S3 does not retry, and \
+                     objects of tables under the same rule fail likewise."
+                }
                 (None, _) => {
                     "No table is known to have these files: Twinlake awaits none of these objects, \
                      and S3 does not retry."
