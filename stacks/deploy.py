@@ -220,6 +220,22 @@ def lake_parameters(policy_path):
     return values
 
 
+def replicated_buckets(policy_path):
+    """Returns the ARNs of the buckets between which S3 replicates, by Region."""
+    policy = read_toml(policy_path)
+    sites = [(site.get("id"), site["region"]) for site in region_tables(policy_path, policy)]
+    arns = {region: set() for _, region in sites}
+    for pair in policy.get("location", []):
+        if not isinstance(pair, dict) or pair.get("copied-by", "s3") != "s3":
+            continue
+        # `twinlake policy check` judges what is no location in S3.
+        for site, region in sites:
+            bucket = re.match(r"(?:s3[an]?://|arn:aws:s3:::)([A-Za-z0-9._-]+)(?:/|$)", str(pair.get(site)))
+            if bucket:
+                arns[region].add(f"arn:aws:s3:::{bucket[1]}")
+    return {region: sorted(buckets) for region, buckets in arns.items()}
+
+
 def read_deployment(path, template):
     """Reads and checks a deployment file."""
     path = pathlib.Path(path)
@@ -249,13 +265,17 @@ def read_deployment(path, template):
             raise Problem(f"{path}: `{name}` must be the same in both Regions; write it below "
                           "[parameters]")
     if "policy" in file:
-        check_policy(path, path.parent / file["policy"], account, regions)
+        policy = path.parent / file["policy"]
+        check_policy(path, policy, account, regions)
         names = {"LakeBucketArns", "LakeObjectArns"}
         without = [stack for stack in stacks if not names & stack.parameters.keys()]
         if without:
-            values = lake_parameters(path.parent / file["policy"])
+            values = lake_parameters(policy)
             for stack in without:
                 stack.parameters |= values
+        buckets = replicated_buckets(policy)
+        for stack in stacks:
+            stack.parameters.setdefault("CanaryBucketArns", ",".join(buckets[stack.region]))
     return Deployment(account, architecture, stacks)
 
 

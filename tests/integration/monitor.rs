@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use twinlake_core::heartbeat::{Channel, DATABASE, Heartbeat};
+use twinlake_core::canary::{Canary, CanaryState, ReceivedCanaries, ReceivedCanary};
+use twinlake_core::heartbeat::{Channel, ChannelHealth, DATABASE, Heartbeat};
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{AlertKind, AlertState, CallErrorKind};
 use twinlake_engine::alerts::{self, publish_and_resolve};
@@ -128,13 +129,13 @@ fn a_heartbeat_counts_only_when_the_standby_is_in_sync() {
 #[test]
 fn a_closed_channel_raises_an_alert_for_itself_as_soon_as_its_threshold_allows() {
     let harness = TestHarness::new(policy(""));
-    for channel in Channel::EVERY {
+    for channel in Channel::OF_EVENTS {
         for _ in 0..5 {
-            let report = run_one_minute(&harness, &Channel::EVERY, 2);
+            let report = run_one_minute(&harness, &Channel::OF_EVENTS, 2);
             assert!(report.alerts.is_empty(), "{:?}", report.alerts);
         }
         let _ = take_alerts(&harness);
-        let others: Vec<Channel> = Channel::EVERY
+        let others: Vec<Channel> = Channel::OF_EVENTS
             .into_iter()
             .filter(|other| *other != channel)
             .collect();
@@ -155,7 +156,7 @@ fn a_closed_channel_raises_an_alert_for_itself_as_soon_as_its_threshold_allows()
             threshold / HEARTBEAT_INTERVAL_SECS + 1,
             "{channel}"
         );
-        let recovered = run_one_minute(&harness, &Channel::EVERY, 2);
+        let recovered = run_one_minute(&harness, &Channel::OF_EVENTS, 2);
         assert!(recovered.alerts.is_empty());
         let resolved = (AlertKind::Lagging, AlertState::Resolved, first.subject);
         assert_eq!(take_alerts(&harness), [resolved]);
@@ -168,9 +169,9 @@ fn the_measured_lag_equals_the_delay_of_the_events() {
     for delay in [0, 7, 25, 50] {
         let mut report = MonitorReport::default();
         for _ in 0..3 {
-            report = run_one_minute(&harness, &Channel::EVERY, delay);
+            report = run_one_minute(&harness, &Channel::OF_EVENTS, delay);
         }
-        for channel in Channel::EVERY {
+        for channel in Channel::OF_EVENTS {
             let lag = report.lags[&channel];
             // The clock of the simulator advances by a second with each write.
             let stored = harness
@@ -178,7 +179,7 @@ fn the_measured_lag_equals_the_delay_of_the_events() {
                 .contents()
                 .lag_samples
                 .last()
-                .map(|last| last.lag(channel));
+                .and_then(|last| last.lag(channel));
             assert_eq!(
                 stored,
                 Some(lag),
@@ -195,8 +196,8 @@ fn the_measured_lag_equals_the_delay_of_the_events() {
 #[test]
 fn a_stalled_channel_raises_two_alerts_that_a_heartbeat_resolves() {
     let harness = TestHarness::new(policy(""));
-    run_one_minute(&harness, &Channel::EVERY, 1);
-    run_one_minute(&harness, &Channel::EVERY, 1);
+    run_one_minute(&harness, &Channel::OF_EVENTS, 1);
+    run_one_minute(&harness, &Channel::OF_EVENTS, 1);
     let _ = take_alerts(&harness);
     harness.sim.state().advance_secs(4 * 900 + 120);
     run_monitor(&harness);
@@ -226,8 +227,8 @@ fn a_stalled_channel_raises_two_alerts_that_a_heartbeat_resolves() {
         resolved(&harness),
         of_channel(AlertState::Resolved, "catalog")
     );
-    run_one_minute(&harness, &Channel::EVERY, 1);
-    run_one_minute(&harness, &Channel::EVERY, 1);
+    run_one_minute(&harness, &Channel::OF_EVENTS, 1);
+    run_one_minute(&harness, &Channel::OF_EVENTS, 1);
     assert_eq!(
         resolved(&harness),
         of_channel(AlertState::Resolved, "permissions")
@@ -243,7 +244,7 @@ fn first_alert_at(sent: &[i64], phase: i64) -> Option<i64> {
     for second in 0..400 {
         let now = start.plus_secs(second);
         while let Some(sent) = heartbeats.next_if(|sent| sent.plus_secs(5) <= now) {
-            for channel in Channel::EVERY {
+            for channel in Channel::OF_EVENTS {
                 let recorded = harness
                     .ledger
                     .record_heartbeat(channel, Heartbeat { sent, done: now });
@@ -277,6 +278,102 @@ fn one_lost_and_one_late_heartbeat_raise_no_alert_and_missing_ones_raise_one_in_
             "{phase}: {first_alert}"
         );
     }
+}
+
+/// Stores that canaries of rules were written this many seconds ago, and arrived at once.
+fn put_canaries(harness: &TestHarness, ages: &[i64]) {
+    let now = harness.sim.now();
+    let canaries = ages.iter().enumerate().map(|(number, age)| {
+        let sent = now.plus_secs(-age);
+        ReceivedCanary {
+            canary: Canary {
+                bucket: "lake-us".to_owned(),
+                rule: format!("rule{number}"),
+                prefix: String::new(),
+                key: format!("_twinlake_canary/_{number}"),
+                destination: "lake-in".to_owned(),
+                replica_key: None,
+            },
+            is_sent: true,
+            listed_at: now,
+            send_failure: None,
+            health: ChannelHealth {
+                since: sent,
+                last: Some(Heartbeat { sent, done: sent }),
+            },
+            problem: None,
+        }
+    });
+    let state = CanaryState {
+        received: ReceivedCanaries {
+            canaries: canaries.collect(),
+            ..ReceivedCanaries::default()
+        },
+        ..CanaryState::default()
+    };
+    run_until_killed(&harness.sim, harness.ledger.put_canaries(&state))
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn the_slowest_rule_is_the_lag_of_the_objects_and_raises_the_alerts_of_a_channel() {
+    let harness = TestHarness::new(policy(""));
+    for _ in 0..3 {
+        run_one_minute(&harness, &Channel::OF_EVENTS, 1);
+    }
+    let _ = take_alerts(&harness);
+    let mut after = |ages: &[i64]| {
+        put_canaries(&harness, ages);
+        let lag = run_monitor(&harness).lags.get(&Channel::Storage).copied();
+        let samples = harness.ledger.contents().lag_samples;
+        assert_eq!(samples.last().unwrap().storage, lag, "it is stored");
+        let alerts = harness.topic.take().into_iter();
+        let of_storage: Vec<_> = alerts
+            .filter(|alert| alert.subject == "channel storage")
+            .collect();
+        (lag, of_storage)
+    };
+    // A canary is due every five minutes.
+    assert_eq!(after(&[60, 360]), (Some(60), vec![]));
+    assert_eq!(after(&[60, 2099]).0, Some(1799));
+    let (lag, alerts) = after(&[60, 2100, 2200]);
+    assert_eq!(lag, Some(1900));
+    let [alert] = alerts.as_slice() else {
+        panic!("{alerts:?}");
+    };
+    assert_eq!(
+        (alert.kind, alert.state),
+        (AlertKind::Lagging, AlertState::New)
+    );
+    assert!(
+        alert.summary.contains("2 of 3 S3 replication rules"),
+        "{}",
+        alert.summary
+    );
+    assert!(alert.summary.contains("rule rule2 of the bucket lake-us"));
+    assert_eq!(alert.samples.len(), 2);
+    let kinds = |alerts: &[twinlake_core::Alert]| -> Vec<_> {
+        alerts
+            .iter()
+            .map(|alert| (alert.kind, alert.state))
+            .collect()
+    };
+    let (_, stalled) = after(&[7500]);
+    assert_eq!(
+        kinds(&stalled),
+        [(AlertKind::ChannelStalled, AlertState::New)]
+    );
+    let resolved = [AlertKind::Lagging, AlertKind::ChannelStalled];
+    let resolved = BTreeSet::from(resolved.map(|kind| (kind, AlertState::Resolved)));
+    let (lag, without_canaries) = after(&[]);
+    assert_eq!(lag, None);
+    assert_eq!(
+        kinds(&without_canaries)
+            .into_iter()
+            .collect::<BTreeSet<_>>(),
+        resolved
+    );
 }
 
 #[test]
@@ -343,7 +440,7 @@ fn a_heartbeat_is_created_where_a_missing_table_is_reported_as_denied() {
     let events = harness.take_events();
     let is_delivered = |channel| events.iter().any(|event| is_from_channel(event, channel));
     assert!(
-        Channel::EVERY.into_iter().all(is_delivered),
+        Channel::OF_EVENTS.into_iter().all(is_delivered),
         "{}",
         events.len()
     );

@@ -64,6 +64,11 @@ original_replicate = s3._maybe_replicate
 
 
 def replicate_with_notification(bucket, key, obj, data, tags=None):
+    # An object may say that it was written long ago.
+    age = obj["metadata"].get("x-amz-meta-local-age-seconds")
+    if age:
+        written = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=int(age))
+        obj["last_modified"] = written.strftime("%Y-%m-%dT%H:%M:%S.000Z")
     original_replicate(bucket, key, obj, data, tags)
     if obj.get("replication_status") != "FAILED":
         return

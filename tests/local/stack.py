@@ -42,6 +42,7 @@ FUNCTIONS = {
     "Monitor": "monitor",
     "Digest": "digest",
     "Readiness": "readiness",
+    "Canary": "canary",
 }
 # Tests expect of each resync that it finds everything.
 EVERY_RESYNC = 'partition-scan = "every-resync"\nattachment-scan = "every-resync"\n'

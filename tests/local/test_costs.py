@@ -191,10 +191,11 @@ def idle_dollars(heartbeat, resync_calls, ledger_bytes):
               if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource]
     queues = [function for function in FUNCTIONS
               if "Messages" in RESOURCES[function]["Properties"]["Events"]]
-    # The lag has two channels.
-    series = len([name for name, dimension in metrics() if dimension is None]) + 2 + SERVICES
+    # The lag has three channels.
+    series = len([name for name, dimension in metrics() if dimension is None]) + 3 + SERVICES
     rechecks = MONTH_SECS / schedule_secs("ReplicationEvent")
     digests = MONTH_SECS / schedule_secs("Digest")
+    canaries = MONTH_SECS / schedule_secs("Canary")
     return {
         "resyncs": resyncs * (
             glue_calls * PRICES["glue-million-calls"] / 1e6
@@ -203,7 +204,8 @@ def idle_dollars(heartbeat, resync_calls, ledger_bytes):
         "heartbeats": MONTH_SECS / schedule_secs("Heartbeat") * heartbeat,
         "readiness checks": readiness_dollars(),
         "other schedules": 2 * (lambda_dollars("ReplicationEvent", rechecks, 0)
-                                + lambda_dollars("Digest", digests, 0)),
+                                + lambda_dollars("Digest", digests, 0)
+                                + lambda_dollars("Canary", canaries, 0)),
         "polling": 2 * len(queues) * POLLS_PER_QUEUE * MONTH_SECS / POLL_SECS
         * PRICES["sqs-million-calls"] / 1e6,
         "metrics": 2 * (

@@ -88,18 +88,22 @@ def policy_with(*locations):
         f'[[location]]\na = "s3://{a}"\nb = "s3://{b}"\n' for a, b in locations)
 
 
+def lake_parameters_of(stack):
+    return {name: value for name, value in stack.parameters.items() if name.startswith("Lake")}
+
+
 def test_the_buckets_of_the_policy_reach_both_stacks_unless_the_file_names_them(tmp_path):
     head = "policy = 'policy.toml'"
     policy = policy_with(("lake-a/raw/", "lake-b/raw/"), ("lake-a/curated/", "lake-b/curated/"))
     for stack in read(tmp_path, regions(PRIMARY, STANDBY, head=head), policy).stacks:
-        assert stack.parameters == {
+        assert lake_parameters_of(stack) == {
             "LakeBucketArns": "arn:aws:s3:::lake-a,arn:aws:s3:::lake-b",
             "LakeObjectArns": "arn:aws:s3:::lake-a/*,arn:aws:s3:::lake-b/*"}
     named = "\n[parameters]\nLakeBucketArns = ['arn:aws:s3:::lake-*']\n"
     many = policy_with(*((f"{number:03}-{'x' * 50}/", f"{number:03}-{'y' * 50}/") for number in range(40)))
     file = regions(PRIMARY, STANDBY, head=head + named)
     for stack in read(tmp_path, file, many).stacks:
-        assert stack.parameters == {"LakeBucketArns": "arn:aws:s3:::lake-*"}
+        assert lake_parameters_of(stack) == {"LakeBucketArns": "arn:aws:s3:::lake-*"}
     with pytest.raises(deploy.Problem, match="80 buckets .* below .parameters."):
         read(tmp_path, regions(PRIMARY, STANDBY, head=head), many)
 
@@ -114,6 +118,27 @@ def test_a_policy_with_a_pair_that_s3_cannot_copy_is_refused(tmp_path):
     with pytest.raises(deploy.Problem, match="the paths of s3://x/raw/ and s3://y/dr/raw differ"):
         read(tmp_path, text, sites + pair("s3://y/dr/raw"))
     assert read(tmp_path, text, sites + pair("s3://y/dr/raw") + 'copied-by = "other"\n')
+
+
+def test_the_buckets_of_the_canaries_follow_from_the_policy(tmp_path):
+    text = regions(PRIMARY, STANDBY, head="policy = 'policy.toml'")
+    policy = "".join(f'[[region]]\nid = "{site}"\nregion = "{region}"\naccount = "{ACCOUNT}"\n'
+                     for site, region in (("a", PRIMARY), ("b", STANDBY)))
+    pairs = [
+        ("s3://lake-a/raw/", "s3://lake-b/raw/", ""),
+        ("s3a://lake-a/sales", "arn:aws:s3:::lake-b/sales", ""),
+        ("s3://other-a", "s3://other-b", "copied-by = 's3'"),
+        ("s3://copied-a/", "s3://copied-b/", "copied-by = 'other'"),
+        ("s3://*/", "hdfs://x/", ""),
+    ]
+    policy += "".join(f"[[location]]\na = '{a}'\nb = '{b}'\n{rest}\n" for a, b, rest in pairs)
+    first, second = read(tmp_path, text, policy).stacks
+    assert first.parameters["CanaryBucketArns"] == "arn:aws:s3:::lake-a,arn:aws:s3:::other-a"
+    assert second.parameters["CanaryBucketArns"] == "arn:aws:s3:::lake-b,arn:aws:s3:::other-b"
+    # The file decides.
+    text = regions(PRIMARY, STANDBY, head="policy = 'policy.toml'\n[parameters]\nCanaryBucketArns = []")
+    assert read(tmp_path, text, policy).stacks[0].parameters["CanaryBucketArns"] == ""
+    assert read(tmp_path, regions(PRIMARY, STANDBY)).stacks[0].parameters == {}
 
 
 def test_a_missing_file_says_how_to_write_one(tmp_path):

@@ -61,9 +61,9 @@ def run_heartbeat_and_monitor(seeded):
 
 
 def lag(seeded):
-    """Returns the lag of each channel in seconds."""
+    """Returns the lag of each channel of events in seconds."""
     channels = status(seeded)["lag"]
-    return {name: channel["seconds"] for name, channel in channels.items()}
+    return {name: channels[name]["seconds"] for name in ("catalog", "permissions")}
 
 
 def wait_with_heartbeats(seeded, description, check, seconds=40):
@@ -569,6 +569,7 @@ ITEM_ATTRIBUTES = {
     "meta/catalog_scan": {"last_scan_at", "next_scan_at", "expires_at"},
     "meta/deletions": {"body", "version"},
     "meta/lf_tag_lease": {"body", "version"},
+    "meta/canaries": {"body"},
     "meta/paired_counts": {"databases", "tables", "partitions"},
     "rows": {"body", "version", "not_in_sync_state"},
     "managed_keys": {"managed_keys"},
@@ -580,7 +581,8 @@ ITEM_ATTRIBUTES = {
     "pending_objects": {"database", "table", "body", "version"},
     "heartbeats": {"monitored_since", "sent_at", "done_at"},
     "reserved_calls": {"second", "calls", "expires_at"},
-    "lag_samples": {"sampled_at", "catalog_lag_secs", "permissions_lag_secs", "expires_at"},
+    "lag_samples": {
+        "sampled_at", "catalog_lag_secs", "permissions_lag_secs", "storage_lag_secs", "expires_at"},
 }
 
 
@@ -592,6 +594,9 @@ def test_ledger_items_have_the_documented_attributes_and_newer_formats_are_refus
                                LFTags=[{"TagKey": "layout", "TagValues": ["x"]}])
     wait_until_identical(seeded)
     wait_with_heartbeats(seeded, "the lag is measured", lambda: None not in lag(seeded).values())
+    for region in (PRIMARY, STANDBY):
+        seeded.invoke(region, "Canary")
+    run_heartbeat_and_monitor(seeded)
     wait_for("the queues are empty", seeded.has_empty_queues)
     dynamodb = seeded.client("dynamodb", STANDBY)
     found = set()
@@ -608,7 +613,7 @@ def test_ledger_items_have_the_documented_attributes_and_newer_formats_are_refus
         assert ("expires_at" in attributes) == ("expires_at" in ITEM_ATTRIBUTES[kind]), item
         if "expires_at" in attributes:
             assert int(item["expires_at"]["N"]) > time.time(), item
-    assert found >= {"meta/policy", "meta/operation", "meta/verified_at", "meta/lf_tag_lease", "rows", "incidents",
+    assert found >= {"meta/canaries", "meta/policy", "meta/operation", "meta/verified_at", "meta/lf_tag_lease", "rows", "incidents",
                      "managed_keys", "source_locations", "heartbeats", "lag_samples",
                      "hourly_counters"}, found
 

@@ -179,6 +179,23 @@ def test_every_call_is_allowed_and_no_other():
             resources = [arn["Fn::Sub"].split("}:")[-1] for arn in statement["Resource"]]
             assert resources == ["catalog", "database/twinlake_heartbeat",
                                  "table/twinlake_heartbeat/heartbeat"]
+    # The only function that writes objects. Without s3:DeleteObject it makes no delete marker.
+    assert allowed_actions("Canary") == logs | {
+        "sns:Publish", "events:PutEvents", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
+        "dynamodb:UpdateItem", "dynamodb:DeleteItem", "s3:GetReplicationConfiguration",
+        "s3:GetEncryptionConfiguration", "s3:ListBucketVersions", "s3:PutObject", "s3:GetObject",
+        "s3:GetObjectVersion", "s3:DeleteObjectVersion", "kms:GenerateDataKey", "kms:Decrypt"}
+    for statement, actions in statements("Canary"):
+        if any("Object" in action for action in actions):
+            end, variables = statement["Resource"]["Fn::Split"][1]["Fn::Sub"]
+            assert end == "${Buckets}/*_twinlake_canary/*"
+            assert variables == {"Buckets": {"Fn::Join": [
+                "/*_twinlake_canary/*,", {"Ref": "CanaryBucketArns"}]}}
+        elif "s3:ListBucketVersions" in actions:
+            assert statement["Condition"] == {"StringLike": {"s3:prefix": "*_twinlake_canary/*"}}
+        elif any(action.startswith("kms:") for action in actions):
+            assert statement["Condition"] == {"StringEquals": {
+                "kms:ViaService": {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com"}}}
     for function in FUNCTIONS:
         for statement, actions in statements(function):
             if "events:PutEvents" in actions:
@@ -252,7 +269,7 @@ def test_queues_suit_the_functions_that_read_them():
         events = resource["Properties"]["Events"]
         if "Messages" not in events:
             # Started by a schedule only.
-            assert name in ("Heartbeat", "Monitor", "Digest", "Readiness")
+            assert name in ("Heartbeat", "Monitor", "Digest", "Readiness", "Canary")
             continue
         source = events["Messages"]["Properties"]
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
@@ -418,8 +435,8 @@ def test_failed_scheduled_runs_are_reported():
         events = properties["Events"].values()
         if any(event["Type"] == "ScheduleV2" for event in events):
             config = properties["EventInvokeConfig"]
-            if name in ("Heartbeat", "Monitor"):
-                # Missing heartbeats cause an alert about the lag; MonitorAlarm covers the monitor.
+            if name in ("Heartbeat", "Monitor", "Canary"):
+                # Missing heartbeats and canaries cause an alert about the lag; MonitorAlarm covers the monitor.
                 assert config["MaximumRetryAttempts"] == 0
             else:
                 queue = config["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0]
@@ -467,7 +484,7 @@ def test_d4_only_twinlakes_roles_put_events_with_its_source():
     # Every role that puts such events has this path.
     senders = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"
                and "events:PutEvents" in str(resource)]
-    assert "ForwardRole" in senders and len(senders) == 5
+    assert "ForwardRole" in senders and len(senders) == 6
     for name in senders:
         assert RESOURCES[name]["Properties"]["Path"] == "/twinlake/", name
 

@@ -1,6 +1,6 @@
 //! Reads the buckets, encryption keys and trails of a Region, and what IAM says of roles and users.
 
-mod buckets;
+pub(crate) mod buckets;
 mod iam;
 mod keys;
 mod optimizers;

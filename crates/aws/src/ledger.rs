@@ -23,7 +23,8 @@
 //! | `readiness` | `latest` | the results of the scheduled checks of the readiness: `body`, `version` |
 //! | `pending_objects` | TABLE ID | objects to replicate: `database`, `table`, `body`, `version` |
 //! | `heartbeats` | CHANNEL | the newest heartbeat: `monitored_since`, `sent_at`, `done_at` |
-//! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs` |
+//! | `meta` | `canaries` | the canaries that the Region sends and receives: `body` |
+//! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs`, `storage_lag_secs` |
 //! | `reserved_calls#REGION` | SECOND | calls to the Region, below its ceiling: `second`, `calls` |
 //! | `hourly_counters` | HOUR | the counters of the hour, each an attribute of its name |
 //!

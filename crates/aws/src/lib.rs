@@ -28,6 +28,7 @@ mod limited_http;
 mod messaging;
 pub mod permission_convert;
 mod region;
+mod s3_canaries;
 mod s3_replicas;
 mod system_clock;
 
@@ -40,5 +41,6 @@ pub use infrastructure::AwsInfrastructure;
 pub use ledger::DynamoLedger;
 pub use messaging::{DefaultEventBus, SnsAlerts, SqsRetryQueue};
 pub use region::AwsRegion;
+pub use s3_canaries::S3Canaries;
 pub use s3_replicas::S3Replicas;
 pub use system_clock::SystemClock;

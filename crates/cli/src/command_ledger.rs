@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use twinlake_aws::{DynamoLedger, SharedCeiling};
+use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
@@ -333,6 +334,20 @@ impl StatsStore for CommandLedger {
         match &self.store {
             Store::Deployed(ledger) => ledger.record_heartbeat(channel, heartbeat).await,
             Store::InMemory(ledger) => ledger.record_heartbeat(channel, heartbeat).await,
+        }
+    }
+
+    async fn canaries(&self) -> Result<Option<CanaryState>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.canaries().await,
+            Store::InMemory(ledger) => ledger.canaries().await,
+        }
+    }
+
+    async fn put_canaries(&self, state: &CanaryState) -> Result<(), CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_canaries(state).await,
+            Store::InMemory(ledger) => ledger.put_canaries(state).await,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::output::duration;
 use crate::progress::TerminalProgress;
 use crate::readiness_line::readiness_problem;
 use std::collections::BTreeMap;
+use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, LagSample, LagStatus, lag_status};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::readiness::ReadinessRecord;
@@ -31,6 +32,8 @@ pub(crate) struct StatusSnapshot {
     pub verified_at: Option<Timestamp>,
     /// The lag samples of the requested time window, oldest first.
     pub lag_samples: Vec<LagSample>,
+    /// The canaries of S3 replication; `None` if the function has not run.
+    pub canaries: Option<CanaryState>,
     /// The S3 objects that have not arrived in the standby, by table.
     pub pending_objects: BTreeMap<TableId, PendingObjects>,
     /// Open alerts, the most severe first. Alerts that only the digest reports are left out.
@@ -95,7 +98,9 @@ impl StatusSnapshot {
         match self.current_lag() {
             Some(sample) if self.is_monitored => {
                 for channel in Channel::EVERY {
-                    let secs = sample.lag(channel);
+                    let Some(secs) = sample.lag(channel) else {
+                        continue;
+                    };
                     if lag_status(secs, thresholds.of(channel)) != LagStatus::WithinThreshold {
                         let lag = duration(secs);
                         problems.push(format!("the {channel} lag of {lag} exceeds its threshold"));
@@ -212,6 +217,7 @@ async fn read(
         rows,
         verified_at: ledger.verified_at().await?,
         lag_samples: ledger.lag_samples(now.plus_secs(-lag_window_secs)).await?,
+        canaries: ledger.canaries().await?,
         pending_objects,
         open_alerts,
         not_replicated: daily_digest::unreplicated_counts(ledger).await?,
@@ -251,6 +257,7 @@ mod tests {
             .into(),
             verified_at: Some(Timestamp(0)),
             lag_samples: Vec::new(),
+            canaries: None,
             pending_objects: BTreeMap::new(),
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
@@ -267,6 +274,7 @@ mod tests {
         let thresholds = LagAlertThresholds {
             catalog: 75,
             permissions: 900,
+            storage: 1800,
         };
         assert_eq!(
             snapshot.problems(&thresholds),
@@ -298,6 +306,7 @@ mod tests {
             rows: [(row.subject.clone(), row)].into(),
             verified_at: Some(Timestamp(0)),
             lag_samples: Vec::new(),
+            canaries: None,
             pending_objects: BTreeMap::new(),
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
@@ -336,6 +345,7 @@ mod tests {
         let thresholds = LagAlertThresholds {
             catalog: 75,
             permissions: 900,
+            storage: 1800,
         };
         let at = |secs| StatusSnapshot {
             now: Timestamp::from_secs(secs),

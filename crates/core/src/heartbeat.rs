@@ -9,6 +9,8 @@
 //! The time of a heartbeat on the catalog channel is the event's `time`, which AWS sets when it
 //! sends the event, so the lag does not include Glue's own delay. CloudTrail's `eventTime` is the
 //! time of the API call itself.
+//!
+//! The channel of S3's objects is measured by [`canaries`](crate::canary) instead, in both directions.
 
 use crate::name::{Name, TableId};
 use crate::timestamp::Timestamp;
@@ -42,11 +44,16 @@ pub enum Channel {
     Catalog,
     /// CloudTrail records, through the permission event queue.
     Permissions,
+    /// Objects, by S3 replication.
+    Storage,
 }
 
 impl Channel {
     /// Every channel.
-    pub const EVERY: [Self; 2] = [Self::Catalog, Self::Permissions];
+    pub const EVERY: [Self; 3] = [Self::Catalog, Self::Permissions, Self::Storage];
+
+    /// The channels of events, which only a standby receives.
+    pub const OF_EVENTS: [Self; 2] = [Self::Catalog, Self::Permissions];
 
     /// Returns the channel's name in metrics and in the ledger.
     #[must_use]
@@ -54,6 +61,7 @@ impl Channel {
         match self {
             Self::Catalog => "catalog",
             Self::Permissions => "permissions",
+            Self::Storage => "storage",
         }
     }
 
@@ -63,6 +71,7 @@ impl Channel {
         match self {
             Self::Catalog => "catalog changes (Glue events)",
             Self::Permissions => "permission changes (CloudTrail)",
+            Self::Storage => "objects (S3 replication)",
         }
     }
 }
@@ -160,15 +169,19 @@ pub struct LagSample {
     pub catalog: i64,
     /// Lag of the permission channel in seconds.
     pub permissions: i64,
+    /// Lag of the objects in seconds, if there are canaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<i64>,
 }
 
 impl LagSample {
-    /// Returns the lag of a channel in seconds.
+    /// Returns the lag of a channel in seconds; `None` if it was not measured.
     #[must_use]
-    pub fn lag(&self, channel: Channel) -> i64 {
+    pub fn lag(&self, channel: Channel) -> Option<i64> {
         match channel {
-            Channel::Catalog => self.catalog,
-            Channel::Permissions => self.permissions,
+            Channel::Catalog => Some(self.catalog),
+            Channel::Permissions => Some(self.permissions),
+            Channel::Storage => self.storage,
         }
     }
 }

@@ -258,8 +258,9 @@ impl NextCommands {
                 self.standby
             ),
             AlertKind::Lagging | AlertKind::ChannelStalled => format!(
-                "{} does not depend on the channels",
-                self.command("resync --full")
+                "{} does not depend on the channels of events; {} checks the channel storage",
+                self.command("resync --full"),
+                self.command("doctor")
             ),
             AlertKind::CallCeilingReached => format!(
                 "`twinlake policy push --operation operation.toml --region {}` with a higher ceiling",

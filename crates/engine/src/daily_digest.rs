@@ -33,9 +33,10 @@ pub async fn build_digest<L: Ledger + StatsStore>(
     };
     let mut samples = vec![
         format!(
-            "maximum lag: catalog {}, permissions {}",
+            "maximum lag: catalog {}, permissions {}, storage {}",
             lag(Channel::Catalog),
-            lag(Channel::Permissions)
+            lag(Channel::Permissions),
+            lag(Channel::Storage)
         ),
         match ledger.verified_at().await? {
             Some(at) => format!("verified as of {at}"),

@@ -6,6 +6,7 @@ use crate::ports::{ConditionalWrites, Ledger, StatCounters};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
+use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
@@ -60,6 +61,9 @@ pub struct LedgerFile {
     /// The heartbeats that were received, by channel.
     #[serde(default)]
     pub heartbeats: BTreeMap<Channel, ChannelHealth>,
+    /// The canaries.
+    #[serde(default)]
+    pub canaries: Option<CanaryState>,
     /// The lag samples, in order of time.
     #[serde(default)]
     pub lag_samples: Vec<LagSample>,
@@ -98,6 +102,7 @@ impl Default for LedgerFile {
             partition_scans: BTreeMap::new(),
             incidents: BTreeMap::new(),
             heartbeats: BTreeMap::new(),
+            canaries: None,
             lag_samples: Vec::new(),
             reserved_calls: BTreeMap::new(),
             hourly_counters: BTreeMap::new(),

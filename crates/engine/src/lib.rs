@@ -23,6 +23,7 @@ pub mod api_call_lower_bound;
 pub mod apply;
 pub mod call_ceiling;
 pub mod call_projection;
+pub mod canaries;
 pub mod cost;
 pub mod daily_digest;
 pub mod dead_letter_summary;

@@ -1,5 +1,5 @@
-//! The monitor, which runs each minute: measures the lag of the primary's changes, the time since
-//! the last complete resync, and the number of messages in the dead-letter queues.
+//! The monitor, which runs each minute: measures the lag of the primary's changes and of objects, the
+//! time since the last complete resync, and the number of messages in the dead-letter queues.
 
 use crate::alerts::CheckedSubjects;
 use crate::call_ceiling::CeilingUse;
@@ -8,6 +8,7 @@ use crate::operation_document::LagAlertThresholds;
 use crate::ports::{DeadLetterQueues, Ledger, StatCounters, StatsStore};
 use crate::takeover_readiness;
 use std::collections::BTreeMap;
+use twinlake_core::canary::{ReceivedCanaries, ReceivedCanary};
 use twinlake_core::heartbeat::{Channel, LagSample, STALLED_LAG_FACTOR, is_near_limit};
 use twinlake_core::readiness::ReadinessCounts;
 use twinlake_core::topology::RegionRole;
@@ -16,7 +17,8 @@ use twinlake_core::{Alert, AlertKind, CallError, SubjectState, Timestamp};
 /// The result of one monitor run.
 #[derive(Clone, Debug, Default)]
 pub struct MonitorReport {
-    /// The lag of each channel in seconds. Only in the standby.
+    /// The lag of each channel in seconds: of events only in the standby, of objects from the peer in
+    /// both Regions.
     pub lags: BTreeMap<Channel, i64>,
     /// When monitoring began. Only in the standby.
     pub monitored_since: Option<Timestamp>,
@@ -60,32 +62,24 @@ pub async fn check_channels<L: Ledger + StatsStore>(
 ) -> Result<MonitorReport, CallError> {
     let mut report = MonitorReport::default();
     let mut monitored_since = now;
-    for channel in Channel::EVERY {
+    for (channel, action) in [
+        (Channel::Catalog, CATALOG_ACTION),
+        (Channel::Permissions, PERMISSIONS_ACTION),
+    ] {
         let health = ledger.channel_health(channel, now).await?;
         monitored_since = monitored_since.min(health.since);
         let lag = health.lag(monitor.heartbeat_interval_secs, now);
-        let threshold = monitor.lag_thresholds.of(channel);
-        report.lags.insert(channel, lag);
-        for (kind, limit) in [
-            (AlertKind::Lagging, threshold),
-            (
-                AlertKind::ChannelStalled,
-                threshold.saturating_mul(STALLED_LAG_FACTOR),
-            ),
-        ] {
-            let alert = lag_alert(kind, channel, lag, monitor, now);
-            if lag >= limit {
-                report.alerts.push(alert);
-            } else if !is_near_limit(lag, limit) {
-                report.checked = report.checked.with_resolved(kind, &alert.subject, now);
-            }
-        }
+        compare_lag(&mut report, channel, lag, monitor, now, |kind| {
+            lag_alert(kind, (channel, action), lag, monitor, now)
+        });
     }
-    let lag_of = |channel: Channel| report.lags.get(&channel).copied().unwrap_or_default();
+    check_storage(ledger, monitor, now, &mut report).await?;
+    let lag_of = |channel: Channel| report.lags.get(&channel).copied();
     let sample = LagSample {
         at: now,
-        catalog: lag_of(Channel::Catalog),
-        permissions: lag_of(Channel::Permissions),
+        catalog: lag_of(Channel::Catalog).unwrap_or_default(),
+        permissions: lag_of(Channel::Permissions).unwrap_or_default(),
+        storage: lag_of(Channel::Storage),
     };
     ledger.put_lag_sample(&sample).await?;
     report.monitored_since = Some(monitored_since);
@@ -102,16 +96,121 @@ pub async fn check_channels<L: Ledger + StatsStore>(
     Ok(report)
 }
 
-/// Returns the incidents of the channels and of the readiness as resolved if this Region is known not to
-/// be the standby: only a standby receives changes, and is checked.
+/// Records the lag of a channel. Raises the alerts whose limits it has reached, and resolves the others
+/// unless it may reach them again soon.
+fn compare_lag(
+    report: &mut MonitorReport,
+    channel: Channel,
+    lag: i64,
+    monitor: &Monitor<'_>,
+    now: Timestamp,
+    alert: impl Fn(AlertKind) -> Alert,
+) {
+    let threshold = monitor.lag_thresholds.of(channel);
+    report.lags.insert(channel, lag);
+    for (kind, limit) in limits(threshold) {
+        if lag >= limit {
+            report.alerts.push(alert(kind));
+        } else if !is_near_limit(lag, limit) {
+            let checked = std::mem::take(&mut report.checked);
+            report.checked = checked.with_resolved(kind, &channel_subject(channel), now);
+        }
+    }
+}
+
+/// The alerts about a lag, each with the lag from which on it is raised.
+fn limits(threshold: i64) -> [(AlertKind, i64); 2] {
+    let stalled = threshold.saturating_mul(STALLED_LAG_FACTOR);
+    [
+        (AlertKind::Lagging, threshold),
+        (AlertKind::ChannelStalled, stalled),
+    ]
+}
+
+/// Measures the lag of S3's objects from the peer by its canaries, which arrive in both Regions. Without
+/// any, there is no lag, and no alert stays open.
+///
+/// # Errors
+/// The ledger is out of reach.
+pub async fn check_storage<L: StatsStore>(
+    ledger: &L,
+    monitor: &Monitor<'_>,
+    now: Timestamp,
+    report: &mut MonitorReport,
+) -> Result<(), CallError> {
+    let received = ledger.canaries().await?.unwrap_or_default().received;
+    let channel = Channel::Storage;
+    let Some(lag) = received.lag(now) else {
+        for (kind, _) in limits(0) {
+            let checked = std::mem::take(&mut report.checked);
+            report.checked = checked.with_resolved(kind, &channel_subject(channel), now);
+        }
+        return Ok(());
+    };
+    compare_lag(report, channel, lag, monitor, now, |kind| {
+        storage_alert(kind, &received, lag, monitor, now)
+    });
+    Ok(())
+}
+
+/// The most rules that an alert names.
+const MAX_NAMED_RULES: usize = 20;
+
+fn storage_alert(
+    kind: AlertKind,
+    received: &ReceivedCanaries,
+    lag: i64,
+    monitor: &Monitor<'_>,
+    now: Timestamp,
+) -> Alert {
+    let channel = Channel::Storage;
+    let threshold = monitor.lag_thresholds.of(channel);
+    let is_late = |canary: &&ReceivedCanary| canary.lag(now) >= threshold;
+    let mut late: Vec<&ReceivedCanary> = received.canaries.iter().filter(is_late).collect();
+    late.sort_by_key(|canary| std::cmp::Reverse(canary.lag(now)));
+    let describe = |late: &&ReceivedCanary| {
+        let canary = &late.canary;
+        let (secs, state) = (late.lag(now), late.describe());
+        format!(
+            "{} to {}: {secs} s; {state}",
+            canary.subject(),
+            canary.destination
+        )
+    };
+    let worst = late.first().map(describe).unwrap_or_default();
+    let sentences = [
+        format!(
+            "{} {} of {} S3 replication rules exceed it; the worst: {worst}.",
+            lag_summary(kind, channel, lag, threshold),
+            late.len(),
+            received.canaries.len()
+        ),
+        "Objects that were written under these rules within that time may be missing in the destination \
+         bucket."
+            .to_owned(),
+        format!(
+            "Run `twinlake doctor`, and check the rule, its role and the key of the replicas. Check that the \
+             canary function runs in both Regions; it last looked in {} at {}.",
+            monitor.region, received.at
+        ),
+    ];
+    let subject = channel_subject(channel);
+    Alert {
+        samples: late.iter().take(MAX_NAMED_RULES).map(describe).collect(),
+        ..Alert::new(kind, monitor.region, &subject, sentences, now)
+    }
+}
+
+/// Returns the incidents of the channels of events and of the readiness as resolved if this Region is known
+/// not to be the standby: only a standby receives changes, and is checked.
 #[must_use]
 pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> CheckedSubjects {
     let mut checked = CheckedSubjects::default();
     if matches!(role, None | Some(RegionRole::Standby)) {
         return checked;
     }
-    for channel in Channel::EVERY {
-        for kind in [AlertKind::Lagging, AlertKind::ChannelStalled] {
+    for channel in Channel::OF_EVENTS {
+        for (kind, _) in limits(0) {
             checked = checked.with_resolved(kind, &channel_subject(channel), now);
         }
     }
@@ -143,16 +242,10 @@ fn channel_subject(channel: Channel) -> String {
     format!("channel {channel}")
 }
 
-fn lag_alert(
-    kind: AlertKind,
-    channel: Channel,
-    lag: i64,
-    monitor: &Monitor<'_>,
-    now: Timestamp,
-) -> Alert {
-    let threshold = monitor.lag_thresholds.of(channel);
+/// The first sentence of an alert about a lag.
+fn lag_summary(kind: AlertKind, channel: Channel, lag: i64, threshold: i64) -> String {
     let description = channel.description();
-    let summary = match kind == AlertKind::ChannelStalled {
+    match kind == AlertKind::ChannelStalled {
         true => format!(
             "The lag of the channel that carries {description} is {lag} s, {STALLED_LAG_FACTOR} \
              times its threshold or more: it delivers very late, or nothing at all."
@@ -161,22 +254,28 @@ fn lag_alert(
             "The lag of the channel that carries {description} is {lag} s; the alert threshold is \
              {threshold} s."
         ),
-    };
+    }
+}
+
+const CATALOG_ACTION: &str = "In the primary, check that the heartbeat function runs, and check the \
+                              rule ForwardGlueEventsRule. Check the dead-letter queues of both Regions, \
+                              and in the standby the log of the catalog-event function.";
+const PERMISSIONS_ACTION: &str = "In the primary, check that the trail logs management events, and check \
+                                  the rule ForwardPermissionApiCallsRule. Check the dead-letter queues \
+                                  of both Regions, and in the standby the log of the permission-event \
+                                  function.";
+
+fn lag_alert(
+    kind: AlertKind,
+    (channel, action): (Channel, &str),
+    lag: i64,
+    monitor: &Monitor<'_>,
+    now: Timestamp,
+) -> Alert {
+    let summary = lag_summary(kind, channel, lag, monitor.lag_thresholds.of(channel));
     let current_state = "Changes made in the primary within that time may be missing in the \
                          standby, and access that was revoked in the primary within it may still \
                          be granted in the standby.";
-    let action = match channel {
-        Channel::Catalog => {
-            "In the primary, check that the heartbeat function runs, and check the rule \
-             ForwardGlueEventsRule. Check the dead-letter queues of both Regions, and in the \
-             standby the log of the catalog-event function."
-        }
-        Channel::Permissions => {
-            "In the primary, check that the trail logs management events, and check the rule \
-             ForwardPermissionApiCallsRule. Check the dead-letter queues of both Regions, and in \
-             the standby the log of the permission-event function."
-        }
-    };
     let sentences = [
         summary,
         current_state.to_owned(),
@@ -251,7 +350,7 @@ pub async fn max_lags<L: StatsStore>(
 ) -> Result<BTreeMap<Channel, i64>, CallError> {
     let samples = ledger.lag_samples(since).await?;
     let max_lags = Channel::EVERY.iter().filter_map(|channel| {
-        let lags = samples.iter().map(|sample| sample.lag(*channel));
+        let lags = samples.iter().filter_map(|sample| sample.lag(*channel));
         lags.max().map(|lag| (*channel, lag))
     });
     Ok(max_lags.collect())

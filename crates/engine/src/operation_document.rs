@@ -10,6 +10,7 @@
 //! [lag-alert-seconds]
 //! catalog = 135
 //! permissions = 900
+//! storage = 1800
 //! [prices]
 //! glue-million-calls = 1.0
 //! ```
@@ -34,6 +35,8 @@ pub struct LagAlertThresholds {
     pub catalog: i64,
     /// The lag of permission changes. CloudTrail takes minutes.
     pub permissions: i64,
+    /// The lag of objects. It includes up to five minutes until Twinlake looks.
+    pub storage: i64,
 }
 
 /// One lost heartbeat raises no alert. The scheduler starts each within the minute that it is due
@@ -42,6 +45,9 @@ pub struct LagAlertThresholds {
 const DEFAULT_CATALOG_LAG_SECS: i64 = 135;
 /// CloudTrail delivers within minutes, without a bound.
 const DEFAULT_PERMISSIONS_LAG_SECS: i64 = 900;
+/// S3 replicates most objects within 15 minutes (S3 user guide, "Replicating objects within and across
+/// Regions"). The rest is one canary that was not written, and the time until Twinlake looks.
+pub const DEFAULT_STORAGE_LAG_SECS: i64 = 1800;
 const MAX_LAG_SECS: i64 = 86_400;
 
 /// Below this, the calls that one function sends at once would wait longer than they may.
@@ -53,6 +59,7 @@ impl Default for LagAlertThresholds {
         Self {
             catalog: DEFAULT_CATALOG_LAG_SECS,
             permissions: DEFAULT_PERMISSIONS_LAG_SECS,
+            storage: DEFAULT_STORAGE_LAG_SECS,
         }
     }
 }
@@ -64,6 +71,7 @@ impl LagAlertThresholds {
         match channel {
             Channel::Catalog => self.catalog,
             Channel::Permissions => self.permissions,
+            Channel::Storage => self.storage,
         }
     }
 }
@@ -137,8 +145,9 @@ fn lag_alert(
         match channel.as_str() {
             "catalog" => thresholds.catalog = *secs.get_ref(),
             "permissions" => thresholds.permissions = *secs.get_ref(),
+            "storage" => thresholds.storage = *secs.get_ref(),
             _ => {
-                let problem = "the channels are `catalog` and `permissions`";
+                let problem = "the channels are `catalog`, `permissions` and `storage`";
                 return Err(source.error(start, &key, problem));
             }
         }
@@ -202,6 +211,7 @@ mod tests {
         let operation = OperationConfig::parse(text).unwrap();
         assert_eq!(operation.lag_alert.of(Channel::Catalog), 30);
         assert_eq!(operation.lag_alert.of(Channel::Permissions), 900);
+        assert_eq!(operation.lag_alert.of(Channel::Storage), 1800);
         assert_ne!(operation.prices, Prices::default());
         assert_eq!(operation.max_calls_per_second["us-east-1"], 8);
     }

@@ -1,6 +1,7 @@
 //! Traits for everything outside the engine: Regions, ledger, queues, alerts, clock. The AWS
 //! adapters and the simulator implement them.
 
+mod canaries;
 mod iam;
 mod infrastructure;
 mod lakeformation;
@@ -8,6 +9,7 @@ mod ledger;
 mod monitoring;
 mod stats;
 
+pub use canaries::CanaryBuckets;
 pub use iam::ReadIam;
 pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{

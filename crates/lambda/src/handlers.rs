@@ -1,5 +1,6 @@
 //! The handlers of the functions: one for each kind of message.
 
+pub(crate) mod canary;
 pub(crate) mod operations;
 pub(crate) mod readiness;
 pub(crate) mod replication;

@@ -14,6 +14,7 @@ mod mirrored_alerts;
 mod runtime;
 mod telemetry;
 
+pub use handlers::canary::canaries;
 pub use handlers::operations::operations;
 pub use handlers::readiness::{InspectedInfrastructure, readiness};
 pub use handlers::replication::replication_notices;

@@ -212,7 +212,7 @@ fn replace(value: &mut Value, number: &mut usize, other: Value) -> bool {
 async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
     let name = Name::from_service("db");
     let table = TableId::new(name.clone(), Name::from_service("t.x"));
-    match call % 20 {
+    match call % 21 {
         0 => drop(ledger.epoch().await.ok()?),
         1 => ledger
             .put_policy(&ledger.policy().await.ok()??)
@@ -286,6 +286,10 @@ async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
                 .put_pending_objects(&table, Some(&pending), Some(version))
                 .await;
             let _was_written: bool = written.ok()?;
+        }
+        19 => {
+            let canaries = ledger.canaries().await.ok()??;
+            ledger.put_canaries(&canaries).await.ok()?;
         }
         _ => drop(ledger.tables_at_location("lake", "db/t").await.ok()?),
     }

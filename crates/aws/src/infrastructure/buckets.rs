@@ -1,6 +1,8 @@
 //! Reads the configuration of a bucket, and a few of its objects.
 
 use crate::call_error;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::types::{
     BucketVersioningStatus, DeleteMarkerReplicationStatus, Event, ExpirationStatus, FilterRuleName,
     LifecycleRule as S3LifecycleRule, MetricsStatus, NotificationConfigurationFilter,
@@ -10,6 +12,7 @@ use aws_sdk_s3::types::{
 use std::collections::BTreeMap;
 use twinlake_core::CallError;
 use twinlake_core::arn::Arn;
+use twinlake_core::canary::is_canary_key;
 use twinlake_core::readiness::{
     BucketReadings, LifecycleRule, ObjectEncryption, ObjectSample, ReplicationRule, S3EventTarget,
     Versioning,
@@ -89,7 +92,7 @@ fn or_default<T: Default>(result: Result<T, CallError>) -> Result<T, CallError> 
 }
 
 /// The rules of `GetBucketReplication`.
-pub(super) async fn rules(
+pub(crate) async fn rules(
     client: &Client,
     region: &str,
     bucket: &str,
@@ -174,7 +177,8 @@ fn rule(rule: &S3ReplicationRule) -> ReplicationRule {
     }
 }
 
-async fn encryption(
+/// The default encryption of `GetBucketEncryption`.
+pub(crate) async fn encryption(
     client: &Client,
     region: &str,
     bucket: &str,
@@ -192,7 +196,8 @@ async fn encryption(
     }))
 }
 
-fn object_encryption(
+/// The encryption that a response names.
+pub(crate) fn object_encryption(
     algorithm: Option<&ServerSideEncryption>,
     key: Option<&str>,
 ) -> ObjectEncryption {
@@ -346,7 +351,7 @@ pub(super) async fn sample_objects(
     let mut objects: Vec<(i64, &str)> = listed
         .contents()
         .iter()
-        .filter(|object| !is_directory_marker(object))
+        .filter(|object| !is_directory_marker(object) && !is_canary(object))
         .filter_map(|object| {
             let time = object.last_modified().map(|time| time.secs());
             Some((time.unwrap_or_default(), object.key()?))
@@ -363,10 +368,34 @@ pub(super) async fn sample_objects(
     Ok(samples)
 }
 
+/// Whether an object is a canary of Twinlake. It is newer than all data, and of no table.
+fn is_canary(object: &aws_sdk_s3::types::Object) -> bool {
+    object.key().is_some_and(is_canary_key)
+}
+
 /// Whether an object only stands for a directory, as consoles and Hadoop write it.
 fn is_directory_marker(object: &aws_sdk_s3::types::Object) -> bool {
     let key = object.key().unwrap_or_default();
     object.size() == Some(0) && (key.ends_with('/') || key.ends_with("_$folder$"))
+}
+
+/// What an error of `HeadObject` means: `None` if there is no such object. The response has no body, so its
+/// status decides.
+pub(crate) fn missing_or_failed<T>(
+    region: &str,
+    error: &SdkError<HeadObjectError>,
+) -> Result<Option<T>, CallError> {
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    match status {
+        Some(404) => Ok(None),
+        Some(403) => Err(call_error::from_code(
+            "HeadObject",
+            region,
+            "AccessDenied",
+            "HeadObject returned status 403",
+        )),
+        _ => Err(call_error::from_sdk("HeadObject", region, error)),
+    }
 }
 
 /// `HeadObject`; `None` if there is no such object.
@@ -378,19 +407,7 @@ pub(super) async fn object(
 ) -> Result<Option<ObjectSample>, CallError> {
     let found = match client.head_object().bucket(bucket).key(key).send().await {
         Ok(found) => found,
-        Err(error) => {
-            let status = error.raw_response().map(|raw| raw.status().as_u16());
-            return match status {
-                Some(404) => Ok(None),
-                Some(403) => Err(call_error::from_code(
-                    "HeadObject",
-                    region,
-                    "AccessDenied",
-                    "HeadObject returned status 403",
-                )),
-                _ => Err(call_error::from_sdk("HeadObject", region, &error)),
-            };
-        }
+        Err(error) => return missing_or_failed(region, &error),
     };
     let encryption = object_encryption(found.server_side_encryption(), found.ssekms_key_id());
     Ok(Some(ObjectSample {

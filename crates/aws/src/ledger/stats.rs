@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
+use twinlake_core::canary::CanaryState;
 use twinlake_core::catalog::digest;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::format;
@@ -214,8 +215,24 @@ impl StatsStore for DynamoLedger {
             .map(drop)
     }
 
+    async fn canaries(&self) -> Result<Option<CanaryState>, CallError> {
+        let Some(item) = self.get_item("meta", "canaries").await? else {
+            return Ok(None);
+        };
+        let body = string_attribute(&item, "body");
+        let state = body.and_then(|body| serde_json::from_str(body).ok());
+        let state = state.ok_or_else(|| self.unreadable_error("state of canaries"))?;
+        Ok(Some(state))
+    }
+
+    async fn put_canaries(&self, state: &CanaryState) -> Result<(), CallError> {
+        let body = serde_json::to_string(state).unwrap_or_default();
+        let fields = [("body", string_value(&body))];
+        self.put_item("meta", "canaries", &fields).await
+    }
+
     async fn put_lag_sample(&self, sample: &LagSample) -> Result<(), CallError> {
-        let fields = [
+        let mut fields = vec![
             ("sampled_at", number_value(sample.at.0)),
             ("catalog_lag_secs", number_value(sample.catalog)),
             ("permissions_lag_secs", number_value(sample.permissions)),
@@ -224,6 +241,8 @@ impl StatsStore for DynamoLedger {
                 number_value(sample.at.plus_secs(LAG_SAMPLE_RETENTION_SECS).secs()),
             ),
         ];
+        let storage = sample.storage.map(number_value);
+        fields.extend(storage.map(|lag| ("storage_lag_secs", lag)));
         self.put_item("lag_samples", &minute_key(sample.at), &fields)
             .await
     }
@@ -236,6 +255,7 @@ impl StatsStore for DynamoLedger {
                 at: Timestamp(number_attribute(item, "sampled_at")?),
                 catalog: number_attribute(item, "catalog_lag_secs")?,
                 permissions: number_attribute(item, "permissions_lag_secs")?,
+                storage: number_attribute(item, "storage_lag_secs"),
             })
         });
         Ok(samples.filter(|sample| sample.at >= since).collect())

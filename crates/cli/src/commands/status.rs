@@ -78,11 +78,11 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
 fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
     let rows: Vec<_> = status.rows.values().collect();
     let lag = status.current_lag().map(|sample| {
-        let channels = Channel::EVERY.map(|channel| {
+        let channels = Channel::EVERY.into_iter().filter_map(|channel| {
             let value = serde_json::json!({
-                "seconds": sample.lag(channel), "lag_alert_seconds": connection.operation.lag_alert.of(channel),
+                "seconds": sample.lag(channel)?, "lag_alert_seconds": connection.operation.lag_alert.of(channel),
             });
-            (channel.as_str().to_owned(), value)
+            Some((channel.as_str().to_owned(), value))
         });
         serde_json::Map::from_iter(channels)
     });
@@ -109,6 +109,7 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         "standby": connection.policy.standby(connection.epoch),
         "verified_at": status.verified_at.map(|at| at.to_string()),
         "lag": lag,
+        "canaries": canaries_json(status),
         "open": status.open_alerts.iter().map(|alert| {
             serde_json::from_str(&alert.json()).unwrap_or_default()
         }).collect::<Vec<serde_json::Value>>(),
@@ -120,6 +121,49 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         "next": next,
     });
     output::json(&json);
+}
+
+/// The rules that canaries prove or should prove, and those that none can prove.
+fn canaries_json(status: &StatusSnapshot) -> Option<serde_json::Value> {
+    let state = status.canaries.as_ref()?;
+    let rules = state.both_directions().map(|known| {
+        serde_json::json!({
+            "bucket": known.canary.bucket, "destination": known.canary.destination, "rule": known.canary.rule,
+            "key": known.canary.key, "seconds": known.lag(status.now), "state": known.describe(),
+            "arrived": known.health.last.map(|last| last.sent.to_string()),
+        })
+    });
+    Some(serde_json::json!({
+        "looked_at": state.received.at.to_string(),
+        "rules": rules.collect::<Vec<_>>(),
+        "unproven": state.unproven().collect::<Vec<_>>(),
+    }))
+}
+
+/// Which S3 replication rules no canary proves, and why.
+fn unproven_lines(status: &StatusSnapshot) -> Vec<String> {
+    let Some(state) = &status.canaries else {
+        return Vec::new();
+    };
+    let mut lines: Vec<String> = state
+        .unproven()
+        .take(MAX_ROWS_WITH_ONE_REASON)
+        .map(|unproven| {
+            let line = format!(
+                "Unproven S3 replication: {}: {}.",
+                unproven.subject(),
+                unproven.reason
+            );
+            render::escape(&line)
+        })
+        .collect();
+    let more = state.unproven().count() - lines.len();
+    if more > 0 {
+        lines.push(format!(
+            "Unproven S3 replication: {more} more (--json lists them)."
+        ));
+    }
+    lines
 }
 
 /// What resyncs read only daily or weekly, as an addition to the time of the last one.
@@ -174,14 +218,21 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
         false => format!("Objects: {}.", counts.join(", ")),
     });
     let lag = match (status.current_lag(), status.lag_samples.last()) {
-        (Some(lag), _) => format!(
-            "Lag: catalog {} s, permissions {} s.",
-            lag.catalog, lag.permissions
-        ),
+        (Some(lag), _) => {
+            let storage = match lag.storage {
+                Some(storage) => format!("{storage} s"),
+                None => "not measured".to_owned(),
+            };
+            let (catalog, permissions) = (lag.catalog, lag.permissions);
+            format!("Lag: catalog {catalog} s, permissions {permissions} s, storage {storage}.")
+        }
         (None, Some(last)) => format!("Lag: last measured at {}.", last.at),
         (None, None) => "Lag: not measured.".to_owned(),
     };
     output::print(&lag);
+    for line in unproven_lines(status) {
+        output::print(&line);
+    }
     for (region, used) in &status.call_ceilings {
         output::print(&format!(
             "Calls to {region}: at most {} a second. In the last {OBSERVED_SECS} s Twinlake reserved {}, and \

@@ -89,6 +89,9 @@ pub fn keep_newest(
 /// The prefix of the subject of an alert about a bucket that is checked for missing objects.
 pub const REPLICA_BUCKET_PREFIX: &str = "replica bucket ";
 
+/// The prefix of the subject of an alert about a bucket in which canaries are denied.
+pub const CANARY_BUCKET_PREFIX: &str = "canaries in the bucket ";
+
 /// Whether an alert counts as resolved when it has not occurred again for a while, because no check
 /// can verify it as resolved (such as refused access). Alerts for missing objects cannot expire
 /// while Twinlake checks for the objects.
@@ -99,8 +102,11 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
             alert.affected.is_disjoint(&missing.alert_subjects)
         }
         AlertKind::ReadFailed => alert.subject == EVENT_SUBJECT,
-        // A bucket that is no longer checked for missing objects.
+        // A bucket that is no longer checked for missing objects, or holds no canaries any more.
         AlertKind::TwinlakeAccessDenied => {
+            if alert.subject.starts_with(CANARY_BUCKET_PREFIX) {
+                return true;
+            }
             let bucket = alert.subject.strip_prefix(REPLICA_BUCKET_PREFIX);
             bucket.is_some_and(|bucket| !missing.buckets.contains(bucket))
         }

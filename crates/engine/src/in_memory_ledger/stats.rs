@@ -3,6 +3,7 @@
 use super::InMemoryLedger;
 use crate::ports::{StatCounters, StatsStore};
 use std::collections::BTreeMap;
+use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::location::Location;
@@ -38,6 +39,15 @@ impl StatsStore for InMemoryLedger {
         };
         let health = contents.heartbeats.entry(channel).or_insert(initial);
         *health = health.record(heartbeat);
+        Ok(())
+    }
+
+    async fn canaries(&self) -> Result<Option<CanaryState>, CallError> {
+        Ok(self.lock().canaries.clone())
+    }
+
+    async fn put_canaries(&self, state: &CanaryState) -> Result<(), CallError> {
+        self.lock().canaries = Some(state.clone());
         Ok(())
     }
 

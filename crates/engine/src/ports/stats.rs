@@ -2,6 +2,7 @@
 
 use super::ConditionalWrites;
 use std::collections::BTreeMap;
+use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{LedgerRows, PendingObjects};
 use twinlake_core::readiness::ReadinessRecord;
@@ -33,6 +34,18 @@ pub trait StatsStore: ConditionalWrites {
         channel: Channel,
         heartbeat: Heartbeat,
     ) -> Result<(), CallError>;
+
+    /// The canaries that the Region sends and receives; `None` before the first run of the function.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn canaries(&self) -> Result<Option<CanaryState>, CallError>;
+
+    /// Stores the canaries that the Region sends and receives.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_canaries(&self, state: &CanaryState) -> Result<(), CallError>;
 
     /// Stores the lag of one minute.
     ///

@@ -60,13 +60,13 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     };
     let role = authority.as_ref().map(|authority| authority.role);
     let is_ready = authority.is_some();
+    let (operation, invalid) = OperationConfig::load(&runtime.ledger).await?;
+    let monitor_config = Monitor {
+        region,
+        heartbeat_interval_secs: runtime.config.heartbeat_interval_secs,
+        lag_thresholds: operation.lag_alert,
+    };
     if authority.is_some_and(|authority| authority.role == RegionRole::Standby) {
-        let (operation, invalid) = OperationConfig::load(&runtime.ledger).await?;
-        let monitor_config = Monitor {
-            region,
-            heartbeat_interval_secs: runtime.config.heartbeat_interval_secs,
-            lag_thresholds: operation.lag_alert,
-        };
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
         monitor::check_readiness(&runtime.ledger, region, now, &mut report).await?;
         // With an invalid document, running functions keep the ceilings that they have.
@@ -90,6 +90,8 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
         }
     }
     if is_ready && role != Some(RegionRole::Standby) {
+        // Objects also come back from the standby.
+        monitor::check_storage(&runtime.ledger, &monitor_config, now, &mut report).await?;
         let regions = [region, &runtime.config.peer_region];
         let none = regions.map(|region| (region.to_owned(), None)).into();
         report.checked =

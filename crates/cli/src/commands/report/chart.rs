@@ -51,8 +51,9 @@ pub(super) struct ChannelSeries {
 impl LagChart {
     /// Computes the chart of samples between two times.
     pub(super) fn new(samples: &[LagSample], from: Timestamp, to: Timestamp) -> Self {
-        let worst = |sample: &LagSample| sample.catalog.max(sample.permissions);
-        let axis_end = axis_end(samples.iter().map(worst).max().unwrap_or_default());
+        let lags = |sample: &LagSample| Channel::EVERY.map(|channel| sample.lag(channel));
+        let worst = samples.iter().flat_map(lags).flatten().max();
+        let axis_end = axis_end(worst.unwrap_or_default());
         let span = to.secs().saturating_sub(from.secs()).max(1);
         let x = |at: Timestamp| {
             LEFT + (WIDTH - LEFT) * at.secs().saturating_sub(from.secs()).clamp(0, span) / span
@@ -86,6 +87,7 @@ impl LagChart {
                 lines: connected_runs(samples)
                     .into_iter()
                     .map(|run| line(run, channel))
+                    .filter(|points| !points.is_empty())
                     .collect(),
             }
         };
@@ -125,12 +127,15 @@ fn connected_runs(samples: &[LagSample]) -> Vec<&[LagSample]> {
     samples.chunk_by(near).collect()
 }
 
-/// Reduces the samples to `MAX_POINTS`. Keeps the maximum of each group, so that no peak is lost.
+/// Reduces the samples to `MAX_POINTS`. Keeps the maximum of each group, so that no peak is lost. Leaves
+/// out samples without a lag of the channel.
 fn thin_out(run: &[LagSample], channel: Channel) -> Vec<(Timestamp, i64)> {
     let group_len = run.len().div_ceil(MAX_POINTS).max(1);
     let points = run.chunks(group_len).filter_map(|group| {
-        let worst = group.iter().max_by_key(|sample| sample.lag(channel))?;
-        Some((worst.at, worst.lag(channel)))
+        let measured = group
+            .iter()
+            .filter_map(|sample| Some((sample.at, sample.lag(channel)?)));
+        measured.max_by_key(|(_, lag)| *lag)
     });
     points.collect()
 }
@@ -144,6 +149,7 @@ mod tests {
             at: Timestamp::from_secs(60 * minute),
             catalog,
             permissions: 0,
+            storage: None,
         }
     }
 
@@ -153,7 +159,7 @@ mod tests {
         samples[2500].catalog = 90;
         samples.drain(1000..1100);
         let chart = LagChart::new(&samples, Timestamp(0), Timestamp::from_secs(60 * 5000));
-        let [catalog, _] = chart.series.as_slice() else {
+        let [catalog, ..] = chart.series.as_slice() else {
             panic!("each channel has a series");
         };
         assert_eq!(catalog.channel, Channel::Catalog);

@@ -9,6 +9,7 @@ use crate::readiness_line::readiness_line;
 use crate::status_snapshot::StatusSnapshot;
 use askama::Template;
 use std::collections::BTreeMap;
+use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::readiness::{ReadinessFinding, ReadinessSeverity};
 use twinlake_core::render::escape;
@@ -50,6 +51,8 @@ pub(super) struct ReportPage {
     replicated: BTreeMap<String, usize>,
     /// The number of objects that are not replicated, by kind.
     not_replicated: Vec<(String, usize)>,
+    /// The S3 replication that no canary proves, with the reasons.
+    unproven: Vec<String>,
 }
 
 /// When the last complete resync started, and how long ago that was.
@@ -145,6 +148,7 @@ impl ReportPage {
                 .iter()
                 .map(|(kind, count)| (escape(kind), *count))
                 .collect(),
+            unproven: unproven(status),
         }
     }
 }
@@ -220,13 +224,21 @@ fn tiles(status: &StatusSnapshot) -> Vec<Tile> {
         })
         .collect();
     for channel in Channel::EVERY {
-        let lag = status
-            .current_lag()
-            .map(|sample| duration(sample.lag(channel)));
+        let lag = status.current_lag().and_then(|sample| sample.lag(channel));
+        let lag = lag.map(duration);
         let lag = lag.unwrap_or_else(|| "unknown".to_owned());
         tiles.push(Tile::new(format!("lag, {channel}"), lag));
     }
     tiles
+}
+
+/// The S3 replication that no canary proves, each with the reason.
+fn unproven(status: &StatusSnapshot) -> Vec<String> {
+    let canaries = status.canaries.iter();
+    let unproven = canaries.flat_map(CanaryState::unproven);
+    unproven
+        .map(|unproven| escape(&format!("{}: {}", unproven.subject(), unproven.reason)))
+        .collect()
 }
 
 /// The number of replicated objects, by kind.
@@ -256,6 +268,7 @@ fn replicated(status: &StatusSnapshot) -> BTreeMap<String, usize> {
 mod tests {
     use super::*;
     use twinlake_core::Name;
+    use twinlake_core::canary::{ReceivedCanaries, UnprovenReplication};
     use twinlake_core::heartbeat::LagSample;
     use twinlake_core::readiness::{ReadinessCheck, ReadinessRecord, ReadinessReport};
 
@@ -271,7 +284,19 @@ mod tests {
                 at: NOW,
                 catalog: 5,
                 permissions: 130,
+                storage: Some(240),
             }],
+            canaries: Some(CanaryState {
+                received: ReceivedCanaries {
+                    unproven: vec![UnprovenReplication {
+                        bucket: "lake".to_owned(),
+                        rule: Some("tagged".to_owned()),
+                        reason: "it has a tag filter".to_owned(),
+                    }],
+                    ..ReceivedCanaries::default()
+                },
+                ..CanaryState::default()
+            }),
             pending_objects: BTreeMap::new(),
             open_alerts: Vec::new(),
             not_replicated: BTreeMap::new(),
@@ -284,6 +309,7 @@ mod tests {
         let thresholds = LagAlertThresholds {
             catalog: 75,
             permissions: 900,
+            storage: 1800,
         };
         let next = NextCommands::new("--region eu-west-1", None, "eu-west-1");
         let page = ReportPage::new((primary, "eu-west-1"), &next, &thresholds, status, 2);
@@ -301,8 +327,11 @@ mod tests {
             "as of 1970-01-01T00:00:00Z, 2 h ago.</p>",
             "<div class=\"tile\"><b>0</b>in-sync</div>",
             "<div class=\"tile\"><b>2 min</b>lag, permissions</div>",
+            "<div class=\"tile\"><b>4 min</b>lag, storage</div>",
             "<h2>Lag over the last 2 days</h2><svg viewBox=\"0 0 ",
             "<polyline class=\"catalog\" points=\"",
+            "<polyline class=\"storage\" points=\"",
+            "<p>S3 replication that no canary proves: rule tagged of the bucket lake: it has a tag filter.</p>",
             "<h2>Open alerts</h2><p>None.</p>",
         ] {
             assert!(html.contains(part), "{part} in {html}");
