@@ -91,9 +91,12 @@ def test_each_step_takes_findings_away_until_none_is_left(pair):
     assert done.returncode == 0, done.stdout + done.stderr
     pair.twinlake("policy", "push", "policy.toml")
     code, findings = pair.doctor()
-    assert code == 2 and set(findings) == {"resync"}, findings
+    assert code == 2 and set(findings) == {"resync", "canary"}, findings
 
     pair.resync()
+    # Each Region looks for the canaries that the other one has listed before.
+    for region in (PRIMARY, STANDBY, PRIMARY):
+        pair.invoke(region, "Canary")
     assert pair.doctor() == (0, {})
     tables = pair.client("glue", STANDBY).get_tables(DatabaseName="sales")["TableList"]
     assert [table["StorageDescriptor"]["Location"] for table in tables] == [

@@ -168,6 +168,12 @@ def test_a_replica_with_another_key_proves_nothing(pair):
         run_canaries(pair)
         rule = rule_to(pair, STANDBY)
         assert keys[PRIMARY] in rule["state"] or "not encrypted" in rule["state"], rule
+        done = pair.twinlake(
+            "doctor", "--policy", "policy.toml", "--json",
+            "--caller-arn", f"arn:aws:iam::{ACCOUNT}:role/twinlake/local")
+        found = [f for f in json.loads(done.stdout)["findings"] if f["check"] == "canary"]
+        assert [(f["severity"], f["region"]) for f in found] == [("blocker", PRIMARY)], found
+        assert f"--key '{rule['key']}'" in found[0]["remedy"]
     finally:
         s3.delete_bucket_encryption(Bucket=BUCKETS[PRIMARY])
         put_rule(pair, PRIMARY)

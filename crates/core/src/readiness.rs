@@ -9,6 +9,7 @@
 //! and never passes a check.
 
 mod access_readings;
+mod canaries;
 mod catalog;
 mod catalog_readings;
 mod deployment;
@@ -161,6 +162,8 @@ pub enum ReadinessCheck {
     Resync,
     /// The scheduled checks could read everything within their time limit.
     TimeLimit,
+    /// Objects that Twinlake writes under each replication rule arrive as replicas.
+    Canary,
 }
 
 impl ReadinessCheck {
@@ -201,6 +204,7 @@ impl ReadinessCheck {
             Self::Deployment => "deployment",
             Self::Resync => "resync",
             Self::TimeLimit => "time-limit",
+            Self::Canary => "canary",
         }
     }
 }

@@ -5,7 +5,7 @@ mod access;
 mod references;
 
 use crate::observe::run_concurrently;
-use crate::ports::{Ledger, ReadIam, ReadInfrastructure, ReadRegion};
+use crate::ports::{Ledger, ReadIam, ReadInfrastructure, ReadRegion, StatsStore};
 use futures_util::future::{join, join4};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, MaybeLink as _};
@@ -26,8 +26,8 @@ pub(crate) const MAX_CONCURRENT_CALLS: usize = 8;
 /// The locations of tables whose objects are looked at.
 const MAX_SAMPLED_LOCATIONS: usize = 100;
 
-/// Reads the policies in the ledgers of a deployment, and when the last complete resync began.
-pub async fn read_deployment<L: Ledger>(
+/// Reads the policies and canaries in the ledgers of a deployment, and when the last complete resync began.
+pub async fn read_deployment<L: Ledger + StatsStore>(
     primary: &L,
     standby: &L,
     now: Timestamp,
@@ -36,6 +36,9 @@ pub async fn read_deployment<L: Ledger>(
     DeploymentReadings {
         primary_policy: deployed_policy(primary).await,
         standby_policy: deployed_policy(standby).await,
+        primary_canaries: primary.canaries().await.into(),
+        standby_canaries: standby.canaries().await.into(),
+        read_at: now,
         seconds_since_verified: verified_at
             .map(|at| at.map(|at| now.secs() - at.secs()))
             .into(),

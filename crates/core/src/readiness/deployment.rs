@@ -2,7 +2,7 @@
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
-use super::{Checked, DeployedPolicy, Reading, Texts};
+use super::{Checked, DeployedPolicy, Reading, Texts, canaries};
 
 /// A resync is due every six hours: two may be missed.
 const MAX_SECONDS_SINCE_VERIFIED: i64 = 13 * 3600;
@@ -21,6 +21,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     }
     if is_deployed {
         check_resync(checked, &deployment.seconds_since_verified);
+        canaries::check(checked, deployment);
     }
 }
 

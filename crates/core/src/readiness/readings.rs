@@ -4,9 +4,11 @@ use super::{
     AccessReadings, CatalogReferences, IcebergTable, PartitionSamples, PolicyDocument, Quotas,
     Reading, TableOptimizer,
 };
+use crate::canary::CanaryState;
 use crate::catalog::{DataLakeSettings, Registration};
 use crate::grant::Principal;
 use crate::name::TableId;
+use crate::timestamp::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that the checks look at.
@@ -47,6 +49,12 @@ pub struct DeploymentReadings {
     pub primary_policy: Reading<DeployedPolicy>,
     /// The policy in the standby's ledger.
     pub standby_policy: Reading<DeployedPolicy>,
+    /// The canaries in the primary's ledger; `None` if the function has not run.
+    pub primary_canaries: Reading<Option<CanaryState>>,
+    /// The canaries in the standby's ledger; `None` if the function has not run.
+    pub standby_canaries: Reading<Option<CanaryState>>,
+    /// When the ledgers were read.
+    pub read_at: Timestamp,
     /// Seconds since the start of the last complete resync; `None` if there was none.
     pub seconds_since_verified: Reading<Option<i64>>,
 }

@@ -1,6 +1,7 @@
 //! A sound pair of Regions has no finding, and each single fault has its own.
 
 mod access;
+mod canaries;
 mod catalog_references;
 mod faults;
 mod iceberg;

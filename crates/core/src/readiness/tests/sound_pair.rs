@@ -2,9 +2,11 @@
 
 use super::super::*;
 use super::sound_access::{REPLICATION_ROLE, access, delegating_policy, simulate_missing};
+use crate::canary::{self, CanaryRoute, CanaryState, ReceivedCanaries, SentCanaries};
 use crate::catalog::{DataLakeSettings, Registration};
 use crate::grant::Principal;
 use crate::name::{Name, TableId};
+use crate::timestamp::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const POLICY: &str = r#"
@@ -41,6 +43,34 @@ pub(super) fn rule(destination: &str, key: &str) -> ReplicationRule {
         publishes_metrics: true,
         archive_class: None,
         is_version_1: false,
+    }
+}
+
+/// When the ledgers of the pair were read.
+pub(super) const READ_AT: Timestamp = Timestamp(1_000_000_000);
+
+/// The canaries that a Region receives: one, which arrived a minute before it was looked for.
+pub(super) fn canaries(source: &str, destination: &str, key: &str) -> CanaryState {
+    let route = CanaryRoute {
+        bucket: source.to_owned(),
+        destination: destination.to_owned(),
+        prefixes: BTreeSet::from(["sales/".to_owned()]),
+    };
+    let rules = Reading::Read(vec![rule(destination, key)]);
+    let encryption = Reading::Read(ObjectEncryption::Kms(None));
+    let planned = canary::plan(&route, &rules, &encryption);
+    let list = SentCanaries {
+        canaries: planned.canaries,
+        ..SentCanaries::default()
+    };
+    let looked_at = READ_AT.plus_secs(-60);
+    let mut received =
+        ReceivedCanaries::default().expect(Ok(list), &[route], READ_AT.plus_secs(-7200));
+    received.at = looked_at;
+    received.canaries[0].record(Ok(looked_at.plus_secs(-60)), looked_at);
+    CanaryState {
+        received,
+        ..CanaryState::default()
     }
 }
 
@@ -159,6 +189,9 @@ pub(super) fn sound() -> ReadinessReadings {
         deployment: Some(DeploymentReadings {
             primary_policy: deployed(),
             standby_policy: deployed(),
+            primary_canaries: Reading::Read(Some(canaries("lake-b", "lake-a", KEY_A))),
+            standby_canaries: Reading::Read(Some(canaries("lake-a", "lake-b", KEY_B))),
+            read_at: READ_AT,
             seconds_since_verified: Reading::Read(Some(3600)),
         }),
         access: access(),
