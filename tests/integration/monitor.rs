@@ -323,7 +323,7 @@ fn the_slowest_rule_is_the_lag_of_the_objects_and_raises_the_alerts_of_a_channel
         run_one_minute(&harness, &Channel::OF_EVENTS, 1);
     }
     let _ = take_alerts(&harness);
-    let mut after = |ages: &[i64]| {
+    let after = |ages: &[i64]| {
         put_canaries(&harness, ages);
         let lag = run_monitor(&harness).lags.get(&Channel::Storage).copied();
         let samples = harness.ledger.contents().lag_samples;

@@ -19,17 +19,23 @@ OTHER_SERVICES = {"Publish": "sns", "SendMessage": "sqs", "PutEvents": "events",
                   "HeadObject": "s3", "GetQueueAttributes": "sqs", "ReceiveMessage": "sqs",
                   "DeleteMessage": "sqs"}
 # Actions of the adapters that reconciliation does not use.
-OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject"}
+OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject",
+                       "lakeformation:DescribeLakeFormationIdentityCenterConfiguration"}
 # Actions that Lambda performs with a function's role.
 PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
                     "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 # What the readiness function reads, of both Regions.
 READINESS_READS = {
-    "glue:GetDatabases", "glue:GetTables", "glue:GetConnections", "glue:GetCatalogs",
-    "glue:GetDataCatalogEncryptionSettings", "glue:GetResourcePolicy",
-    "lakeformation:GetDataLakeSettings", "lakeformation:ListResources",
+    "glue:GetDatabases", "glue:GetTables", "glue:GetPartitions", "glue:GetUserDefinedFunctions",
+    "glue:GetConnections", "glue:GetCatalogs", "glue:GetDataCatalogEncryptionSettings",
+    "glue:GetResourcePolicy", "glue:BatchGetTableOptimizer",
+    "lakeformation:DescribeLakeFormationIdentityCenterConfiguration",
+    "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions", "lakeformation:ListResources",
+    "servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota",
+    "iam:GetRole", "iam:GetUser", "iam:SimulatePrincipalPolicy",
     "cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors",
-    "kms:DescribeKey", "s3:ListBucket", "s3:GetBucketVersioning", "s3:GetReplicationConfiguration",
+    "kms:DescribeKey", "kms:GetKeyPolicy", "s3:ListBucket", "s3:GetBucketVersioning",
+    "s3:GetReplicationConfiguration",
     "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetBucketNotification",
     "s3:GetObject", "dynamodb:GetItem", "dynamodb:Query"}
 # Actions that only the lake-access function may perform.
@@ -217,8 +223,9 @@ def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
                 assert "PeerRegion" not in str(statement.get("Condition", {})), (function, actions)
             if statement["Resource"] == "*":
                 assert "aws:RequestedRegion" in str(statement.get("Condition")), (function, actions)
-                assert all(action.startswith("lakeformation:") or action == "cloudtrail:DescribeTrails"
-                           for action in actions)
+                # These have no resource-level permissions.
+                assert all(action.startswith(("lakeformation:", "servicequotas:Get"))
+                           or action == "cloudtrail:DescribeTrails" for action in actions)
 
 
 def test_the_readiness_function_reads_both_regions_and_writes_only_its_results():
@@ -247,12 +254,12 @@ def test_the_readiness_function_reads_both_regions_and_writes_only_its_results()
 
 
 def test_the_roles_of_the_readiness_function_allow_what_its_code_calls():
-    code = "".join((ROOT / "crates/aws/src" / name).read_text() for name in (
-        "infrastructure.rs", "infrastructure/buckets.rs", "infrastructure/trails.rs"))
+    own = (ROOT / "crates/aws/src").glob("infrastructure/*.rs")
+    code = "".join(path.read_text() for path in (ROOT / "crates/aws/src/infrastructure.rs", *own))
     called = {"".join(word.capitalize() for word in call.split("_"))
-              for call in re.findall(r"\.((?:get|head|list|describe)_[a-z0-9_]+)\(\)", code)}
+              for call in re.findall(r"\.((?:get|batch_get|head|list|describe|simulate)_[a-z0-9_]+)\(\)", code)}
     # The names of the rights, where they differ from those of the calls.
-    rights = {"HeadBucket": "ListBucket", "HeadObject": "GetObject", "ListObjectsV2": "ListBucket",
+    rights = {"GetAwsDefaultServiceQuota": "GetAWSDefaultServiceQuota", "HeadBucket": "ListBucket", "HeadObject": "GetObject", "ListObjectsV2": "ListBucket",
               "GetBucketReplication": "GetReplicationConfiguration",
               "GetBucketEncryption": "GetEncryptionConfiguration",
               "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
