@@ -118,10 +118,18 @@ const RATE_EXCEEDED: &str = "Rate exceeded";
 /// The code of [`NotSent`].
 const NOT_SENT: &str = "NotSent";
 
-/// Twinlake did not send a request.
+/// Why Twinlake did not send a request.
 #[derive(Debug, thiserror::Error)]
-#[error("not sent: it would have waited too long for its turn below the limit of calls a second")]
-pub(crate) struct NotSent;
+pub(crate) enum NotSent {
+    /// It would have waited for longer than a call may.
+    #[error(
+        "not sent: it would have waited too long for its turn below the limit of calls a second"
+    )]
+    WaitsTooLong,
+    /// The process may not write any more until it has read the role of the Region again.
+    #[error("not sent: the lease under which this process writes has ended")]
+    LeaseEnded,
+}
 
 fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
     // Some services send "com.amazon...#Code" or "Code:http://...".

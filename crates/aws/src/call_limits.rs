@@ -13,13 +13,14 @@ use crate::system_clock::SystemClock;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use twinlake_core::CallError;
 use twinlake_engine::Clock as _;
 use twinlake_engine::call_ceiling::reserved_at_once;
+use twinlake_engine::write_fence::WriteLease;
 
 /// The longest time that a call waits for its turn. What waits longer fails, and is tried again later:
 /// a function must not be kept busy by waiting, and a write must not be sent long after the reads
@@ -29,6 +30,9 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 /// The longest time for a reservation in the ledger, and how long a process then counts for itself.
 const RESERVATION_TIMEOUT: Duration = Duration::from_secs(1);
 const COUNTS_ALONE: Duration = Duration::from_secs(10);
+
+/// How the names of the operations of Glue and Lake Formation begin that change nothing.
+const READ_PREFIXES: [&str; 4] = ["Get", "List", "Search", "BatchGet"];
 
 /// The limits of the calls of a process to Glue and Lake Formation in one Region. Clones share them.
 #[derive(Clone, Debug)]
@@ -42,6 +46,8 @@ struct Shared {
     started: Instant,
     rates: Mutex<Rates>,
     ceiling: Mutex<Option<Ceiling>>,
+    /// The lease without which no call that writes is sent.
+    write_lease: OnceLock<WriteLease<SystemClock>>,
     /// Who waits for the next second holds it, so that the others wait behind.
     reserved: AsyncMutex<Reserved>,
 }
@@ -136,6 +142,7 @@ impl CallLimits {
                 started: Instant::now(),
                 rates: Mutex::default(),
                 ceiling: Mutex::default(),
+                write_lease: OnceLock::new(),
                 reserved: AsyncMutex::default(),
             }),
         }
@@ -154,6 +161,20 @@ impl CallLimits {
             calls_per_second: calls.max(1),
             shared_by,
         });
+    }
+
+    /// From now on, sends a call that writes only while this lease is held. The first lease stays.
+    pub fn require_lease(&self, lease: WriteLease<SystemClock>) {
+        let _ = self.shared.write_lease.set(lease);
+    }
+
+    /// Whether a call of an operation may be sent as far as the lease is concerned.
+    pub(crate) fn is_leased(&self, operation: &str) -> bool {
+        let is_read = READ_PREFIXES
+            .iter()
+            .any(|prefix| operation.starts_with(prefix));
+        let lease = self.shared.write_lease.get();
+        is_read || lease.is_none_or(WriteLease::is_held)
     }
 
     /// The Region.
@@ -295,6 +316,28 @@ mod tests {
         assert!(!limits.wait("GetTables").await, "others wait before it");
         drop(reserved);
         assert!(limits.wait("GetTables").await);
+    }
+
+    #[test]
+    fn without_the_lease_only_reads_are_sent() {
+        let limits = CallLimits::new("us-east-1");
+        let reads = [
+            "GetTables",
+            "ListPermissions",
+            "SearchTablesByLFTags",
+            "BatchGetPartition",
+        ];
+        let writes = [
+            "UpdateTable",
+            "BatchGrantPermissions",
+            "PutDataLakeSettings",
+            "",
+        ];
+        let leased = |operations: &[&str]| operations.iter().all(|one| limits.is_leased(one));
+        assert!(leased(&reads) && leased(&writes), "no lease is required");
+        limits.require_lease(WriteLease::new(SystemClock));
+        assert!(leased(&reads));
+        assert!(!writes.iter().any(|one| limits.is_leased(one)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use twinlake_core::arn::Arn;
+use twinlake_core::topology::LONGEST_ATTEMPT_SECS;
 use twinlake_core::{CallError, Principal};
 
 /// The name that Twinlake's calls carry in their user agent.
@@ -38,7 +39,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// Lake Formation may take long for a batch of grants and for a page of a listing (F-11). A call that is
 /// given up although the service still works on it would be repeated in vain.
 const LAKE_FORMATION_TIMEOUTS: Timeouts = Timeouts {
-    response: Duration::from_secs(60),
+    response: Duration::from_secs(LONGEST_ATTEMPT_SECS),
     call: Duration::from_secs(90),
 };
 
@@ -115,6 +116,19 @@ impl Clients {
         LAKE_FORMATION_TIMEOUTS
     );
     client!(dynamodb, aws_sdk_dynamodb, DynamoDb);
+
+    /// A client of DynamoDB whose calls end after `limit`, repetitions included.
+    pub(crate) fn dynamodb_within(&self, limit: Duration) -> aws_sdk_dynamodb::Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(limit)
+            .operation_timeout(limit)
+            .build();
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.config)
+            .interceptor(CountCalls(Service::DynamoDb))
+            .timeout_config(timeouts);
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
     client!(sns, aws_sdk_sns, Sns);
     client!(sqs, aws_sdk_sqs, Sqs);
     client!(eventbridge, aws_sdk_eventbridge, EventBridge);
@@ -169,6 +183,16 @@ async fn load() -> (SdkConfig, SharedHttpClient) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_ledger_of_the_other_region_is_waited_for_as_long_as_the_caller_says() {
+        let limit = Duration::from_secs(1);
+        let clients = Clients::connect("us-east-1").await;
+        let client = clients.dynamodb_within(limit);
+        let timeouts = client.config().timeout_config().unwrap();
+        assert_eq!(timeouts.operation_timeout(), Some(limit));
+        assert_eq!(timeouts.connect_timeout(), Some(limit));
+    }
 
     #[tokio::test]
     async fn lake_formation_may_take_a_minute_for_an_attempt_and_glue_may_not() {

@@ -71,6 +71,7 @@ use crate::clients::Clients;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
     VerifiedRun, format,
@@ -104,6 +105,16 @@ impl DynamoLedger {
             region: clients.region().to_owned(),
             table: table.to_owned(),
             client: clients.dynamodb(),
+        }
+    }
+
+    /// The ledger of the other Region, of which each call ends after `limit`: a Region that does not answer
+    /// must not hold up this one.
+    #[must_use]
+    pub fn of_peer(clients: &Clients, table: &str, limit: Duration) -> Self {
+        Self {
+            client: clients.dynamodb_within(limit),
+            ..Self::new(clients, table)
         }
     }
 }

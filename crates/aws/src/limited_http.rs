@@ -72,8 +72,13 @@ impl HttpConnector for LimitedConnector {
             response_timeout,
         } = self.clone();
         HttpConnectorFuture::new(async move {
-            if !limits.wait(&operation_of(&request)).await {
-                return Err(ConnectorError::other(NotSent.into(), None));
+            let operation = operation_of(&request);
+            if !limits.wait(&operation).await {
+                return Err(ConnectorError::other(NotSent::WaitsTooLong.into(), None));
+            }
+            // After the wait, and before each repetition by the SDK.
+            if !limits.is_leased(&operation) {
+                return Err(ConnectorError::other(NotSent::LeaseEnded.into(), None));
             }
             let response = tokio::time::timeout(response_timeout, inner.call(request)).await;
             response.unwrap_or_else(|late| Err(ConnectorError::timeout(late.into())))
@@ -136,7 +141,9 @@ impl Intercept for RecordThrottling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system_clock::SystemClock;
     use aws_smithy_types::body::SdkBody;
+    use twinlake_engine::write_fence::WriteLease;
 
     fn response(status: u16, header: Option<&str>, body: &str) -> HttpResponse {
         let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
@@ -165,6 +172,37 @@ mod tests {
                 "{status} {header:?} {body}"
             );
         }
+    }
+
+    /// Answers every request.
+    #[derive(Debug)]
+    struct Answers;
+
+    impl HttpConnector for Answers {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::ready(Ok(response(200, None, "{}")))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_writes_is_not_sent_without_the_lease() {
+        let limits = CallLimits::new("us-east-1");
+        let connector = LimitedConnector {
+            inner: SharedHttpConnector::new(Answers),
+            limits: limits.clone(),
+            response_timeout: Duration::from_secs(10),
+        };
+        let is_sent = async |operation: &str| {
+            let mut request = HttpRequest::new(SdkBody::empty());
+            let target = format!("AWSGlue.{operation}");
+            request.headers_mut().insert("x-amz-target", target);
+            connector.call(request).await.is_ok()
+        };
+        assert!(is_sent("UpdateTable").await, "no lease is required");
+        let lease = WriteLease::new(SystemClock);
+        limits.require_lease(lease);
+        assert!(is_sent("GetTables").await);
+        assert!(!is_sent("UpdateTable").await);
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! The system clock, as the engine's `Clock` port.
 
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use twinlake_core::Timestamp;
 use twinlake_engine::Clock;
+
+/// The moment from which the monotonic clock counts: its first use in this process.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,5 +21,9 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let millis = since.map_or(0, |since| since.as_millis());
         Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        STARTED.elapsed()
     }
 }

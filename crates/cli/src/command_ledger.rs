@@ -5,7 +5,7 @@ use crate::files::write_json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use twinlake_aws::{DynamoLedger, SharedCeiling};
+use twinlake_aws::{DynamoLedger, SharedCeiling, SystemClock};
 use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
@@ -13,11 +13,12 @@ use twinlake_core::ledger::{
     ScanTarget, VerifiedRun,
 };
 use twinlake_core::readiness::ReadinessRecord;
-use twinlake_core::topology::Epoch;
+use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{
     CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
 };
 use twinlake_engine::ports::{ConditionalWrites, StatCounters};
+use twinlake_engine::write_fence::{WriteFence, WriterRole};
 use twinlake_engine::{InMemoryLedger, Ledger, StatsStore};
 
 /// The ledger of a command.
@@ -26,7 +27,12 @@ pub(crate) struct CommandLedger {
     store: Store,
     /// The file of an in-memory ledger.
     file: Option<PathBuf>,
+    /// The deployed ledger of the primary.
+    primary: Option<DynamoLedger>,
 }
+
+/// The fence before the writes of a command.
+pub(crate) type CommandFence = WriteFence<DynamoLedger, SystemClock>;
 
 #[derive(Debug)]
 enum Store {
@@ -35,23 +41,50 @@ enum Store {
 }
 
 impl CommandLedger {
-    /// The ledger that is deployed in the standby.
-    pub(crate) fn deployed(ledger: DynamoLedger) -> Self {
-        let store = Store::Deployed(ledger);
-        Self { store, file: None }
+    /// The ledger that is deployed in the standby, and that of the primary.
+    pub(crate) fn deployed(ledger: DynamoLedger, primary: DynamoLedger) -> Self {
+        Self {
+            store: Store::Deployed(ledger),
+            file: None,
+            primary: Some(primary),
+        }
+    }
+
+    /// The fence before writes to the standby, which the role of the standby by the deployed ledgers opens;
+    /// `None` if no ledger is deployed.
+    pub(crate) fn write_fence(&self, epoch: Epoch) -> Option<Arc<CommandFence>> {
+        let Store::Deployed(ledger) = &self.store else {
+            return None;
+        };
+        let fence = WriteFence::new(ledger.clone(), self.primary.clone(), SystemClock);
+        let writer = WriterRole {
+            site: epoch.standby(),
+            epoch,
+            role: RegionRole::Standby,
+        };
+        fence.allow(writer, None);
+        Some(Arc::new(fence))
     }
 
     /// A ledger in a file.
     pub(crate) fn in_file(file: PathBuf, ledger: InMemoryLedger) -> Self {
         let store = Store::InMemory(Box::new(ledger));
         let file = Some(file);
-        Self { store, file }
+        let primary = None;
+        Self {
+            store,
+            file,
+            primary,
+        }
     }
 
     /// No ledger: objects that are equal in both Regions count as paired, and nothing is kept.
     pub(crate) fn none() -> Self {
-        let store = Store::InMemory(Box::default());
-        Self { store, file: None }
+        Self {
+            store: Store::InMemory(Box::default()),
+            file: None,
+            primary: None,
+        }
     }
 
     /// What the command shares a ceiling of calls through with the functions, if they are deployed.

@@ -1,33 +1,43 @@
 //! Opens the ledger and the two Regions that the options of a command name, and parses the names of
 //! databases and tables.
 
-use crate::command_ledger::CommandLedger;
+use crate::command_ledger::{CommandFence, CommandLedger};
 use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
 use crate::files::{open_ledger, read_policy};
 use crate::progress::TerminalProgress;
 use crate::{CliError, output};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients, DynamoLedger, SystemClock};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
 use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
-use twinlake_core::{NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
+use twinlake_core::{CallErrorKind, NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
 use twinlake_engine::region_authority::{NotReady, region_authority};
-use twinlake_engine::{Clock as _, Context, Environment, Ledger, LimitedRegion, ReadRegion as _};
+use twinlake_engine::{
+    Clock as _, Context, Environment, FencedRegion, Ledger, LimitedRegion, ReadRegion as _,
+};
 
 /// The error of a command that is given neither a policy file nor a Region to look for one.
 const NO_POLICY: &str = "no policy is given; add --region REGION, either Region of a deployment, \
                          or --policy FILE";
 
+/// A Region of a command, which writes to the standby under the lease of its role.
+type CommandRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
+
+/// The longest time that the ledger of the other Region is waited for, from wherever the command runs.
+const PEER_LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The environment of a command.
 pub(crate) struct CommandEnvironment;
 
 impl Environment for CommandEnvironment {
-    type Primary = LimitedRegion<AwsRegion>;
-    type Standby = LimitedRegion<AwsRegion>;
+    type Primary = CommandRegion;
+    type Standby = CommandRegion;
     type Ledger = CommandLedger;
     type Clock = SystemClock;
 }
@@ -46,7 +56,7 @@ pub(crate) enum WithoutLedger<'o> {
 }
 
 /// Why a command that writes to a Region needs a ledger.
-pub(crate) const WRITES_NEED_LEDGER: &str = "this command writes only with a ledger that holds \
+const WRITES_NEED_LEDGER: &str = "this command writes only with a ledger that holds \
      this policy; run `twinlake policy push FILE`, or keep a ledger in a file with --ledger FILE";
 /// Why a command that shows the status needs a ledger.
 pub(crate) const STATUS_NEEDS_LEDGER: &str = "without a ledger the status is unknown; run \
@@ -194,15 +204,20 @@ impl LedgerConnection {
         let policy = policy_in(&local, region).await?;
         let peer = policy.sites.find(region).map(|site| site.other());
         let peer = peer.map_or(region, |site| policy.sites.get(site).region.as_str());
-        let peer = ledger_in(&options.ledger_table, peer).await;
-        let authority = region_authority(region, &local, &peer).await?;
+        let table = &options.ledger_table;
+        let peer_clients = Clients::connect(peer).await;
+        let limited =
+            |clients: &Clients| DynamoLedger::of_peer(clients, table, PEER_LEDGER_TIMEOUT);
+        let authority = region_authority(region, &local, &limited(&peer_clients)).await?;
         let is_standby = authority.local == authority.epoch.standby();
-        let ledger = if is_standby { local } else { peer };
-        Ok((
-            authority.policy,
-            authority.epoch,
-            CommandLedger::deployed(ledger),
-        ))
+        let ledger = match is_standby {
+            true => CommandLedger::deployed(local, limited(&peer_clients)),
+            false => {
+                let primary = limited(&Clients::connect(region).await);
+                CommandLedger::deployed(DynamoLedger::new(&peer_clients, table), primary)
+            }
+        };
+        Ok((authority.policy, authority.epoch, ledger))
     }
 }
 
@@ -216,8 +231,9 @@ pub(crate) struct Connection {
     pub next: NextCommands,
     /// The progress of reads and writes.
     pub progress: TerminalProgress,
-    primary: LimitedRegion<AwsRegion>,
-    standby: LimitedRegion<AwsRegion>,
+    primary: CommandRegion,
+    standby: CommandRegion,
+    fence: Option<Arc<CommandFence>>,
     primary_infrastructure: AwsInfrastructure,
     standby_infrastructure: AwsInfrastructure,
     clock: SystemClock,
@@ -252,6 +268,14 @@ impl Connection {
                 }
             }
         }
+        let fence = ledger.write_fence(epoch);
+        if let Some(fence) = &fence {
+            clients.limits().require_lease(fence.lease().clone());
+        }
+        let primary_region = AwsRegion::new(&primary_clients, &primary.account);
+        let primary_region = FencedRegion::new(primary_region, None);
+        let standby_region = AwsRegion::new(&clients, &standby.account);
+        let standby_region = FencedRegion::new(standby_region, fence.clone());
         let reader = match &common.caller_arn {
             Some(arn) => Principal(arn.clone()),
             None => clients.caller().await?,
@@ -261,14 +285,9 @@ impl Connection {
         Ok(Self {
             next: next.with_role(&reader.0),
             progress: TerminalProgress::new(),
-            primary: LimitedRegion::new(
-                AwsRegion::new(&primary_clients, &primary.account),
-                common.parallel,
-            ),
-            standby: LimitedRegion::new(
-                AwsRegion::new(&clients, &standby.account),
-                common.parallel,
-            ),
+            primary: LimitedRegion::new(primary_region, common.parallel),
+            standby: LimitedRegion::new(standby_region, common.parallel),
+            fence,
             primary_infrastructure: AwsInfrastructure::new(&primary_clients),
             standby_infrastructure: AwsInfrastructure::new(&clients),
             clock,
@@ -279,6 +298,27 @@ impl Connection {
             epoch,
             ledger,
         })
+    }
+
+    /// Connects to both Regions to write to the standby, which needs a ledger.
+    ///
+    /// # Errors
+    /// As for [`Self::open`], or the standby is fenced: it was primary by the epoch that its own ledger holds.
+    pub(crate) async fn open_to_write(common: &Common) -> Result<Self, CliError> {
+        let connection = Self::open(common, WithoutLedger::Fails(WRITES_NEED_LEDGER)).await?;
+        let Some(fence) = &connection.fence else {
+            return Ok(connection);
+        };
+        let region = connection.standby.region();
+        match fence.check(region).await {
+            Ok(()) => Ok(connection),
+            Err(error) if error.kind == CallErrorKind::Contended => Err(CliError::Usage(format!(
+                "Twinlake writes nothing in {region}: {}; docs/architecture.md says when a Region is \
+                 fenced",
+                error.message
+            ))),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes a plan for a scope and audits it. Writes nothing. Returns the plan without the

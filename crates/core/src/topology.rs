@@ -12,6 +12,22 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// For how long a process writes after it began to read the role of a Region, in seconds.
+pub const WRITE_LEASE_SECS: u64 = 30;
+
+/// The longest time for which an attempt of a call is waited for, in seconds: Lake Formation may take a
+/// minute for a batch of grants (F-11). A request that was sent may take effect for as long.
+pub const LONGEST_ATTEMPT_SECS: u64 = 60;
+
+/// What is added to the longest life of a request, in seconds: for the connection, for a service that goes on
+/// with a request which its caller has given up, and for clocks that run at different rates.
+pub const FENCE_MARGIN_SECS: u64 = 30;
+
+/// After an epoch was written, the time until nothing of the former epoch takes effect any more, in seconds:
+/// the lease of a writer that read the role just before, the life of the request that it sends last, and the
+/// margin.
+pub const FENCE_WAIT_SECS: u64 = WRITE_LEASE_SECS + LONGEST_ATTEMPT_SECS + FENCE_MARGIN_SECS;
+
 /// One of the two sites of a policy.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

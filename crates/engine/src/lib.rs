@@ -10,6 +10,8 @@
 //! - The primary is accessed through [`ports::ReadRegion`], which has no call that writes. The
 //!   only exception is the [`heartbeat`], which Twinlake writes in the primary.
 //! - Only an [`ApprovedPlan`](twinlake_core::ApprovedPlan) is applied.
+//! - Deployed functions and commands write through a [`FencedRegion`], under a lease that the role of the Region
+//!   renews.
 //! - The engine uses no AWS crate, no system clock and no environment: time comes from
 //!   [`ports::Clock`].
 
@@ -28,6 +30,7 @@ pub mod cost;
 pub mod daily_digest;
 pub mod dead_letter_summary;
 pub mod event_batch;
+mod fenced_region;
 pub mod grant_index;
 pub mod heartbeat;
 pub mod in_memory_ledger;
@@ -49,7 +52,9 @@ pub mod retry_message;
 pub mod s3_replication;
 pub mod takeover_readiness;
 mod versioned_item;
+pub mod write_fence;
 
+pub use fenced_region::FencedRegion;
 pub use in_memory_ledger::InMemoryLedger;
 pub use limited_region::LimitedRegion;
 pub use ports::{

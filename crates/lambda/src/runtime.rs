@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::mirrored_alerts::MirroredAlerts;
 use crate::telemetry::InvocationTelemetry;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use twinlake_aws::{
     AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, SharedCeiling, SnsAlerts,
     SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
@@ -15,29 +16,37 @@ use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, StackSites, region_authority};
-use twinlake_engine::{Clock as _, Context, Environment, LfTagLeaseOfRun, LimitedRegion};
+use twinlake_engine::write_fence::{WriteFence, WriterRole};
+use twinlake_engine::{
+    Clock as _, Context, Environment, FencedRegion, LfTagLeaseOfRun, LimitedRegion,
+};
 
 /// The environment of a function that reconciles.
 pub(crate) struct FunctionEnvironment;
 
 impl Environment for FunctionEnvironment {
     type Primary = LimitedRegion<AwsRegion>;
-    type Standby = LimitedRegion<AwsRegion>;
+    type Standby = LocalRegion;
     type Ledger = DynamoLedger;
     type Clock = SystemClock;
 }
+
+/// The Region that a function runs in: it writes there under the lease of its role.
+pub(crate) type LocalRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
 
 /// The state that a function keeps between invocations.
 #[derive(Debug)]
 pub struct Runtime {
     pub(crate) config: Config,
     /// The Region that the function runs in.
-    pub(crate) local: LimitedRegion<AwsRegion>,
+    pub(crate) local: LocalRegion,
     /// The other Region.
     pub(crate) peer: LimitedRegion<AwsRegion>,
     /// The ledger of the local Region.
     pub(crate) ledger: DynamoLedger,
-    pub(crate) peer_ledger: DynamoLedger,
+    peer_ledger: DynamoLedger,
+    /// The lease under which this process writes to the local Region.
+    fence: Arc<WriteFence<DynamoLedger, SystemClock>>,
     pub(crate) alert_topic: SnsAlerts,
     pub(crate) retry_queue: SqsRetryQueue,
     /// The default event bus of the local Region. A rule on it forwards Twinlake's own events to
@@ -54,6 +63,10 @@ pub struct Runtime {
     /// When the ceilings of the calls are read from the ledger again.
     read_ceilings_at: Mutex<Option<Timestamp>>,
 }
+
+/// The longest time that the peer's ledger is waited for: while the peer does not answer, the local epoch
+/// decides, and the work of this Region must not wait for it.
+const PEER_LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a change of the ceilings of calls may take to reach a function.
 const CEILINGS_AGE_SECS: i64 = 60;
@@ -75,11 +88,20 @@ impl Runtime {
         let peer = Clients::connect(&config.peer_region).await;
         let account = &config.account;
         let dead_letter_queues = config.dead_letter_queues.clone();
+        let ledger = DynamoLedger::new(&local, &config.ledger_table);
+        let peer_table = &config.peer_ledger_table;
+        let peer_ledger = DynamoLedger::of_peer(&peer, peer_table, PEER_LEDGER_TIMEOUT);
+        let fence = WriteFence::new(ledger.clone(), Some(peer_ledger.clone()), SystemClock);
+        let fence = Arc::new(fence);
+        local.limits().require_lease(fence.lease().clone());
+        let local_region = AwsRegion::new(&local, account);
+        let local_region = FencedRegion::new(local_region, Some(Arc::clone(&fence)));
         Ok(Self {
-            local: LimitedRegion::new(AwsRegion::new(&local, account), config.max_concurrent_calls),
+            local: LimitedRegion::new(local_region, config.max_concurrent_calls),
             peer: LimitedRegion::new(AwsRegion::new(&peer, account), config.max_concurrent_calls),
-            ledger: DynamoLedger::new(&local, &config.ledger_table),
-            peer_ledger: DynamoLedger::new(&peer, &config.peer_ledger_table),
+            ledger,
+            peer_ledger,
+            fence,
             alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),
             retry_queue: SqsRetryQueue::new(&local, &config.retry_queue_url),
             default_bus: DefaultEventBus::new(&local),
@@ -95,8 +117,10 @@ impl Runtime {
         })
     }
 
-    /// Returns the policy, the epoch and the role of this Region, read now from both ledgers.
+    /// Returns the policy, the epoch and the role of this Region, read now from both ledgers, and allows
+    /// this process to write in that role.
     pub(crate) async fn authority(&self) -> Result<RegionAuthority, NotReady> {
+        let read_since = self.fence.lease().start();
         let authority = region_authority(&self.config.region, &self.ledger, &self.peer_ledger);
         let (authority, ()) =
             futures_util::future::join(authority, self.read_call_ceilings()).await;
@@ -107,6 +131,12 @@ impl Runtime {
             account: &self.config.account,
         };
         stack.check(&authority.policy)?;
+        let writer = WriterRole {
+            site: authority.local,
+            epoch: authority.epoch,
+            role: authority.role,
+        };
+        self.fence.allow(writer, Some(read_since));
         Ok(authority)
     }
 

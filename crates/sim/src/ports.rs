@@ -16,6 +16,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use twinlake_core::catalog::{Observed, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagExpression, LfTagPolicyTarget, ListedPermission, ListedResource};
 use twinlake_core::snapshot::{LfTaggedResource, ObservedSettings};
@@ -58,6 +59,10 @@ impl Sim {
 impl Clock for Sim {
     fn now(&self) -> Timestamp {
         self.state().now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.state().now().0).unwrap_or_default())
     }
 }
 

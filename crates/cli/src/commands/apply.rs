@@ -2,7 +2,7 @@
 
 use crate::commands::plan::StoredPlan;
 use crate::common_options::Common;
-use crate::connect::{Connection, WRITES_NEED_LEDGER, WithoutLedger, scope};
+use crate::connect::{Connection, scope};
 use crate::files::read_json;
 use crate::reconcile_output::{is_complete, print_outcome, print_plan};
 use crate::{CliError, CommandOutcome, output};
@@ -76,8 +76,7 @@ impl ApplyArgs {
 }
 
 pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutcome, CliError> {
-    let without_ledger = WithoutLedger::Fails(WRITES_NEED_LEDGER);
-    let connection = Connection::open(common, without_ledger).await?;
+    let connection = Connection::open_to_write(common).await?;
     let stored: Option<StoredPlan> = args.plan.as_deref().map(read_json).transpose()?;
     let scope = match &stored {
         Some(stored) => stored.scope.clone(),

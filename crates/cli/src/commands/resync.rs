@@ -1,7 +1,7 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
 use crate::common_options::Common;
-use crate::connect::{Connection, WRITES_NEED_LEDGER, WithoutLedger};
+use crate::connect::Connection;
 use crate::reconcile_output::{is_complete, print_outcome};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
@@ -25,8 +25,7 @@ pub struct ResyncArgs {
 }
 
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
-    let without_ledger = WithoutLedger::Fails(WRITES_NEED_LEDGER);
-    let connection = Connection::open(common, without_ledger).await?;
+    let connection = Connection::open_to_write(common).await?;
     let depth = match args.full {
         true => ResyncDepth::Full,
         false => ResyncDepth::Scheduled,

@@ -1,6 +1,7 @@
 //! The ledger, the alert topic, the retry queue and the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
     VerifiedRun,
@@ -260,4 +261,7 @@ pub trait RetryQueue {
 pub trait Clock {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// The time since an arbitrary moment, on a clock that nobody sets and that never goes back.
+    fn monotonic(&self) -> Duration;
 }
