@@ -562,7 +562,7 @@ def test_an_alert_is_sent_while_the_ledger_is_out_of_reach(seeded):
 
 # The attributes of each kind of item beside its key, as the ledger's documentation lists them.
 ITEM_ATTRIBUTES = {
-    "meta/epoch": {"body"},
+    "meta/epoch": {"body", "version"},
     "meta/policy": {"value"},
     "meta/operation": {"value"},
     "meta/verified_at": {"value", "policy", "epoch"},

@@ -552,7 +552,9 @@ def test_f5_the_rights_for_grants_to_other_accounts_are_optional():
 
 def test_f11_a_function_outlives_one_slow_call_of_lake_formation():
     code = (ROOT / "crates/aws/src/clients.rs").read_text()
-    longest = re.search(r"LAKE_FORMATION_TIMEOUTS.*?response: Duration::from_secs\((\d+)\)", code, re.S)
+    assert re.search(r"LAKE_FORMATION_TIMEOUTS.*?response: Duration::from_secs\(LONGEST_ATTEMPT_SECS\)", code, re.S)
+    code = (ROOT / "crates/core/src/topology.rs").read_text()
+    longest = re.search(r"LONGEST_ATTEMPT_SECS: u64 = (\d+);", code)
     timeout = TEMPLATE["Parameters"]["EventFunctionTimeoutSeconds"]
     assert timeout["Default"] >= int(longest.group(1)) + 15 and timeout["MaxValue"] >= timeout["Default"]
 

@@ -2,7 +2,7 @@
 //!
 //! | `pk` | `sk` | holds: attributes beside the key |
 //! |---|---|---|
-//! | `meta` | `epoch` | the epoch: `body` |
+//! | `meta` | `epoch` | the epoch, when a failover wrote it, and the journal of the last one: `body`, `version` |
 //! | `meta` | `policy` | the policy document: `value` |
 //! | `meta` | `operation` | the operation document: `value` |
 //! | `meta` | `verified_at` | the last complete resync: its start, `value`, the hash of its `policy` and the number of its `epoch` |
@@ -72,6 +72,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use twinlake_core::failover::EpochRecord;
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
     VerifiedRun, format,
@@ -135,6 +136,19 @@ impl Ledger for DynamoLedger {
         let body = string_attribute(&item, "body");
         body.and_then(|body| serde_json::from_str(body).ok())
             .ok_or_else(|| self.unreadable_error("epoch"))
+    }
+
+    async fn epoch_record(&self) -> Result<Option<(EpochRecord, u64)>, CallError> {
+        self.versioned_meta("epoch").await
+    }
+
+    async fn put_epoch_record(
+        &self,
+        record: &EpochRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        self.put_versioned_meta("epoch", record, expected_version)
+            .await
     }
 
     async fn policy(&self) -> Result<Option<String>, CallError> {

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use twinlake_core::Timestamp;
 use twinlake_engine::Clock;
+use twinlake_engine::failover::Timer;
 
 /// The moment from which the monotonic clock counts: its first use in this process.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -25,5 +26,11 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         STARTED.elapsed()
+    }
+}
+
+impl Timer for SystemClock {
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }

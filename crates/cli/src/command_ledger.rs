@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use twinlake_aws::{DynamoLedger, SharedCeiling, SystemClock};
 use twinlake_core::canary::CanaryState;
+use twinlake_core::failover::EpochRecord;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
@@ -126,6 +127,24 @@ impl Ledger for CommandLedger {
         match &self.store {
             Store::Deployed(ledger) => ledger.epoch().await,
             Store::InMemory(ledger) => ledger.epoch().await,
+        }
+    }
+
+    async fn epoch_record(&self) -> Result<Option<(EpochRecord, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.epoch_record().await,
+            Store::InMemory(ledger) => ledger.epoch_record().await,
+        }
+    }
+
+    async fn put_epoch_record(
+        &self,
+        record: &EpochRecord,
+        expected: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_epoch_record(record, expected).await,
+            Store::InMemory(ledger) => ledger.put_epoch_record(record, expected).await,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::commands::approve_deletions::ApproveDeletionsArgs;
 use crate::commands::bootstrap::BootstrapArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::explain::ExplainArgs;
+use crate::commands::failover::FailoverArgs;
 use crate::commands::init::InitArgs;
 use crate::commands::pending::PendingCommand;
 use crate::commands::plan::PlanArgs;
@@ -97,6 +98,15 @@ pub enum Command {
     /// takeover and how to correct it. Writes nothing. A read that is denied is a finding, and never
     /// passes. Exits with 2 if there is a blocker, a warning, or something that could not be read.
     Doctor(WithCommon<DoctorArgs>),
+    /// Make the standby the primary, because the primary is gone
+    ///
+    /// Changes that have not arrived are lost. Shows how far the surviving Region is behind, asks for
+    /// confirmation, makes the Region the primary, waits two minutes until nothing of the former roles
+    /// takes effect any more, and restores the default permissions of the databases. Calls the ledger and
+    /// Glue of the surviving Region only. If it ends early, run it again: it goes on where it was. Start
+    /// with --validate-only. Exits with 2 if you do not confirm, or if the default permissions of a
+    /// database could not be restored.
+    Failover(FailoverArgs),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
     Pending(PendingCommand),
@@ -254,6 +264,24 @@ mod tests {
     }
 
     #[test]
+    fn a_failover_names_its_region_and_no_policy_or_second_region() {
+        assert_eq!(
+            options(&["failover"]),
+            [
+                "accept-loss",
+                "epoch",
+                "force",
+                "json",
+                "ledger-table",
+                "region",
+                "undo",
+                "validate-only",
+                "yes"
+            ]
+        );
+    }
+
+    #[test]
     fn every_command_that_can_need_attention_names_exit_code_2() {
         let mut command = Cli::command();
         command.build();
@@ -264,6 +292,7 @@ mod tests {
             "resync",
             "status",
             "doctor",
+            "failover",
             "redrive",
             "access",
             "bootstrap",

@@ -6,6 +6,7 @@ pub(crate) mod approve_deletions;
 pub(crate) mod bootstrap;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod failover;
 pub(crate) mod init;
 pub(crate) mod pending;
 pub(crate) mod plan;

@@ -313,8 +313,8 @@ impl Connection {
         match fence.check(region).await {
             Ok(()) => Ok(connection),
             Err(error) if error.kind == CallErrorKind::Contended => Err(CliError::Usage(format!(
-                "Twinlake writes nothing in {region}: {}; docs/architecture.md says when a Region is \
-                 fenced",
+                "Twinlake writes nothing in {region}: {}; docs/takeover.md says what to do about a Region \
+                 that is fenced",
                 error.message
             ))),
             Err(error) => Err(error.into()),
@@ -464,7 +464,11 @@ pub(crate) async fn policy_of(options: &PolicyOptions) -> Result<Policy, CliErro
     }
 }
 
-async fn policy_in(ledger: &DynamoLedger, region: &str) -> Result<Policy, CliError> {
+/// The policy that a ledger holds.
+///
+/// # Errors
+/// It cannot be read or holds no valid policy.
+pub(crate) async fn policy_in(ledger: &DynamoLedger, region: &str) -> Result<Policy, CliError> {
     let text = ledger.policy().await?;
     let text = text.ok_or_else(|| NotReady::NoPolicy(region.to_owned()))?;
     Ok(Policy::parse(&text)?)

@@ -92,6 +92,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Access(WithCommon { common, args }) => commands::access::run(&common, &args).await,
         Command::Bootstrap(args) => commands::bootstrap::run(&args).await,
         Command::Uninstall(args) => commands::uninstall::run(&args).await,
+        Command::Failover(args) => commands::failover::run(&args).await,
         Command::Explain(args) => commands::explain::run(&args),
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),

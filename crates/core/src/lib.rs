@@ -33,6 +33,7 @@ pub mod call_error;
 pub mod canary;
 pub mod catalog;
 pub mod event;
+pub mod failover;
 pub mod grant;
 pub mod heartbeat;
 pub mod ledger;

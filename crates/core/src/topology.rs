@@ -286,6 +286,15 @@ impl Epoch {
         }
     }
 
+    /// The epoch after a switch: the standby is the primary.
+    #[must_use]
+    pub fn switched(self) -> Self {
+        Self {
+            number: self.number + 1,
+            primary: self.standby(),
+        }
+    }
+
     /// The later of two epochs.
     #[must_use]
     pub fn latest(self, other: Self) -> Self {
@@ -367,6 +376,16 @@ mod tests {
         let (one, other) = (Epoch::new(3, SiteId::A), Epoch::new(3, SiteId::B));
         assert_eq!(region_role(SiteId::A, one, Some(other)), RegionRole::Fenced);
         assert_eq!(region_role(SiteId::B, other, Some(one)), RegionRole::Fenced);
+    }
+
+    #[test]
+    fn a_switch_fences_the_former_primary_and_whoever_has_not_heard_of_it() {
+        let before = Epoch::new(3, SiteId::B);
+        let after = before.switched();
+        assert_eq!(after, Epoch::new(4, SiteId::A));
+        let role = |site, local, peer| region_role(site, local, Some(peer));
+        assert_eq!(role(SiteId::A, after, before), RegionRole::Primary);
+        assert_eq!(role(SiteId::B, before, after), RegionRole::Fenced);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use twinlake_core::canary::CanaryState;
+use twinlake_core::failover::EpochRecord;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, LagSample};
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, PendingObjects, ResyncRun, ScanSchedule,
@@ -25,6 +26,10 @@ pub struct LedgerFile {
     /// The epoch.
     #[serde(default)]
     pub epoch: Epoch,
+    /// The epoch with the journal of the last failover and its version, once a failover wrote it. Its epoch
+    /// is that of `epoch`.
+    #[serde(default)]
+    pub epoch_record: Option<(EpochRecord, u64)>,
     /// The policy document.
     #[serde(default)]
     pub policy: Option<String>,
@@ -90,6 +95,7 @@ impl Default for LedgerFile {
         Self {
             format: format::LEDGER,
             epoch: Epoch::INITIAL,
+            epoch_record: None,
             policy: None,
             operation: None,
             rows: LedgerRows::new(),
@@ -157,6 +163,31 @@ impl ConditionalWrites for InMemoryLedger {}
 impl Ledger for InMemoryLedger {
     async fn epoch(&self) -> Result<Epoch, CallError> {
         Ok(self.lock().epoch)
+    }
+
+    async fn epoch_record(&self) -> Result<Option<(EpochRecord, u64)>, CallError> {
+        let contents = self.lock();
+        let stored = contents.epoch_record.clone();
+        Ok(stored.map(|(record, version)| {
+            let epoch = contents.epoch;
+            (EpochRecord { epoch, ..record }, version)
+        }))
+    }
+
+    async fn put_epoch_record(
+        &self,
+        record: &EpochRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let mut contents = self.lock();
+        let version = contents.epoch_record.as_ref().map(|(_, version)| *version);
+        if version != expected_version {
+            return Ok(false);
+        }
+        contents.epoch = record.epoch;
+        let next = version.map_or(0, |version| version + 1);
+        contents.epoch_record = Some((record.clone(), next));
+        Ok(true)
     }
 
     async fn policy(&self) -> Result<Option<String>, CallError> {

@@ -30,6 +30,7 @@ pub mod cost;
 pub mod daily_digest;
 pub mod dead_letter_summary;
 pub mod event_batch;
+pub mod failover;
 mod fenced_region;
 pub mod grant_index;
 pub mod heartbeat;

@@ -44,7 +44,7 @@ pub struct Runtime {
     pub(crate) peer: LimitedRegion<AwsRegion>,
     /// The ledger of the local Region.
     pub(crate) ledger: DynamoLedger,
-    peer_ledger: DynamoLedger,
+    pub(crate) peer_ledger: DynamoLedger,
     /// The lease under which this process writes to the local Region.
     fence: Arc<WriteFence<DynamoLedger, SystemClock>>,
     pub(crate) alert_topic: SnsAlerts,

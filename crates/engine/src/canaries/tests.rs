@@ -168,6 +168,10 @@ impl Clock for World {
     fn now(&self) -> Timestamp {
         self.now.get()
     }
+
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::try_from(self.now.get().0).unwrap_or_default())
+    }
 }
 
 impl CanaryBuckets for World {

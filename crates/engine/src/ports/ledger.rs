@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use twinlake_core::failover::EpochRecord;
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
     VerifiedRun,
@@ -23,6 +24,24 @@ pub trait Ledger: ConditionalWrites {
     /// # Errors
     /// The ledger cannot be reached.
     async fn epoch(&self) -> Result<Epoch, CallError>;
+
+    /// The epoch with the journal of the last failover, and the version of the record; `None` if nobody
+    /// wrote it yet.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn epoch_record(&self) -> Result<Option<(EpochRecord, u64)>, CallError>;
+
+    /// Stores the epoch with the journal if the stored version is still `expected_version`, where `None`
+    /// expects no record. Returns whether it did.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached. The record may be stored.
+    async fn put_epoch_record(
+        &self,
+        record: &EpochRecord,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
 
     /// The policy document, if one was pushed.
     ///

@@ -1,0 +1,355 @@
+//! `twinlake failover`: makes the standby the primary, because the primary is gone. Calls the ledger and Glue
+//! of the surviving Region, and nothing else.
+
+use crate::connect::{ledger_in, policy_in};
+use crate::output::duration;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_core::failover::{
+    FailoverDecision, FailoverJournal, FailoverRequest, FailoverStep, ForceableGate, RecoveryPoint,
+};
+use twinlake_core::heartbeat::Channel;
+use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, SiteId, WRITE_LEASE_SECS};
+use twinlake_core::{Policy, Timestamp, render};
+use twinlake_engine::failover::{
+    self, FailoverError, FailoverPreview, FailoverProgress, Survivor, undo_failover,
+};
+use twinlake_engine::region_authority::NotReady;
+use twinlake_engine::write_fence::{WriteFence, WriterRole};
+use twinlake_engine::{Clock as _, FencedRegion};
+
+/// Arguments of `twinlake failover`.
+#[derive(Debug, Clone, Args)]
+pub struct FailoverArgs {
+    /// The surviving Region, which becomes the primary
+    #[arg(long, value_name = "REGION")]
+    pub region: String,
+    /// The DynamoDB table of the deployment's ledger in that Region
+    #[arg(long, value_name = "TABLE", default_value = crate::common_options::DEFAULT_LEDGER_TABLE)]
+    pub ledger_table: String,
+    /// Accept that changes are lost that had not arrived from the primary
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// Show what is behind and every step, and refuse as the real command would; change nothing
+    #[arg(long)]
+    pub validate_only: bool,
+    /// Undo a failover that has not written its epoch yet
+    #[arg(long, conflicts_with_all = ["accept_loss", "validate_only", "force", "epoch"])]
+    pub undo: bool,
+    /// Refuse unless the ledger holds this epoch, as `--validate-only` shows it
+    #[arg(long, value_name = "NUMBER")]
+    pub epoch: Option<u64>,
+    /// Open a gate by its name, as the refusal shows it; repeatable
+    #[arg(long, value_name = "GATE", value_parser = parse_gate)]
+    pub force: Vec<ForceableGate>,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub yes: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_gate(text: &str) -> Result<ForceableGate, String> {
+    let mut gates = ForceableGate::EVERY.into_iter();
+    gates.find(|gate| gate.as_str() == text).ok_or_else(|| {
+        let names = ForceableGate::EVERY.map(ForceableGate::as_str);
+        format!("the gates that can be forced are {}", names.join(", "))
+    })
+}
+
+/// The concurrent calls to Glue while the databases' defaults are restored.
+const MAX_CONCURRENT_CALLS: usize = 4;
+
+/// The policy, the site and the ledger of the surviving Region.
+struct SurvivingRegion {
+    policy: Policy,
+    site: SiteId,
+    ledger: DynamoLedger,
+}
+
+impl SurvivingRegion {
+    async fn open(args: &FailoverArgs) -> Result<Self, CliError> {
+        let ledger = ledger_in(&args.ledger_table, &args.region).await;
+        let policy = policy_in(&ledger, &args.region).await?;
+        let Some(site) = policy.sites.find(&args.region) else {
+            let (a, b) = (&policy.sites.a.region, &policy.sites.b.region);
+            let names = (a.clone(), b.clone(), args.region.clone());
+            return Err(NotReady::UnknownRegion(names.0, names.1, names.2).into());
+        };
+        Ok(Self {
+            policy,
+            site,
+            ledger,
+        })
+    }
+
+    fn other_region(&self) -> &str {
+        &self.policy.sites.get(self.site.other()).region
+    }
+}
+
+pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError> {
+    let survivor = SurvivingRegion::open(args).await?;
+    if args.undo {
+        let undone = undo_failover(&survivor.ledger, &SystemClock).await;
+        undone.map_err(cli_error)?;
+        output::print("The failover is undone. It had changed nothing but its journal.");
+        return Ok(CommandOutcome::Done);
+    }
+    let request = FailoverRequest {
+        accepts_loss: args.accept_loss,
+        seen_epoch: args.epoch,
+        forced: args.force.iter().copied().collect(),
+    };
+    let preview =
+        failover::preview(survivor.site, &survivor.ledger, &SystemClock, &request).await?;
+    if !args.json {
+        print_preview(args, &survivor, &preview);
+    }
+    let next = match &preview.decision {
+        Ok(FailoverDecision::Start(record) | FailoverDecision::Resume(record)) => record,
+        Ok(FailoverDecision::AlreadyPrimary) => {
+            print_end(
+                args,
+                &survivor,
+                preview.record.epoch,
+                preview.record.failover.as_ref(),
+            );
+            return Ok(CommandOutcome::Done);
+        }
+        Err(refusal) => return Err(CliError::Usage(refusal.to_string())),
+    };
+    let journal = next.failover.as_ref();
+    let to = journal.map_or(next.epoch, |journal| journal.to);
+    if args.validate_only {
+        if args.json {
+            output::json(&serde_json::json!({
+                "epoch": preview.record.epoch, "next": next, "recovery_point": preview.recovery_point,
+            }));
+        }
+        return Ok(CommandOutcome::Done);
+    }
+    let is_new = matches!(preview.decision, Ok(FailoverDecision::Start(_)));
+    if is_new && !args.yes {
+        let question = format!(
+            "Make {} the primary, and lose what has not arrived from {}?",
+            args.region,
+            survivor.other_region()
+        );
+        if !output::confirm(&question)? {
+            return Ok(CommandOutcome::AttentionNeeded);
+        }
+    }
+    let journal = take_over(args, &survivor, &request, to).await?;
+    print_end(args, &survivor, to, journal.as_ref());
+    let is_complete = journal.is_none_or(|journal| journal.unrestored.is_empty());
+    Ok(CommandOutcome::done_if(is_complete))
+}
+
+/// Runs the steps. What they write in Glue is sent under a lease on the role that the Region has by then.
+async fn take_over(
+    args: &FailoverArgs,
+    survivor: &SurvivingRegion,
+    request: &FailoverRequest,
+    to: Epoch,
+) -> Result<Option<FailoverJournal>, CliError> {
+    let clients = Clients::connect(&args.region).await;
+    let fence = Arc::new(WriteFence::new(survivor.ledger.clone(), None, SystemClock));
+    let writer = WriterRole {
+        site: survivor.site,
+        epoch: to,
+        role: RegionRole::Primary,
+    };
+    fence.allow(writer, None);
+    clients.limits().require_lease(fence.lease().clone());
+    let account = &survivor.policy.sites.get(survivor.site).account;
+    let region = FencedRegion::new(AwsRegion::new(&clients, account), Some(fence));
+    let progress = PrintedProgress {
+        is_quiet: args.json,
+        told: Cell::default(),
+    };
+    let run = Survivor {
+        site: survivor.site,
+        region: &region,
+        ledger: &survivor.ledger,
+        timer: &SystemClock,
+        policy: &survivor.policy,
+        max_concurrent_calls: MAX_CONCURRENT_CALLS,
+        progress: &progress,
+    };
+    failover::run(&run, request).await.map_err(|error| {
+        let again = "the failover goes on when you run the same command again";
+        match error {
+            FailoverError::Call(error) => CliError::Usage(format!("{error}; {again}")),
+            refused @ (FailoverError::Refused(_)
+            | FailoverError::NotUndone(_)
+            | FailoverError::UndoneMeanwhile) => cli_error(refused),
+        }
+    })
+}
+
+fn cli_error(error: FailoverError) -> CliError {
+    match error {
+        FailoverError::Refused(refusal) => CliError::Usage(refusal.to_string()),
+        FailoverError::NotUndone(refusal) => CliError::Usage(refusal.to_string()),
+        undone @ FailoverError::UndoneMeanwhile => CliError::Usage(undone.to_string()),
+        FailoverError::Call(error) => error.into(),
+    }
+}
+
+/// Prints each step, and the wait every ten seconds.
+struct PrintedProgress {
+    is_quiet: bool,
+    /// The seconds that were left when the wait was printed last.
+    told: Cell<Option<u64>>,
+}
+
+impl FailoverProgress for PrintedProgress {
+    fn step_started(&self, step: FailoverStep) {
+        if !self.is_quiet {
+            output::print(&format!("Step: {}.", step.description()));
+        }
+    }
+
+    fn waiting(&self, left: Duration) {
+        let left = left.as_secs().next_multiple_of(10);
+        if !self.is_quiet && self.told.replace(Some(left)) != Some(left) {
+            output::note(&format!("  at most {left} s left"));
+        }
+    }
+}
+
+fn print_preview(args: &FailoverArgs, survivor: &SurvivingRegion, preview: &FailoverPreview) {
+    let record = &preview.record;
+    output::print(&format!(
+        "{} holds epoch {}. The other Region is {}; it is not asked.",
+        args.region,
+        record.epoch,
+        survivor.other_region()
+    ));
+    let (next, point) = match &preview.decision {
+        Ok(FailoverDecision::AlreadyPrimary) => return,
+        Ok(FailoverDecision::Resume(next)) => {
+            output::print("A failover is under way and goes on.");
+            let journal = next.failover.as_ref();
+            let point = journal.map(|journal| &journal.recovery_point);
+            (Some(next), point.unwrap_or(&preview.recovery_point))
+        }
+        Ok(FailoverDecision::Start(next)) => (Some(next), &preview.recovery_point),
+        Err(_) => (None, &preview.recovery_point),
+    };
+    print_recovery_point(point, SystemClock.now());
+    let Some(journal) = next.and_then(|next| next.failover.as_ref()) else {
+        return;
+    };
+    output::print(&format!("The steps to epoch {}:", journal.to));
+    let from = journal.next_step();
+    let steps = FailoverStep::EVERY.into_iter();
+    for step in steps.skip_while(|step| Some(*step) != from) {
+        let line = match step {
+            FailoverStep::WriteEpoch => format!("{}; undone until then", step.description()),
+            FailoverStep::WaitForWriters => format!(
+                "{}: {FENCE_WAIT_SECS} s, the lease of {WRITE_LEASE_SECS} s under which writers write, the \
+                 longest life of a request that one of them sends last, and a margin",
+                step.description()
+            ),
+            FailoverStep::RestoreDefaults => step.description().to_owned(),
+        };
+        output::print(&format!("  - {line}"));
+    }
+}
+
+/// Prints what is lost, in the words of `status`.
+fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
+    let age = |at: Timestamp| duration(now.secs().saturating_sub(at.secs()));
+    output::print("What this Region knows of the primary:");
+    for channel in Channel::EVERY {
+        let what = channel.description();
+        output::print(&match point.heartbeats.get(&channel) {
+            Some(at) => format!("  - {what}: arrived until {at}, {} ago", age(*at)),
+            None => format!("  - {what}: unknown, no heartbeat has arrived"),
+        });
+    }
+    output::print(&match point.verified_at {
+        Some(at) => format!(
+            "  - verified as of {at}, {} ago: what is not listed here equalled the primary then, or later",
+            age(at)
+        ),
+        None => "  - not verified: no resync has completed".to_owned(),
+    });
+    let counts = point.not_in_sync.iter();
+    let counts: Vec<String> = counts.map(|(state, n)| format!("{n} {state}")).collect();
+    output::print(&match counts.is_empty() {
+        true => "  - every object was in sync".to_owned(),
+        false => format!("  - objects that were not in sync: {}", counts.join(", ")),
+    });
+    for one in &point.behind {
+        let equal = match one.equal_at {
+            Some(at) => format!("equal to the primary at {at} or later"),
+            None => "not known to have been equal".to_owned(),
+        };
+        let reason = one.reason.as_deref().unwrap_or_default();
+        let line = format!(
+            "    {} {} since {}, {equal} {reason}",
+            one.state, one.subject, one.since
+        );
+        output::print(render::escape(&line).trim_end());
+    }
+    for one in &point.pending {
+        let (table, objects, since) = (&one.table, one.objects, one.since);
+        let line = format!("    {objects} files of {table} have not arrived, since {since}");
+        output::print(&render::escape(&line));
+    }
+    let all: usize = point.not_in_sync.values().sum();
+    let unlisted = all.saturating_sub(point.behind.len())
+        + point.pending_tables.saturating_sub(point.pending.len());
+    if unlisted > 0 {
+        output::print(&format!(
+            "    and {unlisted} more; until the epoch is written, `twinlake status --all` lists them"
+        ));
+    }
+}
+
+fn print_end(
+    args: &FailoverArgs,
+    survivor: &SurvivingRegion,
+    epoch: Epoch,
+    journal: Option<&FailoverJournal>,
+) {
+    if args.json {
+        output::json(&serde_json::json!({ "epoch": epoch, "journal": journal }));
+        return;
+    }
+    let (region, other) = (&args.region, survivor.other_region());
+    output::print(&format!("{region} is the primary by epoch {epoch}."));
+    if let Some(journal) = journal {
+        output::print(&format!(
+            "The default permissions for new tables of {} databases are as they were in {other}.",
+            journal.restored
+        ));
+        for (database, reason) in &journal.unrestored {
+            let line = format!(
+                "  not of {database}: {reason}. New tables in it get no default permissions; correct the \
+                 cause and run the command again."
+            );
+            output::print(&render::escape(&line));
+        }
+    }
+    output::print(&format!(
+        "Tell the users: the lake is in {region}. Databases, tables and permissions have the same names; \
+         Athena, Glue, Lake Formation and Redshift Spectrum are used there. Writers write to the locations in \
+         {region}:"
+    ));
+    for pair in survivor.policy.locations.pairs() {
+        let location = pair.sites.get(survivor.site).without_trailing_slash();
+        output::print(&render::escape(&format!("  {location}")));
+    }
+    output::print(&format!(
+        "When {other} returns, Twinlake changes nothing there: it is fenced. docs/takeover.md says what to do."
+    ));
+}

@@ -1,0 +1,251 @@
+use super::*;
+use crate::heartbeat::{Channel, ChannelHealth, Heartbeat};
+use crate::ledger::{LedgerRow, LedgerRows, Pairing, SubjectState};
+use crate::scope::Subject;
+use crate::topology::BySite;
+
+const NOW: Timestamp = Timestamp(1_000_000_000);
+
+fn recovery_point() -> RecoveryPoint {
+    RecoveryPoint {
+        read_at: NOW,
+        databases: 2,
+        ..RecoveryPoint::default()
+    }
+}
+
+fn accepted() -> FailoverRequest {
+    FailoverRequest {
+        accepts_loss: true,
+        ..FailoverRequest::default()
+    }
+}
+
+fn decide_at_b(record: &EpochRecord, request: &FailoverRequest) -> FailoverDecision {
+    decide(record, SiteId::B, request, &recovery_point()).unwrap()
+}
+
+fn refusal(record: &EpochRecord, request: &FailoverRequest) -> FailoverRefusal {
+    decide(record, SiteId::B, request, &recovery_point()).unwrap_err()
+}
+
+fn started() -> EpochRecord {
+    let decision = decide_at_b(&EpochRecord::default(), &accepted());
+    let FailoverDecision::Start(record) = decision else {
+        panic!("{decision:?}");
+    };
+    record
+}
+
+fn no_results() -> (usize, BTreeMap<Name, String>) {
+    (0, BTreeMap::new())
+}
+
+/// The records of a failover, one for each stage.
+fn records() -> Vec<EpochRecord> {
+    let mut records = vec![started()];
+    for step in FailoverStep::EVERY {
+        let last = records.last().unwrap();
+        assert_eq!(last.failover.as_ref().unwrap().next_step(), Some(step));
+        let later = NOW.plus_secs(60);
+        records.push(after_step(last, step, later, no_results()));
+    }
+    records
+}
+
+#[test]
+fn the_epoch_changes_with_its_step_and_with_no_other() {
+    let epochs: Vec<Epoch> = records().iter().map(|record| record.epoch).collect();
+    let (before, after) = (Epoch::INITIAL, Epoch::new(1, SiteId::B));
+    assert_eq!(epochs, [before, after, after, after]);
+}
+
+#[test]
+fn every_stage_is_resumed_and_a_completed_failover_is_never_repeated() {
+    for (index, record) in records().into_iter().enumerate() {
+        // Whatever the caller says when it runs the command again.
+        for request in [accepted(), FailoverRequest::default()] {
+            let decision = decide_at_b(&record, &request);
+            match index {
+                3 => assert_eq!(decision, FailoverDecision::AlreadyPrimary),
+                _ => assert_eq!(decision, FailoverDecision::Resume(record.clone())),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_completed_failover_restores_again_what_it_could_not() {
+    let record = records().remove(2);
+    let name = Name::new("sales").unwrap();
+    let unrestored = BTreeMap::from([(name.clone(), "denied".to_owned())]);
+    let step = FailoverStep::RestoreDefaults;
+    let record = after_step(&record, step, NOW, (3, unrestored));
+    let FailoverDecision::Resume(resumed) = decide_at_b(&record, &accepted()) else {
+        panic!("it is not resumed");
+    };
+    let journal = resumed.failover.clone().unwrap();
+    assert_eq!(journal.next_step(), Some(FailoverStep::RestoreDefaults));
+    let completed = after_step(&resumed, step, NOW, no_results());
+    let decision = decide_at_b(&completed, &accepted());
+    assert_eq!(decision, FailoverDecision::AlreadyPrimary);
+}
+
+#[test]
+fn it_is_undone_until_the_epoch_is_written() {
+    let records = records();
+    let undone = undo(&records[0], NOW).unwrap();
+    assert_eq!(undone.epoch, Epoch::INITIAL);
+    assert_eq!(
+        undone.failover.as_ref().unwrap().stage,
+        FailoverStage::Undone
+    );
+    assert!(matches!(
+        decide_at_b(&undone, &accepted()),
+        FailoverDecision::Start(_)
+    ));
+    for record in &records[1..3] {
+        let refused = UndoRefusal::EpochWritten(Epoch::new(1, SiteId::B));
+        assert_eq!(undo(record, NOW), Err(refused));
+    }
+    for record in [&records[3], &undone, &EpochRecord::default()] {
+        assert_eq!(undo(record, NOW), Err(UndoRefusal::NothingToUndo));
+    }
+}
+
+#[test]
+fn a_closed_gate_names_its_limit_and_the_measured_value() {
+    let initial = EpochRecord::default();
+    let text = refusal(&initial, &FailoverRequest::default()).to_string();
+    assert!(text.contains("add `--accept-loss`"), "{text}");
+
+    let seen = FailoverRequest {
+        seen_epoch: Some(4),
+        ..accepted()
+    };
+    let text = refusal(&initial, &seen).to_string();
+    assert!(text.contains("the request is for epoch 4, and"), "{text}");
+    assert!(text.contains("holds epoch 0 (primary: site a)"), "{text}");
+
+    let switched = EpochRecord {
+        epoch: Epoch::new(2, SiteId::A),
+        switched_at: Some(NOW.plus_secs(-599)),
+        failover: None,
+    };
+    let refused = refusal(&switched, &accepted());
+    assert!(
+        refused.to_string().contains("the last one was 599 s ago"),
+        "{refused}"
+    );
+    let forced = FailoverRequest {
+        forced: [ForceableGate::MinimumInterval].into(),
+        ..accepted()
+    };
+    assert!(matches!(
+        decide_at_b(&switched, &forced),
+        FailoverDecision::Start(_)
+    ));
+    let earlier = EpochRecord {
+        switched_at: Some(NOW.plus_secs(-600)),
+        ..switched
+    };
+    let FailoverDecision::Start(record) = decide_at_b(&earlier, &accepted()) else {
+        panic!("600 s are enough");
+    };
+    assert_eq!(record.failover.unwrap().to, Epoch::new(3, SiteId::B));
+}
+
+#[test]
+fn a_region_without_replicated_databases_takes_over_only_if_forced() {
+    let empty = RecoveryPoint {
+        databases: 0,
+        ..recovery_point()
+    };
+    let request = |forced: &[ForceableGate]| FailoverRequest {
+        forced: forced.iter().copied().collect(),
+        ..accepted()
+    };
+    let record = EpochRecord::default();
+    let refused = decide(&record, SiteId::B, &request(&[]), &empty).unwrap_err();
+    let gate = ForceableGate::ReplicatedDatabases;
+    assert_eq!(refused.gate, FailoverGate::Forceable(gate));
+    let forced = decide(&record, SiteId::B, &request(&[gate]), &empty);
+    assert!(matches!(forced, Ok(FailoverDecision::Start(_))));
+}
+
+#[test]
+fn what_is_not_known_refuses_nothing() {
+    let unknown = RecoveryPoint {
+        databases: 1,
+        read_at: NOW,
+        ..RecoveryPoint::default()
+    };
+    assert_eq!(unknown.arrived_until(), None);
+    let decision = decide(&EpochRecord::default(), SiteId::B, &accepted(), &unknown);
+    assert!(matches!(decision, Ok(FailoverDecision::Start(_))));
+}
+
+#[test]
+fn a_record_without_a_failover_is_stored_as_before() {
+    let text = r#"{"epoch":3,"primary":"b"}"#;
+    let record: EpochRecord = serde_json::from_str(text).unwrap();
+    assert_eq!(record.epoch, Epoch::new(3, SiteId::B));
+    assert_eq!(serde_json::to_string(&record).unwrap(), text);
+    for record in records() {
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<EpochRecord>(&text).unwrap(), record);
+        // A reader of the epoch alone understands it, too.
+        assert_eq!(serde_json::from_str::<Epoch>(&text).unwrap(), record.epoch);
+    }
+}
+
+#[test]
+fn the_recovery_point_is_the_older_heartbeat_and_lists_the_longest_behind_first() {
+    let row = |name: &str, state: SubjectState, since: i64| {
+        let subject = Subject::Database(Name::new(name).unwrap());
+        let mut row = LedgerRow::new(subject, state, Timestamp::from_secs(since));
+        row.pairing = Some(Pairing {
+            created: BySite::default(),
+            digest: BySite::default(),
+            link: false,
+        });
+        (row.subject.clone(), row)
+    };
+    let databases: LedgerRows = [
+        row("new", SubjectState::OutOfSync, 50),
+        row("old", SubjectState::Blocked, 20),
+        row("same", SubjectState::InSync, 10),
+    ]
+    .into();
+    let heartbeat = |sent: i64| ChannelHealth {
+        since: Timestamp::from_secs(0),
+        last: Some(Heartbeat {
+            sent: Timestamp::from_secs(sent),
+            done: Timestamp::from_secs(sent + 4),
+        }),
+    };
+    let mut channels = BTreeMap::from([
+        (Channel::Catalog, heartbeat(540)),
+        (Channel::Permissions, heartbeat(480)),
+    ]);
+    let read = |channels: &BTreeMap<Channel, ChannelHealth>| {
+        let rows = (&databases, &databases);
+        RecoveryPoint::new(NOW, rows, channels, None, &BTreeMap::new())
+    };
+    let point = read(&channels);
+    assert_eq!(point.arrived_until(), Some(Timestamp::from_secs(480)));
+    assert_eq!(point.databases, 3);
+    let behind: Vec<String> = point
+        .behind
+        .iter()
+        .map(|one| one.subject.to_string())
+        .collect();
+    assert_eq!(behind.len(), 2);
+    assert!(
+        behind[0].contains("old") && behind[1].contains("new"),
+        "{behind:?}"
+    );
+    assert_eq!(point.not_in_sync.values().sum::<usize>(), 2);
+    channels.get_mut(&Channel::Permissions).unwrap().last = None;
+    assert_eq!(read(&channels).arrived_until(), None);
+}

@@ -1,0 +1,253 @@
+//! Runs a failover: the steps that [`twinlake_core::failover`] decides, in the surviving Region.
+//!
+//! It calls the ledger and Glue of that Region, and nothing else: the primary is gone, and nobody asks it.
+//! It may be killed between any two calls and run again, on another machine too, and two people may run it
+//! at once.
+
+mod defaults;
+
+use crate::ports::{Clock, Ledger, StatsStore, WriteRegion};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use twinlake_core::failover::{
+    EpochRecord, FailoverDecision, FailoverJournal, FailoverRefusal, FailoverRequest, FailoverStep,
+    RecoveryPoint, UndoRefusal, after_step, decide, undo,
+};
+use twinlake_core::heartbeat::Channel;
+use twinlake_core::topology::{FENCE_WAIT_SECS, SiteId};
+use twinlake_core::{CallError, CallErrorKind, Policy};
+
+/// Waits, for a failover.
+pub trait Timer: Clock {
+    /// Waits for this long.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Who is told about the progress of a failover.
+pub trait FailoverProgress {
+    /// A step begins, at the earliest after the one before it was stored.
+    fn step_started(&self, step: FailoverStep);
+    /// The failover still waits for this long.
+    fn waiting(&self, left: Duration);
+}
+
+impl FailoverProgress for () {
+    fn step_started(&self, _: FailoverStep) {}
+    fn waiting(&self, _: Duration) {}
+}
+
+/// The surviving Region.
+pub struct Survivor<'a, R, L, T> {
+    /// Its site.
+    pub site: SiteId,
+    /// Its catalog.
+    pub region: &'a R,
+    /// Its ledger.
+    pub ledger: &'a L,
+    /// The clock, and what waits.
+    pub timer: &'a T,
+    /// The policy of its ledger.
+    pub policy: &'a Policy,
+    /// The most calls to Glue at the same time.
+    pub max_concurrent_calls: usize,
+    /// Who is told.
+    pub progress: &'a dyn FailoverProgress,
+}
+
+/// Why a failover ended before it was completed. It goes on when it is run again.
+#[derive(Debug, thiserror::Error)]
+pub enum FailoverError {
+    /// A gate is closed.
+    #[error("{0}")]
+    Refused(#[from] FailoverRefusal),
+    /// The failover cannot be undone.
+    #[error("{0}")]
+    NotUndone(#[from] UndoRefusal),
+    /// Somebody undid it.
+    #[error(
+        "somebody has undone this failover meanwhile; run the command again if it is still wanted"
+    )]
+    UndoneMeanwhile,
+    /// A call failed.
+    #[error("{0}")]
+    Call(#[from] CallError),
+}
+
+/// How many times a record that others change at the same time is read again.
+const MAX_ATTEMPTS: u32 = 16;
+
+/// How often the progress of the wait is told.
+const WAIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a failover would do.
+#[derive(Debug)]
+pub struct FailoverPreview {
+    /// The stored record.
+    pub record: EpochRecord,
+    /// How far the Region is behind.
+    pub recovery_point: RecoveryPoint,
+    /// Whether it would start, go on, or has nothing to do, or why it is refused.
+    pub decision: Result<FailoverDecision, FailoverRefusal>,
+}
+
+/// Reads how far the Region is behind and decides about a request. Changes nothing.
+///
+/// # Errors
+/// The ledger of the Region cannot be reached.
+pub async fn preview<L: Ledger + StatsStore, C: Clock>(
+    site: SiteId,
+    ledger: &L,
+    clock: &C,
+    request: &FailoverRequest,
+) -> Result<FailoverPreview, CallError> {
+    let recovery_point = read_recovery_point(ledger, clock).await?;
+    let record = stored_record(ledger).await?.0;
+    let decision = decide(&record, site, request, &recovery_point);
+    Ok(FailoverPreview {
+        record,
+        recovery_point,
+        decision,
+    })
+}
+
+/// Makes the Region the primary: starts a failover, or goes on with the one that the ledger holds. Returns the
+/// journal of the last failover; `None` if the Region is the primary without one.
+///
+/// # Errors
+/// A gate is closed, or a call failed. After a failed call, run it again.
+pub async fn run<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
+    survivor: &Survivor<'_, R, L, T>,
+    request: &FailoverRequest,
+) -> Result<Option<FailoverJournal>, FailoverError> {
+    let ledger = survivor.ledger;
+    let recovery_point = read_recovery_point(ledger, survivor.timer).await?;
+    let mut has_begun = false;
+    for attempt in 0..MAX_ATTEMPTS {
+        let (stored, version) = stored_record(ledger).await?;
+        let (record, version) = match decide(&stored, survivor.site, request, &recovery_point)? {
+            FailoverDecision::AlreadyPrimary => return Ok(stored.failover),
+            FailoverDecision::Resume(record) => (record, version),
+            FailoverDecision::Start(_) if has_begun => return Err(FailoverError::UndoneMeanwhile),
+            FailoverDecision::Start(record) => {
+                if !ledger.put_epoch_record(&record, version).await? {
+                    ledger.wait_after_conflict(attempt).await;
+                    continue;
+                }
+                (record, Some(version.map_or(0, |version| version + 1)))
+            }
+        };
+        has_begun = true;
+        if let Some(journal) = run_steps(survivor, record, version).await? {
+            return Ok(Some(journal));
+        }
+        ledger.wait_after_conflict(attempt).await;
+    }
+    let message = "others keep changing the epoch record; run the command again";
+    let kind = CallErrorKind::Contended;
+    Err(CallError::new(kind, "failover", "this Region", message).into())
+}
+
+/// Undoes a failover that has not written its epoch.
+///
+/// # Errors
+/// There is none, or the epoch is written; or a call failed.
+pub async fn undo_failover<L: Ledger, C: Clock>(
+    ledger: &L,
+    clock: &C,
+) -> Result<(), FailoverError> {
+    for attempt in 0..MAX_ATTEMPTS {
+        let (stored, version) = stored_record(ledger).await?;
+        let undone = undo(&stored, clock.now())?;
+        if ledger.put_epoch_record(&undone, version).await? {
+            return Ok(());
+        }
+        ledger.wait_after_conflict(attempt).await;
+    }
+    let message = "others keep changing the epoch record; run the command again";
+    let kind = CallErrorKind::Contended;
+    Err(CallError::new(kind, "failover", "this Region", message).into())
+}
+
+/// Runs the steps that are left. Returns the completed journal, or `None` if somebody else wrote the record
+/// meanwhile.
+async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
+    survivor: &Survivor<'_, R, L, T>,
+    mut record: EpochRecord,
+    mut version: Option<u64>,
+) -> Result<Option<FailoverJournal>, FailoverError> {
+    loop {
+        let step = record
+            .failover
+            .as_ref()
+            .and_then(FailoverJournal::next_step);
+        let Some(step) = step else {
+            return Ok(record.failover);
+        };
+        survivor.progress.step_started(step);
+        let mut results = (0, BTreeMap::new());
+        match step {
+            // The epoch is written together with the stage, below.
+            FailoverStep::WriteEpoch => {}
+            FailoverStep::WaitForWriters => wait_for_writers(survivor).await,
+            FailoverStep::RestoreDefaults => {
+                let from = record.failover.as_ref().map(|journal| journal.from);
+                let restored = defaults::restore(survivor, from.unwrap_or(record.epoch)).await?;
+                results = (restored.restored, restored.unrestored);
+            }
+        }
+        record = after_step(&record, step, survivor.timer.now(), results);
+        if !survivor.ledger.put_epoch_record(&record, version).await? {
+            return Ok(None);
+        }
+        version = Some(version.map_or(0, |version| version + 1));
+    }
+}
+
+/// Waits until nothing that was sent under the former epoch takes effect any more. The wait begins anew when
+/// a failover goes on: another machine's clock says nothing about how long the first one has waited.
+async fn wait_for_writers<R, L, T: Timer>(survivor: &Survivor<'_, R, L, T>) {
+    let started = survivor.timer.monotonic();
+    let wait = Duration::from_secs(FENCE_WAIT_SECS);
+    loop {
+        let waited = survivor.timer.monotonic().saturating_sub(started);
+        let left = wait.saturating_sub(waited);
+        survivor.progress.waiting(left);
+        if left.is_zero() {
+            return;
+        }
+        survivor.timer.sleep(left.min(WAIT_INTERVAL)).await;
+    }
+}
+
+async fn stored_record<L: Ledger>(ledger: &L) -> Result<(EpochRecord, Option<u64>), CallError> {
+    let stored = ledger.epoch_record().await?;
+    let (record, version) = stored.unzip();
+    Ok((record.unwrap_or_default(), version))
+}
+
+async fn read_recovery_point<L: Ledger + StatsStore, C: Clock>(
+    ledger: &L,
+    clock: &C,
+) -> Result<RecoveryPoint, CallError> {
+    let now = clock.now();
+    let databases = ledger.database_rows().await?;
+    let not_in_sync = ledger.rows_not_in_sync().await?;
+    let mut channels = BTreeMap::new();
+    for channel in Channel::EVERY {
+        channels.insert(channel, ledger.channel_health(channel, now).await?);
+    }
+    let pending = ledger.all_pending_objects().await?;
+    let pending = pending.into_iter();
+    let pending = pending
+        .map(|(table, (pending, _))| (table, pending))
+        .collect();
+    let verified_at = ledger.verified_at().await?;
+    let rows = (&databases, &not_in_sync);
+    Ok(RecoveryPoint::new(
+        now,
+        rows,
+        &channels,
+        verified_at,
+        &pending,
+    ))
+}

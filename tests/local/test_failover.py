@@ -1,0 +1,194 @@
+"""A failover over the real command: the primary refuses every connection, and every call is recorded. It is
+killed while it waits, and run again. Then the primary returns, and its functions are fenced."""
+
+import http.client
+import http.server
+import re
+import subprocess
+import threading
+import urllib.parse
+
+import pytest
+
+from stack import PRIMARY, STANDBY, TARGET, wait_for
+from test_end_to_end import table_input, wait_until_identical
+
+# What a failover may call, in the surviving Region only.
+ALLOWED = {
+    ("dynamodb", "GetItem"), ("dynamodb", "PutItem"), ("dynamodb", "Query"), ("dynamodb", "UpdateItem"),
+    ("glue", "GetDatabase"), ("glue", "UpdateDatabase"),
+}
+OPEN = [{"Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"}, "Permissions": ["ALL"]}]
+SCOPE = re.compile(r"Credential=[^/]+/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+
+
+class RecordingProxy:
+    """Forwards requests to one server, records each as (service, action, Region), and closes the connection
+    on those to the primary."""
+
+    def __init__(self, url):
+        self.calls = []
+        upstream = urllib.parse.urlsplit(url).netloc
+        calls = self.calls
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def handle_request(self):
+                scope = SCOPE.search(self.headers.get("Authorization", ""))
+                service, region = (scope["service"], scope["region"]) if scope else ("unsigned", "")
+                action = self.headers.get("X-Amz-Target", self.path).rsplit(".", 1)[-1]
+                calls.append((service, action, region))
+                if region == PRIMARY:
+                    self.close_connection = True
+                    return
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                connection = http.client.HTTPConnection(upstream, timeout=60)
+                connection.request(self.command, self.path, body, dict(self.headers))
+                response = connection.getresponse()
+                content = response.read()
+                self.send_response(response.status)
+                for name, value in response.getheaders():
+                    if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                connection.close()
+
+            do_GET = do_POST = do_PUT = do_DELETE = handle_request
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def proxies(deployment):
+    """A proxy before the local AWS, and one before the sandbox."""
+    both = RecordingProxy(deployment.aws_url), RecordingProxy(deployment.sandbox_url)
+    yield both
+    for proxy in both:
+        proxy.close()
+
+
+def start_failover(deployment, proxies, *args):
+    aws, sandbox = proxies
+    environment = deployment.cli_environment() | {
+        "AWS_ENDPOINT_URL": aws.url, "AWS_ENDPOINT_URL_GLUE": sandbox.url,
+        "AWS_ENDPOINT_URL_LAKEFORMATION": sandbox.url,
+    }
+    return subprocess.Popen(
+        [str(TARGET / "twinlake"), "failover", "--region", STANDBY, *args], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=deployment.home,
+    )
+
+
+def fail_over(deployment, proxies, *args):
+    """Runs the command to its end. Returns its exit code, its output and its errors."""
+    process = start_failover(deployment, proxies, *args)
+    out, errors = process.communicate(timeout=300)
+    return process.returncode, out, errors
+
+
+def defaults(deployment, region):
+    database = deployment.client("glue", region).get_database(Name="sales")["Database"]
+    return database["CreateTableDefaultPermissions"]
+
+
+def epoch_item(deployment):
+    key = {"pk": {"S": "meta"}, "sk": {"S": "epoch"}}
+    found = deployment.client("dynamodb", STANDBY).get_item(TableName="twinlake-ledger", Key=key)
+    return found.get("Item", {}).get("body", {}).get("S", "")
+
+
+def heartbeat(deployment, region):
+    glue = deployment.client("glue", region)
+    return glue.get_table(DatabaseName="twinlake_heartbeat", Name="heartbeat")["Table"]["Parameters"]
+
+
+def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deployment, proxies):
+    glue = deployment.client("glue", PRIMARY)
+    glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": OPEN})
+    glue.create_table(DatabaseName="sales", TableInput=table_input("orders"))
+    wait_until_identical(deployment)
+    deployment.resync()
+    deployment.invoke(PRIMARY, "Heartbeat")
+    wait_for("the heartbeat arrives", lambda: has_table(deployment, "twinlake_heartbeat", "heartbeat"))
+    assert defaults(deployment, STANDBY) == []
+
+    code, out, _ = fail_over(deployment, proxies, "--accept-loss", "--validate-only")
+    assert code == 0 and "holds epoch 0" in out and "verified as of" in out, out
+    code, _, errors = fail_over(deployment, proxies, "--yes")
+    assert code == 1 and "the gate accepted-loss is closed" in errors, errors
+    code, _, errors = fail_over(deployment, proxies, "--undo")
+    assert code == 1 and "no failover is under way" in errors, errors
+    assert epoch_item(deployment) == "", "nothing was written"
+
+    # The command dies while it waits.
+    dying = start_failover(deployment, proxies, "--accept-loss", "--yes")
+    lines = []
+    while not any("wait until" in line and line.startswith("Step") for line in lines):
+        line = dying.stdout.readline()
+        assert line, (lines, dying.stderr.read())
+        lines.append(line)
+    dying.kill()
+    dying.communicate()
+    assert '"epoch":1,"primary":"b"' in epoch_item(deployment)
+    assert defaults(deployment, STANDBY) == [], "they are restored after the wait"
+    code, _, errors = fail_over(deployment, proxies, "--undo")
+    assert code == 1 and "cannot be undone" in errors, errors
+
+    # Another person runs it again, and it goes on.
+    code, out, errors = fail_over(deployment, proxies, "--accept-loss", "--yes")
+    assert code == 0, (out, errors)
+    assert "goes on" in out and f"{STANDBY} is the primary by epoch 1" in out, out
+    assert defaults(deployment, STANDBY) == OPEN
+    code, out, _ = fail_over(deployment, proxies, "--accept-loss", "--yes")
+    assert code == 0 and "primary by epoch 1" in out and "Step" not in out, out
+
+    called = {call for proxy in proxies for call in proxy.calls}
+    assert {region for _, _, region in called} == {STANDBY}, called
+    actions = {(service, action) for service, action, _ in called}
+    assert actions <= ALLOWED and ("glue", "UpdateDatabase") in actions, actions
+
+    check_return(deployment)
+
+
+def has_table(deployment, database, table):
+    try:
+        deployment.client("glue", STANDBY).get_table(DatabaseName=database, Name=table)
+    except deployment.client("glue", STANDBY).exceptions.EntityNotFoundException:
+        return False
+    return True
+
+
+def check_return(deployment):
+    """The former primary returns: its functions write nothing, and the survivor's act as the primary's."""
+    former, survivor = heartbeat(deployment, PRIMARY), heartbeat(deployment, STANDBY)
+    for region in (PRIMARY, STANDBY):
+        for function in ("Heartbeat", "LakeAccess", "Monitor", "Resync"):
+            deployment.invoke(region, function)
+    assert heartbeat(deployment, PRIMARY) == former
+    assert heartbeat(deployment, STANDBY) != survivor
+
+    # What somebody still does there is not replicated, in either direction.
+    deployment.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput=table_input("late"))
+    deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_input("new"))
+    wait_for("the events are handled", deployment.has_empty_queues)
+    for region in (PRIMARY, STANDBY):
+        deployment.invoke(region, "Resync")
+    assert not has_table(deployment, "sales", "late")
+    tables = deployment.client("glue", PRIMARY).get_tables(DatabaseName="sales")["TableList"]
+    assert sorted(table["Name"] for table in tables) == ["late", "orders"]
+
+    # A command does not write there, either.
+    done = deployment.twinlake("resync", "--region", STANDBY, check=False)
+    assert done.returncode == 1 and "fenced" in done.stderr, (done.stdout, done.stderr)
+    done = deployment.twinlake("plan", "--region", STANDBY, check=False)
+    assert done.returncode == 2, done.stderr
