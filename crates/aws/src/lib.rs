@@ -30,6 +30,7 @@ pub mod permission_convert;
 mod region;
 mod s3_canaries;
 mod s3_replicas;
+mod s3_table_files;
 mod system_clock;
 
 pub use bucket_setup::S3BucketSetup;
@@ -43,4 +44,5 @@ pub use messaging::{DefaultEventBus, SnsAlerts, SqsRetryQueue};
 pub use region::AwsRegion;
 pub use s3_canaries::S3Canaries;
 pub use s3_replicas::S3Replicas;
+pub use s3_table_files::S3TableFiles;
 pub use system_clock::SystemClock;

@@ -8,6 +8,7 @@ use crate::commands::bootstrap::BootstrapArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::explain::ExplainArgs;
 use crate::commands::failover::FailoverArgs;
+use crate::commands::iceberg::IcebergCommand;
 use crate::commands::init::InitArgs;
 use crate::commands::pending::PendingCommand;
 use crate::commands::plan::PlanArgs;
@@ -143,6 +144,9 @@ pub enum Command {
     /// Add what Twinlake needs to things that exist, such as S3 replication to buckets
     #[command(subcommand)]
     Setup(SetupCommand),
+    /// Relocate an Iceberg table to the standby, or check a copy of one
+    #[command(subcommand)]
+    Iceberg(IcebergCommand),
     /// Show what an event leads to: which objects are read, or why it is ignored
     Explain(ExplainArgs),
     /// Check a policy, store it in both Regions, or show what it does with an object
@@ -282,6 +286,23 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_for_iceberg_tables_need_no_policy() {
+        assert_eq!(
+            options(&["iceberg", "relocate"]),
+            [
+                "from-originals",
+                "json",
+                "map",
+                "pairing-id",
+                "region",
+                "source-region"
+            ]
+        );
+        assert_eq!(options(&["iceberg", "check"]), ["also", "json", "region"]);
+        assert_eq!(options(&["iceberg", "show"]), ["json", "region"]);
+    }
+
+    #[test]
     fn every_command_that_can_need_attention_names_exit_code_2() {
         let mut command = Cli::command();
         command.build();
@@ -298,6 +319,9 @@ mod tests {
             "bootstrap",
             "uninstall",
             "setup storage",
+            "iceberg relocate",
+            "iceberg check",
+            "iceberg show",
         ] {
             let mut help = &mut command;
             for part in name.split(' ') {

@@ -7,6 +7,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod failover;
+pub(crate) mod iceberg;
 pub(crate) mod init;
 pub(crate) mod pending;
 pub(crate) mod plan;

@@ -16,6 +16,7 @@ mod commands;
 pub mod common_options;
 mod connect;
 mod files;
+mod local_table_files;
 pub mod output;
 mod progress;
 mod projection_text;
@@ -97,6 +98,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),
         Command::Sandbox(args) => commands::sandbox::run(&args).await,
+        Command::Iceberg(command) => commands::iceberg::run(&command).await,
         Command::Setup(command) => commands::setup::run(&command).await,
     };
     match result {

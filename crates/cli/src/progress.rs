@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 use twinlake_core::Name;
 use twinlake_core::render::escape;
+use twinlake_engine::iceberg::FileProgress;
 use twinlake_engine::progress::WorkProgress;
 use twinlake_engine::resync::ResyncProgress;
 
@@ -41,6 +42,7 @@ struct Work {
     databases: Count,
     reads: Count,
     steps: Count,
+    files: Count,
     /// The database that was read last.
     name: String,
 }
@@ -107,6 +109,7 @@ impl Work {
             databases: Count::default(),
             reads: Count::default(),
             steps: Count::default(),
+            files: Count::default(),
             name: String::new(),
         }
     }
@@ -122,6 +125,9 @@ impl Work {
 
     /// How much of the present part is done.
     fn fraction(&self) -> f64 {
+        if self.files.total > 0 {
+            return self.files.fraction();
+        }
         if self.steps.total > 0 {
             return self.steps.fraction();
         }
@@ -146,6 +152,7 @@ impl Work {
             (self.databases, "databases"),
             (self.reads, "reads of tables"),
             (self.steps, "steps"),
+            (self.files, "files"),
         ] {
             if count.total > 0 {
                 parts.push(format!("{}/{} {noun}", count.done, count.total));
@@ -201,6 +208,16 @@ impl WorkProgress for TerminalProgress {
 
     fn steps_finished(&self, count: usize) {
         self.update(|work| work.steps.done += count);
+    }
+}
+
+impl FileProgress for TerminalProgress {
+    fn files_expected(&self, count: usize) {
+        self.update(|work| work.files.total += count);
+    }
+
+    fn file_finished(&self) {
+        self.update(|work| work.files.done += 1);
     }
 }
 

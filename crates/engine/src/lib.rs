@@ -34,6 +34,7 @@ pub mod failover;
 mod fenced_region;
 pub mod grant_index;
 pub mod heartbeat;
+pub mod iceberg;
 pub mod in_memory_ledger;
 pub mod lake_access;
 mod limited_region;

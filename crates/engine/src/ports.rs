@@ -7,6 +7,7 @@ mod infrastructure;
 mod lakeformation;
 mod ledger;
 mod monitoring;
+mod objects;
 mod stats;
 
 pub use canaries::CanaryBuckets;
@@ -17,6 +18,7 @@ pub use lakeformation::{
 };
 pub use ledger::{AlertTopic, Clock, ConditionalWrites, Ledger, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
+pub use objects::TableFiles;
 pub use stats::{StatCounters, StatsStore};
 
 use std::collections::BTreeMap;

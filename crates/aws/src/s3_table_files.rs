@@ -1,0 +1,138 @@
+//! Reads and adds files of tables in S3.
+
+use crate::call_error;
+use crate::clients::Clients;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use std::collections::BTreeMap;
+use twinlake_core::{CallError, CallErrorKind};
+use twinlake_engine::ports::TableFiles;
+use twinlake_iceberg::bucket_and_key;
+
+/// The files of tables in S3, in one Region or several.
+#[derive(Clone, Debug)]
+pub struct S3TableFiles {
+    region: String,
+    client: aws_sdk_s3::Client,
+    /// The clients of buckets in other Regions.
+    others: BTreeMap<String, (String, aws_sdk_s3::Client)>,
+}
+
+impl S3TableFiles {
+    /// The files in the buckets of one Region.
+    #[must_use]
+    pub fn new(clients: &Clients) -> Self {
+        Self {
+            region: clients.region().to_owned(),
+            client: clients.s3(),
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// Also the files in a bucket of another Region.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: &str, clients: &Clients) -> Self {
+        let client = (clients.region().to_owned(), clients.s3());
+        self.others.insert(bucket.to_owned(), client);
+        self
+    }
+
+    /// Region, client, bucket and key of a path.
+    fn place<'p>(
+        &self,
+        call: &str,
+        path: &'p str,
+    ) -> Result<(&str, &aws_sdk_s3::Client, &'p str, &'p str), CallError> {
+        let Some((bucket, key)) = bucket_and_key(path) else {
+            let problem = format!("{path} is no path in S3");
+            return Err(CallError::new(
+                CallErrorKind::Invalid,
+                call,
+                &self.region,
+                problem,
+            ));
+        };
+        Ok(match self.others.get(bucket) {
+            Some((region, client)) => (region, client, bucket, key),
+            None => (&self.region, &self.client, bucket, key),
+        })
+    }
+}
+
+/// The HTTP status of a failed call; `None` if there was no response.
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|raw| raw.status().as_u16())
+}
+
+impl TableFiles for S3TableFiles {
+    async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, CallError> {
+        let (region, client, bucket, key) = self.place("GetObject", path)?;
+        match client.get_object().bucket(bucket).key(key).send().await {
+            Ok(response) => {
+                let body = response.body.collect().await.map_err(|error| {
+                    let problem = format!("the body of {path} ended early: {error}");
+                    CallError::new(CallErrorKind::Unavailable, "GetObject", region, problem)
+                })?;
+                Ok(Some(body.to_vec()))
+            }
+            // A bucket that does not exist is an error: nothing in it is missing.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetObjectError::is_no_such_key) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(call_error::from_sdk("GetObject", region, &error)),
+        }
+    }
+
+    async fn size(&self, path: &str) -> Result<Option<u64>, CallError> {
+        let (region, client, bucket, key) = self.place("HeadObject", path)?;
+        match client.head_object().bucket(bucket).key(key).send().await {
+            Ok(response) => Ok(response
+                .content_length
+                .and_then(|size| u64::try_from(size).ok())),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            // A response to HEAD has no body, so only the status code identifies the error.
+            Err(error) if status(&error) == Some(403) => Err(call_error::from_code(
+                "HeadObject",
+                region,
+                "AccessDenied",
+                path,
+            )),
+            Err(error) => Err(call_error::from_sdk("HeadObject", region, &error)),
+        }
+    }
+
+    async fn list(&self, prefix: &str, visit: &mut dyn FnMut(&str, u64)) -> Result<(), CallError> {
+        let (region, client, bucket, key) = self.place("ListObjectsV2", prefix)?;
+        let start = prefix.strip_suffix(key).unwrap_or(prefix);
+        let call = client.list_objects_v2().bucket(bucket).prefix(key);
+        let mut pages = call.into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| call_error::from_sdk("ListObjectsV2", region, &e))?;
+            for object in page.contents() {
+                let size = object.size().and_then(|size| u64::try_from(size).ok());
+                if let (Some(key), Some(size)) = (object.key(), size) {
+                    visit(&format!("{start}{key}"), size);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&self, path: &str, content: Vec<u8>) -> Result<bool, CallError> {
+        let (region, client, bucket, key) = self.place("PutObject", path)?;
+        let call = client.put_object().bucket(bucket).key(key);
+        let call = call.if_none_match("*").body(ByteStream::from(content));
+        match call.send().await {
+            Ok(_) => Ok(true),
+            // S3 answers a failed condition with 412.
+            Err(error) if status(&error) == Some(412) => Ok(false),
+            Err(error) => Err(call_error::from_sdk("PutObject", region, &error)),
+        }
+    }
+}
