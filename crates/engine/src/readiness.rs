@@ -80,9 +80,9 @@ pub struct Inspection {
 }
 
 /// Reads what the checks look at. A read that fails is part of the result.
-pub async fn read<R: ReadRegion, I: ReadInfrastructure + ReadIam>(
-    primary: InspectedRegion<'_, R, I>,
-    standby: InspectedRegion<'_, R, I>,
+pub async fn read<P: ReadRegion, S: ReadRegion, I: ReadInfrastructure + ReadIam>(
+    primary: InspectedRegion<'_, P, I>,
+    standby: InspectedRegion<'_, S, I>,
     policy: &Policy,
     epoch: Epoch,
     inspection: Inspection,
@@ -232,10 +232,10 @@ type SampledLocation = (String, String, String);
 
 /// Looks at a few objects of the locations of tables that S3 replicates, and at their replicas. Of more
 /// than [`MAX_SAMPLED_LOCATIONS`] locations it takes some at equal distances.
-async fn sample_objects<R: ReadRegion, I: ReadInfrastructure>(
+async fn sample_objects<P: ReadRegion, S: ReadRegion, I: ReadInfrastructure>(
     readings: &mut ReadinessReadings,
-    primary: &InspectedRegion<'_, R, I>,
-    standby: &InspectedRegion<'_, R, I>,
+    primary: &InspectedRegion<'_, P, I>,
+    standby: &InspectedRegion<'_, S, I>,
     policy: &Policy,
     epoch: Epoch,
 ) {
