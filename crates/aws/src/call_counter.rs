@@ -22,7 +22,7 @@ pub(crate) enum Service {
     S3,
     Kms,
     Iam,
-    ServiceQuotas,
+    Quotas,
     CloudTrail,
 }
 
@@ -40,7 +40,7 @@ impl Service {
         Self::S3,
         Self::Kms,
         Self::Iam,
-        Self::ServiceQuotas,
+        Self::Quotas,
         Self::CloudTrail,
     ];
 
@@ -55,7 +55,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Kms => "kms",
             Self::Iam => "iam",
-            Self::ServiceQuotas => "servicequotas",
+            Self::Quotas => "servicequotas",
             Self::CloudTrail => "cloudtrail",
         }
     }

@@ -135,7 +135,7 @@ impl Clients {
     client!(s3, aws_sdk_s3, S3);
     client!(kms, aws_sdk_kms, Kms);
     client!(iam, aws_sdk_iam, Iam);
-    client!(servicequotas, aws_sdk_servicequotas, ServiceQuotas);
+    client!(servicequotas, aws_sdk_servicequotas, Quotas);
     client!(cloudtrail, aws_sdk_cloudtrail, CloudTrail);
 
     /// Returns the IAM principal that the process calls as: the ARN of a user, or the role of an

@@ -326,7 +326,7 @@ fn what_is_not_known_of_principals_is_one_line() {
     let unmade = findings(|r| {
         r.access
             .simulations
-            .retain(|call, _| call.principal != ANALYST)
+            .retain(|call, _| call.principal != ANALYST);
     });
     assert_eq!(told(&unmade), [(user, Unknown, B)]);
     let grants = findings(|r| r.access.principals = Reading::Unread("AccessDenied".to_owned()));
