@@ -25,8 +25,6 @@ POLLS_PER_QUEUE, POLL_SECS = 5, 20
 CALL_SECS, INVOCATION_SECS = 0.05, 0.2
 # Prices of S3 of the same date, for a listing and for a read of an object's metadata.
 S3_LIST_DOLLARS, S3_HEAD_DOLLARS = 0.005 / 1000, 0.0004 / 1000
-# Tables in a page of GetTables.
-TABLES_PER_PAGE = 100
 # The number of services whose calls have a metric series of their own.
 SERVICES = 7
 # The cost of a change is the mean of this many: the two events of one change may or may not
@@ -171,8 +169,9 @@ def readiness_dollars():
     locations = constant("crates/engine/src/readiness.rs", "MAX_SAMPLED_LOCATIONS")
     # The oldest and the newest objects, in both Regions.
     heads = locations * 2 * 2 * constant("crates/aws/src/infrastructure/buckets.rs", "SAMPLES_PER_END")
-    # One call lists the databases. In each Region four count what is not replicated.
-    glue_calls = TABLES / TABLES_PER_PAGE + 1 + 2 * 4
+    # One call lists the databases, one the functions. In each Region four count what is not replicated.
+    sampled = constant("crates/engine/src/readiness/references.rs", "MAX_PARTITIONED_TABLES")
+    glue_calls = TABLES / PAGE_TABLES + 1 + 1 + 2 * 4 + sampled
     runs = MONTH_SECS / schedule_secs("Readiness")
     return runs * (
         glue_calls * PRICES["glue-million-calls"] / 1e6
@@ -242,8 +241,14 @@ def assert_projection_agrees(usage):
     alarms = [name for name, resource in RESOURCES.items()
               if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource]
     queues = [function for function in FUNCTIONS if "Messages" in RESOURCES[function]["Properties"]["Events"]]
-    series = len([name for name, dimension in metrics() if dimension is None]) + 2 + SERVICES
+    series = len([name for name, dimension in metrics() if dimension is None]) + 3 + SERVICES
+    locations = constant("crates/engine/src/readiness.rs", "MAX_SAMPLED_LOCATIONS")
+    ends = constant("crates/aws/src/infrastructure/buckets.rs", "SAMPLES_PER_END")
     for name, value in {
+        "READINESS_GB": memory_mb("Readiness") / 1024, "CANARY_GB": memory_mb("Canary") / 1024,
+        "READINESS_S3_LISTINGS": locations, "READINESS_S3_HEADS": locations * 2 * 2 * ends,
+        "READINESS_SAMPLED_TABLES": constant(
+            "crates/engine/src/readiness/references.rs", "MAX_PARTITIONED_TABLES"),
         "METRICS": series, "ALARMS": len(alarms), "QUEUES": len(queues),
         "CALL_SECS": CALL_SECS, "INVOCATION_SECS": INVOCATION_SECS,
         "MAX_CONCURRENT_CALLS": int(TEMPLATE["Parameters"]["MaxConcurrentCalls"]["Default"]),
@@ -253,6 +258,7 @@ def assert_projection_agrees(usage):
         projected = re.search(rf"const {name}: \w+ = ([\d.]+);", source)[1]
         assert float(projected) == value, (name, projected, value)
     assert schedule_secs("Heartbeat") == 60 and schedule_secs("ReplicationEvent") == 3600
+    assert schedule_secs("Readiness") == 1800 and schedule_secs("Canary") == 300
 
 
 def test_the_documented_cost_is_the_computed_one(tmp_path, monkeypatch):

@@ -196,12 +196,13 @@ mod tests {
 
     #[test]
     fn a_command_lists_only_the_options_that_it_reads() {
-        assert!(options(&["scenario"]).is_empty());
+        assert_eq!(options(&["scenario"]), ["answers"]);
         assert!(options(&["policy", "check"]).is_empty());
         assert_eq!(
             options(&["sandbox"]),
             [
                 "account",
+                "answers",
                 "events-to",
                 "port",
                 "reader-role",

@@ -51,7 +51,7 @@ pub struct DataPrice {
 const GB_PER_TB: f64 = 1024.0;
 
 /// What replicated data and its keys cost. Nobody knows the amount of data before S3 replicates it.
-pub const DATA_PRICES: [DataPrice; 7] = [
+pub const DATA_PRICES: [DataPrice; 8] = [
     DataPrice {
         dollars: 0.02 * GB_PER_TB,
         unit: "per TB replicated, for the transfer to another Region",
@@ -80,7 +80,14 @@ pub const DATA_PRICES: [DataPrice; 7] = [
         dollars: 1.00,
         unit: "per KMS key and month",
     },
+    DataPrice {
+        dollars: 0.30,
+        unit: "per S3 replication rule, direction and month, for canaries",
+    },
 ];
+
+/// Per million listings of objects in S3.
+pub const S3_MILLION_LISTINGS: f64 = 5.00;
 
 /// Per million management events that a second trail of a Region copies.
 pub const TRAIL_COPY_MILLION_EVENTS: f64 = 20.00;

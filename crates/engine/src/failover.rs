@@ -233,9 +233,12 @@ async fn read_recovery_point<L: Ledger + StatsStore, C: Clock>(
     let databases = ledger.database_rows().await?;
     let not_in_sync = ledger.rows_not_in_sync().await?;
     let mut channels = BTreeMap::new();
-    for channel in Channel::EVERY {
+    for channel in Channel::OF_EVENTS {
         channels.insert(channel, ledger.channel_health(channel, now).await?);
     }
+    let canaries = ledger.canaries().await?.unwrap_or_default();
+    let storage = canaries.received.oldest_health();
+    channels.extend(storage.map(|health| (Channel::Storage, health)));
     let pending = ledger.all_pending_objects().await?;
     let pending = pending.into_iter();
     let pending = pending

@@ -3,13 +3,15 @@
 //! The numbers of alarms, metrics, queues and scheduled runs are those of `template.yaml` with the default
 //! parameters; the calls of a heartbeat are counted ones. `tests/local/test_costs.py` fails if they differ.
 
+use crate::api_call_lower_bound::{CATALOG_PAGE_SIZE, pages};
 use crate::call_projection::{
-    LakeInventory, ProjectedCalls, UnchangedResyncCalls, first_resync, unchanged_resync,
+    DatabaseInventory, LakeInventory, ProjectedCalls, UnchangedResyncCalls, first_resync,
+    unchanged_resync,
 };
 use crate::cost::{
     CLOUDWATCH_ALARM_MONTH, CLOUDWATCH_DASHBOARD_MONTH, CLOUDWATCH_METRIC_MONTH, DYNAMODB_READS,
     DYNAMODB_WRITES, EVENTBRIDGE_EVENTS, GLUE_CALLS, LAMBDA_GB_SECONDS, LAMBDA_INVOCATIONS, Prices,
-    SQS_CALLS,
+    S3_HEADS, S3_MILLION_LISTINGS, SQS_CALLS,
 };
 use twinlake_core::Policy;
 
@@ -20,6 +22,15 @@ const DAYS: f64 = 30.0;
 const HEARTBEATS: f64 = DAYS * 24.0 * 60.0;
 /// Runs of the check of S3 replication, in each Region and month.
 const REPLICATION_CHECKS: f64 = DAYS * 24.0;
+/// Runs of the readiness checks, and of the canaries in each Region, in a month.
+const READINESS_CHECKS: f64 = DAYS * 48.0;
+const CANARIES: f64 = DAYS * 24.0 * 12.0;
+/// What the readiness checks call at most, whatever the size of the lake: what is not replicated is counted in
+/// both Regions, the functions are listed, and the partitions of some tables are sampled.
+const READINESS_GLUE_CALLS: usize = 9;
+const READINESS_SAMPLED_TABLES: usize = 50;
+const READINESS_S3_LISTINGS: f64 = 100.0;
+const READINESS_S3_HEADS: f64 = 800.0;
 /// What one run of the heartbeats and monitors of both Regions costs.
 const HEARTBEAT: HeartbeatUsage = HeartbeatUsage {
     glue_calls: 10.4,
@@ -30,8 +41,8 @@ const HEARTBEAT: HeartbeatUsage = HeartbeatUsage {
     invocations: 11.0,
 };
 /// In each Region.
-const METRICS: f64 = 19.0;
-const ALARMS: f64 = 9.0;
+const METRICS: f64 = 23.0;
+const ALARMS: f64 = 11.0;
 const QUEUES: f64 = 6.0;
 /// Assumption: Lambda keeps five long polls of 20 seconds open on an empty queue.
 const POLLS_PER_QUEUE: f64 = 5.0 * DAYS * 24.0 * 3600.0 / 20.0;
@@ -41,6 +52,8 @@ const INVOCATION_SECS: f64 = 0.2;
 const MAX_CONCURRENT_CALLS: f64 = 8.0;
 const RESYNC_GB: f64 = 1.0;
 const HANDLER_GB: f64 = 0.5;
+const READINESS_GB: f64 = 1.0;
+const CANARY_GB: f64 = 0.125;
 /// Assumption: a resync reads the row of each database and table, of 1 KB, and a read is of 4 KB.
 const ROWS_PER_READ: f64 = 4.0;
 const MILLION: f64 = 1_000_000.0;
@@ -94,7 +107,11 @@ pub fn project(lake: &LakeInventory, policy: &Policy, prices: &Prices) -> CostPr
     let heartbeat_calls = HEARTBEAT.glue_calls + HEARTBEAT.lake_formation_calls;
     let tables = lake.databases.iter().map(|database| database.tables.len());
     let rows = number(tables.sum::<usize>() + lake.databases.len());
-    let glue_calls = resyncs * number(unchanged.glue) + HEARTBEATS * HEARTBEAT.glue_calls;
+    let readiness_glue_calls = number(readiness_glue_calls(lake));
+    let readiness_calls = readiness_glue_calls + READINESS_S3_LISTINGS + READINESS_S3_HEADS;
+    let glue_calls = resyncs * number(unchanged.glue)
+        + HEARTBEATS * HEARTBEAT.glue_calls
+        + READINESS_CHECKS * readiness_glue_calls;
     let polls = 2.0 * QUEUES * POLLS_PER_QUEUE;
     let cloudwatch = METRICS * prices.price(CLOUDWATCH_METRIC_MONTH)
         + ALARMS * prices.price(CLOUDWATCH_ALARM_MONTH)
@@ -122,7 +139,19 @@ pub fn project(lake: &LakeInventory, policy: &Policy, prices: &Prices) -> CostPr
                     HANDLER_GB,
                     HEARTBEATS * HEARTBEAT.invocations + 2.0 * REPLICATION_CHECKS,
                     HEARTBEATS * heartbeat_calls,
-                ),
+                )
+                + lambda(
+                    READINESS_GB,
+                    READINESS_CHECKS,
+                    READINESS_CHECKS * readiness_calls,
+                )
+                + lambda(CANARY_GB, 2.0 * CANARIES, 0.0),
+        ),
+        (
+            "S3 requests of the readiness checks",
+            READINESS_CHECKS
+                * (READINESS_S3_LISTINGS * S3_MILLION_LISTINGS / MILLION
+                    + READINESS_S3_HEADS * price(S3_HEADS)),
         ),
     ];
     CostProjection {
@@ -134,6 +163,18 @@ pub fn project(lake: &LakeInventory, policy: &Policy, prices: &Prices) -> CostPr
         first_resync_cost: number(first.glue) * price(GLUE_CALLS)
             + lambda(RESYNC_GB, 1.0, number(first.total())),
     }
+}
+
+/// The most calls to Glue of one readiness check.
+fn readiness_glue_calls(lake: &LakeInventory) -> usize {
+    let tables = |database: &DatabaseInventory| pages(database.tables.len(), CATALOG_PAGE_SIZE);
+    let listings: usize = lake.databases.iter().map(tables).sum();
+    let tables = lake.databases.iter().flat_map(|database| &database.tables);
+    let partitioned = tables.filter(|table| table.is_partitioned).count();
+    pages(lake.databases.len(), CATALOG_PAGE_SIZE)
+        + listings
+        + READINESS_GLUE_CALLS
+        + partitioned.min(READINESS_SAMPLED_TABLES)
 }
 
 fn number(count: usize) -> f64 {

@@ -265,6 +265,13 @@ fn print_preview(args: &FailoverArgs, survivor: &SurvivingRegion, preview: &Fail
 }
 
 /// Prints what is lost, in the words of `status`.
+fn nothing_arrived(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Catalog | Channel::Permissions => "no heartbeat has arrived",
+        Channel::Storage => "no canary has arrived under each replication rule",
+    }
+}
+
 fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
     let age = |at: Timestamp| duration(now.secs().saturating_sub(at.secs()));
     output::print("What this Region knows of the primary:");
@@ -272,7 +279,7 @@ fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
         let what = channel.description();
         output::print(&match point.heartbeats.get(&channel) {
             Some(at) => format!("  - {what}: arrived until {at}, {} ago", age(*at)),
-            None => format!("  - {what}: unknown, no heartbeat has arrived"),
+            None => format!("  - {what}: unknown, {}", nothing_arrived(channel)),
         });
     }
     output::print(&match point.verified_at {

@@ -310,4 +310,12 @@ impl ReceivedCanaries {
     pub fn lag(&self, now: Timestamp) -> Option<i64> {
         self.canaries.iter().map(|canary| canary.lag(now)).max()
     }
+
+    /// The health of the rule whose newest canary is the oldest, or of one without a canary that arrived;
+    /// `None` if no canary is expected.
+    #[must_use]
+    pub fn oldest_health(&self) -> Option<ChannelHealth> {
+        let healths = self.canaries.iter().map(|canary| canary.health);
+        healths.min_by_key(|health| health.last.map(|last| last.sent))
+    }
 }

@@ -322,6 +322,19 @@ fn a_listed_canary_keeps_what_was_seen_of_it() {
 }
 
 #[test]
+fn the_oldest_canary_says_until_when_objects_have_arrived() {
+    assert_eq!(ReceivedCanaries::default().oldest_health(), None);
+    let mut received = after(sent(&[canary()]), 1200);
+    let mut newer = received.canaries[0].clone();
+    newer.record(Ok(at(1150)), at(1180));
+    received.canaries.push(newer);
+    let last = |received: &ReceivedCanaries| received.oldest_health().unwrap().last;
+    assert_eq!(last(&received).unwrap().sent, at(1000));
+    received.canaries[1].health.last = None;
+    assert_eq!(last(&received), None, "nothing has arrived under one rule");
+}
+
+#[test]
 fn a_canary_of_a_disabled_rule_stays_expected_for_a_week() {
     let kept = after(sent(&[]), 4000);
     assert_eq!(kept.lag(at(4000)), Some(2700));

@@ -48,7 +48,7 @@ pub struct RecoveryPoint {
     /// The number of paired databases.
     pub databases: usize,
     /// When the last heartbeat was sent that arrived, by channel: changes that were made before it have
-    /// arrived, as far as no event was lost.
+    /// arrived, as far as no event was lost. For S3, the canary of the slowest replication rule.
     pub heartbeats: BTreeMap<Channel, Timestamp>,
     /// The start of the last complete resync: what is not listed equalled the primary then, or later.
     pub verified_at: Option<Timestamp>,
@@ -108,10 +108,10 @@ impl RecoveryPoint {
         }
     }
 
-    /// When the last heartbeat was sent that had arrived on every channel; `None` if one is unknown.
+    /// When the last heartbeat was sent that had arrived on every channel of events; `None` if one is unknown.
     #[must_use]
     pub fn arrived_until(&self) -> Option<Timestamp> {
-        let sent = Channel::EVERY.map(|channel| self.heartbeats.get(&channel).copied());
+        let sent = Channel::OF_EVENTS.map(|channel| self.heartbeats.get(&channel).copied());
         sent.into_iter().min().flatten()
     }
 }

@@ -227,6 +227,7 @@ fn the_recovery_point_is_the_older_heartbeat_and_lists_the_longest_behind_first(
     let mut channels = BTreeMap::from([
         (Channel::Catalog, heartbeat(540)),
         (Channel::Permissions, heartbeat(480)),
+        (Channel::Storage, heartbeat(100)),
     ]);
     let read = |channels: &BTreeMap<Channel, ChannelHealth>| {
         let rows = (&databases, &databases);
@@ -234,6 +235,10 @@ fn the_recovery_point_is_the_older_heartbeat_and_lists_the_longest_behind_first(
     };
     let point = read(&channels);
     assert_eq!(point.arrived_until(), Some(Timestamp::from_secs(480)));
+    assert_eq!(
+        point.heartbeats[&Channel::Storage],
+        Timestamp::from_secs(100)
+    );
     assert_eq!(point.databases, 3);
     let behind: Vec<String> = point
         .behind
