@@ -12,6 +12,7 @@ import sys
 import time
 
 import compare
+import iam_roles
 from stack import ACCOUNT, BUCKETS, PRIMARY, STANDBY, Deployment, wait_for
 
 LOCATION_PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[STANDBY]}")]
@@ -168,6 +169,9 @@ class BareLake(Deployment):
         return self
 
     def _create_lake(self):
+        iam = self.client("iam", PRIMARY)
+        iam_roles.put_replication_role(iam)
+        iam_roles.put_creator(iam)
         for region, bucket in BUCKETS.items():
             s3, cloudtrail = (self.client(service, region) for service in ("s3", "cloudtrail"))
             self._create_bucket(s3, region, bucket)
@@ -234,6 +238,11 @@ class BareLake(Deployment):
         start = time.monotonic()
         self.resync()
         show(f"   {time.monotonic() - start:5.2f} s  table sales.customers exists in {STANDBY}")
+        # The functions that the schedules run each 5 and 30 minutes. Each Region looks for the canaries that the
+        # other one has listed before.
+        for region in (PRIMARY, STANDBY, PRIMARY):
+            self.invoke(region, "Canary")
+        self.invoke(STANDBY, "Readiness")
         return self.show_doctor()
 
 

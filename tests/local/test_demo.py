@@ -17,4 +17,5 @@ def test_the_demo_replicates_alerts_and_corrects_drift():
     assert "The primary holds 1 databases, 1 tables" in output and "first resync (" in output
     assert "\n   identical\n" in output and f"Primary {PRIMARY}, standby {STANDBY}, verified as of" in output
     assert "S3 did not replicate objects of table sales.orders" in output
+    assert f"Takeover: {STANDBY} could take over now" in output and "storage not measured" not in output
     assert "Lag: catalog" in output and "its files are removed" in output

@@ -129,7 +129,7 @@ def test_the_buckets_of_the_canaries_follow_from_the_policy(tmp_path):
         ("s3a://lake-a/sales", "arn:aws:s3:::lake-b/sales", ""),
         ("s3://other-a", "s3://other-b", "copied-by = 's3'"),
         ("s3://copied-a/", "s3://copied-b/", "copied-by = 'other'"),
-        ("s3://*/", "hdfs://x/", ""),
+        ("s3://*/", "s3:///", ""),
     ]
     policy += "".join(f"[[location]]\na = '{a}'\nb = '{b}'\n{rest}\n" for a, b, rest in pairs)
     first, second = read(tmp_path, text, policy).stacks

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+import iam_roles
 from stack import ACCOUNT, BUCKETS, PRIMARY, STANDBY, wait_for
 from test_bare_pair import CALLER, BarePair
 
@@ -21,6 +22,8 @@ class ReadyPair(BarePair):
         try:
             self.create_trails()
             self.deploy()
+            iam_roles.put_replication_role(self.client("iam", PRIMARY))
+            iam_roles.put_creator(self.client("iam", PRIMARY))
             attach = [option for bucket in BUCKETS.values() for option in ("--attach", bucket)]
             self.twinlake(
                 "setup", "storage", "--policy", "policy.toml", *attach, "--stack", "twinlake", "--yes",
@@ -29,6 +32,9 @@ class ReadyPair(BarePair):
                 "bootstrap", "--policy", "policy.toml", "--twinlake-role", CALLER, *self.roles())
             self.twinlake("policy", "push", "policy.toml")
             self.resync()
+            # Each Region looks for the canaries that the other one has listed before.
+            for region in (PRIMARY, STANDBY, PRIMARY):
+                self.invoke(region, "Canary")
         except BaseException:
             self.__exit__(None, None, None)
             raise
