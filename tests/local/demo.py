@@ -217,10 +217,12 @@ class BareLake(Deployment):
         self.show_doctor()
 
     def deploy_and_prepare(self):
-        show_title("2. template.yaml is deployed in both Regions, and the buckets are attached:")
+        show_title("2. template.yaml is deployed in both Regions, the policy is pushed, and the buckets are attached:")
         start = time.monotonic()
         self.deploy()
         show(f"   {time.monotonic() - start:5.2f} s  deployed")
+        # Before anything that sends events: a message that finds no policy comes back after minutes only.
+        self.run("policy", "push", "policy.toml")
         attach = [option for bucket in BUCKETS.values() for option in ("--attach", bucket)]
         text = self.run("setup", "storage", "--policy", "policy.toml", *attach, "--yes",
                         "--replication-role", REPLICATION_ROLE)
@@ -230,11 +232,10 @@ class BareLake(Deployment):
         self.show_doctor()
 
     def bootstrap(self):
-        show_title("3. Twinlake's roles become administrators, the policy is pushed, and the first resync runs:")
+        show_title("3. Twinlake's roles become administrators, and the first resync runs:")
         roles = [role for outputs in self.outputs.values() for role in outputs["Roles"].split(",")]
         options = [option for role in roles for option in ("--twinlake-role", role)]
         self.run("bootstrap", "--policy", "policy.toml", "--twinlake-role", CALLER, *options)
-        self.run("policy", "push", "policy.toml")
         start = time.monotonic()
         self.resync()
         show(f"   {time.monotonic() - start:5.2f} s  table sales.customers exists in {STANDBY}")
