@@ -8,6 +8,7 @@ mod lakeformation;
 mod ledger;
 mod monitoring;
 mod objects;
+pub(crate) mod region_calls;
 mod stats;
 
 pub use canaries::CanaryBuckets;
