@@ -27,7 +27,12 @@ help: ## Lists the targets
 demo: binaries $(VENV)/ready ## Shows Twinlake at work in two Regions of a local AWS
 	@$(PY) tests/local/demo.py
 
-test: check test-fast test-other-leader test-local ## Runs all checks and tests; needs no AWS account
+test: ## Runs all checks and tests; needs no AWS account
+	@# The Python environment is downloaded while the compiler works.
+	@$(MAKE) --no-print-directory --jobs 2 check $(VENV)/ready
+	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory test-other-leader
+	@$(MAKE) --no-print-directory test-local
 
 test-fast: ## Runs the tests that need no local AWS: unit tests, properties, scenarios
 	cargo test --workspace --locked
@@ -78,7 +83,7 @@ bench: $(VENV)/ready ## Measures API calls against their lower bound, start-up t
 	cargo build --workspace --release --locked
 	$(PY) tests/local/bench.py
 
-build: $(VENV)/ready ## Builds the release zips for Lambda (ARCH=arm64 or x86_64), each under 6 MB
+build: $(VENV)/build-ready ## Builds the release zips for Lambda (ARCH=arm64 or x86_64), each under 6 MB
 	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(LAMBDA_TARGET)" || { \
 	    echo "The standard library for $(LAMBDA_TARGET) is not installed. Run \`rustup target add $(LAMBDA_TARGET)\`,"; \
 	    echo "or build for the other architecture: run \`make build ARCH=$(if $(filter arm64,$(ARCH)),x86_64,arm64)\`, and deploy with the same ARCH."; \
@@ -126,11 +131,20 @@ clean: ## Removes target and the Python environment
 binaries:
 	cargo build --workspace --locked
 
-$(VENV)/ready: tests/requirements.txt
+# Without --no-compile, pip compiles every module of packages of which the tests import a few.
+PIP_INSTALL := $(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check
+
+$(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+
+$(VENV)/ready: tests/requirements.txt | $(VENV)/bin/pip
+	$(PIP_INSTALL) -r tests/requirements.txt
 	touch $@
 
-# `make licences` and `make audit` use it. Built once.
+$(VENV)/build-ready: stacks/build-requirements.txt | $(VENV)/bin/pip
+	$(PIP_INSTALL) -r stacks/build-requirements.txt
+	touch $@
+
+# `make licences` and `make audit` use it. Built once, without optimization: compiling it takes longer than its work.
 $(DENY):
-	cargo install cargo-deny --version 0.20.2 --locked --root $(TOOLS)
+	cargo install cargo-deny --version 0.20.2 --locked --debug --root $(TOOLS)

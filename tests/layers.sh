@@ -71,4 +71,14 @@ grep -rnE '0\.0\.0\.0|UNSPECIFIED' crates tests --include='*.rs' --include='*.py
 grep -rnE '#!?\[(allow|expect)\(' crates --include='*.rs' -A4 | grep -E '\)\]' |
     grep -vE 'reason' | grep -E '(allow|expect)\(clippy' && fail "a lint is suppressed without a reason"
 
+# `cargo build` and `cargo test` compile the dependencies with the same features, so once: the AWS SDKs take minutes.
+features() {
+    cargo tree --workspace --locked --edges "$1" --prefix none --format '{p} [{f}]' |
+        sed -E 's/ \((\*|proc-macro|\/[^)]*)\)//g' | sort -u
+}
+doubled=$(comm -13 <(features normal,build) <(features normal,build,dev) | cut -d' ' -f1 | sort |
+    comm -12 - <(features normal,build | cut -d' ' -f1 | sort -u))
+[ -z "$doubled" ] ||
+    fail "dev-dependencies enable features of $(echo $doubled); make these normal dependencies of tests/Cargo.toml"
+
 exit $failed
