@@ -79,13 +79,16 @@ class Moto:
                 calls.append(target.split(".")[1] if target else path)
         return calls
 
-    def resync(self):
-        done = subprocess.run(
-            [str(TARGET / "twinlake"), "resync", "--policy", "policy.toml", "--ledger",
-             "ledger.json", "--caller-arn", ROLE, "--json"],
+    def twinlake(self, *args):
+        return subprocess.run(
+            [str(TARGET / "twinlake"), *args, "--policy", "policy.toml", "--ledger", "ledger.json",
+             "--caller-arn", ROLE],
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.home), "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url},
             cwd=self.home, capture_output=True, text=True, timeout=120)
+
+    def resync(self):
+        done = self.twinlake("resync", "--json")
         assert done.returncode != 1, done.stderr
         return json.loads(done.stdout)
 

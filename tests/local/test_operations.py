@@ -572,6 +572,8 @@ ITEM_ATTRIBUTES = {
     "meta/canaries": {"body"},
     "meta/paired_counts": {"databases", "tables", "partitions"},
     "rows": {"body", "version", "not_in_sync_state"},
+    "query_rows": {"body", "version"},
+    "query": {"body", "version"},
     "managed_keys": {"managed_keys"},
     "source_locations": {"database", "table"},
     "resync_runs": {"started_at", "outstanding_parts", "has_unread_part", "expires_at"},

@@ -131,11 +131,11 @@ def called_actions():
     for path in (ROOT / "crates/aws/src").rglob("*.rs"):
         code = path.read_text().split("#[cfg(test)]")[0]
         for method in re.findall(
-                r"\.(glue|lakeformation|client)\s*\.([a-z_]+)\(\)", code):
+                r"\.(glue|lakeformation|athena|client)\s*\.([a-z_]+)\(\)", code):
             client, call = method
             name = "".join(word.capitalize() for word in call.split("_"))
             name = name.replace("Lf", "LF")
-            service = {"glue": "glue", "lakeformation": "lakeformation"}.get(client)
+            service = client if client != "client" else None
             if service is None:
                 service = "dynamodb" if "ledger" in str(path) else OTHER_SERVICES[name]
             actions.add(f"{service}:{name}")
@@ -149,8 +149,9 @@ def test_every_call_is_allowed_and_no_other():
     called -= OPERATIONAL_ACTIONS
     assert allowed_actions("Resync") == (called - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
     for function in ("CatalogEvent", "PermissionEvent"):
+        query_actions = {action for action in called if action.startswith("athena:")}
         assert allowed_actions(function) == (
-            called - INVENTORY_ACTIONS - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
+            called - INVENTORY_ACTIONS - SETTINGS_ACTIONS - query_actions) | PLATFORM_ACTIONS
     # The only function that writes the data lake settings. It revokes nothing.
     assert allowed_actions("LakeAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | GRANT_ACTIONS | {
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
@@ -224,7 +225,7 @@ def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
             if statement["Resource"] == "*":
                 assert "aws:RequestedRegion" in str(statement.get("Condition")), (function, actions)
                 # These have no resource-level permissions.
-                assert all(action.startswith(("lakeformation:", "servicequotas:Get"))
+                assert all(action.startswith(("lakeformation:", "servicequotas:Get", "athena:List"))
                            or action == "cloudtrail:DescribeTrails" for action in actions)
 
 
@@ -267,6 +268,25 @@ def test_the_roles_of_the_readiness_function_allow_what_its_code_calls():
     called = {rights.get(call, call) for call in called}
     assert len(called) >= 11, called
     assert called <= {action.split(":")[1] for action in READINESS_READS}
+
+
+def test_query_tools_are_read_in_both_regions_written_in_one_and_never_run():
+    reads = ("athena:Get", "athena:List", "athena:BatchGet")
+    found = [(statement, actions) for statement, actions in statements("Resync")
+             if any(action.startswith("athena:") for action in actions)]
+    assert len(found) == 3
+    for statement, actions in found:
+        text = json.dumps(statement["Resource"])
+        if all(action.startswith(reads) for action in actions):
+            assert "Condition" in statement or ("${PeerRegion}" in text and "${AWS::Region}" in text)
+        else:
+            assert "PeerRegion" not in text and "${AWS::Region}" in text
+    # No call that runs a query, or makes what costs.
+    actions = " ".join(allowed_actions("Resync"))
+    assert "Execution" not in actions and "CreateCapacity" not in actions and "Session" not in actions
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::Serverless::Function" and name != "Resync":
+            assert not any(action.startswith("athena:") for action in allowed_actions(name)), name
 
 
 def test_queues_suit_the_functions_that_read_them():

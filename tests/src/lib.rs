@@ -9,6 +9,7 @@
 //! - [`plans`] previews, audits and applies plans one step at a time.
 //! - [`failing_runs`] runs Twinlake while writes of it fail: [`faults`] says which, and
 //!   [`faulty_standby`] makes them fail and compares the access after each.
+//! - [`query_lab`] is two simulated Athenas with a ledger and a policy.
 //! - [`requests`] makes requests on small lakes.
 //! - [`reported_problems`] collects what a resync and the ledger report.
 //! - [`access_oracle`] computes the effective access of principals from the simulator's raw state.
@@ -30,6 +31,7 @@ pub mod history;
 pub mod large_table;
 pub mod narrowing;
 pub mod plans;
+pub mod query_lab;
 pub mod reported_problems;
 pub mod requests;
 pub mod resolution_oracle;

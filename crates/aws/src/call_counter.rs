@@ -24,13 +24,14 @@ pub(crate) enum Service {
     Iam,
     Quotas,
     CloudTrail,
+    Athena,
 }
 
 /// One counter for each service, in the order of [`Service`].
-static CALL_COUNTS: [AtomicU64; 11] = [const { AtomicU64::new(0) }; 11];
+static CALL_COUNTS: [AtomicU64; 12] = [const { AtomicU64::new(0) }; 12];
 
 impl Service {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Glue,
         Self::LakeFormation,
         Self::DynamoDb,
@@ -42,6 +43,7 @@ impl Service {
         Self::Iam,
         Self::Quotas,
         Self::CloudTrail,
+        Self::Athena,
     ];
 
     fn as_str(self) -> &'static str {
@@ -57,6 +59,7 @@ impl Service {
             Self::Iam => "iam",
             Self::Quotas => "servicequotas",
             Self::CloudTrail => "cloudtrail",
+            Self::Athena => "athena",
         }
     }
 
@@ -72,7 +75,7 @@ impl Service {
 }
 
 /// One counter of refused calls for each service, in the order of [`Service`].
-static THROTTLED_COUNTS: [AtomicU64; 11] = [const { AtomicU64::new(0) }; 11];
+static THROTTLED_COUNTS: [AtomicU64; 12] = [const { AtomicU64::new(0) }; 12];
 
 /// Counts a call that the service refused because there were too many.
 pub(crate) fn count_throttled(service: Service) {

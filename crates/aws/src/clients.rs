@@ -115,6 +115,7 @@ impl Clients {
         LakeFormation,
         LAKE_FORMATION_TIMEOUTS
     );
+    limited_client!(athena, aws_sdk_athena, Athena, TIMEOUTS);
     client!(dynamodb, aws_sdk_dynamodb, DynamoDb);
 
     /// A client of DynamoDB whose calls end after `limit`, repetitions included.

@@ -26,6 +26,8 @@
 //! | `meta` | `canaries` | the canaries that the Region sends and receives: `body` |
 //! | `lag_samples` | MINUTE | `sampled_at`, `catalog_lag_secs`, `permissions_lag_secs`, `storage_lag_secs` |
 //! | `reserved_calls#REGION` | SECOND | calls to the Region, below its ceiling: `second`, `calls` |
+//! | `query_rows` | SITE/KIND/WORKGROUP/ID | the row of an object of the query tools: `body`, `version` |
+//! | `query` | `deletions`, `resync` | deletions of query tools of the last hour; their last resync: `body`, `version` |
 //! | `hourly_counters` | HOUR | the counters of the hour, each an attribute of its name |
 //!
 //! LF SUBJECT is `lf-tags`, `lf-tag-expressions`, `data-locations`, `permissions` or `settings`.
@@ -53,6 +55,7 @@
 //! A row that is not in sync also has `not_in_sync_state` (S): its state, and the partition key of
 //! the sparse index `not-in-sync`, which finds such rows without reading the others.
 
+mod documents;
 mod incidents;
 mod items;
 mod rows;

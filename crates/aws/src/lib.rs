@@ -13,6 +13,7 @@
 //! - Every entry of a batch call has its own result (LF-13).
 //! - Nothing here reads the environment; the SDK's own configuration does.
 
+mod athena;
 mod bucket_setup;
 mod call_counter;
 pub mod call_error;
@@ -20,6 +21,8 @@ mod call_limits;
 mod call_rate;
 mod clients;
 mod dead_letter_queues;
+#[cfg(test)]
+mod debug_fields;
 pub mod glue_convert;
 mod infrastructure;
 pub mod lakeformation_convert;
@@ -33,6 +36,7 @@ mod s3_replicas;
 mod s3_table_files;
 mod system_clock;
 
+pub use athena::AthenaRegion;
 pub use bucket_setup::S3BucketSetup;
 pub use call_counter::{api_calls, api_errors, throttled_calls};
 pub use call_limits::{CallLimits, SharedCeiling};

@@ -115,7 +115,9 @@ impl AwsRegion {
 }
 
 /// Reads every page of a listing. Fails if any page fails.
-async fn all_pages<T, E, F>(mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>, E>
+pub(crate) async fn all_pages<T, E, F>(
+    mut page: impl FnMut(Option<String>) -> F,
+) -> Result<Vec<T>, E>
 where
     F: Future<Output = Result<(Vec<T>, Option<String>), E>>,
 {

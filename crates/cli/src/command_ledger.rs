@@ -18,7 +18,7 @@ use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{
     CallError, Incident, LedgerRow, LfSubject, Name, Subject, SubjectState, TableId, Timestamp,
 };
-use twinlake_engine::ports::{ConditionalWrites, StatCounters};
+use twinlake_engine::ports::{ConditionalWrites, DocumentStore, StatCounters};
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
 use twinlake_engine::{InMemoryLedger, Ledger, StatsStore};
 
@@ -118,6 +118,35 @@ impl ConditionalWrites for CommandLedger {
         match &self.store {
             Store::Deployed(ledger) => ledger.wait_after_conflict(attempt).await,
             Store::InMemory(ledger) => ledger.wait_after_conflict(attempt).await,
+        }
+    }
+}
+
+impl DocumentStore for CommandLedger {
+    async fn documents(&self, family: &str) -> Result<BTreeMap<String, (String, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.documents(family).await,
+            Store::InMemory(ledger) => ledger.documents(family).await,
+        }
+    }
+
+    async fn document(&self, family: &str, id: &str) -> Result<Option<(String, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.document(family, id).await,
+            Store::InMemory(ledger) => ledger.document(family, id).await,
+        }
+    }
+
+    async fn put_document(
+        &self,
+        family: &str,
+        id: &str,
+        document: Option<&str>,
+        expected: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.put_document(family, id, document, expected).await,
+            Store::InMemory(ledger) => ledger.put_document(family, id, document, expected).await,
         }
     }
 }

@@ -221,7 +221,7 @@ mod tests {
         let ledger = ["ledger", "ledger-table", "policy", "region"];
         assert_eq!(
             options(&["status"]),
-            with(&["all", "json", "watch"], &ledger)
+            with(&["all", "domain", "json", "watch"], &ledger)
         );
         assert_eq!(options(&["report"]), with(&["days", "out"], &ledger));
         assert_eq!(options(&["pending", "dismiss"]), ledger);
@@ -250,16 +250,19 @@ mod tests {
             ],
             &ledger,
         );
-        assert_eq!(options(&["resync"]), with(&["full", "json"], &regions));
+        assert_eq!(
+            options(&["resync"]),
+            with(&["domain", "full", "json"], &regions)
+        );
         assert_eq!(
             options(&["apply"]),
-            with(&["approve-deletions", "plan", "yes"], &regions)
+            with(&["approve-deletions", "domain", "plan", "yes"], &regions)
         );
         assert_eq!(options(&["approve-deletions"]), with(&["yes"], &regions));
         // Only these work without a ledger, which says which Region is primary.
         assert_eq!(
             options(&["plan"]),
-            with(&["json", "out", "primary", "summary"], &regions)
+            with(&["domain", "json", "out", "primary", "summary"], &regions)
         );
         assert_eq!(options(&["access"]), with(&["primary"], &regions));
         assert_eq!(

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod pending;
 pub(crate) mod plan;
 pub(crate) mod policy;
+pub(crate) mod query;
 pub(crate) mod redrive;
 pub(crate) mod report;
 pub(crate) mod resync;

@@ -9,13 +9,18 @@ use crate::{CliError, output};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_aws::{
+    AthenaRegion, AwsInfrastructure, AwsRegion, Clients, DynamoLedger, SystemClock,
+};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
+use twinlake_core::policy::QueryPolicy;
+use twinlake_core::query::ObjectKey;
 use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallErrorKind, NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::operation_document::OperationConfig;
+use twinlake_engine::query::{FencedQueryRegion, QueryContext, new_run};
 use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{
@@ -28,6 +33,9 @@ const NO_POLICY: &str = "no policy is given; add --region REGION, either Region 
 
 /// A Region of a command, which writes to the standby under the lease of its role.
 type CommandRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
+
+/// Athena of the standby, to which a command writes under the same lease.
+type CommandAthena = FencedQueryRegion<AthenaRegion, DynamoLedger, SystemClock>;
 
 /// The longest time that the ledger of the other Region is waited for, from wherever the command runs.
 const PEER_LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -234,6 +242,8 @@ pub(crate) struct Connection {
     primary: CommandRegion,
     standby: CommandRegion,
     fence: Option<Arc<CommandFence>>,
+    primary_athena: AthenaRegion,
+    standby_athena: CommandAthena,
     primary_infrastructure: AwsInfrastructure,
     standby_infrastructure: AwsInfrastructure,
     clock: SystemClock,
@@ -276,6 +286,8 @@ impl Connection {
         let primary_region = FencedRegion::new(primary_region, None);
         let standby_region = AwsRegion::new(&clients, &standby.account);
         let standby_region = FencedRegion::new(standby_region, fence.clone());
+        let standby_athena = AthenaRegion::new(&clients, &standby.account);
+        let standby_athena = FencedQueryRegion::new(standby_athena, fence.clone());
         let reader = match &common.caller_arn {
             Some(arn) => Principal(arn.clone()),
             None => clients.caller().await?,
@@ -288,6 +300,8 @@ impl Connection {
             primary: LimitedRegion::new(primary_region, common.parallel),
             standby: LimitedRegion::new(standby_region, common.parallel),
             fence,
+            primary_athena: AthenaRegion::new(&primary_clients, &primary.account),
+            standby_athena,
             primary_infrastructure: AwsInfrastructure::new(&primary_clients),
             standby_infrastructure: AwsInfrastructure::new(&clients),
             clock,
@@ -365,6 +379,25 @@ impl Connection {
             deployment,
         };
         readiness::read(primary, standby, &self.policy, self.epoch, inspection).await
+    }
+
+    /// The context of a run over the query tools without a deadline.
+    pub(crate) fn query_context<'a>(
+        &'a self,
+        query: &'a QueryPolicy,
+        approved_deletions: &'a BTreeSet<ObjectKey>,
+    ) -> QueryContext<'a, AthenaRegion, CommandAthena, CommandLedger, SystemClock> {
+        QueryContext {
+            primary: &self.primary_athena,
+            standby: &self.standby_athena,
+            ledger: &self.ledger,
+            clock: &self.clock,
+            policy: (&self.policy, query),
+            epoch: self.epoch,
+            approved_deletions,
+            run: new_run(),
+            stop_at: None,
+        }
     }
 
     /// The context of a reconciliation without a deadline.

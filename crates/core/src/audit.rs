@@ -271,14 +271,7 @@ fn check_deletion_limit(
     ];
     let mut rejections = Vec::new();
     for (kind, planned, deleted_last_hour, paired) in kinds {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a count of catalog objects, times a fraction between 0 and 1"
-        )]
-        let limit_by_fraction = (paired as f64 * rule.fraction) as usize;
-        let limit = limit_by_fraction.max(rule.minimum);
+        let limit = rule.allowed(paired);
         if planned > 0 && planned.saturating_add(deleted_last_hour) > limit {
             let detail = format!(
                 "{planned} {kind} in this plan and {deleted_last_hour} in the last hour, of \

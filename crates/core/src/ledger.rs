@@ -179,7 +179,9 @@ pub struct Intent {
 }
 
 impl Intent {
-    fn is_recent(&self, now: Timestamp) -> bool {
+    /// Whether the run that recorded it may still be making the call.
+    #[must_use]
+    pub fn is_recent(&self, now: Timestamp) -> bool {
         self.at.plus_secs(LONGEST_RUN_SECS) > now
     }
 }
@@ -379,17 +381,24 @@ pub struct ObjectCounts {
     pub partitions: usize,
 }
 
-impl ObjectCounts {
+/// Counts of deletions, by the kinds of a domain.
+pub trait DeletionCounts: Clone + Default {
     /// Adds counts by kind.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self;
+}
+
+impl DeletionCounts for ObjectCounts {
+    fn plus(self, other: Self) -> Self {
         Self {
             databases: self.databases.saturating_add(other.databases),
             tables: self.tables.saturating_add(other.tables),
             partitions: self.partitions.saturating_add(other.partitions),
         }
     }
+}
 
+impl ObjectCounts {
     /// Subtracts counts by kind, down to 0.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
@@ -404,28 +413,28 @@ impl ObjectCounts {
 /// The deletions of the last hour that count against the deletion limit, by minute since the Unix
 /// epoch. One item of the ledger holds them all, so that a conditional write spends of the limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeletionLog(BTreeMap<i64, ObjectCounts>);
+pub struct DeletionLog<C = ObjectCounts>(BTreeMap<i64, C>);
 
 /// The deletion limit counts the deletions of this many minutes.
 const DELETION_WINDOW_MINUTES: i64 = 60;
 
-impl DeletionLog {
+impl<C: DeletionCounts> DeletionLog<C> {
     /// The deletions in the hour before `now`.
     #[must_use]
-    pub fn last_hour(&self, now: Timestamp) -> ObjectCounts {
+    pub fn last_hour(&self, now: Timestamp) -> C {
         let counts = self
             .0
             .range(Self::first_minute(now)..)
-            .map(|(_, counts)| *counts);
-        counts.fold(ObjectCounts::default(), ObjectCounts::plus)
+            .map(|(_, counts)| counts.clone());
+        counts.fold(C::default(), C::plus)
     }
 
     /// The log with more deletions, without those before the last hour.
     #[must_use]
-    pub fn with(mut self, now: Timestamp, counts: ObjectCounts) -> Self {
+    pub fn with(mut self, now: Timestamp, counts: C) -> Self {
         self.0 = self.0.split_off(&Self::first_minute(now));
         let minute = self.0.entry(now.secs().div_euclid(60)).or_default();
-        *minute = minute.plus(counts);
+        *minute = minute.clone().plus(counts);
         self
     }
 

@@ -44,6 +44,7 @@ pub mod next_command;
 pub mod plan;
 pub mod plan_summary;
 pub mod policy;
+pub mod query;
 #[doc = include_str!("quirks.md")]
 pub mod quirks {}
 pub mod desired;

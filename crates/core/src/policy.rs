@@ -24,11 +24,13 @@ mod copied_keys;
 mod draft;
 mod parser;
 mod pattern;
+mod query;
 mod scan_interval;
 
 pub use draft::{DraftInputs, PolicyDraft, draft};
 pub use parser::FORMAT;
 pub use pattern::Patterns;
+pub use query::{AthenaTagsPolicy, QueryPolicy};
 pub use scan_interval::{ScanInterval, ScanWindow};
 
 use crate::grant::PrincipalPatterns;
@@ -128,6 +130,21 @@ pub struct DeletionLimit {
     pub minimum: usize,
 }
 
+impl DeletionLimit {
+    /// The most objects of a kind that one plan, or one hour, may delete of `paired` ones.
+    #[must_use]
+    pub fn allowed(&self, paired: usize) -> usize {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of objects, times a fraction between 0 and 1"
+        )]
+        let by_fraction = (paired as f64 * self.fraction) as usize;
+        by_fraction.max(self.minimum)
+    }
+}
+
 /// A checked policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -166,6 +183,8 @@ pub struct Policy {
     pub deletions: DeletionPolicy,
     /// The limit on deletions.
     pub deletion_limit: DeletionLimit,
+    /// What of the query tools is replicated; `None` if nothing is.
+    pub query: Option<QueryPolicy>,
     digest: String,
     text: String,
 }

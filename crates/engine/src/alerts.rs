@@ -75,15 +75,7 @@ pub fn from_outcome(outcome: &ReconcileOutcome, region: &str, now: Timestamp) ->
 fn problems(outcome: &ReconcileOutcome) -> Vec<(AlertKind, String, String)> {
     let mut problems = Vec::new();
     for rejection in &outcome.rejections {
-        let kind = match rejection.rule {
-            AuditRule::DeletionLimit => AlertKind::DeletionsHeld,
-            AuditRule::WiderAccess
-            | AuditRule::Unproven
-            | AuditRule::NotManaged
-            | AuditRule::Altered
-            | AuditRule::OtherPolicyOrEpoch
-            | AuditRule::Order => AlertKind::PlanRejected,
-        };
+        let kind = kind_of_rule(rejection.rule);
         let subjects = rejection.targets.iter();
         let mut subjects: BTreeSet<String> = subjects
             .map(|target| target.subject().to_string())
@@ -196,10 +188,29 @@ pub fn from_resync_report(report: &ResyncReport, region: &str, now: Timestamp) -
     alerts
 }
 
+/// The kind of the alert about a rejection by a rule.
+pub(crate) fn kind_of_rule(rule: AuditRule) -> AlertKind {
+    match rule {
+        AuditRule::DeletionLimit => AlertKind::DeletionsHeld,
+        AuditRule::WiderAccess
+        | AuditRule::Unproven
+        | AuditRule::NotManaged
+        | AuditRule::Altered
+        | AuditRule::OtherPolicyOrEpoch
+        | AuditRule::Order => AlertKind::PlanRejected,
+    }
+}
+
 fn kind_of_failure(step: &Step, error: &CallError) -> AlertKind {
-    let is_revoke = matches!(step, Step::Revoke { .. });
-    match error.kind {
-        _ if is_revoke => AlertKind::ExcessAccess,
+    match matches!(step, Step::Revoke { .. }) {
+        true => AlertKind::ExcessAccess,
+        false => kind_of_error(error.kind),
+    }
+}
+
+/// The kind of the alert about a step that failed with an error and opens no access.
+pub(crate) fn kind_of_error(kind: CallErrorKind) -> AlertKind {
+    match kind {
         CallErrorKind::Denied => AlertKind::TwinlakeAccessDenied,
         CallErrorKind::NotFound
         | CallErrorKind::AlreadyInState
@@ -212,7 +223,12 @@ fn kind_of_failure(step: &Step, error: &CallError) -> AlertKind {
 }
 
 fn kind_of_finding(finding: &Finding) -> Option<AlertKind> {
-    match finding.kind {
+    kind_of_finding_kind(finding.kind)
+}
+
+/// The kind of the alert about a finding, if it needs one.
+pub(crate) fn kind_of_finding_kind(kind: FindingKind) -> Option<AlertKind> {
+    match kind {
         FindingKind::Denied => Some(AlertKind::TwinlakeAccessDenied),
         FindingKind::HiddenColumns | FindingKind::Unreadable => Some(AlertKind::ReadFailed),
         FindingKind::Unmanaged | FindingKind::DefaultsOpen => Some(AlertKind::Conflict),
@@ -265,7 +281,7 @@ fn build_alert(
 
 /// Returns the maximum number of samples of an alert. The digest lists samples by kind, so alerts
 /// that it collects keep more of them.
-fn max_samples(kind: AlertKind) -> usize {
+pub(crate) fn max_samples(kind: AlertKind) -> usize {
     match kind == AlertKind::NotReplicated {
         true => MAX_DIGEST_SAMPLES,
         false => MAX_SAMPLES,

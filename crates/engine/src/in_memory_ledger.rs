@@ -1,5 +1,6 @@
 //! The in-memory ledger: for tests, and for the command line, which stores it in a file.
 
+mod documents;
 mod stats;
 
 use crate::ports::{ConditionalWrites, Ledger, StatCounters};
@@ -84,6 +85,9 @@ pub struct LedgerFile {
     /// The missing objects with their versions, by table.
     #[serde(default, with = "twinlake_core::scope::pairs")]
     pub pending_objects: BTreeMap<TableId, (PendingObjects, u64)>,
+    /// The documents with their versions, by family and id.
+    #[serde(default)]
+    pub documents: BTreeMap<String, BTreeMap<String, (String, u64)>>,
 }
 
 fn ledger_format() -> u32 {
@@ -114,6 +118,7 @@ impl Default for LedgerFile {
             hourly_counters: BTreeMap::new(),
             readiness: None,
             pending_objects: BTreeMap::new(),
+            documents: BTreeMap::new(),
         }
     }
 }

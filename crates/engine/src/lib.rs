@@ -46,6 +46,7 @@ pub mod out_of_band_changes;
 pub mod policy_draft;
 pub mod ports;
 pub mod progress;
+pub mod query;
 pub mod readiness;
 pub mod reconcile;
 pub mod region_authority;

@@ -8,6 +8,7 @@ mod lakeformation;
 mod ledger;
 mod monitoring;
 mod objects;
+mod query;
 pub(crate) mod region_calls;
 mod stats;
 
@@ -20,6 +21,7 @@ pub use lakeformation::{
 pub use ledger::{AlertTopic, Clock, ConditionalWrites, Ledger, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use objects::TableFiles;
+pub use query::{DocumentStore, ReadQueryRegion, WriteQueryRegion};
 pub use stats::{StatCounters, StatsStore};
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 pub(crate) mod canary;
 pub(crate) mod operations;
+pub(crate) mod query;
 pub(crate) mod readiness;
 pub(crate) mod replication;
 pub(crate) mod scheduled;
@@ -140,7 +141,11 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
         }
     };
     if event.get("Records").is_none() {
-        run_resync(runtime, &authority, None, stop_at).await?;
+        // The query tools are read beside the catalog: neither waits for the other, or fails with it.
+        let catalog = run_resync(runtime, &authority, None, stop_at);
+        let query = query::resync_query_tools(runtime, &authority, stop_at);
+        let (catalog, ()) = futures_util::future::join(catalog, query).await;
+        catalog?;
         return Ok(Value::Null);
     }
     let batch: SqsEvent = serde_json::from_value(event)?;

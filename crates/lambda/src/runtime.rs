@@ -6,8 +6,8 @@ use crate::telemetry::InvocationTelemetry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use twinlake_aws::{
-    AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, SharedCeiling, SnsAlerts,
-    SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
+    AthenaRegion, AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, SharedCeiling,
+    SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
@@ -15,6 +15,7 @@ use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::operation_document::OperationConfig;
+use twinlake_engine::query::FencedQueryRegion;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, StackSites, region_authority};
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
 use twinlake_engine::{
@@ -42,6 +43,10 @@ pub struct Runtime {
     pub(crate) local: LocalRegion,
     /// The other Region.
     pub(crate) peer: LimitedRegion<AwsRegion>,
+    /// Athena of the Region that the function runs in, written under the same lease.
+    pub(crate) local_athena: FencedQueryRegion<AthenaRegion, DynamoLedger, SystemClock>,
+    /// Athena of the other Region.
+    pub(crate) peer_athena: AthenaRegion,
     /// The ledger of the local Region.
     pub(crate) ledger: DynamoLedger,
     pub(crate) peer_ledger: DynamoLedger,
@@ -94,11 +99,15 @@ impl Runtime {
         let fence = WriteFence::new(ledger.clone(), Some(peer_ledger.clone()), SystemClock);
         let fence = Arc::new(fence);
         local.limits().require_lease(fence.lease().clone());
+        let local_athena = AthenaRegion::new(&local, account);
+        let local_athena = FencedQueryRegion::new(local_athena, Some(Arc::clone(&fence)));
         let local_region = AwsRegion::new(&local, account);
         let local_region = FencedRegion::new(local_region, Some(Arc::clone(&fence)));
         Ok(Self {
             local: LimitedRegion::new(local_region, config.max_concurrent_calls),
             peer: LimitedRegion::new(AwsRegion::new(&peer, account), config.max_concurrent_calls),
+            local_athena,
+            peer_athena: AthenaRegion::new(&peer, account),
             ledger,
             peer_ledger,
             fence,

@@ -15,6 +15,7 @@
 
 mod answer_style;
 mod api;
+mod athena;
 mod caller;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod raw_state;
 mod state;
 
 pub use answer_style::AnswerStyle;
+pub use athena::SimAthena;
 pub use error::ApiError;
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};

@@ -1,6 +1,7 @@
 //! `twinlake apply`: makes the standby equal to the primary.
 
 use crate::commands::plan::StoredPlan;
+use crate::commands::query::{self, DomainOption};
 use crate::common_options::Common;
 use crate::connect::{Connection, scope};
 use crate::files::read_json;
@@ -28,6 +29,9 @@ pub struct ApplyArgs {
     /// A name that contains a dot stands in quotation marks: '"fin.hr".pay'.
     #[arg(value_name = "OBJECT")]
     pub names: Vec<String>,
+    /// The domain.
+    #[command(flatten)]
+    pub domain: DomainOption,
     /// Apply without asking for confirmation
     #[arg(long)]
     pub yes: bool,
@@ -76,6 +80,11 @@ impl ApplyArgs {
 }
 
 pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutcome, CliError> {
+    args.domain.refuse(!args.names.is_empty(), "OBJECT")?;
+    args.domain.refuse(args.plan.is_some(), "--plan")?;
+    if args.domain.is_query() {
+        return query::apply(common, args.yes, args.approve_deletions).await;
+    }
     let connection = Connection::open_to_write(common).await?;
     let stored: Option<StoredPlan> = args.plan.as_deref().map(read_json).transpose()?;
     let scope = match &stored {
@@ -146,6 +155,7 @@ mod tests {
         for names_deletions in [false, true] {
             let args = ApplyArgs {
                 plan: None,
+                domain: DomainOption::default(),
                 names: vec!["sales.orders".to_owned()],
                 yes: true,
                 approve_deletions: true,

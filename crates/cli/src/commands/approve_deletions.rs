@@ -2,6 +2,7 @@
 //! deletions.
 
 use crate::commands::apply::{self, ApplyArgs};
+use crate::commands::query::DomainOption;
 use crate::common_options::Common;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger};
 use crate::status_snapshot::StatusSnapshot;
@@ -53,6 +54,7 @@ pub(crate) async fn run(
         "The whole plan of these objects follows, and its deletions and revokes at its end: {objects}."
     ));
     let apply_args = ApplyArgs {
+        domain: DomainOption::default(),
         plan: None,
         names,
         yes: args.yes,

@@ -1,5 +1,6 @@
 //! `twinlake plan`: shows the changes that would make the standby equal to the primary.
 
+use crate::commands::query::{self, DomainOption};
 use crate::common_options::{Common, PrimaryOption};
 use crate::connect::{Connection, WithoutLedger, scope};
 use crate::files::write_json;
@@ -29,6 +30,9 @@ pub struct PlanArgs {
     /// Store the plan in this file, for `twinlake apply --plan`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// The domain.
+    #[command(flatten)]
+    pub domain: DomainOption,
     /// The primary, if no ledger says it.
     #[command(flatten)]
     pub primary: PrimaryOption,
@@ -43,6 +47,12 @@ pub(super) struct StoredPlan {
 
 pub(crate) async fn run(common: &Common, args: &PlanArgs) -> Result<CommandOutcome, CliError> {
     let without_ledger = WithoutLedger::Compares(&args.primary);
+    args.domain.refuse(!args.names.is_empty(), "OBJECT")?;
+    args.domain.refuse(args.out.is_some(), "--out")?;
+    args.domain.refuse(args.summary, "--summary")?;
+    if args.domain.is_query() {
+        return query::plan(common, without_ledger, args.json).await;
+    }
     let connection = Connection::open(common, without_ledger).await?;
     let scope = scope(&args.names)?;
     let approval = &ApprovedDeletions::None;

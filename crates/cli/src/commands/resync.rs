@@ -1,5 +1,6 @@
 //! `twinlake resync`: reconciles the whole catalog.
 
+use crate::commands::query::{self, DomainOption};
 use crate::common_options::Common;
 use crate::connect::Connection;
 use crate::reconcile_output::{is_complete, print_outcome};
@@ -19,12 +20,19 @@ pub struct ResyncArgs {
     /// The policy keys partition-scan and attachment-scan say what that is.
     #[arg(long)]
     pub full: bool,
+    /// The domain.
+    #[command(flatten)]
+    pub domain: DomainOption,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }
 
 pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOutcome, CliError> {
+    args.domain.refuse(args.full, "--full")?;
+    if args.domain.is_query() {
+        return query::resync(common, args.json).await;
+    }
     let connection = Connection::open_to_write(common).await?;
     let depth = match args.full {
         true => ResyncDepth::Full,

@@ -1,5 +1,6 @@
 //! `twinlake status`: shows the replication state of every object.
 
+use crate::commands::query::{self, DomainOption};
 use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
 use crate::readiness_line::{readiness_json, readiness_line};
@@ -26,6 +27,9 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub watch: Option<u64>,
+    /// The domain.
+    #[command(flatten)]
+    pub domain: DomainOption,
     /// Print the status as JSON
     #[arg(long)]
     pub json: bool,
@@ -58,6 +62,10 @@ pub(crate) async fn run(
 }
 
 async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcome, CliError> {
+    args.domain.refuse(args.name.is_some(), "OBJECT")?;
+    if args.domain.is_query() {
+        return query::status(ledger, args.json, args.all).await;
+    }
     let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
     let connection = LedgerConnection::open(ledger, without_ledger).await?;
     let status = StatusSnapshot::read(&connection, LAG_WINDOW_SECS).await?;

@@ -1,6 +1,7 @@
 //! Parses a policy document, with errors that name line and key.
 
 use super::pattern::{Pattern, Patterns};
+use super::query::{AthenaTagsPolicy, QueryPolicy};
 use super::{
     ColumnStatisticsPolicy, DataCellsFilterScan, DataLakeSettingsPolicy, DeletionLimit,
     DeletionPolicy, GlueTagsPolicy, IcebergPolicy, Policy, ScanInterval, UnmappedLocation,
@@ -55,6 +56,20 @@ struct Document {
     deletions: DeletionPolicy,
     #[serde(default)]
     deletion_limit: RawDeletionLimit,
+    query: Option<RawQuery>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawQuery {
+    #[serde(default)]
+    exclude_workgroups: Vec<Spanned<String>>,
+    #[serde(default)]
+    tags: AthenaTagsPolicy,
+    #[serde(default)]
+    result_location: Vec<Spanned<RawPair>>,
+    #[serde(default)]
+    kms_key: Vec<Spanned<RawPair>>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +144,11 @@ pub(super) fn parse(text: &str) -> Result<Policy, DocumentError> {
         glue_tags: document.glue_tags,
         deletions: document.deletions,
         deletion_limit: source.deletion_limit(&document.deletion_limit)?,
+        query: document
+            .query
+            .as_ref()
+            .map(|raw| source.query(raw))
+            .transpose()?,
         digest: String::new(),
         text: text.to_owned(),
     };
@@ -143,7 +163,7 @@ fn digest(policy: &Policy) -> String {
     };
     let pairs: Vec<(String, String, CopiedBy)> =
         policy.locations.pairs().iter().map(pair).collect();
-    catalog::digest(&(
+    let digest = catalog::digest(&(
         (
             FORMAT,
             &policy.sites,
@@ -165,7 +185,11 @@ fn digest(policy: &Policy) -> String {
             policy.deletions,
             policy.deletion_limit,
         ),
-    ))
+    ));
+    match &policy.query {
+        Some(query) => catalog::digest(&(digest, query.digest_parts())),
+        None => digest,
+    }
 }
 
 struct Source<'a>(DocumentSource<'a>);
@@ -387,6 +411,59 @@ impl Source<'_> {
         Ok(PrincipalPatterns::new(
             raw.iter().map(|text| text.get_ref().clone()),
         ))
+    }
+
+    fn query(&self, raw: &RawQuery) -> Result<QueryPolicy, DocumentError> {
+        for pattern in &raw.exclude_workgroups {
+            let text = pattern.get_ref();
+            let stars = text.matches('*').count();
+            if text.is_empty() || stars > 1 || (stars == 1 && !text.ends_with('*')) {
+                let problem = "name a workgroup, or a prefix of workgroups with a star at its end";
+                let key = "query.exclude-workgroups";
+                return Err(self.error(pattern.span().start, key, problem));
+            }
+        }
+        let kms_keys = self.pairs("query.kms-key", &raw.kms_key, |key| {
+            key.is_empty()
+                .then_some("name a KMS key as the workgroups do: by ARN, id or alias")
+        })?;
+        let excluded = raw.exclude_workgroups.iter();
+        Ok(QueryPolicy {
+            excluded_workgroups: excluded.map(|text| text.get_ref().clone()).collect(),
+            result_locations: self.result_locations(&raw.result_location)?,
+            kms_keys,
+            tags: raw.tags,
+        })
+    }
+
+    fn result_locations(&self, raw: &[Spanned<RawPair>]) -> Result<LocationMap, DocumentError> {
+        let key = "query.result-location";
+        let problem_of = |text: &str| {
+            Location::parse(text)
+                .is_err()
+                .then_some("write a location in S3, as in s3://results-us-east-1/athena/")
+        };
+        let pairs = self.pairs(key, raw, problem_of)?;
+        let mut parsed = Vec::new();
+        for (pair, entry) in pairs.iter().zip(raw) {
+            let location = |text: &str| {
+                Location::parse(text)
+                    .map_err(|error| self.error(entry.span().start, key, error.to_string()))
+            };
+            parsed.push(LocationPair {
+                sites: BySite {
+                    a: location(&pair.a)?,
+                    b: location(&pair.b)?,
+                },
+                copied_by: CopiedBy::Other,
+            });
+        }
+        LocationMap::new(parsed).map_err(|(at, _)| {
+            let start = raw.get(at).map_or(0, |pair| pair.span().start);
+            let problem =
+                "one of these locations lies in that of an earlier pair, or the other way round";
+            self.error(start, key, problem)
+        })
     }
 
     fn deletion_limit(&self, raw: &RawDeletionLimit) -> Result<DeletionLimit, DocumentError> {

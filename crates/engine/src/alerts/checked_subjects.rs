@@ -149,6 +149,13 @@ impl CheckedSubjects {
         self
     }
 
+    /// Adds problems that a check found, by the kind of their alert and the subject.
+    #[must_use]
+    pub fn with_found(mut self, found: impl IntoIterator<Item = (AlertKind, String)>) -> Self {
+        self.found.extend(found);
+        self
+    }
+
     /// Adds an incident that was resolved at `at`.
     #[must_use]
     pub fn with_resolved(mut self, kind: AlertKind, subject: &str, at: Timestamp) -> Self {

@@ -1,15 +1,5 @@
 use super::super::*;
-
-/// The field names of an SDK input type, from its `Debug` text.
-fn fields(debug: &str) -> Vec<String> {
-    let lines = debug
-        .lines()
-        .filter(|line| line.starts_with("    ") && !line.starts_with("     "));
-    lines
-        .filter_map(|line| line.trim().split_once(':'))
-        .map(|(name, _)| name.to_owned())
-        .collect()
-}
+use crate::debug_fields::fields;
 
 /// Fails when an SDK upgrade adds a field to an input type. Decide then whether the field is
 /// replicated or reported as unsupported: an update would erase a field that is neither.

@@ -1,0 +1,228 @@
+//! `plan`, `apply`, `resync` and `status` with `--domain query`: the query tools of the Regions.
+
+use crate::common_options::{Common, LedgerOptions};
+use crate::connect::{Connection, LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger};
+use crate::{CliError, CommandOutcome, output};
+use clap::{Args, ValueEnum};
+use std::collections::BTreeSet;
+use twinlake_core::audit::AuditRule;
+use twinlake_core::policy::QueryPolicy;
+use twinlake_core::query::{
+    ObjectKey, QueryKind, QueryPlan, QueryRejection, query_findings_text, query_plan_text,
+    query_step_text,
+};
+use twinlake_core::{Policy, render};
+use twinlake_engine::query::{
+    QueryOutcome, preview_query, read_query_ledger, reconcile_query, rows_not_in_sync,
+};
+
+/// What a command works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Domain {
+    /// The Data Catalog and its permissions.
+    #[default]
+    Catalog,
+    /// The query tools: Athena's workgroups, saved queries, prepared statements and data catalogs.
+    Query,
+}
+
+/// The option of the commands that work on one domain.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct DomainOption {
+    /// What the command works on; `query` needs a table [query] in the policy
+    #[arg(long, value_enum, default_value_t, value_name = "DOMAIN")]
+    pub domain: Domain,
+}
+
+impl DomainOption {
+    /// Whether the command works on the query tools.
+    pub(crate) fn is_query(self) -> bool {
+        self.domain == Domain::Query
+    }
+
+    /// Refuses options that only the catalog knows.
+    pub(crate) fn refuse(self, given: bool, option: &str) -> Result<(), CliError> {
+        match self.is_query() && given {
+            true => Err(CliError::Usage(format!(
+                "{option} is not for --domain query, which always covers all query tools"
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+fn query_policy(policy: &Policy) -> Result<&QueryPolicy, CliError> {
+    policy.query.as_ref().ok_or_else(|| {
+        let problem = "the policy has no table [query], so nothing of the query tools is replicated; \
+                       docs/policy.md describes it";
+        CliError::Usage(problem.to_owned())
+    })
+}
+
+/// Compares the Regions, with these deletions approved.
+async fn preview(
+    connection: &Connection,
+    approved: &BTreeSet<ObjectKey>,
+) -> Result<(QueryPlan, Vec<QueryRejection>), CliError> {
+    let query = query_policy(&connection.policy)?;
+    Ok(preview_query(&connection.query_context(query, approved)).await?)
+}
+
+fn is_complete(plan: &QueryPlan, rejections: &[QueryRejection]) -> bool {
+    let mut findings = plan.findings.iter();
+    let needs_attention = findings.any(|finding| finding.kind.needs_attention());
+    plan.steps.is_empty() && rejections.is_empty() && !needs_attention
+}
+
+pub(crate) async fn plan(
+    common: &Common,
+    without_ledger: WithoutLedger<'_>,
+    json: bool,
+) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open(common, without_ledger).await?;
+    let (plan, rejections) = preview(&connection, &BTreeSet::new()).await?;
+    match json {
+        true => output::json(&serde_json::json!({"plan": plan, "rejections": rejections})),
+        false => output::print(&query_plan_text(&plan, &rejections)),
+    }
+    Ok(CommandOutcome::done_if(is_complete(&plan, &rejections)))
+}
+
+pub(crate) async fn apply(
+    common: &Common,
+    yes: bool,
+    approve_deletions: bool,
+) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open_to_write(common).await?;
+    let (mut plan, mut rejections) = preview(&connection, &BTreeSet::new()).await?;
+    let mut approved = BTreeSet::new();
+    if approve_deletions {
+        let over_limit = rejections.iter();
+        let over_limit = over_limit.filter(|one| one.rule == AuditRule::DeletionLimit);
+        approved = over_limit.map(|one| one.object.clone()).collect();
+        (plan, rejections) = preview(&connection, &approved).await?;
+    }
+    output::print(&query_plan_text(&plan, &rejections));
+    if plan.steps.is_empty() && rejections.is_empty() {
+        // Objects that are equal are paired all the same.
+        let outcome = reconcile(&connection, &approved).await?;
+        return Ok(CommandOutcome::done_if(outcome.is_done()));
+    }
+    if !yes {
+        if !output::confirm("Apply this plan?")? {
+            return Ok(CommandOutcome::AttentionNeeded);
+        }
+        let (fresh, _) = preview(&connection, &approved).await?;
+        if fresh.steps != plan.steps {
+            let problem =
+                "one of the Regions has changed since the plan was made; run the command again";
+            return Err(CliError::Usage(problem.to_owned()));
+        }
+    }
+    let outcome = reconcile(&connection, &approved).await?;
+    print_outcome(&outcome);
+    Ok(CommandOutcome::done_if(outcome.is_done()))
+}
+
+pub(crate) async fn resync(common: &Common, json: bool) -> Result<CommandOutcome, CliError> {
+    let connection = Connection::open_to_write(common).await?;
+    let outcome = reconcile(&connection, &BTreeSet::new()).await?;
+    match json {
+        true => output::json(&serde_json::json!({
+            "applied": outcome.applied,
+            "failed": outcome.failed,
+            "findings": outcome.findings,
+            "rejections": outcome.rejections,
+            "paired": outcome.paired,
+            "settled": outcome.is_settled,
+        })),
+        false => print_outcome(&outcome),
+    }
+    Ok(CommandOutcome::done_if(outcome.is_done()))
+}
+
+async fn reconcile(
+    connection: &Connection,
+    approved: &BTreeSet<ObjectKey>,
+) -> Result<QueryOutcome, CliError> {
+    let query = query_policy(&connection.policy)?;
+    let outcome = reconcile_query(&connection.query_context(query, approved)).await;
+    connection.ledger.save()?;
+    Ok(outcome?)
+}
+
+fn print_outcome(outcome: &QueryOutcome) {
+    for step in &outcome.applied {
+        output::print(&query_step_text(step));
+    }
+    for (step, error) in &outcome.failed {
+        let line = format!("failed: {}: {error}", step.primary());
+        output::print(&render::escape(&line));
+    }
+    for rejection in &outcome.rejections {
+        output::print(&render::escape(&format!("rejected: {rejection}")));
+    }
+    if !outcome.findings.is_empty() {
+        output::print(&query_findings_text(&outcome.findings));
+    }
+    let state = match outcome.is_settled {
+        true => "Nothing else differs.",
+        false => "Not everything is in sync, see above.",
+    };
+    output::print(&format!(
+        "{} changes were applied; {} query tools are paired. {state}",
+        outcome.applied.len(),
+        outcome.paired.total()
+    ));
+}
+
+pub(crate) async fn status(
+    options: &LedgerOptions,
+    json: bool,
+    all: bool,
+) -> Result<CommandOutcome, CliError> {
+    let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
+    let connection = LedgerConnection::open(options, without_ledger).await?;
+    query_policy(&connection.policy)?;
+    let (rows, record) = read_query_ledger(&connection.ledger, connection.epoch.primary()).await?;
+    let not_in_sync = rows_not_in_sync(&rows);
+    let settled_at = record.as_ref().and_then(|record| record.settled_at);
+    if json {
+        output::json(&serde_json::json!({
+            "settled_at": settled_at.map(|at| at.to_string()),
+            "last_run_at": record.as_ref().map(|record| record.started_at.to_string()),
+            "paired": record.as_ref().map(|record| &record.paired),
+            "findings": record.as_ref().map(|record| &record.findings),
+            "rows": rows.values().collect::<Vec<_>>(),
+        }));
+    } else {
+        let paired = record
+            .as_ref()
+            .map(|record| record.paired.clone())
+            .unwrap_or_default();
+        for kind in QueryKind::EVERY {
+            output::print(&format!("{:<20} {} paired", kind.as_str(), paired.of(kind)));
+        }
+        for row in rows.values().filter(|row| all || not_in_sync.contains(row)) {
+            let reason = row.reason.as_deref().unwrap_or_default();
+            let line = format!(
+                "{:<12} {} since {} {reason}",
+                row.state.to_string(),
+                row.description,
+                row.since
+            );
+            output::print(render::escape(&line).trim_end());
+        }
+        let findings = record.map(|record| record.findings.into_iter().collect());
+        output::print(&query_findings_text(&findings.unwrap_or_default()));
+        output::print(&match settled_at {
+            Some(at) => format!(
+                "The query tools were last read completely, and left in order, by the run of {at}."
+            ),
+            None => "No run has read all query tools and left them in order yet.".to_owned(),
+        });
+    }
+    Ok(CommandOutcome::done_if(
+        settled_at.is_some() && not_in_sync.is_empty(),
+    ))
+}

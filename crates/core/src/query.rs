@@ -1,0 +1,44 @@
+//! The query tools of a Region: what analysts work with besides the catalog. At present the objects of
+//! Athena: workgroups, saved queries, prepared statements and data catalogs.
+//!
+//! The domain goes the way of the catalog (observe, plan, audit, apply, observe again) with its own, smaller
+//! rooms, because its objects are few and give nobody access to data:
+//!
+//! ```text
+//! QuerySnapshot x 2 --plan_query--> QueryPlan or keys to read --audit_query--> ApprovedQueryPlan
+//! ```
+//!
+//! An object is its AWS fields as JSON ([`QueryObject`]). What a field means (a place in S3, a KMS key, the
+//! text of a query, fixed at creation ...) stands in one table for each kind, [`KindRules`]. A further kind,
+//! such as a crawler or an external schema of Redshift, is a variant of [`QueryKind`], its table, and an
+//! adapter; planner, comparison and ledger rows stay as they are.
+//!
+//! # Invariants
+//!
+//! - Only what a row of the ledger pairs is changed or deleted. What equals the desired object is adopted;
+//!   the workgroup `primary`, which AWS makes, also as long as nobody configured it.
+//! - An absence needs proof: unlisted, not returned by name, and the control object of its listing was seen.
+//! - The [audit](audit_query) shares only data types with the planner, and alone makes an
+//!   [`ApprovedQueryPlan`].
+//! - No object of the standby names a place, a key or a function of the primary, unless the policy keeps
+//!   unmapped locations. Texts are changed only in literals of clauses that are known to hold a location.
+
+mod audit;
+mod mapping;
+mod object;
+mod plan;
+mod row;
+mod rules;
+mod snapshot;
+mod sql_text;
+mod text;
+
+pub use audit::{ApprovedQueryPlan, QueryDeletionBudget, QueryRejection, audit_query};
+pub use mapping::{MappedObject, map_to_standby};
+pub use object::{Fields, ObjectKey, QueryObject};
+pub use plan::{QueryFinding, QueryInputs, QueryPlan, QueryStep, plan_query};
+pub use row::{QueryCounts, QueryRow, QueryRows};
+pub use rules::{ControlObject, FieldUse, KindRules, QueryKind};
+pub use snapshot::QuerySnapshot;
+pub use sql_text::{RewrittenText, rewrite_locations};
+pub use text::{query_findings_text, query_plan_text, query_step_text};

@@ -1,0 +1,335 @@
+//! Checks a plan of the domain before any of it is applied. It shares only data types and the table of the
+//! kinds with the planner; what may differ between the Regions it finds out by itself.
+
+mod foreign_text;
+#[cfg(test)]
+mod tests;
+
+use super::object::{ObjectKey, QueryObject};
+use super::plan::{QueryInputs, QueryPlan, QueryStep};
+use super::row::QueryCounts;
+use super::rules::QueryKind;
+use crate::audit::AuditRule;
+use crate::snapshot::Observation;
+use foreign_text::{PrimaryNames, masked};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A plan that passed the audit. Only [`audit_query`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApprovedQueryPlan {
+    plan: QueryPlan,
+}
+
+impl ApprovedQueryPlan {
+    /// The steps, in order.
+    #[must_use]
+    pub fn steps(&self) -> &[QueryStep] {
+        &self.plan.steps
+    }
+}
+
+/// What the deletion limit compares a plan with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryDeletionBudget {
+    /// The paired objects of each kind.
+    pub paired: QueryCounts,
+    /// The objects of each kind that were deleted in the last hour.
+    pub deleted_last_hour: QueryCounts,
+    /// Objects of the primary whose deletion a person has approved.
+    pub approved: BTreeSet<ObjectKey>,
+}
+
+/// Why a step is rejected.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct QueryRejection {
+    /// The rule that it breaks.
+    pub rule: AuditRule,
+    /// The object of the primary; of the deletion limit one of those that exceed it.
+    pub object: ObjectKey,
+    /// What breaks the rule, and how.
+    pub detail: String,
+}
+
+impl fmt::Display for QueryRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.detail)
+    }
+}
+
+/// Approves a plan, or returns a rejection for each step that breaks a rule.
+///
+/// # Errors
+/// The rejections, at least one.
+pub fn audit_query(
+    inputs: &QueryInputs<'_>,
+    plan: QueryPlan,
+    budget: &QueryDeletionBudget,
+) -> Result<ApprovedQueryPlan, Vec<QueryRejection>> {
+    let auditor = Auditor {
+        inputs,
+        plan: &plan,
+        names: PrimaryNames::new(inputs),
+    };
+    let mut rejections = auditor.check_order();
+    // What is adopted may be changed and deleted later, so it is judged now.
+    for (primary, standby) in &plan.adopted {
+        if let Err((rule, detail)) = auditor.check_managed(primary, standby) {
+            rejections.push(QueryRejection {
+                rule,
+                object: primary.clone(),
+                detail,
+            });
+        }
+    }
+    for step in &plan.steps {
+        if let Err((rule, detail)) = auditor.check(step) {
+            rejections.push(QueryRejection {
+                rule,
+                object: step.primary().clone(),
+                detail,
+            });
+        }
+    }
+    rejections.extend(auditor.check_deletion_limit(budget));
+    match rejections.is_empty() {
+        true => Ok(ApprovedQueryPlan { plan }),
+        false => Err(rejections),
+    }
+}
+
+type Check = Result<(), (AuditRule, String)>;
+
+fn refuse(rule: AuditRule, detail: impl Into<String>) -> Check {
+    Err((rule, detail.into()))
+}
+
+struct Auditor<'a> {
+    inputs: &'a QueryInputs<'a>,
+    plan: &'a QueryPlan,
+    names: PrimaryNames,
+}
+
+impl Auditor<'_> {
+    fn check_order(&self) -> Vec<QueryRejection> {
+        let is_other = self.plan.policy_digest != self.inputs.policy.digest()
+            || self.plan.epoch != self.inputs.epoch;
+        let first = self.plan.steps.first().filter(|_| is_other);
+        let mut rejections: Vec<QueryRejection> = first
+            .map(|step| QueryRejection {
+                rule: AuditRule::OtherPolicyOrEpoch,
+                object: step.primary().clone(),
+                detail: "the plan was made for another policy or epoch".to_owned(),
+            })
+            .into_iter()
+            .collect();
+        // What is created in a workgroup comes after it, and is deleted before it.
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            let earlier = self.plan.steps.iter().take(at);
+            let is_wrong = |earlier: &QueryStep| match (earlier, step) {
+                (
+                    QueryStep::Create { primary, .. },
+                    QueryStep::Create {
+                        primary: parent, ..
+                    },
+                )
+                | (
+                    QueryStep::Delete {
+                        primary: parent, ..
+                    },
+                    QueryStep::Delete { primary, .. },
+                ) => primary.parent_key().as_ref() == Some(parent),
+                (
+                    QueryStep::Create { .. }
+                    | QueryStep::Update { .. }
+                    | QueryStep::SetTags { .. }
+                    | QueryStep::Delete { .. },
+                    _,
+                ) => false,
+            };
+            if earlier.into_iter().any(is_wrong) {
+                rejections.push(QueryRejection {
+                    rule: AuditRule::Order,
+                    object: step.primary().clone(),
+                    detail: "a workgroup is created before and deleted after what is in it"
+                        .to_owned(),
+                });
+            }
+        }
+        rejections
+    }
+
+    fn check(&self, step: &QueryStep) -> Check {
+        match step {
+            QueryStep::Create { primary, object } => {
+                self.check_missing(primary, object)?;
+                self.check_content(primary, object)
+            }
+            QueryStep::Update {
+                primary,
+                current,
+                object,
+            } => {
+                if current.key != object.key {
+                    return refuse(AuditRule::NotManaged, "it would write another object");
+                }
+                self.check_managed(primary, &object.key)?;
+                self.check_content(primary, object)
+            }
+            QueryStep::SetTags {
+                primary, standby, ..
+            } => self.check_managed(primary, standby),
+            QueryStep::Delete { primary, standby } => {
+                self.check_paired(primary, standby)?;
+                let is_service_made = match standby.kind {
+                    QueryKind::WorkGroup => standby.id == "primary",
+                    QueryKind::DataCatalog => standby.id == "AwsDataCatalog",
+                    QueryKind::NamedQuery | QueryKind::PreparedStatement => false,
+                };
+                if is_service_made {
+                    return refuse(
+                        AuditRule::NotManaged,
+                        "AWS makes it, and it is never deleted",
+                    );
+                }
+                match self.inputs.primary.objects.get(primary) {
+                    Some(Observation::Absent(proof)) if proof.is_complete() => Ok(()),
+                    Some(
+                        Observation::Absent(_) | Observation::Present(_) | Observation::Unknown(_),
+                    )
+                    | None => refuse(
+                        AuditRule::Unproven,
+                        "its absence from the primary is not proven",
+                    ),
+                }
+            }
+        }
+    }
+
+    /// What is created may not exist, by name or by the pairing.
+    fn check_missing(&self, primary: &ObjectKey, object: &QueryObject) -> Check {
+        let standby = self.inputs.standby;
+        let is_complete = |key: &ObjectKey| {
+            let listing = (key.kind, key.parent.clone());
+            matches!(standby.listings.get(&listing), Some(Ok(())))
+        };
+        let parent_is_new = object
+            .key
+            .parent_key()
+            .is_some_and(|parent| is_complete(&parent) && !standby.objects.contains_key(&parent));
+        if !is_complete(&object.key) && !parent_is_new {
+            return refuse(AuditRule::Unproven, "the standby was not listed completely");
+        }
+        if standby.present(&object.key).is_some() {
+            return refuse(
+                AuditRule::NotManaged,
+                "the standby has an object of this name",
+            );
+        }
+        let row = self.inputs.rows.get(primary);
+        let counterpart = row.and_then(|row| row.key_in(self.inputs.epoch.standby()));
+        match counterpart.and_then(|key| standby.present(key)) {
+            Some(found) if row.is_some_and(|row| row.pairs(self.inputs.epoch.standby(), found)) => {
+                refuse(
+                    AuditRule::NotManaged,
+                    "the standby has its counterpart already",
+                )
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What is changed is paired, or becomes so by this plan because it is equal, untouched or our own.
+    fn check_managed(&self, primary: &ObjectKey, standby: &ObjectKey) -> Check {
+        if self.check_paired(primary, standby).is_ok() {
+            return Ok(());
+        }
+        let row = self.inputs.rows.get(primary);
+        let found = self.inputs.standby.present(standby);
+        let is_own = row
+            .zip(found)
+            .is_some_and(|(row, found)| row.intends(found));
+        let is_made_by_aws =
+            standby.kind == QueryKind::WorkGroup && standby.id == "primary" && primary == standby;
+        let is_equal = found.is_some_and(|found| self.check_content(primary, found).is_ok());
+        let adopts = self.plan.adopted.get(primary) == Some(standby);
+        match adopts && (is_own || is_made_by_aws || is_equal) {
+            true => Ok(()),
+            false => refuse(
+                AuditRule::NotManaged,
+                "Twinlake does not manage the standby's object",
+            ),
+        }
+    }
+
+    fn check_paired(&self, primary: &ObjectKey, standby: &ObjectKey) -> Check {
+        let row = self.inputs.rows.get(primary);
+        let found = self.inputs.standby.present(standby);
+        let is_paired = row
+            .zip(found)
+            .is_some_and(|(row, found)| row.pairs(self.inputs.epoch.standby(), found));
+        match is_paired {
+            true => Ok(()),
+            false => refuse(AuditRule::NotManaged, "no row of the ledger pairs it"),
+        }
+    }
+
+    /// What is written equals the primary's but for names of places, keys, functions, roles and catalogs, and
+    /// names nothing of the primary.
+    fn check_content(&self, primary: &ObjectKey, object: &QueryObject) -> Check {
+        let Some(original) = self.inputs.primary.present(primary) else {
+            return refuse(AuditRule::Unproven, "the primary's object was not read");
+        };
+        if object.key.kind != primary.kind || object.key.parent != primary.parent {
+            return refuse(
+                AuditRule::Altered,
+                "it is of another kind, or in another workgroup",
+            );
+        }
+        if original.text("Type") == Some("FEDERATED") {
+            return refuse(AuditRule::Altered, "a federated catalog is never created");
+        }
+        if masked(&original.comparable()) != masked(&object.comparable()) {
+            return refuse(
+                AuditRule::Altered,
+                "it differs from the primary's in more than places, keys, functions, roles and catalogs",
+            );
+        }
+        match self.names.find(&object.comparable()) {
+            Some(found) => refuse(
+                AuditRule::Altered,
+                format!("it would name {found}, which belongs to the primary"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn check_deletion_limit(&self, budget: &QueryDeletionBudget) -> Vec<QueryRejection> {
+        let deletions = self.plan.steps.iter().filter(|step| step.is_deletion());
+        let deletions = deletions.map(QueryStep::primary);
+        let limited: Vec<&ObjectKey> = deletions
+            .filter(|key| !budget.approved.contains(*key))
+            .collect();
+        let mut rejections = Vec::new();
+        for kind in QueryKind::EVERY {
+            let of_kind: Vec<&&ObjectKey> = limited.iter().filter(|key| key.kind == kind).collect();
+            let (paired, deleted) = (budget.paired.of(kind), budget.deleted_last_hour.of(kind));
+            let limit = self.inputs.policy.deletion_limit.allowed(paired);
+            if of_kind.is_empty() || of_kind.len().saturating_add(deleted) <= limit {
+                continue;
+            }
+            let detail = format!(
+                "{} x {kind} to delete in this plan and {deleted} deleted in the last hour, of {paired}; \
+                 the limit without approval is {limit}",
+                of_kind.len()
+            );
+            rejections.extend(of_kind.into_iter().map(|key| QueryRejection {
+                rule: AuditRule::DeletionLimit,
+                object: (*key).clone(),
+                detail: detail.clone(),
+            }));
+        }
+        rejections
+    }
+}

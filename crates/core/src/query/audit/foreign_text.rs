@@ -1,0 +1,214 @@
+//! What in the fields of an object names a place, a key, a function or a Region of the primary, found by
+//! plain search over every text.
+
+use crate::location::Location;
+use crate::policy::UnmappedLocation;
+use crate::query::object::Fields;
+use crate::query::plan::QueryInputs;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The names that belong to the primary.
+pub(super) struct PrimaryNames {
+    region: String,
+    places: Vec<Location>,
+    standby_places: Vec<Location>,
+    keys: BTreeSet<String>,
+    standby_keys: BTreeSet<String>,
+    keeps_unmapped: bool,
+}
+
+impl PrimaryNames {
+    pub(super) fn new(inputs: &QueryInputs<'_>) -> Self {
+        let (primary, standby) = (inputs.epoch.primary(), inputs.epoch.standby());
+        let of_results = inputs.query.result_locations.pairs();
+        let pairs = inputs.policy.locations.pairs().iter().chain(of_results);
+        let (places, standby_places) = pairs
+            .map(|pair| {
+                (
+                    pair.sites.get(primary).clone(),
+                    pair.sites.get(standby).clone(),
+                )
+            })
+            .unzip();
+        let keys = inputs.query.kms_keys.iter();
+        let (keys, standby_keys) = keys
+            .map(|pair| (pair.get(primary).clone(), pair.get(standby).clone()))
+            .unzip();
+        Self {
+            region: inputs.policy.primary(inputs.epoch).region.clone(),
+            places,
+            standby_places,
+            keys,
+            standby_keys,
+            keeps_unmapped: inputs.policy.unmapped_location == UnmappedLocation::Keep,
+        }
+    }
+
+    /// The first text that names something of the primary.
+    pub(super) fn find(&self, fields: &Fields) -> Option<String> {
+        let fields = fields.iter().filter(|(name, _)| !is_prose(name));
+        fields
+            .flat_map(|(name, value)| texts(name, value))
+            .find_map(|(path, text)| self.find_in(&path, &text))
+    }
+
+    fn find_in(&self, path: &str, text: &str) -> Option<String> {
+        let is_key = path.ends_with("KmsKey");
+        if is_key && (self.keys.contains(text) || !self.standby_keys.contains(text)) {
+            let is_same_in_both = self.standby_keys.contains(text);
+            return (!is_same_in_both).then(|| text.to_owned());
+        }
+        if text.starts_with("arn:") && text.split(':').nth(3) == Some(self.region.as_str()) {
+            return Some(text.to_owned());
+        }
+        let is_query = matches!(path, "QueryString" | "QueryStatement");
+        let text = match is_query {
+            true => without_comments(text),
+            false => text.to_owned(),
+        };
+        places_in(&text)
+            .into_iter()
+            .find(|place| self.is_foreign(place))
+    }
+
+    fn is_foreign(&self, place: &str) -> bool {
+        let Ok(location) = Location::parse(place) else {
+            return true;
+        };
+        let is_in = |places: &[Location]| places.iter().any(|known| known.contains(&location));
+        if is_in(&self.standby_places) {
+            return false;
+        }
+        is_in(&self.places) || !self.keeps_unmapped
+    }
+}
+
+/// Text for people, which nothing evaluates.
+fn is_prose(name: &str) -> bool {
+    matches!(name, "Description" | "Name")
+}
+
+/// The texts below a field, each with its dotted path.
+fn texts(path: &str, value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::String(text) => vec![(path.to_owned(), text.clone())],
+        Value::Array(items) => items.iter().flat_map(|item| texts(path, item)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| texts(&format!("{path}.{name}"), value))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+/// The fields with one word in place of each text that may differ between the Regions.
+pub(super) fn masked(fields: &Fields) -> Fields {
+    fields
+        .iter()
+        .map(|(name, value)| (name.clone(), masked_value(name, value)))
+        .collect()
+}
+
+fn masked_value(path: &str, value: &Value) -> Value {
+    const MAPPED: [&str; 8] = [
+        "KmsKey",
+        "ResultConfiguration.OutputLocation",
+        "S3LoggingConfiguration.LogLocation",
+        "ExecutionRole",
+        "Parameters.catalog-id",
+        "Parameters.function",
+        "Parameters.metadata-function",
+        "Parameters.record-function",
+    ];
+    match value {
+        Value::String(_) if MAPPED.iter().any(|mapped| path.ends_with(mapped)) => {
+            Value::String("mapped".to_owned())
+        }
+        Value::String(text) if matches!(path, "QueryString" | "QueryStatement") => {
+            let mut masked = text.clone();
+            for place in places_in(text) {
+                masked = masked.replacen(&place, "s3:", 1);
+            }
+            Value::String(masked)
+        }
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), masked_value(&format!("{path}.{name}"), value)))
+                .collect(),
+        ),
+        Value::String(_) | Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {
+            value.clone()
+        }
+    }
+}
+
+/// Every place in S3 that a text names, up to a quotation mark, a blank or a separator.
+fn places_in(text: &str) -> Vec<String> {
+    let lower = text.to_ascii_lowercase();
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(rest) = lower.get(from..) {
+        let starts = ["s3://", "s3a://", "s3n://", "arn:aws"];
+        let start = starts.iter().filter_map(|start| rest.find(start)).min();
+        let Some(start) = start else {
+            break;
+        };
+        let at = from + start;
+        let tail = text.get(at..).unwrap_or_default();
+        let end = tail
+            .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | ',' | ';' | ')'));
+        let place = tail.get(..end.unwrap_or(tail.len())).unwrap_or_default();
+        let is_other_arn = place.starts_with("arn:") && !place.contains(":s3:::");
+        if !is_other_arn {
+            found.push(place.to_owned());
+        }
+        from = at + place.len().max(1);
+    }
+    found
+}
+
+/// A query without its comments. Quotation marks hide the marks of comments.
+fn without_comments(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    let mut quote = None;
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied();
+        match (quote, c, next) {
+            (Some(mark), _, _) => {
+                kept.push(c);
+                if c == mark {
+                    quote = None;
+                }
+            }
+            (None, '-', Some('-')) => {
+                for skipped in chars.by_ref() {
+                    if skipped == '\n' {
+                        break;
+                    }
+                }
+                kept.push('\n');
+            }
+            (None, '/', Some('*')) => {
+                let _star = chars.next();
+                let mut last = ' ';
+                for skipped in chars.by_ref() {
+                    if last == '*' && skipped == '/' {
+                        break;
+                    }
+                    last = skipped;
+                }
+                kept.push(' ');
+            }
+            (None, _, _) => {
+                if matches!(c, '\'' | '"' | '`') {
+                    quote = Some(c);
+                }
+                kept.push(c);
+            }
+        }
+    }
+    kept
+}

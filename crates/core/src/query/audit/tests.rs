@@ -1,0 +1,336 @@
+use super::*;
+use crate::policy::Policy;
+use crate::query::object::Fields;
+use crate::query::plan::plan_query;
+use crate::query::row::{QueryRow, QueryRows};
+use crate::query::snapshot::QuerySnapshot;
+use crate::timestamp::Timestamp;
+use crate::topology::Epoch;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const POLICY: &str = r#"
+[[region]]
+id = "a"
+region = "us-east-1"
+account = "111122223333"
+[[region]]
+id = "b"
+region = "ap-south-1"
+account = "111122223333"
+[[location]]
+a = "s3://lake-us/"
+b = "s3://lake-in/"
+[query]
+[[query.result-location]]
+a = "s3://results-us/"
+b = "s3://results-in/"
+[[query.kms-key]]
+a = "key-us"
+b = "key-in"
+"#;
+
+struct World {
+    policy: Policy,
+    primary: QuerySnapshot,
+    standby: QuerySnapshot,
+    rows: QueryRows,
+    held: BTreeMap<ObjectKey, String>,
+}
+
+fn object(key: ObjectKey, fields: Value) -> QueryObject {
+    let fields: Fields = serde_json::from_value(fields).unwrap();
+    QueryObject::normalized(key, fields)
+}
+
+fn workgroup(name: &str, location: &str, key: &str) -> QueryObject {
+    let result = json!({"OutputLocation": location,
+        "EncryptionConfiguration": {"EncryptionOption": "SSE_KMS", "KmsKey": key}});
+    let fields = json!({"State": "ENABLED", "Configuration": {"ResultConfiguration": result,
+        "EnforceWorkGroupConfiguration": true}});
+    object(ObjectKey::new(QueryKind::WorkGroup, name), fields)
+}
+
+fn saved_query(id: &str, text: &str) -> QueryObject {
+    let key = ObjectKey::within(QueryKind::NamedQuery, "etl", id);
+    object(
+        key,
+        json!({"Name": "q", "Database": "sales", "QueryString": text}),
+    )
+}
+
+fn snapshot(objects: Vec<QueryObject>) -> QuerySnapshot {
+    let mut snapshot = QuerySnapshot::default();
+    for kind in [QueryKind::WorkGroup, QueryKind::DataCatalog] {
+        snapshot.listings.insert((kind, None), Ok(()));
+    }
+    let service_made = [
+        object(
+            ObjectKey::new(QueryKind::WorkGroup, "primary"),
+            json!({"State": "ENABLED"}),
+        ),
+        object(
+            ObjectKey::new(QueryKind::DataCatalog, "AwsDataCatalog"),
+            json!({"Type": "GLUE"}),
+        ),
+    ];
+    for object in objects.into_iter().chain(service_made) {
+        if object.key.kind == QueryKind::WorkGroup {
+            for kind in [QueryKind::NamedQuery, QueryKind::PreparedStatement] {
+                snapshot
+                    .listings
+                    .insert((kind, Some(object.key.id.clone())), Ok(()));
+            }
+        }
+        snapshot
+            .objects
+            .insert(object.key.clone(), Observation::Present(object));
+    }
+    snapshot
+}
+
+impl World {
+    /// A workgroup to update, a saved query to create and one to delete.
+    fn new() -> Self {
+        let epoch = Epoch::INITIAL;
+        let text = "create table t\nlocation 's3://lake-us/t/' -- s3://lake-us";
+        let primary_group = workgroup("etl", "s3://results-us/new/", "key-us");
+        let standby_group = workgroup("etl", "s3://results-in/old/", "key-in");
+        let (gone, left) = (
+            saved_query("p-2", "select 2"),
+            saved_query("s-2", "select 2"),
+        );
+        let mut rows = QueryRows::new();
+        for (primary, standby) in [(&primary_group, &standby_group), (&gone, &left)] {
+            let mut row = QueryRow::new(epoch, &primary.key, "", Timestamp::default());
+            row.pair(epoch, primary, standby);
+            rows.insert(primary.key.clone(), row);
+        }
+        let mut primary = snapshot(vec![primary_group, saved_query("p-1", text)]);
+        let missing = crate::call_error::CallError::new(
+            crate::call_error::CallErrorKind::Invalid,
+            "GetNamedQuery",
+            "us-east-1",
+            "not found",
+        );
+        primary.record_read(&gone.key, Err(missing));
+        Self {
+            policy: Policy::parse(POLICY).unwrap(),
+            primary,
+            standby: snapshot(vec![standby_group, left]),
+            rows,
+            held: BTreeMap::new(),
+        }
+    }
+
+    fn inputs(&self) -> QueryInputs<'_> {
+        QueryInputs {
+            primary: &self.primary,
+            standby: &self.standby,
+            rows: &self.rows,
+            policy: &self.policy,
+            query: self.policy.query.as_ref().unwrap(),
+            epoch: Epoch::INITIAL,
+            held: &self.held,
+            run: (Timestamp::default(), 1),
+        }
+    }
+
+    fn plan(&self) -> QueryPlan {
+        plan_query(&self.inputs())
+    }
+
+    fn rules(&self, plan: QueryPlan) -> BTreeSet<AuditRule> {
+        let budget = QueryDeletionBudget::default();
+        match audit_query(&self.inputs(), plan, &budget) {
+            Ok(_) => BTreeSet::new(),
+            Err(rejections) => rejections.into_iter().map(|one| one.rule).collect(),
+        }
+    }
+}
+
+/// Changes the text field of the step that writes an object of a kind.
+fn rewrite(plan: &mut QueryPlan, kind: QueryKind, pointer: &str, value: Value) {
+    for step in &mut plan.steps {
+        let object = match step {
+            QueryStep::Create { object, .. } | QueryStep::Update { object, .. } => object,
+            QueryStep::SetTags { .. } | QueryStep::Delete { .. } => continue,
+        };
+        if object.key.kind == kind {
+            let mut fields = serde_json::to_value(&object.fields).unwrap();
+            *fields.pointer_mut(pointer).unwrap() = value.clone();
+            object.fields = serde_json::from_value(fields).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_audit_accepts_what_the_planner_plans() {
+    let world = World::new();
+    let plan = world.plan();
+    assert_eq!(plan.steps.len(), 3, "{plan:#?}");
+    assert_eq!(plan.needs, BTreeSet::new());
+    assert_eq!(world.rules(plan), BTreeSet::new());
+}
+
+#[test]
+fn the_audit_rejects_content_that_names_the_primary_or_differs() {
+    let world = World::new();
+    let group = QueryKind::WorkGroup;
+    let query = QueryKind::NamedQuery;
+    let result = "/Configuration/ResultConfiguration";
+    let mutants = [
+        (
+            group,
+            format!("{result}/OutputLocation"),
+            json!("s3://results-us/new/"),
+        ),
+        (
+            group,
+            format!("{result}/OutputLocation"),
+            json!("s3://elsewhere/"),
+        ),
+        (
+            group,
+            format!("{result}/EncryptionConfiguration/KmsKey"),
+            json!("key-us"),
+        ),
+        (
+            group,
+            format!("{result}/EncryptionConfiguration/KmsKey"),
+            json!("key-of-others"),
+        ),
+        (
+            group,
+            format!("{result}/EncryptionConfiguration/EncryptionOption"),
+            json!("SSE_S3"),
+        ),
+        (
+            group,
+            "/Configuration/EnforceWorkGroupConfiguration".to_owned(),
+            json!(false),
+        ),
+        (group, "/State".to_owned(), json!("DISABLED")),
+        (
+            query,
+            "/QueryString".to_owned(),
+            json!("create table t\nlocation 's3://lake-us/t/' -- s3://lake-us"),
+        ),
+        (
+            query,
+            "/QueryString".to_owned(),
+            json!("create table t\nlocation 'S3://lake-us/t/' -- s3://lake-us"),
+        ),
+        (
+            query,
+            "/QueryString".to_owned(),
+            json!("create table u\nlocation 's3://lake-in/t/' -- s3://lake-us"),
+        ),
+        (
+            query,
+            "/QueryString".to_owned(),
+            json!("create table t\nlocation 's3a://other/t/' -- s3://lake-us"),
+        ),
+        (query, "/Database".to_owned(), json!("other")),
+        (query, "/Name".to_owned(), json!("other")),
+    ];
+    for (kind, pointer, value) in mutants {
+        let mut plan = world.plan();
+        rewrite(&mut plan, kind, &pointer, value.clone());
+        assert_eq!(
+            world.rules(plan),
+            [AuditRule::Altered].into(),
+            "{pointer} {value}"
+        );
+    }
+}
+
+#[test]
+fn the_audit_rejects_what_is_not_managed_or_not_proven() {
+    let world = World::new();
+    // No row pairs the workgroup: it would change somebody else's.
+    let mut unpaired = World::new();
+    unpaired
+        .rows
+        .remove(&ObjectKey::new(QueryKind::WorkGroup, "etl"));
+    assert_eq!(unpaired.rules(world.plan()), [AuditRule::NotManaged].into());
+    // The deleted query is there after all, or could not be read, or its proof has a gap.
+    let gone = ObjectKey::within(QueryKind::NamedQuery, "etl", "p-2");
+    let mut present = World::new();
+    let there = Observation::Present(saved_query("p-2", "select 2"));
+    present.primary.objects.insert(gone.clone(), there);
+    assert_eq!(present.rules(world.plan()), [AuditRule::Unproven].into());
+    let mut unread = World::new();
+    unread.primary.objects.remove(&gone);
+    assert_eq!(unread.rules(world.plan()), [AuditRule::Unproven].into());
+    // What would be created exists, or the standby was not listed.
+    let mut unlisted = World::new();
+    unlisted
+        .standby
+        .listings
+        .remove(&(QueryKind::NamedQuery, Some("etl".to_owned())));
+    assert_eq!(unlisted.rules(world.plan()), [AuditRule::Unproven].into());
+    let mut exists = World::new();
+    let same = saved_query("p-1", "select 1");
+    exists
+        .standby
+        .objects
+        .insert(same.key.clone(), Observation::Present(same));
+    assert_eq!(exists.rules(world.plan()), [AuditRule::NotManaged].into());
+    // Another policy.
+    let mut other = World::new();
+    other.policy = Policy::parse(&format!("deletions = \"retain\"\n{POLICY}")).unwrap();
+    assert!(
+        other
+            .rules(world.plan())
+            .contains(&AuditRule::OtherPolicyOrEpoch)
+    );
+}
+
+#[test]
+fn the_audit_never_lets_what_aws_makes_be_deleted() {
+    let mut world = World::new();
+    for key in [
+        ObjectKey::new(QueryKind::WorkGroup, "primary"),
+        ObjectKey::new(QueryKind::DataCatalog, "AwsDataCatalog"),
+    ] {
+        let found = world.standby.present(&key).unwrap().clone();
+        let mut row = QueryRow::new(Epoch::INITIAL, &key, "", Timestamp::default());
+        row.pair(Epoch::INITIAL, &found, &found);
+        world.rows.insert(key.clone(), row);
+        let mut plan = world.plan();
+        plan.steps = vec![QueryStep::Delete {
+            primary: key.clone(),
+            standby: key,
+        }];
+        assert_eq!(world.rules(plan), [AuditRule::NotManaged].into());
+    }
+}
+
+#[test]
+fn the_audit_counts_deletions_against_the_limit_by_kind() {
+    let text = format!("deletion-limit = {{ fraction = 0.0, minimum = 0 }}\n{POLICY}");
+    let world = World {
+        policy: Policy::parse(&text).unwrap(),
+        ..World::new()
+    };
+    assert_eq!(world.rules(world.plan()), [AuditRule::DeletionLimit].into());
+    let gone = ObjectKey::within(QueryKind::NamedQuery, "etl", "p-2");
+    let budget = QueryDeletionBudget {
+        approved: [gone].into(),
+        ..QueryDeletionBudget::default()
+    };
+    assert!(audit_query(&world.inputs(), world.plan(), &budget).is_ok());
+}
+
+#[test]
+fn the_audit_rejects_contents_before_their_workgroup() {
+    let mut world = World::new();
+    world.rows.clear();
+    world.standby = snapshot(Vec::new());
+    let mut plan = world.plan();
+    assert_eq!(plan.steps.len(), 2, "{plan:#?}");
+    assert_eq!(world.rules(plan.clone()), BTreeSet::new());
+    plan.steps.reverse();
+    assert_eq!(world.rules(plan), [AuditRule::Order].into());
+}

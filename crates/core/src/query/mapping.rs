@@ -1,0 +1,240 @@
+//! The object that the standby should have for one of the primary.
+
+use super::object::{Fields, QueryObject};
+use super::rules::QueryKind;
+use super::rules::{FieldUse, KindRules};
+use super::sql_text::rewrite_locations;
+use crate::arn::Arn;
+use crate::location::{Location, LocationError, LocationMap, Mapped};
+use crate::policy::QueryPolicy;
+use crate::policy::{Policy, UnmappedLocation};
+use crate::topology::{Epoch, SiteId};
+use serde_json::Value;
+
+/// The result of mapping an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MappedObject {
+    /// The object for the standby. The key of a saved query is still that of the primary.
+    pub object: QueryObject,
+    /// Why it cannot be written: each names the field, or the line of a text.
+    pub holds: Vec<String>,
+    /// What a reader should know although it can be written.
+    pub notes: Vec<String>,
+}
+
+/// Maps an object of the primary: places, keys, functions, roles and catalogs by the policy.
+#[must_use]
+pub fn map_to_standby(
+    object: &QueryObject,
+    policy: &Policy,
+    rules: &QueryPolicy,
+    epoch: Epoch,
+) -> MappedObject {
+    let mut mapper = Mapper {
+        policy,
+        query: rules,
+        epoch,
+        holds: Vec::new(),
+        notes: Vec::new(),
+    };
+    let fields: Fields = object
+        .fields
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.clone(),
+                mapper.value(object.key.kind.rules(), name, value),
+            )
+        })
+        .collect();
+    if object.key.kind == QueryKind::DataCatalog {
+        mapper.check_catalog_type(object);
+    }
+    MappedObject {
+        object: QueryObject {
+            fields,
+            created: None,
+            ..object.clone()
+        },
+        holds: mapper.holds,
+        notes: mapper.notes,
+    }
+}
+
+struct Mapper<'a> {
+    policy: &'a Policy,
+    query: &'a QueryPolicy,
+    epoch: Epoch,
+    holds: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Mapper<'_> {
+    fn primary(&self) -> SiteId {
+        self.epoch.primary()
+    }
+
+    fn value(&mut self, rules: &KindRules, path: &str, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(rules.use_of(path), path, text)),
+            Value::Object(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(name, value)| {
+                        (
+                            name.clone(),
+                            self.value(rules, &format!("{path}.{name}"), value),
+                        )
+                    })
+                    .collect(),
+            ),
+            Value::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| self.value(rules, path, item))
+                    .collect(),
+            ),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        }
+    }
+
+    fn text(&mut self, field_use: FieldUse, path: &str, text: &str) -> String {
+        match field_use {
+            FieldUse::Copied => self.copied(path, text),
+            FieldUse::Fixed | FieldUse::Reported => text.to_owned(),
+            FieldUse::Place => self.place(path, text),
+            FieldUse::KmsKey => self.kms_key(path, text),
+            FieldUse::FunctionArn => self.function(path, text),
+            FieldUse::Role => {
+                let from = self.primary();
+                let mut pairs = self.policy.principals.iter();
+                let pair = pairs.find(|pair| pair.get(from) == text);
+                pair.map_or(text, |pair| pair.get(from.other())).to_owned()
+            }
+            FieldUse::CatalogId => {
+                let mapped = self.policy.catalog(text, self.primary());
+                mapped.unwrap_or(text).to_owned()
+            }
+            FieldUse::QueryText => self.query_text(text),
+        }
+    }
+
+    /// A text without a rule may not point at the primary.
+    fn copied(&mut self, path: &str, text: &str) -> String {
+        let region = &self.policy.primary(self.epoch).region;
+        let lower = text.to_lowercase();
+        let names_place = ["s3://", "s3a://", "s3n://", ":s3:::"];
+        let names_place = names_place.iter().any(|place| lower.contains(place));
+        if names_place && path != "Description" && path != "Name" {
+            self.holds.push(format!(
+                "{path} names a place in S3, and Twinlake does not map this field"
+            ));
+        }
+        if Arn::parse(text).is_some_and(|arn| arn.region == region) {
+            self.holds.push(format!(
+                "{path} is an ARN of {region}, and Twinlake does not map this field"
+            ));
+        }
+        text.to_owned()
+    }
+
+    fn place(&mut self, path: &str, text: &str) -> String {
+        match self.map_place(text) {
+            Ok(mapped) => mapped,
+            Err(reason) => {
+                self.holds.push(format!("{path}: {text}: {reason}"));
+                text.to_owned()
+            }
+        }
+    }
+
+    /// Maps a place by the result locations, then by the data locations.
+    fn map_place(&self, text: &str) -> Result<String, String> {
+        let from = self.primary();
+        let maps: [&LocationMap; 2] = [&self.query.result_locations, &self.policy.locations];
+        for map in maps {
+            match map.map(text, from) {
+                Ok(Mapped::To(mapped)) => return Ok(mapped),
+                Ok(Mapped::Unmapped) => {}
+                Err(error @ (LocationError::NotS3 | LocationError::Bucket)) => {
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Err("no [[query.result-location]] and no [[location]] pair holds it".to_owned())
+    }
+
+    fn kms_key(&mut self, path: &str, text: &str) -> String {
+        let from = self.primary();
+        let mut pairs = self.query.kms_keys.iter();
+        if let Some(pair) = pairs.find(|pair| pair.get(from) == text) {
+            return pair.get(from.other()).clone();
+        }
+        self.holds.push(format!(
+            "{path}: no [[query.kms-key]] pair names the key {text}"
+        ));
+        text.to_owned()
+    }
+
+    fn function(&mut self, path: &str, text: &str) -> String {
+        let (from, to) = (
+            self.policy.primary(self.epoch),
+            self.policy.standby(self.epoch),
+        );
+        match Arn::parse(text) {
+            Some(arn) if arn.service == "lambda" && arn.region == from.region => {
+                let mapped = Arn {
+                    region: &to.region,
+                    ..arn
+                }
+                .to_string();
+                self.notes.push(format!(
+                    "it calls {mapped}, which Twinlake does not make and did not look for"
+                ));
+                mapped
+            }
+            Some(_) | None => {
+                self.holds.push(format!(
+                    "{path}: {text} is no Lambda function of {}",
+                    from.region
+                ));
+                text.to_owned()
+            }
+        }
+    }
+
+    fn query_text(&mut self, text: &str) -> String {
+        let region = &self.policy.primary(self.epoch).region;
+        let keeps = self.policy.unmapped_location == UnmappedLocation::Keep;
+        let kept = std::cell::RefCell::new(Vec::new());
+        let result = rewrite_locations(text, region, |location| match self.map_place(location) {
+            Err(_) if keeps && Location::parse(location).is_ok() => {
+                kept.borrow_mut().push(format!(
+                    "it names {location}, which no pair holds and the policy keeps"
+                ));
+                Ok(location.to_owned())
+            }
+            mapped => mapped,
+        });
+        self.holds.extend(result.problems);
+        self.notes.extend(result.notes);
+        self.notes.extend(kept.into_inner());
+        result.text
+    }
+
+    fn check_catalog_type(&mut self, object: &QueryObject) {
+        match object.text("Type") {
+            Some("GLUE" | "LAMBDA" | "HIVE") => {}
+            // Athena makes a stack, a function and a connection of its own for it.
+            Some("FEDERATED") => self.holds.push(
+                "it is FEDERATED: creating one makes a CloudFormation stack, a Lambda function and a \
+                 Glue connection; create it in the standby yourself"
+                    .to_owned(),
+            ),
+            Some(other) => self.holds.push(format!(
+                "its type {other} is not known to this version of Twinlake"
+            )),
+            None => self.holds.push("it has no type".to_owned()),
+        }
+    }
+}

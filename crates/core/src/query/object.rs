@@ -1,0 +1,232 @@
+//! The objects of the domain, with their AWS fields.
+
+use super::rules::QueryKind;
+use crate::policy::QueryPolicy;
+use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What identifies an object in its Region.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// The kind.
+    pub kind: QueryKind,
+    /// The workgroup that the object is in, if its kind has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The name; of a saved query the id that Athena gave it, which differs between the Regions.
+    pub id: String,
+}
+
+impl ObjectKey {
+    /// The key of an object that has no parent.
+    #[must_use]
+    pub fn new(kind: QueryKind, id: &str) -> Self {
+        Self {
+            kind,
+            parent: None,
+            id: id.to_owned(),
+        }
+    }
+
+    /// The key of an object in a workgroup.
+    #[must_use]
+    pub fn within(kind: QueryKind, workgroup: &str, id: &str) -> Self {
+        Self {
+            parent: Some(workgroup.to_owned()),
+            ..Self::new(kind, id)
+        }
+    }
+
+    /// Whether the policy includes the object, by its workgroup.
+    #[must_use]
+    pub fn is_covered(&self, query: &QueryPolicy) -> bool {
+        match (self.kind, &self.parent) {
+            (QueryKind::WorkGroup, _) => query.covers_workgroup(&self.id),
+            (QueryKind::NamedQuery | QueryKind::PreparedStatement, Some(parent)) => {
+                query.covers_workgroup(parent)
+            }
+            (QueryKind::NamedQuery | QueryKind::PreparedStatement, None) => false,
+            // AWS makes it in each Region.
+            (QueryKind::DataCatalog, _) => self.id != "AwsDataCatalog",
+        }
+    }
+
+    /// The key of the workgroup that the object is in.
+    #[must_use]
+    pub fn parent_key(&self) -> Option<Self> {
+        let parent = self.parent.as_deref()?;
+        Some(Self::new(QueryKind::WorkGroup, parent))
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)?;
+        match &self.parent {
+            Some(parent) => write!(f, " of workgroup {parent}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Fields of an object by their AWS names.
+pub type Fields = BTreeMap<String, Value>;
+
+/// An object, as read or to be written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueryObject {
+    /// What identifies it.
+    pub key: ObjectKey,
+    /// Its fields without name, parent, times and what [`Fields`] of a read have in excess of a write, in
+    /// normal form ([`QueryObject::normalized`]).
+    pub fields: Fields,
+    /// When it was created, if the service says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// Its tags; `None` if they are not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl QueryObject {
+    /// An object with fields in normal form: what is null, empty or `false` is left out, since services answer
+    /// a field that was never set in any of these ways.
+    #[must_use]
+    pub fn normalized(key: ObjectKey, fields: Fields) -> Self {
+        let fields = fields.into_iter();
+        Self {
+            key,
+            fields: fields
+                .filter_map(|(name, value)| Some((name, normal_value(value)?)))
+                .collect(),
+            created: None,
+            tags: None,
+        }
+    }
+
+    /// A field by its dotted path.
+    #[must_use]
+    pub fn field(&self, path: &str) -> Option<&Value> {
+        let mut names = path.split('.');
+        let mut value = self.fields.get(names.next()?)?;
+        for name in names {
+            value = value.get(name)?;
+        }
+        Some(value)
+    }
+
+    /// A text field by its dotted path.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.field(path).and_then(Value::as_str)
+    }
+
+    /// The fields that are compared and written.
+    #[must_use]
+    pub fn comparable(&self) -> Fields {
+        let rules = self.key.kind.rules();
+        let mut fields = self.fields.clone();
+        for path in rules.reported_fields() {
+            remove(&mut fields, path);
+        }
+        fields
+    }
+
+    /// The digest of the fields that are compared.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        crate::catalog::digest(&self.comparable())
+    }
+
+    /// The object as a person knows it: with the name of a saved query.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match (self.key.kind, self.text("Name"), &self.key.parent) {
+            (QueryKind::NamedQuery, Some(name), Some(parent)) => {
+                format!(
+                    "saved query \"{name}\" ({}) of workgroup {parent}",
+                    self.key.id
+                )
+            }
+            (
+                QueryKind::NamedQuery
+                | QueryKind::WorkGroup
+                | QueryKind::DataCatalog
+                | QueryKind::PreparedStatement,
+                _,
+                _,
+            ) => self.key.to_string(),
+        }
+    }
+}
+
+/// Removes the field of a dotted path, and what is empty then.
+fn remove(fields: &mut Fields, path: &str) {
+    let Some((name, rest)) = path.split_once('.') else {
+        fields.remove(path);
+        return;
+    };
+    let Some(Value::Object(inner)) = fields.get(name) else {
+        return;
+    };
+    let mut inner: Fields = inner.clone().into_iter().collect();
+    remove(&mut inner, rest);
+    match inner.is_empty() {
+        true => fields.remove(name),
+        false => fields.insert(name.to_owned(), Value::Object(inner.into_iter().collect())),
+    };
+}
+
+/// A value without what equals an absent one; `None` if it does itself.
+fn normal_value(value: Value) -> Option<Value> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::Bool(true) | Value::Number(_) => Some(value),
+        Value::String(ref text) => (!text.is_empty()).then_some(value),
+        Value::Array(items) => {
+            let items: Vec<Value> = items.into_iter().filter_map(normal_value).collect();
+            (!items.is_empty()).then_some(Value::Array(items))
+        }
+        Value::Object(fields) => {
+            let fields: serde_json::Map<String, Value> = fields
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, normal_value(value)?)))
+                .collect();
+            (!fields.is_empty()).then_some(Value::Object(fields))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fields(value: Value) -> Fields {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_equals_an_unset_field_is_left_out() {
+        let key = ObjectKey::new(QueryKind::WorkGroup, "w");
+        let read = QueryObject::normalized(
+            key.clone(),
+            fields(
+                json!({"Description": "", "State": "ENABLED", "Configuration": {
+                "RequesterPaysEnabled": false, "ResultConfiguration": {"OutputLocation": null},
+                "EngineVersion": {"SelectedEngineVersion": "AUTO", "EffectiveEngineVersion": "v3"}}}),
+            ),
+        );
+        let made = QueryObject::normalized(
+            key,
+            fields(json!({"State": "ENABLED",
+                "Configuration": {"EngineVersion": {"SelectedEngineVersion": "AUTO"}}})),
+        );
+        assert_eq!(read.comparable(), made.comparable());
+        assert_eq!(read.digest(), made.digest());
+        assert_ne!(read, made, "the effective version stays for reports");
+    }
+}

@@ -1,0 +1,127 @@
+//! Plans the deletion of what the primary no longer has, once that is proven.
+
+use super::{Planner, QueryStep};
+use crate::plan::FindingKind;
+use crate::policy::DeletionPolicy;
+use crate::query::object::ObjectKey;
+use crate::query::row::QueryRow;
+use crate::query::rules::QueryKind;
+use crate::snapshot::Observation;
+use std::collections::BTreeSet;
+
+impl Planner<'_> {
+    pub(super) fn deletions(&mut self) {
+        let inputs = self.inputs;
+        let covered = inputs.rows.iter();
+        let covered = covered.filter(|(key, _)| key.is_covered(inputs.query));
+        for (key, row) in covered {
+            match inputs.primary.objects.get(key) {
+                Some(Observation::Present(_) | Observation::Unknown(_)) => {}
+                Some(Observation::Absent(proof)) if proof.is_complete() => self.gone(key, row),
+                Some(Observation::Absent(proof)) => {
+                    let reason = match &proof.read_error {
+                        Some(error) => error.to_string(),
+                        None => "its listing does not show everything".to_owned(),
+                    };
+                    let detail = format!(
+                        "the primary does not return it, which does not prove that it was deleted: {reason}"
+                    );
+                    self.find(
+                        FindingKind::Unreadable,
+                        (Some(key), &row.description),
+                        detail,
+                    );
+                }
+                None => self.ask(key),
+            }
+        }
+    }
+
+    /// Asks for a read by name, of the workgroup as well if that is not listed.
+    fn ask(&mut self, key: &ObjectKey) {
+        if self.inputs.primary.listing_error(key).is_some() {
+            // The listing is reported; nothing is decided without it.
+            return;
+        }
+        if let Some(parent) = key.parent_key()
+            && !self.inputs.primary.objects.contains_key(&parent)
+        {
+            self.plan.needs.insert(parent);
+            return;
+        }
+        self.plan.needs.insert(key.clone());
+    }
+
+    fn gone(&mut self, key: &ObjectKey, row: &QueryRow) {
+        let inputs = self.inputs;
+        let about = (Some(key), row.description.as_str());
+        let paired = row.pairing.as_ref().and(row.key_in(inputs.epoch.standby()));
+        let Some(standby) = paired else {
+            self.plan.forgotten.insert(key.clone());
+            return;
+        };
+        match inputs.standby.objects.get(standby) {
+            Some(Observation::Present(object)) => {
+                if !row.pairs(inputs.epoch.standby(), object) {
+                    // Somebody made another one of this name.
+                    self.plan.forgotten.insert(key.clone());
+                    return;
+                }
+            }
+            Some(Observation::Unknown(error)) => {
+                self.unread(key, "the standby", error);
+                return;
+            }
+            Some(Observation::Absent(_)) | None => {
+                if inputs.standby.listing_error(standby).is_none() {
+                    self.plan.forgotten.insert(key.clone());
+                }
+                return;
+            }
+        }
+        if let Some(reason) = inputs.held.get(key) {
+            self.find(FindingKind::OnHold, about, reason.clone());
+            return;
+        }
+        if inputs.policy.deletions == DeletionPolicy::Retain {
+            let detail = "the primary no longer has it, and `deletions = \"retain\"` keeps it";
+            self.find(FindingKind::OnHold, about, detail);
+            return;
+        }
+        let is_held = |other: &ObjectKey| other.parent_key().as_ref() == Some(key);
+        if key.kind == QueryKind::WorkGroup && inputs.held.keys().any(is_held) {
+            let detail = "the primary no longer has it, and what is in it is held";
+            self.find(FindingKind::OnHold, about, detail);
+            return;
+        }
+        if key.kind == QueryKind::WorkGroup && self.has_others(standby) {
+            let detail = "the primary no longer has it, and the standby's holds queries or statements that \
+                          Twinlake does not manage: move or delete them, and it is deleted";
+            self.find(FindingKind::Unmanaged, about, detail);
+            return;
+        }
+        self.plan.steps.push(QueryStep::Delete {
+            primary: key.clone(),
+            standby: standby.clone(),
+        });
+    }
+
+    /// Whether a workgroup of the standby holds something that no row pairs, or that cannot be listed.
+    fn has_others(&self, workgroup: &ObjectKey) -> bool {
+        let standby = self.inputs.standby;
+        let rows = self.inputs.rows.values();
+        let paired: BTreeSet<&ObjectKey> = rows
+            .filter(|row| row.pairing.is_some())
+            .filter_map(|row| row.key_in(self.inputs.epoch.standby()))
+            .collect();
+        let is_inside = |key: &&ObjectKey| key.parent.as_deref() == Some(workgroup.id.as_str());
+        let mut inside = standby.objects.keys().filter(is_inside);
+        let unlisted = [QueryKind::NamedQuery, QueryKind::PreparedStatement]
+            .into_iter()
+            .any(|kind| {
+                let key = ObjectKey::within(kind, &workgroup.id, "");
+                standby.listing_error(&key).is_some()
+            });
+        unlisted || inside.any(|key| !paired.contains(key))
+    }
+}

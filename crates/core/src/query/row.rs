@@ -1,0 +1,167 @@
+//! What the ledger stores of the objects of the domain: one row for each.
+
+use super::object::{ObjectKey, QueryObject};
+use super::rules::QueryKind;
+use crate::ledger::{DeletionCounts, Intent, Pairing, SubjectState, format};
+use crate::timestamp::Timestamp;
+use crate::topology::{BySite, Epoch, SiteId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The row of one object of the primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryRow {
+    /// The format of the row.
+    pub format: u32,
+    /// The object in each site; the ids of saved queries differ.
+    pub keys: BySite<Option<ObjectKey>>,
+    /// The object as a person knows it.
+    pub description: String,
+    /// The pairing. Without one, Twinlake does not manage the standby's object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<Pairing>,
+    /// What is about to be created, recorded before the call.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub intents: BTreeSet<Intent>,
+    /// The state.
+    pub state: SubjectState,
+    /// When it entered this state.
+    pub since: Timestamp,
+    /// The reason for the state, unless it is in sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl QueryRow {
+    /// A row of an object of the primary that is not paired.
+    #[must_use]
+    pub fn new(epoch: Epoch, object: &ObjectKey, description: &str, now: Timestamp) -> Self {
+        Self {
+            format: format::LEDGER,
+            keys: BySite::from_roles(epoch, Some(object.clone()), None),
+            description: description.to_owned(),
+            pairing: None,
+            intents: BTreeSet::new(),
+            state: SubjectState::OutOfSync,
+            since: now,
+            reason: None,
+        }
+    }
+
+    /// The id under which the ledger stores the row of an object.
+    #[must_use]
+    pub fn stored_id(primary: SiteId, key: &ObjectKey) -> String {
+        let parent = key.parent.as_deref().unwrap_or_default();
+        // No name of Athena contains a slash but that of a saved query, which is stored by its id.
+        format!("{primary}/{}/{parent}/{}", key.kind, key.id)
+    }
+
+    /// The object of a site.
+    #[must_use]
+    pub fn key_in(&self, site: SiteId) -> Option<&ObjectKey> {
+        self.keys.get(site).as_ref()
+    }
+
+    /// Pairs two objects that are equal or were just made so.
+    pub fn pair(&mut self, epoch: Epoch, primary: &QueryObject, standby: &QueryObject) {
+        self.keys = BySite::from_roles(epoch, Some(primary.key.clone()), Some(standby.key.clone()));
+        self.description = primary.describe();
+        self.pairing = Some(Pairing {
+            created: BySite::from_roles(epoch, primary.created, standby.created),
+            digest: BySite::from_roles(epoch, Some(primary.digest()), Some(standby.digest())),
+            link: false,
+        });
+    }
+
+    /// Whether an object of the standby is the one that the row pairs. A name that somebody else deleted and
+    /// made again, at another time, is not.
+    #[must_use]
+    pub fn pairs(&self, standby: SiteId, object: &QueryObject) -> bool {
+        let Some(pairing) = &self.pairing else {
+            return false;
+        };
+        let is_same_time = match (pairing.created_in(standby), object.created) {
+            (Some(paired), Some(found)) => paired == found,
+            (None, _) | (_, None) => true,
+        };
+        self.key_in(standby) == Some(&object.key) && is_same_time
+    }
+
+    /// Records that a run is about to create an object with this digest. Intents of runs that have ended are
+    /// removed, but for the newest: its creation may have succeeded.
+    pub fn record_intent(&mut self, run: u64, digest: &str, now: Timestamp) {
+        let newest = self.intents.last().cloned();
+        self.intents
+            .retain(|intent| intent.is_recent(now) || Some(intent) == newest.as_ref());
+        let is_same = |intent: &Intent| intent.run == run && intent.digest == digest;
+        if !self.intents.iter().any(is_same) {
+            self.intents.insert(Intent {
+                at: now,
+                run,
+                digest: digest.to_owned(),
+            });
+        }
+    }
+
+    /// Whether Twinlake was about to create an object with these fields.
+    #[must_use]
+    pub fn intends(&self, object: &QueryObject) -> bool {
+        let digest = object.digest();
+        self.intents.iter().any(|intent| intent.digest == digest)
+    }
+
+    /// Sets the state with its reason. The time of the state changes only with the state.
+    pub fn set_state(&mut self, state: SubjectState, reason: Option<String>, now: Timestamp) {
+        if self.state != state {
+            self.since = now;
+        }
+        self.state = state;
+        self.reason = reason;
+    }
+}
+
+/// Rows by the object of the primary.
+pub type QueryRows = BTreeMap<ObjectKey, QueryRow>;
+
+/// Numbers of objects by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryCounts(pub BTreeMap<QueryKind, usize>);
+
+impl QueryCounts {
+    /// The number of objects of a kind.
+    #[must_use]
+    pub fn of(&self, kind: QueryKind) -> usize {
+        self.0.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Counts one more object.
+    pub fn add(&mut self, kind: QueryKind) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// The number of objects.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// The paired objects of rows.
+    #[must_use]
+    pub fn paired(rows: &QueryRows) -> Self {
+        let mut counts = Self::default();
+        for key in rows.iter().filter(|(_, row)| row.pairing.is_some()) {
+            counts.add(key.0.kind);
+        }
+        counts
+    }
+}
+
+impl DeletionCounts for QueryCounts {
+    fn plus(mut self, other: Self) -> Self {
+        for (kind, count) in other.0 {
+            let sum = self.0.entry(kind).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        self
+    }
+}

@@ -1,0 +1,220 @@
+//! What the fields of each kind mean, and what proves an absence: one table for each kind.
+
+use crate::call_error::CallErrorKind;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The kinds of objects, in the order in which they are created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueryKind {
+    /// A workgroup of Athena.
+    WorkGroup,
+    /// A data catalog of Athena, other than `AwsDataCatalog`.
+    DataCatalog,
+    /// A saved ("named") query of Athena.
+    NamedQuery,
+    /// A prepared statement of Athena.
+    PreparedStatement,
+}
+
+impl QueryKind {
+    /// Every kind, parents first.
+    pub const EVERY: [Self; 4] = [
+        Self::WorkGroup,
+        Self::DataCatalog,
+        Self::NamedQuery,
+        Self::PreparedStatement,
+    ];
+
+    /// What the kind's fields mean.
+    #[must_use]
+    pub fn rules(self) -> &'static KindRules {
+        KindRules::of(self)
+    }
+
+    /// The kind in words, as counted in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkGroup => "workgroup",
+            Self::DataCatalog => "data catalog",
+            Self::NamedQuery => "saved query",
+            Self::PreparedStatement => "prepared statement",
+        }
+    }
+}
+
+impl fmt::Display for QueryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The use of a field that is not simply copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldUse {
+    /// Copied. What looks like a place, or an ARN of the primary's Region, holds the object back.
+    Copied,
+    /// A place in S3, mapped by `[[query.result-location]]`, then by `[[location]]`.
+    Place,
+    /// A KMS key, mapped by `[[query.kms-key]]`.
+    KmsKey,
+    /// The ARN of a Lambda function: the same function name in the other Region.
+    FunctionArn,
+    /// An IAM role, which is global: mapped by `[[principal]]`, else copied.
+    Role,
+    /// The id of a Glue catalog: mapped by `[[catalog]]`, else copied.
+    CatalogId,
+    /// The text of a query: only literals of known clauses are mapped.
+    QueryText,
+    /// Set at creation; no call changes it. A difference is reported.
+    Fixed,
+    /// What the service decides, or no call writes. A difference is reported.
+    Reported,
+}
+
+/// An object that always exists: a listing that lacks it does not show everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlObject {
+    /// An object of the kind with this name, which the service makes.
+    Named(&'static str),
+    /// The workgroup that the object is in, read by its name.
+    Parent,
+}
+
+/// The table of one kind.
+#[derive(Debug)]
+pub struct KindRules {
+    /// Dotted paths of fields with their use; all others are [`FieldUse::Copied`]. A path stands for all
+    /// fields below it.
+    pub fields: &'static [(&'static str, FieldUse)],
+    /// What must be seen before an absence counts.
+    pub control: ControlObject,
+    /// The kind of error with which the service answers a read of a name that does not exist, as its
+    /// reference documents it.
+    pub absent_error: CallErrorKind,
+    /// The service makes the identity: objects are paired by id, and found again by content.
+    pub id_by_service: bool,
+    /// Objects can be tagged.
+    pub has_tags: bool,
+}
+
+use FieldUse::{CatalogId, Fixed, FunctionArn, KmsKey, Place, QueryText, Reported, Role};
+
+const WORK_GROUP: KindRules = KindRules {
+    fields: &[
+        ("Configuration.ResultConfiguration.OutputLocation", Place),
+        (
+            "Configuration.ResultConfiguration.EncryptionConfiguration.KmsKey",
+            KmsKey,
+        ),
+        (
+            "Configuration.ManagedQueryResultsConfiguration.EncryptionConfiguration.KmsKey",
+            KmsKey,
+        ),
+        (
+            "Configuration.MonitoringConfiguration.S3LoggingConfiguration.LogLocation",
+            Place,
+        ),
+        (
+            "Configuration.MonitoringConfiguration.S3LoggingConfiguration.KmsKey",
+            KmsKey,
+        ),
+        (
+            "Configuration.MonitoringConfiguration.ManagedLoggingConfiguration.KmsKey",
+            KmsKey,
+        ),
+        (
+            "Configuration.CustomerContentEncryptionConfiguration.KmsKey",
+            KmsKey,
+        ),
+        ("Configuration.ExecutionRole", Role),
+        ("Configuration.IdentityCenterConfiguration", Fixed),
+        (
+            "Configuration.EngineVersion.EffectiveEngineVersion",
+            Reported,
+        ),
+        // Of the account, not of the workgroup; no call of workgroups changes it.
+        ("Configuration.SystemTableStatuses", Reported),
+        // Athena makes the application in each Region.
+        ("IdentityCenterApplicationArn", Reported),
+    ],
+    control: ControlObject::Named("primary"),
+    absent_error: CallErrorKind::Invalid,
+    id_by_service: false,
+    has_tags: true,
+};
+
+const DATA_CATALOG: KindRules = KindRules {
+    fields: &[
+        ("Type", Fixed),
+        ("Parameters.catalog-id", CatalogId),
+        ("Parameters.function", FunctionArn),
+        ("Parameters.metadata-function", FunctionArn),
+        ("Parameters.record-function", FunctionArn),
+        ("Status", Reported),
+        ("ConnectionType", Reported),
+        ("Error", Reported),
+    ],
+    control: ControlObject::Named("AwsDataCatalog"),
+    absent_error: CallErrorKind::Invalid,
+    id_by_service: false,
+    has_tags: true,
+};
+
+const NAMED_QUERY: KindRules = KindRules {
+    fields: &[("QueryString", QueryText), ("Database", Fixed)],
+    control: ControlObject::Parent,
+    absent_error: CallErrorKind::Invalid,
+    id_by_service: true,
+    has_tags: false,
+};
+
+const PREPARED_STATEMENT: KindRules = KindRules {
+    fields: &[("QueryStatement", QueryText)],
+    control: ControlObject::Parent,
+    absent_error: CallErrorKind::NotFound,
+    id_by_service: false,
+    has_tags: false,
+};
+
+impl KindRules {
+    pub(super) const fn of(kind: QueryKind) -> &'static Self {
+        match kind {
+            QueryKind::WorkGroup => &WORK_GROUP,
+            QueryKind::DataCatalog => &DATA_CATALOG,
+            QueryKind::NamedQuery => &NAMED_QUERY,
+            QueryKind::PreparedStatement => &PREPARED_STATEMENT,
+        }
+    }
+
+    /// The use of the field with a dotted path.
+    #[must_use]
+    pub fn use_of(&self, path: &str) -> FieldUse {
+        let covers = |known: &str| {
+            let rest = path.strip_prefix(known);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut fields = self.fields.iter();
+        let found = fields.find(|(known, _)| covers(known));
+        found.map_or(FieldUse::Copied, |(_, field_use)| *field_use)
+    }
+
+    /// The paths of the fields that are only reported.
+    pub fn reported_fields(&self) -> impl Iterator<Item = &'static str> {
+        self.with_use(FieldUse::Reported)
+    }
+
+    /// The paths of the fields that are set at creation.
+    pub fn fixed_fields(&self) -> impl Iterator<Item = &'static str> {
+        self.with_use(FieldUse::Fixed)
+    }
+
+    fn with_use(&self, wanted: FieldUse) -> impl Iterator<Item = &'static str> {
+        let fields = self.fields.iter();
+        fields
+            .filter(move |(_, field_use)| *field_use == wanted)
+            .map(|(path, _)| *path)
+    }
+}

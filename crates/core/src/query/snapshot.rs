@@ -1,0 +1,92 @@
+//! The result of one round of reads of the query tools of one Region.
+
+use super::object::{ObjectKey, QueryObject};
+use super::rules::ControlObject;
+use super::rules::QueryKind;
+use crate::call_error::CallError;
+use crate::snapshot::{AbsenceProof, Observation};
+use std::collections::BTreeMap;
+
+/// What was read of one Region.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QuerySnapshot {
+    /// The objects that the listings named, and those that were read by name. An object of which the read
+    /// failed is [`Observation::Unknown`].
+    pub objects: BTreeMap<ObjectKey, Observation<QueryObject>>,
+    /// The listings that were made, by kind and workgroup, each complete or with its error.
+    pub listings: BTreeMap<(QueryKind, Option<String>), Result<(), CallError>>,
+    /// The number of objects of each kind that are only counted.
+    pub counted: BTreeMap<String, usize>,
+}
+
+impl QuerySnapshot {
+    /// The object, if it was read.
+    #[must_use]
+    pub fn present(&self, key: &ObjectKey) -> Option<&QueryObject> {
+        self.objects.get(key).and_then(Observation::present)
+    }
+
+    /// The objects that were read.
+    pub fn all_present(&self) -> impl Iterator<Item = &QueryObject> {
+        self.objects.values().filter_map(Observation::present)
+    }
+
+    /// Why it is not known which objects of a kind exist in a workgroup; `None` if the listing is complete,
+    /// or the workgroup does not exist by a complete listing.
+    #[must_use]
+    pub fn listing_error(&self, key: &ObjectKey) -> Option<String> {
+        match self.listings.get(&(key.kind, key.parent.clone())) {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => {
+                let parent = key.parent_key();
+                match parent.as_ref().map(|parent| self.objects.get(parent)) {
+                    // A workgroup that does not exist holds nothing.
+                    Some(None) => parent.and_then(|parent| self.listing_error(&parent)),
+                    Some(Some(Observation::Absent(proof))) if proof.is_complete() => None,
+                    Some(Some(_)) | None => Some("it was not listed".to_owned()),
+                }
+            }
+        }
+    }
+
+    /// Whether the control object of the listing that would name this key was read.
+    #[must_use]
+    pub fn control_seen(&self, key: &ObjectKey) -> bool {
+        match (key.kind.rules().control, key.parent_key()) {
+            (ControlObject::Named(name), _) => {
+                self.present(&ObjectKey::new(key.kind, name)).is_some()
+            }
+            (ControlObject::Parent, Some(parent)) => {
+                let parent_is_gone = matches!(
+                    self.objects.get(&parent),
+                    Some(Observation::Absent(proof)) if proof.is_complete()
+                );
+                self.present(&parent).is_some() || parent_is_gone
+            }
+            (ControlObject::Parent, None) => false,
+        }
+    }
+
+    /// Records the result of a read by name of an object that the listing did not name.
+    pub fn record_read(&mut self, key: &ObjectKey, result: Result<QueryObject, CallError>) {
+        let observation = match result {
+            Ok(object) => Observation::Present(object),
+            Err(error) if error.kind.is_transient() => Observation::Unknown(error),
+            Err(error) => {
+                let is_documented = error.kind == key.kind.rules().absent_error;
+                let control_seen = self.control_seen(key);
+                Observation::Absent(AbsenceProof {
+                    not_returned: true,
+                    read_error: (!is_documented).then_some(error),
+                    unlisted: self.listing_error(key).is_none(),
+                    // Athena's listings need one right for all objects; the control object shows it.
+                    is_administrator: control_seen,
+                    sibling_seen: control_seen,
+                    deletion_named: false,
+                })
+            }
+        };
+        self.objects.insert(key.clone(), observation);
+    }
+}

@@ -1,0 +1,296 @@
+//! The places in S3 in the text of a query: which of them are literals of a clause that holds a location.
+//!
+//! Only these are mapped. Any other mention, such as a comparison of `"$path"`, may be data, so its line is
+//! reported instead. Comments are left as they are.
+
+use std::ops::Range;
+
+/// The text of a query for the standby.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RewrittenText {
+    /// The text with mapped locations.
+    pub text: String,
+    /// What stands in the way of using it, each with its line.
+    pub problems: Vec<String>,
+    /// What a reader should know, each with its line.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    /// A word, in lower case.
+    Word(String),
+    /// What stands between quotation marks of one kind; without an end, up to the end of the text.
+    Quoted(Range<usize>),
+    Symbol(char),
+}
+
+/// Words that hold a location as a property: `external_location = '...'`.
+const PROPERTIES: [&str; 2] = ["external_location", "location"];
+/// Quoted properties that hold a location: `'storage.location.template' = '...'`.
+const QUOTED_PROPERTIES: [&str; 1] = ["storage.location.template"];
+/// How a place in S3 is written.
+const PLACES: [&str; 4] = ["s3://", "s3a://", "s3n://", ":s3:::"];
+
+/// Maps the locations of known clauses with `map`, which returns `Err` with a reason for a location that it
+/// does not map. Reports what else names a place, or the Region `region`.
+pub fn rewrite_locations(
+    text: &str,
+    region: &str,
+    map: impl Fn(&str) -> Result<String, String>,
+) -> RewrittenText {
+    let (tokens, comments) = tokenize(text);
+    let mut result = RewrittenText::default();
+    let mut handled: Vec<Range<usize>> = comments;
+    let mut copied = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        let Token::Quoted(range) = token else {
+            continue;
+        };
+        let literal = text.get(range.clone()).unwrap_or_default();
+        if !names_place(literal) || !is_location(&tokens, at, text) {
+            continue;
+        }
+        handled.push(range.clone());
+        match map(literal) {
+            Ok(mapped) => {
+                result
+                    .text
+                    .push_str(text.get(copied..range.start).unwrap_or_default());
+                result.text.push_str(&mapped);
+                copied = range.end;
+            }
+            Err(reason) => {
+                let line = line_of(text, range.start);
+                result
+                    .problems
+                    .push(format!("line {line}: {literal}: {reason}"));
+            }
+        }
+    }
+    result.text.push_str(text.get(copied..).unwrap_or_default());
+    let rest = mask(text, &handled);
+    for line in lines_with(&rest, &PLACES) {
+        let problem = "names a place in S3 outside a clause that holds a location";
+        result.problems.push(format!("line {line} {problem}"));
+    }
+    for line in lines_with(&rest, &[region]) {
+        let note = format!("line {line} names the Region {region}, and is copied as it is");
+        result.notes.push(note);
+    }
+    result
+}
+
+/// Whether a quoted token is the location of a clause that is known to hold one.
+fn is_location(tokens: &[Token], at: usize, text: &str) -> bool {
+    let before = |distance: usize| at.checked_sub(distance).and_then(|at| tokens.get(at));
+    let is_property = |token: Option<&Token>| match token {
+        Some(Token::Word(word)) => PROPERTIES.contains(&word.as_str()),
+        Some(Token::Quoted(range)) => {
+            let name = text.get(range.clone()).unwrap_or_default().to_lowercase();
+            QUOTED_PROPERTIES.contains(&name.as_str())
+        }
+        Some(Token::Symbol(_)) | None => false,
+    };
+    match before(1) {
+        Some(Token::Word(word)) if word == "location" => true,
+        Some(Token::Word(word)) if word == "to" => {
+            let is_unload = matches!(tokens.first(), Some(Token::Word(first)) if first == "unload");
+            is_unload && before(2) == Some(&Token::Symbol(')'))
+        }
+        Some(Token::Symbol('=')) => is_property(before(2)),
+        Some(_) | None => false,
+    }
+}
+
+/// The tokens of a text without its comments, and where these are.
+fn tokenize(text: &str) -> (Vec<Token>, Vec<Range<usize>>) {
+    let (mut tokens, mut comments) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let Some(first) = rest.chars().next() else {
+            break;
+        };
+        let end_of = |marker: &str, from: usize| {
+            let found = rest.get(from..).and_then(|rest| rest.find(marker));
+            found.map_or(rest.len(), |found| from + found + marker.len())
+        };
+        let length = if rest.starts_with("--") {
+            let length = end_of("\n", 0);
+            comments.push(at..at + length);
+            length
+        } else if rest.starts_with("/*") {
+            let length = end_of("*/", 2);
+            comments.push(at..at + length);
+            length
+        } else if matches!(first, '\'' | '"' | '`') {
+            let content = quoted_length(rest, first);
+            tokens.push(Token::Quoted(at + 1..at + 1 + content));
+            (content + 2).min(rest.len())
+        } else if first.is_alphanumeric() || first == '_' {
+            let is_part = |c: char| c.is_alphanumeric() || c == '_';
+            let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+            let word = rest.get(..length).unwrap_or_default();
+            tokens.push(Token::Word(word.to_lowercase()));
+            length
+        } else {
+            if !first.is_whitespace() {
+                tokens.push(Token::Symbol(first));
+            }
+            first.len_utf8()
+        };
+        at += length;
+    }
+    (tokens, comments)
+}
+
+/// The length of what stands between the quotation mark that a text begins with and its end. A doubled mark
+/// stands for itself.
+fn quoted_length(text: &str, mark: char) -> usize {
+    let inner = text.get(1..).unwrap_or_default();
+    let mut marks = inner
+        .char_indices()
+        .filter(|(_, c)| *c == mark)
+        .map(|(at, _)| at);
+    while let Some(at) = marks.next() {
+        let is_doubled = inner
+            .get(at + 1..)
+            .is_some_and(|rest| rest.starts_with(mark));
+        if !is_doubled {
+            return at;
+        }
+        let _second = marks.next();
+    }
+    inner.len()
+}
+
+fn names_place(text: &str) -> bool {
+    let text = text.to_lowercase();
+    PLACES.iter().any(|place| text.contains(place))
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or_default().matches('\n').count() + 1
+}
+
+/// The text with blanks in place of the given ranges, line by line as before.
+fn mask(text: &str, ranges: &[Range<usize>]) -> String {
+    let is_masked = |at: usize| ranges.iter().any(|range| range.contains(&at));
+    text.char_indices()
+        .map(|(at, c)| if c != '\n' && is_masked(at) { ' ' } else { c })
+        .collect()
+}
+
+/// The lines, counted from 1, that contain one of these texts in any case.
+fn lines_with(text: &str, wanted: &[&str]) -> Vec<usize> {
+    let contains = |line: &str| {
+        let line = line.to_lowercase();
+        wanted.iter().any(|wanted| line.contains(wanted))
+    };
+    let lines = text.split('\n').enumerate();
+    lines
+        .filter(|(_, line)| contains(line))
+        .map(|(at, _)| at + 1)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewrite(text: &str) -> RewrittenText {
+        rewrite_locations(text, "us-east-1", |location| {
+            match location.strip_prefix("s3://lake-us/") {
+                Some(rest) => Ok(format!("s3://lake-in/{rest}")),
+                None => Err("no pair".to_owned()),
+            }
+        })
+    }
+
+    #[test]
+    fn locations_of_known_clauses_are_mapped_and_nothing_else_changes() {
+        let cases = [
+            (
+                "create external table t (a int) LOCATION 's3://lake-us/t/'",
+                "create external table t (a int) LOCATION 's3://lake-in/t/'",
+            ),
+            (
+                "alter table t add partition (d='us-east') location /* x */ \"s3://lake-us/d\"",
+                "alter table t add partition (d='us-east') location /* x */ \"s3://lake-in/d\"",
+            ),
+            (
+                "create table t with (external_location='s3://lake-us/t/', format = 'ORC') as select 1",
+                "create table t with (external_location='s3://lake-in/t/', format = 'ORC') as select 1",
+            ),
+            (
+                "UNLOAD (select * from t) TO 's3://lake-us/out/' WITH (format='JSON')",
+                "UNLOAD (select * from t) TO 's3://lake-in/out/' WITH (format='JSON')",
+            ),
+            (
+                "create table t tblproperties ('storage.location.template' = 's3://lake-us/${d}/')",
+                "create table t tblproperties ('storage.location.template' = 's3://lake-in/${d}/')",
+            ),
+        ];
+        for (text, expected) in cases {
+            let result = rewrite(text);
+            assert_eq!(result.text, expected);
+            assert_eq!(result.problems, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_elsewhere_is_a_problem_with_its_line_and_comments_are_not() {
+        let text = "-- from s3://lake-us/raw\nselect *\nfrom t where \"$path\" like 's3://lake-us/x%' /*\ns3://lake-us */";
+        let result = rewrite(text);
+        assert_eq!(result.text, text);
+        assert_eq!(result.problems.len(), 1, "{result:?}");
+        assert!(
+            result.problems[0].starts_with("line 3 names a place"),
+            "{result:?}"
+        );
+        let result = rewrite("select 1\nfrom u to 's3://lake-us/x'");
+        assert!(
+            result.problems[0].starts_with("line 2"),
+            "TO is no clause outside UNLOAD"
+        );
+        let result = rewrite("create table t\nlocation 's3://other/x'");
+        assert_eq!(result.problems, ["line 2: s3://other/x: no pair"]);
+    }
+
+    #[test]
+    fn quotation_marks_and_comments_inside_each_other_do_not_mislead() {
+        let text = "select 'it''s -- no comment', \"a--b\" from t where x = 'location' and y = 's3://lake-us/x'";
+        assert_eq!(rewrite(text).problems.len(), 1);
+        let text = "select 1 -- 'open\n, location 's3://lake-us/y'";
+        assert_eq!(
+            rewrite(text).text,
+            "select 1 -- 'open\n, location 's3://lake-in/y'"
+        );
+        for unfinished in [
+            "select 'open",
+            "select 1 /* open",
+            "'",
+            "location 's3://lake-us/x",
+            "é--",
+        ] {
+            let _total = rewrite(unfinished);
+        }
+        assert_eq!(
+            rewrite("location 's3://lake-us/x").text,
+            "location 's3://lake-in/x"
+        );
+    }
+
+    #[test]
+    fn a_region_in_a_condition_is_data_and_is_only_noted() {
+        let result = rewrite("select 1\nwhere awsregion = 'US-east-1'");
+        assert_eq!(result.notes.len(), 1);
+        assert!(result.notes[0].starts_with("line 2"));
+        assert_eq!(result.problems, Vec::<String>::new());
+        assert!(
+            rewrite("location 's3://lake-us/us-east-1/'")
+                .notes
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! The query tools of a Region, and the documents that the ledger keeps of them.
+
+use super::ConditionalWrites;
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::CallError;
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
+
+/// Reads the query tools of one Region. One adapter serves the kinds of one service; the kind of a key says
+/// which calls it stands for.
+pub trait ReadQueryRegion {
+    /// The Region, as in `us-east-1`.
+    fn region(&self) -> &str;
+
+    /// The objects of a kind, in a workgroup if the kind has one: `ListWorkGroups` and `GetWorkGroup`,
+    /// `ListDataCatalogs` and `GetDataCatalog`, `ListNamedQueries` and `BatchGetNamedQuery`,
+    /// `ListPreparedStatements` and `BatchGetPreparedStatement`. Every page, or an error; an object that
+    /// is listed and cannot be read has its own error. With `tags` also `ListTagsForResource`.
+    ///
+    /// # Errors
+    /// Any page of the listing failed.
+    async fn list(
+        &self,
+        kind: QueryKind,
+        parent: Option<&str>,
+        tags: bool,
+    ) -> Result<Vec<(ObjectKey, Result<QueryObject, CallError>)>, CallError>;
+
+    /// One object by its key, without tags.
+    ///
+    /// # Errors
+    /// The call failed; that the object does not exist is an error of the kind of
+    /// [`KindRules::absent_error`](twinlake_core::query::KindRules::absent_error).
+    async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError>;
+
+    /// Counts what is only reported: capacity reservations.
+    ///
+    /// # Errors
+    /// Any page of a listing failed.
+    async fn count_reported(&self) -> Result<BTreeMap<String, usize>, CallError>;
+}
+
+/// Writes the query tools of one Region.
+pub trait WriteQueryRegion: ReadQueryRegion {
+    /// Creates an object with its tags. A repeated call with the same `token` does not make a second one, if
+    /// the service knows such tokens. Returns the key of the new object, with the id that the service gave.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn create(&self, object: &QueryObject, token: &str) -> Result<ObjectKey, CallError>;
+
+    /// Makes an object that was read as `current` equal to `desired`, except its tags.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn update(&self, current: &QueryObject, desired: &QueryObject) -> Result<(), CallError>;
+
+    /// Changes tags of an object.
+    ///
+    /// # Errors
+    /// A call failed; some tags may be changed.
+    async fn change_tags(
+        &self,
+        key: &ObjectKey,
+        set: &BTreeMap<String, String>,
+        remove: &BTreeSet<String>,
+    ) -> Result<(), CallError>;
+
+    /// Deletes an object. A workgroup that is not empty is not deleted.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn delete(&self, key: &ObjectKey) -> Result<(), CallError>;
+}
+
+/// JSON documents in the ledger, by family and id, each with a version.
+pub trait DocumentStore: ConditionalWrites {
+    /// The documents of a family with their versions.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn documents(&self, family: &str) -> Result<BTreeMap<String, (String, u64)>, CallError>;
+
+    /// One document with its version.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn document(&self, family: &str, id: &str) -> Result<Option<(String, u64)>, CallError>;
+
+    /// Stores a document, or deletes it if `None`, if the stored version is still `expected_version`, where
+    /// `None` expects no document. Returns whether it did.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_document(
+        &self,
+        family: &str,
+        id: &str,
+        document: Option<&str>,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
+}

@@ -1,0 +1,386 @@
+//! Keeps the query tools of the standby equal to those of the primary: the loop of the domain
+//! [`twinlake_core::query`].
+//!
+//! Observe both Regions, plan, read by name what the plan asks for, audit, apply, and observe again until a
+//! plan is empty. It is the loop of the catalog without its leases and parts: no step of it opens access to
+//! data, and everything is read in one pass.
+
+mod apply;
+mod fenced;
+mod ledger;
+mod observe;
+mod report;
+
+pub use fenced::FencedQueryRegion;
+pub use ledger::{QueryResyncRecord, read_query_ledger};
+pub use report::{QUERY_SUBJECT, query_alerts, query_checked};
+
+use crate::ports::{Clock, DocumentStore, ReadQueryRegion, WriteQueryRegion};
+use apply::apply;
+use ledger::QueryLedger;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use twinlake_core::audit::AuditRule;
+use twinlake_core::ledger::SubjectState;
+use twinlake_core::plan::FindingKind;
+use twinlake_core::policy::QueryPolicy;
+use twinlake_core::query::{
+    ApprovedQueryPlan, ObjectKey, QueryCounts, QueryDeletionBudget, QueryFinding, QueryInputs,
+    QueryPlan, QueryRejection, QueryRow, QueryRows, QuerySnapshot, QueryStep, audit_query,
+    plan_query,
+};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{CallError, Policy, Timestamp};
+
+/// The most rounds of one run. A first round creates, a second one finds nothing left; `DISABLED` workgroups
+/// and adopted objects need one more.
+const MAX_ROUNDS: usize = 4;
+/// How often a plan is made again without the steps that the audit rejected.
+const MAX_REPLANS: usize = 4;
+
+/// A random number that tells the intents of one run from those of others.
+#[must_use]
+pub fn new_run() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// What a run works with.
+#[derive(Debug)]
+pub struct QueryContext<'a, P, S, L, C> {
+    /// The primary.
+    pub primary: &'a P,
+    /// The standby.
+    pub standby: &'a S,
+    /// The ledger of the standby.
+    pub ledger: &'a L,
+    /// The clock.
+    pub clock: &'a C,
+    /// The policy, and its part about the query tools.
+    pub policy: (&'a Policy, &'a QueryPolicy),
+    /// Which site is primary.
+    pub epoch: Epoch,
+    /// Objects of the primary whose deletion a person has approved.
+    pub approved_deletions: &'a BTreeSet<ObjectKey>,
+    /// The number of this run, see [`new_run`].
+    pub run: u64,
+    /// No step is begun after this time.
+    pub stop_at: Option<Timestamp>,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueryOutcome {
+    /// The steps that succeeded.
+    pub applied: Vec<QueryStep>,
+    /// The steps that failed, with the error.
+    pub failed: Vec<(QueryStep, CallError)>,
+    /// What holds something back or is not replicated, as of the last plan.
+    pub findings: BTreeSet<QueryFinding>,
+    /// What the audit rejected.
+    pub rejections: BTreeSet<QueryRejection>,
+    /// The paired objects at the end.
+    pub paired: QueryCounts,
+    /// Everything was read, and nothing differs but what the findings name.
+    pub is_settled: bool,
+}
+
+impl QueryOutcome {
+    /// Whether nothing is left to do or to look at.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let mut findings = self.findings.iter();
+        self.is_settled
+            && self.rejections.is_empty()
+            && !findings.any(|finding| finding.kind.needs_attention())
+    }
+}
+
+/// What one round read and planned.
+struct Round {
+    primary: QuerySnapshot,
+    standby: QuerySnapshot,
+    plan: QueryPlan,
+}
+
+/// Compares the Regions. Writes nothing. Returns the plan without the steps that the audit rejects, and the
+/// rejections.
+///
+/// # Errors
+/// The ledger cannot be read. A Region that cannot be read is a finding.
+pub async fn preview_query<P, S, L, C>(
+    context: &QueryContext<'_, P, S, L, C>,
+) -> Result<(QueryPlan, Vec<QueryRejection>), CallError>
+where
+    P: ReadQueryRegion,
+    S: ReadQueryRegion,
+    L: DocumentStore,
+    C: Clock,
+{
+    let ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
+    let mut held = BTreeMap::new();
+    let mut rejections = Vec::new();
+    let mut round = observe_and_plan(context, &ledger.rows, &held).await;
+    for _ in 0..=MAX_REPLANS {
+        let inputs = context.inputs(&round, &ledger.rows, &held);
+        let budget = context.budget(
+            &ledger.rows,
+            ledger.deleted_last_hour(context.clock.now()).await?,
+        );
+        match audit_query(&inputs, round.plan.clone(), &budget) {
+            Ok(_) => break,
+            Err(found) => {
+                hold(&mut held, &found);
+                rejections.extend(found);
+                round.plan = plan_query(&context.inputs(&round, &ledger.rows, &held));
+            }
+        }
+    }
+    round.plan.findings = without_held(&round.plan, &held);
+    Ok((round.plan, rejections))
+}
+
+/// Makes the standby equal to the primary.
+///
+/// # Errors
+/// The ledger cannot be reached. A Region that cannot be read, and a step that fails, are part of the result.
+pub async fn reconcile_query<P, S, L, C>(
+    context: &QueryContext<'_, P, S, L, C>,
+) -> Result<QueryOutcome, CallError>
+where
+    P: ReadQueryRegion,
+    S: WriteQueryRegion,
+    L: DocumentStore,
+    C: Clock,
+{
+    let mut ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
+    let mut outcome = QueryOutcome::default();
+    let started = context.clock.now();
+    let mut held: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    for _ in 0..MAX_ROUNDS {
+        let mut round = observe_and_plan(context, &ledger.rows, &held).await;
+        let approved = approve(context, &ledger, &mut round, (&mut held, &mut outcome)).await?;
+        if approved.is_some() {
+            ledger
+                .adopt(context.epoch, &round, context.clock.now())
+                .await?;
+        }
+        outcome.findings = without_held(&round.plan, &held);
+        let Some(approved) = approved.filter(|approved| !approved.steps().is_empty()) else {
+            outcome.is_settled = held.is_empty() && outcome.failed.is_empty();
+            break;
+        };
+        if !ledger.record_intents(context, approved.steps()).await? {
+            // Another run is at work; its rows are read again.
+            ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
+            continue;
+        }
+        let results = apply(context, &mut ledger, &approved).await?;
+        for (step, error) in results.failed {
+            held.insert(step.primary().clone(), format!("a step failed: {error}"));
+            outcome.failed.push((step, error));
+        }
+        outcome.applied.extend(results.applied);
+        if results.is_cut_short {
+            break;
+        }
+    }
+    let now = context.clock.now();
+    ledger
+        .record_states(context.epoch, &problems(&outcome), now)
+        .await?;
+    outcome.is_settled &= !outcome
+        .findings
+        .iter()
+        .any(|finding| finding.kind.is_failed_read());
+    outcome.paired = QueryCounts::paired(&ledger.rows);
+    ledger.record_run(started, &outcome).await?;
+    Ok(outcome)
+}
+
+impl<P, S, L, C: Clock> QueryContext<'_, P, S, L, C> {
+    fn inputs<'r>(
+        &'r self,
+        round: &'r Round,
+        rows: &'r QueryRows,
+        held: &'r BTreeMap<ObjectKey, String>,
+    ) -> QueryInputs<'r> {
+        QueryInputs {
+            primary: &round.primary,
+            standby: &round.standby,
+            rows,
+            policy: self.policy.0,
+            query: self.policy.1,
+            epoch: self.epoch,
+            held,
+            run: (self.clock.now(), self.run),
+        }
+    }
+
+    fn budget(&self, rows: &QueryRows, deleted_last_hour: QueryCounts) -> QueryDeletionBudget {
+        QueryDeletionBudget {
+            paired: QueryCounts::paired(rows),
+            deleted_last_hour,
+            approved: self.approved_deletions.clone(),
+        }
+    }
+}
+
+async fn observe_and_plan<P, S, L, C>(
+    context: &QueryContext<'_, P, S, L, C>,
+    rows: &QueryRows,
+    held: &BTreeMap<ObjectKey, String>,
+) -> Round
+where
+    P: ReadQueryRegion,
+    S: ReadQueryRegion,
+    C: Clock,
+{
+    let query = context.policy.1;
+    let (primary, standby) = futures_util::future::join(
+        observe::observe(context.primary, query, true),
+        observe::observe(context.standby, query, false),
+    )
+    .await;
+    let mut round = Round {
+        primary,
+        standby,
+        plan: QueryPlan::default(),
+    };
+    loop {
+        let plan = plan_query(&context.inputs(&round, rows, held));
+        let needs: Vec<ObjectKey> = plan
+            .needs
+            .iter()
+            .filter(|key| !round.primary.objects.contains_key(*key))
+            .cloned()
+            .collect();
+        round.plan = plan;
+        if needs.is_empty() {
+            return round;
+        }
+        for key in needs {
+            let result = context.primary.read(&key).await;
+            round.primary.record_read(&key, result);
+        }
+    }
+}
+
+/// Audits a plan; without the steps that are rejected it is made again. What it deletes is counted in the
+/// ledger by the same conditional write that compares it with the limit.
+async fn approve<P, S, L, C>(
+    context: &QueryContext<'_, P, S, L, C>,
+    ledger: &QueryLedger<'_, L>,
+    round: &mut Round,
+    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryOutcome),
+) -> Result<Option<ApprovedQueryPlan>, CallError>
+where
+    P: ReadQueryRegion,
+    S: ReadQueryRegion,
+    L: DocumentStore,
+    C: Clock,
+{
+    for _ in 0..=MAX_REPLANS {
+        let audited = ledger
+            .charge_deletions(context.clock.now(), &round.plan, |deleted| {
+                let budget = context.budget(&ledger.rows, deleted);
+                audit_query(
+                    &context.inputs(round, &ledger.rows, held),
+                    round.plan.clone(),
+                    &budget,
+                )
+            })
+            .await?;
+        match audited {
+            Ok(approved) => return Ok(Some(approved)),
+            Err(rejections) => {
+                hold(held, &rejections);
+                outcome.rejections.extend(rejections);
+                round.plan = plan_query(&context.inputs(round, &ledger.rows, held));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The findings without those that say again what was rejected or failed.
+fn without_held(plan: &QueryPlan, held: &BTreeMap<ObjectKey, String>) -> BTreeSet<QueryFinding> {
+    let findings = plan.findings.iter();
+    let is_new = |finding: &&QueryFinding| {
+        let reason = finding.key.as_ref().and_then(|key| held.get(key));
+        reason != Some(&finding.detail)
+    };
+    findings.filter(is_new).cloned().collect()
+}
+
+fn hold(held: &mut BTreeMap<ObjectKey, String>, rejections: &[QueryRejection]) {
+    for rejection in rejections {
+        held.insert(rejection.object.clone(), rejection.detail.clone());
+    }
+}
+
+/// Why an object is not in sync.
+#[derive(Clone, Debug)]
+struct Problem {
+    /// The object as a person knows it.
+    description: String,
+    state: SubjectState,
+    reason: String,
+}
+
+/// The problem of each object that is not in sync; of several the last one counts: a failed step, then a
+/// rejection, then a finding.
+fn problems(outcome: &QueryOutcome) -> BTreeMap<ObjectKey, Problem> {
+    let mut problems = BTreeMap::new();
+    for finding in &outcome.findings {
+        let state = match finding.kind {
+            FindingKind::Denied | FindingKind::Unreadable | FindingKind::HiddenColumns => {
+                SubjectState::OutOfSync
+            }
+            FindingKind::Unmanaged | FindingKind::DefaultsOpen => SubjectState::Blocked,
+            FindingKind::OnHold => SubjectState::OnHold,
+            FindingKind::Unsupported | FindingKind::Note => continue,
+        };
+        if let Some(key) = &finding.key {
+            let problem = Problem {
+                description: finding.object.clone(),
+                state,
+                reason: finding.detail.clone(),
+            };
+            problems.insert(key.clone(), problem);
+        }
+    }
+    for rejection in &outcome.rejections {
+        let state = match rejection.rule {
+            AuditRule::DeletionLimit => SubjectState::OnHold,
+            AuditRule::WiderAccess
+            | AuditRule::Unproven
+            | AuditRule::NotManaged
+            | AuditRule::Altered
+            | AuditRule::OtherPolicyOrEpoch
+            | AuditRule::Order => SubjectState::Blocked,
+        };
+        let problem = Problem {
+            description: rejection.object.to_string(),
+            state,
+            reason: rejection.detail.clone(),
+        };
+        problems.insert(rejection.object.clone(), problem);
+    }
+    for (step, error) in &outcome.failed {
+        let problem = Problem {
+            description: step.primary().to_string(),
+            state: SubjectState::OutOfSync,
+            reason: error.to_string(),
+        };
+        problems.insert(step.primary().clone(), problem);
+    }
+    problems
+}
+
+/// The rows that are not in sync, in the order of their keys.
+#[must_use]
+pub fn rows_not_in_sync(rows: &QueryRows) -> Vec<&QueryRow> {
+    let rows = rows.values();
+    rows.filter(|row| row.state != SubjectState::InSync)
+        .collect()
+}

@@ -1,0 +1,118 @@
+//! Applies an approved plan.
+
+use super::QueryContext;
+use super::ledger::QueryLedger;
+use crate::ports::{Clock, DocumentStore, WriteQueryRegion};
+use std::collections::BTreeSet;
+use twinlake_core::CallError;
+use twinlake_core::query::{ApprovedQueryPlan, ObjectKey, QueryStep};
+
+/// What became of the steps.
+#[derive(Debug, Default)]
+pub(super) struct ApplyResults {
+    pub(super) applied: Vec<QueryStep>,
+    pub(super) failed: Vec<(QueryStep, CallError)>,
+    /// Time ran out before the last step.
+    pub(super) is_cut_short: bool,
+}
+
+/// Applies the steps in order. What belongs into a workgroup that could not be created is left out, and a
+/// workgroup of which a member could not be deleted stays: both are planned again.
+pub(super) async fn apply<P, S, L, C>(
+    context: &QueryContext<'_, P, S, L, C>,
+    ledger: &mut QueryLedger<'_, L>,
+    approved: &ApprovedQueryPlan,
+) -> Result<ApplyResults, CallError>
+where
+    S: WriteQueryRegion,
+    L: DocumentStore,
+    C: Clock,
+{
+    let mut results = ApplyResults::default();
+    let mut blocked: BTreeSet<ObjectKey> = BTreeSet::new();
+    for step in approved.steps() {
+        if context
+            .stop_at
+            .is_some_and(|stop| context.clock.now() >= stop)
+        {
+            results.is_cut_short = true;
+            break;
+        }
+        let key = step.primary();
+        let parent = key.parent_key();
+        let is_blocked = match step {
+            QueryStep::Create { .. } => parent
+                .as_ref()
+                .is_some_and(|parent| blocked.contains(parent)),
+            QueryStep::Delete { .. } => blocked.contains(key),
+            QueryStep::Update { .. } | QueryStep::SetTags { .. } => false,
+        };
+        if is_blocked {
+            continue;
+        }
+        match send(context, ledger, step).await? {
+            Ok(()) => results.applied.push(step.clone()),
+            Err(error) => {
+                match step {
+                    QueryStep::Create { .. } => blocked.insert(key.clone()),
+                    QueryStep::Delete { .. } => parent.is_some_and(|parent| blocked.insert(parent)),
+                    QueryStep::Update { .. } | QueryStep::SetTags { .. } => false,
+                };
+                results.failed.push((step.clone(), error));
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// Sends one step. What a service gave an id is recorded before the next step.
+async fn send<P, S, L, C>(
+    context: &QueryContext<'_, P, S, L, C>,
+    ledger: &mut QueryLedger<'_, L>,
+    step: &QueryStep,
+) -> Result<Result<(), CallError>, CallError>
+where
+    S: WriteQueryRegion,
+    L: DocumentStore,
+    C: Clock,
+{
+    let standby = context.standby;
+    let result = match step {
+        QueryStep::Create { primary, object } => {
+            // Only a repetition within this run has the token. A later run finds what was made by its content,
+            // and with a token of old it might get the id of a query that was deleted since.
+            let site = context.epoch.standby();
+            let token =
+                twinlake_core::catalog::digest(&(primary, site, object.digest(), context.run));
+            match standby.create(object, &token).await {
+                Ok(created) => {
+                    ledger
+                        .record_created(context, primary, (object, &created))
+                        .await?;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        }
+        QueryStep::Update {
+            current, object, ..
+        } => standby.update(current, object).await,
+        QueryStep::SetTags {
+            standby: key,
+            set,
+            remove,
+            ..
+        } => standby.change_tags(key, set, remove).await,
+        QueryStep::Delete {
+            primary,
+            standby: key,
+        } => match standby.delete(key).await {
+            Ok(()) => {
+                ledger.forget(primary).await?;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+    };
+    Ok(result)
+}

@@ -1,0 +1,386 @@
+//! The rows of the domain in the ledger, each written on the condition that nobody wrote it meanwhile.
+
+use super::{Problem, QueryContext, QueryOutcome, Round};
+use crate::ports::{Clock, ConditionalWrites, DocumentStore};
+use crate::versioned_item::{self, ItemUpdate, VersionedItem};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use twinlake_core::ledger::{DeletionLog, Pairing, SubjectState, format};
+use twinlake_core::query::{
+    ObjectKey, QueryCounts, QueryFinding, QueryObject, QueryPlan, QueryRow, QueryRows, QueryStep,
+};
+use twinlake_core::topology::{BySite, Epoch, SiteId};
+use twinlake_core::{CallError, CallErrorKind, Timestamp};
+
+/// The families of documents.
+const ROWS: &str = "query_rows";
+const META: &str = "query";
+/// The documents of [`META`].
+const DELETIONS: &str = "deletions";
+const RESYNC: &str = "resync";
+/// The most findings that the record of a run keeps.
+const MAX_FINDINGS: usize = 200;
+
+/// The last run over the domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueryResyncRecord {
+    /// The format of the record.
+    pub format: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When the last run began that read everything and left no step undone.
+    pub settled_at: Option<Timestamp>,
+    /// The paired objects.
+    pub paired: QueryCounts,
+    /// What it found, at most 200.
+    pub findings: Vec<QueryFinding>,
+}
+
+/// A document as a versioned item.
+struct DocumentItem<'a, L, T> {
+    store: &'a L,
+    family: &'static str,
+    id: String,
+    content: PhantomData<T>,
+}
+
+impl<'a, L, T> DocumentItem<'a, L, T> {
+    fn new(store: &'a L, family: &'static str, id: String) -> Self {
+        Self {
+            store,
+            family,
+            id,
+            content: PhantomData,
+        }
+    }
+}
+
+impl<L: DocumentStore, T: Serialize + DeserializeOwned> VersionedItem for DocumentItem<'_, L, T> {
+    type Value = T;
+
+    fn description(&self) -> String {
+        format!("the document {} of {}", self.id, self.family)
+    }
+
+    async fn read(&self) -> Result<Option<(T, u64)>, CallError> {
+        let stored = self.store.document(self.family, &self.id).await?;
+        stored
+            .map(|(text, version)| Ok((parse(&text)?, version)))
+            .transpose()
+    }
+
+    async fn write(&self, value: Option<&T>, expected: Option<u64>) -> Result<bool, CallError> {
+        // Keys of maps are texts, so writing to memory cannot fail.
+        let text = value.map(|value| serde_json::to_string(value).unwrap_or_default());
+        let store = self.store;
+        store
+            .put_document(self.family, &self.id, text.as_deref(), expected)
+            .await
+    }
+
+    async fn wait_after_conflict(&self, attempt: u32) {
+        ConditionalWrites::wait_after_conflict(self.store, attempt).await;
+    }
+}
+
+/// Parses a document that this version can read.
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, CallError> {
+    #[derive(Deserialize)]
+    struct Format {
+        #[serde(default)]
+        format: u32,
+    }
+    let refuse =
+        |message: String| CallError::new(CallErrorKind::Invalid, "ledger", "this Region", message);
+    let found = serde_json::from_str::<Format>(text).map_or(0, |found| found.format);
+    if found > format::LEDGER {
+        return Err(refuse(format::unknown("an item of the query tools", found)));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        refuse(format!(
+            "the ledger contains a document that cannot be parsed: {error}"
+        ))
+    })
+}
+
+/// The rows of one run.
+pub(super) struct QueryLedger<'a, L> {
+    store: &'a L,
+    primary: SiteId,
+    pub(super) rows: QueryRows,
+    versions: BTreeMap<ObjectKey, u64>,
+}
+
+/// The rows of the domain and the record of its last run.
+///
+/// # Errors
+/// The ledger cannot be reached, or a newer Twinlake wrote it.
+pub async fn read_query_ledger<L: DocumentStore>(
+    store: &L,
+    primary: SiteId,
+) -> Result<(QueryRows, Option<QueryResyncRecord>), CallError> {
+    let ledger = QueryLedger::open(store, primary).await?;
+    let record = ledger.resync_record().await?;
+    Ok((ledger.rows, record))
+}
+
+impl<'a, L: DocumentStore> QueryLedger<'a, L> {
+    pub(super) async fn open(store: &'a L, primary: SiteId) -> Result<Self, CallError> {
+        let mut ledger = Self {
+            store,
+            primary,
+            rows: QueryRows::new(),
+            versions: BTreeMap::new(),
+        };
+        for (text, version) in store.documents(ROWS).await?.into_values() {
+            let row: QueryRow = parse(&text)?;
+            // Rows from before a switch are of the other direction.
+            let Some(key) = row.key_in(primary).cloned() else {
+                continue;
+            };
+            ledger.versions.insert(key.clone(), version);
+            ledger.rows.insert(key, row);
+        }
+        Ok(ledger)
+    }
+
+    /// Changes a row by `next` of the stored one, which returns the new row, or `None` to delete it.
+    async fn change<R>(
+        &mut self,
+        key: &ObjectKey,
+        mut next: impl FnMut(Option<QueryRow>) -> (Option<QueryRow>, R),
+    ) -> Result<R, CallError> {
+        let id = QueryRow::stored_id(self.primary, key);
+        let item = DocumentItem::<L, QueryRow>::new(self.store, ROWS, id);
+        let known = self
+            .rows
+            .get(key)
+            .cloned()
+            .zip(self.versions.get(key).copied());
+        let (row, result, version) = versioned_item::update(&item, known, |stored| {
+            let (row, result) = next(stored.clone());
+            match row {
+                row if row == stored => ItemUpdate::Keep((row, result, Stored::Unchanged)),
+                Some(row) => ItemUpdate::Put(row.clone(), (Some(row), result, Stored::Written)),
+                None => ItemUpdate::Delete((None, result, Stored::Written)),
+            }
+        })
+        .await?;
+        match version {
+            Stored::Unchanged => {}
+            // The next write reads the version again.
+            Stored::Written => {
+                self.versions.remove(key);
+            }
+        }
+        match row {
+            Some(row) => self.rows.insert(key.clone(), row),
+            None => self.rows.remove(key),
+        };
+        Ok(result)
+    }
+
+    /// Records adopted objects, new creation times and digests, and deletes the rows of what neither Region
+    /// has.
+    pub(super) async fn adopt(
+        &mut self,
+        epoch: Epoch,
+        round: &Round,
+        now: Timestamp,
+    ) -> Result<(), CallError> {
+        let mut pairs: BTreeMap<ObjectKey, ObjectKey> = round.plan.adopted.clone();
+        for (key, row) in &self.rows {
+            if let (Some(_), Some(standby)) = (&row.pairing, row.key_in(epoch.standby())) {
+                pairs.entry(key.clone()).or_insert_with(|| standby.clone());
+            }
+        }
+        for (key, standby) in pairs {
+            let primary = round.primary.present(&key);
+            let Some((primary, standby)) = primary.zip(round.standby.present(&standby)) else {
+                continue;
+            };
+            let is_adopted = round.plan.adopted.contains_key(&key);
+            self.change(&key, |stored| {
+                let mut row =
+                    stored.unwrap_or_else(|| QueryRow::new(epoch, &key, &primary.describe(), now));
+                if is_adopted || row.pairs(epoch.standby(), standby) {
+                    row.pair(epoch, primary, standby);
+                    row.intents.clear();
+                }
+                (Some(row), ())
+            })
+            .await?;
+        }
+        for key in &round.plan.forgotten {
+            self.forget(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what is about to be created. Returns false if another run may be creating one of them.
+    pub(super) async fn record_intents<P, S, C: Clock>(
+        &mut self,
+        context: &QueryContext<'_, P, S, L, C>,
+        steps: &[QueryStep],
+    ) -> Result<bool, CallError> {
+        let (now, run, epoch) = (context.clock.now(), context.run, context.epoch);
+        for step in steps {
+            let QueryStep::Create { primary, object } = step else {
+                continue;
+            };
+            let digest = object.digest();
+            let is_recorded = self
+                .change(primary, |stored| {
+                    let mut row = stored
+                        .unwrap_or_else(|| QueryRow::new(epoch, primary, &object.describe(), now));
+                    let mut intents = row.intents.iter();
+                    if intents.any(|intent| intent.run != run && intent.is_recent(now)) {
+                        return (Some(row), false);
+                    }
+                    row.record_intent(run, &digest, now);
+                    (Some(row), true)
+                })
+                .await?;
+            if !is_recorded {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Records an object that was just created, with the id that the service gave it.
+    pub(super) async fn record_created<P, S, C: Clock>(
+        &mut self,
+        context: &QueryContext<'_, P, S, L, C>,
+        primary: &ObjectKey,
+        (object, created): (&QueryObject, &ObjectKey),
+    ) -> Result<(), CallError> {
+        let (now, epoch) = (context.clock.now(), context.epoch);
+        self.change(primary, |stored| {
+            let mut row =
+                stored.unwrap_or_else(|| QueryRow::new(epoch, primary, &object.describe(), now));
+            row.keys = BySite::from_roles(epoch, Some(primary.clone()), Some(created.clone()));
+            // The next round reads the time of its creation.
+            row.pairing = Some(Pairing {
+                created: BySite::default(),
+                digest: BySite::from_roles(epoch, None, Some(object.digest())),
+                link: false,
+            });
+            (Some(row), ())
+        })
+        .await
+    }
+
+    pub(super) async fn forget(&mut self, key: &ObjectKey) -> Result<(), CallError> {
+        self.change(key, |_| (None, ())).await
+    }
+
+    /// Records the states. Objects that are not in sync have a row although nothing pairs them.
+    pub(super) async fn record_states(
+        &mut self,
+        epoch: Epoch,
+        problems: &BTreeMap<ObjectKey, Problem>,
+        now: Timestamp,
+    ) -> Result<(), CallError> {
+        let mut keys: Vec<ObjectKey> = self.rows.keys().cloned().collect();
+        keys.extend(
+            problems
+                .keys()
+                .filter(|key| !self.rows.contains_key(*key))
+                .cloned(),
+        );
+        for key in keys {
+            let problem = problems.get(&key).cloned();
+            self.change(&key, |stored| {
+                let Some(mut row) = stored.or_else(|| {
+                    let problem = problem.as_ref()?;
+                    Some(QueryRow::new(epoch, &key, &problem.description, now))
+                }) else {
+                    return (None, ());
+                };
+                match problem.clone() {
+                    Some(problem) => row.set_state(problem.state, Some(problem.reason), now),
+                    None if row.pairing.is_some() => {
+                        row.set_state(SubjectState::InSync, None, now);
+                    }
+                    None => {}
+                }
+                (Some(row), ())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn resync_record(&self) -> Result<Option<QueryResyncRecord>, CallError> {
+        let item = DocumentItem::<L, QueryResyncRecord>::new(self.store, META, RESYNC.to_owned());
+        Ok(item.read().await?.map(|(record, _)| record))
+    }
+
+    pub(super) async fn record_run(
+        &self,
+        started_at: Timestamp,
+        outcome: &QueryOutcome,
+    ) -> Result<(), CallError> {
+        let item = DocumentItem::<L, QueryResyncRecord>::new(self.store, META, RESYNC.to_owned());
+        versioned_item::update(&item, None, |stored| {
+            let earlier = stored.and_then(|stored| stored.settled_at);
+            let record = QueryResyncRecord {
+                format: format::LEDGER,
+                started_at,
+                settled_at: outcome.is_settled.then_some(started_at).or(earlier),
+                paired: outcome.paired.clone(),
+                findings: outcome
+                    .findings
+                    .iter()
+                    .take(MAX_FINDINGS)
+                    .cloned()
+                    .collect(),
+            };
+            ItemUpdate::Put(record, ())
+        })
+        .await
+    }
+
+    pub(super) async fn deleted_last_hour(&self, now: Timestamp) -> Result<QueryCounts, CallError> {
+        let item = self.deletion_log();
+        Ok(item.read().await?.unwrap_or_default().0.last_hour(now))
+    }
+
+    fn deletion_log(&self) -> DocumentItem<'a, L, DeletionLog<QueryCounts>> {
+        DocumentItem::new(self.store, META, DELETIONS.to_owned())
+    }
+
+    /// Audits a plan by the deletions of the last hour, and adds its own to them if it is approved.
+    pub(super) async fn charge_deletions<T, R>(
+        &self,
+        now: Timestamp,
+        plan: &QueryPlan,
+        audit: impl Fn(QueryCounts) -> Result<T, R>,
+    ) -> Result<Result<T, R>, CallError> {
+        let mut planned = QueryCounts::default();
+        for step in plan.steps.iter().filter(|step| step.is_deletion()) {
+            planned.add(step.primary().kind);
+        }
+        if planned == QueryCounts::default() {
+            return Ok(audit(QueryCounts::default()));
+        }
+        versioned_item::update(&self.deletion_log(), None, |log| {
+            let log = log.unwrap_or_default();
+            let audited = audit(log.last_hour(now));
+            match audited.is_ok() {
+                true => ItemUpdate::Put(log.with(now, planned.clone()), audited),
+                false => ItemUpdate::Keep(audited),
+            }
+        })
+        .await
+    }
+}
+
+/// Whether a row was written.
+enum Stored {
+    Unchanged,
+    Written,
+}

@@ -1,0 +1,130 @@
+//! The alerts of a run: one for each kind, about the query tools as a whole.
+
+use super::QueryOutcome;
+use crate::alerts::{
+    CheckedSubjects, kind_of_error, kind_of_finding_kind, kind_of_rule, max_samples,
+};
+use std::collections::BTreeMap;
+use twinlake_core::{Alert, AlertKind, Timestamp};
+
+/// The subject of the alerts about the query tools.
+pub const QUERY_SUBJECT: &str = "query tools";
+
+/// The alerts for the outcome of a scheduled run.
+#[must_use]
+pub fn query_alerts(outcome: &QueryOutcome, region: &str, now: Timestamp) -> Vec<Alert> {
+    let problems = problems(outcome).into_iter();
+    problems
+        .map(|(kind, details)| Alert {
+            count: details.len(),
+            samples: details.iter().take(max_samples(kind)).cloned().collect(),
+            ..Alert::new(
+                kind,
+                region,
+                QUERY_SUBJECT,
+                text(kind, details.len(), region),
+                now,
+            )
+        })
+        .collect()
+}
+
+/// What a run checked: the incidents of the kinds that it did not find are resolved. A run that could not
+/// read everything resolves nothing.
+#[must_use]
+pub fn query_checked(outcome: &QueryOutcome, started: Timestamp) -> CheckedSubjects {
+    let reads_failed = outcome
+        .findings
+        .iter()
+        .any(|finding| finding.kind.is_failed_read());
+    if reads_failed {
+        return CheckedSubjects::default();
+    }
+    let found = problems(outcome).into_keys();
+    let found = found.map(|kind| (kind, QUERY_SUBJECT.to_owned()));
+    CheckedSubjects::default()
+        .with_healthy(QUERY_SUBJECT, started)
+        .with_found(found)
+}
+
+/// The problems by the kind of their alert.
+fn problems(outcome: &QueryOutcome) -> BTreeMap<AlertKind, Vec<String>> {
+    let mut problems: BTreeMap<AlertKind, Vec<String>> = BTreeMap::new();
+    let mut add = |kind, detail| problems.entry(kind).or_default().push(detail);
+    for rejection in &outcome.rejections {
+        add(kind_of_rule(rejection.rule), rejection.to_string());
+    }
+    for (step, error) in &outcome.failed {
+        add(
+            kind_of_error(error.kind),
+            format!("{}: {error}", step.primary()),
+        );
+    }
+    for finding in &outcome.findings {
+        if let Some(kind) = kind_of_finding_kind(finding.kind) {
+            add(kind, format!("{}: {}", finding.object, finding.detail));
+        }
+    }
+    problems
+}
+
+/// What happened, the state of the standby, and what to do.
+fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
+    let plan = format!("`twinlake plan --domain query --region {region}`");
+    let status = format!("`twinlake status --domain query --region {region}`");
+    let (what, state, action) = match kind {
+        AlertKind::DeletionsHeld => (
+            format!("{count} deletions of query tools exceed the deletion limit and are held."),
+            "The standby keeps them. Everything else was applied.",
+            format!(
+                "If they are intended, run `twinlake apply --domain query --approve-deletions --region {region}`; {plan} shows them."
+            ),
+        ),
+        AlertKind::PlanRejected => (
+            format!("The audit rejected {count} steps for query tools."),
+            "They were not applied; everything else was.",
+            "Keep the log of the resync function and report it.".to_owned(),
+        ),
+        AlertKind::TwinlakeAccessDenied => (
+            format!("Twinlake's role lacks rights in Athena ({count} cases)."),
+            "The objects concerned are unchanged. Nothing was deleted because of this.",
+            format!(
+                "Restore the rights of the resync function's role; then run `twinlake resync --domain query --region {region}`."
+            ),
+        ),
+        AlertKind::ReadFailed => (
+            format!("{count} query tools could not be read."),
+            "They stay as they were.",
+            format!(
+                "If this continues, look for the failing call in the log of the resync function; {status} lists them."
+            ),
+        ),
+        AlertKind::NotReplicated => (
+            format!("{count} query tools, or parts of them, are not replicated."),
+            "The standby does not have them.",
+            format!(
+                "Read the reasons below; where one names a policy key, a pair there replicates the object. {status} lists all."
+            ),
+        ),
+        AlertKind::Conflict
+        | AlertKind::Drift
+        | AlertKind::ExcessAccess
+        | AlertKind::ReplicationFailed
+        | AlertKind::ReplicationLate
+        | AlertKind::JobFailed
+        | AlertKind::UserAccessDenied
+        | AlertKind::DeadLetters
+        | AlertKind::Alarm
+        | AlertKind::Lagging
+        | AlertKind::ChannelStalled
+        | AlertKind::CallCeilingReached
+        | AlertKind::ReadinessLost
+        | AlertKind::ReadinessUnknown
+        | AlertKind::Digest => (
+            format!("{count} differences of query tools could not be corrected."),
+            "The objects concerned differ from the primary, or do not exist.",
+            format!("Correct what the reasons below name; {status} lists all."),
+        ),
+    };
+    [what, state.to_owned(), action]
+}

@@ -1,0 +1,334 @@
+//! Athena of one Region in memory: workgroups, data catalogs, saved queries and prepared statements.
+//!
+//! As the service: `primary` and `AwsDataCatalog` exist always, ids of saved queries are the service's, a
+//! repeated creation with the same token makes nothing, a workgroup that is not empty is not deleted without
+//! the recursive option, and a missing object is an invalid request, except a prepared statement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
+use twinlake_core::{CallError, CallErrorKind, Timestamp};
+use twinlake_engine::ports::{ReadQueryRegion, WriteQueryRegion};
+
+/// Athena of one Region.
+#[derive(Debug)]
+pub struct SimAthena {
+    region: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<ObjectKey, QueryObject>,
+    tokens: BTreeMap<String, ObjectKey>,
+    next_id: u64,
+    seconds: i64,
+    reservations: usize,
+    /// Calls that fail, by their name, with the error and how often.
+    failures: BTreeMap<String, (CallErrorKind, usize)>,
+    /// Calls that take effect although the answer is lost, by their name, and how often.
+    lost_answers: BTreeMap<String, usize>,
+    /// Objects that listings leave out, and that reads by name deny.
+    hidden: BTreeSet<ObjectKey>,
+    reads: usize,
+    writes: Vec<String>,
+}
+
+impl SimAthena {
+    /// Athena as AWS sets it up in a Region.
+    #[must_use]
+    pub fn new(region: &str) -> Self {
+        let mut state = State::default();
+        for (kind, id, fields) in [
+            (
+                QueryKind::WorkGroup,
+                "primary",
+                serde_json::json!({"State": "ENABLED"}),
+            ),
+            (
+                QueryKind::DataCatalog,
+                "AwsDataCatalog",
+                serde_json::json!({"Type": "GLUE"}),
+            ),
+        ] {
+            let key = ObjectKey::new(kind, id);
+            let fields = serde_json::from_value(fields).unwrap_or_default();
+            state
+                .objects
+                .insert(key.clone(), QueryObject::normalized(key, fields));
+        }
+        Self {
+            region: region.to_owned(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Puts an object, as its owner does. A new saved query gets an id unless its key has one. Returns the
+    /// key.
+    pub fn put(&self, mut object: QueryObject) -> ObjectKey {
+        let mut state = self.lock();
+        if object.key.id.is_empty() {
+            state.next_id += 1;
+            object.key.id = format!("{}-{}", self.region, state.next_id);
+        }
+        state.insert(object)
+    }
+
+    /// Removes an object, as its owner does; a workgroup with what is in it.
+    pub fn remove(&self, key: &ObjectKey) {
+        self.lock()
+            .objects
+            .retain(|other, _| other != key && other.parent_key().as_ref() != Some(key));
+    }
+
+    /// The objects, without what AWS sets up.
+    #[must_use]
+    pub fn objects(&self) -> BTreeMap<ObjectKey, QueryObject> {
+        self.lock().objects.clone()
+    }
+
+    /// Sets the number of capacity reservations.
+    pub fn set_reservations(&self, count: usize) {
+        self.lock().reservations = count;
+    }
+
+    /// Lets the next `times` calls of an operation fail.
+    pub fn fail(&self, call: &str, kind: CallErrorKind, times: usize) {
+        self.lock().failures.insert(call.to_owned(), (kind, times));
+    }
+
+    /// Lets the next `times` calls of an operation take effect, and loses the answer.
+    pub fn lose_answers(&self, call: &str, times: usize) {
+        self.lock().lost_answers.insert(call.to_owned(), times);
+    }
+
+    /// Hides an object: listings leave it out, and reads by name are denied.
+    pub fn hide(&self, key: &ObjectKey) {
+        self.lock().hidden.insert(key.clone());
+    }
+
+    /// The calls that wrote something, in order, since the last call of this function.
+    #[must_use]
+    pub fn take_writes(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().writes)
+    }
+
+    /// The number of calls that read something, since the last call of this function.
+    #[must_use]
+    pub fn take_reads(&self) -> usize {
+        std::mem::take(&mut self.lock().reads)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, kind: CallErrorKind, call: &str, message: &str) -> CallError {
+        CallError::new(kind, call, &self.region, message)
+    }
+
+    /// Fails a call if a test wants it to.
+    fn check(&self, state: &mut State, call: &str) -> Result<(), CallError> {
+        let Some((kind, times)) = state.failures.get_mut(call).filter(|(_, times)| *times > 0)
+        else {
+            return Ok(());
+        };
+        *times -= 1;
+        Err(self.error(*kind, call, "injected"))
+    }
+
+    fn begin_write(&self, call: &str, key: &ObjectKey) -> Result<MutexGuard<'_, State>, CallError> {
+        let mut state = self.lock();
+        self.check(&mut state, call)?;
+        state.writes.push(format!("{call} {key}"));
+        Ok(state)
+    }
+
+    /// The answer of a write that took effect.
+    fn answer<T>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        call: &str,
+        value: T,
+    ) -> Result<T, CallError> {
+        match state.lost_answers.get_mut(call).filter(|times| **times > 0) {
+            Some(times) => {
+                *times -= 1;
+                Err(self.error(CallErrorKind::Unavailable, call, "the answer was lost"))
+            }
+            None => Ok(value),
+        }
+    }
+}
+
+impl State {
+    fn insert(&mut self, mut object: QueryObject) -> ObjectKey {
+        self.seconds += 1;
+        if object.key.kind == QueryKind::WorkGroup {
+            let known = self
+                .objects
+                .get(&object.key)
+                .and_then(|known| known.created);
+            object.created = known.or(Some(Timestamp::from_secs(self.seconds)));
+        }
+        let key = object.key.clone();
+        self.objects.insert(key.clone(), object);
+        key
+    }
+}
+
+/// The operation that an action stands for.
+fn call_of(action: &str, kind: QueryKind) -> String {
+    let noun = match kind {
+        QueryKind::WorkGroup => "WorkGroup",
+        QueryKind::DataCatalog => "DataCatalog",
+        QueryKind::NamedQuery => "NamedQuery",
+        QueryKind::PreparedStatement => "PreparedStatement",
+    };
+    format!("{action}{noun}")
+}
+
+impl ReadQueryRegion for SimAthena {
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    async fn list(
+        &self,
+        kind: QueryKind,
+        parent: Option<&str>,
+        tags: bool,
+    ) -> Result<Vec<(ObjectKey, Result<QueryObject, CallError>)>, CallError> {
+        let mut state = self.lock();
+        state.reads += 1;
+        let call = call_of("List", kind);
+        self.check(&mut state, &call)?;
+        if let Some(parent) = parent
+            && !state
+                .objects
+                .contains_key(&ObjectKey::new(QueryKind::WorkGroup, parent))
+        {
+            return Err(self.error(CallErrorKind::Invalid, &call, "WorkGroup is not found"));
+        }
+        let is_listed = |key: &&ObjectKey| key.kind == kind && key.parent.as_deref() == parent;
+        let keys: Vec<ObjectKey> = state.objects.keys().filter(is_listed).cloned().collect();
+        let mut listed = Vec::new();
+        for key in keys {
+            if state.hidden.contains(&key) {
+                continue;
+            }
+            state.reads += 1;
+            let object = match self.check(&mut state, &call_of("Get", kind)) {
+                Ok(()) => state.objects.get(&key).cloned().map_or_else(
+                    || Err(self.error(CallErrorKind::Invalid, &call, "not found")),
+                    Ok,
+                ),
+                Err(error) => Err(error),
+            };
+            let has_tags = tags && kind.rules().has_tags;
+            let object = object.map(|object| QueryObject {
+                tags: has_tags.then(|| object.tags.unwrap_or_default()),
+                ..object
+            });
+            listed.push((key, object));
+        }
+        Ok(listed)
+    }
+
+    async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError> {
+        let mut state = self.lock();
+        state.reads += 1;
+        let call = call_of("Get", key.kind);
+        self.check(&mut state, &call)?;
+        if state.hidden.contains(key) {
+            return Err(self.error(CallErrorKind::Denied, &call, "not authorized"));
+        }
+        let missing = match key.kind {
+            QueryKind::PreparedStatement => CallErrorKind::NotFound,
+            QueryKind::WorkGroup | QueryKind::DataCatalog | QueryKind::NamedQuery => {
+                CallErrorKind::Invalid
+            }
+        };
+        let object = state.objects.get(key).cloned();
+        object.ok_or_else(|| self.error(missing, &call, "not found"))
+    }
+
+    async fn count_reported(&self) -> Result<BTreeMap<String, usize>, CallError> {
+        let mut state = self.lock();
+        state.reads += 1;
+        self.check(&mut state, "ListCapacityReservations")?;
+        Ok(match state.reservations {
+            0 => BTreeMap::new(),
+            count => BTreeMap::from([("capacity reservation".to_owned(), count)]),
+        })
+    }
+}
+
+impl WriteQueryRegion for SimAthena {
+    async fn create(&self, object: &QueryObject, token: &str) -> Result<ObjectKey, CallError> {
+        let call = call_of("Create", object.key.kind);
+        let mut state = self.begin_write(&call, &object.key)?;
+        let parent = object.key.parent_key();
+        if parent.is_some_and(|parent| !state.objects.contains_key(&parent)) {
+            return Err(self.error(CallErrorKind::Invalid, &call, "WorkGroup is not found"));
+        }
+        let mut object = object.clone();
+        if object.key.kind == QueryKind::NamedQuery {
+            if let Some(key) = state.tokens.get(token).cloned() {
+                return self.answer(state, &call, key);
+            }
+            state.next_id += 1;
+            object.key.id = format!("{}-{}", self.region, state.next_id);
+            state.tokens.insert(token.to_owned(), object.key.clone());
+        } else if state.objects.contains_key(&object.key) {
+            return Err(self.error(CallErrorKind::Invalid, &call, "it already exists"));
+        }
+        if object.key.kind == QueryKind::WorkGroup {
+            // CreateWorkGroup has no state: a new workgroup is enabled.
+            object.fields.insert("State".to_owned(), "ENABLED".into());
+        }
+        let key = state.insert(object);
+        self.answer(state, &call, key)
+    }
+
+    async fn update(&self, current: &QueryObject, desired: &QueryObject) -> Result<(), CallError> {
+        let call = call_of("Update", current.key.kind);
+        let mut state = self.begin_write(&call, &current.key)?;
+        let Some(found) = state.objects.get(&current.key).cloned() else {
+            return Err(self.error(CallErrorKind::Invalid, &call, "not found"));
+        };
+        let updated = QueryObject {
+            fields: desired.fields.clone(),
+            ..found
+        };
+        state.insert(updated);
+        self.answer(state, &call, ())
+    }
+
+    async fn change_tags(
+        &self,
+        key: &ObjectKey,
+        set: &BTreeMap<String, String>,
+        remove: &BTreeSet<String>,
+    ) -> Result<(), CallError> {
+        let mut state = self.begin_write("TagResource", key)?;
+        let Some(object) = state.objects.get_mut(key) else {
+            return Err(self.error(CallErrorKind::Invalid, "TagResource", "not found"));
+        };
+        let tags = object.tags.get_or_insert_default();
+        tags.extend(set.clone());
+        tags.retain(|name, _| !remove.contains(name));
+        self.answer(state, "TagResource", ())
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), CallError> {
+        let call = call_of("Delete", key.kind);
+        let mut state = self.begin_write(&call, key)?;
+        let mut objects = state.objects.keys();
+        if objects.any(|other| other.parent_key().as_ref() == Some(key)) {
+            return Err(self.error(CallErrorKind::Invalid, &call, "WorkGroup is not empty"));
+        }
+        state.objects.remove(key);
+        self.answer(state, &call, ())
+    }
+}

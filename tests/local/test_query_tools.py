@@ -1,0 +1,157 @@
+"""The query tools over a local AWS: the deployed resync keeps Athena of the standby equal, and a saved query of the
+standby reads the standby's data while the primary refuses. Workgroups and data catalogs also over moto."""
+
+import io
+import pathlib
+import json
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, STANDBY
+from test_moto import Moto
+
+QUERY_POLICY = f"""
+[query]
+[[query.result-location]]
+a = "s3://results-{PRIMARY}/"
+b = "s3://results-{STANDBY}/"
+[[query.kms-key]]
+a = "alias/results-{PRIMARY}"
+b = "alias/results-{STANDBY}"
+"""
+TEXT = "SELECT region, sum(amount) AS total FROM sales.orders GROUP BY region ORDER BY region"
+
+
+def configuration(region):
+    return {"ResultConfiguration": {
+        "OutputLocation": f"s3://results-{region}/etl/",
+        "EncryptionConfiguration": {"EncryptionOption": "SSE_KMS", "KmsKey": f"alias/results-{region}"}},
+        "EnforceWorkGroupConfiguration": True, "BytesScannedCutoffPerQuery": 10_000_000}
+
+
+@pytest.fixture(scope="module")
+def replicated(deployment):
+    """A deployment in which a workgroup, a saved query and a table of the primary were resynced."""
+    deployment.policy_file.write_text(POLICY + QUERY_POLICY)
+    deployment.twinlake("policy", "push", str(deployment.policy_file))
+    table = pa.table({"region": ["eu", "us", "eu"], "amount": [1, 2, 3]})
+    data = io.BytesIO()
+    pq.write_table(table, data)
+    deployment.client("s3", PRIMARY).put_object(
+        Bucket=BUCKETS[PRIMARY], Key="orders/part-0.parquet", Body=data.getvalue())
+    glue = deployment.client("glue", PRIMARY)
+    glue.create_database(DatabaseInput={"Name": "sales", "CreateTableDefaultPermissions": []})
+    glue.create_table(DatabaseName="sales", TableInput={
+        "Name": "orders", "TableType": "EXTERNAL_TABLE", "StorageDescriptor": {
+            "Columns": [{"Name": "region", "Type": "string"}, {"Name": "amount", "Type": "bigint"}],
+            "Location": f"s3://{BUCKETS[PRIMARY]}/orders/"}})
+    athena = deployment.client("athena", PRIMARY)
+    athena.create_work_group(Name="etl", Description="for reports", Configuration=configuration(PRIMARY))
+    athena.create_named_query(Name="totals", Database="sales", QueryString=TEXT, WorkGroup="etl")
+    athena.create_named_query(
+        Name="make", Database="sales", WorkGroup="etl",
+        QueryString=f"CREATE EXTERNAL TABLE x (a int)\nLOCATION 's3://{BUCKETS[PRIMARY]}/x/'")
+    athena.create_named_query(
+        Name="bad", Database="sales", WorkGroup="etl",
+        QueryString=f"SELECT 1\nFROM t WHERE \"$path\" LIKE 's3://{BUCKETS[PRIMARY]}/%'")
+    athena.create_data_catalog(Name="functions", Type="LAMBDA", Parameters={
+        "function": f"arn:aws:lambda:{PRIMARY}:{ACCOUNT}:function:f"})
+    deployment.resync()
+    return deployment
+
+
+def saved_queries(deployment, region):
+    athena = deployment.client("athena", region)
+    ids = athena.list_named_queries(WorkGroup="etl")["NamedQueryIds"]
+    found = athena.batch_get_named_query(NamedQueryIds=ids)["NamedQueries"]
+    return {query["Name"]: query for query in found}
+
+
+def test_the_deployed_resync_makes_workgroups_queries_and_catalogs(replicated):
+    athena = replicated.client("athena", STANDBY)
+    workgroup = athena.get_work_group(WorkGroup="etl")["WorkGroup"]
+    found = workgroup["Configuration"]
+    assert found["ResultConfiguration"] == configuration(STANDBY)["ResultConfiguration"]
+    assert found["BytesScannedCutoffPerQuery"] == 10_000_000
+    assert workgroup["Description"] == "for reports"
+    queries = saved_queries(replicated, STANDBY)
+    # The one that compares places is held back, and the others are not.
+    assert set(queries) == {"totals", "make"}
+    assert queries["totals"]["QueryString"] == TEXT
+    assert queries["make"]["QueryString"].endswith(f"LOCATION 's3://{BUCKETS[STANDBY]}/x/'")
+    catalog = athena.get_data_catalog(Name="functions")["DataCatalog"]
+    assert catalog["Parameters"] == {"function": f"arn:aws:lambda:{STANDBY}:{ACCOUNT}:function:f"}
+    status = replicated.twinlake("status", "--domain", "query", "--region", STANDBY)
+    assert status.returncode == 2
+    assert "saved query" in status.stdout and "line 2 names a place in S3" in status.stdout, status.stdout
+
+
+def test_an_unchanged_resync_changes_nothing_and_a_deletion_follows(replicated):
+    before = saved_queries(replicated, STANDBY)
+    replicated.resync()
+    assert saved_queries(replicated, STANDBY) == before
+    primary = replicated.client("athena", PRIMARY)
+    identity = saved_queries(replicated, PRIMARY)["make"]["NamedQueryId"]
+    primary.delete_named_query(NamedQueryId=identity)
+    plan = replicated.twinlake("plan", "--domain", "query", "--region", STANDBY)
+    assert plan.returncode == 2 and "- delete saved query" in plan.stdout, plan
+    replicated.resync()
+    assert set(saved_queries(replicated, STANDBY)) == {"totals"}
+
+
+def test_a_saved_query_reads_the_standbys_data_while_the_primary_refuses(replicated):
+    expected = [("eu", 4), ("us", 2)]
+    replicated.control_sandbox("outage", region=PRIMARY, enabled=True)
+    try:
+        # Nothing below names the primary: text, table and files are those of the standby.
+        text = saved_queries(replicated, STANDBY)["totals"]["QueryString"]
+        glue = replicated.client("glue", STANDBY)
+        table = glue.get_table(DatabaseName="sales", Name="orders")["Table"]
+        bucket, _, prefix = table["StorageDescriptor"]["Location"].removeprefix("s3://").partition("/")
+        assert bucket == BUCKETS[STANDBY]
+        s3 = replicated.client("s3", STANDBY)
+        files = replicated.home / "standby-files"
+        files.mkdir()
+        for entry in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+            name = pathlib.PurePosixPath(entry["Key"]).name
+            (files / name).write_bytes(s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read())
+        connection = duckdb.connect()
+        connection.execute("CREATE SCHEMA sales")
+        connection.execute(f"CREATE VIEW sales.orders AS SELECT * FROM read_parquet('{files}/*.parquet')")
+        assert connection.execute(text).fetchall() == expected
+    finally:
+        replicated.control_sandbox("outage", region=PRIMARY, enabled=False)
+
+
+def test_without_its_table_in_the_policy_nothing_of_athena_is_read_or_written(replicated):
+    replicated.policy_file.write_text(POLICY)
+    replicated.twinlake("policy", "push", str(replicated.policy_file))
+    replicated.client("athena", PRIMARY).create_work_group(Name="later", Configuration={})
+    replicated.resync()
+    names = {one["Name"] for one in replicated.client("athena", STANDBY).list_work_groups()["WorkGroups"]}
+    assert "later" not in names and "etl" in names
+    refused = replicated.twinlake("plan", "--domain", "query", "--region", STANDBY, check=False)
+    assert refused.returncode == 1 and "no table [query]" in refused.stderr
+
+
+def test_workgroups_over_moto(tmp_path):
+    moto = Moto(tmp_path)
+    try:
+        (tmp_path / "policy.toml").write_text(POLICY + QUERY_POLICY)
+        primary = moto.client("athena", PRIMARY)
+        primary.create_work_group(Name="etl", Description="for reports", Configuration=configuration(PRIMARY))
+        applied = moto.twinlake("resync", "--domain", "query")
+        # Moto holds neither listings of prepared statements nor batches of saved queries: said, and no more.
+        assert applied.returncode == 2, applied
+        assert "+ create workgroup etl" in applied.stdout, applied.stdout
+        assert "unreadable: each prepared statement of workgroup" in applied.stdout, applied.stdout
+        found = moto.client("athena", STANDBY).get_work_group(WorkGroup="etl")["WorkGroup"]
+        assert found["Configuration"]["ResultConfiguration"] == configuration(STANDBY)["ResultConfiguration"]
+        again = moto.twinlake("resync", "--domain", "query")
+        assert "create" not in again.stdout, again.stdout
+        assert json.loads((tmp_path / "ledger.json").read_text())["documents"]["query_rows"]
+    finally:
+        moto.stop()
