@@ -43,6 +43,8 @@ import boto3
 import botocore.exceptions
 import yaml
 
+from stack_outputs import describe_stack, outputs_of
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Parameters that this program sets itself.
 OWN_PARAMETERS = {"PeerRegion", "ForwardEvents", "Architecture"}
@@ -433,18 +435,10 @@ class Deployer:
 
     def _describe(self, stack):
         """Returns the description of a stack, or None if it does not exist."""
-        try:
-            found = self.client("cloudformation", stack.region).describe_stacks(StackName=stack.name)
-            return found["Stacks"][0]
-        except botocore.exceptions.ClientError as error:
-            # CloudFormation has no code of its own for a missing stack.
-            if "does not exist" in str(error):
-                return None
-            raise
+        return describe_stack(self.client("cloudformation", stack.region), stack.name)
 
     def _outputs(self, stack):
-        outputs = self._describe(stack)["Outputs"]
-        return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+        return outputs_of(self._describe(stack))
 
     def _change_set_type(self, stack):
         """Returns whether a stack is created or updated. Deletes what a failed creation left."""

@@ -20,6 +20,8 @@ import sys
 import boto3
 from botocore.exceptions import ClientError
 
+from stack_outputs import describe_stack, outputs_of
+
 STACKS = pathlib.Path(__file__).resolve().parent
 # The trail may leave these out: they are no services whose events Twinlake reads.
 EXCLUDABLE_SOURCES = {"kms.amazonaws.com", "rdsdata.amazonaws.com"}
@@ -30,14 +32,7 @@ class Aws:
 
     def outputs(self, region, stack):
         """Returns the outputs of a stack by name; none if there is no such stack."""
-        try:
-            found = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=stack)
-        except ClientError as error:
-            # CloudFormation has no other code for a stack that does not exist.
-            if "does not exist" in str(error):
-                return {}
-            raise
-        return {o["OutputKey"]: o["OutputValue"] for o in found["Stacks"][0].get("Outputs", [])}
+        return outputs_of(describe_stack(boto3.client("cloudformation", region_name=region), stack))
 
     def deploy(self, region, stack, template, parameters):
         """Creates or updates a stack, and waits until it is done. Raises CalledProcessError."""

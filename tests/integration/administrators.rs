@@ -409,7 +409,7 @@ fn reader_roles_are_granted_describe_on_each_database_and_all_tables_of_it() {
     };
     assert_eq!(granted(ReaderTarget::Database), ["DESCRIBE"]);
     assert_eq!(granted(ReaderTarget::AllTables), ["DESCRIBE", "SELECT"]);
-    let applied = apply_changes(&region, &changes);
+    let applied = apply_changes(&region, &changes, &());
     run_until_killed(&harness.sim, applied).unwrap().unwrap();
     assert_eq!(required(), AccessChanges::default());
     // A record of an earlier version names no target.

@@ -3,16 +3,18 @@
 Served by `hypercorn tests/local/local_aws.py:app`. The patches are written for one version.
 """
 
+import asyncio
 import contextvars
 import datetime
+import http.client
 import importlib.metadata
 import json
 import os
 
 from ministack.app import app as ministack_app
-from ministack.core import iam_evaluator
+from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import eventbridge, iam, s3
+from ministack.services import eventbridge, iam, lambda_svc, s3
 from ministack.services.cloudformation import changesets, engine, provisioners
 
 PATCHED_VERSION = "1.5.33"
@@ -232,19 +234,81 @@ def service_quota(region, operation, request):
     return 200, {"Quota": {"QuotaCode": request["QuotaCode"], "Value": value}}
 
 
-async def app(scope, receive, send):
-    headers = dict(scope.get("headers", []))
-    target = headers.get(b"x-amz-target", b"").decode()
-    if not target.startswith(QUOTA_TARGET):
-        return await ministack_app(scope, receive, send)
+# The calls of the functions, for call_rights.py. A function carries the ARN of its role as its session token, which
+# nothing else reads here, and calls Glue and Lake Formation through this server.
+CALL_LOG = os.environ.get("TWINLAKE_CALL_LOG")
+SANDBOX_URL = os.environ.get("TWINLAKE_SANDBOX_URL")
+original_credentials = lambda_svc.execution_credentials
+
+
+def credentials_with_role(config):
+    return {**original_credentials(config), "AWS_SESSION_TOKEN": config["Role"]}
+
+
+if CALL_LOG:
+    lambda_svc.execution_credentials = credentials_with_role
+    lambda_runtime.execution_credentials = credentials_with_role
+
+
+def record_call(scope, headers, body):
+    """Appends a call to the log. Returns its service."""
+    _, _, region, service, _ = headers["authorization"].split("Credential=")[1].split(",")[0].split("/")
+    query = scope.get("query_string", b"").decode()
+    call = {"role": headers["x-amz-security-token"], "service": service, "region": region,
+            "method": scope["method"], "url": scope["raw_path"].decode() + (f"?{query}" if query else ""),
+            "headers": {name: headers[name] for name in ("x-amz-target", "content-type") if name in headers},
+            "body": body.decode(errors="replace")}
+    with open(CALL_LOG, "a") as log:
+        log.write(json.dumps(call, sort_keys=True) + "\n")
+    return service
+
+
+def ask_sandbox(method, path, headers, body):
+    """Sends a request on to the sandbox."""
+    sandbox = http.client.HTTPConnection(SANDBOX_URL.removeprefix("http://"), timeout=120)
+    try:
+        sandbox.request(method, path, body, {name: value for name, value in headers.items() if name != "host"})
+        answer = sandbox.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
+    finally:
+        sandbox.close()
+
+
+async def read_body(receive):
     body = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            break
-    region = headers[b"authorization"].decode().split("Credential=")[1].split("/")[2]
-    status, answer = service_quota(region, target.removeprefix(QUOTA_TARGET), json.loads(body))
-    content = [(b"content-type", b"application/x-amz-json-1.1")]
-    await send({"type": "http.response.start", "status": status, "headers": content})
-    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+            return body
+
+
+async def answer(send, status, headers, body):
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def app(scope, receive, send):
+    headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
+    if CALL_LOG and headers.get("x-amz-security-token", "").startswith("arn:"):
+        body = await read_body(receive)
+        service = record_call(scope, headers, body)
+        if service in ("glue", "lakeformation"):
+            status, found, content = await asyncio.to_thread(
+                ask_sandbox, scope["method"], scope["raw_path"].decode(), headers, body)
+            left_out = ("transfer-encoding", "content-length", "connection")
+            return await answer(send, status, [(name.encode(), value.encode()) for name, value in found
+                                               if name.lower() not in left_out], content)
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+        original_receive = receive
+
+        async def receive():
+            return next(messages, None) or await original_receive()
+
+    target = headers.get("x-amz-target", "")
+    if not target.startswith(QUOTA_TARGET):
+        return await ministack_app(scope, receive, send)
+    body = await read_body(receive)
+    region = headers["authorization"].split("Credential=")[1].split("/")[2]
+    status, found = service_quota(region, target.removeprefix(QUOTA_TARGET), json.loads(body))
+    await answer(send, status, [(b"content-type", b"application/x-amz-json-1.1")], json.dumps(found).encode())

@@ -25,6 +25,7 @@ import boto3
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "stacks"))
 
+from call_rights import read_calls, refused, role_policies  # noqa: E402
 from deploy import Deployer, load_template, read_deployment  # noqa: E402
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
@@ -75,6 +76,8 @@ ResyncSchedule = "rate(1 day)"
 HeartbeatSchedule = "rate(1 day)"
 HeartbeatIntervalSeconds = 2
 AlertQuietSeconds = 1
+ReplicaBucketArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}"]
+ReplicaObjectArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}/*"]
 
 [[region]]
 region = "{PRIMARY}"
@@ -138,7 +141,9 @@ class Deployment:
     Without entering the context it is only a factory of boto3 clients for two URLs.
     """
 
-    def __init__(self, allows_missing_bus=False):
+    def __init__(self, allows_missing_bus=False, records_calls=False):
+        # Whether the calls of the functions are recorded, to be judged by the policies of their roles.
+        self.records_calls = records_calls
         # Whether the local AWS takes rules whose target event bus does not exist.
         self.allows_missing_bus = allows_missing_bus
         self.processes = []
@@ -209,8 +214,10 @@ class Deployment:
             "MINISTACK_ACCOUNT_ID": ACCOUNT, "MINISTACK_HOST": "127.0.0.1",
             "STATE_DIR": str(self.home / "state"),
             "AWS_ENDPOINT_URL": self.aws_url,
-            "AWS_ENDPOINT_URL_GLUE": self.sandbox_url,
-            "AWS_ENDPOINT_URL_LAKEFORMATION": self.sandbox_url,
+            "AWS_ENDPOINT_URL_GLUE": self.aws_url if self.records_calls else self.sandbox_url,
+            "AWS_ENDPOINT_URL_LAKEFORMATION": self.aws_url if self.records_calls else self.sandbox_url,
+            **({"TWINLAKE_CALL_LOG": str(self.home / "calls.jsonl"), "TWINLAKE_SANDBOX_URL": self.sandbox_url}
+               if self.records_calls else {}),
             **({"TWINLAKE_ALLOW_MISSING_BUS": "1"} if self.allows_missing_bus else {}),
         })
         wait_for("the sandbox answers",
@@ -238,6 +245,17 @@ class Deployment:
     def log_text(self):
         """Returns the log of the local AWS, which includes the output of the functions."""
         return (self.home / "aws.log").read_text(errors="replace")
+
+    def recorded_calls(self):
+        """Returns the calls of the functions so far, and the policies of their roles."""
+        calls = read_calls(self.home / "calls.jsonl")
+        return calls, role_policies(self.client("iam", PRIMARY), {call["role"] for call in calls})
+
+    def assert_calls_are_allowed(self):
+        """Raises AssertionError if a function made a call that its role does not allow."""
+        found = refused(*self.recorded_calls(), ACCOUNT)
+        if found:
+            raise AssertionError(f"calls that the roles do not allow: {found}")
 
     # Clients
 

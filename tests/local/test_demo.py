@@ -14,7 +14,7 @@ def test_the_demo_replicates_alerts_and_corrects_drift():
     # Before the deployment, before the bootstrap, and at the end of the first part.
     doctor = [line for line in output.splitlines() if line.startswith("   twinlake doctor: ")]
     assert len(doctor) == 3 and "deployment" in doctor[0] and "no finding" in doctor[2], doctor
-    assert "The primary holds 1 databases, 1 tables" in output and "first resync (" in output
+    assert "The primary holds 1 database, 1 table, " in output and "first resync (" in output
     assert "\n   identical\n" in output and f"Primary {PRIMARY}, standby {STANDBY}, verified as of" in output
     assert "S3 did not replicate objects of table sales.orders" in output
     assert f"Takeover: {STANDBY} could take over now" in output and "storage not measured" not in output

@@ -85,7 +85,7 @@ class Pair(Deployment):
 
     def _create_queue(self, region):
         sqs = self.client("sqs", region)
-        url = sqs.create_queue(QueueName="replication")["QueueUrl"]
+        url = sqs.create_queue(QueueName="twinlake-ReplicationQueue-1A2B")["QueueUrl"]
         arn = sqs.get_queue_attributes(
             QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},

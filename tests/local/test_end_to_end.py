@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import compare
+from call_rights import refused
 from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, STANDBY, Deployment, wait_for
 
 LOCATION_PAIRS = [(f"s3://{BUCKETS[PRIMARY]}", f"s3://{BUCKETS[STANDBY]}")]
@@ -382,3 +383,30 @@ def test_a_dataset_is_readable_in_the_standby_while_the_primary_is_down():
             (2, 2.5, "2026-11-20", None), (3, 3.5, "2026-11-20", None),
             (1, 1.5, "2026-11-21", "a"), (2, 2.5, "2026-11-21", "b"),
             (3, 3.5, "2026-11-21", "c")])
+
+
+def test_a_right_that_a_role_lacks_is_seen_in_the_recorded_calls(deployment):
+    """The fixture judges all calls of each module. Here each statement that allows a recorded call is taken away."""
+    for logical in ("Heartbeat", "Monitor", "Digest", "Readiness", "Canary"):
+        deployment.invoke(STANDBY, logical)
+    calls, policies = deployment.recorded_calls()
+    assert refused(calls, policies, ACCOUNT) == []
+    needed = {}
+    for role, documents in policies.items():
+        for at, document in enumerate(documents):
+            for number, statement in enumerate(document["Statement"]):
+                if statement["Effect"] != "Allow":
+                    continue
+                rest = [*documents]
+                rest[at] = {**document, "Statement": [
+                    other for other in document["Statement"] if other is not statement]}
+                missing = refused([call for call in calls if call["role"] == role], {role: rest}, ACCOUNT)
+                if missing:
+                    needed.setdefault(role, []).append((statement.get("Sid", number), missing[0]))
+    # Each role made a call that rests on one statement alone.
+    assert needed.keys() == policies.keys()
+    functions = {role.rsplit("/", 1)[1].split("-")[-2] for role in needed}
+    assert {"CatalogEventRole", "PermissionEventRole", "ResyncRole", "ReadinessRole", "MonitorRole"} <= functions
+    statements = {sid for found in needed.values() for sid, _ in found}
+    assert {"ReadBothCatalogs", "WriteLocalCatalog", "ReadBothPermissions", "WriteLocalPermissions", "LocalLedger",
+            "ReadPeerEpochAndPolicy"} <= statements, needed

@@ -1,4 +1,5 @@
-"""`twinlake setup storage` against buckets of a local AWS that exist and have other rules and notifications."""
+"""`twinlake setup` on a local AWS: for buckets that exist and have other rules and notifications, and where nothing
+exists, compared with stacks/storage.yaml and stacks/audit.yaml."""
 
 import json
 import subprocess
@@ -6,7 +7,7 @@ import subprocess
 import pytest
 
 from stack import ACCOUNT, PRIMARY, STANDBY, TARGET
-from test_stacks import LocalAws
+from test_stacks import KEYS, LocalAws, render, storage
 
 PEER = {PRIMARY: STANDBY, STANDBY: PRIMARY}
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/replication"
@@ -211,3 +212,238 @@ def test_a_bucket_outside_the_policy_is_refused(lake):
     assert done.returncode == 1
     assert '"other"' in done.stderr and "[[location]]" in done.stderr
     assert lake.configuration()[PRIMARY]["versioning"] is None
+
+
+# Where nothing exists
+
+
+def as_bucket(s3, name):
+    """Returns the properties of a bucket, as a template has them."""
+    def lifecycle_rule(rule):
+        found = {"Id": rule.pop("ID"), "Status": rule.pop("Status")}
+        prefix = rule.pop("Filter")["Prefix"]
+        if prefix:
+            found["Prefix"] = prefix
+        expiration = rule.pop("Expiration", {})
+        if "Days" in expiration:
+            found["ExpirationInDays"] = expiration.pop("Days")
+        return found | expiration | rule
+
+    found = {
+        "BucketName": name,
+        "VersioningConfiguration": {"Status": s3.get_bucket_versioning(Bucket=name).get("Status")},
+        "OwnershipControls": s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"],
+        "PublicAccessBlockConfiguration": s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"],
+        "BucketEncryption": {"ServerSideEncryptionConfiguration": [
+            {name.removeprefix("Apply"): value for name, value in rule.items()}
+            for rule in s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]]},
+        "LifecycleConfiguration": {"Rules": [
+            lifecycle_rule(rule) for rule in s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]]},
+    }
+    (encryption,) = found["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    # AWS says so of each bucket without a Bucket Key.
+    if encryption.get("BucketKeyEnabled") is False:
+        del encryption["BucketKeyEnabled"]
+    queues = s3.get_bucket_notification_configuration(Bucket=name).get("QueueConfigurations", [])
+    if queues:
+        found["NotificationConfiguration"] = {"QueueConfigurations": [
+            {"Event": event, "Queue": queue["QueueArn"]} for queue in queues for event in queue["Events"]]}
+    try:
+        replication = s3.get_bucket_replication(Bucket=name)["ReplicationConfiguration"]
+    except s3.exceptions.ClientError:
+        return found
+    rules = [{"Id": rule.pop("ID"), **rule} for rule in replication["Rules"]]
+    return found | {"ReplicationConfiguration": {"Role": replication["Role"], "Rules": rules}}
+
+
+def as_role(iam, name):
+    role = iam.get_role(RoleName=name)["Role"]
+    names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    return {"RoleName": name, "AssumeRolePolicyDocument": role["AssumeRolePolicyDocument"], "Policies": [
+        {"PolicyName": policy,
+         "PolicyDocument": iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]}
+        for policy in names]}
+
+
+def as_workgroup(athena, name):
+    found = athena.get_work_group(WorkGroup=name)["WorkGroup"]
+    configuration = found["Configuration"]
+    return {"Name": name, "Description": found["Description"],
+            # Only CloudFormation's deletion of the workgroup uses it.
+            "RecursiveDeleteOption": True,
+            "WorkGroupConfiguration": {key: configuration[key] for key in (
+                "EnforceWorkGroupConfiguration", "ResultConfiguration")}}
+
+
+def as_trail(cloudtrail, name):
+    found = cloudtrail.get_trail(Name=name)["Trail"]
+    selectors = cloudtrail.get_event_selectors(TrailName=name)["EventSelectors"]
+    return {"TrailName": name, "IsLogging": cloudtrail.get_trail_status(Name=name)["IsLogging"],
+            "EnableLogFileValidation": found["LogFileValidationEnabled"], "KMSKeyId": found["KmsKeyId"],
+            **{key: found[key] for key in ("IsMultiRegionTrail", "IncludeGlobalServiceEvents", "S3BucketName")},
+            "EventSelectors": [{key: selector[key] for key in ("IncludeManagementEvents", "ReadWriteType")}
+                               for selector in selectors]}
+
+
+def made(aws, region, resource):
+    """Returns the properties of what exists in the place of a rendered resource."""
+    wanted, client = resource["Properties"], lambda service: aws.client(service, region)
+    match resource["Type"]:
+        case "AWS::KMS::Key":
+            kms, key = client("kms"), KEYS[region]
+            return {"Description": kms.describe_key(KeyId=key)["KeyMetadata"]["Description"],
+                    "EnableKeyRotation": kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"],
+                    "KeyPolicy": json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])}
+        case "AWS::KMS::Alias":
+            return {"AliasName": wanted["AliasName"], "TargetKeyId": key_of(aws, region, wanted["AliasName"])}
+        case "AWS::S3::Bucket":
+            return as_bucket(client("s3"), wanted["BucketName"])
+        case "AWS::S3::BucketPolicy":
+            return {"Bucket": wanted["Bucket"],
+                    "PolicyDocument": json.loads(client("s3").get_bucket_policy(Bucket=wanted["Bucket"])["Policy"])}
+        case "AWS::IAM::Role":
+            return as_role(client("iam"), wanted["RoleName"])
+        case "AWS::LakeFormation::Resource":
+            listed = client("lakeformation").list_resources()["ResourceInfoList"]
+            (found,) = [entry for entry in listed if entry["ResourceArn"] == wanted["ResourceArn"]]
+            return {"ResourceArn": found["ResourceArn"], "RoleArn": found["RoleArn"], "UseServiceLinkedRole": False}
+        case "AWS::Athena::WorkGroup":
+            return as_workgroup(client("athena"), wanted["Name"])
+        case "AWS::CloudTrail::Trail":
+            return as_trail(client("cloudtrail"), wanted["TrailName"])
+    raise AssertionError(resource["Type"])
+
+
+def key_of(aws, region, alias):
+    return aws.client("kms", region).describe_key(KeyId=alias)["KeyMetadata"]["Arn"]
+
+
+def setup(aws, directory, *args, stdin="", **environment):
+    return subprocess.run([str(TARGET / "twinlake"), "setup", *args], input=stdin, text=True, capture_output=True,
+                          env=aws.cli_environment() | environment, cwd=directory, timeout=120)
+
+
+REGIONS = ("--primary", PRIMARY, "--standby", STANDBY)
+
+
+def assert_as_rendered(aws, region, resources):
+    for name, resource in resources.items():
+        assert made(aws, region, resource) == resource["Properties"], (region, name)
+
+
+def test_the_storage_is_what_the_template_makes_and_a_broken_run_is_continued(local_aws, tmp_path, monkeypatch):
+    def run(*args, **options):
+        return setup(local_aws, tmp_path, "storage", *REGIONS, "--lake-name", "dunes", *args, **options)
+
+    for args, stdin in ((["--dry-run"], ""), ([], "no\n")):
+        done = run(*args, stdin=stdin)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert f"{STANDBY}: would create the bucket dunes-{ACCOUNT}-{STANDBY}" in done.stdout
+    assert not [b for b in local_aws.client("s3", PRIMARY).list_buckets()["Buckets"] if "dunes" in b["Name"]]
+    done = run(stdin="yes\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for region in PEER:
+        monkeypatch.setitem(KEYS, region, key_of(local_aws, region, "alias/dunes"))
+    for region in PEER:
+        assert_as_rendered(local_aws, region, storage(region, LakeName="dunes"))
+    done = run("--yes")
+    assert done.returncode == 0 and "No changes are needed" in done.stdout, done.stdout + done.stderr
+
+    # A run that broke off: parts are missing in one Region. The stack is there meanwhile.
+    bucket, s3 = f"dunes-{ACCOUNT}-{STANDBY}", local_aws.client("s3", STANDBY)
+    iam, role = local_aws.client("iam", STANDBY), f"dunes-registration-{STANDBY}"
+    local_aws.client("kms", STANDBY).delete_alias(AliasName="alias/dunes")
+    local_aws.client("kms", STANDBY).disable_key_rotation(KeyId=KEYS[STANDBY])
+    s3.delete_bucket_policy(Bucket=bucket)
+    s3.delete_bucket_lifecycle(Bucket=bucket)
+    s3.delete_public_access_block(Bucket=bucket)
+    s3.delete_bucket_encryption(Bucket=bucket)
+    s3.delete_bucket_replication(Bucket=bucket)
+    iam.delete_role_policy(RoleName=role, PolicyName="locations")
+    local_aws.client("lakeformation", STANDBY).deregister_resource(ResourceArn=f"arn:aws:s3:::{bucket}/raw")
+    local_aws.client("athena", STANDBY).delete_work_group(WorkGroup="dunes", RecursiveDeleteOption=True)
+    url = local_aws.client("sqs", STANDBY).create_queue(QueueName="dunes-ReplicationQueue-1A2B")["QueueUrl"]
+    done = run("--yes", "--stack", "dunes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{PRIMARY}: done" not in done.stdout
+    queue = f"arn:aws:sqs:{STANDBY}:{ACCOUNT}:{url.rsplit('/', 1)[1]}"
+    # The key is the one that was there.
+    assert_as_rendered(local_aws, STANDBY, storage(STANDBY, LakeName="dunes", ReplicationQueueArn=queue))
+
+
+def test_what_differs_stays_and_a_taken_name_is_refused(local_aws, tmp_path):
+    def run(*args):
+        return setup(local_aws, tmp_path, "storage", *REGIONS, "--lake-name", "taken", "--yes", *args)
+
+    # A bucket of this name in the other Region, which could be of another account as well.
+    s3, bucket = local_aws.client("s3", PRIMARY), f"taken-{ACCOUNT}-{STANDBY}"
+    local_aws._create_bucket(s3, PRIMARY, bucket)
+    done = run()
+    assert done.returncode == 1, done.stdout
+    assert f"{bucket}: the name is taken" in done.stderr and "--lake-name" in done.stderr, done.stderr
+    assert f"would create the bucket taken-{ACCOUNT}-{PRIMARY}" in done.stdout and "done:" not in done.stdout
+    s3.delete_bucket(Bucket=bucket)
+
+    # A bucket of the account that has its own policy keeps it.
+    standby = local_aws.client("s3", STANDBY)
+    local_aws._create_bucket(standby, STANDBY, bucket)
+    theirs = json.dumps({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteBucket", "Resource": f"arn:aws:s3:::{bucket}"}]})
+    standby.put_bucket_policy(Bucket=bucket, Policy=theirs)
+    done = run()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"not done: set the policy of {bucket}" in done.stdout
+    assert json.loads(standby.get_bucket_policy(Bucket=bucket)["Policy"]) == json.loads(theirs)
+    assert standby.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+
+    # An alias that names another key.
+    kms = local_aws.client("kms", PRIMARY)
+    kms.create_alias(AliasName="alias/dune-2", TargetKeyId=kms.create_key(Description="theirs")["KeyMetadata"]["KeyId"])
+    done = setup(local_aws, tmp_path, "storage", *REGIONS, "--lake-name", "dune-2", "--yes")
+    assert done.returncode == 1 and '"theirs"' in done.stderr, done.stderr
+
+
+def test_the_trails_are_what_the_template_makes_and_none_is_made_beside_a_suitable_one(
+        local_aws, tmp_path, monkeypatch):
+    def run(*args):
+        return setup(local_aws, tmp_path, "audit", *REGIONS, "--yes", *args)
+
+    cloudtrail = local_aws.client("cloudtrail", PRIMARY)
+    local_aws._create_bucket(local_aws.client("s3", PRIMARY), PRIMARY, "audit-logs")
+    cloudtrail.create_trail(Name="theirs", S3BucketName="audit-logs")
+    cloudtrail.put_event_selectors(TrailName="theirs", EventSelectors=[
+        {"IncludeManagementEvents": True, "ReadWriteType": "All"}])
+    cloudtrail.start_logging(Name="theirs")
+    done = run("--dry-run")
+    assert done.returncode == 2 and f"{PRIMARY}: would" not in done.stdout, done.stdout
+    assert f"{PRIMARY}: the trail {cloudtrail.get_trail(Name='theirs')['Trail']['TrailARN']} logs" in done.stdout
+    # One that does not log is none.
+    cloudtrail.stop_logging(Name="theirs")
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def assert_made():
+        for region in PEER:
+            monkeypatch.setitem(KEYS, region, key_of(local_aws, region, "alias/twinlake-audit"))
+            assert_as_rendered(local_aws, region, render("audit", region))
+
+    assert_made()
+    done = run()
+    assert done.returncode == 0 and "No changes are needed" in done.stdout, done.stdout + done.stderr
+    # A run that broke off before the trail logged.
+    cloudtrail.stop_logging(Name="twinlake-audit")
+    assert run().returncode == 0
+    assert_made()
+
+    # A bucket of the lake's owner.
+    done = run("--trail-name", "attached", "--attach", "audit-logs")
+    assert "the trail" in done.stdout and done.returncode == 0, done.stdout
+    for region in PEER:
+        local_aws.client("cloudtrail", region).delete_trail(Name="twinlake-audit")
+    done = run("--trail-name", "attached", "--attach", "audit-logs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert cloudtrail.get_trail(Name="attached")["Trail"]["S3BucketName"] == "audit-logs"
+    policy = json.loads(local_aws.client("s3", PRIMARY).get_bucket_policy(Bucket="audit-logs")["Policy"])
+    assert len(policy["Statement"]) == 2
+    done = run("--trail-name", "attached", "--attach", "no-such-bucket")
+    assert done.returncode == 1 and "no such bucket" in done.stderr

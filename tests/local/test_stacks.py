@@ -796,7 +796,7 @@ def test_the_doctor_finds_nothing_about_the_storage_of_the_guide(local_aws, monk
             iam.put_role_policy(RoleName=role["RoleName"], PolicyName=policy["PolicyName"],
                                 PolicyDocument=json.dumps(policy["PolicyDocument"]))
         sqs = local_aws.client("sqs", region)
-        url = sqs.create_queue(QueueName="replication")["QueueUrl"]
+        url = sqs.create_queue(QueueName="twinlake-ReplicationQueue-1A2B")["QueueUrl"]
         queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         notifications = properties(storage(region, ReplicationQueueArn=queue), "Bucket")["NotificationConfiguration"]
         s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"QueueConfigurations": [

@@ -149,7 +149,7 @@ impl S3BucketSetup {
 }
 
 /// A rule in the form of the SDK. It has a filter, so it is of version 2.
-fn to_sdk_rule(
+pub(crate) fn to_sdk_rule(
     rule: &ReplicationRule,
     partition: AwsPartition,
     with_time_control: bool,

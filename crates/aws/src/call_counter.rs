@@ -25,13 +25,14 @@ pub(crate) enum Service {
     Quotas,
     CloudTrail,
     Athena,
+    S3Control,
 }
 
 /// One counter for each service, in the order of [`Service`].
-static CALL_COUNTS: [AtomicU64; 12] = [const { AtomicU64::new(0) }; 12];
+static CALL_COUNTS: [AtomicU64; 13] = [const { AtomicU64::new(0) }; 13];
 
 impl Service {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Glue,
         Self::LakeFormation,
         Self::DynamoDb,
@@ -44,6 +45,7 @@ impl Service {
         Self::Quotas,
         Self::CloudTrail,
         Self::Athena,
+        Self::S3Control,
     ];
 
     fn as_str(self) -> &'static str {
@@ -60,6 +62,7 @@ impl Service {
             Self::Quotas => "servicequotas",
             Self::CloudTrail => "cloudtrail",
             Self::Athena => "athena",
+            Self::S3Control => "s3control",
         }
     }
 
@@ -75,7 +78,7 @@ impl Service {
 }
 
 /// One counter of refused calls for each service, in the order of [`Service`].
-static THROTTLED_COUNTS: [AtomicU64; 12] = [const { AtomicU64::new(0) }; 12];
+static THROTTLED_COUNTS: [AtomicU64; 13] = [const { AtomicU64::new(0) }; 13];
 
 /// Counts a call that the service refused because there were too many.
 pub(crate) fn count_throttled(service: Service) {

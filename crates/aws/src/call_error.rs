@@ -82,16 +82,19 @@ pub fn is_condition_failure(error: &CallError) -> bool {
     error.code == CONDITION_FAILED
 }
 
-/// Whether S3 answered that a bucket has no replication, encryption or lifecycle configuration.
+/// Whether S3 answered that a bucket has no configuration of a kind, such as replication.
 #[must_use]
 pub(crate) fn is_missing_configuration(error: &CallError) -> bool {
     MISSING_CONFIGURATION_CODES.contains(&error.code.as_str())
 }
 
-const MISSING_CONFIGURATION_CODES: [&str; 3] = [
+const MISSING_CONFIGURATION_CODES: [&str; 6] = [
     "ReplicationConfigurationNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
     "NoSuchLifecycleConfiguration",
+    "NoSuchBucketPolicy",
+    "NoSuchPublicAccessBlockConfiguration",
+    "OwnershipControlsNotFoundError",
 ];
 
 /// The codes with which AWS refuses a call because there are too many.
@@ -142,6 +145,8 @@ fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
         "EntityNotFoundException" | "ResourceNotFoundException" => CallErrorKind::NotFound,
         // Of IAM and of Service Quotas.
         "NoSuchEntity" | "NoSuchResourceException" => CallErrorKind::NotFound,
+        // Of S3 and of CloudTrail.
+        "NoSuchBucket" | "TrailNotFoundException" => CallErrorKind::NotFound,
         "NotFoundException" if call == "DescribeKey" => CallErrorKind::NotFound,
         _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
         "AlreadyExistsException" => CallErrorKind::AlreadyInState,
@@ -247,7 +252,10 @@ mod tests {
     const INVALID_INPUT: &str = "InvalidInputException";
 
     /// Observed or documented errors (call, code, message) and their kind.
-    const CASES: [(&str, &str, &str, CallErrorKind); 36] = [
+    const CASES: [(&str, &str, &str, CallErrorKind); 39] = [
+        ("GetBucketPolicy", "NoSuchBucketPolicy", "", NotFound),
+        ("GetBucketVersioning", "NoSuchBucket", "", NotFound),
+        ("GetTrail", "TrailNotFoundException", "", NotFound),
         (
             "BatchGrantPermissions",
             "AccessDeniedException",

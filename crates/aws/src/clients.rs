@@ -138,6 +138,7 @@ impl Clients {
     client!(iam, aws_sdk_iam, Iam);
     client!(servicequotas, aws_sdk_servicequotas, Quotas);
     client!(cloudtrail, aws_sdk_cloudtrail, CloudTrail);
+    client!(s3control, aws_sdk_s3control, S3Control);
 
     /// Returns the IAM principal that the process calls as: the ARN of a user, or the role of an
     /// assumed role (without its path, which STS does not report).

@@ -14,6 +14,7 @@
 //! - Nothing here reads the environment; the SDK's own configuration does.
 
 mod athena;
+mod batch_replication;
 mod bucket_setup;
 mod call_counter;
 pub mod call_error;
@@ -25,6 +26,7 @@ mod dead_letter_queues;
 mod debug_fields;
 pub mod glue_convert;
 mod infrastructure;
+mod lake_setup;
 pub mod lakeformation_convert;
 pub mod ledger;
 mod limited_http;
@@ -37,12 +39,14 @@ mod s3_table_files;
 mod system_clock;
 
 pub use athena::AthenaRegion;
+pub use batch_replication::S3BatchReplication;
 pub use bucket_setup::S3BucketSetup;
 pub use call_counter::{api_calls, api_errors, throttled_calls};
 pub use call_limits::{CallLimits, SharedCeiling};
 pub use clients::{APP_NAME, Clients};
 pub use dead_letter_queues::{DeadLetter, SqsDeadLetterQueues, list_queue_urls};
 pub use infrastructure::AwsInfrastructure;
+pub use lake_setup::{LakeSetup, SetupKey};
 pub use ledger::DynamoLedger;
 pub use messaging::{DefaultEventBus, SnsAlerts, SqsRetryQueue};
 pub use region::AwsRegion;

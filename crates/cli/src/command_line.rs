@@ -323,6 +323,7 @@ mod tests {
             "bootstrap",
             "uninstall",
             "setup storage",
+            "setup audit",
             "iceberg relocate",
             "iceberg check",
             "iceberg show",

@@ -43,6 +43,7 @@ struct Work {
     reads: Count,
     steps: Count,
     files: Count,
+    messages: Count,
     /// The database that was read last.
     name: String,
 }
@@ -81,6 +82,16 @@ impl TerminalProgress {
         self.line.borrow().finish_and_clear();
     }
 
+    /// This many messages are about to be sent.
+    pub(crate) fn messages_expected(&self, count: usize) {
+        self.update(|work| work.messages.total = count);
+    }
+
+    /// One of them was sent, or cannot be.
+    pub(crate) fn message_finished(&self) {
+        self.update(|work| work.messages.done += 1);
+    }
+
     fn update(&self, change: impl FnOnce(&mut Work)) {
         let mut work = self.work.borrow_mut();
         change(&mut work);
@@ -110,6 +121,7 @@ impl Work {
             reads: Count::default(),
             steps: Count::default(),
             files: Count::default(),
+            messages: Count::default(),
             name: String::new(),
         }
     }
@@ -125,8 +137,10 @@ impl Work {
 
     /// How much of the present part is done.
     fn fraction(&self) -> f64 {
-        if self.files.total > 0 {
-            return self.files.fraction();
+        for count in [self.files, self.messages] {
+            if count.total > 0 {
+                return count.fraction();
+            }
         }
         if self.steps.total > 0 {
             return self.steps.fraction();
@@ -153,6 +167,7 @@ impl Work {
             (self.reads, "reads of tables"),
             (self.steps, "steps"),
             (self.files, "files"),
+            (self.messages, "messages"),
         ] {
             if count.total > 0 {
                 parts.push(format!("{}/{} {noun}", count.done, count.total));
@@ -260,6 +275,16 @@ mod tests {
             steps.message(Duration::from_secs(60)),
             "Applying: 1/10 steps, about 9 min left"
         );
+    }
+
+    #[test]
+    fn messages_are_counted() {
+        let progress = TerminalProgress::new();
+        progress.begin("Sending back");
+        progress.messages_expected(4);
+        progress.message_finished();
+        let message = progress.work.borrow().message(Duration::from_secs(10));
+        assert_eq!(message, "Sending back: 1/4 messages, about 30 s left");
     }
 
     #[test]

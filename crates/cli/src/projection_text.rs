@@ -1,6 +1,7 @@
 //! The projection of calls and cost that `twinlake init` prints.
 
 use std::fmt::Write as _;
+use twinlake_core::render::counted as number_of;
 use twinlake_engine::call_projection::{LakeInventory, ProjectedCalls};
 use twinlake_engine::cost::{AS_OF, DATA_PRICES, TRAIL_COPY_MILLION_EVENTS};
 use twinlake_engine::monthly_cost::{CostProjection, RESYNCS_PER_DAY};
@@ -54,11 +55,12 @@ fn counts(lake: &LakeInventory) -> String {
     let partitions: usize = counted.iter().sum();
     let (counted, partitioned) = (counted.len(), partitioned.count());
     let mut text = format!(
-        "The primary holds {} databases, {} tables, {partitions} partitions, {} grants and {} LF-Tags.\n",
-        lake.databases.len(),
-        tables().count(),
-        lake.grants,
-        lake.lf_tags
+        "The primary holds {}, {}, {}, {} and {}.\n",
+        number_of(lake.databases.len(), "database"),
+        number_of(tables().count(), "table"),
+        number_of(partitions, "partition"),
+        number_of(lake.grants, "grant"),
+        number_of(lake.lf_tags, "LF-Tag")
     );
     if counted < partitioned {
         let _ = writeln!(

@@ -29,6 +29,7 @@ mod record;
 mod references;
 mod replication;
 mod replication_role;
+mod rule_gaps;
 mod sql_names;
 mod tables;
 mod trails;
@@ -42,6 +43,7 @@ pub use catalog_readings::{
     CatalogReferences, IcebergTable, OptimizerKind, PartitionSamples, SampledPartitions,
     TableOptimizer,
 };
+pub use objects::{BatchReplicationJob, batch_replication_jobs};
 pub use policy_document::PolicyDocument;
 pub use quota_readings::{QUOTAS, Quotas, ServiceQuota};
 pub use reading::Reading;
@@ -52,6 +54,7 @@ pub use readings::{
 };
 pub use references::is_location_outside;
 pub use replication_role::replication_calls;
+pub use rule_gaps::RuleGap;
 pub use user_access::{calls_to_compare, granted_principals, query_calls};
 
 pub use record::{

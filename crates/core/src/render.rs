@@ -273,6 +273,15 @@ impl StepCounts {
     }
 }
 
+/// A number of things whose plural ends in `s`: "1 table" or "3 tables".
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,9 +6,10 @@
 
 use crate::Policy;
 use crate::arn::Arn;
+use crate::lake_setup::SetupState;
 use crate::location::{CopiedBy, Location};
 use crate::readiness::{
-    BucketReadings, ObjectEncryption, Reading, ReplicationRule, S3EventTarget, Versioning,
+    BucketReadings, ObjectEncryption, Reading, ReplicationRule, RuleGap, S3EventTarget, Versioning,
 };
 use crate::topology::{BySite, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -299,21 +300,30 @@ impl BucketPlanner<'_> {
             }
             Reading::Read(targets) => targets,
         };
-        if targets
-            .iter()
-            .any(|target| target.target == *queue && is_complete(target))
-        {
-            return Ok(None);
+        match notification_state(targets, queue) {
+            SetupState::Equal => Ok(None),
+            SetupState::Missing => Ok(Some(queue.clone())),
+            SetupState::Different(problem) => Err(problem),
         }
-        match targets.iter().find(|target| has_replication_events(target)) {
-            None => Ok(Some(queue.clone())),
-            Some(target) => Err(format!(
-                "It sends replication events to {} already, and S3 sends an event to one target only. \
-                 Let them go to an SNS topic, and subscribe {queue} to it; or remove them there and \
-                 repeat the command.",
-                target.target
-            )),
-        }
+    }
+}
+
+/// The state of the notifications of a bucket that should send all replication events to a queue.
+#[must_use]
+pub fn notification_state(targets: &[S3EventTarget], queue: &str) -> SetupState {
+    if targets
+        .iter()
+        .any(|target| target.target == queue && is_complete(target))
+    {
+        return SetupState::Equal;
+    }
+    match targets.iter().find(|target| has_replication_events(target)) {
+        None => SetupState::Missing,
+        Some(target) => SetupState::Different(format!(
+            "It sends replication events to {} already, and S3 sends an event to one target only. Let them \
+             go to an SNS topic, and subscribe {queue} to it; or remove them there and repeat the command.",
+            target.target
+        )),
     }
 }
 
@@ -400,29 +410,12 @@ fn lacking(
     needs_kms: bool,
 ) -> Vec<&'static str> {
     let mut lacks = Vec::new();
-    let mut require = |has: bool, clause| {
-        if !has {
-            lacks.push(clause);
-        }
-    };
-    require(rule.is_enabled, "is disabled");
-    require(
-        rule.covers(prefix, destination) || !rule.is_enabled,
-        "does not cover all of them",
-    );
-    require(
-        rule.replicates_delete_markers,
-        "leaves out their delete markers",
-    );
-    require(
-        rule.replicates_modifications,
-        "does not synchronize changes of replicas (ReplicaModifications)",
-    );
-    require(
-        rule.replicates_kms_objects || !needs_kms,
-        "leaves out objects that KMS encrypts",
-    );
-    require(rule.publishes_metrics, "has no metrics");
+    if !rule.is_enabled {
+        lacks.push("is disabled");
+    } else if !rule.covers(prefix, destination) {
+        lacks.push("does not cover all of them");
+    }
+    lacks.extend(rule.gaps(needs_kms).into_iter().map(RuleGap::clause));
     lacks
 }
 

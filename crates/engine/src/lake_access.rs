@@ -11,6 +11,7 @@ use crate::ports::{
     DefaultPermissionsChange, GrantFilter, MAX_PERMISSIONS_PER_BATCH, PermissionResourceType,
     ReadRegion, SettingsChange, WriteRegion,
 };
+use crate::progress::WorkProgress;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
@@ -39,7 +40,7 @@ pub async fn grant_readers<R: WriteRegion>(
     let readers = settings.administrators.into_iter();
     let readers: BTreeSet<Principal> = readers.filter(|role| own_roles.contains(&role.0)).collect();
     let missing = missing_grants(region, &readers, databases).await?;
-    grant_all(region, &missing).await?;
+    grant_all(region, &missing, &()).await?;
     Ok(missing)
 }
 
@@ -178,7 +179,12 @@ fn missing_of(
     missing
 }
 
-async fn grant_all<R: WriteRegion>(region: &R, grants: &[ReaderGrant]) -> Result<(), CallError> {
+async fn grant_all<R: WriteRegion>(
+    region: &R,
+    grants: &[ReaderGrant],
+    progress: &impl WorkProgress,
+) -> Result<(), CallError> {
+    progress.steps_expected(grants.len());
     for batch in grants.chunks(MAX_PERMISSIONS_PER_BATCH) {
         let entries: Vec<ListedPermission> = batch.iter().map(ReaderGrant::to_permission).collect();
         let permissions: Vec<&ListedPermission> = entries.iter().collect();
@@ -189,6 +195,7 @@ async fn grant_all<R: WriteRegion>(region: &R, grants: &[ReaderGrant]) -> Result
                 result => result?,
             }
         }
+        progress.steps_finished(batch.len());
     }
     Ok(())
 }
@@ -265,6 +272,7 @@ pub async fn required_changes<R: ReadRegion>(
 pub async fn apply_changes<R: WriteRegion>(
     region: &R,
     changes: &AccessChanges,
+    progress: &impl WorkProgress,
 ) -> Result<(), CallError> {
     let clears_defaults = changes.cleared_database_defaults || changes.cleared_table_defaults;
     if clears_defaults || !changes.administrators.is_empty() {
@@ -278,7 +286,7 @@ pub async fn apply_changes<R: WriteRegion>(
         };
         region.put_settings(&change).await?;
     }
-    grant_all(region, &changes.grants).await
+    grant_all(region, &changes.grants, progress).await
 }
 
 /// Reverts changes in a Region: removes only administrators and grants that were added. The

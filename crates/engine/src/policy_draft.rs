@@ -27,7 +27,7 @@ pub struct DraftReadings {
     tables: Vec<ListedTable>,
 }
 
-/// Reads the primary, the Regions of the buckets that its rules name, and the trails of both Regions, of
+/// Reads the primary (but not the aliases of keys), the Regions of the buckets that its rules name, and the trails of both Regions, of
 /// which `infrastructure` has the primary's first. A bucket or trail that cannot be read is part of the
 /// result.
 ///
@@ -61,6 +61,7 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
             tables: located,
             rules,
             destinations,
+            key_aliases: BTreeMap::new(),
             trails,
             not_replicated: inventory.kinds,
         },

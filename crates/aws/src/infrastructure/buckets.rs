@@ -2,6 +2,7 @@
 
 use crate::call_error;
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::types::{
     BucketVersioningStatus, DeleteMarkerReplicationStatus, Event, ExpirationStatus, FilterRuleName,
@@ -47,14 +48,20 @@ pub(super) async fn region_of(
     region: &str,
     bucket: &str,
 ) -> Result<Option<String>, CallError> {
-    let error = match client.head_bucket().bucket(bucket).send().await {
-        Ok(found) => {
-            return Ok(Some(
-                found.bucket_region.unwrap_or_else(|| region.to_owned()),
-            ));
-        }
-        Err(error) => error,
-    };
+    match client.head_bucket().bucket(bucket).send().await {
+        Ok(found) => Ok(Some(
+            found.bucket_region.unwrap_or_else(|| region.to_owned()),
+        )),
+        Err(error) => missing_bucket_or_failed(region, &error),
+    }
+}
+
+/// What an error of `HeadBucket` means: the other Region that the bucket is in, or `None` if there is no such
+/// bucket.
+pub(crate) fn missing_bucket_or_failed(
+    region: &str,
+    error: &SdkError<HeadBucketError>,
+) -> Result<Option<String>, CallError> {
     // A response to HEAD has no body: its status and its headers say all.
     let response = error.raw_response();
     let status = response.map(|raw| raw.status().as_u16());
@@ -68,7 +75,7 @@ pub(super) async fn region_of(
             "AccessDenied",
             "HeadBucket returned status 403",
         )),
-        _ => Err(call_error::from_sdk("HeadBucket", region, &error)),
+        _ => Err(call_error::from_sdk("HeadBucket", region, error)),
     }
 }
 
@@ -119,13 +126,13 @@ async fn replication(
     let configuration = or_default(found.map(|found| found.replication_configuration))?;
     Ok(
         configuration.map_or_else(Replication::default, |configuration| Replication {
-            rules: configuration.rules.iter().map(rule).collect(),
+            rules: configuration.rules.iter().map(to_rule).collect(),
             role: Some(configuration.role).filter(|role| !role.is_empty()),
         }),
     )
 }
 
-fn rule(rule: &S3ReplicationRule) -> ReplicationRule {
+pub(crate) fn to_rule(rule: &S3ReplicationRule) -> ReplicationRule {
     let filter = rule.filter();
     let and = filter.and_then(|filter| filter.and());
     // A rule of version 1 has its prefix outside a filter, in a field that is deprecated.

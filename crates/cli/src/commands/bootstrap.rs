@@ -4,6 +4,7 @@
 use crate::common_options::DEFAULT_LEDGER_TABLE;
 use crate::connect::known_epoch;
 use crate::files::{read_json, read_policy, write_json};
+use crate::progress::TerminalProgress;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,7 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
     let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
     let mut text = String::new();
     let mut outcome = CommandOutcome::Done;
+    let progress = TerminalProgress::new();
     for (site, is_primary) in [(primary, true), (standby, false)] {
         let region = AwsRegion::new(&Clients::connect(&site.region).await, &site.account);
         let requirements = AccessRequirements {
@@ -93,7 +95,10 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
                 false => BTreeSet::new(),
             },
         };
-        let changes = required_changes(&region, &requirements).await?;
+        progress.begin("Reading the settings and the grants");
+        let changes = required_changes(&region, &requirements).await;
+        progress.end();
+        let changes = changes?;
         describe_changes(&mut text, site, &changes, args.dry_run);
         if changes.is_empty() {
             continue;
@@ -106,7 +111,10 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
         let recorded = record.regions.entry(site.region.clone()).or_default();
         recorded.merge(changes.clone());
         write_json(&args.record, &record)?;
-        repeat_until_propagated(|| apply_changes(&region, &changes)).await?;
+        progress.begin("Granting");
+        let applied = repeat_until_propagated(|| apply_changes(&region, &changes, &progress)).await;
+        progress.end();
+        applied?;
     }
     output::print(text.trim_end());
     Ok(outcome)

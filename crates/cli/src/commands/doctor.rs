@@ -3,11 +3,12 @@
 use crate::common_options::{Common, PrimaryOption};
 use crate::connect::{Connection, WithoutLedger};
 use crate::{CliError, CommandOutcome, output};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use twinlake_core::readiness::{self, ReadinessFinding, ReadinessSeverity};
+use twinlake_aws::{Clients, S3BatchReplication};
+use twinlake_core::readiness::{self, BatchReplicationJob, ReadinessFinding, ReadinessSeverity};
 use twinlake_core::{Principal, render};
 
 /// Arguments of `twinlake doctor`.
@@ -18,11 +19,29 @@ pub struct DoctorArgs {
     #[arg(long = "twinlake-role", value_name = "ARN")]
     pub roles: Vec<String>,
     /// Print the findings as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fix")]
     pub json: bool,
+    /// Mend what the findings name, after the findings and a confirmation
+    #[arg(long, value_name = "WHAT", requires = "batch_role")]
+    pub fix: Option<DoctorFix>,
+    /// With --fix batch: the role of the jobs, which must trust batchoperations.s3.amazonaws.com and may
+    /// s3:InitiateReplication
+    #[arg(long, value_name = "ARN", requires = "fix")]
+    pub batch_role: Option<String>,
+    /// With --fix: do not ask for confirmation
+    #[arg(long, requires = "fix")]
+    pub yes: bool,
     /// The primary, if no ledger says it.
     #[command(flatten)]
     pub primary: PrimaryOption,
+}
+
+/// What is mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFix {
+    /// Objects that no rule covered when they were written, or that S3 failed to replicate: by a job of S3
+    /// Batch Replication for each location
+    Batch,
 }
 
 /// What `--json` prints.
@@ -53,6 +72,10 @@ pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOut
     } else {
         output::print(&render_findings(primary, standby, &findings));
     }
+    if let (Some(DoctorFix::Batch), Some(role)) = (args.fix, &args.batch_role) {
+        let jobs = readiness::batch_replication_jobs(&readings, policy, epoch);
+        make_batch_jobs(&jobs, role, args.yes).await?;
+    }
     let needs_attention = |finding: &ReadinessFinding| match finding.severity {
         ReadinessSeverity::Blocker | ReadinessSeverity::Warning | ReadinessSeverity::Unknown => {
             true
@@ -62,6 +85,42 @@ pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOut
     Ok(CommandOutcome::done_if(
         !findings.iter().any(needs_attention),
     ))
+}
+
+/// Makes jobs of S3 Batch Replication, and prints their IDs. The findings stay until the jobs are done.
+async fn make_batch_jobs(
+    jobs: &[BatchReplicationJob],
+    role: &str,
+    is_confirmed: bool,
+) -> Result<(), CliError> {
+    if jobs.is_empty() {
+        output::print("No sampled object is missing in the standby: no batch job is needed.");
+        return Ok(());
+    }
+    for job in jobs {
+        let statuses: Vec<&str> = job.statuses.iter().copied().collect();
+        let (bucket, prefix) = (&job.bucket_arn, &job.prefix);
+        output::print(&render::escape(&format!(
+            "would make a job in {}: objects of {bucket}/{prefix}* with the replication status {}",
+            job.region,
+            statuses.join(" or ")
+        )));
+    }
+    let question = "S3 charges for each job, and for each object. Make these jobs?";
+    if !is_confirmed && !output::confirm(question)? {
+        return Ok(());
+    }
+    for job in jobs {
+        let batch = S3BatchReplication::new(&Clients::connect(&job.region).await);
+        let id = batch.create(job, role).await?;
+        let (region, account) = (&job.region, &job.account);
+        output::print(&render::escape(&format!(
+            "{}/{}*: job {id}. Its state: aws s3control describe-job --region {region} --account-id \
+             {account} --job-id {id}",
+            job.bucket_arn, job.prefix
+        )));
+    }
+    Ok(())
 }
 
 /// The findings in their order, with the number of each severity at the end.

@@ -2,12 +2,14 @@
 
 use crate::{CliError, CommandOutcome, output, projection_text};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients};
+use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients, LakeSetup};
 use twinlake_core::arn::Arn;
 use twinlake_core::policy::{self, PolicyDraft};
-use twinlake_core::render::escape;
+use twinlake_core::readiness::Reading;
+use twinlake_core::render::{counted, escape};
 use twinlake_core::topology::{Site, is_region_name};
 use twinlake_core::{Policy, Principal};
 use twinlake_engine::cost::Prices;
@@ -67,7 +69,9 @@ pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
         &AwsInfrastructure::new(&Clients::connect(&args.standby).await),
     );
     let (primary, standby) = (site(&args.primary), site(&args.standby));
-    let readings = policy_draft::read(&catalog, infrastructure, primary, standby).await?;
+    let mut readings = policy_draft::read(&catalog, infrastructure, primary, standby).await?;
+    let standby_keys = LakeSetup::new(&Clients::connect(&args.standby).await, account);
+    add_key_aliases(&mut readings, &standby_keys).await;
     let inputs = &readings.inputs;
     let draft = policy::draft(inputs)?;
     write_new(&args.out, &draft.text)?;
@@ -91,6 +95,18 @@ pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
     Ok(CommandOutcome::done_if(
         sees_all && draft.tables_outside == 0,
     ))
+}
+
+/// Reads the aliases of the keys that the rules name for replicas.
+async fn add_key_aliases(readings: &mut DraftReadings, keys: &LakeSetup) {
+    let rules = readings.inputs.rules.values().filter_map(Reading::read);
+    let named = rules.flatten().filter_map(|rule| rule.replica_key.clone());
+    // An alias says its name itself, and `ListAliases` takes none.
+    let named: BTreeSet<String> = named.filter(|key| !key.contains("alias/")).collect();
+    for key in named {
+        let aliases = keys.key_aliases(&key).await.into();
+        readings.inputs.key_aliases.insert(key, aliases);
+    }
 }
 
 /// Prints counts, and the projected calls and cost. The policy is written before: what cannot be counted
@@ -143,11 +159,20 @@ fn describe(path: &Path, databases: usize, draft: &PolicyDraft) -> String {
     let path = path.display();
     let outside = match draft.tables_outside {
         0 => "none lies outside".to_owned(),
+        1 => "1 lies outside, and is listed in the file".to_owned(),
         count => format!("{count} lie outside, and are listed in the file"),
     };
     format!(
-        "{path} is written. Of the tables of {databases} databases with data in S3, {} lie in its location \
+        "{path} is written. Of the tables of {} with data in S3, {} in its location \
          pairs; {outside}.\nRead the comments in the file, then run: twinlake doctor --policy {path}",
-        draft.tables_in_pairs
+        counted(databases, "database"),
+        lie(draft.tables_in_pairs)
     )
+}
+
+fn lie(count: usize) -> String {
+    match count {
+        1 => "1 lies".to_owned(),
+        count => format!("{count} lie"),
+    }
 }

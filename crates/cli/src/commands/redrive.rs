@@ -2,6 +2,7 @@
 
 use crate::common_options::PolicyOptions;
 use crate::connect::policy_of;
+use crate::progress::TerminalProgress;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -79,14 +80,22 @@ pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> 
         return Ok(CommandOutcome::AttentionNeeded);
     }
     let mut not_sent = 0;
+    let progress = TerminalProgress::new();
+    progress.begin("Sending back");
+    progress.messages_expected(total);
     for (index, queues) in regions.iter().enumerate() {
         // Events that were not forwarded go to the queues of the other Region.
         let other = regions
             .iter()
             .enumerate()
             .find(|(other, _)| *other != index);
-        not_sent += redrive_region(queues, other.map(|(_, other)| other)).await?;
+        let redriven = redrive_region(queues, other.map(|(_, other)| other), &progress).await;
+        if redriven.is_err() {
+            progress.end();
+        }
+        not_sent += redriven?;
     }
+    progress.end();
     Ok(CommandOutcome::done_if(not_sent == 0))
 }
 
@@ -117,7 +126,7 @@ async fn print_messages(queues: &RegionQueues) -> Result<usize, CliError> {
 /// How many of the messages of a queue are listed, as a clause.
 fn shown(listed: usize, count: usize) -> String {
     match listed == count {
-        true => format!("{count} messages"),
+        true => render::counted(count, "message"),
         false => format!("{count} messages, of which {listed} are listed"),
     }
 }
@@ -165,6 +174,7 @@ async fn find_queues(
 async fn redrive_region(
     queues: &RegionQueues,
     other: Option<&RegionQueues>,
+    progress: &TerminalProgress,
 ) -> Result<usize, CliError> {
     let mut not_sent = 0;
     for (queue, count) in queues.dead_letter_queues.message_counts().await? {
@@ -183,6 +193,7 @@ async fn redrive_region(
             empty_receives = 0;
             for message in messages {
                 handled += 1;
+                progress.message_finished();
                 let summary = dead_letter_summary::summarize(message.body.as_bytes());
                 if is_scheduled_run(&message.body) {
                     output::print(&format!(
@@ -214,7 +225,11 @@ async fn redrive_region(
             }
         }
         if handled > 0 {
-            let line = format!("{} {queue}: handled {handled} messages.", queues.region);
+            let line = format!(
+                "{} {queue}: handled {}.",
+                queues.region,
+                render::counted(handled, "message")
+            );
             output::print(&render::escape(&line));
         }
     }

@@ -223,6 +223,49 @@ impl ReceivedCanary {
     }
 }
 
+impl ReceivedCanary {
+    /// A canary that the peer lists, with what is known of it from earlier looks.
+    fn listed(canary: &Canary, known: Option<Self>, sent: &SentCanaries, now: Timestamp) -> Self {
+        let since = ChannelHealth {
+            since: now,
+            last: None,
+        };
+        Self {
+            canary: canary.clone(),
+            is_sent: true,
+            listed_at: now,
+            send_failure: sent.failures.get(&canary.key).cloned(),
+            health: known.as_ref().map_or(since, |known| known.health),
+            problem: known.and_then(|known| known.problem),
+        }
+    }
+
+    /// Whether a canary that the peer does not list any more is still looked for: it was listed lately, no
+    /// listed rule covers it, and the peer does not say why its rule has none.
+    fn is_still_expected(&self, sent: &SentCanaries, now: Timestamp) -> bool {
+        let is_covered = sent.canaries.iter().any(|other| {
+            other.bucket == self.canary.bucket
+                && other.destination == self.canary.destination
+                && self.canary.key.starts_with(&other.prefix)
+        });
+        let is_explained = sent.unproven.iter().any(|unproven| {
+            unproven.bucket == self.canary.bucket
+                && unproven.rule.as_ref() == Some(&self.canary.rule)
+        });
+        let is_recent = self.listed_at.plus_secs(UNLISTED_SECS) > now;
+        is_recent && !is_covered && !is_explained
+    }
+}
+
+/// Takes the canary with the same bucket and key out of those that were known.
+fn take_known(earlier: &mut Vec<ReceivedCanary>, canary: &Canary) -> Option<ReceivedCanary> {
+    let is_same = |known: &ReceivedCanary| {
+        known.canary.bucket == canary.bucket && known.canary.key == canary.key
+    };
+    let at = earlier.iter().position(is_same)?;
+    Some(earlier.swap_remove(at))
+}
+
 impl ReceivedCanaries {
     /// The canaries to look for at `now`: those that the peer lists, and those that it listed before and
     /// that no listed rule covers. `routes` lead from the peer's buckets. A list that could not be read
@@ -253,50 +296,18 @@ impl ReceivedCanaries {
         let listed = sent.canaries.iter().filter(|canary| is_routed(canary));
         let mut canaries: Vec<ReceivedCanary> = listed
             .map(|canary| {
-                let same = |known: &ReceivedCanary| {
-                    known.canary.bucket == canary.bucket && known.canary.key == canary.key
-                };
-                let known = earlier
-                    .iter()
-                    .position(same)
-                    .map(|at| earlier.swap_remove(at));
-                let since = ChannelHealth {
-                    since: now,
-                    last: None,
-                };
-                ReceivedCanary {
-                    canary: canary.clone(),
-                    is_sent: true,
-                    listed_at: now,
-                    send_failure: sent.failures.get(&canary.key).cloned(),
-                    health: known.as_ref().map_or(since, |known| known.health),
-                    problem: known.and_then(|known| known.problem),
-                }
+                let known = take_known(&mut earlier, canary);
+                ReceivedCanary::listed(canary, known, &sent, now)
             })
             .collect();
-        let is_expected = |known: &ReceivedCanary| {
-            let is_covered = sent.canaries.iter().any(|other| {
-                other.bucket == known.canary.bucket
-                    && other.destination == known.canary.destination
-                    && known.canary.key.starts_with(&other.prefix)
-            });
-            let is_explained = sent.unproven.iter().any(|unproven| {
-                unproven.bucket == known.canary.bucket
-                    && unproven.rule.as_ref() == Some(&known.canary.rule)
-            });
-            let is_recent = known.listed_at.plus_secs(UNLISTED_SECS) > now;
-            is_recent && is_routed(&known.canary) && !is_covered && !is_explained
-        };
-        canaries.extend(
-            earlier
-                .into_iter()
-                .filter(is_expected)
-                .map(|known| ReceivedCanary {
-                    is_sent: false,
-                    send_failure: None,
-                    ..known
-                }),
-        );
+        let unlisted = earlier
+            .into_iter()
+            .filter(|known| is_routed(&known.canary) && known.is_still_expected(&sent, now));
+        canaries.extend(unlisted.map(|known| ReceivedCanary {
+            is_sent: false,
+            send_failure: None,
+            ..known
+        }));
         Self {
             at: now,
             canaries,

@@ -28,6 +28,8 @@ pub struct DraftInputs {
     /// The Region of each bucket that a rule names as its destination; `None` if there is no such
     /// bucket.
     pub destinations: BTreeMap<String, Reading<Option<String>>>,
+    /// The aliases of the keys that the rules name for replicas, by the key as a rule names it.
+    pub key_aliases: BTreeMap<String, Reading<Vec<String>>>,
     /// The trails of both Regions, by Region.
     pub trails: BTreeMap<String, Reading<Vec<Trail>>>,
     /// What the primary holds that Twinlake does not replicate, by kind.
@@ -66,7 +68,11 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
     for pair in &pairs {
         let tables = count_tables(tables_below(inputs, &pair.bucket, &pair.prefix).count());
         let key = match &pair.replica_key {
-            Some(key) => format!("# The KMS key of replicas: {}\n", escape(key)),
+            Some(key) => format!(
+                "# The KMS key of replicas: {}{}\n",
+                escape(key),
+                aliases_of(inputs, key)
+            ),
             None => String::new(),
         };
         let _ = write!(
@@ -96,6 +102,18 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
         tables_outside: outside.len(),
         text,
     })
+}
+
+/// The aliases of a key, in parentheses; nothing if it has none.
+fn aliases_of(inputs: &DraftInputs, key: &str) -> String {
+    match inputs.key_aliases.get(key) {
+        None => String::new(),
+        Some(Reading::Read(aliases)) if aliases.is_empty() => String::new(),
+        Some(Reading::Read(aliases)) => format!(" ({})", escape(&aliases.join(", "))),
+        Some(Reading::Unread(error)) => {
+            format!(" (its aliases could not be read: {})", escape(error))
+        }
+    }
 }
 
 fn heading(inputs: &DraftInputs) -> String {
@@ -359,6 +377,7 @@ mod tests {
                 ),
                 ("gone".to_owned(), Reading::Read(None)),
             ]),
+            key_aliases: BTreeMap::new(),
             trails: BTreeMap::new(),
             not_replicated: BTreeMap::new(),
         }
@@ -520,6 +539,31 @@ mod tests {
             text.contains("\n# The KMS key of replicas: alias/lake\n[[location]]"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_key_has_its_aliases_beside_it_or_why_they_are_not_known() {
+        let keyed = ReplicationRule {
+            replica_key: Some("arn:k".to_owned()),
+            ..rule("r", "", "copy")
+        };
+        let mut inputs = inputs(&[("lake", vec![keyed])], Vec::new());
+        let mut line = |aliases: Reading<Vec<String>>| {
+            inputs.key_aliases = BTreeMap::from([("arn:k".to_owned(), aliases)]);
+            let text = draft(&inputs).unwrap().text;
+            let line = text.lines().find(|line| line.contains("KMS key"));
+            line.unwrap().to_owned()
+        };
+        let known = vec!["alias/lake".to_owned(), "alias/x\n".to_owned()];
+        let known = line(Reading::Read(known));
+        assert_eq!(
+            known,
+            "# The KMS key of replicas: arn:k (alias/lake, alias/x\\u{a})"
+        );
+        let none = line(Reading::Read(Vec::new()));
+        assert_eq!(none, "# The KMS key of replicas: arn:k");
+        let unread = line(Reading::Unread("denied".to_owned()));
+        assert!(unread.ends_with("(its aliases could not be read: denied)"));
     }
 
     #[test]

@@ -3,8 +3,11 @@
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
-use super::{Checked, Reading, SampledObject, Texts};
+use super::{Checked, ReadinessReadings, Reading, SampledObject, Texts};
+use crate::Policy;
 use crate::location::{CopiedBy, Location};
+use crate::topology::Epoch;
+use std::collections::BTreeSet;
 
 /// The status of an object that S3 failed to replicate. S3 does not try again by itself.
 const FAILED: &str = "FAILED";
@@ -12,7 +15,50 @@ const FAILED: &str = "FAILED";
 const PENDING: &str = "PENDING";
 
 pub(super) fn check(checked: &mut Checked<'_>) {
+    for (location, missing) in missing_objects(checked) {
+        missing.report(checked, &location);
+    }
+    add_unsampled(checked);
+}
+
+/// A job of S3 Batch Replication: it replicates the objects of a location that have one of the statuses. S3
+/// generates the list of objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchReplicationJob {
+    /// The Region of the source, in which the job runs.
+    pub region: String,
+    /// The account of the source.
+    pub account: String,
+    /// The ARN of the source bucket.
+    pub bucket_arn: String,
+    /// The prefix of the keys; empty for all objects.
+    pub prefix: String,
+    /// The replication statuses, as `NONE` or `FAILED`.
+    pub statuses: BTreeSet<&'static str>,
+}
+
+/// The jobs that replicate the objects which the standby is known to lack, one for each location.
+#[must_use]
+pub fn batch_replication_jobs(
+    readings: &ReadinessReadings,
+    policy: &Policy,
+    epoch: Epoch,
+) -> Vec<BatchReplicationJob> {
+    let mut checked = Checked::new(readings, policy, epoch);
+    let missing = missing_objects(&mut checked).into_iter();
+    let jobs = missing.map(|(location, missing)| {
+        let found = missing.by_reason().into_iter();
+        let found = found.filter(|(found, _, _)| found.is_some());
+        let statuses = found.map(|(_, _, status)| status).collect();
+        job(&checked, &location, statuses)
+    });
+    jobs.filter(|job| !job.statuses.is_empty()).collect()
+}
+
+/// The missing objects of each location of the primary that S3 replicates.
+fn missing_objects(checked: &mut Checked<'_>) -> Vec<(Location, MissingObjects)> {
     let (readings, policy, epoch) = (checked.readings, checked.policy, checked.epoch);
+    let mut locations = Vec::new();
     for pair in policy.locations.pairs() {
         let location = pair.sites.get(epoch.primary());
         let Some(bucket) = readings.primary.buckets.get(location.bucket()) else {
@@ -35,9 +81,9 @@ pub(super) fn check(checked: &mut Checked<'_>) {
                 Reading::Read(samples) => missing.add(checked, samples),
             }
         }
-        missing.report(checked, location);
+        locations.push((location.clone(), missing));
     }
-    add_unsampled(checked);
+    locations
 }
 
 /// The sampled objects that the standby lacks, by the reason: each with their number and an example.
@@ -73,9 +119,9 @@ impl MissingObjects {
         }
     }
 
-    fn report(self, checked: &mut Checked<'_>, location: &Location) {
-        let sampled = self.sampled;
-        for (found, state, statuses) in [
+    /// The missing objects of each reason: what is known of them, and their replication status.
+    fn by_reason(self) -> [(Option<(usize, String)>, &'static str, &'static str); 3] {
+        [
             (
                 self.never,
                 "have no replication status: no rule covered them when they were written",
@@ -91,7 +137,12 @@ impl MissingObjects {
                 "count as replicated: to another bucket, or the replicas were deleted",
                 "COMPLETED",
             ),
-        ] {
+        ]
+    }
+
+    fn report(self, checked: &mut Checked<'_>, location: &Location) {
+        let sampled = self.sampled;
+        for (found, state, status) in self.by_reason() {
             let Some((count, example)) = found else {
                 continue;
             };
@@ -101,7 +152,10 @@ impl MissingObjects {
                      example {example}"
                 ),
                 effect: "Queries in the standby miss these objects.",
-                remedy: batch_replication(checked, location, statuses),
+                remedy: format!(
+                    "{} # twinlake doctor --fix batch makes it",
+                    job(checked, location, BTreeSet::from([status])).command()
+                ),
             };
             let region = &checked.readings.primary.region;
             let subject = location.without_trailing_slash();
@@ -130,33 +184,49 @@ fn add_unsampled(checked: &mut Checked<'_>) {
     checked.add(Severity::Note, Check::ObjectStatus, region, "tables", texts);
 }
 
-/// The command that replicates old and failed objects. S3 generates the list of objects; the role must
-/// trust `batchoperations.s3.amazonaws.com` and may `s3:InitiateReplication`.
-fn batch_replication(checked: &Checked<'_>, location: &Location, statuses: &str) -> String {
+fn job(
+    checked: &Checked<'_>,
+    location: &Location,
+    statuses: BTreeSet<&'static str>,
+) -> BatchReplicationJob {
     let site = checked.policy.primary(checked.epoch);
-    let (region, account, partition) = (&site.region, &site.account, site.partition());
-    let mut filter = serde_json::json!({
-        "EligibleForReplication": true,
-        "ObjectReplicationStatuses": [statuses],
-    });
-    let prefix = location.prefix();
-    if !prefix.is_empty()
-        && let Some(filter) = filter.as_object_mut()
-    {
-        let names = serde_json::json!({ "MatchAnyPrefix": [prefix] });
-        filter.insert("KeyNameConstraint".to_owned(), names);
+    BatchReplicationJob {
+        region: site.region.clone(),
+        account: site.account.clone(),
+        bucket_arn: format!("arn:{}:s3:::{}", site.partition(), location.bucket()),
+        prefix: location.prefix(),
+        statuses,
     }
-    let generator = serde_json::json!({"S3JobManifestGenerator": {
-        "SourceBucket": format!("arn:{partition}:s3:::{}", location.bucket()),
-        "EnableManifestOutput": false,
-        "Filter": filter,
-    }});
-    let generator = shell_quoted(&generator.to_string());
-    format!(
-        "aws s3control create-job --region {region} --account-id {account} --operation \
-         '{{\"S3ReplicateObject\":{{}}}}' --priority 1 --no-confirmation-required --role-arn \
-         BATCH_REPLICATION_ROLE_ARN --report Enabled=false --manifest-generator {generator}"
-    )
+}
+
+impl BatchReplicationJob {
+    /// The command that makes the job. Its role must trust `batchoperations.s3.amazonaws.com` and may
+    /// `s3:InitiateReplication`.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let (region, account) = (&self.region, &self.account);
+        let mut filter = serde_json::json!({
+            "EligibleForReplication": true,
+            "ObjectReplicationStatuses": self.statuses,
+        });
+        if !self.prefix.is_empty()
+            && let Some(filter) = filter.as_object_mut()
+        {
+            let names = serde_json::json!({ "MatchAnyPrefix": [self.prefix] });
+            filter.insert("KeyNameConstraint".to_owned(), names);
+        }
+        let generator = serde_json::json!({"S3JobManifestGenerator": {
+            "SourceBucket": self.bucket_arn,
+            "EnableManifestOutput": false,
+            "Filter": filter,
+        }});
+        let generator = shell_quoted(&generator.to_string());
+        format!(
+            "aws s3control create-job --region {region} --account-id {account} --operation \
+             '{{\"S3ReplicateObject\":{{}}}}' --priority 1 --no-confirmation-required --role-arn \
+             BATCH_REPLICATION_ROLE_ARN --report Enabled=false --manifest-generator {generator}"
+        )
+    }
 }
 
 /// A text as one word of a shell.

@@ -4,6 +4,7 @@ use super::{
     AccessReadings, CatalogReferences, IcebergTable, PartitionSamples, PolicyDocument, Quotas,
     Reading, TableOptimizer,
 };
+use crate::arn::Arn;
 use crate::canary::CanaryState;
 use crate::catalog::{DataLakeSettings, Registration};
 use crate::grant::Principal;
@@ -260,6 +261,23 @@ pub struct S3EventTarget {
     pub has_suffix: bool,
 }
 
+impl S3EventTarget {
+    /// The logical ID of the queue for replication notifications in Twinlake's stack.
+    pub const QUEUE: &str = "ReplicationQueue";
+
+    /// Whether what is sent to the target can reach Twinlake: it has the name of a queue of its stack, which
+    /// CloudFormation names `STACK-ReplicationQueue-SUFFIX`, or it is a topic, whose subscribers are not
+    /// known.
+    #[must_use]
+    pub fn may_reach_twinlake(&self) -> bool {
+        Arn::parse(&self.target).is_some_and(|arn| match arn.service {
+            "sqs" => arn.resource.contains(&format!("-{}-", Self::QUEUE)),
+            "sns" => true,
+            _ => false,
+        })
+    }
+}
+
 /// An object of the primary that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampledObject {
@@ -306,6 +324,21 @@ pub struct Trail {
     pub has_advanced_selectors: bool,
     /// Whether it is the trail of an organization, which a member account cannot change.
     pub is_of_organization: bool,
+}
+
+impl Trail {
+    /// Whether the trail records all management events of the Region now.
+    ///
+    /// # Errors
+    /// What was not read of it could decide: the error of that read.
+    pub fn records_all_management_events(&self) -> Result<bool, &str> {
+        match (&self.is_logging, &self.selection) {
+            (Reading::Read(false), _) => Ok(false),
+            (_, Reading::Read(selection)) if !(selection.writes && selection.reads) => Ok(false),
+            (Reading::Read(true), Reading::Read(_)) => Ok(true),
+            (Reading::Unread(error), _) | (_, Reading::Unread(error)) => Err(error),
+        }
+    }
 }
 
 /// Which management events a trail records.

@@ -3,10 +3,11 @@
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
 use super::{
-    BucketDirection, BucketReadings, Checked, Reading, ReplicationRule, S3EventTarget, Texts,
-    Versioning,
+    BucketDirection, BucketReadings, Checked, Reading, ReplicationRule, RuleGap, S3EventTarget,
+    Texts, Versioning,
 };
 use crate::location::{CopiedBy, Location, Mapped};
+use crate::render::counted;
 
 /// The event of a failed replication.
 const FAILED_REPLICATION: &str = "s3:Replication:OperationFailedReplication";
@@ -333,42 +334,75 @@ fn describe_near_misses(route: &Route<'_>, rules: &[ReplicationRule]) -> String 
 /// Checks the settings of a rule that applies to objects of a route.
 fn check_rule(checked: &mut Checked<'_>, route: &Route<'_>, rule: &ReplicationRule) {
     let subject = rule_subject(route.from.bucket(), rule);
-    check_archive_class(checked, route, rule, &subject);
-    let mut warn = |check, problem: &str, effect, change: &str| {
-        let texts = Texts {
-            problem: problem.to_owned(),
-            effect,
-            remedy: change_rule(route.region, route.from.bucket(), rule, change),
+    // Whether KMS encrypts objects is decided by the objects that are there.
+    for gap in rule.gaps(false) {
+        let Some(found) = describe_gap(gap, route, rule) else {
+            continue;
         };
-        checked.add(Severity::Warning, check, route.region, &subject, texts);
+        let texts = Texts {
+            problem: found.problem,
+            effect: found.effect,
+            remedy: change_rule(route.region, route.from.bucket(), rule, found.change),
+        };
+        checked.add(found.severity, found.check, route.region, &subject, texts);
+    }
+    check_notifications(checked, route);
+}
+
+/// A gap of a rule as a finding, with the change of the rule that closes it.
+struct DescribedGap {
+    severity: Severity,
+    check: Check,
+    problem: String,
+    effect: &'static str,
+    change: &'static str,
+}
+
+/// `None` for a gap that another check reports.
+fn describe_gap(gap: RuleGap, route: &Route<'_>, rule: &ReplicationRule) -> Option<DescribedGap> {
+    let warning = |check, problem: &str, effect, change| DescribedGap {
+        severity: Severity::Warning,
+        check,
+        problem: problem.to_owned(),
+        effect,
+        change,
     };
-    if !rule.replicates_delete_markers {
-        warn(
+    Some(match gap {
+        RuleGap::ArchiveClass => DescribedGap {
+            severity: match route.direction {
+                BucketDirection::Forward => Severity::Blocker,
+                BucketDirection::Reverse => Severity::Warning,
+            },
+            check: Check::StorageClass,
+            problem: format!(
+                "the rule stores the replicas in the class {}",
+                rule.archive_class.as_deref().unwrap_or_default()
+            ),
+            effect: "Queries fail on the replicas, which have to be restored first.",
+            change: "remove Destination.StorageClass",
+        },
+        RuleGap::DeleteMarkers => warning(
             Check::DeleteMarkers,
             "the rule does not replicate delete markers",
             "Files that were deleted in the primary stay readable in the standby: a table that rewrites \
              its files shows rows twice.",
             "set DeleteMarkerReplication.Status to Enabled; a rule with a tag filter cannot",
-        );
-    }
-    if !rule.replicates_modifications {
-        warn(
+        ),
+        RuleGap::ReplicaModifications => warning(
             Check::ReplicaModifications,
             "the rule does not replicate changes of replicas (ReplicaModifications)",
             "Tags and ACLs that change in one Region stay different in the other.",
             "set SourceSelectionCriteria.ReplicaModifications.Status to Enabled, in the rules of both \
              directions",
-        );
-    }
-    if !rule.publishes_metrics {
-        warn(
+        ),
+        RuleGap::KmsObjects => return None,
+        RuleGap::Metrics => warning(
             Check::ReplicationMetrics,
             "the rule publishes no metrics",
             "S3 reports neither failed nor late replication: Twinlake learns of no missing object.",
             "set Destination.Metrics.Status to Enabled",
-        );
-    }
-    check_notifications(checked, route);
+        ),
+    })
 }
 
 fn check_notifications(checked: &mut Checked<'_>, route: &Route<'_>) {
@@ -386,13 +420,20 @@ fn check_notifications(checked: &mut Checked<'_>, route: &Route<'_>) {
         let covers = prefix.starts_with(&target.prefix) && !target.has_suffix;
         covers && target.events.iter().any(is_failure)
     };
-    if targets.iter().any(is_told) {
+    let told: Vec<&S3EventTarget> = targets.iter().filter(|target| is_told(target)).collect();
+    if told.iter().any(|target| target.may_reach_twinlake()) {
         return;
     }
     let texts = Texts {
-        problem: format!(
-            "the bucket sends no notification of {FAILED_REPLICATION} for all keys of this location"
-        ),
+        problem: match told.first() {
+            None => format!(
+                "the bucket sends no notification of {FAILED_REPLICATION} for all keys of this location"
+            ),
+            Some(other) => format!(
+                "the bucket sends {FAILED_REPLICATION} to {}, which is no queue of a Twinlake stack",
+                other.target
+            ),
+        },
         effect: "Twinlake learns of no object that S3 failed to replicate.",
         remedy: format!(
             "Send s3:Replication:* of the bucket {bucket} to the queue in the output \
@@ -406,32 +447,6 @@ fn check_notifications(checked: &mut Checked<'_>, route: &Route<'_>) {
 /// How a rule is named in a finding.
 pub(super) fn rule_subject(bucket: &str, rule: &ReplicationRule) -> String {
     format!("rule {} of the bucket {bucket}", rule.id)
-}
-
-fn check_archive_class(
-    checked: &mut Checked<'_>,
-    route: &Route<'_>,
-    rule: &ReplicationRule,
-    subject: &str,
-) {
-    let Some(class) = &rule.archive_class else {
-        return;
-    };
-    let severity = match route.direction {
-        BucketDirection::Forward => Severity::Blocker,
-        BucketDirection::Reverse => Severity::Warning,
-    };
-    let texts = Texts {
-        problem: format!("the rule stores the replicas in the class {class}"),
-        effect: "Queries fail on the replicas, which have to be restored first.",
-        remedy: change_rule(
-            route.region,
-            route.from.bucket(),
-            rule,
-            "remove Destination.StorageClass",
-        ),
-    };
-    checked.add(severity, Check::StorageClass, route.region, subject, texts);
 }
 
 /// The steps that change a rule of a bucket: S3 replaces the whole configuration. A rule of version 1 takes
@@ -460,10 +475,7 @@ pub(super) fn change_rule(
 
 /// "1 table" or "3 tables".
 pub(crate) fn count_tables(count: usize) -> String {
-    match count {
-        1 => "1 table".to_owned(),
-        count => format!("{count} tables"),
-    }
+    counted(count, "table")
 }
 
 /// The number of names that a finding lists.

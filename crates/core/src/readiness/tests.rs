@@ -44,6 +44,38 @@ fn each_single_fault_has_its_own_finding() {
 }
 
 #[test]
+fn the_batch_jobs_replicate_what_the_findings_report() {
+    let jobs = |change: fn(&mut ReadinessReadings)| {
+        let mut readings = sound();
+        change(&mut readings);
+        let policy = Policy::parse(POLICY).unwrap();
+        let epoch = Epoch::default();
+        let jobs = batch_replication_jobs(&readings, &policy, epoch);
+        let found = check(&readings, &policy, epoch);
+        for job in &jobs {
+            let [finding] = found.as_slice() else {
+                panic!("{found:?}");
+            };
+            assert!(finding.remedy.starts_with(&job.command()), "{finding:?}");
+        }
+        jobs
+    };
+    assert_eq!(jobs(|_| {}), []);
+    let [job] = jobs(|r| put_samples(r, missing(None))).try_into().unwrap();
+    assert_eq!(
+        (job.region.as_str(), job.account.as_str()),
+        ("us-east-1", "111122223333")
+    );
+    assert_eq!(job.statuses, BTreeSet::from(["NONE"]));
+    let [job] = jobs(|r| put_samples(r, missing(Some("FAILED"))))
+        .try_into()
+        .unwrap();
+    assert_eq!(job.statuses, BTreeSet::from(["FAILED"]));
+    // S3 replicates these by itself.
+    assert_eq!(jobs(|r| put_samples(r, missing(Some("PENDING")))), []);
+}
+
+#[test]
 fn a_rule_covers_a_prefix_as_text() {
     // S3 compares prefixes as text: `sal` covers `sales/`.
     assert_eq!(

@@ -106,6 +106,20 @@ pub(super) const FAULTS: &[(&str, SingleFault, ReadinessCheck, ReadinessSeverity
             A,
         ),
         (
+            "the notifications go to a queue of others",
+            |r| {
+                bucket_of(&mut r.primary).notifications = Reading::Read(vec![S3EventTarget {
+                    target: "arn:aws:sqs:us-east-1:111122223333:failures".to_owned(),
+                    events: std::collections::BTreeSet::from(["s3:Replication:*".to_owned()]),
+                    prefix: String::new(),
+                    has_suffix: false,
+                }]);
+            },
+            C::ReplicationNotifications,
+            Warning,
+            A,
+        ),
+        (
             "encrypted objects are left out",
             |r| first_rule(&mut r.primary).replicates_kms_objects = false,
             C::KmsObjects,

@@ -104,7 +104,7 @@ pub(super) fn bucket(region: &str, destination: &str, key: &str) -> BucketReadin
         encryption: Reading::Read(ObjectEncryption::Kms(None)),
         lifecycle: Reading::Read(Vec::new()),
         notifications: Reading::Read(vec![S3EventTarget {
-            target: "arn:aws:sqs:us-east-1:111122223333:replication".to_owned(),
+            target: "arn:aws:sqs:us-east-1:111122223333:twinlake-ReplicationQueue-1A2B".to_owned(),
             events: BTreeSet::from(["s3:Replication:*".to_owned()]),
             prefix: String::new(),
             has_suffix: false,
