@@ -101,7 +101,8 @@ fn scopes_beyond_the_time_limit_are_queued_again_and_acknowledged() {
     let ports = (&harness.queue, &harness.topic);
     let event_context = harness.event_context();
     let stop_at = Timestamp::from_secs(0);
-    let running = run(&context, ports, &event_context, &messages, stop_at);
+    let files = Some(&harness.table_files);
+    let running = run(&context, ports, files, &event_context, &messages, stop_at);
     let result = run_until_killed(&harness.sim, running).unwrap();
     assert_eq!((result.reconciled.len(), result.resent), (0, 1));
     assert!(result.failed.is_empty());
@@ -424,7 +425,8 @@ fn deliver_with_topic(
     let (context, event_context) = (harness.context(), harness.event_context());
     let ports = (&harness.queue, topic);
     let stop_at = harness.sim.now().plus_secs(1_000_000);
-    let running = run(&context, ports, &event_context, &messages, stop_at);
+    let files = Some(&harness.table_files);
+    let running = run(&context, ports, files, &event_context, &messages, stop_at);
     run_until_killed(&harness.sim, running).unwrap()
 }
 

@@ -143,7 +143,8 @@ fn a_scan_that_could_not_be_queued_is_not_counted_as_scheduled() {
     let (context, event_context) = (harness.context(), harness.event_context());
     let ports = (&UnreachableQueue, &harness.topic);
     let stop_at = harness.sim.now().plus_secs(1000);
-    let running = run(&context, ports, &event_context, &messages, stop_at);
+    let files = Some(&harness.table_files);
+    let running = run(&context, ports, files, &event_context, &messages, stop_at);
     let result = run_until_killed(&harness.sim, running).unwrap();
     assert_eq!(result.failed.len(), 1);
     // The message is delivered again.

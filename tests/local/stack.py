@@ -78,6 +78,7 @@ HeartbeatIntervalSeconds = 2
 AlertQuietSeconds = 1
 ReplicaBucketArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}"]
 ReplicaObjectArns = ["arn:aws:s3:::{BUCKETS[STANDBY]}/*"]
+IcebergBucketArns = ["arn:aws:s3:::{BUCKETS[PRIMARY]}", "arn:aws:s3:::{BUCKETS[STANDBY]}"]
 
 [[region]]
 region = "{PRIMARY}"

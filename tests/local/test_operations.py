@@ -581,6 +581,7 @@ ITEM_ATTRIBUTES = {
     "incidents": {"body", "version", "expires_at"},
     "readiness": {"body", "version"},
     "pending_objects": {"database", "table", "body", "version"},
+    "relocations": {"database", "table", "body", "version"},
     "heartbeats": {"monitored_since", "sent_at", "done_at"},
     "reserved_calls": {"second", "calls", "expires_at"},
     "lag_samples": {

@@ -18,6 +18,9 @@ RESOURCES = TEMPLATE["Resources"]
 OTHER_SERVICES = {"Publish": "sns", "SendMessage": "sqs", "PutEvents": "events",
                   "HeadObject": "s3", "GetQueueAttributes": "sqs", "ReceiveMessage": "sqs",
                   "DeleteMessage": "sqs"}
+# Actions of the function that relocates Iceberg tables.
+ICEBERG_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "kms:GenerateDataKey",
+                   "kms:Decrypt"}
 # Actions of the adapters that reconciliation does not use.
 OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject",
                        "lakeformation:DescribeLakeFormationIdentityCenterConfiguration"}
@@ -148,10 +151,10 @@ def test_every_call_is_allowed_and_no_other():
     assert OTHER_SERVICES.keys() <= {action.split(":")[1] for action in called}
     called -= OPERATIONAL_ACTIONS
     assert allowed_actions("Resync") == (called - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
-    for function in ("CatalogEvent", "PermissionEvent"):
-        query_actions = {action for action in called if action.startswith("athena:")}
+    query_actions = {action for action in called if action.startswith("athena:")}
+    for function, others in (("CatalogEvent", ICEBERG_ACTIONS), ("PermissionEvent", set())):
         assert allowed_actions(function) == (
-            called - INVENTORY_ACTIONS - SETTINGS_ACTIONS - query_actions) | PLATFORM_ACTIONS
+            called - INVENTORY_ACTIONS - SETTINGS_ACTIONS - query_actions) | PLATFORM_ACTIONS | others
     # The only function that writes the data lake settings. It revokes nothing.
     assert allowed_actions("LakeAccess") == SETTINGS_ACTIONS | PLATFORM_ACTIONS | GRANT_ACTIONS | {
         "glue:GetDatabases", "lakeformation:GetDataLakeSettings", "lakeformation:ListPermissions",
@@ -186,7 +189,7 @@ def test_every_call_is_allowed_and_no_other():
             resources = [arn["Fn::Sub"].split("}:")[-1] for arn in statement["Resource"]]
             assert resources == ["catalog", "database/twinlake_heartbeat",
                                  "table/twinlake_heartbeat/heartbeat"]
-    # The only function that writes objects. Without s3:DeleteObject it makes no delete marker.
+    # It writes only canaries. Without s3:DeleteObject it makes no delete marker.
     assert allowed_actions("Canary") == logs | {
         "sns:Publish", "events:PutEvents", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
         "dynamodb:UpdateItem", "dynamodb:DeleteItem", "s3:GetReplicationConfiguration",
@@ -210,6 +213,38 @@ def test_every_call_is_allowed_and_no_other():
                 assert statement["Condition"] == {
                     "ForAllValues:StringEquals": {"events:source": "twinlake"},
                     "Null": {"events:source": "false"}}, function
+
+
+def test_only_what_twinlake_wrote_of_an_iceberg_table_is_written():
+    buckets = {"Ref": "IcebergBucketArns"}
+
+    def objects(end):
+        return {"Fn::Split": [",", {"Fn::Sub": ["${Buckets}" + end, {"Buckets": {"Fn::Join": [end + ",", buckets]}}]}]}
+
+    seen = {}
+    for statement, actions in statements("CatalogEvent"):
+        for action in actions:
+            if action.startswith("s3:"):
+                seen[action] = statement["Resource"]
+            elif action.startswith("kms:") and "ViaService" in str(statement.get("Condition")):
+                seen[action] = statement["Condition"]
+    key = {"StringEquals": {"kms:ViaService": {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com"}}}
+    assert seen == {"s3:ListBucket": buckets, "s3:GetObject": objects("/*"),
+                    "s3:PutObject": objects("/*_twinlake/*"), "s3:DeleteObject": objects("/*_twinlake/*"),
+                    "kms:GenerateDataKey": key, "kms:Decrypt": key}
+    # Without the buckets, the role has none of these rights.
+    policy = RESOURCES["CatalogEventRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    for statement in policy:
+        if "Fn::If" not in statement:
+            assert "s3:" not in str(statement["Action"]) and "kms:" not in str(statement["Action"])
+    # The functions that find such a table have it relocated by the one with the rights.
+    for function in ("PermissionEvent", "Resync"):
+        variables = RESOURCES[function]["Properties"]["Environment"]["Variables"]
+        assert variables["TWINLAKE_CATALOG_QUEUE_URL"] == {"Ref": "CatalogQueue"}
+        queue = {"Fn::GetAtt": ["CatalogQueue", "Arn"]}
+        assert any("sqs:SendMessage" in actions and statement["Resource"] == queue
+                   for statement, actions in statements(function)), function
+    assert "TWINLAKE_CATALOG_QUEUE_URL" not in str(RESOURCES["CatalogEvent"])
 
 
 def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():

@@ -14,7 +14,7 @@ use twinlake_engine::{
     AlertTopic, Clock, Context, Environment, InMemoryLedger, ReconcileOutcome, RetryMessage,
     RetryQueue, WriteRegion, event_batch,
 };
-use twinlake_sim::{Sim, SimEnvironment, SimRegion, SimState, run_until_killed};
+use twinlake_sim::{Sim, SimEnvironment, SimRegion, SimState, SimTableFiles, run_until_killed};
 
 /// The Region of the primary.
 pub const PRIMARY: &str = "us-east-1";
@@ -103,6 +103,8 @@ pub struct TestHarness {
     standby: SimRegion,
     reader_role: Principal,
     own_roles: OwnRoles,
+    /// The files of tables of both Regions.
+    pub table_files: SimTableFiles,
     /// How much resyncs read; everything by default.
     pub resync_depth: ResyncDepth,
     /// The published alerts.
@@ -188,6 +190,7 @@ impl TestHarness {
             policy,
             reader_role: Principal(TWINLAKE_ROLE.to_owned()),
             own_roles: OwnRoles::new([TWINLAKE_ROLE.to_owned()]),
+            table_files: SimTableFiles::default(),
             resync_depth: ResyncDepth::Full,
             topic: CollectedAlerts::default(),
             queue: TestQueue::default(),
@@ -385,7 +388,8 @@ impl TestHarness {
         let stop_at = self.sim.now().plus_secs(1_000_000);
         let event_context = self.event_context();
         let ports = (&self.queue, &self.topic);
-        let run = event_batch::run(context, ports, &event_context, &messages, stop_at);
+        let files = Some(&self.table_files);
+        let run = event_batch::run(context, ports, files, &event_context, &messages, stop_at);
         run_until_killed(&self.sim, run)
     }
 

@@ -158,6 +158,8 @@ pub fn remaining_problem(harness: &TestHarness, kind: AlertKind, text: &str) -> 
         }
         AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
+        | AlertKind::DataPending
+        | AlertKind::DataLost
         | AlertKind::JobFailed
         | AlertKind::UserAccessDenied
         | AlertKind::DeadLetters

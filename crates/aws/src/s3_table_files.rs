@@ -135,4 +135,13 @@ impl TableFiles for S3TableFiles {
             Err(error) => Err(call_error::from_sdk("PutObject", region, &error)),
         }
     }
+
+    async fn remove(&self, path: &str) -> Result<(), CallError> {
+        let (region, client, bucket, key) = self.place("DeleteObject", path)?;
+        let call = client.delete_object().bucket(bucket).key(key);
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(call_error::from_sdk("DeleteObject", region, &error)),
+        }
+    }
 }

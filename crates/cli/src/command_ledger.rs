@@ -542,6 +542,33 @@ impl StatsStore for CommandLedger {
         }
     }
 
+    async fn relocation_memory(&self, table: &TableId) -> Result<Option<(String, u64)>, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => ledger.relocation_memory(table).await,
+            Store::InMemory(ledger) => ledger.relocation_memory(table).await,
+        }
+    }
+
+    async fn put_relocation_memory(
+        &self,
+        table: &TableId,
+        memory: &str,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        match &self.store {
+            Store::Deployed(ledger) => {
+                ledger
+                    .put_relocation_memory(table, memory, expected_version)
+                    .await
+            }
+            Store::InMemory(ledger) => {
+                ledger
+                    .put_relocation_memory(table, memory, expected_version)
+                    .await
+            }
+        }
+    }
+
     async fn tables_at_location(
         &self,
         bucket: &str,

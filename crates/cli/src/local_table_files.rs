@@ -118,4 +118,12 @@ impl TableFiles for CommandTableFiles {
             Err(error) => Err(failed("create", file, &error)),
         }
     }
+
+    async fn remove(&self, path: &str) -> Result<(), CallError> {
+        if bucket_and_key(path).is_some() {
+            return self.s3()?.remove(path).await;
+        }
+        let file = local(path)?;
+        found("remove", file, std::fs::remove_file(file)).map(drop)
+    }
 }

@@ -218,6 +218,7 @@ mod tests {
                 AlertKind::PlanRejected,
                 AlertKind::DeletionsHeld,
                 AlertKind::TwinlakeAccessDenied,
+                AlertKind::DataLost,
                 AlertKind::Lagging,
                 AlertKind::ChannelStalled,
             ]

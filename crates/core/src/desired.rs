@@ -7,6 +7,7 @@ mod view;
 use crate::catalog::{
     Database, Function, MaybeLink as _, Partition, SCHEMA_REFERENCE_FIELD, StorageDescriptor, Table,
 };
+use crate::iceberg_replica::{METADATA_LOCATION, PREVIOUS_METADATA_LOCATION, RelocatedCommit};
 use crate::location::{Location, Mapped};
 use crate::policy::{IcebergPolicy, Policy, UnmappedLocation};
 use crate::topology::{Epoch, Site, SiteId};
@@ -28,6 +29,8 @@ pub enum Withheld {
     OnHold(String),
     /// This version does not replicate objects of this kind.
     Unsupported(String),
+    /// It is an Iceberg table, and no commit of it that its entry may show is in the standby yet.
+    NotRelocated,
 }
 
 /// Translates objects of the primary to those of the standby, as an epoch names them.
@@ -91,6 +94,18 @@ impl<'a> Translator<'a> {
     /// # Errors
     /// The reason why the table is not replicated.
     pub fn table(self, table: &Table) -> Result<Desired<Table>, Withheld> {
+        self.table_at_commit(table, None)
+    }
+
+    /// Translates a table. The entry of an Iceberg table that is relocated gets the pointer of `commit`.
+    ///
+    /// # Errors
+    /// The reason why the table is not replicated.
+    pub fn table_at_commit(
+        self,
+        table: &Table,
+        commit: Option<&RelocatedCommit>,
+    ) -> Result<Desired<Table>, Withheld> {
         if let Some(target) = &table.target_table {
             let object = Table {
                 target_table: Some(self.link_target(target)?),
@@ -103,7 +118,7 @@ impl<'a> Translator<'a> {
         let mut notes = Vec::new();
         let mut object = table.clone();
         if table.is_iceberg() {
-            return self.iceberg_table(object);
+            return self.iceberg_table(object, commit);
         }
         if let Some(reason) = table.view_obstacle() {
             return Err(Withheld::OnHold(reason));
@@ -133,11 +148,15 @@ impl<'a> Translator<'a> {
 
     /// Translates an Iceberg table. Its metadata file names every other file by its full path, so
     /// mapping the location of that file would not suffice.
-    fn iceberg_table(self, object: Table) -> Result<Desired<Table>, Withheld> {
+    fn iceberg_table(
+        self,
+        object: Table,
+        commit: Option<&RelocatedCommit>,
+    ) -> Result<Desired<Table>, Withheld> {
         match self.policy.iceberg {
             IcebergPolicy::Withhold => Err(Withheld::OnHold(
                 "it is an Iceberg table, and its metadata files name the primary's bucket; \
-                 set `iceberg = \"pointer\"` to copy the catalog entry nevertheless"
+                 set `iceberg = \"relocate\"` to rewrite these, or \"pointer\" to copy the catalog entry as it is"
                     .to_owned(),
             )),
             IcebergPolicy::Pointer => Ok(Desired {
@@ -146,7 +165,45 @@ impl<'a> Translator<'a> {
                     "Iceberg entry copied as it is: it reads the primary's bucket".to_owned(),
                 ],
             }),
+            IcebergPolicy::Relocate => match commit {
+                Some(commit) => self.relocated_table(object, commit),
+                None => Err(Withheld::NotRelocated),
+            },
         }
+    }
+
+    /// Translates an Iceberg table whose entry shows a relocated commit. Its other parameters are free
+    /// text for engines.
+    fn relocated_table(
+        self,
+        mut object: Table,
+        commit: &RelocatedCommit,
+    ) -> Result<Desired<Table>, Withheld> {
+        let mut notes = Vec::new();
+        let pointers = [
+            (METADATA_LOCATION, Some(&commit.metadata_location)),
+            (
+                PREVIOUS_METADATA_LOCATION,
+                commit.previous_metadata_location.as_ref(),
+            ),
+        ];
+        for (key, location) in pointers {
+            match location {
+                Some(location) => {
+                    object
+                        .parameters
+                        .insert(key.to_owned(), location.to_owned());
+                }
+                None => {
+                    object.parameters.remove(key);
+                }
+            }
+        }
+        if let Some(descriptor) = &mut object.storage_descriptor {
+            require_listed_columns(descriptor)?;
+            self.descriptor(descriptor, &mut notes)?;
+        }
+        Ok(Desired { object, notes })
     }
 
     /// Translates a user-defined function.

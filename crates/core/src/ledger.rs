@@ -12,6 +12,7 @@ pub use pending_objects::{
 };
 
 use crate::catalog::PrincipalPermissions;
+use crate::iceberg_replica::IcebergReplica;
 use crate::name::TableId;
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::timestamp::Timestamp;
@@ -240,6 +241,9 @@ pub struct LedgerRow {
     /// tables by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_location: Option<String>,
+    /// The relocation of an Iceberg table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iceberg: Option<IcebergReplica>,
     /// The last changes of its state, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<StateTransition>,
@@ -360,6 +364,7 @@ impl LedgerRow {
             over_deletion_limit: false,
             table_default: None,
             source_location: None,
+            iceberg: None,
             history: Vec::new(),
             partitions: 0,
             managed_keys: BTreeSet::new(),

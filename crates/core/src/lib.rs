@@ -36,6 +36,7 @@ pub mod event;
 pub mod failover;
 pub mod grant;
 pub mod heartbeat;
+pub mod iceberg_replica;
 pub mod lake_setup;
 pub mod ledger;
 pub mod location;

@@ -141,6 +141,13 @@ impl NextCommands {
                  rules of the policy for an object",
                 self.policy_options
             ),
+            FindingKind::DataPending | FindingKind::DataOverdue => format!(
+                "wait until S3 has replicated the files; {} shows the table; docs/operations.md#data-pending",
+                self.command("status")
+            ),
+            FindingKind::DataLost => {
+                "restore the files in the standby's bucket; docs/operations.md#data-lost".to_owned()
+            }
             FindingKind::Unsupported => {
                 "none: they are not replicated; README.md lists what is".to_owned()
             }
@@ -239,6 +246,10 @@ impl NextCommands {
                 "{} shows the objects; {} if they will never arrive",
                 self.command("status OBJECT"),
                 self.command("pending dismiss OBJECT")
+            ),
+            AlertKind::DataPending | AlertKind::DataLost => format!(
+                "{} names the commit and the files; see docs/iceberg.md",
+                self.command("status OBJECT")
             ),
             AlertKind::JobFailed => format!(
                 "start the run again when its cause is removed, for example with `aws glue start-job-run --region \

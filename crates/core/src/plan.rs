@@ -14,6 +14,7 @@ mod extra_access;
 mod function;
 mod grants;
 mod held_steps;
+mod iceberg;
 mod lakeformation;
 mod lf_item_rights;
 mod lf_tag_assignment;
@@ -140,6 +141,12 @@ pub enum FindingKind {
     DefaultsOpen,
     /// The policy, or an operator decision that is pending, holds the change back.
     OnHold,
+    /// The newest commit of an Iceberg table is not in the standby yet.
+    DataPending,
+    /// It is not, for longer than the objective.
+    DataOverdue,
+    /// Files of the commit that the standby shows exist no more.
+    DataLost,
     /// Twinlake does not replicate this kind of object or change.
     Unsupported,
     /// The object is replicated, with a reservation.
@@ -156,7 +163,10 @@ impl FindingKind {
             | Self::Unreadable
             | Self::Unmanaged
             | Self::DefaultsOpen
-            | Self::OnHold => true,
+            | Self::OnHold
+            | Self::DataPending
+            | Self::DataOverdue
+            | Self::DataLost => true,
             Self::Unsupported | Self::Note => false,
         }
     }
@@ -169,6 +179,9 @@ impl FindingKind {
             Self::Unmanaged
             | Self::DefaultsOpen
             | Self::OnHold
+            | Self::DataPending
+            | Self::DataOverdue
+            | Self::DataLost
             | Self::Unsupported
             | Self::Note => false,
         }
@@ -184,6 +197,9 @@ impl FindingKind {
             Self::Unmanaged => "unmanaged",
             Self::DefaultsOpen => "defaults-open",
             Self::OnHold => "on-hold",
+            Self::DataPending => "data-pending",
+            Self::DataOverdue => "data-overdue",
+            Self::DataLost => "data-lost",
             Self::Unsupported => "unsupported",
             Self::Note => "note",
         }
@@ -283,6 +299,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             builder.subject_outcomes.insert(subject, outcome);
         }
     }
+    iceberg::mark_older_commits(&mut builder);
     builder
         .steps
         .sort_by_key(|step| (step.phase(), step.rank()));

@@ -50,7 +50,7 @@ pub enum UnmappedLocation {
     Keep,
 }
 
-/// What to do with Iceberg tables, whose metadata files are not rewritten.
+/// What to do with Iceberg tables, whose metadata files name their other files by full path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IcebergPolicy {
@@ -59,6 +59,9 @@ pub enum IcebergPolicy {
     Withhold,
     /// Copy the catalog entry unchanged, and report that its metadata names the primary's files.
     Pointer,
+    /// Rewrite the metadata files in the standby, and point the catalog entry at the newest commit whose
+    /// files are all there.
+    Relocate,
 }
 
 /// What to do when an object was deleted in the primary.

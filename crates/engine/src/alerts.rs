@@ -233,6 +233,10 @@ pub(crate) fn kind_of_finding_kind(kind: FindingKind) -> Option<AlertKind> {
         FindingKind::HiddenColumns | FindingKind::Unreadable => Some(AlertKind::ReadFailed),
         FindingKind::Unmanaged | FindingKind::DefaultsOpen => Some(AlertKind::Conflict),
         FindingKind::OnHold | FindingKind::Unsupported => Some(AlertKind::NotReplicated),
+        FindingKind::DataOverdue => Some(AlertKind::DataPending),
+        FindingKind::DataLost => Some(AlertKind::DataLost),
+        // The state of the table says it, and most commits wait for seconds only.
+        FindingKind::DataPending => None,
         // A consequence of the policy. It is shown in the plan and needs no alert.
         FindingKind::Note => None,
     }
@@ -356,6 +360,8 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
              supported."
                 .to_owned(),
         ),
+        AlertKind::DataPending => data_pending_text(count, region),
+        AlertKind::DataLost => data_lost_text(count),
         AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
         | AlertKind::JobFailed
@@ -373,6 +379,29 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
             "See below.".to_owned(),
         ),
     }
+}
+
+fn data_pending_text(count: usize, region: &str) -> (String, &'static str, String) {
+    (
+        format!("{count} Iceberg tables wait for files of their newest commit."),
+        "Their entries show the last commit whose files are all in the standby, or do not exist yet.",
+        format!(
+            "Look at the replication of the buckets of the tables. Where an older file was never \
+             replicated, run S3 Batch Replication. At most ten reasons are listed below; `twinlake \
+             status --region {region}` lists all tables."
+        ),
+    )
+}
+
+fn data_lost_text(count: usize) -> (String, &'static str, String) {
+    (
+        format!("{count} Iceberg tables show a commit of which files were deleted."),
+        "Queries of these tables fail in the standby until a newer commit is complete.",
+        "Restore the files that are named below in the bucket of the standby, by removing their \
+         delete markers. Let files live longer in the primary than S3 needs to replicate a commit; \
+         see data-lost in the runbook."
+            .to_owned(),
+    )
 }
 
 fn excess_access_text(count: usize, region: &str) -> (String, &'static str, String) {

@@ -5,9 +5,10 @@ mod jobs;
 mod scans;
 
 use crate::alerts::{self, CheckedSubjects};
+use crate::iceberg::Follower;
 use crate::observe::Prefetched;
 use crate::ports::{
-    AlertTopic, Clock, Environment, ReadRegion, RetryQueue, StatsStore, WriteRegion,
+    AlertTopic, Clock, Environment, ReadRegion, RetryQueue, StatsStore, TableFiles, WriteRegion,
 };
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile};
 use crate::resync;
@@ -15,13 +16,14 @@ use crate::retry_message::RetryMessage;
 use futures_util::stream::{self, StreamExt as _};
 use jobs::{Job, into_waves, merge_into_jobs};
 use scans::{is_catalog_scan_covered, throttle_partition_scans};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{AuditRule, Rejection};
 use twinlake_core::event::EventContext;
 use twinlake_core::heartbeat::Heartbeat;
+use twinlake_core::iceberg_replica::IcebergEntry;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::step::StepTarget;
-use twinlake_core::{Alert, AlertKind, CallError, Scope, Subject, Timestamp};
+use twinlake_core::{Alert, AlertKind, CallError, Scope, Subject, TableId, Timestamp};
 
 /// One message of a batch.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct BatchResult {
     pub failed: BTreeSet<String>,
     /// The reconciliations, in order.
     pub reconciled: Vec<ReconcileLogEntry>,
+    /// Iceberg tables whose files are to be relocated or looked at by a function that has them.
+    pub unrelocated: BTreeSet<TableId>,
     /// The number of rejected plans.
     pub rejected_plans: usize,
     /// The number of scopes that were queued for later.
@@ -64,6 +68,7 @@ impl BatchResult {
     fn merge(&mut self, of_job: Self) {
         self.failed.extend(of_job.failed);
         self.reconciled.extend(of_job.reconciled);
+        self.unrelocated.extend(of_job.unrelocated);
         self.rejected_plans += of_job.rejected_plans;
         self.resent += of_job.resent;
         self.errors.extend(of_job.errors);
@@ -83,9 +88,13 @@ const MAX_CONCURRENT_JOBS: usize = 8;
 /// reconciled at the same time.
 ///
 /// After `stop_at`, the remaining jobs are queued unchanged.
-pub async fn run<E: Environment<Standby: WriteRegion>, O, A>(
+///
+/// With `table_files`, the files of the Iceberg tables that the jobs find not to be relocated are rewritten
+/// until then. Without them, a later message or resync of a function that has them does.
+pub async fn run<E: Environment<Standby: WriteRegion>, O, A, F>(
     context: &Context<'_, E>,
     ports: (&O, &A),
+    table_files: Option<&F>,
     event_context: &EventContext,
     messages: &[QueueMessage],
     stop_at: Timestamp,
@@ -93,6 +102,7 @@ pub async fn run<E: Environment<Standby: WriteRegion>, O, A>(
 where
     O: RetryQueue,
     A: AlertTopic,
+    F: TableFiles,
 {
     let started = context.clock.now();
     let mut batch_result = BatchResult::default();
@@ -116,7 +126,10 @@ where
             let is_late = context.clock.now() >= stop_at;
             let result = match is_late {
                 true => send(ports.0, &job.all_messages(), &mut of_job).await,
-                false => process_job(context, ports, &job, &mut of_job).await,
+                false => {
+                    let files = table_files.map(|files| (files, stop_at));
+                    process_job(context, ports, files, &job, &mut of_job).await
+                }
             };
             if let Err(error) = result {
                 of_job.failed.extend(job.messages);
@@ -145,15 +158,17 @@ where
 
 /// Reconciles one job. Publishes its alerts, and then queues what has to be retried: if one of both
 /// fails, the messages are delivered again, and neither an alert nor work is lost.
-async fn process_job<E: Environment<Standby: WriteRegion>, O, A>(
+async fn process_job<E: Environment<Standby: WriteRegion>, O, A, F>(
     context: &Context<'_, E>,
     (retry_queue, topic): (&O, &A),
+    files: Option<(&F, Timestamp)>,
     job: &Job,
     batch_result: &mut BatchResult,
 ) -> Result<(), CallError>
 where
     O: RetryQueue,
     A: AlertTopic,
+    F: TableFiles,
 {
     let resent = &mut batch_result.resent;
     if job.scope().read_requests.contains_key(&Subject::Catalog) {
@@ -194,7 +209,52 @@ where
     batch_result
         .checked
         .push(CheckedSubjects::from_outcome(&outcome, started));
+    match files {
+        Some((files, stop_at)) => {
+            let tables = &outcome.unrelocated;
+            let sent = follow_tables(context, retry_queue, files, tables, stop_at).await?;
+            batch_result.resent += sent;
+        }
+        None => {
+            let tables = outcome.unrelocated.into_keys();
+            batch_result.unrelocated.extend(tables);
+        }
+    }
     Ok(())
+}
+
+/// Most Iceberg tables of a job that are relocated at the same time.
+const MAX_CONCURRENT_TABLES: usize = 4;
+
+/// Looks at the files of Iceberg tables, and queues what follows: the reconciliation of a table whose newest
+/// commit is complete now, or the next look. Returns the number of messages.
+async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
+    context: &Context<'_, E>,
+    retry_queue: &O,
+    files: &F,
+    tables: &BTreeMap<TableId, IcebergEntry>,
+    stop_at: Timestamp,
+) -> Result<usize, CallError> {
+    let follower = Follower {
+        files,
+        ledger: context.ledger,
+        clock: context.clock,
+        policy: context.policy,
+        epoch: context.epoch,
+    };
+    let follower = &follower;
+    let looks = tables.iter().map(|(id, entry)| async move {
+        let next = follower.look(id, entry, stop_at).await?;
+        let message = next.message(id, context.clock.now());
+        let Some((message, delay)) = message else {
+            return Ok::<usize, CallError>(0);
+        };
+        retry_queue.send(&message, delay).await?;
+        Ok(1)
+    });
+    let results = stream::iter(looks).buffered(MAX_CONCURRENT_TABLES);
+    let results: Vec<Result<usize, CallError>> = results.collect().await;
+    results.into_iter().sum()
 }
 
 /// Whether a plan from later reads may pass where the audit rejected one: somebody else may have changed

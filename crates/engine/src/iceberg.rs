@@ -3,14 +3,18 @@
 //! What to rewrite is decided by `twinlake_iceberg`, which does no I/O; this module reads and writes.
 
 mod check;
+mod follow;
 mod relocate;
+mod relocation_memory;
 mod survey;
 
 pub use check::{ReplicaReport, check_replica};
+pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook};
 pub use relocate::{
     PendingFile, RelocationOutcome, RelocationRequest, RelocationSource, TableRelocation,
-    relocate_table,
+    relocate_table, relocate_with_memory,
 };
+pub use relocation_memory::RelocationMemory;
 pub use survey::{SnapshotSummary, TableSummary, summarize_table};
 
 use twinlake_core::CallError;

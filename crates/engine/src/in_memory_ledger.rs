@@ -88,6 +88,9 @@ pub struct LedgerFile {
     /// The documents with their versions, by family and id.
     #[serde(default)]
     pub documents: BTreeMap<String, BTreeMap<String, (String, u64)>>,
+    /// What relocations of Iceberg tables remember with their versions, by table.
+    #[serde(default, with = "twinlake_core::scope::pairs")]
+    pub relocation_memories: BTreeMap<TableId, (String, u64)>,
 }
 
 fn ledger_format() -> u32 {
@@ -119,6 +122,7 @@ impl Default for LedgerFile {
             readiness: None,
             pending_objects: BTreeMap::new(),
             documents: BTreeMap::new(),
+            relocation_memories: BTreeMap::new(),
         }
     }
 }

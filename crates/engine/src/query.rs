@@ -338,6 +338,9 @@ fn problems(outcome: &QueryOutcome) -> BTreeMap<ObjectKey, Problem> {
             }
             FindingKind::Unmanaged | FindingKind::DefaultsOpen => SubjectState::Blocked,
             FindingKind::OnHold => SubjectState::OnHold,
+            FindingKind::DataPending | FindingKind::DataOverdue | FindingKind::DataLost => {
+                SubjectState::DataPending
+            }
             FindingKind::Unsupported | FindingKind::Note => continue,
         };
         if let Some(key) = &finding.key {

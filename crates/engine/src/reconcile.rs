@@ -22,6 +22,7 @@ use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
+use twinlake_core::iceberg_replica::IcebergEntry;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::policy::ScanWindow;
@@ -111,6 +112,8 @@ pub struct ReconcileOutcome {
     pub changes_lake_formation: bool,
     /// Iceberg tables in the primary.
     pub iceberg: Vec<TableId>,
+    /// Iceberg tables whose files are to be relocated or looked at, with the commit that the primary shows.
+    pub unrelocated: BTreeMap<TableId, IcebergEntry>,
     /// The outcome of each subject that was read, by the last plan.
     pub subject_outcomes: BTreeMap<Subject, SubjectOutcome>,
     /// The requested subjects that were read.

@@ -552,6 +552,7 @@ fn merge(total: &mut ReconcileOutcome, part: ReconcileOutcome) {
     total.reasons.extend(part.reasons);
     total.not_fully_read.extend(part.not_fully_read);
     total.iceberg.extend(part.iceberg);
+    total.unrelocated.extend(part.unrelocated);
     total.left_to_schedule.extend(part.left_to_schedule);
     total.left_to_parts.extend(part.left_to_parts);
     if let Some((scope, reason)) = part.waiting {

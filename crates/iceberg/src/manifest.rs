@@ -16,10 +16,12 @@ pub(crate) const DELETED_FILE_PATH: i64 = 2_147_483_546;
 pub(crate) const DELETED_POSITION: i64 = 2_147_483_545;
 
 const STATUS: i64 = 0;
+const SNAPSHOT_ID: i64 = 1;
 const SEQUENCE_NUMBER: i64 = 3;
 const DATA_FILE: i64 = 2;
-const ENTRY_FIELDS: [(i64, &str); 3] = [
+const ENTRY_FIELDS: [(i64, &str); 4] = [
     (STATUS, "status"),
+    (SNAPSHOT_ID, "snapshot_id"),
     (SEQUENCE_NUMBER, "sequence_number"),
     (DATA_FILE, "data_file"),
 ];
@@ -93,6 +95,8 @@ pub enum FileFormat {
 pub struct ManifestEntry {
     /// Whether the file was added, stays, or was removed.
     pub status: EntryStatus,
+    /// The snapshot that added or removed the file; `None` if it is inherited from the manifest.
+    pub snapshot_id: Option<i64>,
     /// The data sequence number; `None` if it is inherited.
     pub sequence_number: Option<i64>,
     /// What the file holds.
@@ -138,6 +142,7 @@ struct EntrySpans {
 #[derive(Default)]
 struct RawEntry {
     status: Option<i64>,
+    snapshot_id: Option<i64>,
     sequence_number: Option<i64>,
     content: Option<i64>,
     path: Option<Spanned<String>>,
@@ -439,6 +444,7 @@ fn parse_entry(schema: &Schema, cursor: &mut Cursor<'_>) -> Result<RawEntry, Avr
         let id = field.type_id;
         match known_id(field, &ENTRY_FIELDS) {
             Some(STATUS) => raw.status = cursor.number(schema, id)?.map(|n| n.value),
+            Some(SNAPSHOT_ID) => raw.snapshot_id = cursor.number(schema, id)?.map(|n| n.value),
             Some(SEQUENCE_NUMBER) => {
                 raw.sequence_number = cursor.number(schema, id)?.map(|n| n.value);
             }
@@ -521,6 +527,7 @@ fn interpret(raw: RawEntry) -> Result<EntrySpans, String> {
     Ok(EntrySpans {
         entry: ManifestEntry {
             status,
+            snapshot_id: raw.snapshot_id,
             sequence_number: raw.sequence_number,
             content,
             format: *format,

@@ -178,7 +178,8 @@ impl PathMap {
     }
 
     /// The pairs as a text that is equal for equal maps.
-    pub(crate) fn canonical(&self) -> String {
+    #[must_use]
+    pub fn canonical(&self) -> String {
         let mut text = String::new();
         for pair in &self.pairs {
             let _ = writeln!(text, "{} {}", pair.source.text(), pair.target.text());

@@ -64,6 +64,11 @@ impl Relocations {
         self.0.insert(source_path, file);
     }
 
+    /// Keeps the rewritten files that a predicate of their source path and themselves selects.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&str, &RelocatedFile) -> bool) {
+        self.0.retain(|path, file| is_kept(path, file));
+    }
+
     /// The rewritten files in the order of their source paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RelocatedFile)> {
         self.0.iter().map(|(path, file)| (path.as_str(), file))

@@ -22,6 +22,9 @@ pub struct Config {
     /// `TWINLAKE_RETRY_QUEUE_URL`: the URL of the SQS queue for scopes that are retried later.
     /// Empty for functions that have none.
     pub retry_queue_url: String,
+    /// `TWINLAKE_CATALOG_QUEUE_URL`: the URL of the queue of the function that relocates Iceberg tables.
+    /// Empty in that function, which relocates them itself.
+    pub catalog_queue_url: String,
     /// `TWINLAKE_FUNCTION_ROLE_ARN`: the ARN of the function's role.
     pub function_role_arn: String,
     /// `TWINLAKE_ROLE_ARNS`: ARNs or ARN patterns of all Twinlake roles, comma-separated.
@@ -104,6 +107,7 @@ impl Config {
             peer_ledger_table: require("TWINLAKE_PEER_LEDGER_TABLE")?,
             alert_topic_arn: require("TWINLAKE_ALERT_TOPIC_ARN")?,
             retry_queue_url: get("TWINLAKE_RETRY_QUEUE_URL").unwrap_or_default(),
+            catalog_queue_url: get("TWINLAKE_CATALOG_QUEUE_URL").unwrap_or_default(),
             function_role_arn: require("TWINLAKE_FUNCTION_ROLE_ARN")?,
             role_arns: parse_list(&require("TWINLAKE_ROLE_ARNS")?),
             writer_role_arns: parse_list(&require("TWINLAKE_WRITER_ROLE_ARNS")?),

@@ -19,10 +19,12 @@ use twinlake_core::plan::{Finding, FindingKind};
 use twinlake_core::scope::ReadRequest;
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{
-    Alert, AlertKind, CallError, CallErrorKind, LfSubject, Name, Scope, Subject, Timestamp, render,
+    Alert, AlertKind, CallError, CallErrorKind, LfSubject, Name, Scope, Subject, TableId,
+    Timestamp, render,
 };
 use twinlake_engine::alerts::{self, CheckedSubjects};
 use twinlake_engine::event_batch::{self, QueueMessage};
+use twinlake_engine::iceberg::NextLook;
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::reconcile::ReconcileLogEntry;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority};
@@ -87,7 +89,9 @@ pub async fn catalog_changes(runtime: &Runtime, event: LambdaEvent<SqsEvent>) ->
     let context = runtime.context(&authority.policy, authority.epoch, stop_at);
     let ports = (&runtime.retry_queue, &runtime.alert_topic);
     let event_context = runtime.peer_event_context(&authority.policy, authority.epoch);
-    let result = event_batch::run(&context, ports, &event_context, &messages, stop_at).await;
+    let files = runtime.table_files.as_ref();
+    let result = event_batch::run(&context, ports, files, &event_context, &messages, stop_at).await;
+    leave_unrelocated(runtime, &result.unrelocated).await?;
     for (message, reason) in &result.ignored {
         info!(
             id = message,
@@ -122,6 +126,21 @@ pub async fn catalog_changes(runtime: &Runtime, event: LambdaEvent<SqsEvent>) ->
         .finish(reconcile_counts.points(), reconcile_counts.counts())
         .await;
     Ok(batch_response(result.failed))
+}
+
+/// Has Iceberg tables relocated by the function that has their files. If that fails, the messages of the
+/// batch are delivered again.
+async fn leave_unrelocated<'t>(
+    runtime: &Runtime,
+    tables: impl IntoIterator<Item = &'t TableId>,
+) -> Result<(), CallError> {
+    for id in tables {
+        let message = NextLook::AtOnce.message(id, runtime.clock.now());
+        if let Some((message, delay)) = message {
+            runtime.catalog_queue.send(&message, delay).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs a resync: of everything when the schedule invokes it, of one part for each queue message.
@@ -205,6 +224,7 @@ async fn run_resync(
     )
     .await?;
     log_resync(&report);
+    let left = leave_unrelocated(runtime, report.outcome.unrelocated.keys()).await;
     let now = runtime.clock.now();
     let found = alerts::from_resync_report(&report, &runtime.config.region, now);
     let checked = CheckedSubjects::from_resync_report(&report, started)
@@ -236,7 +256,8 @@ async fn run_resync(
         ),
     ]);
     telemetry.finish(reconcile_counts.points(), counts).await;
-    published.and(report.interrupted_by.map_or(Ok(()), Err))
+    published.and(left)?;
+    report.interrupted_by.map_or(Ok(()), Err)
 }
 
 /// Logs and counts the reconciliations of a resync.

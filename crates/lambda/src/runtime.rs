@@ -6,8 +6,8 @@ use crate::telemetry::InvocationTelemetry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use twinlake_aws::{
-    AthenaRegion, AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, SharedCeiling,
-    SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
+    AthenaRegion, AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, S3TableFiles,
+    SharedCeiling, SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
@@ -54,6 +54,10 @@ pub struct Runtime {
     fence: Arc<WriteFence<DynamoLedger, SystemClock>>,
     pub(crate) alert_topic: SnsAlerts,
     pub(crate) retry_queue: SqsRetryQueue,
+    /// The files of Iceberg tables in the local Region; `None` in functions that leave them to another one.
+    pub(crate) table_files: Option<S3TableFiles>,
+    /// The queue of the function that relocates Iceberg tables.
+    pub(crate) catalog_queue: SqsRetryQueue,
     /// The default event bus of the local Region. A rule on it forwards Twinlake's own events to
     /// the peer Region's bus.
     pub(crate) default_bus: DefaultEventBus,
@@ -113,6 +117,11 @@ impl Runtime {
             fence,
             alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),
             retry_queue: SqsRetryQueue::new(&local, &config.retry_queue_url),
+            table_files: config
+                .catalog_queue_url
+                .is_empty()
+                .then(|| S3TableFiles::new(&local)),
+            catalog_queue: SqsRetryQueue::new(&local, &config.catalog_queue_url),
             default_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
             clock: SystemClock,

@@ -28,6 +28,7 @@ mod quirk;
 mod quirk_answers;
 mod raw_state;
 mod state;
+mod table_files;
 
 pub use answer_style::AnswerStyle;
 pub use athena::SimAthena;
@@ -40,4 +41,6 @@ pub use ports::{
 pub use quirk::Quirk;
 pub use quirk_answers::QuirkAnswers;
 pub use raw_state::GrantedResource;
+pub use table_files::SimTableFiles;
+
 pub use state::{EmittedEvent, RecordedCall, SimState, StoredGrant};

@@ -96,6 +96,9 @@ impl DynamoLedger {
     }
 }
 
+/// The partition of what relocations of Iceberg tables remember.
+const RELOCATIONS: &str = "relocations";
+
 /// The attributes of the pending objects of a table. They do not expire: the item ends when the objects
 /// have arrived or are dismissed.
 fn pending_objects_fields(
@@ -414,6 +417,30 @@ impl StatsStore for DynamoLedger {
                     .await
             }
         }
+    }
+
+    async fn relocation_memory(&self, table: &TableId) -> Result<Option<(String, u64)>, CallError> {
+        let item = self.get_item(RELOCATIONS, &table_key(table)).await?;
+        Ok(item.as_ref().and_then(|item| {
+            let body = string_attribute(item, "body")?.to_owned();
+            let version = u64::try_from(number_attribute(item, "version")?).ok()?;
+            Some((body, version))
+        }))
+    }
+
+    async fn put_relocation_memory(
+        &self,
+        table: &TableId,
+        memory: &str,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let fields = [
+            (DATABASE_ATTRIBUTE, string_value(table.database.as_str())),
+            (TABLE_ATTRIBUTE, string_value(table.table.as_str())),
+            ("body", string_value(memory)),
+        ];
+        self.put_if_version(RELOCATIONS, &table_key(table), &fields, expected_version)
+            .await
     }
 
     async fn tables_at_location(

@@ -222,6 +222,8 @@ async fn relocate(
             output::print(&render_relocation(&relocation));
             Ok(CommandOutcome::Done)
         }
+        // The command has no time limit.
+        (RelocationOutcome::Unfinished { .. }, _) => Ok(CommandOutcome::AttentionNeeded),
         (RelocationOutcome::Pending(pending), true) => {
             output::json(&RelocationReport::pending(&pending));
             Ok(CommandOutcome::AttentionNeeded)
@@ -267,6 +269,7 @@ impl<'a> RelocationReport<'a> {
 fn render_relocation(relocation: &TableRelocation) -> String {
     let TableRelocation {
         metadata_path,
+        previous_metadata: _,
         location,
         written,
         kept,

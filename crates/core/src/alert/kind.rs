@@ -28,6 +28,10 @@ pub enum AlertKind {
     ReplicationFailed,
     /// S3 replicated an object late, or stopped tracking it.
     ReplicationLate,
+    /// The newest commit of an Iceberg table is not in the standby for longer than the objective.
+    DataPending,
+    /// Files of the commit that an Iceberg table shows in the standby exist no more.
+    DataLost,
     /// A Glue job or crawler failed.
     JobFailed,
     /// A user's Glue or Lake Formation call was denied.
@@ -67,7 +71,7 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 20] = [
+    pub const EVERY: [Self; 22] = [
         Self::ExcessAccess,
         Self::PlanRejected,
         Self::DeletionsHeld,
@@ -77,6 +81,8 @@ impl AlertKind {
         Self::Drift,
         Self::ReplicationFailed,
         Self::ReplicationLate,
+        Self::DataPending,
+        Self::DataLost,
         Self::JobFailed,
         Self::UserAccessDenied,
         Self::DeadLetters,
@@ -103,6 +109,8 @@ impl AlertKind {
             Self::Drift => "drift",
             Self::ReplicationFailed => "replication-failed",
             Self::ReplicationLate => "replication-late",
+            Self::DataPending => "data-pending",
+            Self::DataLost => "data-lost",
             Self::JobFailed => "job-failed",
             Self::UserAccessDenied => "user-access-denied",
             Self::DeadLetters => "dead-letters",
@@ -125,6 +133,7 @@ impl AlertKind {
             | Self::PlanRejected
             | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
+            | Self::DataLost
             | Self::Lagging
             | Self::ChannelStalled => Severity::Page,
             Self::Conflict
@@ -132,6 +141,7 @@ impl AlertKind {
             | Self::Drift
             | Self::ReplicationFailed
             | Self::ReplicationLate
+            | Self::DataPending
             | Self::JobFailed
             | Self::UserAccessDenied
             | Self::DeadLetters
@@ -164,6 +174,8 @@ impl AlertKind {
             | Self::Drift
             | Self::ReplicationFailed
             | Self::ReplicationLate
+            | Self::DataPending
+            | Self::DataLost
             | Self::JobFailed
             | Self::UserAccessDenied
             | Self::Alarm
@@ -185,6 +197,8 @@ impl AlertKind {
             | Self::Conflict
             | Self::ReadFailed
             | Self::Drift
+            | Self::DataPending
+            | Self::DataLost
             | Self::UserAccessDenied => true,
             Self::ReplicationFailed
             | Self::ReplicationLate

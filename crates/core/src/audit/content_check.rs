@@ -6,6 +6,9 @@
 mod parameters;
 mod validated_view;
 
+use crate::catalog::{Column, Observed, Table, digest};
+use crate::iceberg_replica::RelocatedCommit;
+use crate::location::Mapped;
 use crate::policy::{IcebergPolicy, Policy, UnmappedLocation};
 use crate::topology::{Epoch, Site};
 use parameters::Syntax;
@@ -28,7 +31,7 @@ struct Kind {
     is_partition: bool,
     /// It is a table of a table format, or of Spark.
     is_delta_hudi_or_spark: bool,
-    /// It is an Iceberg table: its locations are not mapped.
+    /// It is an Iceberg table whose locations are not mapped.
     is_iceberg: bool,
 }
 
@@ -64,9 +67,14 @@ impl Content<'_> {
             && (parameter("metadata_location").is_some()
                 || parameter("table_type")
                     .is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg")));
-        if is_iceberg && self.policy.iceberg == IcebergPolicy::Withhold {
-            return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
-        }
+        let is_iceberg = match self.policy.iceberg {
+            IcebergPolicy::Withhold if is_iceberg => {
+                return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
+            }
+            IcebergPolicy::Withhold | IcebergPolicy::Pointer => is_iceberg,
+            // `check_table` checks the pointers, and the locations are mapped.
+            IcebergPolicy::Relocate => false,
+        };
         let mut path = Vec::new();
         let is_delta_hudi_or_spark = is_table
             && (parameter("spark.sql.sources.provider").is_some()
@@ -80,6 +88,58 @@ impl Content<'_> {
             is_iceberg,
         };
         self.compare(&mut path, Some(&primary), Some(&sent), kind)
+    }
+
+    /// Checks a table that is sent to the standby. The entry of an Iceberg table that is relocated must show
+    /// `shown`, which must be the commit that the primary's shows, or one of that table with its columns.
+    ///
+    /// # Errors
+    /// What differs and may not.
+    pub(super) fn check_table(
+        &self,
+        primary: &Observed<Table>,
+        sent: &Table,
+        shown: Option<&RelocatedCommit>,
+    ) -> Result<(), String> {
+        let of_primary = primary.object.parameters.get("metadata_location");
+        let is_relocated = self.policy.iceberg == IcebergPolicy::Relocate
+            && primary.object.target_table.is_none()
+            && (primary.object.is_iceberg() || sent.is_iceberg());
+        if !is_relocated {
+            return self.check(&primary.object, sent);
+        }
+        let shown = shown.ok_or("no commit of the Iceberg table was relocated")?;
+        let columns: Vec<&Column> = primary.object.columns().collect();
+        let is_same_table = shown.entry.created == primary.created;
+        let is_same_commit = of_primary == Some(&shown.entry.source);
+        if !is_same_table || !(is_same_commit || shown.entry.columns == digest(&columns)) {
+            return Err(
+                "the relocated commit is of another table, or has other columns".to_owned(),
+            );
+        }
+        let pointer = &shown.metadata_location;
+        let is_in_standby = matches!(
+            self.policy.locations.map(pointer, self.epoch.standby()),
+            Ok(Mapped::To(_))
+        );
+        if !is_in_standby {
+            return Err(format!("{pointer} lies in no location of the standby"));
+        }
+        let mut sent = sent.clone();
+        let mut expected = primary.object.clone();
+        for (key, value) in [
+            ("metadata_location", Some(pointer)),
+            (
+                "previous_metadata_location",
+                shown.previous_metadata_location.as_ref(),
+            ),
+        ] {
+            expected.parameters.remove(key);
+            if sent.parameters.remove(key).as_ref() != value {
+                return Err(format!("{key} is not that of the relocated commit"));
+            }
+        }
+        self.check(&expected, &sent)
     }
 
     fn compare<'v>(
@@ -296,4 +356,112 @@ fn is_in_s3(text: &str) -> bool {
     let has_scheme =
         text.contains(':') && ["s3", "s3a", "s3n"].contains(&scheme.to_ascii_lowercase().as_str());
     has_scheme || (scheme == "arn" && text.split(':').nth(2) == Some("s3"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iceberg_replica::IcebergEntry;
+    use crate::timestamp::Timestamp;
+    use serde_json::json;
+
+    fn policy(value: &str) -> Policy {
+        let text = format!(
+            "iceberg = \"{value}\"\n[[region]]\nid = \"a\"\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
+             [[region]]\nid = \"b\"\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
+             [[location]]\na = \"s3://a\"\nb = \"s3://b/dr\"\ncopied-by = \"other\"\n"
+        );
+        Policy::parse(&text).unwrap()
+    }
+
+    fn table(pointer: &str, previous: Option<&str>, location: &str) -> Table {
+        let mut parameters =
+            json!({"table_type": "ICEBERG", "metadata_location": pointer, "x": "s3://a/x"});
+        if let Some(previous) = previous {
+            parameters["previous_metadata_location"] = previous.into();
+        }
+        serde_json::from_value(json!({"Name": "t", "PartitionKeys": [], "Parameters": parameters,
+            "StorageDescriptor": {"Location": location, "Columns": [{"Name": "id", "Type": "int"}]}}))
+        .unwrap()
+    }
+
+    /// Only the relocated commit of this table, or an older one of it with the same columns, passes.
+    #[test]
+    fn an_iceberg_entry_may_show_only_a_relocated_commit() {
+        let primary = Observed {
+            object: table("s3://a/t/m2", Some("s3://a/t/m1"), "s3://a/t"),
+            created: Some(Timestamp(1)),
+            updated: None,
+            version: None,
+        };
+        let shown = RelocatedCommit {
+            entry: IcebergEntry::of(&primary).unwrap(),
+            metadata_location: "s3://b/dr/t/_twinlake/u/m2".to_owned(),
+            previous_metadata_location: Some("s3://b/dr/t/m1".to_owned()),
+        };
+        let relocate = policy("relocate");
+        let check = |sent: &Table, shown: Option<&RelocatedCommit>| {
+            let content = Content {
+                policy: &relocate,
+                epoch: Epoch::INITIAL,
+            };
+            content.check_table(&primary, sent, shown)
+        };
+        let good = table(
+            &shown.metadata_location,
+            Some("s3://b/dr/t/m1"),
+            "s3://b/dr/t",
+        );
+        assert_eq!(check(&good, Some(&shown)), Ok(()));
+        let mut other_commit = shown.clone();
+        other_commit.entry.source = "s3://a/t/m1".to_owned();
+        assert_eq!(check(&good, Some(&other_commit)), Ok(()), "an older one");
+        let pointer = shown.metadata_location.as_str();
+        for (what, sent) in [
+            (
+                "the primary's pointer",
+                table("s3://a/t/m2", Some("s3://b/dr/t/m1"), "s3://b/dr/t"),
+            ),
+            (
+                "the replica's pointer",
+                table("s3://b/dr/t/m2", Some("s3://b/dr/t/m1"), "s3://b/dr/t"),
+            ),
+            (
+                "the primary's location",
+                table(pointer, Some("s3://b/dr/t/m1"), "s3://a/t"),
+            ),
+            (
+                "the primary's previous",
+                table(pointer, Some("s3://a/t/m1"), "s3://b/dr/t"),
+            ),
+            ("no previous", table(pointer, None, "s3://b/dr/t")),
+        ] {
+            assert!(check(&sent, Some(&shown)).is_err(), "{what}");
+        }
+        let mut renamed = good.clone();
+        renamed
+            .parameters
+            .insert("x".to_owned(), "s3://b/dr/x".to_owned());
+        assert!(check(&renamed, Some(&shown)).is_err(), "free text changed");
+        let mut others = [shown.clone(), shown.clone(), shown.clone()];
+        others[0].entry.created = Some(Timestamp(2));
+        others[1].entry.source = "s3://a/t/m1".to_owned();
+        others[1].entry.columns = "other".to_owned();
+        others[2].metadata_location = "s3://a/t/m2".to_owned();
+        for other in &others {
+            let sent = table(
+                &other.metadata_location,
+                Some("s3://b/dr/t/m1"),
+                "s3://b/dr/t",
+            );
+            assert!(check(&sent, Some(other)).is_err(), "{other:?}");
+        }
+        assert!(check(&good, None).is_err(), "nothing was relocated");
+        let withhold = policy("withhold");
+        let content = Content {
+            policy: &withhold,
+            epoch: Epoch::INITIAL,
+        };
+        assert!(content.check_table(&primary, &good, Some(&shown)).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::link::{self, LinkConflict};
 use super::{
-    Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, opt_ins, pairing,
+    Facets, FindingKind, PlanBuilder, attachment, finding_kind, grants, iceberg, opt_ins, pairing,
     writer_roles,
 };
 use crate::catalog::{Comparable as _, Database, MaybeLink as _, Observed, differences, digest};
@@ -128,6 +128,7 @@ pub(super) fn mark_withheld(builder: &mut PlanBuilder<'_>, subject: &Subject, wi
                 kind,
             );
         }
+        Withheld::NotRelocated => iceberg::mark_not_relocated(builder, subject),
     }
 }
 

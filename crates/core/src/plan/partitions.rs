@@ -47,6 +47,8 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
                 let step = partition_step(id, desired.object, existing.to_compare.get(values));
                 writes.extend(step);
             }
+            // Partitions are never withheld for this.
+            Err(Withheld::NotRelocated) => {}
             Err(Withheld::OnHold(reason) | Withheld::Unsupported(reason)) => {
                 held_reasons.push(reason);
             }

@@ -4,7 +4,7 @@ use super::columns::TableChange;
 use super::link::{self, LinkConflict};
 use super::{
     Facets, FindingKind, Inputs, PlanBuilder, all_tables_grants, attachment, column_visibility,
-    database::mark_withheld, extra_access, grants, pairing, partitions,
+    database::mark_withheld, extra_access, grants, iceberg, pairing, partitions,
 };
 use crate::catalog::{Comparable as _, MaybeLink as _, Observed, Table, differences, digest};
 use crate::desired::Desired;
@@ -77,7 +77,8 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, facets: &Facets)
                 narrow(builder, id, existing.present(), grants::plan_revokes_only);
                 return;
             }
-            match builder.translator.table(&wanted.object) {
+            let commit = iceberg::commit_of(builder, id, wanted);
+            match builder.translator.table_at_commit(&wanted.object, commit) {
                 Ok(desired) => {
                     reconcile(builder, id, facets, wanted, desired, existing.present());
                 }
@@ -129,7 +130,8 @@ fn narrow_definition(builder: &mut PlanBuilder<'_>, id: &TableId, existing: &Obs
     let Some(wanted) = in_primary.and_then(Observation::present) else {
         return;
     };
-    let Ok(desired) = builder.translator.table(&wanted.object) else {
+    let commit = iceberg::commit_of(builder, id, wanted);
+    let Ok(desired) = builder.translator.table_at_commit(&wanted.object, commit) else {
         return;
     };
     let change = TableChange::of(&existing.object, &desired.object);

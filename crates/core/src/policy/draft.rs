@@ -127,8 +127,8 @@ fn heading(inputs: &DraftInputs) -> String {
     if iceberg_tables > 0 {
         let _ = write!(
             text,
-            "\n# Iceberg tables: {iceberg_tables}. They are not created in the standby; with \"pointer\" they are, and read the \
-             primary's\n# files.\niceberg = \"withhold\"\n"
+            "\n# Iceberg tables: {iceberg_tables}. They are not created in the standby; with \"relocate\" they are, if the \
+             stack has\n# the rights of docs/iceberg.md.\niceberg = \"withhold\"\n"
         );
     }
     let sites = [

@@ -76,6 +76,9 @@ pub fn query_findings_text(findings: &BTreeSet<QueryFinding>) -> String {
             FindingKind::HiddenColumns | FindingKind::Unreadable => "unreadable",
             FindingKind::Unmanaged | FindingKind::DefaultsOpen => "unmanaged",
             FindingKind::OnHold => "on hold",
+            FindingKind::DataPending | FindingKind::DataOverdue | FindingKind::DataLost => {
+                "data missing"
+            }
             FindingKind::Unsupported => "not replicated",
             FindingKind::Note => "note",
         };

@@ -41,12 +41,14 @@ fn check_iceberg(checked: &mut Checked<'_>) {
     let (effect, remedy) = match checked.policy.iceberg {
         IcebergPolicy::Withhold => (
             "They do not exist in the standby: their metadata names the files of the primary by full path.",
-            "Register tables from metadata that names the standby's files, or set iceberg = \"pointer\" to \
-             have entries that read the primary's files.",
+            "Set iceberg = \"relocate\" in the policy, with the rights of docs/iceberg.md, or register tables from \
+             metadata that names the standby's files.",
         ),
+        // What is not relocated yet is not in sync, which is a finding of its own.
+        IcebergPolicy::Relocate => return,
         IcebergPolicy::Pointer => (
             "Their entries in the standby read the primary's files, and fail with it.",
-            "Register tables from metadata that names the standby's files.",
+            "Set iceberg = \"relocate\" in the policy, with the rights of docs/iceberg.md.",
         ),
     };
     let texts = Texts {

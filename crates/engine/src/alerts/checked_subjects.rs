@@ -30,7 +30,7 @@ pub struct CheckedSubjects {
 }
 
 /// The kinds of alerts that are resolved when their subjects are in sync again.
-const STATE_KINDS: [AlertKind; 7] = [
+const STATE_KINDS: [AlertKind; 9] = [
     AlertKind::ExcessAccess,
     AlertKind::PlanRejected,
     AlertKind::DeletionsHeld,
@@ -38,6 +38,8 @@ const STATE_KINDS: [AlertKind; 7] = [
     AlertKind::Conflict,
     AlertKind::ReadFailed,
     AlertKind::Drift,
+    AlertKind::DataPending,
+    AlertKind::DataLost,
 ];
 
 impl CheckedSubjects {

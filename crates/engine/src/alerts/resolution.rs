@@ -110,7 +110,9 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
             let bucket = alert.subject.strip_prefix(REPLICA_BUCKET_PREFIX);
             bucket.is_some_and(|bucket| !missing.buckets.contains(bucket))
         }
-        AlertKind::ExcessAccess
+        AlertKind::DataPending
+        | AlertKind::DataLost
+        | AlertKind::ExcessAccess
         | AlertKind::PlanRejected
         | AlertKind::DeletionsHeld
         | AlertKind::Conflict

@@ -1,15 +1,15 @@
 //! Relocates a table: rewrites what names files, from the delete files up to metadata.json.
 
-use super::{CONCURRENT_FILES, FileProgress, IcebergError};
+mod arrival;
+mod rewriting;
+
+use super::relocation_memory::RelocationMemory;
+use super::{FileProgress, IcebergError};
 use crate::ports::TableFiles;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::CallError;
+use std::collections::BTreeMap;
 use twinlake_iceberg::{
-    EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, OwnPrefix, PathMap,
-    RelocatedFile, RelocatedKind, Relocations, TableFinding, TableFindingKind, TableMetadata,
-    read_manifest, read_manifest_list, relocate_deletion_vectors, relocate_manifest,
-    relocate_manifest_list, relocate_metadata, relocate_position_deletes,
+    FileFormat, OwnPrefix, PathMap, RelocatedFile, RelocatedKind, Relocations, TableFinding,
+    TableFindingKind, TableMetadata, relocate_metadata,
 };
 
 /// Where the files of a table are read.
@@ -50,6 +50,8 @@ pub struct PendingFile {
 pub struct TableRelocation {
     /// The path of the relocated metadata.json.
     pub metadata_path: String,
+    /// The path of the replica of the metadata file before it, as its log says.
+    pub previous_metadata: Option<String>,
     /// The location of the table in the standby.
     pub location: String,
     /// The number of files that were written now.
@@ -67,6 +69,11 @@ pub enum RelocationOutcome {
     Relocated(TableRelocation),
     /// Files are missing in the standby. No metadata.json was written.
     Pending(Vec<PendingFile>),
+    /// Time ran out. A repetition goes on from there.
+    Unfinished {
+        /// The number of manifests and delete files that are known and left.
+        left: usize,
+    },
 }
 
 /// The work on one table.
@@ -78,16 +85,25 @@ struct Relocator<'a, F, P> {
     own: OwnPrefix,
     /// What stands in the own prefix, with the sizes.
     existing: BTreeMap<String, u64>,
+    /// What was rewritten earlier.
+    memory: RelocationMemory,
+    /// Whether time ran out.
+    is_late: &'a dyn Fn() -> bool,
 }
 
 /// What the manifests of a table name.
 #[derive(Default)]
 struct NamedFiles {
+    /// What is rewritten, earlier and now.
     relocations: Relocations,
-    /// Files that are not rewritten and must be there, by their path in the standby.
-    needed: BTreeMap<String, u64>,
+    /// By the source path of a manifest, the files that it names, that are not rewritten and must be there:
+    /// the path in the standby and the size.
+    needed: BTreeMap<String, Vec<(String, u64)>>,
     pending: Vec<PendingFile>,
     written: usize,
+    kept: usize,
+    /// Files that were left out because time ran out.
+    left: usize,
 }
 
 /// What became of a file that is rewritten.
@@ -100,8 +116,10 @@ enum Relocated {
     },
     /// It is not there.
     Missing(PendingFile),
-    /// It is rewritten once the files that it names are.
+    /// It is rewritten once the files that it names are, or was rewritten earlier.
     Later,
+    /// Time ran out.
+    Left,
 }
 
 /// A manifest that was read.
@@ -109,7 +127,7 @@ struct SurveyedManifest {
     path: String,
     /// The live files that are not rewritten, by their path in the standby, with their sizes.
     needed: Vec<(String, u64)>,
-    /// The live files of position deletes.
+    /// The live files of position deletes that were not rewritten earlier.
     deletes: BTreeMap<String, FileFormat>,
     relocated: Relocated,
 }
@@ -129,6 +147,25 @@ enum Fetched {
 pub async fn relocate_table(
     files: &impl TableFiles,
     request: &RelocationRequest,
+    progress: &impl FileProgress,
+) -> Result<RelocationOutcome, IcebergError> {
+    let mut memory = RelocationMemory::default();
+    relocate_with_memory(files, request, &mut memory, &|| false, progress).await
+}
+
+/// As [`relocate_table`], with the memory of earlier relocations of the table: files that were rewritten
+/// earlier are not read again, and files that were found earlier are not looked for again. The result is
+/// the same as without a memory. `is_late` says whether to leave the rest for another call.
+///
+/// The memory is to be stored whatever the result is.
+///
+/// # Errors
+/// As [`relocate_table`].
+pub async fn relocate_with_memory(
+    files: &impl TableFiles,
+    request: &RelocationRequest,
+    memory: &mut RelocationMemory,
+    is_late: &dyn Fn() -> bool,
     progress: &impl FileProgress,
 ) -> Result<RelocationOutcome, IcebergError> {
     let map = &request.map;
@@ -151,46 +188,77 @@ pub async fn relocate_table(
         existing.insert(path.to_owned(), size);
     };
     files.list(own.as_str(), &mut visit).await?;
-    let relocator = Relocator {
+    let known = std::mem::take(memory).of(own.as_str(), map, &existing);
+    let mut relocator = Relocator {
         files,
         progress,
         map,
         source: request.source,
         own,
         existing,
+        memory: known,
+        is_late,
     };
-    let mut named = relocator.relocate_manifests(&metadata).await?;
-    relocator.add_statistics(&metadata, &mut named)?;
-    named
-        .pending
-        .extend(relocator.missing_files(&location, &named.needed).await?);
-    if !named.pending.is_empty() {
-        return Ok(RelocationOutcome::Pending(named.pending));
+    let result = relocator
+        .run(&metadata, (&source_path, &bytes), &location)
+        .await;
+    *memory = relocator.memory;
+    result
+}
+
+impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
+    async fn run(
+        &mut self,
+        metadata: &TableMetadata,
+        (source_path, bytes): (&str, &[u8]),
+        location: &str,
+    ) -> Result<RelocationOutcome, IcebergError> {
+        let mut named = NamedFiles {
+            relocations: self.memory.relocations.clone(),
+            ..NamedFiles::default()
+        };
+        let result = self.relocate_manifests(metadata, &mut named).await;
+        self.memory.remember(&named.relocations, &named.needed);
+        let is_rewritten = result?;
+        if !is_rewritten {
+            return Ok(RelocationOutcome::Unfinished { left: named.left });
+        }
+        self.add_statistics(metadata, source_path, &mut named)?;
+        let missing = self.missing_files(location, &named.needed).await?;
+        let paths = missing.iter().map(|file| file.path.as_str()).collect();
+        self.memory.record_found(&named.needed, &paths);
+        if named.left > 0 {
+            return Ok(RelocationOutcome::Unfinished { left: named.left });
+        }
+        named.pending.extend(missing);
+        if !named.pending.is_empty() {
+            return Ok(RelocationOutcome::Pending(named.pending));
+        }
+        self.relocate_lists(metadata, &mut named).await?;
+        self.memory.remember(&named.relocations, &BTreeMap::new());
+        if named.left > 0 {
+            return Ok(RelocationOutcome::Unfinished { left: named.left });
+        }
+        let relocated = relocate_metadata(source_path, bytes, self.map, &named.relocations)?;
+        let notes = relocated.notes;
+        let kind = RelocatedKind::Metadata;
+        let written = self.put(source_path, bytes, relocated.bytes, kind).await?;
+        let metadata_path = match &written {
+            Relocated::File { file, .. } => file.path.clone(),
+            Relocated::Missing(_) | Relocated::Later | Relocated::Left => String::new(),
+        };
+        named.add(written);
+        self.memory.complete(metadata);
+        let previous = metadata.metadata_log.last();
+        Ok(RelocationOutcome::Relocated(TableRelocation {
+            metadata_path,
+            previous_metadata: previous.and_then(|logged| self.map.map(&logged.metadata_file)),
+            location: location.to_owned(),
+            written: named.written,
+            kept: named.kept,
+            notes,
+        }))
     }
-    relocator.relocate_lists(&metadata, &mut named).await?;
-    let relocated = relocate_metadata(&source_path, &bytes, map, &named.relocations)?;
-    let notes = relocated.notes;
-    named.add(
-        relocator
-            .put(
-                &source_path,
-                &bytes,
-                relocated.bytes,
-                RelocatedKind::Metadata,
-            )
-            .await?,
-    );
-    let metadata_path = named
-        .relocations
-        .get(&source_path)
-        .map(|file| file.path.clone());
-    Ok(RelocationOutcome::Relocated(TableRelocation {
-        metadata_path: metadata_path.unwrap_or_default(),
-        location,
-        written: named.written,
-        kept: named.relocations.len() - named.written,
-        notes,
-    }))
 }
 
 fn outside(file: &str, path: &str) -> TableFinding {
@@ -216,366 +284,6 @@ fn read_path(map: &PathMap, source: RelocationSource, path: &str) -> Result<Stri
     }
 }
 
-impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
-    async fn fetch(&self, path: &str) -> Result<Fetched, IcebergError> {
-        let read_at = read_path(self.map, self.source, path)?;
-        Ok(match self.files.get(&read_at).await? {
-            Some(bytes) => Fetched::Bytes(bytes),
-            None => Fetched::Missing(missing(&read_at)),
-        })
-    }
-
-    /// Writes a rewritten file, unless it is there.
-    async fn put(
-        &self,
-        source_path: &str,
-        source: &[u8],
-        relocated: Vec<u8>,
-        kind: RelocatedKind,
-    ) -> Result<Relocated, IcebergError> {
-        let path = self.own.path_of(source_path, source, &relocated);
-        let length = u64::try_from(relocated.len()).unwrap_or(u64::MAX);
-        let is_new = match self.existing.get(&path) {
-            Some(size) if *size == length => false,
-            Some(size) => {
-                let problem = format!(
-                    "it has {size} bytes and should have {length}: something else wrote it"
-                );
-                return Err(
-                    TableFinding::new(TableFindingKind::WrongFileSize, &path, problem).into(),
-                );
-            }
-            None => self.files.create(&path, relocated).await?,
-        };
-        let file = RelocatedFile {
-            path,
-            source_length: u64::try_from(source.len()).unwrap_or(u64::MAX),
-            length,
-            kind,
-        };
-        Ok(Relocated::File {
-            source: source_path.to_owned(),
-            file,
-            is_new,
-        })
-    }
-
-    /// The paths of the manifests of all snapshots.
-    async fn manifests(
-        &self,
-        metadata: &TableMetadata,
-        named: &mut NamedFiles,
-    ) -> Result<BTreeSet<String>, IcebergError> {
-        let mut manifests = BTreeSet::new();
-        for snapshot in metadata
-            .snapshots
-            .iter()
-            .filter(|snapshot| snapshot.manifest_list.is_none())
-        {
-            manifests.extend(snapshot.manifests.iter().cloned());
-        }
-        let lists = manifest_lists(metadata);
-        self.progress.files_expected(lists.len());
-        let mut fetched = stream::iter(lists.iter().map(|path| async move {
-            let fetched = self.fetch(path).await?;
-            self.progress.file_finished();
-            Ok::<_, IcebergError>((path, fetched))
-        }))
-        .buffer_unordered(CONCURRENT_FILES);
-        while let Some((path, fetched)) = fetched.try_next().await? {
-            match fetched {
-                Fetched::Bytes(bytes) => {
-                    let listed = read_manifest_list(path, &bytes)?;
-                    manifests.extend(listed.into_iter().map(|manifest| manifest.path));
-                }
-                Fetched::Missing(file) => named.pending.push(file),
-            }
-        }
-        Ok(manifests)
-    }
-
-    /// Rewrites the manifests and the delete files that they name.
-    async fn relocate_manifests(
-        &self,
-        metadata: &TableMetadata,
-    ) -> Result<NamedFiles, IcebergError> {
-        let mut named = NamedFiles::default();
-        let manifests = self.manifests(metadata, &mut named).await?;
-        self.progress.files_expected(manifests.len());
-        // Manifests that name position deletes are rewritten after these.
-        let (mut deletes, mut later) = (BTreeMap::new(), Vec::new());
-        let none = Relocations::default();
-        let mut surveyed = stream::iter(
-            manifests
-                .iter()
-                .map(|path| self.survey_manifest(path, &none)),
-        )
-        .buffer_unordered(CONCURRENT_FILES);
-        while let Some(surveyed) = surveyed.try_next().await? {
-            named.needed.extend(surveyed.needed);
-            named.add(surveyed.relocated);
-            if !surveyed.deletes.is_empty() {
-                deletes.extend(surveyed.deletes);
-                later.push(surveyed.path);
-            }
-        }
-        drop(surveyed);
-        self.progress.files_expected(deletes.len() + later.len());
-        let mut relocated = stream::iter(
-            deletes
-                .iter()
-                .map(|(path, format)| self.relocate_deletes(path, *format)),
-        )
-        .buffer_unordered(CONCURRENT_FILES);
-        while let Some(relocated) = relocated.try_next().await? {
-            named.add(relocated);
-        }
-        drop(relocated);
-        if !named.pending.is_empty() {
-            return Ok(named);
-        }
-        let relocations = &named.relocations;
-        let relocated: Vec<_> = stream::iter(
-            later
-                .iter()
-                .map(|path| self.relocate_manifest(path, relocations)),
-        )
-        .buffer_unordered(CONCURRENT_FILES)
-        .try_collect()
-        .await?;
-        relocated
-            .into_iter()
-            .for_each(|relocated| named.add(relocated));
-        Ok(named)
-    }
-
-    /// Reads a manifest, and rewrites it if it names no position deletes.
-    async fn survey_manifest(
-        &self,
-        path: &str,
-        none: &Relocations,
-    ) -> Result<SurveyedManifest, IcebergError> {
-        let mut surveyed = SurveyedManifest {
-            path: path.to_owned(),
-            needed: Vec::new(),
-            deletes: BTreeMap::new(),
-            relocated: Relocated::Later,
-        };
-        let bytes = match self.fetch(path).await? {
-            Fetched::Bytes(bytes) => bytes,
-            Fetched::Missing(file) => {
-                surveyed.relocated = Relocated::Missing(file);
-                return Ok(surveyed);
-            }
-        };
-        let Manifest { entries, .. } = read_manifest(path, &bytes)?;
-        let live = |(_, entry): &(usize, &ManifestEntry)| entry.status != EntryStatus::Deleted;
-        for (index, entry) in entries.iter().enumerate().filter(live) {
-            match entry.content {
-                FileContent::PositionDeletes => {
-                    check_delete_format(path, index, entry)?;
-                    surveyed.deletes.insert(entry.path.clone(), entry.format);
-                }
-                FileContent::Data | FileContent::EqualityDeletes => {
-                    let mapped = self.map.map(&entry.path);
-                    let mapped = mapped
-                        .ok_or_else(|| outside(path, &entry.path).at(format!("entry {index}")))?;
-                    surveyed
-                        .needed
-                        .push((mapped, u64::try_from(entry.size).unwrap_or_default()));
-                }
-            }
-        }
-        if surveyed.deletes.is_empty() {
-            let relocated = relocate_manifest(path, &bytes, self.map, none)?;
-            surveyed.relocated = self
-                .put(path, &bytes, relocated, RelocatedKind::Manifest)
-                .await?;
-        }
-        self.progress.file_finished();
-        Ok(surveyed)
-    }
-
-    async fn relocate_deletes(
-        &self,
-        path: &str,
-        format: FileFormat,
-    ) -> Result<Relocated, IcebergError> {
-        let bytes = match self.fetch(path).await? {
-            Fetched::Bytes(bytes) => bytes,
-            Fetched::Missing(file) => return Ok(Relocated::Missing(file)),
-        };
-        let (relocated, kind) = match format {
-            FileFormat::Puffin => {
-                let relocated = relocate_deletion_vectors(path, &bytes, self.map)?;
-                (relocated, RelocatedKind::DeletionVectors)
-            }
-            FileFormat::Parquet | FileFormat::Avro | FileFormat::Orc => {
-                let relocated = relocate_position_deletes(path, bytes.clone().into(), self.map)?;
-                (
-                    relocated.bytes,
-                    RelocatedKind::PositionDeletes(relocated.facts),
-                )
-            }
-        };
-        let relocated = self.put(path, &bytes, relocated, kind).await?;
-        self.progress.file_finished();
-        Ok(relocated)
-    }
-
-    async fn relocate_manifest(
-        &self,
-        path: &str,
-        relocations: &Relocations,
-    ) -> Result<Relocated, IcebergError> {
-        let bytes = self.fetch_again(path).await?;
-        let relocated = relocate_manifest(path, &bytes, self.map, relocations)?;
-        let relocated = self
-            .put(path, &bytes, relocated, RelocatedKind::Manifest)
-            .await?;
-        self.progress.file_finished();
-        Ok(relocated)
-    }
-
-    async fn relocate_list(
-        &self,
-        path: &str,
-        relocations: &Relocations,
-    ) -> Result<Relocated, IcebergError> {
-        let bytes = self.fetch_again(path).await?;
-        let relocated = relocate_manifest_list(path, &bytes, relocations)?;
-        let relocated = self
-            .put(path, &bytes, relocated, RelocatedKind::ManifestList)
-            .await?;
-        self.progress.file_finished();
-        Ok(relocated)
-    }
-
-    async fn relocate_lists(
-        &self,
-        metadata: &TableMetadata,
-        named: &mut NamedFiles,
-    ) -> Result<(), IcebergError> {
-        let lists = manifest_lists(metadata);
-        self.progress.files_expected(lists.len());
-        let relocations = &named.relocations;
-        let relocated: Vec<_> = stream::iter(
-            lists
-                .iter()
-                .map(|path| self.relocate_list(path, relocations)),
-        )
-        .buffer_unordered(CONCURRENT_FILES)
-        .try_collect()
-        .await?;
-        relocated
-            .into_iter()
-            .for_each(|relocated| named.add(relocated));
-        Ok(())
-    }
-
-    /// Reads a file that was read before.
-    async fn fetch_again(&self, path: &str) -> Result<Vec<u8>, IcebergError> {
-        match self.fetch(path).await? {
-            Fetched::Bytes(bytes) => Ok(bytes),
-            Fetched::Missing(file) => {
-                let problem = "it was there a moment ago, and is gone";
-                Err(TableFinding::new(TableFindingKind::MissingFile, &file.path, problem).into())
-            }
-        }
-    }
-
-    fn add_statistics(
-        &self,
-        metadata: &TableMetadata,
-        named: &mut NamedFiles,
-    ) -> Result<(), IcebergError> {
-        for file in metadata
-            .statistics
-            .iter()
-            .chain(&metadata.partition_statistics)
-        {
-            let path = &file.statistics_path;
-            let mapped = self
-                .map
-                .map(path)
-                .ok_or_else(|| outside(&metadata.location, path))?;
-            named.needed.insert(mapped, file.file_size_in_bytes);
-        }
-        Ok(())
-    }
-
-    /// The files that are missing, or have another size: by a listing of the table's place, and singly
-    /// outside of it.
-    async fn missing_files(
-        &self,
-        location: &str,
-        needed: &BTreeMap<String, u64>,
-    ) -> Result<Vec<PendingFile>, CallError> {
-        let mut open = needed.clone();
-        let mut pending = Vec::new();
-        let prefix = format!("{}/", location.trim_end_matches('/'));
-        let mut visit = |path: &str, size: u64| {
-            if let Some(expected) = open.remove(path)
-                && expected != size
-            {
-                pending.push(PendingFile {
-                    path: path.to_owned(),
-                    expected: Some(expected),
-                    found: Some(size),
-                });
-            }
-        };
-        self.files.list(&prefix, &mut visit).await?;
-        self.progress.files_expected(open.len());
-        let mut sizes = stream::iter(open.iter().map(|(path, expected)| async move {
-            let found = self.files.size(path).await?;
-            self.progress.file_finished();
-            Ok::<_, CallError>((path, *expected, found))
-        }))
-        .buffer_unordered(CONCURRENT_FILES);
-        while let Some((path, expected, found)) = sizes.try_next().await? {
-            if found != Some(expected) {
-                pending.push(PendingFile {
-                    path: path.clone(),
-                    expected: Some(expected),
-                    found,
-                });
-            }
-        }
-        pending.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(pending)
-    }
-}
-
-/// The manifest lists of all snapshots.
-fn manifest_lists(metadata: &TableMetadata) -> BTreeSet<&String> {
-    metadata
-        .snapshots
-        .iter()
-        .filter_map(|snapshot| snapshot.manifest_list.as_ref())
-        .collect()
-}
-
-/// Position deletes whose rows cannot be rewritten.
-fn check_delete_format(
-    manifest: &str,
-    index: usize,
-    entry: &ManifestEntry,
-) -> Result<(), TableFinding> {
-    match entry.format {
-        FileFormat::Parquet | FileFormat::Puffin => Ok(()),
-        FileFormat::Avro | FileFormat::Orc => {
-            let problem = format!(
-                "{} holds position deletes in {:?}: its rows cannot be rewritten",
-                entry.path, entry.format
-            );
-            let finding =
-                TableFinding::new(TableFindingKind::UnsupportedDeleteFile, manifest, problem);
-            Err(finding.at(format!("entry {index}")))
-        }
-    }
-}
-
 impl NamedFiles {
     fn add(&mut self, relocated: Relocated) {
         match relocated {
@@ -584,11 +292,15 @@ impl NamedFiles {
                 file,
                 is_new,
             } => {
-                self.relocations.insert(source, file);
+                if !matches!(file.kind, RelocatedKind::Metadata) {
+                    self.relocations.insert(source, file);
+                }
                 self.written += usize::from(is_new);
+                self.kept += usize::from(!is_new);
             }
             Relocated::Missing(file) => self.pending.push(file),
             Relocated::Later => {}
+            Relocated::Left => self.left += 1,
         }
     }
 }

@@ -153,6 +153,27 @@ impl StatsStore for InMemoryLedger {
         Ok(self.lock().pending_objects.get(table).cloned())
     }
 
+    async fn relocation_memory(&self, table: &TableId) -> Result<Option<(String, u64)>, CallError> {
+        Ok(self.lock().relocation_memories.get(table).cloned())
+    }
+
+    async fn put_relocation_memory(
+        &self,
+        table: &TableId,
+        memory: &str,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError> {
+        let mut contents = self.lock();
+        let stored = contents.relocation_memories.get(table);
+        if stored.map(|(_, version)| *version) != expected_version {
+            return Ok(false);
+        }
+        let next = expected_version.map_or(0, |version| version + 1);
+        let stored = (memory.to_owned(), next);
+        contents.relocation_memories.insert(table.clone(), stored);
+        Ok(true)
+    }
+
     async fn put_pending_objects(
         &self,
         table: &TableId,

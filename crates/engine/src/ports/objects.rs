@@ -28,4 +28,10 @@ pub trait TableFiles {
     /// # Errors
     /// It is not known whether the file exists now.
     async fn create(&self, path: &str, content: Vec<u8>) -> Result<bool, CallError>;
+
+    /// Removes a file that Twinlake added. A file that does not exist is no error.
+    ///
+    /// # Errors
+    /// It is not known whether the file exists.
+    async fn remove(&self, path: &str) -> Result<(), CallError>;
 }

@@ -143,6 +143,24 @@ pub trait StatsStore: ConditionalWrites {
         expected_version: Option<u64>,
     ) -> Result<bool, CallError>;
 
+    /// What relocations of an Iceberg table remember, a JSON text, with the stored version.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn relocation_memory(&self, table: &TableId) -> Result<Option<(String, u64)>, CallError>;
+
+    /// Stores what relocations of a table remember if the stored version is still `expected_version`, where
+    /// `None` expects none. Returns whether it did.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    async fn put_relocation_memory(
+        &self,
+        table: &TableId,
+        memory: &str,
+        expected_version: Option<u64>,
+    ) -> Result<bool, CallError>;
+
     /// The tables whose files are in the primary at exactly this location: a bucket and a prefix
     /// that is empty or ends in a slash.
     ///

@@ -120,6 +120,8 @@ fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
         | AlertKind::CallCeilingReached
         | AlertKind::ReadinessLost
         | AlertKind::ReadinessUnknown
+        | AlertKind::DataPending
+        | AlertKind::DataLost
         | AlertKind::Digest => (
             format!("{count} differences of query tools could not be corrected."),
             "The objects concerned differ from the primary, or do not exist.",

@@ -8,8 +8,10 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::audit;
 use twinlake_core::catalog::Observed;
+use twinlake_core::iceberg_replica::IcebergEntry;
 use twinlake_core::ledger::{Intent, LedgerRows, Pairing};
 use twinlake_core::plan::{Finding, SubjectOutcome};
+use twinlake_core::policy::IcebergPolicy;
 use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE, WHOLE_TABLE, subject_of_grant};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{
@@ -31,6 +33,7 @@ impl<'a, E: Environment> Session<'a, E> {
             })
             .map(|(id, _)| id.clone())
             .collect();
+        self.record_unrelocated(rows, plan);
         self.record_scanned();
         let left_to_schedule = self.snapshots.left_to_schedule.keys().cloned();
         self.outcome.left_to_schedule = left_to_schedule.collect();
@@ -51,6 +54,35 @@ impl<'a, E: Environment> Session<'a, E> {
             }
         }
         Ok(())
+    }
+
+    /// Records the Iceberg tables whose files are to be relocated or looked at: those that Twinlake manages
+    /// or is to create.
+    fn record_unrelocated(&mut self, rows: &LedgerRows, plan: &Plan) {
+        if self.context.policy.iceberg != IcebergPolicy::Relocate {
+            return;
+        }
+        let now = self.context.clock.now();
+        for (subject, outcome) in &plan.subject_outcomes {
+            let may_follow = match outcome.state {
+                SubjectState::InSync | SubjectState::OutOfSync | SubjectState::DataPending => true,
+                // Refused, held by the policy, or somebody else's.
+                SubjectState::OnHold | SubjectState::Blocked => false,
+            };
+            let Subject::Table(id) = subject else {
+                continue;
+            };
+            let table = self.snapshots.primary.tables.get(id);
+            let table = table.and_then(Observation::present);
+            let table = table.filter(|table| may_follow && table.object.is_iceberg());
+            let Some(entry) = table.and_then(IcebergEntry::of) else {
+                continue;
+            };
+            let replica = rows.get(subject).and_then(|row| row.iceberg.as_ref());
+            if replica.is_none_or(|replica| replica.is_due(&entry, now)) {
+                self.outcome.unrelocated.insert(id.clone(), entry);
+            }
+        }
     }
 
     /// Records what the present plan found.
@@ -517,6 +549,7 @@ fn row_of(
             .map(|old| old.problem_partitions.clone())
             .unwrap_or_default(),
         source_location: old.and_then(|old| old.source_location.clone()),
+        iceberg: old.and_then(|old| old.iceberg.clone()),
         listed_at: old.and_then(|old| old.listed_at),
         verified_at: old.and_then(|old| old.verified_at),
         history: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::parser;
 use super::recorder::ScenarioRecorder;
+use crate::local_table_files::CommandTableFiles;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use twinlake_core::audit::ApprovedDeletions;
@@ -348,7 +349,9 @@ impl ScenarioRunner {
             let deadline = self.sim.now().plus_secs(1_000_000);
             let outcome = self.with_context(|context| {
                 let ports = (&self.recorder, &self.recorder);
-                let run = event_batch::run(context, ports, &event_context, &messages, deadline);
+                let files = None::<&CommandTableFiles>;
+                let run =
+                    event_batch::run(context, ports, files, &event_context, &messages, deadline);
                 run_until_killed(&self.sim, run).map(Ok)
             })?;
             for (_, reason) in &outcome.ignored {

@@ -1,0 +1,341 @@
+//! Follows the commits of an Iceberg table: relocates the newest one whose files are all in the standby, and
+//! records it in the ledger. A reconciliation then points the catalog entry at it.
+
+mod lost_files;
+mod stored_memory;
+
+use super::{
+    FileProgress, IcebergError, RelocationOutcome, RelocationRequest, RelocationSource,
+    relocate_with_memory,
+};
+use crate::ports::{Clock, Ledger, StatsStore, TableFiles};
+use crate::retry_message::RetryMessage;
+use crate::versioned_item::{self, ItemUpdate, RowItem};
+use lost_files::lost_files;
+use std::collections::BTreeSet;
+use stored_memory::StoredMemory;
+use twinlake_core::iceberg_replica::{
+    IcebergEntry, IcebergReplica, LostFiles, RelocatedCommit, RelocationObstacle, WaitingCommit,
+};
+use twinlake_core::scope::{Facet, ReadRequest};
+use twinlake_core::topology::Epoch;
+use twinlake_core::{
+    CallError, CallErrorKind, LedgerRow, Policy, Scope, Subject, TableId, Timestamp,
+};
+use twinlake_iceberg::{PathMap, TableFindingKind};
+
+/// How long after a look a commit that is not complete is looked at again.
+pub const LOOK_INTERVAL_SECS: u16 = 60;
+/// How early a message that was sent with that delay may arrive.
+const LOOK_TOLERANCE_SECS: i64 = 10;
+/// How long a commit may wait before people are told: what S3 Replication Time Control promises.
+const OVERDUE_SECS: i64 = 900;
+/// How long a commit is retried by messages; the resync goes on from there.
+const DEADLINE_SECS: i64 = 3600;
+/// How often the files of the commit that is shown are looked for while a newer one is not complete.
+const SHOWN_CHECK_SECS: i64 = 900;
+/// The most commits that one look tries.
+const MAX_CANDIDATES: usize = 4;
+/// The most paths of lost files that are kept.
+const MAX_LOST_SAMPLES: usize = 5;
+
+/// What tables are followed with.
+#[derive(Debug)]
+pub struct Follower<'a, F, L, C> {
+    /// The files of the standby.
+    pub files: &'a F,
+    /// The ledger of the standby.
+    pub ledger: &'a L,
+    /// The clock.
+    pub clock: &'a C,
+    /// The policy, whose location pairs map the paths.
+    pub policy: &'a Policy,
+    /// The epoch, which says which site is the primary.
+    pub epoch: Epoch,
+}
+
+/// What follows from a look at a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextLook {
+    /// The table is to be reconciled, or looked at, at once.
+    AtOnce,
+    /// The table is looked at again after [`LOOK_INTERVAL_SECS`].
+    Later,
+    /// Nothing is to be done: no other commit can be shown before the next event or resync.
+    None,
+}
+
+impl NextLook {
+    /// The message that has a table looked at again, with its delay in seconds.
+    #[must_use]
+    pub fn message(self, id: &TableId, now: Timestamp) -> Option<(RetryMessage, u16)> {
+        let delay = match self {
+            Self::AtOnce => 0,
+            Self::Later => LOOK_INTERVAL_SECS,
+            Self::None => return None,
+        };
+        let mut scope = Scope::default();
+        let request = ReadRequest::for_facets(&[Facet::Definition]);
+        scope.add(Subject::Table(id.clone()), request);
+        let message = RetryMessage {
+            scope,
+            attempt: 0,
+            deadline: now.plus_secs(DEADLINE_SECS),
+            part: None,
+        };
+        Some((message, delay))
+    }
+}
+
+/// How a look at the files ended.
+#[derive(Debug, Default)]
+struct Look {
+    /// The commit that is complete.
+    relocated: Option<RelocatedCommit>,
+    /// Why the newest commit is not that one.
+    obstacle: Option<RelocationObstacle>,
+    /// What is missing of the commit that is shown, if it was looked for.
+    lost: Option<Option<LostFiles>>,
+}
+
+impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
+    /// Looks at a table whose entry in the primary shows `entry`. `stop_at` is when to leave the rest to
+    /// another call.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    pub async fn look(
+        &self,
+        id: &TableId,
+        entry: &IcebergEntry,
+        stop_at: Timestamp,
+    ) -> Result<NextLook, CallError> {
+        let subject = Subject::Table(id.clone());
+        let mut rows = self.ledger.rows(&BTreeSet::from([subject.clone()])).await?;
+        let Some(row) = rows.remove(&subject) else {
+            // The reconciliation that found the table writes its row, and sends a message if it cannot.
+            return Ok(NextLook::Later);
+        };
+        let mut replica = row.iceberg.unwrap_or_default();
+        let now = self.clock.now();
+        if !replica.is_due(entry, now.plus_secs(LOOK_TOLERANCE_SECS)) {
+            return Ok(NextLook::None);
+        }
+        replica.record_seen(entry);
+        let mut memory = StoredMemory::load(self.files, self.ledger, id).await?;
+        let is_late = || self.clock.now() >= stop_at;
+        let look = self
+            .try_commits(&replica, entry, &mut memory, &is_late)
+            .await;
+        memory.store(self.files, self.ledger, id).await?;
+        self.record(&subject, &replica, entry, look).await
+    }
+
+    async fn try_commits(
+        &self,
+        replica: &IcebergReplica,
+        newest: &IcebergEntry,
+        memory: &mut StoredMemory,
+        is_late: &dyn Fn() -> bool,
+    ) -> Look {
+        let mut look = Look::default();
+        for commit in replica.candidates(newest).into_iter().take(MAX_CANDIDATES) {
+            match self.relocate(&commit, memory, is_late).await {
+                Ok(relocated) => {
+                    look.relocated = Some(relocated);
+                    return look;
+                }
+                Err(obstacle) if commit == *newest => look.obstacle = Some(obstacle),
+                Err(_) => {}
+            }
+            if is_late() {
+                return look;
+            }
+        }
+        if let Some(shown) = &replica.shown
+            && shown.entry != *newest
+            && is_check_due(replica, self.clock.now())
+        {
+            // What was rewritten of it may be gone, and is written again.
+            let _ = self.relocate(&shown.entry, memory, is_late).await;
+            if let Ok(missing) = lost_files(self.files, &shown.metadata_location).await {
+                look.lost = Some(lost_of(missing));
+            }
+        }
+        look
+    }
+
+    /// Relocates one commit, or says what stands in the way.
+    async fn relocate(
+        &self,
+        commit: &IcebergEntry,
+        memory: &mut StoredMemory,
+        is_late: &dyn Fn() -> bool,
+    ) -> Result<RelocatedCommit, RelocationObstacle> {
+        let map = path_map(self.policy, self.epoch).map_err(RelocationObstacle::Refused)?;
+        let request = RelocationRequest {
+            metadata_path: commit.source.clone(),
+            map,
+            pairing_id: None,
+            source: RelocationSource::Replica,
+        };
+        let known = &mut memory.memory;
+        match relocate_with_memory(self.files, &request, known, is_late, &NoProgress).await {
+            Ok(RelocationOutcome::Relocated(relocated)) => Ok(RelocatedCommit {
+                entry: commit.clone(),
+                metadata_location: relocated.metadata_path,
+                previous_metadata_location: relocated.previous_metadata,
+            }),
+            Ok(RelocationOutcome::Pending(files)) => Err(RelocationObstacle::DataPending {
+                missing: files.len(),
+                first: files
+                    .first()
+                    .map(|file| file.path.clone())
+                    .unwrap_or_default(),
+            }),
+            Ok(RelocationOutcome::Unfinished { left }) => {
+                Err(RelocationObstacle::Unfinished { left })
+            }
+            Err(error) => Err(obstacle_of(error)),
+        }
+    }
+
+    /// Records a look in the row of the table. If another function recorded one meanwhile, that one stays.
+    async fn record(
+        &self,
+        subject: &Subject,
+        base: &IcebergReplica,
+        entry: &IcebergEntry,
+        look: Look,
+    ) -> Result<NextLook, CallError> {
+        let now = self.clock.now();
+        let item = RowItem {
+            ledger: self.ledger,
+            subject,
+        };
+        versioned_item::update(&item, None, |stored: Option<LedgerRow>| {
+            let Some(row) = stored else {
+                return ItemUpdate::Keep(NextLook::Later);
+            };
+            let mut replica = row.iceberg.clone().unwrap_or_default();
+            if replica.shown != base.shown {
+                return ItemUpdate::Keep(NextLook::Later);
+            }
+            replica.record_seen(entry);
+            let next = apply_look(&mut replica, entry, &look, now);
+            let row = LedgerRow {
+                iceberg: Some(replica),
+                ..row
+            };
+            ItemUpdate::Put(row, next)
+        })
+        .await
+    }
+}
+
+/// Changes what the ledger knows of a table by a look at it.
+fn apply_look(
+    replica: &mut IcebergReplica,
+    entry: &IcebergEntry,
+    look: &Look,
+    now: Timestamp,
+) -> NextLook {
+    let before = (replica.shown.clone(), replica.lost.clone());
+    let since = replica
+        .waiting
+        .as_ref()
+        .map_or(now, |waiting| waiting.since);
+    if let Some(lost) = &look.lost {
+        replica.lost.clone_from(lost);
+        replica.verified_at = Some(now);
+    }
+    if let Some(commit) = &look.relocated {
+        replica.record_relocated(commit.clone(), now);
+    }
+    let has_changed = before != (replica.shown.clone(), replica.lost.clone());
+    let Some(obstacle) = &look.obstacle else {
+        replica.waiting = None;
+        return match has_changed {
+            true => NextLook::AtOnce,
+            false => NextLook::None,
+        };
+    };
+    let next = match obstacle {
+        RelocationObstacle::Unfinished { .. } => NextLook::AtOnce,
+        // The reconciliation shows the older commit, and looks again.
+        RelocationObstacle::DataPending { .. } | RelocationObstacle::Failed { .. }
+            if has_changed =>
+        {
+            NextLook::AtOnce
+        }
+        RelocationObstacle::DataPending { .. } | RelocationObstacle::Failed { .. } => {
+            NextLook::Later
+        }
+        RelocationObstacle::Refused(_) => NextLook::None,
+    };
+    let is_known = (replica.waiting.as_ref()).is_some_and(|one| one.obstacle == *obstacle);
+    let next_look_at = now.plus_secs(i64::from(LOOK_INTERVAL_SECS));
+    replica.waiting = Some(WaitingCommit {
+        entry: entry.clone(),
+        since,
+        next_look_at: (next == NextLook::Later).then_some(next_look_at),
+        is_overdue: since.plus_secs(OVERDUE_SECS) <= now,
+        obstacle: obstacle.clone(),
+    });
+    match next {
+        // A refusal, and an older commit that can be shown, are for the reconciliation.
+        NextLook::None if !is_known => NextLook::AtOnce,
+        NextLook::AtOnce | NextLook::Later | NextLook::None => next,
+    }
+}
+
+/// Whether the files of the commit that is shown are to be looked for.
+fn is_check_due(replica: &IcebergReplica, now: Timestamp) -> bool {
+    let checked = replica.verified_at;
+    checked.is_none_or(|at| at.plus_secs(SHOWN_CHECK_SECS) <= now)
+}
+
+fn lost_of(missing: Vec<String>) -> Option<LostFiles> {
+    (!missing.is_empty()).then(|| LostFiles {
+        missing: missing.len(),
+        samples: missing.into_iter().take(MAX_LOST_SAMPLES).collect(),
+    })
+}
+
+/// The paths of the primary and those of the standby, by the location pairs of the policy.
+fn path_map(policy: &Policy, epoch: Epoch) -> Result<PathMap, String> {
+    let pairs: Vec<(String, String)> = (policy.locations.pairs().iter())
+        .map(|pair| {
+            let place = |site| pair.sites.get(site).without_trailing_slash();
+            (place(epoch.primary()), place(epoch.standby()))
+        })
+        .collect();
+    let pairs = pairs.iter();
+    PathMap::new(pairs.map(|(source, target)| (source.as_str(), target.as_str())))
+        .map_err(|error| format!("the location pairs of the policy cannot map its paths: {error}"))
+}
+
+fn obstacle_of(error: IcebergError) -> RelocationObstacle {
+    match error {
+        // Deleted between two reads, or half of what another function writes.
+        IcebergError::Refused(finding) if finding.kind == TableFindingKind::MissingFile => {
+            RelocationObstacle::Failed {
+                error: finding.to_string(),
+                is_denied: false,
+            }
+        }
+        IcebergError::Refused(finding) => RelocationObstacle::Refused(finding.to_string()),
+        IcebergError::PairingId(error) => RelocationObstacle::Refused(error.to_string()),
+        IcebergError::Call(error) => RelocationObstacle::Failed {
+            is_denied: error.kind == CallErrorKind::Denied,
+            error: error.to_string(),
+        },
+    }
+}
+
+struct NoProgress;
+
+impl FileProgress for NoProgress {
+    fn files_expected(&self, _: usize) {}
+    fn file_finished(&self) {}
+}
