@@ -7,44 +7,26 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use twinlake_core::failover::{FailoverJournal, FailoverRequest, FailoverStage, FailoverStep};
+use twinlake_core::failover::{
+    FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
+};
 use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, SiteId, region_role};
 use twinlake_core::{CallError, CallErrorKind, Name, Scope, Timestamp};
 use twinlake_engine::failover::{
-    FailoverError, FailoverProgress, Survivor, Timer, preview, run, undo_failover,
+    FENCE_WAIT, FailoverError, FailoverProgress, Survivor, preview, run, undo_failover,
 };
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::region_authority::region_authority;
 use twinlake_engine::write_fence::{EpochSource, WriteFence, WriterRole};
 use twinlake_engine::{
-    Clock, Context, Environment, FencedRegion, InMemoryLedger, Ledger as _, StatsStore as _,
+    Clock as _, Context, Environment, FencedRegion, InMemoryLedger, Ledger as _, StatsStore as _,
 };
 use twinlake_sim::{ApiError, InjectedFault, KillSwitch, Sim, SimRegion, run_until_killed};
 use twinlake_tests::harness::{
     PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, epoch_led_by, leader, policy,
 };
-
-/// The simulator's clock, which a sleeper moves on.
-#[derive(Debug)]
-struct SimTimer(Sim);
-
-impl Clock for SimTimer {
-    fn now(&self) -> Timestamp {
-        self.0.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.monotonic()
-    }
-}
-
-impl Timer for SimTimer {
-    async fn sleep(&self, duration: Duration) {
-        let secs = i64::try_from(duration.as_secs()).unwrap().max(1);
-        self.0.state().advance_secs(secs);
-    }
-}
+use twinlake_tests::takeover::SimTimer;
 
 /// Databases, and whether their defaults are open in the primary.
 const DATABASES: [(&str, bool); 4] = [
@@ -116,7 +98,9 @@ fn fail_over_with(
         timer: &timer,
         policy: &harness.policy,
         max_concurrent_calls: 2,
+        fence_wait: FENCE_WAIT,
         progress,
+        handover: &(),
     };
     run_until_killed(&harness.sim, run(&survivor, request))
 }
@@ -253,7 +237,7 @@ fn killed_between_any_two_steps_and_run_again_it_ends_the_same() {
     }
     let uninterrupted = replicated();
     fail_over(&uninterrupted).unwrap();
-    for step in FailoverStep::EVERY {
+    for &step in SwitchOperation::Failover.steps() {
         let harness = replicated();
         let dies = std::panic::AssertUnwindSafe(|| {
             let _ = fail_over_with(&harness, &accepted(), &DiesAt(step));

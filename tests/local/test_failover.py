@@ -10,7 +10,7 @@ import urllib.parse
 
 import pytest
 
-from stack import PRIMARY, STANDBY, TARGET, wait_for
+from stack import BUCKETS, PRIMARY, STANDBY, TARGET, wait_for
 from test_end_to_end import table_input, wait_until_identical
 
 # What a failover may call, in the surviving Region only.
@@ -127,7 +127,7 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     code, _, errors = fail_over(deployment, proxies, "--yes")
     assert code == 1 and "the gate accepted-loss is closed" in errors, errors
     code, _, errors = fail_over(deployment, proxies, "--undo")
-    assert code == 1 and "no failover is under way" in errors, errors
+    assert code == 1 and "no failover or switchover is under way" in errors, errors
     assert epoch_item(deployment) == "", "nothing was written"
 
     # The command dies while it waits.
@@ -145,8 +145,9 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     assert code == 1 and "cannot be undone" in errors, errors
 
     # Another person runs it again, and it goes on.
-    code, out, errors = fail_over(deployment, proxies, "--accept-loss", "--yes")
+    code, out, errors = fail_over(deployment, proxies, "--accept-loss", "--yes", "--local-wait", "2")
     assert code == 0, (out, errors)
+    assert "2 s instead of 120 s" in errors, errors
     assert "goes on" in out and f"{STANDBY} is the primary by epoch 1" in out, out
     assert defaults(deployment, STANDBY) == OPEN
     code, out, _ = fail_over(deployment, proxies, "--accept-loss", "--yes")
@@ -157,7 +158,14 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     actions = {(service, action) for service, action, _ in called}
     assert actions <= ALLOWED and ("glue", "UpdateDatabase") in actions, actions
 
+    check_commands_without_the_lost_region(deployment, proxies)
     check_return(deployment)
+
+
+def table_in_standby(name):
+    table = table_input(name)
+    table["StorageDescriptor"]["Location"] = f"s3://{BUCKETS[STANDBY]}/sales/{name}/"
+    return table
 
 
 def has_table(deployment, database, table):
@@ -179,7 +187,7 @@ def check_return(deployment):
 
     # What somebody still does there is not replicated, in either direction.
     deployment.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput=table_input("late"))
-    deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_input("new"))
+    deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_in_standby("new"))
     wait_for("the events are handled", deployment.has_empty_queues)
     for region in (PRIMARY, STANDBY):
         deployment.invoke(region, "Resync")
@@ -192,3 +200,23 @@ def check_return(deployment):
     assert done.returncode == 1 and "fenced" in done.stderr, (done.stdout, done.stderr)
     done = deployment.twinlake("plan", "--region", STANDBY, check=False)
     assert done.returncode == 2, done.stderr
+
+
+def run_through(deployment, proxies, *args):
+    """Runs a command while the former primary refuses every connection."""
+    aws, sandbox = proxies
+    environment = deployment.cli_environment() | {
+        "AWS_ENDPOINT_URL": aws.url, "AWS_ENDPOINT_URL_GLUE": sandbox.url,
+        "AWS_ENDPOINT_URL_LAKEFORMATION": sandbox.url,
+    }
+    return subprocess.run([str(TARGET / "twinlake"), *args], env=environment, text=True, capture_output=True,
+                          cwd=deployment.home, timeout=120)
+
+
+def check_commands_without_the_lost_region(deployment, proxies):
+    done = run_through(deployment, proxies, "status", "--region", STANDBY)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert f"{STANDBY} is the primary by epoch 1" in done.stdout, done.stdout
+    assert f"The ledger of {PRIMARY}, the standby, cannot be read" in done.stdout, done.stdout
+    done = run_through(deployment, proxies, "resync", "--region", STANDBY)
+    assert done.returncode == 1 and "leads without a standby" in done.stderr, done.stderr

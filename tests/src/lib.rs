@@ -15,6 +15,7 @@
 //! - [`access_oracle`] computes the effective access of principals from the simulator's raw state.
 //! - [`resolution_oracle`] judges published resolutions by the raw state and the ledger.
 //! - [`equality_oracle`] compares the two Regions, with its own mapping of locations.
+//! - [`takeover`] has the clock and the objects of failovers and switchovers.
 //! - [`fixtures`] creates Regions with a fixed content, and the events of a heartbeat; [`large_table`]
 //!   a table with many partitions.
 
@@ -35,3 +36,4 @@ pub mod query_lab;
 pub mod reported_problems;
 pub mod requests;
 pub mod resolution_oracle;
+pub mod takeover;

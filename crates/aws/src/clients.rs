@@ -108,6 +108,17 @@ impl Clients {
         &self.region
     }
 
+    /// Whether calls go to an AWS on this computer: the endpoint of all services is on the loopback interface.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let endpoint = self.config.endpoint_url().unwrap_or_default();
+        let host = endpoint
+            .split_once("://")
+            .map_or(endpoint, |(_, rest)| rest);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        host == "127.0.0.1" || host == "localhost"
+    }
+
     limited_client!(glue, aws_sdk_glue, Glue, TIMEOUTS);
     limited_client!(
         lakeformation,

@@ -2,7 +2,7 @@
 //!
 //! | `pk` | `sk` | holds: attributes beside the key |
 //! |---|---|---|
-//! | `meta` | `epoch` | the epoch, when a failover wrote it, and the journal of the last one: `body`, `version` |
+//! | `meta` | `epoch` | the epoch, when a switch wrote it, the journal of the last one, and the accepted report: `body`, `version` |
 //! | `meta` | `policy` | the policy document: `value` |
 //! | `meta` | `operation` | the operation document: `value` |
 //! | `meta` | `verified_at` | the last complete resync: its start, `value`, the hash of its `policy` and the number of its `epoch` |

@@ -5,6 +5,7 @@ use crate::commands::access::AccessArgs;
 use crate::commands::apply::ApplyArgs;
 use crate::commands::approve_deletions::ApproveDeletionsArgs;
 use crate::commands::bootstrap::BootstrapArgs;
+use crate::commands::divergence::DivergenceArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::explain::ExplainArgs;
 use crate::commands::failover::FailoverArgs;
@@ -20,6 +21,7 @@ use crate::commands::sandbox::SandboxArgs;
 use crate::commands::scenario::{self, ScenarioArgs};
 use crate::commands::setup::SetupCommand;
 use crate::commands::status::StatusArgs;
+use crate::commands::switchover::SwitchoverArgs;
 use crate::commands::uninstall::UninstallArgs;
 use crate::common_options::{WithCommon, WithLedger};
 use clap::{Parser, Subcommand};
@@ -108,6 +110,29 @@ pub enum Command {
     /// with --validate-only. Exits with 2 if you do not confirm, or if the default permissions of a
     /// database could not be restored.
     Failover(FailoverArgs),
+    /// Show what a Region that returns after a failover has and the primary has not, and accept it
+    ///
+    /// Until a person accepts the report by its digest, the Region stays fenced and nothing is changed in
+    /// it. Lists what was created, changed and deleted there in the catalog and in the permissions, and the
+    /// keys in S3 that it has written. Accepting makes the Region the standby: what is listed is given up,
+    /// and the next resync replaces it by what the primary has. Objects in S3 are never changed. Exits with
+    /// 2 if something is listed or could not be read, or if you do not confirm.
+    Divergence(WithCommon<DivergenceArgs>),
+    /// Make the standby the primary, and the primary the standby, while both Regions are healthy
+    ///
+    /// Nothing is lost: the command refuses unless the lag is within its limits, every object is in sync,
+    /// and all objects in S3 have arrived. It runs a full resync and compares both Regions before it writes
+    /// the epoch, and again before the former primary becomes the standby. Stop the writers first: what
+    /// somebody writes meanwhile leaves the former primary fenced, for `twinlake divergence`. --region names
+    /// the Region that becomes the primary. If it ends early, run it again: it goes on where it was. Exits
+    /// with 2 if you do not confirm, if the default permissions of a database could not be restored, or if
+    /// the former primary is not the standby.
+    Switchover(WithCommon<SwitchoverArgs>),
+    /// Go back after a failover, once the report of `twinlake divergence` was accepted
+    ///
+    /// Until then the Region is fenced, and the command refuses. It is a switchover to the Region of
+    /// --region, which was the primary before, and has the same gates, steps and exit codes.
+    Failback(WithCommon<SwitchoverArgs>),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
     Pending(PendingCommand),

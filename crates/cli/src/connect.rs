@@ -19,6 +19,7 @@ use twinlake_core::query::ObjectKey;
 use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallErrorKind, NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
+use twinlake_engine::divergence::{DivergedRegion, ReturningRegion};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::query::{FencedQueryRegion, QueryContext, new_run};
 use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
@@ -32,7 +33,7 @@ const NO_POLICY: &str = "no policy is given; add --region REGION, either Region 
                          or --policy FILE";
 
 /// A Region of a command, which writes to the standby under the lease of its role.
-type CommandRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
+pub(crate) type CommandRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
 
 /// Athena of the standby, to which a command writes under the same lease.
 type CommandAthena = FencedQueryRegion<AthenaRegion, DynamoLedger, SystemClock>;
@@ -115,7 +116,7 @@ impl LedgerConnection {
                     "--ledger FILE requires --policy FILE: the policy is not in a ledger file";
                 return Err(CliError::Usage(problem.to_owned()));
             }
-            (None, None) => Self::deployed(options).await?,
+            (None, None) => Self::deployed(options, without_ledger).await?,
         };
         let operation = OperationConfig::load(&ledger).await?;
         if let (_, Some(error)) = &operation {
@@ -143,7 +144,10 @@ impl LedgerConnection {
         for (_, site) in policy.sites.iter() {
             let ledger = ledger_in(&options.ledger_table, &site.region).await;
             let found = match ledger.policy().await {
-                Ok(Some(text)) => Self::deployed_with(options, &policy, &site.region, &text).await,
+                Ok(Some(text)) => {
+                    let ledger = (site.region.as_str(), text.as_str());
+                    Self::deployed_with(options, &policy, ledger, without_ledger).await
+                }
                 Ok(None) => Err(Unusable::Reason(
                     "no policy was pushed to the deployed ledger".to_owned(),
                 )),
@@ -184,29 +188,33 @@ impl LedgerConnection {
     async fn deployed_with(
         options: &LedgerOptions,
         policy: &Policy,
-        region: &str,
-        text: &str,
+        (region, text): (&str, &str),
+        without_ledger: WithoutLedger<'_>,
     ) -> Result<(Policy, Epoch, CommandLedger), Unusable> {
         let stored = Policy::parse(text).map_err(|error| Unusable::Error(error.into()))?;
         if stored.digest() != policy.digest() {
             let reason = "the deployed ledger holds another policy".to_owned();
             return Err(Unusable::Reason(reason));
         }
-        let found = Self::deployed_in(options, region).await;
+        let found = Self::deployed_in(options, region, without_ledger).await;
         found.map_err(Unusable::Error)
     }
 
-    async fn deployed(options: &LedgerOptions) -> Result<(Policy, Epoch, CommandLedger), CliError> {
+    async fn deployed(
+        options: &LedgerOptions,
+        without_ledger: WithoutLedger<'_>,
+    ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let Some(region) = &options.region else {
             return Err(CliError::Usage(NO_POLICY.to_owned()));
         };
-        Self::deployed_in(options, region).await
+        Self::deployed_in(options, region, without_ledger).await
     }
 
     /// The deployed ledger of the standby, found from that of either Region.
     async fn deployed_in(
         options: &LedgerOptions,
         region: &str,
+        without_ledger: WithoutLedger<'_>,
     ) -> Result<(Policy, Epoch, CommandLedger), CliError> {
         let local = ledger_in(&options.ledger_table, region).await;
         let policy = policy_in(&local, region).await?;
@@ -222,7 +230,26 @@ impl LedgerConnection {
             true => CommandLedger::deployed(local, limited(&peer_clients)),
             false => {
                 let primary = limited(&Clients::connect(region).await);
-                CommandLedger::deployed(DynamoLedger::new(&peer_clients, table), primary)
+                match (limited(&peer_clients).epoch().await, without_ledger) {
+                    (Ok(_), _) => {
+                        CommandLedger::deployed(DynamoLedger::new(&peer_clients, table), primary)
+                    }
+                    (Err(error), WithoutLedger::Compares(_) | WithoutLedger::Inspects(_)) => {
+                        output::note(&format!(
+                            "Twinlake works without a ledger, since that of {peer}, the standby, cannot be \
+                             read ({}): objects that are equal in both Regions count as paired.",
+                            twinlake_core::render::escape(&error.code)
+                        ));
+                        CommandLedger::none()
+                    }
+                    (Err(error), WithoutLedger::Fails(_)) => {
+                        return Err(CliError::StandbyUnreachable {
+                            primary: region.to_owned(),
+                            standby: peer.to_owned(),
+                            error,
+                        });
+                    }
+                }
             }
         };
         Ok((authority.policy, authority.epoch, ledger))
@@ -332,6 +359,35 @@ impl Connection {
                 error.message
             ))),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The primary and the standby, of which the latter may be fenced.
+    pub(crate) const fn regions(&self) -> (&CommandRegion, &CommandRegion) {
+        (&self.primary, &self.standby)
+    }
+
+    /// The roles whose grants are not compared.
+    pub(crate) const fn own_roles(&self) -> &OwnRoles {
+        &self.own_roles
+    }
+
+    /// The two Regions after a failover, for a comparison.
+    pub(crate) fn returning<'a, L, O>(
+        &'a self,
+        primary: DivergedRegion<'a, CommandRegion, L, O>,
+        former: DivergedRegion<'a, CommandRegion, L, O>,
+    ) -> ReturningRegion<'a, CommandRegion, L, O, SystemClock> {
+        ReturningRegion {
+            primary,
+            former,
+            clock: &self.clock,
+            policy: &self.policy,
+            epoch: self.epoch,
+            reader_role: &self.reader,
+            own_roles: &self.own_roles,
+            max_concurrent_calls: self.parallel,
+            progress: &self.progress,
         }
     }
 

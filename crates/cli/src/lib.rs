@@ -23,6 +23,7 @@ mod projection_text;
 mod readiness_line;
 mod reconcile_output;
 mod status_snapshot;
+mod takeover_status;
 
 pub use commands::scenario;
 
@@ -50,6 +51,19 @@ pub enum CliError {
     /// The two Regions are not ready.
     #[error("{0}")]
     NotReady(#[from] twinlake_engine::region_authority::NotReady),
+    /// The ledger of the standby cannot be read.
+    #[error(
+        "{primary} is the primary, and the ledger of {standby}, the standby, cannot be read: {error}; if {standby} is \
+         gone, {primary} leads without a standby until it returns, see docs/takeover.md"
+    )]
+    StandbyUnreachable {
+        /// The Region of the primary.
+        primary: String,
+        /// The Region of the standby.
+        standby: String,
+        /// The error.
+        error: twinlake_core::CallError,
+    },
     /// The arguments, or the state of the deployment, do not allow the command.
     #[error("{0}")]
     Usage(String),
@@ -94,6 +108,13 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Bootstrap(args) => commands::bootstrap::run(&args).await,
         Command::Uninstall(args) => commands::uninstall::run(&args).await,
         Command::Failover(args) => commands::failover::run(&args).await,
+        Command::Divergence(WithCommon { common, args }) => {
+            commands::divergence::run(&common, &args).await
+        }
+        Command::Switchover(WithCommon { common, args })
+        | Command::Failback(WithCommon { common, args }) => {
+            commands::switchover::run(&common, &args).await
+        }
         Command::Explain(args) => commands::explain::run(&args),
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),

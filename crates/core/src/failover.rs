@@ -1,18 +1,21 @@
-//! A failover: the standby takes over because the primary is gone. What is decided about it, as functions of
-//! what the ledger of the surviving Region holds.
+//! A switch: the standby becomes the primary. What is decided about it, as functions of what the ledger of that
+//! Region holds. There are two operations: a failover, because the primary is gone, and a switchover, in which
+//! both Regions are healthy and nothing is lost.
 //!
-//! The ledger keeps one [`EpochRecord`]: the epoch, and the journal of the last failover. Each change of it
+//! The ledger keeps one [`EpochRecord`]: the epoch, and the journal of the last switch. Each change of it
 //! is one conditional write, so the epoch and the stage of the journal cannot contradict each other, and two
-//! people who run the command at the same time carry on with the same failover.
+//! people who run the command at the same time carry on with the same switch.
 //!
-//! | stage | its next step | undo |
-//! |---|---|---|
-//! | `started` | write the epoch of the journal | close the journal: nothing else was changed |
-//! | `epoch-written` | wait until nothing of the former epoch takes effect any more | none |
-//! | `writers-stopped` | restore the defaults of the databases | none |
-//! | `completed` | none | none |
+//! | stage | next step of a failover | next step of a switchover | undo |
+//! |---|---|---|---|
+//! | `started` | write the epoch of the journal | verify that nothing would be lost | close the journal: nothing else was changed |
+//! | `verified` | - | write the epoch of the journal | close the journal |
+//! | `epoch-written` | wait until nothing of the former epoch takes effect any more | the same | none |
+//! | `writers-stopped` | restore the defaults of the databases | the same | none |
+//! | `defaults-restored` | - | hand over: the former primary becomes the standby | none |
+//! | `completed` | none | none | none |
 //!
-//! A step is done once its stage is stored. A failover that died between any two calls goes on with the step
+//! A step is done once its stage is stored. A switch that died between any two calls goes on with the step
 //! of the stored stage, on whatever machine.
 
 mod gates;
@@ -21,6 +24,7 @@ mod recovery_point;
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
 
+use crate::heartbeat::Channel;
 use crate::name::Name;
 use crate::timestamp::Timestamp;
 use crate::topology::{Epoch, SiteId};
@@ -40,6 +44,39 @@ pub struct EpochRecord {
     /// The journal of the last failover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<FailoverJournal>,
+    /// The report about the former primary that a person accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedDivergence>,
+}
+
+impl EpochRecord {
+    /// The record, in which a switchover has handed over if somebody has accepted a report since.
+    #[must_use]
+    pub fn with_later_handover(&self) -> Self {
+        let mut record = self.clone();
+        let accepted = self.accepted.as_ref();
+        let is_accepted = accepted.is_some_and(|accepted| {
+            accepted.completed_at.is_some() && accepted.epoch == self.epoch.number()
+        });
+        if let Some(journal) = record.failover.as_mut().filter(|_| is_accepted) {
+            journal.not_handed_over = None;
+        }
+        record
+    }
+}
+
+/// A report about a former primary that a person accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedDivergence {
+    /// The number of the epoch that the report was made in.
+    pub epoch: u64,
+    /// The digest of the report.
+    pub digest: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// When the former primary became the standby by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
 }
 
 /// How far a failover is.
@@ -48,10 +85,14 @@ pub struct EpochRecord {
 pub enum FailoverStage {
     /// The journal is stored; nothing else has changed.
     Started,
+    /// Of a switchover: both Regions were compared, and nothing would be lost.
+    Verified,
     /// The epoch is written: this Region is the primary, and nothing is undone any more.
     EpochWritten,
     /// Nothing that was sent under the former epoch can take effect any more.
     WritersStopped,
+    /// Of a switchover: the defaults of the databases are restored, or the journal says which are not.
+    DefaultsRestored,
     /// Everything is done, or the journal says what is not.
     Completed,
     /// It was undone before the epoch was written.
@@ -62,49 +103,99 @@ impl fmt::Display for FailoverStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Started => "started",
+            Self::Verified => "verified",
             Self::EpochWritten => "epoch-written",
             Self::WritersStopped => "writers-stopped",
+            Self::DefaultsRestored => "defaults-restored",
             Self::Completed => "completed",
             Self::Undone => "undone",
         })
     }
 }
 
-/// What a failover does next.
+/// What is done to make a standby the primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchOperation {
+    /// The primary is gone. It is not asked, and what has not arrived is lost.
+    #[default]
+    Failover,
+    /// Both Regions are healthy. Nothing is lost.
+    Switchover,
+}
+
+impl SwitchOperation {
+    /// The command.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Switchover => "switchover",
+        }
+    }
+
+    /// Its steps, in order.
+    #[must_use]
+    pub fn steps(self) -> &'static [FailoverStep] {
+        match self {
+            Self::Failover => &[
+                FailoverStep::WriteEpoch,
+                FailoverStep::WaitForWriters,
+                FailoverStep::RestoreDefaults,
+            ],
+            Self::Switchover => &[
+                FailoverStep::Verify,
+                FailoverStep::WriteEpoch,
+                FailoverStep::WaitForWriters,
+                FailoverStep::RestoreDefaults,
+                FailoverStep::HandOver,
+            ],
+        }
+    }
+}
+
+/// What a switch does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailoverStep {
+    /// Make the standby equal to the primary, and compare both Regions.
+    Verify,
     /// Write the epoch in which this Region is the primary.
     WriteEpoch,
     /// Wait for [`FENCE_WAIT_SECS`](crate::topology::FENCE_WAIT_SECS).
     WaitForWriters,
     /// Give the databases the default permissions for new tables that they had in the former primary.
     RestoreDefaults,
+    /// Compare both Regions again, and make the former primary the standby if nothing is given up by it.
+    HandOver,
 }
 
 impl FailoverStep {
-    /// Every step, in order.
-    pub const EVERY: [Self; 3] = [
-        Self::WriteEpoch,
-        Self::WaitForWriters,
-        Self::RestoreDefaults,
-    ];
-
     /// What the step does, as a clause.
     #[must_use]
     pub fn description(self) -> &'static str {
         match self {
+            Self::Verify => {
+                "resync the standby, and compare both Regions: nothing may be missing in the standby"
+            }
             Self::WriteEpoch => "write the epoch in which this Region is the primary",
             Self::WaitForWriters => "wait until nothing that was sent before takes effect any more",
             Self::RestoreDefaults => {
                 "restore the default permissions for new tables of the databases"
             }
+            Self::HandOver => {
+                "compare both Regions again, and make the former primary the standby if it has nothing that \
+                 this Region lacks"
+            }
         }
     }
 }
 
-/// The journal of a failover.
+/// The journal of a switch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailoverJournal {
+    /// The operation.
+    #[serde(default)]
+    pub operation: SwitchOperation,
     /// The epoch that it replaces. A failover never replaces another one, so repeating it never
     /// switches back.
     pub from: Epoch,
@@ -125,12 +216,16 @@ pub struct FailoverJournal {
     /// The databases whose defaults could not be restored, with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unrestored: BTreeMap<Name, String>,
+    /// Of a switchover: why the former primary did not become the standby by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_handed_over: Option<String>,
 }
 
 impl FailoverJournal {
     fn new(from: Epoch, request: &FailoverRequest, recovery_point: RecoveryPoint) -> Self {
         Self {
             from,
+            operation: request.operation(),
             to: from.switched(),
             stage: FailoverStage::Started,
             reached: [(FailoverStage::Started, recovery_point.read_at)].into(),
@@ -138,6 +233,20 @@ impl FailoverJournal {
             recovery_point,
             restored: 0,
             unrestored: BTreeMap::new(),
+            not_handed_over: None,
+        }
+    }
+
+    /// Whether the epoch is not written yet.
+    #[must_use]
+    pub fn is_before_epoch(&self) -> bool {
+        match self.stage {
+            FailoverStage::Started | FailoverStage::Verified => true,
+            FailoverStage::EpochWritten
+            | FailoverStage::WritersStopped
+            | FailoverStage::DefaultsRestored
+            | FailoverStage::Completed
+            | FailoverStage::Undone => false,
         }
     }
 
@@ -145,9 +254,14 @@ impl FailoverJournal {
     #[must_use]
     pub fn next_step(&self) -> Option<FailoverStep> {
         match self.stage {
-            FailoverStage::Started => Some(FailoverStep::WriteEpoch),
+            FailoverStage::Started => Some(match self.operation {
+                SwitchOperation::Failover => FailoverStep::WriteEpoch,
+                SwitchOperation::Switchover => FailoverStep::Verify,
+            }),
+            FailoverStage::Verified => Some(FailoverStep::WriteEpoch),
             FailoverStage::EpochWritten => Some(FailoverStep::WaitForWriters),
             FailoverStage::WritersStopped => Some(FailoverStep::RestoreDefaults),
+            FailoverStage::DefaultsRestored => Some(FailoverStep::HandOver),
             FailoverStage::Completed | FailoverStage::Undone => None,
         }
     }
@@ -169,6 +283,30 @@ pub struct FailoverRequest {
     pub seen_epoch: Option<u64>,
     /// The gates that the person forces.
     pub forced: BTreeSet<ForceableGate>,
+    /// What a switchover rests on; `None` for a failover.
+    pub switchover: Option<SwitchoverReadings>,
+}
+
+/// What the gates of a switchover look at, beside the recovery point.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SwitchoverReadings {
+    /// The epoch that the ledger of the primary holds; `None` if it cannot be reached.
+    pub peer_epoch: Option<Epoch>,
+    /// Whether the person says that nobody writes to the primary any more.
+    pub writers_stopped: bool,
+    /// The longest lag of each channel that is allowed, in seconds.
+    pub lag_limits: BTreeMap<Channel, i64>,
+}
+
+impl FailoverRequest {
+    /// What is asked for.
+    #[must_use]
+    pub fn operation(&self) -> SwitchOperation {
+        match self.switchover {
+            None => SwitchOperation::Failover,
+            Some(_) => SwitchOperation::Switchover,
+        }
+    }
 }
 
 /// How a request goes on.
@@ -192,9 +330,12 @@ pub fn decide(
     request: &FailoverRequest,
     recovery_point: &RecoveryPoint,
 ) -> Result<FailoverDecision, FailoverRefusal> {
-    if let Some(journal) = &record.failover
-        && journal.next_step().is_some()
-    {
+    // Until its epoch is written, a switch gives way to one of the other kind.
+    let goes_on = |journal: &FailoverJournal| {
+        let is_asked_for = journal.operation == request.operation();
+        journal.next_step().is_some() && (is_asked_for || !journal.is_before_epoch())
+    };
+    if record.failover.as_ref().is_some_and(goes_on) {
         return Ok(FailoverDecision::Resume(record.clone()));
     }
     if record.epoch.primary() == site {
@@ -218,51 +359,69 @@ pub fn decide(
     }))
 }
 
-/// The record after a step has succeeded. `restored` and `unrestored` are the results of
-/// [`FailoverStep::RestoreDefaults`].
+/// What a step has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SwitchStepResult {
+    /// Of [`FailoverStep::RestoreDefaults`]: the number of databases with restored defaults.
+    pub restored: usize,
+    /// Of [`FailoverStep::RestoreDefaults`]: the others, with the reason.
+    pub unrestored: BTreeMap<Name, String>,
+    /// Of [`FailoverStep::HandOver`]: why the former primary did not become the standby.
+    pub not_handed_over: Option<String>,
+}
+
+/// The record after a step has succeeded.
 #[must_use]
 pub fn after_step(
     record: &EpochRecord,
     step: FailoverStep,
     now: Timestamp,
-    (restored, unrestored): (usize, BTreeMap<Name, String>),
+    result: SwitchStepResult,
 ) -> EpochRecord {
-    let Some(journal) = record.failover.clone() else {
+    let Some(mut journal) = record.failover.clone() else {
         return record.clone();
     };
-    match step {
-        FailoverStep::WriteEpoch => EpochRecord {
-            epoch: journal.to,
-            switched_at: Some(now),
-            failover: Some(journal.at(FailoverStage::EpochWritten, now)),
-        },
-        FailoverStep::WaitForWriters => EpochRecord {
-            failover: Some(journal.at(FailoverStage::WritersStopped, now)),
-            ..record.clone()
-        },
+    let mut next = record.clone();
+    let stage = match step {
+        FailoverStep::Verify => FailoverStage::Verified,
+        FailoverStep::WriteEpoch => {
+            (next.epoch, next.switched_at) = (journal.to, Some(now));
+            FailoverStage::EpochWritten
+        }
+        FailoverStep::WaitForWriters => FailoverStage::WritersStopped,
         FailoverStep::RestoreDefaults => {
-            let mut journal = journal.at(FailoverStage::Completed, now);
-            (journal.restored, journal.unrestored) = (restored, unrestored);
-            EpochRecord {
-                failover: Some(journal),
-                ..record.clone()
+            (journal.restored, journal.unrestored) = (result.restored, result.unrestored);
+            match journal.operation {
+                SwitchOperation::Switchover
+                    if !journal.reached.contains_key(&FailoverStage::Completed) =>
+                {
+                    FailoverStage::DefaultsRestored
+                }
+                SwitchOperation::Failover | SwitchOperation::Switchover => FailoverStage::Completed,
             }
         }
-    }
+        FailoverStep::HandOver => {
+            journal.not_handed_over = result.not_handed_over;
+            FailoverStage::Completed
+        }
+    };
+    next.failover = Some(journal.at(stage, now));
+    next
 }
 
 /// Why a failover is not undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UndoRefusal {
     /// No failover was started.
-    #[error("no failover is under way in this Region")]
+    #[error("no failover or switchover is under way in this Region")]
     NothingToUndo,
     /// The epoch is written.
     #[error(
-        "the failover has written epoch {0}: it cannot be undone any more, because writers may count on this \
-         Region being the primary; run `twinlake failover --accept-loss` again to complete it"
+        "the {1} has written epoch {0}: it cannot be undone any more, because writers may count on this \
+         Region being the primary; run the same `twinlake {1}` again to complete it, and `twinlake failback` to go \
+         back"
     )]
-    EpochWritten(Epoch),
+    EpochWritten(Epoch, &'static str),
 }
 
 /// The record after the failover is undone, which it can be until the epoch is written.
@@ -274,13 +433,16 @@ pub fn undo(record: &EpochRecord, now: Timestamp) -> Result<EpochRecord, UndoRef
         return Err(UndoRefusal::NothingToUndo);
     };
     match journal.stage {
-        FailoverStage::Started => Ok(EpochRecord {
+        FailoverStage::Started | FailoverStage::Verified => Ok(EpochRecord {
             failover: Some(journal.at(FailoverStage::Undone, now)),
             ..record.clone()
         }),
-        FailoverStage::EpochWritten | FailoverStage::WritersStopped => {
-            Err(UndoRefusal::EpochWritten(journal.to))
-        }
+        FailoverStage::EpochWritten
+        | FailoverStage::WritersStopped
+        | FailoverStage::DefaultsRestored => Err(UndoRefusal::EpochWritten(
+            journal.to,
+            journal.operation.as_str(),
+        )),
         FailoverStage::Completed | FailoverStage::Undone => Err(UndoRefusal::NothingToUndo),
     }
 }

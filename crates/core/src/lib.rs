@@ -32,6 +32,7 @@ pub mod audit;
 pub mod call_error;
 pub mod canary;
 pub mod catalog;
+pub mod divergence;
 pub mod event;
 pub mod failover;
 pub mod grant;

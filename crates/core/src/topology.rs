@@ -295,6 +295,12 @@ impl Epoch {
         }
     }
 
+    /// Whether this epoch is earlier than another: a Region that holds it is fenced by one that holds the other.
+    #[must_use]
+    pub fn is_before(self, other: Self) -> bool {
+        self.number < other.number
+    }
+
     /// The later of two epochs.
     #[must_use]
     pub fn latest(self, other: Self) -> Self {

@@ -1,17 +1,21 @@
-//! Runs a failover: the steps that [`twinlake_core::failover`] decides, in the surviving Region.
+//! Runs a failover or a switchover: the steps that [`twinlake_core::failover`] decides, in the Region that becomes
+//! the primary.
 //!
-//! It calls the ledger and Glue of that Region, and nothing else: the primary is gone, and nobody asks it.
-//! It may be killed between any two calls and run again, on another machine too, and two people may run it
-//! at once.
+//! A failover calls the ledger and Glue of that Region, and nothing else: the primary is gone, and nobody asks
+//! it. A switchover also has a [`Handover`], by which it asks the other Region. Both may be killed between any
+//! two calls and run again, on another machine too, and two people may run them at once.
 
 mod defaults;
+mod handover;
+
+pub use handover::{BothRegions, Handover, writers};
 
 use crate::ports::{Clock, Ledger, StatsStore, WriteRegion};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use twinlake_core::failover::{
     EpochRecord, FailoverDecision, FailoverJournal, FailoverRefusal, FailoverRequest, FailoverStep,
-    RecoveryPoint, UndoRefusal, after_step, decide, undo,
+    RecoveryPoint, SwitchStepResult, UndoRefusal, after_step, decide, undo,
 };
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::topology::{FENCE_WAIT_SECS, SiteId};
@@ -37,7 +41,7 @@ impl FailoverProgress for () {
 }
 
 /// The surviving Region.
-pub struct Survivor<'a, R, L, T> {
+pub struct Survivor<'a, R, L, T, H = ()> {
     /// Its site.
     pub site: SiteId,
     /// Its catalog.
@@ -50,8 +54,13 @@ pub struct Survivor<'a, R, L, T> {
     pub policy: &'a Policy,
     /// The most calls to Glue at the same time.
     pub max_concurrent_calls: usize,
+    /// How long to wait until nothing of the former epoch takes effect any more: [`FENCE_WAIT`], unless both
+    /// Regions are only simulated.
+    pub fence_wait: Duration,
     /// Who is told.
     pub progress: &'a dyn FailoverProgress,
+    /// The other Region, for a switchover.
+    pub handover: &'a H,
 }
 
 /// Why a failover ended before it was completed. It goes on when it is run again.
@@ -68,6 +77,9 @@ pub enum FailoverError {
         "somebody has undone this failover meanwhile; run the command again if it is still wanted"
     )]
     UndoneMeanwhile,
+    /// A switchover would lose something. Nothing but the journal has changed.
+    #[error("nothing was switched: {0}")]
+    NotVerified(String),
     /// A call failed.
     #[error("{0}")]
     Call(#[from] CallError),
@@ -75,6 +87,9 @@ pub enum FailoverError {
 
 /// How many times a record that others change at the same time is read again.
 const MAX_ATTEMPTS: u32 = 16;
+
+/// How long a switch waits after it has written the epoch.
+pub const FENCE_WAIT: Duration = Duration::from_secs(FENCE_WAIT_SECS);
 
 /// How often the progress of the wait is told.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -115,8 +130,8 @@ pub async fn preview<L: Ledger + StatsStore, C: Clock>(
 ///
 /// # Errors
 /// A gate is closed, or a call failed. After a failed call, run it again.
-pub async fn run<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
-    survivor: &Survivor<'_, R, L, T>,
+pub async fn run<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
+    survivor: &Survivor<'_, R, L, T, H>,
     request: &FailoverRequest,
 ) -> Result<Option<FailoverJournal>, FailoverError> {
     let ledger = survivor.ledger;
@@ -170,8 +185,8 @@ pub async fn undo_failover<L: Ledger, C: Clock>(
 
 /// Runs the steps that are left. Returns the completed journal, or `None` if somebody else wrote the record
 /// meanwhile.
-async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
-    survivor: &Survivor<'_, R, L, T>,
+async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover>(
+    survivor: &Survivor<'_, R, L, T, H>,
     mut record: EpochRecord,
     mut version: Option<u64>,
 ) -> Result<Option<FailoverJournal>, FailoverError> {
@@ -184,18 +199,35 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
             return Ok(record.failover);
         };
         survivor.progress.step_started(step);
-        let mut results = (0, BTreeMap::new());
+        let mut result = SwitchStepResult::default();
         match step {
+            FailoverStep::Verify => {
+                if let Some(reason) = survivor.handover.verify(&record).await? {
+                    return Err(FailoverError::NotVerified(reason));
+                }
+            }
             // The epoch is written together with the stage, below.
             FailoverStep::WriteEpoch => {}
             FailoverStep::WaitForWriters => wait_for_writers(survivor).await,
             FailoverStep::RestoreDefaults => {
                 let from = record.failover.as_ref().map(|journal| journal.from);
                 let restored = defaults::restore(survivor, from.unwrap_or(record.epoch)).await?;
-                results = (restored.restored, restored.unrestored);
+                (result.restored, result.unrestored) = (restored.restored, restored.unrestored);
+            }
+            FailoverStep::HandOver => {
+                result.not_handed_over = survivor.handover.hand_over(&record).await?;
+                // Handing over notes the acceptance in the same record.
+                (record, version) = stored_record(survivor.ledger).await?;
+                let next = record
+                    .failover
+                    .as_ref()
+                    .and_then(FailoverJournal::next_step);
+                if next != Some(step) {
+                    return Ok(None);
+                }
             }
         }
-        record = after_step(&record, step, survivor.timer.now(), results);
+        record = after_step(&record, step, survivor.timer.now(), result);
         if !survivor.ledger.put_epoch_record(&record, version).await? {
             return Ok(None);
         }
@@ -205,12 +237,11 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
 
 /// Waits until nothing that was sent under the former epoch takes effect any more. The wait begins anew when
 /// a failover goes on: another machine's clock says nothing about how long the first one has waited.
-async fn wait_for_writers<R, L, T: Timer>(survivor: &Survivor<'_, R, L, T>) {
+async fn wait_for_writers<R, L, T: Timer, H>(survivor: &Survivor<'_, R, L, T, H>) {
     let started = survivor.timer.monotonic();
-    let wait = Duration::from_secs(FENCE_WAIT_SECS);
     loop {
         let waited = survivor.timer.monotonic().saturating_sub(started);
-        let left = wait.saturating_sub(waited);
+        let left = survivor.fence_wait.saturating_sub(waited);
         survivor.progress.waiting(left);
         if left.is_zero() {
             return;

@@ -29,6 +29,7 @@ pub mod canaries;
 pub mod cost;
 pub mod daily_digest;
 pub mod dead_letter_summary;
+pub mod divergence;
 pub mod event_batch;
 pub mod failover;
 mod fenced_region;

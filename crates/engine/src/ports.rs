@@ -20,7 +20,7 @@ pub use lakeformation::{
 };
 pub use ledger::{AlertTopic, Clock, ConditionalWrites, Ledger, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
-pub use objects::TableFiles;
+pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use query::{DocumentStore, ReadQueryRegion, WriteQueryRegion};
 pub use stats::{StatCounters, StatsStore};
 

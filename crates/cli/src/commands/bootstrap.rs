@@ -2,7 +2,7 @@
 //! with the rights of the operator.
 
 use crate::common_options::DEFAULT_LEDGER_TABLE;
-use crate::connect::known_epoch;
+use crate::connect::{known_epoch, ledger_in};
 use crate::files::{read_json, read_policy, write_json};
 use crate::progress::TerminalProgress;
 use crate::{CliError, CommandOutcome, output};
@@ -11,15 +11,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use twinlake_aws::{AwsRegion, Clients};
-use twinlake_core::topology::Site;
-use twinlake_core::{CallError, CallErrorKind, Principal, render};
+use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
+use twinlake_core::topology::{Epoch, RegionRole, Site};
+use twinlake_core::{CallError, CallErrorKind, Policy, Principal, render};
 use twinlake_engine::lake_access::{
     AccessChanges, AccessRequirements, ReaderTarget, apply_changes, required_changes,
     revert_changes,
 };
+use twinlake_engine::write_fence::{WriteFence, WriterRole};
+use twinlake_engine::{FencedRegion, Ledger as _};
 
 /// Arguments of `twinlake bootstrap`.
 #[derive(Debug, Clone, Args)]
@@ -86,7 +89,7 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
     let mut outcome = CommandOutcome::Done;
     let progress = TerminalProgress::new();
     for (site, is_primary) in [(primary, true), (standby, false)] {
-        let region = AwsRegion::new(&Clients::connect(&site.region).await, &site.account);
+        let region = fenced_region(&args.ledger_table, &policy, site, epoch).await?;
         let requirements = AccessRequirements {
             roles: roles.clone(),
             requires_empty_defaults: !is_primary,
@@ -118,6 +121,54 @@ pub(crate) async fn run(args: &BootstrapArgs) -> Result<CommandOutcome, CliError
     }
     output::print(text.trim_end());
     Ok(outcome)
+}
+
+/// A Region to which the command writes under the lease on its role, where a ledger is deployed.
+///
+/// # Errors
+/// The Region is fenced, or has another role than the command takes it for.
+async fn fenced_region(
+    ledger_table: &str,
+    policy: &Policy,
+    site: &Site,
+    epoch: Epoch,
+) -> Result<FencedRegion<AwsRegion, DynamoLedger, SystemClock>, CliError> {
+    let clients = Clients::connect(&site.region).await;
+    let region = AwsRegion::new(&clients, &site.account);
+    let ledger = ledger_in(ledger_table, &site.region).await;
+    let site_id = policy.sites.find(&site.region);
+    let (Ok(_), Some(site_id)) = (ledger.epoch().await, site_id) else {
+        return Ok(FencedRegion::new(region, None));
+    };
+    let peer = ledger_in(ledger_table, &policy.sites.get(site_id.other()).region).await;
+    let fence = WriteFence::new(ledger, Some(peer), SystemClock);
+    let role = match site_id == epoch.primary() {
+        true => RegionRole::Primary,
+        false => RegionRole::Standby,
+    };
+    let writer = WriterRole {
+        site: site_id,
+        epoch,
+        role,
+    };
+    fence.allow(writer, None);
+    if let Err(error) = fence.check(&site.region).await {
+        return Err(match error.kind {
+            CallErrorKind::Contended => CliError::Usage(format!(
+                "nothing is written in {}: {}; docs/takeover.md says what to do about a Region that is fenced",
+                site.region, error.message
+            )),
+            CallErrorKind::NotFound
+            | CallErrorKind::AlreadyInState
+            | CallErrorKind::NotPropagated
+            | CallErrorKind::Denied
+            | CallErrorKind::Invalid
+            | CallErrorKind::Unsupported
+            | CallErrorKind::Unavailable => error.into(),
+        });
+    }
+    clients.limits().require_lease(fence.lease().clone());
+    Ok(FencedRegion::new(region, Some(Arc::new(fence))))
 }
 
 /// How long a new role may be unknown to Lake Formation (D-9), and the pause between two attempts.

@@ -11,12 +11,14 @@ use std::time::Duration;
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
 use twinlake_core::failover::{
     FailoverDecision, FailoverJournal, FailoverRequest, FailoverStep, ForceableGate, RecoveryPoint,
+    SwitchOperation,
 };
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, SiteId, WRITE_LEASE_SECS};
 use twinlake_core::{Policy, Timestamp, render};
 use twinlake_engine::failover::{
-    self, FailoverError, FailoverPreview, FailoverProgress, Survivor, undo_failover,
+    self, FENCE_WAIT, FailoverError, FailoverPreview, FailoverProgress, Handover, Survivor,
+    undo_failover,
 };
 use twinlake_engine::region_authority::NotReady;
 use twinlake_engine::write_fence::{WriteFence, WriterRole};
@@ -52,9 +54,12 @@ pub struct FailoverArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    /// Wait this long instead of two minutes; only with an AWS on this computer
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub local_wait: Option<u64>,
 }
 
-fn parse_gate(text: &str) -> Result<ForceableGate, String> {
+pub(super) fn parse_gate(text: &str) -> Result<ForceableGate, String> {
     let mut gates = ForceableGate::EVERY.into_iter();
     gates.find(|gate| gate.as_str() == text).ok_or_else(|| {
         let names = ForceableGate::EVERY.map(ForceableGate::as_str);
@@ -66,35 +71,66 @@ fn parse_gate(text: &str) -> Result<ForceableGate, String> {
 const MAX_CONCURRENT_CALLS: usize = 4;
 
 /// The policy, the site and the ledger of the surviving Region.
-struct SurvivingRegion {
-    policy: Policy,
-    site: SiteId,
-    ledger: DynamoLedger,
+pub(super) struct SurvivingRegion {
+    pub(super) region: String,
+    pub(super) policy: Policy,
+    pub(super) site: SiteId,
+    pub(super) ledger: DynamoLedger,
+    /// Whether the command prints JSON at its end, and nothing before.
+    pub(super) is_quiet: bool,
+    /// How long it waits after the epoch was written.
+    fence_wait: Duration,
 }
 
 impl SurvivingRegion {
-    async fn open(args: &FailoverArgs) -> Result<Self, CliError> {
-        let ledger = ledger_in(&args.ledger_table, &args.region).await;
-        let policy = policy_in(&ledger, &args.region).await?;
-        let Some(site) = policy.sites.find(&args.region) else {
+    pub(super) async fn open(
+        ledger_table: &str,
+        region: &str,
+        is_quiet: bool,
+        local_wait: Option<u64>,
+    ) -> Result<Self, CliError> {
+        let fence_wait = fence_wait(region, local_wait).await?;
+        let ledger = ledger_in(ledger_table, region).await;
+        let policy = policy_in(&ledger, region).await?;
+        let Some(site) = policy.sites.find(region) else {
             let (a, b) = (&policy.sites.a.region, &policy.sites.b.region);
-            let names = (a.clone(), b.clone(), args.region.clone());
+            let names = (a.clone(), b.clone(), region.to_owned());
             return Err(NotReady::UnknownRegion(names.0, names.1, names.2).into());
         };
         Ok(Self {
+            region: region.to_owned(),
             policy,
             site,
             ledger,
+            is_quiet,
+            fence_wait,
         })
     }
 
-    fn other_region(&self) -> &str {
+    pub(super) fn other_region(&self) -> &str {
         &self.policy.sites.get(self.site.other()).region
     }
 }
 
+/// The wait after the epoch was written. An AWS on this computer has no requests that are still under way.
+async fn fence_wait(region: &str, local_wait: Option<u64>) -> Result<Duration, CliError> {
+    let Some(secs) = local_wait else {
+        return Ok(FENCE_WAIT);
+    };
+    if !Clients::connect(region).await.is_local() {
+        let problem =
+            "--local-wait is for an AWS on this computer, with AWS_ENDPOINT_URL on 127.0.0.1";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    output::note(&format!(
+        "The wait after the epoch is {secs} s instead of {FENCE_WAIT_SECS} s: this AWS is on this computer."
+    ));
+    Ok(Duration::from_secs(secs))
+}
+
 pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError> {
-    let survivor = SurvivingRegion::open(args).await?;
+    let survivor =
+        SurvivingRegion::open(&args.ledger_table, &args.region, args.json, args.local_wait).await?;
     if args.undo {
         let undone = undo_failover(&survivor.ledger, &SystemClock).await;
         undone.map_err(cli_error)?;
@@ -105,29 +141,48 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError>
         accepts_loss: args.accept_loss,
         seen_epoch: args.epoch,
         forced: args.force.iter().copied().collect(),
+        switchover: None,
     };
-    let preview =
-        failover::preview(survivor.site, &survivor.ledger, &SystemClock, &request).await?;
-    if !args.json {
-        print_preview(args, &survivor, &preview);
+    let question = format!(
+        "Make {} the primary, and lose what has not arrived from {}?",
+        args.region,
+        survivor.other_region()
+    );
+    let confirmation = match args.yes {
+        true => None,
+        false => Some(question.as_str()),
+    };
+    switch(&survivor, &request, &(), args.validate_only, confirmation).await
+}
+
+/// Shows what a failover or switchover would do, asks for confirmation, and does it.
+pub(super) async fn switch<H: Handover>(
+    survivor: &SurvivingRegion,
+    request: &FailoverRequest,
+    handover: &H,
+    is_validation: bool,
+    confirmation: Option<&str>,
+) -> Result<CommandOutcome, CliError> {
+    let preview = failover::preview(survivor.site, &survivor.ledger, &SystemClock, request).await?;
+    if !survivor.is_quiet {
+        print_preview(survivor, request.operation(), &preview);
     }
     let next = match &preview.decision {
         Ok(FailoverDecision::Start(record) | FailoverDecision::Resume(record)) => record,
         Ok(FailoverDecision::AlreadyPrimary) => {
-            print_end(
-                args,
-                &survivor,
-                preview.record.epoch,
-                preview.record.failover.as_ref(),
-            );
-            return Ok(CommandOutcome::Done);
+            let record = preview.record.with_later_handover();
+            print_end(survivor, record.epoch, record.failover.as_ref());
+            let is_complete = record
+                .failover
+                .is_none_or(|journal| is_complete(&journal, request));
+            return Ok(CommandOutcome::done_if(is_complete));
         }
         Err(refusal) => return Err(CliError::Usage(refusal.to_string())),
     };
     let journal = next.failover.as_ref();
     let to = journal.map_or(next.epoch, |journal| journal.to);
-    if args.validate_only {
-        if args.json {
+    if is_validation {
+        if survivor.is_quiet {
             output::json(&serde_json::json!({
                 "epoch": preview.record.epoch, "next": next, "recovery_point": preview.recovery_point,
             }));
@@ -135,30 +190,32 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError>
         return Ok(CommandOutcome::Done);
     }
     let is_new = matches!(preview.decision, Ok(FailoverDecision::Start(_)));
-    if is_new && !args.yes {
-        let question = format!(
-            "Make {} the primary, and lose what has not arrived from {}?",
-            args.region,
-            survivor.other_region()
-        );
-        if !output::confirm(&question)? {
-            return Ok(CommandOutcome::AttentionNeeded);
-        }
+    if let Some(question) = confirmation.filter(|_| is_new)
+        && !output::confirm(question)?
+    {
+        return Ok(CommandOutcome::AttentionNeeded);
     }
-    let journal = take_over(args, &survivor, &request, to).await?;
-    print_end(args, &survivor, to, journal.as_ref());
-    let is_complete = journal.is_none_or(|journal| journal.unrestored.is_empty());
+    let journal = take_over(survivor, request, to, handover).await?;
+    print_end(survivor, to, journal.as_ref());
+    let is_complete = journal.is_none_or(|journal| is_complete(&journal, request));
     Ok(CommandOutcome::done_if(is_complete))
 }
 
+/// Whether nothing is left to do. A failover does not hand over.
+fn is_complete(journal: &FailoverJournal, request: &FailoverRequest) -> bool {
+    let is_handed_over = journal.not_handed_over.is_none();
+    let hands_over = request.operation() == SwitchOperation::Switchover;
+    journal.unrestored.is_empty() && (is_handed_over || !hands_over)
+}
+
 /// Runs the steps. What they write in Glue is sent under a lease on the role that the Region has by then.
-async fn take_over(
-    args: &FailoverArgs,
+async fn take_over<H: Handover>(
     survivor: &SurvivingRegion,
     request: &FailoverRequest,
     to: Epoch,
+    handover: &H,
 ) -> Result<Option<FailoverJournal>, CliError> {
-    let clients = Clients::connect(&args.region).await;
+    let clients = Clients::connect(&survivor.region).await;
     let fence = Arc::new(WriteFence::new(survivor.ledger.clone(), None, SystemClock));
     let writer = WriterRole {
         site: survivor.site,
@@ -170,7 +227,7 @@ async fn take_over(
     let account = &survivor.policy.sites.get(survivor.site).account;
     let region = FencedRegion::new(AwsRegion::new(&clients, account), Some(fence));
     let progress = PrintedProgress {
-        is_quiet: args.json,
+        is_quiet: survivor.is_quiet,
         told: Cell::default(),
     };
     let run = Survivor {
@@ -180,24 +237,30 @@ async fn take_over(
         timer: &SystemClock,
         policy: &survivor.policy,
         max_concurrent_calls: MAX_CONCURRENT_CALLS,
+        fence_wait: survivor.fence_wait,
         progress: &progress,
+        handover,
     };
     failover::run(&run, request).await.map_err(|error| {
-        let again = "the failover goes on when you run the same command again";
+        let operation = request.operation().as_str();
         match error {
-            FailoverError::Call(error) => CliError::Usage(format!("{error}; {again}")),
+            FailoverError::Call(error) => CliError::Usage(format!(
+                "{error}; the {operation} goes on when you run the same command again"
+            )),
             refused @ (FailoverError::Refused(_)
             | FailoverError::NotUndone(_)
+            | FailoverError::NotVerified(_)
             | FailoverError::UndoneMeanwhile) => cli_error(refused),
         }
     })
 }
 
-fn cli_error(error: FailoverError) -> CliError {
+pub(super) fn cli_error(error: FailoverError) -> CliError {
     match error {
-        FailoverError::Refused(refusal) => CliError::Usage(refusal.to_string()),
-        FailoverError::NotUndone(refusal) => CliError::Usage(refusal.to_string()),
-        undone @ FailoverError::UndoneMeanwhile => CliError::Usage(undone.to_string()),
+        refused @ (FailoverError::Refused(_)
+        | FailoverError::NotUndone(_)
+        | FailoverError::NotVerified(_)
+        | FailoverError::UndoneMeanwhile) => CliError::Usage(refused.to_string()),
         FailoverError::Call(error) => error.into(),
     }
 }
@@ -224,19 +287,31 @@ impl FailoverProgress for PrintedProgress {
     }
 }
 
-fn print_preview(args: &FailoverArgs, survivor: &SurvivingRegion, preview: &FailoverPreview) {
+fn print_preview(
+    survivor: &SurvivingRegion,
+    operation: SwitchOperation,
+    preview: &FailoverPreview,
+) {
     let record = &preview.record;
+    let asked = match operation {
+        SwitchOperation::Failover => "; it is not asked",
+        SwitchOperation::Switchover => "",
+    };
     output::print(&format!(
-        "{} holds epoch {}. The other Region is {}; it is not asked.",
-        args.region,
+        "{} holds epoch {}. The other Region is {}{asked}.",
+        survivor.region,
         record.epoch,
         survivor.other_region()
     ));
     let (next, point) = match &preview.decision {
         Ok(FailoverDecision::AlreadyPrimary) => return,
         Ok(FailoverDecision::Resume(next)) => {
-            output::print("A failover is under way and goes on.");
             let journal = next.failover.as_ref();
+            let under_way = journal.map_or(operation, |journal| journal.operation);
+            output::print(&format!(
+                "A {} is under way and goes on.",
+                under_way.as_str()
+            ));
             let point = journal.map(|journal| &journal.recovery_point);
             (Some(next), point.unwrap_or(&preview.recovery_point))
         }
@@ -249,7 +324,7 @@ fn print_preview(args: &FailoverArgs, survivor: &SurvivingRegion, preview: &Fail
     };
     output::print(&format!("The steps to epoch {}:", journal.to));
     let from = journal.next_step();
-    let steps = FailoverStep::EVERY.into_iter();
+    let steps = journal.operation.steps().iter().copied();
     for step in steps.skip_while(|step| Some(*step) != from) {
         let line = match step {
             FailoverStep::WriteEpoch => format!("{}; undone until then", step.description()),
@@ -258,7 +333,9 @@ fn print_preview(args: &FailoverArgs, survivor: &SurvivingRegion, preview: &Fail
                  longest life of a request that one of them sends last, and a margin",
                 step.description()
             ),
-            FailoverStep::RestoreDefaults => step.description().to_owned(),
+            FailoverStep::Verify | FailoverStep::RestoreDefaults | FailoverStep::HandOver => {
+                step.description().to_owned()
+            }
         };
         output::print(&format!("  - {line}"));
     }
@@ -322,17 +399,12 @@ fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
     }
 }
 
-fn print_end(
-    args: &FailoverArgs,
-    survivor: &SurvivingRegion,
-    epoch: Epoch,
-    journal: Option<&FailoverJournal>,
-) {
-    if args.json {
+fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&FailoverJournal>) {
+    if survivor.is_quiet {
         output::json(&serde_json::json!({ "epoch": epoch, "journal": journal }));
         return;
     }
-    let (region, other) = (&args.region, survivor.other_region());
+    let (region, other) = (&survivor.region, survivor.other_region());
     output::print(&format!("{region} is the primary by epoch {epoch}."));
     if let Some(journal) = journal {
         output::print(&format!(
@@ -356,7 +428,26 @@ fn print_end(
         let location = pair.sites.get(survivor.site).without_trailing_slash();
         output::print(&render::escape(&format!("  {location}")));
     }
-    output::print(&format!(
-        "When {other} returns, Twinlake changes nothing there: it is fenced. docs/takeover.md says what to do."
-    ));
+    output::print(&match journal {
+        Some(FailoverJournal {
+            operation: SwitchOperation::Switchover,
+            not_handed_over: None,
+            ..
+        }) => format!("{other} is the standby, and follows {region}."),
+        Some(FailoverJournal {
+            operation: SwitchOperation::Switchover,
+            not_handed_over: Some(reason),
+            ..
+        }) => render::escape(&format!(
+            "{other} is fenced, and not the standby yet: {reason}. Run `twinlake divergence --region {region}`."
+        )),
+        Some(FailoverJournal {
+            operation: SwitchOperation::Failover,
+            ..
+        })
+        | None => format!(
+            "When {other} returns, Twinlake changes nothing there: it is fenced. `twinlake divergence --region \
+             {region}` says what to do; so does docs/takeover.md."
+        ),
+    });
 }

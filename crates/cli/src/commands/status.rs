@@ -5,6 +5,7 @@ use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
 use crate::readiness_line::{readiness_json, readiness_line};
 use crate::status_snapshot::StatusSnapshot;
+use crate::takeover_status::{StandbyRole, fenced_line, show_without_standby};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -67,23 +68,44 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
         return query::status(ledger, args.json, args.all).await;
     }
     let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
-    let connection = LedgerConnection::open(ledger, without_ledger).await?;
+    let connection = match LedgerConnection::open(ledger, without_ledger).await {
+        Ok(connection) => connection,
+        Err(CliError::StandbyUnreachable {
+            primary,
+            standby,
+            error,
+        }) => {
+            let regions = (primary.as_str(), standby.as_str());
+            return show_without_standby(ledger, regions, &error, args.json).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let (policy, epoch) = (&connection.policy, connection.epoch);
+    let (primary, standby) = (&policy.primary(epoch).region, &policy.standby(epoch).region);
+    let is_fenced = connection.ledger.is_deployed()
+        && match StandbyRole::read(ledger, epoch, standby).await? {
+            StandbyRole::Fenced => true,
+            StandbyRole::Follows => false,
+        };
+    if is_fenced && !args.json {
+        output::print(&fenced_line(primary, standby));
+    }
     let status = StatusSnapshot::read(&connection, LAG_WINDOW_SECS).await?;
     if let Some(name) = &args.name {
         return show_subject(&connection, &status, name, args.json);
     }
     if args.json {
-        print_json(&connection, &status);
+        print_json(&connection, &status, is_fenced);
     } else {
         print_summary(&connection, &status);
         print_open_alerts(&connection.next, &status);
         print_rows(&connection.next, &status, args.all);
     }
     let problems = status.problems(&connection.operation.lag_alert);
-    Ok(CommandOutcome::done_if(problems.is_empty()))
+    Ok(CommandOutcome::done_if(problems.is_empty() && !is_fenced))
 }
 
-fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
+fn print_json(connection: &LedgerConnection, status: &StatusSnapshot, is_fenced: bool) {
     let rows: Vec<_> = status.rows.values().collect();
     let lag = status.current_lag().map(|sample| {
         let channels = Channel::EVERY.into_iter().filter_map(|channel| {
@@ -115,6 +137,7 @@ fn print_json(connection: &LedgerConnection, status: &StatusSnapshot) {
         "epoch": connection.epoch,
         "primary": connection.policy.primary(connection.epoch),
         "standby": connection.policy.standby(connection.epoch),
+        "fenced": is_fenced,
         "verified_at": status.verified_at.map(|at| at.to_string()),
         "lag": lag,
         "canaries": canaries_json(status),

@@ -1,6 +1,7 @@
-//! The gates of a failover: what must hold before it starts, each with its limit and the measured value.
+//! The gates of a switch: what must hold before it starts, each with its limit and the measured value.
 
-use super::{EpochRecord, FailoverRequest, RecoveryPoint};
+use super::{EpochRecord, FailoverRequest, RecoveryPoint, SwitchoverReadings};
+use crate::heartbeat::Channel;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -16,11 +17,18 @@ pub enum ForceableGate {
     MinimumInterval,
     /// At least one database is replicated.
     ReplicatedDatabases,
+    /// Of a switchover: every object is in sync. An object that can never be, because Twinlake does not
+    /// replicate it, is named, and a person may go on without it.
+    InSync,
 }
 
 impl ForceableGate {
     /// Every gate that may be forced.
-    pub const EVERY: [Self; 2] = [Self::MinimumInterval, Self::ReplicatedDatabases];
+    pub const EVERY: [Self; 3] = [
+        Self::MinimumInterval,
+        Self::ReplicatedDatabases,
+        Self::InSync,
+    ];
 
     /// The name by which it is forced.
     #[must_use]
@@ -28,6 +36,7 @@ impl ForceableGate {
         match self {
             Self::MinimumInterval => "minimum-interval",
             Self::ReplicatedDatabases => "replicated-databases",
+            Self::InSync => "in-sync",
         }
     }
 }
@@ -39,6 +48,14 @@ pub enum FailoverGate {
     AcceptedLoss,
     /// The epoch is the one that the person has seen.
     SeenEpoch,
+    /// Of a switchover: the primary holds the same epoch.
+    PeerEpoch,
+    /// Of a switchover: the person says that nobody writes to the primary any more.
+    WritersStopped,
+    /// Of a switchover: the lag of a channel is within its limit.
+    Lag(Channel),
+    /// Of a switchover: all objects in S3 have arrived.
+    PendingObjects,
     /// A gate that may be forced.
     Forceable(ForceableGate),
 }
@@ -48,6 +65,10 @@ impl fmt::Display for FailoverGate {
         f.write_str(match self {
             Self::AcceptedLoss => "accepted-loss",
             Self::SeenEpoch => "seen-epoch",
+            Self::PeerEpoch => "peer-epoch",
+            Self::WritersStopped => "writers-stopped",
+            Self::Lag(channel) => return write!(f, "{channel}-lag"),
+            Self::PendingObjects => "pending-objects",
             Self::Forceable(gate) => gate.as_str(),
         })
     }
@@ -96,6 +117,14 @@ pub(super) fn check(
         let measured = "it pairs 0: nothing was replicated to this Region".to_owned();
         return Err(refused(replicated, limit, measured));
     }
+    if let Some(readings) = &request.switchover {
+        return check_switchover(
+            record,
+            readings,
+            recovery_point,
+            forces(ForceableGate::InSync),
+        );
+    }
     match request.accepts_loss {
         true => Ok(()),
         false => Err(FailoverRefusal {
@@ -121,4 +150,86 @@ fn check_seen_epoch(
             action: "somebody has switched meanwhile: look again with `--validate-only`".to_owned(),
         }),
     }
+}
+
+/// Checks the gates of a switchover: both Regions are healthy, and nothing is known that would be lost. What is
+/// not known refuses.
+fn check_switchover(
+    record: &EpochRecord,
+    readings: &SwitchoverReadings,
+    point: &RecoveryPoint,
+    forces_in_sync: bool,
+) -> Result<(), FailoverRefusal> {
+    let refused = |gate, limit: String, measured: String, action: &str| FailoverRefusal {
+        gate,
+        limit,
+        measured,
+        action: action.to_owned(),
+    };
+    if readings.peer_epoch != Some(record.epoch) {
+        let limit = format!("the primary holds epoch {}", record.epoch);
+        let measured = match readings.peer_epoch {
+            Some(epoch) => format!("it holds epoch {epoch}"),
+            None => "its ledger cannot be reached".to_owned(),
+        };
+        let action = "if the primary is gone, use `twinlake failover`";
+        return Err(refused(FailoverGate::PeerEpoch, limit, measured, action));
+    }
+    for (channel, limit) in &readings.lag_limits {
+        let sent = point.heartbeats.get(channel).copied();
+        // S3 has canaries only where S3 replicates.
+        if sent.is_none() && *channel == Channel::Storage {
+            continue;
+        }
+        let lag = sent.map(|sent| point.read_at.secs().saturating_sub(sent.secs()));
+        if lag.is_none_or(|lag| lag > *limit) {
+            let measured = match lag {
+                Some(lag) => format!("its last heartbeat that arrived was sent {lag} s ago"),
+                None => "no heartbeat has arrived".to_owned(),
+            };
+            let limit = format!("the {channel} lag is at most {limit} s");
+            let action = "wait, or see what `twinlake status` and `twinlake doctor` report";
+            return Err(refused(
+                FailoverGate::Lag(*channel),
+                limit,
+                measured,
+                action,
+            ));
+        }
+    }
+    if point.pending_tables > 0 {
+        let limit = "all objects in S3 have arrived".to_owned();
+        let measured = format!("{} tables wait for objects", point.pending_tables);
+        let action =
+            "wait for S3, or run `twinlake pending dismiss` for those that will never arrive";
+        return Err(refused(
+            FailoverGate::PendingObjects,
+            limit,
+            measured,
+            action,
+        ));
+    }
+    let behind: usize = point.not_in_sync.values().sum();
+    if behind > 0 && !forces_in_sync {
+        let limit = "every object is in sync".to_owned();
+        let counts = point.not_in_sync.iter();
+        let counts: Vec<String> = counts.map(|(state, n)| format!("{n} {state}")).collect();
+        let gate = FailoverGate::Forceable(ForceableGate::InSync);
+        let action =
+            "run `twinlake resync`; to go without what cannot be replicated, add `--force in-sync`";
+        return Err(refused(gate, limit, counts.join(", "), action));
+    }
+    if !readings.writers_stopped {
+        let limit = "nobody writes to the primary any more".to_owned();
+        let measured = "it was not said".to_owned();
+        let action = "stop the writers that are listed, and those that write by IAM and S3, and add \
+                      `--writers-stopped`";
+        return Err(refused(
+            FailoverGate::WritersStopped,
+            limit,
+            measured,
+            action,
+        ));
+    }
+    Ok(())
 }

@@ -37,14 +37,14 @@ fn started() -> EpochRecord {
     record
 }
 
-fn no_results() -> (usize, BTreeMap<Name, String>) {
-    (0, BTreeMap::new())
+fn no_results() -> SwitchStepResult {
+    SwitchStepResult::default()
 }
 
 /// The records of a failover, one for each stage.
 fn records() -> Vec<EpochRecord> {
     let mut records = vec![started()];
-    for step in FailoverStep::EVERY {
+    for &step in SwitchOperation::Failover.steps() {
         let last = records.last().unwrap();
         assert_eq!(last.failover.as_ref().unwrap().next_step(), Some(step));
         let later = NOW.plus_secs(60);
@@ -80,7 +80,12 @@ fn a_completed_failover_restores_again_what_it_could_not() {
     let name = Name::new("sales").unwrap();
     let unrestored = BTreeMap::from([(name.clone(), "denied".to_owned())]);
     let step = FailoverStep::RestoreDefaults;
-    let record = after_step(&record, step, NOW, (3, unrestored));
+    let result = SwitchStepResult {
+        restored: 3,
+        unrestored,
+        ..SwitchStepResult::default()
+    };
+    let record = after_step(&record, step, NOW, result);
     let FailoverDecision::Resume(resumed) = decide_at_b(&record, &accepted()) else {
         panic!("it is not resumed");
     };
@@ -105,7 +110,7 @@ fn it_is_undone_until_the_epoch_is_written() {
         FailoverDecision::Start(_)
     ));
     for record in &records[1..3] {
-        let refused = UndoRefusal::EpochWritten(Epoch::new(1, SiteId::B));
+        let refused = UndoRefusal::EpochWritten(Epoch::new(1, SiteId::B), "failover");
         assert_eq!(undo(record, NOW), Err(refused));
     }
     for record in [&records[3], &undone, &EpochRecord::default()] {
@@ -130,7 +135,7 @@ fn a_closed_gate_names_its_limit_and_the_measured_value() {
     let switched = EpochRecord {
         epoch: Epoch::new(2, SiteId::A),
         switched_at: Some(NOW.plus_secs(-599)),
-        failover: None,
+        ..EpochRecord::default()
     };
     let refused = refusal(&switched, &accepted());
     assert!(
@@ -253,4 +258,138 @@ fn the_recovery_point_is_the_older_heartbeat_and_lists_the_longest_behind_first(
     assert_eq!(point.not_in_sync.values().sum::<usize>(), 2);
     channels.get_mut(&Channel::Permissions).unwrap().last = None;
     assert_eq!(read(&channels).arrived_until(), None);
+}
+
+fn switchover() -> FailoverRequest {
+    FailoverRequest {
+        switchover: Some(SwitchoverReadings {
+            peer_epoch: Some(Epoch::INITIAL),
+            writers_stopped: true,
+            lag_limits: [(Channel::Catalog, 75), (Channel::Storage, 1800)].into(),
+        }),
+        ..FailoverRequest::default()
+    }
+}
+
+fn healthy() -> RecoveryPoint {
+    RecoveryPoint {
+        heartbeats: [(Channel::Catalog, NOW.plus_secs(-75))].into(),
+        ..recovery_point()
+    }
+}
+
+fn readings(change: impl FnOnce(&mut SwitchoverReadings)) -> FailoverRequest {
+    let mut request = switchover();
+    change(request.switchover.as_mut().unwrap());
+    request
+}
+
+#[test]
+fn a_switchover_verifies_before_the_epoch_and_hands_over_at_its_end() {
+    let initial = EpochRecord::default();
+    let started = decide(&initial, SiteId::B, &switchover(), &healthy());
+    let Ok(FailoverDecision::Start(mut record)) = started else {
+        panic!("{started:?}");
+    };
+    for &step in SwitchOperation::Switchover.steps() {
+        assert_eq!(record.failover.as_ref().unwrap().next_step(), Some(step));
+        let is_before = matches!(step, FailoverStep::Verify | FailoverStep::WriteEpoch);
+        let epoch = if is_before {
+            Epoch::INITIAL
+        } else {
+            Epoch::new(1, SiteId::B)
+        };
+        assert_eq!(record.epoch, epoch, "{step:?}");
+        assert_eq!(undo(&record, NOW).is_ok(), is_before, "{step:?}");
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<EpochRecord>(&text).unwrap(), record);
+        let resumed = decide(&record, SiteId::B, &switchover(), &healthy());
+        assert_eq!(resumed, Ok(FailoverDecision::Resume(record.clone())));
+        record = after_step(&record, step, NOW, no_results());
+    }
+    let again = decide(&record, SiteId::B, &switchover(), &healthy());
+    assert_eq!(again, Ok(FailoverDecision::AlreadyPrimary));
+}
+
+#[test]
+fn a_failover_takes_the_place_of_a_switchover_until_the_epoch_and_completes_it_after() {
+    let initial = EpochRecord::default();
+    let started = decide(&initial, SiteId::B, &switchover(), &healthy());
+    let Ok(FailoverDecision::Start(record)) = started else {
+        panic!("{started:?}");
+    };
+    let verified = after_step(&record, FailoverStep::Verify, NOW, no_results());
+    for record in [record, verified.clone()] {
+        let FailoverDecision::Start(next) = decide_at_b(&record, &accepted()) else {
+            panic!("a switchover that changed nothing stands in the way");
+        };
+        assert_eq!(next.failover.unwrap().operation, SwitchOperation::Failover);
+        // It still needs the consent to the loss.
+        let refused = refusal(&record, &FailoverRequest::default());
+        assert_eq!(refused.gate, FailoverGate::AcceptedLoss);
+    }
+    let written = after_step(&verified, FailoverStep::WriteEpoch, NOW, no_results());
+    let decision = decide_at_b(&written, &accepted());
+    assert_eq!(decision, FailoverDecision::Resume(written));
+}
+
+#[test]
+fn what_is_not_known_or_behind_refuses_a_switchover() {
+    let refused = |request: &FailoverRequest, point: &RecoveryPoint| {
+        let decision = decide(&EpochRecord::default(), SiteId::B, request, point);
+        decision.unwrap_err()
+    };
+    let gate = |request: &FailoverRequest, point: &RecoveryPoint| refused(request, point).gate;
+    let unreachable = readings(|all| all.peer_epoch = None);
+    assert_eq!(gate(&unreachable, &healthy()), FailoverGate::PeerEpoch);
+    let other = readings(|all| all.peer_epoch = Some(Epoch::new(1, SiteId::A)));
+    assert_eq!(gate(&other, &healthy()), FailoverGate::PeerEpoch);
+    let unsaid = readings(|all| all.writers_stopped = false);
+    assert_eq!(gate(&unsaid, &healthy()), FailoverGate::WritersStopped);
+    let late = RecoveryPoint {
+        heartbeats: [(Channel::Catalog, NOW.plus_secs(-76))].into(),
+        ..recovery_point()
+    };
+    let refusal = refused(&switchover(), &late);
+    assert_eq!(refusal.gate, FailoverGate::Lag(Channel::Catalog));
+    let text = refusal.to_string();
+    assert!(
+        text.contains("at most 75 s") && text.contains("76 s ago"),
+        "{text}"
+    );
+    let unknown = recovery_point();
+    assert_eq!(
+        gate(&switchover(), &unknown),
+        FailoverGate::Lag(Channel::Catalog)
+    );
+    let mut stale = healthy();
+    stale
+        .heartbeats
+        .insert(Channel::Storage, NOW.plus_secs(-1801));
+    assert_eq!(
+        gate(&switchover(), &stale),
+        FailoverGate::Lag(Channel::Storage)
+    );
+    let waiting = RecoveryPoint {
+        pending_tables: 1,
+        ..healthy()
+    };
+    assert_eq!(gate(&switchover(), &waiting), FailoverGate::PendingObjects);
+    let behind = RecoveryPoint {
+        not_in_sync: [(SubjectState::Blocked, 2)].into(),
+        ..healthy()
+    };
+    let in_sync = ForceableGate::InSync;
+    let closed = refused(&switchover(), &behind);
+    assert_eq!(closed.gate, FailoverGate::Forceable(in_sync));
+    assert!(closed.to_string().contains("2 blocked"), "{closed}");
+    let forced = FailoverRequest {
+        forced: [in_sync].into(),
+        ..switchover()
+    };
+    let decision = decide(&EpochRecord::default(), SiteId::B, &forced, &behind);
+    assert!(
+        matches!(decision, Ok(FailoverDecision::Start(_))),
+        "{decision:?}"
+    );
 }

@@ -31,8 +31,8 @@ enum DatabaseResult {
 ///
 /// # Errors
 /// The ledger cannot be reached, or a call failed that may succeed later.
-pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer>(
-    survivor: &Survivor<'_, R, L, T>,
+pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H>(
+    survivor: &Survivor<'_, R, L, T, H>,
     from: Epoch,
 ) -> Result<RestoredDefaults, CallError> {
     let rows = survivor.ledger.database_rows().await?;
@@ -80,8 +80,8 @@ fn kept_defaults<'r>(
 }
 
 /// Restores the defaults of one database, and reads it again to see that they are there.
-async fn restore_database<R: WriteRegion, L, T>(
-    survivor: &Survivor<'_, R, L, T>,
+async fn restore_database<R: WriteRegion, L, T, H>(
+    survivor: &Survivor<'_, R, L, T, H>,
     name: &Name,
     row: &LedgerRow,
     defaults: Vec<PrincipalPermissions>,

@@ -1,0 +1,93 @@
+//! Lists the versions of the objects in the buckets of a Region.
+
+use crate::call_error;
+use crate::clients::Clients;
+use aws_sdk_s3::primitives::DateTime;
+use twinlake_core::divergence::ListedVersion;
+use twinlake_core::{CallError, Timestamp};
+use twinlake_engine::ports::{ObjectVersions, VersionMarker, VersionsPage};
+
+/// `x-amz-replication-status` of an object that S3 made as a replica.
+const REPLICA: &str = "REPLICA";
+
+/// The buckets of a Region, which are only read.
+#[derive(Clone, Debug)]
+pub struct S3ObjectVersions {
+    region: String,
+    s3: aws_sdk_s3::Client,
+}
+
+impl S3ObjectVersions {
+    /// The buckets of a Region.
+    #[must_use]
+    pub fn new(clients: &Clients) -> Self {
+        Self {
+            region: clients.region().to_owned(),
+            s3: clients.s3(),
+        }
+    }
+}
+
+impl ObjectVersions for S3ObjectVersions {
+    async fn versions_page(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<VersionMarker>,
+    ) -> Result<VersionsPage, CallError> {
+        let (key_marker, version_marker) = after.unzip();
+        let call = self.s3.list_object_versions().bucket(bucket).prefix(prefix);
+        let call = call
+            .set_key_marker(key_marker)
+            .set_version_id_marker(version_marker.flatten());
+        let page = call.send().await;
+        let page =
+            page.map_err(|e| call_error::from_sdk("ListObjectVersions", &self.region, &e))?;
+        let mut versions = Vec::new();
+        for listed in page.versions() {
+            let e_tag = listed.e_tag().map(str::to_owned);
+            let time = listed.last_modified();
+            let version = version(listed.version_id(), time, e_tag, false);
+            versions.extend(listed.key().map(str::to_owned).zip(version));
+        }
+        for listed in page.delete_markers() {
+            let version = version(listed.version_id(), listed.last_modified(), None, true);
+            versions.extend(listed.key().map(str::to_owned).zip(version));
+        }
+        let is_truncated = page.is_truncated == Some(true);
+        let next = page.next_key_marker.filter(|_| is_truncated);
+        Ok(VersionsPage {
+            versions,
+            next: next.map(|key| (key, page.next_version_id_marker)),
+        })
+    }
+
+    async fn is_replica(
+        &self,
+        bucket: &str,
+        key: &str,
+        version_id: &str,
+    ) -> Result<bool, CallError> {
+        let call = self.s3.head_object().bucket(bucket).key(key);
+        let found = call.version_id(version_id).send().await;
+        let found = found.map_err(|e| call_error::from_sdk("HeadObject", &self.region, &e))?;
+        let status = found.replication_status();
+        Ok(status.is_some_and(|status| status.as_str() == REPLICA))
+    }
+}
+
+/// A listed version; `None` if the listing has no time of it.
+fn version(
+    version_id: Option<&str>,
+    modified_at: Option<&DateTime>,
+    e_tag: Option<String>,
+    is_delete_marker: bool,
+) -> Option<ListedVersion> {
+    Some(ListedVersion {
+        // A bucket that never had versioning lists its objects with this id.
+        version_id: version_id.unwrap_or("null").to_owned(),
+        modified_at: Timestamp::from_secs(modified_at?.secs()),
+        e_tag,
+        is_delete_marker,
+    })
+}

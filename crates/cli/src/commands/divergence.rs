@@ -1,0 +1,296 @@
+//! `twinlake divergence`: what the former primary has and the primary has not, and the acceptance that it is
+//! given up.
+
+use crate::common_options::Common;
+use crate::connect::{Connection, WithoutLedger, ledger_in};
+use crate::files::write_json;
+use crate::{CliError, CommandOutcome, output};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions};
+use twinlake_core::divergence::{DivergenceReport, FormerChangeKind, PlaceDivergence};
+use twinlake_core::failover::EpochRecord;
+use twinlake_core::render::{self, StepCounts};
+use twinlake_core::step_kind::ObjectKind;
+use twinlake_core::topology::Epoch;
+use twinlake_engine::divergence::{
+    AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare,
+};
+use twinlake_engine::{Ledger as _, ReadRegion as _};
+
+/// Arguments of `twinlake divergence`.
+#[derive(Debug, Clone, Args)]
+pub struct DivergenceArgs {
+    /// Write the whole report to this file, as JSON, with every object that is given up
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Accept the report with this digest: what it lists is given up, and the former primary becomes
+    /// the standby
+    ///
+    /// The report is made again, and written to the file of --out before anything else is. If its
+    /// digest is another one, nothing is accepted.
+    #[arg(long, value_name = "DIGEST", requires = "out")]
+    pub accept: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(long, requires = "accept")]
+    pub yes: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why the command needs the ledgers of a deployment.
+const NEEDS_LEDGERS: &str = "what the former primary has changed is told by the ledgers of a deployment; add \
+                             --region REGION, the Region that is the primary";
+
+/// The most lines of a list that are printed.
+const MAX_LINES: usize = 30;
+
+/// The ledgers and the buckets of both Regions.
+struct BothRegions {
+    primary_ledger: DynamoLedger,
+    former_ledger: DynamoLedger,
+    primary_objects: S3ObjectVersions,
+    former_objects: S3ObjectVersions,
+    record: EpochRecord,
+}
+
+impl BothRegions {
+    async fn open(common: &Common, connection: &Connection) -> Result<Self, CliError> {
+        let (primary, former) = connection.regions();
+        let (primary, former) = (primary.region(), former.region());
+        let primary_ledger = ledger_in(&common.ledger.ledger_table, primary).await;
+        let former_ledger = ledger_in(&common.ledger.ledger_table, former).await;
+        let held = former_ledger.epoch().await?;
+        check_fenced(connection.epoch, held, former)?;
+        let record = primary_ledger.epoch_record().await?;
+        Ok(Self {
+            primary_objects: S3ObjectVersions::new(&Clients::connect(primary).await),
+            former_objects: S3ObjectVersions::new(&Clients::connect(former).await),
+            primary_ledger,
+            former_ledger,
+            record: record.map(|(record, _)| record).unwrap_or_default(),
+        })
+    }
+}
+
+/// Fails if the former primary is not fenced.
+fn check_fenced(epoch: Epoch, held: Epoch, former: &str) -> Result<(), CliError> {
+    if held.is_before(epoch) {
+        return Ok(());
+    }
+    Err(CliError::Usage(match held == epoch {
+        true => format!(
+            "{former} is the standby by epoch {epoch}: nothing has diverged; `twinlake plan` compares the \
+             Regions"
+        ),
+        false => format!(
+            "the ledger of {former} holds epoch {held}, and the other one epoch {epoch}: both Regions were made \
+             the primary; run `twinlake failover` in the one that is to lead"
+        ),
+    }))
+}
+
+pub(crate) async fn run(
+    common: &Common,
+    args: &DivergenceArgs,
+) -> Result<CommandOutcome, CliError> {
+    if common.ledger.ledger.is_some() {
+        return Err(CliError::Usage(NEEDS_LEDGERS.to_owned()));
+    }
+    let connection = Connection::open(common, WithoutLedger::Fails(NEEDS_LEDGERS)).await?;
+    let both = BothRegions::open(common, &connection).await?;
+    let regions = connection.returning(
+        DivergedRegion {
+            region: connection.regions().0,
+            ledger: &both.primary_ledger,
+            objects: &both.primary_objects,
+        },
+        DivergedRegion {
+            region: connection.regions().1,
+            ledger: &both.former_ledger,
+            objects: &both.former_objects,
+        },
+    );
+    connection.progress.begin("Comparing the Regions");
+    let found = compare(&regions, &both.record).await;
+    connection.progress.end();
+    let divergence = found?;
+    let report = &divergence.report;
+    if let Some(file) = &args.out {
+        let digest = report.digest();
+        write_json(
+            file,
+            &serde_json::json!({ "digest": digest, "report": report }),
+        )?;
+    }
+    if args.json {
+        output::json(&serde_json::json!({ "digest": report.digest(), "report": report }));
+    } else {
+        output::print(&report_text(report));
+    }
+    let Some(digest) = &args.accept else {
+        if !args.json {
+            print_next(report);
+        }
+        return Ok(CommandOutcome::done_if(report.is_empty()));
+    };
+    accept_report(&regions, &divergence, digest, args).await
+}
+
+async fn accept_report<R, O, C>(
+    regions: &ReturningRegion<'_, R, DynamoLedger, O, C>,
+    divergence: &Divergence,
+    digest: &str,
+    args: &DivergenceArgs,
+) -> Result<CommandOutcome, CliError>
+where
+    R: twinlake_engine::ReadRegion,
+    O: twinlake_engine::ports::ObjectVersions,
+    C: twinlake_engine::Clock,
+{
+    let report = &divergence.report;
+    let former = &report.former_region;
+    // A report that is not the accepted one is refused before anybody is asked.
+    if !args.yes && report.digest() == digest {
+        let question = format!(
+            "Give up what is listed, and make {former} the standby of {}?",
+            report.primary_region
+        );
+        if !output::confirm(&question)? {
+            return Ok(CommandOutcome::AttentionNeeded);
+        }
+    }
+    accept(regions, divergence, digest).await.map_err(|error| match error {
+        AcceptError::Call(error) => CliError::Usage(format!(
+            "{error}; {former} stays fenced, and accepting goes on when you run the same command again"
+        )),
+        refused @ (AcceptError::Changed { .. }
+        | AcceptError::Unread { .. }
+        | AcceptError::FailoverUnderWay
+        | AcceptError::NotFenced { .. }) => CliError::Usage(refused.to_string()),
+    })?;
+    if !args.json {
+        output::print(&format!(
+            "{former} is the standby by epoch {}. The next resync makes it equal to {}; `twinlake resync --region \
+             {former}` does it now. Deletions beyond the deletion limit stay held until `twinlake \
+             approve-deletions`.",
+            report.epoch, report.primary_region
+        ));
+    }
+    Ok(CommandOutcome::Done)
+}
+
+/// The report for people.
+fn report_text(report: &DivergenceReport) -> String {
+    let (former, primary) = (&report.former_region, &report.primary_region);
+    let mut lines = vec![format!(
+        "{former} is fenced: {primary} is the primary by epoch {}. This is what {former} has and {primary} has not; \
+         it is given up when the report is accepted.",
+        report.epoch
+    )];
+    let mut counts: BTreeMap<(FormerChangeKind, ObjectKind), usize> = BTreeMap::new();
+    for change in &report.changes {
+        *counts.entry((change.kind, change.object)).or_default() += 1;
+    }
+    lines.push(match counts.is_empty() {
+        true => "Catalog and permissions: nothing.".to_owned(),
+        false => {
+            let counts = counts.iter();
+            let counts = counts.map(|((kind, object), n)| format!("{n} {} {kind}", object.label()));
+            let counts: Vec<String> = counts.collect();
+            format!("Catalog and permissions: {}.", counts.join(", "))
+        }
+    });
+    for change in report.changes.iter().take(MAX_LINES) {
+        let text = render::escape(change.text.trim().lines().next().unwrap_or_default());
+        lines.push(format!("  - {}: {text}", change.kind));
+    }
+    lines.extend(more(report.changes.len()));
+    if report.bookkeeping > 0 {
+        lines.push(format!(
+            "  {} differ only in what engines and crawlers record, such as counts and times.",
+            report.bookkeeping
+        ));
+    }
+    for place in &report.places {
+        lines.extend(place_lines(place, report));
+    }
+    if !report.unread.is_empty() {
+        lines.push("Not compared, so the report cannot be accepted:".to_owned());
+        let unread = report.unread.iter().take(MAX_LINES);
+        lines.extend(unread.map(|reason| format!("  - {}", render::escape(reason))));
+        lines.extend(more(report.unread.len()));
+    }
+    let mut steps = StepCounts::default();
+    for step in &report.plan.steps {
+        steps.add(step);
+    }
+    lines.push(format!(
+        "To make {former} equal to {primary}, Twinlake would apply {} steps now.",
+        steps.total()
+    ));
+    lines.push(format!("Digest: {}", report.digest()));
+    lines.join("\n")
+}
+
+fn more(count: usize) -> Option<String> {
+    let left = count.checked_sub(MAX_LINES).filter(|left| *left > 0)?;
+    Some(format!(
+        "  and {left} more; `--out FILE` writes all of them"
+    ))
+}
+
+fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String> {
+    let counts = place.counts.iter();
+    let counts: Vec<String> = counts.map(|(kind, n)| format!("{n} keys {kind}")).collect();
+    let found = match counts.is_empty() {
+        true => "nothing".to_owned(),
+        false => counts.join(", "),
+    };
+    let mut lines = vec![render::escape(&format!(
+        "Objects in {} since {}: {found}. Twinlake changes none of them.",
+        place.former, report.since
+    ))];
+    for key in place.keys.iter().take(MAX_LINES) {
+        let table = key.table.as_ref().map(|table| format!(" of {table}"));
+        let marker = match key.has_delete_marker {
+            true => ", with a delete marker",
+            false => "",
+        };
+        let line = format!(
+            "  - {}: {}{}{marker}",
+            key.divergence,
+            key.key,
+            table.unwrap_or_default()
+        );
+        lines.push(render::escape(&line));
+    }
+    lines.extend(more(place.counts.values().sum()));
+    for (site, reason) in &place.unread {
+        let what = match *site == report.epoch.primary() {
+            true => &place.primary,
+            false => &place.former,
+        };
+        let line = format!("  unknown: what else is in {what}: {reason}");
+        lines.push(render::escape(&line));
+    }
+    if place.unknown_origin > 0 {
+        lines.push(format!(
+            "  unknown: which Region wrote {} versions that both have",
+            place.unknown_origin
+        ));
+    }
+    lines
+}
+
+fn print_next(report: &DivergenceReport) {
+    output::print(&format!(
+        "Keep what you need of it first: create it again in {}, and copy objects. Then accept the rest:\n  twinlake \
+         divergence --region {} --accept {} --out FILE",
+        report.primary_region,
+        report.primary_region,
+        report.digest()
+    ));
+}

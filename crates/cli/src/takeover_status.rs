@@ -1,0 +1,92 @@
+//! What `twinlake status` says of the last switch, from the ledger of the primary: whether the other Region follows,
+//! is fenced, or cannot be reached.
+
+use crate::common_options::LedgerOptions;
+use crate::connect::ledger_in;
+use crate::{CliError, CommandOutcome, output};
+use twinlake_core::failover::EpochRecord;
+use twinlake_core::render;
+use twinlake_core::topology::Epoch;
+use twinlake_engine::Ledger as _;
+
+/// Whether the standby follows the primary.
+#[derive(Debug)]
+pub(crate) enum StandbyRole {
+    /// It holds the epoch of the primary.
+    Follows,
+    /// It holds a lower epoch: nothing is changed in it.
+    Fenced,
+}
+
+impl StandbyRole {
+    /// Reads the epochs of both Regions.
+    ///
+    /// # Errors
+    /// The ledger of the standby cannot be read.
+    pub(crate) async fn read(
+        options: &LedgerOptions,
+        epoch: Epoch,
+        standby: &str,
+    ) -> Result<Self, CliError> {
+        let held = ledger_in(&options.ledger_table, standby)
+            .await
+            .epoch()
+            .await?;
+        Ok(match held.is_before(epoch) {
+            true => Self::Fenced,
+            false => Self::Follows,
+        })
+    }
+}
+
+/// The line about a standby that is fenced.
+pub(crate) fn fenced_line(primary: &str, standby: &str) -> String {
+    format!(
+        "{standby} is fenced: it was the primary before a switch, and nothing is changed in it until you accept what \
+         it gives up. Run `twinlake divergence --region {primary}`."
+    )
+}
+
+/// Shows what the ledger of the primary knows while that of the standby cannot be read.
+///
+/// # Errors
+/// The ledger of the primary cannot be read, either.
+pub(crate) async fn show_without_standby(
+    options: &LedgerOptions,
+    (primary, standby): (&str, &str),
+    error: &twinlake_core::CallError,
+    is_json: bool,
+) -> Result<CommandOutcome, CliError> {
+    let ledger = ledger_in(&options.ledger_table, primary).await;
+    let epoch = ledger.epoch().await?;
+    let record = ledger.epoch_record().await?;
+    let record = record.map(|(record, _)| record).unwrap_or_default();
+    if is_json {
+        output::json(&serde_json::json!({
+            "epoch": epoch, "primary": primary, "standby": standby, "standby_unreachable": error.to_string(),
+            "switched_at": record.switched_at.map(|at| at.to_string()), "failover": record.failover,
+        }));
+        return Ok(CommandOutcome::AttentionNeeded);
+    }
+    output::print(&format!("{primary} is the primary by epoch {epoch}."));
+    output::print(&render::escape(&format!(
+        "The ledger of {standby}, the standby, cannot be read: {error}. While that lasts, nothing is known to be \
+         replicated to it."
+    )));
+    if let Some(line) = switch_line(&record) {
+        output::print(&line);
+    }
+    Ok(CommandOutcome::AttentionNeeded)
+}
+
+/// The last switch in a line.
+fn switch_line(record: &EpochRecord) -> Option<String> {
+    let journal = record.failover.as_ref()?;
+    Some(format!(
+        "The last switch was a {} to epoch {}: {} since {}.",
+        journal.operation.as_str(),
+        journal.to,
+        journal.stage,
+        journal.reached.get(&journal.stage)?
+    ))
+}

@@ -1,0 +1,260 @@
+//! The return of a former primary: what it has and the primary has not, and what happens once a person has
+//! accepted that this is given up.
+//!
+//! Until then the Region is fenced: its ledger holds a lower epoch than that of the primary. [`compare`] reads
+//! both Regions and writes nothing. [`accept`] writes to the two ledgers: it notes the acceptance, gives the
+//! former primary the rows by which it is the standby of the primary, and, last, the epoch. It may be killed
+//! between any two calls and run again.
+
+mod accept;
+mod objects;
+mod pairing;
+
+pub use accept::{AcceptError, accept};
+
+use crate::in_memory_ledger::{InMemoryLedger, LedgerFile};
+use crate::ports::{Clock, Environment, Ledger, ObjectVersions, ReadRegion};
+use crate::progress::WorkProgress;
+use crate::reconcile::Context;
+use crate::resync::preview;
+use pairing::PairedRegions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use twinlake_core::audit::{ApprovedDeletions, Rejection};
+use twinlake_core::divergence::{
+    ComparedRegions, DivergenceReport, FormerChange, FormerChangeKind, former_changes,
+};
+use twinlake_core::failover::EpochRecord;
+use twinlake_core::heartbeat::Channel;
+use twinlake_core::ledger::LedgerRows;
+use twinlake_core::step_kind::ObjectKind;
+use twinlake_core::topology::Epoch;
+use twinlake_core::{
+    CallError, LfSubject, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, Timestamp,
+};
+
+/// One of the two Regions.
+#[derive(Debug)]
+pub struct DivergedRegion<'a, R, L, O> {
+    /// Its catalog.
+    pub region: &'a R,
+    /// Its ledger.
+    pub ledger: &'a L,
+    /// The objects of its buckets.
+    pub objects: &'a O,
+}
+
+/// The primary and the former primary.
+pub struct ReturningRegion<'a, R, L, O, C> {
+    /// The primary, whose ledger holds the epoch.
+    pub primary: DivergedRegion<'a, R, L, O>,
+    /// The former primary.
+    pub former: DivergedRegion<'a, R, L, O>,
+    /// The clock.
+    pub clock: &'a C,
+    /// The policy of the primary's ledger.
+    pub policy: &'a Policy,
+    /// The epoch of the primary's ledger.
+    pub epoch: Epoch,
+    /// The principal that reads.
+    pub reader_role: &'a Principal,
+    /// All roles of Twinlake.
+    pub own_roles: &'a OwnRoles,
+    /// The most calls at the same time.
+    pub max_concurrent_calls: usize,
+    /// Who is told about the progress.
+    pub progress: &'a dyn WorkProgress,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug)]
+pub struct Divergence {
+    /// The report.
+    pub report: DivergenceReport,
+    /// The rows by which the former primary is the standby of the primary: everything in it is paired with
+    /// what the primary has under the name, or with nothing.
+    pub rows: LedgerRows,
+}
+
+/// The Regions of a comparison, with rows in memory.
+struct Comparison<R, C>(PhantomData<(R, C)>);
+
+impl<R: ReadRegion, C: Clock> Environment for Comparison<R, C> {
+    type Primary = R;
+    type Standby = R;
+    type Ledger = InMemoryLedger;
+    type Clock = C;
+}
+
+/// The Lake Formation subjects whose rows hold the keys of what Twinlake manages.
+const SUBJECTS_WITH_KEYS: [LfSubject; 4] = [
+    LfSubject::LfTags,
+    LfSubject::LfTagExpressions,
+    LfSubject::DataLocations,
+    LfSubject::Settings,
+];
+
+/// Compares the two Regions.
+///
+/// # Errors
+/// A ledger cannot be reached, or the databases of a Region cannot be listed. Other reads that fail are in
+/// the report.
+pub async fn compare<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+    regions: &ReturningRegion<'_, R, L, O, C>,
+    record: &EpochRecord,
+) -> Result<Divergence, CallError> {
+    let read_at = regions.clock.now();
+    let survivor_rows = all_rows(regions.primary.ledger).await?;
+    let paired = PairedRegions::read(regions, &survivor_rows, read_at).await?;
+    let (plan, _) = regions.preview(&paired.rows, false).await?;
+    let reverse = regions.preview(&paired.reverse_rows, true).await?;
+    let mut unread = paired.unread;
+    // What the other plan could not read, the next resync says: nothing is given up by it.
+    unread.extend(unread_in(&reverse.0, &reverse.1, &paired.in_primary));
+    let compared = ComparedRegions {
+        rows: survivor_rows,
+        in_former: paired.in_former,
+        in_primary: paired.in_primary,
+        table_defaults: paired.table_defaults,
+    };
+    let (mut changes, bookkeeping) = former_changes(&reverse.0, regions.policy, &compared);
+    add_unplanned(&mut changes, &compared);
+    let since = common_point(record);
+    let switched_at = record.switched_at.unwrap_or(since);
+    let places =
+        objects::compare_places(regions, (since, switched_at), &paired.primary_tables).await;
+    Ok(Divergence {
+        report: DivergenceReport {
+            epoch: regions.epoch,
+            policy_digest: regions.policy.digest().to_owned(),
+            former_region: regions.former.region.region().to_owned(),
+            primary_region: regions.primary.region.region().to_owned(),
+            since,
+            read_at,
+            changes,
+            bookkeeping,
+            places,
+            unread,
+            plan,
+        },
+        rows: paired.rows,
+    })
+}
+
+/// The time until which everything in S3 is known to have arrived: the last canary that had arrived, else the last
+/// complete resync, else the switch. Without any, everything is listed.
+fn common_point(record: &EpochRecord) -> Timestamp {
+    let point = record
+        .failover
+        .as_ref()
+        .map(|journal| &journal.recovery_point);
+    let canary = point.and_then(|point| point.heartbeats.get(&Channel::Storage).copied());
+    let verified = point.and_then(|point| point.verified_at);
+    canary.or(verified).unwrap_or_default()
+}
+
+/// What could not be read or decided, of the reverse plan. What lies in a database that the primary does not have is
+/// given up with it, and need not be read.
+fn unread_in(
+    plan: &Plan,
+    rejections: &[Rejection],
+    in_primary: &BTreeMap<Subject, String>,
+) -> BTreeSet<String> {
+    let exists = |subject: &Subject| {
+        let database = subject.database().cloned().map(Subject::Database);
+        database.is_none_or(|database| in_primary.contains_key(&database))
+    };
+    let findings = plan.findings.iter();
+    let failed = findings.filter(|one| one.kind.is_failed_read() && exists(&one.subject));
+    let failed = failed.map(|one| format!("{}: {}", one.subject, one.detail));
+    let rejections = rejections.iter();
+    failed
+        .chain(rejections.map(|rejection| format!("not decided: {rejection}")))
+        .collect()
+}
+
+/// Adds what only the former primary has and the reverse plan does not create: Twinlake does not replicate it, or its
+/// database does not exist in the primary.
+fn add_unplanned(changes: &mut Vec<FormerChange>, compared: &ComparedRegions) {
+    let created: BTreeSet<Subject> = changes
+        .iter()
+        .filter(|change| match change.step {
+            Some(
+                Step::CreateDatabase { .. }
+                | Step::CreateTable { .. }
+                | Step::CreateFunction { .. },
+            ) => true,
+            Some(_) | None => false,
+        })
+        .map(|change| change.subject.clone())
+        .collect();
+    for (subject, at) in &compared.in_former {
+        if compared.in_primary.contains_key(subject) || created.contains(subject) {
+            continue;
+        }
+        let object = match subject {
+            Subject::Table(_) => ObjectKind::Tables,
+            Subject::Function(_) => ObjectKind::Functions,
+            Subject::Database(_) | Subject::Catalog | Subject::LakeFormation(_) => {
+                ObjectKind::Databases
+            }
+        };
+        changes.push(FormerChange {
+            subject: subject.clone(),
+            object,
+            kind: FormerChangeKind::OnlyThere,
+            text: format!("{subject}, of which the report has no copy"),
+            step: None,
+            digest: at.map(|at| at.to_string()).unwrap_or_default(),
+        });
+    }
+}
+
+/// All rows of a ledger.
+async fn all_rows<L: Ledger>(ledger: &L) -> Result<LedgerRows, CallError> {
+    let mut rows = ledger.database_rows().await?;
+    let databases: BTreeSet<_> = rows.keys().filter_map(Subject::database).cloned().collect();
+    for database in &databases {
+        rows.extend(ledger.rows_in_database(database).await?);
+    }
+    let lf_subjects = LfSubject::EVERY.map(Subject::LakeFormation);
+    rows.extend(ledger.rows(&lf_subjects.into()).await?);
+    Ok(rows)
+}
+
+impl<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock> ReturningRegion<'_, R, L, O, C> {
+    /// Plans what would make one Region equal to the other. Deletions are shown, however many.
+    async fn preview(
+        &self,
+        rows: &LedgerRows,
+        is_reverse: bool,
+    ) -> Result<(Plan, Vec<Rejection>), CallError> {
+        let ledger = InMemoryLedger::new(LedgerFile {
+            rows: rows.clone(),
+            ..LedgerFile::default()
+        });
+        let (primary, former) = (self.primary.region, self.former.region);
+        let (leads, follows, epoch) = match is_reverse {
+            false => (primary, former, self.epoch),
+            true => (former, primary, self.epoch.switched()),
+        };
+        let context: Context<'_, Comparison<R, C>> = Context {
+            primary: leads,
+            standby: follows,
+            ledger: &ledger,
+            clock: self.clock,
+            policy: self.policy,
+            epoch,
+            reader_role: self.reader_role,
+            own_roles: self.own_roles,
+            max_concurrent_calls: self.max_concurrent_calls,
+            approved_deletions: &ApprovedDeletions::All,
+            may_write_settings: true,
+            stop_at: None,
+            scan_window: None,
+            lf_tag_lease: None,
+            progress: self.progress,
+        };
+        preview(&context, &Scope::catalog()).await
+    }
+}

@@ -1,0 +1,235 @@
+//! What happens once a person has accepted a report: the former primary gets the rows of a standby, and the
+//! epoch. All of it is in the two ledgers; nothing is applied.
+
+use super::{Divergence, ReturningRegion, all_rows};
+use crate::observe::count_paired;
+use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
+use std::collections::BTreeSet;
+use twinlake_core::failover::{AcceptedDivergence, EpochRecord, FailoverJournal, FailoverStep};
+use twinlake_core::ledger::LedgerRows;
+use twinlake_core::{CallError, CallErrorKind, LedgerRow, Subject};
+
+/// Why a report is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The former primary has changed, or another report was meant.
+    #[error(
+        "the report has the digest {found} now: {former} has changed since, or it is not the report that was \
+         accepted; read it again with `twinlake divergence`"
+    )]
+    Changed {
+        /// The present digest.
+        found: String,
+        /// The former primary.
+        former: String,
+    },
+    /// Something could not be compared.
+    #[error(
+        "{count} reads failed, so nobody knows what is given up: the first is {first}; correct the cause, and \
+         read the report again with `twinlake divergence`"
+    )]
+    Unread {
+        /// The number of reasons.
+        count: usize,
+        /// One of them.
+        first: String,
+    },
+    /// The failover is not completed.
+    #[error("the failover or switchover has not completed; run its command again first")]
+    FailoverUnderWay,
+    /// The former primary is not fenced.
+    #[error("{former} holds epoch {epoch}, and is not fenced: there is nothing to accept")]
+    NotFenced {
+        /// The Region.
+        former: String,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// A ledger cannot be reached, or others changed it.
+    #[error("{0}")]
+    Call(#[from] CallError),
+}
+
+/// Accepts a report by its digest: the former primary becomes the standby.
+///
+/// # Errors
+/// It is not that report, or a ledger cannot be reached; run it again then.
+pub async fn accept<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+    regions: &ReturningRegion<'_, R, L, O, C>,
+    divergence: &Divergence,
+    digest: &str,
+) -> Result<(), AcceptError> {
+    let report = &divergence.report;
+    let found = report.digest();
+    if found != digest {
+        let former = report.former_region.clone();
+        return Err(AcceptError::Changed { found, former });
+    }
+    if let Some(first) = report.unread.first() {
+        return Err(AcceptError::Unread {
+            count: report.unread.len(),
+            first: first.clone(),
+        });
+    }
+    let former = regions.former.ledger;
+    let (stored, former_version) = former.epoch_record().await?.unzip();
+    let held = former.epoch().await?;
+    if !held.is_before(regions.epoch) {
+        return Err(AcceptError::NotFenced {
+            former: report.former_region.clone(),
+            epoch: held.number(),
+        });
+    }
+    let record = note(regions, digest).await?;
+    copy_documents(regions).await?;
+    write_rows(former, &report.former_region, &divergence.rows).await?;
+    former
+        .put_paired_counts(&count_paired(&divergence.rows))
+        .await?;
+    former.forget_verified_policy().await?;
+    let next = EpochRecord {
+        epoch: regions.epoch,
+        switched_at: record.switched_at,
+        accepted: record.accepted.clone(),
+        ..stored.unwrap_or_default()
+    };
+    if !former.put_epoch_record(&next, former_version).await? {
+        return Err(others(&report.former_region).into());
+    }
+    complete(regions).await?;
+    Ok(())
+}
+
+fn others(region: &str) -> CallError {
+    let message = "others have changed the ledger; run the command again";
+    CallError::new(CallErrorKind::Contended, "accept", region, message)
+}
+
+/// Notes in the ledger of the primary what was accepted, before anything is written elsewhere.
+async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+    regions: &ReturningRegion<'_, R, L, O, C>,
+    digest: &str,
+) -> Result<EpochRecord, AcceptError> {
+    let ledger = regions.primary.ledger;
+    let region = regions.primary.region.region();
+    let (record, version) = ledger.epoch_record().await?.unzip();
+    let record = record.unwrap_or_default();
+    if record.epoch != regions.epoch {
+        return Err(others(region).into());
+    }
+    let next_step = record
+        .failover
+        .as_ref()
+        .and_then(FailoverJournal::next_step);
+    if next_step.is_some_and(|step| step != FailoverStep::HandOver) {
+        return Err(AcceptError::FailoverUnderWay);
+    }
+    let accepted = AcceptedDivergence {
+        epoch: regions.epoch.number(),
+        digest: digest.to_owned(),
+        at: regions.clock.now(),
+        completed_at: None,
+    };
+    let record = EpochRecord {
+        accepted: Some(accepted),
+        ..record
+    };
+    match ledger.put_epoch_record(&record, version).await? {
+        true => Ok(record),
+        false => Err(others(region).into()),
+    }
+}
+
+/// Notes that the former primary is the standby.
+async fn complete<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+    regions: &ReturningRegion<'_, R, L, O, C>,
+) -> Result<(), AcceptError> {
+    let ledger = regions.primary.ledger;
+    let (record, version) = ledger.epoch_record().await?.unzip();
+    let record = record.unwrap_or_default();
+    let accepted = record.accepted.clone().map(|accepted| AcceptedDivergence {
+        completed_at: Some(regions.clock.now()),
+        ..accepted
+    });
+    let record = EpochRecord { accepted, ..record };
+    match ledger.put_epoch_record(&record, version).await? {
+        true => Ok(()),
+        false => Err(others(regions.primary.region.region()).into()),
+    }
+}
+
+/// Gives a ledger that was lost the documents that functions need.
+async fn copy_documents<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+    regions: &ReturningRegion<'_, R, L, O, C>,
+) -> Result<(), CallError> {
+    let (primary, former) = (regions.primary.ledger, regions.former.ledger);
+    if former.policy().await?.is_none() {
+        former.put_policy(regions.policy.text()).await?;
+    }
+    if former.operation_document().await?.is_none()
+        && let Some(text) = primary.operation_document().await?
+    {
+        former.put_operation_document(&text).await?;
+    }
+    Ok(())
+}
+
+/// Makes the rows of a ledger equal to these. The Region is fenced, so no function writes them.
+async fn write_rows<L: Ledger>(
+    ledger: &L,
+    region: &str,
+    wanted: &LedgerRows,
+) -> Result<(), CallError> {
+    let stored = all_rows(ledger).await?;
+    let stale: Vec<LedgerRow> = stored
+        .iter()
+        .filter(|(subject, row)| !wanted.contains_key(*subject) && row.version.is_some())
+        .map(|(_, row)| row.clone())
+        .collect();
+    let rows = wanted.iter().map(|(subject, row)| LedgerRow {
+        version: stored.get(subject).and_then(|stored| stored.version),
+        ..row.clone()
+    });
+    let rows: Vec<LedgerRow> = rows.collect();
+    // Databases go last: the rows of what they contain are found by them.
+    let (databases, others_first): (Vec<_>, Vec<_>) = stale
+        .into_iter()
+        .partition(|row| matches!(row.subject, Subject::Database(_)));
+    let mut refused = ledger.delete_rows(&others_first).await?;
+    refused.extend(ledger.delete_rows(&databases).await?);
+    refused.extend(ledger.put_rows(&rows).await?);
+    for (subject, row) in &stored {
+        update_keys(ledger, subject, &row.managed_keys, wanted.get(subject)).await?;
+    }
+    for (subject, row) in wanted {
+        if !stored.contains_key(subject) {
+            update_keys(ledger, subject, &BTreeSet::new(), Some(row)).await?;
+        }
+    }
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(others(region)),
+    }
+}
+
+async fn update_keys<L: Ledger>(
+    ledger: &L,
+    subject: &Subject,
+    stored: &BTreeSet<String>,
+    wanted: Option<&LedgerRow>,
+) -> Result<(), CallError> {
+    let Subject::LakeFormation(lf_subject) = subject else {
+        return Ok(());
+    };
+    let wanted = wanted
+        .map(|row| row.managed_keys.clone())
+        .unwrap_or_default();
+    let added: BTreeSet<String> = wanted.difference(stored).cloned().collect();
+    let removed: BTreeSet<String> = stored.difference(&wanted).cloned().collect();
+    if added.is_empty() && removed.is_empty() {
+        return Ok(());
+    }
+    ledger
+        .update_managed_keys(*lf_subject, &added, &removed)
+        .await
+}

@@ -1,0 +1,157 @@
+//! What a switchover does with both Regions: before the epoch it makes sure that nothing is lost, and at the end
+//! it makes the former primary the standby.
+
+use crate::divergence::{AcceptError, ReturningRegion, accept, compare};
+use crate::grant_index::GrantIndex;
+use crate::ports::{Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion};
+use crate::reconcile::Context;
+use crate::resync::{ResyncDepth, resync};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::divergence::{DivergenceReport, FormerChange};
+use twinlake_core::failover::EpochRecord;
+use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::{CallError, OwnRoles, Permission, PermissionGrant};
+
+/// The other Region, for a switchover. A failover has none: nobody asks the other Region.
+pub trait Handover {
+    /// Makes the standby equal to the primary, and looks for anything that it lacks. Returns the reason if it
+    /// lacks something, or if that is not known.
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn verify(&self, record: &EpochRecord) -> Result<Option<String>, CallError>;
+
+    /// Makes the former primary the standby, if it has nothing that would be given up. Returns the reason if it
+    /// did not. May be repeated.
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError>;
+}
+
+/// Nobody asks the other Region.
+impl Handover for () {
+    async fn verify(&self, _: &EpochRecord) -> Result<Option<String>, CallError> {
+        Ok(Some("the other Region is not asked".to_owned()))
+    }
+
+    async fn hand_over(&self, _: &EpochRecord) -> Result<Option<String>, CallError> {
+        Ok(Some("the other Region was not asked".to_owned()))
+    }
+}
+
+/// Both Regions of a switchover.
+pub struct BothRegions<'a, E: Environment, R, L, O, Q> {
+    /// The reconciliation of the standby, in the epoch before the switch; `None` once the epoch is written.
+    pub context: Option<Context<'a, E>>,
+    /// Both Regions, in the epoch after the switch.
+    pub regions: ReturningRegion<'a, R, L, O, E::Clock>,
+    /// Without a deadline, nothing is sent to it.
+    pub queue: Option<&'a Q>,
+}
+
+impl<E, R, L, O, Q> Handover for BothRegions<'_, E, R, L, O, Q>
+where
+    E: Environment<Standby: WriteRegion>,
+    R: ReadRegion,
+    L: Ledger,
+    O: ObjectVersions,
+    Q: RetryQueue,
+{
+    async fn verify(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
+        if let Some(context) = &self.context {
+            let report = resync(context, ResyncDepth::Full, None, self.queue, &()).await?;
+            if report.verified_at.is_none() {
+                let reason =
+                    "the last resync was not complete: run `twinlake resync`, which says why";
+                return Ok(Some(reason.to_owned()));
+            }
+        }
+        let report = compare(&self.regions, record).await?.report;
+        // The defaults of a standby are closed; the ledger keeps those of the primary.
+        Ok(given_up(&report, |change| !change.is_table_default()))
+    }
+
+    async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
+        if self.regions.former.ledger.epoch().await? == self.regions.epoch {
+            return Ok(None);
+        }
+        let divergence = compare(&self.regions, record).await?;
+        if let Some(reason) = given_up(&divergence.report, |_| true) {
+            return Ok(Some(reason));
+        }
+        let digest = divergence.report.digest();
+        match accept(&self.regions, &divergence, &digest).await {
+            Ok(()) => Ok(None),
+            Err(AcceptError::Call(error)) => Err(error),
+            Err(
+                refused @ (AcceptError::Changed { .. }
+                | AcceptError::Unread { .. }
+                | AcceptError::FailoverUnderWay
+                | AcceptError::NotFenced { .. }),
+            ) => Ok(Some(refused.to_string())),
+        }
+    }
+}
+
+/// What would be given up, as a clause; `None` if nothing is, and all of it is known.
+fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -> Option<String> {
+    let region = &report.former_region;
+    if let Some(reason) = report.unread.first() {
+        return Some(format!("{region} could not be compared: {reason}"));
+    }
+    let mut changes = report.changes.iter().filter(|change| counts(change));
+    if let Some(change) = changes.next() {
+        let more = changes.count();
+        return Some(format!(
+            "{region} has what the other Region has not: {} ({}), and {more} more",
+            change.text.trim(),
+            change.kind
+        ));
+    }
+    for place in &report.places {
+        if let Some(reason) = place.unread.values().next() {
+            return Some(format!(
+                "the objects in {} are not known: {reason}",
+                place.former
+            ));
+        }
+        if let Some(key) = place.keys.first() {
+            return Some(format!(
+                "objects in {} have not arrived: {} ({}), and others",
+                place.former, key.key, key.divergence
+            ));
+        }
+    }
+    None
+}
+
+/// Permissions that let a principal write to tables, or create them.
+const WRITE_PERMISSIONS: [Permission; 7] = [
+    Permission::All,
+    Permission::Alter,
+    Permission::CreateDatabase,
+    Permission::CreateTable,
+    Permission::Delete,
+    Permission::Drop,
+    Permission::Insert,
+];
+
+/// The grants of the primary by which others than Twinlake may write there: nobody revokes them for a
+/// switchover. Principals that write by IAM and S3 alone have none.
+///
+/// # Errors
+/// The grants cannot be listed.
+pub async fn writers<R: ReadRegion>(
+    primary: &R,
+    mapping: &PrincipalMapping,
+    own_roles: &OwnRoles,
+) -> Result<BTreeSet<PermissionGrant>, CallError> {
+    let listed = primary.all_grants().await?;
+    let grants = GrantIndex::new(&listed, mapping).by_subject;
+    let all = grants.into_values().flat_map(BTreeMap::into_keys);
+    let writes = |grant: &PermissionGrant| {
+        WRITE_PERMISSIONS.contains(&grant.permission) && !own_roles.contains(&grant.principal.0)
+    };
+    Ok(all.filter(writes).collect())
+}

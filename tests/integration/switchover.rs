@@ -1,0 +1,499 @@
+//! A switchover and the way back: nothing is lost, the former primary follows, and a run that was killed goes on
+//! to the same end.
+
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use twinlake_core::audit::ApprovedDeletions;
+use twinlake_core::failover::{
+    FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
+    SwitchoverReadings,
+};
+use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::heartbeat::{Channel, Heartbeat};
+use twinlake_core::topology::{Epoch, RegionRole};
+use twinlake_core::{OwnRoles, Principal};
+use twinlake_engine::divergence::{DivergedRegion, ReturningRegion, accept, compare};
+use twinlake_engine::failover::{
+    BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, Survivor, run, undo_failover, writers,
+};
+use twinlake_engine::region_authority::region_authority;
+use twinlake_engine::resync::{ResyncDepth, resync};
+use twinlake_engine::{Clock as _, Context, InMemoryLedger, Ledger as _, StatsStore as _};
+use twinlake_sim::{KillSwitch, Sim, SimEnvironment, SimRegion, run_until_killed};
+use twinlake_tests::equality_oracle::differences;
+use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
+use twinlake_tests::history::table_input;
+use twinlake_tests::takeover::{SimTimer, TestObjects, object_version, ready};
+
+/// One of the two Regions of a pair.
+struct PairRegion {
+    name: &'static str,
+    region: SimRegion,
+    ledger: InMemoryLedger,
+    objects: TestObjects,
+}
+
+/// Two Regions, each with its ledger.
+struct Pair {
+    harness: TestHarness,
+    us: PairRegion,
+    india: PairRegion,
+    reader: Principal,
+    own_roles: OwnRoles,
+}
+
+fn open_defaults() -> Value {
+    json!([{
+        "Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"},
+        "Permissions": ["ALL"],
+    }])
+}
+
+impl Pair {
+    fn in_sync() -> Self {
+        let harness = TestHarness::new(policy(""));
+        let database = json!({"DatabaseInput": {"Name": "sales", "CreateTableDefaultPermissions": open_defaults()}});
+        harness.call(PRIMARY, "CreateDatabase", &database).unwrap();
+        for name in ["orders", "items"] {
+            let table = table_input("sales", name, &["id"]);
+            let request = json!({"DatabaseName": "sales", "TableInput": table});
+            harness.call(PRIMARY, "CreateTable", &request).unwrap();
+        }
+        // The function lake-access lets Twinlake's roles see every column of the primary, whichever that is.
+        let roles = Some(TWINLAKE_ROLE);
+        harness.sim.state().set_reader_role(STANDBY, roles);
+        let region = |name: &'static str| PairRegion {
+            name,
+            region: harness.sim.region(name, TWINLAKE_ROLE),
+            ledger: InMemoryLedger::default(),
+            objects: TestObjects::default(),
+        };
+        let (us, india) = (region(PRIMARY), region(STANDBY));
+        for ledger in [&us.ledger, &india.ledger] {
+            ledger.set_epoch(harness.epoch());
+            ready(ledger.put_policy(harness.policy.text())).unwrap();
+        }
+        let pair = Self {
+            us,
+            india,
+            reader: Principal(TWINLAKE_ROLE.to_owned()),
+            own_roles: OwnRoles::new([TWINLAKE_ROLE.to_owned()]),
+            harness,
+        };
+        pair.settle(&pair.us, &pair.india, pair.harness.epoch());
+        pair.beat(&pair.india);
+        let _ = pair.harness.sim.state().take_calls();
+        pair
+    }
+
+    /// Records a heartbeat of each channel.
+    fn beat(&self, standby: &PairRegion) {
+        let sent = self.harness.sim.now();
+        for channel in Channel::OF_EVENTS {
+            let heartbeat = Heartbeat { sent, done: sent };
+            ready(standby.ledger.record_heartbeat(channel, heartbeat)).unwrap();
+        }
+    }
+
+    fn context<'a>(
+        &'a self,
+        primary: &'a PairRegion,
+        standby: &'a PairRegion,
+        epoch: Epoch,
+    ) -> Context<'a, SimEnvironment> {
+        Context {
+            primary: &primary.region,
+            standby: &standby.region,
+            ledger: &standby.ledger,
+            clock: &self.harness.sim,
+            policy: &self.harness.policy,
+            epoch,
+            reader_role: &self.reader,
+            own_roles: &self.own_roles,
+            max_concurrent_calls: 4,
+            approved_deletions: &ApprovedDeletions::None,
+            may_write_settings: true,
+            stop_at: None,
+            scan_window: None,
+            lf_tag_lease: None,
+            progress: &(),
+        }
+    }
+
+    fn settle(&self, primary: &PairRegion, standby: &PairRegion, epoch: Epoch) {
+        for _ in 0..8 {
+            let context = self.context(primary, standby, epoch);
+            let run = resync(&context, ResyncDepth::Full, None, None::<&TestQueue>, &());
+            let report = run_until_killed(&self.harness.sim, run).unwrap().unwrap();
+            if report.outcome.applied.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not settle");
+    }
+
+    fn regions<'a>(
+        &'a self,
+        next: &'a PairRegion,
+        former: &'a PairRegion,
+        epoch: Epoch,
+    ) -> ReturningRegion<'a, SimRegion, InMemoryLedger, TestObjects, Sim> {
+        let of = |region: &'a PairRegion| DivergedRegion {
+            region: &region.region,
+            ledger: &region.ledger,
+            objects: &region.objects,
+        };
+        ReturningRegion {
+            primary: of(next),
+            former: of(former),
+            clock: &self.harness.sim,
+            policy: &self.harness.policy,
+            epoch,
+            reader_role: &self.reader,
+            own_roles: &self.own_roles,
+            max_concurrent_calls: 4,
+            progress: &(),
+        }
+    }
+
+    fn role(&self, region: &PairRegion, peer: &PairRegion) -> RegionRole {
+        ready(region_authority(region.name, &region.ledger, &peer.ledger))
+            .unwrap()
+            .role
+    }
+
+    /// Makes `next` the primary. Returns `None` if the kill switch stopped it.
+    fn switch_with(
+        &self,
+        (next, former): (&PairRegion, &PairRegion),
+        request: &FailoverRequest,
+        progress: &dyn FailoverProgress,
+    ) -> Option<Result<Option<FailoverJournal>, FailoverError>> {
+        let site = self.harness.policy.sites.find(next.name).unwrap();
+        let held = next.ledger.contents().epoch;
+        let is_written = held.primary() == site;
+        let to = if is_written { held } else { held.switched() };
+        let handover: BothRegions<
+            '_,
+            SimEnvironment,
+            SimRegion,
+            InMemoryLedger,
+            TestObjects,
+            TestQueue,
+        > = BothRegions {
+            context: (!is_written).then(|| self.context(former, next, held)),
+            regions: self.regions(next, former, to),
+            queue: None,
+        };
+        let timer = SimTimer(self.harness.sim.clone());
+        let survivor = Survivor {
+            site,
+            region: &next.region,
+            ledger: &next.ledger,
+            timer: &timer,
+            policy: &self.harness.policy,
+            max_concurrent_calls: 2,
+            fence_wait: FENCE_WAIT,
+            progress,
+            handover: &handover,
+        };
+        run_until_killed(&self.harness.sim, run(&survivor, request))
+    }
+
+    fn request(&self, former: &PairRegion) -> FailoverRequest {
+        FailoverRequest {
+            switchover: Some(SwitchoverReadings {
+                peer_epoch: Some(former.ledger.contents().epoch),
+                writers_stopped: true,
+                lag_limits: Channel::EVERY.map(|channel| (channel, 900)).into(),
+            }),
+            ..FailoverRequest::default()
+        }
+    }
+
+    fn switch(&self) -> Result<Option<FailoverJournal>, FailoverError> {
+        let request = self.request(&self.us);
+        let switched = self.switch_with((&self.india, &self.us), &request, &());
+        switched.expect("nothing kills it")
+    }
+
+    fn defaults(&self, region: &PairRegion) -> Value {
+        let name = json!({"Name": "sales"});
+        let found = self
+            .harness
+            .call(region.name, "GetDatabase", &name)
+            .unwrap();
+        found["Database"]["CreateTableDefaultPermissions"].clone()
+    }
+
+    /// What a switchover leaves behind, without its times.
+    fn end(&self) -> (Epoch, Epoch, FailoverStage, Value, Vec<String>) {
+        let record = self.india.ledger.contents().epoch_record.unwrap().0;
+        let journal = record.failover.unwrap();
+        assert_eq!(journal.not_handed_over, None);
+        let rows = self.us.ledger.contents().rows;
+        let rows = rows.values();
+        let rows = rows.map(|row| format!("{} {:?}", row.subject, row.pairing));
+        (
+            record.epoch,
+            self.us.ledger.contents().epoch,
+            journal.stage,
+            self.defaults(&self.india),
+            rows.collect(),
+        )
+    }
+
+    fn create_table(&self, region: &PairRegion, name: &str) {
+        let text = table_input("sales", name, &["id"]).to_string();
+        let text = match region.name == STANDBY {
+            true => text.replace("s3://lake-us/", "s3://lake-in/replica/"),
+            false => text,
+        };
+        let table: Value = serde_json::from_str(&text).unwrap();
+        let request = json!({"DatabaseName": "sales", "TableInput": table});
+        self.harness
+            .call(region.name, "CreateTable", &request)
+            .unwrap();
+    }
+}
+
+#[test]
+fn both_regions_change_roles_and_nothing_is_lost() {
+    let pair = Pair::in_sync();
+    // Not replicated yet when the switchover starts.
+    pair.create_table(&pair.us, "last");
+    let journal = pair.switch().unwrap().unwrap();
+    assert_eq!(journal.stage, FailoverStage::Completed);
+    assert_eq!(journal.not_handed_over, None);
+    assert_eq!(journal.restored, 1);
+    assert_eq!(pair.defaults(&pair.india), open_defaults());
+    assert_eq!(pair.role(&pair.india, &pair.us), RegionRole::Primary);
+    assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Standby);
+    pair.create_table(&pair.india, "new");
+    let epoch = pair.harness.epoch().switched();
+    pair.settle(&pair.india, &pair.us, epoch);
+    let names = json!({"DatabaseName": "sales"});
+    let tables = pair.harness.call(PRIMARY, "GetTables", &names).unwrap();
+    let tables = tables["TableList"].as_array().unwrap().iter();
+    let tables: BTreeSet<&str> = tables
+        .map(|table| table["Name"].as_str().unwrap())
+        .collect();
+    assert_eq!(tables, ["items", "last", "new", "orders"].into());
+    assert_eq!(pair.defaults(&pair.us), json!([]), "a standby's are closed");
+}
+
+#[test]
+fn the_way_back_ends_where_it_began() {
+    let pair = Pair::in_sync();
+    pair.switch().unwrap();
+    let epoch = pair.harness.epoch().switched();
+    pair.settle(&pair.india, &pair.us, epoch);
+    pair.harness.sim.state().advance_secs(600);
+    pair.beat(&pair.us);
+    let request = pair.request(&pair.india);
+    let back = pair.switch_with((&pair.us, &pair.india), &request, &());
+    let journal = back.unwrap().unwrap().unwrap();
+    assert_eq!(journal.not_handed_over, None);
+    assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Primary);
+    assert_eq!(pair.role(&pair.india, &pair.us), RegionRole::Standby);
+    assert_eq!(pair.us.ledger.contents().epoch, epoch.switched());
+    pair.settle(&pair.us, &pair.india, epoch.switched());
+    assert_eq!(pair.defaults(&pair.us), open_defaults());
+    assert_eq!(pair.defaults(&pair.india), json!([]));
+    let found = differences(&pair.harness.sim.state(), &[]);
+    let found: Vec<_> = found
+        .iter()
+        .filter(|one| !one.contains("database|sales"))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn killed_between_any_two_calls_and_run_again_it_ends_the_same() {
+    let uninterrupted = Pair::in_sync();
+    uninterrupted.switch().unwrap();
+    let calls = uninterrupted.harness.sim.state().take_calls().len();
+    let expected = uninterrupted.end();
+    for call_index in 0..calls {
+        let pair = Pair::in_sync();
+        pair.harness.sim.state().set_kill_switch(KillSwitch {
+            call_index,
+            after_effect: call_index % 2 == 0,
+        });
+        let request = pair.request(&pair.us);
+        let killed = pair.switch_with((&pair.india, &pair.us), &request, &());
+        assert!(killed.is_none(), "call {call_index} was not reached");
+        pair.harness.sim.state().clear_all_faults();
+        pair.switch().unwrap();
+        assert_eq!(pair.end(), expected, "{call_index}");
+    }
+}
+
+#[test]
+fn killed_between_any_two_steps_and_run_again_it_ends_the_same() {
+    struct DiesAt(FailoverStep);
+    impl FailoverProgress for DiesAt {
+        fn step_started(&self, step: FailoverStep) {
+            assert!(step != self.0, "dies");
+        }
+        fn waiting(&self, _: Duration) {}
+    }
+    let uninterrupted = Pair::in_sync();
+    uninterrupted.switch().unwrap();
+    for &step in SwitchOperation::Switchover.steps() {
+        let pair = Pair::in_sync();
+        let dies = std::panic::AssertUnwindSafe(|| {
+            let request = pair.request(&pair.us);
+            let _ = pair.switch_with((&pair.india, &pair.us), &request, &DiesAt(step));
+        });
+        assert!(std::panic::catch_unwind(dies).is_err());
+        pair.switch().unwrap();
+        assert_eq!(pair.end(), uninterrupted.end(), "{step:?}");
+    }
+}
+
+#[test]
+fn never_two_primaries_and_never_a_standby_before_it_has_the_rows() {
+    struct Watch<'a>(&'a Pair, Cell<u32>);
+    impl Watch<'_> {
+        fn check(&self) {
+            let pair = self.0;
+            let roles = (
+                pair.role(&pair.us, &pair.india),
+                pair.role(&pair.india, &pair.us),
+            );
+            let before = (RegionRole::Primary, RegionRole::Standby);
+            let during = (RegionRole::Fenced, RegionRole::Primary);
+            assert!(roles == before || roles == during, "{roles:?}");
+            self.1.set(self.1.get() + 1);
+        }
+    }
+    impl FailoverProgress for Watch<'_> {
+        fn step_started(&self, _: FailoverStep) {
+            self.check();
+        }
+        fn waiting(&self, _: Duration) {
+            self.check();
+        }
+    }
+    let pair = Pair::in_sync();
+    let watch = Watch(&pair, Cell::default());
+    let request = pair.request(&pair.us);
+    let switched = pair.switch_with((&pair.india, &pair.us), &request, &watch);
+    switched.unwrap().unwrap();
+    assert!(u64::from(watch.1.get()) > FENCE_WAIT.as_secs());
+}
+
+#[test]
+fn what_somebody_writes_during_the_switch_leaves_the_former_primary_fenced_until_it_is_accepted() {
+    struct Writer<'a>(&'a Pair);
+    impl FailoverProgress for Writer<'_> {
+        fn step_started(&self, step: FailoverStep) {
+            if step == FailoverStep::WaitForWriters {
+                self.0.create_table(&self.0.us, "late");
+            }
+        }
+        fn waiting(&self, _: Duration) {}
+    }
+    let pair = Pair::in_sync();
+    let request = pair.request(&pair.us);
+    let switched = pair.switch_with((&pair.india, &pair.us), &request, &Writer(&pair));
+    let journal = switched.unwrap().unwrap().unwrap();
+    let reason = journal.not_handed_over.unwrap();
+    assert!(reason.contains("late"), "{reason}");
+    assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Fenced);
+    let epoch = pair.harness.epoch().switched();
+    let regions = pair.regions(&pair.india, &pair.us, epoch);
+    let record = || pair.india.ledger.contents().epoch_record.unwrap().0;
+    let before = record();
+    assert!(
+        before
+            .with_later_handover()
+            .failover
+            .unwrap()
+            .not_handed_over
+            .is_some()
+    );
+    let compared = run_until_killed(&pair.harness.sim, compare(&regions, &before));
+    let divergence = compared.unwrap().unwrap();
+    ready(accept(&regions, &divergence, &divergence.report.digest())).unwrap();
+    assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Standby);
+    let after = record().with_later_handover();
+    assert_eq!(after.failover.unwrap().not_handed_over, None);
+}
+
+#[test]
+fn objects_that_have_not_arrived_stop_it_before_the_epoch_and_it_can_be_undone() {
+    let mut pair = Pair::in_sync();
+    let before = pair.india.ledger.contents();
+    let later = pair.harness.sim.now().plus_secs(60);
+    let key = "sales/orders/new.parquet".to_owned();
+    let objects = &mut pair.us.objects.versions;
+    objects.push((key, object_version("1", later)));
+    let refused = pair.switch();
+    let Err(FailoverError::NotVerified(reason)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("sales/orders/new.parquet"), "{reason}");
+    assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Primary);
+    ready(undo_failover(&pair.india.ledger, &pair.harness.sim)).unwrap();
+    let after = pair.india.ledger.contents();
+    assert_eq!((after.epoch, &after.rows), (before.epoch, &before.rows));
+    let journal = after.epoch_record.unwrap().0.failover.unwrap();
+    assert_eq!(journal.stage, FailoverStage::Undone);
+    pair.us.objects.versions.clear();
+    pair.switch().unwrap();
+}
+
+#[test]
+fn a_primary_that_does_not_answer_and_a_quick_switch_back_are_refused() {
+    let pair = Pair::in_sync();
+    let gone = FailoverRequest {
+        switchover: Some(SwitchoverReadings {
+            writers_stopped: true,
+            lag_limits: BTreeMap::new(),
+            peer_epoch: None,
+        }),
+        ..FailoverRequest::default()
+    };
+    let gate = |refused: Option<Result<_, FailoverError>>| match refused.unwrap() {
+        Err(FailoverError::Refused(refusal)) => refusal.gate.to_string(),
+        other => panic!("{:?}", other.map(|_: Option<FailoverJournal>| ())),
+    };
+    let refused = pair.switch_with((&pair.india, &pair.us), &gone, &());
+    assert_eq!(gate(refused), FailoverGate::PeerEpoch.to_string());
+    pair.switch().unwrap();
+    pair.beat(&pair.us);
+    let back = pair.request(&pair.india);
+    let refused = pair.switch_with((&pair.us, &pair.india), &back, &());
+    assert_eq!(gate(refused), "minimum-interval");
+}
+
+#[test]
+fn the_principals_that_may_write_are_named() {
+    let pair = Pair::in_sync();
+    for (principal, permission) in [("Etl", "INSERT"), ("Analyst", "SELECT"), ("Etl", "ALTER")] {
+        let request = json!({
+            "Principal": {"DataLakePrincipalIdentifier": format!("arn:aws:iam::111122223333:role/{principal}")},
+            "Resource": {"Table": {"DatabaseName": "sales", "Name": "orders"}},
+            "Permissions": [permission],
+        });
+        pair.harness
+            .call(PRIMARY, "GrantPermissions", &request)
+            .unwrap();
+    }
+    let mapping = PrincipalMapping::of_primary(&pair.harness.policy, pair.harness.epoch());
+    let listed = writers(&pair.us.region, &mapping, &pair.own_roles);
+    let found = run_until_killed(&pair.harness.sim, listed)
+        .unwrap()
+        .unwrap();
+    let by = |principal: &str| {
+        let grants = found.iter();
+        grants
+            .filter(|grant| grant.principal.0.ends_with(principal))
+            .count()
+    };
+    assert_eq!((by("Etl"), by("Analyst"), by("twinlake")), (2, 0, 0));
+}
