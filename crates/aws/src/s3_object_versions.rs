@@ -4,7 +4,7 @@ use crate::call_error;
 use crate::clients::Clients;
 use aws_sdk_s3::primitives::DateTime;
 use twinlake_core::divergence::ListedVersion;
-use twinlake_core::{CallError, Timestamp};
+use twinlake_core::{CallError, CallErrorKind, Timestamp};
 use twinlake_engine::ports::{ObjectVersions, VersionMarker, VersionsPage};
 
 /// `x-amz-replication-status` of an object that S3 made as a replica.
@@ -48,11 +48,11 @@ impl ObjectVersions for S3ObjectVersions {
             let e_tag = listed.e_tag().map(str::to_owned);
             let time = listed.last_modified();
             let version = version(listed.version_id(), time, e_tag, false);
-            versions.extend(listed.key().map(str::to_owned).zip(version));
+            versions.push(self.complete(listed.key(), version)?);
         }
         for listed in page.delete_markers() {
             let version = version(listed.version_id(), listed.last_modified(), None, true);
-            versions.extend(listed.key().map(str::to_owned).zip(version));
+            versions.push(self.complete(listed.key(), version)?);
         }
         let is_truncated = page.is_truncated == Some(true);
         let next = page.next_key_marker.filter(|_| is_truncated);
@@ -73,6 +73,26 @@ impl ObjectVersions for S3ObjectVersions {
         let found = found.map_err(|e| call_error::from_sdk("HeadObject", &self.region, &e))?;
         let status = found.replication_status();
         Ok(status.is_some_and(|status| status.as_str() == REPLICA))
+    }
+}
+
+impl S3ObjectVersions {
+    /// A listed version with its key. One that lacks its key or time makes the place unreadable: it would be missing
+    /// in the report.
+    fn complete(
+        &self,
+        key: Option<&str>,
+        version: Option<ListedVersion>,
+    ) -> Result<(String, ListedVersion), CallError> {
+        key.map(str::to_owned).zip(version).ok_or_else(|| {
+            let message = "a listed version has no key or no time";
+            CallError::new(
+                CallErrorKind::Invalid,
+                "ListObjectVersions",
+                &self.region,
+                message,
+            )
+        })
     }
 }
 

@@ -50,6 +50,16 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
+    /// Whether the report with this digest was accepted in this epoch, and the end of it is not noted.
+    #[must_use]
+    pub fn has_unfinished_acceptance(&self, digest: &str) -> bool {
+        self.accepted.as_ref().is_some_and(|accepted| {
+            accepted.completed_at.is_none()
+                && accepted.epoch == self.epoch.number()
+                && accepted.digest == digest
+        })
+    }
+
     /// The record, in which a switchover has handed over if somebody has accepted a report since.
     #[must_use]
     pub fn with_later_handover(&self) -> Self {
@@ -266,6 +276,14 @@ impl FailoverJournal {
         }
     }
 
+    /// The databases whose defaults are restored: those that a completed switch left over, since others may have been
+    /// closed by somebody meanwhile; `None` for all.
+    #[must_use]
+    pub fn left_to_restore(&self) -> Option<&BTreeMap<Name, String>> {
+        let was_completed = self.reached.contains_key(&FailoverStage::Completed);
+        Some(&self.unrestored).filter(|_| was_completed)
+    }
+
     /// The same journal in a later stage.
     fn at(mut self, stage: FailoverStage, now: Timestamp) -> Self {
         self.stage = stage;
@@ -330,16 +348,34 @@ pub fn decide(
     request: &FailoverRequest,
     recovery_point: &RecoveryPoint,
 ) -> Result<FailoverDecision, FailoverRefusal> {
-    // Until its epoch is written, a switch gives way to one of the other kind.
-    let goes_on = |journal: &FailoverJournal| {
-        let is_asked_for = journal.operation == request.operation();
-        journal.next_step().is_some() && (is_asked_for || !journal.is_before_epoch())
-    };
-    if record.failover.as_ref().is_some_and(goes_on) {
-        return Ok(FailoverDecision::Resume(record.clone()));
+    let open = record.failover.as_ref().filter(|journal| {
+        // The journal of an epoch that another switch has replaced says nothing of this one.
+        let epoch = match journal.is_before_epoch() {
+            true => journal.from,
+            false => journal.to,
+        };
+        journal.next_step().is_some() && epoch == record.epoch
+    });
+    match open {
+        Some(journal) if !journal.is_before_epoch() => {
+            return Ok(FailoverDecision::Resume(record.clone()));
+        }
+        // Until its epoch is written, a switch gives way to one of the other kind. One of the same kind begins anew
+        // within it: what was read and compared may be of yesterday.
+        Some(journal) if journal.operation == request.operation() => {
+            gates::check(record, request, recovery_point)?;
+            let journal = FailoverJournal::new(record.epoch, request, recovery_point.clone());
+            return Ok(FailoverDecision::Resume(EpochRecord {
+                failover: Some(journal),
+                ..record.clone()
+            }));
+        }
+        Some(_) | None => {}
     }
     if record.epoch.primary() == site {
-        let is_incomplete = |journal: &FailoverJournal| !journal.unrestored.is_empty();
+        let is_incomplete = |journal: &FailoverJournal| {
+            journal.to == record.epoch && !journal.unrestored.is_empty()
+        };
         return Ok(match record.failover.clone().filter(is_incomplete) {
             Some(journal) => FailoverDecision::Resume(EpochRecord {
                 failover: Some(FailoverJournal {
@@ -390,7 +426,12 @@ pub fn after_step(
         }
         FailoverStep::WaitForWriters => FailoverStage::WritersStopped,
         FailoverStep::RestoreDefaults => {
-            (journal.restored, journal.unrestored) = (result.restored, result.unrestored);
+            let before = match journal.left_to_restore() {
+                Some(_) => journal.restored,
+                None => 0,
+            };
+            journal.restored = before + result.restored;
+            journal.unrestored = result.unrestored;
             match journal.operation {
                 SwitchOperation::Switchover
                     if !journal.reached.contains_key(&FailoverStage::Completed) =>

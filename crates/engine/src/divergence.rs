@@ -10,7 +10,7 @@ mod accept;
 mod objects;
 mod pairing;
 
-pub use accept::{AcceptError, accept};
+pub use accept::{AcceptError, accept, finish_accepted};
 
 use crate::in_memory_ledger::{InMemoryLedger, LedgerFile};
 use crate::ports::{Clock, Environment, Ledger, ObjectVersions, ReadRegion};
@@ -141,8 +141,13 @@ pub async fn compare<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     })
 }
 
-/// The time until which everything in S3 is known to have arrived: the last canary that had arrived, else the last
-/// complete resync, else the switch. Without any, everything is listed.
+/// How long before a canary an object may have been written that S3 has not replicated: S3 replicates large objects
+/// later than small ones, and tries again for hours.
+const REPLICATION_SECS: i64 = 86_400;
+
+/// The time until which everything in S3 has arrived, as far as anybody knows: a day before the last canary that had
+/// arrived, else before the last complete resync, and before the oldest object that was reported as missing. Without
+/// any, everything is listed.
 fn common_point(record: &EpochRecord) -> Timestamp {
     let point = record
         .failover
@@ -150,7 +155,14 @@ fn common_point(record: &EpochRecord) -> Timestamp {
         .map(|journal| &journal.recovery_point);
     let canary = point.and_then(|point| point.heartbeats.get(&Channel::Storage).copied());
     let verified = point.and_then(|point| point.verified_at);
-    canary.or(verified).unwrap_or_default()
+    let missing = point.and_then(|point| point.pending.iter().map(|table| table.since).min());
+    match canary.or(verified) {
+        Some(arrived) => {
+            let arrived = missing.map_or(arrived, |missing| missing.min(arrived));
+            arrived.plus_secs(-REPLICATION_SECS)
+        }
+        None => Timestamp::default(),
+    }
 }
 
 /// What could not be read or decided, of the reverse plan. What lies in a database that the primary does not have is

@@ -11,7 +11,7 @@ mod handover;
 pub use handover::{BothRegions, Handover, writers};
 
 use crate::ports::{Clock, Ledger, StatsStore, WriteRegion};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use twinlake_core::failover::{
     EpochRecord, FailoverDecision, FailoverJournal, FailoverRefusal, FailoverRequest, FailoverStep,
@@ -210,8 +210,10 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
             FailoverStep::WriteEpoch => {}
             FailoverStep::WaitForWriters => wait_for_writers(survivor).await,
             FailoverStep::RestoreDefaults => {
-                let from = record.failover.as_ref().map(|journal| journal.from);
-                let restored = defaults::restore(survivor, from.unwrap_or(record.epoch)).await?;
+                let journal = record.failover.as_ref();
+                let from = journal.map_or(record.epoch, |journal| journal.from);
+                let only = journal.and_then(FailoverJournal::left_to_restore);
+                let restored = defaults::restore(survivor, from, only).await?;
                 (result.restored, result.unrestored) = (restored.restored, restored.unrestored);
             }
             FailoverStep::HandOver => {
@@ -256,32 +258,41 @@ async fn stored_record<L: Ledger>(ledger: &L) -> Result<(EpochRecord, Option<u64
     Ok((record.unwrap_or_default(), version))
 }
 
+/// Reads how far the Region is behind. What cannot be read is unknown, and holds up no failover.
 async fn read_recovery_point<L: Ledger + StatsStore, C: Clock>(
     ledger: &L,
     clock: &C,
 ) -> Result<RecoveryPoint, CallError> {
     let now = clock.now();
     let databases = ledger.database_rows().await?;
-    let not_in_sync = ledger.rows_not_in_sync().await?;
+    let mut unread = BTreeSet::new();
+    let rows = ledger.rows_not_in_sync().await;
+    let not_in_sync = known("objects that are not in sync", rows, &mut unread);
     let mut channels = BTreeMap::new();
     for channel in Channel::OF_EVENTS {
-        channels.insert(channel, ledger.channel_health(channel, now).await?);
+        match ledger.channel_health(channel, now).await {
+            Ok(health) => drop(channels.insert(channel, health)),
+            Err(error) => drop(unread.insert(format!("{}: {error}", channel.description()))),
+        }
     }
-    let canaries = ledger.canaries().await?.unwrap_or_default();
-    let storage = canaries.received.oldest_health();
+    let canaries = known("canaries", ledger.canaries().await, &mut unread);
+    let storage = canaries.unwrap_or_default().received.oldest_health();
     channels.extend(storage.map(|health| (Channel::Storage, health)));
-    let pending = ledger.all_pending_objects().await?;
+    let pending = ledger.all_pending_objects().await;
+    let pending = known("objects that have not arrived", pending, &mut unread);
     let pending = pending.into_iter();
     let pending = pending
         .map(|(table, (pending, _))| (table, pending))
         .collect();
-    let verified_at = ledger.verified_at().await?;
+    let verified_at = known("the last resync", ledger.verified_at().await, &mut unread);
     let rows = (&databases, &not_in_sync);
-    Ok(RecoveryPoint::new(
-        now,
-        rows,
-        &channels,
-        verified_at,
-        &pending,
-    ))
+    let point = RecoveryPoint::new(now, rows, &channels, verified_at, &pending);
+    Ok(RecoveryPoint { unread, ..point })
+}
+
+fn known<T: Default>(what: &str, read: Result<T, CallError>, unread: &mut BTreeSet<String>) -> T {
+    read.unwrap_or_else(|error| {
+        unread.insert(format!("{what}: {error}"));
+        T::default()
+    })
 }

@@ -8,15 +8,13 @@ use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions};
+use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions, SystemClock};
 use twinlake_core::divergence::{DivergenceReport, FormerChangeKind, PlaceDivergence};
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::render::{self, StepCounts};
 use twinlake_core::step_kind::ObjectKind;
 use twinlake_core::topology::Epoch;
-use twinlake_engine::divergence::{
-    AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare,
-};
+use twinlake_engine::divergence::{AcceptError, DivergedRegion, accept, compare, finish_accepted};
 use twinlake_engine::{Ledger as _, ReadRegion as _};
 
 /// Arguments of `twinlake divergence`.
@@ -54,6 +52,8 @@ struct BothRegions {
     primary_objects: S3ObjectVersions,
     former_objects: S3ObjectVersions,
     record: EpochRecord,
+    /// The epoch that the former primary holds.
+    held: Epoch,
 }
 
 impl BothRegions {
@@ -63,7 +63,6 @@ impl BothRegions {
         let primary_ledger = ledger_in(&common.ledger.ledger_table, primary).await;
         let former_ledger = ledger_in(&common.ledger.ledger_table, former).await;
         let held = former_ledger.epoch().await?;
-        check_fenced(connection.epoch, held, former)?;
         let record = primary_ledger.epoch_record().await?;
         Ok(Self {
             primary_objects: S3ObjectVersions::new(&Clients::connect(primary).await),
@@ -71,6 +70,7 @@ impl BothRegions {
             primary_ledger,
             former_ledger,
             record: record.map(|(record, _)| record).unwrap_or_default(),
+            held,
         })
     }
 }
@@ -101,6 +101,17 @@ pub(crate) async fn run(
     }
     let connection = Connection::open(common, WithoutLedger::Fails(NEEDS_LEDGERS)).await?;
     let both = BothRegions::open(common, &connection).await?;
+    let (primary, former) = connection.regions();
+    let unfinished = args
+        .accept
+        .as_ref()
+        .filter(|digest| both.record.has_unfinished_acceptance(digest));
+    if unfinished.is_some() && both.held == connection.epoch {
+        finish_accepted(&both.primary_ledger, &SystemClock, primary.region()).await?;
+        print_accepted(former.region(), primary.region(), connection.epoch, args);
+        return Ok(CommandOutcome::Done);
+    }
+    check_fenced(connection.epoch, both.held, former.region())?;
     let regions = connection.returning(
         DivergedRegion {
             region: connection.regions().0,
@@ -113,18 +124,16 @@ pub(crate) async fn run(
             objects: &both.former_objects,
         },
     );
-    connection.progress.begin("Comparing the Regions");
-    let found = compare(&regions, &both.record).await;
-    connection.progress.end();
-    let divergence = found?;
+    let read = async || {
+        connection.progress.begin("Comparing the Regions");
+        let found = compare(&regions, &both.record).await;
+        connection.progress.end();
+        let divergence = found?;
+        write_report(&divergence.report, args)?;
+        Ok::<_, CliError>(divergence)
+    };
+    let divergence = read().await?;
     let report = &divergence.report;
-    if let Some(file) = &args.out {
-        let digest = report.digest();
-        write_json(
-            file,
-            &serde_json::json!({ "digest": digest, "report": report }),
-        )?;
-    }
     if args.json {
         output::json(&serde_json::json!({ "digest": report.digest(), "report": report }));
     } else {
@@ -136,50 +145,63 @@ pub(crate) async fn run(
         }
         return Ok(CommandOutcome::done_if(report.is_empty()));
     };
-    accept_report(&regions, &divergence, digest, args).await
+    // A report that is not the accepted one is refused before anybody is asked.
+    let divergence = match args.yes || report.digest() != *digest {
+        true => divergence,
+        false => {
+            if !confirm_report(report)? {
+                return Ok(CommandOutcome::AttentionNeeded);
+            }
+            // The question may have stood open for long.
+            read().await?
+        }
+    };
+    let former = &divergence.report.former_region;
+    let accepted = accept(&regions, &divergence, digest).await;
+    accepted.map_err(|error| accept_error(error, former))?;
+    print_accepted(former, primary.region(), connection.epoch, args);
+    Ok(CommandOutcome::Done)
 }
 
-async fn accept_report<R, O, C>(
-    regions: &ReturningRegion<'_, R, DynamoLedger, O, C>,
-    divergence: &Divergence,
-    digest: &str,
-    args: &DivergenceArgs,
-) -> Result<CommandOutcome, CliError>
-where
-    R: twinlake_engine::ReadRegion,
-    O: twinlake_engine::ports::ObjectVersions,
-    C: twinlake_engine::Clock,
-{
-    let report = &divergence.report;
-    let former = &report.former_region;
-    // A report that is not the accepted one is refused before anybody is asked.
-    if !args.yes && report.digest() == digest {
-        let question = format!(
-            "Give up what is listed, and make {former} the standby of {}?",
-            report.primary_region
-        );
-        if !output::confirm(&question)? {
-            return Ok(CommandOutcome::AttentionNeeded);
-        }
-    }
-    accept(regions, divergence, digest).await.map_err(|error| match error {
+/// Writes the report to the file of `--out`.
+fn write_report(report: &DivergenceReport, args: &DivergenceArgs) -> Result<(), CliError> {
+    let Some(file) = &args.out else {
+        return Ok(());
+    };
+    let digest = report.digest();
+    write_json(
+        file,
+        &serde_json::json!({ "digest": digest, "report": report }),
+    )
+}
+
+fn confirm_report(report: &DivergenceReport) -> Result<bool, CliError> {
+    output::confirm(&format!(
+        "Give up what is listed, and make {} the standby of {}?",
+        report.former_region, report.primary_region
+    ))
+}
+
+fn accept_error(error: AcceptError, former: &str) -> CliError {
+    match error {
         AcceptError::Call(error) => CliError::Usage(format!(
-            "{error}; {former} stays fenced, and accepting goes on when you run the same command again"
+            "{error}; accepting goes on when you run the same command again; until then {former} stays fenced"
         )),
         refused @ (AcceptError::Changed { .. }
         | AcceptError::Unread { .. }
         | AcceptError::FailoverUnderWay
         | AcceptError::NotFenced { .. }) => CliError::Usage(refused.to_string()),
-    })?;
+    }
+}
+
+fn print_accepted(former: &str, primary: &str, epoch: Epoch, args: &DivergenceArgs) {
     if !args.json {
         output::print(&format!(
-            "{former} is the standby by epoch {}. The next resync makes it equal to {}; `twinlake resync --region \
-             {former}` does it now. Deletions beyond the deletion limit stay held until `twinlake \
-             approve-deletions`.",
-            report.epoch, report.primary_region
+            "{former} is the standby by epoch {epoch}. The next resync makes it equal to {primary}; `twinlake resync \
+             --region {former}` does it now. Deletions beyond the deletion limit stay held until `twinlake \
+             approve-deletions --region {former}`."
         ));
     }
-    Ok(CommandOutcome::Done)
 }
 
 /// The report for people.
@@ -288,7 +310,8 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
 fn print_next(report: &DivergenceReport) {
     output::print(&format!(
         "Keep what you need of it first: create it again in {}, and copy objects. Then accept the rest:\n  twinlake \
-         divergence --region {} --accept {} --out FILE",
+         divergence --region {} --accept {} --out FILE\nNames of --ignore-role and --ledger-table change the report: \
+         give the same ones again.",
         report.primary_region,
         report.primary_region,
         report.digest()

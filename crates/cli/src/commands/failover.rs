@@ -189,8 +189,9 @@ pub(super) async fn switch<H: Handover>(
         }
         return Ok(CommandOutcome::Done);
     }
-    let is_new = matches!(preview.decision, Ok(FailoverDecision::Start(_)));
-    if let Some(question) = confirmation.filter(|_| is_new)
+    // Until the epoch is written, a person may decide otherwise.
+    let is_open = journal.is_none_or(FailoverJournal::is_before_epoch);
+    if let Some(question) = confirmation.filter(|_| is_open)
         && !output::confirm(question)?
     {
         return Ok(CommandOutcome::AttentionNeeded);
@@ -358,6 +359,12 @@ fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
             Some(at) => format!("  - {what}: arrived until {at}, {} ago", age(*at)),
             None => format!("  - {what}: unknown, {}", nothing_arrived(channel)),
         });
+    }
+    for unread in &point.unread {
+        output::print(&format!(
+            "  - unknown, since it could not be read: {}",
+            render::escape(unread)
+        ));
     }
     output::print(&match point.verified_at {
         Some(at) => format!(

@@ -45,6 +45,17 @@ pub enum KeyDivergence {
     WrittenInBoth,
 }
 
+impl KeyDivergence {
+    /// Whether the primary lacks something of the former primary. What has arrived late is there.
+    #[must_use]
+    pub const fn is_given_up(self) -> bool {
+        match self {
+            Self::OnlyInFormer | Self::WrittenInBoth => true,
+            Self::ArrivedLate => false,
+        }
+    }
+}
+
 impl fmt::Display for KeyDivergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -85,7 +96,8 @@ pub struct PlaceDivergence {
     pub counts: BTreeMap<KeyDivergence, usize>,
     /// The first keys: at most [`MAX_LISTED_KEYS`].
     pub keys: Vec<DivergentKey>,
-    /// A digest of all keys with their versions.
+    /// A digest of all keys of which the primary lacks versions, with these versions. What the writers of the primary
+    /// do does not change it.
     pub keys_digest: String,
     /// The number of versions of unknown origin that both places list: who wrote them was not asked, because
     /// there are too many, or could not be read.
@@ -127,6 +139,27 @@ impl PlaceVersions {
         })
     }
 
+    /// The keys and ids of the versions that the former primary alone lists. One of them that is a replica there was
+    /// written in the primary, which has deleted it since, as a lifecycle rule does.
+    pub fn only_in_former(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.former.iter().flat_map(move |(key, versions)| {
+            let is_only_there = move |version: &&ListedVersion| {
+                let primary = self.primary.get(key);
+                let is_object = !version.is_delete_marker && version.version_id != NULL_VERSION;
+                is_object && primary.is_none_or(|primary| !is_in(version, primary))
+            };
+            let only_there = versions.iter().filter(is_only_there);
+            only_there.map(move |version| (key.as_str(), version.version_id.as_str()))
+        })
+    }
+
+    /// Removes a version from those of the former primary.
+    pub fn remove_from_former(&mut self, key: &str, version_id: &str) {
+        if let Some(versions) = self.former.get_mut(key) {
+            versions.retain(|version| version.version_id != version_id);
+        }
+    }
+
     /// Compares the places. `table_of` names the table whose location contains a key.
     #[must_use]
     pub fn compare(
@@ -136,9 +169,16 @@ impl PlaceVersions {
         table_of: &dyn Fn(&str) -> Option<TableId>,
     ) -> PlaceDivergence {
         let keys = self.former.iter();
-        let divergent: Vec<DivergentKey> = keys
+        let divergent: Vec<(DivergentKey, GivenUp)> = keys
             .filter_map(|(key, versions)| self.divergent_key(key, versions, table_of))
             .collect();
+        let given_up = divergent.iter().map(|(_, given_up)| given_up);
+        let keys_digest = digest(
+            &given_up
+                .filter(|(_, ids)| !ids.is_empty())
+                .collect::<Vec<_>>(),
+        );
+        let divergent: Vec<DivergentKey> = divergent.into_iter().map(|(key, _)| key).collect();
         let mut counts = BTreeMap::new();
         for key in &divergent {
             *counts.entry(key.divergence).or_default() += 1;
@@ -148,7 +188,7 @@ impl PlaceVersions {
             primary,
             unread,
             counts,
-            keys_digest: digest(&divergent),
+            keys_digest,
             keys: divergent.into_iter().take(MAX_LISTED_KEYS).collect(),
             unknown_origin: self.unknown_origin,
         }
@@ -159,7 +199,7 @@ impl PlaceVersions {
         key: &str,
         former: &BTreeSet<ListedVersion>,
         table_of: &dyn Fn(&str) -> Option<TableId>,
-    ) -> Option<DivergentKey> {
+    ) -> Option<(DivergentKey, GivenUp)> {
         let none = BTreeSet::new();
         let primary = self.primary.get(key).unwrap_or(&none);
         let (shared, only_there): (Vec<_>, Vec<_>) =
@@ -183,9 +223,11 @@ impl PlaceVersions {
         } else {
             return None;
         };
+        let ids = only_there.iter().map(|version| version.version_id.clone());
+        let given_up: GivenUp = (key.to_owned(), ids.collect());
         let versions = only_there.into_iter().chain(late);
         let versions: BTreeSet<&ListedVersion> = versions.collect();
-        Some(DivergentKey {
+        let divergent = DivergentKey {
             key: key.to_owned(),
             table: table_of(key),
             divergence,
@@ -194,9 +236,13 @@ impl PlaceVersions {
                 .into_iter()
                 .map(|version| version.version_id.clone())
                 .collect(),
-        })
+        };
+        Some((divergent, given_up))
     }
 }
+
+/// A key, and the ids of its versions that the primary lacks.
+type GivenUp = (String, BTreeSet<String>);
 
 /// The version that S3 gives to objects that are written without versioning.
 const NULL_VERSION: &str = "null";

@@ -52,6 +52,8 @@ pub enum FailoverGate {
     PeerEpoch,
     /// Of a switchover: the person says that nobody writes to the primary any more.
     WritersStopped,
+    /// Of a switchover: how far the Region is behind could be read.
+    Readings,
     /// Of a switchover: the lag of a channel is within its limit.
     Lag(Channel),
     /// Of a switchover: all objects in S3 have arrived.
@@ -68,6 +70,7 @@ impl fmt::Display for FailoverGate {
             Self::PeerEpoch => "peer-epoch",
             Self::WritersStopped => "writers-stopped",
             Self::Lag(channel) => return write!(f, "{channel}-lag"),
+            Self::Readings => "readings",
             Self::PendingObjects => "pending-objects",
             Self::Forceable(gate) => gate.as_str(),
         })
@@ -174,6 +177,12 @@ fn check_switchover(
         };
         let action = "if the primary is gone, use `twinlake failover`";
         return Err(refused(FailoverGate::PeerEpoch, limit, measured, action));
+    }
+    if let Some(unread) = point.unread.first() {
+        let limit = "the ledger of this Region tells how far it is behind".to_owned();
+        let measured = format!("it does not: {unread}");
+        let action = "correct the cause";
+        return Err(refused(FailoverGate::Readings, limit, measured, action));
     }
     for (channel, limit) in &readings.lag_limits {
         let sent = point.heartbeats.get(channel).copied();

@@ -6,7 +6,7 @@ use crate::name::TableId;
 use crate::scope::Subject;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most subjects, and the most tables with pending objects, that a journal lists. The rows of the ledger
 /// name all of them.
@@ -60,6 +60,9 @@ pub struct RecoveryPoint {
     pub pending_tables: usize,
     /// Those tables, the longest pending first: at most [`MAX_LISTED_SUBJECTS`].
     pub pending: Vec<PendingTable>,
+    /// What of this could not be read, with the reason: it is unknown.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unread: BTreeSet<String>,
 }
 
 impl RecoveryPoint {
@@ -105,6 +108,7 @@ impl RecoveryPoint {
             behind: behind.map(BehindSubject::of_row).collect(),
             pending_tables: tables.len(),
             pending: tables.into_iter().take(MAX_LISTED_SUBJECTS).collect(),
+            unread: BTreeSet::new(),
         }
     }
 

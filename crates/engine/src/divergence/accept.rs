@@ -72,7 +72,7 @@ pub async fn accept<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         });
     }
     let former = regions.former.ledger;
-    let (stored, former_version) = former.epoch_record().await?.unzip();
+    let former_version = former.epoch_record().await?.map(|(_, version)| version);
     let held = former.epoch().await?;
     if !held.is_before(regions.epoch) {
         return Err(AcceptError::NotFenced {
@@ -91,12 +91,18 @@ pub async fn accept<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         epoch: regions.epoch,
         switched_at: record.switched_at,
         accepted: record.accepted.clone(),
-        ..stored.unwrap_or_default()
+        // What this Region once began as the primary is over.
+        failover: None,
     };
     if !former.put_epoch_record(&next, former_version).await? {
         return Err(others(&report.former_region).into());
     }
-    complete(regions).await?;
+    finish_accepted(
+        regions.primary.ledger,
+        regions.clock,
+        regions.primary.region.region(),
+    )
+    .await?;
     Ok(())
 }
 
@@ -140,21 +146,26 @@ async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     }
 }
 
-/// Notes that the former primary is the standby.
-async fn complete<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
-) -> Result<(), AcceptError> {
-    let ledger = regions.primary.ledger;
+/// Notes in the ledger of the primary that the former primary is the standby: the end of [`accept`], for one that was
+/// killed before it.
+///
+/// # Errors
+/// The ledger cannot be reached, or others changed the record.
+pub async fn finish_accepted<L: Ledger, C: Clock>(
+    ledger: &L,
+    clock: &C,
+    region: &str,
+) -> Result<(), CallError> {
     let (record, version) = ledger.epoch_record().await?.unzip();
     let record = record.unwrap_or_default();
     let accepted = record.accepted.clone().map(|accepted| AcceptedDivergence {
-        completed_at: Some(regions.clock.now()),
+        completed_at: Some(clock.now()),
         ..accepted
     });
     let record = EpochRecord { accepted, ..record };
     match ledger.put_epoch_record(&record, version).await? {
         true => Ok(()),
-        false => Err(others(regions.primary.region.region()).into()),
+        false => Err(others(region)),
     }
 }
 

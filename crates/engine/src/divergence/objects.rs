@@ -3,6 +3,7 @@
 use super::ReturningRegion;
 use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::canary::is_canary_key;
 use twinlake_core::divergence::{PlaceDivergence, PlaceVersions, VersionsByKey};
 use twinlake_core::location::{Location, LocationPair};
 use twinlake_core::{TableId, Timestamp};
@@ -56,6 +57,7 @@ async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         unread.extend(problem.map(|problem| (site, problem)));
     }
     find_origins(regions.primary.objects, primary, &mut versions).await;
+    drop_replicas(regions.former.objects, former, &mut versions).await;
     let start = key_prefix(primary);
     let table_of = |key: &str| {
         let key = format!("{start}{key}");
@@ -95,7 +97,7 @@ async fn list_versions<O: ObjectVersions>(
             let Some(relative) = key.strip_prefix(&start) else {
                 continue;
             };
-            if version.modified_at >= since {
+            if version.modified_at >= since && !is_canary_key(&key) {
                 let of_key = versions.entry(relative.to_owned());
                 of_key.or_default().insert(version);
             }
@@ -107,6 +109,30 @@ async fn list_versions<O: ObjectVersions>(
     }
     let problem = format!("it has more versions than the {MAX_PAGES} pages that are listed");
     (versions, Some(problem))
+}
+
+/// Drops the versions that the former primary alone has and that are replicas of the primary's: the primary has deleted
+/// them. What cannot be asked stays.
+async fn drop_replicas<O: ObjectVersions>(
+    objects: &O,
+    former: &Location,
+    versions: &mut PlaceVersions,
+) {
+    let start = key_prefix(former);
+    let only_there: Vec<(String, String)> = versions
+        .only_in_former()
+        .take(MAX_ORIGINS)
+        .map(|(key, id)| (key.to_owned(), id.to_owned()))
+        .collect();
+    for (key, id) in only_there {
+        let path = format!("{start}{key}");
+        if matches!(
+            objects.is_replica(former.bucket(), &path, &id).await,
+            Ok(true)
+        ) {
+            versions.remove_from_former(&key, &id);
+        }
+    }
 }
 
 /// Asks the primary which of the versions that both places have are replicas.

@@ -27,17 +27,20 @@ enum DatabaseResult {
 }
 
 /// Restores the defaults of every paired database, as the row of the database keeps them. `from` is the epoch
-/// in which the rows were written. A database that has them is left as it is, so this may be repeated.
+/// in which the rows were written. A database that has them is left as it is, so this may be repeated. With `only`,
+/// the other databases are left alone.
 ///
 /// # Errors
 /// The ledger cannot be reached, or a call failed that may succeed later.
 pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H>(
     survivor: &Survivor<'_, R, L, T, H>,
     from: Epoch,
+    only: Option<&BTreeMap<Name, String>>,
 ) -> Result<RestoredDefaults, CallError> {
     let rows = survivor.ledger.database_rows().await?;
     let mapping = PrincipalMapping::of_primary(survivor.policy, from);
     let kept = rows.values().filter_map(|row| kept_defaults(row, &mapping));
+    let kept = kept.filter(|(name, _, _)| only.is_none_or(|only| only.contains_key(*name)));
     let restored = stream::iter(kept).map(|(name, row, defaults)| async move {
         let result = restore_database(survivor, name, row, defaults).await?;
         Ok::<_, CallError>((name.clone(), result))

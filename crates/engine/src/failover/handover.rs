@@ -116,10 +116,15 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
                 place.former
             ));
         }
-        if let Some(key) = place.keys.first() {
+        // What has arrived, late or not, is not given up. The first keys may all have arrived.
+        let mut lacking = place.counts.iter().filter(|(kind, _)| kind.is_given_up());
+        if let Some((kind, count)) = lacking.next() {
+            let key = place.keys.iter().find(|key| key.divergence == *kind);
+            let example = key.map(|key| format!(", such as {}", key.key));
             return Some(format!(
-                "objects in {} have not arrived: {} ({}), and others",
-                place.former, key.key, key.divergence
+                "objects in {} have not arrived: {count} keys {kind}{}",
+                place.former,
+                example.unwrap_or_default()
             ));
         }
     }
