@@ -24,7 +24,7 @@ use crate::commands::status::StatusArgs;
 use crate::commands::switchover::SwitchoverArgs;
 use crate::commands::uninstall::UninstallArgs;
 use crate::common_options::{WithCommon, WithLedger};
-use clap::{Parser, Subcommand};
+use clap::{Arg, Parser, Subcommand};
 
 /// Replicates Glue Data Catalog metadata and Lake Formation permissions to a standby Region.
 ///
@@ -127,11 +127,21 @@ pub enum Command {
     /// the Region that becomes the primary. If it ends early, run it again: it goes on where it was. Exits
     /// with 2 if you do not confirm, if the default permissions of a database could not be restored, or if
     /// the former primary is not the standby.
+    #[command(
+        mut_arg("region", becomes_primary),
+        mut_arg("policy", not_taken),
+        mut_arg("ledger", not_taken)
+    )]
     Switchover(WithCommon<SwitchoverArgs>),
     /// Go back after a failover, once the report of `twinlake divergence` was accepted
     ///
     /// Until then the Region is fenced, and the command refuses. It is a switchover to the Region of
     /// --region, which was the primary before, and has the same gates, steps and exit codes.
+    #[command(
+        mut_arg("region", becomes_primary),
+        mut_arg("policy", not_taken),
+        mut_arg("ledger", not_taken)
+    )]
     Failback(WithCommon<SwitchoverArgs>),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
@@ -182,6 +192,20 @@ pub enum Command {
     Scenario(ScenarioArgs),
     /// Serve two simulated Regions of Glue and Lake Formation on 127.0.0.1
     Sandbox(SandboxArgs),
+}
+
+/// `--region` of a command that switches the Regions.
+fn becomes_primary(region: Arg) -> Arg {
+    region
+        .help("The Region that becomes the primary; required")
+        .long_help(
+            "The Region that becomes the primary; required. Policy and ledgers are those of its deployment",
+        )
+}
+
+/// An option that a command refuses: it is not listed.
+fn not_taken(option: Arg) -> Arg {
+    option.hide(true)
 }
 
 #[cfg(test)]
@@ -312,6 +336,20 @@ mod tests {
                 "yes"
             ]
         );
+    }
+
+    #[test]
+    fn a_switchover_names_its_region_and_no_policy() {
+        for command in ["switchover", "failback"] {
+            let listed = options(&[command]);
+            assert!(listed.iter().any(|option| option == "region"));
+            let refused = ["policy", "ledger"];
+            assert!(
+                !listed
+                    .iter()
+                    .any(|option| refused.contains(&option.as_str()))
+            );
+        }
     }
 
     #[test]
