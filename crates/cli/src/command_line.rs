@@ -282,11 +282,16 @@ mod tests {
             [
                 "attach",
                 "dry-run",
+                "lake-name",
+                "noncurrent-version-days",
                 "policy",
+                "primary",
                 "replica-key",
                 "replication-role",
                 "replication-time-control",
+                "result-days",
                 "stack",
+                "standby",
                 "yes"
             ]
         );
