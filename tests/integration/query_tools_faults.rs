@@ -1,10 +1,16 @@
 //! The query tools when rights are lost, calls fail, runs die, or much is deleted.
 
+use futures_util::FutureExt as _;
 use std::collections::BTreeSet;
-use twinlake_core::CallErrorKind;
 use twinlake_core::audit::AuditRule;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::query::{ObjectKey, QueryKind};
+use twinlake_core::{AlertKind, CallErrorKind};
+use twinlake_engine::Clock as _;
+use twinlake_engine::alerts::CheckedSubjects;
+use twinlake_engine::query::{
+    QUERY_SUBJECT, QueryContext, query_checked, query_unfinished, reconcile_query,
+};
 use twinlake_tests::query_lab::{Lab, findings, policy_with, saved_query, workgroup};
 
 #[test]
@@ -192,6 +198,37 @@ fn another_run_that_may_be_creating_an_object_is_waited_for() {
     assert!(outcome.applied.is_empty(), "{outcome:#?}");
     assert!(findings(&outcome, FindingKind::OnHold)[0].contains("another run"));
     assert!(lab.resync().is_done());
+}
+
+#[test]
+fn a_run_that_did_not_try_every_step_resolves_nothing() {
+    let lab = Lab::new(policy_with("", ""));
+    lab.primary.put(saved_query("primary", "daily", "select 1"));
+    let started = lab.clock.now();
+    let context = QueryContext {
+        stop_at: Some(started),
+        ..lab.context()
+    };
+    let outcome = reconcile_query(&context).now_or_never().unwrap().unwrap();
+    assert!(outcome.applied.is_empty() && !outcome.is_complete);
+    assert_eq!(
+        query_checked(&outcome, started),
+        CheckedSubjects::default(),
+        "its incidents stay open"
+    );
+    let outcome = lab.resync();
+    assert!(outcome.is_complete && outcome.is_done(), "{outcome:#?}");
+    let healthy = CheckedSubjects::default().with_healthy(QUERY_SUBJECT, started);
+    assert_eq!(query_checked(&outcome, started), healthy);
+}
+
+#[test]
+fn a_run_that_did_not_end_is_an_alert_with_the_reason() {
+    let lab = Lab::new(policy_with("", ""));
+    let alert = query_unfinished("the ledger is out of reach", "eu-west-1", lab.clock.now());
+    assert_eq!(alert.kind, AlertKind::ReadFailed);
+    assert_eq!(alert.subject, QUERY_SUBJECT);
+    assert!(alert.summary.contains("the ledger is out of reach"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod report;
 
 pub use fenced::FencedQueryRegion;
 pub use ledger::{QueryResyncRecord, read_query_ledger};
-pub use report::{QUERY_SUBJECT, query_alerts, query_checked};
+pub use report::{QUERY_SUBJECT, query_alerts, query_checked, query_unfinished};
 
 use crate::ports::{Clock, DocumentStore, ReadQueryRegion, WriteQueryRegion};
 use apply::apply;
@@ -80,6 +80,8 @@ pub struct QueryOutcome {
     pub rejections: BTreeSet<QueryRejection>,
     /// The paired objects at the end.
     pub paired: QueryCounts,
+    /// Every step of the last plan was tried. Not so if time ran out, or other runs were in the way.
+    pub is_complete: bool,
     /// Everything was read, and nothing differs but what the findings name.
     pub is_settled: bool,
 }
@@ -165,7 +167,9 @@ where
                 .await?;
         }
         outcome.findings = without_held(&round.plan, &held);
+        let is_approved = approved.is_some();
         let Some(approved) = approved.filter(|approved| !approved.steps().is_empty()) else {
+            outcome.is_complete = is_approved;
             outcome.is_settled = held.is_empty() && outcome.failed.is_empty();
             break;
         };

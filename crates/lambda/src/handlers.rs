@@ -163,8 +163,9 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
         // The query tools are read beside the catalog: neither waits for the other, or fails with it.
         let catalog = run_resync(runtime, &authority, None, stop_at);
         let query = query::resync_query_tools(runtime, &authority, stop_at);
-        let (catalog, ()) = futures_util::future::join(catalog, query).await;
+        let (catalog, query) = futures_util::future::join(catalog, query).await;
         catalog?;
+        query?;
         return Ok(Value::Null);
     }
     let batch: SqsEvent = serde_json::from_value(event)?;

@@ -29,15 +29,32 @@ pub fn query_alerts(outcome: &QueryOutcome, region: &str, now: Timestamp) -> Vec
         .collect()
 }
 
+/// The alert for a scheduled run that ended early, with the reason as a clause: what it would have said about
+/// the objects is not known.
+#[must_use]
+pub fn query_unfinished(reason: &str, region: &str, now: Timestamp) -> Alert {
+    let sentences = [
+        format!("The resync of the query tools did not end: {reason}."),
+        "What it had not reached is as it was, and may differ from the primary. The catalog is resynced \
+         independently."
+            .to_owned(),
+        format!(
+            "The next scheduled resync tries again. If this continues, correct what the reason names, and run \
+             `twinlake resync --domain query --region {region}`, which has no time limit."
+        ),
+    ];
+    Alert::new(AlertKind::ReadFailed, region, QUERY_SUBJECT, sentences, now)
+}
+
 /// What a run checked: the incidents of the kinds that it did not find are resolved. A run that could not
-/// read everything resolves nothing.
+/// read everything, or did not try every step, resolves nothing.
 #[must_use]
 pub fn query_checked(outcome: &QueryOutcome, started: Timestamp) -> CheckedSubjects {
     let reads_failed = outcome
         .findings
         .iter()
         .any(|finding| finding.kind.is_failed_read());
-    if reads_failed {
+    if reads_failed || !outcome.is_complete {
         return CheckedSubjects::default();
     }
     let found = problems(outcome).into_keys();

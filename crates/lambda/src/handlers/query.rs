@@ -6,28 +6,38 @@ use std::time::Duration;
 use tracing::{info, warn};
 use twinlake_core::{CallError, Timestamp, render};
 use twinlake_engine::query::{
-    QueryContext, QueryOutcome, new_run, query_alerts, query_checked, reconcile_query,
+    QueryContext, QueryOutcome, new_run, query_alerts, query_checked, query_unfinished,
+    reconcile_query,
 };
 use twinlake_engine::region_authority::RegionAuthority;
 use twinlake_engine::{Clock as _, alerts};
 
-/// Reconciles the query tools if the policy has a table for them. Whatever goes wrong is logged and told, and
-/// the catalog's resync does not notice; the next resync tries again.
+/// Reconciles the query tools if the policy has a table for them. Whatever goes wrong is an alert, and the
+/// catalog's resync does not notice; the next resync tries again.
+///
+/// # Errors
+/// The alert could not be published.
 pub(crate) async fn resync_query_tools(
     runtime: &Runtime,
     authority: &RegionAuthority,
     stop_at: Timestamp,
-) {
+) -> Result<(), CallError> {
     let left = stop_at.0.saturating_sub(runtime.clock.now().0);
     let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-    match tokio::time::timeout(left, run(runtime, authority, stop_at)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(
-            error = render::escape(&error.to_string()),
-            "resync of the query tools failed"
-        ),
-        Err(_) => warn!("resync of the query tools ran out of time"),
-    }
+    let reason = match tokio::time::timeout(left, run(runtime, authority, stop_at)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the time of the function ran out".to_owned(),
+    };
+    let escaped = render::escape(&reason);
+    warn!(
+        reason = escaped,
+        "the resync of the query tools did not end"
+    );
+    let now = runtime.clock.now();
+    let alert = query_unfinished(&reason, &runtime.config.region, now);
+    alerts::publish(&runtime.alert_topic, &runtime.ledger, &[alert], now).await?;
+    Ok(())
 }
 
 async fn run(
