@@ -25,9 +25,11 @@ enum Token {
     Symbol(char),
 }
 
-/// Words that hold a location as a property: `external_location = '...'`.
+/// Words before the parentheses of a list of properties.
+const LISTS: [&str; 2] = ["with", "tblproperties"];
+/// Words that hold a location in such a list: `external_location = '...'`. Elsewhere they are columns.
 const PROPERTIES: [&str; 2] = ["external_location", "location"];
-/// Quoted properties that hold a location: `'storage.location.template' = '...'`.
+/// Quoted words that hold a location in such a list: `'storage.location.template' = '...'`.
 const QUOTED_PROPERTIES: [&str; 1] = ["storage.location.template"];
 /// How a place in S3 is written.
 const PLACES: [&str; 4] = ["s3://", "s3a://", "s3n://", ":s3:::"];
@@ -84,7 +86,7 @@ pub fn rewrite_locations(
 /// Whether a quoted token is the location of a clause that is known to hold one.
 fn is_location(tokens: &[Token], at: usize, text: &str) -> bool {
     let before = |distance: usize| at.checked_sub(distance).and_then(|at| tokens.get(at));
-    let is_property = |token: Option<&Token>| match token {
+    let is_property = || match before(2) {
         Some(Token::Word(word)) => PROPERTIES.contains(&word.as_str()),
         Some(Token::Quoted(range)) => {
             let name = text.get(range.clone()).unwrap_or_default().to_lowercase();
@@ -92,15 +94,36 @@ fn is_location(tokens: &[Token], at: usize, text: &str) -> bool {
         }
         Some(Token::Symbol(_)) | None => false,
     };
+    let begins_entry = || matches!(before(3), Some(Token::Symbol('(' | ',')));
     match before(1) {
         Some(Token::Word(word)) if word == "location" => true,
         Some(Token::Word(word)) if word == "to" => {
             let is_unload = matches!(tokens.first(), Some(Token::Word(first)) if first == "unload");
             is_unload && before(2) == Some(&Token::Symbol(')'))
         }
-        Some(Token::Symbol('=')) => is_property(before(2)),
+        Some(Token::Symbol('=')) => is_property() && begins_entry() && is_in_properties(tokens, at),
         Some(_) | None => false,
     }
+}
+
+/// Whether the innermost parentheses around a token are a list of properties. Those of a query that has a name
+/// follow the word AS.
+fn is_in_properties(tokens: &[Token], at: usize) -> bool {
+    let mut depth = 0_usize;
+    for (position, token) in tokens.iter().enumerate().take(at).rev() {
+        match token {
+            Token::Symbol(')') => depth += 1,
+            Token::Symbol('(') if depth == 0 => {
+                let word = position
+                    .checked_sub(1)
+                    .and_then(|before| tokens.get(before));
+                return matches!(word, Some(Token::Word(word)) if LISTS.contains(&word.as_str()));
+            }
+            Token::Symbol('(') => depth -= 1,
+            Token::Word(_) | Token::Quoted(_) | Token::Symbol(_) => {}
+        }
+    }
+    false
 }
 
 /// The tokens of a text without its comments, and where these are.
@@ -223,6 +246,14 @@ mod tests {
                 "create table t with (external_location='s3://lake-in/t/', format = 'ORC') as select 1",
             ),
             (
+                "CREATE TABLE t WITH (partitioned_by = ARRAY['d'],\n  LOCATION /* ( */ = 's3://lake-us/t/') AS SELECT 1",
+                "CREATE TABLE t WITH (partitioned_by = ARRAY['d'],\n  LOCATION /* ( */ = 's3://lake-in/t/') AS SELECT 1",
+            ),
+            (
+                "create table t TblProperties (-- with )\n'a'='b', External_Location = 's3://lake-us/t/')",
+                "create table t TblProperties (-- with )\n'a'='b', External_Location = 's3://lake-in/t/')",
+            ),
+            (
                 "UNLOAD (select * from t) TO 's3://lake-us/out/' WITH (format='JSON')",
                 "UNLOAD (select * from t) TO 's3://lake-in/out/' WITH (format='JSON')",
             ),
@@ -255,6 +286,40 @@ mod tests {
         );
         let result = rewrite("create table t\nlocation 's3://other/x'");
         assert_eq!(result.problems, ["line 2: s3://other/x: no pair"]);
+    }
+
+    #[test]
+    fn a_column_with_the_name_of_a_property_is_data() {
+        for condition in [
+            "where location = 's3://lake-us/x'",
+            "WHERE LOCATION = 's3://lake-us/x'",
+            "where (location = 's3://lake-us/x')",
+            "where (a, location = 's3://lake-us/x')",
+            "join u on external_location = 's3://lake-us/x'",
+            "join u on (t.location = 's3://lake-us/x')",
+            "order by case when location = 's3://lake-us/x' then 1 end",
+            "where location /* with ( */ = 's3://lake-us/x'",
+            "where -- tblproperties (\nlocation = 's3://lake-us/x'",
+            "where 'with (' = a and (location = 's3://lake-us/x')",
+            "where 'storage.location.template' = 's3://lake-us/x'",
+        ] {
+            let text = format!("with u as (select 1)\nselect *\nfrom t {condition}");
+            let result = rewrite(&text);
+            assert_eq!(result.text, text);
+            let line = text.matches('\n').count() + 1;
+            let wanted = format!("line {line} names a place");
+            assert_eq!(result.problems.len(), 1, "{text}");
+            assert!(result.problems[0].starts_with(&wanted), "{result:?}");
+        }
+        for text in [
+            "with u as (select * from t where location = 's3://lake-us/x') select * from u",
+            "create table t with (format = 'ORC') as select * from u where location = 's3://lake-us/x'",
+            "create table t with (a = (b, location = 's3://lake-us/x')) as select 1",
+            "create table t with (a = b or location = 's3://lake-us/x') as select 1",
+        ] {
+            assert_eq!(rewrite(text).text, text);
+            assert_eq!(rewrite(text).problems.len(), 1, "{text}");
+        }
     }
 
     #[test]
