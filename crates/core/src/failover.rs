@@ -55,8 +55,8 @@ impl EpochRecord {
     pub fn has_unfinished_acceptance(&self, digest: &str) -> bool {
         self.accepted.as_ref().is_some_and(|accepted| {
             accepted.completed_at.is_none()
-                && accepted.epoch == self.epoch.number()
                 && accepted.digest == digest
+                && accepted.epoch == self.epoch.number()
         })
     }
 
