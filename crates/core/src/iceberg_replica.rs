@@ -77,6 +77,9 @@ pub enum RelocationObstacle {
         error: String,
         /// Whether a permission is missing.
         is_denied: bool,
+        /// Whether only a change, such as of a permission, can help: the same call fails again.
+        #[serde(default)]
+        is_permanent: bool,
     },
 }
 
@@ -95,6 +98,9 @@ pub struct WaitingCommit {
     pub is_overdue: bool,
     /// Why.
     pub obstacle: RelocationObstacle,
+    /// The policy and the version of Twinlake that the obstacle was found with: a refusal holds for them.
+    #[serde(default)]
+    pub found_with: String,
 }
 
 /// Files of the commit that the standby shows which exist no more.
@@ -129,6 +135,9 @@ pub struct IcebergReplica {
 /// How long after a look a relocated commit is looked at again.
 pub const SHOWN_LOOK_SECS: i64 = 6 * 3600;
 
+/// How early a message that has a commit looked at again may arrive.
+const LOOK_TOLERANCE_SECS: i64 = 10;
+
 /// The most commits in [`IcebergReplica::seen`].
 pub const MAX_SEEN_COMMITS: usize = 16;
 
@@ -154,11 +163,12 @@ impl IcebergReplica {
         self.waiting.as_ref().filter(|one| one.entry == *entry)
     }
 
-    /// Whether to relocate the commit of an entry now: it is not relocated, it was not refused, and no
-    /// message is in the queue that does. One that is relocated is looked at again after some hours: what
-    /// was rewritten may have been deleted.
+    /// Whether to relocate the commit of an entry now: it is not relocated, it was not refused with the
+    /// policy and version `found_with` (as [`WaitingCommit::found_with`]), and no message is in the queue
+    /// that does. One that is relocated is looked at again after some hours: what was rewritten may have
+    /// been deleted.
     #[must_use]
-    pub fn is_due(&self, entry: &IcebergEntry, now: Timestamp) -> bool {
+    pub fn is_due(&self, entry: &IcebergEntry, found_with: &str, now: Timestamp) -> bool {
         if self.is_relocated(entry) {
             let looked_at = self.verified_at;
             return looked_at.is_none_or(|at| at.plus_secs(SHOWN_LOOK_SECS) <= now);
@@ -167,13 +177,30 @@ impl IcebergReplica {
             return true;
         };
         match waiting.obstacle {
-            RelocationObstacle::Refused(_) => false,
+            RelocationObstacle::Refused(_) => waiting.found_with != found_with,
             RelocationObstacle::DataPending { .. }
             | RelocationObstacle::Unfinished { .. }
             | RelocationObstacle::Failed { .. } => {
-                waiting.next_look_at.is_none_or(|next| next <= now)
+                let soon = now.plus_secs(LOOK_TOLERANCE_SECS);
+                waiting.next_look_at.is_none_or(|next| next <= soon)
             }
         }
+    }
+
+    /// Whether a commit of the table is refused. A policy or version that differs may accept it.
+    #[must_use]
+    pub fn is_refused(&self, entry: &IcebergEntry) -> bool {
+        self.obstacle(entry)
+            .is_some_and(|waiting| matches!(waiting.obstacle, RelocationObstacle::Refused(_)))
+    }
+
+    /// Whether the entry in the standby shows an older commit for too long, also if the newest one was not
+    /// tried yet.
+    #[must_use]
+    pub fn is_overdue(&self, entry: &IcebergEntry) -> bool {
+        let of_table = |waiting: &&WaitingCommit| waiting.entry.created == entry.created;
+        let waiting = self.waiting.as_ref().filter(of_table);
+        !self.is_relocated(entry) && waiting.is_some_and(|waiting| waiting.is_overdue)
     }
 
     /// The commits to try, the best first: the newest, and those before it that were seen since the one
@@ -280,7 +307,7 @@ mod tests {
     fn a_commit_is_due_unless_it_is_relocated_refused_or_in_the_queue() {
         let mut replica = IcebergReplica::default();
         let commit = entry("m1", "c");
-        assert!(replica.is_due(&commit, Timestamp(10)));
+        assert!(replica.is_due(&commit, "p", Timestamp(10)));
         let waits = |obstacle, next_look_at| {
             Some(WaitingCommit {
                 entry: commit.clone(),
@@ -288,18 +315,45 @@ mod tests {
                 next_look_at,
                 is_overdue: false,
                 obstacle,
+                found_with: "p".to_owned(),
             })
         };
         replica.waiting = waits(
             RelocationObstacle::Unfinished { left: 1 },
-            Some(Timestamp(11)),
+            Some(Timestamp(11).plus_secs(LOOK_TOLERANCE_SECS)),
         );
-        assert!(!replica.is_due(&commit, Timestamp(10)) && replica.is_due(&commit, Timestamp(11)));
-        assert!(replica.is_due(&entry("m2", "c"), Timestamp(10)));
+        assert!(!replica.is_due(&commit, "p", Timestamp(10)));
+        assert!(replica.is_due(&commit, "p", Timestamp(11)));
+        assert!(replica.is_due(&entry("m2", "c"), "p", Timestamp(10)));
         replica.waiting = waits(RelocationObstacle::Refused("orc".to_owned()), None);
-        assert!(!replica.is_due(&commit, Timestamp(10)));
+        assert!(replica.is_refused(&commit) && !replica.is_refused(&entry("m2", "c")));
+        assert!(!replica.is_due(&commit, "p", Timestamp(10)));
+        assert!(replica.is_due(&commit, "another policy", Timestamp(10)));
         replica.record_relocated(relocated(&commit), Timestamp(12));
-        assert!(!replica.is_due(&commit, Timestamp(20)) && replica.waiting.is_none());
-        assert!(replica.is_due(&commit, Timestamp(12).plus_secs(SHOWN_LOOK_SECS)));
+        assert!(!replica.is_due(&commit, "p", Timestamp(20)) && replica.waiting.is_none());
+        assert!(replica.is_due(&commit, "p", Timestamp(12).plus_secs(SHOWN_LOOK_SECS)));
+    }
+
+    #[test]
+    fn a_table_stays_overdue_while_a_new_commit_was_not_tried_yet() {
+        let mut replica = IcebergReplica::default();
+        let old = entry("m1", "c");
+        replica.waiting = Some(WaitingCommit {
+            entry: old.clone(),
+            since: Timestamp(1),
+            next_look_at: None,
+            is_overdue: true,
+            obstacle: RelocationObstacle::Unfinished { left: 1 },
+            found_with: String::new(),
+        });
+        let newer = entry("m2", "c");
+        assert!(replica.is_overdue(&old) && replica.is_overdue(&newer));
+        let recreated = IcebergEntry {
+            created: Some(Timestamp(2)),
+            ..newer.clone()
+        };
+        assert!(!replica.is_overdue(&recreated));
+        replica.record_relocated(relocated(&newer), Timestamp(5));
+        assert!(!replica.is_overdue(&newer));
     }
 }

@@ -9,7 +9,8 @@ mod relocation_memory;
 mod survey;
 
 pub use check::{ReplicaReport, check_replica};
-pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook};
+pub(crate) use follow::found_with;
+pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook, STOP_MARGIN_SECS};
 pub use relocate::{
     PendingFile, RelocationOutcome, RelocationRequest, RelocationSource, TableRelocation,
     relocate_table, relocate_with_memory,

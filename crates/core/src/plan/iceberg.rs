@@ -94,7 +94,10 @@ fn describe(
     let (state, kind, why) = match waiting {
         None => (
             SubjectState::DataPending,
-            FindingKind::DataPending,
+            match replica.is_some_and(|replica| replica.is_overdue(entry)) {
+                true => FindingKind::DataOverdue,
+                false => FindingKind::DataPending,
+            },
             "it is not relocated yet".to_owned(),
         ),
         Some(waiting) => describe_obstacle(waiting, shows_older),
@@ -125,7 +128,9 @@ fn describe_obstacle(
         RelocationObstacle::Unfinished { left } => (
             SubjectState::DataPending,
             pending,
-            format!("{left} or more of its files are still to be rewritten"),
+            format!(
+                "there was no time yet to rewrite and to find all of its files: {left} or more are left"
+            ),
         ),
         RelocationObstacle::Refused(finding) => (
             SubjectState::Blocked,
@@ -136,9 +141,11 @@ fn describe_obstacle(
             },
             format!("it cannot be relocated: {finding}"),
         ),
-        RelocationObstacle::Failed { error, is_denied } => (
+        RelocationObstacle::Failed {
+            error, is_denied, ..
+        } => (
             SubjectState::OutOfSync,
-            // The table is looked at each minute: nothing else has to read it again.
+            // The table is looked at by messages of its own: nothing else has to read it again.
             match is_denied {
                 true => FindingKind::Denied,
                 false => pending,

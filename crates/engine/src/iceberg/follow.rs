@@ -13,6 +13,7 @@ use crate::retry_message::RetryMessage;
 use crate::versioned_item::{self, ItemUpdate, RowItem};
 use lost_files::lost_files;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use stored_memory::StoredMemory;
 use twinlake_core::iceberg_replica::{
     IcebergEntry, IcebergReplica, LostFiles, RelocatedCommit, RelocationObstacle, WaitingCommit,
@@ -26,16 +27,17 @@ use twinlake_iceberg::{PathMap, TableFindingKind};
 
 /// How long after a look a commit that is not complete is looked at again.
 pub const LOOK_INTERVAL_SECS: u16 = 60;
-/// How early a message that was sent with that delay may arrive.
-const LOOK_TOLERANCE_SECS: i64 = 10;
+/// As [`LOOK_INTERVAL_SECS`], of a commit that waits for more than [`SLOW_LOOKS_AFTER_SECS`].
+const SLOW_LOOK_INTERVAL_SECS: u16 = 900;
+const SLOW_LOOKS_AFTER_SECS: i64 = 3600;
+/// How long before its end a look begins nothing that takes long.
+pub const STOP_MARGIN_SECS: i64 = 15;
 /// How long a commit may wait before people are told: what S3 Replication Time Control promises.
 const OVERDUE_SECS: i64 = 900;
 /// How long a commit is retried by messages; the resync goes on from there.
 const DEADLINE_SECS: i64 = 3600;
 /// How often the files of the commit that is shown are looked for while a newer one is not complete.
 const SHOWN_CHECK_SECS: i64 = 900;
-/// The most commits that one look tries.
-const MAX_CANDIDATES: usize = 4;
 /// The most paths of lost files that are kept.
 const MAX_LOST_SAMPLES: usize = 5;
 
@@ -59,8 +61,8 @@ pub struct Follower<'a, F, L, C> {
 pub enum NextLook {
     /// The table is to be reconciled, or looked at, at once.
     AtOnce,
-    /// The table is looked at again after [`LOOK_INTERVAL_SECS`].
-    Later,
+    /// The table is looked at again after so many seconds.
+    Later(u16),
     /// Nothing is to be done: no other commit can be shown before the next event or resync.
     None,
 }
@@ -71,7 +73,7 @@ impl NextLook {
     pub fn message(self, id: &TableId, now: Timestamp) -> Option<(RetryMessage, u16)> {
         let delay = match self {
             Self::AtOnce => 0,
-            Self::Later => LOOK_INTERVAL_SECS,
+            Self::Later(delay) => delay,
             Self::None => return None,
         };
         let mut scope = Scope::default();
@@ -96,11 +98,13 @@ struct Look {
     obstacle: Option<RelocationObstacle>,
     /// What is missing of the commit that is shown, if it was looked for.
     lost: Option<Option<LostFiles>>,
+    /// Whether something was rewritten or found that the next look need not repeat.
+    has_progressed: bool,
 }
 
 impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
-    /// Looks at a table whose entry in the primary shows `entry`. `stop_at` is when to leave the rest to
-    /// another call.
+    /// Looks at a table whose entry in the primary shows `entry`. The look ends at `stop_at` at the latest,
+    /// and what it did until then is recorded: the rest is for another call.
     ///
     /// # Errors
     /// The ledger cannot be reached.
@@ -114,19 +118,24 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         let mut rows = self.ledger.rows(&BTreeSet::from([subject.clone()])).await?;
         let Some(row) = rows.remove(&subject) else {
             // The reconciliation that found the table writes its row, and sends a message if it cannot.
-            return Ok(NextLook::Later);
+            return Ok(NextLook::Later(LOOK_INTERVAL_SECS));
         };
         let mut replica = row.iceberg.unwrap_or_default();
-        let now = self.clock.now();
-        if !replica.is_due(entry, now.plus_secs(LOOK_TOLERANCE_SECS)) {
+        if !replica.is_due(entry, &found_with(self.policy), self.clock.now()) {
             return Ok(NextLook::None);
         }
         replica.record_seen(entry);
         let mut memory = StoredMemory::load(self.files, self.ledger, id).await?;
-        let is_late = || self.clock.now() >= stop_at;
-        let look = self
-            .try_commits(&replica, entry, &mut memory, &is_late)
-            .await;
+        let is_late = || self.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
+        let mut look = Look::default();
+        let tries = self.try_commits(&replica, entry, (&mut memory, &mut look), &is_late);
+        if !ends_in_time(tries, stop_at, self.clock.now()).await
+            && look.relocated.is_none()
+            && look.obstacle.is_none()
+        {
+            look.obstacle = Some(RelocationObstacle::Unfinished { left: 1 });
+        }
+        look.has_progressed = memory.has_changed();
         memory.store(self.files, self.ledger, id).await?;
         self.record(&subject, &replica, entry, look).await
     }
@@ -135,21 +144,20 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         &self,
         replica: &IcebergReplica,
         newest: &IcebergEntry,
-        memory: &mut StoredMemory,
+        (memory, look): (&mut StoredMemory, &mut Look),
         is_late: &dyn Fn() -> bool,
-    ) -> Look {
-        let mut look = Look::default();
-        for commit in replica.candidates(newest).into_iter().take(MAX_CANDIDATES) {
+    ) {
+        for commit in replica.candidates(newest) {
             match self.relocate(&commit, memory, is_late).await {
                 Ok(relocated) => {
                     look.relocated = Some(relocated);
-                    return look;
+                    return;
                 }
                 Err(obstacle) if commit == *newest => look.obstacle = Some(obstacle),
                 Err(_) => {}
             }
             if is_late() {
-                return look;
+                return;
             }
         }
         if let Some(shown) = &replica.shown
@@ -158,11 +166,11 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         {
             // What was rewritten of it may be gone, and is written again.
             let _ = self.relocate(&shown.entry, memory, is_late).await;
-            if let Ok(missing) = lost_files(self.files, &shown.metadata_location).await {
+            let found = lost_files(self.files, &shown.metadata_location, is_late).await;
+            if let Ok(Some(missing)) = found {
                 look.lost = Some(lost_of(missing));
             }
         }
-        look
     }
 
     /// Relocates one commit, or says what stands in the way.
@@ -215,14 +223,14 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         };
         versioned_item::update(&item, None, |stored: Option<LedgerRow>| {
             let Some(row) = stored else {
-                return ItemUpdate::Keep(NextLook::Later);
+                return ItemUpdate::Keep(NextLook::Later(LOOK_INTERVAL_SECS));
             };
             let mut replica = row.iceberg.clone().unwrap_or_default();
             if replica.shown != base.shown {
-                return ItemUpdate::Keep(NextLook::Later);
+                return ItemUpdate::Keep(NextLook::Later(LOOK_INTERVAL_SECS));
             }
             replica.record_seen(entry);
-            let next = apply_look(&mut replica, entry, &look, now);
+            let next = apply_look(&mut replica, entry, &look, (now, found_with(self.policy)));
             let row = LedgerRow {
                 iceberg: Some(replica),
                 ..row
@@ -233,18 +241,17 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
     }
 }
 
-/// Changes what the ledger knows of a table by a look at it.
+/// Changes what the ledger knows of a table by a look at it that ended at `now`, with the policy and version
+/// `found_with`.
 fn apply_look(
     replica: &mut IcebergReplica,
     entry: &IcebergEntry,
     look: &Look,
-    now: Timestamp,
+    (now, found_with): (Timestamp, String),
 ) -> NextLook {
     let before = (replica.shown.clone(), replica.lost.clone());
-    let since = replica
-        .waiting
-        .as_ref()
-        .map_or(now, |waiting| waiting.since);
+    let waited_since = replica.waiting.as_ref().map(|waiting| waiting.since);
+    let earlier = replica.waiting.clone();
     if let Some(lost) = &look.lost {
         replica.lost.clone_from(lost);
         replica.verified_at = Some(now);
@@ -252,7 +259,8 @@ fn apply_look(
     if let Some(commit) = &look.relocated {
         replica.record_relocated(commit.clone(), now);
     }
-    let has_changed = before != (replica.shown.clone(), replica.lost.clone());
+    let has_advanced = before.0 != replica.shown;
+    let has_changed = has_advanced || before.1 != replica.lost;
     let Some(obstacle) = &look.obstacle else {
         replica.waiting = None;
         return match has_changed {
@@ -260,33 +268,85 @@ fn apply_look(
             false => NextLook::None,
         };
     };
-    let next = match obstacle {
-        RelocationObstacle::Unfinished { .. } => NextLook::AtOnce,
-        // The reconciliation shows the older commit, and looks again.
-        RelocationObstacle::DataPending { .. } | RelocationObstacle::Failed { .. }
-            if has_changed =>
-        {
-            NextLook::AtOnce
-        }
-        RelocationObstacle::DataPending { .. } | RelocationObstacle::Failed { .. } => {
-            NextLook::Later
-        }
-        RelocationObstacle::Refused(_) => NextLook::None,
+    let since = waited_since.filter(|_| !has_advanced).unwrap_or(now);
+    let next = next_look(obstacle, look.has_progressed, (since, now));
+    let is_known =
+        earlier.is_some_and(|one| one.entry == *entry && is_same_obstacle(&one.obstacle, obstacle));
+    let next = match next {
+        // A refusal is for the reconciliation, and so is an older commit that can be shown. It looks again.
+        NextLook::None if !is_known || has_changed => NextLook::AtOnce,
+        NextLook::Later(_) if has_changed => NextLook::AtOnce,
+        NextLook::AtOnce | NextLook::Later(_) | NextLook::None => next,
     };
-    let is_known = (replica.waiting.as_ref()).is_some_and(|one| one.obstacle == *obstacle);
-    let next_look_at = now.plus_secs(i64::from(LOOK_INTERVAL_SECS));
     replica.waiting = Some(WaitingCommit {
         entry: entry.clone(),
         since,
-        next_look_at: (next == NextLook::Later).then_some(next_look_at),
-        is_overdue: since.plus_secs(OVERDUE_SECS) <= now,
+        next_look_at: match next {
+            NextLook::Later(delay) => Some(now.plus_secs(i64::from(delay))),
+            NextLook::AtOnce | NextLook::None => None,
+        },
+        // What does not pass by itself is told at once.
+        is_overdue: since.plus_secs(OVERDUE_SECS) <= now || is_permanent(obstacle),
         obstacle: obstacle.clone(),
+        found_with,
     });
-    match next {
-        // A refusal, and an older commit that can be shown, are for the reconciliation.
-        NextLook::None if !is_known => NextLook::AtOnce,
-        NextLook::AtOnce | NextLook::Later | NextLook::None => next,
+    next
+}
+
+/// When a commit is looked at again that waits since `since`.
+fn next_look(
+    obstacle: &RelocationObstacle,
+    has_progressed: bool,
+    (since, now): (Timestamp, Timestamp),
+) -> NextLook {
+    let later = match since.plus_secs(SLOW_LOOKS_AFTER_SECS) <= now {
+        true => SLOW_LOOK_INTERVAL_SECS,
+        false => LOOK_INTERVAL_SECS,
+    };
+    match obstacle {
+        RelocationObstacle::Unfinished { .. } if has_progressed => NextLook::AtOnce,
+        RelocationObstacle::Refused(_)
+        | RelocationObstacle::Failed {
+            is_permanent: true, ..
+        } => NextLook::None,
+        RelocationObstacle::Unfinished { .. }
+        | RelocationObstacle::DataPending { .. }
+        | RelocationObstacle::Failed { .. } => NextLook::Later(later),
     }
+}
+
+/// Whether a failure stays until somebody changes something.
+const fn is_permanent(obstacle: &RelocationObstacle) -> bool {
+    matches!(
+        obstacle,
+        RelocationObstacle::Failed {
+            is_permanent: true,
+            ..
+        }
+    )
+}
+
+/// Whether an obstacle needs no new report. The text of an error may differ with each call.
+fn is_same_obstacle(one: &RelocationObstacle, other: &RelocationObstacle) -> bool {
+    one == other || (is_permanent(one) && is_permanent(other))
+}
+
+/// What a refusal holds for: the policy, whose pairs map the paths, and the version of Twinlake.
+pub(crate) fn found_with(policy: &Policy) -> String {
+    format!("{} {}", env!("CARGO_PKG_VERSION"), policy.digest())
+}
+
+/// Whether the work ends before `stop_at`; it is given up then. Without a runtime, as in simulations, nothing
+/// waits, and the work ends.
+async fn ends_in_time(work: impl Future<Output = ()>, stop_at: Timestamp, now: Timestamp) -> bool {
+    if tokio::runtime::Handle::try_current().is_err() {
+        work.await;
+        return true;
+    }
+    let time_left = u64::try_from(stop_at.0 - now.0).unwrap_or_default();
+    tokio::time::timeout(Duration::from_millis(time_left), work)
+        .await
+        .is_ok()
 }
 
 /// Whether the files of the commit that is shown are to be looked for.
@@ -322,12 +382,14 @@ fn obstacle_of(error: IcebergError) -> RelocationObstacle {
             RelocationObstacle::Failed {
                 error: finding.to_string(),
                 is_denied: false,
+                is_permanent: false,
             }
         }
         IcebergError::Refused(finding) => RelocationObstacle::Refused(finding.to_string()),
         IcebergError::PairingId(error) => RelocationObstacle::Refused(error.to_string()),
         IcebergError::Call(error) => RelocationObstacle::Failed {
             is_denied: error.kind == CallErrorKind::Denied,
+            is_permanent: !error.kind.is_transient(),
             error: error.to_string(),
         },
     }

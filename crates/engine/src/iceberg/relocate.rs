@@ -86,7 +86,7 @@ struct Relocator<'a, F, P> {
     /// What stands in the own prefix, with the sizes.
     existing: BTreeMap<String, u64>,
     /// What was rewritten earlier.
-    memory: RelocationMemory,
+    memory: &'a mut RelocationMemory,
     /// Whether time ran out.
     is_late: &'a dyn Fn() -> bool,
 }
@@ -157,7 +157,7 @@ pub async fn relocate_table(
 /// earlier are not read again, and files that were found earlier are not looked for again. The result is
 /// the same as without a memory. `is_late` says whether to leave the rest for another call.
 ///
-/// The memory is to be stored whatever the result is.
+/// The memory is to be stored whatever the result is, also if the future is dropped before its end.
 ///
 /// # Errors
 /// As [`relocate_table`].
@@ -188,7 +188,8 @@ pub async fn relocate_with_memory(
         existing.insert(path.to_owned(), size);
     };
     files.list(own.as_str(), &mut visit).await?;
-    let known = std::mem::take(memory).of(own.as_str(), map, &existing);
+    // The work may be given up at any await: what it remembers stays with the caller.
+    *memory = std::mem::take(memory).of(own.as_str(), map, &existing);
     let mut relocator = Relocator {
         files,
         progress,
@@ -196,14 +197,12 @@ pub async fn relocate_with_memory(
         source: request.source,
         own,
         existing,
-        memory: known,
+        memory,
         is_late,
     };
-    let result = relocator
+    relocator
         .run(&metadata, (&source_path, &bytes), &location)
-        .await;
-    *memory = relocator.memory;
-    result
+        .await
 }
 
 impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
@@ -224,13 +223,16 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             return Ok(RelocationOutcome::Unfinished { left: named.left });
         }
         self.add_statistics(metadata, source_path, &mut named)?;
-        let missing = self.missing_files(location, &named.needed).await?;
-        let paths = missing.iter().map(|file| file.path.as_str()).collect();
-        self.memory.record_found(&named.needed, &paths);
-        if named.left > 0 {
-            return Ok(RelocationOutcome::Unfinished { left: named.left });
+        let arrival = self.missing_files(location, &named.needed).await?;
+        let missing = arrival.pending.iter().map(|file| file.path.as_str());
+        let unknown = arrival.unknown.iter().map(String::as_str);
+        let not_found = missing.chain(unknown).collect();
+        self.memory.record_found(&named.needed, &not_found);
+        let left = named.left + arrival.unknown.len();
+        if left > 0 {
+            return Ok(RelocationOutcome::Unfinished { left });
         }
-        named.pending.extend(missing);
+        named.pending.extend(arrival.pending);
         if !named.pending.is_empty() {
             return Ok(RelocationOutcome::Pending(named.pending));
         }

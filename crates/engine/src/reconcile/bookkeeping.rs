@@ -2,6 +2,7 @@
 
 use super::problems::{Problem, Problems};
 use super::session::Session;
+use crate::iceberg;
 use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, ItemUpdate, RowItem};
 use std::cell::Cell;
@@ -63,23 +64,27 @@ impl<'a, E: Environment> Session<'a, E> {
             return;
         }
         let now = self.context.clock.now();
+        let found_with = iceberg::found_with(self.context.policy);
         for (subject, outcome) in &plan.subject_outcomes {
-            let may_follow = match outcome.state {
-                SubjectState::InSync | SubjectState::OutOfSync | SubjectState::DataPending => true,
-                // Refused, held by the policy, or somebody else's.
-                SubjectState::OnHold | SubjectState::Blocked => false,
-            };
             let Subject::Table(id) = subject else {
                 continue;
             };
             let table = self.snapshots.primary.tables.get(id);
             let table = table.and_then(Observation::present);
-            let table = table.filter(|table| may_follow && table.object.is_iceberg());
+            let table = table.filter(|table| table.object.is_iceberg());
             let Some(entry) = table.and_then(IcebergEntry::of) else {
                 continue;
             };
             let replica = rows.get(subject).and_then(|row| row.iceberg.as_ref());
-            if replica.is_none_or(|replica| replica.is_due(&entry, now)) {
+            let may_follow = match outcome.state {
+                SubjectState::InSync | SubjectState::OutOfSync | SubjectState::DataPending => true,
+                // Refused, which may have been by another policy; or somebody else's.
+                SubjectState::Blocked => replica.is_some_and(|replica| replica.is_refused(&entry)),
+                // Held by the policy.
+                SubjectState::OnHold => false,
+            };
+            if may_follow && replica.is_none_or(|replica| replica.is_due(&entry, &found_with, now))
+            {
                 self.outcome.unrelocated.insert(id.clone(), entry);
             }
         }

@@ -7,19 +7,21 @@ use std::collections::BTreeSet;
 use twinlake_iceberg::{EntryStatus, TableMetadata, read_manifest, read_manifest_list};
 
 /// The files of the current snapshot that do not exist, by a listing of the table's place; what lies
-/// elsewhere is looked for singly. Where a list or a manifest is gone, what it names is not known.
+/// elsewhere is looked for singly. Where a list or a manifest is gone, what it names is not known. `None` if
+/// time ran out.
 pub(super) async fn lost_files(
     files: &impl TableFiles,
     metadata_path: &str,
-) -> Result<Vec<String>, IcebergError> {
+    is_late: &dyn Fn() -> bool,
+) -> Result<Option<Vec<String>>, IcebergError> {
     let Some(bytes) = files.get(metadata_path).await? else {
-        return Ok(vec![metadata_path.to_owned()]);
+        return Ok(Some(vec![metadata_path.to_owned()]));
     };
     let metadata = TableMetadata::parse(metadata_path, &bytes)?;
     let current = metadata.current_snapshot_id;
     let mut snapshots = metadata.snapshots.iter();
     let Some(snapshot) = snapshots.find(|one| Some(one.snapshot_id) == current) else {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     };
     let mut lost = Vec::new();
     let mut manifests = snapshot.manifests.clone();
@@ -43,6 +45,9 @@ pub(super) async fn lost_files(
     }))
     .buffer_unordered(CONCURRENT_FILES);
     while let Some((missing, paths)) = reads.try_next().await? {
+        if is_late() {
+            return Ok(None);
+        }
         lost.extend(missing);
         named.extend(paths);
     }
@@ -53,9 +58,14 @@ pub(super) async fn lost_files(
     };
     files.list(&prefix, &mut visit).await?;
     for path in named {
-        if files.size(&path).await?.is_none() {
+        if is_late() {
+            return Ok(None);
+        }
+        if path.starts_with(&prefix) {
+            lost.push(path);
+        } else if files.size(&path).await?.is_none() {
             lost.push(path);
         }
     }
-    Ok(lost)
+    Ok(Some(lost))
 }

@@ -58,6 +58,11 @@ impl StoredMemory {
         })
     }
 
+    /// Whether something was rewritten or found since it was read.
+    pub(super) fn has_changed(&self) -> bool {
+        self.memory != self.loaded
+    }
+
     /// Stores the memory if it changed, and nobody else did meanwhile: another function then remembers
     /// what it did, and the files of both are the same. The object of the earlier memory is removed.
     ///
