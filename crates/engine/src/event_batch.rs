@@ -5,10 +5,11 @@ mod jobs;
 mod scans;
 
 use crate::alerts::{self, CheckedSubjects};
-use crate::iceberg::Follower;
+use crate::iceberg::{Follower, NextLook, STOP_MARGIN_SECS};
 use crate::observe::Prefetched;
 use crate::ports::{
-    AlertTopic, Clock, Environment, ReadRegion, RetryQueue, StatsStore, TableFiles, WriteRegion,
+    AlertTopic, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, TableFiles,
+    WriteRegion,
 };
 use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTimer, reconcile};
 use crate::resync;
@@ -56,6 +57,8 @@ pub struct BatchResult {
     pub ignored: Vec<(String, String)>,
     /// The subjects that each reconciliation checked.
     checked: Vec<CheckedSubjects>,
+    /// The Iceberg tables that each job found due, with its messages.
+    due_tables: Vec<(BTreeMap<TableId, IcebergEntry>, BTreeSet<String>)>,
 }
 
 impl BatchResult {
@@ -74,6 +77,7 @@ impl BatchResult {
         self.errors.extend(of_job.errors);
         self.ignored.extend(of_job.ignored);
         self.checked.extend(of_job.checked);
+        self.due_tables.extend(of_job.due_tables);
     }
 }
 
@@ -90,7 +94,7 @@ const MAX_CONCURRENT_JOBS: usize = 8;
 /// After `stop_at`, the remaining jobs are queued unchanged.
 ///
 /// With `table_files`, the files of the Iceberg tables that the jobs find not to be relocated are rewritten
-/// until then. Without them, a later message or resync of a function that has them does.
+/// after all jobs, until then. Without them, a later message or resync of a function that has them does.
 pub async fn run<E: Environment<Standby: WriteRegion>, O, A, F>(
     context: &Context<'_, E>,
     ports: (&O, &A),
@@ -126,10 +130,7 @@ where
             let is_late = context.clock.now() >= stop_at;
             let result = match is_late {
                 true => send(ports.0, &job.all_messages(), &mut of_job).await,
-                false => {
-                    let files = table_files.map(|files| (files, stop_at));
-                    process_job(context, ports, files, &job, &mut of_job).await
-                }
+                false => process_job(context, ports, &job, &mut of_job).await,
             };
             if let Err(error) = result {
                 of_job.failed.extend(job.messages);
@@ -153,22 +154,32 @@ where
     {
         batch_result.errors.push(error);
     }
+    let due_tables = std::mem::take(&mut batch_result.due_tables);
+    match table_files {
+        Some(files) => {
+            let due = by_table(due_tables);
+            let followed = follow_tables(context, ports.0, files, due, stop_at).await;
+            batch_result.merge(followed);
+        }
+        None => {
+            let tables = due_tables.into_iter().flat_map(|(tables, _)| tables);
+            batch_result.unrelocated.extend(tables.map(|(id, _)| id));
+        }
+    }
     batch_result
 }
 
 /// Reconciles one job. Publishes its alerts, and then queues what has to be retried: if one of both
 /// fails, the messages are delivered again, and neither an alert nor work is lost.
-async fn process_job<E: Environment<Standby: WriteRegion>, O, A, F>(
+async fn process_job<E: Environment<Standby: WriteRegion>, O, A>(
     context: &Context<'_, E>,
     (retry_queue, topic): (&O, &A),
-    files: Option<(&F, Timestamp)>,
     job: &Job,
     batch_result: &mut BatchResult,
 ) -> Result<(), CallError>
 where
     O: RetryQueue,
     A: AlertTopic,
-    F: TableFiles,
 {
     let resent = &mut batch_result.resent;
     if job.scope().read_requests.contains_key(&Subject::Catalog) {
@@ -209,32 +220,39 @@ where
     batch_result
         .checked
         .push(CheckedSubjects::from_outcome(&outcome, started));
-    match files {
-        Some((files, stop_at)) => {
-            let tables = &outcome.unrelocated;
-            let sent = follow_tables(context, retry_queue, files, tables, stop_at).await?;
-            batch_result.resent += sent;
-        }
-        None => {
-            let tables = outcome.unrelocated.into_keys();
-            batch_result.unrelocated.extend(tables);
-        }
-    }
+    let due = (outcome.unrelocated, job.messages.clone());
+    batch_result.due_tables.push(due);
     Ok(())
 }
 
-/// Most Iceberg tables of a job that are relocated at the same time.
+/// Most Iceberg tables of a batch that are relocated at the same time.
 const MAX_CONCURRENT_TABLES: usize = 4;
 
+/// An Iceberg table that is due: its newest entry, and the messages to deliver again if it cannot be followed.
+type DueTables = BTreeMap<TableId, (IcebergEntry, BTreeSet<String>)>;
+
+/// The tables that jobs found due; of one that several found, what the last one read.
+fn by_table(of_jobs: Vec<(BTreeMap<TableId, IcebergEntry>, BTreeSet<String>)>) -> DueTables {
+    let mut due = DueTables::new();
+    for (tables, messages) in of_jobs {
+        for (id, entry) in tables {
+            let (_, mut all) = due.remove(&id).unwrap_or((entry.clone(), BTreeSet::new()));
+            all.extend(messages.iter().cloned());
+            due.insert(id, (entry, all));
+        }
+    }
+    due
+}
+
 /// Looks at the files of Iceberg tables, and queues what follows: the reconciliation of a table whose newest
-/// commit is complete now, or the next look. Returns the number of messages.
+/// commit is complete now, or the next look. Tables for which no time is left are queued.
 async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
     context: &Context<'_, E>,
     retry_queue: &O,
     files: &F,
-    tables: &BTreeMap<TableId, IcebergEntry>,
+    tables: DueTables,
     stop_at: Timestamp,
-) -> Result<usize, CallError> {
+) -> BatchResult {
     let follower = Follower {
         files,
         ledger: context.ledger,
@@ -243,18 +261,44 @@ async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
         epoch: context.epoch,
     };
     let follower = &follower;
-    let looks = tables.iter().map(|(id, entry)| async move {
-        let next = follower.look(id, entry, stop_at).await?;
-        let message = next.message(id, context.clock.now());
-        let Some((message, delay)) = message else {
-            return Ok::<usize, CallError>(0);
-        };
-        retry_queue.send(&message, delay).await?;
-        Ok(1)
+    let looks = tables.iter().map(|(id, (entry, messages))| async move {
+        let mut of_table = BatchResult::default();
+        let result = follow_table(follower, retry_queue, (id, entry), stop_at).await;
+        match result {
+            Ok(sent) => of_table.resent += sent,
+            Err(error) => {
+                of_table.failed.clone_from(messages);
+                of_table.errors.push(error);
+            }
+        }
+        of_table
     });
-    let results = stream::iter(looks).buffered(MAX_CONCURRENT_TABLES);
-    let results: Vec<Result<usize, CallError>> = results.collect().await;
-    results.into_iter().sum()
+    let mut looks = stream::iter(looks).buffer_unordered(MAX_CONCURRENT_TABLES);
+    let mut followed = BatchResult::default();
+    while let Some(of_table) = looks.next().await {
+        followed.merge(of_table);
+    }
+    followed
+}
+
+/// Looks at one table, and queues what follows. Returns the number of messages.
+async fn follow_table<F: TableFiles, L: Ledger + StatsStore, C: Clock, O: RetryQueue>(
+    follower: &Follower<'_, F, L, C>,
+    retry_queue: &O,
+    (id, entry): (&TableId, &IcebergEntry),
+    stop_at: Timestamp,
+) -> Result<usize, CallError> {
+    let is_late = follower.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
+    let next = match is_late {
+        true => NextLook::AtOnce,
+        false => follower.look(id, entry, stop_at).await?,
+    };
+    let message = next.message(id, follower.clock.now());
+    let Some((message, delay)) = message else {
+        return Ok(0);
+    };
+    retry_queue.send(&message, delay).await?;
+    Ok(1)
 }
 
 /// Whether a plan from later reads may pass where the audit rejected one: somebody else may have changed

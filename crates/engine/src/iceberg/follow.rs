@@ -3,6 +3,8 @@
 
 mod lost_files;
 mod stored_memory;
+#[cfg(test)]
+mod tests;
 
 use super::{
     FileProgress, IcebergError, RelocationOutcome, RelocationRequest, RelocationSource,
@@ -135,8 +137,7 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         {
             look.obstacle = Some(RelocationObstacle::Unfinished { left: 1 });
         }
-        look.has_progressed = memory.has_changed();
-        memory.store(self.files, self.ledger, id).await?;
+        look.has_progressed = memory.store(self.files, self.ledger, id).await?;
         self.record(&subject, &replica, entry, look).await
     }
 

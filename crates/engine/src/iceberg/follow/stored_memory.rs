@@ -58,13 +58,9 @@ impl StoredMemory {
         })
     }
 
-    /// Whether something was rewritten or found since it was read.
-    pub(super) fn has_changed(&self) -> bool {
-        self.memory != self.loaded
-    }
-
     /// Stores the memory if it changed, and nobody else did meanwhile: another function then remembers
     /// what it did, and the files of both are the same. The object of the earlier memory is removed.
+    /// Returns whether it was stored, so that the next look goes on from it.
     ///
     /// # Errors
     /// The ledger cannot be reached.
@@ -73,9 +69,9 @@ impl StoredMemory {
         files: &impl TableFiles,
         ledger: &impl StatsStore,
         id: &TableId,
-    ) -> Result<(), CallError> {
+    ) -> Result<bool, CallError> {
         if self.memory == self.loaded || self.memory.prefix.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let text = serde_json::to_string(&self.memory).unwrap_or_default();
         let (record, index) = match text.len() > MAX_LEDGER_BYTES {
@@ -86,7 +82,7 @@ impl StoredMemory {
                 let path = format!("{}index-{name}.json", self.memory.prefix);
                 if files.create(&path, text.into_bytes()).await.is_err() {
                     // Without the object, the next look starts from the memory before.
-                    return Ok(());
+                    return Ok(false);
                 }
                 (Record::Index(path.clone()), Some(path))
             }
@@ -107,6 +103,6 @@ impl StoredMemory {
             // What stays is a file that nothing names.
             let _ = files.remove(path).await;
         }
-        Ok(())
+        Ok(is_stored)
     }
 }
