@@ -26,8 +26,8 @@ use twinlake_core::iceberg_replica::RelocationObstacle;
 use twinlake_core::{AlertKind, Name, Subject, SubjectState, TableId};
 use twinlake_engine::Ledger as _;
 use twinlake_engine::iceberg::{
-    FileProgress, RelocationMemory, RelocationOutcome, RelocationRequest, RelocationSource,
-    relocate_with_memory,
+    FileProgress, HeldFiles, MAX_HELD_BYTES, RelocationMemory, RelocationOutcome,
+    RelocationRequest, RelocationSource, WorkLimits, relocate_with_memory,
 };
 use twinlake_iceberg::PathMap;
 use twinlake_sim::SimTableFiles;
@@ -59,7 +59,11 @@ fn relocate_within(
         left.set(left.get().saturating_sub(1));
         is_late
     };
-    let run = relocate_with_memory(files, &request, memory, &is_late, &Quiet);
+    let limits = WorkLimits {
+        is_late: &is_late,
+        held: &HeldFiles::new(MAX_HELD_BYTES),
+    };
+    let run = relocate_with_memory(files, &request, memory, limits, &Quiet);
     run.now_or_never().unwrap().unwrap()
 }
 

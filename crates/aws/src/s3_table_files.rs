@@ -18,6 +18,7 @@ pub struct S3TableFiles {
     client: aws_sdk_s3::Client,
     /// The clients of buckets in other Regions.
     others: BTreeMap<String, (String, aws_sdk_s3::Client)>,
+    max_file_bytes: Option<u64>,
 }
 
 impl S3TableFiles {
@@ -28,6 +29,29 @@ impl S3TableFiles {
             region: clients.region().to_owned(),
             client: clients.s3(),
             others: BTreeMap::new(),
+            max_file_bytes: None,
+        }
+    }
+
+    /// Longer files are not read: an error says so before their content is received.
+    #[must_use]
+    pub const fn with_max_file_bytes(mut self, bytes: u64) -> Self {
+        self.max_file_bytes = Some(bytes);
+        self
+    }
+
+    /// The error of a file that is too long to be read.
+    fn check_length(&self, path: &str, region: &str, length: Option<i64>) -> Result<(), CallError> {
+        let length = length.and_then(|length| u64::try_from(length).ok());
+        match (self.max_file_bytes, length) {
+            (Some(most), Some(length)) if length > most => {
+                let problem = format!(
+                    "{path} has {length} bytes, and a function reads files of at most {most}"
+                );
+                let kind = CallErrorKind::Unsupported;
+                Err(CallError::new(kind, "GetObject", region, problem))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -71,6 +95,7 @@ impl TableFiles for S3TableFiles {
         let (region, client, bucket, key) = self.place("GetObject", path)?;
         match client.get_object().bucket(bucket).key(key).send().await {
             Ok(response) => {
+                self.check_length(path, region, response.content_length)?;
                 let body = response.body.collect().await.map_err(|error| {
                     let problem = format!("the body of {path} ended early: {error}");
                     CallError::new(CallErrorKind::Unavailable, "GetObject", region, problem)

@@ -5,7 +5,7 @@ mod jobs;
 mod scans;
 
 use crate::alerts::{self, CheckedSubjects};
-use crate::iceberg::{Follower, NextLook, STOP_MARGIN_SECS};
+use crate::iceberg::{Follower, HeldFiles, MAX_HELD_BYTES, NextLook, STOP_MARGIN_SECS};
 use crate::observe::Prefetched;
 use crate::ports::{
     AlertTopic, Clock, Environment, Ledger, ReadRegion, RetryQueue, StatsStore, TableFiles,
@@ -257,6 +257,7 @@ async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
         files,
         ledger: context.ledger,
         clock: context.clock,
+        held: &HeldFiles::new(MAX_HELD_BYTES),
         policy: context.policy,
         epoch: context.epoch,
     };

@@ -4,6 +4,7 @@
 
 mod check;
 mod follow;
+mod held_files;
 mod relocate;
 mod relocation_memory;
 mod survey;
@@ -11,9 +12,10 @@ mod survey;
 pub use check::{ReplicaReport, check_replica};
 pub(crate) use follow::found_with;
 pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook, STOP_MARGIN_SECS};
+pub use held_files::{HeldFiles, MAX_HELD_BYTES};
 pub use relocate::{
     PendingFile, RelocationOutcome, RelocationRequest, RelocationSource, TableRelocation,
-    relocate_table, relocate_with_memory,
+    WorkLimits, relocate_table, relocate_with_memory,
 };
 pub use relocation_memory::RelocationMemory;
 pub use survey::{SnapshotSummary, TableSummary, summarize_table};

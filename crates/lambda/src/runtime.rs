@@ -14,6 +14,7 @@ use twinlake_core::event::EventContext;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
+use twinlake_engine::iceberg::MAX_HELD_BYTES;
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::query::FencedQueryRegion;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, StackSites, region_authority};
@@ -120,7 +121,7 @@ impl Runtime {
             table_files: config
                 .catalog_queue_url
                 .is_empty()
-                .then(|| S3TableFiles::new(&local)),
+                .then(|| S3TableFiles::new(&local).with_max_file_bytes(MAX_HELD_BYTES)),
             catalog_queue: SqsRetryQueue::new(&local, &config.catalog_queue_url),
             default_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),

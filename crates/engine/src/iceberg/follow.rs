@@ -7,8 +7,8 @@ mod stored_memory;
 mod tests;
 
 use super::{
-    FileProgress, IcebergError, RelocationOutcome, RelocationRequest, RelocationSource,
-    relocate_with_memory,
+    FileProgress, HeldFiles, IcebergError, RelocationOutcome, RelocationRequest, RelocationSource,
+    WorkLimits, relocate_with_memory,
 };
 use crate::ports::{Clock, Ledger, StatsStore, TableFiles};
 use crate::retry_message::RetryMessage;
@@ -52,6 +52,8 @@ pub struct Follower<'a, F, L, C> {
     pub ledger: &'a L,
     /// The clock.
     pub clock: &'a C,
+    /// The files in memory, of all tables together.
+    pub held: &'a HeldFiles,
     /// The policy, whose location pairs map the paths.
     pub policy: &'a Policy,
     /// The epoch, which says which site is the primary.
@@ -189,7 +191,11 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
             source: RelocationSource::Replica,
         };
         let known = &mut memory.memory;
-        match relocate_with_memory(self.files, &request, known, is_late, &NoProgress).await {
+        let limits = WorkLimits {
+            is_late,
+            held: self.held,
+        };
+        match relocate_with_memory(self.files, &request, known, limits, &NoProgress).await {
             Ok(RelocationOutcome::Relocated(relocated)) => Ok(RelocatedCommit {
                 entry: commit.clone(),
                 metadata_location: relocated.metadata_path,

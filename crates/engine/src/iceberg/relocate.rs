@@ -3,6 +3,7 @@
 mod arrival;
 mod rewriting;
 
+use super::held_files::{HeldFiles, MAX_HELD_BYTES};
 use super::relocation_memory::RelocationMemory;
 use super::{FileProgress, IcebergError};
 use crate::ports::TableFiles;
@@ -76,6 +77,15 @@ pub enum RelocationOutcome {
     },
 }
 
+/// What bounds the work on a table.
+#[derive(Clone, Copy)]
+pub struct WorkLimits<'a> {
+    /// Whether to leave the rest for another call.
+    pub is_late: &'a dyn Fn() -> bool,
+    /// The files in memory, also of other tables.
+    pub held: &'a HeldFiles,
+}
+
 /// The work on one table.
 struct Relocator<'a, F, P> {
     files: &'a F,
@@ -89,6 +99,7 @@ struct Relocator<'a, F, P> {
     memory: &'a mut RelocationMemory,
     /// Whether time ran out.
     is_late: &'a dyn Fn() -> bool,
+    held: &'a HeldFiles,
 }
 
 /// What the manifests of a table name.
@@ -122,13 +133,21 @@ enum Relocated {
     Left,
 }
 
+/// A file of position deletes, as its manifest describes it.
+#[derive(Clone, Copy)]
+struct DeleteFile {
+    format: FileFormat,
+    /// In bytes.
+    size: Option<u64>,
+}
+
 /// A manifest that was read.
 struct SurveyedManifest {
     path: String,
     /// The live files that are not rewritten, by their path in the standby, with their sizes.
     needed: Vec<(String, u64)>,
     /// The live files of position deletes that were not rewritten earlier.
-    deletes: BTreeMap<String, FileFormat>,
+    deletes: BTreeMap<String, DeleteFile>,
     relocated: Relocated,
 }
 
@@ -150,12 +169,16 @@ pub async fn relocate_table(
     progress: &impl FileProgress,
 ) -> Result<RelocationOutcome, IcebergError> {
     let mut memory = RelocationMemory::default();
-    relocate_with_memory(files, request, &mut memory, &|| false, progress).await
+    let limits = WorkLimits {
+        is_late: &|| false,
+        held: &HeldFiles::new(MAX_HELD_BYTES),
+    };
+    relocate_with_memory(files, request, &mut memory, limits, progress).await
 }
 
 /// As [`relocate_table`], with the memory of earlier relocations of the table: files that were rewritten
 /// earlier are not read again, and files that were found earlier are not looked for again. The result is
-/// the same as without a memory. `is_late` says whether to leave the rest for another call.
+/// the same as without a memory. The limits say when to leave the rest for another call.
 ///
 /// The memory is to be stored whatever the result is, also if the future is dropped before its end.
 ///
@@ -165,7 +188,7 @@ pub async fn relocate_with_memory(
     files: &impl TableFiles,
     request: &RelocationRequest,
     memory: &mut RelocationMemory,
-    is_late: &dyn Fn() -> bool,
+    limits: WorkLimits<'_>,
     progress: &impl FileProgress,
 ) -> Result<RelocationOutcome, IcebergError> {
     let map = &request.map;
@@ -198,7 +221,8 @@ pub async fn relocate_with_memory(
         own,
         existing,
         memory,
-        is_late,
+        is_late: limits.is_late,
+        held: limits.held,
     };
     relocator
         .run(&metadata, (&source_path, &bytes), &location)

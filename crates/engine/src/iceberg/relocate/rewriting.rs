@@ -1,8 +1,8 @@
 //! Reads and rewrites the files of a table that name other files.
 
 use super::{
-    Fetched, NamedFiles, PendingFile, Relocated, Relocator, SurveyedManifest, missing, outside,
-    read_path,
+    DeleteFile, Fetched, NamedFiles, PendingFile, Relocated, Relocator, SurveyedManifest, missing,
+    outside, read_path,
 };
 use crate::iceberg::{CONCURRENT_FILES, FileProgress, IcebergError};
 use crate::ports::TableFiles;
@@ -130,7 +130,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         &self,
         manifests: &ListedLengths,
         named: &mut NamedFiles,
-    ) -> Result<(Vec<String>, BTreeMap<String, FileFormat>), IcebergError> {
+    ) -> Result<(Vec<String>, BTreeMap<String, DeleteFile>), IcebergError> {
         self.progress.files_expected(manifests.len());
         let (mut deletes, mut later) = (BTreeMap::new(), Vec::new());
         let mut surveyed = stream::iter(
@@ -167,7 +167,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         let mut relocated = stream::iter(
             deletes
                 .iter()
-                .map(|(path, format)| self.relocate_deletes(path, *format)),
+                .map(|(path, file)| self.relocate_deletes(path, *file)),
         )
         .buffer_unordered(CONCURRENT_FILES);
         while let Some(relocated) = relocated.try_next().await? {
@@ -185,7 +185,8 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         let relocated: Vec<_> = stream::iter(
             later
                 .iter()
-                .map(|path| self.relocate_manifest(path, relocations)),
+                .map(|path| (path, manifests.get(path).copied().flatten()))
+                .map(|(path, length)| self.relocate_manifest(path, length, relocations)),
         )
         .buffer_unordered(CONCURRENT_FILES)
         .try_collect()
@@ -208,6 +209,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             deletes: BTreeMap::new(),
             relocated: Relocated::Left,
         };
+        let _held = self.held.hold(length).await;
         if (self.is_late)() {
             return Ok(surveyed);
         }
@@ -258,7 +260,11 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             FileContent::PositionDeletes => {
                 check_delete_format(manifest, index, entry)?;
                 if self.memory.relocations.get(&entry.path).is_none() {
-                    surveyed.deletes.insert(entry.path.clone(), entry.format);
+                    let file = DeleteFile {
+                        format: entry.format,
+                        size: u64::try_from(entry.size).ok(),
+                    };
+                    surveyed.deletes.insert(entry.path.clone(), file);
                 }
             }
             FileContent::Data | FileContent::EqualityDeletes => {
@@ -280,8 +286,9 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
     async fn relocate_deletes(
         &self,
         path: &str,
-        format: FileFormat,
+        file: DeleteFile,
     ) -> Result<Relocated, IcebergError> {
+        let _held = self.held.hold(file.size).await;
         if (self.is_late)() {
             return Ok(Relocated::Left);
         }
@@ -289,7 +296,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             Fetched::Bytes(bytes) => bytes,
             Fetched::Missing(file) => return Ok(Relocated::Missing(file)),
         };
-        let (relocated, kind) = match format {
+        let (relocated, kind) = match file.format {
             FileFormat::Puffin => {
                 let relocated = relocate_deletion_vectors(path, &bytes, self.map)?;
                 (relocated, RelocatedKind::DeletionVectors)
@@ -310,8 +317,10 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
     async fn relocate_manifest(
         &self,
         path: &str,
+        length: Option<u64>,
         relocations: &Relocations,
     ) -> Result<Relocated, IcebergError> {
+        let _held = self.held.hold(length).await;
         let bytes = self.fetch_again(path).await?;
         let relocated = relocate_manifest(path, &bytes, self.map, relocations)?;
         let relocated = self
