@@ -321,7 +321,17 @@ mod tests {
         assert_eq!(options(&["access"]), with(&["primary"], &regions));
         assert_eq!(
             options(&["doctor"]),
-            with(&["json", "primary", "twinlake-role"], &regions)
+            with(
+                &[
+                    "batch-role",
+                    "fix",
+                    "json",
+                    "primary",
+                    "twinlake-role",
+                    "yes"
+                ],
+                &regions
+            )
         );
     }
 

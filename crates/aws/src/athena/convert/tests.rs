@@ -89,7 +89,11 @@ fn every_field_of_a_configuration_round_trips_alone_and_with_the_others() {
     let paths = leaves("", &value);
     assert!(paths.len() > 30, "{paths:?}");
     // Required beside their neighbours.
-    let required = ["EncryptionOption", "AuthenticationType", "MaxConcurrentDpus"];
+    let required = [
+        "EncryptionOption",
+        "AuthenticationType",
+        "MaxConcurrentDpus",
+    ];
     for path in paths
         .iter()
         .filter(|path| !required.iter().any(|name| path.ends_with(name)))
@@ -139,7 +143,11 @@ fn every_leaf_that_can_be_changed_is_in_the_update() {
     let bare = QueryObject::normalized(full.key.clone(), fields(json!({"State": "ENABLED"})));
     let update = |desired: &QueryObject| to_configuration_updates(&bare, desired).unwrap();
     let value = serde_json::to_value(&full.fields).unwrap();
-    let required = ["EncryptionOption", "AuthenticationType", "MaxConcurrentDpus"];
+    let required = [
+        "EncryptionOption",
+        "AuthenticationType",
+        "MaxConcurrentDpus",
+    ];
     for path in leaves("", &value) {
         let is_elsewhere = !path.starts_with("/Configuration/");
         // Fixed at creation.
