@@ -243,10 +243,15 @@ fn killed_between_any_two_steps_and_run_again_it_ends_the_same() {
             let _ = fail_over_with(&harness, &accepted(), &DiesAt(step));
         });
         assert!(std::panic::catch_unwind(dies).is_err());
-        // Another person, who does not know that it was begun.
-        fail_over_with(&harness, &FailoverRequest::default(), &())
-            .unwrap()
-            .unwrap();
+        // Another person. Until the epoch is written, the gates hold for everybody.
+        let request = match step {
+            FailoverStep::WriteEpoch => accepted(),
+            FailoverStep::Verify
+            | FailoverStep::WaitForWriters
+            | FailoverStep::RestoreDefaults
+            | FailoverStep::HandOver => FailoverRequest::default(),
+        };
+        fail_over_with(&harness, &request, &()).unwrap().unwrap();
         assert_eq!(end(&harness), end(&uninterrupted), "{step:?}");
     }
 }

@@ -246,7 +246,7 @@ impl LedgerConnection {
                         return Err(CliError::StandbyUnreachable {
                             primary: region.to_owned(),
                             standby: peer.to_owned(),
-                            error,
+                            error: Box::new(error),
                         });
                     }
                 }

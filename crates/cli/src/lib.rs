@@ -62,7 +62,7 @@ pub enum CliError {
         /// The Region of the standby.
         standby: String,
         /// The error.
-        error: twinlake_core::CallError,
+        error: Box<twinlake_core::CallError>,
     },
     /// The arguments, or the state of the deployment, do not allow the command.
     #[error("{0}")]

@@ -3,7 +3,7 @@
 use super::{AthenaRegion, convert};
 use crate::call_error;
 use aws_sdk_athena::types::{DataCatalogType, Tag, WorkGroupState};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::CallError;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_engine::ports::WriteQueryRegion;
@@ -18,7 +18,8 @@ fn to_tags(tags: Option<&BTreeMap<String, String>>) -> Option<Vec<Tag>> {
     Some(tags.collect())
 }
 
-fn parameters(object: &QueryObject) -> Option<HashMap<String, String>> {
+/// The parameters of a data catalog, in the map that the SDK takes.
+fn parameters<M: FromIterator<(String, String)>>(object: &QueryObject) -> Option<M> {
     let fields = object.field("Parameters")?.as_object()?.iter();
     let text = fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     Some(text.collect())

@@ -95,6 +95,9 @@ struct MissingObjects {
     elsewhere: Option<(usize, String)>,
 }
 
+/// The number of missing objects and the key of one, what is known of them, and their replication status.
+type MissingForReason = (Option<(usize, String)>, &'static str, &'static str);
+
 impl MissingObjects {
     fn add(&mut self, checked: &mut Checked<'_>, samples: &[SampledObject]) {
         for sample in samples {
@@ -120,7 +123,7 @@ impl MissingObjects {
     }
 
     /// The missing objects of each reason: what is known of them, and their replication status.
-    fn by_reason(self) -> [(Option<(usize, String)>, &'static str, &'static str); 3] {
+    fn by_reason(self) -> [MissingForReason; 3] {
         [
             (
                 self.never,

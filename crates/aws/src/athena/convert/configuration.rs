@@ -4,7 +4,6 @@ use super::map_of;
 use aws_sdk_athena::error::BuildError;
 use aws_sdk_athena::types as athena;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use twinlake_core::query::QueryObject;
 
 pub(super) fn to_json(found: &athena::WorkGroupConfiguration) -> Value {
@@ -123,7 +122,8 @@ fn small_number(value: Option<&Value>, name: &str) -> Option<i32> {
     number(value, name).and_then(|number| i32::try_from(number).ok())
 }
 
-fn texts(value: Option<&Value>, name: &str) -> Option<HashMap<String, String>> {
+/// The texts of an object, in the map that the SDK takes.
+fn texts<M: FromIterator<(String, String)>>(value: Option<&Value>, name: &str) -> Option<M> {
     let entries = value?.get(name)?.as_object()?.iter();
     let entries =
         entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));

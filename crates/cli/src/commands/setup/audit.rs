@@ -226,7 +226,7 @@ async fn attach(trails: &mut [RegionTrail; 2], bucket: &str) -> Result<(), CliEr
                 return Ok(());
             }
             SetupState::Equal => {
-                answers.push("its Region has an attached bucket already".to_owned())
+                answers.push("its Region has an attached bucket already".to_owned());
             }
             SetupState::Missing => answers.push("there is no such bucket".to_owned()),
             SetupState::Different(difference) => answers.push(difference),

@@ -61,9 +61,8 @@ pub(super) async fn lost_files(
         if is_late() {
             return Ok(None);
         }
-        if path.starts_with(&prefix) {
-            lost.push(path);
-        } else if files.size(&path).await?.is_none() {
+        // What lies there was listed, unless it is missing.
+        if path.starts_with(&prefix) || files.size(&path).await?.is_none() {
             lost.push(path);
         }
     }
