@@ -53,6 +53,18 @@ def glue_resources(action, prefix, request):
     return names
 
 
+def athena_resource(action, prefix, request):
+    """Returns the ARN that Athena checks for a request. A request by the id of a saved query names no workgroup."""
+    if action.startswith("athena:List") and "WorkGroup" not in request and "ResourceARN" not in request:
+        return "*"
+    if "ResourceARN" in request:
+        return request["ResourceARN"]
+    if action.endswith("DataCatalog"):
+        return f"{prefix}:datacatalog/{request['Name']}"
+    name = request.get("WorkGroup") or (request.get("Name") if action.endswith("WorkGroup") else None)
+    return f"{prefix}:workgroup/{name or 'any'}"
+
+
 def checks(call, account):
     """Returns the actions and resources that AWS checks for a call."""
     service, region = call["service"], call["region"]
@@ -64,6 +76,9 @@ def checks(call, account):
     if service == "glue":
         action = "glue:" + headers["x-amz-target"].split(".")[1]
         return [(action, arn) for arn in glue_resources(action, f"arn:aws:glue:{region}:{account}", json.loads(body))]
+    if service == "athena":
+        action = "athena:" + headers["x-amz-target"].split(".")[1]
+        return [(action, athena_resource(action, f"arn:aws:athena:{region}:{account}", json.loads(body)))]
     if service == "servicequotas":
         return [("servicequotas:" + headers["x-amz-target"].split(".")[1], "*")]
     if service == "s3":
