@@ -1,8 +1,11 @@
 """A failover over the real command: the primary refuses every connection, and every call is recorded. It is
-killed while it waits, and run again. Then the primary returns, and its functions are fenced."""
+killed while it waits, and run again. Then the primary returns, and its functions are fenced. What it gives up is
+accepted, with an empty ledger there, and it follows the new primary."""
 
+import contextlib
 import http.client
 import http.server
+import json
 import re
 import subprocess
 import threading
@@ -10,14 +13,17 @@ import urllib.parse
 
 import pytest
 
-from stack import BUCKETS, PRIMARY, STANDBY, TARGET, wait_for
-from test_end_to_end import table_input, wait_until_identical
+import compare
+from stack import ACCOUNT, BUCKETS, PRIMARY, STANDBY, TARGET, wait_for
+from test_end_to_end import snapshots, table_input, wait_until_identical
 
 # What a failover may call, in the surviving Region only.
 ALLOWED = {
     ("dynamodb", "GetItem"), ("dynamodb", "PutItem"), ("dynamodb", "Query"), ("dynamodb", "UpdateItem"),
     ("glue", "GetDatabase"), ("glue", "UpdateDatabase"),
 }
+# The roles of the functions: their grants are not compared.
+OWN_ROLES = f"arn:aws:iam::{ACCOUNT}:role/twinlake*"
 OPEN = [{"Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"}, "Permissions": ["ALL"]}]
 SCOPE = re.compile(r"Credential=[^/]+/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
@@ -160,6 +166,7 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
 
     check_commands_without_the_lost_region(deployment, proxies)
     check_return(deployment)
+    check_way_back(deployment)
 
 
 def table_in_standby(name):
@@ -220,3 +227,77 @@ def check_commands_without_the_lost_region(deployment, proxies):
     assert f"The ledger of {PRIMARY}, the standby, cannot be read" in done.stdout, done.stdout
     done = run_through(deployment, proxies, "resync", "--region", STANDBY)
     assert done.returncode == 1 and "leads without a standby" in done.stderr, done.stderr
+
+
+def reversed_differences(deployment):
+    """Compares the Regions with the former standby as the primary."""
+    former, primary = snapshots(deployment)
+    pairs = [(f"s3://{BUCKETS[STANDBY]}", f"s3://{BUCKETS[PRIMARY]}")]
+    return compare.differences(primary, former, pairs)
+
+
+def put_object(deployment, region, key, body):
+    deployment.client("s3", region).put_object(Bucket=BUCKETS[region], Key=key, Body=body)
+
+
+def empty_ledger(deployment, region):
+    """Deletes every item of a ledger."""
+    dynamodb = deployment.client("dynamodb", region)
+    items = dynamodb.scan(TableName="twinlake-ledger")["Items"]
+    for item in items:
+        dynamodb.delete_item(TableName="twinlake-ledger", Key={"pk": item["pk"], "sk": item["sk"]})
+    return len(items)
+
+
+def divergence(deployment, *args, check=True):
+    return deployment.twinlake("divergence", "--region", STANDBY, "--ignore-role", OWN_ROLES,
+                               *args, check=check)
+
+
+def check_way_back(deployment):
+    """The report of the former primary is accepted, and it follows."""
+    done = deployment.twinlake("status", "--region", STANDBY)
+    assert done.returncode == 2 and f"{PRIMARY} is fenced" in done.stdout, done.stdout
+    put_object(deployment, PRIMARY, "sales/orders/there.parquet", b"there")
+    for region in (PRIMARY, STANDBY):
+        put_object(deployment, region, "sales/orders/both.parquet", region.encode())
+        put_object(deployment, region, "sales/orders/same.parquet", b"same")
+    report = json.loads(divergence(deployment, "--json").stdout)
+    changes = {change["text"]: change["kind"] for change in report["report"]["changes"]}
+    late = {text for text, kind in changes.items() if "sales.late" in text and kind == "only-there"}
+    assert late == {"create table sales.late", "grant ALL on table sales.late to IAM_ALLOWED_PRINCIPALS"}, changes
+    # The buckets of the local AWS replicate to each other at once, so that nothing is given up in them.
+    for place in report["report"]["places"]:
+        assert place["counts"] == {} and not place.get("unread"), place
+
+    accept = ("--accept", report["digest"], "--yes", "--out", "accepted.json")
+    deployment.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput=table_input("later"))
+    done = divergence(deployment, *accept, check=False)
+    assert done.returncode == 1 and "has changed since" in done.stderr, done.stderr
+    deployment.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="later")
+    assert empty_ledger(deployment, PRIMARY) > 0
+    # Without its ledger, it does not know that it was the primary, nor any policy.
+    for function in ("Heartbeat", "LakeAccess", "Resync"):
+        # Those that need the policy fail.
+        with contextlib.suppress(AssertionError):
+            deployment.invoke(PRIMARY, function)
+    assert has_table_in(deployment, PRIMARY, "late")
+    done = divergence(deployment, *accept)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    accepted = json.loads((deployment.home / "accepted.json").read_text())
+    assert accepted["digest"] == report["digest"]
+    late = [change for change in accepted["report"]["changes"] if change["text"] == "create table sales.late"]
+    assert late[0]["step"]["table"]["Name"] == "late", "the whole object is in the file"
+
+    # Replication runs the other way.
+    deployment.invoke(PRIMARY, "Resync")
+    wait_for("it equals the primary", lambda: not reversed_differences(deployment), seconds=30,
+             detail=lambda: reversed_differences(deployment))
+    assert not has_table_in(deployment, PRIMARY, "late") and has_table_in(deployment, PRIMARY, "new")
+    deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_in_standby("newer"))
+    wait_for("it is replicated back", lambda: has_table_in(deployment, PRIMARY, "newer"))
+
+
+def has_table_in(deployment, region, name):
+    tables = deployment.client("glue", region).get_tables(DatabaseName="sales")["TableList"]
+    return name in [table["Name"] for table in tables]
