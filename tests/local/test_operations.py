@@ -387,7 +387,7 @@ def test_every_function_reports_messages_that_cannot_be_parsed(seeded):
 
 
 def test_different_policies_cause_an_alert_without_any_event(seeded):
-    receive = seeded.subscribe(STANDBY, {"kind": ["plan-rejected"]})
+    receive = seeded.subscribe(STANDBY, {"kind": ["policy-unusable"]})
     dynamodb = seeded.client("dynamodb", PRIMARY)
     (item,) = [i for i in dynamodb.scan(TableName="twinlake-ledger")["Items"]
                if (i["pk"]["S"], i["sk"]["S"]) == ("meta", "policy")]
@@ -717,7 +717,7 @@ def test_functions_and_commands_share_a_ceiling_of_calls(seeded):
 
 
 def test_a_policy_of_another_account_stops_the_functions_with_an_alert(seeded):
-    receive = seeded.subscribe(STANDBY, {"kind": ["plan-rejected"]})
+    receive = seeded.subscribe(STANDBY, {"kind": ["policy-unusable"]})
     other = seeded.home / "other-account.toml"
     other.write_text(seeded.policy_file.read_text().replace(ACCOUNT, "999988887777"))
     seeded.twinlake("policy", "push", str(other))

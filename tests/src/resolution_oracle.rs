@@ -138,6 +138,7 @@ pub fn remaining_problem(harness: &TestHarness, kind: AlertKind, text: &str) -> 
         }
         AlertKind::Conflict
         | AlertKind::PlanRejected
+        | AlertKind::PolicyUnusable
         | AlertKind::TwinlakeAccessDenied
         | AlertKind::ReadFailed
         | AlertKind::Drift => {

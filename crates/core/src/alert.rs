@@ -216,6 +216,7 @@ mod tests {
             [
                 AlertKind::ExcessAccess,
                 AlertKind::PlanRejected,
+                AlertKind::PolicyUnusable,
                 AlertKind::DeletionsHeld,
                 AlertKind::TwinlakeAccessDenied,
                 AlertKind::DataLost,

@@ -223,11 +223,15 @@ impl NextCommands {
             AlertKind::ExcessAccess => {
                 format!("{} shows the revokes that are left", self.command("plan"))
             }
-            AlertKind::PlanRejected => format!(
-                "`twinlake policy push {}` if the policies differ, else {}",
-                self.policy,
-                self.command("plan")
-            ),
+            AlertKind::PlanRejected => {
+                format!("{} shows what the audit rejects", self.command("plan"))
+            }
+            AlertKind::PolicyUnusable => {
+                format!(
+                    "`twinlake policy push {}` stores one policy in both Regions",
+                    self.policy
+                )
+            }
             AlertKind::DeletionsHeld => format!(
                 "{} shows the deletions and asks",
                 self.command("approve-deletions")

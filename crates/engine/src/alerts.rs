@@ -314,6 +314,11 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
              ten of the reasons are listed below."
                 .to_owned(),
         ),
+        AlertKind::PolicyUnusable => (
+            format!("Twinlake's functions in {region} apply no changes."),
+            "If the Region is the standby, it stays unchanged.",
+            "Store one valid policy in both Regions with `twinlake policy push FILE`.".to_owned(),
+        ),
         AlertKind::DeletionsHeld => (
             "Deletions exceed the deletion limit and are held. All other changes were applied."
                 .to_owned(),

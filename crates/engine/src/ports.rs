@@ -2,10 +2,12 @@
 //! adapters and the simulator implement them.
 
 mod canaries;
+mod clock;
 mod iam;
 mod infrastructure;
 mod lakeformation;
 mod ledger;
+mod messaging;
 mod monitoring;
 mod objects;
 mod query;
@@ -13,12 +15,14 @@ pub(crate) mod region_calls;
 mod stats;
 
 pub use canaries::CanaryBuckets;
+pub use clock::Clock;
 pub use iam::ReadIam;
 pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };
-pub use ledger::{AlertTopic, Clock, ConditionalWrites, Ledger, RetryQueue};
+pub use ledger::{ConditionalWrites, Ledger};
+pub use messaging::{AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use query::{DocumentStore, ReadQueryRegion, WriteQueryRegion};

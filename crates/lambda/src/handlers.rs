@@ -511,7 +511,7 @@ pub(crate) fn not_ready_alert(not_ready: &NotReady, runtime: &Runtime) -> Alert 
     ];
     let now = runtime.clock.now();
     Alert::new(
-        AlertKind::PlanRejected,
+        AlertKind::PolicyUnusable,
         region,
         alerts::POLICY_SUBJECT,
         sentences,

@@ -9,9 +9,11 @@ use std::fmt;
 pub enum AlertKind {
     /// The standby grants access that the primary does not, and Twinlake could not revoke it.
     ExcessAccess,
-    /// The audit rejected steps of a plan, or the Region has no policy, or a policy is not valid,
-    /// or the two Regions hold different ones.
+    /// The audit rejected steps of a plan.
     PlanRejected,
+    /// A Region has no policy, or one that is not valid, that differs from the other Region's, or
+    /// that is for other Regions or another account than the stack: the functions apply nothing.
+    PolicyUnusable,
     /// Deletions exceed the deletion limit and wait for the approval of a person.
     DeletionsHeld,
     /// Twinlake's role lacks a permission, or no longer sees every object.
@@ -71,9 +73,10 @@ pub enum Severity {
 
 impl AlertKind {
     /// Every kind.
-    pub const EVERY: [Self; 22] = [
+    pub const EVERY: [Self; 23] = [
         Self::ExcessAccess,
         Self::PlanRejected,
+        Self::PolicyUnusable,
         Self::DeletionsHeld,
         Self::TwinlakeAccessDenied,
         Self::Conflict,
@@ -102,6 +105,7 @@ impl AlertKind {
         match self {
             Self::ExcessAccess => "excess-access",
             Self::PlanRejected => "plan-rejected",
+            Self::PolicyUnusable => "policy-unusable",
             Self::DeletionsHeld => "deletions-held",
             Self::TwinlakeAccessDenied => "twinlake-access-denied",
             Self::Conflict => "conflict",
@@ -131,6 +135,7 @@ impl AlertKind {
         match self {
             Self::ExcessAccess
             | Self::PlanRejected
+            | Self::PolicyUnusable
             | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::DataLost
@@ -167,6 +172,7 @@ impl AlertKind {
             | Self::ReadinessUnknown => true,
             Self::ExcessAccess
             | Self::PlanRejected
+            | Self::PolicyUnusable
             | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::Conflict
@@ -192,6 +198,7 @@ impl AlertKind {
         match self {
             Self::ExcessAccess
             | Self::PlanRejected
+            | Self::PolicyUnusable
             | Self::DeletionsHeld
             | Self::TwinlakeAccessDenied
             | Self::Conflict

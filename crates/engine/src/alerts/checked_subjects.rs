@@ -30,9 +30,10 @@ pub struct CheckedSubjects {
 }
 
 /// The kinds of alerts that are resolved when their subjects are in sync again.
-const STATE_KINDS: [AlertKind; 9] = [
+const STATE_KINDS: [AlertKind; 10] = [
     AlertKind::ExcessAccess,
     AlertKind::PlanRejected,
+    AlertKind::PolicyUnusable,
     AlertKind::DeletionsHeld,
     AlertKind::TwinlakeAccessDenied,
     AlertKind::Conflict,

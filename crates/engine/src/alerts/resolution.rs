@@ -114,6 +114,7 @@ fn can_expire(alert: &Alert, missing: &AwaitedObjects) -> bool {
         | AlertKind::DataLost
         | AlertKind::ExcessAccess
         | AlertKind::PlanRejected
+        | AlertKind::PolicyUnusable
         | AlertKind::DeletionsHeld
         | AlertKind::Conflict
         | AlertKind::Drift

@@ -1,14 +1,13 @@
-//! The ledger, the alert topic, the retry queue and the clock.
+//! The ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
     VerifiedRun,
 };
 use twinlake_core::topology::Epoch;
-use twinlake_core::{Alert, CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
+use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
 
 /// A store with conditional writes, which fail if another function wrote first.
 pub trait ConditionalWrites {
@@ -253,34 +252,4 @@ pub trait Ledger: ConditionalWrites {
         incident: Option<&Incident>,
         expected_version: Option<u64>,
     ) -> Result<bool, CallError>;
-}
-
-/// Publishes alerts to people.
-pub trait AlertTopic {
-    /// Publishes one alert.
-    ///
-    /// # Errors
-    /// It could not be published.
-    async fn publish(&self, alert: &Alert) -> Result<(), CallError>;
-
-    /// Called once for each alert that is part of a published message. Does nothing by default.
-    async fn record_delivered(&self, _: &Alert) {}
-}
-
-/// The queue to which a function sends work that it could not finish.
-pub trait RetryQueue {
-    /// Sends a message that becomes visible after `delay_secs`, at most 900 seconds.
-    ///
-    /// # Errors
-    /// It could not be sent.
-    async fn send(&self, message: &crate::RetryMessage, delay_secs: u16) -> Result<(), CallError>;
-}
-
-/// Returns the current time.
-pub trait Clock {
-    /// The current time.
-    fn now(&self) -> Timestamp;
-
-    /// The time since an arbitrary moment, on a clock that nobody sets and that never goes back.
-    fn monotonic(&self) -> Duration;
 }

@@ -124,6 +124,7 @@ fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
             ),
         ),
         AlertKind::Conflict
+        | AlertKind::PolicyUnusable
         | AlertKind::Drift
         | AlertKind::ExcessAccess
         | AlertKind::ReplicationFailed

@@ -1,0 +1,24 @@
+//! The alert topic and the retry queue.
+
+use twinlake_core::{Alert, CallError};
+
+/// Publishes alerts to people.
+pub trait AlertTopic {
+    /// Publishes one alert.
+    ///
+    /// # Errors
+    /// It could not be published.
+    async fn publish(&self, alert: &Alert) -> Result<(), CallError>;
+
+    /// Called once for each alert that is part of a published message. Does nothing by default.
+    async fn record_delivered(&self, _: &Alert) {}
+}
+
+/// The queue to which a function sends work that it could not finish.
+pub trait RetryQueue {
+    /// Sends a message that becomes visible after `delay_secs`, at most 900 seconds.
+    ///
+    /// # Errors
+    /// It could not be sent.
+    async fn send(&self, message: &crate::RetryMessage, delay_secs: u16) -> Result<(), CallError>;
+}
