@@ -38,7 +38,7 @@ fn failing_with(kind: CallErrorKind, write: &str) -> FaultRules {
         takes_effect: false,
         fails_whole_call: false,
     };
-    FaultRules::of_writes(vec![(write.to_owned(), fault)])
+    FaultRules::by_name_prefix(vec![(write.to_owned(), fault)])
 }
 
 fn assert_widens_nothing(case: &FailureCase) {

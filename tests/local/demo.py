@@ -1,9 +1,9 @@
 """A demonstration of about half a minute.
 
 Begins with a lake in one Region of a local AWS, whose bucket S3 replicates to the other. Drafts the
-policy, deploys the real template with the compiled functions in both Regions, until `twinlake
-doctor` finds nothing. Then changes the primary, and shows what happens in the standby. Exits with 1
-if the Regions differ at the end.
+policy, deploys the real template with the compiled functions in both Regions, and runs the setup
+until `twinlake doctor` has no finding. Then changes the primary, and prints what happens in the
+standby. Exits with 1 if `doctor` has a finding or the Regions differ at the end.
 """
 
 import json
@@ -155,7 +155,7 @@ class Demo:
         return not differences
 
 
-class BareLake(Deployment):
+class LakeWithoutTwinlake(Deployment):
     """A lake in the primary, with trails and with replication to the standby, and nothing of Twinlake."""
 
     def __enter__(self):
@@ -191,14 +191,14 @@ class BareLake(Deployment):
         glue.create_table(DatabaseName="sales", TableInput=lake_table("customers"))
 
     def run(self, *args):
-        """Runs a command, and returns its output. Raises AssertionError if it leaves something to do."""
+        """Runs a command, and returns its output. Raises AssertionError if its exit code is not 0."""
         done = self.twinlake(*args)
         if done.returncode != 0:
             raise AssertionError(f"twinlake {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def show_doctor(self):
-        """Prints what `twinlake doctor` finds, and returns whether that is nothing."""
+        """Prints the findings of `twinlake doctor` other than notes. Returns whether its exit code is 0."""
         roles = [role for outputs in self.outputs.values() for role in outputs["Roles"].split(",")]
         options = [option for role in roles for option in ("--twinlake-role", role)]
         done = self.twinlake(
@@ -209,7 +209,7 @@ class BareLake(Deployment):
         return done.returncode == 0
 
     def draft_policy(self):
-        show_title("1. `twinlake init` drafts the policy from the replication rules, and projects:")
+        show_title("1. `twinlake init` drafts the policy from the replication rules, and estimates calls and cost:")
         text = self.run("init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", CALLER)
         for line in text.splitlines():
             if re.match(r"The primary holds|.*(first resync|on average) \(|.* in all$", line):
@@ -221,7 +221,7 @@ class BareLake(Deployment):
         start = time.monotonic()
         self.deploy()
         show(f"   {time.monotonic() - start:5.2f} s  deployed")
-        # Before anything that sends events: a message that finds no policy comes back after minutes only.
+        # Before any event is sent: a message that is handled without a policy returns only after the visibility timeout.
         self.run("policy", "push", "policy.toml")
         attach = [option for bucket in BUCKETS.values() for option in ("--attach", bucket)]
         text = self.run("setup", "storage", "--policy", "policy.toml", *attach, "--yes",
@@ -239,8 +239,8 @@ class BareLake(Deployment):
         start = time.monotonic()
         self.resync()
         show(f"   {time.monotonic() - start:5.2f} s  table sales.customers exists in {STANDBY}")
-        # The functions that the schedules run each 5 and 30 minutes. Each Region looks for the canaries that the
-        # other one has listed before.
+        # What the schedules run every 5 (Canary) and 30 (Readiness) minutes. Each Region looks for the canaries
+        # that the other one listed before.
         for region in (PRIMARY, STANDBY, PRIMARY):
             self.invoke(region, "Canary")
         self.invoke(STANDBY, "Readiness")
@@ -249,7 +249,7 @@ class BareLake(Deployment):
 
 def main():
     show(f"A lake in {PRIMARY} of a local AWS, and nothing of Twinlake.")
-    with BareLake() as deployment:
+    with LakeWithoutTwinlake() as deployment:
         deployment.draft_policy()
         deployment.deploy_and_prepare()
         is_sound = deployment.bootstrap()

@@ -11,8 +11,8 @@ from test_bare_pair import CALLER, PREFIX, BarePair
 TOLERANCE = 0.05
 
 
-class FilledPair(BarePair):
-    """A bare pair whose primary has two databases, partitions and grants."""
+class PairWithCatalog(BarePair):
+    """Two Regions without Twinlake at first; the primary has two databases, partitions and grants."""
 
     def __enter__(self):
         super().__enter__()
@@ -60,7 +60,7 @@ class FilledPair(BarePair):
 
 @pytest.fixture(scope="module")
 def pair():
-    with FilledPair() as running:
+    with PairWithCatalog() as running:
         running.deploy()
         attach = [option for bucket in BUCKETS.values() for option in ("--attach", bucket)]
         done = running.twinlake(
@@ -104,8 +104,8 @@ def test_the_cost_names_its_assumptions_and_adds_up(pair):
     services, total = re.search(r"in US dollars:\n((?:.+\n)+?) +([\d.]+)  in all", text).groups()
     costs = [float(line.split()[0]) for line in services.splitlines()]
     assert len(costs) == 7 and abs(sum(costs) - float(total)) <= 0.03
-    # docs/operations.md: metrics, heartbeats, the polling of queues and the readiness checks are $31, whatever
-    # the lake.
+    # docs/operations.md, Cost: metrics, heartbeats, the polling of queues and the readiness checks are about $30,
+    # whatever the lake.
     assert 28 <= float(total) <= 33
     assert "list prices of us-east-1 as of 20" in text and "per TB replicated" in text
     policy = (pair.home / "cost.toml").read_text()

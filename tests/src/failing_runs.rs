@@ -214,7 +214,7 @@ fn widening_if_blocked_by_subject(
             continue;
         }
         match write.effect {
-            AccessEffect::None => apply_step(&sim, step),
+            AccessEffect::Unrelated => apply_step(&sim, step),
             AccessEffect::Closes => {
                 apply_step(&sim, step);
                 excess = None;

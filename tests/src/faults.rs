@@ -6,15 +6,16 @@ use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::grant::{Grants, ListedPermission, ListedResource, to_batch_entries};
 use twinlake_core::{CallErrorKind, PermissionGrant, Step, Subject};
 
-/// What a write can do to access.
+/// What a write can do to the access that the tests compare. They do not compare settings, default
+/// permissions, partitions and functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessEffect {
     /// It only takes access away.
     Closes,
     /// It may give access.
     MayOpen,
-    /// It does not concern access.
-    None,
+    /// It does not concern the compared access.
+    Unrelated,
 }
 
 /// One write: the change of one object, attachment or permission.
@@ -27,7 +28,7 @@ pub struct Write {
 }
 
 impl Write {
-    /// Returns the write of a name.
+    /// Creates a write.
     #[must_use]
     pub fn new(effect: AccessEffect, name: String) -> Self {
         Self { name, effect }
@@ -48,7 +49,7 @@ impl Write {
             AttachmentKey::Index(_)
             | AttachmentKey::Statistics(_)
             | AttachmentKey::GlueTag(_)
-            | AttachmentKey::Registration(_) => AccessEffect::None,
+            | AttachmentKey::Registration(_) => AccessEffect::Unrelated,
         };
         Self::new(effect, format!("{verb} {subject}: {key:?}"))
     }
@@ -92,13 +93,13 @@ impl Write {
     /// Returns the write of a step.
     #[must_use]
     pub fn of_step(step: &Step) -> Self {
-        use AccessEffect::{Closes, MayOpen, None};
+        use AccessEffect::{Closes, MayOpen, Unrelated};
         match step {
             Step::CreateDatabase { database } => {
                 Self::new(MayOpen, format!("create database {}", database.name))
             }
             Step::UpdateDatabase { database, .. } => {
-                Self::new(None, format!("update database {}", database.name))
+                Self::new(Unrelated, format!("update database {}", database.name))
             }
             Step::CreateTable { id, .. } => Self::new(MayOpen, format!("create table {id}")),
             Step::UpdateTable { id, .. } => Self::new(MayOpen, format!("update table {id}")),
@@ -120,7 +121,7 @@ impl Write {
             | Step::DeletePartition { .. }
             | Step::CreateFunction { .. }
             | Step::UpdateFunction { .. }
-            | Step::DeleteFunction { .. } => Self::new(None, step.subject().to_string()),
+            | Step::DeleteFunction { .. } => Self::new(Unrelated, step.subject().to_string()),
         }
     }
 }
@@ -134,13 +135,13 @@ pub struct Fault {
     pub attempts: Option<u8>,
     /// The service makes the change and returns an error all the same.
     pub takes_effect: bool,
-    /// The call fails as a whole: of its other entries, those before this one take effect if this one
-    /// does, and none else.
+    /// The whole call fails. If `takes_effect`, the entries before this one take effect, too; the others
+    /// do not.
     pub fails_whole_call: bool,
 }
 
-/// Decides which writes fail: one number and one fault for each slot, and the least number that
-/// fails. The name of a write selects its slot.
+/// Decides which writes fail. The hash of a write's name selects a slot; the write fails with the slot's
+/// fault if the slot's number is at least the threshold.
 #[derive(Clone)]
 pub struct FaultRules {
     named: Vec<(String, Fault)>,
@@ -168,12 +169,12 @@ impl FaultRules {
     /// No write fails.
     #[must_use]
     pub fn none() -> Self {
-        Self::of_writes(Vec::new())
+        Self::by_name_prefix(Vec::new())
     }
 
     /// Every write fails whose name begins with one of these texts.
     #[must_use]
-    pub fn of_writes(named: Vec<(String, Fault)>) -> Self {
+    pub fn by_name_prefix(named: Vec<(String, Fault)>) -> Self {
         Self {
             named,
             closing: (u8::MAX, Vec::new()),
@@ -190,7 +191,7 @@ impl FaultRules {
         }
         let (threshold, slots) = match write.effect {
             AccessEffect::Closes => &self.closing,
-            AccessEffect::MayOpen | AccessEffect::None => &self.other,
+            AccessEffect::MayOpen | AccessEffect::Unrelated => &self.other,
         };
         // FNV-1a: the same slot in every run.
         let hash = write

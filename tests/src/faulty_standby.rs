@@ -144,7 +144,7 @@ impl FaultyStandby {
         let mut writes = self.writes.borrow_mut();
         writes.log.push(name.to_owned());
         match effect {
-            AccessEffect::None => {}
+            AccessEffect::Unrelated => {}
             AccessEffect::Closes => writes.excess = None,
             AccessEffect::MayOpen => {
                 let now = writes.comparison.excess(&self.sim.state());

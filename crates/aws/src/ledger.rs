@@ -64,9 +64,9 @@ mod stats;
 
 use incidents::parse_incident;
 use items::{
-    EXPIRES_AT, FORMAT, Item, has_lf_subject_key, is_managed_keys_item, item_keys,
+    EXPIRES_AT, FORMAT, Item, condition_held, has_lf_subject_key, is_managed_keys_item, item_keys,
     number_attribute, number_value, parse_managed_keys, parse_object_counts, parse_run, row_key,
-    scan_key, string_attribute, string_value, write_if_condition_holds,
+    scan_key, string_attribute, string_value,
 };
 use stats::{DATABASE_ATTRIBUTE, TABLE_ATTRIBUTE, location_key};
 
@@ -139,7 +139,7 @@ impl Ledger for DynamoLedger {
         };
         let body = string_attribute(&item, "body");
         body.and_then(|body| serde_json::from_str(body).ok())
-            .ok_or_else(|| self.unreadable_error("epoch"))
+            .ok_or_else(|| self.unreadable_error("epoch", &item))
     }
 
     async fn epoch_record(&self) -> Result<Option<(EpochRecord, u64)>, CallError> {
@@ -209,14 +209,14 @@ impl Ledger for DynamoLedger {
                 let mut found = response.responses.unwrap_or_default();
                 let found = found.remove(&self.table).unwrap_or_default();
                 for item in found {
-                    items.push(self.checked(item.into_iter().collect())?);
+                    items.push(self.with_readable_format(item.into_iter().collect())?);
                 }
                 let mut unprocessed = response.unprocessed_keys.unwrap_or_default();
                 keys = unprocessed
                     .remove(&self.table)
                     .map(|unprocessed| unprocessed.keys)
                     .unwrap_or_default();
-                self.wait_before_retry(tries, keys.is_empty()).await?;
+                self.wait_unless_done(CALL, tries, keys.is_empty()).await?;
             }
         }
         let (managed_keys, items): (Vec<Item>, Vec<Item>) =
@@ -374,7 +374,7 @@ impl Ledger for DynamoLedger {
             return Ok(None);
         };
         let millis = number_attribute(&item, "value");
-        let millis = millis.ok_or_else(|| self.unreadable_error("verified_at"))?;
+        let millis = millis.ok_or_else(|| self.unreadable_error("time of a resync", &item))?;
         Ok(Some(VerifiedRun {
             started_at: Timestamp(millis),
             policy_digest: string_attribute(&item, "policy")
@@ -396,7 +396,7 @@ impl Ledger for DynamoLedger {
             .update_expression("REMOVE #p")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#p", "policy");
-        write_if_condition_holds(call.send(), &self.region)
+        condition_held("UpdateItem", call.send(), &self.region)
             .await
             .map(drop)
     }
@@ -416,7 +416,7 @@ impl Ledger for DynamoLedger {
             .condition_expression("attribute_not_exists(pk) OR #v < :at")
             .expression_attribute_names("#v", "value")
             .expression_attribute_values(":at", number_value(at.0));
-        write_if_condition_holds(call.send(), &self.region)
+        condition_held("PutItem", call.send(), &self.region)
             .await
             .map(drop)
     }

@@ -45,7 +45,7 @@ pub use catalog_readings::{
 };
 pub use objects::{BatchReplicationJob, batch_replication_jobs};
 pub use policy_document::PolicyDocument;
-pub use quota_readings::{QUOTAS, Quotas, ServiceQuota};
+pub use quota_readings::{CHECKED_QUOTAS, QuotaReadings, ServiceQuota};
 pub use reading::Reading;
 pub use readings::{
     BucketDirection, BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, LifecycleRule,

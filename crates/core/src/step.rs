@@ -14,14 +14,15 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Clears the default permissions for new objects, and writes the data lake settings.
+    /// Clears the default permissions for new tables, and writes the data lake settings.
     Defaults,
     /// Revokes grants.
     Revokes,
     /// Updates existing data cells filters to the primary's.
     FilterUpdates,
-    /// Creates and updates databases, tables, functions and partitions, parents first; then
-    /// attachments of every kind. LF-Tag assignments are removed here, too.
+    /// Creates and updates databases, tables, functions and partitions, and creates attachments:
+    /// LF-Tag values and registrations first, indexes and statistics before partitions, filters,
+    /// LF-Tag assignments and opt-ins last. Removes LF-Tag assignments, too.
     Objects,
     /// Creates grants.
     Grants,
@@ -44,8 +45,8 @@ pub enum RevokeCause {
     Replace,
     /// The plan deletes the object that it is on.
     Deletion,
-    /// It is by a named LF-Tag expression that the plan changes, and would then give access that it
-    /// does not give in the primary.
+    /// It uses a named LF-Tag expression. After the plan changes the expression, the grant would give
+    /// access that it does not give in the primary.
     ExpressionChanged,
     /// It is on a column that the primary dropped. On a column that does not exist, Lake Formation
     /// refuses the revoke, and the grant would apply to a later column of that name.

@@ -9,11 +9,10 @@ use twinlake_core::{Alert, AlertKind, CallError, Timestamp};
 /// The time that a monitor run looks at.
 pub const OBSERVED_SECS: i64 = 600;
 
-/// From this part of the observed time on, the ceiling keeps replication behind: there was hardly a
-/// second in which Twinlake could have sent more calls than it wanted to.
+/// An alert is raised when at least this percentage of the observed seconds were used up.
 const BEHIND_PERCENT: usize = 90;
 
-/// Whether the ceiling still holds replication back, below this part of the time.
+/// The alert is resolved when fewer than this percentage of the observed seconds were used up.
 const CAUGHT_UP_PERCENT: usize = 50;
 
 /// The number of calls that a function reserves at once: an eighth of the ceiling, so that several
@@ -31,7 +30,7 @@ pub struct CeilingUse {
     pub ceiling: u32,
     /// Calls that were reserved in the last [`OBSERVED_SECS`].
     pub calls: u64,
-    /// Seconds of the last [`OBSERVED_SECS`] in which no calls were left.
+    /// Seconds of the last [`OBSERVED_SECS`] in which no function could reserve more calls.
     pub secs_at_ceiling: usize,
 }
 
@@ -78,10 +77,10 @@ impl CeilingUse {
     }
 }
 
-/// Returns an alert of the monitor in `region` for each Region whose ceiling keeps replication behind, and
-/// what was checked before with the incidents that are resolved.
+/// Returns an alert for each Region whose ceiling delays replication, and `checked` with the incidents that
+/// are resolved. `region` is the Region of the monitor.
 #[must_use]
-pub fn check(
+pub fn ceiling_alerts(
     uses: &BTreeMap<String, Option<CeilingUse>>,
     region: &str,
     now: Timestamp,
@@ -116,7 +115,7 @@ fn ceiling_alert(
              second to Glue and Lake Formation in {called} that the operation document allows.",
             used.secs_at_ceiling, used.ceiling
         ),
-        "Changes wait: they arrive in the standby later than without the ceiling, and access that was \
+        "Changes wait: they arrive in the standby later than without this limit, and access that was \
          revoked in the primary may still be granted in the standby."
             .to_owned(),
         format!(
@@ -147,7 +146,7 @@ mod tests {
         });
         let uses = BTreeMap::from([("us-east-1".to_owned(), used)]);
         let now = Timestamp::from_secs(1000);
-        check(&uses, "ap-south-1", now, CheckedSubjects::default())
+        ceiling_alerts(&uses, "ap-south-1", now, CheckedSubjects::default())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A Region with a limit of calls under way: one limit for everything that a process does there,
+//! A Region with a limit of calls in flight: one limit for everything that a process does there,
 //! however many databases, tables and facets it works on at once.
 
 use crate::ports::region_calls::{read_region_calls, write_region_calls};
@@ -17,7 +17,7 @@ use twinlake_core::{
     CallError, Database, Facet, Function, FunctionId, Name, Partition, Subject, Table, TableId,
 };
 
-/// A Region that waits before a call while as many as its limit are under way. A listing counts as
+/// Runs at most `max_concurrent_calls` calls at a time; further calls wait. A listing counts as
 /// one call: its pages are read one after the other. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct LimitedRegion<R> {
@@ -26,7 +26,7 @@ pub struct LimitedRegion<R> {
 }
 
 impl<R> LimitedRegion<R> {
-    /// Limits a Region to `max_concurrent_calls` calls under way, and to one if that is 0.
+    /// Limits a Region to `max_concurrent_calls` calls in flight, and to one if that is 0.
     #[must_use]
     pub fn new(region: R, max_concurrent_calls: usize) -> Self {
         Self {
@@ -45,7 +45,7 @@ macro_rules! limited {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         async fn $name(&self, $($argument: $type),*) -> $result {
             let _permit = self.permit().await;
-            // The state of an SDK call is large, and a run holds many calls.
+            // The future of an SDK call is large; it is boxed, because a run holds many.
             Box::pin(self.region.$name($($argument),*)).await
         }
     )*};

@@ -214,7 +214,7 @@ pub fn resolve_outside_standby(role: Option<RegionRole>, now: Timestamp) -> Chec
             checked = checked.with_resolved(kind, &channel_subject(channel), now);
         }
     }
-    takeover_readiness::resolve_outside_standby(checked, now)
+    takeover_readiness::resolve_readiness_alerts(checked, now)
 }
 
 /// Adds the findings of the last check of the readiness to the report of a monitor run in the standby, and
@@ -232,7 +232,7 @@ pub async fn check_readiness<L: StatsStore>(
     let record = record.map(|(record, _)| record).unwrap_or_default();
     report.readiness = Some(record.counts_at(now));
     let since = report.monitored_since.unwrap_or(now);
-    let (alert, checked) = takeover_readiness::check_known(&record, since, region, now);
+    let (alert, checked) = takeover_readiness::unknown_readiness_alert(&record, since, region, now);
     report.alerts.extend(alert);
     report.checked.join(checked);
     Ok(())

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, MaybeLink as _};
 use twinlake_core::location::{CopiedBy, Location};
 use twinlake_core::readiness::{
-    BucketReadings, DeployedPolicy, DeploymentReadings, KmsKey, ObjectEncryption, ObjectSample,
-    QUOTAS, Quotas, ReadinessReadings, Reading, RegionReadings, SampledObject, TableLocation,
+    BucketReadings, CHECKED_QUOTAS, DeployedPolicy, DeploymentReadings, KmsKey, ObjectEncryption,
+    ObjectSample, QuotaReadings, ReadinessReadings, Reading, RegionReadings, SampledObject,
+    TableLocation,
 };
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
@@ -200,8 +201,8 @@ async fn read_region<R: ReadRegion, I: ReadInfrastructure>(
     }
 }
 
-async fn quotas<I: ReadInfrastructure>(infrastructure: &I) -> Quotas {
-    let calls = QUOTAS.into_iter().map(async |quota| {
+async fn quotas<I: ReadInfrastructure>(infrastructure: &I) -> QuotaReadings {
+    let calls = CHECKED_QUOTAS.into_iter().map(async |quota| {
         let value = infrastructure.service_quota(&quota).await;
         (quota, value.into())
     });

@@ -70,7 +70,7 @@ pub async fn record<L: StatsStore>(ledger: &L, report: &ReadinessReport) -> Resu
 /// The alert for the blockers that a run found in the standby `region`. Without one, and if everything
 /// could be read, the earlier alert is resolved.
 #[must_use]
-pub fn check_blockers(
+pub fn blockers_alert(
     report: &ReadinessReport,
     region: &str,
     now: Timestamp,
@@ -93,8 +93,8 @@ pub fn check_blockers(
                 count => format!("checks found {count} blockers"),
             }
         ),
-        "Replication goes on. After a takeover, data or access would be missing or wrong, or the standby \
-         would be open: the findings below say which."
+        "Replication goes on. After a takeover, data or access would be missing or wrong, or principals \
+         would have access that they do not have in the primary: the findings below say which."
             .to_owned(),
         format!(
             "Correct each finding with the command after its arrow. The next check, within 30 minutes, \
@@ -111,10 +111,10 @@ pub fn check_blockers(
 }
 
 /// The alert for a readiness of the standby `region` that was not known for [`MAX_READINESS_AGE_SECS`]: no
-/// check ran, or it could not read everything. A check that could, resolves it. `monitored_since` is when
+/// check ran, or it could not read everything. A check that can read everything resolves the alert. `monitored_since` is when
 /// monitoring began.
 #[must_use]
-pub fn check_known(
+pub fn unknown_readiness_alert(
     record: &ReadinessRecord,
     monitored_since: Timestamp,
     region: &str,
@@ -156,12 +156,10 @@ pub fn check_known(
         format!(
             "Whether {region} could take over has not been known for {minutes} minutes: {reason}."
         ),
-        "Replication does not rest on these checks. What stands in the way of a takeover may not have been \
-         found."
-            .to_owned(),
+        "Replication is not affected. Blockers of a takeover may be undetected.".to_owned(),
         format!(
-            "Give the role of the readiness function what the findings below name; without one, see the log \
-             of that function. `twinlake doctor --region {region}` runs the checks with your rights."
+            "Grant the role of the readiness function the rights that the findings below name. If there is no \
+             finding, read the log of that function. `twinlake doctor --region {region}` runs the checks with your rights."
         ),
     ];
     let alert = Alert {
@@ -174,7 +172,7 @@ pub fn check_known(
 
 /// Resolves both alerts in a Region that is not the standby: there are no checks there.
 #[must_use]
-pub fn resolve_outside_standby(checked: CheckedSubjects, now: Timestamp) -> CheckedSubjects {
+pub fn resolve_readiness_alerts(checked: CheckedSubjects, now: Timestamp) -> CheckedSubjects {
     [AlertKind::ReadinessLost, AlertKind::ReadinessUnknown]
         .into_iter()
         .fold(checked, |checked, kind| {
@@ -199,7 +197,7 @@ fn sample(finding: &ReadinessFinding) -> String {
     } = finding;
     let found = format!("{check} · {region} · {subject}: {problem}");
     let whole = format!("{found} -> {remedy}");
-    // A command that is cut could be pasted.
+    // A truncated command must not be shown: somebody could run it.
     match whole.chars().count() <= MAX_SAMPLE_CHARS {
         true => whole,
         false => {
@@ -261,7 +259,7 @@ mod tests {
         let report = ReadinessReport::new(findings, minutes(minute));
         run(record(ledger, &report)).unwrap();
         let now = minutes(minute);
-        let (alert, checked) = check_blockers(&report, REGION, now);
+        let (alert, checked) = blockers_alert(&report, REGION, now);
         let alerts: Vec<Alert> = alert.into_iter().collect();
         run(publish_and_resolve(topic, ledger, (&alerts, &checked), now)).unwrap();
         let sent = topic.0.take().into_iter();
@@ -291,7 +289,7 @@ mod tests {
     #[test]
     fn a_sample_ends_with_the_command_unless_it_would_be_cut() {
         let report = ReadinessReport::new(&[finding(Blocker, "lake")], minutes(0));
-        let (alert, _) = check_blockers(&report, REGION, minutes(0));
+        let (alert, _) = blockers_alert(&report, REGION, minutes(0));
         assert_eq!(
             alert.unwrap().samples,
             [
@@ -303,14 +301,14 @@ mod tests {
             ..finding(Blocker, "lake")
         };
         let report = ReadinessReport::new(&[long], minutes(0));
-        let (alert, _) = check_blockers(&report, REGION, minutes(0));
+        let (alert, _) = blockers_alert(&report, REGION, minutes(0));
         let samples = alert.unwrap().samples;
         assert!(samples[0].ends_with("-> twinlake doctor shows the command"));
     }
 
     /// What the monitor says: the text of the alert, or else whether it resolves an earlier one.
     fn known(record: &ReadinessRecord, minute: i64) -> Result<String, bool> {
-        let (alert, checked) = check_known(record, minutes(0), REGION, minutes(minute));
+        let (alert, checked) = unknown_readiness_alert(record, minutes(0), REGION, minutes(minute));
         let resolves = checked != CheckedSubjects::default();
         alert.map(|alert| alert.summary).ok_or(resolves)
     }
@@ -343,7 +341,7 @@ mod tests {
     fn a_region_that_is_no_standby_has_neither_alert() {
         let ports = (&InMemoryLedger::default(), &Topic::default());
         check(ports, &[finding(Blocker, "one")], 0);
-        let checked = resolve_outside_standby(CheckedSubjects::default(), minutes(1));
+        let checked = resolve_readiness_alerts(CheckedSubjects::default(), minutes(1));
         run(resolve_incidents(ports.1, ports.0, &checked, minutes(1))).unwrap();
         let sent: Vec<AlertState> = ports.1.0.take().iter().map(|alert| alert.state).collect();
         assert_eq!(sent, [AlertState::Resolved]);

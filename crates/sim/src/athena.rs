@@ -253,7 +253,7 @@ impl ReadQueryRegion for SimAthena {
         object.ok_or_else(|| self.error(missing, &call, "not found"))
     }
 
-    async fn count_reported(&self) -> Result<BTreeMap<String, usize>, CallError> {
+    async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
         let mut state = self.lock();
         state.reads += 1;
         self.check(&mut state, "ListCapacityReservations")?;

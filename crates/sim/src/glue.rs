@@ -92,10 +92,10 @@ impl SimState {
             "DeleteUserDefinedFunction" => {
                 function_id(request).and_then(|id| self.delete_function(caller, &id))
             }
-            "GetPartitionIndexes" => self.list_indexes(caller, request),
+            "GetPartitionIndexes" => self.get_partition_indexes(caller, request),
             "CreatePartitionIndex" => self.create_index(caller, request),
             "DeletePartitionIndex" => self.delete_index(caller, request),
-            "GetColumnStatisticsForTable" => self.list_statistics(caller, request),
+            "GetColumnStatisticsForTable" => self.get_column_statistics_for_table(caller, request),
             "UpdateColumnStatisticsForTable" => self.update_statistics(caller, request),
             "DeleteColumnStatisticsForTable" => self.delete_statistics(caller, request),
             "GetTags" | "TagResource" | "UntagResource" => {
@@ -158,7 +158,7 @@ impl SimState {
         if removed.object.target_database.is_none() {
             region.tables.retain(|id, _| id.database != name);
             region.partitions.retain(|id, _| id.database != name);
-            self.remove_attachments(caller.region, |subject| subject.database() == Some(&name));
+            self.remove_dependents(caller.region, |subject| subject.database() == Some(&name));
         }
         self.remove_grants(caller.region, |resource| {
             resource_database(resource) == Some(&name)
@@ -272,7 +272,7 @@ impl SimState {
         let region = self.region_mut(&region_name)?;
         region.tables.remove(&id).ok_or_else(ApiError::not_found)?;
         region.partitions.remove(&id);
-        self.remove_attachments(&region_name, |subject| {
+        self.remove_dependents(&region_name, |subject| {
             *subject == Subject::Table(id.clone())
         });
         if !keeps_grants {

@@ -4,7 +4,7 @@
 //! (`POST /GrantPermissions`). The Region is taken from the credential scope of the signature.
 //! Signatures are not verified: every request is accepted, so the server listens on 127.0.0.1 only.
 //!
-//! The paths below `/_sandbox/` control the simulator. Each takes a JSON object:
+//! The sandbox is this simulator behind HTTP. The paths below `/_sandbox/` control it. Each takes a JSON object:
 //!
 //! - `health`: returns `ok`.
 //! - `event-delivery` with `{"enabled": false, "source": "cloudtrail", "delay_milliseconds": 0}`:
@@ -45,7 +45,7 @@ use tokio::net::TcpListener;
 /// The maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 8 << 20;
 
-/// The principals that callers are mapped to.
+/// The principals that requests run as: `twinlake` if the user agent names the app `twinlake`, else `other`.
 #[derive(Clone, Debug)]
 pub struct CallerPrincipals {
     /// The principal of Twinlake, recognized by the app name in the user agent.
@@ -131,7 +131,7 @@ impl Throttle {
 /// Why a request gets no response.
 #[derive(Debug, thiserror::Error)]
 enum NoResponse {
-    #[error("the Region is set to refuse connections")]
+    #[error("the Region is in outage: the connection is closed")]
     RegionOutage,
     #[error("the request body cannot be read")]
     UnreadableBody,
@@ -232,7 +232,11 @@ impl Server {
             true => json!({}),
             false => match serde_json::from_slice(body) {
                 Ok(json) => json,
-                Err(e) => return error_reply(&ApiError::invalid(e.to_string())),
+                Err(e) => {
+                    return error_reply(&ApiError::invalid(format!(
+                        "the request body is not JSON: {e}"
+                    )));
+                }
             },
         };
         let caller = self.caller(&head.headers);
@@ -347,7 +351,7 @@ impl Server {
             }
             _ => reply(
                 StatusCode::NOT_FOUND,
-                &json!({"message": "unknown control path"}),
+                &json!({"message": "no such control path; the documentation of the sandbox lists them"}),
             ),
         }
     }

@@ -49,7 +49,7 @@ impl ReadQueryRegion for AthenaRegion {
         }
     }
 
-    async fn count_reported(&self) -> Result<BTreeMap<String, usize>, CallError> {
+    async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
         let reservations = all_pages(|token| async {
             let call = self.athena.list_capacity_reservations();
             let page = call.set_next_token(token).send().await;
@@ -58,8 +58,7 @@ impl ReadQueryRegion for AthenaRegion {
         })
         .await?;
         let count = reservations.len();
-        let kind =
-            "capacity reservation (new capacity is not guaranteed, and costs from its creation)";
+        let kind = "capacity reservation (not replicated: capacity in the standby is not guaranteed, and is charged from its creation)";
         Ok(match count {
             0 => BTreeMap::new(),
             count => BTreeMap::from([(kind.to_owned(), count)]),
@@ -129,7 +128,9 @@ impl AthenaRegion {
         const CALL: &str = "GetWorkGroup";
         let response = self.athena.get_work_group().work_group(name).send().await;
         let response = response.map_err(self.failed(CALL))?;
-        let found = response.work_group.ok_or_else(|| self.nothing(CALL))?;
+        let found = response
+            .work_group
+            .ok_or_else(|| self.missing_object_error(CALL))?;
         Ok(convert::from_workgroup(&found))
     }
 
@@ -137,7 +138,9 @@ impl AthenaRegion {
         const CALL: &str = "GetDataCatalog";
         let response = self.athena.get_data_catalog().name(name).send().await;
         let response = response.map_err(self.failed(CALL))?;
-        let found = response.data_catalog.ok_or_else(|| self.nothing(CALL))?;
+        let found = response
+            .data_catalog
+            .ok_or_else(|| self.missing_object_error(CALL))?;
         Ok(convert::from_catalog(&found))
     }
 
@@ -150,7 +153,9 @@ impl AthenaRegion {
             .send()
             .await;
         let response = response.map_err(self.failed(CALL))?;
-        let found = response.named_query.ok_or_else(|| self.nothing(CALL))?;
+        let found = response
+            .named_query
+            .ok_or_else(|| self.missing_object_error(CALL))?;
         Ok(convert::from_named_query(&found, id))
     }
 
@@ -165,12 +170,12 @@ impl AthenaRegion {
         let response = response.map_err(self.failed(CALL))?;
         let found = response
             .prepared_statement
-            .ok_or_else(|| self.nothing(CALL))?;
+            .ok_or_else(|| self.missing_object_error(CALL))?;
         Ok(convert::from_prepared_statement(&found, workgroup, name))
     }
 
-    fn nothing(&self, call: &str) -> CallError {
-        let message = "the response holds no object";
+    fn missing_object_error(&self, call: &str) -> CallError {
+        let message = "the response has no object";
         CallError::new(CallErrorKind::Unavailable, call, &self.region, message)
     }
 
@@ -269,7 +274,7 @@ impl AthenaRegion {
             Some(code) => {
                 call_error::from_code(call, &self.region, code, message.unwrap_or_default())
             }
-            None => self.nothing(call),
+            None => self.missing_object_error(call),
         }
     }
 }

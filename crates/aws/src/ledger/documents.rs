@@ -12,7 +12,7 @@ impl DynamoLedger {
         let version = number_attribute(item, "version");
         let version = version.and_then(|version| u64::try_from(version).ok());
         body.zip(version)
-            .ok_or_else(|| self.unreadable_error("document"))
+            .ok_or_else(|| self.unreadable_error("document", item))
     }
 }
 

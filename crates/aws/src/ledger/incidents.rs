@@ -1,8 +1,8 @@
 //! Incidents in the ledger's table, and writes and deletions on the condition of an item's version.
 
 use super::items::{
-    EXPIRES_AT, FORMAT, Item, number_attribute, number_value, string_attribute, string_value,
-    write_if_condition_holds,
+    EXPIRES_AT, FORMAT, Item, condition_held, number_attribute, number_value, string_attribute,
+    string_value,
 };
 use super::{DAY_SECS, DynamoLedger};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -78,7 +78,9 @@ impl DynamoLedger {
         let version = number_attribute(&item, "version");
         let version = version.and_then(|version| u64::try_from(version).ok());
         let stored = body.zip(version);
-        stored.map(Some).ok_or_else(|| self.unreadable_error(key))
+        stored
+            .map(Some)
+            .ok_or_else(|| self.unreadable_error(key, &item))
     }
 
     /// Stores a record as JSON if it still has the expected version, as [`Self::put_if_version`] does.
@@ -122,7 +124,7 @@ impl DynamoLedger {
             .condition_expression(condition)
             .expression_attribute_names("#v", "version")
             .set_expression_attribute_values(values.map(|values| values.into_iter().collect()));
-        write_if_condition_holds(call.send(), &self.region).await
+        condition_held("PutItem", call.send(), &self.region).await
     }
 
     /// Deletes an item if it still has the expected version. Returns whether it was deleted.
@@ -143,6 +145,6 @@ impl DynamoLedger {
             .condition_expression(condition)
             .expression_attribute_names("#v", "version")
             .set_expression_attribute_values(values.map(|values| values.into_iter().collect()));
-        write_if_condition_holds(call.send(), &self.region).await
+        condition_held("DeleteItem", call.send(), &self.region).await
     }
 }

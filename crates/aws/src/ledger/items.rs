@@ -49,7 +49,8 @@ pub(super) fn row_key(subject: &Subject) -> (String, String) {
     }
 }
 
-/// The keys of the items of a subject: its row and, of a Lake Formation subject, its managed keys.
+/// The primary keys of the items of a subject: its row and, of a Lake Formation subject, the set of the
+/// LF-Tags, expressions, locations or administrators that Twinlake created or adopted (the managed keys).
 pub(super) fn item_keys(subject: &Subject) -> Vec<(String, String)> {
     let mut keys = vec![row_key(subject)];
     if let Subject::LakeFormation(lf_subject) = subject {
@@ -118,9 +119,17 @@ impl DynamoLedger {
             .map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))
     }
 
-    pub(super) fn unreadable_error(&self, what: &str) -> CallError {
-        let message = format!("the ledger contains a {what} that cannot be parsed");
-        CallError::new(CallErrorKind::Invalid, "ledger", &self.region, message)
+    /// The error for an item that is not a valid `what`. Nobody but Twinlake writes items.
+    pub(super) fn unreadable_error(&self, what: &str, item: &Item) -> CallError {
+        let key = |name| string_attribute(item, name).unwrap_or_default();
+        let message = format!(
+            "item `{}`, `{}` of table `{}` is not a valid {what}: restore the table to a time before the item \
+             was changed",
+            key("pk"),
+            key("sk"),
+            self.table
+        );
+        CallError::new(CallErrorKind::Invalid, "GetItem", &self.region, message)
     }
 
     pub(super) async fn get_item(&self, pk: &str, sk: &str) -> Result<Option<Item>, CallError> {
@@ -132,11 +141,11 @@ impl DynamoLedger {
         let response = call.send().await;
         let response = response.map_err(|e| call_error::from_sdk("GetItem", &self.region, &e))?;
         let item = response.item.map(|item| item.into_iter().collect());
-        item.map(|item| self.checked(item)).transpose()
+        item.map(|item| self.with_readable_format(item)).transpose()
     }
 
-    /// Refuses an item that a newer Twinlake wrote in another format.
-    pub(super) fn checked(&self, item: Item) -> Result<Item, CallError> {
+    /// Returns the item; refuses one in a format that only a newer Twinlake reads.
+    pub(super) fn with_readable_format(&self, item: Item) -> Result<Item, CallError> {
         let found = number_attribute(&item, FORMAT).and_then(|found| u32::try_from(found).ok());
         match found.filter(|found| *found > format::LEDGER) {
             None => Ok(item),
@@ -213,7 +222,7 @@ impl DynamoLedger {
             let response = call.send().await;
             let response = response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
             for item in response.items.unwrap_or_default() {
-                items.push(self.checked(item.into_iter().collect())?);
+                items.push(self.with_readable_format(item.into_iter().collect())?);
             }
             start = response.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
@@ -223,10 +232,11 @@ impl DynamoLedger {
     }
 
     pub(super) fn parse_row(&self, item: &Item) -> Result<LedgerRow, CallError> {
-        let body = string_attribute(item, "body").ok_or_else(|| self.unreadable_error("row"))?;
+        let body =
+            string_attribute(item, "body").ok_or_else(|| self.unreadable_error("row", item))?;
         let version = number_attribute(item, "version");
         let row: LedgerRow =
-            serde_json::from_str(body).map_err(|_| self.unreadable_error("row"))?;
+            serde_json::from_str(body).map_err(|_| self.unreadable_error("row", item))?;
         Ok(LedgerRow {
             version: version.and_then(|version| u64::try_from(version).ok()),
             ..row
@@ -255,19 +265,21 @@ impl DynamoLedger {
                     .map_err(|e| call_error::from_sdk("BatchWriteItem", &self.region, &e))?;
                 let mut unprocessed = response.unprocessed_items.unwrap_or_default();
                 unprocessed_requests = unprocessed.remove(&self.table).unwrap_or_default();
-                self.wait_before_retry(tries, unprocessed_requests.is_empty())
+                self.wait_unless_done("BatchWriteItem", tries, unprocessed_requests.is_empty())
                     .await?;
             }
         }
         Ok(())
     }
 
-    /// Waits before unprocessed items are sent again. The pause doubles with each try.
+    /// Waits before the items that `call` left unprocessed are sent again; returns at once if there are none
+    /// (`is_done`). The pause doubles with each try.
     ///
     /// # Errors
     /// Items are still unprocessed after the last try.
-    pub(super) async fn wait_before_retry(
+    pub(super) async fn wait_unless_done(
         &self,
+        call: &str,
         tries: u32,
         is_done: bool,
     ) -> Result<(), CallError> {
@@ -276,10 +288,14 @@ impl DynamoLedger {
             return Ok(());
         }
         if tries >= MAX_TRIES {
-            let message = format!("DynamoDB left items unprocessed after {MAX_TRIES} tries");
+            let message = format!(
+                "table `{}` left items unprocessed after {MAX_TRIES} tries: DynamoDB throttles it; see its \
+                 throttled requests in CloudWatch",
+                self.table
+            );
             return Err(CallError::new(
                 CallErrorKind::Contended,
-                "BatchWriteItem",
+                call,
                 &self.region,
                 message,
             ));
@@ -334,7 +350,7 @@ impl DynamoLedger {
                 .set_expression_attribute_names(Some(attribute_names(&[("#l", "last_scan_at")]))),
             Some(_) => call,
         };
-        write_if_condition_holds(call.send(), &self.region).await
+        condition_held("PutItem", call.send(), &self.region).await
     }
 
     /// Converts a build error of the SDK into the error of a call.
@@ -343,7 +359,9 @@ impl DynamoLedger {
         move |error| call_error::from_build_error(&call, &region, &error)
     }
 
-    /// Updates a resync run and returns its item after that; `None` if there is no such run.
+    /// Updates a resync run and returns its item after that; `None` if there is no such run. In
+    /// `update_expression`, `#p` is the set of outstanding parts and `:part` the set of `part`; with
+    /// `unread`, `#u` is the mark of an unread part and `:unread` its value.
     pub(super) async fn update_run(
         &self,
         run: &str,
@@ -422,8 +440,10 @@ pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
     }
 }
 
-/// Awaits a conditional write. Returns whether its condition held and the write was made.
-pub(super) async fn write_if_condition_holds<T, E, R>(
+/// Awaits the conditional write `call`. Returns false if DynamoDB refused it because its condition did not
+/// hold.
+pub(super) async fn condition_held<T, E, R>(
+    call: &str,
     sent: impl Future<Output = Result<T, aws_smithy_runtime_api::client::result::SdkError<E, R>>>,
     region: &str,
 ) -> Result<bool, CallError>
@@ -433,7 +453,7 @@ where
 {
     match sent
         .await
-        .map_err(|e| call_error::from_sdk("PutItem", region, &e))
+        .map_err(|e| call_error::from_sdk(call, region, &e))
     {
         Ok(_) => Ok(true),
         Err(error) if call_error::is_condition_failure(&error) => Ok(false),
@@ -455,7 +475,7 @@ pub(super) fn parse_object_counts(item: &Item) -> ObjectCounts {
     }
 }
 
-/// A sort key of the minute of a time; it sorts by time.
+/// The sort key of the minute that contains `at`. Such keys sort by time.
 pub(super) fn minute_key(at: Timestamp) -> String {
     format!("{:012}", at.secs().div_euclid(60))
 }

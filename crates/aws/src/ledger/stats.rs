@@ -1,8 +1,8 @@
 //! Statistics in the ledger's table: heartbeats, lag samples, counters, pending objects and states.
 
 use super::items::{
-    EXPIRES_AT, FORMAT, Item, attribute_names, minute_key, number_attribute, number_value,
-    string_attribute, string_value, write_if_condition_holds,
+    EXPIRES_AT, FORMAT, Item, attribute_names, condition_held, minute_key, number_attribute,
+    number_value, string_attribute, string_value,
 };
 use super::{DAY_SECS, DynamoLedger};
 use crate::call_error;
@@ -165,7 +165,7 @@ impl SharedCeiling for DynamoLedger {
             .expression_attribute_values(":e", number_value(second + RESERVED_CALLS_RETENTION_SECS))
             .expression_attribute_values(":c", number(calls))
             .expression_attribute_values(":left", number(most.saturating_sub(calls)));
-        Box::pin(write_if_condition_holds(call.send(), &self.region))
+        Box::pin(condition_held("UpdateItem", call.send(), &self.region))
     }
 }
 
@@ -213,7 +213,7 @@ impl StatsStore for DynamoLedger {
             .expression_attribute_values(":s", number_value(heartbeat.sent.0))
             .expression_attribute_values(":d", number_value(heartbeat.done.0))
             .expression_attribute_values(":f", number_value(format::LEDGER));
-        write_if_condition_holds(call.send(), &self.region)
+        condition_held("UpdateItem", call.send(), &self.region)
             .await
             .map(drop)
     }
@@ -224,7 +224,7 @@ impl StatsStore for DynamoLedger {
         };
         let body = string_attribute(&item, "body");
         let state = body.and_then(|body| serde_json::from_str(body).ok());
-        let state = state.ok_or_else(|| self.unreadable_error("state of canaries"))?;
+        let state = state.ok_or_else(|| self.unreadable_error("state of canaries", &item))?;
         Ok(Some(state))
     }
 
@@ -290,7 +290,7 @@ impl StatsStore for DynamoLedger {
                 let response =
                     response.map_err(|e| call_error::from_sdk("Query", &self.region, &e))?;
                 let items = response.items.unwrap_or_default().into_iter();
-                let items = items.map(|item| self.checked(item.into_iter().collect()));
+                let items = items.map(|item| self.with_readable_format(item.into_iter().collect()));
                 let items: Vec<Item> = items.collect::<Result<_, _>>()?;
                 rows.extend(self.parse_rows(&items)?);
                 start = response.last_evaluated_key.filter(|key| !key.is_empty());

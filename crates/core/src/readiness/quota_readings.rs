@@ -14,8 +14,8 @@ pub struct ServiceQuota {
     pub name: &'static str,
 }
 
-/// The quotas that a takeover moves load to.
-pub const QUOTAS: [ServiceQuota; 5] = [
+/// The quotas of the standby that must hold the load of the primary after a takeover.
+pub const CHECKED_QUOTAS: [ServiceQuota; 5] = [
     ServiceQuota {
         service: "athena",
         code: "L-FC5F6546",
@@ -44,4 +44,4 @@ pub const QUOTAS: [ServiceQuota; 5] = [
 ];
 
 /// The quotas of a Region; `None` for one that Service Quotas does not list there.
-pub type Quotas = BTreeMap<ServiceQuota, Reading<Option<f64>>>;
+pub type QuotaReadings = BTreeMap<ServiceQuota, Reading<Option<f64>>>;

@@ -2,15 +2,15 @@
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
-use super::{Checked, QUOTAS, Quotas, Reading, ServiceQuota, Texts};
+use super::{CHECKED_QUOTAS, Checked, QuotaReadings, Reading, ServiceQuota, Texts};
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     let (primary, standby) = (&checked.readings.primary, &checked.readings.standby);
     for region in [primary, standby] {
         add_unread(checked, &region.region, &region.quotas);
     }
-    for quota in QUOTAS {
-        let value = |quotas: &Quotas| {
+    for quota in CHECKED_QUOTAS {
+        let value = |quotas: &QuotaReadings| {
             quotas
                 .get(&quota)
                 .and_then(Reading::read)
@@ -49,8 +49,8 @@ pub(super) fn check(checked: &mut Checked<'_>) {
 }
 
 /// Reports the quotas that are not known, in one line.
-fn add_unread(checked: &mut Checked<'_>, region: &str, quotas: &Quotas) {
-    let unknown: Vec<(&str, String)> = QUOTAS
+fn add_unread(checked: &mut Checked<'_>, region: &str, quotas: &QuotaReadings) {
+    let unknown: Vec<(&str, String)> = CHECKED_QUOTAS
         .iter()
         .filter_map(|quota| match quotas.get(quota) {
             Some(Reading::Read(Some(_))) => None,

@@ -1,8 +1,8 @@
 //! What the checks of the readiness look at, as it was read.
 
 use super::{
-    AccessReadings, CatalogReferences, IcebergTable, PartitionSamples, PolicyDocument, Quotas,
-    Reading, TableOptimizer,
+    AccessReadings, CatalogReferences, IcebergTable, PartitionSamples, PolicyDocument,
+    QuotaReadings, Reading, TableOptimizer,
 };
 use crate::arn::Arn;
 use crate::canary::CanaryState;
@@ -106,7 +106,7 @@ pub struct RegionReadings {
     /// The kinds and settings that could not be read, with the errors.
     pub unread_inventory: BTreeMap<String, String>,
     /// Quotas of the account in this Region.
-    pub quotas: Quotas,
+    pub quotas: QuotaReadings,
     /// The instance of Identity Center that Lake Formation is connected to; `None` if it is to none.
     pub identity_center: Reading<Option<String>>,
     /// The optimizers that are enabled on the Iceberg tables that were looked at.

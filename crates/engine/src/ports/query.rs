@@ -36,7 +36,7 @@ pub trait ReadQueryRegion {
     ///
     /// # Errors
     /// Any page of a listing failed.
-    async fn count_reported(&self) -> Result<BTreeMap<String, usize>, CallError>;
+    async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
 }
 
 /// Writes the query tools of one Region.

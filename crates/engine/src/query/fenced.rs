@@ -49,8 +49,8 @@ impl<R: ReadQueryRegion, L: EpochSource, C: Clock> ReadQueryRegion for FencedQue
         self.region.read(key).await
     }
 
-    async fn count_reported(&self) -> Result<BTreeMap<String, usize>, CallError> {
-        self.region.count_reported().await
+    async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
+        self.region.unreplicated_counts().await
     }
 }
 

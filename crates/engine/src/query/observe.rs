@@ -48,7 +48,7 @@ pub(super) async fn observe(
         record(&mut snapshot, listing, listed);
     }
     if counts {
-        match region.count_reported().await {
+        match region.unreplicated_counts().await {
             Ok(counted) => snapshot.counted = counted,
             // A Region without capacity reservations, or a role without the right: a count less.
             Err(error) if error.kind == CallErrorKind::Unsupported => {}

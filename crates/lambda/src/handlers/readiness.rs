@@ -67,7 +67,7 @@ pub async fn readiness(
     let report = check(runtime, infrastructure, &authority, stop_at).await;
     let stored = takeover_readiness::record(&runtime.ledger, &report).await;
     let now = runtime.clock.now();
-    let (alert, checked) = takeover_readiness::check_blockers(&report, &runtime.config.region, now);
+    let (alert, checked) = takeover_readiness::blockers_alert(&report, &runtime.config.region, now);
     let alerts: Vec<_> = alert.into_iter().collect();
     let found = (alerts.as_slice(), &checked);
     // Without a ledger an alert is sent, too.

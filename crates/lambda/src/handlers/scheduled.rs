@@ -73,8 +73,12 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
         if invalid.is_none() {
             let regions = [region, &runtime.config.peer_region];
             let uses = call_ceiling::read_uses(&runtime.ledger, &operation, regions, now).await?;
-            let (alerts, checked) =
-                call_ceiling::check(&uses, region, now, std::mem::take(&mut report.checked));
+            let (alerts, checked) = call_ceiling::ceiling_alerts(
+                &uses,
+                region,
+                now,
+                std::mem::take(&mut report.checked),
+            );
             report.alerts.extend(alerts);
             report.checked = checked;
             report.call_ceilings = uses;
@@ -95,7 +99,7 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
         let regions = [region, &runtime.config.peer_region];
         let none = regions.map(|region| (region.to_owned(), None)).into();
         report.checked =
-            call_ceiling::check(&none, region, now, std::mem::take(&mut report.checked)).1;
+            call_ceiling::ceiling_alerts(&none, region, now, std::mem::take(&mut report.checked)).1;
     }
     if is_ready {
         let checked = std::mem::take(&mut report.checked);

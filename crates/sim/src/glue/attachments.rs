@@ -44,7 +44,11 @@ impl SimState {
         Ok(shown.collect())
     }
 
-    pub(super) fn list_indexes(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+    pub(super) fn get_partition_indexes(
+        &mut self,
+        caller: Caller<'_>,
+        request: &Value,
+    ) -> ApiResult {
         let id = table_id(request, "TableName")?;
         let keys = self.get_table(caller, &id)?.object.partition_keys;
         let kind = |name: &String| keys.iter().find(|k| k.name == *name)?.kind.clone();
@@ -193,7 +197,11 @@ impl SimState {
         Ok(asked.cloned().collect())
     }
 
-    pub(super) fn list_statistics(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
+    pub(super) fn get_column_statistics_for_table(
+        &self,
+        caller: Caller<'_>,
+        request: &Value,
+    ) -> ApiResult {
         let id = table_id(request, "TableName")?;
         let columns: Vec<String> = parse_field(request, "ColumnNames")?;
         let found = self.get_statistics(caller, &id, &columns)?;
@@ -285,8 +293,9 @@ impl SimState {
         Ok(json!({}))
     }
 
-    /// Deletes the attachments of deleted subjects.
-    pub(super) fn remove_attachments(&mut self, region: &str, matches: impl Fn(&Subject) -> bool) {
+    /// Deletes what belongs to deleted databases and tables: indexes, statistics, tags, LF-Tag assignments,
+    /// opt-ins, filters and functions.
+    pub(super) fn remove_dependents(&mut self, region: &str, matches: impl Fn(&Subject) -> bool) {
         if let Ok(region) = self.region_mut(region) {
             region
                 .indexes

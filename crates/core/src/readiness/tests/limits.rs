@@ -9,7 +9,7 @@ const B: &str = "ap-south-1";
 
 #[test]
 fn a_quota_below_that_of_the_primary_is_found_with_the_request_that_raises_it() {
-    for quota in QUOTAS {
+    for quota in CHECKED_QUOTAS {
         let with = |value: f64| {
             findings(|r| {
                 r.standby.quotas.insert(quota, Reading::Read(Some(value)));
@@ -42,11 +42,13 @@ fn quotas_that_are_not_known_are_one_line() {
     });
     assert_eq!(told(&denied), [(quotas, ReadinessSeverity::Unknown, A)]);
     let unlisted = findings(|r| {
-        r.standby.quotas.insert(QUOTAS[0], Reading::Read(None));
+        r.standby
+            .quotas
+            .insert(CHECKED_QUOTAS[0], Reading::Read(None));
     });
     assert_eq!(told(&unlisted), [(quotas, ReadinessSeverity::Unknown, B)]);
-    assert!(unlisted[0].problem.contains(QUOTAS[0].name));
-    assert!(!unlisted[0].problem.contains(QUOTAS[1].name));
+    assert!(unlisted[0].problem.contains(CHECKED_QUOTAS[0].name));
+    assert!(!unlisted[0].problem.contains(CHECKED_QUOTAS[1].name));
     let unread = findings(|r| r.standby.quotas.clear());
     assert_eq!(told(&unread), [(quotas, ReadinessSeverity::Unknown, B)]);
 }

@@ -157,7 +157,7 @@ pub(super) fn region(
         not_replicated: BTreeMap::from([("connections".to_owned(), 0)]),
         catalog_settings: BTreeMap::from([("encryption".to_owned(), "SSE-KMS".to_owned())]),
         unread_inventory: BTreeMap::new(),
-        quotas: QUOTAS
+        quotas: CHECKED_QUOTAS
             .into_iter()
             .map(|quota| (quota, Reading::Read(Some(1000.0))))
             .collect(),
