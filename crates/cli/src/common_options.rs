@@ -57,7 +57,7 @@ pub struct LedgerOptions {
     /// The policy file [default: the policy of the deployment in --region]
     ///
     /// Without --ledger, the command uses the deployed ledger if that holds the same policy. If it
-    /// does not, `plan` and `access` work without a ledger; the other commands fail, and need
+    /// does not, `plan`, `access` and `doctor` work without a ledger; the other commands fail, and need
     /// --ledger.
     #[arg(long, value_name = "FILE", help_heading = POLICY_AND_LEDGER)]
     pub policy: Option<PathBuf>,

@@ -34,7 +34,7 @@ pub const OPERATION_SUBJECT: &str = "the operation document";
 pub fn invalid_operation(error: &DocumentError, region: &str, now: Timestamp) -> Alert {
     let sentences = [
         format!("The operation document in the ledger of {region} is not valid: {error}."),
-        "The default thresholds and prices hold. Functions that start now have no ceiling of calls."
+        "The default thresholds and prices hold. Functions that start now send calls without a limit."
             .to_owned(),
         format!(
             "Correct the document and run `twinlake policy push --operation FILE --region {region}`."
@@ -310,22 +310,27 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
              applied."
                 .to_owned(),
             "The rejected changes are not in the standby.",
-            "Keep the log of the function and report it; see plan-rejected in the runbook. At most \
-             ten of the reasons are listed below."
-                .to_owned(),
+            format!(
+                "Run `twinlake plan --region {region}`, which shows what the audit rejects. Keep the logs of \
+                 the functions resync, catalog-event and permission-event, and open an issue in Twinlake's \
+                 repository. At most ten of the reasons are listed below."
+            ),
         ),
         AlertKind::PolicyUnusable => (
             format!("Twinlake's functions in {region} apply no changes."),
             "If the Region is the standby, it stays unchanged.",
-            "Store one valid policy in both Regions with `twinlake policy push FILE`.".to_owned(),
+            format!(
+                "Store one valid policy in both Regions with `twinlake policy push FILE`, then run `twinlake \
+                 redrive --region {region}`."
+            ),
         ),
         AlertKind::DeletionsHeld => (
             "Deletions exceed the deletion limit and are held. All other changes were applied."
                 .to_owned(),
-            "The standby keeps what the primary deleted. Deletions that only exceed the total of an \
-             hour are applied when the hour is over.",
+            "The standby keeps what the primary deleted.",
             format!(
-                "If the deletions are intended, run `twinlake approve-deletions --region {region}`, \
+                "Where a number of deletions in this plan alone exceeds its limit below, they wait for \
+                 you; else they are applied when the hour is over. If they are intended, run `twinlake approve-deletions --region {region}`, \
                  which shows the plan with them and asks. If not, set `deletions = \"retain\"` in \
                  the policy and run `twinlake policy push FILE` within the hour; then restore the \
                  objects in the primary."
@@ -366,7 +371,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
                 .to_owned(),
         ),
         AlertKind::DataPending => data_pending_text(count, region),
-        AlertKind::DataLost => data_lost_text(count),
+        AlertKind::DataLost => data_lost_text(count, region),
         AlertKind::ReplicationFailed
         | AlertKind::ReplicationLate
         | AlertKind::JobFailed
@@ -398,24 +403,33 @@ fn data_pending_text(count: usize, region: &str) -> (String, &'static str, Strin
     )
 }
 
-fn data_lost_text(count: usize) -> (String, &'static str, String) {
+fn data_lost_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
-        format!("{count} Iceberg tables show a commit of which files were deleted."),
+        format!(
+            "In the standby, files of the commit that {count} Iceberg tables show were deleted. The primary's \
+             current commit is not affected."
+        ),
         "Queries of these tables fail in the standby until a newer commit is complete.",
-        "Restore the files that are named below in the bucket of the standby, by removing their \
-         delete markers. Let files live longer in the primary than S3 needs to replicate a commit; \
-         see data-lost in the runbook."
-            .to_owned(),
+        format!(
+            "Remove the delete markers of the files that are named below: `aws s3api list-object-versions \
+             --region {region} --bucket BUCKET --prefix KEY` shows them, and `aws s3api delete-object --region \
+             {region} --bucket BUCKET --key KEY --version-id MARKER` removes one. Let files live longer in the \
+             primary than S3 needs to replicate a commit; see data-lost in the runbook."
+        ),
     )
 }
 
 fn excess_access_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
-        format!("{count} grants that the primary does not have could not be revoked."),
+        format!(
+            "{count} changes that take access away in the standby were not made: revokes, or changes of \
+             LF-Tags."
+        ),
         "The standby allows more access than the primary.",
         format!(
-            "Revoke them in the standby yourself, then run `twinlake resync --region \
-             {region}`. At most ten are listed below. `twinlake plan --region {region}` shows \
+            "If a reason says that another run has reserved the change, wait: it is tried again. Else revoke the \
+             grants in the standby yourself, then run `twinlake resync --region {region}`. At most ten are \
+             listed below. `twinlake plan --region {region}` shows \
              the revokes that are left, and `twinlake access PRINCIPAL DATABASE.TABLE --region \
              {region}` the permissions of one principal in both Regions."
         ),
@@ -432,8 +446,10 @@ fn access_denied_text(count: usize, region: &str) -> (String, &'static str, Stri
         format!(
             "Restore the permissions of the role, then run `twinlake resync --region {region}`. \
              The role must be a data lake administrator in both Regions; `twinlake bootstrap \
-             --policy FILE --twinlake-role ARN` makes it one. At most ten cases are listed \
-             below; `twinlake status --region {region}` lists all objects that are not in sync."
+             --policy FILE --twinlake-role ARN` makes it one, where ARN is each in the output `Roles` of \
+             both stacks. If a reason says that a deletion is not proven, and the object is gone from the \
+             primary, run `twinlake approve-deletions OBJECT --region {region}` instead. At most ten cases \
+             are listed below; `twinlake status --region {region}` lists all objects that are not in sync."
         ),
     )
 }

@@ -189,9 +189,10 @@ fn storage_alert(
          bucket."
             .to_owned(),
         format!(
-            "Run `twinlake doctor`, and check the rule, its role and the key of the replicas. Check that the \
-             canary function runs in both Regions; it last looked in {} at {}.",
-            monitor.region, received.at
+            "Run `twinlake doctor --region {region}`, and check the rule, its role and the key of the replicas. Check that the \
+             canary function runs in both Regions; it last looked in {region} at {}.",
+            received.at,
+            region = monitor.region
         ),
     ];
     let subject = channel_subject(channel);
@@ -280,7 +281,8 @@ fn lag_alert(
         summary,
         current_state.to_owned(),
         format!(
-            "{action} To update the standby meanwhile, run `twinlake resync --full --region {}`.",
+            "{action} To update the standby meanwhile, run `twinlake resync --full --region {}`. If the whole \
+             Region of the primary is out of service, that fails, too: see docs/takeover.md.",
             monitor.region
         ),
     ];

@@ -97,7 +97,7 @@ pub fn blockers_alert(
          would have access that they do not have in the primary: the findings below say which."
             .to_owned(),
         format!(
-            "Correct each finding with the command after its arrow. The next check, within 30 minutes, \
+            "Correct each finding as the text after its arrow says. The next check, within 30 minutes, \
              resolves this alert if it can read everything and finds no blocker. `twinlake doctor --region \
              {region}` shows all findings now."
         ),
@@ -192,17 +192,18 @@ fn sample(finding: &ReadinessFinding) -> String {
         region,
         subject,
         problem,
+        effect,
         remedy,
         ..
     } = finding;
-    let found = format!("{check} · {region} · {subject}: {problem}");
+    let found = format!("{check} · {region} · {subject}: {problem}. {effect}");
     let whole = format!("{found} -> {remedy}");
     // A truncated command must not be shown: somebody could run it.
     match whole.chars().count() <= MAX_SAMPLE_CHARS {
         true => whole,
         false => {
             let found: String = found.chars().take(MAX_SAMPLE_CHARS).collect();
-            format!("{found} -> twinlake doctor shows the command")
+            format!("{found} -> twinlake doctor --region {region} shows what to do")
         }
     }
 }
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(
             alert.unwrap().samples,
             [
-                "versioning · ap-south-1 · lake: versioning is off -> aws s3api put-bucket-versioning"
+                "versioning · ap-south-1 · lake: versioning is off. S3 replicates nothing. -> aws s3api put-bucket-versioning"
             ]
         );
         let long = ReadinessFinding {
@@ -303,7 +304,7 @@ mod tests {
         let report = ReadinessReport::new(&[long], minutes(0));
         let (alert, _) = blockers_alert(&report, REGION, minutes(0));
         let samples = alert.unwrap().samples;
-        assert!(samples[0].ends_with("-> twinlake doctor shows the command"));
+        assert!(samples[0].ends_with("-> twinlake doctor --region ap-south-1 shows what to do"));
     }
 
     /// What the monitor says: the text of the alert, or else whether it resolves an earlier one.

@@ -495,19 +495,19 @@ pub(crate) fn not_ready_alert(not_ready: &NotReady, runtime: &Runtime) -> Alert 
              move to the dead-letter queues when their retries are used up."
         ),
         match not_ready {
-            NotReady::UnknownRegion(..) | NotReady::StackDiffers { .. } => {
+            NotReady::UnknownRegion(..) | NotReady::StackDiffers { .. } => format!(
                 "If the policy names the wrong Regions or account, correct it and store it with \
                  `twinlake policy push FILE`. If the stacks are the wrong ones, deploy stacks for \
-                 the policy's Regions, and uninstall this one."
-            }
+                 the policy's Regions, and uninstall this one. Then run `twinlake redrive --region {region}`."
+            ),
             NotReady::NoPolicy(_)
             | NotReady::Policy(_)
             | NotReady::PoliciesDiffer(..)
-            | NotReady::Ledger(_) => {
-                "Store one valid policy in both Regions with `twinlake policy push FILE`."
-            }
-        }
-        .to_owned(),
+            | NotReady::Ledger(_) => format!(
+                "Store one valid policy in both Regions with `twinlake policy push FILE`, then run `twinlake \
+                 redrive --region {region}`."
+            ),
+        },
     ];
     let now = runtime.clock.now();
     Alert::new(

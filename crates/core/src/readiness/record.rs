@@ -115,7 +115,10 @@ fn shorten_texts(finding: &ReadinessFinding) -> ReadinessFinding {
         problem: cut(&finding.problem),
         effect: cut(&finding.effect),
         remedy: match is_long {
-            true => "twinlake doctor shows what to do.".to_owned(),
+            true => format!(
+                "twinlake doctor --region {} shows what to do.",
+                finding.region
+            ),
             false => finding.remedy.clone(),
         },
         ..finding.clone()

@@ -200,10 +200,19 @@ fn merge_alerts(first: &Alert, more: &[Alert]) -> Alert {
         true => vec![alert.summary.clone()],
         false => alert.samples.clone(),
     });
+    let has_other_action = more.iter().any(|alert| alert.action != first.action);
+    let action = match has_other_action {
+        true => format!(
+            "For {}: {} For the others, see {} in the runbook.",
+            first.subject, first.action, first.kind
+        ),
+        false => first.action.clone(),
+    };
     Alert {
         databases: all().flat_map(|alert| alert.databases.clone()).collect(),
         subject: format!("{} and {} more", first.subject, more.len()),
         affected: all().flat_map(|alert| alert.affected.clone()).collect(),
+        action,
         summary: format!("{} {merged} merged into this message.", first.summary),
         count,
         total: all().map(|alert| alert.total).sum(),
@@ -211,5 +220,38 @@ fn merge_alerts(first: &Alert, more: &[Alert]) -> Alert {
         samples: samples.take(2 * super::MAX_SAMPLES).collect(),
         keys: all().map(Alert::key).collect(),
         ..first.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(subject: &str, action: &str) -> Alert {
+        let sentences = [
+            "denied".to_owned(),
+            "unchanged".to_owned(),
+            action.to_owned(),
+        ];
+        let now = Timestamp::from_secs(0);
+        Alert::new(
+            AlertKind::TwinlakeAccessDenied,
+            "r",
+            subject,
+            sentences,
+            now,
+        )
+    }
+
+    #[test]
+    fn a_merged_message_says_which_alert_its_action_is_for() {
+        let first = denied("canaries in b", "Grant s3:PutObject.");
+        let same = merge_alerts(&first, &[denied("canaries in c", "Grant s3:PutObject.")]);
+        assert_eq!(same.action, "Grant s3:PutObject.");
+        let other = merge_alerts(&first, &[denied("table d.t", "Run bootstrap.")]);
+        assert_eq!(
+            other.action,
+            "For canaries in b: Grant s3:PutObject. For the others, see twinlake-access-denied in the runbook."
+        );
     }
 }

@@ -100,7 +100,9 @@ fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
         AlertKind::PlanRejected => (
             format!("The audit rejected {count} steps for query tools."),
             "They were not applied; everything else was.",
-            "Keep the log of the resync function and report it.".to_owned(),
+            format!(
+                "{plan} shows what the audit rejects. Keep the log of the resync function, and open an issue in Twinlake's repository."
+            ),
         ),
         AlertKind::TwinlakeAccessDenied => (
             format!("Twinlake's role lacks rights in Athena ({count} cases)."),
