@@ -67,6 +67,9 @@ pub enum Command {
     /// if the policy or either Region has changed since it was made. Shows the plan and asks for
     /// confirmation. Exits with 2 if you do not confirm, or if a change is held, rejected, failed
     /// or has to wait.
+    ///
+    /// Runs with your own rights: you must be a data lake administrator of both Regions, with SELECT on
+    /// all tables of the primary, and ALL on what others created in the standby.
     Apply(WithCommon<ApplyArgs>),
     /// Apply the plan of objects with held deletions, with the deletions
     ///
@@ -74,12 +77,18 @@ pub enum Command {
     /// command applies the whole plan of these objects, not only the deletions. It shows this plan,
     /// with the deletions at its end, and asks for confirmation. Exits as `apply`, and with 0 if no
     /// deletions are held.
+    ///
+    /// Runs with your own rights: you must be a data lake administrator of both Regions, with SELECT on
+    /// all tables of the primary, and ALL on what others created in the standby.
     ApproveDeletions(WithCommon<ApproveDeletionsArgs>),
     /// Reconcile the whole catalog now, as the scheduled resync does
     ///
     /// Applies all changes without asking; deletions beyond the deletion limit stay held. Exits with
     /// 2 if a change is held, rejected, failed or has to wait, or if the resync is not complete,
     /// because a read failed.
+    ///
+    /// Runs with your own rights: you must be a data lake administrator of both Regions, with SELECT on
+    /// all tables of the primary, and ALL on what others created in the standby.
     Resync(WithCommon<ResyncArgs>),
     /// Show the replication lag, the open alerts, and the objects that are not in sync
     ///
