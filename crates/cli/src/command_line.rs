@@ -94,9 +94,11 @@ pub enum Command {
     ///
     /// Reads what the deployed functions, or the last command with this ledger, have recorded;
     /// `twinlake plan` compares the two Regions. Exits with 2 if attention is needed: an object is
-    /// not in sync, a lag exceeds its threshold or is unknown, an alert is open, or no resync that
-    /// began in the last 13 hours has completed. With OBJECT, exits with 2 if it, or anything in
-    /// it, is not in sync, has a held deletion, or is affected by an open alert.
+    /// not in sync, a lag exceeds its threshold or is unknown, an alert is open, no resync that
+    /// began in the last 13 hours has completed, the last readiness check found a blocker, could
+    /// not read everything or is older than 90 minutes, or the standby is fenced. With OBJECT,
+    /// exits with 2 if it, or anything in it, is not in sync, has a held deletion, or is affected
+    /// by an open alert.
     Status(WithLedger<StatusArgs>),
     /// Write the status as a self-contained HTML page
     ///
