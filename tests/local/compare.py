@@ -15,7 +15,8 @@ import sys
 
 import boto3
 
-# Fields that a response has and no input takes.
+# Top-level fields that are not compared: Glue or Lake Formation sets them, or they name the object, which its key
+# does, too.
 READ_ONLY = {
     "CatalogId", "CreateTime", "CreatedBy", "CreationTime", "DatabaseName",
     "IsMaterializedView", "IsMultiDialectView", "IsRegisteredWithLakeFormation", "Status",
@@ -36,6 +37,8 @@ FORMAT_LOCATION_PARAMETERS = {"location", "path"}
 FORMATS = {"delta", "hudi"}
 # Fields of a view definition that contain catalog ARNs within other text.
 ARN_TEXTS = {"SubObjects", "ValidationConnection", "ViewExpandedText"}
+# The account of local services that return no CatalogId.
+TEST_ACCOUNT = "111122223333"
 # Kinds of Glue objects that have API calls of their own.
 GLUE_KINDS = ("functions", "partition-indexes", "column-statistics", "glue-tags")
 # Kinds of Lake Formation objects except grants.
@@ -54,9 +57,10 @@ def paginate(call, key, **request):
 
 
 def snapshot(glue, lf, glue_kinds=GLUE_KINDS, lf_kinds=()):
-    """Reads everything of one Region that is compared, as raw JSON.
+    """Reads one Region as raw JSON: databases, tables, partitions, grants and administrators.
 
-    `glue_kinds` and `lf_kinds` name those of GLUE_KINDS and LAKEFORMATION_KINDS to read.
+    `glue_kinds` and `lf_kinds` name those of GLUE_KINDS and LAKEFORMATION_KINDS to read, too. Of a table, the
+    statistics of the first 100 columns are read.
     """
     databases = {d["Name"]: d for d in paginate(glue.get_databases, "DatabaseList")}
     tables, partitions = {}, {}
@@ -68,10 +72,11 @@ def snapshot(glue, lf, glue_kinds=GLUE_KINDS, lf_kinds=()):
             continue
         read_functions(glue, database, others, glue_kinds)
         read_lf_tag_assignments(lf, {"Database": {"Name": database}}, database, others, lf_kinds)
-        read_glue_tags(glue, f"database/{database}", others, glue_kinds)
+        account = databases[database].get("CatalogId", TEST_ACCOUNT)
+        read_glue_tags(glue, account, f"database/{database}", others, glue_kinds)
         for table in paginate(glue.get_tables, "TableList", DatabaseName=database):
             name = f"{database}.{table['Name']}"
-            tables[name] = without_derived(table)
+            tables[name] = without_athena_view_derivations(table)
             if not table.get("TargetTable"):
                 read_table_objects(glue, database, table, others, glue_kinds)
                 resource = {"DatabaseName": database, "Name": table["Name"]}
@@ -94,7 +99,7 @@ def snapshot(glue, lf, glue_kinds=GLUE_KINDS, lf_kinds=()):
             "grants": grants, "admins": admins, "region": glue.meta.region_name, **others}
 
 
-def without_derived(table):
+def without_athena_view_derivations(table):
     """Removes what Glue derives from the SQL of an ATHENA view: no input takes it."""
     representations = table.get("ViewDefinition", {}).get("Representations", [])
     if not any(one.get("Dialect") == "ATHENA" for one in representations):
@@ -154,7 +159,7 @@ def read_lf_tag_assignments(lf, resource, name, others, kinds):
 
 def read_functions(glue, database, others, kinds):
     if "functions" in kinds:
-        # The pattern is a regular expression or a wildcard pattern.
+        # Whether the pattern is a regular expression or a wildcard pattern is not documented (F-7): both are tried.
         for pattern in (".*", "*"):
             listed = paginate(glue.get_user_defined_functions, "UserDefinedFunctions",
                               DatabaseName=database, Pattern=pattern)
@@ -166,9 +171,9 @@ def read_functions(glue, database, others, kinds):
                     raise
 
 
-def read_glue_tags(glue, path, others, kinds):
+def read_glue_tags(glue, account, path, others, kinds):
     if "glue-tags" in kinds:
-        arn = f"arn:aws:glue:{glue.meta.region_name}:111122223333:{path}"
+        arn = f"arn:{glue.meta.partition}:glue:{glue.meta.region_name}:{account}:{path}"
         for key, value in glue.get_tags(ResourceArn=arn).get("Tags", {}).items():
             others["glue-tags"][f"{path} {key}"] = {"value": value}
 
@@ -176,7 +181,8 @@ def read_glue_tags(glue, path, others, kinds):
 def read_table_objects(glue, database, table, others, kinds):
     """Reads the Glue tags, the partition indexes and the column statistics of a table."""
     name, request = table["Name"], {"DatabaseName": database, "TableName": table["Name"]}
-    read_glue_tags(glue, f"table/{database}/{name}", others, kinds)
+    account = table.get("CatalogId", TEST_ACCOUNT)
+    read_glue_tags(glue, account, f"table/{database}/{name}", others, kinds)
     if "partition-indexes" in kinds and table.get("PartitionKeys"):
         listed = paginate(glue.get_partition_indexes, "PartitionIndexDescriptorList", **request)
         for index in listed:
@@ -208,7 +214,7 @@ def map_location_arn(arn, pairs):
     return prefix + mapped.removeprefix("s3://")
 
 
-def own_fields(value):
+def without_link_target_fields(value):
     """Returns the fields of an object that are its own. A resource link owns only its name and its
     target; Glue returns the target's fields with it."""
     for target in ("TargetDatabase", "TargetTable"):
@@ -221,7 +227,7 @@ def map_to_standby(value, pairs, regions, path=(), has_format=False):
     """Returns an object of the primary as it is expected in the standby.
 
     `path` is the path of `value` in the object. `has_format` says whether the object is a table of
-    one of FORMATS.
+    one of FORMATS or of any Spark data source.
     """
     key = path[-1] if path else None
     if isinstance(value, dict):
@@ -230,7 +236,7 @@ def map_to_standby(value, pairs, regions, path=(), has_format=False):
             has_format = (parameters.get("table_type", "").lower() in FORMATS
                           or "spark.sql.sources.provider" in parameters)
             if "metadata_location" in parameters:
-                # The entry of an Iceberg table is copied unchanged.
+                # With `iceberg = "pointer"`, the entry is copied unchanged.
                 pairs = []
         return {k: map_to_standby(v, pairs, regions, path + (k,), has_format)
                 for k, v in value.items()}
@@ -275,7 +281,7 @@ def without_empty(value):
 
 def comparable(kind, value):
     """Returns the fields of an object that are compared."""
-    value = {k: v for k, v in own_fields(value).items() if k not in READ_ONLY}
+    value = {k: v for k, v in without_link_target_fields(value).items() if k not in READ_ONLY}
     for representation in (value.get("ViewDefinition") or {}).get("Representations", []):
         representation.pop("IsStale", None)
     if kind == "databases":
@@ -405,7 +411,7 @@ def main():
 
     def read_region(region):
         return snapshot(*(boto3.client(s, region_name=region, endpoint_url=options.endpoint)
-                          for s in ("glue", "lakeformation")))
+                          for s in ("glue", "lakeformation")), lf_kinds=LAKEFORMATION_KINDS)
 
     found = differences(read_region(options.primary), read_region(options.standby), pairs)
     print("\n".join(found) if found else "identical")

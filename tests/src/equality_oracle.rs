@@ -46,8 +46,9 @@ pub fn differences(state: &SimState, skip: &[&str]) -> Vec<String> {
     found
 }
 
-/// Whether a difference, or a key of [`contents`], is about a subject or something that belongs to it.
-/// A database stands for everything in it, and each kind of Lake Formation metadata is one subject.
+/// Whether a difference, or a key of [`contents`], may be about a subject: by the names in it. A database
+/// stands for everything in it, and any Lake Formation subject for all grants and Lake Formation metadata. A
+/// table and a function of one name are not told apart.
 #[must_use]
 pub fn is_about(difference: &str, subject: &Subject) -> bool {
     let words: BTreeSet<&str> = difference
@@ -137,8 +138,8 @@ fn grant_key(grant: &StoredGrant) -> String {
     format!("grant|{:?}|{}", grant.resource, grant.principal)
 }
 
-/// The keys of what allows nothing, and cannot be created: data cells filters and grants in a Region
-/// that name a column which the primary's table lacks.
+/// The keys of what allows nothing, and cannot be created: the primary's data cells filters that name a
+/// column which its table lacks, and the grants of `region` on such a filter or column.
 fn keys_with_missing_column(state: &SimState, region: &str) -> BTreeSet<String> {
     let columns = state.table_columns(PRIMARY);
     let filters = state.raw_data_cells_filters(PRIMARY).into_iter();

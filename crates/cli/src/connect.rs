@@ -496,7 +496,7 @@ pub(crate) fn requested_epoch(primary: Option<&str>, policy: &Policy) -> Result<
             "--primary {region}: the policy names {a} and {b}; name one of them"
         ))
     })?;
-    Ok(Epoch::led_by(site))
+    Ok(Epoch::without_ledger(site))
 }
 
 /// The epoch of a command that reads no ledger itself: by `--primary`, else the latest epoch in the

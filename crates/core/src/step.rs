@@ -14,19 +14,21 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Clears the default permissions for new tables, and writes the data lake settings.
+    /// Updates databases whose default permissions for new tables must be cleared, and writes the data lake
+    /// settings.
     Defaults,
     /// Revokes grants.
     Revokes,
     /// Updates existing data cells filters to the primary's.
     FilterUpdates,
-    /// Creates and updates databases, tables, functions and partitions, and creates attachments:
-    /// LF-Tag values and registrations first, indexes and statistics before partitions, filters,
-    /// LF-Tag assignments and opt-ins last. Removes LF-Tag assignments, too.
+    /// Creates and updates databases, tables, functions and partitions, and puts attachments: LF-Tag
+    /// values and registrations first; indexes, statistics, Glue tags and LF-Tag expressions before
+    /// partitions; after these filters, then LF-Tag assignments, then opt-ins. Removes LF-Tag
+    /// assignments, too.
     Objects,
     /// Creates grants.
     Grants,
-    /// Deletes objects, children first, and other attachments.
+    /// Deletes objects, children first, and removes attachments that are not LF-Tag assignments.
     Deletions,
     /// Creates grants on all tables of a database and grants by LF-Tag policies, once the objects
     /// that the primary lacks are deleted.
@@ -37,7 +39,7 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RevokeCause {
-    /// The standby has it and the primary does not.
+    /// The primary does not have it; the standby lists it, or Twinlake granted it in this session.
     NotInPrimary,
     /// An event named the revoke, and neither Region lists the grant.
     NamedByEvent,
@@ -199,12 +201,13 @@ pub enum Step {
     },
 }
 
-/// What a step writes. Steps with one target are attempts at the same change.
+/// What a step writes. Steps with the same target write the same thing, also if one creates it and another
+/// deletes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StepTarget {
     /// The definition of a database, table or function.
     Object(Subject),
-    /// The default permissions of a database for new tables.
+    /// A database whose default permissions for new tables are cleared, with whatever else of it changes.
     TableDefaults(Name),
     /// The deletion of a database, table or function.
     Deletion(Subject),
@@ -297,7 +300,8 @@ impl Step {
     }
 
     /// Whether the step can only take access away. False if it may open access, even if it may also
-    /// close some.
+    /// close some. An update that clears default permissions counts as closing, whatever other fields
+    /// of the database it changes.
     #[must_use]
     pub fn only_closes(&self) -> bool {
         match self {

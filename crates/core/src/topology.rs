@@ -15,8 +15,8 @@ use std::fmt;
 /// For how long a process writes after it began to read the role of a Region, in seconds.
 pub const WRITE_LEASE_SECS: u64 = 30;
 
-/// The longest time for which an attempt of a call is waited for, in seconds: Lake Formation may take a
-/// minute for a batch of grants (F-11). A request that was sent may take effect for as long.
+/// The time-out of one attempt of a call, in seconds: Lake Formation may take a minute for a batch of grants
+/// (F-11). Up to this long after it was sent, a request may still take effect.
 pub const LONGEST_ATTEMPT_SECS: u64 = 60;
 
 /// What is added to the longest life of a request, in seconds: for the connection, for a service that goes on
@@ -84,7 +84,7 @@ pub struct Site {
     pub region: String,
     /// The account that owns the catalog, twelve digits.
     pub account: String,
-    /// The IAM role that calls to this site assume, where the account is another one.
+    /// Always `None` in this version: a role for a site in another account, which the policy's parser refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
 }
@@ -224,7 +224,7 @@ impl AwsPartition {
         }
     }
 
-    /// The partition that an ARN names.
+    /// The partition of this name, spelled as in an ARN: `aws-cn`. A whole ARN is no name.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.as_str() == text)
@@ -276,10 +276,10 @@ impl Epoch {
         self.primary.other()
     }
 
-    /// The first epoch with this site as primary, for commands whose caller names the primary
-    /// because there is no ledger.
+    /// Epoch 0 with this site as primary, for commands that read no ledger and whose caller names the primary.
+    /// No ledger holds it for site `b`: never compare it with one that a ledger holds.
     #[must_use]
-    pub fn led_by(primary: SiteId) -> Self {
+    pub fn without_ledger(primary: SiteId) -> Self {
         Self {
             primary,
             ..Self::INITIAL
@@ -321,12 +321,12 @@ impl fmt::Display for Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegionRole {
-    /// The source of truth. Twinlake writes only its heartbeat there.
+    /// The source of truth. Twinlake writes only its heartbeat, its canaries and grants to its own roles there.
     Primary,
     /// It equals the primary: Twinlake writes there.
     Standby,
-    /// The two ledgers have contradictory epochs: Twinlake writes nothing until an operator
-    /// decides.
+    /// The peer's epoch has a higher number, or the same number and another primary: Twinlake writes
+    /// nothing here until an operator decides.
     Fenced,
 }
 
@@ -343,7 +343,8 @@ impl fmt::Display for RegionRole {
 /// Returns the role of the local site, from the epochs that it can read.
 ///
 /// `peer` is `None` while the peer's ledger is out of reach. The local epoch then decides, so that
-/// a standby continues during an outage of the primary. Two epochs of one number that name
+/// a standby continues during an outage of the primary. A higher number at the peer fences this Region
+/// alone. Two epochs of one number that name
 /// different primaries fence both Regions.
 #[must_use]
 pub fn region_role(site: SiteId, local: Epoch, peer: Option<Epoch>) -> RegionRole {

@@ -6,7 +6,7 @@ use crate::ports::StatsStore;
 use std::collections::BTreeMap;
 use twinlake_core::{Alert, AlertKind, CallError, Timestamp};
 
-/// The time that a monitor run looks at.
+/// How far back the use of a ceiling is measured, in seconds.
 pub const OBSERVED_SECS: i64 = 600;
 
 /// An alert is raised when at least this percentage of the observed seconds were used up.

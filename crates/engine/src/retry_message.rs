@@ -13,7 +13,7 @@ pub struct RetryMessage {
     pub attempt: u32,
     /// After this time the scope is not retried, but left to the resync.
     pub deadline: Timestamp,
-    /// The part of a resync run that the message is.
+    /// The part of a resync run that the message requests, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<ResyncPart>,
 }
@@ -44,7 +44,7 @@ impl ResyncPart {
         millis.parse().ok().map(Timestamp)
     }
 
-    /// Whether the run started under a policy, as its ID says.
+    /// Whether the run started under the policy of this digest, as its ID says.
     #[must_use]
     pub fn has_policy(&self, policy_digest: &str) -> bool {
         self.run.split('-').nth(2) == Some(short(policy_digest))

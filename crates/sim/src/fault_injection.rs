@@ -7,7 +7,8 @@ use crate::error::ApiError;
 pub struct InjectedFault {
     /// The Region to match; `None` matches every Region.
     pub region: Option<String>,
-    /// The AWS operation to match; `None` matches every operation.
+    /// The AWS operation to match; an entry of a batch matches under the name of the single operation.
+    /// `None` matches every operation.
     pub call: Option<String>,
     /// How many matching calls succeed first.
     pub skip_calls: usize,
@@ -57,7 +58,7 @@ pub struct RandomFaults {
 }
 
 impl RandomFaults {
-    /// Makes `percent` of all calls fail; `seed` determines which ones.
+    /// Makes about `percent` in 100 calls of one principal fail; `seed` determines which ones.
     #[must_use]
     pub fn new(seed: u64, percent: u64) -> Self {
         Self {
@@ -86,7 +87,7 @@ impl RandomFaults {
 /// Kills the caller at one call: it receives no response and runs no further.
 #[derive(Clone, Copy, Debug)]
 pub struct KillSwitch {
-    /// The index of the call, counted from 0.
+    /// The index of the call: 0 is the first one after the switch was set.
     pub call_index: usize,
     /// Whether the caller is killed after the call takes effect, not before.
     pub after_effect: bool,

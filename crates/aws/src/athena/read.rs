@@ -58,7 +58,7 @@ impl ReadQueryRegion for AthenaRegion {
         })
         .await?;
         let count = reservations.len();
-        let kind = "capacity reservation (not replicated: capacity in the standby is not guaranteed, and is charged from its creation)";
+        let kind = "capacity reservation (not replicated: AWS may have no capacity in the standby, and charges for a reservation from its creation)";
         Ok(match count {
             0 => BTreeMap::new(),
             count => BTreeMap::from([(kind.to_owned(), count)]),
@@ -175,7 +175,8 @@ impl AthenaRegion {
     }
 
     fn missing_object_error(&self, call: &str) -> CallError {
-        let message = "the response has no object";
+        let message =
+            "Athena answered with neither the object that was asked for nor an error code";
         CallError::new(CallErrorKind::Unavailable, call, &self.region, message)
     }
 

@@ -123,10 +123,13 @@ impl DynamoLedger {
     pub(super) fn unreadable_error(&self, what: &str, item: &Item) -> CallError {
         let key = |name| string_attribute(item, name).unwrap_or_default();
         let message = format!(
-            "item `{}`, `{}` of table `{}` is not a valid {what}: restore the table to a time before the item \
-             was changed",
+            "item `{}`, `{}` of table `{}` is not a valid {what}: something other than Twinlake changed it. \
+             Restore the table under another name to a time before that (`aws dynamodb \
+             restore-table-to-point-in-time --region {} --source-table-name {}`), and copy this item back",
             key("pk"),
             key("sk"),
+            self.table,
+            self.region,
             self.table
         );
         CallError::new(CallErrorKind::Invalid, "GetItem", &self.region, message)
@@ -440,7 +443,7 @@ pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
     }
 }
 
-/// Awaits the conditional write `call`. Returns false if DynamoDB refused it because its condition did not
+/// Sends the conditional write `sent`, an operation named `call`. Returns false if DynamoDB refused it because its condition did not
 /// hold.
 pub(super) async fn condition_held<T, E, R>(
     call: &str,

@@ -39,8 +39,15 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     ] {
         let of_kind = in_standby.iter().filter(|optimizer| optimizer.kind == kind);
         let tables: Vec<&TableId> = of_kind.map(|optimizer| &optimizer.table).collect();
-        let effect = "It changes tables that Twinlake keeps equal to the primary, and deletes files that a later \
-                      state of the table needs; with a rule back, in the primary too.";
+        let effect = match kind {
+            OptimizerKind::Compaction => {
+                "It commits to tables that Twinlake keeps equal to the primary, so they differ."
+            }
+            OptimizerKind::Retention | OptimizerKind::OrphanFileDeletion => {
+                "It deletes files that a later state of the table needs. If an S3 rule also replicates from the \
+                 standby to the primary, they are deleted in the primary, too."
+            }
+        };
         add(
             checked,
             Severity::Blocker,
@@ -57,8 +64,9 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         .filter(|optimizer| optimizer.kind == OptimizerKind::OrphanFileDeletion);
     let orphans: Vec<&TableId> = orphans.map(|optimizer| &optimizer.table).collect();
     let kind = OptimizerKind::OrphanFileDeletion;
-    let effect = "With a rule back, files that exist for the standby alone are orphans to it: it deletes them \
-                  in the primary, and the delete marker takes them from the standby.";
+    let effect = "If an S3 rule also replicates from the standby to the primary, this optimizer takes files that \
+                  only the standby's table uses for orphans. It deletes them in the primary, and the delete \
+                  markers delete them in the standby.";
     add(
         checked,
         Severity::Warning,
@@ -72,11 +80,16 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     if readings.unsampled_iceberg_tables > 0 {
         let texts = Texts {
             problem: format!(
-                "the optimizers of {} further Iceberg tables were not looked at",
+                "the optimizers of {} further Iceberg tables were not looked at, in both Regions",
                 readings.unsampled_iceberg_tables
             ),
             effect: "They may delete files that the standby needs.",
-            remedy: "aws glue get-table-optimizer shows the optimizer of a table.".to_owned(),
+            remedy: format!(
+                "For each table, type (compaction, retention, orphan_file_deletion) and Region: aws glue \
+                 get-table-optimizer --region {} --catalog-id {account} --database-name DATABASE --table-name \
+                 TABLE --type TYPE",
+                primary.region
+            ),
         };
         checked.add(
             Severity::Note,
@@ -110,7 +123,8 @@ fn check_retention(checked: &mut Checked<'_>, optimizers: &[TableOptimizer]) {
         |table| {
             format!(
                 "aws glue update-table-optimizer --region {region} --catalog-id {account} --database-name {} \
-             --table-name {} --type retention --table-optimizer-configuration file://retention.json # with \
+             --table-name {} --type retention --table-optimizer-configuration file://retention.json # \
+             retention.json: `TableOptimizer.configuration` as `aws glue get-table-optimizer` prints it, with \
              snapshotRetentionPeriodInDays of 1 or more",
                 table.database.as_str(),
                 table.table.as_str()

@@ -28,8 +28,8 @@ impl SimState {
     }
 
     /// Returns one page of a table's partitions and the next token. `segment` is a segment number
-    /// and the number of segments. The token holds the values of the last partition of the previous
-    /// page.
+    /// and the number of segments. A token holds the values of the last partition of the page
+    /// that it came with.
     pub(crate) fn partition_page(
         &self,
         caller: Caller<'_>,
@@ -83,8 +83,9 @@ impl SimState {
         Ok(json!({ "Partitions": listed, "NextToken": next }))
     }
 
-    /// Returns the partitions with these values, and the values of unprocessed ones: with the
-    /// quirk, those of every partition that does not exist (F-2).
+    /// Returns the partitions with these values, and the values of unprocessed ones: with
+    /// [`Quirk::MissingPartitionsStayUnprocessed`] or the unusual answer style, those of every partition
+    /// that does not exist (F-2).
     pub(crate) fn partitions_by_values(
         &self,
         caller: Caller<'_>,
@@ -197,8 +198,8 @@ impl SimState {
         Ok(json!({ "Errors": errors }))
     }
 
-    /// Fails a batch that contains a partition whose number of values differs from the number of
-    /// partition keys (F-19).
+    /// With [`Quirk::InvalidPartitionFailsBatch`], fails a batch that contains a partition whose number of
+    /// values differs from the number of partition keys (F-19).
     fn check_value_counts(
         &self,
         caller: Caller<'_>,
