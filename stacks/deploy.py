@@ -6,7 +6,8 @@ The file names the account, both Regions and the parameters of the template:
 
     account = "111122223333"         # the credentials must be of this account
     architecture = "arm64"           # that of `make build`; or "x86_64"
-    policy = "policy.toml"           # optional: must name the same Regions and account; gives LakeBucketArns
+    policy = "policy.toml"           # optional: must name the same Regions and account; gives LakeBucketArns,
+                                     # CanaryBucketArns and, with iceberg = "relocate", IcebergBucketArns
 
     [parameters]                     # of both stacks
     ResyncSchedule = "rate(12 hours)"
@@ -222,13 +223,13 @@ def lake_parameters(policy_path):
     return values
 
 
-def replicated_buckets(policy_path):
-    """Returns the ARNs of the buckets between which S3 replicates, by Region."""
+def buckets_by_region(policy_path, is_counted):
+    """Returns the ARNs of the buckets of the location pairs that `is_counted` selects, by Region."""
     policy = read_toml(policy_path)
     sites = [(site.get("id"), site["region"]) for site in region_tables(policy_path, policy)]
     arns = {region: set() for _, region in sites}
     for pair in policy.get("location", []):
-        if not isinstance(pair, dict) or pair.get("copied-by", "s3") != "s3":
+        if not isinstance(pair, dict) or not is_counted(pair):
             continue
         # `twinlake policy check` judges what is no location in S3.
         for site, region in sites:
@@ -236,6 +237,29 @@ def replicated_buckets(policy_path):
             if bucket:
                 arns[region].add(f"arn:aws:s3:::{bucket[1]}")
     return {region: sorted(buckets) for region, buckets in arns.items()}
+
+
+def bucket_parameters(policy_path):
+    """Returns the parameters that name buckets of one Region, by Region and name."""
+    values = {"CanaryBucketArns": buckets_by_region(
+        policy_path, lambda pair: pair.get("copied-by", "s3") == "s3")}
+    # Without relocation, the function gets no right on a bucket. What copied the files does not matter.
+    if read_toml(policy_path).get("iceberg") == "relocate":
+        values["IcebergBucketArns"] = buckets_by_region(policy_path, lambda pair: True)
+    regions = values["CanaryBucketArns"]
+    return {region: {name: ",".join(buckets[region]) for name, buckets in values.items()} for region in regions}
+
+
+def set_bucket_parameters(policy_path, stacks):
+    """Sets the parameters that name buckets where the deployment file does not name them."""
+    values = bucket_parameters(policy_path)
+    for stack in stacks:
+        for name, value in values[stack.region].items():
+            stack.parameters.setdefault(name, value)
+            if len(stack.parameters[name].encode()) > MAX_PARAMETER_BYTES:
+                raise Problem(f"{policy_path}: the buckets of the location pairs in {stack.region} are too many for "
+                              f"`{name}`; write {name} as `parameters` of the [[region]] table of the deployment "
+                              "file, with * for what their names have in common")
 
 
 def read_deployment(path, template):
@@ -275,9 +299,7 @@ def read_deployment(path, template):
             values = lake_parameters(policy)
             for stack in without:
                 stack.parameters |= values
-        buckets = replicated_buckets(policy)
-        for stack in stacks:
-            stack.parameters.setdefault("CanaryBucketArns", ",".join(buckets[stack.region]))
+        set_bucket_parameters(policy, stacks)
     return Deployment(account, architecture, stacks)
 
 

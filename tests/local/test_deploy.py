@@ -141,6 +141,36 @@ def test_the_buckets_of_the_canaries_follow_from_the_policy(tmp_path):
     assert read(tmp_path, regions(PRIMARY, STANDBY)).stacks[0].parameters == {}
 
 
+def test_the_buckets_of_iceberg_tables_follow_from_a_policy_that_relocates(tmp_path):
+    head = "policy = 'policy.toml'"
+    policy = "".join(f'[[region]]\nid = "{site}"\nregion = "{region}"\naccount = "{ACCOUNT}"\n'
+                     for site, region in (("a", PRIMARY), ("b", STANDBY)))
+    policy += "".join(f"[[location]]\na = 's3://{a}/'\nb = 's3://{b}/'\n{rest}\n" for a, b, rest in (
+        ("lake-a", "lake-b", ""), ("copied-a", "copied-b", "copied-by = 'other'")))
+
+    def parameters(policy, text=regions(PRIMARY, STANDBY, head=head)):
+        return [stack.parameters.get("IcebergBucketArns") for stack in read(tmp_path, text, policy).stacks]
+
+    relocates = 'iceberg = "relocate"\n' + policy
+    assert parameters(relocates) == [
+        "arn:aws:s3:::copied-a,arn:aws:s3:::lake-a", "arn:aws:s3:::copied-b,arn:aws:s3:::lake-b"]
+    # Otherwise the function gets no right on a bucket.
+    for other in (policy, 'iceberg = "pointer"\n' + policy, 'iceberg = "withhold"\n' + policy):
+        assert parameters(other) == [None, None]
+    # The file decides.
+    named = regions(PRIMARY, STANDBY, head=head + "\n[parameters]\nIcebergBucketArns = ['arn:aws:s3:::lake-*']")
+    assert parameters(relocates, named) == ["arn:aws:s3:::lake-*"] * 2
+    many = relocates + "".join(f"[[location]]\na = 's3://{n:03}-{'x' * 50}/'\nb = 's3://b/'\n" for n in range(80))
+    both = "IcebergBucketArns = ['arn:aws:s3:::*']\nLakeBucketArns = ['arn:aws:s3:::*']\n"
+    with pytest.raises(deploy.Problem, match="too many for `CanaryBucketArns`"):
+        parameters(many, regions(PRIMARY, STANDBY, head=f"{head}\n[parameters]\n{both}"))
+    canaries = both + "CanaryBucketArns = ['arn:aws:s3:::*']\n"
+    assert parameters(many, regions(PRIMARY, STANDBY, head=f"{head}\n[parameters]\n{canaries}"))
+    canaries = canaries.replace("IcebergBucketArns = ['arn:aws:s3:::*']\n", "")
+    with pytest.raises(deploy.Problem, match="too many for `IcebergBucketArns`"):
+        parameters(many, regions(PRIMARY, STANDBY, head=f"{head}\n[parameters]\n{canaries}"))
+
+
 def test_a_missing_file_says_how_to_write_one(tmp_path):
     with pytest.raises(deploy.Problem, match="as the head of stacks/deploy.py shows"):
         deploy.read_deployment(tmp_path / "none.toml", TEMPLATE)
