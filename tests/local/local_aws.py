@@ -17,6 +17,8 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, iam, lambda_svc, s3
 from ministack.services.cloudformation import changesets, engine, provisioners
 
+import s3_control
+
 PATCHED_VERSION = "1.5.33"
 assert importlib.metadata.version("ministack") == PATCHED_VERSION, (
     f"the patches are for ministack {PATCHED_VERSION}")
@@ -283,6 +285,16 @@ async def read_body(receive):
             return body
 
 
+def replay(body, receive):
+    """Returns a `receive` that begins with a body that was read."""
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive_again():
+        return next(messages, None) or await receive()
+
+    return receive_again
+
+
 async def answer(send, status, headers, body):
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -299,12 +311,12 @@ async def app(scope, receive, send):
             left_out = ("transfer-encoding", "content-length", "connection")
             return await answer(send, status, [(name.encode(), value.encode()) for name, value in found
                                                if name.lower() not in left_out], content)
-        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
-        original_receive = receive
-
-        async def receive():
-            return next(messages, None) or await original_receive()
-
+        receive = replay(body, receive)
+    if s3_control.is_request(scope.get("path", "")):
+        body = await read_body(receive)
+        query = scope["query_string"].decode()
+        status, found = s3_control.respond(scope["method"], scope["path"], query, headers, body)
+        return await answer(send, status, [(b"content-type", b"application/xml")], found)
     target = headers.get("x-amz-target", "")
     if not target.startswith(QUOTA_TARGET):
         return await ministack_app(scope, receive, send)

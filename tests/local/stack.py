@@ -296,11 +296,11 @@ class Deployment:
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.home,
         )
 
-    def twinlake(self, *args, check=True):
-        """Runs the CLI. With `check`, raises AssertionError if it exits with 1 (an error)."""
+    def twinlake(self, *args, check=True, answer=None):
+        """Runs the CLI. `answer` is its standard input. With `check`, raises AssertionError if it exits with 1 (an error)."""
         done = subprocess.run(
             [str(TARGET / "twinlake"), *args], env=self.cli_environment(), capture_output=True,
-            text=True, cwd=self.home, timeout=120,
+            text=True, cwd=self.home, timeout=120, input=answer,
         )
         if check and done.returncode == 1:
             raise AssertionError(f"twinlake {' '.join(args)}: {done.stderr}")

@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.request
 
 import pytest
 
@@ -495,6 +496,64 @@ def test_an_old_object_of_any_table_is_found(pair):
     finally:
         pair.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="zzz")
         pair.delete_object(f"{location}old.parquet")
+
+
+def fix(pair, role, *options, answer="", check=True):
+    """Runs `doctor --fix batch`, with an answer to its question."""
+    return pair.twinlake(
+        "doctor", "--policy", "policy.toml", "--caller-arn", ROLE, "--twinlake-role", ROLE, "--fix", "batch",
+        "--batch-role", f"arn:aws:iam::{ACCOUNT}:role/{role}", *options, answer=answer, check=check)
+
+
+def batch_jobs(pair, job=None, status=""):
+    """Returns the jobs of S3 Batch Operations by ID, after the status of one was set."""
+    path, data = (f"/{job}", status.encode()) if job else ("", None)
+    with urllib.request.urlopen(f"{pair.aws_url}/_s3control/jobs{path}", data, timeout=10) as response:
+        return json.load(response)
+
+
+def test_a_batch_job_is_made_once_and_replicates_what_the_finding_names(pair):
+    pair.make_sound()
+    try:
+        assert "no batch job is needed" in fix(pair, "batch", "--yes").stdout
+        write_unreplicated(pair)
+        # Nothing is made without a confirmation, and each refusal is told with its code.
+        declined = fix(pair, "batch", answer="y\n")
+        assert declined.returncode == 2 and "Type `yes` to confirm" in declined.stderr
+        for role, code in (("denied", "AccessDenied"), ("not-passed", "InvalidRequest")):
+            refused = fix(pair, role, "--yes", check=False)
+            assert refused.returncode == 1 and f"CreateJob" in refused.stderr and code in refused.stderr
+        no_role = pair.twinlake("doctor", "--policy", "policy.toml", "--fix", "batch", "--batch-role", "batch",
+                                check=False)
+        assert no_role.returncode == 1 and "--batch-role batch: not the ARN of a role" in no_role.stderr
+        assert batch_jobs(pair) == {}
+
+        made = fix(pair, "batch", answer="yes\n")
+        assert made.returncode == 2 and "job job-1 was made" in made.stdout
+        request = batch_jobs(pair)["job-1"]["request"]
+        assert len(request.pop("ClientRequestToken")) == 64
+        assert request.pop("Description").endswith(f": arn:aws:s3:::{BUCKETS[PRIMARY]}/{PREFIX}")
+        assert request == {
+            "ConfirmationRequired": False, "Operation": {"S3ReplicateObject": {}}, "Priority": 1,
+            "Report": {"Enabled": False}, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/batch",
+            "ManifestGenerator": {"S3JobManifestGenerator": {
+                "ExpectedBucketOwner": ACCOUNT, "SourceBucket": f"arn:aws:s3:::{BUCKETS[PRIMARY]}",
+                "EnableManifestOutput": False,
+                "Filter": {"EligibleForReplication": True, "ObjectReplicationStatuses": ["NONE"],
+                           "KeyNameConstraint": {"MatchAnyPrefix": [PREFIX]}}}}}
+        # While it is under way, no second one is made; not even a question is asked.
+        batch_jobs(pair, "job-1", "Active")
+        again = fix(pair, "batch")
+        assert "job job-1 is under way (Active)" in again.stdout and "confirm" not in again.stderr
+        assert list(batch_jobs(pair)) == ["job-1"]
+        # The objects are still missing after it: a further job, whose token is another one.
+        batch_jobs(pair, "job-1", "Failed")
+        assert "job job-2 was made" in fix(pair, "batch", "--yes").stdout
+        # The listing has two pages now.
+        assert "job job-2 is under way" in fix(pair, "batch", "--yes").stdout
+        assert len(batch_jobs(pair)) == 2
+    finally:
+        pair.delete_object(f"{PREFIX}orders/0.parquet")
 
 
 def test_two_policies_in_the_ledgers_are_a_finding(pair):

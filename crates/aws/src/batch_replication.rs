@@ -3,14 +3,15 @@
 use crate::call_error;
 use crate::clients::Clients;
 use aws_sdk_s3control::types::{
-    JobManifestGenerator, JobManifestGeneratorFilter, JobOperation, JobReport, KeyNameConstraint,
-    ReplicationStatus, S3JobManifestGenerator, S3ReplicateObjectOperation,
+    JobListDescriptor, JobManifestGenerator, JobManifestGeneratorFilter, JobOperation, JobReport,
+    KeyNameConstraint, ReplicationStatus, S3JobManifestGenerator, S3ReplicateObjectOperation,
 };
 use aws_smithy_types::error::operation::BuildError;
-use twinlake_core::readiness::BatchReplicationJob;
+use twinlake_core::readiness::{BatchReplicationJob, ListedBatchJob};
 use twinlake_core::{CallError, CallErrorKind};
 
-const CALL: &str = "CreateJob";
+const CREATE: &str = "CreateJob";
+const LIST: &str = "ListJobs";
 
 /// The jobs of S3 Batch Operations of a Region.
 #[derive(Clone, Debug)]
@@ -29,14 +30,34 @@ impl S3BatchReplication {
         }
     }
 
+    /// The jobs of an account in the Region (`ListJobs`), those included that ended in the last 90 days.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn list(&self, account: &str) -> Result<Vec<ListedBatchJob>, CallError> {
+        let call = self.s3control.list_jobs().account_id(account);
+        let mut pages = call.into_paginator().send();
+        let mut jobs = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| call_error::from_sdk(LIST, &self.region, &e))?;
+            jobs.extend(page.jobs.unwrap_or_default().into_iter().map(listed));
+        }
+        Ok(jobs)
+    }
+
     /// Creates a job, which begins without a further confirmation (`CreateJob`), and returns its ID. `role`
-    /// is the ARN of the role that the job works with.
+    /// is the ARN of the role that the job works with. The job is only created if none has the same `token`.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn create(&self, job: &BatchReplicationJob, role: &str) -> Result<String, CallError> {
+    pub async fn create(
+        &self,
+        job: &BatchReplicationJob,
+        role: &str,
+        token: &str,
+    ) -> Result<String, CallError> {
         let invalid =
-            |problem: String| CallError::new(CallErrorKind::Invalid, CALL, &self.region, problem);
+            |problem: String| CallError::new(CallErrorKind::Invalid, CREATE, &self.region, problem);
         let generator = generator(job).map_err(|error| invalid(error.to_string()))?;
         let operation = JobOperation::builder()
             .s3_replicate_object(S3ReplicateObjectOperation::builder().build())
@@ -44,11 +65,22 @@ impl S3BatchReplication {
         let call = self.s3control.create_job().account_id(&job.account);
         let call = call.confirmation_required(false).priority(1);
         let call = call.role_arn(role).operation(operation);
+        let call = call.description(job.description());
+        let call = call.client_request_token(token);
         let call = call.report(JobReport::builder().enabled(false).build());
         let created = call.manifest_generator(generator).send().await;
-        let created = created.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
+        let created = created.map_err(|e| call_error::from_sdk(CREATE, &self.region, &e))?;
         let id = created.job_id;
         id.ok_or_else(|| invalid("the response has no job ID".to_owned()))
+    }
+}
+
+fn listed(job: JobListDescriptor) -> ListedBatchJob {
+    let status = job.status.as_ref().map(|status| status.as_str().to_owned());
+    ListedBatchJob {
+        id: job.job_id.unwrap_or_default(),
+        description: job.description.unwrap_or_default(),
+        status: status.unwrap_or_default(),
     }
 }
 
@@ -124,7 +156,7 @@ mod tests {
             statuses: BTreeSet::from(["FAILED", "NONE"]),
         };
         assert_eq!(
-            jobs.create(&job, "arn:aws:iam::111122223333:role/batch")
+            jobs.create(&job, "arn:aws:iam::111122223333:role/batch", "token")
                 .await
                 .unwrap(),
             "job-1"
@@ -140,6 +172,7 @@ mod tests {
             "<member>FAILED</member><member>NONE</member>",
             "<RoleArn>arn:aws:iam::111122223333:role/batch</RoleArn>",
             "<Enabled>false</Enabled>",
+            "<ClientRequestToken>token</ClientRequestToken>",
         ] {
             let is_there =
                 sent.contains(part) || sent.contains(&part.replace("></S3ReplicateObject>", " />"));

@@ -6,7 +6,10 @@ use crate::call_limits::{CallLimits, MAX_WAIT};
 use crate::limited_http::{LimitedHttpClient, RecordThrottling, http_client};
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3control::config::endpoint::{Params, ResolveEndpoint};
+use aws_smithy_runtime_api::client::endpoint::EndpointFuture;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::endpoint::Endpoint;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use twinlake_core::arn::Arn;
@@ -149,7 +152,20 @@ impl Clients {
     client!(iam, aws_sdk_iam, Iam);
     client!(servicequotas, aws_sdk_servicequotas, Quotas);
     client!(cloudtrail, aws_sdk_cloudtrail, CloudTrail);
-    client!(s3control, aws_sdk_s3control, S3Control);
+
+    /// A client of S3 Control.
+    pub(crate) fn s3control(&self) -> aws_sdk_s3control::Client {
+        let config = aws_sdk_s3control::config::Builder::from(&self.config);
+        let mut config = config.interceptor(CountCalls(Service::S3Control));
+        if let Some(url) = self.config.endpoint_url()
+            && self.is_local()
+        {
+            config.set_endpoint_resolver(Some(
+                LoopbackS3Control(url.to_owned()).into_shared_resolver(),
+            ));
+        }
+        aws_sdk_s3control::Client::from_conf(config.build())
+    }
 
     /// Returns the IAM principal that the process calls as: the ARN of a user, or the role of an
     /// assumed role (without its path, which STS does not report).
@@ -164,6 +180,17 @@ impl Clients {
         let arn = response.arn.unwrap_or_default();
         let role = Arn::parse(&arn).map(Arn::without_session);
         Ok(Principal(role.unwrap_or(arn)))
+    }
+}
+
+/// The endpoint of S3 Control of an AWS on this computer. The SDK puts the account before the name of the host;
+/// no such name resolves to the loopback interface.
+#[derive(Debug)]
+struct LoopbackS3Control(String);
+
+impl ResolveEndpoint for LoopbackS3Control {
+    fn resolve_endpoint<'a>(&'a self, _: &'a Params) -> EndpointFuture<'a> {
+        EndpointFuture::ready(Ok(Endpoint::builder().url(self.0.clone()).build()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! and never passes a check.
 
 mod access_readings;
+mod batch_job;
 mod canaries;
 mod catalog;
 mod catalog_readings;
@@ -39,11 +40,12 @@ pub use access_readings::{
     AccessReadings, Decisions, GrantedPrincipal, GrantedPrincipals, SimulatedCall,
     SimulatedDecision,
 };
+pub use batch_job::{BatchReplicationJob, ListedBatchJob};
 pub use catalog_readings::{
     CatalogReferences, IcebergTable, OptimizerKind, PartitionSamples, SampledPartitions,
     TableOptimizer,
 };
-pub use objects::{BatchReplicationJob, batch_replication_jobs};
+pub use objects::batch_replication_jobs;
 pub use policy_document::PolicyDocument;
 pub use quota_readings::{CHECKED_QUOTAS, QuotaReadings, ServiceQuota};
 pub use reading::Reading;

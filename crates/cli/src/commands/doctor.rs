@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use twinlake_aws::{Clients, S3BatchReplication};
+use twinlake_core::arn::Arn;
 use twinlake_core::readiness::{self, BatchReplicationJob, ReadinessFinding, ReadinessSeverity};
 use twinlake_core::{Principal, render};
 
@@ -57,6 +58,13 @@ struct DoctorReport<'a> {
 /// # Errors
 /// The policy or the ledger cannot be read. A Region that cannot be read is a finding.
 pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOutcome, CliError> {
+    if let Some(role) = args.batch_role.as_deref()
+        && !Arn::parse(role)
+            .is_some_and(|arn| arn.service == "iam" && arn.resource.starts_with("role/"))
+    {
+        let problem = format!("--batch-role {role}: not the ARN of a role");
+        return Err(CliError::Usage(problem));
+    }
     let connection = Connection::open(common, WithoutLedger::Inspects(&args.primary)).await?;
     let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
     let readings = connection.readiness(&common.ledger, roles).await;
@@ -87,7 +95,8 @@ pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOut
     ))
 }
 
-/// Makes jobs of S3 Batch Replication, and prints their IDs. The findings stay until the jobs are done.
+/// Makes jobs of S3 Batch Replication, and prints their IDs. The findings stay until the jobs are done; a job
+/// that is under way is not made again.
 async fn make_batch_jobs(
     jobs: &[BatchReplicationJob],
     role: &str,
@@ -97,7 +106,15 @@ async fn make_batch_jobs(
         output::print("No sampled object is missing in the standby: no batch job is needed.");
         return Ok(());
     }
+    let mut missing = Vec::new();
     for job in jobs {
+        let batch = S3BatchReplication::new(&Clients::connect(&job.region).await);
+        let listed = batch.list(&job.account).await?;
+        if let Some(other) = job.under_way(&listed) {
+            let state = format!("is under way ({})", other.status);
+            print_job(job, &other.id, &state);
+            continue;
+        }
         let statuses: Vec<&str> = job.statuses.iter().copied().collect();
         let (bucket, prefix) = (&job.bucket_arn, &job.prefix);
         output::print(&render::escape(&format!(
@@ -105,22 +122,26 @@ async fn make_batch_jobs(
             job.region,
             statuses.join(" or ")
         )));
+        missing.push((batch, job, job.client_request_token(role, &listed)));
     }
     let question = "S3 charges for each job, and for each object. Make these jobs?";
-    if !is_confirmed && !output::confirm(question)? {
+    if missing.is_empty() || (!is_confirmed && !output::confirm(question)?) {
         return Ok(());
     }
-    for job in jobs {
-        let batch = S3BatchReplication::new(&Clients::connect(&job.region).await);
-        let id = batch.create(job, role).await?;
-        let (region, account) = (&job.region, &job.account);
-        output::print(&render::escape(&format!(
-            "{}/{}*: job {id}. Its state: aws s3control describe-job --region {region} --account-id \
-             {account} --job-id {id}",
-            job.bucket_arn, job.prefix
-        )));
+    for (batch, job, token) in missing {
+        let id = batch.create(job, role, &token).await?;
+        print_job(job, &id, "was made");
     }
     Ok(())
+}
+
+fn print_job(job: &BatchReplicationJob, id: &str, state: &str) {
+    let (region, account) = (&job.region, &job.account);
+    output::print(&render::escape(&format!(
+        "{}/{}*: job {id} {state}. Its state: aws s3control describe-job --region {region} --account-id {account} \
+         --job-id {id}",
+        job.bucket_arn, job.prefix
+    )));
 }
 
 /// The findings in their order, with the number of each severity at the end.

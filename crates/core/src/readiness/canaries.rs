@@ -2,7 +2,7 @@
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
-use super::objects::shell_quoted;
+use super::batch_job::shell_quoted;
 use super::{BucketDirection, Checked, DeploymentReadings, Reading, Texts};
 use crate::canary::{self, CanaryProblem, CanaryState, INTERVAL_SECS, ReceivedCanary};
 use crate::topology::SiteId;

@@ -1,6 +1,6 @@
 //! The commands that give a role or user what it may not do.
 
-use super::objects::shell_quoted;
+use super::batch_job::shell_quoted;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The prefix of the roles that Identity Center makes of permission sets, which only it can change.

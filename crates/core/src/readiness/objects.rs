@@ -3,7 +3,7 @@
 
 use super::ReadinessCheck as Check;
 use super::ReadinessSeverity as Severity;
-use super::{Checked, ReadinessReadings, Reading, SampledObject, Texts};
+use super::{BatchReplicationJob, Checked, ReadinessReadings, Reading, SampledObject, Texts};
 use crate::Policy;
 use crate::location::{CopiedBy, Location};
 use crate::topology::Epoch;
@@ -19,22 +19,6 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         missing.report(checked, &location);
     }
     add_unsampled(checked);
-}
-
-/// A job of S3 Batch Replication: it replicates the objects of a location that have one of the statuses. S3
-/// generates the list of objects.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchReplicationJob {
-    /// The Region of the source, in which the job runs.
-    pub region: String,
-    /// The account of the source.
-    pub account: String,
-    /// The ARN of the source bucket.
-    pub bucket_arn: String,
-    /// The prefix of the keys; empty for all objects.
-    pub prefix: String,
-    /// The replication statuses, as `NONE` or `FAILED`.
-    pub statuses: BTreeSet<&'static str>,
 }
 
 /// The jobs that replicate the objects which the standby is known to lack, one for each location.
@@ -200,39 +184,4 @@ fn job(
         prefix: location.prefix(),
         statuses,
     }
-}
-
-impl BatchReplicationJob {
-    /// The command that makes the job. Its role must trust `batchoperations.s3.amazonaws.com` and may
-    /// `s3:InitiateReplication`.
-    #[must_use]
-    pub fn command(&self) -> String {
-        let (region, account) = (&self.region, &self.account);
-        let mut filter = serde_json::json!({
-            "EligibleForReplication": true,
-            "ObjectReplicationStatuses": self.statuses,
-        });
-        if !self.prefix.is_empty()
-            && let Some(filter) = filter.as_object_mut()
-        {
-            let names = serde_json::json!({ "MatchAnyPrefix": [self.prefix] });
-            filter.insert("KeyNameConstraint".to_owned(), names);
-        }
-        let generator = serde_json::json!({"S3JobManifestGenerator": {
-            "SourceBucket": self.bucket_arn,
-            "EnableManifestOutput": false,
-            "Filter": filter,
-        }});
-        let generator = shell_quoted(&generator.to_string());
-        format!(
-            "aws s3control create-job --region {region} --account-id {account} --operation \
-             '{{\"S3ReplicateObject\":{{}}}}' --priority 1 --no-confirmation-required --role-arn \
-             BATCH_REPLICATION_ROLE_ARN --report Enabled=false --manifest-generator {generator}"
-        )
-    }
-}
-
-/// A text as one word of a shell.
-pub(super) fn shell_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
