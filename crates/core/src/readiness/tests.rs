@@ -6,6 +6,7 @@ mod catalog_references;
 mod faults;
 mod iceberg;
 mod limits;
+mod remedies;
 mod sound_access;
 mod sound_pair;
 
