@@ -236,6 +236,17 @@ def service_quota(region, operation, request):
     return 200, {"Quota": {"QuotaCode": request["QuotaCode"], "Value": value}}
 
 
+# A trail of another account, such as that of an organization, denies its selectors to the account: those whose name
+# begins with `unreadable`.
+def is_denied(target, body):
+    operation = target.removeprefix("com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.").removeprefix(
+        "CloudTrail_20131101.")
+    return operation == "GetEventSelectors" and json.loads(body)["TrailName"].rsplit("/", 1)[-1].startswith("unreadable")
+
+
+DENIAL = {"__type": "AccessDeniedException", "Message": "not authorized to perform: cloudtrail:GetEventSelectors"}
+
+
 # The calls of the functions, for call_rights.py. A function carries the ARN of its role as its session token, which
 # nothing else reads here, and calls Glue and Lake Formation through this server.
 CALL_LOG = os.environ.get("TWINLAKE_CALL_LOG")
@@ -318,6 +329,12 @@ async def app(scope, receive, send):
         status, found = s3_control.respond(scope["method"], scope["path"], query, headers, body)
         return await answer(send, status, [(b"content-type", b"application/xml")], found)
     target = headers.get("x-amz-target", "")
+    if "CloudTrail_20131101" in target:
+        body = await read_body(receive)
+        if is_denied(target, body):
+            return await answer(send, 400, [(b"content-type", b"application/x-amz-json-1.1")],
+                                json.dumps(DENIAL).encode())
+        receive = replay(body, receive)
     if not target.startswith(QUOTA_TARGET):
         return await ministack_app(scope, receive, send)
     body = await read_body(receive)

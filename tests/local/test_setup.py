@@ -403,6 +403,71 @@ def test_what_differs_stays_and_a_taken_name_is_refused(local_aws, tmp_path):
     assert done.returncode == 1 and '"theirs"' in done.stderr, done.stderr
 
 
+def test_time_control_of_new_buckets_is_that_of_the_template_and_is_not_taken_for_there(
+        local_aws, tmp_path, monkeypatch):
+    def run(name, *args):
+        return setup(local_aws, tmp_path, "storage", *REGIONS, "--lake-name", name, "--yes", *args)
+
+    done = run("timed", "--replication-time-control")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for region in PEER:
+        monkeypatch.setitem(KEYS, region, key_of(local_aws, region, "alias/timed"))
+    for region in PEER:
+        rendered = storage(region, LakeName="timed", ReplicationTimeControl="Enabled")
+        assert_as_rendered(local_aws, region, rendered)
+    # It stays without the option, and is there with it.
+    for args in ([], ["--replication-time-control"]):
+        done = run("timed", *args)
+        assert done.returncode == 0 and "No changes are needed" in done.stdout, done.stdout + done.stderr
+    assert run("untimed").returncode == 0
+    done = run("untimed", "--replication-time-control")
+    assert done.returncode == 2, done.stdout + done.stderr
+    for region in PEER:
+        bucket = f"untimed-{ACCOUNT}-{region}"
+        assert f"{region}: not done: replicate {bucket}" in done.stdout, done.stdout
+    assert "its rules have no Replication Time Control" in done.stdout
+
+
+def test_a_trail_that_is_not_readable_is_judged_by_the_option_alone(local_aws, tmp_path):
+    def run(*args):
+        return setup(local_aws, tmp_path, "audit", *REGIONS, "--trail-name", "judged", "--yes", *args)
+
+    trails = {region: local_aws.client("cloudtrail", region) for region in PEER}
+    bucket = "unreadable-logs"
+    local_aws._create_bucket(local_aws.client("s3", PRIMARY), PRIMARY, bucket)
+    for name in ("unreadable-1", "unreadable-2"):
+        trails[PRIMARY].create_trail(Name=name, S3BucketName=bucket)
+        trails[PRIMARY].start_logging(Name=name)
+    arns = [f"arn:aws:cloudtrail:{PRIMARY}:{ACCOUNT}:trail/unreadable-{number}" for number in (1, 2)]
+    try:
+        # Nothing is decided or made, in neither Region, without the owner's word.
+        done = run()
+        assert done.returncode == 1, done.stdout
+        assert all(f"{arn}: " in done.stderr for arn in arns) and "AccessDenied" in done.stderr, done.stderr
+        assert "--unreadable-trail accept" in done.stderr and "done:" not in done.stdout
+        done = run("--unreadable-trail", "accept")
+        assert done.returncode == 0, done.stdout + done.stderr
+        accepted = f"{PRIMARY}: not readable, and accepted as one that logs all management events: {', '.join(arns)}"
+        assert accepted in done.stdout, done.stdout
+        named = {region: [trail["Name"] for trail in client.describe_trails()["trailList"]]
+                 for region, client in trails.items()}
+        assert "judged" not in named[PRIMARY] and "judged" in named[STANDBY], named
+        done = run("--unreadable-trail", "ignore")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert trails[PRIMARY].get_trail_status(Name="judged")["IsLogging"]
+        assert "No changes are needed" in run("--unreadable-trail", "ignore").stdout
+        # A trail that stopped logs nothing, whatever its selectors are.
+        trails[PRIMARY].delete_trail(Name="judged")
+        for arn in arns:
+            trails[PRIMARY].stop_logging(Name=arn)
+        assert "would" in run("--dry-run").stdout
+    finally:
+        for region, client in trails.items():
+            for trail in client.describe_trails()["trailList"]:
+                if trail["Name"].startswith(("unreadable", "judged")):
+                    client.delete_trail(Name=trail["TrailARN"])
+
+
 def test_the_trails_are_what_the_template_makes_and_none_is_made_beside_a_suitable_one(
         local_aws, tmp_path, monkeypatch):
     def run(*args):

@@ -9,8 +9,8 @@ use aws_sdk_s3::types::{
     BucketVersioningStatus, CreateBucketConfiguration, ExpirationStatus, LifecycleExpiration,
     LifecycleRule, LifecycleRuleFilter, NoncurrentVersionExpiration, ObjectOwnership,
     OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration,
-    ReplicationConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault,
-    ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    ReplicationConfiguration, ReplicationTimeStatus, ServerSideEncryption,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
 };
 use serde_json::Value;
 use twinlake_core::CallError;
@@ -309,22 +309,30 @@ impl LakeSetup {
         bucket: &str,
         role: &str,
         rules: &[ReplicationRule],
+        with_time_control: bool,
     ) -> Result<SetupState, CallError> {
         let call = self.s3.get_bucket_replication().bucket(bucket);
         let found = call.expected_bucket_owner(&self.account).send().await;
         let found =
             found.map_err(|e| call_error::from_sdk("GetBucketReplication", &self.region, &e));
         let found = if_found(found)?.and_then(|found| found.replication_configuration);
+        let mut found_rules = found.iter().flat_map(|found| &found.rules);
+        let lacks_time_control = with_time_control && !found_rules.all(has_time_control);
         let found = found.map(|found| {
             let mut rules: Vec<ReplicationRule> = found.rules.iter().map(to_rule).collect();
             rules.sort_by_key(|rule| rule.priority);
             (found.role, rules)
         });
         let wanted = (role.to_owned(), rules.to_vec());
-        Ok(SetupState::of(found.as_ref(), &wanted, |(role, rules)| {
+        let state = SetupState::of(found.as_ref(), &wanted, |(role, rules)| {
             let ids: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
             format!("it has the rules {} with the role {role}", ids.join(", "))
-        }))
+        });
+        if state == SetupState::Equal && lacks_time_control {
+            let difference = "its rules have no Replication Time Control".to_owned();
+            return Ok(SetupState::Different(difference));
+        }
+        Ok(state)
     }
 
     /// Sets the replication configuration of a bucket that has none.
@@ -357,6 +365,12 @@ impl LakeSetup {
         put.map(drop)
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
+}
+
+fn has_time_control(rule: &aws_sdk_s3::types::ReplicationRule) -> bool {
+    let destination = rule.destination.as_ref();
+    let time = destination.and_then(|destination| destination.replication_time.as_ref());
+    time.is_some_and(|time| time.status == ReplicationTimeStatus::Enabled)
 }
 
 fn all_public_access_blocked() -> PublicAccessBlockConfiguration {

@@ -44,17 +44,26 @@ impl RegionTrail {
         }
     }
 
-    /// The ARN of another trail that logs all management events of the Region.
+    /// What stands in the place of an own trail: another one that logs all management events of the Region, or that
+    /// counts as such.
     async fn suitable_trail(&self, args: &AuditArgs) -> Result<Option<String>, CliError> {
         let trails = self.infrastructure.trails().await?;
         let unread = match trail_need(&trails, &self.trail.arn()) {
             TrailNeed::Own => return Ok(None),
-            TrailNeed::Suitable(arn) => return Ok(Some(arn)),
+            TrailNeed::Suitable(arn) => {
+                return Ok(Some(format!("the trail {arn} logs all management events")));
+            }
             TrailNeed::Unknown(unread) => unread,
         };
         match args.unreadable_trail {
             Some(UnreadableTrail::Ignore) => Ok(None),
-            Some(UnreadableTrail::Accept) => Ok(unread.into_keys().next()),
+            Some(UnreadableTrail::Accept) => {
+                let trails: Vec<String> = unread.into_keys().collect();
+                let trails = trails.join(", ");
+                Ok(Some(format!(
+                    "not readable, and accepted as one that logs all management events: {trails}"
+                )))
+            }
             None => Err(CliError::Usage(unreadable(&self.trail.region, &unread))),
         }
     }
@@ -184,7 +193,7 @@ pub(super) async fn run(args: &AuditArgs, regions: [&str; 2]) -> Result<CommandO
         match trail.suitable_trail(args).await? {
             None => needed.push(trail),
             Some(other) => output::print(&format!(
-                "{}: the trail {} logs all management events. No trail is made.",
+                "{}: {}. No trail is made.",
                 trail.trail.region,
                 escape(&other)
             )),

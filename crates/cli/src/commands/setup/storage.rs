@@ -125,7 +125,9 @@ impl RegionStorage {
         let with_time_control = args.replication_time_control;
         run.ensure(
             &format!("replicate {bucket} to {}", storage.peer_bucket()),
-            setup.replication(bucket, &role, &rules).await,
+            setup
+                .replication(bucket, &role, &rules, with_time_control)
+                .await,
             async || {
                 setup
                     .put_replication(bucket, &role, &rules, with_time_control)
