@@ -69,6 +69,14 @@ pub fn read_position_deletes(
     bytes: Bytes,
     accepts: impl Fn(&str) -> bool,
 ) -> Result<PositionDeleteRows, TableFinding> {
+    contain_panics(path, || read_rows(path, bytes, accepts))
+}
+
+fn read_rows(
+    path: &str,
+    bytes: Bytes,
+    accepts: impl Fn(&str) -> bool,
+) -> Result<PositionDeleteRows, TableFinding> {
     let file = DeleteFile::open(path, bytes)?;
     let mut rows = PositionDeleteRows {
         is_sorted: true,
@@ -95,6 +103,33 @@ pub fn read_position_deletes(
 /// # Errors
 /// As [`read_position_deletes`]; or a path lies outside the pairs.
 pub fn relocate_position_deletes(
+    path: &str,
+    bytes: Bytes,
+    map: &PathMap,
+) -> Result<RelocatedPositionDeletes, TableFinding> {
+    contain_panics(path, || relocate_rows(path, bytes, map))
+}
+
+/// Runs the Parquet library, which panics at some damaged pages, and makes a finding of it. Without this, one
+/// damaged file would end the function that reads it, and with it the messages of all other tables of the batch.
+/// No validation before the call can do it: whether a page decodes is known once it is decoded.
+fn contain_panics<T>(
+    path: &str,
+    run: impl FnOnce() -> Result<T, TableFinding>,
+) -> Result<T, TableFinding> {
+    #[cfg(panic = "abort")]
+    compile_error!(
+        "a damaged Parquet file ends a process that does not unwind: see contain_panics"
+    );
+    // What the closure owns is dropped with the panic, and what it borrows is only read.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    result.unwrap_or_else(|_| {
+        let problem = "its pages are damaged: the Parquet library cannot read them";
+        Err(TableFinding::malformed(path, problem))
+    })
+}
+
+fn relocate_rows(
     path: &str,
     bytes: Bytes,
     map: &PathMap,

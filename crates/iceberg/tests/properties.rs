@@ -163,8 +163,7 @@ proptest! {
         prop_assert_eq!(there.facts.split_offsets.len(), rows.len().div_ceil(group));
     }
 
-    /// Whatever is changed in a file, it is refused, or read without a panic. Not so Parquet: the library
-    /// panics at some damaged pages.
+    /// Whatever is changed in a file, it is refused, or read without a panic.
     #[test]
     fn damaged_files_do_not_panic(at: prop::sample::Index, value: u8, cut: prop::sample::Index, kind in 0..4_usize) {
         let mut file = support::samples().swap_remove(kind);
@@ -179,6 +178,44 @@ proptest! {
     fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(read_everything(&bytes));
     }
+}
+
+/// Lets the panics of this thread go without a message.
+fn without_messages(run: impl FnOnce()) {
+    let thread = std::thread::current().id();
+    let hook = std::sync::Arc::new(std::panic::take_hook());
+    let others = std::sync::Arc::clone(&hook);
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().id() != thread {
+            others(panic);
+        }
+    }));
+    run();
+    std::panic::set_hook(Box::new(move |panic| hook(panic)));
+}
+
+#[test]
+fn a_panic_of_the_parquet_library_is_a_finding_that_names_the_file() {
+    let rows: Vec<(String, i64)> = (0..9)
+        .map(|row| (format!("s3://primary/wh/t/{}", row / 3), row))
+        .collect();
+    let file = support::encode_position_deletes(&rows, 4, true);
+    let mut contained = 0;
+    without_messages(|| {
+        for at in 0..file.len() {
+            for value in [0, 0x7f, file[at] ^ 1] {
+                let mut damaged = file.clone();
+                damaged[at] = value;
+                let read = read_position_deletes("d.parquet", damaged.clone().into(), |_| true);
+                let relocated = relocate_position_deletes("d.parquet", damaged.into(), &forth());
+                for error in [read.err(), relocated.err()].into_iter().flatten() {
+                    assert_eq!(error.file, "d.parquet");
+                    contained += usize::from(error.detail.contains("pages are damaged"));
+                }
+            }
+        }
+    });
+    assert!(contained > 0, "the library does not panic any more");
 }
 
 /// Reads bytes as each kind of file; returns whether all refuse them.
