@@ -4,6 +4,7 @@ standby reads the standby's data while the primary refuses. Workgroups and data 
 import io
 import pathlib
 import json
+import tomllib
 
 import duckdb
 import pyarrow as pa
@@ -124,6 +125,14 @@ def test_a_saved_query_reads_the_standbys_data_while_the_primary_refuses(replica
         assert connection.execute(text).fetchall() == expected
     finally:
         replicated.control_sandbox("outage", region=PRIMARY, enabled=False)
+
+
+def test_init_drafts_the_table_from_the_workgroups_of_both_regions(replicated):
+    done = replicated.twinlake("init", "--primary", PRIMARY, "--standby", STANDBY, "--out", "drafted.toml")
+    assert done.returncode in (0, 2), done.stderr
+    query = tomllib.loads((replicated.home / "drafted.toml").read_text())["query"]
+    written = tomllib.loads(QUERY_POLICY)["query"]
+    assert query == written
 
 
 def test_without_its_table_in_the_policy_nothing_of_athena_is_read_or_written(replicated):

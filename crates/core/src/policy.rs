@@ -27,7 +27,7 @@ mod pattern;
 mod query;
 mod scan_interval;
 
-pub use draft::{DraftInputs, PolicyDraft, draft};
+pub use draft::{DraftInputs, DraftWorkGroup, DraftWorkGroups, PolicyDraft, draft};
 pub use parser::FORMAT;
 pub use pattern::Patterns;
 pub use query::{AthenaTagsPolicy, QueryPolicy};

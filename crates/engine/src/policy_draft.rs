@@ -5,14 +5,15 @@ mod inventory;
 
 use crate::call_projection::LakeInventory;
 use crate::observe::run_concurrently;
-use crate::ports::{ReadInfrastructure, ReadRegion};
+use crate::ports::{ReadInfrastructure, ReadQueryRegion, ReadRegion};
 use crate::readiness::{MAX_CONCURRENT_CALLS, list_tables};
 use futures_util::future::join;
 use inventory::ListedTable;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::location::Location;
-use twinlake_core::policy::DraftInputs;
+use twinlake_core::policy::{DraftInputs, DraftWorkGroup, DraftWorkGroups};
+use twinlake_core::query::QueryKind;
 use twinlake_core::readiness::{Reading, ReplicationRule, TableLocation, Trail};
 use twinlake_core::topology::Site;
 use twinlake_core::{CallError, Name, Policy};
@@ -27,7 +28,7 @@ pub struct DraftReadings {
     tables: Vec<ListedTable>,
 }
 
-/// Reads the primary (but not the aliases of keys), the Regions of the buckets that its rules name, and the trails of both Regions, of
+/// Reads the primary (but not the aliases of keys, and the workgroups), the Regions of the buckets that its rules name, and the trails of both Regions, of
 /// which `infrastructure` has the primary's first. A bucket or trail that cannot be read is part of the
 /// result.
 ///
@@ -63,6 +64,8 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
             destinations,
             key_aliases: BTreeMap::new(),
             trails,
+            workgroups: Reading::Read(BTreeMap::new()),
+            standby_workgroups: Reading::Read(BTreeMap::new()),
             not_replicated: inventory.kinds,
         },
         database_links: links.len(),
@@ -71,7 +74,41 @@ pub async fn read<R: ReadRegion, I: ReadInfrastructure>(
     })
 }
 
+/// The fields of a workgroup that name KMS keys.
+const WORKGROUP_KEYS: [&str; 3] = [
+    "Configuration.ResultConfiguration.EncryptionConfiguration.KmsKey",
+    "Configuration.ManagedQueryResultsConfiguration.EncryptionConfiguration.KmsKey",
+    "Configuration.CustomerContentEncryptionConfiguration.KmsKey",
+];
+
+/// The places and keys of a Region's workgroups. A workgroup that cannot be read is part of the result.
+async fn workgroups<Q: ReadQueryRegion>(athena: &Q) -> Reading<DraftWorkGroups> {
+    let listed = athena.list(QueryKind::WorkGroup, None, false).await;
+    let groups = listed.map(|groups| {
+        let groups = groups.into_iter().map(|(key, group)| {
+            let group = group.map(|group| DraftWorkGroup {
+                result_location: group
+                    .text("Configuration.ResultConfiguration.OutputLocation")
+                    .map(str::to_owned),
+                kms_keys: (WORKGROUP_KEYS.iter())
+                    .filter_map(|path| group.text(path).map(str::to_owned))
+                    .collect(),
+            });
+            (key.id, group.into())
+        });
+        groups.collect()
+    });
+    groups.into()
+}
+
 impl DraftReadings {
+    /// Adds the workgroups of Athena of both Regions to what the policy is drafted from.
+    pub async fn add_workgroups<Q: ReadQueryRegion>(&mut self, primary: &Q, standby: &Q) {
+        let (of_primary, of_standby) = join(workgroups(primary), workgroups(standby)).await;
+        self.inputs.workgroups = of_primary;
+        self.inputs.standby_workgroups = of_standby;
+    }
+
     /// Reads the rest of the size of the primary: grants, LF-Tags, and the partitions of tables, as far
     /// as few calls count them. What Twinlake carries is decided by a policy.
     ///

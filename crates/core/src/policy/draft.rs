@@ -1,7 +1,10 @@
 //! Drafts a policy from what a primary Region shows: the rules that replicate its buckets, and where
 //! its tables lie.
 
+mod query_tools;
 mod trails;
+
+pub use query_tools::{DraftWorkGroup, DraftWorkGroups};
 
 use super::Policy;
 use crate::document::DocumentError;
@@ -32,6 +35,10 @@ pub struct DraftInputs {
     pub key_aliases: BTreeMap<String, Reading<Vec<String>>>,
     /// The trails of both Regions, by Region.
     pub trails: BTreeMap<String, Reading<Vec<Trail>>>,
+    /// The workgroups of Athena of the primary.
+    pub workgroups: Reading<DraftWorkGroups>,
+    /// Those of the standby.
+    pub standby_workgroups: Reading<DraftWorkGroups>,
     /// What the primary holds that Twinlake does not replicate, by kind.
     pub not_replicated: BTreeMap<String, usize>,
 }
@@ -95,6 +102,7 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
         let _ = writeln!(text, "# {}", escape(&conflict));
     }
     add_not_replicated(&mut text, inputs);
+    query_tools::add(&mut text, &inputs.workgroups, &inputs.standby_workgroups);
     trails::add(&mut text, &inputs.trails);
     Policy::parse(&text)?;
     Ok(PolicyDraft {
@@ -379,6 +387,8 @@ mod tests {
             ]),
             key_aliases: BTreeMap::new(),
             trails: BTreeMap::new(),
+            workgroups: Reading::Read(BTreeMap::new()),
+            standby_workgroups: Reading::Read(BTreeMap::new()),
             not_replicated: BTreeMap::new(),
         }
     }
