@@ -10,6 +10,7 @@ import http.client
 import importlib.metadata
 import json
 import os
+import pathlib
 
 from ministack.app import app as ministack_app
 from ministack.core import iam_evaluator, lambda_runtime
@@ -251,6 +252,8 @@ DENIAL = {"__type": "AccessDeniedException", "Message": "not authorized to perfo
 # nothing else reads here, and calls Glue and Lake Formation through this server.
 CALL_LOG = os.environ.get("TWINLAKE_CALL_LOG")
 SANDBOX_URL = os.environ.get("TWINLAKE_SANDBOX_URL")
+# While this file names a Region, that Region answers no function.
+LOST_REGION_FILE = pathlib.Path(CALL_LOG).with_name("lost-region") if CALL_LOG else None
 original_credentials = lambda_svc.execution_credentials
 
 
@@ -264,7 +267,7 @@ if CALL_LOG:
 
 
 def record_call(scope, headers, body):
-    """Appends a call to the log. Returns its service."""
+    """Appends a call to the log. Returns its service and its Region."""
     _, _, region, service, _ = headers["authorization"].split("Credential=")[1].split(",")[0].split("/")
     query = scope.get("query_string", b"").decode()
     call = {"role": headers["x-amz-security-token"], "service": service, "region": region,
@@ -273,7 +276,11 @@ def record_call(scope, headers, body):
             "body": body.decode(errors="replace")}
     with open(CALL_LOG, "a") as log:
         log.write(json.dumps(call, sort_keys=True) + "\n")
-    return service
+    return service, region
+
+
+def is_lost(region):
+    return LOST_REGION_FILE.exists() and LOST_REGION_FILE.read_text() == region
 
 
 def ask_sandbox(method, path, headers, body):
@@ -315,7 +322,10 @@ async def app(scope, receive, send):
     headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
     if CALL_LOG and headers.get("x-amz-security-token", "").startswith("arn:"):
         body = await read_body(receive)
-        service = record_call(scope, headers, body)
+        service, region = record_call(scope, headers, body)
+        if is_lost(region):
+            # No SDK takes this for an answer of AWS.
+            return await answer(send, 503, [], b"")
         if service in ("glue", "lakeformation"):
             status, found, content = await asyncio.to_thread(
                 ask_sandbox, scope["method"], scope["raw_path"].decode(), headers, body)

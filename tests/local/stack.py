@@ -25,7 +25,7 @@ import boto3
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "stacks"))
 
-from call_rights import read_calls, refused, role_policies  # noqa: E402
+from call_rights import checks, read_calls, refused, role_policies  # noqa: E402
 from deploy import Deployer, load_template, read_deployment  # noqa: E402
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
@@ -251,6 +251,23 @@ class Deployment:
         """Returns the calls of the functions so far, and the policies of their roles."""
         calls = read_calls(self.home / "calls.jsonl")
         return calls, role_policies(self.client("iam", PRIMARY), {call["role"] for call in calls})
+
+    @contextlib.contextmanager
+    def lost_region(self, region):
+        """Lets a Region answer no function. Yields a set, which holds (service, action, Region) of each call of
+        the functions at the end."""
+        log, file = self.home / "calls.jsonl", self.home / "lost-region"
+        start = log.stat().st_size if log.exists() else 0
+        made = set()
+        file.write_text(region)
+        try:
+            yield made
+        finally:
+            file.unlink()
+            with open(log) as calls:
+                calls.seek(start)
+                made |= {(*action.split(":"), call["region"]) for call in map(json.loads, calls)
+                         for action, _ in checks(call, ACCOUNT)}
 
     def assert_calls_are_allowed(self):
         """Raises AssertionError if a function made a call that its role does not allow."""

@@ -1,7 +1,8 @@
 """A failover over the real command: the primary refuses every connection, and every call is recorded. It is
 killed while it waits, and run again. Then the primary returns, and its functions are fenced. What it gives up is
-accepted, with an empty ledger there, and it follows the new primary."""
+accepted, with an empty ledger there, and it becomes the primary again."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import http.server
@@ -22,6 +23,19 @@ ALLOWED = {
     ("dynamodb", "GetItem"), ("dynamodb", "PutItem"), ("dynamodb", "Query"), ("dynamodb", "UpdateItem"),
     ("glue", "GetDatabase"), ("glue", "UpdateDatabase"),
 }
+# The functions that a schedule invokes.
+SCHEDULED = ("Canary", "Digest", "Heartbeat", "LakeAccess", "Monitor", "Readiness", "Resync")
+# What the functions of the surviving Region may call there meanwhile. Of the lost one they ask for the epoch.
+FUNCTIONS_MAY_CALL = {
+    ("dynamodb", "DeleteItem"), ("dynamodb", "GetItem"), ("dynamodb", "PutItem"), ("dynamodb", "Query"),
+    ("dynamodb", "UpdateItem"), ("glue", "GetDatabases"), ("glue", "UpdateTable"),
+    ("lakeformation", "BatchGrantPermissions"), ("lakeformation", "CreateDataCellsFilter"),
+    ("lakeformation", "GetDataCellsFilter"), ("lakeformation", "GetDataLakeSettings"),
+    ("lakeformation", "ListPermissions"), ("lakeformation", "UpdateDataCellsFilter"),
+    ("s3", "GetEncryptionConfiguration"), ("s3", "GetReplicationConfiguration"), ("sns", "Publish"),
+    ("sqs", "GetQueueAttributes"), ("sqs", "SendMessage"),
+}
+ASKED_OF_THE_LOST = {("dynamodb", "GetItem")}
 # The roles of the functions: their grants are not compared.
 OWN_ROLES = f"arn:aws:iam::{ACCOUNT}:role/twinlake*"
 OPEN = [{"Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"}, "Permissions": ["ALL"]}]
@@ -137,16 +151,7 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     assert epoch_item(deployment) == "", "nothing was written"
 
     # The command dies while it waits.
-    dying = start_failover(deployment, proxies, "--accept-loss", "--yes")
-    lines = []
-    while not any("wait until" in line and line.startswith("Step") for line in lines):
-        line = dying.stdout.readline()
-        assert line, (lines, dying.stderr.read())
-        lines.append(line)
-    dying.kill()
-    dying.communicate()
-    assert '"epoch":1,"primary":"b"' in epoch_item(deployment)
-    assert defaults(deployment, STANDBY) == [], "they are restored after the wait"
+    check_calls_of_functions(die_while_waiting(deployment, proxies))
     code, _, errors = fail_over(deployment, proxies, "--undo")
     assert code == 1 and "cannot be undone" in errors, errors
 
@@ -167,6 +172,41 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     check_commands_without_the_lost_region(deployment, proxies)
     check_return(deployment)
     check_way_back(deployment)
+
+
+def die_while_waiting(deployment, proxies):
+    """The command dies while it waits, and the functions of the surviving Region have run. Returns what they called."""
+    dying = start_failover(deployment, proxies, "--accept-loss", "--yes")
+    lines = []
+    while not any("wait until" in line and line.startswith("Step") for line in lines):
+        line = dying.stdout.readline()
+        assert line, (lines, dying.stderr.read())
+        lines.append(line)
+    with deployment.lost_region(PRIMARY) as calls:
+        invoke_all(deployment, STANDBY, SCHEDULED)
+        deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_in_standby("early"))
+        wait_for("the events are handled", deployment.has_empty_queues)
+    dying.kill()
+    dying.communicate()
+    assert '"epoch":1,"primary":"b"' in epoch_item(deployment)
+    assert defaults(deployment, STANDBY) == [], "they are restored after the wait"
+    return calls
+
+
+def invoke_all(deployment, region, functions):
+    """Invokes functions at once. One that needs the other Region may fail."""
+    def invoke(function):
+        with contextlib.suppress(AssertionError):
+            deployment.invoke(region, function)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(invoke, functions))
+
+
+def check_calls_of_functions(calls):
+    allowed = {(*call, STANDBY) for call in FUNCTIONS_MAY_CALL} | {(*call, PRIMARY) for call in ASKED_OF_THE_LOST}
+    assert calls <= allowed, calls - allowed
+    assert ("dynamodb", "GetItem", PRIMARY) in calls and ("glue", "UpdateTable", STANDBY) in calls, calls
 
 
 def table_in_standby(name):
@@ -255,7 +295,7 @@ def divergence(deployment, *args, check=True):
 
 
 def check_way_back(deployment):
-    """The report of the former primary is accepted, and it follows."""
+    """The report of the former primary is accepted, it follows, and becomes the primary again."""
     done = deployment.twinlake("status", "--region", STANDBY)
     assert done.returncode == 2 and f"{PRIMARY} is fenced" in done.stdout, done.stdout
     put_object(deployment, PRIMARY, "sales/orders/there.parquet", b"there")
@@ -270,19 +310,13 @@ def check_way_back(deployment):
     for place in report["report"]["places"]:
         assert place["counts"] == {} and not place.get("unread"), place
 
-    accept = ("--accept", report["digest"], "--yes", "--out", "accepted.json")
-    deployment.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput=table_input("later"))
-    done = divergence(deployment, *accept, check=False)
-    assert done.returncode == 1 and "has changed since" in done.stderr, done.stderr
-    deployment.client("glue", PRIMARY).delete_table(DatabaseName="sales", Name="later")
+    accept = ("--accept", report["digest"], "--out", "accepted.json")
+    check_that_it_is_compared_again_after_the_question(deployment, accept)
     assert empty_ledger(deployment, PRIMARY) > 0
     # Without its ledger, it does not know that it was the primary, nor any policy.
-    for function in ("Heartbeat", "LakeAccess", "Resync"):
-        # Those that need the policy fail.
-        with contextlib.suppress(AssertionError):
-            deployment.invoke(PRIMARY, function)
+    invoke_all(deployment, PRIMARY, ("Heartbeat", "LakeAccess", "Resync"))
     assert has_table_in(deployment, PRIMARY, "late")
-    done = divergence(deployment, *accept)
+    done = divergence(deployment, *accept, "--yes")
     assert done.returncode == 0, (done.stdout, done.stderr)
     accepted = json.loads((deployment.home / "accepted.json").read_text())
     assert accepted["digest"] == report["digest"]
@@ -296,6 +330,50 @@ def check_way_back(deployment):
     assert not has_table_in(deployment, PRIMARY, "late") and has_table_in(deployment, PRIMARY, "new")
     deployment.client("glue", STANDBY).create_table(DatabaseName="sales", TableInput=table_in_standby("newer"))
     wait_for("it is replicated back", lambda: has_table_in(deployment, PRIMARY, "newer"))
+    go_back(deployment)
+
+
+def check_that_it_is_compared_again_after_the_question(deployment, accept):
+    """What is made while the question stands open refuses the report."""
+    command = [str(TARGET / "twinlake"), "divergence", "--region", STANDBY, "--ignore-role", OWN_ROLES, *accept]
+    process = subprocess.Popen(command, env=deployment.cli_environment(), text=True, cwd=deployment.home,
+                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    lines = []
+    while not any("Type `yes`" in line for line in lines):
+        lines.append(process.stderr.readline())
+        assert lines[-1], lines
+    glue = deployment.client("glue", PRIMARY)
+    glue.create_table(DatabaseName="sales", TableInput=table_input("later"))
+    _, errors = process.communicate("yes\n", timeout=120)
+    assert process.returncode == 1 and "has changed since" in errors, (process.returncode, errors)
+    glue.delete_table(DatabaseName="sales", Name="later")
+
+
+def go_back(deployment):
+    """Nothing is switched while an object has not arrived. Then the former primary is the primary again."""
+    command = ("failback", "--region", PRIMARY, "--ignore-role", OWN_ROLES, "--force", "minimum-interval")
+    deployment.invoke(STANDBY, "Heartbeat")
+
+    def refusal():
+        return deployment.twinlake(*command, "--validate-only", check=False).stderr
+
+    # The last gate. Until then the heartbeat, or the grants of the new table, are under way.
+    wait_for("all gates but one are open", lambda: "the gate writers-stopped is closed" in refusal(), every=0.5,
+             detail=refusal)
+    switch = (*command, "--writers-stopped", "--yes", "--local-wait", "2")
+    done = deployment.twinlake(*switch, check=False)
+    assert done.returncode == 1 and "such as sales/orders/both.parquet" in done.stderr, (done.stdout, done.stderr)
+    # S3 replicates from the former primary only: an operator copies the object.
+    put_object(deployment, PRIMARY, "sales/orders/both.parquet", STANDBY.encode())
+    done = deployment.twinlake(*switch)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert f"{PRIMARY} is the primary by epoch 2" in done.stdout, done.stdout
+    assert f"{STANDBY} is the standby, and follows {PRIMARY}" in done.stdout, done.stdout
+    assert defaults(deployment, PRIMARY) == OPEN
+    deployment.client("glue", PRIMARY).create_table(DatabaseName="sales", TableInput=table_input("home"))
+    wait_for("it is replicated", lambda: has_table(deployment, "sales", "home"))
+    deployment.resync()
+    wait_until_identical(deployment)
 
 
 def has_table_in(deployment, region, name):
