@@ -1,263 +1,25 @@
 //! A switchover and the way back: nothing is lost, the former primary follows, and a run that was killed goes on
 //! to the same end.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::failover::{
     FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
     SwitchoverReadings,
 };
 use twinlake_core::grant::PrincipalMapping;
-use twinlake_core::heartbeat::{Channel, Heartbeat};
-use twinlake_core::topology::{Epoch, RegionRole};
-use twinlake_core::{OwnRoles, Principal};
-use twinlake_engine::divergence::{DivergedRegion, ReturningRegion, accept, compare};
+use twinlake_core::topology::RegionRole;
+use twinlake_engine::divergence::{accept, compare};
 use twinlake_engine::failover::{
-    BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, Survivor, run, undo_failover, writers,
+    FENCE_WAIT, FailoverError, FailoverProgress, undo_failover, writers,
 };
-use twinlake_engine::region_authority::region_authority;
-use twinlake_engine::resync::{ResyncDepth, resync};
-use twinlake_engine::{Clock as _, Context, InMemoryLedger, Ledger as _, StatsStore as _};
-use twinlake_sim::{KillSwitch, Sim, SimEnvironment, SimRegion, run_until_killed};
+use twinlake_sim::{KillSwitch, run_until_killed};
 use twinlake_tests::equality_oracle::differences;
-use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
-use twinlake_tests::history::table_input;
-use twinlake_tests::takeover::{SimTimer, TestObjects, object_version, ready};
-
-/// One of the two Regions of a pair.
-struct PairRegion {
-    name: &'static str,
-    region: SimRegion,
-    ledger: InMemoryLedger,
-    objects: TestObjects,
-}
-
-/// Two Regions, each with its ledger.
-struct Pair {
-    harness: TestHarness,
-    us: PairRegion,
-    india: PairRegion,
-    reader: Principal,
-    own_roles: OwnRoles,
-}
-
-fn open_defaults() -> Value {
-    json!([{
-        "Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"},
-        "Permissions": ["ALL"],
-    }])
-}
-
-impl Pair {
-    fn in_sync() -> Self {
-        let harness = TestHarness::new(policy(""));
-        let database = json!({"DatabaseInput": {"Name": "sales", "CreateTableDefaultPermissions": open_defaults()}});
-        harness.call(PRIMARY, "CreateDatabase", &database).unwrap();
-        for name in ["orders", "items"] {
-            let table = table_input("sales", name, &["id"]);
-            let request = json!({"DatabaseName": "sales", "TableInput": table});
-            harness.call(PRIMARY, "CreateTable", &request).unwrap();
-        }
-        // The function lake-access lets Twinlake's roles see every column of the primary, whichever that is.
-        let roles = Some(TWINLAKE_ROLE);
-        harness.sim.state().set_reader_role(STANDBY, roles);
-        let region = |name: &'static str| PairRegion {
-            name,
-            region: harness.sim.region(name, TWINLAKE_ROLE),
-            ledger: InMemoryLedger::default(),
-            objects: TestObjects::default(),
-        };
-        let (us, india) = (region(PRIMARY), region(STANDBY));
-        for ledger in [&us.ledger, &india.ledger] {
-            ledger.set_epoch(harness.epoch());
-            ready(ledger.put_policy(harness.policy.text())).unwrap();
-        }
-        let pair = Self {
-            us,
-            india,
-            reader: Principal(TWINLAKE_ROLE.to_owned()),
-            own_roles: OwnRoles::new([TWINLAKE_ROLE.to_owned()]),
-            harness,
-        };
-        pair.settle(&pair.us, &pair.india, pair.harness.epoch());
-        pair.beat(&pair.india);
-        let _ = pair.harness.sim.state().take_calls();
-        pair
-    }
-
-    /// Records a heartbeat of each channel.
-    fn beat(&self, standby: &PairRegion) {
-        let sent = self.harness.sim.now();
-        for channel in Channel::OF_EVENTS {
-            let heartbeat = Heartbeat { sent, done: sent };
-            ready(standby.ledger.record_heartbeat(channel, heartbeat)).unwrap();
-        }
-    }
-
-    fn context<'a>(
-        &'a self,
-        primary: &'a PairRegion,
-        standby: &'a PairRegion,
-        epoch: Epoch,
-    ) -> Context<'a, SimEnvironment> {
-        Context {
-            primary: &primary.region,
-            standby: &standby.region,
-            ledger: &standby.ledger,
-            clock: &self.harness.sim,
-            policy: &self.harness.policy,
-            epoch,
-            reader_role: &self.reader,
-            own_roles: &self.own_roles,
-            max_concurrent_calls: 4,
-            approved_deletions: &ApprovedDeletions::None,
-            may_write_settings: true,
-            stop_at: None,
-            scan_window: None,
-            lf_tag_lease: None,
-            progress: &(),
-        }
-    }
-
-    fn settle(&self, primary: &PairRegion, standby: &PairRegion, epoch: Epoch) {
-        for _ in 0..8 {
-            let context = self.context(primary, standby, epoch);
-            let run = resync(&context, ResyncDepth::Full, None, None::<&TestQueue>, &());
-            let report = run_until_killed(&self.harness.sim, run).unwrap().unwrap();
-            if report.outcome.applied.is_empty() {
-                return;
-            }
-        }
-        panic!("it does not settle");
-    }
-
-    fn regions<'a>(
-        &'a self,
-        next: &'a PairRegion,
-        former: &'a PairRegion,
-        epoch: Epoch,
-    ) -> ReturningRegion<'a, SimRegion, InMemoryLedger, TestObjects, Sim> {
-        let of = |region: &'a PairRegion| DivergedRegion {
-            region: &region.region,
-            ledger: &region.ledger,
-            objects: &region.objects,
-        };
-        ReturningRegion {
-            primary: of(next),
-            former: of(former),
-            clock: &self.harness.sim,
-            policy: &self.harness.policy,
-            epoch,
-            reader_role: &self.reader,
-            own_roles: &self.own_roles,
-            max_concurrent_calls: 4,
-            progress: &(),
-        }
-    }
-
-    fn role(&self, region: &PairRegion, peer: &PairRegion) -> RegionRole {
-        ready(region_authority(region.name, &region.ledger, &peer.ledger))
-            .unwrap()
-            .role
-    }
-
-    /// Makes `next` the primary. Returns `None` if the kill switch stopped it.
-    fn switch_with(
-        &self,
-        (next, former): (&PairRegion, &PairRegion),
-        request: &FailoverRequest,
-        progress: &dyn FailoverProgress,
-    ) -> Option<Result<Option<FailoverJournal>, FailoverError>> {
-        let site = self.harness.policy.sites.find(next.name).unwrap();
-        let held = next.ledger.contents().epoch;
-        let is_written = held.primary() == site;
-        let to = if is_written { held } else { held.switched() };
-        let handover: BothRegions<
-            '_,
-            SimEnvironment,
-            SimRegion,
-            InMemoryLedger,
-            TestObjects,
-            TestQueue,
-        > = BothRegions {
-            context: (!is_written).then(|| self.context(former, next, held)),
-            regions: self.regions(next, former, to),
-            queue: None,
-        };
-        let timer = SimTimer(self.harness.sim.clone());
-        let survivor = Survivor {
-            site,
-            region: &next.region,
-            ledger: &next.ledger,
-            timer: &timer,
-            policy: &self.harness.policy,
-            max_concurrent_calls: 2,
-            fence_wait: FENCE_WAIT,
-            progress,
-            handover: &handover,
-        };
-        run_until_killed(&self.harness.sim, run(&survivor, request))
-    }
-
-    fn request(&self, former: &PairRegion) -> FailoverRequest {
-        FailoverRequest {
-            switchover: Some(SwitchoverReadings {
-                peer_epoch: Some(former.ledger.contents().epoch),
-                writers_stopped: true,
-                lag_limits: Channel::EVERY.map(|channel| (channel, 900)).into(),
-            }),
-            ..FailoverRequest::default()
-        }
-    }
-
-    fn switch(&self) -> Result<Option<FailoverJournal>, FailoverError> {
-        let request = self.request(&self.us);
-        let switched = self.switch_with((&self.india, &self.us), &request, &());
-        switched.expect("nothing kills it")
-    }
-
-    fn defaults(&self, region: &PairRegion) -> Value {
-        let name = json!({"Name": "sales"});
-        let found = self
-            .harness
-            .call(region.name, "GetDatabase", &name)
-            .unwrap();
-        found["Database"]["CreateTableDefaultPermissions"].clone()
-    }
-
-    /// What a switchover leaves behind, without its times.
-    fn end(&self) -> (Epoch, Epoch, FailoverStage, Value, Vec<String>) {
-        let record = self.india.ledger.contents().epoch_record.unwrap().0;
-        let journal = record.failover.unwrap();
-        assert_eq!(journal.not_handed_over, None);
-        let rows = self.us.ledger.contents().rows;
-        let rows = rows.values();
-        let rows = rows.map(|row| format!("{} {:?}", row.subject, row.pairing));
-        (
-            record.epoch,
-            self.us.ledger.contents().epoch,
-            journal.stage,
-            self.defaults(&self.india),
-            rows.collect(),
-        )
-    }
-
-    fn create_table(&self, region: &PairRegion, name: &str) {
-        let text = table_input("sales", name, &["id"]).to_string();
-        let text = match region.name == STANDBY {
-            true => text.replace("s3://lake-us/", "s3://lake-in/replica/"),
-            false => text,
-        };
-        let table: Value = serde_json::from_str(&text).unwrap();
-        let request = json!({"DatabaseName": "sales", "TableInput": table});
-        self.harness
-            .call(region.name, "CreateTable", &request)
-            .unwrap();
-    }
-}
+use twinlake_tests::harness::PRIMARY;
+use twinlake_tests::takeover::pair::{Pair, open_defaults};
+use twinlake_tests::takeover::{object_version, ready};
 
 #[test]
 fn both_regions_change_roles_and_nothing_is_lost() {
@@ -315,7 +77,7 @@ fn killed_between_any_two_calls_and_run_again_it_ends_the_same() {
     let uninterrupted = Pair::in_sync();
     uninterrupted.switch().unwrap();
     let calls = uninterrupted.harness.sim.state().take_calls().len();
-    let expected = uninterrupted.end();
+    let expected = uninterrupted.end(&uninterrupted.india, &uninterrupted.us);
     for call_index in 0..calls {
         let pair = Pair::in_sync();
         pair.harness.sim.state().set_kill_switch(KillSwitch {
@@ -327,7 +89,7 @@ fn killed_between_any_two_calls_and_run_again_it_ends_the_same() {
         assert!(killed.is_none(), "call {call_index} was not reached");
         pair.harness.sim.state().clear_all_faults();
         pair.switch().unwrap();
-        assert_eq!(pair.end(), expected, "{call_index}");
+        assert_eq!(pair.end(&pair.india, &pair.us), expected, "{call_index}");
     }
 }
 
@@ -350,7 +112,11 @@ fn killed_between_any_two_steps_and_run_again_it_ends_the_same() {
         });
         assert!(std::panic::catch_unwind(dies).is_err());
         pair.switch().unwrap();
-        assert_eq!(pair.end(), uninterrupted.end(), "{step:?}");
+        assert_eq!(
+            pair.end(&pair.india, &pair.us),
+            uninterrupted.end(&uninterrupted.india, &uninterrupted.us),
+            "{step:?}"
+        );
     }
 }
 
@@ -428,7 +194,7 @@ fn what_somebody_writes_during_the_switch_leaves_the_former_primary_fenced_until
 fn objects_that_have_not_arrived_stop_it_before_the_epoch_and_it_can_be_undone() {
     let mut pair = Pair::in_sync();
     let before = pair.india.ledger.contents();
-    let later = pair.harness.sim.now().plus_secs(60);
+    let later = pair.harness.sim.state().now().plus_secs(60);
     let key = "sales/orders/new.parquet".to_owned();
     let objects = &mut pair.us.objects.versions;
     objects.push((key, object_version("1", later)));

@@ -1,7 +1,12 @@
-//! What tests of failovers, switchovers and returns share: a clock that a wait moves on, and the versions of objects.
+//! What tests of failovers, switchovers and returns share: a clock that a wait moves on, the versions of objects, two
+//! Regions with a ledger each ([`pair`]), and ledgers whose caller dies ([`mortal_ledger`]).
+
+pub mod mortal_ledger;
+pub mod pair;
 
 use std::collections::BTreeSet;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use twinlake_core::divergence::ListedVersion;
@@ -9,7 +14,7 @@ use twinlake_core::{CallError, CallErrorKind, Timestamp};
 use twinlake_engine::Clock;
 use twinlake_engine::failover::Timer;
 use twinlake_engine::ports::{ObjectVersions, VersionMarker, VersionsPage};
-use twinlake_sim::Sim;
+use twinlake_sim::{Sim, yield_once};
 
 /// The simulator's clock, which a wait moves on.
 #[derive(Debug)]
@@ -41,6 +46,21 @@ pub struct TestObjects {
     pub replicas: BTreeSet<String>,
     /// Whether listing them is denied.
     pub is_denied: bool,
+    /// Whether asking for their origin is denied.
+    pub denies_origins: bool,
+    /// The questions for origins under way, and the most of them at once.
+    origins: Mutex<(usize, usize)>,
+}
+
+impl TestObjects {
+    /// The most questions for origins that were under way at once.
+    ///
+    /// # Panics
+    /// Another test panicked.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.origins.lock().unwrap().1
+    }
 }
 
 impl ObjectVersions for TestObjects {
@@ -65,7 +85,20 @@ impl ObjectVersions for TestObjects {
     }
 
     async fn is_replica(&self, _: &str, _: &str, id: &str) -> Result<bool, CallError> {
-        Ok(self.replicas.contains(id))
+        {
+            let mut origins = self.origins.lock().unwrap();
+            origins.0 += 1;
+            origins.1 = origins.1.max(origins.0);
+        }
+        yield_once().await;
+        self.origins.lock().unwrap().0 -= 1;
+        match self.denies_origins {
+            true => {
+                let kind = CallErrorKind::Denied;
+                Err(CallError::new(kind, "HeadObject", "x", "denied"))
+            }
+            false => Ok(self.replicas.contains(id)),
+        }
     }
 }
 

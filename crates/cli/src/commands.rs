@@ -21,5 +21,6 @@ pub(crate) mod sandbox;
 pub mod scenario;
 pub(crate) mod setup;
 pub(crate) mod status;
+pub(crate) mod switch_options;
 pub(crate) mod switchover;
 pub(crate) mod uninstall;

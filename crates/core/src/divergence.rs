@@ -228,22 +228,29 @@ fn is_heartbeat(subject: &Subject) -> bool {
 /// What a step of the reverse plan says about the former primary; `None` if it takes something away, or if only
 /// the primary has changed.
 fn change_of(step: &Step, regions: &ComparedRegions, primary: SiteId) -> Option<FormerChange> {
+    let (kind, digest) = kind_and_digest(step, regions, primary)?;
+    Some(FormerChange {
+        subject: step.subject(),
+        object: step.object_kind(),
+        kind,
+        text: render::step(step),
+        step: Some(step.clone()),
+        digest,
+    })
+}
+
+/// What became of the object of a step in the former primary, and the digest of what is given up.
+fn kind_and_digest(
+    step: &Step,
+    regions: &ComparedRegions,
+    primary: SiteId,
+) -> Option<(FormerChangeKind, String)> {
+    let in_both = |content: String| Some((FormerChangeKind::ChangedInBoth, content));
     let updated = |comparable: String, content: String| {
-        let subject = step.subject();
-        let equal = regions.rows.get(&subject).and_then(|row| {
-            let pairing = row.pairing.as_ref()?;
-            pairing.digest.get(primary).clone()
-        });
-        if equal.as_ref() == Some(&comparable) {
-            return None;
-        }
-        let kind = match equal.is_some() && equal.as_ref() == regions.in_primary.get(&subject) {
-            true => FormerChangeKind::ChangedThere,
-            false => FormerChangeKind::ChangedInBoth,
-        };
+        let kind = kind_of_update(&step.subject(), &comparable, regions, primary)?;
         Some((kind, content))
     };
-    let (kind, content) = match step {
+    match step {
         Step::CreateDatabase { .. }
         | Step::CreateTable { .. }
         | Step::CreateFunction { .. }
@@ -251,52 +258,60 @@ fn change_of(step: &Step, regions: &ComparedRegions, primary: SiteId) -> Option<
         | Step::Grant { .. }
         | Step::PutAttachment {
             replaces: false, ..
-        } => (FormerChangeKind::OnlyThere, digest(step)),
+        } => Some((FormerChangeKind::OnlyThere, digest(step))),
         Step::UpdateDatabase { database, .. } => updated(
             digest(&database.clone().into_comparable()),
             digest(database),
-        )?,
+        ),
         Step::UpdateTable { table, .. } => {
-            updated(digest(&table.clone().into_comparable()), digest(table))?
+            updated(digest(&table.clone().into_comparable()), digest(table))
         }
-        Step::UpdateFunction { function, .. } => updated(digest(function), digest(function))?,
-        Step::UpdatePartition { partition, .. } => {
-            (FormerChangeKind::ChangedInBoth, digest(partition))
-        }
+        Step::UpdateFunction { function, .. } => updated(digest(function), digest(function)),
+        Step::UpdatePartition { partition, .. } => in_both(digest(partition)),
         Step::PutAttachment {
             replaces: true,
             attachment,
             ..
-        } => (FormerChangeKind::ChangedInBoth, digest(attachment)),
+        } => in_both(digest(attachment)),
         Step::PutSettings {
             added_admins,
             added_read_only_admins,
             other_settings,
             ..
         } => {
-            if added_admins.is_empty()
-                && added_read_only_admins.is_empty()
-                && other_settings.is_none()
-            {
-                return None;
-            }
-            let content = digest(&(added_admins, added_read_only_admins, other_settings));
-            (FormerChangeKind::ChangedInBoth, content)
+            let adds = !added_admins.is_empty() || !added_read_only_admins.is_empty();
+            let content = (added_admins, added_read_only_admins, other_settings);
+            in_both(digest(&content)).filter(|_| adds || other_settings.is_some())
         }
         Step::DeleteFunction { .. }
         | Step::RemoveAttachment { .. }
         | Step::Revoke { .. }
         | Step::DeletePartition { .. }
         | Step::DeleteTable { .. }
-        | Step::DeleteDatabase { .. } => return None,
-    };
-    Some(FormerChange {
-        subject: step.subject(),
-        object: step.object_kind(),
-        kind,
-        text: render::step(step),
-        step: Some(step.clone()),
-        digest: content,
+        | Step::DeleteDatabase { .. } => None,
+    }
+}
+
+/// Who has changed an object that differs; `None` if only the primary has. `comparable` is the digest of the object
+/// of the former primary.
+fn kind_of_update(
+    subject: &Subject,
+    comparable: &str,
+    regions: &ComparedRegions,
+    primary: SiteId,
+) -> Option<FormerChangeKind> {
+    let pairing = regions
+        .rows
+        .get(subject)
+        .and_then(|row| row.pairing.as_ref());
+    let equal = pairing.and_then(|pairing| pairing.digest.get(primary).as_deref());
+    if equal == Some(comparable) {
+        return None;
+    }
+    let in_primary = regions.in_primary.get(subject).map(String::as_str);
+    Some(match equal.is_some() && equal == in_primary {
+        true => FormerChangeKind::ChangedThere,
+        false => FormerChangeKind::ChangedInBoth,
     })
 }
 

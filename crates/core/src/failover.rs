@@ -50,12 +50,13 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
-    /// Whether the report with this digest was accepted in this epoch, and the end of it is not noted.
+    /// Whether a report was accepted in this epoch, the one with this digest if one is given, and the end of it
+    /// is not noted.
     #[must_use]
-    pub fn has_unfinished_acceptance(&self, digest: &str) -> bool {
+    pub fn has_unfinished_acceptance(&self, digest: Option<&str>) -> bool {
         self.accepted.as_ref().is_some_and(|accepted| {
             accepted.completed_at.is_none()
-                && accepted.digest == digest
+                && digest.is_none_or(|digest| accepted.digest == digest)
                 && accepted.epoch == self.epoch.number()
         })
     }

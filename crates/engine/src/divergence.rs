@@ -10,7 +10,7 @@ mod accept;
 mod objects;
 mod pairing;
 
-pub use accept::{AcceptError, accept, finish_accepted};
+pub use accept::{AcceptError, accept, finish_interrupted};
 
 use crate::in_memory_ledger::{InMemoryLedger, LedgerFile};
 use crate::ports::{Clock, Environment, Ledger, ObjectVersions, ReadRegion};

@@ -2,7 +2,7 @@
 //! given up.
 
 use crate::common_options::Common;
-use crate::connect::{Connection, WithoutLedger, ledger_in};
+use crate::connect::{CommandRegion, Connection, WithoutLedger, ledger_in};
 use crate::files::write_json;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
@@ -14,7 +14,9 @@ use twinlake_core::failover::EpochRecord;
 use twinlake_core::render::{self, StepCounts};
 use twinlake_core::step_kind::ObjectKind;
 use twinlake_core::topology::Epoch;
-use twinlake_engine::divergence::{AcceptError, DivergedRegion, accept, compare, finish_accepted};
+use twinlake_engine::divergence::{
+    AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare, finish_interrupted,
+};
 use twinlake_engine::{Ledger as _, ReadRegion as _};
 
 /// Arguments of `twinlake divergence`.
@@ -101,66 +103,123 @@ pub(crate) async fn run(
     }
     let connection = Connection::open(common, WithoutLedger::Fails(NEEDS_LEDGERS)).await?;
     let both = BothRegions::open(common, &connection).await?;
-    let (primary, former) = connection.regions();
-    let unfinished = args
-        .accept
-        .as_ref()
-        .filter(|digest| both.record.has_unfinished_acceptance(digest));
-    if unfinished.is_some() && both.held == connection.epoch {
-        finish_accepted(&both.primary_ledger, &SystemClock, primary.region()).await?;
-        print_accepted(former.region(), primary.region(), connection.epoch, args);
+    let command = DivergenceCommand {
+        connection: &connection,
+        both: &both,
+        args,
+    };
+    if let Some(digest) = &args.accept
+        && command.finish_interrupted(digest).await?
+    {
         return Ok(CommandOutcome::Done);
     }
-    check_fenced(connection.epoch, both.held, former.region())?;
-    let regions = connection.returning(
-        DivergedRegion {
-            region: connection.regions().0,
-            ledger: &both.primary_ledger,
-            objects: &both.primary_objects,
-        },
-        DivergedRegion {
-            region: connection.regions().1,
-            ledger: &both.former_ledger,
-            objects: &both.former_objects,
-        },
-    );
-    let read = async || {
-        connection.progress.begin("Comparing the Regions");
-        let found = compare(&regions, &both.record).await;
-        connection.progress.end();
-        let divergence = found?;
-        write_report(&divergence.report, args)?;
-        Ok::<_, CliError>(divergence)
-    };
-    let divergence = read().await?;
+    let former = connection.regions().1.region();
+    check_fenced(connection.epoch, both.held, former)?;
+    let regions = command.regions();
+    let divergence = command.read(&regions).await?;
     let report = &divergence.report;
-    if args.json {
-        output::json(&serde_json::json!({ "digest": report.digest(), "report": report }));
-    } else {
-        output::print(&report_text(report));
+    match args.json {
+        true => output::json(&serde_json::json!({ "digest": report.digest(), "report": report })),
+        false => output::print(&report_text(report)),
     }
-    let Some(digest) = &args.accept else {
-        if !args.json {
-            print_next(report);
-        }
-        return Ok(CommandOutcome::done_if(report.is_empty()));
-    };
-    // A report that is not the accepted one is refused before anybody is asked.
-    let divergence = match args.yes || report.digest() != *digest {
-        true => divergence,
-        false => {
-            if !confirm_report(report)? {
-                return Ok(CommandOutcome::AttentionNeeded);
+    match &args.accept {
+        Some(digest) => command.accept(&regions, divergence, digest).await,
+        None => {
+            if !args.json {
+                print_next(report);
             }
-            // The question may have stood open for long.
-            read().await?
+            Ok(CommandOutcome::done_if(report.is_empty()))
         }
-    };
-    let former = &divergence.report.former_region;
-    let accepted = accept(&regions, &divergence, digest).await;
-    accepted.map_err(|error| accept_error(error, former))?;
-    print_accepted(former, primary.region(), connection.epoch, args);
-    Ok(CommandOutcome::Done)
+    }
+}
+
+/// The Regions, as this command compares them.
+type ComparedRegions<'a> =
+    ReturningRegion<'a, CommandRegion, DynamoLedger, S3ObjectVersions, SystemClock>;
+
+/// What the command works on.
+struct DivergenceCommand<'a> {
+    connection: &'a Connection,
+    both: &'a BothRegions,
+    args: &'a DivergenceArgs,
+}
+
+impl<'a> DivergenceCommand<'a> {
+    fn regions(&self) -> ComparedRegions<'a> {
+        let (primary, former) = self.connection.regions();
+        let both = self.both;
+        self.connection.returning(
+            DivergedRegion {
+                region: primary,
+                ledger: &both.primary_ledger,
+                objects: &both.primary_objects,
+            },
+            DivergedRegion {
+                region: former,
+                ledger: &both.former_ledger,
+                objects: &both.former_objects,
+            },
+        )
+    }
+
+    /// Completes the acceptance of this report, if it was killed at its end. Returns whether the report is accepted.
+    async fn finish_interrupted(&self, digest: &str) -> Result<bool, CliError> {
+        let (primary, both) = (self.connection.regions().0.region(), self.both);
+        let at = (primary, both.held);
+        let ledger = &both.primary_ledger;
+        let finished = finish_interrupted(ledger, &SystemClock, at, Some(digest)).await?;
+        if finished {
+            self.print_accepted();
+        }
+        Ok(finished)
+    }
+
+    /// Compares the Regions, and writes the report to the file of `--out`.
+    async fn read(&self, regions: &ComparedRegions<'_>) -> Result<Divergence, CliError> {
+        self.connection.progress.begin("Comparing the Regions");
+        let found = compare(regions, &self.both.record).await;
+        self.connection.progress.end();
+        let divergence = found?;
+        write_report(&divergence.report, self.args)?;
+        Ok(divergence)
+    }
+
+    /// Asks, and accepts the report with this digest.
+    async fn accept(
+        &self,
+        regions: &ComparedRegions<'_>,
+        divergence: Divergence,
+        digest: &str,
+    ) -> Result<CommandOutcome, CliError> {
+        // A report that is not the accepted one is refused before anybody is asked.
+        let divergence = match self.args.yes || divergence.report.digest() != digest {
+            true => divergence,
+            false => {
+                if !confirm_report(&divergence.report)? {
+                    return Ok(CommandOutcome::AttentionNeeded);
+                }
+                // The question may have stood open for long.
+                self.read(regions).await?
+            }
+        };
+        let accepted = accept(regions, &divergence, digest).await;
+        accepted.map_err(|error| accept_error(error, &divergence.report.former_region))?;
+        self.print_accepted();
+        Ok(CommandOutcome::Done)
+    }
+
+    fn print_accepted(&self) {
+        let (primary, former) = self.connection.regions();
+        let (primary, former) = (primary.region(), former.region());
+        let epoch = self.connection.epoch;
+        if !self.args.json {
+            output::print(&format!(
+                "{former} is the standby by epoch {epoch}. The next resync makes it equal to {primary}; `twinlake \
+                 resync --region {former}` does it now. Deletions beyond the deletion limit stay held until `twinlake \
+                 approve-deletions --region {former}`."
+            ));
+        }
+    }
 }
 
 /// Writes the report to the file of `--out`.
@@ -191,16 +250,6 @@ fn accept_error(error: AcceptError, former: &str) -> CliError {
         | AcceptError::Unread { .. }
         | AcceptError::FailoverUnderWay
         | AcceptError::NotFenced { .. }) => CliError::Usage(refused.to_string()),
-    }
-}
-
-fn print_accepted(former: &str, primary: &str, epoch: Epoch, args: &DivergenceArgs) {
-    if !args.json {
-        output::print(&format!(
-            "{former} is the standby by epoch {epoch}. The next resync makes it equal to {primary}; `twinlake resync \
-             --region {former}` does it now. Deletions beyond the deletion limit stay held until `twinlake \
-             approve-deletions --region {former}`."
-        ));
     }
 }
 

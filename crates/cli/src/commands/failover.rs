@@ -1,6 +1,7 @@
 //! `twinlake failover`: makes the standby the primary, because the primary is gone. Calls the ledger and Glue
 //! of the surviving Region, and nothing else.
 
+use super::switch_options::SwitchOptions;
 use crate::connect::{ledger_in, policy_in};
 use crate::output::duration;
 use crate::{CliError, CommandOutcome, output};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use twinlake_aws::{AwsRegion, Clients, DynamoLedger, SystemClock};
 use twinlake_core::failover::{
-    FailoverDecision, FailoverJournal, FailoverRequest, FailoverStep, ForceableGate, RecoveryPoint,
+    FailoverDecision, FailoverJournal, FailoverRequest, FailoverStep, RecoveryPoint,
     SwitchOperation,
 };
 use twinlake_core::heartbeat::Channel;
@@ -34,37 +35,11 @@ pub struct FailoverArgs {
     #[arg(long, value_name = "TABLE", default_value = crate::common_options::DEFAULT_LEDGER_TABLE)]
     pub ledger_table: String,
     /// Accept that changes are lost that had not arrived from the primary
-    #[arg(long)]
+    #[arg(long, conflicts_with = "undo")]
     pub accept_loss: bool,
-    /// Show what is behind and every step, and refuse as the real command would; change nothing
-    #[arg(long)]
-    pub validate_only: bool,
-    /// Undo a failover that has not written its epoch yet
-    #[arg(long, conflicts_with_all = ["accept_loss", "validate_only", "force", "epoch"])]
-    pub undo: bool,
-    /// Refuse unless the ledger holds this epoch, as `--validate-only` shows it
-    #[arg(long, value_name = "NUMBER")]
-    pub epoch: Option<u64>,
-    /// Open a gate by its name, as the refusal shows it; repeatable
-    #[arg(long, value_name = "GATE", value_parser = parse_gate)]
-    pub force: Vec<ForceableGate>,
-    /// Do not ask for confirmation
-    #[arg(long)]
-    pub yes: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Wait this long instead of two minutes; only with an AWS on this computer
-    #[arg(long, value_name = "SECONDS", hide = true)]
-    pub local_wait: Option<u64>,
-}
-
-pub(super) fn parse_gate(text: &str) -> Result<ForceableGate, String> {
-    let mut gates = ForceableGate::EVERY.into_iter();
-    gates.find(|gate| gate.as_str() == text).ok_or_else(|| {
-        let names = ForceableGate::EVERY.map(ForceableGate::as_str);
-        format!("the gates that can be forced are {}", names.join(", "))
-    })
+    /// How it is asked for
+    #[command(flatten)]
+    pub switch: SwitchOptions,
 }
 
 /// The concurrent calls to Glue while the databases' defaults are restored.
@@ -86,10 +61,9 @@ impl SurvivingRegion {
     pub(super) async fn open(
         ledger_table: &str,
         region: &str,
-        is_quiet: bool,
-        local_wait: Option<u64>,
+        options: &SwitchOptions,
     ) -> Result<Self, CliError> {
-        let fence_wait = fence_wait(region, local_wait).await?;
+        let fence_wait = fence_wait(region, options.local_wait).await?;
         let ledger = ledger_in(ledger_table, region).await;
         let policy = policy_in(&ledger, region).await?;
         let Some(site) = policy.sites.find(region) else {
@@ -102,7 +76,7 @@ impl SurvivingRegion {
             policy,
             site,
             ledger,
-            is_quiet,
+            is_quiet: options.json,
             fence_wait,
         })
     }
@@ -129,30 +103,32 @@ async fn fence_wait(region: &str, local_wait: Option<u64>) -> Result<Duration, C
 }
 
 pub(crate) async fn run(args: &FailoverArgs) -> Result<CommandOutcome, CliError> {
-    let survivor =
-        SurvivingRegion::open(&args.ledger_table, &args.region, args.json, args.local_wait).await?;
-    if args.undo {
-        let undone = undo_failover(&survivor.ledger, &SystemClock).await;
-        undone.map_err(cli_error)?;
-        output::print("The failover is undone. It had changed nothing but its journal.");
-        return Ok(CommandOutcome::Done);
+    let options = &args.switch;
+    let survivor = SurvivingRegion::open(&args.ledger_table, &args.region, options).await?;
+    if options.undo {
+        return undo(&survivor, SwitchOperation::Failover).await;
     }
-    let request = FailoverRequest {
-        accepts_loss: args.accept_loss,
-        seen_epoch: args.epoch,
-        forced: args.force.iter().copied().collect(),
-        switchover: None,
-    };
+    let request = options.request(args.accept_loss, None);
     let question = format!(
         "Make {} the primary, and lose what has not arrived from {}?",
         args.region,
         survivor.other_region()
     );
-    let confirmation = match args.yes {
-        true => None,
-        false => Some(question.as_str()),
-    };
-    switch(&survivor, &request, &(), args.validate_only, confirmation).await
+    switch(&survivor, &request, &(), options, &question).await
+}
+
+/// Undoes what is under way.
+pub(super) async fn undo(
+    survivor: &SurvivingRegion,
+    operation: SwitchOperation,
+) -> Result<CommandOutcome, CliError> {
+    let undone = undo_failover(&survivor.ledger, &SystemClock).await;
+    undone.map_err(cli_error)?;
+    output::print(&format!(
+        "The {} is undone. It had changed nothing but its journal.",
+        operation.as_str()
+    ));
+    Ok(CommandOutcome::Done)
 }
 
 /// Shows what a failover or switchover would do, asks for confirmation, and does it.
@@ -160,8 +136,8 @@ pub(super) async fn switch<H: Handover>(
     survivor: &SurvivingRegion,
     request: &FailoverRequest,
     handover: &H,
-    is_validation: bool,
-    confirmation: Option<&str>,
+    options: &SwitchOptions,
+    question: &str,
 ) -> Result<CommandOutcome, CliError> {
     let preview = failover::preview(survivor.site, &survivor.ledger, &SystemClock, request).await?;
     if !survivor.is_quiet {
@@ -181,7 +157,7 @@ pub(super) async fn switch<H: Handover>(
     };
     let journal = next.failover.as_ref();
     let to = journal.map_or(next.epoch, |journal| journal.to);
-    if is_validation {
+    if options.validate_only {
         if survivor.is_quiet {
             output::json(&serde_json::json!({
                 "epoch": preview.record.epoch, "next": next, "recovery_point": preview.recovery_point,
@@ -191,7 +167,7 @@ pub(super) async fn switch<H: Handover>(
     }
     // Until the epoch is written, a person may decide otherwise.
     let is_open = journal.is_none_or(FailoverJournal::is_before_epoch);
-    if let Some(question) = confirmation.filter(|_| is_open)
+    if let Some(question) = options.confirmation(question).filter(|_| is_open)
         && !output::confirm(question)?
     {
         return Ok(CommandOutcome::AttentionNeeded);
@@ -256,7 +232,7 @@ async fn take_over<H: Handover>(
     })
 }
 
-pub(super) fn cli_error(error: FailoverError) -> CliError {
+fn cli_error(error: FailoverError) -> CliError {
     match error {
         refused @ (FailoverError::Refused(_)
         | FailoverError::NotUndone(_)

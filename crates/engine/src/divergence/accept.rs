@@ -7,6 +7,7 @@ use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
 use std::collections::BTreeSet;
 use twinlake_core::failover::{AcceptedDivergence, EpochRecord, FailoverJournal, FailoverStep};
 use twinlake_core::ledger::LedgerRows;
+use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, Subject};
 
 /// Why a report is not accepted.
@@ -146,12 +147,31 @@ async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     }
 }
 
-/// Notes in the ledger of the primary that the former primary is the standby: the end of [`accept`], for one that was
-/// killed before it.
+/// Notes in the ledger of the primary that the former primary is the standby, if that is all that is missing of
+/// [`accept`], which was killed before its end. `held` is the epoch of the former primary. Without a `digest`, whichever
+/// report was accepted counts. Returns whether it was.
 ///
 /// # Errors
 /// The ledger cannot be reached, or others changed the record.
-pub async fn finish_accepted<L: Ledger, C: Clock>(
+pub async fn finish_interrupted<L: Ledger, C: Clock>(
+    ledger: &L,
+    clock: &C,
+    (region, held): (&str, Epoch),
+    digest: Option<&str>,
+) -> Result<bool, CallError> {
+    let record = ledger.epoch_record().await?.unzip().0.unwrap_or_default();
+    let is_unfinished = held == record.epoch && record.has_unfinished_acceptance(digest);
+    if is_unfinished {
+        finish_accepted(ledger, clock, region).await?;
+    }
+    Ok(is_unfinished)
+}
+
+/// Notes in the ledger of the primary that the former primary is the standby.
+///
+/// # Errors
+/// The ledger cannot be reached, or others changed the record.
+async fn finish_accepted<L: Ledger, C: Clock>(
     ledger: &L,
     clock: &C,
     region: &str,

@@ -2,7 +2,8 @@
 
 use super::ReturningRegion;
 use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
-use std::collections::{BTreeMap, BTreeSet};
+use futures_util::{StreamExt as _, stream};
+use std::collections::BTreeMap;
 use twinlake_core::canary::is_canary_key;
 use twinlake_core::divergence::{PlaceDivergence, PlaceVersions, VersionsByKey};
 use twinlake_core::location::{Location, LocationPair};
@@ -56,8 +57,15 @@ async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         *of_site = found;
         unread.extend(problem.map(|problem| (site, problem)));
     }
-    find_origins(regions.primary.objects, primary, &mut versions).await;
-    drop_replicas(regions.former.objects, former, &mut versions).await;
+    let most_at_once = regions.max_concurrent_calls;
+    find_origins(
+        regions.primary.objects,
+        primary,
+        most_at_once,
+        &mut versions,
+    )
+    .await;
+    drop_replicas(regions.former.objects, former, most_at_once, &mut versions).await;
     let start = key_prefix(primary);
     let table_of = |key: &str| {
         let key = format!("{start}{key}");
@@ -116,20 +124,16 @@ async fn list_versions<O: ObjectVersions>(
 async fn drop_replicas<O: ObjectVersions>(
     objects: &O,
     former: &Location,
+    most_at_once: usize,
     versions: &mut PlaceVersions,
 ) {
-    let start = key_prefix(former);
-    let only_there: Vec<(String, String)> = versions
+    let only_there: Vec<VersionKey> = versions
         .only_in_former()
         .take(MAX_ORIGINS)
         .map(|(key, id)| (key.to_owned(), id.to_owned()))
         .collect();
-    for (key, id) in only_there {
-        let path = format!("{start}{key}");
-        if matches!(
-            objects.is_replica(former.bucket(), &path, &id).await,
-            Ok(true)
-        ) {
+    for ((key, id), is_replica) in ask_origins(objects, former, most_at_once, only_there).await {
+        if is_replica == Some(true) {
             versions.remove_from_former(&key, &id);
         }
     }
@@ -139,23 +143,41 @@ async fn drop_replicas<O: ObjectVersions>(
 async fn find_origins<O: ObjectVersions>(
     objects: &O,
     primary: &Location,
+    most_at_once: usize,
     versions: &mut PlaceVersions,
 ) {
-    let start = key_prefix(primary);
-    let shared: Vec<(String, String)> = versions
+    let shared: Vec<VersionKey> = versions
         .shared_since_switch()
         .map(|(key, id)| (key.to_owned(), id.to_owned()))
         .collect();
-    let mut replicas = BTreeSet::new();
-    let mut unknown = shared.len().saturating_sub(MAX_ORIGINS);
-    for (key, id) in shared.into_iter().take(MAX_ORIGINS) {
+    let beyond = shared.len().saturating_sub(MAX_ORIGINS);
+    let asked = shared.into_iter().take(MAX_ORIGINS).collect();
+    let origins = ask_origins(objects, primary, most_at_once, asked).await;
+    let unread = origins.iter().filter(|(_, origin)| origin.is_none());
+    versions.unknown_origin = beyond + unread.count();
+    let replicas = origins.into_iter();
+    let replicas = replicas.filter(|(_, is_replica)| *is_replica == Some(true));
+    versions.replicas = replicas.map(|(version, _)| version).collect();
+}
+
+/// A key, relative to its place, and the id of a version.
+type VersionKey = (String, String);
+
+/// Asks which of these versions are replicas, several at a time; `None` for those that could not be asked.
+async fn ask_origins<O: ObjectVersions>(
+    objects: &O,
+    place: &Location,
+    most_at_once: usize,
+    versions: Vec<VersionKey>,
+) -> Vec<(VersionKey, Option<bool>)> {
+    let start = key_prefix(place);
+    let asked = versions.into_iter().map(|(key, id)| {
         let path = format!("{start}{key}");
-        match objects.is_replica(primary.bucket(), &path, &id).await {
-            Ok(true) => drop(replicas.insert((key, id))),
-            Ok(false) => {}
-            Err(_) => unknown += 1,
+        async move {
+            let is_replica = objects.is_replica(place.bucket(), &path, &id).await;
+            ((key, id), is_replica.ok())
         }
-    }
-    versions.replicas = replicas;
-    versions.unknown_origin = unknown;
+    });
+    let asked = stream::iter(asked).buffer_unordered(most_at_once.max(1));
+    asked.collect().await
 }

@@ -1,9 +1,11 @@
 //! What a switchover does with both Regions: before the epoch it makes sure that nothing is lost, and at the end
 //! it makes the former primary the standby.
 
-use crate::divergence::{AcceptError, ReturningRegion, accept, compare};
+use crate::divergence::{AcceptError, ReturningRegion, accept, compare, finish_interrupted};
 use crate::grant_index::GrantIndex;
-use crate::ports::{Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion};
+use crate::ports::{
+    Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion,
+};
 use crate::reconcile::Context;
 use crate::resync::{ResyncDepth, resync};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +75,11 @@ where
     }
 
     async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
-        if self.regions.former.ledger.epoch().await? == self.regions.epoch {
+        let held = self.regions.former.ledger.epoch().await?;
+        if held == self.regions.epoch {
+            let primary = &self.regions.primary;
+            let at = (primary.region.region(), held);
+            finish_interrupted(primary.ledger, self.regions.clock, at, None).await?;
             return Ok(None);
         }
         let divergence = compare(&self.regions, record).await?;
