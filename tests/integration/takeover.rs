@@ -1,7 +1,9 @@
-//! A takeover and the return of the former primary: what the comparison of objects counts and leaves out, and
-//! readings that fail.
+//! A takeover and the return of the former primary: what the comparison of objects counts and leaves out, readings that
+//! fail, and the query tools.
 
 #[path = "takeover/objects.rs"]
 mod objects;
+#[path = "takeover/query_tools.rs"]
+mod query_tools;
 #[path = "takeover/readings.rs"]
 mod readings;

@@ -7,11 +7,13 @@
 
 mod apply;
 mod fenced;
+mod handover;
 mod ledger;
 mod observe;
 mod report;
 
 pub use fenced::FencedQueryRegion;
+pub(crate) use handover::hand_over_rows;
 pub use ledger::{QueryResyncRecord, read_query_ledger};
 pub use report::{QUERY_SUBJECT, query_alerts, query_checked, query_unfinished};
 

@@ -48,6 +48,23 @@ impl QueryRow {
         }
     }
 
+    /// The row of the two objects once their sites have changed roles, by its object of the primary; `None` if this
+    /// row pairs nothing. It pairs nothing itself: the object of the standby is taken for the counterpart only if it is
+    /// still the one that was paired, by its digest.
+    #[must_use]
+    pub fn turned(&self, epoch: Epoch, now: Timestamp) -> Option<(ObjectKey, Self)> {
+        let pairing = self.pairing.as_ref()?;
+        let key = self.key_in(epoch.primary())?.clone();
+        let digest = pairing.digest.get(epoch.standby()).clone()?;
+        let mut row = Self::new(epoch, &key, &self.description, now);
+        row.reason =
+            Some("it has not been compared since the Region became the standby".to_owned());
+        // As old as can be: nobody is creating it now.
+        let at = Timestamp::default();
+        row.intents.insert(Intent { at, run: 0, digest });
+        Some((key, row))
+    }
+
     /// The id under which the ledger stores the row of an object.
     #[must_use]
     pub fn stored_id(primary: SiteId, key: &ObjectKey) -> String {

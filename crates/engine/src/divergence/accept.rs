@@ -3,7 +3,8 @@
 
 use super::{Divergence, ReturningRegion, all_rows};
 use crate::observe::count_paired;
-use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
+use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
+use crate::query::hand_over_rows;
 use std::collections::BTreeSet;
 use twinlake_core::failover::{AcceptedDivergence, EpochRecord, FailoverJournal, FailoverStep};
 use twinlake_core::ledger::LedgerRows;
@@ -55,11 +56,14 @@ pub enum AcceptError {
 ///
 /// # Errors
 /// It is not that report, or a ledger cannot be reached; run it again then.
-pub async fn accept<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+pub async fn accept<R: ReadRegion, L, O: ObjectVersions, C: Clock>(
     regions: &ReturningRegion<'_, R, L, O, C>,
     divergence: &Divergence,
     digest: &str,
-) -> Result<(), AcceptError> {
+) -> Result<(), AcceptError>
+where
+    L: Ledger + DocumentStore,
+{
     let report = &divergence.report;
     let found = report.digest();
     if found != digest {
@@ -84,6 +88,8 @@ pub async fn accept<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     let record = note(regions, digest).await?;
     copy_documents(regions).await?;
     write_rows(former, &report.former_region, &divergence.rows).await?;
+    let ledgers = (regions.primary.ledger, former);
+    hand_over_rows(ledgers, regions.epoch, regions.clock.now()).await?;
     former
         .put_paired_counts(&count_paired(&divergence.rows))
         .await?;

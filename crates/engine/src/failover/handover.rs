@@ -4,7 +4,7 @@
 use crate::divergence::{AcceptError, ReturningRegion, accept, compare, finish_interrupted};
 use crate::grant_index::GrantIndex;
 use crate::ports::{
-    Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion,
+    DocumentStore, Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion,
 };
 use crate::reconcile::Context;
 use crate::resync::{ResyncDepth, resync};
@@ -56,7 +56,7 @@ impl<E, R, L, O, Q> Handover for BothRegions<'_, E, R, L, O, Q>
 where
     E: Environment<Standby: WriteRegion>,
     R: ReadRegion,
-    L: Ledger,
+    L: Ledger + DocumentStore,
     O: ObjectVersions,
     Q: RetryQueue,
 {

@@ -147,7 +147,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
     }
 
     /// Changes a row by `next` of the stored one, which returns the new row, or `None` to delete it.
-    async fn change<R>(
+    pub(super) async fn change<R>(
         &mut self,
         key: &ObjectKey,
         mut next: impl FnMut(Option<QueryRow>) -> (Option<QueryRow>, R),
