@@ -122,8 +122,8 @@ impl LakeSetup {
             .map_err(|e| call_error::from_sdk(CALL, &self.region, &e))
     }
 
-    /// Whether all public access is blocked. What blocks less is weaker than S3's default for new buckets,
-    /// so somebody chose it.
+    /// Whether all public access is blocked. A bucket without such a configuration counts as missing; one that
+    /// blocks less counts as different, since somebody chose it.
     ///
     /// # Errors
     /// The call failed.
@@ -135,7 +135,7 @@ impl LakeSetup {
         let found = if_found(found)?.and_then(|found| found.public_access_block_configuration);
         let wanted = all_public_access_blocked();
         Ok(SetupState::of(found.as_ref(), &wanted, |_| {
-            "it does not block all public access".to_owned()
+            "it blocks public access only in part".to_owned()
         }))
     }
 
@@ -152,7 +152,8 @@ impl LakeSetup {
             .map_err(|e| call_error::from_sdk("PutPublicAccessBlock", &self.region, &e))
     }
 
-    /// The state of the default encryption. That of each new bucket counts as missing where a key is wanted.
+    /// The state of the default encryption. SSE-S3, which every new bucket has, counts as missing where a KMS key is
+    /// wanted.
     ///
     /// # Errors
     /// The call failed.
@@ -182,7 +183,15 @@ impl LakeSetup {
                 SetupState::Equal
             }
             BucketEncryption::S3 | BucketEncryption::Kms(_) => {
-                SetupState::Different("it has another default encryption".to_owned())
+                let key = default.as_ref().and_then(|d| d.kms_master_key_id());
+                SetupState::Different(format!(
+                    "its default encryption is {} with the key {}, S3 Bucket Keys {}",
+                    default
+                        .as_ref()
+                        .map_or("AES256", |d| d.sse_algorithm.as_str()),
+                    key.unwrap_or("of the service"),
+                    if has_bucket_key { "on" } else { "off" }
+                ))
             }
         })
     }
@@ -230,8 +239,17 @@ impl LakeSetup {
         let rules = if_found(found)?.and_then(|found| found.rules);
         let found = rules.map(|rules| by_id(rules.into_iter().map(with_filter).collect()));
         let wanted = by_id(self.sdk_lifecycle(wanted)?);
-        Ok(SetupState::of(found.as_ref(), &wanted, |_| {
-            "it has other lifecycle rules".to_owned()
+        Ok(SetupState::of(found.as_ref(), &wanted, |found| {
+            let ids = |rules: &[LifecycleRule]| -> String {
+                let ids: Vec<&str> = rules.iter().filter_map(LifecycleRule::id).collect();
+                ids.join(", ")
+            };
+            format!(
+                "its lifecycle rules are {}; the setup sets {}. Compare `aws s3api \
+                 get-bucket-lifecycle-configuration --bucket {bucket}` with stacks/storage.yaml",
+                ids(found),
+                ids(&wanted)
+            )
         }))
     }
 
@@ -267,7 +285,7 @@ impl LakeSetup {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn bucket_policy(&self, bucket: &str) -> Result<Option<String>, CallError> {
+    pub async fn bucket_policy_text(&self, bucket: &str) -> Result<Option<String>, CallError> {
         let call = self.s3.get_bucket_policy().bucket(bucket);
         let found = call.expected_bucket_owner(&self.account).send().await;
         let found = found.map_err(|e| call_error::from_sdk("GetBucketPolicy", &self.region, &e));
@@ -283,7 +301,7 @@ impl LakeSetup {
         bucket: &str,
         wanted: &Value,
     ) -> Result<SetupState, CallError> {
-        let found = self.bucket_policy(bucket).await?;
+        let found = self.bucket_policy_text(bucket).await?;
         let state = SetupState::of_document(found.as_deref(), wanted);
         state.map_err(|problem| self.invalid("GetBucketPolicy", problem))
     }
@@ -326,7 +344,11 @@ impl LakeSetup {
         let wanted = (role.to_owned(), rules.to_vec());
         let state = SetupState::of(found.as_ref(), &wanted, |(role, rules)| {
             let ids: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
-            format!("it has the rules {} with the role {role}", ids.join(", "))
+            format!(
+                "it has the rules {} with the role {role}. Compare `aws s3api get-bucket-replication --bucket \
+                 {bucket}` with stacks/storage.yaml",
+                ids.join(", ")
+            )
         });
         if state == SetupState::Equal && lacks_time_control {
             let difference = "its rules have no Replication Time Control".to_owned();

@@ -19,12 +19,17 @@ impl LakeSetup {
             return Ok(SetupState::Missing);
         };
         if role.path() != "/" {
-            let arn = role.arn();
-            return Ok(SetupState::Different(format!("its ARN is {arn}")));
+            let problem = format!("a role of this name has the path {}, not /", role.path());
+            return Ok(SetupState::Different(problem));
         }
         let found = self.decoded(CALL, role.assume_role_policy_document().unwrap_or_default())?;
         let state = SetupState::of_document(Some(&found), trust);
-        state.map_err(|problem| self.invalid(CALL, problem))
+        match state.map_err(|problem| self.invalid(CALL, problem))? {
+            SetupState::Different(_) => Ok(SetupState::Different(
+                "it has another trust policy".to_owned(),
+            )),
+            state @ (SetupState::Missing | SetupState::Equal) => Ok(state),
+        }
     }
 
     /// The state of the inline policy of a role.

@@ -147,7 +147,7 @@ impl RegionTrail {
 
     /// Lets CloudTrail write to a bucket that exists.
     async fn ensure_delivery(&self, run: &mut SetupRun, bucket: &str) -> Result<(), CliError> {
-        let found = self.setup.bucket_policy(bucket).await?;
+        let found = self.setup.bucket_policy_text(bucket).await?;
         let policy = attached_bucket_policy(found.as_deref(), &self.trail, bucket);
         let policy = policy.map_err(|problem| CliError::Usage(format!("{bucket}: {problem}")))?;
         let (state, policy) = match policy {
