@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use twinlake_core::ledger::SubjectState;
 use twinlake_core::plan::FindingKind;
-use twinlake_core::query::{Fields, ObjectKey, QueryKind, QueryObject};
+use twinlake_core::query::{
+    Fields, ObjectKey, QueryKind, QueryObject, QueryRow, QueryRows, QueryStep,
+};
 use twinlake_core::{Policy, Timestamp};
 use twinlake_engine::query::{
-    QueryContext, QueryOutcome, new_run, read_query_ledger, reconcile_query,
+    QueryContext, QueryOutcome, QueryResyncRecord, QueryStatus, new_run, read_query_ledger,
+    reconcile_query,
 };
 use twinlake_engine::{Clock, InMemoryLedger};
 use twinlake_sim::SimAthena;
@@ -38,6 +41,8 @@ pub struct Lab {
     pub clock: TestClock,
     pub policy: Policy,
     pub approved: BTreeSet<ObjectKey>,
+    /// The steps that a person has confirmed; `None` for runs that nobody watches.
+    pub confirmed: Option<Vec<QueryStep>>,
 }
 
 /// The policy of the tests; `more` is added to the keys before the tables.
@@ -117,6 +122,7 @@ impl Lab {
             clock: TestClock::default(),
             policy,
             approved: BTreeSet::new(),
+            confirmed: None,
         }
     }
 
@@ -153,17 +159,14 @@ impl Lab {
             policy: (&self.policy, self.policy.query.as_ref().unwrap()),
             epoch: epoch_led_by(leader()),
             approved_deletions: &self.approved,
+            confirmed: self.confirmed.as_deref(),
             run: new_run(),
             stop_at: None,
         }
     }
 
     pub fn resync(&self) -> QueryOutcome {
-        self.clock.0.set(self.clock.0.get() + 7200);
-        reconcile_query(&self.context())
-            .now_or_never()
-            .unwrap()
-            .unwrap()
+        self.resync_with(|_| {})
     }
 
     pub fn key_of(&self, athena: &SimAthena, name: &str) -> ObjectKey {
@@ -180,12 +183,42 @@ impl Lab {
     }
 
     pub fn state_of(&self, key: &ObjectKey) -> SubjectState {
+        self.row_of(key).state
+    }
+
+    pub fn row_of(&self, key: &ObjectKey) -> QueryRow {
+        self.stored().0[key].clone()
+    }
+
+    /// The rows and the record of the last run.
+    pub fn stored(&self) -> (QueryRows, Option<QueryResyncRecord>) {
         let site = epoch_led_by(leader()).primary();
-        let (rows, _) = read_query_ledger(&self.ledger, site)
+        read_query_ledger(&self.ledger, site)
             .now_or_never()
             .unwrap()
-            .unwrap();
-        rows[key].state
+            .unwrap()
+    }
+
+    /// Why the status does not count the query tools as in order.
+    pub fn problems(&self) -> Vec<String> {
+        let (rows, record) = self.stored();
+        let status = QueryStatus {
+            rows: &rows,
+            record: record.as_ref(),
+            query: self.policy.query.as_ref().unwrap(),
+        };
+        status.problems(self.clock.now(), 46_800)
+    }
+
+    /// Runs with another context than [`Self::context`], two hours later.
+    pub fn resync_with<'a>(
+        &'a self,
+        change: impl FnOnce(&mut QueryContext<'a, SimAthena, SimAthena, InMemoryLedger, TestClock>),
+    ) -> QueryOutcome {
+        self.clock.0.set(self.clock.0.get() + 7200);
+        let mut context = self.context();
+        change(&mut context);
+        reconcile_query(&context).now_or_never().unwrap().unwrap()
     }
 }
 

@@ -15,7 +15,7 @@ use twinlake_aws::{
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
 use twinlake_core::policy::QueryPolicy;
-use twinlake_core::query::ObjectKey;
+use twinlake_core::query::{ObjectKey, QueryStep};
 use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallErrorKind, NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
@@ -442,6 +442,7 @@ impl Connection {
         &'a self,
         query: &'a QueryPolicy,
         approved_deletions: &'a BTreeSet<ObjectKey>,
+        confirmed: Option<&'a [QueryStep]>,
     ) -> QueryContext<'a, AthenaRegion, CommandAthena, CommandLedger, SystemClock> {
         QueryContext {
             primary: &self.primary_athena,
@@ -451,6 +452,7 @@ impl Connection {
             policy: (&self.policy, query),
             epoch: self.epoch,
             approved_deletions,
+            confirmed,
             run: new_run(),
             stop_at: None,
         }

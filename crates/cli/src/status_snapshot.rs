@@ -51,7 +51,7 @@ const MAX_CURRENT_LAG_AGE_SECS: i64 = 300;
 
 /// A verification older than this no longer counts. It is the default of the alarm on it
 /// (`VerifiedAgeLimitSeconds` of the template).
-const MAX_VERIFIED_AGE_SECS: i64 = 46_800;
+pub(crate) const MAX_VERIFIED_AGE_SECS: i64 = 46_800;
 
 impl StatusSnapshot {
     /// Reads the status, with the lag samples of the last `lag_window_secs`.

@@ -42,3 +42,6 @@ pub use rules::{ControlObject, FieldUse, KindRules, QueryKind};
 pub use snapshot::QuerySnapshot;
 pub use sql_text::{RewrittenText, rewrite_locations};
 pub use text::{query_findings_text, query_plan_text, query_step_text};
+
+/// The subject of the alerts about the query tools.
+pub const QUERY_SUBJECT: &str = "query tools";

@@ -11,11 +11,14 @@ mod handover;
 mod ledger;
 mod observe;
 mod report;
+mod status;
 
 pub use fenced::FencedQueryRegion;
 pub(crate) use handover::hand_over_rows;
 pub use ledger::{QueryResyncRecord, read_query_ledger};
-pub use report::{QUERY_SUBJECT, query_alerts, query_checked, query_unfinished};
+pub use report::{query_alerts, query_checked, query_unfinished};
+pub use status::QueryStatus;
+pub use twinlake_core::query::QUERY_SUBJECT;
 
 use crate::ports::{Clock, DocumentStore, ReadQueryRegion, WriteQueryRegion};
 use apply::apply;
@@ -28,15 +31,20 @@ use twinlake_core::plan::FindingKind;
 use twinlake_core::policy::QueryPolicy;
 use twinlake_core::query::{
     ApprovedQueryPlan, ObjectKey, QueryCounts, QueryDeletionBudget, QueryFinding, QueryInputs,
-    QueryPlan, QueryRejection, QueryRow, QueryRows, QuerySnapshot, QueryStep, audit_query,
-    plan_query,
+    QueryPlan, QueryRejection, QueryRows, QuerySnapshot, QueryStep, audit_query, plan_query,
 };
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Policy, Timestamp};
 
-/// The most rounds of one run. A first round creates, a second one finds nothing left; `DISABLED` workgroups
-/// and adopted objects need one more.
+/// The most rounds of one run. A first round changes, a second one finds nothing left; what another run does
+/// meanwhile may need more.
 const MAX_ROUNDS: usize = 4;
+/// Why a step is not applied that the confirmed plan does not have.
+const UNCONFIRMED: &str =
+    "a Region has changed since the plan was confirmed, and this was not part of it";
+/// Why an object does not count as equal at the end of a run.
+const UNFINISHED: &str =
+    "it differed, and the run ended before it was made equal and compared again";
 /// How often a plan is made again without the steps that the audit rejected.
 const MAX_REPLANS: usize = 4;
 
@@ -63,6 +71,8 @@ pub struct QueryContext<'a, P, S, L, C> {
     pub epoch: Epoch,
     /// Objects of the primary whose deletion a person has approved.
     pub approved_deletions: &'a BTreeSet<ObjectKey>,
+    /// The steps that a person has confirmed: no other one is applied. `None` for a run that nobody watches.
+    pub confirmed: Option<&'a [QueryStep]>,
     /// The number of this run, see [`new_run`].
     pub run: u64,
     /// No step is begun after this time.
@@ -80,6 +90,10 @@ pub struct QueryOutcome {
     pub findings: BTreeSet<QueryFinding>,
     /// What the audit rejected.
     pub rejections: BTreeSet<QueryRejection>,
+    /// Steps that would have been needed, and that nobody confirmed, as of the last plans.
+    pub unconfirmed: Vec<QueryStep>,
+    /// Objects that were to be changed when the run ended, and were not compared after that.
+    pub unfinished: BTreeMap<ObjectKey, String>,
     /// The paired objects at the end.
     pub paired: QueryCounts,
     /// Every step of the last plan was tried. Not so if time ran out, or other runs were in the way.
@@ -95,6 +109,7 @@ impl QueryOutcome {
         let mut findings = self.findings.iter();
         self.is_settled
             && self.rejections.is_empty()
+            && self.unconfirmed.is_empty()
             && !findings.any(|finding| finding.kind.needs_attention())
     }
 }
@@ -160,6 +175,7 @@ where
     let mut outcome = QueryOutcome::default();
     let started = context.clock.now();
     let mut held: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    let mut compared = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
         let mut round = observe_and_plan(context, &ledger.rows, &held).await;
         let approved = approve(context, &ledger, &mut round, (&mut held, &mut outcome)).await?;
@@ -169,6 +185,8 @@ where
                 .await?;
         }
         outcome.findings = without_held(&round.plan, &held);
+        outcome.unfinished = changes(&round.plan);
+        compared = equal_by(&round.plan);
         let is_approved = approved.is_some();
         let Some(approved) = approved.filter(|approved| !approved.steps().is_empty()) else {
             outcome.is_complete = is_approved;
@@ -185,6 +203,9 @@ where
             held.insert(step.primary().clone(), format!("a step failed: {error}"));
             outcome.failed.push((step, error));
         }
+        for step in results.applied.iter().filter(|step| step.is_deletion()) {
+            outcome.unfinished.remove(step.primary());
+        }
         outcome.applied.extend(results.applied);
         if results.is_cut_short {
             break;
@@ -192,7 +213,7 @@ where
     }
     let now = context.clock.now();
     ledger
-        .record_states(context.epoch, &problems(&outcome), now)
+        .record_states(context.epoch, (&problems(&outcome), &compared), now)
         .await?;
     outcome.is_settled &= !outcome
         .findings
@@ -286,6 +307,7 @@ where
     C: Clock,
 {
     for _ in 0..=MAX_REPLANS {
+        hold_unconfirmed(context, ledger, round, (&mut *held, &mut *outcome));
         let audited = ledger
             .charge_deletions(context.clock.now(), &round.plan, |deleted| {
                 let budget = context.budget(&ledger.rows, deleted);
@@ -306,6 +328,47 @@ where
         }
     }
     Ok(None)
+}
+
+/// Holds what nobody has confirmed, and plans again until the rest is confirmed.
+fn hold_unconfirmed<P, S, L, C: Clock>(
+    context: &QueryContext<'_, P, S, L, C>,
+    ledger: &QueryLedger<'_, L>,
+    round: &mut Round,
+    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryOutcome),
+) {
+    let Some(confirmed) = context.confirmed else {
+        return;
+    };
+    loop {
+        let steps = round.plan.steps.iter();
+        let unconfirmed: Vec<QueryStep> = steps
+            .filter(|step| !confirmed.contains(step))
+            .cloned()
+            .collect();
+        if unconfirmed.is_empty() {
+            return;
+        }
+        for step in &unconfirmed {
+            held.insert(step.primary().clone(), UNCONFIRMED.to_owned());
+        }
+        outcome.unconfirmed.extend(unconfirmed);
+        round.plan = plan_query(&context.inputs(round, &ledger.rows, held));
+    }
+}
+
+/// The objects that a plan changes, with the object as a person knows it.
+fn changes(plan: &QueryPlan) -> BTreeMap<ObjectKey, String> {
+    let keys = plan.steps.iter().map(QueryStep::primary);
+    keys.map(|key| (key.clone(), key.to_string())).collect()
+}
+
+/// The objects that a plan found equal.
+fn equal_by(plan: &QueryPlan) -> BTreeSet<ObjectKey> {
+    let changed = changes(plan);
+    let compared = plan.compared.iter();
+    let equal = compared.filter(|key| !changed.contains_key(*key));
+    equal.cloned().collect()
 }
 
 /// The findings without those that say again what was rejected or failed.
@@ -333,10 +396,18 @@ struct Problem {
     reason: String,
 }
 
-/// The problem of each object that is not in sync; of several the last one counts: a failed step, then a
-/// rejection, then a finding.
+/// The problem of each object that is not in sync; of several the last one counts: a failed step, then one
+/// that nobody confirmed, a rejection, a finding, and a change after which nothing was compared.
 fn problems(outcome: &QueryOutcome) -> BTreeMap<ObjectKey, Problem> {
-    let mut problems = BTreeMap::new();
+    let out_of_sync = |description: String, reason: &str| Problem {
+        description,
+        state: SubjectState::OutOfSync,
+        reason: reason.to_owned(),
+    };
+    let unfinished = outcome.unfinished.iter();
+    let mut problems: BTreeMap<ObjectKey, Problem> = unfinished
+        .map(|(key, description)| (key.clone(), out_of_sync(description.clone(), UNFINISHED)))
+        .collect();
     for finding in &outcome.findings {
         let state = match finding.kind {
             FindingKind::Denied | FindingKind::Unreadable | FindingKind::HiddenColumns => {
@@ -375,21 +446,13 @@ fn problems(outcome: &QueryOutcome) -> BTreeMap<ObjectKey, Problem> {
         };
         problems.insert(rejection.object.clone(), problem);
     }
+    for step in &outcome.unconfirmed {
+        let problem = out_of_sync(step.primary().to_string(), UNCONFIRMED);
+        problems.insert(step.primary().clone(), problem);
+    }
     for (step, error) in &outcome.failed {
-        let problem = Problem {
-            description: step.primary().to_string(),
-            state: SubjectState::OutOfSync,
-            reason: error.to_string(),
-        };
+        let problem = out_of_sync(step.primary().to_string(), &error.to_string());
         problems.insert(step.primary().clone(), problem);
     }
     problems
-}
-
-/// The rows that are not in sync, in the order of their keys.
-#[must_use]
-pub fn rows_not_in_sync(rows: &QueryRows) -> Vec<&QueryRow> {
-    let rows = rows.values();
-    rows.filter(|row| row.state != SubjectState::InSync)
-        .collect()
 }

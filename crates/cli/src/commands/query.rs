@@ -2,18 +2,20 @@
 
 use crate::common_options::{Common, LedgerOptions};
 use crate::connect::{Connection, LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger};
+use crate::status_snapshot::MAX_VERIFIED_AGE_SECS;
 use crate::{CliError, CommandOutcome, output};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use twinlake_core::audit::AuditRule;
 use twinlake_core::policy::QueryPolicy;
 use twinlake_core::query::{
-    ObjectKey, QueryKind, QueryPlan, QueryRejection, query_findings_text, query_plan_text,
-    query_step_text,
+    ObjectKey, QueryKind, QueryPlan, QueryRejection, QueryStep, query_findings_text,
+    query_plan_text, query_step_text,
 };
 use twinlake_core::{Policy, render};
+use twinlake_engine::Clock as _;
 use twinlake_engine::query::{
-    QueryOutcome, preview_query, read_query_ledger, reconcile_query, rows_not_in_sync,
+    QueryOutcome, QueryStatus, preview_query, read_query_ledger, reconcile_query,
 };
 
 /// What a command works on.
@@ -65,7 +67,7 @@ async fn preview(
     approved: &BTreeSet<ObjectKey>,
 ) -> Result<(QueryPlan, Vec<QueryRejection>), CliError> {
     let query = query_policy(&connection.policy)?;
-    Ok(preview_query(&connection.query_context(query, approved)).await?)
+    Ok(preview_query(&connection.query_context(query, approved, None)).await?)
 }
 
 fn is_complete(plan: &QueryPlan, rejections: &[QueryRejection]) -> bool {
@@ -103,12 +105,8 @@ pub(crate) async fn apply(
         (plan, rejections) = preview(&connection, &approved).await?;
     }
     output::print(&query_plan_text(&plan, &rejections));
-    if plan.steps.is_empty() && rejections.is_empty() {
-        // Objects that are equal are paired all the same.
-        let outcome = reconcile(&connection, &approved).await?;
-        return Ok(CommandOutcome::done_if(outcome.is_done()));
-    }
-    if !yes {
+    // Without a step nothing is asked: objects that are equal are paired, in the ledger only.
+    if !yes && !plan.steps.is_empty() {
         if !output::confirm("Apply this plan?")? {
             return Ok(CommandOutcome::AttentionNeeded);
         }
@@ -119,14 +117,14 @@ pub(crate) async fn apply(
             return Err(CliError::Usage(problem.to_owned()));
         }
     }
-    let outcome = reconcile(&connection, &approved).await?;
+    let outcome = reconcile(&connection, &approved, Some(&plan.steps)).await?;
     print_outcome(&outcome);
     Ok(CommandOutcome::done_if(outcome.is_done()))
 }
 
 pub(crate) async fn resync(common: &Common, json: bool) -> Result<CommandOutcome, CliError> {
     let connection = Connection::open_to_write(common).await?;
-    let outcome = reconcile(&connection, &BTreeSet::new()).await?;
+    let outcome = reconcile(&connection, &BTreeSet::new(), None).await?;
     match json {
         true => output::json(&serde_json::json!({
             "applied": outcome.applied,
@@ -144,9 +142,10 @@ pub(crate) async fn resync(common: &Common, json: bool) -> Result<CommandOutcome
 async fn reconcile(
     connection: &Connection,
     approved: &BTreeSet<ObjectKey>,
+    confirmed: Option<&[QueryStep]>,
 ) -> Result<QueryOutcome, CliError> {
     let query = query_policy(&connection.policy)?;
-    let outcome = reconcile_query(&connection.query_context(query, approved)).await;
+    let outcome = reconcile_query(&connection.query_context(query, approved, confirmed)).await;
     connection.ledger.save()?;
     Ok(outcome?)
 }
@@ -158,6 +157,12 @@ fn print_outcome(outcome: &QueryOutcome) {
     for (step, error) in &outcome.failed {
         let line = format!("failed: {}: {error}", step.primary());
         output::print(&render::escape(&line));
+    }
+    for step in &outcome.unconfirmed {
+        output::print(&format!(
+            "not applied, because the plan above does not have it: {}",
+            query_step_text(step)
+        ));
     }
     for rejection in &outcome.rejections {
         output::print(&render::escape(&format!("rejected: {rejection}")));
@@ -183,9 +188,15 @@ pub(crate) async fn status(
 ) -> Result<CommandOutcome, CliError> {
     let without_ledger = WithoutLedger::Fails(STATUS_NEEDS_LEDGER);
     let connection = LedgerConnection::open(options, without_ledger).await?;
-    query_policy(&connection.policy)?;
+    let query = query_policy(&connection.policy)?;
     let (rows, record) = read_query_ledger(&connection.ledger, connection.epoch.primary()).await?;
-    let not_in_sync = rows_not_in_sync(&rows);
+    let status = QueryStatus {
+        rows: &rows,
+        record: record.as_ref(),
+        query,
+    };
+    let not_in_sync = status.not_in_sync();
+    let problems = status.problems(connection.clock.now(), MAX_VERIFIED_AGE_SECS);
     let settled_at = record.as_ref().and_then(|record| record.settled_at);
     if json {
         output::json(&serde_json::json!({
@@ -194,6 +205,7 @@ pub(crate) async fn status(
             "paired": record.as_ref().map(|record| &record.paired),
             "findings": record.as_ref().map(|record| &record.findings),
             "rows": rows.values().collect::<Vec<_>>(),
+            "problems": problems,
         }));
     } else {
         let paired = record
@@ -213,16 +225,17 @@ pub(crate) async fn status(
             );
             output::print(render::escape(&line).trim_end());
         }
-        let findings = record.map(|record| record.findings.into_iter().collect());
-        output::print(&query_findings_text(&findings.unwrap_or_default()));
+        let findings = record.iter().flat_map(|record| record.findings.clone());
+        output::print(&query_findings_text(&findings.collect()));
         output::print(&match settled_at {
             Some(at) => format!(
                 "The query tools were last read completely, and left in order, by the run of {at}."
             ),
             None => "No run has read all query tools and left them in order yet.".to_owned(),
         });
+        if !problems.is_empty() {
+            output::print(&format!("Attention needed: {}.", problems.join(", ")));
+        }
     }
-    Ok(CommandOutcome::done_if(
-        settled_at.is_some() && not_in_sync.is_empty(),
-    ))
+    Ok(CommandOutcome::done_if(problems.is_empty()))
 }

@@ -5,15 +5,17 @@ mod foreign_text;
 #[cfg(test)]
 mod tests;
 
-use super::object::{ObjectKey, QueryObject};
+use super::object::{Fields, ObjectKey, QueryObject};
 use super::plan::{QueryInputs, QueryPlan, QueryStep};
 use super::row::QueryCounts;
 use super::rules::QueryKind;
+use super::snapshot::QuerySnapshot;
 use crate::audit::AuditRule;
 use crate::snapshot::Observation;
 use foreign_text::{PrimaryNames, masked};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A plan that passed the audit. Only [`audit_query`] makes one.
@@ -105,6 +107,47 @@ fn refuse(rule: AuditRule, detail: impl Into<String>) -> Check {
     Err((rule, detail.into()))
 }
 
+/// Whether an object is the workgroup `primary` without anything that a person can set.
+fn is_as_aws_makes_it(object: &QueryObject) -> bool {
+    let is_default = |(path, value): (&str, &Value)| {
+        matches!(
+            (path, value.as_str()),
+            ("State", Some("ENABLED"))
+                | (
+                    "Configuration.EngineVersion.SelectedEngineVersion",
+                    Some("AUTO")
+                )
+        )
+    };
+    object.key == ObjectKey::new(QueryKind::WorkGroup, "primary")
+        && object.tags.iter().all(BTreeMap::is_empty)
+        && leaves(&object.comparable())
+            .iter()
+            .all(|(path, value)| is_default((path, value)))
+}
+
+/// The values of fields that have no fields below them, by their dotted paths.
+fn leaves(fields: &Fields) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Object(inner) => {
+                let inner: Fields = inner.clone().into_iter().collect();
+                let below = leaves(&inner).into_iter();
+                found.extend(below.map(|(path, value)| (format!("{name}.{path}"), value)));
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => {
+                found.push((name.clone(), value.clone()));
+            }
+        }
+    }
+    found
+}
+
 struct Auditor<'a> {
     inputs: &'a QueryInputs<'a>,
     plan: &'a QueryPlan,
@@ -175,13 +218,21 @@ impl Auditor<'_> {
                     return refuse(AuditRule::NotManaged, "it would write another object");
                 }
                 self.check_managed(primary, &object.key)?;
+                self.check_epoch(primary, &object.key)?;
                 self.check_content(primary, object)
             }
             QueryStep::SetTags {
-                primary, standby, ..
-            } => self.check_managed(primary, standby),
+                primary,
+                standby,
+                set,
+                remove,
+            } => {
+                self.check_managed(primary, standby)?;
+                self.check_tags(primary, standby, (set, remove))
+            }
             QueryStep::Delete { primary, standby } => {
                 self.check_paired(primary, standby)?;
+                self.check_epoch(primary, standby)?;
                 let is_service_made = match standby.kind {
                     QueryKind::WorkGroup => standby.id == "primary",
                     QueryKind::DataCatalog => standby.id == "AwsDataCatalog",
@@ -250,9 +301,10 @@ impl Auditor<'_> {
         let is_own = row
             .zip(found)
             .is_some_and(|(row, found)| row.intends(found));
-        let is_made_by_aws =
-            standby.kind == QueryKind::WorkGroup && standby.id == "primary" && primary == standby;
-        let is_equal = found.is_some_and(|found| self.check_content(primary, found).is_ok());
+        let is_made_by_aws = primary == standby && found.is_some_and(is_as_aws_makes_it);
+        let is_equal = found.is_some_and(|found| {
+            self.check_content(primary, found).is_ok() && self.has_tags_of(primary, found)
+        });
         let adopts = self.plan.adopted.get(primary) == Some(standby);
         match adopts && (is_own || is_made_by_aws || is_equal) {
             true => Ok(()),
@@ -272,6 +324,58 @@ impl Auditor<'_> {
         match is_paired {
             true => Ok(()),
             false => refuse(AuditRule::NotManaged, "no row of the ledger pairs it"),
+        }
+    }
+
+    /// What a site changed while it was the primary is neither overwritten nor deleted after a switch.
+    fn check_epoch(&self, primary: &ObjectKey, standby: &ObjectKey) -> Check {
+        let row = self.inputs.rows.get(primary);
+        let found = self.inputs.standby.present(standby);
+        match row.zip(found) {
+            Some((row, found))
+                if row.pairs(self.inputs.epoch.standby(), found)
+                    && row.was_changed_since_earlier_epoch(self.inputs.epoch, found) =>
+            {
+                refuse(
+                    AuditRule::NotManaged,
+                    "it was changed in the standby while that Region was the primary",
+                )
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Tags become those of the primary, by keys that change something.
+    fn check_tags(
+        &self,
+        primary: &ObjectKey,
+        standby: &ObjectKey,
+        (set, remove): (&BTreeMap<String, String>, &BTreeSet<String>),
+    ) -> Check {
+        let tags_in = |snapshot: &QuerySnapshot, key| snapshot.present(key)?.tags.clone();
+        let wanted = tags_in(self.inputs.primary, primary);
+        let found = tags_in(self.inputs.standby, standby);
+        let (Some(wanted), Some(mut tags)) = (wanted, found) else {
+            return refuse(AuditRule::Unproven, "the tags of both were not read");
+        };
+        tags.extend(set.clone());
+        tags.retain(|name, _| !remove.contains(name));
+        match tags == wanted {
+            true => Ok(()),
+            false => refuse(
+                AuditRule::Altered,
+                "its tags would differ from those of the primary",
+            ),
+        }
+    }
+
+    /// Whether an object has the tags of the primary's, where both were read.
+    fn has_tags_of(&self, primary: &ObjectKey, found: &QueryObject) -> bool {
+        let original = self.inputs.primary.present(primary);
+        let wanted = original.and_then(|original| original.tags.as_ref());
+        match (wanted, &found.tags) {
+            (Some(wanted), Some(found)) => wanted == found,
+            (None, _) | (_, None) => true,
         }
     }
 

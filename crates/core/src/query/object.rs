@@ -141,6 +141,31 @@ impl QueryObject {
         crate::catalog::digest(&self.comparable())
     }
 
+    /// The digest of the fields and the tags that are compared, by which an intent names an object.
+    #[must_use]
+    pub fn digest_with_tags(&self) -> String {
+        match self.tags.as_ref().filter(|tags| !tags.is_empty()) {
+            Some(tags) => crate::catalog::digest(&(self.comparable(), tags)),
+            None => self.digest(),
+        }
+    }
+
+    /// Whether it is a workgroup that has to be disabled after its creation.
+    #[must_use]
+    pub fn is_disabled_workgroup(&self) -> bool {
+        self.key.kind == QueryKind::WorkGroup && self.text("State") == Some("DISABLED")
+    }
+
+    /// The object as the call that creates it makes it: `CreateWorkGroup` has no state, and enables.
+    #[must_use]
+    pub fn as_created(&self) -> Self {
+        let mut created = self.clone();
+        if self.is_disabled_workgroup() {
+            created.fields.insert("State".to_owned(), "ENABLED".into());
+        }
+        created
+    }
+
     /// The object as a person knows it: with the name of a saved query.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -127,6 +127,10 @@ pub struct QueryPlan {
     /// of the primary, and of the standby.
     #[serde(skip)]
     pub adopted: BTreeMap<ObjectKey, ObjectKey>,
+    /// Objects of the primary of which the counterpart was read and compared. They are equal but for what the
+    /// steps change and the findings name.
+    #[serde(skip)]
+    pub compared: BTreeSet<ObjectKey>,
     /// Objects of rows that neither Region has any more.
     #[serde(skip)]
     pub forgotten: BTreeSet<ObjectKey>,
@@ -281,6 +285,15 @@ impl Planner<'_> {
             return;
         }
         match self.counterpart(object, &mapped.object) {
+            Counterpart::Paired(standby)
+                if self.is_of_earlier_primary(key, standby)
+                    && mapped.object.comparable() != standby.comparable() =>
+            {
+                let detail = "it was changed in the standby while that Region was the primary, and the primary \
+                              lacks the change: carry over what should stay, or delete the standby's; once \
+                              both are equal, it is replicated again";
+                self.find(FindingKind::Unmanaged, about, detail);
+            }
             Counterpart::Paired(standby) => self.paired(object, &mapped, standby),
             Counterpart::Adopted(standby) => {
                 self.taken.insert(standby.key.clone());
@@ -293,8 +306,8 @@ impl Planner<'_> {
                 if key.kind == QueryKind::WorkGroup && key.id != "primary" {
                     self.missing_parents.insert(key.clone());
                 }
-                let detail = "the standby has another object of this name, which Twinlake does not manage: \
-                              delete it, or make it equal, and it is replicated";
+                let detail = "the standby has another object of this name, which Twinlake does not manage, or one \
+                              with other tags: delete it, or make it equal, and it is replicated";
                 self.find(FindingKind::Unmanaged, about, detail);
             }
             Counterpart::Unread(error) => self.unread(key, "the standby", &error),
@@ -372,6 +385,7 @@ impl Planner<'_> {
             self.find(FindingKind::Unmanaged, about, detail);
             return;
         }
+        self.plan.compared.insert(key.clone());
         if desired.comparable() != standby.comparable() {
             self.plan.steps.push(QueryStep::Update {
                 primary: key.clone(),
@@ -407,6 +421,13 @@ impl Planner<'_> {
                 remove,
             });
         }
+    }
+
+    /// Whether the standby's object was changed since an earlier epoch paired it: at that time its Region may
+    /// have been the primary, and the change the newest one.
+    fn is_of_earlier_primary(&self, key: &ObjectKey, standby: &QueryObject) -> bool {
+        let row = self.row(key);
+        row.is_some_and(|row| row.was_changed_since_earlier_epoch(self.inputs.epoch, standby))
     }
 
     fn row(&self, key: &ObjectKey) -> Option<&QueryRow> {

@@ -20,6 +20,9 @@ pub struct QueryRow {
     /// The pairing. Without one, Twinlake does not manage the standby's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
+    /// The epoch in which they were last paired. The rows of versions that did not record it are of the first.
+    #[serde(default)]
+    pub paired_in: Epoch,
     /// What is about to be created, recorded before the call.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub intents: BTreeSet<Intent>,
@@ -41,6 +44,7 @@ impl QueryRow {
             keys: BySite::from_roles(epoch, Some(object.clone()), None),
             description: description.to_owned(),
             pairing: None,
+            paired_in: epoch,
             intents: BTreeSet::new(),
             state: SubjectState::OutOfSync,
             since: now,
@@ -88,6 +92,15 @@ impl QueryRow {
             digest: BySite::from_roles(epoch, Some(primary.digest()), Some(standby.digest())),
             link: false,
         });
+        self.paired_in = epoch;
+    }
+
+    /// Whether the standby's object is not as it was when an earlier epoch last paired it.
+    #[must_use]
+    pub fn was_changed_since_earlier_epoch(&self, epoch: Epoch, object: &QueryObject) -> bool {
+        let is_paired_as =
+            |pairing: &Pairing| pairing.has_digest(epoch.standby(), &object.digest());
+        self.paired_in != epoch && !self.pairing.as_ref().is_some_and(is_paired_as)
     }
 
     /// Whether an object of the standby is the one that the row pairs. A name that somebody else deleted and
@@ -120,10 +133,10 @@ impl QueryRow {
         }
     }
 
-    /// Whether Twinlake was about to create an object with these fields.
+    /// Whether Twinlake was about to create an object with these fields and tags.
     #[must_use]
     pub fn intends(&self, object: &QueryObject) -> bool {
-        let digest = object.digest();
+        let digest = object.digest_with_tags();
         self.intents.iter().any(|intent| intent.digest == digest)
     }
 

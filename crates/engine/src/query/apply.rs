@@ -5,7 +5,7 @@ use super::ledger::QueryLedger;
 use crate::ports::{Clock, DocumentStore, WriteQueryRegion};
 use std::collections::BTreeSet;
 use twinlake_core::CallError;
-use twinlake_core::query::{ApprovedQueryPlan, ObjectKey, QueryStep};
+use twinlake_core::query::{ApprovedQueryPlan, ObjectKey, QueryObject, QueryStep};
 
 /// What became of the steps.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ where
                     ledger
                         .record_created(context, primary, (object, &created))
                         .await?;
-                    Ok(())
+                    disable(standby, object).await
                 }
                 Err(error) => Err(error),
             }
@@ -115,4 +115,26 @@ where
         },
     };
     Ok(result)
+}
+
+/// Disables a workgroup that was just created and should be disabled. If that fails, it is deleted again:
+/// nobody has used it yet, and an enabled one would allow more than the primary's.
+async fn disable<S: WriteQueryRegion>(standby: &S, object: &QueryObject) -> Result<(), CallError> {
+    if !object.is_disabled_workgroup() {
+        return Ok(());
+    }
+    let Err(error) = standby.update(&object.as_created(), object).await else {
+        return Ok(());
+    };
+    match standby.delete(&object.key).await {
+        Ok(()) => Err(error),
+        Err(second) => Err(CallError {
+            message: format!(
+                "{}; so the workgroup is ENABLED in the standby and not in the primary, and deleting it \
+                 failed, too: {second}",
+                error.message
+            ),
+            ..error
+        }),
+    }
 }

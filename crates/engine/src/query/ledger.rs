@@ -5,7 +5,7 @@ use crate::ports::{Clock, ConditionalWrites, DocumentStore};
 use crate::versioned_item::{self, ItemUpdate, VersionedItem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use twinlake_core::ledger::{DeletionLog, Pairing, SubjectState, format};
 use twinlake_core::query::{
@@ -191,7 +191,9 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
         now: Timestamp,
     ) -> Result<(), CallError> {
         let mut pairs: BTreeMap<ObjectKey, ObjectKey> = round.plan.adopted.clone();
-        for (key, row) in &self.rows {
+        // What was not compared keeps its pairing, and with it what is known of the time before a switch.
+        let compared = |key: &&ObjectKey| round.plan.compared.contains(*key);
+        for (key, row) in self.rows.iter().filter(|(key, _)| compared(key)) {
             if let (Some(_), Some(standby)) = (&row.pairing, row.key_in(epoch.standby())) {
                 pairs.entry(key.clone()).or_insert_with(|| standby.clone());
             }
@@ -230,7 +232,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
             let QueryStep::Create { primary, object } = step else {
                 continue;
             };
-            let digest = object.digest();
+            let digest = object.as_created().digest_with_tags();
             let is_recorded = self
                 .change(primary, |stored| {
                     let mut row = stored
@@ -268,6 +270,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
                 digest: BySite::from_roles(epoch, None, Some(object.digest())),
                 link: false,
             });
+            row.paired_in = epoch;
             (Some(row), ())
         })
         .await
@@ -277,11 +280,12 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
         self.change(key, |_| (None, ())).await
     }
 
-    /// Records the states. Objects that are not in sync have a row although nothing pairs them.
+    /// Records the states. Objects that are not in sync have a row although nothing pairs them. Those that have
+    /// no problem and were not found equal keep their state: nothing is known of them.
     pub(super) async fn record_states(
         &mut self,
         epoch: Epoch,
-        problems: &BTreeMap<ObjectKey, Problem>,
+        (problems, equal): (&BTreeMap<ObjectKey, Problem>, &BTreeSet<ObjectKey>),
         now: Timestamp,
     ) -> Result<(), CallError> {
         let mut keys: Vec<ObjectKey> = self.rows.keys().cloned().collect();
@@ -302,7 +306,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
                 };
                 match problem.clone() {
                     Some(problem) => row.set_state(problem.state, Some(problem.reason), now),
-                    None if row.pairing.is_some() => {
+                    None if row.pairing.is_some() && equal.contains(&key) => {
                         row.set_state(SubjectState::InSync, None, now);
                     }
                     None => {}

@@ -5,10 +5,8 @@ use crate::alerts::{
     CheckedSubjects, kind_of_error, kind_of_finding_kind, kind_of_rule, max_samples,
 };
 use std::collections::BTreeMap;
+use twinlake_core::query::QUERY_SUBJECT;
 use twinlake_core::{Alert, AlertKind, Timestamp};
-
-/// The subject of the alerts about the query tools.
-pub const QUERY_SUBJECT: &str = "query tools";
 
 /// The alerts for the outcome of a scheduled run.
 #[must_use]

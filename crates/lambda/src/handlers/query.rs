@@ -58,6 +58,7 @@ async fn run(
         policy: (&authority.policy, query),
         epoch: authority.epoch,
         approved_deletions: &approved_deletions,
+        confirmed: None,
         run: new_run(),
         stop_at: Some(stop_at),
     };

@@ -334,3 +334,106 @@ fn the_audit_rejects_contents_before_their_workgroup() {
     plan.steps.reverse();
     assert_eq!(world.rules(plan), [AuditRule::Order].into());
 }
+
+/// Changes an object of a snapshot.
+fn change(snapshot: &mut QuerySnapshot, key: &ObjectKey, change: impl FnOnce(&mut QueryObject)) {
+    let Some(Observation::Present(object)) = snapshot.objects.get_mut(key) else {
+        panic!("{key}");
+    };
+    change(object);
+}
+
+fn tags(tags: &[(&str, &str)]) -> Option<BTreeMap<String, String>> {
+    let tags = tags.iter();
+    Some(
+        tags.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    )
+}
+
+#[test]
+fn the_audit_lets_tags_become_only_those_of_the_primary() {
+    let mut world = World::new();
+    let etl = ObjectKey::new(QueryKind::WorkGroup, "etl");
+    change(&mut world.primary, &etl, |object| {
+        object.tags = tags(&[("team", "a")]);
+    });
+    change(&mut world.standby, &etl, |object| {
+        object.tags = tags(&[("team", "b"), ("restricted", "true")]);
+    });
+    assert_eq!(world.rules(world.plan()), BTreeSet::new());
+    let mutants: [fn(&mut BTreeMap<String, String>, &mut BTreeSet<String>); 4] = [
+        |set, _| set.clear(),
+        |_, remove| remove.clear(),
+        |set, _| drop(set.insert("more".to_owned(), "x".to_owned())),
+        |_, remove| drop(remove.insert("team".to_owned())),
+    ];
+    for mutant in mutants {
+        let mut plan = world.plan();
+        for step in &mut plan.steps {
+            if let QueryStep::SetTags { set, remove, .. } = step {
+                mutant(set, remove);
+            }
+        }
+        assert_eq!(world.rules(plan), [AuditRule::Altered].into());
+    }
+}
+
+#[test]
+fn the_audit_rejects_the_adoption_of_what_somebody_configured() {
+    let key = ObjectKey::new(QueryKind::WorkGroup, "primary");
+    let enforced = json!({"EnforceWorkGroupConfiguration": true});
+    for (theirs, tagged, rules) in [
+        (json!({}), false, BTreeSet::new()),
+        (json!({}), true, BTreeSet::from([AuditRule::NotManaged])),
+        (enforced, false, BTreeSet::from([AuditRule::NotManaged])),
+    ] {
+        let mut world = World::new();
+        change(&mut world.primary, &key, |object| {
+            let paid = json!({"RequesterPaysEnabled": true});
+            object.fields.insert("Configuration".to_owned(), paid);
+            object.tags = tags(&[]);
+        });
+        change(&mut world.standby, &key, |object| {
+            object.fields.insert("Configuration".to_owned(), theirs);
+            *object = QueryObject::normalized(key.clone(), object.fields.clone());
+            object.tags = tags(match tagged {
+                true => &[("restricted", "true")],
+                false => &[],
+            });
+        });
+        let mut plan = world.plan();
+        assert_eq!(plan.adopted.contains_key(&key), rules.is_empty());
+        plan.adopted.insert(key.clone(), key.clone());
+        assert_eq!(world.rules(plan), rules);
+    }
+}
+
+#[test]
+fn the_audit_keeps_what_the_standby_changed_while_it_was_the_primary() {
+    let etl = ObjectKey::new(QueryKind::WorkGroup, "etl");
+    let mut world = World::new();
+    let plan = world.plan();
+    for row in world.rows.values_mut() {
+        row.paired_in = Epoch::INITIAL.switched();
+    }
+    assert_eq!(
+        world.rules(plan.clone()),
+        BTreeSet::new(),
+        "nothing changed"
+    );
+    let description = || ("Description".to_owned(), json!("changed since"));
+    change(&mut world.standby, &etl, |object| {
+        object.fields.extend([description()]);
+    });
+    assert_eq!(world.rules(plan.clone()), [AuditRule::NotManaged].into());
+    let gone = saved_query("s-2", "select 2").key;
+    let mut world = World::new();
+    change(&mut world.standby, &gone, |object| {
+        object.fields.extend([description()]);
+    });
+    for row in world.rows.values_mut() {
+        row.paired_in = Epoch::INITIAL.switched();
+    }
+    assert_eq!(world.rules(plan), [AuditRule::NotManaged].into());
+}

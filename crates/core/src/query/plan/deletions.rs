@@ -3,7 +3,7 @@
 use super::{Planner, QueryStep};
 use crate::plan::FindingKind;
 use crate::policy::DeletionPolicy;
-use crate::query::object::ObjectKey;
+use crate::query::object::{ObjectKey, QueryObject};
 use crate::query::row::QueryRow;
 use crate::query::rules::QueryKind;
 use crate::snapshot::Observation;
@@ -81,6 +81,13 @@ impl Planner<'_> {
         }
         if let Some(reason) = inputs.held.get(key) {
             self.find(FindingKind::OnHold, about, reason.clone());
+            return;
+        }
+        let is_newer = |found: &QueryObject| self.is_of_earlier_primary(key, found);
+        if inputs.standby.present(standby).is_some_and(is_newer) {
+            let detail = "the primary does not have it, and it was changed in the standby while that Region was \
+                          the primary: create it in the primary, or delete the standby's";
+            self.find(FindingKind::Unmanaged, about, detail);
             return;
         }
         if inputs.policy.deletions == DeletionPolicy::Retain {

@@ -2,9 +2,11 @@
 
 use super::Planner;
 use crate::call_error::CallError;
-use crate::query::object::{ObjectKey, QueryObject};
+use crate::query::object::{Fields, ObjectKey, QueryObject};
 use crate::query::rules::QueryKind;
 use crate::snapshot::Observation;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 /// What the standby has for an object of the primary.
 pub(super) enum Counterpart<'a> {
@@ -64,7 +66,7 @@ impl<'a> Planner<'a> {
         };
         let row = self.row(&primary.key);
         let is_own = row.is_some_and(|row| row.intends(object));
-        let is_equal = object.comparable() == desired.comparable();
+        let is_equal = object.comparable() == desired.comparable() && has_tags_of(object, desired);
         match is_own || is_equal || is_untouched(object) {
             true => Counterpart::Adopted(object),
             false => Counterpart::Foreign,
@@ -101,24 +103,33 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Whether nobody has configured the workgroup `primary`, which AWS makes in each Region.
+/// Whether tags, which IAM policies may depend on, are equal, if they are compared.
+fn has_tags_of(object: &QueryObject, desired: &QueryObject) -> bool {
+    match (&object.tags, &desired.tags) {
+        (Some(found), Some(wanted)) => found == wanted,
+        (None, _) | (_, None) => true,
+    }
+}
+
+/// Whether nobody has configured the workgroup `primary`, which AWS makes in each Region: it has all its fields
+/// as AWS makes them, and no tags. Without the reading of tags, one with tags only counts as untouched.
 fn is_untouched(object: &QueryObject) -> bool {
-    let fields = [
-        "Configuration.ResultConfiguration",
-        "Configuration.ManagedQueryResultsConfiguration",
-        "Configuration.BytesScannedCutoffPerQuery",
-        "Configuration.RequesterPaysEnabled",
-        "Configuration.CustomerContentEncryptionConfiguration",
-        "Configuration.ExecutionRole",
-        "Configuration.AdditionalConfiguration",
-        "Configuration.MonitoringConfiguration",
-        "Configuration.EngineConfiguration",
-        "Configuration.QueryResultsS3AccessGrantsConfiguration",
-        "Configuration.EnableMinimumEncryptionConfiguration",
-        "Configuration.IdentityCenterConfiguration",
-        "Description",
-    ];
+    let as_made = QueryObject::normalized(
+        object.key.clone(),
+        Fields::from([
+            ("State".to_owned(), json!("ENABLED")),
+            (
+                "Configuration".to_owned(),
+                json!({"EngineVersion": {"SelectedEngineVersion": "AUTO"}}),
+            ),
+        ]),
+    );
+    let mut found = object.comparable();
+    // Both are also answered by leaving them out.
+    for (name, value) in &as_made.fields {
+        found.entry(name.clone()).or_insert_with(|| value.clone());
+    }
     object.key == ObjectKey::new(QueryKind::WorkGroup, "primary")
-        && object.text("State") != Some("DISABLED")
-        && fields.iter().all(|path| object.field(path).is_none())
+        && found == as_made.fields
+        && object.tags.as_ref().is_none_or(BTreeMap::is_empty)
 }
