@@ -69,7 +69,7 @@ pub async fn check_channels<L: Ledger + StatsStore>(
         let health = ledger.channel_health(channel, now).await?;
         monitored_since = monitored_since.min(health.since);
         let lag = health.lag(monitor.heartbeat_interval_secs, now);
-        compare_lag(&mut report, channel, lag, monitor, now, |kind| {
+        compare_lag(&mut report, channel, (lag, true), monitor, now, |kind| {
             lag_alert(kind, (channel, action), lag, monitor, now)
         });
     }
@@ -96,12 +96,12 @@ pub async fn check_channels<L: Ledger + StatsStore>(
     Ok(report)
 }
 
-/// Records the lag of a channel. Raises the alerts whose limits it has reached, and resolves the others
-/// unless it may reach them again soon.
+/// Records the lag of a channel. Raises the alerts whose limits it has reached, and resolves the others, if the
+/// lag is that of something that arrived, unless it may reach them again soon.
 fn compare_lag(
     report: &mut MonitorReport,
     channel: Channel,
-    lag: i64,
+    (lag, has_arrived): (i64, bool),
     monitor: &Monitor<'_>,
     now: Timestamp,
     alert: impl Fn(AlertKind) -> Alert,
@@ -111,7 +111,7 @@ fn compare_lag(
     for (kind, limit) in limits(threshold) {
         if lag >= limit {
             report.alerts.push(alert(kind));
-        } else if !is_near_limit(lag, limit) {
+        } else if has_arrived && !is_near_limit(lag, limit) {
             let checked = std::mem::take(&mut report.checked);
             report.checked = checked.with_resolved(kind, &channel_subject(channel), now);
         }
@@ -127,8 +127,8 @@ fn limits(threshold: i64) -> [(AlertKind, i64); 2] {
     ]
 }
 
-/// Measures the lag of S3's objects from the peer by its canaries, which arrive in both Regions. Without
-/// any, there is no lag, and no alert stays open.
+/// Measures the lag of S3's objects from the peer by its canaries, which arrive in both Regions. Without any,
+/// there is no lag, and nothing is resolved: what is not measured may still be late.
 ///
 /// # Errors
 /// The ledger is out of reach.
@@ -141,13 +141,10 @@ pub async fn check_storage<L: StatsStore>(
     let received = ledger.canaries().await?.unwrap_or_default().received;
     let channel = Channel::Storage;
     let Some(lag) = received.lag(now) else {
-        for (kind, _) in limits(0) {
-            let checked = std::mem::take(&mut report.checked);
-            report.checked = checked.with_resolved(kind, &channel_subject(channel), now);
-        }
         return Ok(());
     };
-    compare_lag(report, channel, lag, monitor, now, |kind| {
+    let measured = (lag, received.have_arrived());
+    compare_lag(report, channel, measured, monitor, now, |kind| {
         storage_alert(kind, &received, lag, monitor, now)
     });
     Ok(())

@@ -160,6 +160,9 @@ pub struct ReceivedCanary {
     pub canary: Canary,
     /// Whether the peer still sends it, as far as its list could be read.
     pub is_sent: bool,
+    /// Why the peer does not send it, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent_reason: Option<String>,
     /// When the peer's list last named it.
     pub listed_at: Timestamp,
     /// Why the peer did not write it, or did not delete old versions of it.
@@ -211,7 +214,10 @@ impl ReceivedCanary {
             return format!("its Region reports: {failure}");
         }
         if !self.is_sent {
-            return "the rule is disabled, or no longer there".to_owned();
+            return match &self.unsent_reason {
+                Some(reason) => format!("no canary is written under it any more: {reason}"),
+                None => "the rule is disabled, or no longer there".to_owned(),
+            };
         }
         match (&self.problem, self.health.last) {
             (Some(problem), _) => problem.to_string(),
@@ -233,6 +239,7 @@ impl ReceivedCanary {
         Self {
             canary: canary.clone(),
             is_sent: true,
+            unsent_reason: None,
             listed_at: now,
             send_failure: sent.failures.get(&canary.key).cloned(),
             health: known.as_ref().map_or(since, |known| known.health),
@@ -240,20 +247,27 @@ impl ReceivedCanary {
         }
     }
 
-    /// Whether a canary that the peer does not list any more is still looked for: it was listed lately, no
-    /// listed rule covers it, and the peer does not say why its rule has none.
+    /// Whether a canary that the peer does not list any more is still looked for: it was listed lately, and no
+    /// listed rule covers it. That the peer can write none any more, for whatever reason, does not mean that
+    /// objects arrive.
     fn is_still_expected(&self, sent: &SentCanaries, now: Timestamp) -> bool {
         let is_covered = sent.canaries.iter().any(|other| {
             other.bucket == self.canary.bucket
                 && other.destination == self.canary.destination
                 && self.canary.key.starts_with(&other.prefix)
         });
-        let is_explained = sent.unproven.iter().any(|unproven| {
+        let is_recent = self.listed_at.plus_secs(UNLISTED_SECS) > now;
+        is_recent && !is_covered
+    }
+
+    /// Why the peer says that the rule has no canary.
+    fn reason_in(&self, sent: &SentCanaries) -> Option<String> {
+        let mut unproven = sent.unproven.iter();
+        let of_rule = unproven.find(|unproven| {
             unproven.bucket == self.canary.bucket
                 && unproven.rule.as_ref() == Some(&self.canary.rule)
         });
-        let is_recent = self.listed_at.plus_secs(UNLISTED_SECS) > now;
-        is_recent && !is_covered && !is_explained
+        of_rule.map(|unproven| unproven.reason.clone())
     }
 }
 
@@ -305,6 +319,7 @@ impl ReceivedCanaries {
             .filter(|known| is_routed(&known.canary) && known.is_still_expected(&sent, now));
         canaries.extend(unlisted.map(|known| ReceivedCanary {
             is_sent: false,
+            unsent_reason: known.reason_in(&sent),
             send_failure: None,
             ..known
         }));
@@ -314,6 +329,13 @@ impl ReceivedCanaries {
             unproven: sent.unproven,
             unread_list,
         }
+    }
+
+    /// Whether a canary has arrived under each rule that is expected to have one, and there is one.
+    #[must_use]
+    pub fn have_arrived(&self) -> bool {
+        let mut healths = self.canaries.iter().map(|canary| canary.health);
+        !self.canaries.is_empty() && healths.all(|health| health.last.is_some())
     }
 
     /// The largest lag of a rule in seconds; `None` without a canary.

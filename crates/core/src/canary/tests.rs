@@ -330,7 +330,9 @@ fn the_oldest_canary_says_until_when_objects_have_arrived() {
     received.canaries.push(newer);
     let last = |received: &ReceivedCanaries| received.oldest_health().unwrap().last;
     assert_eq!(last(&received).unwrap().sent, at(1000));
+    assert!(received.have_arrived());
     received.canaries[1].health.last = None;
+    assert!(!received.have_arrived());
     assert_eq!(last(&received), None, "nothing has arrived under one rule");
 }
 
@@ -345,7 +347,7 @@ fn a_canary_of_a_disabled_rule_stays_expected_for_a_week() {
 }
 
 #[test]
-fn an_unlisted_canary_is_not_expected_if_another_rule_covers_it_or_the_reason_is_known() {
+fn an_unlisted_canary_is_not_expected_if_another_rule_covers_it() {
     let renamed = planned(vec![rule("renamed", "sales/")], KMS).canaries;
     let kept = after(sent(&renamed), 1200);
     let rules: Vec<&str> = kept
@@ -354,15 +356,6 @@ fn an_unlisted_canary_is_not_expected_if_another_rule_covers_it_or_the_reason_is
         .map(|known| known.canary.rule.as_str())
         .collect();
     assert_eq!(rules, ["renamed"]);
-    let explained = SentCanaries {
-        unproven: vec![UnprovenReplication {
-            bucket: "lake-a".to_owned(),
-            rule: Some("sales".to_owned()),
-            reason: "it replicates only objects with certain tags".to_owned(),
-        }],
-        ..SentCanaries::default()
-    };
-    assert_eq!(after(Ok(explained), 1200).canaries, []);
     let routes = [route(&["sales/"])];
     let received = ReceivedCanaries::default().expect(sent(&[canary()]), &routes, at(900));
     let unpaired = received.expect(sent(&[canary()]), &[], at(950));
@@ -371,6 +364,33 @@ fn an_unlisted_canary_is_not_expected_if_another_rule_covers_it_or_the_reason_is
         [],
         "the policy no longer pairs the buckets"
     );
+}
+
+#[test]
+fn a_rule_that_becomes_unproven_keeps_its_canary_and_says_why() {
+    let kms = "the bucket encrypts new objects with KMS, and the rule does not replicate them";
+    for reason in [kms, "it replicates only objects with certain tags"] {
+        let unproven = || {
+            Ok(SentCanaries {
+                unproven: vec![UnprovenReplication {
+                    bucket: "lake-a".to_owned(),
+                    rule: Some("sales".to_owned()),
+                    reason: reason.to_owned(),
+                }],
+                ..SentCanaries::default()
+            })
+        };
+        let kept = after(unproven(), 4000);
+        assert_eq!(kept.lag(at(4000)), Some(2700), "{reason}");
+        assert!(kept.canaries[0].describe().contains(reason));
+        assert_eq!(kept.oldest_health().unwrap().last.unwrap().sent, at(1000));
+        let week = 900 + 7 * 86_400;
+        assert_eq!(after(unproven(), week).canaries, []);
+        // One that never had a canary is silent.
+        let routes = [route(&["sales/"])];
+        let never = ReceivedCanaries::default().expect(unproven(), &routes, at(900));
+        assert_eq!((never.canaries.len(), never.have_arrived()), (0, false));
+    }
 }
 
 #[test]

@@ -323,6 +323,31 @@ async fn a_disabled_rule_stalls_its_direction_only() {
 }
 
 #[tokio::test]
+async fn a_rule_that_no_canary_can_prove_any_more_lags_on() {
+    let changes: [fn(&mut ReplicationRule); 2] = [
+        |rule| rule.replicates_kms_objects = false,
+        |rule| rule.has_tag_filter = true,
+    ];
+    for change in changes {
+        let world = World::new();
+        for _ in 0..3 {
+            world.round().await;
+        }
+        change(world.rules.borrow_mut().get_mut("lake-a").unwrap());
+        for _ in 0..10 {
+            world.round().await;
+        }
+        assert_eq!(world.lag(SiteId::B).await, Some(3000));
+        let state = world.ledgers[1].canaries().await.unwrap().unwrap();
+        let [unproven] = state.received.unproven.as_slice() else {
+            panic!("{:?}", state.received.unproven);
+        };
+        let described = state.received.canaries[0].describe();
+        assert!(described.ends_with(&unproven.reason), "{described}");
+    }
+}
+
+#[tokio::test]
 async fn a_canary_with_another_key_does_not_count() {
     let world = World::new();
     *world.replica_key.borrow_mut() = Some(KEY_A.to_owned());
