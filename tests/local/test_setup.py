@@ -499,6 +499,19 @@ def test_the_trails_are_what_the_template_makes_and_none_is_made_beside_a_suitab
     cloudtrail.stop_logging(Name="twinlake-audit")
     assert run().returncode == 0
     assert_made()
+    # A stopped one whose selectors somebody has changed: neither is touched.
+    theirs = [{"IncludeManagementEvents": True, "ReadWriteType": "WriteOnly"}]
+    made = cloudtrail.get_event_selectors(TrailName="twinlake-audit")["EventSelectors"]
+    cloudtrail.put_event_selectors(TrailName="twinlake-audit", EventSelectors=theirs)
+    cloudtrail.stop_logging(Name="twinlake-audit")
+    done = run()
+    assert done.returncode == 2 and "other event selectors, and it is stopped" in done.stdout, done.stdout
+    found = cloudtrail.get_event_selectors(TrailName="twinlake-audit")["EventSelectors"]
+    assert [selector["ReadWriteType"] for selector in found] == ["WriteOnly"]
+    assert not cloudtrail.get_trail_status(Name="twinlake-audit")["IsLogging"]
+    cloudtrail.put_event_selectors(TrailName="twinlake-audit", EventSelectors=made)
+    assert run().returncode == 0
+    assert_made()
 
     # A bucket of the lake's owner.
     done = run("--trail-name", "attached", "--attach", "audit-logs")

@@ -6,7 +6,7 @@
 mod audit;
 mod storage;
 
-pub use audit::{AuditTrail, TrailNeed, attached_bucket_policy, trail_need};
+pub use audit::{AuditTrail, TrailNeed, attached_bucket_policy, logging_of_existing, trail_need};
 pub use storage::{LAKE_PREFIXES, LakeStorage, RESULT_PREFIX};
 
 use crate::topology::AwsPartition;

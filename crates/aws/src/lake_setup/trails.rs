@@ -79,19 +79,27 @@ impl LakeSetup {
         })
     }
 
-    /// Lets a trail log all management events, and begin (`PutEventSelectors`, `StartLogging`). Twinlake's
-    /// alerts on denied reads need the read-only events too.
+    /// Lets a trail that was just created log all management events (`PutEventSelectors`): the call replaces
+    /// whatever a trail selects. Twinlake's alerts on denied reads need the read-only events too.
     ///
     /// # Errors
-    /// A call failed.
-    pub async fn start_trail(&self, trail: &str) -> Result<(), CallError> {
+    /// The call failed.
+    pub async fn select_management_events(&self, trail: &str) -> Result<(), CallError> {
         let selector = EventSelector::builder()
             .include_management_events(true)
             .read_write_type(ReadWriteType::All)
             .build();
         let call = self.cloudtrail.put_event_selectors().trail_name(trail);
         let put = call.event_selectors(selector).send().await;
-        put.map_err(|e| call_error::from_sdk("PutEventSelectors", &self.region, &e))?;
+        put.map(drop)
+            .map_err(|e| call_error::from_sdk("PutEventSelectors", &self.region, &e))
+    }
+
+    /// Lets a trail log (`StartLogging`).
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn start_logging(&self, trail: &str) -> Result<(), CallError> {
         let started = self.cloudtrail.start_logging().name(trail).send().await;
         started
             .map(drop)

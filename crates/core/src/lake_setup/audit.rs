@@ -1,6 +1,6 @@
 //! The trail of one Region, as `stacks/audit.yaml` makes it.
 
-use super::{ExpirationRule, default_key_statement, document, only_tls_statement};
+use super::{ExpirationRule, SetupState, default_key_statement, document, only_tls_statement};
 use crate::readiness::Trail;
 use crate::topology::AwsPartition;
 use serde_json::{Value, json};
@@ -214,9 +214,42 @@ pub fn trail_need(trails: &[Trail], own: &str) -> TrailNeed {
     }
 }
 
+/// Whether a trail that exists has to be started. Its event selectors are never replaced: somebody may have chosen
+/// them, and a trail that selects something else is not started either.
+#[must_use]
+pub fn logging_of_existing(selectors: SetupState, logging: SetupState) -> SetupState {
+    match (selectors, logging) {
+        (SetupState::Equal, logging) => logging,
+        (SetupState::Different(difference), SetupState::Equal) => SetupState::Different(difference),
+        (SetupState::Different(difference), SetupState::Missing | SetupState::Different(_)) => {
+            SetupState::Different(format!(
+                "{difference}, and it is stopped: let it select all management events and start it, or \
+                 choose another name with --trail-name"
+            ))
+        }
+        (SetupState::Missing, _) => {
+            SetupState::Different("its event selectors are not known".to_owned())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trail_is_started_only_if_it_selects_what_the_setup_wants() {
+        let different = || SetupState::Different("it has other event selectors".to_owned());
+        let state = logging_of_existing;
+        let (missing, equal) = (|| SetupState::Missing, || SetupState::Equal);
+        assert_eq!(state(equal(), missing()), SetupState::Missing);
+        assert_eq!(state(equal(), equal()), SetupState::Equal);
+        assert_eq!(state(different(), equal()), different());
+        for selectors in [different(), missing()] {
+            let stopped = state(selectors, missing());
+            assert!(matches!(stopped, SetupState::Different(_)), "{stopped:?}");
+        }
+    }
 
     fn trail(region: &str) -> AuditTrail {
         AuditTrail {

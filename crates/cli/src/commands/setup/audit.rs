@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use twinlake_aws::{AwsInfrastructure, Clients, LakeSetup, S3BucketSetup};
 use twinlake_core::lake_setup::{
-    AuditTrail, BucketEncryption, SetupState, TrailNeed, attached_bucket_policy, trail_need,
+    AuditTrail, BucketEncryption, SetupState, TrailNeed, attached_bucket_policy,
+    logging_of_existing, trail_need,
 };
 use twinlake_core::render::escape;
 use twinlake_engine::ports::ReadInfrastructure as _;
@@ -94,17 +95,18 @@ impl RegionTrail {
         )
         .await?;
         let logging = match is_there {
-            true => setup.logging(name).await,
-            false => Ok(SetupState::Missing),
+            true => {
+                let selectors = setup.event_selectors(name).await?;
+                logging_of_existing(selectors, setup.logging(name).await?)
+            }
+            false => SetupState::Missing,
         };
-        if is_there && matches!(logging, Ok(SetupState::Equal)) {
-            let selectors = setup.event_selectors(name).await;
-            return run
-                .ensure("log all management events", selectors, async || Ok(()))
-                .await;
-        }
-        run.ensure("log all management events", logging, async || {
-            setup.start_trail(name).await
+        run.ensure("log all management events", Ok(logging), async || {
+            // Nobody else has chosen what a trail selects that this run has made.
+            if !is_there {
+                setup.select_management_events(name).await?;
+            }
+            setup.start_logging(name).await
         })
         .await
     }
