@@ -1,11 +1,12 @@
 //! What an operator does next about a finding, a rejection, a state or an alert: one sentence, with
 //! the command where there is one.
 
-use crate::alert::AlertKind;
+use crate::alert::{Alert, AlertKind};
 use crate::audit::AuditRule;
 use crate::ledger::SubjectState;
 use crate::name::ObjectName;
 use crate::plan::{FindingKind, MissingRights};
+use crate::query::QUERY_SUBJECT;
 use crate::scope::Subject;
 
 /// The options that the commands need to find the same policy and ledger again.
@@ -216,10 +217,57 @@ impl NextCommands {
         }
     }
 
-    /// What to do about an open alert of a kind.
+    /// What to do about an open alert. Its Region may be the primary: alerts of both are shown.
     #[must_use]
-    pub fn alert(&self, kind: AlertKind) -> String {
-        let command = match kind {
+    pub fn alert(&self, alert: &Alert) -> String {
+        let command = match alert.subject == QUERY_SUBJECT {
+            true => self.about_query_tools(alert.kind),
+            false => self.about_kind(alert.kind, &shell_word(&alert.region)),
+        };
+        format!("{command}; docs/operations.md#{}", alert.kind)
+    }
+
+    /// What to do about an open alert about the query tools, which have their own commands.
+    fn about_query_tools(&self, kind: AlertKind) -> String {
+        match kind {
+            AlertKind::DeletionsHeld => format!(
+                "{} shows the deletions and asks",
+                self.command("apply --domain query --approve-deletions")
+            ),
+            AlertKind::TwinlakeAccessDenied => format!(
+                "restore the rights of the role of the resync function, then run {}",
+                self.command("resync --domain query")
+            ),
+            AlertKind::PlanRejected
+            | AlertKind::Conflict
+            | AlertKind::ReadFailed
+            | AlertKind::NotReplicated
+            | AlertKind::Drift
+            | AlertKind::ExcessAccess
+            | AlertKind::PolicyUnusable
+            | AlertKind::ReplicationFailed
+            | AlertKind::ReplicationLate
+            | AlertKind::JobFailed
+            | AlertKind::UserAccessDenied
+            | AlertKind::DeadLetters
+            | AlertKind::Alarm
+            | AlertKind::Lagging
+            | AlertKind::ChannelStalled
+            | AlertKind::CallCeilingReached
+            | AlertKind::ReadinessLost
+            | AlertKind::ReadinessUnknown
+            | AlertKind::DataPending
+            | AlertKind::DataLost
+            | AlertKind::Digest => format!(
+                "{} shows what is left and why",
+                self.command("plan --domain query")
+            ),
+        }
+    }
+
+    /// What to do about an open alert of a kind that a Region sent.
+    fn about_kind(&self, kind: AlertKind, region: &str) -> String {
+        match kind {
             AlertKind::ExcessAccess => {
                 format!("{} shows the revokes that are left", self.command("plan"))
             }
@@ -257,21 +305,18 @@ impl NextCommands {
             ),
             AlertKind::JobFailed => format!(
                 "start the run again when its cause is removed, for example with `aws glue start-job-run --region \
-                 {} --job-name NAME`",
-                self.standby
+                 {region} --job-name NAME`"
             ),
             AlertKind::UserAccessDenied => format!(
                 "{} compares what the principal may do",
                 self.command("access PRINCIPAL OBJECT")
             ),
-            AlertKind::DeadLetters => format!(
-                "`twinlake redrive --region {}` shows the messages and asks",
-                self.standby
-            ),
-            AlertKind::Alarm => format!(
-                "`aws cloudwatch describe-alarms --state-value ALARM --region {}`",
-                self.standby
-            ),
+            AlertKind::DeadLetters => {
+                format!("`twinlake redrive --region {region}` shows the messages and asks")
+            }
+            AlertKind::Alarm => {
+                format!("`aws cloudwatch describe-alarms --state-value ALARM --region {region}`")
+            }
             AlertKind::Lagging | AlertKind::ChannelStalled => format!(
                 "{} does not depend on the channels of events; {} checks the channel storage",
                 self.command("resync --full"),
@@ -285,8 +330,7 @@ impl NextCommands {
                 format!("{} lists the findings", self.doctor())
             }
             AlertKind::Digest => self.command("status"),
-        };
-        format!("{command}; docs/operations.md#{kind}")
+        }
     }
 }
 
@@ -294,6 +338,7 @@ impl NextCommands {
 mod tests {
     use super::*;
     use crate::grant::Principal;
+    use crate::timestamp::Timestamp;
     use crate::{Name, TableId};
 
     fn commands() -> NextCommands {
@@ -311,9 +356,43 @@ mod tests {
             assert!(next.contains("`twinlake "), "{state}: {next}");
         }
         for kind in AlertKind::EVERY {
-            let next = commands().alert(kind);
-            let has_command = next.contains("`twinlake ") || next.contains("`aws ");
-            assert!(has_command && next.contains(kind.as_str()), "{next}");
+            for subject in ["sales.orders", QUERY_SUBJECT] {
+                let next = commands().alert(&alert(kind, subject));
+                let has_command = next.contains("`twinlake ") || next.contains("`aws ");
+                assert!(has_command && next.contains(kind.as_str()), "{next}");
+                let is_query = next.contains("--domain query");
+                assert_eq!(is_query, subject == QUERY_SUBJECT, "{next}");
+            }
+        }
+    }
+
+    fn alert(kind: AlertKind, subject: &str) -> Alert {
+        let sentences = ["a.", "b.", "c."].map(str::to_owned);
+        Alert::new(kind, "us-east-1", subject, sentences, Timestamp::default())
+    }
+
+    #[test]
+    fn an_alert_names_the_commands_of_its_subject_and_its_region() {
+        let next = |kind, subject| commands().alert(&alert(kind, subject));
+        let options = "--policy policy.toml --ledger ledger.json";
+        let held = next(AlertKind::DeletionsHeld, QUERY_SUBJECT);
+        let command = format!("`twinlake apply --domain query --approve-deletions {options}`");
+        assert!(held.starts_with(&command), "{held}");
+        for kind in [AlertKind::PlanRejected, AlertKind::Conflict] {
+            let next = next(kind, QUERY_SUBJECT);
+            let command = format!("`twinlake plan --domain query {options}`");
+            assert!(next.starts_with(&command), "{next}");
+        }
+        let held = next(AlertKind::DeletionsHeld, "sales");
+        assert!(held.starts_with("`twinlake approve-deletions "), "{held}");
+        // The standby is ap-south-1.
+        for kind in [
+            AlertKind::JobFailed,
+            AlertKind::Alarm,
+            AlertKind::DeadLetters,
+        ] {
+            let next = next(kind, "nightly");
+            assert!(next.contains("--region us-east-1"), "{next}");
         }
     }
 

@@ -276,16 +276,17 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
 fn print_open_alerts(next: &NextCommands, status: &StatusSnapshot) {
     for alert in &status.open_alerts {
         let line = format!(
-            "{:<6} {} {} since {}, {} occurrences: {}",
+            "{:<6} {} {} in {} since {}, {} occurrences: {}",
             alert.kind.severity().as_str(),
             alert.kind,
             alert.subject,
+            alert.region,
             alert.since,
             alert.total,
             alert.summary
         );
         output::print(&render::escape(&line));
-        let line = format!("       next: {}", next.alert(alert.kind));
+        let line = format!("       next: {}", next.alert(alert));
         output::print(&render::escape(&line));
     }
 }
@@ -433,8 +434,11 @@ fn print_subject(connection: &LedgerConnection, status: &StatusSnapshot, row: &L
     let alerts = status.open_alerts.iter();
     let alerts = alerts.filter(|alert| alert.is_about(&row.subject));
     facts.extend(alerts.map(|alert| {
-        let next = next.alert(alert.kind);
-        format!("open alert {}: {} Next: {next}.", alert.kind, alert.summary)
+        let next = next.alert(alert);
+        format!(
+            "open alert {} in {}: {} Next: {next}.",
+            alert.kind, alert.region, alert.summary
+        )
     }));
     facts.extend(row.history.iter().map(|change| {
         let reason = change.reason.as_deref().unwrap_or_default();
