@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench build deploy deploy-storage deploy-audit live live-clean clean
+.PHONY: help demo test test-fast test-other-leader test-local check layers licences audit explore fuzz model mutants bench bench-compare build deploy deploy-storage deploy-audit live live-clean clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -82,6 +82,11 @@ mutants: ## Disables each field mapping of the converters in turn; a test must f
 bench: $(VENV)/ready ## Measures API calls against their lower bound, start-up times, memory and zip sizes
 	cargo build --workspace --release --locked
 	$(PY) tests/local/bench.py
+
+bench-compare: ## Compares two results of `make bench`, which writes target/bench.json (A=... B=...); fails if a call count rose
+	@test -n "$(A)" -a -n "$(B)" || \
+	    { echo "Name both files: make bench-compare A=target/bench-before.json B=target/bench.json"; exit 1; }
+	@$(PYTHON) tests/local/bench_results.py "$(A)" "$(B)"
 
 build: $(VENV)/build-ready ## Builds the release zips for Lambda (ARCH=arm64 or x86_64), each under 6 MB
 	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(LAMBDA_TARGET)" || { \

@@ -1,5 +1,7 @@
 """Benchmark: API calls against their lower bound, wall times, memory, start-up times, zip sizes.
 
+Prints all of it, and writes it as JSON to target/bench.json or the file that BENCH_JSON names.
+
 The numbers of calls are exact. A lower bound is the smallest number of calls that the page sizes
 and batch sizes of the APIs allow for the objects. The first resync has two of them: without and
 with the verification reads, which follow the writes. Wall times and memory are of one run on this
@@ -22,6 +24,7 @@ import zipfile
 import botocore.config
 
 import stack
+from bench_results import Results
 from stack import ACCOUNT, BUCKETS, PRIMARY, ROOT, SITES, STANDBY, free_port, wait_for
 
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
@@ -32,6 +35,9 @@ DATABASES, TABLES, PARTITIONS, GRANTS = 10, 100, 50, 2
 LARGE_TABLE_PARTITIONS = 10_000
 # Partitions of the very large table.
 MILLION = 1_000_000
+# Where the measurements are written, for `make bench-compare`.
+OUTPUT = pathlib.Path(os.environ.get("BENCH_JSON", ROOT / "target/bench.json"))
+RESULTS = Results()
 
 
 def bucket_uri(region):
@@ -192,14 +198,17 @@ def bench_calls(home):
         print(f"Resync of {DATABASES} databases x {TABLES} tables x {PARTITIONS} partitions, one "
               f"table of {LARGE_TABLE_PARTITIONS} partitions, {grants} grants:")
         calls, wall, memory = sandbox.twinlake("resync")
+        RESULTS.add("first resync", calls=len(calls), seconds=wall, megabytes=memory)
         print_row("first, without verification reads", len(calls), first,
                   f"{wall:.1f} s, {memory:.0f} MB")
         print_row("first, with verification reads", len(calls), first_verified)
         none_due, wall, memory = sandbox.twinlake("resync")
+        RESULTS.add("unchanged resync, no table is due", calls=len(none_due), seconds=wall, megabytes=memory)
         print(f"  unchanged, no table is due: {len(none_due)} calls, {wall:.1f} s, "
               f"{memory:.0f} MB")
         calls, wall, memory = sandbox.twinlake("resync", "--full")
         assert all(c.removeprefix("Batch").startswith(("Get", "List", "Search")) for c in calls)
+        RESULTS.add("unchanged full resync", calls=len(calls), seconds=wall, megabytes=memory)
         print_row("unchanged, full", len(calls), unchanged,
                   f"{wall:.1f} s, {memory:.0f} MB, no writes")
         average = sum(average_calls(none_due, calls).values())
@@ -208,6 +217,7 @@ def bench_calls(home):
             sandbox.clients.control_sandbox("latency", milliseconds=milliseconds)
             for parallel in (4, 16):
                 _, wall, _ = sandbox.twinlake("resync", "--full", parallel=parallel)
+                RESULTS.add(f"unchanged full resync, {milliseconds} ms, {parallel} at once", seconds=wall)
                 print(f"  unchanged, full, {milliseconds:>3} ms for each call, {parallel:>2} calls at "
                       f"once: {wall:>6.1f} s")
     finally:
@@ -253,6 +263,8 @@ def bench_round_trips(home):
                 calls, wall, _ = sandbox.twinlake("resync", *options, parallel=parallel)
                 writes = [c for c in calls
                           if not c.removeprefix("Batch").startswith(("Get", "List", "Search"))]
+                RESULTS.add(f"small lake, {name} resync, {parallel} at once", calls=len(calls),
+                            writes=len(writes), seconds=wall)
                 print(f"  {name:<10} {parallel:>2} calls at once: {wall:>5.1f} s, {len(calls)} "
                       f"calls, {len(writes)} of them writes")
         finally:
@@ -320,6 +332,8 @@ def bench_throttling(home):
                     "resync", "--full", *options, parallel=16, seconds=end - time.monotonic())
                 calls += sum(call != "GetDatabase" for call in sent)
             answered, refused = production.stop()
+            RESULTS.add(f"production beside full resyncs, {name}", refused_percent=100 * refused / answered,
+                        varying_calls=calls)
             print(f"  {name:<26} {refused:>3} of {answered} calls of production refused "
                   f"({100 * refused / answered:.1f}%); Twinlake: {calls / seconds:.1f} calls a second")
     finally:
@@ -360,6 +374,8 @@ def bench_grants(home):
                 grant_calls = [c for c in calls if c.endswith("Permissions")]
                 write_calls = [c for c in grant_calls if c != "ListPermissions"]
                 verified = reads + writes + verification
+                RESULTS.add(f"{count} grants, {name}", grant_calls=len(grant_calls), calls=len(calls),
+                            seconds=wall, megabytes=memory)
                 print_row(name, len(grant_calls), reads + writes,
                           f"x{len(grant_calls) / verified:.2f} of {verified} with verification; "
                           f"{len(write_calls)} writes; {len(calls)} calls in all, {wall:.1f} s, "
@@ -379,6 +395,8 @@ def bench_memory(home):
         # The first of these resyncs pairs the partitions.
         for _ in range(2):
             calls, wall, memory = sandbox.twinlake("resync", "--full")
+        RESULTS.add(f"unchanged full resync, {MILLION} partitions", calls=len(calls), seconds=wall,
+                    megabytes=memory)
         print(f"  one table of {MILLION:,} partitions: {memory:.0f} MB, {len(calls)} calls, "
               f"{wall:.0f} s")
     finally:
@@ -392,6 +410,8 @@ def bench_memory(home):
                     sandbox.bulk_create(region, f"db{d}", 1000, 0)
             sandbox.twinlake("resync")
             calls, wall, memory = sandbox.twinlake("resync", "--full")
+            RESULTS.add(f"unchanged full resync, {databases * 1000} tables", calls=len(calls),
+                        seconds=wall, megabytes=memory)
             print(f"  {databases * 1000:>7} tables in {databases} databases: {memory:.0f} MB, "
                   f"{len(calls)} calls, {wall:.0f} s")
         finally:
@@ -508,6 +528,8 @@ def bench_events():
             wait_for("the queues are empty", deployment.has_empty_queues)
             calls = [c["call"] for c in deployment.drain_calls()
                      if ":role/twinlake/" in c["caller"]]
+            # What one event causes may be spread over several invocations, which read more.
+            RESULTS.add(f"event, {name}", varying_calls=len(calls))
             print(f"  {name:<40} {len(calls):>6} calls")
 
 
@@ -560,6 +582,7 @@ def bench_burst():
         waited = time.monotonic() - sent
         calls = collections.Counter(
             c["call"] for c in deployment.drain_calls() if ":role/twinlake/" in c["caller"])
+        RESULTS.add(f"burst of {count} tables", seconds=waited, varying_calls=sum(calls.values()))
         print(f"  all in the standby {waited:.0f} s after the last one; {sum(calls.values())} calls")
         print("  " + ", ".join(f"{name} {number}" for name, number in calls.most_common(8)))
 
@@ -617,6 +640,8 @@ def bench_start():
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             archive.writestr("bootstrap", path.read_bytes())
+        RESULTS.add(f"function {binary}", milliseconds=fastest, megabytes=resident,
+                    zip_megabytes=len(zipped.getvalue()) / 1e6)
         print(f"  {binary:<20} {fastest:6.1f} ms   {resident:5.1f} MB   "
               f"{len(zipped.getvalue()) / 1e6:4.1f} MB")
 
@@ -632,6 +657,8 @@ def main():
     bench_events()
     bench_burst()
     bench_start()
+    RESULTS.write(OUTPUT)
+    print(f"The measurements are in {OUTPUT}.")
 
 
 if __name__ == "__main__":
