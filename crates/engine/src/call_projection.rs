@@ -147,12 +147,8 @@ impl UnchangedResyncCalls {
 /// the resource policy, and `GetUserDefinedFunctions` twice. Lake Formation: LF-Tags, LF-Tag expressions,
 /// registrations, opt-ins, settings.
 const CALLS_PER_REGION: ProjectedCalls = ProjectedCalls::new(6, 5);
-/// Calls of a resync that changed something, to list LF-Tags, LF-Tag expressions, registrations, opt-ins,
-/// settings, and the grants on them again in both Regions.
-const LAKE_FORMATION_VERIFICATION: usize = 25;
-/// Further calls of a first resync if there are LF-Tags: the lease, and the listings before and after
-/// they are created.
-const FIRST_LF_TAGS: usize = 39;
+/// Further calls of a first resync if there are LF-Tags: the listings after they are created.
+const FIRST_LF_TAGS: usize = 2;
 /// Calls for each LF-Tag that is created: `CreateLFTag` and `GetLFTag`.
 const CALLS_PER_CREATED_LF_TAG: usize = 2;
 /// From this number of tables of a database on, they are verified by a listing instead of by name.
@@ -173,17 +169,30 @@ pub fn unchanged_resync(lake: &LakeInventory, policy: &Policy) -> UnchangedResyn
         CATALOG_PAGE_SIZE,
     );
     calls.always = (CALLS_PER_REGION + ProjectedCalls::new(database_pages, 0)).times(2);
-    calls.always.lake_formation += grant_listings(lake);
+    calls.always.lake_formation += grant_listings(lake, listing_calls);
+    let searches = lf_tag_searches(lake);
+    let are_searched = searches.is_some();
+    calls.always.lake_formation += searches.unwrap_or_default();
     for database in &lake.databases {
         let carried = database.tables.iter().filter(|table| table.is_carried);
         calls.always.glue += pages(database.tables.len(), CATALOG_PAGE_SIZE);
         calls.always.glue += pages(carried.count(), CATALOG_PAGE_SIZE);
-        calls.always += tag_reads(lake, policy).times(2);
+        let is_any_carried = database.tables.iter().any(|table| table.is_carried);
+        let mut of_database = tag_reads(lake, policy).times(2);
+        if are_searched && is_any_carried {
+            of_database.lake_formation = 0;
+        }
+        calls.always += of_database;
         for table in database.tables.iter().filter(|table| !table.is_link) {
             let partitions = ProjectedCalls::new(partition_pages(table), 0);
             let attachments = attachment_reads(table, policy);
             if table.is_carried {
-                calls.always += tag_reads(lake, policy).times(2);
+                let mut tags = tag_reads(lake, policy).times(2);
+                if are_searched {
+                    calls.attachment_scan.lake_formation +=
+                        std::mem::take(&mut tags.lake_formation);
+                }
+                calls.always += tags;
                 calls.partition_scan += partitions.times(2);
                 calls.attachment_scan += attachments.times(2);
             } else {
@@ -203,17 +212,16 @@ pub fn first_resync(lake: &LakeInventory, policy: &Policy) -> ProjectedCalls {
         CATALOG_PAGE_SIZE,
     );
     let mut calls = CALLS_PER_REGION.times(2) + ProjectedCalls::new(database_pages + 1, 0);
-    let listing = listing_calls(lake.grants) + listing_calls(0);
-    calls.lake_formation += listing;
+    calls.lake_formation += listing_calls(lake.grants) + listing_calls(0);
+    let object_listing = object_listing_calls(lake.grants) + object_listing_calls(0);
     if lake.databases.is_empty() && lake.database_links == 0 && lake.lf_tags == 0 {
         return calls;
     }
-    calls.lake_formation += LAKE_FORMATION_VERIFICATION;
     if lake.lf_tags > 0 {
         calls.lake_formation += FIRST_LF_TAGS + CALLS_PER_CREATED_LF_TAG * lake.lf_tags;
     }
     for database in &lake.databases {
-        calls += first_resync_of(database, lake, policy, listing);
+        calls += first_resync_of(database, lake, policy, object_listing);
     }
     // A resource link is created, and read in both Regions.
     calls.glue += 3 * lake.database_links;
@@ -242,7 +250,7 @@ fn first_resync_of(
         _ => 2 * subjects,
     };
     calls.lake_formation += match first_listing < max_listing {
-        true => grant_listings(lake),
+        true => grant_listings(lake, object_listing_calls),
         // In both Regions; those on a database and on all its tables are two listings.
         false => 2 * (subjects + 1),
     };
@@ -266,9 +274,9 @@ fn first_resync_of(
     calls
 }
 
-/// The calls that list all grants of both Regions. In the standby the creator of each database and table,
+/// The calls that list grants of both Regions. In the standby the creator of each database and table,
 /// Twinlake's role, has a grant on it besides.
-fn grant_listings(lake: &LakeInventory) -> usize {
+fn grant_listings(lake: &LakeInventory, listing_calls: fn(usize) -> usize) -> usize {
     let tables = lake.databases.iter().flat_map(|database| &database.tables);
     let created = lake.databases.len() + tables.filter(|table| table.is_carried).count();
     listing_calls(lake.grants) + listing_calls(lake.grants + created)
@@ -279,6 +287,11 @@ fn grant_listings(lake: &LakeInventory) -> usize {
 fn listing_calls(grants: usize) -> usize {
     let other_types = PermissionResourceType::ALL.len() - 1;
     3 * pages(grants, LIST_PERMISSIONS_PAGE_SIZE) + other_types
+}
+
+/// The calls that list the grants on databases and tables of a Region: without a filter, and of two types.
+fn object_listing_calls(grants: usize) -> usize {
+    3 * pages(grants, LIST_PERMISSIONS_PAGE_SIZE) + PermissionResourceType::OBJECT_TYPES.len() - 1
 }
 
 fn partition_pages(table: &TableInventory) -> usize {
@@ -301,6 +314,15 @@ fn attachment_reads(table: &TableInventory, policy: &Policy) -> ProjectedCalls {
         calls.lake_formation += 1;
     }
     calls
+}
+
+/// The calls that search both Regions by each LF-Tag, if each table has all of them; `None` if reading each
+/// table takes fewer.
+fn lf_tag_searches(lake: &LakeInventory) -> Option<usize> {
+    let tables = lake.databases.iter().flat_map(|database| &database.tables);
+    let carried = tables.filter(|table| table.is_carried).count();
+    let searches = 2 * lake.lf_tags * pages(carried, CATALOG_PAGE_SIZE);
+    (0 < searches && searches <= 2 * carried).then_some(searches)
 }
 
 /// The calls that read the LF-Tags and Glue tags of one database or table in one Region.
@@ -354,14 +376,14 @@ mod tests {
         };
         // Counted against the sandbox: the first resync, an unchanged one, and a full one.
         for (lake, counted) in [
-            (lake(1, 0, &plain()), [79, 48, 48]),
-            (lake(1, 1, &plain()), [86, 48, 52]),
-            (lake(1, 1, &partitioned), [90, 48, 56]),
-            (lake(1, 2, &plain()), [93, 48, 56]),
-            (lake(1, 2, &large), [133, 48, 68]),
-            (lake(1, 3, &plain()), [108, 48, 60]),
-            (lake(4, 3, &partitioned), [267, 54, 150]),
-            (lake(1, 250, &plain()), [855, 52, 1052]),
+            (lake(1, 0, &plain()), [54, 48, 48]),
+            (lake(1, 1, &plain()), [61, 48, 52]),
+            (lake(1, 1, &partitioned), [65, 48, 56]),
+            (lake(1, 2, &plain()), [68, 48, 56]),
+            (lake(1, 2, &large), [108, 48, 68]),
+            (lake(1, 3, &plain()), [69, 48, 60]),
+            (lake(4, 3, &partitioned), [186, 54, 150]),
+            (lake(1, 250, &plain()), [816, 52, 1052]),
         ] {
             let policy = policy("");
             let unchanged = unchanged_resync(&lake, &policy);
@@ -404,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn lf_tags_cost_a_read_of_each_object() {
+    fn lf_tags_cost_searches_and_a_read_of_each_table_in_each_interval() {
         let lake = LakeInventory {
             lf_tags: 1,
             ..lake(1, 5, &plain())
@@ -413,8 +435,15 @@ mod tests {
         let unchanged = unchanged_resync(&lake, &policy);
         assert_eq!(
             (unchanged.always.total(), unchanged.full().total()),
+            (50, 80)
+        );
+        assert_eq!(first_resync(&lake, &policy).total(), 85);
+        // More LF-Tags than tables: each table is read.
+        let lake = LakeInventory { lf_tags: 6, ..lake };
+        let unchanged = unchanged_resync(&lake, &policy);
+        assert_eq!(
+            (unchanged.always.total(), unchanged.full().total()),
             (60, 80)
         );
-        assert_eq!(first_resync(&lake, &policy).total(), 161);
     }
 }

@@ -17,9 +17,14 @@ pub struct GrantIndex {
     pub unsupported: BTreeMap<String, usize>,
     /// Whether a listing contained any entry, of whatever kind.
     pub has_entries: bool,
+    /// Whether only grants on databases and tables were listed in both ways: what the index says of Lake
+    /// Formation subjects is not complete.
+    pub of_objects: bool,
     /// Number of calls, estimated by pages of [`LIST_PERMISSIONS_PAGE_SIZE`] entries; 0 for a part
     /// of a listing.
     pub calls: usize,
+    /// Number of these calls that list grants on databases and tables.
+    pub object_calls: usize,
     /// Grants that only one of two listings contained.
     pub inconsistent: BTreeSet<PermissionGrant>,
 }
@@ -41,7 +46,9 @@ impl GrantIndex {
             by_subject,
             unsupported,
             has_entries: !entries.is_empty(),
+            of_objects: false,
             calls: 0,
+            object_calls: 0,
             inconsistent: BTreeSet::new(),
         }
     }

@@ -11,18 +11,22 @@ mod databases;
 mod dependencies;
 mod grants;
 pub(crate) mod lakeformation;
+mod lf_subjects;
+pub(crate) mod lf_tag_search;
 mod partitions;
 mod prefetch;
 mod scan_intervals;
 mod tables;
 
+use crate::grant_index::GrantIndex;
 use crate::ports::ReadRegion;
 use crate::progress::WorkProgress;
 use futures_util::{StreamExt as _, stream};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use twinlake_core::catalog::MaybeLink;
+use tables::TableDefinition;
+use twinlake_core::catalog::{MaybeLink, Observed};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts};
 use twinlake_core::partition_diff::PartitionValues;
 use twinlake_core::policy::ScanWindow;
@@ -30,8 +34,8 @@ use twinlake_core::scope::ReadRequest;
 use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, CallErrorKind, Facet, Grants, LfSubject, Name, OwnRoles, Partition, Policy,
-    Principal, Subject, SubjectState, TableId,
+    CallError, CallErrorKind, Database, Facet, Grants, LfSubject, Name, OwnRoles, Partition,
+    Policy, Principal, Subject, SubjectState, TableId,
 };
 
 pub use attachment_mapping::UnmappedAttachments;
@@ -39,7 +43,7 @@ pub use databases::MAX_TABLES_PER_INVOCATION;
 pub(crate) use databases::database_by_name;
 pub use lakeformation::{Items, OptIns};
 pub use partitions::MAX_PARTITIONS_PER_ROUND;
-pub use prefetch::{Prefetched, PrincipalMappings, principal_mappings};
+pub use prefetch::{ListedGrants, Prefetched, PrincipalMappings, principal_mappings};
 
 /// The snapshots of both Regions that a plan is made from.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +104,9 @@ const TABLE_ATTACHMENT_FACETS: [Facet; 5] = [
 /// An observation in each Region: the primary's, then the standby's.
 pub type ObservationPair<T> = (Observation<T>, Observation<T>);
 
+/// The definitions of databases in both Regions.
+type DatabaseDefinitions<'r> = BTreeMap<&'r Name, ObservationPair<Observed<Database>>>;
+
 /// Makes the reads of one round.
 pub struct Observer<'a, P, S> {
     /// The primary Region.
@@ -122,6 +129,8 @@ pub struct Observer<'a, P, S> {
     pub max_concurrent_calls: usize,
     /// Listings that cover many subjects.
     pub prefetched: &'a Prefetched,
+    /// All grants, if the round lists them itself.
+    pub own_grant_listing: OnceCell<ObservationPair<GrantIndex>>,
     /// How many more partitions this round may keep with their whole definition.
     pub remaining_partitions: Cell<usize>,
     /// Partition writes that the standby confirmed in the previous round.
@@ -273,38 +282,41 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         snapshots: &mut Snapshots,
     ) {
         snapshots.are_settings_newest = false;
-        if let Some((Observation::Present(primary), Observation::Present(standby))) =
-            &self.prefetched.grants
-        {
-            snapshots.standby.extra_iam_grants = Some(standby.extra_iam_grants(primary));
-        }
         let with_contents = |(subject, request): &(&Subject, &ReadRequest)| {
             matches!(subject, Subject::Database(_)) && request.facets.contains(&Facet::Contents)
         };
         let whole_databases = read_requests.iter().filter(with_contents).count();
         self.progress.databases_expected(whole_databases);
+        let mut databases: Vec<(&Name, &ReadRequest)> = Vec::new();
+        let mut tables: Vec<(&TableId, &ReadRequest)> = Vec::new();
         for (subject, request) in read_requests {
-            if let Subject::LakeFormation(lf_subject) = subject {
-                self.read_lf_subject(*lf_subject, request, snapshots).await;
-            }
-            if let Subject::Database(name) = subject {
-                self.read_database(name, request, snapshots).await;
-                if with_contents(&(subject, request)) {
-                    self.progress.database_read(name);
-                }
+            match subject {
+                Subject::Database(name) => databases.push((name, request)),
+                Subject::Table(id) => tables.push((id, request)),
+                Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => {}
             }
         }
-        let tables: Vec<(&TableId, &ReadRequest)> = read_requests
-            .iter()
-            .filter_map(|(subject, request)| match subject {
-                Subject::Table(id) => Some((id, request)),
-                Subject::Catalog
-                | Subject::LakeFormation(_)
-                | Subject::Database(_)
-                | Subject::Function(_) => None,
-            })
-            .collect();
-        self.read_tables(&tables, snapshots).await;
+        let ((mut definitions, of_tables), ()) = join(
+            self.get_definitions(&databases, &tables),
+            self.list_own_grants(),
+        )
+        .await;
+        if let Some((Observation::Present(primary), Observation::Present(standby))) =
+            self.listed_grants()
+        {
+            snapshots.standby.extra_iam_grants = Some(standby.extra_iam_grants(primary));
+        }
+        self.read_lf_subjects(read_requests, snapshots).await;
+        let mut attachments = Vec::new();
+        for (name, request) in databases {
+            let read = (request, definitions.remove(name));
+            attachments.extend(self.read_database(name, read, snapshots).await);
+            if request.facets.contains(&Facet::Contents) {
+                self.progress.database_read(name);
+            }
+        }
+        self.read_tables(&tables, of_tables, attachments, snapshots)
+            .await;
         self.read_dependencies(read_requests, snapshots).await;
         for subject in read_requests.keys() {
             if let Subject::Function(id) = subject {
@@ -322,6 +334,26 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             self.read_settings(snapshots).await;
         }
         self.complete_proofs(read_requests, snapshots);
+    }
+
+    /// Reads the requested definitions of databases and tables at the same time.
+    async fn get_definitions<'r>(
+        &self,
+        databases: &[(&'r Name, &ReadRequest)],
+        tables: &[(&'r TableId, &ReadRequest)],
+    ) -> (DatabaseDefinitions<'r>, Vec<TableDefinition<'r>>) {
+        let is_wanted = |request: &ReadRequest| request.facets.contains(&Facet::Definition);
+        let wanted = databases.iter().filter(|(_, request)| is_wanted(request));
+        let calls = wanted
+            .map(|(name, _)| async move { (*name, self.read_database_definitions(name).await) });
+        let wanted = tables.iter().filter(|(_, request)| is_wanted(request));
+        let wanted: Vec<&TableId> = wanted.map(|(id, _)| *id).collect();
+        let (databases, tables) = join(
+            run_concurrently(calls, self.max_concurrent_calls),
+            self.get_tables(&wanted),
+        )
+        .await;
+        (databases.into_iter().collect(), tables)
     }
 
     /// Whether the data lake settings matter: they decide whose grants are compared, whether an

@@ -13,7 +13,8 @@ mod stale_reads;
 mod step_effects;
 mod waiting;
 
-use crate::observe::{Prefetched, Snapshots};
+use crate::grant_index::GrantIndex;
+use crate::observe::{ObservationPair, Prefetched, Snapshots};
 use crate::ports::{Clock, Environment, ReadRegion, WriteRegion};
 use crate::progress::WorkProgress;
 use lf_tag_lease::LeaseResult;
@@ -27,10 +28,11 @@ use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::policy::ScanWindow;
 use twinlake_core::render::StepCounts;
+use twinlake_core::snapshot::{Attachments, Observation};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    ApprovedPlan, CallError, Name, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject,
-    SubjectState, TableId, Timestamp,
+    ApprovedPlan, CallError, Facet, LfSubject, Name, OwnRoles, Plan, Policy, Principal, Scope,
+    Step, Subject, SubjectState, TableId, Timestamp,
 };
 
 /// The Regions, ledger, policy and limits of one reconciliation.
@@ -108,8 +110,11 @@ pub struct ReconcileOutcome {
     pub left_to_schedule: BTreeSet<TableId>,
     /// Subjects that were left to other messages of the same resync run. They were not checked.
     pub left_to_parts: BTreeSet<Subject>,
-    /// Whether steps on Lake Formation subjects were sent: what was listed of these before is old.
-    pub changes_lake_formation: bool,
+    /// What the steps on Lake Formation subjects that were sent make old of its listings.
+    pub outdated_listings: OutdatedListings,
+    /// The LF-Tags, named LF-Tag expressions and registrations as they were read last, if steps on them were
+    /// sent.
+    pub items: BTreeMap<LfSubject, ObservationPair<Attachments>>,
     /// Iceberg tables in the primary.
     pub iceberg: Vec<TableId>,
     /// Iceberg tables whose files are to be relocated or looked at, with the commit that the primary shows.
@@ -130,6 +135,51 @@ pub struct ReconcileOutcome {
     /// Subjects with a problem that was found in something that was not read completely this time:
     /// no incident of theirs is resolved.
     pub not_fully_read: BTreeSet<Subject>,
+}
+
+/// Which listings of Lake Formation are old after some steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OutdatedListings {
+    /// None.
+    #[default]
+    None,
+    /// Those of LF-Tags, named LF-Tag expressions and registrations.
+    Items,
+    /// All.
+    All,
+}
+
+impl OutdatedListings {
+    /// Which listings a step makes old. Each database reads again itself what its own steps change.
+    fn by(step: &Step) -> Self {
+        let is_item = match step {
+            Step::PutAttachment { attachment, .. } => attachment.key().facet() == Facet::Items,
+            Step::RemoveAttachment { key, .. } => key.facet() == Facet::Items,
+            Step::Grant { .. }
+            | Step::Revoke { .. }
+            | Step::CreateDatabase { .. }
+            | Step::UpdateDatabase { .. }
+            | Step::CreateTable { .. }
+            | Step::UpdateTable { .. }
+            | Step::CreatePartition { .. }
+            | Step::UpdatePartition { .. }
+            | Step::CreateFunction { .. }
+            | Step::UpdateFunction { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutSettings { .. }
+            | Step::DeletePartition { .. }
+            | Step::DeleteTable { .. }
+            | Step::DeleteDatabase { .. } => false,
+        };
+        match (is_item, step.subject()) {
+            (true, _) => Self::Items,
+            (false, Subject::LakeFormation(_)) => Self::All,
+            (
+                false,
+                Subject::Catalog | Subject::Database(_) | Subject::Table(_) | Subject::Function(_),
+            ) => Self::None,
+        }
+    }
 }
 
 /// The log entry of one reconciliation.
@@ -298,6 +348,19 @@ struct RoundListings<'a> {
 }
 
 impl RoundListings<'_> {
+    /// Sets the grants that the next round starts from.
+    fn set_grants(&mut self, grants: Option<ObservationPair<GrantIndex>>) {
+        let is_partial = |listed: &Observation<GrantIndex>| {
+            listed.present().is_some_and(|index| index.of_objects)
+        };
+        let listed = grants.as_ref();
+        self.are_all_grants_listed =
+            listed.is_some_and(|(primary, standby)| !is_partial(primary) && !is_partial(standby));
+        let prefetched = self.prefetched.to_mut();
+        prefetched.grants = grants;
+        prefetched.list_grants = None;
+    }
+
     /// Drops all listings. The next round makes its own, but for the listing of all grants if it reads
     /// whole databases.
     async fn renew<E: Environment>(&mut self, session: &Session<'_, E>) {
@@ -329,10 +392,20 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
     loop {
         session.begin_round();
         let mut rows = session.observe(&listings.prefetched).await?;
+        if let Some(listed) = session.listed_grants.take() {
+            listings.set_grants(Some(listed));
+        }
         if session.pair_intended_objects(&rows) || session.reread_dropped_databases() {
             continue;
         }
         let mut plan = session.plan(&rows);
+        if !plan.is_empty() && listings.prefetched.lists_again_before_changes {
+            session.repeat_round();
+            session.reread_everything();
+            session.grant_listing_calls = None;
+            listings.renew(session).await;
+            continue;
+        }
         if reads_more(session, &plan, &mut listings).await {
             continue;
         }
@@ -359,9 +432,9 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
         if !may_apply(session, (&plan, &approved), &mut listings).await? {
             continue;
         }
-        let is_on_lake_formation =
-            |step: &Step| matches!(step.subject(), Subject::LakeFormation(_));
-        session.outcome.changes_lake_formation |= approved.steps().iter().any(is_on_lake_formation);
+        let outdated = approved.steps().iter().map(OutdatedListings::by);
+        let outdated = outdated.chain([session.outcome.outdated_listings]).max();
+        session.outcome.outdated_listings = outdated.unwrap_or_default();
         if !session.record_intents(&mut rows, &approved).await? {
             listings.prefetched.to_mut().databases = None;
             continue;
@@ -372,9 +445,8 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
         session.has_applied = true;
         let applied = session.apply(&approved).await;
         session.record_results(&approved, &applied);
-        let next = session.prefetch_next_round().await;
-        listings.are_all_grants_listed = next.grants.is_some();
-        listings.prefetched = Cow::Owned(next);
+        listings.prefetched = Cow::Owned(session.listings_of_next_round());
+        listings.are_all_grants_listed = false;
     }
 }
 
@@ -405,11 +477,10 @@ async fn reads_more<E: Environment>(
     if session.reread_older_grants(plan, listed_since) {
         session.repeat_round();
         let is_listed = session.read_requests.len() > MAX_GRANTS_READ_ONE_BY_ONE;
-        listings.prefetched.to_mut().grants = match is_listed {
-            true => Some(session.list_all_grants().await),
+        listings.set_grants(match is_listed {
+            true => Some(session.list_requested_grants().await),
             false => None,
-        };
-        listings.are_all_grants_listed = is_listed;
+        });
         return true;
     }
     false

@@ -20,7 +20,7 @@ use crate::retry_message::{ResyncPart, RetryMessage};
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
-use listings::Listings;
+use listings::{Listings, prefetch};
 use run_end::{PartStart, finish_part};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::ledger::{ResyncRun, VerifiedRun};
@@ -126,12 +126,12 @@ where
     };
     let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);
     let (prefetched, inventories) = join(
-        prefetch(context),
+        prefetch(context, is_whole_catalog),
         read_inventories(context, is_whole_catalog),
     )
     .await;
     let part_start = PartStart {
-        grant_calls: listing_calls(&prefetched).unwrap_or_default(),
+        grant_calls: listing_calls(&prefetched).unwrap_or_default().all,
         listed_databases: run_end::listed_databases(&prefetched),
         previous_started_at,
     };
@@ -177,16 +177,6 @@ async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPar
     let run = ResyncRun::new(part.run.clone(), started, part.name.clone());
     context.ledger.begin_resync_run(&run).await?;
     Ok(part)
-}
-
-async fn prefetch<E: Environment>(context: &Context<'_, E>) -> Prefetched {
-    let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-    let listed_since = Some(context.clock.now());
-    let listed = Prefetched::everything(context.primary, context.standby, &mappings).await;
-    Prefetched {
-        listed_since,
-        ..listed
-    }
 }
 
 /// Returns the databases in a scope: those of both Regions and of the ledger, so that the ledger
@@ -323,14 +313,10 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             // tagged.
             let mut not_in_sync = report.outcome.not_in_sync.keys();
             let is_item = |subject: &Subject| matches!(subject, Subject::LakeFormation(_));
-            if report.outcome.counts.total() > 0 || not_in_sync.any(is_item) {
-                // The listing of all grants grows with their number, and few of them are on LF-Tags.
-                let context = self.context;
-                let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-                let (primary, standby) = (context.primary, context.standby);
-                let listed = Prefetched::lake_formation_items(primary, standby, &mappings).await;
-                self.listings = Listings::new(listed);
-            }
+            let has_changes = report.outcome.counts.total() > 0;
+            self.listings
+                .prepare_last(self.context, has_changes, not_in_sync.any(is_item))
+                .await;
             self.reconcile(&Scope::lake_formation(), report).await?;
         }
         Ok(())
@@ -344,6 +330,8 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
     ) -> Result<(), CallError> {
         let prefetched = self.listings.current(self.context).await;
         let mut outcome = run_reconcile(self.context, scope, &prefetched, self.progress).await?;
+        drop(prefetched);
+        self.listings.take_items(&mut outcome);
         self.listings.record(&outcome);
         let queued = self.enqueue_remainder(&mut outcome, report).await;
         merge(&mut report.outcome, outcome);

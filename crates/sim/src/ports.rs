@@ -201,6 +201,7 @@ impl SimRegion {
         for _ in 0..waits {
             yield_once().await;
         }
+        self.wait_for_calls(1).await;
         // All callers pause: a collection of futures goes on with the others.
         while self.sim.state().pauses_now() {
             yield_once().await;
@@ -228,6 +229,14 @@ impl SimRegion {
         }
     }
 
+    /// Waits for as long as this number of calls takes, one after the other.
+    async fn wait_for_calls(&self, calls: usize) {
+        let latency = self.sim.state().latency(&self.region);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency * u32::try_from(calls).unwrap_or(u32::MAX)).await;
+        }
+    }
+
     /// Returns all items of a listing, and records one call for each page of `page_size` items.
     async fn read_pages<T>(
         &self,
@@ -235,20 +244,24 @@ impl SimRegion {
         page_size: usize,
         operation: impl FnOnce(&SimState, Caller<'_>) -> Result<Vec<T>, ApiError>,
     ) -> Result<Vec<T>, CallError> {
-        self.run_call(name, |state| {
-            let caller = Caller {
-                region: &self.region,
-                principal: &self.principal,
-            };
-            let lost_response_error = state.begin_call(caller, name)?;
-            let style = state.answer_style;
-            let all = operation(state, caller).map_err(|error| style.error(error))?;
-            for _ in 1..all.len().div_ceil(page_size) {
-                state.begin_call(caller, name)?;
-            }
-            lost_response_error.map_or(Ok(all), Err)
-        })
-        .await
+        let all = self
+            .run_call(name, |state| {
+                let caller = Caller {
+                    region: &self.region,
+                    principal: &self.principal,
+                };
+                let lost_response_error = state.begin_call(caller, name)?;
+                let style = state.answer_style;
+                let all = operation(state, caller).map_err(|error| style.error(error))?;
+                for _ in 1..all.len().div_ceil(page_size) {
+                    state.begin_call(caller, name)?;
+                }
+                lost_response_error.map_or(Ok(all), Err)
+            })
+            .await?;
+        let later_pages = all.len().div_ceil(page_size).saturating_sub(1);
+        self.wait_for_calls(later_pages).await;
+        Ok(all)
     }
 
     async fn read_one<T>(

@@ -11,6 +11,7 @@ use crate::quirk_answers::QuirkAnswers;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use twinlake_core::catalog::{
     ColumnStatistics, DataCellsFilter, Function, NamedLfTagExpression, Observed, OptIn,
     PartitionIndex, Registration,
@@ -178,6 +179,8 @@ pub struct SimState {
     pub(crate) pause_at: Option<usize>,
     /// How long calls take, in which the caller's other calls and reconciliations go on; 0 for no time.
     pub(crate) call_time: usize,
+    /// How long a call to a Region takes on Tokio's clock.
+    latencies: BTreeMap<String, Duration>,
     paused: bool,
     pub(crate) calls: Vec<RecordedCall>,
     pub(crate) events: VecDeque<EmittedEvent>,
@@ -220,6 +223,7 @@ impl SimState {
             killed: false,
             pause_at: None,
             call_time: 0,
+            latencies: BTreeMap::new(),
             paused: false,
             calls: Vec::new(),
             events: VecDeque::new(),
@@ -376,6 +380,17 @@ impl SimState {
             0 => 0,
             most => 1 + (self.calls.len() * 7 + most) % most,
         }
+    }
+
+    /// Lets each call of the ports to a Region take this long on Tokio's clock; the caller has to run on
+    /// its runtime, whose clock may be paused.
+    pub fn set_latency(&mut self, region: &str, latency: Duration) {
+        self.latencies.insert(region.to_owned(), latency);
+    }
+
+    /// How long a call to a Region takes.
+    pub(crate) fn latency(&self, region: &str) -> Duration {
+        self.latencies.get(region).copied().unwrap_or_default()
     }
 
     /// Pauses the caller once before a call. The index counts from the next call.

@@ -10,12 +10,20 @@ use crate::ports::ReadRegion;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Function, MaybeLink as _, Observed};
 use twinlake_core::policy::{ColumnStatisticsPolicy, GlueTagsPolicy};
-use twinlake_core::snapshot::{AbsenceProof, Observation, Snapshot, by_key};
+use twinlake_core::snapshot::{AbsenceProof, Attachments, Observation, Snapshot, by_key};
 use twinlake_core::{CallError, Facet, FunctionId, Name, Subject};
 
 /// A kind of attachments to read: the subject, the facet, and the columns in the primary and in
 /// the standby. `None` if the standby has no such subject.
 type AttachmentRequest<'a> = (&'a Subject, Facet, Vec<String>, Option<Vec<String>>);
+
+/// The attachments of one kind of a subject, as they were read.
+pub(super) struct ReadAttachments {
+    owner: (Subject, Facet),
+    primary: Observation<Attachments>,
+    /// `None` if the standby has no such subject.
+    standby: Option<Observation<Attachments>>,
+}
 
 type ListedFunctions = BTreeMap<FunctionId, Observed<Function>>;
 
@@ -111,6 +119,16 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         wanted: &[(Subject, Facet)],
         snapshots: &mut Snapshots,
     ) {
+        let read = self.get_attachments(wanted, snapshots).await;
+        record_attachments(read, snapshots);
+    }
+
+    /// Returns the attachments of these kinds, of subjects that exist.
+    pub(super) async fn get_attachments(
+        &self,
+        wanted: &[(Subject, Facet)],
+        snapshots: &Snapshots,
+    ) -> Vec<ReadAttachments> {
         let wanted: Vec<AttachmentRequest<'_>> = wanted
             .iter()
             .filter(|(_, facet)| self.is_replicated(*facet))
@@ -134,22 +152,14 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 let primary = self.primary.attachments(subject, *facet, primary_columns);
                 let (primary, standby) = join(primary, standby).await;
                 self.progress.read_finished();
-                (((*subject).clone(), *facet), primary, standby)
+                ReadAttachments {
+                    owner: ((*subject).clone(), *facet),
+                    primary: present_or_unknown(primary.map(by_key)),
+                    standby: standby.map(|listed| present_or_unknown(listed.map(by_key))),
+                }
             },
         );
-        for (owner, primary, standby) in run_concurrently(calls, self.max_concurrent_calls).await {
-            let primary = present_or_unknown(primary.map(by_key));
-            match standby {
-                Some(listed) => {
-                    let listed = present_or_unknown(listed.map(by_key));
-                    snapshots.standby.attachments.insert(owner.clone(), listed);
-                }
-                None => {
-                    snapshots.standby.attachments.remove(&owner);
-                }
-            }
-            snapshots.primary.attachments.insert(owner, primary);
-        }
+        run_concurrently(calls, self.max_concurrent_calls).await
     }
 
     /// Whether the policy replicates the attachments of a facet.
@@ -167,6 +177,22 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             | Facet::OptIns
             | Facet::Items => false,
         }
+    }
+}
+
+/// Adds attachments that were read to the snapshots.
+pub(super) fn record_attachments(read: Vec<ReadAttachments>, snapshots: &mut Snapshots) {
+    for one in read {
+        match one.standby {
+            Some(listed) => {
+                let attachments = &mut snapshots.standby.attachments;
+                attachments.insert(one.owner.clone(), listed);
+            }
+            None => {
+                snapshots.standby.attachments.remove(&one.owner);
+            }
+        }
+        snapshots.primary.attachments.insert(one.owner, one.primary);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Reads databases, and every table of a database.
 
+use super::attachments::record_attachments;
+use super::partitions::record_listed;
 use super::tables::prove_database_absence;
 use super::{
-    Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join,
+    ObservationPair, Observer, Snapshots, TABLE_ATTACHMENT_FACETS, confirm_absence, join,
     observation_without_target_fields, read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
@@ -21,16 +23,16 @@ type TableListing = Option<Result<Vec<Observed<Table>>, CallError>>;
 pub const MAX_TABLES_PER_INVOCATION: usize = 2000;
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// Reads a database as requested.
+    /// Reads a database as requested, from its definitions in both Regions if these were requested. Returns
+    /// the attachments that are still to be read.
     pub(super) async fn read_database(
         &self,
         name: &Name,
-        request: &ReadRequest,
+        (request, definition): (&ReadRequest, Option<ObservationPair<Observed<Database>>>),
         snapshots: &mut Snapshots,
-    ) {
+    ) -> Vec<(Subject, Facet)> {
         let subject = Subject::Database(name.clone());
-        if request.facets.contains(&Facet::Definition) {
-            let (mut primary, mut standby) = self.read_database_definitions(name).await;
+        if let Some((mut primary, mut standby)) = definition {
             if self.prefetched.databases.is_none() {
                 snapshots.checked_databases.insert(name.clone());
             }
@@ -51,23 +53,22 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let standby = snapshots.standby.databases.get(name);
         let is_new = !matches!(standby, Some(Observation::Present(_)));
-        if request.facets.contains(&Facet::GlueTags) || is_new {
-            self.read_attachments(&[(subject.clone(), Facet::GlueTags)], snapshots)
-                .await;
-        }
-        if request.facets.contains(&Facet::LfTagAssignments) || is_new {
-            self.read_attachments(&[(subject.clone(), Facet::LfTagAssignments)], snapshots)
-                .await;
-        }
+        let attachments = [Facet::GlueTags, Facet::LfTagAssignments].into_iter();
+        let attachments = attachments.filter(|facet| is_new || request.facets.contains(facet));
+        let attachments: Vec<(Subject, Facet)> =
+            attachments.map(|facet| (subject.clone(), facet)).collect();
         let is_absent = matches!(
             snapshots.primary.databases.get(name),
             Some(Observation::Absent(_))
         );
         if request.facets.contains(&Facet::Contents) || is_absent {
-            self.read_contents(name, snapshots).await;
-        } else if self.needs_table_names(name, snapshots) {
+            self.read_contents(name, attachments, snapshots).await;
+            return Vec::new();
+        }
+        if self.needs_table_names(name, snapshots) {
             self.list_table_names(name, snapshots).await;
         }
+        attachments
     }
 
     /// Lists the table names of a database. They matter if a grant on all tables is missing: it would
@@ -175,8 +176,13 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         .await
     }
 
-    /// Reads every table and function of a database in both Regions.
-    pub(super) async fn read_contents(&self, database: &Name, snapshots: &mut Snapshots) {
+    /// Reads every table and function of a database in both Regions, and other attachments.
+    async fn read_contents(
+        &self,
+        database: &Name,
+        attachments: Vec<(Subject, Facet)>,
+        snapshots: &mut Snapshots,
+    ) {
         let (primary, standby) = self.list_tables_of_both(database, snapshots).await;
         let parent = snapshots.primary.databases.get(database);
         let is_in_primary = matches!(parent, Some(Observation::Present(_)));
@@ -220,6 +226,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         {
             // Too many tables for one invocation: the caller splits them into several messages.
             snapshots.oversized.extend(union);
+            self.read_attachments(&attachments, snapshots).await;
             self.read_functions(database, snapshots).await;
             return;
         }
@@ -229,7 +236,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let snapshot = &mut snapshots.standby;
         self.record_tables(self.standby, (database, standby), &union, snapshot)
             .await;
-        self.read_table_facets(&union, snapshots).await;
+        self.read_table_facets(&union, attachments, snapshots).await;
         self.read_functions(database, snapshots).await;
     }
 
@@ -298,10 +305,12 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
     }
 
-    /// Reads partitions, grants, opt-ins and attachments of tables that the policy covers.
-    pub(super) async fn read_table_facets(
+    /// Reads partitions, grants, opt-ins and attachments of tables that the policy covers, and other
+    /// attachments.
+    async fn read_table_facets(
         &self,
         union: &BTreeSet<TableId>,
+        mut attachments: Vec<(Subject, Facet)>,
         snapshots: &mut Snapshots,
     ) {
         let covered: Vec<&TableId> = union
@@ -318,7 +327,31 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .copied()
             .filter(|id| self.reads_or_leaves(id, Facet::Partitions, snapshots))
             .collect();
-        self.scan_partitions(&partitioned, snapshots).await;
+        attachments.retain(|(subject, facet)| match subject {
+            Subject::Database(name) if *facet == Facet::LfTagAssignments => {
+                !self.has_equal_lf_tags_in(name, snapshots)
+            }
+            Subject::Database(_)
+            | Subject::Catalog
+            | Subject::LakeFormation(_)
+            | Subject::Table(_)
+            | Subject::Function(_) => true,
+        });
+        for id in &covered {
+            let subject = Subject::Table((*id).clone());
+            for facet in TABLE_ATTACHMENT_FACETS {
+                if self.reads_or_leaves(id, facet, snapshots) {
+                    attachments.push((subject.clone(), facet));
+                }
+            }
+        }
+        let (listed, read) = join(
+            self.list_partitions(&partitioned, snapshots),
+            self.get_attachments(&attachments, snapshots),
+        )
+        .await;
+        record_listed(listed, snapshots);
+        record_attachments(read, snapshots);
         let mut with_opt_ins: Vec<Subject> = covered
             .iter()
             .map(|id| Subject::Table((*id).clone()))
@@ -331,16 +364,6 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         if !with_opt_ins.is_empty() {
             self.read_opt_ins(&with_opt_ins, snapshots).await;
         }
-        let mut attachments: Vec<(Subject, Facet)> = Vec::new();
-        for id in &covered {
-            let subject = Subject::Table((*id).clone());
-            for facet in TABLE_ATTACHMENT_FACETS {
-                if self.reads_or_leaves(id, facet, snapshots) {
-                    attachments.push((subject.clone(), facet));
-                }
-            }
-        }
-        self.read_attachments(&attachments, snapshots).await;
     }
 
     /// Whether a grant on all tables of a database may be missing.

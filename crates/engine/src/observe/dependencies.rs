@@ -23,6 +23,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .filter(|(_, request)| requests_opt_ins(request));
         subjects.extend(requested.map(|(subject, _)| subject.clone()));
         let mut with_opt_ins = Vec::new();
+        let mut with_filters = Vec::new();
         for subject in &subjects {
             let opt_ins = (subject.clone(), Facet::OptIns);
             let is_requested = read_requests.get(subject).is_some_and(requests_opt_ins);
@@ -33,9 +34,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             let filters = (subject.clone(), Facet::DataCellsFilters);
             let is_read = snapshots.primary.attachments.contains_key(&filters);
             if !is_read && needs_filters(subject, snapshots) {
-                self.read_attachments(&[filters], snapshots).await;
+                with_filters.push(filters);
             }
         }
+        self.read_attachments(&with_filters, snapshots).await;
         if !with_opt_ins.is_empty() {
             self.read_opt_ins(&with_opt_ins, snapshots).await;
         }

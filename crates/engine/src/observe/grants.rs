@@ -1,6 +1,6 @@
 //! Reads grants on a subject.
 
-use super::{Observer, Snapshots, join};
+use super::{ObservationPair, Observer, Prefetched, Snapshots, join, run_concurrently};
 use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::join_all;
@@ -12,7 +12,7 @@ use twinlake_core::{CallError, CallErrorKind, Grants, Name, Subject};
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// Reads the grants on a subject: from the listing of all grants, or by resource.
     pub(super) async fn read_grants(&self, subject: &Subject, snapshots: &mut Snapshots) {
-        if let Some((primary, standby)) = &self.prefetched.grants {
+        if let Some((primary, standby)) = self.listed_grants_on(subject) {
             let listings = [
                 (primary, &mut snapshots.primary),
                 (standby, &mut snapshots.standby),
@@ -35,22 +35,72 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             }
             return;
         }
+        let listed = self.list_grants_of_both(subject, snapshots).await;
+        record_grants(subject, listed, snapshots);
+    }
+
+    /// Reads the grants on several subjects at the same time.
+    pub(super) async fn read_grants_of(&self, subjects: &[Subject], snapshots: &mut Snapshots) {
+        let mut by_resource = Vec::new();
+        for subject in subjects {
+            match self.listed_grants_on(subject) {
+                Some(_) => self.read_grants(subject, snapshots).await,
+                None => by_resource.push(subject),
+            }
+        }
+        let read_only: &Snapshots = snapshots;
+        let calls = by_resource.into_iter().map(|subject| async move {
+            (subject, self.list_grants_of_both(subject, read_only).await)
+        });
+        for (subject, listed) in run_concurrently(calls, self.max_concurrent_calls).await {
+            record_grants(subject, listed, snapshots);
+        }
+    }
+
+    async fn list_grants_of_both(
+        &self,
+        subject: &Subject,
+        snapshots: &Snapshots,
+    ) -> ObservationPair<Grants> {
         let primary_is_link = is_link(&snapshots.primary, subject);
         let standby_is_link = is_link(&snapshots.standby, subject);
-        let (primary, standby) = join(
+        join(
             self.list_grants(self.primary, subject, primary_is_link, &self.mappings.0),
             self.list_grants(self.standby, subject, standby_is_link, &self.mappings.1),
         )
-        .await;
-        for (grants, snapshot) in [
-            (primary, &mut snapshots.primary),
-            (standby, &mut snapshots.standby),
-        ] {
-            // A listing by resource does not prove an absence.
-            snapshot.full_grant_reads.remove(subject);
-            snapshot.nonempty_full_grant_reads.remove(subject);
-            snapshot.grants.insert(subject.clone(), grants);
+        .await
+    }
+
+    /// The listings of all grants of both Regions.
+    pub(super) fn listed_grants(&self) -> Option<&ObservationPair<GrantIndex>> {
+        let prefetched = self.prefetched.grants.as_ref();
+        prefetched.or_else(|| self.own_grant_listing.get())
+    }
+
+    /// Lists the grants that the round lists itself.
+    pub(super) async fn list_own_grants(&self) {
+        if let Some(wanted) = self.prefetched.list_grants {
+            let listed =
+                Prefetched::grants(self.primary, self.standby, self.mappings, wanted).await;
+            self.own_grant_listing.get_or_init(|| listed);
         }
+    }
+
+    /// The listings of all grants of both Regions, if they are complete for a subject.
+    pub(super) fn listed_grants_on(
+        &self,
+        subject: &Subject,
+    ) -> Option<&ObservationPair<GrantIndex>> {
+        let of_objects = |listed: &Observation<GrantIndex>| {
+            listed.present().is_some_and(|index| index.of_objects)
+        };
+        let is_object = match subject {
+            Subject::Database(_) | Subject::Table(_) => true,
+            Subject::Catalog | Subject::LakeFormation(_) | Subject::Function(_) => false,
+        };
+        let listed = self.listed_grants();
+        listed
+            .filter(|(primary, standby)| is_object || !(of_objects(primary) || of_objects(standby)))
     }
 
     /// Reads the grants on all tables of a database. Those of the standby would give access to a new
@@ -123,6 +173,23 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let index = GrantIndex::new(&entries, mapping);
         Observation::Present(index.on(subject))
+    }
+}
+
+/// Adds grants that were listed by resource to the snapshots.
+fn record_grants(
+    subject: &Subject,
+    (primary, standby): ObservationPair<Grants>,
+    snapshots: &mut Snapshots,
+) {
+    for (grants, snapshot) in [
+        (primary, &mut snapshots.primary),
+        (standby, &mut snapshots.standby),
+    ] {
+        // A listing by resource does not prove an absence.
+        snapshot.full_grant_reads.remove(subject);
+        snapshot.nonempty_full_grant_reads.remove(subject);
+        snapshot.grants.insert(subject.clone(), grants);
     }
 }
 

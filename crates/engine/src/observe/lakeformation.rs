@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
 use twinlake_core::grant::{LfTagPolicy, PrincipalMapping};
-use twinlake_core::scope::{ReadRequest, subject_of_opt_in};
+use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::snapshot::{
     Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, by_key,
 };
@@ -34,7 +34,7 @@ pub(crate) const SUBJECTS_WITH_ITEMS: [LfSubject; 3] = [
 
 /// The listings of both Regions. A Region that does not support the call has nothing of this kind; but of
 /// the primary that is not believed where the standby, which follows it, has something.
-fn empty_if_unsupported<T: Default>(
+pub(super) fn empty_if_unsupported<T: Default>(
     (primary, standby): ObservationPair<T>,
     has_any: impl Fn(&T) -> bool,
 ) -> ObservationPair<T> {
@@ -51,7 +51,7 @@ fn empty_if_unsupported<T: Default>(
 }
 
 /// Lists the items of a Lake Formation subject: those that are replicated, and the others.
-async fn list_items(
+pub(super) async fn list_items(
     region: &impl ReadRegion,
     lf_subject: LfSubject,
     mapping: &PrincipalMapping,
@@ -172,74 +172,6 @@ async fn list_opt_ins(region: &impl ReadRegion, mapping: &PrincipalMapping) -> O
 }
 
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// Reads a Lake Formation subject, with the LF-Tags and expressions that its grants refer to.
-    pub(super) async fn read_lf_subject(
-        &self,
-        lf_subject: LfSubject,
-        request: &ReadRequest,
-        snapshots: &mut Snapshots,
-    ) {
-        let subject = Subject::LakeFormation(lf_subject);
-        let referenced = match lf_subject {
-            LfSubject::LfTags | LfSubject::LfTagExpressions | LfSubject::Permissions => {
-                vec![LfSubject::LfTags, LfSubject::LfTagExpressions]
-            }
-            LfSubject::DataLocations | LfSubject::Settings => Vec::new(),
-        };
-        let reads_items =
-            SUBJECTS_WITH_ITEMS.contains(&lf_subject) && request.facets.contains(&Facet::Items);
-        for needed in referenced
-            .into_iter()
-            .chain(reads_items.then_some(lf_subject))
-        {
-            let items = (Subject::LakeFormation(needed), Facet::Items);
-            let is_read = snapshots.primary.attachments.contains_key(&items)
-                && snapshots.standby.attachments.contains_key(&items);
-            if !is_read || needed == lf_subject {
-                self.read_items(needed, snapshots).await;
-            }
-        }
-        if request.facets.contains(&Facet::Grants) {
-            self.read_grants(&subject, snapshots).await;
-        }
-        if lf_subject == LfSubject::LfTagExpressions {
-            self.read_lf_tag_policy_grants(snapshots).await;
-        }
-        if request.facets.contains(&Facet::OptIns) {
-            self.read_opt_ins(&[subject], snapshots).await;
-        }
-        if matches!(
-            lf_subject,
-            LfSubject::Permissions | LfSubject::LfTagExpressions
-        ) {
-            self.search_by_lf_tags(snapshots).await;
-        }
-    }
-
-    async fn read_items(&self, lf_subject: LfSubject, snapshots: &mut Snapshots) {
-        let (primary, standby) = match &self.prefetched.lake_formation {
-            Some((primary, standby)) => {
-                let of = |all: &Items| all.by_subject.get(&lf_subject).cloned();
-                let none = || Observation::Present(Attachments::new());
-                (
-                    of(primary).unwrap_or_else(none),
-                    of(standby).unwrap_or_else(none),
-                )
-            }
-            None => {
-                let ((primary, _), (standby, _)) = join(
-                    list_items(self.primary, lf_subject, &self.mappings.0),
-                    list_items(self.standby, lf_subject, &self.mappings.1),
-                )
-                .await;
-                empty_if_unsupported((primary, standby), |items| !items.is_empty())
-            }
-        };
-        let items = (Subject::LakeFormation(lf_subject), Facet::Items);
-        snapshots.primary.attachments.insert(items.clone(), primary);
-        snapshots.standby.attachments.insert(items, standby);
-    }
-
     /// Reads the opt-ins on subjects. They are few, so all opt-ins are listed at once.
     pub(super) async fn read_opt_ins(&self, subjects: &[Subject], snapshots: &mut Snapshots) {
         let fetched;
@@ -292,7 +224,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             return;
         }
         let subject = Subject::LakeFormation(LfSubject::Permissions);
-        if let Some((primary, standby)) = &self.prefetched.grants {
+        if let Some((primary, standby)) = self.listed_grants_on(&subject) {
             for (index, snapshot) in [
                 (primary, &mut snapshots.primary),
                 (standby, &mut snapshots.standby),
@@ -350,8 +282,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             Facet::Items,
         );
         if !snapshots.primary.attachments.contains_key(&items) {
-            self.read_items(LfSubject::LfTagExpressions, snapshots)
-                .await;
+            let expressions = BTreeSet::from([LfSubject::LfTagExpressions]);
+            self.read_items(&expressions, snapshots).await;
         }
     }
 
@@ -405,7 +337,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 
     /// Searches both Regions for the resources to which a grant by LF-Tags would give access: of each
     /// missing grant, and of each whose named expression differs.
-    async fn search_by_lf_tags(&self, snapshots: &mut Snapshots) {
+    pub(super) async fn search_by_lf_tags(&self, snapshots: &mut Snapshots) {
         let subject = Subject::LakeFormation(LfSubject::Permissions);
         let [primary, standby] = [&snapshots.primary, &snapshots.standby].map(|snapshot| {
             let grants = snapshot.grants.get(&subject);
@@ -530,7 +462,7 @@ fn expression_name(grant: &PermissionGrant) -> Option<&String> {
 }
 
 /// The grants on LF-Tag policies among others.
-fn lf_tag_policy_grants(grants: Grants) -> Grants {
+pub(super) fn lf_tag_policy_grants(grants: Grants) -> Grants {
     grants
         .into_iter()
         .filter(|(grant, _)| search_of_grant(grant).is_some())
@@ -542,8 +474,10 @@ async fn list_lf_tag_policy_grants_of(
     mapping: &PrincipalMapping,
 ) -> Observation<LfTagPolicyGrants> {
     let mut entries = Vec::new();
-    for kind in PermissionResourceType::LF_TAG_POLICY_TYPES {
-        match region.grants_on(&GrantFilter::Type(kind)).await {
+    let listings = PermissionResourceType::LF_TAG_POLICY_TYPES
+        .map(|kind| async move { region.grants_on(&GrantFilter::Type(kind)).await });
+    for listing in join_all(listings).await {
+        match listing {
             Ok(listed) => entries.extend(listed),
             Err(error) => return Observation::Unknown(error),
         }

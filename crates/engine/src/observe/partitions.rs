@@ -23,10 +23,25 @@ const MAX_SEQUENTIAL_PAGES: usize = 20;
 
 const OUT_OF_TIME: &str = "time ran out before all partitions were listed";
 
+/// The partitions of a table by a listing, and whether the standby has the table.
+pub(super) type ListedPartitions<'i> = (&'i TableId, bool, Result<PartitionDiffResult, CallError>);
+
+/// Partitions of a table that were read by their values.
+pub(super) struct NamedPartitions<'i> {
+    id: &'i TableId,
+    primary: Observation<Partitions>,
+    /// `None` if the standby lacks the table.
+    standby: Option<Observation<Partitions>>,
+}
+
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// Reads all partitions of the tables that have partition keys; in the standby only if the
+    /// Lists all partitions of the tables that have partition keys; in the standby only if the
     /// table exists there.
-    pub(super) async fn scan_partitions(&self, ids: &[&TableId], snapshots: &mut Snapshots) {
+    pub(super) async fn list_partitions<'i>(
+        &self,
+        ids: &[&'i TableId],
+        snapshots: &Snapshots,
+    ) -> Vec<ListedPartitions<'i>> {
         let tables: Vec<(&TableId, bool)> = ids
             .iter()
             .filter(|id| has_keys(&snapshots.primary, id))
@@ -38,38 +53,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             self.progress.read_finished();
             (id, in_standby, result)
         });
-        for (id, in_standby, result) in run_concurrently(calls, self.max_concurrent_calls).await {
-            snapshots.deferred.remove(id);
-            let (primary, standby) = match result {
-                Ok(diff) => {
-                    if !(diff.deferred_changes.is_empty() && diff.deferred_deletions.is_empty()) {
-                        let deferred = DeferredRead {
-                            changed: diff.deferred_changes,
-                            missing_in_primary: diff.deferred_deletions,
-                        };
-                        snapshots.deferred.insert(id.clone(), deferred);
-                    }
-                    (
-                        Observation::Present(diff.primary),
-                        Observation::Present(diff.standby),
-                    )
-                }
-                Err(error) => {
-                    if error.message == OUT_OF_TIME {
-                        snapshots.timed_out.insert(id.clone());
-                    }
-                    (
-                        Observation::Unknown(error.clone()),
-                        Observation::Unknown(error),
-                    )
-                }
-            };
-            snapshots.primary.partitions.insert(id.clone(), primary);
-            match in_standby {
-                true => snapshots.standby.partitions.insert(id.clone(), standby),
-                false => snapshots.standby.partitions.remove(id),
-            };
-        }
+        run_concurrently(calls, self.max_concurrent_calls).await
     }
 
     /// Lists all partitions of a table in both Regions and compares them.
@@ -223,18 +207,25 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         ))
     }
 
-    /// Reads partitions of a table by their values in both Regions. Partitions whose write the
-    /// standby has just confirmed are not read there again.
-    pub(super) async fn read_partitions_by_values(
+    /// Reads partitions of tables by their values in both Regions. Partitions whose write the standby has
+    /// just confirmed are not read there again.
+    pub(super) async fn get_partitions_by_values<'i>(
         &self,
-        id: &TableId,
-        values: &BTreeSet<PartitionValues>,
-        snapshots: &mut Snapshots,
-    ) {
+        wanted: impl Iterator<Item = (&'i TableId, &'i BTreeSet<PartitionValues>)>,
+        snapshots: &Snapshots,
+    ) -> Vec<NamedPartitions<'i>> {
         // Partitions below a resource link belong to its target.
-        if !has_keys(&snapshots.primary, id) {
-            return;
-        }
+        let wanted = wanted.filter(|(id, _)| has_keys(&snapshots.primary, id));
+        let calls = wanted.map(|(id, values)| self.get_partitions_of(id, values, snapshots));
+        run_concurrently(calls, self.max_concurrent_calls).await
+    }
+
+    async fn get_partitions_of<'i>(
+        &self,
+        id: &'i TableId,
+        values: &'i BTreeSet<PartitionValues>,
+        snapshots: &Snapshots,
+    ) -> NamedPartitions<'i> {
         let in_standby = has_keys(&snapshots.standby, id);
         let confirmed = self.confirmed_writes.get(id);
         let confirmed = confirmed.filter(|writes| {
@@ -273,15 +264,11 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 partitions.without_unread(&unread)
             }))
         };
-        let primary = partitions(primary);
-        snapshots.primary.partitions.insert(id.clone(), primary);
-        match standby {
-            Some(found) => {
-                let found = partitions(found);
-                snapshots.standby.partitions.insert(id.clone(), found)
-            }
-            None => snapshots.standby.partitions.remove(id),
-        };
+        NamedPartitions {
+            id,
+            primary: partitions(primary),
+            standby: standby.map(partitions),
+        }
     }
 
     /// Lists the partitions of a table in the primary if the reads of some by value were refused and
@@ -322,6 +309,59 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         Ok(all)
     }
+}
+
+/// Adds listed partitions to the snapshots.
+pub(super) fn record_listed(listed: Vec<ListedPartitions<'_>>, snapshots: &mut Snapshots) {
+    for (id, in_standby, result) in listed {
+        snapshots.deferred.remove(id);
+        let (primary, standby) = match result {
+            Ok(diff) => {
+                if !(diff.deferred_changes.is_empty() && diff.deferred_deletions.is_empty()) {
+                    let deferred = DeferredRead {
+                        changed: diff.deferred_changes,
+                        missing_in_primary: diff.deferred_deletions,
+                    };
+                    snapshots.deferred.insert(id.clone(), deferred);
+                }
+                (
+                    Observation::Present(diff.primary),
+                    Observation::Present(diff.standby),
+                )
+            }
+            Err(error) => {
+                if error.message == OUT_OF_TIME {
+                    snapshots.timed_out.insert(id.clone());
+                }
+                (
+                    Observation::Unknown(error.clone()),
+                    Observation::Unknown(error),
+                )
+            }
+        };
+        let standby = in_standby.then_some(standby);
+        insert_partitions(id, primary, standby, snapshots);
+    }
+}
+
+/// Adds partitions that were read by their values to the snapshots.
+pub(super) fn record_named(read: Vec<NamedPartitions<'_>>, snapshots: &mut Snapshots) {
+    for one in read {
+        insert_partitions(one.id, one.primary, one.standby, snapshots);
+    }
+}
+
+fn insert_partitions(
+    id: &TableId,
+    primary: Observation<Partitions>,
+    standby: Option<Observation<Partitions>>,
+    snapshots: &mut Snapshots,
+) {
+    snapshots.primary.partitions.insert(id.clone(), primary);
+    match standby {
+        Some(standby) => snapshots.standby.partitions.insert(id.clone(), standby),
+        None => snapshots.standby.partitions.remove(id),
+    };
 }
 
 /// Removes from the unread partitions those whose read was refused and that a listing lacks: they

@@ -10,7 +10,7 @@ use twinlake_core::grant::{ListedPermission, PrincipalMapping};
 use twinlake_core::snapshot::ObservedSettings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, CallErrorKind, Database, Function, FunctionId, Name, Policy, Timestamp,
+    CallError, CallErrorKind, Database, Function, FunctionId, Name, Policy, TableId, Timestamp,
 };
 
 /// Listings that cover many subjects. `None` means that subjects are read one by one.
@@ -18,6 +18,8 @@ use twinlake_core::{
 pub struct Prefetched {
     /// All grants.
     pub grants: Option<ObservationPair<GrantIndex>>,
+    /// The grants that the round lists itself, while it reads definitions.
+    pub list_grants: Option<ListedGrants>,
     /// All databases.
     pub databases: Option<ObservationPair<BTreeMap<Name, Observed<Database>>>>,
     /// All functions.
@@ -28,8 +30,14 @@ pub struct Prefetched {
     pub settings: Option<ObservationPair<ObservedSettings>>,
     /// LF-Tags, named LF-Tag expressions and location registrations.
     pub lake_formation: Option<(Items, Items)>,
+    /// Tables whose LF-Tags differ between the Regions by searches; of the others in sync, they are not
+    /// read one by one.
+    pub tables_with_other_lf_tags: Option<BTreeSet<TableId>>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
+    /// Whether a plan that changes something is made again from newer listings: databases were changed since
+    /// these were made.
+    pub lists_again_before_changes: bool,
     /// When the listings of Lake Formation began, if that was before the reconciliation.
     pub listed_since: Option<Timestamp>,
 }
@@ -46,33 +54,66 @@ pub fn principal_mappings(policy: &Policy, epoch: Epoch) -> PrincipalMappings {
     )
 }
 
-/// Lists all grants of a Region in two ways: without a filter, and by resource type. The
+/// Which grants are listed in both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedGrants {
+    /// All.
+    All,
+    /// Those on databases and tables.
+    OfObjects,
+}
+
+impl ListedGrants {
+    fn types(self) -> &'static [PermissionResourceType] {
+        match self {
+            Self::All => &PermissionResourceType::ALL,
+            Self::OfObjects => &PermissionResourceType::OBJECT_TYPES,
+        }
+    }
+}
+
+/// Lists the grants of a Region in two ways: without a filter, and by resource type. The
 /// listings are read at the same time.
 async fn all_grants(
     region: &impl ReadRegion,
     mapping: &PrincipalMapping,
+    wanted: ListedGrants,
 ) -> Result<GrantIndex, CallError> {
     let unfiltered = async {
         let listed = region.all_grants().await?;
         Ok((pages_of(&listed), GrantIndex::new(&listed, mapping)))
     };
-    let (unfiltered, typed) = join(unfiltered, all_grants_by_type(region)).await;
+    let by_type = all_grants_by_type(region, wanted.types());
+    let (unfiltered, typed) = join(unfiltered, by_type).await;
     let (calls, unfiltered) = unfiltered?;
     let (typed_calls, typed) = typed?;
     let typed = GrantIndex::new(&typed, mapping);
+    let is_object_type =
+        |kind: &&PermissionResourceType| PermissionResourceType::OBJECT_TYPES.contains(kind);
+    let object_calls = typed_calls.iter().filter(|(kind, _)| is_object_type(kind));
+    let object_calls: usize = object_calls.map(|(_, calls)| calls).sum();
     Ok(GrantIndex {
-        calls: calls + typed_calls,
+        of_objects: wanted == ListedGrants::OfObjects,
+        calls: calls + typed_calls.values().sum::<usize>(),
+        object_calls: calls + object_calls,
         ..unfiltered.merge(typed)
     })
 }
 
-/// Lists the grants of each resource type. Returns them with the number of calls.
+/// Lists the grants of these resource types. Returns them with the number of calls of each type.
 async fn all_grants_by_type(
     region: &impl ReadRegion,
-) -> Result<(usize, Vec<ListedPermission>), CallError> {
-    let listings = PermissionResourceType::ALL.map(|kind| async move {
-        match region.grants_on(&GrantFilter::Type(kind)).await {
-            Ok(listed) => Ok((pages_of(&listed), listed)),
+    types: &[PermissionResourceType],
+) -> Result<
+    (
+        BTreeMap<PermissionResourceType, usize>,
+        Vec<ListedPermission>,
+    ),
+    CallError,
+> {
+    let listings = types.iter().map(|kind| async move {
+        match region.grants_on(&GrantFilter::Type(*kind)).await {
+            Ok(listed) => Ok((kind, pages_of(&listed), listed)),
             // The Region does not know this type.
             Err(error)
                 if matches!(
@@ -80,17 +121,17 @@ async fn all_grants_by_type(
                     CallErrorKind::Invalid | CallErrorKind::Unsupported
                 ) =>
             {
-                Ok((0, Vec::new()))
+                Ok((kind, 0, Vec::new()))
             }
             Err(error) => Err(error),
         }
     });
-    let mut calls = 0;
+    let mut calls = BTreeMap::new();
     // Listings by type overlap. The set avoids counting unsupported permissions twice.
     let mut typed: BTreeSet<ListedPermission> = BTreeSet::new();
     for listing in join_all(listings).await {
-        let (pages, listed) = listing?;
-        calls += pages;
+        let (kind, pages, listed) = listing?;
+        calls.insert(*kind, pages);
         typed.extend(listed);
     }
     Ok((calls, typed.into_iter().collect()))
@@ -128,7 +169,7 @@ impl Prefetched {
         mappings: &PrincipalMappings,
     ) {
         let (grants, listed) = join(
-            Self::grants(primary, standby, mappings),
+            Self::grants(primary, standby, mappings, ListedGrants::All),
             Self::lake_formation_items(primary, standby, mappings),
         )
         .await;
@@ -158,15 +199,16 @@ impl Prefetched {
         }
     }
 
-    /// Lists all grants of both Regions.
-    pub async fn grants(
+    /// Lists the grants of both Regions.
+    pub(crate) async fn grants(
         primary: &impl ReadRegion,
         standby: &impl ReadRegion,
         mappings: &PrincipalMappings,
+        wanted: ListedGrants,
     ) -> ObservationPair<GrantIndex> {
         let (primary, standby) = join(
-            all_grants(primary, &mappings.0),
-            all_grants(standby, &mappings.1),
+            all_grants(primary, &mappings.0, wanted),
+            all_grants(standby, &mappings.1, wanted),
         )
         .await;
         (present_or_unknown(primary), present_or_unknown(standby))

@@ -1,11 +1,14 @@
 //! Reads tables by name.
 
+use super::attachments::record_attachments;
 use super::databases::database_by_name;
+use super::partitions::{record_listed, record_named};
 use super::{
     Observer, Snapshots, TABLE_ATTACHMENT_FACETS, absent_by_name, join, may_mean_absence,
     observation_without_target_fields, read_error_of, run_concurrently,
 };
 use crate::ports::ReadRegion;
+use futures_util::future::join3;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::Observed;
 use twinlake_core::scope::{Facet, ReadRequest};
@@ -15,11 +18,21 @@ use twinlake_core::{CallError, CallErrorKind, Name, Subject, Table, TableId};
 /// If at least this many tables of one database are requested, the database is listed instead.
 const LISTING_MIN_TABLES: usize = 3;
 
+/// A table in the primary and in the standby.
+pub(super) type TableDefinition<'i> = (
+    &'i TableId,
+    Observation<Observed<Table>>,
+    Observation<Observed<Table>>,
+);
+
 impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
-    /// Reads tables as requested. Of new tables it reads every facet.
+    /// Reads tables as requested, from their definitions where these were requested, and other attachments.
+    /// Of new tables it reads every facet.
     pub(super) async fn read_tables(
         &self,
         read_requests: &[(&TableId, &ReadRequest)],
+        definitions: Vec<TableDefinition<'_>>,
+        mut attachments: Vec<(Subject, Facet)>,
         snapshots: &mut Snapshots,
     ) {
         let requesting = |facet: Facet| {
@@ -29,7 +42,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                 .map(|(id, _)| *id)
         };
         let wanted: Vec<&TableId> = requesting(Facet::Definition).collect();
-        self.read_table_definitions(&wanted, snapshots).await;
+        self.record_table_definitions(definitions, snapshots).await;
         // Of tables that are about to be created, everything is read, whatever was requested.
         let new_tables: BTreeSet<&TableId> = wanted
             .iter()
@@ -39,10 +52,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         // Tables that a resync requests by name are those of a part.
         let is_scan = self.prefetched.tables_by_name && self.scan_window.is_some();
         if is_scan {
-            for id in requesting(Facet::Grants) {
-                self.read_grants(&Subject::Table(id.clone()), snapshots)
-                    .await;
-            }
+            let scanned: Vec<Subject> = subjects_of(requesting(Facet::Grants));
+            self.read_grants_of(&scanned, snapshots).await;
         }
         let mut is_read = |id: &TableId, facet: Facet| {
             !is_scan || new_tables.contains(id) || self.reads_or_leaves(id, facet, snapshots)
@@ -51,7 +62,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             .chain(new_tables.clone())
             .filter(|id| is_read(id, Facet::Partitions))
             .collect();
-        let attachments: BTreeSet<(&TableId, Facet)> = TABLE_ATTACHMENT_FACETS
+        let of_tables: BTreeSet<(&TableId, Facet)> = TABLE_ATTACHMENT_FACETS
             .into_iter()
             .flat_map(|facet| {
                 requesting(facet)
@@ -60,28 +71,30 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             })
             .filter(|(id, facet)| is_read(id, *facet))
             .collect();
-        let attachments: Vec<(Subject, Facet)> = attachments
-            .into_iter()
-            .map(|(id, facet)| (Subject::Table(id.clone()), facet))
-            .collect();
-        let partitioned: Vec<&TableId> = partitioned.into_iter().collect();
-        self.scan_partitions(&partitioned, snapshots).await;
-        for (id, request) in read_requests {
-            if !request.partition_values.is_empty() && !partitioned.contains(id) {
-                self.read_partitions_by_values(id, &request.partition_values, snapshots)
-                    .await;
-            }
-        }
-        self.read_attachments(&attachments, snapshots).await;
+        let of_tables = of_tables.into_iter();
+        attachments.extend(of_tables.map(|(id, facet)| (Subject::Table(id.clone()), facet)));
+        let by_values = read_requests.iter().filter_map(|(id, request)| {
+            let is_named = !request.partition_values.is_empty() && !partitioned.contains(id);
+            is_named.then_some((*id, &request.partition_values))
+        });
+        let partitioned: Vec<&TableId> = partitioned.iter().copied().collect();
+        let (listed, named, read) = join3(
+            self.list_partitions(&partitioned, snapshots),
+            self.get_partitions_by_values(by_values, snapshots),
+            self.get_attachments(&attachments, snapshots),
+        )
+        .await;
+        record_listed(listed, snapshots);
+        record_named(named, snapshots);
+        record_attachments(read, snapshots);
+        // Grants are read after what they show.
         let mut with_grants: BTreeSet<&TableId> = requesting(Facet::Grants).collect();
         // No table is created and no column is added before the grants on it are known.
         with_grants.extend(
             requesting(Facet::Definition).filter(|id| has_different_columns(id, snapshots)),
         );
-        for id in with_grants {
-            self.read_grants(&Subject::Table(id.clone()), snapshots)
-                .await;
-        }
+        self.read_grants_of(&subjects_of(with_grants.into_iter()), snapshots)
+            .await;
         let databases: BTreeSet<&Name> = requesting(Facet::Definition)
             .filter(|id| has_different_columns(id, snapshots))
             .map(|id| &id.database)
@@ -95,11 +108,15 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
     }
 
-    /// Reads the definitions of tables. If a Region lacks one, adds the proof of its absence.
-    async fn read_table_definitions(&self, wanted: &[&TableId], snapshots: &mut Snapshots) {
+    /// Adds the definitions of tables to the snapshots. If a Region lacks one, adds the proof of its absence.
+    async fn record_table_definitions(
+        &self,
+        definitions: Vec<TableDefinition<'_>>,
+        snapshots: &mut Snapshots,
+    ) {
         let mut missing_in_primary = Vec::new();
         let mut missing_in_standby = Vec::new();
-        for (id, primary, standby) in self.get_tables(wanted).await {
+        for (id, primary, standby) in definitions {
             let primary_is_absent = matches!(primary, Observation::Absent(_));
             let standby_is_absent = matches!(standby, Observation::Absent(_));
             let may_exist = self.forgets_by_proof(&Subject::Table(id.clone()));
@@ -163,14 +180,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 
     /// Reads tables by name, or by listing if many tables of one database are requested. Tables that a
     /// listing lacks are read by name: only that answer can be "not found".
-    pub(super) async fn get_tables<'i>(
-        &self,
-        ids: &[&'i TableId],
-    ) -> Vec<(
-        &'i TableId,
-        Observation<Observed<Table>>,
-        Observation<Observed<Table>>,
-    )> {
+    pub(super) async fn get_tables<'i>(&self, ids: &[&'i TableId]) -> Vec<TableDefinition<'i>> {
         let mut counts: BTreeMap<&Name, usize> = BTreeMap::new();
         for id in ids {
             *counts.entry(&id.database).or_default() += 1;
@@ -222,6 +232,10 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         });
         run_concurrently(calls, self.max_concurrent_calls).await
     }
+}
+
+fn subjects_of<'i>(ids: impl Iterator<Item = &'i TableId>) -> Vec<Subject> {
+    ids.map(|id| Subject::Table(id.clone())).collect()
 }
 
 /// Adds to tables that a Region does not know by name whether the complete listing of their database

@@ -55,6 +55,9 @@ impl PermissionResourceType {
         Self::LfNamedTagExpression,
     ];
 
+    /// The types that list every grant on databases, on tables and on what is in them.
+    pub const OBJECT_TYPES: [Self; 2] = [Self::Database, Self::Table];
+
     /// The types that list grants by LF-Tag policies.
     pub const LF_TAG_POLICY_TYPES: [Self; 3] = [
         Self::LfTagPolicy,

@@ -1,8 +1,10 @@
 //! Writes the ledger rows at the end of a session, and says what has to wait.
 
+use super::OutdatedListings;
 use super::problems::{Problem, Problems};
 use super::session::Session;
 use crate::iceberg;
+use crate::observe::lakeformation::SUBJECTS_WITH_ITEMS;
 use crate::ports::{Clock, Environment, Ledger};
 use crate::versioned_item::{self, ItemUpdate, RowItem};
 use std::cell::Cell;
@@ -35,6 +37,7 @@ impl<'a, E: Environment> Session<'a, E> {
             .map(|(id, _)| id.clone())
             .collect();
         self.record_unrelocated(rows, plan);
+        self.record_items();
         self.record_scanned();
         let left_to_schedule = self.snapshots.left_to_schedule.keys().cloned();
         self.outcome.left_to_schedule = left_to_schedule.collect();
@@ -55,6 +58,24 @@ impl<'a, E: Environment> Session<'a, E> {
             }
         }
         Ok(())
+    }
+
+    /// Records the items of Lake Formation that were read after steps on them.
+    fn record_items(&mut self) {
+        if self.outcome.outdated_listings != OutdatedListings::Items {
+            return;
+        }
+        for lf_subject in SUBJECTS_WITH_ITEMS {
+            let items = (Subject::LakeFormation(lf_subject), Facet::Items);
+            let (primary, standby) = (&self.snapshots.primary, &self.snapshots.standby);
+            if let (Some(in_primary), Some(in_standby)) = (
+                primary.attachments.get(&items),
+                standby.attachments.get(&items),
+            ) {
+                let read = (in_primary.clone(), in_standby.clone());
+                self.outcome.items.insert(lf_subject, read);
+            }
+        }
     }
 
     /// Records the Iceberg tables whose files are to be relocated or looked at: those that Twinlake manages

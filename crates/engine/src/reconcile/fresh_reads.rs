@@ -4,6 +4,7 @@
 use super::session::Session;
 use crate::ports::{Environment, ReadRegion};
 use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::plan::lf_tag_change;
 use twinlake_core::scope::{Facet, ReadRequest, subject_of_grant};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::step::RevokeCause;
@@ -43,17 +44,32 @@ impl<E: Environment> Session<'_, E> {
         is_any
     }
 
-    /// Makes the next round read what was left to the schedule, of the tables that a plan changes.
-    /// Returns whether there is something to read.
+    /// Makes the next round read what was left to the schedule, of the tables that a plan changes or whose
+    /// inherited LF-Tags it changes. Returns whether there is something to read.
     pub(super) fn read_changed_tables(&mut self, plan: &Plan) -> bool {
-        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        let mut changed: BTreeSet<TableId> = BTreeSet::new();
+        let standby = &self.snapshots.standby;
         for step in &plan.steps {
-            if let subject @ Subject::Table(id) = &step.subject()
-                && let Some(left) = self.snapshots.left_to_schedule.remove(id)
-            {
+            match step.subject() {
+                Subject::Table(id) => {
+                    changed.insert(id);
+                }
+                Subject::Database(name) if lf_tag_change(step, standby).is_some() => {
+                    let left = self.snapshots.left_to_schedule.keys();
+                    changed.extend(left.filter(|id| id.database == name).cloned());
+                }
+                Subject::Database(_)
+                | Subject::Catalog
+                | Subject::LakeFormation(_)
+                | Subject::Function(_) => {}
+            }
+        }
+        let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
+        for id in changed {
+            if let Some(left) = self.snapshots.left_to_schedule.remove(&id) {
                 let left: Vec<Facet> = left.into_iter().collect();
-                next.insert(subject.clone(), ReadRequest::for_facets(&left));
-                self.changed_tables.insert(id.clone());
+                next.insert(Subject::Table(id.clone()), ReadRequest::for_facets(&left));
+                self.changed_tables.insert(id);
             }
         }
         self.read_next(next)

@@ -2,11 +2,11 @@
 
 use super::session::Session;
 use crate::grant_index::GrantIndex;
-use crate::observe::{ObservationPair, Prefetched};
+use crate::observe::{ListedGrants, ObservationPair, Prefetched};
 use crate::ports::Environment;
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Snapshot};
-use twinlake_core::{Plan, Step};
+use twinlake_core::{Plan, Step, Subject};
 
 /// A listing of all grants with fewer calls than this is always made for at least
 /// [`CHEAP_LISTING_MIN_SUBJECTS`] subjects.
@@ -23,8 +23,31 @@ impl<E: Environment> Session<'_, E> {
 
     /// Lists all grants of both Regions.
     pub(super) async fn list_all_grants(&self) -> ObservationPair<GrantIndex> {
+        self.list_grants(ListedGrants::All).await
+    }
+
+    /// Lists the grants of both Regions that the next round reads.
+    pub(super) async fn list_requested_grants(&self) -> ObservationPair<GrantIndex> {
+        self.list_grants(self.requested_grants()).await
+    }
+
+    async fn list_grants(&self, wanted: ListedGrants) -> ObservationPair<GrantIndex> {
+        let (primary, standby) = (self.context.primary, self.context.standby);
         let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
-        Prefetched::grants(self.context.primary, self.context.standby, &mappings).await
+        Prefetched::grants(primary, standby, &mappings, wanted).await
+    }
+
+    /// Whether the next round reads grants on other subjects than databases and tables.
+    fn requested_grants(&self) -> ListedGrants {
+        let mut requests = self.read_requests.iter();
+        let is_of_other = |(subject, request): (&Subject, &ReadRequest)| match subject {
+            Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => false,
+            Subject::Catalog | Subject::LakeFormation(_) => request.facets.contains(&Facet::Grants),
+        };
+        match requests.any(is_of_other) {
+            true => ListedGrants::All,
+            false => ListedGrants::OfObjects,
+        }
     }
 
     /// Requests again the grants that were read by resource: only a listing of all grants proves
@@ -59,10 +82,10 @@ impl<E: Environment> Session<'_, E> {
         plan.steps.iter().any(is_own)
     }
 
-    /// Lists all grants for the next round if that takes fewer calls than one listing per subject
+    /// Makes the next round list all grants if that takes fewer calls than one listing per subject
     /// and Region. The cost of listing all grants grows with the number of grants in the Region,
     /// whatever the scope.
-    pub(super) async fn prefetch_next_round(&self) -> Prefetched {
+    pub(super) fn listings_of_next_round(&self) -> Prefetched {
         let requests = self.read_requests.values();
         let subjects = requests.filter(|request| request.facets.contains(&Facet::Grants));
         let subjects = subjects.count();
@@ -73,17 +96,35 @@ impl<E: Environment> Session<'_, E> {
             _ => 2 * subjects,
         };
         let mut prefetched = Prefetched::default();
-        let last_calls = self.grant_listing_calls;
+        let last_calls = self
+            .grant_listing_calls
+            .map(|calls| match self.requested_grants() {
+                ListedGrants::All => calls.all,
+                ListedGrants::OfObjects => calls.of_objects,
+            });
         if last_calls.is_some_and(|calls| calls < max_calls) {
-            prefetched.grants = Some(self.list_all_grants().await);
+            prefetched.list_grants = Some(self.requested_grants());
         }
         prefetched
     }
 }
 
-/// Number of calls that the listing of all grants of both Regions took, if both succeeded.
-pub(crate) fn listing_calls(prefetched: &Prefetched) -> Option<usize> {
+/// Number of calls that listings of both Regions take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GrantListingCalls {
+    /// Of all grants.
+    pub(crate) all: usize,
+    /// Of those on databases and tables.
+    pub(crate) of_objects: usize,
+}
+
+/// Number of calls that the listings of grants of both Regions took, if both succeeded and listed all grants.
+pub(crate) fn listing_calls(prefetched: &Prefetched) -> Option<GrantListingCalls> {
     let (primary, standby) = prefetched.grants.as_ref()?;
-    let calls = |grants: &Observation<GrantIndex>| grants.present().map(|index| index.calls);
-    Some(calls(primary)? + calls(standby)?)
+    let (primary, standby) = (primary.present()?, standby.present()?);
+    let is_partial = primary.of_objects || standby.of_objects;
+    (!is_partial).then(|| GrantListingCalls {
+        all: primary.calls + standby.calls,
+        of_objects: primary.object_calls + standby.object_calls,
+    })
 }

@@ -1,15 +1,18 @@
 //! The state of one reconciliation: what to read next, what was read, what is left to do.
 
-use super::grant_listing::listing_calls;
+use super::grant_listing::{GrantListingCalls, listing_calls};
 use super::lf_tag_lease::{HeldLease, LfTagLeaseOfRun};
 use super::problems::{StoredProblem, partition_of};
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::waiting::{is_done, needs_time};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
 use crate::apply::{Applied, StepResult};
-use crate::observe::{ConfirmedWrites, MAX_PARTITIONS_PER_ROUND, Observer, Prefetched, Snapshots};
+use crate::grant_index::GrantIndex;
+use crate::observe::{
+    ConfirmedWrites, MAX_PARTITIONS_PER_ROUND, ObservationPair, Observer, Prefetched, Snapshots,
+};
 use crate::ports::{Clock, Environment, Ledger};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use twinlake_core::audit::{self, AuditRule, Rejection};
@@ -80,7 +83,9 @@ pub(super) struct Session<'a, E: Environment> {
     /// Most partitions of which one round keeps the whole definition.
     pub(super) max_partitions: usize,
     /// Calls that the last listing of all grants of both Regions took.
-    pub(super) grant_listing_calls: Option<usize>,
+    pub(super) grant_listing_calls: Option<GrantListingCalls>,
+    /// The grants that the last round listed itself.
+    pub(super) listed_grants: Option<ObservationPair<GrantIndex>>,
     /// A random number that tells the intents of this session from others.
     pub(super) run: u64,
     /// What this session was about to create or created: by subject, the digest of the object.
@@ -172,6 +177,7 @@ impl<'a, E: Environment> Session<'a, E> {
             rejected_partitions: BTreeMap::new(),
             max_partitions: MAX_PARTITIONS_PER_ROUND,
             grant_listing_calls: None,
+            listed_grants: None,
             run: RandomState::new().build_hasher().finish(),
             intents: BTreeMap::new(),
             known_pairings: None,
@@ -273,12 +279,14 @@ impl<'a, E: Environment> Session<'a, E> {
             changed_tables: &self.changed_tables,
             max_concurrent_calls: self.context.max_concurrent_calls,
             prefetched,
+            own_grant_listing: OnceCell::new(),
             progress: self.context.progress,
         };
         let needs_settings = !self.scope.named_revokes.is_empty();
         observer
             .read(&self.read_requests, needs_settings, &mut self.snapshots)
             .await;
+        self.listed_grants = observer.own_grant_listing.into_inner();
         self.drop_confirmed_revokes();
         for (id, primary) in &self.snapshots.primary.partitions {
             let standby = self.snapshots.standby.partitions.get(id);

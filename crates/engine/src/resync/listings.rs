@@ -1,24 +1,71 @@
 //! The listings that the reconciliations of a resync start from.
 
 use crate::observe::Prefetched;
-use crate::ports::{Clock as _, Environment};
-use crate::reconcile::{Context, ReconcileOutcome};
+use crate::observe::lf_tag_search::tables_with_other_lf_tags;
+use crate::ports::{Clock as _, Environment, Ledger as _};
+use crate::reconcile::{Context, OutdatedListings, ReconcileOutcome};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use tokio::sync::Mutex;
+use twinlake_core::TableId;
+
+/// Makes the listings of a run, or of a part of one.
+pub(super) async fn prefetch<E: Environment>(
+    context: &Context<'_, E>,
+    is_whole_catalog: bool,
+) -> Prefetched {
+    let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+    let listed_since = Some(context.clock.now());
+    let listed = Prefetched::everything(context.primary, context.standby, &mappings).await;
+    // A part of a run reads few tables, and searches cover the whole catalog.
+    let tables_with_other_lf_tags = match context.scan_window.is_some() && is_whole_catalog {
+        true => search_by_lf_tags(context, &listed).await,
+        false => None,
+    };
+    Prefetched {
+        listed_since,
+        tables_with_other_lf_tags,
+        ..listed
+    }
+}
+
+/// Searches for the tables whose LF-Tags differ, if Twinlake's roles are shown everything.
+async fn search_by_lf_tags<E: Environment>(
+    context: &Context<'_, E>,
+    listed: &Prefetched,
+) -> Option<BTreeSet<TableId>> {
+    let (primary, standby) = listed.settings.as_ref()?;
+    let (primary, standby) = (primary.present()?, standby.present()?);
+    let mut standby_administrators = standby.administrators.iter();
+    let is_administrator = primary.administrators.contains(context.reader_role)
+        && standby_administrators.any(|role| context.own_roles.contains(&role.0));
+    if !is_administrator {
+        return None;
+    }
+    let (in_primary, in_standby) = listed.lake_formation.as_ref()?;
+    let tables = context.ledger.paired_counts().await.ok()?.tables;
+    tables_with_other_lf_tags(
+        (context.primary, in_primary),
+        (context.standby, in_standby),
+        tables,
+        context.max_concurrent_calls,
+    )
+    .await
+}
 
 /// The listings that the reconciliations of a run share.
 pub(super) struct Listings {
     prefetched: Mutex<Rc<Prefetched>>,
-    /// Whether a reconciliation has changed Lake Formation since it was listed.
-    is_outdated: Cell<bool>,
+    /// What reconciliations have changed since it was listed.
+    outdated: Cell<OutdatedListings>,
 }
 
 impl Listings {
     pub(super) fn new(prefetched: Prefetched) -> Self {
         Self {
             prefetched: Mutex::new(Rc::new(prefetched)),
-            is_outdated: Cell::new(false),
+            outdated: Cell::default(),
         }
     }
 
@@ -26,21 +73,72 @@ impl Listings {
     /// waits for this itself: its calls need permits that others hold, who have to go on meanwhile.
     pub(super) async fn current<E: Environment>(&self, context: &Context<'_, E>) -> Rc<Prefetched> {
         let mut prefetched = self.prefetched.lock().await;
-        if self.is_outdated.take() && prefetched.grants.is_some() {
-            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
-            let listings = Rc::make_mut(&mut prefetched);
-            listings.listed_since = Some(context.clock.now());
-            listings
-                .refresh_lake_formation(context.primary, context.standby, &mappings)
-                .await;
+        let outdated = self.outdated.take();
+        if prefetched.grants.is_none() {
+            return Rc::clone(&prefetched);
+        }
+        let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+        let (primary, standby) = (context.primary, context.standby);
+        match outdated {
+            OutdatedListings::None => {}
+            OutdatedListings::Items => {
+                let items = Prefetched::lake_formation(primary, standby, &mappings).await;
+                Rc::make_mut(&mut prefetched).lake_formation = Some(items);
+            }
+            OutdatedListings::All => {
+                let listings = Rc::make_mut(&mut prefetched);
+                listings.listed_since = Some(context.clock.now());
+                listings
+                    .refresh_lake_formation(primary, standby, &mappings)
+                    .await;
+            }
         }
         Rc::clone(&prefetched)
     }
 
-    /// Records whether a reconciliation has changed Lake Formation.
+    /// Prepares the reconciliation of Lake Formation that ends a run. After changes of what is listed, or with
+    /// subjects out of sync, it starts from new listings; after other changes, only if it is to change
+    /// something. These leave out the grants: the listing of all grants grows with their number, and few of
+    /// them are on LF-Tags.
+    pub(super) async fn prepare_last<E: Environment>(
+        &mut self,
+        context: &Context<'_, E>,
+        has_changes: bool,
+        has_problems: bool,
+    ) {
+        if has_problems || self.outdated.get() == OutdatedListings::All {
+            let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
+            let (primary, standby) = (context.primary, context.standby);
+            let listed = Prefetched::lake_formation_items(primary, standby, &mappings).await;
+            *self = Self::new(listed);
+        } else if has_changes {
+            let listed = Rc::make_mut(self.prefetched.get_mut());
+            listed.lists_again_before_changes = true;
+        }
+    }
+
+    /// Takes over the items that a reconciliation changed and then read again, if it ended with nothing left to
+    /// do.
+    pub(super) fn take_items(&mut self, outcome: &mut ReconcileOutcome) {
+        let items = std::mem::take(&mut outcome.items);
+        let is_complete = outcome.is_settled() && outcome.is_fully_read();
+        let listed = Rc::make_mut(self.prefetched.get_mut());
+        if let Some((primary, standby)) = &mut listed.lake_formation
+            && outcome.outdated_listings == OutdatedListings::Items
+            && is_complete
+        {
+            for (lf_subject, (in_primary, in_standby)) in items {
+                primary.by_subject.insert(lf_subject, in_primary);
+                standby.by_subject.insert(lf_subject, in_standby);
+            }
+            outcome.outdated_listings = OutdatedListings::None;
+        }
+    }
+
+    /// Records what a reconciliation has changed.
     pub(super) fn record(&self, outcome: &ReconcileOutcome) {
-        self.is_outdated
-            .set(self.is_outdated.get() || outcome.changes_lake_formation);
+        self.outdated
+            .set(self.outdated.get().max(outcome.outdated_listings));
     }
 
     /// Sets whether tables are read by name, however many.

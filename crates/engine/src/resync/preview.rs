@@ -58,7 +58,7 @@ pub async fn preview<E: Environment>(
     let expanded = expand(context, scope).await?;
     let is_whole_catalog = scope.read_requests.contains_key(&Subject::Catalog);
     let (prefetched, inventories) = match is_whole_catalog {
-        true => join(prefetch(context), read_inventories(context, true)).await,
+        true => join(prefetch(context, true), read_inventories(context, true)).await,
         false => (Prefetched::default(), None),
     };
     let (mut plan, rejections) = crate::reconcile::preview(context, &expanded, &prefetched).await?;

@@ -384,7 +384,7 @@ impl SimState {
             }
             LfTagPolicyTarget::Table => {
                 for id in region.tables.keys() {
-                    let one = lf_tagged_table(
+                    let mut one = lf_tagged_table(
                         id,
                         assignments_of(Subject::Database(id.database.clone())),
                         assignments_of(Subject::Table(id.clone())),
@@ -397,6 +397,8 @@ impl SimState {
                         matches_expression(&all)
                     });
                     if matches_expression(&inherited) || in_column {
+                        // What is assigned and what is inherited are not told apart (F-28).
+                        one.on_table = inherited;
                         found.push(one);
                     }
                 }

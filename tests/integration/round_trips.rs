@@ -1,0 +1,275 @@
+//! The calls of a resync and how many of them follow one another, on a clock that only calls advance.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use twinlake_engine::resync::{ResyncDepth, ResyncReport, resync};
+use twinlake_engine::{Context, Environment, InMemoryLedger, LimitedRegion};
+use twinlake_sim::{Sim, SimRegion};
+use twinlake_tests::equality_oracle;
+use twinlake_tests::harness::{
+    ACCOUNT, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy,
+};
+use twinlake_tests::history::table_input;
+
+/// Two Regions with a limit of calls under way.
+struct LimitedEnvironment;
+
+impl Environment for LimitedEnvironment {
+    type Primary = LimitedRegion<SimRegion>;
+    type Standby = LimitedRegion<SimRegion>;
+    type Ledger = InMemoryLedger;
+    type Clock = Sim;
+}
+
+const DATABASES: usize = 3;
+const TABLES: usize = 10;
+const PARTITIONS: usize = 20;
+const GRANTS: usize = 55;
+
+/// Returns a harness whose primary has 3 databases of so many tables, each with 20 partitions; 55 grants;
+/// LF-Tags on the databases and on every second table; a data cells filter on the first table of each. The
+/// LF-Tags have one value, since the simulator's port writes each value by calls of its own.
+fn harness_with_small_lake(tables: usize) -> TestHarness {
+    let mut harness = TestHarness::new(policy(""));
+    harness.resync_depth = ResyncDepth::Scheduled;
+    let call = |name: &str, request: Value| harness.call(PRIMARY, name, &request).unwrap();
+    for (key, value) in [("team", "sales"), ("class", "secret")] {
+        call("CreateLFTag", json!({"TagKey": key, "TagValues": [value]}));
+    }
+    for d in 0..DATABASES {
+        let database = format!("db{d}");
+        let input = json!({"Name": database, "CreateTableDefaultPermissions": []});
+        call("CreateDatabase", json!({"DatabaseInput": input}));
+        tag(
+            &harness,
+            &json!({"Database": {"Name": database}}),
+            "team",
+            "sales",
+        );
+        for t in 0..tables {
+            let table = format!("t{t}");
+            let input = table_input(&database, &table, &["id"]);
+            call(
+                "CreateTable",
+                json!({"DatabaseName": database, "TableInput": input}),
+            );
+            let partitions: Vec<Value> = (0..PARTITIONS).map(partition).collect();
+            call(
+                "BatchCreatePartition",
+                json!({
+                    "DatabaseName": database, "TableName": table, "PartitionInputList": partitions,
+                }),
+            );
+            if t % 2 == 0 {
+                let table = json!({"Table": {"DatabaseName": database, "Name": table}});
+                tag(&harness, &table, "class", "secret");
+            }
+        }
+        call(
+            "CreateDataCellsFilter",
+            json!({"TableData": {
+                "TableCatalogId": ACCOUNT, "DatabaseName": database, "TableName": "t0", "Name": "rows",
+                "ColumnNames": ["id"], "RowFilter": {"AllRowsWildcard": {}},
+            }}),
+        );
+    }
+    for n in 0..GRANTS {
+        call(
+            "GrantPermissions",
+            grant(n % DATABASES, n / DATABASES % TABLES, n),
+        );
+    }
+    let _ = (harness.take_events(), harness.take_calls());
+    harness
+}
+
+fn partition(number: usize) -> Value {
+    json!({"Values": [format!("{number:07}")],
+           "StorageDescriptor": {"Location": format!("s3://lake-us/p/{number}/")}})
+}
+
+fn tag(harness: &TestHarness, resource: &Value, key: &str, value: &str) {
+    let tags = json!([{"TagKey": key, "TagValues": [value]}]);
+    let request = json!({"Resource": resource, "LFTags": tags});
+    harness
+        .call(PRIMARY, "AddLFTagsToResource", &request)
+        .unwrap();
+}
+
+fn grant(database: usize, table: usize, role: usize) -> Value {
+    json!({
+        "Principal": {"DataLakePrincipalIdentifier": format!("arn:aws:iam::{ACCOUNT}:role/R{role}")},
+        "Resource": {"Table": {"DatabaseName": format!("db{database}"), "Name": format!("t{table}")}},
+        "Permissions": ["SELECT"],
+    })
+}
+
+/// Calls by Region and operation.
+type Calls = BTreeMap<(String, String), usize>;
+
+/// A resync with its calls and its time.
+struct Measured {
+    report: ResyncReport,
+    calls: Calls,
+    elapsed: Duration,
+}
+
+impl Measured {
+    fn total(&self) -> usize {
+        self.calls.values().sum()
+    }
+
+    fn writes(&self) -> usize {
+        let is_read = |name: &str| {
+            let name = name.trim_start_matches("Batch");
+            ["Get", "List", "Search"]
+                .iter()
+                .any(|verb| name.starts_with(verb))
+        };
+        let calls = self.calls.iter();
+        calls
+            .filter(|((_, name), _)| !is_read(name))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    fn count(&self, call: &str) -> usize {
+        let calls = self.calls.iter();
+        calls
+            .filter(|((_, name), _)| name == call)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    fn print(&self, name: &str) {
+        println!(
+            "{name}: {} calls, {} writes, {:?}",
+            self.total(),
+            self.writes(),
+            self.elapsed
+        );
+        for ((region, call), count) in &self.calls {
+            println!("  {region:<12} {call:<32} {count:>5}");
+        }
+    }
+}
+
+/// Runs a resync in which a call takes this long in the primary and in the standby, with at most so many
+/// calls to each Region under way.
+fn run_resync(harness: &TestHarness, [primary, standby]: [u64; 2], parallel: usize) -> Measured {
+    {
+        let mut state = harness.sim.state();
+        state.set_latency(PRIMARY, Duration::from_millis(primary));
+        state.set_latency(STANDBY, Duration::from_millis(standby));
+        state.take_calls();
+    }
+    let limited =
+        |region: &str| LimitedRegion::new(harness.sim.region(region, TWINLAKE_ROLE), parallel);
+    let (primary, standby) = (limited(PRIMARY), limited(STANDBY));
+    let sim = harness.context();
+    let context: Context<'_, LimitedEnvironment> = Context {
+        primary: &primary,
+        standby: &standby,
+        ledger: sim.ledger,
+        clock: sim.clock,
+        policy: sim.policy,
+        epoch: sim.epoch,
+        reader_role: sim.reader_role,
+        own_roles: sim.own_roles,
+        max_concurrent_calls: parallel,
+        approved_deletions: sim.approved_deletions,
+        may_write_settings: sim.may_write_settings,
+        stop_at: sim.stop_at,
+        scan_window: sim.scan_window,
+        lf_tag_lease: sim.lf_tag_lease,
+        progress: sim.progress,
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let (report, elapsed) = runtime.block_on(async {
+        let started = tokio::time::Instant::now();
+        let run = resync(
+            &context,
+            harness.resync_depth,
+            None,
+            None::<&TestQueue>,
+            &(),
+        );
+        let report = run.await.expect("a ledger in memory returns no error");
+        (report, started.elapsed())
+    });
+    let mut calls = Calls::new();
+    for call in harness.sim.state().take_calls() {
+        *calls.entry((call.region, call.name)).or_default() += 1;
+    }
+    Measured {
+        report,
+        calls,
+        elapsed,
+    }
+}
+
+/// The round trips to the standby that follow one another: the time, if only calls to the standby take any.
+fn depth(harness: &TestHarness) -> u64 {
+    const ROUND_TRIP_MS: u64 = 200;
+    let measured = run_resync(harness, [0, ROUND_TRIP_MS], 100_000);
+    let elapsed = u64::try_from(measured.elapsed.as_millis()).unwrap();
+    assert_eq!(elapsed % ROUND_TRIP_MS, 0);
+    elapsed / ROUND_TRIP_MS
+}
+
+fn assert_regions_equal(harness: &TestHarness) {
+    let found = equality_oracle::differences(&harness.sim.state(), &[]);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn the_calls_of_a_resync() {
+    let harness = harness_with_small_lake(TABLES);
+    let first = run_resync(&harness, [10, 200], 16);
+    assert_regions_equal(&harness);
+    first.print("first");
+    assert_eq!((first.total(), first.writes()), (403, 89));
+    // All grants of both Regions are listed once. Each database lists those on databases and tables twice:
+    // before it shows what came later than the first listing, and after it made grants.
+    assert_eq!(first.count("ListPermissions"), 2 * (10 + DATABASES * 2 * 3));
+    harness.sim.state().advance_secs(1);
+    let unchanged = run_resync(&harness, [10, 200], 16);
+    unchanged.print("unchanged");
+    assert!(unchanged.report.verified_at.is_some());
+    assert_eq!((unchanged.total(), unchanged.writes()), (44, 0));
+    // AWS takes six more in each Region: four for the inventory of what is not replicated, and the second forms
+    // of two listings.
+    assert!(unchanged.total() + 2 * 6 <= 60);
+}
+
+#[test]
+fn a_resync_takes_as_long_as_its_longest_chain_of_calls() {
+    let depths = [TABLES, 2 * TABLES].map(|tables| {
+        let harness = harness_with_small_lake(tables);
+        let first = depth(&harness);
+        harness.sim.state().advance_secs(1);
+        (first, depth(&harness))
+    });
+    // Not more for twice as many tables.
+    assert_eq!(depths, [(12, 3); 2]);
+}
+
+#[test]
+fn sixteen_calls_at_once_are_enough_for_a_small_lake() {
+    let harness = harness_with_small_lake(TABLES);
+    let first = run_resync(&harness, [10, 200], 16);
+    assert!(
+        first.elapsed <= Duration::from_secs(4),
+        "{:?}",
+        first.elapsed
+    );
+    harness.sim.state().advance_secs(1);
+    let unchanged = run_resync(&harness, [10, 200], 16);
+    assert!(
+        unchanged.elapsed <= Duration::from_millis(2500),
+        "{:?}",
+        unchanged.elapsed
+    );
+}
