@@ -9,6 +9,8 @@
 
 #[path = "iceberg/lake_table.rs"]
 mod lake_table;
+#[path = "iceberg/limits.rs"]
+mod limits;
 #[allow(
     dead_code,
     clippy::pedantic,

@@ -127,14 +127,27 @@ impl<'f> LakeTable<'f> {
 
     /// Adds rows: one data file. Returns the metadata.json.
     pub fn append(&mut self) -> String {
-        let name = format!("data/d{}.parquet", self.next);
-        let (path, _) = self.write(&name, vec![0; DATA_BYTES]);
-        self.data.push((path.clone(), self.next));
-        let added = self.write_manifest(vec![Entry {
-            path,
-            snapshot: self.next,
-            ..Entry::sample()
-        }]);
+        self.append_files(1)
+    }
+
+    /// Adds rows in data files that one manifest names. Returns the metadata.json.
+    pub fn append_files(&mut self, count: usize) -> String {
+        let snapshot = self.next;
+        let mut entries = Vec::new();
+        for index in 0..count {
+            let name = match index {
+                0 => format!("data/d{snapshot}.parquet"),
+                _ => format!("data/d{snapshot}-{index}.parquet"),
+            };
+            let (path, _) = self.write(&name, vec![0; DATA_BYTES]);
+            self.data.push((path.clone(), snapshot));
+            entries.push(Entry {
+                path,
+                snapshot,
+                ..Entry::sample()
+            });
+        }
+        let added = self.write_manifest(entries);
         let mut manifests = self.manifests();
         manifests.insert(0, added);
         self.commit_snapshot(manifests)
