@@ -366,7 +366,9 @@ fn the_audit_lets_tags_become_only_those_of_the_primary() {
         |set, _| set.clear(),
         |_, remove| remove.clear(),
         |set, _| drop(set.insert("more".to_owned(), "x".to_owned())),
-        |_, remove| drop(remove.insert("team".to_owned())),
+        |_, remove| {
+            remove.insert("team".to_owned());
+        },
     ];
     for mutant in mutants {
         let mut plan = world.plan();
