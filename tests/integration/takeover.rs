@@ -1,6 +1,8 @@
 //! A takeover and the return of the former primary: what the comparison of objects counts and leaves out, readings that
-//! fail, and the query tools.
+//! fail, commands whose caller dies at any call to a ledger, and the query tools.
 
+#[path = "takeover/interrupted.rs"]
+mod interrupted;
 #[path = "takeover/objects.rs"]
 mod objects;
 #[path = "takeover/query_tools.rs"]

@@ -50,14 +50,12 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
-    /// Whether a report was accepted in this epoch, the one with this digest if one is given, and the end of it
-    /// is not noted.
+    /// The report that was accepted in this epoch, if it is the one with this digest, where one is given.
     #[must_use]
-    pub fn has_unfinished_acceptance(&self, digest: Option<&str>) -> bool {
-        self.accepted.as_ref().is_some_and(|accepted| {
-            accepted.completed_at.is_none()
+    pub fn acceptance(&self, digest: Option<&str>) -> Option<&AcceptedDivergence> {
+        self.accepted.as_ref().filter(|accepted| {
+            accepted.epoch == self.epoch.number()
                 && digest.is_none_or(|digest| accepted.digest == digest)
-                && accepted.epoch == self.epoch.number()
         })
     }
 
@@ -65,10 +63,8 @@ impl EpochRecord {
     #[must_use]
     pub fn with_later_handover(&self) -> Self {
         let mut record = self.clone();
-        let accepted = self.accepted.as_ref();
-        let is_accepted = accepted.is_some_and(|accepted| {
-            accepted.completed_at.is_some() && accepted.epoch == self.epoch.number()
-        });
+        let accepted = self.acceptance(None);
+        let is_accepted = accepted.is_some_and(|accepted| accepted.completed_at.is_some());
         if let Some(journal) = record.failover.as_mut().filter(|_| is_accepted) {
             journal.not_handed_over = None;
         }
@@ -364,7 +360,7 @@ pub fn decide(
         // Until its epoch is written, a switch gives way to one of the other kind. One of the same kind begins anew
         // within it: what was read and compared may be of yesterday.
         Some(journal) if journal.operation == request.operation() => {
-            gates::check(record, request, recovery_point)?;
+            gates::check(record, request, recovery_point, gates::Begun::Already)?;
             let journal = FailoverJournal::new(record.epoch, request, recovery_point.clone());
             return Ok(FailoverDecision::Resume(EpochRecord {
                 failover: Some(journal),
@@ -388,7 +384,7 @@ pub fn decide(
             None => FailoverDecision::AlreadyPrimary,
         });
     }
-    gates::check(record, request, recovery_point)?;
+    gates::check(record, request, recovery_point, gates::Begun::Anew)?;
     let journal = FailoverJournal::new(record.epoch, request, recovery_point.clone());
     Ok(FailoverDecision::Start(EpochRecord {
         failover: Some(journal),

@@ -2,6 +2,7 @@
 
 use super::{EpochRecord, FailoverRequest, RecoveryPoint, SwitchoverReadings};
 use crate::heartbeat::Channel;
+use crate::ledger::SubjectState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -91,11 +92,21 @@ pub struct FailoverRefusal {
     pub action: String,
 }
 
+/// Whether the switch has begun before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It has not.
+    Anew,
+    /// It has, and its resync may have been killed.
+    Already,
+}
+
 /// Checks the gates in order.
 pub(super) fn check(
     record: &EpochRecord,
     request: &FailoverRequest,
     recovery_point: &RecoveryPoint,
+    begun: Begun,
 ) -> Result<(), FailoverRefusal> {
     check_seen_epoch(record, request)?;
     let refused = |gate: ForceableGate, limit: String, measured: String| FailoverRefusal {
@@ -125,7 +136,7 @@ pub(super) fn check(
             record,
             readings,
             recovery_point,
-            forces(ForceableGate::InSync),
+            (begun, forces(ForceableGate::InSync)),
         );
     }
     match request.accepts_loss {
@@ -161,7 +172,7 @@ fn check_switchover(
     record: &EpochRecord,
     readings: &SwitchoverReadings,
     point: &RecoveryPoint,
-    forces_in_sync: bool,
+    (begun, forces_in_sync): (Begun, bool),
 ) -> Result<(), FailoverRefusal> {
     let refused = |gate, limit: String, measured: String, action: &str| FailoverRefusal {
         gate,
@@ -218,15 +229,8 @@ fn check_switchover(
             action,
         ));
     }
-    let behind: usize = point.not_in_sync.values().sum();
-    if behind > 0 && !forces_in_sync {
-        let limit = "every object is in sync".to_owned();
-        let counts = point.not_in_sync.iter();
-        let counts: Vec<String> = counts.map(|(state, n)| format!("{n} {state}")).collect();
-        let gate = FailoverGate::Forceable(ForceableGate::InSync);
-        let action =
-            "run `twinlake resync`; to go without what cannot be replicated, add `--force in-sync`";
-        return Err(refused(gate, limit, counts.join(", "), action));
+    if !forces_in_sync {
+        check_in_sync(point, begun)?;
     }
     if !readings.writers_stopped {
         let limit = "nobody writes to the primary any more".to_owned();
@@ -241,4 +245,28 @@ fn check_switchover(
         ));
     }
     Ok(())
+}
+
+/// Checks that every object is in sync. What the resync of this switch may have left out of sync does not count: the
+/// next one makes it equal, or names it.
+fn check_in_sync(point: &RecoveryPoint, begun: Begun) -> Result<(), FailoverRefusal> {
+    let mut counts = point.not_in_sync.iter();
+    let is_behind = counts.any(|(state, count)| match state {
+        SubjectState::OutOfSync => *count > 0 && begun == Begun::Anew,
+        SubjectState::DataPending | SubjectState::OnHold | SubjectState::Blocked => *count > 0,
+        SubjectState::InSync => false,
+    });
+    if !is_behind {
+        return Ok(());
+    }
+    let counts = point.not_in_sync.iter();
+    let counts: Vec<String> = counts.map(|(state, n)| format!("{n} {state}")).collect();
+    Err(FailoverRefusal {
+        gate: FailoverGate::Forceable(ForceableGate::InSync),
+        limit: "every object is in sync".to_owned(),
+        measured: counts.join(", "),
+        action:
+            "run `twinlake resync`; to go without what cannot be replicated, add `--force in-sync`"
+                .to_owned(),
+    })
 }

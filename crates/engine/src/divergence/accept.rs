@@ -153,9 +153,8 @@ async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     }
 }
 
-/// Notes in the ledger of the primary that the former primary is the standby, if that is all that is missing of
-/// [`accept`], which was killed before its end. `held` is the epoch of the former primary. Without a `digest`, whichever
-/// report was accepted counts. Returns whether it was.
+/// Completes an [`accept`] that was killed after its last write to the former primary. `held` is the epoch of that
+/// Region. Without a `digest`, whichever report was accepted counts. Returns whether the Region is the standby by it.
 ///
 /// # Errors
 /// The ledger cannot be reached, or others changed the record.
@@ -166,11 +165,14 @@ pub async fn finish_interrupted<L: Ledger, C: Clock>(
     digest: Option<&str>,
 ) -> Result<bool, CallError> {
     let record = ledger.epoch_record().await?.unzip().0.unwrap_or_default();
-    let is_unfinished = held == record.epoch && record.has_unfinished_acceptance(digest);
-    if is_unfinished {
+    let accepted = record.acceptance(digest);
+    let Some(accepted) = accepted.filter(|_| held == record.epoch) else {
+        return Ok(false);
+    };
+    if accepted.completed_at.is_none() {
         finish_accepted(ledger, clock, region).await?;
     }
-    Ok(is_unfinished)
+    Ok(true)
 }
 
 /// Notes in the ledger of the primary that the former primary is the standby.
