@@ -54,8 +54,8 @@ impl EpochRecord {
     #[must_use]
     pub fn acceptance(&self, digest: Option<&str>) -> Option<&AcceptedDivergence> {
         self.accepted.as_ref().filter(|accepted| {
-            accepted.epoch == self.epoch.number()
-                && digest.is_none_or(|digest| accepted.digest == digest)
+            digest.is_none_or(|digest| accepted.digest == digest)
+                && accepted.epoch == self.epoch.number()
         })
     }
 
