@@ -1,15 +1,18 @@
 //! The query tools when rights are lost, calls fail, runs die, or much is deleted.
 
 use futures_util::FutureExt as _;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use twinlake_core::audit::AuditRule;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::query::{ObjectKey, QueryKind};
-use twinlake_core::{AlertKind, CallErrorKind};
+use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind};
 use twinlake_engine::Clock as _;
 use twinlake_engine::alerts::CheckedSubjects;
+use twinlake_engine::ports::AlertTopic;
 use twinlake_engine::query::{
-    QUERY_SUBJECT, QueryContext, query_checked, query_unfinished, reconcile_query,
+    QUERY_SUBJECT, QueryContext, ScheduledQueryRun, query_checked, query_unfinished,
+    reconcile_query, resync_query,
 };
 use twinlake_tests::query_lab::{Lab, findings, policy_with, saved_query, workgroup};
 
@@ -229,6 +232,104 @@ fn a_run_that_did_not_end_is_an_alert_with_the_reason() {
     assert_eq!(alert.kind, AlertKind::ReadFailed);
     assert_eq!(alert.subject, QUERY_SUBJECT);
     assert!(alert.summary.contains("the ledger is out of reach"));
+}
+
+/// A topic whose first message does not come through.
+#[derive(Default)]
+struct FlakyTopic {
+    /// It never answers; otherwise it refuses.
+    hangs: bool,
+    fails: Cell<bool>,
+    sent: RefCell<Vec<Alert>>,
+}
+
+impl AlertTopic for FlakyTopic {
+    async fn publish(&self, alert: &Alert) -> Result<(), CallError> {
+        if self.fails.replace(false) {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
+            let problem = "the topic is gone".to_owned();
+            let kind = CallErrorKind::Unavailable;
+            return Err(CallError::new(kind, "Publish", "here", problem));
+        }
+        self.sent.borrow_mut().push(alert.clone());
+        Ok(())
+    }
+}
+
+impl FlakyTopic {
+    fn take(&self) -> Vec<(AlertKind, String)> {
+        let sent = self.sent.take().into_iter();
+        sent.map(|alert| (alert.kind, alert.state.as_str().to_owned()))
+            .collect()
+    }
+}
+
+#[test]
+fn a_scheduled_run_tells_what_it_found_and_resolves_it_later() {
+    let lab = Lab::new(policy_with("", ""));
+    let topic = FlakyTopic::default();
+    let run = || {
+        let running = resync_query(&lab.context(), &topic).now_or_never();
+        match running.unwrap() {
+            ScheduledQueryRun::Ended(outcome) => *outcome,
+            ScheduledQueryRun::Unfinished { reason, .. } => panic!("{reason}"),
+        }
+    };
+    lab.primary
+        .fail("ListNamedQuery", CallErrorKind::Denied, 99);
+    assert!(!run().findings.is_empty());
+    let denied = |state: &str| (AlertKind::TwinlakeAccessDenied, state.to_owned());
+    assert_eq!(topic.take(), [denied("new")]);
+    lab.primary.fail("ListNamedQuery", CallErrorKind::Denied, 0);
+    lab.clock.0.set(lab.clock.0.get() + 7200);
+    assert!(run().findings.is_empty());
+    assert_eq!(topic.take(), [denied("resolved")]);
+}
+
+#[test]
+fn a_scheduled_run_that_fails_is_an_alert_with_the_reason() {
+    let lab = Lab::new(policy_with("", ""));
+    lab.primary
+        .fail("ListNamedQuery", CallErrorKind::Denied, 99);
+    let topic = FlakyTopic::default();
+    topic.fails.set(true);
+    let run = resync_query(&lab.context(), &topic).now_or_never();
+    let ScheduledQueryRun::Unfinished { reason, told } = run.unwrap() else {
+        panic!("it ended");
+    };
+    assert!(reason.contains("the topic is gone"), "{reason}");
+    assert_eq!(told, Ok(()));
+    let [alert] = topic.sent.take().try_into().unwrap();
+    assert_eq!(
+        (alert.kind, alert.subject.as_str()),
+        (AlertKind::ReadFailed, QUERY_SUBJECT)
+    );
+    assert!(alert.summary.contains("the topic is gone"), "{alert:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_run_whose_time_runs_out_is_an_alert() {
+    let lab = Lab::new(policy_with("", ""));
+    lab.primary
+        .fail("ListNamedQuery", CallErrorKind::Denied, 99);
+    let topic = FlakyTopic {
+        hangs: true,
+        ..FlakyTopic::default()
+    };
+    topic.fails.set(true);
+    let context = QueryContext {
+        stop_at: Some(lab.clock.now().plus_secs(120)),
+        ..lab.context()
+    };
+    let run = resync_query(&context, &topic).await;
+    let ScheduledQueryRun::Unfinished { reason, told } = run else {
+        panic!("it ended");
+    };
+    assert!(reason.contains("time of the function ran out"), "{reason}");
+    assert_eq!(told, Ok(()));
+    assert_eq!(topic.take(), [(AlertKind::ReadFailed, "new".to_owned())]);
 }
 
 #[test]

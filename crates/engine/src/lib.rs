@@ -55,6 +55,7 @@ pub mod resync;
 pub mod retry_message;
 pub mod s3_replication;
 pub mod takeover_readiness;
+mod time_limit;
 mod versioned_item;
 pub mod write_fence;
 

@@ -11,12 +11,14 @@ mod handover;
 mod ledger;
 mod observe;
 mod report;
+mod scheduled;
 mod status;
 
 pub use fenced::FencedQueryRegion;
 pub(crate) use handover::hand_over_rows;
 pub use ledger::{QueryResyncRecord, read_query_ledger};
 pub use report::{query_alerts, query_checked, query_unfinished};
+pub use scheduled::{ScheduledQueryRun, resync_query};
 pub use status::QueryStatus;
 pub use twinlake_core::query::QUERY_SUBJECT;
 

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::ports::{Clock, Ledger, StatsStore, TableFiles};
 use crate::retry_message::RetryMessage;
+use crate::time_limit;
 use crate::versioned_item::{self, ItemUpdate, RowItem};
 use lost_files::lost_files;
 use std::collections::BTreeSet;
-use std::time::Duration;
 use stored_memory::StoredMemory;
 use twinlake_core::iceberg_replica::{
     IcebergEntry, IcebergReplica, LostFiles, RelocatedCommit, RelocationObstacle, WaitingCommit,
@@ -133,7 +133,9 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         let is_late = || self.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
         let mut look = Look::default();
         let tries = self.try_commits(&replica, entry, (&mut memory, &mut look), &is_late);
-        if !ends_in_time(tries, stop_at, self.clock.now()).await
+        if time_limit::within(tries, stop_at, self.clock.now())
+            .await
+            .is_none()
             && look.relocated.is_none()
             && look.obstacle.is_none()
         {
@@ -341,19 +343,6 @@ fn is_same_obstacle(one: &RelocationObstacle, other: &RelocationObstacle) -> boo
 /// What a refusal holds for: the policy, whose pairs map the paths, and the version of Twinlake.
 pub(crate) fn found_with(policy: &Policy) -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), policy.digest())
-}
-
-/// Whether the work ends before `stop_at`; it is given up then. Without a runtime, as in simulations, nothing
-/// waits, and the work ends.
-async fn ends_in_time(work: impl Future<Output = ()>, stop_at: Timestamp, now: Timestamp) -> bool {
-    if tokio::runtime::Handle::try_current().is_err() {
-        work.await;
-        return true;
-    }
-    let time_left = u64::try_from(stop_at.0 - now.0).unwrap_or_default();
-    tokio::time::timeout(Duration::from_millis(time_left), work)
-        .await
-        .is_ok()
 }
 
 /// Whether the files of the commit that is shown are to be looked for.

@@ -1,0 +1,19 @@
+//! Work that is given up when the time of a function ends, so that what it did until then can be recorded.
+
+use std::time::Duration;
+use twinlake_core::Timestamp;
+
+/// The result of work that ends before `stop_at`; `None` if it is given up then. Without a runtime, as in
+/// simulations, nothing waits, and the work ends.
+pub(crate) async fn within<T>(
+    work: impl Future<Output = T>,
+    stop_at: Timestamp,
+    now: Timestamp,
+) -> Option<T> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Some(work.await);
+    }
+    let time_left = u64::try_from(stop_at.0.saturating_sub(now.0)).unwrap_or_default();
+    let limit = Duration::from_millis(time_left);
+    tokio::time::timeout(limit, work).await.ok()
+}
