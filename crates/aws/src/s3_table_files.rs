@@ -170,3 +170,55 @@ impl TableFiles for S3TableFiles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_types::body::SdkBody;
+
+    /// Answers each request with an object of so many bytes.
+    #[derive(Debug)]
+    struct ObjectOf(usize);
+
+    impl HttpConnector for ObjectOf {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let body = SdkBody::from(vec![0; self.0]);
+            let mut response = HttpResponse::new(200.try_into().unwrap(), body);
+            let headers = response.headers_mut();
+            headers.insert("content-length", self.0.to_string());
+            HttpConnectorFuture::ready(Ok(response))
+        }
+    }
+
+    async fn read(length: usize, most: Option<u64>) -> Result<Option<Vec<u8>>, CallError> {
+        let connector = SharedHttpConnector::new(ObjectOf(length));
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .http_client(http_client_fn(move |_, _| connector.clone()));
+        let files = S3TableFiles {
+            region: "us-east-1".to_owned(),
+            client: aws_sdk_s3::Client::from_conf(config.build()),
+            others: BTreeMap::new(),
+            max_file_bytes: most,
+        };
+        files.get("s3://lake/t/metadata/m0.avro").await
+    }
+
+    #[tokio::test]
+    async fn a_longer_file_is_not_read_and_the_error_names_it_for_good() {
+        assert_eq!(read(10, Some(10)).await.unwrap().unwrap().len(), 10);
+        assert_eq!(read(11, None).await.unwrap().unwrap().len(), 11);
+        let error = read(11, Some(10)).await.unwrap_err();
+        assert!(!error.kind.is_transient(), "{error:?}");
+        for part in ["s3://lake/t/metadata/m0.avro has 11 bytes", "at most 10"] {
+            assert!(error.message.contains(part), "{error:?}");
+        }
+    }
+}
