@@ -17,3 +17,16 @@ pub(crate) async fn within<T>(
     let limit = Duration::from_millis(time_left);
     tokio::time::timeout(limit, work).await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_does_not_end_is_given_up() {
+        let now = Timestamp(0);
+        let endless = std::future::pending::<()>();
+        assert_eq!(within(endless, now.plus_secs(-1), now).await, None);
+        assert_eq!(within(async {}, now.plus_secs(60), now).await, Some(()));
+    }
+}

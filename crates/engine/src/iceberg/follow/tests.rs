@@ -84,11 +84,3 @@ fn a_look_that_does_not_get_on_is_not_repeated_at_once() {
     assert_eq!(apply(&mut replica, "m1", &look, 900), NextLook::AtOnce);
     assert!(replica.waiting.unwrap().is_overdue);
 }
-
-#[tokio::test]
-async fn work_that_does_not_end_is_given_up() {
-    let now = Timestamp(0);
-    let endless = std::future::pending::<()>();
-    assert!(!ends_in_time(endless, now.plus_secs(-1), now).await);
-    assert!(ends_in_time(async {}, now.plus_secs(60), now).await);
-}
