@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use twinlake_core::ledger::VerifiedRun;
 use twinlake_core::{CallErrorKind, Subject, SubjectState};
-use twinlake_sim::{ApiError, InjectedFault, KillSwitch, RandomFaults};
+use twinlake_engine::{Clock as _, Ledger as _};
+use twinlake_sim::{ApiError, InjectedFault, KillSwitch, RandomFaults, run_until_killed};
 use twinlake_tests::equality_oracle;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness};
 use twinlake_tests::history::{HistoryAction, perform, random_actions, set_up_primary};
@@ -138,4 +140,22 @@ fn verified_at_is_true_of_every_subject_that_is_not_listed() {
         verified > all / 5 && with_differences > all / 50,
         "{verified} and {with_differences} of {all}"
     );
+}
+
+/// One run of a computer whose clock is a day ahead.
+#[test]
+fn a_run_that_is_dated_in_the_future_hides_no_later_one() {
+    let harness = harness_without_deletion_limit();
+    set_up_primary(&harness, &[]);
+    harness.settle();
+    let ahead = VerifiedRun {
+        started_at: harness.sim.now().plus_secs(86_400),
+        ..harness.ledger.contents().verified_run.unwrap()
+    };
+    let put = harness.ledger.put_verified_run(&ahead, ahead.started_at);
+    run_until_killed(&harness.sim, put).unwrap().unwrap();
+    let report = harness.resync().unwrap();
+    let stored = harness.ledger.contents().verified_run.unwrap();
+    assert_eq!(report.verified_at, Some(stored.started_at));
+    assert!(stored.started_at <= harness.sim.now());
 }

@@ -401,7 +401,7 @@ impl Ledger for DynamoLedger {
             .map(drop)
     }
 
-    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {
+    async fn put_verified_run(&self, run: &VerifiedRun, now: Timestamp) -> Result<(), CallError> {
         let at = run.started_at;
         let call = self
             .client
@@ -413,9 +413,10 @@ impl Ledger for DynamoLedger {
             .item("value", number_value(at.0))
             .item("policy", string_value(&run.policy_digest))
             .item("epoch", AttributeValue::N(run.epoch.to_string()))
-            .condition_expression("attribute_not_exists(pk) OR #v < :at")
+            .condition_expression("attribute_not_exists(pk) OR #v < :at OR #v > :now")
             .expression_attribute_names("#v", "value")
-            .expression_attribute_values(":at", number_value(at.0));
+            .expression_attribute_values(":at", number_value(at.0))
+            .expression_attribute_values(":now", number_value(now.0));
         condition_held("PutItem", call.send(), &self.region)
             .await
             .map(drop)

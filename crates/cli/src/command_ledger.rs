@@ -342,10 +342,10 @@ impl Ledger for CommandLedger {
         }
     }
 
-    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError> {
+    async fn put_verified_run(&self, run: &VerifiedRun, now: Timestamp) -> Result<(), CallError> {
         match &self.store {
-            Store::Deployed(ledger) => ledger.put_verified_run(run).await,
-            Store::InMemory(ledger) => ledger.put_verified_run(run).await,
+            Store::Deployed(ledger) => ledger.put_verified_run(run, now).await,
+            Store::InMemory(ledger) => ledger.put_verified_run(run, now).await,
         }
     }
 

@@ -85,6 +85,8 @@ pub async fn check_channels<L: Ledger + StatsStore>(
     report.monitored_since = Some(monitored_since);
     let verified_at = ledger.verified_at().await?;
     // Without a complete resync, the time counts from the start of monitoring.
+    // A later time than now is of a clock that was ahead.
+    let verified_at = verified_at.filter(|at| *at <= now.plus_secs(CLOCK_SKEW_SECS));
     let verified_at = verified_at.unwrap_or(monitored_since);
     report.seconds_since_verified = Some(now.secs() - verified_at.secs());
     report.state_counts = ledger.state_counts().await?;
@@ -149,6 +151,9 @@ pub async fn check_storage<L: StatsStore>(
     });
     Ok(())
 }
+
+/// How far the clocks of two functions may differ.
+const CLOCK_SKEW_SECS: i64 = 60;
 
 /// The most rules that an alert names.
 const MAX_NAMED_RULES: usize = 20;

@@ -41,7 +41,10 @@ pub async fn read_deployment<L: Ledger + StatsStore>(
         standby_canaries: standby.canaries().await.into(),
         read_at: now,
         seconds_since_verified: verified_at
-            .map(|at| at.map(|at| now.secs() - at.secs()))
+            .map(|at| {
+                at.map(|at| now.secs() - at.secs())
+                    .filter(|age| *age >= -60)
+            })
             .into(),
     }
 }

@@ -121,7 +121,7 @@ pub fn unknown_readiness_alert(
     now: Timestamp,
 ) -> (Option<Alert>, CheckedSubjects) {
     let checked = CheckedSubjects::default();
-    let known_at = record.known.map(|known| known.checked_at);
+    let known_at = record.known_at(now);
     let since = known_at.unwrap_or(monitored_since);
     if now <= since.plus_secs(MAX_READINESS_AGE_SECS) {
         let checked = match known_at {

@@ -243,7 +243,7 @@ async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
             ledger.begin_resync_run(&run).await.ok()?;
         }
         9 => ledger
-            .put_verified_run(&ledger.verified_run().await.ok()??)
+            .put_verified_run(&ledger.verified_run().await.ok()??, Timestamp(0))
             .await
             .ok()?,
         10 => {

@@ -159,12 +159,22 @@ pub enum TakeoverReadiness {
     Possible,
 }
 
+/// How far the clocks of two functions may differ.
+const CLOCK_SKEW_SECS: i64 = 60;
+
+/// Whether a time is of a clock that was ahead: nothing is known of what happened then.
+fn is_in_future(at: Timestamp, now: Timestamp) -> bool {
+    at > now.plus_secs(CLOCK_SKEW_SECS)
+}
+
 impl ReadinessRecord {
-    /// Adds the result of a run. A later result that is stored already stays.
+    /// Adds the result of a run. A later result that is stored already stays, unless it is of a clock that was
+    /// ahead.
     #[must_use]
     pub fn with_report(self, report: ReadinessReport) -> Self {
         let stored_at = self.report.as_ref().map(|stored| stored.checked_at);
-        if stored_at.is_some_and(|at| at > report.checked_at) {
+        let now = report.checked_at;
+        if stored_at.is_some_and(|at| at > now && !is_in_future(at, now)) {
             return self;
         }
         let is_known = report.counts.unknown == 0;
@@ -173,9 +183,18 @@ impl ReadinessRecord {
             counts: report.counts,
         });
         Self {
-            known: known.or(self.known),
+            known: known.or(self
+                .known
+                .filter(|known| !is_in_future(known.checked_at, now))),
             report: Some(report),
         }
+    }
+
+    /// When the checks last read everything, as far as a clock at `now` can know.
+    #[must_use]
+    pub fn known_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let known_at = self.known.map(|known| known.checked_at);
+        known_at.filter(|at| !is_in_future(*at, now))
     }
 
     /// What the checks say at a time.
@@ -184,7 +203,8 @@ impl ReadinessRecord {
         let Some(report) = &self.report else {
             return TakeoverReadiness::NotChecked;
         };
-        let is_outdated = now > report.checked_at.plus_secs(MAX_READINESS_AGE_SECS);
+        let is_outdated = now > report.checked_at.plus_secs(MAX_READINESS_AGE_SECS)
+            || is_in_future(report.checked_at, now);
         match (is_outdated, report.counts.blockers, report.counts.unknown) {
             (true, _, _) => TakeoverReadiness::Outdated,
             (false, 0, 0) => TakeoverReadiness::Possible,
@@ -245,6 +265,34 @@ mod tests {
     }
 
     use ReadinessSeverity::{Blocker, Note, Unknown, Warning};
+
+    #[test]
+    fn a_clock_that_was_ahead_makes_no_pass_and_hides_no_later_result() {
+        let times = [0, 60, 61, 5400, 5401, 86_400];
+        let possible = TakeoverReadiness::Possible;
+        for stored_at in times {
+            for now in times {
+                let record = ReadinessRecord::default().with_report(report(&[], stored_at));
+                let at = Timestamp::from_secs(now);
+                let is_current = (-60..=5400).contains(&(now - stored_at));
+                assert_eq!(
+                    record.state_at(at) == possible,
+                    is_current,
+                    "{stored_at} {now}"
+                );
+                assert_eq!(record.known_at(at).is_some(), now - stored_at >= -60);
+                let record = record.with_report(report(&[Blocker, Unknown], now));
+                let is_newer = stored_at <= now || stored_at > now + 60;
+                let blocked = record.state_at(at) == TakeoverReadiness::Blocked;
+                assert_eq!(blocked, is_newer, "{stored_at} {now}");
+                let known = record.known_at(at);
+                assert!(
+                    known.is_none_or(|known| known <= at.plus_secs(60)),
+                    "{stored_at} {now}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn only_a_current_result_without_blockers_in_which_everything_was_read_is_a_pass() {

@@ -209,7 +209,7 @@ pub trait Ledger: ConditionalWrites {
     ///
     /// # Errors
     /// The ledger cannot be reached.
-    async fn put_verified_run(&self, run: &VerifiedRun) -> Result<(), CallError>;
+    async fn put_verified_run(&self, run: &VerifiedRun, now: Timestamp) -> Result<(), CallError>;
 
     /// The schedule of the scans of a target that events request.
     ///

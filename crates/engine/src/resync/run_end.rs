@@ -4,7 +4,7 @@ use super::ResyncReport;
 use super::lake_size::lake_size_of;
 use crate::api_call_lower_bound;
 use crate::observe::{Prefetched, count_paired};
-use crate::ports::{Environment, Ledger};
+use crate::ports::{Clock, Environment, Ledger};
 use crate::reconcile::Context;
 use crate::retry_message::ResyncPart;
 use std::collections::BTreeSet;
@@ -79,7 +79,8 @@ pub(super) async fn finish_part<E: Environment>(
             policy_digest: context.policy.digest().to_owned(),
             epoch: context.epoch.number(),
         };
-        context.ledger.put_verified_run(&verified_run).await?;
+        let now = context.clock.now();
+        context.ledger.put_verified_run(&verified_run, now).await?;
         report.verified_at = Some(run.started_at);
         let previous = part_start.previous_started_at;
         let listed = part_start.listed_databases.as_ref();
