@@ -394,3 +394,42 @@ fn a_message_of_a_function_that_died_after_its_grant_is_looked_at_again() {
     }
     assert!(left > 0, "no listing was older than the grant");
 }
+
+/// AWS may list CREATE_DATABASE for days after its revoke (LF-07), also in the primary.
+#[test]
+fn a_revoked_create_database_is_revoked_although_the_primary_still_lists_it() {
+    let harness = harness_in_sync();
+    let maker = permission_request("Maker", &json!({"Catalog": {}}));
+    let maker = json!({"Principal": maker["Principal"], "Resource": maker["Resource"],
+                       "Permissions": ["CREATE_DATABASE"]});
+    let is_granted = || {
+        let granted = equality_oracle::contents(&harness.sim.state(), STANDBY);
+        let mut granted = granted.iter();
+        granted.any(|(key, value)| key.contains("Maker") && value.contains("CREATE_DATABASE"))
+    };
+    let deliver = |events: &[Vec<u8>]| {
+        harness.sim.state().advance_secs(10);
+        harness.deliver(events).unwrap();
+    };
+    call(&harness, PRIMARY, "GrantPermissions", maker.clone());
+    let granted = harness.take_events();
+    deliver(&granted);
+    assert!(is_granted());
+    harness
+        .sim
+        .state()
+        .set_quirk(Quirk::RevokedCreateDatabaseStaysListed, true);
+    call(&harness, PRIMARY, "RevokePermissions", maker);
+    let revoked = harness.take_events();
+    deliver(&revoked);
+    assert!(!is_granted(), "the primary lists it and has revoked it");
+    deliver(&granted);
+    let report = harness.resync().unwrap();
+    assert!(
+        !is_granted(),
+        "an older event, and a listing, prove nothing"
+    );
+    let findings = report.outcome.findings.iter();
+    let told = findings.filter(|finding| finding.detail.contains("grant it again"));
+    assert_eq!(told.count(), 1);
+}

@@ -106,8 +106,8 @@ fn scopes_beyond_the_time_limit_are_queued_again_and_acknowledged() {
     let result = run_until_killed(&harness.sim, running).unwrap();
     assert_eq!((result.reconciled.len(), result.resent), (0, 1));
     assert!(result.failed.is_empty());
-    let [message] = harness.queue.take().try_into().unwrap();
-    assert_eq!(message.attempt, 1);
+    let [(message, delay)] = harness.queue.take_with_delays().try_into().unwrap();
+    assert_eq!((message.attempt, delay), (0, 5), "nothing was attempted");
     assert_eq!(
         harness
             .deliver(&[message.body().into_bytes()])
@@ -443,6 +443,20 @@ fn nothing_is_queued_while_the_alert_of_the_same_work_cannot_be_published() {
     assert!(result.failed.is_empty());
     assert_eq!(harness.topic.take().len(), 1);
     assert_eq!(harness.queue.take().len(), 1);
+}
+
+#[test]
+fn the_log_says_why_a_reconciliation_waits() {
+    let (harness, message) = harness_with_waiting_grant();
+    let result = harness.deliver(&bodies_of(&[message])).unwrap();
+    let [entry] = result.reconciled.as_slice() else {
+        panic!("{:?}", result.reconciled);
+    };
+    assert_eq!((entry.cause, entry.outcome), ("retry", "waiting"));
+    let [reason] = entry.reasons.as_slice() else {
+        panic!("{:?}", entry.reasons);
+    };
+    assert!(reason.contains("BatchGrantPermissions"), "{reason}");
 }
 
 #[test]

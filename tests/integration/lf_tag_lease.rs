@@ -1,8 +1,10 @@
 //! Runs and reconciliations that change access by LF-Tags at the same time, and the lease by which they
 //! wait for each other.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeSet;
+use std::pin::{Pin, pin};
+use std::task::Waker;
 use twinlake_core::{Name, Scope};
 use twinlake_engine::observe::Prefetched;
 use twinlake_engine::{
@@ -11,68 +13,11 @@ use twinlake_engine::{
 use twinlake_sim::{Sim, SimRegion, run_interrupted, run_until_killed, yield_once};
 use twinlake_tests::equality_oracle;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
+use twinlake_tests::lf_tag_changes::{harness_with_lf_tag_changes, take_lease_as_another_run};
 use twinlake_tests::plans::excess_access;
 use twinlake_tests::requests::{
-    call, create_database, create_table, policy_grant, table_request, table_resource, tags,
+    call, create_database, create_table, permission_request, table_resource, tags,
 };
-
-/// Regions in sync but for two changes whose events are lost. In `sales`, a table changes two LF-Tags at
-/// once, for which a grant by LF-Tags has to be suspended. In `hr`, the database gets LF-Tags of which a
-/// table of somebody else in the standby must not inherit any while that grant exists, and another table
-/// changes, so that the database is planned twice.
-fn harness_with_lf_tag_changes() -> TestHarness {
-    let harness = TestHarness::new(policy(""));
-    for (key, values) in [("class", ["public", "secret"]), ("team", ["a", "b"])] {
-        let tag = json!({"TagKey": key, "TagValues": values});
-        call(&harness, PRIMARY, "CreateLFTag", tag);
-    }
-    for database in ["hr", "sales"] {
-        create_database(&harness, database);
-        for table in ["keep", "orders"] {
-            create_table(&harness, PRIMARY, database, table);
-        }
-    }
-    let assign = |resource: Value, pairs: &[(&str, &str)]| {
-        let request = json!({"Resource": resource, "LFTags": tags(pairs)});
-        call(&harness, PRIMARY, "AddLFTagsToResource", request);
-    };
-    assign(
-        table_resource("orders"),
-        &[("class", "public"), ("team", "a")],
-    );
-    let grants = [
-        ("Analyst", [("class", "public"), ("team", "b")]),
-        ("Bob", [("class", "secret"), ("team", "a")]),
-    ];
-    for (role, pairs) in &grants {
-        call(
-            &harness,
-            PRIMARY,
-            "GrantPermissions",
-            policy_grant(role, pairs),
-        );
-    }
-    harness.settle();
-    create_table(&harness, STANDBY, "hr", "theirs");
-    assert!(excess_access(&harness).is_empty());
-    assign(
-        table_resource("orders"),
-        &[("class", "secret"), ("team", "b")],
-    );
-    assign(
-        json!({"Database": {"Name": "hr"}}),
-        &[("class", "public"), ("team", "b")],
-    );
-    call(
-        &harness,
-        PRIMARY,
-        "UpdateTable",
-        table_request("hr", "orders", &["id", "name"]),
-    );
-    create_table(&harness, PRIMARY, "hr", "late");
-    let _ = harness.take_events();
-    harness
-}
 
 fn database_scope(name: &str) -> Scope {
     Scope::database(Name::new(name).unwrap())
@@ -377,4 +322,201 @@ fn a_command_sends_no_lf_tags_once_its_lease_is_about_to_end() {
     let in_a_row = calls[first..].iter().take_while(|name| is_tagged(name));
     assert_eq!(in_a_row.count(), 50);
     assert_eq!(calls.iter().filter(|name| is_tagged(name)).count(), 120);
+}
+
+/// Polls a future a number of times. Returns whether it has ended.
+fn poll_times<T>(future: &mut Pin<&mut impl Future<Output = T>>, times: usize) -> bool {
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    (0..times).any(|_| future.as_mut().poll(&mut context).is_ready())
+}
+
+/// While one reconciliation of a run changes access by LF-Tags, another one of the run waits for its turn. A
+/// revoke of the other one does not.
+#[test]
+fn a_revoke_does_not_wait_for_the_turn_of_another_reconciliation() {
+    let mut waited = 0;
+    for polls in 1..120 {
+        let harness = harness_with_lf_tag_changes();
+        let grant = permission_request("Leaver", &json!({"Database": {"Name": "hr"}}));
+        call(&harness, PRIMARY, "GrantPermissions", grant.clone());
+        call(&harness, STANDBY, "GrantPermissions", grant.clone());
+        call(&harness, PRIMARY, "RevokePermissions", grant);
+        let is_revoked = || {
+            let standby = equality_oracle::contents(&harness.sim.state(), STANDBY);
+            !standby.keys().any(|key| key.contains("Leaver"))
+        };
+        assert!(!is_revoked());
+        harness.sim.state().advance_secs(100);
+        harness.sim.state().set_call_time(1);
+        let lease = LfTagLeaseOfRun::default();
+        let context = Context {
+            lf_tag_lease: Some(&lease),
+            ..harness.context()
+        };
+        let prefetched = Prefetched::default();
+        let (hr, sales) = (database_scope("hr"), database_scope("sales"));
+        let mut first = pin!(twinlake_engine::reconcile(&context, &sales, &prefetched));
+        if poll_times(&mut first, polls) {
+            break;
+        }
+        let mut other = pin!(twinlake_engine::reconcile(&context, &hr, &prefetched));
+        let has_ended = poll_times(&mut other, 2_000);
+        waited += usize::from(!has_ended);
+        assert!(is_revoked(), "after {polls} polls of the first");
+        if !has_ended {
+            let (first, other) =
+                run_until_killed(&harness.sim, futures_util::future::join(first, other)).unwrap();
+            assert!(first.unwrap().waiting.is_none() && other.unwrap().waiting.is_none());
+            let differences = equality_oracle::differences(&harness.sim.state(), &[]);
+            let others = differences.iter().filter(|one| !one.contains("hr"));
+            assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new());
+        }
+    }
+    assert!(waited > 5, "{waited}");
+}
+
+/// Whoever has a clock that is ahead takes a lease that has not ended. The run that held it sends nothing more
+/// that needs it, and the next one restores what it has suspended.
+#[test]
+fn a_run_sends_nothing_under_a_lease_that_another_has_taken() {
+    let is_revoke = |name: &str| name.ends_with("RevokePermissions");
+    let run = |call_index: usize| {
+        let harness = harness_with_lf_tag_changes();
+        let _ = harness.sim.state().take_calls();
+        let context = Context {
+            stop_at: Some(harness.sim.now().plus_secs(60)),
+            ..harness.context()
+        };
+        let (scope, prefetched) = (database_scope("sales"), Prefetched::default());
+        let run = twinlake_engine::reconcile(&context, &scope, &prefetched);
+        let (outcome, _) = run_interrupted(&harness.sim, run, call_index, || {
+            take_lease_as_another_run(&harness);
+        });
+        let calls = harness.sim.state().take_calls();
+        let names = calls.into_iter().map(|call| call.name);
+        (harness, outcome.unwrap(), names.collect::<Vec<String>>())
+    };
+    let (_, outcome, calls) = run(usize::MAX / 2);
+    assert!(outcome.waiting.is_none());
+    let suspends = calls.iter().position(|name| is_revoke(name)).unwrap();
+    let (harness, outcome, calls) = run(suspends);
+    assert!(is_revoke(&calls[suspends]) && outcome.waiting.is_some());
+    let needs_lease = ["AddLFTagsToResource", "BatchGrantPermissions"];
+    let later = calls[suspends..].iter();
+    let sent: Vec<&String> = later
+        .filter(|name| needs_lease.contains(&name.as_str()))
+        .collect();
+    assert_eq!(sent, Vec::<&String>::new());
+    assert_eq!(excess_access(&harness), BTreeSet::new());
+    harness.sim.state().advance_secs(3600);
+    harness.settle();
+    assert_eq!(excess_access(&harness), BTreeSet::new());
+    let differences = equality_oracle::differences(&harness.sim.state(), &[]);
+    assert!(
+        !differences.iter().any(|one| one.contains("sales")),
+        "{differences:?}"
+    );
+}
+
+/// Regions in sync, in which another run holds the lease on LF-Tags.
+fn harness_with_lease_of_another_run() -> TestHarness {
+    let harness = TestHarness::new(policy(""));
+    for (key, values) in [("class", ["public", "secret"]), ("team", ["a", "b"])] {
+        let tag = json!({"TagKey": key, "TagValues": values});
+        call(&harness, PRIMARY, "CreateLFTag", tag);
+    }
+    create_database(&harness, "sales");
+    for table in ["orders", "items"] {
+        create_table(&harness, PRIMARY, "sales", table);
+    }
+    for resource in [
+        table_resource("orders"),
+        json!({"Database": {"Name": "sales"}}),
+    ] {
+        let tagged = json!({"Resource": resource, "LFTags": tags(&[("class", "public")])});
+        call(&harness, PRIMARY, "AddLFTagsToResource", tagged);
+    }
+    harness.settle();
+    let _ = harness.take_events();
+    take_lease_as_another_run(&harness);
+    harness
+}
+
+fn block_on<T>(harness: &TestHarness, future: impl Future<Output = T>) -> T {
+    run_until_killed(&harness.sim, future).unwrap()
+}
+
+/// Delivers the events and then the messages of each next attempt. Returns the delays.
+fn delays_of_attempts(harness: &TestHarness, attempts: usize) -> Vec<u16> {
+    let mut bodies = harness.take_events();
+    let mut delays = Vec::new();
+    for _ in 0..attempts {
+        harness.deliver(&bodies).unwrap();
+        let sent = harness.queue.take_with_delays();
+        delays.extend(sent.iter().map(|(_, delay)| *delay));
+        let messages = sent.iter().map(|(message, _)| message.body());
+        bodies = messages.map(String::into_bytes).collect();
+    }
+    delays
+}
+
+#[test]
+fn what_may_take_access_away_is_tried_again_after_seconds_while_another_run_holds_the_lease() {
+    let harness = harness_with_lease_of_another_run();
+    let secret = json!({"Resource": table_resource("orders"),
+                        "LFTags": tags(&[("class", "secret")])});
+    call(&harness, PRIMARY, "AddLFTagsToResource", secret);
+    let delays = delays_of_attempts(&harness, 8);
+    assert_eq!(delays.len(), 8, "{delays:?}");
+    let are_short = delays.iter().all(|delay| (3..=20).contains(delay));
+    assert!(are_short, "{delays:?}");
+    let harness = harness_with_lease_of_another_run();
+    let new = json!({"Resource": table_resource("items"), "LFTags": tags(&[("team", "a")])});
+    call(&harness, PRIMARY, "AddLFTagsToResource", new);
+    let delays = delays_of_attempts(&harness, 8);
+    assert_eq!(
+        delays,
+        [5, 10, 20, 40, 80, 160, 320, 640],
+        "a new LF-Tag only gives access"
+    );
+}
+
+#[test]
+fn an_lf_tag_is_removed_from_a_database_while_another_run_holds_the_lease() {
+    let harness = harness_with_lease_of_another_run();
+    let untagged = json!({"Resource": {"Database": {"Name": "sales"}},
+                          "LFTags": tags(&[("class", "public")])});
+    call(&harness, PRIMARY, "RemoveLFTagsFromResource", untagged);
+    harness.deliver(&harness.take_events()).unwrap();
+    assert_eq!(
+        equality_oracle::differences(&harness.sim.state(), &[]),
+        Vec::<String>::new()
+    );
+    assert_eq!(harness.queue.take(), []);
+}
+
+#[test]
+fn a_resync_part_that_may_take_access_away_does_not_wait_for_the_end_of_the_lease() {
+    let harness = harness_with_lease_of_another_run();
+    let secret = json!({"Resource": table_resource("orders"),
+                        "LFTags": tags(&[("class", "secret")])});
+    call(&harness, PRIMARY, "AddLFTagsToResource", secret);
+    let context = Context {
+        stop_at: Some(harness.sim.now().plus_secs(1_000_000)),
+        ..harness.context()
+    };
+    let queue = Some(&harness.queue);
+    let run = twinlake_engine::resync::resync(&context, harness.resync_depth, None, queue, &());
+    let report = block_on(&harness, run).unwrap();
+    let outcome = &report.outcome;
+    assert!(
+        outcome.waiting.is_none() && outcome.unrevoked.is_empty(),
+        "the part says so"
+    );
+    let sent = harness.queue.take_with_delays();
+    let delays: Vec<u16> = sent.iter().map(|(_, delay)| *delay).collect();
+    assert!(
+        !delays.is_empty() && delays.iter().all(|delay| *delay <= 20),
+        "{sent:#?}"
+    );
 }

@@ -17,6 +17,7 @@ use twinlake_tests::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, poli
 use twinlake_tests::history::{
     HistoryAction, any_action, calls, perform, random_actions, set_up_primary, table_input,
 };
+use twinlake_tests::lf_tag_changes::take_lease_as_another_run;
 use twinlake_tests::narrowing::{any_narrowing, any_trouble};
 use twinlake_tests::plans::{
     USES_FIXED_SEED, harness_without_deletion_limit, long_proptest_config,
@@ -276,6 +277,7 @@ fn narrowing_never_waits() {
         by_event in any::<bool>(),
         limit in prop::sample::select(vec!["", "deletion-limit = { fraction = 0.0, minimum = 1 }"]),
         foreign in prop::sample::select(vec![0, u64::MAX]),
+        is_lease_taken in any::<bool>(),
     )| {
         let harness = TestHarness::new(policy(limit));
         set_up_primary(&harness, &before);
@@ -291,6 +293,9 @@ fn narrowing_never_waits() {
             return Ok(());
         }
         let failing = narrowing.fail_other_calls(&harness, &trouble);
+        if is_lease_taken {
+            take_lease_as_another_run(&harness);
+        }
         match by_event {
             true => {
                 harness.deliver(&harness.take_events());

@@ -10,6 +10,7 @@
 //! - [`failing_runs`] runs Twinlake while writes of it fail: [`faults`] says which, and
 //!   [`faulty_standby`] makes them fail and compares the access after each.
 //! - [`query_lab`] is two simulated Athenas with a ledger and a policy.
+//! - [`lf_tag_changes`] makes changes of LF-Tags that rest on each other.
 //! - [`requests`] makes requests on small lakes.
 //! - [`reported_problems`] collects what a resync and the ledger report.
 //! - [`access_oracle`] computes the effective access of principals from the simulator's raw state.
@@ -30,6 +31,7 @@ pub mod foreign_objects;
 pub mod harness;
 pub mod history;
 pub mod large_table;
+pub mod lf_tag_changes;
 pub mod narrowing;
 pub mod plans;
 pub mod query_lab;

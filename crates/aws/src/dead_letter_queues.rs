@@ -2,9 +2,10 @@
 
 use crate::call_error;
 use crate::clients::Clients;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use std::collections::BTreeMap;
-use twinlake_core::CallError;
+use twinlake_core::{CallError, CallErrorKind};
+use twinlake_engine::event_batch::REDRIVEN_ATTRIBUTE;
 use twinlake_engine::ports::DeadLetterQueues;
 
 /// Messages per `ReceiveMessage` call (SQS's limit).
@@ -59,13 +60,22 @@ impl SqsDeadLetterQueues {
             .await
     }
 
-    /// Sends a message body to the queue with this URL. It need not be one of these queues: a redrive
-    /// sends to the queue that the message came from.
+    /// Sends a message body to the queue with this URL, marked as [`REDRIVEN_ATTRIBUTE`]. It need not be one of
+    /// these queues: a redrive sends to the queue that the message came from.
     ///
     /// # Errors
     /// The message was not sent.
     pub async fn send(&self, url: &str, body: &str) -> Result<(), CallError> {
+        let mark = MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value("true")
+            .build()
+            .map_err(|error| {
+                let kind = CallErrorKind::Invalid;
+                CallError::new(kind, "SendMessage", &self.region, error.to_string())
+            })?;
         let call = self.client.send_message().queue_url(url);
+        let call = call.message_attributes(REDRIVEN_ATTRIBUTE, mark);
         let response = call.message_body(body).send().await;
         response
             .map(drop)

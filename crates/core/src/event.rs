@@ -70,6 +70,13 @@ pub struct UnrecognizedEvent(pub String);
 /// The largest event that is parsed, in bytes. EventBridge and SQS deliver up to 1 MiB.
 const MAX_EVENT_BYTES: usize = 1 << 20;
 
+/// When an event happened, as it says itself; `None` if it does not, or is none.
+#[must_use]
+pub fn time_of(bytes: &[u8]) -> Option<Timestamp> {
+    let json = read_json(bytes).ok()?;
+    LenientJson::new(&json).time("time")
+}
+
 /// Parses one EventBridge event.
 ///
 /// # Errors

@@ -12,9 +12,10 @@ pub use pending_objects::{
 };
 
 use crate::catalog::PrincipalPermissions;
+use crate::grant::PermissionGrant;
 use crate::iceberg_replica::IcebergReplica;
 use crate::name::TableId;
-use crate::scope::{Facet, LfSubject, Subject};
+use crate::scope::{Facet, GrantCallTimes, LfSubject, Subject};
 use crate::timestamp::Timestamp;
 use crate::topology::{BySite, Epoch, SiteId};
 use serde::{Deserialize, Serialize};
@@ -255,6 +256,14 @@ pub struct LedgerRow {
     /// ([`item_intent`]) of items that were about to be created.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub managed_keys: BTreeSet<String>,
+    /// Of the Lake Formation permissions: when events say that grants were made and revoked which the primary
+    /// lists, and might list after their revoke.
+    #[serde(
+        default,
+        with = "crate::scope::pairs",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub grant_calls: BTreeMap<PermissionGrant, GrantCallTimes>,
 }
 
 impl LedgerRow {
@@ -303,10 +312,12 @@ impl LedgerRow {
             .retain(|intent| intent.run != run && intent.is_recent(now));
     }
 
-    /// The version of the row after it is written.
+    /// The version of the row after it is written. That of a new row is the time since when it has its state: a
+    /// row that is deleted and made again must not get a version that it had before.
     #[must_use]
     pub fn next_version(&self) -> u64 {
-        self.version.map_or(0, |version| version + 1)
+        let first = u64::try_from(self.since.0).unwrap_or_default();
+        self.version.map_or(first, |version| version + 1)
     }
 
     /// Whether the deletion limit holds deletions of it, until a person approves them, or the hour
@@ -368,6 +379,7 @@ impl LedgerRow {
             history: Vec::new(),
             partitions: 0,
             managed_keys: BTreeSet::new(),
+            grant_calls: BTreeMap::new(),
         }
     }
 }
@@ -572,6 +584,24 @@ impl ResyncRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_that_is_deleted_and_made_again_gets_no_version_that_it_had() {
+        let row = |secs| {
+            LedgerRow::new(
+                Subject::Catalog,
+                SubjectState::InSync,
+                Timestamp::from_secs(secs),
+            )
+        };
+        let mut versions = Vec::new();
+        let mut first = row(100);
+        for _ in 0..5 {
+            first.version = Some(first.next_version());
+            versions.extend(first.version);
+        }
+        assert!(versions.is_sorted() && !versions.contains(&row(101).next_version()));
+    }
 
     #[test]
     fn the_pairing_of_two_functions_is_that_of_the_newest_object_of_the_standby() {

@@ -39,7 +39,7 @@ use crate::snapshot::Snapshot;
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
 pub use held_steps::HeldSteps;
-pub use lf_tag_assignment::{LfTagChange, lf_tag_change};
+pub use lf_tag_assignment::{LfTagChange, drops_columns, lf_tag_change};
 pub use remarks::MissingRights;
 use requirements::InStandby;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,9 @@
 //! Scopes: the subjects and facets to read, as an event, a resync or an operator requests them.
 
+mod grant_calls;
 mod lf_subject;
 
+pub use grant_calls::{GrantCallTimes, may_stay_listed};
 pub use lf_subject::LfSubject;
 
 use crate::catalog::OptIn;
@@ -201,6 +203,9 @@ pub struct Scope {
     /// needs the same proof as that of any grant.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub own_grants: BTreeSet<PermissionGrant>,
+    /// When events say that grants were made and revoked that AWS may list long after their revoke.
+    #[serde(with = "pairs", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grant_calls: BTreeMap<PermissionGrant, GrantCallTimes>,
     /// The heartbeats that requested to read the heartbeat table: when the newest one of each
     /// channel was sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -315,6 +320,9 @@ impl Scope {
         for (grant, grant_option) in other.named_revokes {
             *self.named_revokes.entry(grant).or_default() |= grant_option;
         }
+        for (grant, times) in other.grant_calls {
+            self.grant_calls.entry(grant).or_default().merge(times);
+        }
         for (channel, sent) in other.heartbeats {
             let newest = self.heartbeats.entry(channel).or_default();
             *newest = sent.max(*newest);
@@ -339,6 +347,23 @@ impl Scope {
     #[must_use]
     pub fn is_named_by_event(&self, grant: &PermissionGrant) -> bool {
         self.named_revokes.contains_key(grant) && !self.own_grants.contains(grant)
+    }
+
+    /// Divides the scope into what is requested of some subjects, with the revokes named by events, and the rest.
+    #[must_use]
+    pub fn divide(self, subjects: &BTreeSet<Subject>) -> (Self, Self) {
+        let (mut selected, mut rest) = (Self::default(), Self::default());
+        for part in self.split() {
+            let mut requested = part.read_requests.keys();
+            let mut named = part.named_revokes.keys();
+            let is_selected = named.any(|grant| part.is_named_by_event(grant))
+                || requested.any(|subject| subjects.contains(subject));
+            match is_selected {
+                true => selected.merge(part),
+                false => rest.merge(part),
+            }
+        }
+        (selected, rest)
     }
 
     /// Splits the scope into one for each subject. A named revoke goes to the scope of the subject
@@ -376,7 +401,12 @@ impl Scope {
             };
             let own_grants = self.own_grants.iter();
             let own_grants = own_grants.filter(|grant| named_revokes.contains_key(*grant));
+            let grant_calls = self.grant_calls.iter();
+            let grant_calls =
+                grant_calls.filter(|(grant, _)| owning_subject(grant).as_ref() == Some(&subject));
+            let grant_calls = grant_calls.map(|(grant, times)| (grant.clone(), *times));
             parts.push(Self {
+                grant_calls: grant_calls.collect(),
                 read_requests: BTreeMap::from([(subject, read_request)]),
                 own_grants: own_grants.cloned().collect(),
                 named_revokes,
@@ -517,6 +547,64 @@ mod tests {
             "table items has no named revoke"
         );
         assert_eq!(parts[1].named_revokes.len(), 1);
+    }
+
+    fn grant_on(resource: Resource) -> PermissionGrant {
+        PermissionGrant {
+            principal: Principal::iam_allowed(),
+            resource,
+            permission: Permission::Select,
+            condition: None,
+        }
+    }
+
+    #[test]
+    fn a_merged_scope_names_the_grants_of_both_and_an_event_outweighs_a_session() {
+        let [ours, named, both] =
+            ["ours", "named", "both"].map(|name| grant_on(Resource::Table(table(name))));
+        let mut of_session = Scope::default();
+        for grant in [&ours, &both] {
+            of_session.add_own_grant(grant, false);
+        }
+        let mut of_event = Scope::default();
+        for grant in [&named, &both] {
+            of_event.named_revokes.insert(grant.clone(), true);
+        }
+        let mut session_first = of_session.clone();
+        session_first.merge(of_event.clone());
+        let mut event_first = of_event;
+        event_first.merge(of_session.clone());
+        assert_eq!(session_first, event_first);
+        assert_eq!(event_first.own_grants, BTreeSet::from([ours.clone()]));
+        let expected = [(&ours, false), (&named, true), (&both, true)];
+        let expected = expected.map(|(grant, option)| (grant.clone(), option));
+        assert_eq!(event_first.named_revokes, BTreeMap::from(expected));
+        let mut of_sessions = of_session;
+        let mut other = Scope::default();
+        other.add_own_grant(&named, false);
+        of_sessions.merge(other);
+        assert_eq!(of_sessions.own_grants.len(), 3);
+    }
+
+    #[test]
+    fn a_scope_is_divided_by_subjects_and_by_revokes_that_an_event_named() {
+        let [orders, items, ours] = ["orders", "items", "ours"].map(table);
+        let mut scope = Scope::default();
+        for id in [&orders, &items, &ours] {
+            scope.merge(Scope::table(id.clone()));
+        }
+        scope
+            .named_revokes
+            .insert(grant_on(Resource::Table(items.clone())), false);
+        scope.add_own_grant(&grant_on(Resource::Table(ours.clone())), false);
+        let (selected, rest) = scope.divide(&BTreeSet::from([Subject::Table(orders.clone())]));
+        let subjects = |scope: &Scope| scope.read_requests.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(subjects(&selected), [items, orders].map(Subject::Table));
+        assert_eq!(subjects(&rest), [Subject::Table(ours)]);
+        assert_eq!(
+            (selected.named_revokes.len(), rest.own_grants.len()),
+            (1, 1)
+        );
     }
 
     #[test]

@@ -46,19 +46,19 @@ type StepResults = Vec<(usize, Result<(), CallError>)>;
 type Calls<'a> = LocalBoxFuture<'a, StepResults>;
 
 /// The lease under which some steps of a plan are sent.
-pub struct StepLease<'a> {
+pub struct StepLease<'a, H> {
     /// Whether a step needs it.
     pub is_needed: &'a dyn Fn(&Step) -> bool,
-    /// Whether it is still held, for as long as the next calls take.
-    pub is_held: &'a dyn Fn() -> bool,
+    /// Renews it for as long as the next calls take. Returns whether nobody else has taken it.
+    pub renew: H,
 }
 
-/// Most steps that are sent before the lease is looked at again.
+/// Most steps that are sent before the lease is renewed.
 const STEPS_UNDER_LEASE: usize = 50;
 
 struct Apply<'a, S> {
     standby: &'a S,
-    lease: &'a StepLease<'a>,
+    needs_lease: &'a dyn Fn(&Step) -> bool,
     steps: &'a [Step],
     requires: &'a [Vec<usize>],
     /// The steps that others require.
@@ -70,18 +70,18 @@ struct Apply<'a, S> {
 /// everything that comes before it is decided ([`call_order`]). Grants and revokes are sent one
 /// batch after the other, since concurrent writes for one principal and resource conflict (LF-12). Steps
 /// that need the lease are skipped once it is not held any more.
-pub async fn apply<S: WriteRegion>(
+pub async fn apply<S: WriteRegion, H: AsyncFn() -> bool>(
     standby: &S,
     approved: &ApprovedPlan,
     max_concurrent_calls: usize,
-    lease: &StepLease<'_>,
+    lease: &StepLease<'_, H>,
     progress: &dyn WorkProgress,
 ) -> Applied {
     let steps = approved.steps();
     let requires = &approved.plan().requires;
     let mut apply = Apply {
         standby,
-        lease,
+        needs_lease: lease.is_needed,
         steps,
         requires,
         required: requires.iter().flatten().copied().collect(),
@@ -91,7 +91,8 @@ pub async fn apply<S: WriteRegion>(
     let groups = call_order(steps, requires).into_iter();
     let groups: Vec<Vec<usize>> = groups.flat_map(|group| apply.under_lease(group)).collect();
     for positions in groups {
-        let calls = apply.calls(&positions);
+        let is_held = !apply.any_needs_lease(&positions) || (lease.renew)().await;
+        let calls = apply.calls(&positions, is_held);
         let results: Vec<StepResults> = stream::iter(calls)
             .buffer_unordered(max_concurrent_calls.max(1))
             .inspect(|results: &StepResults| progress.steps_finished(results.len()))
@@ -108,8 +109,8 @@ pub async fn apply<S: WriteRegion>(
 
 impl<'a, S: WriteRegion> Apply<'a, S> {
     /// Returns the calls for the steps whose requirements succeeded. None of them depends on another.
-    fn calls(&mut self, positions: &[usize]) -> Vec<Calls<'a>> {
-        let runnable = self.runnable(positions);
+    fn calls(&mut self, positions: &[usize], is_lease_held: bool) -> Vec<Calls<'a>> {
+        let runnable = self.runnable(positions, is_lease_held);
         let (steps, standby) = (self.steps, self.standby);
         let of_kind = |kind: StepKind| -> Vec<usize> {
             let all = runnable.iter().copied();
@@ -152,12 +153,19 @@ impl<'a, S: WriteRegion> Apply<'a, S> {
         }
     }
 
-    /// Divides a group of steps, so that the lease is looked at before each [`STEPS_UNDER_LEASE`] steps that
+    fn any_needs_lease(&self, positions: &[usize]) -> bool {
+        let mut steps = positions
+            .iter()
+            .filter_map(|position| self.steps.get(*position));
+        steps.any(|step| (self.needs_lease)(step))
+    }
+
+    /// Divides a group of steps, so that the lease is renewed before each [`STEPS_UNDER_LEASE`] steps that
     /// need it.
     fn under_lease(&self, group: Vec<usize>) -> Vec<Vec<usize>> {
         let needs_lease = |position: &usize| {
             let step = self.steps.get(*position);
-            step.is_some_and(|step| (self.lease.is_needed)(step))
+            step.is_some_and(|step| (self.needs_lease)(step))
         };
         let (leased, mut first): (Vec<usize>, Vec<usize>) =
             group.into_iter().partition(needs_lease);
@@ -171,9 +179,8 @@ impl<'a, S: WriteRegion> Apply<'a, S> {
 
     /// Returns the steps that are not done yet, whose requirements succeeded and whose lease is held, and
     /// marks the others as skipped.
-    fn runnable(&mut self, positions: &[usize]) -> Vec<usize> {
+    fn runnable(&mut self, positions: &[usize], is_lease_held: bool) -> Vec<usize> {
         let mut runnable = Vec::new();
-        let is_held = (self.lease.is_held)();
         for &position in positions {
             if self.results.get(position).is_some_and(Option::is_some) {
                 continue;
@@ -184,7 +191,7 @@ impl<'a, S: WriteRegion> Apply<'a, S> {
                 matches!(result, Some(StepResult::Applied | StepResult::AlreadyDone))
             });
             let step = self.steps.get(position);
-            let is_allowed = is_held || step.is_some_and(|step| !(self.lease.is_needed)(step));
+            let is_allowed = is_lease_held || step.is_some_and(|step| !(self.needs_lease)(step));
             if is_done && is_allowed {
                 runnable.push(position);
             } else if let Some(result) = self.results.get_mut(position) {

@@ -37,6 +37,10 @@ pub struct QueueMessage {
     pub is_redelivered: bool,
 }
 
+/// The message attribute by which `twinlake redrive` marks what it sends back from a dead-letter queue: SQS
+/// counts its deliveries anew.
+pub const REDRIVEN_ATTRIBUTE: &str = "twinlake-redriven";
+
 /// The result of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct BatchResult {
@@ -129,7 +133,7 @@ where
             let mut of_job = BatchResult::default();
             let is_late = context.clock.now() >= stop_at;
             let result = match is_late {
-                true => send(ports.0, &job.all_messages(), &mut of_job).await,
+                true => send(ports.0, job.messages_not_attempted(), &mut of_job).await,
                 false => process_job(context, ports, &job, &mut of_job).await,
             };
             if let Err(error) = result {
@@ -216,7 +220,7 @@ where
     }
     let (alerts, messages) = conclude(job, &scope, &outcome, (context.standby.region(), now));
     alerts::publish(topic, context.ledger, &alerts, now).await?;
-    send(retry_queue, &messages, batch_result).await?;
+    send(retry_queue, messages, batch_result).await?;
     batch_result
         .checked
         .push(CheckedSubjects::from_outcome(&outcome, started));
@@ -323,7 +327,7 @@ fn conclude(
     scope: &Scope,
     outcome: &ReconcileOutcome,
     (region, now): (&str, Timestamp),
-) -> (Vec<Alert>, Vec<RetryMessage>) {
+) -> (Vec<Alert>, Vec<(RetryMessage, u16)>) {
     let mut waiting = outcome.waiting.clone();
     let unread = outcome.findings.iter();
     let unread = unread
@@ -351,7 +355,11 @@ fn conclude(
     let relisted = job.message_to_look_again(&outcome.relisted_revokes);
     let look_again = relisted
         .into_iter()
-        .chain(job.messages_after_redelivery(now));
+        .chain(job.messages_after_redelivery(now))
+        .map(|message| {
+            let delay = previous_attempt(&message).delay_secs();
+            (message, delay)
+        });
     let Some((waiting, reason)) = waiting else {
         return (alerts, look_again.collect());
     };
@@ -375,8 +383,37 @@ fn conclude(
     if !waiting.expired.is_empty() || waiting.permissions_wait_since.is_some_and(is_due) {
         alerts.extend(alerts::from_unrevoked(outcome, region, now));
     }
-    let messages = waiting.messages.into_iter().chain(look_again);
-    (alerts, messages.collect())
+    let messages = waiting.messages.into_iter();
+    let messages = messages.flat_map(|message| with_delays(message, &outcome.narrowing_waits));
+    (alerts, messages.chain(look_again).collect())
+}
+
+/// The message of the attempt before, whose delay comes before this attempt.
+fn previous_attempt(message: &RetryMessage) -> RetryMessage {
+    RetryMessage {
+        attempt: message.attempt.saturating_sub(1),
+        ..message.clone()
+    }
+}
+
+/// The messages for the next attempt at a scope, each with its delay in seconds: exponential backoff, but for
+/// what may take access away, which has a message and a short delay of its own.
+fn with_delays(
+    message: RetryMessage,
+    narrowing_waits: &BTreeSet<Subject>,
+) -> Vec<(RetryMessage, u16)> {
+    let (narrowing, rest) = message.scope.clone().divide(narrowing_waits);
+    let message = |scope| RetryMessage {
+        scope,
+        ..message.clone()
+    };
+    let (narrowing, rest) = (message(narrowing), message(rest));
+    let delays = [
+        previous_attempt(&narrowing).narrowing_delay_secs(),
+        previous_attempt(&rest).delay_secs(),
+    ];
+    let messages = [narrowing, rest].into_iter().zip(delays);
+    messages.filter(|(one, _)| !one.scope.is_empty()).collect()
 }
 
 /// Expands an event that names no object to the whole catalog, with one message for each database:
@@ -393,6 +430,7 @@ where
     let requested = job.scope();
     let mut expanded = resync::expand(context, &requested).await?;
     expanded.named_revokes = requested.named_revokes;
+    expanded.grant_calls = requested.grant_calls;
     for scope in expanded.split() {
         let message = RetryMessage {
             scope,
@@ -406,20 +444,140 @@ where
     Ok(())
 }
 
-/// Queues messages for the next attempt, with exponential backoff.
+/// Queues messages, each with its delay in seconds.
 async fn send<O: RetryQueue>(
     retry_queue: &O,
-    messages: &[RetryMessage],
+    messages: Vec<(RetryMessage, u16)>,
     batch_result: &mut BatchResult,
 ) -> Result<(), CallError> {
-    for message in messages {
-        let previous_attempt = RetryMessage {
-            attempt: message.attempt.saturating_sub(1),
-            ..message.clone()
-        };
-        let delay = previous_attempt.delay_secs();
-        retry_queue.send(message, delay).await?;
+    for (message, delay) in messages {
+        retry_queue.send(&message, delay).await?;
         batch_result.resent += 1;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::Name;
+
+    fn now() -> Timestamp {
+        Timestamp::from_secs(10_000)
+    }
+
+    fn table(name: &str) -> TableId {
+        TableId::new(Name::new("sales").unwrap(), Name::new(name).unwrap())
+    }
+
+    /// The job of a message about a table.
+    fn job(attempt: u32) -> Job {
+        let message = RetryMessage {
+            scope: Scope::table(table("orders")),
+            attempt,
+            deadline: now().plus_secs(3000),
+            part: None,
+        };
+        let message = QueueMessage {
+            id: "1".to_owned(),
+            body: message.body().into_bytes(),
+            is_redelivered: false,
+        };
+        let parsed = merge_into_jobs(&[message], &EventContext::default(), now());
+        parsed.jobs.into_iter().next().unwrap()
+    }
+
+    fn rejected(rule: AuditRule, targets: &[StepTarget]) -> ReconcileOutcome {
+        ReconcileOutcome {
+            rejections: vec![Rejection {
+                rule,
+                detail: "x".to_owned(),
+                targets: targets.iter().cloned().collect(),
+            }],
+            ..ReconcileOutcome::default()
+        }
+    }
+
+    /// The kinds of the alerts, and the delays of the messages.
+    fn concluded(attempt: u32, outcome: &ReconcileOutcome) -> (Vec<AlertKind>, Vec<u16>) {
+        let job = job(attempt);
+        let (alerts, messages) = conclude(&job, &job.scope(), outcome, ("ap-south-1", now()));
+        let kinds = alerts.iter().map(|alert| alert.kind).collect();
+        (kinds, messages.iter().map(|(_, delay)| *delay).collect())
+    }
+
+    #[test]
+    fn a_rejection_is_an_alert_once_a_plan_from_later_reads_is_rejected_too() {
+        let on_table = [StepTarget::Object(Subject::Table(table("orders")))];
+        let rules = [
+            AuditRule::WiderAccess,
+            AuditRule::Unproven,
+            AuditRule::NotManaged,
+            AuditRule::Altered,
+            AuditRule::OtherPolicyOrEpoch,
+            AuditRule::Order,
+        ];
+        for rule in rules {
+            for targets in [&on_table[..], &[]] {
+                let outcome = rejected(rule, targets);
+                assert_eq!(concluded(0, &outcome), (vec![], vec![5]), "{rule:?}");
+                let again = (vec![AlertKind::PlanRejected], vec![10]);
+                assert_eq!(concluded(1, &outcome), again, "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rejection_of_something_else_or_by_the_deletion_limit_has_nothing_sent_again() {
+        let other = [StepTarget::Object(Subject::Table(table("items")))];
+        let outcome = rejected(AuditRule::WiderAccess, &other);
+        assert_eq!(
+            concluded(0, &outcome),
+            (vec![AlertKind::PlanRejected], vec![])
+        );
+        let on_table = [StepTarget::Deletion(Subject::Table(table("orders")))];
+        let (kinds, delays) = concluded(0, &rejected(AuditRule::DeletionLimit, &on_table));
+        assert_eq!(
+            (kinds.len(), delays),
+            (1, vec![]),
+            "it waits for an approval"
+        );
+    }
+
+    #[test]
+    fn what_may_take_access_away_has_a_message_and_a_short_delay_of_its_own() {
+        let [orders, items] = ["orders", "items"].map(|name| Scope::table(table(name)));
+        let mut scope = orders.clone();
+        scope.merge(items.clone());
+        let message = RetryMessage {
+            scope,
+            attempt: 9,
+            deadline: now(),
+            part: None,
+        };
+        let narrowing = BTreeSet::from([Subject::Table(table("orders"))]);
+        let messages = with_delays(message, &narrowing);
+        let [(first, delay), (second, 900)] = messages.as_slice() else {
+            panic!("{messages:?}");
+        };
+        assert_eq!((&first.scope, &second.scope), (&orders, &items));
+        assert!((10..=20).contains(delay), "{delay}");
+    }
+
+    #[test]
+    fn a_table_that_several_jobs_found_due_is_looked_at_once_for_all_their_messages() {
+        let entry = |source: &str| IcebergEntry {
+            source: source.to_owned(),
+            columns: String::new(),
+            created: None,
+        };
+        let found = |source: &str, message: &str| {
+            let tables = BTreeMap::from([(table("orders"), entry(source))]);
+            (tables, BTreeSet::from([message.to_owned()]))
+        };
+        let due = by_table(vec![found("old", "1"), found("new", "2")]);
+        let messages = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
+        let expected = BTreeMap::from([(table("orders"), (entry("new"), messages))]);
+        assert_eq!(due, expected);
+    }
 }

@@ -99,6 +99,8 @@ pub struct ReconcileOutcome {
     pub relisted_revokes: Scope,
     /// What still differs and may resolve itself: the scope to reconcile again, and the reason.
     pub waiting: Option<(Scope, String)>,
+    /// The subjects of which steps wait that may take access away.
+    pub narrowing_waits: BTreeSet<Subject>,
     /// Whether it waits only because time ran out.
     pub out_of_time: bool,
     /// Until when another run has reserved the changes of access by LF-Tags for which this one waits.
@@ -419,6 +421,10 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
             false => session.approve(&rows, &mut plan, true).await?,
         };
         let Some(approved) = approved else {
+            if session.resume_lf_tag_changes() {
+                session.read_requests.clear();
+                continue;
+            }
             if session.next_page(&plan) {
                 // Other runs need not wait for all partitions of a table.
                 if plan.is_empty() && session.suspended_subjects.is_empty() {
@@ -445,6 +451,7 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
         session.has_applied = true;
         let applied = session.apply(&approved).await;
         session.record_results(&approved, &applied);
+        session.resume_lf_tag_changes();
         listings.prefetched = Cow::Owned(session.listings_of_next_round());
         listings.are_all_grants_listed = false;
     }
@@ -499,6 +506,12 @@ async fn may_apply<E: Environment>(
         LeaseResult::ReadsAgain => {
             session.repeat_round();
             listings.renew(session).await;
+            return Ok(false);
+        }
+        LeaseResult::NarrowsFirst => {
+            session.repeat_round();
+            session.narrow_first(plan);
+            session.read_requests.clear();
             return Ok(false);
         }
         result @ (LeaseResult::Busy(_) | LeaseResult::OutOfTime) => {
@@ -576,6 +589,47 @@ pub async fn observe_once<E: Environment>(
 mod tests {
     use super::*;
     use twinlake_core::plan::FindingKind;
+
+    #[test]
+    fn the_log_names_each_open_reason() {
+        let finding = |kind, detail: &str| Finding {
+            kind,
+            subject: Subject::Catalog,
+            detail: detail.to_owned(),
+        };
+        let step = Step::DeleteDatabase {
+            name: Name::new("sales").unwrap(),
+        };
+        let error = |text: &str| {
+            CallError::new(
+                twinlake_core::CallErrorKind::Invalid,
+                "DeleteDatabase",
+                "x",
+                text,
+            )
+        };
+        let outcome = ReconcileOutcome {
+            rejections: vec![Rejection {
+                rule: twinlake_core::audit::AuditRule::WiderAccess,
+                detail: "rejected".to_owned(),
+                targets: BTreeSet::new(),
+            }],
+            failed: vec![(step, error("failed"))],
+            findings: [
+                finding(FindingKind::Unreadable, "unread"),
+                finding(FindingKind::Note, "no failure of a read"),
+            ]
+            .into(),
+            waiting: Some((Scope::catalog(), "waits".to_owned())),
+            ..ReconcileOutcome::default()
+        };
+        let reasons: Vec<String> = outcome.open_reasons().collect();
+        let expected = ["rejected", "failed", "unread", "waits"];
+        assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
+        for (reason, text) in reasons.iter().zip(expected) {
+            assert!(reason.contains(text), "{reason}");
+        }
+    }
 
     #[test]
     fn the_status_tells_that_something_was_not_read_while_something_waits() {

@@ -16,7 +16,9 @@ use crate::reconcile::{
     Context, LfTagLeaseOfRun, MAX_RECORDED_PARTITION_STEPS, ReconcileLogEntry, ReconcileOutcome,
     ReconcileTimer, reconcile,
 };
-use crate::retry_message::{ResyncPart, RetryMessage};
+use crate::retry_message::{
+    MAX_NARROWING_DELAY_SECS, PART_DEADLINE_SECS, ResyncPart, RetryMessage,
+};
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
@@ -163,12 +165,11 @@ fn is_like_present_run<E: Environment>(context: &Context<'_, E>, run: &VerifiedR
 }
 
 /// The window of a run: since the last complete one, if that had the same policy and epoch. Otherwise
-/// the run reads everything.
+/// the run reads everything, also if that one had a clock that was ahead.
 fn scan_window(previous_started_at: Option<Timestamp>, part: &ResyncPart) -> Option<ScanWindow> {
-    Some(ScanWindow {
-        since: previous_started_at?,
-        until: part.started_at()?,
-    })
+    let until = part.started_at()?;
+    let since = previous_started_at.filter(|since| *since <= until)?;
+    Some(ScanWindow { since, until })
 }
 
 async fn start_run<E: Environment>(context: &Context<'_, E>) -> Result<ResyncPart, CallError> {
@@ -411,9 +412,16 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             && (outcome.awaits_lease.is_some() || !is_repeated(scope))
         {
             let subjects = scope.read_requests.keys().cloned();
-            let scope = scope.clone();
             outcome.left_to_parts.extend(subjects);
-            self.enqueue_part(scope, delay, report).await?;
+            let (narrowing, rest) = scope.clone().divide(&outcome.narrowing_waits);
+            if !narrowing.is_empty() {
+                // Whoever holds the lease mostly gives it back long before it ends.
+                let delay = delay.min(MAX_NARROWING_DELAY_SECS);
+                self.enqueue_part(narrowing, delay, report).await?;
+            }
+            if !rest.is_empty() {
+                self.enqueue_part(rest, delay, report).await?;
+            }
             outcome.waiting = None;
             // The part says so if its changes of LF-Tags still wait.
             let is_revoke = |step: &Step| matches!(step, Step::Revoke { .. });
@@ -490,7 +498,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         let message = RetryMessage {
             scope,
             attempt: 0,
-            deadline: self.context.clock.now().plus_secs(6 * 3600),
+            deadline: self.context.clock.now().plus_secs(PART_DEADLINE_SECS),
             part: Some(next),
         };
         retry_queue.send(&message, delay).await

@@ -56,8 +56,17 @@ fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
+/// How long a part of a resync run may be in its queue. It reaches the dead-letter queue later.
+pub const PART_DEADLINE_SECS: i64 = 6 * 3600;
+
 /// The attempt after which the next one is delayed by 640 seconds.
 const LOOK_AGAIN_ATTEMPT: u32 = 7;
+
+/// The delay of a message after the first attempt.
+pub const FIRST_DELAY_SECS: u16 = 5;
+
+/// The longest delay of a message for something that takes access away.
+pub const MAX_NARROWING_DELAY_SECS: u16 = 20;
 
 /// The whole body: an event, which has other keys, is never parsed as a retry message.
 #[derive(Serialize, Deserialize)]
@@ -86,24 +95,39 @@ impl RetryMessage {
 
     /// The message that has a part of a resync run made once more, after 640 seconds, which was delivered
     /// twice: a function that ended between a grant and its next read has left the grant, and a listing of
-    /// the standby may be older than it. Other messages look again by themselves.
+    /// the standby may be older than it. Other messages look again by themselves. What is received after
+    /// its deadline was in a dead-letter queue, so it was delivered before, whoever sent it back.
     #[must_use]
-    pub fn after_redelivery(&self) -> Option<Self> {
-        let attempt = LOOK_AGAIN_ATTEMPT;
-        self.part.is_some().then(|| Self {
-            attempt,
+    pub fn after_redelivery(&self, is_redelivered: bool, now: Timestamp) -> Option<Self> {
+        let is_from_dead_letters = self.deadline < now;
+        let looks_again = self.part.is_some() && (is_redelivered || is_from_dead_letters);
+        looks_again.then(|| Self {
+            attempt: LOOK_AGAIN_ATTEMPT,
+            deadline: self.deadline.max(now.plus_secs(PART_DEADLINE_SECS)),
             ..self.clone()
         })
+    }
+
+    /// Returns the delay in seconds before the next attempt at something that takes access away: it backs off
+    /// like others, up to [`MAX_NARROWING_DELAY_SECS`]. Between half of the delay and all of it, by the message,
+    /// so that messages that lost against the same function do not meet again.
+    #[must_use]
+    pub fn narrowing_delay_secs(&self) -> u16 {
+        let longest = self.delay_secs().min(MAX_NARROWING_DELAY_SECS);
+        let digest = twinlake_core::catalog::digest(self);
+        let number = digest.get(..8).map(|text| u32::from_str_radix(text, 16));
+        let number = number.and_then(Result::ok).unwrap_or_default();
+        let range = u32::from(longest / 2) + 1;
+        longest - u16::try_from(number % range).unwrap_or_default()
     }
 
     /// Returns the delay before the next attempt in seconds: exponential backoff up to the maximum
     /// delay of SQS.
     #[must_use]
     pub fn delay_secs(&self) -> u16 {
-        const INITIAL_SECS: u16 = 5;
         const MAX_SECS: u16 = 900;
         let doublings = self.attempt.min(10);
-        INITIAL_SECS
+        FIRST_DELAY_SECS
             .saturating_mul(1u16.checked_shl(doublings).unwrap_or(u16::MAX))
             .min(MAX_SECS)
     }
@@ -112,6 +136,7 @@ impl RetryMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_message_round_trips_and_an_event_is_not_parsed_as_one() {
@@ -129,6 +154,48 @@ mod tests {
         let mut event: serde_json::Value = serde_json::from_str(&message.body()).unwrap();
         event["source"] = "twinlake".into();
         assert_eq!(RetryMessage::parse(event.to_string().as_bytes()), None);
+    }
+
+    #[test]
+    fn what_takes_access_away_is_delayed_for_seconds_and_not_with_others() {
+        let delays = |attempt: u32| -> BTreeSet<u16> {
+            let messages = (0..64).map(|deadline| RetryMessage {
+                scope: Scope::catalog(),
+                attempt,
+                deadline: Timestamp(deadline),
+                part: None,
+            });
+            messages.map(|one| one.narrowing_delay_secs()).collect()
+        };
+        assert_eq!(delays(0), BTreeSet::from([3, 4, 5]));
+        assert_eq!(delays(1), (5..=10).collect());
+        for attempt in [2, 9, 600] {
+            assert_eq!(delays(attempt), (10..=20).collect(), "{attempt}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_resync_that_was_delivered_before_is_made_once_more() {
+        let started = Timestamp::from_secs(100);
+        let part = RetryMessage {
+            scope: Scope::catalog(),
+            attempt: 0,
+            deadline: Timestamp::from_secs(1_000),
+            part: Some(ResyncPart::first(started, "0123456789abcdef")),
+        };
+        let now = Timestamp::from_secs(1_000);
+        assert_eq!(part.after_redelivery(false, now), None);
+        let again = part.after_redelivery(true, now).unwrap();
+        assert_eq!((again.delay_secs(), &again.part), (640, &part.part));
+        let late = Timestamp::from_secs(1_001);
+        let again = part.after_redelivery(false, late).unwrap();
+        assert_eq!(
+            again.after_redelivery(false, late.plus_secs(640)),
+            None,
+            "once only"
+        );
+        let event = RetryMessage { part: None, ..part };
+        assert_eq!(event.after_redelivery(true, late), None);
     }
 
     #[test]

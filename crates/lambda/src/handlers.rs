@@ -9,7 +9,7 @@ pub(crate) mod scheduled;
 
 use crate::runtime::Runtime;
 use crate::telemetry::ReconcileCounts;
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -43,14 +43,21 @@ pub(crate) fn queue_messages(event: SqsEvent) -> Vec<QueueMessage> {
     let records = event.records.into_iter();
     records
         .map(|record| QueueMessage {
-            is_redelivered: record
-                .attributes
-                .get("ApproximateReceiveCount")
-                .is_some_and(|count| count != "1"),
+            is_redelivered: is_redelivered(&record),
             id: record.message_id.unwrap_or_default(),
             body: record.body.unwrap_or_default().into_bytes(),
         })
         .collect()
+}
+
+/// Whether a message was delivered before: by its queue, or before `twinlake redrive` sent it back from a
+/// dead-letter queue.
+fn is_redelivered(record: &SqsMessage) -> bool {
+    let count = record.attributes.get("ApproximateReceiveCount");
+    count.is_some_and(|count| count != "1")
+        || record
+            .message_attributes
+            .contains_key(event_batch::REDRIVEN_ATTRIBUTE)
 }
 
 pub(crate) fn batch_response(failed: impl IntoIterator<Item = String>) -> SqsBatchResponse {
@@ -190,9 +197,8 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
             .as_ref()
             .map(|part| (part, &retry_message.scope));
         let result = run_resync(runtime, &authority, part, stop_at).await;
-        let look_again = retry_message
-            .after_redelivery()
-            .filter(|_| message.is_redelivered);
+        let look_again =
+            retry_message.after_redelivery(message.is_redelivered, runtime.clock.now());
         let result = match (result, look_again) {
             (Ok(()), Some(again)) => runtime.retry_queue.send(&again, again.delay_secs()).await,
             (result, _) => result,
@@ -517,4 +523,30 @@ pub(crate) fn not_ready_alert(not_ready: &NotReady, runtime: &Runtime) -> Alert 
         sentences,
         now,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_was_delivered_before_if_sqs_or_a_redrive_says_so() {
+        let received = |count: &str, attributes: Value| {
+            let event = serde_json::json!({"Records": [{
+                "messageId": "1", "body": "{}",
+                "attributes": {"ApproximateReceiveCount": count},
+                "messageAttributes": attributes,
+            }]});
+            let messages = queue_messages(serde_json::from_value(event).unwrap());
+            messages[0].is_redelivered
+        };
+        let marked = serde_json::json!({
+            event_batch::REDRIVEN_ATTRIBUTE: {"stringValue": "true", "dataType": "String"},
+        });
+        let other = serde_json::json!({"other": {"stringValue": "true", "dataType": "String"}});
+        assert!(!received("1", serde_json::json!({})));
+        assert!(!received("1", other));
+        assert!(received("2", serde_json::json!({})));
+        assert!(received("1", marked));
+    }
 }

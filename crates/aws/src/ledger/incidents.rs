@@ -105,6 +105,19 @@ impl DynamoLedger {
         fields: &[(&str, AttributeValue)],
         expected_version: Option<u64>,
     ) -> Result<bool, CallError> {
+        let next = expected_version.map_or(0, |version| version + 1);
+        self.put_version(pk, sk, fields, (expected_version, next))
+            .await
+    }
+
+    /// Stores an item with the version `next` if it still has the expected version.
+    pub(super) async fn put_version(
+        &self,
+        pk: &str,
+        sk: &str,
+        fields: &[(&str, AttributeValue)],
+        (expected_version, next): (Option<u64>, u64),
+    ) -> Result<bool, CallError> {
         let mut call = self
             .client
             .put_item()
@@ -112,10 +125,7 @@ impl DynamoLedger {
             .item("pk", string_value(pk))
             .item("sk", string_value(sk))
             .item(FORMAT, number_value(format::LEDGER))
-            .item(
-                "version",
-                number_value(expected_version.map_or(0, |version| version + 1)),
-            );
+            .item("version", number_value(next));
         for (name, value) in fields {
             call = call.item(*name, value.clone());
         }

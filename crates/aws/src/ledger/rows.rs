@@ -27,7 +27,9 @@ impl DynamoLedger {
         if let Some(state) = not_in_sync_state(row) {
             fields.push(("not_in_sync_state", string_value(&state)));
         }
-        self.put_if_version(&pk, &sk, &fields, row.version).await
+        let next = row.next_version();
+        self.put_version(&pk, &sk, &fields, (row.version, next))
+            .await
     }
 
     /// Writes rows by single conditional calls, several at a time: `BatchWriteItem` takes no

@@ -13,9 +13,10 @@ use crate::grant::{
 };
 use crate::name::{Name, TableId};
 use crate::scope::{
-    DATABASE_ITSELF, Facet, LfSubject, ReadRequest, Scope, Subject, WHOLE_DATABASE,
-    subject_of_grant, subject_of_resource,
+    DATABASE_ITSELF, Facet, GrantCallTimes, LfSubject, ReadRequest, Scope, Subject, WHOLE_DATABASE,
+    may_stay_listed, subject_of_grant, subject_of_resource,
 };
+use crate::timestamp::Timestamp;
 use std::collections::BTreeSet;
 
 /// Why a resource of a request leads to nothing.
@@ -149,18 +150,51 @@ fn parse_permission_calls<'r>(
             }
         };
         scope.add(subject, grants_request(&resource));
+        let entry = listed_permission(request, resource);
+        add_grant_calls(
+            &mut scope,
+            &entry,
+            (revokes, record.time("eventTime")),
+            event_context,
+        );
         if revokes {
-            add_named_revokes(
-                &mut scope,
-                listed_permission(request, resource),
-                event_context,
-            );
+            add_named_revokes(&mut scope, entry, event_context);
         }
     }
     if !scope.is_empty() {
         return Ok(Parsed::Scope(scope));
     }
     outcome_of_unparsed(unparsed, event_name)
+}
+
+/// Adds when grants were made or revoked that AWS may list long after their revoke. A revoke with the grant
+/// option may leave the permission itself.
+fn add_grant_calls(
+    scope: &mut Scope,
+    entry: &ListedPermission,
+    (is_revoke, at): (bool, Option<Timestamp>),
+    event_context: &EventContext,
+) {
+    let (grants, _) = grant::normalize(
+        std::slice::from_ref(entry),
+        &event_context.principal_mapping,
+    );
+    for (grant, grant_option) in grants {
+        if !may_stay_listed(&grant) || (is_revoke && grant_option) {
+            continue;
+        }
+        let times = match is_revoke {
+            true => GrantCallTimes {
+                granted_at: None,
+                revoked_at: at,
+            },
+            false => GrantCallTimes {
+                granted_at: at,
+                revoked_at: None,
+            },
+        };
+        scope.grant_calls.entry(grant).or_default().merge(times);
+    }
 }
 
 /// Adds the grants that a revoke named, and the subjects that they are on.

@@ -118,6 +118,12 @@ pub fn lf_tag_change(step: &Step, standby: &Snapshot) -> Option<LfTagChange> {
             let is_expression = matches!(attachment, Attachment::NamedExpression(_));
             grants(is_expression).or_else(|| assignments(changes_lf_tags(step)))
         }
+        // Nothing is inherited by a database, so its tables and columns only lose what they inherit: whatever
+        // others change meanwhile, this opens nothing.
+        Step::RemoveAttachment {
+            subject: Subject::Database(_),
+            ..
+        } => None,
         Step::RemoveAttachment { .. } => assignments(changes_lf_tags(step)),
         Step::CreateTable { .. } => assignments(has_policy_grants()),
         Step::UpdateTable { .. } => assignments(adds_columns(step, standby) && has_policy_grants()),
@@ -172,8 +178,9 @@ fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
 }
 
 /// Whether a step drops columns, and so ends access that an LF-Tag gave.
-fn drops_columns(step: &Step, inputs: &super::Inputs<'_>) -> bool {
-    column_change(step, inputs.standby).is_some_and(|(before, after)| !before.is_subset(&after))
+#[must_use]
+pub fn drops_columns(step: &Step, standby: &Snapshot) -> bool {
+    column_change(step, standby).is_some_and(|(before, after)| !before.is_subset(&after))
 }
 
 /// Whether a step gives a table new columns.
@@ -208,7 +215,8 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
         .find(|step| may_open_access(step, inputs))?;
     let first = first.subject();
     let mut steps: BTreeMap<Subject, Vec<Step>> = BTreeMap::new();
-    let is_relevant = |step: &&Step| may_open_access(step, inputs) || drops_columns(step, inputs);
+    let is_relevant =
+        |step: &&Step| may_open_access(step, inputs) || drops_columns(step, inputs.standby);
     for step in builder.steps.iter().filter(is_relevant) {
         steps.entry(step.subject()).or_default().push(step.clone());
     }

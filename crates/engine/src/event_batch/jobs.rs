@@ -2,9 +2,9 @@
 //! sent again, by which deadline.
 
 use super::QueueMessage;
-use crate::retry_message::RetryMessage;
+use crate::retry_message::{FIRST_DELAY_SECS, RetryMessage};
 use std::collections::BTreeSet;
-use twinlake_core::event::{EventContext, Parsed, parse};
+use twinlake_core::event::{EventContext, Parsed, parse, time_of};
 use twinlake_core::scope::ReadRequest;
 use twinlake_core::{Facet, Scope, Subject, Timestamp, heartbeat};
 
@@ -14,6 +14,10 @@ pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
 /// The attempts, which set the delays, that read permissions again of which a listing may be old: after
 /// 80 seconds, and after 640.
 const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
+
+/// A message that is so much later than an event, or than the deadline of a retry, was in a dead-letter queue,
+/// which takes ten visibility timeouts. Whatever sent it back, it was delivered before.
+const MAX_FIRST_DELIVERY_SECS: i64 = 3600;
 
 /// Deadlines that are no further apart are one, the earliest.
 const DEADLINE_TOLERANCE_SECS: i64 = 60;
@@ -60,6 +64,11 @@ pub(super) fn merge_into_jobs(
     for message in messages {
         let retry_message = RetryMessage::parse(&message.body);
         let is_event = retry_message.is_none();
+        let due_at = match &retry_message {
+            Some(retry) => Some(retry.deadline),
+            None => time_of(&message.body),
+        };
+        let is_late = due_at.is_some_and(|at| at.plus_secs(MAX_FIRST_DELIVERY_SECS) < now);
         let (scope, attempt, deadline) = match retry_message {
             Some(retry) => (retry.scope, retry.attempt, retry.deadline),
             None => match parse(&message.body, event_context) {
@@ -84,7 +93,7 @@ pub(super) fn merge_into_jobs(
                 attempt,
                 deadline,
                 is_event,
-                is_redelivered: message.is_redelivered,
+                is_redelivered: message.is_redelivered || is_late,
             };
             add_request(&mut parsed.jobs, request, &message.id);
         }
@@ -203,8 +212,9 @@ impl Job {
         self.latest_deadline().max(at.plus_secs(RETRY_WINDOW_SECS))
     }
 
-    /// All requests as messages for the next attempt.
-    pub(super) fn all_messages(&self) -> Vec<RetryMessage> {
+    /// All requests as messages, with their delay in seconds. Nothing of them was attempted, so they wait no
+    /// longer than for the first attempt after one.
+    pub(super) fn messages_not_attempted(&self) -> Vec<(RetryMessage, u16)> {
         let requests: Vec<&Request> = self.requests.iter().collect();
         let mut messages = Vec::new();
         for group in by_deadline(requests) {
@@ -214,7 +224,11 @@ impl Job {
             }
             messages.extend(message(&group, scope));
         }
-        messages
+        let not_attempted = messages.into_iter().map(|one| RetryMessage {
+            attempt: one.attempt.saturating_sub(1),
+            ..one
+        });
+        not_attempted.map(|one| (one, FIRST_DELAY_SECS)).collect()
     }
 
     /// The message that has the grants read again that an event names as revoked and the primary still
@@ -415,6 +429,86 @@ fn message(group: &[&Request], scope: Scope) -> Option<RetryMessage> {
 mod tests {
     use super::*;
     use twinlake_core::{LfSubject, Name, TableId};
+
+    #[test]
+    fn tables_of_one_database_share_a_job_unless_partitions_are_listed() {
+        let id = |database: &str, table: &str| {
+            TableId::new(Name::new(database).unwrap(), Name::new(table).unwrap())
+        };
+        let jobs_of = |facet: Facet, tables: &[(&str, &str)]| -> Vec<usize> {
+            let mut jobs = Vec::new();
+            for (database, name) in tables {
+                let mut scope = Scope::default();
+                let subject = Subject::Table(id(database, name));
+                scope.add(
+                    subject.clone(),
+                    ReadRequest::for_facets(&[Facet::Definition, facet]),
+                );
+                let request = Request {
+                    subject,
+                    scope,
+                    attempt: 0,
+                    deadline: Timestamp(0),
+                    is_event: true,
+                    is_redelivered: false,
+                };
+                add_request(&mut jobs, request, name);
+            }
+            jobs.iter().map(|job| job.requests.len()).collect()
+        };
+        let in_one = [("a", "x"), ("a", "y"), ("a", "z")];
+        assert_eq!(jobs_of(Facet::Grants, &in_one), [3]);
+        assert_eq!(jobs_of(Facet::Partitions, &in_one), [1, 1, 1]);
+        assert_eq!(jobs_of(Facet::Grants, &[("a", "x"), ("b", "x")]), [1, 1]);
+    }
+
+    #[test]
+    fn what_was_in_a_dead_letter_queue_was_delivered_before_whoever_sends_it_back() {
+        let event_context = EventContext {
+            region: "us-east-1".to_owned(),
+            account: "111122223333".to_owned(),
+            ..EventContext::default()
+        };
+        let event = serde_json::json!({
+            "source": "aws.glue", "detail-type": "Glue Data Catalog Table State Change",
+            "region": "us-east-1", "account": "111122223333", "time": "1970-01-01T01:00:00Z",
+            "detail": {"databaseName": "sales", "typeOfChange": "UpdateTable", "tableName": "orders"},
+        });
+        let retry = RetryMessage {
+            scope: Scope::table(TableId::new(
+                Name::new("a").unwrap(),
+                Name::new("x").unwrap(),
+            )),
+            attempt: 3,
+            deadline: Timestamp::from_secs(3600),
+            part: None,
+        };
+        for body in [event.to_string(), retry.body()] {
+            let look_again = |secs: i64, is_redelivered: bool| {
+                let message = QueueMessage {
+                    id: "1".to_owned(),
+                    body: body.clone().into_bytes(),
+                    is_redelivered,
+                };
+                let now = Timestamp::from_secs(secs);
+                let parsed = merge_into_jobs(&[message], &event_context, now);
+                let [job] = parsed.jobs.as_slice() else {
+                    panic!("{parsed:?}");
+                };
+                job.messages_after_redelivery(now).len()
+            };
+            assert_eq!(
+                (look_again(3600, false), look_again(7200, false)),
+                (0, 0),
+                "{body}"
+            );
+            assert_eq!(
+                (look_again(3600, true), look_again(7201, false)),
+                (2, 2),
+                "{body}"
+            );
+        }
+    }
 
     #[test]
     fn the_heartbeat_and_whole_databases_do_not_wait_for_others() {

@@ -114,6 +114,8 @@ impl<'a, E: Environment> Session<'a, E> {
     /// Records what the present plan found.
     pub(super) fn record_plan(&mut self, plan: &Plan) {
         self.outcome.findings.clone_from(&plan.findings);
+        let disbelieved: Vec<Finding> = self.disbelieved_findings().collect();
+        self.outcome.findings.extend(disbelieved);
         self.record_partition_problems(plan);
         self.outcome.oversized.append(&mut self.snapshots.oversized);
         let subject_outcomes = &mut self.outcome.subject_outcomes;
@@ -466,7 +468,7 @@ impl<'a, E: Environment> Session<'a, E> {
             *pairing.created.get_mut(primary) = known.created_in(primary);
         }
         self.keep_earlier_problems(old, (subject_outcome, problem), &mut row);
-        row.with_history_of(old)
+        self.with_grant_calls(row).with_history_of(old)
     }
 
     /// Whether the object that a pairing names was seen in the standby. Until then, the intent of a
@@ -585,6 +587,7 @@ fn row_of(
             .or_else(|| old.and_then(|old| old.table_default.clone())),
         partitions: old.map_or(0, |old| old.partitions),
         managed_keys: old.map(|old| old.managed_keys.clone()).unwrap_or_default(),
+        grant_calls: old.map(|old| old.grant_calls.clone()).unwrap_or_default(),
         ..LedgerRow::new(subject.clone(), state, now)
     }
 }

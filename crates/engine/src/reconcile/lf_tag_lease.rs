@@ -7,10 +7,12 @@ use crate::versioned_item::{self, ItemUpdate, LfTagLeaseItem};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::ledger::{EarlierHolder, LfTagLease};
-use twinlake_core::plan::{LfTagChange, lf_tag_change};
+use twinlake_core::plan::{LfTagChange, drops_columns, lf_tag_change};
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Snapshot};
+use twinlake_core::step::Phase;
 use twinlake_core::{
     ApprovedPlan, CallError, CallErrorKind, LfSubject, Plan, Step, Subject, Timestamp,
 };
@@ -100,6 +102,43 @@ impl LfTagLeaseOfRun {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Stores the lease of this run again, unless somebody else has written it since. Returns whether this run
+    /// still has it.
+    async fn renew<L: Ledger>(
+        &self,
+        ledger: &L,
+        now: Timestamp,
+        stop_at: Option<Timestamp>,
+    ) -> bool {
+        let _writing = self.writing.lock().await;
+        let written = self.lock().written.clone();
+        let item = LfTagLeaseItem { ledger };
+        let renewed =
+            versioned_item::update(&item, None, |stored: Option<LfTagLease>| {
+                match stored.filter(|stored| Some(stored) == written.as_ref()) {
+                    Some(stored) => {
+                        let lease = LfTagLease::taken(self.holder, now, stop_at, Some(&stored));
+                        ItemUpdate::Put(lease.clone(), Some(lease))
+                    }
+                    None => ItemUpdate::Keep(None),
+                }
+            });
+        let Ok(renewed) = renewed.await else {
+            return false;
+        };
+        let mut shared = self.lock();
+        match renewed {
+            Some(lease) => {
+                shared.written = Some(lease);
+                true
+            }
+            None => {
+                shared.disturbed_at = shared.disturbed_at.max(Some(now));
+                false
+            }
+        }
+    }
+
     /// Stores the lease of this run. Returns when the lease of another run ends, if there is one.
     async fn write<L: Ledger>(
         &self,
@@ -156,6 +195,33 @@ enum Turn {
 }
 
 impl Turn {
+    /// The turn, if nobody has to be waited for.
+    fn at_once(of_run: &LfTagLeaseOfRun, change: LfTagChange) -> Option<Self> {
+        let turn = of_run.turn.clone();
+        match change {
+            LfTagChange::Assignments => {
+                let guard = turn.try_read_owned().ok();
+                guard.map(|guard| Self::Together { _guard: guard })
+            }
+            LfTagChange::Grants => {
+                let guard = turn.try_write_owned().ok();
+                guard.map(|guard| Self::Alone { _guard: guard })
+            }
+        }
+    }
+
+    async fn wait(of_run: &LfTagLeaseOfRun, change: LfTagChange) -> Self {
+        let turn = of_run.turn.clone();
+        match change {
+            LfTagChange::Assignments => Self::Together {
+                _guard: turn.read_owned().await,
+            },
+            LfTagChange::Grants => Self::Alone {
+                _guard: turn.write_owned().await,
+            },
+        }
+    }
+
     fn allows(&self, change: LfTagChange) -> bool {
         match (self, change) {
             (Self::Alone { .. }, _) | (Self::Together { .. }, LfTagChange::Assignments) => true,
@@ -200,6 +266,8 @@ pub(super) enum LeaseResult {
     Busy(Timestamp),
     /// Time ran out while other reconciliations of this run held it.
     OutOfTime,
+    /// Another reconciliation of this run holds it, and the plan takes access away by steps that do not need it.
+    NarrowsFirst,
 }
 
 impl LeaseResult {
@@ -207,12 +275,34 @@ impl LeaseResult {
     pub(super) const fn held_until(self) -> Option<Timestamp> {
         match self {
             Self::Busy(until) => Some(until),
-            Self::Held | Self::ReadsAgain | Self::OutOfTime => None,
+            Self::Held | Self::ReadsAgain | Self::OutOfTime | Self::NarrowsFirst => None,
         }
     }
 }
 
-/// Whether a change of access by LF-Tags may take access away: it removes or changes an assignment.
+/// Whether a subject has an attachment in the standby, as far as that was read.
+fn has_attachment(standby: &Snapshot, subject: &Subject, key: &AttachmentKey) -> bool {
+    let existing = standby.attachments.get(&(subject.clone(), key.facet()));
+    let existing = existing.and_then(Observation::present);
+    existing.is_some_and(|existing| existing.contains_key(key))
+}
+
+/// Whether an object, or a column, inherits an LF-Tag in the standby that it gets a value of its own of.
+fn replaces_inherited(standby: &Snapshot, subject: &Subject, key: &AttachmentKey) -> bool {
+    let AttachmentKey::LfTagAssignment { column, key } = key else {
+        return false;
+    };
+    let whole = AttachmentKey::LfTagAssignment {
+        column: None,
+        key: key.clone(),
+    };
+    let database = subject.database().cloned().map(Subject::Database);
+    (column.is_some() && has_attachment(standby, subject, &whole))
+        || database.is_some_and(|database| has_attachment(standby, &database, &whole))
+}
+
+/// Whether a change of access by LF-Tags may take access away: it removes or changes an assignment, or
+/// replaces an inherited one.
 fn takes_access_away(step: &Step, standby: &Snapshot) -> bool {
     match step {
         Step::PutAttachment {
@@ -221,9 +311,7 @@ fn takes_access_away(step: &Step, standby: &Snapshot) -> bool {
             ..
         } => {
             let key = attachment.key();
-            let existing = standby.attachments.get(&(subject.clone(), key.facet()));
-            let existing = existing.and_then(Observation::present);
-            existing.is_some_and(|existing| existing.contains_key(&key))
+            has_attachment(standby, subject, &key) || replaces_inherited(standby, subject, &key)
         }
         Step::RemoveAttachment { .. } => true,
         Step::Revoke { .. }
@@ -244,24 +332,36 @@ fn takes_access_away(step: &Step, standby: &Snapshot) -> bool {
     }
 }
 
+/// Whether a step may take access away, whatever else it does.
+pub(super) fn may_narrow(step: &Step, standby: &Snapshot) -> bool {
+    step.phase() <= Phase::FilterUpdates
+        || takes_access_away(step, standby)
+        || drops_columns(step, standby)
+}
+
 /// For how long the lease has to last before steps under it are sent: the calls of
 /// the steps that are sent together at the lowest ceiling.
 const SECS_OF_STEPS: i64 = 45;
 
 impl<E: Environment<Standby: WriteRegion>> Session<'_, E> {
-    /// Applies a plan, and its changes of access by LF-Tags for as long as the lease lasts. A function is
-    /// stopped before its lease ends.
+    /// Applies a plan, and its changes of access by LF-Tags for as long as the lease lasts and nobody else has
+    /// taken it: whoever takes it may have another clock. A function is stopped before its lease ends.
     pub(super) async fn apply(&self, approved: &ApprovedPlan) -> Applied {
         let context = self.context;
-        let is_held = || {
-            let later = context.clock.now().plus_secs(SECS_OF_STEPS);
-            let shared = self.lf_tag_lease_of_run.lock();
-            let lease = shared.written.as_ref();
-            context.stop_at.is_some() || lease.is_some_and(|lease| !lease.ends_soon(later))
+        let of_run = &self.lf_tag_lease_of_run;
+        let renew = async || {
+            let now = context.clock.now();
+            let lasts = context.stop_at.is_some() || {
+                let later = now.plus_secs(SECS_OF_STEPS);
+                let shared = of_run.lock();
+                let lease = shared.written.as_ref();
+                lease.is_some_and(|lease| !lease.ends_soon(later))
+            };
+            lasts && of_run.renew(context.ledger, now, context.stop_at).await
         };
         let lease = StepLease {
             is_needed: &|step| lf_tag_change(step, &self.snapshots.standby).is_some(),
-            is_held: &is_held,
+            renew,
         };
         let max_concurrent_calls = context.max_concurrent_calls;
         let progress = context.progress;
@@ -312,14 +412,11 @@ impl<E: Environment> Session<'_, E> {
             }
         }
         let is_first = self.lf_tag_lease.is_none();
-        let turn = match (self.lf_tag_lease.is_some(), change) {
+        let turn = match (self.lf_tag_lease.is_some(), Turn::at_once(&of_run, change)) {
             (true, _) => None,
-            (false, LfTagChange::Assignments) => Some(Turn::Together {
-                _guard: of_run.turn.clone().read_owned().await,
-            }),
-            (false, LfTagChange::Grants) => Some(Turn::Alone {
-                _guard: of_run.turn.clone().write_owned().await,
-            }),
+            (false, Some(turn)) => Some(turn),
+            (false, None) if self.narrows_first(approved) => return Ok(LeaseResult::NarrowsFirst),
+            (false, None) => Some(Turn::wait(&of_run, change).await),
         };
         let now = self.context.clock.now();
         let stop_at = self.context.stop_at;
@@ -356,6 +453,37 @@ impl<E: Environment> Session<'_, E> {
         drop(shared);
         drop(writing);
         Ok(self.read_again_after(result))
+    }
+
+    /// Whether a plan takes access away by steps that need no lease, and this session has not let its other
+    /// steps wait for these before.
+    fn narrows_first(&self, approved: &ApprovedPlan) -> bool {
+        let standby = &self.snapshots.standby;
+        let narrows =
+            |step: &Step| lf_tag_change(step, standby).is_none() && may_narrow(step, standby);
+        !self.has_narrowed_first && approved.steps().iter().any(narrows)
+    }
+
+    /// Holds the changes of access by LF-Tags of a plan until the rest of it was applied.
+    pub(super) fn narrow_first(&mut self, plan: &Plan) {
+        self.has_narrowed_first = true;
+        let standby = &self.snapshots.standby;
+        let changes = plan.steps.iter();
+        let changes = changes.filter(|step| lf_tag_change(step, standby).is_some());
+        for target in changes.map(Step::target) {
+            let reason = "another reconciliation of this run changes access by LF-Tags".to_owned();
+            self.held_steps.targets.insert(target.clone(), reason);
+            self.awaiting_turn.insert(target);
+        }
+    }
+
+    /// Plans again what waited until the rest of its plan was applied. Returns whether something did.
+    pub(super) fn resume_lf_tag_changes(&mut self) -> bool {
+        let awaiting = std::mem::take(&mut self.awaiting_turn);
+        for target in &awaiting {
+            self.held_steps.targets.remove(target);
+        }
+        !awaiting.is_empty()
     }
 
     fn read_again_after(&mut self, earlier: EarlierHolder) -> LeaseResult {

@@ -3,6 +3,7 @@
 use super::grant_listing::{GrantListingCalls, listing_calls};
 use super::lf_tag_lease::{HeldLease, LfTagLeaseOfRun};
 use super::problems::{StoredProblem, partition_of};
+use super::stale_reads::KnownGrantCalls;
 use super::step_effects::{facets_after, is_permanent, isolated_step, partition_values_of};
 use super::waiting::{is_done, needs_time};
 use super::{Context, MAX_ROUNDS, ReconcileOutcome};
@@ -102,6 +103,14 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) lf_tag_lease: Option<HeldLease>,
     /// What this session shares of it with others.
     pub(super) lf_tag_lease_of_run: LfTagLeaseOfRun,
+    /// Changes of access by LF-Tags that wait until the rest of their plan was applied.
+    pub(super) awaiting_turn: BTreeSet<StepTarget>,
+    /// Whether such changes waited before.
+    pub(super) has_narrowed_first: bool,
+    /// What events say of grants that the primary may list late.
+    pub(super) grant_calls: Option<KnownGrantCalls>,
+    /// The grants of which the listing was not believed.
+    pub(super) disbelieved_grants: BTreeSet<PermissionGrant>,
     /// For which disturbance of the lease this session has read everything again.
     pub(super) known_disturbance: Option<Timestamp>,
     /// Whether steps were sent.
@@ -186,6 +195,10 @@ impl<'a, E: Environment> Session<'a, E> {
             changed_tables: BTreeSet::new(),
             lf_tag_lease: None,
             lf_tag_lease_of_run: context.lf_tag_lease.cloned().unwrap_or_default(),
+            awaiting_turn: BTreeSet::new(),
+            has_narrowed_first: false,
+            grant_calls: None,
+            disbelieved_grants: BTreeSet::new(),
             known_disturbance: None,
             has_applied: false,
             reread_removals: BTreeSet::new(),
@@ -288,6 +301,7 @@ impl<'a, E: Environment> Session<'a, E> {
             .await;
         self.listed_grants = observer.own_grant_listing.into_inner();
         self.drop_confirmed_revokes();
+        self.disbelieve_revoked_grants(&rows);
         for (id, primary) in &self.snapshots.primary.partitions {
             let standby = self.snapshots.standby.partitions.get(id);
             let total = match (primary, standby) {
@@ -436,7 +450,7 @@ impl<'a, E: Environment> Session<'a, E> {
                     self.earlier_findings.insert(hidden_object(step, error));
                 }
                 Some(StepResult::Failed(error)) if self.is_listed_late(step, error) => {
-                    self.hold_listed_late(step, error);
+                    self.end_listed_late(step, error);
                 }
                 Some(StepResult::Failed(error)) => {
                     if matches!(step, Step::Revoke { .. }) {

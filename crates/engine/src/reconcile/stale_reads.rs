@@ -5,10 +5,22 @@ use super::session::Session;
 use crate::ports::Environment;
 use std::collections::BTreeMap;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::scope::{Facet, ReadRequest, WHOLE_DATABASE};
+use twinlake_core::plan::{Finding, FindingKind};
+use twinlake_core::scope::{Facet, GrantCallTimes, ReadRequest, WHOLE_DATABASE};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::topology::BySite;
-use twinlake_core::{Name, Subject, Timestamp};
+use twinlake_core::{LedgerRow, LfSubject, Name, PermissionGrant, Subject, Timestamp};
+
+/// The subject of the grants on the catalog.
+const PERMISSIONS: Subject = Subject::LakeFormation(LfSubject::Permissions);
+
+/// What events say of grants that the primary may list late.
+pub(super) struct KnownGrantCalls {
+    /// Of those that it lists.
+    listed: BTreeMap<PermissionGrant, GrantCallTimes>,
+    /// Of those that it does not list: that is not needed any more.
+    unlisted: BTreeMap<PermissionGrant, GrantCallTimes>,
+}
 
 impl<E: Environment> Session<'_, E> {
     /// Makes this round read what another function has recreated or deleted since the round before: rows are read in each round, and objects only where this session changed something.
@@ -26,6 +38,63 @@ impl<E: Environment> Session<'_, E> {
                 next.facets.extend(request.facets);
             }
         }
+    }
+
+    /// Takes the grants out of what was read of the primary that it lists although the last call, as far as
+    /// events say, revoked them: the primary may list such grants for days (LF-07). What it does not list, it does
+    /// not list late.
+    pub(super) fn disbelieve_revoked_grants(&mut self, rows: &LedgerRows) {
+        let listed = self.snapshots.primary.grants.get_mut(&PERMISSIONS);
+        let Some(Observation::Present(listed)) = listed else {
+            return;
+        };
+        let stored = rows.get(&PERMISSIONS).map(|row| row.grant_calls.clone());
+        let mut calls = stored.unwrap_or_default();
+        for (grant, times) in &self.scope.grant_calls {
+            calls.entry(grant.clone()).or_default().merge(*times);
+        }
+        for (grant, times) in &calls {
+            if times.is_revoked() && listed.remove(grant).is_some() {
+                self.disbelieved_grants.insert(grant.clone());
+            }
+        }
+        let disbelieved = &self.disbelieved_grants;
+        let is_listed =
+            |grant: &PermissionGrant| listed.contains_key(grant) || disbelieved.contains(grant);
+        let (listed, unlisted) = calls.into_iter().partition(|(grant, _)| is_listed(grant));
+        self.grant_calls = Some(KnownGrantCalls { listed, unlisted });
+    }
+
+    /// What is told of the grants of which the listing of the primary was not believed.
+    pub(super) fn disbelieved_findings(&self) -> impl Iterator<Item = Finding> {
+        self.disbelieved_grants.iter().map(|grant| Finding {
+            kind: FindingKind::Unsupported,
+            subject: PERMISSIONS,
+            detail: format!(
+                "the primary lists {grant}, and the last call that events report revoked it: it is not in the \
+                 standby; if it was granted since, grant it again in the primary"
+            ),
+        })
+    }
+
+    /// The row of the permissions with what events say of grants that the primary lists. What another function
+    /// has stored meanwhile stays.
+    pub(super) fn with_grant_calls(&self, row: LedgerRow) -> LedgerRow {
+        let calls = self.grant_calls.as_ref();
+        let Some(calls) = calls.filter(|_| row.subject == PERMISSIONS) else {
+            return row;
+        };
+        let mut row = row;
+        let unlisted = &calls.unlisted;
+        row.grant_calls
+            .retain(|grant, times| unlisted.get(grant) != Some(times));
+        for (grant, times) in &calls.listed {
+            row.grant_calls
+                .entry(grant.clone())
+                .or_default()
+                .merge(*times);
+        }
+        row
     }
 
     /// Records the pairings that this session itself has written.

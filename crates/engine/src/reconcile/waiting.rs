@@ -2,12 +2,14 @@
 
 use super::MAX_ROUNDS;
 use super::bookkeeping::full_request;
+use super::lf_tag_lease::may_narrow;
 use super::session::Session;
 use super::step_effects::{facets_after, partition_values_of};
 use crate::apply::{Applied, StepResult};
 use crate::ports::Environment;
 use std::collections::BTreeSet;
 use twinlake_core::scope::{Facet, ReadRequest, subject_of_grant};
+use twinlake_core::snapshot::Observation;
 use twinlake_core::step::RevokeCause;
 use twinlake_core::{
     ApprovedPlan, CallError, CallErrorKind, PermissionGrant, Plan, Scope, Step, Subject,
@@ -77,9 +79,14 @@ impl<E: Environment> Session<'_, E> {
         }
     }
 
-    /// Holds the revoke of a grant that is listed late. An alert follows if an earlier session,
+    /// Ends the revoke of a grant that is listed late. To an administrator the answer proves that there is no
+    /// such grant, whatever is listed. Else the revoke is held, and an alert follows if an earlier session,
     /// [`LATE_LISTING_SECS`] ago or more, found the subject out of sync too.
-    pub(super) fn hold_listed_late(&mut self, step: &Step, error: &CallError) {
+    pub(super) fn end_listed_late(&mut self, step: &Step, error: &CallError) {
+        if self.are_writers_administrators() {
+            self.record_grant(step);
+            return;
+        }
         let since = self.out_of_sync_since.get(&step.subject());
         let oldest = self.started.plus_secs(-LATE_LISTING_SECS);
         if since.is_some_and(|since| *since <= oldest) {
@@ -89,6 +96,18 @@ impl<E: Environment> Session<'_, E> {
         }
         let reason = format!("the standby lists a grant that it does not know: {error}");
         self.held_steps.targets.insert(step.target(), reason);
+    }
+
+    /// Whether the roles that write are administrators of the standby, as this session read it. Whoever is none
+    /// may be answered that a grant does not exist which it may not see.
+    fn are_writers_administrators(&self) -> bool {
+        let standby = &self.snapshots.standby;
+        let settings = standby.settings.as_ref().and_then(Observation::present);
+        let mut writers = self.context.own_roles.writers().iter();
+        standby.is_administrator
+            && settings.is_some_and(|settings| {
+                writers.all(|writer| settings.administrators.contains(writer))
+            })
     }
 
     /// Adds to the last rejections those of earlier rounds and pages about partitions.
@@ -122,6 +141,9 @@ impl<E: Environment> Session<'_, E> {
                 .extend(partition_values_of(step).map(<[String]>::to_vec));
             scope.add(step.subject(), request);
             last_reason = Some(reason.clone());
+            if may_narrow(step, &self.snapshots.standby) {
+                self.outcome.narrowing_waits.insert(step.subject());
+            }
         }
         for id in std::mem::take(&mut self.snapshots.timed_out) {
             let subject = Subject::Table(id);
