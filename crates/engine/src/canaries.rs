@@ -135,6 +135,7 @@ impl<L: StatsStore, B: CanaryBuckets, C: Clock> CanaryRun<'_, L, B, C> {
             canaries: plan.canaries,
             unproven: plan.unproven,
             failures,
+            is_fenced: false,
         }
     }
 
@@ -277,6 +278,7 @@ fn fenced(plan: CanaryPlan, at: Timestamp) -> SentCanaries {
     SentCanaries {
         at,
         unproven: plan.unproven.into_iter().chain(unsent).collect(),
+        is_fenced: true,
         ..SentCanaries::default()
     }
 }

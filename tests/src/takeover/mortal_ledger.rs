@@ -204,7 +204,7 @@ impl Ledger for MortalLedger {
         end_run_part(run: &str, part: &str, unread: bool) -> Option<ResyncRun>;
         verified_run() -> Option<VerifiedRun>;
         forget_verified_policy() -> ();
-        put_verified_run(run: &VerifiedRun) -> ();
+        put_verified_run(run: &VerifiedRun, now: Timestamp) -> ();
         scan_schedule(target: &ScanTarget) -> ScanSchedule;
         put_scan_schedule(target: &ScanTarget, current: ScanSchedule, updated: ScanSchedule) -> bool;
         incident(key: &str) -> Option<(Incident, u64)>;

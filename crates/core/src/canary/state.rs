@@ -92,6 +92,9 @@ pub struct SentCanaries {
     /// Why canaries were not written, or old versions of them not deleted, by key.
     #[serde(default)]
     pub failures: BTreeMap<String, String>,
+    /// Whether the Region is fenced, and sends nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_fenced: bool,
 }
 
 /// What a Region sends and receives, as its ledger holds it.
@@ -248,8 +251,8 @@ impl ReceivedCanary {
     }
 
     /// Whether a canary that the peer does not list any more is still looked for: it was listed lately, and no
-    /// listed rule covers it. That the peer can write none any more, for whatever reason, does not mean that
-    /// objects arrive.
+    /// listed rule covers it. A fenced peer sends none. That the peer knows why its rule has none any more is no
+    /// proof that objects arrive.
     fn is_still_expected(&self, sent: &SentCanaries, now: Timestamp) -> bool {
         let is_covered = sent.canaries.iter().any(|other| {
             other.bucket == self.canary.bucket
@@ -257,7 +260,7 @@ impl ReceivedCanary {
                 && self.canary.key.starts_with(&other.prefix)
         });
         let is_recent = self.listed_at.plus_secs(UNLISTED_SECS) > now;
-        is_recent && !is_covered
+        is_recent && !is_covered && !sent.is_fenced
     }
 
     /// Why the peer says that the rule has no canary.
