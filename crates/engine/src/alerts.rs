@@ -324,18 +324,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
                  redrive --region {region}`."
             ),
         ),
-        AlertKind::DeletionsHeld => (
-            "Deletions exceed the deletion limit and are held. All other changes were applied."
-                .to_owned(),
-            "The standby keeps what the primary deleted.",
-            format!(
-                "Where a number of deletions in this plan alone exceeds its limit below, they wait for \
-                 you; else they are applied when the hour is over. If they are intended, run `twinlake approve-deletions --region {region}`, \
-                 which shows the plan with them and asks. If not, set `deletions = \"retain\"` in \
-                 the policy and run `twinlake policy push FILE` within the hour; then restore the \
-                 objects in the primary."
-            ),
-        ),
+        AlertKind::DeletionsHeld => deletions_held_text(region),
         AlertKind::TwinlakeAccessDenied => access_denied_text(count, region),
         AlertKind::Conflict => (
             format!("{count} differences could not be corrected."),
@@ -389,6 +378,21 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
             "See below.".to_owned(),
         ),
     }
+}
+
+fn deletions_held_text(region: &str) -> (String, &'static str, String) {
+    (
+        "Deletions exceed the deletion limit and are held. All other changes were applied."
+            .to_owned(),
+        "The standby keeps what the primary deleted.",
+        format!(
+            "Where a number of deletions in this plan alone exceeds its limit below, they wait for you; \
+             else they are applied when the hour is over. If they are intended, run `twinlake \
+             approve-deletions --region {region}`, which shows the plan with them and asks. If not, set \
+             `deletions = \"retain\"` in the policy and run `twinlake policy push FILE` within the hour; then \
+             restore the objects in the primary."
+        ),
+    )
 }
 
 fn data_pending_text(count: usize, region: &str) -> (String, &'static str, String) {

@@ -96,7 +96,10 @@ fn what_arrives_late_changes_the_report_and_not_its_digest() {
     pair.us.objects.versions = listed(&[("only", object_version("1", now))]);
     let before = pair.compare().report;
     let late = ("late", object_version("2", now));
-    pair.us.objects.versions.extend(listed(&[late.clone()]));
+    pair.us
+        .objects
+        .versions
+        .extend(listed(std::slice::from_ref(&late)));
     pair.india.objects.versions = listed(&[late]);
     pair.india.objects.replicas = ["2".to_owned()].into();
     let after = pair.compare().report;
@@ -177,7 +180,7 @@ fn what_has_arrived_late_stops_no_planned_switch_and_what_has_not_arrived_does()
     let mut pair = Pair::in_sync();
     let later = pair.harness.sim.state().now().plus_secs(60);
     let late = ("late", object_version("1", later));
-    pair.us.objects.versions = listed(&[late.clone()]);
+    pair.us.objects.versions = listed(std::slice::from_ref(&late));
     pair.india.objects.versions = listed(&[late]);
     pair.india.objects.replicas = ["1".to_owned()].into();
     let missing = ("missing", object_version("2", later));

@@ -259,12 +259,12 @@ fn subject_of_call(
     record: LenientJson<'_>,
     event_name: &str,
     event_context: &EventContext,
-) -> Result<Subject, Result<Parsed, UnrecognizedEvent>> {
+) -> Result<Subject, Box<Result<Parsed, UnrecognizedEvent>>> {
     let resource = record.get("requestParameters").get("resource");
     let resource = resource_in_own_catalog(record, resource, event_context);
     let subject =
         resource.and_then(|resource| subject_of_resource(&resource).ok_or(Unparsed::UnknownKind));
-    subject.map_err(|problem| outcome_of_unparsed(vec![problem], event_name))
+    subject.map_err(|problem| Box::new(outcome_of_unparsed(vec![problem], event_name)))
 }
 
 /// Parses an assignment of LF-Tags. Tables inherit the tags of their database, so the whole
@@ -277,7 +277,7 @@ fn parse_tag_assignment(
     let mut scope = Scope::default();
     let subject = match subject_of_call(record, event_name, event_context) {
         Ok(subject) => subject,
-        Err(outcome) => return outcome,
+        Err(outcome) => return *outcome,
     };
     let read_request = match subject {
         Subject::Database(_) => ReadRequest::for_facets(&WHOLE_DATABASE),
@@ -331,7 +331,7 @@ fn parse_opt_in(
     let mut scope = Scope::default();
     let subject = match subject_of_call(record, event_name, event_context) {
         Ok(subject) => subject,
-        Err(outcome) => return outcome,
+        Err(outcome) => return *outcome,
     };
     match subject {
         // Opt-ins on anything but a database or a table are one facet of this subject.

@@ -39,22 +39,13 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     ] {
         let of_kind = in_standby.iter().filter(|optimizer| optimizer.kind == kind);
         let tables: Vec<&TableId> = of_kind.map(|optimizer| &optimizer.table).collect();
-        let effect = match kind {
-            OptimizerKind::Compaction => {
-                "It commits to tables that Twinlake keeps equal to the primary, so they differ."
-            }
-            OptimizerKind::Retention | OptimizerKind::OrphanFileDeletion => {
-                "It deletes files that a later state of the table needs. If an S3 rule also replicates from the \
-                 standby to the primary, they are deleted in the primary, too."
-            }
-        };
         add(
             checked,
             Severity::Blocker,
             &standby.region,
             kind.as_str(),
             (&tables, "runs in the standby"),
-            effect,
+            effect_in_standby(kind),
             |table| disable(account, &standby.region, table, kind),
         );
     }
@@ -98,6 +89,19 @@ pub(super) fn check(checked: &mut Checked<'_>) {
             "table optimizers",
             texts,
         );
+    }
+}
+
+/// What an optimizer of the standby does to a takeover.
+fn effect_in_standby(kind: OptimizerKind) -> &'static str {
+    match kind {
+        OptimizerKind::Compaction => {
+            "It commits to tables that Twinlake keeps equal to the primary, so they differ."
+        }
+        OptimizerKind::Retention | OptimizerKind::OrphanFileDeletion => {
+            "It deletes files that a later state of the table needs. If an S3 rule also replicates from the \
+             standby to the primary, they are deleted in the primary, too."
+        }
     }
 }
 

@@ -150,12 +150,9 @@ impl Drafted {
 /// `s3://a/` and `s3://b/`.
 fn without_common_end(one: &str, other: &str) -> (String, String) {
     let (mut one, mut other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
-    loop {
-        let (Some((left, name)), Some((right, same))) =
-            (one.rsplit_once('/'), other.rsplit_once('/'))
-        else {
-            break;
-        };
+    while let (Some((left, name)), Some((right, same))) =
+        (one.rsplit_once('/'), other.rsplit_once('/'))
+    {
         // `s3:/` is what stands before a bucket.
         if name != same || left.ends_with(":/") || right.ends_with(":/") {
             break;

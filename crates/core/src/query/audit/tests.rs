@@ -362,10 +362,13 @@ fn the_audit_lets_tags_become_only_those_of_the_primary() {
         object.tags = tags(&[("team", "b"), ("restricted", "true")]);
     });
     assert_eq!(world.rules(world.plan()), BTreeSet::new());
-    let mutants: [fn(&mut BTreeMap<String, String>, &mut BTreeSet<String>); 4] = [
+    type Mutant = fn(&mut BTreeMap<String, String>, &mut BTreeSet<String>);
+    let mutants: [Mutant; 4] = [
         |set, _| set.clear(),
         |_, remove| remove.clear(),
-        |set, _| drop(set.insert("more".to_owned(), "x".to_owned())),
+        |set, _| {
+            set.insert("more".to_owned(), "x".to_owned());
+        },
         |_, remove| {
             remove.insert("team".to_owned());
         },
