@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use twinlake_core::failover::{
     FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
@@ -219,8 +219,8 @@ fn a_primary_that_does_not_answer_and_a_quick_switch_back_are_refused() {
     let gone = FailoverRequest {
         switchover: Some(SwitchoverReadings {
             writers_stopped: true,
-            lag_limits: BTreeMap::new(),
             peer_epoch: None,
+            ..SwitchoverReadings::default()
         }),
         ..FailoverRequest::default()
     };

@@ -77,7 +77,17 @@ impl ObjectVersions for TestObjects {
         let from: usize = after.map_or(0, |(at, _)| at.parse().unwrap_or_default());
         let page = self.versions.iter().skip(from).take(2);
         let next = (from + 2 < self.versions.len()).then(|| ((from + 2).to_string(), None));
-        let versions = page.map(|(key, version)| (format!("{prefix}{key}"), version.clone()));
+        let versions = page.map(|(key, version)| {
+            let of_key = self.versions.iter().filter(|(other, _)| other == key);
+            let newest = of_key
+                .map(|(_, other)| other)
+                .max_by_key(|other| other.modified_at);
+            let version = ListedVersion {
+                is_latest: newest == Some(version),
+                ..version.clone()
+            };
+            (format!("{prefix}{key}"), version)
+        });
         Ok(VersionsPage {
             versions: versions.collect(),
             next,
@@ -110,6 +120,7 @@ pub fn object_version(id: &str, at: Timestamp) -> ListedVersion {
         e_tag: Some(id.to_owned()),
         modified_at: at,
         is_delete_marker: false,
+        is_latest: true,
     }
 }
 

@@ -47,11 +47,12 @@ impl ObjectVersions for S3ObjectVersions {
         for listed in page.versions() {
             let e_tag = listed.e_tag().map(str::to_owned);
             let time = listed.last_modified();
-            let version = version(listed.version_id(), time, e_tag, false);
+            let version = version(listed.version_id(), time, e_tag, false, listed.is_latest());
             versions.push(self.complete(listed.key(), version)?);
         }
         for listed in page.delete_markers() {
-            let version = version(listed.version_id(), listed.last_modified(), None, true);
+            let time = listed.last_modified();
+            let version = version(listed.version_id(), time, None, true, listed.is_latest());
             versions.push(self.complete(listed.key(), version)?);
         }
         let is_truncated = page.is_truncated == Some(true);
@@ -77,15 +78,15 @@ impl ObjectVersions for S3ObjectVersions {
 }
 
 impl S3ObjectVersions {
-    /// A listed version with its key. One that lacks its key or time makes the place unreadable: it would be missing
-    /// in the report.
+    /// A listed version with its key. One that lacks its key, its time or whether it is current makes the place
+    /// unreadable: it would be missing in the report.
     fn complete(
         &self,
         key: Option<&str>,
         version: Option<ListedVersion>,
     ) -> Result<(String, ListedVersion), CallError> {
         key.map(str::to_owned).zip(version).ok_or_else(|| {
-            let message = "a listed version has no key or no time";
+            let message = "a listed version has no key, no time or no IsLatest";
             CallError::new(
                 CallErrorKind::Invalid,
                 "ListObjectVersions",
@@ -96,12 +97,13 @@ impl S3ObjectVersions {
     }
 }
 
-/// A listed version; `None` if the listing has no time of it.
+/// A listed version; `None` if the listing does not say when it was written, or whether it is current.
 fn version(
     version_id: Option<&str>,
     modified_at: Option<&DateTime>,
     e_tag: Option<String>,
     is_delete_marker: bool,
+    is_latest: Option<bool>,
 ) -> Option<ListedVersion> {
     Some(ListedVersion {
         // A bucket that never had versioning lists its objects with this id.
@@ -109,5 +111,6 @@ fn version(
         modified_at: Timestamp::from_secs(modified_at?.secs()),
         e_tag,
         is_delete_marker,
+        is_latest: is_latest?,
     })
 }

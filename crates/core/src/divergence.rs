@@ -13,8 +13,8 @@
 mod objects;
 
 pub use objects::{
-    DivergentKey, KeyDivergence, ListedVersion, MAX_LISTED_KEYS, PlaceDivergence, PlaceVersions,
-    VersionsByKey,
+    DivergentKey, KeyDivergence, ListedVersion, MAX_LISTED_KEYS, ObjectsPurpose, PlaceDivergence,
+    PlaceVersions, VersionsByKey,
 };
 
 use crate::catalog::{Comparable as _, PrincipalPermissions, digest};

@@ -311,6 +311,8 @@ pub struct SwitchoverReadings {
     pub writers_stopped: bool,
     /// The longest lag of each channel that is allowed, in seconds.
     pub lag_limits: BTreeMap<Channel, i64>,
+    /// What of the S3 replication to the Region that becomes the primary no canary proves, with the reason.
+    pub unproven_replication: BTreeSet<String>,
 }
 
 impl FailoverRequest {

@@ -17,12 +17,14 @@ use crate::ports::{Clock, Environment, Ledger, ObjectVersions, ReadRegion};
 use crate::progress::WorkProgress;
 use crate::reconcile::Context;
 use crate::resync::preview;
+use objects::ComparedSpan;
 use pairing::PairedRegions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::divergence::{
-    ComparedRegions, DivergenceReport, FormerChange, FormerChangeKind, former_changes,
+    ComparedRegions, DivergenceReport, FormerChange, FormerChangeKind, ObjectsPurpose,
+    former_changes,
 };
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::heartbeat::Channel;
@@ -94,7 +96,7 @@ const SUBJECTS_WITH_KEYS: [LfSubject; 4] = [
     LfSubject::Settings,
 ];
 
-/// Compares the two Regions.
+/// Compares the two Regions after a failover.
 ///
 /// # Errors
 /// A ledger cannot be reached, or the databases of a Region cannot be listed. Other reads that fail are in
@@ -102,6 +104,15 @@ const SUBJECTS_WITH_KEYS: [LfSubject; 4] = [
 pub async fn compare<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     regions: &ReturningRegion<'_, R, L, O, C>,
     record: &EpochRecord,
+) -> Result<Divergence, CallError> {
+    compare_for(regions, record, ObjectsPurpose::Report).await
+}
+
+/// Compares the two Regions, and of the objects those that count for this purpose.
+pub(crate) async fn compare_for<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
+    regions: &ReturningRegion<'_, R, L, O, C>,
+    record: &EpochRecord,
+    purpose: ObjectsPurpose,
 ) -> Result<Divergence, CallError> {
     let read_at = regions.clock.now();
     let survivor_rows = all_rows(regions.primary.ledger).await?;
@@ -121,8 +132,12 @@ pub async fn compare<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     add_unplanned(&mut changes, &compared);
     let since = common_point(record);
     let switched_at = record.switched_at.unwrap_or(since);
-    let places =
-        objects::compare_places(regions, (since, switched_at), &paired.primary_tables).await;
+    let span = ComparedSpan {
+        purpose,
+        since,
+        switched_at,
+    };
+    let places = objects::compare_places(regions, span, &paired.primary_tables).await;
     Ok(Divergence {
         report: DivergenceReport {
             epoch: regions.epoch,

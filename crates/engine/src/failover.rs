@@ -19,7 +19,7 @@ use twinlake_core::failover::{
 };
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::topology::{FENCE_WAIT_SECS, SiteId};
-use twinlake_core::{CallError, CallErrorKind, Policy};
+use twinlake_core::{CallError, CallErrorKind, Policy, canary};
 
 /// Waits, for a failover.
 pub trait Timer: Clock {
@@ -234,6 +234,19 @@ async fn run_steps<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H: Handover
             return Ok(None);
         }
         version = Some(version.map_or(0, |version| version + 1));
+    }
+}
+
+/// What of the S3 replication to a site no canary proves, by what its ledger holds. What cannot be read is unproven.
+pub async fn unproven_replication<L: StatsStore>(
+    site: SiteId,
+    ledger: &L,
+    policy: &Policy,
+) -> BTreeSet<String> {
+    let routes = canary::routes(policy, site.other());
+    match ledger.canaries().await {
+        Ok(state) => state.unwrap_or_default().received.unproven_routes(&routes),
+        Err(error) => BTreeSet::from([format!("canaries could not be read: {error}")]),
     }
 }
 

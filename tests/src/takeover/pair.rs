@@ -5,6 +5,7 @@ use super::{SimTimer, TestObjects, ready};
 use crate::harness::{PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy};
 use crate::history::table_input;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::failover::{
     EpochRecord, FailoverJournal, FailoverRequest, FailoverStage, SwitchoverReadings,
@@ -285,6 +286,7 @@ impl Pair {
                 peer_epoch: Some(former.ledger.contents().epoch),
                 writers_stopped: true,
                 lag_limits: Channel::EVERY.map(|channel| (channel, 900)).into(),
+                unproven_replication: BTreeSet::new(),
             }),
             ..FailoverRequest::default()
         }

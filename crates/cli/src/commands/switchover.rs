@@ -18,7 +18,7 @@ use twinlake_core::topology::Epoch;
 use twinlake_engine::Context;
 use twinlake_engine::Ledger as _;
 use twinlake_engine::divergence::{DivergedRegion, ReturningRegion};
-use twinlake_engine::failover::{BothRegions, writers};
+use twinlake_engine::failover::{BothRegions, unproven_replication, writers};
 use twinlake_engine::operation_document::OperationConfig;
 
 /// Arguments of `twinlake switchover` and `twinlake failback`.
@@ -189,6 +189,12 @@ async fn readings(
         peer_epoch: stores.former_ledger.epoch().await.ok(),
         writers_stopped,
         lag_limits: BTreeMap::from(limits),
+        unproven_replication: unproven_replication(
+            survivor.site,
+            &survivor.ledger,
+            &survivor.policy,
+        )
+        .await,
     })
 }
 

@@ -210,6 +210,14 @@ impl ReceivedCanary {
         self.health.lag(INTERVAL_SECS, now)
     }
 
+    /// Whether its Region still writes it, and the newest version is a sound replica.
+    fn is_proof(&self) -> bool {
+        self.is_sent
+            && self.send_failure.is_none()
+            && self.problem.is_none()
+            && self.health.last.is_some()
+    }
+
     /// What is known of the newest canary, as a clause.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -332,6 +340,40 @@ impl ReceivedCanaries {
             unproven: sent.unproven,
             unread_list,
         }
+    }
+
+    /// What of the routes of the policy to this Region no canary proves, with the reason, as clauses. A rule with a canary
+    /// that has arrived is proven, although its Region says what that canary does not cover.
+    #[must_use]
+    pub fn unproven_routes(&self, routes: &[CanaryRoute]) -> BTreeSet<String> {
+        let mut unproven = BTreeSet::new();
+        if let Some(error) = self.unread_list.as_ref().filter(|_| !routes.is_empty()) {
+            unproven.insert(format!("the list of canaries could not be read: {error}"));
+        }
+        for route in routes {
+            let is_of_route = |known: &&ReceivedCanary| {
+                known.canary.bucket == route.bucket && known.canary.destination == route.destination
+            };
+            let of_route: Vec<&ReceivedCanary> = self.canaries.iter().filter(is_of_route).collect();
+            if of_route.is_empty() {
+                unproven.insert(format!(
+                    "no canary is expected from the bucket {} to {}",
+                    route.bucket, route.destination
+                ));
+            }
+            let missing = of_route.iter().filter(|known| !known.is_proof());
+            unproven.extend(
+                missing.map(|known| format!("{}: {}", known.canary.subject(), known.describe())),
+            );
+            let of_bucket = self.unproven.iter().filter(|one| {
+                let has_canary = of_route
+                    .iter()
+                    .any(|known| one.rule.as_ref() == Some(&known.canary.rule));
+                one.bucket == route.bucket && !has_canary
+            });
+            unproven.extend(of_bucket.map(|one| format!("{}: {}", one.subject(), one.reason)));
+        }
+        unproven
     }
 
     /// Whether a canary has arrived under each rule that is expected to have one, and there is one.

@@ -394,6 +394,52 @@ fn a_rule_that_becomes_unproven_keeps_its_canary_and_says_why() {
 }
 
 #[test]
+fn a_route_is_unproven_until_a_canary_has_arrived_under_each_of_its_rules() {
+    let routes = [route(&["sales/"])];
+    let unproven = |received: &ReceivedCanaries| -> String {
+        let all: Vec<String> = received.unproven_routes(&routes).into_iter().collect();
+        all.join("; ")
+    };
+    let none = ReceivedCanaries::default();
+    assert_eq!(
+        unproven(&none),
+        "no canary is expected from the bucket lake-a to lake-b"
+    );
+    assert!(none.unproven_routes(&[]).is_empty());
+    let mut received = after(sent(&[canary()]), 0);
+    assert!(unproven(&received).contains("none was looked for yet"));
+    received.canaries[0].record(Ok(at(60)), at(60));
+    assert_eq!(unproven(&received), "");
+    // What the canary of the rule does not cover does not count; another rule, or the bucket, does.
+    let note = |rule: Option<&str>, bucket: &str| UnprovenReplication {
+        bucket: bucket.to_owned(),
+        rule: rule.map(str::to_owned),
+        reason: "for a reason".to_owned(),
+    };
+    let own = canary().rule;
+    received.unproven = vec![note(Some(&own), "lake-a"), note(None, "lake-z")];
+    assert_eq!(unproven(&received), "");
+    received.unproven = vec![note(Some("other"), "lake-a"), note(None, "lake-a")];
+    assert_eq!(
+        unproven(&received),
+        "bucket lake-a: for a reason; rule other of the bucket lake-a: for a reason"
+    );
+    received.unproven.clear();
+    for break_it in [
+        |one: &mut ReceivedCanary| one.is_sent = false,
+        |one: &mut ReceivedCanary| one.send_failure = Some("denied".to_owned()),
+        |one: &mut ReceivedCanary| one.problem = Some(CanaryProblem::Absent),
+        |one: &mut ReceivedCanary| one.canary.destination = "elsewhere".to_owned(),
+    ] {
+        let mut broken = received.clone();
+        break_it(&mut broken.canaries[0]);
+        assert_ne!(unproven(&broken), "", "{broken:?}");
+    }
+    received.unread_list = Some("denied".to_owned());
+    assert!(unproven(&received).contains("could not be read: denied"));
+}
+
+#[test]
 fn a_list_that_cannot_be_read_changes_nothing() {
     let kept = after(Err("no answer".to_owned()), 4000);
     assert_eq!(kept.unread_list.as_deref(), Some("no answer"));

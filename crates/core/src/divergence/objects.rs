@@ -4,7 +4,8 @@
 //! A replica has the version id and the time of its source. So a version that both places list was
 //! replicated, whichever wrote it, and one that a single place lists was written there and has not arrived in
 //! the other. Where something other than S3 copies the objects, or a bucket keeps no versions, a copy is
-//! recognized by its `ETag`.
+//! recognized by its `ETag`: of the current versions, or of versions of which each is the copy of one other.
+//! That a place has an older version with the same content does not mean that a later one has arrived.
 
 use crate::catalog::digest;
 use crate::name::TableId;
@@ -28,10 +29,38 @@ pub struct ListedVersion {
     pub modified_at: Timestamp,
     /// Whether it is a delete marker.
     pub is_delete_marker: bool,
+    /// `IsLatest`: whether it is what readers of the key see. Other versions are noncurrent.
+    pub is_latest: bool,
 }
 
-/// The versions in one place since the common point, by key. Keys are relative to the place.
-pub type VersionsByKey = BTreeMap<String, BTreeSet<ListedVersion>>;
+/// What a comparison of objects is for: it decides which of them count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ObjectsPurpose {
+    /// The report after a failover: versions since the common point.
+    #[default]
+    Report,
+    /// A planned switch, before its epoch: of every key, readers have to see the same in both places. Of noncurrent
+    /// versions and their delete markers, those since the common point have to be there, too: S3 may still be
+    /// replicating them, and lifecycle rules remove none that became noncurrent less than a day ago.
+    BeforeEpoch,
+    /// A planned switch, after its epoch: the same versions have to be there. Writers of the new primary may have
+    /// replaced them.
+    BeforeHandOver,
+}
+
+impl ObjectsPurpose {
+    /// Whether versions from before the common point are compared.
+    #[must_use]
+    pub const fn compares_everything(self) -> bool {
+        match self {
+            Self::Report => false,
+            Self::BeforeEpoch | Self::BeforeHandOver => true,
+        }
+    }
+}
+
+/// The versions in one place, by key. Keys are relative to the place.
+pub type VersionsByKey = BTreeMap<String, Vec<ListedVersion>>;
 
 /// What is known about a key that the former primary has written since the common point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +118,9 @@ pub struct PlaceDivergence {
     pub former: String,
     /// The place in the primary.
     pub primary: String,
+    /// Objects are compared that were written at this time or later. `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Why the versions in a place are not known, or not all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unread: BTreeMap<SiteId, String>,
@@ -112,6 +144,10 @@ pub struct PlaceVersions {
     pub former: VersionsByKey,
     /// Those in the primary.
     pub primary: VersionsByKey,
+    /// What they are compared for.
+    pub purpose: ObjectsPurpose,
+    /// The common point.
+    pub since: Timestamp,
     /// When the primary became it.
     pub switched_at: Timestamp,
     /// Of the versions that both have and that were written since the switch: the keys and version ids of
@@ -132,24 +168,31 @@ impl PlaceVersions {
                 let is_object = !version.is_delete_marker && version.version_id != NULL_VERSION;
                 is_object
                     && version.modified_at >= self.switched_at
-                    && former.is_some_and(|former| is_in(version, former))
+                    && former
+                        .is_some_and(|former| lists(former, version) || has_copy(former, version))
             };
             let shared = versions.iter().filter(is_shared);
             shared.map(move |version| (key.as_str(), version.version_id.as_str()))
         })
     }
 
-    /// The keys and ids of the versions that the former primary alone lists. One of them that is a replica there was
-    /// written in the primary, which has deleted it since, as a lifecycle rule does.
-    pub fn only_in_former(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.former.iter().flat_map(move |(key, versions)| {
-            let is_only_there = move |version: &&ListedVersion| {
-                let primary = self.primary.get(key);
+    /// The keys and ids of the versions that the former primary alone lists, of keys that the primary has deleted
+    /// since by a delete marker of its own. One of them that is a replica there was written in the primary, as far as
+    /// the place shows: S3 does not say of which bucket an object is a replica, and another bucket may replicate to
+    /// the former primary. So without that marker, it counts as only there.
+    pub fn deleted_in_primary(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.former.iter().flat_map(move |(key, former)| {
+            let primary = self.primary.get(key).map_or(&[][..], Vec::as_slice);
+            let markers = primary
+                .iter()
+                .filter(|version| version.is_delete_marker && !lists(former, version));
+            let deleted_at = markers.map(|marker| marker.modified_at).max();
+            let (_, only_there) = matched(former, primary);
+            let candidates = only_there.into_iter().filter(move |version| {
                 let is_object = !version.is_delete_marker && version.version_id != NULL_VERSION;
-                is_object && primary.is_none_or(|primary| !is_in(version, primary))
-            };
-            let only_there = versions.iter().filter(is_only_there);
-            only_there.map(move |version| (key.as_str(), version.version_id.as_str()))
+                is_object && deleted_at.is_some_and(|at| version.modified_at <= at)
+            });
+            candidates.map(move |version| (key.as_str(), version.version_id.as_str()))
         })
     }
 
@@ -186,6 +229,7 @@ impl PlaceVersions {
         PlaceDivergence {
             former,
             primary,
+            since: Some(self.since).filter(|_| !self.purpose.compares_everything()),
             unread,
             counts,
             keys_digest,
@@ -197,31 +241,33 @@ impl PlaceVersions {
     fn divergent_key(
         &self,
         key: &str,
-        former: &BTreeSet<ListedVersion>,
+        former: &[ListedVersion],
         table_of: &dyn Fn(&str) -> Option<TableId>,
     ) -> Option<(DivergentKey, GivenUp)> {
-        let none = BTreeSet::new();
-        let primary = self.primary.get(key).unwrap_or(&none);
-        let (shared, only_there): (Vec<_>, Vec<_>) =
-            former.iter().partition(|version| is_in(version, primary));
-        let is_only_here = primary.iter().any(|version| !is_in(version, former));
+        let primary = self.primary.get(key).map_or(&[][..], Vec::as_slice);
+        let (shared, only_there) = matched(former, primary);
+        let only_there: Vec<&ListedVersion> = only_there
+            .into_iter()
+            .filter(|version| self.counts(version, primary))
+            .collect();
         let came_late = |version: &ListedVersion| {
             let id = (key.to_owned(), version.version_id.clone());
             version.is_delete_marker || self.replicas.contains(&id)
         };
         let late: Vec<&ListedVersion> = shared
-            .iter()
-            .copied()
+            .into_iter()
+            .filter(|_| !self.purpose.compares_everything())
             .filter(|version| came_late(version) || version.modified_at < self.switched_at)
             .collect();
-        let divergence = if is_only_here && !(only_there.is_empty() && late.is_empty()) {
+        let is_only_here = matched(primary, former).1.first().is_some();
+        let divergence = if is_only_here && !only_there.is_empty() {
             KeyDivergence::WrittenInBoth
         } else if !only_there.is_empty() {
             KeyDivergence::OnlyInFormer
-        } else if late.iter().any(|version| came_late(version)) {
-            KeyDivergence::ArrivedLate
         } else {
-            return None;
+            let any_came_late = late.iter().any(|version| came_late(version));
+            let late = (late.len(), any_came_late);
+            self.divergence_of_shared(former, primary, is_only_here, late)?
         };
         let ids = only_there.iter().map(|version| version.version_id.clone());
         let given_up: GivenUp = (key.to_owned(), ids.collect());
@@ -239,6 +285,39 @@ impl PlaceVersions {
         };
         Some((divergent, given_up))
     }
+
+    /// What is known of a key of which the primary has all versions that count.
+    fn divergence_of_shared(
+        &self,
+        former: &[ListedVersion],
+        primary: &[ListedVersion],
+        is_only_here: bool,
+        late: (usize, bool),
+    ) -> Option<KeyDivergence> {
+        let (late, any_came_late) = late;
+        match self.purpose {
+            ObjectsPurpose::Report if is_only_here && late > 0 => {
+                Some(KeyDivergence::WrittenInBoth)
+            }
+            ObjectsPurpose::Report => any_came_late.then_some(KeyDivergence::ArrivedLate),
+            ObjectsPurpose::BeforeEpoch => {
+                (!see_the_same(former, primary)).then_some(KeyDivergence::WrittenInBoth)
+            }
+            ObjectsPurpose::BeforeHandOver => None,
+        }
+    }
+
+    /// Whether a version counts that the primary does not list.
+    fn counts(&self, version: &ListedVersion, primary: &[ListedVersion]) -> bool {
+        if !self.purpose.compares_everything() {
+            return true;
+        }
+        match version.is_latest {
+            // Where the primary shows no object, either, there is nothing to delete.
+            true => !version.is_delete_marker || current_object(primary).is_some(),
+            false => version.modified_at >= self.since,
+        }
+    }
 }
 
 /// A key, and the ids of its versions that the primary lacks.
@@ -247,14 +326,74 @@ type GivenUp = (String, BTreeSet<String>);
 /// The version that S3 gives to objects that are written without versioning.
 const NULL_VERSION: &str = "null";
 
-/// Whether another place has this version, or a copy of the same content.
-fn is_in(version: &ListedVersion, versions: &BTreeSet<ListedVersion>) -> bool {
+/// Whether a place lists this version by its id.
+fn lists(versions: &[ListedVersion], version: &ListedVersion) -> bool {
     let has_id = version.version_id != NULL_VERSION;
-    versions.iter().any(|other| {
-        let is_same_version = has_id && other.version_id == version.version_id;
-        let is_same_content = version.e_tag.is_some() && other.e_tag == version.e_tag;
-        is_same_version || is_same_content
-    })
+    let mut all = versions.iter();
+    has_id && all.any(|other| other.version_id == version.version_id)
+}
+
+/// Whether a place lists a version with the same content.
+fn has_copy(versions: &[ListedVersion], version: &ListedVersion) -> bool {
+    versions.iter().any(|other| is_same_content(version, other))
+}
+
+fn is_same_content(one: &ListedVersion, other: &ListedVersion) -> bool {
+    one.e_tag.is_some() && one.e_tag == other.e_tag
+}
+
+/// The object that readers of a key see.
+fn current_object(versions: &[ListedVersion]) -> Option<&ListedVersion> {
+    let mut latest = versions.iter().filter(|version| version.is_latest);
+    latest.next().filter(|version| !version.is_delete_marker)
+}
+
+/// Whether readers of a key see the same in both places.
+fn see_the_same(one: &[ListedVersion], other: &[ListedVersion]) -> bool {
+    match (current_object(one), current_object(other)) {
+        (None, None) => true,
+        (Some(one), Some(version)) => {
+            lists(std::slice::from_ref(version), one) || is_same_content(one, version)
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Parts the versions of a key in one place into those that the other place has, by their ids or as copies, and
+/// those that it has not. A current version is there if the current one of the other place has its content, or if a
+/// copy is left for it after each older version had one. Of a noncurrent version any copy will do.
+fn matched<'a>(
+    versions: &'a [ListedVersion],
+    others: &[ListedVersion],
+) -> (Vec<&'a ListedVersion>, Vec<&'a ListedVersion>) {
+    let (mut shared, mut left): (Vec<_>, Vec<_>) =
+        versions.iter().partition(|version| lists(others, version));
+    left.sort_by_key(|version| (version.is_latest, version.modified_at));
+    let current = current_object(others).filter(|other| {
+        let current = current_object(versions);
+        current.is_some_and(|version| is_same_content(version, other))
+    });
+    let mut copies: Vec<&ListedVersion> = others
+        .iter()
+        .filter(|other| !lists(versions, other) && Some(*other) != current)
+        .collect();
+    let mut only_there = Vec::new();
+    for version in left {
+        let mut all = copies.iter();
+        let is_there = if version.is_latest && current.is_some() {
+            true
+        } else if let Some(at) = all.position(|other| is_same_content(version, other)) {
+            copies.swap_remove(at);
+            true
+        } else {
+            !version.is_latest && has_copy(others, version)
+        };
+        match is_there {
+            true => shared.push(version),
+            false => only_there.push(version),
+        }
+    }
+    (shared, only_there)
 }
 
 #[cfg(test)]
@@ -269,6 +408,7 @@ mod tests {
             e_tag: Some(format!("content of {id}")),
             modified_at: Timestamp::from_secs(secs),
             is_delete_marker: false,
+            is_latest: false,
         }
     }
 
@@ -285,7 +425,13 @@ mod tests {
         for (key, version) in versions {
             keys.entry((*key).to_owned())
                 .or_default()
-                .insert(version.clone());
+                .push(version.clone());
+        }
+        for versions in keys.values_mut() {
+            let newest = versions
+                .iter_mut()
+                .max_by_key(|version| version.modified_at);
+            newest.unwrap().is_latest = true;
         }
         keys
     }
@@ -303,7 +449,7 @@ mod tests {
                 .iter()
                 .map(|(key, id)| ((*key).to_owned(), (*id).to_owned()))
                 .collect(),
-            unknown_origin: 0,
+            ..PlaceVersions::default()
         };
         let places = ("s3://a/".to_owned(), "s3://b/".to_owned());
         let compared = versions.compare(places, BTreeMap::new(), &|_| None);
@@ -389,7 +535,7 @@ mod tests {
             ("k", object("null", 1100)),
         ];
         let mut former = by_key(&all);
-        former.get_mut("k").unwrap().insert(object("4", 1300));
+        former.get_mut("k").unwrap().push(object("4", 1300));
         let versions = PlaceVersions {
             former,
             primary: by_key(&all),
@@ -400,14 +546,168 @@ mod tests {
         assert_eq!(asked, [("k", "2")]);
     }
 
+    /// What a planned switch finds in a key, before its epoch and before it hands over. The common point is [`SWITCH`].
+    fn planned(former: &[ListedVersion], primary: &[ListedVersion]) -> [Option<KeyDivergence>; 2] {
+        let of_key = |versions: &[ListedVersion]| {
+            let versions: Vec<_> = versions.iter().map(|one| ("k", one.clone())).collect();
+            by_key(&versions)
+        };
+        [ObjectsPurpose::BeforeEpoch, ObjectsPurpose::BeforeHandOver].map(|purpose| {
+            let versions = PlaceVersions {
+                former: of_key(former),
+                primary: of_key(primary),
+                purpose,
+                since: Timestamp::from_secs(SWITCH),
+                ..PlaceVersions::default()
+            };
+            let places = ("s3://a/".to_owned(), "s3://b/".to_owned());
+            let compared = versions.compare(places, BTreeMap::new(), &|_| None);
+            assert_eq!(compared.since, None);
+            compared.keys.first().map(|key| key.divergence)
+        })
+    }
+
+    fn content(id: &str, content: &str, secs: i64) -> ListedVersion {
+        ListedVersion {
+            e_tag: Some(content.to_owned()),
+            ..object(id, secs)
+        }
+    }
+
+    const ONLY: Option<KeyDivergence> = Some(KeyDivergence::OnlyInFormer);
+    const BOTH: Option<KeyDivergence> = Some(KeyDivergence::WrittenInBoth);
+
+    #[test]
+    fn an_older_version_with_the_same_content_does_not_stand_for_a_newer_one() {
+        let (first, second, third) = (
+            content("1", "A", 1100),
+            content("2", "B", 1200),
+            content("3", "A", 1300),
+        );
+        let all = [first.clone(), second.clone(), third.clone()];
+        let deleted = marker("2", 1200);
+        let around_marker = [first.clone(), deleted.clone(), third];
+        // Copies that something else than S3 made have other ids, or none.
+        let copied = [content("x", "A", 1110), content("y", "B", 1210)];
+        let null = [content("null", "B", 1210)];
+        for (former, primary) in [
+            (&all, vec![first.clone(), second]),
+            (&around_marker, vec![first, deleted]),
+            (&all, copied.to_vec()),
+        ] {
+            assert_eq!(planned(former, &primary), [ONLY, ONLY], "{primary:?}");
+            let of_key = |versions: &[ListedVersion]| {
+                let versions = versions.iter().map(|one| ("k", one.clone()));
+                versions.collect::<Vec<_>>()
+            };
+            let found = compare(&of_key(former), &of_key(&primary), &[]);
+            assert_eq!(found, [("k".to_owned(), KeyDivergence::OnlyInFormer)]);
+        }
+        assert!(planned(&all, &null).iter().all(Option::is_some));
+        // An operator has copied it: readers see the same, and so they do once the copy has come back.
+        let by_hand = content("z", "B", 1300);
+        let written = [content("1", "A", 1100), content("2", "B", 1200)];
+        let there = [content("1", "A", 1100), by_hand.clone()];
+        assert_eq!(planned(&written, &there), [None, None]);
+        let back = [written[0].clone(), written[1].clone(), by_hand];
+        assert_eq!(planned(&back, &there), [None, None]);
+    }
+
+    #[test]
+    fn before_the_epoch_the_current_versions_count_whenever_they_were_written() {
+        let old = content("1", "A", 10);
+        assert_eq!(planned(std::slice::from_ref(&old), &[]), [ONLY, ONLY]);
+        let replaced = [old.clone(), content("2", "B", 20)];
+        // A lifecycle rule of one bucket has removed the old version.
+        assert_eq!(planned(&replaced, &replaced[1..]), [None, None]);
+        assert_eq!(planned(&replaced[1..], &replaced), [None, None]);
+        // S3 may still be replicating what is new.
+        let recent = [content("1", "A", 1100), content("2", "B", 1200)];
+        assert_eq!(planned(&recent, &recent[1..]), [ONLY, ONLY]);
+        // The other Region hides it behind an object or a delete marker of its own.
+        let here = [old.clone(), content("9", "C", 30)];
+        assert_eq!(planned(std::slice::from_ref(&old), &here), [BOTH, None]);
+        let hidden = [old.clone(), marker("9", 30)];
+        assert_eq!(planned(std::slice::from_ref(&old), &hidden), [BOTH, None]);
+    }
+
+    #[test]
+    fn a_deletion_counts_where_the_other_place_still_shows_an_object() {
+        let (old, deleted) = (content("1", "A", 10), marker("2", 20));
+        let former = [old.clone(), deleted.clone()];
+        assert_eq!(planned(&former, &[old]), [ONLY, ONLY]);
+        assert_eq!(planned(&former, &[]), [None, None]);
+        // Each lifecycle rule makes its own.
+        assert_eq!(planned(&former, &[marker("3", 21)]), [None, None]);
+        assert_eq!(planned(&former, &[deleted]), [None, None]);
+    }
+
+    #[test]
+    fn where_nothing_is_found_before_the_epoch_readers_see_the_same_in_both() {
+        let choices = [
+            object("1", 10),
+            content("2", "content of 1", 20),
+            marker("3", 30),
+            content("4", "B", 1100),
+            content("5", "content of 1", 1200),
+            marker("6", 1300),
+            content("null", "B", 1400),
+        ];
+        let chosen = |bits: usize| -> Vec<ListedVersion> {
+            let chosen = choices.iter().enumerate();
+            let chosen = chosen.filter(|(at, _)| bits & (1 << at) != 0);
+            chosen.map(|(_, version)| version.clone()).collect()
+        };
+        let seen = |versions: &[ListedVersion]| {
+            let newest = versions.iter().max_by_key(|version| version.modified_at);
+            newest.and_then(|version| version.e_tag.clone())
+        };
+        let mut equal = 0;
+        for former in 1..1 << choices.len() {
+            for primary in 0..1 << choices.len() {
+                let (former, primary) = (chosen(former), chosen(primary));
+                if planned(&former, &primary)[0].is_none() {
+                    assert_eq!(seen(&former), seen(&primary), "{former:?} {primary:?}");
+                    equal += 1;
+                }
+                if former == primary {
+                    assert_eq!(planned(&former, &primary), [None, None]);
+                }
+            }
+        }
+        assert!(equal > choices.len());
+    }
+
+    #[test]
+    fn a_replica_is_asked_about_only_if_the_primary_has_deleted_its_key_itself() {
+        let former = by_key(&[
+            ("deleted", object("1", 1100)),
+            ("later", object("2", 1300)),
+            ("untraced", object("3", 1100)),
+            ("replicated", object("4", 1100)),
+            ("replicated", marker("5", 1200)),
+        ]);
+        let primary = by_key(&[
+            ("deleted", marker("6", 1200)),
+            ("later", marker("7", 1200)),
+            ("replicated", marker("5", 1200)),
+        ]);
+        let versions = PlaceVersions {
+            former,
+            primary,
+            ..PlaceVersions::default()
+        };
+        let asked: Vec<_> = versions.deleted_in_primary().collect();
+        assert_eq!(asked, [("deleted", "1")]);
+    }
+
     #[test]
     fn the_digest_covers_keys_that_are_not_listed() {
         let many = |last: &str| {
             let keys = (0..=MAX_LISTED_KEYS).map(|n| (format!("{n:05}"), object("1", 1100)));
             let mut former: VersionsByKey =
-                keys.map(|(key, version)| (key, [version].into())).collect();
-            let last = object(last, 1100);
-            former.insert("z".to_owned(), [last].into());
+                keys.map(|(key, version)| (key, vec![version])).collect();
+            former.insert("z".to_owned(), vec![object(last, 1100)]);
             let versions = PlaceVersions {
                 former,
                 ..PlaceVersions::default()

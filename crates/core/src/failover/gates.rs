@@ -4,6 +4,7 @@ use super::{EpochRecord, FailoverRequest, RecoveryPoint, SwitchoverReadings};
 use crate::heartbeat::Channel;
 use crate::ledger::SubjectState;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The least time between two switches, in seconds. It keeps a repeated or automatic request from
@@ -21,14 +22,17 @@ pub enum ForceableGate {
     /// Of a switchover: every object is in sync. An object that can never be, because Twinlake does not
     /// replicate it, is named, and a person may go on without it.
     InSync,
+    /// Of a switchover: canaries prove all S3 replication to the Region.
+    StorageProof,
 }
 
 impl ForceableGate {
     /// Every gate that may be forced.
-    pub const EVERY: [Self; 3] = [
+    pub const EVERY: [Self; 4] = [
         Self::MinimumInterval,
         Self::ReplicatedDatabases,
         Self::InSync,
+        Self::StorageProof,
     ];
 
     /// The name by which it is forced.
@@ -38,6 +42,7 @@ impl ForceableGate {
             Self::MinimumInterval => "minimum-interval",
             Self::ReplicatedDatabases => "replicated-databases",
             Self::InSync => "in-sync",
+            Self::StorageProof => "storage-proof",
         }
     }
 }
@@ -132,12 +137,7 @@ pub(super) fn check(
         return Err(refused(replicated, limit, measured));
     }
     if let Some(readings) = &request.switchover {
-        return check_switchover(
-            record,
-            readings,
-            recovery_point,
-            (begun, forces(ForceableGate::InSync)),
-        );
+        return check_switchover(record, readings, recovery_point, (begun, &request.forced));
     }
     match request.accepts_loss {
         true => Ok(()),
@@ -172,7 +172,7 @@ fn check_switchover(
     record: &EpochRecord,
     readings: &SwitchoverReadings,
     point: &RecoveryPoint,
-    (begun, forces_in_sync): (Begun, bool),
+    (begun, forced): (Begun, &BTreeSet<ForceableGate>),
 ) -> Result<(), FailoverRefusal> {
     let refused = |gate, limit: String, measured: String, action: &str| FailoverRefusal {
         gate,
@@ -197,7 +197,7 @@ fn check_switchover(
     }
     for (channel, limit) in &readings.lag_limits {
         let sent = point.heartbeats.get(channel).copied();
-        // S3 has canaries only where S3 replicates.
+        // Whether there should be canaries, the next gate says.
         if sent.is_none() && *channel == Channel::Storage {
             continue;
         }
@@ -217,6 +217,9 @@ fn check_switchover(
             ));
         }
     }
+    if !forced.contains(&ForceableGate::StorageProof) {
+        check_storage_proof(readings)?;
+    }
     if point.pending_tables > 0 {
         let limit = "all objects in S3 have arrived".to_owned();
         let measured = format!("{} tables wait for objects", point.pending_tables);
@@ -229,7 +232,7 @@ fn check_switchover(
             action,
         ));
     }
-    if !forces_in_sync {
+    if !forced.contains(&ForceableGate::InSync) {
         check_in_sync(point, begun)?;
     }
     if !readings.writers_stopped {
@@ -245,6 +248,24 @@ fn check_switchover(
         ));
     }
     Ok(())
+}
+
+/// Checks that no S3 replication to the Region is without a canary that has arrived.
+fn check_storage_proof(readings: &SwitchoverReadings) -> Result<(), FailoverRefusal> {
+    let Some(first) = readings.unproven_replication.first() else {
+        return Ok(());
+    };
+    let gate = ForceableGate::StorageProof;
+    let more = readings.unproven_replication.len() - 1;
+    Err(FailoverRefusal {
+        gate: FailoverGate::Forceable(gate),
+        limit: "canaries have arrived under each S3 replication rule to this Region".to_owned(),
+        measured: format!("it is not known that S3 replicates: {first}, and {more} more"),
+        action: format!(
+            "see what `twinlake doctor` reports; to rest on the comparison of all objects alone, add `--force {}`",
+            gate.as_str()
+        ),
+    })
 }
 
 /// Checks that every object is in sync. What the resync of this switch may have left out of sync does not count: the

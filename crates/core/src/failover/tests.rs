@@ -318,6 +318,7 @@ fn switchover() -> FailoverRequest {
             peer_epoch: Some(Epoch::INITIAL),
             writers_stopped: true,
             lag_limits: [(Channel::Catalog, 75), (Channel::Storage, 1800)].into(),
+            unproven_replication: BTreeSet::new(),
         }),
         ..FailoverRequest::default()
     }
@@ -424,6 +425,24 @@ fn what_is_not_known_or_behind_refuses_a_switchover() {
     assert_eq!(
         gate(&switchover(), &stale),
         FailoverGate::Lag(Channel::Storage)
+    );
+    let unproven = readings(|all| all.unproven_replication = ["rule r".to_owned()].into());
+    let closed = refused(&unproven, &healthy());
+    let proof = ForceableGate::StorageProof;
+    assert_eq!(closed.gate, FailoverGate::Forceable(proof));
+    let text = closed.to_string();
+    assert!(
+        text.contains("rule r") && text.contains("`--force storage-proof`"),
+        "{text}"
+    );
+    let forced = FailoverRequest {
+        forced: [proof].into(),
+        ..unproven
+    };
+    let decision = decide(&EpochRecord::default(), SiteId::B, &forced, &healthy());
+    assert!(
+        matches!(decision, Ok(FailoverDecision::Start(_))),
+        "{decision:?}"
     );
     let waiting = RecoveryPoint {
         pending_tables: 1,

@@ -1,11 +1,11 @@
-//! The versions of the objects in the places of both Regions since the common point.
+//! The versions of the objects in the places of both Regions: those since the common point, or all of them.
 
 use super::ReturningRegion;
 use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use twinlake_core::canary::is_canary_key;
-use twinlake_core::divergence::{PlaceDivergence, PlaceVersions, VersionsByKey};
+use twinlake_core::divergence::{ObjectsPurpose, PlaceDivergence, PlaceVersions, VersionsByKey};
 use twinlake_core::location::{Location, LocationPair};
 use twinlake_core::{TableId, Timestamp};
 
@@ -19,35 +19,52 @@ const MAX_ORIGINS: usize = 1000;
 /// The locations of the tables of the primary.
 pub(super) type TableLocations = BTreeMap<TableId, Location>;
 
+/// Which versions of the objects are compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ComparedSpan {
+    /// What for.
+    pub(super) purpose: ObjectsPurpose,
+    /// The common point.
+    pub(super) since: Timestamp,
+    /// When the primary became it.
+    pub(super) switched_at: Timestamp,
+}
+
 /// Compares the places of every pair of the policy.
 pub(super) async fn compare_places<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     regions: &ReturningRegion<'_, R, L, O, C>,
-    times: (Timestamp, Timestamp),
+    span: ComparedSpan,
     tables: &TableLocations,
 ) -> Vec<PlaceDivergence> {
     let mut places = Vec::new();
     for pair in regions.policy.locations.pairs() {
-        places.push(compare_place(regions, times, pair, tables).await);
+        places.push(compare_place(regions, span, pair, tables).await);
     }
     places
 }
 
 async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
     regions: &ReturningRegion<'_, R, L, O, C>,
-    (since, switched_at): (Timestamp, Timestamp),
+    span: ComparedSpan,
     pair: &LocationPair,
     tables: &TableLocations,
 ) -> PlaceDivergence {
     let sites = (regions.epoch.standby(), regions.epoch.primary());
     let (former, primary) = (pair.sites.get(sites.0), pair.sites.get(sites.1));
     let mut unread = BTreeMap::new();
+    let since = match span.purpose.compares_everything() {
+        true => None,
+        false => Some(span.since),
+    };
     let listed = futures_util::future::join(
         list_versions(regions.former.objects, former, since),
         list_versions(regions.primary.objects, primary, since),
     );
     let (in_former, in_primary) = listed.await;
     let mut versions = PlaceVersions {
-        switched_at,
+        purpose: span.purpose,
+        since: span.since,
+        switched_at: span.switched_at,
         ..PlaceVersions::default()
     };
     for (site, (found, problem), of_site) in [
@@ -57,15 +74,18 @@ async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
         *of_site = found;
         unread.extend(problem.map(|problem| (site, problem)));
     }
-    let most_at_once = regions.max_concurrent_calls;
-    find_origins(
-        regions.primary.objects,
-        primary,
-        most_at_once,
-        &mut versions,
-    )
-    .await;
-    drop_replicas(regions.former.objects, former, most_at_once, &mut versions).await;
+    // Before a planned switch nobody asks who wrote a version: the places are equal, or nothing is switched.
+    if span.purpose == ObjectsPurpose::Report {
+        let most_at_once = regions.max_concurrent_calls;
+        find_origins(
+            regions.primary.objects,
+            primary,
+            most_at_once,
+            &mut versions,
+        )
+        .await;
+        drop_replicas(regions.former.objects, former, most_at_once, &mut versions).await;
+    }
     let start = key_prefix(primary);
     let table_of = |key: &str| {
         let key = format!("{start}{key}");
@@ -87,11 +107,11 @@ fn key_prefix(location: &Location) -> String {
     }
 }
 
-/// Lists the versions in a place that were written at a time or later, and why some are not known.
+/// Lists the versions in a place, of a time or later if one is given, and why some are not known.
 async fn list_versions<O: ObjectVersions>(
     objects: &O,
     place: &Location,
-    since: Timestamp,
+    since: Option<Timestamp>,
 ) -> (VersionsByKey, Option<String>) {
     let start = key_prefix(place);
     let mut versions = VersionsByKey::new();
@@ -105,9 +125,13 @@ async fn list_versions<O: ObjectVersions>(
             let Some(relative) = key.strip_prefix(&start) else {
                 continue;
             };
-            if version.modified_at >= since && !is_canary_key(&key) {
+            let is_of_span = since.is_none_or(|since| version.modified_at >= since);
+            if is_of_span && !is_canary_key(&key) {
+                // Most keys have one version.
                 let of_key = versions.entry(relative.to_owned());
-                of_key.or_default().insert(version);
+                of_key
+                    .or_insert_with(|| Vec::with_capacity(1))
+                    .push(version);
             }
         }
         match page.next {
@@ -119,8 +143,9 @@ async fn list_versions<O: ObjectVersions>(
     (versions, Some(problem))
 }
 
-/// Drops the versions that the former primary alone has and that are replicas of the primary's: the primary has deleted
-/// them. What cannot be asked stays.
+/// Drops the versions that the former primary alone has and that are replicas of the primary's, which has deleted
+/// their keys since. What cannot be asked stays, and so does a replica without that trace: it may be one of another
+/// bucket, which S3 does not replicate onwards.
 async fn drop_replicas<O: ObjectVersions>(
     objects: &O,
     former: &Location,
@@ -128,7 +153,7 @@ async fn drop_replicas<O: ObjectVersions>(
     versions: &mut PlaceVersions,
 ) {
     let only_there: Vec<VersionKey> = versions
-        .only_in_former()
+        .deleted_in_primary()
         .take(MAX_ORIGINS)
         .map(|(key, id)| (key.to_owned(), id.to_owned()))
         .collect();

@@ -1,7 +1,7 @@
 //! What a switchover does with both Regions: before the epoch it makes sure that nothing is lost, and at the end
 //! it makes the former primary the standby.
 
-use crate::divergence::{AcceptError, ReturningRegion, accept, compare, finish_interrupted};
+use crate::divergence::{AcceptError, ReturningRegion, accept, compare_for, finish_interrupted};
 use crate::grant_index::GrantIndex;
 use crate::ports::{
     DocumentStore, Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion,
@@ -9,7 +9,7 @@ use crate::ports::{
 use crate::reconcile::Context;
 use crate::resync::{ResyncDepth, resync};
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::divergence::{DivergenceReport, FormerChange};
+use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::{CallError, OwnRoles, Permission, PermissionGrant};
@@ -69,7 +69,8 @@ where
                 return Ok(Some(reason.to_owned()));
             }
         }
-        let report = compare(&self.regions, record).await?.report;
+        let report = compare_for(&self.regions, record, ObjectsPurpose::BeforeEpoch).await?;
+        let report = report.report;
         // The defaults of a standby are closed; the ledger keeps those of the primary.
         Ok(given_up(&report, |change| !change.is_table_default()))
     }
@@ -82,7 +83,7 @@ where
             finish_interrupted(primary.ledger, self.regions.clock, at, None).await?;
             return Ok(None);
         }
-        let divergence = compare(&self.regions, record).await?;
+        let divergence = compare_for(&self.regions, record, ObjectsPurpose::BeforeHandOver).await?;
         if let Some(reason) = given_up(&divergence.report, |_| true) {
             return Ok(Some(reason));
         }
