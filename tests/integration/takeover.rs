@@ -5,6 +5,8 @@
 mod interrupted;
 #[path = "takeover/objects.rs"]
 mod objects;
+#[path = "takeover/own_roles.rs"]
+mod own_roles;
 #[path = "takeover/query_tools.rs"]
 mod query_tools;
 #[path = "takeover/readings.rs"]

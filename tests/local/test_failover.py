@@ -351,7 +351,9 @@ def check_that_it_is_compared_again_after_the_question(deployment, accept):
 
 def go_back(deployment):
     """Nothing is switched while an object has not arrived. Then the former primary is the primary again."""
-    command = ("failback", "--region", PRIMARY, "--ignore-role", OWN_ROLES, "--force", "minimum-interval")
+    # S3 replicates from the former primary only, so no canary proves that objects come back.
+    command = ("failback", "--region", PRIMARY, "--ignore-role", OWN_ROLES, "--force", "minimum-interval",
+               "--force", "storage-proof")
     deployment.invoke(STANDBY, "Heartbeat")
 
     def refusal():

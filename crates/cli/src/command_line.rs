@@ -125,14 +125,15 @@ pub enum Command {
     ///
     /// Until a person accepts the report by its digest, the Region stays fenced and nothing is changed in
     /// it. Lists what was created, changed and deleted there in the catalog and in the permissions, and the
-    /// keys in S3 that it has written. Accepting makes the Region the standby: what is listed is given up,
+    /// keys in S3 that it has written lately. Accepting makes the Region the standby: what is listed is given up,
     /// and the next resync replaces it by what the primary has. Objects in S3 are never changed. Exits with
     /// 2 if something is listed or could not be read, or if you do not confirm.
+    #[command(mut_arg("ledger", not_taken))]
     Divergence(WithCommon<DivergenceArgs>),
     /// Make the standby the primary, and the primary the standby, while both Regions are healthy
     ///
     /// Nothing is lost: the command refuses unless the lag is within its limits, every object is in sync,
-    /// and all objects in S3 have arrived. It runs a full resync and compares both Regions before it writes
+    /// and each key in S3 has the same current object in both. It runs a full resync and compares both Regions before it writes
     /// the epoch, and again before the former primary becomes the standby. Stop the writers first: what
     /// somebody writes meanwhile leaves the former primary fenced, for `twinlake divergence`. --region names
     /// the Region that becomes the primary. If it ends early, run it again: it goes on where it was. Exits
@@ -365,6 +366,16 @@ mod tests {
                 "validate-only",
                 "yes"
             ]
+        );
+    }
+
+    #[test]
+    fn a_divergence_lists_no_ledger_file_which_it_refuses() {
+        let listed = options(&["divergence"]);
+        assert!(listed.iter().any(|option| option == "region"));
+        assert!(
+            !listed.iter().any(|option| option == "ledger"),
+            "{listed:?}"
         );
     }
 

@@ -305,6 +305,8 @@ pub struct FailoverRequest {
 /// What the gates of a switchover look at, beside the recovery point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SwitchoverReadings {
+    /// The Region that becomes the primary, as the commands of a refusal name it.
+    pub region: String,
     /// The epoch that the ledger of the primary holds; `None` if it cannot be reached.
     pub peer_epoch: Option<Epoch>,
     /// Whether the person says that nobody writes to the primary any more.

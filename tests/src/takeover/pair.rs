@@ -287,6 +287,7 @@ impl Pair {
                 writers_stopped: true,
                 lag_limits: Channel::EVERY.map(|channel| (channel, 900)).into(),
                 unproven_replication: BTreeSet::new(),
+                region: STANDBY.to_owned(),
             }),
             ..FailoverRequest::default()
         }

@@ -26,13 +26,13 @@ pub struct DivergenceArgs {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Accept the report with this digest: what it lists is given up, and the former primary becomes
-    /// the standby
+    /// the standby; requires --out
     ///
     /// The report is made again, and written to the file of --out before anything else is. If its
     /// digest is another one, nothing is accepted.
     #[arg(long, value_name = "DIGEST", requires = "out")]
     pub accept: Option<String>,
-    /// Do not ask for confirmation
+    /// Do not ask for confirmation; only with --accept
     #[arg(long, requires = "accept")]
     pub yes: bool,
     /// Print the report as JSON
@@ -84,12 +84,15 @@ fn check_fenced(epoch: Epoch, held: Epoch, former: &str) -> Result<(), CliError>
     }
     Err(CliError::Usage(match held == epoch {
         true => format!(
-            "{former} is the standby by epoch {epoch}: nothing has diverged; `twinlake plan` compares the \
-             Regions"
+            "{former} is the standby by epoch {}: nothing has diverged; `twinlake plan --region {former}` \
+             compares the Regions",
+            epoch.number()
         ),
         false => format!(
-            "the ledger of {former} holds epoch {held}, and the other one epoch {epoch}: both Regions were made \
-             the primary; run `twinlake failover` in the one that is to lead"
+            "the ledger of {former} holds epoch {}, and the other one epoch {}: both Regions were made \
+             the primary; run `twinlake failover --region REGION --accept-loss`, with the Region that is to lead",
+            held.number(),
+            epoch.number()
         ),
     }))
 }
@@ -211,7 +214,7 @@ impl<'a> DivergenceCommand<'a> {
     fn print_accepted(&self) {
         let (primary, former) = self.connection.regions();
         let (primary, former) = (primary.region(), former.region());
-        let epoch = self.connection.epoch;
+        let epoch = self.connection.epoch.number();
         if !self.args.json {
             output::print(&format!(
                 "{former} is the standby by epoch {epoch}. The next resync makes it equal to {primary}; `twinlake \
@@ -259,7 +262,7 @@ fn report_text(report: &DivergenceReport) -> String {
     let mut lines = vec![format!(
         "{former} is fenced: {primary} is the primary by epoch {}. This is what {former} has and {primary} has not; \
          it is given up when the report is accepted.",
-        report.epoch
+        report.epoch.number()
     )];
     let mut counts: BTreeMap<(FormerChangeKind, ObjectKind), usize> = BTreeMap::new();
     for change in &report.changes {
@@ -320,9 +323,13 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
         true => "nothing".to_owned(),
         false => counts.join(", "),
     };
+    let compared = match place.since {
+        Some(since) => format!(" since {since}: {found}. Older ones are not compared"),
+        None => format!(": {found}"),
+    };
     let mut lines = vec![render::escape(&format!(
-        "Objects in {} since {}: {found}. Twinlake changes none of them.",
-        place.former, report.since
+        "Objects in {}{compared}. Twinlake changes none of them.",
+        place.former
     ))];
     for key in place.keys.iter().take(MAX_LINES) {
         let table = key.table.as_ref().map(|table| format!(" of {table}"));

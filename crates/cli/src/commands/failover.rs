@@ -81,6 +81,12 @@ impl SurvivingRegion {
         })
     }
 
+    /// An epoch with the Region that it makes the primary.
+    pub(super) fn epoch_text(&self, epoch: Epoch) -> String {
+        let primary = &self.policy.sites.get(epoch.primary()).region;
+        format!("{} (primary: {primary})", epoch.number())
+    }
+
     pub(super) fn other_region(&self) -> &str {
         &self.policy.sites.get(self.site.other()).region
     }
@@ -277,7 +283,7 @@ fn print_preview(
     output::print(&format!(
         "{} holds epoch {}. The other Region is {}{asked}.",
         survivor.region,
-        record.epoch,
+        survivor.epoch_text(record.epoch),
         survivor.other_region()
     ));
     let (next, point) = match &preview.decision {
@@ -295,11 +301,12 @@ fn print_preview(
         Ok(FailoverDecision::Start(next)) => (Some(next), &preview.recovery_point),
         Err(_) => (None, &preview.recovery_point),
     };
-    print_recovery_point(point, SystemClock.now());
+    print_recovery_point(survivor, point, SystemClock.now());
     let Some(journal) = next.and_then(|next| next.failover.as_ref()) else {
         return;
     };
-    output::print(&format!("The steps to epoch {}:", journal.to));
+    let to = survivor.epoch_text(journal.to);
+    output::print(&format!("The steps to epoch {to}:"));
     let from = journal.next_step();
     let steps = journal.operation.steps().iter().copied();
     for step in steps.skip_while(|step| Some(*step) != from) {
@@ -326,7 +333,7 @@ fn nothing_arrived(channel: Channel) -> &'static str {
     }
 }
 
-fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
+fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: Timestamp) {
     let age = |at: Timestamp| duration(now.secs().saturating_sub(at.secs()));
     output::print("What this Region knows of the primary:");
     for channel in Channel::EVERY {
@@ -377,7 +384,8 @@ fn print_recovery_point(point: &RecoveryPoint, now: Timestamp) {
         + point.pending_tables.saturating_sub(point.pending.len());
     if unlisted > 0 {
         output::print(&format!(
-            "    and {unlisted} more; until the epoch is written, `twinlake status --all` lists them"
+            "    and {unlisted} more; until the epoch is written, `twinlake status --all --region {}` lists them",
+            survivor.region
         ));
     }
 }
@@ -388,7 +396,8 @@ fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&Failover
         return;
     }
     let (region, other) = (&survivor.region, survivor.other_region());
-    output::print(&format!("{region} is the primary by epoch {epoch}."));
+    let number = epoch.number();
+    output::print(&format!("{region} is the primary by epoch {number}."));
     if let Some(journal) = journal {
         output::print(&format!(
             "The default permissions for new tables of {} databases are as they were in {other}.",

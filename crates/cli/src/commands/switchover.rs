@@ -169,11 +169,17 @@ async fn connect(common: &Common, survivor: &SurvivingRegion) -> Result<Connecti
     if connection.epoch == held {
         return Ok(connection);
     }
+    let newest = match held.is_before(connection.epoch) {
+        true => connection.epoch,
+        false => held,
+    };
+    let primary = &survivor.policy.sites.get(newest.primary()).region;
     Err(CliError::Usage(format!(
-        "{} holds epoch {held}, and {} holds epoch {}: one of them is fenced; run `twinlake divergence` first",
+        "{} holds epoch {}, and the deployment epoch {}: a Region is fenced; run `twinlake divergence --region \
+         {primary}` first",
         survivor.region,
-        survivor.other_region(),
-        connection.epoch
+        survivor.epoch_text(held),
+        survivor.epoch_text(connection.epoch),
     )))
 }
 
@@ -186,6 +192,7 @@ async fn readings(
     let (operation, _) = OperationConfig::load(&survivor.ledger).await?;
     let limits = Channel::EVERY.map(|channel| (channel, operation.lag_alert.of(channel)));
     Ok(SwitchoverReadings {
+        region: survivor.region.clone(),
         peer_epoch: stores.former_ledger.epoch().await.ok(),
         writers_stopped,
         lag_limits: BTreeMap::from(limits),

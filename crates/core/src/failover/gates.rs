@@ -180,14 +180,17 @@ fn check_switchover(
         measured,
         action: action.to_owned(),
     };
+    let region = &readings.region;
     if readings.peer_epoch != Some(record.epoch) {
         let limit = format!("the primary holds epoch {}", record.epoch);
         let measured = match readings.peer_epoch {
             Some(epoch) => format!("it holds epoch {epoch}"),
             None => "its ledger cannot be reached".to_owned(),
         };
-        let action = "if the primary is gone, use `twinlake failover`";
-        return Err(refused(FailoverGate::PeerEpoch, limit, measured, action));
+        let action = format!(
+            "if the primary is gone, use `twinlake failover --region {region} --accept-loss`"
+        );
+        return Err(refused(FailoverGate::PeerEpoch, limit, measured, &action));
     }
     if let Some(unread) = point.unread.first() {
         let limit = "the ledger of this Region tells how far it is behind".to_owned();
@@ -208,12 +211,14 @@ fn check_switchover(
                 None => "no heartbeat has arrived".to_owned(),
             };
             let limit = format!("the {channel} lag is at most {limit} s");
-            let action = "wait, or see what `twinlake status` and `twinlake doctor` report";
+            let action = format!(
+                "wait, or see what `twinlake status --region {region}` and `twinlake doctor --region {region}` report"
+            );
             return Err(refused(
                 FailoverGate::Lag(*channel),
                 limit,
                 measured,
-                action,
+                &action,
             ));
         }
     }
@@ -223,17 +228,19 @@ fn check_switchover(
     if point.pending_tables > 0 {
         let limit = "all objects in S3 have arrived".to_owned();
         let measured = format!("{} tables wait for objects", point.pending_tables);
-        let action =
-            "wait for S3, or run `twinlake pending dismiss` for those that will never arrive";
+        let action = format!(
+            "wait for S3, or run `twinlake pending dismiss DATABASE.TABLE --region {region}` for those that will \
+             never arrive"
+        );
         return Err(refused(
             FailoverGate::PendingObjects,
             limit,
             measured,
-            action,
+            &action,
         ));
     }
     if !forced.contains(&ForceableGate::InSync) {
-        check_in_sync(point, begun)?;
+        check_in_sync(point, begun, region)?;
     }
     if !readings.writers_stopped {
         let limit = "nobody writes to the primary any more".to_owned();
@@ -262,7 +269,8 @@ fn check_storage_proof(readings: &SwitchoverReadings) -> Result<(), FailoverRefu
         limit: "canaries have arrived under each S3 replication rule to this Region".to_owned(),
         measured: format!("it is not known that S3 replicates: {first}, and {more} more"),
         action: format!(
-            "see what `twinlake doctor` reports; to rest on the comparison of all objects alone, add `--force {}`",
+            "see what `twinlake doctor --region {}` reports; to rest on the comparison of all objects alone, add `--force {}`",
+            readings.region,
             gate.as_str()
         ),
     })
@@ -270,7 +278,7 @@ fn check_storage_proof(readings: &SwitchoverReadings) -> Result<(), FailoverRefu
 
 /// Checks that every object is in sync. What the resync of this switch may have left out of sync does not count: the
 /// next one makes it equal, or names it.
-fn check_in_sync(point: &RecoveryPoint, begun: Begun) -> Result<(), FailoverRefusal> {
+fn check_in_sync(point: &RecoveryPoint, begun: Begun, region: &str) -> Result<(), FailoverRefusal> {
     let mut counts = point.not_in_sync.iter();
     let is_behind = counts.any(|(state, count)| match state {
         SubjectState::OutOfSync => *count > 0 && begun == Begun::Anew,
@@ -286,8 +294,9 @@ fn check_in_sync(point: &RecoveryPoint, begun: Begun) -> Result<(), FailoverRefu
         gate: FailoverGate::Forceable(ForceableGate::InSync),
         limit: "every object is in sync".to_owned(),
         measured: counts.join(", "),
-        action:
-            "run `twinlake resync`; to go without what cannot be replicated, add `--force in-sync`"
-                .to_owned(),
+        action: format!(
+            "run `twinlake resync --region {region}`; to go without what cannot be replicated, add `--force \
+             in-sync`"
+        ),
     })
 }

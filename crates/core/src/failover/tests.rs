@@ -319,6 +319,7 @@ fn switchover() -> FailoverRequest {
             writers_stopped: true,
             lag_limits: [(Channel::Catalog, 75), (Channel::Storage, 1800)].into(),
             unproven_replication: BTreeSet::new(),
+            region: "ap-south-1".to_owned(),
         }),
         ..FailoverRequest::default()
     }
@@ -398,6 +399,13 @@ fn what_is_not_known_or_behind_refuses_a_switchover() {
     let gate = |request: &FailoverRequest, point: &RecoveryPoint| refused(request, point).gate;
     let unreachable = readings(|all| all.peer_epoch = None);
     assert_eq!(gate(&unreachable, &healthy()), FailoverGate::PeerEpoch);
+    let command = |request: &FailoverRequest, point: &RecoveryPoint, command: &str| {
+        let text = refused(request, point).to_string();
+        let written = format!("`twinlake {command}`");
+        assert!(text.contains(&written), "{text}");
+    };
+    let failover = "failover --region ap-south-1 --accept-loss";
+    command(&unreachable, &healthy(), failover);
     let other = readings(|all| all.peer_epoch = Some(Epoch::new(1, SiteId::A)));
     assert_eq!(gate(&other, &healthy()), FailoverGate::PeerEpoch);
     let unsaid = readings(|all| all.writers_stopped = false);
@@ -426,13 +434,16 @@ fn what_is_not_known_or_behind_refuses_a_switchover() {
         gate(&switchover(), &stale),
         FailoverGate::Lag(Channel::Storage)
     );
+    command(&switchover(), &stale, "doctor --region ap-south-1");
     let unproven = readings(|all| all.unproven_replication = ["rule r".to_owned()].into());
     let closed = refused(&unproven, &healthy());
     let proof = ForceableGate::StorageProof;
     assert_eq!(closed.gate, FailoverGate::Forceable(proof));
     let text = closed.to_string();
     assert!(
-        text.contains("rule r") && text.contains("`--force storage-proof`"),
+        text.contains("rule r")
+            && text.contains("`--force storage-proof`")
+            && text.contains("`twinlake doctor --region ap-south-1`"),
         "{text}"
     );
     let forced = FailoverRequest {
@@ -449,11 +460,14 @@ fn what_is_not_known_or_behind_refuses_a_switchover() {
         ..healthy()
     };
     assert_eq!(gate(&switchover(), &waiting), FailoverGate::PendingObjects);
+    let dismiss = "pending dismiss DATABASE.TABLE --region ap-south-1";
+    command(&switchover(), &waiting, dismiss);
     let behind = RecoveryPoint {
         not_in_sync: [(SubjectState::Blocked, 2)].into(),
         ..healthy()
     };
     let in_sync = ForceableGate::InSync;
+    command(&switchover(), &behind, "resync --region ap-south-1");
     let closed = refused(&switchover(), &behind);
     assert_eq!(closed.gate, FailoverGate::Forceable(in_sync));
     assert!(closed.to_string().contains("2 blocked"), "{closed}");

@@ -17,24 +17,28 @@ pub enum AcceptError {
     /// The former primary has changed, or another report was meant.
     #[error(
         "the report has the digest {found} now: {former} has changed since, or it is not the report that was \
-         accepted; read it again with `twinlake divergence`"
+         accepted; read it again with `twinlake divergence --region {primary}`"
     )]
     Changed {
         /// The present digest.
         found: String,
         /// The former primary.
         former: String,
+        /// The primary.
+        primary: String,
     },
     /// Something could not be compared.
     #[error(
         "{count} reads failed, so nobody knows what is given up: the first is {first}; correct the cause, and \
-         read the report again with `twinlake divergence`"
+         read the report again with `twinlake divergence --region {primary}`"
     )]
     Unread {
         /// The number of reasons.
         count: usize,
         /// One of them.
         first: String,
+        /// The primary.
+        primary: String,
     },
     /// The failover is not completed.
     #[error("the failover or switchover has not completed; run its command again first")]
@@ -68,12 +72,18 @@ where
     let found = report.digest();
     if found != digest {
         let former = report.former_region.clone();
-        return Err(AcceptError::Changed { found, former });
+        let primary = report.primary_region.clone();
+        return Err(AcceptError::Changed {
+            found,
+            former,
+            primary,
+        });
     }
     if let Some(first) = report.unread.first() {
         return Err(AcceptError::Unread {
             count: report.unread.len(),
             first: first.clone(),
+            primary: report.primary_region.clone(),
         });
     }
     let former = regions.former.ledger;

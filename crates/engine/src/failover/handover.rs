@@ -64,9 +64,10 @@ where
         if let Some(context) = &self.context {
             let report = resync(context, ResyncDepth::Full, None, self.queue, &()).await?;
             if report.verified_at.is_none() {
-                let reason =
-                    "the last resync was not complete: run `twinlake resync`, which says why";
-                return Ok(Some(reason.to_owned()));
+                let next = self.regions.primary.region.region();
+                return Ok(Some(format!(
+                    "the last resync was not complete: run `twinlake resync --region {next}`, which says why"
+                )));
             }
         }
         let report = compare_for(&self.regions, record, ObjectsPurpose::BeforeEpoch).await?;
@@ -129,7 +130,7 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
             let key = place.keys.iter().find(|key| key.divergence == *kind);
             let example = key.map(|key| format!(", such as {}", key.key));
             return Some(format!(
-                "objects in {} have not arrived: {count} keys {kind}{}",
+                "objects in {} have not arrived, or are hidden: {count} keys {kind}{}",
                 place.former,
                 example.unwrap_or_default()
             ));
