@@ -15,7 +15,7 @@ use crate::reconcile::{Context, ReconcileLogEntry, ReconcileOutcome, ReconcileTi
 use crate::resync;
 use crate::retry_message::RetryMessage;
 use futures_util::stream::{self, StreamExt as _};
-use jobs::{Job, into_waves, merge_into_jobs};
+use jobs::{ATTEMPTS_TO_LOOK_AGAIN, Job, into_waves, merge_into_jobs};
 use scans::{is_catalog_scan_covered, throttle_partition_scans};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{AuditRule, Rejection};
@@ -407,7 +407,9 @@ fn with_delays(
         scope,
         ..message.clone()
     };
-    let (narrowing, rest) = (message(narrowing), message(rest));
+    let (mut narrowing, rest) = (message(narrowing), message(rest));
+    // Short delays must not use up the attempts after which an old answer is asked for again.
+    narrowing.attempt = narrowing.attempt.min(ATTEMPTS_TO_LOOK_AGAIN[0] - 1);
     let delays = [
         previous_attempt(&narrowing).narrowing_delay_secs(),
         previous_attempt(&rest).delay_secs(),

@@ -401,13 +401,6 @@ async fn run_rounds<E: Environment<Standby: WriteRegion>>(
             continue;
         }
         let mut plan = session.plan(&rows);
-        if !plan.is_empty() && listings.prefetched.lists_again_before_changes {
-            session.repeat_round();
-            session.reread_everything();
-            session.grant_listing_calls = None;
-            listings.renew(session).await;
-            continue;
-        }
         if reads_more(session, &plan, &mut listings).await {
             continue;
         }

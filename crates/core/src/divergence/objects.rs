@@ -259,7 +259,7 @@ impl PlaceVersions {
             .filter(|_| !self.purpose.compares_everything())
             .filter(|version| came_late(version) || version.modified_at < self.switched_at)
             .collect();
-        let is_only_here = matched(primary, former).1.first().is_some();
+        let is_only_here = !matched(primary, former).1.is_empty();
         let divergence = if is_only_here && !only_there.is_empty() {
             KeyDivergence::WrittenInBoth
         } else if !only_there.is_empty() {

@@ -130,6 +130,10 @@ fn parse_permission_calls<'r>(
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let revokes = event_name.ends_with("RevokePermissions");
+    // Entries of a batch may have failed: only an empty list of failures says that all were done.
+    let failures = record.get("responseElements").get("failures");
+    let is_done = !event_name.starts_with("Batch")
+        || (failures.exists() && failures.items().next().is_none());
     let mut scope = Scope::default();
     let mut unparsed = Vec::new();
     for request in requests {
@@ -151,12 +155,14 @@ fn parse_permission_calls<'r>(
         };
         scope.add(subject, grants_request(&resource));
         let entry = listed_permission(request, resource);
-        add_grant_calls(
-            &mut scope,
-            &entry,
-            (revokes, record.time("eventTime")),
-            event_context,
-        );
+        if is_done {
+            add_grant_calls(
+                &mut scope,
+                &entry,
+                (revokes, record.time("eventTime")),
+                event_context,
+            );
+        }
         if revokes {
             add_named_revokes(&mut scope, entry, event_context);
         }

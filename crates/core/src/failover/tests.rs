@@ -390,22 +390,26 @@ fn a_failover_takes_the_place_of_a_switchover_until_the_epoch_and_completes_it_a
     assert_eq!(decision, FailoverDecision::Resume(written));
 }
 
+fn refused(request: &FailoverRequest, point: &RecoveryPoint) -> FailoverRefusal {
+    let decision = decide(&EpochRecord::default(), SiteId::B, request, point);
+    decision.unwrap_err()
+}
+
+fn gate(request: &FailoverRequest, point: &RecoveryPoint) -> FailoverGate {
+    refused(request, point).gate
+}
+
+fn assert_names_command(request: &FailoverRequest, point: &RecoveryPoint, command: &str) {
+    let text = refused(request, point).to_string();
+    assert!(text.contains(&format!("`twinlake {command}`")), "{text}");
+}
+
 #[test]
 fn what_is_not_known_or_behind_refuses_a_switchover() {
-    let refused = |request: &FailoverRequest, point: &RecoveryPoint| {
-        let decision = decide(&EpochRecord::default(), SiteId::B, request, point);
-        decision.unwrap_err()
-    };
-    let gate = |request: &FailoverRequest, point: &RecoveryPoint| refused(request, point).gate;
     let unreachable = readings(|all| all.peer_epoch = None);
     assert_eq!(gate(&unreachable, &healthy()), FailoverGate::PeerEpoch);
-    let command = |request: &FailoverRequest, point: &RecoveryPoint, command: &str| {
-        let text = refused(request, point).to_string();
-        let written = format!("`twinlake {command}`");
-        assert!(text.contains(&written), "{text}");
-    };
     let failover = "failover --region ap-south-1 --accept-loss";
-    command(&unreachable, &healthy(), failover);
+    assert_names_command(&unreachable, &healthy(), failover);
     let other = readings(|all| all.peer_epoch = Some(Epoch::new(1, SiteId::A)));
     assert_eq!(gate(&other, &healthy()), FailoverGate::PeerEpoch);
     let unsaid = readings(|all| all.writers_stopped = false);
@@ -434,7 +438,7 @@ fn what_is_not_known_or_behind_refuses_a_switchover() {
         gate(&switchover(), &stale),
         FailoverGate::Lag(Channel::Storage)
     );
-    command(&switchover(), &stale, "doctor --region ap-south-1");
+    assert_names_command(&switchover(), &stale, "doctor --region ap-south-1");
     let unproven = readings(|all| all.unproven_replication = ["rule r".to_owned()].into());
     let closed = refused(&unproven, &healthy());
     let proof = ForceableGate::StorageProof;
@@ -455,19 +459,23 @@ fn what_is_not_known_or_behind_refuses_a_switchover() {
         matches!(decision, Ok(FailoverDecision::Start(_))),
         "{decision:?}"
     );
+}
+
+#[test]
+fn what_the_standby_waits_for_refuses_a_switchover() {
     let waiting = RecoveryPoint {
         pending_tables: 1,
         ..healthy()
     };
     assert_eq!(gate(&switchover(), &waiting), FailoverGate::PendingObjects);
     let dismiss = "pending dismiss DATABASE.TABLE --region ap-south-1";
-    command(&switchover(), &waiting, dismiss);
+    assert_names_command(&switchover(), &waiting, dismiss);
     let behind = RecoveryPoint {
         not_in_sync: [(SubjectState::Blocked, 2)].into(),
         ..healthy()
     };
     let in_sync = ForceableGate::InSync;
-    command(&switchover(), &behind, "resync --region ap-south-1");
+    assert_names_command(&switchover(), &behind, "resync --region ap-south-1");
     let closed = refused(&switchover(), &behind);
     assert_eq!(closed.gate, FailoverGate::Forceable(in_sync));
     assert!(closed.to_string().contains("2 blocked"), "{closed}");

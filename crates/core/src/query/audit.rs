@@ -228,6 +228,7 @@ impl Auditor<'_> {
                 remove,
             } => {
                 self.check_managed(primary, standby)?;
+                self.check_epoch(primary, standby)?;
                 self.check_tags(primary, standby, (set, remove))
             }
             QueryStep::Delete { primary, standby } => {

@@ -150,6 +150,13 @@ impl QueryObject {
         }
     }
 
+    /// Whether the fields are equal, and the tags where those of both were read.
+    #[must_use]
+    pub fn is_equal_to(&self, other: &Self) -> bool {
+        let tags = self.tags.as_ref().zip(other.tags.as_ref());
+        self.comparable() == other.comparable() && tags.is_none_or(|(one, other)| one == other)
+    }
+
     /// Whether it is a workgroup that has to be disabled after its creation.
     #[must_use]
     pub fn is_disabled_workgroup(&self) -> bool {

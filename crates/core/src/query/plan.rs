@@ -287,7 +287,7 @@ impl Planner<'_> {
         match self.counterpart(object, &mapped.object) {
             Counterpart::Paired(standby)
                 if self.is_of_earlier_primary(key, standby)
-                    && mapped.object.comparable() != standby.comparable() =>
+                    && !mapped.object.is_equal_to(standby) =>
             {
                 let detail = "it was changed in the standby while that Region was the primary, and the primary \
                               lacks the change: carry over what should stay, or delete the standby's; once \

@@ -89,7 +89,11 @@ impl QueryRow {
         self.description = primary.describe();
         self.pairing = Some(Pairing {
             created: BySite::from_roles(epoch, primary.created, standby.created),
-            digest: BySite::from_roles(epoch, Some(primary.digest()), Some(standby.digest())),
+            digest: BySite::from_roles(
+                epoch,
+                Some(primary.digest_with_tags()),
+                Some(standby.digest_with_tags()),
+            ),
             link: false,
         });
         self.paired_in = epoch;
@@ -99,7 +103,7 @@ impl QueryRow {
     #[must_use]
     pub fn was_changed_since_earlier_epoch(&self, epoch: Epoch, object: &QueryObject) -> bool {
         let is_paired_as =
-            |pairing: &Pairing| pairing.has_digest(epoch.standby(), &object.digest());
+            |pairing: &Pairing| pairing.has_digest(epoch.standby(), &object.digest_with_tags());
         self.paired_in != epoch && !self.pairing.as_ref().is_some_and(is_paired_as)
     }
 

@@ -13,7 +13,7 @@ pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
 
 /// The attempts, which set the delays, that read permissions again of which a listing may be old: after
 /// 80 seconds, and after 640.
-const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
+pub(super) const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
 
 /// A message that is so much later than an event, or than the deadline of a retry, was in a dead-letter queue,
 /// which takes ten visibility timeouts. Whatever sent it back, it was delivered before.

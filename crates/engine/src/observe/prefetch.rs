@@ -35,9 +35,6 @@ pub struct Prefetched {
     pub tables_with_other_lf_tags: Option<BTreeSet<TableId>>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
-    /// Whether a plan that changes something is made again from newer listings: databases were changed since
-    /// these were made.
-    pub lists_again_before_changes: bool,
     /// When the listings of Lake Formation began, if that was before the reconciliation.
     pub listed_since: Option<Timestamp>,
 }

@@ -267,7 +267,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
             // The next round reads the time of its creation.
             row.pairing = Some(Pairing {
                 created: BySite::default(),
-                digest: BySite::from_roles(epoch, None, Some(object.digest())),
+                digest: BySite::from_roles(epoch, None, Some(object.digest_with_tags())),
                 link: false,
             });
             row.paired_in = epoch;

@@ -96,9 +96,9 @@ impl Listings {
         Rc::clone(&prefetched)
     }
 
-    /// Prepares the reconciliation of Lake Formation that ends a run. After changes of what is listed, or with
-    /// subjects out of sync, it starts from new listings; after other changes, only if it is to change
-    /// something. These leave out the grants: the listing of all grants grows with their number, and few of
+    /// Prepares the reconciliation of Lake Formation that ends a run. After changes, or with subjects out of sync,
+    /// it starts from new listings: what a run creates may be shown by a grant that was revoked, or hidden by an
+    /// opt-in that was made, since its first listing. These leave out the grants: the listing of all grants grows with their number, and few of
     /// them are on LF-Tags.
     pub(super) async fn prepare_last<E: Environment>(
         &mut self,
@@ -106,14 +106,11 @@ impl Listings {
         has_changes: bool,
         has_problems: bool,
     ) {
-        if has_problems || self.outdated.get() == OutdatedListings::All {
+        if has_problems || has_changes || self.outdated.get() == OutdatedListings::All {
             let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
             let (primary, standby) = (context.primary, context.standby);
             let listed = Prefetched::lake_formation_items(primary, standby, &mappings).await;
             *self = Self::new(listed);
-        } else if has_changes {
-            let listed = Rc::make_mut(self.prefetched.get_mut());
-            listed.lists_again_before_changes = true;
         }
     }
 
