@@ -133,12 +133,12 @@ pub enum Command {
     /// Make the standby the primary, and the primary the standby, while both Regions are healthy
     ///
     /// Nothing is lost: the command refuses unless the lag is within its limits, every object is in sync,
-    /// and each key in S3 has the same current object in both. It runs a full resync and compares both Regions before it writes
-    /// the epoch, and again before the former primary becomes the standby. Stop the writers first: what
-    /// somebody writes meanwhile leaves the former primary fenced, for `twinlake divergence`. --region names
-    /// the Region that becomes the primary. If it ends early, run it again: it goes on where it was. Exits
-    /// with 2 if you do not confirm, if the default permissions of a database could not be restored, or if
-    /// the former primary is not the standby.
+    /// and each key in S3 shows the same object in both. It runs a full resync and compares both Regions
+    /// before it writes the epoch, and again before the former primary becomes the standby. Stop the
+    /// writers first: what somebody writes meanwhile leaves the former primary fenced, for `twinlake
+    /// divergence`. --region names the Region that becomes the primary. If it ends early, run it again: it
+    /// goes on where it was. Exits with 2 if you do not confirm, if the default permissions of a database
+    /// could not be restored, or if the former primary is not the standby.
     #[command(
         mut_arg("region", becomes_primary),
         mut_arg("policy", not_taken),

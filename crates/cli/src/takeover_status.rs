@@ -68,7 +68,10 @@ pub(crate) async fn show_without_standby(
         }));
         return Ok(CommandOutcome::AttentionNeeded);
     }
-    output::print(&format!("{primary} is the primary by epoch {epoch}."));
+    output::print(&format!(
+        "{primary} is the primary by epoch {}.",
+        epoch.number()
+    ));
     output::print(&render::escape(&format!(
         "The ledger of {standby}, the standby, cannot be read: {error}. While that lasts, nothing is known to be \
          replicated to it."
@@ -85,7 +88,7 @@ fn switch_line(record: &EpochRecord) -> Option<String> {
     Some(format!(
         "The last switch was a {} to epoch {}: {} since {}.",
         journal.operation.as_str(),
-        journal.to,
+        journal.to.number(),
         journal.stage,
         journal.reached.get(&journal.stage)?
     ))

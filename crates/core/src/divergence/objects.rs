@@ -229,7 +229,9 @@ impl PlaceVersions {
         PlaceDivergence {
             former,
             primary,
-            since: Some(self.since).filter(|_| !self.purpose.compares_everything()),
+            since: Some(self.since).filter(|since| {
+                *since > Timestamp::default() && !self.purpose.compares_everything()
+            }),
             unread,
             counts,
             keys_digest,
