@@ -406,7 +406,7 @@ fn a_route_is_unproven_until_a_canary_has_arrived_under_each_of_its_rules() {
         "no canary is expected from the bucket lake-a to lake-b"
     );
     assert!(none.unproven_routes(&[]).is_empty());
-    let mut received = after(sent(&[canary()]), 0);
+    let mut received = ReceivedCanaries::default().expect(sent(&[canary()]), &routes, at(0));
     assert!(unproven(&received).contains("none was looked for yet"));
     received.canaries[0].record(Ok(at(60)), at(60));
     assert_eq!(unproven(&received), "");
