@@ -25,7 +25,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::iceberg_replica::RelocationObstacle;
-use twinlake_core::{AlertKind, Name, Subject, SubjectState, TableId};
+use twinlake_core::{Alert, AlertKind, AlertState, Name, Subject, SubjectState, TableId};
 use twinlake_engine::Ledger as _;
 use twinlake_engine::iceberg::{
     FileProgress, HeldFiles, MAX_HELD_BYTES, RelocationMemory, RelocationOutcome,
@@ -456,6 +456,7 @@ fn lost_files_of_the_commit_that_is_shown_page_and_name_the_files() {
         .find(|path| path.ends_with("d1.parquet"))
         .unwrap()
         .clone();
+    let content = files.files()[&data].clone();
     let second = table.append();
     lake.point_at("UpdateTable", &second, &["id"]);
     table.delete(&data.replace(TARGET, SOURCE));
@@ -472,6 +473,28 @@ fn lost_files_of_the_commit_that_is_shown_page_and_name_the_files() {
     );
     let row = lake.row();
     assert_eq!(row.iceberg.unwrap().lost.unwrap().missing, 1);
+    table.arrive_all();
+    for _ in 0..20 {
+        lake.run_queue();
+    }
+    let replica = lake.row().iceberg.unwrap();
+    assert_eq!(
+        replica.lost.unwrap().missing,
+        1,
+        "the newer commit names it, too"
+    );
+    assert_ne!(replica.shown.unwrap().entry.source, second);
+    let alerts = lake.harness.topic.take();
+    let is_resolved =
+        |alert: &Alert| alert.kind == AlertKind::DataLost && alert.state == AlertState::Resolved;
+    assert!(!alerts.iter().any(is_resolved), "{alerts:#?}");
+    files.files().insert(data, content);
+    for _ in 0..20 {
+        lake.run_queue();
+    }
+    let replica = lake.row().iceberg.unwrap();
+    assert_eq!(replica.shown.unwrap().entry.source, second);
+    assert!(lake.harness.topic.take().iter().any(is_resolved));
 }
 
 /// A memory that is too long for the ledger is an object, of which one stays.

@@ -173,6 +173,9 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
             let _ = self.relocate(&shown.entry, memory, is_late).await;
             let found = lost_files(self.files, &shown.metadata_location, is_late).await;
             if let Ok(Some(missing)) = found {
+                if !missing.is_empty() {
+                    memory.memory.forget_found();
+                }
                 look.lost = Some(lost_of(missing));
             }
         }

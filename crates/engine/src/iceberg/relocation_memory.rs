@@ -80,6 +80,16 @@ impl RelocationMemory {
         }
     }
 
+    /// Forgets that files were found, since some are gone: those of every manifest are looked for again, also
+    /// where a later commit names them.
+    pub(super) fn forget_found(&mut self) {
+        let files = self.relocations.iter();
+        let manifests = files.filter(|(_, file)| file.kind == RelocatedKind::Manifest);
+        let manifests: Vec<String> = manifests.map(|(source, _)| source.to_owned()).collect();
+        self.unchecked.extend(manifests);
+        self.snapshots.clear();
+    }
+
     /// Remembers that all files of a metadata were found. Lists of other snapshots are forgotten.
     pub(super) fn complete(&mut self, metadata: &TableMetadata) {
         if self.snapshots.len() > MAX_SNAPSHOTS {
