@@ -415,6 +415,30 @@ fn a_revoke_whose_columns_cannot_be_read_names_no_other_columns() {
 }
 
 #[test]
+fn a_revoke_in_a_batch_is_believed_over_a_listing_only_if_no_entry_failed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../events/ct-lakeformation-BatchRevokePermissions.json");
+    let mut event: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let detail = &mut event["detail"];
+    detail["requestParameters"]["entries"][0]["resource"] = json!({"catalog": {}});
+    detail["requestParameters"]["entries"][0]["permissions"] = json!(["CREATE_DATABASE"]);
+    let failed = json!([{"requestEntry": {"id": "1"}, "error": {"errorCode": "X"}}]);
+    for (response, is_believed) in [
+        (json!({"failures": []}), true),
+        (json!({"failures": failed}), false),
+        (Value::Null, false),
+    ] {
+        event["detail"]["responseElements"] = response;
+        let parsed = parse(event.to_string().as_bytes(), &event_context(&event));
+        let Ok(Parsed::Scope(scope)) = parsed else {
+            panic!("{parsed:?}");
+        };
+        assert_eq!(scope.named_revokes.len(), 1, "{scope:?}");
+        assert_eq!(!scope.grant_calls.is_empty(), is_believed, "{event}");
+    }
+}
+
+#[test]
 fn own_calls_and_events_of_other_regions_are_ignored() {
     let mut event: Value = serde_json::from_slice(&cloudtrail(
         "UpdateDatabase",

@@ -300,6 +300,29 @@ fn a_disabled_workgroup_is_never_left_enabled() {
 }
 
 #[test]
+fn tags_that_the_standby_changed_while_it_was_the_primary_are_not_overwritten() {
+    let lab = Lab::new(policy_with("", "tags = \"copy\"\n"));
+    let group = || plain_workgroup("finance", json!({}));
+    lab.primary.put(tagged(group(), &[("team", "a")]));
+    assert!(lab.resync().is_done());
+    let _created = lab.standby.take_writes();
+    let changed = [("team", "a"), ("restricted", "true")];
+    lab.standby.put(tagged(lab.in_standby("finance"), &changed));
+    let epoch = lab.context().epoch.switched().switched();
+    for _ in 0..2 {
+        let outcome = lab.resync_with(|context| context.epoch = epoch);
+        assert_eq!(
+            findings(&outcome, FindingKind::Unmanaged).len(),
+            1,
+            "{outcome:#?}"
+        );
+        assert_eq!(lab.standby.take_writes(), Vec::<String>::new());
+    }
+    lab.primary.put(tagged(group(), &changed));
+    assert!(lab.resync_with(|context| context.epoch = epoch).is_done());
+}
+
+#[test]
 fn what_the_standby_changed_while_it_was_the_primary_is_not_overwritten() {
     let switched_twice = |lab: &Lab| {
         let epoch = lab.context().epoch.switched().switched();

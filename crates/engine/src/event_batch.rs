@@ -509,6 +509,24 @@ mod tests {
     }
 
     #[test]
+    fn short_delays_of_narrowing_leave_the_later_looks() {
+        let subject = Subject::Table(table("orders"));
+        let message = RetryMessage {
+            scope: Scope::table(table("orders")),
+            attempt: 9,
+            deadline: now().plus_secs(3000),
+            part: None,
+        };
+        let waits = BTreeSet::from([subject]);
+        let narrowing = with_delays(message.clone(), &waits);
+        assert_eq!(narrowing.len(), 1);
+        assert!(narrowing[0].0.attempt < ATTEMPTS_TO_LOOK_AGAIN[0]);
+        assert!(narrowing[0].1 <= 20, "{}", narrowing[0].1);
+        let other = with_delays(message, &BTreeSet::new());
+        assert_eq!(other[0].0.attempt, 9);
+    }
+
+    #[test]
     fn a_rejection_is_an_alert_once_a_plan_from_later_reads_is_rejected_too() {
         let on_table = [StepTarget::Object(Subject::Table(table("orders")))];
         let rules = [
