@@ -6,7 +6,7 @@ use twinlake_core::query::QueryObject;
 use twinlake_engine::ports::DocumentStore as _;
 use twinlake_engine::query::{QueryContext, reconcile_query};
 use twinlake_sim::SimAthena;
-use twinlake_tests::query_lab::{Lab, findings};
+use twinlake_tests::query_lab::{Lab, findings, policy_with, workgroup};
 use twinlake_tests::takeover::pair::Pair;
 use twinlake_tests::takeover::ready;
 
@@ -21,9 +21,8 @@ fn found(lab: &Lab, athena: &SimAthena, name: &str) -> QueryObject {
     athena.objects()[&lab.key_of(athena, name)].clone()
 }
 
-#[test]
-fn they_are_paired_again_by_what_they_were_and_what_was_changed_there_is_left_alone() {
-    let lab = Lab::replicated();
+/// A pair that failed over, with the rows of a lab in the ledger of the new primary.
+fn failed_over_with_rows_of(lab: &Lab) -> Pair {
     let pair = Pair::in_sync();
     for (id, (row, _)) in ready(lab.ledger.documents("query_rows")).unwrap() {
         let stored = pair
@@ -33,6 +32,43 @@ fn they_are_paired_again_by_what_they_were_and_what_was_changed_there_is_left_al
         assert!(ready(stored).unwrap());
     }
     pair.fail_over();
+    pair
+}
+
+#[test]
+fn tags_are_part_of_what_they_were() {
+    let lab = Lab::new(policy_with("", "tags = \"copy\"\n"));
+    let mut group = workgroup("etl", "s3://results-us/etl/");
+    group.fields.remove("Configuration");
+    group.tags = Some([("team".to_owned(), "b".to_owned())].into());
+    lab.primary.put(group);
+    assert!(lab.resync().is_done());
+    let pair = failed_over_with_rows_of(&lab);
+    let (primary, former) = (&lab.standby, &lab.primary);
+    change(&lab, primary, "etl", "Description", "of the new primary");
+    pair.accept(&pair.compare()).unwrap().unwrap();
+    lab.clock.0.set(lab.clock.0.get() + 7200);
+    let context = QueryContext {
+        primary,
+        standby: former,
+        ledger: &*pair.us.ledger,
+        epoch: pair.record(&pair.india).epoch,
+        ..lab.context()
+    };
+    let outcome = ready(reconcile_query(&context)).unwrap();
+    assert_eq!(
+        findings(&outcome, FindingKind::Unmanaged).len(),
+        0,
+        "{outcome:#?}"
+    );
+    let description = found(&lab, former, "etl");
+    assert_eq!(description.text("Description"), Some("of the new primary"));
+}
+
+#[test]
+fn they_are_paired_again_by_what_they_were_and_what_was_changed_there_is_left_alone() {
+    let lab = Lab::replicated();
+    let pair = failed_over_with_rows_of(&lab);
     let (primary, former) = (&lab.standby, &lab.primary);
     change(&lab, primary, "daily", "QueryString", "select 1");
     change(&lab, primary, "etl", "Description", "of the new primary");
