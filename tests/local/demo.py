@@ -213,7 +213,8 @@ class LakeWithoutTwinlake(Deployment):
         text = self.run("init", "--primary", PRIMARY, "--standby", STANDBY, "--caller-arn", CALLER)
         for line in text.splitlines():
             if re.match(r"The primary holds|.*(first resync|on average) \(|.* in all$", line):
-                show(f"   {line.strip()}")
+                unit = " (US dollars a month)" if line.endswith(" in all") else ""
+                show(f"   {line.strip()}{unit}")
         self.show_doctor()
 
     def deploy_and_prepare(self):

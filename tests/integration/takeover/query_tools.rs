@@ -4,7 +4,7 @@ use serde_json::json;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::query::QueryObject;
 use twinlake_engine::ports::DocumentStore as _;
-use twinlake_engine::query::{QueryContext, reconcile_query};
+use twinlake_engine::query::{QueryContext, QueryOutcome, reconcile_query};
 use twinlake_sim::SimAthena;
 use twinlake_tests::query_lab::{Lab, findings, policy_with, workgroup};
 use twinlake_tests::takeover::pair::Pair;
@@ -35,6 +35,20 @@ fn failed_over_with_rows_of(lab: &Lab) -> Pair {
     pair
 }
 
+/// Accepts the former primary, and reconciles its query tools with those of the new one two hours later.
+fn accept_and_reconcile(lab: &Lab, pair: &Pair) -> QueryOutcome {
+    pair.accept(&pair.compare()).unwrap().unwrap();
+    lab.clock.0.set(lab.clock.0.get() + 7200);
+    let context = QueryContext {
+        primary: &lab.standby,
+        standby: &lab.primary,
+        ledger: &*pair.us.ledger,
+        epoch: pair.record(&pair.india).epoch,
+        ..lab.context()
+    };
+    ready(reconcile_query(&context)).unwrap()
+}
+
 #[test]
 fn tags_are_part_of_what_they_were() {
     let lab = Lab::new(policy_with("", "tags = \"copy\"\n"));
@@ -46,16 +60,7 @@ fn tags_are_part_of_what_they_were() {
     let pair = failed_over_with_rows_of(&lab);
     let (primary, former) = (&lab.standby, &lab.primary);
     change(&lab, primary, "etl", "Description", "of the new primary");
-    pair.accept(&pair.compare()).unwrap().unwrap();
-    lab.clock.0.set(lab.clock.0.get() + 7200);
-    let context = QueryContext {
-        primary,
-        standby: former,
-        ledger: &*pair.us.ledger,
-        epoch: pair.record(&pair.india).epoch,
-        ..lab.context()
-    };
-    let outcome = ready(reconcile_query(&context)).unwrap();
+    let outcome = accept_and_reconcile(&lab, &pair);
     assert_eq!(
         findings(&outcome, FindingKind::Unmanaged).len(),
         0,
@@ -74,17 +79,7 @@ fn they_are_paired_again_by_what_they_were_and_what_was_changed_there_is_left_al
     change(&lab, primary, "etl", "Description", "of the new primary");
     change(&lab, primary, "by_id", "QueryStatement", "select 3");
     change(&lab, former, "by_id", "QueryStatement", "select 2");
-    let divergence = pair.compare();
-    pair.accept(&divergence).unwrap().unwrap();
-    lab.clock.0.set(lab.clock.0.get() + 7200);
-    let context = QueryContext {
-        primary,
-        standby: former,
-        ledger: &*pair.us.ledger,
-        epoch: pair.record(&pair.india).epoch,
-        ..lab.context()
-    };
-    let outcome = ready(reconcile_query(&context)).unwrap();
+    let outcome = accept_and_reconcile(&lab, &pair);
     assert_eq!(
         found(&lab, former, "daily").text("QueryString"),
         Some("select 1")
