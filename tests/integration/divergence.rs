@@ -396,7 +396,7 @@ fn accepting_goes_on_where_it_was_and_removes_rows_of_an_earlier_time() {
         let mut stale = twinlake_core::LedgerRow::new(
             twinlake_core::Subject::Database(twinlake_core::Name::new("stale").unwrap()),
             twinlake_core::SubjectState::InSync,
-            Timestamp(0),
+            Timestamp::from_millis(0),
         );
         stale.managed_keys.clear();
         written.push(stale);

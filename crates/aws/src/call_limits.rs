@@ -282,7 +282,7 @@ impl CallLimits {
 
 /// The present second since the Unix epoch, and how much of it is left.
 fn second_and_rest() -> (i64, Duration) {
-    let now = SystemClock.now().0;
+    let now = SystemClock.now().millis();
     let rest = 1000 - now.rem_euclid(1000);
     let rest = Duration::from_millis(u64::try_from(rest).unwrap_or_default());
     (now.div_euclid(1000), rest)

@@ -24,11 +24,11 @@ use twinlake_core::catalog::{
 use twinlake_core::{Column, Database, Name, Partition, StorageDescriptor, Table, Timestamp};
 
 fn from_sdk_time(time: Option<DateTime>) -> Option<Timestamp> {
-    time.and_then(|time| time.to_millis().ok()).map(Timestamp)
+    time.and_then(|time| time.to_millis().ok()).map(Timestamp::from_millis)
 }
 
 fn to_sdk_time(time: Option<Timestamp>) -> Option<DateTime> {
-    time.map(|time| DateTime::from_millis(time.0))
+    time.map(|time| DateTime::from_millis(time.millis()))
 }
 
 fn from_sdk_map<I: IntoIterator<Item = (String, String)>>(pairs: Option<I>) -> Parameters {

@@ -335,7 +335,7 @@ impl Ledger for DynamoLedger {
     async fn begin_resync_run(&self, run: &ResyncRun) -> Result<(), CallError> {
         let parts: Vec<String> = run.outstanding_parts.iter().cloned().collect();
         let fields = [
-            ("started_at", number_value(run.started_at.0)),
+            ("started_at", number_value(run.started_at.millis())),
             ("outstanding_parts", AttributeValue::Ss(parts)),
             ("has_unread_part", AttributeValue::Bool(run.has_unread_part)),
             (
@@ -376,7 +376,7 @@ impl Ledger for DynamoLedger {
         let millis = number_attribute(&item, "value");
         let millis = millis.ok_or_else(|| self.unreadable_error("time of a resync", &item))?;
         Ok(Some(VerifiedRun {
-            started_at: Timestamp(millis),
+            started_at: Timestamp::from_millis(millis),
             policy_digest: string_attribute(&item, "policy")
                 .unwrap_or_default()
                 .to_owned(),
@@ -410,13 +410,13 @@ impl Ledger for DynamoLedger {
             .item("pk", string_value("meta"))
             .item("sk", string_value("verified_at"))
             .item(FORMAT, number_value(format::LEDGER))
-            .item("value", number_value(at.0))
+            .item("value", number_value(at.millis()))
             .item("policy", string_value(&run.policy_digest))
             .item("epoch", AttributeValue::N(run.epoch.to_string()))
             .condition_expression("attribute_not_exists(pk) OR #v < :at OR #v > :now")
             .expression_attribute_names("#v", "value")
-            .expression_attribute_values(":at", number_value(at.0))
-            .expression_attribute_values(":now", number_value(now.0));
+            .expression_attribute_values(":at", number_value(at.millis()))
+            .expression_attribute_values(":now", number_value(now.millis()));
         condition_held("PutItem", call.send(), &self.region)
             .await
             .map(drop)
@@ -425,7 +425,7 @@ impl Ledger for DynamoLedger {
     async fn scan_schedule(&self, target: &ScanTarget) -> Result<ScanSchedule, CallError> {
         let (pk, sk) = scan_key(target);
         let item = self.get_item(&pk, &sk).await?.unwrap_or_default();
-        let at = |name: &str| number_attribute(&item, name).map(Timestamp);
+        let at = |name: &str| number_attribute(&item, name).map(Timestamp::from_millis);
         Ok(ScanSchedule {
             last_scan_at: at("last_scan_at"),
             next_scan_at: at("next_scan_at"),

@@ -49,7 +49,7 @@ impl CanaryBuckets for S3Canaries {
             .put_object()
             .bucket(&canary.bucket)
             .key(&canary.key)
-            .metadata(WRITTEN_AT, written_at.0.to_string())
+            .metadata(WRITTEN_AT, written_at.millis().to_string())
             .content_type("text/plain")
             .body(ByteStream::from_static(CONTENT.as_bytes()));
         let written = call.send().await;
@@ -109,7 +109,7 @@ impl CanaryBuckets for S3Canaries {
                 .last_modified()
                 .map(timestamp)
                 .ok_or_else(|| self.without_time())?,
-            written_at: written_at.map(Timestamp),
+            written_at: written_at.map(Timestamp::from_millis),
             replication_status: found
                 .replication_status()
                 .map(|status| status.as_str().to_owned()),

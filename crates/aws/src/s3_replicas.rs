@@ -90,7 +90,7 @@ mod tests {
             bucket: "b".to_owned(),
             key: "k".to_owned(),
             version: None,
-            created_at: Timestamp(10_500),
+            created_at: Timestamp::from_millis(10_500),
         };
         let has_arrived = |secs| is_same_or_newer(Timestamp::from_secs(secs), &replica);
         assert!(!has_arrived(9) && has_arrived(10) && has_arrived(11));

@@ -21,7 +21,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let millis = since.map_or(0, |since| since.as_millis());
-        Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
     fn monotonic(&self) -> Duration {

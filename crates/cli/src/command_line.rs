@@ -57,7 +57,7 @@ pub enum Command {
     /// Show the changes that would make the standby equal to the primary, field by field
     ///
     /// Also shows which changes are held, and why. Writes nothing in AWS. Exits with 2 if there are
-    /// changes, if one is held or rejected, or if an object could not be read.
+    /// changes, if one is held or rejected, if an object could not be read, or if you lack rights.
     #[command(visible_alias = "diff")]
     Plan(WithCommon<PlanArgs>),
     /// Make the standby equal to the primary: apply a new plan, or a stored one
@@ -188,7 +188,7 @@ pub enum Command {
     /// while it is an administrator makes every later change of the data lake settings fail. Exits
     /// with 2 if a role is left, or if --dry-run shows something to revert.
     Uninstall(UninstallArgs),
-    /// Add what Twinlake needs to things that exist, such as S3 replication to buckets
+    /// Make the storage of a lake or its trails, or add S3 replication to buckets that exist
     #[command(subcommand)]
     Setup(SetupCommand),
     /// Relocate an Iceberg table to the standby, or check a copy of one

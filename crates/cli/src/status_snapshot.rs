@@ -241,11 +241,11 @@ mod tests {
             let subject = Subject::Database(name);
             (
                 subject.clone(),
-                LedgerRow::new(subject, state, Timestamp(since)),
+                LedgerRow::new(subject, state, Timestamp::from_millis(since)),
             )
         };
         let snapshot = StatusSnapshot {
-            now: Timestamp(9),
+            now: Timestamp::from_millis(9),
             is_monitored: false,
             rows: [
                 row("a", SubjectState::InSync, 1),
@@ -255,7 +255,7 @@ mod tests {
                 row("e", SubjectState::OnHold, 5),
             ]
             .into(),
-            verified_at: Some(Timestamp(0)),
+            verified_at: Some(Timestamp::from_millis(0)),
             lag_samples: Vec::new(),
             canaries: None,
             pending_objects: BTreeMap::new(),
@@ -301,10 +301,10 @@ mod tests {
 
     fn snapshot_of(row: LedgerRow) -> StatusSnapshot {
         StatusSnapshot {
-            now: Timestamp(9),
+            now: Timestamp::from_millis(9),
             is_monitored: false,
             rows: [(row.subject.clone(), row)].into(),
-            verified_at: Some(Timestamp(0)),
+            verified_at: Some(Timestamp::from_millis(0)),
             lag_samples: Vec::new(),
             canaries: None,
             pending_objects: BTreeMap::new(),
@@ -317,7 +317,7 @@ mod tests {
 
     fn row_in_sync() -> LedgerRow {
         let subject = Subject::Database(Name::new("a").unwrap());
-        LedgerRow::new(subject, SubjectState::InSync, Timestamp(1))
+        LedgerRow::new(subject, SubjectState::InSync, Timestamp::from_millis(1))
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
             "ap-south-1",
             "database a",
             [""; 3].map(str::to_owned),
-            Timestamp(1),
+            Timestamp::from_millis(1),
         )];
         assert!(snapshot.needs_attention(&in_sync));
     }

@@ -1,11 +1,12 @@
 //! Parses an event into the scope to read.
 //!
-//! An event is a hint: it may be late, duplicated, out of order, truncated or missing. Only
-//! three facts of an event are used: which object changed, that the change was a deletion, and
-//! which grants a revoke named. Parsing is lenient (every field is optional, keys are compared
-//! without regard to case, enumerations are open), and a missing field widens the scope. An event
+//! An event is a hint: it may be late, duplicated, out of order, truncated or missing. Four facts
+//! of an event are used: which object changed, that the change was a deletion, which grants a
+//! revoke named, and when calls granted and revoked what AWS may list late (LF-07). A heartbeat
+//! also says when it was sent. Parsing is lenient (every field is optional, keys are compared
+//! without regard to case, enumerations are open), and a missing field enlarges the scope. An event
 //! of another catalog than the default one is ignored, and a name that cannot be read makes an
-//! event unrecognized instead of widening its scope.
+//! event unrecognized instead of enlarging its scope.
 
 mod cloudtrail;
 mod cloudtrail_lakeformation;
@@ -40,8 +41,8 @@ pub const ALERT_DETAIL_TYPE: &str = "Alert";
 /// roles whose calls are ignored.
 #[derive(Clone, Debug, Default)]
 pub struct EventContext {
-    /// The Region that events must come from: the primary's, or the local Region for operational
-    /// events.
+    /// The primary's Region: events of another one are ignored. Of operational events the local Region:
+    /// rules of EventBridge admit no others, and it is not checked again.
     pub region: String,
     /// The account that events must come from.
     pub account: String,
@@ -80,7 +81,8 @@ pub fn time_of(bytes: &[u8]) -> Option<Timestamp> {
 /// Parses one EventBridge event.
 ///
 /// # Errors
-/// The event is not JSON, or its source and detail-type are unknown; the text says which.
+/// The event is too large or no JSON object, its type is unknown, or it names nothing that can be
+/// read; the text says which.
 pub fn parse(bytes: &[u8], event_context: &EventContext) -> Result<Parsed, UnrecognizedEvent> {
     let json = read_json(bytes)?;
     let event = LenientJson::new(&json);

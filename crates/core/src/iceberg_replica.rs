@@ -250,7 +250,7 @@ mod tests {
         IcebergEntry {
             source: source.to_owned(),
             columns: columns.to_owned(),
-            created: Some(Timestamp(1)),
+            created: Some(Timestamp::from_millis(1)),
         }
     }
 
@@ -266,13 +266,13 @@ mod tests {
     fn an_older_commit_stands_for_a_newer_one_of_the_same_table_and_columns_only() {
         let mut replica = IcebergReplica::default();
         let first = entry("m1", "c");
-        replica.record_relocated(relocated(&first), Timestamp(5));
+        replica.record_relocated(relocated(&first), Timestamp::from_millis(5));
         assert!(replica.is_relocated(&first) && replica.commit_for(&first).is_some());
         assert!(replica.commit_for(&entry("m2", "c")).is_some());
         assert!(!replica.is_relocated(&entry("m2", "c")));
         assert!(replica.commit_for(&entry("m2", "d")).is_none());
         let recreated = IcebergEntry {
-            created: Some(Timestamp(2)),
+            created: Some(Timestamp::from_millis(2)),
             ..entry("m2", "c")
         };
         assert!(replica.commit_for(&recreated).is_none());
@@ -295,7 +295,7 @@ mod tests {
         };
         let newest = entry("m4", "c");
         assert_eq!(sources(&replica, &newest), ["m4", "m3", "m1"]);
-        replica.record_relocated(relocated(&entry("m3", "c")), Timestamp(5));
+        replica.record_relocated(relocated(&entry("m3", "c")), Timestamp::from_millis(5));
         assert_eq!(sources(&replica, &newest), ["m4"]);
         for number in 0..40 {
             replica.record_seen(&entry(&number.to_string(), "c"));
@@ -307,11 +307,11 @@ mod tests {
     fn a_commit_is_due_unless_it_is_relocated_refused_or_in_the_queue() {
         let mut replica = IcebergReplica::default();
         let commit = entry("m1", "c");
-        assert!(replica.is_due(&commit, "p", Timestamp(10)));
+        assert!(replica.is_due(&commit, "p", Timestamp::from_millis(10)));
         let waits = |obstacle, next_look_at| {
             Some(WaitingCommit {
                 entry: commit.clone(),
-                since: Timestamp(1),
+                since: Timestamp::from_millis(1),
                 next_look_at,
                 is_overdue: false,
                 obstacle,
@@ -320,18 +320,18 @@ mod tests {
         };
         replica.waiting = waits(
             RelocationObstacle::Unfinished { left: 1 },
-            Some(Timestamp(11).plus_secs(LOOK_TOLERANCE_SECS)),
+            Some(Timestamp::from_millis(11).plus_secs(LOOK_TOLERANCE_SECS)),
         );
-        assert!(!replica.is_due(&commit, "p", Timestamp(10)));
-        assert!(replica.is_due(&commit, "p", Timestamp(11)));
-        assert!(replica.is_due(&entry("m2", "c"), "p", Timestamp(10)));
+        assert!(!replica.is_due(&commit, "p", Timestamp::from_millis(10)));
+        assert!(replica.is_due(&commit, "p", Timestamp::from_millis(11)));
+        assert!(replica.is_due(&entry("m2", "c"), "p", Timestamp::from_millis(10)));
         replica.waiting = waits(RelocationObstacle::Refused("orc".to_owned()), None);
         assert!(replica.is_refused(&commit) && !replica.is_refused(&entry("m2", "c")));
-        assert!(!replica.is_due(&commit, "p", Timestamp(10)));
-        assert!(replica.is_due(&commit, "another policy", Timestamp(10)));
-        replica.record_relocated(relocated(&commit), Timestamp(12));
-        assert!(!replica.is_due(&commit, "p", Timestamp(20)) && replica.waiting.is_none());
-        assert!(replica.is_due(&commit, "p", Timestamp(12).plus_secs(SHOWN_LOOK_SECS)));
+        assert!(!replica.is_due(&commit, "p", Timestamp::from_millis(10)));
+        assert!(replica.is_due(&commit, "another policy", Timestamp::from_millis(10)));
+        replica.record_relocated(relocated(&commit), Timestamp::from_millis(12));
+        assert!(!replica.is_due(&commit, "p", Timestamp::from_millis(20)) && replica.waiting.is_none());
+        assert!(replica.is_due(&commit, "p", Timestamp::from_millis(12).plus_secs(SHOWN_LOOK_SECS)));
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
         let old = entry("m1", "c");
         replica.waiting = Some(WaitingCommit {
             entry: old.clone(),
-            since: Timestamp(1),
+            since: Timestamp::from_millis(1),
             next_look_at: None,
             is_overdue: true,
             obstacle: RelocationObstacle::Unfinished { left: 1 },
@@ -349,11 +349,11 @@ mod tests {
         let newer = entry("m2", "c");
         assert!(replica.is_overdue(&old) && replica.is_overdue(&newer));
         let recreated = IcebergEntry {
-            created: Some(Timestamp(2)),
+            created: Some(Timestamp::from_millis(2)),
             ..newer.clone()
         };
         assert!(!replica.is_overdue(&recreated));
-        replica.record_relocated(relocated(&newer), Timestamp(5));
+        replica.record_relocated(relocated(&newer), Timestamp::from_millis(5));
         assert!(!replica.is_overdue(&newer));
     }
 }

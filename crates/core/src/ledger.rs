@@ -316,7 +316,7 @@ impl LedgerRow {
     /// row that is deleted and made again must not get a version that it had before.
     #[must_use]
     pub fn next_version(&self) -> u64 {
-        let first = u64::try_from(self.since.0).unwrap_or_default();
+        let first = u64::try_from(self.since.millis()).unwrap_or_default();
         self.version.map_or(first, |version| version + 1)
     }
 

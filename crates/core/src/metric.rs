@@ -239,7 +239,7 @@ fn log_line(points: &[&MetricPoint], now: Timestamp) -> String {
     });
     root.insert(
         "_aws".to_owned(),
-        json!({"Timestamp": now.0, "CloudWatchMetrics": [directive]}),
+        json!({"Timestamp": now.millis(), "CloudWatchMetrics": [directive]}),
     );
     Value::Object(root).to_string()
 }
@@ -255,7 +255,7 @@ mod tests {
             MetricPoint::with_dimension(Metric::Lag, "catalog", 7),
             MetricPoint::new(Metric::PlansRejected, 0),
         ];
-        let lines: Vec<Value> = log_lines(&points, Timestamp(1_763_633_730_500))
+        let lines: Vec<Value> = log_lines(&points, Timestamp::from_millis(1_763_633_730_500))
             .iter()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();

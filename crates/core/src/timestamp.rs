@@ -9,9 +9,21 @@ use time::format_description::well_known::Rfc3339;
 ///
 /// In JSON it is a number of seconds, as in AWS's JSON protocols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(pub i64);
+pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// Creates a time from milliseconds since 1970.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Returns milliseconds since 1970.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
     /// Creates a time from whole seconds.
     #[must_use]
     pub fn from_secs(secs: i64) -> Self {
@@ -93,7 +105,7 @@ mod tests {
     #[test]
     fn reads_and_writes_aws_json_seconds() {
         let time: Timestamp = serde_json::from_str("1763633730.5").unwrap();
-        assert_eq!(time, Timestamp(1_763_633_730_500));
+        assert_eq!(time, Timestamp::from_millis(1_763_633_730_500));
         assert_eq!(serde_json::to_string(&time).unwrap(), "1763633730.5");
         let whole = Timestamp::from_secs(5);
         assert_eq!(serde_json::to_string(&whole).unwrap(), "5");

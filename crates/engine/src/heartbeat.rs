@@ -40,7 +40,7 @@ pub async fn write_heartbeat<R: WriteRegion>(region: &R, now: Timestamp) -> Resu
     }
     let filter = Attachment::DataCellsFilter(DataCellsFilter {
         name: FILTER.to_owned(),
-        rows: Some(format!("{FILTER} = '{}'", now.0)),
+        rows: Some(format!("{FILTER} = '{}'", now.millis())),
         columns: FilterColumns::Only(BTreeSet::from([id.table.clone()])),
     });
     let results = region

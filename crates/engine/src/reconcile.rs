@@ -239,7 +239,7 @@ impl ReconcileTimer {
             rounds: outcome.rounds,
             steps: outcome.counts.total(),
             calls: context.primary.call_count().saturating_sub(self.calls),
-            milliseconds: context.clock.now().0 - self.started.0,
+            milliseconds: context.clock.now().millis() - self.started.millis(),
             outcome: outcome.status(),
             reasons: outcome.open_reasons().take(MAX_LOGGED_REASONS).collect(),
         }

@@ -11,7 +11,8 @@ pub struct RetryMessage {
     pub scope: Scope,
     /// The number of earlier attempts.
     pub attempt: u32,
-    /// After this time the scope is not retried, but left to the resync.
+    /// After this time the scope is not retried, but left to the resync. A part of a resync run is made
+    /// all the same.
     pub deadline: Timestamp,
     /// The part of a resync run that the message requests, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +33,7 @@ impl ResyncPart {
     #[must_use]
     pub fn first(started: Timestamp, policy_digest: &str) -> Self {
         Self {
-            run: format!("run-{}-{}", started.0, short(policy_digest)),
+            run: format!("run-{}-{}", started.millis(), short(policy_digest)),
             name: "start".to_owned(),
         }
     }
@@ -41,7 +42,7 @@ impl ResyncPart {
     #[must_use]
     pub fn started_at(&self) -> Option<Timestamp> {
         let millis = self.run.split('-').nth(1)?;
-        millis.parse().ok().map(Timestamp)
+        millis.parse().ok().map(Timestamp::from_millis)
     }
 
     /// Whether the run started under the policy of this digest, as its ID says.
@@ -56,10 +57,10 @@ fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// How long a part of a resync run may be in its queue. It reaches the dead-letter queue later.
+/// A part of a resync run that is received later than this after it was sent counts as delivered before.
 pub const PART_DEADLINE_SECS: i64 = 6 * 3600;
 
-/// The attempt after which the next one is delayed by 640 seconds.
+/// The attempt whose message is sent with the delay after it, 640 seconds.
 const LOOK_AGAIN_ATTEMPT: u32 = 7;
 
 /// The delay of a message after the first attempt.
@@ -93,14 +94,14 @@ impl RetryMessage {
         serde_json::to_string(&envelope).unwrap_or_default()
     }
 
-    /// The message that has a part of a resync run made once more, after 640 seconds, which was delivered
-    /// twice: a function that ended between a grant and its next read has left the grant, and a listing of
+    /// If a part of a resync run was delivered before: the message that has it made once more, after 640
+    /// seconds. A function that ended between a grant and its next read has left the grant, and a listing of
     /// the standby may be older than it. Other messages look again by themselves. What is received after
-    /// its deadline was in a dead-letter queue, so it was delivered before, whoever sent it back.
+    /// its deadline counts as delivered before, whoever sent it back.
     #[must_use]
     pub fn after_redelivery(&self, is_redelivered: bool, now: Timestamp) -> Option<Self> {
-        let is_from_dead_letters = self.deadline < now;
-        let looks_again = self.part.is_some() && (is_redelivered || is_from_dead_letters);
+        let is_past_deadline = self.deadline < now;
+        let looks_again = self.part.is_some() && (is_redelivered || is_past_deadline);
         looks_again.then(|| Self {
             attempt: LOOK_AGAIN_ATTEMPT,
             deadline: self.deadline.max(now.plus_secs(PART_DEADLINE_SECS)),
@@ -110,7 +111,7 @@ impl RetryMessage {
 
     /// Returns the delay in seconds before the next attempt at something that takes access away: it backs off
     /// like others, up to [`MAX_NARROWING_DELAY_SECS`]. Between half of the delay and all of it, by the message,
-    /// so that messages that lost against the same function do not meet again.
+    /// so that messages that lost against the same run do not meet again.
     #[must_use]
     pub fn narrowing_delay_secs(&self) -> u16 {
         let longest = self.delay_secs().min(MAX_NARROWING_DELAY_SECS);
@@ -121,8 +122,8 @@ impl RetryMessage {
         longest - u16::try_from(number % range).unwrap_or_default()
     }
 
-    /// Returns the delay before the next attempt in seconds: exponential backoff up to the maximum
-    /// delay of SQS.
+    /// Returns the delay in seconds after this attempt, before the message that follows it: exponential
+    /// backoff up to the maximum delay of SQS.
     #[must_use]
     pub fn delay_secs(&self) -> u16 {
         const MAX_SECS: u16 = 900;
@@ -162,7 +163,7 @@ mod tests {
             let messages = (0..64).map(|deadline| RetryMessage {
                 scope: Scope::catalog(),
                 attempt,
-                deadline: Timestamp(deadline),
+                deadline: Timestamp::from_millis(deadline),
                 part: None,
             });
             messages.map(|one| one.narrowing_delay_secs()).collect()
@@ -204,7 +205,7 @@ mod tests {
             let message = RetryMessage {
                 scope: Scope::default(),
                 attempt,
-                deadline: Timestamp(0),
+                deadline: Timestamp::from_millis(0),
                 part: None,
             };
             message.delay_secs()

@@ -13,7 +13,7 @@ pub(crate) async fn within<T>(
     if tokio::runtime::Handle::try_current().is_err() {
         return Some(work.await);
     }
-    let time_left = u64::try_from(stop_at.0.saturating_sub(now.0)).unwrap_or_default();
+    let time_left = u64::try_from(stop_at.millis().saturating_sub(now.millis())).unwrap_or_default();
     let limit = Duration::from_millis(time_left);
     tokio::time::timeout(limit, work).await.ok()
 }
@@ -24,7 +24,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_does_not_end_is_given_up() {
-        let now = Timestamp(0);
+        let now = Timestamp::from_millis(0);
         let endless = std::future::pending::<()>();
         assert_eq!(within(endless, now.plus_secs(-1), now).await, None);
         assert_eq!(within(async {}, now.plus_secs(60), now).await, Some(()));

@@ -74,7 +74,7 @@ impl<C: Clock> WriteLease<C> {
             return Duration::ZERO;
         };
         let monotonic = self.clock.monotonic().saturating_sub(start.monotonic);
-        let wall = self.clock.now().0.saturating_sub(start.wall.0);
+        let wall = self.clock.now().millis().saturating_sub(start.wall.millis());
         let wall = Duration::from_millis(u64::try_from(wall).unwrap_or_default());
         LEASE.saturating_sub(monotonic.max(wall))
     }
@@ -240,7 +240,7 @@ mod tests {
 
     impl Clock for TestClock {
         fn now(&self) -> Timestamp {
-            Timestamp(self.0.get().1)
+            Timestamp::from_millis(self.0.get().1)
         }
 
         fn monotonic(&self) -> Duration {

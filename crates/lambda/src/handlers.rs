@@ -71,7 +71,7 @@ pub(crate) fn batch_response(failed: impl IntoIterator<Item = String>) -> SqsBat
 }
 
 pub(crate) fn stop_at(deadline_millis: u64) -> Timestamp {
-    let deadline = Timestamp(i64::try_from(deadline_millis).unwrap_or(i64::MAX));
+    let deadline = Timestamp::from_millis(i64::try_from(deadline_millis).unwrap_or(i64::MAX));
     deadline.plus_secs(-SHUTDOWN_MARGIN_SECS)
 }
 

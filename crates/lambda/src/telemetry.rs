@@ -74,7 +74,7 @@ impl<'a> InvocationTelemetry<'a> {
             }
         }
         emit(&points, now);
-        let duration_ms = u64::try_from(now.0 - self.started.0).unwrap_or_default();
+        let duration_ms = u64::try_from(now.millis() - self.started.millis()).unwrap_or_default();
         counts.extend(monitor::prefixed("calls", &calls));
         counts.insert("lambda.invocations".to_owned(), 1);
         let mb_ms = duration_ms.saturating_mul(self.memory_mb);

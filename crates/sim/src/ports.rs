@@ -62,7 +62,7 @@ impl Clock for Sim {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.state().now().0).unwrap_or_default())
+        Duration::from_millis(u64::try_from(self.state().now().millis()).unwrap_or_default())
     }
 }
 

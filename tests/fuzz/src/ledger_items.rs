@@ -54,7 +54,7 @@ fuzz_target!(|input: (u8, i64, Vec<Vec<Attribute<'_>>>)| {
     let items: Vec<Value> = items.iter().take(4).map(|item| to_item(item)).collect();
     // Reads that fail are fine; a panic is not.
     let _ = with_items(items, async |ledger| {
-        read(ledger, call, Timestamp(now)).await
+        read(ledger, call, Timestamp::from_millis(now)).await
     });
 });
 
@@ -109,7 +109,7 @@ fn body(kind: i64) -> Value {
 }
 
 fn row(subject: Subject) -> LedgerRow {
-    let created = Some(Timestamp(1_500));
+    let created = Some(Timestamp::from_millis(1_500));
     let digest = Some("0123".to_owned());
     let row = LedgerRow {
         pairing: Some(Pairing {
@@ -124,7 +124,7 @@ fn row(subject: Subject) -> LedgerRow {
             link: true,
         }),
         intents: BTreeSet::from([Intent {
-            at: Timestamp(1_500),
+            at: Timestamp::from_millis(1_500),
             run: u64::MAX,
             digest: "0123".to_owned(),
         }]),
@@ -134,7 +134,7 @@ fn row(subject: Subject) -> LedgerRow {
         table_default: Some(Vec::new()),
         source_location: Some("s3://lake/db/t/".to_owned()),
         partitions: 3,
-        ..LedgerRow::new(subject, SubjectState::Blocked, Timestamp(1_500))
+        ..LedgerRow::new(subject, SubjectState::Blocked, Timestamp::from_millis(1_500))
     };
     row.with_history_of(None)
 }
@@ -151,7 +151,7 @@ fn incident() -> Incident {
     .expect("the incident is valid");
     incident
         .last_found
-        .insert("table db.t".to_owned(), Timestamp(5));
+        .insert("table db.t".to_owned(), Timestamp::from_millis(5));
     incident
 }
 
@@ -162,7 +162,7 @@ fn alert() -> Alert {
         "us-east-1",
         "db",
         sentences,
-        Timestamp(1_500),
+        Timestamp::from_millis(1_500),
     )
 }
 
@@ -173,11 +173,11 @@ fn pending_objects() -> PendingObjects {
             bucket: "lake".to_owned(),
             key: "db/t/x".to_owned(),
             version: None,
-            created_at: Timestamp(1_500),
+            created_at: Timestamp::from_millis(1_500),
         }],
     };
     PendingObjects {
-        since: Timestamp(1_500),
+        since: Timestamp::from_millis(1_500),
         reasons: [("denied".to_owned(), missing)].into(),
     }
 }
@@ -243,7 +243,7 @@ async fn read(ledger: &DynamoLedger, call: u8, now: Timestamp) -> Option<()> {
             ledger.begin_resync_run(&run).await.ok()?;
         }
         9 => ledger
-            .put_verified_run(&ledger.verified_run().await.ok()??, Timestamp(0))
+            .put_verified_run(&ledger.verified_run().await.ok()??, Timestamp::from_millis(0))
             .await
             .ok()?,
         10 => {

@@ -38,7 +38,7 @@ fn check_rows(subjects: &BTreeSet<Subject>, location: &str) {
         .iter()
         .map(|subject| LedgerRow {
             source_location: Some(location.to_owned()),
-            ..LedgerRow::new(subject.clone(), SubjectState::OutOfSync, Timestamp(0))
+            ..LedgerRow::new(subject.clone(), SubjectState::OutOfSync, Timestamp::from_millis(0))
         })
         .collect();
     let (written, requests) = with_items(Vec::new(), async |ledger| ledger.put_rows(&rows).await);
@@ -61,7 +61,7 @@ fn check_tables(tables: &BTreeSet<TableId>) {
     let (written, requests) = with_items(Vec::new(), async |ledger| {
         for table in tables {
             let target = ScanTarget::Partitions(table.clone());
-            let (_, updated) = ScanSchedule::default().request(Timestamp(0), 300);
+            let (_, updated) = ScanSchedule::default().request(Timestamp::from_millis(0), 300);
             let before = ScanSchedule::default();
             ledger.put_scan_schedule(&target, before, updated).await?;
             ledger

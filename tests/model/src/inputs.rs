@@ -43,7 +43,7 @@ pub struct CommonInputs {
 }
 
 /// When the database and, where a model does not create it, the table were created.
-pub const CREATED: Timestamp = Timestamp(1);
+pub const CREATED: Timestamp = Timestamp::from_millis(1);
 
 impl CommonInputs {
     /// Creates the inputs for the primary of an epoch. The policy is the same for each.

@@ -98,7 +98,7 @@ pub fn to_sdk_column_statistics(
     glue::ColumnStatistics::builder()
         .column_name(&from.column_name)
         .column_type(&from.column_type)
-        .analyzed_time(DateTime::from_millis(from.analyzed_time.0))
+        .analyzed_time(DateTime::from_millis(from.analyzed_time.millis()))
         .set_statistics_data(data)
         .build()
 }

@@ -101,7 +101,7 @@ impl LakeSetup {
         arn.ok_or_else(|| self.invalid(CALL, "the response has no ARN"))
     }
 
-    /// The aliases of a key (`ListAliases`), in their order.
+    /// The aliases of a key (`ListAliases`), sorted by name.
     ///
     /// # Errors
     /// The call failed.

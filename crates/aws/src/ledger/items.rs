@@ -331,7 +331,7 @@ impl DynamoLedger {
             ("next_scan_at", updated.next_scan_at),
         ] {
             if let Some(time) = time {
-                call = call.item(name, number_value(time.0));
+                call = call.item(name, number_value(time.millis()));
             }
         }
         let call = call
@@ -341,11 +341,11 @@ impl DynamoLedger {
             (None, _) => call.condition_expression("attribute_not_exists(#l)"),
             (Some(last), None) => call
                 .condition_expression("#l = :last AND attribute_not_exists(#n)")
-                .expression_attribute_values(":last", number_value(last.0)),
+                .expression_attribute_values(":last", number_value(last.millis())),
             (Some(last), Some(next)) => call
                 .condition_expression("#l = :last AND #n = :next")
-                .expression_attribute_values(":last", number_value(last.0))
-                .expression_attribute_values(":next", number_value(next.0)),
+                .expression_attribute_values(":last", number_value(last.millis()))
+                .expression_attribute_values(":next", number_value(next.millis())),
         };
         let call = match current.last_scan_at {
             // DynamoDB rejects an attribute name that the condition does not use.
@@ -433,7 +433,7 @@ pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
     ResyncRun {
         format: format::LEDGER,
         id: id.to_owned(),
-        started_at: Timestamp(number_attribute(item, "started_at").unwrap_or_default()),
+        started_at: Timestamp::from_millis(number_attribute(item, "started_at").unwrap_or_default()),
         outstanding_parts: parts.into_iter().flatten().cloned().collect(),
         has_unread_part: item
             .get("has_unread_part")

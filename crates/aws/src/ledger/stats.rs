@@ -75,7 +75,7 @@ fn table_of(item: &Item) -> Option<TableId> {
 }
 
 fn parse_heartbeat(item: &Item) -> Option<Heartbeat> {
-    let at = |name: &str| number_attribute(item, name).map(Timestamp);
+    let at = |name: &str| number_attribute(item, name).map(Timestamp::from_millis);
     let (sent, done) = at("sent_at").zip(at("done_at"))?;
     Some(Heartbeat { sent, done })
 }
@@ -177,7 +177,7 @@ impl StatsStore for DynamoLedger {
     ) -> Result<ChannelHealth, CallError> {
         let item = self.get_item("heartbeats", channel.as_str()).await?;
         let item = item.unwrap_or_default();
-        let since = number_attribute(&item, "monitored_since").map(Timestamp);
+        let since = number_attribute(&item, "monitored_since").map(Timestamp::from_millis);
         let last = parse_heartbeat(&item);
         if since.is_none() && last.is_none() {
             let call = self
@@ -186,7 +186,7 @@ impl StatsStore for DynamoLedger {
                 .expression_attribute_names("#s", "monitored_since")
                 .expression_attribute_names("#f", FORMAT)
                 .expression_attribute_values(":f", number_value(format::LEDGER))
-                .expression_attribute_values(":now", number_value(now.0));
+                .expression_attribute_values(":now", number_value(now.millis()));
             let response = call.send().await;
             response.map_err(|e| call_error::from_sdk("UpdateItem", &self.region, &e))?;
         }
@@ -210,8 +210,8 @@ impl StatsStore for DynamoLedger {
                 ("#d", "done_at"),
                 ("#f", FORMAT),
             ])))
-            .expression_attribute_values(":s", number_value(heartbeat.sent.0))
-            .expression_attribute_values(":d", number_value(heartbeat.done.0))
+            .expression_attribute_values(":s", number_value(heartbeat.sent.millis()))
+            .expression_attribute_values(":d", number_value(heartbeat.done.millis()))
             .expression_attribute_values(":f", number_value(format::LEDGER));
         condition_held("UpdateItem", call.send(), &self.region)
             .await
@@ -236,7 +236,7 @@ impl StatsStore for DynamoLedger {
 
     async fn put_lag_sample(&self, sample: &LagSample) -> Result<(), CallError> {
         let mut fields = vec![
-            ("sampled_at", number_value(sample.at.0)),
+            ("sampled_at", number_value(sample.at.millis())),
             ("catalog_lag_secs", number_value(sample.catalog)),
             ("permissions_lag_secs", number_value(sample.permissions)),
             (
@@ -255,7 +255,7 @@ impl StatsStore for DynamoLedger {
         let items = self.query("lag_samples", Some(&after)).await?;
         let samples = items.iter().filter_map(|item| {
             Some(LagSample {
-                at: Timestamp(number_attribute(item, "sampled_at")?),
+                at: Timestamp::from_millis(number_attribute(item, "sampled_at")?),
                 catalog: number_attribute(item, "catalog_lag_secs")?,
                 permissions: number_attribute(item, "permissions_lag_secs")?,
                 storage: number_attribute(item, "storage_lag_secs"),
@@ -500,7 +500,7 @@ mod tests {
                 let subject = Subject::Table(id.clone());
                 let row = LedgerRow {
                     source_location: Some("s3://lake-us/x/".to_owned()),
-                    ..LedgerRow::new(subject, SubjectState::InSync, Timestamp(0))
+                    ..LedgerRow::new(subject, SubjectState::InSync, Timestamp::from_millis(0))
                 };
                 let (pk, sk, of) = location_key(&row).unwrap();
                 assert!(locations.insert((pk, sk)), "{id}");

@@ -22,7 +22,7 @@ pub struct ExplainArgs {
     /// A file with the event: an EventBridge event, or an S3 event notification
     #[arg(value_name = "EVENT.json")]
     pub file: PathBuf,
-    /// Print the objects to read as JSON, if the event leads to a read
+    /// Print the objects to read as JSON, if the event is a change in the primary
     #[arg(long)]
     pub json: bool,
     /// The policy file [default: none; the event counts as one of the primary]
@@ -124,7 +124,7 @@ enum Effect {
     OutOfBandChange(OutOfBandChange),
     /// Alerts are sent.
     Alerts(Vec<Alert>),
-    /// The status of the standby lists an alert of the primary.
+    /// The status of the other Region lists an alert of this one.
     PeerAlert(Box<Alert>),
     /// The open alert of this kind and subject is resolved.
     Resolves(AlertKind, String),
@@ -159,8 +159,8 @@ fn operational_effect(bytes: &[u8], contexts: &Contexts) -> Option<Effect> {
     }
 }
 
-/// What the replication-event function does with an S3 event notification, which states neither
-/// Region nor account; `None` if it is none.
+/// What the replication-event function does with an S3 event notification, whose Region and account
+/// are not checked; `None` if it is none.
 fn notification_effect(bytes: &[u8], now: Timestamp) -> Option<Effect> {
     match parse_replication(bytes, now).ok()? {
         ParsedNotifications::Notices(notices, _) => {

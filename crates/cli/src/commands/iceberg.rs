@@ -419,7 +419,7 @@ fn render_summary(metadata_path: &str, summary: &TableSummary) -> String {
         escape(&summary.location)
     );
     for snapshot in &summary.snapshots {
-        let time = Timestamp(snapshot.timestamp_ms);
+        let time = Timestamp::from_millis(snapshot.timestamp_ms);
         let manifests = match snapshot.manifests {
             Some((all, own)) => format!("{all} manifests, {own} relocated"),
             None => "its manifest list does not exist".to_owned(),

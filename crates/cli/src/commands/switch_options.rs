@@ -10,7 +10,7 @@ pub struct SwitchOptions {
     /// Show every step and what is behind, and refuse as the real command would; change nothing
     #[arg(long)]
     pub validate_only: bool,
-    /// Undo one that has not written its epoch yet
+    /// Undo a takeover that has not written its epoch yet
     #[arg(long, conflicts_with_all = ["validate_only", "force", "epoch"])]
     pub undo: bool,
     /// Refuse unless the ledger holds this epoch, as `--validate-only` shows it

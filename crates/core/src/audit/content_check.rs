@@ -390,7 +390,7 @@ mod tests {
     fn an_iceberg_entry_may_show_only_a_relocated_commit() {
         let primary = Observed {
             object: table("s3://a/t/m2", Some("s3://a/t/m1"), "s3://a/t"),
-            created: Some(Timestamp(1)),
+            created: Some(Timestamp::from_millis(1)),
             updated: None,
             version: None,
         };
@@ -444,7 +444,7 @@ mod tests {
             .insert("x".to_owned(), "s3://b/dr/x".to_owned());
         assert!(check(&renamed, Some(&shown)).is_err(), "free text changed");
         let mut others = [shown.clone(), shown.clone(), shown.clone()];
-        others[0].entry.created = Some(Timestamp(2));
+        others[0].entry.created = Some(Timestamp::from_millis(2));
         others[1].entry.source = "s3://a/t/m1".to_owned();
         others[1].entry.columns = "other".to_owned();
         others[2].metadata_location = "s3://a/t/m2".to_owned();

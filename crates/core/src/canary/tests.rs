@@ -219,7 +219,7 @@ fn at(secs: i64) -> Timestamp {
 fn replica() -> CanaryObject {
     CanaryObject {
         created_at: at(1000),
-        written_at: Some(Timestamp(1_000_400)),
+        written_at: Some(Timestamp::from_millis(1_000_400)),
         replication_status: Some("REPLICA".to_owned()),
         encryption: ObjectEncryption::Kms(Some(KEY.to_owned())),
     }
@@ -233,7 +233,7 @@ fn judged(change: impl FnOnce(&mut CanaryObject)) -> Result<Timestamp, CanaryPro
 
 #[test]
 fn only_a_replica_with_the_key_of_the_rule_proves_it() {
-    assert_eq!(judged(|_| {}), Ok(Timestamp(1_000_400)));
+    assert_eq!(judged(|_| {}), Ok(Timestamp::from_millis(1_000_400)));
     assert_eq!(judge(&canary(), None, at(2000)), Err(CanaryProblem::Absent));
     for status in [None, Some("COMPLETED"), Some("FAILED"), Some("PENDING")] {
         let status = status.map(str::to_owned);

@@ -32,7 +32,7 @@ pub enum OperationalEvent {
 /// A change in the local Region that Twinlake did not make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutOfBandChange {
-    /// The ARN of the caller.
+    /// Who made the call: an ARN if the record has one.
     pub caller: String,
     /// The API call.
     pub action: String,
@@ -45,7 +45,8 @@ pub struct OutOfBandChange {
 /// Parses one operational event of the local Region.
 ///
 /// # Errors
-/// The event is not JSON, or its source and detail-type are unknown; the text says which.
+/// The event is too large or no JSON object, its type is unknown, or its detail lacks what its type
+/// needs; the text says which.
 pub fn parse_operational_event(
     bytes: &[u8],
     event_context: &EventContext,
@@ -308,8 +309,8 @@ fn is_cli_call(record: LenientJson<'_>) -> bool {
         .any(|token| token == "app/twinlake")
 }
 
-/// Parses a failed call, to find denied ones. AWS publishes no record of a denied
-/// `GetDataAccess`, so every error of that call counts as a denial.
+/// Parses a failed call, to find denied ones. AWS documents no example of the record of
+/// a denied `GetDataAccess`, so every error of that call counts as a denial.
 fn parse_failed_call(event: LenientJson<'_>, event_context: &EventContext) -> OperationalEvent {
     let record = event.get("detail");
     let action = record.text("eventName").unwrap_or_default();
@@ -517,7 +518,7 @@ mod tests {
                 "us-east-1",
                 "job x",
                 sentences,
-                Timestamp(0),
+                Timestamp::from_millis(0),
             );
             let event = json!({"source": TWINLAKE_SOURCE, "detail-type": ALERT_DETAIL_TYPE, "region": region,
                                "detail": alert});

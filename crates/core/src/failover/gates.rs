@@ -207,6 +207,9 @@ fn check_switchover(
         let lag = sent.map(|sent| point.read_at.secs().saturating_sub(sent.secs()));
         if lag.is_none_or(|lag| lag > *limit) {
             let measured = match lag {
+                Some(lag) if *channel == Channel::Storage => {
+                    format!("the last canary of its slowest rule that arrived was sent {lag} s ago")
+                }
                 Some(lag) => format!("its last heartbeat that arrived was sent {lag} s ago"),
                 None => "no heartbeat has arrived".to_owned(),
             };

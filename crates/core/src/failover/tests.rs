@@ -4,7 +4,7 @@ use crate::ledger::{LedgerRow, LedgerRows, Pairing, SubjectState};
 use crate::scope::Subject;
 use crate::topology::BySite;
 
-const NOW: Timestamp = Timestamp(1_000_000_000);
+const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 
 fn recovery_point() -> RecoveryPoint {
     RecoveryPoint {

@@ -155,14 +155,14 @@ mod tests {
             bucket: "b".to_owned(),
             key: key.to_owned(),
             version: None,
-            created_at: Timestamp(1),
+            created_at: Timestamp::from_millis(1),
         }
     }
 
     fn missing(keys: &[&str]) -> PendingObjects {
         let mut pending = PendingObjects::default();
         for key in keys {
-            pending.add("late", replica(key), Timestamp(2));
+            pending.add("late", replica(key), Timestamp::from_millis(2));
         }
         pending
     }

@@ -40,7 +40,7 @@ fn check_policy(checked: &mut Checked<'_>, region: &str, policy: &Reading<Deploy
         Reading::Read(DeployedPolicy::None) => ("no policy was pushed to the ledger", push),
         Reading::Read(DeployedPolicy::NoLedger) => (
             "there is no ledger: Twinlake is not deployed in this Region",
-            "Deploy the stacks as README.md says, then run twinlake policy push FILE.",
+            "Deploy the stacks as docs/deploy.md says, then run twinlake policy push FILE.",
         ),
     };
     let texts = Texts {

@@ -297,8 +297,8 @@ mod tests {
     #[test]
     fn only_a_current_result_without_blockers_in_which_everything_was_read_is_a_pass() {
         let none = ReadinessRecord::default();
-        assert_eq!(none.state_at(Timestamp(0)), TakeoverReadiness::NotChecked);
-        assert_eq!(none.counts_at(Timestamp(0)).unknown, 1);
+        assert_eq!(none.state_at(Timestamp::from_millis(0)), TakeoverReadiness::NotChecked);
+        assert_eq!(none.counts_at(Timestamp::from_millis(0)).unknown, 1);
         let possible = TakeoverReadiness::Possible;
         assert_eq!(state(report(&[Warning, Note], 0), 60), possible);
         assert_eq!(state(report(&[Unknown], 0), 60), TakeoverReadiness::Unknown);
@@ -306,7 +306,7 @@ mod tests {
             state(report(&[Blocker, Unknown], 0), 60),
             TakeoverReadiness::Blocked
         );
-        let incomplete = ReadinessReport::incomplete("ap-south-1", 280, Timestamp(0));
+        let incomplete = ReadinessReport::incomplete("ap-south-1", 280, Timestamp::from_millis(0));
         assert_eq!(state(incomplete, 60), TakeoverReadiness::Unknown);
     }
 
@@ -348,7 +348,7 @@ mod tests {
             })
             .chain([finding(Unknown, "last")])
             .collect();
-        let report = ReadinessReport::new(&findings, Timestamp(0));
+        let report = ReadinessReport::new(&findings, Timestamp::from_millis(0));
         assert_eq!(report.counts.blockers, 10_000);
         assert_eq!(
             report.unknown_checks,

@@ -300,7 +300,7 @@ mod tests {
         let table = TableId::new(database.clone(), Name::new("orders").unwrap());
         let mut outcome = ReconcileOutcome::default();
         outcome.fully_scanned.insert(database.clone());
-        let started = Timestamp(1);
+        let started = Timestamp::from_millis(1);
         let checked = CheckedSubjects::from_outcome(&outcome, started);
         assert!(checked.fully_checked.contains_key(&database));
         outcome.left_to_parts.insert(Subject::Table(table));
@@ -321,7 +321,7 @@ mod tests {
                 "us-east-1",
                 "a",
                 Default::default(),
-                Timestamp(1),
+                Timestamp::from_millis(1),
             )
         }
     }
@@ -331,7 +331,7 @@ mod tests {
         let check = |databases: &[&str], not_in_sync: &[&str]| {
             let names = databases.iter().map(|name| Name::new(name).unwrap());
             CheckedSubjects {
-                fully_checked: names.map(|name| (name, Timestamp(2))).collect(),
+                fully_checked: names.map(|name| (name, Timestamp::from_millis(2))).collect(),
                 not_in_sync: not_in_sync
                     .iter()
                     .map(|text| ((*text).to_owned(), [SubjectState::OutOfSync].into()))
@@ -347,7 +347,7 @@ mod tests {
         let alert = drift(&["database a", "catalog"]);
         let both = check(&["a"], &[]);
         assert!(!both.is_all_resolved(&alert), "the catalog was not checked");
-        let both = both.with_healthy("catalog", Timestamp(2));
+        let both = both.with_healthy("catalog", Timestamp::from_millis(2));
         assert!(both.is_all_resolved(&alert));
     }
 
@@ -356,8 +356,8 @@ mod tests {
         let not_in_sync = not_in_sync.iter().map(|name| Name::new(name).unwrap());
         CheckedSubjects {
             complete_run: Some(CompleteRun {
-                started_at: Timestamp(3),
-                previous_started_at: previous.map(Timestamp),
+                started_at: Timestamp::from_millis(3),
+                previous_started_at: previous.map(Timestamp::from_millis),
                 not_in_sync: not_in_sync.collect(),
             }),
             ..CheckedSubjects::default()
@@ -373,19 +373,19 @@ mod tests {
         };
         let checked = last_check(None, &["c"]);
         assert!(!checked.is_empty());
-        assert!(checked.is_all_resolved_by_run(&alert, Timestamp(2)));
+        assert!(checked.is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
         assert!(
-            !checked.is_all_resolved_by_run(&alert, Timestamp(3)),
+            !checked.is_all_resolved_by_run(&alert, Timestamp::from_millis(3)),
             "a part may have reported it"
         );
-        assert!(!last_check(None, &["b"]).is_all_resolved_by_run(&alert, Timestamp(2)));
-        let no_run = CheckedSubjects::default().with_healthy("table a.t", Timestamp(3));
-        assert!(!no_run.is_all_resolved_by_run(&alert, Timestamp(2)));
+        assert!(!last_check(None, &["b"]).is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
+        let no_run = CheckedSubjects::default().with_healthy("table a.t", Timestamp::from_millis(3));
+        assert!(!no_run.is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
         // Drift is gone when a run after it was complete, and the next one, too.
-        assert!(!checked.is_all_resolved_by_run(&drift, Timestamp(1)));
+        assert!(!checked.is_all_resolved_by_run(&drift, Timestamp::from_millis(1)));
         let second = last_check(Some(2), &["c"]);
-        assert!(second.is_all_resolved_by_run(&drift, Timestamp(1)));
-        assert!(!second.is_all_resolved_by_run(&drift, Timestamp(2)));
+        assert!(second.is_all_resolved_by_run(&drift, Timestamp::from_millis(1)));
+        assert!(!second.is_all_resolved_by_run(&drift, Timestamp::from_millis(2)));
     }
 
     #[test]
@@ -395,21 +395,21 @@ mod tests {
             ..drift(&["table a.t", "catalog"])
         };
         let checked = last_check(None, &[]);
-        assert!(!checked.is_all_resolved_by_run(&alert, Timestamp(2)));
-        let checked = checked.with_healthy("catalog", Timestamp(3));
-        assert!(checked.is_all_resolved_by_run(&alert, Timestamp(2)));
+        assert!(!checked.is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
+        let checked = checked.with_healthy("catalog", Timestamp::from_millis(3));
+        assert!(checked.is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
         let other_kind = Alert {
             kind: AlertKind::JobFailed,
             ..alert
         };
-        assert!(!checked.is_all_resolved_by_run(&other_kind, Timestamp(2)));
+        assert!(!checked.is_all_resolved_by_run(&other_kind, Timestamp::from_millis(2)));
     }
 
     #[test]
     fn of_two_complete_runs_the_later_one_is_kept() {
         let older = CheckedSubjects {
             complete_run: Some(CompleteRun {
-                started_at: Timestamp(1),
+                started_at: Timestamp::from_millis(1),
                 previous_started_at: None,
                 not_in_sync: BTreeSet::new(),
             }),

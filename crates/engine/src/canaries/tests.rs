@@ -170,7 +170,7 @@ impl Clock for World {
     }
 
     fn monotonic(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(u64::try_from(self.now.get().0).unwrap_or_default())
+        std::time::Duration::from_millis(u64::try_from(self.now.get().millis()).unwrap_or_default())
     }
 }
 

@@ -11,12 +11,13 @@ use twinlake_core::{Facet, Scope, Subject, Timestamp, heartbeat};
 /// How long a scope is retried before it is left to the resync.
 pub(super) const RETRY_WINDOW_SECS: i64 = 3600;
 
-/// The attempts, which set the delays, that read permissions again of which a listing may be old: after
-/// 80 seconds, and after 640.
+/// The attempts that read permissions again of which a listing may be old. Their messages are sent with the
+/// delays after the attempts before them: 80 seconds and 640.
 pub(super) const ATTEMPTS_TO_LOOK_AGAIN: [u32; 2] = [5, 8];
 
-/// A message that is so much later than an event, or than the deadline of a retry, was in a dead-letter queue,
-/// which takes ten visibility timeouts. Whatever sent it back, it was delivered before.
+/// A message that is so much later than its event, or than the deadline of a retry, counts as delivered before:
+/// it may have been in a dead-letter queue, whoever sent it back. An event that is only late is read once more
+/// than needed.
 const MAX_FIRST_DELIVERY_SECS: i64 = 3600;
 
 /// Deadlines that are no further apart are one, the earliest.
@@ -64,11 +65,11 @@ pub(super) fn merge_into_jobs(
     for message in messages {
         let retry_message = RetryMessage::parse(&message.body);
         let is_event = retry_message.is_none();
-        let due_at = match &retry_message {
+        let expected_by = match &retry_message {
             Some(retry) => Some(retry.deadline),
             None => time_of(&message.body),
         };
-        let is_late = due_at.is_some_and(|at| at.plus_secs(MAX_FIRST_DELIVERY_SECS) < now);
+        let is_late = expected_by.is_some_and(|at| at.plus_secs(MAX_FIRST_DELIVERY_SECS) < now);
         let (scope, attempt, deadline) = match retry_message {
             Some(retry) => (retry.scope, retry.attempt, retry.deadline),
             None => match parse(&message.body, event_context) {
@@ -201,19 +202,20 @@ impl Job {
         self.requests.iter().all(|request| request.attempt == 0)
     }
 
-    /// The latest deadline, which is that of what nobody requested before.
+    /// The latest deadline of the requests. What waits and none of them asked for gets it, too.
     pub(super) fn latest_deadline(&self) -> Timestamp {
         let deadlines = self.requests.iter().map(|request| request.deadline);
         deadlines.max().unwrap_or_default()
     }
 
-    /// The deadline of a scope that is due at a time.
+    /// The deadline of a scope that is due at a time: the latest one, and at least a retry window after that
+    /// time.
     pub(super) fn latest_deadline_from(&self, at: Timestamp) -> Timestamp {
         self.latest_deadline().max(at.plus_secs(RETRY_WINDOW_SECS))
     }
 
-    /// All requests as messages, with their delay in seconds. Nothing of them was attempted, so they wait no
-    /// longer than for the first attempt after one.
+    /// All requests as messages, with their delay in seconds, the first one. They were not attempted, so their
+    /// number of attempts stays.
     pub(super) fn messages_not_attempted(&self) -> Vec<(RetryMessage, u16)> {
         let requests: Vec<&Request> = self.requests.iter().collect();
         let mut messages = Vec::new();
@@ -448,7 +450,7 @@ mod tests {
                     subject,
                     scope,
                     attempt: 0,
-                    deadline: Timestamp(0),
+                    deadline: Timestamp::from_millis(0),
                     is_event: true,
                     is_redelivered: false,
                 };
@@ -535,7 +537,7 @@ mod tests {
                 subject: scope.read_requests.keys().next().unwrap().clone(),
                 scope,
                 attempt: 0,
-                deadline: Timestamp(0),
+                deadline: Timestamp::from_millis(0),
                 is_event: true,
                 is_redelivered: false,
             };

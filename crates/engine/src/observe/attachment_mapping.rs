@@ -44,7 +44,7 @@ impl UnmappedAttachments {
 pub(super) struct Unmapped {
     /// What it is, and why it is not replicated.
     kind: String,
-    /// What it belongs to.
+    /// What a person finds it by: its ARN or key, or the principal of an opt-in.
     name: String,
 }
 
@@ -73,18 +73,21 @@ impl MappedAttachments {
             Entry::Vacant(vacant) => drop(vacant.insert(mapped)),
             Entry::Occupied(known) if *known.get() == mapped => {}
             Entry::Occupied(mut known) => {
+                // The order of a listing must not decide.
+                let (kind, name) =
+                    if digest(&mapped.attachment) < digest(&known.get().attachment) {
+                        describe(&known.insert(mapped).attachment)
+                    } else {
+                        (kind, name)
+                    };
                 let kind = format!("{kind} that maps to the same as another one, and differs");
                 self.unmapped.add(Unmapped { kind, name });
-                // The order of a listing must not decide.
-                if digest(&mapped.attachment) < digest(&known.get().attachment) {
-                    known.insert(mapped);
-                }
             }
         }
     }
 }
 
-/// What an attachment is, and what it belongs to.
+/// What an attachment is, and what a person finds it by.
 fn describe(attachment: &Attachment) -> (&'static str, String) {
     match attachment {
         Attachment::Registration(registration) => ("registration", registration.arn.clone()),
@@ -152,7 +155,7 @@ fn map_opt_in(opt_in: OptIn, mapping: &PrincipalMapping) -> Result<Option<OptIn>
             let counterpart = Principal(mapping.counterpart(&opt_in.principal.0));
             let kind = match counterpart.kind() {
                 Some(_) => format!("opt-in of a principal: {why}"),
-                None => "opt-in of a deleted principal, or of one of an unknown kind; delete it"
+                None => "opt-in of a principal that was deleted (then delete the opt-in) or is of an unknown kind"
                     .to_owned(),
             };
             let name = opt_in.principal.0;

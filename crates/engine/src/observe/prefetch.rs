@@ -16,13 +16,13 @@ use twinlake_core::{
 /// Listings that cover many subjects. `None` means that subjects are read one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Prefetched {
-    /// All grants.
+    /// The grants: all, or those on databases and tables only ([`GrantIndex::of_objects`]).
     pub grants: Option<ObservationPair<GrantIndex>>,
     /// The grants that the round lists itself, while it reads definitions.
     pub list_grants: Option<ListedGrants>,
     /// All databases.
     pub databases: Option<ObservationPair<BTreeMap<Name, Observed<Database>>>>,
-    /// All functions.
+    /// All user-defined functions.
     pub functions: Option<ObservationPair<BTreeMap<FunctionId, Observed<Function>>>>,
     /// Whether tables are read by name, however many: few tables of each database are requested.
     pub tables_by_name: bool,
@@ -30,8 +30,8 @@ pub struct Prefetched {
     pub settings: Option<ObservationPair<ObservedSettings>>,
     /// LF-Tags, named LF-Tag expressions and location registrations.
     pub lake_formation: Option<(Items, Items)>,
-    /// Tables whose LF-Tags differ between the Regions by searches; of the others in sync, they are not
-    /// read one by one.
+    /// Tables of which searches by LF-Tags show a difference between the Regions. For every other table in
+    /// sync, its LF-Tags are not read one by one.
     pub tables_with_other_lf_tags: Option<BTreeSet<TableId>>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
@@ -51,7 +51,7 @@ pub fn principal_mappings(policy: &Policy, epoch: Epoch) -> PrincipalMappings {
     )
 }
 
-/// Which grants are listed in both ways.
+/// Which grants to list, both without a filter and by resource type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListedGrants {
     /// All.
@@ -231,7 +231,7 @@ impl Prefetched {
         lakeformation::list_opt_ins_of_both(primary, standby).await
     }
 
-    /// Lists all functions of both Regions. `None` if a Region can only list those of one database.
+    /// Lists all user-defined functions of both Regions. `None` if a Region can only list those of one database.
     pub async fn functions(
         primary: &impl ReadRegion,
         standby: &impl ReadRegion,

@@ -22,7 +22,7 @@ use twinlake_core::{
 };
 
 /// Why a subject is reconciled again whose row another function has changed.
-const CONCURRENT_CHANGE: &str = "another function reconciled it at the same time";
+const CONCURRENT_CHANGE: &str = "another run reconciled it at the same time";
 
 impl<'a, E: Environment> Session<'a, E> {
     /// Writes the ledger row of each subject and completes the outcome.

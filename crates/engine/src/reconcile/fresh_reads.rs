@@ -124,7 +124,7 @@ impl<E: Environment> Session<'_, E> {
         !is_older || steps.any(|step| writes_partition_of(step, id))
     }
 
-    /// Whether the standby has grants of others on a subject.
+    /// Whether a principal other than Twinlake's roles has a grant on a subject in the standby.
     fn has_grants_of_others(&self, subject: &Subject) -> bool {
         let grants = self.snapshots.standby.grants.get(subject);
         let grants = grants.and_then(Observation::present);
@@ -150,7 +150,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// Whether Twinlake's role, which was an administrator of the primary when the settings were read, is
-    /// none any more. What it may not see seems absent, so this is asked after everything else was read.
+    /// none any more, or whether that cannot be read. What it may not see seems absent, so this is asked after everything else was read.
     pub(super) async fn has_lost_sight(&mut self, approved: &ApprovedPlan) -> bool {
         let snapshots = &mut self.snapshots;
         if snapshots.are_settings_newest
@@ -206,7 +206,8 @@ fn writes_partition_of(step: &Step, table: &TableId) -> bool {
 
 /// What a step may show more of than before.
 enum Shown<'a> {
-    /// A table with its partitions, which says when it was changed.
+    /// A table, whose `UpdateTime` says when its definition changed, and its partitions, of which nothing says
+    /// that.
     Table(&'a TableId),
     /// What an attachment of a subject opens to those who have grants on the subject.
     Attachment(&'a Subject),

@@ -94,22 +94,21 @@ fn stored_problem(row: &LedgerRow) -> StoredProblem {
 }
 
 impl<E: Environment> Session<'_, E> {
-    /// Records the problems that the ledger has of subjects before this session reads them. What was
-    /// listed for it before may be older than a problem with permissions.
+    /// Records the problems that the ledger has of subjects before this session reads them, but for
+    /// problems with permissions newer than `listed_since`: its listings are older than these.
     pub(super) fn know_problems(&mut self, rows: &LedgerRows, listed_since: Option<Timestamp>) {
         for (subject, row) in rows {
-            let is_listed_before = listed_since
+            let is_listing_older = listed_since
                 .is_some_and(|listed_since| row.since > listed_since)
                 && row.problem_facets.iter().any(|facet| facet.is_permission());
-            if !is_listed_before {
+            if !is_listing_older {
                 let known = self.known_problems.entry(subject.clone());
                 known.or_insert_with(|| stored_problem(row));
             }
         }
     }
 
-    /// Records the problem that this session itself is about to store, unless another function stored one
-    /// since.
+    /// Records the problem that this session itself is about to store, unless another run stored one since.
     pub(super) fn know_own_problem(&mut self, old: Option<&LedgerRow>, new: &LedgerRow) {
         if !old.is_some_and(|old| self.is_newer_problem(old)) {
             self.known_problems
@@ -117,7 +116,7 @@ impl<E: Environment> Session<'_, E> {
         }
     }
 
-    /// Whether another function recorded the problem of a row after this session had begun to read the
+    /// Whether another run recorded the problem of a row after this session had begun to read the
     /// subject: what was read may be older.
     pub(super) fn is_newer_problem(&self, row: &LedgerRow) -> bool {
         row.state != SubjectState::InSync
@@ -261,9 +260,9 @@ impl<E: Environment> Session<'_, E> {
 
     /// Whether a row has a problem that was found in something that this session did not read.
     pub(super) fn has_unread_problem(&self, row: &LedgerRow) -> bool {
-        let read = self.read_facets(&row.subject);
+        let read = self.facets_that_were_read(&row.subject);
         let are_partitions_read = || {
-            let named = self.read_partitions(&row.subject);
+            let named = self.partitions_that_were_read(&row.subject);
             read.contains(&Facet::Partitions) || row.problem_partitions.is_subset(&named)
         };
         row.state != SubjectState::InSync
@@ -271,7 +270,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// The facets of a subject that this session planned and read completely in both Regions.
-    fn read_facets(&self, subject: &Subject) -> BTreeSet<Facet> {
+    fn facets_that_were_read(&self, subject: &Subject) -> BTreeSet<Facet> {
         let mut facets = self.planned_facets(subject);
         facets.retain(|facet| {
             self.is_read(subject, *facet) && !self.is_left_to_schedule(subject, *facet)
@@ -346,7 +345,7 @@ impl<E: Environment> Session<'_, E> {
                 }
                 (Facet::Definition, Subject::Catalog | Subject::LakeFormation(_)) => true,
                 (Facet::Grants, _) => {
-                    sees_all_permissions(snapshot) && !is_unknown(snapshot.grants.get(subject))
+                    may_see_all_permissions(snapshot) && !is_unknown(snapshot.grants.get(subject))
                 }
                 (
                     Facet::DataCellsFilters
@@ -356,7 +355,7 @@ impl<E: Environment> Session<'_, E> {
                     _,
                 ) => {
                     let owner = (subject.clone(), facet);
-                    sees_all_permissions(snapshot) && !is_unknown(snapshot.attachments.get(&owner))
+                    may_see_all_permissions(snapshot) && !is_unknown(snapshot.attachments.get(&owner))
                 }
                 (
                     Facet::Partitions
@@ -370,7 +369,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// The values of the partitions of a table that this session read by name in both Regions.
-    fn read_partitions(&self, subject: &Subject) -> BTreeSet<Vec<String>> {
+    fn partitions_that_were_read(&self, subject: &Subject) -> BTreeSet<Vec<String>> {
         let (Subject::Table(id), Some(request)) =
             (subject, self.requested_scope.read_requests.get(subject))
         else {
@@ -392,7 +391,7 @@ impl<E: Environment> Session<'_, E> {
 
 /// Whether listings of permissions are not known to be incomplete: to a role that is no
 /// administrator, Lake Formation lists only a part, without an error.
-fn sees_all_permissions(snapshot: &Snapshot) -> bool {
+fn may_see_all_permissions(snapshot: &Snapshot) -> bool {
     let settings = snapshot.settings.as_ref();
     settings.and_then(Observation::present).is_none() || snapshot.is_administrator
 }

@@ -139,7 +139,7 @@ mod tests {
         let name = |text: &str| Name::new(text).unwrap();
         let mut rows = LedgerRows::new();
         let mut add = |subject: Subject, state| {
-            let row = LedgerRow::new(subject.clone(), state, Timestamp(0));
+            let row = LedgerRow::new(subject.clone(), state, Timestamp::from_millis(0));
             rows.insert(subject, row);
         };
         for database in ["blocked", "left_out", "sales", "waits"] {

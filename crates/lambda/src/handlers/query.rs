@@ -1,4 +1,4 @@
-//! The part of the scheduled resync that keeps the query tools equal.
+//! What the scheduled resync does beside the catalog: it keeps the query tools equal.
 
 use crate::runtime::Runtime;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use twinlake_engine::query::{
 };
 use twinlake_engine::region_authority::RegionAuthority;
 
-/// Reconciles the query tools if the policy has a table for them. Whatever goes wrong is an alert, and the
+/// Reconciles the query tools if the policy has the section `[query]`. Whatever goes wrong is an alert, and the
 /// catalog's resync does not notice; the next resync tries again.
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub(crate) async fn resync_query_tools(
         }
         ScheduledQueryRun::Unfinished { reason, told } => {
             let reason = render::escape(&reason);
-            warn!(reason, "the resync of the query tools did not end");
+            warn!(reason, "the resync of the query tools did not end, or its alerts were not published");
             told
         }
     }

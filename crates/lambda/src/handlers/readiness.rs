@@ -108,7 +108,7 @@ async fn end_in_time(
     started: Timestamp,
     stop_at: Timestamp,
 ) -> ReadinessReport {
-    let time_left = u64::try_from(stop_at.0 - started.0).unwrap_or_default();
+    let time_left = u64::try_from(stop_at.millis() - started.millis()).unwrap_or_default();
     match tokio::time::timeout(Duration::from_millis(time_left), findings).await {
         Ok(findings) => {
             log_findings(&findings);

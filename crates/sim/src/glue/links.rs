@@ -82,7 +82,7 @@ impl SimState {
         }
     }
 
-    /// Returns the Region and table that an update applies to, following database and table links.
+    /// Returns the Region and table that a name resolves to, following database and table links.
     pub(super) fn resolve_table(
         &self,
         region: &str,

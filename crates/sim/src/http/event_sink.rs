@@ -111,7 +111,7 @@ fn set_current_time(event: &mut Value) {
     )]
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let millis = since_epoch.map_or(0, |since_epoch| since_epoch.as_millis());
-    let now = Timestamp(i64::try_from(millis).unwrap_or_default()).to_string();
+    let now = Timestamp::from_millis(i64::try_from(millis).unwrap_or_default()).to_string();
     if let Some(time) = event.get_mut("time") {
         *time = now.as_str().into();
     }

@@ -12,7 +12,7 @@ pub(super) fn digest_of(content: Content) -> String {
 }
 
 pub(super) fn timestamp(created: Created) -> Timestamp {
-    Timestamp(CREATED.0 + i64::from(created))
+    Timestamp::from_millis(CREATED.0 + i64::from(created))
 }
 
 pub(super) fn creation(timestamp: Timestamp) -> Created {
@@ -58,7 +58,7 @@ impl RowModel {
             ..LedgerRow::new(self.inputs.subject(), SubjectState::OutOfSync, CREATED)
         };
         for content in intents {
-            row.record_intent(0, &digest_of(*content), Timestamp(0));
+            row.record_intent(0, &digest_of(*content), Timestamp::from_millis(0));
         }
         row
     }
@@ -122,7 +122,7 @@ impl RowModel {
     pub(super) fn may_forget(&self, state: &RowState, handler: &Working, row: &Row) -> bool {
         let now = match state.is_resynced {
             true => Timestamp::from_secs(24 * 3600),
-            false => Timestamp(0),
+            false => Timestamp::from_millis(0),
         };
         let mut intents = row.intents.clone();
         if let (Some(Mutant::ForgetsSharedIntents), Some(own)) = (self.mutant, handler.intent) {

@@ -272,14 +272,14 @@ mod tests {
     use twinlake_core::heartbeat::LagSample;
     use twinlake_core::readiness::{ReadinessCheck, ReadinessRecord, ReadinessReport};
 
-    const NOW: Timestamp = Timestamp(7_200_000);
+    const NOW: Timestamp = Timestamp::from_millis(7_200_000);
 
     fn ready_status() -> StatusSnapshot {
         StatusSnapshot {
             now: NOW,
             is_monitored: true,
             rows: BTreeMap::new(),
-            verified_at: Some(Timestamp(0)),
+            verified_at: Some(Timestamp::from_millis(0)),
             lag_samples: vec![LagSample {
                 at: NOW,
                 catalog: 5,

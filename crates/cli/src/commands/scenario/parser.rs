@@ -23,11 +23,11 @@ pub(super) fn lines(script: &str) -> Vec<(usize, String)> {
 }
 
 /// The name and the request of the API call that the words after a Region stand for. `line` is the
-/// whole line, since the JSON of `call` may contain spaces; `bucket` holds the locations of tables.
+/// whole line, since the JSON of `call` may contain spaces; `root_location` holds the locations of tables.
 pub(super) fn api_call(
     words: &[&str],
     line: &str,
-    bucket: &str,
+    root_location: &str,
 ) -> Result<(String, Value), String> {
     let (name, request) = match words {
         ["call", name, ..] => (*name, json_after(line, name)?),
@@ -43,17 +43,17 @@ pub(super) fn api_call(
             "CreateTable",
             table_link_request(id, target, region.first().copied())?,
         ),
-        ["table", id, columns] => ("CreateTable", table_request(bucket, id, columns, "")?),
+        ["table", id, columns] => ("CreateTable", table_request(root_location, id, columns, "")?),
         ["table", id, columns, "by", keys] => {
-            ("CreateTable", table_request(bucket, id, columns, keys)?)
+            ("CreateTable", table_request(root_location, id, columns, keys)?)
         }
-        ["columns", id, columns] => ("UpdateTable", table_request(bucket, id, columns, "")?),
+        ["columns", id, columns] => ("UpdateTable", table_request(root_location, id, columns, "")?),
         ["columns", id, columns, "by", keys] => {
-            ("UpdateTable", table_request(bucket, id, columns, keys)?)
+            ("UpdateTable", table_request(root_location, id, columns, keys)?)
         }
         ["partition", id, value] => (
             "BatchCreatePartition",
-            partition_request(bucket, id, value)?,
+            partition_request(root_location, id, value)?,
         ),
         ["drop", kind_and_names @ ..] => drop_call(kind_and_names)?,
         ["grant", permission, "on", resource @ .., "to", who] => (
@@ -94,7 +94,7 @@ fn table_link_request(id: &str, target: &str, region: Option<&str>) -> Result<Va
     Ok(json!({"DatabaseName": database, "TableInput": input}))
 }
 
-fn table_request(bucket: &str, id: &str, columns: &str, keys: &str) -> Result<Value, String> {
+fn table_request(root_location: &str, id: &str, columns: &str, keys: &str) -> Result<Value, String> {
     let (database, table) = split_table_id(id)?;
     let list = |names: &str| -> Vec<Value> {
         let names = names.split(',').filter(|name| !name.is_empty());
@@ -107,14 +107,14 @@ fn table_request(bucket: &str, id: &str, columns: &str, keys: &str) -> Result<Va
         "TableType": "EXTERNAL_TABLE",
         "PartitionKeys": list(keys),
         "StorageDescriptor": {
-            "Columns": list(columns), "Location": format!("{bucket}/{database}/{table}/"),
+            "Columns": list(columns), "Location": format!("{root_location}/{database}/{table}/"),
         },
     }}))
 }
 
-fn partition_request(bucket: &str, id: &str, value: &str) -> Result<Value, String> {
+fn partition_request(root_location: &str, id: &str, value: &str) -> Result<Value, String> {
     let (database, table) = split_table_id(id)?;
-    let location = format!("{bucket}/{database}/{table}/{value}/");
+    let location = format!("{root_location}/{database}/{table}/{value}/");
     let input = json!({"Values": [value], "StorageDescriptor": {"Location": location}});
     Ok(json!({"DatabaseName": database, "TableName": table, "PartitionInputList": [input]}))
 }
@@ -165,7 +165,10 @@ fn lakeformation_resource(words: &[&str]) -> Result<Value, String> {
         return Ok(json!({"Database": {"Name": name}}));
     }
     let [id] = words else {
-        return Err("a resource is one word".to_owned());
+        return Err(
+            "a resource is `database NAME`, DATABASE.TABLE, DATABASE.* or DATABASE.TABLE(COLUMNS)"
+                .to_owned(),
+        );
     };
     let (database, rest) = split_table_id(id)?;
     let Some((table, columns)) = rest.split_once('(') else {

@@ -47,7 +47,7 @@ pub(super) fn rule(destination: &str, key: &str) -> ReplicationRule {
 }
 
 /// When the ledgers of the pair were read.
-pub(super) const READ_AT: Timestamp = Timestamp(1_000_000_000);
+pub(super) const READ_AT: Timestamp = Timestamp::from_millis(1_000_000_000);
 
 /// The canaries that a Region receives: one, which arrived a minute before it was looked for.
 pub(super) fn canaries(source: &str, destination: &str, key: &str) -> CanaryState {

@@ -33,7 +33,7 @@ fn denied(error: &str) -> RelocationObstacle {
 }
 
 fn apply(replica: &mut IcebergReplica, source: &str, look: &Look, secs: i64) -> NextLook {
-    let now = Timestamp(0).plus_secs(secs);
+    let now = Timestamp::from_millis(0).plus_secs(secs);
     apply_look(replica, &entry(source), look, (now, "p".to_owned()))
 }
 
@@ -45,7 +45,7 @@ fn looks_at_a_commit_become_rare() {
     assert_eq!(apply(&mut replica, "m1", &look, 3599), NextLook::Later(60));
     assert_eq!(apply(&mut replica, "m1", &look, 3600), NextLook::Later(900));
     let waiting = replica.waiting.clone().unwrap();
-    let next = Timestamp(0).plus_secs(4500);
+    let next = Timestamp::from_millis(0).plus_secs(4500);
     assert!(waiting.is_overdue && waiting.next_look_at == Some(next));
     // The entry shows a newer commit: the wait begins again.
     let mut advanced = look_with(pending());
@@ -56,7 +56,7 @@ fn looks_at_a_commit_become_rare() {
     });
     assert_eq!(apply(&mut replica, "m2", &advanced, 4000), NextLook::AtOnce);
     let waiting = replica.waiting.clone().unwrap();
-    assert!(!waiting.is_overdue && waiting.since == Timestamp(0).plus_secs(4000));
+    assert!(!waiting.is_overdue && waiting.since == Timestamp::from_millis(0).plus_secs(4000));
 }
 
 #[test]
