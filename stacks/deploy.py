@@ -35,6 +35,7 @@ import io
 import json
 import pathlib
 import re
+import shlex
 import sys
 import time
 import tomllib
@@ -79,6 +80,7 @@ class Deployment:
     account: str
     architecture: str
     stacks: list
+    policy: str = "policy.toml"
 
     def peer(self, stack):
         return self.stacks[1 - self.stacks.index(stack)]
@@ -209,15 +211,12 @@ def check_copied_keys(policy_path, policy):
 def lake_parameters(policy_path):
     """Returns the parameters that name the buckets of the policy's location pairs, which the readiness
     function reads: LakeBucketArns and LakeObjectArns."""
-    pairs = read_toml(policy_path).get("location", [])
-    places = [pair.get(site) for pair in pairs if isinstance(pair, dict) for site in ("a", "b")]
-    buckets = sorted({place.removeprefix("s3://").split("/")[0] for place in places
-                      if isinstance(place, str) and place.startswith("s3://")})
-    arns = [f"arn:aws:s3:::{bucket}" for bucket in buckets]
+    by_region = buckets_by_region(policy_path, lambda pair: True)
+    arns = sorted({arn for buckets in by_region.values() for arn in buckets})
     values = {"LakeBucketArns": ",".join(arns), "LakeObjectArns": ",".join(f"{arn}/*" for arn in arns)}
     for name, value in values.items():
         if len(value.encode()) > MAX_PARAMETER_BYTES:
-            raise Problem(f"{policy_path}: the {len(buckets)} buckets of the location pairs are too many for "
+            raise Problem(f"{policy_path}: the {len(arns)} buckets of the location pairs are too many for "
                           f"`{name}`; write LakeBucketArns and LakeObjectArns below [parameters] of the "
                           "deployment file, with * for what their names have in common")
     return values
@@ -300,7 +299,7 @@ def read_deployment(path, template):
             for stack in without:
                 stack.parameters |= values
         set_bucket_parameters(policy, stacks)
-    return Deployment(account, architecture, stacks)
+    return Deployment(account, architecture, stacks, str(path.parent / file.get("policy", "policy.toml")))
 
 
 # The deployment
@@ -544,11 +543,11 @@ class Deployer:
         return "\n".join(reversed(lines)) or "  see the events of the stack"
 
 
-def next_steps(outputs):
-    """What is left to do after a first deployment."""
+def next_steps(policy, outputs):
+    """What is left to do after a deployment."""
     roles = [role for region in outputs.values() for role in region["Roles"].split(",")]
-    lines = ["Both stacks are deployed. Give their roles the Lake Formation rights:", "",
-             "twinlake bootstrap --policy policy.toml \\"]
+    lines = ["Both stacks are deployed. After a first deployment, give their roles the Lake Formation rights:", "",
+             f"twinlake bootstrap --policy {shlex.quote(policy)} \\"]
     lines += [f"    --twinlake-role {role} \\" for role in roles[:-1]]
     lines.append(f"    --twinlake-role {roles[-1]}")
     lines.append("")
@@ -565,7 +564,7 @@ def main(arguments=None):
     template = load_template()
     try:
         deployment = read_deployment(options.config, template)
-        print(next_steps(Deployer(template).run(deployment)))
+        print(next_steps(deployment.policy, Deployer(template).run(deployment)))
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1

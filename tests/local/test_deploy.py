@@ -108,6 +108,23 @@ def test_the_buckets_of_the_policy_reach_both_stacks_unless_the_file_names_them(
         read(tmp_path, regions(PRIMARY, STANDBY, head=head), many)
 
 
+def test_each_spelling_of_a_location_names_its_bucket(tmp_path):
+    head = "policy = 'policy.toml'"
+    policy = policy_with(("lake-a/raw/", "lake-b/raw/")).replace("s3://lake-a", "s3a://lake-a").replace(
+        "s3://lake-b", "arn:aws:s3:::lake-b")
+    for stack in read(tmp_path, regions(PRIMARY, STANDBY, head=head), policy).stacks:
+        assert stack.parameters["LakeBucketArns"] == "arn:aws:s3:::lake-a,arn:aws:s3:::lake-b"
+
+
+def test_the_next_step_names_the_policy_of_the_deployment_file(tmp_path):
+    head = "policy = 'my policy.toml'"
+    (tmp_path / "my policy.toml").write_text(policy_with(("lake-a/raw/", "lake-b/raw/")))
+    deployment = read(tmp_path, regions(PRIMARY, STANDBY, head=head), "")
+    outputs = {region: {"Roles": "arn:aws:iam::111122223333:role/x", "AlertTopic": "t", "ReplicationQueue": "q"}
+               for region in (PRIMARY, STANDBY)}
+    assert f"--policy '{tmp_path}/my policy.toml'" in deploy.next_steps(deployment.policy, outputs)
+
+
 def test_a_policy_with_a_pair_that_s3_cannot_copy_is_refused(tmp_path):
     text = regions(PRIMARY, STANDBY, head="policy = 'policy.toml'")
     site = '[[region]]\nregion = "{}"\naccount = "{}"\n'.format

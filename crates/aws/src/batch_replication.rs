@@ -71,7 +71,8 @@ impl S3BatchReplication {
         let created = call.manifest_generator(generator).send().await;
         let created = created.map_err(|e| call_error::from_sdk(CREATE, &self.region, &e))?;
         let id = created.job_id;
-        id.ok_or_else(|| invalid("the response has no job ID".to_owned()))
+        id.ok_or_else(|| invalid("the response of S3 Control has no job ID, so the job may exist: look for it in the S3 console before you run \
+                 the command again".to_owned()))
     }
 }
 

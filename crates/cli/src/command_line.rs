@@ -109,8 +109,8 @@ pub enum Command {
     /// Checks what `twinlake plan` does not see: whether S3 replicates the location of each table, both
     /// ways and with its encryption keys; whether the objects that are there have been replicated;
     /// trails, data lake settings and registered locations. Each finding says what it means for a
-    /// takeover and how to correct it. Writes nothing. A read that is denied is a finding, and never
-    /// passes. Exits with 2 if there is a blocker, a warning, or something that could not be read.
+    /// takeover and how to correct it. Without --fix it writes nothing. A read that is denied is a finding,
+    /// and never passes. Exits with 2 if there is a blocker, a warning, or something that could not be read.
     Doctor(WithCommon<DoctorArgs>),
     /// Make the standby the primary, because the primary is gone
     ///

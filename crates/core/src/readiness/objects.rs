@@ -140,7 +140,7 @@ impl MissingObjects {
                 ),
                 effect: "Queries in the standby miss these objects.",
                 remedy: format!(
-                    "{} # twinlake doctor --fix batch makes it",
+                    "{} # or add to the options of `twinlake doctor`: --fix batch --batch-role ROLE_ARN",
                     job(checked, location, BTreeSet::from([status])).command()
                 ),
             };
