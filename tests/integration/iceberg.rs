@@ -7,6 +7,8 @@
     reason = "the helpers of tests stand outside of them"
 )]
 
+#[path = "iceberg/confinement.rs"]
+mod confinement;
 #[path = "iceberg/lake_table.rs"]
 mod lake_table;
 #[path = "iceberg/limits.rs"]
@@ -52,6 +54,7 @@ fn relocate_within(
     let request = RelocationRequest {
         metadata_path: metadata.to_owned(),
         map: PathMap::new([(SOURCE, TARGET)]).unwrap(),
+        table_location: Some(SOURCE.to_owned()),
         pairing_id: None,
         source: RelocationSource::Replica,
     };

@@ -24,7 +24,8 @@ use twinlake_core::catalog::{
 use twinlake_core::{Column, Database, Name, Partition, StorageDescriptor, Table, Timestamp};
 
 fn from_sdk_time(time: Option<DateTime>) -> Option<Timestamp> {
-    time.and_then(|time| time.to_millis().ok()).map(Timestamp::from_millis)
+    time.and_then(|time| time.to_millis().ok())
+        .map(Timestamp::from_millis)
 }
 
 fn to_sdk_time(time: Option<Timestamp>) -> Option<DateTime> {

@@ -226,7 +226,11 @@ mod tests {
     #[test]
     fn the_json_has_the_state_and_the_findings() {
         let next = NextCommands::new("--region ap-south-1", None, "ap-south-1");
-        let none = readiness_json(&ReadinessRecord::default(), &next, Timestamp::from_millis(0));
+        let none = readiness_json(
+            &ReadinessRecord::default(),
+            &next,
+            Timestamp::from_millis(0),
+        );
         assert_eq!(none["state"], "not-checked");
         let blocker = finding(ReadinessSeverity::Blocker, ReadinessCheck::Versioning);
         let record = ReadinessRecord::default().with_report(at(0, &[blocker]));

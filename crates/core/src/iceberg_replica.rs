@@ -15,6 +15,10 @@ pub const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
 pub struct IcebergEntry {
     /// `metadata_location`: the metadata.json of the commit.
     pub source: String,
+    /// The location of the table as the entry has it; empty if it has none. Whoever made the entry had the
+    /// right to use it: no file outside it is read for the table.
+    #[serde(default)]
+    pub location: String,
     /// A digest of the columns that the entry has.
     pub columns: String,
     /// When the table was created: a table that replaces another one has other commits.
@@ -28,8 +32,11 @@ impl IcebergEntry {
     pub fn of(observed: &Observed<Table>) -> Option<Self> {
         let columns: Vec<&Column> = observed.object.columns().collect();
         let source = observed.object.parameters.get(METADATA_LOCATION)?;
+        let storage = observed.object.storage_descriptor.as_ref();
+        let location = storage.and_then(|storage| storage.location.clone());
         Some(Self {
             source: source.clone(),
+            location: location.unwrap_or_default(),
             columns: digest(&columns),
             created: observed.created,
         })
@@ -249,6 +256,7 @@ mod tests {
     fn entry(source: &str, columns: &str) -> IcebergEntry {
         IcebergEntry {
             source: source.to_owned(),
+            location: "s3://lake/t".to_owned(),
             columns: columns.to_owned(),
             created: Some(Timestamp::from_millis(1)),
         }
@@ -330,8 +338,14 @@ mod tests {
         assert!(!replica.is_due(&commit, "p", Timestamp::from_millis(10)));
         assert!(replica.is_due(&commit, "another policy", Timestamp::from_millis(10)));
         replica.record_relocated(relocated(&commit), Timestamp::from_millis(12));
-        assert!(!replica.is_due(&commit, "p", Timestamp::from_millis(20)) && replica.waiting.is_none());
-        assert!(replica.is_due(&commit, "p", Timestamp::from_millis(12).plus_secs(SHOWN_LOOK_SECS)));
+        assert!(
+            !replica.is_due(&commit, "p", Timestamp::from_millis(20)) && replica.waiting.is_none()
+        );
+        assert!(replica.is_due(
+            &commit,
+            "p",
+            Timestamp::from_millis(12).plus_secs(SHOWN_LOOK_SECS)
+        ));
     }
 
     #[test]

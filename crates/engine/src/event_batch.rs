@@ -588,6 +588,7 @@ mod tests {
     fn a_table_that_several_jobs_found_due_is_looked_at_once_for_all_their_messages() {
         let entry = |source: &str| IcebergEntry {
             source: source.to_owned(),
+            location: String::new(),
             columns: String::new(),
             created: None,
         };

@@ -3,6 +3,7 @@
 //! What to rewrite is decided by `twinlake_iceberg`, which does no I/O; this module reads and writes.
 
 mod check;
+mod fenced_files;
 mod follow;
 mod held_files;
 mod relocate;
@@ -10,6 +11,7 @@ mod relocation_memory;
 mod survey;
 
 pub use check::{ReplicaReport, check_replica};
+pub use fenced_files::FencedTableFiles;
 pub(crate) use follow::found_with;
 pub use follow::{Follower, LOOK_INTERVAL_SECS, NextLook, STOP_MARGIN_SECS};
 pub use held_files::{HeldFiles, MAX_HELD_BYTES};

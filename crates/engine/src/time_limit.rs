@@ -13,7 +13,8 @@ pub(crate) async fn within<T>(
     if tokio::runtime::Handle::try_current().is_err() {
         return Some(work.await);
     }
-    let time_left = u64::try_from(stop_at.millis().saturating_sub(now.millis())).unwrap_or_default();
+    let time_left =
+        u64::try_from(stop_at.millis().saturating_sub(now.millis())).unwrap_or_default();
     let limit = Duration::from_millis(time_left);
     tokio::time::timeout(limit, work).await.ok()
 }

@@ -74,7 +74,11 @@ impl<C: Clock> WriteLease<C> {
             return Duration::ZERO;
         };
         let monotonic = self.clock.monotonic().saturating_sub(start.monotonic);
-        let wall = self.clock.now().millis().saturating_sub(start.wall.millis());
+        let wall = self
+            .clock
+            .now()
+            .millis()
+            .saturating_sub(start.wall.millis());
         let wall = Duration::from_millis(u64::try_from(wall).unwrap_or_default());
         LEASE.saturating_sub(monotonic.max(wall))
     }
@@ -221,9 +225,12 @@ impl<L: EpochSource, C: Clock> WriteFence<L, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iceberg::FencedTableFiles;
+    use crate::ports::TableFiles;
     use futures_util::FutureExt as _;
     use std::cell::Cell;
     use std::rc::Rc;
+    use std::sync::Arc;
     use twinlake_core::topology::{FENCE_MARGIN_SECS, FENCE_WAIT_SECS, LONGEST_ATTEMPT_SECS};
 
     /// Two clocks that a test sets, in milliseconds.
@@ -351,6 +358,52 @@ mod tests {
             FENCE_WAIT_SECS - LONGEST_ATTEMPT_SECS - FENCE_MARGIN_SECS,
             WRITE_LEASE_SECS
         );
+    }
+
+    /// Counts the calls that write.
+    #[derive(Debug, Default)]
+    struct CountedFiles(Cell<usize>);
+
+    impl TableFiles for &CountedFiles {
+        async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, CallError> {
+            Ok(None)
+        }
+
+        async fn size(&self, _: &str) -> Result<Option<u64>, CallError> {
+            Ok(None)
+        }
+
+        async fn list(&self, _: &str, _: &mut dyn FnMut(&str, u64)) -> Result<(), CallError> {
+            Ok(())
+        }
+
+        async fn create(&self, _: &str, _: Vec<u8>) -> Result<bool, CallError> {
+            self.0.set(self.0.get() + 1);
+            Ok(true)
+        }
+
+        async fn remove(&self, _: &str) -> Result<(), CallError> {
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn files_of_tables_are_written_in_the_role_that_was_allowed_only() {
+        let counted = CountedFiles::default();
+        let (fence, ledger, clock) = fence(None);
+        fence.allow(STANDBY, Some(fence.lease().start()));
+        let files = FencedTableFiles::new(&counted, "ap-south-1", Arc::new(fence));
+        let write = || {
+            let created = files.create("s3://b/k", Vec::new()).now_or_never();
+            let removed = files.remove("s3://b/k").now_or_never();
+            (created.unwrap().is_ok(), removed.unwrap().is_ok())
+        };
+        assert_eq!(write(), (true, true));
+        ledger.0.set(Some(Epoch::new(1, SiteId::B)));
+        clock.advance(30, 30);
+        assert_eq!((write(), counted.0.get()), ((false, false), 2));
+        assert!(files.get("s3://b/k").now_or_never().unwrap().is_ok());
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub enum TableFindingKind {
     UnsupportedPuffin,
     /// A path that no location pair covers.
     OutsidePairs,
+    /// The entry of the catalog has another location than the metadata, or the table's metadata, a manifest or
+    /// a delete file lies outside the location of the entry.
+    OutsideTable,
     /// A path of another place than the table's.
     ForeignPath,
     /// A file is not what its specification says.
@@ -73,6 +76,7 @@ impl TableFindingKind {
             Self::UnsupportedDeleteFile => "unsupported-delete-file",
             Self::UnsupportedPuffin => "unsupported-puffin",
             Self::OutsidePairs => "outside-pairs",
+            Self::OutsideTable => "outside-table",
             Self::ForeignPath => "foreign-path",
             Self::Malformed => "malformed",
             Self::NameContradictsContent => "name-contradicts-content",

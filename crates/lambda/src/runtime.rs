@@ -14,7 +14,7 @@ use twinlake_core::event::EventContext;
 use twinlake_core::grant::PrincipalMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
-use twinlake_engine::iceberg::MAX_HELD_BYTES;
+use twinlake_engine::iceberg::{FencedTableFiles, MAX_HELD_BYTES};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::query::FencedQueryRegion;
 use twinlake_engine::region_authority::{NotReady, RegionAuthority, StackSites, region_authority};
@@ -56,7 +56,7 @@ pub struct Runtime {
     pub(crate) alert_topic: SnsAlerts,
     pub(crate) retry_queue: SqsRetryQueue,
     /// The files of Iceberg tables in the local Region; `None` in functions that leave them to another one.
-    pub(crate) table_files: Option<S3TableFiles>,
+    pub(crate) table_files: Option<FencedTableFiles<S3TableFiles, DynamoLedger, SystemClock>>,
     /// The queue of the function that relocates Iceberg tables.
     pub(crate) catalog_queue: SqsRetryQueue,
     /// The default event bus of the local Region. A rule on it forwards Twinlake's own events to
@@ -115,13 +115,13 @@ impl Runtime {
             peer_athena: AthenaRegion::new(&peer, account),
             ledger,
             peer_ledger,
-            fence,
+            fence: Arc::clone(&fence),
             alert_topic: SnsAlerts::new(&local, &config.alert_topic_arn),
             retry_queue: SqsRetryQueue::new(&local, &config.retry_queue_url),
-            table_files: config
-                .catalog_queue_url
-                .is_empty()
-                .then(|| S3TableFiles::new(&local).with_max_file_bytes(MAX_HELD_BYTES)),
+            table_files: config.catalog_queue_url.is_empty().then(|| {
+                let files = S3TableFiles::new(&local).with_max_file_bytes(MAX_HELD_BYTES);
+                FencedTableFiles::new(files, &config.region, Arc::clone(&fence))
+            }),
             catalog_queue: SqsRetryQueue::new(&local, &config.catalog_queue_url),
             default_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),

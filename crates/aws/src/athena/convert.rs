@@ -13,7 +13,8 @@ use twinlake_core::Timestamp;
 use twinlake_core::query::{Fields, ObjectKey, QueryKind, QueryObject};
 
 fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
-    at.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis)
+    at.and_then(|at| at.to_millis().ok())
+        .map(Timestamp::from_millis)
 }
 
 /// The fields of an object, without those that are `null`.

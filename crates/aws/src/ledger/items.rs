@@ -433,7 +433,9 @@ pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
     ResyncRun {
         format: format::LEDGER,
         id: id.to_owned(),
-        started_at: Timestamp::from_millis(number_attribute(item, "started_at").unwrap_or_default()),
+        started_at: Timestamp::from_millis(
+            number_attribute(item, "started_at").unwrap_or_default(),
+        ),
         outstanding_parts: parts.into_iter().flatten().cloned().collect(),
         has_unread_part: item
             .get("has_unread_part")

@@ -208,6 +208,7 @@ async fn relocate(
     let request = RelocationRequest {
         metadata_path: args.table.metadata_path(&files, &read_at).await?,
         map,
+        table_location: None,
         pairing_id: args.pairing_id.clone(),
         source,
     };

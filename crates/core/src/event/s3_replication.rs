@@ -403,7 +403,8 @@ mod tests {
             "eventName": "Replication:OperationNotTracked",
             "s3": {"bucket": {"name": "b"}, "object": {"key": "a/b%2Fc/d"}}}]});
         let bytes = record.to_string().into_bytes();
-        let Ok(ParsedNotifications::Notices(notices, _)) = parse_replication(&bytes, Timestamp::from_millis(0))
+        let Ok(ParsedNotifications::Notices(notices, _)) =
+            parse_replication(&bytes, Timestamp::from_millis(0))
         else {
             panic!("not parsed as a notification");
         };
@@ -419,7 +420,8 @@ mod tests {
             "replicationEventData": {"failureReason": reason, "s3Operation": operation,
                 "destinationBucket": "arn:aws:s3:::c"}}]});
         let bytes = record.to_string().into_bytes();
-        let Ok(ParsedNotifications::Notices(notices, _)) = parse_replication(&bytes, Timestamp::from_millis(0))
+        let Ok(ParsedNotifications::Notices(notices, _)) =
+            parse_replication(&bytes, Timestamp::from_millis(0))
         else {
             panic!("not parsed as a notification");
         };
@@ -475,7 +477,9 @@ mod tests {
             "an invalid Region is not a message attribute"
         );
         let alone = serde_json::json!({"Records": [record("ObjectCreated:Put")]});
-        assert!(parse_replication(alone.to_string().as_bytes(), Timestamp::from_millis(0)).is_err());
+        assert!(
+            parse_replication(alone.to_string().as_bytes(), Timestamp::from_millis(0)).is_err()
+        );
     }
 
     #[test]
@@ -486,7 +490,9 @@ mod tests {
         let by_sns = serde_json::json!({"Type": "Notification", "Message": records.to_string()});
         let forwarded = serde_json::json!({
             "source": TWINLAKE_SOURCE, "detail-type": S3_REPLICATION_DETAIL_TYPE, "detail": records});
-        let read = |json: &Value| parse_replication(json.to_string().as_bytes(), Timestamp::from_millis(0));
+        let read = |json: &Value| {
+            parse_replication(json.to_string().as_bytes(), Timestamp::from_millis(0))
+        };
         let raw = read(&records).unwrap();
         assert!(matches!(&raw, ParsedNotifications::Notices(notices, _) if notices.len() == 1));
         assert_eq!(read(&by_sns).unwrap(), raw);

@@ -297,7 +297,10 @@ mod tests {
     #[test]
     fn only_a_current_result_without_blockers_in_which_everything_was_read_is_a_pass() {
         let none = ReadinessRecord::default();
-        assert_eq!(none.state_at(Timestamp::from_millis(0)), TakeoverReadiness::NotChecked);
+        assert_eq!(
+            none.state_at(Timestamp::from_millis(0)),
+            TakeoverReadiness::NotChecked
+        );
         assert_eq!(none.counts_at(Timestamp::from_millis(0)).unknown, 1);
         let possible = TakeoverReadiness::Possible;
         assert_eq!(state(report(&[Warning, Note], 0), 60), possible);

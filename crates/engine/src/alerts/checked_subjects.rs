@@ -331,7 +331,9 @@ mod tests {
         let check = |databases: &[&str], not_in_sync: &[&str]| {
             let names = databases.iter().map(|name| Name::new(name).unwrap());
             CheckedSubjects {
-                fully_checked: names.map(|name| (name, Timestamp::from_millis(2))).collect(),
+                fully_checked: names
+                    .map(|name| (name, Timestamp::from_millis(2)))
+                    .collect(),
                 not_in_sync: not_in_sync
                     .iter()
                     .map(|text| ((*text).to_owned(), [SubjectState::OutOfSync].into()))
@@ -378,8 +380,11 @@ mod tests {
             !checked.is_all_resolved_by_run(&alert, Timestamp::from_millis(3)),
             "a part may have reported it"
         );
-        assert!(!last_check(None, &["b"]).is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
-        let no_run = CheckedSubjects::default().with_healthy("table a.t", Timestamp::from_millis(3));
+        assert!(
+            !last_check(None, &["b"]).is_all_resolved_by_run(&alert, Timestamp::from_millis(2))
+        );
+        let no_run =
+            CheckedSubjects::default().with_healthy("table a.t", Timestamp::from_millis(3));
         assert!(!no_run.is_all_resolved_by_run(&alert, Timestamp::from_millis(2)));
         // Drift is gone when a run after it was complete, and the next one, too.
         assert!(!checked.is_all_resolved_by_run(&drift, Timestamp::from_millis(1)));

@@ -192,6 +192,7 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         let request = RelocationRequest {
             metadata_path: commit.source.clone(),
             map,
+            table_location: Some(commit.location.clone()),
             pairing_id: None,
             source: RelocationSource::Replica,
         };

@@ -9,8 +9,8 @@ use super::{FileProgress, IcebergError};
 use crate::ports::TableFiles;
 use std::collections::BTreeMap;
 use twinlake_iceberg::{
-    FileFormat, OwnPrefix, PathMap, RelocatedFile, RelocatedKind, Relocations, TableFinding,
-    TableFindingKind, TableMetadata, relocate_metadata,
+    FileFormat, OwnPrefix, PathMap, Places, RelocatedFile, RelocatedKind, Relocations,
+    TableFinding, TableFindingKind, TableMetadata, relocate_metadata,
 };
 
 /// Where the files of a table are read.
@@ -29,6 +29,10 @@ pub struct RelocationRequest {
     pub metadata_path: String,
     /// Which path of the primary is which path of the standby.
     pub map: PathMap,
+    /// The location of the table as the primary's entry has it. Metadata, manifests and delete files outside
+    /// it are refused: whoever can write one table's metadata must not have files of another one copied.
+    /// `None` if the person who asks may read all files themselves.
+    pub table_location: Option<String>,
     /// The directory in `_twinlake`; the id of the table if `None`.
     pub pairing_id: Option<String>,
     /// Where the files are read.
@@ -92,6 +96,7 @@ struct Relocator<'a, F, P> {
     progress: &'a P,
     map: &'a PathMap,
     source: RelocationSource,
+    confinement: &'a Confinement,
     own: OwnPrefix,
     /// What stands in the own prefix, with the sizes.
     existing: BTreeMap<String, u64>,
@@ -197,11 +202,14 @@ pub async fn relocate_with_memory(
         Some(_) => path.clone(),
         None => map.source_of(path).ok_or_else(|| outside(path, path))?,
     };
+    let confinement = Confinement::new(request.table_location.as_deref(), &source_path)?;
+    confinement.check(&source_path)?;
     let read_at = read_path(map, request.source, &source_path)?;
     let Some(bytes) = files.get(&read_at).await? else {
         return Ok(RelocationOutcome::Pending(vec![missing(&read_at)]));
     };
     let metadata = TableMetadata::parse(&source_path, &bytes)?;
+    confinement.check_location(&source_path, &metadata.location)?;
     let location = map.map(&metadata.location);
     let location = location.ok_or_else(|| outside(&source_path, &metadata.location))?;
     let pairing_id = request.pairing_id.as_ref().or(metadata.table_uuid.as_ref());
@@ -218,6 +226,7 @@ pub async fn relocate_with_memory(
         progress,
         map,
         source: request.source,
+        confinement: &confinement,
         own,
         existing,
         memory,
@@ -284,6 +293,46 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             kept: named.kept,
             notes,
         }))
+    }
+}
+
+/// The place in which the files of a table lie that are read and written for it.
+struct Confinement(Option<Places>);
+
+impl Confinement {
+    fn new(location: Option<&str>, metadata_path: &str) -> Result<Self, TableFinding> {
+        let places = location.map(|location| Places::new([location])).transpose();
+        places.map(Self).map_err(|error| {
+            let detail =
+                format!("the location of the table's entry in the catalog is invalid: {error}");
+            TableFinding::new(TableFindingKind::OutsideTable, metadata_path, detail)
+        })
+    }
+
+    fn check(&self, path: &str) -> Result<(), TableFinding> {
+        self.require(
+            path,
+            path,
+            "the file lies outside the location of the table's entry in the catalog",
+        )
+    }
+
+    /// The relocated files are written below the location that metadata.json has.
+    fn check_location(&self, metadata_path: &str, location: &str) -> Result<(), TableFinding> {
+        let detail =
+            "the location in it lies outside the location of the table's entry in the catalog";
+        self.require(metadata_path, location, detail)
+    }
+
+    fn require(&self, file: &str, path: &str, detail: &str) -> Result<(), TableFinding> {
+        match &self.0 {
+            Some(places) if !places.covers(path) => Err(TableFinding::new(
+                TableFindingKind::OutsideTable,
+                file,
+                detail.to_owned(),
+            )),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

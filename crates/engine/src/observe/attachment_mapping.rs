@@ -74,12 +74,11 @@ impl MappedAttachments {
             Entry::Occupied(known) if *known.get() == mapped => {}
             Entry::Occupied(mut known) => {
                 // The order of a listing must not decide.
-                let (kind, name) =
-                    if digest(&mapped.attachment) < digest(&known.get().attachment) {
-                        describe(&known.insert(mapped).attachment)
-                    } else {
-                        (kind, name)
-                    };
+                let (kind, name) = if digest(&mapped.attachment) < digest(&known.get().attachment) {
+                    describe(&known.insert(mapped).attachment)
+                } else {
+                    (kind, name)
+                };
                 let kind = format!("{kind} that maps to the same as another one, and differs");
                 self.unmapped.add(Unmapped { kind, name });
             }

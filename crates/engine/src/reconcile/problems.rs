@@ -355,7 +355,8 @@ impl<E: Environment> Session<'_, E> {
                     _,
                 ) => {
                     let owner = (subject.clone(), facet);
-                    may_see_all_permissions(snapshot) && !is_unknown(snapshot.attachments.get(&owner))
+                    may_see_all_permissions(snapshot)
+                        && !is_unknown(snapshot.attachments.get(&owner))
                 }
                 (
                     Facet::Partitions

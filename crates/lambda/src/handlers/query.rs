@@ -42,7 +42,10 @@ pub(crate) async fn resync_query_tools(
         }
         ScheduledQueryRun::Unfinished { reason, told } => {
             let reason = render::escape(&reason);
-            warn!(reason, "the resync of the query tools did not end, or its alerts were not published");
+            warn!(
+                reason,
+                "the resync of the query tools did not end, or its alerts were not published"
+            );
             told
         }
     }

@@ -158,7 +158,11 @@ mod tests {
         let mut samples: Vec<LagSample> = (0..5000).map(|minute| sample(minute, 1)).collect();
         samples[2500].catalog = 90;
         samples.drain(1000..1100);
-        let chart = LagChart::new(&samples, Timestamp::from_millis(0), Timestamp::from_secs(60 * 5000));
+        let chart = LagChart::new(
+            &samples,
+            Timestamp::from_millis(0),
+            Timestamp::from_secs(60 * 5000),
+        );
         let [catalog, ..] = chart.series.as_slice() else {
             panic!("each channel has a series");
         };

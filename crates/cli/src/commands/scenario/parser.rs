@@ -43,14 +43,22 @@ pub(super) fn api_call(
             "CreateTable",
             table_link_request(id, target, region.first().copied())?,
         ),
-        ["table", id, columns] => ("CreateTable", table_request(root_location, id, columns, "")?),
-        ["table", id, columns, "by", keys] => {
-            ("CreateTable", table_request(root_location, id, columns, keys)?)
-        }
-        ["columns", id, columns] => ("UpdateTable", table_request(root_location, id, columns, "")?),
-        ["columns", id, columns, "by", keys] => {
-            ("UpdateTable", table_request(root_location, id, columns, keys)?)
-        }
+        ["table", id, columns] => (
+            "CreateTable",
+            table_request(root_location, id, columns, "")?,
+        ),
+        ["table", id, columns, "by", keys] => (
+            "CreateTable",
+            table_request(root_location, id, columns, keys)?,
+        ),
+        ["columns", id, columns] => (
+            "UpdateTable",
+            table_request(root_location, id, columns, "")?,
+        ),
+        ["columns", id, columns, "by", keys] => (
+            "UpdateTable",
+            table_request(root_location, id, columns, keys)?,
+        ),
         ["partition", id, value] => (
             "BatchCreatePartition",
             partition_request(root_location, id, value)?,
@@ -94,7 +102,12 @@ fn table_link_request(id: &str, target: &str, region: Option<&str>) -> Result<Va
     Ok(json!({"DatabaseName": database, "TableInput": input}))
 }
 
-fn table_request(root_location: &str, id: &str, columns: &str, keys: &str) -> Result<Value, String> {
+fn table_request(
+    root_location: &str,
+    id: &str,
+    columns: &str,
+    keys: &str,
+) -> Result<Value, String> {
     let (database, table) = split_table_id(id)?;
     let list = |names: &str| -> Vec<Value> {
         let names = names.split(',').filter(|name| !name.is_empty());

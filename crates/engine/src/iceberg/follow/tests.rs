@@ -5,6 +5,7 @@ use super::*;
 fn entry(source: &str) -> IcebergEntry {
     IcebergEntry {
         source: source.to_owned(),
+        location: "s3://lake/t".to_owned(),
         columns: "c".to_owned(),
         created: None,
     }

@@ -20,6 +20,7 @@ type ListedLengths = BTreeMap<String, Option<u64>>;
 
 impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
     async fn fetch(&self, path: &str) -> Result<Fetched, IcebergError> {
+        self.confinement.check(path)?;
         let read_at = read_path(self.map, self.source, path)?;
         Ok(match self.files.get(&read_at).await? {
             Some(bytes) => Fetched::Bytes(bytes),

@@ -205,13 +205,21 @@ fn rows() -> LedgerRows {
                 digest: BySite { a: None, b: None },
                 link: false,
             }),
-            ..LedgerRow::new(subject.clone(), SubjectState::InSync, Timestamp::from_millis(0))
+            ..LedgerRow::new(
+                subject.clone(),
+                SubjectState::InSync,
+                Timestamp::from_millis(0),
+            )
         };
         rows.insert(subject, row);
     }
     let subject = Subject::LakeFormation(LfSubject::LfTagExpressions);
     let key = AttachmentKey::NamedExpression(EXPRESSION.to_owned());
-    let mut row = LedgerRow::new(subject.clone(), SubjectState::InSync, Timestamp::from_millis(0));
+    let mut row = LedgerRow::new(
+        subject.clone(),
+        SubjectState::InSync,
+        Timestamp::from_millis(0),
+    );
     row.managed_keys.insert(crate::catalog::digest(&key));
     rows.insert(subject, row);
     rows
