@@ -256,13 +256,18 @@ impl Lake {
 
     /// Registers or updates the entry, and delivers the events of it.
     fn point_at(&self, call: &str, metadata: &str, columns: &[&str]) {
+        self.point_in(&format!("{SOURCE}/sales/orders"), call, metadata, columns);
+    }
+
+    /// As [`Self::point_at`], of an entry with this location.
+    fn point_in(&self, location: &str, call: &str, metadata: &str, columns: &[&str]) {
         let columns: Vec<_> = columns
             .iter()
             .map(|name| json!({"Name": name, "Type": "int"}))
             .collect();
         let input = json!({"DatabaseName": "sales", "TableInput": {
             "Name": "orders", "TableType": "EXTERNAL_TABLE", "PartitionKeys": [],
-            "StorageDescriptor": {"Columns": columns, "Location": format!("{SOURCE}/sales/orders")},
+            "StorageDescriptor": {"Columns": columns, "Location": location},
             "Parameters": {"table_type": "ICEBERG", "metadata_location": metadata,
                            "previous_metadata_location": "s3://lake-us/x"}}});
         self.harness.call(PRIMARY, call, &input).unwrap();
@@ -505,11 +510,13 @@ fn lost_files_of_the_commit_that_is_shown_page_and_name_the_files() {
 fn a_long_memory_is_an_object_that_is_replaced() {
     let lake = Lake::new();
     let files = &lake.harness.table_files;
-    let mut table = LakeTable::new(files, &"x".repeat(3000));
+    let name = "x".repeat(3000);
+    let location = format!("{SOURCE}/sales/{name}");
+    let mut table = LakeTable::new(files, &name);
     let commits: Vec<String> = (0..40).map(|_| table.append()).collect();
     let first = &commits[39];
     table.arrive_all();
-    lake.point_at("CreateTable", first, &["id"]);
+    lake.point_in(&location, "CreateTable", first, &["id"]);
     lake.run_queue();
     let indexes = || -> Vec<String> {
         let files = files.files();
@@ -523,7 +530,7 @@ fn a_long_memory_is_an_object_that_is_replaced() {
     let _ = files.take_log();
     let second = table.append();
     table.arrive_all();
-    lake.point_at("UpdateTable", &second, &["id"]);
+    lake.point_in(&location, "UpdateTable", &second, &["id"]);
     lake.run_queue();
     let log = files.take_log();
     let created = log.iter().filter(|call| call.starts_with("create")).count();
