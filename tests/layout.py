@@ -6,6 +6,8 @@
 - A file has at most 600 lines before its tests.
 - Files of a crate import each other without a circle. A module and the modules below it count as one.
 - Only `core/src/topology.rs` computes with epochs.
+- A text that puts a number before a noun is right for 1: the noun comes from `render::counted`, or the text of 1 stands
+  in an arm beside it.
 - Links between the pages of README.md and docs/ lead to a file and a heading that exist.
 """
 
@@ -24,6 +26,31 @@ SHARED_NAMES = {
 # Modules that are being redesigned as a whole; their circles are not new.
 CIRCLES_LEFT = ("crates/core/src/plan/", "crates/core/src/audit/", "crates/core/src/step",
                 "crates/engine/src/observe/", "crates/engine/src/apply/", "crates/engine/src/reconcile/")
+# Texts whose number is never 1, with the reason.
+NEVER_ONE = {
+    "{path} has {length} bytes, and a function": "more than a function reads",
+    "it has {} bytes, more than the limit": "more than an event has",
+    "a name has {0} characters; the maximum": "more than Glue's maximum",
+    "has {count} values": "of an LF-Tag without one value",
+    "{kept} versions of it are there": "MAX_KEPT_VERSIONS or more",
+    "compares its {} partitions": "more than MAX_PARTITIONS_LISTED",
+    "{key} has {count} entries; the maximum": "more than a request may have",
+    "give 3 to {max_chars} small letters": "the longest name of a bucket",
+    "more than {limit} bytes after decompression": "a limit of megabytes",
+    "{} days": "the unit `days` begins at two",
+    "{days} days": "one day has an arm of its own",
+    "{} checks the channel": "the subject of a verb",
+    "{} changes\"": "the subject of a verb",
+    "{subject} changes\"": "the subject of a verb",
+}
+COUNTED_NOUNS = ("administrators alerts bytes calls cases changes characters checks databases days deletions differences "
+                 "entries failures fields files findings grants items keys kinds letters manifests messages minutes "
+                 "objects occurrences partitions permissions principals problems reads resyncs roles rows rules snapshots "
+                 "steps tables tools values versions").replace(" ", "|")
+# A placeholder, but for one of a constant, and the adjectives before the noun.
+NUMBER_AND_NOUN = re.compile(
+    r"(?<!\{)\{(?![A-Z_]+\})[^{}]*\} (?:(?:more|other|further|whole|open|data|delete|bookkeeping|Iceberg|partitioned|sampled|query"
+    r"|existing) )*(?:" + COUNTED_NOUNS + r")\b(?! nothing)")
 TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|b?r(?P<h>\#*)".*?"(?P=h)|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^\\'])'""", re.S)
 
 
@@ -180,6 +207,21 @@ def epoch_arithmetic(files):
                 yield f"{name(path)} computes with epochs ({pattern}); only core/src/topology.rs does"
 
 
+def numbers_before_nouns(files):
+    for path in files:
+        if not re.match(r"crates/\w+/src/", name(path)) or path.name == "tests.rs":
+            continue
+        text = re.split(r"#\[cfg\(test\)\]\s*mod tests", path.read_text())[0]
+        for found in TOKEN.finditer(text):
+            literal = re.sub(r"\\\n\s*", "", found.group())
+            if not literal.startswith('"') or not NUMBER_AND_NOUN.search(literal):
+                continue
+            before = text[:found.start()]
+            has_arm_of_one = re.search(r"^\s*\(?1[ ,]", "\n".join(before.split("\n")[-8:]), re.M)
+            if not has_arm_of_one and not any(known in literal for known in NEVER_ONE):
+                yield f"{name(path)}:{before.count(chr(10)) + 1} puts a number before a plural: {literal}"
+
+
 def anchor(heading):
     """The anchor that a Markdown heading gets."""
     text = re.sub(r"[`*_]|\[([^\]]*)\]\([^)]*\)", lambda found: found.group(1) or ("_" if found.group() == "_" else ""), heading)
@@ -216,7 +258,7 @@ def broken_links():
 def main():
     files = sources()
     problems = [*repeated_types(files), *long_files(files), *import_circles(files), *epoch_arithmetic(files),
-                *broken_links()]
+                *numbers_before_nouns(files), *broken_links()]
     for problem in problems:
         print(f"layout: {problem}")
     return 1 if problems else 0

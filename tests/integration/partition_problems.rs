@@ -84,7 +84,7 @@ fn the_row_of_a_table_tells_the_worst_of_its_problems() {
     assert!(
         held.any(|finding| finding
             .detail
-            .contains("of its partitions are not replicated")),
+            .contains("1 of its partitions is not replicated")),
         "the finding tells the other problem"
     );
 }

@@ -121,7 +121,7 @@ def test_a_stored_plan_is_applied_once_and_refused_after_a_change(cli):
     assert done.returncode == 0 and "3 created" in done.stdout, done
     assert cli.run_with_policy("plan", *LEDGER).returncode == 0
     assert cli.run_with_policy("diff", *LEDGER).stdout == (
-        "Equal in both Regions: 1 databases, 2 tables.\nNothing to do.\n")
+        "Equal in both Regions: 1 database, 2 tables.\nNothing to do.\n")
 
 
 def test_a_summary_is_the_end_of_the_plan(cli):

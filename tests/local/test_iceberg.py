@@ -194,7 +194,7 @@ def test_missing_data_is_pending_and_no_metadata_is_written(tmp_path):
     for state in ("missing", "short"):
         data.write_bytes(kept[:-1]) if state == "short" else data.unlink()
         done = twinlake("relocate", lake.replica, *lake.maps())
-        assert done.returncode == 2 and "data-pending: 1 files" in done.stdout and "b.parquet" in done.stdout
+        assert done.returncode == 2 and "data-pending: 1 file has" in done.stdout and "b.parquet" in done.stdout
         assert not [path for path in lake.own_files() if path.name.endswith(".metadata.json")]
     data.write_bytes(kept)
     lake.relocate()

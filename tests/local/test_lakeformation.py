@@ -264,7 +264,7 @@ def test_uninstall_takes_the_roles_out_and_says_what_is_left(cli):
     done = cli.run("bootstrap", "--policy", "policy.toml", "--twinlake-role", own)
     assert done.returncode == 0 and access_settings(cli, STANDBY)[1:] == ([], []), done
     dry_run = uninstall("--dry-run")
-    assert dry_run.returncode == 2 and "would remove 1 administrators" in dry_run.stdout, dry_run
+    assert dry_run.returncode == 2 and "would remove 1 administrator and" in dry_run.stdout, dry_run
     assert own in access_settings(cli, PRIMARY)[0]
 
     # The record does not name the role of a stack of earlier.

@@ -162,7 +162,7 @@ def test_objects_that_s3_failed_to_replicate_are_pending_until_they_arrive(seede
     assert alert["action"].startswith("Enable versioning on the destination bucket")
     assert alert["samples"] == [f"s3://{BUCKETS[PRIMARY]}/{key}"]
     (row,) = status(seeded, "sales.orders")
-    assert row["state"] == "data-pending" and "1 objects have not arrived" in row["reason"]
+    assert row["state"] == "data-pending" and "1 object has not arrived" in row["reason"]
 
     # Ten thousand notifications: at most three messages, and every object is counted.
     sqs = seeded.client("sqs", PRIMARY)

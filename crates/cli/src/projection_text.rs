@@ -65,8 +65,8 @@ fn counts(lake: &LakeInventory) -> String {
     if counted < partitioned {
         let _ = writeln!(
             text,
-            "Partitions were counted in {counted} of {partitioned} tables; those of the others are left out \
-             of the projection."
+            "Partitions were counted in {counted} of {}; those of the others are left out of the projection.",
+            number_of(partitioned, "table")
         );
     }
     let held = tables().filter(|table| !table.is_carried).count();

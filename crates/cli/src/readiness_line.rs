@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use twinlake_core::readiness::{
     ReadinessCheck, ReadinessCounts, ReadinessRecord, ReadinessReport, TakeoverReadiness,
 };
+use twinlake_core::render::counted;
 use twinlake_core::{NextCommands, Timestamp};
 
 /// The maximum number of checks that the line names.
@@ -114,8 +115,8 @@ fn named(checks: &BTreeSet<ReadinessCheck>) -> String {
     let names: Vec<&str> = checks.iter().map(|check| check.as_str()).collect();
     match names.get(..MAX_NAMED_CHECKS) {
         Some(first) if names.len() > MAX_NAMED_CHECKS => {
-            let more = names.len() - MAX_NAMED_CHECKS;
-            format!("{} and {more} more checks", first.join(", "))
+            let more = counted(names.len() - MAX_NAMED_CHECKS, "more check");
+            format!("{} and {more}", first.join(", "))
         }
         Some(_) | None => names.join(", "),
     }
@@ -219,7 +220,7 @@ mod tests {
         let four = [Bucket, Versioning, Lifecycle, Trail];
         assert_eq!(
             checks(&four),
-            "bucket, versioning, lifecycle and 1 more checks"
+            "bucket, versioning, lifecycle and 1 more check"
         );
     }
 

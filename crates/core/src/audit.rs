@@ -17,6 +17,7 @@ mod plan_replay;
 
 use crate::ledger::ObjectCounts;
 use crate::plan::{Inputs, Plan};
+use crate::render::counted;
 use crate::step::{Step, StepTarget};
 use failure_sets::FailureSets;
 use serde::{Deserialize, Serialize};
@@ -232,8 +233,8 @@ pub fn deletions(steps: &[Step]) -> ObjectCounts {
 fn is_deletion_of(kind: &str, step: &Step) -> bool {
     let deleted = deletions(std::slice::from_ref(step));
     match kind {
-        "databases" => deleted.databases > 0,
-        "tables" => deleted.tables > 0,
+        "database" => deleted.databases > 0,
+        "table" => deleted.tables > 0,
         _ => deleted.partitions > 0,
     }
 }
@@ -251,19 +252,19 @@ fn check_deletion_limit(
     let rule = inputs.policy.deletion_limit;
     let kinds = [
         (
-            "databases",
+            "database",
             planned_deletions.databases,
             budget.deleted_last_hour.databases,
             budget.paired.databases,
         ),
         (
-            "tables",
+            "table",
             planned_deletions.tables,
             budget.deleted_last_hour.tables,
             budget.paired.tables,
         ),
         (
-            "partitions",
+            "partition",
             planned_deletions.partitions,
             budget.deleted_last_hour.partitions,
             budget.paired.partitions,
@@ -274,8 +275,9 @@ fn check_deletion_limit(
         let limit = rule.allowed(paired);
         if planned > 0 && planned.saturating_add(deleted_last_hour) > limit {
             let detail = format!(
-                "{planned} {kind} in this plan and {deleted_last_hour} in the last hour, of \
-                 {paired}; the limit without approval is {limit}"
+                "{} in this plan and {deleted_last_hour} in the last hour, of \
+                 {paired}; the limit without approval is {limit}",
+                counted(planned, kind)
             );
             let deleted = steps.iter().filter(|step| is_deletion_of(kind, step));
             rejections.push(Rejection {

@@ -29,6 +29,7 @@ use crate::Policy;
 use crate::catalog::digest;
 use crate::location::CopiedBy;
 use crate::readiness::{ObjectEncryption, Reading, ReplicationRule};
+use crate::render::counted;
 use crate::topology::SiteId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,7 +92,7 @@ impl CanaryPlan {
             .extend(unlisted.first().map(|first| UnprovenReplication {
                 bucket: first.bucket.clone(),
                 rule: None,
-                reason: format!("and {} rules more", unlisted.len()),
+                reason: format!("and {} more", counted(unlisted.len(), "rule")),
             }));
         joined
     }

@@ -7,6 +7,7 @@ use crate::ledger::SubjectState;
 use crate::name::ObjectName;
 use crate::plan::{FindingKind, MissingRights};
 use crate::query::QUERY_SUBJECT;
+use crate::render::counted;
 use crate::scope::Subject;
 
 /// The options that the commands need to find the same policy and ledger again.
@@ -96,8 +97,8 @@ impl NextCommands {
         }
         if missing.tables_with_hidden_columns > 0 {
             lacks.push(format!(
-                "has no SELECT on {} whole tables of the primary",
-                missing.tables_with_hidden_columns
+                "has no SELECT on {} of the primary",
+                counted(missing.tables_with_hidden_columns, "whole table")
             ));
         }
         format!(

@@ -5,7 +5,7 @@
 use crate::audit::{AuditRule, Rejection};
 use crate::next_command::NextCommands;
 use crate::plan::{Finding, FindingKind, MissingRights, Plan};
-use crate::render::{self, StepCounts};
+use crate::render::{self, StepCounts, counted, counted_objects, one_or_many};
 use crate::scope::Subject;
 use crate::step::Step;
 use crate::step_kind::{ObjectKind, StepAction};
@@ -229,10 +229,12 @@ impl PlanSummary {
 
     fn bookkeeping_line(&self) -> Option<String> {
         let mut parts = Vec::new();
-        if !self.bookkeeping.changes.is_empty() {
+        let changes: usize = self.bookkeeping.changes.values().sum();
+        if changes > 0 {
             parts.push(format!(
-                "{} differ only in counts, sizes and times that engines and crawlers record",
-                by_kind(&self.bookkeeping.changes)
+                "{} {} only in counts, sizes and times that engines and crawlers record",
+                by_kind(&self.bookkeeping.changes),
+                one_or_many(changes, "differs", "differ")
             ));
         }
         match self.bookkeeping.new_pairings {
@@ -255,7 +257,7 @@ impl PlanSummary {
         let bookkeeping: usize = self.bookkeeping.changes.values().sum();
         let steps = match (counts.total(), bookkeeping) {
             (0, 0) => "Nothing to do".to_owned(),
-            (0, bookkeeping) => format!("Plan: {bookkeeping} bookkeeping changes"),
+            (0, bookkeeping) => format!("Plan: {}", counted(bookkeeping, "bookkeeping change")),
             (_, bookkeeping) => {
                 let plan = format!(
                     "Plan: {} to create, {} to change, {} to delete, {} to grant, {} to revoke",
@@ -263,7 +265,7 @@ impl PlanSummary {
                 );
                 match bookkeeping {
                     0 => plan,
-                    count => format!("{plan}, and {count} bookkeeping changes"),
+                    count => format!("{plan}, and {}", counted(count, "bookkeeping change")),
                 }
             }
         };
@@ -289,10 +291,10 @@ fn table_row(label: &str, cells: &[String; 5]) -> String {
     format!("{label:<22}{cells}")
 }
 
-/// Counts by kind as a list: `3 databases, 1 tables`.
+/// Counts by kind as a list: `3 databases, 1 table`.
 fn by_kind(counts: &BTreeMap<ObjectKind, usize>) -> String {
     let parts = counts.iter();
-    let parts = parts.map(|(kind, count)| format!("{count} {}", kind.label()));
+    let parts = parts.map(|(kind, count)| counted_objects(*count, *kind));
     parts.collect::<Vec<_>>().join(", ")
 }
 

@@ -2,10 +2,10 @@
 
 use crate::catalog::Attachment;
 use crate::step::{RevokeCause, Step};
-use crate::step_kind::StepAction;
+use crate::step_kind::{ObjectKind, StepAction};
 use serde::Serialize;
 use serde_json::Value;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Escapes untrusted text for a terminal, a log or a message: control characters, invisible
 /// characters, and those that change the direction of text.
@@ -76,7 +76,10 @@ pub fn steps(steps: &[Step]) -> String {
             push_line(
                 &mut text,
                 " ",
-                &format!("  ... and {more} more partitions of this table"),
+                &format!(
+                    "  ... and {} of this table",
+                    counted(more, "more partition")
+                ),
             );
         }
         remaining = later;
@@ -155,7 +158,10 @@ pub fn step(step: &Step) -> String {
         } => {
             let added = added_admins.len() + added_read_only_admins.len();
             let removed = removed_admins.len() + removed_read_only_admins.len();
-            format!("update the data lake settings: add {added} administrators, remove {removed}")
+            format!(
+                "update the data lake settings: add {}, remove {removed}",
+                counted(added, "administrator")
+            )
         }
         Step::RemoveAttachment { subject, key } => format!("remove {key} of {subject}"),
         Step::DeletePartition { id, values: v } => {
@@ -201,8 +207,8 @@ fn push_step(text: &mut String, planned: &Step) {
         );
     }
     if changes.len() > MAX_SHOWN {
-        let more = changes.len() - MAX_SHOWN;
-        push_line(text, " ", &format!("    ... and {more} more fields"));
+        let more = counted(changes.len() - MAX_SHOWN, "more field");
+        push_line(text, " ", &format!("    ... and {more}"));
     }
 }
 
@@ -275,10 +281,26 @@ impl StepCounts {
 
 /// A number of things whose plural ends in `s`: "1 table" or "3 tables".
 #[must_use]
-pub fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    match count == N::from(1) {
+        true => format!("1 {noun}"),
+        false => format!("{count} {noun}s"),
+    }
+}
+
+/// A number of objects of a kind.
+#[must_use]
+pub fn counted_objects(count: usize, kind: ObjectKind) -> String {
+    let plural = kind.label();
+    counted(count, plural.strip_suffix('s').unwrap_or(plural))
+}
+
+/// The form of a word that agrees with a number, such as `has` or `have`.
+#[must_use]
+pub fn one_or_many<'a, N: PartialEq + From<u8>>(count: N, one: &'a str, many: &'a str) -> &'a str {
+    match count == N::from(1) {
+        true => one,
+        false => many,
     }
 }
 
@@ -311,6 +333,24 @@ mod tests {
         );
         let read: Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(read["a"], hostile);
+    }
+
+    #[test]
+    fn a_noun_and_a_verb_agree_with_their_number() {
+        let text = |count: u64| {
+            let verb = one_or_many(count, "has", "have");
+            format!("{} {verb}", counted(count, "object"))
+        };
+        let texts = [text(0), text(1), text(2), text(11)];
+        assert_eq!(
+            texts,
+            [
+                "0 objects have",
+                "1 object has",
+                "2 objects have",
+                "11 objects have"
+            ]
+        );
     }
 
     #[test]

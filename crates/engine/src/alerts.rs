@@ -19,7 +19,7 @@ use twinlake_core::alert::{database_in, listed_subjects};
 use twinlake_core::audit::AuditRule;
 use twinlake_core::document::DocumentError;
 use twinlake_core::plan::{Finding, FindingKind};
-use twinlake_core::render;
+use twinlake_core::render::{self, counted, one_or_many};
 use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Step, Subject, Timestamp};
 
 /// The subject of an alert that nothing can be applied. It is resolved as soon as changes can be
@@ -303,6 +303,7 @@ fn databases_of(subjects: &BTreeSet<&str>) -> BTreeSet<twinlake_core::Name> {
 /// Returns what happened, the state of the standby, and what to do. The commands in it find the
 /// ledger from either Region, so `region` is the one that the alert is published in.
 fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static str, String) {
+    let were = one_or_many(count, "was", "were");
     match kind {
         AlertKind::ExcessAccess => excess_access_text(count, region),
         AlertKind::PlanRejected => (
@@ -327,7 +328,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         AlertKind::DeletionsHeld => deletions_held_text(region),
         AlertKind::TwinlakeAccessDenied => access_denied_text(count, region),
         AlertKind::Conflict => (
-            format!("{count} differences could not be corrected."),
+            format!("{} could not be corrected.", counted(count, "difference")),
             "The objects concerned differ from the primary.",
             format!(
                 "Correct what the reasons name. At most ten of them are listed below; `twinlake \
@@ -336,7 +337,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
             ),
         ),
         AlertKind::ReadFailed => (
-            format!("{count} objects could not be read."),
+            format!("{} could not be read.", counted(count, "object")),
             "These objects stay as they were when they were last read.",
             format!(
                 "If this continues, check the function's log for the failing call. At most ten \
@@ -345,14 +346,17 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
             ),
         ),
         AlertKind::Drift => (
-            format!("A resync made {count} changes that no event had reported."),
+            format!("A resync made {} that no event had reported.", counted(count, "change")),
             "These differences are corrected.",
             "If this happens often, check that the trail is logging and that the EventBridge rules \
              forward events."
                 .to_owned(),
         ),
         AlertKind::NotReplicated => (
-            format!("{count} objects or settings are not replicated."),
+            format!(
+                "{count} {} not replicated.",
+                one_or_many(count, "object or setting is", "objects or settings are")
+            ),
             "The standby does not have them.",
             "Read the reasons below. Where one names a policy key, a change of that key replicates \
              the object. Any other names what prevents the replication, or a kind that is not \
@@ -373,7 +377,7 @@ fn alert_text(kind: AlertKind, count: usize, region: &str) -> (String, &'static 
         | AlertKind::ReadinessLost
         | AlertKind::ReadinessUnknown
         | AlertKind::Digest => (
-            format!("{count} failures were reported."),
+            format!("{} {were} reported.", counted(count, "failure")),
             "See below.",
             "See below.".to_owned(),
         ),
@@ -397,7 +401,10 @@ fn deletions_held_text(region: &str) -> (String, &'static str, String) {
 
 fn data_pending_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
-        format!("{count} Iceberg tables wait for files of their newest commit."),
+        match count {
+            1 => "1 Iceberg table waits for files of its newest commit.".to_owned(),
+            count => format!("{count} Iceberg tables wait for files of their newest commit."),
+        },
         "Their entries show the last commit whose files are all in the standby, or do not exist yet.",
         format!(
             "Look at the replication of the buckets of the tables. Where an older file was never \
@@ -410,8 +417,10 @@ fn data_pending_text(count: usize, region: &str) -> (String, &'static str, Strin
 fn data_lost_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         format!(
-            "In the standby, files of the commit that {count} Iceberg tables show were deleted. The primary's \
-             current commit is not affected."
+            "In the standby, files of the commit that {} {} were deleted. The primary's current commit is not \
+             affected.",
+            counted(count, "Iceberg table"),
+            one_or_many(count, "shows", "show")
         ),
         "Queries of these tables fail in the standby until a newer commit is complete.",
         format!(
@@ -426,8 +435,10 @@ fn data_lost_text(count: usize, region: &str) -> (String, &'static str, String) 
 fn excess_access_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         format!(
-            "{count} changes that take access away in the standby were not made: revokes, or changes of \
-             LF-Tags."
+            "{} that {} access away in the standby {} not made: revokes, or changes of LF-Tags.",
+            counted(count, "change"),
+            one_or_many(count, "takes", "take"),
+            one_or_many(count, "was", "were")
         ),
         "The standby allows more access than the primary.",
         format!(
@@ -443,8 +454,8 @@ fn excess_access_text(count: usize, region: &str) -> (String, &'static str, Stri
 fn access_denied_text(count: usize, region: &str) -> (String, &'static str, String) {
     (
         format!(
-            "Twinlake's role lacks a permission, or cannot read everything any more ({count} \
-             cases)."
+            "Twinlake's role lacks a permission, or cannot read everything any more ({}).",
+            counted(count, "case")
         ),
         "The objects concerned are unchanged. Nothing was deleted or revoked because of this.",
         format!(

@@ -4,6 +4,7 @@ use crate::alerts::CheckedSubjects;
 use crate::operation_document::OperationConfig;
 use crate::ports::StatsStore;
 use std::collections::BTreeMap;
+use twinlake_core::render::counted;
 use twinlake_core::{Alert, AlertKind, CallError, Timestamp};
 
 /// How far back the use of a ceiling is measured, in seconds.
@@ -111,9 +112,10 @@ fn ceiling_alert(
 ) -> Alert {
     let sentences = [
         format!(
-            "In {} of the last {OBSERVED_SECS} seconds, Twinlake could reserve no more of the {} calls a \
+            "In {} of the last {OBSERVED_SECS} seconds, Twinlake could reserve no more of the {} a \
              second to Glue and Lake Formation in {called} that the operation document allows.",
-            used.secs_at_ceiling, used.ceiling
+            used.secs_at_ceiling,
+            counted(used.ceiling, "call")
         ),
         "Changes wait: they arrive in the standby later than without this limit, and access that was \
          revoked in the primary may still be granted in the standby."

@@ -6,6 +6,7 @@ use crate::monitor;
 use crate::ports::{Ledger, StatsStore};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::heartbeat::Channel;
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Alert, AlertKind, CallError, SubjectState, Timestamp};
 
 const DAY_SECS: i64 = 86_400;
@@ -43,8 +44,8 @@ pub async fn build_digest<L: Ledger + StatsStore>(
             None => "not verified: no resync has completed yet".to_owned(),
         },
         format!(
-            "{} steps applied, {} of them drift that a resync corrected",
-            count("applied"),
+            "{} applied, {} of them drift that a resync corrected",
+            counted(count("applied"), "step"),
             count("drift")
         ),
         describe_calls(&counts),
@@ -64,7 +65,7 @@ pub async fn build_digest<L: Ledger + StatsStore>(
             .map(|(kind, count)| format!("not replicated, {count} x {kind}")),
     );
     if more > 0 {
-        samples.push(format!("and {more} more kinds"));
+        samples.push(format!("and {}", counted(more, "more kind")));
     }
     let sentences = [
         format!("Daily digest of the 24 hours up to {now}."),
@@ -74,7 +75,10 @@ pub async fn build_digest<L: Ledger + StatsStore>(
                  {region}` lists it."
             ),
             count => {
-                format!("{count} objects or settings are not replicated, listed below by kind.")
+                format!(
+                    "{count} {} not replicated, listed below by kind.",
+                    one_or_many(count, "object or setting is", "objects or settings are")
+                )
             }
         },
         "No immediate action is needed. Where a line below names a policy key, a change of that \
@@ -118,14 +122,17 @@ fn describe_calls(counts: &BTreeMap<String, u64>) -> String {
         lower_bound => {
             let hundredths = resync_calls.saturating_mul(100) / lower_bound;
             format!(
-                "{resync_calls} by {} resyncs with a lower bound of {lower_bound}, x{}.{:02}",
-                count("resyncs"),
+                "{resync_calls} by {} with a lower bound of {lower_bound}, x{}.{:02}",
+                counted(count("resyncs"), "resync"),
                 hundredths / 100,
                 hundredths % 100
             )
         }
     };
-    format!("{total} calls to Glue and Lake Formation: {comparison}")
+    format!(
+        "{} to Glue and Lake Formation: {comparison}",
+        counted(total, "call")
+    )
 }
 
 /// Returns what is not replicated, by kind and count, according to the last scans: subjects that

@@ -39,7 +39,10 @@ fn summarize_notification(body: &[u8]) -> Option<String> {
     };
     let first = notices.first()?;
     let subject = replication_alert_subject(first, None);
-    Some(format!("{} objects of {subject}", notices.len()))
+    Some(format!(
+        "{} of {subject}",
+        render::counted(notices.len(), "object")
+    ))
 }
 
 fn summarize_event(body: &[u8]) -> Option<String> {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use twinlake_core::canary::{ReceivedCanaries, ReceivedCanary};
 use twinlake_core::heartbeat::{Channel, LagSample, STALLED_LAG_FACTOR, is_near_limit};
 use twinlake_core::readiness::ReadinessCounts;
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Alert, AlertKind, CallError, SubjectState, Timestamp};
 
@@ -182,10 +183,11 @@ fn storage_alert(
     let worst = late.first().map(describe).unwrap_or_default();
     let sentences = [
         format!(
-            "{} {} of {} S3 replication rules exceed it; the worst: {worst}.",
+            "{} {} of {} {} it; the worst: {worst}.",
             lag_summary(kind, channel, lag, threshold),
             late.len(),
-            received.canaries.len()
+            counted(received.canaries.len(), "S3 replication rule"),
+            one_or_many(late.len(), "exceeds", "exceed")
         ),
         "Objects that were written under these rules within that time may be missing in the destination \
          bucket."
@@ -320,7 +322,9 @@ pub async fn check_dead_letters<Q: DeadLetterQueues>(
         let bodies = queues.peek(&queue).await?;
         let sentences = [
             format!(
-                "{count} messages could not be handled and are in the dead-letter queue of {queue}."
+                "{} could not be handled and {} in the dead-letter queue of {queue}.",
+                counted(count, "message"),
+                one_or_many(count, "is", "are")
             ),
             format!(
                 "`twinlake resync --full --region {region}` also applies the changes that catalog \

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::event::{ReplicationEventType, ReplicationNotice, replication_alert_subject};
 use twinlake_core::ledger::{ExpectedReplica, PendingObjects};
 use twinlake_core::location::{Location, Mapped};
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{AlertKind, CallError, Policy, TableId, Timestamp};
 
@@ -302,8 +303,9 @@ impl AwaitedObjects {
 pub fn describe_pending(pending: &PendingObjects) -> (Timestamp, String) {
     let reasons: Vec<&str> = pending.reasons.keys().map(String::as_str).collect();
     let reason = format!(
-        "{} objects have not arrived: {}",
-        pending.count(),
+        "{} {} not arrived: {}",
+        counted(pending.count(), "object"),
+        one_or_many(pending.count(), "has", "have"),
         reasons.join("; ")
     );
     (pending.since, reason)

@@ -14,6 +14,7 @@ use twinlake_core::readiness::{
     MAX_READINESS_AGE_SECS, ReadinessFinding, ReadinessRecord, ReadinessReport, ReadinessSeverity,
     TakeoverReadiness,
 };
+use twinlake_core::render::counted;
 use twinlake_core::{Alert, AlertKind, CallError, Timestamp};
 
 /// The subject of both alerts.
@@ -154,7 +155,8 @@ pub fn unknown_readiness_alert(
     let minutes = (now.secs() - since.secs()) / 60;
     let sentences = [
         format!(
-            "Whether {region} could take over has not been known for {minutes} minutes: {reason}."
+            "Whether {region} could take over has not been known for {}: {reason}.",
+            counted(minutes, "minute")
         ),
         "Replication is not affected. Blockers of a takeover may be undetected.".to_owned(),
         format!(

@@ -162,8 +162,9 @@ fn check_counts(path: &str, listed: &ListedManifest, manifest: &Manifest) -> Vec
         if let Some(expected) = expected
             && i64::try_from(found) != Ok(expected)
         {
+            let entries = if found == 1 { "entry" } else { "entries" };
             let problem = format!(
-                "it has {found} entries with the status {name}; the manifest list says {expected}"
+                "it has {found} {entries} with the status {name}; the manifest list says {expected}"
             );
             findings.push(TableFinding::new(
                 TableFindingKind::WrongCounts,
@@ -295,8 +296,9 @@ fn check_position_deletes(
         add(TableFindingKind::LostFieldIds, "schema".to_owned(), problem);
     }
     if i64::try_from(rows.rows) != Ok(entry.record_count) {
+        let noun = if rows.rows == 1 { "row" } else { "rows" };
         let problem = format!(
-            "it has {} rows; the entry says {}",
+            "it has {} {noun}; the entry says {}",
             rows.rows, entry.record_count
         );
         add(TableFindingKind::WrongRecordCount, String::new(), problem);
@@ -381,13 +383,13 @@ fn check_vectors(
             problem,
         ));
     }
-    if vector
-        .cardinality
-        .is_some_and(|cardinality| cardinality != entry.record_count)
+    if let Some(cardinality) = vector.cardinality
+        && cardinality != entry.record_count
     {
+        let noun = if cardinality == 1 { "row" } else { "rows" };
         let problem = format!(
-            "the footer says {:?} rows; the entry says {}",
-            vector.cardinality, entry.record_count
+            "the footer says {cardinality} {noun}; the entry says {}",
+            entry.record_count
         );
         findings.push(TableFinding::new(
             TableFindingKind::WrongRecordCount,

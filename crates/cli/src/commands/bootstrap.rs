@@ -255,10 +255,10 @@ pub(crate) async fn undo(
         };
         let _ = writeln!(
             text,
-            "{}: {verb} {} administrators and {} grants{}",
+            "{}: {verb} {} and {}{}",
             site.region,
-            changes.administrators.len(),
-            changes.grants.len(),
+            render::counted(changes.administrators.len(), "administrator"),
+            render::counted(changes.grants.len(), "grant"),
             match (
                 changes.cleared_database_defaults || changes.cleared_table_defaults,
                 args.dry_run

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions, SystemClock};
 use twinlake_core::divergence::{DivergenceReport, FormerChangeKind, PlaceDivergence};
 use twinlake_core::failover::EpochRecord;
-use twinlake_core::render::{self, StepCounts};
+use twinlake_core::render::{self, StepCounts, counted, counted_objects, one_or_many};
 use twinlake_core::step_kind::ObjectKind;
 use twinlake_core::topology::Epoch;
 use twinlake_engine::divergence::{
@@ -272,7 +272,8 @@ fn report_text(report: &DivergenceReport) -> String {
         true => "Catalog and permissions: nothing.".to_owned(),
         false => {
             let counts = counts.iter();
-            let counts = counts.map(|((kind, object), n)| format!("{n} {} {kind}", object.label()));
+            let counts = counts
+                .map(|((kind, object), n)| format!("{} {kind}", counted_objects(*n, *object)));
             let counts: Vec<String> = counts.collect();
             format!("Catalog and permissions: {}.", counts.join(", "))
         }
@@ -284,8 +285,9 @@ fn report_text(report: &DivergenceReport) -> String {
     lines.extend(more(report.changes.len()));
     if report.bookkeeping > 0 {
         lines.push(format!(
-            "  {} differ only in what engines and crawlers record, such as counts and times.",
-            report.bookkeeping
+            "  {} {} only in what engines and crawlers record, such as counts and times.",
+            report.bookkeeping,
+            one_or_many(report.bookkeeping, "differs", "differ")
         ));
     }
     for place in &report.places {
@@ -302,8 +304,8 @@ fn report_text(report: &DivergenceReport) -> String {
         steps.add(step);
     }
     lines.push(format!(
-        "To make {former} equal to {primary}, Twinlake would apply {} steps now.",
-        steps.total()
+        "To make {former} equal to {primary}, Twinlake would apply {} now.",
+        counted(steps.total(), "step")
     ));
     lines.push(format!("Digest: {}", report.digest()));
     lines.join("\n")
@@ -318,7 +320,9 @@ fn more(count: usize) -> Option<String> {
 
 fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String> {
     let counts = place.counts.iter();
-    let counts: Vec<String> = counts.map(|(kind, n)| format!("{n} keys {kind}")).collect();
+    let counts: Vec<String> = counts
+        .map(|(kind, n)| format!("{} {kind}", counted(*n, "key")))
+        .collect();
     let found = match counts.is_empty() {
         true => "nothing".to_owned(),
         false => counts.join(", "),
@@ -356,8 +360,8 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
     }
     if place.unknown_origin > 0 {
         lines.push(format!(
-            "  unknown: which Region wrote {} versions that both have",
-            place.unknown_origin
+            "  unknown: which Region wrote {} that both have",
+            counted(place.unknown_origin, "version")
         ));
     }
     lines

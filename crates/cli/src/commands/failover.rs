@@ -15,6 +15,7 @@ use twinlake_core::failover::{
     SwitchOperation,
 };
 use twinlake_core::heartbeat::Channel;
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::topology::{Epoch, FENCE_WAIT_SECS, RegionRole, SiteId, WRITE_LEASE_SECS};
 use twinlake_core::{Policy, Timestamp, render};
 use twinlake_engine::failover::{
@@ -376,7 +377,11 @@ fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: 
     }
     for one in &point.pending {
         let (table, objects, since) = (&one.table, one.objects, one.since);
-        let line = format!("    {objects} files of {table} have not arrived, since {since}");
+        let line = format!(
+            "    {} of {table} {} not arrived, since {since}",
+            counted(objects, "file"),
+            one_or_many(objects, "has", "have")
+        );
         output::print(&render::escape(&line));
     }
     let all: usize = point.not_in_sync.values().sum();
@@ -400,8 +405,8 @@ fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&Failover
     output::print(&format!("{region} is the primary by epoch {number}."));
     if let Some(journal) = journal {
         output::print(&format!(
-            "The default permissions for new tables of {} databases are as they were in {other}.",
-            journal.restored
+            "The default permissions for new tables of {} are as they were in {other}.",
+            counted(journal.restored, "database")
         ));
         for (database, reason) in &journal.unrestored {
             let line = format!(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use twinlake_aws::{Clients, S3TableFiles};
 use twinlake_core::Timestamp;
-use twinlake_core::render::escape;
+use twinlake_core::render::{counted, escape, one_or_many};
 use twinlake_engine::iceberg::{
     IcebergError, PendingFile, RelocationOutcome, RelocationRequest, RelocationSource,
     ReplicaReport, TableRelocation, TableSummary, check_replica, newest_metadata, relocate_table,
@@ -279,7 +279,9 @@ fn render_relocation(relocation: &TableRelocation) -> String {
     let mut text = format!("{}\n", escape(metadata_path));
     let _ = writeln!(
         text,
-        "\n{written} files written, {kept} were there already."
+        "\n{} written, {kept} {} there already.",
+        counted(*written, "file"),
+        one_or_many(*kept, "was", "were")
     );
     for note in notes {
         let _ = writeln!(text, "Note: {}", escape(note));
@@ -298,9 +300,11 @@ fn render_relocation(relocation: &TableRelocation) -> String {
 
 fn render_pending(pending: &[PendingFile]) -> String {
     let mut text = format!(
-        "data-pending: {} files have not arrived in the standby. No metadata.json was written. Run the command \
-         again when they have.\n",
-        pending.len()
+        "data-pending: {} {} not arrived in the standby. No metadata.json was written. Run the command \
+         again when {}.\n",
+        counted(pending.len(), "file"),
+        one_or_many(pending.len(), "has", "have"),
+        one_or_many(pending.len(), "it has", "they have")
     );
     for PendingFile {
         path,
@@ -309,7 +313,9 @@ fn render_pending(pending: &[PendingFile]) -> String {
     } in pending.iter().take(LISTED_FILES)
     {
         let problem = match (expected, found) {
-            (Some(expected), Some(found)) => format!("{found} bytes instead of {expected}"),
+            (Some(expected), Some(found)) => {
+                format!("{} instead of {expected}", counted(*found, "byte"))
+            }
             (Some(_) | None, _) => "missing".to_owned(),
         };
         let _ = writeln!(text, "  {}: {problem}", escape(path));
@@ -360,12 +366,12 @@ async fn check(args: &CheckArgs, progress: &TerminalProgress) -> Result<CommandO
 
 fn render_report(metadata_path: &str, report: &ReplicaReport) -> String {
     let mut text = format!(
-        "{}: {} snapshots, {} manifests, {} data files, {} delete files\n",
+        "{}: {}, {}, {}, {}\n",
         escape(metadata_path),
-        report.snapshots,
-        report.manifests,
-        report.data_files,
-        report.delete_files
+        counted(report.snapshots, "snapshot"),
+        counted(report.manifests, "manifest"),
+        counted(report.data_files, "data file"),
+        counted(report.delete_files, "delete file")
     );
     for TableFinding {
         kind,
@@ -390,7 +396,7 @@ fn render_report(metadata_path: &str, report: &ReplicaReport) -> String {
     match report.findings.len() {
         0 => text.push_str("Nothing is wrong.\n"),
         count => {
-            let _ = writeln!(text, "\n{count} findings.");
+            let _ = writeln!(text, "\n{}.", counted(count, "finding"));
         }
     }
     text
@@ -422,7 +428,7 @@ fn render_summary(metadata_path: &str, summary: &TableSummary) -> String {
     for snapshot in &summary.snapshots {
         let time = Timestamp::from_millis(snapshot.timestamp_ms);
         let manifests = match snapshot.manifests {
-            Some((all, own)) => format!("{all} manifests, {own} relocated"),
+            Some((all, own)) => format!("{}, {own} relocated", counted(all, "manifest")),
             None => "its manifest list does not exist".to_owned(),
         };
         let names: String = snapshot

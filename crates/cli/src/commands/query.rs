@@ -12,6 +12,7 @@ use twinlake_core::query::{
     ObjectKey, QueryKind, QueryPlan, QueryRejection, QueryStep, query_findings_text,
     query_plan_text, query_step_text,
 };
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Policy, render};
 use twinlake_engine::Clock as _;
 use twinlake_engine::query::{
@@ -170,14 +171,17 @@ fn print_outcome(outcome: &QueryOutcome) {
     if !outcome.findings.is_empty() {
         output::print(&query_findings_text(&outcome.findings));
     }
+    let (applied, paired) = (outcome.applied.len(), outcome.paired.total());
     let state = match outcome.is_settled {
         true => "Nothing else differs.",
         false => "Not everything is in sync, see above.",
     };
     output::print(&format!(
-        "{} changes were applied; {} query tools are paired. {state}",
-        outcome.applied.len(),
-        outcome.paired.total()
+        "{} {} applied; {} {} paired. {state}",
+        counted(applied, "change"),
+        one_or_many(applied, "was", "were"),
+        counted(paired, "query tool"),
+        one_or_many(paired, "is", "are")
     ));
 }
 

@@ -76,7 +76,11 @@ pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> 
         output::print("The dead-letter queues are empty.");
         return Ok(CommandOutcome::Done);
     }
-    if !args.yes && !output::confirm(&format!("Send all {total} messages back?"))? {
+    let question = match total {
+        1 => "Send the message back?".to_owned(),
+        total => format!("Send all {total} messages back?"),
+    };
+    if !args.yes && !output::confirm(&question)? {
         return Ok(CommandOutcome::AttentionNeeded);
     }
     let mut not_sent = 0;
@@ -127,7 +131,11 @@ async fn print_messages(queues: &RegionQueues) -> Result<usize, CliError> {
 fn shown(listed: usize, count: usize) -> String {
     match listed == count {
         true => render::counted(count, "message"),
-        false => format!("{count} messages, of which {listed} are listed"),
+        false => format!(
+            "{}, of which {listed} {} listed",
+            render::counted(count, "message"),
+            render::one_or_many(listed, "is", "are")
+        ),
     }
 }
 

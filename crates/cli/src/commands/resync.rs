@@ -9,6 +9,7 @@ use clap::Args;
 use twinlake_aws::SqsRetryQueue;
 use twinlake_core::CallError;
 use twinlake_core::audit::ApprovedDeletions;
+use twinlake_core::render::counted;
 use twinlake_engine::Context;
 use twinlake_engine::resync::{ResyncDepth, ResyncReport};
 
@@ -55,22 +56,22 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
         }));
     } else {
         print_outcome(outcome, &connection.next);
-        let databases = report.databases;
+        let checked = counted(report.databases, "database");
         output::print(&match report.verified_at {
             Some(at) => {
-                format!("Checked {databases} databases. The standby is verified as of {at}.")
+                format!("Checked {checked}. The standby is verified as of {at}.")
             }
             None => format!(
-                "Checked {databases} databases. The standby is not verified: something could not be read or \
+                "Checked {checked}. The standby is not verified: something could not be read or \
                  decided, see above."
             ),
         });
         if !outcome.left_to_schedule.is_empty() {
             output::print(&format!(
-                "Of {} tables in sync, partitions, indexes, statistics or filters that nobody is granted \
+                "Of {} in sync, partitions, indexes, statistics or filters that nobody is granted \
                  were left to a later resync within the interval of `partition-scan` or \
                  `attachment-scan`. Run `twinlake resync --full` to read everything now.",
-                outcome.left_to_schedule.len()
+                counted(outcome.left_to_schedule.len(), "table")
             ));
         }
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::policy::ScanInterval;
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{LedgerRow, NextCommands, Policy, Subject, render};
 use twinlake_engine::call_ceiling::OBSERVED_SECS;
 
@@ -276,13 +277,13 @@ fn print_summary(connection: &LedgerConnection, status: &StatusSnapshot) {
 fn print_open_alerts(next: &NextCommands, status: &StatusSnapshot) {
     for alert in &status.open_alerts {
         let line = format!(
-            "{:<6} {} {} in {} since {}, {} occurrences: {}",
+            "{:<6} {} {} in {} since {}, {}: {}",
             alert.kind.severity().as_str(),
             alert.kind,
             alert.subject,
             alert.region,
             alert.since,
-            alert.total,
+            counted(alert.total, "occurrence"),
             alert.summary
         );
         output::print(&render::escape(&line));
@@ -428,7 +429,10 @@ fn print_subject(connection: &LedgerConnection, status: &StatusSnapshot, row: &L
         facts.push(format!("its database was listed at {at}, or later"));
     }
     if row.partitions > 0 {
-        facts.push(format!("{} partitions at the last count", row.partitions));
+        facts.push(format!(
+            "{} at the last count",
+            counted(row.partitions, "partition")
+        ));
     }
     facts.extend(pending_objects(status, &row.subject));
     let alerts = status.open_alerts.iter();
@@ -458,9 +462,11 @@ fn pending_objects(status: &StatusSnapshot, subject: &Subject) -> Vec<String> {
     let mut lines = Vec::new();
     for (reason, missing) in pending.flat_map(|pending| &pending.reasons) {
         lines.push(format!(
-            "{} objects have not arrived ({reason}); {} of them are checked:",
-            missing.count,
-            missing.samples.len()
+            "{} {} not arrived ({reason}); {} of them {} checked:",
+            counted(missing.count, "object"),
+            one_or_many(missing.count, "has", "have"),
+            missing.samples.len(),
+            one_or_many(missing.samples.len(), "is", "are")
         ));
         let samples = missing.samples.iter();
         lines.extend(samples.map(|object| format!("    s3://{}/{}", object.bucket, object.key)));

@@ -214,13 +214,15 @@ async fn print_writers(connection: &Connection, primary: &str) -> Result<(), Cli
         *by_principal.entry(grant.principal.0.as_str()).or_default() += 1;
     }
     output::print(&format!(
-        "Twinlake stops no writers. In {primary}, {} principals have Lake Formation permissions to write; others \
+        "Twinlake stops no writers. In {primary}, {} {} Lake Formation permissions to write; others \
          may write by IAM and S3 alone, which cannot be seen from here:",
-        by_principal.len()
+        render::counted(by_principal.len(), "principal"),
+        render::one_or_many(by_principal.len(), "has", "have")
     ));
     for (principal, count) in by_principal.iter().take(MAX_WRITERS) {
         output::print(&render::escape(&format!(
-            "  {principal}: {count} permissions"
+            "  {principal}: {}",
+            render::counted(*count, "permission")
         )));
     }
     if let Some(more) = by_principal

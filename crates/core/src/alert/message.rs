@@ -2,7 +2,7 @@
 
 use super::{Alert, AlertState, MAX_AFFECTED, clip};
 use crate::name::Name;
-use crate::render::{escape, escape_json};
+use crate::render::{counted, escape, escape_json};
 use std::collections::BTreeSet;
 
 /// Maximum length of a subject line: SNS requires fewer than 100 ASCII characters without line
@@ -68,8 +68,9 @@ impl Alert {
         );
         if self.state != AlertState::New {
             text.push_str(&format!(
-                "\nSince {}: {} occurrences.\n",
-                self.since, self.total
+                "\nSince {}: {}.\n",
+                self.since,
+                counted(self.total, "occurrence")
             ));
         }
         for sample in &self.samples {

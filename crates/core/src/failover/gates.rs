@@ -3,6 +3,7 @@
 use super::{EpochRecord, FailoverRequest, RecoveryPoint, SwitchoverReadings};
 use crate::heartbeat::Channel;
 use crate::ledger::SubjectState;
+use crate::render::{counted, one_or_many};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -166,6 +167,11 @@ fn check_seen_epoch(
     }
 }
 
+fn waiting_tables(count: usize) -> String {
+    let wait = one_or_many(count, "waits", "wait");
+    format!("{} {wait} for objects", counted(count, "table"))
+}
+
 /// Checks the gates of a switchover: both Regions are healthy, and nothing is known that would be lost. What is
 /// not known refuses.
 fn check_switchover(
@@ -230,7 +236,7 @@ fn check_switchover(
     }
     if point.pending_tables > 0 {
         let limit = "all objects in S3 have arrived".to_owned();
-        let measured = format!("{} tables wait for objects", point.pending_tables);
+        let measured = waiting_tables(point.pending_tables);
         let action = format!(
             "wait for S3, or run `twinlake pending dismiss DATABASE.TABLE --region {region}` for those that will \
              never arrive"

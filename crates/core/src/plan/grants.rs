@@ -5,6 +5,7 @@ use super::{FindingKind, PlanBuilder, attachment, column_visibility, lakeformati
 use crate::catalog::MaybeLink;
 use crate::grant::{Grants, Permission, PermissionGrant, Principal, Resource};
 use crate::ledger::{LedgerRow, SubjectState};
+use crate::render::counted;
 use crate::scope::{Facet, Subject, subject_of_grant};
 use crate::snapshot::Observation;
 use crate::step::{RevokeCause, Step};
@@ -360,7 +361,8 @@ fn hold_unproven_revokes(
     if !is_whole_listing_read(builder, subject) {
         builder.needs_full_grant_read += dropped;
         let reason = format!(
-            "the primary seems to lack {dropped} grants, and not all of its grants were read"
+            "the primary seems to lack {}, and not all of its grants were read",
+            counted(dropped, "grant")
         );
         mark_not_in_sync(
             builder,
@@ -382,8 +384,10 @@ fn hold_unproven_revokes(
             "Twinlake's role is no longer a data lake administrator there",
         )
     };
-    let reason =
-        format!("the primary seems to lack {dropped} grants, and that is not proven: {reason}");
+    let reason = format!(
+        "the primary seems to lack {}, and that is not proven: {reason}",
+        counted(dropped, "grant")
+    );
     mark_not_in_sync(builder, subject, SubjectState::OutOfSync, kind, reason);
     false
 }

@@ -8,6 +8,7 @@ use crate::iceberg_replica::{
 use crate::ledger::SubjectState;
 use crate::name::TableId;
 use crate::policy::IcebergPolicy;
+use crate::render::{counted, one_or_many};
 use crate::scope::Subject;
 use crate::snapshot::Observation;
 
@@ -66,8 +67,9 @@ pub(super) fn mark_older_commits(builder: &mut PlanBuilder<'_>) {
         };
         if let Some(lost) = &replica.lost {
             let reason = format!(
-                "{} files of the commit that it shows do not exist any more, such as {}",
-                lost.missing,
+                "{} of the commit that it shows {} not exist any more, such as {}",
+                counted(lost.missing, "file"),
+                one_or_many(lost.missing, "does", "do"),
                 lost.samples.join(", ")
             );
             let kind = FindingKind::DataLost;
@@ -123,7 +125,10 @@ fn describe_obstacle(
         RelocationObstacle::DataPending { missing, first } => (
             SubjectState::DataPending,
             pending,
-            format!("at least {missing} of its files have not arrived, such as {first}"),
+            format!(
+                "at least {missing} of its files {} not arrived, such as {first}",
+                one_or_many(*missing, "has", "have")
+            ),
         ),
         RelocationObstacle::Unfinished { left } => (
             SubjectState::DataPending,

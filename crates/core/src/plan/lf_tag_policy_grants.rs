@@ -8,6 +8,7 @@ use crate::catalog::{Attachment, AttachmentKey, digest};
 use crate::grant::{Grants, LfTagExpression, LfTagPolicy, LfTagPolicyTarget, PermissionGrant};
 use crate::ledger::SubjectState;
 use crate::name::{Name, TableId};
+use crate::render::one_or_many;
 use crate::scope::{Facet, LfSubject, Subject};
 use crate::snapshot::{LfTaggedResource, LfTags, Observation, Snapshot};
 use crate::step::{RevokeCause, Step};
@@ -196,7 +197,8 @@ fn opens_more_than_primary(
             Extra::Found(obstacle) => return Some(obstacle),
         }
     }
-    (unread > 0).then(|| Obstacle::for_read(format!("{unread} of its tables were not read")))
+    let were = one_or_many(unread, "was", "were");
+    (unread > 0).then(|| Obstacle::for_read(format!("{unread} of its tables {were} not read")))
 }
 
 /// Returns the outcome of the subject if a named LF-Tag expression of the standby does not equal the

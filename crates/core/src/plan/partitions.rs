@@ -6,6 +6,7 @@ use crate::desired::Withheld;
 use crate::ledger::SubjectState;
 use crate::name::TableId;
 use crate::policy::DeletionPolicy;
+use crate::render::one_or_many;
 use crate::scope::Subject;
 use crate::snapshot::{Observation, Partitions};
 use crate::step::Step;
@@ -66,8 +67,9 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, id: &TableId, subject: &Subjec
         outcome.partitions = existing.total();
         if let Some(first) = held_reasons.first() {
             let reason = format!(
-                "{} of its partitions are not replicated: {first}",
-                held_reasons.len()
+                "{} of its partitions {} not replicated: {first}",
+                held_reasons.len(),
+                one_or_many(held_reasons.len(), "is", "are")
             );
             outcome.add_problem(SubjectState::OnHold, reason.clone());
             builder.add_finding(FindingKind::OnHold, subject, reason);
@@ -156,10 +158,13 @@ fn plan_partition_deletions(
         && !is_deletion_named
         && !is_recreated_in_primary(builder, id, subject)
     {
-        let reason = format!(
-            "the primary lists none of its {} partitions, and no event named their deletion",
-            deleted.len()
-        );
+        let reason = match deleted.len() {
+            1 => "the primary does not list its partition, and no event named the deletion"
+                .to_owned(),
+            count => format!(
+                "the primary lists none of its {count} partitions, and no event named their deletion"
+            ),
+        };
         set_not_in_sync(
             builder,
             subject,

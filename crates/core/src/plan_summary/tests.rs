@@ -132,16 +132,16 @@ fn bookkeeping_is_counted_apart_from_changes() {
     assert_eq!(summary.bookkeeping.changes[&ObjectKind::Tables], 1);
     let text = summary.text();
     assert!(
-        text.contains("Bookkeeping only: 1 tables differ only in"),
+        text.contains("Bookkeeping only: 1 table differs only in"),
         "{text}"
     );
     assert!(
-        text.ends_with("0 to revoke, and 1 bookkeeping changes.\n"),
+        text.ends_with("0 to revoke, and 1 bookkeeping change.\n"),
         "{text}"
     );
     let only = text_of(&plan(vec![update("orders", "Parameters.numRows")], &[]));
     assert!(
-        only.ends_with("\nPlan: 1 bookkeeping changes.\n") && !only.contains("Changes by kind"),
+        only.ends_with("\nPlan: 1 bookkeeping change.\n") && !only.contains("Changes by kind"),
         "{only}"
     );
 }
@@ -244,7 +244,7 @@ fn an_empty_plan_says_what_is_equal() {
     assert_eq!(
         text_of(&equal),
         "Bookkeeping only: 1 existing object becomes paired in the ledger.\n\
-         Equal in both Regions: 1 databases, 1 tables.\nNothing to do.\n"
+         Equal in both Regions: 1 database, 1 table.\nNothing to do.\n"
     );
 }
 

@@ -10,7 +10,7 @@ use super::Policy;
 use crate::document::DocumentError;
 use crate::location::{Location, Mapped};
 use crate::readiness::{Reading, ReplicationRule, TableLocation, Trail, count_tables, shorten};
-use crate::render::escape;
+use crate::render::{counted, escape};
 use crate::topology::{Site, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -310,7 +310,7 @@ fn add_not_replicated(text: &mut String, inputs: &DraftInputs) {
         .iter()
         .filter(|(_, count)| **count > 0);
     let found: Vec<String> = found
-        .map(|(kind, count)| format!("{count} {}", escape(kind)))
+        .map(|(kind, count)| counted(*count, &escape(kind)))
         .collect();
     if !found.is_empty() {
         let _ = writeln!(
@@ -519,7 +519,7 @@ mod tests {
             &[("lake", vec![rule("r\"\nx = 1", "a\"b/", "copy")])],
             vec![table("t", "s3://lake/a\"b/t/")],
         );
-        inputs.not_replicated = BTreeMap::from([("connections\n[[x]]".to_owned(), 2)]);
+        inputs.not_replicated = BTreeMap::from([("connection\n[[x]]".to_owned(), 2)]);
         assert_eq!(
             mapped(&inputs, "s3://lake/a\"b/t/").unwrap(),
             "s3://copy/a\"b/t/"
@@ -591,7 +591,7 @@ mod tests {
         };
         let mut inputs = inputs(&[], vec![iceberg]);
         inputs.not_replicated =
-            BTreeMap::from([("connections".to_owned(), 2), ("catalogs".to_owned(), 0)]);
+            BTreeMap::from([("connection".to_owned(), 2), ("catalog".to_owned(), 0)]);
         let text = draft(&inputs).unwrap().text;
         assert!(text.contains("# Iceberg tables: 1."), "{text}");
         assert!(text.contains("daily digest: 2 connections\n"), "{text}");

@@ -4,7 +4,7 @@ use super::audit::QueryRejection;
 use super::plan::{QueryFinding, QueryPlan, QueryStep};
 use crate::catalog::differences;
 use crate::plan::FindingKind;
-use crate::render::escape;
+use crate::render::{counted, escape};
 use std::collections::BTreeSet;
 
 /// The most characters of a value in a line.
@@ -99,7 +99,7 @@ pub fn query_plan_text(plan: &QueryPlan, rejections: &[QueryRejection]) -> Strin
     }
     parts.push(match plan.steps.len() {
         0 => "No changes to the query tools.".to_owned(),
-        count => format!("{count} changes to the query tools."),
+        count => format!("{} to the query tools.", counted(count, "change")),
     });
     parts.join("\n")
 }

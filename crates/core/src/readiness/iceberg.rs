@@ -10,6 +10,7 @@ use super::ReadinessSeverity as Severity;
 use super::catalog_readings::EXPIRY;
 use super::{Checked, OptimizerKind, Reading, TableOptimizer, Texts, count_tables, shorten};
 use crate::name::TableId;
+use crate::render::counted;
 
 /// The shortest age of snapshots that leaves time to notice that replication stands still.
 const MIN_SNAPSHOT_AGE_MS: i64 = 24 * 3600 * 1000;
@@ -71,8 +72,8 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     if readings.unsampled_iceberg_tables > 0 {
         let texts = Texts {
             problem: format!(
-                "the optimizers of {} further Iceberg tables were not looked at, in both Regions",
-                readings.unsampled_iceberg_tables
+                "the optimizers of {} were not looked at, in both Regions",
+                counted(readings.unsampled_iceberg_tables, "further Iceberg table")
             ),
             effect: "They may delete files that the standby needs.",
             remedy: format!(

@@ -6,6 +6,7 @@ use super::ReadinessSeverity as Severity;
 use super::{BatchReplicationJob, Checked, ReadinessReadings, Reading, SampledObject, Texts};
 use crate::Policy;
 use crate::location::{CopiedBy, Location};
+use crate::render::{counted, one_or_many};
 use crate::topology::Epoch;
 use std::collections::BTreeSet;
 
@@ -135,8 +136,9 @@ impl MissingObjects {
             };
             let texts = Texts {
                 problem: format!(
-                    "{count} of {sampled} sampled objects are not in the standby, and {state}; for \
-                     example {example}"
+                    "{count} of {} {} not in the standby, and {state}; for example {example}",
+                    counted(sampled, "sampled object"),
+                    one_or_many(count, "is", "are")
                 ),
                 effect: "Queries in the standby miss these objects.",
                 remedy: format!(
@@ -163,7 +165,10 @@ fn add_unsampled(checked: &mut Checked<'_>) {
         return;
     }
     let texts = Texts {
-        problem: format!("of {count} further locations of tables no object was looked at"),
+        problem: format!(
+            "of {} of tables no object was looked at",
+            counted(count, "further location")
+        ),
         effect: "Objects from before the rule may be missing there.",
         remedy: "S3 Inventory lists the replication status of each object.".to_owned(),
     };

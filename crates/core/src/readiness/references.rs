@@ -8,6 +8,7 @@ use super::{CatalogReferences, Checked, Reading, Texts, shorten};
 use crate::catalog::LinkTarget;
 use crate::location::{Location, Mapped};
 use crate::name::{Name, TableId};
+use crate::render::{counted, one_or_many};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(checked: &mut Checked<'_>) {
@@ -187,9 +188,11 @@ fn check_partitions(checked: &mut Checked<'_>) {
         }
         let texts = Texts {
             problem: format!(
-                "{} of {} partitions that were looked at lie outside every [[location]] pair: {}",
+                "{} of {} that {} looked at {} outside every [[location]] pair: {}",
                 sample.outside.len(),
-                sample.looked_at,
+                counted(sample.looked_at, "partition"),
+                one_or_many(sample.looked_at, "was", "were"),
+                one_or_many(sample.outside.len(), "lies", "lie"),
                 shorten(&sample.outside)
             ),
             effect: "Twinlake does not replicate these partitions: queries in the standby miss their rows.",
@@ -211,7 +214,8 @@ fn check_partitions(checked: &mut Checked<'_>) {
     if has_more > 0 {
         let texts = Texts {
             problem: format!(
-                "of {has_more} partitioned tables no or not all partitions were looked at"
+                "of {} no or not all partitions were looked at",
+                counted(has_more, "partitioned table")
             ),
             effect: "Partitions outside the location pairs may be missing in the standby.",
             remedy: "twinlake plan lists each partition that is not replicated.".to_owned(),

@@ -13,6 +13,7 @@ use super::{
     RegionReadings, SimulatedCall, SimulatedDecision, Texts, iam_remedy, shorten,
 };
 use crate::Policy;
+use crate::render::{counted, one_or_many};
 use crate::topology::{AwsPartition, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -386,7 +387,11 @@ fn report(
     }
     if findings.unmade > 0 {
         let texts = Texts {
-            problem: format!("{} calls of the role were not simulated: there are too many", findings.unmade),
+            problem: format!(
+                "{} of the role {} not simulated: there are too many",
+                counted(findings.unmade, "call"),
+                one_or_many(findings.unmade, "was", "were")
+            ),
             effect: "Whether the role may replicate all locations is not known.",
             remedy: "The canary object of the location, or S3 Inventory, shows whether S3 replicates it."
                 .to_owned(),

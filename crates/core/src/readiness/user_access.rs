@@ -15,6 +15,7 @@ use super::{
 use crate::Policy;
 use crate::arn::Arn;
 use crate::grant::{ListedPermission, ListedResource, Principal, PrincipalKind, PrincipalMapping};
+use crate::render::counted;
 use crate::topology::{Epoch, Site};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -190,15 +191,18 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     if let Some(error) = unread.error {
         let names: Vec<String> = unread.principals.into_iter().collect();
         let error = format!(
-            "{error} (of {} principals: {})",
-            names.len(),
+            "{error} (of {}: {})",
+            counted(names.len(), "principal"),
             shorten(&names)
         );
         checked.add_unread(Check::UserAccess, standby, subject, &error);
     }
     if granted.unchecked > 0 {
         let texts = Texts {
-            problem: format!("{} further roles and users with grants were not looked at", granted.unchecked),
+            problem: match granted.unchecked {
+                1 => "1 further role or user with grants was not looked at".to_owned(),
+                count => format!("{count} further roles and users with grants were not looked at"),
+            },
             effect: "Their policies may deny reading in the standby.",
             remedy: "Search their policies for aws:RequestedRegion and for ARNs that name the primary's Region."
                 .to_owned(),

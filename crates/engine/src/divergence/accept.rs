@@ -8,6 +8,7 @@ use crate::query::hand_over_rows;
 use std::collections::BTreeSet;
 use twinlake_core::failover::{AcceptedDivergence, EpochRecord, FailoverJournal, FailoverStep};
 use twinlake_core::ledger::LedgerRows;
+use twinlake_core::render::counted;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, Subject};
 
@@ -29,8 +30,9 @@ pub enum AcceptError {
     },
     /// Something could not be compared.
     #[error(
-        "{count} reads failed, so nobody knows what is given up: the first is {first}; correct the cause, and \
-         read the report again with `twinlake divergence --region {primary}`"
+        "{} failed, so nobody knows what is given up: the first is {first}; correct the cause, and \
+         read the report again with `twinlake divergence --region {primary}`",
+        counted(*count, "read")
     )]
     Unread {
         /// The number of reasons.

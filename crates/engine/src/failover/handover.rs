@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::render::counted;
 use twinlake_core::{CallError, OwnRoles, Permission, PermissionGrant};
 
 /// The other Region, for a switchover. A failover has none: nobody asks the other Region.
@@ -130,7 +131,8 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
             let key = place.keys.iter().find(|key| key.divergence == *kind);
             let example = key.map(|key| format!(", such as {}", key.key));
             return Some(format!(
-                "objects in {} have not arrived, or are hidden: {count} keys {kind}{}",
+                "objects in {} have not arrived, or are hidden: {} {kind}{}",
+                counted(*count, "key"),
                 place.former,
                 example.unwrap_or_default()
             ));

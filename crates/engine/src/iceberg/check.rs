@@ -5,6 +5,7 @@ use crate::ports::TableFiles;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::BTreeMap;
 use twinlake_core::CallError;
+use twinlake_core::render::counted;
 use twinlake_iceberg::replica_check::{
     check_delete_file, check_manifest, check_manifest_list, check_metadata, is_checked_content,
 };
@@ -114,7 +115,8 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
                     TableFindingKind::StaleStatistics,
                     path,
                     format!(
-                        "it has {size} bytes; {metadata_path} says {}",
+                        "it has {}; {metadata_path} says {}",
+                        counted(size, "byte"),
                         file.file_size_in_bytes
                     ),
                 )),
@@ -236,8 +238,8 @@ impl<F: TableFiles, P: FileProgress> Checker<'_, F, P> {
             // Of a manifest that the metadata names itself (version 1), no length is known.
             if entry.length >= 0 && i64::try_from(bytes.len()) != Ok(entry.length) {
                 let problem = format!(
-                    "it has {} bytes; a manifest list says {}: readers that trust it drop files",
-                    bytes.len(),
+                    "it has {}; a manifest list says {}: readers that trust it drop files",
+                    counted(bytes.len(), "byte"),
                     entry.length
                 );
                 let finding =
@@ -328,7 +330,11 @@ impl ExpectedSize {
             None => Some(missing(path, &at)),
             Some(size) if size == self.size => None,
             Some(size) => {
-                let problem = format!("it has {size} bytes; the entry says {}", self.size);
+                let problem = format!(
+                    "it has {}; the entry says {}",
+                    counted(size, "byte"),
+                    self.size
+                );
                 Some(TableFinding::new(TableFindingKind::WrongFileSize, path, problem).at(at))
             }
         }

@@ -6,6 +6,7 @@ use crate::alerts::{
 };
 use std::collections::BTreeMap;
 use twinlake_core::query::QUERY_SUBJECT;
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Alert, AlertKind, Timestamp};
 
 /// The alerts for the outcome of a scheduled run.
@@ -87,37 +88,48 @@ fn problems(outcome: &QueryOutcome) -> BTreeMap<AlertKind, Vec<String>> {
 fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
     let plan = format!("`twinlake plan --domain query --region {region}`");
     let status = format!("`twinlake status --domain query --region {region}`");
+    let [steps, cases, tools] = ["step", "case", "query tool"].map(|noun| counted(count, noun));
     let (what, state, action) = match kind {
         AlertKind::DeletionsHeld => (
-            format!("{count} deletions of query tools exceed the deletion limit and are held."),
+            format!(
+                "{count} {} held.",
+                one_or_many(
+                    count,
+                    "deletion of a query tool exceeds the deletion limit and is",
+                    "deletions of query tools exceed the deletion limit and are"
+                )
+            ),
             "The standby keeps them. Everything else was applied.",
             format!(
                 "If they are intended, run `twinlake apply --domain query --approve-deletions --region {region}`; {plan} shows them."
             ),
         ),
         AlertKind::PlanRejected => (
-            format!("The audit rejected {count} steps for query tools."),
+            format!("The audit rejected {steps} for query tools."),
             "They were not applied; everything else was.",
             format!(
                 "{plan} shows what the audit rejects. Keep the log of the resync function, and open an issue in Twinlake's repository."
             ),
         ),
         AlertKind::TwinlakeAccessDenied => (
-            format!("Twinlake's role lacks rights in Athena ({count} cases)."),
+            format!("Twinlake's role lacks rights in Athena ({cases})."),
             "The objects concerned are unchanged. Nothing was deleted because of this.",
             format!(
                 "Restore the rights of the resync function's role; then run `twinlake resync --domain query --region {region}`."
             ),
         ),
         AlertKind::ReadFailed => (
-            format!("{count} query tools could not be read."),
+            format!("{tools} could not be read."),
             "They stay as they were.",
             format!(
                 "If this continues, look for the failing call in the log of the resync function; {status} lists them."
             ),
         ),
         AlertKind::NotReplicated => (
-            format!("{count} query tools, or parts of them, are not replicated."),
+            format!(
+                "{tools}, or parts of {} not replicated.",
+                one_or_many(count, "it, is", "them, are")
+            ),
             "The standby does not have them.",
             format!(
                 "Read the reasons below; where one names a policy key, a pair there replicates the object. {status} lists all."
@@ -141,7 +153,10 @@ fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
         | AlertKind::DataPending
         | AlertKind::DataLost
         | AlertKind::Digest => (
-            format!("{count} differences of query tools could not be corrected."),
+            format!(
+                "{} of query tools could not be corrected.",
+                counted(count, "difference")
+            ),
             "The objects concerned differ from the primary, or do not exist.",
             format!("Correct what the reasons below name; {status} lists all."),
         ),

@@ -7,6 +7,7 @@ use crate::ports::{Clock, Environment};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::partition_diff::PartitionValues;
 use twinlake_core::plan::Finding;
+use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Partitions, Snapshot};
 use twinlake_core::{Plan, Scope, Step, Subject, SubjectState, TableId};
@@ -46,7 +47,11 @@ impl<E: Environment> Session<'_, E> {
                 };
                 scope.add(subject, request);
             }
-            let reason = format!("time ran out; {left} partitions are not replicated yet");
+            let reason = format!(
+                "time ran out; {} {} not replicated yet",
+                counted(left, "partition"),
+                one_or_many(left, "is", "are")
+            );
             self.outcome.out_of_time = true;
             match &mut self.outcome.waiting {
                 Some((waiting, _)) => waiting.merge(scope),
@@ -183,7 +188,8 @@ impl<E: Environment> Session<'_, E> {
 /// Why a table is out of sync while some of its partitions are deferred.
 pub(super) fn deferred_reason(deferred: &DeferredRead) -> String {
     format!(
-        "{} of its partitions are not replicated yet",
-        deferred.len()
+        "{} of its partitions {} not replicated yet",
+        deferred.len(),
+        one_or_many(deferred.len(), "is", "are")
     )
 }

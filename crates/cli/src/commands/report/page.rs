@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::readiness::{ReadinessFinding, ReadinessSeverity};
-use twinlake_core::render::escape;
+use twinlake_core::render::{counted, escape};
 use twinlake_core::{
     Alert, AlertKind, LedgerRow, LfSubject, NextCommands, Subject, SubjectState, Timestamp,
 };
@@ -76,7 +76,7 @@ struct AlertRow {
     region: String,
     summary: String,
     since: Timestamp,
-    total: usize,
+    occurrences: String,
     current_state: String,
     action: String,
 }
@@ -171,7 +171,7 @@ impl AlertRow {
             region: escape(&alert.region),
             summary: escape(&alert.summary),
             since: alert.since,
-            total: alert.total,
+            occurrences: counted(alert.total, "occurrence"),
             current_state: escape(&alert.current_state),
             action: escape(&alert.action),
         }

@@ -357,7 +357,10 @@ impl ScenarioRunner {
             for (_, reason) in &outcome.ignored {
                 self.print(&format!("ignored: {reason}"));
             }
-            self.print(&format!("event {index}: {} steps", outcome.applied()));
+            self.print(&format!(
+                "event {index}: {}",
+                render::counted(outcome.applied(), "step")
+            ));
         }
         Ok(())
     }
@@ -394,9 +397,10 @@ impl ScenarioRunner {
             let location = descriptor.and_then(|sd| sd.location.as_deref());
             let count = partitions.get(&id).map_or(0, BTreeMap::len);
             lines.push(format!(
-                "{id} ({}) at {}, {count} partitions",
+                "{id} ({}) at {}, {}",
                 columns.join(", "),
-                location.unwrap_or("no location")
+                location.unwrap_or("no location"),
+                render::counted(count, "partition")
             ));
         }
         drop(state);

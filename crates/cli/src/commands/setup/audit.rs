@@ -11,7 +11,7 @@ use twinlake_core::lake_setup::{
     AuditTrail, BucketEncryption, SetupState, TrailNeed, attached_bucket_policy,
     logging_of_existing, trail_need,
 };
-use twinlake_core::render::escape;
+use twinlake_core::render::{counted, escape};
 use twinlake_engine::ports::ReadInfrastructure as _;
 
 /// The longest name of a trail: the name of its bucket holds the account and the Region, too.
@@ -130,8 +130,8 @@ impl RegionTrail {
         let rules = trail.lifecycle(args.log_days);
         run.ensure(
             &format!(
-                "delete the log files in {bucket} after {} days",
-                args.log_days
+                "delete the log files in {bucket} after {}",
+                counted(args.log_days, "day")
             ),
             setup.lifecycle(&bucket, &rules).await,
             async || setup.put_lifecycle(&bucket, &rules).await,

@@ -315,7 +315,7 @@ fn what_is_not_known_of_principals_is_one_line() {
     let found = findings(|r| answer(r, |call| call.principal == ANALYST, |_| denied()));
     assert_eq!(told(&found), [(user, Unknown, B)]);
     assert!(
-        found[0].problem.contains("1 principals: arn:aws:iam"),
+        found[0].problem.contains("1 principal: arn:aws:iam"),
         "{found:#?}"
     );
     let compared = findings(|r| {

@@ -8,6 +8,7 @@ use crate::iceberg::{CONCURRENT_FILES, FileProgress, IcebergError};
 use crate::ports::TableFiles;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::render::counted;
 use twinlake_iceberg::{
     EntryStatus, FileContent, FileFormat, Manifest, ManifestEntry, RelocatedFile, RelocatedKind,
     Relocations, TableFinding, TableFindingKind, TableMetadata, read_manifest, read_manifest_list,
@@ -42,7 +43,8 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             Some(size) if *size == length => false,
             Some(size) => {
                 let problem = format!(
-                    "it has {size} bytes and should have {length}: something else wrote it"
+                    "it has {} and should have {length}: something else wrote it",
+                    counted(*size, "byte")
                 );
                 return Err(
                     TableFinding::new(TableFindingKind::WrongFileSize, &path, problem).into(),
