@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Mutex;
-use twinlake_core::{Plan, Step};
+use twinlake_core::{PermissionGrant, Plan, Scope, Step};
 
 /// What one Region has, as far as a model changes it.
 pub trait AccessWorld: Copy + Debug + Eq + Ord + Hash + Send + Sync + 'static {
@@ -44,12 +44,34 @@ pub enum OnGrant {
     Revokes,
 }
 
+/// A grant that is revoked if the primary lacks it, whatever a listing of the standby shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedRevoke {
+    pub grant_option: bool,
+    /// An event named it: that is the proof. Else a handler made the grant, and the primary's lack of it needs
+    /// the proof of any grant.
+    pub by_event: bool,
+}
+
+impl NamedRevoke {
+    /// Adds it to a scope.
+    pub fn add_to(self, scope: &mut Scope, grant: &PermissionGrant) {
+        match self.by_event {
+            true => {
+                let named = &mut scope.named_revokes;
+                named.insert(grant.clone(), self.grant_option);
+            }
+            false => scope.add_own_grant(grant, self.grant_option),
+        }
+    }
+}
+
 /// What a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Question<W: AccessWorld> {
     pub primary: W,
     pub standby: W,
-    pub named_revoke: Option<bool>,
+    pub named_revoke: Option<NamedRevoke>,
     /// All grants were listed.
     pub reads_all_grants: bool,
     /// The steps that were refused.
@@ -107,14 +129,14 @@ impl<W: AccessWorld> RegionState<W> {
 /// A queued event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueuedEvent {
-    /// `Some` if the event names a revoke, with whether it names the grant option.
-    named_revoke: Option<bool>,
+    /// `Some` if the message names a revoke.
+    named_revoke: Option<NamedRevoke>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Working<W: AccessWorld> {
     event: QueuedEvent,
-    named_revoke: Option<bool>,
+    named_revoke: Option<NamedRevoke>,
     /// The next read lists all grants.
     reads_all_grants: bool,
     /// The plan that is applied; `None` if the next action is a read.
@@ -405,7 +427,11 @@ impl<W: AccessWorld> AccessModel<W> {
         match (result, W::on_grant(step)) {
             // From now on, a revoke of this grant counts as named.
             (CallResult::Applied, Some(OnGrant::Grants(with_grant_option))) => {
-                handler.named_revoke = Some(with_grant_option);
+                let named = handler.named_revoke;
+                handler.named_revoke = Some(NamedRevoke {
+                    grant_option: with_grant_option,
+                    by_event: named.is_some_and(|named| named.by_event),
+                });
                 handler.has_revoked = false;
             }
             (CallResult::Applied, Some(OnGrant::Revokes)) => {
@@ -491,6 +517,10 @@ impl<W: AccessWorld> AccessState<W> {
 
     fn change_primary(&mut self, changed: W) {
         let named_revoke = self.primary.current.named_revoke(changed);
+        let named_revoke = named_revoke.map(|grant_option| NamedRevoke {
+            grant_option,
+            by_event: true,
+        });
         self.primary.set(changed);
         self.changes += 1;
         self.queue.push(QueuedEvent { named_revoke });

@@ -141,8 +141,9 @@ impl AccessWorld for FilteredTable {
             snapshot
         };
         let mut scope = inputs.scope(&[Facet::Definition, Facet::Grants, Facet::DataCellsFilters]);
-        let named = question.named_revoke.map(|option| (grant.clone(), option));
-        scope.named_revokes = named.into_iter().collect();
+        if let Some(named) = question.named_revoke {
+            named.add_to(&mut scope, &grant);
+        }
         let held = question.held.iter().map(|step| match step {
             FilterStep::UpdateTable(_) => StepTarget::Object(inputs.subject()),
             FilterStep::PutFilter(_) => StepTarget::Attachment(

@@ -95,11 +95,9 @@ impl AccessWorld for GrantLevel {
             snapshot
         };
         let mut scope = inputs.scope(&[Facet::Definition, Facet::Grants]);
-        let named = question.named_revoke;
-        scope.named_revokes = named
-            .map(|option| (grant.clone(), option))
-            .into_iter()
-            .collect();
+        if let Some(named) = question.named_revoke {
+            named.add_to(&mut scope, &grant);
+        }
         let held = question.held.iter().map(|step| match step {
             GrantStep::Grant(_) => StepTarget::Grant(grant.clone()),
             GrantStep::Revoke => StepTarget::Revoke(grant.clone()),

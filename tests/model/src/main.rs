@@ -2,7 +2,8 @@
 //! each site as primary. Handlers crash, messages are delivered twice, calls fail, and any number
 //! of handlers work on one subject at the same time. There are three models:
 //!
-//! - a grant on a table ([`grant`]), where reads of either Region may be one write old;
+//! - a grant on a table ([`grant`]), where reads of either Region may be one write old. What an event names as
+//!   revoked is revoked if the primary lacks it; what a handler granted itself needs the proof of any grant;
 //! - a data cells filter, its table and a grant on it ([`filter`]), whose plans have steps that
 //!   require others;
 //! - the ledger row of a table ([`row_model`]), with its version, intents and pairing. Somebody else
