@@ -8,7 +8,7 @@ use twinlake_engine::region_authority::{NotReady, StackSites, region_authority};
 use twinlake_engine::resync::ResyncReport;
 use twinlake_engine::retry_message::ResyncPart;
 use twinlake_engine::{AlertTopic, Clock as _, InMemoryLedger, Ledger as _, RetryMessage};
-use twinlake_sim::{ApiError, InjectedFault, run_until_killed};
+use twinlake_sim::{ApiError, InjectedFault, RecordedCall, run_until_killed};
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
 use twinlake_tests::history::{HistoryAction, perform, set_up_primary};
 
@@ -33,6 +33,38 @@ fn ten_messages_about_one_table_are_one_reconciliation() {
     let result = harness.deliver(&bodies).unwrap();
     assert_eq!((result.reconciled.len(), result.applied()), (1, 1));
     assert!(result.failed.is_empty());
+}
+
+#[test]
+fn events_about_different_databases_are_reconciled_at_the_same_time() {
+    let harness = harness_in_sync();
+    for database in [0, 1] {
+        perform(
+            &harness,
+            PRIMARY,
+            &HistoryAction::UpdateTable(database, 0, 3),
+        );
+    }
+    let bodies = harness.take_events();
+    harness.sim.state().set_call_time(1);
+    let _ = harness.sim.state().take_calls();
+    let result = harness.deliver(&bodies).unwrap();
+    assert_eq!((result.reconciled.len(), result.applied()), (2, 2));
+    let calls = harness.sim.state().take_calls();
+    let is_update = |call: &RecordedCall| call.region == STANDBY && call.name == "UpdateTable";
+    let updates = calls.iter().enumerate();
+    let updates: Vec<usize> = updates
+        .filter(|(_, call)| is_update(call))
+        .map(|(index, _)| index)
+        .collect();
+    let [first, second] = updates[..] else {
+        panic!("{updates:?}");
+    };
+    let between = &calls[first..second];
+    assert!(
+        !between.iter().any(|call| call.region == PRIMARY),
+        "both were read before either was written: {between:?}"
+    );
 }
 
 #[test]

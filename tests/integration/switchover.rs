@@ -5,6 +5,7 @@ use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use twinlake_core::CallErrorKind;
 use twinlake_core::failover::{
     FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
     SwitchoverReadings,
@@ -15,9 +16,9 @@ use twinlake_engine::divergence::{accept, compare};
 use twinlake_engine::failover::{
     FENCE_WAIT, FailoverError, FailoverProgress, undo_failover, writers,
 };
-use twinlake_sim::{KillSwitch, run_until_killed};
+use twinlake_sim::{ApiError, InjectedFault, KillSwitch, run_until_killed};
 use twinlake_tests::equality_oracle::differences;
-use twinlake_tests::harness::PRIMARY;
+use twinlake_tests::harness::{PRIMARY, STANDBY, policy};
 use twinlake_tests::takeover::pair::{Pair, open_defaults};
 use twinlake_tests::takeover::{object_version, ready};
 
@@ -210,6 +211,94 @@ fn objects_that_have_not_arrived_stop_it_before_the_epoch_and_it_can_be_undone()
     let journal = after.epoch_record.unwrap().0.failover.unwrap();
     assert_eq!(journal.stage, FailoverStage::Undone);
     pair.us.objects.versions.clear();
+    pair.switch().unwrap();
+}
+
+/// Makes the Analyst lose a grant in the primary, while the standby refuses the revoke.
+fn revoke_that_is_refused(pair: &Pair) {
+    let grant = json!({
+        "Principal": {"DataLakePrincipalIdentifier": "arn:aws:iam::111122223333:role/Analyst"},
+        "Resource": {"Table": {"DatabaseName": "sales", "Name": "orders"}},
+        "Permissions": ["SELECT"],
+    });
+    let harness = &pair.harness;
+    harness.call(PRIMARY, "GrantPermissions", &grant).unwrap();
+    pair.settle(&pair.us, &pair.india, harness.epoch());
+    harness.call(PRIMARY, "RevokePermissions", &grant).unwrap();
+    fail_always(pair, STANDBY, "RevokePermissions", CallErrorKind::Denied);
+}
+
+fn fail_always(pair: &Pair, region: &str, call: &str, kind: CallErrorKind) {
+    let error = ApiError::new(kind, "InjectedException", "it is injected");
+    pair.harness.sim.state().inject_fault(InjectedFault {
+        times: usize::MAX,
+        ..InjectedFault::once(region, call, error)
+    });
+}
+
+/// The comparison finds what the standby lacks. That it has too much, or was not looked at, is said by the resync.
+#[test]
+fn what_the_resync_leaves_open_refuses_it_and_is_quoted() {
+    let unrevoked = |pair: &Pair| revoke_that_is_refused(pair);
+    let undropped = |pair: &Pair| {
+        let table = json!({"DatabaseName": "sales", "Name": "items"});
+        let harness = &pair.harness;
+        harness.call(PRIMARY, "DeleteTable", &table).unwrap();
+        fail_always(pair, STANDBY, "BatchDeleteTable", CallErrorKind::Contended);
+        fail_always(pair, STANDBY, "DeleteTable", CallErrorKind::Contended);
+    };
+    let over_limit = |pair: &Pair| {
+        let harness = &pair.harness;
+        for number in 0..30 {
+            pair.create_table(&pair.us, &format!("old{number}"));
+        }
+        pair.settle(&pair.us, &pair.india, harness.epoch());
+        for number in 0..30 {
+            let table = json!({"DatabaseName": "sales", "Name": format!("old{number}")});
+            harness.call(PRIMARY, "DeleteTable", &table).unwrap();
+        }
+    };
+    let unread = |pair: &Pair| {
+        let kind = CallErrorKind::Denied;
+        fail_always(pair, PRIMARY, "ListDataCellsFilter", kind);
+    };
+    let cases: [(&str, &dyn Fn(&Pair)); 4] = [
+        ("injected", &unrevoked),
+        ("injected", &undropped),
+        ("deletion", &over_limit),
+        ("injected", &unread),
+    ];
+    for (index, (quoted, change)) in cases.into_iter().enumerate() {
+        let pair = Pair::in_sync();
+        change(&pair);
+        let refused = pair.switch();
+        let Err(FailoverError::NotVerified(reason)) = refused else {
+            panic!("{index}: {refused:?}");
+        };
+        assert!(
+            reason.contains(quoted) && reason.contains("twinlake resync"),
+            "{index}: {reason}"
+        );
+        assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Primary);
+    }
+    let pair = Pair::in_sync();
+    revoke_that_is_refused(&pair);
+    pair.switch().unwrap_err();
+    pair.harness.sim.state().clear_all_faults();
+    pair.switch().unwrap();
+}
+
+#[test]
+fn what_the_policy_retains_does_not_refuse_it() {
+    let mut pair = Pair::in_sync();
+    let call = |pair: &Pair, name: &str, request: serde_json::Value| {
+        pair.harness.call(PRIMARY, name, &request).unwrap();
+    };
+    let tag = json!({"TagKey": "class", "TagValues": ["public"]});
+    call(&pair, "CreateLFTag", tag);
+    pair.settle(&pair.us, &pair.india, pair.harness.epoch());
+    call(&pair, "DeleteLFTag", json!({"TagKey": "class"}));
+    pair.harness.policy = policy("deletions = \"retain\"");
     pair.switch().unwrap();
 }
 

@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::iceberg_replica::IcebergEntry;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::plan::{Finding, SubjectOutcome};
-use twinlake_core::policy::ScanWindow;
+use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
+use twinlake_core::policy::{DeletionPolicy, ScanWindow};
 use twinlake_core::render::StepCounts;
 use twinlake_core::snapshot::{Attachments, Observation};
 use twinlake_core::topology::Epoch;
@@ -72,7 +72,8 @@ pub struct Context<'a, E: Environment> {
     pub progress: &'a dyn WorkProgress,
 }
 
-/// Most rounds of the loop before a remaining difference waits for a later message.
+/// Most rounds of the loop before a remaining difference waits for a later message. Those that only read or plan again
+/// do not count.
 pub const MAX_ROUNDS: u32 = 6;
 
 /// The result of a reconciliation.
@@ -289,6 +290,19 @@ impl ReconcileOutcome {
         !self.findings.iter().any(is_read_failure)
     }
 
+    /// Why the standby may differ from the primary: what is not settled, and what is held. Where the policy retains
+    /// what the primary deletes, that is as it should be.
+    pub(crate) fn reasons_to_differ(&self, policy: &Policy) -> Vec<String> {
+        let retains = policy.deletions == DeletionPolicy::Retain;
+        let held = self.findings.iter().filter(|finding| {
+            let kind = finding.kind;
+            let is_retained = retains && kind == FindingKind::OnHold;
+            kind.needs_attention() && !kind.is_failed_read() && !is_retained
+        });
+        let held = held.map(|finding| format!("{}: {}", finding.subject, finding.detail));
+        self.open_reasons().chain(held).collect()
+    }
+
     /// Why it is not settled: the rejections, the errors of steps, what was not read, and what waits.
     fn open_reasons(&self) -> impl Iterator<Item = String> {
         let rejections = self.rejections.iter().map(Rejection::to_string);
@@ -462,6 +476,7 @@ async fn reads_more<E: Environment>(
         listings.are_all_grants_listed = true;
         listings.prefetched.to_mut().grants = Some(session.list_all_grants().await);
         session.reread_grants();
+        session.repeat_round();
         return true;
     }
     if session.read_needs(plan) || session.read_changed_tables(plan) {
@@ -581,7 +596,6 @@ pub async fn observe_once<E: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinlake_core::plan::FindingKind;
 
     #[test]
     fn the_log_names_each_open_reason() {

@@ -64,8 +64,16 @@ where
     async fn verify(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
         if let Some(context) = &self.context {
             let report = resync(context, ResyncDepth::Full, None, self.queue, &()).await?;
+            let next = self.regions.primary.region.region();
+            let reasons = report.outcome.reasons_to_differ(context.policy);
+            if let [first, others @ ..] = reasons.as_slice() {
+                return Ok(Some(format!(
+                    "{next} may differ after a resync: {first}, and {} more; `twinlake resync --region {next}` \
+                     shows all",
+                    others.len()
+                )));
+            }
             if report.verified_at.is_none() {
-                let next = self.regions.primary.region.region();
                 return Ok(Some(format!(
                     "the last resync was not complete: run `twinlake resync --region {next}`, which says why"
                 )));
