@@ -145,6 +145,24 @@ fn a_table_known_to_be_large_is_read_in_segments() {
 }
 
 #[test]
+fn a_listing_without_end_is_a_failed_read_and_changes_nothing() {
+    // In pages one after the other, and in segments.
+    for count in [3000, 25_000] {
+        let harness = harness_with_partitions(count);
+        harness.resync();
+        harness.sim.state().repeat_page_tokens(true);
+        let report = harness.resync().unwrap();
+        assert!(report.outcome.applied.is_empty() && report.verified_at.is_none());
+        let row = harness.ledger.contents().rows[&Subject::Table(table_id())].clone();
+        let reason = row.reason.unwrap();
+        assert!(reason.contains("page token"), "{reason}");
+        harness.sim.state().repeat_page_tokens(false);
+        assert!(harness.resync().unwrap().verified_at.is_some());
+        assert_regions_equal(&harness);
+    }
+}
+
+#[test]
 fn objects_beyond_the_time_limit_are_a_further_part_of_the_resync() {
     let harness = harness_with_partitions(MAX_PARTITIONS_PER_ROUND + 500);
     let now = harness.sim.now();

@@ -2,6 +2,7 @@
 
 use crate::call_error;
 use crate::clients::Clients;
+use crate::region::all_pages;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use std::collections::BTreeMap;
 use twinlake_core::{CallError, CallErrorKind};
@@ -165,16 +166,11 @@ impl DeadLetterQueues for SqsDeadLetterQueues {
 /// The call failed.
 pub async fn list_queue_urls(region: &str, name_prefix: &str) -> Result<Vec<String>, CallError> {
     let client = Clients::connect(region).await.sqs();
-    let mut urls = Vec::new();
-    let mut token = None;
-    loop {
+    all_pages(("ListQueues", region), |token| async {
         let call = client.list_queues().queue_name_prefix(name_prefix);
         let response = call.max_results(1000).set_next_token(token).send().await;
         let response = response.map_err(|e| call_error::from_sdk("ListQueues", region, &e))?;
-        urls.extend(response.queue_urls.unwrap_or_default());
-        token = response.next_token.filter(|token| !token.is_empty());
-        if token.is_none() {
-            return Ok(urls);
-        }
-    }
+        Ok((response.queue_urls.unwrap_or_default(), response.next_token))
+    })
+    .await
 }

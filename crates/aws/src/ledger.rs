@@ -45,8 +45,9 @@
 //!
 //! Every item has `format`, the version of its layout; an item of a higher one is refused.
 //!
-//! Times are milliseconds since the Unix epoch. `version` starts at 0 and grows by one with each
-//! write; a write is conditional on the version that was read.
+//! Times are milliseconds since the Unix epoch. `version` grows by one with each write; a write is conditional on the
+//! version that was read. It starts at 0 under `meta`, where nothing is deleted; at the time since when a row has its
+//! state; and at a random number elsewhere: what is deleted and made again gets no version that it had before.
 //!
 //! The table's TTL attribute is `expires_at`, in seconds. Retention: 1 hour for `reserved_calls`, 1 day for
 //! `catalog_scan` and `partition_scans`, 7 days for `resync_runs` and `lag_samples`, 14 days without a new finding for

@@ -26,7 +26,7 @@ use twinlake_core::{
 };
 use twinlake_engine::ReadRegion;
 use twinlake_engine::ports::{
-    GrantFilter, PartitionsByValues, PermissionResourceType, UnreplicatedInventory,
+    GrantFilter, PageTokens, PartitionsByValues, PermissionResourceType, UnreplicatedInventory,
 };
 
 /// Glue and Lake Formation in one Region of one account.
@@ -91,7 +91,7 @@ impl AwsRegion {
             .transpose();
         let resource =
             resource.map_err(|e| call_error::from_build_error(CALL, &self.region, &e))?;
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let page = self
                 .lakeformation
                 .list_permissions()
@@ -114,19 +114,21 @@ impl AwsRegion {
     }
 }
 
-/// Reads every page of a listing. Fails if any page fails.
-pub(crate) async fn all_pages<T, E, F>(
+/// Reads every page of a listing. Fails if any page fails, or if the listing has no end. The first argument is the
+/// name of the call, and the Region.
+pub(crate) async fn all_pages<T, F>(
+    listing: (&str, &str),
     mut page: impl FnMut(Option<String>) -> F,
-) -> Result<Vec<T>, E>
+) -> Result<Vec<T>, CallError>
 where
-    F: Future<Output = Result<(Vec<T>, Option<String>), E>>,
+    F: Future<Output = Result<(Vec<T>, Option<String>), CallError>>,
 {
-    let mut all = Vec::new();
+    let (mut all, mut tokens) = (Vec::new(), PageTokens::default());
     let mut token = None;
     loop {
         let (items, next) = page(token).await?;
         all.extend(items);
-        match next.filter(|next| !next.is_empty()) {
+        match tokens.next(next, listing)? {
             Some(next) => token = Some(next),
             None => return Ok(all),
         }
@@ -154,7 +156,7 @@ impl ReadRegion for AwsRegion {
 
     async fn databases(&self) -> Result<Vec<Observed<Database>>, CallError> {
         const CALL: &str = "GetDatabases";
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self
                 .glue
                 .get_databases()
@@ -188,7 +190,7 @@ impl ReadRegion for AwsRegion {
 
     async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError> {
         const CALL: &str = "GetTables";
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self.glue.get_tables().include_status_details(true);
             let call = call.database_name(database.as_str());
             let call = call.max_results(100).set_next_token(token);
@@ -290,4 +292,34 @@ fn missing_object(call: &str, region: &str) -> CallError {
         region,
         "the response does not contain the object",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listing_reads_every_page_and_fails_if_it_has_no_end() {
+        let listing = ("GetTables", "us-east-1");
+        let page = |token: Option<String>| async move {
+            let number = token.map_or(0, |token| token.parse::<u32>().unwrap());
+            let next = if number == 3 {
+                String::new()
+            } else {
+                (number + 1).to_string()
+            };
+            Ok((vec![number], Some(next)))
+        };
+        assert_eq!(all_pages(listing, page).await, Ok(vec![0, 1, 2, 3]));
+        let endless = |token: Option<String>| async move {
+            let next = if token.as_deref() == Some("a") {
+                "b"
+            } else {
+                "a"
+            };
+            Ok((vec![0], Some(next.to_owned())))
+        };
+        let error = all_pages(listing, endless).await.unwrap_err();
+        assert!(error.to_string().contains("GetTables"), "{error}");
+    }
 }

@@ -2,8 +2,10 @@
 
 mod documents;
 mod stats;
+#[cfg(test)]
+mod tests;
 
-use crate::ports::{ConditionalWrites, Ledger, StatCounters};
+use crate::ports::{ConditionalWrites, Ledger, StatCounters, next_version};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -434,10 +436,7 @@ impl Ledger for InMemoryLedger {
         }
         match incident {
             Some(incident) => {
-                let stored = (
-                    incident.clone(),
-                    expected_version.map_or(0, |version| version + 1),
-                );
+                let stored = (incident.clone(), next_version(expected_version));
                 contents.incidents.insert(key.to_owned(), stored);
             }
             None => {

@@ -10,6 +10,7 @@ mod ledger;
 mod messaging;
 mod monitoring;
 mod objects;
+mod page_tokens;
 mod query;
 pub(crate) mod region_calls;
 mod stats;
@@ -21,10 +22,11 @@ pub use infrastructure::ReadInfrastructure;
 pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };
-pub use ledger::{ConditionalWrites, Ledger};
+pub use ledger::{ConditionalWrites, Ledger, next_version};
 pub use messaging::{AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
+pub use page_tokens::PageTokens;
 pub use query::{DocumentStore, ReadQueryRegion, WriteQueryRegion};
 pub use stats::{StatCounters, StatsStore};
 
@@ -108,7 +110,7 @@ pub trait ReadRegion {
     /// Any page failed; `NotFound` if the service does not know the database.
     async fn tables(&self, database: &Name) -> Result<Vec<Observed<Table>>, CallError>;
 
-    /// One page of `GetPartitions` with the token of the next page: of all partitions, or of
+    /// One page of `GetPartitions` with the token of the next page, for [`PageTokens`]: of all partitions, or of
     /// one of [`PARTITION_SEGMENTS`] segments.
     ///
     /// # Errors

@@ -182,9 +182,7 @@ where
         let mut round = observe_and_plan(context, &ledger.rows, &held).await;
         let approved = approve(context, &ledger, &mut round, (&mut held, &mut outcome)).await?;
         if approved.is_some() {
-            ledger
-                .adopt(context.epoch, &round, context.clock.now())
-                .await?;
+            ledger.adopt(context, &round).await?;
         }
         outcome.findings = without_held(&round.plan, &held);
         outcome.unfinished = changes(&round.plan);

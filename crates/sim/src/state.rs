@@ -179,6 +179,8 @@ pub struct SimState {
     pub(crate) pause_at: Option<usize>,
     /// How long calls take, in which the caller's other calls and reconciliations go on; 0 for no time.
     pub(crate) call_time: usize,
+    /// Whether listings of partitions answer, after the first page, the token that they were asked with.
+    pub(crate) repeats_page_tokens: bool,
     /// How long a call to a Region takes on Tokio's clock.
     latencies: BTreeMap<String, Duration>,
     paused: bool,
@@ -223,6 +225,7 @@ impl SimState {
             killed: false,
             pause_at: None,
             call_time: 0,
+            repeats_page_tokens: false,
             latencies: BTreeMap::new(),
             paused: false,
             calls: Vec::new(),
@@ -366,6 +369,12 @@ impl SimState {
             ..kill_switch
         });
         self.killed = false;
+    }
+
+    /// Makes listings of partitions of more than two pages endless: they answer the page token that they were asked
+    /// with.
+    pub fn repeat_page_tokens(&mut self, repeats: bool) {
+        self.repeats_page_tokens = repeats;
     }
 
     /// Makes calls take time, so that what a caller does at once is interleaved: a call lets the other

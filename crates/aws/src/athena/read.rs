@@ -50,7 +50,7 @@ impl ReadQueryRegion for AthenaRegion {
     }
 
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
-        let reservations = all_pages(|token| async {
+        let reservations = all_pages(("ListCapacityReservations", &self.region), |token| async {
             let call = self.athena.list_capacity_reservations();
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(self.failed("ListCapacityReservations"))?;
@@ -68,7 +68,7 @@ impl ReadQueryRegion for AthenaRegion {
 
 impl AthenaRegion {
     async fn workgroup_names(&self) -> Result<Vec<String>, CallError> {
-        all_pages(|token| async {
+        all_pages(("ListWorkGroups", &self.region), |token| async {
             let call = self.athena.list_work_groups().set_next_token(token);
             let page = call.send().await.map_err(self.failed("ListWorkGroups"))?;
             let groups = page.work_groups.unwrap_or_default().into_iter();
@@ -81,7 +81,7 @@ impl AthenaRegion {
     }
 
     async fn catalog_names(&self) -> Result<Vec<String>, CallError> {
-        all_pages(|token| async {
+        all_pages(("ListDataCatalogs", &self.region), |token| async {
             let call = self.athena.list_data_catalogs().set_next_token(token);
             let page = call.send().await.map_err(self.failed("ListDataCatalogs"))?;
             let catalogs = page.data_catalogs_summary.unwrap_or_default().into_iter();
@@ -109,7 +109,7 @@ impl AthenaRegion {
         let Some(arn) = self.arn(&object.key) else {
             return Ok(object);
         };
-        let tags = all_pages(|token| async {
+        let tags = all_pages(("ListTagsForResource", &self.region), |token| async {
             let call = self.athena.list_tags_for_resource().resource_arn(&arn);
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(self.failed("ListTagsForResource"))?;
@@ -182,7 +182,7 @@ impl AthenaRegion {
 
     async fn named_queries(&self, workgroup: &str) -> Result<Vec<Listed>, CallError> {
         const CALL: &str = "BatchGetNamedQuery";
-        let ids = all_pages(|token| async {
+        let ids = all_pages(("ListNamedQueries", &self.region), |token| async {
             let call = self.athena.list_named_queries().work_group(workgroup);
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(self.failed("ListNamedQueries"))?;
@@ -221,7 +221,7 @@ impl AthenaRegion {
 
     async fn prepared_statements(&self, workgroup: &str) -> Result<Vec<Listed>, CallError> {
         const CALL: &str = "BatchGetPreparedStatement";
-        let names = all_pages(|token| async {
+        let names = all_pages(("ListPreparedStatements", &self.region), |token| async {
             let call = self.athena.list_prepared_statements().work_group(workgroup);
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(self.failed("ListPreparedStatements"))?;

@@ -16,12 +16,12 @@ impl LakeSetup {
     /// # Errors
     /// A call failed.
     pub async fn registration(&self, wanted: &Registration) -> Result<SetupState, CallError> {
-        let listed = all_pages(|token| async {
+        let listed = all_pages(("ListResources", &self.region), |token| async {
             let call = self.lakeformation.list_resources().set_next_token(token);
             let page = call.send().await;
             let page = page.map_err(|e| call_error::from_sdk("ListResources", &self.region, &e))?;
             let listed = page.resource_info_list.unwrap_or_default();
-            Ok::<_, CallError>((listed, page.next_token))
+            Ok((listed, page.next_token))
         })
         .await?;
         let mut listed = listed
@@ -91,21 +91,15 @@ impl LakeSetup {
     }
 
     async fn has_workgroup(&self, name: &str) -> Result<bool, CallError> {
-        let mut token = None;
-        loop {
+        let groups = all_pages(("ListWorkGroups", &self.region), |token| async {
             let page = self.athena.list_work_groups().set_next_token(token);
             let page = page.send().await;
             let page =
                 page.map_err(|e| call_error::from_sdk("ListWorkGroups", &self.region, &e))?;
-            let mut names = page.work_groups().iter().map(|group| group.name());
-            if names.any(|found| found == Some(name)) {
-                return Ok(true);
-            }
-            token = page.next_token;
-            if token.is_none() {
-                return Ok(false);
-            }
-        }
+            Ok((page.work_groups.unwrap_or_default(), page.next_token))
+        })
+        .await?;
+        Ok(groups.iter().any(|group| group.name() == Some(name)))
     }
 
     /// Creates a workgroup (`CreateWorkGroup`). In one that enforces its configuration, CREATE TABLE AS

@@ -409,7 +409,8 @@ impl StatsStore for DynamoLedger {
         match pending {
             Some(pending) => {
                 let fields = pending_objects_fields(table, pending);
-                self.put_if_version("pending_objects", &key, &fields, expected_version)
+                let written = (fields.as_slice(), expected_version);
+                self.put_readable("pending_objects", &key, written, parse_pending_objects)
                     .await
             }
             None => {

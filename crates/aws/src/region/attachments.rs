@@ -49,7 +49,7 @@ impl AwsRegion {
 
     async fn read_indexes(&self, id: &TableId) -> Result<Vec<ObservedAttachment>, CallError> {
         const CALL: &str = "GetPartitionIndexes";
-        let listed: Result<Vec<_>, CallError> = all_pages(|token| async {
+        let listed: Result<Vec<_>, CallError> = all_pages((CALL, &self.region), |token| async {
             let call = self.glue.get_partition_indexes();
             let call = call.database_name(id.database.as_str());
             let call = call.table_name(id.table.as_str()).set_next_token(token);

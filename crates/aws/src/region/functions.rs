@@ -44,7 +44,7 @@ impl AwsRegion {
         database: Option<&Name>,
         pattern: &'static str,
     ) -> Result<Vec<glue::UserDefinedFunction>, CallError> {
-        all_pages(|token| async {
+        all_pages((call, &self.region), |token| async {
             let request = self.glue.get_user_defined_functions().pattern(pattern);
             let request = request
                 .set_database_name(database.map(|name| name.as_str().to_owned()))

@@ -115,7 +115,7 @@ impl AwsRegion {
     async fn count_kind(&self, kind: &str) -> Result<usize, CallError> {
         let counted: Result<Vec<()>, CallError> = match kind {
             "connection" => {
-                all_pages(|token| async {
+                all_pages(("GetConnections", &self.region), |token| async {
                     let call = self.glue.get_connections().hide_password(true);
                     let call = call.max_results(1000).set_next_token(token);
                     let page = call.send().await;
@@ -127,7 +127,7 @@ impl AwsRegion {
                 .await
             }
             _ => {
-                all_pages(|token| async {
+                all_pages(("GetCatalogs", &self.region), |token| async {
                     let call = self.glue.get_catalogs().recursive(true).max_results(1000);
                     let page = call.set_next_token(token).send().await;
                     let page =

@@ -1,7 +1,7 @@
 //! The documents of the in-memory ledger.
 
 use super::InMemoryLedger;
-use crate::ports::DocumentStore;
+use crate::ports::{DocumentStore, next_version};
 use std::collections::BTreeMap;
 use twinlake_core::CallError;
 
@@ -34,7 +34,7 @@ impl DocumentStore for InMemoryLedger {
         if version != expected_version {
             return Ok(false);
         }
-        let next = version.map_or(0, |version| version + 1);
+        let next = next_version(version);
         match document {
             Some(document) => documents.insert(id.to_owned(), (document.to_owned(), next)),
             None => documents.remove(id),

@@ -1,7 +1,7 @@
 //! The statistics of the in-memory ledger.
 
 use super::InMemoryLedger;
-use crate::ports::{StatCounters, StatsStore};
+use crate::ports::{StatCounters, StatsStore, next_version};
 use std::collections::BTreeMap;
 use twinlake_core::canary::CanaryState;
 use twinlake_core::heartbeat::{Channel, ChannelHealth, Heartbeat, LagSample};
@@ -135,7 +135,7 @@ impl StatsStore for InMemoryLedger {
         if version != expected_version {
             return Ok(false);
         }
-        let next = version.map_or(0, |version| version + 1);
+        let next = next_version(version);
         contents.readiness = Some((record.clone(), next));
         Ok(true)
     }
@@ -168,8 +168,7 @@ impl StatsStore for InMemoryLedger {
         if stored.map(|(_, version)| *version) != expected_version {
             return Ok(false);
         }
-        let next = expected_version.map_or(0, |version| version + 1);
-        let stored = (memory.to_owned(), next);
+        let stored = (memory.to_owned(), next_version(expected_version));
         contents.relocation_memories.insert(table.clone(), stored);
         Ok(true)
     }
@@ -190,10 +189,7 @@ impl StatsStore for InMemoryLedger {
         }
         match pending {
             Some(pending) => {
-                let stored = (
-                    pending.clone(),
-                    expected_version.map_or(0, |version| version + 1),
-                );
+                let stored = (pending.clone(), next_version(expected_version));
                 contents.pending_objects.insert(table.clone(), stored);
             }
             None => {

@@ -3,7 +3,9 @@
 use super::{
     DeferredRead, Observer, Snapshots, join, may_mean_absence, present_or_unknown, run_concurrently,
 };
-use crate::ports::{MAX_PARTITIONS_PER_GET, PARTITION_SEGMENTS, PartitionsByValues, ReadRegion};
+use crate::ports::{
+    MAX_PARTITIONS_PER_GET, PARTITION_SEGMENTS, PageTokens, PartitionsByValues, ReadRegion,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::MaybeLink as _;
 use twinlake_core::desired::Translator;
@@ -20,6 +22,9 @@ const SEGMENTED_SCAN_MIN_PARTITIONS: usize = 20_000;
 
 /// Most pages that are read one after the other before the listing restarts in segments.
 const MAX_SEQUENTIAL_PAGES: usize = 20;
+
+/// The call that lists partitions.
+const LISTING: &str = "GetPartitions";
 
 const OUT_OF_TIME: &str = "time ran out before all partitions were listed";
 
@@ -151,8 +156,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         max_pages: usize,
         take: &mut impl FnMut(Vec<Partition>),
     ) -> Result<bool, CallError> {
-        let mut pages = 1;
-        while let Some(next) = token {
+        let (mut pages, mut tokens) = (1, PageTokens::default());
+        while let Some(next) = tokens.next(token, (LISTING, region.region()))? {
             if pages >= max_pages {
                 return Ok(false);
             }
@@ -175,6 +180,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         let mut open: Vec<(usize, Option<String>)> = (0..PARTITION_SEGMENTS)
             .map(|segment| (segment, None))
             .collect();
+        let mut tokens: BTreeMap<usize, PageTokens> = BTreeMap::new();
         while !open.is_empty() {
             self.check_time(region)?;
             let calls = open.drain(..).map(|(segment, token)| async move {
@@ -185,6 +191,8 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
             for (segment, page) in run_concurrently(calls, PARTITION_SEGMENTS).await {
                 let (page, token) = page?;
                 take(page);
+                let tokens = tokens.entry(segment).or_default();
+                let token = tokens.next(token, (LISTING, region.region()))?;
                 unfinished.extend(token.map(|token| (segment, Some(token))));
             }
             open = unfinished;
@@ -199,12 +207,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         }
         let message = OUT_OF_TIME;
         let kind = CallErrorKind::Unavailable;
-        Err(CallError::new(
-            kind,
-            "GetPartitions",
-            region.region(),
-            message,
-        ))
+        Err(CallError::new(kind, LISTING, region.region(), message))
     }
 
     /// Reads partitions of tables by their values in both Regions. Partitions whose write the standby has

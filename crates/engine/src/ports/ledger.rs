@@ -1,6 +1,7 @@
 //! The ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::ledger::{
     DeletionLog, LedgerRows, LfTagLease, ObjectCounts, ResyncRun, ScanSchedule, ScanTarget,
@@ -14,6 +15,18 @@ pub trait ConditionalWrites {
     /// Waits before a conditional write is tried again, longer and for a random time with each
     /// `attempt` from 0 on, so that competing functions separate. Does nothing by default.
     async fn wait_after_conflict(&self, _attempt: u32) {}
+}
+
+/// The version that an item gets by a write on the condition that it has the version `expected`, where `None`
+/// expects no item.
+///
+/// The first version of an item that may be deleted is a random number: made again, it must not get a version that
+/// it had before, else a write that rests on the deleted item would succeed. It is below 2^53, so that each reader
+/// of JSON keeps it.
+#[must_use]
+pub fn next_version(expected: Option<u64>) -> u64 {
+    let first = || RandomState::new().build_hasher().finish() >> 11;
+    expected.map_or_else(first, |version| version + 1)
 }
 
 /// The persistent state of one Region's Twinlake.

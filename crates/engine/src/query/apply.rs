@@ -108,7 +108,8 @@ where
             standby: key,
         } => match standby.delete(key).await {
             Ok(()) => {
-                ledger.forget(primary).await?;
+                let run = (context.run, context.clock.now());
+                ledger.forget(primary, run).await?;
                 Ok(())
             }
             Err(error) => Err(error),

@@ -184,12 +184,12 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
 
     /// Records adopted objects, new creation times and digests, and deletes the rows of what neither Region
     /// has.
-    pub(super) async fn adopt(
+    pub(super) async fn adopt<P, S, C: Clock>(
         &mut self,
-        epoch: Epoch,
+        context: &QueryContext<'_, P, S, L, C>,
         round: &Round,
-        now: Timestamp,
     ) -> Result<(), CallError> {
+        let (now, epoch) = (context.clock.now(), context.epoch);
         let mut pairs: BTreeMap<ObjectKey, ObjectKey> = round.plan.adopted.clone();
         // What was not compared keeps its pairing, and with it what is known of the time before a switch.
         let compared = |key: &&ObjectKey| round.plan.compared.contains(*key);
@@ -216,7 +216,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
             .await?;
         }
         for key in &round.plan.forgotten {
-            self.forget(key).await?;
+            self.forget(key, (context.run, now)).await?;
         }
         Ok(())
     }
@@ -276,8 +276,23 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
         .await
     }
 
-    pub(super) async fn forget(&mut self, key: &ObjectKey) -> Result<(), CallError> {
-        self.change(key, |_| (None, ())).await
+    /// Deletes the row of what exists in no Region, unless another run wrote it since this one read it, or may be
+    /// creating the object at this moment.
+    pub(super) async fn forget(
+        &mut self,
+        key: &ObjectKey,
+        (run, now): (u64, Timestamp),
+    ) -> Result<(), CallError> {
+        let known = self.rows.get(key).cloned();
+        self.change(key, |stored| {
+            let is_kept = stored.as_ref().is_some_and(|row| {
+                let mut intents = row.intents.iter();
+                let is_under_way = intents.any(|one| one.run != run && one.is_recent(now));
+                is_under_way || Some(row) != known.as_ref()
+            });
+            (stored.filter(|_| is_kept), ())
+        })
+        .await
     }
 
     /// Records the states. Objects that are not in sync have a row although nothing pairs them. Those that have
@@ -387,4 +402,62 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
 enum Stored {
     Unchanged,
     Written,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InMemoryLedger;
+    use futures_util::FutureExt as _;
+    use twinlake_core::query::QueryKind;
+
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("nothing here waits")
+    }
+
+    fn open(store: &InMemoryLedger) -> QueryLedger<'_, InMemoryLedger> {
+        ready(QueryLedger::open(store, SiteId::A)).unwrap()
+    }
+
+    /// A run finds that an object exists nowhere, and deletes its row after another run, which began later, has
+    /// changed the row.
+    #[test]
+    fn what_another_run_wrote_meanwhile_is_not_forgotten() {
+        let key = ObjectKey::new(QueryKind::WorkGroup, "etl");
+        let now = Timestamp::from_secs(1000);
+        let row = QueryRow::new(Epoch::INITIAL, &key, "etl", now);
+        let put = |ledger: &mut QueryLedger<'_, InMemoryLedger>, row: Option<QueryRow>| {
+            ready(ledger.change(&key, |_| (row.clone(), ()))).unwrap();
+        };
+        let created = |secs| {
+            let mut row = row.clone();
+            row.record_intent(7, "digest", now.plus_secs(secs));
+            row
+        };
+        let old = created(-7200);
+        // What the first run has read, what the other one then writes, and whether the row stays.
+        let cases = [
+            (Some(row.clone()), None, false),
+            (Some(old.clone()), None, false),
+            (Some(created(0)), None, true),
+            (Some(row.clone()), Some(Some(created(0))), true),
+            (Some(row.clone()), Some(Some(old)), true),
+            (Some(row.clone()), Some(None), false),
+            (None, Some(Some(row.clone())), true),
+        ];
+        for (read, written, stays) in cases {
+            let store = InMemoryLedger::default();
+            put(&mut open(&store), read.clone());
+            let mut first = open(&store);
+            if let Some(written) = written.clone() {
+                let mut other = open(&store);
+                put(&mut other, None);
+                put(&mut other, written);
+            }
+            ready(first.forget(&key, (1, now))).unwrap();
+            let left = open(&store).rows;
+            assert_eq!(left.contains_key(&key), stays, "{read:?}, {written:?}");
+            assert_eq!(first.rows, left, "{read:?}, {written:?}");
+        }
+    }
 }

@@ -67,7 +67,8 @@ impl SimState {
             Some(_) => page.last().map(|last| to_json(&last.values).to_string()),
             None => None,
         };
-        Ok((page, next))
+        let repeated = token.filter(|_| self.repeats_page_tokens);
+        Ok((page, repeated.map(str::to_owned).or(next)))
     }
 
     pub(super) fn list_partitions(&self, caller: Caller<'_>, request: &Value) -> ApiResult {

@@ -17,7 +17,7 @@ impl AwsRegion {
             .database_name(id.database.as_str())
             .name(id.table.as_str());
         let table = self.build_result(CALL, table.build())?;
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self
                 .lakeformation
                 .list_data_cells_filter()

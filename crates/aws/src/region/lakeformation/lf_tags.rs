@@ -17,11 +17,11 @@ fn texts(values: &[&str]) -> Vec<String> {
 impl AwsRegion {
     pub(super) async fn read_lf_tag_values(&self) -> Result<Vec<Attachment>, CallError> {
         const CALL: &str = "ListLFTags";
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self.lakeformation.list_lf_tags().max_results(1000);
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
-            Ok::<_, CallError>((page.lf_tags.unwrap_or_default(), page.next_token))
+            Ok((page.lf_tags.unwrap_or_default(), page.next_token))
         })
         .await?;
         Ok(listed
@@ -127,7 +127,7 @@ impl AwsRegion {
 
     pub(super) async fn read_named_expressions(&self) -> Result<Vec<Attachment>, CallError> {
         const CALL: &str = "ListLFTagExpressions";
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self
                 .lakeformation
                 .list_lf_tag_expressions()
@@ -135,7 +135,7 @@ impl AwsRegion {
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             let listed = page.lf_tag_expressions.unwrap_or_default();
-            Ok::<_, CallError>((listed, page.next_token))
+            Ok((listed, page.next_token))
         })
         .await?;
         let listed = listed.into_iter();
@@ -204,7 +204,7 @@ impl AwsRegion {
             self.build_result(call, permission_convert::to_sdk_expression(expression))?;
         match target {
             LfTagPolicyTarget::Database => {
-                let listed = all_pages(|token| async {
+                let listed = all_pages((call, &self.region), |token| async {
                     let search = self
                         .lakeformation
                         .search_databases_by_lf_tags()
@@ -212,7 +212,7 @@ impl AwsRegion {
                     let search = search.set_expression(Some(expression_tags.clone()));
                     let page = search.set_next_token(token).send().await;
                     let page = page.map_err(|e| call_error::from_sdk(call, &self.region, &e))?;
-                    Ok::<_, CallError>((page.database_list.unwrap_or_default(), page.next_token))
+                    Ok((page.database_list.unwrap_or_default(), page.next_token))
                 })
                 .await?;
                 let listed = listed.into_iter();
@@ -224,7 +224,7 @@ impl AwsRegion {
                     .map_err(|reason| self.unreadable_entry_error(call, reason))
             }
             LfTagPolicyTarget::Table => {
-                let listed = all_pages(|token| async {
+                let listed = all_pages((call, &self.region), |token| async {
                     let search = self
                         .lakeformation
                         .search_tables_by_lf_tags()
@@ -232,7 +232,7 @@ impl AwsRegion {
                     let search = search.set_expression(Some(expression_tags.clone()));
                     let page = search.set_next_token(token).send().await;
                     let page = page.map_err(|e| call_error::from_sdk(call, &self.region, &e))?;
-                    Ok::<_, CallError>((page.table_list.unwrap_or_default(), page.next_token))
+                    Ok((page.table_list.unwrap_or_default(), page.next_token))
                 })
                 .await?;
                 let listed = listed.into_iter();

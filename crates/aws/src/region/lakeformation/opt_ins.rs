@@ -10,7 +10,7 @@ use twinlake_core::catalog::OptIn;
 impl AwsRegion {
     pub(in crate::region) async fn read_opt_ins(&self) -> Result<Vec<OptIn>, CallError> {
         const CALL: &str = "ListLakeFormationOptIns";
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self
                 .lakeformation
                 .list_lake_formation_opt_ins()
@@ -18,7 +18,7 @@ impl AwsRegion {
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             let listed = page.lake_formation_opt_ins_info_list.unwrap_or_default();
-            Ok::<_, CallError>((listed, page.next_token))
+            Ok((listed, page.next_token))
         })
         .await?;
         let opt_ins = listed.into_iter();

@@ -10,12 +10,12 @@ use twinlake_core::{CallError, CallErrorKind};
 impl AwsRegion {
     pub(super) async fn read_registrations(&self) -> Result<Vec<Attachment>, CallError> {
         const CALL: &str = "ListResources";
-        let listed = all_pages(|token| async {
+        let listed = all_pages((CALL, &self.region), |token| async {
             let call = self.lakeformation.list_resources().max_results(1000);
             let page = call.set_next_token(token).send().await;
             let page = page.map_err(|e| call_error::from_sdk(CALL, &self.region, &e))?;
             let listed = page.resource_info_list.unwrap_or_default();
-            Ok::<_, CallError>((listed, page.next_token))
+            Ok((listed, page.next_token))
         })
         .await?;
         let registrations = listed
