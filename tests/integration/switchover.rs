@@ -18,7 +18,7 @@ use twinlake_engine::failover::{
 };
 use twinlake_sim::{ApiError, InjectedFault, KillSwitch, run_until_killed};
 use twinlake_tests::equality_oracle::differences;
-use twinlake_tests::harness::{PRIMARY, STANDBY, policy};
+use twinlake_tests::harness::{PRIMARY, STANDBY};
 use twinlake_tests::takeover::pair::{Pair, open_defaults};
 use twinlake_tests::takeover::{object_version, ready};
 
@@ -281,25 +281,6 @@ fn what_the_resync_leaves_open_refuses_it_and_is_quoted() {
         );
         assert_eq!(pair.role(&pair.us, &pair.india), RegionRole::Primary);
     }
-    let pair = Pair::in_sync();
-    revoke_that_is_refused(&pair);
-    pair.switch().unwrap_err();
-    pair.harness.sim.state().clear_all_faults();
-    pair.switch().unwrap();
-}
-
-#[test]
-fn what_the_policy_retains_does_not_refuse_it() {
-    let mut pair = Pair::in_sync();
-    let call = |pair: &Pair, name: &str, request: serde_json::Value| {
-        pair.harness.call(PRIMARY, name, &request).unwrap();
-    };
-    let tag = json!({"TagKey": "class", "TagValues": ["public"]});
-    call(&pair, "CreateLFTag", tag);
-    pair.settle(&pair.us, &pair.india, pair.harness.epoch());
-    call(&pair, "DeleteLFTag", json!({"TagKey": "class"}));
-    pair.harness.policy = policy("deletions = \"retain\"");
-    pair.switch().unwrap();
 }
 
 #[test]
