@@ -44,6 +44,7 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, name: &Name, facets: &Facets) 
                 Ok(desired) => reconcile(builder, &subject, wanted, desired, existing.present()),
                 Err(withheld) => mark_withheld(builder, &subject, withheld),
             }
+            record_table_default(builder, &subject, &wanted.object);
         }
     }
     for snapshot in [inputs.primary, inputs.standby] {
@@ -81,6 +82,15 @@ pub(super) fn plan(builder: &mut PlanBuilder<'_>, name: &Name, facets: &Facets) 
         Observation::Unknown(_) => narrow(builder, name, grants::plan_own_revokes),
         // `plan_deletions` decides.
         Observation::Absent(_) => {}
+    }
+}
+
+/// Records the default permissions for new tables that the primary's database has, whatever becomes of the rest of
+/// it: by the newest ones a takeover opens the standby's database, or leaves it closed.
+fn record_table_default(builder: &mut PlanBuilder<'_>, subject: &Subject, in_primary: &Database) {
+    if let Some(outcome) = builder.subject_outcomes.get_mut(subject) {
+        let defaults = in_primary.create_table_default_permissions.clone();
+        outcome.table_default = Some(defaults.unwrap_or_default());
     }
 }
 
@@ -143,9 +153,6 @@ fn reconcile(
         builder.add_finding(FindingKind::Note, subject, note.clone());
     }
     let mut outcome = builder.outcome_with_pairing(subject, SubjectState::InSync, None);
-    outcome
-        .table_default
-        .clone_from(&wanted.object.create_table_default_permissions);
     match existing {
         None => {
             if let Some(reason) = opens_on_creation(builder, &desired.object.name) {
@@ -316,6 +323,9 @@ pub(super) fn plan_deletions(builder: &mut PlanBuilder<'_>) {
         } else if inputs.policy.deletions == DeletionPolicy::Retain {
             let reason = "it was deleted in the primary, and the policy retains it".to_owned();
             builder.mark_not_in_sync(&subject, SubjectState::OnHold, FindingKind::OnHold, reason);
+            if let Some(outcome) = builder.subject_outcomes.get_mut(&subject) {
+                outcome.table_default = Some(Vec::new());
+            }
             grants::plan_named_revokes_only(builder, &subject);
         } else if existing.is_link() {
             delete_link(builder, name, &subject);

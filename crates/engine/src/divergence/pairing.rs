@@ -33,6 +33,7 @@ struct ListedObject {
 #[derive(Debug, Default)]
 struct ListedRegion {
     objects: BTreeMap<Subject, ListedObject>,
+    /// Of every database that is no link.
     table_defaults: BTreeMap<Name, Vec<PrincipalPermissions>>,
     table_locations: TableLocations,
     unread: UnreadReasons,
@@ -100,7 +101,11 @@ impl PairedRegions {
         Ok(Self {
             rows,
             reverse_rows,
-            table_defaults: differing_defaults(&former_objects, &primary_objects, &to_primary),
+            table_defaults: differing_defaults(
+                (&former_objects, &primary_objects),
+                survivor_rows,
+                &to_primary,
+            ),
             in_former: former_objects
                 .objects
                 .into_iter()
@@ -126,10 +131,11 @@ fn is_managed_in(subject: &Subject, region: &ListedRegion) -> bool {
     }
 }
 
-/// The default permissions for new tables of the former primary that the primary has not, as they would be there.
+/// The default permissions for new tables of the former primary that differ from those of the primary, as they would
+/// be there. Closed ones differ from open ones, unless the ledger of the primary knows that they were closed before.
 fn differing_defaults(
-    former: &ListedRegion,
-    primary: &ListedRegion,
+    (former, primary): (&ListedRegion, &ListedRegion),
+    survivor_rows: &LedgerRows,
     mapping: &PrincipalMapping,
 ) -> BTreeMap<Name, Vec<PrincipalPermissions>> {
     let mapped = former.table_defaults.iter().map(|(name, defaults)| {
@@ -144,7 +150,13 @@ fn differing_defaults(
         (name.clone(), defaults)
     });
     let differs = |(name, defaults): &(Name, Vec<PrincipalPermissions>)| {
-        !defaults.is_empty() && primary.table_defaults.get(name) != Some(defaults)
+        let in_primary = primary.table_defaults.get(name);
+        if !defaults.is_empty() {
+            return in_primary != Some(defaults);
+        }
+        let row = survivor_rows.get(&Subject::Database(name.clone()));
+        let known = row.and_then(|row| row.table_default.as_ref());
+        in_primary.is_some_and(|open| !open.is_empty()) && known != Some(defaults)
     };
     mapped.filter(differs).collect()
 }
@@ -258,8 +270,10 @@ impl ListedRegion {
             digest: digest(&closed.into_comparable()),
             link: found.is_link().then(|| digest(&found.object)),
         };
-        if let Some(defaults) = &found.object.create_table_default_permissions {
-            self.table_defaults.insert(name.clone(), defaults.clone());
+        if !found.is_link() {
+            let defaults = found.object.create_table_default_permissions.clone();
+            let defaults = defaults.unwrap_or_default();
+            self.table_defaults.insert(name.clone(), defaults);
         }
         self.objects.insert(Subject::Database(name), object);
     }

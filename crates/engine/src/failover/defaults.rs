@@ -26,8 +26,11 @@ enum DatabaseResult {
     Unrestored(String),
 }
 
-/// Restores the defaults of every paired database, as the row of the database keeps them. `from` is the epoch
-/// in which the rows were written. A database that has them is left as it is, so this may be repeated. With `only`,
+/// Why the defaults of a database that the policy does not cover are not restored.
+const NOT_COVERED: &str = "the policy does not cover it, so the former primary may have closed its defaults since";
+
+/// Restores the defaults of every paired database that the policy covers, as the row of the database keeps them: as
+/// they were when the primary's database was last read. `from` is the epoch in which the rows were written. A database that has them is left as it is, so this may be repeated. With `only`,
 /// the other databases are left alone.
 ///
 /// # Errors
@@ -42,7 +45,10 @@ pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H>
     let kept = rows.values().filter_map(|row| kept_defaults(row, &mapping));
     let kept = kept.filter(|(name, _, _)| only.is_none_or(|only| only.contains_key(*name)));
     let restored = stream::iter(kept).map(|(name, row, defaults)| async move {
-        let result = restore_database(survivor, name, row, defaults).await?;
+        let result = match survivor.policy.covers_database(name) {
+            true => restore_database(survivor, name, row, defaults).await?,
+            false => DatabaseResult::Unrestored(NOT_COVERED.to_owned()),
+        };
         Ok::<_, CallError>((name.clone(), result))
     });
     let restored = restored.buffer_unordered(survivor.max_concurrent_calls.max(1));
