@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::divergence::{FormerChangeKind, KeyDivergence};
 use twinlake_core::failover::{EpochRecord, FailoverRequest};
@@ -24,6 +24,7 @@ use twinlake_tests::harness::{
     ADMIN_ROLE, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy,
 };
 use twinlake_tests::history::{calls, random_actions, set_up_primary, table_input};
+use twinlake_tests::takeover::withheld::{databases_opened, unnamed_steps, withhold};
 use twinlake_tests::takeover::{SimTimer, TestObjects, object_version, ready};
 
 /// Two Regions after a failover: the ledger of the harness is that of the primary.
@@ -504,12 +505,14 @@ proptest! {
     /// the former primary has no access that the primary lacks, at any time.
     #[test]
     fn an_accepted_region_follows_the_primary_whatever_both_have_done(
-        (before, there, here) in (random_actions(12), random_actions(12), random_actions(12))
+        (before, there, here) in (random_actions(12), random_actions(12), random_actions(12)),
+        withheld in 0_u8..16,
     ) {
         let harness = empty_regions();
         set_up_primary(&harness, &before);
         harness.settle();
         let returned = Returned::after_failover(harness);
+        prop_assert_eq!(databases_opened(&returned.harness), BTreeSet::new());
         returned.harness.sim.state().advance_secs(60);
         for (region, actions) in [(PRIMARY, &there), (STANDBY, &here)] {
             for (name, request) in actions.iter().flat_map(calls) {
@@ -524,6 +527,7 @@ proptest! {
                 let _ = returned.harness.call(region, name, &request);
             }
         }
+        withhold(&returned.harness, withheld);
         let divergence = returned.compare();
         prop_assert_eq!(&returned.compare().report.digest(), &divergence.report.digest());
         prop_assert_eq!(returned.role_of_former(), RegionRole::Fenced);
@@ -535,6 +539,8 @@ proptest! {
             return Ok(());
         }
         prop_assert!(accepted.is_ok(), "{accepted:?}");
+        let unnamed = unnamed_steps(&divergence.report);
+        prop_assert!(unnamed.is_empty(), "{unnamed:?}");
         prop_assert_eq!(returned.role_of_former(), RegionRole::Standby);
         returned.settle();
         let state = returned.harness.sim.state();

@@ -1,8 +1,10 @@
 //! What tests of failovers, switchovers and returns share: a clock that a wait moves on, the versions of objects, two
-//! Regions with a ledger each ([`pair`]), and ledgers whose caller dies ([`mortal_ledger`]).
+//! Regions with a ledger each ([`pair`]), ledgers whose caller dies ([`mortal_ledger`]), and what is withheld from a
+//! standby ([`withheld`]).
 
 pub mod mortal_ledger;
 pub mod pair;
+pub mod withheld;
 
 use std::collections::BTreeSet;
 use std::pin::pin;

@@ -8,14 +8,18 @@
 //! The digest covers what is given up and nothing else, so that writers in the primary do not change it. An
 //! update counts as a change of the former primary unless the ledger proves that only the primary has
 //! changed since the common point. Of partitions, grants and attachments the ledger keeps no digest: what
-//! differs in them counts as given up.
+//! differs in them counts as given up. What the plan does not decide, because it is withheld from the primary, counts
+//! with all that the former primary has of it, as it is there ([`undecided_subjects`]).
 
 mod objects;
+mod undecided;
 
 pub use objects::{
     DivergentKey, KeyDivergence, ListedVersion, MAX_LISTED_KEYS, ObjectsPurpose, PlaceDivergence,
     PlaceVersions, VersionsByKey,
 };
+
+pub use undecided::{UndecidedReasons, uncreated_subjects, undecided_subjects};
 
 use crate::catalog::{Comparable as _, PrincipalPermissions, digest};
 use crate::heartbeat;
@@ -45,6 +49,9 @@ pub enum FormerChangeKind {
     ChangedInBoth,
     /// It was deleted in the former primary. The primary has it.
     DeletedThere,
+    /// Both have it, and what the former primary has of it is withheld from the primary, so nobody knows whether it
+    /// differs.
+    NotComparable,
 }
 
 impl fmt::Display for FormerChangeKind {
@@ -54,6 +61,7 @@ impl fmt::Display for FormerChangeKind {
             Self::ChangedThere => "changed there",
             Self::ChangedInBoth => "changed in both",
             Self::DeletedThere => "deleted there",
+            Self::NotComparable => "not comparable",
         })
     }
 }

@@ -26,6 +26,7 @@ pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, Recov
 
 use crate::heartbeat::Channel;
 use crate::name::Name;
+use crate::scope::Subject;
 use crate::timestamp::Timestamp;
 use crate::topology::{Epoch, SiteId};
 use serde::{Deserialize, Serialize};
@@ -215,6 +216,10 @@ pub struct FailoverJournal {
     /// The gates that a person forced.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub forced: BTreeSet<ForceableGate>,
+    /// The subjects that were not in sync when the forced gate `in-sync` was asked: a switchover goes on although the
+    /// former primary has something of them that this Region lacks. What it has of any other subject refuses.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<Subject>,
     /// What was behind when it started.
     pub recovery_point: RecoveryPoint,
     /// The number of databases with restored defaults.
@@ -229,8 +234,15 @@ pub struct FailoverJournal {
 }
 
 impl FailoverJournal {
-    fn new(from: Epoch, request: &FailoverRequest, recovery_point: RecoveryPoint) -> Self {
+    fn new(from: Epoch, request: &FailoverRequest, mut recovery_point: RecoveryPoint) -> Self {
+        let behind = std::mem::take(&mut recovery_point.all_behind);
+        let goes_without = request.forced.contains(&ForceableGate::InSync)
+            && request.operation() == SwitchOperation::Switchover;
         Self {
+            left_out: match goes_without {
+                true => behind,
+                false => BTreeSet::new(),
+            },
             from,
             operation: request.operation(),
             to: from.switched(),

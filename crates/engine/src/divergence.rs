@@ -7,6 +7,7 @@
 //! between any two calls and run again.
 
 mod accept;
+mod former_content;
 mod objects;
 mod pairing;
 
@@ -19,20 +20,19 @@ use crate::reconcile::Context;
 use crate::resync::preview;
 use objects::ComparedSpan;
 use pairing::PairedRegions;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::divergence::{
     ComparedRegions, DivergenceReport, FormerChange, FormerChangeKind, ObjectsPurpose,
-    former_changes,
+    former_changes, uncreated_subjects, undecided_subjects,
 };
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::step_kind::ObjectKind;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
-    CallError, LfSubject, OwnRoles, Plan, Policy, Principal, Scope, Step, Subject, Timestamp,
+    CallError, LfSubject, OwnRoles, Plan, Policy, Principal, Scope, Subject, Timestamp,
 };
 
 /// One of the two Regions.
@@ -116,12 +116,19 @@ pub(crate) async fn compare_for<R: ReadRegion, L: Ledger, O: ObjectVersions, C: 
 ) -> Result<Divergence, CallError> {
     let read_at = regions.clock.now();
     let survivor_rows = all_rows(regions.primary.ledger).await?;
-    let paired = PairedRegions::read(regions, &survivor_rows, read_at).await?;
+    let left_out = left_out_subjects(record, purpose);
+    let mut paired = PairedRegions::read(regions, &survivor_rows, read_at).await?;
+    paired.unpair(&left_out);
     let (plan, _) = regions.preview(&paired.rows, false).await?;
     let reverse = regions.preview(&paired.reverse_rows, true).await?;
     let mut unread = paired.unread;
     // What the other plan could not read, the next resync says: nothing is given up by it.
-    unread.extend(unread_in(&reverse.0, &reverse.1, &paired.in_primary));
+    let exists = |subject: &Subject| paired.in_primary.contains_key(subject);
+    let is_compared = |subject: &Subject| !is_left_out(subject, &left_out);
+    unread.extend(unread_in(&reverse.0, &reverse.1, |subject| {
+        let database = subject.database().cloned().map(Subject::Database);
+        database.is_none_or(|database| exists(&database)) && is_compared(subject)
+    }));
     let compared = ComparedRegions {
         rows: survivor_rows,
         in_former: paired.in_former,
@@ -129,7 +136,14 @@ pub(crate) async fn compare_for<R: ReadRegion, L: Ledger, O: ObjectVersions, C: 
         table_defaults: paired.table_defaults,
     };
     let (mut changes, bookkeeping) = former_changes(&reverse.0, regions.policy, &compared);
-    add_unplanned(&mut changes, &compared);
+    let mut undecided = undecided_subjects(&reverse.0, &compared);
+    for subject in uncreated_subjects(&changes, &compared) {
+        undecided.entry(subject).or_default();
+    }
+    undecided.retain(|subject, _| !is_left_out(subject, &left_out));
+    let found = former_content::read_undecided(regions, &compared, &undecided).await;
+    changes.extend(found.0);
+    unread.extend(found.1);
     let since = common_point(record);
     let switched_at = record.switched_at.unwrap_or(since);
     let span = ComparedSpan {
@@ -180,61 +194,48 @@ fn common_point(record: &EpochRecord) -> Timestamp {
     }
 }
 
-/// What could not be read or decided, of the reverse plan. What lies in a database that the primary does not have is
-/// given up with it, and need not be read.
+/// The subjects without which a switchover goes on, as its journal names them. A report for a person leaves out
+/// none.
+fn left_out_subjects(record: &EpochRecord, purpose: ObjectsPurpose) -> BTreeSet<Subject> {
+    let journal = match purpose {
+        ObjectsPurpose::Report => None,
+        ObjectsPurpose::BeforeEpoch | ObjectsPurpose::BeforeHandOver => record.failover.as_ref(),
+    };
+    let left_out = journal.map(|journal| journal.left_out.clone());
+    left_out.unwrap_or_default()
+}
+
+/// Whether nothing that is said of a subject counts. Of the Lake Formation subjects, which hold everything of a kind,
+/// only what cannot be compared is left out.
+fn is_left_out(subject: &Subject, left_out: &BTreeSet<Subject>) -> bool {
+    match subject {
+        Subject::Catalog | Subject::LakeFormation(_) => false,
+        Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => {
+            left_out.contains(subject)
+        }
+    }
+}
+
+/// Whether a switchover goes on although the former primary has this.
+pub(crate) fn is_change_left_out(change: &FormerChange, left_out: &BTreeSet<Subject>) -> bool {
+    is_left_out(&change.subject, left_out)
+        || (change.kind == FormerChangeKind::NotComparable && left_out.contains(&change.subject))
+}
+
+/// What could not be read or decided, of the reverse plan, where it counts. What lies in a database that the primary
+/// does not have is given up with it, and need not be read.
 fn unread_in(
     plan: &Plan,
     rejections: &[Rejection],
-    in_primary: &BTreeMap<Subject, String>,
+    counts: impl Fn(&Subject) -> bool,
 ) -> BTreeSet<String> {
-    let exists = |subject: &Subject| {
-        let database = subject.database().cloned().map(Subject::Database);
-        database.is_none_or(|database| in_primary.contains_key(&database))
-    };
     let findings = plan.findings.iter();
-    let failed = findings.filter(|one| one.kind.is_failed_read() && exists(&one.subject));
+    let failed = findings.filter(|one| one.kind.is_failed_read() && counts(&one.subject));
     let failed = failed.map(|one| format!("{}: {}", one.subject, one.detail));
     let rejections = rejections.iter();
     failed
         .chain(rejections.map(|rejection| format!("not decided: {rejection}")))
         .collect()
-}
-
-/// Adds what only the former primary has and the reverse plan does not create: Twinlake does not replicate it, or its
-/// database does not exist in the primary.
-fn add_unplanned(changes: &mut Vec<FormerChange>, compared: &ComparedRegions) {
-    let created: BTreeSet<Subject> = changes
-        .iter()
-        .filter(|change| match change.step {
-            Some(
-                Step::CreateDatabase { .. }
-                | Step::CreateTable { .. }
-                | Step::CreateFunction { .. },
-            ) => true,
-            Some(_) | None => false,
-        })
-        .map(|change| change.subject.clone())
-        .collect();
-    for (subject, at) in &compared.in_former {
-        if compared.in_primary.contains_key(subject) || created.contains(subject) {
-            continue;
-        }
-        let object = match subject {
-            Subject::Table(_) => ObjectKind::Tables,
-            Subject::Function(_) => ObjectKind::Functions,
-            Subject::Database(_) | Subject::Catalog | Subject::LakeFormation(_) => {
-                ObjectKind::Databases
-            }
-        };
-        changes.push(FormerChange {
-            subject: subject.clone(),
-            object,
-            kind: FormerChangeKind::OnlyThere,
-            text: format!("{subject}, of which the report has no copy"),
-            step: None,
-            digest: at.map(|at| at.to_string()).unwrap_or_default(),
-        });
-    }
 }
 
 /// All rows of a ledger.

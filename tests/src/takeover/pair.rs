@@ -12,7 +12,7 @@ use twinlake_core::failover::{
 };
 use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, RegionRole};
-use twinlake_core::{OwnRoles, Principal};
+use twinlake_core::{OwnRoles, Policy, Principal};
 use twinlake_engine::divergence::{
     AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare,
 };
@@ -88,7 +88,16 @@ impl Pair {
     /// It cannot be made.
     #[must_use]
     pub fn in_sync() -> Self {
-        let harness = TestHarness::new(policy(""));
+        Self::in_sync_under(policy(""))
+    }
+
+    /// The same lake, under a policy of the harness.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn in_sync_under(policy: Policy) -> Self {
+        let harness = TestHarness::new(policy);
         let database = json!({"DatabaseInput": {"Name": "sales", "CreateTableDefaultPermissions": open_defaults()}});
         harness.call(PRIMARY, "CreateDatabase", &database).unwrap();
         for name in ["orders", "items"] {

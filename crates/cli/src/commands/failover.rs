@@ -306,6 +306,7 @@ fn print_preview(
     let Some(journal) = next.and_then(|next| next.failover.as_ref()) else {
         return;
     };
+    print_left_out(survivor, journal);
     let to = survivor.epoch_text(journal.to);
     output::print(&format!("The steps to epoch {to}:"));
     let from = journal.next_step();
@@ -395,6 +396,30 @@ fn print_recovery_point(survivor: &SurvivingRegion, point: &RecoveryPoint, now: 
     }
 }
 
+/// The most objects without which a switchover goes on that are printed. The journal names all.
+const MAX_LEFT_OUT_LINES: usize = 100;
+
+/// Says without which objects a switchover goes on.
+fn print_left_out(survivor: &SurvivingRegion, journal: &FailoverJournal) {
+    if journal.left_out.is_empty() {
+        return;
+    }
+    output::print(&format!(
+        "It goes on without {} objects of {} that were not in sync. Twinlake neither compares nor changes them \
+         there; {} may lack them, or have them as they were:",
+        journal.left_out.len(),
+        survivor.other_region(),
+        survivor.region
+    ));
+    for subject in journal.left_out.iter().take(MAX_LEFT_OUT_LINES) {
+        output::print(&render::escape(&format!("  - {subject}")));
+    }
+    let more = journal.left_out.len().saturating_sub(MAX_LEFT_OUT_LINES);
+    if more > 0 {
+        output::print(&format!("  and {more} more; `--json` names all of them"));
+    }
+}
+
 fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&FailoverJournal>) {
     if survivor.is_quiet {
         output::json(&serde_json::json!({ "epoch": epoch, "journal": journal }));
@@ -404,6 +429,7 @@ fn print_end(survivor: &SurvivingRegion, epoch: Epoch, journal: Option<&Failover
     let number = epoch.number();
     output::print(&format!("{region} is the primary by epoch {number}."));
     if let Some(journal) = journal {
+        print_left_out(survivor, journal);
         output::print(&format!(
             "The default permissions for new tables of {} are as they were in {other}.",
             counted(journal.restored, "database")

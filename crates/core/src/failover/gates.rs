@@ -21,7 +21,8 @@ pub enum ForceableGate {
     /// At least one database is replicated.
     ReplicatedDatabases,
     /// Of a switchover: every object is in sync. An object that can never be, because Twinlake does not
-    /// replicate it, is named, and a person may go on without it.
+    /// replicate it, is named, and a person may go on without it: without those that are named when the gate is
+    /// asked, and no others.
     InSync,
     /// Of a switchover: canaries prove all S3 replication to the Region.
     StorageProof,
@@ -248,8 +249,9 @@ fn check_switchover(
             &action,
         ));
     }
-    if !forced.contains(&ForceableGate::InSync) {
-        check_in_sync(point, begun, region)?;
+    match forced.contains(&ForceableGate::InSync) {
+        true => check_left_out(point)?,
+        false => check_in_sync(point, begun, region)?,
     }
     if !readings.writers_stopped {
         let limit = "nobody writes to the primary any more".to_owned();
@@ -282,6 +284,35 @@ fn check_storage_proof(readings: &SwitchoverReadings) -> Result<(), FailoverRefu
             readings.region,
             gate.as_str()
         ),
+    })
+}
+
+/// The longest list of subjects without which a switchover goes on, in bytes of their names: the journal names them,
+/// and is part of one item of the ledger, which may have 400 KB.
+pub(super) const MAX_LEFT_OUT_BYTES: usize = 150_000;
+
+/// What a subject takes in the journal beside its name, in bytes.
+const LEFT_OUT_OVERHEAD: usize = 40;
+
+/// Checks that the journal can name everything that a switchover goes without.
+fn check_left_out(point: &RecoveryPoint) -> Result<(), FailoverRefusal> {
+    let names = point.all_behind.iter().map(ToString::to_string);
+    let bytes: usize = names.map(|name| name.len() + LEFT_OUT_OVERHEAD).sum();
+    if bytes <= MAX_LEFT_OUT_BYTES {
+        return Ok(());
+    }
+    Err(FailoverRefusal {
+        gate: FailoverGate::Forceable(ForceableGate::InSync),
+        limit: format!(
+            "what it goes without is named in the journal, in at most {MAX_LEFT_OUT_BYTES} bytes"
+        ),
+        measured: format!(
+            "{} objects are not in sync, which take {bytes} bytes",
+            point.all_behind.len()
+        ),
+        action:
+            "leave out databases or tables that are never replicated by `exclude` in the policy"
+                .to_owned(),
     })
 }
 

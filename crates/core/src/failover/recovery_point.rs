@@ -56,6 +56,10 @@ pub struct RecoveryPoint {
     pub not_in_sync: BTreeMap<SubjectState, usize>,
     /// Those subjects, the longest out of sync first: at most [`MAX_LISTED_SUBJECTS`].
     pub behind: Vec<BehindSubject>,
+    /// All those subjects. A journal keeps them as [`FailoverJournal::left_out`](super::FailoverJournal::left_out),
+    /// where it goes on without them.
+    #[serde(skip)]
+    pub all_behind: BTreeSet<Subject>,
     /// The number of tables with pending objects.
     pub pending_tables: usize,
     /// Those tables, the longest pending first: at most [`MAX_LISTED_SUBJECTS`].
@@ -92,6 +96,7 @@ impl RecoveryPoint {
             })
             .collect();
         tables.sort_by_key(|table| table.since);
+        let all_behind = rows.iter().map(|row| row.subject.clone()).collect();
         let behind = rows.into_iter().take(MAX_LISTED_SUBJECTS);
         Self {
             read_at,
@@ -106,6 +111,7 @@ impl RecoveryPoint {
             verified_at,
             not_in_sync: counts,
             behind: behind.map(BehindSubject::of_row).collect(),
+            all_behind,
             pending_tables: tables.len(),
             pending: tables.into_iter().take(MAX_LISTED_SUBJECTS).collect(),
             unread: BTreeSet::new(),

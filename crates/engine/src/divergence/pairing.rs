@@ -89,6 +89,11 @@ impl PairedRegions {
             rows.insert(subject.clone(), row);
         }
         let mut reverse_rows = rows.clone();
+        // By the ledger of the primary its entries of Iceberg tables show commits of the former primary.
+        for (subject, row) in &mut reverse_rows {
+            let known = survivor_rows.get(subject);
+            row.iceberg = known.and_then(|known| known.iceberg.clone());
+        }
         let mappings = principal_mappings(policy, epoch);
         let items = Prefetched::lake_formation(primary, former, &mappings).await;
         add_keys(&mut rows, &items.1, survivor_rows, now);
@@ -119,6 +124,24 @@ impl PairedRegions {
             primary_tables: primary_objects.table_locations,
             unread,
         })
+    }
+}
+
+impl PairedRegions {
+    /// Leaves these subjects of the former primary to whoever made them: no pairing allows Twinlake to change or to
+    /// delete them. Where both Regions have one, and it is equal, the next resync pairs it.
+    pub(super) fn unpair(&mut self, left_out: &BTreeSet<Subject>) {
+        for subject in left_out {
+            let is_object = !matches!(subject, Subject::Catalog | Subject::LakeFormation(_));
+            if let (Some(row), true) = (self.rows.get_mut(subject), is_object) {
+                row.pairing = None;
+            }
+        }
+        let in_primary = &self.in_primary;
+        self.rows.retain(|subject, row| {
+            let is_object = !matches!(subject, Subject::Catalog | Subject::LakeFormation(_));
+            !is_object || row.pairing.is_some() || in_primary.contains_key(subject)
+        });
     }
 }
 

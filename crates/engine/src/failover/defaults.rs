@@ -27,7 +27,8 @@ enum DatabaseResult {
 }
 
 /// Why the defaults of a database that the policy does not cover are not restored.
-const NOT_COVERED: &str = "the policy does not cover it, so the former primary may have closed its defaults since";
+const NOT_COVERED: &str =
+    "the policy does not cover it, so the former primary may have closed its defaults since";
 
 /// Restores the defaults of every paired database that the policy covers, as the row of the database keeps them: as
 /// they were when the primary's database was last read. `from` is the epoch in which the rows were written. A database that has them is left as it is, so this may be repeated. With `only`,

@@ -1,7 +1,9 @@
 //! What a switchover does with both Regions: before the epoch it makes sure that nothing is lost, and at the end
 //! it makes the former primary the standby.
 
-use crate::divergence::{AcceptError, ReturningRegion, accept, compare_for, finish_interrupted};
+use crate::divergence::{
+    AcceptError, ReturningRegion, accept, compare_for, finish_interrupted, is_change_left_out,
+};
 use crate::grant_index::GrantIndex;
 use crate::ports::{
     DocumentStore, Environment, Ledger, ObjectVersions, ReadRegion, RetryQueue, WriteRegion,
@@ -82,7 +84,9 @@ where
         let report = compare_for(&self.regions, record, ObjectsPurpose::BeforeEpoch).await?;
         let report = report.report;
         // The defaults of a standby are closed; the ledger keeps those of the primary.
-        Ok(given_up(&report, |change| !change.is_table_default()))
+        Ok(given_up(&report, |change| {
+            !change.is_table_default() && counts(record, change)
+        }))
     }
 
     async fn hand_over(&self, record: &EpochRecord) -> Result<Option<String>, CallError> {
@@ -94,7 +98,7 @@ where
             return Ok(None);
         }
         let divergence = compare_for(&self.regions, record, ObjectsPurpose::BeforeHandOver).await?;
-        if let Some(reason) = given_up(&divergence.report, |_| true) {
+        if let Some(reason) = given_up(&divergence.report, |change| counts(record, change)) {
             return Ok(Some(reason));
         }
         let digest = divergence.report.digest();
@@ -109,6 +113,12 @@ where
             ) => Ok(Some(refused.to_string())),
         }
     }
+}
+
+/// Whether a change of the former primary stops the switchover: it does not go on without its subject.
+fn counts(record: &EpochRecord, change: &FormerChange) -> bool {
+    let journal = record.failover.as_ref();
+    journal.is_none_or(|journal| !is_change_left_out(change, &journal.left_out))
 }
 
 /// What would be given up, as a clause; `None` if nothing is, and all of it is known.
