@@ -489,3 +489,44 @@ fn what_the_standby_waits_for_refuses_a_switchover() {
         "{decision:?}"
     );
 }
+
+fn named(tables: usize) -> RecoveryPoint {
+    let subject = |index: usize| Subject::Database(Name::from_service(format!("db{index}")));
+    RecoveryPoint {
+        not_in_sync: [(SubjectState::OnHold, tables)].into(),
+        all_behind: (0..tables).map(subject).collect(),
+        ..healthy()
+    }
+}
+
+#[test]
+fn a_forced_switchover_names_what_it_goes_without() {
+    let forced = FailoverRequest {
+        forced: [ForceableGate::InSync].into(),
+        ..switchover()
+    };
+    let point = named(2);
+    let started = decide(&EpochRecord::default(), SiteId::B, &forced, &point);
+    let Ok(FailoverDecision::Start(record)) = started else {
+        panic!("{started:?}");
+    };
+    let text = serde_json::to_string(&record).unwrap();
+    let stored: EpochRecord = serde_json::from_str(&text).unwrap();
+    assert_eq!(stored, record);
+    assert_eq!(stored.failover.unwrap().left_out, point.all_behind);
+    // One that nobody forced leaves nothing out, nor does a failover.
+    for (request, point) in [(switchover(), named(0)), (accepted(), named(2))] {
+        let started = decide(&EpochRecord::default(), SiteId::B, &request, &point);
+        let Ok(FailoverDecision::Start(record)) = started else {
+            panic!("{started:?}");
+        };
+        assert_eq!(record.failover.unwrap().left_out, BTreeSet::new());
+    }
+    // More than an item of the ledger may hold is refused before anything starts.
+    let closed = refused(&forced, &named(4_000));
+    assert_eq!(
+        closed.gate,
+        FailoverGate::Forceable(ForceableGate::InSync)
+    );
+    assert!(closed.to_string().contains("4000 objects"), "{closed}");
+}
