@@ -48,8 +48,11 @@ pub fn withhold(harness: &TestHarness, bits: u8) {
         };
         for (index, table) in names(&found["TableList"]).iter().enumerate() {
             if bits & 1 != 0 && index % 2 == 0 {
-                let text = table_input(database, table, &["c0"]).to_string();
-                let text = text.replace("s3://lake-us/", "s3://elsewhere/");
+                let mut input = table_input(database, table, &[]);
+                input["StorageDescriptor"] = found["TableList"][index]["StorageDescriptor"].clone();
+                let text = input
+                    .to_string()
+                    .replace("s3://lake-us/", "s3://elsewhere/");
                 let input: Value = serde_json::from_str(&text).unwrap();
                 let request = json!({"DatabaseName": database, "TableInput": input});
                 let _ = call("UpdateTable", &request);

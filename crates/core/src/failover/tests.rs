@@ -524,9 +524,6 @@ fn a_forced_switchover_names_what_it_goes_without() {
     }
     // More than an item of the ledger may hold is refused before anything starts.
     let closed = refused(&forced, &named(4_000));
-    assert_eq!(
-        closed.gate,
-        FailoverGate::Forceable(ForceableGate::InSync)
-    );
+    assert_eq!(closed.gate, FailoverGate::Forceable(ForceableGate::InSync));
     assert!(closed.to_string().contains("4000 objects"), "{closed}");
 }

@@ -23,7 +23,8 @@ use twinlake_core::{
 struct RawContent {
     /// The object, or the data lake settings.
     definition: String,
-    partitions: BTreeMap<Vec<String>, String>,
+    /// The values and the digest of each. A map with lists as keys has no JSON.
+    partitions: BTreeSet<(Vec<String>, String)>,
     attachments: BTreeSet<String>,
     /// Grants and opt-ins.
     permissions: BTreeSet<String>,
@@ -186,13 +187,13 @@ impl<R: ReadRegion> ContentReader<'_, R> {
         Ok(content)
     }
 
-    /// The digests of the partitions of a table, by their values.
+    /// The values and the digest of each partition of a table.
     async fn partitions(
         &self,
         id: &TableId,
         table: &Table,
-    ) -> Result<BTreeMap<Vec<String>, String>, CallError> {
-        let mut partitions = BTreeMap::new();
+    ) -> Result<BTreeSet<(Vec<String>, String)>, CallError> {
+        let mut partitions = BTreeSet::new();
         if table.partition_keys.is_empty() {
             return Ok(partitions);
         }
@@ -201,7 +202,7 @@ impl<R: ReadRegion> ContentReader<'_, R> {
             let (page, next) = self.region.partitions_page(id, None, token).await?;
             for partition in page {
                 let values = partition.values.clone();
-                partitions.insert(values, digest(&partition.into_comparable()));
+                partitions.insert((values, digest(&partition.into_comparable())));
             }
             token = next;
             if token.is_none() {
