@@ -97,24 +97,18 @@ pub fn unnamed_steps(report: &DivergenceReport) -> Vec<String> {
     let only_there = report.changes.iter();
     let only_there = only_there.filter(|one| one.kind == FormerChangeKind::OnlyThere);
     let only_there: BTreeSet<&Subject> = only_there.map(|one| &one.subject).collect();
-    let takes_away = |step: &&Step| match step {
-        Step::DeleteDatabase { .. }
-        | Step::DeleteTable { .. }
-        | Step::DeleteFunction { .. }
-        | Step::DeletePartition { .. }
-        | Step::RemoveAttachment { .. } => true,
-        Step::Revoke { cause, .. } => *cause != RevokeCause::Replace,
-        Step::CreateDatabase { .. }
-        | Step::UpdateDatabase { .. }
-        | Step::CreateTable { .. }
-        | Step::UpdateTable { .. }
-        | Step::CreatePartition { .. }
-        | Step::UpdatePartition { .. }
-        | Step::CreateFunction { .. }
-        | Step::UpdateFunction { .. }
-        | Step::PutAttachment { .. }
-        | Step::PutSettings { .. }
-        | Step::Grant { .. } => false,
+    let takes_away = |step: &&Step| {
+        let is_revoke =
+            matches!(step, Step::Revoke { cause, .. } if *cause != RevokeCause::Replace);
+        is_revoke
+            || matches!(
+                step,
+                Step::DeleteDatabase { .. }
+                    | Step::DeleteTable { .. }
+                    | Step::DeleteFunction { .. }
+                    | Step::DeletePartition { .. }
+                    | Step::RemoveAttachment { .. }
+            )
     };
     let is_named = |step: &&Step| {
         let subject = step.subject();

@@ -131,16 +131,16 @@ impl PairedRegions {
     /// Leaves these subjects of the former primary to whoever made them: no pairing allows Twinlake to change or to
     /// delete them. Where both Regions have one, and it is equal, the next resync pairs it.
     pub(super) fn unpair(&mut self, left_out: &BTreeSet<Subject>) {
-        for subject in left_out {
-            let is_object = !matches!(subject, Subject::Catalog | Subject::LakeFormation(_));
-            if let (Some(row), true) = (self.rows.get_mut(subject), is_object) {
+        let is_object =
+            |subject: &Subject| !matches!(subject, Subject::Catalog | Subject::LakeFormation(_));
+        for subject in left_out.iter().filter(|subject| is_object(subject)) {
+            if let Some(row) = self.rows.get_mut(subject) {
                 row.pairing = None;
             }
         }
         let in_primary = &self.in_primary;
         self.rows.retain(|subject, row| {
-            let is_object = !matches!(subject, Subject::Catalog | Subject::LakeFormation(_));
-            !is_object || row.pairing.is_some() || in_primary.contains_key(subject)
+            !is_object(subject) || row.pairing.is_some() || in_primary.contains_key(subject)
         });
     }
 }
