@@ -398,10 +398,28 @@ fn a_message_of_a_function_that_died_after_its_grant_is_looked_at_again() {
 /// AWS may list CREATE_DATABASE for days after its revoke (LF-07), also in the primary.
 #[test]
 fn a_revoked_create_database_is_revoked_although_the_primary_still_lists_it() {
+    for with_grant_option in [false, true] {
+        for prefix in ["", "Batch"] {
+            check_revoked_create_database(with_grant_option, prefix);
+        }
+    }
+}
+
+fn check_revoked_create_database(with_grant_option: bool, prefix: &str) {
     let harness = harness_in_sync();
     let maker = permission_request("Maker", &json!({"Catalog": {}}));
-    let maker = json!({"Principal": maker["Principal"], "Resource": maker["Resource"],
+    let mut maker = json!({"Principal": maker["Principal"], "Resource": maker["Resource"],
                        "Permissions": ["CREATE_DATABASE"]});
+    if with_grant_option {
+        maker["PermissionsWithGrantOption"] = json!(["CREATE_DATABASE"]);
+    }
+    let request = match prefix {
+        "" => maker,
+        _ => {
+            maker["Id"] = json!("1");
+            json!({"Entries": [maker]})
+        }
+    };
     let is_granted = || {
         let granted = equality_oracle::contents(&harness.sim.state(), STANDBY);
         let mut granted = granted.iter();
@@ -411,18 +429,23 @@ fn a_revoked_create_database_is_revoked_although_the_primary_still_lists_it() {
         harness.sim.state().advance_secs(10);
         harness.deliver(events).unwrap();
     };
-    call(&harness, PRIMARY, "GrantPermissions", maker.clone());
-    let granted = harness.take_events();
+    let change = |action: &str| {
+        let name = format!("{prefix}{action}Permissions");
+        call(&harness, PRIMARY, &name, request.clone());
+        harness.take_events()
+    };
+    let granted = change("Grant");
     deliver(&granted);
     assert!(is_granted());
     harness
         .sim
         .state()
         .set_quirk(Quirk::RevokedCreateDatabaseStaysListed, true);
-    call(&harness, PRIMARY, "RevokePermissions", maker);
-    let revoked = harness.take_events();
-    deliver(&revoked);
-    assert!(!is_granted(), "the primary lists it and has revoked it");
+    deliver(&change("Revoke"));
+    assert!(
+        !is_granted(),
+        "{prefix} {with_grant_option}: the primary lists it and has revoked it"
+    );
     deliver(&granted);
     let report = harness.resync().unwrap();
     assert!(
@@ -432,4 +455,35 @@ fn a_revoked_create_database_is_revoked_although_the_primary_still_lists_it() {
     let findings = report.outcome.findings.iter();
     let told = findings.filter(|finding| finding.detail.contains("grant it again"));
     assert_eq!(told.count(), 1);
+}
+
+/// A batch call succeeds although its caller has no right to any of its entries.
+#[test]
+fn a_failed_revoke_in_a_batch_takes_nothing_from_a_table_that_somebody_else_made() {
+    let harness = harness_in_sync();
+    let orders = json!({"DatabaseName": "sales", "Name": "orders"});
+    call(&harness, STANDBY, "DeleteTable", orders);
+    let other = table_request("sales", "orders", &["id", "salary"]);
+    call(&harness, STANDBY, "CreateTable", other);
+    let carol = permission_request("Carol", &table_resource("orders"));
+    call(&harness, STANDBY, "GrantPermissions", carol.clone());
+    harness.settle();
+    let is_granted = || {
+        let granted = equality_oracle::contents(&harness.sim.state(), STANDBY);
+        let mut granted = granted.iter();
+        granted.any(|(key, value)| key.contains("Carol") && value.contains("SELECT"))
+    };
+    let _ = harness.take_events();
+    let mut entry = carol;
+    entry["Id"] = json!("1");
+    call(
+        &harness,
+        PRIMARY,
+        "BatchRevokePermissions",
+        json!({"Entries": [entry]}),
+    );
+    let events = harness.take_events();
+    assert!(String::from_utf8_lossy(&events[0]).contains("No permissions revoked"));
+    harness.deliver(&events).unwrap();
+    assert!(is_granted());
 }

@@ -12,6 +12,7 @@ use twinlake_core::event::{
     parse_replication, replication_alerts,
 };
 use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::scope::Scope;
 use twinlake_core::{OwnRoles, Policy, Timestamp};
 
 /// Returns the context of the Region and account that an event is from.
@@ -414,27 +415,82 @@ fn a_revoke_whose_columns_cannot_be_read_names_no_other_columns() {
     assert!(text.contains("revoke of SELECT on column id"), "{text}");
 }
 
-#[test]
-fn a_revoke_in_a_batch_is_believed_over_a_listing_only_if_no_entry_failed() {
+/// The scope of the example of a batch revoke, after a change of its detail.
+fn batch_revoke(change: impl FnOnce(&mut Value)) -> Scope {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../events/ct-lakeformation-BatchRevokePermissions.json");
     let mut event: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let detail = &mut event["detail"];
-    detail["requestParameters"]["entries"][0]["resource"] = json!({"catalog": {}});
-    detail["requestParameters"]["entries"][0]["permissions"] = json!(["CREATE_DATABASE"]);
-    let failed = json!([{"requestEntry": {"id": "1"}, "error": {"errorCode": "X"}}]);
-    for (response, is_believed) in [
-        (json!({"failures": []}), true),
-        (json!({"failures": failed}), false),
-        (Value::Null, false),
+    change(&mut event["detail"]);
+    let parsed = parse(event.to_string().as_bytes(), &event_context(&event));
+    let Ok(Parsed::Scope(scope)) = parsed else {
+        panic!("{parsed:?}");
+    };
+    scope
+}
+
+#[test]
+fn an_entry_of_a_batch_that_is_not_known_to_be_done_is_read_and_names_no_revoke() {
+    let failed = |entry: &Value| json!({"requestEntry": entry, "error": {"errorCode": "X"}});
+    let (first, second) = (json!({"id": "1"}), json!({"id": "2"}));
+    let both = json!({"failures": [failed(&first), failed(&second)]});
+    for (response, named, calls) in [
+        (json!({"failures": []}), 2, 1),
+        (json!({"failures": [failed(&second)]}), 1, 1),
+        (json!({"failures": [failed(&first)]}), 1, 0),
+        (both, 0, 0),
+        // Another entry, or one that the record does not tell.
+        (json!({"failures": [failed(&json!({"id": "3"}))]}), 0, 0),
+        (json!({"failures": [failed(&first), {}]}), 0, 0),
+        (json!({"failures": "none"}), 0, 0),
+        (json!({}), 0, 0),
+        (Value::Null, 0, 0),
     ] {
-        event["detail"]["responseElements"] = response;
-        let parsed = parse(event.to_string().as_bytes(), &event_context(&event));
-        let Ok(Parsed::Scope(scope)) = parsed else {
-            panic!("{parsed:?}");
-        };
-        assert_eq!(scope.named_revokes.len(), 1, "{scope:?}");
-        assert_eq!(!scope.grant_calls.is_empty(), is_believed, "{event}");
+        let scope = batch_revoke(|detail| {
+            let entries = detail["requestParameters"]["entries"]
+                .as_array_mut()
+                .unwrap();
+            let mut other = entries[0].clone();
+            entries[0]["resource"] = json!({"catalog": {}});
+            entries[0]["permissions"] = json!(["CREATE_DATABASE"]);
+            other["id"] = json!("2");
+            entries.push(other);
+            detail["responseElements"] = response.clone();
+        });
+        assert_eq!(scope.named_revokes.len(), named, "{response}: {scope:?}");
+        assert_eq!(scope.grant_calls.len(), calls, "{response}: {scope:?}");
+        assert_eq!(scope.read_requests.len(), 2, "{response}: {scope:?}");
+    }
+    // Two entries have one id, and one of them failed: which one is not known.
+    let scope = batch_revoke(|detail| {
+        let entries = detail["requestParameters"]["entries"]
+            .as_array_mut()
+            .unwrap();
+        entries.push(entries[0].clone());
+        detail["responseElements"] = json!({"failures": [failed(&first)]});
+    });
+    assert_eq!(scope.named_revokes.len(), 0, "{scope:?}");
+}
+
+#[test]
+fn a_permission_is_revoked_unless_a_call_names_only_its_grant_option() {
+    for (permissions, with_grant_option, is_revoked) in [
+        (json!(["CREATE_DATABASE"]), json!([]), true),
+        (json!(["CREATE_DATABASE"]), json!(["CREATE_DATABASE"]), true),
+        (json!([]), json!(["CREATE_DATABASE"]), false),
+    ] {
+        let scope = batch_revoke(|detail| {
+            let entry = &mut detail["requestParameters"]["entries"][0];
+            entry["resource"] = json!({"catalog": {}});
+            entry["permissions"] = permissions.clone();
+            entry["permissionsWithGrantOption"] = with_grant_option.clone();
+        });
+        let revoked = scope.grant_calls.values();
+        let revoked = revoked.filter(|times| times.revoked_at.is_some()).count();
+        assert_eq!(
+            revoked == 1,
+            is_revoked,
+            "{permissions} {with_grant_option}"
+        );
     }
 }
 

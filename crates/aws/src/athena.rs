@@ -6,6 +6,7 @@ mod write;
 
 use crate::call_error;
 use crate::clients::Clients;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use twinlake_core::CallError;
@@ -39,10 +40,9 @@ impl AthenaRegion {
     }
 
     /// Converts an SDK error of a call.
-    fn failed<E, R>(&self, call: &str) -> impl Fn(SdkError<E, R>) -> CallError
+    fn failed<E>(&self, call: &str) -> impl Fn(SdkError<E, HttpResponse>) -> CallError
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
-        R: std::fmt::Debug,
     {
         let (call, region) = (call.to_owned(), self.region.clone());
         move |error| call_error::from_sdk(&call, &region, &error)

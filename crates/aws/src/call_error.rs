@@ -1,10 +1,14 @@
-//! Classifies AWS errors by code and message. No other module decides by them.
+//! Classifies AWS errors by HTTP status, code and message. No other module decides by them.
+//!
+//! The lists of codes are not complete. So an answer that says by its status that the service failed, is
+//! overloaded, or met another change is never an invalid request, whatever its code.
 //!
 //! The SDK does not model most errors of the Glue and Lake Formation calls, so a Rust client
 //! receives them as "unhandled": only the code string distinguishes them. Where Lake Formation
 //! uses one code for several causes, the message decides between "try again" and "report". What to
 //! write is never decided by it: that follows from what was read.
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -12,10 +16,9 @@ use twinlake_core::{CallError, CallErrorKind};
 
 /// Converts an SDK error of a call into a [`CallError`].
 #[must_use]
-pub fn from_sdk<E, R>(call: &str, region: &str, error: &SdkError<E, R>) -> CallError
+pub fn from_sdk<E>(call: &str, region: &str, error: &SdkError<E, HttpResponse>) -> CallError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
 {
     let (code, message) = match error {
         SdkError::ServiceError(context) => {
@@ -38,13 +41,13 @@ where
         // Variants that a later SDK version adds are failures without a service response.
         _ => ("Unknown".to_owned(), error_text(error)),
     };
-    from_code(call, region, &code, &message)
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    from_status(call, region, status, (&code, &message))
 }
 
-fn error_text<E, R>(error: &SdkError<E, R>) -> String
+fn error_text<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     DisplayErrorContext(error).to_string()
 }
@@ -53,7 +56,16 @@ where
 /// [`CallError`], and counts it.
 #[must_use]
 pub fn from_code(call: &str, region: &str, code: &str, message: &str) -> CallError {
-    let kind = classify(call, code, message);
+    from_status(call, region, None, (code, message))
+}
+
+fn from_status(
+    call: &str,
+    region: &str,
+    status: Option<u16>,
+    (code, message): (&str, &str),
+) -> CallError {
+    let kind = classify((call, status), code, message);
     // A failed condition is an expected answer to a conditional write, not an API error.
     if code != CONDITION_FAILED {
         crate::call_counter::count_error(kind);
@@ -98,7 +110,7 @@ const MISSING_CONFIGURATION_CODES: [&str; 6] = [
 ];
 
 /// The codes with which AWS refuses a call because there are too many.
-pub(crate) const THROTTLING_CODES: [&str; 7] = [
+pub(crate) const THROTTLING_CODES: [&str; 8] = [
     "ThrottlingException",
     "ThrottledException",
     "Throttling",
@@ -106,6 +118,23 @@ pub(crate) const THROTTLING_CODES: [&str; 7] = [
     "TooManyRequestsException",
     "ProvisionedThroughputExceededException",
     "RequestThrottled",
+    // Of S3.
+    "SlowDown",
+];
+
+/// The codes with which AWS refuses a call with status 409 for good.
+const LASTING_CONFLICT_CODES: [&str; 8] = [
+    // Of S3.
+    "BucketAlreadyExists",
+    "BucketAlreadyOwnedByYou",
+    "BucketNotEmpty",
+    "InvalidBucketState",
+    // Of IAM.
+    "EntityAlreadyExists",
+    "DeleteConflict",
+    "LimitExceeded",
+    // Of Lambda: a name that is taken.
+    "ResourceConflictException",
 ];
 
 /// Whether a text is or contains the error with which AWS refuses a call because there are too many: one
@@ -134,13 +163,44 @@ pub(crate) enum NotSent {
     LeaseEnded,
 }
 
-fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
+/// The kind of an error that its HTTP status tells, whatever its code; `None` if the code decides.
+fn classify_status(status: u16) -> Option<CallErrorKind> {
+    match status {
+        408 => Some(CallErrorKind::Unavailable),
+        429 => Some(CallErrorKind::Contended),
+        // Not implemented: it will not be the next time either.
+        501 => Some(CallErrorKind::Unsupported),
+        500.. => Some(CallErrorKind::Unavailable),
+        _ => None,
+    }
+}
+
+fn classify((call, status): (&str, Option<u16>), code: &str, message: &str) -> CallErrorKind {
     // Some services send "com.amazon...#Code" or "Code:http://...".
     let code = code.rsplit('#').next().unwrap_or(code);
     let code = code.split(':').next().unwrap_or(code);
     if THROTTLING_CODES.contains(&code) {
         return CallErrorKind::Contended;
     }
+    if let Some(kind) = status.and_then(classify_status) {
+        return kind;
+    }
+    match classify_code(call, code, message) {
+        CallErrorKind::Invalid
+            if status == Some(409) && !LASTING_CONFLICT_CODES.contains(&code) =>
+        {
+            CallErrorKind::Contended
+        }
+        kind => kind,
+    }
+}
+
+/// The reads of Athena that answer [`INVALID_REQUEST`] if the object does not exist (F-40).
+const ATHENA_READS_BY_NAME: [&str; 3] = ["GetWorkGroup", "GetDataCatalog", "GetNamedQuery"];
+
+const INVALID_REQUEST: &str = "InvalidRequestException";
+
+fn classify_code(call: &str, code: &str, message: &str) -> CallErrorKind {
     match code {
         "EntityNotFoundException" | "ResourceNotFoundException" => CallErrorKind::NotFound,
         // Of IAM and of Service Quotas.
@@ -149,6 +209,7 @@ fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
         "NoSuchBucket" | "TrailNotFoundException" => CallErrorKind::NotFound,
         "NotFoundException" if call == "DescribeKey" => CallErrorKind::NotFound,
         _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
+        INVALID_REQUEST if ATHENA_READS_BY_NAME.contains(&call) => CallErrorKind::NotFound,
         "AlreadyExistsException" => CallErrorKind::AlreadyInState,
         // A partition index stays in the states of creation and deletion for a while (GL-06).
         "ConflictException" if call.contains("PartitionIndex") => CallErrorKind::NotPropagated,
@@ -174,8 +235,13 @@ fn classify(call: &str, code: &str, message: &str) -> CallErrorKind {
         "GlueEncryptionException" | "KMSAccessDeniedException" => CallErrorKind::Denied,
         "InvalidInputException" => classify_invalid_input(message),
         "FederationSourceException" | "UnsupportedOperationException" => CallErrorKind::Unsupported,
+        "ConditionalRequestConflict" | "OperationAborted" => CallErrorKind::Contended,
+        // Entries of batch calls have no status.
         "OperationTimeoutException"
         | "InternalServiceException"
+        | "InternalServerException"
+        | "InternalException"
+        | "ServiceFailure"
         | "InternalFailure"
         | "InternalServerError"
         | "InternalError"
@@ -451,7 +517,60 @@ mod tests {
     #[test]
     fn every_known_error_has_its_kind() {
         for (call, code, message, kind) in CASES {
-            assert_eq!(classify(call, code, message), kind, "{code}: {message}");
+            let found = classify((call, None), code, message);
+            assert_eq!(found, kind, "{code}: {message}");
+            let found = classify((call, Some(400)), code, message);
+            assert_eq!(found, kind, "{code}: {message}");
+        }
+    }
+
+    #[test]
+    fn only_a_request_that_the_service_refused_is_invalid_whatever_its_code() {
+        for (status, kind) in [
+            (400, Invalid),
+            (403, Invalid),
+            (404, Invalid),
+            (408, Unavailable),
+            (409, Contended),
+            (412, Invalid),
+            (429, Contended),
+            (500, Unavailable),
+            (501, Unsupported),
+            (502, Unavailable),
+            (503, Unavailable),
+            (504, Unavailable),
+        ] {
+            let code = "SomethingNewException";
+            let found = classify(("GetWorkGroup", Some(status)), code, "");
+            assert_eq!(found, kind, "{status}");
+        }
+        let of_athena = |status| classify(("GetWorkGroup", Some(status)), INVALID_REQUEST, "");
+        assert_eq!((of_athena(400), of_athena(500)), (NotFound, Unavailable));
+        let of_a_write = classify(("UpdateWorkGroup", Some(400)), INVALID_REQUEST, "");
+        assert_eq!(of_a_write, Invalid);
+        for code in LASTING_CONFLICT_CODES {
+            assert_eq!(classify(("CreateBucket", Some(409)), code, ""), Invalid);
+        }
+        assert_eq!(
+            classify(("PutObject", Some(503)), "SlowDown", ""),
+            Contended
+        );
+    }
+
+    /// A response as the SDK hands it over, with an error that it does not model.
+    #[test]
+    fn the_status_of_a_response_reaches_the_kind() {
+        for (status, kind) in [(400, Invalid), (409, Contended), (503, Unavailable)] {
+            let body = aws_smithy_types::body::SdkBody::empty();
+            let raw = HttpResponse::new(status.try_into().unwrap(), body);
+            let metadata = aws_smithy_types::error::ErrorMetadata::builder();
+            let metadata = metadata.code("SomethingNewException").build();
+            let error = aws_sdk_s3::operation::get_object::GetObjectError::generic(metadata);
+            let error = from_sdk("GetObject", "r", &SdkError::service_error(error, raw));
+            assert_eq!(
+                (error.kind, error.code.as_str()),
+                (kind, "SomethingNewException")
+            );
         }
     }
 

@@ -41,6 +41,9 @@ const DIRECTORY: &str = "_twinlake_canary/";
 /// too.
 const NAME_PREFIX: &str = "_";
 
+/// The most prefixes of rules that a reason lists.
+const MAX_LISTED_PARTS: usize = 5;
+
 /// The longest key of an object, in bytes (S3 user guide, "Naming Amazon S3 objects").
 const MAX_KEY_BYTES: usize = 1024;
 
@@ -152,11 +155,7 @@ pub fn plan(
         .filter(|rule| route.prefixes.iter().any(|prefix| overlaps(prefix, rule)))
         .collect();
     for prefix in &route.prefixes {
-        if !of_route.iter().any(|rule| overlaps(prefix, rule)) {
-            let reason = format!(
-                "no enabled rule replicates the prefix \"{prefix}\" to the bucket {}",
-                route.destination
-            );
+        if let Some(reason) = uncovered(prefix, &of_route, &route.destination) {
             plan.unproven.push(unproven(None, reason));
         }
     }
@@ -180,6 +179,34 @@ pub fn plan(
         }
     }
     plan
+}
+
+/// Why the rules do not replicate everything under a prefix; `None` if one of them does.
+fn uncovered(prefix: &str, of_route: &[&ReplicationRule], destination: &str) -> Option<String> {
+    if of_route.iter().any(|rule| prefix.starts_with(&rule.prefix)) {
+        return None;
+    }
+    let parts: BTreeSet<&str> = of_route
+        .iter()
+        .map(|rule| rule.prefix.as_str())
+        .filter(|part| part.starts_with(prefix))
+        .collect();
+    if parts.is_empty() {
+        return Some(format!(
+            "no enabled rule replicates the prefix \"{prefix}\" to the bucket {destination}"
+        ));
+    }
+    let mut listed: Vec<String> = (parts.iter().take(MAX_LISTED_PARTS))
+        .map(|part| format!("\"{part}\""))
+        .collect();
+    if parts.len() > MAX_LISTED_PARTS {
+        listed.push(format!("{} more", parts.len() - MAX_LISTED_PARTS));
+    }
+    Some(format!(
+        "no enabled rule replicates all of the prefix \"{prefix}\" to the bucket {destination}, only what is under \
+         {}: give the rest a rule, or name these prefixes in the location pairs instead",
+        listed.join(", ")
+    ))
 }
 
 fn overlaps(prefix: &str, rule: &ReplicationRule) -> bool {

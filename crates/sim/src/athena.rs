@@ -1,8 +1,8 @@
 //! Athena of one Region in memory: workgroups, data catalogs, saved queries and prepared statements.
 //!
 //! As the service: `primary` and `AwsDataCatalog` exist always, ids of saved queries are the service's, a
-//! repeated creation with the same token makes nothing, a workgroup that is not empty is not deleted without
-//! the recursive option, and a missing object is an invalid request, except a prepared statement.
+//! repeated creation with the same token makes nothing, and a workgroup that is not empty is not deleted
+//! without the recursive option.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -243,14 +243,8 @@ impl ReadQueryRegion for SimAthena {
         if state.hidden.contains(key) {
             return Err(self.error(CallErrorKind::Denied, &call, "not authorized"));
         }
-        let missing = match key.kind {
-            QueryKind::PreparedStatement => CallErrorKind::NotFound,
-            QueryKind::WorkGroup | QueryKind::DataCatalog | QueryKind::NamedQuery => {
-                CallErrorKind::Invalid
-            }
-        };
         let object = state.objects.get(key).cloned();
-        object.ok_or_else(|| self.error(missing, &call, "not found"))
+        object.ok_or_else(|| self.error(CallErrorKind::NotFound, &call, "not found"))
     }
 
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {

@@ -5,6 +5,8 @@ use super::DynamoLedger;
 use crate::call_error;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, WriteRequest};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use twinlake_core::ledger::{
@@ -447,14 +449,13 @@ pub(super) fn parse_run(id: &str, item: &Item) -> ResyncRun {
 
 /// Sends the conditional write `sent`, an operation named `call`. Returns false if DynamoDB refused it because its condition did not
 /// hold.
-pub(super) async fn condition_held<T, E, R>(
+pub(super) async fn condition_held<T, E>(
     call: &str,
-    sent: impl Future<Output = Result<T, aws_smithy_runtime_api::client::result::SdkError<E, R>>>,
+    sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     region: &str,
 ) -> Result<bool, CallError>
 where
     E: std::error::Error + aws_smithy_types::error::metadata::ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
 {
     match sent
         .await

@@ -124,13 +124,45 @@ fn a_rule_without_a_canary_is_unproven_for_a_reason() {
     assert!(reason(|rule| rule.has_tag_filter = true).contains("certain tags"));
     let archive = reason(|rule| rule.archive_class = Some("GLACIER".to_owned()));
     assert!(archive.contains("class GLACIER"));
-    let long = reason(|rule| rule.prefix = format!("sales/{}", "x".repeat(1000)));
-    assert!(long.contains("no room"));
+    let long = format!("sales/{}", "x".repeat(1000));
+    let rules = Reading::Read(vec![rule("long", &long)]);
+    let plan = plan(&route(&[&long]), &rules, &Reading::Read(KMS));
+    assert!(plan.unproven[0].reason.contains("no room"), "{plan:?}");
     assert!(reason(|rule| rule.replicates_kms_objects = false).contains("with KMS"));
     let missing = "no enabled rule replicates the prefix \"sales/\" to the bucket lake-b";
     assert_eq!(reason(|rule| rule.is_enabled = false), missing);
     assert_eq!(reason(|rule| rule.destination = "x".to_owned()), missing);
     assert_eq!(reason(|rule| rule.prefix = "raw/".to_owned()), missing);
+}
+
+#[test]
+fn a_prefix_of_which_only_parts_have_rules_is_unproven() {
+    let planned = |prefixes: &[&str], rules: Vec<ReplicationRule>| {
+        let rules = Reading::Read(rules);
+        plan(&route(prefixes), &rules, &Reading::Read(KMS))
+    };
+    let parts = || vec![rule("r", "raw/"), rule("c", "curated/")];
+    let whole_bucket = planned(&[""], parts());
+    assert_eq!(whole_bucket.canaries.len(), 2, "{whole_bucket:?}");
+    let [unproven] = whole_bucket.unproven.as_slice() else {
+        panic!("{whole_bucket:?}");
+    };
+    assert_eq!(unproven.rule, None);
+    for text in [
+        "all of the prefix \"\" to the bucket lake-b",
+        "under \"curated/\", \"raw/\": ",
+    ] {
+        assert!(unproven.reason.contains(text), "{unproven:?}");
+    }
+    // Nor do the rules of some of its keys cover a prefix.
+    assert_eq!(planned(&["ra"], parts()).unproven.len(), 1);
+    // Each pair has its rule, or one of a wider prefix.
+    assert_eq!(planned(&["raw/", "curated/x/"], parts()).unproven, []);
+    let with_rest = parts().into_iter().chain([rule("all", "")]).collect();
+    assert_eq!(planned(&[""], with_rest).unproven, []);
+    let many = (0..9).map(|i| rule(&format!("r{i}"), &format!("{i}/")));
+    let many = planned(&[""], many.collect()).unproven.remove(0).reason;
+    assert!(many.contains("\"4/\", 4 more: "), "{many}");
 }
 
 #[test]
@@ -198,8 +230,14 @@ fn what_cannot_be_read_is_unproven() {
 
 #[test]
 fn a_region_sends_a_limited_number_and_says_what_is_left_out() {
-    let rules = (0..400).map(|i| rule(&format!("r{i}"), &format!("sales/{i}/")));
-    let plan = CanaryPlan::join([planned(rules.collect(), KMS)]);
+    let prefixes: BTreeSet<String> = (0..400).map(|i| format!("sales/{i}/")).collect();
+    let rules = prefixes.iter().map(|prefix| rule(prefix, prefix)).collect();
+    let route = CanaryRoute {
+        prefixes,
+        ..route(&[])
+    };
+    let plan = plan(&route, &Reading::Read(rules), &Reading::Read(KMS));
+    let plan = CanaryPlan::join([plan]);
     assert_eq!(plan.canaries.len(), MAX_CANARIES);
     assert!(plan.unproven[0].reason.contains("at most 150"));
     let last = plan.unproven.last().unwrap();

@@ -121,7 +121,48 @@ fn parse_lake_formation_subject(lf_subject: LfSubject, event_name: &str) -> Pars
     Parsed::Scope(scope)
 }
 
-/// Parses grants or revokes. Entries on other catalogs, and those that cannot be read, are left
+/// Which entries of a call on permissions were done. A batch call succeeds although entries of it
+/// failed, even if its caller has no right to any of them (LF-13).
+enum DoneEntries {
+    /// All but those with these ids.
+    AllBut(BTreeSet<String>),
+    /// The record does not tell.
+    Unknown,
+}
+
+impl DoneEntries {
+    fn of(record: LenientJson<'_>, requests: &[LenientJson<'_>], event_name: &str) -> Self {
+        if !event_name.starts_with("Batch") {
+            // Records of failed calls are ignored.
+            return Self::AllBut(BTreeSet::new());
+        }
+        let failures = record.get("responseElements").get("failures");
+        if !failures.is_list() {
+            return Self::Unknown;
+        }
+        let requested: BTreeSet<String> = requests.iter().filter_map(|r| r.text("id")).collect();
+        let failed = failures
+            .items()
+            .map(|failure| failure.get("requestEntry").text("id"));
+        let failed: Option<BTreeSet<String>> = failed.collect();
+        match failed {
+            Some(failed) if failed.is_subset(&requested) => Self::AllBut(failed),
+            Some(_) | None => Self::Unknown,
+        }
+    }
+
+    /// Whether an entry is known to be done. Of several entries with one id, none is if one failed.
+    fn contains(&self, request: LenientJson<'_>) -> bool {
+        match self {
+            Self::AllBut(failed) if failed.is_empty() => true,
+            Self::AllBut(failed) => request.text("id").is_some_and(|id| !failed.contains(&id)),
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// Parses grants or revokes. An entry that failed, or of which the record does not tell, is read and
+/// believed nothing about. Entries on other catalogs, and those that cannot be read, are left
 /// out: they change nothing in the default catalog, or nothing that is known.
 fn parse_permission_calls<'r>(
     record: LenientJson<'_>,
@@ -130,10 +171,8 @@ fn parse_permission_calls<'r>(
     event_context: &EventContext,
 ) -> Result<Parsed, UnrecognizedEvent> {
     let revokes = event_name.ends_with("RevokePermissions");
-    // Entries of a batch may have failed: only an empty list of failures says that all were done.
-    let failures = record.get("responseElements").get("failures");
-    let is_done = !event_name.starts_with("Batch")
-        || (failures.exists() && failures.items().next().is_none());
+    let requests: Vec<LenientJson<'r>> = requests.collect();
+    let done = DoneEntries::of(record, &requests, event_name);
     let mut scope = Scope::default();
     let mut unparsed = Vec::new();
     for request in requests {
@@ -154,15 +193,16 @@ fn parse_permission_calls<'r>(
             }
         };
         scope.add(subject, grants_request(&resource));
-        let entry = listed_permission(request, resource);
-        if is_done {
-            add_grant_calls(
-                &mut scope,
-                &entry,
-                (revokes, record.time("eventTime")),
-                event_context,
-            );
+        if !done.contains(request) {
+            continue;
         }
+        let entry = listed_permission(request, resource);
+        add_grant_calls(
+            &mut scope,
+            &entry,
+            (revokes, record.time("eventTime")),
+            event_context,
+        );
         if revokes {
             add_named_revokes(&mut scope, entry, event_context);
         }
@@ -173,22 +213,20 @@ fn parse_permission_calls<'r>(
     outcome_of_unparsed(unparsed, event_name)
 }
 
-/// Adds when grants were made or revoked that AWS may list long after their revoke. A revoke with the grant
-/// option may leave the permission itself.
+/// Adds when grants were made or revoked that AWS may list long after their revoke. A revoke that names
+/// only the grant option of a permission leaves the permission itself.
 fn add_grant_calls(
     scope: &mut Scope,
     entry: &ListedPermission,
     (is_revoke, at): (bool, Option<Timestamp>),
     event_context: &EventContext,
 ) {
-    let (grants, _) = grant::normalize(
-        std::slice::from_ref(entry),
-        &event_context.principal_mapping,
-    );
-    for (grant, grant_option) in grants {
-        if !may_stay_listed(&grant) || (is_revoke && grant_option) {
-            continue;
-        }
+    let mut entry = entry.clone();
+    if is_revoke {
+        entry.grantable.clear();
+    }
+    let (grants, _) = grant::normalize(&[entry], &event_context.principal_mapping);
+    for grant in grants.into_keys().filter(may_stay_listed) {
         let times = match is_revoke {
             true => GrantCallTimes {
                 granted_at: None,

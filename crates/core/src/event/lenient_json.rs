@@ -37,6 +37,10 @@ impl<'a> LenientJson<'a> {
         self.0.is_some_and(Value::is_object)
     }
 
+    pub(super) fn is_list(self) -> bool {
+        self.0.is_some_and(Value::is_array)
+    }
+
     pub(super) fn exists(self) -> bool {
         self.0.is_some_and(|value| !value.is_null())
     }

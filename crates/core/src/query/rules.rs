@@ -1,6 +1,5 @@
 //! What the fields of each kind mean, and what proves an absence: one table for each kind.
 
-use crate::call_error::CallErrorKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -91,9 +90,6 @@ pub struct KindRules {
     pub fields: &'static [(&'static str, FieldUse)],
     /// What must be seen before an absence counts.
     pub control: ControlObject,
-    /// The kind of error with which the service answers a read of a name that does not exist, as its
-    /// reference documents it.
-    pub absent_error: CallErrorKind,
     /// The service makes the identity: objects are paired by id, and found again by content.
     pub id_by_service: bool,
     /// Objects can be tagged.
@@ -141,7 +137,6 @@ const WORK_GROUP: KindRules = KindRules {
         ("IdentityCenterApplicationArn", Reported),
     ],
     control: ControlObject::Named("primary"),
-    absent_error: CallErrorKind::Invalid,
     id_by_service: false,
     has_tags: true,
 };
@@ -158,7 +153,6 @@ const DATA_CATALOG: KindRules = KindRules {
         ("Error", Reported),
     ],
     control: ControlObject::Named("AwsDataCatalog"),
-    absent_error: CallErrorKind::Invalid,
     id_by_service: false,
     has_tags: true,
 };
@@ -166,7 +160,6 @@ const DATA_CATALOG: KindRules = KindRules {
 const NAMED_QUERY: KindRules = KindRules {
     fields: &[("QueryString", QueryText), ("Database", Fixed)],
     control: ControlObject::Parent,
-    absent_error: CallErrorKind::Invalid,
     id_by_service: true,
     has_tags: false,
 };
@@ -174,7 +167,6 @@ const NAMED_QUERY: KindRules = KindRules {
 const PREPARED_STATEMENT: KindRules = KindRules {
     fields: &[("QueryStatement", QueryText)],
     control: ControlObject::Parent,
-    absent_error: CallErrorKind::NotFound,
     id_by_service: false,
     has_tags: false,
 };

@@ -3,7 +3,7 @@
 use super::object::{ObjectKey, QueryObject};
 use super::rules::ControlObject;
 use super::rules::QueryKind;
-use crate::call_error::CallError;
+use crate::call_error::{CallError, CallErrorKind};
 use crate::snapshot::{AbsenceProof, Observation};
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ impl QuerySnapshot {
             Ok(object) => Observation::Present(object),
             Err(error) if error.kind.is_transient() => Observation::Unknown(error),
             Err(error) => {
-                let is_documented = error.kind == key.kind.rules().absent_error;
+                let is_documented = error.kind == CallErrorKind::NotFound;
                 let control_seen = self.control_seen(key);
                 Observation::Absent(AbsenceProof {
                     not_returned: true,

@@ -28,8 +28,8 @@ pub trait ReadQueryRegion {
     /// One object by its key, without tags.
     ///
     /// # Errors
-    /// The call failed; that the object does not exist is an error of the kind of
-    /// [`KindRules::absent_error`](twinlake_core::query::KindRules::absent_error).
+    /// The call failed. Only with the error that the service documents for an object that does not exist, the
+    /// kind is [`CallErrorKind::NotFound`](twinlake_core::CallErrorKind::NotFound).
     async fn read(&self, key: &ObjectKey) -> Result<QueryObject, CallError>;
 
     /// Counts what is only reported: capacity reservations.

@@ -108,7 +108,7 @@ impl World {
         }
         let mut primary = snapshot(vec![primary_group, saved_query("p-1", text)]);
         let missing = crate::call_error::CallError::new(
-            crate::call_error::CallErrorKind::Invalid,
+            crate::call_error::CallErrorKind::NotFound,
             "GetNamedQuery",
             "us-east-1",
             "not found",
