@@ -313,3 +313,55 @@ fn a_preview_shows_the_steps_and_writes_nothing() {
     assert_eq!(lab.standby.take_writes(), Vec::<String>::new());
     assert_eq!(lab.ledger.contents().documents.len(), 0);
 }
+
+/// Athena tells neither a prepared statement nor a data catalog from a later one of the same name.
+#[test]
+fn what_somebody_else_made_under_a_paired_name_is_a_conflict_and_stays() {
+    let lab = Lab::replicated();
+    let keys = [
+        ObjectKey::within(QueryKind::PreparedStatement, "etl", "by_id"),
+        ObjectKey::new(QueryKind::DataCatalog, "other"),
+    ];
+    // What the primary changes follows.
+    let function = |region: &str| {
+        let arn = format!("arn:aws:lambda:{region}:111122223333:function:f");
+        json!({"function": arn})
+    };
+    lab.primary.put(statement("etl", "by_id", "select 1"));
+    let mut noted = catalog("other", "GLUE", json!({"catalog-id": "111122223333"}));
+    noted.fields.insert("Description".to_owned(), "new".into());
+    lab.primary.put(noted);
+    let outcome = lab.resync();
+    assert!(outcome.is_done(), "{outcome:#?}");
+    assert_eq!(lab.standby.take_writes().len(), 2, "{outcome:#?}");
+    for key in &keys {
+        lab.standby.remove(key);
+    }
+    lab.standby.put(statement("etl", "by_id", "select 'mine'"));
+    lab.standby
+        .put(catalog("other", "LAMBDA", function(STANDBY)));
+    let others = lab.standby.objects();
+    for _ in 0..2 {
+        let outcome = lab.resync();
+        let unmanaged = findings(&outcome, FindingKind::Unmanaged);
+        assert_eq!(unmanaged.len(), 2, "{outcome:#?}");
+    }
+    lab.primary.put(statement("etl", "by_id", "select 2"));
+    let outcome = lab.resync();
+    assert_eq!(findings(&outcome, FindingKind::Unmanaged).len(), 2);
+    for key in &keys {
+        lab.primary.remove(key);
+    }
+    lab.resync();
+    lab.primary
+        .remove(&ObjectKey::new(QueryKind::WorkGroup, "etl"));
+    let outcome = lab.resync();
+    let writes = lab.standby.take_writes();
+    assert!(
+        writes.iter().all(|write| write.contains("NamedQuery")),
+        "{outcome:#?}"
+    );
+    for key in &keys {
+        assert_eq!(lab.standby.objects()[key], others[key]);
+    }
+}

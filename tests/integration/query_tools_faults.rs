@@ -14,7 +14,7 @@ use twinlake_engine::query::{
     QUERY_SUBJECT, QueryContext, ScheduledQueryRun, query_checked, query_unfinished,
     reconcile_query, resync_query,
 };
-use twinlake_tests::query_lab::{Lab, findings, policy_with, saved_query, workgroup};
+use twinlake_tests::query_lab::{Lab, findings, policy_with, saved_query, statement, workgroup};
 
 #[test]
 fn lost_rights_delete_nothing_and_absence_needs_proof() {
@@ -369,4 +369,49 @@ fn a_workgroup_that_somebody_made_again_is_not_ours() {
     let outcome = lab.resync();
     assert!(outcome.is_done(), "{outcome:#?}");
     assert_eq!(outcome.applied.len(), 3, "the workgroup with its contents");
+}
+
+#[test]
+fn only_the_error_that_says_so_proves_that_an_object_is_gone() {
+    let lab = Lab::replicated();
+    let daily = lab.key_of(&lab.primary, "daily");
+    lab.primary.hide(&daily);
+    for kind in [
+        CallErrorKind::Invalid,
+        CallErrorKind::Unavailable,
+        CallErrorKind::Contended,
+        CallErrorKind::Unsupported,
+    ] {
+        lab.primary.fail("GetNamedQuery", kind, 99);
+        let outcome = lab.resync();
+        assert!(!outcome.is_done(), "{kind}: {outcome:#?}");
+        assert_eq!(lab.standby.take_writes(), Vec::<String>::new(), "{kind}");
+    }
+    lab.primary
+        .fail("GetNamedQuery", CallErrorKind::NotFound, 99);
+    lab.resync();
+    assert_eq!(lab.standby.take_writes().len(), 1);
+}
+
+/// A statement whose change was made, and whose answer was lost, is not taken for that of somebody else.
+#[test]
+fn what_a_run_changed_without_knowing_it_is_still_managed() {
+    for is_dropped in [false, true] {
+        let lab = Lab::replicated();
+        let key = ObjectKey::within(QueryKind::PreparedStatement, "etl", "by_id");
+        lab.primary.put(statement("etl", "by_id", "select 1"));
+        lab.standby.lose_answers("UpdatePreparedStatement", 1);
+        assert!(!lab.resync().is_done());
+        match is_dropped {
+            true => lab.primary.remove(&key),
+            false => drop(lab.primary.put(statement("etl", "by_id", "select 2"))),
+        }
+        let outcome = lab.resync();
+        assert!(outcome.is_done(), "{outcome:#?}");
+        let found = lab.standby.objects().get(&key).cloned();
+        let text = found
+            .as_ref()
+            .and_then(|found| found.text("QueryStatement"));
+        assert_eq!(text, (!is_dropped).then_some("select 2"));
+    }
 }

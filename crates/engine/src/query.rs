@@ -193,7 +193,10 @@ where
             outcome.is_settled = held.is_empty() && outcome.failed.is_empty();
             break;
         };
-        if !ledger.record_intents(context, approved.steps()).await? {
+        if !ledger
+            .record_intents(context, approved.steps(), &round.standby)
+            .await?
+        {
             // Another run is at work; its rows are read again.
             ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
             continue;

@@ -108,20 +108,25 @@ impl QueryRow {
     }
 
     /// Whether an object of the standby is the one that the row pairs. A name that somebody else deleted and
-    /// made again, at another time, is not.
+    /// made again, at another time, is not. Of kinds without a time, an object is the paired one if it has the
+    /// content that was paired, or one that Twinlake was about to give it.
     #[must_use]
     pub fn pairs(&self, standby: SiteId, object: &QueryObject) -> bool {
         let Some(pairing) = &self.pairing else {
             return false;
         };
-        let is_same_time = match (pairing.created_in(standby), object.created) {
+        let is_same = match (pairing.created_in(standby), object.created) {
             (Some(paired), Some(found)) => paired == found,
-            (None, _) | (_, None) => true,
+            (None, _) | (_, None) => {
+                object.key.kind.has_identity()
+                    || pairing.has_digest(standby, &object.digest_with_tags())
+                    || self.intends(object)
+            }
         };
-        self.key_in(standby) == Some(&object.key) && is_same_time
+        self.key_in(standby) == Some(&object.key) && is_same
     }
 
-    /// Records that a run is about to create an object with this digest. Intents of runs that have ended are
+    /// Records that a run is about to create an object with this digest, or to give it to the paired one. Intents of runs that have ended are
     /// removed, but for the newest: its creation may have succeeded.
     pub fn record_intent(&mut self, run: u64, digest: &str, now: Timestamp) {
         let newest = self.intents.last().cloned();
@@ -137,7 +142,7 @@ impl QueryRow {
         }
     }
 
-    /// Whether Twinlake was about to create an object with these fields and tags.
+    /// Whether Twinlake was about to make an object with these fields and tags.
     #[must_use]
     pub fn intends(&self, object: &QueryObject) -> bool {
         let digest = object.digest_with_tags();

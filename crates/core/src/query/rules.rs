@@ -171,6 +171,18 @@ const PREPARED_STATEMENT: KindRules = KindRules {
     has_tags: false,
 };
 
+impl QueryKind {
+    /// Whether Athena tells an object from a later one of the same name, by its id or the time of its creation.
+    /// Any other is the one that a row pairs only as long as its content is.
+    #[must_use]
+    pub const fn has_identity(self) -> bool {
+        match self {
+            Self::WorkGroup | Self::NamedQuery => true,
+            Self::DataCatalog | Self::PreparedStatement => false,
+        }
+    }
+}
+
 impl KindRules {
     pub(super) const fn of(kind: QueryKind) -> &'static Self {
         match kind {

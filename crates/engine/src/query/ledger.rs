@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use twinlake_core::ledger::{DeletionLog, Pairing, SubjectState, format};
 use twinlake_core::query::{
-    ObjectKey, QueryCounts, QueryFinding, QueryObject, QueryPlan, QueryRow, QueryRows, QueryStep,
+    ObjectKey, QueryCounts, QueryFinding, QueryObject, QueryPlan, QueryRow, QueryRows,
+    QuerySnapshot, QueryStep,
 };
 use twinlake_core::topology::{BySite, Epoch, SiteId};
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
@@ -221,11 +222,13 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
         Ok(())
     }
 
-    /// Records what is about to be created. Returns false if another run may be creating one of them.
+    /// Records what is about to be created, and what objects that have no identity of their own may be like when
+    /// only some of the calls take effect. Returns false if another run may be creating one of them.
     pub(super) async fn record_intents<P, S, C: Clock>(
         &mut self,
         context: &QueryContext<'_, P, S, L, C>,
         steps: &[QueryStep],
+        standby: &QuerySnapshot,
     ) -> Result<bool, CallError> {
         let (now, run, epoch) = (context.clock.now(), context.run, context.epoch);
         for step in steps {
@@ -248,6 +251,18 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
             if !is_recorded {
                 return Ok(false);
             }
+        }
+        for (primary, digests) in changed_contents(steps, standby) {
+            self.change(&primary, |stored| {
+                let row = stored.map(|mut row| {
+                    for digest in &digests {
+                        row.record_intent(run, digest, now);
+                    }
+                    row
+                });
+                (row, ())
+            })
+            .await?;
         }
         Ok(true)
     }
@@ -402,6 +417,70 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
 enum Stored {
     Unchanged,
     Written,
+}
+
+/// The digests of the contents that changes may give to objects that Athena does not tell from a later one of
+/// the same name, by their object of the primary: after each call, whichever of the calls take effect.
+fn changed_contents(
+    steps: &[QueryStep],
+    standby: &QuerySnapshot,
+) -> BTreeMap<ObjectKey, BTreeSet<String>> {
+    let mut contents: BTreeMap<ObjectKey, Vec<QueryObject>> = BTreeMap::new();
+    for step in steps {
+        let (primary, key) = match step {
+            QueryStep::Update {
+                primary, object, ..
+            } => (primary, &object.key),
+            QueryStep::SetTags {
+                primary, standby, ..
+            } => (primary, standby),
+            QueryStep::Create { .. } | QueryStep::Delete { .. } => continue,
+        };
+        let Some(found) = standby.present(key).filter(|_| !key.kind.has_identity()) else {
+            continue;
+        };
+        let known = contents
+            .entry(primary.clone())
+            .or_insert_with(|| vec![found.clone()]);
+        let changed: Vec<QueryObject> = known
+            .iter()
+            .flat_map(|one| after_calls(one, step))
+            .collect();
+        known.extend(changed);
+    }
+    let digests = contents.into_iter().map(|(key, contents)| {
+        let digests = contents.iter().map(QueryObject::digest_with_tags);
+        (key, digests.collect())
+    });
+    digests.collect()
+}
+
+/// What an object may be after some of the calls of a step.
+fn after_calls(object: &QueryObject, step: &QueryStep) -> Vec<QueryObject> {
+    match step {
+        QueryStep::Update {
+            object: desired, ..
+        } => vec![QueryObject {
+            fields: desired.fields.clone(),
+            ..object.clone()
+        }],
+        QueryStep::SetTags { set, remove, .. } => {
+            let tags = object.tags.clone().unwrap_or_default();
+            let with_set = tags.clone().into_iter().chain(set.clone()).collect();
+            let without = |tags: &BTreeMap<String, String>| {
+                let mut left = tags.clone();
+                left.retain(|name, _| !remove.contains(name));
+                left
+            };
+            [without(&tags), without(&with_set), with_set]
+                .map(|tags| QueryObject {
+                    tags: Some(tags),
+                    ..object.clone()
+                })
+                .to_vec()
+        }
+        QueryStep::Create { .. } | QueryStep::Delete { .. } => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -116,10 +116,14 @@ impl Planner<'_> {
     /// Whether a workgroup of the standby holds something that no row pairs, or that cannot be listed.
     fn has_others(&self, workgroup: &ObjectKey) -> bool {
         let standby = self.inputs.standby;
-        let rows = self.inputs.rows.values();
+        let (rows, site) = (self.inputs.rows.values(), self.inputs.epoch.standby());
+        let is_paired = |row: &QueryRow, key: &ObjectKey| {
+            let found = standby.present(key);
+            found.is_none_or(|object| row.pairs(site, object))
+        };
         let paired: BTreeSet<&ObjectKey> = rows
             .filter(|row| row.pairing.is_some())
-            .filter_map(|row| row.key_in(self.inputs.epoch.standby()))
+            .filter_map(|row| row.key_in(site).filter(|key| is_paired(row, key)))
             .collect();
         let is_inside = |key: &&ObjectKey| key.parent.as_deref() == Some(workgroup.id.as_str());
         let mut inside = standby.objects.keys().filter(is_inside);
