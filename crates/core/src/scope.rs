@@ -194,7 +194,7 @@ pub struct Scope {
     /// What to read, by subject.
     #[serde(with = "pairs")]
     pub read_requests: BTreeMap<Subject, ReadRequest>,
-    /// Grants that a revoke event named, and those that the session itself made, each with whether the
+    /// Grants that an event named as revoked, and those that the session itself made, each with whether the
     /// grant option is revoked too. They are revoked in the standby if the primary lacks them, even if a
     /// listing of the standby does not contain them: that listing may be stale by one write.
     #[serde(with = "pairs", default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -99,9 +99,10 @@ fn is_link_in_standby_only(inputs: Inputs<'_>, id: &TableId) -> bool {
 }
 
 /// Plans the revokes on a table of which nothing else is planned. On the paired table, `revoke`
-/// plans them. If somebody replaced that table, only revokes that an event named are planned: the
-/// primary had those grants under this name, so Twinlake made them. Any other grant may belong to
-/// whoever made the new table.
+/// plans them. If somebody replaced that table, only revokes that an event named are planned: they
+/// were done in the primary, which refuses to revoke what is not there (LF-10). So the primary had
+/// those grants under this name, and Twinlake made them. Any other grant may belong to whoever made
+/// the new table.
 fn narrow(
     builder: &mut PlanBuilder<'_>,
     id: &TableId,
