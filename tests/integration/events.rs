@@ -442,18 +442,15 @@ fn an_entry_of_a_batch_that_is_not_known_to_be_done_is_read_and_names_no_revoke(
         (json!({"failures": [failed(&json!({"id": "3"}))]}), 0, 0),
         (json!({"failures": [failed(&first), {}]}), 0, 0),
         (json!({"failures": "none"}), 0, 0),
-        (json!({}), 0, 0),
         (Value::Null, 0, 0),
     ] {
         let scope = batch_revoke(|detail| {
-            let entries = detail["requestParameters"]["entries"]
-                .as_array_mut()
-                .unwrap();
+            let entries = &mut detail["requestParameters"]["entries"];
             let mut other = entries[0].clone();
             entries[0]["resource"] = json!({"catalog": {}});
             entries[0]["permissions"] = json!(["CREATE_DATABASE"]);
             other["id"] = json!("2");
-            entries.push(other);
+            entries.as_array_mut().unwrap().push(other);
             detail["responseElements"] = response.clone();
         });
         assert_eq!(scope.named_revokes.len(), named, "{response}: {scope:?}");
@@ -462,10 +459,8 @@ fn an_entry_of_a_batch_that_is_not_known_to_be_done_is_read_and_names_no_revoke(
     }
     // Two entries have one id, and one of them failed: which one is not known.
     let scope = batch_revoke(|detail| {
-        let entries = detail["requestParameters"]["entries"]
-            .as_array_mut()
-            .unwrap();
-        entries.push(entries[0].clone());
+        let entries = &mut detail["requestParameters"]["entries"];
+        *entries = json!([entries[0], entries[0]]);
         detail["responseElements"] = json!({"failures": [failed(&first)]});
     });
     assert_eq!(scope.named_revokes.len(), 0, "{scope:?}");
@@ -484,10 +479,9 @@ fn a_permission_is_revoked_unless_a_call_names_only_its_grant_option() {
             entry["permissions"] = permissions.clone();
             entry["permissionsWithGrantOption"] = with_grant_option.clone();
         });
-        let revoked = scope.grant_calls.values();
-        let revoked = revoked.filter(|times| times.revoked_at.is_some()).count();
+        let mut calls = scope.grant_calls.values();
         assert_eq!(
-            revoked == 1,
+            calls.any(|times| times.revoked_at.is_some()),
             is_revoked,
             "{permissions} {with_grant_option}"
         );
