@@ -185,13 +185,11 @@ fn classify((call, status): (&str, Option<u16>), code: &str, message: &str) -> C
     if let Some(kind) = status.and_then(classify_status) {
         return kind;
     }
-    match classify_code(call, code, message) {
-        CallErrorKind::Invalid
-            if status == Some(409) && !LASTING_CONFLICT_CODES.contains(&code) =>
-        {
-            CallErrorKind::Contended
-        }
-        kind => kind,
+    let kind = classify_code(call, code, message);
+    let may_end = status == Some(409) && !LASTING_CONFLICT_CODES.contains(&code);
+    match may_end && kind == CallErrorKind::Invalid {
+        true => CallErrorKind::Contended,
+        false => kind,
     }
 }
 
