@@ -13,6 +13,8 @@ mod confinement;
 mod lake_table;
 #[path = "iceberg/limits.rs"]
 mod limits;
+#[path = "iceberg/lost_files.rs"]
+mod lost_files;
 #[allow(
     dead_code,
     clippy::pedantic,
@@ -20,6 +22,8 @@ mod limits;
 )]
 #[path = "../../crates/iceberg/tests/support/mod.rs"]
 mod support;
+#[path = "iceberg/unneeded_files.rs"]
+mod unneeded_files;
 
 use futures_util::FutureExt as _;
 use lake_table::{LakeTable, SOURCE, TARGET, faults, replica};
@@ -27,12 +31,12 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::iceberg_replica::RelocationObstacle;
-use twinlake_core::{Alert, AlertKind, AlertState, Name, Subject, SubjectState, TableId};
-use twinlake_engine::Ledger as _;
+use twinlake_core::{AlertKind, Name, Subject, SubjectState, TableId};
 use twinlake_engine::iceberg::{
-    FileProgress, HeldFiles, MAX_HELD_BYTES, RelocationMemory, RelocationOutcome,
+    FileProgress, HeldFiles, MAX_HELD_BYTES, NextLook, RelocationMemory, RelocationOutcome,
     RelocationRequest, RelocationSource, WorkLimits, relocate_with_memory,
 };
+use twinlake_engine::{Clock as _, Ledger as _};
 use twinlake_iceberg::PathMap;
 use twinlake_sim::SimTableFiles;
 use twinlake_tests::harness::{PRIMARY, STANDBY, TestHarness, policy};
@@ -309,6 +313,19 @@ impl Lake {
         Some(pointer.as_str().unwrap().to_owned())
     }
 
+    /// Looks at the table if it is due, as after a resync.
+    fn look(&self) {
+        let unrelocated = self.harness.resync().unwrap().outcome.unrelocated;
+        for id in unrelocated.keys() {
+            let message = NextLook::AtOnce.message(id, self.harness.sim.now());
+            let (message, _) = message.unwrap();
+            self.harness
+                .deliver(&[message.body().into_bytes()])
+                .unwrap();
+        }
+        self.run_queue();
+    }
+
     fn row(&self) -> twinlake_core::LedgerRow {
         let subject = Subject::Table(id());
         let subjects = BTreeSet::from([subject.clone()]);
@@ -449,72 +466,16 @@ fn a_commit_that_stays_incomplete_is_told_and_so_is_its_end() {
     assert_eq!(kinds(), [(AlertKind::DataPending, "resolved".to_owned())]);
 }
 
-#[test]
-fn lost_files_of_the_commit_that_is_shown_page_and_name_the_files() {
-    let lake = Lake::new();
-    let files = &lake.harness.table_files;
-    let mut table = LakeTable::new(files, "orders");
-    let first = table.append();
-    table.arrive_all();
-    lake.point_at("CreateTable", &first, &["id"]);
-    lake.run_queue();
-    let data = files
-        .files()
-        .keys()
-        .find(|path| path.ends_with("d1.parquet"))
-        .unwrap()
-        .clone();
-    let content = files.files()[&data].clone();
-    let second = table.append();
-    lake.point_at("UpdateTable", &second, &["id"]);
-    table.delete(&data.replace(TARGET, SOURCE));
-    for _ in 0..20 {
-        lake.run_queue();
-    }
-    let alerts = lake.harness.topic.take();
-    let lost = alerts
-        .iter()
-        .find(|alert| alert.kind == AlertKind::DataLost);
-    assert!(
-        lost.unwrap().samples[0].contains("d1.parquet"),
-        "{alerts:#?}"
-    );
-    let row = lake.row();
-    assert_eq!(row.iceberg.unwrap().lost.unwrap().missing, 1);
-    table.arrive_all();
-    for _ in 0..20 {
-        lake.run_queue();
-    }
-    let replica = lake.row().iceberg.unwrap();
-    assert_eq!(
-        replica.lost.unwrap().missing,
-        1,
-        "the newer commit names it, too"
-    );
-    assert_ne!(replica.shown.unwrap().entry.source, second);
-    let alerts = lake.harness.topic.take();
-    let is_resolved =
-        |alert: &Alert| alert.kind == AlertKind::DataLost && alert.state == AlertState::Resolved;
-    assert!(!alerts.iter().any(is_resolved), "{alerts:#?}");
-    files.files().insert(data, content);
-    for _ in 0..20 {
-        lake.run_queue();
-    }
-    let replica = lake.row().iceberg.unwrap();
-    assert_eq!(replica.shown.unwrap().entry.source, second);
-    assert!(lake.harness.topic.take().iter().any(is_resolved));
-}
-
 /// A memory that is too long for the ledger is an object, of which one stays.
 #[test]
 fn a_long_memory_is_an_object_that_is_replaced() {
     let lake = Lake::new();
     let files = &lake.harness.table_files;
-    let name = "x".repeat(3000);
+    let name = "x".repeat(880);
     let location = format!("{SOURCE}/sales/{name}");
     let mut table = LakeTable::new(files, &name);
-    let commits: Vec<String> = (0..40).map(|_| table.append()).collect();
-    let first = &commits[39];
+    let commits: Vec<String> = (0..100).map(|_| table.append()).collect();
+    let first = &commits[99];
     table.arrive_all();
     lake.point_in(&location, "CreateTable", first, &["id"]);
     lake.run_queue();
@@ -539,7 +500,7 @@ fn a_long_memory_is_an_object_that_is_replaced() {
         "manifest, list, metadata.json and index: {log:#?}"
     );
     assert!(indexes().len() == 1 && indexes() != before);
-    assert!(lake.pointer().unwrap().ends_with("00041-x.metadata.json"));
+    assert!(lake.pointer().unwrap().ends_with("00101-x.metadata.json"));
 }
 
 #[test]

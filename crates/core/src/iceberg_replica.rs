@@ -110,13 +110,25 @@ pub struct WaitingCommit {
     pub found_with: String,
 }
 
-/// Files of the commit that the standby shows which exist no more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Files of the commit that the standby shows which exist no more, or have another size.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostFiles {
     /// Their number.
     pub missing: usize,
     /// Some of them.
     pub samples: Vec<String>,
+    /// When they are looked for again by a message that is in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_look_at: Option<Timestamp>,
+}
+
+/// An Iceberg table whose files are to be relocated or looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueIcebergTable {
+    /// The commit that the primary's entry shows.
+    pub entry: IcebergEntry,
+    /// The metadata.json that the entry in the standby shows; `None` if there is none.
+    pub standby_pointer: Option<String>,
 }
 
 /// The relocation of one table.
@@ -134,13 +146,22 @@ pub struct IcebergReplica {
     /// What is missing of the commit that is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostFiles>,
-    /// When the files of the commit that is shown were last looked for.
+    /// When all files of the commit that was shown then were last looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    /// When they were last to be looked for, also if that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_at: Option<Timestamp>,
+    /// Why they were not looked for, if that failed for longer than [`UNVERIFIED_SECS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified: Option<String>,
 }
 
-/// How long after a look a relocated commit is looked at again.
+/// How long after all files of the commit that is shown were looked for they are looked for again.
 pub const SHOWN_LOOK_SECS: i64 = 6 * 3600;
+
+/// How long the files of the commit that is shown may not be looked for until people are told: two looks failed.
+pub const UNVERIFIED_SECS: i64 = 2 * SHOWN_LOOK_SECS;
 
 /// How early a message that has a commit looked at again may arrive.
 const LOOK_TOLERANCE_SECS: i64 = 10;
@@ -172,13 +193,16 @@ impl IcebergReplica {
 
     /// Whether to relocate the commit of an entry now: it is not relocated, it was not refused with the
     /// policy and version `found_with` (as [`WaitingCommit::found_with`]), and no message is in the queue
-    /// that does. One that is relocated is looked at again after some hours: what was rewritten may have
-    /// been deleted.
+    /// that does. One that is relocated is looked at again after some hours, as its files may have been
+    /// deleted, and earlier if some were, or if what was rewritten could not be looked at.
     #[must_use]
     pub fn is_due(&self, entry: &IcebergEntry, found_with: &str, now: Timestamp) -> bool {
+        let soon = now.plus_secs(LOOK_TOLERANCE_SECS);
+        let is_time = |next: Option<Timestamp>| next.is_none_or(|next| next <= soon);
         if self.is_relocated(entry) {
-            let looked_at = self.verified_at;
-            return looked_at.is_none_or(|at| at.plus_secs(SHOWN_LOOK_SECS) <= now);
+            let is_failed = (self.obstacle(entry)).is_some_and(|one| is_time(one.next_look_at));
+            let is_lost = (self.lost.as_ref()).is_some_and(|lost| is_time(lost.next_look_at));
+            return is_failed || is_lost || self.is_check_due(SHOWN_LOOK_SECS, now);
         }
         let Some(waiting) = self.obstacle(entry) else {
             return true;
@@ -187,9 +211,30 @@ impl IcebergReplica {
             RelocationObstacle::Refused(_) => waiting.found_with != found_with,
             RelocationObstacle::DataPending { .. }
             | RelocationObstacle::Unfinished { .. }
-            | RelocationObstacle::Failed { .. } => {
-                let soon = now.plus_secs(LOOK_TOLERANCE_SECS);
-                waiting.next_look_at.is_none_or(|next| next <= soon)
+            | RelocationObstacle::Failed { .. } => is_time(waiting.next_look_at),
+        }
+    }
+
+    /// Whether the files of the commit that is shown were not to be looked for in so many seconds.
+    #[must_use]
+    pub fn is_check_due(&self, interval_secs: i64, now: Timestamp) -> bool {
+        let last = self.verified_at.max(self.tried_at);
+        last.is_none_or(|at| at.plus_secs(interval_secs) <= now)
+    }
+
+    /// Records what is missing of the commit that is shown, or why that is not known.
+    pub fn record_check(&mut self, check: Result<Option<LostFiles>, String>, now: Timestamp) {
+        self.tried_at = Some(now);
+        match check {
+            Ok(lost) => {
+                self.lost = lost;
+                self.verified_at = Some(now);
+                self.unverified = None;
+            }
+            Err(reason) => {
+                let verified = self.verified_at;
+                let is_long = verified.is_none_or(|at| at.plus_secs(UNVERIFIED_SECS) <= now);
+                self.unverified = is_long.then_some(reason);
             }
         }
     }
@@ -230,8 +275,8 @@ impl IcebergReplica {
         self.seen.drain(..excess);
     }
 
-    /// Records that all files of a commit are in the standby. Commits that were seen before it are
-    /// forgotten.
+    /// Records that a commit is relocated: all files that came with it are in the standby, and of the first one
+    /// of a table, or after some were lost, all files. Commits that were seen before it are forgotten.
     pub fn record_relocated(&mut self, commit: RelocatedCommit, now: Timestamp) {
         if let Some(at) = self.seen.iter().position(|seen| *seen == commit.entry) {
             self.seen.drain(..=at);
@@ -243,8 +288,14 @@ impl IcebergReplica {
         {
             self.waiting = None;
         }
-        self.lost = None;
-        self.verified_at = Some(now);
+        let shown = self.shown.as_ref().map(|shown| &shown.entry);
+        if shown.is_none_or(|shown| shown.created != commit.entry.created) {
+            self.verified_at = Some(now);
+            self.unverified = None;
+        }
+        if shown != Some(&commit.entry) {
+            self.lost = None;
+        }
         self.shown = Some(commit);
     }
 }
@@ -346,6 +397,43 @@ mod tests {
             "p",
             Timestamp::from_millis(12).plus_secs(SHOWN_LOOK_SECS)
         ));
+    }
+
+    #[test]
+    fn the_files_of_a_table_with_many_commits_are_looked_for_in_turn() {
+        let at = |secs| Timestamp(0).plus_secs(secs);
+        let mut replica = IcebergReplica::default();
+        replica.record_relocated(relocated(&entry("m1", "c")), at(0));
+        replica.record_relocated(relocated(&entry("m2", "c")), at(SHOWN_LOOK_SECS - 1));
+        assert!(!replica.is_check_due(SHOWN_LOOK_SECS, at(SHOWN_LOOK_SECS - 1)));
+        assert!(replica.is_check_due(SHOWN_LOOK_SECS, at(SHOWN_LOOK_SECS)));
+        // One that fails is not repeated with each commit, and is told once two failed.
+        replica.record_check(Err("late".to_owned()), at(SHOWN_LOOK_SECS));
+        assert!(!replica.is_check_due(SHOWN_LOOK_SECS, at(SHOWN_LOOK_SECS + 60)));
+        assert_eq!(replica.unverified, None);
+        replica.record_check(Err("late".to_owned()), at(UNVERIFIED_SECS));
+        assert_eq!(replica.unverified.as_deref(), Some("late"));
+        replica.record_check(Ok(None), at(UNVERIFIED_SECS + 1));
+        assert_eq!(replica.unverified, None);
+    }
+
+    #[test]
+    fn lost_files_are_looked_for_sooner_and_belong_to_one_commit() {
+        let at = |secs| Timestamp(0).plus_secs(secs);
+        let mut replica = IcebergReplica::default();
+        let first = entry("m1", "c");
+        replica.record_relocated(relocated(&first), at(0));
+        let lost = LostFiles {
+            missing: 1,
+            samples: vec!["f".to_owned()],
+            next_look_at: Some(at(900)),
+        };
+        replica.record_check(Ok(Some(lost)), at(0));
+        assert!(!replica.is_due(&first, "p", at(800)) && replica.is_due(&first, "p", at(900)));
+        replica.record_relocated(relocated(&first), at(900));
+        assert!(replica.lost.is_some(), "its rewritten files are there");
+        replica.record_relocated(relocated(&entry("m2", "c")), at(960));
+        assert_eq!(replica.lost, None);
     }
 
     #[test]

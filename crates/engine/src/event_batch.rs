@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{AuditRule, Rejection};
 use twinlake_core::event::EventContext;
 use twinlake_core::heartbeat::Heartbeat;
-use twinlake_core::iceberg_replica::IcebergEntry;
+use twinlake_core::iceberg_replica::DueIcebergTable;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::step::StepTarget;
 use twinlake_core::{Alert, AlertKind, CallError, Scope, Subject, TableId, Timestamp};
@@ -62,7 +62,7 @@ pub struct BatchResult {
     /// The subjects that each reconciliation checked.
     checked: Vec<CheckedSubjects>,
     /// The Iceberg tables that each job found due, with its messages.
-    due_tables: Vec<(BTreeMap<TableId, IcebergEntry>, BTreeSet<String>)>,
+    due_tables: Vec<(BTreeMap<TableId, DueIcebergTable>, BTreeSet<String>)>,
 }
 
 impl BatchResult {
@@ -232,17 +232,17 @@ where
 /// Most Iceberg tables of a batch that are relocated at the same time.
 const MAX_CONCURRENT_TABLES: usize = 4;
 
-/// An Iceberg table that is due: its newest entry, and the messages to deliver again if it cannot be followed.
-type DueTables = BTreeMap<TableId, (IcebergEntry, BTreeSet<String>)>;
+/// Iceberg tables that are due, each with the messages to deliver again if it cannot be followed.
+type DueTables = BTreeMap<TableId, (DueIcebergTable, BTreeSet<String>)>;
 
 /// The tables that jobs found due; of one that several found, what the last one read.
-fn by_table(of_jobs: Vec<(BTreeMap<TableId, IcebergEntry>, BTreeSet<String>)>) -> DueTables {
+fn by_table(of_jobs: Vec<(BTreeMap<TableId, DueIcebergTable>, BTreeSet<String>)>) -> DueTables {
     let mut due = DueTables::new();
     for (tables, messages) in of_jobs {
-        for (id, entry) in tables {
-            let (_, mut all) = due.remove(&id).unwrap_or((entry.clone(), BTreeSet::new()));
+        for (id, table) in tables {
+            let (_, mut all) = due.remove(&id).unwrap_or((table.clone(), BTreeSet::new()));
             all.extend(messages.iter().cloned());
-            due.insert(id, (entry, all));
+            due.insert(id, (table, all));
         }
     }
     due
@@ -266,9 +266,9 @@ async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
         epoch: context.epoch,
     };
     let follower = &follower;
-    let looks = tables.iter().map(|(id, (entry, messages))| async move {
+    let looks = tables.iter().map(|(id, (table, messages))| async move {
         let mut of_table = BatchResult::default();
-        let result = follow_table(follower, retry_queue, (id, entry), stop_at).await;
+        let result = follow_table(follower, retry_queue, (id, table), stop_at).await;
         match result {
             Ok(sent) => of_table.resent += sent,
             Err(error) => {
@@ -290,13 +290,13 @@ async fn follow_tables<E: Environment, O: RetryQueue, F: TableFiles>(
 async fn follow_table<F: TableFiles, L: Ledger + StatsStore, C: Clock, O: RetryQueue>(
     follower: &Follower<'_, F, L, C>,
     retry_queue: &O,
-    (id, entry): (&TableId, &IcebergEntry),
+    (id, table): (&TableId, &DueIcebergTable),
     stop_at: Timestamp,
 ) -> Result<usize, CallError> {
     let is_late = follower.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
     let next = match is_late {
         true => NextLook::AtOnce,
-        false => follower.look(id, entry, stop_at).await?,
+        false => follower.look(id, table, stop_at).await?,
     };
     let message = next.message(id, follower.clock.now());
     let Some((message, delay)) = message else {
@@ -463,6 +463,7 @@ async fn send<O: RetryQueue>(
 mod tests {
     use super::*;
     use twinlake_core::Name;
+    use twinlake_core::iceberg_replica::IcebergEntry;
 
     fn now() -> Timestamp {
         Timestamp::from_secs(10_000)
@@ -586,19 +587,22 @@ mod tests {
 
     #[test]
     fn a_table_that_several_jobs_found_due_is_looked_at_once_for_all_their_messages() {
-        let entry = |source: &str| IcebergEntry {
-            source: source.to_owned(),
-            location: String::new(),
-            columns: String::new(),
-            created: None,
+        let due_table = |source: &str| DueIcebergTable {
+            entry: IcebergEntry {
+                source: source.to_owned(),
+                location: String::new(),
+                columns: String::new(),
+                created: None,
+            },
+            standby_pointer: None,
         };
         let found = |source: &str, message: &str| {
-            let tables = BTreeMap::from([(table("orders"), entry(source))]);
+            let tables = BTreeMap::from([(table("orders"), due_table(source))]);
             (tables, BTreeSet::from([message.to_owned()]))
         };
         let due = by_table(vec![found("old", "1"), found("new", "2")]);
         let messages = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
-        let expected = BTreeMap::from([(table("orders"), (entry("new"), messages))]);
+        let expected = BTreeMap::from([(table("orders"), (due_table("new"), messages))]);
         assert_eq!(due, expected);
     }
 }

@@ -19,11 +19,11 @@ pub use relocate::{
     PendingFile, RelocationOutcome, RelocationRequest, RelocationSource, TableRelocation,
     WorkLimits, relocate_table, relocate_with_memory,
 };
-pub use relocation_memory::RelocationMemory;
+pub use relocation_memory::{REMOVAL_SECS, RelocationMemory, UNNEEDED_GRACE_SECS};
 pub use survey::{SnapshotSummary, TableSummary, summarize_table};
 
 use twinlake_core::CallError;
-use twinlake_iceberg::{PairingIdError, TableFinding, TableFindingKind};
+use twinlake_iceberg::{OwnPrefixError, PairingIdError, TableFinding, TableFindingKind};
 
 /// Files that are read or written at the same time.
 const CONCURRENT_FILES: usize = 8;
@@ -40,6 +40,15 @@ pub enum IcebergError {
     /// The id of the pairing is not valid.
     #[error("{0}")]
     PairingId(#[from] PairingIdError),
+}
+
+impl From<OwnPrefixError> for IcebergError {
+    fn from(error: OwnPrefixError) -> Self {
+        match error {
+            OwnPrefixError::PairingId(error) => Self::PairingId(error),
+            OwnPrefixError::Location(finding) => Self::Refused(finding),
+        }
+    }
 }
 
 /// Receives the progress of work on the files of a table.

@@ -23,7 +23,7 @@ use session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
-use twinlake_core::iceberg_replica::IcebergEntry;
+use twinlake_core::iceberg_replica::DueIcebergTable;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
 use twinlake_core::policy::{DeletionPolicy, ScanWindow};
@@ -120,8 +120,8 @@ pub struct ReconcileOutcome {
     pub items: BTreeMap<LfSubject, ObservationPair<Attachments>>,
     /// Iceberg tables in the primary.
     pub iceberg: Vec<TableId>,
-    /// Iceberg tables whose files are to be relocated or looked at, with the commit that the primary shows.
-    pub unrelocated: BTreeMap<TableId, IcebergEntry>,
+    /// Iceberg tables whose files are to be relocated or looked at.
+    pub unrelocated: BTreeMap<TableId, DueIcebergTable>,
     /// The outcome of each subject that was read, by the last plan.
     pub subject_outcomes: BTreeMap<Subject, SubjectOutcome>,
     /// The requested subjects that were read.

@@ -47,7 +47,7 @@ pub use manifest_list::{
     ListedManifest, ManifestContent, read_manifest_list, relocate_manifest_list,
 };
 pub use metadata::{RelocatedMetadata, TableMetadata, TableSnapshot, relocate_metadata};
-pub use own_prefix::{OWN_DIRECTORY, OwnPrefix, PairingIdError};
+pub use own_prefix::{OWN_DIRECTORY, OwnPrefix, OwnPrefixError, PairingIdError};
 pub use path_map::{PathMap, PathMapError, Places, bucket_and_key, local_path};
 pub use position_deletes::{
     PositionDeleteRows, RelocatedPositionDeletes, read_position_deletes, relocate_position_deletes,

@@ -24,6 +24,8 @@ pub enum TableFindingKind {
     /// The entry of the catalog has another location than the metadata, or the table's metadata, a manifest or
     /// a delete file lies outside the location of the entry.
     OutsideTable,
+    /// The keys of rewritten files would be longer than S3 allows.
+    KeyTooLong,
     /// A path of another place than the table's.
     ForeignPath,
     /// A file is not what its specification says.
@@ -77,6 +79,7 @@ impl TableFindingKind {
             Self::UnsupportedPuffin => "unsupported-puffin",
             Self::OutsidePairs => "outside-pairs",
             Self::OutsideTable => "outside-table",
+            Self::KeyTooLong => "key-too-long",
             Self::ForeignPath => "foreign-path",
             Self::Malformed => "malformed",
             Self::NameContradictsContent => "name-contradicts-content",

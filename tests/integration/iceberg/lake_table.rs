@@ -195,10 +195,20 @@ impl<'f> LakeTable<'f> {
 
     /// Forgets all snapshots but the last, and deletes what only they name.
     pub fn expire(&mut self) -> String {
-        let last = self.snapshots.pop();
-        let old = std::mem::take(&mut self.snapshots);
-        self.snapshots.extend(last);
-        let kept: BTreeSet<String> = self.manifests().into_iter().map(|(path, _)| path).collect();
+        self.expire_but(1)
+    }
+
+    /// Forgets all snapshots but the last ones, and deletes what only they name.
+    pub fn expire_but(&mut self, kept: usize) -> String {
+        let kept = self
+            .snapshots
+            .split_off(self.snapshots.len().saturating_sub(kept));
+        let old = std::mem::replace(&mut self.snapshots, kept);
+        let kept = self
+            .snapshots
+            .iter()
+            .flat_map(|snapshot| &snapshot.manifests);
+        let kept: BTreeSet<String> = kept.map(|(path, _)| path.clone()).collect();
         for snapshot in old {
             self.delete(&snapshot.list);
             for (path, _) in &snapshot.manifests {

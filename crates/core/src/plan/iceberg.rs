@@ -67,22 +67,37 @@ pub(super) fn mark_older_commits(builder: &mut PlanBuilder<'_>) {
         };
         if let Some(lost) = &replica.lost {
             let reason = format!(
-                "{} of the commit that it shows {} not exist any more, such as {}",
+                "{} of the commit that it shows {} not exist any more, or {} another size, such as {}",
                 counted(lost.missing, "file"),
                 one_or_many(lost.missing, "does", "do"),
+                one_or_many(lost.missing, "has", "have"),
                 lost.samples.join(", ")
             );
             let kind = FindingKind::DataLost;
             builder.mark_not_in_sync(&subject, SubjectState::OutOfSync, kind, reason);
         }
         if replica.commit_for(&entry).is_some() && !replica.is_relocated(&entry) {
-            let (state, kind, reason) = describe(Some(replica), &entry, true);
-            // Another problem is told by the state, and this one by its finding.
-            match builder.is_in_sync(&subject) {
-                true => builder.mark_not_in_sync(&subject, state, kind, reason),
-                false => builder.add_finding(kind, &subject, reason),
-            }
+            add_problem(builder, &subject, describe(Some(replica), &entry, true));
         }
+        if let Some(why) = &replica.unverified {
+            let reason = format!(
+                "the files of the commit that it shows were not looked for since 12 hours or longer: {why}"
+            );
+            let kind = FindingKind::DataOverdue;
+            add_problem(builder, &subject, (SubjectState::DataPending, kind, reason));
+        }
+    }
+}
+
+/// Marks a table by a problem. If there is another one, that one is told by the state, and this one by its finding.
+fn add_problem(
+    builder: &mut PlanBuilder<'_>,
+    subject: &Subject,
+    (state, kind, reason): (SubjectState, FindingKind, String),
+) {
+    match builder.is_in_sync(subject) {
+        true => builder.mark_not_in_sync(subject, state, kind, reason),
+        false => builder.add_finding(kind, subject, reason),
     }
 }
 

@@ -5,6 +5,7 @@ mod lost_files;
 mod stored_memory;
 #[cfg(test)]
 mod tests;
+mod unneeded_removal;
 
 use super::{
     FileProgress, HeldFiles, IcebergError, RelocationOutcome, RelocationRequest, RelocationSource,
@@ -16,9 +17,10 @@ use crate::time_limit;
 use crate::versioned_item::{self, ItemUpdate, RowItem};
 use lost_files::lost_files;
 use std::collections::BTreeSet;
-use stored_memory::StoredMemory;
+use stored_memory::{StoreOutcome, StoredMemory};
 use twinlake_core::iceberg_replica::{
-    IcebergEntry, IcebergReplica, LostFiles, RelocatedCommit, RelocationObstacle, WaitingCommit,
+    DueIcebergTable, IcebergEntry, IcebergReplica, LostFiles, RelocatedCommit, RelocationObstacle,
+    SHOWN_LOOK_SECS, WaitingCommit,
 };
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::topology::Epoch;
@@ -26,6 +28,7 @@ use twinlake_core::{
     CallError, CallErrorKind, LedgerRow, Policy, Scope, Subject, TableId, Timestamp,
 };
 use twinlake_iceberg::{PathMap, TableFindingKind};
+use unneeded_removal::begin_removal;
 
 /// How long after a look a commit that is not complete is looked at again.
 pub const LOOK_INTERVAL_SECS: u16 = 60;
@@ -38,10 +41,9 @@ pub const STOP_MARGIN_SECS: i64 = 15;
 const OVERDUE_SECS: i64 = 900;
 /// How long a commit is retried by messages; the resync goes on from there.
 const DEADLINE_SECS: i64 = 3600;
-/// How often the files of the commit that is shown are looked for while a newer one is not complete.
-const SHOWN_CHECK_SECS: i64 = 900;
-/// The most paths of lost files that are kept.
-const MAX_LOST_SAMPLES: usize = 5;
+/// How often the files of the commit that is shown are looked for while a newer one is not complete, and while
+/// some are lost.
+const SHOWN_CHECK_INTERVAL_SECS: u16 = 900;
 
 /// What tables are followed with.
 #[derive(Debug)]
@@ -100,25 +102,25 @@ struct Look {
     relocated: Option<RelocatedCommit>,
     /// Why the newest commit is not that one.
     obstacle: Option<RelocationObstacle>,
-    /// What is missing of the commit that is shown, if it was looked for.
-    lost: Option<Option<LostFiles>>,
+    /// What is missing of the commit that is shown then, or why that is not known, if it was to be looked for.
+    check: Option<Result<Option<LostFiles>, String>>,
     /// Whether something was rewritten or found that the next look need not repeat.
     has_progressed: bool,
 }
 
 impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
-    /// Looks at a table whose entry in the primary shows `entry`. The look ends at `stop_at` at the latest,
-    /// and what it did until then is recorded: the rest is for another call.
+    /// Looks at a table. The look ends at `stop_at` at the latest, and what it did until then is recorded: the
+    /// rest is for another call.
     ///
     /// # Errors
     /// The ledger cannot be reached.
     pub async fn look(
         &self,
         id: &TableId,
-        entry: &IcebergEntry,
+        table: &DueIcebergTable,
         stop_at: Timestamp,
     ) -> Result<NextLook, CallError> {
-        let subject = Subject::Table(id.clone());
+        let (entry, subject) = (&table.entry, Subject::Table(id.clone()));
         let mut rows = self.ledger.rows(&BTreeSet::from([subject.clone()])).await?;
         let Some(row) = rows.remove(&subject) else {
             // The reconciliation that found the table writes its row, and sends a message if it cannot.
@@ -129,8 +131,13 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
             return Ok(NextLook::None);
         }
         replica.record_seen(entry);
-        let mut memory = StoredMemory::load(self.files, self.ledger, id).await?;
+        let mut memory = StoredMemory::load(self.files, self.ledger, id, self.epoch).await?;
         let is_late = || self.clock.now().plus_secs(STOP_MARGIN_SECS) >= stop_at;
+        // If the shown metadata.json cannot be read, nothing is removed; the look says why.
+        let pointer = table.standby_pointer.as_deref();
+        let now = self.clock.now();
+        let unneeded = begin_removal(self.files, &mut memory, &replica, pointer, now).await;
+        let unneeded = unneeded.unwrap_or_default();
         let mut look = Look::default();
         let tries = self.try_commits(&replica, entry, (&mut memory, &mut look), &is_late);
         if time_limit::within(tries, stop_at, self.clock.now())
@@ -141,7 +148,18 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         {
             look.obstacle = Some(RelocationObstacle::Unfinished { left: 1 });
         }
-        look.has_progressed = memory.store(self.files, self.ledger, id).await?;
+        match memory.store(self.files, self.ledger, id).await? {
+            StoreOutcome::Unchanged => {}
+            StoreOutcome::Stored => {
+                look.has_progressed = true;
+                unneeded_removal::remove(self.files, &unneeded, &is_late).await;
+            }
+            StoreOutcome::Overtaken => return Ok(NextLook::Later(LOOK_INTERVAL_SECS)),
+            StoreOutcome::Failed(error) => {
+                look.relocated = None;
+                look.obstacle = Some(obstacle_of(error.into()));
+            }
+        }
         self.record(&subject, &replica, entry, look).await
     }
 
@@ -152,33 +170,77 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         (memory, look): (&mut StoredMemory, &mut Look),
         is_late: &dyn Fn() -> bool,
     ) {
+        let is_shown = replica.is_relocated(newest);
         for commit in replica.candidates(newest) {
             match self.relocate(&commit, memory, is_late).await {
                 Ok(relocated) => {
                     look.relocated = Some(relocated);
-                    return;
+                    break;
                 }
+                // What is missing of the commit that is shown is lost, which the check says.
+                Err(RelocationObstacle::DataPending { .. }) if is_shown => break,
                 Err(obstacle) if commit == *newest => look.obstacle = Some(obstacle),
                 Err(_) => {}
             }
             if is_late() {
                 return;
             }
-        }
-        if let Some(shown) = &replica.shown
-            && shown.entry != *newest
-            && is_check_due(replica, self.clock.now())
-        {
-            // What was rewritten of it may be gone, and is written again.
-            let _ = self.relocate(&shown.entry, memory, is_late).await;
-            let found = lost_files(self.files, &shown.metadata_location, is_late).await;
-            if let Ok(Some(missing)) = found {
-                if !missing.is_empty() {
-                    memory.memory.forget_found();
-                }
-                look.lost = Some(lost_of(missing));
+            if is_shown {
+                break;
             }
         }
+        let waits = look.obstacle.is_some() && !is_shown;
+        if is_check_due(replica, waits, self.clock.now()) && !is_late() {
+            self.check_shown(replica, newest, (memory, look), is_late)
+                .await;
+        }
+    }
+
+    /// Looks for all files of the commit that is shown after this look.
+    async fn check_shown(
+        &self,
+        replica: &IcebergReplica,
+        newest: &IcebergEntry,
+        (memory, look): (&mut StoredMemory, &mut Look),
+        is_late: &dyn Fn() -> bool,
+    ) {
+        let Some(shown) = look.relocated.as_ref().or(replica.shown.as_ref()).cloned() else {
+            return;
+        };
+        if look.relocated.is_none() && shown.entry != *newest {
+            // What was rewritten of it may be gone, and is written again.
+            let _ = self.relocate(&shown.entry, memory, is_late).await;
+        }
+        let found = lost_files(self.files, &shown.metadata_location, self.held, is_late).await;
+        let lost = match found {
+            Ok(Some(lost)) => lost,
+            Ok(None) => {
+                let reason = "there was no time to look for all of them".to_owned();
+                look.check = Some(Err(reason));
+                return;
+            }
+            Err(error) => {
+                look.check = Some(Err(error.to_string()));
+                return;
+            }
+        };
+        if lost.missing == 0 {
+            look.check = Some(Ok(None));
+            return;
+        }
+        memory.memory.forget_found();
+        if Some(&shown.entry) == replica.shown.as_ref().map(|shown| &shown.entry) {
+            look.check = Some(Ok(Some(lost)));
+            return;
+        }
+        // Files that came with earlier commits are gone: the entry does not move, and the next look says whether
+        // they are lost for the commit that it shows, too.
+        look.relocated = None;
+        look.obstacle
+            .get_or_insert(RelocationObstacle::DataPending {
+                missing: lost.missing,
+                first: lost.samples.into_iter().next().unwrap_or_default(),
+            });
     }
 
     /// Relocates one commit, or says what stands in the way.
@@ -263,23 +325,22 @@ fn apply_look(
     (now, found_with): (Timestamp, String),
 ) -> NextLook {
     let before = (replica.shown.clone(), replica.lost.clone());
-    let waited_since = replica.waiting.as_ref().map(|waiting| waiting.since);
+    let of_shown = |waiting: &&WaitingCommit| replica.is_relocated(&waiting.entry);
+    let waited_since = replica.waiting.as_ref();
+    let waited_since = waited_since.filter(|waiting| !of_shown(waiting) || waiting.entry == *entry);
+    let waited_since = waited_since.map(|waiting| waiting.since);
     let earlier = replica.waiting.clone();
-    if let Some(lost) = &look.lost {
-        replica.lost.clone_from(lost);
-        replica.verified_at = Some(now);
-    }
     if let Some(commit) = &look.relocated {
         replica.record_relocated(commit.clone(), now);
     }
+    if let Some(check) = &look.check {
+        replica.record_check(check.clone(), now);
+    }
     let has_advanced = before.0 != replica.shown;
-    let has_changed = has_advanced || before.1 != replica.lost;
+    let has_changed = has_advanced || !is_same_loss(before.1.as_ref(), replica.lost.as_ref());
     let Some(obstacle) = &look.obstacle else {
         replica.waiting = None;
-        return match has_changed {
-            true => NextLook::AtOnce,
-            false => NextLook::None,
-        };
+        return next_look_for_lost(replica.lost.as_mut(), has_changed, now);
     };
     let since = waited_since.filter(|_| !has_advanced).unwrap_or(now);
     let next = next_look(obstacle, look.has_progressed, (since, now));
@@ -349,17 +410,38 @@ pub(crate) fn found_with(policy: &Policy) -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), policy.digest())
 }
 
-/// Whether the files of the commit that is shown are to be looked for.
-fn is_check_due(replica: &IcebergReplica, now: Timestamp) -> bool {
-    let checked = replica.verified_at;
-    checked.is_none_or(|at| at.plus_secs(SHOWN_CHECK_SECS) <= now)
+/// Whether the files of the commit that is shown are to be looked for; `waits` if a newer one is not complete.
+fn is_check_due(replica: &IcebergReplica, waits: bool, now: Timestamp) -> bool {
+    let often = i64::from(SHOWN_CHECK_INTERVAL_SECS);
+    let waits_long = replica
+        .waiting
+        .as_ref()
+        .is_some_and(|waiting| waits && waiting.since.plus_secs(often) <= now);
+    let interval = match waits_long || replica.lost.is_some() {
+        true => often,
+        false => SHOWN_LOOK_SECS,
+    };
+    replica.is_check_due(interval, now)
 }
 
-fn lost_of(missing: Vec<String>) -> Option<LostFiles> {
-    (!missing.is_empty()).then(|| LostFiles {
-        missing: missing.len(),
-        samples: missing.into_iter().take(MAX_LOST_SAMPLES).collect(),
-    })
+/// Whether the same files are lost as before.
+fn is_same_loss(one: Option<&LostFiles>, other: Option<&LostFiles>) -> bool {
+    let files = |lost: &LostFiles| (lost.missing, lost.samples.clone());
+    one.map(files) == other.map(files)
+}
+
+/// When a table is looked at again whose newest commit is shown. What changed is for a reconciliation first,
+/// which finds lost files due for a look, since no message is in the queue.
+fn next_look_for_lost(lost: Option<&mut LostFiles>, has_changed: bool, now: Timestamp) -> NextLook {
+    let next = now.plus_secs(i64::from(SHOWN_CHECK_INTERVAL_SECS));
+    match (lost, has_changed) {
+        (_, true) => NextLook::AtOnce,
+        (None, false) => NextLook::None,
+        (Some(lost), false) => {
+            lost.next_look_at = Some(next);
+            NextLook::Later(SHOWN_CHECK_INTERVAL_SECS)
+        }
+    }
 }
 
 /// The paths of the primary and those of the standby, by the location pairs of the policy.

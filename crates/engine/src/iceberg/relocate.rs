@@ -4,13 +4,13 @@ mod arrival;
 mod rewriting;
 
 use super::held_files::{HeldFiles, MAX_HELD_BYTES};
-use super::relocation_memory::RelocationMemory;
+use super::relocation_memory::{RelocationMemory, RewrittenFiles};
 use super::{FileProgress, IcebergError};
 use crate::ports::TableFiles;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use twinlake_iceberg::{
-    FileFormat, OwnPrefix, PathMap, Places, RelocatedFile, RelocatedKind, Relocations,
-    TableFinding, TableFindingKind, TableMetadata, relocate_metadata,
+    FileFormat, OwnPrefix, PathMap, Places, RelocatedFile, RelocatedKind, TableFinding,
+    TableFindingKind, TableMetadata, relocate_metadata,
 };
 
 /// Where the files of a table are read.
@@ -110,8 +110,7 @@ struct Relocator<'a, F, P> {
 /// What the manifests of a table name.
 #[derive(Default)]
 struct NamedFiles {
-    /// What is rewritten, earlier and now.
-    relocations: Relocations,
+    rewritten: RewrittenFiles,
     /// By the source path of a manifest, the files that it names, that are not rewritten and must be there:
     /// the path in the standby and the size.
     needed: BTreeMap<String, Vec<(String, u64)>>,
@@ -134,7 +133,7 @@ enum Relocated {
     Missing(PendingFile),
     /// It is rewritten once the files that it names are, or was rewritten earlier.
     Later,
-    /// Time ran out.
+    /// Time ran out, or the file is being removed as one that was not needed any more.
     Left,
 }
 
@@ -153,6 +152,8 @@ struct SurveyedManifest {
     needed: Vec<(String, u64)>,
     /// The live files of position deletes that were not rewritten earlier.
     deletes: BTreeMap<String, DeleteFile>,
+    /// All live files of position deletes.
+    names: Vec<String>,
     relocated: Relocated,
 }
 
@@ -221,6 +222,7 @@ pub async fn relocate_with_memory(
     files.list(own.as_str(), &mut visit).await?;
     // The work may be given up at any await: what it remembers stays with the caller.
     *memory = std::mem::take(memory).of(own.as_str(), map, &existing);
+    memory.want(&source_path);
     let mut relocator = Relocator {
         files,
         progress,
@@ -245,12 +247,14 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         (source_path, bytes): (&str, &[u8]),
         location: &str,
     ) -> Result<RelocationOutcome, IcebergError> {
-        let mut named = NamedFiles {
-            relocations: self.memory.relocations.clone(),
-            ..NamedFiles::default()
-        };
+        let mut named = NamedFiles::default();
+        named.rewritten.relocations = self.memory.relocations.clone();
+        named.rewritten.names.insert(
+            source_path.to_owned(),
+            rewritten_files(metadata).into_iter().cloned().collect(),
+        );
         let result = self.relocate_manifests(metadata, &mut named).await;
-        self.memory.remember(&named.relocations, &named.needed);
+        self.memory.remember(&named.rewritten, &named.needed);
         let is_rewritten = result?;
         if !is_rewritten {
             return Ok(RelocationOutcome::Unfinished { left: named.left });
@@ -270,19 +274,23 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             return Ok(RelocationOutcome::Pending(named.pending));
         }
         self.relocate_lists(metadata, &mut named).await?;
-        self.memory.remember(&named.relocations, &BTreeMap::new());
+        self.memory.remember(&named.rewritten, &BTreeMap::new());
         if named.left > 0 {
             return Ok(RelocationOutcome::Unfinished { left: named.left });
         }
-        let relocated = relocate_metadata(source_path, bytes, self.map, &named.relocations)?;
+        let relocations = &named.rewritten.relocations;
+        let relocated = relocate_metadata(source_path, bytes, self.map, relocations)?;
         let notes = relocated.notes;
         let kind = RelocatedKind::Metadata;
         let written = self.put(source_path, bytes, relocated.bytes, kind).await?;
         let metadata_path = match &written {
             Relocated::File { file, .. } => file.path.clone(),
-            Relocated::Missing(_) | Relocated::Later | Relocated::Left => String::new(),
+            Relocated::Missing(_) | Relocated::Later | Relocated::Left => {
+                return Ok(RelocationOutcome::Unfinished { left: 1 });
+            }
         };
         named.add(written);
+        self.memory.remember(&named.rewritten, &BTreeMap::new());
         self.memory.complete(metadata);
         let previous = metadata.metadata_log.last();
         Ok(RelocationOutcome::Relocated(TableRelocation {
@@ -336,6 +344,17 @@ impl Confinement {
     }
 }
 
+/// The manifest lists of all snapshots, and the manifests of those without a list.
+fn rewritten_files(metadata: &TableMetadata) -> BTreeSet<&String> {
+    let snapshots = metadata.snapshots.iter();
+    snapshots
+        .flat_map(|snapshot| match &snapshot.manifest_list {
+            Some(list) => std::slice::from_ref(list),
+            None => &snapshot.manifests,
+        })
+        .collect()
+}
+
 fn outside(file: &str, path: &str) -> TableFinding {
     TableFinding::new(
         TableFindingKind::OutsidePairs,
@@ -367,9 +386,10 @@ impl NamedFiles {
                 file,
                 is_new,
             } => {
-                if !matches!(file.kind, RelocatedKind::Metadata) {
-                    self.relocations.insert(source, file);
+                if is_new {
+                    self.rewritten.created.insert(file.path.clone());
                 }
+                self.rewritten.relocations.insert(source, file);
                 self.written += usize::from(is_new);
                 self.kept += usize::from(!is_new);
             }

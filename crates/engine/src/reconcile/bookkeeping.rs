@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use twinlake_core::audit;
 use twinlake_core::catalog::Observed;
-use twinlake_core::iceberg_replica::IcebergEntry;
+use twinlake_core::iceberg_replica::{DueIcebergTable, IcebergEntry, METADATA_LOCATION};
 use twinlake_core::ledger::{Intent, LedgerRows, Pairing};
 use twinlake_core::plan::{Finding, SubjectOutcome};
 use twinlake_core::policy::IcebergPolicy;
@@ -106,7 +106,15 @@ impl<'a, E: Environment> Session<'a, E> {
             };
             if may_follow && replica.is_none_or(|replica| replica.is_due(&entry, &found_with, now))
             {
-                self.outcome.unrelocated.insert(id.clone(), entry);
+                let standby = self.snapshots.standby.tables.get(id);
+                let standby = standby.and_then(Observation::present);
+                let pointer =
+                    standby.and_then(|table| table.object.parameters.get(METADATA_LOCATION));
+                let due = DueIcebergTable {
+                    entry,
+                    standby_pointer: pointer.cloned(),
+                };
+                self.outcome.unrelocated.insert(id.clone(), due);
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::iceberg::RelocationMemory;
 use crate::ports::{StatsStore, TableFiles};
 use serde::{Deserialize, Serialize};
 use twinlake_core::catalog::digest;
+use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, TableId};
 
 /// The longest memory that is stored in the ledger, in bytes. An item of DynamoDB has at most 400 KB.
@@ -19,6 +20,19 @@ enum Record {
     Index(String),
 }
 
+/// What became of a memory that was to be stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum StoreOutcome {
+    /// There was nothing new.
+    Unchanged,
+    /// The next look goes on from it.
+    Stored,
+    /// Another function stored one meanwhile. What was found here may rest on files that it removes.
+    Overtaken,
+    /// The object of the memory could not be written.
+    Failed(CallError),
+}
+
 /// The memory of a table, with what is stored of it.
 #[derive(Debug, Default)]
 pub(super) struct StoredMemory {
@@ -29,7 +43,8 @@ pub(super) struct StoredMemory {
 }
 
 impl StoredMemory {
-    /// Reads the memory of a table. One that cannot be read is empty: everything is looked at again.
+    /// Reads the memory of a table. One that cannot be read, or that is of another epoch, is empty: everything
+    /// is looked at again.
     ///
     /// # Errors
     /// The ledger cannot be reached.
@@ -37,11 +52,16 @@ impl StoredMemory {
         files: &impl TableFiles,
         ledger: &impl StatsStore,
         id: &TableId,
+        epoch: Epoch,
     ) -> Result<Self, CallError> {
+        let empty = RelocationMemory::of_epoch(epoch);
         let Some((body, version)) = ledger.relocation_memory(id).await? else {
-            return Ok(Self::default());
+            return Ok(Self {
+                memory: empty,
+                ..Self::default()
+            });
         };
-        let (memory, index) = match serde_json::from_str(&body) {
+        let (loaded, index) = match serde_json::from_str(&body) {
             Ok(Record::Memory(memory)) => (memory, None),
             Ok(Record::Index(path)) => {
                 let bytes = files.get(&path).await.ok().flatten();
@@ -50,8 +70,12 @@ impl StoredMemory {
             }
             Err(_) => (RelocationMemory::default(), None),
         };
+        let memory = match loaded.epoch == Some(epoch) {
+            true => loaded.clone(),
+            false => empty,
+        };
         Ok(Self {
-            loaded: memory.clone(),
+            loaded,
             memory,
             index,
             version: Some(version),
@@ -60,18 +84,18 @@ impl StoredMemory {
 
     /// Stores the memory if it changed, and nobody else did meanwhile: another function then remembers
     /// what it did, and the files of both are the same. The object of the earlier memory is removed.
-    /// Returns whether it was stored, so that the next look goes on from it.
     ///
     /// # Errors
     /// The ledger cannot be reached.
     pub(super) async fn store(
-        &self,
+        &mut self,
         files: &impl TableFiles,
         ledger: &impl StatsStore,
         id: &TableId,
-    ) -> Result<bool, CallError> {
+    ) -> Result<StoreOutcome, CallError> {
+        self.memory.end_look();
         if self.memory == self.loaded || self.memory.prefix.is_empty() {
-            return Ok(false);
+            return Ok(StoreOutcome::Unchanged);
         }
         let text = serde_json::to_string(&self.memory).unwrap_or_default();
         let (record, index) = match text.len() > MAX_LEDGER_BYTES {
@@ -80,9 +104,8 @@ impl StoredMemory {
                 let name = digest(&self.memory);
                 let name = name.get(..16).unwrap_or_default();
                 let path = format!("{}index-{name}.json", self.memory.prefix);
-                if files.create(&path, text.into_bytes()).await.is_err() {
-                    // Without the object, the next look starts from the memory before.
-                    return Ok(false);
+                if let Err(error) = files.create(&path, text.into_bytes()).await {
+                    return Ok(StoreOutcome::Failed(error));
                 }
                 (Record::Index(path.clone()), Some(path))
             }
@@ -103,6 +126,9 @@ impl StoredMemory {
             // What stays is a file that nothing names.
             let _ = files.remove(path).await;
         }
-        Ok(is_stored)
+        Ok(match is_stored {
+            true => StoreOutcome::Stored,
+            false => StoreOutcome::Overtaken,
+        })
     }
 }

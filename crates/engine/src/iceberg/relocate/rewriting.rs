@@ -38,6 +38,9 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         kind: RelocatedKind,
     ) -> Result<Relocated, IcebergError> {
         let path = self.own.path_of(source_path, source, &relocated);
+        if self.memory.is_removed(&path) {
+            return Ok(Relocated::Left);
+        }
         let length = u64::try_from(relocated.len()).unwrap_or(u64::MAX);
         let is_new = match self.existing.get(&path) {
             Some(size) if *size == length => false,
@@ -82,7 +85,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             manifests.extend(named.map(|path| (path, None)));
         }
         let mut lists = manifest_lists(metadata);
-        lists.retain(|path| named.relocations.get(path).is_none());
+        lists.retain(|path| named.rewritten.relocations.get(path).is_none());
         self.progress.files_expected(lists.len());
         let mut fetched = stream::iter(lists.iter().map(|path| async move {
             let fetched = self.fetch(path).await?;
@@ -94,6 +97,8 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             match fetched {
                 Fetched::Bytes(bytes) => {
                     let listed = read_manifest_list(path, &bytes)?;
+                    let paths = listed.iter().map(|one| one.path.clone()).collect();
+                    named.rewritten.names.insert((*path).clone(), paths);
                     let listed = listed.into_iter();
                     let length = |length| u64::try_from(length).ok();
                     manifests.extend(listed.map(|one| (one.path, length(one.length))));
@@ -114,7 +119,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         let manifests = self.manifests(metadata, named).await?;
         let (known, new): (ListedLengths, ListedLengths) = manifests
             .into_iter()
-            .partition(|(path, _)| named.relocations.get(path).is_some());
+            .partition(|(path, _)| named.rewritten.relocations.get(path).is_some());
         self.rewrite_manifests(&new, named).await?;
         if named.left > 0 {
             return Ok(false);
@@ -147,8 +152,9 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
                 surveyed.relocated,
                 Relocated::File { .. } | Relocated::Later
             ) {
-                let needed = surveyed.needed;
-                named.needed.insert(surveyed.path.clone(), needed);
+                let (path, needed) = (&surveyed.path, surveyed.needed);
+                named.needed.insert(path.clone(), needed);
+                named.rewritten.names.insert(path.clone(), surveyed.names);
             }
             named.add(surveyed.relocated);
             if !surveyed.deletes.is_empty() {
@@ -184,7 +190,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
                 .for_each(|path| drop(named.needed.remove(path)));
             return Ok(());
         }
-        let relocations = &named.relocations;
+        let relocations = &named.rewritten.relocations;
         let relocated: Vec<_> = stream::iter(
             later
                 .iter()
@@ -210,6 +216,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
             path: path.to_owned(),
             needed: Vec::new(),
             deletes: BTreeMap::new(),
+            names: Vec::new(),
             relocated: Relocated::Left,
         };
         let _held = self.held.hold(length).await;
@@ -262,6 +269,7 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         match entry.content {
             FileContent::PositionDeletes => {
                 check_delete_format(manifest, index, entry)?;
+                surveyed.names.push(entry.path.clone());
                 if self.memory.relocations.get(&entry.path).is_none() {
                     let file = DeleteFile {
                         format: entry.format,
@@ -356,9 +364,9 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         named: &mut NamedFiles,
     ) -> Result<(), IcebergError> {
         let mut lists = manifest_lists(metadata);
-        lists.retain(|path| named.relocations.get(path).is_none());
+        lists.retain(|path| named.rewritten.relocations.get(path).is_none());
         self.progress.files_expected(lists.len());
-        let relocations = &named.relocations;
+        let relocations = &named.rewritten.relocations;
         let relocated: Vec<_> = stream::iter(
             lists
                 .iter()

@@ -1,0 +1,150 @@
+//! Rewritten files that are not needed any more, until they are removed.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use twinlake_core::Timestamp;
+
+/// How long a file stays that the table does not need: a query that began with an older commit may read it.
+pub const UNNEEDED_GRACE_SECS: i64 = 24 * 3600;
+
+/// How long after a removal began its file may be written again. A Lambda function ends within 15 minutes, so
+/// none removes it by then; the rest is for clocks that differ.
+pub const REMOVAL_SECS: i64 = 20 * 60;
+
+/// The most files that one look removes.
+const MAX_REMOVED_FILES: usize = 500;
+
+/// Files that relocations wrote and that no commit needs which may be shown, by their paths in the standby.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UnneededFiles {
+    /// Since when the catalog entry is known to show a commit without the file.
+    since: BTreeMap<String, Option<Timestamp>>,
+    /// Files that some function removes, and since when. Nobody may rely on them, nor write them again.
+    removed: BTreeMap<String, Timestamp>,
+}
+
+impl UnneededFiles {
+    pub(super) fn release(&mut self, path: String) {
+        self.since.entry(path).or_default();
+    }
+
+    /// Takes a file back that is needed again. Returns whether it was unneeded.
+    pub(super) fn reclaim(&mut self, path: &str) -> bool {
+        self.since.remove(path).is_some()
+    }
+
+    pub(super) fn is_removed(&self, path: &str) -> bool {
+        self.removed.contains_key(path)
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.since.contains_key(path) || self.is_removed(path)
+    }
+
+    /// Forgets the files for which a predicate says that they do not exist.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&str) -> bool) {
+        self.since.retain(|path, _| !is_gone(path));
+    }
+
+    /// Records that the catalog entry shows a commit which needs none of the files. Removals that must have
+    /// ended are forgotten; a file that is still there is removed again.
+    pub(super) fn record_shown(&mut self, now: Timestamp) {
+        for since in self.since.values_mut() {
+            since.get_or_insert(now);
+        }
+        let removed = std::mem::take(&mut self.removed);
+        for (path, at) in removed {
+            match at.plus_secs(REMOVAL_SECS) <= now {
+                true => drop(self.since.insert(path, Some(at))),
+                false => drop(self.removed.insert(path, at)),
+            }
+        }
+    }
+
+    fn is_due(since: Option<Timestamp>, now: Timestamp) -> bool {
+        since.is_some_and(|at| at.plus_secs(UNNEEDED_GRACE_SECS) <= now)
+    }
+
+    /// Whether a file is to be removed.
+    pub(super) fn has_due(&self, now: Timestamp) -> bool {
+        let mut since = self.since.values();
+        since.any(|since| Self::is_due(*since, now))
+    }
+
+    /// Records that the files which are due are removed, and returns them. Once this is stored, and only then,
+    /// they may be.
+    pub(super) fn begin_removal(&mut self, now: Timestamp) -> Vec<String> {
+        let due = self.since.iter();
+        let due = due.filter(|(_, since)| Self::is_due(**since, now));
+        let due: Vec<String> = due
+            .map(|(path, _)| path.clone())
+            .take(MAX_REMOVED_FILES)
+            .collect();
+        for path in &due {
+            self.since.remove(path);
+            self.removed.insert(path.clone(), now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = UNNEEDED_GRACE_SECS;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp(0).plus_secs(secs)
+    }
+
+    #[test]
+    fn a_file_is_removed_a_day_after_the_entry_showed_a_commit_without_it() {
+        let mut files = UnneededFiles::default();
+        files.release("f".to_owned());
+        assert!(!files.has_due(at(9 * DAY)), "the entry may still need it");
+        files.record_shown(at(100));
+        files.release("f".to_owned());
+        files.record_shown(at(200));
+        assert!(!files.has_due(at(DAY + 99)) && files.has_due(at(DAY + 100)));
+        assert_eq!(files.begin_removal(at(DAY + 99)), Vec::<String>::new());
+        assert_eq!(files.begin_removal(at(DAY + 100)), ["f"]);
+        assert!(files.is_removed("f") && !files.reclaim("f"));
+    }
+
+    #[test]
+    fn what_is_needed_again_stays() {
+        let mut files = UnneededFiles::default();
+        files.release("f".to_owned());
+        files.record_shown(at(0));
+        assert!(files.reclaim("f") && !files.reclaim("f"));
+        assert_eq!(files.begin_removal(at(9 * DAY)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_removal_that_failed_is_repeated_once_nobody_can_be_at_it() {
+        let mut files = UnneededFiles::default();
+        files.release("f".to_owned());
+        files.record_shown(at(0));
+        assert_eq!(files.begin_removal(at(DAY)).len(), 1);
+        files.record_shown(at(DAY + REMOVAL_SECS - 1));
+        assert!(files.is_removed("f"));
+        files.record_shown(at(DAY + REMOVAL_SECS));
+        assert!(!files.is_removed("f"));
+        let later = at(2 * DAY + REMOVAL_SECS);
+        assert_eq!(files.clone().begin_removal(later), ["f"]);
+        files.forget(|path| path == "f");
+        assert!(!files.has_due(later));
+    }
+
+    #[test]
+    fn a_look_removes_a_bounded_number_of_files() {
+        let mut files = UnneededFiles::default();
+        for number in 0..MAX_REMOVED_FILES + 7 {
+            files.release(number.to_string());
+        }
+        files.record_shown(at(0));
+        assert_eq!(files.begin_removal(at(DAY)).len(), MAX_REMOVED_FILES);
+        assert_eq!(files.begin_removal(at(DAY)).len(), 7);
+    }
+}
