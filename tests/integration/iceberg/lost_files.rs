@@ -1,10 +1,12 @@
 //! Files of the commit that the standby shows which somebody deletes.
 
 use super::lake_table::{LakeTable, SOURCE, TARGET, replica};
+use super::unneeded_files::look_with;
 use super::{Lake, complete, relocate};
 use twinlake_core::iceberg_replica::{RelocationObstacle, SHOWN_LOOK_SECS};
-use twinlake_core::{Alert, AlertKind, AlertState, SubjectState};
+use twinlake_core::{Alert, AlertKind, AlertState, CallError, CallErrorKind, SubjectState};
 use twinlake_engine::iceberg::RelocationMemory;
+use twinlake_engine::ports::TableFiles;
 use twinlake_sim::SimTableFiles;
 
 fn is_lost(alert: &Alert, state: AlertState) -> bool {
@@ -181,4 +183,61 @@ fn a_rewritten_file_that_is_missing_costs_what_names_it() {
         "metadata.json, the list twice, the manifest: {log:#?}"
     );
     assert!(log.contains(&format!("create {manifest}")));
+}
+
+/// Files whose places are not listed, except the directories of rewritten files.
+struct UnlistedFiles<'a>(&'a SimTableFiles);
+
+impl TableFiles for UnlistedFiles<'_> {
+    async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, CallError> {
+        self.0.get(path).await
+    }
+
+    async fn size(&self, path: &str) -> Result<Option<u64>, CallError> {
+        self.0.size(path).await
+    }
+
+    async fn list(&self, prefix: &str, visit: &mut dyn FnMut(&str, u64)) -> Result<(), CallError> {
+        if prefix.contains("/_twinlake/") {
+            return self.0.list(prefix, visit).await;
+        }
+        let kind = CallErrorKind::Unavailable;
+        Err(CallError::new(kind, "ListObjectsV2", "S3", "slow down"))
+    }
+
+    async fn create(&self, path: &str, content: Vec<u8>) -> Result<bool, CallError> {
+        self.0.create(path, content).await
+    }
+
+    async fn remove(&self, path: &str) -> Result<(), CallError> {
+        self.0.remove(path).await
+    }
+}
+
+#[test]
+fn files_that_cannot_be_looked_for_are_told_after_two_looks() {
+    let lake = Lake::new();
+    let mut table = LakeTable::new(&lake.harness.table_files, "orders");
+    let first = table.append();
+    table.arrive_all();
+    lake.point_at("CreateTable", &first, &["id"]);
+    lake.run_queue();
+    let files = UnlistedFiles(&lake.harness.table_files);
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        lake.harness.sim.state().advance_secs(SHOWN_LOOK_SECS);
+        look_with(&lake, &files, lake.pointer(), lake.harness.epoch());
+        lake.harness.resync();
+        states.push(lake.row().state);
+    }
+    assert_eq!(states, [SubjectState::InSync, SubjectState::DataPending]);
+    let reason = lake.row().reason.unwrap();
+    assert!(
+        reason.contains("were not looked for") && reason.contains("slow down"),
+        "{reason}"
+    );
+    lake.harness.sim.state().advance_secs(SHOWN_LOOK_SECS);
+    lake.look();
+    lake.harness.resync();
+    assert_eq!(lake.row().state, SubjectState::InSync);
 }

@@ -244,7 +244,7 @@ fn a_file_that_is_needed_again_while_it_is_removed_waits() {
 }
 
 /// Looks at the table directly, with this pointer in the standby's entry.
-fn look_with(
+pub fn look_with(
     lake: &Lake,
     files: &impl TableFiles,
     standby_pointer: Option<String>,

@@ -108,8 +108,7 @@ impl<'a, E: Environment> Session<'a, E> {
             {
                 let standby = self.snapshots.standby.tables.get(id);
                 let standby = standby.and_then(Observation::present);
-                let pointer =
-                    standby.and_then(|table| table.object.parameters.get(METADATA_LOCATION));
+                let pointer = standby.and_then(|one| one.object.parameters.get(METADATA_LOCATION));
                 let due = DueIcebergTable {
                     entry,
                     standby_pointer: pointer.cloned(),
