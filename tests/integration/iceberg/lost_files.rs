@@ -132,6 +132,7 @@ fn files_that_are_lost_are_noticed_while_commits_go_on() {
         lake.harness.sim.state().advance_secs(3600);
         commit = table.append();
         table.arrive_all();
+        files.files().remove(&lost);
         lake.point_at("UpdateTable", &commit, &["id"]);
         lake.run_queue();
         let replica = lake.row().iceberg.unwrap();

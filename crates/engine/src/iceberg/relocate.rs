@@ -278,8 +278,10 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
         if named.left > 0 {
             return Ok(RelocationOutcome::Unfinished { left: named.left });
         }
-        let relocations = &named.rewritten.relocations;
-        let relocated = relocate_metadata(source_path, bytes, self.map, relocations)?;
+        // The log names the replicas of earlier metadata files, and never what was rewritten of them.
+        let mut relocations = named.rewritten.relocations.clone();
+        relocations.retain(|_, file| file.kind != RelocatedKind::Metadata);
+        let relocated = relocate_metadata(source_path, bytes, self.map, &relocations)?;
         let notes = relocated.notes;
         let kind = RelocatedKind::Metadata;
         let written = self.put(source_path, bytes, relocated.bytes, kind).await?;

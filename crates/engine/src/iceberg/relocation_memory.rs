@@ -203,6 +203,11 @@ impl RelocationMemory {
         let manifests: Vec<String> = manifests.map(|(source, _)| source.to_owned()).collect();
         self.unchecked.extend(manifests);
         self.snapshots.clear();
+        // Manifests are looked at where a list is read that names them.
+        let lists = self.relocations.iter();
+        let lists = lists.filter(|(_, file)| file.kind == RelocatedKind::ManifestList);
+        let lists: BTreeSet<String> = lists.map(|(source, _)| source.to_owned()).collect();
+        self.forget(|source| !lists.contains(source), &BTreeSet::new());
     }
 
     /// Remembers that all files of a metadata were found. What no metadata needs that the look was asked for
