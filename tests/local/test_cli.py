@@ -12,7 +12,7 @@ import stack
 from stack import ACCOUNT, BUCKETS, POLICY, PRIMARY, ROOT, STANDBY, TARGET, free_port, wait_for
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/twinlake"
-LEDGER = ("--ledger", "ledger.json")
+LEDGER = ("--ledger", "twinlake.ledger")
 
 
 class CliSandbox:
@@ -162,7 +162,7 @@ def test_without_the_rights_a_plan_says_so_once(cli):
 def test_a_standby_that_is_not_verified_names_the_command(cli):
     assert cli.run_with_policy("apply", "--yes", *LEDGER).returncode == 0
     status = cli.run_with_policy("status", *LEDGER)
-    next_command = "Next: run `twinlake resync --policy policy.toml --ledger ledger.json`."
+    next_command = "Next: run `twinlake resync --policy policy.toml --ledger twinlake.ledger`."
     assert status.returncode == 2 and next_command in status.stdout, status
     fields = json.loads(cli.run_with_policy("status", "--json", *LEDGER).stdout)
     assert "`twinlake plan OBJECT" in fields["next"]["in-sync"], fields
@@ -202,7 +202,7 @@ def test_deletions_over_the_limit_need_approval(cli):
     assert "REJECTED it deletes more than the deletion limit allows" in held.stdout
     assert "on-hold" in cli.run_with_policy("status", *LEDGER).stdout
     refused = cli.run_with_policy("apply", "--yes", *LEDGER)
-    command = "run `twinlake approve-deletions --policy policy.toml --ledger ledger.json`"
+    command = "run `twinlake approve-deletions --policy policy.toml --ledger twinlake.ledger`"
     assert refused.returncode == 2 and command in refused.stdout, refused
     status = cli.run_with_policy("status", *LEDGER).stdout
     assert "Held deletions: 1." in status, status

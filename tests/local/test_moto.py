@@ -81,7 +81,7 @@ class Moto:
 
     def twinlake(self, *args):
         return subprocess.run(
-            [str(TARGET / "twinlake"), *args, "--policy", "policy.toml", "--ledger", "ledger.json",
+            [str(TARGET / "twinlake"), *args, "--policy", "policy.toml", "--ledger", "twinlake.ledger",
              "--caller-arn", ROLE],
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.home), "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url},

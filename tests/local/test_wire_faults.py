@@ -76,7 +76,7 @@ def cli(tmp_path):
 
 def resync(cli, url):
     return subprocess.run(
-        [str(TARGET / "twinlake"), "resync", "--ledger", "ledger.json", "--policy", "policy.toml",
+        [str(TARGET / "twinlake"), "resync", "--ledger", "twinlake.ledger", "--policy", "policy.toml",
          "--caller-arn", ROLE, "--json"],
         cwd=cli.home, capture_output=True, text=True, timeout=300,
         env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT, "HOME": str(cli.home),

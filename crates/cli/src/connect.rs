@@ -3,7 +3,8 @@
 
 use crate::command_ledger::{CommandFence, CommandLedger};
 use crate::common_options::{Common, LedgerOptions, PolicyOptions, PrimaryOption};
-use crate::files::{open_ledger, read_policy};
+use crate::file_ledger::FileLedger;
+use crate::files::read_policy;
 use crate::progress::TerminalProgress;
 use crate::{CliError, output};
 use std::collections::BTreeSet;
@@ -99,13 +100,9 @@ impl LedgerConnection {
     ) -> Result<Self, CliError> {
         let (policy, epoch, ledger) = match (&options.policy, &options.ledger) {
             (Some(policy), Some(file)) => {
-                let ledger = open_ledger(file)?;
+                let ledger = FileLedger::open(file)?;
                 let epoch = ledger.epoch().await?;
-                (
-                    read_policy(policy)?,
-                    epoch,
-                    CommandLedger::in_file(file.clone(), ledger),
-                )
+                (read_policy(policy)?, epoch, CommandLedger::in_file(ledger))
             }
             (Some(policy), None) => {
                 let policy = read_policy(policy)?;

@@ -15,6 +15,7 @@ pub mod command_line;
 mod commands;
 pub mod common_options;
 mod connect;
+mod file_ledger;
 mod files;
 mod local_table_files;
 pub mod output;

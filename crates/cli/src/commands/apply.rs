@@ -110,9 +110,7 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
         check_unchanged(&plan, &fresh, args.next_command())?;
     }
     let approved = args.approved_deletions(&plan);
-    let outcome = reconcile_scope(&connection, &scope, &approved).await;
-    connection.ledger.save()?;
-    let outcome = outcome?;
+    let outcome = reconcile_scope(&connection, &scope, &approved).await?;
     print_outcome(&outcome, &connection.next);
     let is_complete = is_complete(&outcome.findings, &outcome.rejections);
     Ok(CommandOutcome::done_if(outcome.is_settled() && is_complete))

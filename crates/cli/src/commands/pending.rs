@@ -55,7 +55,6 @@ async fn dismiss(ledger: &LedgerOptions, args: &DismissArgs) -> Result<CommandOu
         }
     }
     let all_dismissed = dismiss_pending(&connection.ledger, &tables).await?;
-    connection.ledger.save()?;
     Ok(CommandOutcome::done_if(all_dismissed))
 }
 

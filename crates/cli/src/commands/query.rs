@@ -147,7 +147,6 @@ async fn reconcile(
 ) -> Result<QueryOutcome, CliError> {
     let query = query_policy(&connection.policy)?;
     let outcome = reconcile_query(&connection.query_context(query, approved, confirmed)).await;
-    connection.ledger.save()?;
     Ok(outcome?)
 }
 

@@ -39,9 +39,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
         true => ResyncDepth::Full,
         false => ResyncDepth::Scheduled,
     };
-    let report = resync_all(&connection, depth).await;
-    connection.ledger.save()?;
-    let report = report?;
+    let report = resync_all(&connection, depth).await?;
     let outcome = &report.outcome;
     if args.json {
         output::json(&serde_json::json!({
