@@ -1,26 +1,12 @@
 //! The calls of a resync and how many of them follow one another, on a clock that only calls advance.
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use twinlake_engine::resync::{ResyncDepth, ResyncReport, resync};
-use twinlake_engine::{Context, Environment, InMemoryLedger, LimitedRegion};
-use twinlake_sim::{Sim, SimRegion};
 use twinlake_tests::equality_oracle;
-use twinlake_tests::harness::{
-    ACCOUNT, PRIMARY, STANDBY, TWINLAKE_ROLE, TestHarness, TestQueue, policy,
-};
+use twinlake_tests::harness::{ACCOUNT, PRIMARY, TestHarness, TestQueue, policy};
 use twinlake_tests::history::table_input;
-
-/// Two Regions with a limit of calls under way.
-struct LimitedEnvironment;
-
-impl Environment for LimitedEnvironment {
-    type Primary = LimitedRegion<SimRegion>;
-    type Standby = LimitedRegion<SimRegion>;
-    type Ledger = InMemoryLedger;
-    type Clock = Sim;
-}
+use twinlake_tests::virtual_clock::{self, Calls, LimitedRegions, set_round_trips, take_calls};
 
 const DATABASES: usize = 3;
 const TABLES: usize = 10;
@@ -105,9 +91,6 @@ fn grant(database: usize, table: usize, role: usize) -> Value {
     })
 }
 
-/// Calls by Region and operation.
-type Calls = BTreeMap<(String, String), usize>;
-
 /// A resync with its calls and its time.
 struct Measured {
     report: ResyncReport,
@@ -157,52 +140,20 @@ impl Measured {
 
 /// Runs a resync in which a call takes this long in the primary and in the standby, with at most so many
 /// calls to each Region under way.
-fn run_resync(harness: &TestHarness, [primary, standby]: [u64; 2], parallel: usize) -> Measured {
-    {
-        let mut state = harness.sim.state();
-        state.set_latency(PRIMARY, Duration::from_millis(primary));
-        state.set_latency(STANDBY, Duration::from_millis(standby));
-        state.take_calls();
-    }
-    let limited =
-        |region: &str| LimitedRegion::new(harness.sim.region(region, TWINLAKE_ROLE), parallel);
-    let (primary, standby) = (limited(PRIMARY), limited(STANDBY));
-    let sim = harness.context();
-    let context: Context<'_, LimitedEnvironment> = Context {
-        primary: &primary,
-        standby: &standby,
-        ledger: sim.ledger,
-        clock: sim.clock,
-        policy: sim.policy,
-        epoch: sim.epoch,
-        reader_role: sim.reader_role,
-        own_roles: sim.own_roles,
-        max_concurrent_calls: parallel,
-        approved_deletions: sim.approved_deletions,
-        may_write_settings: sim.may_write_settings,
-        stop_at: sim.stop_at,
-        scan_window: sim.scan_window,
-        lf_tag_lease: sim.lf_tag_lease,
-        progress: sim.progress,
-    };
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-    let (report, elapsed) = runtime.block_on(async {
-        let started = tokio::time::Instant::now();
-        let run = resync(
-            &context,
-            harness.resync_depth,
-            None,
-            None::<&TestQueue>,
-            &(),
-        );
-        let report = run.await.expect("a ledger in memory returns no error");
-        (report, started.elapsed())
-    });
-    let mut calls = Calls::new();
-    for call in harness.sim.state().take_calls() {
-        *calls.entry((call.region, call.name)).or_default() += 1;
-    }
+fn run_resync(harness: &TestHarness, round_trips: [u64; 2], parallel: usize) -> Measured {
+    set_round_trips(harness, round_trips);
+    let regions = LimitedRegions::new(harness, parallel);
+    let context = regions.context(harness);
+    let run = resync(
+        &context,
+        harness.resync_depth,
+        None,
+        None::<&TestQueue>,
+        &(),
+    );
+    let (report, elapsed) = virtual_clock::run(run);
+    let report = report.expect("a ledger in memory returns no error");
+    let calls = take_calls(harness);
     Measured {
         report,
         calls,

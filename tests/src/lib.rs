@@ -17,6 +17,7 @@
 //! - [`resolution_oracle`] judges published resolutions by the raw state and the ledger.
 //! - [`equality_oracle`] compares the two Regions, with its own mapping of locations.
 //! - [`takeover`] has the clock and the objects of failovers and switchovers.
+//! - [`virtual_clock`] measures how long Twinlake takes on a clock that only calls and waits advance.
 //! - [`fixtures`] creates Regions with a fixed content, and the events of a heartbeat; [`large_table`]
 //!   a table with many partitions.
 
@@ -39,3 +40,4 @@ pub mod reported_problems;
 pub mod requests;
 pub mod resolution_oracle;
 pub mod takeover;
+pub mod virtual_clock;
