@@ -79,9 +79,9 @@ model: ## Model-checks every interleaving of handlers whose calls fail, with the
 mutants: ## Disables each field mapping of the converters in turn; a test must fail for each
 	$(PYTHON) tests/mutants.py
 
-bench: $(VENV)/ready ## Measures API calls against their lower bound, start-up times, memory and zip sizes
+bench: $(VENV)/ready ## Measures API calls against their lower bound, times, memory, large lakes (PARTS="scale functions" for some)
 	cargo build --workspace --release --locked
-	$(PY) tests/local/bench.py
+	$(PY) tests/local/bench.py $(PARTS)
 
 bench-compare: ## Compares two results of `make bench`, which writes target/bench.json (A=... B=...); fails if a call count rose
 	@test -n "$(A)" -a -n "$(B)" || \

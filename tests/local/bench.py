@@ -16,6 +16,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -68,11 +69,11 @@ class BenchSandbox:
                  lambda: self.clients.is_healthy(f"{self.url}/_sandbox/health"))
         (home / "policy.toml").write_text(policy)
 
-    def bulk_create(self, region, database, tables, partitions):
-        """Creates a database with tables; `partitions` is the number for each table."""
+    def bulk_create(self, region, database, tables, partitions, grants=0):
+        """Creates a database with tables; `partitions` and `grants` are the numbers for each table."""
         self.clients.control_sandbox(
             "bulk-create", region=region, database=database, tables=tables,
-            partitions_per_table=partitions, location=bucket_uri(region))
+            partitions_per_table=partitions, grants_per_table=grants, location=bucket_uri(region))
 
     def grant_select(self, roles, tables=TABLES):
         """Grants SELECT on every table to this number of roles."""
@@ -90,7 +91,7 @@ class BenchSandbox:
         start = time.monotonic()
         process = subprocess.Popen(
             [str(RELEASE / "twinlake"), *args, "--policy", "policy.toml", "--ledger",
-             "ledger.json", "--caller-arn", ROLE, "--parallel", str(parallel)], cwd=self.home,
+             "twinlake.ledger", "--caller-arn", ROLE, "--parallel", str(parallel)], cwd=self.home,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={"PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": ACCOUNT,
                  "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": self.url})
@@ -443,6 +444,44 @@ def bench_memory(home):
             sandbox.stop()
 
 
+def bench_scale(home):
+    """Prints calls, times, memory and the ledger of the laptop's path on a large lake, with BENCH_SCALE times
+    as many databases."""
+    factor = float(os.environ.get("BENCH_SCALE", "1"))
+    policy = 'column-statistics = "none"\ndata-cells-filter-scan = "granted"\n' + SITES
+    for name, databases, grants in (("tables", 1000, 0), ("grants", 100, 100)):
+        databases = max(1, round(databases * factor))
+        kind = f"{databases * 100} tables in {databases} databases, {databases * 100 * grants} grants"
+        print(f"{kind}, by `twinlake resync`, without round trips:")
+        sandbox = BenchSandbox(home / f"scale-{name}", policy)
+        try:
+            # What the standby has already is adopted by the first one: a million grants take hours to make.
+            regions = (PRIMARY, STANDBY) if grants else (PRIMARY,)
+            for d in range(databases):
+                for region in regions:
+                    sandbox.bulk_create(region, f"db{d}", 100, 0, grants)
+            for run in ("first", "unchanged"):
+                calls, wall, memory = sandbox.twinlake("resync", parallel=16)
+                ledger = (sandbox.home / "twinlake.ledger").stat().st_size / 1e6
+                RESULTS.add(f"{kind}, {run}", calls=len(calls), seconds=wall, megabytes=memory)
+                print(f"  {run:<10} {len(calls):>8} calls, {wall:.0f} s, {memory:.0f} MB; "
+                      f"the ledger has {ledger:.0f} MB")
+        finally:
+            sandbox.stop()
+
+
+def bench_functions():
+    """Prints the resyncs of large lakes by the functions, on a clock that only calls advance."""
+    print("Resyncs of large lakes by the function, 10 ms to the primary and 200 ms to the standby; each "
+          "invocation has to end before its timeout:")
+    command = ["cargo", "test", "--workspace", "--locked", "--test", "scale", "--",
+               "--ignored", "--nocapture", "--test-threads", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if "resynchronized by" in line or line.startswith("  ")]
+    print("\n".join(lines))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def database_event(database, change, **detail):
     """Returns a native Glue event about a database."""
     return {"source": "aws.glue", "detail-type": "Glue Data Catalog Database State Change",
@@ -671,17 +710,27 @@ def bench_start():
               f"{len(zipped.getvalue()) / 1e6:4.1f} MB")
 
 
+# The parts of the benchmark, by the names that select them.
+PARTS = {
+    "calls": bench_calls, "round-trips": bench_round_trips, "throttling": bench_throttling,
+    "grants": bench_grants, "memory": bench_memory, "scale": bench_scale,
+    "functions": lambda _: bench_functions(), "events": lambda _: bench_events(),
+    "burst": lambda _: bench_burst(), "start": lambda _: bench_start(),
+}
+
+
 def main():
-    with tempfile.TemporaryDirectory() as home:
-        bench_calls(pathlib.Path(home) / "calls")
-        bench_round_trips(pathlib.Path(home) / "round-trips")
-        bench_throttling(pathlib.Path(home) / "throttling")
-        bench_grants(pathlib.Path(home))
-        bench_memory(pathlib.Path(home))
+    """Runs the parts that the arguments name, or all."""
+    unknown = set(sys.argv[1:]) - set(PARTS)
+    if unknown:
+        sys.exit(f"No part of the benchmark: {', '.join(sorted(unknown))}. The parts: {', '.join(PARTS)}.")
     stack.TARGET = RELEASE
-    bench_events()
-    bench_burst()
-    bench_start()
+    with tempfile.TemporaryDirectory() as directory:
+        for name, part in PARTS.items():
+            if name in (sys.argv[1:] or PARTS):
+                home = pathlib.Path(directory) / name
+                home.mkdir()
+                part(home)
     RESULTS.write(OUTPUT)
     print(f"The measurements are in {OUTPUT}.")
 

@@ -281,6 +281,14 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
             && stop_at.is_some_and(|stop_at| self.context.clock.now() >= stop_at)
     }
 
+    /// Whether another database is likely to end in time. One that is begun is not interrupted, so there must be
+    /// twice the time that the slowest one took.
+    fn has_time_for_another(&self, slowest_millis: i64) -> bool {
+        let stop_at = self.context.stop_at.filter(|_| self.retry_queue.is_some());
+        let now = self.context.clock.now();
+        stop_at.is_none_or(|stop_at| now.0 + 2 * slowest_millis < stop_at.0)
+    }
+
     /// Reconciles the scope of the part, in an order in which what others refer to comes first.
     async fn reconcile_part(
         &mut self,
@@ -354,22 +362,25 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         let mut running = FuturesUnordered::new();
         let mut outcomes: BTreeMap<Name, ReconcileOutcome> = BTreeMap::new();
         let mut failure = Ok(());
+        let mut slowest_millis = 0;
         loop {
             while failure.is_ok()
                 && running.len() < most
-                && !self.is_out_of_time()
+                && self.has_time_for_another(slowest_millis)
                 && let Some(name) = names.pop_first()
             {
+                let began = context.clock.now();
                 running.push(async move {
                     let prefetched = listings.current(context).await;
                     let scope = Scope::database(name.clone());
                     let outcome = run_reconcile(context, &scope, &prefetched, progress).await;
-                    (name, outcome)
+                    (name, outcome, context.clock.now().0 - began.0)
                 });
             }
-            let Some((name, outcome)) = running.next().await else {
+            let Some((name, outcome, took_millis)) = running.next().await else {
                 break;
             };
+            slowest_millis = slowest_millis.max(took_millis);
             let result = match outcome {
                 Ok(mut outcome) => {
                     listings.record(&outcome);

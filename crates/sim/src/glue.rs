@@ -10,6 +10,8 @@ mod views;
 
 pub(crate) use functions::function_id;
 
+pub use bulk_fixture::BulkSize;
+
 use crate::api::{array_field, page, parse_field, required_name, stored_name, table_id, to_json};
 use crate::caller::Caller;
 use crate::error::ApiError;

@@ -14,7 +14,8 @@
 //! - `throttle` with `{"calls_per_second": 20, "shared": false}`: throttles Twinlake's calls to each
 //!   Region above this rate, or with `shared` the calls of all callers together; 0 removes the limit.
 //! - `bulk-create` with `{"region": ..., "database": ..., "tables": 10, "partitions_per_table": 5,
-//!   "location": "s3://b"}`: creates the tables `t0`, `t1`, ... with partitions. Emits no events.
+//!   "grants_per_table": 2, "location": "s3://b"}`: creates the tables `t0`, `t1`, ... with partitions, and grants to
+//!   the roles `R0`, `R1`, ... Emits no events.
 //! - `latency` with `{"milliseconds": 10, "region": "us-east-1"}`: delays every call of Twinlake to a
 //!   Region; without `region` to each.
 //! - `remove-access` with `{"region": ..., "principal": ...}`: removes all permissions of a
@@ -26,6 +27,7 @@ mod event_sink;
 pub use event_sink::EventSink;
 
 use crate::error::ApiError;
+use crate::glue::BulkSize;
 use crate::ports::Sim;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -314,7 +316,11 @@ impl Server {
                     region,
                     database,
                     location,
-                    (count("tables"), count("partitions_per_table")),
+                    BulkSize {
+                        tables: count("tables"),
+                        partitions_per_table: count("partitions_per_table"),
+                        grants_per_table: count("grants_per_table"),
+                    },
                 ) {
                     Ok(()) => reply(StatusCode::OK, &done),
                     Err(error) => error_reply(&error),

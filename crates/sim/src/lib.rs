@@ -33,6 +33,7 @@ mod table_files;
 pub use answer_style::AnswerStyle;
 pub use athena::SimAthena;
 pub use error::ApiError;
+pub use glue::BulkSize;
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
 pub use ports::{
