@@ -169,7 +169,7 @@ fn describe(path: &Path, databases: usize, draft: &PolicyDraft) -> String {
     };
     format!(
         "{path} is written. Of the tables of {} with data in S3, {} in its location \
-         pairs; {outside}.\nRead the comments in the file, then run: twinlake doctor --policy {path} --ledger ledger.json",
+         pairs; {outside}.\nRead the comments in the file, then run: twinlake doctor --policy {path} --ledger twinlake.ledger",
         counted(databases, "database"),
         lie(draft.tables_in_pairs)
     )
