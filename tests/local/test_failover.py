@@ -34,7 +34,18 @@ FUNCTIONS_MAY_CALL = {
     ("lakeformation", "ListPermissions"), ("lakeformation", "UpdateDataCellsFilter"),
     ("s3", "GetEncryptionConfiguration"), ("s3", "GetReplicationConfiguration"), ("sns", "Publish"),
     ("sqs", "GetQueueAttributes"), ("sqs", "SendMessage"),
+    # The address for clients, which nothing waits for.
+    ("events", "PutEvents"), ("ssm", "GetParameter"), ("ssm", "PutParameter"),
 }
+ADDRESS = "/twinlake/address"
+OPERATION = f"""
+[takeover]
+workgroup = "analysts"
+results = {{ {PRIMARY} = "s3://results-here/", {STANDBY} = "s3://results-there/" }}
+[[takeover.link]]
+name = "sales"
+url = {{ {PRIMARY} = "https://here.example/", {STANDBY} = "https://there.example/" }}
+"""
 ASKED_OF_THE_LOST = {("dynamodb", "GetItem")}
 # The roles of the functions: their grants are not compared.
 OWN_ROLES = f"arn:aws:iam::{ACCOUNT}:role/twinlake*"
@@ -141,6 +152,11 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     deployment.invoke(PRIMARY, "Heartbeat")
     wait_for("the heartbeat arrives", lambda: has_table(deployment, "twinlake_heartbeat", "heartbeat"))
     assert defaults(deployment, STANDBY) == []
+    (deployment.home / "operation.toml").write_text(OPERATION)
+    deployment.twinlake("policy", "push", "--operation", "operation.toml", "--region", STANDBY)
+    invoke_all(deployment, PRIMARY, ("Monitor",))
+    invoke_all(deployment, STANDBY, ("Monitor",))
+    assert [address(deployment, region) for region in (PRIMARY, STANDBY)] == [(0, PRIMARY, "s3://results-here/")] * 2
 
     code, out, _ = fail_over(deployment, proxies, "--accept-loss", "--validate-only")
     assert code == 0 and "holds epoch 0" in out and "verified as of" in out, out
@@ -169,9 +185,29 @@ def test_the_standby_takes_over_while_the_primary_refuses_every_connection(deplo
     actions = {(service, action) for service, action, _ in called}
     assert actions <= ALLOWED and ("glue", "UpdateDatabase") in actions, actions
 
+    check_that_clients_are_told(deployment)
     check_commands_without_the_lost_region(deployment, proxies)
     check_return(deployment)
+    assert address(deployment, PRIMARY) == (1, STANDBY, "s3://results-there/"), "its copy follows when it returns"
     check_way_back(deployment)
+
+
+def address(deployment, region):
+    value = deployment.client("ssm", region).get_parameter(Name=ADDRESS)["Parameter"]["Value"]
+    address = json.loads(value)
+    return address["epoch"], address["primary"], address["results"]
+
+
+def check_that_clients_are_told(deployment):
+    """By the monitor of the surviving Region, while the primary refuses every connection."""
+    assert address(deployment, STANDBY) == (0, PRIMARY, "s3://results-here/"), "not before the databases are open"
+    with deployment.lost_region(PRIMARY) as calls:
+        deployment.invoke(STANDBY, "Monitor")
+    assert ("ssm", "PutParameter", STANDBY) in calls and ("events", "PutEvents", STANDBY) in calls, calls
+    check_calls_of_functions(calls, always=set())
+    assert address(deployment, STANDBY) == (1, STANDBY, "s3://results-there/")
+    assert address(deployment, PRIMARY) == (0, PRIMARY, "s3://results-here/")
+    assert '"event_at":' in epoch_item(deployment)
 
 
 def die_while_waiting(deployment, proxies):
@@ -203,10 +239,10 @@ def invoke_all(deployment, region, functions):
         list(pool.map(invoke, functions))
 
 
-def check_calls_of_functions(calls):
+def check_calls_of_functions(calls, always=frozenset({("dynamodb", "GetItem", PRIMARY), ("glue", "UpdateTable", STANDBY)})):
     allowed = {(*call, STANDBY) for call in FUNCTIONS_MAY_CALL} | {(*call, PRIMARY) for call in ASKED_OF_THE_LOST}
     assert calls <= allowed, calls - allowed
-    assert ("dynamodb", "GetItem", PRIMARY) in calls and ("glue", "UpdateTable", STANDBY) in calls, calls
+    assert always <= calls, calls
 
 
 def table_in_standby(name):
@@ -265,6 +301,7 @@ def check_commands_without_the_lost_region(deployment, proxies):
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert f"{STANDBY} is the primary by epoch 1" in done.stdout, done.stdout
     assert f"The ledger of {PRIMARY}, the standby, cannot be read" in done.stdout, done.stdout
+    assert f"Clients: the parameter {ADDRESS} has the new address since" in done.stdout, done.stdout
     done = run_through(deployment, proxies, "resync", "--region", STANDBY)
     assert done.returncode == 1 and "leads without a standby" in done.stderr, done.stderr
 

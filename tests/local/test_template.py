@@ -174,7 +174,11 @@ def test_every_call_is_allowed_and_no_other():
     assert allowed_actions("Monitor") == logs | {
         "sns:Publish", "events:PutEvents", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
         "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem",
-        "dynamodb:DeleteItem"}
+        "dynamodb:DeleteItem", "ssm:GetParameter", "ssm:PutParameter"}
+    for statement, actions in statements("Monitor"):
+        if any(action.startswith("ssm:") for action in actions):
+            assert statement["Resource"]["Fn::Sub"].endswith(
+                ":ssm:${AWS::Region}:${AWS::AccountId}:parameter/twinlake/address")
     assert allowed_actions("Digest") == logs | {
         "sqs:SendMessage", "sns:Publish", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem",
         "dynamodb:UpdateItem"}

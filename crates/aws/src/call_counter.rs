@@ -26,13 +26,14 @@ pub(crate) enum Service {
     CloudTrail,
     Athena,
     S3Control,
+    Ssm,
 }
 
 /// One counter for each service, in the order of [`Service`].
-static CALL_COUNTS: [AtomicU64; 13] = [const { AtomicU64::new(0) }; 13];
+static CALL_COUNTS: [AtomicU64; 14] = [const { AtomicU64::new(0) }; 14];
 
 impl Service {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Glue,
         Self::LakeFormation,
         Self::DynamoDb,
@@ -46,6 +47,7 @@ impl Service {
         Self::CloudTrail,
         Self::Athena,
         Self::S3Control,
+        Self::Ssm,
     ];
 
     fn as_str(self) -> &'static str {
@@ -63,6 +65,7 @@ impl Service {
             Self::CloudTrail => "cloudtrail",
             Self::Athena => "athena",
             Self::S3Control => "s3control",
+            Self::Ssm => "ssm",
         }
     }
 
@@ -78,7 +81,7 @@ impl Service {
 }
 
 /// One counter of refused calls for each service, in the order of [`Service`].
-static THROTTLED_COUNTS: [AtomicU64; 13] = [const { AtomicU64::new(0) }; 13];
+static THROTTLED_COUNTS: [AtomicU64; 14] = [const { AtomicU64::new(0) }; 14];
 
 /// Counts a call that the service refused because there were too many.
 pub(crate) fn count_throttled(service: Service) {

@@ -163,6 +163,25 @@ pub(crate) enum NotSent {
     LeaseEnded,
 }
 
+/// Whether Athena failed a query because the caller may not read what it asks for. Lake Formation hides what a caller
+/// may not see, so a table or column that exists is "not found" then (F-61).
+pub(crate) fn is_refused_query(reason: &str) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "Insufficient permissions",
+        "Insufficient Lake Formation permission",
+        "AccessDenied",
+        "Access Denied",
+        "not authorized",
+        "COLUMN_NOT_FOUND",
+        "TABLE_NOT_FOUND",
+        "SCHEMA_NOT_FOUND",
+    ];
+    // The place for results, or a key: nothing is known of the data.
+    const OF_THE_RESULTS: [&str; 3] = ["output location", "output bucket", "writing output"];
+    let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+    has(&REFUSALS) && !has(&OF_THE_RESULTS)
+}
+
 /// The kind of an error that its HTTP status tells, whatever its code; `None` if the code decides.
 fn classify_status(status: u16) -> Option<CallErrorKind> {
     match status {
@@ -205,6 +224,9 @@ fn classify_code(call: &str, code: &str, message: &str) -> CallErrorKind {
         "NoSuchEntity" | "NoSuchResourceException" => CallErrorKind::NotFound,
         // Of S3 and of CloudTrail.
         "NoSuchBucket" | "TrailNotFoundException" => CallErrorKind::NotFound,
+        // Of SSM.
+        "ParameterNotFound" => CallErrorKind::NotFound,
+        "TooManyUpdates" => CallErrorKind::Contended,
         "NotFoundException" if call == "DescribeKey" => CallErrorKind::NotFound,
         _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
         INVALID_REQUEST if ATHENA_READS_BY_NAME.contains(&call) => CallErrorKind::NotFound,
@@ -315,8 +337,33 @@ mod tests {
 
     const INVALID_INPUT: &str = "InvalidInputException";
 
+    #[test]
+    fn a_query_is_refused_by_rights_on_the_data_only() {
+        let refused = [
+            "COLUMN_NOT_FOUND: line 1:8: Column 'salary' cannot be resolved or requester is not authorized to access \
+             requested resources",
+            "TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.sales.orders' does not exist",
+            "Insufficient permissions to execute the query. Principal does not have any privilege on specified resource",
+            "com.amazonaws.services.s3.model.AmazonS3Exception: Access Denied (Service: Amazon S3; Status Code: 403)",
+        ];
+        for reason in refused {
+            assert!(is_refused_query(reason), "{reason}");
+        }
+        let others = [
+            "Query exhausted resources at this scale factor",
+            "HIVE_BAD_DATA: Error parsing field value",
+            "Access Denied when writing output to url: s3://results/x",
+            "Unable to verify/create output bucket results: AccessDenied",
+        ];
+        for reason in others {
+            assert!(!is_refused_query(reason), "{reason}");
+        }
+    }
+
     /// Observed or documented errors (call, code, message) and their kind.
-    const CASES: [(&str, &str, &str, CallErrorKind); 39] = [
+    const CASES: [(&str, &str, &str, CallErrorKind); 41] = [
+        ("GetParameter", "ParameterNotFound", "", NotFound),
+        ("PutParameter", "TooManyUpdates", "", Contended),
         ("GetBucketPolicy", "NoSuchBucketPolicy", "", NotFound),
         ("GetBucketVersioning", "NoSuchBucket", "", NotFound),
         ("GetTrail", "TrailNotFoundException", "", NotFound),

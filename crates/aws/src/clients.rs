@@ -152,6 +152,23 @@ impl Clients {
     client!(iam, aws_sdk_iam, Iam);
     client!(servicequotas, aws_sdk_servicequotas, Quotas);
     client!(cloudtrail, aws_sdk_cloudtrail, CloudTrail);
+    client!(ssm, aws_sdk_ssm, Ssm);
+
+    /// A client of STS in this Region.
+    pub(crate) fn sts(&self) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::new(&self.config)
+    }
+
+    /// A client of Athena with other credentials.
+    pub(crate) fn athena_as(
+        &self,
+        credentials: aws_sdk_athena::config::Credentials,
+    ) -> aws_sdk_athena::Client {
+        let config = aws_sdk_athena::config::Builder::from(&self.config)
+            .interceptor(CountCalls(Service::Athena))
+            .credentials_provider(credentials);
+        aws_sdk_athena::Client::from_conf(config.build())
+    }
 
     /// A client of S3 Control.
     pub(crate) fn s3control(&self) -> aws_sdk_s3control::Client {
@@ -173,8 +190,7 @@ impl Clients {
     /// # Errors
     /// There are no credentials, or they are not valid.
     pub async fn caller(&self) -> Result<Principal, CallError> {
-        let client = aws_sdk_sts::Client::new(&self.config);
-        let response = client.get_caller_identity().send().await;
+        let response = self.sts().get_caller_identity().send().await;
         let response =
             response.map_err(|e| call_error::from_sdk("GetCallerIdentity", &self.region, &e))?;
         let arn = response.arn.unwrap_or_default();

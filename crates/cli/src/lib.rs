@@ -10,6 +10,7 @@
 //! - Exit codes: 0 the command is done and nothing is left to do, 2 attention is needed (for
 //!   example, a plan has steps), 1 an error; an error in the arguments, too.
 
+mod address_check;
 mod command_ledger;
 pub mod command_line;
 mod commands;

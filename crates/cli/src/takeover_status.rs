@@ -4,10 +4,12 @@
 use crate::common_options::LedgerOptions;
 use crate::connect::ledger_in;
 use crate::{CliError, CommandOutcome, output};
+use twinlake_core::client_address::ADDRESS_PARAMETER;
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::render;
 use twinlake_core::topology::Epoch;
 use twinlake_engine::Ledger as _;
+use twinlake_engine::operation_document::OperationConfig;
 
 /// Whether the standby follows the primary.
 #[derive(Debug)]
@@ -79,6 +81,10 @@ pub(crate) async fn show_without_standby(
     if let Some(line) = switch_line(&record) {
         output::print(&line);
     }
+    let (operation, _) = OperationConfig::load(&ledger).await?;
+    if let Some(line) = clients_line(&record).filter(|_| operation.takeover.is_some()) {
+        output::print(&line);
+    }
     Ok(CommandOutcome::AttentionNeeded)
 }
 
@@ -92,4 +98,61 @@ fn switch_line(record: &EpochRecord) -> Option<String> {
         journal.stage,
         journal.reached.get(&journal.stage)?
     ))
+}
+
+/// What clients have been told of the last switch, in a line.
+fn clients_line(record: &EpochRecord) -> Option<String> {
+    let journal = record.failover.as_ref();
+    let journal = journal.filter(|journal| journal.to == record.epoch)?;
+    let announced = journal.announced.clone().unwrap_or_default();
+    let address = match announced.address_at {
+        Some(at) => format!("the parameter {ADDRESS_PARAMETER} has the new address since {at}"),
+        None => format!("the parameter {ADDRESS_PARAMETER} does not have the new address yet"),
+    };
+    let event = match announced.event_at {
+        Some(at) => format!("the event was sent at {at}"),
+        None => "no event was sent".to_owned(),
+    };
+    Some(format!("Clients: {address}; {event}."))
+}
+
+/// What clients have been told of the last switch, as the ledger of the primary has it. `None` without a switch, or if
+/// that ledger cannot be read.
+pub(crate) async fn clients_told(options: &LedgerOptions, primary: &str) -> Option<String> {
+    let ledger = ledger_in(&options.ledger_table, primary).await;
+    let (record, _) = ledger.epoch_record().await.ok()??;
+    clients_line(&record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::Timestamp;
+    use twinlake_core::client_address::Announcement;
+    use twinlake_core::failover::{FailoverJournal, FailoverStage};
+
+    #[test]
+    fn the_line_says_what_clients_have_been_told() {
+        let stored = r#"{"epoch":1,"primary":"b","failover":{"from":{"epoch":0,"primary":"a"},"to":{"epoch":1,"primary":"b"},
+            "stage":"completed","reached":{},"recovery_point":{"read_at":0,"databases":0,"heartbeats":{},
+            "verified_at":null,"not_in_sync":{},"behind":[],"pending_tables":0,"pending":[],"unread":[]}}}"#;
+        let mut record: EpochRecord = serde_json::from_str(stored).unwrap();
+        let line = clients_line(&record).unwrap();
+        assert!(
+            line.contains("does not have the new address yet; no event"),
+            "{line}"
+        );
+        let journal: &mut FailoverJournal = record.failover.as_mut().unwrap();
+        assert_eq!(journal.stage, FailoverStage::Completed);
+        journal.announced = Some(Announcement {
+            address_at: Some(Timestamp(0)),
+            event_at: Some(Timestamp(0)),
+        });
+        let line = clients_line(&record).unwrap();
+        assert!(
+            line.contains("since 1970") && line.contains("sent at 1970"),
+            "{line}"
+        );
+        assert_eq!(clients_line(&EpochRecord::default()), None);
+    }
 }

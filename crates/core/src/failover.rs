@@ -24,6 +24,7 @@ mod recovery_point;
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
 
+use crate::client_address::Announcement;
 use crate::heartbeat::Channel;
 use crate::name::Name;
 use crate::scope::Subject;
@@ -231,6 +232,9 @@ pub struct FailoverJournal {
     /// Of a switchover: why the former primary did not become the standby by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_handed_over: Option<String>,
+    /// What clients have been told; `None` before, and without `[takeover]` in the operation document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<Announcement>,
 }
 
 impl FailoverJournal {
@@ -253,6 +257,7 @@ impl FailoverJournal {
             restored: 0,
             unrestored: BTreeMap::new(),
             not_handed_over: None,
+            announced: None,
         }
     }
 

@@ -169,6 +169,8 @@ pub enum ReadinessCheck {
     TimeLimit,
     /// Objects that Twinlake writes under each replication rule arrive as replicas.
     Canary,
+    /// Clients are told which Region is the primary. Only `twinlake doctor` checks it.
+    ClientAddress,
 }
 
 impl ReadinessCheck {
@@ -210,6 +212,7 @@ impl ReadinessCheck {
             Self::Resync => "resync",
             Self::TimeLimit => "time-limit",
             Self::Canary => "canary",
+            Self::ClientAddress => "client-address",
         }
     }
 }

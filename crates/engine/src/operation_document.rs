@@ -1,4 +1,4 @@
-//! The operation document: ceilings of calls, alert thresholds and prices.
+//! The operation document: ceilings of calls, alert thresholds, prices, the address for clients, and drills.
 //!
 //! Unlike the policy it may differ between the two Regions, and an error in it never stops
 //! replication: the defaults apply until it is corrected.
@@ -13,7 +13,12 @@
 //! storage = 1800
 //! [prices]
 //! glue-million-calls = 1.0
+//! [takeover]
+//! workgroup = "analysts"
 //! ```
+
+mod drill;
+mod takeover;
 
 use crate::cost::Prices;
 use crate::ports::Ledger;
@@ -21,7 +26,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
 use twinlake_core::CallError;
+use twinlake_core::client_address::TakeoverConfig;
 use twinlake_core::document::{DocumentError, DocumentSource};
+use twinlake_core::drill::DrillConfig;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::topology::is_region_name;
 
@@ -85,6 +92,10 @@ pub struct OperationConfig {
     pub prices: Prices,
     /// The most calls a second to Glue and Lake Formation, by Region.
     pub max_calls_per_second: BTreeMap<String, u32>,
+    /// What clients are told of the primary; `None` for nothing.
+    pub takeover: Option<TakeoverConfig>,
+    /// The queries of a drill; `None` for no queries.
+    pub drill: Option<DrillConfig>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +108,8 @@ struct Document {
     prices: BTreeMap<String, Spanned<f64>>,
     #[serde(default)]
     max_calls_per_second: BTreeMap<String, Spanned<u32>>,
+    takeover: Option<Spanned<takeover::TakeoverTable>>,
+    drill: Option<drill::DrillTable>,
 }
 
 impl OperationConfig {
@@ -126,6 +139,14 @@ impl OperationConfig {
             lag_alert: lag_alert(source, &document.lag_alert_seconds)?,
             prices: prices(source, &document.prices)?,
             max_calls_per_second: ceilings(source, &document.max_calls_per_second)?,
+            takeover: match &document.takeover {
+                Some(table) => Some(takeover::parse(source, table)?),
+                None => None,
+            },
+            drill: match &document.drill {
+                Some(table) => Some(drill::parse(source, table)?),
+                None => None,
+            },
         })
     }
 }

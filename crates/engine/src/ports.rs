@@ -23,7 +23,7 @@ pub use lakeformation::{
     DefaultPermissionsChange, GrantFilter, PermissionResourceType, SettingsChange,
 };
 pub use ledger::{ConditionalWrites, Ledger, next_version};
-pub use messaging::{AlertTopic, RetryQueue};
+pub use messaging::{AddressParameter, AlertTopic, RetryQueue};
 pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use page_tokens::PageTokens;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use twinlake_aws::{
     AthenaRegion, AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, S3TableFiles,
-    SharedCeiling, SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SystemClock,
+    SharedCeiling, SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SsmParameters, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
@@ -63,6 +63,8 @@ pub struct Runtime {
     /// the peer Region's bus.
     pub(crate) default_bus: DefaultEventBus,
     pub(crate) dead_letter_queues: SqsDeadLetterQueues,
+    /// The address for clients in the local Region.
+    pub(crate) address_parameter: SsmParameters,
     pub(crate) clock: SystemClock,
     /// The lease on changes of access by LF-Tags, as the reconciliations of this process share it.
     lf_tag_lease: LfTagLeaseOfRun,
@@ -125,6 +127,7 @@ impl Runtime {
             catalog_queue: SqsRetryQueue::new(&local, &config.catalog_queue_url),
             default_bus: DefaultEventBus::new(&local),
             dead_letter_queues: SqsDeadLetterQueues::new(&local, dead_letter_queues),
+            address_parameter: SsmParameters::new(&local),
             clock: SystemClock,
             lf_tag_lease: LfTagLeaseOfRun::default(),
             own_roles: OwnRoles::new(config.role_arns.clone())

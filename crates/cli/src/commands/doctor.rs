@@ -1,5 +1,6 @@
 //! `twinlake doctor`: lists what stands between the standby and a takeover, beside the catalog.
 
+use crate::address_check;
 use crate::common_options::{Common, PrimaryOption};
 use crate::connect::{Connection, WithoutLedger};
 use crate::{CliError, CommandOutcome, output};
@@ -11,6 +12,7 @@ use twinlake_aws::{Clients, S3BatchReplication};
 use twinlake_core::arn::Arn;
 use twinlake_core::readiness::{self, BatchReplicationJob, ReadinessFinding, ReadinessSeverity};
 use twinlake_core::{Principal, render};
+use twinlake_engine::operation_document::OperationConfig;
 
 /// Arguments of `twinlake doctor`.
 #[derive(Debug, Clone, Args)]
@@ -69,7 +71,12 @@ pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOut
     let roles: BTreeSet<Principal> = args.roles.iter().cloned().map(Principal).collect();
     let readings = connection.readiness(&common.ledger, roles).await;
     let (policy, epoch) = (&connection.policy, connection.epoch);
-    let findings = readiness::check(&readings, policy, epoch);
+    let mut findings = readiness::check(&readings, policy, epoch);
+    let (operation, _) = OperationConfig::load(&connection.ledger).await?;
+    if let Some(takeover) = &operation.takeover {
+        findings.extend(address_check::findings(takeover, policy, epoch).await);
+        findings.sort();
+    }
     let (primary, standby) = (&policy.primary(epoch).region, &policy.standby(epoch).region);
     if args.json {
         output::json(&DoctorReport {

@@ -5,7 +5,7 @@ use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
 use crate::readiness_line::{readiness_json, readiness_line};
 use crate::status_snapshot::StatusSnapshot;
-use crate::takeover_status::{StandbyRole, fenced_line, show_without_standby};
+use crate::takeover_status::{StandbyRole, clients_told, fenced_line, show_without_standby};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -99,6 +99,12 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
         print_json(&connection, &status, is_fenced);
     } else {
         print_summary(&connection, &status);
+        if connection.ledger.is_deployed()
+            && connection.operation.takeover.is_some()
+            && let Some(line) = clients_told(ledger, primary).await
+        {
+            output::print(&line);
+        }
         print_open_alerts(&connection.next, &status);
         print_rows(&connection.next, &status, args.all);
     }

@@ -22,3 +22,18 @@ pub trait RetryQueue {
     /// It could not be sent.
     async fn send(&self, message: &crate::RetryMessage, delay_secs: u16) -> Result<(), CallError>;
 }
+
+/// The parameters of SSM in a Region, of which one holds the address for clients.
+pub trait AddressParameter {
+    /// The value of a parameter; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn read(&self, name: &str) -> Result<Option<String>, CallError>;
+
+    /// Creates or replaces a parameter of the type `String`.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn write(&self, name: &str, value: &str) -> Result<(), CallError>;
+}

@@ -4,15 +4,18 @@ use crate::handlers::not_ready_alert;
 use crate::runtime::Runtime;
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
+use std::time::Duration;
 use tracing::info;
 use twinlake_core::CallError;
+use twinlake_core::client_address::TakeoverConfig;
 use twinlake_core::metric::{Metric, MetricPoint};
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::Clock as _;
+use twinlake_engine::client_address::{self, Announcer};
 use twinlake_engine::monitor::{self, Monitor, MonitorReport};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::ports::StatCounters;
-use twinlake_engine::region_authority::NotReady;
+use twinlake_engine::region_authority::{NotReady, RegionAuthority};
 use twinlake_engine::{alerts, call_ceiling, daily_digest, heartbeat};
 
 /// Writes the heartbeat in the primary. Does nothing in the standby.
@@ -61,12 +64,13 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     let role = authority.as_ref().map(|authority| authority.role);
     let is_ready = authority.is_some();
     let (operation, invalid) = OperationConfig::load(&runtime.ledger).await?;
+    let is_valid = invalid.is_none();
     let monitor_config = Monitor {
         region,
         heartbeat_interval_secs: runtime.config.heartbeat_interval_secs,
         lag_thresholds: operation.lag_alert,
     };
-    if authority.is_some_and(|authority| authority.role == RegionRole::Standby) {
+    if role == Some(RegionRole::Standby) {
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
         monitor::check_readiness(&runtime.ledger, region, now, &mut report).await?;
         // With an invalid document, running functions keep the ceilings that they have.
@@ -105,6 +109,9 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
         let checked = std::mem::take(&mut report.checked);
         report.checked = checked.with_healthy(alerts::POLICY_SUBJECT, now);
     }
+    if let Some(authority) = authority.as_ref().filter(|_| is_valid) {
+        announce(runtime, authority, operation.takeover.as_ref(), &mut report).await;
+    }
     // An unreachable queue must not prevent the lag metrics and alerts, so its error is returned
     // last.
     let dead_letters =
@@ -120,6 +127,50 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     telemetry.finish(points, StatCounters::new()).await;
     dead_letters?;
     Ok(Value::Null)
+}
+
+/// How long the monitor waits for the address and the event, which nothing else depends on.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Tells clients of the primary, if the operation document says so. What fails is an alert, and is tried again by
+/// the next run.
+async fn announce(
+    runtime: &Runtime,
+    authority: &RegionAuthority,
+    takeover: Option<&TakeoverConfig>,
+    report: &mut MonitorReport,
+) {
+    let announced = match takeover {
+        Some(takeover) => {
+            let announcer = Announcer {
+                authority,
+                local: &runtime.ledger,
+                peer: &runtime.peer_ledger,
+                parameter: &runtime.address_parameter,
+                bus: &runtime.default_bus,
+                clock: &runtime.clock,
+                takeover,
+            };
+            match tokio::time::timeout(ANNOUNCE_LIMIT, announcer.announce()).await {
+                Ok(announced) => announced.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", ANNOUNCE_LIMIT.as_secs())),
+            }
+        }
+        None => Ok(()),
+    };
+    let now = runtime.clock.now();
+    match announced {
+        Ok(()) => {
+            let checked = std::mem::take(&mut report.checked);
+            report.checked = checked.with_healthy(client_address::ADDRESS_SUBJECT, now);
+        }
+        Err(error) => {
+            let region = &runtime.config.region;
+            report
+                .alerts
+                .push(client_address::not_announced(&error, region, now));
+        }
+    }
 }
 
 async fn update_incidents(
