@@ -3,7 +3,7 @@
 //! and uses the one with the highest epoch.
 
 use crate::Policy;
-use crate::failover::{EpochRecord, FailoverJournal, FailoverStage};
+use crate::failover::{Announcement, EpochRecord, FailoverJournal, FailoverStage};
 use crate::timestamp::Timestamp;
 use crate::topology::Epoch;
 use serde::{Deserialize, Serialize};
@@ -124,17 +124,6 @@ pub fn decide(stored: Option<&str>, wanted: &ClientAddress) -> AddressDecision {
             "the parameter {ADDRESS_PARAMETER} holds something else than an address of Twinlake: rename or delete it"
         )),
     }
-}
-
-/// What clients have been told of a takeover.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
-    /// When the parameter of the new primary was found to hold its address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address_at: Option<Timestamp>,
-    /// When the event was sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event_at: Option<Timestamp>,
 }
 
 impl EpochRecord {

@@ -24,7 +24,6 @@ mod recovery_point;
 pub use gates::{FailoverGate, FailoverRefusal, ForceableGate, MIN_SECS_BETWEEN_SWITCHES};
 pub use recovery_point::{BehindSubject, MAX_LISTED_SUBJECTS, PendingTable, RecoveryPoint};
 
-use crate::client_address::Announcement;
 use crate::heartbeat::Channel;
 use crate::name::Name;
 use crate::scope::Subject;
@@ -304,6 +303,17 @@ impl FailoverJournal {
         self.reached.insert(stage, now);
         self
     }
+}
+
+/// What clients have been told of a takeover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// When the parameter of the new primary was found to hold its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_at: Option<Timestamp>,
+    /// When the event was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_at: Option<Timestamp>,
 }
 
 /// What a person asks for.

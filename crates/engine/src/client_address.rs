@@ -5,10 +5,9 @@
 use crate::ports::{AddressParameter, Clock, Ledger, PeerEventBus};
 use crate::region_authority::RegionAuthority;
 use twinlake_core::client_address::{
-    ADDRESS_PARAMETER, AddressDecision, Announcement, ClientAddress, TAKEOVER_DETAIL_TYPE,
-    TakeoverConfig, decide,
+    ADDRESS_PARAMETER, AddressDecision, ClientAddress, TAKEOVER_DETAIL_TYPE, TakeoverConfig, decide,
 };
-use twinlake_core::failover::EpochRecord;
+use twinlake_core::failover::{Announcement, EpochRecord};
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Alert, AlertKind, CallError, Timestamp};
 
