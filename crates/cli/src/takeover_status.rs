@@ -128,8 +128,7 @@ pub(crate) async fn clients_told(options: &LedgerOptions, primary: &str) -> Opti
 mod tests {
     use super::*;
     use twinlake_core::Timestamp;
-    use twinlake_core::client_address::Announcement;
-    use twinlake_core::failover::{FailoverJournal, FailoverStage};
+    use twinlake_core::failover::{Announcement, FailoverJournal, FailoverStage};
 
     #[test]
     fn the_line_says_what_clients_have_been_told() {

@@ -74,27 +74,11 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
         report = monitor::check_channels(&runtime.ledger, &monitor_config, now).await?;
         monitor::check_readiness(&runtime.ledger, region, now, &mut report).await?;
         // With an invalid document, running functions keep the ceilings that they have.
-        if invalid.is_none() {
-            let regions = [region, &runtime.config.peer_region];
-            let uses = call_ceiling::read_uses(&runtime.ledger, &operation, regions, now).await?;
-            let (alerts, checked) = call_ceiling::ceiling_alerts(
-                &uses,
-                region,
-                now,
-                std::mem::take(&mut report.checked),
-            );
-            report.alerts.extend(alerts);
-            report.checked = checked;
-            report.call_ceilings = uses;
-        }
         match invalid {
             Some(error) => report
                 .alerts
                 .push(alerts::invalid_operation(&error, region, now)),
-            None => {
-                let checked = std::mem::take(&mut report.checked);
-                report.checked = checked.with_healthy(alerts::OPERATION_SUBJECT, now);
-            }
+            None => check_ceilings(runtime, &operation, &mut report).await?,
         }
     }
     if is_ready && role != Some(RegionRole::Standby) {
@@ -127,6 +111,23 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     telemetry.finish(points, StatCounters::new()).await;
     dead_letters?;
     Ok(Value::Null)
+}
+
+/// Checks how the ceilings of a valid operation document were used.
+async fn check_ceilings(
+    runtime: &Runtime,
+    operation: &OperationConfig,
+    report: &mut MonitorReport,
+) -> Result<(), CallError> {
+    let (now, region) = (runtime.clock.now(), runtime.config.region.as_str());
+    let regions = [region, &runtime.config.peer_region];
+    let uses = call_ceiling::read_uses(&runtime.ledger, operation, regions, now).await?;
+    let checked = std::mem::take(&mut report.checked);
+    let (alerts, checked) = call_ceiling::ceiling_alerts(&uses, region, now, checked);
+    report.alerts.extend(alerts);
+    report.checked = checked.with_healthy(alerts::OPERATION_SUBJECT, now);
+    report.call_ceilings = uses;
+    Ok(())
 }
 
 /// How long the monitor waits for the address and the event, which nothing else depends on.
