@@ -16,13 +16,14 @@ RESOURCES = TEMPLATE["Resources"]
 
 # Calls of the adapters to other services than Glue, Lake Formation and DynamoDB.
 OTHER_SERVICES = {"Publish": "sns", "SendMessage": "sqs", "PutEvents": "events",
+                  "GetParameter": "ssm", "PutParameter": "ssm",
                   "HeadObject": "s3", "GetQueueAttributes": "sqs", "ReceiveMessage": "sqs",
                   "DeleteMessage": "sqs"}
 # Actions of the function that relocates Iceberg tables.
 ICEBERG_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "kms:GenerateDataKey",
                    "kms:Decrypt"}
 # Actions of the adapters that reconciliation does not use.
-OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject",
+OPERATIONAL_ACTIONS = {"events:PutEvents", "s3:HeadObject", "ssm:GetParameter", "ssm:PutParameter",
                        "lakeformation:DescribeLakeFormationIdentityCenterConfiguration"}
 # Actions that Lambda performs with a function's role.
 PLATFORM_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage",
