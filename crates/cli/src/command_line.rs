@@ -7,6 +7,7 @@ use crate::commands::approve_deletions::ApproveDeletionsArgs;
 use crate::commands::bootstrap::BootstrapArgs;
 use crate::commands::divergence::DivergenceArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::drill::DrillArgs;
 use crate::commands::explain::ExplainArgs;
 use crate::commands::failover::FailoverArgs;
 use crate::commands::iceberg::IcebergCommand;
@@ -155,6 +156,15 @@ pub enum Command {
         mut_arg("ledger", not_taken)
     )]
     Failback(WithCommon<SwitchoverArgs>),
+    /// Rehearse a takeover without the switch, and write a dated report
+    ///
+    /// Runs the checks of `twinlake doctor`, asks what a failover would do now, and makes the queries of
+    /// [drill] in the operation document as real roles: those that should be answered, and those that
+    /// should be refused. Writes a JSON file and a page, with the digest of the report before, into the
+    /// directory of --history. Changes nothing in AWS, but for what Athena keeps of a query. Exits with 2
+    /// unless everything was as it should be and could be proved.
+    #[command(mut_arg("policy", not_taken), mut_arg("ledger", not_taken))]
+    Drill(WithCommon<DrillArgs>),
     /// Manage S3 objects that a table waits for
     #[command(subcommand)]
     Pending(PendingCommand),

@@ -6,6 +6,7 @@ pub(crate) mod approve_deletions;
 pub(crate) mod bootstrap;
 pub(crate) mod divergence;
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod explain;
 pub(crate) mod failover;
 pub(crate) mod iceberg;

@@ -338,6 +338,11 @@ impl Connection {
         })
     }
 
+    /// The IAM principal that the command runs as.
+    pub(crate) fn caller(&self) -> &str {
+        &self.reader.0
+    }
+
     /// Connects to both Regions to write to the standby, which needs a ledger.
     ///
     /// # Errors

@@ -117,6 +117,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         | Command::Failback(WithCommon { common, args }) => {
             commands::switchover::run(&common, &args).await
         }
+        Command::Drill(WithCommon { common, args }) => commands::drill::run(&common, &args).await,
         Command::Explain(args) => commands::explain::run(&args),
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Scenario(args) => commands::scenario::run(&args),
