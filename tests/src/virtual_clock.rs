@@ -42,7 +42,7 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_millis());
-        Timestamp(self.sim.now().0 + elapsed.unwrap_or(i64::MAX))
+        Timestamp::from_millis(self.sim.now().millis() + elapsed.unwrap_or(i64::MAX))
     }
 
     fn monotonic(&self) -> Duration {

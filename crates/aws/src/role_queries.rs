@@ -4,6 +4,8 @@ use crate::call_error::{self, is_refused_query};
 use crate::clients::Clients;
 use aws_sdk_athena::config::Credentials;
 use aws_sdk_athena::types::{QueryExecution, QueryExecutionState, WorkGroupState};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use std::time::{Duration, Instant};
 use twinlake_core::drill::QueryEnd;
 use twinlake_core::{CallError, CallErrorKind};
@@ -31,13 +33,9 @@ impl AthenaRoleQueries {
         }
     }
 
-    fn failed<E, R>(
-        &self,
-        call: &str,
-    ) -> impl Fn(aws_smithy_runtime_api::client::result::SdkError<E, R>) -> CallError
+    fn failed<E>(&self, call: &str) -> impl Fn(SdkError<E, HttpResponse>) -> CallError
     where
         E: std::error::Error + aws_smithy_types::error::metadata::ProvideErrorMetadata + 'static,
-        R: std::fmt::Debug,
     {
         let (call, region) = (call.to_owned(), self.clients.region().to_owned());
         move |error| call_error::from_sdk(&call, &region, &error)

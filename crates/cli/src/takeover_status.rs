@@ -144,8 +144,8 @@ mod tests {
         let journal: &mut FailoverJournal = record.failover.as_mut().unwrap();
         assert_eq!(journal.stage, FailoverStage::Completed);
         journal.announced = Some(Announcement {
-            address_at: Some(Timestamp(0)),
-            event_at: Some(Timestamp(0)),
+            address_at: Some(Timestamp::from_millis(0)),
+            event_at: Some(Timestamp::from_millis(0)),
         });
         let line = clients_line(&record).unwrap();
         assert!(

@@ -271,7 +271,12 @@ mod tests {
             .as_ref()
             .and_then(FailoverJournal::next_step)
         {
-            record = after_step(&record, step, Timestamp(9000), Default::default());
+            record = after_step(
+                &record,
+                step,
+                Timestamp::from_millis(9000),
+                Default::default(),
+            );
             records.push(record.clone());
         }
         records
@@ -295,13 +300,13 @@ mod tests {
         assert!(detail.contains(r#""operation":"failover""#), "{detail}");
         assert!(EpochRecord::default().event_to_send(&address(0)).is_none());
         let told = Announcement {
-            address_at: Some(Timestamp(1)),
-            event_at: Some(Timestamp(2)),
+            address_at: Some(Timestamp::from_millis(1)),
+            event_at: Some(Timestamp::from_millis(2)),
         };
         let record = completed.with_announcement(&told).unwrap();
         assert!(record.event_to_send(&address(1)).is_none());
         let later = Announcement {
-            address_at: Some(Timestamp(5)),
+            address_at: Some(Timestamp::from_millis(5)),
             event_at: None,
         };
         assert_eq!(record.with_announcement(&later), None);

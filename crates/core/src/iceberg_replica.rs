@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_files_of_a_table_with_many_commits_are_looked_for_in_turn() {
-        let at = |secs| Timestamp(0).plus_secs(secs);
+        let at = |secs| Timestamp::from_millis(0).plus_secs(secs);
         let mut replica = IcebergReplica::default();
         replica.record_relocated(relocated(&entry("m1", "c")), at(0));
         replica.record_relocated(relocated(&entry("m2", "c")), at(SHOWN_LOOK_SECS - 1));
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn lost_files_are_looked_for_sooner_and_belong_to_one_commit() {
-        let at = |secs| Timestamp(0).plus_secs(secs);
+        let at = |secs| Timestamp::from_millis(0).plus_secs(secs);
         let mut replica = IcebergReplica::default();
         let first = entry("m1", "c");
         replica.record_relocated(relocated(&first), at(0));

@@ -292,12 +292,20 @@ impl ReconcileOutcome {
 
     /// Why the standby may differ from the primary: what is not settled, and what is held. Where the policy retains
     /// what the primary deletes, that is as it should be.
-    pub(crate) fn reasons_to_differ(&self, policy: &Policy) -> Vec<String> {
+    /// Of `left_out`, only the rejections and what failed or waits count.
+    pub(crate) fn reasons_to_differ(
+        &self,
+        policy: &Policy,
+        left_out: &BTreeSet<Subject>,
+    ) -> Vec<String> {
         let retains = policy.deletions == DeletionPolicy::Retain;
         let held = self.findings.iter().filter(|finding| {
             let kind = finding.kind;
             let is_retained = retains && kind == FindingKind::OnHold;
-            kind.needs_attention() && !kind.is_failed_read() && !is_retained
+            kind.needs_attention()
+                && !kind.is_failed_read()
+                && !is_retained
+                && !left_out.contains(&finding.subject)
         });
         let held = held.map(|finding| format!("{}: {}", finding.subject, finding.detail));
         self.open_reasons().chain(held).collect()

@@ -286,7 +286,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
     fn has_time_for_another(&self, slowest_millis: i64) -> bool {
         let stop_at = self.context.stop_at.filter(|_| self.retry_queue.is_some());
         let now = self.context.clock.now();
-        stop_at.is_none_or(|stop_at| now.0 + 2 * slowest_millis < stop_at.0)
+        stop_at.is_none_or(|stop_at| now.millis() + 2 * slowest_millis < stop_at.millis())
     }
 
     /// Reconciles the scope of the part, in an order in which what others refer to comes first.
@@ -374,7 +374,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
                     let prefetched = listings.current(context).await;
                     let scope = Scope::database(name.clone());
                     let outcome = run_reconcile(context, &scope, &prefetched, progress).await;
-                    (name, outcome, context.clock.now().0 - began.0)
+                    (name, outcome, context.clock.now().millis() - began.millis())
                 });
             }
             let Some((name, outcome, took_millis)) = running.next().await else {

@@ -38,7 +38,7 @@ fn table(database: &str, table: &str) -> TableId {
 }
 
 fn row(subject: Subject) -> LedgerRow {
-    LedgerRow::new(subject, SubjectState::InSync, Timestamp(5))
+    LedgerRow::new(subject, SubjectState::InSync, Timestamp::from_millis(5))
 }
 
 /// Makes the same calls to a ledger, and returns what they answer.
@@ -119,14 +119,26 @@ async fn exercise<L: Ledger + StatsStore + DocumentStore>(ledger: &L) -> Vec<Str
     note(&ledger.relocation_memory(&table("a", "y")).await);
     note(&ledger.put_policy("p").await);
     let run = VerifiedRun {
-        started_at: Timestamp(7),
+        started_at: Timestamp::from_millis(7),
         policy_digest: "d".to_owned(),
         epoch: 0,
     };
-    note(&ledger.put_verified_run(&run, Timestamp(8)).await);
+    note(
+        &ledger
+            .put_verified_run(&run, Timestamp::from_millis(8))
+            .await,
+    );
     let counters = StatCounters::from([("calls".to_owned(), 3)]);
-    note(&ledger.add_counters(Timestamp(0), &counters).await);
-    note(&ledger.add_counters(Timestamp(0), &counters).await);
+    note(
+        &ledger
+            .add_counters(Timestamp::from_millis(0), &counters)
+            .await,
+    );
+    note(
+        &ledger
+            .add_counters(Timestamp::from_millis(0), &counters)
+            .await,
+    );
     let lease = LfTagLease::default();
     for expected in [None, None, Some(0), Some(0)] {
         note(&ledger.put_lf_tag_lease(&lease, expected).await);
@@ -154,7 +166,10 @@ async fn read_all<L: Ledger + StatsStore + DocumentStore>(ledger: &L) -> Vec<Str
         format!("{:?}", ledger.relocation_memory(&table("a", "x")).await),
         format!("{:?}", ledger.policy().await),
         format!("{:?}", ledger.verified_run().await),
-        format!("{:?}", ledger.counters_since(Timestamp(0)).await),
+        format!(
+            "{:?}",
+            ledger.counters_since(Timestamp::from_millis(0)).await
+        ),
         format!("{:?}", ledger.lf_tag_lease().await),
         format!("{:?}", ledger.epoch().await),
     ]

@@ -491,7 +491,7 @@ fn what_the_standby_waits_for_refuses_a_switchover() {
 }
 
 fn named(tables: usize) -> RecoveryPoint {
-    let subject = |index: usize| Subject::Database(Name::from_service(format!("db{index}")));
+    let subject = |index: usize| Subject::Database(Name::from_service(&format!("db{index}")));
     RecoveryPoint {
         not_in_sync: [(SubjectState::OnHold, tables)].into(),
         all_behind: (0..tables).map(subject).collect(),

@@ -73,7 +73,7 @@ struct FixedClock;
 
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
-        Timestamp(5000)
+        Timestamp::from_millis(5000)
     }
 
     fn monotonic(&self) -> Duration {
@@ -110,7 +110,12 @@ fn failover_records() -> Vec<EpochRecord> {
         .as_ref()
         .and_then(FailoverJournal::next_step)
     {
-        record = after_step(&record, step, Timestamp(1), SwitchStepResult::default());
+        record = after_step(
+            &record,
+            step,
+            Timestamp::from_millis(1),
+            SwitchStepResult::default(),
+        );
         records.push(record.clone());
     }
     records
@@ -203,8 +208,8 @@ fn clients_are_told_once_the_databases_are_open_and_the_other_region_follows_whe
     assert!(pair.regions[1].events.borrow()[0].contains(r#""results":"s3://results/""#));
     assert!(pair.regions[0].events.borrow().is_empty());
     let told = pair.announced().unwrap();
-    assert_eq!(told.address_at, Some(Timestamp(5000)));
-    assert_eq!(told.event_at, Some(Timestamp(5000)));
+    assert_eq!(told.address_at, Some(Timestamp::from_millis(5000)));
+    assert_eq!(told.event_at, Some(Timestamp::from_millis(5000)));
 }
 
 #[test]
@@ -220,7 +225,10 @@ fn a_parameter_that_cannot_be_written_keeps_no_event_back() {
 
     pair.regions[1].is_denied.set(false);
     pair.announce(1, record.epoch).unwrap();
-    assert_eq!(pair.announced().unwrap().address_at, Some(Timestamp(5000)));
+    assert_eq!(
+        pair.announced().unwrap().address_at,
+        Some(Timestamp::from_millis(5000))
+    );
     assert_eq!(pair.regions[1].events.borrow().len(), 1);
 }
 

@@ -67,7 +67,10 @@ where
         if let Some(context) = &self.context {
             let report = resync(context, ResyncDepth::Full, None, self.queue, &()).await?;
             let next = self.regions.primary.region.region();
-            let reasons = report.outcome.reasons_to_differ(context.policy);
+            let journal = record.failover.as_ref();
+            let left_out = journal.map(|journal| journal.left_out.clone());
+            let left_out = left_out.unwrap_or_default();
+            let reasons = report.outcome.reasons_to_differ(context.policy, &left_out);
             if let [first, others @ ..] = reasons.as_slice() {
                 return Ok(Some(format!(
                     "{next} may differ after a resync: {first}, and {} more; `twinlake resync --region {next}` \

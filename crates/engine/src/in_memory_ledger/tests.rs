@@ -25,7 +25,7 @@ fn table() -> TableId {
 }
 
 fn incident() -> Incident {
-    let now = Timestamp(0);
+    let now = Timestamp::from_millis(0);
     let alert = from_unrecognized_event("x", "us-east-1", now);
     let (IncidentUpdate::Send(incident, _) | IncidentUpdate::Store(incident)) =
         Incident::record(None, &alert, now);
@@ -96,7 +96,7 @@ fn what_rests_on_a_deleted_item_is_not_written_to_the_one_made_after_it() {
     ];
     for kind in kinds {
         let ledger = InMemoryLedger::default();
-        let (first, second) = (Timestamp(100), Timestamp(200));
+        let (first, second) = (Timestamp::from_millis(100), Timestamp::from_millis(200));
         assert!(write(&ledger, kind, (true, first), None));
         for changes in 0..5 {
             let read = version(&ledger, kind);

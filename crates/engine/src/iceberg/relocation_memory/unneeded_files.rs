@@ -95,7 +95,7 @@ mod tests {
     const DAY: i64 = UNNEEDED_GRACE_SECS;
 
     fn at(secs: i64) -> Timestamp {
-        Timestamp(0).plus_secs(secs)
+        Timestamp::from_millis(0).plus_secs(secs)
     }
 
     #[test]
