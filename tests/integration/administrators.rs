@@ -316,7 +316,7 @@ fn settings_that_allow_more_are_no_narrowing() {
     else {
         panic!("{:#?}", plan.steps);
     };
-    assert!(!plan.steps[0].only_closes());
+    assert!(!plan.steps[0].only_narrows());
     let with_settings =
         |settings: &twinlake_core::catalog::DataLakeSettings, narrows| Step::PutSettings {
             added_admins: BTreeSet::new(),
@@ -349,7 +349,7 @@ fn settings_that_allow_more_are_no_narrowing() {
     let closed = json!({"TrustedResourceOwners": ["444455556666"]});
     put_settings(&harness, PRIMARY, [&[], &[]], closed);
     let (plan, rejections) = preview_everything(&harness);
-    let closes: Vec<bool> = plan.steps.iter().map(Step::only_closes).collect();
+    let closes: Vec<bool> = plan.steps.iter().map(Step::only_narrows).collect();
     assert_eq!((closes, rejections), (vec![true, false], Vec::new()));
     assert_eq!(plan.requires, vec![vec![], vec![0]]);
     harness.resync();

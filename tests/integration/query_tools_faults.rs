@@ -11,8 +11,8 @@ use twinlake_engine::Clock as _;
 use twinlake_engine::alerts::CheckedSubjects;
 use twinlake_engine::ports::AlertTopic;
 use twinlake_engine::query::{
-    QUERY_SUBJECT, QueryContext, ScheduledQueryRun, query_checked, query_unfinished,
-    reconcile_query, resync_query,
+    QUERY_SUBJECT, QueryToolsContext, ScheduledQueryToolsRun, query_checked, query_unfinished,
+    reconcile_query, resync_query_tools,
 };
 use twinlake_tests::query_lab::{Lab, findings, policy_with, saved_query, statement, workgroup};
 
@@ -208,7 +208,7 @@ fn a_run_that_did_not_try_every_step_resolves_nothing() {
     let lab = Lab::new(policy_with("", ""));
     lab.primary.put(saved_query("primary", "daily", "select 1"));
     let started = lab.clock.now();
-    let context = QueryContext {
+    let context = QueryToolsContext {
         stop_at: Some(started),
         ..lab.context()
     };
@@ -271,10 +271,10 @@ fn a_scheduled_run_tells_what_it_found_and_resolves_it_later() {
     let lab = Lab::new(policy_with("", ""));
     let topic = FlakyTopic::default();
     let run = || {
-        let running = resync_query(&lab.context(), &topic).now_or_never();
+        let running = resync_query_tools(&lab.context(), &topic).now_or_never();
         match running.unwrap() {
-            ScheduledQueryRun::Ended(outcome) => *outcome,
-            ScheduledQueryRun::Unfinished { reason, .. } => panic!("{reason}"),
+            ScheduledQueryToolsRun::Ended(outcome) => *outcome,
+            ScheduledQueryToolsRun::Unfinished { reason, .. } => panic!("{reason}"),
         }
     };
     lab.primary
@@ -295,8 +295,8 @@ fn a_scheduled_run_that_fails_is_an_alert_with_the_reason() {
         .fail("ListNamedQuery", CallErrorKind::Denied, 99);
     let topic = FlakyTopic::default();
     topic.fails.set(true);
-    let run = resync_query(&lab.context(), &topic).now_or_never();
-    let ScheduledQueryRun::Unfinished { reason, told } = run.unwrap() else {
+    let run = resync_query_tools(&lab.context(), &topic).now_or_never();
+    let ScheduledQueryToolsRun::Unfinished { reason, told } = run.unwrap() else {
         panic!("it ended");
     };
     assert!(reason.contains("the topic is gone"), "{reason}");
@@ -319,12 +319,12 @@ async fn a_scheduled_run_whose_time_runs_out_is_an_alert() {
         ..FlakyTopic::default()
     };
     topic.fails.set(true);
-    let context = QueryContext {
+    let context = QueryToolsContext {
         stop_at: Some(lab.clock.now().plus_secs(120)),
         ..lab.context()
     };
-    let run = resync_query(&context, &topic).await;
-    let ScheduledQueryRun::Unfinished { reason, told } = run else {
+    let run = resync_query_tools(&context, &topic).await;
+    let ScheduledQueryToolsRun::Unfinished { reason, told } = run else {
         panic!("it ended");
     };
     assert!(reason.contains("time of the function ran out"), "{reason}");

@@ -8,7 +8,7 @@ use twinlake_core::ledger::SubjectState;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_engine::Clock as _;
-use twinlake_engine::query::{QueryOutcome, preview_query};
+use twinlake_engine::query::{QueryToolsOutcome, preview_query};
 use twinlake_sim::SimAthena;
 use twinlake_tests::query_lab::{
     Lab, findings, object, policy_with, saved_query, statement, workgroup,
@@ -188,7 +188,7 @@ fn the_workgroup_primary_is_taken_over_only_as_aws_makes_it() {
 }
 
 /// Applies what a preview shows, after `change` happened.
-fn confirm_and_apply(lab: Lab, change: impl FnOnce(&Lab)) -> (Lab, QueryOutcome) {
+fn confirm_and_apply(lab: Lab, change: impl FnOnce(&Lab)) -> (Lab, QueryToolsOutcome) {
     let (plan, _) = preview_query(&lab.context())
         .now_or_never()
         .unwrap()

@@ -340,7 +340,7 @@ pub fn audit_plan(
         rows: &rows,
         own_roles: context.own_roles,
         reader_role: context.reader_role,
-        held_steps: &twinlake_core::plan::HeldSteps::default(),
+        excluded_steps: &twinlake_core::plan::ExcludedSteps::default(),
     };
     twinlake_core::audit(&inputs, plan, &DeletionBudget::default())
 }

@@ -13,8 +13,8 @@ use twinlake_core::query::{
 };
 use twinlake_core::{Policy, Timestamp};
 use twinlake_engine::query::{
-    QueryContext, QueryOutcome, QueryResyncRecord, QueryStatus, new_run, read_query_ledger,
-    reconcile_query,
+    QueryResyncRecord, QueryStatus, QueryToolsContext, QueryToolsOutcome, new_run,
+    read_query_ledger, reconcile_query,
 };
 use twinlake_engine::{Clock, InMemoryLedger};
 use twinlake_sim::SimAthena;
@@ -150,8 +150,10 @@ impl Lab {
         lab
     }
 
-    pub fn context(&self) -> QueryContext<'_, SimAthena, SimAthena, InMemoryLedger, TestClock> {
-        QueryContext {
+    pub fn context(
+        &self,
+    ) -> QueryToolsContext<'_, SimAthena, SimAthena, InMemoryLedger, TestClock> {
+        QueryToolsContext {
             primary: &self.primary,
             standby: &self.standby,
             ledger: &self.ledger,
@@ -165,7 +167,7 @@ impl Lab {
         }
     }
 
-    pub fn resync(&self) -> QueryOutcome {
+    pub fn resync(&self) -> QueryToolsOutcome {
         self.resync_with(|_| {})
     }
 
@@ -213,8 +215,8 @@ impl Lab {
     /// Runs with another context than [`Self::context`], two hours later.
     pub fn resync_with<'a>(
         &'a self,
-        change: impl FnOnce(&mut QueryContext<'a, SimAthena, SimAthena, InMemoryLedger, TestClock>),
-    ) -> QueryOutcome {
+        change: impl FnOnce(&mut QueryToolsContext<'a, SimAthena, SimAthena, InMemoryLedger, TestClock>),
+    ) -> QueryToolsOutcome {
         self.clock.0.set(self.clock.0.get() + 7200);
         let mut context = self.context();
         change(&mut context);
@@ -222,7 +224,7 @@ impl Lab {
     }
 }
 
-pub fn findings(outcome: &QueryOutcome, kind: FindingKind) -> Vec<String> {
+pub fn findings(outcome: &QueryToolsOutcome, kind: FindingKind) -> Vec<String> {
     let of_kind = outcome
         .findings
         .iter()

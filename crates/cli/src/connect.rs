@@ -22,7 +22,7 @@ use twinlake_core::topology::Epoch;
 use twinlake_core::{CallErrorKind, NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
 use twinlake_engine::divergence::{DivergedRegion, ReturningRegion};
 use twinlake_engine::operation_document::OperationConfig;
-use twinlake_engine::query::{FencedQueryRegion, QueryContext, new_run};
+use twinlake_engine::query::{FencedQueryRegion, QueryToolsContext, new_run};
 use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
 use twinlake_engine::region_authority::{NotReady, region_authority};
 use twinlake_engine::{
@@ -445,8 +445,8 @@ impl Connection {
         query: &'a QueryPolicy,
         approved_deletions: &'a BTreeSet<ObjectKey>,
         confirmed: Option<&'a [QueryStep]>,
-    ) -> QueryContext<'a, AthenaRegion, CommandAthena, CommandLedger, SystemClock> {
-        QueryContext {
+    ) -> QueryToolsContext<'a, AthenaRegion, CommandAthena, CommandLedger, SystemClock> {
+        QueryToolsContext {
             primary: &self.primary_athena,
             standby: &self.standby_athena,
             ledger: &self.ledger,

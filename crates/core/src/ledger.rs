@@ -68,7 +68,7 @@ impl Pairing {
         *self.created.get(site)
     }
 
-    /// The pairing to record of a subject whose row another function may have changed from `base` to
+    /// The pairing to record of a subject whose row another run may have changed from `base` to
     /// `stored`, while this one found `found`. A pairing that either of them found is kept. If both
     /// found one, that of the newer object of the standby is: an object that was recreated has a
     /// later creation time. The creation time in the primary is the earlier of the two, which says

@@ -10,10 +10,10 @@ mod attachment;
 mod column_visibility;
 mod columns;
 mod database;
+mod excluded_steps;
 mod extra_access;
 mod function;
 mod grants;
-mod held_steps;
 mod iceberg;
 mod lakeformation;
 mod lf_item_rights;
@@ -38,7 +38,7 @@ use crate::scope::{Facet, Scope, Subject};
 use crate::snapshot::Snapshot;
 use crate::step::{RevokeCause, Step};
 use crate::topology::{BySite, Epoch};
-pub use held_steps::HeldSteps;
+pub use excluded_steps::ExcludedSteps;
 pub use lf_tag_assignment::{LfTagChange, drops_columns, lf_tag_change};
 pub use remarks::MissingRights;
 use requirements::InStandby;
@@ -66,7 +66,7 @@ pub struct Inputs<'a> {
     /// Twinlake's role in the primary. Its SELECT grants decide which columns it can see there.
     pub reader_role: &'a Principal,
     /// What is not to be written in this plan.
-    pub held_steps: &'a HeldSteps,
+    pub excluded_steps: &'a ExcludedSteps,
 }
 
 /// The ordered changes to make in the standby, and the findings.
@@ -291,7 +291,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     all_tables_grants::plan(&mut builder);
     lf_item_rights::plan(&mut builder);
     lf_tag_policy_grants::plan(&mut builder);
-    opt_ins::hold_back_opening_steps(&mut builder);
+    opt_ins::hold_back_widening_steps(&mut builder);
     lf_tag_assignment::plan(&mut builder);
     for (subject, outcome) in std::mem::take(&mut builder.attachment_outcomes) {
         let is_otherwise_in_sync = builder.is_in_sync(&subject);
@@ -312,7 +312,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         table_changes: &table_changes,
         expression_uses: &expression_uses,
     };
-    let requires = held_steps::remove_held(&mut builder, in_standby);
+    let requires = excluded_steps::remove_held(&mut builder, in_standby);
     Plan {
         new_pairings: remarks::new_pairings(inputs, &builder.subject_outcomes),
         missing_rights: remarks::missing_rights(inputs, &builder.findings),

@@ -264,7 +264,7 @@ impl Scope {
     /// Reconciling this scope only creates and updates: an item is deleted only if the grants on
     /// it are read, too.
     #[must_use]
-    pub fn lake_formation_items() -> Self {
+    pub fn lake_formation_without_grants() -> Self {
         let mut scope = Self::default();
         for lf_subject in [
             LfSubject::LfTags,

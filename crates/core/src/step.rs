@@ -303,7 +303,7 @@ impl Step {
     /// close some. An update that clears default permissions counts as closing, whatever other fields
     /// of the database it changes.
     #[must_use]
-    pub fn only_closes(&self) -> bool {
+    pub fn only_narrows(&self) -> bool {
         match self {
             Self::PutSettings { only_narrows, .. } => *only_narrows,
             Self::Revoke { .. }

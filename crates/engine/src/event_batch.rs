@@ -357,7 +357,7 @@ fn conclude(
         .into_iter()
         .chain(job.messages_after_redelivery(now))
         .map(|message| {
-            let delay = previous_attempt(&message).delay_secs();
+            let delay = previous_attempt(&message).delay_secs_after();
             (message, delay)
         });
     let Some((waiting, reason)) = waiting else {
@@ -412,7 +412,7 @@ fn with_delays(
     narrowing.attempt = narrowing.attempt.min(ATTEMPTS_TO_LOOK_AGAIN[0] - 1);
     let delays = [
         previous_attempt(&narrowing).narrowing_delay_secs(),
-        previous_attempt(&rest).delay_secs(),
+        previous_attempt(&rest).delay_secs_after(),
     ];
     let messages = [narrowing, rest].into_iter().zip(delays);
     messages.filter(|(one, _)| !one.scope.is_empty()).collect()

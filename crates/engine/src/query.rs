@@ -18,7 +18,7 @@ pub use fenced::FencedQueryRegion;
 pub(crate) use handover::hand_over_rows;
 pub use ledger::{QueryResyncRecord, read_query_ledger};
 pub use report::{query_alerts, query_checked, query_unfinished};
-pub use scheduled::{ScheduledQueryRun, resync_query};
+pub use scheduled::{ScheduledQueryToolsRun, resync_query_tools};
 pub use status::QueryStatus;
 pub use twinlake_core::query::QUERY_SUBJECT;
 
@@ -58,7 +58,7 @@ pub fn new_run() -> u64 {
 
 /// What a run works with.
 #[derive(Debug)]
-pub struct QueryContext<'a, P, S, L, C> {
+pub struct QueryToolsContext<'a, P, S, L, C> {
     /// The primary.
     pub primary: &'a P,
     /// The standby.
@@ -83,7 +83,7 @@ pub struct QueryContext<'a, P, S, L, C> {
 
 /// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct QueryOutcome {
+pub struct QueryToolsOutcome {
     /// The steps that succeeded.
     pub applied: Vec<QueryStep>,
     /// The steps that failed, with the error.
@@ -104,7 +104,7 @@ pub struct QueryOutcome {
     pub is_settled: bool,
 }
 
-impl QueryOutcome {
+impl QueryToolsOutcome {
     /// Whether nothing is left to do or to look at.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -129,7 +129,7 @@ struct Round {
 /// # Errors
 /// The ledger cannot be read. A Region that cannot be read is a finding.
 pub async fn preview_query<P, S, L, C>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
 ) -> Result<(QueryPlan, Vec<QueryRejection>), CallError>
 where
     P: ReadQueryRegion,
@@ -165,8 +165,8 @@ where
 /// # Errors
 /// The ledger cannot be reached. A Region that cannot be read, and a step that fails, are part of the result.
 pub async fn reconcile_query<P, S, L, C>(
-    context: &QueryContext<'_, P, S, L, C>,
-) -> Result<QueryOutcome, CallError>
+    context: &QueryToolsContext<'_, P, S, L, C>,
+) -> Result<QueryToolsOutcome, CallError>
 where
     P: ReadQueryRegion,
     S: WriteQueryRegion,
@@ -174,7 +174,7 @@ where
     C: Clock,
 {
     let mut ledger = QueryLedger::open(context.ledger, context.epoch.primary()).await?;
-    let mut outcome = QueryOutcome::default();
+    let mut outcome = QueryToolsOutcome::default();
     let started = context.clock.now();
     let mut held: BTreeMap<ObjectKey, String> = BTreeMap::new();
     let mut compared = BTreeSet::new();
@@ -227,7 +227,7 @@ where
     Ok(outcome)
 }
 
-impl<P, S, L, C: Clock> QueryContext<'_, P, S, L, C> {
+impl<P, S, L, C: Clock> QueryToolsContext<'_, P, S, L, C> {
     fn inputs<'r>(
         &'r self,
         round: &'r Round,
@@ -256,7 +256,7 @@ impl<P, S, L, C: Clock> QueryContext<'_, P, S, L, C> {
 }
 
 async fn observe_and_plan<P, S, L, C>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
     rows: &QueryRows,
     held: &BTreeMap<ObjectKey, String>,
 ) -> Round
@@ -298,10 +298,10 @@ where
 /// Audits a plan; without the steps that are rejected it is made again. What it deletes is counted in the
 /// ledger by the same conditional write that compares it with the limit.
 async fn approve<P, S, L, C>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &QueryLedger<'_, L>,
     round: &mut Round,
-    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryOutcome),
+    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryToolsOutcome),
 ) -> Result<Option<ApprovedQueryPlan>, CallError>
 where
     P: ReadQueryRegion,
@@ -335,10 +335,10 @@ where
 
 /// Holds what nobody has confirmed, and plans again until the rest is confirmed.
 fn hold_unconfirmed<P, S, L, C: Clock>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &QueryLedger<'_, L>,
     round: &mut Round,
-    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryOutcome),
+    (held, outcome): (&mut BTreeMap<ObjectKey, String>, &mut QueryToolsOutcome),
 ) {
     let Some(confirmed) = context.confirmed else {
         return;
@@ -401,7 +401,7 @@ struct Problem {
 
 /// The problem of each object that is not in sync; of several the last one counts: a failed step, then one
 /// that nobody confirmed, a rejection, a finding, and a change after which nothing was compared.
-fn problems(outcome: &QueryOutcome) -> BTreeMap<ObjectKey, Problem> {
+fn problems(outcome: &QueryToolsOutcome) -> BTreeMap<ObjectKey, Problem> {
     let out_of_sync = |description: String, reason: &str| Problem {
         description,
         state: SubjectState::OutOfSync,

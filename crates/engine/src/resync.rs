@@ -298,7 +298,7 @@ impl<E: Environment<Standby: WriteRegion>, O: RetryQueue, G: ResyncProgress>
         let is_whole_catalog = self.scope.read_requests.contains_key(&Subject::Catalog);
         if is_whole_catalog {
             // Databases and tables refer to these items, so the items are created first.
-            let items = Scope::lake_formation_items();
+            let items = Scope::lake_formation_without_grants();
             self.reconcile(&items, report).await?;
         }
         let lake_formation = subset_of(&self.scope, |subject| {

@@ -114,7 +114,7 @@ impl RetryMessage {
     /// so that messages that lost against the same run do not meet again.
     #[must_use]
     pub fn narrowing_delay_secs(&self) -> u16 {
-        let longest = self.delay_secs().min(MAX_NARROWING_DELAY_SECS);
+        let longest = self.delay_secs_after().min(MAX_NARROWING_DELAY_SECS);
         let digest = twinlake_core::catalog::digest(self);
         let number = digest.get(..8).map(|text| u32::from_str_radix(text, 16));
         let number = number.and_then(Result::ok).unwrap_or_default();
@@ -125,7 +125,7 @@ impl RetryMessage {
     /// Returns the delay in seconds after this attempt, before the message that follows it: exponential
     /// backoff up to the maximum delay of SQS.
     #[must_use]
-    pub fn delay_secs(&self) -> u16 {
+    pub fn delay_secs_after(&self) -> u16 {
         const MAX_SECS: u16 = 900;
         let doublings = self.attempt.min(10);
         FIRST_DELAY_SECS
@@ -187,7 +187,7 @@ mod tests {
         let now = Timestamp::from_secs(1_000);
         assert_eq!(part.after_redelivery(false, now), None);
         let again = part.after_redelivery(true, now).unwrap();
-        assert_eq!((again.delay_secs(), &again.part), (640, &part.part));
+        assert_eq!((again.delay_secs_after(), &again.part), (640, &part.part));
         let late = Timestamp::from_secs(1_001);
         let again = part.after_redelivery(false, late).unwrap();
         assert_eq!(
@@ -208,7 +208,7 @@ mod tests {
                 deadline: Timestamp::from_millis(0),
                 part: None,
             };
-            message.delay_secs()
+            message.delay_secs_after()
         };
         assert_eq!((delay(0), delay(1), delay(4), delay(40)), (5, 10, 80, 900));
     }

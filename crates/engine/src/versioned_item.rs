@@ -47,7 +47,7 @@ pub(crate) enum ItemUpdate<T, R> {
 }
 
 /// Changes an item by the function `next` of its current value. `next` is called again with the
-/// newer value when another function wrote meanwhile. `known` is a value that was read before, with
+/// newer value when another run wrote meanwhile. `known` is a value that was read before, with
 /// its version.
 ///
 /// # Errors

@@ -169,7 +169,7 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
     if event.get("Records").is_none() {
         // The query tools are read beside the catalog: neither waits for the other, or fails with it.
         let catalog = run_resync(runtime, &authority, None, stop_at);
-        let query = query::resync_query_tools(runtime, &authority, stop_at);
+        let query = query::keep_query_tools_equal(runtime, &authority, stop_at);
         let (catalog, query) = futures_util::future::join(catalog, query).await;
         catalog?;
         query?;
@@ -200,7 +200,12 @@ pub async fn resync(runtime: &Runtime, event: LambdaEvent<Value>) -> Result<Valu
         let look_again =
             retry_message.after_redelivery(message.is_redelivered, runtime.clock.now());
         let result = match (result, look_again) {
-            (Ok(()), Some(again)) => runtime.retry_queue.send(&again, again.delay_secs()).await,
+            (Ok(()), Some(again)) => {
+                runtime
+                    .retry_queue
+                    .send(&again, again.delay_secs_after())
+                    .await
+            }
             (result, _) => result,
         };
         if let Err(error) = result {

@@ -4,7 +4,7 @@ use serde_json::json;
 use twinlake_core::plan::FindingKind;
 use twinlake_core::query::QueryObject;
 use twinlake_engine::ports::DocumentStore as _;
-use twinlake_engine::query::{QueryContext, QueryOutcome, reconcile_query};
+use twinlake_engine::query::{QueryToolsContext, QueryToolsOutcome, reconcile_query};
 use twinlake_sim::SimAthena;
 use twinlake_tests::query_lab::{Lab, findings, policy_with, workgroup};
 use twinlake_tests::takeover::pair::Pair;
@@ -36,10 +36,10 @@ fn failed_over_with_rows_of(lab: &Lab) -> Pair {
 }
 
 /// Accepts the former primary, and reconciles its query tools with those of the new one two hours later.
-fn accept_and_reconcile(lab: &Lab, pair: &Pair) -> QueryOutcome {
+fn accept_and_reconcile(lab: &Lab, pair: &Pair) -> QueryToolsOutcome {
     pair.accept(&pair.compare()).unwrap().unwrap();
     lab.clock.0.set(lab.clock.0.get() + 7200);
-    let context = QueryContext {
+    let context = QueryToolsContext {
         primary: &lab.standby,
         standby: &lab.primary,
         ledger: &*pair.us.ledger,

@@ -8,7 +8,7 @@ use twinlake_core::audit::{DeletionBudget, audit};
 use twinlake_core::catalog::{Observed, digest};
 use twinlake_core::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, Resource};
 use twinlake_core::ledger::{LedgerRows, Pairing};
-use twinlake_core::plan::{HeldSteps, Inputs, plan};
+use twinlake_core::plan::{ExcludedSteps, Inputs, plan};
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{
     AbsenceProof, LfTagPolicyGrants, Observation, ObservedSettings, Snapshot,
@@ -173,13 +173,13 @@ impl CommonInputs {
         let mut rows = self.rows.clone();
         rows.extend(reads.row.map(|row| (row.subject.clone(), row)));
         let has_held = !reads.held.is_empty();
-        let mut held_steps = HeldSteps::default();
-        let hold = |held_steps: &mut HeldSteps, target| {
+        let mut excluded_steps = ExcludedSteps::default();
+        let hold = |excluded_steps: &mut ExcludedSteps, target| {
             let reason = "it failed, or was rejected".to_owned();
-            held_steps.targets.insert(target, reason).is_none()
+            excluded_steps.targets.insert(target, reason).is_none()
         };
         for target in reads.held {
-            hold(&mut held_steps, target);
+            hold(&mut excluded_steps, target);
         }
         loop {
             let inputs = Inputs {
@@ -191,7 +191,7 @@ impl CommonInputs {
                 rows: &rows,
                 own_roles: &self.own_roles,
                 reader_role: &self.reader_role,
-                held_steps: &held_steps,
+                excluded_steps: &excluded_steps,
             };
             let plan = plan(&inputs);
             assert!(plan.needs.is_empty(), "not read: {:?}", plan.needs);
@@ -201,7 +201,7 @@ impl CommonInputs {
             };
             let mut is_new = false;
             for target in rejections.iter().flat_map(|rejection| &rejection.targets) {
-                is_new |= hold(&mut held_steps, target.clone());
+                is_new |= hold(&mut excluded_steps, target.clone());
             }
             if !has_held || !is_new {
                 println!("  rejected: {rejections:?}");

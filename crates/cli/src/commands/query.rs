@@ -16,7 +16,7 @@ use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Policy, render};
 use twinlake_engine::Clock as _;
 use twinlake_engine::query::{
-    QueryOutcome, QueryStatus, preview_query, read_query_ledger, reconcile_query,
+    QueryStatus, QueryToolsOutcome, preview_query, read_query_ledger, reconcile_query,
 };
 
 /// What a command works on.
@@ -144,13 +144,13 @@ async fn reconcile(
     connection: &Connection,
     approved: &BTreeSet<ObjectKey>,
     confirmed: Option<&[QueryStep]>,
-) -> Result<QueryOutcome, CliError> {
+) -> Result<QueryToolsOutcome, CliError> {
     let query = query_policy(&connection.policy)?;
     let outcome = reconcile_query(&connection.query_context(query, approved, confirmed)).await;
     Ok(outcome?)
 }
 
-fn print_outcome(outcome: &QueryOutcome) {
+fn print_outcome(outcome: &QueryToolsOutcome) {
     for step in &outcome.applied {
         output::print(&query_step_text(step));
     }

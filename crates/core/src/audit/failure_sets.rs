@@ -461,7 +461,7 @@ fn changes_checked_by(step: &Step) -> Vec<Change> {
             StepTarget::Attachment(_, AttachmentKey::NamedExpression(_)) => {
                 vec![Change::PolicyGrant]
             }
-            StepTarget::Attachment(_, AttachmentKey::OptIn(_)) if !step.only_closes() => {
+            StepTarget::Attachment(_, AttachmentKey::OptIn(_)) if !step.only_narrows() => {
                 vec![Change::Creation]
             }
             StepTarget::Attachment(..)

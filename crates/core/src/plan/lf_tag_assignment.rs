@@ -153,7 +153,7 @@ pub fn lf_tag_change(step: &Step, standby: &Snapshot) -> Option<LfTagChange> {
 }
 
 /// Whether a step may give access through LF-Tags.
-fn may_open_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
+fn may_widen_access(step: &Step, inputs: &super::Inputs<'_>) -> bool {
     match step {
         Step::PutAttachment { attachment, .. } => {
             attachment.key().facet() == Facet::LfTagAssignments
@@ -212,11 +212,11 @@ fn suspend_or_defer(builder: &mut PlanBuilder<'_>) -> Option<LeftOut> {
     let first = builder
         .steps
         .iter()
-        .find(|step| may_open_access(step, inputs))?;
+        .find(|step| may_widen_access(step, inputs))?;
     let first = first.subject();
     let mut steps: BTreeMap<Subject, Vec<Step>> = BTreeMap::new();
     let is_relevant =
-        |step: &&Step| may_open_access(step, inputs) || drops_columns(step, inputs.standby);
+        |step: &&Step| may_widen_access(step, inputs) || drops_columns(step, inputs.standby);
     for step in builder.steps.iter().filter(is_relevant) {
         steps.entry(step.subject()).or_default().push(step.clone());
     }

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 /// Leaves out the steps that would give a principal the access that IAM allows, where the primary
 /// limits it by an opt-in. Runs once all subjects are planned.
-pub(super) fn hold_back_opening_steps(builder: &mut PlanBuilder<'_>) {
+pub(super) fn hold_back_widening_steps(builder: &mut PlanBuilder<'_>) {
     for id in created_tables(builder) {
         if let Some(wait) = suspend_iam_grants_for_creation(builder, &id) {
             let subject = Subject::Table(id);

@@ -187,7 +187,7 @@ impl Job {
     }
 
     /// Whether only events request a subject, and no retry message.
-    pub(super) fn is_event(&self, subject: &Subject) -> bool {
+    pub(super) fn is_requested_by_events_only(&self, subject: &Subject) -> bool {
         let mut of_subject = self.requests.iter().filter(|one| one.subject == *subject);
         of_subject.all(|request| request.is_event)
     }

@@ -57,7 +57,7 @@ pub(super) async fn is_catalog_scan_covered<E: Environment, O: RetryQueue>(
     resent: &mut usize,
 ) -> Result<bool, CallError> {
     let scope = job.scope();
-    if !job.is_event(&Subject::Catalog) || !scope.named_revokes.is_empty() {
+    if !job.is_requested_by_events_only(&Subject::Catalog) || !scope.named_revokes.is_empty() {
         return Ok(false);
     }
     let now = context.clock.now();
@@ -113,7 +113,7 @@ pub(super) async fn throttle_partition_scans<E: Environment, O: RetryQueue>(
         };
         // A table that was created or re-created is always read completely.
         let is_full_read = request.facets.contains(&Facet::Indexes);
-        let is_throttled = job.is_event(subject) && !is_full_read;
+        let is_throttled = job.is_requested_by_events_only(subject) && !is_full_read;
         if !is_throttled || !request.facets.contains(&Facet::Partitions) {
             continue;
         }

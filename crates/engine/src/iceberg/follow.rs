@@ -283,7 +283,7 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         }
     }
 
-    /// Records a look in the row of the table. If another function recorded one meanwhile, that one stays.
+    /// Records a look in the row of the table. If another run recorded one meanwhile, that one stays.
     async fn record(
         &self,
         subject: &Subject,
@@ -459,7 +459,7 @@ fn path_map(policy: &Policy, epoch: Epoch) -> Result<PathMap, String> {
 
 fn obstacle_of(error: IcebergError) -> RelocationObstacle {
     match error {
-        // Deleted between two reads, or half of what another function writes.
+        // Deleted between two reads, or half of what another run writes.
         IcebergError::Refused(finding) if finding.kind == TableFindingKind::MissingFile => {
             RelocationObstacle::Failed {
                 error: finding.to_string(),

@@ -23,7 +23,7 @@ type TaggedTables = BTreeMap<TableId, LfTaggedResource>;
 /// Returns the tables of which a search by one LF-Tag shows other LF-Tags in one Region than in the other,
 /// inherited ones included. What is assigned to a table and equals what it inherits is not told apart.
 /// `None` if something could not be read, or if reading `tables` tables one by one takes fewer calls.
-pub(crate) async fn tables_with_other_lf_tags(
+pub(crate) async fn tables_with_differing_lf_tags(
     (primary, primary_items): (&impl ReadRegion, &Items),
     (standby, standby_items): (&impl ReadRegion, &Items),
     tables: usize,

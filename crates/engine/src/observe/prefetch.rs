@@ -19,7 +19,7 @@ pub struct Prefetched {
     /// The grants: all, or those on databases and tables only ([`GrantIndex::of_objects`]).
     pub grants: Option<ObservationPair<GrantIndex>>,
     /// The grants that the round lists itself, while it reads definitions.
-    pub list_grants: Option<ListedGrants>,
+    pub list_grants: Option<GrantsToList>,
     /// All databases.
     pub databases: Option<ObservationPair<BTreeMap<Name, Observed<Database>>>>,
     /// All user-defined functions.
@@ -32,7 +32,7 @@ pub struct Prefetched {
     pub lake_formation: Option<(Items, Items)>,
     /// Tables of which searches by LF-Tags show a difference between the Regions. For every other table in
     /// sync, its LF-Tags are not read one by one.
-    pub tables_with_other_lf_tags: Option<BTreeSet<TableId>>,
+    pub tables_with_differing_lf_tags: Option<BTreeSet<TableId>>,
     /// All opt-ins.
     pub opt_ins: Option<ObservationPair<OptIns>>,
     /// When the listings of Lake Formation began, if that was before the reconciliation.
@@ -53,14 +53,14 @@ pub fn principal_mappings(policy: &Policy, epoch: Epoch) -> PrincipalMappings {
 
 /// Which grants to list, both without a filter and by resource type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListedGrants {
+pub enum GrantsToList {
     /// All.
     All,
     /// Those on databases and tables.
     OfObjects,
 }
 
-impl ListedGrants {
+impl GrantsToList {
     fn types(self) -> &'static [PermissionResourceType] {
         match self {
             Self::All => &PermissionResourceType::ALL,
@@ -74,7 +74,7 @@ impl ListedGrants {
 async fn all_grants(
     region: &impl ReadRegion,
     mapping: &PrincipalMapping,
-    wanted: ListedGrants,
+    wanted: GrantsToList,
 ) -> Result<GrantIndex, CallError> {
     let unfiltered = async {
         let listed = region.all_grants().await?;
@@ -90,7 +90,7 @@ async fn all_grants(
     let object_calls = typed_calls.iter().filter(|(kind, _)| is_object_type(kind));
     let object_calls: usize = object_calls.map(|(_, calls)| calls).sum();
     Ok(GrantIndex {
-        of_objects: wanted == ListedGrants::OfObjects,
+        of_objects: wanted == GrantsToList::OfObjects,
         calls: calls + typed_calls.values().sum::<usize>(),
         object_calls: calls + object_calls,
         ..unfiltered.merge(typed)
@@ -166,8 +166,8 @@ impl Prefetched {
         mappings: &PrincipalMappings,
     ) {
         let (grants, listed) = join(
-            Self::grants(primary, standby, mappings, ListedGrants::All),
-            Self::lake_formation_items(primary, standby, mappings),
+            Self::grants(primary, standby, mappings, GrantsToList::All),
+            Self::lake_formation_without_grants(primary, standby, mappings),
         )
         .await;
         self.grants = Some(grants);
@@ -177,7 +177,7 @@ impl Prefetched {
     }
 
     /// Lists Lake Formation's items, opt-ins and settings, without the grants.
-    pub async fn lake_formation_items(
+    pub async fn lake_formation_without_grants(
         primary: &impl ReadRegion,
         standby: &impl ReadRegion,
         mappings: &PrincipalMappings,
@@ -201,7 +201,7 @@ impl Prefetched {
         primary: &impl ReadRegion,
         standby: &impl ReadRegion,
         mappings: &PrincipalMappings,
-        wanted: ListedGrants,
+        wanted: GrantsToList,
     ) -> ObservationPair<GrantIndex> {
         let (primary, standby) = join(
             all_grants(primary, &mappings.0, wanted),

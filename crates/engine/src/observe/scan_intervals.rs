@@ -66,7 +66,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
 
     /// Whether searches showed the same LF-Tags of a table in both Regions.
     fn has_equal_lf_tags(&self, id: &TableId) -> bool {
-        let differing = self.prefetched.tables_with_other_lf_tags.as_ref();
+        let differing = self.prefetched.tables_with_differing_lf_tags.as_ref();
         differing.is_some_and(|differing| !differing.contains(id))
     }
 
@@ -75,7 +75,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     pub(super) fn has_equal_lf_tags_in(&self, name: &Name, snapshots: &Snapshots) -> bool {
         let (Some(window), Some(differing)) = (
             self.scan_window,
-            self.prefetched.tables_with_other_lf_tags.as_ref(),
+            self.prefetched.tables_with_differing_lf_tags.as_ref(),
         ) else {
             return false;
         };

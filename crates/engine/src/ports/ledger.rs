@@ -10,7 +10,7 @@ use twinlake_core::ledger::{
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, Incident, LedgerRow, LfSubject, Name, Subject, Timestamp};
 
-/// A store with conditional writes, which fail if another function wrote first.
+/// A store with conditional writes, which fail if another run wrote first.
 pub trait ConditionalWrites {
     /// Waits before a conditional write is tried again, longer and for a random time with each
     /// `attempt` from 0 on, so that competing functions separate. Does nothing by default.
@@ -113,7 +113,7 @@ pub trait Ledger: ConditionalWrites {
 
     /// Stores rows. Each replaces the row of its subject except `managed_keys`, on the condition
     /// that the stored row still has [`LedgerRow::version`]; then the stored version is
-    /// [`LedgerRow::next_version`]. Returns the subjects whose row another function changed; their
+    /// [`LedgerRow::next_version`]. Returns the subjects whose row another run changed; their
     /// rows are not written.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Applies an approved plan.
 
-use super::QueryContext;
+use super::QueryToolsContext;
 use super::ledger::QueryLedger;
 use crate::ports::{Clock, DocumentStore, WriteQueryRegion};
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ pub(super) struct ApplyResults {
 /// Applies the steps in order. What belongs into a workgroup that could not be created is left out, and a
 /// workgroup of which a member could not be deleted stays: both are planned again.
 pub(super) async fn apply<P, S, L, C>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &mut QueryLedger<'_, L>,
     approved: &ApprovedQueryPlan,
 ) -> Result<ApplyResults, CallError>
@@ -67,7 +67,7 @@ where
 
 /// Sends one step. What a service gave an id is recorded before the next step.
 async fn send<P, S, L, C>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &mut QueryLedger<'_, L>,
     step: &QueryStep,
 ) -> Result<Result<(), CallError>, CallError>

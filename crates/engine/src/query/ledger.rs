@@ -1,6 +1,6 @@
 //! The rows of the domain in the ledger, each written on the condition that nobody wrote it meanwhile.
 
-use super::{Problem, QueryContext, QueryOutcome, Round};
+use super::{Problem, QueryToolsContext, QueryToolsOutcome, Round};
 use crate::ports::{Clock, ConditionalWrites, DocumentStore};
 use crate::versioned_item::{self, ItemUpdate, VersionedItem};
 use serde::de::DeserializeOwned;
@@ -187,7 +187,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
     /// has.
     pub(super) async fn adopt<P, S, C: Clock>(
         &mut self,
-        context: &QueryContext<'_, P, S, L, C>,
+        context: &QueryToolsContext<'_, P, S, L, C>,
         round: &Round,
     ) -> Result<(), CallError> {
         let (now, epoch) = (context.clock.now(), context.epoch);
@@ -226,7 +226,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
     /// only some of the calls take effect. Returns false if another run may be creating one of them.
     pub(super) async fn record_intents<P, S, C: Clock>(
         &mut self,
-        context: &QueryContext<'_, P, S, L, C>,
+        context: &QueryToolsContext<'_, P, S, L, C>,
         steps: &[QueryStep],
         standby: &QuerySnapshot,
     ) -> Result<bool, CallError> {
@@ -270,7 +270,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
     /// Records an object that was just created, with the id that the service gave it.
     pub(super) async fn record_created<P, S, C: Clock>(
         &mut self,
-        context: &QueryContext<'_, P, S, L, C>,
+        context: &QueryToolsContext<'_, P, S, L, C>,
         primary: &ObjectKey,
         (object, created): (&QueryObject, &ObjectKey),
     ) -> Result<(), CallError> {
@@ -356,7 +356,7 @@ impl<'a, L: DocumentStore> QueryLedger<'a, L> {
     pub(super) async fn record_run(
         &self,
         started_at: Timestamp,
-        outcome: &QueryOutcome,
+        outcome: &QueryToolsOutcome,
     ) -> Result<(), CallError> {
         let item = DocumentItem::<L, QueryResyncRecord>::new(self.store, META, RESYNC.to_owned());
         versioned_item::update(&item, None, |stored| {

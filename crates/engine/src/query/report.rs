@@ -1,6 +1,6 @@
 //! The alerts of a run: one for each kind, about the query tools as a whole.
 
-use super::QueryOutcome;
+use super::QueryToolsOutcome;
 use crate::alerts::{
     CheckedSubjects, kind_of_error, kind_of_finding_kind, kind_of_rule, max_samples,
 };
@@ -11,7 +11,7 @@ use twinlake_core::{Alert, AlertKind, Timestamp};
 
 /// The alerts for the outcome of a scheduled run.
 #[must_use]
-pub fn query_alerts(outcome: &QueryOutcome, region: &str, now: Timestamp) -> Vec<Alert> {
+pub fn query_alerts(outcome: &QueryToolsOutcome, region: &str, now: Timestamp) -> Vec<Alert> {
     let problems = problems(outcome).into_iter();
     problems
         .map(|(kind, details)| Alert {
@@ -48,7 +48,7 @@ pub fn query_unfinished(reason: &str, region: &str, now: Timestamp) -> Alert {
 /// What a run checked: the incidents of the kinds that it did not find are resolved. A run that could not
 /// read everything, or did not try every step, resolves nothing.
 #[must_use]
-pub fn query_checked(outcome: &QueryOutcome, started: Timestamp) -> CheckedSubjects {
+pub fn query_checked(outcome: &QueryToolsOutcome, started: Timestamp) -> CheckedSubjects {
     let reads_failed = outcome
         .findings
         .iter()
@@ -64,7 +64,7 @@ pub fn query_checked(outcome: &QueryOutcome, started: Timestamp) -> CheckedSubje
 }
 
 /// The problems by the kind of their alert.
-fn problems(outcome: &QueryOutcome) -> BTreeMap<AlertKind, Vec<String>> {
+fn problems(outcome: &QueryToolsOutcome) -> BTreeMap<AlertKind, Vec<String>> {
     let mut problems: BTreeMap<AlertKind, Vec<String>> = BTreeMap::new();
     let mut add = |kind, detail| problems.entry(kind).or_default().push(detail);
     for rejection in &outcome.rejections {

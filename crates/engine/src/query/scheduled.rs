@@ -1,7 +1,8 @@
 //! A scheduled run with its alerts: whatever goes wrong is told, and the next run tries again.
 
 use super::{
-    QueryContext, QueryOutcome, query_alerts, query_checked, query_unfinished, reconcile_query,
+    QueryToolsContext, QueryToolsOutcome, query_alerts, query_checked, query_unfinished,
+    reconcile_query,
 };
 use crate::alerts;
 use crate::ports::{AlertTopic, Clock, DocumentStore, Ledger, ReadQueryRegion, WriteQueryRegion};
@@ -10,9 +11,9 @@ use twinlake_core::CallError;
 
 /// How a scheduled run ended.
 #[derive(Debug)]
-pub enum ScheduledQueryRun {
+pub enum ScheduledQueryToolsRun {
     /// It ended, and its alerts are published.
-    Ended(Box<QueryOutcome>),
+    Ended(Box<QueryToolsOutcome>),
     /// It did not end, or its alerts were not published.
     Unfinished {
         /// Why, as a clause.
@@ -24,10 +25,10 @@ pub enum ScheduledQueryRun {
 
 /// Reconciles the query tools until `stop_at` of the context, publishes what is wrong, and resolves the incidents
 /// that are over. A run that does not end is an alert itself.
-pub async fn resync_query<P, S, L, C, A>(
-    context: &QueryContext<'_, P, S, L, C>,
+pub async fn resync_query_tools<P, S, L, C, A>(
+    context: &QueryToolsContext<'_, P, S, L, C>,
     topic: &A,
-) -> ScheduledQueryRun
+) -> ScheduledQueryToolsRun
 where
     P: ReadQueryRegion,
     S: WriteQueryRegion,
@@ -41,23 +42,23 @@ where
         Some(stop_at) => time_limit::within(work, stop_at, context.clock.now()).await,
     };
     let reason = match ended {
-        Some(Ok(outcome)) => return ScheduledQueryRun::Ended(Box::new(outcome)),
+        Some(Ok(outcome)) => return ScheduledQueryToolsRun::Ended(Box::new(outcome)),
         Some(Err(error)) => error.to_string(),
         None => "the time of the function ran out".to_owned(),
     };
     let now = context.clock.now();
     let alert = query_unfinished(&reason, context.standby.region(), now);
     let told = alerts::publish(topic, context.ledger, &[alert], now).await;
-    ScheduledQueryRun::Unfinished {
+    ScheduledQueryToolsRun::Unfinished {
         reason,
         told: told.map(drop),
     }
 }
 
 async fn reconcile_and_tell<P, S, L, C, A>(
-    context: &QueryContext<'_, P, S, L, C>,
+    context: &QueryToolsContext<'_, P, S, L, C>,
     topic: &A,
-) -> Result<QueryOutcome, CallError>
+) -> Result<QueryToolsOutcome, CallError>
 where
     P: ReadQueryRegion,
     S: WriteQueryRegion,

@@ -21,7 +21,7 @@ use twinlake_core::{
     CallError, LedgerRow, LfSubject, Plan, Scope, Subject, SubjectState, Timestamp,
 };
 
-/// Why a subject is reconciled again whose row another function has changed.
+/// Why a subject is reconciled again whose row another run has changed.
 const CONCURRENT_CHANGE: &str = "another run reconciled it at the same time";
 
 impl<'a, E: Environment> Session<'a, E> {
@@ -160,7 +160,7 @@ impl<'a, E: Environment> Session<'a, E> {
         }
     }
 
-    /// Writes the rows that change. Returns the subjects whose row another function has changed.
+    /// Writes the rows that change. Returns the subjects whose row another run has changed.
     async fn write_rows(
         &mut self,
         rows: &LedgerRows,
@@ -207,7 +207,7 @@ impl<'a, E: Environment> Session<'a, E> {
         Ok(in_conflict)
     }
 
-    /// Writes the row of a subject whose stored row another function has changed since this session
+    /// Writes the row of a subject whose stored row another run has changed since this session
     /// read it. What the other one paired or was about to create is kept. If that differs from what
     /// this session's decision rests on, the subject is reconciled again.
     async fn merge_row(
@@ -217,7 +217,7 @@ impl<'a, E: Environment> Session<'a, E> {
         subject_outcome: &SubjectOutcome,
         problem: Option<&Problem>,
     ) -> Result<(), CallError> {
-        // A write of this session whose response was lost is no change of another function.
+        // A write of this session whose response was lost is no change of another run.
         let own_row = self.new_row(subject, base, subject_outcome, problem);
         let known = [base.map(ownership).unwrap_or_default(), ownership(&own_row)];
         let ledger = self.context.ledger;
@@ -295,7 +295,7 @@ impl<'a, E: Environment> Session<'a, E> {
         }
     }
 
-    /// Whether the row of a subject that exists nowhere may be deleted. While another function may be
+    /// Whether the row of a subject that exists nowhere may be deleted. While another run may be
     /// creating the object, the row keeps its intent.
     fn may_forget(&self, row: &LedgerRow) -> bool {
         !row.is_creation_under_way(self.run, self.context.clock.now())
@@ -329,14 +329,14 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 
     /// Whether the row pairs a newer object of the standby than the one that this session read:
-    /// another function recreated it, and this session did not read it again.
+    /// another run recreated it, and this session did not read it again.
     fn is_of_older_object(&self, outcome: &SubjectOutcome, row: Option<&LedgerRow>) -> bool {
         let paired = row.and_then(|row| row.pairing.as_ref());
         let mut pairs = paired.zip(outcome.pairing.as_ref()).into_iter();
         pairs.any(|(paired, found)| paired.is_of_newer_object(found, self.context.epoch))
     }
 
-    /// The outcome of a subject whose row another function has changed: what was found of it is no
+    /// The outcome of a subject whose row another run has changed: what was found of it is no
     /// longer true.
     fn outdated(&self, subject: &Subject, subject_outcome: &SubjectOutcome) -> SubjectOutcome {
         SubjectOutcome {

@@ -105,7 +105,7 @@ impl<E: Environment> Session<'_, E> {
         let mut next: BTreeMap<Subject, ReadRequest> = BTreeMap::new();
         for subject in shown_by {
             let is_listed = self.snapshots.primary.full_grant_reads.contains(&subject);
-            let has_grants = granted.contains(&subject) || self.has_grants_of_others(&subject);
+            let has_grants = granted.contains(&subject) || self.is_granted_to_others(&subject);
             if is_listed && has_grants && self.reread_grants.insert(subject.clone()) {
                 next.insert(subject, ReadRequest::for_facets(&[Facet::Grants]));
             }
@@ -125,7 +125,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// Whether a principal other than Twinlake's roles has a grant on a subject in the standby.
-    fn has_grants_of_others(&self, subject: &Subject) -> bool {
+    fn is_granted_to_others(&self, subject: &Subject) -> bool {
         let grants = self.snapshots.standby.grants.get(subject);
         let grants = grants.and_then(Observation::present);
         let mut grants = grants.into_iter().flat_map(|grants| grants.keys());

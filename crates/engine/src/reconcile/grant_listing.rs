@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use crate::grant_index::GrantIndex;
-use crate::observe::{ListedGrants, ObservationPair, Prefetched};
+use crate::observe::{GrantsToList, ObservationPair, Prefetched};
 use crate::ports::Environment;
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Snapshot};
@@ -23,7 +23,7 @@ impl<E: Environment> Session<'_, E> {
 
     /// Lists all grants of both Regions.
     pub(super) async fn list_all_grants(&self) -> ObservationPair<GrantIndex> {
-        self.list_grants(ListedGrants::All).await
+        self.list_grants(GrantsToList::All).await
     }
 
     /// Lists the grants of both Regions that the next round reads.
@@ -31,22 +31,22 @@ impl<E: Environment> Session<'_, E> {
         self.list_grants(self.requested_grants()).await
     }
 
-    async fn list_grants(&self, wanted: ListedGrants) -> ObservationPair<GrantIndex> {
+    async fn list_grants(&self, wanted: GrantsToList) -> ObservationPair<GrantIndex> {
         let (primary, standby) = (self.context.primary, self.context.standby);
         let mappings = crate::observe::principal_mappings(self.context.policy, self.context.epoch);
         Prefetched::grants(primary, standby, &mappings, wanted).await
     }
 
     /// Whether the next round reads grants on other subjects than databases and tables.
-    fn requested_grants(&self) -> ListedGrants {
+    fn requested_grants(&self) -> GrantsToList {
         let mut requests = self.read_requests.iter();
         let is_of_other = |(subject, request): (&Subject, &ReadRequest)| match subject {
             Subject::Database(_) | Subject::Table(_) | Subject::Function(_) => false,
             Subject::Catalog | Subject::LakeFormation(_) => request.facets.contains(&Facet::Grants),
         };
         match requests.any(is_of_other) {
-            true => ListedGrants::All,
-            false => ListedGrants::OfObjects,
+            true => GrantsToList::All,
+            false => GrantsToList::OfObjects,
         }
     }
 
@@ -99,8 +99,8 @@ impl<E: Environment> Session<'_, E> {
         let last_calls = self
             .grant_listing_calls
             .map(|calls| match self.requested_grants() {
-                ListedGrants::All => calls.all,
-                ListedGrants::OfObjects => calls.of_objects,
+                GrantsToList::All => calls.all,
+                GrantsToList::OfObjects => calls.of_objects,
             });
         if last_calls.is_some_and(|calls| calls < max_calls) {
             prefetched.list_grants = Some(self.requested_grants());

@@ -24,7 +24,7 @@ use twinlake_core::{
 
 impl<E: Environment> Session<'_, E> {
     /// Records in the ledger what the plan is about to create, and which tables are replicated in
-    /// several pages. Returns false, before anything is applied, if another function has changed a
+    /// several pages. Returns false, before anything is applied, if another run has changed a
     /// row that this plan was made from: then both Regions and the rows have to be read again.
     pub(super) async fn record_intents(
         &mut self,

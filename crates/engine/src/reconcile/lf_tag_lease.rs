@@ -472,7 +472,7 @@ impl<E: Environment> Session<'_, E> {
         let changes = changes.filter(|step| lf_tag_change(step, standby).is_some());
         for target in changes.map(Step::target) {
             let reason = "another reconciliation of this run changes access by LF-Tags".to_owned();
-            self.held_steps.targets.insert(target.clone(), reason);
+            self.excluded_steps.targets.insert(target.clone(), reason);
             self.awaiting_turn.insert(target);
         }
     }
@@ -481,7 +481,7 @@ impl<E: Environment> Session<'_, E> {
     pub(super) fn resume_lf_tag_changes(&mut self) -> bool {
         let awaiting = std::mem::take(&mut self.awaiting_turn);
         for target in &awaiting {
-            self.held_steps.targets.remove(target);
+            self.excluded_steps.targets.remove(target);
         }
         !awaiting.is_empty()
     }
@@ -530,7 +530,7 @@ impl<E: Environment> Session<'_, E> {
             .map(|step| (step.clone(), takes_access_away(step, standby)))
             .collect();
         for (step, takes_access_away) in changes {
-            let held = &mut self.held_steps.targets;
+            let held = &mut self.excluded_steps.targets;
             held.insert(step.target(), reason.clone());
             if takes_access_away {
                 let region = self.context.standby.region();

@@ -136,7 +136,7 @@ impl<E: Environment> Session<'_, E> {
                 | AuditRule::OtherPolicyOrEpoch
                 | AuditRule::Order => SubjectState::OutOfSync,
             };
-            let reason = self.held_steps.targets.get(target).cloned();
+            let reason = self.excluded_steps.targets.get(target).cloned();
             let problem = Problem::of_target(state, reason.unwrap_or_default(), target);
             add(&mut problems, target.subject(), problem);
         }

@@ -56,7 +56,7 @@ impl<E: Environment> Session<'_, E> {
             let reason = rejections.first().map(Rejection::to_string);
             self.hold_rejected(rejections);
             if replans + 1 >= MAX_REPLANS {
-                self.held_steps.opening = reason;
+                self.excluded_steps.widening = reason;
             }
             *plan = self.plan(rows);
         }
@@ -64,7 +64,7 @@ impl<E: Environment> Session<'_, E> {
     }
 
     /// Audits a plan, and counts its deletions against the deletion limit if it is approved and
-    /// `spends`. Both are one conditional write: if another function has deleted something
+    /// `spends`. Both are one conditional write: if another run has deleted something
     /// meanwhile, the plan is audited again.
     async fn audit(
         &self,

@@ -20,7 +20,7 @@ use twinlake_core::audit::{self, AuditRule, Rejection};
 use twinlake_core::catalog::AttachmentKey;
 use twinlake_core::grant::{Permission, Resource};
 use twinlake_core::ledger::{LedgerRows, ObjectCounts, Pairing};
-use twinlake_core::plan::{Finding, FindingKind, HeldSteps, Inputs};
+use twinlake_core::plan::{ExcludedSteps, Finding, FindingKind, Inputs};
 use twinlake_core::scope::{DATABASE_ITSELF, Facet, ReadRequest};
 use twinlake_core::snapshot::{Observation, Partitions};
 use twinlake_core::step::StepTarget;
@@ -72,7 +72,7 @@ pub(super) struct Session<'a, E: Environment> {
     /// between.
     pub(super) reads_needs: bool,
     /// The steps that are not planned: they failed, wait, or were rejected.
-    pub(super) held_steps: HeldSteps,
+    pub(super) excluded_steps: ExcludedSteps,
     /// What the audit rejected in this round, with the rule.
     pub(super) rejected: BTreeMap<StepTarget, AuditRule>,
     /// Steps that have to wait for a later message while the rest goes on, with the reason.
@@ -121,7 +121,7 @@ pub(super) struct Session<'a, E: Environment> {
     pub(super) reread_grants: BTreeSet<Subject>,
     /// Dropped databases whose contents were read again.
     pub(super) reread_databases: BTreeSet<Name>,
-    /// Subjects whose stored row lacks the intent of this session: another function deleted the row.
+    /// Subjects whose stored row lacks the intent of this session: another run deleted the row.
     pub(super) unstored_intents: BTreeSet<Subject>,
     /// The pairings of objects that only an intent proves to be Twinlake's.
     pub(super) intended_pairings: BTreeMap<Subject, Pairing>,
@@ -174,9 +174,9 @@ impl<'a, E: Environment> Session<'a, E> {
             confirmed_writes: ConfirmedWrites::new(),
             partition_problems: BTreeMap::new(),
             tables_with_deletions: BTreeSet::new(),
-            held_steps: HeldSteps {
+            excluded_steps: ExcludedSteps {
                 settings: !context.may_write_settings,
-                ..HeldSteps::default()
+                ..ExcludedSteps::default()
             },
             rejected: BTreeMap::new(),
             needed: BTreeSet::new(),
@@ -344,7 +344,7 @@ impl<'a, E: Environment> Session<'a, E> {
             rows,
             own_roles: self.context.own_roles,
             reader_role: self.context.reader_role,
-            held_steps: &self.held_steps,
+            excluded_steps: &self.excluded_steps,
         }
     }
 
@@ -357,7 +357,7 @@ impl<'a, E: Environment> Session<'a, E> {
     pub(super) fn hold_rejected(&mut self, rejections: Vec<Rejection>) {
         for rejection in rejections {
             for target in &rejection.targets {
-                let held = &mut self.held_steps.targets;
+                let held = &mut self.excluded_steps.targets;
                 held.insert(target.clone(), rejection.to_string());
                 self.rejected.insert(target.clone(), rejection.rule);
             }
@@ -383,10 +383,10 @@ impl<'a, E: Environment> Session<'a, E> {
             self.rejected_partitions.extend(kept);
         }
         for target in std::mem::take(&mut self.rejected).into_keys() {
-            self.held_steps.targets.remove(&target);
+            self.excluded_steps.targets.remove(&target);
         }
-        self.held_steps.opening = None;
-        let held = &self.held_steps.targets;
+        self.excluded_steps.widening = None;
+        let held = &self.excluded_steps.targets;
         let unrevoked = &mut self.outcome.unrevoked;
         unrevoked.retain(|(step, _)| held.contains_key(&step.target()));
     }
@@ -544,7 +544,7 @@ impl<'a, E: Environment> Session<'a, E> {
     }
 
     pub(super) fn hold_failed(&mut self, step: &Step, error: &CallError) {
-        let held = &mut self.held_steps.targets;
+        let held = &mut self.excluded_steps.targets;
         held.insert(step.target(), error.to_string());
     }
 

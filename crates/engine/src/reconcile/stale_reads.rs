@@ -1,4 +1,4 @@
-//! What a session reads again, because the primary or another function changed it meanwhile.
+//! What a session reads again, because the primary or another run changed it meanwhile.
 
 use super::bookkeeping::full_request;
 use super::session::Session;
@@ -23,7 +23,7 @@ pub(super) struct KnownGrantCalls {
 }
 
 impl<E: Environment> Session<'_, E> {
-    /// Makes this round read what another function has recreated or deleted since the round before: rows are read in each round, and objects only where this session changed something.
+    /// Makes this round read what another run has recreated or deleted since the round before: rows are read in each round, and objects only where this session changed something.
     pub(super) fn reread_changed_pairings(&mut self, rows: &LedgerRows) {
         let pairings = pairings_of(rows);
         if let Some(known) = self.known_pairings.replace(pairings.clone()) {
@@ -77,7 +77,7 @@ impl<E: Environment> Session<'_, E> {
         })
     }
 
-    /// The row of the permissions with what events say of grants that the primary lists. What another function
+    /// The row of the permissions with what events say of grants that the primary lists. What another run
     /// has stored meanwhile stays.
     pub(super) fn with_grant_calls(&self, row: LedgerRow) -> LedgerRow {
         let calls = self.grant_calls.as_ref();
@@ -104,7 +104,7 @@ impl<E: Environment> Session<'_, E> {
 
     /// Makes the next round read everything in the databases that the primary dropped after this
     /// session had read some of it: what was read before is older than the drop, in the standby
-    /// too, where another function may have acted on it. Returns whether there are such databases.
+    /// too, where another run may have acted on it. Returns whether there are such databases.
     pub(super) fn reread_dropped_databases(&mut self) -> bool {
         if self.outcome.rounds == 1 {
             return false;

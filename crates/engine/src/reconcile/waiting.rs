@@ -47,7 +47,7 @@ impl<E: Environment> Session<'_, E> {
         let subjects: BTreeSet<Subject> = plan.steps.iter().map(Step::subject).collect();
         self.wait_for(&subjects, reason.clone());
         for step in &plan.steps {
-            let held = &mut self.held_steps.targets;
+            let held = &mut self.excluded_steps.targets;
             held.insert(step.target(), reason.clone());
             self.postponed.push((step.clone(), reason.clone()));
         }
@@ -95,7 +95,7 @@ impl<E: Environment> Session<'_, E> {
             return;
         }
         let reason = format!("the standby lists a grant that it does not know: {error}");
-        self.held_steps.targets.insert(step.target(), reason);
+        self.excluded_steps.targets.insert(step.target(), reason);
     }
 
     /// Whether the roles that write are administrators of the standby, as this session read it. Whoever is none
@@ -120,7 +120,7 @@ impl<E: Environment> Session<'_, E> {
             {
                 continue;
             }
-            let held = &mut self.held_steps.targets;
+            let held = &mut self.excluded_steps.targets;
             held.insert(target, rejection.to_string());
             if !self.outcome.rejections.contains(&rejection) {
                 self.outcome.rejections.push(rejection);

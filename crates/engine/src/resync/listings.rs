@@ -1,7 +1,7 @@
 //! The listings that the reconciliations of a resync start from.
 
 use crate::observe::Prefetched;
-use crate::observe::lf_tag_search::tables_with_other_lf_tags;
+use crate::observe::lf_tag_search::tables_with_differing_lf_tags;
 use crate::ports::{Clock as _, Environment, Ledger as _};
 use crate::reconcile::{Context, OutdatedListings, ReconcileOutcome};
 use std::cell::Cell;
@@ -19,13 +19,13 @@ pub(super) async fn prefetch<E: Environment>(
     let listed_since = Some(context.clock.now());
     let listed = Prefetched::everything(context.primary, context.standby, &mappings).await;
     // A part of a run reads few tables, and searches cover the whole catalog.
-    let tables_with_other_lf_tags = match context.scan_window.is_some() && is_whole_catalog {
+    let tables_with_differing_lf_tags = match context.scan_window.is_some() && is_whole_catalog {
         true => search_by_lf_tags(context, &listed).await,
         false => None,
     };
     Prefetched {
         listed_since,
-        tables_with_other_lf_tags,
+        tables_with_differing_lf_tags,
         ..listed
     }
 }
@@ -45,7 +45,7 @@ async fn search_by_lf_tags<E: Environment>(
     }
     let (in_primary, in_standby) = listed.lake_formation.as_ref()?;
     let tables = context.ledger.paired_counts().await.ok()?.tables;
-    tables_with_other_lf_tags(
+    tables_with_differing_lf_tags(
         (context.primary, in_primary),
         (context.standby, in_standby),
         tables,
@@ -109,7 +109,8 @@ impl Listings {
         if has_problems || has_changes || self.outdated.get() == OutdatedListings::All {
             let mappings = crate::observe::principal_mappings(context.policy, context.epoch);
             let (primary, standby) = (context.primary, context.standby);
-            let listed = Prefetched::lake_formation_items(primary, standby, &mappings).await;
+            let listed =
+                Prefetched::lake_formation_without_grants(primary, standby, &mappings).await;
             *self = Self::new(listed);
         }
     }

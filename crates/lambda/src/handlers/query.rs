@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tracing::{info, warn};
 use twinlake_core::{CallError, Timestamp, render};
 use twinlake_engine::query::{
-    QueryContext, QueryOutcome, ScheduledQueryRun, new_run, resync_query,
+    QueryToolsContext, QueryToolsOutcome, ScheduledQueryToolsRun, new_run, resync_query_tools,
 };
 use twinlake_engine::region_authority::RegionAuthority;
 
@@ -14,7 +14,7 @@ use twinlake_engine::region_authority::RegionAuthority;
 ///
 /// # Errors
 /// The alert could not be published.
-pub(crate) async fn resync_query_tools(
+pub(crate) async fn keep_query_tools_equal(
     runtime: &Runtime,
     authority: &RegionAuthority,
     stop_at: Timestamp,
@@ -23,7 +23,7 @@ pub(crate) async fn resync_query_tools(
         return Ok(());
     };
     let approved_deletions = BTreeSet::new();
-    let context = QueryContext {
+    let context = QueryToolsContext {
         primary: &runtime.peer_athena,
         standby: &runtime.local_athena,
         ledger: &runtime.ledger,
@@ -35,12 +35,12 @@ pub(crate) async fn resync_query_tools(
         run: new_run(),
         stop_at: Some(stop_at),
     };
-    match resync_query(&context, &runtime.alert_topic).await {
-        ScheduledQueryRun::Ended(outcome) => {
+    match resync_query_tools(&context, &runtime.alert_topic).await {
+        ScheduledQueryToolsRun::Ended(outcome) => {
             log(&outcome);
             Ok(())
         }
-        ScheduledQueryRun::Unfinished { reason, told } => {
+        ScheduledQueryToolsRun::Unfinished { reason, told } => {
             let reason = render::escape(&reason);
             warn!(
                 reason,
@@ -51,7 +51,7 @@ pub(crate) async fn resync_query_tools(
     }
 }
 
-fn log(outcome: &QueryOutcome) {
+fn log(outcome: &QueryToolsOutcome) {
     for (step, error) in &outcome.failed {
         let object = render::escape(&step.primary().to_string());
         warn!(

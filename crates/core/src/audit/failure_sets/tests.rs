@@ -181,7 +181,7 @@ fn two_unordered_openings_that_the_primary_has_are_accepted() {
     primary.grants.insert(policy_grant(&[("k", "1")]), false);
     standby.tables.insert(table_id("d", "t"), ["a"].into());
     let (world, steps) = World::between(&primary, &standby);
-    let opens = |step: &Step| !step.only_closes();
+    let opens = |step: &Step| !step.only_narrows();
     assert_eq!(
         steps.iter().filter(|step| opens(step)).count(),
         3,

@@ -82,7 +82,7 @@ impl StoredMemory {
         })
     }
 
-    /// Stores the memory if it changed, and nobody else did meanwhile: another function then remembers
+    /// Stores the memory if it changed, and nobody else did meanwhile: another run then remembers
     /// what it did, and the files of both are the same. The object of the earlier memory is removed.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ impl World {
             own_roles: &self.own_roles,
             reader_role: &self.reader_role,
             // Nothing is held. Of the plan, the audit names no other type than its inputs.
-            held_steps: Box::leak(Box::default()),
+            excluded_steps: Box::leak(Box::default()),
         }
     }
 

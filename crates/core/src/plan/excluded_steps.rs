@@ -11,23 +11,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is not to be written: steps that failed, that wait, or that the audit rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeldSteps {
+pub struct ExcludedSteps {
     /// The targets of the steps, each with the reason.
     pub targets: BTreeMap<StepTarget, String>,
     /// The reason why nothing that may open access is written, if so.
-    pub opening: Option<String>,
+    pub widening: Option<String>,
     /// Twinlake's role may not write the data lake settings.
     pub settings: bool,
 }
 
-impl HeldSteps {
+impl ExcludedSteps {
     fn reason(&self, step: &Step) -> Option<String> {
         if self.settings && matches!(step, Step::PutSettings { .. }) {
             return Some("the role may not write the data lake settings".to_owned());
         }
         let reason = self.targets.get(&step.target());
         reason
-            .or(self.opening.as_ref().filter(|_| !step.only_closes()))
+            .or(self.widening.as_ref().filter(|_| !step.only_narrows()))
             .cloned()
     }
 }
@@ -50,7 +50,7 @@ pub(super) fn remove_held(
         let requires = requirements(&builder.steps, standby, Requirements::Necessary);
         let mut removed = steps_to_remove(
             (&builder.steps, &requires),
-            builder.inputs.held_steps,
+            builder.inputs.excluded_steps,
             standby.table_changes,
         );
         let mut pointless = regrants_without_change(&builder.steps, &removed);
@@ -81,7 +81,7 @@ pub(super) fn remove_held(
 /// The steps to remove, by position.
 fn steps_to_remove(
     (steps, requires): (&[Step], &[Vec<usize>]),
-    held: &HeldSteps,
+    held: &ExcludedSteps,
     table_changes: TableChanges<'_>,
 ) -> BTreeMap<usize, Removal> {
     let mut removed: BTreeMap<usize, Removal> = BTreeMap::new();
@@ -166,7 +166,7 @@ fn is_index(step: &Step) -> bool {
 /// Subjects of removed steps are not in sync: the ledger must not record the steps as done. A
 /// partition that is held itself is not a problem of all partitions.
 fn record_removed(builder: &mut PlanBuilder<'_>, removed: &BTreeMap<usize, Removal>) {
-    let held = builder.inputs.held_steps;
+    let held = builder.inputs.excluded_steps;
     for (position, Removal { reason, .. }) in removed {
         let Some(step) = builder.steps.get(*position) else {
             continue;
