@@ -106,7 +106,7 @@ impl CommandLedger {
 
 impl ConditionalWrites for CommandLedger {
     async fn wait_after_conflict(&self, attempt: u32) {
-        each_store!(self, ledger => ledger.wait_after_conflict(attempt).await)
+        each_store!(self, ledger => ledger.wait_after_conflict(attempt).await);
     }
 }
 

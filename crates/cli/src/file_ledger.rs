@@ -147,13 +147,11 @@ fn file_error(path: &Path, problem: impl ToString) -> CliError {
 const IN_USE: &str = "another command uses this ledger; run this one again when that has ended";
 
 fn open_error(path: &Path, error: &DatabaseError) -> CliError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => file_error(path, IN_USE),
-        other => file_error(
-            path,
-            format!("it is not a ledger of Twinlake, or damaged: {other}"),
-        ),
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return file_error(path, IN_USE);
     }
+    let problem = format!("it is not a ledger of Twinlake, or damaged: {error}");
+    file_error(path, problem)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use crate::catalog::digest;
 use crate::name::TableId;
 use crate::readiness::ReadinessCounts;
+use crate::render::counted;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -146,7 +147,9 @@ pub fn judge(expect: DrillExpectation, end: &QueryEnd) -> (DrillOutcome, String)
     use DrillExpectation::{Allowed, Denied};
     use DrillOutcome::{Failed, Passed, Unknown};
     match (expect, end) {
-        (Allowed, QueryEnd::Answered(Some(rows))) => (Passed, format!("counted {rows} rows")),
+        (Allowed, QueryEnd::Answered(Some(rows))) => {
+            (Passed, format!("counted {}", counted(*rows, "row")))
+        }
         (Allowed, QueryEnd::Answered(None)) => (Passed, "answered".to_owned()),
         (Denied, QueryEnd::Answered(_)) => (Failed, "the role sees what it should not".to_owned()),
         (Denied, QueryEnd::Refused(reason)) => (Passed, format!("refused: {reason}")),
@@ -175,11 +178,14 @@ pub fn judge_counts(standby: &QueryEnd, primary: &QueryEnd) -> (DrillOutcome, St
     match (standby, primary) {
         (QueryEnd::Answered(Some(here)), QueryEnd::Answered(Some(there))) if here == there => (
             DrillOutcome::Passed,
-            format!("counted {here} rows in both Regions"),
+            format!("counted {} in both Regions", counted(*here, "row")),
         ),
         (QueryEnd::Answered(Some(here)), QueryEnd::Answered(Some(there))) => (
             DrillOutcome::Failed,
-            format!("counted {here} rows in the standby, and {there} in the primary"),
+            format!(
+                "counted {} in the standby, and {there} in the primary",
+                counted(*here, "row")
+            ),
         ),
         (QueryEnd::Answered(_), _) => {
             let (_, reason) = judge(DrillExpectation::Allowed, primary);

@@ -291,8 +291,7 @@ impl ReconcileOutcome {
     }
 
     /// Why the standby may differ from the primary: what is not settled, and what is held. Where the policy retains
-    /// what the primary deletes, that is as it should be.
-    /// Of `left_out`, only the rejections and what failed or waits count.
+    /// what the primary deletes, that is as it should be. What is held of `left_out` is known.
     pub(crate) fn reasons_to_differ(
         &self,
         policy: &Policy,
@@ -301,11 +300,9 @@ impl ReconcileOutcome {
         let retains = policy.deletions == DeletionPolicy::Retain;
         let held = self.findings.iter().filter(|finding| {
             let kind = finding.kind;
-            let is_retained = retains && kind == FindingKind::OnHold;
-            kind.needs_attention()
-                && !kind.is_failed_read()
-                && !is_retained
-                && !left_out.contains(&finding.subject)
+            let is_known =
+                retains && kind == FindingKind::OnHold || left_out.contains(&finding.subject);
+            kind.needs_attention() && !kind.is_failed_read() && !is_known
         });
         let held = held.map(|finding| format!("{}: {}", finding.subject, finding.detail));
         self.open_reasons().chain(held).collect()

@@ -389,6 +389,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::arc_with_non_send_sync,
+        reason = "the clocks of the test are no threads'"
+    )]
     fn files_of_tables_are_written_in_the_role_that_was_allowed_only() {
         let counted = CountedFiles::default();
         let (fence, ledger, clock) = fence(None);

@@ -17,7 +17,7 @@ use twinlake_core::drill::{
 };
 use twinlake_core::failover::{FailoverRequest, ForceableGate};
 use twinlake_core::readiness::{self, ReadinessCounts, ReadinessFinding, ReadinessSeverity};
-use twinlake_core::render;
+use twinlake_core::render::{self, counted};
 use twinlake_core::topology::FENCE_WAIT_SECS;
 use twinlake_engine::Clock as _;
 use twinlake_engine::drill::{Drill, DrilledRegion, validated};
@@ -328,8 +328,9 @@ fn takeover_line(takeover: &ValidatedTakeover) -> String {
         None => "would start now".to_owned(),
     };
     format!(
-        "Failover: {would}; epoch {}; recovery point: {point}; {} objects not in sync.",
-        takeover.epoch, takeover.not_in_sync
+        "Failover: {would}; epoch {}; recovery point: {point}; {} not in sync.",
+        takeover.epoch,
+        counted(takeover.not_in_sync, "object")
     )
 }
 

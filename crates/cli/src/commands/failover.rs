@@ -405,9 +405,9 @@ fn print_left_out(survivor: &SurvivingRegion, journal: &FailoverJournal) {
         return;
     }
     output::print(&format!(
-        "It goes on without {} objects of {} that were not in sync. Twinlake neither compares nor changes them \
-         there; {} may lack them, or have them as they were:",
-        journal.left_out.len(),
+        "It goes on without {} of {} not in sync. Twinlake neither compares nor changes them there; \
+         {} may lack them, or have them as they were:",
+        counted(journal.left_out.len(), "object"),
         survivor.other_region(),
         survivor.region
     ));

@@ -205,33 +205,7 @@ fn check_switchover(
         let action = "correct the cause";
         return Err(refused(FailoverGate::Readings, limit, measured, action));
     }
-    for (channel, limit) in &readings.lag_limits {
-        let sent = point.heartbeats.get(channel).copied();
-        // Whether there should be canaries, the next gate says.
-        if sent.is_none() && *channel == Channel::Storage {
-            continue;
-        }
-        let lag = sent.map(|sent| point.read_at.secs().saturating_sub(sent.secs()));
-        if lag.is_none_or(|lag| lag > *limit) {
-            let measured = match lag {
-                Some(lag) if *channel == Channel::Storage => {
-                    format!("the last canary of its slowest rule that arrived was sent {lag} s ago")
-                }
-                Some(lag) => format!("its last heartbeat that arrived was sent {lag} s ago"),
-                None => "no heartbeat has arrived".to_owned(),
-            };
-            let limit = format!("the {channel} lag is at most {limit} s");
-            let action = format!(
-                "wait, or see what `twinlake status --region {region}` and `twinlake doctor --region {region}` report"
-            );
-            return Err(refused(
-                FailoverGate::Lag(*channel),
-                limit,
-                measured,
-                &action,
-            ));
-        }
-    }
+    check_lags(readings, point)?;
     if !forced.contains(&ForceableGate::StorageProof) {
         check_storage_proof(readings)?;
     }
@@ -264,6 +238,37 @@ fn check_switchover(
             measured,
             action,
         ));
+    }
+    Ok(())
+}
+
+/// Checks that each channel has delivered lately, as far as it is measured.
+fn check_lags(readings: &SwitchoverReadings, point: &RecoveryPoint) -> Result<(), FailoverRefusal> {
+    let region = &readings.region;
+    for (channel, limit) in &readings.lag_limits {
+        let sent = point.heartbeats.get(channel).copied();
+        // Whether there should be canaries, the next gate says.
+        if sent.is_none() && *channel == Channel::Storage {
+            continue;
+        }
+        let lag = sent.map(|sent| point.read_at.secs().saturating_sub(sent.secs()));
+        if lag.is_some_and(|lag| lag <= *limit) {
+            continue;
+        }
+        return Err(FailoverRefusal {
+            gate: FailoverGate::Lag(*channel),
+            limit: format!("the {channel} lag is at most {limit} s"),
+            measured: match lag {
+                Some(lag) if *channel == Channel::Storage => {
+                    format!("the last canary of its slowest rule that arrived was sent {lag} s ago")
+                }
+                Some(lag) => format!("its last heartbeat that arrived was sent {lag} s ago"),
+                None => "no heartbeat has arrived".to_owned(),
+            },
+            action: format!(
+                "wait, or see what `twinlake status --region {region}` and `twinlake doctor --region {region}` report"
+            ),
+        });
     }
     Ok(())
 }
@@ -307,8 +312,9 @@ fn check_left_out(point: &RecoveryPoint) -> Result<(), FailoverRefusal> {
             "what it goes without is named in the journal, in at most {MAX_LEFT_OUT_BYTES} bytes"
         ),
         measured: format!(
-            "{} objects are not in sync, which take {bytes} bytes",
-            point.all_behind.len()
+            "{} not in sync, whose names take {}",
+            counted(point.all_behind.len(), "object"),
+            counted(bytes, "byte")
         ),
         action:
             "leave out databases or tables that are never replicated by `exclude` in the policy"

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use twinlake_core::client_address::{ClientAddress, MAX_ADDRESS_BYTES, TakeoverConfig};
 use twinlake_core::document::{DocumentError, DocumentSource};
+use twinlake_core::render::counted;
 use twinlake_core::topology::is_region_name;
 
 #[derive(Deserialize)]
@@ -125,8 +126,9 @@ fn check_size(
             .len();
         if bytes > MAX_ADDRESS_BYTES {
             let problem = format!(
-                "the address in {region} has {bytes} bytes, and an SSM parameter holds {MAX_ADDRESS_BYTES}: leave \
-                 out links"
+                "the address in {region} is too long by {}: leave out links, since an SSM parameter holds \
+                 {MAX_ADDRESS_BYTES} bytes",
+                counted(bytes - MAX_ADDRESS_BYTES, "byte")
             );
             return Err(source.error(start, "takeover", problem));
         }

@@ -15,7 +15,7 @@ const MAX_LEDGER_BYTES: usize = 350_000;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Record {
-    Memory(RelocationMemory),
+    Memory(Box<RelocationMemory>),
     /// The path of the object with the memory.
     Index(String),
 }
@@ -62,7 +62,7 @@ impl StoredMemory {
             });
         };
         let (loaded, index) = match serde_json::from_str(&body) {
-            Ok(Record::Memory(memory)) => (memory, None),
+            Ok(Record::Memory(memory)) => (*memory, None),
             Ok(Record::Index(path)) => {
                 let bytes = files.get(&path).await.ok().flatten();
                 let memory = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -99,7 +99,7 @@ impl StoredMemory {
         }
         let text = serde_json::to_string(&self.memory).unwrap_or_default();
         let (record, index) = match text.len() > MAX_LEDGER_BYTES {
-            false => (Record::Memory(self.memory.clone()), None),
+            false => (Record::Memory(Box::new(self.memory.clone())), None),
             true => {
                 let name = digest(&self.memory);
                 let name = name.get(..16).unwrap_or_default();
