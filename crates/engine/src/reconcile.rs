@@ -5,6 +5,7 @@ mod fresh_reads;
 pub(crate) mod grant_listing;
 mod intents;
 mod lf_tag_lease;
+mod open_reasons;
 mod paging;
 mod problems;
 mod safeguards;
@@ -25,8 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::iceberg_replica::DueIcebergTable;
 use twinlake_core::ledger::LedgerRows;
-use twinlake_core::plan::{Finding, FindingKind, SubjectOutcome};
-use twinlake_core::policy::{DeletionPolicy, ScanWindow};
+use twinlake_core::plan::{Finding, SubjectOutcome};
+use twinlake_core::policy::ScanWindow;
 use twinlake_core::render::StepCounts;
 use twinlake_core::snapshot::{Attachments, Observation};
 use twinlake_core::topology::Epoch;
@@ -288,37 +289,6 @@ impl ReconcileOutcome {
     #[must_use]
     pub fn is_fully_read(&self) -> bool {
         !self.findings.iter().any(is_read_failure)
-    }
-
-    /// Why the standby may differ from the primary: what is not settled, and what is held. Where the policy retains
-    /// what the primary deletes, that is as it should be. What is held of `left_out` is known.
-    pub(crate) fn reasons_to_differ(
-        &self,
-        policy: &Policy,
-        left_out: &BTreeSet<Subject>,
-    ) -> Vec<String> {
-        let retains = policy.deletions == DeletionPolicy::Retain;
-        let held = self.findings.iter().filter(|finding| {
-            let kind = finding.kind;
-            let is_known =
-                retains && kind == FindingKind::OnHold || left_out.contains(&finding.subject);
-            kind.needs_attention() && !kind.is_failed_read() && !is_known
-        });
-        let held = held.map(|finding| format!("{}: {}", finding.subject, finding.detail));
-        self.open_reasons().chain(held).collect()
-    }
-
-    /// Why it is not settled: the rejections, the errors of steps, what was not read, and what waits.
-    fn open_reasons(&self) -> impl Iterator<Item = String> {
-        let rejections = self.rejections.iter().map(Rejection::to_string);
-        let failed = self.failed.iter().map(|(_, error)| error.to_string());
-        let unread = self
-            .findings
-            .iter()
-            .filter(|finding| is_read_failure(finding))
-            .map(|finding| format!("{}: {}", finding.subject, finding.detail));
-        let waiting = self.waiting.iter().map(|(_, reason)| reason.clone());
-        rejections.chain(failed).chain(unread).chain(waiting)
     }
 }
 
@@ -601,6 +571,7 @@ pub async fn observe_once<E: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinlake_core::plan::FindingKind;
 
     #[test]
     fn the_log_names_each_open_reason() {

@@ -207,7 +207,8 @@ fn what_has_arrived_late_stops_no_planned_switch_and_what_has_not_arrived_does()
         panic!("{refused:?}");
     };
     assert!(
-        reason.contains("1 key only there, such as missing"),
+        reason.contains("in 1 key have not arrived")
+            && reason.contains("only there, such as missing"),
         "{reason}"
     );
     pair.us.objects.versions.pop();

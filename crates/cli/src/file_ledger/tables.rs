@@ -11,6 +11,7 @@ use std::future::Future;
 use twinlake_core::ledger::LedgerRows;
 use twinlake_core::{CallError, LedgerRow, LfSubject, Subject};
 use twinlake_engine::in_memory_ledger::LedgerFile;
+use twinlake_engine::ports::next_version;
 
 /// The key of a row: the rank of its kind of subject, then the names. The rows of the tables of one database follow
 /// one another.
@@ -200,7 +201,7 @@ impl FileLedger {
             if version != expected_version {
                 return Ok(false);
             }
-            let next = version.map_or(0, |version| version + 1);
+            let next = next_version(version);
             match text {
                 Some(text) => drop(items.insert((family, id), (next, text))?),
                 None => drop(items.remove((family, id))?),

@@ -235,6 +235,11 @@ impl RelocationMemory {
         self.unneeded.record_shown(now);
     }
 
+    /// Whether a file is unneeded, or is being removed.
+    pub(super) fn is_unneeded(&self, path: &str) -> bool {
+        self.unneeded.has(path)
+    }
+
     /// Whether unneeded files are to be removed.
     pub(super) fn has_due_removals(&self, now: Timestamp) -> bool {
         self.unneeded.has_due(now)

@@ -244,8 +244,8 @@ mod tests {
         assert_eq!(
             mapped.unmapped.descriptions().collect::<Vec<_>>(),
             [
-                "1 x opt-in of a deleted principal, or of one of an unknown kind; delete it, such \
-                 as AROADELETEDEXAMPLE",
+                "1 x opt-in of a principal that was deleted (then delete the opt-in) or is of an \
+                 unknown kind, such as AROADELETEDEXAMPLE",
                 "1 x opt-in on RLSPolicy, such as arn:aws:iam::111122223333:role/A",
                 "1 x opt-in on a data location that no [[location]] pair holds, such as \
                  arn:aws:iam::111122223333:role/A",

@@ -196,7 +196,7 @@ url = { us-east-1 = "https://us.example/sales", ap-south-1 = "https://in.example
         let long = format!("[[takeover.link]]\nname = \"x\"\nurl = {{ us-east-1 = \"{long}\" }}");
         let too_long = (
             long.as_str(),
-            "operation line 1, key `takeover`: the address in us-east-1 has",
+            "operation line 1, key `takeover`: the address in us-east-1 is too long by",
         );
         for (text, start) in cases.into_iter().chain([too_long]) {
             let problem = OperationConfig::parse(&format!("[takeover]\n{text}\n"))

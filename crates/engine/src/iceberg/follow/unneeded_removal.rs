@@ -33,6 +33,10 @@ pub(super) async fn begin_removal(
         return Ok(Vec::new());
     };
     let memory = &mut stored.memory;
+    // The memory has completed another commit than the entry shows: of this one, nothing is known.
+    if memory.is_unneeded(pointer) {
+        return Ok(Vec::new());
+    }
     memory.record_shown(now);
     if !memory.has_due_removals(now) {
         return Ok(Vec::new());
