@@ -262,7 +262,8 @@ fn what_the_resync_leaves_open_refuses_it_and_is_quoted() {
         let kind = CallErrorKind::Denied;
         fail_always(pair, PRIMARY, "ListDataCellsFilter", kind);
     };
-    let cases: [(&str, &dyn Fn(&Pair)); 4] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&Pair));
+    let cases: [Case<'_>; 4] = [
         ("injected", &unrevoked),
         ("injected", &undropped),
         ("deletion", &over_limit),

@@ -42,6 +42,10 @@ fn row(subject: Subject) -> LedgerRow {
 }
 
 /// Makes the same calls to a ledger, and returns what they answer.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one list of calls, each of which rests on those before it"
+)]
 async fn exercise<L: Ledger + StatsStore + DocumentStore>(ledger: &L) -> Vec<String> {
     let mut answers = Vec::new();
     let mut note = |answer: &dyn std::fmt::Debug| answers.push(format!("{answer:?}"));
