@@ -58,7 +58,7 @@ fn relocate_within(
     let request = RelocationRequest {
         metadata_path: metadata.to_owned(),
         map: PathMap::new([(SOURCE, TARGET)]).unwrap(),
-        table_location: Some(SOURCE.to_owned()),
+        table_location: None,
         pairing_id: None,
         source: RelocationSource::Replica,
     };

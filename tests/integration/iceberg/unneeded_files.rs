@@ -4,6 +4,7 @@ use super::lake_table::{LakeTable, SOURCE, faults};
 use super::{Lake, act, complete, id, own_files, relocate};
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
+use serde_json::json;
 use std::collections::BTreeSet;
 use twinlake_core::iceberg_replica::{DueIcebergTable, RelocationObstacle};
 use twinlake_core::topology::Epoch;
@@ -15,6 +16,7 @@ use twinlake_engine::iceberg::{
 use twinlake_engine::ports::{StatsStore as _, TableFiles};
 use twinlake_engine::{Clock as _, InMemoryLedger};
 use twinlake_sim::SimTableFiles;
+use twinlake_tests::harness::PRIMARY;
 
 /// What a relocation that remembers nothing writes: what is needed.
 fn needed_files(files: &SimTableFiles, metadata: &str) -> BTreeSet<String> {
@@ -350,4 +352,23 @@ fn a_look_that_another_function_overtook_records_and_removes_nothing() {
         third
     );
     let _ = unneeded;
+}
+
+/// Somebody registers the table under another name, at the commit before the newest.
+#[test]
+fn nothing_is_removed_while_two_entries_have_one_location() {
+    let lake = Lake::new();
+    let (_, [first, _], unneeded) = with_unneeded_file(&lake);
+    let input = json!({"DatabaseName": "sales", "TableInput": {
+        "Name": "copy", "TableType": "EXTERNAL_TABLE", "PartitionKeys": [],
+        "StorageDescriptor": {
+            "Columns": [{"Name": "id", "Type": "int"}], "Location": format!("{SOURCE}/sales/orders"),
+        },
+        "Parameters": {"table_type": "ICEBERG", "metadata_location": first}}});
+    lake.harness.call(PRIMARY, "CreateTable", &input).unwrap();
+    let events = lake.harness.take_events();
+    lake.harness.deliver(&events).unwrap();
+    lake.run_queue();
+    lake.wait_hours(60);
+    assert!(lake.harness.table_files.files().contains_key(&unneeded));
 }

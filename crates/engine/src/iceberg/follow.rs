@@ -22,6 +22,7 @@ use twinlake_core::iceberg_replica::{
     DueIcebergTable, IcebergEntry, IcebergReplica, LostFiles, RelocatedCommit, RelocationObstacle,
     SHOWN_LOOK_SECS, WaitingCommit,
 };
+use twinlake_core::location::Location;
 use twinlake_core::scope::{Facet, ReadRequest};
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
@@ -136,8 +137,14 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
         // If the shown metadata.json cannot be read, nothing is removed; the look says why.
         let pointer = table.standby_pointer.as_deref();
         let now = self.clock.now();
-        let unneeded = begin_removal(self.files, &mut memory, &replica, pointer, now).await;
-        let unneeded = unneeded.unwrap_or_default();
+        let location = row.source_location.as_deref();
+        let unneeded =
+            match memory.memory.has_due_removals(now) && !self.is_only_entry(id, location).await? {
+                true => Vec::new(),
+                false => begin_removal(self.files, &mut memory, &replica, pointer, now)
+                    .await
+                    .unwrap_or_default(),
+            };
         let mut look = Look::default();
         let tries = self.try_commits(&replica, entry, (&mut memory, &mut look), &is_late);
         if time_limit::within(tries, stop_at, self.clock.now())
@@ -161,6 +168,17 @@ impl<F: TableFiles, L: Ledger + StatsStore, C: Clock> Follower<'_, F, L, C> {
             }
         }
         self.record(&subject, &replica, entry, look).await
+    }
+
+    /// Whether no other entry has the location of a table. Another one may show a commit of which the memory of
+    /// this one knows nothing.
+    async fn is_only_entry(&self, id: &TableId, location: Option<&str>) -> Result<bool, CallError> {
+        let Some(Ok(location)) = location.map(Location::parse) else {
+            return Ok(false);
+        };
+        let (bucket, prefix) = (location.bucket(), location.prefix());
+        let tables = self.ledger.tables_at_location(bucket, &prefix).await?;
+        Ok(tables == [id.clone()])
     }
 
     async fn try_commits(

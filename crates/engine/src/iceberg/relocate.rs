@@ -96,7 +96,7 @@ struct Relocator<'a, F, P> {
     progress: &'a P,
     map: &'a PathMap,
     source: RelocationSource,
-    confinement: &'a Confinement,
+    confinement: &'a Confinement<'a>,
     own: OwnPrefix,
     /// What stands in the own prefix, with the sizes.
     existing: BTreeMap<String, u64>,
@@ -306,44 +306,58 @@ impl<F: TableFiles, P: FileProgress> Relocator<'_, F, P> {
     }
 }
 
-/// The place in which the files of a table lie that are read and written for it.
-struct Confinement(Option<Places>);
+/// The location of the table's entry, in which the files lie that are read and written for the table.
+struct Confinement<'a>(Option<(&'a str, Places)>);
 
-impl Confinement {
-    fn new(location: Option<&str>, metadata_path: &str) -> Result<Self, TableFinding> {
-        let places = location.map(|location| Places::new([location])).transpose();
-        places.map(Self).map_err(|error| {
-            let detail =
-                format!("the location of the table's entry in the catalog is invalid: {error}");
-            TableFinding::new(TableFindingKind::OutsideTable, metadata_path, detail)
-        })
+impl<'a> Confinement<'a> {
+    fn new(location: Option<&'a str>, metadata_path: &str) -> Result<Self, TableFinding> {
+        let Some(location) = location else {
+            return Ok(Self(None));
+        };
+        let place = place_of(
+            location,
+            metadata_path,
+            "the location of the table's entry in the catalog",
+        )?;
+        Ok(Self(Some((location, place))))
     }
 
     fn check(&self, path: &str) -> Result<(), TableFinding> {
-        self.require(
-            path,
-            path,
-            "the file lies outside the location of the table's entry in the catalog",
-        )
-    }
-
-    /// The relocated files are written below the location that metadata.json has.
-    fn check_location(&self, metadata_path: &str, location: &str) -> Result<(), TableFinding> {
-        let detail =
-            "the location in it lies outside the location of the table's entry in the catalog";
-        self.require(metadata_path, location, detail)
-    }
-
-    fn require(&self, file: &str, path: &str, detail: &str) -> Result<(), TableFinding> {
         match &self.0 {
-            Some(places) if !places.covers(path) => Err(TableFinding::new(
+            Some((_, place)) if !place.covers(path) => Err(TableFinding::new(
                 TableFindingKind::OutsideTable,
-                file,
-                detail.to_owned(),
+                path,
+                "the file lies outside the location of the table's entry in the catalog".to_owned(),
             )),
             Some(_) | None => Ok(()),
         }
     }
+
+    /// The relocated files are written below the location that metadata.json has: it has to be that of the entry.
+    fn check_location(&self, metadata_path: &str, location: &str) -> Result<(), TableFinding> {
+        let Some((of_entry, place)) = &self.0 else {
+            return Ok(());
+        };
+        let of_metadata = place_of(location, metadata_path, "the location in it")?;
+        if place.covers(location) && of_metadata.covers(of_entry) {
+            return Ok(());
+        }
+        let detail = format!(
+            "the location in it is {location}, and that of the table's entry in the catalog is {of_entry}"
+        );
+        Err(TableFinding::new(
+            TableFindingKind::OutsideTable,
+            metadata_path,
+            detail,
+        ))
+    }
+}
+
+fn place_of(location: &str, metadata_path: &str, what: &str) -> Result<Places, TableFinding> {
+    Places::new([location]).map_err(|error| {
+        let detail = format!("{what} is invalid: {error}");
+        TableFinding::new(TableFindingKind::OutsideTable, metadata_path, detail)
+    })
 }
 
 /// The manifest lists of all snapshots, and the manifests of those without a list.
