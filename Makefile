@@ -38,10 +38,9 @@ test-fast: ## Runs the tests that need no local AWS: unit tests, properties, sce
 	cargo test --workspace --locked
 
 test-other-leader: ## Runs the tests over both Regions again, with the policy's site b as primary
-	TWINLAKE_LEADER=b cargo test --workspace --locked --test alerts --test errors --test event_batch \
-	    --test excess_access --test grant_call_counts --test guarded_writes --test links --test monitor --test properties \
-	    --test s3_replication --test scan_intervals --test service_answers --test verified_at \
-	    --test changes_during_runs --test lf_tag_lease --test subject_states
+	TWINLAKE_LEADER=b cargo test --workspace --locked --test integration -- alerts:: errors:: event_batch:: \
+	    excess_access:: grant_call_counts:: guarded_writes:: links:: monitor:: properties:: s3_replication:: \
+	    scan_intervals:: service_answers:: verified_at:: changes_during_runs:: lf_tag_lease:: subject_states::
 
 test-local: binaries $(VENV)/ready ## Runs the Python tests: end to end on a local AWS, over moto, and of the template
 	$(PY) -m pytest -q -W ignore -n 2 --dist loadscope tests/local
@@ -61,7 +60,8 @@ audit: $(DENY) ## Checks the dependencies against the RustSec advisory database,
 	$(DENY) check advisories
 
 explore: ## Runs the property tests with random seeds (PROPTEST_CASES=100000 sets the number of cases)
-	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test properties --test excess_access --test service_answers -- --nocapture
+	TWINLAKE_EXPLORE=1 cargo test --workspace --locked --lib --test integration -- --nocapture \
+	    failure_sets:: properties:: excess_access:: service_answers::
 
 fuzz: ## Fuzzes parsers, names, the ledger's items and the sandbox (FUZZ_SECONDS=60 each, or FUZZ_RUNS=... FUZZ_SECONDS=0)
 	@for target in events policy names ledger_keys ledger_items sandbox_http; do \

@@ -7,13 +7,9 @@
     reason = "the helpers of tests stand outside of them"
 )]
 
-#[path = "iceberg/confinement.rs"]
 mod confinement;
-#[path = "iceberg/lake_table.rs"]
 mod lake_table;
-#[path = "iceberg/limits.rs"]
 mod limits;
-#[path = "iceberg/lost_files.rs"]
 mod lost_files;
 #[allow(
     dead_code,
@@ -22,7 +18,6 @@ mod lost_files;
 )]
 #[path = "../../crates/iceberg/tests/support/mod.rs"]
 mod support;
-#[path = "iceberg/unneeded_files.rs"]
 mod unneeded_files;
 
 use futures_util::FutureExt as _;
