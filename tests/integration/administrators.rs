@@ -290,7 +290,7 @@ fn an_administrator_that_could_not_be_added_belongs_to_whoever_adds_it() {
     let fault = InjectedFault { times, ..fault };
     harness.sim.state().inject_fault(fault);
     harness.resync();
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     put_settings(&harness, STANDBY, [&["New"], &[]], json!({}));
     put_settings(&harness, PRIMARY, [&[], &[]], json!({}));
     harness.settle();

@@ -150,7 +150,10 @@ fn one_cause_in_many_databases_is_one_message() {
 #[test]
 fn lost_access_is_resolved_when_everything_is_read_again() {
     let harness = harness_with_databases(2);
-    harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
+    harness
+        .sim
+        .state()
+        .remove_read_access(PRIMARY, TWINLAKE_ROLE);
     resync_and_publish(&harness);
     let opened = harness.topic.take();
     let denied = opened
@@ -160,7 +163,10 @@ fn lost_access_is_resolved_when_everything_is_read_again() {
     let keys: Vec<String> = opened.iter().map(Alert::key).collect();
     resync_and_publish(&harness);
     assert!(harness.topic.take().is_empty(), "it was published before");
-    harness.sim.state().restore_access(PRIMARY, TWINLAKE_ROLE);
+    harness
+        .sim
+        .state()
+        .restore_read_access(PRIMARY, TWINLAKE_ROLE);
     resync_and_publish(&harness);
     let resolved = harness.topic.take();
     let mut resolved_keys: Vec<String> = resolved.iter().map(Alert::key).collect();

@@ -195,7 +195,10 @@ fn nobody_sees_by_a_filter_or_lf_tags_what_the_primary_never_showed_them() {
 /// administrator, so that it still sees the objects and not the grants on them.
 fn take_rights_away(harness: &TestHarness, all: bool) {
     if all {
-        harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
+        harness
+            .sim
+            .state()
+            .remove_read_access(PRIMARY, TWINLAKE_ROLE);
         return;
     }
     let mut state = harness.sim.state();
@@ -378,7 +381,7 @@ fn a_message_of_a_function_that_died_after_its_grant_is_looked_at_again() {
         if harness.deliver(&events).is_some() {
             break;
         }
-        harness.sim.state().clear_all_faults();
+        harness.sim.state().clear_call_faults();
         // Another function handles the revoke while the first one has read the grant and not made it.
         call(&harness, PRIMARY, "RevokePermissions", grant.clone());
         harness.sim.state().set_stale_grant_listings(STANDBY, true);

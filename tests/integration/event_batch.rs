@@ -46,7 +46,7 @@ fn events_about_different_databases_are_reconciled_at_the_same_time() {
         );
     }
     let bodies = harness.take_events();
-    harness.sim.state().set_call_time(1);
+    harness.sim.state().set_max_yields_per_call(1);
     let _ = harness.sim.state().take_calls();
     let result = harness.deliver(&bodies).unwrap();
     assert_eq!((result.reconciled.len(), result.applied()), (2, 2));

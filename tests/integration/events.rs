@@ -11,7 +11,7 @@ use twinlake_core::event::{
     EventContext, OperationalEvent, Parsed, ParsedNotifications, parse, parse_operational_event,
     parse_replication, replication_alerts,
 };
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::scope::Scope;
 use twinlake_core::{OwnRoles, Policy, Timestamp};
 
@@ -22,7 +22,7 @@ fn event_context(event: &Value) -> EventContext {
         region: text("region"),
         account: text("account"),
         own_roles: OwnRoles::default(),
-        principal_mapping: PrincipalMapping::default(),
+        grant_mapping: GrantMapping::default(),
         now: Timestamp::default(),
     }
 }

@@ -218,7 +218,7 @@ fn killed_between_any_two_calls_and_run_again_it_ends_the_same() {
             });
             let killed = fail_over_with(&harness, &accepted(), &());
             assert!(killed.is_none(), "call {call_index} was not reached");
-            harness.sim.state().clear_all_faults();
+            harness.sim.state().clear_call_faults();
             fail_over(&harness).unwrap();
             assert_eq!(end(&harness), expected, "{call_index} {after_effect}");
         }

@@ -272,7 +272,7 @@ fn a_crash_at_any_write_leaves_nothing_that_the_next_run_takes_for_foreign() {
                 };
                 harness.sim.state().set_kill_switch(kill);
                 assert!(harness.resync().is_none());
-                harness.sim.state().clear_all_faults();
+                harness.sim.state().clear_call_faults();
                 change(&harness);
                 let context = format!("{name} {call_index}, {after_effect}, change {number}");
                 assert_converges(&harness, &context);
@@ -297,7 +297,7 @@ fn what_a_call_with_a_lost_response_created_is_not_foreign() {
                 takes_effect: true,
             });
             harness.resync().unwrap();
-            harness.sim.state().clear_all_faults();
+            harness.sim.state().clear_call_faults();
             change(&harness);
             assert_converges(&harness, &format!("{name} {call_index}"));
         }
@@ -318,7 +318,7 @@ fn an_item_that_somebody_else_makes_after_a_failed_creation_is_foreign() {
     };
     harness.sim.state().inject_fault(fault);
     harness.resync().unwrap();
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     let other = json!({"Name": "teams", "Expression": [{"TagKey": "team", "TagValues": ["b"]}]});
     let request = json!({"TagKey": "team", "TagValues": ["a", "b"]});
     let _ = harness.call(STANDBY, "CreateLFTag", &request);
@@ -464,7 +464,7 @@ fn an_administrator_added_before_a_crash_is_removed_when_the_primary_removes_it(
     };
     harness.sim.state().set_kill_switch(kill);
     assert!(harness.resync().is_none());
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     call(
         &harness,
         "PutDataLakeSettings",

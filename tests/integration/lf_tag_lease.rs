@@ -60,13 +60,13 @@ fn two_runs_that_change_lf_tags_open_nothing_to_each_other() {
 
 #[test]
 fn reconciliations_of_one_run_take_turns_and_read_again() {
-    for (call_time, head_start) in [1, 3, 8].into_iter().flat_map(|call_time| {
+    for (max_yields, head_start) in [1, 3, 8].into_iter().flat_map(|max_yields| {
         let starts = (0..240).step_by(3);
-        starts.map(move |head_start| (call_time, head_start))
+        starts.map(move |head_start| (max_yields, head_start))
     }) {
         let harness = harness_with_lf_tag_changes();
         harness.sim.state().advance_secs(100);
-        harness.sim.state().set_call_time(call_time);
+        harness.sim.state().set_max_yields_per_call(max_yields);
         let lease = LfTagLeaseOfRun::default();
         let context = Context {
             lf_tag_lease: Some(&lease),
@@ -87,7 +87,7 @@ fn reconciliations_of_one_run_take_turns_and_read_again() {
         assert_eq!(
             excess_access(&harness),
             BTreeSet::new(),
-            "{call_time}, {head_start}"
+            "{max_yields}, {head_start}"
         );
     }
 }
@@ -95,9 +95,9 @@ fn reconciliations_of_one_run_take_turns_and_read_again() {
 #[test]
 fn a_reconciliation_that_dies_with_the_lease_misleads_none_of_those_that_wait() {
     let mut ended_early = 0;
-    for (call_time, polls) in [1, 3].into_iter().flat_map(|call_time| {
+    for (max_yields, polls) in [1, 3].into_iter().flat_map(|max_yields| {
         let polls = 1..120;
-        polls.map(move |polls| (call_time, polls))
+        polls.map(move |polls| (max_yields, polls))
     }) {
         let harness = harness_with_lf_tag_changes();
         create_database(&harness, "ops");
@@ -106,7 +106,7 @@ fn a_reconciliation_that_dies_with_the_lease_misleads_none_of_those_that_wait() 
         let tagged = json!({"Resource": resource, "LFTags": tags(&[("class", "public")])});
         call(&harness, PRIMARY, "AddLFTagsToResource", tagged);
         harness.sim.state().advance_secs(100);
-        harness.sim.state().set_call_time(call_time);
+        harness.sim.state().set_max_yields_per_call(max_yields);
         let lease = LfTagLeaseOfRun::default();
         let context = Context {
             lf_tag_lease: Some(&lease),
@@ -133,7 +133,7 @@ fn a_reconciliation_that_dies_with_the_lease_misleads_none_of_those_that_wait() 
         let (died, hr, ops) = run_until_killed(&harness.sim, all).unwrap();
         ended_early += usize::from(died);
         assert!(hr.is_ok() && ops.is_ok());
-        let moment = format!("{call_time}, {polls}");
+        let moment = format!("{max_yields}, {polls}");
         assert_eq!(excess_access(&harness), BTreeSet::new(), "{moment}");
         harness.sim.state().advance_secs(3600);
         harness.settle();
@@ -165,7 +165,7 @@ fn databases_of_one_run_are_given_lf_tags_at_the_same_time() {
                              "LFTags": tags(&[("class", "public")])});
         call(&harness, PRIMARY, "AddLFTagsToResource", request);
     }
-    harness.sim.state().set_call_time(1);
+    harness.sim.state().set_max_yields_per_call(1);
     harness.sim.state().advance_secs(100);
     let _ = harness.sim.state().take_calls();
     let lease = LfTagLeaseOfRun::default();
@@ -210,7 +210,7 @@ impl Environment for LimitedEnvironment {
 
 #[test]
 fn databases_that_are_reconciled_at_once_open_nothing_and_wait_for_each_other_to_no_end() {
-    for (limit, call_time) in [1, 2, 4, 16].into_iter().flat_map(|limit| {
+    for (limit, max_yields) in [1, 2, 4, 16].into_iter().flat_map(|limit| {
         let times = [1, 3, 8];
         times.into_iter().map(move |time| (limit, time))
     }) {
@@ -219,7 +219,7 @@ fn databases_that_are_reconciled_at_once_open_nothing_and_wait_for_each_other_to
             create_database(&harness, &format!("warehouse{number}"));
             create_table(&harness, PRIMARY, &format!("warehouse{number}"), "orders");
         }
-        harness.sim.state().set_call_time(call_time);
+        harness.sim.state().set_max_yields_per_call(max_yields);
         let (primary, standby) = (
             LimitedRegion::new(harness.sim.region(PRIMARY, TWINLAKE_ROLE), limit),
             LimitedRegion::new(harness.sim.region(STANDBY, TWINLAKE_ROLE), limit),
@@ -250,11 +250,11 @@ fn databases_that_are_reconciled_at_once_open_nothing_and_wait_for_each_other_to
             &(),
         );
         let report = run_until_killed(&harness.sim, run).unwrap().unwrap();
-        assert_eq!(report.databases, 26, "{limit} at once, {call_time}");
+        assert_eq!(report.databases, 26, "{limit} at once, {max_yields}");
         assert_eq!(
             excess_access(&harness),
             BTreeSet::new(),
-            "{limit} at once, {call_time}"
+            "{limit} at once, {max_yields}"
         );
     }
 }
@@ -347,7 +347,7 @@ fn a_revoke_does_not_wait_for_the_turn_of_another_reconciliation() {
         };
         assert!(!is_revoked());
         harness.sim.state().advance_secs(100);
-        harness.sim.state().set_call_time(1);
+        harness.sim.state().set_max_yields_per_call(1);
         let lease = LfTagLeaseOfRun::default();
         let context = Context {
             lf_tag_lease: Some(&lease),

@@ -118,7 +118,10 @@ fn a_heartbeat_counts_only_when_the_standby_is_in_sync() {
         let _ = harness.deliver(&heartbeat_events(&harness));
     }
     let before = harness.ledger.contents().heartbeats[&Channel::Catalog];
-    harness.sim.state().remove_access(STANDBY, TWINLAKE_ROLE);
+    harness
+        .sim
+        .state()
+        .remove_read_access(STANDBY, TWINLAKE_ROLE);
     let _ = harness.deliver(&heartbeat_events(&harness));
     assert_eq!(
         harness.ledger.contents().heartbeats[&Channel::Catalog].last,

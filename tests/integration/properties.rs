@@ -61,7 +61,7 @@ proptest! {
         harness.sim.state().set_kill_switch(KillSwitch { call_index: kill_at_call, after_effect });
         for batch in shuffled.chunks(3) {
             if harness.deliver(batch).is_none() {
-                harness.sim.state().clear_all_faults();
+                harness.sim.state().clear_call_faults();
                 harness.sim.state().set_random_faults(RandomFaults::new(!fault_seed, percent), TWINLAKE_ROLE);
                 harness.deliver(batch);
             }
@@ -69,7 +69,7 @@ proptest! {
             let retries: Vec<Vec<u8>> = harness.queue.take().iter().map(|message| message.body().into_bytes()).collect();
             let _ = harness.deliver(&retries);
         }
-        harness.sim.state().clear_all_faults();
+        harness.sim.state().clear_call_faults();
         if harness.ledger.contents().lf_tag_lease.is_some_and(|(lease, _)| lease.until.is_some()) {
             harness.sim.state().advance_secs(16 * 60);
         }
@@ -182,8 +182,8 @@ proptest! {
         });
         let _ = harness.resync().unwrap();
         prop_assert_eq!(standby_state(&harness), before_state.clone());
-        harness.sim.state().clear_all_faults();
-        harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
+        harness.sim.state().clear_call_faults();
+        harness.sim.state().remove_read_access(PRIMARY, TWINLAKE_ROLE);
         let report_without_access = harness.resync().unwrap();
         prop_assert_eq!(standby_state(&harness), before_state);
         prop_assert!(report_without_access.verified_at.is_none(), "{:?}", report_without_access.outcome.findings);
@@ -290,7 +290,7 @@ proptest! {
     /// unchanged.
     #[test]
     fn round_trips(before in random_actions(20), in_primary in random_actions(20), in_standby in random_actions(20)) {
-        use twinlake_core::grant::{PrincipalMapping, to_batch_entries, normalize};
+        use twinlake_core::grant::{GrantMapping, to_batch_entries, normalize};
         use twinlake_core::desired::Translator;
         let harness = harness_with_drift(&before, &in_primary, &in_standby);
         // A plan as JSON.
@@ -299,14 +299,14 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<twinlake_core::Plan>(&json).unwrap(), &plan);
         // Grants as listed, and as sent in batch entries.
         let listed = harness.sim.state().listed_grants(PRIMARY);
-        let (grants, _) = normalize(&listed, &PrincipalMapping::default());
+        let (grants, _) = normalize(&listed, &GrantMapping::default());
         let entries: Vec<_> = to_batch_entries(&grants).into_iter().map(|(entry, _)| entry).collect();
-        prop_assert_eq!(normalize(&entries, &PrincipalMapping::default()).0, grants);
-        let grant_count: usize = to_batch_entries(&normalize(&listed, &PrincipalMapping::default()).0)
+        prop_assert_eq!(normalize(&entries, &GrantMapping::default()).0, grants);
+        let grant_count: usize = to_batch_entries(&normalize(&listed, &GrantMapping::default()).0)
             .iter()
             .map(|(_, grants)| grants.len())
             .sum();
-        prop_assert_eq!(grant_count, normalize(&entries, &PrincipalMapping::default()).0.len());
+        prop_assert_eq!(grant_count, normalize(&entries, &GrantMapping::default()).0.len());
         // Tables and partitions, translated for the standby and back.
         let to_standby = Translator::new(&harness.policy, epoch_led_by(harness.epoch().primary()));
         let to_primary = Translator::new(&harness.policy, epoch_led_by(harness.epoch().standby()));

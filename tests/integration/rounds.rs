@@ -208,7 +208,7 @@ fn planning_again_without_what_waits_for_its_turn_takes_no_attempt() {
         create_table(&harness, PRIMARY, "hr", "orders");
         let grant = policy_grant("Bob", &[("class", "secret")]);
         call(&harness, PRIMARY, "GrantPermissions", grant);
-        harness.sim.state().set_call_time(5);
+        harness.sim.state().set_max_yields_per_call(5);
         fail_until_the_last_round(&harness, "RevokePermissions");
         let lease = LfTagLeaseOfRun::default();
         let context = Context {

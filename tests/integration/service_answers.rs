@@ -410,7 +410,10 @@ fn start_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
                 takes_effect: false,
             });
         }
-        TurnTrouble::LostAccess => harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE),
+        TurnTrouble::LostAccess => harness
+            .sim
+            .state()
+            .remove_read_access(PRIMARY, TWINLAKE_ROLE),
         TurnTrouble::TakenName => {
             let theirs = json!({"Name": "taken", "Description": "somebody else's"});
             let theirs = json!({"DatabaseName": "db0", "TableInput": theirs});
@@ -423,10 +426,13 @@ fn start_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
 }
 
 fn end_trouble(harness: &TestHarness, trouble: &TurnTrouble) {
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     match trouble {
         TurnTrouble::None | TurnTrouble::FailingCall(..) => {}
-        TurnTrouble::LostAccess => harness.sim.state().restore_access(PRIMARY, TWINLAKE_ROLE),
+        TurnTrouble::LostAccess => harness
+            .sim
+            .state()
+            .restore_read_access(PRIMARY, TWINLAKE_ROLE),
         TurnTrouble::TakenName => {
             let request = json!({"DatabaseName": "db0", "Name": "taken"});
             for region in [STANDBY, PRIMARY] {

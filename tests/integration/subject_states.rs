@@ -86,7 +86,7 @@ fn read(harness: &TestHarness, subject: &Subject, facets: &[Facet], failing: &[&
     let mut scope = Scope::default();
     scope.add(subject.clone(), ReadRequest::for_facets(facets));
     harness.reconcile(&scope).unwrap();
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
 }
 
 /// Each facet of each kind of subject, and the calls that read it.
@@ -222,7 +222,7 @@ fn a_filter_that_scans_leave_out_is_read_while_it_has_a_problem() {
     assert_ne!(state_of(&harness, &orders()), SubjectState::InSync);
     harness.resync_and_publish();
     assert_ne!(state_of(&harness, &orders()), SubjectState::InSync);
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     harness.resync_and_publish();
     assert_eq!(state_of(&harness, &orders()), SubjectState::InSync);
     assert_eq!(harness.sim.state().raw_data_cells_filters(STANDBY).len(), 1);
@@ -279,7 +279,7 @@ fn a_table_that_the_policy_leaves_out_keeps_its_alert() {
     harness.policy = policy("exclude = [\"sales.orders\"]");
     harness.resync_and_publish();
     assert!(is_open(&harness, "table sales.orders"));
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     harness.policy = policy("");
     harness.resync_and_publish();
     harness.resync_and_publish();
@@ -300,10 +300,16 @@ fn a_problem_of_a_table_that_nobody_sees_any_more_stays() {
     // It is gone in the standby, and Twinlake sees nothing in the primary.
     let request = json!({"DatabaseName": "sales", "Name": "late"});
     harness.call(STANDBY, "DeleteTable", &request).unwrap();
-    harness.sim.state().remove_access(PRIMARY, TWINLAKE_ROLE);
+    harness
+        .sim
+        .state()
+        .remove_read_access(PRIMARY, TWINLAKE_ROLE);
     harness.resync_and_publish();
     assert!(is_open(&harness, "table sales.late"));
-    harness.sim.state().restore_access(PRIMARY, TWINLAKE_ROLE);
+    harness
+        .sim
+        .state()
+        .restore_read_access(PRIMARY, TWINLAKE_ROLE);
     harness.call(PRIMARY, "DeleteTable", &request).unwrap();
     harness.resync_and_publish();
     assert!(!is_open(&harness, "table sales.late"));

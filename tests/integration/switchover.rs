@@ -10,7 +10,7 @@ use twinlake_core::failover::{
     FailoverGate, FailoverJournal, FailoverRequest, FailoverStage, FailoverStep, SwitchOperation,
     SwitchoverReadings,
 };
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::RegionRole;
 use twinlake_engine::divergence::{accept, compare};
 use twinlake_engine::failover::{
@@ -88,7 +88,7 @@ fn killed_between_any_two_calls_and_run_again_it_ends_the_same() {
         let request = pair.request(&pair.us);
         let killed = pair.switch_with((&pair.india, &pair.us), &request, &());
         assert!(killed.is_none(), "call {call_index} was not reached");
-        pair.harness.sim.state().clear_all_faults();
+        pair.harness.sim.state().clear_call_faults();
         pair.switch().unwrap();
         assert_eq!(pair.end(&pair.india, &pair.us), expected, "{call_index}");
     }
@@ -321,7 +321,7 @@ fn the_principals_that_may_write_are_named() {
             .call(PRIMARY, "GrantPermissions", &request)
             .unwrap();
     }
-    let mapping = PrincipalMapping::of_primary(&pair.harness.policy, pair.harness.epoch());
+    let mapping = GrantMapping::of_primary(&pair.harness.policy, pair.harness.epoch());
     let listed = writers(&pair.us.region, &mapping, &pair.own_roles);
     let found = run_until_killed(&pair.harness.sim, listed)
         .unwrap()

@@ -63,7 +63,7 @@ fn run_history(
         after_effect: kill_at_call % 2 == 0,
     });
     let _ = harness.resync();
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     // The Regions change before the second resync.
     for action in &before_second_resync {
         perform(&harness, PRIMARY, action);
@@ -84,7 +84,7 @@ fn run_history(
         });
     }
     let report = harness.resync();
-    harness.sim.state().clear_all_faults();
+    harness.sim.state().clear_call_faults();
     let Some(verified_at) = report.and_then(|report| report.verified_at) else {
         return Ok((false, false));
     };

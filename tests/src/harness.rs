@@ -3,7 +3,7 @@
 use serde_json::Value;
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{OwnRoles, Policy, Principal, Scope};
 use twinlake_engine::alerts::{self, CheckedSubjects};
@@ -249,7 +249,7 @@ impl TestHarness {
             region: PRIMARY.to_owned(),
             account: ACCOUNT.to_owned(),
             own_roles: self.own_roles.clone(),
-            principal_mapping: PrincipalMapping::of_primary(&self.policy, self.epoch()),
+            grant_mapping: GrantMapping::of_primary(&self.policy, self.epoch()),
             now: self.sim.now(),
         }
     }

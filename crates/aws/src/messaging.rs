@@ -4,7 +4,7 @@
 use crate::call_error;
 use crate::clients::Clients;
 use twinlake_core::{Alert, CallError};
-use twinlake_engine::ports::PeerEventBus;
+use twinlake_engine::ports::EventBus;
 use twinlake_engine::{AlertTopic, RetryMessage, RetryQueue};
 
 /// Publishes alerts to an SNS topic.
@@ -92,8 +92,8 @@ impl RetryQueue for SqsRetryQueue {
     }
 }
 
-/// The default event bus of a Region. A rule on it forwards Twinlake's own events to the peer
-/// Region's bus.
+/// The default event bus of a Region. A rule on it forwards Twinlake's S3 notifications and alerts to the bus of
+/// the peer Region.
 #[derive(Clone, Debug)]
 pub struct DefaultEventBus {
     region: String,
@@ -111,7 +111,7 @@ impl DefaultEventBus {
     }
 }
 
-impl PeerEventBus for DefaultEventBus {
+impl EventBus for DefaultEventBus {
     async fn send(&self, kind: &str, detail: &str) -> Result<(), CallError> {
         const CALL: &str = "PutEvents";
         let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()

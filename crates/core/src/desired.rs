@@ -283,7 +283,7 @@ impl<'a> Translator<'a> {
             notes.push(format!("{field} {text} is not in S3: copied as it is"));
             return Ok(());
         }
-        let (problem, remedy) = match self.policy.locations.map(text, self.source()) {
+        let (problem, remedy) = match self.policy.locations.counterpart_from(self.source(), text) {
             Ok(Mapped::To(counterpart)) => {
                 *text = counterpart;
                 return Ok(());

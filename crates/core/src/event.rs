@@ -3,10 +3,10 @@
 //! An event is a hint: it may be late, duplicated, out of order, truncated or missing. Four facts
 //! of an event are used: which object changed, that the change was a deletion, which grants a
 //! revoke named, and when calls granted and revoked what AWS may list late (LF-07). A heartbeat
-//! also says when it was sent. Parsing is lenient (every field is optional, keys are compared
-//! without regard to case, enumerations are open), and a missing field enlarges the scope. An event
-//! of another catalog than the default one is ignored, and a name that cannot be read makes an
-//! event unrecognized instead of enlarging its scope.
+//! also says when it was sent. Parsing is lenient: keys are compared without regard to case,
+//! enumerations are open, and a missing detail of a change enlarges the scope. An event without the Region or
+//! the account, or of another catalog than the default one, is ignored; one without the name of its database or
+//! table, or with a name that cannot be read, is unrecognized.
 
 mod cloudtrail;
 mod cloudtrail_lakeformation;
@@ -24,7 +24,7 @@ pub use s3_replication::{
     unwrap_notification,
 };
 
-use crate::grant::{OwnRoles, PrincipalMapping};
+use crate::grant::{GrantMapping, OwnRoles};
 use crate::scope::Scope;
 use crate::timestamp::Timestamp;
 use lenient_json::LenientJson;
@@ -49,7 +49,7 @@ pub struct EventContext {
     /// Twinlake's own roles. Their calls are ignored.
     pub own_roles: OwnRoles,
     /// Maps the principals and data locations that a revoke names to the standby's.
-    pub principal_mapping: PrincipalMapping,
+    pub grant_mapping: GrantMapping,
     /// When the event is parsed: the time of alerts for events without a time.
     pub now: Timestamp,
 }

@@ -15,18 +15,18 @@
 //! | a data location as `s3://b/p/` or `arn:aws:s3:::b/p` | `arn:aws:s3:::b/p` (LF-27) |
 
 mod entry;
+mod grant_mapping;
 mod permission;
 mod principal;
-mod principal_mapping;
 mod resource;
 
 pub use entry::{
     ListedColumns, ListedPermission, ListedResource, listed_table_resource, normalize,
     to_batch_entries,
 };
+pub use grant_mapping::GrantMapping;
 pub use permission::Permission;
 pub use principal::{OwnRoles, Principal, PrincipalKind, PrincipalPatterns};
-pub use principal_mapping::PrincipalMapping;
 pub use resource::{LfTagExpression, LfTagPolicy, LfTagPolicyTarget, Resource};
 
 use serde::{Deserialize, Serialize};
@@ -151,8 +151,8 @@ mod tests {
             ),
         ];
         assert_eq!(
-            normalize(&whole, &PrincipalMapping::default()),
-            normalize(&split, &PrincipalMapping::default())
+            normalize(&whole, &GrantMapping::default()),
+            normalize(&split, &GrantMapping::default())
         );
     }
 
@@ -187,11 +187,11 @@ mod tests {
         assert_ne!(
             normalize(
                 &[entry(with_exclusion, &["SELECT"], &[])],
-                &PrincipalMapping::default()
+                &GrantMapping::default()
             ),
             normalize(
                 &[entry(without_exclusion, &["SELECT"], &[])],
-                &PrincipalMapping::default()
+                &GrantMapping::default()
             )
         );
     }
@@ -210,7 +210,7 @@ mod tests {
                 &[],
             ),
         ];
-        let (grants, unsupported) = normalize(&listed, &PrincipalMapping::default());
+        let (grants, unsupported) = normalize(&listed, &GrantMapping::default());
         assert!(grants.is_empty());
         let kinds: Vec<&String> = unsupported.keys().collect();
         assert_eq!(
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_resource_survives_a_round_trip_through_batch_entries() {
-        let (policy, mapping) = (policy(), PrincipalMapping::default());
+        let (policy, mapping) = (policy(), GrantMapping::default());
         let values = |all: &[&str]| -> BTreeSet<String> {
             all.iter().map(|&value| value.to_owned()).collect()
         };
@@ -284,8 +284,8 @@ mod tests {
             [entry(resource, &["DATA_LOCATION_ACCESS"], &[])]
         };
         let (primary_mapping, standby_mapping) = (
-            PrincipalMapping::of_primary(&policy, crate::topology::Epoch::INITIAL),
-            PrincipalMapping::of_standby(&policy, crate::topology::Epoch::INITIAL),
+            GrantMapping::of_primary(&policy, crate::topology::Epoch::INITIAL),
+            GrantMapping::of_standby(&policy, crate::topology::Epoch::INITIAL),
         );
         let mapped = normalize(&location("s3://a/t/"), &primary_mapping).0;
         assert_eq!(
@@ -318,8 +318,8 @@ mod tests {
             [entry]
         };
         let (policy, epoch) = (policy(), crate::topology::Epoch::INITIAL);
-        let primary_mapping = PrincipalMapping::of_primary(&policy, epoch);
-        let standby_mapping = PrincipalMapping::of_standby(&policy, epoch);
+        let primary_mapping = GrantMapping::of_primary(&policy, epoch);
+        let standby_mapping = GrantMapping::of_standby(&policy, epoch);
         let (mapped, _) = normalize(&listed("A"), &primary_mapping);
         assert_eq!(mapped, normalize(&listed("B"), &standby_mapping).0);
         let (grants, unsupported) = normalize(&listed("B"), &primary_mapping);
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn administrators_are_mapped_like_the_principals_of_grants() {
-        let mapping = PrincipalMapping::of_primary(&policy(), crate::topology::Epoch::INITIAL);
+        let mapping = GrantMapping::of_primary(&policy(), crate::topology::Epoch::INITIAL);
         let principal = |role: &str| Principal(format!("arn:aws:iam::{ACCOUNT}:role/{role}"));
         let mapped = |role: &str| mapping.principal_outside_grants(&principal(role));
         assert_eq!(mapped("A"), Ok(Some(principal("B"))));
@@ -360,12 +360,12 @@ mod tests {
             ),
             entry(ListedResource::Columns(orders(), columns), &["SELECT"], &[]),
         ];
-        let (grants, _) = normalize(&listed, &PrincipalMapping::default());
+        let (grants, _) = normalize(&listed, &GrantMapping::default());
         let batched: Vec<ListedPermission> = to_batch_entries(&grants)
             .into_iter()
             .map(|(e, _)| e)
             .collect();
         assert_eq!(batched.len(), 2);
-        assert_eq!(normalize(&batched, &PrincipalMapping::default()).0, grants);
+        assert_eq!(normalize(&batched, &GrantMapping::default()).0, grants);
     }
 }

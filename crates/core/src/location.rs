@@ -215,20 +215,26 @@ impl LocationMap {
         &self.pairs
     }
 
-    /// The counterpart of a location of one site in the other site. The spelling
-    /// (scheme, slashes) is kept.
+    /// The counterpart, in the other site, of a location of `site`. The spelling (scheme, slashes) is kept.
     ///
     /// # Errors
     /// The text is not a location in S3.
-    pub fn map(&self, text: &str, from: SiteId) -> Result<Mapped, LocationError> {
+    pub fn counterpart_from(&self, site: SiteId, text: &str) -> Result<Mapped, LocationError> {
         let location = Location::parse(text)?;
-        Ok(match self.counterpart(&location, from) {
+        Ok(match self.counterpart_location(&location, site) {
             Some(mapped) => Mapped::To(mapped.to_string()),
             None => Mapped::Unmapped,
         })
     }
 
-    fn counterpart(&self, location: &Location, from: SiteId) -> Option<Location> {
+    /// Whether a text is a location in S3 that lies in a location of `site`.
+    #[must_use]
+    pub fn contains(&self, site: SiteId, text: &str) -> bool {
+        Location::parse(text)
+            .is_ok_and(|location| self.counterpart_location(&location, site).is_some())
+    }
+
+    fn counterpart_location(&self, location: &Location, from: SiteId) -> Option<Location> {
         let (rest, target) = self.pairs.iter().find_map(|pair| {
             let rest = location.relative_to(pair.sites.get(from))?;
             Some((rest, pair.sites.get(from.other())))
@@ -269,28 +275,55 @@ mod tests {
             ("s3://q/p", "s3://z"),
         ])
         .unwrap();
-        assert_eq!(map.map("s3://a/sales/t/", SiteId::A), to("s3://y/eu/t/"));
-        assert_eq!(map.map("s3://a/sales", SiteId::A), to("s3://y/eu"));
-        assert_eq!(map.map("s3://a/sales2/t", SiteId::A), to("s3://x/sales2/t"));
-        assert_eq!(map.map("s3://a/sales22", SiteId::A), Ok(Mapped::Unmapped));
-        assert_eq!(map.map("s3a://b/t//u", SiteId::A), to("s3a://w/t//u"));
         assert_eq!(
-            map.map("arn:aws:s3:::b/t", SiteId::A),
+            map.counterpart_from(SiteId::A, "s3://a/sales/t/"),
+            to("s3://y/eu/t/")
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3://a/sales"),
+            to("s3://y/eu")
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3://a/sales2/t"),
+            to("s3://x/sales2/t")
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3://a/sales22"),
+            Ok(Mapped::Unmapped)
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3a://b/t//u"),
+            to("s3a://w/t//u")
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "arn:aws:s3:::b/t"),
             to("arn:aws:s3:::w/t")
         );
-        assert_eq!(map.map("s3://q/p/r", SiteId::A), to("s3://z/r"));
-        assert_eq!(map.map("s3://z/r", SiteId::B), to("s3://q/p/r"));
-        assert_eq!(map.map("s3://other/t", SiteId::A), Ok(Mapped::Unmapped));
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3://q/p/r"),
+            to("s3://z/r")
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::B, "s3://z/r"),
+            to("s3://q/p/r")
+        );
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3://other/t"),
+            Ok(Mapped::Unmapped)
+        );
     }
 
     #[test]
     fn a_bucket_name_in_the_path_or_in_another_name_is_left_alone() {
         let map = map(&[("s3://sales", "s3://sales-dr")]).unwrap();
         assert_eq!(
-            map.map("s3://sales/sales/x", SiteId::A),
+            map.counterpart_from(SiteId::A, "s3://sales/sales/x"),
             to("s3://sales-dr/sales/x")
         );
-        assert_eq!(map.map("s3://sales2/x", SiteId::A), Ok(Mapped::Unmapped));
+        assert_eq!(
+            map.counterpart_from(SiteId::A, "s3://sales2/x"),
+            Ok(Mapped::Unmapped)
+        );
     }
 
     #[test]

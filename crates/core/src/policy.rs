@@ -176,9 +176,9 @@ pub struct Policy {
     pub data_cells_filter_scan: DataCellsFilterScan,
     /// How often a resync lists the partitions of a table.
     pub partition_scan: ScanInterval,
-    /// How often a resync reads the partition indexes and column statistics of a table, and the data
-    /// cells filters that nobody is granted. Every resync reads the other attachments: LF-Tag
-    /// assignments, opt-ins and Glue tags.
+    /// How often a resync reads the partition indexes and column statistics of a table, the data cells
+    /// filters that nobody is granted, and the LF-Tag assignments that a search has shown to be equal.
+    /// Every resync reads the other attachments: opt-ins, Glue tags, and other LF-Tag assignments.
     pub attachment_scan: ScanInterval,
     /// Whether Glue's tags are copied.
     pub glue_tags: GlueTagsPolicy,

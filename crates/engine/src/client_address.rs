@@ -2,7 +2,7 @@
 //! an event about a takeover. The monitor does it each minute in both Regions, so a command that takes over neither
 //! waits for it nor needs rights for it, and the parameter of a lost Region follows when the Region returns.
 
-use crate::ports::{AddressParameter, Clock, Ledger, PeerEventBus};
+use crate::ports::{AddressParameter, Clock, EventBus, Ledger};
 use crate::region_authority::RegionAuthority;
 use twinlake_core::client_address::{
     ADDRESS_PARAMETER, AddressDecision, ClientAddress, TAKEOVER_DETAIL_TYPE, TakeoverConfig, decide,
@@ -43,7 +43,7 @@ pub enum AnnounceError {
     Call(#[from] CallError),
 }
 
-impl<L: Ledger, A: AddressParameter, B: PeerEventBus, C: Clock> Announcer<'_, L, A, B, C> {
+impl<L: Ledger, A: AddressParameter, B: EventBus, C: Clock> Announcer<'_, L, A, B, C> {
     /// Writes the address if the parameter does not hold it, sends the event if it was not sent, and notes both in the
     /// journal. Does nothing while a takeover has not opened the databases yet, or if the ledger of the primary cannot
     /// be read: in a Region that is not the primary, only that ledger tells how far a takeover is.

@@ -5,7 +5,7 @@ use twinlake_core::event::{
     EventContext, OperationalEvent, Parsed, ParsedNotifications, parse, parse_operational_event,
 };
 use twinlake_core::event::{parse_replication, replication_alert_subject};
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::{OwnRoles, Timestamp, render};
 
 /// The maximum length of a summary, in characters.
@@ -58,7 +58,7 @@ fn summarize_event(body: &[u8]) -> Option<String> {
         region: text("region"),
         account: text("account"),
         own_roles: OwnRoles::default(),
-        principal_mapping: PrincipalMapping::default(),
+        grant_mapping: GrantMapping::default(),
         now: Timestamp::default(),
     };
     let kind = text("detail-type");

@@ -1,7 +1,7 @@
 //! Listed permissions, split into single grants and indexed by subject.
 
 use std::collections::{BTreeMap, BTreeSet};
-use twinlake_core::grant::{Grants, ListedPermission, PrincipalMapping, normalize};
+use twinlake_core::grant::{GrantMapping, Grants, ListedPermission, normalize};
 use twinlake_core::scope::{Subject, subject_of_grant};
 use twinlake_core::{PermissionGrant, Principal};
 
@@ -33,7 +33,7 @@ impl GrantIndex {
     /// Splits and indexes listed entries. The mapping translates principals and locations to those
     /// of the standby.
     #[must_use]
-    pub fn new(entries: &[ListedPermission], mapping: &PrincipalMapping) -> Self {
+    pub fn new(entries: &[ListedPermission], mapping: &GrantMapping) -> Self {
         let (grants, unsupported) = normalize(entries, mapping);
         let mut by_subject: BTreeMap<Subject, Grants> = BTreeMap::new();
         for (grant, grantable) in grants {

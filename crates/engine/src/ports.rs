@@ -24,7 +24,7 @@ pub use lakeformation::{
 };
 pub use ledger::{ConditionalWrites, Ledger, next_version};
 pub use messaging::{AddressParameter, AlertTopic, RetryQueue};
-pub use monitoring::{DeadLetterQueues, PeerEventBus, StandbyObjects};
+pub use monitoring::{DeadLetterQueues, EventBus, StandbyObjects};
 pub use objects::{ObjectVersions, TableFiles, VersionMarker, VersionsPage};
 pub use page_tokens::PageTokens;
 pub use query::{DocumentStore, ReadQueryRegion, WriteQueryRegion};

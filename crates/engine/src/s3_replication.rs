@@ -64,7 +64,8 @@ pub fn with_destination(
 ) -> ReplicationNotice {
     if notice.destination.is_none() {
         let source = format!("s3://{}/{}", notice.bucket, notice.key);
-        if let Ok(Mapped::To(replica)) = policy.locations.map(&source, epoch.primary()) {
+        if let Ok(Mapped::To(replica)) = policy.locations.counterpart_from(epoch.primary(), &source)
+        {
             let replica = Location::parse(&replica).ok();
             notice.destination = replica.map(|replica| replica.bucket().to_owned());
         }

@@ -176,13 +176,14 @@ pub fn read_manifest(path: &str, bytes: &[u8]) -> Result<Manifest, TableFinding>
     })
 }
 
-/// The manifest with the paths of the standby. The live delete files must be in `relocations`.
+/// The manifest with the paths of the standby. Its live position delete files and deletion vectors must be in
+/// `relocations`.
 ///
 /// Entries of removed files keep their size: nobody reads these files, and they may be gone.
 ///
 /// # Errors
-/// The file is no manifest, names something that this crate does not know, or a path lies outside the
-/// pairs.
+/// The file is no manifest, names something that this crate does not know, a path lies outside the pairs, or a
+/// position delete file or deletion vector is not in `relocations`.
 pub fn relocate_manifest(
     path: &str,
     bytes: &[u8],
@@ -293,7 +294,7 @@ impl EntryEditor<'_> {
         let entry = &spans.entry;
         let relocated = relocations.get(&entry.path).ok_or_else(|| {
             let problem = format!("the delete file {} was not relocated", entry.path);
-            self.finding(TableFindingKind::UnsupportedDeleteFile, problem)
+            self.finding(TableFindingKind::DeleteFileNotRelocated, problem)
         })?;
         edits.replace_string(spans.path.span.clone(), &relocated.path);
         let length = i64::try_from(relocated.length).unwrap_or(i64::MAX);
@@ -340,7 +341,7 @@ impl EntryEditor<'_> {
         Ok(())
     }
 
-    /// The bounds where they are whole paths. A bound that is cut is left out: no bound excludes nothing.
+    /// The bounds where they are whole paths. A bound that is cut is left out: without a bound, a reader skips nothing.
     fn mapped_bounds(&self, entry: &ManifestEntry) -> [Option<String>; 2] {
         let mapped = |bound: &Option<Vec<u8>>| {
             let text = std::str::from_utf8(bound.as_deref()?).ok()?;
@@ -409,7 +410,7 @@ fn read_entry(
     let start = *cursor;
     let raw = parse_entry(schema, cursor);
     let raw = raw.map_err(|e| finding(TableFindingKind::Malformed, e.to_owned()))?;
-    let spans = interpret(raw).map_err(|e| finding(TableFindingKind::UnknownFileType, e))?;
+    let spans = interpret(raw).map_err(|(kind, problem)| finding(kind, problem))?;
     if spans.is_encrypted {
         let problem = format!("{} has key metadata", spans.entry.path);
         return Err(finding(TableFindingKind::Encrypted, problem));
@@ -493,20 +494,31 @@ impl RawEntry {
     }
 }
 
-fn interpret(raw: RawEntry) -> Result<EntrySpans, String> {
+/// # Errors
+/// A required field is missing, or has a value that the specification does not name.
+fn interpret(raw: RawEntry) -> Result<EntrySpans, (TableFindingKind, String)> {
+    let unknown = |problem: String| (TableFindingKind::UnknownFileType, problem);
+    let missing = |field: &str| (TableFindingKind::Malformed, format!("it has no {field}"));
     let status = match raw.status {
         Some(0) => EntryStatus::Existing,
         Some(1) => EntryStatus::Added,
         Some(2) => EntryStatus::Deleted,
-        other => return Err(format!("its status is {other:?}; 0, 1 and 2 are known")),
+        Some(other) => {
+            let problem = format!("its status is {other}; 0, 1 and 2 are known");
+            return Err(unknown(problem));
+        }
+        None => return Err(missing("status")),
     };
     let content = match raw.content {
         None | Some(0) => FileContent::Data,
         Some(1) => FileContent::PositionDeletes,
         Some(2) => FileContent::EqualityDeletes,
-        other => return Err(format!("its content is {other:?}; 0, 1 and 2 are known")),
+        Some(other) => {
+            let problem = format!("its content is {other}; 0, 1 and 2 are known");
+            return Err(unknown(problem));
+        }
     };
-    let name = raw.format.unwrap_or_default();
+    let name = raw.format.ok_or_else(|| missing("file_format"))?;
     let formats = [
         ("parquet", FileFormat::Parquet),
         ("avro", FileFormat::Avro),
@@ -517,13 +529,14 @@ fn interpret(raw: RawEntry) -> Result<EntrySpans, String> {
         .iter()
         .find(|(known, _)| name.eq_ignore_ascii_case(known));
     let Some((_, format)) = format else {
-        return Err(format!("its file format {name:?} is not known"));
+        return Err(unknown(format!("its file format {name:?} is not known")));
     };
     if *format == FileFormat::Puffin && content != FileContent::PositionDeletes {
-        return Err("it is a Puffin file and holds no position deletes".to_owned());
+        let problem = "it is a Puffin file and holds no position deletes".to_owned();
+        return Err(unknown(problem));
     }
-    let path = raw.path.ok_or("it has no file_path")?;
-    let size = raw.size.ok_or("it has no file_size_in_bytes")?;
+    let path = raw.path.ok_or_else(|| missing("file_path"))?;
+    let size = raw.size.ok_or_else(|| missing("file_size_in_bytes"))?;
     Ok(EntrySpans {
         entry: ManifestEntry {
             status,

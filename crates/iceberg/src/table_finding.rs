@@ -17,6 +17,8 @@ pub enum TableFindingKind {
     UnsupportedCodec,
     /// Position deletes in a file format whose rows are not rewritten.
     UnsupportedDeleteFile,
+    /// A live position delete file or deletion vector of a manifest was not relocated before the manifest.
+    DeleteFileNotRelocated,
     /// A Puffin blob or footer that is not supported.
     UnsupportedPuffin,
     /// A path that no location pair covers.
@@ -76,6 +78,7 @@ impl TableFindingKind {
             Self::UnknownFileType => "unknown-file-type",
             Self::UnsupportedCodec => "unsupported-codec",
             Self::UnsupportedDeleteFile => "unsupported-delete-file",
+            Self::DeleteFileNotRelocated => "delete-file-not-relocated",
             Self::UnsupportedPuffin => "unsupported-puffin",
             Self::OutsidePairs => "outside-pairs",
             Self::OutsideTable => "outside-table",

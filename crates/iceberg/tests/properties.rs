@@ -305,7 +305,7 @@ fn unknown_is_refused() {
         kind: FileKind::PositionDeletes,
         ..sample()
     };
-    assert_eq!(refusal(deletes), TableFindingKind::UnsupportedDeleteFile);
+    assert_eq!(refusal(deletes), TableFindingKind::DeleteFileNotRelocated);
     let outside = Entry {
         referenced: Some("s3://other/x".to_owned()),
         ..sample()

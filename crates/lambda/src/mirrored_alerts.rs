@@ -5,10 +5,10 @@ use twinlake_aws::{DefaultEventBus, SnsAlerts};
 use twinlake_core::event::ALERT_DETAIL_TYPE;
 use twinlake_core::{Alert, CallError, render};
 use twinlake_engine::AlertTopic;
-use twinlake_engine::ports::PeerEventBus as _;
+use twinlake_engine::ports::EventBus as _;
 
-/// Publishes alerts to the topic of this Region. If the default event bus is set, it sends a copy
-/// of each there, which a rule forwards to the peer Region, so that `twinlake status` in the
+/// Publishes alerts to the topic of this Region. If the default event bus is set, [`AlertTopic::after_publish`]
+/// sends a copy of each there, which a rule forwards to the peer Region, so that `twinlake status` in the
 /// standby lists them too.
 #[derive(Debug)]
 pub(crate) struct MirroredAlerts<'a> {
@@ -21,7 +21,7 @@ impl AlertTopic for MirroredAlerts<'_> {
         self.topic.publish(alert).await
     }
 
-    async fn record_delivered(&self, alert: &Alert) {
+    async fn after_publish(&self, alert: &Alert) {
         let Some(local_bus) = self.local_bus else {
             return;
         };

@@ -11,7 +11,7 @@ use twinlake_aws::{
 };
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::event::EventContext;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal, Timestamp};
 use twinlake_engine::iceberg::{FencedTableFiles, MAX_HELD_BYTES};
@@ -235,7 +235,7 @@ impl Runtime {
             region: self.config.region.clone(),
             account: self.config.account.clone(),
             own_roles: self.own_roles.clone(),
-            principal_mapping: PrincipalMapping::default(),
+            grant_mapping: GrantMapping::default(),
             now: self.clock.now(),
         }
     }
@@ -254,7 +254,7 @@ impl Runtime {
             region: self.config.peer_region.clone(),
             account: self.config.account.clone(),
             own_roles: self.own_roles.clone(),
-            principal_mapping: PrincipalMapping::of_primary(policy, epoch),
+            grant_mapping: GrantMapping::of_primary(policy, epoch),
             now: self.clock.now(),
         }
     }

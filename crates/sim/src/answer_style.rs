@@ -13,7 +13,7 @@ pub enum AnswerStyle {
     /// With others that nothing documented excludes:
     ///
     /// - `AccessDeniedException` for what does not exist (LF-08),
-    /// - another message for every error, and another code where none is documented (F-1, LF-10),
+    /// - another message for every error, and another code except where Twinlake relies on it (F-1, LF-10),
     /// - partitions that do not exist as unprocessed keys of `BatchGetPartition` (F-2),
     /// - errors of batch entries that name no entry,
     /// - a time-out for some writes that took effect.
@@ -81,7 +81,7 @@ impl AnswerStyle {
 
 fn unusual_error(error: ApiError) -> ApiError {
     let code = error.code.as_str();
-    let is_documented_code = matches!(
+    let is_code_relied_on = matches!(
         code,
         "AlreadyExistsException" | "ConflictException" | "AccessDeniedException"
     );
@@ -95,7 +95,7 @@ fn unusual_error(error: ApiError) -> ApiError {
         | CallErrorKind::NotPropagated
         | CallErrorKind::Denied
         | CallErrorKind::Invalid
-        | CallErrorKind::Unsupported => match is_documented_code {
+        | CallErrorKind::Unsupported => match is_code_relied_on {
             true => ApiError {
                 message: MESSAGE.to_owned(),
                 ..error

@@ -76,7 +76,7 @@ impl SimState {
 
 /// Whether an operation changes nothing.
 fn is_read(name: &str) -> bool {
-    let reads = ["Get", "BatchGet", "List", "Search"];
+    let reads = ["Get", "BatchGet", "Describe", "List", "Search"];
     reads.iter().any(|prefix| name.starts_with(prefix))
 }
 

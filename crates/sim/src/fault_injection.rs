@@ -84,11 +84,12 @@ impl RandomFaults {
     }
 }
 
-/// Kills the caller at one call: it receives no response and runs no further.
+/// Stops every caller of the ports at one call: this call and all later ones get no response.
 #[derive(Clone, Copy, Debug)]
 pub struct KillSwitch {
-    /// The index of the call: 0 is the first one after the switch was set.
+    /// The index of the call: 0 is the first one after the switch was set. In the state of the simulator, it
+    /// counts from the first call of all.
     pub call_index: usize,
-    /// Whether the caller is killed after the call takes effect, not before.
+    /// Whether the call still takes effect.
     pub after_effect: bool,
 }

@@ -173,7 +173,7 @@ impl SimState {
         caller: Caller<'_>,
         name: &Name,
     ) -> Result<Observed<Database>, ApiError> {
-        if self.has_no_access(caller.region, caller.principal) {
+        if self.sees_empty_catalog(caller.region, caller.principal) {
             return Err(ApiError::not_found());
         }
         let observed = self.region(caller.region)?.databases.get(name).cloned();
@@ -184,7 +184,7 @@ impl SimState {
         &self,
         caller: Caller<'_>,
     ) -> Result<Vec<Observed<Database>>, ApiError> {
-        if self.has_no_access(caller.region, caller.principal) {
+        if self.sees_empty_catalog(caller.region, caller.principal) {
             return Ok(Vec::new());
         }
         let all = self.region(caller.region)?.databases.values().cloned();
@@ -306,7 +306,7 @@ impl SimState {
         caller: Caller<'_>,
         id: &TableId,
     ) -> Result<Observed<Table>, ApiError> {
-        if self.has_no_access(caller.region, caller.principal) {
+        if self.sees_empty_catalog(caller.region, caller.principal) {
             return Err(ApiError::not_found());
         }
         let (region, database) = self.resolve_database(caller.region, &id.database);

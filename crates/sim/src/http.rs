@@ -344,7 +344,7 @@ impl Server {
             }
             "remove-access" => {
                 let mut state = self.sim.state();
-                state.remove_access(text("region"), text("principal"));
+                state.remove_read_access(text("region"), text("principal"));
                 reply(StatusCode::OK, &done)
             }
             "calls" => {

@@ -146,7 +146,7 @@ fn run_pausing<T, U>(
     let mut result = None;
     loop {
         let polled = future.as_mut().poll(&mut context);
-        if sim.state().has_paused() {
+        if sim.state().end_pause() {
             match (&result, &mut watch) {
                 (Some(result), Some(watch)) => watch(result),
                 (Some(_), None) => {}
@@ -197,7 +197,7 @@ impl SimRegion {
         name: &str,
         operation: impl FnOnce(&mut SimState) -> Result<T, ApiError>,
     ) -> Result<T, CallError> {
-        let waits = self.sim.state().waits_before_call();
+        let waits = self.sim.state().yields_before_call();
         for _ in 0..waits {
             yield_once().await;
         }
@@ -211,7 +211,8 @@ impl SimRegion {
             let call_index = state.calls.len();
             let kill = state
                 .kill_switch
-                .filter(|kill| kill.call_index == call_index);
+                // The pages of one listing are recorded together, so the index may be passed.
+                .filter(|kill| kill.call_index <= call_index);
             if kill.is_some_and(|kill| !kill.after_effect) {
                 state.killed = true;
             }

@@ -156,8 +156,8 @@ pub(crate) struct RegionStore {
     pub revoked_but_listed: Vec<ListedPermission>,
     /// Creation time of each data cells filter.
     pub filters_created_at: BTreeMap<(TableId, String), Timestamp>,
-    /// Principals whose permissions were all removed in this Region.
-    pub principals_without_access: BTreeSet<String>,
+    /// Principals to which the catalog looks empty in this Region.
+    pub principals_without_read_access: BTreeSet<String>,
 }
 
 /// All simulated Regions of one account, with the faults to inject.
@@ -175,10 +175,10 @@ pub struct SimState {
     pub(crate) random_faults_principal: String,
     pub(crate) kill_switch: Option<KillSwitch>,
     pub(crate) killed: bool,
-    /// The index of the call before which the caller pauses once.
+    /// The index of the call before which all callers of the ports pause once.
     pub(crate) pause_at: Option<usize>,
-    /// How long calls take, in which the caller's other calls and reconciliations go on; 0 for no time.
-    pub(crate) call_time: usize,
+    /// At most how many times a call yields to other futures before it takes effect.
+    pub(crate) max_yields_per_call: usize,
     /// Whether listings of partitions answer, after the first page, the token that they were asked with.
     pub(crate) repeats_page_tokens: bool,
     /// How long a call to a Region takes on Tokio's clock.
@@ -224,7 +224,7 @@ impl SimState {
             kill_switch: None,
             killed: false,
             pause_at: None,
-            call_time: 0,
+            max_yields_per_call: 0,
             repeats_page_tokens: false,
             latencies: BTreeMap::new(),
             paused: false,
@@ -259,21 +259,22 @@ impl SimState {
         }
     }
 
-    /// Removes all permissions of a principal. The catalog then looks empty to it.
-    pub fn remove_access(&mut self, region: &str, principal: &str) {
+    /// Makes reads of the catalog look empty to a principal, which is no administrator any more. Its grants
+    /// stay, and its writes are not checked.
+    pub fn remove_read_access(&mut self, region: &str, principal: &str) {
         if let Ok(region) = self.region_mut(region) {
             region
-                .principals_without_access
+                .principals_without_read_access
                 .insert(principal.to_owned());
             region.data_lake_admins.retain(|p| p != principal);
             region.read_only_admins.retain(|p| p != principal);
         }
     }
 
-    /// Reverses `remove_access` and makes the principal a data lake administrator.
-    pub fn restore_access(&mut self, region: &str, principal: &str) {
+    /// Reverses `remove_read_access`, and makes the principal a data lake administrator.
+    pub fn restore_read_access(&mut self, region: &str, principal: &str) {
         if let Ok(region) = self.region_mut(region) {
-            region.principals_without_access.remove(principal);
+            region.principals_without_read_access.remove(principal);
             region.data_lake_admins.push(principal.to_owned());
         }
     }
@@ -331,8 +332,9 @@ impl SimState {
         self.injected_faults.clear();
     }
 
-    /// Removes all injected faults, random faults and the kill switch.
-    pub fn clear_all_faults(&mut self) {
+    /// Removes the injected faults of calls, random faults and the kill switch. What else was set stays: refused
+    /// writes, rejected partitions, lost access, stale listings, pauses and latencies.
+    pub fn clear_call_faults(&mut self) {
         self.injected_faults.clear();
         self.random_faults = None;
         self.kill_switch = None;
@@ -361,7 +363,7 @@ impl SimState {
         self.random_faults_principal = principal.to_owned();
     }
 
-    /// Kills the caller at a call. The index counts from the next call.
+    /// Stops every caller at a call. The index counts from the next call.
     pub fn set_kill_switch(&mut self, kill_switch: KillSwitch) {
         let call_index = self.calls.len() + kill_switch.call_index;
         self.kill_switch = Some(KillSwitch {
@@ -377,15 +379,15 @@ impl SimState {
         self.repeats_page_tokens = repeats;
     }
 
-    /// Makes calls take time, so that what a caller does at once is interleaved: a call lets the other
-    /// futures run up to `most` times first. Each number interleaves in another way.
-    pub fn set_call_time(&mut self, most: usize) {
-        self.call_time = most;
+    /// Lets each call yield to other futures up to `most` times before it takes effect, so that what a caller does
+    /// at once is interleaved. Each number interleaves in another way.
+    pub fn set_max_yields_per_call(&mut self, most: usize) {
+        self.max_yields_per_call = most;
     }
 
-    /// How often the next call lets the caller's other futures run first.
-    pub(crate) fn waits_before_call(&self) -> usize {
-        match self.call_time {
+    /// How often the next call yields to other futures first.
+    pub(crate) fn yields_before_call(&self) -> usize {
+        match self.max_yields_per_call {
             0 => 0,
             most => 1 + (self.calls.len() * 7 + most) % most,
         }
@@ -402,15 +404,16 @@ impl SimState {
         self.latencies.get(region).copied().unwrap_or_default()
     }
 
-    /// Pauses the caller once before a call. The index counts from the next call.
+    /// Lets all callers pause once before a call. The index counts from the next call.
     pub(crate) fn pause_before(&mut self, call_index: usize) {
         self.pause_at = Some(self.calls.len() + call_index);
         self.paused = false;
     }
 
-    /// Whether callers pause before the next call, until it was asked whether they do.
+    /// Whether calls have to wait: from the call of `pause_before` until `end_pause`.
     pub(crate) fn pauses_now(&mut self) -> bool {
-        let pauses = self.pause_at == Some(self.calls.len());
+        // The pages of one listing are recorded together, so the index may be passed.
+        let pauses = self.pause_at.is_some_and(|at| at <= self.calls.len());
         if pauses {
             self.pause_at = None;
             self.paused = true;
@@ -418,8 +421,8 @@ impl SimState {
         self.paused
     }
 
-    /// Whether the caller has paused since this was asked last.
-    pub(crate) fn has_paused(&mut self) -> bool {
+    /// Ends the pause, and returns whether one was under way.
+    pub(crate) fn end_pause(&mut self) -> bool {
         std::mem::take(&mut self.paused)
     }
 
@@ -521,12 +524,12 @@ impl SimState {
         injected.map(|error| error.kind)
     }
 
-    /// Whether the catalog looks empty to a caller.
-    pub(crate) fn has_no_access(&self, region: &str, caller: &str) -> bool {
+    /// Whether reads of the catalog look empty to a caller.
+    pub(crate) fn sees_empty_catalog(&self, region: &str, caller: &str) -> bool {
         self.has(Quirk::UnauthorizedReadsReturnNotFound)
             && self
                 .regions
                 .get(region)
-                .is_some_and(|region| region.principals_without_access.contains(caller))
+                .is_some_and(|region| region.principals_without_read_access.contains(caller))
     }
 }

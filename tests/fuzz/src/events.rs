@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use twinlake_core::event::{EventContext, parse, parse_replication};
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::{OwnRoles, Timestamp};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         region: "us-east-1".to_owned(),
         account: "111122223333".to_owned(),
         own_roles: OwnRoles::default(),
-        principal_mapping: PrincipalMapping::default(),
+        grant_mapping: GrantMapping::default(),
         now: Timestamp::default(),
     };
     if let Err(error) = parse(bytes, &event_context) {

@@ -7,7 +7,7 @@ use clap::Args;
 use std::collections::BTreeSet;
 use twinlake_core::access::{self, AccessRight, EffectiveAccess};
 use twinlake_core::audit::ApprovedDeletions;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::scope::{ReadRequest, WHOLE_TABLE};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::{Facet, LfSubject, Principal, Scope, Subject, render};
@@ -46,9 +46,9 @@ pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOut
     let observed = reconcile::observe_once(&context, &scope).await;
     connection.progress.end();
     let (_, snapshots) = observed?;
-    let principal_mapping = PrincipalMapping::of_primary(&connection.policy, connection.epoch);
+    let grant_mapping = GrantMapping::of_primary(&connection.policy, connection.epoch);
     // Grants of both Regions are read as grants to the standby's principals.
-    let standby_principal = Principal(principal_mapping.counterpart(&args.principal));
+    let standby_principal = Principal(grant_mapping.counterpart(&args.principal));
     let sites = [
         (
             connection.policy.primary(connection.epoch),

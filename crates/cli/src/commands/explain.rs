@@ -11,7 +11,7 @@ use twinlake_core::event::{
     EventContext, OperationalEvent, OutOfBandChange, Parsed, ParsedNotifications,
     UnrecognizedEvent, parse, parse_operational_event, parse_replication, replication_alerts,
 };
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::{Epoch, Site};
 use twinlake_core::{Alert, AlertKind, Facet, OwnRoles, Policy, Scope, Timestamp, render};
 use twinlake_engine::Clock as _;
@@ -75,19 +75,19 @@ struct Contexts {
 impl Contexts {
     fn of_policy(bytes: &[u8], policy: &Policy, epoch: Epoch, args: &ExplainArgs) -> Self {
         let (region, account) = region_and_account(bytes);
-        let context = |site: &Site, principal_mapping| EventContext {
+        let context = |site: &Site, grant_mapping| EventContext {
             region: site.region.clone(),
             account: site.account.clone(),
             own_roles: OwnRoles::new(args.ignored_roles.clone()),
-            principal_mapping,
+            grant_mapping,
             now: SystemClock.now(),
         };
         let local = policy.sites.find(&region).map(|id| policy.sites.get(id));
         let local = local.filter(|site| site.account == account);
-        let mapping = PrincipalMapping::of_primary(policy, epoch);
+        let mapping = GrantMapping::of_primary(policy, epoch);
         Self {
             primary: context(policy.primary(epoch), mapping),
-            local: local.map(|site| context(site, PrincipalMapping::default())),
+            local: local.map(|site| context(site, GrantMapping::default())),
         }
     }
 
@@ -98,7 +98,7 @@ impl Contexts {
             region,
             account,
             own_roles: OwnRoles::new(args.ignored_roles.clone()),
-            principal_mapping: PrincipalMapping::default(),
+            grant_mapping: GrantMapping::default(),
             now: SystemClock.now(),
         };
         let local = Some(primary.clone());

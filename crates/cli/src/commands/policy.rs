@@ -155,7 +155,7 @@ fn explain(policy: &Policy, name: &str) -> Result<String, CliError> {
 fn explain_location(policy: &Policy, location: &str) -> String {
     let explained = SiteId::ALL.into_iter().filter_map(|from| {
         let (source, target) = (policy.sites.get(from), policy.sites.get(from.other()));
-        match policy.locations.map(location, from) {
+        match policy.locations.counterpart_from(from, location) {
             Ok(Mapped::To(mapped)) => Some(format!(
                 "{location} in {} is {mapped} in {}.",
                 source.region, target.region

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions, SqsRetryQueue, SystemClock};
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::failover::{SwitchOperation, SwitchoverReadings};
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::heartbeat::Channel;
 use twinlake_core::render;
 use twinlake_core::topology::Epoch;
@@ -207,7 +207,7 @@ async fn readings(
 
 /// Lists who may still write to the primary, as far as Lake Formation knows.
 async fn print_writers(connection: &Connection, primary: &str) -> Result<(), CliError> {
-    let mapping = PrincipalMapping::of_primary(&connection.policy, connection.epoch);
+    let mapping = GrantMapping::of_primary(&connection.policy, connection.epoch);
     let all = writers(connection.regions().0, &mapping, connection.own_roles()).await?;
     let mut by_principal: BTreeMap<&str, usize> = BTreeMap::new();
     for grant in &all {

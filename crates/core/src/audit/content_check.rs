@@ -8,7 +8,6 @@ mod validated_view;
 
 use crate::catalog::{Column, Observed, Table, digest};
 use crate::iceberg_replica::RelocatedCommit;
-use crate::location::Mapped;
 use crate::policy::{IcebergPolicy, Policy, UnmappedLocation};
 use crate::topology::{Epoch, Site};
 use parameters::Syntax;
@@ -29,20 +28,20 @@ const LOCATION_FIELDS: [&str; 5] = [
 struct Kind {
     is_table: bool,
     is_partition: bool,
-    /// It is a table of a table format, or of Spark.
+    /// It is a Delta or Hudi table, or one with `spark.sql.sources.provider`.
     is_delta_hudi_or_spark: bool,
-    /// It is an Iceberg table whose locations are not mapped.
-    is_iceberg: bool,
+    /// Its locations are those of the primary: it is an Iceberg table whose pointer is copied.
+    keeps_locations: bool,
 }
 
 /// Compares objects by the rules of the policy.
-pub(super) struct Content<'a> {
+pub(super) struct ContentCheck<'a> {
     pub(super) policy: &'a Policy,
     /// The epoch, which says which site is primary.
     pub(super) epoch: Epoch,
 }
 
-impl Content<'_> {
+impl ContentCheck<'_> {
     /// Checks an object that is sent to the standby against the primary's.
     ///
     /// # Errors
@@ -67,7 +66,7 @@ impl Content<'_> {
             && (parameter("metadata_location").is_some()
                 || parameter("table_type")
                     .is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg")));
-        let is_iceberg = match self.policy.iceberg {
+        let keeps_locations = match self.policy.iceberg {
             IcebergPolicy::Withhold if is_iceberg => {
                 return Err("it is an Iceberg entry, and the policy withholds those".to_owned());
             }
@@ -85,7 +84,7 @@ impl Content<'_> {
             is_table,
             is_partition: primary.get("Values").is_some(),
             is_delta_hudi_or_spark,
-            is_iceberg,
+            keeps_locations,
         };
         self.compare(&mut path, Some(&primary), Some(&sent), kind)
     }
@@ -118,11 +117,8 @@ impl Content<'_> {
             );
         }
         let pointer = &shown.metadata_location;
-        let is_in_standby = matches!(
-            self.policy.locations.map(pointer, self.epoch.standby()),
-            Ok(Mapped::To(_))
-        );
-        if !is_in_standby {
+        let standby = self.epoch.standby();
+        if !self.policy.locations.contains(standby, pointer) {
             return Err(format!("{pointer} lies in no location of the standby"));
         }
         let mut sent = sent.clone();
@@ -179,7 +175,7 @@ impl Content<'_> {
                 Ok(())
             }
             (Some(Value::String(a)), Some(Value::String(b))) if is_location(path, kind) => self
-                .check_location(a, b, kind.is_iceberg)
+                .check_location(a, b, kind.keeps_locations)
                 .map_err(|reason| format!("{}: {reason}", path.join("."))),
             (Some(Value::String(a)), Some(Value::String(b)))
                 if parameters::syntax(path, kind) == Some(Syntax::Patterns) =>
@@ -197,10 +193,15 @@ impl Content<'_> {
         }
     }
 
-    fn check_location(&self, primary: &str, sent: &str, is_iceberg: bool) -> Result<(), String> {
+    fn check_location(
+        &self,
+        primary: &str,
+        sent: &str,
+        keeps_locations: bool,
+    ) -> Result<(), String> {
         let unchanged = primary == sent;
         // Only a location in S3 has a counterpart.
-        if is_iceberg || !is_in_s3(primary) {
+        if keeps_locations || !is_in_s3(primary) {
             return unchanged
                 .then_some(())
                 .ok_or_else(|| format!("{sent} differs from the primary"));
@@ -215,7 +216,7 @@ impl Content<'_> {
     }
 }
 
-impl Content<'_> {
+impl ContentCheck<'_> {
     /// Returns the primary's site and the standby's.
     fn sites(&self) -> (&Site, &Site) {
         (
@@ -401,7 +402,7 @@ mod tests {
         };
         let relocate = policy("relocate");
         let check = |sent: &Table, shown: Option<&RelocatedCommit>| {
-            let content = Content {
+            let content = ContentCheck {
                 policy: &relocate,
                 epoch: Epoch::INITIAL,
             };
@@ -458,7 +459,7 @@ mod tests {
         }
         assert!(check(&good, None).is_err(), "nothing was relocated");
         let withhold = policy("withhold");
-        let content = Content {
+        let content = ContentCheck {
             policy: &withhold,
             epoch: Epoch::INITIAL,
         };

@@ -11,7 +11,7 @@ mod permissions;
 mod settings;
 mod table_content;
 
-use super::content_check::Content;
+use super::content_check::ContentCheck;
 use super::{AuditRule, Rejection};
 use crate::catalog::{self, Database, Observed, Table};
 use crate::grant::{IAM_ALLOWED_PRINCIPALS, PermissionGrant, Principal, Resource};
@@ -27,7 +27,7 @@ use table_content::{names, shows_other_data};
 pub(super) struct PlanReplay<'a> {
     pub(super) inputs: &'a Inputs<'a>,
     pub(super) steps: &'a [Step],
-    pub(super) content: Content<'a>,
+    pub(super) content: ContentCheck<'a>,
     /// Grants in force in the standby at this point, and whether they have the grant option.
     pub(super) current_grants: BTreeMap<PermissionGrant, bool>,
     /// Grants that the standby had before the plan and the primary lacks.
@@ -93,7 +93,7 @@ impl<'a> PlanReplay<'a> {
             inputs,
             steps,
             extra_grants: Vec::new(),
-            content: Content {
+            content: ContentCheck {
                 policy: inputs.policy,
                 epoch: inputs.epoch,
             },

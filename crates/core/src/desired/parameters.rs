@@ -174,7 +174,7 @@ impl Translator<'_> {
         }
         let is_separator = |c: char| c.is_whitespace() || "\"'`,;=()[]{}<>".contains(c);
         text.split(is_separator).any(|word| {
-            let mapped = self.policy.locations.map(word, self.source());
+            let mapped = self.policy.locations.counterpart_from(self.source(), word);
             matches!(mapped, Ok(Mapped::To(_)))
         })
     }

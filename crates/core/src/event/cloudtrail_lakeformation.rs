@@ -225,7 +225,7 @@ fn add_grant_calls(
     if is_revoke {
         entry.grantable.clear();
     }
-    let (grants, _) = grant::normalize(&[entry], &event_context.principal_mapping);
+    let (grants, _) = grant::normalize(&[entry], &event_context.grant_mapping);
     for grant in grants.into_keys().filter(may_stay_listed) {
         let times = match is_revoke {
             true => GrantCallTimes {
@@ -244,7 +244,7 @@ fn add_grant_calls(
 /// Adds the grants that a revoke named, and the subjects that they are on.
 fn add_named_revokes(scope: &mut Scope, entry: ListedPermission, event_context: &EventContext) {
     // A revoke with the grant option may leave the permission itself.
-    let (grants, _) = grant::normalize(&[entry], &event_context.principal_mapping);
+    let (grants, _) = grant::normalize(&[entry], &event_context.grant_mapping);
     for (grant, grant_option) in grants {
         let subject = subject_of_grant(&grant);
         if matches!(subject, Subject::Database(_) | Subject::Table(_)) {

@@ -1,6 +1,6 @@
 //! Converts permissions in the shapes that Lake Formation lists and accepts to grants, and back.
 
-use super::principal_mapping::{MappedPrincipal, PrincipalMapping};
+use super::grant_mapping::{GrantMapping, MappedPrincipal};
 use super::{
     ALL_TABLES, Grants, LfTagPolicy, LfTagPolicyTarget, Permission, PermissionGrant, Principal,
     Resource,
@@ -99,7 +99,7 @@ pub struct ListedPermission {
 #[must_use]
 pub fn normalize(
     entries: &[ListedPermission],
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> (Grants, BTreeMap<String, usize>) {
     let mut grants = Grants::new();
     let mut unsupported: BTreeMap<String, usize> = BTreeMap::new();
@@ -148,10 +148,7 @@ pub fn normalize(
     (grants, unsupported)
 }
 
-fn to_resources(
-    listed: &ListedResource,
-    mapping: &PrincipalMapping,
-) -> Result<Vec<Resource>, String> {
+fn to_resources(listed: &ListedResource, mapping: &GrantMapping) -> Result<Vec<Resource>, String> {
     Ok(match listed {
         ListedResource::Database(name) => vec![Resource::Database(name.clone())],
         ListedResource::TableWildcard(database) => vec![Resource::AllTables(database.clone())],

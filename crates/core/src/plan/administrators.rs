@@ -5,7 +5,7 @@
 use super::{PlanBuilder, settings};
 use crate::catalog::DataLakeSettings;
 use crate::grant::Resource;
-use crate::grant::{Grants, OwnRoles, Permission, PermissionGrant, Principal, PrincipalMapping};
+use crate::grant::{GrantMapping, Grants, OwnRoles, Permission, PermissionGrant, Principal};
 use crate::snapshot::{Observation, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,7 +88,7 @@ pub(super) fn without_implicit(
     let Some(settings) = settings_of(builder.inputs.primary) else {
         return in_primary;
     };
-    let mapping = PrincipalMapping::of_primary(builder.inputs.policy, builder.inputs.epoch);
+    let mapping = GrantMapping::of_primary(builder.inputs.policy, builder.inputs.epoch);
     let mapped = |all: &BTreeSet<Principal>| -> BTreeSet<Principal> {
         let all = all.iter();
         all.filter_map(|principal| mapping.principal_outside_grants(principal).ok().flatten())

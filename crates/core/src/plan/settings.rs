@@ -5,7 +5,7 @@
 
 use super::{FindingKind, PlanBuilder, finding_kind};
 use crate::catalog::DataLakeSettings;
-use crate::grant::{Principal, PrincipalMapping};
+use crate::grant::{GrantMapping, Principal};
 use crate::ledger::{SubjectState, admin_key, read_only_admin_key};
 use crate::policy::DataLakeSettingsPolicy;
 use crate::scope::{LfSubject, Subject};
@@ -300,7 +300,7 @@ fn wanted_principals(
     notes: &mut Vec<String>,
 ) -> BTreeSet<Principal> {
     let inputs = builder.inputs;
-    let mapping = PrincipalMapping::of_primary(inputs.policy, inputs.epoch);
+    let mapping = GrantMapping::of_primary(inputs.policy, inputs.epoch);
     let mut wanted = BTreeSet::new();
     for principal in all {
         if inputs.own_roles.contains(&principal.0) {

@@ -93,7 +93,9 @@ pub fn draft(inputs: &DraftInputs) -> Result<PolicyDraft, DocumentError> {
     }
     let policy = Policy::parse(&text)?;
     let is_outside = |table: &&TableLocation| {
-        let mapped = policy.locations.map(&table.location, SiteId::A);
+        let mapped = policy
+            .locations
+            .counterpart_from(SiteId::A, &table.location);
         !matches!(mapped, Ok(Mapped::To(_)))
     };
     let outside: Vec<&TableLocation> = inputs.tables.iter().filter(is_outside).collect();
@@ -396,7 +398,7 @@ mod tests {
     /// The locations of the standby for locations of the primary, by the drafted policy.
     fn mapped(inputs: &DraftInputs, location: &str) -> Option<String> {
         let policy = Policy::parse(&draft(inputs).unwrap().text).unwrap();
-        match policy.locations.map(location, SiteId::A) {
+        match policy.locations.counterpart_from(SiteId::A, location) {
             Ok(Mapped::To(text)) => Some(text),
             Ok(Mapped::Unmapped) | Err(_) => None,
         }

@@ -81,8 +81,7 @@ struct RawSite {
     role: Option<Spanned<String>>,
 }
 
-/// A text for each site, by the site's id: more ids than two parse, and are refused by
-/// the number of sites.
+/// A text for each site, by the site's id. Other ids than `a` and `b` parse; `by_site` refuses them.
 type RawPair = BTreeMap<String, Spanned<String>>;
 
 #[derive(Deserialize)]
@@ -455,6 +454,7 @@ impl Source<'_> {
                     a: location(&pair.a)?,
                     b: location(&pair.b)?,
                 },
+                // Nothing copies results of queries. With `Other` no check expects that S3 replication does.
                 copied_by: CopiedBy::Other,
             });
         }

@@ -153,7 +153,7 @@ impl Mapper<'_> {
         let from = self.primary();
         let maps: [&LocationMap; 2] = [&self.query.result_locations, &self.policy.locations];
         for map in maps {
-            match map.map(text, from) {
+            match map.counterpart_from(from, text) {
                 Ok(Mapped::To(mapped)) => return Ok(mapped),
                 Ok(Mapped::Unmapped) => {}
                 Err(error @ (LocationError::NotS3 | LocationError::Bucket)) => {

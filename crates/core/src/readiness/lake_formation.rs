@@ -122,7 +122,10 @@ fn check_registrations(checked: &mut Checked<'_>) {
     };
     let mut required: BTreeSet<String> = BTreeSet::new();
     for registration in of_primary {
-        if let Ok(Mapped::To(arn)) = policy.locations.map(&registration.arn, epoch.primary()) {
+        if let Ok(Mapped::To(arn)) = policy
+            .locations
+            .counterpart_from(epoch.primary(), &registration.arn)
+        {
             required.insert(arn);
         }
     }

@@ -162,7 +162,7 @@ pub fn is_location_outside(
     text: &str,
 ) -> bool {
     Location::is_s3(text)
-        && match policy.locations.map(text, epoch.primary()) {
+        && match policy.locations.counterpart_from(epoch.primary(), text) {
             Ok(Mapped::To(_)) => false,
             Ok(Mapped::Unmapped) | Err(_) => true,
         }

@@ -224,7 +224,7 @@ fn tables_of(checked: &Checked<'_>, route: &Route<'_>) -> Option<Vec<(String, St
             BucketDirection::Forward => table.location.clone(),
             BucketDirection::Reverse => {
                 let locations = &checked.policy.locations;
-                match locations.map(&table.location, checked.epoch.primary()) {
+                match locations.counterpart_from(checked.epoch.primary(), &table.location) {
                     Ok(Mapped::To(text)) => text,
                     Ok(Mapped::Unmapped) | Err(_) => return None,
                 }

@@ -38,7 +38,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     let mut outside: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for table in tables {
         let locations = &checked.policy.locations;
-        match locations.map(&table.location, checked.epoch.primary()) {
+        match locations.counterpart_from(checked.epoch.primary(), &table.location) {
             Ok(Mapped::To(_)) => {}
             Ok(Mapped::Unmapped) | Err(_) => {
                 let bucket = Location::parse(&table.location).map_or_else(

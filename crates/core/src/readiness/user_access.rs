@@ -14,7 +14,7 @@ use super::{
 };
 use crate::Policy;
 use crate::arn::Arn;
-use crate::grant::{ListedPermission, ListedResource, Principal, PrincipalKind, PrincipalMapping};
+use crate::grant::{GrantMapping, ListedPermission, ListedResource, Principal, PrincipalKind};
 use crate::render::counted;
 use crate::topology::{Epoch, Site};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub fn granted_principals(
     epoch: Epoch,
 ) -> GrantedPrincipals {
     let account = &policy.primary(epoch).account;
-    let mapping = PrincipalMapping::of_primary(policy, epoch);
+    let mapping = GrantMapping::of_primary(policy, epoch);
     let mut found: BTreeMap<&str, GrantedPrincipal> = BTreeMap::new();
     let mut identity_center = BTreeSet::new();
     let mut granted = GrantedPrincipals::default();

@@ -63,7 +63,7 @@ pub(super) async fn send<A: AlertTopic, L: Ledger>(
             }
             sent += 1;
             for alert in included {
-                topic.record_delivered(&alert).await;
+                topic.after_publish(&alert).await;
                 // An unsettled claim leads to one duplicate message, which is less harmful than
                 // an error at this point.
                 let reopened = settle_claim(ledger, &alert, now).await.unwrap_or_default();

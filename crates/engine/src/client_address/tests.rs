@@ -61,7 +61,7 @@ impl AddressParameter for Region {
     }
 }
 
-impl PeerEventBus for Region {
+impl EventBus for Region {
     async fn send(&self, kind: &str, detail: &str) -> Result<(), CallError> {
         assert_eq!(kind, "Takeover Completed");
         self.events.borrow_mut().push(detail.to_owned());

@@ -10,7 +10,7 @@ use futures_util::future::join;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Comparable as _, MaybeLink, Observed, PrincipalPermissions, digest};
 use twinlake_core::divergence::UnreadReasons;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::ledger::{LedgerRows, managed_item_key};
 use twinlake_core::location::Location;
 use twinlake_core::topology::{BySite, Epoch};
@@ -102,7 +102,7 @@ impl PairedRegions {
         add_keys(&mut reverse_rows, &items.1, survivor_rows, now);
         // Of an object that only the primary has, nothing is paired.
         rows.retain(|subject, _| is_managed_in(subject, &former_objects));
-        let to_primary = PrincipalMapping::of_primary(policy, epoch.switched());
+        let to_primary = GrantMapping::of_primary(policy, epoch.switched());
         Ok(Self {
             rows,
             reverse_rows,
@@ -159,7 +159,7 @@ fn is_managed_in(subject: &Subject, region: &ListedRegion) -> bool {
 fn differing_defaults(
     (former, primary): (&ListedRegion, &ListedRegion),
     survivor_rows: &LedgerRows,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> BTreeMap<Name, Vec<PrincipalPermissions>> {
     let mapped = former.table_defaults.iter().map(|(name, defaults)| {
         let mut defaults = defaults.clone();

@@ -7,7 +7,7 @@ use crate::ports::{Ledger, StatsStore, WriteRegion};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
 use twinlake_core::catalog::PrincipalPermissions;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallError, CallErrorKind, LedgerRow, Name, Subject};
 
@@ -42,7 +42,7 @@ pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H>
     only: Option<&BTreeMap<Name, String>>,
 ) -> Result<RestoredDefaults, CallError> {
     let rows = survivor.ledger.database_rows().await?;
-    let mapping = PrincipalMapping::of_primary(survivor.policy, from);
+    let mapping = GrantMapping::of_primary(survivor.policy, from);
     let kept = rows.values().filter_map(|row| kept_defaults(row, &mapping));
     let kept = kept.filter(|(name, _, _)| only.is_none_or(|only| only.contains_key(*name)));
     let restored = stream::iter(kept).map(|(name, row, defaults)| async move {
@@ -68,7 +68,7 @@ pub(super) async fn restore<R: WriteRegion, L: Ledger + StatsStore, T: Timer, H>
 /// is nothing to restore: it had none, or the database is not Twinlake's or a link.
 fn kept_defaults<'r>(
     row: &'r LedgerRow,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> Option<(&'r Name, &'r LedgerRow, Vec<PrincipalPermissions>)> {
     let Subject::Database(name) = &row.subject else {
         return None;

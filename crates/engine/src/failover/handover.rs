@@ -13,7 +13,7 @@ use crate::resync::{ResyncDepth, resync};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::divergence::{DivergenceReport, FormerChange, ObjectsPurpose};
 use twinlake_core::failover::EpochRecord;
-use twinlake_core::grant::PrincipalMapping;
+use twinlake_core::grant::GrantMapping;
 use twinlake_core::render::counted;
 use twinlake_core::{CallError, OwnRoles, Permission, PermissionGrant};
 
@@ -180,7 +180,7 @@ const WRITE_PERMISSIONS: [Permission; 7] = [
 /// The grants cannot be listed.
 pub async fn writers<R: ReadRegion>(
     primary: &R,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
     own_roles: &OwnRoles,
 ) -> Result<BTreeSet<PermissionGrant>, CallError> {
     let listed = primary.all_grants().await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use twinlake_core::Principal;
 use twinlake_core::catalog::{Attachment, ObservedAttachment, OptIn, Registration, digest};
-use twinlake_core::grant::{ListedResource, PrincipalMapping};
+use twinlake_core::grant::{GrantMapping, ListedResource};
 use twinlake_core::location::Location;
 use twinlake_core::snapshot::Attachments;
 
@@ -58,7 +58,7 @@ pub(super) struct MappedAttachments {
 
 impl MappedAttachments {
     /// Adds a listed attachment.
-    pub(super) fn add(&mut self, listed: ObservedAttachment, mapping: &PrincipalMapping) {
+    pub(super) fn add(&mut self, listed: ObservedAttachment, mapping: &GrantMapping) {
         let (kind, name) = describe(&listed.attachment);
         let attachment = match map_attachment(listed.attachment, mapping) {
             Ok(Some(attachment)) => attachment,
@@ -107,7 +107,7 @@ fn describe(attachment: &Attachment) -> (&'static str, String) {
 /// Why the attachment is not replicated.
 fn map_attachment(
     attachment: Attachment,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> Result<Option<Attachment>, Unmapped> {
     match attachment {
         Attachment::Registration(registration) => {
@@ -127,7 +127,7 @@ fn map_attachment(
 
 fn map_registration(
     registration: Registration,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> Result<Registration, Unmapped> {
     let Some(arn) = mapping.location(&registration.arn) else {
         return Err(Unmapped {
@@ -146,7 +146,7 @@ fn map_registration(
     })
 }
 
-fn map_opt_in(opt_in: OptIn, mapping: &PrincipalMapping) -> Result<Option<OptIn>, Unmapped> {
+fn map_opt_in(opt_in: OptIn, mapping: &GrantMapping) -> Result<Option<OptIn>, Unmapped> {
     let principal = match mapping.principal_outside_grants(&opt_in.principal) {
         Ok(Some(principal)) => principal,
         Ok(None) => return Ok(None),
@@ -199,11 +199,11 @@ mod tests {
 
     const ROLE: &str = "arn:aws:iam::111122223333:role/A";
 
-    fn mapping() -> PrincipalMapping {
+    fn mapping() -> GrantMapping {
         let text = "[[region]]\nid = \"a\"\nregion = \"us-east-1\"\naccount = \"111122223333\"\n\
                     [[region]]\nid = \"b\"\nregion = \"ap-south-1\"\naccount = \"111122223333\"\n\
                     [[location]]\na = \"s3://lake-us\"\nb = \"s3://lake-in\"\n";
-        PrincipalMapping::of_primary(&Policy::parse(text).unwrap(), Epoch::INITIAL)
+        GrantMapping::of_primary(&Policy::parse(text).unwrap(), Epoch::INITIAL)
     }
 
     fn registration(arn: &str) -> Attachment {
@@ -322,7 +322,7 @@ mod tests {
             role("A"),
             role("B"),
         );
-        let mapping = PrincipalMapping::of_primary(&Policy::parse(&text).unwrap(), Epoch::INITIAL);
+        let mapping = GrantMapping::of_primary(&Policy::parse(&text).unwrap(), Epoch::INITIAL);
         let mut mapped = MappedAttachments::default();
         for name in ["A", "B", "Local"] {
             mapped.add(

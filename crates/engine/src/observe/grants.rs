@@ -5,7 +5,7 @@ use crate::grant_index::GrantIndex;
 use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::join_all;
 use twinlake_core::catalog::MaybeLink as _;
-use twinlake_core::grant::{ListedPermission, PrincipalMapping};
+use twinlake_core::grant::{GrantMapping, ListedPermission};
 use twinlake_core::snapshot::{Observation, Snapshot};
 use twinlake_core::{CallError, CallErrorKind, Grants, Name, Subject};
 
@@ -107,9 +107,9 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
     /// table; those of the primary show whether Twinlake's role sees all tables.
     pub(super) async fn read_all_tables_grants(&self, database: &Name, snapshots: &mut Snapshots) {
         let filter = GrantFilter::AllTables(database.clone());
-        let index = |listed: Result<Vec<ListedPermission>, CallError>,
-                     mapping: &PrincipalMapping| {
-            match listed {
+        let index =
+            |listed: Result<Vec<ListedPermission>, CallError>, mapping: &GrantMapping| match listed
+            {
                 Ok(entries) => {
                     let index = GrantIndex::new(&entries, mapping);
                     Observation::Present(index.on(&Subject::Database(database.clone())))
@@ -118,8 +118,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
                     Observation::Present(Grants::new())
                 }
                 Err(error) => Observation::Unknown(error),
-            }
-        };
+            };
         let (primary, standby) = join(
             self.primary.grants_on(&filter),
             self.standby.grants_on(&filter),
@@ -145,7 +144,7 @@ impl<P: ReadRegion, S: ReadRegion> Observer<'_, P, S> {
         region: &R,
         subject: &Subject,
         is_link: bool,
-        mapping: &PrincipalMapping,
+        mapping: &GrantMapping,
     ) -> Observation<Grants> {
         let filters = match subject {
             Subject::Catalog | Subject::Function(_) => Vec::new(),

@@ -7,7 +7,7 @@ use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{Attachment, AttachmentKey, IndexStatus, ObservedAttachment, OptIn};
-use twinlake_core::grant::{LfTagPolicy, PrincipalMapping};
+use twinlake_core::grant::{GrantMapping, LfTagPolicy};
 use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::snapshot::{
     Attachments, LfTagPolicyGrants, LfTagSearch, Observation, Snapshot, by_key,
@@ -54,7 +54,7 @@ pub(super) fn empty_if_unsupported<T: Default>(
 pub(super) async fn list_items(
     region: &impl ReadRegion,
     lf_subject: LfSubject,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> (Observation<Attachments>, UnmappedAttachments) {
     let mut mapped = MappedAttachments::default();
     let listed = region
@@ -71,8 +71,8 @@ pub(super) async fn list_items(
 
 /// Lists the items of every Lake Formation subject of both Regions.
 pub(super) async fn list_items_of_both(
-    (primary, primary_mapping): (&impl ReadRegion, &PrincipalMapping),
-    (standby, standby_mapping): (&impl ReadRegion, &PrincipalMapping),
+    (primary, primary_mapping): (&impl ReadRegion, &GrantMapping),
+    (standby, standby_mapping): (&impl ReadRegion, &GrantMapping),
 ) -> (Items, Items) {
     let (mut primary, mut standby) = join(
         list_all_items(primary, primary_mapping),
@@ -93,8 +93,8 @@ pub(super) async fn list_items_of_both(
 
 /// Lists all opt-ins of both Regions.
 pub(super) async fn list_opt_ins_of_both(
-    (primary, primary_mapping): (&impl ReadRegion, &PrincipalMapping),
-    (standby, standby_mapping): (&impl ReadRegion, &PrincipalMapping),
+    (primary, primary_mapping): (&impl ReadRegion, &GrantMapping),
+    (standby, standby_mapping): (&impl ReadRegion, &GrantMapping),
 ) -> ObservationPair<OptIns> {
     let listed = join(
         list_opt_ins(primary, primary_mapping),
@@ -105,7 +105,7 @@ pub(super) async fn list_opt_ins_of_both(
 }
 
 /// Lists the items of every Lake Formation subject of a Region.
-async fn list_all_items(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Items {
+async fn list_all_items(region: &impl ReadRegion, mapping: &GrantMapping) -> Items {
     let mut all = Items::default();
     let listings = SUBJECTS_WITH_ITEMS.map(|lf_subject| async move {
         (lf_subject, list_items(region, lf_subject, mapping).await)
@@ -150,7 +150,7 @@ fn all_opt_ins(listed: &Observation<OptIns>) -> Observation<BTreeSet<OptIn>> {
 }
 
 /// Lists all opt-ins of a Region.
-async fn list_opt_ins(region: &impl ReadRegion, mapping: &PrincipalMapping) -> Observation<OptIns> {
+async fn list_opt_ins(region: &impl ReadRegion, mapping: &GrantMapping) -> Observation<OptIns> {
     let listed = region.opt_ins().await;
     present_or_unknown(listed.map(|all| {
         let mut by_subject: BTreeMap<Subject, MappedAttachments> = BTreeMap::new();
@@ -471,7 +471,7 @@ pub(super) fn lf_tag_policy_grants(grants: Grants) -> Grants {
 
 async fn list_lf_tag_policy_grants_of(
     region: &impl ReadRegion,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
 ) -> Observation<LfTagPolicyGrants> {
     let mut entries = Vec::new();
     let listings = PermissionResourceType::LF_TAG_POLICY_TYPES

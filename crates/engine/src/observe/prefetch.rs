@@ -6,7 +6,7 @@ use crate::ports::{GrantFilter, PermissionResourceType, ReadRegion};
 use futures_util::future::{join_all, join3};
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::catalog::{MaybeLink, Observed};
-use twinlake_core::grant::{ListedPermission, PrincipalMapping};
+use twinlake_core::grant::{GrantMapping, ListedPermission};
 use twinlake_core::snapshot::ObservedSettings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{
@@ -40,14 +40,14 @@ pub struct Prefetched {
 }
 
 /// How principals and locations of the primary and of the standby are translated.
-pub type PrincipalMappings = (PrincipalMapping, PrincipalMapping);
+pub type PrincipalMappings = (GrantMapping, GrantMapping);
 
 /// The mappings of both Regions.
 #[must_use]
 pub fn principal_mappings(policy: &Policy, epoch: Epoch) -> PrincipalMappings {
     (
-        PrincipalMapping::of_primary(policy, epoch),
-        PrincipalMapping::of_standby(policy, epoch),
+        GrantMapping::of_primary(policy, epoch),
+        GrantMapping::of_standby(policy, epoch),
     )
 }
 
@@ -73,7 +73,7 @@ impl GrantsToList {
 /// listings are read at the same time.
 async fn all_grants(
     region: &impl ReadRegion,
-    mapping: &PrincipalMapping,
+    mapping: &GrantMapping,
     wanted: GrantsToList,
 ) -> Result<GrantIndex, CallError> {
     let unfiltered = async {

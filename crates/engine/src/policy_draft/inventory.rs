@@ -52,7 +52,9 @@ impl ListedTable {
             return true;
         };
         let is_withheld = found.is_iceberg && policy.iceberg == IcebergPolicy::Withhold;
-        let mapped = policy.locations.map(&found.location, SiteId::A);
+        let mapped = policy
+            .locations
+            .counterpart_from(SiteId::A, &found.location);
         !is_withheld && matches!(mapped, Ok(Mapped::To(_)))
     }
 }

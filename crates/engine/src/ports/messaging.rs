@@ -10,8 +10,9 @@ pub trait AlertTopic {
     /// It could not be published.
     async fn publish(&self, alert: &Alert) -> Result<(), CallError>;
 
-    /// Called once for each alert that is part of a published message. Does nothing by default.
-    async fn record_delivered(&self, _: &Alert) {}
+    /// Called once for each alert that is part of a published message, after it was published. Does nothing by
+    /// default.
+    async fn after_publish(&self, _: &Alert) {}
 }
 
 /// The queue to which a function sends work that it could not finish.

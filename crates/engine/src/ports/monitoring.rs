@@ -29,11 +29,11 @@ pub trait StandbyObjects {
     async fn has_arrived(&self, replica: &ExpectedReplica) -> Result<bool, CallError>;
 }
 
-/// Sends events that reach the event bus of the peer Region.
-pub trait PeerEventBus {
+/// The default event bus of this Region. A rule forwards some of its events to the peer Region.
+pub trait EventBus {
     /// Sends an event with Twinlake as its source.
     ///
     /// # Errors
-    /// The bus did not accept the event.
+    /// The bus did not accept the event. Nothing is known of its way to the peer Region.
     async fn send(&self, detail_type: &str, detail: &str) -> Result<(), CallError>;
 }

@@ -76,7 +76,7 @@ impl<'a> Container<'a> {
     }
 
     /// The file with edited entries: `edit` moves the cursor to the end of an entry, and appends
-    /// replacements of spans in their order. Header and sync markers stay, and so does a block
+    /// replacements of spans, in any order; spans do not overlap. Header and sync markers stay, and so does a block
     /// without replacements.
     pub(crate) fn rewrite(
         &self,
@@ -172,7 +172,7 @@ fn parse_header(bytes: &[u8]) -> Result<Header<'_>, AvroError> {
     Ok((header, sync, cursor.position()))
 }
 
-/// Replacements of spans of a block, in the order of the spans.
+/// Replacements of spans of a block, in any order.
 #[derive(Debug, Default)]
 pub(crate) struct SpanEdits(Vec<(std::ops::Range<usize>, Vec<u8>)>);
 

@@ -15,7 +15,7 @@ use twinlake_core::event::{
 use twinlake_core::topology::RegionRole;
 use twinlake_core::{Alert, AlertKind, CallError, CallErrorKind, Timestamp, render};
 use twinlake_engine::event_batch::QueueMessage;
-use twinlake_engine::ports::{PeerEventBus as _, StatCounters};
+use twinlake_engine::ports::{EventBus as _, StatCounters};
 use twinlake_engine::region_authority::RegionAuthority;
 use twinlake_engine::{Clock as _, alerts, s3_replication};
 

@@ -29,7 +29,7 @@ impl SimState {
         if let Some(database) = database {
             self.get_database(caller, database)?;
         }
-        if self.has_no_access(caller.region, caller.principal) {
+        if self.sees_empty_catalog(caller.region, caller.principal) {
             return Ok(Vec::new());
         }
         let (region, database) = match database {

@@ -219,6 +219,7 @@ impl SimState {
     fn get_filter(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let id = table_id_from(request, "DatabaseName", "TableName")?;
         let all = self.region(caller.region)?.data_cells_filters.get(&id);
+        let all = all.filter(|_| !self.sees_empty_catalog(caller.region, caller.principal));
         let one = all.and_then(|all| all.get(required_text(request, "Name").ok()?));
         let (filter, version) = one
             .filter(|(filter, _)| {
@@ -236,7 +237,7 @@ impl SimState {
             "Name",
         )?;
         self.check_subject_exists(caller, &Subject::Table(id.clone()))?;
-        let all = match self.has_no_access(caller.region, caller.principal) {
+        let all = match self.sees_empty_catalog(caller.region, caller.principal) {
             true => None,
             false => self.region(caller.region)?.data_cells_filters.get(&id),
         };
@@ -277,7 +278,7 @@ impl SimState {
     }
 
     fn list_opt_ins(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
-        let all: Vec<&OptIn> = match self.has_no_access(caller.region, caller.principal) {
+        let all: Vec<&OptIn> = match self.sees_empty_catalog(caller.region, caller.principal) {
             true => Vec::new(),
             false => self.region(caller.region)?.opt_ins.iter().collect(),
         };

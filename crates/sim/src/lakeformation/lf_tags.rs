@@ -76,6 +76,7 @@ impl SimState {
     pub(super) fn get_tag(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let key = required_text(request, "TagKey")?.to_lowercase();
         let values = self.region(caller.region)?.lf_tags.get(&key);
+        let values = values.filter(|_| !self.sees_empty_catalog(caller.region, caller.principal));
         let values = values.ok_or_else(ApiError::not_found)?;
         Ok(json!({"TagKey": key, "TagValues": values}))
     }
@@ -160,7 +161,7 @@ impl SimState {
 
     pub(super) fn list_tags(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let none = BTreeMap::new();
-        let tags = match self.has_no_access(caller.region, caller.principal) {
+        let tags = match self.sees_empty_catalog(caller.region, caller.principal) {
             true => &none,
             false => &self.region(caller.region)?.lf_tags,
         };
@@ -228,7 +229,7 @@ impl SimState {
     /// also inherited ones (LF-25).
     pub(super) fn resource_tags(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let (subject, _) = assignment_target(request)?;
-        if self.has_no_access(caller.region, caller.principal) {
+        if self.sees_empty_catalog(caller.region, caller.principal) {
             return Err(ApiError::not_found());
         }
         self.check_subject_exists(caller, &subject)?;
@@ -327,7 +328,7 @@ impl SimState {
 
     pub(super) fn list_expressions(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
         let all: Vec<&NamedLfTagExpression> =
-            match self.has_no_access(caller.region, caller.principal) {
+            match self.sees_empty_catalog(caller.region, caller.principal) {
                 true => Vec::new(),
                 false => self
                     .region(caller.region)?
@@ -350,7 +351,7 @@ impl SimState {
         target: LfTagPolicyTarget,
         expression: &LfTagExpression,
     ) -> Result<Vec<LfTaggedResource>, ApiError> {
-        if self.has_no_access(caller.region, caller.principal) {
+        if self.sees_empty_catalog(caller.region, caller.principal) {
             return Ok(Vec::new());
         }
         let region = self.region(caller.region)?;

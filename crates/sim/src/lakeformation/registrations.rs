@@ -84,7 +84,8 @@ impl SimState {
     }
 
     pub(super) fn list_registrations(&self, caller: Caller<'_>, request: &Value) -> ApiResult {
-        let all: Vec<&Registration> = match self.has_no_access(caller.region, caller.principal) {
+        let all: Vec<&Registration> = match self.sees_empty_catalog(caller.region, caller.principal)
+        {
             true => Vec::new(),
             false => self.region(caller.region)?.registrations.values().collect(),
         };

@@ -282,7 +282,7 @@ impl SimRegion {
             "ListLakeFormationOptIns",
             1000,
             |state: &SimState, caller| {
-                if state.has_no_access(caller.region, caller.principal) {
+                if state.sees_empty_catalog(caller.region, caller.principal) {
                     return Ok(Vec::new());
                 }
                 Ok(state

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use twinlake_core::audit::ApprovedDeletions;
 use twinlake_core::catalog::FilterColumns;
 use twinlake_core::event::EventContext;
-use twinlake_core::grant::{ListedResource, PrincipalMapping};
+use twinlake_core::grant::{GrantMapping, ListedResource};
 use twinlake_core::scope::subject_of_opt_in;
 use twinlake_core::topology::{Epoch, SiteId};
 use twinlake_core::{
@@ -153,7 +153,7 @@ impl ScenarioRunner {
                 Ok(())
             }
             ["remove-access" | "take-rights", region] => {
-                self.sim.state().remove_access(region, ROLE);
+                self.sim.state().remove_read_access(region, ROLE);
                 Ok(())
             }
             ["fail", region, call, code] => self.inject_fault(region, call, code, "x1"),
@@ -343,7 +343,7 @@ impl ScenarioRunner {
                 region: primary_region.to_owned(),
                 account: ACCOUNT.to_owned(),
                 own_roles: self.own_roles.clone(),
-                principal_mapping: PrincipalMapping::of_primary(&self.policy()?, self.epoch),
+                grant_mapping: GrantMapping::of_primary(&self.policy()?, self.epoch),
                 now: self.sim.now(),
             };
             let deadline = self.sim.now().plus_secs(1_000_000);
@@ -368,13 +368,13 @@ impl ScenarioRunner {
     fn print_grants(&mut self, region: &str) -> LineResult {
         let entries = self.sim.state().listed_grants(region);
         let policy = self.policy()?;
-        let principal_mapping = match region {
+        let grant_mapping = match region {
             region if region == self.primary_region => {
-                PrincipalMapping::of_primary(&policy, self.epoch)
+                GrantMapping::of_primary(&policy, self.epoch)
             }
-            _ => PrincipalMapping::of_standby(&policy, self.epoch),
+            _ => GrantMapping::of_standby(&policy, self.epoch),
         };
-        let (grants, unsupported) = twinlake_core::grant::normalize(&entries, &principal_mapping);
+        let (grants, unsupported) = twinlake_core::grant::normalize(&entries, &grant_mapping);
         for (grant, grantable) in grants {
             if grant.principal.0 != ROLE && grant.principal.0 != ADMIN {
                 let option = if grantable { " with grant option" } else { "" };

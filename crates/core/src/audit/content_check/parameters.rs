@@ -1,6 +1,6 @@
 //! The parameters whose value is a location, and the check of values that are lists of patterns.
 
-use super::{Content, Kind, split_scheme};
+use super::{ContentCheck, Kind, split_scheme};
 
 /// How the value of a parameter holds locations.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,14 +41,14 @@ pub(super) fn syntax(path: &[&str], kind: Kind) -> Option<Syntax> {
 /// # Errors
 /// The first pattern that differs and may not.
 pub(super) fn check_patterns(
-    content: &Content<'_>,
+    content: &ContentCheck<'_>,
     primary: &str,
     sent: &str,
     kind: Kind,
 ) -> Result<(), String> {
     let list = |text: &str| serde_json::from_str::<Vec<String>>(text).ok();
     let (Some(primary_list), Some(sent_list)) = (list(primary), list(sent)) else {
-        return content.check_location(primary, sent, kind.is_iceberg);
+        return content.check_location(primary, sent, kind.keeps_locations);
     };
     if primary_list.len() != sent_list.len() {
         return Err(format!("{sent} has another number of patterns"));
@@ -57,7 +57,7 @@ pub(super) fn check_patterns(
     pairs.try_for_each(
         |(primary, sent)| match primary == sent && !names_bucket(primary) {
             true => Ok(()),
-            false => content.check_location(primary, sent, kind.is_iceberg),
+            false => content.check_location(primary, sent, kind.keeps_locations),
         },
     )
 }
@@ -87,7 +87,7 @@ mod tests {
 
     /// Whether the audit accepts a table or partition with these fields for the primary's.
     fn accepts(policy: &Policy, identity: &Value, primary: &Value, sent: &Value) -> bool {
-        let content = Content {
+        let content = ContentCheck {
             policy,
             epoch: Epoch::INITIAL,
         };

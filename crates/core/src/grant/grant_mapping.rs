@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// The grants of both sites are mapped to the standby's principals and locations, so that
 /// they can be compared grant by grant.
 #[derive(Clone, Debug)]
-pub struct PrincipalMapping {
+pub struct GrantMapping {
     /// Principals that have another ARN in the standby.
     principals: BTreeMap<String, String>,
     locations: LocationMap,
@@ -36,7 +36,7 @@ pub(super) enum MappedPrincipal {
     Ambiguous,
 }
 
-impl Default for PrincipalMapping {
+impl Default for GrantMapping {
     /// Maps every principal to itself, and no location.
     fn default() -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Default for PrincipalMapping {
     }
 }
 
-impl PrincipalMapping {
+impl GrantMapping {
     /// The mapping for grants of the primary.
     #[must_use]
     pub fn of_primary(policy: &Policy, epoch: Epoch) -> Self {
@@ -130,7 +130,7 @@ impl PrincipalMapping {
     #[must_use]
     pub fn location(&self, text: &str) -> Option<String> {
         let arn = Location::parse(text).ok()?.as_arn(self.partition);
-        match self.locations.map(&arn, self.site) {
+        match self.locations.counterpart_from(self.site, &arn) {
             Ok(Mapped::To(_)) if self.site == self.standby => Some(arn),
             Ok(Mapped::To(mapped)) => Location::parse(&mapped)
                 .ok()
