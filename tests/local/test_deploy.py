@@ -256,7 +256,7 @@ def break_in(template, region):
     broken["Resources"]["Broken"] = {
         "Type": "AWS::Events::Rule", "Condition": "IsBroken",
         # Last, when all else is there.
-        "DependsOn": ["Monitor", "Ledger", "EventBus"],
+        "DependsOn": ["Monitor", "Ledger", "PeerEventBus"],
         "Properties": {"EventPattern": {"source": ["x"]}, "Targets": [{
             "Id": "bus", "Arn": f"arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/missing"}]},
     }

@@ -532,14 +532,14 @@ def test_d1_rules_that_name_the_peers_bus_have_a_condition_and_so_has_what_names
 
 
 def test_d1_the_bus_names_its_own_account():
-    allow, _ = RESOURCES["EventBus"]["Properties"]["Policy"]["Statement"]
+    allow, _ = RESOURCES["PeerEventBus"]["Properties"]["Policy"]["Statement"]
     assert allow["Effect"] == "Allow" and allow["Action"] == "events:PutEvents"
     assert allow["Principal"] == {
         "AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
 
 
 def test_d4_only_twinlakes_roles_put_events_with_its_source():
-    _, on_peer_bus = RESOURCES["EventBus"]["Properties"]["Policy"]["Statement"]
+    _, on_peer_bus = RESOURCES["PeerEventBus"]["Properties"]["Policy"]["Statement"]
     on_default_bus = RESOURCES["DefaultEventBusPolicy"]["Properties"]["Statement"]
     assert "EventBusName" not in RESOURCES["DefaultEventBusPolicy"]["Properties"]
     roles = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/twinlake/*"

@@ -17,6 +17,16 @@ pub enum Mutant {
     HidesGrantsThatFailed,
     /// A table that only an intent proves is updated before it is paired.
     PairsAtTheEnd,
+    /// The lease of a function is counted from the end of reading the role.
+    CountsLeaseFromTheEnd,
+    /// A function sends requests whatever the age of its lease.
+    SendsWithoutLease,
+    /// A switch waits only until leases have ended, and not for requests under way.
+    WaitsForTheLeaseOnly,
+    /// A switchover makes the former primary the standby without comparing both Regions.
+    HandsOverUncompared,
+    /// An acceptance writes the record of the former primary whatever was written meanwhile.
+    AcceptsUnconditionally,
 }
 
 /// The result of a call that writes to the standby.

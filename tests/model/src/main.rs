@@ -1,13 +1,14 @@
 //! Checks every interleaving of handlers with the real `plan`, `audit` and `Pairing::merge`, once with
 //! each site as primary. Handlers crash, messages are delivered twice, calls fail, and any number
-//! of handlers work on one subject at the same time. There are three models:
+//! of handlers work on one subject at the same time. There are four models:
 //!
 //! - a grant on a table ([`grant`]), where reads of either Region may be one write old. What an event names as
 //!   revoked is revoked if the primary lacks it; what a handler granted itself needs the proof of any grant;
 //! - a data cells filter, its table and a grant on it ([`filter`]), whose plans have steps that
 //!   require others;
 //! - the ledger row of a table ([`row_model`]), with its version, intents and pairing. Somebody else
-//!   may put a table of their own in the place of the standby's.
+//!   may put a table of their own in the place of the standby's;
+//! - two Regions that change over ([`takeover_model`]), with functions in flight in both of them.
 //!
 //! A call takes effect, or fails without effect, fails with effect, loses its response behind which
 //! it took effect, or is refused for good ([`calls::CallResult`]). A step is applied only if every
@@ -48,6 +49,7 @@ mod filter;
 mod grant;
 mod inputs;
 mod row_model;
+mod takeover_model;
 
 use access_model::{AccessModel, AccessWorld, Bounds, Difference};
 use calls::Mutant;
@@ -60,6 +62,7 @@ use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::process::ExitCode;
 use std::time::Instant;
+use takeover_model::{TakeoverBounds, TakeoverModel};
 use twinlake_core::topology::{Epoch, SiteId};
 
 /// What the check of one configuration found.
@@ -178,14 +181,53 @@ fn check_rows(epoch: Epoch, bounds: RowBounds) -> (usize, bool) {
     (checked.states, checked.violated.is_empty())
 }
 
+/// The numbers of functions, changes by people, partitions and commands of the models of a takeover.
+const TAKEOVER_BOUNDS: [(usize, u8, u8, u8); 2] = [(2, 1, 1, 2), (1, 1, 1, 4)];
+
+fn check_takeover(epoch: Epoch, bounds: (usize, u8, u8, u8)) -> (usize, bool) {
+    let (functions, changes, partitions, commands) = bounds;
+    let title = format!(
+        "a takeover, {functions} functions, up to {changes} changes by people, {partitions} partitions, {commands} \
+         commands"
+    );
+    let bounds = TakeoverBounds {
+        functions,
+        changes,
+        partitions,
+        commands,
+    };
+    let model = TakeoverModel::new(epoch, bounds, None);
+    let (checked, has_come_back) = check(&title, model, TakeoverModel::has_come_back);
+    // A takeover and the way back are two commands, each with an acceptance or a handover.
+    let is_reached = has_come_back || commands < 4;
+    if !is_reached {
+        println!("    NOT REACHED: the first primary is the primary again");
+    }
+    (checked.states, checked.violated.is_empty() && is_reached)
+}
+
+/// The models that the arguments name; all of them without arguments.
+struct Wanted(BTreeSet<String>);
+
+impl Wanted {
+    fn from_arguments() -> Self {
+        Self(std::env::args().skip(1).collect())
+    }
+
+    fn of<T, const N: usize>(&self, name: &str, bounds: [T; N]) -> impl Iterator<Item = T> {
+        let is_wanted = self.0.is_empty() || self.0.contains(name);
+        bounds.into_iter().filter(move |_| is_wanted)
+    }
+}
+
 /// Checks every configuration in an epoch and prints the results. Returns whether all of them are
 /// as expected.
-fn check_epoch(epoch: Epoch) -> bool {
+fn check_epoch(epoch: Epoch, wanted: &Wanted) -> bool {
     let region = CommonInputs::new(epoch).primary().region.clone();
     println!("epoch {epoch}, in {region}:");
     let mut results = Vec::new();
     let may_be_stale = [(false, false), (false, true), (true, false), (true, true)];
-    for (handlers, changes, failures) in GRANT_BOUNDS {
+    for (handlers, changes, failures) in wanted.of("grant", GRANT_BOUNDS) {
         for may_be_stale in may_be_stale {
             let bounds = Bounds {
                 handlers,
@@ -211,7 +253,7 @@ fn check_epoch(epoch: Epoch) -> bool {
             ));
         }
     }
-    for (handlers, changes, failures) in FILTER_BOUNDS {
+    for (handlers, changes, failures) in wanted.of("filter", FILTER_BOUNDS) {
         let bounds = Bounds {
             handlers,
             changes,
@@ -226,7 +268,7 @@ fn check_epoch(epoch: Epoch) -> bool {
             |_, has_refusal| has_refusal,
         ));
     }
-    for (handlers, changes, failures, is_replaced) in ROW_BOUNDS {
+    for (handlers, changes, failures, is_replaced) in wanted.of("row", ROW_BOUNDS) {
         let bounds = RowBounds {
             handlers,
             changes,
@@ -234,6 +276,9 @@ fn check_epoch(epoch: Epoch) -> bool {
             is_replaced,
         };
         results.push(check_rows(epoch, bounds));
+    }
+    for bounds in wanted.of("takeover", TAKEOVER_BOUNDS) {
+        results.push(check_takeover(epoch, bounds));
     }
     let total: usize = results.iter().map(|(states, _)| states).sum();
     println!("  {total} states in all");
@@ -294,14 +339,31 @@ fn check_mutants() -> bool {
     ] {
         are_found &= finds(mutant, RowModel::new(inputs(), row_bounds, Some(mutant)));
     }
+    let takeover_bounds = TakeoverBounds {
+        functions: 1,
+        changes: 1,
+        partitions: 1,
+        commands: 3,
+    };
+    for mutant in [
+        Mutant::CountsLeaseFromTheEnd,
+        Mutant::SendsWithoutLease,
+        Mutant::WaitsForTheLeaseOnly,
+        Mutant::HandsOverUncompared,
+        Mutant::AcceptsUnconditionally,
+    ] {
+        let model = TakeoverModel::new(Epoch::INITIAL, takeover_bounds, Some(mutant));
+        are_found &= finds(mutant, model);
+    }
     are_found
 }
 
 fn main() -> ExitCode {
     let epochs = [Epoch::INITIAL, Epoch::new(1, SiteId::B)];
+    let wanted = Wanted::from_arguments();
     let mut is_ok = true;
     for epoch in epochs {
-        is_ok &= check_epoch(epoch);
+        is_ok &= check_epoch(epoch, &wanted);
     }
     is_ok &= check_mutants();
     match is_ok {

@@ -12,11 +12,11 @@ pub(super) fn digest_of(content: Content) -> String {
 }
 
 pub(super) fn timestamp(created: Created) -> Timestamp {
-    Timestamp::from_millis(CREATED.0 + i64::from(created))
+    Timestamp::from_millis(CREATED.millis() + i64::from(created))
 }
 
 pub(super) fn creation(timestamp: Timestamp) -> Created {
-    Created::try_from(timestamp.0 - CREATED.0).expect("few objects are created")
+    Created::try_from(timestamp.millis() - CREATED.millis()).expect("few objects are created")
 }
 
 /// The conversions between the model's rows and the real ones.
