@@ -34,11 +34,13 @@ fn describe_event(bytes: &[u8]) -> String {
             let read_requests = scope.read_requests.iter().map(|(subject, read_request)| {
                 let named = match (
                     read_request.deletion_named,
-                    read_request.partition_deletion_named,
+                    read_request.unnamed_partitions_deleted,
+                    read_request.deletable_partitions.is_empty(),
                 ) {
-                    (true, _) => " (deletion named)",
-                    (false, true) => " (partition deletion named)",
-                    (false, false) => "",
+                    (true, _, _) => " (deletion named)",
+                    (false, true, _) => " (deletion of unnamed partitions)",
+                    (false, false, false) => " (deletion of the partitions named)",
+                    (false, false, true) => "",
                 };
                 let values = match read_request.partition_values.is_empty() {
                     true => String::new(),

@@ -86,7 +86,7 @@ fn a_deletion_in_the_standby_names_no_deletion_or_revoke_in_the_primary() {
     for change in changes {
         assert!(change.scope.named_revokes.is_empty());
         for read_request in change.scope.read_requests.values() {
-            assert!(!read_request.deletion_named && !read_request.partition_deletion_named);
+            assert!(!read_request.deletion_named && !read_request.unnamed_partitions_deleted);
             assert!(read_request.deletable_partitions.is_empty());
         }
     }

@@ -126,9 +126,10 @@ pub struct ReadRequest {
     /// An event named the deletion of the subject itself.
     #[serde(default)]
     pub deletion_named: bool,
-    /// An event named the deletion of some of its partitions.
-    #[serde(default)]
-    pub partition_deletion_named: bool,
+    /// An event says that partitions of it were deleted, and not which, or more of them than are read by name: all
+    /// are listed. Where it names them, they are among [`Self::deletable_partitions`].
+    #[serde(default, alias = "partition_deletion_named")]
+    pub unnamed_partitions_deleted: bool,
     /// The values of partitions that may be deleted if the primary lacks them, without further
     /// proof: an event named their deletion, or a full listing of the primary does not contain
     /// them, or the current run created them.
@@ -157,13 +158,13 @@ impl ReadRequest {
     fn merge(&mut self, other: &Self) {
         self.facets.extend(&other.facets);
         self.deletion_named |= other.deletion_named;
-        self.partition_deletion_named |= other.partition_deletion_named;
+        self.unnamed_partitions_deleted |= other.unnamed_partitions_deleted;
         self.partition_values
             .extend(other.partition_values.iter().cloned());
         self.deletable_partitions
             .extend(other.deletable_partitions.iter().cloned());
         if self.partition_values.len() > MAX_NAMED_PARTITIONS {
-            self.partition_deletion_named |= !self.deletable_partitions.is_empty();
+            self.unnamed_partitions_deleted |= !self.deletable_partitions.is_empty();
             self.partition_values.clear();
             self.deletable_partitions.clear();
             self.facets.extend([Facet::Definition, Facet::Partitions]);
@@ -631,7 +632,16 @@ mod tests {
             read_request.facets,
             [Facet::Definition, Facet::Partitions].into()
         );
-        assert!(read_request.partition_values.is_empty() && read_request.partition_deletion_named);
+        assert!(
+            read_request.partition_values.is_empty() && read_request.unnamed_partitions_deleted
+        );
+    }
+
+    #[test]
+    fn a_message_with_the_former_name_of_unnamed_partitions_is_read() {
+        let sent = r#"{"facets": ["definition"], "partition_deletion_named": true}"#;
+        let read_request: ReadRequest = serde_json::from_str(sent).unwrap();
+        assert!(read_request.unnamed_partitions_deleted);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use twinlake_core::event::{
     UnrecognizedEvent, parse, parse_operational_event, parse_replication, replication_alerts,
 };
 use twinlake_core::grant::GrantMapping;
+use twinlake_core::scope::ReadRequest;
 use twinlake_core::topology::{Epoch, Site};
 use twinlake_core::{Alert, AlertKind, Facet, OwnRoles, Policy, Scope, Timestamp, render};
 use twinlake_engine::Clock as _;
@@ -204,9 +205,9 @@ fn describe_scope(scope: &Scope) -> String {
     let mut text = String::new();
     for (subject, request) in &scope.read_requests {
         let facets: Vec<String> = request.facets.iter().map(facet_name).collect();
-        let deletion = match (request.deletion_named, request.partition_deletion_named) {
+        let deletion = match (request.deletion_named, request.unnamed_partitions_deleted) {
             (true, _) => " (the event names its deletion)",
-            (false, true) => " (the event names deleted partitions)",
+            (false, true) => " (the event says that partitions of it were deleted, and not which)",
             (false, false) => "",
         };
         let _ = writeln!(
@@ -215,6 +216,7 @@ fn describe_scope(scope: &Scope) -> String {
             render::escape(&subject.to_string()),
             facets.join(", ")
         );
+        describe_partitions(&mut text, request);
     }
     for grant in scope.named_revokes.keys() {
         let grant = render::escape(&grant.to_string());
@@ -227,6 +229,30 @@ fn describe_scope(scope: &Scope) -> String {
         );
     }
     text
+}
+
+/// The most partitions that are listed.
+const MAX_LISTED_PARTITIONS: usize = 20;
+
+/// Adds the partitions that are read by their values, and says of which of them the event names the deletion.
+fn describe_partitions(text: &mut String, request: &ReadRequest) {
+    for values in request.partition_values.iter().take(MAX_LISTED_PARTITIONS) {
+        let deletion = match request.deletable_partitions.contains(values) {
+            true => " (the event names its deletion)",
+            false => "",
+        };
+        let values = render::escape(&values.join(", "));
+        let _ = writeln!(text, "  its partition ({values}){deletion}");
+    }
+    let more = request.partition_values.len();
+    let more = more.saturating_sub(MAX_LISTED_PARTITIONS);
+    if more > 0 {
+        let _ = writeln!(
+            text,
+            "  and {} more; `--json` lists all",
+            render::counted(more, "partition")
+        );
+    }
 }
 
 /// The facet as in JSON.
@@ -306,6 +332,34 @@ mod tests {
         assert!(
             peer_alert.contains("lists an alert of us-east-1"),
             "{peer_alert}"
+        );
+    }
+
+    #[test]
+    fn partitions_that_an_event_names_are_shown_and_their_deletion_with_them() {
+        let deleted = described(&event("ct-glue-BatchDeletePartition"));
+        assert!(deleted.contains("  its partition ("), "{deleted}");
+        assert!(
+            deleted.contains(") (the event names its deletion)"),
+            "{deleted}"
+        );
+        let created = described(&event("ct-glue-BatchCreatePartition"));
+        assert!(created.contains("  its partition ("), "{created}");
+        assert!(!created.contains("deletion"), "{created}");
+        let unnamed = described(&event("glue-native-table-BatchDeletePartition"));
+        assert!(
+            unnamed.contains("partitions of it were deleted, and not which"),
+            "{unnamed}"
+        );
+        assert!(!unnamed.contains("its partition ("), "{unnamed}");
+        let mut many =
+            ReadRequest::for_partitions((0..21).map(|n| vec![format!("{n:02}")]).collect(), true);
+        many.deletable_partitions.clear();
+        let mut text = String::new();
+        describe_partitions(&mut text, &many);
+        assert!(
+            text.ends_with("  its partition (19)\n  and 1 partition more; `--json` lists all\n"),
+            "{text}"
         );
     }
 

@@ -273,8 +273,8 @@ impl<'a> PlanReplay<'a> {
         let request = self.inputs.scope.read_requests.get(&subject);
         let is_deletion_allowed =
             request.is_some_and(|request| request.deletable_partitions.contains(values));
-        let is_deletion_named =
-            is_deletion_allowed || request.is_some_and(|request| request.partition_deletion_named);
+        let is_deletion_named = is_deletion_allowed
+            || request.is_some_and(|request| request.unnamed_partitions_deleted);
         let in_standby = present(self.inputs.standby.partitions.get(id));
         let found = in_standby.is_some_and(|in_standby| {
             in_standby.extra.contains(values) || in_standby.to_compare.contains_key(values)

@@ -171,7 +171,7 @@ fn scope_of_table_call(
         Some(values) => ReadRequest::for_partitions(values, deletes_partitions(event_name)),
         None => ReadRequest {
             deletion_named: matches!(event_name, "DeleteTable" | "BatchDeleteTable"),
-            partition_deletion_named: deletes_partitions(event_name),
+            unnamed_partitions_deleted: deletes_partitions(event_name),
             ..ReadRequest::for_facets(facets_of_table_call(event_name))
         },
     };
@@ -363,7 +363,7 @@ fn scope_of_targets(targets: &[ArnTarget], event_name: &str, may_name_deletion: 
         if let ArnTarget::Table(id) = target {
             let read_request = ReadRequest {
                 deletion_named: may_name_deletion && event_name == "DeleteTable",
-                partition_deletion_named: may_name_deletion && deletes_partitions(event_name),
+                unnamed_partitions_deleted: may_name_deletion && deletes_partitions(event_name),
                 ..ReadRequest::for_facets(facets_of_table_call(event_name))
             };
             scope.add(Subject::Table(id.clone()), read_request);

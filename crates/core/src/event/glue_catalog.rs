@@ -81,7 +81,7 @@ pub(super) fn table(
             ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
         }
         "DeletePartition" | "BatchDeletePartition" => ReadRequest {
-            partition_deletion_named: true,
+            unnamed_partitions_deleted: true,
             ..ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
         },
         "UpdateTable" => ReadRequest::for_facets(&TABLE_ITSELF),

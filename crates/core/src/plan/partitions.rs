@@ -152,7 +152,7 @@ fn plan_partition_deletions(
     if deleted.is_empty() {
         return;
     }
-    let is_deletion_named = request.is_some_and(|request| request.partition_deletion_named)
+    let is_deletion_named = request.is_some_and(|request| request.unnamed_partitions_deleted)
         || deleted.iter().all(|values| may_delete(values));
     if wanted.total() == Some(0)
         && !is_deletion_named

@@ -129,7 +129,7 @@ pub(super) async fn throttle_partition_scans<E: Environment, O: RetryQueue>(
             ScanDecision::Now => continue,
             ScanDecision::At(_) => *resent += 1,
             // A deletion that the event names must not be lost.
-            ScanDecision::Covered(at) if request.partition_deletion_named => {
+            ScanDecision::Covered(at) if request.unnamed_partitions_deleted => {
                 if !send(at).await {
                     continue;
                 }
@@ -145,7 +145,7 @@ pub(super) async fn throttle_partition_scans<E: Environment, O: RetryQueue>(
 /// Removes the scan of all partitions of a subject from a scope. Other facets stay.
 fn remove_partition_scan(scope: &mut Scope, subject: &Subject, request: &ReadRequest) {
     let mut rest = ReadRequest {
-        partition_deletion_named: false,
+        unnamed_partitions_deleted: false,
         ..request.clone()
     };
     rest.facets.remove(&Facet::Partitions);

@@ -324,7 +324,7 @@ impl<'a, E: Environment> Session<'a, E> {
     fn named_partition_deletions(&self) -> BTreeSet<TableId> {
         let requests = self.scope.read_requests.iter();
         let named = requests.filter_map(|(subject, request)| match subject {
-            Subject::Table(id) if request.partition_deletion_named => Some(id.clone()),
+            Subject::Table(id) if request.unnamed_partitions_deleted => Some(id.clone()),
             Subject::Table(_)
             | Subject::Catalog
             | Subject::LakeFormation(_)
@@ -467,7 +467,7 @@ impl<'a, E: Environment> Session<'a, E> {
                 .extend(partition_values_of(step).map(<[String]>::to_vec));
             if let Some(scope) = self.scope.read_requests.get(&subject) {
                 request.deletion_named |= scope.deletion_named;
-                request.partition_deletion_named |= scope.partition_deletion_named;
+                request.unnamed_partitions_deleted |= scope.unnamed_partitions_deleted;
             }
             // The plan with this deletion proved the absence, so the ledger row may go.
             request.deletion_named |=

@@ -149,8 +149,8 @@ impl<E: Environment> Session<'_, E> {
             let subject = Subject::Table(id);
             let requested = self.requested_scope.read_requests.get(&subject);
             let request = ReadRequest {
-                partition_deletion_named: requested
-                    .is_some_and(|request| request.partition_deletion_named),
+                unnamed_partitions_deleted: requested
+                    .is_some_and(|request| request.unnamed_partitions_deleted),
                 ..ReadRequest::for_facets(&[Facet::Definition, Facet::Partitions])
             };
             // The read continues in a later message, so it did not fail.
