@@ -11,7 +11,7 @@ use twinlake_core::failover::{EpochRecord, FailoverRequest};
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{CallErrorKind, OwnRoles, Principal, Timestamp};
 use twinlake_engine::divergence::{
-    AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare,
+    AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare,
 };
 use twinlake_engine::failover::{FENCE_WAIT, Survivor, run};
 use twinlake_engine::region_authority::region_authority;
@@ -81,14 +81,14 @@ impl Returned {
         self.harness.ledger.contents().epoch_record.unwrap().0
     }
 
-    fn regions(&self) -> ReturningRegion<'_, SimRegion, InMemoryLedger, TestObjects, Sim> {
-        ReturningRegion {
-            primary: DivergedRegion {
+    fn regions(&self) -> DivergenceContext<'_, SimRegion, InMemoryLedger, TestObjects, Sim> {
+        DivergenceContext {
+            primary: RegionPorts {
                 region: &self.primary,
                 ledger: &self.harness.ledger,
                 objects: &self.objects.0,
             },
-            former: DivergedRegion {
+            former: RegionPorts {
                 region: &self.former,
                 ledger: &self.former_ledger,
                 objects: &self.objects.1,

@@ -20,7 +20,7 @@ use twinlake_core::query::{ObjectKey, QueryStep};
 use twinlake_core::readiness::ReadinessReadings;
 use twinlake_core::topology::Epoch;
 use twinlake_core::{CallErrorKind, NextCommands, OwnRoles, Plan, Policy, Principal, Scope};
-use twinlake_engine::divergence::{DivergedRegion, ReturningRegion};
+use twinlake_engine::divergence::{DivergenceContext, RegionPorts};
 use twinlake_engine::operation_document::OperationConfig;
 use twinlake_engine::query::{FencedQueryRegion, QueryToolsContext, new_run};
 use twinlake_engine::readiness::{self, InspectedRegion, Inspection};
@@ -377,10 +377,10 @@ impl Connection {
     /// The two Regions after a failover, for a comparison.
     pub(crate) fn returning<'a, L, O>(
         &'a self,
-        primary: DivergedRegion<'a, CommandRegion, L, O>,
-        former: DivergedRegion<'a, CommandRegion, L, O>,
-    ) -> ReturningRegion<'a, CommandRegion, L, O, SystemClock> {
-        ReturningRegion {
+        primary: RegionPorts<'a, CommandRegion, L, O>,
+        former: RegionPorts<'a, CommandRegion, L, O>,
+    ) -> DivergenceContext<'a, CommandRegion, L, O, SystemClock> {
+        DivergenceContext {
             primary,
             former,
             clock: &self.clock,

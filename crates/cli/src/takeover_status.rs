@@ -1,5 +1,5 @@
-//! What `twinlake status` says of the last switch, from the ledger of the primary: whether the other Region follows,
-//! is fenced, or cannot be reached.
+//! What `twinlake status` says of the standby's role, by the epochs of both ledgers, and of the last switch, from the
+//! ledger of the primary.
 
 use crate::common_options::LedgerOptions;
 use crate::connect::ledger_in;
@@ -7,21 +7,23 @@ use crate::{CliError, CommandOutcome, output};
 use twinlake_core::client_address::ADDRESS_PARAMETER;
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::render;
-use twinlake_core::topology::Epoch;
+use twinlake_core::topology::{Epoch, RegionRole, SiteId, region_role};
 use twinlake_engine::Ledger as _;
 use twinlake_engine::operation_document::OperationConfig;
 
-/// Whether the standby follows the primary.
-#[derive(Debug)]
+/// Whether Twinlake changes the standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StandbyRole {
-    /// It holds the epoch of the primary.
+    /// It does: the standby is fenced by no other epoch.
     Follows,
-    /// It holds a lower epoch: nothing is changed in it.
+    /// It does not: the standby holds a lower epoch.
     Fenced,
+    /// It changes neither Region: their ledgers hold epochs with this number and different primaries.
+    Disputed(u64),
 }
 
 impl StandbyRole {
-    /// Reads the epochs of both Regions.
+    /// Reads the epoch that the standby holds, and compares it with that of the primary.
     ///
     /// # Errors
     /// The ledger of the standby cannot be read.
@@ -30,22 +32,44 @@ impl StandbyRole {
         epoch: Epoch,
         standby: &str,
     ) -> Result<Self, CliError> {
-        let held = ledger_in(&options.ledger_table, standby)
-            .await
-            .epoch()
-            .await?;
-        Ok(match held.is_before(epoch) {
-            true => Self::Fenced,
-            false => Self::Follows,
-        })
+        let ledger = ledger_in(&options.ledger_table, standby).await;
+        Ok(Self::of(epoch.standby(), ledger.epoch().await?, epoch))
+    }
+
+    /// The role of a site that holds an epoch, by that of the other site.
+    fn of(standby: SiteId, held: Epoch, primary: Epoch) -> Self {
+        match region_role(standby, held, Some(primary)) {
+            RegionRole::Fenced if held.is_disputed_by(primary) => Self::Disputed(held.number()),
+            RegionRole::Fenced => Self::Fenced,
+            RegionRole::Primary | RegionRole::Standby => Self::Follows,
+        }
+    }
+
+    /// Whether nothing is changed in the standby.
+    pub(crate) fn is_fenced(self) -> bool {
+        self != Self::Follows
+    }
+
+    /// The line about a standby that is fenced.
+    pub(crate) fn fenced_line(self, primary: &str, standby: &str) -> Option<String> {
+        match self {
+            Self::Follows => None,
+            Self::Fenced => Some(format!(
+                "{standby} is fenced: it was the primary before a switch, and nothing is changed in it until you \
+                 accept what it gives up. Run `twinlake divergence --region {primary}`."
+            )),
+            Self::Disputed(number) => Some(disputed_line(number, (primary, standby))),
+        }
     }
 }
 
-/// The line about a standby that is fenced.
-pub(crate) fn fenced_line(primary: &str, standby: &str) -> String {
+/// What is said of two Regions whose ledgers hold epochs with this number and different primaries. An even number names
+/// site `a` and an odd one site `b` wherever Twinlake writes it, so one of the two was changed by hand.
+pub(crate) fn disputed_line(number: u64, (one, other): (&str, &str)) -> String {
     format!(
-        "{standby} is fenced: it was the primary before a switch, and nothing is changed in it until you accept what \
-         it gives up. Run `twinlake divergence --region {primary}`."
+        "{one} and {other} are both fenced: their ledgers hold epoch {number} with different primaries, which no command \
+         of Twinlake writes. Nothing is changed in either Region until one of them is corrected: docs/takeover.md, \
+         \"Two ledgers that disagree\"."
     )
 }
 
@@ -129,6 +153,30 @@ mod tests {
     use super::*;
     use twinlake_core::Timestamp;
     use twinlake_core::failover::{Announcement, FailoverJournal, FailoverStage};
+
+    #[test]
+    fn a_standby_with_an_older_epoch_or_another_primary_is_fenced_and_the_line_says_what_to_do() {
+        let primary = Epoch::new(3, SiteId::A);
+        let role = |held| StandbyRole::of(SiteId::B, held, primary);
+        let line = |held| role(held).fenced_line("us-east-1", "ap-south-1");
+        assert_eq!(role(primary), StandbyRole::Follows);
+        assert_eq!(line(primary), None);
+        let older = Epoch::new(2, SiteId::B);
+        assert!(role(older).is_fenced());
+        let older = line(older).unwrap();
+        assert!(
+            older.contains("twinlake divergence --region us-east-1"),
+            "{older}"
+        );
+        let disputed = Epoch::new(3, SiteId::B);
+        assert_eq!(role(disputed), StandbyRole::Disputed(3));
+        assert!(role(disputed).is_fenced());
+        let disputed = line(disputed).unwrap();
+        assert!(
+            disputed.contains("hold epoch 3 with different primaries"),
+            "{disputed}"
+        );
+    }
 
     #[test]
     fn the_line_says_what_clients_have_been_told() {

@@ -15,8 +15,8 @@ mod objects;
 mod undecided;
 
 pub use objects::{
-    DivergentKey, KeyDivergence, ListedVersion, MAX_LISTED_KEYS, ObjectsPurpose, PlaceDivergence,
-    PlaceVersions, VersionsByKey,
+    DivergentKey, KeyDivergence, ListedVersion, ObjectsPurpose, PlaceDivergence, PlaceVersions,
+    VersionsByKey,
 };
 
 pub use undecided::{UndecidedReasons, uncreated_subjects, undecided_subjects};

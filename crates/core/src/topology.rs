@@ -301,6 +301,13 @@ impl Epoch {
         self.number < other.number
     }
 
+    /// Whether this epoch and another have one number and name different primaries: both Regions were made the
+    /// primary, and each is fenced by the other.
+    #[must_use]
+    pub fn is_disputed_by(self, other: Self) -> bool {
+        self.number == other.number && self.primary != other.primary
+    }
+
     /// The later of two epochs.
     #[must_use]
     pub fn latest(self, other: Self) -> Self {
@@ -348,11 +355,8 @@ impl fmt::Display for RegionRole {
 /// different primaries fence both Regions.
 #[must_use]
 pub fn region_role(site: SiteId, local: Epoch, peer: Option<Epoch>) -> RegionRole {
-    let contradicts = |peer: Epoch| {
-        let disputed = peer.number == local.number && peer.primary != local.primary;
-        peer.number > local.number || disputed
-    };
-    if peer.is_some_and(contradicts) {
+    let fences = |peer: Epoch| local.is_before(peer) || local.is_disputed_by(peer);
+    if peer.is_some_and(fences) {
         RegionRole::Fenced
     } else if local.primary == site {
         RegionRole::Primary
@@ -383,6 +387,8 @@ mod tests {
         let (one, other) = (Epoch::new(3, SiteId::A), Epoch::new(3, SiteId::B));
         assert_eq!(region_role(SiteId::A, one, Some(other)), RegionRole::Fenced);
         assert_eq!(region_role(SiteId::B, other, Some(one)), RegionRole::Fenced);
+        assert!(one.is_disputed_by(other) && !one.is_before(other));
+        assert!(!one.is_disputed_by(one) && !one.is_disputed_by(other.switched()));
     }
 
     #[test]

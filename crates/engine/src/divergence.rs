@@ -35,9 +35,9 @@ use twinlake_core::{
     CallError, LfSubject, OwnRoles, Plan, Policy, Principal, Scope, Subject, Timestamp,
 };
 
-/// One of the two Regions.
+/// What a comparison reads and an acceptance writes in one of the two Regions.
 #[derive(Debug)]
-pub struct DivergedRegion<'a, R, L, O> {
+pub struct RegionPorts<'a, R, L, O> {
     /// Its catalog.
     pub region: &'a R,
     /// Its ledger.
@@ -46,12 +46,12 @@ pub struct DivergedRegion<'a, R, L, O> {
     pub objects: &'a O,
 }
 
-/// The primary and the former primary.
-pub struct ReturningRegion<'a, R, L, O, C> {
+/// What a comparison of the primary and the former primary works with.
+pub struct DivergenceContext<'a, R, L, O, C> {
     /// The primary, whose ledger holds the epoch.
-    pub primary: DivergedRegion<'a, R, L, O>,
+    pub primary: RegionPorts<'a, R, L, O>,
     /// The former primary.
-    pub former: DivergedRegion<'a, R, L, O>,
+    pub former: RegionPorts<'a, R, L, O>,
     /// The clock.
     pub clock: &'a C,
     /// The policy of the primary's ledger.
@@ -102,7 +102,7 @@ const SUBJECTS_WITH_KEYS: [LfSubject; 4] = [
 /// A ledger cannot be reached, or the databases of a Region cannot be listed. Other reads that fail are in
 /// the report.
 pub async fn compare<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     record: &EpochRecord,
 ) -> Result<Divergence, CallError> {
     compare_for(regions, record, ObjectsPurpose::Report).await
@@ -110,7 +110,7 @@ pub async fn compare<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
 
 /// Compares the two Regions, and of the objects those that count for this purpose.
 pub(crate) async fn compare_for<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     record: &EpochRecord,
     purpose: ObjectsPurpose,
 ) -> Result<Divergence, CallError> {
@@ -250,7 +250,7 @@ async fn all_rows<L: Ledger>(ledger: &L) -> Result<LedgerRows, CallError> {
     Ok(rows)
 }
 
-impl<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock> ReturningRegion<'_, R, L, O, C> {
+impl<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock> DivergenceContext<'_, R, L, O, C> {
     /// Plans what would make one Region equal to the other. Deletions are shown, however many.
     async fn preview(
         &self,

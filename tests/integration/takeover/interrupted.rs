@@ -4,7 +4,7 @@
 use serde_json::json;
 use twinlake_core::failover::{FailoverJournal, FailoverRequest, FailoverStage};
 use twinlake_core::topology::RegionRole;
-use twinlake_engine::divergence::finish_interrupted;
+use twinlake_engine::divergence::{AcceptError, finish_interrupted};
 use twinlake_engine::failover::{FailoverError, undo_failover};
 use twinlake_engine::in_memory_ledger::LedgerFile;
 use twinlake_engine::{InMemoryLedger, Ledger as _};
@@ -323,6 +323,34 @@ fn an_acceptance_comes_to_the_same_end_with_and_without_the_former_ledger() {
             .filter(|one| !one.contains("database|sales"))
             .collect();
         assert!(found.is_empty(), "{found:?}");
+    }
+}
+
+#[test]
+fn a_failed_acceptance_says_that_the_region_stays_fenced_only_if_its_epoch_was_not_sent() {
+    // The epoch's record is written in the primary, in the former primary, and in the primary again.
+    for successful in 0..3 {
+        let pair = diverged(true);
+        let divergence = pair.compare();
+        pair.life.begin();
+        pair.life.fail_after("put_epoch_record", successful);
+        let error = pair.accept(&divergence).unwrap().unwrap_err();
+        let stays_fenced = match error {
+            AcceptError::Call(_) => true,
+            AcceptError::Unconfirmed(_) => false,
+            AcceptError::Changed { .. }
+            | AcceptError::Unread { .. }
+            | AcceptError::FailoverUnderWay
+            | AcceptError::NotFenced { .. } => panic!("{successful}: {error}"),
+        };
+        assert_eq!(stays_fenced, successful == 0, "{successful}: {error}");
+        let held = pair.us.ledger.contents().epoch;
+        let is_fenced = held.is_before(pair.record(&pair.india).epoch);
+        assert_eq!(
+            is_fenced,
+            successful < 2,
+            "{successful}: the last call alone comes after it"
+        );
     }
 }
 

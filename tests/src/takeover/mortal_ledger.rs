@@ -43,7 +43,8 @@ struct LifeState {
     calls: Vec<&'static str>,
     death: Option<(usize, DeathPoint)>,
     is_dead: bool,
-    failing: BTreeSet<&'static str>,
+    /// The calls that fail, with the number of calls of this name before that do not.
+    failing: BTreeMap<&'static str, usize>,
 }
 
 impl CallerLife {
@@ -66,7 +67,12 @@ impl CallerLife {
 
     /// Lets each call of this name fail.
     pub fn fail(&self, call: &'static str) {
-        self.lock().failing.insert(call);
+        self.fail_after(call, 0);
+    }
+
+    /// Lets the calls of this name fail after this many of them in this life.
+    pub fn fail_after(&self, call: &'static str, successful: usize) {
+        self.lock().failing.insert(call, successful);
     }
 
     /// Runs a future to its end, or returns `None` if the caller dies, here or by the kill switch of the simulator.
@@ -95,7 +101,12 @@ impl CallerLife {
         }
         let index = state.calls.len();
         state.calls.push(call);
-        if state.failing.contains(call) {
+        let made = state.calls.iter().filter(|made| **made == call).count();
+        if state
+            .failing
+            .get(call)
+            .is_some_and(|successful| made > *successful)
+        {
             let kind = CallErrorKind::Denied;
             return Err(CallError::new(kind, call, "ledger", "denied"));
         }

@@ -14,7 +14,7 @@ use twinlake_core::heartbeat::{Channel, Heartbeat};
 use twinlake_core::topology::{Epoch, RegionRole};
 use twinlake_core::{OwnRoles, Policy, Principal};
 use twinlake_engine::divergence::{
-    AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare,
+    AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare,
 };
 use twinlake_engine::failover::{
     BothRegions, FENCE_WAIT, FailoverError, FailoverProgress, Handover, Survivor, run,
@@ -200,13 +200,13 @@ impl Pair {
         next: &'a PairRegion,
         former: &'a PairRegion,
         epoch: Epoch,
-    ) -> ReturningRegion<'a, SimRegion, MortalLedger, TestObjects, Sim> {
-        let of = |region: &'a PairRegion| DivergedRegion {
+    ) -> DivergenceContext<'a, SimRegion, MortalLedger, TestObjects, Sim> {
+        let of = |region: &'a PairRegion| RegionPorts {
             region: &region.region,
             ledger: &region.ledger,
             objects: &region.objects,
         };
-        ReturningRegion {
+        DivergenceContext {
             primary: of(next),
             former: of(former),
             clock: &self.harness.sim,

@@ -1,28 +1,32 @@
-//! `twinlake divergence`: what the former primary has and the primary has not, and the acceptance that it is
-//! given up.
+//! `twinlake divergence`: what the former primary has, has changed or has deleted, and the primary has not; and the
+//! acceptance that it is given up.
 
 use crate::common_options::Common;
 use crate::connect::{CommandRegion, Connection, WithoutLedger, ledger_in};
 use crate::files::write_json;
+use crate::takeover_status::disputed_line;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use twinlake_aws::{Clients, DynamoLedger, S3ObjectVersions, SystemClock};
-use twinlake_core::divergence::{DivergenceReport, FormerChangeKind, PlaceDivergence};
+use twinlake_core::divergence::{
+    DivergenceReport, FormerChangeKind, KeyDivergence, PlaceDivergence,
+};
 use twinlake_core::failover::EpochRecord;
 use twinlake_core::render::{self, StepCounts, counted, counted_objects, one_or_many};
 use twinlake_core::step_kind::ObjectKind;
 use twinlake_core::topology::Epoch;
 use twinlake_engine::divergence::{
-    AcceptError, DivergedRegion, Divergence, ReturningRegion, accept, compare, finish_interrupted,
+    AcceptError, Divergence, DivergenceContext, RegionPorts, accept, compare, finish_interrupted,
 };
 use twinlake_engine::{Ledger as _, ReadRegion as _};
 
 /// Arguments of `twinlake divergence`.
 #[derive(Debug, Clone, Args)]
 pub struct DivergenceArgs {
-    /// Write the whole report to this file, as JSON, with every object that is given up
+    /// Write the whole report to this file, as JSON, with every object and every key that it counts
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Accept the report with this digest: what it lists is given up, and the former primary becomes
@@ -78,20 +82,19 @@ impl BothRegions {
 }
 
 /// Fails if the former primary is not fenced.
-fn check_fenced(epoch: Epoch, held: Epoch, former: &str) -> Result<(), CliError> {
+fn check_fenced(
+    epoch: Epoch,
+    held: Epoch,
+    (primary, former): (&str, &str),
+) -> Result<(), CliError> {
     if held.is_before(epoch) {
         return Ok(());
     }
-    Err(CliError::Usage(match held == epoch {
-        true => format!(
+    Err(CliError::Usage(match held.is_disputed_by(epoch) {
+        true => disputed_line(held.number(), (primary, former)),
+        false => format!(
             "{former} is the standby by epoch {}: nothing has diverged; `twinlake plan --region {former}` \
              compares the Regions",
-            epoch.number()
-        ),
-        false => format!(
-            "the ledger of {former} holds epoch {}, and the other one epoch {}: both Regions were made \
-             the primary; run `twinlake failover --region REGION --accept-loss`, with the Region that is to lead",
-            held.number(),
             epoch.number()
         ),
     }))
@@ -116,13 +119,14 @@ pub(crate) async fn run(
     {
         return Ok(CommandOutcome::Done);
     }
-    let former = connection.regions().1.region();
-    check_fenced(connection.epoch, both.held, former)?;
+    let (primary, former) = connection.regions();
+    let names = (primary.region(), former.region());
+    check_fenced(connection.epoch, both.held, names)?;
     let regions = command.regions();
     let divergence = command.read(&regions).await?;
     let report = &divergence.report;
     match args.json {
-        true => output::json(&serde_json::json!({ "digest": report.digest(), "report": report })),
+        true => output::json(&WholeReport::of(report)),
         false => output::print(&report_text(report)),
     }
     match &args.accept {
@@ -136,9 +140,25 @@ pub(crate) async fn run(
     }
 }
 
-/// The Regions, as this command compares them.
-type ComparedRegions<'a> =
-    ReturningRegion<'a, CommandRegion, DynamoLedger, S3ObjectVersions, SystemClock>;
+/// The Regions, with the ports of this command.
+type CommandContext<'a> =
+    DivergenceContext<'a, CommandRegion, DynamoLedger, S3ObjectVersions, SystemClock>;
+
+/// A report as `--json` and the file of `--out` have it.
+#[derive(Serialize)]
+struct WholeReport<'a> {
+    digest: String,
+    report: &'a DivergenceReport,
+}
+
+impl<'a> WholeReport<'a> {
+    fn of(report: &'a DivergenceReport) -> Self {
+        Self {
+            digest: report.digest(),
+            report,
+        }
+    }
+}
 
 /// What the command works on.
 struct DivergenceCommand<'a> {
@@ -148,16 +168,16 @@ struct DivergenceCommand<'a> {
 }
 
 impl<'a> DivergenceCommand<'a> {
-    fn regions(&self) -> ComparedRegions<'a> {
+    fn regions(&self) -> CommandContext<'a> {
         let (primary, former) = self.connection.regions();
         let both = self.both;
         self.connection.returning(
-            DivergedRegion {
+            RegionPorts {
                 region: primary,
                 ledger: &both.primary_ledger,
                 objects: &both.primary_objects,
             },
-            DivergedRegion {
+            RegionPorts {
                 region: former,
                 ledger: &both.former_ledger,
                 objects: &both.former_objects,
@@ -178,7 +198,7 @@ impl<'a> DivergenceCommand<'a> {
     }
 
     /// Compares the Regions, and writes the report to the file of `--out`.
-    async fn read(&self, regions: &ComparedRegions<'_>) -> Result<Divergence, CliError> {
+    async fn read(&self, regions: &CommandContext<'_>) -> Result<Divergence, CliError> {
         self.connection.progress.begin("Comparing the Regions");
         let found = compare(regions, &self.both.record).await;
         self.connection.progress.end();
@@ -190,7 +210,7 @@ impl<'a> DivergenceCommand<'a> {
     /// Asks, and accepts the report with this digest.
     async fn accept(
         &self,
-        regions: &ComparedRegions<'_>,
+        regions: &CommandContext<'_>,
         divergence: Divergence,
         digest: &str,
     ) -> Result<CommandOutcome, CliError> {
@@ -201,7 +221,8 @@ impl<'a> DivergenceCommand<'a> {
                 if !confirm_report(&divergence.report)? {
                     return Ok(CommandOutcome::AttentionNeeded);
                 }
-                // The question may have stood open for long.
+                // The question may have stood open for long. Of a large report only one is held in memory.
+                drop(divergence);
                 self.read(regions).await?
             }
         };
@@ -230,11 +251,7 @@ fn write_report(report: &DivergenceReport, args: &DivergenceArgs) -> Result<(), 
     let Some(file) = &args.out else {
         return Ok(());
     };
-    let digest = report.digest();
-    write_json(
-        file,
-        &serde_json::json!({ "digest": digest, "report": report }),
-    )
+    write_json(file, &WholeReport::of(report))
 }
 
 fn confirm_report(report: &DivergenceReport) -> Result<bool, CliError> {
@@ -249,6 +266,10 @@ fn accept_error(error: AcceptError, former: &str) -> CliError {
         AcceptError::Call(error) => CliError::Usage(format!(
             "{error}; accepting goes on when you run the same command again; until then {former} stays fenced"
         )),
+        AcceptError::Unconfirmed(error) => CliError::Usage(format!(
+            "{error}; {former} may be the standby already, since this call came after the epoch was sent; run the \
+             same command again, which completes the acceptance"
+        )),
         refused @ (AcceptError::Changed { .. }
         | AcceptError::Unread { .. }
         | AcceptError::FailoverUnderWay
@@ -260,9 +281,10 @@ fn accept_error(error: AcceptError, former: &str) -> CliError {
 fn report_text(report: &DivergenceReport) -> String {
     let (former, primary) = (&report.former_region, &report.primary_region);
     let mut lines = vec![format!(
-        "{former} is fenced: {primary} is the primary by epoch {}. This is what {former} has and {primary} has not; \
-         it is given up when the report is accepted.",
-        report.epoch.number()
+        "{former} is fenced: {primary} is the primary by epoch {}. This is what {former} has, has changed or has \
+         deleted, and {primary} has not. Accepting the report gives up all of it, except the keys marked '{}'.",
+        report.epoch.number(),
+        KeyDivergence::ArrivedLate
     )];
     let mut counts: BTreeMap<(FormerChangeKind, ObjectKind), usize> = BTreeMap::new();
     for change in &report.changes {
@@ -349,7 +371,7 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
         );
         lines.push(render::escape(&line));
     }
-    lines.extend(more(place.counts.values().sum()));
+    lines.extend(more(place.keys.len()));
     for (site, reason) in &place.unread {
         let what = match *site == report.epoch.primary() {
             true => &place.primary,
@@ -370,10 +392,45 @@ fn place_lines(place: &PlaceDivergence, report: &DivergenceReport) -> Vec<String
 fn print_next(report: &DivergenceReport) {
     output::print(&format!(
         "Keep what you need of it first: create it again in {}, and copy objects. Then accept the rest:\n  twinlake \
-         divergence --region {} --accept {} --out FILE\nNames of --ignore-role and --ledger-table change the report: \
-         give the same ones again.",
+         divergence --region {} --accept {} --out FILE\nThe digest depends on --ignore-role, --ledger-table and the role \
+         that you run as: repeat all three.",
         report.primary_region,
         report.primary_region,
         report.digest()
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::topology::SiteId;
+    use twinlake_core::{CallError, CallErrorKind};
+
+    #[test]
+    fn only_a_region_with_an_older_epoch_is_compared_and_the_refusal_says_why() {
+        let epoch = Epoch::new(3, SiteId::B);
+        let checked = |held| {
+            let checked = check_fenced(epoch, held, ("ap-south-1", "us-east-1"));
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(checked(Epoch::new(2, SiteId::A)), Ok(()));
+        let standby = checked(epoch).unwrap_err();
+        assert!(standby.contains("nothing has diverged"), "{standby}");
+        let disputed = checked(Epoch::new(3, SiteId::A)).unwrap_err();
+        assert!(
+            disputed.contains("hold epoch 3 with different primaries"),
+            "{disputed}"
+        );
+    }
+
+    #[test]
+    fn a_failed_acceptance_says_whether_the_region_stays_fenced() {
+        let error = || CallError::new(CallErrorKind::Unavailable, "PutItem", "us-east-1", "no");
+        let told = |error| accept_error(error, "us-east-1").to_string();
+        let before = told(AcceptError::Call(error()));
+        assert!(before.contains("us-east-1 stays fenced"), "{before}");
+        let after = told(AcceptError::Unconfirmed(error()));
+        assert!(!after.contains("stays fenced"), "{after}");
+        assert!(after.contains("may be the standby already"), "{after}");
+    }
 }

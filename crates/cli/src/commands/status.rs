@@ -5,7 +5,7 @@ use crate::common_options::LedgerOptions;
 use crate::connect::{LedgerConnection, STATUS_NEEDS_LEDGER, WithoutLedger, scope};
 use crate::readiness_line::{readiness_json, readiness_line};
 use crate::status_snapshot::StatusSnapshot;
-use crate::takeover_status::{StandbyRole, clients_told, fenced_line, show_without_standby};
+use crate::takeover_status::{StandbyRole, clients_told, show_without_standby};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -83,13 +83,13 @@ async fn show(ledger: &LedgerOptions, args: &StatusArgs) -> Result<CommandOutcom
     };
     let (policy, epoch) = (&connection.policy, connection.epoch);
     let (primary, standby) = (&policy.primary(epoch).region, &policy.standby(epoch).region);
-    let is_fenced = connection.ledger.is_deployed()
-        && match StandbyRole::read(ledger, epoch, standby).await? {
-            StandbyRole::Fenced => true,
-            StandbyRole::Follows => false,
-        };
-    if is_fenced && !args.json {
-        output::print(&fenced_line(primary, standby));
+    let role = match connection.ledger.is_deployed() {
+        true => StandbyRole::read(ledger, epoch, standby).await?,
+        false => StandbyRole::Follows,
+    };
+    let is_fenced = role.is_fenced();
+    if let Some(line) = role.fenced_line(primary, standby).filter(|_| !args.json) {
+        output::print(&line);
     }
     let status = StatusSnapshot::read(&connection, LAG_WINDOW_SECS).await?;
     if let Some(name) = &args.name {

@@ -17,7 +17,7 @@ use twinlake_core::render;
 use twinlake_core::topology::Epoch;
 use twinlake_engine::Context;
 use twinlake_engine::Ledger as _;
-use twinlake_engine::divergence::{DivergedRegion, ReturningRegion};
+use twinlake_engine::divergence::{DivergenceContext, RegionPorts};
 use twinlake_engine::failover::{BothRegions, unproven_replication, writers};
 use twinlake_engine::operation_document::OperationConfig;
 
@@ -67,16 +67,16 @@ impl Stores {
         &'a self,
         connection: &'a Connection,
         roles: &SwitchedRoles<'a>,
-    ) -> ReturningRegion<'a, CommandRegion, DynamoLedger, S3ObjectVersions, SystemClock> {
-        ReturningRegion {
+    ) -> DivergenceContext<'a, CommandRegion, DynamoLedger, S3ObjectVersions, SystemClock> {
+        DivergenceContext {
             epoch: roles.epoch,
             ..connection.returning(
-                DivergedRegion {
+                RegionPorts {
                     region: roles.next,
                     ledger: &self.next_ledger,
                     objects: &self.next_objects,
                 },
-                DivergedRegion {
+                RegionPorts {
                     region: roles.former,
                     ledger: &self.former_ledger,
                     objects: &self.former_objects,

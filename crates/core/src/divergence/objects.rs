@@ -15,9 +15,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The most keys of a place that a report lists. Its digest covers all of them.
-pub const MAX_LISTED_KEYS: usize = 1000;
-
 /// A version of an object, or a delete marker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListedVersion {
@@ -126,7 +123,8 @@ pub struct PlaceDivergence {
     pub unread: BTreeMap<SiteId, String>,
     /// The number of keys by divergence.
     pub counts: BTreeMap<KeyDivergence, usize>,
-    /// The first keys: at most [`MAX_LISTED_KEYS`].
+    /// All of these keys: what a person accepts by the digest is listed. They are as many as the versions that were
+    /// read, at most.
     pub keys: Vec<DivergentKey>,
     /// A digest of all keys of which the primary lacks versions, with these versions. What the writers of the primary
     /// do does not change it.
@@ -235,7 +233,7 @@ impl PlaceVersions {
             unread,
             counts,
             keys_digest,
-            keys: divergent.into_iter().take(MAX_LISTED_KEYS).collect(),
+            keys: divergent,
             unknown_origin: self.unknown_origin,
         }
     }
@@ -704,9 +702,9 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_covers_keys_that_are_not_listed() {
+    fn every_key_that_is_counted_is_listed_and_the_digest_covers_all() {
         let many = |last: &str| {
-            let keys = (0..=MAX_LISTED_KEYS).map(|n| (format!("{n:05}"), object("1", 1100)));
+            let keys = (0..5000).map(|n| (format!("{n:05}"), object("1", 1100)));
             let mut former: VersionsByKey =
                 keys.map(|(key, version)| (key, vec![version])).collect();
             former.insert("z".to_owned(), vec![object(last, 1100)]);
@@ -718,11 +716,8 @@ mod tests {
             versions.compare(places, BTreeMap::new(), &|_| None)
         };
         let (one, other) = (many("1"), many("2"));
-        assert_eq!(one.keys, other.keys);
-        assert_eq!(
-            one.counts[&KeyDivergence::OnlyInFormer],
-            MAX_LISTED_KEYS + 2
-        );
+        assert_eq!(one.counts[&KeyDivergence::OnlyInFormer], 5001);
+        assert_eq!(one.keys.len(), 5001);
         assert_ne!(one.keys_digest, other.keys_digest);
     }
 }

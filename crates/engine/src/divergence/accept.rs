@@ -1,7 +1,7 @@
 //! What happens once a person has accepted a report: the former primary gets the rows of a standby, and the
 //! epoch. All of it is in the two ledgers; nothing is applied.
 
-use super::{Divergence, ReturningRegion, all_rows};
+use super::{Divergence, DivergenceContext, all_rows};
 use crate::observe::count_paired;
 use crate::ports::{Clock, DocumentStore, Ledger, ObjectVersions, ReadRegion};
 use crate::query::hand_over_rows;
@@ -53,9 +53,13 @@ pub enum AcceptError {
         /// Its epoch.
         epoch: u64,
     },
-    /// A ledger cannot be reached, or others changed it.
+    /// A ledger cannot be reached, or others changed it. The epoch of the former primary was not sent yet: it stays
+    /// fenced.
     #[error("{0}")]
     Call(#[from] CallError),
+    /// The same, when the epoch was sent: the former primary may be the standby already.
+    #[error("{0}")]
+    Unconfirmed(#[source] CallError),
 }
 
 /// Accepts a report by its digest: the former primary becomes the standby.
@@ -63,7 +67,7 @@ pub enum AcceptError {
 /// # Errors
 /// It is not that report, or a ledger cannot be reached; run it again then.
 pub async fn accept<R: ReadRegion, L, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     divergence: &Divergence,
     digest: &str,
 ) -> Result<(), AcceptError>
@@ -113,16 +117,17 @@ where
         // What this Region once began as the primary is over.
         failover: None,
     };
-    if !former.put_epoch_record(&next, former_version).await? {
-        return Err(others(&report.former_region).into());
+    let written = former.put_epoch_record(&next, former_version).await;
+    if !written.map_err(AcceptError::Unconfirmed)? {
+        // Others may have accepted the same report.
+        return Err(AcceptError::Unconfirmed(others(&report.former_region)));
     }
-    finish_accepted(
+    let finished = finish_accepted(
         regions.primary.ledger,
         regions.clock,
         regions.primary.region.region(),
-    )
-    .await?;
-    Ok(())
+    );
+    finished.await.map_err(AcceptError::Unconfirmed)
 }
 
 fn others(region: &str) -> CallError {
@@ -132,7 +137,7 @@ fn others(region: &str) -> CallError {
 
 /// Notes in the ledger of the primary what was accepted, before anything is written elsewhere.
 async fn note<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     digest: &str,
 ) -> Result<EpochRecord, AcceptError> {
     let ledger = regions.primary.ledger;
@@ -211,7 +216,7 @@ async fn finish_accepted<L: Ledger, C: Clock>(
 
 /// Gives a ledger that was lost the documents that functions need.
 async fn copy_documents<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
 ) -> Result<(), CallError> {
     let (primary, former) = (regions.primary.ledger, regions.former.ledger);
     if former.policy().await?.is_none() {

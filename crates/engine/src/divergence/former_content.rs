@@ -1,7 +1,7 @@
 //! What the former primary has of subjects about which no plan decides, as it is there: nothing of it is translated.
 //! The report names each such subject, and its digest covers all that is read here.
 
-use super::ReturningRegion;
+use super::DivergenceContext;
 use crate::observe::lakeformation::SUBJECTS_WITH_ITEMS;
 use crate::observe::run_concurrently;
 use crate::ports::{Clock, ObjectVersions, ReadRegion};
@@ -36,7 +36,7 @@ type PermissionsBySubject = BTreeMap<Subject, BTreeSet<String>>;
 /// Reads what the former primary has of these subjects, and makes one change of each. What could not be read is
 /// returned with the reason.
 pub(super) async fn read_undecided<R: ReadRegion, L, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     compared: &ComparedRegions,
     undecided: &BTreeMap<Subject, UndecidedReasons>,
 ) -> (Vec<FormerChange>, UnreadReasons) {

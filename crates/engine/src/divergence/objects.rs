@@ -1,6 +1,6 @@
 //! The versions of the objects in the places of both Regions: those since the common point, or all of them.
 
-use super::ReturningRegion;
+use super::DivergenceContext;
 use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub(super) struct ComparedSpan {
 
 /// Compares the places of every pair of the policy.
 pub(super) async fn compare_places<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     span: ComparedSpan,
     tables: &TableLocations,
 ) -> Vec<PlaceDivergence> {
@@ -44,7 +44,7 @@ pub(super) async fn compare_places<R: ReadRegion, L: Ledger, O: ObjectVersions, 
 }
 
 async fn compare_place<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-    regions: &ReturningRegion<'_, R, L, O, C>,
+    regions: &DivergenceContext<'_, R, L, O, C>,
     span: ComparedSpan,
     pair: &LocationPair,
     tables: &TableLocations,

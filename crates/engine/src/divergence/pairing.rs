@@ -3,7 +3,7 @@
 //! the former primary what differs from the primary.
 
 use super::objects::TableLocations;
-use super::{ReturningRegion, SUBJECTS_WITH_KEYS};
+use super::{DivergenceContext, SUBJECTS_WITH_KEYS};
 use crate::observe::{Items, Prefetched, principal_mappings};
 use crate::ports::{Clock, Ledger, ObjectVersions, ReadRegion};
 use futures_util::future::join;
@@ -64,7 +64,7 @@ impl PairedRegions {
     /// # Errors
     /// The databases of a Region cannot be listed.
     pub(super) async fn read<R: ReadRegion, L: Ledger, O: ObjectVersions, C: Clock>(
-        regions: &ReturningRegion<'_, R, L, O, C>,
+        regions: &DivergenceContext<'_, R, L, O, C>,
         survivor_rows: &LedgerRows,
         now: Timestamp,
     ) -> Result<Self, CallError> {

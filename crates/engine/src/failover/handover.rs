@@ -2,7 +2,7 @@
 //! it makes the former primary the standby.
 
 use crate::divergence::{
-    AcceptError, ReturningRegion, accept, compare_for, finish_interrupted, is_change_left_out,
+    AcceptError, DivergenceContext, accept, compare_for, finish_interrupted, is_change_left_out,
 };
 use crate::grant_index::GrantIndex;
 use crate::ports::{
@@ -50,7 +50,7 @@ pub struct BothRegions<'a, E: Environment, R, L, O, Q> {
     /// The reconciliation of the standby, in the epoch before the switch; `None` once the epoch is written.
     pub context: Option<Context<'a, E>>,
     /// Both Regions, in the epoch after the switch.
-    pub regions: ReturningRegion<'a, R, L, O, E::Clock>,
+    pub regions: DivergenceContext<'a, R, L, O, E::Clock>,
     /// Without a deadline, nothing is sent to it.
     pub queue: Option<&'a Q>,
 }
@@ -107,7 +107,7 @@ where
         let digest = divergence.report.digest();
         match accept(&self.regions, &divergence, &digest).await {
             Ok(()) => Ok(None),
-            Err(AcceptError::Call(error)) => Err(error),
+            Err(AcceptError::Call(error) | AcceptError::Unconfirmed(error)) => Err(error),
             Err(
                 refused @ (AcceptError::Changed { .. }
                 | AcceptError::Unread { .. }
@@ -146,7 +146,7 @@ fn given_up(report: &DivergenceReport, counts: impl Fn(&FormerChange) -> bool) -
                 place.former
             ));
         }
-        // What has arrived, late or not, is not given up. The first keys may all have arrived.
+        // What has arrived, late or not, is not given up.
         let mut lacking = place.counts.iter().filter(|(kind, _)| kind.is_given_up());
         if let Some((kind, count)) = lacking.next() {
             let key = place.keys.iter().find(|key| key.divergence == *kind);
