@@ -31,7 +31,8 @@ pub struct SqsDeadLetterQueues {
 pub struct DeadLetter {
     /// The message body.
     pub body: String,
-    receipt_handle: String,
+    /// What SQS knows this receive of the message by.
+    pub receipt_handle: String,
 }
 
 impl SqsDeadLetterQueues {

@@ -5,18 +5,21 @@ use crate::connect::policy_of;
 use crate::progress::TerminalProgress;
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
-use std::collections::BTreeMap;
-use twinlake_aws::{Clients, SqsDeadLetterQueues, list_queue_urls};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_aws::{Clients, DeadLetter, SqsDeadLetterQueues, list_queue_urls};
 use twinlake_core::event::{ALERT_DETAIL_TYPE, S3_REPLICATION_DETAIL_TYPE, TWINLAKE_SOURCE};
-use twinlake_core::render;
+use twinlake_core::{CallError, render};
 use twinlake_engine::dead_letter_summary;
-use twinlake_engine::ports::DeadLetterQueues as _;
+use twinlake_engine::ports::DeadLetterQueues;
 
 /// Arguments of `twinlake redrive`.
 #[derive(Debug, Clone, Args)]
 pub struct RedriveArgs {
     /// Queues, as the alert names them: Catalog, Permission, Replication, Operations, LakeAccess,
     /// Resync, Forward [default: all]
+    ///
+    /// LakeAccess has the databases that were created in the primary, on which Twinlake's own roles get
+    /// their grants. Forward has the events that did not reach the other Region.
     #[arg(value_name = "QUEUE")]
     pub queues: Vec<String>,
     /// The name of the stacks: those named NAME or NAME-REGION are found
@@ -45,17 +48,41 @@ const QUEUES: [&str; 7] = [
 /// After this many empty receives in a row, the messages that are left count as out of reach.
 const MAX_EMPTY_RECEIVES: u32 = 3;
 
+/// Dead-letter queues whose messages are sent back.
+trait RedrivableQueues: DeadLetterQueues {
+    /// Receives some messages of a queue.
+    async fn receive(&self, queue: &str) -> Result<Vec<DeadLetter>, CallError>;
+    /// Sends a body to the queue with this URL.
+    async fn send(&self, url: &str, body: &str) -> Result<(), CallError>;
+    /// Deletes a received message.
+    async fn delete(&self, queue: &str, message: &DeadLetter) -> Result<(), CallError>;
+}
+
+impl RedrivableQueues for SqsDeadLetterQueues {
+    async fn receive(&self, queue: &str) -> Result<Vec<DeadLetter>, CallError> {
+        Self::receive(self, queue).await
+    }
+
+    async fn send(&self, url: &str, body: &str) -> Result<(), CallError> {
+        Self::send(self, url, body).await
+    }
+
+    async fn delete(&self, queue: &str, message: &DeadLetter) -> Result<(), CallError> {
+        Self::delete(self, queue, message).await
+    }
+}
+
 /// The queues of the stack in one Region.
-struct RegionQueues {
+struct RegionQueues<Q> {
     region: String,
-    dead_letter_queues: SqsDeadLetterQueues,
+    dead_letter_queues: Q,
     /// URLs of the source queues by queue name.
-    source_urls: BTreeMap<String, String>,
+    source_urls: QueueUrls,
 }
 
 pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> {
-    let requested: Vec<&str> = match args.queues.as_slice() {
-        [] => QUEUES.to_vec(),
+    let requested: BTreeSet<&str> = match args.queues.as_slice() {
+        [] => QUEUES.into(),
         names => names.iter().map(String::as_str).collect(),
     };
     if let Some(other) = requested.iter().find(|name| !QUEUES.contains(name)) {
@@ -68,10 +95,11 @@ pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> 
     for (_, site) in policy.sites.iter() {
         regions.push(find_queues(&site.region, &args.stack, &requested).await?);
     }
-    let mut total = 0;
+    let mut waiting = Vec::new();
     for queues in &regions {
-        total += print_messages(queues).await?;
+        waiting.push(print_messages(queues).await?);
     }
+    let total: usize = waiting.iter().flat_map(BTreeMap::values).sum();
     if total == 0 {
         output::print("The dead-letter queues are empty.");
         return Ok(CommandOutcome::Done);
@@ -87,13 +115,14 @@ pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> 
     let progress = TerminalProgress::new();
     progress.begin("Sending back");
     progress.messages_expected(total);
-    for (index, queues) in regions.iter().enumerate() {
+    for (index, (queues, counts)) in regions.iter().zip(&waiting).enumerate() {
         // Events that were not forwarded go to the queues of the other Region.
         let other = regions
             .iter()
             .enumerate()
             .find(|(other, _)| *other != index);
-        let redriven = redrive_region(queues, other.map(|(_, other)| other), &progress).await;
+        let other = other.map(|(_, other)| other);
+        let redriven = redrive_region(queues, other, counts, &progress).await;
         if redriven.is_err() {
             progress.end();
         }
@@ -103,10 +132,12 @@ pub(crate) async fn run(args: &RedriveArgs) -> Result<CommandOutcome, CliError> 
     Ok(CommandOutcome::done_if(not_sent == 0))
 }
 
-/// Prints what some messages of each queue are about, and how many there are. Returns the number of
-/// messages in all queues.
-async fn print_messages(queues: &RegionQueues) -> Result<usize, CliError> {
-    let mut total = 0;
+/// Prints what some messages of each queue are about, and how many there are. Returns the number of messages in
+/// each queue, which is the number that the operator is asked about and that is sent.
+async fn print_messages<Q: DeadLetterQueues>(
+    queues: &RegionQueues<Q>,
+) -> Result<BTreeMap<String, usize>, CliError> {
+    let mut counts = BTreeMap::new();
     for (queue, count) in queues.dead_letter_queues.message_counts().await? {
         let bodies = queues.dead_letter_queues.peek(&queue).await?;
         for body in &bodies {
@@ -115,7 +146,7 @@ async fn print_messages(queues: &RegionQueues) -> Result<usize, CliError> {
         }
         // SQS's count is approximate, and may be behind the messages that were received.
         let count = count.max(bodies.len());
-        total += count;
+        counts.insert(queue.clone(), count);
         if count > 0 {
             output::print(&format!(
                 "{} {queue}: {}.",
@@ -124,7 +155,7 @@ async fn print_messages(queues: &RegionQueues) -> Result<usize, CliError> {
             ));
         }
     }
-    Ok(total)
+    Ok(counts)
 }
 
 /// How many of the messages of a queue are listed, as a clause.
@@ -142,29 +173,11 @@ fn shown(listed: usize, count: usize) -> String {
 async fn find_queues(
     region: &str,
     stack: &str,
-    requested: &[&str],
-) -> Result<RegionQueues, CliError> {
-    let (mut dead_letter_urls, mut source_urls) = (BTreeMap::new(), BTreeMap::new());
-    for url in list_queue_urls(region, stack).await? {
-        let name = url.rsplit('/').next().unwrap_or_default();
-        for queue in QUEUES {
-            // CloudFormation names a queue STACK-LOGICALID-SUFFIX.
-            let is_kind = |kind: &str| {
-                let stacks = [stack.to_owned(), format!("{stack}-{region}")];
-                let mut prefixes = stacks.iter().map(|stack| format!("{stack}-{queue}{kind}-"));
-                prefixes.any(|prefix| name.starts_with(&prefix))
-            };
-            if requested.contains(&queue) && is_kind("DeadLetterQueue") {
-                dead_letter_urls.insert(queue.to_owned(), url.clone());
-            } else if is_kind("Queue") {
-                source_urls.insert(queue.to_owned(), url.clone());
-            }
-        }
-    }
-    if dead_letter_urls.len() < requested.len() {
-        let problem = format!(
-            "{region} has no dead-letter queues of a stack {stack:?}; name the stack with --stack"
-        );
+    requested: &BTreeSet<&str>,
+) -> Result<RegionQueues<SqsDeadLetterQueues>, CliError> {
+    let urls = list_queue_urls(region, stack).await?;
+    let (dead_letter_urls, source_urls) = named_queues(urls, (region, stack), requested);
+    if let Some(problem) = missing_queues(&dead_letter_urls, (region, stack), requested) {
         return Err(CliError::Usage(problem));
     }
     Ok(RegionQueues {
@@ -177,19 +190,72 @@ async fn find_queues(
     })
 }
 
-/// Sends the messages of a Region's dead-letter queues back, and deletes each after it was sent.
+/// URLs of queues by their names.
+type QueueUrls = BTreeMap<String, String>;
+
+/// The dead-letter queues of a stack that are requested, and its other queues.
+fn named_queues(
+    urls: Vec<String>,
+    (region, stack): (&str, &str),
+    requested: &BTreeSet<&str>,
+) -> (QueueUrls, QueueUrls) {
+    let (mut dead_letter_urls, mut source_urls) = (BTreeMap::new(), BTreeMap::new());
+    for url in urls {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        for queue in QUEUES {
+            // CloudFormation names a queue STACK-LOGICALID-SUFFIX.
+            let is_kind = |kind: &str| {
+                let stacks = [stack.to_owned(), format!("{stack}-{region}")];
+                let mut prefixes = stacks.iter().map(|stack| format!("{stack}-{queue}{kind}-"));
+                prefixes.any(|prefix| name.starts_with(&prefix))
+            };
+            if requested.contains(queue) && is_kind("DeadLetterQueue") {
+                dead_letter_urls.insert(queue.to_owned(), url.clone());
+            } else if is_kind("Queue") {
+                source_urls.insert(queue.to_owned(), url.clone());
+            }
+        }
+    }
+    (dead_letter_urls, source_urls)
+}
+
+/// What is said if requested dead-letter queues were not found; `None` if all were.
+fn missing_queues(
+    found: &QueueUrls,
+    (region, stack): (&str, &str),
+    requested: &BTreeSet<&str>,
+) -> Option<String> {
+    let missing = requested.iter().filter(|name| !found.contains_key(**name));
+    let missing: Vec<&str> = missing.copied().collect();
+    if missing.is_empty() {
+        return None;
+    }
+    Some(match found.is_empty() {
+        true => format!(
+            "{region} has no dead-letter queues of a stack {stack:?}; name the stack with --stack"
+        ),
+        false => format!(
+            "the stack {stack:?} in {region} has no dead-letter queue for {}; deploy it again, or name the queues \
+             that it has",
+            missing.join(", ")
+        ),
+    })
+}
+
+/// Sends this many messages of each of a Region's dead-letter queues back, and deletes each after it was sent.
 /// Returns the number of messages that could not be sent.
-async fn redrive_region(
-    queues: &RegionQueues,
-    other: Option<&RegionQueues>,
+async fn redrive_region<Q: RedrivableQueues>(
+    queues: &RegionQueues<Q>,
+    other: Option<&RegionQueues<Q>>,
+    counts: &BTreeMap<String, usize>,
     progress: &TerminalProgress,
 ) -> Result<usize, CliError> {
     let mut not_sent = 0;
-    for (queue, count) in queues.dead_letter_queues.message_counts().await? {
+    for (queue, count) in counts {
         let (mut handled, mut empty_receives) = (0, 0);
         // At most as many as waited at the start: a message that fails again comes back here.
-        while handled < count {
-            let messages = queues.dead_letter_queues.receive(&queue).await?;
+        while handled < *count {
+            let messages = queues.dead_letter_queues.receive(queue).await?;
             if messages.is_empty() {
                 empty_receives += 1;
                 if empty_receives < MAX_EMPTY_RECEIVES {
@@ -207,10 +273,10 @@ async fn redrive_region(
                     output::print(&format!(
                         "{queue}: {summary}: deleted, because the schedule runs the function again."
                     ));
-                    queues.dead_letter_queues.delete(&queue, &message).await?;
+                    queues.dead_letter_queues.delete(queue, &message).await?;
                     continue;
                 }
-                let target = target_queue(&queue, &message.body).and_then(|(region, name)| {
+                let target = target_queue(queue, &message.body).and_then(|(region, name)| {
                     let target = match region {
                         TargetRegion::Same => Some(queues),
                         TargetRegion::Other => other,
@@ -229,7 +295,7 @@ async fn redrive_region(
                     continue;
                 };
                 target.dead_letter_queues.send(url, &message.body).await?;
-                queues.dead_letter_queues.delete(&queue, &message).await?;
+                queues.dead_letter_queues.delete(queue, &message).await?;
             }
         }
         if handled > 0 {
@@ -280,6 +346,7 @@ fn is_scheduled_run(body: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     #[test]
     fn an_event_that_was_not_forwarded_goes_to_the_queue_of_its_source() {
@@ -319,6 +386,106 @@ mod tests {
     fn the_record_of_a_failed_scheduled_run_is_recognized() {
         assert!(is_scheduled_run("{\"requestPayload\": {}}"));
         assert!(!is_scheduled_run("{\"source\": \"aws.glue\"}") && !is_scheduled_run("poison"));
+    }
+
+    /// The URLs of the dead-letter queues of these names in a stack.
+    fn urls(names: &[&str]) -> Vec<String> {
+        let url = |name: &&str| {
+            format!("https://sqs/111122223333/twinlake-us-east-1-{name}DeadLetterQueue-1A2B3C")
+        };
+        names.iter().map(url).collect()
+    }
+
+    /// What is said if these queues are requested and those are there.
+    fn problem(requested: &[&str], there: &[&str]) -> Option<String> {
+        let (stack, requested) = (
+            ("us-east-1", "twinlake"),
+            requested.iter().copied().collect(),
+        );
+        let (found, _) = named_queues(urls(there), stack, &requested);
+        missing_queues(&found, stack, &requested)
+    }
+
+    #[test]
+    fn a_queue_that_is_missing_is_named_and_one_may_be_requested_twice() {
+        assert_eq!(
+            problem(&["Catalog", "Catalog"], &["Catalog", "Forward"]),
+            None
+        );
+        let none = problem(&["Catalog"], &["Forward"]).unwrap();
+        assert!(none.contains("no dead-letter queues of a stack"), "{none}");
+        let all_but_one: Vec<&str> = QUEUES
+            .into_iter()
+            .filter(|name| *name != "Resync")
+            .collect();
+        let one = problem(&QUEUES, &all_but_one).unwrap();
+        assert!(one.contains("no dead-letter queue for Resync;"), "{one}");
+    }
+
+    /// A dead-letter queue whose count is behind its messages.
+    #[derive(Debug, Default)]
+    struct UncountedQueue {
+        waiting: Mutex<Vec<String>>,
+        sent: Mutex<Vec<String>>,
+    }
+
+    impl UncountedQueue {
+        fn letters(&self) -> Vec<DeadLetter> {
+            let waiting = self.waiting.lock().unwrap().clone().into_iter();
+            let letter = |body: String| DeadLetter {
+                receipt_handle: body.clone(),
+                body,
+            };
+            waiting.map(letter).collect()
+        }
+    }
+
+    impl DeadLetterQueues for UncountedQueue {
+        async fn message_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
+            Ok(BTreeMap::from([("Catalog".to_owned(), 0)]))
+        }
+
+        async fn peek(&self, _: &str) -> Result<Vec<Vec<u8>>, CallError> {
+            let letters = self.letters().into_iter();
+            Ok(letters.map(|letter| letter.body.into_bytes()).collect())
+        }
+    }
+
+    impl RedrivableQueues for UncountedQueue {
+        async fn receive(&self, _: &str) -> Result<Vec<DeadLetter>, CallError> {
+            Ok(self.letters())
+        }
+
+        async fn send(&self, _: &str, body: &str) -> Result<(), CallError> {
+            self.sent.lock().unwrap().push(body.to_owned());
+            Ok(())
+        }
+
+        async fn delete(&self, _: &str, message: &DeadLetter) -> Result<(), CallError> {
+            let mut waiting = self.waiting.lock().unwrap();
+            waiting.retain(|body| *body != message.receipt_handle);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn as_many_messages_are_sent_as_the_operator_was_asked_about() {
+        let bodies = ["one", "two", "three"].map(str::to_owned);
+        let queues = RegionQueues {
+            region: "us-east-1".to_owned(),
+            dead_letter_queues: UncountedQueue {
+                waiting: Mutex::new(bodies.to_vec()),
+                ..UncountedQueue::default()
+            },
+            source_urls: BTreeMap::from([("Catalog".to_owned(), "https://sqs/catalog".to_owned())]),
+        };
+        let counts = print_messages(&queues).await.unwrap();
+        assert_eq!(counts, BTreeMap::from([("Catalog".to_owned(), 3)]));
+        let progress = TerminalProgress::new();
+        let not_sent = redrive_region(&queues, None, &counts, &progress).await;
+        assert_eq!(not_sent.unwrap(), 0);
+        assert_eq!(*queues.dead_letter_queues.sent.lock().unwrap(), bodies);
+        assert!(queues.dead_letter_queues.waiting.lock().unwrap().is_empty());
     }
 
     #[test]
