@@ -1,4 +1,5 @@
-//! Reads the buckets, encryption keys and trails of a Region, and what IAM says of roles and users.
+//! Reads what the readiness checks look at in a Region beside its catalog: buckets and objects, encryption keys, trails,
+//! quotas, table optimizers, the Identity Center instance of Lake Formation, and what IAM says of roles and users.
 
 pub(crate) mod buckets;
 mod iam;
@@ -9,13 +10,14 @@ mod trails;
 
 use crate::call_error;
 use crate::clients::Clients;
+use aws_sdk_lakeformation::operation::describe_lake_formation_identity_center_configuration::DescribeLakeFormationIdentityCenterConfigurationOutput as IdentityCenterConfiguration;
 use twinlake_core::readiness::{
     BucketReadings, KmsKey, ObjectSample, ReplicationRule, ServiceQuota, TableOptimizer, Trail,
 };
 use twinlake_core::{CallError, CallErrorKind, TableId};
 use twinlake_engine::ports::ReadInfrastructure;
 
-/// The buckets, encryption keys and trails of a Region.
+/// What the readiness checks read of a Region beside its catalog.
 #[derive(Clone, Debug)]
 pub struct AwsInfrastructure {
     region: String,
@@ -89,7 +91,7 @@ impl ReadInfrastructure for AwsInfrastructure {
             .describe_lake_formation_identity_center_configuration();
         let found = call.send().await;
         match found.map_err(|e| call_error::from_sdk(CALL, &self.region, &e)) {
-            Ok(found) => Ok(found.instance_arn.or(found.application_arn)),
+            Ok(found) => instance_of((CALL, &self.region), found).map(Some),
             Err(error) if error.kind == CallErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -101,5 +103,33 @@ impl ReadInfrastructure for AwsInfrastructure {
         tables: &[TableId],
     ) -> Result<Vec<TableOptimizer>, CallError> {
         optimizers::read(&self.glue, &self.region, account, tables).await
+    }
+}
+
+/// The Identity Center instance that a configuration names. Without one it is not known: the application that the
+/// configuration also names is no instance, and is another one in each Region.
+fn instance_of(
+    (call, region): (&str, &str),
+    configuration: IdentityCenterConfiguration,
+) -> Result<String, CallError> {
+    configuration.instance_arn.ok_or_else(|| {
+        let problem = "the configuration names no Identity Center instance";
+        CallError::new(CallErrorKind::Invalid, call, region, problem)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_is_not_taken_for_an_instance() {
+        let instance = "arn:aws:sso:::instance/ssoins-1";
+        let configuration = IdentityCenterConfiguration::builder()
+            .application_arn("arn:aws:sso::111122223333:application/ssoins-1/apl-1");
+        let named = configuration.clone().instance_arn(instance).build();
+        let call = ("Describe", "us-east-1");
+        assert_eq!(instance_of(call, named), Ok(instance.to_owned()));
+        assert!(instance_of(call, configuration.build()).is_err());
     }
 }

@@ -9,6 +9,7 @@ use aws_sdk_glue::types as glue;
 use twinlake_core::catalog::{
     Attachment, AttachmentKey, IndexStatus, ObservedAttachment, PartitionIndex,
 };
+use twinlake_core::topology::AwsPartition;
 use twinlake_core::{CallError, CallErrorKind, Facet, Subject, TableId};
 use twinlake_engine::ReadRegion as _;
 use twinlake_engine::ports::EntryResults;
@@ -60,8 +61,8 @@ impl AwsRegion {
         })
         .await;
         let listed = match listed {
-            // A multi-dialect view has no indexes, and the call fails (GL-04). Whether the table is
-            // one is read, since only the text of the error says so.
+            // A multi-dialect view has no indexes, and the call fails (GL-04). Only the message of the error says that
+            // this is the cause, so the table is read to see whether it is a view.
             Err(error)
                 if matches!(
                     error.kind,
@@ -146,11 +147,8 @@ impl AwsRegion {
 
     /// The Glue ARN of a subject in this Region.
     fn glue_arn(&self, subject: &Subject) -> String {
-        let partition = match self.region.split('-').next() {
-            Some("cn") => "aws-cn",
-            Some("us") if self.region.starts_with("us-gov-") => "aws-us-gov",
-            Some(_) | None => "aws",
-        };
+        let (region, account) = (&self.region, &self.account);
+        let partition = AwsPartition::of_region(region);
         let path = match subject {
             Subject::Catalog | Subject::LakeFormation(_) => "catalog".to_owned(),
             Subject::Database(name) => format!("database/{name}"),
@@ -159,12 +157,17 @@ impl AwsRegion {
                 format!("userDefinedFunction/{}/{}", id.database, id.function)
             }
         };
-        format!(
-            "arn:{partition}:glue:{}:{}:{path}",
-            self.region, self.account
-        )
+        format!("arn:{partition}:glue:{region}:{account}:{path}")
     }
 
+    /// The error for an attachment of a kind that the subject cannot have, or that this call does not write.
+    pub(super) fn unsupported_attachment(&self, call: &str) -> CallError {
+        let message = "the subject has no attachments of this kind";
+        CallError::new(CallErrorKind::Invalid, call, &self.region, message)
+    }
+
+    /// Creates or replaces attachments. Column statistics share a call, and so do Glue tags; each partition index takes
+    /// one. Attachments of Lake Formation are not written with others: the others are errors then.
     pub(super) async fn write_attachments(
         &self,
         subject: &Subject,
@@ -176,46 +179,75 @@ impl AwsRegion {
         {
             return self.write_lf_attachments(subject, attachments).await;
         }
-        let mut indexes = Vec::new();
-        let mut statistics = Vec::new();
-        let mut tags = Vec::new();
+        let mut results = EntryResults::new();
+        let (mut statistics, mut tags) = (Vec::new(), Vec::new());
         for attachment in attachments {
-            match attachment {
-                Attachment::Index(index) => indexes.push(index),
-                Attachment::Statistics(column) => statistics.push(column.as_ref()),
-                Attachment::GlueTag { key, value } => {
-                    tags.push((key.clone(), value.clone()));
+            let result = match (subject, attachment) {
+                (Subject::Table(id), Attachment::Index(index)) => {
+                    self.create_index(id, index).await
                 }
-                Attachment::DataCellsFilter(_)
-                | Attachment::LfTagAssignment { .. }
-                | Attachment::OptIn(_)
-                | Attachment::LfTagValue { .. }
-                | Attachment::NamedExpression(_)
-                | Attachment::Registration(_) => {}
-            }
+                (Subject::Table(id), Attachment::Statistics(column)) => {
+                    statistics.push((results.len(), (id, column.as_ref())));
+                    Ok(())
+                }
+                (_, Attachment::GlueTag { key, value }) => {
+                    tags.push((results.len(), (key.clone(), value.clone())));
+                    Ok(())
+                }
+                (
+                    _,
+                    Attachment::Index(_)
+                    | Attachment::Statistics(_)
+                    | Attachment::DataCellsFilter(_)
+                    | Attachment::LfTagAssignment { .. }
+                    | Attachment::OptIn(_)
+                    | Attachment::LfTagValue { .. }
+                    | Attachment::NamedExpression(_)
+                    | Attachment::Registration(_),
+                ) => Err(self.unsupported_attachment("put_attachments")),
+            };
+            results.push(result);
         }
-        if let Subject::Table(id) = subject {
-            if !statistics.is_empty() {
-                return self.put_statistics(id, &statistics).await;
-            }
-            let mut results = EntryResults::new();
-            for index in indexes {
-                results.push(self.create_index(id, index).await);
-            }
-            if !results.is_empty() {
-                return Ok(results);
-            }
+        let (indexes, columns): (Vec<usize>, Vec<_>) = statistics.into_iter().unzip();
+        if let Some((id, _)) = columns.first() {
+            let columns: Vec<_> = columns.iter().map(|(_, column)| *column).collect();
+            let written = self.put_statistics(id, &columns).await;
+            set_results(&mut results, &indexes, written)?;
         }
-        let call = self
-            .glue
-            .tag_resource()
-            .resource_arn(self.glue_arn(subject));
-        let response = call
-            .set_tags_to_add(Some(tags.into_iter().collect()))
-            .send()
-            .await;
-        response.map_err(|e| call_error::from_sdk("TagResource", &self.region, &e))?;
-        Ok(vec![Ok(()); attachments.len()])
+        let (indexes, tags): (Vec<usize>, Vec<_>) = tags.into_iter().unzip();
+        if !tags.is_empty() {
+            let written = self.add_glue_tags(subject, tags).await;
+            let written = written.map(|()| vec![Ok(()); indexes.len()]);
+            set_results(&mut results, &indexes, written)?;
+        }
+        Ok(results)
+    }
+
+    async fn add_glue_tags(
+        &self,
+        subject: &Subject,
+        tags: Vec<(String, String)>,
+    ) -> Result<(), CallError> {
+        let call = self.glue.tag_resource();
+        let call = call.resource_arn(self.glue_arn(subject));
+        let call = call.set_tags_to_add(Some(tags.into_iter().collect()));
+        let response = call.send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("TagResource", &self.region, &e))
+    }
+
+    async fn remove_glue_tags(
+        &self,
+        subject: &Subject,
+        keys: Vec<String>,
+    ) -> Result<(), CallError> {
+        let call = self.glue.untag_resource();
+        let call = call.resource_arn(self.glue_arn(subject));
+        let response = call.set_tags_to_remove(Some(keys)).send().await;
+        response
+            .map(drop)
+            .map_err(|e| call_error::from_sdk("UntagResource", &self.region, &e))
     }
 
     async fn create_index(&self, id: &TableId, index: &PartitionIndex) -> Result<(), CallError> {
@@ -260,6 +292,8 @@ impl AwsRegion {
         Ok(results)
     }
 
+    /// Removes attachments. Glue tags share a call; each of the others takes one. Attachments of Lake Formation are not
+    /// removed with others: the others are errors then.
     pub(super) async fn delete_attachments(
         &self,
         subject: &Subject,
@@ -271,14 +305,17 @@ impl AwsRegion {
         let mut tags = Vec::new();
         let mut results = EntryResults::new();
         for key in keys {
-            match (subject, key) {
+            let result = match (subject, key) {
                 (Subject::Table(id), AttachmentKey::Index(name)) => {
-                    results.push(self.delete_index(id, name).await);
+                    self.delete_index(id, name).await
                 }
                 (Subject::Table(id), AttachmentKey::Statistics(column)) => {
-                    results.push(self.delete_statistics(id, column).await);
+                    self.delete_statistics(id, column).await
                 }
-                (_, AttachmentKey::GlueTag(key)) => tags.push(key.clone()),
+                (_, AttachmentKey::GlueTag(key)) => {
+                    tags.push((results.len(), key.clone()));
+                    Ok(())
+                }
                 (
                     _,
                     AttachmentKey::Index(_)
@@ -289,19 +326,17 @@ impl AwsRegion {
                     | AttachmentKey::LfTagValue { .. }
                     | AttachmentKey::NamedExpression(_)
                     | AttachmentKey::Registration(_),
-                ) => results.push(Ok(())),
-            }
+                ) => Err(self.unsupported_attachment("remove_attachments")),
+            };
+            results.push(result);
         }
-        if tags.is_empty() {
-            return Ok(results);
+        let (indexes, tags): (Vec<usize>, Vec<String>) = tags.into_iter().unzip();
+        if !tags.is_empty() {
+            let removed = self.remove_glue_tags(subject, tags).await;
+            let removed = removed.map(|()| vec![Ok(()); indexes.len()]);
+            set_results(&mut results, &indexes, removed)?;
         }
-        let call = self
-            .glue
-            .untag_resource()
-            .resource_arn(self.glue_arn(subject));
-        let response = call.set_tags_to_remove(Some(tags)).send().await;
-        response.map_err(|e| call_error::from_sdk("UntagResource", &self.region, &e))?;
-        Ok(vec![Ok(()); keys.len()])
+        Ok(results)
     }
 
     async fn delete_index(&self, id: &TableId, name: &str) -> Result<(), CallError> {
@@ -337,5 +372,142 @@ impl AwsRegion {
             ),
         };
         call_error::from_code(call, &self.region, &code, &message)
+    }
+}
+
+/// Stores what became of the entries of a batch at these indexes, whose call this was.
+///
+/// # Errors
+/// The call failed as a whole, and the batch has no other entries.
+fn set_results(
+    results: &mut EntryResults,
+    indexes: &[usize],
+    called: Result<EntryResults, CallError>,
+) -> Result<(), CallError> {
+    let of_call = match called {
+        Err(error) if indexes.len() == results.len() => return Err(error),
+        Err(error) => vec![Err(error); indexes.len()],
+        Ok(of_call) => of_call,
+    };
+    for (index, result) in indexes.iter().zip(of_call) {
+        if let Some(slot) = results.get_mut(*index) {
+            *slot = result;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_glue::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_types::body::SdkBody;
+    use std::sync::{Arc, Mutex};
+    use twinlake_core::Name;
+
+    /// Answers each call of Glue, and keeps their names. Partition indexes are not found.
+    #[derive(Clone, Debug, Default)]
+    struct GlueCalls(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for GlueCalls {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let call = target.rsplit('.').next().unwrap_or_default().to_owned();
+            let status: u16 = match call.as_str() {
+                "DeletePartitionIndex" => 404,
+                _ => 200,
+            };
+            self.0.lock().unwrap().push(call);
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(
+                status.try_into().unwrap(),
+                SdkBody::from("{}"),
+            )))
+        }
+    }
+
+    fn region(name: &str) -> (AwsRegion, GlueCalls) {
+        let calls = GlueCalls::default();
+        let connector = SharedHttpConnector::new(calls.clone());
+        let client = http_client_fn(move |_, _| connector.clone());
+        let credentials = || Credentials::new("a", "b", None, None, "test");
+        let glue = aws_sdk_glue::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(name.to_owned()))
+            .credentials_provider(credentials())
+            .http_client(client.clone())
+            .build();
+        let lakeformation = aws_sdk_lakeformation::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(name.to_owned()))
+            .credentials_provider(credentials())
+            .http_client(client)
+            .build();
+        let region = AwsRegion {
+            region: name.to_owned(),
+            account: "111122223333".to_owned(),
+            glue: aws_sdk_glue::Client::from_conf(glue),
+            lakeformation: aws_sdk_lakeformation::Client::from_conf(lakeformation),
+            function_pattern: Arc::default(),
+        };
+        (region, calls)
+    }
+
+    fn table() -> Subject {
+        let name = |name: &str| Name::new(name).unwrap();
+        Subject::Table(TableId::new(name("sales"), name("orders")))
+    }
+
+    #[test]
+    fn an_arn_has_the_partition_of_its_region() {
+        let arn = |name: &str| region(name).0.glue_arn(&table());
+        assert_eq!(
+            arn("eusc-de-east-1"),
+            "arn:aws-eusc:glue:eusc-de-east-1:111122223333:table/sales/orders"
+        );
+        assert!(arn("us-iso-east-1").starts_with("arn:aws-iso:"));
+        assert!(arn("us-gov-west-1").starts_with("arn:aws-us-gov:"));
+        assert!(arn("us-east-1").starts_with("arn:aws:"));
+    }
+
+    #[tokio::test]
+    async fn each_attachment_of_several_kinds_is_written_or_removed_and_has_a_result_of_its_own() {
+        let (region, calls) = region("us-east-1");
+        let index = Attachment::Index(PartitionIndex {
+            index_name: "by_day".to_owned(),
+            keys: vec!["day".to_owned()],
+        });
+        let tag = Attachment::GlueTag {
+            key: "team".to_owned(),
+            value: "a".to_owned(),
+        };
+        let both = [&index, &tag];
+        let written = region.write_attachments(&table(), &both).await.unwrap();
+        assert_eq!(written, [Ok(()), Ok(())]);
+        let made: Vec<String> = std::mem::take(&mut *calls.0.lock().unwrap());
+        assert_eq!(made, ["CreatePartitionIndex", "TagResource"]);
+
+        let keys = both.map(Attachment::key);
+        let keys: Vec<&AttachmentKey> = keys.iter().collect();
+        let removed = region.delete_attachments(&table(), &keys).await.unwrap();
+        assert!(removed[0].is_err(), "{removed:?}");
+        assert_eq!(removed[1], Ok(()));
+
+        let of_database = Subject::Database(Name::new("sales").unwrap());
+        let refused = region.write_attachments(&of_database, &both).await.unwrap();
+        assert!(refused[0].is_err() && refused[1].is_ok(), "{refused:?}");
+        let location = AttachmentKey::Registration("arn:aws:s3:::lake/raw".to_owned());
+        let mixed = [keys[1], &location];
+        let mixed = region
+            .delete_attachments(&of_database, &mixed)
+            .await
+            .unwrap();
+        assert!(
+            mixed[0].is_err(),
+            "a Glue tag is not removed with others: {mixed:?}"
+        );
     }
 }

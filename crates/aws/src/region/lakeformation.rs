@@ -88,7 +88,7 @@ impl AwsRegion {
     }
 
     /// Creates or updates attachments. Assignments on one resource and values of one LF-Tag share a
-    /// call; the other kinds take one call each.
+    /// call; the other kinds take one call each. Those of Glue are errors.
     pub(super) async fn write_lf_attachments(
         &self,
         subject: &Subject,
@@ -127,7 +127,7 @@ impl AwsRegion {
                     | Attachment::Index(_)
                     | Attachment::Statistics(_)
                     | Attachment::GlueTag { .. },
-                ) => Ok(()),
+                ) => Err(self.unsupported_attachment("put_attachments")),
             };
             if let Some(slot) = results.get_mut(index) {
                 *slot = result;
@@ -192,7 +192,7 @@ impl AwsRegion {
     }
 
     /// Deletes attachments. Assignments on one resource share a call; the other kinds take one call
-    /// each.
+    /// each. Those of Glue are errors.
     pub(super) async fn delete_lf_attachments(
         &self,
         subject: &Subject,
@@ -233,7 +233,7 @@ impl AwsRegion {
                     | AttachmentKey::Index(_)
                     | AttachmentKey::Statistics(_)
                     | AttachmentKey::GlueTag(_),
-                ) => Ok(()),
+                ) => Err(self.unsupported_attachment("remove_attachments")),
             };
             if let Some(slot) = results.get_mut(index) {
                 *slot = result;

@@ -61,59 +61,65 @@ impl SetupRun {
         state: Result<SetupState, CallError>,
         make: impl AsyncFn() -> Result<(), CallError>,
     ) -> Result<(), CliError> {
+        self.ensure_made(action, state, make).await.map(drop)
+    }
+
+    /// As [`Self::ensure`]. Returns what the call returned that made it; `None` if nothing was made.
+    async fn ensure_made<T>(
+        &mut self,
+        action: &str,
+        state: Result<SetupState, CallError>,
+        make: impl AsyncFn() -> Result<T, CallError>,
+    ) -> Result<Option<T>, CliError> {
         match state? {
-            SetupState::Equal => {}
+            SetupState::Equal => Ok(None),
             SetupState::Different(difference) => {
                 self.has_differences = true;
                 self.print(&format!("not done: {action}: {difference}"));
+                Ok(None)
             }
             SetupState::Missing => {
                 self.missing += 1;
                 if self.mode == SetupMode::Show {
                     self.print(&format!("would {action}"));
-                    return Ok(());
+                    return Ok(None);
                 }
-                self.make(make).await?;
+                let made = self.make(make).await?;
                 self.print(&format!("done: {action}"));
+                Ok(Some(made))
             }
         }
-        Ok(())
     }
 
     /// As [`Self::ensure`], for what everything else rests on: if something else has the name, nothing more
-    /// is done.
+    /// is done. Returns what the call returned that made it; `None` if nothing was made.
     ///
     /// # Errors
     /// Also if something else is there.
-    pub(super) async fn ensure_own(
+    pub(super) async fn ensure_own<T>(
         &mut self,
         action: &str,
         state: Result<SetupState, CallError>,
-        make: impl AsyncFn() -> Result<(), CallError>,
+        make: impl AsyncFn() -> Result<T, CallError>,
         hint: &str,
-    ) -> Result<(), CliError> {
+    ) -> Result<Option<T>, CliError> {
         match state? {
             SetupState::Different(difference) => Err(CliError::Usage(format!(
                 "{}: cannot {action}: {difference}. {hint}",
                 self.region
             ))),
             state @ (SetupState::Missing | SetupState::Equal) => {
-                self.ensure(action, Ok(state), make).await
+                self.ensure_made(action, Ok(state), make).await
             }
         }
     }
 
-    /// Whether missing things are made.
-    pub(super) fn makes(&self) -> bool {
-        self.mode == SetupMode::Make
-    }
-
     /// Repeats a call while a service may not know what this run made before.
-    async fn make(&self, make: impl AsyncFn() -> Result<(), CallError>) -> Result<(), CallError> {
+    async fn make<T>(&self, make: impl AsyncFn() -> Result<T, CallError>) -> Result<T, CallError> {
         let deadline = Instant::now() + PROPAGATION_TIME;
         loop {
             let error = match make().await {
-                Ok(()) => return Ok(()),
+                Ok(made) => return Ok(made),
                 Err(error) => error,
             };
             let may_propagate = matches!(
@@ -177,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_exists_is_never_made_and_what_everything_rests_on_ends_the_run() {
-        let unreachable = async || Err(error(CallErrorKind::Denied));
+        let unreachable = async || Err::<(), _>(error(CallErrorKind::Denied));
         let different = || Ok(SetupState::Different("it is theirs".to_owned()));
         let mut run = SetupRun::new(SetupMode::Make);
         run.enter("us-east-1");
@@ -197,6 +203,23 @@ mod tests {
             .ensure("a", Ok(SetupState::Missing), unreachable)
             .await
             .unwrap();
-        assert_eq!((shown.missing, shown.makes()), (1, false));
+        assert_eq!(shown.missing, 1);
+    }
+
+    #[tokio::test]
+    async fn what_made_a_thing_returns_its_name_and_nothing_else_has_one() {
+        let made = async |mode, state| {
+            let make = async || Ok("key/1");
+            let mut run = SetupRun::new(mode);
+            run.ensure_own("make a key", Ok(state), make, "")
+                .await
+                .unwrap()
+        };
+        assert_eq!(
+            made(SetupMode::Make, SetupState::Missing).await,
+            Some("key/1")
+        );
+        assert_eq!(made(SetupMode::Make, SetupState::Equal).await, None);
+        assert_eq!(made(SetupMode::Show, SetupState::Missing).await, None);
     }
 }

@@ -1,4 +1,5 @@
-//! `twinlake setup storage` without buckets: makes the storage of a lake, as `stacks/storage.yaml` does.
+//! `twinlake setup storage --primary --standby` (without `--attach`): makes the storage of a lake, as
+//! `stacks/storage.yaml` does.
 
 use super::StorageArgs;
 use super::attached_buckets::find_queue;
@@ -93,7 +94,9 @@ impl RegionStorage {
         .await?;
         let policy = storage.bucket_policy(&key);
         run.ensure(
-            &format!("set the policy of {bucket}: TLS only, and no other key for data"),
+            &format!(
+                "set the policy of {bucket}: TLS only, no other key for data, and no tables among query results"
+            ),
             setup.bucket_policy_state(bucket, &policy).await,
             async || setup.put_bucket_policy(bucket, &policy).await,
         )
@@ -101,7 +104,7 @@ impl RegionStorage {
         Ok(key)
     }
 
-    /// The roles, the rules to the other Region, and what is registered.
+    /// The replication role, and the rules to the other Region.
     async fn ensure_replication(
         &self,
         run: &mut SetupRun,
@@ -134,8 +137,12 @@ impl RegionStorage {
                     .await
             },
         )
-        .await?;
-        self.ensure_notification(run).await?;
+        .await
+    }
+
+    /// The registration role, and the locations that Lake Formation gives access to with it.
+    async fn ensure_registrations(&self, run: &mut SetupRun, key: &str) -> Result<(), CliError> {
+        let (storage, setup) = (&self.storage, &self.setup);
         let role = storage.registration_role();
         let policy = storage.registration_policy(key);
         ensure_role(
@@ -154,6 +161,12 @@ impl RegionStorage {
             )
             .await?;
         }
+        Ok(())
+    }
+
+    /// Athena's workgroup of the lake.
+    async fn ensure_workgroup(&self, run: &mut SetupRun, key: &str) -> Result<(), CliError> {
+        let (storage, setup) = (&self.storage, &self.setup);
         let (name, results) = (&storage.lake, storage.result_location());
         let description = storage.workgroup_description();
         run.ensure(
@@ -168,6 +181,20 @@ impl RegionStorage {
         .await
     }
 
+    /// What needs the buckets and keys of both Regions: the rules, and the access by Lake Formation and Athena.
+    async fn ensure_replication_and_access(
+        &self,
+        run: &mut SetupRun,
+        args: &StorageArgs,
+        (key, peer_key): (&str, &str),
+    ) -> Result<(), CliError> {
+        self.ensure_replication(run, args, key, peer_key).await?;
+        self.ensure_notification(run).await?;
+        self.ensure_registrations(run, key).await?;
+        self.ensure_workgroup(run, key).await
+    }
+
+    /// The notifications of S3 about replication, to Twinlake's queue.
     async fn ensure_notification(&self, run: &mut SetupRun) -> Result<(), CliError> {
         let bucket = &self.storage.bucket();
         let Some(queue) = &self.queue else {
@@ -215,19 +242,17 @@ pub(super) async fn ensure_key(
     } = names;
     let found = setup.key(alias, description, policy).await?;
     let state = found.as_ref().map(|key| key.state.clone());
-    run.ensure_own(
-        &format!("create a KMS key: {description}"),
-        Ok(state.unwrap_or(SetupState::Missing)),
-        async || setup.create_key(description, policy).await.map(drop),
-        hint,
-    )
-    .await?;
-    // A key that was just made is found by its description.
-    let found = match found {
-        None if run.makes() => setup.key(alias, description, policy).await?,
-        found => found,
-    };
-    let arn = found.as_ref().map_or(NEW_KEY, |key| key.arn.as_str());
+    let created = run
+        .ensure_own(
+            &format!("create a KMS key: {description}"),
+            Ok(state.unwrap_or(SetupState::Missing)),
+            async || setup.create_key(description, policy).await,
+            hint,
+        )
+        .await?;
+    // KMS may not list a key yet that was just made: its ARN is the one that KMS returned.
+    let arn = found.as_ref().map(|key| key.arn.as_str());
+    let arn = arn.or(created.as_deref()).unwrap_or(NEW_KEY);
     let rotation = match &found {
         None => Ok(SetupState::Missing),
         Some(key) => setup.key_rotation(&key.arn).await,
@@ -350,11 +375,11 @@ async fn walk(
     run.enter(&standby.storage.region);
     let peer_key = standby.ensure_bucket(&mut run, args).await?;
     standby
-        .ensure_replication(&mut run, args, &peer_key, &key)
+        .ensure_replication_and_access(&mut run, args, (&peer_key, &key))
         .await?;
     run.enter(&primary.storage.region);
     primary
-        .ensure_replication(&mut run, args, &key, &peer_key)
+        .ensure_replication_and_access(&mut run, args, (&key, &peer_key))
         .await?;
     Ok(run)
 }
