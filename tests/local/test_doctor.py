@@ -515,7 +515,7 @@ def batch_jobs(pair, job=None, status=""):
 def test_a_batch_job_is_made_once_and_replicates_what_the_finding_names(pair):
     pair.make_sound()
     try:
-        assert "no batch job is needed" in fix(pair, "batch", "--yes").stdout
+        assert "call for no batch job" in fix(pair, "batch", "--yes").stdout
         write_unreplicated(pair)
         # Nothing is made without a confirmation, and each refusal is told with its code.
         declined = fix(pair, "batch", answer="y\n")

@@ -45,7 +45,7 @@ pub use catalog_readings::{
     CatalogReferences, IcebergTable, OptimizerKind, PartitionSamples, SampledPartitions,
     TableOptimizer,
 };
-pub use objects::batch_replication_jobs;
+pub use objects::{UnjudgedSamples, batch_replication_jobs, unjudged_samples};
 pub use policy_document::PolicyDocument;
 pub use quota_readings::{CHECKED_QUOTAS, QuotaReadings, ServiceQuota};
 pub use reading::Reading;

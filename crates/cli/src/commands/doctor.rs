@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use twinlake_aws::{Clients, S3BatchReplication};
 use twinlake_core::arn::Arn;
-use twinlake_core::readiness::{self, BatchReplicationJob, ReadinessFinding, ReadinessSeverity};
+use twinlake_core::readiness::{
+    self, BatchReplicationJob, ReadinessFinding, ReadinessSeverity, UnjudgedSamples,
+};
 use twinlake_core::{Principal, render};
 use twinlake_engine::operation_document::OperationConfig;
 
@@ -42,8 +44,9 @@ pub struct DoctorArgs {
 /// What is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DoctorFix {
-    /// Objects that no rule covered when they were written, or that S3 failed to replicate: by a job of S3
-    /// Batch Replication for each location
+    /// Objects that no rule covered when they were written, that S3 failed to replicate, or that count as replicated
+    /// and are missing in the standby: by a job of S3 Batch Replication for each location, which takes every object
+    /// of the location with the replication status of a missing sample (NONE, FAILED or COMPLETED)
     Batch,
 }
 
@@ -89,6 +92,10 @@ pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOut
     }
     if let (Some(DoctorFix::Batch), Some(role)) = (args.fix, &args.batch_role) {
         let jobs = readiness::batch_replication_jobs(&readings, policy, epoch);
+        if jobs.is_empty() {
+            let unjudged = readiness::unjudged_samples(&readings, policy, epoch);
+            output::print(&no_jobs_line(unjudged));
+        }
         make_batch_jobs(&jobs, role, args.yes).await?;
     }
     let needs_attention = |finding: &ReadinessFinding| match finding.severity {
@@ -102,6 +109,16 @@ pub(crate) async fn run(common: &Common, args: &DoctorArgs) -> Result<CommandOut
     ))
 }
 
+/// What is said if the samples call for no job.
+fn no_jobs_line(unjudged: UnjudgedSamples) -> String {
+    let verdict = "The samples that could be read call for no batch job";
+    let clauses = unjudged.clauses();
+    match clauses.is_empty() {
+        true => format!("{verdict}."),
+        false => format!("{verdict}; not known: {}.", clauses.join("; ")),
+    }
+}
+
 /// Makes jobs of S3 Batch Replication, and prints their IDs. The findings stay until the jobs are done; a job
 /// that is under way is not made again.
 async fn make_batch_jobs(
@@ -109,10 +126,6 @@ async fn make_batch_jobs(
     role: &str,
     is_confirmed: bool,
 ) -> Result<(), CliError> {
-    if jobs.is_empty() {
-        output::print("No sampled object is missing in the standby: no batch job is needed.");
-        return Ok(());
-    }
     let mut missing = Vec::new();
     for job in jobs {
         let batch = S3BatchReplication::new(&Clients::connect(&job.region).await);
@@ -221,6 +234,24 @@ mod tests {
         assert!(warned.contains("with the losses above"));
         let blocked = verdict(&[finding(ReadinessSeverity::Blocker)]);
         assert!(blocked.contains("not ready") && blocked.contains("Blockers: 1"));
+    }
+
+    #[test]
+    fn where_no_job_is_called_for_what_the_samples_do_not_tell_is_said() {
+        let line = no_jobs_line(UnjudgedSamples::default());
+        assert_eq!(
+            line,
+            "The samples that could be read call for no batch job."
+        );
+        let line = no_jobs_line(UnjudgedSamples {
+            failed_reads: 1,
+            pending: 0,
+            unsampled_locations: 3,
+        });
+        assert!(
+            line.ends_with("; not known: 1 read failed; of 3 locations no object was looked at."),
+            "{line}"
+        );
     }
 
     #[test]

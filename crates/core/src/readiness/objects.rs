@@ -40,6 +40,70 @@ pub fn batch_replication_jobs(
     jobs.filter(|job| !job.statuses.is_empty()).collect()
 }
 
+/// What the samples do not tell: there may be objects that a job would replicate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnjudgedSamples {
+    /// The number of reads of samples that failed.
+    pub failed_reads: usize,
+    /// The number of sampled objects that the standby lacks and that S3 is still replicating.
+    pub pending: usize,
+    /// The number of locations of which no object was looked at.
+    pub unsampled_locations: usize,
+}
+
+impl UnjudgedSamples {
+    /// A clause for each number that is not 0.
+    #[must_use]
+    pub fn clauses(self) -> Vec<String> {
+        let Self {
+            failed_reads,
+            pending,
+            unsampled_locations,
+        } = self;
+        let clauses = [
+            (
+                failed_reads,
+                format!("{} failed", counted(failed_reads, "read")),
+            ),
+            (
+                pending,
+                format!(
+                    "S3 is still replicating {}",
+                    counted(pending, "sampled object")
+                ),
+            ),
+            (
+                unsampled_locations,
+                format!(
+                    "of {} no object was looked at",
+                    counted(unsampled_locations, "location")
+                ),
+            ),
+        ];
+        let told = clauses.into_iter().filter(|(number, _)| *number > 0);
+        told.map(|(_, clause)| clause).collect()
+    }
+}
+
+/// What [`batch_replication_jobs`] could not judge.
+#[must_use]
+pub fn unjudged_samples(
+    readings: &ReadinessReadings,
+    policy: &Policy,
+    epoch: Epoch,
+) -> UnjudgedSamples {
+    let mut checked = Checked::new(readings, policy, epoch);
+    let mut unjudged = UnjudgedSamples {
+        unsampled_locations: readings.unsampled_locations,
+        ..UnjudgedSamples::default()
+    };
+    for (_, missing) in missing_objects(&mut checked) {
+        unjudged.failed_reads += missing.failed_reads;
+        unjudged.pending += missing.pending;
+    }
+    unjudged
+}
+
 /// The missing objects of each location of the primary that S3 replicates.
 fn missing_objects(checked: &mut Checked<'_>) -> Vec<(Location, MissingObjects)> {
     let (readings, policy, epoch) = (checked.readings, checked.policy, checked.epoch);
@@ -62,6 +126,7 @@ fn missing_objects(checked: &mut Checked<'_>) -> Vec<(Location, MissingObjects)>
                 Reading::Unread(error) => {
                     let subject = format!("s3://{}/{prefix}", location.bucket());
                     checked.add_unread(Check::ObjectStatus, region, &subject, error);
+                    missing.failed_reads += 1;
                 }
                 Reading::Read(samples) => missing.add(checked, samples),
             }
@@ -75,6 +140,8 @@ fn missing_objects(checked: &mut Checked<'_>) -> Vec<(Location, MissingObjects)>
 #[derive(Default)]
 struct MissingObjects {
     sampled: usize,
+    failed_reads: usize,
+    pending: usize,
     never: Option<(usize, String)>,
     failed: Option<(usize, String)>,
     elsewhere: Option<(usize, String)>,
@@ -92,6 +159,7 @@ impl MissingObjects {
                 Reading::Unread(error) => {
                     let region = &checked.readings.standby.region;
                     checked.add_unread(Check::ObjectStatus, region, &sample.object.key, error);
+                    self.failed_reads += 1;
                     continue;
                 }
                 Reading::Read(None) => {}
@@ -99,7 +167,10 @@ impl MissingObjects {
             let reason = match sample.object.replication_status.as_deref() {
                 None => &mut self.never,
                 Some(FAILED) => &mut self.failed,
-                Some(PENDING) => continue,
+                Some(PENDING) => {
+                    self.pending += 1;
+                    continue;
+                }
                 Some(_) => &mut self.elsewhere,
             };
             let (count, _) = reason.get_or_insert_with(|| (0, sample.object.key.clone()));

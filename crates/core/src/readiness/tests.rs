@@ -77,6 +77,36 @@ fn the_batch_jobs_replicate_what_the_findings_report() {
 }
 
 #[test]
+fn what_the_samples_do_not_tell_is_counted() {
+    let unjudged = |change: fn(&mut ReadinessReadings)| {
+        let mut readings = sound();
+        change(&mut readings);
+        unjudged_samples(&readings, &Policy::parse(POLICY).unwrap(), Epoch::default()).clauses()
+    };
+    assert_eq!(unjudged(|_| {}), Vec::<String>::new());
+    assert_eq!(
+        unjudged(|r| put_samples(r, missing(None))),
+        Vec::<String>::new()
+    );
+    let pending = unjudged(|r| put_samples(r, missing(Some("PENDING"))));
+    assert_eq!(pending, ["S3 is still replicating 1 sampled object"]);
+    let unread = unjudged(|r| {
+        let sample = SampledObject {
+            replica: Reading::Unread("AccessDenied".to_owned()),
+            ..sample(None)
+        };
+        put_samples(r, Reading::Read(vec![sample.clone(), sample]));
+    });
+    assert_eq!(unread, ["2 reads failed"]);
+    let unlisted = unjudged(|r| put_samples(r, Reading::Unread("AccessDenied".to_owned())));
+    assert_eq!(unlisted, ["1 read failed"]);
+    assert_eq!(
+        unjudged(|r| r.unsampled_locations = 2),
+        ["of 2 locations no object was looked at"]
+    );
+}
+
+#[test]
 fn a_rule_covers_a_prefix_as_text() {
     // S3 compares prefixes as text: `sal` covers `sales/`.
     assert_eq!(
