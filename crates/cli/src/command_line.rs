@@ -58,7 +58,8 @@ pub enum Command {
     /// Show the changes that would make the standby equal to the primary, field by field
     ///
     /// Also shows which changes are held, and why. Writes nothing in AWS. Exits with 2 if there are
-    /// changes, if one is held or rejected, if an object could not be read, or if you lack rights.
+    /// changes, if one is held or rejected, if an object could not be read, if the data of a table has not arrived or
+    /// is lost, or if you lack rights.
     #[command(visible_alias = "diff")]
     Plan(WithCommon<PlanArgs>),
     /// Make the standby equal to the primary: apply a new plan, or a stored one
@@ -127,7 +128,7 @@ pub enum Command {
     /// Until a person accepts the report by its digest, the Region stays fenced and nothing is changed in
     /// it. Lists what was created, changed and deleted there in the catalog and in the permissions, and the
     /// keys in S3 that it has written lately. Accepting makes the Region the standby: what is listed is given up,
-    /// and the next resync replaces it by what the primary has. Objects in S3 are never changed. Exits with
+    /// except keys that have arrived since, and the next resync replaces it by what the primary has. Objects in S3 are never changed. Exits with
     /// 2 if something is listed or could not be read, or if you do not confirm.
     #[command(mut_arg("ledger", not_taken))]
     Divergence(WithCommon<DivergenceArgs>),
@@ -234,6 +235,7 @@ fn not_taken(option: Arg) -> Arg {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
 
     /// The long options that the help of a command lists.
     fn options(path: &[&str]) -> Vec<String> {
@@ -450,6 +452,128 @@ mod tests {
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(help.contains("with 2 if"), "{name}: {help}");
         }
+    }
+
+    const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+    const DEPLOY: &str = include_str!("../../../docs/deploy.md");
+
+    /// Every command that does something, as the words that call it, with its listed options.
+    fn leaf_commands() -> Vec<(String, Vec<String>)> {
+        fn add(command: &clap::Command, path: &[&str], found: &mut Vec<(String, Vec<String>)>) {
+            let subcommands: Vec<_> = command.get_subcommands().collect();
+            if subcommands.is_empty() {
+                found.push((path.join(" "), options(path)));
+            }
+            for subcommand in subcommands
+                .into_iter()
+                .filter(|one| one.get_name() != "help")
+            {
+                add(
+                    subcommand,
+                    &[path, &[subcommand.get_name()]].concat(),
+                    found,
+                );
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut found = Vec::new();
+        add(&command, &[], &mut found);
+        found
+    }
+
+    /// The rows of the table under a heading of docs/operations.md, as their cells.
+    fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+        let (_, section) = OPERATIONS.split_once(heading).unwrap();
+        let lines = section.lines().skip_while(|line| !line.starts_with("|---"));
+        let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect())
+            .collect()
+    }
+
+    /// The commands that a text names in backticks, without their options and arguments.
+    fn named(text: &str) -> Vec<String> {
+        let quoted = text.split('`').skip(1).step_by(2);
+        let words = |one: &str| {
+            let words = one.split(' ').take_while(|word| !word.starts_with("--"));
+            let words =
+                words.filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        quoted.map(words).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// The commands that one of these names is, or begins.
+    fn expanded(names: &[String], all: &BTreeSet<String>) -> BTreeSet<String> {
+        for name in names {
+            let is_one =
+                |command: &String| command == name || command.starts_with(&format!("{name} "));
+            assert!(all.iter().any(is_one), "there is no command {name}");
+        }
+        let is_named = |command: &&String| {
+            let mut names = names.iter();
+            names.any(|name| *command == name || command.starts_with(&format!("{name} ")))
+        };
+        all.iter().filter(is_named).cloned().collect()
+    }
+
+    #[test]
+    fn the_operations_page_has_the_exit_codes_of_every_command() {
+        let documented: BTreeSet<String> = rows("### Exit codes")
+            .iter()
+            .flat_map(|row| named(row[0]))
+            .filter_map(|name| name.split(' ').next().map(str::to_owned))
+            .collect();
+        let command = Cli::command();
+        let names = command.get_subcommands().flat_map(|one| {
+            let aliases = one.get_visible_aliases();
+            std::iter::once(one.get_name())
+                .chain(aliases)
+                .map(str::to_owned)
+        });
+        assert_eq!(documented, names.collect());
+    }
+
+    #[test]
+    fn the_operations_page_names_the_commands_of_each_option() {
+        let leaves = leaf_commands();
+        let all: BTreeSet<String> = leaves.iter().map(|(name, _)| name.clone()).collect();
+        let with_option = |option: &str| -> BTreeSet<String> {
+            let takes = |options: &[String]| options.iter().any(|one| one == option);
+            let found = leaves.iter().filter(|(_, options)| takes(options));
+            found.map(|(name, _)| name.clone()).collect()
+        };
+        let rows = rows("### Options");
+        assert!(rows.len() > 10, "{rows:?}");
+        for row in rows {
+            let option = row[0].trim_matches('`').trim_start_matches("--");
+            let option = option.split(' ').next().unwrap();
+            let documented = match row[1].strip_prefix("all with `--region`, except ") {
+                None => expanded(&named(row[1]), &all),
+                Some(text) => {
+                    let (except, also) = text.split_once("; also ").unwrap_or((text, ""));
+                    let except = expanded(&named(except), &all);
+                    let with_region = with_option("region");
+                    let mut documented: BTreeSet<String> =
+                        with_region.difference(&except).cloned().collect();
+                    documented.extend(expanded(&named(also), &all));
+                    documented
+                }
+            };
+            assert_eq!(documented, with_option(option), "--{option}");
+        }
+    }
+
+    #[test]
+    fn the_deployment_page_names_the_commands_that_take_the_arn_of_the_caller() {
+        let text = DEPLOY.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, text) = text.split_once("also add `--caller-arn ARN` to ").unwrap();
+        let (text, _) = text.split_once('.').unwrap();
+        let documented: BTreeSet<String> = named(text).into_iter().collect();
+        let takes = |options: &[String]| options.iter().any(|one| one == "caller-arn");
+        let leaves = leaf_commands().into_iter();
+        let taking = leaves.filter(|(_, options)| takes(options));
+        assert_eq!(documented, taking.map(|(name, _)| name).collect());
     }
 
     #[test]

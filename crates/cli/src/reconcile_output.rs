@@ -14,8 +14,12 @@ fn print_rejections(rejections: &[Rejection]) {
     }
 }
 
-/// Whether no step is rejected and no finding needs attention.
-pub(crate) fn is_complete(findings: &BTreeSet<Finding>, rejections: &[Rejection]) -> bool {
+/// Whether no step is rejected and no finding needs attention. Failed and waiting steps are
+/// [`ReconcileOutcome::is_settled`].
+pub(crate) fn nothing_needs_attention(
+    findings: &BTreeSet<Finding>,
+    rejections: &[Rejection],
+) -> bool {
     rejections.is_empty()
         && !findings
             .iter()

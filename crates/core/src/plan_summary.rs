@@ -300,10 +300,10 @@ fn by_kind(counts: &BTreeMap<ObjectKind, usize>) -> String {
 
 fn verdict(plan: &Plan, rejections: &[Rejection]) -> Verdict {
     let needs_attention = |finding: &Finding| finding.kind.needs_attention();
-    let is_complete = rejections.is_empty()
+    let needs_nothing = rejections.is_empty()
         && plan.missing_rights.is_none()
         && !plan.findings.iter().any(needs_attention);
-    match (is_complete, plan.is_empty()) {
+    match (needs_nothing, plan.is_empty()) {
         (false, _) => Verdict::Attention,
         (true, false) => Verdict::Changes,
         (true, true) => Verdict::Equal,

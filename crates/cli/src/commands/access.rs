@@ -64,19 +64,19 @@ pub(crate) async fn run(common: &Common, args: &AccessArgs) -> Result<CommandOut
     let mut lines = Lines(Vec::new());
     lines.add(&heading(&args.principal, &standby_principal, &subject));
     let mut accesses = Vec::new();
-    let mut is_complete = true;
+    let mut is_fully_read = true;
     for (site, snapshot, position) in sites {
         let access = access::effective_access(snapshot, &standby_principal, &subject);
         let read_errors = read_errors(snapshot);
         lines.add("");
         lines.add(&format!("{} ({position})", site.region));
         add_access(&mut lines, &access, &read_errors);
-        is_complete &= read_errors.is_empty();
+        is_fully_read &= read_errors.is_empty();
         accesses.push(access);
     }
-    let is_equal = add_differences(&mut lines, &accesses, is_complete);
+    let is_equal = add_differences(&mut lines, &accesses, is_fully_read);
     output::print(&lines.0.join("\n"));
-    Ok(CommandOutcome::done_if(is_equal && is_complete))
+    Ok(CommandOutcome::done_if(is_equal && is_fully_read))
 }
 
 /// The principal and the subject. Names the principal of each Region if they differ.
@@ -163,9 +163,9 @@ fn add_access(lines: &mut Lines, access: &EffectiveAccess, read_errors: &[String
     }
 }
 
-/// Adds the differences between the two Regions. Returns true if there are none. `is_complete` says
+/// Adds the differences between the two Regions. Returns true if there are none. `is_fully_read` says
 /// that no read failed.
-fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess], is_complete: bool) -> bool {
+fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess], is_fully_read: bool) -> bool {
     let [primary, standby] = accesses else {
         return true;
     };
@@ -175,7 +175,7 @@ fn add_differences(lines: &mut Lines, accesses: &[EffectiveAccess], is_complete:
     let (primary, standby) = (rights(primary), rights(standby));
     lines.add("");
     if primary == standby {
-        lines.add(match is_complete {
+        lines.add(match is_fully_read {
             true => "Both Regions allow the same.",
             false => "Both Regions allow the same, as far as they could be read.",
         });

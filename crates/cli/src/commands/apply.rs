@@ -5,7 +5,7 @@ use crate::commands::query::{self, DomainOption};
 use crate::common_options::Common;
 use crate::connect::{Connection, scope};
 use crate::files::read_json;
-use crate::reconcile_output::{is_complete, print_outcome, print_plan};
+use crate::reconcile_output::{nothing_needs_attention, print_outcome, print_plan};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use std::path::PathBuf;
@@ -112,8 +112,9 @@ pub(crate) async fn run(common: &Common, args: &ApplyArgs) -> Result<CommandOutc
     let approved = args.approved_deletions(&plan);
     let outcome = reconcile_scope(&connection, &scope, &approved).await?;
     print_outcome(&outcome, &connection.next);
-    let is_complete = is_complete(&outcome.findings, &outcome.rejections);
-    Ok(CommandOutcome::done_if(outcome.is_settled() && is_complete))
+    let is_done =
+        outcome.is_settled() && nothing_needs_attention(&outcome.findings, &outcome.rejections);
+    Ok(CommandOutcome::done_if(is_done))
 }
 
 async fn reconcile_scope(

@@ -155,10 +155,9 @@ pub(super) async fn switch<H: Handover>(
         Ok(FailoverDecision::AlreadyPrimary) => {
             let record = preview.record.with_later_handover();
             print_end(survivor, record.epoch, record.failover.as_ref());
-            let is_complete = record
-                .failover
-                .is_none_or(|journal| is_complete(&journal, request));
-            return Ok(CommandOutcome::done_if(is_complete));
+            let journal = record.failover;
+            let is_done = journal.is_none_or(|journal| has_nothing_left(&journal, request));
+            return Ok(CommandOutcome::done_if(is_done));
         }
         Err(refusal) => return Err(CliError::Usage(refusal.to_string())),
     };
@@ -181,12 +180,12 @@ pub(super) async fn switch<H: Handover>(
     }
     let journal = take_over(survivor, request, to, handover).await?;
     print_end(survivor, to, journal.as_ref());
-    let is_complete = journal.is_none_or(|journal| is_complete(&journal, request));
-    Ok(CommandOutcome::done_if(is_complete))
+    let is_done = journal.is_none_or(|journal| has_nothing_left(&journal, request));
+    Ok(CommandOutcome::done_if(is_done))
 }
 
-/// Whether nothing is left to do. A failover does not hand over.
-fn is_complete(journal: &FailoverJournal, request: &FailoverRequest) -> bool {
+/// Whether no default permissions are left to restore and, in a switchover, nothing is left to hand over.
+fn has_nothing_left(journal: &FailoverJournal, request: &FailoverRequest) -> bool {
     let is_handed_over = journal.not_handed_over.is_none();
     let hands_over = request.operation() == SwitchOperation::Switchover;
     journal.unrestored.is_empty() && (is_handed_over || !hands_over)

@@ -37,7 +37,8 @@ pub struct PushArgs {
     /// The policy file; required unless --operation is given
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The file of an operation document, with ceilings of calls, alert thresholds and prices
+    /// The file of an operation document: rate limits, alert thresholds, prices, the address for clients and the
+    /// queries of drills
     #[arg(long, value_name = "FILE")]
     pub operation: Option<PathBuf>,
     /// Either Region of the deployment; required to store an operation document without a policy

@@ -71,7 +71,8 @@ async fn preview(
     Ok(preview_query(&connection.query_context(query, approved, None)).await?)
 }
 
-fn is_complete(plan: &QueryPlan, rejections: &[QueryRejection]) -> bool {
+/// Whether the plan has no steps, no step is rejected, and no finding needs attention.
+fn is_in_sync(plan: &QueryPlan, rejections: &[QueryRejection]) -> bool {
     let mut findings = plan.findings.iter();
     let needs_attention = findings.any(|finding| finding.kind.needs_attention());
     plan.steps.is_empty() && rejections.is_empty() && !needs_attention
@@ -88,7 +89,7 @@ pub(crate) async fn plan(
         true => output::json(&serde_json::json!({"plan": plan, "rejections": rejections})),
         false => output::print(&query_plan_text(&plan, &rejections)),
     }
-    Ok(CommandOutcome::done_if(is_complete(&plan, &rejections)))
+    Ok(CommandOutcome::done_if(is_in_sync(&plan, &rejections)))
 }
 
 pub(crate) async fn apply(

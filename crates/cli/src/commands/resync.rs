@@ -3,7 +3,7 @@
 use crate::commands::query::{self, DomainOption};
 use crate::common_options::Common;
 use crate::connect::Connection;
-use crate::reconcile_output::{is_complete, print_outcome};
+use crate::reconcile_output::{nothing_needs_attention, print_outcome};
 use crate::{CliError, CommandOutcome, output};
 use clap::Args;
 use twinlake_aws::SqsRetryQueue;
@@ -78,7 +78,7 @@ pub(crate) async fn run(common: &Common, args: &ResyncArgs) -> Result<CommandOut
     }
     let is_done = outcome.is_settled()
         && report.verified_at.is_some()
-        && is_complete(&outcome.findings, &outcome.rejections);
+        && nothing_needs_attention(&outcome.findings, &outcome.rejections);
     Ok(CommandOutcome::done_if(is_done))
 }
 
