@@ -182,7 +182,7 @@ fn check_rows(epoch: Epoch, bounds: RowBounds) -> (usize, bool) {
 }
 
 /// The numbers of functions, changes by people, partitions and commands of the models of a takeover.
-const TAKEOVER_BOUNDS: [(usize, u8, u8, u8); 2] = [(2, 1, 1, 2), (1, 1, 1, 4)];
+const TAKEOVER_BOUNDS: [(usize, u8, u8, u8); 3] = [(1, 1, 1, 2), (2, 0, 1, 1), (1, 1, 1, 4)];
 
 fn check_takeover(epoch: Epoch, bounds: (usize, u8, u8, u8)) -> (usize, bool) {
     let (functions, changes, partitions, commands) = bounds;
