@@ -9,13 +9,13 @@ use twinlake_core::plan::FindingKind;
 use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
 use twinlake_engine::Clock as _;
 use twinlake_engine::query::{QueryToolsOutcome, preview_query};
-use twinlake_sim::SimAthena;
+use twinlake_sim::SimQueryTools;
 use twinlake_tests::query_lab::{
     Lab, findings, object, policy_with, saved_query, statement, workgroup,
 };
 
 /// Changes the text of the saved query `daily`.
-fn rewrite(lab: &Lab, athena: &SimAthena, text: &str) -> ObjectKey {
+fn rewrite(lab: &Lab, athena: &SimQueryTools, text: &str) -> ObjectKey {
     let key = lab.key_of(athena, "daily");
     let mut changed = saved_query("etl", "daily", text);
     changed.key = key.clone();

@@ -38,6 +38,11 @@ def glue_resources(action, prefix, request):
     """Returns the ARNs that Glue checks for a request: the object and all that it is in."""
     if "ResourceArn" in request:
         return [request["ResourceArn"]]
+    tool = re.search(r":(?:Get|Create|Update|Delete|Stop|List)(Classifier|Crawler|Trigger|Job|Workflow|Security)", action)
+    if tool:
+        kind, name = tool.group(1).lower(), request.get("Name") or request.get("CrawlerName")
+        has_resource = kind == "trigger" or (kind == "crawler" and not action.endswith("CreateCrawler"))
+        return [f"{prefix}:{kind}/{name}"] if name and has_resource else ["*"]
     names = [f"{prefix}:catalog"]
     database = (request.get("DatabaseName") or request.get("DatabaseInput", {}).get("Name")
                 or (request.get("Name") if re.search(r"(Get|Update|Delete)Database$", action) else None))

@@ -84,6 +84,15 @@ def test_every_event_name_of_a_rule_has_an_example_file():
         assert f'"{kind}"' in text, f"no file in events/ for {kind}"
 
 
+# Of the tools of Glue. GetConnections is also for the catalog.
+GLUE_TOOLS_WITHOUT_RESOURCE = {f"glue:{action}" for action in (
+    "GetClassifiers", "GetClassifier", "GetCrawlers", "GetTriggers", "ListJobs", "ListWorkflows",
+    "GetSecurityConfigurations", "CreateClassifier", "UpdateClassifier", "DeleteClassifier", "CreateCrawler")}
+GLUE_TOOL_ACTIONS = GLUE_TOOLS_WITHOUT_RESOURCE | {f"glue:{action}" for action in (
+    "GetCrawler", "GetTrigger", "UpdateCrawler", "DeleteCrawler", "StopCrawlerSchedule",
+    "CreateTrigger", "UpdateTrigger", "DeleteTrigger", "StopTrigger")}
+
+
 def rules():
     """Returns the event patterns of all rules."""
     return [r["Properties"]["EventPattern"] for r in RESOURCES.values()
@@ -152,7 +161,8 @@ def test_every_call_is_allowed_and_no_other():
     assert OTHER_SERVICES.keys() <= {action.split(":")[1] for action in called}
     called -= OPERATIONAL_ACTIONS
     assert allowed_actions("Resync") == (called - SETTINGS_ACTIONS) | PLATFORM_ACTIONS
-    query_actions = {action for action in called if action.startswith("athena:")}
+    query_actions = {action for action in called if action.startswith("athena:")} | GLUE_TOOL_ACTIONS
+    assert GLUE_TOOL_ACTIONS <= called
     for function, others in (("CatalogEvent", ICEBERG_ACTIONS), ("PermissionEvent", set())):
         assert allowed_actions(function) == (
             called - INVENTORY_ACTIONS - SETTINGS_ACTIONS - query_actions) | PLATFORM_ACTIONS | others
@@ -266,7 +276,8 @@ def test_no_role_writes_to_the_peer_and_wildcards_are_restricted():
                 assert "aws:RequestedRegion" in str(statement.get("Condition")), (function, actions)
                 # These have no resource-level permissions.
                 assert all(action.startswith(("lakeformation:", "servicequotas:Get", "athena:List"))
-                           or action == "cloudtrail:DescribeTrails" for action in actions)
+                           or action == "cloudtrail:DescribeTrails" or action in GLUE_TOOLS_WITHOUT_RESOURCE
+                           for action in actions)
 
 
 def test_the_readiness_function_reads_both_regions_and_writes_only_its_results():
@@ -327,6 +338,32 @@ def test_query_tools_are_read_in_both_regions_written_in_one_and_never_run():
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::Serverless::Function" and name != "Resync":
             assert not any(action.startswith("athena:") for action in allowed_actions(name)), name
+
+
+def test_glue_tools_are_read_in_both_regions_written_in_one_and_never_woken():
+    found = [(statement, actions) for statement, actions in statements("Resync")
+             if GLUE_TOOL_ACTIONS & set(actions)]
+    assert len(found) == 4
+    for statement, actions in found:
+        reads = all(action.startswith(("glue:Get", "glue:List")) for action in actions)
+        text = json.dumps([statement["Resource"], statement.get("Condition")])
+        assert reads == ("PeerRegion" in text), actions
+        assert "AWS::Region" in text
+    # No call that starts, schedules or activates anything, and none that makes a job.
+    allowed = " ".join(allowed_actions("Resync"))
+    assert not re.search(r"glue:(Start|Run|Resume|UpdateCrawlerSchedule|(Create|Update)(Job|Workflow|Connection))",
+                         allowed)
+
+
+def test_the_roles_of_crawlers_are_passed_to_glue_by_the_resync_alone():
+    assert TEMPLATE["Parameters"]["GlueToolRoleArns"]["Default"] == ""
+    policy = RESOURCES["GlueToolRolePolicy"]
+    assert policy["Condition"] == "HasGlueToolRoles"
+    assert policy["Properties"]["Roles"] == [{"Ref": "ResyncRole"}]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "iam:PassRole"
+    assert statement["Resource"] == {"Ref": "GlueToolRoleArns"}
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "glue.amazonaws.com"}}
 
 
 def test_queues_suit_the_functions_that_read_them():

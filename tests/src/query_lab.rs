@@ -17,7 +17,7 @@ use twinlake_engine::query::{
     read_query_ledger, reconcile_query,
 };
 use twinlake_engine::{Clock, InMemoryLedger};
-use twinlake_sim::SimAthena;
+use twinlake_sim::SimQueryTools;
 
 /// A clock that a test moves on.
 #[derive(Debug, Default)]
@@ -35,8 +35,8 @@ impl Clock for TestClock {
 
 /// Two simulated Athenas with a ledger and a policy.
 pub struct Lab {
-    pub primary: SimAthena,
-    pub standby: SimAthena,
+    pub primary: SimQueryTools,
+    pub standby: SimQueryTools,
     pub ledger: InMemoryLedger,
     pub clock: TestClock,
     pub policy: Policy,
@@ -116,8 +116,8 @@ pub fn catalog(name: &str, kind: &str, parameters: Value) -> QueryObject {
 impl Lab {
     pub fn new(policy: Policy) -> Self {
         Self {
-            primary: SimAthena::new(PRIMARY),
-            standby: SimAthena::new(STANDBY),
+            primary: SimQueryTools::new(PRIMARY),
+            standby: SimQueryTools::new(STANDBY),
             ledger: InMemoryLedger::default(),
             clock: TestClock::default(),
             policy,
@@ -152,7 +152,7 @@ impl Lab {
 
     pub fn context(
         &self,
-    ) -> QueryToolsContext<'_, SimAthena, SimAthena, InMemoryLedger, TestClock> {
+    ) -> QueryToolsContext<'_, SimQueryTools, SimQueryTools, InMemoryLedger, TestClock> {
         QueryToolsContext {
             primary: &self.primary,
             standby: &self.standby,
@@ -171,7 +171,7 @@ impl Lab {
         self.resync_with(|_| {})
     }
 
-    pub fn key_of(&self, athena: &SimAthena, name: &str) -> ObjectKey {
+    pub fn key_of(&self, athena: &SimQueryTools, name: &str) -> ObjectKey {
         let objects = athena.objects();
         let is_it =
             |object: &&QueryObject| object.text("Name") == Some(name) || object.key.id == name;
@@ -215,7 +215,9 @@ impl Lab {
     /// Runs with another context than [`Self::context`], two hours later.
     pub fn resync_with<'a>(
         &'a self,
-        change: impl FnOnce(&mut QueryToolsContext<'a, SimAthena, SimAthena, InMemoryLedger, TestClock>),
+        change: impl FnOnce(
+            &mut QueryToolsContext<'a, SimQueryTools, SimQueryTools, InMemoryLedger, TestClock>,
+        ),
     ) -> QueryToolsOutcome {
         self.clock.0.set(self.clock.0.get() + 7200);
         let mut context = self.context();

@@ -231,6 +231,12 @@ fn classify_code(call: &str, code: &str, message: &str) -> CallErrorKind {
         _ if MISSING_CONFIGURATION_CODES.contains(&code) => CallErrorKind::NotFound,
         INVALID_REQUEST if ATHENA_READS_BY_NAME.contains(&call) => CallErrorKind::NotFound,
         "AlreadyExistsException" => CallErrorKind::AlreadyInState,
+        // Of a crawler whose schedule is stopped already.
+        "SchedulerNotRunningException" => CallErrorKind::AlreadyInState,
+        // Of a crawler that runs, or whose schedule is changing: it can be changed later.
+        "CrawlerRunningException"
+        | "CrawlerStoppingException"
+        | "SchedulerTransitioningException" => CallErrorKind::Contended,
         // A partition index stays in the states of creation and deletion for a while (GL-06).
         "ConflictException" if call.contains("PartitionIndex") => CallErrorKind::NotPropagated,
         "ResourceNumberLimitExceededException" if message.contains("simultaneously") => {

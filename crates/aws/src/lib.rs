@@ -13,7 +13,6 @@
 //! - Every entry of a batch call has its own result (LF-13).
 //! - Nothing here reads the environment; the SDK's own configuration does.
 
-mod athena;
 mod batch_replication;
 mod bucket_setup;
 mod call_counter;
@@ -25,6 +24,7 @@ mod dead_letter_queues;
 #[cfg(test)]
 mod debug_fields;
 pub mod glue_convert;
+mod glue_tools;
 mod infrastructure;
 mod lake_setup;
 pub mod lakeformation_convert;
@@ -32,6 +32,7 @@ pub mod ledger;
 mod limited_http;
 mod messaging;
 pub mod permission_convert;
+mod query_tools;
 mod region;
 mod role_queries;
 mod s3_canaries;
@@ -41,7 +42,6 @@ mod s3_table_files;
 mod ssm_parameter;
 mod system_clock;
 
-pub use athena::AthenaRegion;
 pub use batch_replication::S3BatchReplication;
 pub use bucket_setup::S3BucketSetup;
 pub use call_counter::{api_calls, api_errors, throttled_calls};
@@ -52,6 +52,7 @@ pub use infrastructure::AwsInfrastructure;
 pub use lake_setup::{LakeSetup, SetupKey};
 pub use ledger::DynamoLedger;
 pub use messaging::{DefaultEventBus, SnsAlerts, SqsRetryQueue};
+pub use query_tools::QueryToolsRegion;
 pub use region::AwsRegion;
 pub use role_queries::AthenaRoleQueries;
 pub use s3_canaries::S3Canaries;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use twinlake_aws::{
-    AthenaRegion, AwsInfrastructure, AwsRegion, Clients, DynamoLedger, SystemClock,
+    AwsInfrastructure, AwsRegion, Clients, DynamoLedger, QueryToolsRegion, SystemClock,
 };
 use twinlake_core::audit::{ApprovedDeletions, Rejection};
 use twinlake_core::name::ObjectName;
@@ -37,7 +37,7 @@ const NO_POLICY: &str = "no policy is given; add --region REGION, either Region 
 pub(crate) type CommandRegion = LimitedRegion<FencedRegion<AwsRegion, DynamoLedger, SystemClock>>;
 
 /// Athena of the standby, to which a command writes under the same lease.
-type CommandAthena = FencedQueryRegion<AthenaRegion, DynamoLedger, SystemClock>;
+type CommandQueryTools = FencedQueryRegion<QueryToolsRegion, DynamoLedger, SystemClock>;
 
 /// The longest time that the ledger of the other Region is waited for, from wherever the command runs.
 const PEER_LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -266,8 +266,8 @@ pub(crate) struct Connection {
     primary: CommandRegion,
     standby: CommandRegion,
     fence: Option<Arc<CommandFence>>,
-    primary_athena: AthenaRegion,
-    standby_athena: CommandAthena,
+    primary_query_tools: QueryToolsRegion,
+    standby_query_tools: CommandQueryTools,
     primary_infrastructure: AwsInfrastructure,
     standby_infrastructure: AwsInfrastructure,
     clock: SystemClock,
@@ -310,8 +310,8 @@ impl Connection {
         let primary_region = FencedRegion::new(primary_region, None);
         let standby_region = AwsRegion::new(&clients, &standby.account);
         let standby_region = FencedRegion::new(standby_region, fence.clone());
-        let standby_athena = AthenaRegion::new(&clients, &standby.account);
-        let standby_athena = FencedQueryRegion::new(standby_athena, fence.clone());
+        let standby_query_tools = QueryToolsRegion::new(&clients, &standby.account);
+        let standby_query_tools = FencedQueryRegion::new(standby_query_tools, fence.clone());
         let reader = match &common.caller_arn {
             Some(arn) => Principal(arn.clone()),
             None => clients.caller().await?,
@@ -324,8 +324,8 @@ impl Connection {
             primary: LimitedRegion::new(primary_region, common.parallel),
             standby: LimitedRegion::new(standby_region, common.parallel),
             fence,
-            primary_athena: AthenaRegion::new(&primary_clients, &primary.account),
-            standby_athena,
+            primary_query_tools: QueryToolsRegion::new(&primary_clients, &primary.account),
+            standby_query_tools,
             primary_infrastructure: AwsInfrastructure::new(&primary_clients),
             standby_infrastructure: AwsInfrastructure::new(&clients),
             clock,
@@ -445,10 +445,11 @@ impl Connection {
         query: &'a QueryPolicy,
         approved_deletions: &'a BTreeSet<ObjectKey>,
         confirmed: Option<&'a [QueryStep]>,
-    ) -> QueryToolsContext<'a, AthenaRegion, CommandAthena, CommandLedger, SystemClock> {
+    ) -> QueryToolsContext<'a, QueryToolsRegion, CommandQueryTools, CommandLedger, SystemClock>
+    {
         QueryToolsContext {
-            primary: &self.primary_athena,
-            standby: &self.standby_athena,
+            primary: &self.primary_query_tools,
+            standby: &self.standby_query_tools,
             ledger: &self.ledger,
             clock: &self.clock,
             policy: (&self.policy, query),

@@ -39,6 +39,13 @@ impl<'a> Arn<'a> {
         })
     }
 
+    /// Whether it is the ARN of a role of an account that has this name, with its path.
+    #[must_use]
+    pub fn is_role(&self, account: &str, name: &str) -> bool {
+        let is_of_account = self.service == "iam" && self.account == account;
+        is_of_account && self.resource.strip_prefix("role/") == Some(name)
+    }
+
     /// The role of an assumed-role session, as IAM names it: without the session. The
     /// path of the role is not part of a session's ARN and stays missing. Any other ARN
     /// stays as it is.

@@ -30,7 +30,7 @@ mod scan_interval;
 pub use draft::{DraftInputs, DraftWorkGroup, DraftWorkGroups, PolicyDraft, draft};
 pub use parser::FORMAT;
 pub use pattern::Patterns;
-pub use query::{AthenaTagsPolicy, QueryPolicy};
+pub use query::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
 pub use scan_interval::{ScanInterval, ScanWindow};
 
 use crate::grant::PrincipalPatterns;

@@ -1,5 +1,6 @@
-//! The query tools of a Region: what analysts work with besides the catalog. At present the objects of
-//! Athena: workgroups, saved queries, prepared statements and data catalogs.
+//! The query tools of a Region: what analysts work with besides the catalog. They are objects of Athena
+//! (workgroups, saved queries, prepared statements and data catalogs) and of Glue (classifiers, crawlers and
+//! triggers).
 //!
 //! The domain goes the way of the catalog (observe, plan, audit, apply, observe again) with its own, smaller
 //! rooms, because its objects are few and give nobody access to data:
@@ -10,7 +11,7 @@
 //!
 //! An object is its AWS fields as JSON ([`QueryObject`]). What a field means (a place in S3, a KMS key, the
 //! text of a query, fixed at creation ...) stands in one table for each kind, [`KindRules`]. A further kind,
-//! such as a crawler or an external schema of Redshift, is a variant of [`QueryKind`], its table, and an
+//! such as an external schema of Redshift, is a variant of [`QueryKind`], its table, and an
 //! adapter; planner, comparison and ledger rows stay as they are.
 //!
 //! # Invariants
@@ -20,10 +21,13 @@
 //! - An absence needs proof: unlisted, not returned by name, and the control object of its listing was seen.
 //! - The [audit](audit_query) shares only data types with the planner, and alone makes an
 //!   [`ApprovedQueryPlan`].
+//! - Nothing that runs by itself in the primary does so in the standby: no step starts, schedules or activates
+//!   anything, and what is Twinlake's and awake there is put to sleep. A takeover wakes nothing either.
 //! - No object of the standby names a place, a key or a function of the primary, unless the policy keeps
 //!   unmapped locations. Texts are changed only in literals of clauses that are known to hold a location.
 
 mod audit;
+mod glue_tools;
 mod mapping;
 mod object;
 mod plan;
@@ -34,10 +38,11 @@ mod sql_text;
 mod text;
 
 pub use audit::{ApprovedQueryPlan, QueryDeletionBudget, QueryRejection, audit_query};
+pub use glue_tools::UnreplicatedKind;
 pub use mapping::{MappedObject, map_to_standby};
 pub use object::{Fields, ObjectKey, QueryObject};
 pub use plan::{QueryFinding, QueryInputs, QueryPlan, QueryStep, plan_query};
-pub use row::{QueryCounts, QueryRow, QueryRows};
+pub use row::{PrimarySchedule, QueryCounts, QueryRow, QueryRows};
 pub use rules::{ControlObject, FieldUse, KindRules, QueryKind};
 pub use snapshot::QuerySnapshot;
 pub use sql_text::{RewrittenText, rewrite_locations};

@@ -178,6 +178,7 @@ where
     let started = context.clock.now();
     let mut held: BTreeMap<ObjectKey, String> = BTreeMap::new();
     let mut compared = BTreeSet::new();
+    let mut told = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
         let mut round = observe_and_plan(context, &ledger.rows, &held).await;
         let approved = approve(context, &ledger, &mut round, (&mut held, &mut outcome)).await?;
@@ -209,11 +210,13 @@ where
         for step in results.applied.iter().filter(|step| step.is_deletion()) {
             outcome.unfinished.remove(step.primary());
         }
+        told.extend(results.applied.iter().filter_map(QueryStep::finding));
         outcome.applied.extend(results.applied);
         if results.is_cut_short {
             break;
         }
     }
+    outcome.findings.extend(told);
     let now = context.clock.now();
     ledger
         .record_states(context.epoch, (&problems(&outcome), &compared), now)

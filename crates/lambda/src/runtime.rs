@@ -6,7 +6,7 @@ use crate::telemetry::InvocationTelemetry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use twinlake_aws::{
-    AthenaRegion, AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, S3TableFiles,
+    AwsRegion, CallLimits, Clients, DefaultEventBus, DynamoLedger, QueryToolsRegion, S3TableFiles,
     SharedCeiling, SnsAlerts, SqsDeadLetterQueues, SqsRetryQueue, SsmParameters, SystemClock,
 };
 use twinlake_core::audit::ApprovedDeletions;
@@ -45,9 +45,9 @@ pub struct Runtime {
     /// The other Region.
     pub(crate) peer: LimitedRegion<AwsRegion>,
     /// Athena of the Region that the function runs in, written under the same lease.
-    pub(crate) local_athena: FencedQueryRegion<AthenaRegion, DynamoLedger, SystemClock>,
+    pub(crate) local_query_tools: FencedQueryRegion<QueryToolsRegion, DynamoLedger, SystemClock>,
     /// Athena of the other Region.
-    pub(crate) peer_athena: AthenaRegion,
+    pub(crate) peer_query_tools: QueryToolsRegion,
     /// The ledger of the local Region.
     pub(crate) ledger: DynamoLedger,
     pub(crate) peer_ledger: DynamoLedger,
@@ -106,15 +106,15 @@ impl Runtime {
         let fence = WriteFence::new(ledger.clone(), Some(peer_ledger.clone()), SystemClock);
         let fence = Arc::new(fence);
         local.limits().require_lease(fence.lease().clone());
-        let local_athena = AthenaRegion::new(&local, account);
-        let local_athena = FencedQueryRegion::new(local_athena, Some(Arc::clone(&fence)));
+        let local_query_tools = QueryToolsRegion::new(&local, account);
+        let local_query_tools = FencedQueryRegion::new(local_query_tools, Some(Arc::clone(&fence)));
         let local_region = AwsRegion::new(&local, account);
         let local_region = FencedRegion::new(local_region, Some(Arc::clone(&fence)));
         Ok(Self {
             local: LimitedRegion::new(local_region, config.max_concurrent_calls),
             peer: LimitedRegion::new(AwsRegion::new(&peer, account), config.max_concurrent_calls),
-            local_athena,
-            peer_athena: AthenaRegion::new(&peer, account),
+            local_query_tools,
+            peer_query_tools: QueryToolsRegion::new(&peer, account),
             ledger,
             peer_ledger,
             fence: Arc::clone(&fence),

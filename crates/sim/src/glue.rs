@@ -6,6 +6,7 @@ mod catalog;
 mod functions;
 mod links;
 mod partitions;
+mod tools;
 mod views;
 
 pub(crate) use functions::function_id;
@@ -103,7 +104,10 @@ impl SimState {
             "GetTags" | "TagResource" | "UntagResource" => {
                 self.glue_tags_call(caller, call, request)
             }
-            _ => return self.catalog_call(caller, call, request),
+            _ => {
+                let answer = self.tools_call(caller, call, request);
+                return answer.or_else(|| self.catalog_call(caller, call, request));
+            }
         })
     }
 

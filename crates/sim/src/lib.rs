@@ -15,7 +15,6 @@
 
 mod answer_style;
 mod api;
-mod athena;
 mod caller;
 mod error;
 mod events;
@@ -24,6 +23,7 @@ mod glue;
 pub mod http;
 mod lakeformation;
 mod ports;
+mod query_tools;
 mod quirk;
 mod quirk_answers;
 mod raw_state;
@@ -31,9 +31,9 @@ mod state;
 mod table_files;
 
 pub use answer_style::AnswerStyle;
-pub use athena::SimAthena;
 pub use error::ApiError;
 pub use glue::BulkSize;
+pub use query_tools::SimQueryTools;
 
 pub use fault_injection::{InjectedFault, KillSwitch, RandomFaults};
 pub use ports::{

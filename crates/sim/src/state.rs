@@ -122,6 +122,8 @@ pub(crate) struct RegionStore {
     /// Values of partitions that `BatchCreatePartition` rejects.
     pub rejected_partitions: BTreeSet<Vec<String>>,
     pub connections: BTreeSet<String>,
+    /// Classifiers, crawlers, triggers, jobs, workflows and security configurations, by kind and name, as read.
+    pub tools: BTreeMap<(&'static str, String), Value>,
     /// Tables that have a table optimizer.
     pub optimizers: BTreeSet<TableId>,
     /// The instance of Identity Center that Lake Formation is connected to.

@@ -5,19 +5,19 @@ use twinlake_core::plan::FindingKind;
 use twinlake_core::query::QueryObject;
 use twinlake_engine::ports::DocumentStore as _;
 use twinlake_engine::query::{QueryToolsContext, QueryToolsOutcome, reconcile_query};
-use twinlake_sim::SimAthena;
+use twinlake_sim::SimQueryTools;
 use twinlake_tests::query_lab::{Lab, findings, policy_with, workgroup};
 use twinlake_tests::takeover::pair::Pair;
 use twinlake_tests::takeover::ready;
 
-fn change(lab: &Lab, athena: &SimAthena, name: &str, field: &str, text: &str) {
+fn change(lab: &Lab, athena: &SimQueryTools, name: &str, field: &str, text: &str) {
     let mut object = found(lab, athena, name);
     object.fields.insert(field.to_owned(), json!(text));
     athena.put(object);
 }
 
 /// The one object of this name.
-fn found(lab: &Lab, athena: &SimAthena, name: &str) -> QueryObject {
+fn found(lab: &Lab, athena: &SimQueryTools, name: &str) -> QueryObject {
     athena.objects()[&lab.key_of(athena, name)].clone()
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use twinlake_aws::{AthenaRegion, AwsInfrastructure, AwsRegion, Clients, LakeSetup};
+use twinlake_aws::{AwsInfrastructure, AwsRegion, Clients, LakeSetup, QueryToolsRegion};
 use twinlake_core::arn::Arn;
 use twinlake_core::policy::{self, PolicyDraft};
 use twinlake_core::readiness::Reading;
@@ -73,9 +73,9 @@ pub(crate) async fn run(args: &InitArgs) -> Result<CommandOutcome, CliError> {
     let standby_keys = LakeSetup::new(&Clients::connect(&args.standby).await, account);
     add_key_aliases(&mut readings, &standby_keys).await;
     let standby_clients = Clients::connect(&args.standby).await;
-    let athena = AthenaRegion::new(&clients, account);
+    let athena = QueryToolsRegion::new(&clients, account);
     readings
-        .add_workgroups(&athena, &AthenaRegion::new(&standby_clients, account))
+        .add_workgroups(&athena, &QueryToolsRegion::new(&standby_clients, account))
         .await;
     let inputs = &readings.inputs;
     let draft = policy::draft(inputs)?;

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use twinlake_core::audit::AuditRule;
 use twinlake_core::policy::QueryPolicy;
 use twinlake_core::query::{
-    ObjectKey, QueryKind, QueryPlan, QueryRejection, QueryStep, query_findings_text,
-    query_plan_text, query_step_text,
+    ObjectKey, PrimarySchedule, QueryKind, QueryPlan, QueryRejection, QueryRow, QueryStep,
+    query_findings_text, query_plan_text, query_step_text,
 };
 use twinlake_core::render::{counted, one_or_many};
 use twinlake_core::{Policy, render};
@@ -25,7 +25,8 @@ pub enum Domain {
     /// The Data Catalog and its permissions.
     #[default]
     Catalog,
-    /// The query tools: Athena's workgroups, saved queries, prepared statements and data catalogs.
+    /// The query tools: Athena's workgroups, saved queries, prepared statements and data catalogs; Glue's
+    /// classifiers, crawlers and triggers.
     Query,
 }
 
@@ -185,6 +186,32 @@ fn print_outcome(outcome: &QueryToolsOutcome) {
     ));
 }
 
+/// What a person runs to wake what ran by itself before the last switch.
+fn wake_line(row: &QueryRow, schedule: &PrimarySchedule, region: &str) -> String {
+    let keys = [&row.keys.a, &row.keys.b];
+    let key = keys.into_iter().flatten().next();
+    let name = key.map(|key| key.id.as_str()).unwrap_or_default();
+    let name = shell_word(name);
+    let is_crawler = key.is_some_and(|key| key.kind == QueryKind::Crawler);
+    let command = match schedule.cron.as_ref().filter(|_| is_crawler) {
+        Some(cron) => format!(
+            "aws glue update-crawler-schedule --region {region} --crawler-name {name} --schedule {}",
+            shell_word(cron)
+        ),
+        None => format!("aws glue start-trigger --region {region} --name {name}"),
+    };
+    let cron = schedule.cron.as_deref().unwrap_or("by its conditions");
+    format!(
+        "asleep       {} ran {cron} before the switch; to wake it: {command}",
+        row.description
+    )
+}
+
+/// A text as one word of a shell.
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 pub(crate) async fn status(
     options: &LedgerOptions,
     json: bool,
@@ -229,6 +256,12 @@ pub(crate) async fn status(
             );
             output::print(render::escape(&line).trim_end());
         }
+        let region = &connection.policy.primary(connection.epoch).region;
+        for row in rows.values() {
+            if let Some(schedule) = row.asleep_since_switch(connection.epoch) {
+                output::print(&render::escape(&wake_line(row, schedule, region)));
+            }
+        }
         let findings = record.iter().flat_map(|record| record.findings.clone());
         output::print(&query_findings_text(&findings.collect()));
         output::print(&match settled_at {
@@ -242,4 +275,38 @@ pub(crate) async fn status(
         }
     }
     Ok(CommandOutcome::done_if(problems.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlake_core::Timestamp;
+    use twinlake_core::topology::Epoch;
+
+    fn line(kind: QueryKind, name: &str, cron: Option<&str>) -> String {
+        let key = ObjectKey::new(kind, name);
+        let row = QueryRow::new(Epoch::INITIAL, &key, &key.to_string(), Timestamp::default());
+        let schedule = PrimarySchedule {
+            cron: cron.map(str::to_owned),
+            epoch: Epoch::INITIAL,
+        };
+        wake_line(&row, &schedule, "ap-south-1")
+    }
+
+    #[test]
+    fn the_line_of_what_sleeps_ends_with_the_command_that_wakes_it() {
+        let cron = "cron(0 1 * * ? *)";
+        assert_eq!(
+            line(QueryKind::Crawler, "it's", Some(cron)),
+            "asleep       crawler it's ran cron(0 1 * * ? *) before the switch; to wake it: aws glue \
+             update-crawler-schedule --region ap-south-1 --crawler-name 'it'\\''s' --schedule 'cron(0 1 * * ? *)'"
+        );
+        for cron in [Some(cron), None] {
+            let line = line(QueryKind::Trigger, "t", cron);
+            assert!(
+                line.ends_with("aws glue start-trigger --region ap-south-1 --name 't'"),
+                "{line}"
+            );
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Parses a policy document, with errors that name line and key.
 
 use super::pattern::{Pattern, Patterns};
-use super::query::{AthenaTagsPolicy, QueryPolicy};
+use super::query::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
 use super::{
     ColumnStatisticsPolicy, DataCellsFilterScan, DataLakeSettingsPolicy, DeletionLimit,
     DeletionPolicy, GlueTagsPolicy, IcebergPolicy, Policy, ScanInterval, UnmappedLocation,
@@ -66,6 +66,8 @@ struct RawQuery {
     exclude_workgroups: Vec<Spanned<String>>,
     #[serde(default)]
     tags: AthenaTagsPolicy,
+    #[serde(default)]
+    glue_tools: GlueToolsPolicy,
     #[serde(default)]
     result_location: Vec<Spanned<RawPair>>,
     #[serde(default)]
@@ -186,7 +188,14 @@ fn digest(policy: &Policy) -> String {
         ),
     ));
     match &policy.query {
-        Some(query) => catalog::digest(&(digest, query.digest_parts())),
+        Some(query) => {
+            let digest = catalog::digest(&(digest, query.digest_parts()));
+            match query.glue_tools {
+                // That of versions that did not know the key.
+                GlueToolsPolicy::Leave => digest,
+                GlueToolsPolicy::Copy => catalog::digest(&(digest, query.glue_tools)),
+            }
+        }
         None => digest,
     }
 }
@@ -432,6 +441,7 @@ impl Source<'_> {
             result_locations: self.result_locations(&raw.result_location)?,
             kms_keys,
             tags: raw.tags,
+            glue_tools: raw.glue_tools,
         })
     }
 

@@ -15,6 +15,17 @@ pub enum AthenaTagsPolicy {
     Copy,
 }
 
+/// Whether the tools of Glue are replicated: classifiers, crawlers and triggers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GlueToolsPolicy {
+    /// They are neither read nor written.
+    #[default]
+    Leave,
+    /// They are copied, and sleep in the standby.
+    Copy,
+}
+
 /// What of the query tools is replicated.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueryPolicy {
@@ -26,6 +37,8 @@ pub struct QueryPolicy {
     pub kms_keys: Vec<BySite<String>>,
     /// Whether tags are copied.
     pub tags: AthenaTagsPolicy,
+    /// Whether the tools of Glue are replicated.
+    pub glue_tools: GlueToolsPolicy,
 }
 
 impl QueryPolicy {
@@ -39,7 +52,7 @@ impl QueryPolicy {
         })
     }
 
-    /// What the digest of the policy is made of.
+    /// What the digest of the policy is made of, but for the tools of Glue.
     pub(super) fn digest_parts(&self) -> impl Serialize + use<'_> {
         let pairs = self.result_locations.pairs().iter().map(|pair| {
             let BySite { a, b } = &pair.sites;

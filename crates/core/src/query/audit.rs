@@ -2,6 +2,7 @@
 //! kinds with the planner; what may differ between the Regions it finds out by itself.
 
 mod foreign_text;
+mod glue_tools;
 #[cfg(test)]
 mod tests;
 
@@ -187,6 +188,7 @@ impl Auditor<'_> {
                     QueryStep::Create { .. }
                     | QueryStep::Update { .. }
                     | QueryStep::SetTags { .. }
+                    | QueryStep::Sleep { .. }
                     | QueryStep::Delete { .. },
                     _,
                 ) => false,
@@ -207,7 +209,8 @@ impl Auditor<'_> {
         match step {
             QueryStep::Create { primary, object } => {
                 self.check_missing(primary, object)?;
-                self.check_content(primary, object)
+                self.check_content(primary, object)?;
+                self.check_asleep(primary, object)
             }
             QueryStep::Update {
                 primary,
@@ -219,7 +222,8 @@ impl Auditor<'_> {
                 }
                 self.check_managed(primary, &object.key)?;
                 self.check_epoch(primary, &object.key)?;
-                self.check_content(primary, object)
+                self.check_content(primary, object)?;
+                self.check_asleep(primary, object)
             }
             QueryStep::SetTags {
                 primary,
@@ -231,13 +235,18 @@ impl Auditor<'_> {
                 self.check_epoch(primary, standby)?;
                 self.check_tags(primary, standby, (set, remove))
             }
+            QueryStep::Sleep { primary, standby } => self.check_sleep(primary, standby),
             QueryStep::Delete { primary, standby } => {
                 self.check_paired(primary, standby)?;
                 self.check_epoch(primary, standby)?;
                 let is_service_made = match standby.kind {
                     QueryKind::WorkGroup => standby.id == "primary",
                     QueryKind::DataCatalog => standby.id == "AwsDataCatalog",
-                    QueryKind::NamedQuery | QueryKind::PreparedStatement => false,
+                    QueryKind::NamedQuery
+                    | QueryKind::PreparedStatement
+                    | QueryKind::Classifier
+                    | QueryKind::Crawler
+                    | QueryKind::Trigger => false,
                 };
                 if is_service_made {
                     return refuse(
@@ -304,7 +313,8 @@ impl Auditor<'_> {
             .is_some_and(|(row, found)| row.intends(found));
         let is_made_by_aws = primary == standby && found.is_some_and(is_as_aws_makes_it);
         let is_equal = found.is_some_and(|found| {
-            self.check_content(primary, found).is_ok() && self.has_tags_of(primary, found)
+            let is_equal = self.check_content(primary, found).is_ok();
+            is_equal && self.has_tags_of(primary, found) && !glue_tools::runs(found)
         });
         let adopts = self.plan.adopted.get(primary) == Some(standby);
         match adopts && (is_own || is_made_by_aws || is_equal) {

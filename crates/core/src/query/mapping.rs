@@ -1,5 +1,6 @@
 //! The object that the standby should have for one of the primary.
 
+use super::glue_tools;
 use super::object::{Fields, QueryObject};
 use super::rules::QueryKind;
 use super::rules::{FieldUse, KindRules};
@@ -8,7 +9,7 @@ use crate::arn::Arn;
 use crate::location::{Location, LocationError, LocationMap, Mapped};
 use crate::policy::QueryPolicy;
 use crate::policy::{Policy, UnmappedLocation};
-use crate::topology::{Epoch, SiteId};
+use crate::topology::{BySite, Epoch, SiteId};
 use serde_json::Value;
 
 /// The result of mapping an object.
@@ -18,6 +19,8 @@ pub struct MappedObject {
     pub object: QueryObject,
     /// Why it cannot be written: each names the field, or the line of a text.
     pub holds: Vec<String>,
+    /// Why it is not replicated at all, whatever the policy says.
+    pub unsupported: Vec<String>,
     /// What a reader should know although it can be written.
     pub notes: Vec<String>,
 }
@@ -40,6 +43,7 @@ pub fn map_to_standby(
     let fields: Fields = object
         .fields
         .iter()
+        .filter(|(name, _)| object.key.kind.rules().use_of(name) != FieldUse::Asleep)
         .map(|(name, value)| {
             (
                 name.clone(),
@@ -57,6 +61,7 @@ pub fn map_to_standby(
             ..object.clone()
         },
         holds: mapper.holds,
+        unsupported: glue_tools::unsupported(object, policy),
         notes: mapper.notes,
     }
 }
@@ -101,8 +106,10 @@ impl Mapper<'_> {
     fn text(&mut self, field_use: FieldUse, path: &str, text: &str) -> String {
         match field_use {
             FieldUse::Copied => self.copied(path, text),
-            FieldUse::Fixed | FieldUse::Reported => text.to_owned(),
+            FieldUse::Fixed | FieldUse::Reported | FieldUse::Asleep => text.to_owned(),
             FieldUse::Place => self.place(path, text),
+            FieldUse::DataPlace => self.data_place(path, text),
+            FieldUse::RoleName => self.role_name(text),
             FieldUse::KmsKey => self.kms_key(path, text),
             FieldUse::FunctionArn => self.function(path, text),
             FieldUse::Role => {
@@ -162,6 +169,36 @@ impl Mapper<'_> {
             }
         }
         Err("no [[query.result-location]] and no [[location]] pair holds it".to_owned())
+    }
+
+    /// Maps a place of data. An unmapped one stays if the policy keeps such.
+    fn data_place(&mut self, path: &str, text: &str) -> String {
+        let keeps = self.policy.unmapped_location == UnmappedLocation::Keep;
+        match self.policy.locations.map(text, self.primary()) {
+            Ok(Mapped::To(mapped)) => return mapped,
+            Ok(Mapped::Unmapped) if keeps => self.notes.push(format!(
+                "it names {text}, which no pair holds and the policy keeps"
+            )),
+            Ok(Mapped::Unmapped) => {
+                let reason = "no [[location]] pair holds it";
+                self.holds.push(format!("{path}: {text}: {reason}"));
+            }
+            Err(error) => self.holds.push(format!("{path}: {text}: {error}")),
+        }
+        text.to_owned()
+    }
+
+    /// The role of the standby for one that is given by its name: Glue passes roles of its own account only.
+    fn role_name(&self, text: &str) -> String {
+        let (from, account) = (self.primary(), &self.policy.primary(self.epoch).account);
+        let mut pairs = self.policy.principals.iter();
+        let is_pair = |pair: &&BySite<String>| {
+            Arn::parse(pair.get(from)).is_some_and(|arn| arn.is_role(account, text))
+        };
+        let pair = pairs.find(is_pair);
+        let mapped = pair.and_then(|pair| Arn::parse(pair.get(from.other())));
+        let mapped = mapped.and_then(|arn| arn.resource.strip_prefix("role/"));
+        mapped.unwrap_or(text).to_owned()
     }
 
     fn kms_key(&mut self, path: &str, text: &str) -> String {

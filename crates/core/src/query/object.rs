@@ -1,7 +1,7 @@
 //! The objects of the domain, with their AWS fields.
 
 use super::rules::QueryKind;
-use crate::policy::QueryPolicy;
+use crate::policy::{GlueToolsPolicy, QueryPolicy};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,7 +40,7 @@ impl ObjectKey {
         }
     }
 
-    /// Whether the policy includes the object, by its workgroup.
+    /// Whether the policy includes the object: by its workgroup, or with all tools of Glue.
     #[must_use]
     pub fn is_covered(&self, query: &QueryPolicy) -> bool {
         match (self.kind, &self.parent) {
@@ -51,6 +51,9 @@ impl ObjectKey {
             (QueryKind::NamedQuery | QueryKind::PreparedStatement, None) => false,
             // AWS makes it in each Region.
             (QueryKind::DataCatalog, _) => self.id != "AwsDataCatalog",
+            (QueryKind::Classifier | QueryKind::Crawler | QueryKind::Trigger, _) => {
+                query.glue_tools == GlueToolsPolicy::Copy
+            }
         }
     }
 
@@ -129,7 +132,7 @@ impl QueryObject {
     pub fn comparable(&self) -> Fields {
         let rules = self.key.kind.rules();
         let mut fields = self.fields.clone();
-        for path in rules.reported_fields() {
+        for path in rules.reported_fields().chain(rules.asleep_fields()) {
             remove(&mut fields, path);
         }
         fields
@@ -173,6 +176,39 @@ impl QueryObject {
         created
     }
 
+    /// Whether it runs by itself: a crawler by its schedule, a trigger while it is activated.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        match self.key.kind {
+            QueryKind::Crawler => {
+                let state = self.text("Schedule.State");
+                state.is_some_and(|state| state != "NOT_SCHEDULED")
+            }
+            QueryKind::Trigger => {
+                matches!(self.text("State"), Some("ACTIVATED" | "ACTIVATING"))
+            }
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier => false,
+        }
+    }
+
+    /// When it runs, if it has a schedule.
+    #[must_use]
+    pub fn cron(&self) -> Option<&str> {
+        match self.key.kind {
+            QueryKind::Crawler => self.text("Schedule.ScheduleExpression"),
+            QueryKind::Trigger => self.text("Schedule"),
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier => None,
+        }
+    }
+
     /// The object as a person knows it: with the name of a saved query.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -187,7 +223,10 @@ impl QueryObject {
                 QueryKind::NamedQuery
                 | QueryKind::WorkGroup
                 | QueryKind::DataCatalog
-                | QueryKind::PreparedStatement,
+                | QueryKind::PreparedStatement
+                | QueryKind::Classifier
+                | QueryKind::Crawler
+                | QueryKind::Trigger,
                 _,
                 _,
             ) => self.key.to_string(),

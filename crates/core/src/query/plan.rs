@@ -1,6 +1,7 @@
 //! Plans the difference between the query tools of the two Regions.
 
 mod deletions;
+mod glue_tools;
 mod pairing;
 
 use super::mapping::{MappedObject, map_to_standby};
@@ -71,6 +72,13 @@ pub enum QueryStep {
         /// Keys of tags to remove.
         remove: BTreeSet<String>,
     },
+    /// Puts an object of the standby to sleep that runs by itself there.
+    Sleep {
+        /// The object of the primary.
+        primary: ObjectKey,
+        /// The object of the standby.
+        standby: ObjectKey,
+    },
     /// Deletes a paired object that the primary no longer has.
     Delete {
         /// The object that the primary had.
@@ -88,6 +96,7 @@ impl QueryStep {
             Self::Create { primary, .. }
             | Self::Update { primary, .. }
             | Self::SetTags { primary, .. }
+            | Self::Sleep { primary, .. }
             | Self::Delete { primary, .. } => primary,
         }
     }
@@ -97,7 +106,29 @@ impl QueryStep {
     pub const fn is_deletion(&self) -> bool {
         match self {
             Self::Delete { .. } => true,
-            Self::Create { .. } | Self::Update { .. } | Self::SetTags { .. } => false,
+            Self::Create { .. }
+            | Self::Update { .. }
+            | Self::SetTags { .. }
+            | Self::Sleep { .. } => false,
+        }
+    }
+
+    /// What a person should know of it beyond the step.
+    #[must_use]
+    pub fn finding(&self) -> Option<QueryFinding> {
+        match self {
+            Self::Sleep { primary, standby } => Some(QueryFinding {
+                kind: FindingKind::Note,
+                object: standby.to_string(),
+                detail: "it ran by itself in the standby, where only a person wakes it after a takeover: it is \
+                         put to sleep"
+                    .to_owned(),
+                key: Some(primary.clone()),
+            }),
+            Self::Create { .. }
+            | Self::Update { .. }
+            | Self::SetTags { .. }
+            | Self::Delete { .. } => None,
         }
     }
 }
@@ -163,6 +194,8 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
         missing_parents: BTreeSet::new(),
     };
     planner.report_listings();
+    planner.report_unreplicated();
+    planner.put_to_sleep();
     for (key, observation) in &inputs.primary.objects {
         if !key.is_covered(inputs.query) {
             continue;
@@ -182,14 +215,25 @@ pub fn plan_query(inputs: &QueryInputs<'_>) -> QueryPlan {
     planner.plan
 }
 
-/// Creations and updates with parents first, then deletions with children first.
-fn order(step: &QueryStep) -> (bool, usize, ObjectKey) {
+/// What is put to sleep first, then creations and updates with parents first, then deletions with children first.
+fn order(step: &QueryStep) -> (usize, usize, ObjectKey) {
     let key = step.primary().clone();
     let rank = QueryKind::EVERY.iter().position(|kind| *kind == key.kind);
     let rank = rank.unwrap_or_default();
-    match step.is_deletion() {
-        true => (true, QueryKind::EVERY.len() - rank, key),
-        false => (false, rank, key),
+    match step {
+        QueryStep::Sleep { .. } => (0, rank, key),
+        QueryStep::Create { .. } | QueryStep::Update { .. } | QueryStep::SetTags { .. } => {
+            (1, rank, key)
+        }
+        QueryStep::Delete { .. } => (2, QueryKind::EVERY.len() - rank, key),
+    }
+}
+
+/// The finding of a read that failed.
+fn failed_read(error: &CallError) -> FindingKind {
+    match error.kind == CallErrorKind::Denied {
+        true => FindingKind::Denied,
+        false => FindingKind::Unreadable,
     }
 }
 
@@ -218,16 +262,7 @@ impl Planner<'_> {
     }
 
     fn unread(&mut self, key: &ObjectKey, region: &str, error: &CallError) {
-        let kind = match error.kind {
-            CallErrorKind::Denied => FindingKind::Denied,
-            CallErrorKind::NotFound
-            | CallErrorKind::AlreadyInState
-            | CallErrorKind::Contended
-            | CallErrorKind::NotPropagated
-            | CallErrorKind::Invalid
-            | CallErrorKind::Unsupported
-            | CallErrorKind::Unavailable => FindingKind::Unreadable,
-        };
+        let kind = failed_read(error);
         if key.kind == QueryKind::WorkGroup {
             self.missing_parents.insert(key.clone());
         }
@@ -249,10 +284,7 @@ impl Planner<'_> {
                     Some(parent) => format!("each {kind} of workgroup {parent}"),
                     None => format!("each {kind}"),
                 };
-                let finding = match error.kind == CallErrorKind::Denied {
-                    true => FindingKind::Denied,
-                    false => FindingKind::Unreadable,
-                };
+                let finding = failed_read(error);
                 let detail = format!("they could not be listed in {region}: {error}");
                 self.find(finding, (None, &object), detail);
             }
@@ -277,10 +309,21 @@ impl Planner<'_> {
         for note in &mapped.notes {
             self.find(FindingKind::Note, about, note.clone());
         }
+        if !mapped.unsupported.is_empty() {
+            self.unsupported(key, &described, &mapped.unsupported);
+            return;
+        }
         if !mapped.holds.is_empty() {
             self.missing_parent(key);
             for hold in &mapped.holds {
                 self.find(FindingKind::OnHold, about, hold.clone());
+            }
+            return;
+        }
+        let missing = self.missing_references(object);
+        if !missing.is_empty() {
+            for (kind, detail) in missing {
+                self.find(kind, about, detail);
             }
             return;
         }
@@ -308,6 +351,15 @@ impl Planner<'_> {
                 }
                 let detail = "the standby has another object of this name, which Twinlake does not manage, or one \
                               with other tags: delete it, or make it equal, and it is replicated";
+                let is_awake = self
+                    .inputs
+                    .standby
+                    .present(key)
+                    .is_some_and(QueryObject::is_awake);
+                let detail = match is_awake {
+                    true => format!("{detail}; it runs by itself in the standby"),
+                    false => detail.to_owned(),
+                };
                 self.find(FindingKind::Unmanaged, about, detail);
             }
             Counterpart::Unread(error) => self.unread(key, "the standby", &error),
@@ -381,6 +433,17 @@ impl Planner<'_> {
                 "{} differs in the standby and cannot be changed after creation: delete the standby's, \
                  and it is created again",
                 different.join(", ")
+            );
+            self.find(FindingKind::Unmanaged, about, detail);
+            return;
+        }
+        let mut unset = rules.never_unset.iter();
+        if let Some(path) =
+            unset.find(|path| desired.field(path).is_none() && standby.field(path).is_some())
+        {
+            let detail = format!(
+                "{path} is not set in the primary, and no update unsets it: delete the standby's, and it is \
+                 created again"
             );
             self.find(FindingKind::Unmanaged, about, detail);
             return;

@@ -8,6 +8,16 @@ use crate::topology::{BySite, Epoch, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What ran by itself in the primary and sleeps in the standby: what wakes it after a takeover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimarySchedule {
+    /// Its cron expression; a conditional trigger has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The epoch in which the primary's was last seen to run by itself.
+    pub epoch: Epoch,
+}
+
 /// The row of one object of the primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryRow {
@@ -23,6 +33,9 @@ pub struct QueryRow {
     /// The epoch in which they were last paired. The rows of versions that did not record it are of the first.
     #[serde(default)]
     pub paired_in: Epoch,
+    /// What made the primary's object run by itself, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<PrimarySchedule>,
     /// What is about to be created, recorded before the call.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub intents: BTreeSet<Intent>,
@@ -45,6 +58,7 @@ impl QueryRow {
             description: description.to_owned(),
             pairing: None,
             paired_in: epoch,
+            schedule: None,
             intents: BTreeSet::new(),
             state: SubjectState::OutOfSync,
             since: now,
@@ -61,6 +75,7 @@ impl QueryRow {
         let key = self.key_in(epoch.primary())?.clone();
         let digest = pairing.digest.get(epoch.standby()).clone()?;
         let mut row = Self::new(epoch, &key, &self.description, now);
+        row.schedule.clone_from(&self.schedule);
         row.reason =
             Some("it has not been compared since the Region became the standby".to_owned());
         // As old as can be: nobody is creating it now.
@@ -73,7 +88,7 @@ impl QueryRow {
     #[must_use]
     pub fn stored_id(primary: SiteId, key: &ObjectKey) -> String {
         let parent = key.parent.as_deref().unwrap_or_default();
-        // No name of Athena contains a slash but that of a saved query, which is stored by its id.
+        // Where a kind has parents, no name contains a slash but that of a saved query, which is stored by its id.
         format!("{primary}/{}/{parent}/{}", key.kind, key.id)
     }
 
@@ -97,6 +112,26 @@ impl QueryRow {
             link: false,
         });
         self.paired_in = epoch;
+        self.record_schedule(epoch, primary);
+    }
+
+    /// Records what makes the primary's object run by itself. What ran in the former primary and does not run in
+    /// this one has not been woken since the switch: it is kept, for whoever wakes it.
+    fn record_schedule(&mut self, epoch: Epoch, primary: &QueryObject) {
+        let is_of_this_epoch = |known: &PrimarySchedule| known.epoch == epoch;
+        if primary.is_awake() {
+            let cron = primary.cron().map(str::to_owned);
+            self.schedule = Some(PrimarySchedule { cron, epoch });
+        } else if self.schedule.as_ref().is_some_and(is_of_this_epoch) {
+            self.schedule = None;
+        }
+    }
+
+    /// What ran by itself before the last switch, and has not run since.
+    #[must_use]
+    pub fn asleep_since_switch(&self, epoch: Epoch) -> Option<&PrimarySchedule> {
+        let schedule = self.schedule.as_ref();
+        schedule.filter(|schedule| schedule.epoch != epoch)
     }
 
     /// Whether the standby's object is not as it was when an earlier epoch last paired it.

@@ -15,16 +15,28 @@ pub enum QueryKind {
     NamedQuery,
     /// A prepared statement of Athena.
     PreparedStatement,
+    /// A classifier of Glue: Grok, XML, JSON or CSV.
+    Classifier,
+    /// A crawler of Glue. It sleeps in the standby.
+    Crawler,
+    /// A trigger of Glue. It sleeps in the standby.
+    Trigger,
 }
 
 impl QueryKind {
-    /// Every kind, parents first.
-    pub const EVERY: [Self; 4] = [
+    /// Every kind: what others are in, or name, comes first.
+    pub const EVERY: [Self; 7] = [
         Self::WorkGroup,
         Self::DataCatalog,
         Self::NamedQuery,
         Self::PreparedStatement,
+        Self::Classifier,
+        Self::Crawler,
+        Self::Trigger,
     ];
+
+    /// The kinds of Glue.
+    pub const GLUE_TOOLS: [Self; 3] = [Self::Classifier, Self::Crawler, Self::Trigger];
 
     /// What the kind's fields mean.
     #[must_use]
@@ -40,6 +52,9 @@ impl QueryKind {
             Self::DataCatalog => "data catalog",
             Self::NamedQuery => "saved query",
             Self::PreparedStatement => "prepared statement",
+            Self::Classifier => "classifier",
+            Self::Crawler => "crawler",
+            Self::Trigger => "trigger",
         }
     }
 }
@@ -57,6 +72,12 @@ pub enum FieldUse {
     Copied,
     /// A place in S3, mapped by `[[query.result-location]]`, then by `[[location]]`.
     Place,
+    /// A place of data in S3, mapped by `[[location]]`; an unmapped one as the policy says.
+    DataPlace,
+    /// The name of an IAM role with its path: mapped by a `[[principal]]` pair of role ARNs, else copied.
+    RoleName,
+    /// What makes the object run by itself. The standby's never has it from Twinlake: the ledger keeps it.
+    Asleep,
     /// A KMS key, mapped by `[[query.kms-key]]`.
     KmsKey,
     /// The ARN of a Lambda function: the same function name in the other Region.
@@ -73,13 +94,15 @@ pub enum FieldUse {
     Reported,
 }
 
-/// An object that always exists: a listing that lacks it does not show everything.
+/// An object that must be seen: a listing that lacks it does not show everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlObject {
     /// An object of the kind with this name, which the service makes.
     Named(&'static str),
     /// The workgroup that the object is in, read by its name.
     Parent,
+    /// Any other object of the kind: the service makes none, and no right hides single ones from a listing.
+    Sibling,
 }
 
 /// The table of one kind.
@@ -92,11 +115,16 @@ pub struct KindRules {
     pub control: ControlObject,
     /// The service makes the identity: objects are paired by id, and found again by content.
     pub id_by_service: bool,
-    /// Objects can be tagged.
+    /// Tags are compared, if the policy copies them.
     pub has_tags: bool,
+    /// Fields that no update unsets. If the primary unsets one, the difference is reported.
+    pub never_unset: &'static [&'static str],
 }
 
-use FieldUse::{CatalogId, Fixed, FunctionArn, KmsKey, Place, QueryText, Reported, Role};
+use FieldUse::{
+    Asleep, CatalogId, DataPlace, Fixed, FunctionArn, KmsKey, Place, QueryText, Reported, Role,
+    RoleName,
+};
 
 const WORK_GROUP: KindRules = KindRules {
     fields: &[
@@ -139,6 +167,7 @@ const WORK_GROUP: KindRules = KindRules {
     control: ControlObject::Named("primary"),
     id_by_service: false,
     has_tags: true,
+    never_unset: &[],
 };
 
 const DATA_CATALOG: KindRules = KindRules {
@@ -155,6 +184,7 @@ const DATA_CATALOG: KindRules = KindRules {
     control: ControlObject::Named("AwsDataCatalog"),
     id_by_service: false,
     has_tags: true,
+    never_unset: &[],
 };
 
 const NAMED_QUERY: KindRules = KindRules {
@@ -162,6 +192,7 @@ const NAMED_QUERY: KindRules = KindRules {
     control: ControlObject::Parent,
     id_by_service: true,
     has_tags: false,
+    never_unset: &[],
 };
 
 const PREPARED_STATEMENT: KindRules = KindRules {
@@ -169,16 +200,56 @@ const PREPARED_STATEMENT: KindRules = KindRules {
     control: ControlObject::Parent,
     id_by_service: false,
     has_tags: false,
+    never_unset: &[],
+};
+
+const CLASSIFIER: KindRules = KindRules {
+    // `Type` says which of the four shapes the other fields have.
+    fields: &[("Type", Fixed)],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &["Delimiter", "QuoteSymbol", "Serde", "RowTag"],
+};
+
+const CRAWLER: KindRules = KindRules {
+    fields: &[
+        ("Role", RoleName),
+        ("Targets.S3Targets.Path", DataPlace),
+        ("Targets.DeltaTargets.DeltaTables", DataPlace),
+        ("Targets.IcebergTargets.Paths", DataPlace),
+        ("Targets.HudiTargets.Paths", DataPlace),
+        ("LakeFormationConfiguration.AccountId", CatalogId),
+        ("CatalogId", CatalogId),
+        ("Schedule", Asleep),
+    ],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &["Configuration", "CatalogId"],
+};
+
+const TRIGGER: KindRules = KindRules {
+    fields: &[
+        ("Type", Fixed),
+        ("WorkflowName", Fixed),
+        // Its schedule is part of it, and fires only while it is activated.
+        ("State", Asleep),
+    ],
+    control: ControlObject::Sibling,
+    id_by_service: false,
+    has_tags: false,
+    never_unset: &[],
 };
 
 impl QueryKind {
-    /// Whether Athena tells an object from a later one of the same name, by its id or the time of its creation.
+    /// Whether the service tells an object from a later one of the same name, by its id or the time of its creation.
     /// Any other is the one that a row pairs only as long as its content is.
     #[must_use]
     pub const fn has_identity(self) -> bool {
         match self {
-            Self::WorkGroup | Self::NamedQuery => true,
-            Self::DataCatalog | Self::PreparedStatement => false,
+            Self::WorkGroup | Self::NamedQuery | Self::Classifier | Self::Crawler => true,
+            Self::DataCatalog | Self::PreparedStatement | Self::Trigger => false,
         }
     }
 }
@@ -190,6 +261,9 @@ impl KindRules {
             QueryKind::DataCatalog => &DATA_CATALOG,
             QueryKind::NamedQuery => &NAMED_QUERY,
             QueryKind::PreparedStatement => &PREPARED_STATEMENT,
+            QueryKind::Classifier => &CLASSIFIER,
+            QueryKind::Crawler => &CRAWLER,
+            QueryKind::Trigger => &TRIGGER,
         }
     }
 
@@ -208,6 +282,11 @@ impl KindRules {
     /// The paths of the fields that are only reported.
     pub fn reported_fields(&self) -> impl Iterator<Item = &'static str> {
         self.with_use(FieldUse::Reported)
+    }
+
+    /// The paths of the fields that make an object run by itself.
+    pub fn asleep_fields(&self) -> impl Iterator<Item = &'static str> {
+        self.with_use(FieldUse::Asleep)
     }
 
     /// The paths of the fields that are set at creation.

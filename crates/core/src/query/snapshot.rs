@@ -1,11 +1,12 @@
 //! The result of one round of reads of the query tools of one Region.
 
+use super::glue_tools::UnreplicatedKind;
 use super::object::{ObjectKey, QueryObject};
 use super::rules::ControlObject;
 use super::rules::QueryKind;
 use crate::call_error::{CallError, CallErrorKind};
 use crate::snapshot::{AbsenceProof, Observation};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was read of one Region.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +18,8 @@ pub struct QuerySnapshot {
     pub listings: BTreeMap<(QueryKind, Option<String>), Result<(), CallError>>,
     /// The number of objects of each kind that are only counted.
     pub counted: BTreeMap<String, usize>,
+    /// The names of what is not replicated and may be named by tools of Glue, or why they are not known.
+    pub unreplicated: BTreeMap<UnreplicatedKind, Result<BTreeSet<String>, CallError>>,
 }
 
 impl QuerySnapshot {
@@ -65,6 +68,10 @@ impl QuerySnapshot {
                 self.present(&parent).is_some() || parent_is_gone
             }
             (ControlObject::Parent, None) => false,
+            (ControlObject::Sibling, _) => {
+                let mut others = self.all_present();
+                others.any(|other| other.key.kind == key.kind && other.key != *key)
+            }
         }
     }
 
@@ -80,7 +87,7 @@ impl QuerySnapshot {
                     not_returned: true,
                     read_error: (!is_documented).then_some(error),
                     unlisted: self.listing_error(key).is_none(),
-                    // Athena's listings need one right for all objects; the control object shows it.
+                    // These listings need one right for all objects; the control object shows it.
                     is_administrator: control_seen,
                     sibling_seen: control_seen,
                     deletion_named: false,

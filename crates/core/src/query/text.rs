@@ -47,6 +47,9 @@ pub fn query_step_text(step: &QueryStep) -> String {
             );
             escape(&text)
         }
+        QueryStep::Sleep { standby, .. } => {
+            format!("~ put to sleep {}", escape(&standby.to_string()))
+        }
         QueryStep::Delete { standby, .. } => format!("- delete {}", escape(&standby.to_string())),
     }
 }

@@ -3,17 +3,17 @@
 use super::ConditionalWrites;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlake_core::CallError;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 
-/// Reads the query tools of one Region. One adapter serves the kinds of one service; the kind of a key says
-/// which calls it stands for.
+/// Reads the query tools of one Region; the kind of a key says which calls it stands for.
 pub trait ReadQueryRegion {
     /// The Region, as in `us-east-1`.
     fn region(&self) -> &str;
 
     /// The objects of a kind, in a workgroup if the kind has one: `ListWorkGroups` and `GetWorkGroup`,
     /// `ListDataCatalogs` and `GetDataCatalog`, `ListNamedQueries` and `BatchGetNamedQuery`,
-    /// `ListPreparedStatements` and `BatchGetPreparedStatement`. Every page, or an error; an object that
+    /// `ListPreparedStatements` and `BatchGetPreparedStatement`, `GetClassifiers`, `GetCrawlers`,
+    /// `GetTriggers`. Every page, or an error; an object that
     /// is listed and cannot be read has its own error. With `tags` also `ListTagsForResource`.
     ///
     /// # Errors
@@ -37,6 +37,16 @@ pub trait ReadQueryRegion {
     /// # Errors
     /// Any page of a listing failed.
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError>;
+
+    /// The names of what is not replicated and may be named by tools of Glue: `ListJobs`, `ListWorkflows`,
+    /// `GetSecurityConfigurations`, `GetConnections` without passwords.
+    ///
+    /// # Errors
+    /// Any page of the listing failed.
+    async fn unreplicated_names(
+        &self,
+        kind: UnreplicatedKind,
+    ) -> Result<BTreeSet<String>, CallError>;
 }
 
 /// Writes the query tools of one Region.
@@ -64,6 +74,13 @@ pub trait WriteQueryRegion: ReadQueryRegion {
         set: &BTreeMap<String, String>,
         remove: &BTreeSet<String>,
     ) -> Result<(), CallError>;
+
+    /// Keeps a crawler or a trigger from running by itself: `StopCrawlerSchedule`, `StopTrigger`. What runs at this
+    /// moment runs on.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn sleep(&self, key: &ObjectKey) -> Result<(), CallError>;
 
     /// Deletes an object. A workgroup that is not empty is not deleted.
     ///

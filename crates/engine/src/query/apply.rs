@@ -17,7 +17,8 @@ pub(super) struct ApplyResults {
 }
 
 /// Applies the steps in order. What belongs into a workgroup that could not be created is left out, and a
-/// workgroup of which a member could not be deleted stays: both are planned again.
+/// workgroup of which a member could not be deleted stays; so does what could not be put to sleep: all are planned
+/// again.
 pub(super) async fn apply<P, S, L, C>(
     context: &QueryToolsContext<'_, P, S, L, C>,
     ledger: &mut QueryLedger<'_, L>,
@@ -44,8 +45,8 @@ where
             QueryStep::Create { .. } => parent
                 .as_ref()
                 .is_some_and(|parent| blocked.contains(parent)),
-            QueryStep::Delete { .. } => blocked.contains(key),
-            QueryStep::Update { .. } | QueryStep::SetTags { .. } => false,
+            QueryStep::Update { .. } | QueryStep::Delete { .. } => blocked.contains(key),
+            QueryStep::SetTags { .. } | QueryStep::Sleep { .. } => false,
         };
         if is_blocked {
             continue;
@@ -54,7 +55,9 @@ where
             Ok(()) => results.applied.push(step.clone()),
             Err(error) => {
                 match step {
-                    QueryStep::Create { .. } => blocked.insert(key.clone()),
+                    QueryStep::Create { .. } | QueryStep::Sleep { .. } => {
+                        blocked.insert(key.clone())
+                    }
                     QueryStep::Delete { .. } => parent.is_some_and(|parent| blocked.insert(parent)),
                     QueryStep::Update { .. } | QueryStep::SetTags { .. } => false,
                 };
@@ -103,6 +106,7 @@ where
             remove,
             ..
         } => standby.change_tags(key, set, remove).await,
+        QueryStep::Sleep { standby: key, .. } => standby.sleep(key).await,
         QueryStep::Delete {
             primary,
             standby: key,

@@ -5,7 +5,7 @@ use crate::write_fence::{EpochSource, WriteFence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use twinlake_core::CallError;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 
 /// A Region whose calls that write ask a fence first. Reads ask nobody.
 #[derive(Debug)]
@@ -52,6 +52,13 @@ impl<R: ReadQueryRegion, L: EpochSource, C: Clock> ReadQueryRegion for FencedQue
     async fn unreplicated_counts(&self) -> Result<BTreeMap<String, usize>, CallError> {
         self.region.unreplicated_counts().await
     }
+
+    async fn unreplicated_names(
+        &self,
+        kind: UnreplicatedKind,
+    ) -> Result<BTreeSet<String>, CallError> {
+        self.region.unreplicated_names(kind).await
+    }
 }
 
 impl<R: WriteQueryRegion, L: EpochSource, C: Clock> WriteQueryRegion
@@ -75,6 +82,11 @@ impl<R: WriteQueryRegion, L: EpochSource, C: Clock> WriteQueryRegion
     ) -> Result<(), CallError> {
         self.check().await?;
         self.region.change_tags(key, set, remove).await
+    }
+
+    async fn sleep(&self, key: &ObjectKey) -> Result<(), CallError> {
+        self.check().await?;
+        self.region.sleep(key).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), CallError> {

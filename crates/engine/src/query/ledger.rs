@@ -419,8 +419,8 @@ enum Stored {
     Written,
 }
 
-/// The digests of the contents that changes may give to objects that Athena does not tell from a later one of
-/// the same name, by their object of the primary: after each call, whichever of the calls take effect.
+/// The digests of the contents that changes may give to objects that the service does not tell from a later one
+/// of the same name, by their object of the primary: after each call, whichever of the calls take effect.
 fn changed_contents(
     steps: &[QueryStep],
     standby: &QuerySnapshot,
@@ -434,7 +434,9 @@ fn changed_contents(
             QueryStep::SetTags {
                 primary, standby, ..
             } => (primary, standby),
-            QueryStep::Create { .. } | QueryStep::Delete { .. } => continue,
+            QueryStep::Create { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => {
+                continue;
+            }
         };
         let Some(found) = standby.present(key).filter(|_| !key.kind.has_identity()) else {
             continue;
@@ -479,7 +481,7 @@ fn after_calls(object: &QueryObject, step: &QueryStep) -> Vec<QueryObject> {
                 })
                 .to_vec()
         }
-        QueryStep::Create { .. } | QueryStep::Delete { .. } => Vec::new(),
+        QueryStep::Create { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => Vec::new(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::ports::ReadQueryRegion;
 use futures_util::{StreamExt as _, stream};
-use twinlake_core::policy::{AthenaTagsPolicy, QueryPolicy};
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, QuerySnapshot};
+use twinlake_core::policy::{AthenaTagsPolicy, GlueToolsPolicy, QueryPolicy};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, QuerySnapshot, UnreplicatedKind};
 use twinlake_core::snapshot::Observation;
 use twinlake_core::{CallError, CallErrorKind};
 
@@ -47,6 +47,9 @@ pub(super) async fn observe(
     while let Some((listing, listed)) = reads.next().await {
         record(&mut snapshot, listing, listed);
     }
+    if query.glue_tools == GlueToolsPolicy::Copy {
+        observe_glue_tools(region, &mut snapshot).await;
+    }
     if counts {
         match region.unreplicated_counts().await {
             Ok(counted) => snapshot.counted = counted,
@@ -59,6 +62,17 @@ pub(super) async fn observe(
         }
     }
     snapshot
+}
+
+/// Reads the tools of Glue, and the names of what they may name, one listing after the other.
+async fn observe_glue_tools(region: &impl ReadQueryRegion, snapshot: &mut QuerySnapshot) {
+    for kind in QueryKind::GLUE_TOOLS {
+        record(snapshot, (kind, None), region.list(kind, None, false).await);
+    }
+    for kind in UnreplicatedKind::EVERY {
+        let names = region.unreplicated_names(kind).await;
+        snapshot.unreplicated.insert(kind, names);
+    }
 }
 
 fn record(snapshot: &mut QuerySnapshot, listing: (QueryKind, Option<String>), listed: Listed) {

@@ -112,7 +112,7 @@ fn text(kind: AlertKind, count: usize, region: &str) -> [String; 3] {
             ),
         ),
         AlertKind::TwinlakeAccessDenied => (
-            format!("Twinlake's role lacks rights in Athena ({cases})."),
+            format!("Twinlake's role lacks rights for query tools ({cases})."),
             "The objects concerned are unchanged. Nothing was deleted because of this.",
             format!(
                 "Restore the rights of the resync function's role; then run `twinlake resync --domain query --region {region}`."

@@ -24,8 +24,8 @@ pub(crate) async fn keep_query_tools_equal(
     };
     let approved_deletions = BTreeSet::new();
     let context = QueryToolsContext {
-        primary: &runtime.peer_athena,
-        standby: &runtime.local_athena,
+        primary: &runtime.peer_query_tools,
+        standby: &runtime.local_query_tools,
         ledger: &runtime.ledger,
         clock: &runtime.clock,
         policy: (&authority.policy, query),

@@ -111,7 +111,7 @@ pub(super) fn masked(fields: &Fields) -> Fields {
 }
 
 fn masked_value(path: &str, value: &Value) -> Value {
-    const MAPPED: [&str; 8] = [
+    const MAPPED: [&str; 13] = [
         "KmsKey",
         "ResultConfiguration.OutputLocation",
         "S3LoggingConfiguration.LogLocation",
@@ -120,9 +120,19 @@ fn masked_value(path: &str, value: &Value) -> Value {
         "Parameters.function",
         "Parameters.metadata-function",
         "Parameters.record-function",
+        "Targets.S3Targets.Path",
+        "Targets.DeltaTargets.DeltaTables",
+        "Targets.IcebergTargets.Paths",
+        "Targets.HudiTargets.Paths",
+        "LakeFormationConfiguration.AccountId",
     ];
+    // Roles are compared by themselves.
+    const MAPPED_WHOLE: [&str; 2] = ["Role", "CatalogId"];
     match value {
-        Value::String(_) if MAPPED.iter().any(|mapped| path.ends_with(mapped)) => {
+        Value::String(_)
+            if MAPPED.iter().any(|mapped| path.ends_with(mapped))
+                || MAPPED_WHOLE.contains(&path) =>
+        {
             Value::String("mapped".to_owned())
         }
         Value::String(text) if matches!(path, "QueryString" | "QueryStatement") => {
@@ -138,9 +148,11 @@ fn masked_value(path: &str, value: &Value) -> Value {
                 .map(|(name, value)| (name.clone(), masked_value(&format!("{path}.{name}"), value)))
                 .collect(),
         ),
-        Value::String(_) | Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {
-            value.clone()
+        Value::Array(items) => {
+            let items = items.iter();
+            Value::Array(items.map(|item| masked_value(path, item)).collect())
         }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 

@@ -154,7 +154,9 @@ fn rewrite(plan: &mut QueryPlan, kind: QueryKind, pointer: &str, value: Value) {
     for step in &mut plan.steps {
         let object = match step {
             QueryStep::Create { object, .. } | QueryStep::Update { object, .. } => object,
-            QueryStep::SetTags { .. } | QueryStep::Delete { .. } => continue,
+            QueryStep::SetTags { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => {
+                continue;
+            }
         };
         if object.key.kind == kind {
             let mut fields = serde_json::to_value(&object.fields).unwrap();
@@ -441,4 +443,144 @@ fn the_audit_keeps_what_the_standby_changed_while_it_was_the_primary() {
         row.paired_in = Epoch::INITIAL.switched();
     }
     assert_eq!(world.rules(plan), [AuditRule::NotManaged].into());
+}
+
+/// A crawler and a trigger to update, and of each one to create; the crawler of the standby runs by itself.
+fn glue_world() -> World {
+    let epoch = Epoch::INITIAL;
+    let crawler = |name: &str, place: &str, more: Value| {
+        let mut content = json!({"Role": "crawl", "DatabaseName": "sales",
+            "Targets": {"S3Targets": [{"Path": place}]}});
+        content
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        object(ObjectKey::new(QueryKind::Crawler, name), content)
+    };
+    let trigger = |name: &str, cron: &str, state: &str| {
+        let content = json!({"Type": "SCHEDULED", "Schedule": cron, "State": state,
+            "Actions": [{"CrawlerName": "old"}]});
+        object(ObjectKey::new(QueryKind::Trigger, name), content)
+    };
+    let runs = json!({"Schedule": {"ScheduleExpression": "cron(1)", "State": "SCHEDULED"}});
+    let primary = vec![
+        crawler("old", "s3://lake-us/old/", runs.clone()),
+        crawler("new", "s3://lake-us/new/", runs.clone()),
+        trigger("old", "cron(2)", "ACTIVATED"),
+        trigger("new", "cron(1)", "ACTIVATED"),
+    ];
+    let standby = vec![
+        crawler("old", "s3://lake-in/other/", runs),
+        trigger("old", "cron(1)", "CREATED"),
+    ];
+    let mut rows = QueryRows::new();
+    for found in &standby {
+        let mut row = QueryRow::new(epoch, &found.key, "", Timestamp::default());
+        row.pair(epoch, found, found);
+        rows.insert(found.key.clone(), row);
+    }
+    let [mut primary, mut standby] = [primary, standby].map(snapshot);
+    for snapshot in [&mut primary, &mut standby] {
+        for kind in QueryKind::GLUE_TOOLS {
+            snapshot.listings.insert((kind, None), Ok(()));
+        }
+    }
+    World {
+        policy: Policy::parse(&POLICY.replace("[query]", "[query]\nglue-tools = \"copy\""))
+            .unwrap(),
+        primary,
+        standby,
+        rows,
+        held: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn the_audit_rejects_what_would_run_by_itself_or_belongs_to_the_primary() {
+    let world = glue_world();
+    let plan = world.plan();
+    assert_eq!(plan.steps.len(), 5, "{plan:#?}");
+    assert_eq!(world.rules(plan), BTreeSet::new());
+    let (crawler, trigger) = (QueryKind::Crawler, QueryKind::Trigger);
+    let mutants = [
+        (crawler, "Schedule", json!("cron(1)")),
+        (
+            crawler,
+            "Schedule",
+            json!({"ScheduleExpression": "cron(1)"}),
+        ),
+        (trigger, "State", json!("ACTIVATED")),
+        (trigger, "StartOnCreation", json!(true)),
+        (trigger, "Type", json!("EVENT")),
+        (crawler, "Role", json!("administrator")),
+        (crawler, "DatabaseName", json!("other")),
+        (
+            crawler,
+            "Targets",
+            json!({"S3Targets": [{"Path": "s3://lake-us/old/"}]}),
+        ),
+        (
+            crawler,
+            "Targets",
+            json!({"S3Targets": [{"Path": "s3://elsewhere/"}]}),
+        ),
+        (
+            crawler,
+            "Targets",
+            json!({"S3Targets": [{"Path": "s3://lake-in/old/",
+            "EventQueueArn": "arn:aws:sqs:us-east-1:111122223333:q"}]}),
+        ),
+        (trigger, "Actions", json!([{"CrawlerName": "other"}])),
+    ];
+    for (kind, field, value) in mutants {
+        let mut plan = world.plan();
+        for step in &mut plan.steps {
+            let object = match step {
+                QueryStep::Create { object, .. } | QueryStep::Update { object, .. } => object,
+                QueryStep::SetTags { .. } | QueryStep::Sleep { .. } | QueryStep::Delete { .. } => {
+                    continue;
+                }
+            };
+            if object.key.kind == kind {
+                object.fields.insert(field.to_owned(), value.clone());
+            }
+        }
+        assert_eq!(
+            world.rules(plan),
+            [AuditRule::Altered].into(),
+            "{field} {value}"
+        );
+    }
+}
+
+#[test]
+fn the_audit_lets_only_what_is_paired_and_awake_be_put_to_sleep() {
+    let plan = glue_world().plan();
+    assert!(
+        matches!(plan.steps[0], QueryStep::Sleep { .. }),
+        "{plan:#?}"
+    );
+    let old = ObjectKey::new(QueryKind::Crawler, "old");
+    let mut unpaired = glue_world();
+    unpaired.rows.remove(&old);
+    assert_eq!(unpaired.rules(plan.clone()), [AuditRule::NotManaged].into());
+    let mut asleep = glue_world();
+    if let Some(Observation::Present(found)) = asleep.standby.objects.get_mut(&old) {
+        found.fields.remove("Schedule");
+    }
+    assert_eq!(asleep.rules(plan), [AuditRule::Altered].into());
+    // One that runs by itself, and equals what is wanted, is not adopted.
+    let mut foreign = glue_world();
+    foreign.rows.remove(&old);
+    let mut wanted = foreign.primary.present(&old).unwrap().clone();
+    let text = serde_json::to_string(&wanted.fields).unwrap();
+    wanted.fields = serde_json::from_str(&text.replace("lake-us", "lake-in")).unwrap();
+    foreign
+        .standby
+        .objects
+        .insert(old.clone(), Observation::Present(wanted));
+    let mut plan = foreign.plan();
+    assert!(!plan.adopted.contains_key(&old));
+    plan.adopted.insert(old.clone(), old);
+    assert_eq!(foreign.rules(plan), [AuditRule::NotManaged].into());
 }

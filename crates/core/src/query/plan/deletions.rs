@@ -5,7 +5,7 @@ use crate::plan::FindingKind;
 use crate::policy::DeletionPolicy;
 use crate::query::object::{ObjectKey, QueryObject};
 use crate::query::row::QueryRow;
-use crate::query::rules::QueryKind;
+use crate::query::rules::{ControlObject, QueryKind};
 use crate::snapshot::Observation;
 use std::collections::BTreeSet;
 
@@ -18,9 +18,16 @@ impl Planner<'_> {
             match inputs.primary.objects.get(key) {
                 Some(Observation::Present(_) | Observation::Unknown(_)) => {}
                 Some(Observation::Absent(proof)) if proof.is_complete() => self.gone(key, row),
+                Some(Observation::Absent(_)) if self.is_gone_from_standby(key, row) => {
+                    self.plan.forgotten.insert(key.clone());
+                }
                 Some(Observation::Absent(proof)) => {
                     let reason = match &proof.read_error {
                         Some(error) => error.to_string(),
+                        None if key.kind.rules().control == ControlObject::Sibling => format!(
+                            "no other {} is listed; if it was the last one, delete that of the standby yourself",
+                            key.kind
+                        ),
                         None => "its listing does not show everything".to_owned(),
                     };
                     let detail = format!(
@@ -35,6 +42,15 @@ impl Planner<'_> {
                 None => self.ask(key),
             }
         }
+    }
+
+    /// Whether the standby does not have a tool of Glue either, so that its row says nothing any more.
+    fn is_gone_from_standby(&self, key: &ObjectKey, row: &QueryRow) -> bool {
+        let standby = row.key_in(self.inputs.epoch.standby()).unwrap_or(key);
+        let snapshot = self.inputs.standby;
+        key.kind.rules().control == ControlObject::Sibling
+            && !snapshot.objects.contains_key(standby)
+            && snapshot.listing_error(standby).is_none()
     }
 
     /// Asks for a read by name, of the workgroup as well if that is not listed.

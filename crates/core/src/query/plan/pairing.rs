@@ -66,7 +66,10 @@ impl<'a> Planner<'a> {
         };
         let row = self.row(&primary.key);
         let is_own = row.is_some_and(|row| row.intends(object));
-        let is_equal = object.comparable() == desired.comparable() && has_tags_of(object, desired);
+        // One that runs by itself serves somebody there.
+        let is_equal = object.comparable() == desired.comparable()
+            && has_tags_of(object, desired)
+            && !object.is_awake();
         match is_own || is_equal || is_untouched(object) {
             true => Counterpart::Adopted(object),
             false => Counterpart::Foreign,

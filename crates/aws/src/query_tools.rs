@@ -1,4 +1,4 @@
-//! Implements the ports of the query tools over the Athena client of a Region.
+//! Implements the ports of the query tools of a Region: the calls of Athena here, those of Glue in `glue_tools`.
 
 mod convert;
 mod read;
@@ -6,6 +6,7 @@ mod write;
 
 use crate::call_error;
 use crate::clients::Clients;
+use crate::glue_tools::GlueTools;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -17,16 +18,17 @@ const MAX_PER_CALL: usize = 50;
 /// Entries of a `BatchGetPreparedStatement` call (Athena's limit).
 const MAX_STATEMENTS_PER_CALL: usize = 256;
 
-/// Athena in one Region of one account.
+/// Athena, and the tools of Glue, in one Region of one account.
 #[derive(Clone, Debug)]
-pub struct AthenaRegion {
+pub struct QueryToolsRegion {
     region: String,
     partition: String,
     account: String,
     athena: aws_sdk_athena::Client,
+    glue_tools: GlueTools,
 }
 
-impl AthenaRegion {
+impl QueryToolsRegion {
     /// The Region of some clients, in an account.
     #[must_use]
     pub fn new(clients: &Clients, account: &str) -> Self {
@@ -36,6 +38,7 @@ impl AthenaRegion {
             partition: partition.to_string(),
             account: account.to_owned(),
             athena: clients.athena(),
+            glue_tools: GlueTools::new(clients.region(), clients.glue()),
         }
     }
 
@@ -53,7 +56,11 @@ impl AthenaRegion {
         let resource = match key.kind {
             QueryKind::WorkGroup => "workgroup",
             QueryKind::DataCatalog => "datacatalog",
-            QueryKind::NamedQuery | QueryKind::PreparedStatement => return None,
+            QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier
+            | QueryKind::Crawler
+            | QueryKind::Trigger => return None,
         };
         let Self {
             partition,

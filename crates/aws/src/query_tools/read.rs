@@ -1,17 +1,17 @@
-//! Reads workgroups, data catalogs, saved queries and prepared statements.
+//! Reads the query tools.
 
-use super::{AthenaRegion, MAX_PER_CALL, MAX_STATEMENTS_PER_CALL, convert};
+use super::{MAX_PER_CALL, MAX_STATEMENTS_PER_CALL, QueryToolsRegion, convert};
 use crate::call_error;
 use crate::region::all_pages;
-use std::collections::BTreeMap;
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
+use std::collections::{BTreeMap, BTreeSet};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 use twinlake_core::{CallError, CallErrorKind};
 use twinlake_engine::ports::ReadQueryRegion;
 
 /// A listed object, or why it could not be read.
 type Listed = (ObjectKey, Result<QueryObject, CallError>);
 
-impl ReadQueryRegion for AthenaRegion {
+impl ReadQueryRegion for QueryToolsRegion {
     fn region(&self) -> &str {
         &self.region
     }
@@ -34,6 +34,9 @@ impl ReadQueryRegion for AthenaRegion {
             }
             QueryKind::NamedQuery => self.named_queries(parent).await,
             QueryKind::PreparedStatement => self.prepared_statements(parent).await,
+            QueryKind::Classifier => self.glue_tools.classifiers().await,
+            QueryKind::Crawler => self.glue_tools.crawlers().await,
+            QueryKind::Trigger => self.glue_tools.triggers().await,
         }
     }
 
@@ -46,6 +49,9 @@ impl ReadQueryRegion for AthenaRegion {
                 let workgroup = key.parent.as_deref().unwrap_or_default();
                 self.prepared_statement(workgroup, &key.id).await
             }
+            QueryKind::Classifier => self.glue_tools.classifier(&key.id).await,
+            QueryKind::Crawler => self.glue_tools.crawler(&key.id).await,
+            QueryKind::Trigger => self.glue_tools.trigger(&key.id).await,
         }
     }
 
@@ -64,9 +70,16 @@ impl ReadQueryRegion for AthenaRegion {
             count => BTreeMap::from([(kind.to_owned(), count)]),
         })
     }
+
+    async fn unreplicated_names(
+        &self,
+        kind: UnreplicatedKind,
+    ) -> Result<BTreeSet<String>, CallError> {
+        self.glue_tools.unreplicated_names(kind).await
+    }
 }
 
-impl AthenaRegion {
+impl QueryToolsRegion {
     async fn workgroup_names(&self) -> Result<Vec<String>, CallError> {
         all_pages(("ListWorkGroups", &self.region), |token| async {
             let call = self.athena.list_work_groups().set_next_token(token);

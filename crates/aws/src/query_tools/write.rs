@@ -1,6 +1,6 @@
-//! Creates, updates and deletes the objects of Athena.
+//! Creates, updates and deletes the query tools.
 
-use super::{AthenaRegion, convert};
+use super::{QueryToolsRegion, convert};
 use crate::call_error;
 use aws_sdk_athena::types::{DataCatalogType, Tag, WorkGroupState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ fn parameters<M: FromIterator<(String, String)>>(object: &QueryObject) -> Option
     Some(text.collect())
 }
 
-impl WriteQueryRegion for AthenaRegion {
+impl WriteQueryRegion for QueryToolsRegion {
     async fn create(&self, object: &QueryObject, token: &str) -> Result<ObjectKey, CallError> {
         let key = &object.key;
         let parent = owned(key.parent.as_deref());
@@ -65,6 +65,9 @@ impl WriteQueryRegion for AthenaRegion {
                     .await
                     .map_err(self.failed("CreatePreparedStatement"))?;
             }
+            QueryKind::Classifier => self.glue_tools.create_classifier(object).await?,
+            QueryKind::Crawler => self.glue_tools.create_crawler(object).await?,
+            QueryKind::Trigger => self.glue_tools.create_trigger(object).await?,
         }
         Ok(key.clone())
     }
@@ -105,6 +108,9 @@ impl WriteQueryRegion for AthenaRegion {
                     .await
                     .map_err(self.failed("UpdatePreparedStatement"))?;
             }
+            QueryKind::Classifier => self.glue_tools.update_classifier(desired).await?,
+            QueryKind::Crawler => self.glue_tools.update_crawler(desired).await?,
+            QueryKind::Trigger => self.glue_tools.update_trigger(desired).await?,
         }
         Ok(())
     }
@@ -132,6 +138,18 @@ impl WriteQueryRegion for AthenaRegion {
         Ok(())
     }
 
+    async fn sleep(&self, key: &ObjectKey) -> Result<(), CallError> {
+        match key.kind {
+            QueryKind::Crawler => self.glue_tools.stop_crawler_schedule(&key.id).await,
+            QueryKind::Trigger => self.glue_tools.stop_trigger(&key.id).await,
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier => Ok(()),
+        }
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<(), CallError> {
         let parent = owned(key.parent.as_deref());
         match key.kind {
@@ -157,12 +175,15 @@ impl WriteQueryRegion for AthenaRegion {
                     .await
                     .map_err(self.failed("DeletePreparedStatement"))?;
             }
+            QueryKind::Classifier => self.glue_tools.delete_classifier(&key.id).await?,
+            QueryKind::Crawler => self.glue_tools.delete_crawler(&key.id).await?,
+            QueryKind::Trigger => self.glue_tools.delete_trigger(&key.id).await?,
         }
         Ok(())
     }
 }
 
-impl AthenaRegion {
+impl QueryToolsRegion {
     async fn create_workgroup(&self, object: &QueryObject) -> Result<(), CallError> {
         const CALL: &str = "CreateWorkGroup";
         let configuration = convert::to_configuration(object);

@@ -132,7 +132,7 @@ fn texts<M: FromIterator<(String, String)>>(value: Option<&Value>, name: &str) -
 
 /// The configuration of a new workgroup. Flags are sent also where they are off: Athena's defaults for some
 /// are on.
-pub(in crate::athena) fn to_configuration(
+pub(in crate::query_tools) fn to_configuration(
     object: &QueryObject,
 ) -> Result<athena::WorkGroupConfiguration, BuildError> {
     let at = |path: &str| object.field(&format!("Configuration.{path}"));
@@ -322,7 +322,7 @@ fn to_access_grants(
 
 /// The update that turns one configuration into another; `None` if they are equal. What the new one lacks is
 /// removed, where the service has a way to.
-pub(in crate::athena) fn to_configuration_updates(
+pub(in crate::query_tools) fn to_configuration_updates(
     current: &QueryObject,
     desired: &QueryObject,
 ) -> Result<Option<athena::WorkGroupConfigurationUpdates>, BuildError> {

@@ -1,18 +1,20 @@
-//! Athena of one Region in memory: workgroups, data catalogs, saved queries and prepared statements.
+//! The query tools of one Region in memory: Athena's workgroups, data catalogs, saved queries and prepared
+//! statements, and Glue's classifiers, crawlers and triggers.
 //!
 //! As the service: `primary` and `AwsDataCatalog` exist always, ids of saved queries are the service's, a
 //! repeated creation with the same token makes nothing, and a workgroup that is not empty is not deleted
-//! without the recursive option.
+//! without the recursive option. A crawler is created with the schedule that the call gives, a trigger is activated
+//! only by whoever starts it, and a crawler that runs is not updated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use twinlake_core::query::{ObjectKey, QueryKind, QueryObject};
+use twinlake_core::query::{ObjectKey, QueryKind, QueryObject, UnreplicatedKind};
 use twinlake_core::{CallError, CallErrorKind, Timestamp};
 use twinlake_engine::ports::{ReadQueryRegion, WriteQueryRegion};
 
 /// Athena of one Region.
 #[derive(Debug)]
-pub struct SimAthena {
+pub struct SimQueryTools {
     region: String,
     state: Mutex<State>,
 }
@@ -24,6 +26,10 @@ struct State {
     next_id: u64,
     seconds: i64,
     reservations: usize,
+    /// The names of what is not replicated.
+    unreplicated: BTreeMap<UnreplicatedKind, BTreeSet<String>>,
+    /// Crawlers that run at this moment.
+    running: BTreeSet<ObjectKey>,
     /// Calls that fail, by their name, with the error and how often.
     failures: BTreeMap<String, (CallErrorKind, usize)>,
     /// Calls that take effect although the answer is lost, by their name, and how often.
@@ -34,7 +40,7 @@ struct State {
     writes: Vec<String>,
 }
 
-impl SimAthena {
+impl SimQueryTools {
     /// Athena as AWS sets it up in a Region.
     #[must_use]
     pub fn new(region: &str) -> Self {
@@ -90,6 +96,21 @@ impl SimAthena {
     /// Sets the number of capacity reservations.
     pub fn set_reservations(&self, count: usize) {
         self.lock().reservations = count;
+    }
+
+    /// Puts an object of a kind that is not replicated.
+    pub fn put_unreplicated(&self, kind: UnreplicatedKind, name: &str) {
+        let names = &mut self.lock().unreplicated;
+        names.entry(kind).or_default().insert(name.to_owned());
+    }
+
+    /// Sets whether a crawler runs.
+    pub fn set_running(&self, key: &ObjectKey, runs: bool) {
+        let running = &mut self.lock().running;
+        match runs {
+            true => running.insert(key.clone()),
+            false => running.remove(key),
+        };
     }
 
     /// Lets the next `times` calls of an operation fail.
@@ -164,7 +185,11 @@ impl SimAthena {
 impl State {
     fn insert(&mut self, mut object: QueryObject) -> ObjectKey {
         self.seconds += 1;
-        if object.key.kind == QueryKind::WorkGroup {
+        let has_time = matches!(
+            object.key.kind,
+            QueryKind::WorkGroup | QueryKind::Classifier | QueryKind::Crawler
+        );
+        if has_time {
             let known = self
                 .objects
                 .get(&object.key)
@@ -184,11 +209,14 @@ fn call_of(action: &str, kind: QueryKind) -> String {
         QueryKind::DataCatalog => "DataCatalog",
         QueryKind::NamedQuery => "NamedQuery",
         QueryKind::PreparedStatement => "PreparedStatement",
+        QueryKind::Classifier => "Classifier",
+        QueryKind::Crawler => "Crawler",
+        QueryKind::Trigger => "Trigger",
     };
     format!("{action}{noun}")
 }
 
-impl ReadQueryRegion for SimAthena {
+impl ReadQueryRegion for SimQueryTools {
     fn region(&self) -> &str {
         &self.region
     }
@@ -256,9 +284,19 @@ impl ReadQueryRegion for SimAthena {
             count => BTreeMap::from([("capacity reservation".to_owned(), count)]),
         })
     }
+
+    async fn unreplicated_names(
+        &self,
+        kind: UnreplicatedKind,
+    ) -> Result<BTreeSet<String>, CallError> {
+        let mut state = self.lock();
+        state.reads += 1;
+        self.check(&mut state, &format!("List {kind}"))?;
+        Ok(state.unreplicated.get(&kind).cloned().unwrap_or_default())
+    }
 }
 
-impl WriteQueryRegion for SimAthena {
+impl WriteQueryRegion for SimQueryTools {
     async fn create(&self, object: &QueryObject, token: &str) -> Result<ObjectKey, CallError> {
         let call = call_of("Create", object.key.kind);
         let mut state = self.begin_write(&call, &object.key)?;
@@ -281,6 +319,13 @@ impl WriteQueryRegion for SimAthena {
             // CreateWorkGroup has no state: a new workgroup is enabled.
             object.fields.insert("State".to_owned(), "ENABLED".into());
         }
+        if object.key.kind == QueryKind::Trigger {
+            let starts = object.fields.remove("StartOnCreation") == Some(true.into());
+            let trigger_state = if starts { "ACTIVATED" } else { "CREATED" };
+            object
+                .fields
+                .insert("State".to_owned(), trigger_state.into());
+        }
         let key = state.insert(object);
         self.answer(state, &call, key)
     }
@@ -291,10 +336,25 @@ impl WriteQueryRegion for SimAthena {
         let Some(found) = state.objects.get(&current.key).cloned() else {
             return Err(self.error(CallErrorKind::Invalid, &call, "not found"));
         };
-        let updated = QueryObject {
-            fields: desired.fields.clone(),
-            ..found
+        if state.running.contains(&current.key) {
+            return Err(self.error(CallErrorKind::Contended, &call, "the crawler is running"));
+        }
+        let mut fields = desired.fields.clone();
+        // What an update does not name stays.
+        let kept = match current.key.kind {
+            QueryKind::Crawler => Some("Schedule"),
+            QueryKind::Trigger => Some("State"),
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier => None,
         };
+        if let Some((name, value)) = kept.and_then(|name| Some((name, found.fields.get(name)?))) {
+            let value = value.clone();
+            fields.entry(name.to_owned()).or_insert(value);
+        }
+        let updated = QueryObject { fields, ..found };
         state.insert(updated);
         self.answer(state, &call, ())
     }
@@ -313,6 +373,32 @@ impl WriteQueryRegion for SimAthena {
         tags.extend(set.clone());
         tags.retain(|name, _| !remove.contains(name));
         self.answer(state, "TagResource", ())
+    }
+
+    async fn sleep(&self, key: &ObjectKey) -> Result<(), CallError> {
+        let (call, path, stopped) = match key.kind {
+            QueryKind::Crawler => ("StopCrawlerSchedule", "Schedule", "NOT_SCHEDULED"),
+            QueryKind::Trigger => ("StopTrigger", "State", "DEACTIVATED"),
+            QueryKind::WorkGroup
+            | QueryKind::DataCatalog
+            | QueryKind::NamedQuery
+            | QueryKind::PreparedStatement
+            | QueryKind::Classifier => {
+                return Err(self.error(CallErrorKind::Invalid, "Stop", "it cannot be stopped"));
+            }
+        };
+        let mut state = self.begin_write(call, key)?;
+        let Some(object) = state.objects.get_mut(key) else {
+            return Err(self.error(CallErrorKind::NotFound, call, "not found"));
+        };
+        match object.fields.get_mut(path) {
+            Some(serde_json::Value::Object(schedule)) => {
+                schedule.insert("State".to_owned(), stopped.into());
+            }
+            Some(value) => *value = stopped.into(),
+            None => {}
+        }
+        self.answer(state, call, ())
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), CallError> {

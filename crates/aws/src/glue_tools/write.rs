@@ -1,0 +1,135 @@
+//! Creates, updates, deletes and puts to sleep classifiers, crawlers and triggers.
+
+use super::{GlueTools, convert};
+use twinlake_core::query::QueryObject;
+use twinlake_core::{CallError, CallErrorKind};
+
+/// Sets the fields that creations and updates of crawlers share: all but the schedule, which no call here sets.
+macro_rules! with_crawler {
+    ($call:expr, $input:expr) => {
+        $call
+            .set_role($input.role)
+            .set_database_name($input.database_name)
+            .set_description($input.description)
+            .targets($input.targets)
+            .set_classifiers($input.classifiers)
+            .set_table_prefix($input.table_prefix)
+            .set_schema_change_policy($input.schema_change_policy)
+            .set_recrawl_policy($input.recrawl_policy)
+            .set_lineage_configuration($input.lineage_configuration)
+            .set_lake_formation_configuration($input.lake_formation_configuration)
+            .set_configuration($input.configuration)
+            .set_crawler_security_configuration($input.crawler_security_configuration)
+            .set_catalog_id($input.catalog_id)
+    };
+}
+
+impl GlueTools {
+    pub(crate) async fn create_classifier(&self, object: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "CreateClassifier";
+        let input = convert::to_new_classifier(object).map_err(self.unwritable(CALL))?;
+        let call = self.glue.create_classifier();
+        let call = call
+            .set_grok_classifier(input.grok_classifier)
+            .set_xml_classifier(input.xml_classifier)
+            .set_json_classifier(input.json_classifier)
+            .set_csv_classifier(input.csv_classifier);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn update_classifier(&self, desired: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "UpdateClassifier";
+        let input = convert::to_changed_classifier(desired).map_err(self.unwritable(CALL))?;
+        let call = self.glue.update_classifier();
+        let call = call
+            .set_grok_classifier(input.grok_classifier)
+            .set_xml_classifier(input.xml_classifier)
+            .set_json_classifier(input.json_classifier)
+            .set_csv_classifier(input.csv_classifier);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_classifier(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_classifier().name(name);
+        call.send().await.map_err(self.failed("DeleteClassifier"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn create_crawler(&self, object: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "CreateCrawler";
+        let input = convert::to_new_crawler(object).map_err(self.unwritable(CALL))?;
+        let call = with_crawler!(self.glue.create_crawler().name(&object.key.id), input);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn update_crawler(&self, desired: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "UpdateCrawler";
+        let input = convert::to_changed_crawler(desired).map_err(self.unwritable(CALL))?;
+        let call = with_crawler!(self.glue.update_crawler().name(&desired.key.id), input);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_crawler(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_crawler().name(name);
+        call.send().await.map_err(self.failed("DeleteCrawler"))?;
+        Ok(())
+    }
+
+    /// Ends the schedule of a crawler. A run that has begun ends by itself.
+    pub(crate) async fn stop_crawler_schedule(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.stop_crawler_schedule().crawler_name(name);
+        let stopped = call
+            .send()
+            .await
+            .map_err(self.failed("StopCrawlerSchedule"));
+        stopped.map(|_| ()).or_else(unless_done)
+    }
+
+    pub(crate) async fn create_trigger(&self, object: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "CreateTrigger";
+        let input = convert::to_trigger(object).map_err(self.unwritable(CALL))?;
+        let call = self.glue.create_trigger().name(&object.key.id);
+        let call = call
+            .set_type(convert::trigger_type(object))
+            .start_on_creation(false)
+            .set_description(input.description)
+            .set_schedule(input.schedule)
+            .set_actions(input.actions)
+            .set_predicate(input.predicate);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn update_trigger(&self, desired: &QueryObject) -> Result<(), CallError> {
+        const CALL: &str = "UpdateTrigger";
+        let input = convert::to_trigger(desired).map_err(self.unwritable(CALL))?;
+        let call = self.glue.update_trigger().name(&desired.key.id);
+        let call = call.trigger_update(input);
+        call.send().await.map_err(self.failed(CALL))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_trigger(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.delete_trigger().name(name);
+        call.send().await.map_err(self.failed("DeleteTrigger"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn stop_trigger(&self, name: &str) -> Result<(), CallError> {
+        let call = self.glue.stop_trigger().name(name);
+        let stopped = call.send().await.map_err(self.failed("StopTrigger"));
+        stopped.map(|_| ()).or_else(unless_done)
+    }
+}
+
+/// What sleeps already is as it should be.
+fn unless_done(error: CallError) -> Result<(), CallError> {
+    match error.kind == CallErrorKind::AlreadyInState {
+        true => Ok(()),
+        false => Err(error),
+    }
+}

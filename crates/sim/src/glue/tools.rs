@@ -1,0 +1,276 @@
+//! Operations on classifiers, crawlers and triggers, and on what they may name.
+//!
+//! As the service: a crawler that is created with a schedule is scheduled at once, an update keeps what it does not
+//! name, a crawler that runs is not updated, and the update of a trigger replaces its definition.
+
+use super::ApiResult;
+use crate::api::{page, required_text, to_json};
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::state::SimState;
+use serde_json::{Map, Value, json};
+use twinlake_core::CallErrorKind;
+
+const MAX_TOOLS_PER_PAGE: usize = 100;
+
+/// The members of a request or answer.
+type Members = Map<String, Value>;
+
+impl SimState {
+    /// Runs an operation on a tool of Glue. Returns `None` if there is no operation of this name.
+    pub(super) fn tools_call(
+        &mut self,
+        caller: Caller<'_>,
+        call: &str,
+        request: &Value,
+    ) -> Option<ApiResult> {
+        Some(match call {
+            "CreateClassifier" | "UpdateClassifier" => self.write_classifier(caller, call, request),
+            "CreateCrawler" => self.create_crawler(caller, request),
+            "UpdateCrawler" => self.update_crawler(caller, request),
+            "UpdateCrawlerSchedule" | "StartCrawlerSchedule" | "StopCrawlerSchedule" => {
+                self.change_schedule(caller, call, request)
+            }
+            "StartCrawler" => self.change_tool(caller, ("Crawler", "Name"), request, |crawler| {
+                crawler.insert("State".to_owned(), "RUNNING".into());
+                Ok(())
+            }),
+            "CreateTrigger" => self.create_trigger(caller, request),
+            "UpdateTrigger" => self.update_trigger(caller, request),
+            "StartTrigger" | "StopTrigger" => {
+                let state = if call == "StartTrigger" {
+                    "ACTIVATED"
+                } else {
+                    "DEACTIVATED"
+                };
+                self.change_tool(caller, ("Trigger", "Name"), request, |trigger| {
+                    trigger.insert("State".to_owned(), state.into());
+                    Ok(())
+                })
+            }
+            "CreateJob" => self.create_tool(caller, ("Job", "Name"), request),
+            "CreateWorkflow" => self.create_tool(caller, ("Workflow", "Name"), request),
+            "CreateSecurityConfiguration" => {
+                self.create_tool(caller, ("SecurityConfiguration", "Name"), request)
+            }
+            "DeleteClassifier" => self.delete_tool(caller, "Classifier", request),
+            "DeleteCrawler" => self.delete_tool(caller, "Crawler", request),
+            "DeleteTrigger" => self.delete_tool(caller, "Trigger", request),
+            "GetClassifier" => self.get_tool(caller, "Classifier", request),
+            "GetCrawler" => self.get_tool(caller, "Crawler", request),
+            "GetTrigger" => self.get_tool(caller, "Trigger", request),
+            "GetClassifiers" => self.list_tools(caller, ("Classifier", "Classifiers"), request),
+            "GetCrawlers" => self.list_tools(caller, ("Crawler", "Crawlers"), request),
+            "GetTriggers" => self.list_tools(caller, ("Trigger", "Triggers"), request),
+            "GetSecurityConfigurations" => self.list_tools(
+                caller,
+                ("SecurityConfiguration", "SecurityConfigurations"),
+                request,
+            ),
+            "ListJobs" => self.list_tool_names(caller, ("Job", "JobNames"), request),
+            "ListWorkflows" => self.list_tool_names(caller, ("Workflow", "Workflows"), request),
+            _ => return None,
+        })
+    }
+
+    fn insert_tool(
+        &mut self,
+        caller: Caller<'_>,
+        (kind, name): (&'static str, &str),
+        tool: Value,
+    ) -> ApiResult {
+        let tools = &mut self.region_mut(caller.region)?.tools;
+        if tools.contains_key(&(kind, name.to_owned())) {
+            return Err(ApiError::already_exists(kind));
+        }
+        tools.insert((kind, name.to_owned()), tool);
+        Ok(json!({ "Name": name }))
+    }
+
+    fn create_tool(
+        &mut self,
+        caller: Caller<'_>,
+        (kind, key): (&'static str, &str),
+        request: &Value,
+    ) -> ApiResult {
+        let name = required_text(request, key)?;
+        self.insert_tool(caller, (kind, name), request.clone())
+    }
+
+    fn change_tool(
+        &mut self,
+        caller: Caller<'_>,
+        (kind, key): (&'static str, &str),
+        request: &Value,
+        change: impl FnOnce(&mut Members) -> Result<(), ApiError>,
+    ) -> ApiResult {
+        let name = required_text(request, key)?.to_owned();
+        self.tick();
+        let tools = &mut self.region_mut(caller.region)?.tools;
+        let tool = tools.get_mut(&(kind, name)).and_then(Value::as_object_mut);
+        change(tool.ok_or_else(ApiError::not_found)?)?;
+        Ok(json!({}))
+    }
+
+    fn delete_tool(
+        &mut self,
+        caller: Caller<'_>,
+        kind: &'static str,
+        request: &Value,
+    ) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        let tools = &mut self.region_mut(caller.region)?.tools;
+        let removed = tools.remove(&(kind, name.clone()));
+        match (removed, kind) {
+            (Some(_), _) => Ok(json!({ "Name": name })),
+            // The service does not miss a trigger.
+            (None, "Trigger") => Ok(json!({})),
+            (None, _) => Err(ApiError::not_found()),
+        }
+    }
+
+    fn get_tool(&self, caller: Caller<'_>, kind: &'static str, request: &Value) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        let found = self.region(caller.region)?.tools.get(&(kind, name));
+        Ok(json!({ kind: found.ok_or_else(ApiError::not_found)? }))
+    }
+
+    fn list_tools(
+        &self,
+        caller: Caller<'_>,
+        (kind, key): (&'static str, &str),
+        request: &Value,
+    ) -> ApiResult {
+        let tools = &self.region(caller.region)?.tools;
+        let all: Vec<&Value> = tools
+            .iter()
+            .filter(|((other, _), _)| *other == kind)
+            .map(|(_, tool)| tool)
+            .collect();
+        Ok(page(request, key, MAX_TOOLS_PER_PAGE, &all, |tool| {
+            (*tool).clone()
+        }))
+    }
+
+    fn list_tool_names(
+        &self,
+        caller: Caller<'_>,
+        (kind, key): (&'static str, &str),
+        request: &Value,
+    ) -> ApiResult {
+        let tools = &self.region(caller.region)?.tools;
+        let all: Vec<&String> = tools
+            .keys()
+            .filter(|(other, _)| *other == kind)
+            .map(|(_, name)| name)
+            .collect();
+        Ok(page(request, key, MAX_TOOLS_PER_PAGE, &all, |name| {
+            Value::String((*name).clone())
+        }))
+    }
+
+    /// Creates a classifier, or changes what a request names.
+    fn write_classifier(&mut self, caller: Caller<'_>, call: &str, request: &Value) -> ApiResult {
+        let mut shapes = request.as_object().into_iter().flatten();
+        let shape = shapes.find(|(_, content)| content.is_object());
+        let (shape, content) = shape.ok_or_else(|| ApiError::invalid("no classifier"))?;
+        let name = required_text(content, "Name")?.to_owned();
+        let now = to_json(&self.tick());
+        if call == "CreateClassifier" {
+            let mut content = content.clone();
+            if let Some(content) = content.as_object_mut() {
+                content.insert("CreationTime".to_owned(), now);
+            }
+            return self.insert_tool(caller, ("Classifier", &name), json!({ shape: content }));
+        }
+        self.change_tool(caller, ("Classifier", "Name"), content, |found| {
+            let stored = found.get_mut(shape).and_then(Value::as_object_mut);
+            let stored = stored.ok_or_else(|| ApiError::invalid("it is of another type"))?;
+            stored.extend(content.as_object().cloned().unwrap_or_default());
+            Ok(())
+        })
+    }
+
+    fn create_crawler(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        required_text(request, "Role")?;
+        let now = to_json(&self.tick());
+        let mut crawler = request.as_object().cloned().unwrap_or_default();
+        set_schedule(&mut crawler, request);
+        crawler.insert("State".to_owned(), "READY".into());
+        crawler.insert("CreationTime".to_owned(), now);
+        self.insert_tool(caller, ("Crawler", &name), Value::Object(crawler))
+    }
+
+    fn update_crawler(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        self.change_tool(caller, ("Crawler", "Name"), request, |crawler| {
+            if crawler.get("State") == Some(&json!("RUNNING")) {
+                return Err(ApiError::new(
+                    CallErrorKind::Contended,
+                    "CrawlerRunningException",
+                    "the crawler is running",
+                ));
+            }
+            let schedule = crawler.get("Schedule").cloned();
+            crawler.extend(request.as_object().cloned().unwrap_or_default());
+            match request.get("Schedule") {
+                Some(_) => set_schedule(crawler, request),
+                None => drop(schedule.map(|one| crawler.insert("Schedule".to_owned(), one))),
+            }
+            Ok(())
+        })
+    }
+
+    fn change_schedule(&mut self, caller: Caller<'_>, call: &str, request: &Value) -> ApiResult {
+        self.change_tool(caller, ("Crawler", "CrawlerName"), request, |crawler| {
+            if call == "UpdateCrawlerSchedule" {
+                set_schedule(crawler, request);
+                return Ok(());
+            }
+            let (state, code) = match call {
+                "StartCrawlerSchedule" => ("SCHEDULED", "SchedulerRunningException"),
+                _ => ("NOT_SCHEDULED", "SchedulerNotRunningException"),
+            };
+            let schedule = crawler.get_mut("Schedule").and_then(Value::as_object_mut);
+            let running = schedule.filter(|one| one.get("State") != Some(&json!(state)));
+            let Some(schedule) = running else {
+                let kind = CallErrorKind::AlreadyInState;
+                return Err(ApiError::new(kind, code, "the schedule is in this state"));
+            };
+            schedule.insert("State".to_owned(), state.into());
+            Ok(())
+        })
+    }
+
+    fn create_trigger(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        let name = required_text(request, "Name")?.to_owned();
+        required_text(request, "Type")?;
+        let mut trigger = request.as_object().cloned().unwrap_or_default();
+        let starts = trigger.remove("StartOnCreation") == Some(json!(true));
+        let state = if starts { "ACTIVATED" } else { "CREATED" };
+        trigger.insert("State".to_owned(), state.into());
+        self.insert_tool(caller, ("Trigger", &name), Value::Object(trigger))
+    }
+
+    fn update_trigger(&mut self, caller: Caller<'_>, request: &Value) -> ApiResult {
+        self.change_tool(caller, ("Trigger", "Name"), request, |trigger| {
+            trigger.retain(|name, _| {
+                matches!(name.as_str(), "Name" | "Type" | "State" | "WorkflowName")
+            });
+            let update = request.get("TriggerUpdate").and_then(Value::as_object);
+            trigger.extend(update.cloned().unwrap_or_default());
+            Ok(())
+        })
+    }
+}
+
+/// Sets the schedule of a request, which begins at once.
+fn set_schedule(crawler: &mut Members, request: &Value) {
+    match request.get("Schedule").and_then(Value::as_str) {
+        Some(cron) => {
+            let schedule = json!({"ScheduleExpression": cron, "State": "SCHEDULED"});
+            crawler.insert("Schedule".to_owned(), schedule);
+        }
+        None => drop(crawler.remove("Schedule")),
+    }
+}
