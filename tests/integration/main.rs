@@ -11,6 +11,7 @@ mod event_batch;
 mod events;
 mod excess_access;
 mod failover;
+mod glue_tools;
 mod grant_call_counts;
 mod guarded_writes;
 mod iceberg;
