@@ -1,4 +1,4 @@
-"""Checks stacks/storage.yaml, stacks/audit.yaml and stacks/deploy_lake.py: with the linter, by evaluating the
+"""Checks stacks/storage.yaml, stacks/audit.yaml, stacks/address.yaml and stacks/deploy_lake.py: with the linter, by evaluating the
 templates and their policies, and on a local AWS as far as that has the resource types."""
 
 import copy
@@ -141,7 +141,7 @@ def role_policy(resources, role):
 # Both templates
 
 
-@pytest.mark.parametrize("file", ["storage", "audit"])
+@pytest.mark.parametrize("file", ["storage", "audit", "address"])
 def test_cfn_lint(file):
     done = subprocess.run(
         [str(pathlib.Path(sys.executable).parent / "cfn-lint"), "-r", PRIMARY, STANDBY, "--", f"stacks/{file}.yaml"],
@@ -186,6 +186,51 @@ def test_each_region_has_a_key_of_its_own_which_iam_policies_open(file):
     assert key["EnableKeyRotation"] is True and "MultiRegion" not in key
     assert allows(key["KeyPolicy"], "kms:Decrypt", KEYS[PRIMARY], f"AWS:arn:aws:iam::{ACCOUNT}:root")
     assert not allows(key["KeyPolicy"], "kms:Decrypt", KEYS[PRIMARY], "AWS:arn:aws:iam::444455556666:root")
+
+
+# The name in DNS
+
+
+def is_in_alarm(alarm, values):
+    """Whether CloudWatch has the alarm in ALARM after these values of a minute each; None without enough data."""
+    values = values[-alarm["EvaluationPeriods"]:]
+    assert alarm["Statistic"] == "Minimum" and alarm["TreatMissingData"] == "missing"
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    if None in values:
+        return None
+    return all(value >= alarm["Threshold"] for value in values)
+
+
+def dns_answers(minutes):
+    """The answers for the name after each minute, by the values of `IsPrimary` in the standby; None is no value."""
+    resources = render("address", STANDBY, HostedZoneId="Z1", RecordName="lake.example.com",
+                       PrimaryFrontEnd="here.example.com", StandbyFrontEnd="there.example.com")
+    alarm = properties(resources, "ThisRegionIsPrimaryAlarm")
+    config = properties(resources, "OtherRegionHealthCheck")["HealthCheckConfig"]
+    assert config["AlarmIdentifier"] == {"Name": "ThisRegionIsPrimaryAlarm", "Region": STANDBY}
+    assert config["Type"] == "CLOUDWATCH_METRIC" and config["InsufficientDataHealthStatus"] == "LastKnownStatus"
+    records = {properties(resources, name)["Failover"]: properties(resources, name)
+               for name in ("PrimaryRecord", "StandbyRecord")}
+    assert records["PRIMARY"]["HealthCheckId"] == "OtherRegionHealthCheck"
+    assert "HealthCheckId" not in records["SECONDARY"], "there is always an answer"
+    # A new check is healthy.
+    healthy, answers, seen = True, [], []
+    for value in minutes:
+        seen.append(value)
+        in_alarm = is_in_alarm(alarm, seen) if len(seen) >= alarm["EvaluationPeriods"] else None
+        healthy = healthy if in_alarm is None else not in_alarm
+        (answer,) = records["PRIMARY" if healthy else "SECONDARY"]["ResourceRecords"]
+        answers.append(answer)
+    return answers
+
+
+def test_the_name_follows_takeovers_and_not_the_silence_of_a_region():
+    here, there = "here.example.com", "there.example.com"
+    assert dns_answers([None, 0, 0]) == [here] * 3
+    assert dns_answers([0, 0, None, None, None]) == [here] * 5, "the standby is silent"
+    assert dns_answers([0, 0, 1, 1, 1]) == [here] * 3 + [there] * 2, "a takeover; the other Region is not asked"
+    assert dns_answers([0, 1, 1, None, None]) == [here] * 2 + [there] * 3, "the new primary is silent"
+    assert dns_answers([1, 1, 1, 0, 0]) == [here] + [there] * 2 + [here] * 2, "the way back"
 
 
 # Storage

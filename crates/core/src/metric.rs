@@ -29,6 +29,8 @@ pub enum Metric {
     DeadLetters,
     /// 1 for each run of the monitor function. If it is missing, nothing monitors the lag.
     MonitorRuns,
+    /// 1 if the Region is the primary, else 0, of each run of the monitor that can tell.
+    IsPrimary,
     /// Number of reconciliations.
     Reconciled,
     /// Number of steps applied.
@@ -58,7 +60,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const EVERY: [Self; 19] = [
+    pub const EVERY: [Self; 20] = [
         Self::Lag,
         Self::SecondsSinceVerified,
         Self::OutOfSync,
@@ -67,6 +69,7 @@ impl Metric {
         Self::Blocked,
         Self::DeadLetters,
         Self::MonitorRuns,
+        Self::IsPrimary,
         Self::Reconciled,
         Self::Applied,
         Self::PlansRejected,
@@ -92,6 +95,7 @@ impl Metric {
             Self::Blocked => "Blocked",
             Self::DeadLetters => "DeadLetters",
             Self::MonitorRuns => "MonitorRuns",
+            Self::IsPrimary => "IsPrimary",
             Self::Reconciled => "Reconciled",
             Self::Applied => "Applied",
             Self::PlansRejected => "PlansRejected",
@@ -123,6 +127,7 @@ impl Metric {
             | Self::Blocked
             | Self::DeadLetters
             | Self::MonitorRuns
+            | Self::IsPrimary
             | Self::Reconciled
             | Self::Applied
             | Self::PlansRejected
@@ -154,6 +159,7 @@ impl Metric {
             | Self::Blocked
             | Self::DeadLetters
             | Self::MonitorRuns
+            | Self::IsPrimary
             | Self::Reconciled
             | Self::Applied
             | Self::PlansRejected

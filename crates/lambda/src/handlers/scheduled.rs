@@ -100,7 +100,9 @@ pub async fn monitor(runtime: &Runtime, _: LambdaEvent<Value>) -> Result<Value, 
     // last.
     let dead_letters =
         monitor::check_dead_letters(&runtime.dead_letter_queues, region, now, &mut report).await;
-    let points = points(&report);
+    let mut points = points(&report);
+    let is_primary = role.map(|role| i64::from(role == RegionRole::Primary));
+    points.extend(is_primary.map(|is_primary| MetricPoint::new(Metric::IsPrimary, is_primary)));
     info!(
         lag_seconds = ?report.lags,
         seconds_since_verified = report.seconds_since_verified,
